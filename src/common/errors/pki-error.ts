@@ -1,0 +1,39 @@
+import { codes, type CodeInfo, type ErrorCode } from './codes.ts';
+
+export interface PkiErrorOptions {
+  readonly cause?: unknown;
+  /** What to do next, where the table's general advice can be made concrete. */
+  readonly next?: string;
+  /** `fatal` stops signing and readiness; `request` (the default) fails one request. */
+  readonly grade?: 'fatal' | 'request';
+  /** Facts for logs and JSON output. Never holds a secret. */
+  readonly detail?: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** The one error type of the product. `message` says what was wrong, `next` what to do, `code` never changes. */
+export class PkiError extends Error {
+  override readonly name = 'PkiError';
+  readonly code: ErrorCode;
+  readonly next: string;
+  readonly grade: 'fatal' | 'request';
+  readonly detail: Readonly<Record<string, string | number | boolean>>;
+
+  constructor(code: ErrorCode, message: string, options: PkiErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.next = options.next ?? codes[code].next;
+    this.grade = options.grade ?? 'request';
+    this.detail = options.detail ?? {};
+  }
+
+  get info(): CodeInfo {
+    return codes[this.code];
+  }
+
+  /** Normalises anything thrown. What is not a PkiError becomes INTERNAL with the original as its cause. */
+  static from(thrown: unknown, code: ErrorCode = 'INTERNAL'): PkiError {
+    if (thrown instanceof PkiError) return thrown;
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    return new PkiError(code, message, { cause: thrown });
+  }
+}

@@ -1,0 +1,3 @@
+export { systemClock, type Clock } from './clock.ts';
+export { silentLogger, type Logger } from './logger.ts';
+export { systemRandom, uuidv7, type Random } from './random.ts';

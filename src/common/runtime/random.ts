@@ -1,0 +1,30 @@
+import { randomBytes, randomFillSync } from 'node:crypto';
+
+/** Entropy as an argument. `uniform` is for jitter and may be seeded in tests; `bytes` must be a CSPRNG in production. */
+export interface Random {
+  /** [0, 1) */
+  uniform(): number;
+  bytes(length: number): Buffer;
+}
+
+export const systemRandom: Random = {
+  uniform: () => Math.random(),
+  bytes: (length) => randomBytes(length),
+};
+
+const pool = Buffer.alloc(4096);
+let used = pool.length;
+
+/** UUID version 7 (RFC 9562): starts with the time in milliseconds, so that indexes over it stay local. */
+export function uuidv7(nowMs: number = Date.now()): string {
+  if (used + 10 > pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  const tail = pool.subarray(used, used + 10);
+  used += 10;
+  const time = Math.floor(nowMs).toString(16).padStart(12, '0');
+  const hex = tail.toString('hex');
+  const variant = ((tail[2] as number) & 0x3f | 0x80).toString(16);
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${hex.slice(1, 4)}-${variant}${hex.slice(6, 8)}-${hex.slice(8, 20)}`;
+}
