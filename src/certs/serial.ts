@@ -1,0 +1,13 @@
+import type { Random } from '../common/runtime/index.ts';
+
+/**
+ * A serial of 16 octets: 6 of the time in milliseconds, so that indexes over serials stay local, then 80 random bits.
+ * The second bit is always set: the INTEGER is positive, never has a leading zero octet, and its hex has 32 digits.
+ */
+export function newSerial(nowMs: number, random: Random): Buffer {
+  const serial = Buffer.allocUnsafe(16);
+  serial.writeUIntBE(Math.floor(nowMs), 0, 6);
+  serial[0] = 0x40 | ((serial[0] as number) & 0x3f);
+  serial.set(random.bytes(10), 6);
+  return serial;
+}

@@ -1,0 +1,93 @@
+import type { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
+import type { KeyType, ParsedCertificate, SignatureAlgorithm } from '../common/x509/index.ts';
+
+/** A proof that the requester holds his key, to be checked where public-key work is done. */
+export interface CsrProof {
+  readonly spkiDer: Buffer;
+  readonly signedBytes: Buffer;
+  readonly signature: Buffer;
+  readonly algorithm: SignatureAlgorithm;
+}
+
+/** A PKCS#10 request (RFC 2986) read by the strict parser. The signature is not verified yet: see `proof`. */
+export interface ParsedCsr {
+  readonly raw: Buffer;
+  readonly spkiDer: Buffer;
+  readonly keyType: KeyType;
+  readonly proof: CsrProof;
+  /** Name with tag and length; `30 00` when empty. */
+  readonly subjectDer: Buffer;
+  readonly subjectIsEmpty: boolean;
+  readonly uriSans: readonly string[];
+  readonly dnsSans: readonly string[];
+  /** Kinds of requested names other than URI and DNS, one per name. */
+  readonly otherSanKinds: readonly string[];
+}
+
+/**
+ * - `short-lived`: life up to 24 h, noRevAvail (RFC 9608), nothing about revocation.
+ * - `revocable`: CRL distribution point, no noRevAvail.
+ * - `server`: the certificate of the CA's own server; short-lived rules, ID `/meshca/server`.
+ */
+export type LeafProfile = 'short-lived' | 'revocable' | 'server';
+/** `root`: self-signed, no pathLen. `intermediate`: signed by a root, pathLen 0. */
+export type AuthorityProfile = 'root' | 'intermediate';
+export type Profile = LeafProfile | AuthorityProfile;
+
+export interface LeafInput {
+  readonly serial: Buffer;
+  readonly issuer: ParsedCertificate;
+  readonly spkiDer: Buffer;
+  readonly spiffeId: SpiffeId;
+  readonly dnsNames: readonly string[];
+  /** Unix seconds. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly profile: LeafProfile;
+  /** Needed by `revocable`, refused with any other. */
+  readonly crlUrl?: string;
+}
+
+export interface AuthorityInput {
+  readonly serial: Buffer;
+  readonly profile: AuthorityProfile;
+  /** undefined: self-signed (`root`). */
+  readonly issuer: ParsedCertificate | undefined;
+  readonly spkiDer: Buffer;
+  readonly trustDomain: TrustDomain;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** Where the parent publishes its CRL; only for `intermediate`. */
+  readonly crlUrl?: string;
+}
+
+export type CrlReason = 'keyCompromise' | 'cACompromise' | 'affiliationChanged' | 'superseded' | 'cessationOfOperation' | 'privilegeWithdrawn';
+
+export interface CrlEntry {
+  readonly serialHex: string;
+  /** Unix seconds. */
+  readonly revokedAt: number;
+  readonly reason?: CrlReason;
+}
+
+export interface CrlInput {
+  readonly issuer: ParsedCertificate;
+  /** Grows with each CRL of this issuer. */
+  readonly number: bigint;
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  readonly revoked: readonly CrlEntry[];
+}
+
+/** What the certificate is meant to say: `lint` holds the bytes against it. */
+export interface LintContext {
+  /** undefined: self-signed. */
+  readonly issuer: ParsedCertificate | undefined;
+  readonly spkiDer: Buffer;
+  /** For an authority: the ID of its trust domain. */
+  readonly spiffeId: SpiffeId;
+  readonly dnsNames?: readonly string[];
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly crlUrl?: string;
+}
