@@ -1,0 +1,124 @@
+import type { Selector, SpiffeId, TrustDomain } from '../src/common/spiffe/index.ts';
+
+/** A registration entry as the server synced it to this agent. For a template, `spiffeId` still has its placeholders. */
+export interface AgentEntry {
+  readonly id: string;
+  readonly revision: number;
+  readonly spiffeId: string;
+  readonly selectors: readonly Selector[];
+  /** 0: the server's default. */
+  readonly x509TtlSeconds: number;
+  readonly jwtTtlSeconds: number;
+  readonly hint: string;
+  readonly dnsNames: readonly string[];
+  /** 0: never. */
+  readonly expiresAt: number;
+  readonly isTemplate: boolean;
+  /** Allowed values per placeholder (`unix.user` → [...]). */
+  readonly placeholders: ReadonlyMap<string, readonly string[]>;
+  readonly createdAt: number;
+}
+
+/** An entry applied to a process: what it may be. For a template, the ID is filled from the selectors. */
+export interface Identity {
+  readonly entry: AgentEntry;
+  readonly spiffeId: SpiffeId;
+}
+
+/** Stable per (entry, filled ID): the key under which SVIDs are held. */
+export const identityKey = (identity: Identity): string => `${identity.entry.id}\u0000${identity.spiffeId.toString()}`;
+
+export interface NearMiss {
+  readonly entry: AgentEntry;
+  readonly matched: readonly string[];
+  readonly missed: readonly string[];
+}
+
+/**
+ * What this agent may hand out. Owner of the synced entries; snapshots replace atomically. Indexed by selector: a match over
+ * 20,000 entries costs microseconds, not a scan.
+ */
+export interface EntryCache {
+  /** False until the first complete snapshot (or one restored from the state directory). */
+  synced(): boolean;
+  size(): number;
+  /** Entries whose selectors are all among these and that have not expired, oldest first (createdAt, then ID). */
+  match(selectors: readonly Selector[]): readonly Identity[];
+  /**
+   * Selector prefixes (such as `unix:sha256`) of which a value is needed to decide about an entry whose other selectors all
+   * match: costly facts are gathered only when this names them.
+   */
+  wanted(selectors: readonly Selector[], costlyPrefixes: readonly string[]): ReadonlySet<string>;
+  /** The entries that came closest, most selectors matched first. For operators only. */
+  nearMisses(selectors: readonly Selector[], limit: number): readonly NearMiss[];
+  /** Called after each change is complete. Returns the unsubscribe function. */
+  onChange(listener: () => void): () => void;
+}
+
+export interface HeldX509Svid {
+  readonly identity: Identity;
+  readonly serial: string;
+  /** Leaf first, without the root. */
+  readonly chainDer: readonly Buffer[];
+  readonly privateKeyPkcs8Der: Buffer;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+export interface SvidLease {
+  /** The newest SVID, or undefined while the first one is being signed, or after it expired. */
+  current(): HeldX509Svid | undefined;
+  /** The first SVID; rejects with the PkiError of the refusal or NOT_SYNCED/UNREACHABLE after `signal` or its own deadline. */
+  ready(signal?: AbortSignal): Promise<HeldX509Svid>;
+  onUpdate(listener: (svid: HeldX509Svid) => void): () => void;
+  /** The holder has read this SVID: the one it replaced is confirmed as replaced. */
+  confirm(serial: string): void;
+  release(): void;
+}
+
+export interface HeldJwtSvid {
+  readonly spiffeId: SpiffeId;
+  readonly token: string;
+  readonly expiresAt: number;
+  readonly hint: string;
+}
+
+/**
+ * Owner of the workload keys. SVIDs exist for identities in use, and for a bounded number ahead of use (LRU kept warm
+ * after release, and entries with few selectors prefetched up to the bound). Concurrent requests for new SVIDs share batches.
+ */
+export interface SvidManager {
+  acquire(identity: Identity, selectors: readonly Selector[]): SvidLease;
+  fetchJwt(identity: Identity, audience: readonly string[], selectors: readonly Selector[]): Promise<HeldJwtSvid>;
+}
+
+export interface TrustBundle {
+  readonly trustDomain: TrustDomain;
+  readonly sequence: number;
+  /** Root certificates, DER. */
+  readonly rootsDer: readonly Buffer[];
+  /** JWKS text with the JWT authorities alone, as FetchJWTBundles hands it out. */
+  readonly jwksJson: string;
+  /** SHA-256 over the sorted SHA-256 digests of the roots. */
+  readonly authoritySetDigest: Buffer;
+}
+
+export interface BundleSource {
+  current(): TrustBundle | undefined;
+  /** Bundles of other trust domains, by name. */
+  federated(): ReadonlyMap<string, TrustBundle>;
+  onChange(listener: () => void): () => void;
+}
+
+/** One report line towards the server per consumer of this agent; see SyncUp.ConsumerReport. Owner: the consumer registry. */
+export interface ConsumerRegistry {
+  register(consumer: { readonly kind: 'workload-stream' | 'proxy' | 'files'; readonly spiffeId: string; readonly description: string }): ConsumerHandle;
+}
+
+export interface ConsumerHandle {
+  /** Sent, not yet proven as read. */
+  pending(authoritySetDigest: Buffer): void;
+  confirmed(authoritySetDigest: Buffer): void;
+  refused(authoritySetDigest: Buffer, reason: string): void;
+  remove(): void;
+}
