@@ -1,0 +1,66 @@
+// Programs that come from the distribution: what is needed for what, and their installation through apt-get.
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { softHsmModulePath } from '../softhsm/module-path.mjs';
+import { capture, ScriptError } from './lib.mjs';
+
+const onPath = (program) => () => [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((folder) => {
+  try {
+    accessSync(join(folder, program), constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+});
+
+/** `present` looks for what is used, not for the package, so that other distributions and own builds count. */
+const needs = [
+  { name: 'softhsm2', present: () => softHsmModulePath(process.env) !== undefined, purposes: ['start', 'test'] },
+  { name: 'opensc', present: onPath('pkcs11-tool'), purposes: ['test'] },
+  { name: 'gnutls-bin', present: onPath('certtool'), purposes: ['test'] },
+  { name: 'openssl', present: onPath('openssl'), purposes: ['test'] },
+  { name: 'g++', present: onPath('g++'), purposes: ['compile'] },
+  { name: 'make', present: onPath('make'), purposes: ['compile'] },
+  { name: 'python3', present: onPath('python3'), purposes: ['compile'] },
+];
+
+/** @param {'build' | 'start' | 'test' | 'compile'} purpose */
+export function ensureDebianPackages(purpose, { say, fine }) {
+  const wanted = needs.filter((need) => need.purposes.includes(purpose));
+  const absent = wanted.filter((need) => !need.present()).map((need) => need.name);
+  if (wanted.length === 0) return;
+  if (absent.length === 0) {
+    fine(`system packages: ${wanted.map((need) => need.name).join(', ')} are there`);
+    return;
+  }
+  const command = `apt-get install -y --no-install-recommends ${absent.join(' ')}`;
+  const prefix = privilege();
+  if (!onPath('apt-get')()) throw new ScriptError(`needs ${absent.join(', ')} (Debian's package names): install them with the package manager of this system, then run this again`);
+  if (prefix === undefined) throw new ScriptError(`needs the packages ${absent.join(', ')} and may not install them: run "sudo ${command}", then run this again`);
+
+  say(`system packages: installing ${absent.join(', ')} with apt-get${prefix.length > 0 ? ' through sudo' : ''}`);
+  const apt = (...args) => [...prefix, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-q', '-o', 'DPkg::Lock::Timeout=300', ...args];
+  const install = apt('install', '-y', '--no-install-recommends', ...absent);
+  // Package lists may be missing or old; they are fetched only when the first try shows it, since that takes long.
+  if (!run(install, true).ok) {
+    run(apt('update'));
+    run(install);
+  }
+  const still = wanted.filter((need) => !need.present()).map((need) => need.name);
+  if (still.length > 0) throw new ScriptError(`apt-get installed ${still.join(', ')}, yet what is needed of it was not found`);
+  say(`system packages: installed ${absent.join(', ')}`);
+}
+
+function run([command, ...args], allowFailure = false) {
+  // sudo asks for a password on the terminal itself, so its stdin stays connected.
+  return capture(command, args, { allowFailure, stdio: ['inherit', 'pipe', 'pipe'] });
+}
+
+/** What to put before a command to run it as root: nothing, sudo, or undefined when neither works. */
+function privilege() {
+  if (process.getuid() === 0) return [];
+  if (!onPath('sudo')()) return undefined;
+  if (spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0) return ['sudo', '-n'];
+  return process.stdin.isTTY === true ? ['sudo'] : undefined;
+}
