@@ -3,3 +3,4 @@ export { SpiffeIdPattern } from './pattern.ts';
 export { isAgentId, isReserved, joinedAgentId, serverId, x509popAgentId } from './reserved.ts';
 export { parseSelector, selectorText, type Selector } from './selector.ts';
 export { isPathSegment, SpiffeId, TrustDomain } from './spiffe-id.ts';
+export { parseTemplate, Template, type AllowedValues } from './template.ts';
