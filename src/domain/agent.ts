@@ -1,0 +1,55 @@
+import type { Selector } from '../common/spiffe/index.ts';
+
+export type AgentState = 'active' | 'banned' | 'evicted';
+export type AttestationType = 'join_token' | 'x509pop';
+
+export interface Agent {
+  readonly spiffeId: string;
+  readonly attestationType: AttestationType;
+  /** Selectors of the node itself. */
+  readonly selectors: readonly Selector[];
+  readonly state: AgentState;
+  readonly stateReason: string;
+  /** Adds one with each (re-)attestation, ban and evict: sessions and rights of an earlier generation are void. */
+  readonly generation: number;
+  /** Its newest SVID. */
+  readonly serial: string;
+  /** SubjectPublicKeyInfo of its newest SVID: the key that may recover within the grace. */
+  readonly spkiDer: Buffer;
+  readonly attestedAt: number;
+  readonly renewedAt: number;
+  readonly svidNotAfter: number;
+  readonly lastSeenAt: number;
+  readonly version: string;
+  readonly survivedOutageSeconds: number;
+}
+
+export interface JoinToken {
+  /** UUIDv7; shown in lists in place of the token. */
+  readonly id: string;
+  /** SHA-256 of the token, hex. */
+  readonly tokenSha256: string;
+  readonly agentId: string;
+  readonly nodeSelectors: readonly Selector[];
+  readonly expiresAt: number;
+  /** SHA-256 of the first public key that used it; later uses with this key, inside its life, get the same answer. */
+  readonly boundPublicKeySha256: string | null;
+  readonly usedAt: number | null;
+  /** Serial of the SVID that the first use led to. */
+  readonly resultSerial: string | null;
+  readonly createdBy: string;
+  readonly createdAt: number;
+}
+
+/** What one sync consumer of an agent holds; see SyncUp.ConsumerReport. */
+export interface ConsumerRecord {
+  readonly agentId: string;
+  readonly id: string;
+  readonly kind: string;
+  readonly spiffeId: string;
+  readonly authoritySetDigest: string;
+  readonly state: 'pending' | 'confirmed' | 'refused';
+  readonly reason: string;
+  readonly since: number;
+  readonly description: string;
+}

@@ -1,0 +1,75 @@
+import type { KeyType } from '../common/x509/key-type.ts';
+
+export type AuthorityKind = 'root' | 'issuing' | 'jwt';
+
+/**
+ * The life of an authority. `preparing`: its record is durable, its key may or may not exist in the token yet; a start
+ * after a crash resumes it by CKA_ID.
+ */
+export const authorityStates = [
+  'preparing', 'prepared', 'published', 'active', 'old', 'tainted', 'revoked', 'retired', 'discarded', 'withdrawn',
+] as const;
+export type AuthorityState = (typeof authorityStates)[number];
+
+const transitions: Readonly<Record<AuthorityState, readonly AuthorityState[]>> = {
+  preparing: ['prepared', 'discarded'],
+  prepared: ['published', 'discarded'],
+  published: ['active', 'withdrawn', 'tainted'],
+  active: ['old', 'tainted'],
+  old: ['active', 'retired', 'tainted'],
+  tainted: ['revoked'],
+  revoked: [],
+  retired: [],
+  discarded: [],
+  withdrawn: [],
+};
+
+export const legalTransitions = (from: AuthorityState): readonly AuthorityState[] => transitions[from];
+export const isLegalTransition = (from: AuthorityState, to: AuthorityState): boolean => transitions[from].includes(to);
+
+/** In the bundle (roots, JWT keys), or handed to agents as a chain (intermediates). */
+export const isTrusted = (state: AuthorityState): boolean => state === 'published' || state === 'active' || state === 'old' || state === 'tainted';
+
+/** May sign leaves. */
+export const maySign = (state: AuthorityState): boolean => state === 'active';
+
+/** Which requests an active authority signs for; empty means all. Several of a kind may be active, each with a scope. */
+export interface AuthorityScope {
+  /** Part of the nodes, 0..1. */
+  readonly share?: number;
+  /** Node selectors, `type:value`; all must match. */
+  readonly selectors?: readonly string[];
+  readonly replica?: string;
+  readonly region?: string;
+}
+
+export type TokenRole = 'issuing' | 'root';
+
+export interface Authority {
+  /** UUIDv7. */
+  readonly id: string;
+  readonly kind: AuthorityKind;
+  readonly state: AuthorityState;
+  /** Compare-and-set: each transition adds one. */
+  readonly version: number;
+  readonly keyType: KeyType;
+  /** Which token holds its key. */
+  readonly token: TokenRole;
+  /** Lower-case hex. For a JWT authority it is the `kid` as well. */
+  readonly ckaId: string;
+  /** The authority that signed its certificate; null for a root and for JWT keys. */
+  readonly parentId: string | null;
+  readonly scope: AuthorityScope;
+  /** Null while preparing. */
+  readonly spkiDer: Buffer | null;
+  /** Null while preparing, and for JWT keys. */
+  readonly certificateDer: Buffer | null;
+  /** Hex; null while preparing, and for JWT keys. */
+  readonly subjectKeyId: string | null;
+  /** 0 while preparing. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly createdAt: number;
+  readonly activatedAt: number | null;
+  readonly taintedAt: number | null;
+}

@@ -1,0 +1,15 @@
+/** One revision of the trust bundle: a SPIFFE bundle document, signed by a JWT authority of the revision before. */
+export interface BundleRevision {
+  readonly sequence: number;
+  /** SPIFFE bundle document (JWKS), JSON text. */
+  readonly document: string;
+  /** Compact JWS over `document`, typ `meshca-bundle+jws`. */
+  readonly jws: string;
+  readonly createdAt: number;
+}
+
+/** (database epoch, revision): a new epoch, or a revision that was pruned, forces a snapshot. */
+export interface Position {
+  readonly epoch: string;
+  readonly revision: number;
+}

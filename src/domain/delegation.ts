@@ -1,0 +1,32 @@
+import type { KeyType } from '../common/x509/key-type.ts';
+import type { LeafProfile } from './certificate.ts';
+
+export interface Delegation {
+  readonly id: string;
+  /** The control plane's SPIFFE ID: its certificate must be of kind `workload` in the inventory, never `delegated`. */
+  readonly clientId: string;
+  /** SPIFFE ID patterns (SpiffeIdPattern). */
+  readonly patterns: readonly string[];
+  readonly maxTtlSeconds: number;
+  readonly keyTypes: readonly KeyType[];
+  /** DNS names that may be asked for; `*` is one label. Empty: none. */
+  readonly dnsPatterns: readonly string[];
+  readonly profile: LeafProfile;
+  /** 0: never. */
+  readonly expiresAt: number;
+  readonly revokedAt: number | null;
+  readonly createdAt: number;
+  readonly createdBy: string;
+}
+
+export interface Role {
+  readonly name: string;
+  /** `noun.verb`, `noun.*`, `*.read` or `*`. */
+  readonly verbs: readonly string[];
+  /** A SPIFFE ID, or a prefix that ends in `/`. */
+  readonly prefixes: readonly string[];
+  /** SPIFFE IDs of admins. */
+  readonly members: readonly string[];
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}

@@ -1,0 +1,13 @@
+export type { Agent, AgentState, AttestationType, ConsumerRecord, JoinToken } from './agent.ts';
+export { canonicalBytes, leafHash, type AuditEvent, type AuditRecord, type AuditValue } from './audit.ts';
+export {
+  authorityStates, isLegalTransition, isTrusted, legalTransitions, maySign,
+  type Authority, type AuthorityKind, type AuthorityScope, type AuthorityState, type TokenRole,
+} from './authority.ts';
+export type { BundleRevision, Position } from './bundle.ts';
+export {
+  certificateKinds, certificateStates, leafProfiles, shortLivedMaximumSeconds,
+  type CertificateKind, type CertificateRecord, type CertificateState, type Intent, type LeafProfile, type Rights,
+} from './certificate.ts';
+export type { Delegation, Role } from './delegation.ts';
+export type { EntryDraft, RegistrationEntry } from './entry.ts';

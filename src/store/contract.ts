@@ -1,0 +1,251 @@
+import type {
+  Agent, AgentState, AuditEvent, AuditRecord, Authority, AuthorityKind, AuthorityState, BundleRevision, CertificateKind, CertificateRecord,
+  CertificateState, ConsumerRecord, Delegation, EntryDraft, Intent, JoinToken, Position, RegistrationEntry, Rights, Role,
+} from '../domain/index.ts';
+import type { ErrorCode } from '../common/errors/index.ts';
+
+/**
+ * The store's ports, one per noun. Every method is one transaction and resolves when it is durable (fdatasync done), so a
+ * caller that has its answer may act on it. Audit events given to a method are recorded in that same transaction. Methods
+ * throw PkiError: NOT_FOUND, ALREADY_EXISTS, CONFLICT (compare-and-set lost), STORE_*. Nothing is retried inside, except
+ * by an engine whose serialisation failures are transient. Calls may be made concurrently; they are applied in some order.
+ */
+export interface Store {
+  readonly issuance: IssuanceStore;
+  readonly certificates: CertificateStore;
+  readonly authorities: AuthorityStore;
+  readonly bundles: BundleStore;
+  readonly entries: EntryStore;
+  readonly agents: AgentStore;
+  readonly tokens: JoinTokenStore;
+  readonly delegations: DelegationStore;
+  readonly roles: RoleStore;
+  readonly audit: AuditStore;
+  readonly meta: MetaStore;
+  /** Called after each commit that moved the revision. Returns the unsubscribe function. */
+  onRevision(listener: (position: Position) => void): () => void;
+  close(): Promise<void>;
+}
+
+/** A page by key: `after` is the last key of the page before (opaque to callers), never an offset. */
+export interface PageRequest {
+  readonly size: number;
+  readonly after?: string;
+}
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next: string | undefined;
+}
+
+export interface IssuanceStore {
+  /** All intents of a batch in one commit. */
+  recordIntents(intents: readonly Intent[]): Promise<void>;
+  /**
+   * Ends intents in one commit. For `signed`: re-checks `rights` inside the transaction; if they stand the certificate is
+   * `issued` with its audit event, else `withheld` with the code that says which right ended. Marks `replaces` as replaced.
+   * Outcomes in the order of the items. An intent that is no longer in state `intent` gives `withheld` (CONFLICT).
+   */
+  finish(items: readonly FinishItem[]): Promise<readonly FinishOutcome[]>;
+  /** The recorded certificate for the same requester, request ID and key, if issued. */
+  findRequest(requester: string, requestId: string, publicKeySha256: string): Promise<CertificateRecord | undefined>;
+  findRequests(keys: readonly { readonly requester: string; readonly requestId: string; readonly publicKeySha256: string }[]): Promise<readonly (CertificateRecord | undefined)[]>;
+  /** Turns every intent into `abandoned` (at start, before anything signs); audits each. Returns them. */
+  abandonIntents(reason: string, nowMs: number): Promise<readonly CertificateRecord[]>;
+  /** Serials reported by holders as replaced and read. */
+  confirmReplaced(holder: string, serials: readonly string[], now: number): Promise<void>;
+  /**
+   * A JWT-SVID after signing, before release: re-checks rights, records jti and audit event in one commit per batch.
+   */
+  recordJwtSvids(items: readonly JwtSvidRecord[]): Promise<readonly FinishOutcome[]>;
+  /** Raises the durable highest expiry of a JWT authority, before anything with that expiry is signed. No-op if already at or above. */
+  raiseJwtExpiry(authorityId: string, expiresAt: number): Promise<void>;
+}
+
+export type FinishItem =
+  | { readonly kind: 'signed'; readonly serial: string; readonly certificateDer: Buffer; readonly sha256: string; readonly rights: Rights; readonly event: AuditEvent }
+  | { readonly kind: 'refused'; readonly serial: string; readonly code: ErrorCode; readonly event: AuditEvent }
+  | { readonly kind: 'abandoned'; readonly serial: string; readonly reason: string; readonly event: AuditEvent };
+
+export type FinishOutcome =
+  | { readonly state: 'issued' }
+  | { readonly state: 'refused' | 'abandoned' }
+  | { readonly state: 'withheld'; readonly code: ErrorCode; readonly message: string };
+
+export interface JwtSvidRecord {
+  readonly jti: string;
+  readonly subject: string;
+  readonly audience: readonly string[];
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+  readonly authorityId: string;
+  readonly entryId: string;
+  readonly holder: string;
+  readonly rights: Rights;
+  readonly event: AuditEvent;
+}
+
+export interface CertificateFilter {
+  readonly spiffeId?: string;
+  readonly spiffeIdPrefix?: string;
+  readonly kind?: CertificateKind;
+  readonly state?: CertificateState;
+  readonly holder?: string;
+  readonly authorityId?: string;
+  readonly entryId?: string;
+  readonly expiresBefore?: number;
+  readonly expiresAfter?: number;
+}
+
+export interface CertificateStore {
+  bySerial(serial: string): Promise<CertificateRecord | undefined>;
+  list(filter: CertificateFilter, order: 'created' | 'expiry', page: PageRequest): Promise<Page<CertificateRecord>>;
+  /** Issued or abandoned, not expired, and not confirmed as replaced. */
+  countLive(filter: CertificateFilter, now: number): Promise<number>;
+  /** Latest notAfter of live certificates, or 0. */
+  lastNotAfter(filter: CertificateFilter, now: number): Promise<number>;
+  /** A self-made record of a certificate that is not issued through intents of a requester (an authority's own). */
+  countByState(): Promise<Readonly<Record<CertificateState, number>>>;
+}
+
+export interface AuthorityStore {
+  /** State `preparing`, durable before its key is generated. */
+  create(authority: Authority, event: AuditEvent): Promise<void>;
+  /**
+   * preparing → prepared, once the key exists and the certificate is signed. `certificate`: its row for the inventory
+   * (kind `authority`), inserted in the same transaction; absent for JWT keys.
+   */
+  complete(id: string, version: number, made: { readonly spkiDer: Buffer; readonly certificateDer: Buffer | null; readonly subjectKeyId: string | null; readonly notBefore: number; readonly notAfter: number }, event: AuditEvent): Promise<Authority>;
+  /** Compare-and-set on version; an illegal transition throws CONFLICT naming the legal ones. Moves the revision. */
+  transition(id: string, version: number, to: AuthorityState, now: number, event: AuditEvent): Promise<Authority>;
+  byId(id: string): Promise<Authority | undefined>;
+  /** Not paged: there are few. Oldest first. */
+  list(filter?: { readonly kind?: AuthorityKind; readonly states?: readonly AuthorityState[] }): Promise<readonly Authority[]>;
+  /** Highest expiry of JWT-SVIDs that this authority may have signed. */
+  highestJwtExpiry(id: string): Promise<number>;
+}
+
+export interface BundleStore {
+  /** Appends the next revision (sequence = last + 1, else CONFLICT). Moves the store's revision. */
+  append(revision: BundleRevision, event: AuditEvent): Promise<void>;
+  latest(): Promise<BundleRevision | undefined>;
+  /** Those with a higher sequence, in order. */
+  since(sequence: number): Promise<readonly BundleRevision[]>;
+}
+
+export interface EntryFilter {
+  readonly spiffeId?: string;
+  readonly parentId?: string;
+  /** `type:value`: entries that have this selector among theirs. */
+  readonly selector?: string;
+}
+
+export interface EntryChange {
+  readonly action: 'create' | 'update' | 'delete';
+  readonly before: RegistrationEntry | undefined;
+  readonly after: RegistrationEntry | undefined;
+}
+
+export interface EntryWrite {
+  readonly action: 'create' | 'update' | 'delete';
+  /** For `delete` only its ID counts. */
+  readonly id: string;
+  readonly draft?: EntryDraft;
+  /** Compare-and-set for update and delete, 0: whatever is there. */
+  readonly revision: number;
+  readonly event: AuditEvent;
+}
+
+export interface EntryStore {
+  /**
+   * All or nothing, in one transaction and one revision. Refuses (ALREADY_EXISTS) an ID that is taken, and a second entry
+   * with the same SPIFFE ID, parent and selectors. The domain's rules are checked by the caller, except those that need the
+   * transaction: `guard` runs inside it with the present state and may throw.
+   */
+  write(writes: readonly EntryWrite[], context: { readonly now: number; readonly createdBy: string }, guard?: (view: EntryView) => void): Promise<readonly EntryChange[]>;
+  byId(id: string): Promise<RegistrationEntry | undefined>;
+  byIds(ids: readonly string[]): Promise<readonly RegistrationEntry[]>;
+  list(filter: EntryFilter, page: PageRequest): Promise<Page<RegistrationEntry>>;
+  /** Entries whose parent is one of these. Paged by key. */
+  byParents(parentIds: readonly string[], page: PageRequest): Promise<Page<RegistrationEntry>>;
+  /** Entries with the server as parent: definitions of node sets. */
+  nodeSets(serverId: string): Promise<readonly RegistrationEntry[]>;
+  /**
+   * What changed for these parents after `revision`: entries now present, and IDs that are gone or moved to another parent.
+   * `undefined`: too old (pruned), take a snapshot. Complete up to and including the returned position.
+   */
+  changes(parentIds: readonly string[], revision: number): Promise<{ readonly upserts: readonly RegistrationEntry[]; readonly removedIds: readonly string[]; readonly position: Position } | undefined>;
+  count(): Promise<number>;
+}
+
+/** Synchronous reads inside the transaction. */
+export interface EntryView {
+  byId(id: string): RegistrationEntry | undefined;
+  bySpiffeId(spiffeId: string): readonly RegistrationEntry[];
+  templates(): readonly RegistrationEntry[];
+}
+
+export interface AgentAttestation {
+  readonly agent: Omit<Agent, 'generation' | 'state' | 'stateReason' | 'lastSeenAt' | 'survivedOutageSeconds'>;
+  /** `renew` keeps the generation; the two others start a new session. */
+  readonly act: 'attest' | 'recover' | 'renew';
+  /** For `renew` and `recover`: the generation that must still stand. */
+  readonly generation?: number;
+  readonly tokenId?: string;
+  readonly event: AuditEvent;
+}
+
+export interface AgentStore {
+  /**
+   * Records a (re-)attestation or renewal after its SVID was issued: refused with AGENT_BANNED, AGENT_EVICTED or
+   * AGENT_SUPERSEDED when that no longer stands. Binds the join token's result in the same transaction.
+   */
+  record(attestation: AgentAttestation): Promise<Agent>;
+  byId(spiffeId: string): Promise<Agent | undefined>;
+  list(filter: { readonly state?: AgentState }, page: PageRequest): Promise<Page<Agent>>;
+  /** Ban or evict: adds one to the generation and moves the revision. */
+  setState(spiffeId: string, state: AgentState, reason: string, event: AuditEvent): Promise<Agent>;
+  /** Not audited, not durable at once: may be coalesced by the engine. */
+  seen(spiffeId: string, seen: { readonly at: number; readonly version?: string; readonly survivedOutageSeconds?: number }): void;
+  replaceConsumers(agentId: string, consumers: readonly ConsumerRecord[]): Promise<void>;
+  updateConsumers(agentId: string, changed: readonly ConsumerRecord[], removedIds: readonly string[]): Promise<void>;
+  consumers(agentId: string): Promise<readonly ConsumerRecord[]>;
+}
+
+export interface JoinTokenStore {
+  create(token: JoinToken, event: AuditEvent): Promise<void>;
+  byHash(tokenSha256: string): Promise<JoinToken | undefined>;
+  /** Binds the first public key; returns the token as it now is (bound to whichever key came first). JOIN_TOKEN_INVALID when expired at `now`. */
+  bind(id: string, publicKeySha256: string, now: number): Promise<JoinToken>;
+  list(page: PageRequest): Promise<Page<JoinToken>>;
+}
+
+export interface DelegationStore {
+  create(delegation: Delegation, event: AuditEvent): Promise<void>;
+  byId(id: string): Promise<Delegation | undefined>;
+  /** Neither revoked nor expired at `now`. */
+  activeFor(clientId: string, now: number): Promise<readonly Delegation[]>;
+  list(filter: { readonly includeRevoked: boolean }, page: PageRequest): Promise<Page<Delegation>>;
+  revoke(id: string, now: number, event: AuditEvent): Promise<Delegation>;
+}
+
+export interface RoleStore {
+  put(role: Role, event: AuditEvent): Promise<Role>;
+  delete(name: string, event: AuditEvent): Promise<Role>;
+  forMember(spiffeId: string): Promise<readonly Role[]>;
+  list(page: PageRequest): Promise<Page<Role>>;
+}
+
+export interface AuditStore {
+  /** Events that belong to no other write: refusals of authenticated callers and summaries. One commit per batch. */
+  append(events: readonly AuditEvent[]): Promise<void>;
+  list(filter: { readonly subject?: string; readonly actor?: string; readonly kind?: string; readonly sinceMs?: number }, page: PageRequest): Promise<Page<AuditRecord>>;
+  count(): Promise<number>;
+}
+
+export interface MetaStore {
+  /** The trust domain this database belongs to; set once. */
+  trustDomain(): Promise<string | undefined>;
+  /** First start: writes trust domain and a new epoch. Throws TRUST_DOMAIN_CHANGED when another one stands there. */
+  claim(trustDomain: string, now: number): Promise<Position>;
+  position(): Promise<Position>;
+}
