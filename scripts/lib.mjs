@@ -64,7 +64,7 @@ export function foreground(command, args, { env = projectEnvironment() } = {}) {
       return () => process.off(signal, forward);
     });
     const finish = () => forwarders.forEach((remove) => remove());
-    child.on('error', (error) => { finish(); reject(error); });
+    child.on('error', (/** @type {Error} */ error) => { finish(); reject(error); });
     child.on('exit', (code, signal) => {
       finish();
       resolve(code ?? 128 + (constants.signals[signal] ?? 0));
@@ -81,7 +81,7 @@ export function filesBelow(folder, accept = () => true) {
     if (entry.isDirectory()) found.push(...filesBelow(path, accept));
     else if (accept(path)) found.push(path);
   }
-  return found.sort();
+  return found.sort((a, b) => (a < b ? -1 : 1));
 }
 
 /** One digest over the names and contents of files, plus further text. */

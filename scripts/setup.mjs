@@ -91,7 +91,7 @@ function installPackages(say, missing) {
   const started = Date.now();
   // The npm that started us, on the Node that it runs on: that may be neither the first npm nor the first node on PATH.
   const { npm_execpath: npmCli, npm_node_execpath: npmNode } = process.env;
-  const byNpm = npmCli !== undefined && npmNode !== undefined && /npm-cli\.js$/.test(npmCli) && existsSync(npmCli) && existsSync(npmNode);
+  const byNpm = npmCli !== undefined && npmNode !== undefined && npmCli.endsWith('npm-cli.js') && existsSync(npmCli) && existsSync(npmNode);
   // No install script of any package runs: the one that is needed, the build of pkcs11js, is done below with known tools.
   const args = ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
   try {

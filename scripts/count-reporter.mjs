@@ -1,0 +1,15 @@
+// A reporter for node --test that writes the final counts as JSON, for scripts/test.mjs to judge.
+export default async function* countReporter(events) {
+  const counts = { tests: 0, passed: 0, failed: 0, skipped: 0, todo: 0 };
+  for await (const { type, data } of events) {
+    if (type !== 'test:pass' && type !== 'test:fail') continue;
+    // A file without any test is reported as a test that bears the file's name; a suite only groups tests.
+    if (data.details?.type === 'suite' || (data.nesting === 0 && data.name === data.file)) continue;
+    counts.tests += 1;
+    if (data.skip !== undefined) counts.skipped += 1;
+    else if (data.todo !== undefined) counts.todo += 1;
+    else if (type === 'test:pass') counts.passed += 1;
+    else counts.failed += 1;
+  }
+  yield JSON.stringify(counts);
+}

@@ -1,0 +1,18 @@
+// Runs a compiled entry of this project on its own Node, after setting up and building what is missing.
+//
+//   node scripts/run.mjs PATH [ARGUMENT...]      PATH is below dist/, for instance src/main.js
+//
+// Nothing but the program writes to stdout. Signals reach it, and its exit code is passed through.
+import { existsSync } from 'node:fs';
+import { build } from './build.mjs';
+import { foreground, inRoot, main, projectNode, ScriptError } from './lib.mjs';
+import { setup } from './setup.mjs';
+
+await main(async ([path, ...args]) => {
+  if (path === undefined) throw new ScriptError('say what to run: node scripts/run.mjs src/main.js --help');
+  setup({ quiet: true });
+  build({ quiet: true });
+  const entry = inRoot('dist', path);
+  if (!existsSync(entry)) throw new ScriptError(`there is no ${path.replace(/\.js$/, '.ts')} in this project`);
+  return foreground(projectNode, [entry, ...args]);
+});

@@ -1,0 +1,12 @@
+// Installs what is missing, builds, and starts the demonstration: a CA, an agent and two workloads in mTLS.
+//
+//   npm start [-- ARGUMENT...]
+import { build } from './build.mjs';
+import { foreground, inRoot, main, projectNode } from './lib.mjs';
+import { setup } from './setup.mjs';
+
+await main(async (args) => {
+  setup({ quiet: true, purpose: 'start' });
+  build({ quiet: true });
+  return foreground(projectNode, [inRoot('dist', 'src', 'demo', 'main.js'), ...args]);
+});
