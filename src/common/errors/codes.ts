@@ -60,6 +60,7 @@ export const codes = {
   // authentication and admission
   UNAUTHENTICATED: caller('UNAUTHENTICATED', 'Connect with a certificate that this CA issued and that has not expired.'),
   CERTIFICATE_EXPIRED: caller('UNAUTHENTICATED', 'Renew the certificate and connect again.'),
+  CERTIFICATE_NOT_YET_VALID: caller('UNAUTHENTICATED', 'Compare the clocks of both machines: the certificate begins later than now.'),
   CERTIFICATE_UNKNOWN: caller('UNAUTHENTICATED', 'The certificate is not in the inventory of this CA; attest again.'),
   CALLER_NOT_ADMITTED: caller('PERMISSION_DENIED', 'This call is not open to your class of caller; the message names the classes that it admits.'),
   ROLE_MISSING: caller('PERMISSION_DENIED', 'Ask an administrator for a role with the verb and the SPIFFE ID prefix that the message names.'),

@@ -1,15 +1,17 @@
-export { parseCertificate } from './certificate.ts';
+export { parseCertificate, parseTbsCertificate, type TbsFields } from './certificate.ts';
 export { verifyChain } from './chain.ts';
 export { createCsr, type CsrOptions } from './csr-writer.ts';
 export { DerError, DerReader, oidText, parsing, splitDer, tag } from './der-reader.ts';
 export * as derWriter from './der-writer.ts';
+export { readGeneralNames, readName } from './names.ts';
+export { encodeTime, readTime } from './time.ts';
 export { sha256Hex } from './digest.ts';
 export { generateKeyPairAsync, pkcs8Of, spkiOf, type KeyPair } from './keys.ts';
 export { keyTypes, type KeyType } from './key-type.ts';
 export { certificatesFromPem, certificatesToPem, pemDecode, pemEncode, type PemBlock } from './pem.ts';
 export { hashOf, signatureAlgorithmFor, signatureAlgorithmOf, type SigningScheme } from './signature-algorithm.ts';
 export { keyTypeOfSpki } from './spki.ts';
-export { verifyX509Svid } from './svid.ts';
+export { svidIdOf, verifyX509Svid } from './svid.ts';
 export {
   keyUsageNames, type AltNames, type KeyUsageName, type ParsedCertificate, type SignatureAlgorithm, type VerifiedChain, type VerifiedSvid, type VerifyChainInput,
   type VerifySvidInput,

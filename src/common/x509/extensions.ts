@@ -1,0 +1,167 @@
+import { DerError, DerReader, oidText, tag } from './der-reader.ts';
+import { readGeneralNames } from './names.ts';
+import { keyUsageNames, type AltNames, type KeyUsageName } from './types.ts';
+
+/** Content octets of the OIDs that this parser processes, as hex: id-ce is 55 1d. */
+export const extensionOid = {
+  subjectKeyId: '551d0e', keyUsage: '551d0f', subjectAltName: '551d11', basicConstraints: '551d13', nameConstraints: '551d1e', crlDistributionPoints: '551d1f',
+  certificatePolicies: '551d20', authorityKeyId: '551d23', extendedKeyUsage: '551d25', noRevAvail: '551d38',
+} as const;
+
+/** Extensions whose critical flag is met by what the verifier of this folder does. certificatePolicies: no policy is asked for, so none can fail. */
+const processed: ReadonlySet<string> = new Set<string>([
+  extensionOid.subjectKeyId, extensionOid.keyUsage, extensionOid.subjectAltName, extensionOid.basicConstraints, extensionOid.certificatePolicies, extensionOid.authorityKeyId,
+  extensionOid.extendedKeyUsage, extensionOid.noRevAvail,
+]);
+
+export interface Extensions {
+  subjectAltName: AltNames | undefined;
+  sanCritical: boolean;
+  isCa: boolean;
+  pathLength: number | undefined;
+  basicConstraintsCritical: boolean;
+  keyUsage: { readonly names: ReadonlySet<KeyUsageName>; readonly critical: boolean } | undefined;
+  extendedKeyUsage: readonly string[] | undefined;
+  subjectKeyId: string | undefined;
+  authorityKeyId: string | undefined;
+  crlDistributionPoints: readonly string[];
+  noRevAvail: boolean;
+  extensionOids: string[];
+  unknownCriticalExtensions: string[];
+}
+
+const maximumExtensions = 64;
+
+/** Reads the content of Extensions (RFC 5280 section 4.1): at least one, none twice, no explicit DEFAULT. */
+export function readExtensions(list: DerReader): Extensions {
+  const into: Extensions = {
+    subjectAltName: undefined, sanCritical: false, isCa: false, pathLength: undefined, basicConstraintsCritical: false, keyUsage: undefined, extendedKeyUsage: undefined,
+    subjectKeyId: undefined, authorityKeyId: undefined, crlDistributionPoints: [], noRevAvail: false, extensionOids: [], unknownCriticalExtensions: [],
+  };
+  if (!list.more) throw new DerError('extensions are present and empty');
+  while (list.more) {
+    const extension = list.sequence('extension');
+    const oid = extension.oidHex('extension OID');
+    let critical = false;
+    if (extension.peek() === tag.boolean) {
+      critical = extension.boolean('critical');
+      if (!critical) throw new DerError('an extension states the default critical FALSE');
+    }
+    const value = extension.enter(tag.octetString, 'extension value');
+    extension.end('extension');
+    const text = oidText(oid);
+    if (into.extensionOids.includes(text)) throw new DerError(`extension ${text} appears twice`);
+    if (into.extensionOids.length === maximumExtensions) throw new DerError(`more than ${maximumExtensions} extensions`);
+    into.extensionOids.push(text);
+    if (critical && !processed.has(oid)) into.unknownCriticalExtensions.push(text);
+    if (readKnown(into, oid, critical, value)) value.end(`the value of extension ${text}`);
+  }
+  return into;
+}
+
+/** Returns false for an extension that is passed over unread. */
+function readKnown(into: Extensions, oid: string, critical: boolean, value: DerReader): boolean {
+  switch (oid) {
+    case extensionOid.keyUsage:
+      into.keyUsage = { names: readKeyUsage(value), critical };
+      return true;
+    case extensionOid.basicConstraints:
+      into.basicConstraintsCritical = critical;
+      readBasicConstraints(into, value);
+      return true;
+    case extensionOid.subjectAltName:
+      into.sanCritical = critical;
+      into.subjectAltName = readGeneralNames(value.sequence('subjectAltName'), 'subjectAltName');
+      return true;
+    case extensionOid.extendedKeyUsage:
+      into.extendedKeyUsage = readOids(value.sequence('extendedKeyUsage'), 'extendedKeyUsage');
+      return true;
+    case extensionOid.subjectKeyId:
+      into.subjectKeyId = nonEmptyHex(value.content(tag.octetString, 'subjectKeyIdentifier'), 'subjectKeyIdentifier');
+      return true;
+    case extensionOid.authorityKeyId:
+      into.authorityKeyId = readAuthorityKeyId(value.sequence('authorityKeyIdentifier'));
+      return true;
+    case extensionOid.crlDistributionPoints:
+      into.crlDistributionPoints = readDistributionPoints(value.sequence('cRLDistributionPoints'));
+      return true;
+    case extensionOid.noRevAvail:
+      value.null('noRevAvail');
+      into.noRevAvail = true;
+      return true;
+    default:
+      return false;
+  }
+}
+
+const keyUsageSets = new Map<number, ReadonlySet<KeyUsageName>>();
+
+function readKeyUsage(value: DerReader): ReadonlySet<KeyUsageName> {
+  const content = value.content(tag.bitString, 'keyUsage');
+  const unused = content[0];
+  if (unused === undefined || unused > 7 || content.length < 2 || content.length > 3) throw new DerError('keyUsage is not a BIT STRING of 1 to 9 bits');
+  const last = content[content.length - 1] as number;
+  // named bits: the last used bit is set, all unused ones are zero (X.690 section 11.2.2)
+  if ((last & ((1 << unused) - 1)) !== 0 || ((last >> unused) & 1) === 0) throw new DerError('keyUsage has trailing zero bits or wrong unused bits');
+  const bits = (content[1] as number) * 256 + (content[2] ?? 0);
+  if ((bits & 0x7f) !== 0) throw new DerError('keyUsage has a bit that is not defined');
+  let names = keyUsageSets.get(bits);
+  if (names === undefined) {
+    names = new Set(keyUsageNames.filter((_, bit) => (bits & (0x8000 >> bit)) !== 0));
+    keyUsageSets.set(bits, names);
+  }
+  return names;
+}
+
+function readBasicConstraints(into: Extensions, value: DerReader): void {
+  const constraints = value.sequence('basicConstraints');
+  if (constraints.peek() === tag.boolean) {
+    into.isCa = constraints.boolean('cA');
+    if (!into.isCa) throw new DerError('basicConstraints states the default cA FALSE');
+  }
+  if (constraints.more) {
+    if (!into.isCa) throw new DerError('basicConstraints has a pathLen without cA');
+    into.pathLength = constraints.smallInteger('pathLenConstraint');
+  }
+  constraints.end('basicConstraints');
+}
+
+function readOids(list: DerReader, what: string): readonly string[] {
+  const oids: string[] = [];
+  if (!list.more) throw new DerError(`${what} is empty`);
+  while (list.more) oids.push(oidText(list.oidHex(what)));
+  return oids;
+}
+
+function readAuthorityKeyId(fields: DerReader): string | undefined {
+  let id: string | undefined;
+  if (fields.peek() === tag.contextPrimitive(0)) id = nonEmptyHex(fields.content(tag.contextPrimitive(0), 'keyIdentifier'), 'keyIdentifier');
+  // authorityCertIssuer and authorityCertSerialNumber: a hint for path building that is not used
+  if (fields.peek() === tag.context(1)) fields.content(tag.context(1), 'authorityCertIssuer');
+  if (fields.peek() === tag.contextPrimitive(2)) fields.content(tag.contextPrimitive(2), 'authorityCertSerialNumber');
+  fields.end('authorityKeyIdentifier');
+  return id;
+}
+
+function readDistributionPoints(list: DerReader): readonly string[] {
+  const uris: string[] = [];
+  if (!list.more) throw new DerError('cRLDistributionPoints is empty');
+  while (list.more) {
+    const point = list.sequence('DistributionPoint');
+    if (point.peek() === tag.context(0)) {
+      const name = point.enter(tag.context(0), 'distributionPoint');
+      if (name.peek() === tag.context(0)) uris.push(...readGeneralNames(name.enter(tag.context(0), 'fullName'), 'fullName').uris);
+      else name.content(tag.context(1), 'nameRelativeToCRLIssuer');
+      name.end('distributionPoint');
+    }
+    if (point.peek() === tag.contextPrimitive(1)) point.content(tag.contextPrimitive(1), 'reasons');
+    if (point.peek() === tag.context(2)) point.content(tag.context(2), 'cRLIssuer');
+    point.end('DistributionPoint');
+  }
+  return uris;
+}
+
+function nonEmptyHex(content: Buffer, what: string): string {
+  if (content.length === 0 || content.length > 128) throw new DerError(`${what} has ${content.length} octets`);
+  return content.toString('hex');
+}
