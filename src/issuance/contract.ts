@@ -1,0 +1,91 @@
+import type { PkiError } from '../common/errors/index.ts';
+import type { SpiffeId } from '../common/spiffe/index.ts';
+import type { KeyType } from '../common/x509/key-type.ts';
+import type { Authority, AuditValue, BundleRevision, CertificateKind, LeafProfile, Rights } from '../domain/index.ts';
+
+/** One leaf to be issued. The caller of this port has already decided that it may be: identity and rights are his word. */
+export interface LeafRequest {
+  /** UUIDv7: the same requester, ID and key get the recorded certificate again. */
+  readonly requestId: string;
+  readonly csrDer: Buffer;
+  readonly spiffeId: SpiffeId;
+  readonly dnsNames: readonly string[];
+  readonly kind: Exclude<CertificateKind, 'authority'>;
+  readonly profile: LeafProfile | 'server';
+  /** Asked for; refused (TTL_OUT_OF_RANGE, ISSUER_LIFETIME), never cut silently. */
+  readonly ttlSeconds: number;
+  readonly requester: string;
+  readonly holder: string;
+  readonly entryId: string | null;
+  readonly delegationId: string | null;
+  readonly replaces: string | null;
+  readonly rights: Omit<Rights, 'authorityId'>;
+  /** Key types allowed; all if absent. */
+  readonly keyTypes?: readonly KeyType[];
+  /** Why, for the audit record: entry, agent, selectors. */
+  readonly reason: Readonly<Record<string, AuditValue>>;
+  /** For the scope of authorities: the node behind the request. */
+  readonly nodeSelectors?: readonly string[];
+}
+
+export interface IssuedLeaf {
+  readonly requestId: string;
+  readonly spiffeId: string;
+  readonly serial: string;
+  /** Leaf first, then the intermediates; the root is not in it. */
+  readonly chainDer: readonly Buffer[];
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** Seconds from issuance to notAfter. */
+  readonly lifetimeSeconds: number;
+  readonly serverTime: number;
+  readonly authorityId: string;
+  readonly publicKeySha256: string;
+  readonly spkiDer: Buffer;
+}
+
+export type LeafResult = { readonly ok: true; readonly leaf: IssuedLeaf } | { readonly ok: false; readonly error: PkiError; readonly refusalId: string };
+
+export interface JwtRequest {
+  readonly spiffeId: SpiffeId;
+  readonly audience: readonly string[];
+  readonly ttlSeconds: number;
+  readonly entryId: string;
+  readonly holder: string;
+  readonly rights: Omit<Rights, 'authorityId'>;
+  readonly reason: Readonly<Record<string, AuditValue>>;
+}
+
+export interface IssuedJwt {
+  readonly token: string;
+  readonly jti: string;
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+}
+
+/**
+ * Issues leaves and tokens: prepare → intents durable → sign → verify → recorded → released. Results per item, in order;
+ * a refusal of an authenticated caller's item is on record (audit) before it is returned. Concurrent calls share commits
+ * and hand-overs. Never throws for one item's sake.
+ */
+export interface Issuer {
+  issue(requests: readonly LeafRequest[]): Promise<readonly LeafResult[]>;
+  /** Throws PkiError. */
+  issueJwt(request: JwtRequest): Promise<IssuedJwt>;
+}
+
+/** What the authorities of this server are right now; owner: the authority registry, refreshed after each transition. */
+export interface Authorities {
+  all(): readonly Authority[];
+  /** Certificates of trusted roots, DER. */
+  rootsDer(): readonly Buffer[];
+  /** The active issuing authority that a request falls to, or undefined. */
+  issuing(scope?: { readonly nodeSelectors?: readonly string[] }): Authority | undefined;
+  /** From the issuing authority up, without the root. */
+  chainDer(authorityId: string): readonly Buffer[];
+  /** The root at the end of an authority's chain. */
+  rootOf(authorityId: string): Authority | undefined;
+  bundle(): BundleRevision;
+  tainted(): readonly Authority[];
+  onChange(listener: () => void): () => void;
+}
