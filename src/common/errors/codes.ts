@@ -118,6 +118,12 @@ export const codes = {
   TRUST_DOMAIN_CHANGED: operator('FAILED_PRECONDITION', 'The database belongs to another trust domain: set it back, or use a new database and token.'),
   CONFIG_INVALID: operator('INVALID_ARGUMENT', 'Correct the key that the message names; "meshca validate" checks a file without starting.'),
   SOCKET_IN_USE: operator('FAILED_PRECONDITION', 'Another process listens there; stop it or choose another path.'),
+  // client library
+  ENDPOINT_INVALID: caller('INVALID_ARGUMENT', 'Use unix:///absolute/path or tcp://IP:port, in SPIFFE_ENDPOINT_SOCKET or in the options.'),
+  PEER_CERTIFICATE_MISSING: caller('UNAUTHENTICATED', 'The other side must present an X.509-SVID in the TLS handshake.'),
+  PEER_NOT_AUTHORIZED: caller('PERMISSION_DENIED', 'The other side is who it claims to be, but not whom this side admits; correct the authorizer or the address.'),
+  SESSION_RESUMED: caller('UNAUTHENTICATED', 'Connect with a full TLS handshake: a resumed session would skip the check of the certificate.'),
+  HANDSHAKE_FAILED: caller('UNAVAILABLE', 'Check that the other side speaks TLS 1.3 and presents an X.509-SVID; the message has the reason of the TLS library.'),
   UNREACHABLE: caller('UNAVAILABLE', 'Check that the process runs and that the address or socket path is right.'),
 } as const satisfies Record<string, CodeInfo>;
 

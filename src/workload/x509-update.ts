@@ -1,0 +1,63 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { PkiError, unwrap } from '../common/errors/index.ts';
+import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
+import { spkiOf, splitDer, verifyX509Svid, type ParsedCertificate } from '../common/x509/index.ts';
+import type { X509SVID__Output } from '../common/wire/generated/X509SVID.ts';
+import type { X509SVIDResponse__Output } from '../common/wire/generated/X509SVIDResponse.ts';
+
+/** An identity of this workload, checked on receipt. */
+export interface X509Svid {
+  readonly id: SpiffeId;
+  /** Leaf first, without the root. */
+  readonly chainDer: readonly Buffer[];
+  readonly leaf: ParsedCertificate;
+  readonly privateKey: KeyObject;
+  readonly hint: string;
+  /** Lower-case hex. */
+  readonly serial: string;
+  /** Unix seconds, both inclusive. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+/** The roots (DER) of each trust domain that this workload may talk to, by name. */
+export type X509Bundles = ReadonlyMap<string, readonly Buffer[]>;
+
+export interface X509Update {
+  /** Never empty; the first is the default. */
+  readonly svids: readonly X509Svid[];
+  readonly bundles: X509Bundles;
+}
+
+/**
+ * Reads a message of FetchX509SVID and checks everything that can be checked here: an identity whose key, name or chain is
+ * wrong would only fail later, in the handshakes of all peers. Throws SVID_INVALID, CHAIN_UNTRUSTED, CERTIFICATE_MALFORMED
+ * or CERTIFICATE_EXPIRED; then nothing of the message may be used.
+ */
+export function readX509Update(message: X509SVIDResponse__Output, now: number): X509Update {
+  if (message.svids.length === 0) throw new PkiError('SVID_INVALID', 'the update has no X.509-SVID');
+  const bundles = new Map<string, readonly Buffer[]>();
+  for (const [name, roots] of Object.entries(message.federatedBundles)) bundles.set(unwrap(TrustDomain.parse(name)).name, unwrap(splitDer(roots)));
+  // after the federated ones: nobody else may state the roots of the workload's own trust domain
+  for (const svid of message.svids) bundles.set(unwrap(SpiffeId.parse(svid.spiffeId)).trustDomain.name, unwrap(splitDer(svid.bundle)));
+  return { svids: message.svids.map((svid) => readSvid(svid, bundles, now)), bundles };
+}
+
+function readSvid(svid: X509SVID__Output, bundles: X509Bundles, now: number): X509Svid {
+  const id = unwrap(SpiffeId.parse(svid.spiffeId));
+  const chainDer = unwrap(splitDer(svid.x509Svid));
+  const verified = unwrap(verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now }));
+  if (!verified.id.equals(id)) throw new PkiError('SVID_INVALID', `the update calls the identity ${id}, its certificate ${verified.id}`);
+  const privateKey = readKey(svid.x509SvidKey, id);
+  if (!spkiOf(privateKey).equals(verified.leaf.spkiDer)) throw new PkiError('SVID_INVALID', `the private key of ${id} does not belong to its certificate`);
+  const { leaf } = verified;
+  return { id, chainDer, leaf, privateKey, hint: svid.hint, serial: leaf.serialHex, notBefore: leaf.notBefore, notAfter: leaf.notAfter };
+}
+
+function readKey(der: Buffer, id: SpiffeId): KeyObject {
+  try {
+    return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
+  } catch (cause) {
+    throw new PkiError('SVID_INVALID', `the private key of ${id} is not PKCS #8`, { cause });
+  }
+}
