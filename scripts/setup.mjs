@@ -4,12 +4,11 @@
 //
 // Runs on Node 18 and up with npm 9 and up. Each step first looks whether there is anything to do, so that a second run
 // takes a fraction of a second. --quiet prints only what is being changed.
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { exclusively } from '../softhsm/exclusively.mjs';
 import { capture, inRoot, isMain, main, projectNode, readJson, ScriptError } from './lib.mjs';
 import { ensureDebianPackages } from './debian.mjs';
-
-const lockFile = inRoot('dist', '.setup-lock');
 
 /** @param {{ quiet?: boolean, purpose?: 'build' | 'start' | 'test' }} [options] */
 export function setup({ quiet = false, purpose = 'start' } = {}) {
@@ -20,51 +19,21 @@ export function setup({ quiet = false, purpose = 'start' } = {}) {
   }
   const missing = missingPackages();
   if (missing.length === 0) fine('npm packages: complete');
-  else exclusively(say, () => { if (missingPackages().length > 0) installPackages(say, missing); });
+  else alone(say, () => { if (missingPackages().length > 0) installPackages(say, missing); });
 
   const version = capture(projectNode, ['--version']).output;
   fine(`node: ${version} from the npm package`);
 
   if (loads().ok) fine('native modules: load');
-  else exclusively(say, () => buildNativeModules(say));
+  else alone(say, () => buildNativeModules(say));
 
   ensureDebianPackages(purpose, { say, fine });
 }
 
 /** One set-up at a time per folder: two that install at once would delete each other's files. */
-function exclusively(say, work) {
+function alone(say, work) {
   mkdirSync(inRoot('dist'), { recursive: true });
-  for (let waited = 0; ; waited += 1) {
-    try {
-      const handle = openSync(lockFile, 'wx');
-      writeSync(handle, String(process.pid));
-      closeSync(handle);
-      break;
-    } catch (error) {
-      if (error.code !== 'EEXIST') throw error;
-      if (!holderIsAlive()) rmSync(lockFile, { force: true });
-      else {
-        if (waited === 0) say('another set-up is at work here, waiting for it');
-        if (waited > 1200) throw new ScriptError(`another set-up has held ${lockFile} for ten minutes; remove the file if it is not running`);
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
-      }
-    }
-  }
-  try {
-    work();
-  } finally {
-    rmSync(lockFile, { force: true });
-  }
-}
-
-function holderIsAlive() {
-  try {
-    const pid = Number(readFileSync(lockFile, 'utf8'));
-    // An empty file is one that its owner is about to write.
-    return pid === 0 || (process.kill(pid, 0), true);
-  } catch {
-    return false;
-  }
+  exclusively(inRoot('dist', '.setup-lock'), work, { onWait: () => say('another set-up is at work here, waiting for it') });
 }
 
 /**
