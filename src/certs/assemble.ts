@@ -1,8 +1,21 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { KeyType } from '../common/x509/index.ts';
+import { DerError, DerReader, derWriter, signatureAlgorithmFor, tag, type KeyType } from '../common/x509/index.ts';
 
-/** SIGNED{tbs}: a certificate or CRL from its TBS and the signature of an issuer with a key of this type. */
+/** SIGNED{tbs}: a certificate or CRL from its TBS and the signature of an issuer with a key of this type. Throws LINT_FAILED if the TBS names another algorithm. */
 export function assembleSigned(tbsDer: Buffer, issuerKeyType: KeyType, signature: Buffer): Buffer {
-  void [tbsDer, issuerKeyType, signature];
-  throw new PkiError('NOT_IMPLEMENTED', 'in work');
+  const algorithmDer = signatureAlgorithmFor(issuerKeyType).algorithmIdentifierDer;
+  if (!namedAlgorithm(tbsDer).equals(algorithmDer)) throw new PkiError('LINT_FAILED', 'the TBS names another signature algorithm than its issuer uses');
+  return derWriter.sequence(tbsDer, algorithmDer, derWriter.bitString(signature));
+}
+
+function namedAlgorithm(tbsDer: Buffer): Buffer {
+  try {
+    const tbs = new DerReader(tbsDer).sequence('TBS');
+    if (tbs.peek() === tag.context(0)) tbs.content(tag.context(0), 'version');
+    // the serial of a certificate, the version of a CRL
+    tbs.integer('serialNumber');
+    return tbs.element(tag.sequence, 'signature');
+  } catch (thrown) {
+    throw thrown instanceof DerError ? new PkiError('LINT_FAILED', thrown.message) : thrown;
+  }
 }

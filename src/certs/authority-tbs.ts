@@ -1,7 +1,58 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { AuthorityInput } from './types.ts';
+import { derWriter, keyIdentifierOf, sha256Hex, tag } from '../common/x509/index.ts';
+import { authorityKeyId, basicConstraints, crlDistributionPoint, keyUsage, serialNumber, signatureAlgorithmDer, subjectAltName, subjectKeyId, validity, version3 } from './fields.ts';
+import { profiles } from './profiles.ts';
+import type { AuthorityInput, AuthorityProfile } from './types.ts';
 
+const { context, der, oid, sequence, setOf, utf8String } = derWriter;
+
+/**
+ * The TBSCertificate of an authority. Its subject names trust domain and kind, and its key, so that no two authorities
+ * share a DN; the ID of the trust domain stands in a URI SAN (X.509-SVID specification section 4.1). `lint` must pass
+ * before anyone signs it. Throws LINT_FAILED when the input contradicts the profile.
+ */
 export function buildAuthorityTbs(input: AuthorityInput): Buffer {
-  void input;
-  throw new PkiError('NOT_IMPLEMENTED', 'in work');
+  const { profile, issuer, spkiDer, trustDomain, crlUrl } = input;
+  const rules = profiles[profile];
+  if ((profile === 'root') !== (issuer === undefined)) throw new PkiError('LINT_FAILED', profile === 'root' ? 'a root is self-signed' : 'an intermediate needs an issuer');
+  if (crlUrl !== undefined && rules.crlDistributionPoint === 'forbidden') throw new PkiError('LINT_FAILED', `a CRL URL does not belong into the profile ${profile}`);
+  const subjectDer = authoritySubject(trustDomain.name, profile, spkiDer);
+  const extensions = [
+    basicConstraints(true, rules.pathLength),
+    keyUsage(rules.keyUsage),
+    subjectKeyId(spkiDer),
+    ...(issuer === undefined ? [] : [authorityKeyId(issuer)]),
+    subjectAltName(false, trustDomain.id, []),
+    ...(crlUrl === undefined ? [] : [crlDistributionPoint(crlUrl)]),
+  ];
+  return sequence(
+    version3,
+    serialNumber(input.serial),
+    signatureAlgorithmDer(issuer?.spkiDer ?? spkiDer),
+    issuer?.subjectDer ?? subjectDer,
+    validity(input.notBefore, input.notAfter),
+    subjectDer,
+    spkiDer,
+    context(3, sequence(...extensions)),
+  );
+}
+
+const organizationName = oid('2.5.4.10');
+const commonName = oid('2.5.4.3');
+const serialNumberAttribute = oid('2.5.4.5');
+/** ub-common-name (RFC 5280 appendix A.1). */
+const maximumCommonName = 64;
+const kindNames: Readonly<Record<AuthorityProfile, string>> = { root: 'root CA', intermediate: 'issuing CA' };
+
+/** O=meshca, CN=`<trust domain> root CA`, serialNumber=first 8 octets of the key identifier. */
+function authoritySubject(trustDomainName: string, profile: AuthorityProfile, spkiDer: Buffer): Buffer {
+  const suffix = ` ${kindNames[profile]}`;
+  const room = maximumCommonName - suffix.length;
+  // a longer name is cut, and told apart by its digest; the SAN has it in full
+  const name = trustDomainName.length <= room ? trustDomainName : `${trustDomainName.slice(0, room - 9)}-${sha256Hex(Buffer.from(trustDomainName)).slice(0, 8)}`;
+  return sequence(
+    setOf(sequence(organizationName, utf8String('meshca'))),
+    setOf(sequence(commonName, utf8String(name + suffix))),
+    setOf(sequence(serialNumberAttribute, der(tag.printableString, Buffer.from(keyIdentifierOf(spkiDer).toString('hex', 0, 8))))),
+  );
 }

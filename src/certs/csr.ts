@@ -1,7 +1,70 @@
-import { fail, type Result } from '../common/errors/index.ts';
+import { fail, ok, type Result } from '../common/errors/index.ts';
+import { DerError, DerReader, keyTypeOfSpki, parsing, readExtensions, readName, signatureAlgorithmOf, tag, type AltNames } from '../common/x509/index.ts';
 import type { ParsedCsr } from './types.ts';
 
+const maximumCsrBytes = 16_384;
+const maximumAttributes = 16;
+const extensionRequest = '2a864886f70d01090e';
+const noNames: AltNames = { uris: [], dnsNames: [], otherKinds: [] };
+
+/**
+ * Reads a PKCS#10 request (RFC 2986 section 4) in strict DER, to its last byte. Public key and signature algorithm are
+ * checked, the signature is left to whoever does public-key work. Fails with CSR_MALFORMED, CSR_SIGNATURE_INVALID (an
+ * algorithm that is not accepted or does not fit the key), KEY_UNSUPPORTED or KEY_WEAK.
+ */
 export function parseCsr(der: Buffer): Result<ParsedCsr> {
-  void der;
-  return fail('NOT_IMPLEMENTED', 'in work');
+  if (der.length > maximumCsrBytes) return fail('CSR_MALFORMED', `the request has ${der.length} bytes, more than ${maximumCsrBytes}`);
+  return parsing('CSR_MALFORMED', () => {
+    const outer = new DerReader(der);
+    const request = outer.sequence('request');
+    outer.end('the request');
+    const start = request.offset;
+    const info = request.sequence('certificationRequestInfo');
+    const signedBytes = request.since(start);
+    if (info.smallInteger('version') !== 0) throw new DerError('the request is not of version 0');
+    const subjectDer = readName(info, 'subject');
+    const spkiDer = info.element(tag.sequence, 'subjectPKInfo');
+    const names = readAttributes(info.enter(tag.context(0), 'attributes'));
+    info.end('the attributes');
+    const algorithmDer = request.element(tag.sequence, 'signatureAlgorithm');
+    const signature = request.octetBits('signature');
+    request.end('the signature');
+    const keyType = keyTypeOfSpki(spkiDer);
+    if (!keyType.ok) return keyType;
+    const algorithm = signatureAlgorithmOf(algorithmDer);
+    if (algorithm === undefined) return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm of the request is not accepted');
+    if (algorithm.startsWith('rsa') !== keyType.value.startsWith('rsa')) return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm of the request does not fit its key');
+    return ok({
+      raw: der, spkiDer, keyType: keyType.value, proof: { spkiDer, signedBytes, signature, algorithm }, subjectDer, subjectIsEmpty: subjectDer.length === 2,
+      uriSans: names.uris, dnsSans: names.dnsNames, otherSanKinds: names.otherKinds,
+    });
+  });
+}
+
+/** Reads a SET OF Attribute: in DER order, no type twice; of all of them only a requested SAN is told. */
+function readAttributes(attributes: DerReader): AltNames {
+  let names = noNames;
+  const seen: string[] = [];
+  let previous: Buffer | undefined;
+  while (attributes.more) {
+    const start = attributes.offset;
+    const attribute = attributes.sequence('attribute');
+    const encoded = attributes.since(start);
+    if (previous !== undefined && Buffer.compare(previous, encoded) > 0) throw new DerError('the attributes are not in the order that DER asks for');
+    previous = encoded;
+    const type = attribute.oidHex('attribute type');
+    if (seen.includes(type)) throw new DerError('an attribute appears twice');
+    if (seen.length === maximumAttributes) throw new DerError(`the request has more than ${maximumAttributes} attributes`);
+    seen.push(type);
+    const values = attribute.enter(tag.set, 'attribute values');
+    attribute.end('the attribute');
+    if (!values.more) throw new DerError('an attribute has no value');
+    if (type !== extensionRequest) {
+      while (values.more) values.any('attribute value');
+      continue;
+    }
+    names = readExtensions(values.sequence('extensionRequest')).subjectAltName ?? noNames;
+    values.end('the requested extensions');
+  }
+  return names;
 }

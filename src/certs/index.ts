@@ -4,7 +4,7 @@ export { buildCrlTbs } from './crl-tbs.ts';
 export { parseCsr } from './csr.ts';
 export { buildLeafTbs } from './leaf-tbs.ts';
 export { lint } from './lint.ts';
-export { isLeafProfile, profiles, shortLivedLimitSeconds, type ProfileRules } from './profiles.ts';
+export { isLeafProfile, maximumLeafBackdateSeconds, profiles, shortLivedLimitSeconds, type ProfileRules } from './profiles.ts';
 export { newSerial } from './serial.ts';
 export {
   type AuthorityInput, type AuthorityProfile, type CrlEntry, type CrlInput, type CrlReason, type CsrProof, type LeafInput, type LeafProfile, type LintContext,

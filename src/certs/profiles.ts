@@ -3,6 +3,8 @@ import type { LeafProfile, Profile } from './types.ts';
 
 /** RFC 9608 and the issue of short-lived leaves: longer than this, a leaf must be revocable. */
 export const shortLivedLimitSeconds = 86_400;
+/** How far before its issuance a leaf may begin, on top of the life that was asked for. */
+export const maximumLeafBackdateSeconds = 60;
 
 /** A certificate profile as data. All have SKI and critical KeyUsage; all but `root` have an AKI equal to the issuer's SKI. */
 export interface ProfileRules {
@@ -14,6 +16,7 @@ export interface ProfileRules {
   readonly extendedKeyUsage: readonly string[];
   readonly noRevAvail: boolean;
   readonly crlDistributionPoint: 'required' | 'allowed' | 'forbidden';
+  /** Of notAfter - notBefore, the backdating included. */
   readonly maximumLifeSeconds: number | undefined;
 }
 
@@ -21,7 +24,7 @@ const serverAuth = '1.3.6.1.5.5.7.3.1';
 const clientAuth = '1.3.6.1.5.5.7.3.2';
 
 const leaf = { isCa: false, pathLength: undefined, keyUsage: ['digitalSignature'], extendedKeyUsage: [serverAuth, clientAuth] } as const;
-const shortLived: ProfileRules = { ...leaf, noRevAvail: true, crlDistributionPoint: 'forbidden', maximumLifeSeconds: shortLivedLimitSeconds };
+const shortLived: ProfileRules = { ...leaf, noRevAvail: true, crlDistributionPoint: 'forbidden', maximumLifeSeconds: shortLivedLimitSeconds + maximumLeafBackdateSeconds };
 const authority = { isCa: true, keyUsage: ['keyCertSign', 'cRLSign'], extendedKeyUsage: [], noRevAvail: false, maximumLifeSeconds: undefined } as const;
 
 export const profiles: Readonly<Record<Profile, ProfileRules>> = {

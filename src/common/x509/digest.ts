@@ -1,4 +1,20 @@
 import { hash } from 'node:crypto';
+import { PkiError } from '../errors/index.ts';
+import { DerError, DerReader, tag } from './der-reader.ts';
 
 /** Lower-case hex. */
 export const sha256Hex = (bytes: Buffer): string => hash('sha256', bytes, 'hex');
+
+/**
+ * Key identifier of a public key: the leftmost 160 bits of the SHA-256 of the BIT STRING's content (RFC 7093 section 2
+ * method 1), so that nothing here needs SHA-1. 20 octets. Throws KEY_UNSUPPORTED for what is not a SubjectPublicKeyInfo.
+ */
+export function keyIdentifierOf(spkiDer: Buffer): Buffer {
+  try {
+    const spki = new DerReader(spkiDer).sequence('subjectPublicKeyInfo');
+    spki.content(tag.sequence, 'algorithm');
+    return hash('sha256', spki.octetBits('subjectPublicKey'), 'buffer').subarray(0, 20);
+  } catch (thrown) {
+    throw thrown instanceof DerError ? new PkiError('KEY_UNSUPPORTED', thrown.message) : thrown;
+  }
+}

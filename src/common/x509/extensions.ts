@@ -27,6 +27,7 @@ export interface Extensions {
   crlDistributionPoints: readonly string[];
   noRevAvail: boolean;
   extensionOids: string[];
+  criticalExtensionOids: string[];
   unknownCriticalExtensions: string[];
 }
 
@@ -36,7 +37,7 @@ const maximumExtensions = 64;
 export function readExtensions(list: DerReader): Extensions {
   const into: Extensions = {
     subjectAltName: undefined, sanCritical: false, isCa: false, pathLength: undefined, basicConstraintsCritical: false, keyUsage: undefined, extendedKeyUsage: undefined,
-    subjectKeyId: undefined, authorityKeyId: undefined, crlDistributionPoints: [], noRevAvail: false, extensionOids: [], unknownCriticalExtensions: [],
+    subjectKeyId: undefined, authorityKeyId: undefined, crlDistributionPoints: [], noRevAvail: false, extensionOids: [], criticalExtensionOids: [], unknownCriticalExtensions: [],
   };
   if (!list.more) throw new DerError('extensions are present and empty');
   while (list.more) {
@@ -53,7 +54,10 @@ export function readExtensions(list: DerReader): Extensions {
     if (into.extensionOids.includes(text)) throw new DerError(`extension ${text} appears twice`);
     if (into.extensionOids.length === maximumExtensions) throw new DerError(`more than ${maximumExtensions} extensions`);
     into.extensionOids.push(text);
-    if (critical && !processed.has(oid)) into.unknownCriticalExtensions.push(text);
+    if (critical) {
+      into.criticalExtensionOids.push(text);
+      if (!processed.has(oid)) into.unknownCriticalExtensions.push(text);
+    }
     if (readKnown(into, oid, critical, value)) value.end(`the value of extension ${text}`);
   }
   return into;

@@ -14,6 +14,9 @@ const identifiers: Readonly<Record<SignatureAlgorithm, Buffer>> = {
 
 const byDer = new Map(Object.entries(identifiers).map(([name, derBytes]) => [derBytes.toString('latin1'), name as SignatureAlgorithm]));
 
+// RFC 4055 section 5: RSA without parameters must be accepted as well; we never write it
+for (const [name, last] of [['rsa-sha256', 11], ['rsa-sha384', 12], ['rsa-sha512', 13]] as const) byDer.set(sequence(oid(`1.2.840.113549.1.1.${last}`)).toString('latin1'), name);
+
 /** The algorithm of a whole AlgorithmIdentifier element, or undefined if it is none of ours or has other parameters. */
 export const signatureAlgorithmOf = (algorithmIdentifierDer: Buffer): SignatureAlgorithm | undefined => byDer.get(algorithmIdentifierDer.toString('latin1'));
 

@@ -52,6 +52,8 @@ export interface ParsedCertificate {
   readonly noRevAvail: boolean;
   /** Dotted OIDs of all extensions, in their order. */
   readonly extensionOids: readonly string[];
+  /** Those of them that are critical. */
+  readonly criticalExtensionOids: readonly string[];
   /** Dotted OIDs of critical extensions that this parser does not process: a verifier must refuse (RFC 5280 section 4.2). */
   readonly unknownCriticalExtensions: readonly string[];
   /** undefined: an algorithm that we do not verify. */
