@@ -174,6 +174,12 @@ export interface EntryStore {
    * `undefined`: too old (pruned), take a snapshot. Complete up to and including the returned position.
    */
   changes(parentIds: readonly string[], revision: number): Promise<{ readonly upserts: readonly RegistrationEntry[]; readonly removedIds: readonly string[]; readonly position: Position } | undefined>;
+  /**
+   * The parents for which `changes` would answer something after `revision`: those of entries created, updated, deleted or
+   * moved (both parents), each once; the server's ID stands for node sets. One cheap read of the change log, so that a
+   * change costs one query and not one per connected agent. `undefined`: too old (pruned). Complete up to the position.
+   */
+  changedParents(revision: number): Promise<{ readonly parentIds: readonly string[]; readonly position: Position } | undefined>;
   count(): Promise<number>;
 }
 
@@ -182,6 +188,8 @@ export interface EntryView {
   byId(id: string): RegistrationEntry | undefined;
   bySpiffeId(spiffeId: string): readonly RegistrationEntry[];
   templates(): readonly RegistrationEntry[];
+  /** Entries that are no templates and whose SPIFFE ID starts with `prefix` (a range of the index, read lazily). */
+  statedBelow(prefix: string): Iterable<RegistrationEntry>;
 }
 
 export interface AgentAttestation {
