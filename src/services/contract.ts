@@ -1,0 +1,372 @@
+import type { ErrorCode, PkiError } from '../common/errors/index.ts';
+import type { Selector } from '../common/spiffe/index.ts';
+import type { KeyType } from '../common/x509/key-type.ts';
+import type {
+  Agent, AgentState, AuditRecord, Authority, AuthorityKind, AuthorityState, BundleRevision, CertificateRecord, ConsumerRecord, Delegation, EntryDraft,
+  JoinToken, Position, RegistrationEntry, Role,
+} from '../domain/index.ts';
+import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
+import type { CertificateFilter, EntryChange, EntryFilter, Page, PageRequest } from '../store/contract.ts';
+import type { AgentCaller, AnonymousCaller, Caller, CertificateCaller, DelegateCaller, LocalCaller, OperatorCaller } from './caller.ts';
+
+/**
+ * What the front calls. Every method takes its caller first and decides itself whether that caller may: the front's table
+ * of classes is the first fence, this is the second. Methods throw PkiError with a stable code; batches answer per item.
+ * A refusal of an authenticated caller is on record before the error is thrown; see Refusals.
+ */
+export interface Services {
+  readonly callers: Callers;
+  readonly refusals: Refusals;
+  readonly attestation: NodeAttestation;
+  readonly svids: Svids;
+  readonly sync: Sync;
+  readonly signing: Signing;
+  readonly entries: Entries;
+  readonly agents: Agents;
+  readonly tokens: Tokens;
+  readonly delegations: Delegations;
+  readonly roles: Roles;
+  readonly authorities: AuthorityViews;
+  readonly certificates: Certificates;
+  readonly mint: Mint;
+  readonly audit: Audit;
+  readonly status: Status;
+}
+
+// ── callers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The certificate with which the peer proved its key in this TLS connection. */
+export interface PeerCertificate {
+  /** Lower-case hex without a leading zero octet, as ParsedCertificate.serialHex. */
+  readonly serial: string;
+  /** SHA-256 of the certificate's DER, lower-case hex. */
+  readonly sha256: string;
+}
+
+export interface Callers {
+  anonymous(peer: string): AnonymousCaller;
+  /** Throws CALLER_NOT_ADMITTED for a uid other than 0, the server's, or a configured one. */
+  local(credentials: { readonly uid: number; readonly gid: number; readonly pid: number }): LocalCaller;
+  /**
+   * The caller behind a certificate, once per connection. Throws CERTIFICATE_UNKNOWN, CERTIFICATE_EXPIRED, CHAIN_UNTRUSTED
+   * (its root left the bundle), AGENT_BANNED, AGENT_EVICTED, AGENT_SUPERSEDED. A certificate that does not stand is an error,
+   * never an anonymous caller.
+   */
+  resolve(certificate: PeerCertificate, peer: string): Promise<CertificateCaller>;
+  /**
+   * The caller as it is now, for every call on its connection; throws as `resolve`. The class may have changed (a delegation
+   * came or went), so use the answer. Costs no query unless something has changed since the last time.
+   */
+  stillStands(caller: CertificateCaller): Promise<CertificateCaller>;
+  /**
+   * Called when callers lose their standing other than by expiry: the front closes their connections and streams. `match`
+   * tells for each connection; for `recheck` it calls `stillStands` for each (a root left the bundle).
+   */
+  onEnded(listener: (ended: EndedCallers) => void): () => void;
+}
+
+export type EndedCallers =
+  | { readonly kind: 'identity'; readonly spiffeId: string; /** Those of an earlier generation; absent: all. */ readonly beforeGeneration?: number; readonly error: PkiError }
+  | { readonly kind: 'recheck' };
+
+// ── refusals ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface Refusals {
+  /**
+   * Records that a call was refused, once per error object (services have usually done it). An authenticated caller's refusal
+   * becomes a `request.refused` record, durable on return; beyond a rate per caller, and for every anonymous caller, it is
+   * counted and summarised once a minute. Returns the refusal ID for the trailer. Errors that are no refusals (NOT_FOUND,
+   * UNAVAILABLE, INTERNAL …) get an ID and no record. Never throws.
+   */
+  refused(caller: Caller, operation: string, error: PkiError, subject?: string): Promise<string>;
+  /** The ID given to this error, if it was recorded. */
+  idOf(error: PkiError): string | undefined;
+  /** Counts without a caller: failed handshakes, connections over the limit. */
+  count(operation: string, code: ErrorCode): void;
+  /** Writes the pending summary; called once a minute by the service itself, and at shutdown. */
+  flush(): Promise<void>;
+}
+
+// ── node attestation ──────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface AttestPeer {
+  /** Network address, for logs and the record. */
+  readonly peer: string;
+  /** SHA-256 of the DER of the certificate that the server presented in this very connection. */
+  readonly serverCertificateSha256: Buffer;
+}
+
+export interface AttestStart {
+  readonly protocolVersion: number;
+  readonly agentVersion: string;
+  readonly requestId: string;
+  readonly csrDer: Buffer;
+  readonly method:
+    | { readonly type: 'join_token'; readonly token: string }
+    | { readonly type: 'x509pop'; readonly chainDer: readonly Buffer[] }
+    | { readonly type: 'expired_svid'; readonly spiffeId: string; readonly serial: string };
+}
+
+export type AttestStep =
+  | { readonly kind: 'challenge'; readonly nonce: Buffer; readonly trustDomainName: string; readonly serverCertificateSha256: Buffer }
+  | { readonly kind: 'svid'; readonly svid: AgentSvid };
+
+export interface AgentSvid {
+  readonly leaf: IssuedLeaf;
+  readonly bundle: BundleRevision;
+}
+
+/** One Attest stream: `start`, then `answer` if it gave a challenge. Each once; the nonce dies with the exchange. */
+export interface AttestExchange {
+  start(start: AttestStart): Promise<AttestStep>;
+  answer(signature: Buffer): Promise<AttestStep>;
+  /** The stream ended; always called, frees the slot of a pending challenge. */
+  close(): void;
+}
+
+export interface NodeAttestation {
+  /** Throws RATE_LIMITED or OVERLOADED before any work. */
+  open(peer: AttestPeer): AttestExchange;
+  renew(caller: AgentCaller, request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string }): Promise<AgentSvid>;
+}
+
+// ── SVIDs for agents ──────────────────────────────────────────────────────────────────────────────────────────────
+
+export type SvidOutcome =
+  | { readonly ok: true; readonly requestId: string; readonly leaf: IssuedLeaf }
+  | { readonly ok: false; readonly requestId: string; readonly error: PkiError; readonly refusalId: string };
+
+export interface X509SvidItem {
+  readonly requestId: string;
+  readonly entryId: string;
+  readonly csrDer: Buffer;
+  /** 0: as the entry says. */
+  readonly ttlSeconds: number;
+  readonly selectors: readonly Selector[];
+  /** Serial, or empty. */
+  readonly replacesSerial: string;
+}
+
+export interface JwtSvidAsk {
+  readonly requestId: string;
+  readonly entryId: string;
+  readonly audience: readonly string[];
+  /** 0: as the entry says. */
+  readonly ttlSeconds: number;
+  readonly selectors: readonly Selector[];
+}
+
+export interface Svids {
+  /** Up to 500 items, outcomes in their order. Throws only for the whole: REQUEST_TOO_LARGE, RATE_LIMITED, or the caller lost its standing. */
+  signX509(caller: AgentCaller, items: readonly X509SvidItem[]): Promise<readonly SvidOutcome[]>;
+  signJwt(caller: AgentCaller, ask: JwtSvidAsk): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }>;
+}
+
+// ── signing API for delegates ─────────────────────────────────────────────────────────────────────────────────────
+
+export interface DelegatedItem {
+  readonly requestId: string;
+  readonly spiffeId: string;
+  readonly dnsNames: readonly string[];
+  readonly csrDer: Buffer;
+  /** 0: the delegation's maximum, or what the profile allows if that is less. */
+  readonly ttlSeconds: number;
+}
+
+export interface Signing {
+  /** Up to 500 items, outcomes in their order; a unary call is one item. `rootsDer`: the bundle. */
+  sign(caller: DelegateCaller, items: readonly DelegatedItem[]): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }>;
+  delegation(caller: DelegateCaller): Promise<{
+    readonly delegationIds: readonly string[]; readonly patterns: readonly string[]; readonly maxTtlSeconds: number; readonly keyTypes: readonly KeyType[];
+  }>;
+}
+
+// ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface SyncHello {
+  readonly protocolVersion: number;
+  readonly agentVersion: string;
+  readonly capabilities: readonly string[];
+  /** undefined: a snapshot is needed. */
+  readonly position: Position | undefined;
+  readonly bundleSequence: number;
+  readonly survivedOutageSeconds: number;
+}
+
+/** What goes down. One object may go to thousands of sessions: encode it once (WeakMap by identity), and never change it. */
+export type SyncMessage =
+  | { readonly kind: 'welcome'; readonly protocolVersion: number; readonly capabilities: readonly string[]; readonly epoch: string; readonly serverTime: number; readonly serverVersion: string }
+  | {
+      readonly kind: 'entries'; readonly snapshotBegin: boolean; readonly snapshotEnd: boolean; readonly upserts: readonly RegistrationEntry[];
+      readonly removedIds: readonly string[]; /** Absent inside a snapshot. */ readonly position: Position | undefined;
+    }
+  | { readonly kind: 'bundles'; readonly steps: readonly BundleRevision[] }
+  | { readonly kind: 'authorities'; readonly tainted: readonly { readonly authorityId: string; readonly subjectKeyId: string; readonly windowSeconds: number; readonly taintedAt: number }[] };
+
+/**
+ * The front's half of one Sync stream. Backpressure: `send` always takes the message and answers whether more may follow at
+ * once (the transport's `write`). After `false` the service sends nothing until `SyncConnection.drained`; it queues nothing
+ * meanwhile but remembers *that* something changed, and then sends the newest state from the position the session has.
+ */
+export interface SyncSession {
+  send(message: SyncMessage): boolean;
+  /** The service ends the session; the front ends the stream with this error and calls `closed`. */
+  close(error: PkiError): void;
+}
+
+export interface ConsumerState {
+  readonly id: string;
+  readonly kind: string;
+  readonly spiffeId: string;
+  readonly authoritySetDigest: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly since: number;
+  readonly description: string;
+}
+
+export interface SyncConnection {
+  /** Throws INVALID_REQUEST or REQUEST_TOO_LARGE: close the stream with it. Call in the order received, awaiting each. */
+  consumers(report: { readonly snapshot: boolean; readonly consumers: readonly ConsumerState[]; readonly removedIds: readonly string[] }): Promise<void>;
+  replaced(serials: readonly string[]): Promise<void>;
+  drained(): void;
+  /** The stream is over, from either side. Idempotent. */
+  closed(): void;
+}
+
+export interface Sync {
+  /** One session per agent: an earlier one is closed with AGENT_SUPERSEDED. The first messages may be sent before this resolves. */
+  open(caller: AgentCaller, hello: SyncHello, session: SyncSession): Promise<SyncConnection>;
+  connectedCount(): number;
+  isConnected(agentId: string): boolean;
+  /** Ends every session with SHUTTING_DOWN and stops listening to the store. */
+  close(): void;
+}
+
+// ── administration ────────────────────────────────────────────────────────────────────────────────────────────────
+
+export type EntryResult = { readonly ok: true; readonly id: string; readonly entry: RegistrationEntry } | { readonly ok: false; readonly id: string; readonly error: PkiError };
+
+/** An entry as a creator states it. `id` empty: the server gives one. `isTemplate` is derived, selectors come in any order. */
+export type EntryInput = Omit<EntryDraft, 'isTemplate'>;
+
+export interface Entries {
+  /** Per item; up to 500. */
+  create(caller: OperatorCaller, inputs: readonly EntryInput[]): Promise<readonly EntryResult[]>;
+  get(caller: OperatorCaller, id: string): Promise<RegistrationEntry>;
+  /** Only what the caller's roles may read; a page may hold fewer than `size`. */
+  list(caller: OperatorCaller, filter: EntryFilter, page: PageRequest): Promise<Page<RegistrationEntry>>;
+  /** Replaces it whole. `revision` other than 0 must be the present one (CONFLICT). */
+  update(caller: OperatorCaller, input: EntryInput, revision: number): Promise<RegistrationEntry>;
+  delete(caller: OperatorCaller, ids: readonly string[]): Promise<readonly EntryResult[]>;
+  /** All or nothing. Entries are matched by ID, those without by SPIFFE ID, parent and selectors. `prune` deletes all others that the caller may write. */
+  apply(caller: OperatorCaller, inputs: readonly EntryInput[], options: { readonly prune: boolean; readonly dryRun: boolean }): Promise<{
+    readonly changes: readonly EntryChange[]; readonly unchanged: number; readonly applied: boolean;
+  }>;
+}
+
+export interface AgentView extends Agent {
+  readonly connected: boolean;
+}
+
+export interface AgentDetail {
+  readonly agent: AgentView;
+  readonly parentIds: readonly string[];
+  /** The first 500 of the blast radius. */
+  readonly obtainable: readonly RegistrationEntry[];
+  readonly obtainableTotal: number;
+  readonly liveCertificates: number;
+  readonly lastNotAfter: number;
+  readonly consumers: readonly ConsumerRecord[];
+}
+
+export interface Agents {
+  list(caller: OperatorCaller, filter: { readonly state?: AgentState }, page: PageRequest): Promise<Page<AgentView>>;
+  get(caller: OperatorCaller, spiffeId: string): Promise<AgentDetail>;
+  /** Durable, and its sessions are closed, on return. */
+  ban(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView>;
+  evict(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView>;
+}
+
+export interface Tokens {
+  /** `token` is the secret: it is in this answer and nowhere else. `ttlSeconds` 0: the default. */
+  create(caller: OperatorCaller, request: { readonly agentName: string; readonly ttlSeconds: number; readonly nodeSelectors: readonly string[] }): Promise<{
+    readonly token: string; readonly record: JoinToken; /** SHA-256 of the newest root, hex. */ readonly bundleFingerprint: string;
+  }>;
+  list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>>;
+}
+
+export interface DelegationInput {
+  readonly clientId: string;
+  readonly patterns: readonly string[];
+  readonly maxTtlSeconds: number;
+  /** Empty: all. */
+  readonly keyTypes: readonly string[];
+  readonly dnsPatterns: readonly string[];
+  /** Empty: short-lived. */
+  readonly profile: string;
+  readonly expiresAt: number;
+}
+
+export interface Delegations {
+  create(caller: OperatorCaller, input: DelegationInput): Promise<Delegation>;
+  list(caller: OperatorCaller, filter: { readonly includeRevoked: boolean }, page: PageRequest): Promise<Page<Delegation>>;
+  revoke(caller: OperatorCaller, id: string, reason: string): Promise<Delegation>;
+}
+
+export interface Roles {
+  put(caller: OperatorCaller, role: { readonly name: string; readonly verbs: readonly string[]; readonly prefixes: readonly string[]; readonly members: readonly string[] }): Promise<Role>;
+  list(caller: OperatorCaller, page: PageRequest): Promise<Page<Role>>;
+  delete(caller: OperatorCaller, name: string): Promise<Role>;
+}
+
+export interface AuthorityView {
+  readonly authority: Authority;
+  readonly liveCertificates: number;
+}
+
+export interface BundleView {
+  readonly trustDomainName: string;
+  readonly rootsDer: readonly Buffer[];
+  readonly bundle: BundleRevision;
+  /** SHA-256 of each root's DER, hex, in the order of `rootsDer`. */
+  readonly fingerprints: readonly string[];
+}
+
+export interface AuthorityViews {
+  list(caller: OperatorCaller, filter: { readonly kind?: AuthorityKind; readonly state?: AuthorityState }): Promise<readonly AuthorityView[]>;
+  get(caller: OperatorCaller, id: string): Promise<AuthorityView>;
+  bundle(caller: OperatorCaller): Promise<BundleView>;
+}
+
+export interface Certificates {
+  list(caller: OperatorCaller, filter: CertificateFilter, order: 'created' | 'expiry', page: PageRequest): Promise<Page<CertificateRecord>>;
+  get(caller: OperatorCaller, serial: string): Promise<CertificateRecord>;
+}
+
+export interface Mint {
+  mint(caller: OperatorCaller, request: {
+    readonly requestId: string; readonly spiffeId: string; readonly dnsNames: readonly string[]; readonly csrDer: Buffer; /** 0: the default. */ readonly ttlSeconds: number; readonly admin: boolean;
+  }): Promise<{ readonly leaf: IssuedLeaf; readonly rootsDer: readonly Buffer[] }>;
+}
+
+export interface Audit {
+  list(caller: OperatorCaller, filter: { readonly subject?: string; readonly actor?: string; readonly kind?: string; readonly sinceMs?: number }, page: PageRequest): Promise<Page<AuditRecord>>;
+}
+
+export interface StatusView {
+  readonly version: string;
+  readonly trustDomainName: string;
+  readonly startedAt: number;
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+  readonly hsmStatus: string;
+  readonly agentsConnected: number;
+  readonly position: Position;
+  readonly unfinishedIntents: number;
+  readonly serverCertificateNotAfter: number;
+}
+
+export interface Status {
+  get(caller: OperatorCaller): Promise<StatusView>;
+}
