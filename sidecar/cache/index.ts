@@ -1,0 +1,1 @@
+export { SyncedEntryCache, type EntryCacheDependencies } from './entry-cache.ts';

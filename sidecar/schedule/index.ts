@@ -1,0 +1,5 @@
+export {
+  backoffMs, clockJumpMs, latestRenewalPoint, pullForwardMs, renewalCentre, renewalSpread, renewAtMonotonicMs, retryDelayMs, survivedOutageSeconds,
+  type BackoffOptions, type ClockReading,
+} from './renewal.ts';
+export { Agenda } from './agenda.ts';
