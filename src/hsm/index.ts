@@ -1,0 +1,4 @@
+export * from './contract.ts';
+export { createSigners, type ManagedSigners, type SignersOptions } from './signers.ts';
+export { openTokenAdmin, type TokenAdminOptions } from './token-admin.ts';
+export type { EngineMode } from './protocol.ts';

@@ -1,0 +1,67 @@
+import { PkiError, type ErrorCode } from '../common/errors/index.ts';
+import type { KeyHandle, SignItem, SignOutcome, TokenKey } from './contract.ts';
+
+/**
+ * What parent and child say to each other over the IPC channel of child_process.fork with `serialization: 'advanced'`.
+ * The channel is a socket pair that nobody else can open; the PIN travels in the first message and nowhere else.
+ */
+
+export type EngineMode = 'auto' | 'sync' | 'async';
+
+export interface TokenAccess {
+  readonly modulePath: string;
+  readonly tokenLabel: string;
+  readonly pin: string;
+}
+
+/** An error on its way between processes: causes stay behind, since they may hold anything. */
+export interface WireError {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+export type ToSigner =
+  | { readonly type: 'start'; readonly token: TokenAccess; readonly mode: EngineMode; readonly sessions: number; readonly keys: readonly KeyHandle[] }
+  | { readonly type: 'use-key'; readonly id: number; readonly key: KeyHandle }
+  | { readonly type: 'forget-key'; readonly ckaId: string }
+  | { readonly type: 'sign'; readonly id: number; readonly items: readonly SignItem[] }
+  | { readonly type: 'probe'; readonly id: number }
+  | { readonly type: 'invalidate-sessions' }
+  | { readonly type: 'close' };
+
+export type FromSigner =
+  | { readonly type: 'started'; readonly mode: EngineMode; readonly sessions: number; readonly unusable: readonly { readonly ckaId: string; readonly error: WireError }[] }
+  | { readonly type: 'start-failed'; readonly error: WireError }
+  | { readonly type: 'key-used'; readonly id: number; readonly mode: EngineMode; readonly error?: WireError }
+  /** `spentMs`: how long the chunk took in the signer, by which the parent sizes the next ones. */
+  | { readonly type: 'signed'; readonly id: number; readonly outcomes: readonly SignOutcome[]; readonly spentMs: number }
+  | { readonly type: 'probed'; readonly id: number }
+  /** The signer can not go on: the parent kills it. With HSM_SIGNATURE_INVALID all signers stop. */
+  | { readonly type: 'lost'; readonly error: WireError };
+
+export type AdminCall =
+  | { readonly name: 'open'; readonly token: TokenAccess }
+  | { readonly name: 'generate-key'; readonly ckaId: string; readonly label: string; readonly keyType: KeyHandle['keyType'] }
+  | { readonly name: 'find-key'; readonly ckaId: string }
+  | { readonly name: 'list-keys' }
+  | { readonly name: 'sign'; readonly key: KeyHandle; readonly bytes: Buffer }
+  | { readonly name: 'destroy-key'; readonly ckaId: string }
+  | { readonly name: 'close' };
+
+export interface ToAdmin {
+  readonly id: number;
+  readonly call: AdminCall;
+}
+
+export type AdminResult = { readonly spkiDer: Buffer } | { readonly key: TokenKey | undefined } | { readonly keys: readonly TokenKey[] } | { readonly signature: Buffer } | undefined;
+
+export type FromAdmin =
+  | { readonly id: number; readonly ok: true; readonly result: AdminResult }
+  | { readonly id: number; readonly ok: false; readonly error: WireError };
+
+export function toWire(thrown: unknown): WireError {
+  const { code, message } = PkiError.from(thrown);
+  return { code, message };
+}
+
+export const fromWire = (error: WireError, grade: 'fatal' | 'request' = 'request'): PkiError => new PkiError(error.code, error.message, { grade });

@@ -1,0 +1,62 @@
+import type { ErrorCode } from '../common/errors/index.ts';
+import type { SignItem, SignOutcome } from './contract.ts';
+
+/** One item on its way through the signers. `settle` counts once; later calls change nothing. */
+export interface QueuedItem {
+  readonly item: SignItem;
+  readonly settle: (outcome: SignOutcome) => void;
+}
+
+export const failedOutcome = (code: ErrorCode, message: string): SignOutcome => ({ ok: false, kind: 'failed', code, message });
+
+/** First in, first out; items of all callers together, so that a unary call shares a hand-over with its neighbours. */
+export class SignQueue {
+  #items: QueuedItem[] = [];
+  #head = 0;
+
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  push(item: QueuedItem): void {
+    this.#items.push(item);
+  }
+
+  take(count: number): QueuedItem[] {
+    const taken = this.#items.slice(this.#head, this.#head + count);
+    this.#head += taken.length;
+    if (this.#head === this.#items.length) {
+      this.#items = [];
+      this.#head = 0;
+    } else if (this.#head > 4096) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return taken;
+  }
+
+  failAll(code: ErrorCode, message: string): void {
+    for (const { settle } of this.take(this.length)) settle(failedOutcome(code, message));
+  }
+}
+
+/** The items of one call and the promise of their outcomes, in the order of the items. */
+export function callOf(items: readonly SignItem[]): { readonly queued: readonly QueuedItem[]; readonly outcomes: Promise<readonly SignOutcome[]> } {
+  const outcomes = new Array<SignOutcome>(items.length);
+  let open = items.length;
+  let resolveAll: (outcomes: readonly SignOutcome[]) => void = () => {};
+  const all = new Promise<readonly SignOutcome[]>((resolve) => {
+    resolveAll = resolve;
+  });
+  if (open === 0) resolveAll(outcomes);
+  const queued = items.map((item, index) => ({
+    item,
+    settle: (outcome: SignOutcome) => {
+      if (outcomes[index] !== undefined) return;
+      outcomes[index] = outcome;
+      open--;
+      if (open === 0) resolveAll(outcomes);
+    },
+  }));
+  return { queued, outcomes: all };
+}

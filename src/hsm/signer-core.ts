@@ -1,0 +1,212 @@
+import type graphene from 'graphene-pk11';
+
+import { PkiError } from '../common/errors/index.ts';
+import { ckrMeaning } from './ckr.ts';
+import type { KeyHandle, SignItem, SignOutcome } from './contract.ts';
+import { login, openToken, type OpenToken } from './module.ts';
+import { checkProof } from './proof.ts';
+import type { EngineMode, TokenAccess } from './protocol.ts';
+import { SessionPool } from './session-pool.ts';
+import { asyncEngine, chooseEngine, syncEngine, type SigningEngine } from './signing-engine.ts';
+import { loadSigningKey, tokenInput, verifiedSignature, type SigningKey } from './signing-key.ts';
+
+export interface SignerCoreOptions {
+  readonly mode: EngineMode;
+  readonly sessions: number;
+  readonly monotonicMs: () => number;
+  /** CPU time of this process so far. */
+  readonly cpuMs: () => number;
+}
+
+/** Thrown by the core when this process must be replaced: after it nothing here may be used again. */
+export class SignerLost extends Error {
+  override readonly name = 'SignerLost';
+  readonly error: PkiError;
+  constructor(error: PkiError) {
+    super(error.message);
+    this.error = error;
+  }
+}
+
+const unavailable = (error: PkiError): SignOutcome => ({ ok: false, kind: 'failed', code: error.code, message: error.message });
+
+/**
+ * The work of one signer process, without its channel. Owner of the module, the login, the sessions and the keys of
+ * this process.
+ */
+export class SignerCore {
+  readonly #token: OpenToken;
+  readonly #anchor: graphene.Session;
+  readonly #pool: SessionPool;
+  readonly #options: SignerCoreOptions;
+  readonly #handles = new Map<string, KeyHandle>();
+  readonly #keys = new Map<string, SigningKey>();
+  #engine: SigningEngine;
+  /** `auto` decides at the first key; until then it is open. */
+  #decided: boolean;
+  #recoveries = 0;
+  #probed = 0;
+
+  /** Loads the module and logs in, once. Throws as `openToken` and `login` do. */
+  constructor(access: TokenAccess, options: SignerCoreOptions) {
+    this.#options = options;
+    this.#token = openToken(access.modulePath, access.tokenLabel);
+    this.#anchor = login(this.#token, access.pin, 'read');
+    this.#pool = new SessionPool(this.#token, this.#anchor, options.mode === 'sync' ? 1 : options.sessions);
+    const { lib } = this.#token.module;
+    this.#engine = options.mode === 'async' ? asyncEngine(lib, this.#pool) : syncEngine(lib, this.#pool);
+    this.#decided = options.mode !== 'auto';
+  }
+
+  get mode(): EngineMode {
+    return this.#decided ? this.#engine.mode : 'auto';
+  }
+
+  get sessions(): number {
+    return this.#pool.size;
+  }
+
+  /** Finds the key, checks it and signs with it. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_SIGNATURE_INVALID (fatal), HSM_UNAVAILABLE, HSM_FAILED. */
+  async useKey(handle: KeyHandle): Promise<void> {
+    const key = loadSigningKey(this.#token, this.#anchor, handle);
+    if (!this.#decided) await this.#decide(key);
+    await this.#selfTest(key);
+    this.#handles.set(handle.ckaId, handle);
+    this.#keys.set(handle.ckaId, key);
+  }
+
+  forgetKey(ckaId: string): void {
+    this.#handles.delete(ckaId);
+    this.#keys.delete(ckaId);
+  }
+
+  /**
+   * Signs the items; outcomes in their order. Throws SignerLost when the token is lost to this process or returned an
+   * invalid signature; then no outcome of the call counts.
+   */
+  async sign(items: readonly SignItem[]): Promise<SignOutcome[]> {
+    const outcomes = new Array<SignOutcome>(items.length);
+    let next = 0;
+    const work = async (): Promise<void> => {
+      while (next < items.length) {
+        const index = next++;
+        outcomes[index] = await this.#signOne(items[index] as SignItem);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(this.#engine.concurrency, items.length) }, work));
+    return outcomes;
+  }
+
+  /** Keeps sessions alive and signs with one key, the next in turn: found the key and signed with it is what healthy means. Throws SignerLost. */
+  async probe(): Promise<void> {
+    await this.#recovering(async () => {
+      this.#pool.keepAlive();
+      const keys = [...this.#keys.keys()];
+      const ckaId = keys[this.#probed++ % Math.max(keys.length, 1)];
+      if (ckaId !== undefined) await this.#selfTest(this.#keys.get(ckaId) as SigningKey);
+    });
+  }
+
+  /** For drills: what a restart of the token does to our sessions. */
+  invalidateSessions(): void {
+    this.#token.module.lib.C_CloseAllSessions(this.#token.slot.handle);
+  }
+
+  /** Ends the login and the sessions in the token. No call may be in flight. */
+  close(): void {
+    this.#token.module.finalize();
+  }
+
+  async #signOne(item: SignItem): Promise<SignOutcome> {
+    if (item.proof !== undefined) {
+      const proof = checkProof(item.proof);
+      if (!proof.ok) return { ok: false, kind: 'refused', code: proof.error.code, message: proof.error.message };
+    }
+    if (!this.#keys.has(item.ckaId)) {
+      return unavailable(new PkiError('HSM_KEY_NOT_FOUND', `the signer has no key with the CKA_ID ${item.ckaId}`));
+    }
+    try {
+      return await this.#recovering(async () => {
+        const key = this.#keys.get(item.ckaId);
+        if (key === undefined) throw new PkiError('HSM_KEY_NOT_FOUND', `the key ${item.ckaId} was forgotten meanwhile`);
+        const raw = this.#engine.sign(key, tokenInput(key, item.bytes));
+        return { ok: true, signature: verifiedSignature(key, item.bytes, raw instanceof Promise ? await raw : raw, item.format) };
+      });
+    } catch (thrown) {
+      if (thrown instanceof SignerLost) throw thrown;
+      return unavailable(PkiError.from(thrown, 'HSM_FAILED'));
+    }
+  }
+
+  /**
+   * Runs `work`; when its sessions or handles turn out to be stale, opens and finds them again and runs it once more.
+   * The same bytes are signed again then, which harms nobody: it is the same certificate. Throws SignerLost if that did
+   * not cure it.
+   */
+  async #recovering<T>(work: () => Promise<T>): Promise<T> {
+    const recoveries = this.#recoveries;
+    try {
+      return await work();
+    } catch (thrown) {
+      const error = this.#orLost(thrown);
+      if (cureOf(error) !== 'reopen') throw error;
+      // With several operations in flight only the first to fail reopens; the others find it done.
+      if (recoveries === this.#recoveries) this.#reopen();
+    }
+    try {
+      return await work();
+    } catch (thrown) {
+      const error = this.#orLost(thrown);
+      if (cureOf(error) !== 'none') throw new SignerLost(error);
+      throw error;
+    }
+  }
+
+  #orLost(thrown: unknown): PkiError {
+    if (thrown instanceof SignerLost) throw thrown;
+    const error = PkiError.from(thrown, 'HSM_FAILED');
+    if (error.code === 'HSM_SIGNATURE_INVALID' || cureOf(error) === 'respawn') throw new SignerLost(error);
+    return error;
+  }
+
+  #reopen(): void {
+    this.#recoveries++;
+    try {
+      this.#pool.renew();
+      for (const handle of this.#handles.values()) this.#keys.set(handle.ckaId, loadSigningKey(this.#token, this.#anchor, handle));
+    } catch (thrown) {
+      // A key that was there and is not found now: so SoftHSM looks after its directory was away, until the process ends.
+      const error = PkiError.from(thrown, 'HSM_FAILED');
+      throw new SignerLost(new PkiError('HSM_UNAVAILABLE', `sessions could not be opened again: ${error.message}`, { cause: error }));
+    }
+  }
+
+  async #decide(key: SigningKey): Promise<void> {
+    const { lib } = this.#token.module;
+    this.#engine = await chooseEngine(
+      { sync: syncEngine(lib, this.#pool), async: asyncEngine(lib, this.#pool) },
+      key,
+      tokenInput(key, selfTestBytes),
+      this.#options,
+    );
+    this.#decided = true;
+    if (this.#engine.mode === 'sync') this.#pool.shrink(1);
+  }
+
+  async #selfTest(key: SigningKey): Promise<void> {
+    const raw = await this.#engine.sign(key, tokenInput(key, selfTestBytes));
+    verifiedSignature(key, selfTestBytes, raw, 'x509');
+  }
+}
+
+/**
+ * Signed by every self-test. Never a structure that someone could take for a certificate, a CRL or a token: its first
+ * octet is not that of a SEQUENCE, and it is no base64url.
+ */
+const selfTestBytes = Buffer.from('\u0000meshca signer self-test', 'utf8');
+
+function cureOf(error: PkiError): 'none' | 'reopen' | 'respawn' {
+  const ckr = error.detail['ckr'];
+  if (typeof ckr === 'string') return ckrMeaning(ckr).cure;
+  return error.code === 'HSM_UNAVAILABLE' ? 'respawn' : 'none';
+}

@@ -1,0 +1,125 @@
+import { SignerCore, SignerLost } from './signer-core.ts';
+import { toWire, type FromSigner, type ToSigner } from './protocol.ts';
+
+/**
+ * The entry of a signer process: a process edge, which reads `process`. It speaks only over its IPC channel and ends
+ * with it, so that it never outlives its parent.
+ */
+
+let core: SignerCore | undefined;
+let ending = false;
+/** Keys are taken into use one after another, and what was sent after a key waits for it. */
+let gate: Promise<void> = Promise.resolve();
+
+function send(message: FromSigner): void {
+  if (!ending) process.send?.(message);
+}
+
+/** The parent kills this process when it reads that; until then nothing more is signed. */
+function lost(thrown: unknown): void {
+  send({ type: 'lost', error: toWire(thrown instanceof SignerLost ? thrown.error : thrown) });
+  ending = true;
+}
+
+/** SIGKILL, because an orderly exit runs the module's destructors, which crash while one of its threads is signing. */
+const die = (): void => {
+  process.kill(process.pid, 'SIGKILL');
+};
+
+async function start(message: Extract<ToSigner, { type: 'start' }>): Promise<void> {
+  try {
+    core = new SignerCore(message.token, {
+      mode: message.mode,
+      sessions: message.sessions,
+      monotonicMs: () => performance.now(),
+      cpuMs: () => {
+        const { user, system } = process.cpuUsage();
+        return (user + system) / 1000;
+      },
+    });
+  } catch (thrown) {
+    send({ type: 'start-failed', error: toWire(thrown) });
+    ending = true;
+    return;
+  }
+  const unusable: { ckaId: string; error: ReturnType<typeof toWire> }[] = [];
+  for (const key of message.keys) {
+    try {
+      await core.useKey(key);
+    } catch (thrown) {
+      const error = toWire(thrown);
+      if (error.code === 'HSM_SIGNATURE_INVALID') {
+        lost(thrown);
+        return;
+      }
+      unusable.push({ ckaId: key.ckaId, error });
+    }
+  }
+  const [first] = unusable;
+  // A token in which none of the keys is found is the wrong one, or one that is not back yet.
+  if (first !== undefined && unusable.length === message.keys.length) {
+    send({ type: 'start-failed', error: first.error });
+    ending = true;
+    return;
+  }
+  send({ type: 'started', mode: core.mode, sessions: core.sessions, unusable });
+}
+
+async function useKey(current: SignerCore, message: Extract<ToSigner, { type: 'use-key' }>): Promise<void> {
+  try {
+    await current.useKey(message.key);
+    send({ type: 'key-used', id: message.id, mode: current.mode });
+  } catch (thrown) {
+    const error = toWire(thrown);
+    if (error.code === 'HSM_SIGNATURE_INVALID') throw thrown;
+    send({ type: 'key-used', id: message.id, mode: current.mode, error });
+  }
+}
+
+async function handle(message: ToSigner): Promise<void> {
+  if (message.type === 'start') return start(message);
+  if (core === undefined) return;
+  switch (message.type) {
+    case 'use-key': {
+      const current = core;
+      gate = gate.then(() => useKey(current, message));
+      return gate;
+    }
+    case 'forget-key':
+      await gate;
+      core.forgetKey(message.ckaId);
+      return;
+    case 'sign': {
+      await gate;
+      const startMs = performance.now();
+      const outcomes = await core.sign(message.items);
+      send({ type: 'signed', id: message.id, outcomes, spentMs: performance.now() - startMs });
+      return;
+    }
+    case 'probe':
+      await core.probe();
+      send({ type: 'probed', id: message.id });
+      return;
+    case 'invalidate-sessions':
+      core.invalidateSessions();
+      return;
+    case 'close':
+      ending = true;
+      try {
+        core.close();
+      } finally {
+        die();
+      }
+  }
+}
+
+process.on('message', (message: ToSigner) => {
+  if (ending) return;
+  handle(message).catch(lost);
+});
+process.on('disconnect', die);
+// Ctrl-C and systemd signal the whole group. The parent decides when its signers end: after it has drained.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});
+process.on('SIGHUP', () => {});
+process.on('uncaughtException', lost);

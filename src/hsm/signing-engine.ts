@@ -1,0 +1,95 @@
+import type pkcs11 from 'pkcs11js';
+
+import { calling, hsmError } from './ckr.ts';
+import type { SessionPool } from './session-pool.ts';
+import type { SigningKey } from './signing-key.ts';
+
+/**
+ * One signature by the token, raw (ECDSA as r || s). `sync` blocks the process for the time of C_Sign and is the faster
+ * one where the token computes in this process (SoftHSM); `async` keeps one operation per session in flight and is the
+ * faster one where the token answers over a network. `input` must not be changed until the answer is there.
+ */
+export interface SigningEngine {
+  readonly mode: 'sync' | 'async';
+  /** How many operations make sense at once. */
+  readonly concurrency: number;
+  sign(key: SigningKey, input: Buffer): Buffer | Promise<Buffer>;
+}
+
+const outputLength = (key: SigningKey): number => key.spec.signatureLength + 64;
+
+export function syncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine {
+  return {
+    mode: 'sync',
+    concurrency: 1,
+    sign: (key, input) => {
+      const session = pool.acquireNow();
+      try {
+        calling('C_SignInit', () => lib.C_SignInit(session.handle, key.mechanism, key.handle));
+        // Too small a buffer would leave the operation active and the session stuck, so there is room to spare.
+        return calling('C_Sign', () => lib.C_Sign(session.handle, input, Buffer.allocUnsafe(outputLength(key))));
+      } finally {
+        pool.release(session);
+      }
+    },
+  };
+}
+
+export function asyncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine {
+  // pkcs11js references only the callback of an asynchronous call (its issue 121): a buffer that nothing else holds is
+  // collected under the running C_Sign. Holding it in a local variable is not enough, V8 drops what is not read again.
+  const pinned = new Set<{ readonly input: Buffer; readonly output: Buffer }>();
+  return {
+    mode: 'async',
+    get concurrency() {
+      return pool.size;
+    },
+    sign: async (key, input) => {
+      const session = await pool.acquire();
+      const buffers = { input, output: Buffer.allocUnsafeSlow(outputLength(key)) };
+      pinned.add(buffers);
+      try {
+        calling('C_SignInit', () => lib.C_SignInit(session.handle, key.mechanism, key.handle));
+        return await new Promise<Buffer>((resolve, reject) => {
+          lib.C_Sign(session.handle, buffers.input, buffers.output, (error: Error | null, signature) => {
+            if (error) reject(hsmError('C_Sign', error));
+            else resolve(signature);
+          });
+        });
+      } finally {
+        pinned.delete(buffers);
+        pool.release(session);
+      }
+    },
+  };
+}
+
+/**
+ * Chooses by what the token does while it signs: one that computes inside this process burns its CPU time and gains
+ * nothing by concurrency beyond what several signer processes give; one that is waited for leaves the CPU idle. Rates
+ * alone would mislead on a machine whose other cores happen to be idle at start.
+ */
+export async function chooseEngine(
+  engines: { readonly sync: SigningEngine; readonly async: SigningEngine },
+  key: SigningKey,
+  input: Buffer,
+  measure: { readonly monotonicMs: () => number; readonly cpuMs: () => number },
+): Promise<SigningEngine> {
+  const budgetMs = 40;
+  const startMs = measure.monotonicMs();
+  const startCpuMs = measure.cpuMs();
+  let signed = 0;
+  while (signed < 32 && measure.monotonicMs() - startMs < budgetMs) {
+    await engines.sync.sign(key, input);
+    signed++;
+  }
+  const syncMs = (measure.monotonicMs() - startMs) / signed;
+  const busy = (measure.cpuMs() - startCpuMs) / (measure.monotonicMs() - startMs);
+  if (busy > 0.5) return engines.sync;
+
+  const parallel = engines.async.concurrency * 2;
+  const asyncStartMs = measure.monotonicMs();
+  await Promise.all(Array.from({ length: parallel }, () => engines.async.sign(key, Buffer.from(input))));
+  const asyncMs = (measure.monotonicMs() - asyncStartMs) / parallel;
+  return asyncMs * 1.5 < syncMs ? engines.async : engines.sync;
+}

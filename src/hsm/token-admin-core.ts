@@ -1,0 +1,112 @@
+import graphene from 'graphene-pk11';
+import pkcs11 from 'pkcs11js';
+
+import { PkiError } from '../common/errors/index.ts';
+import { calling } from './ckr.ts';
+import type { KeyHandle, TokenKey } from './contract.ts';
+import { keySpecs } from './key-spec.ts';
+import { login, openToken, type OpenToken } from './module.ts';
+import type { TokenAccess } from './protocol.ts';
+import { loadSigningKey, tokenInput, verifiedSignature } from './signing-key.ts';
+import { checkPrivateKey, findPrivateKey, idOf, labelOf, privateKeys, publicKeys, readSpki } from './token-keys.ts';
+
+/** The work of the token-admin process, without its channel: one login, one read-write session, one operation at a time. */
+export class TokenAdminCore {
+  readonly #token: OpenToken;
+  readonly #session: graphene.Session;
+
+  constructor(access: TokenAccess) {
+    this.#token = openToken(access.modulePath, access.tokenLabel);
+    this.#session = login(this.#token, access.pin, 'write');
+  }
+
+  generateKey(ckaId: string, label: string, keyType: KeyHandle['keyType']): Buffer {
+    const id = idBytes(ckaId);
+    if (privateKeys(this.#session, id).length > 0 || publicKeys(this.#session, id).length > 0) {
+      throw new PkiError('ALREADY_EXISTS', `the token holds a key with the CKA_ID ${ckaId}`);
+    }
+    const spec = keySpecs[keyType];
+    const mechanism = spec.family === 'ec' ? pkcs11.CKM_EC_KEY_PAIR_GEN : pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN;
+    const kind = spec.family === 'ec' ? { paramsEC: spec.params } : { modulusBits: spec.modulusBits, publicExponent: Buffer.from([1, 0, 1]) };
+    calling('C_GenerateKeyPair', () =>
+      this.#session.generateKeyPair(
+        mechanism,
+        { token: true, private: false, modifiable: false, verify: true, encrypt: false, wrap: false, id, label, ...kind },
+        // Each default is stated: what a template leaves out, SoftHSM grants (DECRYPT, UNWRAP, MODIFIABLE, not SENSITIVE).
+        {
+          token: true,
+          private: true,
+          sensitive: true,
+          extractable: false,
+          modifiable: false,
+          sign: true,
+          signRecover: false,
+          decrypt: false,
+          unwrap: false,
+          derive: false,
+          id,
+          label,
+        },
+      ),
+    );
+    return this.#proven(ckaId, keyType);
+  }
+
+  findKey(ckaId: string): TokenKey | undefined {
+    const key = findPrivateKey(this.#session, ckaId);
+    if (key === undefined) return undefined;
+    checkPrivateKey(key, ckaId);
+    const found = this.#describe(key, ckaId);
+    if (found.keyType === 'other') throw new PkiError('HSM_KEY_UNFIT', `the token holds no public key of a supported type for the CKA_ID ${ckaId}`);
+    return found;
+  }
+
+  listKeys(): TokenKey[] {
+    return privateKeys(this.#session).map((key) => this.#describe(key, idOf(key)));
+  }
+
+  sign(key: KeyHandle, bytes: Buffer): Buffer {
+    const loaded = loadSigningKey(this.#token, this.#session, key);
+    const { lib } = this.#token.module;
+    const { handle } = this.#session;
+    calling('C_SignInit', () => lib.C_SignInit(handle, loaded.mechanism, loaded.handle));
+    const raw = calling('C_Sign', () => lib.C_Sign(handle, tokenInput(loaded, bytes), Buffer.alloc(loaded.spec.signatureLength + 64)));
+    return verifiedSignature(loaded, bytes, raw, 'x509');
+  }
+
+  destroyKey(ckaId: string): void {
+    const id = idBytes(ckaId);
+    const keys = privateKeys(this.#session, id);
+    if (keys.length === 0) throw new PkiError('HSM_KEY_NOT_FOUND', `the token holds no private key with the CKA_ID ${ckaId}`);
+    // The private key first: a public key that is left over harms nobody, and the next call finds it.
+    for (const object of [...keys, ...publicKeys(this.#session, id)]) calling('C_DestroyObject', () => object.destroy());
+  }
+
+  close(): void {
+    this.#token.module.finalize();
+  }
+
+  /** Attributes as asked for, and a signature that verifies: else the pair is destroyed, since nothing knows of it yet. */
+  #proven(ckaId: string, keyType: KeyHandle['keyType']): Buffer {
+    try {
+      const found = this.findKey(ckaId);
+      if (found?.keyType !== keyType) throw new PkiError('HSM_KEY_UNFIT', `the token made a key of type ${found?.keyType ?? 'unknown'} instead of ${keyType}`);
+      this.sign({ ckaId, keyType, spkiDer: found.spkiDer }, Buffer.from('\u0000meshca key generation test', 'utf8'));
+      return found.spkiDer;
+    } catch (thrown) {
+      this.destroyKey(ckaId);
+      throw thrown;
+    }
+  }
+
+  #describe(key: graphene.SessionObject, ckaId: string): TokenKey {
+    const [publicKey] = publicKeys(this.#session, Buffer.from(ckaId, 'hex'));
+    const spki = publicKey === undefined || ckaId === '' ? undefined : readSpki(publicKey);
+    return { ckaId, label: labelOf(key), keyType: spki?.keyType ?? 'other', spkiDer: spki?.spkiDer ?? Buffer.alloc(0) };
+  }
+}
+
+function idBytes(ckaId: string): Buffer {
+  if (!/^(?:[0-9a-f]{2}){1,64}$/.test(ckaId)) throw new PkiError('INVALID_REQUEST', `"${ckaId}" is not a CKA_ID in lower-case hex of 1 to 64 octets`);
+  return Buffer.from(ckaId, 'hex');
+}

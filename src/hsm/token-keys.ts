@@ -1,0 +1,133 @@
+import graphene from 'graphene-pk11';
+import pkcs11 from 'pkcs11js';
+import { createPublicKey } from 'node:crypto';
+
+import { PkiError } from '../common/errors/index.ts';
+import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
+import { calling, ckrName } from './ckr.ts';
+import { bitString, octetStringContent, sequence, unsignedInteger } from './der.ts';
+import { ecPublicKeyOid, keySpecs, rsaAlgorithm } from './key-spec.ts';
+
+/** Private keys with this CKA_ID. */
+export function privateKeys(session: graphene.Session, ckaId?: Buffer): graphene.SessionObject[] {
+  return find(session, graphene.ObjectClass.PRIVATE_KEY, ckaId);
+}
+
+export function publicKeys(session: graphene.Session, ckaId?: Buffer): graphene.SessionObject[] {
+  return find(session, graphene.ObjectClass.PUBLIC_KEY, ckaId);
+}
+
+function find(session: graphene.Session, objectClass: graphene.ObjectClass, ckaId: Buffer | undefined): graphene.SessionObject[] {
+  const template = { class: objectClass, token: true, ...(ckaId === undefined ? {} : { id: ckaId }) };
+  const found = calling('C_FindObjects', () => session.find(template));
+  return Array.from({ length: found.length }, (_, index) => found.items(index));
+}
+
+/**
+ * The one private key with this CKA_ID, or undefined. Two of them are refused rather than guessed between.
+ * Throws HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED.
+ */
+export function findPrivateKey(session: graphene.Session, ckaId: string): graphene.SessionObject | undefined {
+  const keys = privateKeys(session, Buffer.from(ckaId, 'hex'));
+  if (keys.length > 1) throw new PkiError('HSM_KEY_UNFIT', `C_FindObjects: ${keys.length} private keys have the CKA_ID ${ckaId}`);
+  return keys[0];
+}
+
+const boolean = (object: graphene.SessionObject, type: number): boolean | undefined => {
+  const value = attribute(object, type);
+  return value === undefined || value.length === 0 ? undefined : value[0] !== 0;
+};
+
+/** An attribute's bytes, or undefined where the token does not have it. */
+function attribute(object: graphene.SessionObject, type: number): Buffer | undefined {
+  try {
+    return object.getAttribute(type);
+  } catch (thrown) {
+    const name = ckrName(thrown);
+    if (name === 'CKR_ATTRIBUTE_TYPE_INVALID' || name === 'CKR_ATTRIBUTE_SENSITIVE') return undefined;
+    return calling('C_GetAttributeValue', () => {
+      throw thrown;
+    });
+  }
+}
+
+/** What a signing key must be: made in this token, never outside it in the clear, good for signatures and nothing else. */
+const required: readonly (readonly [string, number, boolean])[] = [
+  ['CKA_LOCAL', pkcs11.CKA_LOCAL, true],
+  ['CKA_ALWAYS_SENSITIVE', pkcs11.CKA_ALWAYS_SENSITIVE, true],
+  ['CKA_NEVER_EXTRACTABLE', pkcs11.CKA_NEVER_EXTRACTABLE, true],
+  ['CKA_SENSITIVE', pkcs11.CKA_SENSITIVE, true],
+  ['CKA_EXTRACTABLE', pkcs11.CKA_EXTRACTABLE, false],
+  ['CKA_SIGN', pkcs11.CKA_SIGN, true],
+];
+
+/** Refused where the token says so; a token that lacks the attribute can not do the operation with the key either. */
+const forbidden: readonly (readonly [string, number])[] = [
+  ['CKA_DECRYPT', pkcs11.CKA_DECRYPT],
+  ['CKA_UNWRAP', pkcs11.CKA_UNWRAP],
+  ['CKA_DERIVE', pkcs11.CKA_DERIVE],
+];
+
+/** Throws HSM_KEY_UNFIT, naming each attribute that is not as it must be. */
+export function checkPrivateKey(key: graphene.SessionObject, ckaId: string, keyType?: KeyType): void {
+  const wrong = required.filter(([, type, wanted]) => boolean(key, type) !== wanted).map(([name, , wanted]) => `${name} is not ${String(wanted)}`);
+  for (const [name, type] of forbidden) if (boolean(key, type) === true) wrong.push(`${name} is true`);
+  if (keyType !== undefined) {
+    const family = attribute(key, pkcs11.CKA_KEY_TYPE)?.readUInt32LE(0);
+    const expected = keySpecs[keyType].family === 'ec' ? pkcs11.CKK_EC : pkcs11.CKK_RSA;
+    if (family !== expected) wrong.push(`CKA_KEY_TYPE is not that of ${keyType}`);
+  }
+  if (wrong.length > 0) throw new PkiError('HSM_KEY_UNFIT', `the key ${ckaId} may not sign: ${wrong.join(', ')}`);
+}
+
+export const labelOf = (object: graphene.SessionObject): string => attribute(object, pkcs11.CKA_LABEL)?.toString('utf8') ?? '';
+export const idOf = (object: graphene.SessionObject): string => attribute(object, pkcs11.CKA_ID)?.toString('hex') ?? '';
+
+/** SubjectPublicKeyInfo of a public key object; undefined if it is of no type that we know. */
+export function readSpki(key: graphene.SessionObject): { readonly keyType: KeyType; readonly spkiDer: Buffer } | undefined {
+  const family = attribute(key, pkcs11.CKA_KEY_TYPE)?.readUInt32LE(0);
+  if (family === pkcs11.CKK_EC) return readEcSpki(attribute(key, pkcs11.CKA_EC_PARAMS), attribute(key, pkcs11.CKA_EC_POINT));
+  if (family === pkcs11.CKK_RSA) return readRsaSpki(attribute(key, pkcs11.CKA_MODULUS), attribute(key, pkcs11.CKA_PUBLIC_EXPONENT));
+  return undefined;
+}
+
+type Spki = { readonly keyType: KeyType; readonly spkiDer: Buffer } | undefined;
+
+/** PKCS#11 2.40 wants CKA_EC_POINT as a DER OCTET STRING around the point; older tokens give the bare point. */
+export function readEcSpki(params: Buffer | undefined, point: Buffer | undefined): Spki {
+  if (params === undefined || point === undefined) return undefined;
+  for (const keyType of keyTypes) {
+    const spec = keySpecs[keyType];
+    if (spec.family !== 'ec' || !spec.params.equals(params)) continue;
+    const bare = point.length === spec.pointLength ? point : octetStringContent(point);
+    if (bare?.length !== spec.pointLength || bare[0] !== 0x04) return undefined;
+    return checked(keyType, sequence(sequence(ecPublicKeyOid, spec.params), bitString(bare)));
+  }
+  return undefined;
+}
+
+export function readRsaSpki(modulus: Buffer | undefined, exponent: Buffer | undefined): Spki {
+  if (modulus === undefined || exponent === undefined) return undefined;
+  const spkiDer = sequence(rsaAlgorithm, bitString(sequence(unsignedInteger(modulus), unsignedInteger(exponent))));
+  const bits = modulusBits(modulus);
+  for (const keyType of keyTypes) {
+    const spec = keySpecs[keyType];
+    if (spec.family === 'rsa' && spec.modulusBits === bits) return checked(keyType, spkiDer);
+  }
+  return undefined;
+}
+
+function modulusBits(modulus: Buffer): number {
+  const start = modulus.findIndex((octet) => octet !== 0);
+  return start < 0 ? 0 : (modulus.length - start) * 8 - Math.clz32((modulus[start] as number) << 24);
+}
+
+/** The bytes come from outside: what OpenSSL would not import must not become a certificate. */
+function checked(keyType: KeyType, spkiDer: Buffer): Spki {
+  try {
+    createPublicKey({ key: spkiDer, format: 'der', type: 'spki' });
+    return { keyType, spkiDer };
+  } catch {
+    return undefined;
+  }
+}
