@@ -1,0 +1,131 @@
+import { PkiError, unwrap } from '../common/errors/index.ts';
+import type { Logger } from '../common/runtime/index.ts';
+import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
+import { isTrusted, maySign, type Authority, type AuthorityScope, type BundleRevision } from '../domain/index.ts';
+import type { Signers } from '../hsm/contract.ts';
+import type { AuthorityStore, BundleStore } from '../store/contract.ts';
+import type { Authorities } from './contract.ts';
+import type { IssuerView } from './prepare.ts';
+
+export interface RegistryDependencies {
+  readonly authorities: Pick<AuthorityStore, 'list'>;
+  readonly bundles: Pick<BundleStore, 'latest'>;
+  readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
+  readonly logger: Logger;
+}
+
+/** Owner of what this process knows of the authorities; `refresh` after each transition. */
+export class AuthorityRegistry implements Authorities {
+  readonly #dependencies: RegistryDependencies;
+  readonly #listeners = new Set<() => void>();
+  readonly #loadedKeys = new Set<string>();
+  #all: readonly Authority[] = [];
+  #issuers: readonly IssuerView[] = [];
+  #chains = new Map<string, readonly Buffer[]>();
+  #keyDigests = new Set<string>();
+  #bundle: BundleRevision | undefined;
+  #fingerprint = '';
+
+  constructor(dependencies: RegistryDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Reads the authorities and the bundle again, and makes their keys known to the signers. Throws HSM_* if a key is missing. */
+  async refresh(): Promise<void> {
+    const [all, bundle] = await Promise.all([this.#dependencies.authorities.list(), this.#dependencies.bundles.latest()]);
+    const fingerprint = `${bundle?.sequence ?? 0}|${all.map((authority) => `${authority.id}:${authority.version}`).join(',')}`;
+    if (fingerprint === this.#fingerprint) return;
+    await this.#loadKeys(all);
+    this.#all = all;
+    this.#bundle = bundle;
+    this.#keyDigests = new Set(all.flatMap((authority) => (authority.spkiDer === null ? [] : [sha256Hex(authority.spkiDer)])));
+    this.#issuers = all.filter((authority) => authority.kind === 'issuing' && maySign(authority.state) && authority.certificateDer !== null)
+      .map((authority) => ({ authority, certificate: unwrap(parseCertificate(authority.certificateDer as Buffer)) }));
+    this.#chains = new Map();
+    this.#fingerprint = fingerprint;
+    for (const listener of this.#listeners) listener();
+  }
+
+  all(): readonly Authority[] {
+    return this.#all;
+  }
+
+  rootsDer(): readonly Buffer[] {
+    return this.#all.filter((authority) => authority.kind === 'root' && isTrusted(authority.state) && authority.certificateDer !== null).map((authority) => authority.certificateDer as Buffer);
+  }
+
+  issuing(scope: { readonly nodeSelectors?: readonly string[] } = {}): Authority | undefined {
+    return this.#pick(scope.nodeSelectors ?? [])?.authority;
+  }
+
+  issuerFor(request: { readonly nodeSelectors?: readonly string[]; readonly holder: string }): IssuerView | undefined {
+    return this.#pick(request.nodeSelectors ?? [], request.holder);
+  }
+
+  /** The active JWT authority: the newest. */
+  jwt(): Authority | undefined {
+    return this.#all.filter((authority) => authority.kind === 'jwt' && maySign(authority.state)).at(-1);
+  }
+
+  chainDer(authorityId: string): readonly Buffer[] {
+    const known = this.#chains.get(authorityId);
+    if (known !== undefined) return known;
+    const chain: Buffer[] = [];
+    for (let at = this.#byId(authorityId); at !== undefined && at.kind === 'issuing'; at = this.#byId(at.parentId)) chain.push(at.certificateDer as Buffer);
+    this.#chains.set(authorityId, chain);
+    return chain;
+  }
+
+  rootOf(authorityId: string): Authority | undefined {
+    let at = this.#byId(authorityId);
+    while (at !== undefined && at.kind !== 'root') at = this.#byId(at.parentId);
+    return at;
+  }
+
+  bundle(): BundleRevision {
+    if (this.#bundle === undefined) throw new PkiError('NO_ISSUER', 'there is no trust bundle yet');
+    return this.#bundle;
+  }
+
+  tainted(): readonly Authority[] {
+    return this.#all.filter((authority) => authority.state === 'tainted');
+  }
+
+  isAuthorityKey(publicKeySha256: string): boolean {
+    return this.#keyDigests.has(publicKeySha256);
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #byId(id: string | null): Authority | undefined {
+    return id === null ? undefined : this.#all.find((authority) => authority.id === id);
+  }
+
+  /** A scoped authority that applies goes before an unscoped one; among equals the newest. */
+  #pick(nodeSelectors: readonly string[], holder = ''): IssuerView | undefined {
+    const fitting = this.#issuers.filter(({ authority }) => applies(authority.scope, nodeSelectors, holder));
+    return fitting.findLast(({ authority }) => Object.keys(authority.scope).length > 0) ?? fitting.at(-1);
+  }
+
+  async #loadKeys(all: readonly Authority[]): Promise<void> {
+    for (const authority of all) {
+      if (authority.token !== 'issuing' || authority.spkiDer === null) continue;
+      const wanted = isTrusted(authority.state);
+      if (wanted && !this.#loadedKeys.has(authority.ckaId)) {
+        await this.#dependencies.signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer: authority.spkiDer });
+        this.#loadedKeys.add(authority.ckaId);
+      } else if (!wanted && this.#loadedKeys.delete(authority.ckaId)) {
+        await this.#dependencies.signers.forgetKey(authority.ckaId);
+      }
+    }
+  }
+}
+
+function applies(scope: AuthorityScope, nodeSelectors: readonly string[], holder: string): boolean {
+  if (scope.selectors !== undefined && !scope.selectors.every((selector) => nodeSelectors.includes(selector))) return false;
+  // the same node always falls on the same side of a share
+  return scope.share === undefined || Number.parseInt(sha256Hex(Buffer.from(holder)).slice(0, 8), 16) / 0x1_0000_0000 < scope.share;
+}

@@ -1,0 +1,47 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import { isTrusted, maySign, type Authority, type BundleRevision } from '../domain/index.ts';
+import type { Signers } from '../hsm/contract.ts';
+import type { BundleStore } from '../store/contract.ts';
+import { bundleDocument } from './bundle-document.ts';
+import { joseAlgorithm } from './jwt.ts';
+
+export interface BundlePublisherDependencies {
+  readonly store: BundleStore;
+  readonly signers: Pick<Signers, 'sign'>;
+  readonly clock: Clock;
+  readonly refreshHintSeconds: number;
+}
+
+/**
+ * Appends a bundle revision if these authorities make another bundle than the latest one. It is signed by a JWT authority
+ * that stands in the revision before (the first revision: by one of its own), so that whoever holds one revision can verify
+ * the next. Returns the latest revision either way.
+ */
+export async function publishBundle(authorities: readonly Authority[], dependencies: BundlePublisherDependencies): Promise<BundleRevision> {
+  const { store, clock } = dependencies;
+  const latest = await store.latest();
+  const trusted = authorities.filter((authority) => isTrusted(authority.state));
+  if (latest !== undefined && bundleDocument(trusted, latest.sequence, dependencies.refreshHintSeconds) === latest.document) return latest;
+  const sequence = (latest?.sequence ?? 0) + 1;
+  const document = bundleDocument(trusted, sequence, dependencies.refreshHintSeconds);
+  const signer = signerFor(authorities, latest);
+  if (signer === undefined) throw new PkiError('NO_ISSUER', 'no JWT authority of the present bundle can sign the next one');
+  const header = { alg: joseAlgorithm(signer.keyType), kid: signer.ckaId, typ: 'meshca-bundle+jws' };
+  const input = `${Buffer.from(JSON.stringify(header)).toString('base64url')}.${Buffer.from(document).toString('base64url')}`;
+  const [outcome] = await dependencies.signers.sign([{ ckaId: signer.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' }]);
+  if (outcome === undefined || !outcome.ok) throw new PkiError(outcome?.code ?? 'HSM_UNAVAILABLE', outcome?.message ?? 'the signer gave no answer');
+  const revision: BundleRevision = { sequence, document, jws: `${input}.${outcome.signature.toString('base64url')}`, createdAt: clock.now() };
+  await store.append(revision, {
+    timeMs: clock.nowMs(), actor: 'server', kind: 'bundle.published', subject: String(sequence),
+    detail: { sequence, signer: signer.id, authorities: trusted.filter((authority) => authority.kind !== 'issuing').map((authority) => authority.id) },
+  });
+  return revision;
+}
+
+function signerFor(authorities: readonly Authority[], latest: BundleRevision | undefined): Authority | undefined {
+  const candidates = authorities.filter((authority) => authority.kind === 'jwt' && authority.spkiDer !== null && (maySign(authority.state) || authority.state === 'old'));
+  if (latest === undefined) return candidates[0];
+  const known = new Set((JSON.parse(latest.document) as { keys: { kid?: string }[] }).keys.flatMap((key) => (key.kid === undefined ? [] : [key.kid])));
+  return candidates.find((authority) => known.has(authority.ckaId));
+}

@@ -1,0 +1,10 @@
+export { AuthorityRegistry, type RegistryDependencies } from './authority-registry.ts';
+export { bootstrapAuthorities, labelOf, type AuthorityPlan, type BootstrapDependencies } from './bootstrap.ts';
+export { bundleDocument } from './bundle-document.ts';
+export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';
+export type { Authorities, IssuedJwt, IssuedLeaf, Issuer, JwtRequest, LeafRequest, LeafResult } from './contract.ts';
+export { CrlPublisher, type CrlPublisherDependencies } from './crl-publisher.ts';
+export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';
+export { createIssuer, type IssuanceObserver, type PipelineDependencies, type PipelineStep } from './pipeline.ts';
+export type { IssuerView, PrepareOptions } from './prepare.ts';
+export { ServerCertificate, type ServerIdentity } from './server-certificate.ts';

@@ -1,0 +1,99 @@
+import { PkiError } from '../common/errors/index.ts';
+import { uuidv7, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
+import { serverId, type TrustDomain } from '../common/spiffe/index.ts';
+import { certificatesToPem, createCsr, generateKeyPairAsync, pemEncode, pkcs8Of, sha256Hex } from '../common/x509/index.ts';
+import type { Authorities, Issuer } from './contract.ts';
+
+/** What the TLS listener presents. The chain ends with the root, so that a joining agent can check it by fingerprint. */
+export interface ServerIdentity {
+  readonly chainPem: string;
+  readonly keyPem: string;
+  /** SHA-256 of the leaf. */
+  readonly sha256: Buffer;
+  readonly serial: string;
+  readonly notAfter: number;
+}
+
+export interface ServerCertificateDependencies {
+  readonly issuer: Issuer;
+  readonly authorities: Pick<Authorities, 'rootOf' | 'onChange'>;
+  readonly trustDomain: TrustDomain;
+  readonly dnsNames: readonly string[];
+  readonly ttlSeconds: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+const retrySeconds = { first: 1, longest: 60 };
+
+/** Owner of the server's own certificate: issued by our authority like any other, renewed at about a third of its life with a new key. */
+export class ServerCertificate {
+  readonly #dependencies: ServerCertificateDependencies;
+  readonly #listeners = new Set<(identity: ServerIdentity) => void>();
+  #current: ServerIdentity | undefined;
+  #cancel: (() => void) | undefined;
+  #closed = false;
+
+  constructor(dependencies: ServerCertificateDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Obtains the first certificate; throws what stands in the way. Renewal goes on by itself from then on. */
+  async start(): Promise<void> {
+    await this.#renew();
+    this.#schedule(this.#renewalDelaySeconds());
+  }
+
+  current(): ServerIdentity {
+    if (this.#current === undefined) throw new PkiError('STARTING_UP', 'the server has no certificate yet');
+    return this.#current;
+  }
+
+  onChange(listener: (identity: ServerIdentity) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancel?.();
+  }
+
+  async #renew(): Promise<void> {
+    const { issuer, authorities, trustDomain, clock } = this.#dependencies;
+    const { privateKey } = await generateKeyPairAsync('ec-p256');
+    const [result] = await issuer.issue([{
+      requestId: uuidv7(clock.nowMs()), csrDer: createCsr(privateKey), spiffeId: serverId(trustDomain), dnsNames: this.#dependencies.dnsNames, kind: 'server', profile: 'server',
+      ttlSeconds: this.#dependencies.ttlSeconds, requester: 'server', holder: 'server', entryId: null, delegationId: null, replaces: this.#current?.serial ?? null, rights: {}, reason: { purpose: 'server certificate' },
+    }]);
+    if (result === undefined || !result.ok) throw result?.error ?? new PkiError('INTERNAL', 'no result for the server certificate');
+    const root = authorities.rootOf(result.leaf.authorityId)?.certificateDer;
+    const leafDer = result.leaf.chainDer[0] as Buffer;
+    this.#current = {
+      chainPem: certificatesToPem([...result.leaf.chainDer, ...(root ? [root] : [])]), keyPem: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)),
+      sha256: Buffer.from(sha256Hex(leafDer), 'hex'), serial: result.leaf.serial, notAfter: result.leaf.notAfter,
+    };
+    for (const listener of this.#listeners) listener(this.#current);
+  }
+
+  #renewalDelaySeconds(): number {
+    return (this.#dependencies.ttlSeconds / 3) * (0.9 + 0.2 * this.#dependencies.random.uniform());
+  }
+
+  #schedule(delaySeconds: number, retry: number = retrySeconds.first): void {
+    if (this.#closed) return;
+    this.#cancel = this.#dependencies.clock.after(delaySeconds * 1000, () => {
+      this.#renew().then(
+        () => {
+          this.#dependencies.logger.info({ serial: this.#current?.serial, notAfter: this.#current?.notAfter }, 'server certificate renewed');
+          this.#schedule(this.#renewalDelaySeconds());
+        },
+        (thrown: unknown) => {
+          this.#dependencies.logger.warn({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message, notAfter: this.#current?.notAfter }, 'server certificate not renewed; trying again');
+          this.#schedule(retry * (0.5 + this.#dependencies.random.uniform()), Math.min(retry * 2, retrySeconds.longest));
+        },
+      );
+    });
+  }
+}
