@@ -1,0 +1,3 @@
+export { createAttestor, type Attested, type Attestor, type AttestorOptions, type Wanted } from './attestor.ts';
+export { linuxKernel, type Kernel, type PeerCredentials } from './kernel.ts';
+export type { ImageFacts, Peer } from './peer.ts';

@@ -1,0 +1,114 @@
+import { closeSync } from 'node:fs';
+import koffi from 'koffi';
+import { PkiError } from '../../src/common/errors/index.ts';
+
+/** What the kernel says about the process that connected a Unix socket, as of the moment of connect(2) (unix(7), SO_PEERCRED). */
+export interface PeerCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** The few system calls that Node does not offer. All are constant time and none waits. Linux on 64-bit machines only. */
+export interface Kernel {
+  peerCredentials(socketFd: number): PeerCredentials;
+  /** Supplementary groups at the time of connect; undefined where the kernel lacks SO_PEERGROUPS (before 4.13). */
+  peerGroups(socketFd: number): readonly number[] | undefined;
+  /** A new descriptor, which the caller closes; undefined where the kernel lacks SO_PEERPIDFD (before 6.5). Throws PEER_UNVERIFIABLE if the peer is gone. */
+  peerPidfd(socketFd: number): number | undefined;
+  /** A new descriptor, which the caller closes; undefined where the kernel lacks pidfd_open. Throws PEER_UNVERIFIABLE if there is no such process. */
+  pidfdOpen(pid: number): number | undefined;
+  /** For each pidfd: has its process exited (zombies included)? One system call for all. */
+  exited(pidfds: readonly number[]): readonly boolean[];
+  /** Bytes sent on a Unix socket that its reader has not taken yet (SIOCOUTQ); undefined if the descriptor can not tell. */
+  unreadBytes(socketFd: number): number | undefined;
+  close(fd: number): void;
+}
+
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+const SO_PEERGROUPS = 59;
+const SO_PEERPIDFD = 77;
+const SIOCOUTQ = 0x5411;
+const SYS_pidfd_open = 434;
+const POLLIN = 1;
+const EINVAL = 22;
+const ERANGE = 34;
+const ENOSYS = 38;
+const ENOPROTOOPT = 92;
+
+let shared: Kernel | undefined;
+
+/** Binds libc once per process: the symbols come from the running program, so that glibc and musl both work. */
+export function linuxKernel(): Kernel {
+  shared ??= bind();
+  return shared;
+}
+
+function bind(): Kernel {
+  const lib = koffi.load(null);
+  const getsockopt = lib.func('int getsockopt(int, int, int, void *, void *)') as (fd: number, level: number, name: number, value: Buffer, length: Buffer) => number;
+  const poll = lib.func('int poll(void *, unsigned long, int)') as (fds: Buffer, count: number, timeoutMs: number) => number;
+  const ioctl = lib.func('int ioctl(int, unsigned long, ...)') as (fd: number, request: number, type: string, value: Buffer) => number;
+  const syscall = lib.func('long syscall(long, int, unsigned int)') as (number: number, pid: number, flags: number) => number;
+  const value = Buffer.alloc(16);
+  const length = Buffer.alloc(4);
+  const pollBuffer = Buffer.alloc(8);
+
+  return {
+    peerCredentials(socketFd) {
+      length.writeUInt32LE(12);
+      if (getsockopt(socketFd, SOL_SOCKET, SO_PEERCRED, value, length) !== 0 || length.readUInt32LE() !== 12) {
+        throw new PkiError('PEER_UNVERIFIABLE', 'the kernel gives no credentials for this connection', { detail: { errno: koffi.errno() } });
+      }
+      return { pid: value.readInt32LE(0), uid: value.readUInt32LE(4), gid: value.readUInt32LE(8) };
+    },
+    peerGroups(socketFd) {
+      let groups = Buffer.alloc(4 * 64);
+      for (let attempt = 0; attempt < 3; attempt += 1) {
+        length.writeUInt32LE(groups.length);
+        if (getsockopt(socketFd, SOL_SOCKET, SO_PEERGROUPS, groups, length) === 0) {
+          return Array.from({ length: length.readUInt32LE() / 4 }, (_, index) => groups.readUInt32LE(index * 4));
+        }
+        const errno = koffi.errno();
+        if (errno === ENOPROTOOPT || errno === EINVAL) return undefined;
+        // the kernel wrote the size that it needs
+        if (errno !== ERANGE || length.readUInt32LE() > 4 * 65_536) break;
+        groups = Buffer.alloc(length.readUInt32LE());
+      }
+      return [];
+    },
+    peerPidfd(socketFd) {
+      length.writeUInt32LE(4);
+      if (getsockopt(socketFd, SOL_SOCKET, SO_PEERPIDFD, value, length) === 0) return value.readInt32LE(0);
+      const errno = koffi.errno();
+      if (errno === ENOPROTOOPT) return undefined;
+      throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', { detail: { errno } });
+    },
+    pidfdOpen(pid) {
+      const fd = Number(syscall(SYS_pidfd_open, pid, 0));
+      if (fd >= 0) return fd;
+      const errno = koffi.errno();
+      if (errno === ENOSYS) return undefined;
+      throw new PkiError('PEER_UNVERIFIABLE', `there is no process ${pid}`, { detail: { errno } });
+    },
+    exited(pidfds) {
+      if (pidfds.length === 0) return [];
+      const fds = pidfds.length === 1 ? pollBuffer : Buffer.alloc(8 * pidfds.length);
+      pidfds.forEach((fd, index) => {
+        fds.writeInt32LE(fd, index * 8);
+        fds.writeInt16LE(POLLIN, index * 8 + 4);
+        fds.writeInt16LE(0, index * 8 + 6);
+      });
+      // any event, an error too, counts as gone: what can not be shown to live gets nothing
+      const result = poll(fds, pidfds.length, 0);
+      return pidfds.map((_, index) => result < 0 || fds.readInt16LE(index * 8 + 6) !== 0);
+    },
+    unreadBytes(socketFd) {
+      return ioctl(socketFd, SIOCOUTQ, 'void *', value) === 0 ? value.readInt32LE(0) : undefined;
+    },
+    close(fd) {
+      closeSync(fd);
+    },
+  };
+}

@@ -1,0 +1,94 @@
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Kernel } from './kernel.ts';
+import { parseStat, type ProcessStat } from './proc-parse.ts';
+import type { Proc } from './proc.ts';
+
+/**
+ * One process, held by its pidfd where the kernel gives one, else known by its start time. Owner of the pidfd: dispose it
+ * with the connection. Everything learnt about the process is bound to the image it runs: after an exec it is unverifiable.
+ */
+export interface Peer extends Disposable {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups at the time of connect; undefined: the kernel does not tell. */
+  readonly groups: readonly number[] | undefined;
+  readonly pidfd: number | undefined;
+  /** False when only the start time protects against reuse of the pid. */
+  readonly pinned: boolean;
+  /** Facts that hold as long as the image is the same. */
+  readonly image: ImageFacts;
+}
+
+/** Filled on demand by the unix attestor; each fact stays true until the next exec, which ends the peer. */
+export interface ImageFacts {
+  readonly startTime: string;
+  /** Of this exec; undefined: the kernel hides it from the agent. */
+  readonly token: string | undefined;
+  path?: ExecutablePath | undefined;
+  /** Verified against the agent's own view of the file system. */
+  verifiedPath?: string | undefined;
+  sha256?: string | undefined;
+  /** Costly selector prefixes that were looked into, with or without success: a workload can not make the agent try again and again. */
+  readonly inspected: Set<string>;
+  /** Why the binary could not be inspected. */
+  problem?: string | undefined;
+}
+
+export interface ExecutablePath {
+  readonly text: string;
+  readonly deleted: boolean;
+  /** The process lives in another mount namespace: the same path may name another file there. */
+  readonly foreign: boolean;
+}
+
+const unverifiable = (message: string, detail: Record<string, string | number> = {}): PkiError => new PkiError('PEER_UNVERIFIABLE', message, { detail });
+
+/** Call at once after accept: the sooner the image is noted, the less can be exchanged unseen. Throws PEER_UNVERIFIABLE. */
+export function peerOfSocket(kernel: Kernel, proc: Proc, socketFd: number, overflowUid: number): Peer {
+  const { pid, uid, gid } = kernel.peerCredentials(socketFd);
+  if (pid <= 0) throw unverifiable('the calling process is outside the process namespace of the agent', { uid });
+  if (uid === overflowUid) throw unverifiable(`the user of the calling process is unknown to this system (overflow uid ${overflowUid})`, { pid });
+  const groups = kernel.peerGroups(socketFd);
+  return hold(kernel, proc, { pid, uid, gid, groups }, kernel.peerPidfd(socketFd));
+}
+
+/** For operators who ask about a process that is not connected: uid and gid are its present effective ones. Throws PEER_UNVERIFIABLE. */
+export function peerOfPid(kernel: Kernel, proc: Proc, pid: number, ids: { readonly uid: number; readonly gid: number }): Peer {
+  return hold(kernel, proc, { pid, ...ids, groups: undefined }, kernel.pidfdOpen(pid));
+}
+
+function hold(kernel: Kernel, proc: Proc, who: Pick<Peer, 'pid' | 'uid' | 'gid' | 'groups'>, pidfd: number | undefined): Peer {
+  let open = pidfd !== undefined;
+  const dispose = (): void => {
+    if (!open) return;
+    open = false;
+    kernel.close(pidfd as number);
+  };
+  try {
+    const stat = statOf(proc, who.pid);
+    if (pidfd !== undefined && kernel.exited([pidfd])[0]) throw unverifiable('the process that connected is gone', { pid: who.pid });
+    return { ...who, pidfd, pinned: pidfd !== undefined, image: { startTime: stat.startTime, token: stat.image, inspected: new Set() }, [Symbol.dispose]: dispose };
+  } catch (thrown) {
+    dispose();
+    throw thrown;
+  }
+}
+
+/**
+ * Throws PEER_UNVERIFIABLE unless the process still lives and runs the image that was first seen. What was read from /proc
+ * before this call is about this very process: a pid can not be reused while the pidfd's process lives.
+ */
+export function assertSameProcess(kernel: Kernel, proc: Proc, peer: Peer): void {
+  const stat = statOf(proc, peer.pid);
+  if (peer.pidfd !== undefined && kernel.exited([peer.pidfd])[0]) throw unverifiable('the process that connected has exited', { pid: peer.pid });
+  if (stat.startTime !== peer.image.startTime) throw unverifiable('the process that connected was replaced by another one with its pid', { pid: peer.pid });
+  if (stat.image !== peer.image.token) throw unverifiable('the process that connected has executed another program', { pid: peer.pid });
+}
+
+function statOf(proc: Proc, pid: number): ProcessStat {
+  const text = proc.read(pid, 'stat');
+  const stat = text === undefined ? undefined : parseStat(text);
+  if (stat === undefined) throw unverifiable('the process that connected is gone', { pid });
+  return stat;
+}

@@ -1,0 +1,47 @@
+import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
+
+/** Reads of /proc. Only files that the kernel answers from memory: nothing here touches the file system of a workload, which may hang. */
+export interface Proc {
+  /** undefined: no such process, or no right to read. */
+  read(pid: number, name: 'status' | 'stat' | 'cgroup'): string | undefined;
+  /** The target of a magic link as bytes; undefined as above. */
+  link(pid: number, name: 'exe' | 'ns/mnt'): Buffer | undefined;
+}
+
+const maximumBytes = 1 << 20;
+
+export function linuxProc(root = '/proc'): Proc {
+  let buffer = Buffer.alloc(16_384);
+  return {
+    read(pid, name) {
+      let fd: number;
+      try {
+        fd = openSync(`${root}/${pid}/${name}`, 'r');
+      } catch {
+        return undefined;
+      }
+      try {
+        let length = 0;
+        for (;;) {
+          const count = readSync(fd, buffer, length, buffer.length - length, null);
+          length += count;
+          if (count === 0 || length < buffer.length) return buffer.toString('utf8', 0, length);
+          if (length >= maximumBytes) return undefined;
+          buffer = Buffer.concat([buffer, Buffer.alloc(buffer.length)]);
+        }
+      } catch {
+        // ESRCH: the process went between open and read
+        return undefined;
+      } finally {
+        closeSync(fd);
+      }
+    },
+    link(pid, name) {
+      try {
+        return readlinkSync(`${root}/${pid}/${name}`, 'buffer');
+      } catch {
+        return undefined;
+      }
+    },
+  };
+}
