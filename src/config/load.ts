@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
+import { configJsonSchema, loadConfig } from '../common/runtime/config-loader.ts';
+import { shortLivedMaximumSeconds } from '../domain/index.ts';
+import { serverConfigSchema, type ServerConfig } from './schema.ts';
+
+export const serverEnvPrefix = 'MESHCA_SERVER_';
+
+/** File and environment → one frozen, validated record. Problems that span keys are found here too. */
+export async function loadServerConfig(source: { readonly path?: string | undefined; readonly env: Readonly<Record<string, string | undefined>> }): Promise<Result<ServerConfig>> {
+  const loaded = await loadConfig(serverConfigSchema, { ...source, envPrefix: serverEnvPrefix, ignoreEnv: pinVariables(source.env) });
+  if (!loaded.ok) return loaded;
+  const problem = contradiction(loaded.value);
+  return problem === undefined ? ok(loaded.value) : fail('CONFIG_INVALID', problem);
+}
+
+export const serverJsonSchema = (): object => configJsonSchema(serverConfigSchema, 'meshca server configuration');
+
+/** The paths that follow from dataDir where nothing else is said. */
+export const databasePath = (config: ServerConfig): string => config.database.path ?? join(config.dataDir, 'meshca.db');
+export const adminSocketPath = (config: ServerConfig): string => config.admin.socketPath ?? join(config.dataDir, 'admin.sock');
+
+/** PINs may come from variables of any name; those that share our prefix are not keys of the file. */
+const pinVariables = (env: Readonly<Record<string, string | undefined>>): string[] => Object.keys(env).filter((name) => /_PIN$/.test(name));
+
+/**
+ * Reads a token's PIN from its file or variable. It exists only in memory from here on, and never in the configuration
+ * record. Throws HSM_PIN_MISSING.
+ */
+export function readPin(token: { readonly label: string; readonly pinFile?: string | undefined; readonly pinEnv?: string | undefined }, env: Readonly<Record<string, string | undefined>>): string {
+  if (token.pinFile !== undefined) {
+    try {
+      const pin = readFileSync(token.pinFile, 'utf8').replace(/\r?\n$/, '');
+      if (pin !== '') return pin;
+    } catch (thrown) {
+      throw new PkiError('HSM_PIN_MISSING', `the PIN file of token ${token.label} can not be read: ${token.pinFile} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { grade: 'fatal' });
+    }
+    throw new PkiError('HSM_PIN_MISSING', `the PIN file of token ${token.label} is empty: ${token.pinFile}`, { grade: 'fatal' });
+  }
+  const pin = token.pinEnv === undefined ? undefined : env[token.pinEnv];
+  if (pin !== undefined && pin !== '') return pin;
+  throw new PkiError('HSM_PIN_MISSING', token.pinEnv === undefined ? `neither pinFile nor pinEnv is set for token ${token.label}` : `the variable ${token.pinEnv} with the PIN of token ${token.label} is not set`, { grade: 'fatal' });
+}
+
+/** What no single key can tell. Each message names the numbers to change. */
+function contradiction(config: ServerConfig): string | undefined {
+  const { issuance, authorities, ops } = config;
+  const day = 86_400;
+  if (authorities.issuing.lifeDays > authorities.root.lifeDays) return `authorities.issuing.lifeDays (${authorities.issuing.lifeDays}) is longer than authorities.root.lifeDays (${authorities.root.lifeDays}): lower the first or raise the second`;
+  const longestLeaf = Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);
+  // rotation needs room: a successor is prepared in the last third of an issuer's life, when it must still sign full-life leaves
+  if (longestLeaf > (authorities.issuing.lifeDays * day) / 3) return `the longest leaf (${longestLeaf} s, from issuance.maximumTtlSeconds, agentTtlSeconds or serverTtlSeconds) is longer than a third of authorities.issuing.lifeDays (${authorities.issuing.lifeDays}): leaves would be cut before the authority is rotated; raise lifeDays to at least ${Math.ceil((3 * longestLeaf) / day)}, or lower the TTL`;
+  if (issuance.jwtMaximumTtlSeconds > (authorities.jwt.lifeDays * day) / 3) return `issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds}) is longer than a third of authorities.jwt.lifeDays (${authorities.jwt.lifeDays}): lower the first or raise the second`;
+  if (issuance.defaultTtlSeconds > issuance.maximumTtlSeconds) return `issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds}) is above issuance.maximumTtlSeconds (${issuance.maximumTtlSeconds})`;
+  if (issuance.jwtDefaultTtlSeconds > issuance.jwtMaximumTtlSeconds) return `issuance.jwtDefaultTtlSeconds (${issuance.jwtDefaultTtlSeconds}) is above issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds})`;
+  if (issuance.minimumTtlSeconds > issuance.defaultTtlSeconds) return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;
+  if (issuance.agentTtlSeconds > shortLivedMaximumSeconds) return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
+  if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined)) return 'ops.tlsCertFile and ops.tlsKeyFile go together';
+  if (ops.tlsCertFile === undefined && !isLoopback(ops.address)) return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
+  return undefined;
+}
+
+const isLoopback = (address: string): boolean => address === 'localhost' || address === '::1' || (isIP(address) === 4 && address.startsWith('127.'));

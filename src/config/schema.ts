@@ -1,0 +1,105 @@
+import { z } from 'zod';
+import { parseDnsName, TrustDomain } from '../common/spiffe/index.ts';
+import { keyTypes } from '../common/x509/key-type.ts';
+
+const seconds = (description: string) => z.number().int().positive().describe(`${description} (seconds)`);
+const days = (description: string) => z.number().int().positive().max(36_500).describe(`${description} (days)`);
+const count = (description: string, maximum = 1_000_000) => z.number().int().positive().max(maximum).describe(description);
+const path = (description: string) => z.string().min(1).describe(description);
+const keyType = (description: string) => z.enum(keyTypes).describe(description);
+const port = (description: string) => z.number().int().min(0).max(65_535).describe(description);
+
+const token = (label: string, role: string) => z.strictObject({
+  label: z.string().min(1).max(32).default(label).describe(`Label of the ${role} token`),
+  pinFile: path(`File with the PIN of the ${role} token`).optional(),
+  pinEnv: z.string().regex(/^[A-Z][A-Z0-9_]*$/).optional().describe(`Environment variable that holds the PIN of the ${role} token`),
+}).prefault({});
+
+const authority = (defaults: { keyType: 'ec-p256' | 'ec-p384'; lifeDays: number }, what: string) => z.strictObject({
+  keyType: keyType(`Key type of ${what}`).default(defaults.keyType),
+  lifeDays: days(`Life of ${what}`).default(defaults.lifeDays),
+}).prefault({});
+
+/** The configuration of `meshca server`. Every key has a default but the trust domain. The environment prefix is MESHCA_SERVER_. */
+export const serverConfigSchema = z.strictObject({
+  trustDomain: z.string().superRefine((text, context) => {
+    const parsed = TrustDomain.parse(text);
+    if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
+  }).describe('Name of the trust domain, for example mesh.example.org'),
+  dataDir: path('Directory of the database and of the admin socket').default('/var/lib/meshca/server'),
+  database: z.strictObject({
+    path: path('SQLite file; default meshca.db in dataDir').optional(),
+  }).prefault({}),
+  hsm: z.strictObject({
+    module: path('Absolute path of the PKCS#11 module').default('/usr/lib/softhsm/libsofthsm2.so'),
+    softhsmConf: path('softhsm2.conf, for SoftHSM only').optional(),
+    issuing: token('meshca-issuing', 'issuing'),
+    root: token('meshca-root', 'root'),
+    signers: count('Signer processes; default one per core', 64).optional(),
+    mode: z.enum(['auto', 'sync', 'async']).default('auto').describe('How signers call the module: auto measures at start; network HSMs want async'),
+    sessionsPerSigner: count('Sessions per signer process', 256).default(4),
+    deadlineMs: count('A signer that does not answer for so long is killed and respawned (milliseconds)', 600_000).default(5_000),
+  }).prefault({}),
+  authorities: z.strictObject({
+    root: authority({ keyType: 'ec-p384', lifeDays: 3_650 }, 'roots'),
+    issuing: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'issuing intermediates'),
+    jwt: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'JWT authorities'),
+    clockSkewSeconds: seconds('How far clocks in the mesh may differ: authorities are backdated by it').default(300),
+  }).prefault({}),
+  issuance: z.strictObject({
+    defaultTtlSeconds: seconds('Life of a workload SVID where its entry says nothing').default(3_600),
+    maximumTtlSeconds: seconds('Longest life an entry or delegation may state').default(86_400),
+    minimumTtlSeconds: seconds('Shortest life').default(10),
+    agentTtlSeconds: seconds('Life of an agent SVID').default(86_400),
+    serverTtlSeconds: seconds('Life of the server certificate').max(86_400).default(86_400),
+    jwtDefaultTtlSeconds: seconds('Life of a JWT-SVID where its entry says nothing').default(300),
+    jwtMaximumTtlSeconds: seconds('Longest life of a JWT-SVID').default(3_600),
+    leafBackdateSeconds: z.number().int().min(0).max(60).default(30).describe('How far notBefore of a leaf lies in the past (seconds)'),
+    jwtIssuer: z.string().min(1).optional().describe('The iss claim; default the ID of the trust domain'),
+    crlBaseUrl: z.url({ protocol: /^https?$/ }).optional().describe('Where CRLs are published: <crlBaseUrl>/<authority id>.crl; needed for the revocable profile'),
+    crlLifeDays: days('Life of a CRL: beyond the longest tolerated outage').default(7),
+    bundleRefreshHintSeconds: seconds('spiffe_refresh_hint of the bundle').default(300),
+  }).prefault({}),
+  listen: z.strictObject({
+    address: z.string().min(1).default('127.0.0.1').describe('Address of the gRPC listener (TLS 1.3)'),
+    port: port('Port of the gRPC listener').default(8443),
+    dnsNames: z.array(z.string().superRefine((text, context) => {
+      const parsed = parseDnsName(text);
+      if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
+    })).default(['localhost']).describe('DNS names in the server certificate; reserved for the CA'),
+  }).prefault({}),
+  admin: z.strictObject({
+    socketPath: path('Local admin socket; default admin.sock in dataDir').optional(),
+    socketMode: z.string().regex(/^0?[0-7]{3}$/).default('0660').describe('Permissions of the admin socket'),
+    uids: z.array(z.number().int().nonnegative()).default([]).describe('User IDs beside 0 and the server\'s own that may administer locally'),
+  }).prefault({}),
+  ops: z.strictObject({
+    address: z.string().min(1).default('127.0.0.1').describe('Address of the HTTP port for /metrics, /live, /ready, /bundle, /crl; loopback unless it has TLS'),
+    port: port('HTTP port').default(9464),
+    tlsCertFile: path('PEM certificate chain for the HTTP port').optional(),
+    tlsKeyFile: path('PEM key for the HTTP port').optional(),
+  }).prefault({}),
+  attestation: z.strictObject({
+    x509popCaFile: path('PEM file with the CAs under which node certificates are accepted (x509pop)').optional(),
+    joinTokenTtlSeconds: seconds('Life of a join token where its creator says nothing').default(600),
+    graceDays: z.number().int().min(0).max(365).default(7).describe('How long after its expiry an agent SVID may be renewed by proving its key (days)'),
+    perSecond: count('Attestations per second, over all callers').default(50),
+  }).prefault({}),
+  limits: z.strictObject({
+    connections: count('Connections at once').default(20_000),
+    handshakes: count('TLS handshakes at once').default(500),
+    handshakeSeconds: seconds('A handshake that takes longer is ended').default(10),
+    streamsPerConnection: count('Concurrent calls on one connection', 10_000).default(64),
+    concurrentCalls: count('Concurrent unary calls over all connections').default(2_000),
+    messageBytes: count('Largest message', 64 * 1024 * 1024).default(4 * 1024 * 1024),
+    unarySeconds: seconds('A unary call is ended after so long').default(30),
+    signsPerSecond: count('Certificates and tokens per second for one caller').default(1_000),
+    signsBurst: count('Burst of the same').default(5_000),
+  }).prefault({}),
+  log: z.strictObject({
+    level: z.enum(['debug', 'info', 'warn', 'error', 'fatal']).default('info').describe('Lowest level that is logged'),
+    format: z.enum(['auto', 'json', 'pretty']).default('auto').describe('auto: pretty on a terminal, else JSON'),
+  }).prefault({}),
+});
+
+export type ServerConfig = Readonly<z.output<typeof serverConfigSchema>>;
