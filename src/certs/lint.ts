@@ -1,6 +1,6 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { parseDnsName, serverId } from '../common/spiffe/index.ts';
-import { encodeTime, keyIdentifierOf, keyTypeOfSpki, parseTbsCertificate, signatureAlgorithmFor, type TbsFields } from '../common/x509/index.ts';
+import { derWriter, encodeTime, keyIdentifierOf, keyTypeOfSpki, parseTbsCertificate, signatureAlgorithmFor, type TbsFields } from '../common/x509/index.ts';
 import { extensionOids } from './fields.ts';
 import { isLeafProfile, profiles } from './profiles.ts';
 import type { LintContext, Profile } from './types.ts';
@@ -17,7 +17,7 @@ export function lint(tbsDer: Buffer, profile: Profile, context: LintContext): Re
   const parsed = parseTbsCertificate(tbsDer);
   if (!parsed.ok) return fail('LINT_FAILED', parsed.error.message);
   const tbs = parsed.value;
-  const problem = checkFrame(tbs, profile, context) ?? checkTimes(tbsDer, tbs, profile, context) ?? checkNames(tbs, profile, context) ?? checkExtensions(tbs, profile, context);
+  const problem = checkFrame(tbs, profile, context) ?? checkTimes(tbs, profile, context) ?? checkNames(tbs, profile, context) ?? checkExtensions(tbs, profile, context);
   return problem === undefined ? ok(undefined) : fail('LINT_FAILED', `profile ${profile}: ${problem}`);
 }
 
@@ -50,11 +50,11 @@ function keyTypeOfSigner(spkiDer: Buffer): Buffer | undefined {
   return algorithm;
 }
 
-function checkTimes(tbsDer: Buffer, tbs: TbsFields, profile: Profile, { issuer, notBefore, notAfter }: LintContext): string | undefined {
+function checkTimes(tbs: TbsFields, profile: Profile, { issuer, notBefore, notAfter }: LintContext): string | undefined {
   if (tbs.notBefore !== notBefore || tbs.notAfter !== notAfter) return 'the validity is another one';
   if (notAfter <= notBefore) return 'it ends before it begins';
   // the parser also reads GeneralizedTime before 2050, we never write it
-  if (!tbsDer.includes(Buffer.concat([encodeTime(notBefore), encodeTime(notAfter)]))) return 'a time is not encoded as RFC 5280 asks';
+  if (!tbs.validityDer.equals(derWriter.sequence(encodeTime(notBefore), encodeTime(notAfter)))) return 'a time is not encoded as RFC 5280 asks';
   const longest = profiles[profile].maximumLifeSeconds;
   if (longest !== undefined && notAfter - notBefore > longest) return `its life of ${notAfter - notBefore} s is longer than ${longest} s`;
   if (issuer !== undefined && notBefore < issuer.notBefore) return 'it begins before its issuer';

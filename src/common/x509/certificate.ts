@@ -9,7 +9,11 @@ import type { ParsedCertificate } from './types.ts';
 const maximumCertificateBytes = 65_536;
 
 /** The fields of a TBSCertificate; see ParsedCertificate. */
-export type TbsFields = Omit<ParsedCertificate, 'raw' | 'tbsDer' | 'signatureAlgorithm' | 'signatureAlgorithmDer' | 'signature'> & { readonly tbsAlgorithmDer: Buffer };
+export interface TbsFields extends Omit<ParsedCertificate, 'raw' | 'tbsDer' | 'signatureAlgorithm' | 'signatureAlgorithmDer' | 'signature'> {
+  /** AlgorithmIdentifier and Validity with tag and length. */
+  readonly tbsAlgorithmDer: Buffer;
+  readonly validityDer: Buffer;
+}
 
 /**
  * Reads a v3 certificate (RFC 5280 section 4.1) in strict DER. Stricter than most: no explicit DEFAULT values, no
@@ -22,7 +26,7 @@ export function parseCertificate(der: Buffer): Result<ParsedCertificate> {
     const certificate = outer.sequence('certificate');
     outer.end('the certificate');
     const start = certificate.offset;
-    const { tbsAlgorithmDer, ...fields } = readTbs(certificate);
+    const { tbsAlgorithmDer, validityDer: _validityDer, ...fields } = readTbs(certificate);
     const tbsDer = certificate.since(start);
     const signatureAlgorithmDer = certificate.element(tag.sequence, 'signatureAlgorithm');
     if (!signatureAlgorithmDer.equals(tbsAlgorithmDer)) throw new DerError('the two signature algorithms differ');
@@ -54,7 +58,9 @@ function readTbs(outer: DerReader): TbsFields {
   const tbsAlgorithmDer = tbs.element(tag.sequence, 'signature');
   const issuerDer = readName(tbs, 'issuer');
   if (issuerDer.length === 2) throw new DerError('the issuer is empty');
+  const validityStart = tbs.offset;
   const validity = tbs.sequence('validity');
+  const validityDer = tbs.since(validityStart);
   const notBefore = readTime(validity, 'notBefore');
   const notAfter = readTime(validity, 'notAfter');
   validity.end('validity');
@@ -64,7 +70,7 @@ function readTbs(outer: DerReader): TbsFields {
   const extensions = readExtensions(wrapped.sequence('extensions'));
   wrapped.end('extensions');
   tbs.end('the extensions');
-  return { tbsAlgorithmDer, serialHex, issuerDer, subjectDer, notBefore, notAfter, spkiDer, ...flat(extensions) };
+  return { tbsAlgorithmDer, validityDer, serialHex, issuerDer, subjectDer, notBefore, notAfter, spkiDer, ...flat(extensions) };
 }
 
 function flat({ subjectAltName, ...rest }: Extensions): Omit<Extensions, 'subjectAltName'> & Pick<ParsedCertificate, 'uriSans' | 'dnsSans' | 'otherSanKinds'> {

@@ -1,12 +1,9 @@
 import type { ErrorCode } from '../errors/index.ts';
 import { fail, type Result } from '../errors/index.ts';
 
-/** Thrown inside parsers of this folder only; `parsing` turns it into a result. No stack is recorded, since bad input must stay cheap. */
-export class DerError {
-  readonly message: string;
-  constructor(message: string) {
-    this.message = message;
-  }
+/** Thrown by DerReader and by parsers built on it, never past them: `parsing` turns it into a result. */
+export class DerError extends Error {
+  override readonly name = 'DerError';
 }
 
 /** Runs a parser; a DerError becomes a failed result with this code, anything else is a defect and is thrown on. */

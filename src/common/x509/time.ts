@@ -1,5 +1,4 @@
 import { DerError, tag, type DerReader } from './der-reader.ts';
-import { der } from './der-writer.ts';
 
 const year2050 = Date.UTC(2050, 0, 1) / 1000;
 const year1950 = Date.UTC(1950, 0, 1) / 1000;
@@ -8,8 +7,27 @@ const year10000 = Date.UTC(10000, 0, 1) / 1000;
 /** UTCTime through 2049, GeneralizedTime from 2050 on, both to the second and in Z (RFC 5280 section 4.1.2.5). Throws RangeError outside 1950 to 9999. */
 export function encodeTime(seconds: number): Buffer {
   if (!Number.isInteger(seconds) || seconds < year1950 || seconds >= year10000) throw new RangeError(`${seconds} is not an instant that a certificate can state`);
-  const digits = new Date(seconds * 1000).toISOString().replace(/[-:T]/g, '').slice(0, 14);
-  return seconds < year2050 ? der(tag.utcTime, Buffer.from(`${digits.slice(2)}Z`)) : der(tag.generalizedTime, Buffer.from(`${digits}Z`));
+  const date = new Date(seconds * 1000);
+  const year = date.getUTCFullYear();
+  const short = seconds < year2050;
+  const out = Buffer.allocUnsafe(short ? 15 : 17);
+  out[0] = short ? tag.utcTime : tag.generalizedTime;
+  out[1] = short ? 13 : 15;
+  let at = 2;
+  const two = (value: number): void => {
+    out[at] = 0x30 + Math.floor(value / 10);
+    out[at + 1] = 0x30 + (value % 10);
+    at += 2;
+  };
+  if (!short) two(Math.floor(year / 100));
+  two(year % 100);
+  two(date.getUTCMonth() + 1);
+  two(date.getUTCDate());
+  two(date.getUTCHours());
+  two(date.getUTCMinutes());
+  two(date.getUTCSeconds());
+  out[at] = 0x5a;
+  return out;
 }
 
 /** Reads a Time; Unix seconds. A GeneralizedTime before 2050 is read too: foreign authorities write it. */
