@@ -1,0 +1,122 @@
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { PkiError, unwrap } from '../common/errors/index.ts';
+import { peerChainOf, type Clock } from '../common/runtime/index.ts';
+import type { SpiffeId } from '../common/spiffe/index.ts';
+import { parseCertificate, verifyX509Svid, type VerifiedSvid } from '../common/x509/index.ts';
+import type { Authorizer } from './authorize.ts';
+import type { Counters, Role } from './counters.ts';
+import type { X509Bundles } from './x509-update.ts';
+
+/** Who is on the other side of a connection that was admitted. */
+export interface Peer {
+  readonly id: SpiffeId;
+  /** Lower-case hex. */
+  readonly serial: string;
+  /** Unix seconds, inclusive: the earliest end of the certificates that it was admitted on. */
+  readonly notAfter: number;
+}
+
+interface Admission extends Peer {
+  readonly chainDer: readonly Buffer[];
+  readonly role: Role;
+}
+
+const longestTimerMs = 30_000;
+const known = new WeakMap<Socket, Peer>();
+
+/** The verified peer of a socket that this library admitted, undefined for any other. */
+export const peerOf = (socket: Socket): Peer | undefined => known.get(socket);
+
+/**
+ * Admits peers and ends their connections when the ground for it goes: at the end of the certificate, or when its root leaves
+ * the bundle. Owner of the open connections of one source.
+ */
+export class PeerRegister {
+  readonly #clock: Clock;
+  readonly #bundles: () => X509Bundles;
+  readonly #counters: Counters;
+  readonly #enforce: boolean;
+  readonly #open = new Map<TLSSocket, Admission>();
+
+  constructor(clock: Clock, bundles: () => X509Bundles, counters: Counters, enforce: boolean) {
+    this.#clock = clock;
+    this.#bundles = bundles;
+    this.#counters = counters;
+    this.#enforce = enforce;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** The complete check of a peer's chain (leaf first): X.509-SVID against the bundle of its own trust domain, then the authorizer. Throws. */
+  check(chainDer: readonly Buffer[], role: Role, authorizer: Authorizer): VerifiedSvid {
+    if (chainDer.length === 0) throw new PkiError('PEER_CERTIFICATE_MISSING', 'the peer presented no certificate');
+    const purpose = role === 'server' ? 'client' : 'server';
+    const bundles = this.#bundles();
+    const verified = unwrap(verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now: this.#clock.now(), purpose }));
+    if (!authorizer.admits(verified.id)) {
+      throw new PkiError('PEER_NOT_AUTHORIZED', `the peer is ${verified.id}, admitted is ${authorizer.description}`);
+    }
+    return verified;
+  }
+
+  /** Checks the peer of a socket after its handshake and keeps watch over it. Throws; the caller destroys the socket then. */
+  admit(socket: TLSSocket, role: Role, authorizer: Authorizer): Peer {
+    // a resumed session tells nothing about the certificate now: it may have expired, or its root may be gone
+    if (socket.isSessionReused()) throw new PkiError('SESSION_RESUMED', 'the peer resumed an earlier TLS session');
+    if (socket.getProtocol() !== 'TLSv1.3') throw new PkiError('HANDSHAKE_FAILED', `the connection speaks ${socket.getProtocol() ?? 'no TLS'}, not TLSv1.3`);
+    const chainDer = peerChainOf(socket);
+    const verified = this.check(chainDer, role, authorizer);
+    const notAfter = Math.min(verified.root.notAfter, ...verified.chain.map((each) => each.notAfter));
+    const admission: Admission = { id: verified.id, serial: verified.leaf.serialHex, notAfter, chainDer, role };
+    known.set(socket, admission);
+    this.#open.set(socket, admission);
+    const cancel = this.#enforce ? this.#endAt(socket, notAfter) : undefined;
+    socket.once('close', () => {
+      cancel?.();
+      this.#open.delete(socket);
+    });
+    return admission;
+  }
+
+  /** To be called after the bundles changed. */
+  recheck(): void {
+    if (!this.#enforce) return;
+    const bundles = this.#bundles();
+    for (const [socket, { chainDer, role }] of this.#open) {
+      const purpose = role === 'server' ? 'client' : 'server';
+      const still = verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now: this.#clock.now(), purpose });
+      if (still.ok) continue;
+      this.#counters.closedAsDistrusted += 1;
+      socket.destroy(still.error);
+    }
+  }
+
+  closeAll(): void {
+    for (const socket of this.#open.keys()) socket.destroy();
+  }
+
+  /** In short steps on the wall clock, since a machine that slept must not lengthen a certificate. */
+  #endAt(socket: TLSSocket, notAfter: number): () => void {
+    let cancel: () => void = () => undefined;
+    const look = (): void => {
+      const leftMs = (notAfter + 1) * 1000 - this.#clock.nowMs();
+      if (leftMs > 0) {
+        cancel = this.#clock.after(Math.min(leftMs, longestTimerMs), look);
+        return;
+      }
+      this.#counters.closedAsExpired += 1;
+      socket.destroy(new PkiError('CERTIFICATE_EXPIRED', 'the certificate that the peer was admitted on has expired'));
+    };
+    look();
+    return () => cancel();
+  }
+}
+
+/** The SPIFFE ID in a leaf that was verified before; reads it again from the bytes, and never from a display form. */
+export function idTextOf(leafDer: Buffer): string | undefined {
+  const leaf = parseCertificate(leafDer);
+  return leaf.ok && leaf.value.uriSans.length === 1 ? leaf.value.uriSans[0] : undefined;
+}

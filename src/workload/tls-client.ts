@@ -1,0 +1,90 @@
+import type { Socket } from 'node:net';
+import { connect as connectSocket, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { PkiError } from '../common/errors/index.ts';
+import { chainOf } from '../common/runtime/index.ts';
+import type { Authorizer } from './authorize.ts';
+import { tlsFailure } from './tls-failure.ts';
+import { internalsOf, type X509Source } from './x509-source.ts';
+
+/** Whom a client takes for the server: never by DNS name. */
+export interface ClientOptions {
+  readonly expect: Authorizer;
+}
+
+export interface ConnectOptions extends ClientOptions {
+  readonly host?: string;
+  readonly port?: number;
+  /** A connected stream to speak TLS on, instead of host and port. */
+  readonly socket?: Socket;
+  /** Sent as SNI; it plays no part in the check. */
+  readonly servername?: string;
+  readonly ALPNProtocols?: string[];
+  /** For connect and handshake; default 10 s. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Options for one `tls.connect`, with the certificate of this moment: take new ones for each connection. The server is checked
+ * as an X.509-SVID against `expect` before `secureConnect`. Never add `session`: Node skips the check on a resumed one.
+ */
+export function tlsClientOptions(source: X509Source, options: ClientOptions): ConnectionOptions {
+  const inside = internalsOf(source);
+  return {
+    secureContext: inside.secureContext(),
+    minVersion: 'TLSv1.3',
+    rejectUnauthorized: true,
+    checkServerIdentity: (_host: string, certificate: PeerCertificate): Error | undefined => {
+      try {
+        inside.peers.check(chainOf(certificate), 'client', options.expect);
+        return undefined;
+      } catch (thrown) {
+        return PkiError.from(thrown, 'HANDSHAKE_FAILED');
+      }
+    },
+  };
+}
+
+/** A connection whose server has been verified and authorized; rejects with a PkiError. It ends with the server's certificate. */
+export function connectTls(source: X509Source, options: ConnectOptions): Promise<TLSSocket> {
+  const { counters, peers, context } = internalsOf(source);
+  const { expect, timeoutMs = 10_000, signal, ...where } = options;
+  // the type leaves no way to pass it, plain JavaScript does
+  if ('session' in where) throw new PkiError('SESSION_RESUMED', 'a session can not be resumed by this client');
+  return new Promise((resolve, reject) => {
+    const socket = connectSocket({ ...where, ...tlsClientOptions(source, { expect }) });
+    const settle = (): void => {
+      cancelTimer();
+      signal?.removeEventListener('abort', onAbort);
+      socket.off('error', refuse);
+      socket.off('close', onClose);
+    };
+    const refuse = (thrown: unknown): void => {
+      settle();
+      const error = tlsFailure(thrown, socket.authorizationError);
+      counters.failed('client', error);
+      // whatever still comes is a consequence
+      socket.on('error', () => undefined);
+      socket.destroy();
+      reject(error);
+    };
+    const onClose = (): void => refuse(new PkiError('HANDSHAKE_FAILED', 'the other side closed the connection during the handshake'));
+    const onAbort = (): void => refuse(new PkiError('CANCELLED', 'connecting was aborted', { cause: signal?.reason }));
+    const cancelTimer = context.clock.after(timeoutMs, () => refuse(new PkiError('HANDSHAKE_FAILED', `no TLS connection within ${timeoutMs} ms`)));
+    socket.once('error', refuse);
+    socket.once('close', onClose);
+    socket.once('secureConnect', () => {
+      try {
+        peers.admit(socket, 'client', expect);
+      } catch (thrown) {
+        refuse(thrown);
+        return;
+      }
+      settle();
+      counters.succeeded('client');
+      resolve(socket);
+    });
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
