@@ -118,6 +118,12 @@ export const codes = {
   TRUST_DOMAIN_CHANGED: operator('FAILED_PRECONDITION', 'The database belongs to another trust domain: set it back, or use a new database and token.'),
   CONFIG_INVALID: operator('INVALID_ARGUMENT', 'Correct the key that the message names; "meshca validate" checks a file without starting.'),
   SOCKET_IN_USE: operator('FAILED_PRECONDITION', 'Another process listens there; stop it or choose another path.'),
+  // agent
+  STATE_CORRUPT: operator('DATA_LOSS', 'Move the file that the message names out of the state directory and attest again with a new join token or the node certificate.'),
+  STATE_UNUSABLE: operator('FAILED_PRECONDITION', 'Give the agent a state directory of its own that it may write, on a local file system.'),
+  BUNDLE_INVALID: caller('INVALID_ARGUMENT', 'Give a SPIFFE bundle document (JWKS) or the PEM certificates of the roots.'),
+  NODE_CREDENTIAL_MISSING: operator('FAILED_PRECONDITION', 'Configure a join token (meshca token create) or the certificate and key of the node: the agent has no identity yet.'),
+
   // client library
   ENDPOINT_INVALID: caller('INVALID_ARGUMENT', 'Use unix:///absolute/path or tcp://IP:port, in SPIFFE_ENDPOINT_SOCKET or in the options.'),
   PEER_CERTIFICATE_MISSING: caller('UNAUTHENTICATED', 'The other side must present an X.509-SVID in the TLS handshake.'),

@@ -1,0 +1,150 @@
+import { compactVerify, decodeProtectedHeader, importJWK, type JWK } from 'jose';
+import { fail, ok, PkiError, type Result } from '../../src/common/errors/index.ts';
+import type { Logger } from '../../src/common/runtime/index.ts';
+import { TrustDomain } from '../../src/common/spiffe/index.ts';
+import type { BundleSource, TrustBundle } from '../contract.ts';
+import { parseBundleDocument, toTrustBundle, type BundleDocument } from './document.ts';
+
+export interface BundleStep {
+  readonly sequence: number;
+  readonly jws: string;
+}
+
+const stepType = 'meshca-bundle+jws';
+const algorithms = ['ES256', 'ES384', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
+
+/**
+ * The trust bundles of this agent. Owner of the held bundle: it moves only forward, each step signed by a JWT authority of
+ * the bundle before it, so that neither a stolen connection nor a stale server can put another root in.
+ */
+export class BundleStore implements BundleSource {
+  readonly #trustDomain: TrustDomain;
+  readonly #logger: Logger;
+  /** Makes the bundle durable before anyone is told of it. */
+  readonly #persist: (documentJson: string) => Promise<void>;
+  #document: BundleDocument | undefined;
+  #bundle: TrustBundle | undefined;
+  #federated: ReadonlyMap<string, TrustBundle> = new Map();
+  readonly #listeners = new Set<() => void>();
+
+  constructor(trustDomain: TrustDomain, logger: Logger, persist: (documentJson: string) => Promise<void>) {
+    this.#trustDomain = trustDomain;
+    this.#logger = logger;
+    this.#persist = persist;
+  }
+
+  current(): TrustBundle | undefined {
+    return this.#bundle;
+  }
+
+  federated(): ReadonlyMap<string, TrustBundle> {
+    return this.#federated;
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  roots(): readonly Buffer[] {
+    return this.#bundle?.rootsDer ?? [];
+  }
+
+  /** True when the held bundle can check the next one; false for a bundle of roots alone, from bootstrap. */
+  canVerifySteps(): boolean {
+    return (this.#document?.jwtAuthorities.length ?? 0) > 0;
+  }
+
+  /** Takes what was kept from an earlier run, or what the operator gave for bootstrap. */
+  restore(document: BundleDocument): void {
+    this.#hold(document);
+  }
+
+  /**
+   * Takes the first bundle over a connection whose server has been verified (by root or fingerprint): only while no bundle
+   * is held that could check it. Throws BUNDLE_INVALID.
+   */
+  async bootstrap(step: BundleStep): Promise<void> {
+    if (this.canVerifySteps()) {
+      await this.advance([step]);
+      return;
+    }
+    const payload = payloadOf(step.jws);
+    const document = payload.ok ? checked(payload.value, step) : payload;
+    if (!document.ok) throw document.error;
+    await this.#take(payload.ok ? payload.value : '', document.value);
+  }
+
+  /** Walks forward. Steps at or behind the held sequence are passed over. Throws BUNDLE_INVALID or SERVER_UNTRUSTED; steps before stay. */
+  async advance(steps: readonly BundleStep[]): Promise<void> {
+    for (const step of steps) {
+      if (step.sequence <= (this.#document?.sequence ?? -1)) continue;
+      const text = await this.#verify(step);
+      const document = checked(text, step);
+      if (!document.ok) throw document.error;
+      await this.#take(text, document.value);
+    }
+  }
+
+  /** Bundles of other trust domains, all of them; one that is broken keeps its last good state. */
+  setFederated(bundles: readonly { readonly trustDomain: string; readonly bundleJson: string }[]): void {
+    const next = new Map<string, TrustBundle>();
+    for (const { trustDomain, bundleJson } of bundles) {
+      const name = TrustDomain.parse(trustDomain);
+      const document = parseBundleDocument(bundleJson);
+      if (name.ok && document.ok && !name.value.equals(this.#trustDomain)) {
+        next.set(name.value.name, toTrustBundle(name.value, document.value));
+        continue;
+      }
+      this.#logger.warn({ trustDomain, code: 'BUNDLE_INVALID' }, 'a federated bundle is left out');
+      const last = this.#federated.get(trustDomain);
+      if (last !== undefined) next.set(trustDomain, last);
+    }
+    this.#federated = next;
+    this.#announce();
+  }
+
+  async #verify(step: BundleStep): Promise<string> {
+    try {
+      const header = decodeProtectedHeader(step.jws);
+      if (header.typ !== stepType) throw new Error(`the type of the signed bundle is not ${stepType}`);
+      const authority = this.#document?.jwtAuthorities.find(({ keyId }) => keyId === header.kid);
+      if (authority === undefined) throw new Error('no authority of the held bundle signed it');
+      const key = await importJWK(authority.jwk as JWK, header.alg);
+      const { payload } = await compactVerify(step.jws, key, { algorithms });
+      return Buffer.from(payload).toString('utf8');
+    } catch (thrown) {
+      throw new PkiError('SERVER_UNTRUSTED', `bundle ${step.sequence} is not signed under the bundle held (${this.#document?.sequence ?? 'none'}): ${(thrown as Error).message}`, { cause: thrown });
+    }
+  }
+
+  async #take(text: string, document: BundleDocument): Promise<void> {
+    await this.#persist(text);
+    this.#hold(document);
+  }
+
+  #hold(document: BundleDocument): void {
+    this.#document = document;
+    this.#bundle = toTrustBundle(this.#trustDomain, document);
+    this.#announce();
+  }
+
+  #announce(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function checked(text: string, step: BundleStep): Result<BundleDocument> {
+  const document = parseBundleDocument(text);
+  if (!document.ok) return document;
+  if (document.value.sequence !== step.sequence) return fail('BUNDLE_INVALID', `the document has sequence ${document.value.sequence}, the step says ${step.sequence}`);
+  if (document.value.rootsDer.length === 0) return fail('BUNDLE_INVALID', 'the bundle has no root');
+  if (document.value.jwtAuthorities.length === 0) return fail('BUNDLE_INVALID', 'the bundle has no JWT authority, so that no later one could be verified');
+  return document;
+}
+
+function payloadOf(jws: string): Result<string> {
+  const parts = jws.split('.');
+  if (parts.length !== 3 || parts[1] === '') return fail('BUNDLE_INVALID', 'the signed bundle is no compact JWS');
+  return ok(Buffer.from(parts[1] as string, 'base64url').toString('utf8'));
+}

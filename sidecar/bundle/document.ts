@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto';
+import { fail, ok, type Result } from '../../src/common/errors/index.ts';
+import type { TrustDomain } from '../../src/common/spiffe/index.ts';
+import { parseCertificate } from '../../src/common/x509/index.ts';
+import type { TrustBundle } from '../contract.ts';
+
+const maximumAuthorities = 100;
+const maximumDocumentBytes = 1_000_000;
+
+/** One JWT authority; `jwk` as it stood in the document. */
+export interface JwtAuthority {
+  readonly keyId: string;
+  readonly jwk: Readonly<Record<string, unknown>>;
+}
+
+export interface BundleDocument {
+  readonly sequence: number;
+  readonly rootsDer: readonly Buffer[];
+  readonly jwtAuthorities: readonly JwtAuthority[];
+}
+
+/**
+ * Reads a SPIFFE bundle document (SPIFFE Trust Domain and Bundle, section 4): a JWKS whose `x509-svid` keys carry one
+ * certificate in `x5c`. Keys of another use are ignored, as the specification wants; a key of ours that is broken fails
+ * the whole document with BUNDLE_INVALID.
+ */
+export function parseBundleDocument(text: string): Result<BundleDocument> {
+  if (text.length > maximumDocumentBytes) return fail('BUNDLE_INVALID', 'the bundle document is too large');
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch (thrown) {
+    return fail('BUNDLE_INVALID', 'the bundle document is not JSON', { cause: thrown });
+  }
+  if (!isRecord(document) || !Array.isArray(document['keys'])) return fail('BUNDLE_INVALID', 'the bundle document has no array of keys');
+  const sequence = document['spiffe_sequence'] ?? 0;
+  if (typeof sequence !== 'number' || !Number.isSafeInteger(sequence) || sequence < 0) return fail('BUNDLE_INVALID', 'spiffe_sequence is not a non-negative integer');
+  if (document['keys'].length > maximumAuthorities) return fail('BUNDLE_INVALID', `the bundle has more than ${maximumAuthorities} keys`);
+  const rootsDer: Buffer[] = [];
+  const jwtAuthorities: JwtAuthority[] = [];
+  for (const key of document['keys'] as unknown[]) {
+    if (!isRecord(key)) return fail('BUNDLE_INVALID', 'a key of the bundle is no object');
+    if (key['use'] === 'x509-svid') {
+      const root = rootOf(key);
+      if (!root.ok) return root;
+      rootsDer.push(root.value);
+    } else if (key['use'] === 'jwt-svid') {
+      if (typeof key['kid'] !== 'string' || key['kid'] === '') return fail('BUNDLE_INVALID', 'a JWT authority has no key ID');
+      if (key['d'] !== undefined || key['kty'] === 'oct') return fail('BUNDLE_INVALID', 'a JWT authority is no public key');
+      jwtAuthorities.push({ keyId: key['kid'], jwk: key });
+    }
+  }
+  return ok({ sequence, rootsDer, jwtAuthorities });
+}
+
+/** A bundle of which only the roots are known (PEM file). */
+export const rootsOnly = (rootsDer: readonly Buffer[]): BundleDocument => ({ sequence: 0, rootsDer, jwtAuthorities: [] });
+
+export function toTrustBundle(trustDomain: TrustDomain, document: BundleDocument): TrustBundle {
+  return {
+    trustDomain,
+    sequence: document.sequence,
+    rootsDer: document.rootsDer,
+    jwksJson: JSON.stringify({ keys: document.jwtAuthorities.map(({ jwk }) => jwk) }),
+    authoritySetDigest: authoritySetDigest(document.rootsDer),
+  };
+}
+
+/** SHA-256 over the sorted SHA-256 digests of the roots. */
+export function authoritySetDigest(rootsDer: readonly Buffer[]): Buffer {
+  const digests = rootsDer.map((der) => createHash('sha256').update(der).digest()).sort(Buffer.compare);
+  return createHash('sha256').update(Buffer.concat(digests)).digest();
+}
+
+function rootOf(key: Record<string, unknown>): Result<Buffer> {
+  const chain = key['x5c'];
+  if (!Array.isArray(chain) || chain.length !== 1 || typeof chain[0] !== 'string') return fail('BUNDLE_INVALID', 'an X.509 authority does not carry exactly one certificate');
+  const der = Buffer.from(chain[0], 'base64');
+  const parsed = parseCertificate(der);
+  if (!parsed.ok) return fail('BUNDLE_INVALID', `an X.509 authority: ${parsed.error.message}`);
+  if (!parsed.value.isCa) return fail('BUNDLE_INVALID', 'an X.509 authority is no CA certificate');
+  return ok(der);
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);

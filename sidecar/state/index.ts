@@ -1,0 +1,3 @@
+export { AgentState, type AgentCredential, type PendingRequest } from './agent-state.ts';
+export { loadEntries, saveEntries, type SyncPosition } from './entries-file.ts';
+export { FileWorkloadKeyStore, type StoredSvid, type WorkloadKeyStore } from './workload-keys.ts';
