@@ -11,3 +11,8 @@ export {
 } from './certificate.ts';
 export type { Delegation, Role } from './delegation.ts';
 export type { EntryDraft, RegistrationEntry } from './entry.ts';
+export { chooseDelegation, checkDelegation, dnsPatternMatches, patternReach, type DelegatedAsk, type DelegationDraft, type DelegationLimits } from './delegation-rules.ts';
+export { checkConflicts, type EntrySight } from './entry-conflicts.ts';
+export { allowedValues, checkDnsNames, checkEntry, entryIdPattern, fixedPrefix, isAgentPath, isWeak, parentKind, userSpiffeId, type EntryLimits } from './entry-rules.ts';
+export { parentsOf } from './node-sets.ts';
+export { auditorGrant, auditorRole, checkRole, holdsEverything, permits, prefixesFor, verbs, wholeTrustDomain, type Grant, type RoleInput, type Target, type Verb } from './roles.ts';
