@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import { createPublicKey, randomBytes, verify, type KeyObject } from 'node:crypto';
+import { rename } from 'node:fs/promises';
+import { after, before, describe, it } from 'node:test';
+
+import { openTokenAdmin, type KeyHandle, type ManagedSigners, type SignItem, type SignOutcome } from '../../src/hsm/index.ts';
+import { adminOptions, childrenOf, hsmFixture, isAlive, until, type HsmFixture } from '../integration/hsm-fixture.ts';
+
+interface Load {
+  /** Time of the last signature, monotonic ms. */
+  lastSignedMs(): number;
+  stop(): Promise<{ readonly signed: number; readonly failed: number }>;
+}
+
+/** Calls without pause, each outcome checked: a valid signature or HSM_UNAVAILABLE, nothing else. */
+function load(signers: ManagedSigners, key: KeyHandle, callers = 4): Load {
+  const publicKey: KeyObject = createPublicKey({ key: key.spkiDer, format: 'der', type: 'spki' });
+  let [running, signed, failed, lastMs] = [true, 0, 0, performance.now()];
+  const caller = async (): Promise<void> => {
+    while (running) {
+      const items = Array.from({ length: 20 }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(300), format: 'x509' }));
+      const outcomes = await signers.sign(items);
+      assert.equal(outcomes.length, items.length);
+      outcomes.forEach((outcome: SignOutcome, index) => {
+        if (outcome.ok) {
+          assert.ok(verify('sha256', (items[index] as SignItem).bytes, publicKey, outcome.signature), 'a wrong signature was released');
+          signed++;
+          lastMs = performance.now();
+        } else {
+          assert.deepEqual([outcome.kind, outcome.code], ['failed', 'HSM_UNAVAILABLE'], outcome.message);
+          failed++;
+        }
+      });
+      if (outcomes.some(({ ok }) => !ok)) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  const callersDone = Promise.all(Array.from({ length: callers }, caller));
+  // A broken assertion shows at stop(), not as an unhandled rejection before.
+  callersDone.catch(() => {});
+  return {
+    lastSignedMs: () => lastMs,
+    stop: async () => {
+      running = false;
+      await callersDone;
+      return { signed, failed };
+    },
+  };
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe('signers that lose their token or their life', () => {
+  let fixture: HsmFixture;
+  let key: KeyHandle;
+  before(async () => {
+    fixture = await hsmFixture();
+    key = await fixture.makeKey('ec-p256');
+  });
+  after(() => fixture[Symbol.asyncDispose]());
+
+  async function readySigners(mode: 'sync' | 'async', deadlineMs = 1000): Promise<ManagedSigners> {
+    const signers = await fixture.signers({ mode, deadlineMs, probeIntervalMs: 300 });
+    await signers.useKey(key);
+    return signers;
+  }
+
+  const moveAway = (): Promise<void> => rename(fixture.tokens.tokenDir, `${fixture.tokens.tokenDir}.away`);
+  const moveBack = (): Promise<void> => rename(`${fixture.tokens.tokenDir}.away`, fixture.tokens.tokenDir);
+
+  for (const mode of ['sync', 'async'] as const) {
+    it(`signs again within 5 s after the token directory came back, calls made meanwhile (${mode})`, async () => {
+      const signers = await readySigners(mode);
+      const running = load(signers, key);
+      await pause(150);
+      await moveAway();
+      try {
+        await until(() => signers.state().status === 'open', 5000, 'the circuit opens');
+        await pause(1200);
+      } finally {
+        await moveBack();
+      }
+      const backMs = performance.now();
+      await until(() => running.lastSignedMs() > backMs, 5000, 'signing resumes');
+      await until(() => signers.state().status === 'ready', 5000, 'all signers are back');
+      const { signed, failed } = await running.stop();
+      assert.ok(signed > 100 && failed > 0, `${signed} signed, ${failed} failed`);
+      await signers.close();
+    });
+  }
+
+  it('notices a token that is lost while nothing is asked of it, and recovers before the next request', async () => {
+    const signers = await readySigners('sync');
+    await moveAway();
+    try {
+      await until(() => signers.state().status === 'open', 3000, 'the loss is noticed');
+    } finally {
+      await moveBack();
+    }
+    await until(() => signers.state().status === 'ready', 5000, 'all signers are back');
+    const [outcome] = await signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]);
+    assert.equal(outcome?.ok, true);
+    await signers.close();
+  });
+
+  for (const mode of ['sync', 'async'] as const) {
+    it(`goes on signing when signers are killed, and replaces them (${mode})`, async () => {
+      const signers = await readySigners(mode);
+      const running = load(signers, key);
+      for (let round = 0; round < 3; round++) {
+        await pause(150);
+        const [victim] = signers.pids();
+        process.kill(victim as number, 'SIGKILL');
+        await until(() => signers.state().status === 'ready' && !signers.pids().includes(victim as number), 5000, 'the signer is replaced');
+      }
+      const { signed } = await running.stop();
+      assert.ok(signed > 100);
+      assert.equal(signers.state().respawns, 3);
+      await signers.close();
+    });
+  }
+
+  it('kills and replaces a stopped signer, under load and idle', async () => {
+    const signers = await readySigners('sync', 500);
+    const running = load(signers, key);
+    await pause(100);
+    const stopAndWait = async (): Promise<void> => {
+      const [victim] = signers.pids();
+      process.kill(victim as number, 'SIGSTOP');
+      await until(() => !isAlive(victim as number), 3000, 'the stopped signer is killed');
+      await until(() => signers.state().status === 'ready', 3000, 'it is replaced');
+    };
+    await stopAndWait();
+    const { signed, failed } = await running.stop();
+    assert.ok(signed > 0 && failed > 0 && failed < 200, `${signed} signed, ${failed} failed`);
+    await stopAndWait();
+    await signers.close();
+  });
+
+  it('recovers from sessions that were all invalidated', async () => {
+    for (const mode of ['sync', 'async'] as const) {
+      const signers = await readySigners(mode);
+      const running = load(signers, key);
+      await pause(100);
+      signers.invalidateSessions();
+      const sinceMs = performance.now();
+      await until(() => signers.state().respawns > 0, 3000, 'recovery begins');
+      await until(() => signers.state().status === 'ready', 5000, 'recovery ends');
+      await until(() => running.lastSignedMs() > sinceMs, 5000, 'signing goes on');
+      await running.stop();
+      await signers.close();
+    }
+  });
+
+  it('keeps a key in use across respawns, and one that was taken into use while a signer was missing', async () => {
+    const signers = await readySigners('sync');
+    process.kill(signers.pids()[0] as number, 'SIGKILL');
+    await until(() => signers.state().signersReady === 1, 2000, 'one is missing');
+    const second = await fixture.makeKey('ec-p384');
+    await signers.useKey(second);
+    await until(() => signers.state().status === 'ready', 3000, 'it is replaced');
+    const items = Array.from({ length: 40 }, (_, index): SignItem => ({ ckaId: index % 2 === 0 ? key.ckaId : second.ckaId, bytes: randomBytes(9), format: 'jose' }));
+    assert.ok((await signers.sign(items)).every(({ ok }) => ok));
+    await signers.close();
+  });
+
+  it('opens the circuit at once when all signers are gone, answers without delay, and tells listeners', async () => {
+    const signers = await readySigners('sync');
+    const seen: string[] = [];
+    const stop = signers.onChange(({ status }) => seen.push(status));
+    for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
+    await until(() => signers.state().status === 'open', 1000, 'open');
+    const startMs = performance.now();
+    const [outcome] = await signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]);
+    assert.ok(outcome?.ok === false && outcome.code === 'HSM_UNAVAILABLE');
+    assert.ok(performance.now() - startMs < 50);
+    await until(() => signers.state().status === 'ready', 5000, 'ready');
+    assert.deepEqual(seen, ['degraded', 'open', 'degraded', 'ready']);
+    stop();
+    await signers.close();
+    assert.equal(seen.length, 4);
+    assert.deepEqual(childrenOf(process.pid), []);
+  });
+
+  it('stays away from a key that was destroyed in the token: unavailable, no crash', async () => {
+    const doomed = await fixture.makeKey('ec-p256');
+    const signers = await readySigners('sync');
+    await signers.useKey(doomed);
+    const admin = await openTokenAdmin(fixture.token, adminOptions);
+    await admin.destroyKey(doomed.ckaId);
+    await admin.close();
+    await until(() => signers.state().respawns > 0, 3000, 'the loss of the key is noticed');
+    await until(() => signers.state().status === 'ready', 5000, 'the signers are back');
+    const outcomes = await signers.sign([key, doomed].map(({ ckaId }) => ({ ckaId, bytes: randomBytes(9), format: 'x509' as const })));
+    assert.deepEqual(outcomes.map(({ ok }) => ok), [true, false]);
+    await signers.close();
+  });
+});
