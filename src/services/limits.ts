@@ -1,0 +1,80 @@
+import type { Clock } from '../common/runtime/index.ts';
+
+export interface Rate {
+  readonly perSecond: number;
+  readonly burst: number;
+}
+
+/** A token bucket on the monotonic clock. */
+export class TokenBucket {
+  readonly #rate: Rate;
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
+  #tokens: number;
+  #atMs: number;
+
+  constructor(rate: Rate, clock: Pick<Clock, 'monotonicMs'>) {
+    if (!(rate.perSecond > 0) || !(rate.burst >= 1)) throw new RangeError('a rate needs perSecond > 0 and burst >= 1');
+    this.#rate = rate;
+    this.#clock = clock;
+    this.#tokens = rate.burst;
+    this.#atMs = clock.monotonicMs();
+  }
+
+  /**
+   * Takes `cost` if it is there: 0, else the milliseconds after which it will be. A cost beyond the burst is taken when the
+   * bucket is full, and leaves a debt, so that a large batch is slow but never impossible.
+   */
+  take(cost = 1): number {
+    this.#refill();
+    const needed = Math.min(cost, this.#rate.burst);
+    if (this.#tokens >= needed) {
+      this.#tokens -= cost;
+      return 0;
+    }
+    return Math.ceil(((needed - this.#tokens) / this.#rate.perSecond) * 1000);
+  }
+
+  get isFull(): boolean {
+    this.#refill();
+    return this.#tokens >= this.#rate.burst;
+  }
+
+  #refill(): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#tokens = Math.min(this.#rate.burst, this.#tokens + (Math.max(0, nowMs - this.#atMs) / 1000) * this.#rate.perSecond);
+    this.#atMs = nowMs;
+  }
+}
+
+const maximumBuckets = 20_000;
+
+/** One bucket per key. Full buckets are forgotten when there are many: a new one is full as well. Owner of its map. */
+export class KeyedBuckets {
+  readonly #rate: Rate;
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
+  readonly #buckets = new Map<string, TokenBucket>();
+
+  constructor(rate: Rate, clock: Pick<Clock, 'monotonicMs'>) {
+    this.#rate = rate;
+    this.#clock = clock;
+  }
+
+  take(key: string, cost = 1): number {
+    let bucket = this.#buckets.get(key);
+    if (bucket === undefined) {
+      if (this.#buckets.size >= maximumBuckets) this.#sweep();
+      bucket = new TokenBucket(this.#rate, this.#clock);
+      this.#buckets.set(key, bucket);
+    }
+    return bucket.take(cost);
+  }
+
+  #sweep(): void {
+    for (const [key, bucket] of this.#buckets) if (bucket.isFull) this.#buckets.delete(key);
+    // all in use: the oldest goes, which gives it a full bucket again and keeps the memory bounded
+    for (const key of this.#buckets.keys()) {
+      if (this.#buckets.size < maximumBuckets) break;
+      this.#buckets.delete(key);
+    }
+  }
+}

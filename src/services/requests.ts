@@ -1,0 +1,35 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { PageRequest } from '../store/contract.ts';
+
+export const maximumPageSize = 500;
+export const maximumBatch = 500;
+
+const requestIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/** Throws INVALID_REQUEST. */
+export function checkRequestId(requestId: string): void {
+  if (!requestIdPattern.test(requestId)) throw new PkiError('INVALID_REQUEST', 'request_id is not a UUID or another text of [A-Za-z0-9._-], up to 64');
+}
+
+/** 0 or less gives 100; more than the maximum gives the maximum. */
+export function checkPage(page: PageRequest): PageRequest {
+  const size = Number.isSafeInteger(page.size) && page.size > 0 ? Math.min(page.size, maximumPageSize) : 100;
+  return page.after === undefined || page.after === '' ? { size } : { size, after: page.after };
+}
+
+/** Free text for the record. Throws INVALID_REQUEST. */
+export function checkText(what: string, text: string, maximum: number): string {
+  // eslint-disable-next-line no-control-regex -- control characters would break tables and logs
+  if (text.length > maximum || /[\u0000-\u001f\u007f]/.test(text)) throw new PkiError('INVALID_REQUEST', `${what} has control characters or more than ${maximum} characters`);
+  return text;
+}
+
+export function checkBatchSize(count: number): void {
+  if (count === 0) throw new PkiError('INVALID_REQUEST', 'the batch is empty');
+  if (count > maximumBatch) throw new PkiError('REQUEST_TOO_LARGE', `a batch has at most ${maximumBatch} items, this one has ${count}`);
+}
+
+/** Throws RATE_LIMITED with the time to wait. */
+export function enforceRate(waitMs: number, what: string): void {
+  if (waitMs > 0) throw new PkiError('RATE_LIMITED', `${what}: try again in ${waitMs} ms`, { detail: { waitMs } });
+}

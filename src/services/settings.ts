@@ -1,0 +1,57 @@
+import type { TrustDomain } from '../common/spiffe/index.ts';
+import type { Rate } from './limits.ts';
+
+/** What configuration decides about the services. Durations in seconds. */
+export interface ServiceSettings {
+  readonly trustDomain: TrustDomain;
+  readonly serverVersion: string;
+  /** DNS names of the server's own certificate: nobody else gets them. */
+  readonly reservedDnsNames: readonly string[];
+  /** uids that may use the admin socket, besides 0 and the server's own. */
+  readonly adminUids: readonly number[];
+  readonly serverUid: number;
+  readonly minimumTtlSeconds: number;
+  readonly defaultX509TtlSeconds: number;
+  readonly maximumX509TtlSeconds: number;
+  readonly defaultJwtTtlSeconds: number;
+  readonly maximumJwtTtlSeconds: number;
+  readonly agentTtlSeconds: number;
+  /** How long after the expiry of its SVID an agent may come back by proving its last recorded key. */
+  readonly recoveryGraceSeconds: number;
+  readonly defaultJoinTokenTtlSeconds: number;
+  readonly maximumJoinTokenTtlSeconds: number;
+  /** CA certificates (DER) under which nodes attest by x509pop; empty: the method is off. */
+  readonly x509popRootsDer: readonly Buffer[];
+  readonly challengeTtlSeconds: number;
+  /** Exchanges that wait for the answer to a challenge. */
+  readonly maximumPendingChallenges: number;
+  /** Of all attestations together. */
+  readonly attestationRate: Rate;
+  /** Of certificates and tokens per caller. */
+  readonly signingRate: Rate;
+  /** Of refusals of one authenticated caller that get a record of their own; those beyond are summarised. */
+  readonly refusalRate: Rate;
+  /** Within which agents replace what a tainted authority signed. */
+  readonly taintWindowSeconds: number;
+}
+
+export const defaultServiceSettings = {
+  reservedDnsNames: [],
+  adminUids: [],
+  minimumTtlSeconds: 10,
+  defaultX509TtlSeconds: 3600,
+  maximumX509TtlSeconds: 24 * 3600,
+  defaultJwtTtlSeconds: 300,
+  maximumJwtTtlSeconds: 3600,
+  agentTtlSeconds: 3600,
+  recoveryGraceSeconds: 7 * 24 * 3600,
+  defaultJoinTokenTtlSeconds: 600,
+  maximumJoinTokenTtlSeconds: 7 * 24 * 3600,
+  x509popRootsDer: [],
+  challengeTtlSeconds: 30,
+  maximumPendingChallenges: 1000,
+  attestationRate: { perSecond: 100, burst: 500 },
+  signingRate: { perSecond: 500, burst: 5000 },
+  refusalRate: { perSecond: 5, burst: 50 },
+  taintWindowSeconds: 600,
+} as const satisfies Partial<ServiceSettings>;

@@ -1,0 +1,122 @@
+import { parseCsr } from '../certs/index.ts';
+import { PkiError, unwrap } from '../common/errors/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
+import { checkDnsNames, chooseDelegation, userSpiffeId, type Delegation } from '../domain/index.ts';
+import type { Authorities, Issuer, LeafRequest } from '../issuance/contract.ts';
+import type { DelegationStore, EntryStore } from '../store/contract.ts';
+import type { Caller, DelegateCaller } from './caller.ts';
+import { callerRights } from './callers.ts';
+import type { DelegatedItem, Signing, SvidOutcome } from './contract.ts';
+import { issueDecided, type Decided } from './issuing.ts';
+import { KeyedBuckets } from './limits.ts';
+import { refusing, type RefusalLog } from './refusals.ts';
+import { checkBatchSize, checkRequestId, enforceRate } from './requests.ts';
+import type { ServiceSettings } from './settings.ts';
+import { ttlWithin } from './svids.ts';
+
+export interface SigningDeps {
+  readonly delegations: Pick<DelegationStore, 'activeFor'>;
+  readonly entries: Pick<EntryStore, 'list'>;
+  readonly authorities: Pick<Authorities, 'rootsDer'>;
+  readonly issuer: Issuer;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly settings: ServiceSettings;
+}
+
+/** Signs for control planes inside their delegation; what comes out is always of kind `delegated`. */
+export class SigningService implements Signing {
+  readonly #deps: SigningDeps;
+  readonly #buckets: KeyedBuckets;
+
+  constructor(deps: SigningDeps) {
+    this.#deps = deps;
+    this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
+  }
+
+  sign(caller: DelegateCaller, items: readonly DelegatedItem[]): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }> {
+    return refusing(this.#deps.refusals, caller, 'Sign', undefined, async () => {
+      checkBatchSize(items.length);
+      enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
+      const delegations = await this.#activeOf(caller);
+      const adminIds = await this.#adminIds(items);
+      const seen = new Set<string>();
+      const decided = items.map((item): Decided => {
+        try {
+          checkRequestId(item.requestId);
+          if (seen.has(item.requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${item.requestId} stands twice in the batch`);
+          seen.add(item.requestId);
+          return { ok: true, request: this.#leafRequest(caller, delegations, adminIds, item) };
+        } catch (thrown) {
+          return { ok: false, requestId: item.requestId, subject: item.spiffeId, error: PkiError.from(thrown) };
+        }
+      });
+      return { outcomes: await issueDecided(this.#deps, caller, 'Sign', decided), rootsDer: this.#deps.authorities.rootsDer() };
+    });
+  }
+
+  delegation(caller: DelegateCaller): ReturnType<Signing['delegation']> {
+    return refusing(this.#deps.refusals, caller, 'GetDelegation', undefined, async () => {
+      const delegations = await this.#activeOf(caller);
+      return {
+        delegationIds: delegations.map(({ id }) => id),
+        patterns: [...new Set(delegations.flatMap(({ patterns }) => patterns))],
+        maxTtlSeconds: Math.max(...delegations.map(({ maxTtlSeconds }) => maxTtlSeconds)),
+        keyTypes: keyTypes.filter((type) => delegations.some((delegation) => delegation.keyTypes.includes(type))),
+      };
+    });
+  }
+
+  async #activeOf(caller: DelegateCaller): Promise<readonly Delegation[]> {
+    const actual = caller as Caller;
+    if (actual.class !== 'delegate' || actual.kind !== 'workload') throw new PkiError('CALLER_NOT_ADMITTED', `this is open to delegates, not to ${actual.class}`);
+    const delegations = await this.#deps.delegations.activeFor(caller.spiffeId, this.#deps.clock.now());
+    if (delegations.length === 0) throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
+    return delegations;
+  }
+
+  /** IDs among those asked for that an entry makes an admin of: a delegate gets none of them, even without the rights. */
+  async #adminIds(items: readonly DelegatedItem[]): Promise<ReadonlySet<string>> {
+    const asked = [...new Set(items.map(({ spiffeId }) => spiffeId))].filter((id) => userSpiffeId(id, this.#deps.settings.trustDomain).ok);
+    const found = await Promise.all(asked.map(async (spiffeId) => ((await this.#isAdminId(spiffeId)) ? [spiffeId] : [])));
+    return new Set(found.flat());
+  }
+
+  async #isAdminId(spiffeId: string): Promise<boolean> {
+    let after: string | undefined;
+    do {
+      const page = await this.#deps.entries.list({ spiffeId }, after === undefined ? { size: 500 } : { size: 500, after });
+      if (page.items.some(({ admin }) => admin)) return true;
+      after = page.next;
+    } while (after !== undefined);
+    return false;
+  }
+
+  #leafRequest(caller: DelegateCaller, delegations: readonly Delegation[], adminIds: ReadonlySet<string>, item: DelegatedItem): LeafRequest {
+    const { settings } = this.#deps;
+    const spiffeId = unwrap(userSpiffeId(item.spiffeId, settings.trustDomain));
+    if (adminIds.has(item.spiffeId)) throw new PkiError('OUTSIDE_DELEGATION', `${item.spiffeId} is the identity of an admin`);
+    const dnsNames = checkDnsNames(item.dnsNames, settings.reservedDnsNames);
+    if (item.ttlSeconds !== 0) ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, settings.maximumX509TtlSeconds);
+    const keyType: KeyType = unwrap(parseCsr(item.csrDer)).keyType;
+    const { delegation, ttlSeconds } = unwrap(chooseDelegation(delegations, { spiffeId, dnsNames, ttlSeconds: item.ttlSeconds, keyType }));
+    return {
+      requestId: item.requestId,
+      csrDer: item.csrDer,
+      spiffeId,
+      dnsNames,
+      kind: 'delegated',
+      profile: delegation.profile,
+      ttlSeconds: Math.min(ttlSeconds, settings.maximumX509TtlSeconds),
+      requester: caller.spiffeId,
+      holder: caller.spiffeId,
+      entryId: null,
+      delegationId: delegation.id,
+      replaces: null,
+      rights: { ...callerRights(caller), delegationId: delegation.id },
+      keyTypes: delegation.keyTypes,
+      reason: { client: caller.spiffeId, delegation: delegation.id },
+    };
+  }
+}
