@@ -1,7 +1,7 @@
-import { credentials, Metadata } from '@grpc/grpc-js';
+import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { silentLogger, systemClock, systemRandom, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
-import { workloadContract } from '../common/wire/index.ts';
+import { fromServiceError, workloadContract } from '../common/wire/index.ts';
 import type { SpiffeWorkloadAPIClient } from '../common/wire/generated/SpiffeWorkloadAPI.ts';
 import { endpointOfSocket, parseEndpoint, type WorkloadEndpoint } from './endpoint.ts';
 import { endpointFromEnvironment } from './environment.ts';
@@ -52,6 +52,12 @@ export function securityHeader(): Metadata {
   const metadata = new Metadata();
   metadata.set('workload.spiffe.io', 'true');
   return metadata;
+}
+
+/** A failed call. PermissionDenied has one meaning in the Workload API, whichever agent says it: no identity for this process. */
+export function callFailure(error: ServiceError): PkiError {
+  const failure = fromServiceError(error);
+  return failure.code === 'CALLER_NOT_ADMITTED' ? new PkiError('NO_IDENTITY', failure.message, { cause: error }) : failure;
 }
 
 function endpointOf(options: SourceOptions): WorkloadEndpoint {

@@ -1,7 +1,6 @@
 import { status, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
-import { fromServiceError } from '../common/wire/index.ts';
-import type { SourceContext } from './client.ts';
+import { callFailure, type SourceContext } from './client.ts';
 
 export interface FollowedStream {
   /** Resolves with the first message that was taken; rejects after `waitMs`, on `signal`, or when retrying can not help. */
@@ -93,7 +92,7 @@ export function follow<Message>(
     const finish = (error: ServiceError | undefined): void => {
       if (ended || closed) return;
       ended = true;
-      lastError = error === undefined ? new PkiError('UNREACHABLE', 'the Workload API ended the stream') : fromServiceError(error);
+      lastError = error === undefined ? new PkiError('UNREACHABLE', 'the Workload API ended the stream') : callFailure(error);
       context.logger.debug({ code: lastError.code, endpoint: context.endpoint.text }, `the stream of the Workload API ended: ${lastError.message}`);
       // the standard forbids retrying InvalidArgument; a method that is not there will not appear either
       if (error?.code === status.INVALID_ARGUMENT || error?.code === status.UNIMPLEMENTED) {

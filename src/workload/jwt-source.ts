@@ -2,9 +2,8 @@ import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, errors, jwtVerify,
 import type { ServiceError } from '@grpc/grpc-js';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
-import { fromServiceError } from '../common/wire/index.ts';
 import type { JWTSVIDResponse__Output } from '../common/wire/generated/JWTSVIDResponse.ts';
-import { securityHeader, sourceContext, type SourceContext, type SourceOptions } from './client.ts';
+import { callFailure, securityHeader, sourceContext, type SourceContext, type SourceOptions } from './client.ts';
 import { follow, type FollowedStream } from './follow.ts';
 
 /** A token to present. Never log it: whoever has it is this workload until it expires. */
@@ -125,7 +124,7 @@ export class JwtSource implements AsyncDisposable {
     const answer = await new Promise<JWTSVIDResponse__Output>((resolve, reject) => {
       const deadline = Date.now() + this.#context.waitMs;
       this.#context.client.fetchJwtsvid({ audience, spiffeId }, securityHeader(), { deadline }, (error: ServiceError | null, value) => {
-        if (error !== null) reject(fromServiceError(error));
+        if (error !== null) reject(callFailure(error));
         else resolve(value as JWTSVIDResponse__Output);
       });
     });
