@@ -31,7 +31,7 @@ export function ensureDebianPackages(purpose, { say, fine }) {
   const absent = wanted.filter((need) => !need.present()).map((need) => need.name);
   if (wanted.length === 0) return;
   if (absent.length === 0) {
-    fine(`system packages: ${wanted.map((need) => need.name).join(', ')} are there`);
+    fine(`system packages: ${wanted.map((need) => need.name).join(', ')} present`);
     return;
   }
   const command = `apt-get install -y --no-install-recommends ${absent.join(' ')}`;

@@ -4,11 +4,12 @@
 //
 // Runs on Node 18 and up with npm 9 and up. Each step first looks whether there is anything to do, so that a second run
 // takes a fraction of a second. --quiet prints only what is being changed.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { exclusively } from '../softhsm/exclusively.mjs';
 import { capture, inRoot, isMain, main, projectNode, readJson, ScriptError } from './lib.mjs';
 import { ensureDebianPackages } from './debian.mjs';
+import { installFromLock } from './npm.mjs';
 
 /** @param {{ quiet?: boolean, purpose?: 'build' | 'start' | 'test' }} [options] */
 export function setup({ quiet = false, purpose = 'start' } = {}) {
@@ -21,8 +22,15 @@ export function setup({ quiet = false, purpose = 'start' } = {}) {
   if (missing.length === 0) fine('npm packages: complete');
   else alone(say, () => { if (missingPackages().length > 0) installPackages(say, missing); });
 
+  // npm 9 links no binary that two optional packages offer, even if only one of them fits this machine.
+  if (!existsSync(projectNode)) {
+    alone(say, () => {
+      rmSync(projectNode, { force: true });
+      symlinkSync(join('..', `node-linux-${process.arch}`, 'bin', 'node'), projectNode);
+    });
+  }
   const version = capture(projectNode, ['--version']).output;
-  fine(`node: ${version} from the npm package`);
+  fine(`node: ${version} from npm`);
 
   if (loads().ok) fine('native modules: load');
   else alone(say, () => buildNativeModules(say));
@@ -58,17 +66,7 @@ function installPackages(say, missing) {
   const names = missing.length > 4 ? `${missing.slice(0, 3).join(', ')} and ${missing.length - 3} more` : missing.join(', ');
   say(`npm packages: installing (${names}), which takes a while on a first run`);
   const started = Date.now();
-  // The npm that started us, on the Node that it runs on: that may be neither the first npm nor the first node on PATH.
-  const { npm_execpath: npmCli, npm_node_execpath: npmNode } = process.env;
-  const byNpm = npmCli !== undefined && npmNode !== undefined && npmCli.endsWith('npm-cli.js') && existsSync(npmCli) && existsSync(npmNode);
-  // No install script of any package runs: the one that is needed, the build of pkcs11js, is done below with known tools.
-  const args = ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'];
-  try {
-    capture(byNpm ? npmNode : 'npm', byNpm ? [npmCli, ...args] : args);
-  } catch (error) {
-    if (/ENOENT/.test(error.message) && !byNpm) throw new ScriptError('npm is needed to install the packages: sudo apt-get install npm');
-    throw error;
-  }
+  installFromLock();
   const left = missingPackages();
   if (left.length > 0) throw new ScriptError(`npm ci ended well, yet these are missing: ${left.join(', ')}`);
   say(`npm packages: installed in ${seconds(started)} s`);
