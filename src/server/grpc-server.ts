@@ -1,0 +1,58 @@
+import { Server, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { ReflectionService } from '@grpc/reflection';
+import { HealthImplementation, protoPath as healthProtoPath, service as healthService } from 'grpc-health-check';
+import { loadSync } from '@grpc/proto-loader';
+import { adminContract, issuerContract, signingContract } from '../common/wire/index.ts';
+import type { Services } from '../services/contract.ts';
+import { Guard, type GuardDependencies } from './guard.ts';
+import { agentIssuerHandlers } from './handlers/agent-issuer.ts';
+import { agentsHandlers, auditHandlers, authoritiesHandlers, certificatesHandlers, statusHandlers, tokensHandlers } from './handlers/admin-inspection.ts';
+import { delegationsHandlers, entriesHandlers, rolesHandlers } from './handlers/admin-registration.ts';
+import { nodeAttestationHandlers } from './handlers/node-attestation.ts';
+import { signingHandlers } from './handlers/signing.ts';
+
+export interface GrpcServerOptions {
+  readonly messageBytes: number;
+  readonly streamsPerConnection: number;
+}
+
+export interface GrpcFront {
+  readonly server: Server;
+  /** For grpc.health.v1: the whole server under the empty name. */
+  setServing(serving: boolean): void;
+}
+
+/** The gRPC server with every service behind the guard; listeners inject connections into it. */
+export function buildGrpcServer(services: Services, guardDependencies: GuardDependencies, options: GrpcServerOptions): GrpcFront {
+  const server = new Server({
+    'grpc.max_receive_message_length': options.messageBytes, 'grpc.max_send_message_length': -1, 'grpc.max_concurrent_streams': options.streamsPerConnection,
+    'grpc.keepalive_time_ms': 30_000, 'grpc.keepalive_timeout_ms': 20_000, 'grpc.max_metadata_size': 16 * 1024,
+  });
+  const guard = new Guard(guardDependencies);
+  const guarded = {
+    addService: (definition: ServiceDefinition, implementation: UntypedServiceImplementation): void => server.addService(definition, guard.service(definition, implementation)),
+  };
+  const issuer = issuerContract();
+  const admin = adminContract();
+  const signing = signingContract();
+  const { NodeAttestation, AgentIssuer } = issuer.packages.meshca.issuer.v1;
+  guarded.addService(NodeAttestation.service, nodeAttestationHandlers(guard, services.attestation));
+  guarded.addService(AgentIssuer.service, agentIssuerHandlers(guard, services));
+  guarded.addService(signing.packages.meshca.signing.v1.Signing.service, signingHandlers(guard, services.signing));
+  const nouns = admin.packages.meshca.admin.v1;
+  guarded.addService(nouns.Entries.service, entriesHandlers(guard, services.entries));
+  guarded.addService(nouns.Delegations.service, delegationsHandlers(guard, services));
+  guarded.addService(nouns.Roles.service, rolesHandlers(guard, services));
+  guarded.addService(nouns.Agents.service, agentsHandlers(guard, services));
+  guarded.addService(nouns.Tokens.service, tokensHandlers(guard, services));
+  guarded.addService(nouns.Authorities.service, authoritiesHandlers(guard, services));
+  guarded.addService(nouns.Certificates.service, certificatesHandlers(guard, services));
+  guarded.addService(nouns.Audit.service, auditHandlers(guard, services));
+  guarded.addService(nouns.Server.service, statusHandlers(guard, services));
+  const health = new HealthImplementation({ '': 'NOT_SERVING' });
+  // both libraries only ever call addService
+  health.addToServer({ addService: (_: ServiceDefinition, implementation: UntypedServiceImplementation) => guarded.addService(healthService, implementation) } as unknown as Server);
+  const healthDefinition = loadSync(healthProtoPath, { longs: Number, enums: String, defaults: true, oneofs: true });
+  new ReflectionService({ ...issuer.definition, ...signing.definition, ...admin.definition, ...healthDefinition }).addToServer(guarded);
+  return { server, setServing: (serving) => health.setStatus('', serving ? 'SERVING' : 'NOT_SERVING') };
+}

@@ -1,0 +1,70 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+export interface MetricSources {
+  /** Unix seconds by which the certificate of this name expires; shown as an instant, so that an alert can subtract now. */
+  readonly expiryHorizon: () => Readonly<Record<string, number>>;
+  readonly hsm: () => { readonly status: string; readonly signersReady: number; readonly signers: number; readonly respawns: number; readonly signatures: number; readonly inFlight: number };
+  readonly connections: () => number;
+  readonly agentsConnected: () => number;
+  readonly ready: () => boolean;
+  readonly certificatesByState: () => Promise<Readonly<Record<string, number>>>;
+}
+
+const hsmStates = ['starting', 'ready', 'degraded', 'open', 'fatal', 'closed'];
+
+/** The server's metrics (Prometheus naming: base units, _total for counters). Gauges ask their owner when scraped. */
+export class ServerMetrics {
+  readonly registry = new Registry();
+  readonly #issued = new Counter({ name: 'meshca_certificates_issued_total', help: 'Certificates issued, by kind.', labelNames: ['kind'], registers: [this.registry] });
+  readonly #refused = new Counter({ name: 'meshca_issuance_refusals_total', help: 'Requests for a certificate or token that were refused, by code.', labelNames: ['code'], registers: [this.registry] });
+  readonly #duration = new Histogram({
+    name: 'meshca_issuance_duration_seconds', help: 'From request to recorded and released.', registers: [this.registry], buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+  });
+  readonly #calls = new Counter({ name: 'meshca_grpc_calls_total', help: 'gRPC calls that ended, by method and code.', labelNames: ['method', 'code'], registers: [this.registry] });
+  readonly #callDuration = new Histogram({
+    name: 'meshca_grpc_unary_duration_seconds', help: 'Duration of unary gRPC calls.', labelNames: ['method'], registers: [this.registry], buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+  });
+
+  constructor(sources: MetricSources) {
+    collectDefaultMetrics({ register: this.registry });
+    this.#gauge('meshca_certificate_expiry_timestamp_seconds', 'When the certificate of this authority or of the server expires (Unix seconds).', 'name', sources.expiryHorizon);
+    this.#gauge('meshca_hsm_state', 'The state of the signers: 1 for the present one.', 'state', () => Object.fromEntries(hsmStates.map((state) => [state, sources.hsm().status === state ? 1 : 0])));
+    this.#gauge('meshca_certificates', 'Certificates on record, by state.', 'state', sources.certificatesByState);
+    this.#single('meshca_hsm_signers', 'Signer processes wanted.', () => sources.hsm().signers);
+    this.#single('meshca_hsm_signers_ready', 'Signer processes that found their keys and signed with them.', () => sources.hsm().signersReady);
+    this.#single('meshca_hsm_in_flight', 'Signatures asked for and not answered yet.', () => sources.hsm().inFlight);
+    this.#single('meshca_hsm_respawns', 'Signer processes respawned since start.', () => sources.hsm().respawns);
+    this.#single('meshca_hsm_signatures', 'Signatures since start.', () => sources.hsm().signatures);
+    this.#single('meshca_connections', 'Open connections.', sources.connections);
+    this.#single('meshca_agents_connected', 'Agents with a sync stream.', sources.agentsConnected);
+    this.#single('meshca_ready', '1 when the server is ready.', () => (sources.ready() ? 1 : 0));
+  }
+
+  issued(kind: string, seconds: number): void {
+    this.#issued.inc({ kind });
+    this.#duration.observe(seconds);
+  }
+
+  refused(code: string): void {
+    this.#refused.inc({ code });
+  }
+
+  call(method: string, code: string, seconds: number): void {
+    this.#calls.inc({ method, code });
+    this.#callDuration.observe({ method }, seconds);
+  }
+
+  #single(name: string, help: string, value: () => number): void {
+    new Gauge({ name, help, registers: [this.registry], collect() { this.set(value()); } });
+  }
+
+  #gauge(name: string, help: string, label: string, values: () => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>): void {
+    new Gauge({
+      name, help, labelNames: [label], registers: [this.registry],
+      async collect() {
+        this.reset();
+        for (const [key, value] of Object.entries(await values())) this.set({ [label]: key }, value);
+      },
+    });
+  }
+}
