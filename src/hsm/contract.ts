@@ -40,7 +40,7 @@ export interface SignItem {
 
 export type SignOutcome =
   | { readonly ok: true; readonly signature: Buffer }
-  /** `refused`: the item is bad (KEY_WEAK, CSR_SIGNATURE_INVALID); nothing was signed. `failed`: the token did not answer for it (HSM_UNAVAILABLE, ...). */
+  /** `refused`: the item is bad (KEY_WEAK, CSR_SIGNATURE_INVALID); nothing was signed. `failed`: the token did not answer for it (HSM_UNAVAILABLE, HSM_FAILED, HSM_KEY_NOT_FOUND), it was not asked (OVERLOADED, SHUTTING_DOWN), or the port is fatal (HSM_SIGNATURE_INVALID, HSM_PIN_WRONG, HSM_PIN_LOCKED). */
   | { readonly ok: false; readonly kind: 'refused' | 'failed'; readonly code: ErrorCode; readonly message: string };
 
 /**
@@ -50,8 +50,9 @@ export type SignOutcome =
  * fatal (HSM_SIGNATURE_INVALID) until restart.
  */
 export interface Signers {
-  /** Makes a key known to all signers, present and respawned ones; resolves when at least one has found it, checked its attributes and signed with it. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_UNAVAILABLE. */
+  /** Makes a key known to all signers, present and respawned ones; resolves when at least one has found it, checked its attributes and signed with it. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED; HSM_SIGNATURE_INVALID, which is fatal to the port, if the token's key does not belong to `spkiDer`. */
   useKey(key: KeyHandle): Promise<void>;
+  /** To be called before a key is destroyed in its token: signers probe each key that is in use, and take its loss for a loss of the token. */
   forgetKey(ckaId: string): Promise<void>;
   sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
   state(): SignersState;
@@ -61,8 +62,9 @@ export interface Signers {
 }
 
 export interface SignersState {
-  /** `open`: the circuit is open, calls fail at once with HSM_UNAVAILABLE. `fatal`: see HSM_SIGNATURE_INVALID. */
+  /** `open`: the circuit is open, calls fail at once with HSM_UNAVAILABLE. `fatal`: an invalid signature, or a PIN that is wrong or locked at a respawn; nothing signs until restart. */
   readonly status: 'starting' | 'ready' | 'degraded' | 'open' | 'fatal' | 'closed';
+  /** `CODE: message` of what keeps the status from being `ready`. */
   readonly reason: string | undefined;
   readonly signers: number;
   readonly signersReady: number;

@@ -36,6 +36,8 @@ export type FromSigner =
   /** `spentMs`: how long the chunk took in the signer, by which the parent sizes the next ones. */
   | { readonly type: 'signed'; readonly id: number; readonly outcomes: readonly SignOutcome[]; readonly spentMs: number }
   | { readonly type: 'probed'; readonly id: number }
+  /** Sent between the items of a chunk that takes long: the deadline is for silence, not for the size of a chunk. */
+  | { readonly type: 'progress' }
   /** The signer can not go on: the parent kills it. With HSM_SIGNATURE_INVALID all signers stop. */
   | { readonly type: 'lost'; readonly error: WireError };
 

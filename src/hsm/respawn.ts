@@ -31,6 +31,8 @@ export function signersStatus(facts: SignersFacts): SignersState['status'] {
   return facts.signersReady < facts.signers ? 'degraded' : 'ready';
 }
 
+/** Before anything is known of the token's speed. */
+const firstChunk = 8;
 /** Work given to a signer at once, in milliseconds: long enough that a hand-over costs little, short enough to keep all signers busy to the end of a batch. */
 const chunkTargetMs = 10;
 export const chunkMaximum = 64;
@@ -47,7 +49,7 @@ export interface ChunkFacts {
 /** How many items to hand to one signer now: its share of the queue, bounded by time. */
 export function chunkSize(facts: ChunkFacts): number {
   const share = Math.ceil(facts.queued / Math.max(facts.signersReady, 1));
-  const byTime = facts.itemMs === undefined || facts.itemMs <= 0 ? chunkMaximum : Math.floor(chunkTargetMs / facts.itemMs);
+  const byTime = facts.itemMs === undefined || facts.itemMs <= 0 ? firstChunk : Math.floor(chunkTargetMs / facts.itemMs);
   const limit = Math.min(Math.max(byTime, facts.concurrency, 1), chunkMaximum);
   return Math.min(share, limit);
 }

@@ -81,16 +81,17 @@ export class SignerCore {
   }
 
   /**
-   * Signs the items; outcomes in their order. Throws SignerLost when the token is lost to this process or returned an
+   * Signs the items; outcomes in their order. `afterEach` is told of each that is done. Throws SignerLost when the token is lost to this process or returned an
    * invalid signature; then no outcome of the call counts.
    */
-  async sign(items: readonly SignItem[]): Promise<SignOutcome[]> {
+  async sign(items: readonly SignItem[], afterEach: () => void = () => {}): Promise<SignOutcome[]> {
     const outcomes = new Array<SignOutcome>(items.length);
     let next = 0;
     const work = async (): Promise<void> => {
       while (next < items.length) {
         const index = next++;
         outcomes[index] = await this.#signOne(items[index] as SignItem);
+        afterEach();
       }
     };
     await Promise.all(Array.from({ length: Math.min(this.#engine.concurrency, items.length) }, work));

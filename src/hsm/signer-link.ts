@@ -185,6 +185,9 @@ export class SignerLink {
       case 'lost':
         this.#die(fromWire(message.error, message.error.code === 'HSM_SIGNATURE_INVALID' ? 'fatal' : 'request'));
         return;
+      case 'progress':
+        this.#rewatch();
+        return;
       case 'started':
         this.#answer(startId, message);
         return;
@@ -197,10 +200,14 @@ export class SignerLink {
     const waiting = this.#waiting.get(id);
     if (waiting === undefined) return;
     this.#waiting.delete(id);
+    this.#rewatch();
+    waiting.resolve(message);
+  }
+
+  #rewatch(): void {
     this.#cancelWatch?.();
     this.#cancelWatch = undefined;
     if (this.#waiting.size > 0) this.#watch();
-    waiting.resolve(message);
   }
 
   /**

@@ -1,3 +1,4 @@
+import { hardenProcess } from './harden.ts';
 import { SignerCore, SignerLost } from './signer-core.ts';
 import { toWire, type FromSigner, type ToSigner } from './protocol.ts';
 
@@ -10,6 +11,9 @@ let core: SignerCore | undefined;
 let ending = false;
 /** Keys are taken into use one after another, and what was sent after a key waits for it. */
 let gate: Promise<void> = Promise.resolve();
+const running = new Set<Promise<void>>();
+const progressMs = 250;
+const closeWaitMs = 500;
 
 function send(message: FromSigner): void {
   if (!ending) process.send?.(message);
@@ -92,7 +96,13 @@ async function handle(message: ToSigner): Promise<void> {
     case 'sign': {
       await gate;
       const startMs = performance.now();
-      const outcomes = await core.sign(message.items);
+      let saidMs = startMs;
+      const outcomes = await core.sign(message.items, () => {
+        const nowMs = performance.now();
+        if (nowMs - saidMs < progressMs) return;
+        saidMs = nowMs;
+        send({ type: 'progress' });
+      });
       send({ type: 'signed', id: message.id, outcomes, spentMs: performance.now() - startMs });
       return;
     }
@@ -105,6 +115,8 @@ async function handle(message: ToSigner): Promise<void> {
       return;
     case 'close':
       ending = true;
+      // Finalising a module while one of its threads is signing crashes it.
+      await Promise.race([Promise.allSettled(running), new Promise((resolve) => setTimeout(resolve, closeWaitMs))]);
       try {
         core.close();
       } finally {
@@ -115,7 +127,10 @@ async function handle(message: ToSigner): Promise<void> {
 
 process.on('message', (message: ToSigner) => {
   if (ending) return;
-  handle(message).catch(lost);
+  const work = handle(message).catch(lost);
+  if (message.type === 'close') return;
+  running.add(work);
+  void work.then(() => running.delete(work));
 });
 process.on('disconnect', die);
 // Ctrl-C and systemd signal the whole group. The parent decides when its signers end: after it has drained.
@@ -123,3 +138,4 @@ process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('SIGHUP', () => {});
 process.on('uncaughtException', lost);
+hardenProcess(process.platform);

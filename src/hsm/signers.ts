@@ -81,6 +81,7 @@ class SignerPool implements ManagedSigners {
   #closed = false;
   #fatal: PkiError | undefined;
   #reason: string | undefined;
+  #loggedStartFailure: string | undefined;
   #status: SignersState['status'] = 'starting';
   #respawns = 0;
   #signatures = 0;
@@ -313,10 +314,19 @@ class SignerPool implements ManagedSigners {
       return;
     }
     if (this.#fatal !== undefined) return;
-    if (this.#started) this.#options.logger.warn({ signerPid: link.pid, code: error.code, reason: error.message, signersReady: this.#ready.size }, 'signer lost');
+    if (this.#started) this.#logLoss(link, error, wasReady);
     if (this.#ready.size === 0) this.#queue.failAll('HSM_UNAVAILABLE', `no signer is ready: ${error.message}`);
     this.#update();
     if (this.#started) this.#scheduleStart();
+  }
+
+  /** Once per cause: a token that is away for hours is not worth a line per attempt. */
+  #logLoss(link: SignerLink, error: PkiError, wasReady: boolean): void {
+    const fields = { signerPid: link.pid, code: error.code, reason: error.message, signersReady: this.#ready.size };
+    if (wasReady) this.#options.logger.warn(fields, 'signer lost');
+    else if (this.#loggedStartFailure !== this.#reason) this.#options.logger.warn(fields, 'signer did not start; trying again');
+    else this.#options.logger.debug(fields, 'signer did not start');
+    this.#loggedStartFailure = wasReady ? undefined : this.#reason;
   }
 
   #stopForGood(error: PkiError): void {

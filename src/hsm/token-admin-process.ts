@@ -1,4 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
+import { hardenProcess } from './harden.ts';
 import { toWire, type AdminCall, type AdminResult, type FromAdmin, type ToAdmin } from './protocol.ts';
 import { TokenAdminCore } from './token-admin-core.ts';
 
@@ -46,3 +47,4 @@ process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('SIGHUP', () => {});
+hardenProcess(process.platform);
