@@ -1,0 +1,198 @@
+import type { CertificateKind, CertificateRecord, CertificateState } from '../domain/index.ts';
+
+/**
+ * The tables as kysely sees them; the DDL is in the migrations of each engine. Digests, serials and DER are bytes, lists and
+ * records are JSON text, flags are 0 or 1, instants are Unix seconds unless the name ends in `_ms`.
+ */
+export interface Schema {
+  readonly meta: MetaTable;
+  readonly certificates: CertificateTable;
+  readonly certificate_counts: { readonly state: CertificateState; readonly count: number };
+  readonly jwt_svids: JwtSvidTable;
+  readonly authorities: AuthorityTable;
+  readonly bundles: { readonly sequence: number; readonly document: string; readonly jws: string; readonly created_at: number };
+  readonly entries: EntryTable;
+  readonly entry_selectors: { readonly entry_id: string; readonly selector: string };
+  readonly entry_removals: { readonly position: number; readonly revision: number; readonly parent_id: string; readonly entry_id: string };
+  readonly agents: AgentTable;
+  readonly consumers: ConsumerTable;
+  readonly join_tokens: JoinTokenTable;
+  readonly delegations: DelegationTable;
+  readonly roles: RoleTable;
+  readonly role_members: { readonly member: string; readonly role: string };
+  readonly audit: AuditTable;
+}
+export type TableName = keyof Schema;
+
+/** One row. `horizon`: removals of entries up to this revision were pruned. */
+export interface MetaTable {
+  readonly id: number;
+  readonly trust_domain: string | null;
+  readonly epoch: string;
+  readonly revision: number;
+  readonly horizon: number;
+  readonly claimed_at: number | null;
+}
+
+export interface CertificateTable {
+  readonly sequence: number;
+  readonly serial: Uint8Array;
+  readonly spiffe_id: string;
+  readonly kind: CertificateKind;
+  readonly profile: CertificateRecord['profile'];
+  readonly state: CertificateState;
+  readonly state_reason: string | null;
+  readonly entry_id: string | null;
+  readonly delegation_id: string | null;
+  readonly requester: string;
+  readonly holder: string;
+  readonly public_key_sha256: Uint8Array;
+  readonly request_id: string;
+  /** See request-key.ts. */
+  readonly request_key: Uint8Array | null;
+  readonly authority_id: string;
+  readonly created_at_ms: number;
+  readonly not_before: number;
+  readonly not_after: number;
+  readonly sha256: Uint8Array | null;
+  readonly replaces: Uint8Array | null;
+  readonly replaced_by: Uint8Array | null;
+  readonly replacement_confirmed_at: number | null;
+  /** Kept while the state is `intent` or `abandoned`. */
+  readonly tbs_der: Uint8Array | null;
+  readonly certificate_der: Uint8Array | null;
+}
+
+export interface JwtSvidTable {
+  readonly sequence: number;
+  readonly jti: string;
+  readonly subject: string;
+  readonly audience: string;
+  readonly issued_at: number;
+  readonly expires_at: number;
+  readonly authority_id: string;
+  readonly entry_id: string;
+  readonly holder: string;
+}
+
+export interface AuthorityTable {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly version: number;
+  readonly key_type: string;
+  readonly token: string;
+  readonly cka_id: string;
+  readonly parent_id: string | null;
+  readonly scope: string;
+  readonly spki_der: Uint8Array | null;
+  readonly certificate_der: Uint8Array | null;
+  readonly subject_key_id: string | null;
+  readonly not_before: number;
+  readonly not_after: number;
+  readonly created_at: number;
+  readonly activated_at: number | null;
+  readonly tainted_at: number | null;
+  readonly highest_jwt_expiry: number;
+}
+
+export interface EntryTable {
+  readonly id: string;
+  readonly spiffe_id: string;
+  readonly is_template: number;
+  readonly placeholders: string;
+  readonly parent_id: string;
+  readonly selectors: string;
+  /** SHA-256 over the sorted selectors. */
+  readonly selectors_sha256: Uint8Array;
+  readonly x509_ttl_seconds: number;
+  readonly jwt_ttl_seconds: number;
+  readonly profile: string;
+  readonly dns_names: string;
+  readonly hint: string;
+  readonly expires_at: number;
+  readonly admin: number;
+  readonly downstream: number;
+  readonly allow_weak_selectors: number;
+  readonly revision: number;
+  readonly created_at: number;
+  readonly updated_at: number;
+  readonly created_by: string;
+}
+
+export interface AgentTable {
+  readonly spiffe_id: string;
+  readonly attestation_type: string;
+  readonly selectors: string;
+  readonly state: string;
+  readonly state_reason: string;
+  readonly generation: number;
+  readonly serial: Uint8Array;
+  readonly spki_der: Uint8Array;
+  readonly attested_at: number;
+  readonly renewed_at: number;
+  readonly svid_not_after: number;
+  readonly last_seen_at: number;
+  readonly version: string;
+  readonly survived_outage_seconds: number;
+}
+
+export interface ConsumerTable {
+  readonly agent_id: string;
+  readonly id: string;
+  readonly kind: string;
+  readonly spiffe_id: string;
+  readonly authority_set_digest: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly since: number;
+  readonly description: string;
+}
+
+export interface JoinTokenTable {
+  readonly id: string;
+  readonly token_sha256: Uint8Array;
+  readonly agent_id: string;
+  readonly node_selectors: string;
+  readonly expires_at: number;
+  readonly bound_public_key_sha256: Uint8Array | null;
+  readonly used_at: number | null;
+  readonly result_serial: Uint8Array | null;
+  readonly created_by: string;
+  readonly created_at: number;
+}
+
+export interface DelegationTable {
+  readonly id: string;
+  readonly client_id: string;
+  readonly patterns: string;
+  readonly max_ttl_seconds: number;
+  readonly key_types: string;
+  readonly dns_patterns: string;
+  readonly profile: string;
+  readonly expires_at: number;
+  readonly revoked_at: number | null;
+  readonly created_at: number;
+  readonly created_by: string;
+}
+
+export interface RoleTable {
+  readonly name: string;
+  readonly verbs: string;
+  readonly prefixes: string;
+  readonly members: string;
+  readonly created_at: number;
+  readonly updated_at: number;
+}
+
+export interface AuditTable {
+  readonly sequence: number;
+  readonly time_ms: number;
+  /** Highest `time_ms` up to this row: grows with the sequence even where the wall clock does not. */
+  readonly time_high_ms: number;
+  readonly actor: string;
+  readonly kind: string;
+  readonly subject: string;
+  readonly canonical: Uint8Array;
+  readonly sha256: Uint8Array;
+}

@@ -1,0 +1,75 @@
+import { canonicalBytes, leafHash, type AuditEvent, type AuditRecord } from '../../domain/index.ts';
+import type { AuditStore, Page, PageRequest } from '../contract.ts';
+import type { AuditTable } from '../schema.ts';
+import { bytes, hex } from './codec.ts';
+import type { Engine } from './engine.ts';
+import { numberKey, pageSize, toPage } from './paging.ts';
+import { builder } from './statement.ts';
+
+/** Appends to the log inside the transaction of whoever calls. */
+export type AuditWriter = (event: AuditEvent) => void;
+
+export function createAudit(engine: Engine): { readonly store: AuditStore; readonly write: AuditWriter } {
+  const insert = engine.statement<Omit<AuditTable, 'time_high_ms'>>()((query, slot) =>
+    query.insertInto('audit').values((eb) => ({
+      sequence: slot('sequence'),
+      time_ms: slot('time_ms'),
+      time_high_ms: eb.fn<number>('max', [
+        slot('time_ms'),
+        eb.fn.coalesce(eb.selectFrom('audit').select('time_high_ms').where('sequence', '=', eb(slot('sequence'), '-', 1)), eb.lit(0)),
+      ]),
+      actor: slot('actor'),
+      kind: slot('kind'),
+      subject: slot('subject'),
+      canonical: slot('canonical'),
+      sha256: slot('sha256'),
+    })),
+  );
+  const last = engine.statement<Record<never, never>>()((query) => query.selectFrom('audit').select('sequence').orderBy('sequence', 'desc').limit(1));
+  const high = engine.statement<{ sequence: number }>()((query, slot) => query.selectFrom('audit').select('time_high_ms').where('sequence', '=', slot('sequence')));
+  const lastSequence = (): number => last.get({})?.sequence ?? 0;
+
+  const write: AuditWriter = (event) => {
+    const canonical = canonicalBytes(event);
+    const { timeMs, actor, kind, subject } = event;
+    insert.run({ sequence: lastSequence() + 1, time_ms: timeMs, actor, kind, subject, canonical, sha256: leafHash(canonical) });
+  };
+
+  /** Sequences have no gaps and `time_high_ms` grows with them, so time is found by halving and needs no index. */
+  const firstSince = (sinceMs: number): number => {
+    let low = 1;
+    let end = lastSequence() + 1;
+    while (low < end) {
+      const middle = Math.floor((low + end) / 2);
+      if ((high.get({ sequence: middle })?.time_high_ms ?? 0) >= sinceMs) end = middle;
+      else low = middle + 1;
+    }
+    return low;
+  };
+
+  const list = (filter: Parameters<AuditStore['list']>[0], page: PageRequest): Page<AuditRecord> => {
+    const size = pageSize(page);
+    const after = numberKey(page.after, 1)?.[0] ?? 0;
+    let query = builder.selectFrom('audit').selectAll().orderBy('sequence').limit(size + 1);
+    if (filter.subject !== undefined) query = query.where('subject', '=', filter.subject);
+    if (filter.actor !== undefined) query = query.where('actor', '=', filter.actor);
+    if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
+    if (filter.sinceMs !== undefined) query = query.where('time_ms', '>=', filter.sinceMs);
+    const from = filter.sinceMs === undefined ? after : Math.max(after, firstSince(filter.sinceMs) - 1);
+    return toPage(engine.rows(query.where('sequence', '>', from)), size, toRecord, (row) => String(row.sequence));
+  };
+
+  return {
+    write,
+    store: {
+      append: (events) => engine.write(() => events.forEach(write)),
+      list: (filter, page) => engine.read(() => list(filter, page)),
+      count: () => engine.read(lastSequence),
+    },
+  };
+}
+
+const toRecord = (row: AuditTable): AuditRecord => ({
+  sequence: row.sequence, timeMs: row.time_ms, actor: row.actor, kind: row.kind, subject: row.subject,
+  canonical: bytes(row.canonical), sha256: hex(row.sha256),
+});

@@ -1,0 +1,32 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { BundleRevision } from '../../domain/index.ts';
+import type { BundleStore } from '../contract.ts';
+import type { Schema } from '../schema.ts';
+import type { AuditWriter } from './audit.ts';
+import type { Engine } from './engine.ts';
+import type { Revisions } from './meta.ts';
+
+export function createBundles(engine: Engine, { audit, revisions }: { readonly audit: AuditWriter; readonly revisions: Revisions }): BundleStore {
+  const insert = engine.statement<{ sequence: number; document: string; jws: string; created_at: number }>()((query, slot) =>
+    query.insertInto('bundles').values({ sequence: slot('sequence'), document: slot('document'), jws: slot('jws'), created_at: slot('created_at') }));
+  const latest = engine.statement<Record<never, never>>()((query) => query.selectFrom('bundles').selectAll().orderBy('sequence', 'desc').limit(1));
+  const since = engine.statement<{ sequence: number }>()((query, slot) =>
+    query.selectFrom('bundles').selectAll().where('sequence', '>', slot('sequence')).orderBy('sequence'));
+
+  return {
+    append: (revision, event) => engine.write(() => {
+      const next = (latest.get({})?.sequence ?? 0) + 1;
+      if (revision.sequence !== next) throw new PkiError('CONFLICT', `the next bundle revision is ${next}, not ${revision.sequence}`);
+      insert.run({ sequence: revision.sequence, document: revision.document, jws: revision.jws, created_at: revision.createdAt });
+      revisions.advance();
+      audit(event);
+    }),
+    latest: () => engine.read(() => {
+      const row = latest.get({});
+      return row === undefined ? undefined : toBundle(row);
+    }),
+    since: (sequence) => engine.read(() => since.all({ sequence }).map(toBundle)),
+  };
+}
+
+const toBundle = (row: Schema['bundles']): BundleRevision => ({ sequence: row.sequence, document: row.document, jws: row.jws, createdAt: row.created_at });

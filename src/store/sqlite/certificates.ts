@@ -1,0 +1,116 @@
+import { sql, type Expression, type SqlBool } from 'kysely';
+import type { CertificateRecord, CertificateState } from '../../domain/index.ts';
+import type { CertificateFilter, CertificateStore, Page, PageRequest } from '../contract.ts';
+import type { CertificateTable } from '../schema.ts';
+import { bytesOrNull, fromHexOrUndefined, hex, hexOrNull } from './codec.ts';
+import type { Engine } from './engine.ts';
+import { numberKey, pageSize, toPage } from './paging.ts';
+import { builder } from './statement.ts';
+
+/** What a record is read from: TBS and keys of the store stay behind. */
+export const certificateColumns = [
+  'sequence', 'serial', 'spiffe_id', 'kind', 'profile', 'state', 'state_reason', 'entry_id', 'delegation_id', 'requester', 'holder',
+  'public_key_sha256', 'request_id', 'authority_id', 'created_at_ms', 'not_before', 'not_after', 'sha256', 'replaced_by',
+  'replacement_confirmed_at', 'certificate_der',
+] as const;
+export type CertificateRow = Pick<CertificateTable, (typeof certificateColumns)[number]>;
+
+export const toCertificate = (row: CertificateRow): CertificateRecord => ({
+  sequence: row.sequence,
+  serial: hex(row.serial),
+  spiffeId: row.spiffe_id,
+  kind: row.kind,
+  profile: row.profile,
+  state: row.state,
+  stateReason: row.state_reason,
+  entryId: row.entry_id,
+  delegationId: row.delegation_id,
+  requester: row.requester,
+  holder: row.holder,
+  publicKeySha256: hex(row.public_key_sha256),
+  requestId: row.request_id,
+  authorityId: row.authority_id,
+  createdAtMs: row.created_at_ms,
+  notBefore: row.not_before,
+  notAfter: row.not_after,
+  sha256: hexOrNull(row.sha256),
+  replacedBy: hexOrNull(row.replaced_by),
+  replacementConfirmedAt: row.replacement_confirmed_at,
+  certificateDer: bytesOrNull(row.certificate_der),
+});
+
+/** Keeps the number of certificates per state, in the transaction that moves them: counting millions would block the thread. */
+export type CountStates = (changes: Partial<Record<CertificateState, number>>) => void;
+
+export function createCertificates(engine: Engine): { readonly store: CertificateStore; readonly countStates: CountStates } {
+  const bySerial = engine.statement<{ serial: Buffer }>()((query, slot) =>
+    query.selectFrom('certificates').select(certificateColumns).where('serial', '=', slot('serial')));
+  const counts = engine.statement<Record<never, never>>()((query) => query.selectFrom('certificate_counts').selectAll());
+  const addCount = engine.statement<{ state: CertificateState; change: number }>()((query, slot) =>
+    query.updateTable('certificate_counts').set((eb) => ({ count: eb('count', '+', slot('change')) })).where('state', '=', slot('state')));
+
+  const list = (filter: CertificateFilter, order: 'created' | 'expiry', page: PageRequest): Page<CertificateRecord> => {
+    const size = pageSize(page);
+    let query = builder.selectFrom('certificates').select(certificateColumns).where(matching(filter)).limit(size + 1);
+    if (order === 'created') {
+      const after = numberKey(page.after, 1);
+      if (after !== undefined) query = query.where('sequence', '>', after[0] as number);
+      return toPage(engine.rows(query.orderBy('sequence')), size, toCertificate, (row) => String(row.sequence));
+    }
+    const after = numberKey(page.after, 2) as readonly [number, number] | undefined;
+    if (after !== undefined) query = query.where((eb) => eb(eb.refTuple('not_after', 'sequence'), '>', eb.tuple(after[0], after[1])));
+    return toPage(engine.rows(query.orderBy('not_after').orderBy('sequence')), size, toCertificate, (row) => `${row.not_after}.${row.sequence}`);
+  };
+
+  const live = (filter: CertificateFilter, now: number) => builder.selectFrom('certificates').where(matching(filter))
+    .where('state', 'in', ['issued', 'abandoned']).where('not_after', '>=', now).where('replacement_confirmed_at', 'is', null);
+
+  return {
+    countStates: (changes) => {
+      for (const [state, change] of Object.entries(changes)) {
+        if (change !== 0) addCount.run({ state: state as CertificateState, change });
+      }
+    },
+    store: {
+      bySerial: (serial) => engine.read(() => {
+        const key = fromHexOrUndefined(serial);
+        const row = key === undefined ? undefined : bySerial.get({ serial: key });
+        return row === undefined ? undefined : toCertificate(row);
+      }),
+      list: (filter, order, page) => engine.read(() => list(filter, order, page)),
+      countLive: (filter, now) => engine.read(() => engine.rows(live(filter, now).select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ?? 0),
+      lastNotAfter: (filter, now) => engine.read(() => engine.rows(live(filter, now).select('not_after').orderBy('not_after', 'desc').limit(1))[0]?.not_after ?? 0),
+      countByState: () => engine.read(() => {
+        const found = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
+        for (const row of counts.all({})) found[row.state] = row.count;
+        return found;
+      }),
+    },
+  };
+}
+
+type Where = Parameters<ReturnType<typeof certificateQuery>['where']>[0];
+const certificateQuery = () => builder.selectFrom('certificates');
+
+function matching(filter: CertificateFilter): Where {
+  return (eb) => {
+    const terms: Expression<SqlBool>[] = [];
+    if (filter.spiffeId !== undefined) terms.push(eb('spiffe_id', '=', filter.spiffeId));
+    if (filter.spiffeIdPrefix !== undefined) {
+      // A range rather than LIKE: it can use the index and needs no escaping.
+      terms.push(eb('spiffe_id', '>=', filter.spiffeIdPrefix), eb('spiffe_id', '<', `${filter.spiffeIdPrefix}\u{10ffff}`));
+    }
+    if (filter.kind !== undefined) terms.push(eb('kind', '=', filter.kind));
+    if (filter.state !== undefined) {
+      terms.push(eb('state', '=', filter.state));
+      // Said again as a literal, so that the planner may use the partial index.
+      if (filter.state !== 'issued') terms.push(sql<SqlBool>`state <> 'issued'`);
+    }
+    if (filter.holder !== undefined) terms.push(eb('holder', '=', filter.holder));
+    if (filter.authorityId !== undefined) terms.push(eb('authority_id', '=', filter.authorityId));
+    if (filter.entryId !== undefined) terms.push(eb('entry_id', '=', filter.entryId));
+    if (filter.expiresBefore !== undefined) terms.push(eb('not_after', '<', filter.expiresBefore));
+    if (filter.expiresAfter !== undefined) terms.push(eb('not_after', '>', filter.expiresAfter));
+    return eb.and(terms);
+  };
+}

@@ -1,0 +1,32 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { TableName } from '../schema.ts';
+
+/** node:sqlite gives a fresh Uint8Array per value: a view suffices. */
+export const bytes = (value: Uint8Array): Buffer => Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+export const bytesOrNull = (value: Uint8Array | null): Buffer | null => (value === null ? null : bytes(value));
+export const hex = (value: Uint8Array): string => bytes(value).toString('hex');
+export const hexOrNull = (value: Uint8Array | null): string | null => (value === null ? null : hex(value));
+
+/** Strict, where `Buffer.from` would cut silently at the first bad digit. */
+export function fromHex(text: string, what: string): Buffer {
+  const value = Buffer.from(text, 'hex');
+  if (value.length === 0 || value.length * 2 !== text.length) throw new PkiError('INVALID_REQUEST', `${what} is not lower-case hex of whole bytes`);
+  return value;
+}
+
+/** For look-ups: what is no hex can not be on record. */
+export function fromHexOrUndefined(text: string): Buffer | undefined {
+  const value = Buffer.from(text, 'hex');
+  return value.length > 0 && value.length * 2 === text.length ? value : undefined;
+}
+
+export const flag = (value: boolean): number => (value ? 1 : 0);
+
+/** JSON that this store wrote: if it does not parse, somebody else changed the row. */
+export function fromJson<T>(table: TableName, text: string): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch (error) {
+    throw new PkiError('STORE_CORRUPT', `table ${table}: a column does not hold the JSON that was written`, { cause: error, grade: 'fatal' });
+  }
+}

@@ -1,0 +1,53 @@
+import type { ConsumerRecord } from '../../domain/index.ts';
+import type { ConsumerTable } from '../schema.ts';
+import type { Engine } from './engine.ts';
+
+/** The writing ones run inside the caller's transaction. */
+export interface Consumers {
+  replace(agentId: string, consumers: readonly ConsumerRecord[]): void;
+  update(agentId: string, changed: readonly ConsumerRecord[], removedIds: readonly string[]): void;
+  list(agentId: string): readonly ConsumerRecord[];
+}
+
+export function createConsumers(engine: Engine): Consumers {
+  const put = engine.statement<{ [Column in keyof ConsumerTable]: ConsumerTable[Column] }>()((query, slot) => {
+    const reported = {
+      kind: slot('kind'), spiffe_id: slot('spiffe_id'), authority_set_digest: slot('authority_set_digest'), state: slot('state'),
+      reason: slot('reason'), since: slot('since'), description: slot('description'),
+    };
+    return query.insertInto('consumers').values({ agent_id: slot('agent_id'), id: slot('id'), ...reported })
+      .onConflict((conflict) => conflict.columns(['agent_id', 'id']).doUpdateSet(reported));
+  });
+  const clear = engine.statement<{ agent_id: string }>()((query, slot) => query.deleteFrom('consumers').where('agent_id', '=', slot('agent_id')));
+  const remove = engine.statement<{ agent_id: string; id: string }>()((query, slot) =>
+    query.deleteFrom('consumers').where('agent_id', '=', slot('agent_id')).where('id', '=', slot('id')));
+  const list = engine.statement<{ agent_id: string }>()((query, slot) =>
+    query.selectFrom('consumers').selectAll().where('agent_id', '=', slot('agent_id')).orderBy('id'));
+
+  const putAll = (agentId: string, consumers: readonly ConsumerRecord[]): void => {
+    // The agent that reports is the one that is written, whatever the records say.
+    for (const consumer of consumers) put.run(toRow(agentId, consumer));
+  };
+
+  return {
+    replace: (agentId, consumers) => {
+      clear.run({ agent_id: agentId });
+      putAll(agentId, consumers);
+    },
+    update: (agentId, changed, removedIds) => {
+      for (const id of removedIds) remove.run({ agent_id: agentId, id });
+      putAll(agentId, changed);
+    },
+    list: (agentId) => list.all({ agent_id: agentId }).map(toConsumer),
+  };
+}
+
+const toRow = (agentId: string, consumer: ConsumerRecord): ConsumerTable => ({
+  agent_id: agentId, id: consumer.id, kind: consumer.kind, spiffe_id: consumer.spiffeId, authority_set_digest: consumer.authoritySetDigest,
+  state: consumer.state, reason: consumer.reason, since: consumer.since, description: consumer.description,
+});
+
+const toConsumer = (row: ConsumerTable): ConsumerRecord => ({
+  agentId: row.agent_id, id: row.id, kind: row.kind, spiffeId: row.spiffe_id, authoritySetDigest: row.authority_set_digest,
+  state: row.state as ConsumerRecord['state'], reason: row.reason, since: row.since, description: row.description,
+});

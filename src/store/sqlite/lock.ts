@@ -1,0 +1,60 @@
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { PkiError } from '../../common/errors/index.ts';
+import { isBusy, storeError } from './sqlite-error.ts';
+
+export interface DatabaseLock {
+  release(): void;
+}
+
+/**
+ * One server per database: a second SQLite file, whose write lock (RESERVED) is held for the life of the process. The kernel
+ * drops it with the process, also after kill -9, and it still lets others read who holds it. POSIX locks have one trap: a
+ * process that opens and closes the file by other means than SQLite loses its lock, so nothing else here may touch it.
+ * @throws PkiError STORE_LOCKED with the holder's `pid` and `since` in its detail
+ */
+export function acquireLock(path: string, holder: { readonly pid: number; readonly now: number }): DatabaseLock {
+  let database: DatabaseSync | undefined;
+  try {
+    if (!existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
+    database = new DatabaseSync(path, { timeout: 0 });
+    claim(database, holder);
+    // The holder's name must be committed to be readable, and the lock must then be taken again: who comes between wins.
+    database.exec('BEGIN IMMEDIATE');
+  } catch (error) {
+    const refusal = isBusy(error) ? lockedError(database, path) : lockFileError(error, path);
+    database?.close();
+    throw refusal;
+  }
+  const held = database;
+  return {
+    release: () => {
+      held.exec('ROLLBACK');
+      held.close();
+    },
+  };
+}
+
+function claim(database: DatabaseSync, holder: { readonly pid: number; readonly now: number }): void {
+  database.exec('BEGIN IMMEDIATE');
+  database.exec('CREATE TABLE IF NOT EXISTS holder (id INTEGER PRIMARY KEY CHECK (id = 1), pid INTEGER NOT NULL, since INTEGER NOT NULL) STRICT');
+  database.prepare('INSERT OR REPLACE INTO holder (id, pid, since) VALUES (1, ?, ?)').run(holder.pid, holder.now);
+  database.exec('COMMIT');
+}
+
+function lockedError(database: DatabaseSync | undefined, path: string): PkiError {
+  let row: { pid: number; since: number } | undefined;
+  try {
+    row = database?.prepare('SELECT pid, since FROM holder').get() as { pid: number; since: number } | undefined;
+  } catch {
+    // Caught in the instant of its first write: who holds it is not written yet.
+  }
+  if (row === undefined) return new PkiError('STORE_LOCKED', `another process holds ${path}`);
+  const since = new Date(row.since * 1000).toISOString();
+  return new PkiError('STORE_LOCKED', `process ${row.pid} holds ${path} since ${since}`, { detail: { pid: row.pid, since: row.since } });
+}
+
+const lockFileError = (error: unknown, path: string): PkiError =>
+  new PkiError('STORE_FAILED', `the lock file ${path} can not be used: ${storeError(error).message}`, {
+    cause: error, next: 'Check that the folder exists and is writable; a damaged lock file may be deleted while no server runs.',
+  });

@@ -1,0 +1,119 @@
+import { closeSync, existsSync, openSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock, Logger } from '../../common/runtime/index.ts';
+import type { Store } from '../contract.ts';
+import { createAgents } from './agents.ts';
+import { createAudit } from './audit.ts';
+import { createAuthorities } from './authorities.ts';
+import { createBundles } from './bundles.ts';
+import { createCertificates } from './certificates.ts';
+import { createDelegations } from './delegations.ts';
+import { Engine } from './engine.ts';
+import { createEntries } from './entries.ts';
+import { createIssuance } from './issuance.ts';
+import { createJoinTokens } from './join-tokens.ts';
+import { createJwtSvids } from './jwt-svids.ts';
+import { acquireLock, type DatabaseLock } from './lock.ts';
+import { createMeta } from './meta.ts';
+import { migrate } from './migrations.ts';
+import { createRightsCheck } from './rights.ts';
+import { createRoles } from './roles.ts';
+import { storeError } from './sqlite-error.ts';
+
+export interface SqliteStoreOptions {
+  /** The database file; its folder must exist. `:memory:` for tests: no lock, nothing durable. */
+  readonly path: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Written into the lock, for whoever finds it taken. */
+  readonly pid: number;
+  /** `OFF` breaks promise 2 and is there to show that the fault drill would notice; refused without `faultDrill`. */
+  readonly synchronous?: 'FULL' | 'OFF';
+  readonly faultDrill?: boolean;
+  /** Called right after each commit, before any caller knows of it. For the fault drill. */
+  readonly onDurable?: () => void;
+  /** How many removals of entries are kept for agents that were away; default 100,000. */
+  readonly removalLimit?: number;
+}
+
+/**
+ * Opens, locks and migrates the database.
+ * @throws PkiError STORE_LOCKED, STORE_CORRUPT, STORE_TOO_NEW, STORE_FAILED
+ */
+export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
+  if (options.synchronous === 'OFF' && options.faultDrill !== true) {
+    throw new PkiError('CONFIG_INVALID', 'synchronous OFF loses commits with the power; only the fault drill may ask for it');
+  }
+  const inMemory = options.path === ':memory:';
+  const path = inMemory ? options.path : canonicalPath(options.path);
+  const lock = inMemory ? undefined : acquireLock(`${path}.lock`, { pid: options.pid, now: options.clock.now() });
+  let database: DatabaseSync | undefined;
+  try {
+    // Only under the lock: closing a file by hand drops all POSIX locks that this process has on it.
+    if (!inMemory && !existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
+    database = new DatabaseSync(path, { timeout: 2000, enableForeignKeyConstraints: true });
+    configure(database, options.synchronous ?? 'FULL', inMemory);
+    migrate(database, options.clock.now());
+    return assemble(database, options, lock);
+  } catch (error) {
+    database?.close();
+    lock?.release();
+    const failure = storeError(error);
+    throw new PkiError(failure.code, `${path}: ${failure.message}`, { cause: error, next: failure.next, grade: failure.grade, detail: failure.detail });
+  }
+}
+
+/** Two names of one file share one lock. */
+function canonicalPath(path: string): string {
+  try {
+    return existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path));
+  } catch (error) {
+    throw new PkiError('STORE_FAILED', `the folder of ${path} can not be used: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory: boolean): void {
+  database.enableDefensive(true);
+  const { journal_mode: mode } = database.prepare('PRAGMA journal_mode = WAL').get() as { journal_mode: string };
+  if (mode !== 'wal' && !inMemory) throw new PkiError('STORE_FAILED', `the file system does not allow write-ahead logging (journal mode ${mode})`);
+  database.exec(`PRAGMA synchronous = ${synchronous}`);
+  database.exec('PRAGMA recursive_triggers = ON');
+  database.exec('PRAGMA trusted_schema = OFF');
+  database.exec('PRAGMA cell_size_check = ON');
+  database.exec('PRAGMA temp_store = MEMORY');
+  // 64 MiB of pages: the indexes over identity and entry are written in random order.
+  database.exec('PRAGMA cache_size = -65536');
+  database.exec('PRAGMA wal_autocheckpoint = 4000');
+  database.exec('PRAGMA journal_size_limit = 67108864');
+}
+
+function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: DatabaseLock | undefined): Store {
+  const { clock, logger } = options;
+  const engine = new Engine({ database, clock, logger, onDurable: options.onDurable });
+  const { store: meta, revisions } = createMeta(engine, logger);
+  const { store: audit, write: writeAudit } = createAudit(engine);
+  const { store: certificates, countStates } = createCertificates(engine);
+  const { store: tokens, bindResult } = createJoinTokens(engine, writeAudit);
+  const jwt = createJwtSvids(engine);
+  const { store: agents, flushSeen } = createAgents(engine, { clock, logger, audit: writeAudit, revisions, bindTokenResult: bindResult });
+  return {
+    meta, audit, certificates, tokens, agents,
+    issuance: createIssuance(engine, { clock, audit: writeAudit, checkRights: createRightsCheck(engine), countStates, jwt }),
+    authorities: createAuthorities(engine, { audit: writeAudit, countStates, revisions, jwt }),
+    bundles: createBundles(engine, { audit: writeAudit, revisions }),
+    entries: createEntries(engine, { audit: writeAudit, revisions, removalLimit: options.removalLimit ?? 100_000 }),
+    delegations: createDelegations(engine, writeAudit),
+    roles: createRoles(engine, writeAudit),
+    onRevision: revisions.subscribe,
+    close: async () => {
+      try {
+        await engine.close(flushSeen);
+      } finally {
+        lock?.release();
+        lock = undefined;
+      }
+    },
+  };
+}

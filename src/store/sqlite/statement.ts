@@ -1,0 +1,73 @@
+import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler, sql, type Compilable, type RawBuilder } from 'kysely';
+import type { SQLInputValue } from 'node:sqlite';
+import type { Schema } from '../schema.ts';
+import type { Engine } from './engine.ts';
+
+/** Builds SQL and nothing else: its driver is a dummy, the engine runs what it compiles. */
+export type Builder = Kysely<Schema>;
+export const builder: Builder = new Kysely<Schema>({
+  dialect: {
+    createAdapter: () => new SqliteAdapter(),
+    createDriver: () => new DummyDriver(),
+    createIntrospector: (database) => new SqliteIntrospector(database),
+    createQueryCompiler: () => new SqliteQueryCompiler(),
+  },
+});
+
+/** Stands in a compiled query for a value that each run brings. */
+class Slot {
+  readonly name: string;
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+export type Slots<Values> = <Name extends keyof Values & string>(name: Name) => RawBuilder<Values[Name]>;
+
+/** A query that is built and compiled once, at its first use, and kept prepared. */
+export interface Statement<Values, Row> {
+  all(values: Values): readonly Row[];
+  get(values: Values): Row | undefined;
+  /** Returns the number of rows changed. Only inside a transaction. */
+  run(values: Values): number;
+}
+
+export type Values = Readonly<Record<string, SQLInputValue>>;
+
+export class CompiledStatement<V extends Values, Row> implements Statement<V, Row> {
+  readonly #engine: Engine;
+  readonly #build: (query: Builder, slot: Slots<V>) => Compilable<Row>;
+  #compiled: { readonly sql: string; readonly parameters: readonly unknown[] } | undefined;
+
+  constructor(engine: Engine, build: (query: Builder, slot: Slots<V>) => Compilable<Row>) {
+    this.#engine = engine;
+    this.#build = build;
+  }
+
+  all(values: V): readonly Row[] {
+    const { sql: text, parameters } = this.#prepare();
+    return this.#engine.all(text, bind(parameters, values)) as readonly Row[];
+  }
+
+  get(values: V): Row | undefined {
+    const { sql: text, parameters } = this.#prepare();
+    return this.#engine.get(text, bind(parameters, values)) as Row | undefined;
+  }
+
+  run(values: V): number {
+    const { sql: text, parameters } = this.#prepare();
+    return this.#engine.run(text, bind(parameters, values));
+  }
+
+  #prepare(): { readonly sql: string; readonly parameters: readonly unknown[] } {
+    this.#compiled ??= this.#build(builder, (name) => sql`${new Slot(name)}`).compile();
+    return this.#compiled;
+  }
+}
+
+function bind(parameters: readonly unknown[], values: Values): SQLInputValue[] {
+  const bound: SQLInputValue[] = [];
+  for (const parameter of parameters) {
+    bound.push(parameter instanceof Slot ? (values[parameter.name] as SQLInputValue) : (parameter as SQLInputValue));
+  }
+  return bound;
+}
