@@ -1,0 +1,111 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import { selectorText, SpiffeId, type Selector } from '../common/spiffe/index.ts';
+import type { AttestationType, AuditValue } from '../domain/index.ts';
+import type { Authorities, IssuedLeaf, Issuer } from '../issuance/contract.ts';
+import type { AgentStore } from '../store/contract.ts';
+import type { AgentCaller } from './caller.ts';
+import { callerRights, type CallerRegistry } from './callers.ts';
+import type { AgentSvid } from './contract.ts';
+import { issueOne } from './issuing.ts';
+import type { RefusalLog } from './refusals.ts';
+import type { ServiceSettings } from './settings.ts';
+
+export interface EnrolmentDeps {
+  readonly agents: Pick<AgentStore, 'byId' | 'record'>;
+  readonly issuer: Issuer;
+  readonly authorities: Pick<Authorities, 'bundle'>;
+  readonly callers: Pick<CallerRegistry, 'announce' | 'invalidate'>;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly settings: ServiceSettings;
+}
+
+/** A node that has proved who it is, by whichever method. */
+export interface ProvenNode {
+  readonly agentId: string;
+  readonly attestationType: AttestationType;
+  readonly selectors: readonly Selector[];
+  readonly act: 'attest' | 'recover';
+  /** For `recover`: the session that must still stand. */
+  readonly generation?: number;
+  readonly tokenId?: string;
+  /** For the record: method and what proved it. */
+  readonly detail: Readonly<Record<string, AuditValue>>;
+}
+
+export interface AgentKey {
+  readonly requestId: string;
+  readonly csrDer: Buffer;
+  readonly agentVersion: string;
+  readonly peer: string;
+}
+
+/** Gives agents their own SVID and records the session that begins or goes on with it. */
+export class Enrolment {
+  readonly #deps: EnrolmentDeps;
+
+  constructor(deps: EnrolmentDeps) {
+    this.#deps = deps;
+  }
+
+  /** A new session: ends the earlier one of this agent, its connections and streams. */
+  async begin(node: ProvenNode, key: AgentKey): Promise<AgentSvid> {
+    const attestedAt = this.#deps.clock.now();
+    const leaf = await issueOne(this.#deps, {
+      ...this.#request(node.agentId, node.selectors, key), replaces: null, rights: {}, reason: { ...node.detail, peer: key.peer },
+    });
+    const agent = await this.#deps.agents.record({
+      agent: {
+        spiffeId: node.agentId, attestationType: node.attestationType, selectors: node.selectors, serial: leaf.serial, spkiDer: leaf.spkiDer, attestedAt,
+        renewedAt: attestedAt, svidNotAfter: leaf.notAfter, version: key.agentVersion,
+      },
+      act: node.act,
+      ...(node.generation === undefined ? {} : { generation: node.generation }),
+      ...(node.tokenId === undefined ? {} : { tokenId: node.tokenId }),
+      event: {
+        timeMs: this.#deps.clock.nowMs(), actor: node.agentId, kind: node.act === 'attest' ? 'agent.attested' : 'agent.recovered', subject: node.agentId,
+        detail: { ...node.detail, peer: key.peer, serial: leaf.serial, selectors: node.selectors.map(selectorText), version: key.agentVersion },
+      },
+    });
+    this.#deps.callers.announce({
+      kind: 'identity', spiffeId: node.agentId, beforeGeneration: agent.generation, error: new PkiError('AGENT_SUPERSEDED', `a new session of ${node.agentId} began from ${key.peer}`),
+    });
+    return { leaf, bundle: this.#deps.authorities.bundle() };
+  }
+
+  /** The answer that a lost one was: issuance gives the recorded certificate again, nothing is recorded anew. */
+  async repeat(node: ProvenNode, key: AgentKey, serial: string): Promise<AgentSvid | undefined> {
+    const leaf: IssuedLeaf = await issueOne(this.#deps, { ...this.#request(node.agentId, node.selectors, key), replaces: null, rights: {}, reason: { ...node.detail, peer: key.peer } });
+    return leaf.serial === serial ? { leaf, bundle: this.#deps.authorities.bundle() } : undefined;
+  }
+
+  async renew(caller: AgentCaller, key: AgentKey): Promise<AgentSvid> {
+    const known = await this.#deps.agents.byId(caller.spiffeId);
+    if (known === undefined || known.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${caller.spiffeId} is not on record, or was evicted`);
+    if (known.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);
+    if (known.generation !== caller.generation) throw new PkiError('AGENT_SUPERSEDED', `a newer session of ${caller.spiffeId} took over`);
+    const leaf = await issueOne(this.#deps, {
+      ...this.#request(caller.spiffeId, known.selectors, key), replaces: caller.serial, rights: callerRights(caller), reason: { method: 'renew', peer: key.peer, renewed: caller.serial },
+    });
+    const renewedAt = this.#deps.clock.now();
+    await this.#deps.agents.record({
+      agent: {
+        spiffeId: caller.spiffeId, attestationType: known.attestationType, selectors: known.selectors, serial: leaf.serial, spkiDer: leaf.spkiDer, attestedAt: known.attestedAt,
+        renewedAt, svidNotAfter: leaf.notAfter, version: key.agentVersion,
+      },
+      act: 'renew',
+      generation: caller.generation,
+      event: { timeMs: this.#deps.clock.nowMs(), actor: caller.spiffeId, kind: 'agent.renewed', subject: caller.spiffeId, detail: { serial: leaf.serial, renewed: caller.serial, peer: key.peer } },
+    });
+    this.#deps.callers.invalidate();
+    return { leaf, bundle: this.#deps.authorities.bundle() };
+  }
+
+  #request(agentId: string, selectors: readonly Selector[], key: AgentKey) {
+    return {
+      requestId: key.requestId, csrDer: key.csrDer, spiffeId: SpiffeId.of(agentId), dnsNames: [], kind: 'agent', profile: 'short-lived', ttlSeconds: this.#deps.settings.agentTtlSeconds,
+      requester: agentId, holder: agentId, entryId: null, delegationId: null, nodeSelectors: selectors.map(selectorText),
+    } as const;
+  }
+}
