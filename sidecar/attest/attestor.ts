@@ -143,6 +143,7 @@ export function createAttestor(options: AttestorOptions): Attestor {
     open(pid) {
       const status = parseStatus(proc.read(pid, 'status') ?? '');
       if (status === undefined) throw new PkiError('PEER_UNVERIFIABLE', `there is no process ${pid}`, { detail: { pid } });
+      if (status.uids[1] === overflowUid) throw new PkiError('PEER_UNVERIFIABLE', `the user of process ${pid} is unknown to this system (overflow uid ${overflowUid})`, { detail: { pid } });
       return adopt(peerOfPid(kernel, proc, pid, { uid: status.uids[1] as number, gid: status.gids[1] as number }));
     },
     attest(peer, wanted) {
@@ -153,7 +154,7 @@ export function createAttestor(options: AttestorOptions): Attestor {
       read(peer);
     },
     exited(peers) {
-      const pinned = peers.filter((peer) => peer.pidfd !== undefined);
+      const pinned = peers.filter((peer) => peer.pidfd !== undefined && peer.hold.open);
       const gone = kernel.exited(pinned.map((peer) => peer.pidfd as number));
       return pinned.filter((_, index) => gone[index]);
     },
@@ -170,7 +171,10 @@ function note(image: ImageFacts, inspection: Inspection, needed: ReadonlySet<str
   image.problem = inspection.problem;
   if (inspection.sha256 !== undefined) image.sha256 = inspection.sha256;
   if (path === undefined || !needed.has(pathPrefix)) return;
-  if (path.deleted && !path.foreign && inspection.problem === undefined) image.verifiedPath = inspection.unlinked ? withoutDeletedMark(path.text) : path.text;
+  if (path.deleted && !path.foreign) {
+    if (inspection.unlinked) image.verifiedPath = withoutDeletedMark(path.text);
+    else if (inspection.problem === undefined) image.verifiedPath = path.text;
+  }
   else if (path.foreign && !path.deleted && inspection.samePath) image.verifiedPath = path.text;
 }
 

@@ -14,6 +14,8 @@ export interface Peer extends Disposable {
   /** Supplementary groups at the time of connect; undefined: the kernel does not tell. */
   readonly groups: readonly number[] | undefined;
   readonly pidfd: number | undefined;
+  /** After disposal the number of the pidfd may belong to another file, so nothing is asked about the peer any more. */
+  readonly hold: { open: boolean };
   /** False when only the start time protects against reuse of the pid. */
   readonly pinned: boolean;
   /** Facts that hold as long as the image is the same. */
@@ -59,16 +61,15 @@ export function peerOfPid(kernel: Kernel, proc: Proc, pid: number, ids: { readon
 }
 
 function hold(kernel: Kernel, proc: Proc, who: Pick<Peer, 'pid' | 'uid' | 'gid' | 'groups'>, pidfd: number | undefined): Peer {
-  let open = pidfd !== undefined;
+  const held = { open: true };
   const dispose = (): void => {
-    if (!open) return;
-    open = false;
-    kernel.close(pidfd as number);
+    if (held.open && pidfd !== undefined) kernel.close(pidfd);
+    held.open = false;
   };
   try {
     const stat = statOf(proc, who.pid);
     if (pidfd !== undefined && kernel.exited([pidfd])[0]) throw unverifiable('the process that connected is gone', { pid: who.pid });
-    return { ...who, pidfd, pinned: pidfd !== undefined, image: { startTime: stat.startTime, token: stat.image, inspected: new Set() }, [Symbol.dispose]: dispose };
+    return { ...who, pidfd, hold: held, pinned: pidfd !== undefined, image: { startTime: stat.startTime, token: stat.image, inspected: new Set() }, [Symbol.dispose]: dispose };
   } catch (thrown) {
     dispose();
     throw thrown;
@@ -80,6 +81,7 @@ function hold(kernel: Kernel, proc: Proc, who: Pick<Peer, 'pid' | 'uid' | 'gid' 
  * before this call is about this very process: a pid can not be reused while the pidfd's process lives.
  */
 export function assertSameProcess(kernel: Kernel, proc: Proc, peer: Peer): void {
+  if (!peer.hold.open) throw unverifiable('the connection was closed', { pid: peer.pid });
   const stat = statOf(proc, peer.pid);
   if (peer.pidfd !== undefined && kernel.exited([peer.pidfd])[0]) throw unverifiable('the process that connected has exited', { pid: peer.pid });
   if (stat.startTime !== peer.image.startTime) throw unverifiable('the process that connected was replaced by another one with its pid', { pid: peer.pid });

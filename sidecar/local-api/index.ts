@@ -1,0 +1,1 @@
+export { startLocalApi, type LocalApi, type LocalApiOptions } from './local-api.ts';

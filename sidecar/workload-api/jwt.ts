@@ -1,0 +1,90 @@
+import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
+import { PkiError, unwrap } from '../../src/common/errors/index.ts';
+import { SpiffeId } from '../../src/common/spiffe/index.ts';
+import type { JWTSVIDRequest__Output } from '../../src/common/wire/generated/JWTSVIDRequest.ts';
+import type { JWTSVIDResponse } from '../../src/common/wire/generated/JWTSVIDResponse.ts';
+import type { ValidateJWTSVIDRequest__Output } from '../../src/common/wire/generated/ValidateJWTSVIDRequest.ts';
+import type { ValidateJWTSVIDResponse } from '../../src/common/wire/generated/ValidateJWTSVIDResponse.ts';
+import { identityKey } from '../contract.ts';
+import { validateJwtSvid } from './jwt-validation.ts';
+import type { WorkloadApiLimits, WorkloadApiOptions, WorkloadRpc } from './ports.ts';
+import type { Session, Sessions } from './session.ts';
+import { toStruct } from './struct.ts';
+
+const maximumAudienceLength = 1024;
+
+/** Runs a unary handler for an attested caller; whatever it throws becomes a status. */
+export function serveUnary<Request, Response>(
+  sessions: Sessions,
+  rpc: WorkloadRpc,
+  call: ServerUnaryCall<Request, Response>,
+  callback: sendUnaryData<Response>,
+  handle: (session: Session, request: Request) => Promise<Response>,
+): void {
+  let session: Session | undefined;
+  let answered = false;
+  const answer = (error: unknown, response?: Response): void => {
+    if (answered) return;
+    answered = true;
+    if (response === undefined) callback(sessions.status(error, rpc, session));
+    else callback(null, response);
+    session?.end();
+  };
+  try {
+    session = sessions.open(call, rpc, (error) => answer(error));
+  } catch (thrown) {
+    answer(thrown);
+    return;
+  }
+  call.on('cancelled', () => answer(new PkiError('CANCELLED', 'the caller cancelled the call')));
+  handle(session, call.request).then(
+    (response) => answer(undefined, response),
+    (thrown: unknown) => answer(thrown),
+  );
+}
+
+export function fetchJwtSvid(options: WorkloadApiOptions, sessions: Sessions, limits: WorkloadApiLimits) {
+  return async (session: Session, request: JWTSVIDRequest__Output): Promise<JWTSVIDResponse> => {
+    const audience = checkAudiences(request.audience, limits.audiencesPerRequest);
+    const wanted = request.spiffeId === '' ? undefined : unwrap(SpiffeId.parse(request.spiffeId));
+    const { attested, identities } = await session.grant();
+    const chosen = wanted === undefined ? identities : identities.filter((each) => each.spiffeId.equals(wanted));
+    // the same words for an ID that exists for others and one that does not exist
+    if (chosen.length === 0) throw new PkiError('NO_IDENTITY', 'the SPIFFE ID that was asked for is not one of this process');
+    const audienceKey = [...audience].sort().join('\u0000');
+    for (const each of chosen) sessions.chargeAudience(session, `${identityKey(each)}\u0000${audienceKey}`);
+    const svids = await Promise.all(chosen.map((each) => options.svids.fetchJwt(each, audience, attested.selectors)));
+    // signing took time: the process that asked must still be there, and still be entitled
+    session.verify();
+    const seen = new Set<string>();
+    return {
+      svids: svids.map((svid) => {
+        const unique = svid.hint === '' || !seen.has(svid.hint);
+        seen.add(svid.hint);
+        return { spiffeId: svid.spiffeId.toString(), svid: svid.token, hint: unique ? svid.hint : '' };
+      }),
+    };
+  };
+}
+
+export function validateJwt(options: WorkloadApiOptions) {
+  return async (session: Session, request: ValidateJWTSVIDRequest__Output): Promise<ValidateJWTSVIDResponse> => {
+    if (request.audience === '') throw new PkiError('INVALID_REQUEST', 'the field "audience" is empty');
+    if (request.svid === '') throw new PkiError('INVALID_REQUEST', 'the field "svid" is empty');
+    // any process that can be attested may validate; it learns nothing but what the token says
+    await session.attest();
+    const own = options.bundles.current();
+    if (own === undefined) throw new PkiError('STARTING_UP', 'the agent has no trust bundle yet');
+    const bundleOf = (name: string) => (name === own.trustDomain.name ? own : options.bundles.federated().get(name));
+    const { spiffeId, claims } = unwrap(await validateJwtSvid(request.svid, request.audience, bundleOf, options.clock.nowMs()));
+    return { spiffeId: spiffeId.toString(), claims: toStruct(claims) };
+  };
+}
+
+function checkAudiences(audience: readonly string[], most: number): readonly string[] {
+  if (audience.length === 0) throw new PkiError('INVALID_REQUEST', 'the field "audience" is empty; name at least one audience');
+  if (audience.length > most) throw new PkiError('INVALID_REQUEST', `the field "audience" has ${audience.length} values, more than ${most}`);
+  const bad = audience.find((each) => each === '' || each.length > maximumAudienceLength);
+  if (bad !== undefined) throw new PkiError('INVALID_REQUEST', `an audience is empty or has more than ${maximumAudienceLength} characters`);
+  return [...new Set(audience)];
+}

@@ -1,0 +1,44 @@
+import type { ErrorCode } from '../../src/common/errors/index.ts';
+import type { Selector } from '../../src/common/spiffe/index.ts';
+
+export interface Refusal {
+  readonly id: string;
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** Unix seconds. */
+  readonly time: number;
+  readonly pid: number;
+  readonly uid: number;
+  readonly selectors: readonly Selector[];
+}
+
+/** Recent refusals, for `meshca explain --refusal`. In memory, bounded; one uid can push out only its own. */
+export interface RefusalLog {
+  add(refusal: Refusal): void;
+  get(id: string): Refusal | undefined;
+}
+
+export function createRefusalLog(bounds: { readonly perUid?: number; readonly total?: number } = {}): RefusalLog {
+  const { perUid = 64, total = 2048 } = bounds;
+  const byId = new Map<string, Refusal>();
+  const byUid = new Map<number, string[]>();
+  const dropOldest = (uid: number): void => {
+    const ids = byUid.get(uid) as string[];
+    byId.delete(ids.shift() as string);
+    if (ids.length === 0) byUid.delete(uid);
+  };
+  return {
+    add(refusal) {
+      byId.set(refusal.id, refusal);
+      const ids = byUid.get(refusal.uid) ?? [];
+      byUid.set(refusal.uid, ids);
+      ids.push(refusal.id);
+      if (ids.length > perUid) dropOldest(refusal.uid);
+      if (byId.size <= total) return;
+      let most = refusal.uid;
+      for (const [uid, list] of byUid) if (list.length > (byUid.get(most)?.length ?? 0)) most = uid;
+      dropOldest(most);
+    },
+    get: (id) => byId.get(id),
+  };
+}

@@ -1,0 +1,217 @@
+import { PkiError } from '../../src/common/errors/index.ts';
+import { identityKey, type ConsumerHandle, type Identity, type TrustBundle } from '../contract.ts';
+import { startDelivery, type Message } from './delivery.ts';
+import type { Hub } from './hub.ts';
+import { createLeaseSet } from './leases.ts';
+import type { Messages } from './messages.ts';
+import type { WorkloadApiLimits, WorkloadApiMetrics, WorkloadApiOptions, WorkloadRpc } from './ports.ts';
+import type { Granted, Session, Sessions, StreamCall } from './session.ts';
+
+export interface StreamParts {
+  readonly options: WorkloadApiOptions;
+  readonly limits: WorkloadApiLimits;
+  readonly metrics: WorkloadApiMetrics;
+  readonly sessions: Sessions;
+  readonly hub: Hub;
+  readonly messages: Messages;
+}
+
+/** What a kind of stream sends. `version` tells whether it is new to this stream. */
+interface Content {
+  readonly version: string;
+  encode(): Buffer;
+  onRead(): void;
+}
+
+interface Source {
+  /** undefined: nothing to tell yet. */
+  content(granted: Granted, own: TrustBundle, first: boolean): Promise<Content | undefined> | Content | undefined;
+  /** Does the stream report to the consumer registry which roots its reader holds? */
+  readonly holdsRoots: boolean;
+  release(): void;
+}
+
+export type SourceFactory = (parts: StreamParts, session: Session, changed: () => void) => Source;
+
+/** FetchX509SVID, FetchX509Bundles and FetchJWTBundles: full state at once, and again on each change, to a process attested anew. */
+export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCall<unknown>, createSource: SourceFactory): void {
+  const { options, limits, metrics, sessions, hub } = parts;
+  let session: Session | undefined;
+  let ended = false;
+  let cleanUp = (): void => {};
+
+  const finish = (error: PkiError | undefined): void => {
+    if (ended) return;
+    ended = true;
+    cleanUp();
+    if (error !== undefined) call.emit('error', sessions.status(error, rpc, session));
+    session?.end();
+  };
+
+  try {
+    session = sessions.open(call, rpc, finish);
+  } catch (thrown) {
+    finish(PkiError.from(thrown));
+    return;
+  }
+  const { connection } = session;
+  const opened = session;
+  let granted: Granted | undefined;
+  let sent: string | undefined;
+  const consumers = createConsumers(parts, session);
+
+  const produce = async (): Promise<Message | undefined> => {
+    const own = options.bundles.current();
+    if (own === undefined) throw new PkiError('STARTING_UP', 'the agent has no trust bundle yet');
+    granted = await opened.grant();
+    const pending = source.content(granted, own, sent === undefined);
+    const content = pending instanceof Promise ? await pending : pending;
+    if (content === undefined || content.version === sent) return undefined;
+    // what was waited for may have taken long enough for another process to stand there now
+    if (pending instanceof Promise) opened.verify();
+    const ids = source.holdsRoots ? granted.identities : [];
+    return {
+      bytes: content.encode(),
+      onSent() {
+        sent = content.version;
+        consumers.sent(ids, own.authoritySetDigest);
+        metrics.delivered(rpc);
+      },
+      onRead(afterMs) {
+        consumers.read(own.authoritySetDigest);
+        content.onRead();
+        metrics.confirmed(rpc, afterMs);
+      },
+    };
+  };
+
+  const delivery = startDelivery({
+    call,
+    produce,
+    unreadBytes: () => connection.unreadBytes(),
+    clock: options.clock,
+    stallMs: limits.stallMs,
+    onError(error) {
+      finish(error);
+      // a connection belongs to one process image: after an exec nothing on it can be proven any more
+      if (error.code === 'PEER_UNVERIFIABLE' && connection.peer !== undefined) connection.fail(error);
+    },
+    onStall() {
+      options.logger.warn({ rpc, uid: connection.uid, pid: connection.pid, stallMs: limits.stallMs }, 'a workload takes no message; its connection is closed');
+      finish(new PkiError('DEADLINE_EXCEEDED', `no message was taken for ${limits.stallMs} ms`));
+      connection.destroy();
+    },
+  });
+
+  const source = createSource(parts, session, delivery.changed);
+  const leaveHub = hub.add({
+    bundlesChanged: delivery.changed,
+    entriesChanged() {
+      if (!unaffected(options, granted)) delivery.changed();
+    },
+  });
+  metrics.streamOpened(rpc);
+  cleanUp = () => {
+    delivery.stop();
+    leaveHub();
+    source.release();
+    consumers.remove();
+    metrics.streamClosed(rpc);
+  };
+  call.on('cancelled', () => finish(undefined));
+  call.on('close', () => finish(undefined));
+  delivery.changed();
+}
+
+/** True if a change of the entries can not concern a process with these selectors, so that it need not be attested anew. */
+function unaffected(options: WorkloadApiOptions, granted: Granted | undefined): boolean {
+  if (granted === undefined) return false;
+  const { selectors } = granted.attested;
+  const now = options.entries.match(selectors);
+  return (
+    now.length === granted.identities.length &&
+    now.every((each, index) => sameIdentity(each, granted.identities[index] as Identity)) &&
+    options.entries.wanted(selectors, ['unix:sha256', 'unix:path']).size === 0
+  );
+}
+
+const sameIdentity = (one: Identity, other: Identity): boolean => identityKey(one) === identityKey(other) && one.entry.revision === other.entry.revision;
+
+/** Reports per SPIFFE ID which roots the reader holds; only news are reported. */
+function createConsumers(parts: StreamParts, session: Session) {
+  const { pid, uid } = session.connection;
+  const handles = new Map<string, { readonly handle: ConsumerHandle; pending: string; confirmed: string }>();
+  return {
+    sent(identities: readonly Identity[], digest: Buffer): void {
+      const ids = new Set(identities.map((each) => each.spiffeId.toString()));
+      for (const [id, each] of handles) {
+        if (ids.has(id)) continue;
+        each.handle.remove();
+        handles.delete(id);
+      }
+      const text = digest.toString('hex');
+      for (const id of ids) {
+        let each = handles.get(id);
+        if (each === undefined) {
+          each = { handle: parts.options.consumers.register({ kind: 'workload-stream', spiffeId: id, description: `${session.rpc} pid ${pid} uid ${uid}` }), pending: '', confirmed: '' };
+          handles.set(id, each);
+        }
+        if (each.pending === text) continue;
+        each.pending = text;
+        each.handle.pending(digest);
+      }
+    },
+    read(digest: Buffer): void {
+      const text = digest.toString('hex');
+      for (const each of handles.values()) {
+        if (each.confirmed === text || each.pending !== text) continue;
+        each.confirmed = text;
+        each.handle.confirmed(digest);
+      }
+    },
+    remove(): void {
+      for (const { handle } of handles.values()) handle.remove();
+      handles.clear();
+    },
+  };
+}
+
+export const x509SvidSource: SourceFactory = ({ options, limits, messages }, _session, changed) => {
+  const leases = createLeaseSet(options.svids, options.clock, changed);
+  const content = ({ identities }: Granted, own: TrustBundle): Content | undefined => {
+    const svids = leases.current();
+    if (svids.length === 0) return undefined;
+    const hints = identities.map((each) => each.entry.hint).join(',');
+    return {
+      version: `${svids.map((each) => `${identityKey(each.identity)}=${each.serial}`).join(',')}|${hints}|${messages.rootsVersion(own)}`,
+      encode: () => messages.x509Svids(svids, own),
+      onRead: () => leases.confirm(svids),
+    };
+  };
+  return {
+    holdsRoots: true,
+    content(granted, own, first) {
+      leases.hold(granted.identities, granted.attested.selectors);
+      const waiting = first ? leases.settle(limits.firstMessageMs) : undefined;
+      if (waiting === undefined && (!first || leases.current().length > 0)) return content(granted, own);
+      return (waiting ?? Promise.resolve()).then(() => {
+        const made = content(granted, own);
+        if (made !== undefined) return made;
+        throw leases.firstFailure() ?? new PkiError('STARTING_UP', 'the first SVID is still being signed');
+      });
+    },
+    release: () => leases.release(),
+  };
+};
+
+export const x509BundleSource: SourceFactory = ({ messages }) => ({
+  holdsRoots: true,
+  content: (_granted, own) => ({ version: messages.rootsVersion(own), encode: () => messages.x509Bundles(own), onRead: () => {} }),
+  release: () => {},
+});
+
+export const jwtBundleSource: SourceFactory = ({ messages }) => ({
+  holdsRoots: false,
+  content: (_granted, own) => ({ version: messages.jwtVersion(own), encode: () => messages.jwtBundles(own), onRead: () => {} }),
+  release: () => {},
+});
