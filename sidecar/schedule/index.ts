@@ -3,3 +3,4 @@ export {
   type BackoffOptions, type ClockReading,
 } from './renewal.ts';
 export { Agenda } from './agenda.ts';
+export { SuspendWatch } from './suspend-watch.ts';

@@ -1,0 +1,45 @@
+import type { PkiError } from '../../src/common/errors/index.ts';
+import type { Selector } from '../../src/common/spiffe/index.ts';
+import type { HeldX509Svid, Identity } from '../contract.ts';
+import type { Unanswered } from './signing-queue.ts';
+
+/** A generation of an SVID that has been replaced and whose holders have not all read the replacement. */
+export interface Replaced {
+  readonly serial: string;
+  readonly holders: Set<object>;
+}
+
+/** All about one identity. Owner: X509Svids. */
+export interface HeldRecord {
+  readonly key: string;
+  identity: Identity;
+  selectors: readonly Selector[];
+  svid: HeldX509Svid | undefined;
+  authorityId: string;
+  lifetimeSeconds: number;
+  expiresAtMonotonicMs: number;
+  readonly leases: Set<LeaseSink>;
+  /** Held ahead of use: renewed though nobody uses it. */
+  prefetched: boolean;
+  signing: boolean;
+  /** What was asked for while a call was under way is asked again after it. */
+  signAgain: boolean;
+  readonly unanswered: Unanswered;
+  attempt: number;
+  refusal: PkiError | undefined;
+  refusedUntilMonotonicMs: number;
+  /** A holder left with the present SVID in hand: its replacement can never be proven. */
+  lost: boolean;
+  replaced: Replaced[];
+  dropped: boolean;
+}
+
+export interface LeaseSink {
+  updated(svid: HeldX509Svid): void;
+  failed(error: PkiError): void;
+}
+
+export const newRecord = (key: string, identity: Identity, selectors: readonly Selector[]): HeldRecord => ({
+  key, identity, selectors, svid: undefined, authorityId: '', lifetimeSeconds: 0, expiresAtMonotonicMs: 0, leases: new Set(), prefetched: false, signing: false, signAgain: false, unanswered: {},
+  attempt: 0, refusal: undefined, refusedUntilMonotonicMs: 0, lost: false, replaced: [], dropped: false,
+});

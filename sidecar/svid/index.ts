@@ -1,0 +1,15 @@
+import type { Selector } from '../../src/common/spiffe/index.ts';
+import type { HeldJwtSvid, Identity, SvidLease, SvidManager } from '../contract.ts';
+import type { JwtSvids } from './jwt-svids.ts';
+import type { X509Svids } from './x509-svids.ts';
+
+export { JwtSvids, type JwtSvidsParts } from './jwt-svids.ts';
+export { KeyPool } from './key-pool.ts';
+export { SigningQueue, type Signed, type SigningRequest } from './signing-queue.ts';
+export { X509Svids, type HeldView, type X509SvidsEvents, type X509SvidsParts } from './x509-svids.ts';
+
+/** The one port of the local APIs to what this agent holds. */
+export const svidManager = (x509: X509Svids, jwt: JwtSvids): SvidManager => ({
+  acquire: (identity: Identity, selectors: readonly Selector[]): SvidLease => x509.acquire(identity, selectors),
+  fetchJwt: (identity: Identity, audience: readonly string[], selectors: readonly Selector[]): Promise<HeldJwtSvid> => jwt.fetch(identity, audience, selectors),
+});

@@ -1,0 +1,56 @@
+import { createCsr, generateKeyPairAsync, pkcs8Of, spkiOf, type KeyType } from '../../src/common/x509/index.ts';
+
+/** A key that has never been used, with the request for it. */
+export interface ReadyKey {
+  readonly privateKeyPkcs8Der: Buffer;
+  readonly csrDer: Buffer;
+  readonly spkiDer: Buffer;
+}
+
+/**
+ * A few keys made ahead, so that a first identity does not wait for one. Keys are made on the thread pool; each is given
+ * out once. Owner of the keys until then.
+ */
+export class KeyPool {
+  readonly #keyType: KeyType;
+  readonly #size: number;
+  readonly #ready: ReadyKey[] = [];
+  #making = 0;
+  #stopped = false;
+
+  constructor(keyType: KeyType, size: number) {
+    this.#keyType = keyType;
+    this.#size = size;
+    this.#refill();
+  }
+
+  async take(): Promise<ReadyKey> {
+    const ready = this.#ready.pop();
+    this.#refill();
+    return ready ?? make(this.#keyType);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#ready.length = 0;
+  }
+
+  #refill(): void {
+    // one at a time: filling up must not crowd out the work that waits
+    if (this.#stopped || this.#making > 0 || this.#ready.length >= this.#size) return;
+    this.#making += 1;
+    make(this.#keyType).then((key) => {
+      this.#making -= 1;
+      if (!this.#stopped) this.#ready.push(key);
+      this.#refill();
+    }, () => {
+      // a failed key is made anew when one is asked for, where the error has a reader
+      this.#making -= 1;
+    });
+  }
+}
+
+async function make(keyType: KeyType): Promise<ReadyKey> {
+  const { privateKey, publicKey } = await generateKeyPairAsync(keyType);
+  return { privateKeyPkcs8Der: pkcs8Of(privateKey), csrDer: createCsr(privateKey), spkiDer: spkiOf(publicKey) };
+}

@@ -1,0 +1,103 @@
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Clock } from '../../src/common/runtime/index.ts';
+import type { HeldX509Svid, SvidLease } from '../contract.ts';
+import type { HeldRecord, LeaseSink } from './held-record.ts';
+
+export interface LeasePorts {
+  readonly current: () => HeldX509Svid | undefined;
+  readonly replaced: (serial: string) => void;
+  readonly released: () => void;
+  readonly clock: Clock;
+  readonly deadlineMs: number;
+  readonly connected: () => boolean;
+}
+
+interface Waiter {
+  readonly resolve: (svid: HeldX509Svid) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** One holder's hold on an identity, from `acquire` to `release`. */
+export class Lease implements SvidLease, LeaseSink {
+  readonly #record: HeldRecord;
+  readonly #ports: LeasePorts;
+  readonly #listeners = new Set<(svid: HeldX509Svid) => void>();
+  readonly #waiters = new Set<Waiter>();
+  #released = false;
+
+  constructor(record: HeldRecord, ports: LeasePorts) {
+    this.#record = record;
+    this.#ports = ports;
+  }
+
+  current(): HeldX509Svid | undefined {
+    return this.#released ? undefined : this.#ports.current();
+  }
+
+  ready(signal?: AbortSignal): Promise<HeldX509Svid> {
+    const held = this.current();
+    if (held !== undefined) return Promise.resolve(held);
+    if (this.#released || this.#record.dropped) return Promise.reject(new PkiError('ENTRY_NOT_AUTHORIZED', 'this identity is no longer given'));
+    const { refusal, refusedUntilMonotonicMs } = this.#record;
+    if (refusal !== undefined && refusedUntilMonotonicMs > this.#ports.clock.monotonicMs()) return Promise.reject(refusal);
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        resolve: (svid) => {
+          end();
+          resolve(svid);
+        },
+        reject: (error) => {
+          end();
+          reject(error as Error);
+        },
+      };
+      const onAbort = (): void => waiter.reject(signal?.reason ?? new PkiError('CANCELLED', 'the wait for an SVID was given up'));
+      const cancel = this.#ports.clock.after(this.#ports.deadlineMs, () => waiter.reject(new PkiError('UNREACHABLE', this.#ports.connected() ? 'the server did not issue the SVID in time' : 'the agent has no connection to the server at the moment')));
+      const end = (): void => {
+        cancel();
+        signal?.removeEventListener('abort', onAbort);
+        this.#waiters.delete(waiter);
+      };
+      this.#waiters.add(waiter);
+      if (signal?.aborted === true) onAbort();
+      else signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  onUpdate(listener: (svid: HeldX509Svid) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  confirm(serial: string): void {
+    const { replaced, svid } = this.#record;
+    // all generations before the one that was read
+    const read = serial === svid?.serial ? replaced.length : replaced.findIndex((each) => each.serial === serial);
+    for (const generation of replaced.slice(0, Math.max(0, read))) {
+      if (!generation.holders.delete(this) || generation.holders.size > 0) continue;
+      this.#record.replaced = this.#record.replaced.filter((each) => each !== generation);
+      this.#ports.replaced(generation.serial);
+    }
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#record.leases.delete(this);
+    // whoever leaves may go on using what it has in hand: neither the present SVID nor one it had not yet replaced is proven
+    if (this.#record.svid !== undefined) this.#record.lost = true;
+    this.#record.replaced = this.#record.replaced.filter(({ holders }) => !holders.has(this));
+    for (const waiter of [...this.#waiters]) waiter.reject(new PkiError('CANCELLED', 'the lease was released'));
+    this.#listeners.clear();
+    this.#ports.released();
+  }
+
+  updated(svid: HeldX509Svid): void {
+    for (const waiter of [...this.#waiters]) waiter.resolve(svid);
+    for (const listener of [...this.#listeners]) listener(svid);
+  }
+
+  failed(error: PkiError): void {
+    for (const waiter of [...this.#waiters]) waiter.reject(error);
+  }
+}

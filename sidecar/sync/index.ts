@@ -1,0 +1,4 @@
+export { Consumers, type ConsumerChanges } from './consumers.ts';
+export { EntriesReceiver } from './entries-receiver.ts';
+export { Replacements } from './replacements.ts';
+export { IssuerSession, type SessionParts, type SessionStatus } from './session.ts';

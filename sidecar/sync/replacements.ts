@@ -1,0 +1,35 @@
+const maximumHeld = 20_000;
+
+/**
+ * Serials whose holder has read the replacement, on their way to the server. A stream acknowledges nothing, so those sent
+ * last are sent again on the next stream; saying it twice does no harm. Owner of the queue; the oldest are given up first.
+ */
+export class Replacements {
+  readonly #onDirty: () => void;
+  readonly #waiting = new Set<string>();
+  #sent: string[] = [];
+
+  constructor(onDirty: () => void) {
+    this.#onDirty = onDirty;
+  }
+
+  confirmed(replacedSerial: string): void {
+    if (this.#waiting.size >= maximumHeld) this.#waiting.delete(this.#waiting.values().next().value as string);
+    this.#waiting.add(replacedSerial);
+    this.#onDirty();
+  }
+
+  drain(): readonly string[] | undefined {
+    if (this.#waiting.size === 0) return undefined;
+    const serials = [...this.#waiting].slice(0, 1000);
+    for (const serial of serials) this.#waiting.delete(serial);
+    this.#sent = [...this.#sent, ...serials].slice(-1000);
+    return serials;
+  }
+
+  /** A new stream has begun. */
+  requeue(): void {
+    for (const serial of this.#sent) this.#waiting.add(serial);
+    this.#sent = [];
+  }
+}

@@ -1,0 +1,249 @@
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Clock, Logger, Random } from '../../src/common/runtime/index.ts';
+import type { SignJwtSvidRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidRequest.ts';
+import type { SignJwtSvidResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidResponse.ts';
+import type { SignX509SvidsRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsRequest.ts';
+import type { SignX509SvidsResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsResponse.ts';
+import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncWelcome.ts';
+import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
+import type { BundleStore } from '../bundle/index.ts';
+import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts';
+import type { AgentIdentity } from '../node-attestation/index.ts';
+import { backoffMs, retryDelayMs } from '../schedule/index.ts';
+import type { Consumers } from './consumers.ts';
+import type { EntriesReceiver } from './entries-receiver.ts';
+import type { Replacements } from './replacements.ts';
+import { SyncStream } from './stream.ts';
+
+export interface SessionParts {
+  readonly identity: AgentIdentity;
+  readonly connect: (as: ClientIdentity, signal: AbortSignal) => Promise<IssuerConnection>;
+  readonly bundles: BundleStore;
+  readonly receiver: EntriesReceiver;
+  readonly consumers: Consumers;
+  readonly replacements: Replacements;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly agentVersion: string;
+  readonly survivedOutageSeconds: () => number;
+  readonly reconnect: { readonly baseMs: number; readonly capMs: number };
+  readonly onEntries: () => void;
+  readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
+  /** Own SVID renewed (true) or an attempt failed (false). */
+  readonly onRenewal?: (succeeded: boolean) => void;
+}
+
+export interface SessionStatus {
+  readonly connected: boolean;
+  readonly lastError: PkiError | undefined;
+  /** The server has ended this agent's right to anything new. */
+  readonly barred: PkiError | undefined;
+  readonly clockSkewSeconds: number;
+  readonly serverVersion: string;
+  readonly lastContactMonotonicMs: number | undefined;
+}
+
+/** Refusals that an administrator must undo: asking often is of no use. */
+const barring: ReadonlySet<string> = new Set(['AGENT_BANNED', 'AGENT_EVICTED']);
+const slowRetry = { baseMs: 60_000, capMs: 300_000 };
+/** How long the own SVID may wait for its timer: bounds how late a suspend is noticed. */
+const maximumRenewalSleepMs = 30_000;
+
+/**
+ * The agent's one session with the server: keeps a valid SVID, a verified connection made with it, and the sync stream;
+ * reconnects for ever with spread backoff. Owner of the connection. `run` ends only by its signal.
+ */
+export class IssuerSession {
+  readonly #parts: SessionParts;
+  #connection: IssuerConnection | undefined;
+  #stream: SyncStream | undefined;
+  #next: IssuerConnection | undefined;
+  #welcomed = false;
+  #lastError: PkiError | undefined;
+  #barred: PkiError | undefined;
+  #skewSeconds = 0;
+  #serverVersion = '';
+  #lastContact: number | undefined;
+  #failures = 0;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts;
+  }
+
+  status(): SessionStatus {
+    return {
+      connected: this.#welcomed, lastError: this.#lastError, barred: this.#barred, clockSkewSeconds: this.#skewSeconds, serverVersion: this.#serverVersion,
+      lastContactMonotonicMs: this.#welcomed ? this.#parts.clock.monotonicMs() : this.#lastContact,
+    };
+  }
+
+  connected(): boolean {
+    return this.#welcomed;
+  }
+
+  /** Called when the state of the connection changes. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** A consumer or replacement waits to be reported. */
+  reportSoon(): void {
+    this.#stream?.flushSoon();
+  }
+
+  /** Throws UNREACHABLE, or the reason why nothing new is given to this agent. */
+  signX509Svids(request: SignX509SvidsRequest): Promise<SignX509SvidsResponse__Output> {
+    return this.#call((connection) => connection.signX509Svids(request));
+  }
+
+  signJwtSvid(request: SignJwtSvidRequest): Promise<SignJwtSvidResponse__Output> {
+    return this.#call((connection) => connection.signJwtSvid(request));
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#once(signal);
+      } catch (thrown) {
+        if (signal.aborted) break;
+        await this.#failed(PkiError.from(thrown), signal);
+      }
+    }
+    this.#drop();
+    this.#next?.close();
+  }
+
+  async #once(signal: AbortSignal): Promise<void> {
+    const { identity, connect } = this.#parts;
+    let connection = this.#next;
+    this.#next = undefined;
+    if (connection === undefined) {
+      await identity.ensure(signal);
+      const as = identity.clientIdentity();
+      if (as === undefined) throw new PkiError('UNAUTHENTICATED', 'the agent has no valid SVID');
+      connection = await connect(as, signal);
+    }
+    const stream = new SyncStream({
+      ...this.#parts, connection, survivedOutageSeconds: this.#parts.survivedOutageSeconds(),
+      onWelcome: (welcome) => this.#welcome(welcome),
+    });
+    this.#connection = connection;
+    this.#stream = stream;
+    const over = new AbortController();
+    const onAbort = (): void => stream.end();
+    signal.addEventListener('abort', onAbort, { once: true });
+    const renewals = this.#keepRenewed(connection, stream, AbortSignal.any([signal, over.signal]));
+    try {
+      await stream.ended;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      over.abort();
+      await renewals;
+      // with the next connection at hand, calls go on over it while the old one finishes its own
+      if (this.#next === undefined) this.#drop();
+      else connection.close();
+    }
+  }
+
+  /** Renews the own SVID while the stream lives; then opens the next connection with it and ends the stream. Never throws. */
+  async #keepRenewed(connection: IssuerConnection, stream: SyncStream, signal: AbortSignal): Promise<void> {
+    const { identity, clock, random, connect, logger, onRenewal } = this.#parts;
+    let attempt = 0;
+    let renewed = false;
+    while (!signal.aborted) {
+      try {
+        if (!renewed) {
+          const wait = identity.renewAtMonotonicMs - clock.monotonicMs();
+          if (wait > 0) {
+            await clock.sleep(Math.min(wait, maximumRenewalSleepMs), { signal });
+            continue;
+          }
+          await identity.renew(connection);
+          renewed = true;
+          attempt = 0;
+          onRenewal?.(true);
+          logger.info({ spiffeId: identity.spiffeId?.toString(), serial: identity.credential?.serial }, 'the SVID of this agent is renewed');
+        }
+        const as = identity.clientIdentity();
+        if (as === undefined) throw new PkiError('CERTIFICATE_EXPIRED', 'the renewed SVID is not valid');
+        this.#next = await connect(as, signal);
+        stream.end();
+        return;
+      } catch (thrown) {
+        if (signal.aborted) return;
+        const error = PkiError.from(thrown);
+        if (!renewed) onRenewal?.(false);
+        this.#lastError = error;
+        logger.warn({ code: error.code, err: error }, renewed ? 'no connection could be made with the renewed SVID' : 'the SVID of this agent could not be renewed');
+        const { credential } = identity;
+        const remainingMs = ((credential?.notAfter ?? 0) - clock.now()) * 1000;
+        await clock.sleep(retryDelayMs(attempt, random.uniform(), credential?.lifetimeSeconds ?? 3600, Math.max(2000, remainingMs)), { signal }).catch(() => {});
+        attempt += 1;
+      }
+    }
+  }
+
+  #welcome(welcome: SyncWelcome__Output): void {
+    const { clock, logger } = this.#parts;
+    this.#failures = 0;
+    this.#welcomed = true;
+    this.#lastError = undefined;
+    this.#barred = undefined;
+    this.#serverVersion = welcome.serverVersion;
+    this.#skewSeconds = clock.now() - welcome.serverTime;
+    if (Math.abs(this.#skewSeconds) > 60) logger.warn({ skewSeconds: this.#skewSeconds }, 'the clock of this node and of the server differ');
+    logger.info({ serverVersion: welcome.serverVersion, epoch: welcome.epoch }, 'connected to the server');
+    this.#announce();
+  }
+
+  async #failed(error: PkiError, signal: AbortSignal): Promise<void> {
+    const { clock, random, reconnect, identity, logger } = this.#parts;
+    this.#drop();
+    this.#lastError = error;
+    if (barring.has(error.code)) this.#barred = error;
+    if (error.code === 'AGENT_EVICTED' || error.code === 'CERTIFICATE_UNKNOWN') identity.reject('attest-again');
+    else if (error.code === 'CERTIFICATE_EXPIRED') identity.reject('expired');
+    // after an eviction the node may prove itself anew at once; if that is refused as well, only slowly
+    const slow = error.code === 'AGENT_BANNED' || error.code === 'AGENT_SUPERSEDED' || error.code === 'JOIN_TOKEN_INVALID' || (this.#barred !== undefined && this.#failures > 0);
+    const delayMs = backoffMs(this.#failures, random.uniform(), slow ? slowRetry : reconnect);
+    this.#failures += 1;
+    logger.warn({ code: error.code, err: error, retryInMs: Math.round(delayMs) }, 'no session with the server');
+    this.#announce();
+    await clock.sleep(delayMs, { signal }).catch(() => {});
+  }
+
+  async #call<T>(act: (connection: IssuerConnection) => Promise<T>): Promise<T> {
+    if (this.#barred !== undefined) throw this.#barred;
+    if (this.#connection === undefined || !this.#welcomed) throw new PkiError('UNREACHABLE', 'the agent has no connection to the server at the moment', this.#lastError === undefined ? {} : { cause: this.#lastError });
+    try {
+      return await act(this.#connection);
+    } catch (thrown) {
+      const error = PkiError.from(thrown);
+      if (barring.has(error.code)) {
+        this.#barred = error;
+        this.#lastError = error;
+        this.#announce();
+      }
+      throw error;
+    }
+  }
+
+  #drop(): void {
+    const was = this.#welcomed;
+    this.#connection?.close();
+    this.#connection = undefined;
+    this.#stream = undefined;
+    this.#welcomed = false;
+    if (was) {
+      this.#lastContact = this.#parts.clock.monotonicMs();
+      this.#announce();
+    }
+  }
+
+  #announce(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}

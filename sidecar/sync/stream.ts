@@ -1,0 +1,137 @@
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import { protocolVersion } from '../../src/common/wire/index.ts';
+import type { SyncDown__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncDown.ts';
+import type { SyncUp } from '../../src/common/wire/generated/meshca/issuer/v1/SyncUp.ts';
+import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncWelcome.ts';
+import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
+import type { BundleStore } from '../bundle/index.ts';
+import type { IssuerConnection } from '../issuer-client/index.ts';
+import type { Consumers } from './consumers.ts';
+import type { EntriesReceiver } from './entries-receiver.ts';
+import type { Replacements } from './replacements.ts';
+
+export interface SyncStreamParts {
+  readonly connection: IssuerConnection;
+  readonly receiver: EntriesReceiver;
+  readonly bundles: BundleStore;
+  readonly consumers: Consumers;
+  readonly replacements: Replacements;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly agentVersion: string;
+  readonly survivedOutageSeconds: number;
+  readonly onWelcome: (welcome: SyncWelcome__Output) => void;
+  readonly onEntries: () => void;
+  readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
+}
+
+const welcomeDeadlineMs = 15_000;
+/** Changes of consumers within this time go up as one report. */
+const coalesceMs = 50;
+
+/** One sync stream from hello to its end. */
+export class SyncStream {
+  readonly #parts: SyncStreamParts;
+  readonly #call: ClientDuplexStream<SyncUp, SyncDown__Output>;
+  /** Resolves when it was ended here, rejects with why it ended there. */
+  readonly ended: Promise<void>;
+  #finish!: (error?: unknown) => void;
+  #welcomed = false;
+  #flushPlanned = false;
+  #cancelFlush: (() => void) | undefined;
+  /** Down messages are worked off one after another, since bundle steps are verified asynchronously. */
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(parts: SyncStreamParts) {
+    this.#parts = parts;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.ended = promise;
+    this.#finish = (error) => (error === undefined ? resolve() : reject(error as Error));
+    this.#call = parts.connection.sync();
+    this.#call.on('error', (error) => this.#finish(parts.connection.explain(error)));
+    this.#call.on('end', () => this.#finish(new PkiError('UNREACHABLE', 'the server ended the sync stream')));
+    this.#call.on('data', (message) => {
+      // a slow step must not let pages pile up in memory
+      this.#call.pause();
+      this.#work = this.#work.then(() => this.#take(message)).then(() => { this.#call.resume(); }, (thrown) => this.#abort(thrown));
+    });
+    const cancelDeadline = parts.clock.after(welcomeDeadlineMs, () => {
+      if (!this.#welcomed) this.#abort(new PkiError('UNREACHABLE', 'the server did not answer the hello'));
+    });
+    const over = (): void => {
+      cancelDeadline();
+      this.#cancelFlush?.();
+    };
+    this.ended.then(over, over);
+    parts.receiver.reset();
+    const { position } = parts.receiver;
+    this.#call.write({
+      hello: {
+        protocolVersion, agentVersion: parts.agentVersion, capabilities: [], bundleSequence: parts.bundles.current()?.sequence ?? 0,
+        survivedOutageSeconds: parts.survivedOutageSeconds, ...(position === undefined ? {} : { position }),
+      },
+    });
+  }
+
+  /** Something waits to go up. */
+  flushSoon(): void {
+    if (this.#flushPlanned || !this.#welcomed) return;
+    this.#flushPlanned = true;
+    this.#cancelFlush = this.#parts.clock.after(coalesceMs, () => {
+      this.#flushPlanned = false;
+      this.#flush();
+    });
+  }
+
+  /** Ends the stream from this side. */
+  end(): void {
+    this.#finish();
+    this.#call.cancel();
+  }
+
+  #abort(error: unknown): void {
+    this.#finish(error);
+    this.#call.cancel();
+  }
+
+  #flush(): void {
+    const { consumers, replacements } = this.#parts;
+    const changes = consumers.drain();
+    if (changes !== undefined) this.#call.write({ consumers: { snapshot: false, consumers: [...changes.consumers], removedIds: [...changes.removedIds] } });
+    for (let serials = replacements.drain(); serials !== undefined; serials = replacements.drain()) this.#call.write({ replacements: { replacedSerials: [...serials] } });
+  }
+
+  async #take(message: SyncDown__Output): Promise<void> {
+    const { receiver, bundles, onEntries, onTainted, logger } = this.#parts;
+    if (message.welcome) {
+      this.#welcome(message.welcome);
+      return;
+    }
+    if (!this.#welcomed) throw new PkiError('INVALID_REQUEST', 'sync: the server sent something before its welcome');
+    if (message.entries) {
+      receiver.apply(message.entries);
+      onEntries();
+    } else if (message.bundles) {
+      try {
+        await bundles.advance(message.bundles.steps);
+      } catch (thrown) {
+        // what is held stays in force; the rest of the stream is still of use
+        logger.error({ err: thrown }, 'a bundle step was refused');
+      }
+      if (message.bundles.federated.length > 0 || bundles.federated().size > 0) bundles.setFederated(message.bundles.federated);
+    } else if (message.authorities) onTainted(message.authorities.tainted);
+  }
+
+  #welcome(welcome: SyncWelcome__Output): void {
+    if (this.#welcomed) throw new PkiError('INVALID_REQUEST', 'sync: a second welcome');
+    this.#welcomed = true;
+    const { consumers, replacements, onWelcome } = this.#parts;
+    const snapshot = consumers.snapshot();
+    this.#call.write({ consumers: { snapshot: true, consumers: [...snapshot.consumers], removedIds: [] } });
+    replacements.requeue();
+    this.#flush();
+    onWelcome(welcome);
+  }
+}

@@ -1,0 +1,21 @@
+import type { SyncEntry__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncEntry.ts';
+import type { AgentEntry } from '../contract.ts';
+
+const noPlaceholders: ReadonlyMap<string, readonly string[]> = new Map();
+const none: readonly string[] = [];
+
+/** Empty parts are shared, since 20,000 entries have mostly empty ones. */
+export const fromWire = (entry: SyncEntry__Output): AgentEntry => ({
+  id: entry.id,
+  revision: entry.revision,
+  spiffeId: entry.spiffeId,
+  selectors: entry.selectors,
+  x509TtlSeconds: entry.x509TtlSeconds,
+  jwtTtlSeconds: entry.jwtTtlSeconds,
+  hint: entry.hint,
+  dnsNames: entry.dnsNames.length === 0 ? none : entry.dnsNames,
+  expiresAt: entry.expiresAt,
+  isTemplate: entry.isTemplate,
+  placeholders: entry.placeholders.length === 0 ? noPlaceholders : new Map(entry.placeholders.map(({ placeholder, allowed }) => [placeholder, allowed])),
+  createdAt: entry.createdAt,
+});
