@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto';
+import { PkiError, unwrap } from '../common/errors/index.ts';
+import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
+import { isPathSegment, joinedAgentId, parseSelector, selectorText } from '../common/spiffe/index.ts';
+import { sha256Hex } from '../common/x509/index.ts';
+import type { JoinToken } from '../domain/index.ts';
+import type { Authorities } from '../issuance/contract.ts';
+import type { JoinTokenStore, Page, PageRequest } from '../store/contract.ts';
+import { visiblePage, type Access } from './access.ts';
+import { actorOf, type OperatorCaller } from './caller.ts';
+import type { Tokens } from './contract.ts';
+import { refusing, type RefusalLog } from './refusals.ts';
+import { checkPage } from './requests.ts';
+import type { ServiceSettings } from './settings.ts';
+
+export interface TokenDeps {
+  readonly tokens: Pick<JoinTokenStore, 'create' | 'list'>;
+  readonly authorities: Pick<Authorities, 'rootsDer'>;
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly settings: ServiceSettings;
+}
+
+const tokenBytes = 32;
+const minimumTokenTtlSeconds = 10;
+const maximumNameLength = 128;
+const maximumNodeSelectors = 64;
+
+/** Join tokens: 256 random bits, shown once, kept as their SHA-256. */
+export class TokenService implements Tokens {
+  readonly #deps: TokenDeps;
+
+  constructor(deps: TokenDeps) {
+    this.#deps = deps;
+  }
+
+  create(caller: OperatorCaller, request: { readonly agentName: string; readonly ttlSeconds: number; readonly nodeSelectors: readonly string[] }): ReturnType<Tokens['create']> {
+    return refusing(this.#deps.refusals, caller, 'CreateJoinToken', request.agentName.slice(0, maximumNameLength), async () => {
+      const { settings, clock } = this.#deps;
+      const { agentName } = request;
+      // the name of the folder of x509pop agents can not be a name in it
+      if (!isPathSegment(agentName) || agentName.length > maximumNameLength || agentName === 'x509pop') throw new PkiError('INVALID_REQUEST', `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not one free path segment of [A-Za-z0-9._-], up to ${maximumNameLength}`);
+      const agentId = joinedAgentId(settings.trustDomain, agentName).toString();
+      const rights = await this.#deps.access.of(caller);
+      rights.require('token.create', { kind: 'id', spiffeId: agentId });
+      if (request.nodeSelectors.length > maximumNodeSelectors) throw new PkiError('SELECTOR_INVALID', `a token has at most ${maximumNodeSelectors} node selectors`);
+      const nodeSelectors = [...new Set(request.nodeSelectors)].sort().map((text) => unwrap(parseSelector(text)));
+      // selectors put a node into node sets, and so under entries that have nothing to do with its own name
+      if (nodeSelectors.length > 0) rights.require('token.create', this.#deps.access.all);
+      const ttlSeconds = request.ttlSeconds === 0 ? settings.defaultJoinTokenTtlSeconds : request.ttlSeconds;
+      if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < minimumTokenTtlSeconds || ttlSeconds > settings.maximumJoinTokenTtlSeconds) throw new PkiError('TTL_OUT_OF_RANGE', `the token's lifetime of ${ttlSeconds} s is outside ${minimumTokenTtlSeconds} to ${settings.maximumJoinTokenTtlSeconds} s`);
+      const token = this.#deps.random.bytes(tokenBytes).toString('base64url');
+      const now = clock.now();
+      const record: JoinToken = {
+        id: uuidv7(clock.nowMs()), tokenSha256: createHash('sha256').update(token).digest('hex'), agentId, nodeSelectors, expiresAt: now + ttlSeconds, boundPublicKeySha256: null,
+        usedAt: null, resultSerial: null, createdBy: actorOf(caller), createdAt: now,
+      };
+      await this.#deps.tokens.create(record, {
+        timeMs: clock.nowMs(), actor: actorOf(caller), kind: 'token.created', subject: agentId, detail: { token: record.id, expiresAt: record.expiresAt, nodeSelectors: nodeSelectors.map(selectorText) },
+      });
+      return { token, record, bundleFingerprint: fingerprintOf(this.#deps.authorities.rootsDer()) };
+    });
+  }
+
+  list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>> {
+    return refusing(this.#deps.refusals, caller, 'ListJoinTokens', undefined, async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require('token.read', { kind: 'none' });
+      return visiblePage((next) => this.#deps.tokens.list(next), ({ agentId }) => rights.permits('token.read', { kind: 'id', spiffeId: agentId }), checkPage(page));
+    });
+  }
+}
+
+/** Of the newest root: those after it came later, and an agent that starts from it walks on through the signed bundles. */
+const fingerprintOf = (rootsDer: readonly Buffer[]): string => {
+  const newest = rootsDer.at(-1);
+  return newest === undefined ? '' : sha256Hex(newest);
+};
