@@ -62,7 +62,7 @@ export class EntryService implements Entries {
       const rights = await this.#deps.access.of(caller);
       const before = await this.#writable(rights, input.id);
       if (revision !== 0 && revision !== before.revision) throw new PkiError('CONFLICT', `the entry ${input.id} is at revision ${before.revision}, not ${revision}`);
-      const draft = this.#checked(rights, input);
+      const draft = this.#checked(rights, input, before);
       const [change] = await this.#write(caller, [this.#updateWrite(caller, before, draft)]);
       return change?.after as RegistrationEntry;
     });
@@ -152,6 +152,8 @@ export class EntryService implements Entries {
     const now = before !== undefined && before.expiresAt === input.expiresAt ? Math.min(clock.now(), input.expiresAt - 1) : clock.now();
     const draft = checkEntry(input, settings, now);
     this.#requireWrite(rights, draft);
+    // roles know no DNS names: who writes entries of one team must not name the services of another
+    if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true)) rights.requireEverything('adding DNS names to an entry');
     return draft;
   }
 
