@@ -22,7 +22,6 @@ const meanings: Readonly<Record<string, Meaning>> = {
   CKR_PIN_LEN_RANGE: config('HSM_PIN_WRONG'),
   CKR_PIN_LOCKED: config('HSM_PIN_LOCKED'),
   CKR_PIN_EXPIRED: config('HSM_PIN_LOCKED'),
-  CKR_USER_PIN_NOT_INITIALIZED: config('HSM_PIN_LOCKED'),
 
   CKR_SESSION_HANDLE_INVALID: stale,
   CKR_SESSION_CLOSED: stale,

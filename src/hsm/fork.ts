@@ -24,12 +24,15 @@ export function forkHsmProcess(entry: 'signer-process' | 'token-admin-process', 
   });
 }
 
-/** Remembers the end of what the child wrote to stderr: a module that crashes often says why there. */
-export function stderrTail(child: ChildProcess): () => string {
+/**
+ * Remembers the end of what the child wrote to stderr: a module that crashes often says why there. Modules in a debug
+ * mode print their arguments, so the PIN is taken out.
+ */
+export function stderrTail(child: ChildProcess, pin: string): () => string {
   let tail = '';
   child.stderr?.setEncoding('utf8');
   child.stderr?.on('data', (text: string) => {
-    tail = (tail + text).slice(-1000);
+    tail = (tail + text).slice(-2000);
   });
-  return () => tail.trim();
+  return () => (pin === '' ? tail : tail.replaceAll(pin, '***')).trim();
 }

@@ -15,6 +15,8 @@ export interface SignerLinkOptions {
   readonly clock: Clock;
   readonly deadlineMs: number;
   readonly startDeadlineMs: number;
+  /** Kept out of what the link reports of the child's stderr. */
+  readonly pin: string;
   readonly onDeath: (error: PkiError) => void;
 }
 
@@ -50,7 +52,7 @@ export class SignerLink {
     this.#deadlineMs = options.deadlineMs;
     this.#startDeadlineMs = options.startDeadlineMs;
     this.#onDeath = options.onDeath;
-    this.#stderr = stderrTail(child);
+    this.#stderr = stderrTail(child, options.pin);
     this.#lastActiveMs = options.clock.monotonicMs();
     this.exited = new Promise((resolve) => {
       child.once('exit', () => resolve());

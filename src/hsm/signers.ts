@@ -69,7 +69,8 @@ class SignerPool implements ManagedSigners {
   readonly #probeIntervalMs: number;
   readonly #queue = new SignQueue();
   readonly #keys = new Map<string, KeyHandle>();
-  readonly #ready = new Set<SignerLink>();
+  /** Each with the time at which it became ready. */
+  readonly #ready = new Map<SignerLink, number>();
   /** All that were forked and have not exited. */
   readonly #alive = new Set<SignerLink>();
   readonly #listeners = new Set<(state: SignersState) => void>();
@@ -96,13 +97,17 @@ class SignerPool implements ManagedSigners {
     this.#probeIntervalMs = options.probeIntervalMs ?? 1000;
   }
 
-  /** Resolves when every signer is ready; rejects if the first is not, or a later one fails for good. */
+  /**
+   * Resolves when each signer has had its start; rejects if the first fails, or a later one for good. Processes boot side
+   * by side once the first has succeeded, but log in one after another.
+   */
   async start(): Promise<void> {
-    while (this.#ready.size < this.#options.processes) {
-      const error = await this.#startOne();
-      if (error === undefined) continue;
-      if (!this.#started || this.#fatal !== undefined) throw error;
-      break;
+    const error = await this.#start(this.#fork());
+    if (error !== undefined) throw error;
+    const others = Array.from({ length: this.#options.processes - 1 }, () => this.#fork());
+    for (const link of others) {
+      await this.#start(link);
+      if (this.#fatal !== undefined) throw this.#fatal;
     }
     this.#scheduleStart();
     this.#scheduleProbe();
@@ -110,7 +115,7 @@ class SignerPool implements ManagedSigners {
 
   async useKey(key: KeyHandle): Promise<void> {
     this.#assertUsable();
-    const links = [...this.#ready];
+    const links = [...this.#ready.keys()];
     const results = await Promise.allSettled(links.map((link) => link.useKey(key)));
     const failures = results.flatMap((result, index) => (result.status === 'rejected' ? [{ link: links[index] as SignerLink, error: PkiError.from(result.reason, 'HSM_UNAVAILABLE') }] : []));
     if (failures.length === links.length) {
@@ -122,12 +127,12 @@ class SignerPool implements ManagedSigners {
     this.#keys.set(key.ckaId, key);
     // The others found it: a signer that did not has a token that it should not be trusted with.
     for (const { link, error } of failures) link.kill(new PkiError('HSM_UNAVAILABLE', `the signer can not use a key that others can: ${error.message}`));
-    for (const link of this.#ready) if (!link.hasKey(key.ckaId)) this.#teach(link, key);
+    for (const link of this.#ready.keys()) if (!link.hasKey(key.ckaId)) this.#teach(link, key);
   }
 
   forgetKey(ckaId: string): Promise<void> {
     this.#keys.delete(ckaId);
-    for (const link of this.#ready) link.forgetKey(ckaId);
+    for (const link of this.#ready.keys()) link.forgetKey(ckaId);
     return Promise.resolve();
   }
 
@@ -163,11 +168,11 @@ class SignerPool implements ManagedSigners {
   }
 
   pids(): readonly number[] {
-    return [...this.#ready].flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
+    return [...this.#ready.keys()].flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
   }
 
   invalidateSessions(): void {
-    for (const link of this.#ready) link.invalidateSessions();
+    for (const link of this.#ready.keys()) link.invalidateSessions();
   }
 
   close(): Promise<void> {
@@ -231,7 +236,7 @@ class SignerPool implements ManagedSigners {
 
   #leastLoaded(): SignerLink | undefined {
     let best: SignerLink | undefined;
-    for (const link of this.#ready) {
+    for (const link of this.#ready.keys()) {
       if (link.chunksInFlight >= 2) continue;
       if (link.chunksInFlight === 1 && this.#queue.length < aheadMinimum) continue;
       if (best === undefined || link.itemsInFlight < best.itemsInFlight) best = link;
@@ -258,28 +263,32 @@ class SignerPool implements ManagedSigners {
     this.#dispatch();
   }
 
-  /** Forks and starts one signer. Returns why it failed. */
-  async #startOne(): Promise<PkiError | undefined> {
+  #fork(): SignerLink {
     const { token, mode, sessionsPerProcess, clock, execPath } = this.#options;
     const child = forkHsmProcess('signer-process', {
       execPath,
       environment: token.environment ?? {},
       ...(mode === 'sync' ? {} : { threads: Math.min(sessionsPerProcess, 128) }),
     });
-    let sinceMs = clock.monotonicMs();
     const link = new SignerLink(child, {
       clock,
       deadlineMs: this.#deadlineMs,
       startDeadlineMs: this.#options.startDeadlineMs ?? 15_000,
-      onDeath: (error) => this.#died(link, error, sinceMs),
+      pin: token.pin,
+      onDeath: (error) => this.#died(link, error),
     });
     this.#alive.add(link);
     void link.exited.then(() => this.#alive.delete(link));
+    return link;
+  }
+
+  /** Lets a forked signer log in. Returns why it failed. */
+  async #start(link: SignerLink): Promise<PkiError | undefined> {
+    const { token, mode, sessionsPerProcess, clock } = this.#options;
     this.#starting = link;
     try {
       const { modulePath, tokenLabel, pin } = token;
       const started = await link.start({ type: 'start', token: { modulePath, tokenLabel, pin }, mode, sessions: sessionsPerProcess, keys: [...this.#keys.values()] });
-      sinceMs = clock.monotonicMs();
       this.#starting = undefined;
       if (link.dead) return new PkiError('HSM_UNAVAILABLE', 'the signer process has ended');
       for (const { ckaId, error } of started.unusable) this.#options.logger.error({ ckaId, code: error.code, reason: error.message }, 'signer can not use a key');
@@ -288,7 +297,7 @@ class SignerPool implements ManagedSigners {
       return PkiError.from(thrown, 'HSM_UNAVAILABLE');
     }
     this.#started = true;
-    this.#ready.add(link);
+    this.#ready.set(link, clock.monotonicMs());
     this.#options.logger.info({ signerPid: link.pid, mode: link.mode, sessions: link.sessions }, 'signer ready');
     for (const key of this.#keys.values()) if (!link.hasKey(key.ckaId)) this.#teach(link, key);
     this.#update();
@@ -303,11 +312,12 @@ class SignerPool implements ManagedSigners {
     });
   }
 
-  #died(link: SignerLink, error: PkiError, sinceMs: number): void {
+  #died(link: SignerLink, error: PkiError): void {
+    const sinceMs = this.#ready.get(link);
     const wasReady = this.#ready.delete(link);
     if (this.#closed) return;
-    const lived = wasReady ? this.#options.clock.monotonicMs() - sinceMs : 0;
-    this.#failures = lived >= stableMs ? 0 : this.#failures + 1;
+    const stable = sinceMs !== undefined && this.#options.clock.monotonicMs() - sinceMs >= stableMs;
+    this.#failures = stable ? 0 : this.#failures + 1;
     this.#reason = `${error.code}: ${error.message}`;
     if (this.#fatal === undefined && (isFinal(error.code) || error.grade === 'fatal')) {
       this.#stopForGood(error);
@@ -348,7 +358,7 @@ class SignerPool implements ManagedSigners {
       this.#cancelStart = undefined;
       if (this.#closed || this.#fatal !== undefined) return;
       this.#respawns++;
-      void this.#startOne().then((error) => this.#scheduleStart(error === undefined));
+      void this.#start(this.#fork()).then((error) => this.#scheduleStart(error === undefined));
     });
   }
 
@@ -357,9 +367,9 @@ class SignerPool implements ManagedSigners {
     if (this.#closed || this.#fatal !== undefined) return;
     this.#cancelProbe = this.#options.clock.after(this.#probeIntervalMs / 2, () => {
       const nowMs = this.#options.clock.monotonicMs();
-      for (const link of this.#ready) {
+      for (const link of this.#ready.keys()) {
         // A dead link has told #died already; its rejected probe says nothing new.
-        if (link.idle && nowMs - link.lastActiveMs >= this.#probeIntervalMs / 2) link.probe().catch(() => {});
+        if (link.idle && nowMs - link.lastActiveMs >= this.#probeIntervalMs) link.probe().catch(() => {});
       }
       this.#scheduleProbe();
     });

@@ -24,7 +24,7 @@ export interface TokenAdminOptions {
  */
 export async function openTokenAdmin(token: TokenConfig, options: TokenAdminOptions): Promise<TokenAdmin & AsyncDisposable> {
   const child = forkHsmProcess('token-admin-process', { execPath: options.execPath, environment: token.environment ?? {} });
-  const admin = new ForkedTokenAdmin(child, options);
+  const admin = new ForkedTokenAdmin(child, options, token.pin);
   try {
     await admin.open(token);
   } catch (thrown) {
@@ -45,10 +45,10 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
   #waiting: { readonly id: number; readonly resolve: (result: AdminResult) => void; readonly reject: (error: PkiError) => void } | undefined;
   #ended: PkiError | undefined;
 
-  constructor(child: ChildProcess, options: TokenAdminOptions) {
+  constructor(child: ChildProcess, options: TokenAdminOptions, pin: string) {
     this.#child = child;
     this.#options = options;
-    this.#stderr = stderrTail(child);
+    this.#stderr = stderrTail(child, pin);
     this.#exited = new Promise((resolve) => {
       child.once('exit', () => resolve());
       child.once('error', () => {

@@ -57,7 +57,7 @@ function setUp() {
   const child = new FakeChild();
   const { clock, advance } = fakeClock();
   const deaths: PkiError[] = [];
-  const link = new SignerLink(child as unknown as ChildProcess, { clock, deadlineMs: 1000, startDeadlineMs: 9000, onDeath: (error) => deaths.push(error) });
+  const link = new SignerLink(child as unknown as ChildProcess, { clock, deadlineMs: 1000, startDeadlineMs: 9000, pin: 'p', onDeath: (error) => deaths.push(error) });
   return { child, advance, deaths, link };
 }
 
