@@ -27,6 +27,7 @@ export class Engine {
   readonly #onDurable: (() => void) | undefined;
   readonly #prepared = new Map<string, StatementSync>();
   readonly #afterCommit: (() => void)[] = [];
+  readonly #onRollback: (() => void)[] = [];
   #queue: Job[] = [];
   #scheduled = false;
   #inside = false;
@@ -94,6 +95,11 @@ export class Engine {
   /** Called after each commit, before the callers of its writes go on. */
   afterCommit(callback: () => void): void {
     this.#afterCommit.push(callback);
+  }
+
+  /** Called when anything was rolled back, be it one write of a group. Must not throw. */
+  onRollback(callback: () => void): void {
+    this.#onRollback.push(callback);
   }
 
   /** Waits for the writes that were accepted, runs `last` with them, and closes the connection. */
@@ -185,6 +191,7 @@ export class Engine {
       if (!this.#database.isTransaction) throw error;
       this.#command('ROLLBACK TO job');
       this.#command('RELEASE job');
+      for (const callback of this.#onRollback) callback();
       const refusal = storeError(error);
       return () => job.reject(refusal);
     }
@@ -203,6 +210,7 @@ export class Engine {
 
   #rollback(): void {
     this.#inside = false;
+    for (const callback of this.#onRollback) callback();
     try {
       if (this.#database.isTransaction) this.#command('ROLLBACK');
     } catch (error) {

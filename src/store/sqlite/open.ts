@@ -79,6 +79,7 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
   const { journal_mode: mode } = database.prepare('PRAGMA journal_mode = WAL').get() as { journal_mode: string };
   if (mode !== 'wal' && !inMemory) throw new PkiError('STORE_FAILED', `the file system does not allow write-ahead logging (journal mode ${mode})`);
   database.exec(`PRAGMA synchronous = ${synchronous}`);
+  // Without it INSERT OR REPLACE would delete audit records past their trigger.
   database.exec('PRAGMA recursive_triggers = ON');
   database.exec('PRAGMA trusted_schema = OFF');
   database.exec('PRAGMA cell_size_check = ON');
