@@ -124,6 +124,9 @@ export const codes = {
   BUNDLE_INVALID: caller('INVALID_ARGUMENT', 'Give a SPIFFE bundle document (JWKS) or the PEM certificates of the roots.'),
   NODE_CREDENTIAL_MISSING: operator('FAILED_PRECONDITION', 'Configure a join token (meshca token create) or the certificate and key of the node: the agent has no identity yet.'),
 
+  // demonstration
+  DEMO_RUNNING: operator('FAILED_PRECONDITION', 'Stop the other one with Ctrl-C in its terminal, or use another folder: MESHCA_HOME=/path npm start.'),
+  DEMO_PART_FAILED: operator('INTERNAL', 'The lines above are the end of its log; the whole log is in the file that is named.'),
   // client library
   ENDPOINT_INVALID: caller('INVALID_ARGUMENT', 'Use unix:///absolute/path or tcp://IP:port, in SPIFFE_ENDPOINT_SOCKET or in the options.'),
   PEER_CERTIFICATE_MISSING: caller('UNAUTHENTICATED', 'The other side must present an X.509-SVID in the TLS handshake.'),
