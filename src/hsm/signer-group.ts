@@ -1,0 +1,245 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import { isFinal } from './ckr.ts';
+import type { KeyHandle, SignersState, TokenConfig } from './contract.ts';
+import { forkHsmProcess } from './fork.ts';
+import type { EngineMode } from './protocol.ts';
+import { respawnDelayMs, signersStatus } from './respawn.ts';
+import { SignerLink } from './signer-link.ts';
+
+export interface SignerGroupOptions {
+  readonly token: TokenConfig;
+  readonly processes: number;
+  readonly mode: EngineMode;
+  readonly sessionsPerProcess: number;
+  readonly deadlineMs: number;
+  readonly startDeadlineMs: number;
+  readonly probeIntervalMs: number;
+  readonly execPath: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+/** What the group asks of and tells its owner. */
+export interface SignerGroupOwner {
+  /** The keys in use at this moment. */
+  keys(): readonly KeyHandle[];
+  signerReady(): void;
+  /** No signer is left, for now or (fatal) for good. */
+  noneReady(error: PkiError): void;
+  statusChanged(): void;
+}
+
+/** A signer that died younger than this counts as a failed start, so that a crash loop is slowed down. */
+const stableMs = 10_000;
+const closeGraceMs = 1000;
+
+/** Keeps the wanted number of signers alive. Owner of the links and of the circuit's state. */
+export class SignerGroup {
+  readonly #options: SignerGroupOptions;
+  readonly #owner: SignerGroupOwner;
+  /** Each with the time at which it became ready. */
+  readonly #ready = new Map<SignerLink, number>();
+  /** All that were forked and have not exited. */
+  readonly #alive = new Set<SignerLink>();
+  /** At most one signer logs in at a time, for the sake of the token's PIN counter. */
+  #starting: SignerLink | undefined;
+  #cancelStart: (() => void) | undefined;
+  #cancelProbe: (() => void) | undefined;
+  #failures = 0;
+  #started = false;
+  #closed = false;
+  #fatal: PkiError | undefined;
+  #reason: string | undefined;
+  #loggedStartFailure: string | undefined;
+  #status: SignersState['status'] = 'starting';
+  #respawns = 0;
+
+  constructor(options: SignerGroupOptions, owner: SignerGroupOwner) {
+    this.#options = options;
+    this.#owner = owner;
+  }
+
+  get ready(): readonly SignerLink[] {
+    return [...this.#ready.keys()];
+  }
+
+  get readyCount(): number {
+    return this.#ready.size;
+  }
+
+  get fatal(): PkiError | undefined {
+    return this.#fatal;
+  }
+
+  get state(): Pick<SignersState, 'status' | 'reason' | 'signers' | 'signersReady' | 'respawns'> {
+    return {
+      status: this.#status,
+      reason: this.#status === 'ready' ? undefined : this.#reason,
+      signers: this.#options.processes,
+      signersReady: this.#ready.size,
+      respawns: this.#respawns,
+    };
+  }
+
+  /** Why nothing can be signed now; undefined if it can. */
+  get refusal(): PkiError | undefined {
+    if (this.#closed) return new PkiError('SHUTTING_DOWN', 'the signers are closed');
+    if (this.#fatal !== undefined) return this.#fatal;
+    if (this.#ready.size === 0) return new PkiError('HSM_UNAVAILABLE', `no signer is ready: ${this.#reason ?? 'starting'}`);
+    return undefined;
+  }
+
+  /**
+   * Resolves when each signer has had its start; rejects if the first fails, or a later one for good. Processes boot side
+   * by side once the first has succeeded, but log in one after another.
+   */
+  async start(): Promise<void> {
+    const error = await this.#start(this.#fork());
+    if (error !== undefined) throw error;
+    const others = Array.from({ length: this.#options.processes - 1 }, () => this.#fork());
+    for (const link of others) {
+      await this.#start(link);
+      if (this.#fatal !== undefined) throw this.#fatal;
+    }
+    this.#scheduleStart();
+    this.#scheduleProbe();
+  }
+
+  /** Gives a signer a key that the others have. One that can not use it has a token that it should not be trusted with. */
+  teach(link: SignerLink, key: KeyHandle): void {
+    link.useKey(key).catch((thrown: unknown) => {
+      const { message } = PkiError.from(thrown);
+      if (!link.dead) link.kill(new PkiError('HSM_UNAVAILABLE', `the signer can not use a key that others can: ${message}`));
+    });
+  }
+
+  /** No respawn from here on. */
+  beginClose(): void {
+    this.#closed = true;
+    this.#cancelStart?.();
+    this.#cancelProbe?.();
+  }
+
+  async close(): Promise<void> {
+    this.beginClose();
+    await Promise.all([...this.#alive].map((link) => link.close(closeGraceMs)));
+    this.#update();
+  }
+
+  #fork(): SignerLink {
+    const { token, mode, sessionsPerProcess, clock, execPath, deadlineMs, startDeadlineMs } = this.#options;
+    const child = forkHsmProcess('signer-process', {
+      execPath,
+      environment: token.environment ?? {},
+      ...(mode === 'sync' ? {} : { threads: Math.min(sessionsPerProcess, 128) }),
+    });
+    const link = new SignerLink(child, { clock, deadlineMs, startDeadlineMs, pin: token.pin, onDeath: (error) => this.#died(link, error) });
+    this.#alive.add(link);
+    void link.exited.then(() => this.#alive.delete(link));
+    return link;
+  }
+
+  /** Lets a forked signer log in. Returns why it failed. */
+  async #start(link: SignerLink): Promise<PkiError | undefined> {
+    const { token, mode, sessionsPerProcess, clock, logger } = this.#options;
+    this.#starting = link;
+    try {
+      const { modulePath, tokenLabel, pin } = token;
+      const started = await link.start({ type: 'start', token: { modulePath, tokenLabel, pin }, mode, sessions: sessionsPerProcess, keys: this.#owner.keys() });
+      if (link.dead) return new PkiError('HSM_UNAVAILABLE', 'the signer process has ended');
+      for (const { ckaId, error } of started.unusable) logger.error({ ckaId, code: error.code, reason: error.message }, 'signer can not use a key');
+    } catch (thrown) {
+      return PkiError.from(thrown, 'HSM_UNAVAILABLE');
+    } finally {
+      this.#starting = undefined;
+    }
+    this.#started = true;
+    this.#ready.set(link, clock.monotonicMs());
+    logger.info({ signerPid: link.pid, mode: link.mode, sessions: link.sessions }, 'signer ready');
+    // What was taken into use while it started.
+    for (const key of this.#owner.keys()) if (!link.hasKey(key.ckaId)) this.teach(link, key);
+    this.#update();
+    this.#owner.signerReady();
+    return undefined;
+  }
+
+  #died(link: SignerLink, error: PkiError): void {
+    const sinceMs = this.#ready.get(link);
+    const wasReady = this.#ready.delete(link);
+    if (this.#closed || this.#fatal !== undefined) return;
+    const stable = sinceMs !== undefined && this.#options.clock.monotonicMs() - sinceMs >= stableMs;
+    this.#failures = stable ? 0 : this.#failures + 1;
+    this.#reason = `${error.code}: ${error.message}`;
+    if (isFinal(error.code)) {
+      this.#stopForGood(error);
+      return;
+    }
+    if (this.#started) this.#logLoss(link, error, wasReady);
+    if (this.#ready.size === 0) this.#owner.noneReady(error);
+    this.#update();
+    if (this.#started) this.#scheduleStart();
+  }
+
+  /** Once per cause: a token that is away for hours is not worth a line per attempt. */
+  #logLoss(link: SignerLink, error: PkiError, wasReady: boolean): void {
+    const { logger } = this.#options;
+    const fields = { signerPid: link.pid, code: error.code, reason: error.message, signersReady: this.#ready.size };
+    if (wasReady) logger.warn(fields, 'signer lost');
+    else if (this.#loggedStartFailure !== this.#reason) logger.warn(fields, 'signer did not start; trying again');
+    else logger.debug(fields, 'signer did not start');
+    this.#loggedStartFailure = wasReady ? undefined : this.#reason;
+  }
+
+  #stopForGood(error: PkiError): void {
+    this.#fatal = new PkiError(error.code, error.message, { grade: 'fatal', cause: error });
+    this.#cancelStart?.();
+    this.#cancelProbe?.();
+    for (const link of this.#alive) link.kill(this.#fatal);
+    this.#owner.noneReady(this.#fatal);
+    if (this.#started) this.#options.logger.fatal({ code: error.code, reason: error.message }, 'signing has stopped');
+    this.#update();
+  }
+
+  /** Starts the next missing signer when its time has come: at once after a success, with backoff after failures. */
+  #scheduleStart(afterSuccess = false): void {
+    if (this.#closed || this.#fatal !== undefined || this.#starting !== undefined || this.#cancelStart !== undefined) return;
+    if (this.#ready.size >= this.#options.processes) return;
+    const delayMs = afterSuccess ? 0 : respawnDelayMs(this.#failures, this.#options.random.uniform());
+    this.#cancelStart = this.#options.clock.after(delayMs, () => {
+      this.#cancelStart = undefined;
+      if (this.#closed || this.#fatal !== undefined) return;
+      this.#respawns++;
+      void this.#start(this.#fork()).then((error) => this.#scheduleStart(error === undefined));
+    });
+  }
+
+  /** An idle signer is probed, so that a lost token is noticed and recovery begins before the next request comes. */
+  #scheduleProbe(): void {
+    if (this.#closed || this.#fatal !== undefined) return;
+    const { clock, probeIntervalMs } = this.#options;
+    this.#cancelProbe = clock.after(probeIntervalMs / 2, () => {
+      const nowMs = clock.monotonicMs();
+      for (const link of this.ready) {
+        // The failure of a probe shows as the death of the link, which #died is told.
+        if (link.idle && nowMs - link.lastActiveMs >= probeIntervalMs) link.probe().catch(() => {});
+      }
+      this.#scheduleProbe();
+    });
+  }
+
+  #update(): void {
+    const status = signersStatus({
+      closed: this.#closed,
+      fatal: this.#fatal !== undefined,
+      started: this.#started,
+      signers: this.#options.processes,
+      signersReady: this.#ready.size,
+    });
+    if (status === 'ready') this.#reason = undefined;
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#owner.statusChanged();
+  }
+}
