@@ -1,0 +1,83 @@
+import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import type { Authorities, Issuer } from '../issuance/contract.ts';
+import type { Store } from '../store/contract.ts';
+import { Access } from './access.ts';
+import { AgentService } from './agents.ts';
+import { NodeAttestationService } from './attestation.ts';
+import { CallerRegistry } from './callers.ts';
+import type { Services } from './contract.ts';
+import { DelegationService } from './delegations.ts';
+import { Enrolment } from './enrolment.ts';
+import { EntryService } from './entries.ts';
+import { AuditService, AuthorityViewService, CertificateService, StatusService, type ServerFacts } from './inventory.ts';
+import { MintService } from './mint.ts';
+import { NodeSetIndex } from './node-set-index.ts';
+import { RefusalLog } from './refusals.ts';
+import { RoleService } from './roles.ts';
+import type { ServiceSettings } from './settings.ts';
+import { SigningService } from './signing.ts';
+import { SvidService } from './svids.ts';
+import { SyncSource } from './sync-source.ts';
+import { SyncHub } from './sync.ts';
+import { TokenService } from './tokens.ts';
+
+export interface ServiceParts {
+  readonly store: Store;
+  readonly issuer: Issuer;
+  readonly authorities: Authorities;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly settings: ServiceSettings;
+  readonly facts: ServerFacts;
+}
+
+export interface RunningServices extends Services {
+  readonly sync: SyncHub;
+  /** Ends all sync sessions, stops listening, and writes the pending summary of refusals. */
+  close(): Promise<void>;
+}
+
+/** All services over one store and issuer. */
+export function createServices(parts: ServiceParts): RunningServices {
+  const { store, issuer, authorities, clock, random, logger, settings, facts } = parts;
+  const onRevision: Store['onRevision'] = (listener) => store.onRevision(listener);
+  const refusals = new RefusalLog({ audit: store.audit, clock, logger, rate: settings.refusalRate });
+  // before the hub, so that in each turn the node sets are forgotten before the hub asks for them
+  const nodeSets = new NodeSetIndex({ entries: store.entries, trustDomain: settings.trustDomain, clock, onRevision });
+  const callers = new CallerRegistry({
+    certificates: store.certificates, agents: store.agents, delegations: store.delegations, entries: store.entries, authorities, onRevision, clock,
+    localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
+  });
+  const access = new Access(store.roles, settings.trustDomain);
+  const shared = { access, refusals, clock, settings };
+  const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds });
+  const sync = new SyncHub({
+    source, entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
+  });
+  const enrolment = new Enrolment({ agents: store.agents, issuer, authorities, callers, refusals, clock, settings });
+  return {
+    callers,
+    refusals,
+    sync,
+    attestation: new NodeAttestationService({ agents: store.agents, tokens: store.tokens, enrolment, refusals, clock, random, settings }),
+    svids: new SvidService({ agents: store.agents, entries: store.entries, nodeSets, issuer, refusals, clock, settings }),
+    signing: new SigningService({ delegations: store.delegations, entries: store.entries, authorities, issuer, refusals, clock, settings }),
+    entries: new EntryService({ ...shared, entries: store.entries }),
+    agents: new AgentService({ agents: store.agents, entries: store.entries, certificates: store.certificates, nodeSets, sessions: sync, callers, access, refusals, clock }),
+    tokens: new TokenService({ ...shared, tokens: store.tokens, authorities, random }),
+    delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
+    roles: new RoleService({ roles: store.roles, access, refusals, clock }),
+    authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
+    certificates: new CertificateService({ ...shared, certificates: store.certificates }),
+    mint: new MintService({ ...shared, issuer, authorities }),
+    audit: new AuditService({ ...shared, audit: store.audit }),
+    status: new StatusService({ ...shared, facts, meta: store.meta, certificates: store.certificates, sessions: sync }),
+    async close() {
+      sync.close();
+      callers.close();
+      nodeSets.close();
+      await refusals.flush();
+    },
+  };
+}

@@ -1,0 +1,9 @@
+export {
+  actorOf, callerClasses, type AdminCaller, type AgentCaller, type AnonymousCaller, type Caller, type CallerClass, type CertificateCaller, type DelegateCaller, type LocalCaller,
+  type OperatorCaller, type WorkloadCaller,
+} from './caller.ts';
+export type * from './contract.ts';
+export { createServices, type RunningServices, type ServiceParts } from './create.ts';
+export type { ServerFacts } from './inventory.ts';
+export { KeyedBuckets, TokenBucket, type Rate } from './limits.ts';
+export { defaultServiceSettings, type ServiceSettings } from './settings.ts';

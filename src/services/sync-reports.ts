@@ -1,0 +1,68 @@
+import { PkiError, unwrap } from '../common/errors/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import { SpiffeId } from '../common/spiffe/index.ts';
+import type { ConsumerRecord } from '../domain/index.ts';
+import type { AgentStore, IssuanceStore } from '../store/contract.ts';
+import type { ConsumerState, SyncConnection } from './contract.ts';
+import { TokenBucket } from './limits.ts';
+import { checkText, enforceRate } from './requests.ts';
+
+const maximumConsumers = 10_000;
+const maximumSerials = 10_000;
+/** Each report is a commit. */
+const reportRate = { perSecond: 10, burst: 100 };
+const states: readonly string[] = ['pending', 'confirmed', 'refused'];
+
+/** What one agent reports: which consumers hold which authorities, and what was replaced. It speaks for itself alone. */
+export class UpwardReports {
+  readonly #agentId: string;
+  readonly #deps: { readonly agents: Pick<AgentStore, 'replaceConsumers' | 'updateConsumers'>; readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>; readonly clock: Clock };
+  readonly #bucket: TokenBucket;
+  #known = new Set<string>();
+
+  constructor(agentId: string, deps: { readonly agents: Pick<AgentStore, 'replaceConsumers' | 'updateConsumers'>; readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>; readonly clock: Clock }) {
+    this.#agentId = agentId;
+    this.#deps = deps;
+    this.#bucket = new TokenBucket(reportRate, deps.clock);
+  }
+
+  async consumers(report: Parameters<SyncConnection['consumers']>[0]): Promise<void> {
+    enforceRate(this.#bucket.take(), 'too many consumer reports');
+    const records = report.consumers.map((consumer) => this.#record(consumer));
+    const removed = report.removedIds.slice(0, maximumConsumers).filter((id) => id.length <= 200);
+    const known = report.snapshot ? new Set<string>() : new Set(this.#known);
+    for (const id of removed) known.delete(id);
+    for (const { id } of records) known.add(id);
+    if (known.size > maximumConsumers) throw new PkiError('REQUEST_TOO_LARGE', `an agent reports at most ${maximumConsumers} consumers`);
+    if (report.snapshot) await this.#deps.agents.replaceConsumers(this.#agentId, records);
+    else if (records.length > 0 || removed.length > 0) await this.#deps.agents.updateConsumers(this.#agentId, records, removed);
+    this.#known = known;
+  }
+
+  async replaced(serials: readonly string[]): Promise<void> {
+    enforceRate(this.#bucket.take(), 'too many replacement reports');
+    if (serials.length > maximumSerials) throw new PkiError('REQUEST_TOO_LARGE', `a report names at most ${maximumSerials} serials`);
+    const bad = serials.find((serial) => !/^[0-9a-f]{2,40}$/.test(serial));
+    if (bad !== undefined) throw new PkiError('INVALID_REQUEST', `${JSON.stringify(bad.slice(0, 64))} is not a serial in lower-case hex`);
+    // the store confirms only what this agent holds
+    if (serials.length > 0) await this.#deps.issuance.confirmReplaced(this.#agentId, [...new Set(serials)], this.#deps.clock.now());
+  }
+
+  #record(consumer: ConsumerState): ConsumerRecord {
+    if (consumer.id === '') throw new PkiError('INVALID_REQUEST', 'a consumer has no ID');
+    if (!states.includes(consumer.state)) throw new PkiError('INVALID_REQUEST', `the consumer state ${JSON.stringify(consumer.state.slice(0, 40))} is none of ${states.join(', ')}`);
+    if (!/^([0-9a-f]{64})?$/.test(consumer.authoritySetDigest)) throw new PkiError('INVALID_REQUEST', 'the digest of an authority set is not a SHA-256');
+    if (consumer.spiffeId !== '') unwrap(SpiffeId.parse(consumer.spiffeId));
+    return {
+      agentId: this.#agentId,
+      id: checkText('consumer id', consumer.id, 200),
+      kind: checkText('consumer kind', consumer.kind, 64),
+      spiffeId: consumer.spiffeId,
+      authoritySetDigest: consumer.authoritySetDigest,
+      state: consumer.state as ConsumerRecord['state'],
+      reason: checkText('consumer reason', consumer.reason, 500),
+      since: Number.isSafeInteger(consumer.since) && consumer.since >= 0 ? consumer.since : 0,
+      description: checkText('consumer description', consumer.description, 500),
+    };
+  }
+}

@@ -1,0 +1,242 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock, Logger } from '../common/runtime/index.ts';
+import { protocolVersion } from '../common/wire/index.ts';
+import { serverId } from '../common/spiffe/index.ts';
+import { parentsOf, type Agent, type Position } from '../domain/index.ts';
+import type { Authorities } from '../issuance/contract.ts';
+import type { AgentStore, EntryStore, IssuanceStore, MetaStore } from '../store/contract.ts';
+import type { AgentCaller } from './caller.ts';
+import type { CallerRegistry } from './callers.ts';
+import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncSession } from './contract.ts';
+import type { NodeSetIndex } from './node-set-index.ts';
+import { refusing, type RefusalLog } from './refusals.ts';
+import { checkText } from './requests.ts';
+import type { ServiceSettings } from './settings.ts';
+import { epochFor } from './sync-pages.ts';
+import { UpwardReports } from './sync-reports.ts';
+import { AgentSession } from './sync-session.ts';
+import type { SyncSource } from './sync-source.ts';
+
+export interface SyncDeps {
+  readonly source: SyncSource;
+  readonly entries: Pick<EntryStore, 'changedParents'>;
+  readonly agents: Pick<AgentStore, 'byId' | 'seen' | 'replaceConsumers' | 'updateConsumers'>;
+  readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
+  readonly meta: Pick<MetaStore, 'position'>;
+  readonly authorities: Pick<Authorities, 'onChange'>;
+  readonly nodeSets: NodeSetIndex;
+  readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands'>;
+  readonly refusals: RefusalLog;
+  readonly onRevision: (listener: (position: Position) => void) => () => void;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly settings: ServiceSettings;
+}
+
+interface Connected {
+  readonly session: AgentSession;
+  readonly agent: Pick<Agent, 'spiffeId' | 'selectors'>;
+  readonly cancelExpiry: () => void;
+}
+
+const capabilities: readonly string[] = [];
+
+/**
+ * All connected agents. A change of entries costs one query for the parents that it touches; only sessions under those are
+ * woken. Owner of the sessions and of the index from parents to them.
+ */
+export class SyncHub implements Sync {
+  readonly #deps: SyncDeps;
+  readonly #connected = new Map<string, Connected>();
+  readonly #byParent = new Map<string, Set<AgentSession>>();
+  readonly #serverId: string;
+  readonly #stop: (() => void)[];
+  /** Up to where all sessions know, or have been told that they are behind. */
+  #seen: Position | undefined;
+  #wave: Promise<void> | undefined;
+  #moved = false;
+  #closed = false;
+
+  constructor(deps: SyncDeps) {
+    this.#deps = deps;
+    this.#serverId = serverId(deps.settings.trustDomain).toString();
+    this.#stop = [
+      deps.onRevision(() => this.#revisionMoved()),
+      deps.authorities.onChange(() => {
+        deps.source.authoritiesMoved();
+        for (const { session } of this.#connected.values()) session.authoritiesChanged();
+      }),
+      deps.callers.onEnded((ended) => this.#ended(ended)),
+    ];
+  }
+
+  open(caller: AgentCaller, hello: SyncHello, transport: SyncSession): Promise<SyncConnection> {
+    return refusing(this.#deps.refusals, caller, 'Sync', caller.spiffeId, async () => {
+      if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
+      if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1) throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
+      const version = checkText('agent_version', hello.agentVersion, 128);
+      const agent = await this.#deps.agents.byId(caller.spiffeId);
+      if (agent === undefined || agent.state !== 'active' || agent.generation !== caller.generation) throw new PkiError(agent?.state === 'banned' ? 'AGENT_BANNED' : 'AGENT_SUPERSEDED', `the session of ${caller.spiffeId} has ended`);
+      // before the parents are read, so that a change from here on reaches the session as a wave
+      this.#seen ??= await this.#deps.meta.position();
+      const present = await this.#deps.meta.position();
+      const parents = await this.#deps.nodeSets.parents(agent);
+      const epoch = epochFor(present.epoch, parents);
+      const from = hello.position?.epoch === epoch && hello.position.revision <= present.revision ? hello.position : undefined;
+      const session = new AgentSession(caller, parents, transport, this.#deps.source, { position: from, bundleSequence: count(hello.bundleSequence) });
+      const connected = this.#register(session, agent);
+      this.#deps.agents.seen(caller.spiffeId, { at: this.#deps.clock.now(), version, survivedOutageSeconds: count(hello.survivedOutageSeconds) });
+      session.welcome({
+        kind: 'welcome', protocolVersion: Math.min(protocolVersion, hello.protocolVersion), capabilities, epoch, serverTime: this.#deps.clock.now(), serverVersion: this.#deps.settings.serverVersion,
+      });
+      // node sets may have changed between reading and registering
+      await this.#reparent([connected]);
+      const reports = new UpwardReports(caller.spiffeId, this.#deps);
+      return {
+        consumers: (report) => reports.consumers(report),
+        replaced: (serials) => reports.replaced(serials),
+        drained: () => session.drained(),
+        closed: () => {
+          session.end();
+          this.#remove(connected);
+        },
+      };
+    });
+  }
+
+  connectedCount(): number {
+    return this.#connected.size;
+  }
+
+  isConnected(agentId: string): boolean {
+    return this.#connected.has(agentId);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const stop of this.#stop) stop();
+    for (const connected of [...this.#connected.values()]) this.#end(connected, new PkiError('SHUTTING_DOWN', 'the server is shutting down'));
+  }
+
+  /** Resolves when all that is known to have changed has been handed to the sessions; for tests and a clean shutdown. */
+  async settled(): Promise<void> {
+    while (this.#wave !== undefined) await this.#wave;
+  }
+
+  #register(session: AgentSession, agent: Pick<Agent, 'spiffeId' | 'selectors'>): Connected {
+    const { caller } = session;
+    const earlier = this.#connected.get(caller.spiffeId);
+    if (earlier !== undefined) this.#end(earlier, new PkiError('AGENT_SUPERSEDED', `a newer sync session of ${caller.spiffeId} took over`));
+    const leftMs = Math.max(0, caller.notAfter + 1 - this.#deps.clock.now()) * 1000;
+    const cancelExpiry = this.#deps.clock.after(leftMs, () => this.#end(connected, new PkiError('CERTIFICATE_EXPIRED', 'the certificate of this connection has expired')));
+    const connected: Connected = { session, agent, cancelExpiry };
+    this.#connected.set(caller.spiffeId, connected);
+    this.#index(session);
+    return connected;
+  }
+
+  #end(connected: Connected, error: PkiError): void {
+    this.#remove(connected);
+    connected.session.close(error);
+  }
+
+  #remove(connected: Connected): void {
+    connected.cancelExpiry();
+    this.#unindex(connected.session);
+    if (this.#connected.get(connected.agent.spiffeId) === connected) this.#connected.delete(connected.agent.spiffeId);
+  }
+
+  #index(session: AgentSession): void {
+    for (const parent of session.parents) {
+      const sessions = this.#byParent.get(parent);
+      if (sessions === undefined) this.#byParent.set(parent, new Set([session]));
+      else sessions.add(session);
+    }
+  }
+
+  #unindex(session: AgentSession): void {
+    for (const parent of session.parents) {
+      const sessions = this.#byParent.get(parent);
+      sessions?.delete(session);
+      if (sessions?.size === 0) this.#byParent.delete(parent);
+    }
+  }
+
+  #revisionMoved(): void {
+    this.#moved = true;
+    this.#wave ??= this.#waves().finally(() => {
+      this.#wave = undefined;
+      if (this.#moved && !this.#closed) this.#revisionMoved();
+    });
+  }
+
+  /** Revisions that come while one wave runs are one wave together. */
+  async #waves(): Promise<void> {
+    while (this.#moved && !this.#closed) {
+      this.#moved = false;
+      if (this.#connected.size === 0) {
+        this.#seen = undefined;
+        return;
+      }
+      try {
+        await this.#oneWave();
+      } catch (thrown) {
+        // nobody may miss a change: who can not be told of it takes a snapshot on a new stream
+        this.#deps.logger.error({ err: thrown }, 'a change could not be read for the connected agents');
+        for (const connected of [...this.#connected.values()]) this.#end(connected, PkiError.from(thrown));
+        this.#seen = undefined;
+      }
+    }
+  }
+
+  async #oneWave(): Promise<void> {
+    this.#seen ??= await this.#deps.meta.position();
+    const changed = await this.#deps.entries.changedParents(this.#seen.revision);
+    if (changed === undefined) {
+      this.#seen = await this.#deps.meta.position();
+      for (const { session } of this.#connected.values()) session.restart();
+      return;
+    }
+    this.#seen = changed.position;
+    const woken = new Map<AgentSession, string[]>();
+    if (changed.parentIds.length > 0) {
+      this.#deps.source.entriesMoved();
+      if (changed.parentIds.includes(this.#serverId)) await this.#reparent([...this.#connected.values()]);
+      for (const parent of changed.parentIds) {
+        for (const session of this.#byParent.get(parent) ?? []) {
+          const parents = woken.get(session);
+          if (parents === undefined) woken.set(session, [parent]);
+          else parents.push(parent);
+        }
+      }
+    }
+    for (const [session, parents] of woken) session.entriesChanged(parents);
+    for (const { session } of this.#connected.values()) if (!woken.has(session)) session.upToDate(changed.position);
+  }
+
+  async #reparent(connected: readonly Connected[]): Promise<void> {
+    const sets = await this.#deps.nodeSets.all();
+    const now = this.#deps.clock.now();
+    for (const { session, agent } of connected) {
+      if (session.ended) continue;
+      const parents = parentsOf(agent, sets, now);
+      if (parents.join('\n') === session.parents.join('\n')) continue;
+      this.#unindex(session);
+      session.parentsChanged(parents);
+      this.#index(session);
+    }
+  }
+
+  #ended(ended: EndedCallers): void {
+    if (ended.kind === 'identity') {
+      const connected = this.#connected.get(ended.spiffeId);
+      if (connected !== undefined && (ended.beforeGeneration === undefined || connected.session.caller.generation < ended.beforeGeneration)) this.#end(connected, ended.error);
+      return;
+    }
+    for (const connected of this.#connected.values()) {
+      this.#deps.callers.stillStands(connected.session.caller).catch((thrown: unknown) => this.#end(connected, PkiError.from(thrown)));
+    }
+  }
+}
+
+const count = (value: number): number => (Number.isSafeInteger(value) && value > 0 ? value : 0);
