@@ -31,7 +31,10 @@ export interface HeldRecord {
   /** A holder left with the present SVID in hand: its replacement can never be proven. */
   lost: boolean;
   replaced: Replaced[];
+  /** The record has ended. */
   dropped: boolean;
+  /** No entry gives this identity at the moment, but someone still holds a lease: nothing is served or asked for. */
+  withdrawn: boolean;
 }
 
 export interface LeaseSink {
@@ -41,5 +44,5 @@ export interface LeaseSink {
 
 export const newRecord = (key: string, identity: Identity, selectors: readonly Selector[]): HeldRecord => ({
   key, identity, selectors, svid: undefined, authorityId: '', lifetimeSeconds: 0, expiresAtMonotonicMs: 0, leases: new Set(), prefetched: false, signing: false, signAgain: false, unanswered: {},
-  attempt: 0, refusal: undefined, refusedUntilMonotonicMs: 0, lost: false, replaced: [], dropped: false,
+  attempt: 0, refusal: undefined, refusedUntilMonotonicMs: 0, lost: false, replaced: [], dropped: false, withdrawn: false,
 });

@@ -37,7 +37,7 @@ export class Lease implements SvidLease, LeaseSink {
   ready(signal?: AbortSignal): Promise<HeldX509Svid> {
     const held = this.current();
     if (held !== undefined) return Promise.resolve(held);
-    if (this.#released || this.#record.dropped) return Promise.reject(new PkiError('ENTRY_NOT_AUTHORIZED', 'this identity is no longer given'));
+    if (this.#released || this.#record.dropped || this.#record.withdrawn) return Promise.reject(new PkiError('ENTRY_NOT_AUTHORIZED', 'this identity is no longer given'));
     const { refusal, refusedUntilMonotonicMs } = this.#record;
     if (refusal !== undefined && refusedUntilMonotonicMs > this.#ports.clock.monotonicMs()) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {

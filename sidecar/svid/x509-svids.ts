@@ -81,6 +81,7 @@ export class X509Svids {
     const record = this.#records.get(key) ?? this.#add(key, identity, selectors);
     // the newest caller's selectors are the reason on record; they match the entry as the earlier ones did
     record.selectors = selectors;
+    record.withdrawn = false;
     this.#warmth.used(record);
     const lease = new Lease(record, {
       current: () => this.#current(record),
@@ -140,6 +141,13 @@ export class X509Svids {
     return { held, soonestExpirySeconds: soonest === Infinity ? undefined : Math.max(0, (soonest - now) / 1000) };
   }
 
+  /** The shortest life among what is in use: the outage that is survived follows from it. */
+  shortestLifeSeconds(): number | undefined {
+    let shortest = Infinity;
+    for (const record of this.#records.values()) if (record.svid !== undefined && this.#inUse(record)) shortest = Math.min(shortest, record.lifetimeSeconds);
+    return shortest === Infinity ? undefined : shortest;
+  }
+
   /** Takes the keys of an earlier run, where the operator had them kept. After the entries are known. */
   async restore(): Promise<void> {
     const { keyStore, cache, clock, random } = this.#parts;
@@ -174,7 +182,7 @@ export class X509Svids {
   }
 
   #current(record: HeldRecord): HeldX509Svid | undefined {
-    return !record.dropped && record.expiresAtMonotonicMs > this.#parts.clock.monotonicMs() ? record.svid : undefined;
+    return !record.dropped && !record.withdrawn && record.expiresAtMonotonicMs > this.#parts.clock.monotonicMs() ? record.svid : undefined;
   }
 
   #inUse(record: HeldRecord): boolean {
@@ -182,13 +190,13 @@ export class X509Svids {
   }
 
   #released(record: HeldRecord): void {
-    if (record.leases.size > 0 || record.dropped || this.#stopped || record.prefetched) return;
+    if (record.leases.size > 0 || record.dropped || this.#stopped || (record.prefetched && !record.withdrawn)) return;
     if (record.svid === undefined) this.#forget(record);
     else this.#warmth.released(record);
   }
 
   #request(record: HeldRecord): void {
-    if (this.#stopped || record.dropped) return;
+    if (this.#stopped || record.dropped || record.withdrawn) return;
     if (record.signing) {
       record.signAgain = true;
       return;
@@ -202,12 +210,12 @@ export class X509Svids {
       (thrown: unknown) => this.#failed(record, PkiError.from(thrown)),
     ).catch((thrown: unknown) => this.#failed(record, PkiError.from(thrown))).finally(() => {
       record.signing = false;
-      if (record.signAgain && !record.dropped) this.#request(record);
+      if (record.signAgain) this.#request(record);
     });
   }
 
   #accept(record: HeldRecord, { svid, key, sentAtMonotonicMs }: Signed, askedRevision: number): void {
-    if (record.dropped || this.#stopped) return;
+    if (record.dropped || record.withdrawn || this.#stopped) return;
     const { trustDomain, random, roots, events, logger, keyStore } = this.#parts;
     const wanted = record.identity.spiffeId;
     const anchors = roots();
@@ -255,7 +263,7 @@ export class X509Svids {
   }
 
   #failed(record: HeldRecord, error: PkiError): void {
-    if (record.dropped || this.#stopped) return;
+    if (record.dropped || record.withdrawn || this.#stopped) return;
     const { clock, random, events, logger, connected } = this.#parts;
     const now = clock.monotonicMs();
     const expired = record.svid !== undefined && record.expiresAtMonotonicMs <= now;
@@ -339,10 +347,12 @@ export class X509Svids {
     for (const record of [...this.#records.values()]) {
       const identity = cache.identityFor(record.identity.entry.id, record.selectors);
       if (identity === undefined || !identity.spiffeId.equals(record.identity.spiffeId)) {
-        this.#forget(record);
+        this.#withdraw(record);
         continue;
       }
-      if (identity.entry.revision === record.identity.entry.revision) continue;
+      const back = record.withdrawn;
+      record.withdrawn = false;
+      if (identity.entry.revision === record.identity.entry.revision && !back) continue;
       record.identity = identity;
       record.refusal = undefined;
       record.attempt = 0;
@@ -379,6 +389,24 @@ export class X509Svids {
     }
   }
 
+  /** The right has ended: the key goes at once. A record with leases stays, so that its holders get a new SVID if the right comes back. */
+  #withdraw(record: HeldRecord): void {
+    if (record.leases.size === 0) {
+      this.#forget(record);
+      return;
+    }
+    if (record.withdrawn) return;
+    Object.assign(record, { withdrawn: true, svid: undefined, expiresAtMonotonicMs: 0, refusal: undefined, attempt: 0, replaced: [], lost: true, prefetched: false });
+    this.#agenda.delete(record.key);
+    this.#offline.delete(record);
+    for (const lease of record.leases) lease.failed(gone(record));
+    this.#removeStored(record);
+  }
+
+  #removeStored(record: HeldRecord): void {
+    this.#parts.keyStore?.remove(record.key).catch((thrown: unknown) => this.#parts.logger.error({ err: thrown }, 'a workload key could not be removed'));
+  }
+
   /** Ends a record; whoever still has a lease on it finds nothing there. */
   #forget(record: HeldRecord): void {
     record.dropped = true;
@@ -387,7 +415,9 @@ export class X509Svids {
     this.#agenda.delete(record.key);
     this.#offline.delete(record);
     this.#warmth.used(record);
-    for (const lease of record.leases) lease.failed(new PkiError('ENTRY_NOT_AUTHORIZED', `no entry gives ${record.identity.spiffeId.toString()} to this process any more`));
-    this.#parts.keyStore?.remove(record.key).catch((thrown: unknown) => this.#parts.logger.error({ err: thrown }, 'a workload key could not be removed'));
+    for (const lease of record.leases) lease.failed(gone(record));
+    this.#removeStored(record);
   }
 }
+
+const gone = (record: HeldRecord): PkiError => new PkiError('ENTRY_NOT_AUTHORIZED', `no entry gives ${record.identity.spiffeId.toString()} to this process any more`);

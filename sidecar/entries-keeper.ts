@@ -1,0 +1,49 @@
+import type { Clock, Logger } from '../src/common/runtime/index.ts';
+import type { SyncedEntryCache } from './cache/index.ts';
+import { saveEntries } from './state/index.ts';
+import type { EntriesReceiver } from './sync/index.ts';
+
+export interface EntriesKeeperParts {
+  readonly directory: string;
+  readonly trustDomainName: string;
+  readonly cache: SyncedEntryCache;
+  readonly receiver: EntriesReceiver;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Changes within this time become one write: with 20,000 entries a write is several megabytes. */
+const delayMs = 5000;
+
+/** Writes the entries down some time after they changed. An older file is no loss: the server sends what is missing. */
+export class EntriesKeeper {
+  readonly #parts: EntriesKeeperParts;
+  #cancel: (() => void) | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(parts: EntriesKeeperParts) {
+    this.#parts = parts;
+  }
+
+  changed(): void {
+    this.#cancel ??= this.#parts.clock.after(delayMs, () => this.#write());
+  }
+
+  /** Writes what is due. */
+  async flush(): Promise<void> {
+    if (this.#cancel !== undefined) {
+      this.#cancel();
+      this.#write();
+    }
+    await this.#writing;
+  }
+
+  #write(): void {
+    this.#cancel = undefined;
+    const { directory, trustDomainName, cache, receiver, logger } = this.#parts;
+    this.#writing = this.#writing.then(async () => {
+      const { position } = receiver;
+      if (position !== undefined) await saveEntries(directory, trustDomainName, position, cache.entries());
+    }).catch((thrown: unknown) => logger.error({ err: thrown }, 'the entries could not be written down'));
+  }
+}

@@ -1,0 +1,61 @@
+import { readFileSync } from 'node:fs';
+import { PkiError } from '../src/common/errors/index.ts';
+import type { Logger } from '../src/common/runtime/index.ts';
+import { startAgent } from './compose.ts';
+import { loadAgentConfig, type AgentConfig } from './config.ts';
+
+export interface RunAgentOptions {
+  readonly configPath?: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  /** Its abort stops the agent cleanly. */
+  readonly signal: AbortSignal;
+  /** Default: pino on stdout, as the configuration says. */
+  readonly logger?: Logger;
+}
+
+/** Runs an agent until the signal. Returns the exit code: 0 after a clean stop, 2 for a wrong configuration, 1 for any other failed start. */
+export async function runAgent(options: RunAgentOptions): Promise<number> {
+  const { signal, stderr } = options;
+  const complain = (error: PkiError): number => {
+    stderr.write(`meshca agent: ${error.message} (${error.code})\n${error.next}\n`);
+    return error.code === 'CONFIG_INVALID' ? 2 : 1;
+  };
+  const loaded = await loadAgentConfig({ path: options.configPath ?? options.env['MESHCA_AGENT_CONFIG'], env: options.env });
+  if (!loaded.ok) return complain(loaded.error);
+  const logger = options.logger ?? (await defaultLogger(loaded.value, options.stdout.isTTY === true));
+  try {
+    await using agent = await startAgent({ config: loaded.value, logger, version: productVersion(), uid: process.getuid?.() ?? 0 });
+    logger.info({ trustDomain: loaded.value.trustDomain, socket: loaded.value.workloadApi.socketPath, opsPort: agent.opsPort }, 'the agent is running');
+    await aborted(signal);
+    logger.info({}, 'the agent is stopping');
+  } catch (thrown) {
+    const error = PkiError.from(thrown);
+    logger.fatal({ code: error.code, err: error }, 'the agent could not start');
+    return complain(error);
+  }
+  return 0;
+}
+
+const aborted = (signal: AbortSignal): Promise<void> => new Promise((resolve) => {
+  if (signal.aborted) resolve();
+  else signal.addEventListener('abort', () => resolve(), { once: true });
+});
+
+/** From src/ and from dist/ alike. */
+function productVersion(): string {
+  for (const relative of ['../package.json', '../../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(relative, import.meta.url), 'utf8')) as { readonly version: string }).version;
+    } catch {
+      continue;
+    }
+  }
+  return 'unknown';
+}
+
+async function defaultLogger({ log }: AgentConfig, isTerminal: boolean): Promise<Logger> {
+  const { createLogger } = await import('../src/common/runtime/pino-logger.ts');
+  return createLogger({ ...log, name: 'meshca-agent', isTerminal });
+}
