@@ -52,6 +52,10 @@ function npm(args, { node, cwd }) {
   }
   // Debian's npm finds its parts in a folder that only Debian's Node searches by itself.
   if (cli.startsWith('/usr/share/nodejs/')) environment.NODE_PATH = '/usr/share/nodejs';
+  // A distribution's Node trusts the CAs of the system, this one brings its own list: where the machine's owner added one
+  // for his network, the download would work with the first and fail with the second.
+  const systemCas = '/etc/ssl/certs/ca-certificates.crt';
+  if (environment.NODE_EXTRA_CA_CERTS === undefined && existsSync(systemCas)) environment.NODE_EXTRA_CA_CERTS = systemCas;
   capture(node, [cli, ...args], { cwd, env: environment });
 }
 
