@@ -77,6 +77,13 @@ export class AgentSession {
     this.pump();
   }
 
+  /** Something may have changed under any of its parents. */
+  anythingChanged(): void {
+    this.#behind.entries = true;
+    this.#changed = undefined;
+    this.pump();
+  }
+
   /** Nothing changed for this agent up to there: what it is asked about next time begins later. */
   upToDate(position: Position): void {
     if (this.#behind.entries || this.#snapshot !== undefined || this.#position === undefined || this.#pumping) return;

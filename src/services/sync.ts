@@ -77,8 +77,6 @@ export class SyncHub implements Sync {
       const version = checkText('agent_version', hello.agentVersion, 128);
       const agent = await this.#deps.agents.byId(caller.spiffeId);
       if (agent === undefined || agent.state !== 'active' || agent.generation !== caller.generation) throw new PkiError(agent?.state === 'banned' ? 'AGENT_BANNED' : 'AGENT_SUPERSEDED', `the session of ${caller.spiffeId} has ended`);
-      // before the parents are read, so that a change from here on reaches the session as a wave
-      this.#seen ??= await this.#deps.meta.position();
       const present = await this.#deps.meta.position();
       const parents = await this.#deps.nodeSets.parents(agent);
       const epoch = epochFor(present.epoch, parents);
@@ -89,8 +87,13 @@ export class SyncHub implements Sync {
       session.welcome({
         kind: 'welcome', protocolVersion: Math.min(protocolVersion, hello.protocolVersion), capabilities, epoch, serverTime: this.#deps.clock.now(), serverVersion: this.#deps.settings.serverVersion,
       });
-      // node sets may have changed between reading and registering
-      await this.#reparent([connected]);
+      try {
+        // node sets may have changed between reading and registering
+        await this.#reparent([connected]);
+      } catch (thrown) {
+        this.#end(connected, PkiError.from(thrown));
+        throw thrown;
+      }
       const reports = new UpwardReports(caller.spiffeId, this.#deps);
       return {
         consumers: (report) => reports.consumers(report),
@@ -190,7 +193,14 @@ export class SyncHub implements Sync {
   }
 
   async #oneWave(): Promise<void> {
-    this.#seen ??= await this.#deps.meta.position();
+    if (this.#seen === undefined) {
+      // nobody was connected when it was forgotten: what came before this moment is read from each session's own position
+      this.#seen = await this.#deps.meta.position();
+      this.#deps.source.entriesMoved();
+      await this.#reparent([...this.#connected.values()]);
+      for (const { session } of this.#connected.values()) session.anythingChanged();
+      return;
+    }
     const changed = await this.#deps.entries.changedParents(this.#seen.revision);
     if (changed === undefined) {
       this.#seen = await this.#deps.meta.position();
