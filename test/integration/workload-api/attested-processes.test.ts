@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { chmodSync, chownSync, copyFileSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -227,6 +227,44 @@ test('a wrong hash gives no identity', async () => {
   const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
   await until(() => state.closed);
   assert.equal(state.code, 'NO_IDENTITY');
+});
+
+test('in another mount namespace a path counts only if it is the same file for the agent', async () => {
+  await using harness = await startHarness();
+  const tool = join(harness.folder, 'tool');
+  copyFileSync('/bin/sleep', tool);
+  harness.entries.set(
+    entryOf('node', 'spiffe://td.test/node', ['unix:uid:0', `unix:path:${process.execPath}`]),
+    entryOf('tool', 'spiffe://td.test/tool', ['unix:uid:0', `unix:path:${tool}`]),
+    entryOf('foreign', 'spiffe://td.test/foreign', ['unix:uid:0', `unix:foreign_path:${tool}`]),
+  );
+  const idsOf = async (script: string): Promise<readonly (string | undefined)[]> => {
+    const actor = await harness.actor({ file: '/usr/bin/unshare', args: ['-m', '/bin/sh', '-c', script, 'sh'] });
+    const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
+    await until(() => state.messages.length === 1);
+    return state.messages[0]?.svids.map((each) => each.spiffeId) ?? [];
+  };
+  // as a systemd unit with PrivateTmp has it
+  assert.deepEqual(await idsOf(`exec ${process.execPath} "$@"`), ['spiffe://td.test/node']);
+  // as an attacker has it, who mounts his program where another one belongs
+  assert.deepEqual(await idsOf(`mount --bind ${process.execPath} ${tool} && exec ${tool} "$@"`), ['spiffe://td.test/foreign']);
+});
+
+test('a binary that was replaced under a running process keeps its path, and a file named as if deleted gains none', async () => {
+  await using harness = await startHarness();
+  const tool = join(harness.folder, 'tool');
+  const decoy = `${tool} (deleted)`;
+  harness.entries.set(entryOf('tool', 'spiffe://td.test/tool', ['unix:uid:0', `unix:path:${tool}`]), rootApp);
+  const idsOf = async (file: string, meanwhile: () => void): Promise<readonly (string | undefined)[]> => {
+    copyFileSync(process.execPath, file);
+    const actor = await harness.actor({ file, args: [] });
+    meanwhile();
+    const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
+    await until(() => state.messages.length === 1);
+    return state.messages[0]?.svids.map((each) => each.spiffeId) ?? [];
+  };
+  assert.deepEqual(await idsOf(tool, () => rmSync(tool)), ['spiffe://td.test/tool', 'spiffe://td.test/root']);
+  assert.deepEqual(await idsOf(decoy, () => {}), ['spiffe://td.test/root']);
 });
 
 test('without SO_PEERPIDFD the start time stands in, the selector peer:pinned is absent, and a process that is gone is refused', async () => {

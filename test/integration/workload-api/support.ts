@@ -46,8 +46,8 @@ export async function startHarness(options: HarnessOptions = {}) {
       clients.push(client);
       return client;
     },
-    async actor(): Promise<Actor> {
-      const actor = await startActor();
+    async actor(launcher?: Parameters<typeof startActor>[0]): Promise<Actor> {
+      const actor = await startActor(launcher);
       actors.push(actor);
       return actor;
     },
@@ -117,9 +117,13 @@ export interface Actor {
   exited(): Promise<void>;
 }
 
-export async function startActor(): Promise<Actor> {
+/** `launcher` runs before node, for example to enter another namespace; it must exec what it is given. */
+export async function startActor(launcher?: { readonly file: string; readonly args: readonly string[] }): Promise<Actor> {
   const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-  const child: ChildProcess = fork(fileURLToPath(new URL(`./actor${extension}`, import.meta.url)), [], { stdio: ['pipe', 'ignore', 'ignore', 'ipc'] });
+  const child: ChildProcess = fork(fileURLToPath(new URL(`./actor${extension}`, import.meta.url)), [], {
+    stdio: ['pipe', 'ignore', 'ignore', 'ipc'],
+    ...(launcher === undefined ? {} : { execPath: launcher.file, execArgv: [...launcher.args] }),
+  });
   const ended = once(child, 'exit');
   await once(child, 'message');
   const order = async (command: ActorCommand): Promise<unknown[]> => {
