@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+import { PkiError } from '../common/errors/index.ts';
+import type { ServerOptions } from './connect.ts';
+import type { CliContext } from './context.ts';
+import { exitCodeOf } from './exit-codes.ts';
+import { printError } from './output.ts';
+
+export interface GlobalOptions extends ServerOptions {
+  readonly json?: boolean;
+}
+
+/** Where an action leaves the exit code that is not a failure's. */
+export interface Outcome {
+  exitCode: number;
+}
+
+/**
+ * Wraps what a command does: options of the command and of the program together, errors printed once with their code and
+ * advice, exit code from the table.
+ */
+export function action<O extends object>(context: CliContext, outcome: Outcome, run: (options: O & GlobalOptions, args: readonly string[]) => Promise<number | void>): (...parameters: unknown[]) => Promise<void> {
+  return async (...parameters) => {
+    const command = parameters.at(-1) as Command;
+    const options = command.optsWithGlobals() as O & GlobalOptions;
+    try {
+      outcome.exitCode = (await run(options, command.processedArgs.flat().filter((each) => each !== undefined) as string[])) ?? 0;
+    } catch (thrown) {
+      const error = PkiError.from(thrown);
+      printError(context, error, options.json === true);
+      outcome.exitCode = exitCodeOf(error);
+    }
+  };
+}
+
+/** Collects a repeatable option. */
+export const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+
+/** Runs a paged list to its end, or to `limit`. */
+export async function allPages<T>(limit: number, fetch: (page: { readonly size: number; readonly token: string }) => Promise<{ readonly items: readonly T[]; readonly next: string }>): Promise<readonly T[]> {
+  const found: T[] = [];
+  let token = '';
+  do {
+    const { items, next } = await fetch({ size: Math.min(500, limit - found.length), token });
+    found.push(...items);
+    token = next;
+  } while (token !== '' && found.length < limit);
+  return found;
+}
+
+export const limitOf = (options: { readonly limit?: string }): number => {
+  const limit = Number(options.limit ?? '1000');
+  if (!Number.isInteger(limit) || limit < 1) throw new PkiError('INVALID_REQUEST', `--limit ${JSON.stringify(options.limit)} is not a positive whole number`);
+  return limit;
+};

@@ -1,0 +1,32 @@
+import type { Result } from '../common/errors/index.ts';
+
+/** What the process edge gives the commands: nothing below reads the process itself. */
+export interface CliContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+  readonly readStdin: () => Promise<string>;
+  /** Whether standard output is a terminal, and how wide. */
+  readonly terminal: { readonly isTerminal: boolean; readonly columns: number; readonly color: boolean };
+  /** Aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  readonly now: () => number;
+  readonly parts: CliParts;
+}
+
+/** The parts that lie above the CLI's floor; loaded only when their command runs. */
+export interface CliParts {
+  readonly runServer: (options: { readonly configPath: string | undefined }) => Promise<number>;
+  readonly runAgent: (options: { readonly configPath: string | undefined }) => Promise<number>;
+  /** Reads a configuration and gives it back with what follows from it, without starting anything. */
+  readonly validate: (kind: 'server' | 'agent', path: string) => Promise<Result<ValidatedConfig>>;
+  readonly jsonSchema: (kind: 'server' | 'agent') => Promise<object>;
+}
+
+export interface ValidatedConfig {
+  readonly summary: readonly (readonly [name: string, value: string])[];
+}
+
+export const defaultAdminSocket = '/var/lib/meshca/server/admin.sock';
+export const defaultWorkloadSocket = '/run/meshca/agent.sock';
+export const defaultLocalSocket = '/run/meshca/agent-local.sock';
