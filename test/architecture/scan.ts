@@ -27,6 +27,8 @@ export function scan(source: string): Scan {
     return token !== undefined && token.kind !== 'string' && token.kind !== 'template' && texts.includes(token.text);
   };
 
+  const makesRequire = tokens.some(({ kind, text }) => kind === 'word' && text === 'createRequire');
+
   tokens.forEach((token, at) => {
     if (token.kind !== 'word') return;
     const member = is(at - 1, '.');
@@ -38,7 +40,8 @@ export function scan(source: string): Scan {
     if ((token.text === 'import' || token.text === 'require') && is(at + 1, '(')) {
       const literal = literalAt(tokens, at + 2);
       if (literal !== undefined && (is(at + 3, ')') || is(at + 3, ','))) imports.push({ specifier: literal, kind: 'dynamic' });
-      else unknownImports += 1;
+      // Modules have no `require` unless they make one: otherwise it is a method of that name.
+      else if (token.text === 'import' || makesRequire) unknownImports += 1;
       return;
     }
     if (token.text === 'export' && is(at + 1, 'default')) defaultExport = true;
