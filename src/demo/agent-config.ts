@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { pathsOf, trustDomain, writeJson, type Ports } from './configs.ts';
+import { pathsOf, trustDomain, workloadTtlSeconds, writeJson, type Ports } from './configs.ts';
 import type { DemoHome } from './home.ts';
 
 /** The agent's configuration. `join`: with the join token that lies ready; else it goes on with the identity in its state. */
@@ -7,13 +7,14 @@ export function writeAgentConfig(home: DemoHome, ports: Ports, { join: joins }: 
   const paths = pathsOf(home);
   writeJson(paths.agentConfig, {
     trustDomain,
+    serverAddress: `127.0.0.1:${ports.grpc}`,
     dataDir: join(home.agent, 'state'),
-    server: { address: '127.0.0.1', port: ports.grpc },
     bootstrap: { bundlePath: paths.bundle },
-    ...(joins ? { joinTokenPath: paths.joinToken } : {}),
+    attestation: joins ? { joinTokenPath: paths.joinToken } : {},
     workloadApi: { socketPath: paths.workloadSocket, socketMode: '0777' },
-    local: { socketPath: paths.agentSocket },
+    localApi: { socketPath: paths.agentSocket },
     ops: { address: '127.0.0.1', port: ports.agentOps },
+    outage: { shortestTtlSeconds: workloadTtlSeconds },
     log: { format: 'json' },
   });
 }

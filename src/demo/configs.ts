@@ -79,7 +79,7 @@ export const workloadTtlSeconds = 30;
 export function writeEntries(home: DemoHome, agentId: string, accounts: Record<WorkloadName, WorkloadAccount>): void {
   writeJson(pathsOf(home).entries, {
     entries: (['greeter', 'caller'] as const).map((name) => ({
-      id: `demo-${name}`, spiffeId: workloadIds[name], parentId: agentId, selectors: accounts[name].selectors, x509TtlSeconds: workloadTtlSeconds,
+      id: `demo-${name}`, spiffeId: workloadIds[name], parentId: agentId, selectors: accounts[name].selectors, x509Ttl: workloadTtlSeconds,
     })),
   });
 }

@@ -48,7 +48,7 @@ async function main(options: DemoOptions): Promise<number> {
     second += 1;
     if (second % trafficEverySeconds === 0 && model.firstRequestMs !== undefined) say(trafficLine(model, Date.now()));
   }, 1000);
-  const orchestrator = new Orchestrator({ home, record, env, node: execPath, uid: getuid?.() ?? -1, emit, onFailure: (error) => over.resolve(error) });
+  const orchestrator = new Orchestrator({ home, record, env, node: execPath, uid: getuid?.() ?? -1, product: options.product, emit, onFailure: (error) => over.resolve(error) });
   screen?.open();
   orchestrator.start().catch((thrown: unknown) => over.resolve(PkiError.from(thrown, 'DEMO_PART_FAILED')));
   const failure = await over.promise;

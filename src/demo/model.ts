@@ -150,6 +150,7 @@ function changeTraffic(model: DemoModel, name: WorkloadName, report: Extract<Wor
 
 /** To be called once a second. */
 export function nextSecond(model: DemoModel): void {
+  if (model.firstRequestMs === undefined) return;
   model.perSecond.push(0);
   if (model.perSecond.length > perSecondLimit) model.perSecond.shift();
 }

@@ -7,15 +7,18 @@ export interface DemoOptions {
   readonly json: boolean;
   readonly home: string;
   readonly help: boolean;
+  /** The entry of the product whose processes are started; undefined: that of this build. */
+  readonly product: string | undefined;
 }
 
 export const usage = `Starts a CA with SoftHSM, an agent and two workloads in mTLS, and shows them.
 
   npm start -- [--seconds N] [--json] [--home DIR]
 
-  --seconds N   end N seconds after the first request (default: run until Ctrl-C)
-  --json        print one line of figures at the end instead of the picture; needs --seconds
-  --home DIR    where keys, database and logs are kept (default: $MESHCA_HOME, or .meshca)
+  --seconds N      end N seconds after the first request (default: run until Ctrl-C)
+  --json           print one line of figures at the end instead of the picture; needs --seconds
+  --product FILE   start server, agent and CLI from this file instead of this build
+  --home DIR       where keys, database and logs are kept (default: $MESHCA_HOME, or .meshca)
 `;
 
 /** Throws INVALID_REQUEST. */
@@ -23,6 +26,7 @@ export function parseOptions(args: readonly string[], env: Readonly<Record<strin
   let seconds: number | undefined;
   let json = false;
   let help = false;
+  let product: string | undefined;
   let home = env['MESHCA_HOME'];
   for (let index = 0; index < args.length; index += 1) {
     const [name, inline] = (args[index] as string).split('=', 2) as [string, string | undefined];
@@ -33,12 +37,13 @@ export function parseOptions(args: readonly string[], env: Readonly<Record<strin
     };
     if (name === '--seconds') seconds = positive(value());
     else if (name === '--home') home = value();
+    else if (name === '--product') product = resolve(folder, value());
     else if (name === '--json') json = true;
     else if (name === '--help' || name === '-h') help = true;
     else throw new PkiError('INVALID_REQUEST', `unknown option ${name}`, { next: usage });
   }
   if (json && seconds === undefined && !help) throw new PkiError('INVALID_REQUEST', '--json needs --seconds', { next: usage });
-  return { seconds, json, help, home: resolve(folder, home === undefined || home === '' ? join(folder, '.meshca') : home) };
+  return { seconds, json, help, product, home: resolve(folder, home === undefined || home === '' ? join(folder, '.meshca') : home) };
 }
 
 function positive(text: string): number {

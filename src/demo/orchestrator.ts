@@ -19,6 +19,8 @@ export interface OrchestratorOptions {
   readonly env: Environment;
   readonly node: string;
   readonly uid: number;
+  /** Entry of the product; default that of this build. */
+  readonly product: string | undefined;
   readonly emit: (event: DemoEvent) => void;
   /** A part ended that should run: the demonstration is over. */
   readonly onFailure: (error: PkiError) => void;
@@ -32,7 +34,7 @@ interface Remembered {
 const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
 const here = dirname(fileURLToPath(import.meta.url));
 const project = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
-const productMain = join(here, '..', `main${extension}`);
+const ownProduct = join(here, '..', `main${extension}`);
 const workloadMain = join(here, `workload${extension}`);
 
 /** Starts the real product as child processes, one after the other, and ends them in the opposite order. */
@@ -41,10 +43,12 @@ export class Orchestrator {
   readonly #env: Environment;
   readonly #children: Child[] = [];
   readonly #stopping = new AbortController();
+  readonly #product: string;
   #watch: Promise<void> = Promise.resolve();
 
   constructor(options: OrchestratorOptions) {
     this.#options = options;
+    this.#product = options.product ?? ownProduct;
     // nothing of the surroundings may configure the parts: they have their files
     this.#env = Object.fromEntries(Object.entries(options.env).filter(([name]) => !name.startsWith('MESHCA_') && name !== 'SPIFFE_ENDPOINT_SOCKET'));
   }
@@ -63,7 +67,7 @@ export class Orchestrator {
     emit({ kind: 'step', text: hsm.tokens.root.created ? 'starting the CA: creates root and issuing authority in the tokens' : 'starting the CA' });
     emit({ kind: 'server', state: 'starting' });
     writeServerConfig(home, hsm, ports);
-    const server = this.#spawn('server', [productMain, 'server', 'run', '--config', paths.serverConfig]);
+    const server = this.#spawn('server', [this.#product, 'server', 'run', '--config', paths.serverConfig]);
     await this.#ready(server, ports.serverOps);
     emit({ kind: 'server', state: 'ready', detail: `gRPC on 127.0.0.1:${ports.grpc}, metrics on http://127.0.0.1:${ports.serverOps}/metrics` });
     this.#watch = this.#watchServer(ports);
@@ -120,7 +124,7 @@ export class Orchestrator {
   }
 
   #agentArgs(): readonly string[] {
-    return [productMain, 'agent', 'run', '--config', pathsOf(this.#options.home).agentConfig];
+    return [this.#product, 'agent', 'run', '--config', pathsOf(this.#options.home).agentConfig];
   }
 
   async #applyEntries(agentId: string, perWorkload: Record<WorkloadName, WorkloadAccount>): Promise<void> {
@@ -175,7 +179,7 @@ export class Orchestrator {
   }
 
   #cli(args: readonly string[]): Promise<string> {
-    return this.#run([productMain, ...args, '--server-socket', pathsOf(this.#options.home).adminSocket]);
+    return this.#run([this.#product, ...args, '--server-socket', pathsOf(this.#options.home).adminSocket]);
   }
 
   async #ready(child: Child, port: number, patienceMs = 60_000): Promise<void> {

@@ -80,10 +80,11 @@ function partLines(model: DemoModel, width: number, paint: Paint, nowMs: number)
     return `${paint(dot, tone)} ${paint(name.padEnd(6), 'bold')} ${detail === '' ? state : detail}`;
   };
   const authority = (label: string, facts: DemoModel['root']): string => (facts === undefined ? '' : `${paint(label, 'dim')} ${facts.text}`);
-  const lines = [apart(part('CA', model.server), paint(model.issued === undefined ? '' : `${model.issued} certificates issued`, 'dim'), width)];
+  const lines = [part('CA', model.server)];
   const chain = [authority('root', model.root), authority('issuing', model.issuing)].filter((text) => text !== '').join(paint('  →  ', 'dim'));
   if (chain !== '') lines.push(`  ${' '.repeat(6)} ${chain}`);
-  if (model.hsm !== '') lines.push(`  ${paint('HSM   ', 'bold')} ${model.hsm}`);
+  const issued = paint(model.issued === undefined ? '' : `${model.issued} certificates issued`, 'dim');
+  if (model.hsm !== '') lines.push(apart(`  ${paint('HSM   ', 'bold')} ${model.hsm}`, issued, width));
   lines.push(part('agent', model.agent));
   if (model.firstRequestMs === undefined && model.step !== '') {
     const spin = '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'[Math.floor(nowMs / 100) % 10] as string;
@@ -94,7 +95,7 @@ function partLines(model: DemoModel, width: number, paint: Paint, nowMs: number)
 
 function workloadLines(model: DemoModel, width: number, paint: Paint, nowMs: number): string[] {
   const cards = (['greeter', 'caller'] as const).map((name) => (each: number) => card(name, model.workloads[name], each, paint, nowMs));
-  if (width < 76) return cards.flatMap((make) => make(width));
+  if (width < 70) return cards.flatMap((make) => make(width));
   const half = Math.floor((width - 3) / 2);
   const [left, right] = cards.map((make) => make(half)) as [string[], string[]];
   return left.map((line, index) => `${fit(line, half)} ${paint('│', 'dim')} ${right[index] ?? ''}`);

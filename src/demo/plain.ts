@@ -1,7 +1,7 @@
 import { failedHandshakes, renewals, requestsPerSecond, type DemoModel, type LogLine } from './model.ts';
 
 /** One event as one line. */
-export const plainLine = ({ at, text }: LogLine): string => `${new Date(at * 1000).toISOString()} ${text}\n`;
+export const plainLine = ({ at, text }: LogLine): string => `${new Date(at * 1000).toISOString().replace('.000Z', 'Z')} ${text}\n`;
 
 /** Said every few seconds. */
 export function trafficLine(model: DemoModel, nowMs: number): string {

@@ -17,7 +17,11 @@ const tell = (report: WorkloadReport): void => {
 };
 // an orphan of a demonstration that was killed ends by itself
 process.on('disconnect', () => exit(0));
-process.on('SIGTERM', () => exit(0));
+process.on('SIGTERM', () => {
+  // the caller finishes its request first: a handshake cut in the middle would count as failed on the other side
+  if (role === 'greeter' || !calling) exit(0);
+  stopping = true;
+});
 // Ctrl-C reaches a whole terminal group: the parent ends its children in order
 process.on('SIGINT', () => undefined);
 
@@ -25,12 +29,14 @@ const pauseMs = 40;
 /** Every so many requests a connection of its own, so that the handshake is tried with each new certificate. */
 const freshEvery = 4;
 
+let calling = false;
+let stopping = false;
 let requests = 0;
 let failedRequests = 0;
 let lastFailure: string | undefined;
 
 try {
-  const source = await X509Source.connect({ socketPath, waitMs: 60_000 });
+  const source = await X509Source.connect({ socketPath, waitMs: 30_000 });
   tellIdentity(source, false);
   let serial = source.svid.serial;
   source.onUpdate((svid) => {
@@ -58,7 +64,8 @@ function greet(source: X509Source): void {
 async function call(source: X509Source, greeterPort: number): Promise<void> {
   const kept = httpsAgent(source, { expect: authorizeId(peer) });
   const fresh = httpsAgent(source, { expect: authorizeId(peer), keepAlive: false });
-  for (let round = 1; ; round += 1) {
+  calling = true;
+  for (let round = 1; !stopping; round += 1) {
     try {
       await get(round % freshEvery === 0 ? fresh : kept, greeterPort, source.svid.id.toString());
       requests += 1;
@@ -68,6 +75,9 @@ async function call(source: X509Source, greeterPort: number): Promise<void> {
     }
     await sleep(pauseMs);
   }
+  tellTraffic(source);
+  await source.close();
+  exit(0);
 }
 
 /** One request; the answer must name the caller, so that a mix-up of identities would count as a failure. */
