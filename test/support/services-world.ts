@@ -1,0 +1,157 @@
+import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
+import { assembleSigned, buildAuthorityTbs, newSerial } from '../../src/certs/index.ts';
+import { unwrap } from '../../src/common/errors/index.ts';
+import { silentLogger, systemRandom, uuidv7 } from '../../src/common/runtime/index.ts';
+import { parseSelector, TrustDomain } from '../../src/common/spiffe/index.ts';
+import { createCsr, parseCertificate, sha256Hex, spkiOf } from '../../src/common/x509/index.ts';
+import type { AuditRecord, Authority, BundleRevision } from '../../src/domain/index.ts';
+import { createIssuer, type Authorities, type JwtRequest } from '../../src/issuance/index.ts';
+import { createServices, defaultServiceSettings, type AgentCaller, type AgentSvid, type CertificateCaller, type EntryInput, type LocalCaller, type RunningServices, type ServiceSettings } from '../../src/services/index.ts';
+import type { Store } from '../../src/store/contract.ts';
+import { openSqliteStore } from '../../src/store/index.ts';
+import { FakeClock } from '../unit/agent-support.ts';
+
+export const trustDomain = TrustDomain.of('mesh.test');
+export const id = (path: string): string => `spiffe://mesh.test${path}`;
+export const agentId = (name: string): string => id(`/meshca/agent/${name}`);
+export const local: LocalCaller = { class: 'local', uid: 0, gid: 0, pid: 1 };
+export const newKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+
+/** All services over the real pipeline and an in-memory database; only keys, clock and the state of the authorities are stand-ins. */
+export interface ServicesWorld extends AsyncDisposable {
+  readonly services: RunningServices;
+  readonly store: Store;
+  readonly clock: FakeClock;
+  readonly jwts: JwtRequest[];
+  readonly issuing: Authority;
+  readonly settings: ServiceSettings;
+  /** Runs right before the next hand-over to the signers, with the intents durable. */
+  beforeSigning(act: () => Promise<void>): void;
+  /** What the registry of authorities says, and its change. */
+  setAuthorities(change: { readonly roots?: readonly Buffer[]; readonly tainted?: readonly Authority[]; readonly bundle?: BundleRevision; readonly all?: readonly Authority[] }): void;
+  audit(kind?: string): Promise<readonly AuditRecord[]>;
+  joinAgent(name: string, nodeSelectors?: readonly string[]): Promise<{ readonly caller: AgentCaller; readonly svid: AgentSvid; readonly key: KeyObject }>;
+  callerOf(svid: { readonly serial: string; readonly chainDer: readonly Buffer[] }): Promise<CertificateCaller>;
+  mint(path: string, admin: boolean): Promise<CertificateCaller>;
+  addEntry(entry: Partial<EntryInput> & Pick<EntryInput, 'spiffeId' | 'parentId'>): Promise<string>;
+}
+
+export const entryInput = (entry: Partial<EntryInput> & Pick<EntryInput, 'spiffeId' | 'parentId'>): EntryInput => ({
+  id: '', placeholders: {}, selectors: [selector('unix:uid:1000')], x509TtlSeconds: 0, jwtTtlSeconds: 0, profile: 'short-lived', dnsNames: [], hint: '', expiresAt: 0, admin: false,
+  downstream: false, allowWeakSelectors: false, ...entry,
+});
+export const selector = (text: string): { readonly type: string; readonly value: string } => unwrap(parseSelector(text));
+
+export async function createServicesWorld(over: Partial<ServiceSettings> = {}): Promise<ServicesWorld> {
+  const clock = new FakeClock(Math.floor(Date.now() / 1000) * 1000);
+  const store = await openSqliteStore({ path: ':memory:', clock, logger: silentLogger, pid: process.pid });
+  await store.meta.claim(trustDomain.name, clock.now());
+  const root = await authority(store, clock, 'root');
+  const issuing = await authority(store, clock, 'issuing', root);
+  const listeners = new Set<() => void>();
+  const state = {
+    roots: [root.authority.certificateDer as Buffer] as readonly Buffer[], tainted: [] as readonly Authority[], all: [root.authority, issuing.authority] as readonly Authority[],
+    bundle: { sequence: 1, document: '{"keys":[]}', jws: 'bundle.1', createdAt: clock.now() } as BundleRevision,
+  };
+  await store.bundles.append(state.bundle, { timeMs: clock.nowMs(), actor: 'server', kind: 'bundle.published', subject: '1', detail: {} });
+  const authorities: Authorities = {
+    all: () => state.all,
+    rootsDer: () => state.roots,
+    issuing: () => issuing.authority,
+    chainDer: () => [issuing.authority.certificateDer as Buffer],
+    rootOf: () => state.all.find(({ kind }) => kind === 'root'),
+    bundle: () => state.bundle,
+    tainted: () => state.tainted,
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+  const jwts: JwtRequest[] = [];
+  let interruption: (() => Promise<void>) | undefined;
+  const issuer = createIssuer({
+    store: store.issuance,
+    audit: store.audit,
+    signers: {
+      sign: async (items) => {
+        const act = interruption;
+        interruption = undefined;
+        await act?.();
+        return items.map((item) => ({ ok: true as const, signature: sign('sha256', item.bytes, issuing.key) }));
+      },
+    },
+    authorities: { chainDer: authorities.chainDer, issuerFor: () => ({ authority: issuing.authority, certificate: unwrap(parseCertificate(issuing.authority.certificateDer as Buffer)) }) },
+    jwt: {
+      issue: (request) => {
+        jwts.push(request);
+        return Promise.resolve({ token: 'e30.e30.sig', jti: uuidv7(), issuedAt: clock.now(), expiresAt: clock.now() + request.ttlSeconds });
+      },
+    },
+    clock,
+    options: { clock, random: systemRandom, leafBackdateSeconds: 30, minimumTtlSeconds: 10, crlUrl: (authorityId) => `http://ca.mesh.test/crl/${authorityId}.crl`, isAuthorityKey: () => false },
+    observe: { issued: () => {}, refused: () => {} },
+  });
+  const settings: ServiceSettings = { ...defaultServiceSettings, trustDomain, serverVersion: '0.0.0-test', serverUid: 990, reservedDnsNames: ['ca.mesh.test'], ...over };
+  const services = createServices({
+    store, issuer, authorities, clock, random: systemRandom, logger: silentLogger, settings,
+    facts: { startedAt: () => clock.now(), readiness: () => ({ ready: true, reasons: [] }), hsmStatus: () => 'ok', serverCertificateNotAfter: () => 0 },
+  });
+  const callerOf = (svid: { readonly serial: string; readonly chainDer: readonly Buffer[] }): Promise<CertificateCaller> =>
+    services.callers.resolve({ serial: svid.serial, sha256: sha256Hex(svid.chainDer[0] as Buffer) }, '192.0.2.1:1');
+  return {
+    services, store, clock, jwts, settings, issuing: issuing.authority, callerOf,
+    beforeSigning: (act) => {
+      interruption = act;
+    },
+    setAuthorities(change) {
+      Object.assign(state, change);
+      for (const listener of listeners) listener();
+    },
+    async audit(kind) {
+      return (await store.audit.list(kind === undefined ? {} : { kind }, { size: 500 })).items;
+    },
+    async joinAgent(name, nodeSelectors = []) {
+      const { token } = await services.tokens.create(local, { agentName: name, ttlSeconds: 0, nodeSelectors });
+      const key = newKey();
+      const step = await services.attestation.open({ peer: '192.0.2.1:1', serverCertificateSha256: Buffer.alloc(32) }).start({
+        protocolVersion: 1, agentVersion: '1', requestId: uuidv7(), csrDer: createCsr(key), method: { type: 'join_token', token },
+      });
+      if (step.kind !== 'svid') throw new Error('a challenge came');
+      return { caller: (await callerOf(step.svid.leaf)) as AgentCaller, svid: step.svid, key };
+    },
+    async mint(path, admin) {
+      const { leaf } = await services.mint.mint(local, { requestId: '', spiffeId: id(path), dnsNames: [], csrDer: createCsr(newKey()), ttlSeconds: 0, admin });
+      return callerOf(leaf);
+    },
+    async addEntry(entry) {
+      const [result] = await services.entries.create(local, [entryInput(entry)]);
+      if (result?.ok !== true) throw result?.error ?? new Error('no result');
+      return result.id;
+    },
+    async [Symbol.asyncDispose]() {
+      await services.close();
+      await store.close();
+    },
+  };
+}
+
+async function authority(store: Store, clock: FakeClock, kind: 'root' | 'issuing', parent?: { readonly key: KeyObject; readonly authority: Authority }): Promise<{ readonly key: KeyObject; readonly authority: Authority }> {
+  const key = newKey();
+  const spkiDer = spkiOf(key);
+  const notBefore = clock.now() - 300;
+  const notAfter = clock.now() + (kind === 'root' ? 3650 : 365) * 86_400;
+  const tbs = buildAuthorityTbs({
+    serial: newSerial(clock.nowMs(), systemRandom), profile: kind === 'root' ? 'root' : 'intermediate', issuer: parent ? unwrap(parseCertificate(parent.authority.certificateDer as Buffer)) : undefined,
+    spkiDer, trustDomain, notBefore, notAfter,
+  });
+  const certificateDer = assembleSigned(tbs, 'ec-p256', sign('sha256', tbs, parent?.key ?? key));
+  const authorityId = uuidv7();
+  const event = { timeMs: clock.nowMs(), actor: 'server', kind: 'authority.prepared', subject: authorityId, detail: {} };
+  await store.authorities.create({
+    id: authorityId, kind, state: 'preparing', version: 0, keyType: 'ec-p256', token: kind === 'root' ? 'root' : 'issuing', ckaId: systemRandom.bytes(16).toString('hex'), parentId: parent?.authority.id ?? null,
+    scope: {}, spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
+  }, event);
+  let made = await store.authorities.complete(authorityId, 0, { spkiDer, certificateDer, subjectKeyId: unwrap(parseCertificate(certificateDer)).subjectKeyId ?? null, notBefore, notAfter }, event);
+  for (const next of ['published', 'active'] as const) made = await store.authorities.transition(authorityId, made.version, next, clock.now(), event);
+  return { key, authority: made };
+}
