@@ -35,9 +35,10 @@ export function createRefusalLog(bounds: { readonly perUid?: number; readonly to
       ids.push(refusal.id);
       if (ids.length > perUid) dropOldest(refusal.uid);
       if (byId.size <= total) return;
-      let most = refusal.uid;
-      for (const [uid, list] of byUid) if (list.length > (byUid.get(most)?.length ?? 0)) most = uid;
-      dropOldest(most);
+      // whoever has most gives one up; among equals the one seen first
+      let most: readonly [number, number] = [refusal.uid, 0];
+      for (const [uid, list] of byUid) if (list.length > most[1]) most = [uid, list.length];
+      dropOldest(most[0]);
     },
     get: (id) => byId.get(id),
   };

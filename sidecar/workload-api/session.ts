@@ -3,7 +3,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { selectorText, type Selector } from '../../src/common/spiffe/index.ts';
 import { toStatus } from '../../src/common/wire/index.ts';
-import type { Attested } from '../attest/index.ts';
+import type { Attested, Peer } from '../attest/index.ts';
 import type { Identity } from '../contract.ts';
 import type { Connection, Connections } from './connections.ts';
 import { OpenCounter, RateLimit, RecentValues } from './limits.ts';
@@ -88,8 +88,8 @@ export function createSessions(options: WorkloadApiOptions, connections: Connect
     };
 
     const attest = async (): Promise<Attested> => {
-      if (connection.peer === undefined) throw connection.refusal;
-      const attested = await attestor.attest(connection.peer, (selectors, prefixes) => entries.wanted(selectors, prefixes));
+      const peer = vouched(connection);
+      const attested = await attestor.attest(peer, (selectors, prefixes) => entries.wanted(selectors, prefixes));
       lastSelectors.set(connection, attested.selectors);
       // the call may have ended while a binary was read: what it counts for must not be taken again
       if (!ended) count(attested.cgroupKey);
@@ -108,8 +108,7 @@ export function createSessions(options: WorkloadApiOptions, connections: Connect
         return { attested, identities };
       },
       verify() {
-        if (connection.peer === undefined) throw connection.refusal;
-        attestor.verify(connection.peer);
+        attestor.verify(vouched(connection));
       },
       end() {
         if (ended) return;
@@ -151,6 +150,11 @@ export function createSessions(options: WorkloadApiOptions, connections: Connect
       stopped = true;
     },
   };
+}
+
+function vouched(connection: Connection): Peer {
+  if (connection.peer !== undefined) return connection.peer;
+  throw connection.refusal ?? new PkiError('PEER_UNVERIFIABLE', 'the kernel does not vouch for the caller');
 }
 
 /** The caller learns its own selectors, and nothing about entries. */

@@ -82,7 +82,7 @@ test('JWT bundles are JWKS documents keyed by trust domain ID', async () => {
   harness.bundles.set(bundleOf('td.test', 1, '{"keys":[{"kid":"1"}]}'), [bundleOf('other.test', 1, '{"keys":[]}')]);
   const stream = collect<JWTBundlesResponse__Output>(harness.client().FetchJWTBundles({}, header()));
   const { bundles } = await stream.first();
-  assert.deepEqual(Object.entries(bundles).map(([id, bytes]) => [id, bytes.toString()]).sort(), [['spiffe://other.test', '{"keys":[]}'], ['spiffe://td.test', '{"keys":[{"kid":"1"}]}']]);
+  assert.deepEqual(Object.fromEntries(Object.entries(bundles).map(([id, bytes]) => [id, bytes.toString()])), { 'spiffe://other.test': '{"keys":[]}', 'spiffe://td.test': '{"keys":[{"kid":"1"}]}' });
   harness.bundles.set(bundleOf('td.test', 2, '{"keys":[]}'));
   await stream.count(2);
   stream.cancel();
