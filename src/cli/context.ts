@@ -28,5 +28,5 @@ export interface ValidatedConfig {
 }
 
 export const defaultAdminSocket = '/var/lib/meshca/server/admin.sock';
-export const defaultWorkloadSocket = '/run/meshca/agent.sock';
-export const defaultLocalSocket = '/run/meshca/agent-local.sock';
+export const defaultWorkloadSocket = '/run/meshca/agent/workload.sock';
+export const defaultLocalSocket = '/run/meshca/agent/local.sock';

@@ -10,7 +10,7 @@ export const serverEnvPrefix = 'MESHCA_SERVER_';
 
 /** File and environment → one frozen, validated record. Problems that span keys are found here too. */
 export async function loadServerConfig(source: { readonly path?: string | undefined; readonly env: Readonly<Record<string, string | undefined>> }): Promise<Result<ServerConfig>> {
-  const loaded = await loadConfig(serverConfigSchema, { ...source, envPrefix: serverEnvPrefix, ignoreEnv: pinVariables(source.env) });
+  const loaded = await loadConfig(serverConfigSchema, { ...source, envPrefix: serverEnvPrefix, ignoreEnv: [`${serverEnvPrefix}CONFIG`, ...pinVariables(source.env)] });
   if (!loaded.ok) return loaded;
   const problem = contradiction(loaded.value);
   return problem === undefined ? ok(loaded.value) : fail('CONFIG_INVALID', problem);

@@ -16,7 +16,7 @@ interface SocketOptions {
 /** The Workload API as a workload sees it: this process is attested like any other. */
 export function agentApiCommands(agent: Command, context: CliContext, outcome: Outcome): void {
   const api = agent.command('api').description('ask the Workload API of this node, as a workload would');
-  const withSocket = (command: Command): Command => command.option('--socket <path>', 'the agent\'s socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent.sock');
+  const withSocket = (command: Command): Command => command.option('--socket <path>', 'the agent\'s socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock');
   withSocket(api.command('fetch').description('the identities of this process; "fetch jwt" for a token').argument('[what]', 'x509 or jwt', 'x509')
     .option('--audience <name>', 'repeat: audience of the token', collect).option('--spiffe-id <id>', 'of several identities, this one'))
     .action(action<SocketOptions & { audience?: readonly string[]; spiffeId?: string }>(context, outcome, async (options, [what]) => {

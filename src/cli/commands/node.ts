@@ -78,7 +78,7 @@ function healthCommand(program: Command, context: CliContext, outcome: Outcome):
   program.command('healthcheck <what>').description('exit 0 when the server or agent on this machine serves; for containers and probes').option('--socket <path>', 'its socket')
     .action(action<{ socket?: string }>(context, outcome, async (options, [what]) => {
       if (what === 'agent') {
-        const path = options.socket ?? context.env['MESHCA_AGENT_SOCKET'] ?? defaultLocalSocket;
+        const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
         const status = await withAgentLocal(path, (calls) => calls.call('GetStatus', {}, { deadlineSeconds: 5 }));
         return report(context, options.json === true, 'agent', status.ready, status.reasons);
       }
@@ -114,7 +114,7 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
       if ((options.pid === undefined) === (options.refusal === undefined)) throw new PkiError('INVALID_REQUEST', 'give either --pid or --refusal');
       const pid = options.pid === undefined ? undefined : Number(options.pid);
       if (pid !== undefined && (!Number.isInteger(pid) || pid < 1)) throw new PkiError('INVALID_REQUEST', `--pid ${JSON.stringify(options.pid)} is not a process ID`);
-      const path = options.socket ?? context.env['MESHCA_AGENT_SOCKET'] ?? defaultLocalSocket;
+      const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
       const found = await withAgentLocal(path, (calls) => calls.call('Explain', pid === undefined ? { refusalId: options.refusal as string } : { pid }));
       if (options.json) {
         json(context, found);

@@ -51,6 +51,10 @@ export function createAuthorities(engine: Engine, { audit, countStates, revision
       public_key_sha256: slot('public_key_sha256'), request_id: '', authority_id: slot('authority_id'), created_at_ms: slot('created_at_ms'),
       not_before: slot('not_before'), not_after: slot('not_after'), sha256: slot('sha256'), certificate_der: slot('certificate_der'),
     } as never));
+  // the usual way: its intent was durable before the token signed it
+  const finishIntent = engine.statement<{ serial: Buffer; sha256: Buffer; certificate_der: Buffer }>()((query, slot) =>
+    query.updateTable('certificates').set({ state: 'issued', sha256: slot('sha256'), certificate_der: slot('certificate_der'), tbs_der: null })
+      .where('serial', '=', slot('serial')).where('kind', '=', 'authority').where('state', '=', 'intent'));
 
   const existing = (id: string): AuthorityTable => {
     const row = byId.get({ id });
@@ -82,8 +86,13 @@ export function createAuthorities(engine: Engine, { audit, countStates, revision
   /** The inventory holds what the certificate says, not what the caller says of it. */
   const recordCertificate = (row: AuthorityTable, der: Buffer, createdAtMs: number): void => {
     const certificate = unwrap(parseCertificate(der));
+    const serial = fromHex(certificate.serialHex, 'the serial');
+    if (finishIntent.run({ serial, sha256: sha256(der), certificate_der: der }) === 1) {
+      countStates({ intent: -1, issued: 1 });
+      return;
+    }
     insertCertificate.run({
-      serial: fromHex(certificate.serialHex, 'the serial'), spiffe_id: certificate.uriSans[0] ?? '', authority_id: row.parent_id ?? row.id,
+      serial, spiffe_id: certificate.uriSans[0] ?? '', authority_id: row.parent_id ?? row.id,
       public_key_sha256: sha256(certificate.spkiDer), created_at_ms: createdAtMs, not_before: certificate.notBefore, not_after: certificate.notAfter,
       sha256: sha256(der), certificate_der: der,
     });

@@ -1,0 +1,49 @@
+import { PkiError } from '../common/errors/index.ts';
+import { systemClock, systemRandom, type Logger } from '../common/runtime/index.ts';
+import { createLogger } from '../common/runtime/pino-logger.ts';
+import { loadServerConfig } from '../config/index.ts';
+import { startServer, type ServerParts } from './server.ts';
+
+export interface RunServerOptions {
+  readonly configPath: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly err: (text: string) => void;
+  readonly isTerminal: boolean;
+  readonly pid: number;
+  readonly uid: number;
+  readonly execPath: string;
+  /** Its abort stops the server cleanly. */
+  readonly signal: AbortSignal;
+  readonly logger?: Logger;
+  readonly faults?: ServerParts['faults'];
+}
+
+/** Runs a server until the signal. Returns the exit code: 0 after a clean stop, 2 for a wrong configuration, 1 for any other failed start. */
+export async function runServer(options: RunServerOptions): Promise<number> {
+  const complain = (error: PkiError): number => {
+    options.err(`error ${error.code}: ${error.message}\nnext: ${error.next}\n`);
+    return error.code === 'CONFIG_INVALID' ? 2 : 1;
+  };
+  const loaded = await loadServerConfig({ path: options.configPath ?? options.env['MESHCA_SERVER_CONFIG'], env: options.env });
+  if (!loaded.ok) return complain(loaded.error);
+  const config = loaded.value;
+  const logger = options.logger ?? (await createLogger({ ...config.log, name: 'meshca-server', isTerminal: options.isTerminal }));
+  try {
+    await using server = await startServer({
+      config, env: options.env, pid: options.pid, uid: options.uid, execPath: options.execPath, clock: systemClock, random: systemRandom, logger, ...(options.faults === undefined ? {} : { faults: options.faults }),
+    });
+    logger.info({ trustDomain: config.trustDomain, address: config.listen.address, port: server.port, opsPort: server.opsPort, adminSocket: server.adminSocketPath }, 'the server is running');
+    await aborted(options.signal);
+    logger.info({}, 'the server is stopping');
+  } catch (thrown) {
+    const error = PkiError.from(thrown);
+    logger.fatal({ code: error.code, error: error.message, stack: error.code === 'INTERNAL' && error.cause instanceof Error ? error.cause.stack : undefined }, 'the server could not start');
+    return complain(error);
+  }
+  return 0;
+}
+
+const aborted = (signal: AbortSignal): Promise<void> => new Promise((resolve) => {
+  if (signal.aborted) resolve();
+  else signal.addEventListener('abort', () => resolve(), { once: true });
+});

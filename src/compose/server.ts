@@ -1,0 +1,161 @@
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
+import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
+import { createSigners, openTokenAdmin, type ManagedSigners, type TokenConfig } from '../hsm/index.ts';
+import {
+  AuthorityRegistry, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, type Issuer, type PipelineStep, type PrepareOptions,
+} from '../issuance/index.ts';
+import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
+import { createServices, type RunningServices } from '../services/index.ts';
+import { openSqliteStore, type Store } from '../store/index.ts';
+import { readPem, serviceSettings, signerCount, tokenConfig } from './settings.ts';
+
+export interface ServerParts {
+  readonly config: ServerConfig;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly pid: number;
+  readonly uid: number;
+  /** The Node binary, for signer processes. */
+  readonly execPath: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** For the fault drills; absent in production. */
+  readonly faults?: { readonly step?: (name: PipelineStep | string) => void; readonly synchronous?: 'OFF'; readonly onDurable?: () => void };
+}
+
+export interface RunningServer extends AsyncDisposable {
+  readonly port: number;
+  readonly opsPort: number;
+  readonly adminSocketPath: string;
+  /** Process IDs of the signers, for drills. */
+  signerPids(): readonly number[];
+  /** For drills: invalidates all HSM sessions. */
+  invalidateSessions(): void;
+}
+
+const graceMs = 3_000;
+
+/** Builds every object of a server and starts it; what was started is stopped again, in reverse order, if a later part fails. */
+export async function startServer(parts: ServerParts): Promise<RunningServer> {
+  await using stack = new AsyncDisposableStack();
+  const { config, clock, random, logger, env } = parts;
+  const trustDomain = TrustDomain.of(config.trustDomain);
+  const readiness = new Readiness();
+  const issuingToken = tokenConfig(config, 'issuing', env);
+  const rootToken = tokenConfig(config, 'root', env);
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+
+  const store = await openStore(parts, stack);
+  await store.meta.claim(trustDomain.name, clock.now());
+  const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
+  if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
+
+  await bootstrap(parts, store, { issuing: issuingToken, root: rootToken });
+  const signers = await createSigners({
+    token: issuingToken, processes: signerCount(config), mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm' }),
+  });
+  stack.use(signers);
+  readiness.add(() => (['ready', 'degraded'].includes(signers.state().status) ? undefined : `the HSM is ${signers.state().status}${signers.state().reason ? `: ${signers.state().reason}` : ''}`));
+
+  const registry = new AuthorityRegistry({ authorities: store.authorities, bundles: store.bundles, signers, logger });
+  await registry.refresh();
+  await publishBundle(registry.all(), { store: store.bundles, signers, clock, refreshHintSeconds: config.issuance.bundleRefreshHintSeconds });
+  await registry.refresh();
+  stack.defer(store.onRevision(() => void registry.refresh().catch((thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'the authorities could not be read again'))));
+
+  const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.current().notAfter ?? 0 }));
+  const issuer = buildIssuer(parts, store, signers, registry, metrics);
+  const certificate: ServerCertificate = new ServerCertificate({ issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger });
+  stack.defer(() => certificate.close());
+  await certificate.start();
+
+  const startedAt = clock.now();
+  const services: RunningServices = createServices({
+    store, issuer, authorities: registry, clock, random, logger, settings: serviceSettings(config, parts.uid),
+    facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.current().notAfter },
+  });
+  stack.defer(() => services.close());
+  const connections: Connections = new Connections(services.callers, clock);
+  const front = buildGrpcServer(services, {
+    connections, callers: services.callers, refusals: services.refusals, clock, logger, limits: config.limits, observe: (method, code, seconds) => metrics.call(method, code, seconds),
+  }, config.limits);
+  stack.defer(() => front.server.forceShutdown());
+  stack.defer(signers.onChange(() => front.setServing(readiness.ready)));
+  stack.defer(() => front.setServing(false));
+
+  const crls = new CrlPublisher({ authorities: () => registry.all(), signers, clock, lifeSeconds: config.issuance.crlLifeDays * 86_400 });
+  const ops = await startOpsListener({
+    metrics: () => metrics.registry.metrics(), metricsContentType: metrics.registry.contentType, reasons: () => readiness.reasons(), bundle: () => registry.bundle().document, bundleRefreshSeconds: config.issuance.bundleRefreshHintSeconds,
+    crl: (id) => crls.crl(id), logger, options: { address: config.ops.address, port: config.ops.port, ...opsTls(config) },
+  });
+  stack.defer(() => ops.close());
+  const adminPath = adminSocketPath(config);
+  const admin = await startAdminListener({ grpcServer: front.server, connections, callers: services.callers, logger, path: adminPath, mode: Number.parseInt(config.admin.socketMode, 8) });
+  stack.defer(() => admin.close(graceMs));
+  const tls = await startTlsListener({
+    grpcServer: front.server, connections, callers: services.callers, refusals: services.refusals, identity: certificate, rootsDer: () => registry.rootsDer(), logger,
+    options: { address: config.listen.address, port: config.listen.port, connections: config.limits.connections, handshakes: config.limits.handshakes, handshakeSeconds: config.limits.handshakeSeconds },
+  });
+  stack.defer(() => tls.close(graceMs));
+  front.setServing(readiness.ready);
+
+  const owned = stack.move();
+  return {
+    port: tls.port, opsPort: ops.port, adminSocketPath: adminPath, signerPids: () => signers.pids(), invalidateSessions: () => signers.invalidateSessions(), [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function openStore({ config, clock, logger, pid, faults }: ServerParts, stack: AsyncDisposableStack): Promise<Store> {
+  const path = databasePath(config);
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const store = await openSqliteStore({
+    path, clock, logger, pid, ...(faults?.synchronous === undefined ? {} : { synchronous: faults.synchronous, faultDrill: true }), ...(faults?.onDurable === undefined ? {} : { onDurable: faults.onDurable }),
+  });
+  stack.defer(() => store.close());
+  return store;
+}
+
+async function bootstrap({ config, clock, random, logger, execPath, faults }: ServerParts, store: Store, tokens: { readonly issuing: TokenConfig; readonly root: TokenConfig }): Promise<void> {
+  const { authorities } = config;
+  const plan = (kind: 'root' | 'issuing' | 'jwt') => ({ keyType: authorities[kind].keyType, lifeSeconds: authorities[kind].lifeDays * 86_400 });
+  await bootstrapAuthorities({
+    authorities: store.authorities, issuance: store.issuance, openToken: (role) => openTokenAdmin(tokens[role], { execPath, clock, logger }), trustDomain: TrustDomain.of(config.trustDomain),
+    plans: { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt') }, clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
+  });
+}
+
+function buildIssuer({ config, clock, random, faults }: ServerParts, store: Store, signers: ManagedSigners, registry: AuthorityRegistry, metrics: ServerMetrics): Issuer {
+  const { issuance } = config;
+  const options: PrepareOptions = {
+    clock, random, leafBackdateSeconds: issuance.leafBackdateSeconds, minimumTtlSeconds: issuance.minimumTtlSeconds, isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
+    crlUrl: (authorityId) => (issuance.crlBaseUrl === undefined ? undefined : `${issuance.crlBaseUrl.replace(/\/$/, '')}/${authorityId}.crl`),
+  };
+  const jwt = createJwtIssuer({ store: store.issuance, signers, authority: () => registry.jwt(), clock, random, issuer: issuance.jwtIssuer ?? SpiffeId.of(`spiffe://${config.trustDomain}`).toString() });
+  return createIssuer({
+    store: store.issuance, audit: store.audit, signers, authorities: registry, jwt, clock, options, observe: metrics, ...(faults?.step === undefined ? {} : { step: faults.step }),
+  });
+}
+
+interface Live {
+  readonly connections: number;
+  readonly agents: number;
+  readonly serverNotAfter: number;
+}
+
+function buildMetrics(store: Store, signers: ManagedSigners, registry: AuthorityRegistry, readiness: Readiness, live: () => Live): ServerMetrics {
+  return new ServerMetrics({
+    expiryHorizon: () => ({
+      server: live().serverNotAfter,
+      ...Object.fromEntries(registry.all().filter((authority) => authority.notAfter > 0 && ['published', 'active', 'old'].includes(authority.state)).map((authority) => [`${authority.kind}/${authority.id}`, authority.notAfter])),
+    }),
+    hsm: () => signers.state(), connections: () => live().connections, agentsConnected: () => live().agents, ready: () => readiness.ready, certificatesByState: () => store.certificates.countByState(),
+  });
+}
+
+const opsTls = ({ ops }: ServerConfig) => (ops.tlsCertFile === undefined || ops.tlsKeyFile === undefined
+  ? {}
+  : { tls: { certPem: readPem(ops.tlsCertFile, 'ops.tlsCertFile'), keyPem: readPem(ops.tlsKeyFile, 'ops.tlsKeyFile') } });

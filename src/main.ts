@@ -1,0 +1,61 @@
+#!/usr/bin/env node
+import { ok } from './common/errors/index.ts';
+import { runCli } from './cli/program.ts';
+import type { CliContext, CliParts } from './cli/context.ts';
+import { duration } from './cli/output.ts';
+
+/** The process edge: the one place that reads argv, environment, signals and streams. Server and agent are loaded only by their own command. */
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort(new Error(name)));
+// a reader that went away (| head) is no failure
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+const isTerminal = process.stdout.isTTY === true;
+
+const parts: CliParts = {
+  runServer: async ({ configPath }) => {
+    const { runServer } = await import('./compose/index.ts');
+    return runServer({
+      configPath, env: process.env, err: (text) => process.stderr.write(text), isTerminal, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, signal: stop.signal,
+    });
+  },
+  runAgent: async ({ configPath }) => {
+    const { runAgent } = await import('../sidecar/main.ts');
+    return runAgent({ configPath, env: process.env, stdout: process.stdout, stderr: process.stderr, signal: stop.signal });
+  },
+  validate: async (kind, path) => {
+    if (kind === 'server') {
+      const { loadServerConfig } = await import('./config/index.ts');
+      const loaded = await loadServerConfig({ path, env: process.env });
+      if (!loaded.ok) return loaded;
+      const { trustDomain, listen, issuance, hsm } = loaded.value;
+      return ok({ summary: [['trust domain', trustDomain], ['listens on', `${listen.address}:${listen.port}`], ['workload SVIDs live', duration(issuance.defaultTtlSeconds)], ['token', `${hsm.issuing.label} in ${hsm.module}`]] });
+    }
+    const { configuredOutageSeconds, loadAgentConfig } = await import('../sidecar/config.ts');
+    const loaded = await loadAgentConfig({ path, env: process.env });
+    if (!loaded.ok) return loaded;
+    const { trustDomain, workloadApi } = loaded.value;
+    return ok({ summary: [['trust domain', trustDomain], ['Workload API', workloadApi.socketPath], ['survives for certain an outage of', duration(Math.floor(configuredOutageSeconds(loaded.value)))]] });
+  },
+  jsonSchema: async (kind) => (kind === 'server' ? (await import('./config/index.ts')).serverJsonSchema() : (await import('../sidecar/config.ts')).agentJsonSchema()),
+};
+
+const context: CliContext = {
+  env: process.env,
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  readStdin: async () => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).toString('utf8');
+  },
+  terminal: { isTerminal, columns: process.stdout.columns ?? 200, color: isTerminal && process.env['NO_COLOR'] === undefined },
+  signal: stop.signal,
+  now: () => Math.floor(Date.now() / 1000),
+  parts,
+};
+
+const exitCode = await runCli(process.argv.slice(2), context);
+process.exitCode = exitCode;
+// anything that still holds the loop after a finished command is a leak that would hang scripts
+setTimeout(() => process.exit(exitCode), 2_000).unref();
