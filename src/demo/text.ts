@@ -6,11 +6,13 @@ export type Paint = (text: string, ...tones: readonly Tone[]) => string;
 export const painter = (color: boolean): Paint => (text, ...tones) =>
   color && tones.length > 0 && text !== '' ? `\u001b[${tones.map((tone) => sequences[tone]).join(';')}m${text}\u001b[0m` : text;
 
-// eslint-disable-next-line no-control-regex
-const escapes = /\u001b\[[0-9;]*m/g;
+const escape = '\u001b';
+const sequencePattern = `${escape}\\[[0-9;]*m`;
+const escapes = new RegExp(sequencePattern, 'g');
+const escapesKept = new RegExp(`(${sequencePattern})`);
 
 /** Columns that a text takes; all our characters are one wide. */
-export const widthOf = (text: string): number => [...text.replace(escapes, '')].length;
+export const widthOf = (text: string): number => Array.from(text.replace(escapes, '')).length;
 
 /** Cuts to at most `width` columns, with an ellipsis, and never through an escape sequence. */
 export function cut(text: string, width: number): string {
@@ -18,8 +20,8 @@ export function cut(text: string, width: number): string {
   if (width <= 0) return '';
   let out = '';
   let used = 0;
-  for (const part of text.split(/(\u001b\[[0-9;]*m)/)) {
-    if (part.startsWith('\u001b')) {
+  for (const part of text.split(escapesKept)) {
+    if (part.startsWith(escape)) {
       out += part;
       continue;
     }
