@@ -1,10 +1,14 @@
 // A reporter for node --test that writes the final counts as JSON, for scripts/test.mjs to judge.
 export default async function* countReporter(events) {
-  const counts = { tests: 0, passed: 0, failed: 0, skipped: 0, todo: 0 };
+  const counts = { tests: 0, passed: 0, failed: 0, skipped: 0, todo: 0, emptyFiles: [] };
   for await (const { type, data } of events) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
-    // A file without any test is reported as a test that bears the file's name; a suite only groups tests.
-    if (data.details?.type === 'suite' || (data.nesting === 0 && data.name === data.file)) continue;
+    if (data.details?.type === 'suite') continue;
+    // A file without any test is reported as a test that bears the file's name.
+    if (data.nesting === 0 && data.name === data.file) {
+      if (type === 'test:pass') counts.emptyFiles.push(data.file);
+      continue;
+    }
     counts.tests += 1;
     if (data.skip !== undefined) counts.skipped += 1;
     else if (data.todo !== undefined) counts.todo += 1;

@@ -48,8 +48,9 @@ await main(async (args) => {
 });
 
 /** What node's runner lets pass and we do not: nothing ran, or something was left out. */
-function judge({ tests, skipped, todo }) {
+function judge({ tests, skipped, todo, emptyFiles }) {
   if (tests === 0) throw new ScriptError('no test ran');
+  if (emptyFiles.length > 0) throw new ScriptError(`no test in ${emptyFiles.join(', ')}`);
   if (skipped + todo > 0) throw new ScriptError(`${skipped} tests were skipped and ${todo} are to do: what is missing must fail, not be skipped`);
   return 0;
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -124,21 +125,28 @@ test('damaged tokens are not replaced by new ones with their labels', async () =
 
 test('the PIN is in no argument list and no environment', async () => {
   await using made = await createTokens();
-  await rm(join(made.dir, 'tokens'), { recursive: true });
-  const child = spawn(process.execPath, [script, '--dir', made.dir], { stdio: 'ignore' });
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  let running = true;
-  void ended.then(() => { running = false; });
   const pins = await Promise.all((await readdir(join(made.dir, 'pins'))).map((name) => readFile(join(made.dir, 'pins', name), 'utf8')));
-  const seen = new Set<string>();
-  while (running) {
-    for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-      for (const file of ['cmdline', 'environ']) {
-        const text = await readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => '');
-        if (file === 'cmdline' && text.includes('init-tokens.mjs')) seen.add(pid);
-        for (const pin of pins) assert.ok(!text.includes(pin), `found in ${file}`);
+  // The work takes a tenth of a second: it is repeated until the process that does it was caught at it.
+  for (let seen = 0; seen < 3;) {
+    await rm(join(made.dir, 'tokens'), { recursive: true });
+    const child = spawn(process.execPath, [script, '--dir', made.dir], { stdio: 'ignore' });
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    while (child.exitCode === null) {
+      const family = [`${child.pid}`, ...look(`/proc/${child.pid}/task/${child.pid}/children`).split(' ').filter((pid) => pid !== '')];
+      for (const text of family.flatMap((pid) => [look(`/proc/${pid}/cmdline`), look(`/proc/${pid}/environ`)])) {
+        for (const pin of pins) assert.ok(!text.includes(pin));
+        if (text.includes('init-tokens.mjs')) seen++;
       }
+      await sleep(1);
     }
+    await ended;
   }
-  assert.ok(seen.size > 0, 'the process that sets up tokens was looked at');
 });
+
+function look(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
