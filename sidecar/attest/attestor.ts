@@ -68,15 +68,19 @@ export function createAttestor(options: AttestorOptions): Attestor {
   const images = new Map<string, ImageFacts>();
   const running = new WeakMap<ImageFacts, Promise<void>>();
   const retryAtMs = new WeakMap<ImageFacts, number>();
-  let warned = false;
+  const warned = { pidfd: false, image: false };
 
   const adopt = (peer: Peer): Peer => {
-    if (!peer.pinned && !warned) {
-      warned = true;
+    if (!peer.pinned && !warned.pidfd) {
+      warned.pidfd = true;
       logger.warn({}, 'the kernel gives no pidfd for peers (SO_PEERPIDFD, Linux 6.5): reuse of a process ID is told by the start time alone, and the selector peer:pinned is absent');
     }
-    // without the addresses of the image an exec is not seen, so nothing may be shared between connections
-    if (peer.image.token === undefined) return peer;
+    if (peer.image.token === undefined) {
+      if (!warned.image) logger.warn({ uid: peer.uid }, 'the agent has no right to look into processes of other users (CAP_SYS_PTRACE, or root): their path and hash are unknown, and an exec after connect is seen by changed user IDs alone');
+      warned.image = true;
+      // an exec would not be seen, so nothing may be shared between connections
+      return peer;
+    }
     const key = `${peer.pid}:${peer.image.startTime}:${peer.image.token}`;
     const known = images.get(key);
     if (known !== undefined) {

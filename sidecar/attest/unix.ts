@@ -53,9 +53,9 @@ export function unixFacts(sources: UnixSources, peer: Peer): UnixFacts {
     const group = sources.names.groupName(peer.gid);
     if (group !== undefined) unix(`group:${group}`);
   }
-  const supplementary = peer.groups === undefined ? status.groups : status.groups.filter((gid) => peer.groups?.includes(gid));
-  for (const gid of new Set(supplementary)) {
-    if (gid === sources.overflowGid) continue;
+  const atConnect = peer.groups === undefined ? undefined : new Set(peer.groups);
+  for (const gid of new Set(status.groups.slice(0, maximumGroups))) {
+    if (gid === sources.overflowGid || atConnect?.has(gid) === false) continue;
     unix(`supplementary_gid:${gid}`);
     const group = sources.names.groupName(gid);
     if (group !== undefined) unix(`supplementary_group:${group}`);
@@ -76,6 +76,9 @@ export function unixFacts(sources: UnixSources, peer: Peer): UnixFacts {
   if (peer.pinned) selectors.push({ type: 'peer', value: 'pinned' });
   return { selectors, cgroupKey: cgroup.limitKey, pathUnverified: path !== undefined && !direct && verifiedPath === undefined };
 }
+
+/** A process may have 65,536 groups; matching them all would cost the agent more than the process. Fewer facts never grant more. */
+const maximumGroups = 1024;
 
 const deletedSuffix = ' (deleted)';
 

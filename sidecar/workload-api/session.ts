@@ -42,7 +42,8 @@ export interface Sessions {
 }
 
 const headerKey = 'workload.spiffe.io';
-const listedSelectors = 48;
+/** Clients bound the size of trailers, some at 8 KiB, and the text is percent-encoded. */
+const listedCharacters = 1_500;
 
 export function createSessions(options: WorkloadApiOptions, connections: Connections, limits: WorkloadApiLimits, metrics: WorkloadApiMetrics): Sessions {
   const { attestor, entries, refusals, clock, logger } = options;
@@ -159,7 +160,13 @@ function vouched(connection: Connection): Peer {
 
 /** The caller learns its own selectors, and nothing about entries. */
 function noIdentity(attested: Attested): PkiError {
-  const texts = attested.selectors.slice(0, listedSelectors).map(selectorText);
+  const texts: string[] = [];
+  let length = 0;
+  for (const each of attested.selectors.map(selectorText)) {
+    length += each.length;
+    if (length > listedCharacters) break;
+    texts.push(each);
+  }
   const more = attested.selectors.length - texts.length;
   return new PkiError('NO_IDENTITY', `no registration entry gives this process an identity; its selectors are ${texts.join(', ')}${more > 0 ? ` and ${more} more` : ''}`);
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { linuxProc } from '../../../sidecar/attest/proc.ts';
 import { listenUnix, silentWorkloadApiMetrics, type WorkloadApiMetrics } from '../../../sidecar/workload-api/index.ts';
 import { entryOf, fastClock } from './fakes.ts';
 import { speak, startHarness, until } from './support.ts';
@@ -52,6 +53,35 @@ test('streams and calls are limited per user with a clear code', async () => {
   const calls = [caller.fetchX509Svid(), caller.fetchX509Svid(), caller.fetchX509Svid()];
   await until(() => calls[2]?.state.closed ?? false);
   assert.equal(calls[2]?.state.code, 'RATE_LIMITED');
+});
+
+test('containers that share a user have shares of their own by control group', async () => {
+  const proc = linuxProc();
+  const groups = new Map<number, string>();
+  await using harness = await startHarness({
+    attestor: { proc: { ...proc, read: (pid, name) => (name === 'cgroup' ? `0::${groups.get(pid) ?? '/'}\n` : proc.read(pid, name)) } },
+    api: { limits: { streamsPerCgroup: 2 } },
+  });
+  harness.entries.set(everyone);
+  const [greedy, other] = [await harness.actor(), await harness.actor()];
+  groups.set(greedy.pid, '/pod-a');
+  groups.set(other.pid, '/pod-b');
+  const client = speak(await greedy.connect(harness.path));
+  const calls = [client.fetchX509Svid(), client.fetchX509Svid(), client.fetchX509Svid()];
+  await until(() => calls.some((each) => each.state.closed));
+  assert.deepEqual(calls.map((each) => each.state.code).filter((code) => code !== undefined), ['RATE_LIMITED']);
+  const { state } = speak(await other.connect(harness.path)).fetchX509Svid();
+  await until(() => state.messages.length === 1);
+});
+
+test('a caller with very many selectors gets an error that fits into trailers', async () => {
+  await using harness = await startHarness();
+  const actor = await harness.actor();
+  await actor.become(23_456, 23_456, Array.from({ length: 5_000 }, (_, index) => 100_000 + index));
+  const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
+  await until(() => state.closed);
+  assert.equal(state.code, 'NO_IDENTITY');
+  assert.ok(state.details.length < 2_000);
 });
 
 test('connections that never call, or speak no HTTP/2, are closed after a time', async () => {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { silentLogger, systemClock } from '../../../src/common/runtime/index.ts';
+import { createAttestor } from '../../../sidecar/attest/attestor.ts';
 import { assertSameProcess, peerOfSocket } from '../../../sidecar/attest/peer.ts';
 import type { Kernel } from '../../../sidecar/attest/kernel.ts';
 import type { Proc } from '../../../sidecar/attest/proc.ts';
@@ -119,6 +121,24 @@ test('a path that is no clean text, not absolute, or hidden gives no path select
   for (const exe of [undefined, Buffer.from('/bin/a\nb'), Buffer.from([0x2f, 0xff, 0xfe]), Buffer.from('(unreachable)/bin/x'), Buffer.from(`/${'x'.repeat(2000)}`)]) {
     assert.ok(!selectorsOf({ exe }).some((each) => each.includes('path:')), String(exe));
   }
+});
+
+test('an agent that may not look into other processes says so once and shares no facts between connections', () => {
+  const { kernel, proc } = worldOf({ stack: '0', exe: undefined });
+  const warnings: object[] = [];
+  using attestor = createAttestor({ clock: systemClock, logger: { ...silentLogger, warn: (fields) => void warnings.push(fields) }, kernel, proc });
+  const [one, two] = [attestor.connect(3), attestor.connect(3)];
+  assert.equal(warnings.length, 1);
+  assert.notEqual(one.image, two.image);
+});
+
+test('two connections of one image share its facts, those of another image do not', () => {
+  const { world, kernel, proc } = worldOf();
+  using attestor = createAttestor({ clock: systemClock, logger: silentLogger, kernel, proc });
+  const [one, two] = [attestor.connect(3), attestor.connect(3)];
+  assert.equal(one.image, two.image);
+  world.stack = '124';
+  assert.notEqual(attestor.connect(3).image, one.image);
 });
 
 test('a path in another mount namespace is a foreign one until it is verified, and so is one whose namespace is hidden', () => {
