@@ -150,9 +150,30 @@ suite('lint', () => {
       ['an extension twice', make({}, { again: parts.noRev })],
       ['a CRL distribution point', make({}, { crl: extension('2.5.29.31', false, Buffer.from('30093007a005a00386016e', 'hex')) })],
       ['critical FALSE stated', make({}, { ski: sequence(derWriter.oid('2.5.29.14'), Buffer.from('010100', 'hex'), derWriter.octetString(derWriter.octetString(keyIdentifierOf(leafKey.spkiDer)))) })],
+      ['another key under the right identifier', make({ spki: makeKey().spkiDer }, {})],
       ['bytes behind', Buffer.concat([make({}, {}), Buffer.alloc(1)])],
     ];
     for (const [why, tbs] of defects) refused(tbs, 'short-lived', said, why);
+  });
+
+  test('refuses another CRL address than was meant, and none where one is needed', () => {
+    const tbs = buildLeafTbs({ ...input, profile: 'revocable', crlUrl });
+    refused(tbs, 'revocable', { ...said, crlUrl: 'http://ca.example.org/2.crl' }, 'another address');
+    refused(tbs, 'revocable', said, 'no address meant');
+    refused(buildLeafTbs(input), 'revocable', said, 'no address at all');
+  });
+
+  test('refuses a root that is linted as if it had an issuer, and an intermediate as if it had none', () => {
+    const authority = { spiffeId: SpiffeId.of(trustDomain.id), ...year };
+    refused(rootTbs, 'root', { issuer: root, spkiDer: rootKey.spkiDer, ...authority }, 'root with issuer');
+    refused(issuingTbs, 'intermediate', { issuer: undefined, spkiDer: issuingKey.spkiDer, ...authority }, 'intermediate without issuer');
+    refused(issuingTbs, 'intermediate', { issuer: root, spkiDer: issuingKey.spkiDer, ...authority, dnsNames: ['a.example.org'] }, 'authority with DNS name');
+  });
+
+  test('refuses more than 32 KiB', () => {
+    const dnsNames = Array.from({ length: 200 }, (_, index) => `${String(index).padStart(3, '0')}.${`${'a'.repeat(60)}.`.repeat(3)}org`);
+    refused(buildLeafTbs({ ...input, dnsNames }), 'short-lived', { ...said, dnsNames }, 'too long');
+    assert.ok(passes(buildLeafTbs({ ...input, dnsNames: dnsNames.slice(0, 100) }), 'short-lived', { ...said, dnsNames: dnsNames.slice(0, 100) }));
   });
 
   test('refuses an authority below an intermediate, and a leaf of an issuer that may not sign', () => {

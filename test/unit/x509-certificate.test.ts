@@ -68,6 +68,11 @@ suite('parseCertificate', () => {
     ['a serial of 21 octets', makeDer({ key, subject: commonName('x'), issuer: root, extensions: [extensions.keyUsage([bits.digitalSignature])], serial: Buffer.alloc(21, 1) })],
     ['an empty issuer', makeDer({ key, subject: commonName('x'), issuer: root, issuerName: sequence(), extensions: [extensions.keyUsage([0])] })],
     ['more than 64 KiB', make(extension('1.2.3', false, octetString(Buffer.alloc(66_000))))],
+    ['key usage of three octets', make(extension('2.5.29.15', true, hex('030400800080')))],
+    ['key usage with eight unused bits', make(extension('2.5.29.15', true, hex('03020880')))],
+    ['empty distribution points', make(extension('2.5.29.31', false, hex('3000')))],
+    ['an empty key identifier', make(extension('2.5.29.14', false, hex('0400')))],
+    ['65 extensions', make(...Array.from({ length: 65 }, (_, index) => extension(`1.2.${index}`, false, hex('0500'))))],
     ['something else', der(0x31)],
     ['nothing', Buffer.alloc(0)],
   ];

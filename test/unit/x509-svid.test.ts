@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { suite, test } from 'node:test';
-import { derWriter, keyIdentifierOf, verifyChain, verifyX509Svid, type VerifySvidInput } from '../../src/common/x509/index.ts';
+import { derWriter, keyIdentifierOf, signatureAlgorithmFor, spkiOf, verifyChain, verifyX509Svid, type VerifySvidInput } from '../../src/common/x509/index.ts';
 import { bits, clientAuth, commonName, day, extension, extensions, leafExtensions, makeAuthority, makeCertificate, makeKey, now, serverAuth, type CertificateShape, type TestCertificate } from './x509-support.ts';
 
 const root = makeAuthority('root');
@@ -177,6 +178,24 @@ suite('verifyX509Svid', () => {
     const asked: string[] = [];
     verify([leafOf(san('spiffe://other.org/a')), issuing], { bundle: (name) => (asked.push(name), undefined) });
     assert.deepEqual(asked, ['other.org']);
+  });
+
+  test('refuses a leaf or an intermediate that can not be parsed', () => {
+    const broken = Buffer.concat([issuing.parsed.raw, Buffer.alloc(1)]);
+    for (const chainDer of [[broken], [good.parsed.raw, broken], [Buffer.alloc(0), issuing.parsed.raw]]) {
+      assert.equal(codeOf(verifyX509Svid({ chainDer, bundle: () => [root.parsed.raw], now })), 'CERTIFICATE_MALFORMED');
+    }
+  });
+
+  test('refuses signatures of keys that are too weak or of another kind, also when the bundle holds them', () => {
+    const rsa = generateKeyPairSync('rsa', { modulusLength: 1024, publicExponent: 65537 });
+    const koblitz = generateKeyPairSync('ec', { namedCurve: 'secp256k1' });
+    for (const [pair, keyType] of [[rsa, 'rsa-2048'], [koblitz, 'ec-p256']] as const) {
+      const key = { ...pair, keyType, spkiDer: spkiOf(pair.publicKey) };
+      const algorithm = signatureAlgorithmFor(keyType).algorithmIdentifierDer;
+      const weak = makeAuthority('weak', { key, algorithm });
+      assert.equal(codeOf(verify([leafOf({}, { issuer: weak, algorithm })], { bundle: () => [weak.parsed.raw] })), 'CHAIN_UNTRUSTED');
+    }
   });
 
   test('forgets a verified chain as soon as its root leaves the bundle', () => {
