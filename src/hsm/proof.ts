@@ -2,6 +2,8 @@ import { createPublicKey, verify, type KeyObject } from 'node:crypto';
 
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import type { ProofOfPossession } from './contract.ts';
+import { bitString, sequence } from './der.ts';
+import { ecPublicKeyOid, keySpecs } from './key-spec.ts';
 
 const algorithms = {
   'ecdsa-sha256': { type: 'ec', hash: 'sha256' },
@@ -27,10 +29,11 @@ export function checkProof(proof: ProofOfPossession): Result<undefined> {
   } catch {
     return fail('KEY_WEAK', 'the public key can not be imported: malformed, or not a point on its curve');
   }
-  const weakness = weaknessOf(key);
+  const usual = isUsualEcKey(proof.spkiDer);
+  const weakness = usual ? undefined : weaknessOf(key);
   if (weakness !== undefined) return fail('KEY_WEAK', weakness);
 
-  if (key.asymmetricKeyType !== algorithm.type) return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm does not belong to the key');
+  if ((usual ? 'ec' : key.asymmetricKeyType) !== algorithm.type) return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm does not belong to the key');
   try {
     if (verify(algorithm.hash, proof.signedBytes, key, proof.signature)) return ok(undefined);
   } catch {
@@ -38,6 +41,17 @@ export function checkProof(proof: ProofOfPossession): Result<undefined> {
   }
   return fail('CSR_SIGNATURE_INVALID', 'the signature of the request does not verify with the public key in it');
 }
+
+/** What precedes an uncompressed point in a SubjectPublicKeyInfo of our curves. */
+const ecPrefixes = Object.values(keySpecs).flatMap((spec) => {
+  if (spec.family !== 'ec') return [];
+  const spki = sequence(sequence(ecPublicKeyOid, spec.params), bitString(Buffer.alloc(spec.pointLength)));
+  return [{ length: spki.length, prefix: spki.subarray(0, -spec.pointLength) }];
+});
+
+/** Nearly all keys are; comparing bytes saves the 20 to 30 µs in which Node would describe the imported key. */
+const isUsualEcKey = (spkiDer: Buffer): boolean =>
+  ecPrefixes.some(({ length, prefix }) => spkiDer.length === length && prefix.compare(spkiDer, 0, prefix.length) === 0);
 
 function weaknessOf(key: KeyObject): string | undefined {
   const details = key.asymmetricKeyDetails;

@@ -100,8 +100,9 @@ describe('signing with a real token', () => {
       assert.deepEqual([outcome.kind, outcome.code], ['refused', code], name);
     });
     assert.equal(signers.state().signatures, 0);
-    const [good2] = await signers.sign([{ ckaId: key.ckaId, bytes: randomBytes(50), format: 'x509', proof: rsa(2048) }]);
-    assert.equal(good2?.ok, true);
+    const accepted = [rsa(2048), good, proofBy(generateKeyPairSync('ec', { namedCurve: 'P-384' }), 'ecdsa-sha384')];
+    const signed = await signers.sign(accepted.map((proof) => ({ ckaId: key.ckaId, bytes: randomBytes(50), format: 'x509', proof })));
+    assert.ok(signed.every(({ ok }) => ok));
     await signers.close();
   });
 
@@ -130,6 +131,20 @@ describe('signing with a real token', () => {
     const items = Array.from({ length: 20 }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(30), format: 'jose' }));
     const outcomes = await signers.sign(items);
     items.forEach((item, index) => assert.ok(isValid(key, item, outcomes[index])));
+    await signers.close();
+  });
+
+  it('returns no corrupt signature where garbage is collected under asynchronous calls', async () => {
+    const signers = await fixture.signers({ mode: 'async', sessionsPerProcess: 8 });
+    const key = keys[0] as KeyHandle;
+    await signers.useKey(key);
+    // A corrupt one would make the port fatal, since each is verified in the signer.
+    for (let round = 0; round < 5; round++) {
+      const items = Array.from({ length: 500 }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(2000), format: 'x509' }));
+      assert.ok((await signers.sign(items)).every(({ ok }) => ok));
+    }
+    assert.equal(signers.state().status, 'ready');
+    assert.equal(signers.state().respawns, 0);
     await signers.close();
   });
 
