@@ -52,9 +52,10 @@ export class Enrolment {
   /** A new session: ends the earlier one of this agent, its connections and streams. */
   async begin(node: ProvenNode, key: AgentKey): Promise<AgentSvid> {
     const attestedAt = this.#deps.clock.now();
-    const leaf = await issueOne(this.#deps, {
-      ...this.#request(node.agentId, node.selectors, key), replaces: null, rights: {}, reason: { ...node.detail, peer: key.peer },
-    });
+    // a ban while it is signed withholds it; an agent that is new or was evicted has no session yet whose end could
+    const known = await this.#deps.agents.byId(node.agentId);
+    const rights = known?.state === 'active' ? { agent: { spiffeId: known.spiffeId, generation: known.generation } } : {};
+    const leaf = await issueOne(this.#deps, { ...this.#request(node.agentId, node.selectors, key), replaces: null, rights, reason: { ...node.detail, peer: key.peer } });
     const agent = await this.#deps.agents.record({
       agent: {
         spiffeId: node.agentId, attestationType: node.attestationType, selectors: node.selectors, serial: leaf.serial, spkiDer: leaf.spkiDer, attestedAt,

@@ -185,6 +185,7 @@ export class EntryService implements Entries {
     const together = writes.length > 1 ? await this.#write(caller, writes).catch(() => undefined) : undefined;
     for (const [index, write] of writes.entries()) done.set(write, together === undefined ? await this.#writeOne(caller, write) : result(write, together[index]));
     const results = items.map((item): EntryResult => (item.ok ? (done.get(item.write) as EntryResult) : item));
+    // oxlint-disable-next-line typescript/await-thenable -- values and promises are mixed on purpose
     await Promise.all(results.map((each) => (each.ok ? undefined : this.#deps.refusals.refused(caller, operation, each.error, each.id.slice(0, 64)))));
     return results;
   }
