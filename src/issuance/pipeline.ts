@@ -106,11 +106,13 @@ export function createIssuer(dependencies: PipelineDependencies): Issuer {
       for (const [position, { index }] of prepared.entries()) results[index] = (finished[position] as Finished).result;
       for (const [position, { index, error }] of refused.entries()) results[index] = { ok: false, error, refusalId: refusalIds[position] as string };
       for (const item of fresh) settle.resolve(item.key, results[item.index] as LeafResult);
+      // oxlint-disable-next-line typescript/await-thenable -- values and promises are mixed on purpose
       return await Promise.all(results as (LeafResult | Promise<LeafResult>)[]);
     } catch (thrown) {
       // the store did not answer: nothing is released, what was recorded is found as unfinished at the next start
       const error = PkiError.from(thrown);
       for (const item of fresh) settle.resolve(item.key, { ok: false, error, refusalId: uuidv7(clock.nowMs()) });
+      // oxlint-disable-next-line typescript/await-thenable -- values and promises are mixed on purpose
       return await Promise.all(requests.map((_, index) => results[index] ?? { ok: false as const, error, refusalId: uuidv7(clock.nowMs()) }));
     }
   }

@@ -1,6 +1,6 @@
-import {
-  type handleBidiStreamingCall, type handleServerStreamingCall, type handleUnaryCall, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall,
-  type ServerWritableStream, type ServiceDefinition, type UntypedHandleCall, type UntypedServiceImplementation,
+import type {
+  handleBidiStreamingCall, handleServerStreamingCall, handleUnaryCall, sendUnaryData, ServerDuplexStream, ServerUnaryCall,
+  ServerWritableStream, ServiceDefinition, UntypedHandleCall, UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
