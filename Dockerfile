@@ -20,7 +20,7 @@ COPY sidecar sidecar
 RUN node scripts/build.mjs
 RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error \
  && rm -rf node_modules/node-linux-*/include node_modules/node-linux-*/share node_modules/pkcs11js/build/Release/obj.target dist/.[!.]* \
- && node_modules/.bin/node -e "new (require('pkcs11js').PKCS11)(); require('koffi')"
+ && node_modules/node-linux-*/bin/node -e "new (require('pkcs11js').PKCS11)(); require('koffi')"
 
 FROM debian:bookworm-slim
 # Where the container keeps SoftHSM's tokens; empty leaves SoftHSM out of the image.
@@ -30,14 +30,14 @@ RUN if [ -n "$SOFTHSM_DIR" ]; then \
     fi
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/meshca --create-home --shell /usr/sbin/nologin meshca \
  && chmod 700 /var/lib/meshca \
- && install -d -o meshca -g meshca /run/meshca \
- && ln -s /opt/meshca/node_modules/.bin/node /usr/local/bin/node \
- && ln -s /opt/meshca/dist/src/main.js /usr/local/bin/meshca
+ && install -d -o meshca -g meshca /run/meshca
 COPY --from=build /build/package.json /opt/meshca/package.json
 COPY --from=build /build/node_modules /opt/meshca/node_modules
 COPY --from=build /build/dist /opt/meshca/dist
 COPY --from=build /build/proto /opt/meshca/proto
 COPY --from=build /build/softhsm /opt/meshca/softhsm
+RUN ln -s /opt/meshca/node_modules/node-linux-*/bin/node /usr/local/bin/node \
+ && ln -s /opt/meshca/dist/src/main.js /usr/local/bin/meshca
 COPY --chmod=755 deploy/container-entry.sh /usr/local/bin/container-entry
 ENV NODE_ENV=production MESHCA_SOFTHSM_DIR=$SOFTHSM_DIR
 USER 10001:10001

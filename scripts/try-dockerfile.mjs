@@ -3,6 +3,7 @@
 //
 //   node scripts/try-dockerfile.mjs [--build-arg NAME=VALUE]... [--mirror URL] [--keep DIR] [-- COMMAND [ARGUMENT...]]
 //
+// --keep leaves the roots in DIR, where a later run finds the base and need not make it again.
 // The context is a clean clone of HEAD, filtered by .dockerignore. Knows the instructions that our Dockerfile uses, and
 // refuses others. Without a command: prints the image's entry point and size.
 import { spawnSync } from 'node:child_process';
@@ -74,10 +75,12 @@ function makeBase(image, target, base, mirror) {
     for (const file of ['/etc/resolv.conf', '/etc/hosts']) cpSync(file, join(base, file), { dereference: true });
     if (existsSync('/usr/local/share/ca-certificates')) cpSync('/usr/local/share/ca-certificates', join(base, 'usr/local/share/ca-certificates'), { recursive: true });
   }
+  rmSync(target, { recursive: true, force: true });
   capture('cp', ['-a', base, target]);
 }
 
 function makeContext(target) {
+  rmSync(target, { recursive: true, force: true });
   capture('git', ['clone', '-q', '--no-hardlinks', inRoot(), target]);
   const patterns = readFileSync(inRoot('.dockerignore'), 'utf8').split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   if (patterns[0] !== '*' || patterns.slice(1).some((line) => !/^![\w./-]+$/.test(line))) throw new ScriptError('.dockerignore is more than "*" and a list of what is let in');
@@ -142,7 +145,7 @@ if (isMain(import.meta.url)) {
     if (process.getuid() !== 0) throw new ScriptError('needs root, to make and enter a root of its own');
     if (!capture('debootstrap', ['--version'], { allowFailure: true }).ok) throw new ScriptError('needs debootstrap: apt-get install debootstrap');
     const work = options.keep ?? mkdtempSync(join(tmpdir(), 'meshca-image-'));
-    if (options.keep !== undefined) mkdirSync(work);
+    mkdirSync(work, { recursive: true });
     try {
       const say = (line) => process.stderr.write(`dockerfile: ${line}\n`);
       const image = replay({ work, buildArgs: options.buildArgs, mirror: options.mirror ?? 'http://deb.debian.org/debian', say });
