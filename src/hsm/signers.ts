@@ -116,6 +116,8 @@ class ProcessSigners implements ManagedSigners {
       throw failures.find(({ error }) => error.code !== 'HSM_UNAVAILABLE')?.error ?? failures[0]?.error ?? new PkiError('HSM_UNAVAILABLE', 'no signer is ready');
     }
     this.#keys.set(key.ckaId, key);
+    const modes = [...new Set(links.filter(({ dead }) => !dead).map(({ mode }) => mode))].join(',');
+    this.#logger.info({ ckaId: key.ckaId, keyType: key.keyType, mode: modes }, 'key in use');
     for (const { link, error } of failures) link.kill(new PkiError('HSM_UNAVAILABLE', `the signer can not use a key that others can: ${error.message}`));
     for (const link of this.#group.ready) if (!link.hasKey(key.ckaId)) this.#group.teach(link, key);
   }
