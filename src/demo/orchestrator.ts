@@ -97,11 +97,14 @@ export class Orchestrator {
     const remembered = readJson<Remembered>(rememberedPath);
     const known = remembered !== undefined && existsSync(join(home.agent, 'state')) && readdirSync(join(home.agent, 'state')).length > 0;
     if (known) {
-      await this.#applyEntries(remembered.agentId, perWorkload);
       writeAgentConfig(home, ports, { join: false });
       const agent = this.#spawn('agent', this.#agentArgs(), false);
+      const applied = this.#applyEntries(remembered.agentId, perWorkload);
+      // awaited below; until then its failure must not count as unhandled
+      applied.catch(() => undefined);
       try {
         await this.#ready(agent, ports.agentOps, 15_000);
+        await applied;
         emit({ kind: 'agent', state: 'ready', detail: remembered.agentId });
         agent.watch();
         return;
@@ -109,15 +112,15 @@ export class Orchestrator {
         if (this.#stopping.signal.aborted) throw thrown;
         emit({ kind: 'problem', text: 'the agent could not go on with its stored identity; it joins again' });
         await agent.stop(1400);
+        await Promise.allSettled([applied]);
         rmSync(join(home.agent, 'state'), { recursive: true, force: true });
       }
     }
     const { token, agentId } = JSON.parse(await this.#cli(['token', 'create', '--agent-name', agentName, '--ttl', '10m', '--json'])) as { token: string; agentId: string };
     writeFileSync(pathsOf(home).joinToken, token, { mode: 0o600 });
-    await this.#applyEntries(agentId, perWorkload);
     writeAgentConfig(home, ports, { join: true });
     const agent = this.#spawn('agent', this.#agentArgs());
-    await this.#ready(agent, ports.agentOps);
+    await Promise.all([this.#applyEntries(agentId, perWorkload), this.#ready(agent, ports.agentOps)]);
     rmSync(pathsOf(home).joinToken, { force: true });
     writeDurably(rememberedPath, JSON.stringify({ agentId } satisfies Remembered));
     emit({ kind: 'agent', state: 'ready', detail: agentId });

@@ -25,11 +25,11 @@ export function summary(model: DemoModel): string {
   })}\n`;
 }
 
-/** What a person can try while it runs; `npx meshca` is the CLI of this project. */
+/** What a person can try while it runs, in another terminal. */
 export const tryNext = (adminSocket: string, agentSocket: string): readonly string[] => [
   `export MESHCA_ADMIN_SOCKET=${adminSocket}`,
   'npm run -s meshca -- entry list',
   'npm run -s meshca -- certificate list',
   'npm run -s meshca -- authority list',
-  `npm run -s meshca -- explain --agent-socket ${agentSocket} --pid $$`,
+  `npm run -s meshca -- explain --socket ${agentSocket} --pid $$`,
 ];
