@@ -12,7 +12,7 @@ import type { AgentSvid, AttestExchange, AttestPeer, AttestStart, AttestStep, No
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
 import { KeyedBuckets, TokenBucket } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { checkRequestId, checkText, enforceRate } from './requests.ts';
+import { checkRequestId, checkText, enforceRate, requireAgent } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 import { checkProof, verifyNodeCertificate } from './x509pop.ts';
 
@@ -69,6 +69,7 @@ export class NodeAttestationService implements NodeAttestation {
 
   renew(caller: AgentCaller, request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string }): Promise<AgentSvid> {
     return refusing(this.#deps.refusals, caller, 'RenewAgent', caller.spiffeId, async () => {
+      requireAgent(caller);
       checkRequestId(request.requestId);
       checkText('agent_version', request.agentVersion, 128);
       enforceRate(this.#renewals.take(caller.spiffeId), 'too many renewals');

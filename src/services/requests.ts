@@ -1,5 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { PageRequest } from '../store/contract.ts';
+import type { AgentCaller, Caller } from './caller.ts';
 
 export const maximumPageSize = 500;
 export const maximumBatch = 500;
@@ -32,4 +33,10 @@ export function checkBatchSize(count: number): void {
 /** Throws RATE_LIMITED with the time to wait. */
 export function enforceRate(waitMs: number, what: string): void {
   if (waitMs > 0) throw new PkiError('RATE_LIMITED', `${what}: try again in ${waitMs} ms`, { detail: { waitMs } });
+}
+
+/** The second fence behind the front's table. Throws CALLER_NOT_ADMITTED. */
+export function requireAgent(caller: AgentCaller): void {
+  const actual = caller as Caller;
+  if (actual.class !== 'agent') throw new PkiError('CALLER_NOT_ADMITTED', `this is open to agents, not to ${actual.class}`);
 }

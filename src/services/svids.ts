@@ -11,7 +11,7 @@ import { KeyedBuckets } from './limits.ts';
 import { issueDecided, type Decided } from './issuing.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { checkBatchSize, checkRequestId, enforceRate } from './requests.ts';
+import { checkBatchSize, checkRequestId, enforceRate, requireAgent } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
 export interface SvidDeps {
@@ -40,6 +40,7 @@ export class SvidService implements Svids {
 
   signX509(caller: AgentCaller, items: readonly X509SvidItem[]): Promise<readonly SvidOutcome[]> {
     return refusing(this.#deps.refusals, caller, 'SignX509Svids', undefined, async () => {
+      requireAgent(caller);
       checkBatchSize(items.length);
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
       const { agent, parents } = await this.#agentOf(caller);
@@ -61,6 +62,7 @@ export class SvidService implements Svids {
 
   signJwt(caller: AgentCaller, ask: JwtSvidAsk): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }> {
     return refusing(this.#deps.refusals, caller, 'SignJwtSvid', ask.entryId.slice(0, 64), async () => {
+      requireAgent(caller);
       checkRequestId(ask.requestId);
       const audience = checkAudience(ask.audience);
       enforceRate(this.#buckets.take(caller.spiffeId), 'too many tokens');

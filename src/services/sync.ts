@@ -10,7 +10,7 @@ import type { CallerRegistry } from './callers.ts';
 import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncSession } from './contract.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { checkText } from './requests.ts';
+import { checkText, requireAgent } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 import { epochFor } from './sync-pages.ts';
 import { UpwardReports } from './sync-reports.ts';
@@ -72,6 +72,7 @@ export class SyncHub implements Sync {
 
   open(caller: AgentCaller, hello: SyncHello, transport: SyncSession): Promise<SyncConnection> {
     return refusing(this.#deps.refusals, caller, 'Sync', caller.spiffeId, async () => {
+      requireAgent(caller);
       if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
       if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1) throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
       const version = checkText('agent_version', hello.agentVersion, 128);
