@@ -9,6 +9,8 @@ import type { ErrorCode } from '../common/errors/index.ts';
  * caller that has its answer may act on it. Audit events given to a method are recorded in that same transaction. Methods
  * throw PkiError: NOT_FOUND, ALREADY_EXISTS, CONFLICT (compare-and-set lost), STORE_*. Nothing is retried inside, except
  * by an engine whose serialisation failures are transient. Calls may be made concurrently; they are applied in some order.
+ * Calls that wait together may share one commit; each stays atomic by itself. After `close`: SHUTTING_DOWN.
+ * An `expiresAt` is the first second in which the object no longer holds; a certificate's notAfter is its last (inclusive).
  */
 export interface Store {
   readonly issuance: IssuanceStore;
@@ -27,7 +29,10 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** A page by key: `after` is the last key of the page before (opaque to callers), never an offset. */
+/**
+ * A page by key: `after` is the last key of the page before (opaque to callers), never an offset. A size outside 1 to 1,000
+ * is brought inside; an `after` that no page gave is INVALID_REQUEST.
+ */
 export interface PageRequest {
   readonly size: number;
   readonly after?: string;
@@ -43,7 +48,9 @@ export interface IssuanceStore {
   /**
    * Ends intents in one commit. For `signed`: re-checks `rights` inside the transaction; if they stand the certificate is
    * `issued` with its audit event, else `withheld` with the code that says which right ended. Marks `replaces` as replaced.
-   * Outcomes in the order of the items. An intent that is no longer in state `intent` gives `withheld` (CONFLICT).
+   * Outcomes in the order of the items. An intent that is no longer in state `intent`, or never was, gives `withheld`
+   * (CONFLICT) and stays as it is. Whatever is withheld has its event on record as `noun.withheld` with code and reason.
+   * `replaces` counts only for a certificate of the same holder.
    */
   finish(items: readonly FinishItem[]): Promise<readonly FinishOutcome[]>;
   /** The recorded certificate for the same requester, request ID and key, if issued. */
@@ -51,7 +58,7 @@ export interface IssuanceStore {
   findRequests(keys: readonly { readonly requester: string; readonly requestId: string; readonly publicKeySha256: string }[]): Promise<readonly (CertificateRecord | undefined)[]>;
   /** Turns every intent into `abandoned` (at start, before anything signs); audits each. Returns them. */
   abandonIntents(reason: string, nowMs: number): Promise<readonly CertificateRecord[]>;
-  /** Serials reported by holders as replaced and read. */
+  /** Serials reported by holders as replaced and read; those not of this holder, or not marked as replaced, are passed over. */
   confirmReplaced(holder: string, serials: readonly string[], now: number): Promise<void>;
   /**
    * A JWT-SVID after signing, before release: re-checks rights, records jti and audit event in one commit per batch.
@@ -159,7 +166,8 @@ export interface EntryStore {
   /**
    * All or nothing, in one transaction and one revision. Refuses (ALREADY_EXISTS) an ID that is taken, and a second entry
    * with the same SPIFFE ID, parent and selectors. The domain's rules are checked by the caller, except those that need the
-   * transaction: `guard` runs inside it with the present state and may throw.
+   * transaction: `guard` runs inside it, before the writes, with the present state and may throw. It may run more than once.
+   * Writes are applied in their order; two entries may swap what they state.
    */
   write(writes: readonly EntryWrite[], context: { readonly now: number; readonly createdBy: string }, guard?: (view: EntryView) => void): Promise<readonly EntryChange[]>;
   byId(id: string): Promise<RegistrationEntry | undefined>;
@@ -171,7 +179,8 @@ export interface EntryStore {
   nodeSets(serverId: string): Promise<readonly RegistrationEntry[]>;
   /**
    * What changed for these parents after `revision`: entries now present, and IDs that are gone or moved to another parent.
-   * `undefined`: too old (pruned), take a snapshot. Complete up to and including the returned position.
+   * `undefined`: too old (pruned), from the future, or more than is good for one answer (5,000): take a snapshot in pages.
+   * Complete up to and including the returned position. May name IDs as removed that this reader never saw.
    */
   changes(parentIds: readonly string[], revision: number): Promise<{ readonly upserts: readonly RegistrationEntry[]; readonly removedIds: readonly string[]; readonly position: Position } | undefined>;
   /**
@@ -205,7 +214,8 @@ export interface AgentAttestation {
 export interface AgentStore {
   /**
    * Records a (re-)attestation or renewal after its SVID was issued: refused with AGENT_BANNED, AGENT_EVICTED or
-   * AGENT_SUPERSEDED when that no longer stands. Binds the join token's result in the same transaction.
+   * AGENT_SUPERSEDED when that no longer stands. Binds the join token's result in the same transaction: JOIN_TOKEN_INVALID
+   * when it is of another agent or key, CONFLICT when it led to another serial already (give that one to the caller).
    */
   record(attestation: AgentAttestation): Promise<Agent>;
   byId(spiffeId: string): Promise<Agent | undefined>;

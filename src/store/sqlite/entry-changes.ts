@@ -31,9 +31,11 @@ export function createEntryChanges(engine: Engine, revisions: Revisions, removal
     query.selectFrom('entry_removals').select('revision').where('position', '=', slot('position')));
   const drop = engine.statement<{ position: number }>()((query, slot) => query.deleteFrom('entry_removals').where('position', '<=', slot('position')));
 
-  const parentsHaving = engine.statement<{ revision: number }>()((query, slot) =>
-    query.selectFrom('entries').select('parent_id').where('revision', '>', slot('revision'))
-      .union(query.selectFrom('entry_removals').select('parent_id').where('revision', '>', slot('revision'))));
+  // Two statements: as one union the planner reads both tables in the order of their parents, whole.
+  const parentsOfEntries = engine.statement<{ revision: number }>()((query, slot) =>
+    query.selectFrom('entries').select('parent_id').where('revision', '>', slot('revision')));
+  const parentsOfRemovals = engine.statement<{ revision: number }>()((query, slot) =>
+    query.selectFrom('entry_removals').select('parent_id').where('revision', '>', slot('revision')));
   /** The present position, unless `revision` is older than what is kept, or of another database. */
   const answerable = (revision: number): Position | undefined => {
     const position = revisions.position();
@@ -43,7 +45,9 @@ export function createEntryChanges(engine: Engine, revisions: Revisions, removal
   return {
     parentsSince: (revision) => {
       const position = answerable(revision);
-      return position === undefined ? undefined : { parentIds: parentsHaving.all({ revision }).map((row) => row.parent_id), position };
+      if (position === undefined) return undefined;
+      const rows = [...parentsOfEntries.all({ revision }), ...parentsOfRemovals.all({ revision })];
+      return { parentIds: [...new Set(rows.map((row) => row.parent_id))], position };
     },
     removed: (entry, revision) => void insert.run({ revision, parent_id: entry.parentId, entry_id: entry.id }),
     prune: () => {
