@@ -71,8 +71,10 @@ suite('hostile input', () => {
       }
       assert.equal(judged.serialNumber.toLowerCase().replace(/^0+(?=.)/, ''), parsed.value.serialHex.replace(/^0+(?=.)/, ''));
       assert.equal(judged.validToDate.getTime() / 1000, parsed.value.notAfter);
-      assert.equal(judged.ca, parsed.value.isCa && parsed.value.keyUsage?.names.has('keyCertSign') !== false);
-      if (parsed.value.uriSans.length === 1 && parsed.value.dnsSans.length === 0 && parsed.value.otherSanKinds.length === 0 && !/[,"\\]/.test(parsed.value.uriSans[0] as string)) {
+      // the other way round OpenSSL also weighs extensions that we pass over
+      if (judged.ca) assert.ok(parsed.value.isCa && parsed.value.keyUsage?.names.has('keyCertSign') !== false);
+      if (parsed.value.uriSans.length === 1 && parsed.value.dnsSans.length === 0 && parsed.value.otherSanKinds.length === 0 && /^[A-Za-z0-9:/._-]+$/.test(parsed.value.uriSans[0] as string)) {
+        // Node quotes names with other characters
         assert.equal(judged.subjectAltName, `URI:${parsed.value.uriSans[0]}`);
       }
     }), bounded);
