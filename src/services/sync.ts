@@ -95,6 +95,8 @@ export class SyncHub implements Sync {
         this.#end(connected, PkiError.from(thrown));
         throw thrown;
       }
+      // the first one: from here on changes are told from each other
+      if (this.#seen === undefined) this.#revisionMoved();
       const reports = new UpwardReports(caller.spiffeId, this.#deps);
       return {
         consumers: (report) => reports.consumers(report),
