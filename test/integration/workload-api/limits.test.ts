@@ -34,6 +34,18 @@ test('one user can not take the connections of another', async () => {
   await until(() => again.state.messages.length === 1);
 });
 
+test('descriptors stay in reserve, and the last places are kept for users who have few', async () => {
+  // with nothing left to give away, the least that is served is 16 connections
+  await using harness = await startHarness({ api: { limits: { reservedDescriptors: 1 << 30 } } });
+  harness.entries.set(entryOf('b', 'spiffe://td.test/b', ['unix:uid:23456']));
+  const [greedy, other] = [await harness.actor(), await harness.actor()];
+  await other.become(23_456);
+  for (let each = 0; each < 20; each += 1) await greedy.connect(harness.path);
+  await until(() => harness.api.connections() === 13);
+  const { state } = speak(await other.connect(harness.path)).fetchX509Svid();
+  await until(() => state.messages.length === 1);
+});
+
 test('streams and calls are limited per user with a clear code', async () => {
   await using harness = await startHarness({ api: { limits: { streamsPerUid: 2 } } });
   harness.entries.set(everyone);
