@@ -53,6 +53,7 @@ export class KeyedBuckets {
   readonly #rate: Rate;
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   readonly #buckets = new Map<string, TokenBucket>();
+  #sweptAtMs = -Infinity;
 
   constructor(rate: Rate, clock: Pick<Clock, 'monotonicMs'>) {
     this.#rate = rate;
@@ -69,8 +70,17 @@ export class KeyedBuckets {
     return bucket.take(cost);
   }
 
+  get size(): number {
+    return this.#buckets.size;
+  }
+
   #sweep(): void {
-    for (const [key, bucket] of this.#buckets) if (bucket.isFull) this.#buckets.delete(key);
+    // looking at all of them at each newcomer would cost more than the limit saves
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#sweptAtMs >= 1000) {
+      this.#sweptAtMs = nowMs;
+      for (const [key, bucket] of this.#buckets) if (bucket.isFull) this.#buckets.delete(key);
+    }
     // all in use: the oldest goes, which gives it a full bucket again and keeps the memory bounded
     for (const key of this.#buckets.keys()) {
       if (this.#buckets.size < maximumBuckets) break;
