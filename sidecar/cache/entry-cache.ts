@@ -97,6 +97,7 @@ export class SyncedEntryCache implements EntryCache {
   identityFor(entryId: string, selectors: readonly Selector[]): Identity | undefined {
     const item = this.#items.get(entryId);
     if (item === undefined || expired(item, this.#dependencies.clock.now())) return undefined;
+    if (!item.texts.every((text) => selectors.some((selector) => selectorText(selector) === text))) return undefined;
     const spiffeId = this.#idFor(item, selectors);
     return spiffeId === undefined ? undefined : { entry: item.entry, spiffeId };
   }

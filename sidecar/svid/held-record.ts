@@ -22,7 +22,7 @@ export interface HeldRecord {
   /** Held ahead of use: renewed though nobody uses it. */
   prefetched: boolean;
   signing: boolean;
-  /** What was asked for while a call was under way is asked again after it. */
+  /** The call under way was made for an earlier revision of the entry. */
   signAgain: boolean;
   readonly unanswered: Unanswered;
   attempt: number;

@@ -197,20 +197,20 @@ export class X509Svids {
 
   #request(record: HeldRecord): void {
     if (this.#stopped || record.dropped || record.withdrawn) return;
-    if (record.signing) {
-      record.signAgain = true;
-      return;
-    }
+    // what comes of the call under way decides whether another is needed
+    if (record.signing) return;
     record.signing = true;
     record.signAgain = false;
     const first = record.svid === undefined;
     const { entry } = record.identity;
-    this.#parts.queue.sign({ entryId: entry.id, selectors: record.selectors, replacesSerial: record.svid?.serial ?? '', unanswered: record.unanswered }, first && record.leases.size > 0).then(
-      (signed) => this.#accept(record, signed, entry.revision),
-      (thrown: unknown) => this.#failed(record, PkiError.from(thrown)),
-    ).catch((thrown: unknown) => this.#failed(record, PkiError.from(thrown))).finally(() => {
+    const request = { entryId: entry.id, selectors: record.selectors, replacesSerial: record.svid?.serial ?? '', unanswered: record.unanswered };
+    this.#parts.queue.sign(request, first && record.leases.size > 0).then((signed) => {
       record.signing = false;
+      this.#accept(record, signed, entry.revision);
       if (record.signAgain) this.#request(record);
+    }).catch((thrown: unknown) => {
+      record.signing = false;
+      this.#failed(record, PkiError.from(thrown));
     });
   }
 

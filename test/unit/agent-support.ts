@@ -73,9 +73,16 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Lets promise chains and immediates run. */
+/** Lets promise chains, immediates and the making of a key (on the thread pool) run. */
 export const settle = async (turns = 20): Promise<void> => {
   for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  if (turns >= 20) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+};
+
+/** Waits for what real threads still have to do; the caller asserts the condition afterwards. */
+export const eventually = async (condition: () => boolean): Promise<void> => {
+  for (let turn = 0; turn < 1000 && !condition(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 2));
 };
 
 /** `spiffe://td/<id>` for processes with these selectors. */
