@@ -79,13 +79,11 @@ function validity(request: LeafRequest, issuer: ParsedCertificate, now: number, 
   if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < options.minimumTtlSeconds) {
     return fail('TTL_OUT_OF_RANGE', `a lifetime of ${ttlSeconds} s is below the minimum of ${options.minimumTtlSeconds} s`);
   }
-  // notAfter is inclusive and the backdated part counts as life: the sum stays inside the profile's limit
   const notBefore = Math.max(now - options.leafBackdateSeconds, issuer.notBefore);
-  const longest = shortLivedMaximumSeconds - (now - notBefore);
   if (request.profile !== 'revocable' && ttlSeconds > shortLivedMaximumSeconds) {
     return fail('TTL_OUT_OF_RANGE', `a lifetime of ${ttlSeconds} s is above ${shortLivedMaximumSeconds} s, the maximum of the short-lived profile`);
   }
-  const notAfter = now + (request.profile === 'revocable' ? ttlSeconds : Math.min(ttlSeconds, longest));
+  const notAfter = now + ttlSeconds;
   if (notAfter > issuer.notAfter) {
     return fail('ISSUER_LIFETIME', `a lifetime of ${ttlSeconds} s ends ${notAfter - issuer.notAfter} s after the issuing authority`);
   }
