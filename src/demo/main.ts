@@ -37,7 +37,7 @@ async function main(options: DemoOptions): Promise<number> {
     if (line !== undefined) say(plainLine(line));
     if (model.firstRequestMs === undefined || said) return;
     said = true;
-    say(`${['Try next:', ...commands].join('\n  ')}\n`);
+    if (!options.json) say(`${['Try next:', ...commands].join('\n  ')}\n`);
     if (options.seconds !== undefined) setTimeout(end, options.seconds * 1000);
   };
   if (recovered.length > 0) emit({ kind: 'step', text: `ended what a killed demonstration left behind: ${recovered.join(', ')}` });

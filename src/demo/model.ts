@@ -1,6 +1,6 @@
 /** What a person is shown. Changed by `apply` alone, drawn by picture.ts and told by plain.ts. */
 export type WorkloadName = 'greeter' | 'caller';
-export type PartState = 'waiting' | 'starting' | 'ready' | 'stopped' | 'failed';
+export type PartState = 'waiting' | 'starting' | 'ready' | 'degraded' | 'stopped' | 'failed';
 
 /** What a demo workload tells its parent. */
 export type WorkloadReport =
@@ -101,6 +101,7 @@ function change(model: DemoModel, event: DemoEvent, nowMs: number): Line | undef
     case 'agent':
       model[event.kind] = { state: event.state, detail: event.detail ?? '' };
       if (event.state === 'ready') return { text: `${event.kind} ready${event.detail === undefined ? '' : `: ${event.detail}`}`, tone: 'good' };
+      if (event.state === 'degraded') return { text: `${event.kind} not ready: ${event.detail ?? ''}`, tone: 'bad' };
       return event.state === 'failed' ? { text: `${event.kind} failed: ${event.detail ?? ''}`, tone: 'bad' } : undefined;
     case 'facts':
       if (event.trustDomain !== undefined) model.trustDomain = event.trustDomain;

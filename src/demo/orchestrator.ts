@@ -44,7 +44,7 @@ export class Orchestrator {
   readonly #children: Child[] = [];
   readonly #stopping = new AbortController();
   readonly #product: string;
-  #watch: Promise<void> = Promise.resolve();
+  readonly #watches: Promise<void>[] = [];
 
   constructor(options: OrchestratorOptions) {
     this.#options = options;
@@ -69,8 +69,8 @@ export class Orchestrator {
     writeServerConfig(home, hsm, ports);
     const server = this.#spawn('server', [this.#product, 'server', 'run', '--config', paths.serverConfig]);
     await this.#ready(server, ports.serverOps);
-    emit({ kind: 'server', state: 'ready', detail: `gRPC on 127.0.0.1:${ports.grpc}, metrics on http://127.0.0.1:${ports.serverOps}/metrics` });
-    this.#watch = this.#watchServer(ports);
+    this.#report('server', ports.serverOps, `gRPC on 127.0.0.1:${ports.grpc}, metrics on http://127.0.0.1:${ports.serverOps}/metrics`);
+    this.#watches.push(this.#watchFacts(ports));
 
     emit({ kind: 'step', text: 'registering the demo workloads, starting the agent' });
     emit({ kind: 'agent', state: 'starting' });
@@ -87,7 +87,7 @@ export class Orchestrator {
   async stop(): Promise<void> {
     this.#stopping.abort();
     for (const child of [...this.#children].reverse()) await child.stop(child.name === 'server' || child.name.startsWith('agent') ? 1400 : 700);
-    await this.#watch;
+    await Promise.all(this.#watches);
   }
 
   /** The agent keeps its identity on disk: only the first start, or one after it was lost, needs a join token. */
@@ -105,7 +105,7 @@ export class Orchestrator {
       try {
         await this.#ready(agent, ports.agentOps, 15_000);
         await applied;
-        emit({ kind: 'agent', state: 'ready', detail: remembered.agentId });
+        this.#report('agent', ports.agentOps, remembered.agentId);
         agent.watch();
         return;
       } catch (thrown) {
@@ -123,7 +123,7 @@ export class Orchestrator {
     await Promise.all([this.#applyEntries(agentId, perWorkload), this.#ready(agent, ports.agentOps)]);
     rmSync(pathsOf(home).joinToken, { force: true });
     writeDurably(rememberedPath, JSON.stringify({ agentId } satisfies Remembered));
-    emit({ kind: 'agent', state: 'ready', detail: agentId });
+    this.#report('agent', ports.agentOps, agentId);
   }
 
   #agentArgs(): readonly string[] {
@@ -199,7 +199,29 @@ export class Orchestrator {
     throw new PkiError('DEMO_PART_FAILED', `${child.name} was not ready within ${patienceMs / 1000} s: ${reasons.join('; ')}`, { detail: { log: child.logPath } });
   }
 
-  async #watchServer(ports: Ports): Promise<void> {
+  /** Says that a part is ready, and from then on when it no longer is, with its own reasons. */
+  #report(kind: 'server' | 'agent', port: number, detail: string): void {
+    this.#options.emit({ kind, state: 'ready', detail });
+    this.#watches.push(this.#watchReadiness(kind, port, detail));
+  }
+
+  async #watchReadiness(kind: 'server' | 'agent', port: number, detail: string): Promise<void> {
+    const { signal } = this.#stopping;
+    let shown = '';
+    for (;;) {
+      await sleep(1000, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      const state = await readReadiness(port, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      const reasons = state === undefined ? 'it does not answer' : state.reasons.join('; ');
+      const trouble = state?.ready === true ? '' : reasons || 'it gives no reason';
+      if (trouble === shown) continue;
+      shown = trouble;
+      this.#options.emit(trouble === '' ? { kind, state: 'ready', detail } : { kind, state: 'degraded', detail: trouble });
+    }
+  }
+
+  async #watchFacts(ports: Ports): Promise<void> {
     const { signal } = this.#stopping;
     let authorities: Partial<Extract<DemoEvent, { kind: 'facts' }>> | undefined;
     while (!signal.aborted) {

@@ -6,7 +6,7 @@ export interface PictureSize {
   readonly rows: number;
 }
 
-const dots: Record<PartState, readonly [string, Tone]> = { waiting: ['○', 'dim'], starting: ['◌', 'yellow'], ready: ['●', 'green'], stopped: ['○', 'dim'], failed: ['✗', 'red'] };
+const dots: Record<PartState, readonly [string, Tone]> = { waiting: ['○', 'dim'], starting: ['◌', 'yellow'], ready: ['●', 'green'], degraded: ['◐', 'yellow'], stopped: ['○', 'dim'], failed: ['✗', 'red'] };
 
 /** The whole picture as lines, none wider than the screen and no more than it has rows. Pure. */
 export function draw(model: DemoModel, size: PictureSize, options: { readonly color: boolean; readonly nowMs: number; readonly tryNext: readonly string[] }): string[] {

@@ -26,6 +26,13 @@ test('connect resolves with the first identity, its key and all bundles', async 
   assert.equal(source.stats().svid.serial, source.svid.serial);
 });
 
+test('the agent is reached over TCP by IP address too', async () => {
+  await using api = await FakeWorkloadApi.start();
+  api.setX509({ svids: [identity('spiffe://a.test/web')] });
+  await using source = await X509Source.connect({ endpoint: `tcp://127.0.0.1:${await api.listenTcp()}` });
+  assert.equal(source.svid.id.path, '/web');
+});
+
 test('a federated bundle can not replace the roots of the own trust domain', async () => {
   await using api = await FakeWorkloadApi.start();
   api.setX509({ svids: [identity('spiffe://a.test/web')], federated: { 'spiffe://a.test': [createRoot('a.test').certificateDer] } });

@@ -44,6 +44,17 @@ export class FakeWorkloadApi implements AsyncDisposable {
   }
 
   async listen(): Promise<void> {
+    await rm(this.socketPath, { force: true });
+    this.#server = this.#service();
+    await bind(this.#server, `unix:${this.socketPath}`);
+  }
+
+  /** Listens on TCP too; returns the port. */
+  listenTcp(): Promise<number> {
+    return bind(this.#server as Server, '127.0.0.1:0');
+  }
+
+  #service(): Server {
     const server = new Server();
     server.addService(workloadContract().packages.SpiffeWorkloadAPI.service, {
       fetchX509Svid: (call: Stream) => this.#open(call, this.#x509Streams, () => this.#x509 && x509Message(this.#x509)),
@@ -54,11 +65,7 @@ export class FakeWorkloadApi implements AsyncDisposable {
       fetchWitsvid: (call: Stream) => call.emit('error', { code: status.UNIMPLEMENTED }),
       fetchWitBundles: (call: Stream) => call.emit('error', { code: status.UNIMPLEMENTED }),
     } as never);
-    await rm(this.socketPath, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      server.bindAsync(`unix:${this.socketPath}`, ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve()));
-    });
-    this.#server = server;
+    return server;
   }
 
   /** Sets what workloads are and sends it to all open streams. */
@@ -119,6 +126,10 @@ export class FakeWorkloadApi implements AsyncDisposable {
     answer(null, { svids: [{ ...this.onJwt(call.request.audience, call.request.spiffeId), hint: '' }] });
   }
 }
+
+const bind = (server: Server, address: string): Promise<number> => new Promise((resolve, reject) => {
+  server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => (error ? reject(error) : resolve(port)));
+});
 
 const x509Message = (state: X509State): unknown => ({
   svids: state.svids.map((svid) => ({
