@@ -129,6 +129,7 @@ test('an outage as long as promised passes unnoticed, and on return renewals spr
     of.clock.advance(60_000);
     await settle(6);
   }
+  await eventually(() => of.failures.length >= 60);
   assert.ok(leases.every((lease) => lease.current() !== undefined));
   const before = of.issued.length;
   of.connected = true;
