@@ -14,6 +14,8 @@ import { code } from '../compliance/store-fixtures.ts';
 
 const open = (path: string): Promise<Store> => openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
 
+const holderScript = fileURLToPath(new URL(`./store-holder${extname(fileURLToPath(import.meta.url))}`, import.meta.url));
+
 function folder(t: TestContext): string {
   const made = mkdtempSync(join(tmpdir(), 'meshca-store-'));
   t.after(() => rmSync(made, { recursive: true, force: true }));
@@ -30,8 +32,7 @@ interface Holder {
 
 /** Starts another process that holds the database and appends to its log without end. */
 async function holder(t: TestContext, path: string): Promise<Holder> {
-  const script = fileURLToPath(new URL(`./store-holder${extname(fileURLToPath(import.meta.url))}`, import.meta.url));
-  const child = spawn(process.execPath, [script, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [holderScript, path], { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');
@@ -88,6 +89,17 @@ test('killed at any instant, a writer leaves a database that opens and has all t
     before = count;
     await store.close();
   }
+});
+
+test('of servers that start at the same instant exactly one gets the database', async (t) => {
+  const path = join(folder(t), 'meshca.db');
+  const children = Array.from({ length: 4 }, () => spawn(process.execPath, [holderScript, path], { stdio: ['ignore', 'pipe', 'ignore'] }));
+  t.after(() => children.forEach((child) => child.kill('SIGKILL')));
+  const starts = await Promise.all(children.map((child) => Promise.race([
+    once(child.stdout, 'data').then(() => 'open'),
+    once(child, 'exit').then(() => 'refused'),
+  ])));
+  assert.deepEqual(starts.sort(), ['open', 'refused', 'refused', 'refused']);
 });
 
 test('the lock holds inside one process too, and by any name of the file', async (t) => {

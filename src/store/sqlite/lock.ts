@@ -17,10 +17,16 @@ export function acquireLock(path: string, holder: { readonly pid: number; readon
   let database: DatabaseSync | undefined;
   try {
     if (!existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
-    database = new DatabaseSync(path, { timeout: 0 });
-    claim(database, holder);
-    // The holder's name must be committed to be readable, and the lock must then be taken again: who comes between wins.
-    database.exec('BEGIN IMMEDIATE');
+    // Long enough for a reader of the holder's name to be gone, short enough to be told at once.
+    database = new DatabaseSync(path, { timeout: 200 });
+    // The name must be committed to be readable, and the lock taken again after that: who starts at the same time may come
+    // between, and whoever then has the lock under the other's name gives way and tries again.
+    for (let held = false, attempt = 0; !held; attempt += 1) {
+      claim(database, holder);
+      database.exec('BEGIN IMMEDIATE');
+      held = readHolder(database)?.pid === holder.pid || attempt === 10;
+      if (!held) database.exec('ROLLBACK');
+    }
   } catch (error) {
     const refusal = isBusy(error) ? lockedError(database, path) : lockFileError(error, path);
     database?.close();
@@ -42,13 +48,17 @@ function claim(database: DatabaseSync, holder: { readonly pid: number; readonly 
   database.exec('COMMIT');
 }
 
-function lockedError(database: DatabaseSync | undefined, path: string): PkiError {
-  let row: { pid: number; since: number } | undefined;
+function readHolder(database: DatabaseSync): { readonly pid: number; readonly since: number } | undefined {
   try {
-    row = database?.prepare('SELECT pid, since FROM holder').get() as { pid: number; since: number } | undefined;
+    return database.prepare('SELECT pid, since FROM holder').get() as { pid: number; since: number } | undefined;
   } catch {
     // Caught in the instant of its first write: who holds it is not written yet.
+    return undefined;
   }
+}
+
+function lockedError(database: DatabaseSync | undefined, path: string): PkiError {
+  const row = database === undefined ? undefined : readHolder(database);
   if (row === undefined) return new PkiError('STORE_LOCKED', `another process holds ${path}`);
   const since = new Date(row.since * 1000).toISOString();
   return new PkiError('STORE_LOCKED', `process ${row.pid} holds ${path} since ${since}`, { detail: { pid: row.pid, since: row.since } });

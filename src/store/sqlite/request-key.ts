@@ -7,7 +7,7 @@ import { hash } from 'node:crypto';
  */
 export function requestKey(requester: string, requestId: string, publicKeySha256: string): Buffer | null {
   if (requestId === '') return null;
-  const digest = hash('sha256', `${requester}\n${requestId}\n${publicKeySha256}`, 'buffer');
+  const digest = hash('sha256', `${requester.length}\n${requester}${requestId}\n${publicKeySha256}`, 'buffer');
   const time = /^[0-9a-f]{8}-[0-9a-f]{4}-/.test(requestId) ? Buffer.from(requestId.slice(0, 8) + requestId.slice(9, 13), 'hex') : digest.subarray(26);
   return Buffer.concat([time, digest.subarray(0, 16)], 22);
 }
