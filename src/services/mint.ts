@@ -1,5 +1,5 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import { uuidv7, type Clock } from '../common/runtime/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
 import { checkDnsNames, shortLivedMaximumSeconds, userSpiffeId } from '../domain/index.ts';
 import type { Authorities, Issuer } from '../issuance/contract.ts';
 import type { Access } from './access.ts';
@@ -8,7 +8,7 @@ import type { Mint } from './contract.ts';
 import { issueOne } from './issuing.ts';
 import { KeyedBuckets } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { checkRequestId, enforceRate } from './requests.ts';
+import { enforceRate, requestIdOrNew } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 import { ttlWithin } from './svids.ts';
 
@@ -34,8 +34,7 @@ export class MintService implements Mint {
   mint(caller: OperatorCaller, request: Parameters<Mint['mint']>[1]): ReturnType<Mint['mint']> {
     return refusing(this.#deps.refusals, caller, 'MintX509Svid', request.spiffeId, async () => {
       const { settings } = this.#deps;
-      const requestId = request.requestId === '' ? uuidv7(this.#deps.clock.nowMs()) : request.requestId;
-      checkRequestId(requestId);
+      const requestId = requestIdOrNew(request.requestId, this.#deps.clock.nowMs());
       const spiffeId = unwrap(userSpiffeId(request.spiffeId, settings.trustDomain));
       const rights = await this.#deps.access.of(caller);
       rights.require('certificate.mint', { kind: 'id', spiffeId: request.spiffeId });

@@ -1,4 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
+import { uuidv7 } from '../common/runtime/index.ts';
 import type { PageRequest } from '../store/contract.ts';
 import type { AgentCaller, Caller } from './caller.ts';
 
@@ -10,6 +11,13 @@ const requestIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** Throws INVALID_REQUEST. */
 export function checkRequestId(requestId: string): void {
   if (!requestIdPattern.test(requestId)) throw new PkiError('INVALID_REQUEST', 'request_id is not a UUID or another text of [A-Za-z0-9._-], up to 64');
+}
+
+/** The ID as given, or a new one for a caller that gave none and so can not ask for the same certificate again. Throws INVALID_REQUEST. */
+export function requestIdOrNew(requestId: string, nowMs: number): string {
+  if (requestId === '') return uuidv7(nowMs);
+  checkRequestId(requestId);
+  return requestId;
 }
 
 /** 0 or less gives 100; more than the maximum gives the maximum. */

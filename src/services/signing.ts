@@ -11,7 +11,7 @@ import type { DelegatedItem, Signing, SvidOutcome } from './contract.ts';
 import { issueDecided, type Decided } from './issuing.ts';
 import { KeyedBuckets } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { checkBatchSize, checkRequestId, enforceRate } from './requests.ts';
+import { checkBatchSize, enforceRate, requestIdOrNew } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 import { ttlWithin } from './svids.ts';
 
@@ -42,12 +42,13 @@ export class SigningService implements Signing {
       const delegations = await this.#activeOf(caller);
       const adminIds = await this.#adminIds(items);
       const seen = new Set<string>();
+      const nowMs = this.#deps.clock.nowMs();
       const decided = items.map((item): Decided => {
         try {
-          checkRequestId(item.requestId);
-          if (seen.has(item.requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${item.requestId} stands twice in the batch`);
-          seen.add(item.requestId);
-          return { ok: true, request: this.#leafRequest(caller, delegations, adminIds, item) };
+          const requestId = requestIdOrNew(item.requestId, nowMs);
+          if (seen.has(requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
+          seen.add(requestId);
+          return { ok: true, request: this.#leafRequest(caller, delegations, adminIds, { ...item, requestId }) };
         } catch (thrown) {
           return { ok: false, requestId: item.requestId, subject: item.spiffeId, error: PkiError.from(thrown) };
         }

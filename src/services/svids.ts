@@ -11,7 +11,7 @@ import { KeyedBuckets } from './limits.ts';
 import { issueDecided, type Decided } from './issuing.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { checkBatchSize, checkRequestId, enforceRate, requireAgent } from './requests.ts';
+import { checkBatchSize, checkRequestId, enforceRate, requestIdOrNew, requireAgent } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
 export interface SvidDeps {
@@ -46,12 +46,13 @@ export class SvidService implements Svids {
       const { agent, parents } = await this.#agentOf(caller);
       const entries = new Map((await this.#deps.entries.byIds([...new Set(items.map(({ entryId }) => entryId))])).map((entry) => [entry.id, entry]));
       const seen = new Set<string>();
+      const nowMs = this.#deps.clock.nowMs();
       const decided = items.map((item): Decided => {
         try {
-          checkRequestId(item.requestId);
-          if (seen.has(item.requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${item.requestId} stands twice in the batch`);
-          seen.add(item.requestId);
-          return { ok: true, request: this.#leafRequest(caller, agent, this.#obtainable(entries.get(item.entryId), item.entryId, parents), item) };
+          const requestId = requestIdOrNew(item.requestId, nowMs);
+          if (seen.has(requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
+          seen.add(requestId);
+          return { ok: true, request: this.#leafRequest(caller, agent, this.#obtainable(entries.get(item.entryId), item.entryId, parents), { ...item, requestId }) };
         } catch (thrown) {
           return { ok: false, requestId: item.requestId, subject: item.entryId, error: PkiError.from(thrown) };
         }

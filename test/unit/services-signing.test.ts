@@ -86,6 +86,18 @@ test('the same request and key get the recorded certificate again, and a batch s
   assert.deepEqual(codes(await w.services.svids.signX509(caller, [fresh, fresh])), [id('/web'), 'INVALID_REQUEST']);
 });
 
+test('a request without an ID gets one, and a certificate of its own each time', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  await w.addEntry({ id: 'e', spiffeId: id('/web'), parentId: agentId('n1') });
+  const nameless = item('e', { requestId: '' });
+  const outcomes = await w.services.svids.signX509(caller, [nameless, nameless]);
+  const delegated = await w.services.signing.sign(await delegateOf(w), [ask('/ns/a/sa/web', { requestId: '' }), ask('/ns/a/sa/web', { requestId: '' })]);
+  const serials = [...outcomes, ...delegated.outcomes].map((each) => (each.ok ? each.leaf.serial : each.error.code));
+  assert.equal(new Set(serials).size, 4);
+  assert.ok([...outcomes, ...delegated.outcomes].every((each) => each.ok && /^[0-9a-f-]{36}$/.test(each.requestId)), serials.join());
+});
+
 test('a ban, a deleted or changed entry, and a newer session while signing release nothing', async () => {
   await using w = await createServicesWorld();
   const { caller } = await w.joinAgent('n1');

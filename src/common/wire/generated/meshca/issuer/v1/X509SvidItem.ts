@@ -6,7 +6,8 @@ import type { Long } from '@grpc/proto-loader';
 
 export interface X509SvidItem {
   /**
-   * UUIDv7; the same agent, ID and key get the recorded certificate again.
+   * UUIDv7; the same agent, ID and key get the recorded certificate again. Empty: the server gives an ID, and each
+   * request is a new one.
    */
   'requestId'?: (string);
   'entryId'?: (string);
@@ -27,7 +28,8 @@ export interface X509SvidItem {
 
 export interface X509SvidItem__Output {
   /**
-   * UUIDv7; the same agent, ID and key get the recorded certificate again.
+   * UUIDv7; the same agent, ID and key get the recorded certificate again. Empty: the server gives an ID, and each
+   * request is a new one.
    */
   'requestId': (string);
   'entryId': (string);

@@ -5,7 +5,8 @@ import type { Long } from '@grpc/proto-loader';
 
 export interface SignRequest {
   /**
-   * UUIDv7; the same client, ID and key get the recorded certificate again.
+   * UUIDv7; the same client, ID and key get the recorded certificate again. Empty: the server gives an ID, and each
+   * request is a new one.
    */
   'requestId'?: (string);
   'spiffeId'?: (string);
@@ -19,7 +20,8 @@ export interface SignRequest {
 
 export interface SignRequest__Output {
   /**
-   * UUIDv7; the same client, ID and key get the recorded certificate again.
+   * UUIDv7; the same client, ID and key get the recorded certificate again. Empty: the server gives an ID, and each
+   * request is a new one.
    */
   'requestId': (string);
   'spiffeId': (string);
