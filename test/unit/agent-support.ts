@@ -76,7 +76,7 @@ export class FakeClock implements Clock {
 /** Lets promise chains, immediates and the making of a key (on the thread pool) run. */
 export const settle = async (turns = 20): Promise<void> => {
   for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
-  if (turns >= 20) await new Promise((resolve) => setTimeout(resolve, 10));
+  await new Promise((resolve) => setTimeout(resolve, turns >= 20 ? 10 : 1));
   for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 };
 
