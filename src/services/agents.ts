@@ -2,7 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { Agent, AgentState, RegistrationEntry } from '../domain/index.ts';
 import type { AgentStore, CertificateStore, EntryStore, Page, PageRequest } from '../store/contract.ts';
-import { visiblePage, type Access } from './access.ts';
+import { targetOf, visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type { AgentDetail, Agents, AgentView } from './contract.ts';
@@ -50,7 +50,7 @@ export class AgentService implements Agents {
       const now = this.#deps.clock.now();
       const parentIds = await this.#deps.nodeSets.parents(agent);
       const [obtainable, liveCertificates, lastNotAfter, consumers] = await Promise.all([
-        this.#obtainable(parentIds), this.#deps.certificates.countLive({ holder: spiffeId }, now), this.#deps.certificates.lastNotAfter({ holder: spiffeId }, now), this.#deps.agents.consumers(spiffeId),
+        this.#obtainable(parentIds, rights), this.#deps.certificates.countLive({ holder: spiffeId }, now), this.#deps.certificates.lastNotAfter({ holder: spiffeId }, now), this.#deps.agents.consumers(spiffeId),
       ]);
       return { agent: this.#view(agent), parentIds, obtainable: obtainable.shown, obtainableTotal: obtainable.total, liveCertificates, lastNotAfter, consumers };
     });
@@ -83,8 +83,8 @@ export class AgentService implements Agents {
     });
   }
 
-  /** The blast radius: all entries under any of its parents, those that have expired left out. */
-  async #obtainable(parentIds: readonly string[]): Promise<{ readonly shown: readonly RegistrationEntry[]; readonly total: number }> {
+  /** The blast radius: all entries under any of its parents, those that have expired left out. Shown are those that the caller may read, counted are all. */
+  async #obtainable(parentIds: readonly string[], rights: OperatorRights): Promise<{ readonly shown: readonly RegistrationEntry[]; readonly total: number }> {
     const now = this.#deps.clock.now();
     const shown: RegistrationEntry[] = [];
     let total = 0;
@@ -94,7 +94,7 @@ export class AgentService implements Agents {
       for (const entry of page.items) {
         if (entry.expiresAt !== 0 && entry.expiresAt <= now) continue;
         total += 1;
-        if (shown.length < shownEntries) shown.push(entry);
+        if (shown.length < shownEntries && rights.permits('entry.read', targetOf(entry))) shown.push(entry);
       }
       after = page.next;
     } while (after !== undefined);

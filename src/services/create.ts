@@ -14,7 +14,7 @@ import { MintService } from './mint.ts';
 import { NodeSetIndex } from './node-set-index.ts';
 import { RefusalLog } from './refusals.ts';
 import { RoleService } from './roles.ts';
-import type { ServiceSettings } from './settings.ts';
+import { checkServiceSettings, type ServiceSettings } from './settings.ts';
 import { SigningService } from './signing.ts';
 import { SvidService } from './svids.ts';
 import { SyncSource } from './sync-source.ts';
@@ -38,9 +38,10 @@ export interface RunningServices extends Services {
   close(): Promise<void>;
 }
 
-/** All services over one store and issuer. */
+/** All services over one store and issuer. Throws CONFIG_INVALID for settings that contradict each other. */
 export function createServices(parts: ServiceParts): RunningServices {
   const { store, issuer, authorities, clock, random, logger, settings, facts } = parts;
+  checkServiceSettings(settings);
   const onRevision: Store['onRevision'] = (listener) => store.onRevision(listener);
   const refusals = new RefusalLog({ audit: store.audit, clock, logger, rate: settings.refusalRate });
   // before the hub, so that in each turn the node sets are forgotten before the hub asks for them

@@ -136,7 +136,7 @@ export interface ServerFacts {
 export interface StatusDeps extends InventoryDeps {
   readonly facts: ServerFacts;
   readonly meta: Pick<MetaStore, 'position'>;
-  readonly certificates: Pick<CertificateStore, 'countByState'>;
+  readonly certificates: Pick<CertificateStore, 'countByState' | 'countLive'>;
   readonly sessions: { connectedCount(): number };
 }
 
@@ -151,10 +151,12 @@ export class StatusService implements Status {
     return refusing(this.#deps.refusals, caller, 'GetStatus', undefined, async () => {
       (await this.#deps.access.of(caller)).require('server.read', { kind: 'none' });
       const { facts, settings } = this.#deps;
-      const [position, counts] = await Promise.all([this.#deps.meta.position(), this.#deps.certificates.countByState()]);
+      const { certificates, clock, meta } = this.#deps;
+      // under way now, or found after a crash and possibly live
+      const [position, counts, abandoned] = await Promise.all([meta.position(), certificates.countByState(), certificates.countLive({ state: 'abandoned' }, clock.now())]);
       return {
         version: settings.serverVersion, trustDomainName: settings.trustDomain.name, startedAt: facts.startedAt(), ...facts.readiness(), hsmStatus: facts.hsmStatus(),
-        agentsConnected: this.#deps.sessions.connectedCount(), position, unfinishedIntents: counts.intent + counts.abandoned, serverCertificateNotAfter: facts.serverCertificateNotAfter(),
+        agentsConnected: this.#deps.sessions.connectedCount(), position, unfinishedIntents: counts.intent + abandoned, serverCertificateNotAfter: facts.serverCertificateNotAfter(),
       };
     });
   }

@@ -1,4 +1,6 @@
+import { PkiError } from '../common/errors/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
+import { shortLivedMaximumSeconds } from '../domain/index.ts';
 import type { Rate } from './limits.ts';
 
 /** What configuration decides about the services. Durations in seconds. */
@@ -55,3 +57,18 @@ export const defaultServiceSettings = {
   refusalRate: { perSecond: 5, burst: 50 },
   taintWindowSeconds: 600,
 } as const satisfies Partial<ServiceSettings>;
+
+/** Refuses settings that contradict each other. Throws CONFIG_INVALID. */
+export function checkServiceSettings(settings: ServiceSettings): void {
+  const ordered = (what: string, ...values: readonly number[]): void => {
+    const bad = values.some((value, index) => !Number.isSafeInteger(value) || value < 1 || value < (values[index - 1] ?? 0));
+    if (bad) throw new PkiError('CONFIG_INVALID', `${what}: ${values.join(', ')} s are not whole seconds in rising order`);
+  };
+  ordered('minimum, default and maximum X.509 lifetime', settings.minimumTtlSeconds, settings.defaultX509TtlSeconds, settings.maximumX509TtlSeconds);
+  ordered('minimum, default and maximum JWT lifetime', settings.minimumTtlSeconds, settings.defaultJwtTtlSeconds, settings.maximumJwtTtlSeconds);
+  ordered('minimum lifetime, lifetime of agents and what a short-lived certificate may have', settings.minimumTtlSeconds, settings.agentTtlSeconds, shortLivedMaximumSeconds);
+  ordered('default and maximum life of join tokens', settings.defaultJoinTokenTtlSeconds, settings.maximumJoinTokenTtlSeconds);
+  for (const rate of [settings.attestationRate, settings.signingRate, settings.refusalRate]) {
+    if (!(rate.perSecond > 0) || !(rate.burst >= 1)) throw new PkiError('CONFIG_INVALID', 'a rate needs perSecond above 0 and a burst of at least 1');
+  }
+}

@@ -18,7 +18,8 @@ export class UpwardReports {
   readonly #agentId: string;
   readonly #deps: { readonly agents: Pick<AgentStore, 'replaceConsumers' | 'updateConsumers'>; readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>; readonly clock: Clock };
   readonly #bucket: TokenBucket;
-  #known = new Set<string>();
+  /** undefined until the snapshot with which a session begins, so that what is on record is bounded by what one session says. */
+  #known: Set<string> | undefined;
 
   constructor(agentId: string, deps: { readonly agents: Pick<AgentStore, 'replaceConsumers' | 'updateConsumers'>; readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>; readonly clock: Clock }) {
     this.#agentId = agentId;
@@ -28,6 +29,7 @@ export class UpwardReports {
 
   async consumers(report: Parameters<SyncConnection['consumers']>[0]): Promise<void> {
     enforceRate(this.#bucket.take(), 'too many consumer reports');
+    if (!report.snapshot && this.#known === undefined) throw new PkiError('INVALID_REQUEST', 'the first consumer report of a session is a snapshot');
     const records = report.consumers.map((consumer) => this.#record(consumer));
     const removed = report.removedIds.slice(0, maximumConsumers).filter((id) => id.length <= 200);
     const known = report.snapshot ? new Set<string>() : new Set(this.#known);

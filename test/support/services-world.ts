@@ -25,6 +25,8 @@ export interface ServicesWorld extends AsyncDisposable {
   readonly jwts: JwtRequest[];
   readonly issuing: Authority;
   readonly settings: ServiceSettings;
+  /** What outlives the process: the database file and the keys in the token. */
+  readonly remains: { readonly path: string; readonly keys: Map<string, KeyObject> };
   /** Runs right before the next hand-over to the signers, with the intents durable. */
   beforeSigning(act: () => Promise<void>): void;
   /** What the registry of authorities says, and its change. */
@@ -42,18 +44,24 @@ export const entryInput = (entry: Partial<EntryInput> & Pick<EntryInput, 'spiffe
 });
 export const selector = (text: string): { readonly type: string; readonly value: string } => unwrap(parseSelector(text));
 
-export async function createServicesWorld(over: Partial<ServiceSettings> = {}): Promise<ServicesWorld> {
+export async function createServicesWorld(over: Partial<ServiceSettings> = {}, remains: ServicesWorld['remains'] = { path: ':memory:', keys: new Map() }): Promise<ServicesWorld> {
   const clock = new FakeClock(Math.floor(Date.now() / 1000) * 1000);
-  const store = await openSqliteStore({ path: ':memory:', clock, logger: silentLogger, pid: process.pid });
+  const store = await openSqliteStore({ path: remains.path, clock, logger: silentLogger, pid: process.pid });
   await store.meta.claim(trustDomain.name, clock.now());
-  const root = await authority(store, clock, 'root');
-  const issuing = await authority(store, clock, 'issuing', root);
+  const found = await store.authorities.list();
+  const kept = (kind: Authority['kind']): { readonly key: KeyObject; readonly authority: Authority } | undefined => {
+    const known = found.find((each) => each.kind === kind);
+    return known && { key: remains.keys.get(known.id) as KeyObject, authority: known };
+  };
+  const root = kept('root') ?? (await authority(store, clock, 'root'));
+  const issuing = kept('issuing') ?? (await authority(store, clock, 'issuing', root));
+  for (const { authority: each, key } of [root, issuing]) remains.keys.set(each.id, key);
   const listeners = new Set<() => void>();
   const state = {
     roots: [root.authority.certificateDer as Buffer] as readonly Buffer[], tainted: [] as readonly Authority[], all: [root.authority, issuing.authority] as readonly Authority[],
     bundle: { sequence: 1, document: '{"keys":[]}', jws: 'bundle.1', createdAt: clock.now() } as BundleRevision,
   };
-  await store.bundles.append(state.bundle, { timeMs: clock.nowMs(), actor: 'server', kind: 'bundle.published', subject: '1', detail: {} });
+  if ((await store.bundles.latest()) === undefined) await store.bundles.append(state.bundle, { timeMs: clock.nowMs(), actor: 'server', kind: 'bundle.published', subject: '1', detail: {} });
   const authorities: Authorities = {
     all: () => state.all,
     rootsDer: () => state.roots,
@@ -99,7 +107,7 @@ export async function createServicesWorld(over: Partial<ServiceSettings> = {}): 
   const callerOf = (svid: { readonly serial: string; readonly chainDer: readonly Buffer[] }): Promise<CertificateCaller> =>
     services.callers.resolve({ serial: svid.serial, sha256: sha256Hex(svid.chainDer[0] as Buffer) }, '192.0.2.1:1');
   return {
-    services, store, clock, jwts, settings, issuing: issuing.authority, callerOf,
+    services, store, clock, jwts, settings, remains, issuing: issuing.authority, callerOf,
     beforeSigning: (act) => {
       interruption = act;
     },
