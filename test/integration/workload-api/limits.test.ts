@@ -103,7 +103,7 @@ test('connections that never call, or speak no HTTP/2, are closed after a time',
   slow.write('PRI * HTT');
   for (const socket of [silent, slow]) socket.on('error', () => {});
   await until(() => harness.api.connections() === 2);
-  await until(() => harness.api.connections() === 0, 1_500);
+  await until(() => harness.api.connections() === 0);
   silent.destroy();
   slow.destroy();
 });

@@ -98,7 +98,7 @@ export function collect<T>(stream: ClientReadableStream<T>) {
   };
 }
 
-export async function until(condition: () => boolean, atMostMs = 5_000): Promise<void> {
+export async function until(condition: () => boolean, atMostMs = 15_000): Promise<void> {
   const end = performance.now() + atMostMs;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`waited ${atMostMs} ms in vain for ${condition.toString()}`);
