@@ -9,7 +9,7 @@ import { Engine } from '../../src/store/sqlite/engine.ts';
 import { code } from '../compliance/store-fixtures.ts';
 
 /** An engine over a database that can grow to `pages` pages: SQLite then answers as it does when the disk is full. */
-function limited(t: TestContext, pages: number): { readonly engine: Engine; readonly rows: () => number; readonly grow: () => void; readonly commits: () => number } {
+function limited(t: TestContext, pages: number): { readonly engine: Engine; readonly path: string; readonly rows: () => number; readonly grow: () => void; readonly commits: () => number } {
   const folder = mkdtempSync(join(tmpdir(), 'meshca-engine-'));
   const database = new DatabaseSync(join(folder, 'a.db'));
   database.exec('PRAGMA journal_mode = WAL; CREATE TABLE a (id INTEGER PRIMARY KEY, data BLOB) STRICT');
@@ -22,6 +22,7 @@ function limited(t: TestContext, pages: number): { readonly engine: Engine; read
   });
   return {
     engine,
+    path: join(folder, 'a.db'),
     rows: () => (engine.get('SELECT count(*) AS n FROM a', []) as { n: number }).n,
     grow: () => database.exec('PRAGMA max_page_count = 100000'),
     commits: () => commits,
@@ -50,6 +51,18 @@ test('when the disk fills up under a group, those of it that fit are written and
   assert.deepEqual(results.map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
   for (const result of results) if (result.status === 'rejected') code('STORE_FAILED')(result.reason);
   assert.equal(rows(), 4);
+});
+
+test('while somebody else writes to the file all that wait fail at once, and later ones work', async (t) => {
+  const { engine, path, rows } = limited(t, 1000);
+  const other = new DatabaseSync(path);
+  other.exec('BEGIN IMMEDIATE');
+  const results = await Promise.allSettled(Array.from({ length: 20 }, () => engine.write(insert(engine, 10))));
+  for (const result of results) code('STORE_FAILED')((result as PromiseRejectedResult).reason);
+  other.exec('ROLLBACK');
+  other.close();
+  await Promise.all([engine.write(insert(engine, 10)), engine.write(insert(engine, 10))]);
+  assert.equal(rows(), 2);
 });
 
 test('a write that throws in the middle of a group takes only its own rows with it', async (t) => {

@@ -168,7 +168,8 @@ export class Engine {
       this.#commit();
     } catch (error) {
       this.#rollback();
-      const mine = jobs.slice(0, Math.max(taken, 1));
+      // None taken: it did not even begin, and would not for those that wait either.
+      const mine = taken === 0 ? jobs : jobs.slice(0, taken);
       // A full disk refuses the group, and may still have room for the smaller ones of it.
       if (isDiskFull(error) || isDiskFull((error as Error | undefined)?.cause)) return this.#alone(mine);
       const failure = storeError(error);

@@ -53,7 +53,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   try {
     // Only under the lock: closing a file by hand drops all POSIX locks that this process has on it.
     if (!inMemory && !existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
-    database = new DatabaseSync(path, { timeout: 2000, enableForeignKeyConstraints: true });
+    // Waiting for somebody else's write lock blocks the thread: not for long.
+    database = new DatabaseSync(path, { timeout: 1000, enableForeignKeyConstraints: true });
     configure(database, options.synchronous ?? 'FULL', inMemory);
     migrate(database, options.clock.now());
     return assemble(database, options, lock);
