@@ -235,7 +235,7 @@ export interface SyncConnection {
 }
 
 export interface Sync {
-  /** One session per agent: an earlier one is closed with AGENT_SUPERSEDED. The first messages may be sent before this resolves. */
+  /** One session per agent: an earlier one is closed with AGENT_SUPERSEDED. Nothing is sent before this has resolved. */
   open(caller: AgentCaller, hello: SyncHello, session: SyncSession): Promise<SyncConnection>;
   connectedCount(): number;
   isConnected(agentId: string): boolean;

@@ -57,13 +57,14 @@ export function createServices(parts: ServiceParts): RunningServices {
     source, entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
   });
   const enrolment = new Enrolment({ agents: store.agents, issuer, authorities, callers, refusals, clock, settings });
+  const signing = new SigningService({ delegations: store.delegations, entries: store.entries, authorities, issuer, refusals, clock, settings, onRevision });
   return {
     callers,
     refusals,
     sync,
     attestation: new NodeAttestationService({ agents: store.agents, tokens: store.tokens, enrolment, refusals, clock, random, settings }),
     svids: new SvidService({ agents: store.agents, entries: store.entries, nodeSets, issuer, refusals, clock, settings }),
-    signing: new SigningService({ delegations: store.delegations, entries: store.entries, authorities, issuer, refusals, clock, settings }),
+    signing,
     entries: new EntryService({ ...shared, entries: store.entries }),
     agents: new AgentService({ agents: store.agents, entries: store.entries, certificates: store.certificates, nodeSets, sessions: sync, callers, access, refusals, clock }),
     tokens: new TokenService({ ...shared, tokens: store.tokens, authorities, random }),
@@ -77,6 +78,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     async close() {
       sync.close();
       callers.close();
+      signing.close();
       nodeSets.close();
       await refusals.flush();
     },

@@ -23,16 +23,29 @@ export interface SigningDeps {
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly settings: ServiceSettings;
+  readonly onRevision: (listener: () => void) => () => void;
 }
+
+const maximumKnownIds = 20_000;
 
 /** Signs for control planes inside their delegation; what comes out is always of kind `delegated`. */
 export class SigningService implements Signing {
   readonly #deps: SigningDeps;
   readonly #buckets: KeyedBuckets;
+  readonly #stop: () => void;
+  /** Whether an ID is an admin's, as of the present revision; a new map each time, so that a read from before fills the old one. */
+  #adminById = new Map<string, boolean>();
 
   constructor(deps: SigningDeps) {
     this.#deps = deps;
     this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
+    this.#stop = deps.onRevision(() => {
+      this.#adminById = new Map();
+    });
+  }
+
+  close(): void {
+    this.#stop();
   }
 
   sign(caller: DelegateCaller, items: readonly DelegatedItem[]): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }> {
@@ -85,6 +98,15 @@ export class SigningService implements Signing {
   }
 
   async #isAdminId(spiffeId: string): Promise<boolean> {
+    const known = this.#adminById;
+    const before = known.get(spiffeId);
+    if (before !== undefined) return before;
+    const found = await this.#statedAsAdmin(spiffeId);
+    if (known.size < maximumKnownIds) known.set(spiffeId, found);
+    return found;
+  }
+
+  async #statedAsAdmin(spiffeId: string): Promise<boolean> {
     let after: string | undefined;
     do {
       const page = await this.#deps.entries.list({ spiffeId }, after === undefined ? { size: 500 } : { size: 500, after });

@@ -31,6 +31,7 @@ export class AgentSession {
   #outbox: SyncMessage[] = [];
   #blocked = false;
   #pumping = false;
+  #started = false;
   #ended = false;
   #sentTainted = '';
 
@@ -47,9 +48,10 @@ export class AgentSession {
     return this.#ended;
   }
 
-  /** The first message; the rest follows by itself. */
-  welcome(message: SyncMessage): void {
-    this.#outbox.push(message);
+  /** The first message goes out, the rest follows by itself. */
+  start(welcome: SyncMessage): void {
+    this.#outbox.unshift(welcome);
+    this.#started = true;
     this.pump();
   }
 
@@ -112,7 +114,7 @@ export class AgentSession {
   }
 
   pump(): void {
-    if (this.#pumping || this.#blocked || this.#ended) return;
+    if (!this.#started || this.#pumping || this.#blocked || this.#ended) return;
     this.#pumping = true;
     void this.#run().then(
       () => {

@@ -7,7 +7,7 @@ import type { Authorities } from '../issuance/contract.ts';
 import type { AgentStore, EntryStore, IssuanceStore, MetaStore } from '../store/contract.ts';
 import type { AgentCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
-import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncSession } from './contract.ts';
+import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncMessage, SyncSession } from './contract.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkText, requireAgent } from './requests.ts';
@@ -85,9 +85,6 @@ export class SyncHub implements Sync {
       const session = new AgentSession(caller, parents, transport, this.#deps.source, { position: from, bundleSequence: count(hello.bundleSequence) });
       const connected = this.#register(session, agent);
       this.#deps.agents.seen(caller.spiffeId, { at: this.#deps.clock.now(), version, survivedOutageSeconds: count(hello.survivedOutageSeconds) });
-      session.welcome({
-        kind: 'welcome', protocolVersion: Math.min(protocolVersion, hello.protocolVersion), capabilities, epoch, serverTime: this.#deps.clock.now(), serverVersion: this.#deps.settings.serverVersion,
-      });
       try {
         // node sets may have changed between reading and registering
         await this.#reparent([connected]);
@@ -97,6 +94,12 @@ export class SyncHub implements Sync {
       }
       // the first one: from here on changes are told from each other
       if (this.#seen === undefined) this.#revisionMoved();
+      const welcome: SyncMessage = {
+        kind: 'welcome', protocolVersion: Math.min(protocolVersion, hello.protocolVersion), capabilities, epoch: epochFor(present.epoch, session.parents), serverTime: this.#deps.clock.now(),
+        serverVersion: this.#deps.settings.serverVersion,
+      };
+      // once the front holds the connection, so that no `drained` comes before it can be passed on
+      setImmediate(() => session.start(welcome));
       const reports = new UpwardReports(caller.spiffeId, this.#deps);
       return {
         consumers: (report) => reports.consumers(report),

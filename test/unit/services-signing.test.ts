@@ -168,6 +168,8 @@ test('a delegate signs inside its delegation and nothing else, always as delegat
   assert.ok(first?.ok);
   assert.equal((await w.store.certificates.bySerial(first.leaf.serial))?.kind, 'delegated');
   assert.equal(first.leaf.lifetimeSeconds, 600);
+  await w.addEntry({ spiffeId: id('/ns/a/sa/web'), parentId: agentId('n1'), admin: true });
+  assert.deepEqual(codes((await w.services.signing.sign(caller, [ask('/ns/a/sa/web')])).outcomes), ['OUTSIDE_DELEGATION'], 'what was remembered of it ends with the change');
 });
 
 test('wildcards over everything still reach no reserved name, and a revocation while signing releases nothing', async () => {
