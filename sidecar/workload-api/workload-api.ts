@@ -7,7 +7,7 @@ import { createHub } from './hub.ts';
 import { fetchJwtSvid, serveUnary, validateJwt } from './jwt.ts';
 import { createMessages } from './messages.ts';
 import { defaultLimits, silentWorkloadApiMetrics, type WorkloadApi, type WorkloadApiOptions, type WorkloadRpc } from './ports.ts';
-import { createSessions } from './session.ts';
+import { createSessions, type Session } from './session.ts';
 import { listenUnix } from './socket.ts';
 import { jwtBundleSource, serveStream, x509BundleSource, x509SvidSource, type SourceFactory, type StreamParts } from './streams.ts';
 
@@ -93,20 +93,24 @@ function register(server: Server, parts: StreamParts): void {
   const stream = (rpc: WorkloadRpc, source: SourceFactory): handleServerStreamingCall<unknown, Buffer> => (call) => serveStream(parts, rpc, call, source);
   const unary = <Request, Response>(rpc: WorkloadRpc, handle: Parameters<typeof serveUnary<Request, Response>>[4]) =>
     (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>) => serveUnary(sessions, rpc, call, callback, handle);
-  const unimplemented = (rpc: WorkloadRpc): SourceFactory => () => ({
-    holdsRoots: false,
-    content: () => {
+  // the same answer for everyone, identity or not: a client must learn that it need not try again
+  const unimplemented = (rpc: WorkloadRpc): handleServerStreamingCall<unknown, unknown> => (call) => {
+    let session: Session | undefined;
+    try {
+      session = sessions.open(call, rpc, () => {});
       throw new PkiError('NOT_IMPLEMENTED', `this release does not offer ${rpc}`);
-    },
-    release: () => {},
-  });
+    } catch (thrown) {
+      call.emit('error', sessions.status(thrown, rpc, session));
+      session?.end();
+    }
+  };
   server.addService(definition, {
     FetchX509SVID: stream('FetchX509SVID', x509SvidSource),
     FetchX509Bundles: stream('FetchX509Bundles', x509BundleSource),
     FetchJWTBundles: stream('FetchJWTBundles', jwtBundleSource),
     FetchJWTSVID: unary('FetchJWTSVID', fetchJwtSvid(options, sessions, limits)),
     ValidateJWTSVID: unary('ValidateJWTSVID', validateJwt(options)),
-    FetchWITSVID: stream('FetchWITSVID', unimplemented('FetchWITSVID')),
-    FetchWITBundles: stream('FetchWITBundles', unimplemented('FetchWITBundles')),
+    FetchWITSVID: unimplemented('FetchWITSVID'),
+    FetchWITBundles: unimplemented('FetchWITBundles'),
   });
 }

@@ -136,9 +136,9 @@ test('X.509 bundles are keyed by trust domain ID, own and federated, and follow 
   stream.cancel();
 });
 
-test('the WIT calls are Unimplemented', async () => {
+test('the WIT calls are Unimplemented, also for a caller without identity and before the entries are there', async () => {
   await using harness = await startHarness();
-  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  harness.entries.isSynced = false;
   const client = harness.client();
   assert.equal((await collect(client.FetchWITSVID({}, header())).error()).code, status.UNIMPLEMENTED);
   assert.equal((await collect(client.FetchWITBundles({}, header())).error()).code, status.UNIMPLEMENTED);
