@@ -36,6 +36,8 @@ export type SourceFactory = (parts: StreamParts, session: Session, changed: () =
 /** FetchX509SVID, FetchX509Bundles and FetchJWTBundles: full state at once, and again on each change, to a process attested anew. */
 export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCall<unknown>, createSource: SourceFactory): void {
   const { options, limits, metrics, sessions, hub } = parts;
+  // cancelled before it began: no event will tell
+  if (call.cancelled || call.destroyed) return;
   let session: Session | undefined;
   let ended = false;
   let cleanUp = (): void => {};

@@ -200,6 +200,26 @@ test('a stream whose HTTP/2 window is kept closed counts as one that takes no me
   assert.equal(harness.svids.confirmed.length, 0);
 });
 
+test('calls that are cancelled at any moment leave nothing open and do not disturb others on their connection', async () => {
+  await using harness = await startHarness({ clock: fastClock(30) });
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  const actor = await harness.actor();
+  const client = speak(await actor.connect(harness.path));
+  const steady = client.fetchX509Svid();
+  await until(() => steady.state.messages.length === 1);
+  for (let each = 0; each < 300; each += 1) {
+    const { request } = client.fetchX509Svid();
+    if (each % 3 === 0) request.close(8);
+    else if (each % 3 === 1) setImmediate(() => request.close(8));
+    else setTimeout(() => request.close(8), each % 7);
+    if (each % 10 === 0) await delay(2);
+  }
+  await until(() => harness.svids.open === 1 && harness.consumers.open === 1);
+  // longer than the stall time
+  await delay(1_300);
+  assert.deepEqual([harness.api.connections(), steady.state.closed], [1, false]);
+});
+
 test('draining tells open streams that the agent shuts down, removes the socket and frees everything', async () => {
   const harness = await startHarness();
   harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
