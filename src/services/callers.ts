@@ -6,6 +6,7 @@ import type { AgentStore, CertificateStore, DelegationStore, EntryStore } from '
 import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from './contract.ts';
 import { serialLeadsTo } from './lineage.ts';
+import type { RefusalLog } from './refusals.ts';
 
 export interface CallerDeps {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
@@ -15,6 +16,7 @@ export interface CallerDeps {
   readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly clock: Clock;
+  readonly refusals: Pick<RefusalLog, 'refusedAs'>;
   /** uids admitted to the admin socket. */
   readonly localUids: ReadonlySet<number>;
 }
@@ -67,7 +69,7 @@ export class CallerRegistry implements Callers {
     const record = await this.#deps.certificates.bySerial(certificate.serial);
     // a certificate that only looks like ours: same serial, another issuer or content
     if (record === undefined || record.sha256 === null || record.sha256 !== certificate.sha256 || record.state !== 'issued') throw new PkiError('CERTIFICATE_UNKNOWN', `no issued certificate with the serial ${certificate.serial.slice(0, 64)} and this digest is in the inventory`);
-    return (await this.#check(record, peer)).caller;
+    return (await this.#admitted(record, peer)).caller;
   }
 
   async stillStands(caller: CertificateCaller): Promise<CertificateCaller> {
@@ -78,7 +80,7 @@ export class CallerRegistry implements Callers {
     // read again: a renewal has perhaps written into the record by what it was replaced
     const record = await this.#deps.certificates.bySerial(caller.serial);
     if (record === undefined || record.state !== 'issued') throw new PkiError('CERTIFICATE_UNKNOWN', `the certificate ${caller.serial} is not in the inventory`);
-    return (await this.#check(record, caller.peer)).caller;
+    return (await this.#admitted(record, caller.peer)).caller;
   }
 
   onEnded(listener: (ended: EndedCallers) => void): () => void {
@@ -99,6 +101,17 @@ export class CallerRegistry implements Callers {
   close(): void {
     for (const stop of this.#stop) stop();
     this.#listeners.clear();
+  }
+
+  /** He proved the key of a certificate of ours, so that it is known who is refused: a banned or cloned agent that tries is on record. */
+  async #admitted(record: CertificateRecord, peer: string): Promise<Standing> {
+    try {
+      return await this.#check(record, peer);
+    } catch (thrown) {
+      const error = PkiError.from(thrown);
+      await this.#deps.refusals.refusedAs(record.spiffeId, 'Connect', error, record.serial);
+      throw error;
+    }
   }
 
   async #check(record: CertificateRecord, peer: string): Promise<Standing> {

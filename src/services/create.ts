@@ -47,7 +47,7 @@ export function createServices(parts: ServiceParts): RunningServices {
   // before the hub, so that in each turn the node sets are forgotten before the hub asks for them
   const nodeSets = new NodeSetIndex({ entries: store.entries, trustDomain: settings.trustDomain, clock, onRevision });
   const callers = new CallerRegistry({
-    certificates: store.certificates, agents: store.agents, delegations: store.delegations, entries: store.entries, authorities, onRevision, clock,
+    certificates: store.certificates, agents: store.agents, delegations: store.delegations, entries: store.entries, authorities, onRevision, clock, refusals,
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
   const access = new Access(store.roles, settings.trustDomain);

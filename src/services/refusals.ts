@@ -9,6 +9,8 @@ import { KeyedBuckets, type Rate } from './limits.ts';
 /** Codes of these statuses are refusals: the caller was told no. The rest is absence or trouble, and no act of anybody. */
 const refusalStatuses: ReadonlySet<StatusName> = new Set(['PERMISSION_DENIED', 'UNAUTHENTICATED', 'INVALID_ARGUMENT', 'FAILED_PRECONDITION', 'ALREADY_EXISTS', 'OUT_OF_RANGE', 'RESOURCE_EXHAUSTED']);
 const notRefusals: ReadonlySet<ErrorCode> = new Set(['HSM_UNAVAILABLE', 'NO_ISSUER', 'OVERLOADED', 'SHUTTING_DOWN', 'STARTING_UP']);
+/** Told no as well, with a status that says to try again: two who use one identity show by it. */
+const alsoRefusals: ReadonlySet<ErrorCode> = new Set(['AGENT_SUPERSEDED']);
 /** Never a record of their own: they come in floods, and each record costs an fsync. */
 const alwaysCounted: ReadonlySet<ErrorCode> = new Set(['RATE_LIMITED', 'REQUEST_TOO_LARGE']);
 
@@ -123,7 +125,7 @@ export class RefusalLog implements Refusals {
   }
 }
 
-export const isRefusal = (code: ErrorCode): boolean => refusalStatuses.has(codes[code].status) && codes[code].audience === 'caller' && !notRefusals.has(code);
+export const isRefusal = (code: ErrorCode): boolean => alsoRefusals.has(code) || (refusalStatuses.has(codes[code].status) && codes[code].audience === 'caller' && !notRefusals.has(code));
 
 /** Runs an operation of a caller; what it throws becomes a PkiError and, if it is a refusal, is on record before it goes on. */
 export async function refusing<T>(refusals: Refusals, caller: Caller, operation: string, subject: string | undefined, act: () => Promise<T>): Promise<T> {

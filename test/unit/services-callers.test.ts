@@ -103,6 +103,18 @@ test('two holders of one agent key end with one: whoever renewed first is supers
   assert.equal((await w.services.callers.stillStands(owner)).class, 'agent');
 });
 
+test('a banned or superseded agent that tries is on record under its name, at a bounded rate', async () => {
+  await using w = await createServicesWorld({ refusalRate: { perSecond: 1, burst: 5 } });
+  const first = await w.joinAgent('n1');
+  await w.joinAgent('n1');
+  await assert.rejects(w.services.callers.stillStands(first.caller), rejectsWith('AGENT_SUPERSEDED'));
+  const banned = await w.joinAgent('n2');
+  await w.services.agents.ban(local, agentId('n2'), '');
+  for (let call = 0; call < 20; call += 1) await assert.rejects(w.services.callers.stillStands(banned.caller), rejectsWith('AGENT_BANNED'));
+  const refused = await w.audit('request.refused');
+  assert.deepEqual([agentId('n1'), agentId('n2')].map((actor) => refused.filter((record) => record.actor === actor).length), [1, 5]);
+});
+
 test('an admin by entry ends with the entry or its flag', async () => {
   await using w = await createServicesWorld();
   const { caller } = await w.joinAgent('n1');
