@@ -21,7 +21,9 @@ export interface ConsumerChanges {
   readonly removedIds: readonly string[];
 }
 
-const maximumReasonLength = 500;
+/** The server takes 10,000 per agent; what is beyond stays unreported, and counts there as one that can not tell. */
+const maximumConsumers = 9000;
+const maximumTextLength = 400;
 
 /**
  * Who holds which set of authorities on this node. Owner of that state. Changes gather until they are drained, so that
@@ -47,12 +49,14 @@ export class Consumers implements ConsumerRegistry {
   }
 
   register(consumer: { readonly kind: Kind; readonly spiffeId: string; readonly description: string }): ConsumerHandle {
-    const line: Line = { id: uuidv7(this.#clock.nowMs()), ...consumer, digest: undefined, state: 'pending', reason: '', since: this.#clock.now() };
+    if (this.#lines.size >= maximumConsumers) return silent;
+    const line: Line = { id: uuidv7(this.#clock.nowMs()), kind: consumer.kind, spiffeId: consumer.spiffeId, description: printable(consumer.description), digest: undefined, state: 'pending', reason: '', since: this.#clock.now() };
     this.#lines.set(line.id, line);
     this.#touch(line.id);
-    const move = (state: Line['state'], digest: Buffer, reason: string): void => {
+    const move = (state: Line['state'], digest: Buffer, why: string): void => {
+      const reason = printable(why);
       if (!this.#lines.has(line.id) || (line.state === state && line.reason === reason && line.digest?.equals(digest))) return;
-      Object.assign(line, { state, digest, reason: reason.slice(0, maximumReasonLength), since: this.#clock.now() });
+      Object.assign(line, { state, digest, reason, since: this.#clock.now() });
       this.#touch(line.id);
     };
     return {
@@ -101,3 +105,9 @@ export class Consumers implements ConsumerRegistry {
 const toWire = (line: Line): Consumer => ({
   id: line.id, kind: line.kind, spiffeId: line.spiffeId, authoritySetDigest: line.digest ?? Buffer.alloc(0), state: line.state, reason: line.reason, since: line.since, description: line.description,
 });
+
+const silent: ConsumerHandle = { pending: () => {}, confirmed: () => {}, refused: () => {}, remove: () => {} };
+
+/** Reasons come from consumers: one that the server can not print must not cost the whole report. */
+// eslint-disable-next-line no-control-regex -- control characters are what is replaced
+const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ').slice(0, maximumTextLength);

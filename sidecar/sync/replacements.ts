@@ -1,4 +1,6 @@
 const maximumHeld = 20_000;
+/** Half of what the server takes in one report. */
+const reportSize = 5000;
 
 /**
  * Serials whose holder has read the replacement, on their way to the server. A stream acknowledges nothing, so those sent
@@ -21,9 +23,9 @@ export class Replacements {
 
   drain(): readonly string[] | undefined {
     if (this.#waiting.size === 0) return undefined;
-    const serials = [...this.#waiting].slice(0, 1000);
+    const serials = [...this.#waiting].slice(0, reportSize);
     for (const serial of serials) this.#waiting.delete(serial);
-    this.#sent = [...this.#sent, ...serials].slice(-1000);
+    this.#sent = [...this.#sent, ...serials].slice(-reportSize);
     return serials;
   }
 

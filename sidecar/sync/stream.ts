@@ -28,8 +28,10 @@ export interface SyncStreamParts {
 }
 
 const welcomeDeadlineMs = 15_000;
-/** Changes of consumers within this time go up as one report. */
+/** Changes of consumers within this time go up as one report… */
 const coalesceMs = 50;
+/** …and two reports have this between them, since each is a commit at the server, which bounds their rate. */
+const reportEveryMs = 500;
 
 /** One sync stream from hello to its end. */
 export class SyncStream {
@@ -40,6 +42,7 @@ export class SyncStream {
   #finish!: (error?: unknown) => void;
   #welcomed = false;
   #flushPlanned = false;
+  #flushedAt = -Infinity;
   #cancelFlush: (() => void) | undefined;
   /** Down messages are worked off one after another, since bundle steps are verified asynchronously. */
   #work: Promise<void> = Promise.resolve();
@@ -79,7 +82,8 @@ export class SyncStream {
   flushSoon(): void {
     if (this.#flushPlanned || !this.#welcomed) return;
     this.#flushPlanned = true;
-    this.#cancelFlush = this.#parts.clock.after(coalesceMs, () => {
+    const sinceLast = this.#parts.clock.monotonicMs() - this.#flushedAt;
+    this.#cancelFlush = this.#parts.clock.after(Math.max(coalesceMs, reportEveryMs - sinceLast), () => {
       this.#flushPlanned = false;
       this.#flush();
     });
@@ -97,7 +101,8 @@ export class SyncStream {
   }
 
   #flush(): void {
-    const { consumers, replacements } = this.#parts;
+    const { consumers, replacements, clock } = this.#parts;
+    this.#flushedAt = clock.monotonicMs();
     const changes = consumers.drain();
     if (changes !== undefined) this.#call.write({ consumers: { snapshot: false, consumers: [...changes.consumers], removedIds: [...changes.removedIds] } });
     for (let serials = replacements.drain(); serials !== undefined; serials = replacements.drain()) this.#call.write({ replacements: { replacedSerials: [...serials] } });
@@ -127,7 +132,9 @@ export class SyncStream {
   #welcome(welcome: SyncWelcome__Output): void {
     if (this.#welcomed) throw new PkiError('INVALID_REQUEST', 'sync: a second welcome');
     this.#welcomed = true;
-    const { consumers, replacements, onWelcome } = this.#parts;
+    const { consumers, replacements, onWelcome, onTainted } = this.#parts;
+    // a stream begins with nothing tainted: the server says it only where there is something
+    onTainted([]);
     const snapshot = consumers.snapshot();
     this.#call.write({ consumers: { snapshot: true, consumers: [...snapshot.consumers], removedIds: [] } });
     replacements.requeue();
