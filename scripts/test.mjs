@@ -14,7 +14,7 @@ import { lint } from './lint.mjs';
 import { setup } from './setup.mjs';
 
 // The cheap ones first, so that a plain mistake shows early.
-const kinds = ['architecture', 'unit', 'compliance', 'integration', 'interop', 'fault'];
+const kinds = ['architecture', 'unit', 'compliance', 'fuzz', 'integration', 'interop', 'fault'];
 
 await main(async (args) => {
   const filters = args.filter((arg) => !arg.startsWith('--')).map((arg) => arg.replace(/^(dist\/)?test\//, '').replace(/(\.test)?\.(ts|js)$/, ''));
