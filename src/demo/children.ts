@@ -12,6 +12,8 @@ export interface ChildSpec {
   readonly uid?: number;
   readonly gid?: number;
   readonly ipc?: boolean;
+  /** Goes on in the log of the process that this one replaces. */
+  readonly again?: boolean;
   /** Called when it ends without having been asked to. */
   readonly onUnexpectedExit: (error: PkiError) => void;
 }
@@ -28,7 +30,7 @@ export class Child {
   constructor(home: DemoHome, record: RunRecord, spec: ChildSpec) {
     this.name = spec.name;
     this.logPath = join(home.log, `${spec.name}.log`);
-    const log = openSync(this.logPath, 'w', 0o600);
+    const log = openSync(this.logPath, spec.again === true ? 'a' : 'w', 0o600);
     const options: SpawnOptions = {
       // a group of its own: Ctrl-C on the terminal reaches the demonstration alone, which ends its children in order
       detached: true,

@@ -37,7 +37,7 @@ const project = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README
 const ownProduct = join(here, '..', `main${extension}`);
 const workloadMain = join(here, `workload${extension}`);
 
-/** Starts the real product as child processes, one after the other, and ends them in the opposite order. */
+/** Starts the real product as child processes, one after the other, keeps server and agent alive, and ends all in the opposite order. */
 export class Orchestrator {
   readonly #options: OrchestratorOptions;
   readonly #env: Environment;
@@ -45,6 +45,9 @@ export class Orchestrator {
   readonly #stopping = new AbortController();
   readonly #product: string;
   readonly #watches: Promise<void>[] = [];
+  /** Monotonic instants at which a part died. */
+  readonly #deaths: number[] = [];
+  #running = false;
 
   constructor(options: OrchestratorOptions) {
     this.#options = options;
@@ -81,12 +84,15 @@ export class Orchestrator {
     emit({ kind: 'step', text: 'starting two workloads' });
     const port = await this.#startGreeter(perWorkload.greeter);
     this.#spawnWorkload('caller', perWorkload.caller, [workloadIds.greeter, String(port)]);
+    this.#running = true;
   }
 
   /** Callers before those whom they call: nothing fails on the way down. At most 5 s in all. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    for (const child of [...this.#children].reverse()) await child.stop(child.name === 'server' || child.name.startsWith('agent') ? 1400 : 700);
+    for (const name of ['caller', 'greeter', 'agent', 'server']) {
+      for (const child of this.#children) if (child.name === name) await child.stop(name === 'server' || name === 'agent' ? 1400 : 700);
+    }
     await Promise.all(this.#watches);
   }
 
@@ -121,6 +127,8 @@ export class Orchestrator {
     writeAgentConfig(home, ports, { join: true });
     const agent = this.#spawn('agent', this.#agentArgs());
     await Promise.all([this.#applyEntries(agentId, perWorkload), this.#ready(agent, ports.agentOps)]);
+    // used up: from here on, restarts included, the agent goes by what it has stored
+    writeAgentConfig(home, ports, { join: false });
     rmSync(pathsOf(home).joinToken, { force: true });
     writeDurably(rememberedPath, JSON.stringify({ agentId } satisfies Remembered));
     this.#report('agent', ports.agentOps, agentId);
@@ -160,17 +168,30 @@ export class Orchestrator {
     });
   }
 
-  #spawn(name: 'server' | 'agent', args: readonly string[], watched = true): Child & { watch(): void } {
+  #spawn(name: 'server' | 'agent', args: readonly string[], watched = true, again = false): Child & { watch(): void } {
     const { home, record, node } = this.#options;
     let watching = watched;
     const child = new Child(home, record, {
-      name, command: node, args, env: this.#env,
+      name, command: node, args, env: this.#env, again,
       onUnexpectedExit: (error) => {
-        if (watching) this.#failed(error);
+        if (watching) this.#revive(name, args, error);
       },
     });
     this.#children.push(child);
     return Object.assign(child, { watch: () => (watching = true) });
+  }
+
+  /** A server or agent that dies once all runs is started again, as a supervisor would: the workloads must not notice. */
+  #revive(name: 'server' | 'agent', args: readonly string[], error: PkiError): void {
+    const now = performance.now();
+    this.#deaths.push(now);
+    const recent = this.#deaths.filter((at) => now - at < 60_000).length;
+    if (!this.#running || recent > 5 || this.#stopping.signal.aborted) {
+      this.#failed(error);
+      return;
+    }
+    this.#options.emit({ kind: 'problem', text: `${error.message}; starting it again` });
+    this.#spawn(name, args, true, true);
   }
 
   #failed(error: PkiError): void {

@@ -59,15 +59,20 @@ const alive = (pid: number): boolean => {
   }
 };
 
-test('a second demonstration in the same folder is refused; Ctrl-C ends all parts of the first in order, in under five seconds, with exit code 0', async () => {
+test('a second demonstration in the same folder is refused; a server that dies is started again; Ctrl-C ends all parts of the first in order, in under five seconds, with exit code 0', async () => {
   const demo = start();
   await seen(demo, 'caller renewed (2)');
   const second = start();
   assert.equal(await second.exited, 1);
   assert.match(second.errors.join('\n'), /DEMO_RUNNING/);
   assert.equal(demo.child.exitCode, null);
+  const [server] = (await parts()) as [number];
+  process.kill(server, 'SIGKILL');
+  await seen(demo, 'starting it again');
+  await seen(demo, 'server ready');
   const pids = await parts();
   assert.equal(pids.length, 4);
+  assert.ok(!pids.includes(server));
   const asked = performance.now();
   demo.child.kill('SIGINT');
   assert.equal(await demo.exited, 0);
