@@ -1,17 +1,25 @@
 import { constants } from 'node:fs';
-import { chmod, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { PkiError } from '../../src/common/errors/index.ts';
 
-/** Makes a directory that only its owner can enter. Throws STATE_UNUSABLE. */
+const temporaryName = /^\.[0-9a-f]{16}\.tmp$/;
+
+/** Makes a directory that only its owner, this process, can enter, and clears what a crash left behind in it. Throws STATE_UNUSABLE. */
 export async function privateDirectory(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });
-    const found = await stat(path);
+    const found = await lstat(path);
     if (!found.isDirectory()) throw new Error('it is no directory');
+    // whoever owns it can put another bundle in, whatever the modes say; the owner of a new file is who we are
+    const probe = join(path, temporaryFile());
+    const file = await open(probe, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+    const { uid } = await file.stat().finally(() => file.close());
+    if (uid !== found.uid) throw new Error(`it belongs to user ${found.uid}, the agent is user ${uid}`);
     // a directory made by hand or by a package is narrowed, never used as it was
     if ((found.mode & 0o077) !== 0) await chmod(path, 0o700);
+    for (const name of await readdir(path)) if (temporaryName.test(name)) await rm(join(path, name), { force: true });
   } catch (thrown) {
     throw new PkiError('STATE_UNUSABLE', `the directory ${path} can not be used: ${(thrown as Error).message}`, { cause: thrown });
   }
@@ -22,7 +30,7 @@ export async function privateDirectory(path: string): Promise<void> {
  * file (0600, new) → fsync → rename → fsync of the directory.
  */
 export async function replaceFile(path: string, content: string | AsyncIterable<string> | Iterable<string>): Promise<void> {
-  const temporary = join(dirname(path), `.${randomBytes(8).toString('hex')}.tmp`);
+  const temporary = join(dirname(path), temporaryFile());
   try {
     const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
     try {
@@ -76,3 +84,5 @@ async function syncDirectory(path: string): Promise<void> {
     await directory.close();
   }
 }
+
+const temporaryFile = (): string => `.${randomBytes(8).toString('hex')}.tmp`;

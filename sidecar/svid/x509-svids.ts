@@ -344,7 +344,11 @@ export class X509Svids {
   /** Holds against the entries: what they no longer give is dropped at once, what they give otherwise is renewed. */
   #reconcile(): void {
     const { cache, clock, random } = this.#parts;
+    const now = clock.now();
     for (const record of [...this.#records.values()]) {
+      const { entry } = record.identity;
+      // most changes are about others
+      if (!record.withdrawn && cache.get(entry.id) === entry && (entry.expiresAt === 0 || entry.expiresAt > now)) continue;
       const identity = cache.identityFor(record.identity.entry.id, record.selectors);
       if (identity === undefined || !identity.spiffeId.equals(record.identity.spiffeId)) {
         this.#withdraw(record);

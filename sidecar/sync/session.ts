@@ -203,11 +203,12 @@ export class IssuerSession {
     const { clock, random, reconnect, identity, logger } = this.#parts;
     this.#drop();
     this.#lastError = error;
+    const barredBefore = this.#barred !== undefined;
     if (barring.has(error.code)) this.#barred = error;
     if (error.code === 'AGENT_EVICTED' || error.code === 'CERTIFICATE_UNKNOWN') identity.reject('attest-again');
     else if (error.code === 'CERTIFICATE_EXPIRED') identity.reject('expired');
     // after an eviction the node may prove itself anew at once; if that is refused as well, only slowly
-    const slow = error.code === 'AGENT_BANNED' || error.code === 'AGENT_SUPERSEDED' || error.code === 'JOIN_TOKEN_INVALID' || (this.#barred !== undefined && this.#failures > 0);
+    const slow = error.code === 'AGENT_BANNED' || error.code === 'AGENT_SUPERSEDED' || error.code === 'JOIN_TOKEN_INVALID' || (this.#barred !== undefined && barredBefore);
     const delayMs = backoffMs(this.#failures, random.uniform(), slow ? slowRetry : reconnect);
     this.#failures += 1;
     logger.warn({ code: error.code, err: error, retryInMs: Math.round(delayMs) }, 'no session with the server');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, createPublicKey } from 'node:crypto';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -169,7 +169,7 @@ test('an agent whose SVID expired proves its last key and needs nobody', async (
   assert.equal(server.attestations.at(-1)?.method, 'expiredSvid');
 });
 
-test('a node certificate proves its node, and a challenge for another connection gets no signature', async (context) => {
+test('a node certificate proves its node, again after an eviction, and a challenge for another connection gets no signature', async (context) => {
   const server = await startServer(context);
   const directory = await directoryFor(context);
   const nodeCa = makeAuthority('nodes', { notBefore: seconds() - 60, notAfter: seconds() + 3600 });
@@ -183,6 +183,14 @@ test('a node certificate proves its node, and a challenge for another connection
   server.corruptChallenge = false;
   await until(() => agent.cache.synced(), 'the snapshot');
   assert.ok(server.attestations.every(({ method }) => method === 'x509pop'));
+  const before = server.attestations.length;
+  server.syncRefusal = 'AGENT_EVICTED';
+  await server.stop();
+  await server.restart();
+  await until(() => server.attestations.length > before, 'a new attestation after the eviction');
+  server.syncRefusal = undefined;
+  await until(() => agent.session.connected(), 'the session');
+  assert.equal(agent.session.status().barred, undefined);
 });
 
 test('a wrong server gets no token', async (context) => {
@@ -292,7 +300,7 @@ test('a banned agent gets nothing new, keeps what is valid, and says why', async
   await assert.rejects(agent.jwt.fetch(identityOf(agent), ['a'], selectors), { code: 'AGENT_BANNED' });
 });
 
-test('an evicted agent attests again at once where it has a new proof', async (context) => {
+test('an evicted agent does not try its used token again', async (context) => {
   const server = await startServer(context);
   const directory = await directoryFor(context);
   const agent = await startAgent(context, server, { directory });
@@ -319,8 +327,22 @@ test('damaged or foreign state is refused with its file named, and an open key f
   }
   await writeFile(file, good);
   await assert.rejects((await AgentState.open(directory, TrustDomain.of('other'))).credential(), { code: 'TRUST_DOMAIN_CHANGED' });
-  await (await import('node:fs/promises')).chmod(file, 0o644);
+  await chmod(file, 0o644);
   await assert.rejects(state.credential(), { code: 'STATE_UNUSABLE' });
+  await rm(file);
+  await symlink('/etc/hostname', file);
+  await assert.rejects(state.credential(), { code: 'STATE_UNUSABLE' });
+});
+
+test('a state directory is narrowed to its owner, cleared of half-written files, and refused when it is a link', async (context) => {
+  const directory = await directoryFor(context);
+  await mkdir(directory, { mode: 0o755 });
+  await writeFile(join(directory, '.0123456789abcdef.tmp'), 'half');
+  await AgentState.open(directory, trustDomain);
+  assert.equal((await stat(directory)).mode & 0o777, 0o700);
+  assert.deepEqual(await readdir(directory), []);
+  await symlink(directory, `${directory}-link`);
+  await assert.rejects(AgentState.open(`${directory}-link`, trustDomain), { code: 'STATE_UNUSABLE' });
 });
 
 test('a bundle of roots alone takes its first document over a verified connection only', async () => {
