@@ -44,6 +44,6 @@ USER 10001:10001
 WORKDIR /var/lib/meshca
 VOLUME ["/var/lib/meshca"]
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["meshca", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD meshca healthcheck "$(cat /run/meshca/role)"
 ENTRYPOINT ["container-entry"]
 CMD ["server", "run"]

@@ -7,4 +7,6 @@ if [ "${1-}" = server ] && [ "${2-}" = run ] && [ -n "${MESHCA_SOFTHSM_DIR-}" ];
   export MESHCA_SERVER_HSM_ISSUING_PIN_FILE="$MESHCA_SOFTHSM_DIR/pins/issuing.pin"
   export MESHCA_SERVER_HSM_ROOT_PIN_FILE="$MESHCA_SOFTHSM_DIR/pins/root.pin"
 fi
+# For the health check, which can not tell from process 1 when the agent shares the process namespace of its host.
+case "${1-} ${2-}" in 'server run' | 'agent run') printf %s "$1" > /run/meshca/role ;; esac
 exec meshca "$@"
