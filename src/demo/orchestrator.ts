@@ -48,6 +48,8 @@ export class Orchestrator {
   /** Monotonic instants at which a part died. */
   readonly #deaths: number[] = [];
   #running = false;
+  /** Why a part is not ready, as it was last said; empty: it is. */
+  readonly #trouble = { server: '', agent: '' };
 
   constructor(options: OrchestratorOptions) {
     this.#options = options;
@@ -191,6 +193,9 @@ export class Orchestrator {
       return;
     }
     this.#options.emit({ kind: 'problem', text: `${error.message}; starting it again` });
+    this.#options.emit({ kind: name, state: 'starting' });
+    // however quickly it comes back, that it did is said
+    this.#trouble[name] = 'it was started again';
     this.#spawn(name, args, true, true);
   }
 
@@ -228,7 +233,6 @@ export class Orchestrator {
 
   async #watchReadiness(kind: 'server' | 'agent', port: number, detail: string): Promise<void> {
     const { signal } = this.#stopping;
-    let shown = '';
     for (;;) {
       await sleep(1000, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
@@ -236,8 +240,8 @@ export class Orchestrator {
       if (signal.aborted) return;
       const reasons = state === undefined ? 'it does not answer' : state.reasons.join('; ');
       const trouble = state?.ready === true ? '' : reasons || 'it gives no reason';
-      if (trouble === shown) continue;
-      shown = trouble;
+      if (trouble === this.#trouble[kind]) continue;
+      this.#trouble[kind] = trouble;
       this.#options.emit(trouble === '' ? { kind, state: 'ready', detail } : { kind, state: 'degraded', detail: trouble });
     }
   }

@@ -20,11 +20,17 @@ interface Run {
 }
 
 let home: string;
+const runs: Run[] = [];
 before(async () => {
   home = await mkdtemp(join(tmpdir(), 'meshca-demo-'));
   await chmod(home, 0o711);
 });
 after(async () => {
+  // a failed test must leave nothing running either
+  for (const { child, exited } of runs) {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    await exited;
+  }
   await rm(home, { recursive: true, force: true });
 });
 
@@ -33,12 +39,14 @@ function start(args: readonly string[] = [], env: Readonly<Record<string, string
   const [lines, errors]: [string[], string[]] = [[], []];
   child.stdout.on('data', (bytes: Buffer) => lines.push(...bytes.toString().split('\n')));
   child.stderr.on('data', (bytes: Buffer) => errors.push(...bytes.toString().split('\n')));
-  return { child, lines, errors, exited: once(child, 'close').then(([code]) => code as number | null) };
+  const run = { child, lines, errors, exited: once(child, 'close').then(([code]) => code as number | null) };
+  runs.push(run);
+  return run;
 }
 
-async function seen({ lines, errors, child }: Run, text: string): Promise<void> {
+async function seen({ lines, errors, child }: Run, text: string, times = 1): Promise<void> {
   const end = performance.now() + 40_000;
-  while (!lines.some((line) => line.includes(text))) {
+  while (lines.filter((line) => line.includes(text)).length < times) {
     assert.ok(performance.now() < end && child.exitCode === null, `"${text}" was not said: ${[...lines, ...errors].join('\n')}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -69,7 +77,7 @@ test('a second demonstration in the same folder is refused; a server that dies i
   const [server] = (await parts()) as [number];
   process.kill(server, 'SIGKILL');
   await seen(demo, 'starting it again');
-  await seen(demo, 'server ready');
+  await seen(demo, 'server ready', 2);
   const pids = await parts();
   assert.equal(pids.length, 4);
   assert.ok(!pids.includes(server));
