@@ -47,7 +47,14 @@ export interface ConsumerRecord {
   readonly id: string;
   readonly kind: string;
   readonly spiffeId: string;
+  /** Hex of SHA-256 over the sorted SHA-256 digests of the root certificates that it holds; empty where it can't tell. */
   readonly authoritySetDigest: string;
+  /** The same over the SubjectPublicKeyInfo of JWT keys. */
+  readonly jwtSetDigest: string;
+  /** The same over issuing certificates that the agent verified under the roots that this consumer holds. */
+  readonly issuerSetDigest: string;
+  /** `enforces-crl`, `reports-handshakes` and the like. */
+  readonly capabilities: readonly string[];
   readonly state: 'pending' | 'confirmed' | 'refused';
   readonly reason: string;
   readonly since: number;

@@ -22,6 +22,7 @@ export class AuthorityRegistry implements Authorities {
   #all: readonly Authority[] = [];
   #issuers: readonly IssuerView[] = [];
   #chains = new Map<string, readonly Buffer[]>();
+  #published: readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[] | undefined;
   #keyDigests = new Set<string>();
   #bundle: BundleRevision | undefined;
   #fingerprint = '';
@@ -42,6 +43,7 @@ export class AuthorityRegistry implements Authorities {
     this.#issuers = all.filter((authority) => authority.kind === 'issuing' && maySign(authority.state) && authority.certificateDer !== null)
       .map((authority) => ({ authority, certificate: unwrap(parseCertificate(authority.certificateDer as Buffer)) }));
     this.#chains = new Map();
+    this.#published = undefined;
     this.#fingerprint = fingerprint;
     for (const listener of this.#listeners) listener();
   }
@@ -85,6 +87,11 @@ export class AuthorityRegistry implements Authorities {
   bundle(): BundleRevision {
     if (this.#bundle === undefined) throw new PkiError('NO_ISSUER', 'there is no trust bundle yet');
     return this.#bundle;
+  }
+
+  published(): readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[] {
+    this.#published ??= this.#all.filter(({ kind, state }) => kind === 'issuing' && (state === 'published' || state === 'active')).map(({ id }) => ({ authorityId: id, chainDer: this.chainDer(id) }));
+    return this.#published;
   }
 
   tainted(): readonly Authority[] {

@@ -87,5 +87,7 @@ export interface Authorities {
   rootOf(authorityId: string): Authority | undefined;
   bundle(): BundleRevision;
   tainted(): readonly Authority[];
+  /** Issuing authorities that may sign, now or next (`published`, `active`), with their chain without the root. One object until something changes. */
+  published(): readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[];
   onChange(listener: () => void): () => void;
 }

@@ -17,7 +17,7 @@ const service = (name: string, methods: readonly string[], classes: readonly Cal
  * to register it). The class comes from the inventory record of the caller's certificate, or from SO_PEERCRED.
  */
 export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
-  ...service('meshca.issuer.v1.NodeAttestation', ['Attest'], ['anonymous']),
+  ...service('meshca.issuer.v1.NodeAttestation', ['Attest', 'FetchBundleSteps'], ['anonymous']),
   ...service('meshca.issuer.v1.AgentIssuer', ['RenewAgent', 'SignX509Svids', 'SignJwtSvid', 'Sync'], agent),
   ...service('meshca.signing.v1.Signing', ['Sign', 'SignBatch', 'GetDelegation'], delegate),
   ...service('meshca.admin.v1.Entries', ['CreateEntries', 'GetEntry', 'ListEntries', 'UpdateEntry', 'DeleteEntries', 'ApplyEntries'], operators),

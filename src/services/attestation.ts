@@ -5,8 +5,8 @@ import type { Clock, Random } from '../common/runtime/index.ts';
 import { SpiffeId, x509popAgentId } from '../common/spiffe/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import { attestationMessage } from '../common/wire/attestation-message.ts';
-import { isAgentPath, type Agent, type JoinToken } from '../domain/index.ts';
-import type { AgentStore, JoinTokenStore } from '../store/contract.ts';
+import { isAgentPath, type Agent, type BundleRevision, type JoinToken } from '../domain/index.ts';
+import type { AgentStore, BundleStore, JoinTokenStore } from '../store/contract.ts';
 import type { AgentCaller, AnonymousCaller } from './caller.ts';
 import type { AgentSvid, AttestExchange, AttestPeer, AttestStart, AttestStep, NodeAttestation } from './contract.ts';
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
@@ -19,6 +19,7 @@ import { checkProof, verifyNodeCertificate } from './x509pop.ts';
 export interface AttestationDeps {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly tokens: Pick<JoinTokenStore, 'byHash' | 'bind'>;
+  readonly bundles: Pick<BundleStore, 'since'>;
   readonly enrolment: Enrolment;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -65,6 +66,13 @@ export class NodeAttestationService implements NodeAttestation {
       },
       inTurn: (agentId, act) => this.#inTurn(agentId, act),
     });
+  }
+
+  async bundleSteps(sequence: number): Promise<readonly BundleRevision[]> {
+    const waitMs = this.#bucket.take();
+    if (waitMs > 0) throw new PkiError('RATE_LIMITED', `too many attestations: try again in ${waitMs} ms`, { detail: { waitMs } });
+    if (!Number.isSafeInteger(sequence) || sequence < 0) throw new PkiError('INVALID_REQUEST', 'the sequence is no whole number');
+    return this.#deps.bundles.since(sequence);
   }
 
   renew(caller: AgentCaller, request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string }): Promise<AgentSvid> {

@@ -125,6 +125,8 @@ export interface AttestExchange {
 }
 
 export interface NodeAttestation {
+  /** The bundle revisions after a sequence; RATE_LIMITED, together with attestation. They are public. */
+  bundleSteps(sequence: number): Promise<readonly BundleRevision[]>;
   /** Throws RATE_LIMITED or OVERLOADED before any work. */
   open(peer: AttestPeer): AttestExchange;
   renew(caller: AgentCaller, request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string }): Promise<AgentSvid>;
@@ -201,7 +203,12 @@ export type SyncMessage =
       readonly removedIds: readonly string[]; /** Absent inside a snapshot. */ readonly position: Position | undefined;
     }
   | { readonly kind: 'bundles'; readonly steps: readonly BundleRevision[] }
-  | { readonly kind: 'authorities'; readonly tainted: readonly { readonly authorityId: string; readonly subjectKeyId: string; readonly windowSeconds: number; readonly taintedAt: number }[] };
+  | {
+      readonly kind: 'authorities'; readonly tainted: readonly { readonly authorityId: string; readonly subjectKeyId: string; readonly windowSeconds: number; readonly taintedAt: number }[];
+      /** Issuing authorities that may sign, now or next: from the authority up, without the root. */
+      readonly published: readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[];
+      readonly crls: readonly { readonly authorityId: string; readonly der: Buffer; readonly nextUpdate: number }[];
+    };
 
 /**
  * The front's half of one Sync stream. Backpressure: `send` always takes the message and answers whether more may follow at
@@ -218,17 +225,33 @@ export interface ConsumerState {
   readonly id: string;
   readonly kind: string;
   readonly spiffeId: string;
+  /** Digests in hex, empty where it can't tell. */
   readonly authoritySetDigest: string;
+  readonly jwtSetDigest: string;
+  readonly issuerSetDigest: string;
+  readonly capabilities: readonly string[];
   readonly state: string;
   readonly reason: string;
   readonly since: number;
   readonly description: string;
 }
 
+/** TLS handshakes as one consumer saw them with peers under one issuer key (hex, may be empty), counted since `since`. */
+export interface HandshakeReport {
+  readonly spiffeId: string;
+  readonly consumerId: string;
+  readonly issuerKeyId: string;
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly reasons: Readonly<Record<string, number>>;
+  readonly since: number;
+}
+
 export interface SyncConnection {
   /** Throws INVALID_REQUEST or REQUEST_TOO_LARGE: close the stream with it. Call in the order received, awaiting each. */
   consumers(report: { readonly snapshot: boolean; readonly consumers: readonly ConsumerState[]; readonly removedIds: readonly string[] }): Promise<void>;
   replaced(serials: readonly string[]): Promise<void>;
+  handshakes(reports: readonly HandshakeReport[]): Promise<void>;
   drained(): void;
   /** The stream is over, from either side. Idempotent. */
   closed(): void;

@@ -10,6 +10,7 @@ import { DelegationService } from './delegations.ts';
 import { Enrolment } from './enrolment.ts';
 import { EntryService } from './entries.ts';
 import { AuditService, AuthorityViewService, CertificateService, StatusService, type ServerFacts } from './inventory.ts';
+import { HandshakeLedger } from './handshakes.ts';
 import { MintService } from './mint.ts';
 import { NodeSetIndex } from './node-set-index.ts';
 import { RefusalLog } from './refusals.ts';
@@ -53,8 +54,9 @@ export function createServices(parts: ServiceParts): RunningServices {
   const access = new Access(store.roles, settings.trustDomain);
   const shared = { access, refusals, clock, settings };
   const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds });
+  const handshakes = new HandshakeLedger();
   const sync = new SyncHub({
-    source, entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
+    source, handshakes, entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
   });
   const enrolment = new Enrolment({ agents: store.agents, issuer, authorities, callers, refusals, clock, settings });
   const signing = new SigningService({ delegations: store.delegations, entries: store.entries, authorities, issuer, refusals, clock, settings, onRevision });
@@ -62,7 +64,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     callers,
     refusals,
     sync,
-    attestation: new NodeAttestationService({ agents: store.agents, tokens: store.tokens, enrolment, refusals, clock, random, settings }),
+    attestation: new NodeAttestationService({ bundles: store.bundles, agents: store.agents, tokens: store.tokens, enrolment, refusals, clock, random, settings }),
     svids: new SvidService({ agents: store.agents, entries: store.entries, nodeSets, issuer, refusals, clock, settings }),
     signing,
     entries: new EntryService({ ...shared, entries: store.entries }),

@@ -33,7 +33,7 @@ export class AgentSession {
   #pumping = false;
   #started = false;
   #ended = false;
-  #sentTainted = '';
+  #sentAuthorities = '';
 
   constructor(caller: AgentCaller, parents: readonly string[], transport: SyncSession, source: SyncSource, from: { readonly position: Position | undefined; readonly bundleSequence: number }) {
     this.caller = caller;
@@ -156,11 +156,13 @@ export class AgentSession {
 
   #authorities(): void {
     this.#behind.authorities = false;
-    const message = this.#source.tainted();
-    const text = message.tainted.map(({ authorityId }) => authorityId).join(' ');
-    // nothing tainted is where every agent starts
-    if (text === this.#sentTainted) return;
-    this.#sentTainted = text;
+    const message = this.#source.authoritiesMessage();
+    const text = [
+      ...message.tainted.map(({ authorityId, windowSeconds }) => `tainted ${authorityId} ${windowSeconds}`), ...message.published.map(({ authorityId }) => authorityId),
+      ...message.crls.map(({ authorityId, nextUpdate }) => `crl ${authorityId} ${nextUpdate}`),
+    ].join(' ');
+    if (text === this.#sentAuthorities) return;
+    this.#sentAuthorities = text;
     this.#outbox.push(message);
   }
 

@@ -9,7 +9,7 @@ export interface SyncSourceDeps {
   readonly entries: Pick<EntryStore, 'byParents' | 'changes'>;
   readonly bundles: Pick<BundleStore, 'since'>;
   readonly meta: Pick<MetaStore, 'position'>;
-  readonly authorities: Pick<Authorities, 'tainted' | 'bundle'>;
+  readonly authorities: Pick<Authorities, 'tainted' | 'published' | 'bundle'>;
   readonly clock: Clock;
   readonly taintWindowSeconds: number;
 }
@@ -99,12 +99,14 @@ export class SyncSource {
     });
   }
 
-  tainted(): AuthoritiesMessage {
+  authoritiesMessage(): AuthoritiesMessage {
     this.#tainted ??= {
       kind: 'authorities',
       tainted: this.#deps.authorities.tainted().map(({ id, subjectKeyId, taintedAt }) => ({
         authorityId: id, subjectKeyId: subjectKeyId ?? '', windowSeconds: this.#deps.taintWindowSeconds, taintedAt: taintedAt ?? 0,
       })),
+      published: this.#deps.authorities.published(),
+      crls: [],
     };
     return this.#tainted;
   }

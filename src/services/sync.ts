@@ -8,6 +8,7 @@ import type { AgentStore, EntryStore, IssuanceStore, MetaStore } from '../store/
 import type { AgentCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncMessage, SyncSession } from './contract.ts';
+import type { HandshakeLedger } from './handshakes.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkText, requireAgent } from './requests.ts';
@@ -24,6 +25,7 @@ export interface SyncDeps {
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly authorities: Pick<Authorities, 'onChange'>;
+  readonly handshakes: HandshakeLedger;
   readonly nodeSets: NodeSetIndex;
   readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands'>;
   readonly refusals: RefusalLog;
@@ -39,7 +41,8 @@ interface Connected {
   readonly cancelExpiry: () => void;
 }
 
-const capabilities: readonly string[] = [];
+/** `issuer-sets`: published issuing authorities come down, their digest is taken; `handshakes`: reports are taken. */
+const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
 
 /**
  * All connected agents. A change of entries costs one query for the parents that it touches; only sessions under those are
@@ -104,6 +107,7 @@ export class SyncHub implements Sync {
       return {
         consumers: (report) => reports.consumers(report),
         replaced: (serials) => reports.replaced(serials),
+        handshakes: (batch) => reports.handshakes(batch),
         drained: () => session.drained(),
         closed: () => {
           session.end();

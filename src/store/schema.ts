@@ -143,6 +143,9 @@ export interface ConsumerTable {
   readonly kind: string;
   readonly spiffe_id: string;
   readonly authority_set_digest: string;
+  readonly jwt_set_digest: string;
+  readonly issuer_set_digest: string;
+  readonly capabilities: string;
   readonly state: string;
   readonly reason: string;
   readonly since: number;

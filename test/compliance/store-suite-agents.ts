@@ -6,7 +6,7 @@ import type { ConsumerRecord } from '../../src/domain/index.ts';
 import { agentId, attested, code, digest, event, everyPage, joinToken, start, type OpenStore } from './store-fixtures.ts';
 
 const consumer = (id: string, changes: Partial<ConsumerRecord> = {}): ConsumerRecord => ({
-  agentId, id, kind: 'workload-stream', spiffeId: 'spiffe://example.org/web', authoritySetDigest: digest(), state: 'confirmed', reason: '', since: start, description: 'pid 1', ...changes,
+  agentId, id, kind: 'workload-stream', spiffeId: 'spiffe://example.org/web', authoritySetDigest: digest(), jwtSetDigest: digest(), issuerSetDigest: '', capabilities: ['enforces-crl'], state: 'confirmed', reason: '', since: start, description: 'pid 1', ...changes,
 });
 
 export function agentCases(name: string, open: OpenStore): void {

@@ -70,6 +70,7 @@ export async function createServicesWorld(over: Partial<ServiceSettings> = {}, r
     rootOf: () => state.all.find(({ kind }) => kind === 'root'),
     bundle: () => state.bundle,
     tainted: () => state.tainted,
+    published: () => [],
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

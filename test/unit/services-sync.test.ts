@@ -240,7 +240,7 @@ test('an agent reports for itself, in bounds', async () => {
   const { caller } = await w.joinAgent('n1');
   const { connection } = await connect(w, caller);
   assert.ok(connection);
-  const consumer = (name: string, over: object = {}) => ({ id: name, kind: 'proxy', spiffeId: id('/a'), authoritySetDigest: 'ab'.repeat(32), state: 'confirmed', reason: '', since: 1, description: 'x', ...over });
+  const consumer = (name: string, over: object = {}) => ({ id: name, kind: 'proxy', spiffeId: id('/a'), authoritySetDigest: 'ab'.repeat(32), jwtSetDigest: '', issuerSetDigest: '', capabilities: ['reports-handshakes'], state: 'confirmed', reason: '', since: 1, description: 'x', ...over });
   await connection.consumers({ snapshot: true, consumers: [consumer('p1'), consumer('p2')], removedIds: [] });
   await connection.consumers({ snapshot: false, consumers: [consumer('p3', { state: 'pending' })], removedIds: ['p1'] });
   assert.deepEqual((await w.services.agents.get(local, agentId('n1'))).consumers.map((each) => `${each.id} ${each.state}`).sort(), ['p2 confirmed', 'p3 pending']);

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { PkiError } from '../errors/index.ts';
 import { DerError, DerReader, tag } from './der-reader.ts';
 
@@ -17,4 +17,12 @@ export function keyIdentifierOf(spkiDer: Buffer): Buffer {
   } catch (thrown) {
     throw thrown instanceof DerError ? new PkiError('KEY_UNSUPPORTED', thrown.message) : thrown;
   }
+}
+
+/** SHA-256 over the sorted SHA-256 digests of these encodings: names a set of authorities whatever its order. */
+export function setDigest(encodings: readonly Buffer[]): Buffer {
+  const digests = encodings.map((encoding) => createHash('sha256').update(encoding).digest()).sort((a, b) => a.compare(b));
+  const hash = createHash('sha256');
+  for (const digest of digests) hash.update(digest);
+  return hash.digest();
 }

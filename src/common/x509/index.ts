@@ -5,7 +5,7 @@ export { DerError, DerReader, oidText, parsing, splitDer, tag } from './der-read
 export * as derWriter from './der-writer.ts';
 export { readGeneralNames, readName } from './names.ts';
 export { encodeTime, readTime } from './time.ts';
-export { keyIdentifierOf, sha256Hex } from './digest.ts';
+export { keyIdentifierOf, setDigest, sha256Hex } from './digest.ts';
 export { readExtensions, type Extensions } from './extensions.ts';
 export { generateKeyPairAsync, pkcs8Of, spkiOf, type KeyPair } from './keys.ts';
 export { keyTypes, type KeyType } from './key-type.ts';

@@ -53,6 +53,8 @@ export function syncDown(message: SyncMessage): SyncDown {
       return {
         authorities: {
           tainted: message.tainted.map((each) => ({ authorityId: each.authorityId, subjectKeyId: Buffer.from(each.subjectKeyId, 'hex'), windowSeconds: each.windowSeconds, taintedAt: each.taintedAt })),
+          published: message.published.map(({ authorityId, chainDer }) => ({ authorityId, chainDer: [...chainDer] })),
+          crls: message.crls.map(({ authorityId, der, nextUpdate }) => ({ authorityId, der, nextUpdate })),
         },
       };
   }

@@ -7,6 +7,7 @@ import type { NodeAttestationHandlers } from '../../common/wire/generated/meshca
 import type { AttestExchange, AttestStart, AttestStep, NodeAttestation } from '../../services/contract.ts';
 import { agentSvidMessage } from '../convert/issuing.ts';
 import type { Guard } from '../guard.ts';
+import { unary } from './unary.ts';
 
 type AttestCall = ServerDuplexStream<AttestRequest__Output, AttestResponse>;
 
@@ -14,7 +15,10 @@ type AttestCall = ServerDuplexStream<AttestRequest__Output, AttestResponse>;
 const exchangeSeconds = 20;
 
 export function nodeAttestationHandlers(guard: Guard, attestation: NodeAttestation): NodeAttestationHandlers {
-  return { Attest: (call) => attest(guard, attestation, call) };
+  return {
+    Attest: (call) => attest(guard, attestation, call),
+    FetchBundleSteps: unary(guard, async (_context, request) => ({ steps: (await attestation.bundleSteps(request.sequence)).map(({ sequence, jws }) => ({ sequence, jws })) })),
+  };
 }
 
 function attest(guard: Guard, attestation: NodeAttestation, call: AttestCall): void {

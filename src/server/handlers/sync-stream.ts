@@ -1,9 +1,10 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
+import type { Consumer__Output } from '../../common/wire/generated/meshca/issuer/v1/Consumer.ts';
 import type { SyncDown } from '../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncHello__Output } from '../../common/wire/generated/meshca/issuer/v1/SyncHello.ts';
 import type { SyncUp__Output } from '../../common/wire/generated/meshca/issuer/v1/SyncUp.ts';
-import type { Sync, SyncConnection, SyncHello, SyncMessage } from '../../services/contract.ts';
+import type { ConsumerState, Sync, SyncConnection, SyncHello, SyncMessage } from '../../services/contract.ts';
 import { syncDown } from '../convert/issuing.ts';
 import type { Guard } from '../guard.ts';
 import { agentOf } from './unary.ts';
@@ -49,9 +50,11 @@ export function syncStream(guard: Guard, sync: Sync, call: ServerDuplexStream<Sy
     if (connection === undefined) throw new PkiError('INVALID_REQUEST', 'the first message of a sync stream is its hello');
     if (message.consumers) {
       const { snapshot, removedIds, consumers } = message.consumers;
-      await connection.consumers({ snapshot, removedIds, consumers: consumers.map((each) => ({ ...each, authoritySetDigest: each.authoritySetDigest.toString('hex') })) });
+      await connection.consumers({ snapshot, removedIds, consumers: consumers.map(consumerOf) });
     } else if (message.replacements) {
       await connection.replaced(message.replacements.replacedSerials);
+    } else if (message.handshakes) {
+      await connection.handshakes(message.handshakes.reports.map((each) => ({ ...each, issuerKeyId: each.issuerKeyId.toString('hex') })));
     }
   };
   let work: Promise<void> = Promise.resolve();
@@ -75,6 +78,10 @@ export function syncStream(guard: Guard, sync: Sync, call: ServerDuplexStream<Sy
   call.on('close', close);
   call.on('error', close);
 }
+
+const consumerOf = (consumer: Consumer__Output): ConsumerState => ({
+  ...consumer, authoritySetDigest: consumer.authoritySetDigest.toString('hex'), jwtSetDigest: consumer.jwtSetDigest.toString('hex'), issuerSetDigest: consumer.issuerSetDigest.toString('hex'),
+});
 
 const helloOf = (hello: SyncHello__Output): SyncHello => ({
   protocolVersion: hello.protocolVersion, agentVersion: hello.agentVersion.slice(0, 64), capabilities: hello.capabilities, bundleSequence: hello.bundleSequence,

@@ -1,5 +1,6 @@
 import type { ConsumerRecord } from '../../domain/index.ts';
 import type { ConsumerTable } from '../schema.ts';
+import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 
 /** The writing ones run inside the caller's transaction. */
@@ -13,7 +14,8 @@ export function createConsumers(engine: Engine): Consumers {
   const put = engine.statement<{ [Column in keyof ConsumerTable]: ConsumerTable[Column] }>()((query, slot) => {
     const reported = {
       kind: slot('kind'), spiffe_id: slot('spiffe_id'), authority_set_digest: slot('authority_set_digest'), state: slot('state'),
-      reason: slot('reason'), since: slot('since'), description: slot('description'),
+      reason: slot('reason'), since: slot('since'), description: slot('description'), jwt_set_digest: slot('jwt_set_digest'),
+      issuer_set_digest: slot('issuer_set_digest'), capabilities: slot('capabilities'),
     };
     return query.insertInto('consumers').values({ agent_id: slot('agent_id'), id: slot('id'), ...reported })
       .onConflict((conflict) => conflict.columns(['agent_id', 'id']).doUpdateSet(reported));
@@ -45,9 +47,11 @@ export function createConsumers(engine: Engine): Consumers {
 const toRow = (agentId: string, consumer: ConsumerRecord): ConsumerTable => ({
   agent_id: agentId, id: consumer.id, kind: consumer.kind, spiffe_id: consumer.spiffeId, authority_set_digest: consumer.authoritySetDigest,
   state: consumer.state, reason: consumer.reason, since: consumer.since, description: consumer.description,
+  jwt_set_digest: consumer.jwtSetDigest, issuer_set_digest: consumer.issuerSetDigest, capabilities: JSON.stringify(consumer.capabilities),
 });
 
 const toConsumer = (row: ConsumerTable): ConsumerRecord => ({
   agentId: row.agent_id, id: row.id, kind: row.kind, spiffeId: row.spiffe_id, authoritySetDigest: row.authority_set_digest,
   state: row.state as ConsumerRecord['state'], reason: row.reason, since: row.since, description: row.description,
+  jwtSetDigest: row.jwt_set_digest, issuerSetDigest: row.issuer_set_digest, capabilities: fromJson<readonly string[]>('consumers', row.capabilities),
 });

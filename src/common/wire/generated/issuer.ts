@@ -10,16 +10,21 @@ import type { AttestRequest as _meshca_issuer_v1_AttestRequest, AttestRequest__O
 import type { AttestResponse as _meshca_issuer_v1_AttestResponse, AttestResponse__Output as _meshca_issuer_v1_AttestResponse__Output } from './meshca/issuer/v1/AttestResponse.ts';
 import type { AttestStart as _meshca_issuer_v1_AttestStart, AttestStart__Output as _meshca_issuer_v1_AttestStart__Output } from './meshca/issuer/v1/AttestStart.ts';
 import type { AuthoritiesUpdate as _meshca_issuer_v1_AuthoritiesUpdate, AuthoritiesUpdate__Output as _meshca_issuer_v1_AuthoritiesUpdate__Output } from './meshca/issuer/v1/AuthoritiesUpdate.ts';
+import type { BundleStepsRequest as _meshca_issuer_v1_BundleStepsRequest, BundleStepsRequest__Output as _meshca_issuer_v1_BundleStepsRequest__Output } from './meshca/issuer/v1/BundleStepsRequest.ts';
 import type { BundleUpdate as _meshca_issuer_v1_BundleUpdate, BundleUpdate__Output as _meshca_issuer_v1_BundleUpdate__Output } from './meshca/issuer/v1/BundleUpdate.ts';
 import type { Consumer as _meshca_issuer_v1_Consumer, Consumer__Output as _meshca_issuer_v1_Consumer__Output } from './meshca/issuer/v1/Consumer.ts';
 import type { ConsumerReport as _meshca_issuer_v1_ConsumerReport, ConsumerReport__Output as _meshca_issuer_v1_ConsumerReport__Output } from './meshca/issuer/v1/ConsumerReport.ts';
+import type { Crl as _meshca_issuer_v1_Crl, Crl__Output as _meshca_issuer_v1_Crl__Output } from './meshca/issuer/v1/Crl.ts';
 import type { EntriesPage as _meshca_issuer_v1_EntriesPage, EntriesPage__Output as _meshca_issuer_v1_EntriesPage__Output } from './meshca/issuer/v1/EntriesPage.ts';
 import type { ExpiredSvidMethod as _meshca_issuer_v1_ExpiredSvidMethod, ExpiredSvidMethod__Output as _meshca_issuer_v1_ExpiredSvidMethod__Output } from './meshca/issuer/v1/ExpiredSvidMethod.ts';
 import type { FederatedBundle as _meshca_issuer_v1_FederatedBundle, FederatedBundle__Output as _meshca_issuer_v1_FederatedBundle__Output } from './meshca/issuer/v1/FederatedBundle.ts';
+import type { HandshakeReport as _meshca_issuer_v1_HandshakeReport, HandshakeReport__Output as _meshca_issuer_v1_HandshakeReport__Output } from './meshca/issuer/v1/HandshakeReport.ts';
+import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from './meshca/issuer/v1/HandshakeReports.ts';
 import type { JoinTokenMethod as _meshca_issuer_v1_JoinTokenMethod, JoinTokenMethod__Output as _meshca_issuer_v1_JoinTokenMethod__Output } from './meshca/issuer/v1/JoinTokenMethod.ts';
 import type { NodeAttestationClient as _meshca_issuer_v1_NodeAttestationClient, NodeAttestationDefinition as _meshca_issuer_v1_NodeAttestationDefinition } from './meshca/issuer/v1/NodeAttestation.ts';
 import type { PlaceholderValues as _meshca_issuer_v1_PlaceholderValues, PlaceholderValues__Output as _meshca_issuer_v1_PlaceholderValues__Output } from './meshca/issuer/v1/PlaceholderValues.ts';
 import type { Position as _meshca_issuer_v1_Position, Position__Output as _meshca_issuer_v1_Position__Output } from './meshca/issuer/v1/Position.ts';
+import type { PublishedIssuer as _meshca_issuer_v1_PublishedIssuer, PublishedIssuer__Output as _meshca_issuer_v1_PublishedIssuer__Output } from './meshca/issuer/v1/PublishedIssuer.ts';
 import type { Refusal as _meshca_issuer_v1_Refusal, Refusal__Output as _meshca_issuer_v1_Refusal__Output } from './meshca/issuer/v1/Refusal.ts';
 import type { RenewAgentRequest as _meshca_issuer_v1_RenewAgentRequest, RenewAgentRequest__Output as _meshca_issuer_v1_RenewAgentRequest__Output } from './meshca/issuer/v1/RenewAgentRequest.ts';
 import type { ReplacementReport as _meshca_issuer_v1_ReplacementReport, ReplacementReport__Output as _meshca_issuer_v1_ReplacementReport__Output } from './meshca/issuer/v1/ReplacementReport.ts';
@@ -59,12 +64,16 @@ export interface ProtoGrpcType {
         AttestResponse: MessageTypeDefinition<_meshca_issuer_v1_AttestResponse, _meshca_issuer_v1_AttestResponse__Output>
         AttestStart: MessageTypeDefinition<_meshca_issuer_v1_AttestStart, _meshca_issuer_v1_AttestStart__Output>
         AuthoritiesUpdate: MessageTypeDefinition<_meshca_issuer_v1_AuthoritiesUpdate, _meshca_issuer_v1_AuthoritiesUpdate__Output>
+        BundleStepsRequest: MessageTypeDefinition<_meshca_issuer_v1_BundleStepsRequest, _meshca_issuer_v1_BundleStepsRequest__Output>
         BundleUpdate: MessageTypeDefinition<_meshca_issuer_v1_BundleUpdate, _meshca_issuer_v1_BundleUpdate__Output>
         Consumer: MessageTypeDefinition<_meshca_issuer_v1_Consumer, _meshca_issuer_v1_Consumer__Output>
         ConsumerReport: MessageTypeDefinition<_meshca_issuer_v1_ConsumerReport, _meshca_issuer_v1_ConsumerReport__Output>
+        Crl: MessageTypeDefinition<_meshca_issuer_v1_Crl, _meshca_issuer_v1_Crl__Output>
         EntriesPage: MessageTypeDefinition<_meshca_issuer_v1_EntriesPage, _meshca_issuer_v1_EntriesPage__Output>
         ExpiredSvidMethod: MessageTypeDefinition<_meshca_issuer_v1_ExpiredSvidMethod, _meshca_issuer_v1_ExpiredSvidMethod__Output>
         FederatedBundle: MessageTypeDefinition<_meshca_issuer_v1_FederatedBundle, _meshca_issuer_v1_FederatedBundle__Output>
+        HandshakeReport: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReport, _meshca_issuer_v1_HandshakeReport__Output>
+        HandshakeReports: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReports, _meshca_issuer_v1_HandshakeReports__Output>
         JoinTokenMethod: MessageTypeDefinition<_meshca_issuer_v1_JoinTokenMethod, _meshca_issuer_v1_JoinTokenMethod__Output>
         /**
          * Open to callers without an identity. Limited globally.
@@ -72,6 +81,7 @@ export interface ProtoGrpcType {
         NodeAttestation: SubtypeConstructor<typeof grpc.Client, _meshca_issuer_v1_NodeAttestationClient> & { service: _meshca_issuer_v1_NodeAttestationDefinition }
         PlaceholderValues: MessageTypeDefinition<_meshca_issuer_v1_PlaceholderValues, _meshca_issuer_v1_PlaceholderValues__Output>
         Position: MessageTypeDefinition<_meshca_issuer_v1_Position, _meshca_issuer_v1_Position__Output>
+        PublishedIssuer: MessageTypeDefinition<_meshca_issuer_v1_PublishedIssuer, _meshca_issuer_v1_PublishedIssuer__Output>
         Refusal: MessageTypeDefinition<_meshca_issuer_v1_Refusal, _meshca_issuer_v1_Refusal__Output>
         RenewAgentRequest: MessageTypeDefinition<_meshca_issuer_v1_RenewAgentRequest, _meshca_issuer_v1_RenewAgentRequest__Output>
         ReplacementReport: MessageTypeDefinition<_meshca_issuer_v1_ReplacementReport, _meshca_issuer_v1_ReplacementReport__Output>

@@ -2,11 +2,35 @@
 // Source: proto/meshca/issuer/v1/issuer.proto
 
 import type { TaintedAuthority as _meshca_issuer_v1_TaintedAuthority, TaintedAuthority__Output as _meshca_issuer_v1_TaintedAuthority__Output } from '../../../meshca/issuer/v1/TaintedAuthority.ts';
+import type { PublishedIssuer as _meshca_issuer_v1_PublishedIssuer, PublishedIssuer__Output as _meshca_issuer_v1_PublishedIssuer__Output } from '../../../meshca/issuer/v1/PublishedIssuer.ts';
+import type { Crl as _meshca_issuer_v1_Crl, Crl__Output as _meshca_issuer_v1_Crl__Output } from '../../../meshca/issuer/v1/Crl.ts';
 
+/**
+ * Full state each time: what is not named is no longer so.
+ */
 export interface AuthoritiesUpdate {
   'tainted'?: (_meshca_issuer_v1_TaintedAuthority)[];
+  /**
+   * Issuing authorities that may sign, now or next. An agent verifies each under the roots that its consumers hold.
+   */
+  'published'?: (_meshca_issuer_v1_PublishedIssuer)[];
+  /**
+   * A complete set for each chain, or none: one CRL for every authority that signs certificates in it.
+   */
+  'crls'?: (_meshca_issuer_v1_Crl)[];
 }
 
+/**
+ * Full state each time: what is not named is no longer so.
+ */
 export interface AuthoritiesUpdate__Output {
   'tainted': (_meshca_issuer_v1_TaintedAuthority__Output)[];
+  /**
+   * Issuing authorities that may sign, now or next. An agent verifies each under the roots that its consumers hold.
+   */
+  'published': (_meshca_issuer_v1_PublishedIssuer__Output)[];
+  /**
+   * A complete set for each chain, or none: one CRL for every authority that signs certificates in it.
+   */
+  'crls': (_meshca_issuer_v1_Crl__Output)[];
 }

@@ -11,7 +11,7 @@ export interface Consumer {
   'kind'?: (string);
   'spiffeId'?: (string);
   /**
-   * SHA-256 over the sorted digests of the authorities that it holds.
+   * SHA-256 over the sorted SHA-256 digests of the root certificates (DER) that it holds.
    */
   'authoritySetDigest'?: (Buffer | Uint8Array | string);
   /**
@@ -21,6 +21,19 @@ export interface Consumer {
   'reason'?: (string);
   'since'?: (number | string | Long);
   'description'?: (string);
+  /**
+   * The same over the SubjectPublicKeyInfo of the JWT keys that it holds. Empty: it takes none, or can't tell.
+   */
+  'jwtSetDigest'?: (Buffer | Uint8Array | string);
+  /**
+   * The same over the issuing certificates (PublishedIssuer.chain_der[0]) that the agent verified under the roots that this
+   * consumer holds. The consumer of kind agent reports it for the agent itself. Empty: none verified yet.
+   */
+  'issuerSetDigest'?: (Buffer | Uint8Array | string);
+  /**
+   * What it can do: enforces-crl, reports-handshakes, reports-roots, reports-jwt.
+   */
+  'capabilities'?: (string)[];
 }
 
 export interface Consumer__Output {
@@ -31,7 +44,7 @@ export interface Consumer__Output {
   'kind': (string);
   'spiffeId': (string);
   /**
-   * SHA-256 over the sorted digests of the authorities that it holds.
+   * SHA-256 over the sorted SHA-256 digests of the root certificates (DER) that it holds.
    */
   'authoritySetDigest': (Buffer);
   /**
@@ -41,4 +54,17 @@ export interface Consumer__Output {
   'reason': (string);
   'since': (number);
   'description': (string);
+  /**
+   * The same over the SubjectPublicKeyInfo of the JWT keys that it holds. Empty: it takes none, or can't tell.
+   */
+  'jwtSetDigest': (Buffer);
+  /**
+   * The same over the issuing certificates (PublishedIssuer.chain_der[0]) that the agent verified under the roots that this
+   * consumer holds. The consumer of kind agent reports it for the agent itself. Empty: none verified yet.
+   */
+  'issuerSetDigest': (Buffer);
+  /**
+   * What it can do: enforces-crl, reports-handshakes, reports-roots, reports-jwt.
+   */
+  'capabilities': (string)[];
 }

@@ -5,6 +5,8 @@ import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { AttestRequest as _meshca_issuer_v1_AttestRequest, AttestRequest__Output as _meshca_issuer_v1_AttestRequest__Output } from '../../../meshca/issuer/v1/AttestRequest.ts';
 import type { AttestResponse as _meshca_issuer_v1_AttestResponse, AttestResponse__Output as _meshca_issuer_v1_AttestResponse__Output } from '../../../meshca/issuer/v1/AttestResponse.ts';
+import type { BundleStepsRequest as _meshca_issuer_v1_BundleStepsRequest, BundleStepsRequest__Output as _meshca_issuer_v1_BundleStepsRequest__Output } from '../../../meshca/issuer/v1/BundleStepsRequest.ts';
+import type { BundleUpdate as _meshca_issuer_v1_BundleUpdate, BundleUpdate__Output as _meshca_issuer_v1_BundleUpdate__Output } from '../../../meshca/issuer/v1/BundleUpdate.ts';
 
 /**
  * Open to callers without an identity. Limited globally.
@@ -21,6 +23,23 @@ export interface NodeAttestationClient extends grpc.Client {
   attest(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_issuer_v1_AttestRequest, _meshca_issuer_v1_AttestResponse__Output>;
   attest(options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_issuer_v1_AttestRequest, _meshca_issuer_v1_AttestResponse__Output>;
 
+  /**
+   * For an agent that slept through changes of the roots and can't verify this server yet: the steps after the bundle that
+   * it holds, each signed under the one before. What it says is proven by the signatures, not by the connection.
+   */
+  FetchBundleSteps(argument: _meshca_issuer_v1_BundleStepsRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_issuer_v1_BundleUpdate__Output>): grpc.ClientUnaryCall;
+  FetchBundleSteps(argument: _meshca_issuer_v1_BundleStepsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_issuer_v1_BundleUpdate__Output>): grpc.ClientUnaryCall;
+  FetchBundleSteps(argument: _meshca_issuer_v1_BundleStepsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_issuer_v1_BundleUpdate__Output>): grpc.ClientUnaryCall;
+  FetchBundleSteps(argument: _meshca_issuer_v1_BundleStepsRequest, callback: grpc.requestCallback<_meshca_issuer_v1_BundleUpdate__Output>): grpc.ClientUnaryCall;
+  /**
+   * For an agent that slept through changes of the roots and can't verify this server yet: the steps after the bundle that
+   * it holds, each signed under the one before. What it says is proven by the signatures, not by the connection.
+   */
+  fetchBundleSteps(argument: _meshca_issuer_v1_BundleStepsRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_issuer_v1_BundleUpdate__Output>): grpc.ClientUnaryCall;
+  fetchBundleSteps(argument: _meshca_issuer_v1_BundleStepsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_issuer_v1_BundleUpdate__Output>): grpc.ClientUnaryCall;
+  fetchBundleSteps(argument: _meshca_issuer_v1_BundleStepsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_issuer_v1_BundleUpdate__Output>): grpc.ClientUnaryCall;
+  fetchBundleSteps(argument: _meshca_issuer_v1_BundleStepsRequest, callback: grpc.requestCallback<_meshca_issuer_v1_BundleUpdate__Output>): grpc.ClientUnaryCall;
+
 }
 
 /**
@@ -32,8 +51,15 @@ export interface NodeAttestationHandlers extends grpc.UntypedServiceImplementati
    */
   Attest: grpc.handleBidiStreamingCall<_meshca_issuer_v1_AttestRequest__Output, _meshca_issuer_v1_AttestResponse>;
 
+  /**
+   * For an agent that slept through changes of the roots and can't verify this server yet: the steps after the bundle that
+   * it holds, each signed under the one before. What it says is proven by the signatures, not by the connection.
+   */
+  FetchBundleSteps: grpc.handleUnaryCall<_meshca_issuer_v1_BundleStepsRequest__Output, _meshca_issuer_v1_BundleUpdate>;
+
 }
 
 export interface NodeAttestationDefinition extends grpc.ServiceDefinition {
   Attest: MethodDefinition<_meshca_issuer_v1_AttestRequest, _meshca_issuer_v1_AttestResponse, _meshca_issuer_v1_AttestRequest__Output, _meshca_issuer_v1_AttestResponse__Output>
+  FetchBundleSteps: MethodDefinition<_meshca_issuer_v1_BundleStepsRequest, _meshca_issuer_v1_BundleUpdate, _meshca_issuer_v1_BundleStepsRequest__Output, _meshca_issuer_v1_BundleUpdate__Output>
 }

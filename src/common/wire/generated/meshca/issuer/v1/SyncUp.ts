@@ -4,17 +4,20 @@
 import type { SyncHello as _meshca_issuer_v1_SyncHello, SyncHello__Output as _meshca_issuer_v1_SyncHello__Output } from '../../../meshca/issuer/v1/SyncHello.ts';
 import type { ConsumerReport as _meshca_issuer_v1_ConsumerReport, ConsumerReport__Output as _meshca_issuer_v1_ConsumerReport__Output } from '../../../meshca/issuer/v1/ConsumerReport.ts';
 import type { ReplacementReport as _meshca_issuer_v1_ReplacementReport, ReplacementReport__Output as _meshca_issuer_v1_ReplacementReport__Output } from '../../../meshca/issuer/v1/ReplacementReport.ts';
+import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from '../../../meshca/issuer/v1/HandshakeReports.ts';
 
 export interface SyncUp {
   'hello'?: (_meshca_issuer_v1_SyncHello | null);
   'consumers'?: (_meshca_issuer_v1_ConsumerReport | null);
   'replacements'?: (_meshca_issuer_v1_ReplacementReport | null);
-  'message'?: "hello"|"consumers"|"replacements";
+  'handshakes'?: (_meshca_issuer_v1_HandshakeReports | null);
+  'message'?: "hello"|"consumers"|"replacements"|"handshakes";
 }
 
 export interface SyncUp__Output {
   'hello'?: (_meshca_issuer_v1_SyncHello__Output | null);
   'consumers'?: (_meshca_issuer_v1_ConsumerReport__Output | null);
   'replacements'?: (_meshca_issuer_v1_ReplacementReport__Output | null);
-  'message'?: "hello"|"consumers"|"replacements";
+  'handshakes'?: (_meshca_issuer_v1_HandshakeReports__Output | null);
+  'message'?: "hello"|"consumers"|"replacements"|"handshakes";
 }

@@ -1,0 +1,29 @@
+import type { Migration } from '../migrations.ts';
+
+/*
+ * What consumers hold beside roots, when an authority entered its state, and the operations of rotation that are under way.
+ * An operation is a goal, not a list of steps: the steps follow from the authorities, so that nothing here can disagree.
+ */
+const sql = `
+ALTER TABLE consumers ADD COLUMN jwt_set_digest TEXT NOT NULL DEFAULT '';
+ALTER TABLE consumers ADD COLUMN issuer_set_digest TEXT NOT NULL DEFAULT '';
+ALTER TABLE consumers ADD COLUMN capabilities TEXT NOT NULL DEFAULT '[]';
+
+ALTER TABLE authorities ADD COLUMN published_at INTEGER;
+ALTER TABLE authorities ADD COLUMN taint_window_seconds INTEGER;
+
+CREATE TABLE rotations (
+  id TEXT PRIMARY KEY,
+  kind TEXT NOT NULL CHECK (kind IN ('root', 'issuing', 'jwt')),
+  state TEXT NOT NULL CHECK (state IN ('running', 'paused', 'done', 'cancelled')),
+  version INTEGER NOT NULL,
+  spec TEXT NOT NULL,
+  created_by TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- One at a time of a kind: a second one would wait for the first anyway.
+CREATE UNIQUE INDEX rotations_under_way ON rotations (kind) WHERE state IN ('running', 'paused');
+`;
+
+export const rotation: Migration = { version: 3, name: 'rotation', sql };
