@@ -46,3 +46,8 @@ export const newRecord = (key: string, identity: Identity, selectors: readonly S
   key, identity, selectors, svid: undefined, authorityId: '', lifetimeSeconds: 0, expiresAtMonotonicMs: 0, leases: new Set(), prefetched: false, signing: false, signAgain: false, unanswered: {},
   attempt: 0, refusal: undefined, refusedUntilMonotonicMs: 0, lost: false, replaced: [], dropped: false, withdrawn: false,
 });
+
+export const currentOf = (record: HeldRecord, nowMonotonicMs: number): HeldX509Svid | undefined =>
+  !record.dropped && !record.withdrawn && record.expiresAtMonotonicMs > nowMonotonicMs ? record.svid : undefined;
+
+export const isInUse = (record: HeldRecord): boolean => record.leases.size > 0 || record.prefetched;

@@ -6,7 +6,8 @@ import type { X509Svids } from './x509-svids.ts';
 export { JwtSvids, type JwtSvidsParts } from './jwt-svids.ts';
 export { KeyPool } from './key-pool.ts';
 export { SigningQueue, type Signed, type SigningRequest } from './signing-queue.ts';
-export { X509Svids, type HeldView, type X509SvidsEvents, type X509SvidsParts } from './x509-svids.ts';
+export type { HeldView, X509SvidsEvents, X509SvidsParts } from './parts.ts';
+export { X509Svids } from './x509-svids.ts';
 
 /** The one port of the local APIs to what this agent holds. */
 export const svidManager = (x509: X509Svids, jwt: JwtSvids): SvidManager => ({

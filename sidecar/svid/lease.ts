@@ -101,3 +101,15 @@ export class Lease implements SvidLease, LeaseSink {
     for (const waiter of [...this.#waiters]) waiter.reject(error);
   }
 }
+
+const maximumGenerations = 16;
+
+/** A record has a new SVID: the one before waits for its holders to read the new one. With no holder ever, it is replaced at once. */
+export function noteReplaced(record: HeldRecord, previous: HeldX509Svid | undefined, replaced: (serial: string) => void): void {
+  if (previous === undefined || record.lost) {
+    record.lost = false;
+    return;
+  }
+  if (record.leases.size === 0) replaced(previous.serial);
+  else record.replaced = [...record.replaced.slice(1 - maximumGenerations), { serial: previous.serial, holders: new Set(record.leases) }];
+}

@@ -1,55 +1,21 @@
 import { PkiError } from '../../src/common/errors/index.ts';
-import type { Clock, Logger, Random } from '../../src/common/runtime/index.ts';
-import type { Selector, TrustDomain } from '../../src/common/spiffe/index.ts';
-import { verifyX509Svid } from '../../src/common/x509/index.ts';
-import type { SyncedEntryCache } from '../cache/index.ts';
+import type { Selector } from '../../src/common/spiffe/index.ts';
 import { identityKey, type HeldX509Svid, type Identity, type SvidLease } from '../contract.ts';
-import { Agenda, backoffMs, pullForwardMs, renewAtMonotonicMs, retryDelayMs, SuspendWatch } from '../schedule/index.ts';
-import type { WorkloadKeyStore } from '../state/index.ts';
-import { newRecord, type HeldRecord } from './held-record.ts';
-import { Lease } from './lease.ts';
-import { compact, Interner } from './memory.ts';
+import { Agenda, pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/index.ts';
+import { currentOf, isInUse, newRecord, type HeldRecord } from './held-record.ts';
+import { fromStored, toStored } from './kept-keys.ts';
+import { Lease, noteReplaced } from './lease.ts';
+import { Interner } from './memory.ts';
+import type { HeldView, X509SvidsParts } from './parts.ts';
+import { reconcile, toPrefetch } from './reconcile.ts';
+import { afterFailure } from './retry.ts';
+import type { Signed } from './signing-queue.ts';
+import { putInto, verifySigned } from './signed.ts';
+import { heldViews, horizonOf, shortestLifeOf, type Horizon } from './views.ts';
 import { Warmth } from './warmth.ts';
-import { passesByItself, type Signed, type SigningQueue } from './signing-queue.ts';
 
-export interface X509SvidsEvents {
-  readonly renewed: (first: boolean) => void;
-  readonly failed: (code: string) => void;
-  readonly expiredInUse: () => void;
-  /** The holder of this serial has read its replacement. */
-  readonly replaced: (serial: string) => void;
-}
-
-export interface X509SvidsParts {
-  readonly trustDomain: TrustDomain;
-  readonly cache: SyncedEntryCache;
-  readonly queue: SigningQueue;
-  readonly roots: () => readonly Buffer[];
-  readonly connected: () => boolean;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly events: X509SvidsEvents;
-  /** Released identities that are kept. */
-  readonly warm: number;
-  /** Identities that are obtained before anyone asks. */
-  readonly prefetch: number;
-  /** How long `ready` waits for a first SVID. */
-  readonly readyDeadlineMs: number;
-  readonly keyStore?: WorkloadKeyStore;
-}
-
-/** First identities are tried again soon, since someone waits. */
-const firstRetry = { baseMs: 250, capMs: 10_000 };
-const refusalRetry = { baseMs: 5_000, capMs: 300_000 };
 /** Renewals that an outage held up are spread over at most this after it. */
 const maximumCatchUpMs = 60_000;
-
-export interface HeldView {
-  readonly svid: HeldX509Svid;
-  readonly renewAt: number;
-  readonly consumers: number;
-}
 
 /**
  * The X.509-SVIDs of this node's workloads: one record per identity in use, a bounded number kept after and obtained ahead
@@ -120,49 +86,28 @@ export class X509Svids {
   }
 
   held(): readonly HeldView[] {
-    const { clock } = this.#parts;
-    const [now, monotonic] = [clock.now(), clock.monotonicMs()];
-    return [...this.#records.values()].flatMap((record) => {
-      const svid = this.#current(record);
-      return svid === undefined ? [] : [{ svid, renewAt: now + Math.round(((this.#agenda.at(record.key) ?? monotonic) - monotonic) / 1000), consumers: record.leases.size }];
-    });
+    return heldViews(this.#records.values(), this.#parts.clock, (key) => this.#agenda.at(key));
   }
 
   /** Number held, and seconds until the first of those in use expires. */
-  horizon(): { readonly held: number; readonly soonestExpirySeconds: number | undefined } {
-    const now = this.#parts.clock.monotonicMs();
-    let held = 0;
-    let soonest = Infinity;
-    for (const record of this.#records.values()) {
-      if (this.#current(record) === undefined) continue;
-      held += 1;
-      if (record.leases.size > 0) soonest = Math.min(soonest, record.expiresAtMonotonicMs);
-    }
-    return { held, soonestExpirySeconds: soonest === Infinity ? undefined : Math.max(0, (soonest - now) / 1000) };
+  horizon(): Horizon {
+    return horizonOf(this.#records.values(), this.#parts.clock.monotonicMs());
   }
 
   /** The shortest life among what is in use: the outage that is survived follows from it. */
   shortestLifeSeconds(): number | undefined {
-    let shortest = Infinity;
-    for (const record of this.#records.values()) if (record.svid !== undefined && this.#inUse(record)) shortest = Math.min(shortest, record.lifetimeSeconds);
-    return shortest === Infinity ? undefined : shortest;
+    return shortestLifeOf(this.#records.values());
   }
 
   /** Takes the keys of an earlier run, where the operator had them kept. After the entries are known. */
   async restore(): Promise<void> {
-    const { keyStore, cache, clock, random } = this.#parts;
+    const { keyStore, cache, clock } = this.#parts;
     if (keyStore === undefined) return;
     for (const stored of await keyStore.load()) {
-      const identity = cache.identityFor(stored.entryId, stored.selectors);
-      const remaining = stored.notAfter - clock.now();
-      const key = identity === undefined ? '' : identityKey(identity);
-      if (identity === undefined || identity.spiffeId.toString() !== stored.spiffeId || identity.entry.revision !== stored.entryRevision || remaining <= 0 || this.#records.has(key)) continue;
-      const record = newRecord(key, identity, stored.selectors);
-      const now = clock.monotonicMs();
-      Object.assign(record, { authorityId: stored.authorityId, lifetimeSeconds: stored.lifetimeSeconds, expiresAtMonotonicMs: now + remaining * 1000, lost: true });
-      record.svid = { identity, serial: stored.serial, chainDer: stored.chainDer.map((der) => this.#interner.intern(der)), privateKeyPkcs8Der: stored.privateKeyPkcs8Der, notBefore: stored.notBefore, notAfter: stored.notAfter };
-      this.#records.set(key, record);
-      this.#agenda.set(key, Math.max(now, renewAtMonotonicMs(stored.lifetimeSeconds, now - (stored.lifetimeSeconds - remaining) * 1000, random.uniform())));
+      const record = fromStored(stored, cache.identityFor(stored.entryId, stored.selectors), this.#interner, clock);
+      if (record === undefined || this.#records.has(record.key)) continue;
+      this.#records.set(record.key, record);
+      this.#agenda.set(record.key, Math.max(clock.monotonicMs(), this.#plannedFrom(record)));
       this.#warmth.released(record);
     }
   }
@@ -182,11 +127,7 @@ export class X509Svids {
   }
 
   #current(record: HeldRecord): HeldX509Svid | undefined {
-    return !record.dropped && !record.withdrawn && record.expiresAtMonotonicMs > this.#parts.clock.monotonicMs() ? record.svid : undefined;
-  }
-
-  #inUse(record: HeldRecord): boolean {
-    return record.leases.size > 0 || record.prefetched;
+    return currentOf(record, this.#parts.clock.monotonicMs());
   }
 
   #released(record: HeldRecord): void {
@@ -214,52 +155,23 @@ export class X509Svids {
     });
   }
 
-  #accept(record: HeldRecord, { svid, key, sentAtMonotonicMs }: Signed, askedRevision: number): void {
+  #accept(record: HeldRecord, signed: Signed, askedRevision: number): void {
     if (record.dropped || record.withdrawn || this.#stopped) return;
-    const { trustDomain, random, roots, events, logger, keyStore } = this.#parts;
-    const wanted = record.identity.spiffeId;
-    const anchors = roots();
-    // judged by the server's time, which made it: a node whose clock is off still gets its SVIDs
-    // Envoy stops taking updates after one pair that does not match (its issue 42438): nothing unchecked goes out
-    const verified = verifyX509Svid({ chainDer: svid.chainDer, bundle: (name) => (name === trustDomain.name ? anchors : undefined), now: svid.serverTime });
-    if (!verified.ok) throw new PkiError('SVID_INVALID', `the SVID for ${wanted.toString()} does not verify: ${verified.error.message}`, { cause: verified.error });
-    if (!verified.value.id.equals(wanted)) throw new PkiError('SVID_INVALID', `the SVID for ${wanted.toString()} names ${verified.value.id.toString()}`);
-    if (!verified.value.leaf.spkiDer.equals(key.spkiDer)) throw new PkiError('SVID_INVALID', `the SVID for ${wanted.toString()} has another key`);
-    const [leaf, privateKey] = compact(svid.chainDer[0] as Buffer, key.privateKeyPkcs8Der) as [Buffer, Buffer];
+    const { trustDomain, roots, events, logger, keyStore } = this.#parts;
+    const spiffeId = record.identity.spiffeId.toString();
+    verifySigned(signed, record.identity.spiffeId, trustDomain, roots());
     const previous = record.svid;
-    const held: HeldX509Svid = {
-      identity: record.identity, serial: svid.serial, chainDer: [leaf, ...svid.chainDer.slice(1).map((der) => this.#interner.intern(der))], privateKeyPkcs8Der: privateKey,
-      notBefore: svid.notBefore, notAfter: svid.notAfter,
-    };
-    const remainingSeconds = svid.notAfter - svid.serverTime;
-    record.svid = held;
-    record.authorityId = this.#interner.text(svid.authorityId);
-    record.lifetimeSeconds = svid.lifetimeSeconds;
-    record.expiresAtMonotonicMs = sentAtMonotonicMs + remainingSeconds * 1000;
-    record.attempt = 0;
-    record.refusal = undefined;
-    this.#agenda.set(record.key, renewAtMonotonicMs(svid.lifetimeSeconds, sentAtMonotonicMs - (svid.lifetimeSeconds - remainingSeconds) * 1000, random.uniform()));
+    const held = putInto(record, signed, this.#interner);
+    this.#agenda.set(record.key, this.#plannedFrom(record));
     this.#pullForwardIfTainted(record);
-    this.#noteReplaced(record, previous);
+    noteReplaced(record, previous, events.replaced);
     events.renewed(previous === undefined);
-    logger.debug({ spiffeId: wanted.toString(), serial: svid.serial, notAfter: svid.notAfter, first: previous === undefined }, 'SVID received');
+    logger.debug({ spiffeId, serial: held.serial, notAfter: held.notAfter, first: previous === undefined }, 'SVID received');
     for (const lease of record.leases) lease.updated(held);
-    if (!this.#inUse(record)) this.#warmth.released(record);
-    keyStore?.save(record.key, {
-      entryId: record.identity.entry.id, entryRevision: record.identity.entry.revision, spiffeId: wanted.toString(), selectors: record.selectors, serial: held.serial, authorityId: record.authorityId,
-      chainDer: held.chainDer, privateKeyPkcs8Der: held.privateKeyPkcs8Der, notBefore: held.notBefore, notAfter: held.notAfter, lifetimeSeconds: svid.lifetimeSeconds,
-    }).catch((thrown: unknown) => logger.error({ err: thrown, spiffeId: wanted.toString() }, 'a workload key could not be kept'));
+    if (!isInUse(record)) this.#warmth.released(record);
+    keyStore?.save(record.key, toStored(record, held)).catch((thrown: unknown) => logger.error({ err: thrown, spiffeId }, 'a workload key could not be kept'));
     // the entry changed while this was being signed: what it says now counts
     if (record.identity.entry.revision !== askedRevision) record.signAgain = true;
-  }
-
-  #noteReplaced(record: HeldRecord, previous: HeldX509Svid | undefined): void {
-    if (previous === undefined || record.lost) {
-      record.lost = false;
-      return;
-    }
-    if (record.leases.size === 0) this.#parts.events.replaced(previous.serial);
-    else record.replaced = [...record.replaced.slice(-15), { serial: previous.serial, holders: new Set(record.leases) }];
   }
 
   #failed(record: HeldRecord, error: PkiError): void {
@@ -275,26 +187,20 @@ export class X509Svids {
       }
     }
     events.failed(error.code);
-    if (!this.#inUse(record) && record.svid === undefined) {
+    if (!isInUse(record) && record.svid === undefined) {
       this.#forget(record);
       return;
     }
     if (error.code === 'UNREACHABLE' && !connected()) {
       this.#offline.add(record);
+      // looked at again when it ends, so that an expiry in use is told
+      if (record.svid !== undefined) this.#agenda.set(record.key, record.expiresAtMonotonicMs);
       return;
     }
     logger.warn({ code: error.code, err: error, spiffeId: record.identity.spiffeId.toString() }, 'an SVID was not issued');
-    const attempt = record.attempt;
-    record.attempt += 1;
-    const dice = random.uniform();
-    if (passesByItself(error)) {
-      this.#agenda.set(record.key, now + (record.svid === undefined ? backoffMs(attempt, dice, firstRetry) : retryDelayMs(attempt, dice, record.lifetimeSeconds, record.expiresAtMonotonicMs - now)));
-      return;
-    }
-    record.refusal = error;
-    record.refusedUntilMonotonicMs = now + backoffMs(attempt, dice, refusalRetry);
-    this.#agenda.set(record.key, record.refusedUntilMonotonicMs);
-    if (record.svid === undefined) for (const lease of record.leases) lease.failed(error);
+    const { retryAtMonotonicMs, refused } = afterFailure(record, error, now, random.uniform());
+    this.#agenda.set(record.key, retryAtMonotonicMs);
+    if (refused) for (const lease of record.leases) lease.failed(error);
   }
 
   #due(keys: readonly string[]): void {
@@ -302,7 +208,7 @@ export class X509Svids {
     for (const key of keys) {
       const record = this.#records.get(key);
       if (record === undefined) continue;
-      if (this.#inUse(record)) this.#request(record);
+      if (isInUse(record)) this.#request(record);
       else if (record.expiresAtMonotonicMs <= now) this.#forget(record);
       else this.#agenda.set(key, record.expiresAtMonotonicMs);
     }
@@ -326,7 +232,7 @@ export class X509Svids {
 
   #pullForwardIfTainted(record: HeldRecord): void {
     const windowSeconds = this.#tainted.get(record.authorityId);
-    if (windowSeconds === undefined || record.svid === undefined || !this.#inUse(record)) return;
+    if (windowSeconds === undefined || record.svid === undefined || !isInUse(record)) return;
     const { clock, random } = this.#parts;
     const now = clock.monotonicMs();
     this.#agenda.set(record.key, pullForwardMs(this.#agenda.at(record.key) ?? Infinity, now, windowSeconds, random.uniform()));
@@ -343,52 +249,18 @@ export class X509Svids {
 
   /** Holds against the entries: what they no longer give is dropped at once, what they give otherwise is renewed. */
   #reconcile(): void {
-    const { cache, clock, random } = this.#parts;
-    const now = clock.now();
-    for (const record of [...this.#records.values()]) {
-      const { entry } = record.identity;
-      // most changes are about others
-      if (!record.withdrawn && cache.get(entry.id) === entry && (entry.expiresAt === 0 || entry.expiresAt > now)) continue;
-      const identity = cache.identityFor(record.identity.entry.id, record.selectors);
-      if (identity === undefined || !identity.spiffeId.equals(record.identity.spiffeId)) {
-        this.#withdraw(record);
-        continue;
-      }
-      const back = record.withdrawn;
-      record.withdrawn = false;
-      if (identity.entry.revision === record.identity.entry.revision && !back) continue;
-      record.identity = identity;
-      record.refusal = undefined;
-      record.attempt = 0;
-      if (!record.signing) {
-        delete record.unanswered.requestId;
-        delete record.unanswered.key;
-      }
-      if (record.svid !== undefined) record.svid = { ...record.svid, identity };
-      if (!this.#inUse(record)) continue;
+    const { cache, clock, random, prefetch, connected } = this.#parts;
+    const { ended, changed } = reconcile(this.#records.values(), cache, clock.now());
+    for (const record of ended) this.#withdraw(record);
+    for (const record of changed) {
       if (record.svid === undefined) this.#request(record);
       // a change of one entry is urgent, one of many at once must not become a burst
-      else this.#agenda.set(record.key, clock.monotonicMs() + random.uniform() * Math.min(2000, 2 * this.#records.size));
+      else this.#agenda.set(record.key, clock.monotonicMs() + random.uniform() * Math.min(2000, 2 * changed.length));
     }
-    this.#prefetch();
-  }
-
-  #prefetch(): void {
-    const { cache, prefetch, connected } = this.#parts;
     if (prefetch === 0 || !connected() || !cache.synced()) return;
-    let held = 0;
-    for (const record of this.#records.values()) if (record.prefetched) held += 1;
-    if (held >= prefetch) return;
-    const candidates = [...cache.entries()].filter((entry) => !entry.isTemplate).sort((left, right) => left.selectors.length - right.selectors.length || left.createdAt - right.createdAt);
-    for (const entry of candidates) {
-      if (held >= prefetch) return;
-      const identity = cache.identityFor(entry.id, entry.selectors);
-      if (identity === undefined) continue;
-      const key = identityKey(identity);
-      if (this.#records.has(key)) continue;
-      const record = this.#add(key, identity, entry.selectors);
+    for (const identity of toPrefetch(this.#records, cache, prefetch)) {
+      const record = this.#add(identityKey(identity), identity, identity.entry.selectors);
       record.prefetched = true;
-      held += 1;
       this.#request(record);
     }
   }
