@@ -83,6 +83,8 @@ export const codes = {
   OUTSIDE_DELEGATION: caller('PERMISSION_DENIED', 'Ask for an identity inside your delegation; see "meshca delegation list".'),
   LINT_FAILED: operator('INTERNAL', 'The certificate would have broken its profile; report this as a defect with the message.'),
   NO_ISSUER: caller('UNAVAILABLE', 'No authority is active; see "meshca authority list".'),
+  AUTHORITY_UNFIT: caller('FAILED_PRECONDITION', 'Have the certificate made again with the property that the message names; the key and its CSR stay as they are.'),
+  CERTIFICATE_KEY_MISMATCH: caller('FAILED_PRECONDITION', 'Take the certificate that was made for the CSR of this very authority: "meshca authority csr --id ID" prints it again.'),
   WITHHELD: caller('ABORTED', 'A right ended while the certificate was being signed; it was recorded and not released.'),
 
   // workload attestation
@@ -109,6 +111,19 @@ export const codes = {
   HSM_SIGNATURE_INVALID: operator('INTERNAL', 'The token returned a signature that does not verify. Signing has stopped; check the token before restarting.'),
   HSM_FAILED: operator('UNAVAILABLE', 'See the CKR code in the message and the log of the token.'),
 
+  // ceremony
+  PLAN_INVALID: operator('INVALID_ARGUMENT', 'Correct the key of the plan that the message names; docs/ceremony.md lists all keys.'),
+  CSR_DIGEST_MISMATCH: operator('FAILED_PRECONDITION', 'The CSR is not the one that the plan was written for: fetch it again from the server, and compare its SHA-256 over a second channel.'),
+  CEREMONY_DECLINED: operator('FAILED_PRECONDITION', 'Nothing was signed. Run it again and answer "yes", or give --yes where nobody sits at a terminal.'),
+  TRANSCRIPT_INVALID: operator('DATA_LOSS', 'The transcript was changed or is incomplete after the record that the message names; take the archived copy.'),
+
+  // upstream
+  UPSTREAM_UNAVAILABLE: operator('UNAVAILABLE', 'Check that Vault or OpenBao runs and that authorities.upstream.address and caFile are right; it is asked again by itself, and issuing goes on meanwhile.'),
+  UPSTREAM_SEALED: operator('UNAVAILABLE', 'Unseal Vault or OpenBao; it is asked again by itself, and issuing goes on meanwhile.'),
+  UPSTREAM_DENIED: operator('FAILED_PRECONDITION', 'Give the credential of authorities.upstream.auth a policy with "update" on the path that the message names, or correct the credential.'),
+  UPSTREAM_TTL: operator('FAILED_PRECONDITION', 'Raise max_lease_ttl of the PKI mount, renew its root, or lower authorities.upstream.ttlDays.'),
+  UPSTREAM_INVALID: operator('FAILED_PRECONDITION', 'Check mount, issuer and paths below authorities.upstream: Vault or OpenBao answered, but not with what was asked for.'),
+
   // store and start
   STORE_LOCKED: operator('FAILED_PRECONDITION', 'Another server uses this database; stop it first, or give this one a database of its own.'),
   STORE_CORRUPT: operator('DATA_LOSS', 'Restore the database from a backup; the message names the table.'),
@@ -118,6 +133,14 @@ export const codes = {
   TRUST_DOMAIN_CHANGED: operator('FAILED_PRECONDITION', 'The database belongs to another trust domain: set it back, or use a new database and token.'),
   CONFIG_INVALID: operator('INVALID_ARGUMENT', 'Correct the key that the message names; "meshca validate" checks a file without starting.'),
   SOCKET_IN_USE: operator('FAILED_PRECONDITION', 'Another process listens there; stop it or choose another path.'),
+
+  // audit log
+  CHECKPOINT_INVALID: caller('INVALID_ARGUMENT', 'Give a checkpoint (signed note) of this log and the public key of the log; see "meshca audit export".'),
+  AUDIT_INVALID: caller('DATA_LOSS', 'Keep the file and the database as they are: the log was altered. The message names the first record that is wrong.'),
+  TREE_TRUNCATED: operator('DATA_LOSS', 'The database is older than, or another than, the log that was signed last: put the right one back, or use "meshca restore" if it comes from a backup.'),
+  OBJECT_NOT_IN_LOG: operator('DATA_LOSS', 'The object was changed past the server: compare it with "meshca audit search", then write it again through the API, or restore the database.'),
+  DATABASE_STALE: caller('UNAVAILABLE', 'The database was restored from a backup: an operator must look at the difference and accept it ("meshca restore accept").'),
+  LEASE_LOST: operator('ABORTED', 'Another server holds the lease now; nothing was changed.'),
   // agent
   STATE_CORRUPT: operator('DATA_LOSS', 'Move the file that the message names out of the state directory and attest again with a new join token or the node certificate.'),
   STATE_UNUSABLE: operator('FAILED_PRECONDITION', 'Give the agent a state directory of its own that it may write, on a local file system.'),
