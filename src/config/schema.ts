@@ -38,7 +38,7 @@ export const serverConfigSchema = z.strictObject({
     signers: count('Signer processes; default one per core', 64).optional(),
     mode: z.enum(['auto', 'sync', 'async']).default('auto').describe('How signers call the module: auto measures at start; network HSMs want async'),
     sessionsPerSigner: count('Sessions per signer process', 256).default(4),
-    deadlineMs: count('A signer that does not answer for so long is killed and respawned (milliseconds)', 600_000).default(5_000),
+    deadlineMs: count('A signer that does not answer for so long is killed and respawned (milliseconds); signing has to resume within 5 s of its stop, its respawn included', 600_000).default(2_500),
   }).prefault({}),
   authorities: z.strictObject({
     root: authority({ keyType: 'ec-p384', lifeDays: 3_650 }, 'roots'),
