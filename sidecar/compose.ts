@@ -8,6 +8,7 @@ import { createAttestor } from './attest/index.ts';
 import { BundleStore, readBundleFile } from './bundle/index.ts';
 import { SyncedEntryCache } from './cache/index.ts';
 import { configuredOutageSeconds, fingerprintHex, type AgentConfig } from './config.ts';
+import type { ConsumerHandle } from './contract.ts';
 import { EntriesKeeper } from './entries-keeper.ts';
 import { IssuerConnection, type ConnectionOptions, type ServerTrust } from './issuer-client/index.ts';
 import { startLocalApi } from './local-api/index.ts';
@@ -60,10 +61,11 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
 
   const cache = new SyncedEntryCache({ trustDomain, clock, logger: logger.child({ part: 'entries' }) });
   started.defer(() => cache.stop());
-  const keptEntries = await loadEntries(config.dataDir, trustDomain.name);
+  const agentId = identity.spiffeId?.toString();
+  const keptEntries = agentId === undefined ? undefined : await loadEntries(config.dataDir, agentId);
   if (keptEntries !== undefined) cache.applySnapshot(keptEntries.entries);
-  const receiver = new EntriesReceiver(cache, keptEntries?.position);
-  const keeper = new EntriesKeeper({ directory: config.dataDir, trustDomainName: trustDomain.name, cache, receiver, clock, logger });
+  const receiver = new EntriesReceiver(cache, agentId === undefined || keptEntries === undefined ? undefined : { agentId, position: keptEntries.position });
+  const keeper = new EntriesKeeper({ directory: config.dataDir, cache, receiver, clock, logger });
 
   // the parts below know each other through these: nothing is called before all stand
   const report = (): void => session.reportSoon();
@@ -165,15 +167,18 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
   const ops = await startOps({ ...config.ops, metrics: () => metrics.registry.metrics(), metricsContentType: metrics.registry.contentType, readiness, logger });
   started.use(ops);
 
-  const self = consumers.register({ kind: 'agent', spiffeId: identity.spiffeId?.toString() ?? '', description: `meshca agent ${version}` });
+  // the agent itself is a consumer: by its own bundle it judges the server
+  let self: ConsumerHandle | undefined;
   const confirmSelf = (): void => {
     const bundle = bundles.current();
-    if (bundle !== undefined) self.confirmed(bundle.authoritySetDigest);
+    if (bundle !== undefined) self?.confirmed(bundle.authoritySetDigest);
   };
-  confirmSelf();
   bundles.onChange(confirmSelf);
   session.onChange(() => {
-    if (session.connected()) x509.reconnected();
+    if (!session.connected()) return;
+    self ??= consumers.register({ kind: 'agent', spiffeId: identity.spiffeId?.toString() ?? '', description: `meshca agent ${version}` });
+    confirmSelf();
+    x509.reconnected();
   });
 
   const stop = new AbortController();

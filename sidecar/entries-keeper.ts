@@ -5,7 +5,6 @@ import type { EntriesReceiver } from './sync/index.ts';
 
 export interface EntriesKeeperParts {
   readonly directory: string;
-  readonly trustDomainName: string;
   readonly cache: SyncedEntryCache;
   readonly receiver: EntriesReceiver;
   readonly clock: Clock;
@@ -40,10 +39,10 @@ export class EntriesKeeper {
 
   #write(): void {
     this.#cancel = undefined;
-    const { directory, trustDomainName, cache, receiver, logger } = this.#parts;
+    const { directory, cache, receiver, logger } = this.#parts;
     this.#writing = this.#writing.then(async () => {
-      const { position } = receiver;
-      if (position !== undefined) await saveEntries(directory, trustDomainName, position, cache.entries());
+      const { agentId, position } = receiver;
+      if (agentId !== undefined && position !== undefined) await saveEntries(directory, agentId, position, cache.entries());
     }).catch((thrown: unknown) => logger.error({ err: thrown }, 'the entries could not be written down'));
   }
 }

@@ -10,16 +10,19 @@ const maximumEntries = 200_000;
 
 /**
  * Puts pages into the cache: those of a snapshot wait aside until the last one and then replace everything at once, a
- * change applies at once. Owner of the position. One per agent; a new stream calls `reset`.
+ * change applies at once. Owner of the position. One per agent; a new stream calls `begin`.
  */
 export class EntriesReceiver {
   readonly #cache: SyncedEntryCache;
   #staging: Map<string, AgentEntry> | undefined;
   #position: SyncPosition | undefined;
+  #agentId: string | undefined;
 
-  constructor(cache: SyncedEntryCache, position: SyncPosition | undefined) {
+  /** With what was kept from an earlier run, if anything. */
+  constructor(cache: SyncedEntryCache, kept?: { readonly agentId: string; readonly position: SyncPosition }) {
     this.#cache = cache;
-    this.#position = position;
+    this.#position = kept?.position;
+    this.#agentId = kept?.agentId;
   }
 
   /** undefined: a snapshot is needed. */
@@ -27,9 +30,18 @@ export class EntriesReceiver {
     return this.#position;
   }
 
-  /** A stream has ended: what it began and did not finish is void. */
-  reset(): void {
+  /**
+   * A new stream begins, as this agent: what an earlier one began and did not finish is void. A position counts for one
+   * agent only, so that one which was given another ID gets a snapshot, and never the changes on top of foreign entries.
+   */
+  begin(agentId: string): void {
     this.#staging = undefined;
+    if (this.#agentId !== undefined && this.#agentId !== agentId) this.#position = undefined;
+    this.#agentId = agentId;
+  }
+
+  get agentId(): string | undefined {
+    return this.#agentId;
   }
 
   /** Throws INVALID_REQUEST for pages that do not follow one another; the position is forgotten then, so that a snapshot comes. */

@@ -127,7 +127,7 @@ export class IssuerSession {
       connection = await connect(as, signal);
     }
     const stream = new SyncStream({
-      ...this.#parts, connection, survivedOutageSeconds: this.#parts.survivedOutageSeconds(),
+      ...this.#parts, connection, agentId: identity.spiffeId?.toString() ?? '', survivedOutageSeconds: this.#parts.survivedOutageSeconds(),
       onWelcome: (welcome) => this.#welcome(welcome),
     });
     this.#connection = connection;

@@ -20,6 +20,7 @@ export interface SyncStreamParts {
   readonly replacements: Replacements;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly agentId: string;
   readonly agentVersion: string;
   readonly survivedOutageSeconds: number;
   readonly onWelcome: (welcome: SyncWelcome__Output) => void;
@@ -68,7 +69,7 @@ export class SyncStream {
       this.#cancelFlush?.();
     };
     this.ended.then(over, over);
-    parts.receiver.reset();
+    parts.receiver.begin(parts.agentId);
     const { position } = parts.receiver;
     this.#call.write({
       hello: {

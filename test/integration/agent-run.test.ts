@@ -13,7 +13,7 @@ import type { AgentStatus__Output } from '../../src/common/wire/generated/meshca
 import { configKeys } from '../../src/common/runtime/config-loader.ts';
 import { agentConfigSchema, agentEnvPrefix, agentJsonSchema, loadAgentConfig } from '../../sidecar/config.ts';
 import { runAgent } from '../../sidecar/main.ts';
-import { defer, FakeServer, joinToken, until, wireEntry } from './agent-fake-server.ts';
+import { agentId, defer, FakeServer, joinToken, until, wireEntry } from './agent-fake-server.ts';
 
 interface Run {
   readonly directory: string;
@@ -86,6 +86,7 @@ test('a workload gets its SVID through the whole agent, renewed before its end, 
   assert.notDeepEqual(responses[0]?.svids[0]?.x509SvidKey, responses[1]?.svids[0]?.x509SvidKey);
   await until(() => server.session.up.some(({ replacements }) => (replacements?.replacedSerials.length ?? 0) > 0), 'the proof of replacement');
   await until(() => server.session.up.some(({ consumers }) => consumers?.consumers.some(({ kind, state }) => kind === 'workload-stream' && state === 'confirmed')), 'the confirmation of the bundle');
+  await until(() => server.session.up.some(({ consumers }) => consumers?.consumers.some(({ kind, state, spiffeId }) => kind === 'agent' && state === 'confirmed' && spiffeId === agentId)), 'the confirmation of the agent itself');
   const local = new (agentContract().packages.meshca.agent.v1.AgentLocal)(`unix:${join(agent.directory, 'l.sock')}`, credentials.createInsecure());
   defer(context, () => local.close());
   const status = await new Promise<AgentStatus__Output>((resolve, reject) => local.getStatus({}, (error: ServiceError | null, value) => (error ? reject(error) : resolve(value as AgentStatus__Output))));

@@ -11,7 +11,8 @@ import { BundleStore, parseBundleDocument, rootsOnly } from '../../sidecar/bundl
 import { SyncedEntryCache } from '../../sidecar/cache/index.ts';
 import { IssuerConnection, type ServerTrust } from '../../sidecar/issuer-client/index.ts';
 import { AgentIdentity, configuredCredential, type CredentialFiles } from '../../sidecar/node-attestation/index.ts';
-import { AgentState } from '../../sidecar/state/index.ts';
+import { AgentState, loadEntries, saveEntries } from '../../sidecar/state/index.ts';
+import { entryOf } from '../unit/agent-support.ts';
 import { JwtSvids, KeyPool, SigningQueue, X509Svids } from '../../sidecar/svid/index.ts';
 import { Consumers, EntriesReceiver, IssuerSession, Replacements } from '../../sidecar/sync/index.ts';
 import { silentLogger } from '../../src/common/runtime/index.ts';
@@ -65,7 +66,7 @@ async function startAgent(context: TestContext, server: FakeServer, options: Age
     connectAnonymously: (signal) => IssuerConnection.open({ ...common, identity: undefined, trust: kept !== undefined ? byBundle : (options.trust ?? { kind: 'fingerprint', rootSha256Hex: server.rootFingerprint }) }, signal),
   });
   const cache = new SyncedEntryCache({ trustDomain, clock: systemClock, logger: silentLogger });
-  const receiver = new EntriesReceiver(cache, undefined);
+  const receiver = new EntriesReceiver(cache);
   const [replaced, failures]: string[][] = [[], []];
   const report = (): void => session.reportSoon();
   const consumers = new Consumers(systemClock, report);
@@ -356,4 +357,40 @@ test('a bundle of roots alone takes its first document over a verified connectio
   assert.equal(store.current()?.sequence, 1);
   await assert.rejects(store.bootstrap(await server.bundleStep(2, newJwtKey('evil'))), { code: 'SERVER_UNTRUSTED' }, 'no second time');
   assert.equal(unwrap(parseBundleDocument(saved[0] as string)).sequence, 1);
+});
+
+test('kept entries count for their agent only, and only whole', async (context) => {
+  const directory = await directoryFor(context);
+  await AgentState.open(directory, trustDomain);
+  const cache = new SyncedEntryCache({ trustDomain, clock: systemClock, logger: silentLogger });
+  const entries = Array.from({ length: 450 }, (_, index) => entryOf(`e${index}`, [`unix:uid:${index}`], { placeholders: new Map([['unix.user', ['a']]]) }));
+  await saveEntries(directory, agentId, { epoch: 'e', revision: 7 }, entries);
+  const loaded = await loadEntries(directory, agentId);
+  assert.deepEqual(loaded?.position, { epoch: 'e', revision: 7 });
+  assert.deepEqual(loaded?.entries, entries);
+  assert.equal(await loadEntries(directory, 'spiffe://td/meshca/agent/other'), undefined);
+  const file = join(directory, 'entries.ndjson');
+  const text = await readFile(file, 'utf8');
+  for (const bad of [text.slice(0, -20), text.split('\n').toSpliced(5, 1).join('\n'), 'nonsense', '']) {
+    await writeFile(file, bad);
+    assert.equal(await loadEntries(directory, agentId), undefined);
+  }
+  const receiver = new EntriesReceiver(cache, { agentId, position: { epoch: 'e', revision: 7 } });
+  receiver.begin(agentId);
+  assert.equal(receiver.position?.revision, 7);
+  receiver.begin('spiffe://td/meshca/agent/renamed');
+  assert.equal(receiver.position, undefined);
+});
+
+test('pages that do not follow one another are refused, and a snapshot is asked for', () => {
+  const page = { snapshotBegin: false, snapshotEnd: false, upserts: [], removedIds: [], position: null };
+  const cache = new SyncedEntryCache({ trustDomain, clock: systemClock, logger: silentLogger });
+  const receiver = new EntriesReceiver(cache);
+  receiver.begin(agentId);
+  assert.throws(() => receiver.apply(page), { code: 'INVALID_REQUEST' });
+  receiver.apply({ ...page, snapshotBegin: true });
+  assert.equal(cache.synced(), false, 'a snapshot counts when it is whole');
+  assert.throws(() => receiver.apply({ ...page, snapshotEnd: true }), { code: 'INVALID_REQUEST' });
+  receiver.apply({ ...page, snapshotBegin: true, snapshotEnd: true, position: { epoch: 'e', revision: 1 } });
+  assert.equal(cache.synced(), true);
 });
