@@ -14,17 +14,23 @@ export interface FloorToken {
   readonly spkiDer: Buffer;
 }
 
+export interface FloorRate {
+  readonly perSecond: number;
+  readonly cpuUs: number;
+}
+
 /**
  * What the cryptography of issuance costs on this machine and nothing else: processes that only import a requester's
  * key and verify his signature, sign in the token, and verify that signature. Independent of src/, so that a defect
- * there does not lower the bar. Returns certificates' worth of cryptography per second, all processes together.
+ * there does not lower the bar. `perSecond` counts certificates' worth of cryptography, all processes together; `cpuUs` is
+ * the CPU time of one, in microseconds.
  */
 export async function measureCryptoFloor(options: {
   readonly token: FloorToken;
   readonly seconds: number;
   readonly processes: number;
   readonly execPath: string;
-}): Promise<number> {
+}): Promise<FloorRate> {
   const { token, seconds, processes, execPath } = options;
   const children = Array.from({ length: processes }, () =>
     fork(fileURLToPath(import.meta.url), ['--crypto-floor-child'], { execPath, execArgv: [], env: { ...token.environment }, serialization: 'advanced' }),
@@ -42,9 +48,9 @@ export async function measureCryptoFloor(options: {
     }));
     const rates = await Promise.all(children.map((child) => {
       child.send({ seconds });
-      return next(child) as Promise<number>;
+      return next(child) as Promise<FloorRate>;
     }));
-    return rates.reduce((sum, rate) => sum + rate, 0);
+    return { perSecond: rates.reduce((sum, rate) => sum + rate.perSecond, 0), cpuUs: rates.reduce((sum, rate) => sum + rate.cpuUs, 0) / rates.length };
   } finally {
     for (const child of children) child.kill('SIGKILL');
   }
@@ -71,7 +77,7 @@ function open(token: FloorToken): Prepared {
   return { lib, session, key, token };
 }
 
-function measure({ lib, session, key, token }: Prepared, seconds: number): number {
+function measure({ lib, session, key, token }: Prepared, seconds: number): FloorRate {
   const requester = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const requesterSpki = requester.publicKey.export({ format: 'der', type: 'spki' });
   // The sizes of a CSR's signed part and of a leaf's TBSCertificate.
@@ -82,6 +88,7 @@ function measure({ lib, session, key, token }: Prepared, seconds: number): numbe
   const mechanism = { mechanism: pkcs11.CKM_ECDSA };
 
   let count = 0;
+  const cpu = process.cpuUsage();
   const startMs = performance.now();
   let elapsedMs = 0;
   while (elapsedMs < seconds * 1000) {
@@ -94,7 +101,8 @@ function measure({ lib, session, key, token }: Prepared, seconds: number): numbe
     }
     elapsedMs = performance.now() - startMs;
   }
-  return (count * 1000) / elapsedMs;
+  const { user, system } = process.cpuUsage(cpu);
+  return { perSecond: (count * 1000) / elapsedMs, cpuUs: (user + system) / count };
 }
 
 if (process.argv[2] === '--crypto-floor-child') {

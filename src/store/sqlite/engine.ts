@@ -28,9 +28,12 @@ export class Engine {
   readonly #prepared = new Map<string, StatementSync>();
   readonly #afterCommit: (() => void)[] = [];
   readonly #onRollback: (() => void)[] = [];
+  readonly #beforeJob: ((first: boolean) => void)[] = [];
+  readonly #beforeCommit: (() => void)[] = [];
   #queue: Job[] = [];
   #scheduled = false;
   #inside = false;
+  #reading = false;
   #closing = false;
 
   constructor(options: { readonly database: DatabaseSync; readonly clock: Clock; readonly logger: Logger; readonly onDurable?: (() => void) | undefined }) {
@@ -86,10 +89,21 @@ export class Engine {
   read<T>(work: () => T): Promise<T> {
     if (this.#closing) return Promise.reject(closedError());
     try {
+      this.#beginReading();
       return Promise.resolve(work());
     } catch (error) {
       return Promise.reject(storeError(error));
     }
+  }
+
+  /** Called before each write, `first` in its transaction or not. */
+  beforeJob(callback: (first: boolean) => void): void {
+    this.#beforeJob.push(callback);
+  }
+
+  /** Called inside each transaction after its last write. May write; what it throws fails the whole group. */
+  beforeCommit(callback: () => void): void {
+    this.#beforeCommit.push(callback);
   }
 
   /** Called after each commit, before the callers of its writes go on. */
@@ -109,8 +123,31 @@ export class Engine {
     try {
       await this.#enqueue(last);
     } finally {
+      this.#endReading();
       this.#prepared.clear();
       this.#database.close();
+    }
+  }
+
+  /**
+   * The reads of one turn of the event loop share a read transaction: taking and giving back its lock costs more than most
+   * reads do. Nobody else writes, and our own writes end it first, so none of them sees anything old.
+   */
+  #beginReading(): void {
+    if (this.#reading || this.#inside) return;
+    this.#command('BEGIN');
+    this.#reading = true;
+    setImmediate(() => this.#endReading());
+  }
+
+  #endReading(): void {
+    if (!this.#reading) return;
+    this.#reading = false;
+    try {
+      this.#command('COMMIT');
+    } catch {
+      // whoever read the bad page has been told; what is left is to get out
+      if (this.#database.isTransaction) this.#command('ROLLBACK');
     }
   }
 
@@ -141,6 +178,7 @@ export class Engine {
       let value: unknown;
       try {
         this.#begin();
+        for (const callback of this.#beforeJob) callback(true);
         value = job.work();
         this.#commit();
       } catch (error) {
@@ -163,6 +201,7 @@ export class Engine {
       for (const job of jobs) {
         if (taken > 0 && this.#clock.monotonicMs() - started > groupBudgetMs) break;
         taken += 1;
+        for (const callback of this.#beforeJob) callback(taken === 1);
         outcomes.push(this.#savepoint(job));
       }
       this.#commit();
@@ -199,11 +238,13 @@ export class Engine {
   }
 
   #begin(): void {
+    this.#endReading();
     this.#command('BEGIN IMMEDIATE');
     this.#inside = true;
   }
 
   #commit(): void {
+    for (const callback of this.#beforeCommit) callback();
     this.#command('COMMIT');
     this.#inside = false;
     this.#onDurable?.();
