@@ -36,8 +36,9 @@ export const availabilityCodes: ReadonlySet<string> = new Set(['UNREACHABLE', 'H
 export class Load {
   readonly received = new Map<string, Received>();
   readonly refused = new Map<string, number>();
+  /** When the latest request was sent that a certificate was received for, monotonic ms. */
+  lastServedSentMs = 0;
   lastReceivedMs = 0;
-  answered = 0;
   readonly #calls: Calls;
   readonly #breaches: Breaches;
   readonly #allowed: ReadonlySet<string>;
@@ -109,7 +110,6 @@ export class Load {
         const answers = await kind.send(ids.map((requestId, at) => ({ requestId, csrDer: (keys[at] as { csrDer: Buffer }).csrDer })));
         const receivedAtMs = performance.now();
         this.#breaches.expect(answers.length === ids.length, `${kind.name}: ${answers.length} results for ${ids.length} items`);
-        this.answered += 1;
         for (const [at, answer] of answers.entries()) {
           if ('refused' in answer) this.#refusal(answer.refused);
           else this.#take(kind, ids[at] as string, (keys[at] as { spkiDer: Buffer }).spkiDer, answer.chainDer, sentAtMs, receivedAtMs);
@@ -118,7 +118,7 @@ export class Load {
       } catch (thrown) {
         this.#refusal(codeOf(thrown));
         again = ids;
-        await sleep(25);
+        await sleep(40);
       }
     }
   }
@@ -141,6 +141,7 @@ export class Load {
     const before = this.received.get(leaf.serialHex);
     this.#breaches.expect(before === undefined || before.requestId === requestId, 'one serial was received for two requests');
     this.lastReceivedMs = receivedAtMs;
+    this.lastServedSentMs = Math.max(this.lastServedSentMs, sentAtMs);
     this.received.set(leaf.serialHex, { serial: leaf.serialHex, der: chainDer[0] as Buffer, spiffeId: kind.spiffeId, requestId, caller: kind.name, sentAtMs, receivedAtMs });
   }
 }

@@ -125,11 +125,14 @@ export function childrenOf(pid: number): readonly number[] {
   }
 }
 
-export function isAlive(pid: number): boolean {
+export const isAlive = (pid: number): boolean => !['', 'Z', 'X'].includes(stateOf(pid));
+
+/** The letter of /proc (R, S, D, T, Z), or nothing if there is no such process. */
+export function stateOf(pid: number): string {
   try {
-    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    return /^State:\s+(\w)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
   } catch {
-    return false;
+    return '';
   }
 }
 

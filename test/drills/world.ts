@@ -19,6 +19,8 @@ export interface World extends AsyncDisposable {
   readonly port: number;
   readonly opsPort: number;
   readonly calls: Calls;
+  /** Writes the configuration again with other settings of `issuance`, for the next start. */
+  configure(issuance: object): Promise<void>;
   /** Starts the server on the same database, tokens and ports as before. Resolves at once; see `ready`. */
   start(options?: StartOptions): ServerProcess;
 }
@@ -39,21 +41,22 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   await mkdir(dataDir, { mode: 0o700 });
   const configPath = join(dir, 'server.json');
   const { issuing, root } = tokens.tokens;
-  await writeFile(configPath, JSON.stringify({
+  const configure = (issuance: object): Promise<void> => writeFile(configPath, JSON.stringify({
     trustDomain, dataDir, listen: { port }, ops: { port: opsPort }, log: { level: 'info', format: 'json' },
     hsm: {
       module: tokens.modulePath, softhsmConf: tokens.confPath, signers: options.signers ?? 2, ...options.hsm,
       issuing: { label: issuing.label, pinFile: issuing.pinFile }, root: { label: root.label, pinFile: root.pinFile },
     },
-    issuance: { minimumTtlSeconds: 2, ...options.issuance },
+    issuance: { minimumTtlSeconds: 2, ...issuance },
     attestation: { perSecond: 1000 },
     limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000 },
   }, undefined, 2));
+  await configure(options.issuance ?? {});
   const adminSocketPath = join(dataDir, 'admin.sock');
   const calls = new Calls({ adminSocketPath, port });
   const children = new Set<ServerProcess>();
   return {
-    dir, tokens, configPath, dataDir, databasePath: join(dataDir, 'meshca.db'), adminSocketPath, port, opsPort, calls,
+    dir, tokens, configPath, configure, dataDir, databasePath: join(dataDir, 'meshca.db'), adminSocketPath, port, opsPort, calls,
     start: (startOptions = {}) => {
       const child = startServerProcess(configPath, join(dir, 'server.log'), startOptions);
       children.add(child);

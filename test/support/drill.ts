@@ -1,0 +1,33 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const entry = fileURLToPath(new URL(`../drills/main.${extension}`, import.meta.url));
+
+export interface DrillRun {
+  readonly code: number | null;
+  /** What stood on stdout, parsed where it is JSON. */
+  readonly figures: any;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a drill as `npm run drill --` does, from the same build as the test. */
+export function runDrill(...args: readonly string[]): Promise<DrillRun> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [entry, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (bytes: Buffer) => (stdout += bytes.toString()));
+    child.stderr.on('data', (bytes: Buffer) => (stderr += bytes.toString()));
+    child.once('error', reject);
+    child.once('close', (code) => {
+      let figures: unknown;
+      try {
+        figures = JSON.parse(stdout);
+      } catch {
+        figures = undefined;
+      }
+      resolve({ code, figures, stdout, stderr });
+    });
+  });
+}
