@@ -90,7 +90,7 @@ export class Load {
 
   start(): void {
     this.#running = true;
-    this.#loops = this.#kinds.map((kind, index) => this.#run(kind, index));
+    this.#loops = this.#kinds.map((kind) => this.#run(kind));
   }
 
   async stop(): Promise<void> {
@@ -98,9 +98,9 @@ export class Load {
     await Promise.all(this.#loops);
   }
 
-  async #run(kind: CallerKind, index: number): Promise<void> {
+  async #run(kind: CallerKind): Promise<void> {
     let again: readonly string[] | undefined;
-    for (let turn = index; this.#running; turn += 1) {
+    while (this.#running) {
       const ids = again ?? Array.from({ length: kind.batch }, () => uuidv7());
       again = undefined;
       // the key belongs to the request: a repeated one has the same
