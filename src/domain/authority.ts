@@ -72,4 +72,7 @@ export interface Authority {
   readonly createdAt: number;
   readonly activatedAt: number | null;
   readonly taintedAt: number | null;
+  readonly publishedAt?: number | null;
+  /** In how many seconds its leaves are to be replaced, as the operator set it when he tainted it. */
+  readonly taintWindowSeconds?: number | null;
 }

@@ -1,7 +1,8 @@
 export type { Agent, AgentState, AttestationType, ConsumerRecord, JoinToken } from './agent.ts';
-export { canonicalBytes, leafHash, type AuditEvent, type AuditRecord, type AuditValue } from './audit.ts';
+export { canonicalBytes, committedObject, leafHash, readCanonical, type AuditEvent, type AuditRecord, type AuditStatement, type AuditValue } from './audit.ts';
+export { logObjectDigest, logObjectKinds, type LogObject, type LogObjectKind } from './log-object.ts';
 export {
-  authorityStates, isLegalTransition, isTrusted, legalTransitions, maySign,
+  authorityStates, hasOwnKey, isLegalTransition, isTrusted, legalTransitions, maySign,
   type Authority, type AuthorityKind, type AuthorityScope, type AuthorityState, type TokenRole,
 } from './authority.ts';
 export type { BundleRevision, Position } from './bundle.ts';
@@ -16,3 +17,4 @@ export { checkConflicts, type EntrySight } from './entry-conflicts.ts';
 export { allowedValues, checkDnsNames, checkEntry, entryIdPattern, fixedPrefix, isAgentPath, isWeak, parentKind, userSpiffeId, type EntryLimits } from './entry-rules.ts';
 export { parentsOf } from './node-sets.ts';
 export { auditorGrant, auditorRole, checkRole, holdsEverything, permits, prefixesFor, verbs, wholeTrustDomain, type Grant, type RoleInput, type Target, type Verb } from './roles.ts';
+export * from './rotation/index.ts';

@@ -1,0 +1,106 @@
+import type { ConsumerRecord } from '../agent.ts';
+import type { Authority } from '../authority.ts';
+import { isRotated, type AgentFacts, type RotatedKind, type RotationPolicy, type RotationWorld, type SetIndex, type Shares } from './types.ts';
+
+/** One that has not confirmed, by name. */
+export interface Laggard {
+  readonly agentId: string;
+  /** Empty: the agent itself. */
+  readonly consumerId: string;
+  readonly kind: string;
+  readonly spiffeId: string;
+  readonly description: string;
+  /** `absent`: its agent is not connected. `silent`: it has said nothing yet. */
+  readonly state: 'absent' | 'silent' | 'pending' | 'refused' | 'behind';
+  readonly reason: string;
+  readonly lastSeenAt: number;
+  /** IDs of the authorities of this kind that it holds, as far as is known. */
+  readonly holds: readonly string[];
+  /** It is left out after this instant: the last leaf issued through its agent has expired by then. */
+  readonly until: number;
+}
+
+/** The three classes, counted apart. */
+export interface Confirmation {
+  readonly proven: { readonly needed: number; readonly confirmed: number; readonly laggards: readonly Laggard[] };
+  readonly inferred: { readonly needed: number; readonly confirmed: number; /** 0: nothing to wait for. */ readonly until: number };
+  readonly unprovable: { /** 0: nothing to wait for. */ readonly until: number };
+}
+
+/** An agent counts while it is connected or may come back with a credential that is still valid, by a clock that runs `marginSeconds` behind. */
+export const agentCounts = (agent: AgentFacts, now: number, marginSeconds: number): boolean => agent.active && (agent.connected || agent.lastLeafNotAfter + marginSeconds >= now);
+
+/**
+ * Who holds an authority that was published. Pure.
+ * - A root or JWT key is held by whoever reports a set with it: the agent, and each of its consumers that takes such a set.
+ * - An issuing authority is held by an agent that verified its chain under the roots of its consumers.
+ * Others are inferred from the expiry of what they were given before publication, or, where nobody sees them, from time.
+ * @param authority in state `published` (or later)
+ * @param rootId the root above an issuing authority
+ */
+export function confirmation(authority: Authority, rootId: string | undefined, world: RotationWorld, policy: RotationPolicy, now: number): Confirmation {
+  const counted = new Map(world.agents.filter((agent) => agentCounts(agent, now, policy.retireMarginSeconds)).map((agent) => [agent.id, agent]));
+  const laggards: Laggard[] = [];
+  let needed = 0;
+  const reported = new Set<string>();
+  for (const consumer of world.consumers) {
+    const agent = counted.get(consumer.agentId);
+    if (agent === undefined) continue;
+    const isAgent = consumer.kind === 'agent';
+    if (isAgent) reported.add(agent.id);
+    const held = holding(authority, rootId, consumer, world.sets);
+    if (held === 'not needed') continue;
+    needed += 1;
+    if (held !== 'held') laggards.push(laggardOf(authority, consumer, agent, world.sets));
+  }
+  for (const agent of counted.values()) {
+    if (reported.has(agent.id)) continue;
+    needed += 1;
+    laggards.push({
+      agentId: agent.id, consumerId: '', kind: 'agent', spiffeId: agent.id, description: '', state: agent.connected ? 'silent' : 'absent', reason: '', lastSeenAt: agent.lastSeenAt, holds: [],
+      until: agent.lastLeafNotAfter,
+    });
+  }
+  const unheld = authority.kind === 'root' ? world.unheld.get(authority.id) : undefined;
+  const unseen = authority.kind === 'root' || authority.kind === 'jwt' ? policy.unseenSeconds[authority.kind] : 0;
+  return {
+    proven: { needed, confirmed: needed - laggards.length, laggards },
+    inferred: { needed: unheld?.total ?? 0, confirmed: (unheld?.total ?? 0) - (unheld?.waiting ?? 0), until: unheld?.until ?? 0 },
+    unprovable: { until: unseen === 0 ? 0 : (authority.publishedAt ?? now) + unseen },
+  };
+}
+
+export function isConfirmed(found: Confirmation, shares: Shares, now: number): boolean {
+  const enough = (confirmed: number, needed: number, share: number): boolean => confirmed >= Math.ceil(needed * share - 1e-9);
+  return enough(found.proven.confirmed, found.proven.needed, shares.proven) && enough(found.inferred.confirmed, found.inferred.needed, shares.inferred)
+    && (shares.unprovable === 0 || found.unprovable.until <= now);
+}
+
+type Sets = RotationWorld['sets'];
+
+function holding(authority: Authority, rootId: string | undefined, consumer: ConsumerRecord, sets: Sets): 'held' | 'missing' | 'not needed' {
+  const has = (index: SetIndex, digest: string, id: string): boolean => consumer.state === 'confirmed' && index.get(digest)?.has(id) === true;
+  const isAgent = consumer.kind === 'agent';
+  switch (authority.kind) {
+    case 'root':
+      return has(sets.root, consumer.authoritySetDigest, authority.id) ? 'held' : 'missing';
+    case 'jwt':
+      if (consumer.jwtSetDigest === '' && !isAgent) return 'not needed';
+      return has(sets.jwt, consumer.jwtSetDigest, authority.id) ? 'held' : 'missing';
+    default:
+      if (consumer.issuerSetDigest === '' && !isAgent) return rootId !== undefined && has(sets.root, consumer.authoritySetDigest, rootId) ? 'held' : 'missing';
+      return has(sets.issuing, consumer.issuerSetDigest, authority.id) ? 'held' : 'missing';
+  }
+}
+
+const digestOf = { root: 'authoritySetDigest', jwt: 'jwtSetDigest', issuing: 'issuerSetDigest' } as const;
+
+function laggardOf(authority: Authority, consumer: ConsumerRecord, agent: AgentFacts, sets: Sets): Laggard {
+  const kind: RotatedKind = isRotated(authority.kind) ? authority.kind : 'issuing';
+  const holds = sets[kind].get(consumer[digestOf[kind]]);
+  return {
+    agentId: agent.id, consumerId: consumer.kind === 'agent' ? '' : consumer.id, kind: consumer.kind, spiffeId: consumer.spiffeId, description: consumer.description,
+    state: !agent.connected ? 'absent' : consumer.state === 'confirmed' ? 'behind' : consumer.state, reason: consumer.reason, lastSeenAt: agent.lastSeenAt,
+    holds: consumer.state === 'confirmed' && holds !== undefined ? [...holds] : [], until: agent.lastLeafNotAfter,
+  };
+}

@@ -1,0 +1,4 @@
+export * from './types.ts';
+export { agentCounts, confirmation, isConfirmed, type Confirmation, type Laggard } from './confirmation.ts';
+export { decide, parentOf, type Decision, type DecisionInput } from './decide.ts';
+export { activationDeadline, longestSigned, prepareDue, scheduleProblem } from './schedule.ts';
