@@ -1,4 +1,6 @@
-import { createHash } from 'node:crypto';
+import type { LogObject } from './log-object.ts';
+
+export { leafHash } from '../common/tlog/index.ts';
 
 /**
  * One act on record. The canonical bytes are what is hashed and what a later Merkle tree holds as its leaf, so they never
@@ -31,15 +33,36 @@ export interface AuditRecord {
 
 const version = 'meshca-audit-v1\n';
 
-/** Version line, then the event as JSON in canonical form (RFC 8785: keys sorted, no white space). */
-export function canonicalBytes(event: AuditEvent): Buffer {
+/**
+ * Version line, then the event as JSON in canonical form (RFC 8785: keys sorted, no white space). `object`: the row that the
+ * act wrote, which then counts only as it stands here.
+ */
+export function canonicalBytes(event: AuditEvent, object?: LogObject): Buffer {
   const detail: Record<string, AuditValue> = {};
   for (const key of Object.keys(event.detail).sort()) detail[key] = event.detail[key] as AuditValue;
-  const ordered = { actor: event.actor, detail, kind: event.kind, subject: event.subject, timeMs: event.timeMs };
+  const { actor, kind, subject, timeMs } = event;
+  const ordered = object === undefined
+    ? { actor, detail, kind, subject, timeMs }
+    : { actor, detail, kind, object: { id: object.id, kind: object.kind, sha256: object.sha256 }, subject, timeMs };
   return Buffer.from(version + JSON.stringify(ordered), 'utf8');
 }
 
-/** SHA-256 over 0x00 and the canonical bytes: the leaf hash of RFC 6962 section 2.1. */
-export const leafHash = (canonical: Buffer): Buffer => createHash('sha256').update(leafPrefix).update(canonical).digest();
+export interface AuditStatement extends AuditEvent {
+  readonly object?: LogObject;
+}
 
-const leafPrefix = Buffer.from([0]);
+/** What canonical bytes say, or undefined if they are none. */
+export function readCanonical(canonical: Buffer): AuditStatement | undefined {
+  if (!canonical.subarray(0, version.length).equals(versionBytes)) return undefined;
+  try {
+    return JSON.parse(canonical.subarray(version.length).toString('utf8')) as AuditStatement;
+  } catch {
+    return undefined;
+  }
+}
+
+const versionBytes = Buffer.from(version);
+
+/** Only a record that commits to an object holds this: inside a string the quotes would be escaped. */
+const objectMark = Buffer.from('"object":{"id":');
+export const committedObject = (canonical: Buffer): LogObject | undefined => (canonical.includes(objectMark) ? readCanonical(canonical)?.object : undefined);

@@ -1,6 +1,7 @@
 import type { KeyType } from '../common/x509/key-type.ts';
 
-export type AuthorityKind = 'root' | 'issuing' | 'jwt';
+/** `log`: the key that signs checkpoints of the audit log; in no bundle, its public key goes with exports. */
+export type AuthorityKind = 'root' | 'issuing' | 'jwt' | 'log';
 
 /**
  * The life of an authority. `preparing`: its record is durable, its key may or may not exist in the token yet; a start
@@ -30,6 +31,9 @@ export const isLegalTransition = (from: AuthorityState, to: AuthorityState): boo
 /** In the bundle (roots, JWT keys), or handed to agents as a chain (intermediates). */
 export const isTrusted = (state: AuthorityState): boolean => state === 'published' || state === 'active' || state === 'old' || state === 'tainted';
 
+/** Its key is in a token of ours. */
+export const hasOwnKey = (authority: { readonly token: TokenRole }): boolean => authority.token !== 'external';
+
 /** May sign leaves. */
 export const maySign = (state: AuthorityState): boolean => state === 'active';
 
@@ -43,7 +47,8 @@ export interface AuthorityScope {
   readonly region?: string;
 }
 
-export type TokenRole = 'issuing' | 'root';
+/** `external`: the key is nobody's whom we can ask to sign: the root or intermediate of a company CA, an offline ceremony or an upstream. */
+export type TokenRole = 'issuing' | 'root' | 'external';
 
 export interface Authority {
   /** UUIDv7. */
@@ -53,9 +58,9 @@ export interface Authority {
   /** Compare-and-set: each transition adds one. */
   readonly version: number;
   readonly keyType: KeyType;
-  /** Which token holds its key. */
+  /** Which token holds its key. `external` authorities are only trusted, and passed on in chains: nothing here signs with them. */
   readonly token: TokenRole;
-  /** Lower-case hex. For a JWT authority it is the `kid` as well. */
+  /** Lower-case hex. For a JWT authority it is the `kid` as well; for an `external` one the SHA-256 of its certificate. */
   readonly ckaId: string;
   /** The authority that signed its certificate; null for a root and for JWT keys. */
   readonly parentId: string | null;

@@ -8,7 +8,7 @@ import type { Authority } from '../domain/index.ts';
  */
 export function bundleDocument(authorities: readonly Authority[], sequence: number, refreshHintSeconds: number): string {
   const keys = authorities
-    .filter((authority) => authority.kind !== 'issuing' && authority.spkiDer !== null)
+    .filter((authority) => (authority.kind === 'root' || authority.kind === 'jwt') && authority.spkiDer !== null)
     .sort((a, b) => (a.id < b.id ? -1 : 1))
     .map((authority) => jwk(authority));
   return JSON.stringify({ keys, spiffe_sequence: sequence, spiffe_refresh_hint: refreshHintSeconds });

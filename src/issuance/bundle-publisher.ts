@@ -34,7 +34,7 @@ export async function publishBundle(authorities: readonly Authority[], dependenc
   const revision: BundleRevision = { sequence, document, jws: `${input}.${outcome.signature.toString('base64url')}`, createdAt: clock.now() };
   await store.append(revision, {
     timeMs: clock.nowMs(), actor: 'server', kind: 'bundle.published', subject: String(sequence),
-    detail: { sequence, signer: signer.id, authorities: trusted.filter((authority) => authority.kind !== 'issuing').map((authority) => authority.id) },
+    detail: { sequence, signer: signer.id, authorities: trusted.filter((authority) => authority.kind === 'root' || authority.kind === 'jwt').map((authority) => authority.id) },
   });
   return revision;
 }

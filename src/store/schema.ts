@@ -21,6 +21,15 @@ export interface Schema {
   readonly roles: RoleTable;
   readonly role_members: { readonly member: string; readonly role: string };
   readonly audit: AuditTable;
+  readonly leases: { readonly name: string; readonly holder: string; readonly fence: number; readonly expires_at_ms: number };
+  readonly log_head: { readonly id: number; readonly size: number; readonly sequence: number };
+  readonly log_runs: { readonly first_index: number; readonly first_sequence: number; readonly length: number };
+  readonly log_excluded: { readonly sequence: number; readonly reason: string; readonly found_at: number };
+  readonly log_tiles: { readonly level: number; readonly position: number; readonly hashes: Uint8Array };
+  readonly log_checkpoints: { readonly size: number; readonly root: Uint8Array; readonly note: string; readonly time_ms: number };
+  readonly log_sessions: { readonly id: string; readonly spki_der: Uint8Array; readonly signature: Uint8Array; readonly signer: string; readonly started_at_ms: number };
+  readonly log_seals: { readonly last_sequence: number; readonly first_sequence: number; readonly session_id: string; readonly signature: Uint8Array };
+  readonly restores: { readonly id: number; readonly restored_at: number; readonly accepted_at: number | null; readonly accepted_by: string | null };
 }
 export type TableName = keyof Schema;
 

@@ -15,7 +15,7 @@ import type { Guard } from '../guard.ts';
 import { operatorOf, unary } from './unary.ts';
 
 const agentStates: readonly AgentState[] = ['active', 'banned', 'evicted'];
-const authorityKinds: readonly AuthorityKind[] = ['root', 'issuing', 'jwt'];
+const authorityKinds: readonly AuthorityKind[] = ['root', 'issuing', 'jwt', 'log'];
 
 export function agentsHandlers(guard: Guard, { agents }: Pick<Services, 'agents'>): AgentsHandlers {
   return {

@@ -9,6 +9,7 @@ import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromJson, hex } from './codec.ts';
 import { createConsumers } from './consumers.ts';
 import type { Engine } from './engine.ts';
+import { rowText, type Ledger } from './ledger.ts';
 import type { BindTokenResult } from './join-tokens.ts';
 import type { Revisions } from './meta.ts';
 import { pageSize, toPage } from './paging.ts';
@@ -16,6 +17,7 @@ import { createSightings } from './sightings.ts';
 import { builder } from './statement.ts';
 
 export interface AgentParts {
+  readonly ledger: Ledger;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly audit: AuditWriter;
@@ -25,7 +27,7 @@ export interface AgentParts {
 
 /** `flushSeen` writes what is still in memory, inside the transaction of whoever calls: the store calls it when it closes. */
 export function createAgents(engine: Engine, parts: AgentParts): { readonly store: AgentStore; readonly flushSeen: () => void } {
-  const { audit, revisions } = parts;
+  const { audit, revisions, ledger } = parts;
   type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
   const put = engine.statement<Row>()((query, slot) =>
     query.insertInto('agents').values({
@@ -50,10 +52,12 @@ export function createAgents(engine: Engine, parts: AgentParts): { readonly stor
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);
     return row;
   };
-  const shown = (row: AgentTable): Agent => sightings.overlay(toAgent(row));
+  const shown = (row: AgentTable): Agent => ledger.read('agent', row.spiffe_id, () => rowText.agent(row), sightings.overlay(toAgent(row)));
+  const stored = (id: string) => ({ kind: 'agent', id, text: rowText.agent(existing(id)) }) as const;
 
   const record = ({ agent, act, generation, tokenId, event }: AgentAttestation): Agent => {
     const before = byId.get({ id: agent.spiffeId });
+    ledger.requireRow('agent', agent.spiffeId, before === undefined ? undefined : rowText.agent(before));
     refuseUnlessStanding(agent.spiffeId, before, act, generation);
     const sameSession = act === 'renew';
     put.run({
@@ -65,7 +69,7 @@ export function createAgents(engine: Engine, parts: AgentParts): { readonly stor
     if (tokenId !== undefined) {
       parts.bindTokenResult(tokenId, { agentId: agent.spiffeId, publicKeySha256: sha256Hex(agent.spkiDer), serial: agent.serial, now: agent.attestedAt });
     }
-    audit(event);
+    audit(event, stored(agent.spiffeId));
     return shown(existing(agent.spiffeId));
   };
 
@@ -87,7 +91,7 @@ export function createAgents(engine: Engine, parts: AgentParts): { readonly stor
         existing(spiffeId);
         setState.run({ id: spiffeId, state, reason });
         revisions.advance();
-        audit(event);
+        audit(event, stored(spiffeId));
         return shown(existing(spiffeId));
       }),
       seen: sightings.seen,

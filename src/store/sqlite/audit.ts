@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
-import { canonicalBytes, leafHash, type AuditEvent, type AuditRecord } from '../../domain/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
+import { canonicalBytes, leafHash, logObjectDigest, type AuditEvent, type AuditRecord, type LogObject, type LogObjectKind } from '../../domain/index.ts';
 import type { AuditStore, Page, PageRequest } from '../contract.ts';
 import type { AuditTable } from '../schema.ts';
 import { bytes, hex } from './codec.ts';
@@ -7,10 +8,24 @@ import type { Engine } from './engine.ts';
 import { numberKey, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-/** Appends to the log inside the transaction of whoever calls. */
-export type AuditWriter = (event: AuditEvent) => void;
+/** Appends to the log inside the transaction of whoever calls; `object`: the row as it is now stored, null when it was deleted. */
+export type AuditWriter = (event: AuditEvent, object?: { readonly kind: LogObjectKind; readonly id: string; readonly text: string | null }) => void;
 
-export function createAudit(engine: Engine): { readonly store: AuditStore; readonly write: AuditWriter } {
+/** A record as this process wrote it. */
+export interface WrittenRecord {
+  readonly sequence: number;
+  readonly leafHash: Buffer;
+  readonly object: LogObject | undefined;
+}
+
+export interface AuditHooks {
+  /** Inside the transaction, with all its records that stand: may write, must not append. */
+  readonly sealing: (records: readonly WrittenRecord[]) => void;
+  /** After the commit. */
+  readonly committed: (records: readonly WrittenRecord[]) => void;
+}
+
+export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store: AuditStore; readonly write: AuditWriter } {
   const insert = engine.statement<{ [Column in keyof AuditTable]: AuditTable[Column] }>()((query, slot) =>
     query.insertInto('audit').values({
       sequence: slot('sequence'), time_ms: slot('time_ms'), time_high_ms: slot('time_high_ms'), actor: slot('actor'), kind: slot('kind'),
@@ -23,17 +38,51 @@ export function createAudit(engine: Engine): { readonly store: AuditStore; reado
 
   // The end of the log, so that an append need not look for it; forgotten whenever something is rolled back.
   let end: { sequence: number; highMs: number } | undefined;
-  engine.onRollback(() => (end = undefined));
+  const readEnd = (): { sequence: number; highMs: number } => {
+    const row = last.get({});
+    return { sequence: row?.sequence ?? 0, highMs: row?.time_high_ms ?? 0 };
+  };
 
-  const write: AuditWriter = (event) => {
-    if (end === undefined) {
-      const row = last.get({});
-      end = { sequence: row?.sequence ?? 0, highMs: row?.time_high_ms ?? 0 };
-    }
-    const canonical = canonicalBytes(event);
+  // The records of the open transaction, and how many of them there were before the present write of it.
+  let written: WrittenRecord[] = [];
+  let mark = 0;
+  engine.beforeJob((first) => {
+    if (first) written = [];
+    mark = written.length;
+  });
+  engine.onRollback(() => {
+    end = undefined;
+    written.length = Math.min(mark, written.length);
+  });
+  engine.beforeCommit(() => {
+    if (written.length > 0) hooks.sealing(written);
+  });
+  engine.afterCommit(() => {
+    const records = written;
+    written = [];
+    mark = 0;
+    if (records.length > 0) hooks.committed(records);
+  });
+
+  const write: AuditWriter = (event, of) => {
+    const object = of === undefined ? undefined : { kind: of.kind, id: of.id, sha256: of.text === null ? '' : logObjectDigest(of.text) };
+    const canonical = canonicalBytes(event, object);
+    const sha256 = leafHash(canonical);
     const { timeMs, actor, kind, subject } = event;
-    end = { sequence: end.sequence + 1, highMs: Math.max(end.highMs, timeMs) };
-    insert.run({ sequence: end.sequence, time_ms: timeMs, time_high_ms: end.highMs, actor, kind, subject, canonical, sha256: leafHash(canonical) });
+    const append = (): void => {
+      end ??= readEnd();
+      end = { sequence: end.sequence + 1, highMs: Math.max(end.highMs, timeMs) };
+      insert.run({ sequence: end.sequence, time_ms: timeMs, time_high_ms: end.highMs, actor, kind, subject, canonical, sha256 });
+    };
+    try {
+      append();
+    } catch (thrown) {
+      // somebody else has put a row where the next one was to go: it stays out of the tree, and ours goes behind it
+      if (!(thrown instanceof PkiError && thrown.code === 'ALREADY_EXISTS')) throw thrown;
+      end = undefined;
+      append();
+    }
+    written.push({ sequence: (end as { sequence: number }).sequence, leafHash: sha256, object });
   };
 
   /** Sequences have no gaps and `time_high_ms` grows with them, so time is found by halving and needs no index. */
@@ -65,7 +114,9 @@ export function createAudit(engine: Engine): { readonly store: AuditStore; reado
   return {
     write,
     store: {
-      append: (events) => engine.write(() => events.forEach(write)),
+      append: (events) => engine.write(() => {
+        for (const event of events) write(event);
+      }),
       list: (filter, page) => engine.read(() => list(filter, page)),
       count: () => engine.read(lastSequence),
     },

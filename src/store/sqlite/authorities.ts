@@ -10,12 +10,14 @@ import type { KeyType } from '../../common/x509/index.ts';
 import type { AuditWriter } from './audit.ts';
 import type { CountStates } from './certificates.ts';
 import { bytesOrNull, fromHex, fromJson } from './codec.ts';
+import { rowText, type Ledger } from './ledger.ts';
 import type { Engine } from './engine.ts';
 import type { JwtWriter } from './jwt-svids.ts';
 import type { Revisions } from './meta.ts';
 import { builder } from './statement.ts';
 
 export interface AuthorityParts {
+  readonly ledger: Ledger;
   readonly audit: AuditWriter;
   readonly countStates: CountStates;
   readonly revisions: Revisions;
@@ -25,7 +27,7 @@ type Made = Parameters<AuthorityStore['complete']>[2];
 type InventoryRow = Pick<CertificateTable,
   'serial' | 'spiffe_id' | 'authority_id' | 'public_key_sha256' | 'created_at_ms' | 'not_before' | 'not_after' | 'sha256' | 'certificate_der'>;
 
-export function createAuthorities(engine: Engine, { audit, countStates, revisions, jwt }: AuthorityParts): AuthorityStore {
+export function createAuthorities(engine: Engine, { audit, ledger, countStates, revisions, jwt }: AuthorityParts): AuthorityStore {
   const insert = engine.statement<{ [Column in keyof AuthorityTable]: AuthorityTable[Column] }>()((query, slot) =>
     query.insertInto('authorities').values({
       id: slot('id'), kind: slot('kind'), state: slot('state'), version: slot('version'), key_type: slot('key_type'), token: slot('token'),
@@ -36,10 +38,10 @@ export function createAuthorities(engine: Engine, { audit, countStates, revision
     }));
   const byId = engine.statement<{ id: string }>()((query, slot) => query.selectFrom('authorities').selectAll().where('id', '=', slot('id')));
   const fill = engine.statement<{
-    id: string; spki_der: Buffer; certificate_der: Buffer | null; subject_key_id: string | null; not_before: number; not_after: number;
+    id: string; spki_der: Buffer; certificate_der: Buffer | null; subject_key_id: string | null; not_before: number; not_after: number; parent_id: string | null;
   }>()((query, slot) => query.updateTable('authorities').set({
     spki_der: slot('spki_der'), certificate_der: slot('certificate_der'), subject_key_id: slot('subject_key_id'),
-    not_before: slot('not_before'), not_after: slot('not_after'),
+    not_before: slot('not_before'), not_after: slot('not_after'), parent_id: slot('parent_id'),
   }).where('id', '=', slot('id')));
   const move = engine.statement<{ id: string; state: string; activated_at: number | null; tainted_at: number | null }>()((query, slot) =>
     query.updateTable('authorities')
@@ -62,9 +64,13 @@ export function createAuthorities(engine: Engine, { audit, countStates, revision
     return row;
   };
 
-  /** The row, if the compare-and-set holds and the step is legal. */
+  const stored = (id: string) => ({ kind: 'authority', id, text: rowText.authority(existing(id)) }) as const;
+  const read = (row: AuthorityTable): Authority => ledger.read('authority', row.id, () => rowText.authority(row), toAuthority(row));
+
+  /** The row, if it is as the log has it, the compare-and-set holds and the step is legal. */
   const stepping = (id: string, version: number, to: AuthorityState): AuthorityTable => {
     const row = existing(id);
+    ledger.requireRow('authority', id, rowText.authority(row));
     if (row.version !== version) throw new PkiError('CONFLICT', `authority ${id} is at version ${row.version}, not ${version}`);
     const from = row.state as AuthorityState;
     if (!isLegalTransition(from, to)) {
@@ -103,10 +109,10 @@ export function createAuthorities(engine: Engine, { audit, countStates, revision
     const row = stepping(id, version, 'prepared');
     fill.run({
       id, spki_der: made.spkiDer, certificate_der: made.certificateDer, subject_key_id: made.subjectKeyId,
-      not_before: made.notBefore, not_after: made.notAfter,
+      not_before: made.notBefore, not_after: made.notAfter, parent_id: made.parentId ?? row.parent_id,
     });
     step(row, 'prepared', row.created_at);
-    if (made.certificateDer !== null) recordCertificate(row, made.certificateDer, createdAtMs);
+    if (made.certificateDer !== null && row.token !== 'external') recordCertificate(existing(id), made.certificateDer, createdAtMs);
     return toAuthority(existing(id));
   };
 
@@ -114,29 +120,29 @@ export function createAuthorities(engine: Engine, { audit, countStates, revision
     create: (authority, event) => engine.write(() => {
       if (authority.state !== 'preparing') throw new PkiError('CONFLICT', `an authority begins as preparing, not as ${authority.state}`);
       insert.run(toRow(authority));
-      audit(event);
+      audit(event, stored(authority.id));
     }),
     complete: (id, version, made, event) => engine.write(() => {
       const done = complete(id, version, made, event.timeMs);
-      audit(event);
+      audit(event, stored(id));
       return done;
     }),
     transition: (id, version, to, now, event) => engine.write(() => {
       if (to === 'prepared') throw new PkiError('CONFLICT', `authority ${id} becomes prepared by being completed`);
       step(stepping(id, version, to), to, now);
       revisions.advance();
-      audit(event);
+      audit(event, stored(id));
       return toAuthority(existing(id));
     }),
     byId: (id) => engine.read(() => {
       const row = byId.get({ id });
-      return row === undefined ? undefined : toAuthority(row);
+      return row === undefined ? undefined : read(row);
     }),
     list: (filter = {}) => engine.read(() => {
       let query = builder.selectFrom('authorities').selectAll().orderBy('created_at').orderBy('id');
       if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
       if (filter.states !== undefined) query = query.where('state', 'in', filter.states);
-      return engine.rows(query).map(toAuthority);
+      return engine.rows(query).map(read);
     }),
     highestJwtExpiry: (id) => engine.read(() => jwt.highestExpiry(id)),
   };

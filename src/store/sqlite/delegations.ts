@@ -6,10 +6,11 @@ import type { DelegationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-export function createDelegations(engine: Engine, audit: AuditWriter): DelegationStore {
+export function createDelegations(engine: Engine, audit: AuditWriter, ledger: Ledger): DelegationStore {
   const insert = engine.statement<{ [Column in keyof DelegationTable]: DelegationTable[Column] }>()((query, slot) =>
     query.insertInto('delegations').values({
       id: slot('id'), client_id: slot('client_id'), patterns: slot('patterns'), max_ttl_seconds: slot('max_ttl_seconds'), key_types: slot('key_types'),
@@ -23,28 +24,31 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
   const revoke = engine.statement<{ id: string; now: number }>()((query, slot) =>
     query.updateTable('delegations').set({ revoked_at: slot('now') }).where('id', '=', slot('id')));
 
+  const read = (row: DelegationTable): Delegation => ledger.read('delegation', row.id, () => rowText.delegation(row), toDelegation(row));
+
   return {
     create: (delegation, event) => engine.write(() => {
-      insert.run(toRow(delegation));
-      audit(event);
+      const row = toRow(delegation);
+      insert.run(row);
+      audit(event, { kind: 'delegation', id: row.id, text: rowText.delegation(row) });
     }),
     byId: (id) => engine.read(() => {
       const row = byId.get({ id });
-      return row === undefined ? undefined : toDelegation(row);
+      return row === undefined ? undefined : read(row);
     }),
-    activeFor: (clientId, now) => engine.read(() => active.all({ client_id: clientId, now }).map(toDelegation)),
+    activeFor: (clientId, now) => engine.read(() => active.all({ client_id: clientId, now }).map(read)),
     list: (filter, page) => engine.read(() => {
       const size = pageSize(page);
       let query = builder.selectFrom('delegations').selectAll().where('id', '>', page.after ?? '').orderBy('id').limit(size + 1);
       if (!filter.includeRevoked) query = query.where('revoked_at', 'is', null);
-      return toPage(engine.rows(query), size, toDelegation, (row) => row.id);
+      return toPage(engine.rows(query), size, read, (row) => row.id);
     }),
     revoke: (id, now, event) => engine.write(() => {
       const row = byId.get({ id });
       if (row === undefined) throw new PkiError('NOT_FOUND', `there is no delegation ${id}`);
       if (row.revoked_at !== null) throw new PkiError('CONFLICT', `delegation ${id} is revoked already`);
       revoke.run({ id, now });
-      audit(event);
+      audit(event, { kind: 'delegation', id, text: rowText.delegation({ ...row, revoked_at: now }) });
       return toDelegation({ ...row, revoked_at: now });
     }),
   };

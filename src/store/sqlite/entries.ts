@@ -4,6 +4,7 @@ import type { EntryChange, EntryFilter, EntryStore, EntryView, EntryWrite, Page,
 import type { EntryTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import type { Engine } from './engine.ts';
+import { rowText, type Ledger } from './ledger.ts';
 import { createEntryChanges } from './entry-changes.ts';
 import { selectorList, toEntry, toEntryRow } from './entry-row.ts';
 import type { Revisions } from './meta.ts';
@@ -11,6 +12,7 @@ import { badCursor, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 export interface EntryParts {
+  readonly ledger: Ledger;
   readonly audit: AuditWriter;
   readonly revisions: Revisions;
   /** How many removals are kept for agents that were away. */
@@ -18,7 +20,7 @@ export interface EntryParts {
 }
 type WriteContext = Parameters<EntryStore['write']>[1];
 
-export function createEntries(engine: Engine, { audit, revisions, removalLimit }: EntryParts): EntryStore {
+export function createEntries(engine: Engine, { audit, ledger, revisions, removalLimit }: EntryParts): EntryStore {
   type Row = { [Column in keyof EntryTable]: EntryTable[Column] };
   const columns = (slot: <Name extends keyof Row & string>(name: Name) => unknown): never => ({
     spiffe_id: slot('spiffe_id'), is_template: slot('is_template'), placeholders: slot('placeholders'), parent_id: slot('parent_id'),
@@ -51,9 +53,10 @@ export function createEntries(engine: Engine, { audit, revisions, removalLimit }
   const count = engine.statement<Record<never, never>>()((query) => query.selectFrom('entries').select((eb) => eb.fn.countAll<number>().as('count')));
   const changed = createEntryChanges(engine, revisions, removalLimit);
 
+  const read = (row: EntryTable): RegistrationEntry => ledger.read('entry', row.id, () => rowText.entry(row), toEntry(row));
   const find = (id: string): RegistrationEntry | undefined => {
     const row = byId.get({ id });
-    return row === undefined ? undefined : toEntry(row);
+    return row === undefined ? undefined : read(row);
   };
   /** By pages of IDs and not with an open cursor, which the next run of its statement would break. */
   function* statedBelow(prefix: string): Generator<RegistrationEntry> {
@@ -130,7 +133,10 @@ export function createEntries(engine: Engine, { audit, revisions, removalLimit }
     const revision = revisions.advance();
     const changes = writes.map((one) => apply(one, revision, context));
     refuseTwins(changes);
-    for (const { event } of writes) audit(event);
+    for (const { id, event } of writes) {
+      const row = byId.get({ id });
+      audit(event, { kind: 'entry', id, text: row === undefined ? null : rowText.entry(row) });
+    }
     changed.prune();
     return changes;
   };
@@ -144,7 +150,7 @@ export function createEntries(engine: Engine, { audit, revisions, removalLimit }
     if (selector !== undefined) {
       query = query.where((eb) => eb('entries.id', 'in', eb.selectFrom('entry_selectors').select('entry_id').where('selector', '=', selector)));
     }
-    return toPage(engine.rows(query), size, toEntry, (row) => row.id);
+    return toPage(engine.rows(query), size, read, (row) => row.id);
   };
 
   const byParents = (parentIds: readonly string[], page: PageRequest): Page<RegistrationEntry> => {
@@ -166,7 +172,7 @@ export function createEntries(engine: Engine, { audit, revisions, removalLimit }
     byIds: (ids) => engine.read(() => [...new Set(ids)].map(find).filter((entry) => entry !== undefined)),
     list: (filter, page) => engine.read(() => list(filter, page)),
     byParents: (parentIds, page) => engine.read(() => byParents(parentIds, page)),
-    nodeSets: (serverId) => engine.read(() => byParent.all({ parent_id: serverId, after: '', limit: -1 }).map(toEntry)),
+    nodeSets: (serverId) => engine.read(() => byParent.all({ parent_id: serverId, after: '', limit: -1 }).map(read)),
     changes: (parentIds, revision) => engine.read(() => changed.since(parentIds, revision)),
     changedParents: (revision) => engine.read(() => changed.parentsSince(revision)),
     count: () => engine.read(() => count.get({})?.count ?? 0),

@@ -6,13 +6,14 @@ import type { JoinTokenTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromHex, fromHexOrUndefined, fromJson, hex, hexOrNull } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 /** Inside the transaction that records the agent: the answer that repeated uses of the token get. */
 export type BindTokenResult = (id: string, use: { readonly agentId: string; readonly publicKeySha256: string; readonly serial: string; readonly now: number }) => void;
 
-export function createJoinTokens(engine: Engine, audit: AuditWriter): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
+export function createJoinTokens(engine: Engine, audit: AuditWriter, ledger: Ledger): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
   const insert = engine.statement<{ [Column in keyof JoinTokenTable]: JoinTokenTable[Column] }>()((query, slot) =>
     query.insertInto('join_tokens').values({
       id: slot('id'), token_sha256: slot('token_sha256'), agent_id: slot('agent_id'), node_selectors: slot('node_selectors'),
@@ -34,6 +35,7 @@ export function createJoinTokens(engine: Engine, audit: AuditWriter): { readonly
   };
 
   const bindKey = (id: string, publicKeySha256: string, now: number): JoinToken => {
+    ledger.requireRow('join-token', id, rowText['join-token'](existing(id)));
     if (existing(id).expires_at <= now) throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} has expired`);
     bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
     return toToken(existing(id));
@@ -41,6 +43,7 @@ export function createJoinTokens(engine: Engine, audit: AuditWriter): { readonly
 
   const bindResult: BindTokenResult = (id, { agentId, publicKeySha256, serial, now }) => {
     const row = existing(id);
+    ledger.requireRow('join-token', id, rowText['join-token'](row));
     if (row.agent_id !== agentId) throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} is for another agent`);
     if (row.bound_public_key_sha256 !== null && hex(row.bound_public_key_sha256) !== publicKeySha256) {
       throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was used with another key`);
@@ -54,17 +57,20 @@ export function createJoinTokens(engine: Engine, audit: AuditWriter): { readonly
     setResult.run({ id, serial: fromHex(serial, 'the serial') });
   };
 
+  const read = (row: JoinTokenTable): JoinToken => ledger.read('join-token', row.id, () => rowText['join-token'](row), toToken(row));
+
   return {
     bindResult,
     store: {
       create: (token, event) => engine.write(() => {
-        insert.run(toRow(token));
-        audit(event);
+        const row = toRow(token);
+        insert.run(row);
+        audit(event, { kind: 'join-token', id: row.id, text: rowText['join-token'](row) });
       }),
       byHash: (tokenSha256) => engine.read(() => {
         const hash = fromHexOrUndefined(tokenSha256);
         const row = hash === undefined ? undefined : byHash.get({ hash });
-        return row === undefined ? undefined : toToken(row);
+        return row === undefined ? undefined : read(row);
       }),
       bind: (id, publicKeySha256, now) => engine.write(() => bindKey(id, publicKeySha256, now)),
       list: (page) => engine.read(() => {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import { initial } from './migrations/0001-initial.ts';
+import { log } from './migrations/0002-log.ts';
 import { rotation } from './migrations/0003-rotation.ts';
 
 /** A step forward; there is none back. Its text never changes once released: the checksum is recorded and compared. */
@@ -11,7 +12,7 @@ export interface Migration {
   readonly sql: string;
 }
 
-export const migrations: readonly Migration[] = [initial, rotation];
+export const migrations: readonly Migration[] = [initial, log, rotation];
 
 /** `msca`; tells this product's databases from others'. */
 const applicationId = 0x6d73_6361;

@@ -15,6 +15,9 @@ import { createEntries } from './entries.ts';
 import { createIssuance } from './issuance.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { createJwtSvids } from './jwt-svids.ts';
+import { createLeases } from './leases.ts';
+import { Ledger } from './ledger.ts';
+import { createLog } from './log.ts';
 import { acquireLock, type DatabaseLock } from './lock.ts';
 import { createMeta } from './meta.ts';
 import { migrate } from './migrations.ts';
@@ -95,19 +98,25 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
   const { clock, logger } = options;
   const engine = new Engine({ database, clock, logger, onDurable: options.onDurable });
   const { store: meta, revisions } = createMeta(engine, logger);
-  const { store: audit, write: writeAudit } = createAudit(engine);
+  const ledger = new Ledger();
+  const log = createLog(engine, ledger);
+  const { store: leases, checkFence } = createLeases(engine);
+  const { store: audit, write: writeAudit } = createAudit(engine, log.hooks);
+  log.load();
+  // whoever held a lease is gone: the lock of the database is ours; fences stay
+  database.exec('UPDATE leases SET expires_at_ms = 0');
   const { store: certificates, countStates } = createCertificates(engine);
-  const { store: tokens, bindResult } = createJoinTokens(engine, writeAudit);
+  const { store: tokens, bindResult } = createJoinTokens(engine, writeAudit, ledger);
   const jwt = createJwtSvids(engine);
-  const { store: agents, flushSeen } = createAgents(engine, { clock, logger, audit: writeAudit, revisions, bindTokenResult: bindResult });
+  const { store: agents, flushSeen } = createAgents(engine, { clock, logger, audit: writeAudit, ledger, revisions, bindTokenResult: bindResult });
   return {
-    meta, audit, certificates, tokens, agents,
+    meta, audit, certificates, tokens, agents, leases, objects: ledger, log: log.store(checkFence),
     issuance: createIssuance(engine, { clock, audit: writeAudit, checkRights: createRightsCheck(engine), countStates, jwt }),
-    authorities: createAuthorities(engine, { audit: writeAudit, countStates, revisions, jwt }),
-    bundles: createBundles(engine, { audit: writeAudit, revisions }),
-    entries: createEntries(engine, { audit: writeAudit, revisions, removalLimit: options.removalLimit ?? 100_000 }),
-    delegations: createDelegations(engine, writeAudit),
-    roles: createRoles(engine, writeAudit),
+    authorities: createAuthorities(engine, { audit: writeAudit, ledger, countStates, revisions, jwt }),
+    bundles: createBundles(engine, { audit: writeAudit, revisions, ledger }),
+    entries: createEntries(engine, { audit: writeAudit, ledger, revisions, removalLimit: options.removalLimit ?? 100_000 }),
+    delegations: createDelegations(engine, writeAudit, ledger),
+    roles: createRoles(engine, writeAudit, ledger),
     onRevision: revisions.subscribe,
     close: async () => {
       try {

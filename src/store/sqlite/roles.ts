@@ -5,10 +5,11 @@ import type { RoleTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
+export function createRoles(engine: Engine, audit: AuditWriter, ledger: Ledger): RoleStore {
   const put = engine.statement<{ [Column in keyof RoleTable]: RoleTable[Column] }>()((query, slot) =>
     query.insertInto('roles').values({
       name: slot('name'), verbs: slot('verbs'), prefixes: slot('prefixes'), members: slot('members'),
@@ -25,6 +26,8 @@ export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
     query.selectFrom('role_members').innerJoin('roles', 'roles.name', 'role_members.role').selectAll('roles')
       .where('role_members.member', '=', slot('member')).orderBy('roles.name'));
 
+  const read = (row: RoleTable): Role => ledger.read('role', row.name, () => rowText.role(row), toRole(row));
+
   const existing = (name: string): Role => {
     const row = byName.get({ name });
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no role ${name}`);
@@ -39,20 +42,20 @@ export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
       });
       removeMembers.run({ role: role.name });
       for (const member of new Set(role.members)) addMember.run({ member, role: role.name });
-      audit(event);
+      audit(event, { kind: 'role', id: role.name, text: rowText.role(byName.get({ name: role.name }) as RoleTable) });
       return existing(role.name);
     }),
     delete: (name, event) => engine.write(() => {
       const role = existing(name);
       remove.run({ name });
-      audit(event);
+      audit(event, { kind: 'role', id: name, text: null });
       return role;
     }),
-    forMember: (spiffeId) => engine.read(() => forMember.all({ member: spiffeId }).map(toRole)),
+    forMember: (spiffeId) => engine.read(() => forMember.all({ member: spiffeId }).map(read).filter((role) => role.members.includes(spiffeId))),
     list: (page) => engine.read(() => {
       const size = pageSize(page);
       const query = builder.selectFrom('roles').selectAll().where('name', '>', page.after ?? '').orderBy('name').limit(size + 1);
-      return toPage(engine.rows(query), size, toRole, (row) => row.name);
+      return toPage(engine.rows(query), size, read, (row) => row.name);
     }),
   };
 }

@@ -1,0 +1,116 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { logObjectDigest, type LogObject, type LogObjectKind } from '../../domain/index.ts';
+import type { ObjectLedger, ObjectMismatch } from '../contract.ts';
+import type { AgentTable, AuthorityTable, DelegationTable, EntryTable, JoinTokenTable, RoleTable, Schema } from '../schema.ts';
+import { hex, hexOrNull } from './codec.ts';
+
+/** The text of a row that its record commits to. Columns that change without a record are left out. */
+export const rowText = {
+  entry: (row: EntryTable): string => JSON.stringify([
+    row.id, row.spiffe_id, row.is_template, row.placeholders, row.parent_id, row.selectors, row.x509_ttl_seconds, row.jwt_ttl_seconds, row.profile, row.dns_names, row.hint,
+    row.expires_at, row.admin, row.downstream, row.allow_weak_selectors, row.revision, row.created_at, row.updated_at, row.created_by,
+  ]),
+  delegation: (row: DelegationTable): string => JSON.stringify([
+    row.id, row.client_id, row.patterns, row.max_ttl_seconds, row.key_types, row.dns_patterns, row.profile, row.expires_at, row.revoked_at, row.created_at, row.created_by,
+  ]),
+  role: (row: RoleTable): string => JSON.stringify([row.name, row.verbs, row.prefixes, row.members, row.created_at, row.updated_at]),
+  authority: (row: AuthorityTable): string => JSON.stringify([
+    row.id, row.kind, row.state, row.version, row.key_type, row.token, row.cka_id, row.parent_id, row.scope, hexOrNull(row.spki_der), hexOrNull(row.certificate_der), row.subject_key_id,
+    row.not_before, row.not_after, row.created_at,
+  ]),
+  agent: (row: AgentTable): string => JSON.stringify([
+    row.spiffe_id, row.attestation_type, row.selectors, row.state, row.generation, hex(row.serial), hex(row.spki_der), row.attested_at, row.renewed_at, row.svid_not_after,
+  ]),
+  'join-token': (row: JoinTokenTable): string => JSON.stringify([row.id, hex(row.token_sha256), row.agent_id, row.node_selectors, row.expires_at, row.created_by, row.created_at]),
+  bundle: (row: Schema['bundles']): string => JSON.stringify([row.sequence, row.document, row.jws, row.created_at]),
+} as const satisfies Record<LogObjectKind, (row: never) => string>;
+
+interface Known {
+  readonly sha256: string;
+  /** Of the record that says so. */
+  readonly sequence: number;
+  /** The text that was found to have this digest: comparing texts is cheaper than hashing them. */
+  text: string | undefined;
+}
+
+const rememberedTexts = 20_000;
+
+/**
+ * What the log says of each object now. Owner of that memory: filled from the log when the store opens, and from then on by
+ * the records of this process alone, so that nothing written to the database by others gets into it.
+ */
+export class Ledger implements ObjectLedger {
+  readonly #known = new Map<string, Known>();
+  readonly #rows = new WeakMap<object, { readonly kind: LogObjectKind; readonly id: string; readonly text: () => string }>();
+  readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
+  readonly #withText: Known[] = [];
+
+  /** What record `sequence` says; records may come out of order, the newest counts. */
+  apply({ kind, id, sha256 }: LogObject, sequence: number): void {
+    const key = `${kind} ${id}`;
+    if ((this.#known.get(key)?.sequence ?? 0) > sequence) return;
+    this.#known.set(key, { sha256, sequence, text: undefined });
+  }
+
+  /** Whether the log says that there is such an object now. */
+  expects(kind: LogObjectKind, id: string): boolean {
+    return (this.#known.get(`${kind} ${id}`)?.sha256 ?? '') !== '';
+  }
+
+  /**
+   * Before a write goes on from what stands in a row (`undefined`: there is none): else a record of the new state would make
+   * good what somebody else had put into the old one.
+   * @throws OBJECT_NOT_IN_LOG
+   */
+  requireRow(kind: LogObjectKind, id: string, text: string | undefined): void {
+    const found = text === undefined ? (this.expects(kind, id) ? 'differs' : 'same') : this.#compare(kind, id, text);
+    if (found === 'same') return;
+    this.#announce({ kind, id, found });
+    throw notInLog(kind, id);
+  }
+
+  /** Remembers from which row an object was read, for whoever will rest a decision on it. */
+  read<T extends object>(kind: LogObjectKind, id: string, text: () => string, object: T): T {
+    this.#rows.set(object, { kind, id, text });
+    return object;
+  }
+
+  proven(object: object): boolean {
+    const row = this.#rows.get(object);
+    if (row === undefined) throw new PkiError('INTERNAL', 'an object that was not read from the store is to be proven by the log');
+    const found = this.#compare(row.kind, row.id, row.text());
+    if (found === 'same') return true;
+    this.#announce({ kind: row.kind, id: row.id, found });
+    return false;
+  }
+
+  require(object: object): void {
+    if (this.proven(object)) return;
+    const { kind, id } = this.#rows.get(object) as { kind: string; id: string };
+    throw notInLog(kind, id);
+  }
+
+  onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  #announce(mismatch: ObjectMismatch): void {
+    for (const listener of this.#listeners) listener(mismatch);
+  }
+
+  #compare(kind: LogObjectKind, id: string, text: string): 'same' | ObjectMismatch['found'] {
+    const known = this.#known.get(`${kind} ${id}`);
+    if (known === undefined) return 'absent';
+    if (known.sha256 === '') return 'deleted';
+    if (known.text !== undefined) return known.text === text ? 'same' : 'differs';
+    if (logObjectDigest(text) !== known.sha256) return 'differs';
+    known.text = text;
+    this.#withText.push(known);
+    if (this.#withText.length > rememberedTexts) for (const old of this.#withText.splice(0, rememberedTexts / 2)) old.text = undefined;
+    return 'same';
+  }
+}
+
+const notInLog = (kind: string, id: string): PkiError =>
+  new PkiError('OBJECT_NOT_IN_LOG', `the ${kind} ${id} is not as the audit log has it; nothing is signed on its strength`, { detail: { kind, id } });

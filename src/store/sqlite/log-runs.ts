@@ -1,0 +1,62 @@
+import type { LogStep } from '../contract.ts';
+import type { Engine } from './engine.ts';
+
+type None = Record<never, never>;
+
+/** Where each record stands in the tree: runs of sequences that follow each other, and those that stayed out. */
+export function createLogRuns(engine: Engine) {
+  const lastRun = engine.statement<None>()((query) => query.selectFrom('log_runs').selectAll().orderBy('first_index', 'desc').limit(1));
+  const allRuns = engine.statement<None>()((query) => query.selectFrom('log_runs').selectAll().orderBy('first_index'));
+  const runOf = engine.statement<{ sequence: number }>()((query, slot) =>
+    query.selectFrom('log_runs').selectAll().where('first_sequence', '<=', slot('sequence')).orderBy('first_sequence', 'desc').limit(1));
+  const addRun = engine.statement<{ first_index: number; first_sequence: number; length: number }>()((query, slot) =>
+    query.insertInto('log_runs').values({ first_index: slot('first_index'), first_sequence: slot('first_sequence'), length: slot('length') }));
+  const grow = engine.statement<{ first_index: number; length: number }>()((query, slot) =>
+    query.updateTable('log_runs').set({ length: slot('length') }).where('first_index', '=', slot('first_index')));
+  const exclude = engine.statement<{ sequence: number; reason: string; found_at: number }>()((query, slot) =>
+    query.insertInto('log_excluded').values({ sequence: slot('sequence'), reason: slot('reason'), found_at: slot('found_at') }).onConflict((conflict) => conflict.doNothing()));
+  const excludedAfter = engine.statement<{ sequence: number; limit: number }>()((query, slot) =>
+    query.selectFrom('log_excluded').select(['sequence', 'reason']).where('sequence', '>', slot('sequence')).orderBy('sequence').limit(slot('limit')));
+
+  return {
+    add(firstIndex: number, sequences: readonly number[]): void {
+      let open = lastRun.get({});
+      for (const [offset, sequence] of sequences.entries()) {
+        if (open !== undefined && open.first_sequence + open.length === sequence) open = { ...open, length: open.length + 1 };
+        else {
+          if (open !== undefined) grow.run({ first_index: open.first_index, length: open.length });
+          open = { first_index: firstIndex + offset, first_sequence: sequence, length: 1 };
+          addRun.run(open);
+        }
+      }
+      if (open !== undefined) grow.run({ first_index: open.first_index, length: open.length });
+    },
+    exclude(excluded: LogStep['excluded'], foundAt: number): void {
+      for (const { sequence, reason } of excluded) exclude.run({ sequence, reason, found_at: foundAt });
+    },
+    excluded: (afterSequence: number, limit: number): readonly { readonly sequence: number; readonly reason: string }[] => excludedAfter.all({ sequence: afterSequence, limit }),
+    indexOf(sequence: number): number | undefined {
+      const run = runOf.get({ sequence });
+      return run !== undefined && sequence < run.first_sequence + run.length ? run.first_index + sequence - run.first_sequence : undefined;
+    },
+    lastSequence(): number | undefined {
+      const run = lastRun.get({});
+      return run === undefined ? undefined : run.first_sequence + run.length - 1;
+    },
+    /** For sequences that only grow. */
+    walker(): (sequence: number) => number | undefined {
+      const runs = allRuns.all({});
+      let at = 0;
+      return (sequence) => {
+        while (at < runs.length && sequence >= (runs[at]?.first_sequence ?? 0) + (runs[at]?.length ?? 0)) at += 1;
+        const run = runs[at];
+        return run !== undefined && sequence >= run.first_sequence ? run.first_index + sequence - run.first_sequence : undefined;
+      };
+    },
+    *places(size: number): Generator<{ readonly index: number; readonly sequence: number }> {
+      for (const { first_index: first, first_sequence: sequence, length } of allRuns.all({})) {
+        for (let offset = 0; offset < length && first + offset < size; offset += 1) yield { index: first + offset, sequence: sequence + offset };
+      }
+    },
+  };
+}
