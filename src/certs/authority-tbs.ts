@@ -2,7 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { derWriter, keyIdentifierOf, sha256Hex, tag } from '../common/x509/index.ts';
 import { authorityKeyId, basicConstraints, crlDistributionPoint, keyUsage, serialNumber, signatureAlgorithmDer, subjectAltName, subjectKeyId, validity, version3 } from './fields.ts';
 import { profiles } from './profiles.ts';
-import type { AuthorityInput, AuthorityProfile } from './types.ts';
+import type { AuthorityInput } from './types.ts';
 
 const { context, der, oid, sequence, setOf, utf8String } = derWriter;
 
@@ -16,7 +16,8 @@ export function buildAuthorityTbs(input: AuthorityInput): Buffer {
   const rules = profiles[profile];
   if ((profile === 'root') !== (issuer === undefined)) throw new PkiError('LINT_FAILED', profile === 'root' ? 'a root is self-signed' : 'an intermediate needs an issuer');
   if (crlUrl !== undefined && rules.crlDistributionPoint === 'forbidden') throw new PkiError('LINT_FAILED', `a CRL URL does not belong into the profile ${profile}`);
-  const subjectDer = authoritySubject(trustDomain.name, profile, spkiDer);
+  if ((profile === 'cross') !== (input.subjectDer !== undefined)) throw new PkiError('LINT_FAILED', 'a cross-certificate, and nothing else, takes over the name of the root that it certifies');
+  const subjectDer = input.subjectDer ?? authoritySubject(trustDomain.name, profile === 'root' ? 'root' : 'intermediate', spkiDer);
   const extensions = [
     basicConstraints(true, rules.pathLength),
     keyUsage(rules.keyUsage),
@@ -42,10 +43,10 @@ const commonName = oid('2.5.4.3');
 const serialNumberAttribute = oid('2.5.4.5');
 /** ub-common-name (RFC 5280 appendix A.1). */
 const maximumCommonName = 64;
-const kindNames: Readonly<Record<AuthorityProfile, string>> = { root: 'root CA', intermediate: 'issuing CA' };
+const kindNames = { root: 'root CA', intermediate: 'issuing CA' } as const;
 
 /** O=meshca, CN=`<trust domain> root CA`, serialNumber=first 8 octets of the key identifier. */
-function authoritySubject(trustDomainName: string, profile: AuthorityProfile, spkiDer: Buffer): Buffer {
+export function authoritySubject(trustDomainName: string, profile: keyof typeof kindNames, spkiDer: Buffer): Buffer {
   const suffix = ` ${kindNames[profile]}`;
   const room = maximumCommonName - suffix.length;
   // a longer name is cut, and told apart by its digest; the SAN has it in full

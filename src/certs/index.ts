@@ -1,4 +1,6 @@
 export { assembleSigned } from './assemble.ts';
+export { checkAuthorityChain, type AuthorityChain, type AuthorityChainInput } from './authority-chain.ts';
+export { assembleCsr, buildAuthorityCsr } from './authority-csr.ts';
 export { buildAuthorityTbs } from './authority-tbs.ts';
 export { buildCrlTbs } from './crl-tbs.ts';
 export { parseCsr } from './csr.ts';

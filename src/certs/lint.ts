@@ -33,7 +33,8 @@ function checkFrame(tbs: TbsFields, profile: Profile, { issuer, spkiDer }: LintC
   if (!tbs.issuerDer.equals(issuer.subjectDer)) return "the issuer is not the issuer's subject, byte for byte";
   if (issuer.spkiDer.equals(spkiDer)) return 'the public key is that of the issuer';
   if (!issuer.isCa || issuer.keyUsage?.names.has('keyCertSign') !== true) return 'the issuer may not sign certificates';
-  if (!isLeafProfile(profile) && issuer.pathLength === 0) return 'the issuer may not sign for another authority';
+  const below = profiles[profile].pathLength;
+  if (!isLeafProfile(profile) && issuer.pathLength !== undefined && (below ?? issuer.pathLength) >= issuer.pathLength) return `the issuer may not sign for such an authority: its pathLen is ${issuer.pathLength}`;
   return undefined;
 }
 
@@ -62,9 +63,11 @@ function checkTimes(tbs: TbsFields, profile: Profile, { issuer, notBefore, notAf
   return undefined;
 }
 
-function checkNames(tbs: TbsFields, profile: Profile, { spiffeId, dnsNames = [] }: LintContext): string | undefined {
+function checkNames(tbs: TbsFields, profile: Profile, { spiffeId, dnsNames = [], subjectDer }: LintContext): string | undefined {
   const leaf = isLeafProfile(profile);
   if ((tbs.subjectDer.length === 2) !== leaf) return leaf ? 'the subject of a leaf is not empty' : 'an authority has no subject';
+  if (profile === 'cross' && subjectDer === undefined) return 'the name of the certified root is not given';
+  if (subjectDer !== undefined && !tbs.subjectDer.equals(subjectDer)) return 'the subject is another one';
   if (tbs.sanCritical !== leaf) return 'the SAN must be critical if, and only if, the subject is empty';
   if (tbs.uriSans.length !== 1 || tbs.uriSans[0] !== spiffeId.toString()) return 'the URI SAN is not the SPIFFE ID alone';
   if ((spiffeId.path !== '') !== leaf) return leaf ? 'the ID of a leaf needs a path' : 'the ID of an authority is that of its trust domain';

@@ -32,6 +32,7 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
   server: shortLived,
   revocable: { ...leaf, noRevAvail: false, crlDistributionPoint: 'required', maximumLifeSeconds: undefined },
   intermediate: { ...authority, pathLength: 0, crlDistributionPoint: 'allowed' },
+  cross: { ...authority, pathLength: 1, crlDistributionPoint: 'allowed' },
   root: { ...authority, pathLength: undefined, crlDistributionPoint: 'forbidden' },
 };
 

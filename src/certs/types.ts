@@ -30,8 +30,11 @@ export interface ParsedCsr {
  * - `server`: the certificate of the CA's own server; short-lived rules, ID `/meshca/server`.
  */
 export type LeafProfile = 'short-lived' | 'revocable' | 'server';
-/** `root`: self-signed, no pathLen. `intermediate`: signed by a root, pathLen 0. */
-export type AuthorityProfile = 'root' | 'intermediate';
+/**
+ * `root`: self-signed, no pathLen. `intermediate`: signed by a root, pathLen 0. `cross`: another root's name and key, signed
+ * by a root for consumers that can not take a second one, pathLen 1 for the intermediates below it.
+ */
+export type AuthorityProfile = 'root' | 'intermediate' | 'cross';
 export type Profile = LeafProfile | AuthorityProfile;
 
 export interface LeafInput {
@@ -57,8 +60,10 @@ export interface AuthorityInput {
   readonly trustDomain: TrustDomain;
   readonly notBefore: number;
   readonly notAfter: number;
-  /** Where the parent publishes its CRL; only for `intermediate`. */
+  /** Where the parent publishes its CRL; not for `root`. */
   readonly crlUrl?: string;
+  /** For `cross`, and needed there: the Name of the certified root, byte for byte. */
+  readonly subjectDer?: Buffer;
 }
 
 export type CrlReason = 'keyCompromise' | 'cACompromise' | 'affiliationChanged' | 'superseded' | 'cessationOfOperation' | 'privilegeWithdrawn';
@@ -90,4 +95,6 @@ export interface LintContext {
   readonly notBefore: number;
   readonly notAfter: number;
   readonly crlUrl?: string;
+  /** The Name that must stand there; needed for `cross`. */
+  readonly subjectDer?: Buffer;
 }

@@ -4,6 +4,7 @@ import { version } from '../common/runtime/version.ts';
 import { action, type Outcome } from './action.ts';
 import { accessCommands } from './commands/access.ts';
 import { agentCommands } from './commands/agent.ts';
+import { authoritySourceCommands } from './commands/authority-sources.ts';
 import { entryCommands } from './commands/entry.ts';
 import { inventoryCommands } from './commands/inventory.ts';
 import { nodeCommands } from './commands/node.ts';
@@ -39,6 +40,7 @@ export function buildProgram(context: CliContext, outcome: Outcome): Command {
   entryCommands(program, context, outcome);
   accessCommands(program, context, outcome);
   inventoryCommands(program, context, outcome);
+  authoritySourceCommands(program, context, outcome);
   program.command('completion <shell>').description('print a completion script for bash, zsh or fish').action(action(context, outcome, async (_options, [shell]) => context.out(completionScript(program, shell as string))));
   inherit(program);
   return program;

@@ -3,15 +3,17 @@ import { dirname } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
+import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
-import { createSigners, openTokenAdmin, type ManagedSigners, type TokenConfig } from '../hsm/index.ts';
+import { createSigners, openTokenAdmin, type ManagedSigners, type TokenAdmin } from '../hsm/index.ts';
 import {
-  AuthorityRegistry, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, type Issuer, type PipelineStep, type PrepareOptions,
+  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, UpstreamStart, type Issuer, type VaultSession, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
-import { readPem, serviceSettings, signerCount, tokenConfig } from './settings.ts';
+import { FrontDoor } from './front-door.ts';
+import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
 
 export interface ServerParts {
   readonly config: ServerConfig;
@@ -28,6 +30,7 @@ export interface ServerParts {
 }
 
 export interface RunningServer extends AsyncDisposable {
+  /** 0 until the first issuing authority is there: without a certificate of its own the server opens no TLS port. */
   readonly port: number;
   readonly opsPort: number;
   readonly adminSocketPath: string;
@@ -45,8 +48,11 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const { config, clock, random, logger, env } = parts;
   const trustDomain = TrustDomain.of(config.trustDomain);
   const readiness = new Readiness();
-  const issuingToken = tokenConfig(config, 'issuing', env);
-  const rootToken = tokenConfig(config, 'root', env);
+  const vault = vaultSession(config, clock, logger.child({ part: 'upstream' }));
+  stack.defer(() => vault?.close());
+  const issuingToken = await tokenConfig(config, 'issuing', env, vault);
+  // fails before anything is made where the root is to be ours
+  if (config.authorities.source === 'hsm') await tokenConfig(config, 'root', env, vault);
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
 
   const store = await openStore(parts, stack);
@@ -54,7 +60,8 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
   if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 
-  await bootstrap(parts, store, { issuing: issuingToken, root: rootToken });
+  const openToken = tokenOpener(parts, vault);
+  await bootstrap(parts, store, openToken);
   const signers = await createSigners({
     token: issuingToken, processes: signerCount(config), mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm' }),
   });
@@ -62,21 +69,33 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   readiness.add(() => (['ready', 'degraded'].includes(signers.state().status) ? undefined : `the HSM is ${signers.state().status}${signers.state().reason ? `: ${signers.state().reason}` : ''}`));
 
   const registry = new AuthorityRegistry({ authorities: store.authorities, bundles: store.bundles, signers, logger });
-  await registry.refresh();
-  await publishBundle(registry.all(), { store: store.bundles, signers, clock, refreshHintSeconds: config.issuance.bundleRefreshHintSeconds });
-  await registry.refresh();
+  const changed = async (): Promise<void> => {
+    await registry.refresh();
+    await publishBundle(registry.all(), { store: store.bundles, signers, clock, refreshHintSeconds: config.issuance.bundleRefreshHintSeconds });
+    await registry.refresh();
+  };
+  await changed();
   stack.defer(store.onRevision(() => void registry.refresh().catch((thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'the authorities could not be read again'))));
 
-  const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.current().notAfter ?? 0 }));
+  const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
   const issuer = buildIssuer(parts, store, signers, registry, metrics);
   const certificate: ServerCertificate = new ServerCertificate({ issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger });
   stack.defer(() => certificate.close());
-  await certificate.start();
+
+  const upstream = upstreamAuthority(config, vault, clock);
+  const sources = new AuthoritySources({
+    authorities: store.authorities, openIssuingToken: () => openToken('issuing'), trustDomain, plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
+    minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, ...(upstream === undefined ? {} : { upstream }),
+  });
+  await sources.resumeFirst('server');
+  const upstreamStart = upstream === undefined ? undefined : new UpstreamStart({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
+  stack.defer(() => upstreamStart?.close());
+  await upstreamStart?.start();
 
   const startedAt = clock.now();
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, settings: serviceSettings(config, parts.uid),
-    facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.current().notAfter },
+    store, issuer, authorities: registry, clock, random, logger, sources, settings: serviceSettings(config, parts.uid),
+    facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());
   const connections: Connections = new Connections(services.callers, clock);
@@ -96,16 +115,26 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const adminPath = adminSocketPath(config);
   const admin = await startAdminListener({ grpcServer: front.server, connections, callers: services.callers, logger, path: adminPath, mode: Number.parseInt(config.admin.socketMode, 8) });
   stack.defer(() => admin.close(graceMs));
-  const tls = await startTlsListener({
-    grpcServer: front.server, connections, callers: services.callers, refusals: services.refusals, identity: certificate, rootsDer: () => registry.rootsDer(), logger,
-    options: { address: config.listen.address, port: config.listen.port, connections: config.limits.connections, handshakes: config.limits.handshakes, handshakeSeconds: config.limits.handshakeSeconds },
+  const door = new FrontDoor({
+    authorities: registry, logger, clock,
+    open: async () => {
+      await certificate.start();
+      return startTlsListener({
+        grpcServer: front.server, connections, callers: services.callers, refusals: services.refusals, identity: certificate, rootsDer: () => registry.rootsDer(), logger,
+        options: { address: config.listen.address, port: config.listen.port, connections: config.limits.connections, handshakes: config.limits.handshakes, handshakeSeconds: config.limits.handshakeSeconds },
+      });
+    },
+    opened: () => front.setServing(readiness.ready), advice: config.authorities.source, failure: () => upstreamStart?.failure(),
   });
-  stack.defer(() => tls.close(graceMs));
+  stack.defer(() => door.close(graceMs));
+  readiness.add(() => door.reason());
+  await door.start();
   front.setServing(readiness.ready);
 
   const owned = stack.move();
   return {
-    port: tls.port, opsPort: ops.port, adminSocketPath: adminPath, signerPids: () => signers.pids(), invalidateSessions: () => signers.invalidateSessions(), [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    get port() { return door.port; },
+    opsPort: ops.port, adminSocketPath: adminPath, signerPids: () => signers.pids(), invalidateSessions: () => signers.invalidateSessions(), [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
@@ -119,11 +148,15 @@ async function openStore({ config, clock, logger, pid, faults }: ServerParts, st
   return store;
 }
 
-async function bootstrap({ config, clock, random, logger, execPath, faults }: ServerParts, store: Store, tokens: { readonly issuing: TokenConfig; readonly root: TokenConfig }): Promise<void> {
+/** The PIN is read anew for each session, so that it is in memory no longer than needed. */
+const tokenOpener = ({ config, env, clock, logger, execPath }: ServerParts, vault: VaultSession | undefined) =>
+  async (role: TokenRole): Promise<TokenAdmin> => openTokenAdmin(await tokenConfig(config, role, env, vault), { execPath, clock, logger });
+
+async function bootstrap({ config, clock, random, logger, faults }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>): Promise<void> {
   const { authorities } = config;
   const plan = (kind: 'root' | 'issuing' | 'jwt') => ({ keyType: authorities[kind].keyType, lifeSeconds: authorities[kind].lifeDays * 86_400 });
   await bootstrapAuthorities({
-    authorities: store.authorities, issuance: store.issuance, openToken: (role) => openTokenAdmin(tokens[role], { execPath, clock, logger }), trustDomain: TrustDomain.of(config.trustDomain),
+    authorities: store.authorities, issuance: store.issuance, openToken, ownRoot: authorities.source === 'hsm', trustDomain: TrustDomain.of(config.trustDomain),
     plans: { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt') }, clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
   });
 }

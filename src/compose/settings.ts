@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
+import type { Clock, Logger } from '../common/runtime/index.ts';
 import { version } from '../common/runtime/version.ts';
 import { certificatesFromPem } from '../common/x509/index.ts';
 import { readPin, type ServerConfig } from '../config/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import type { TokenConfig } from '../hsm/index.ts';
+import { VaultSession, vaultUpstream, type UpstreamAuthority } from '../issuance/index.ts';
 import { defaultServiceSettings, type ServiceSettings } from '../services/index.ts';
 
 /** What the configuration means for each part; nothing here decides, it only translates. */
@@ -21,10 +23,14 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
   };
 }
 
-export function tokenConfig(config: ServerConfig, role: TokenRole, env: Readonly<Record<string, string | undefined>>): TokenConfig {
+/** Where a token is, with its PIN. Throws HSM_PIN_MISSING, UPSTREAM_*. */
+export async function tokenConfig(config: ServerConfig, role: TokenRole, env: Readonly<Record<string, string | undefined>>, vault: VaultSession | undefined): Promise<TokenConfig> {
   const { hsm } = config;
+  if (role === 'external') throw new PkiError('INTERNAL', 'no token holds the key of an external authority');
+  const { pinVault } = hsm[role];
+  const pin = pinVault === undefined || vault === undefined ? readPin(hsm[role], env) : await vault.secret(pinVault);
   return {
-    modulePath: hsm.module, tokenLabel: hsm[role].label, pin: readPin(hsm[role], env), ...(hsm.softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: hsm.softhsmConf } }),
+    modulePath: hsm.module, tokenLabel: hsm[role].label, pin, ...(hsm.softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: hsm.softhsmConf } }),
   };
 }
 
@@ -42,3 +48,29 @@ export function readPem(path: string, key: string): string {
     throw new PkiError('CONFIG_INVALID', `${key}: ${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { grade: 'fatal' });
   }
 }
+
+/** The session with Vault or OpenBao, if one is configured. Logs in when it is first used. */
+export function vaultSession(config: ServerConfig, clock: Clock, logger: Logger): VaultSession | undefined {
+  const { upstream } = config.authorities;
+  if (upstream === undefined) return undefined;
+  const { approle, token, kubernetes } = upstream.auth;
+  const auth = approle !== undefined ? { method: 'approle' as const, ...approle } : kubernetes !== undefined ? { method: 'kubernetes' as const, ...kubernetes } : { method: 'token' as const, file: (token as { file: string }).file };
+  return new VaultSession({
+    address: upstream.address, auth, timeoutMs: upstream.timeoutSeconds * 1000, clock, logger,
+    ...(upstream.namespace === undefined ? {} : { namespace: upstream.namespace }), ...(upstream.caFile === undefined ? {} : { caPem: readPem(upstream.caFile, 'authorities.upstream.caFile') }),
+  });
+}
+
+/** Who signs our intermediates, if that is an upstream. */
+export function upstreamAuthority(config: ServerConfig, vault: VaultSession | undefined, clock: Clock): UpstreamAuthority | undefined {
+  const { upstream, source } = config.authorities;
+  if (upstream === undefined || vault === undefined || source !== 'upstream') return undefined;
+  return vaultUpstream({ vault, mount: upstream.mount, rootSha256: upstream.rootSha256, clock, ...(upstream.issuerRef === undefined ? {} : { issuerRef: upstream.issuerRef }) });
+}
+
+/** Life of an issuing intermediate, in seconds. */
+export const issuingLifeSeconds = ({ authorities }: ServerConfig): number =>
+  ((authorities.source === 'upstream' ? authorities.upstream?.ttlDays : undefined) ?? authorities.issuing.lifeDays) * 86_400;
+
+/** What must be left of an authority for rotation to have room: three of the longest leaf (see `contradiction` in config/). */
+export const minimumAuthorityLifeSeconds = ({ issuance }: ServerConfig): number => 3 * Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);

@@ -47,6 +47,8 @@ export function readPin(token: { readonly label: string; readonly pinFile?: stri
 /** What no single key can tell. Each message names the numbers to change. */
 function contradiction(config: ServerConfig): string | undefined {
   const { issuance, authorities, ops } = config;
+  const outside = upstreamContradiction(config);
+  if (outside !== undefined) return outside;
   const day = 86_400;
   if (authorities.issuing.lifeDays > authorities.root.lifeDays) return `authorities.issuing.lifeDays (${authorities.issuing.lifeDays}) is longer than authorities.root.lifeDays (${authorities.root.lifeDays}): lower the first or raise the second`;
   const longestLeaf = Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);
@@ -59,6 +61,23 @@ function contradiction(config: ServerConfig): string | undefined {
   if (issuance.agentTtlSeconds > shortLivedMaximumSeconds) return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined)) return 'ops.tlsCertFile and ops.tlsKeyFile go together';
   if (ops.tlsCertFile === undefined && !isLoopback(ops.address)) return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
+  return undefined;
+}
+
+function upstreamContradiction({ authorities: { source, upstream }, hsm }: ServerConfig): string | undefined {
+  if (upstream === undefined) {
+    if (source === 'upstream') return 'authorities.source is upstream, and authorities.upstream is not set';
+    const from = (['issuing', 'root'] as const).find((role) => hsm[role].pinVault !== undefined);
+    return from === undefined ? undefined : `hsm.${from}.pinVault needs authorities.upstream, which says where Vault or OpenBao is`;
+  }
+  const methods = Object.values(upstream.auth).filter((method) => method !== undefined).length;
+  if (methods !== 1) return `authorities.upstream.auth names ${methods} methods: exactly one of approle, token, kubernetes`;
+  const { protocol, hostname } = new URL(upstream.address);
+  if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) return `authorities.upstream.address ${upstream.address} would send credentials in the clear: use https`;
+  for (const role of ['issuing', 'root'] as const) {
+    const { pinFile, pinEnv, pinVault } = hsm[role];
+    if (pinVault !== undefined && (pinFile !== undefined || pinEnv !== undefined)) return `hsm.${role} has pinVault and another source of the PIN: keep one`;
+  }
   return undefined;
 }
 

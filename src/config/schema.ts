@@ -13,12 +13,41 @@ const token = (label: string, role: string) => z.strictObject({
   label: z.string().min(1).max(32).default(label).describe(`Label of the ${role} token`),
   pinFile: path(`File with the PIN of the ${role} token`).optional(),
   pinEnv: z.string().regex(/^[A-Z][A-Z0-9_]*$/).optional().describe(`Environment variable that holds the PIN of the ${role} token`),
+  pinVault: z.strictObject({
+    mount: z.string().min(1).default('secret').describe('KV version 2 mount'),
+    path: z.string().min(1).describe('Path of the secret below the mount, without data/'),
+    field: z.string().min(1).default('pin').describe('Field of the secret that is the PIN'),
+  }).optional().describe(`PIN of the ${role} token from Vault or OpenBao, reached as authorities.upstream says`),
 }).prefault({});
 
 const authority = (defaults: { keyType: 'ec-p256' | 'ec-p384'; lifeDays: number }, what: string) => z.strictObject({
   keyType: keyType(`Key type of ${what}`).default(defaults.keyType),
   lifeDays: days(`Life of ${what}`).default(defaults.lifeDays),
 }).prefault({});
+
+const upstream = z.strictObject({
+  address: z.url({ protocol: /^https?$/ }).describe('Address of Vault or OpenBao; http only on loopback'),
+  namespace: z.string().min(1).optional().describe('Namespace in Vault or OpenBao'),
+  caFile: path('PEM file with the CAs of its TLS certificate; default those of the system').optional(),
+  mount: z.string().min(1).default('pki').describe('Mount of the PKI engine that signs our intermediates'),
+  issuerRef: z.string().min(1).optional().describe('Issuer in that mount; default its default issuer'),
+  ttlDays: days('Life to ask for; default authorities.issuing.lifeDays').optional(),
+  rootSha256: z.array(z.string().regex(/^[0-9a-f]{64}$/)).default([]).describe('SHA-256 of the roots that its chains may end in; empty: any'),
+  timeoutSeconds: seconds('A request that takes longer is given up').default(10),
+  auth: z.strictObject({
+    approle: z.strictObject({
+      mount: z.string().min(1).default('approle').describe('Mount of the auth method'),
+      roleId: z.string().min(1).describe('Role ID'),
+      secretIdFile: path('File with the secret ID'),
+    }).optional(),
+    token: z.strictObject({ file: path('File with the token') }).optional(),
+    kubernetes: z.strictObject({
+      mount: z.string().min(1).default('kubernetes').describe('Mount of the auth method'),
+      role: z.string().min(1).describe('Role in the auth method'),
+      jwtFile: path('File with the service account token').default('/var/run/secrets/kubernetes.io/serviceaccount/token'),
+    }).optional(),
+  }).describe('Exactly one of approle, token, kubernetes'),
+});
 
 /** The configuration of `meshca server`. Every key has a default but the trust domain. The environment prefix is MESHCA_SERVER_. */
 export const serverConfigSchema = z.strictObject({
@@ -41,6 +70,8 @@ export const serverConfigSchema = z.strictObject({
     deadlineMs: count('A signer that does not answer for so long is killed and respawned (milliseconds); signing has to resume within 5 s of its stop, its respawn included', 600_000).default(2_500),
   }).prefault({}),
   authorities: z.strictObject({
+    source: z.enum(['hsm', 'external', 'upstream']).default('hsm').describe('Who certifies issuing intermediates: a root in our token, another CA by CSR and import (offline root, company CA), or Vault or OpenBao'),
+    upstream: upstream.optional(),
     root: authority({ keyType: 'ec-p384', lifeDays: 3_650 }, 'roots'),
     issuing: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'issuing intermediates'),
     jwt: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'JWT authorities'),

@@ -1,7 +1,7 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
-import { isTrusted, maySign, type Authority, type AuthorityScope, type BundleRevision } from '../domain/index.ts';
+import { hasOwnKey, isTrusted, maySign, type Authority, type AuthorityScope, type BundleRevision } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 import type { AuthorityStore, BundleStore } from '../store/contract.ts';
 import type { Authorities } from './contract.ts';
@@ -40,7 +40,7 @@ export class AuthorityRegistry implements Authorities {
     this.#all = all;
     this.#bundle = bundle;
     this.#keyDigests = new Set(all.flatMap((authority) => (authority.spkiDer === null ? [] : [sha256Hex(authority.spkiDer)])));
-    this.#issuers = all.filter((authority) => authority.kind === 'issuing' && maySign(authority.state) && authority.certificateDer !== null)
+    this.#issuers = all.filter((authority) => authority.kind === 'issuing' && hasOwnKey(authority) && maySign(authority.state) && authority.certificateDer !== null)
       .map((authority) => ({ authority, certificate: unwrap(parseCertificate(authority.certificateDer as Buffer)) }));
     this.#chains = new Map();
     this.#published = undefined;
@@ -90,7 +90,7 @@ export class AuthorityRegistry implements Authorities {
   }
 
   published(): readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[] {
-    this.#published ??= this.#all.filter(({ kind, state }) => kind === 'issuing' && (state === 'published' || state === 'active')).map(({ id }) => ({ authorityId: id, chainDer: this.chainDer(id) }));
+    this.#published ??= this.#all.filter((each) => each.kind === 'issuing' && hasOwnKey(each) && (each.state === 'published' || each.state === 'active')).map(({ id }) => ({ authorityId: id, chainDer: this.chainDer(id) }));
     return this.#published;
   }
 

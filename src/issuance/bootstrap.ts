@@ -17,6 +17,8 @@ export interface BootstrapDependencies {
   readonly issuance: Pick<IssuanceStore, 'recordIntents'>;
   /** Opens a session process on a token; it is closed again as soon as the work on it is done. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
+  /** False where another CA certifies our issuing intermediates: then only the JWT authority is made here. Default true. */
+  readonly ownRoot?: boolean;
   readonly trustDomain: TrustDomain;
   readonly plans: Readonly<Record<AuthorityKind, AuthorityPlan>>;
   /** How far the clocks of the mesh may differ: authorities are valid from that much earlier. */
@@ -41,7 +43,7 @@ export async function bootstrapAuthorities(dependencies: BootstrapDependencies):
   const complete = (kind: AuthorityKind): boolean => existing.some((authority) => authority.kind === kind && authority.state !== 'preparing' && authority.state !== 'prepared' && authority.state !== 'published');
   await withToken(dependencies, 'issuing', async (issuingToken) => {
     await checkToken(issuingToken, 'issuing', existing, dependencies);
-    if (!complete('root') || !complete('issuing')) {
+    if (dependencies.ownRoot !== false && (!complete('root') || !complete('issuing'))) {
       await withToken(dependencies, 'root', async (rootToken) => {
         await checkToken(rootToken, 'root', existing, dependencies);
         const root = await bring('root', undefined, rootToken, rootToken, dependencies);

@@ -2,7 +2,7 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { parseCertificate } from '../common/x509/index.ts';
 import { assembleSigned, buildCrlTbs } from '../certs/index.ts';
-import { isTrusted, type Authority } from '../domain/index.ts';
+import { hasOwnKey, isTrusted, type Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 
 export interface CrlPublisherDependencies {
@@ -30,7 +30,7 @@ export class CrlPublisher {
     const now = this.#dependencies.clock.now();
     const known = this.#cache.get(authorityId);
     if (known !== undefined && now < known.renewAt) return known.der;
-    const authority = this.#dependencies.authorities().find((each) => each.id === authorityId && each.kind === 'issuing' && isTrusted(each.state));
+    const authority = this.#dependencies.authorities().find((each) => each.id === authorityId && each.kind === 'issuing' && hasOwnKey(each) && isTrusted(each.state));
     if (authority === undefined) throw new PkiError('NOT_FOUND', `no issuing authority ${authorityId} publishes a CRL here`);
     const der = this.#sign(authority, now);
     this.#cache.set(authorityId, { der, renewAt: now + this.#dependencies.lifeSeconds / 2 });

@@ -50,6 +50,11 @@ export class ServerCertificate {
     return this.#current;
   }
 
+  /** 0 while there is none. */
+  notAfter(): number {
+    return this.#current?.notAfter ?? 0;
+  }
+
   onChange(listener: (identity: ServerIdentity) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

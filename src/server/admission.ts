@@ -26,6 +26,7 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
   ...service('meshca.admin.v1.Delegations', ['CreateDelegation', 'ListDelegations', 'RevokeDelegation'], operators),
   ...service('meshca.admin.v1.Roles', ['PutRole', 'ListRoles', 'DeleteRole'], operators),
   ...service('meshca.admin.v1.Authorities', ['ListAuthorities', 'GetAuthority', 'GetBundle'], operators),
+  ...service('meshca.admin.v1.AuthoritySources', ['CreateAuthorityCsr', 'ImportAuthority', 'RequestAuthority'], operators),
   ...service('meshca.admin.v1.Certificates', ['ListCertificates', 'GetCertificate', 'MintX509Svid'], operators),
   ...service('meshca.admin.v1.Audit', ['ListAuditRecords'], operators),
   ...service('meshca.admin.v1.Server', ['GetStatus'], operators),

@@ -7,6 +7,7 @@ import type { Services } from '../services/contract.ts';
 import { Guard, type GuardDependencies } from './guard.ts';
 import { agentIssuerHandlers } from './handlers/agent-issuer.ts';
 import { agentsHandlers, auditHandlers, authoritiesHandlers, certificatesHandlers, statusHandlers, tokensHandlers } from './handlers/admin-inspection.ts';
+import { authoritySourcesHandlers } from './handlers/admin-authority-sources.ts';
 import { delegationsHandlers, entriesHandlers, rolesHandlers } from './handlers/admin-registration.ts';
 import { nodeAttestationHandlers } from './handlers/node-attestation.ts';
 import { signingHandlers } from './handlers/signing.ts';
@@ -46,6 +47,7 @@ export function buildGrpcServer(services: Services, guardDependencies: GuardDepe
   guarded.addService(nouns.Agents.service, agentsHandlers(guard, services));
   guarded.addService(nouns.Tokens.service, tokensHandlers(guard, services));
   guarded.addService(nouns.Authorities.service, authoritiesHandlers(guard, services));
+  guarded.addService(nouns.AuthoritySources.service, authoritySourcesHandlers(guard, services));
   guarded.addService(nouns.Certificates.service, certificatesHandlers(guard, services));
   guarded.addService(nouns.Audit.service, auditHandlers(guard, services));
   guarded.addService(nouns.Server.service, statusHandlers(guard, services));

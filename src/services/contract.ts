@@ -6,6 +6,7 @@ import type {
   JoinToken, Position, RegistrationEntry, Role,
 } from '../domain/index.ts';
 import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
+import type { AuthorityRequest, ImportedAuthority } from '../issuance/sources/contract.ts';
 import type { CertificateFilter, EntryChange, EntryFilter, Page, PageRequest } from '../store/contract.ts';
 import type { AgentCaller, AnonymousCaller, Caller, CertificateCaller, DelegateCaller, LocalCaller, OperatorCaller } from './caller.ts';
 
@@ -27,6 +28,7 @@ export interface Services {
   readonly delegations: Delegations;
   readonly roles: Roles;
   readonly authorities: AuthorityViews;
+  readonly authoritySources: AuthoritySourcing;
   readonly certificates: Certificates;
   readonly mint: Mint;
   readonly audit: Audit;
@@ -360,6 +362,13 @@ export interface AuthorityViews {
   list(caller: OperatorCaller, filter: { readonly kind?: AuthorityKind; readonly state?: AuthorityState }): Promise<readonly AuthorityView[]>;
   get(caller: OperatorCaller, id: string): Promise<AuthorityView>;
   bundle(caller: OperatorCaller): Promise<BundleView>;
+}
+
+/** Issuing intermediates that another CA certifies. All three take every verb on the whole trust domain, or the local socket. */
+export interface AuthoritySourcing {
+  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest>;
+  import(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }>;
+  prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority>;
 }
 
 export interface Certificates {

@@ -3,6 +3,7 @@ import type { Authorities, Issuer } from '../issuance/contract.ts';
 import type { Store } from '../store/contract.ts';
 import { Access } from './access.ts';
 import { AgentService } from './agents.ts';
+import { AuthoritySourcingService, type AuthoritySourcingDeps } from './authority-sources.ts';
 import { NodeAttestationService } from './attestation.ts';
 import { CallerRegistry } from './callers.ts';
 import type { Services } from './contract.ts';
@@ -31,6 +32,7 @@ export interface ServiceParts {
   readonly logger: Logger;
   readonly settings: ServiceSettings;
   readonly facts: ServerFacts;
+  readonly sources?: AuthoritySourcingDeps['sources'];
 }
 
 export interface RunningServices extends Services {
@@ -73,6 +75,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
     authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
+    authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     mint: new MintService({ ...shared, issuer, authorities }),
     audit: new AuditService({ ...shared, audit: store.audit }),

@@ -82,7 +82,7 @@ export const codes = {
   ISSUER_LIFETIME: caller('FAILED_PRECONDITION', 'The issuing authority does not live long enough for this lifetime; ask for less, or rotate the authority.'),
   OUTSIDE_DELEGATION: caller('PERMISSION_DENIED', 'Ask for an identity inside your delegation; see "meshca delegation list".'),
   LINT_FAILED: operator('INTERNAL', 'The certificate would have broken its profile; report this as a defect with the message.'),
-  NO_ISSUER: caller('UNAVAILABLE', 'No authority is active; see "meshca authority list".'),
+  NO_ISSUER: caller('UNAVAILABLE', 'No authority is active; see "meshca authority list" and "meshca status". Where another CA certifies ours: "meshca authority csr --kind issuing", have it signed, "meshca authority import ID --chain FILE".'),
   AUTHORITY_UNFIT: caller('FAILED_PRECONDITION', 'Have the certificate made again with the property that the message names; the key and its CSR stay as they are.'),
   CERTIFICATE_KEY_MISMATCH: caller('FAILED_PRECONDITION', 'Take the certificate that was made for the CSR of this very authority: "meshca authority csr --id ID" prints it again.'),
   WITHHELD: caller('ABORTED', 'A right ended while the certificate was being signed; it was recorded and not released.'),

@@ -11,12 +11,15 @@ import type { AuditClient as _meshca_admin_v1_AuditClient, AuditDefinition as _m
 import type { AuditRecord as _meshca_admin_v1_AuditRecord, AuditRecord__Output as _meshca_admin_v1_AuditRecord__Output } from './meshca/admin/v1/AuditRecord.ts';
 import type { AuthoritiesClient as _meshca_admin_v1_AuthoritiesClient, AuthoritiesDefinition as _meshca_admin_v1_AuthoritiesDefinition } from './meshca/admin/v1/Authorities.ts';
 import type { Authority as _meshca_admin_v1_Authority, Authority__Output as _meshca_admin_v1_Authority__Output } from './meshca/admin/v1/Authority.ts';
+import type { AuthorityCsr as _meshca_admin_v1_AuthorityCsr, AuthorityCsr__Output as _meshca_admin_v1_AuthorityCsr__Output } from './meshca/admin/v1/AuthorityCsr.ts';
+import type { AuthoritySourcesClient as _meshca_admin_v1_AuthoritySourcesClient, AuthoritySourcesDefinition as _meshca_admin_v1_AuthoritySourcesDefinition } from './meshca/admin/v1/AuthoritySources.ts';
 import type { BanAgentRequest as _meshca_admin_v1_BanAgentRequest, BanAgentRequest__Output as _meshca_admin_v1_BanAgentRequest__Output } from './meshca/admin/v1/BanAgentRequest.ts';
 import type { Bundle as _meshca_admin_v1_Bundle, Bundle__Output as _meshca_admin_v1_Bundle__Output } from './meshca/admin/v1/Bundle.ts';
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from './meshca/admin/v1/Certificate.ts';
 import type { CertificateFilter as _meshca_admin_v1_CertificateFilter, CertificateFilter__Output as _meshca_admin_v1_CertificateFilter__Output } from './meshca/admin/v1/CertificateFilter.ts';
 import type { CertificatesClient as _meshca_admin_v1_CertificatesClient, CertificatesDefinition as _meshca_admin_v1_CertificatesDefinition } from './meshca/admin/v1/Certificates.ts';
 import type { Consumer as _meshca_admin_v1_Consumer, Consumer__Output as _meshca_admin_v1_Consumer__Output } from './meshca/admin/v1/Consumer.ts';
+import type { CreateAuthorityCsrRequest as _meshca_admin_v1_CreateAuthorityCsrRequest, CreateAuthorityCsrRequest__Output as _meshca_admin_v1_CreateAuthorityCsrRequest__Output } from './meshca/admin/v1/CreateAuthorityCsrRequest.ts';
 import type { CreateDelegationRequest as _meshca_admin_v1_CreateDelegationRequest, CreateDelegationRequest__Output as _meshca_admin_v1_CreateDelegationRequest__Output } from './meshca/admin/v1/CreateDelegationRequest.ts';
 import type { CreateEntriesRequest as _meshca_admin_v1_CreateEntriesRequest, CreateEntriesRequest__Output as _meshca_admin_v1_CreateEntriesRequest__Output } from './meshca/admin/v1/CreateEntriesRequest.ts';
 import type { CreateJoinTokenRequest as _meshca_admin_v1_CreateJoinTokenRequest, CreateJoinTokenRequest__Output as _meshca_admin_v1_CreateJoinTokenRequest__Output } from './meshca/admin/v1/CreateJoinTokenRequest.ts';
@@ -37,6 +40,8 @@ import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRe
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from './meshca/admin/v1/GetCertificateRequest.ts';
 import type { GetEntryRequest as _meshca_admin_v1_GetEntryRequest, GetEntryRequest__Output as _meshca_admin_v1_GetEntryRequest__Output } from './meshca/admin/v1/GetEntryRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
+import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from './meshca/admin/v1/ImportAuthorityRequest.ts';
+import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from './meshca/admin/v1/ImportAuthorityResponse.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
 import type { ListAgentsRequest as _meshca_admin_v1_ListAgentsRequest, ListAgentsRequest__Output as _meshca_admin_v1_ListAgentsRequest__Output } from './meshca/admin/v1/ListAgentsRequest.ts';
 import type { ListAgentsResponse as _meshca_admin_v1_ListAgentsResponse, ListAgentsResponse__Output as _meshca_admin_v1_ListAgentsResponse__Output } from './meshca/admin/v1/ListAgentsResponse.ts';
@@ -60,6 +65,7 @@ import type { Page as _meshca_admin_v1_Page, Page__Output as _meshca_admin_v1_Pa
 import type { PlaceholderValues as _meshca_admin_v1_PlaceholderValues, PlaceholderValues__Output as _meshca_admin_v1_PlaceholderValues__Output } from './meshca/admin/v1/PlaceholderValues.ts';
 import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_admin_v1_Problem__Output } from './meshca/admin/v1/Problem.ts';
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
+import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from './meshca/admin/v1/RequestAuthorityRequest.ts';
 import type { RevokeDelegationRequest as _meshca_admin_v1_RevokeDelegationRequest, RevokeDelegationRequest__Output as _meshca_admin_v1_RevokeDelegationRequest__Output } from './meshca/admin/v1/RevokeDelegationRequest.ts';
 import type { Role as _meshca_admin_v1_Role, Role__Output as _meshca_admin_v1_Role__Output } from './meshca/admin/v1/Role.ts';
 import type { RolesClient as _meshca_admin_v1_RolesClient, RolesDefinition as _meshca_admin_v1_RolesDefinition } from './meshca/admin/v1/Roles.ts';
@@ -85,12 +91,18 @@ export interface ProtoGrpcType {
         AuditRecord: MessageTypeDefinition<_meshca_admin_v1_AuditRecord, _meshca_admin_v1_AuditRecord__Output>
         Authorities: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AuthoritiesClient> & { service: _meshca_admin_v1_AuthoritiesDefinition }
         Authority: MessageTypeDefinition<_meshca_admin_v1_Authority, _meshca_admin_v1_Authority__Output>
+        AuthorityCsr: MessageTypeDefinition<_meshca_admin_v1_AuthorityCsr, _meshca_admin_v1_AuthorityCsr__Output>
+        /**
+         * Intermediates whose key is in our token and whose certificate another CA signs: offline root, company CA, Vault or OpenBao.
+         */
+        AuthoritySources: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AuthoritySourcesClient> & { service: _meshca_admin_v1_AuthoritySourcesDefinition }
         BanAgentRequest: MessageTypeDefinition<_meshca_admin_v1_BanAgentRequest, _meshca_admin_v1_BanAgentRequest__Output>
         Bundle: MessageTypeDefinition<_meshca_admin_v1_Bundle, _meshca_admin_v1_Bundle__Output>
         Certificate: MessageTypeDefinition<_meshca_admin_v1_Certificate, _meshca_admin_v1_Certificate__Output>
         CertificateFilter: MessageTypeDefinition<_meshca_admin_v1_CertificateFilter, _meshca_admin_v1_CertificateFilter__Output>
         Certificates: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_CertificatesClient> & { service: _meshca_admin_v1_CertificatesDefinition }
         Consumer: MessageTypeDefinition<_meshca_admin_v1_Consumer, _meshca_admin_v1_Consumer__Output>
+        CreateAuthorityCsrRequest: MessageTypeDefinition<_meshca_admin_v1_CreateAuthorityCsrRequest, _meshca_admin_v1_CreateAuthorityCsrRequest__Output>
         CreateDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_CreateDelegationRequest, _meshca_admin_v1_CreateDelegationRequest__Output>
         CreateEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_CreateEntriesRequest, _meshca_admin_v1_CreateEntriesRequest__Output>
         CreateJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_CreateJoinTokenRequest, _meshca_admin_v1_CreateJoinTokenRequest__Output>
@@ -111,6 +123,8 @@ export interface ProtoGrpcType {
         GetCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_GetCertificateRequest__Output>
         GetEntryRequest: MessageTypeDefinition<_meshca_admin_v1_GetEntryRequest, _meshca_admin_v1_GetEntryRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
+        ImportAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityRequest__Output>
+        ImportAuthorityResponse: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityResponse__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
         ListAgentsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAgentsRequest, _meshca_admin_v1_ListAgentsRequest__Output>
         ListAgentsResponse: MessageTypeDefinition<_meshca_admin_v1_ListAgentsResponse, _meshca_admin_v1_ListAgentsResponse__Output>
@@ -134,6 +148,7 @@ export interface ProtoGrpcType {
         PlaceholderValues: MessageTypeDefinition<_meshca_admin_v1_PlaceholderValues, _meshca_admin_v1_PlaceholderValues__Output>
         Problem: MessageTypeDefinition<_meshca_admin_v1_Problem, _meshca_admin_v1_Problem__Output>
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>
+        RequestAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_RequestAuthorityRequest__Output>
         RevokeDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeDelegationRequest, _meshca_admin_v1_RevokeDelegationRequest__Output>
         Role: MessageTypeDefinition<_meshca_admin_v1_Role, _meshca_admin_v1_Role__Output>
         Roles: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_RolesClient> & { service: _meshca_admin_v1_RolesDefinition }

@@ -1,0 +1,66 @@
+import { writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import type { ImportAuthorityResponse__Output } from '../../common/wire/generated/meshca/admin/v1/ImportAuthorityResponse.ts';
+import { certificatesFromPem, pemEncode, sha256Hex } from '../../common/x509/index.ts';
+import { action, collect, type Outcome } from '../action.ts';
+import { readBytes, withAdmin } from '../connect.ts';
+import type { CliContext } from '../context.ts';
+import { facts, instant, json, until } from '../output.ts';
+
+/** Authorities that another CA certifies: below `meshca authority`, which must exist. */
+export function authoritySourceCommands(program: Command, context: CliContext, outcome: Outcome): void {
+  const authority = program.commands.find((each) => each.name() === 'authority');
+  if (authority === undefined) throw new Error('the command authority is not there yet');
+  authority.command('csr').description('a CSR for a new intermediate, whose key stays in the token').option('--kind <kind>', 'issuing', 'issuing').option('--key-type <type>', 'default as configured').option('--id <id>', 'again for one that waits for its certificate').option('--out <file>', 'write the PEM to a new file')
+    .action(action<{ kind: string; keyType?: string; id?: string; out?: string }>(context, outcome, async (options) => {
+      const made = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('CreateAuthorityCsr', { kind: options.kind, keyType: options.keyType ?? '', id: options.id ?? '' }));
+      const csrPem = pemEncode('CERTIFICATE REQUEST', made.csrDer);
+      const id = made.authority?.id ?? '';
+      const csrSha256 = sha256Hex(made.csrDer);
+      if (options.out !== undefined) writeNew(options.out, csrPem);
+      if (options.json) json(context, { id, csrPem, csrSha256, ...(options.out === undefined ? {} : { file: options.out }) });
+      else {
+        // the PEM alone goes to standard output, so that it can be redirected
+        if (options.out === undefined) context.out(csrPem);
+        context.err(`authority ${id}\nSHA-256 of the CSR ${csrSha256}\nnext: have it signed, then: meshca authority import ${id} --chain FILE\n`);
+      }
+    }));
+  authority.command('import <id>').description('the signed certificate of such an intermediate, with its chain and root').requiredOption('--chain <file>', 'PEM: the intermediate, what is above it, the root; may be repeated', collect).option('--root-sha256 <hex>', 'the root that it must end in').option('--dry-run', 'check and change nothing')
+    .action(action<{ chain: readonly string[]; rootSha256?: string; dryRun?: boolean }>(context, outcome, async (options, [id]) => {
+      const certificatesDer = options.chain.flatMap((path) => [...unwrap(certificatesFromPem(readBytes(path).toString('utf8')))]);
+      const imported = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('ImportAuthority', { id: id as string, certificatesDer, rootSha256: options.rootSha256 ?? '', dryRun: options.dryRun === true }, { deadlineSeconds: 60 }));
+      show(context, imported, options.json === true, options.dryRun === true);
+    }));
+  authority.command('request').description('a new intermediate from the upstream (Vault or OpenBao)')
+    .action(action(context, outcome, async (options) => {
+      const imported = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('RequestAuthority', {}, { deadlineSeconds: 60 }));
+      show(context, imported, options.json === true, false);
+    }));
+}
+
+function show(context: CliContext, imported: ImportAuthorityResponse__Output, asJson: boolean, dryRun: boolean): void {
+  if (asJson) {
+    json(context, imported);
+    return;
+  }
+  for (const warning of imported.warnings) context.err(`warning: ${warning}\n`);
+  if (dryRun || imported.authority === null || imported.root === null) {
+    context.out('the chain would be taken; nothing was changed\n');
+    return;
+  }
+  const { authority, root } = imported;
+  facts(context, [
+    ['authority', authority.id], ['state', authority.state], ['ends', `${instant(authority.notAfter)} (${until(authority.notAfter, context.now())})`],
+    ['root', `${root.id} (${root.state}), SHA-256 ${sha256Hex(root.certificateDer)}`],
+    ['next', imported.activated ? 'it signs: agents can join' : 'meshca authority publish and activate, or meshca authority rotate'],
+  ]);
+}
+
+function writeNew(path: string, text: string): void {
+  try {
+    writeFileSync(path, text, { flag: 'wx', mode: 0o644 });
+  } catch (thrown) {
+    throw new PkiError('INVALID_REQUEST', `${path} can not be written (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { next: 'Name a new file in a folder that you may write.' });
+  }
+}

@@ -1,0 +1,97 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock, Logger } from '../common/runtime/index.ts';
+import type { Authorities } from '../issuance/index.ts';
+import type { Listening } from '../server/index.ts';
+
+export interface FrontDoorDependencies {
+  readonly authorities: Pick<Authorities, 'issuing' | 'onChange'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Obtains the server's certificate and listens. Called again after a failure only where nothing was opened. */
+  readonly open: () => Promise<Listening>;
+  readonly opened: () => void;
+  /** Where intermediates come from: says what to do while there is none. */
+  readonly advice: 'hsm' | 'external' | 'upstream';
+  /** Why the upstream gave none, if it was asked. */
+  readonly failure: () => PkiError | undefined;
+}
+
+const retryMs = 1_000;
+
+const next = {
+  hsm: 'see "meshca authority list"',
+  external: 'run "meshca authority csr --kind issuing", have the CSR signed, then "meshca authority import ID --chain FILE"',
+  upstream: 'the upstream is asked again by itself; "meshca authority request" asks at once',
+} as const;
+
+/**
+ * The TLS port: opens when there is an issuing authority to certify the server itself, at start or later, once. Owner of
+ * the listener. Until then the server is not ready and says why.
+ */
+export class FrontDoor {
+  readonly #dependencies: FrontDoorDependencies;
+  #listening: Listening | undefined;
+  #opening: Promise<void> | undefined;
+  #stopListening: (() => void) | undefined;
+  #cancelRetry: (() => void) | undefined;
+  #closed = false;
+
+  constructor(dependencies: FrontDoorDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  get port(): number {
+    return this.#listening?.port ?? 0;
+  }
+
+  reason(): string | undefined {
+    const { authorities, advice, failure } = this.#dependencies;
+    if (authorities.issuing() === undefined) {
+      const why = failure();
+      return `NO_ISSUER: no issuing authority is active${why === undefined ? '' : ` (${why.code}: ${why.message})`}; ${next[advice]}`;
+    }
+    return this.#listening === undefined ? 'STARTING_UP: the TLS port is not open yet' : undefined;
+  }
+
+  /** Opens now, or throws why not; without an issuing authority it waits for one in the background. */
+  async start(): Promise<void> {
+    const { authorities, logger } = this.#dependencies;
+    if (authorities.issuing() !== undefined) {
+      await this.#open();
+      return;
+    }
+    logger.warn({ reason: this.reason() }, 'the server has no issuing authority: it administers, and issues nothing');
+    this.#stopListening = authorities.onChange(() => this.#openLater());
+    this.#openLater();
+  }
+
+  async close(graceMs: number): Promise<void> {
+    this.#closed = true;
+    this.#stopListening?.();
+    this.#cancelRetry?.();
+    await this.#opening?.catch(() => {});
+    await this.#listening?.close(graceMs);
+  }
+
+  #openLater(): void {
+    const { authorities, clock, logger } = this.#dependencies;
+    if (this.#closed || this.#opening !== undefined || this.#listening !== undefined || authorities.issuing() === undefined) return;
+    this.#opening = this.#open().then(
+      () => this.#stopListening?.(),
+      (thrown: unknown) => {
+        const error = PkiError.from(thrown);
+        logger.error({ code: error.code, error: error.message }, 'the TLS port could not be opened; trying again');
+        this.#cancelRetry = clock.after(retryMs, () => this.#openLater());
+      },
+    ).finally(() => {
+      this.#opening = undefined;
+    });
+  }
+
+  async #open(): Promise<void> {
+    const { open, opened, logger } = this.#dependencies;
+    this.#listening = await open();
+    logger.info({ port: this.#listening.port }, 'the TLS port is open');
+    opened();
+  }
+}

@@ -1,0 +1,61 @@
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { uuidv7 } from '../../common/runtime/index.ts';
+import { keyTypeOfSpki, sha256Hex, type KeyType } from '../../common/x509/index.ts';
+import { assembleCsr, buildAuthorityCsr } from '../../certs/index.ts';
+import type { AuditEvent, Authority } from '../../domain/index.ts';
+import type { TokenAdmin } from '../../hsm/contract.ts';
+import { labelOf } from '../bootstrap.ts';
+import type { AuthorityRequest, SourceDependencies } from './contract.ts';
+
+/** The record of a new issuing intermediate: durable with its CKA_ID before its key exists, so that a crash leaves no key that nobody knows. */
+export async function recordRequest(dependencies: SourceDependencies, actor: string, keyType: KeyType = dependencies.plan.keyType): Promise<Authority> {
+  const { clock, random } = dependencies;
+  const authority: Authority = {
+    id: uuidv7(clock.nowMs()), kind: 'issuing', state: 'preparing', version: 0, keyType, token: 'issuing', ckaId: random.bytes(16).toString('hex'), parentId: null, scope: {},
+    spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
+  };
+  await dependencies.authorities.create(authority, sourceEvent(dependencies, actor, 'authority.prepare', authority, { keyType, token: authority.token, source: 'csr' }));
+  return authority;
+}
+
+/** The CSR of an authority that has no certificate yet. Its key is made on the first call; every call gives a CSR for that key. */
+export async function requestFor(dependencies: SourceDependencies, authority: Authority): Promise<AuthorityRequest> {
+  requirePreparing(authority);
+  return withToken(dependencies, async (token) => {
+    const { ckaId, keyType } = authority;
+    const { spkiDer } = (await token.findKey(ckaId)) ?? (await token.generateKey({ ckaId, label: labelOf(authority, dependencies.trustDomain), keyType }));
+    const infoDer = buildAuthorityCsr({ trustDomain: dependencies.trustDomain, spkiDer });
+    return { authority, csrDer: assembleCsr(infoDer, keyType, await token.sign({ ckaId, keyType, spkiDer }, infoDer)) };
+  });
+}
+
+/** The public key of a requested authority, as its token has it. Throws HSM_KEY_NOT_FOUND. */
+export async function requestedKey(dependencies: SourceDependencies, authority: Authority): Promise<Buffer> {
+  requirePreparing(authority);
+  const found = await withToken(dependencies, (token) => token.findKey(authority.ckaId));
+  if (found === undefined) {
+    throw new PkiError('HSM_KEY_NOT_FOUND', `the issuing token holds no key for authority ${authority.id} (CKA_ID ${authority.ckaId})`, { next: `Make its key and CSR with "meshca authority csr --id ${authority.id}", and have that CSR signed.` });
+  }
+  if (unwrap(keyTypeOfSpki(found.spkiDer)) !== authority.keyType) throw new PkiError('HSM_KEY_UNFIT', `the key of authority ${authority.id} is not of type ${authority.keyType}`);
+  return found.spkiDer;
+}
+
+function requirePreparing(authority: Authority): void {
+  if (authority.kind !== 'issuing' || authority.token !== 'issuing') throw new PkiError('INVALID_REQUEST', `authority ${authority.id} is no issuing intermediate with a key of ours`);
+  if (authority.state === 'preparing') return;
+  throw new PkiError('CONFLICT', `authority ${authority.id} is ${authority.state}: it has its certificate, or will never have one`, { next: 'Ask for a new one: "meshca authority csr --kind issuing".' });
+}
+
+async function withToken<T>(dependencies: SourceDependencies, work: (token: TokenAdmin) => Promise<T>): Promise<T> {
+  const token = await dependencies.openIssuingToken();
+  try {
+    return await work(token);
+  } finally {
+    await token.close();
+  }
+}
+
+export const sourceEvent = ({ clock }: SourceDependencies, actor: string, kind: string, authority: Authority, detail: AuditEvent['detail']): AuditEvent =>
+  ({ timeMs: clock.nowMs(), actor, kind, subject: authority.id, detail: { authorityKind: authority.kind, ...detail } });
+
+export const csrDigest = (csrDer: Buffer): string => sha256Hex(csrDer);

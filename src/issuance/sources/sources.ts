@@ -1,0 +1,108 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { KeyType } from '../../common/x509/index.ts';
+import { hasOwnKey, maySign, type Authority } from '../../domain/index.ts';
+import type { AuthorityRequest, ImportedAuthority, SourceDependencies } from './contract.ts';
+import { checkImport, recordImport } from './import.ts';
+import { recordRequest, requestFor, sourceEvent } from './request.ts';
+
+/**
+ * Issuing intermediates that another CA certifies: an offline ceremony, a company CA, Vault or OpenBao. Their keys are ours
+ * and in our token; what comes back from outside is checked before anything is recorded. One act at a time.
+ */
+export class AuthoritySources {
+  readonly #dependencies: SourceDependencies;
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(dependencies: SourceDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** A CSR: for a new authority, or again for one that waits for its certificate. */
+  request(input: { readonly actor: string; readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest> {
+    return this.#alone(async () => {
+      const { actor, id, keyType } = input;
+      const authority = id === undefined ? await recordRequest(this.#dependencies, actor, keyType) : await this.#byId(id);
+      return requestFor(this.#dependencies, authority);
+    });
+  }
+
+  /** Checks and records a chain for a requested authority. With `dryRun` nothing is written; `authority` is then as it was. */
+  import(input: { readonly actor: string; readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun?: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
+    return this.#alone(async () => {
+      const authority = await this.#byId(input.id);
+      const { chain, spkiDer } = await checkImport(this.#dependencies, { authority, certificatesDer: input.certificatesDer, ...(input.rootSha256 === undefined ? {} : { rootSha256: input.rootSha256 }) });
+      if (input.dryRun === true) return { warnings: chain.warnings };
+      return this.#activateFirst(input.actor, await recordImport(this.#dependencies, input.actor, authority, chain, spkiDer));
+    });
+  }
+
+  /**
+   * A new issuing intermediate certified by the upstream, left `prepared` (on a first start: active). A request that the
+   * upstream did not answer last time is taken up again with its key. Throws UPSTREAM_* and what an import throws.
+   */
+  prepareUpstream(actor: string): Promise<ImportedAuthority> {
+    return this.#alone(async () => {
+      const { upstream, plan } = this.#dependencies;
+      if (upstream === undefined) throw new PkiError('INVALID_REQUEST', 'no upstream is configured', { next: 'Set authorities.source to upstream, with authorities.upstream.' });
+      const waiting = (await this.#dependencies.authorities.list({ kind: 'issuing', states: ['preparing'] })).find((each) => each.token === 'issuing');
+      const authority = waiting ?? (await recordRequest(this.#dependencies, actor));
+      const { csrDer } = await requestFor(this.#dependencies, authority);
+      const certificatesDer = await upstream.signIntermediate(csrDer, plan.lifeSeconds);
+      const { chain, spkiDer } = await checkImport(this.#dependencies, { authority, certificatesDer });
+      return this.#activateFirst(actor, await recordImport(this.#dependencies, actor, authority, chain, spkiDer));
+    });
+  }
+
+  /** Goes on with an imported chain that a crash left short of `active` on a first start. */
+  resumeFirst(actor: string): Promise<void> {
+    return this.#alone(async () => {
+      const all = await this.#dependencies.authorities.list();
+      const own = all.find((each) => each.kind === 'issuing' && hasOwnKey(each) && (each.state === 'prepared' || each.state === 'published'));
+      if (own === undefined || everSigned(all)) return;
+      const above: Authority[] = [];
+      for (let at = all.find((each) => each.id === own.parentId); at !== undefined; at = all.find((each) => each.id === at?.parentId)) above.push(at);
+      const root = above.pop();
+      if (root !== undefined) await this.#activateFirst(actor, { authority: own, root, above, warnings: [], activated: false });
+    });
+  }
+
+  /** Nobody holds anything before there ever was an issuer: then, and only then, nothing has to be confirmed. Roots first. */
+  async #activateFirst(actor: string, imported: ImportedAuthority): Promise<ImportedAuthority> {
+    const { authorities, changed } = this.#dependencies;
+    const all = await authorities.list();
+    if (everSigned(all)) {
+      await changed();
+      return imported;
+    }
+    const root = await this.#activate(actor, imported.root);
+    const above: Authority[] = [];
+    for (const each of [...imported.above].reverse()) above.unshift(await this.#activate(actor, each));
+    const authority = await this.#activate(actor, imported.authority);
+    await changed();
+    return { ...imported, root, above, authority, activated: true };
+  }
+
+  async #activate(actor: string, authority: Authority): Promise<Authority> {
+    const { authorities, clock } = this.#dependencies;
+    let at = authority;
+    for (const [from, to] of [['prepared', 'published'], ['published', 'active']] as const) {
+      if (at.state === from) at = await authorities.transition(at.id, at.version, to, clock.now(), sourceEvent(this.#dependencies, actor, `authority.${to}`, at, { reason: 'first start' }));
+    }
+    return at;
+  }
+
+  async #byId(id: string): Promise<Authority> {
+    const authority = await this.#dependencies.authorities.byId(id);
+    if (authority === undefined) throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
+    return authority;
+  }
+
+  #alone<T>(act: () => Promise<T>): Promise<T> {
+    const mine = this.#tail.then(act);
+    this.#tail = mine.catch(() => {});
+    return mine;
+  }
+}
+
+/** Some issuer of ours has been, or is, active. */
+const everSigned = (all: readonly Authority[]): boolean => all.some((each) => each.kind === 'issuing' && hasOwnKey(each) && (each.activatedAt !== null || maySign(each.state)));

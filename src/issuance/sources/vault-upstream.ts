@@ -1,0 +1,59 @@
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import { certificatesFromPem, parseCertificate, pemEncode, sha256Hex } from '../../common/x509/index.ts';
+import type { UpstreamAuthority } from './contract.ts';
+import type { VaultSession } from './vault-session.ts';
+
+export interface VaultUpstreamOptions {
+  readonly vault: Pick<VaultSession, 'read' | 'write'>;
+  readonly mount: string;
+  readonly issuerRef?: string;
+  /** Roots that a chain may end in, SHA-256 of their DER in hex; empty: any. */
+  readonly rootSha256: readonly string[];
+  readonly clock: Clock;
+}
+
+/** What a life may fall short by: rounding, and the clocks of two machines. */
+const toleranceSeconds = 600;
+
+/**
+ * The PKI engine of Vault or OpenBao as the CA above ours. Names and extensions come from our CSR (`use_csr_values`), so
+ * that the engine needs no rules for us. A certificate that ends earlier than asked for is UPSTREAM_TTL: it would shift
+ * every later rotation without anybody having decided it.
+ */
+export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority {
+  const { vault, mount, issuerRef, clock } = options;
+  return {
+    async signIntermediate(csrDer, lifeSeconds) {
+      const path = issuerRef === undefined ? `${mount}/root/sign-intermediate` : `${mount}/issuer/${issuerRef}/sign-intermediate`;
+      const { data } = await vault.write(path, { csr: pemEncode('CERTIFICATE REQUEST', csrDer), use_csr_values: true, max_path_length: 0, format: 'pem', ttl: `${lifeSeconds}s` }) as { data?: { certificate?: string; issuing_ca?: string; ca_chain?: readonly string[] } };
+      if (typeof data?.certificate !== 'string') throw new PkiError('UPSTREAM_INVALID', `${path} answered without a certificate`);
+      const certificate = one(data.certificate, path);
+      const { notAfter } = unwrap(parseCertificate(certificate));
+      const life = notAfter - clock.now();
+      if (life < lifeSeconds - toleranceSeconds) throw new PkiError('UPSTREAM_TTL', `the upstream gave a life of ${life} s where ${lifeSeconds} s were asked for`);
+      const chain = [certificate, ...[...(data.ca_chain ?? []), ...(data.issuing_ca === undefined ? [] : [data.issuing_ca])].map((pem) => one(pem, path))];
+      const unique = [...new Map(chain.map((der) => [sha256Hex(der), der])).values()];
+      requireKnownRoot(unique, options.rootSha256);
+      return unique;
+    },
+  };
+}
+
+function one(pem: string, path: string): Buffer {
+  const found = certificatesFromPem(pem);
+  const [der] = found.ok ? found.value : [];
+  if (der === undefined) throw new PkiError('UPSTREAM_INVALID', `${path} answered with something that is no certificate`);
+  return der;
+}
+
+/** Whoever has taken over the upstream could certify us below a root of his own, and the mesh would come to trust it. */
+function requireKnownRoot(chain: readonly Buffer[], known: readonly string[]): void {
+  if (known.length === 0) return;
+  const roots = chain.filter((der) => {
+    const parsed = parseCertificate(der);
+    return parsed.ok && parsed.value.subjectDer.equals(parsed.value.issuerDer);
+  }).map(sha256Hex);
+  const foreign = roots.find((sha256) => !known.includes(sha256));
+  if (foreign !== undefined || roots.length === 0) throw new PkiError('CHAIN_UNTRUSTED', `the upstream's chain ends in the root ${foreign ?? '(none)'}, which authorities.upstream.rootSha256 does not name`);
+}

@@ -1,0 +1,42 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { KeyType } from '../common/x509/index.ts';
+import type { AuthorityRequest, AuthoritySources, ImportedAuthority } from '../issuance/index.ts';
+import type { Access } from './access.ts';
+import { actorOf, type OperatorCaller } from './caller.ts';
+import type { AuthoritySourcing } from './contract.ts';
+import { refusing, type RefusalLog } from './refusals.ts';
+
+export interface AuthoritySourcingDeps {
+  readonly sources: Pick<AuthoritySources, 'request' | 'import' | 'prepareUpstream'> | undefined;
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+}
+
+/** What comes in here is trusted by the whole mesh afterwards: it takes every verb on the whole trust domain, or the local socket. */
+export class AuthoritySourcingService implements AuthoritySourcing {
+  readonly #deps: AuthoritySourcingDeps;
+
+  constructor(deps: AuthoritySourcingDeps) {
+    this.#deps = deps;
+  }
+
+  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest> {
+    return this.#acting(caller, 'CreateAuthorityCsr', input.id, (sources) => sources.request({ actor: actorOf(caller), ...input }));
+  }
+
+  import(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
+    return this.#acting(caller, 'ImportAuthority', input.id, (sources) => sources.import({ actor: actorOf(caller), ...input }));
+  }
+
+  prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority> {
+    return this.#acting(caller, 'RequestAuthority', undefined, (sources) => sources.prepareUpstream(actorOf(caller)));
+  }
+
+  #acting<T>(caller: OperatorCaller, operation: string, subject: string | undefined, act: (sources: NonNullable<AuthoritySourcingDeps['sources']>) => Promise<T>): Promise<T> {
+    return refusing(this.#deps.refusals, caller, operation, subject?.slice(0, 64), async () => {
+      (await this.#deps.access.of(caller)).requireEverything('bringing in an authority');
+      if (this.#deps.sources === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server takes in no authorities');
+      return act(this.#deps.sources);
+    });
+  }
+}
