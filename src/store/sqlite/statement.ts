@@ -5,14 +5,10 @@ import type { Engine } from './engine.ts';
 
 /** Builds SQL and nothing else: its driver is a dummy, the engine runs what it compiles. */
 export type Builder = Kysely<Schema>;
-export const builder: Builder = new Kysely<Schema>({
-  dialect: {
-    createAdapter: () => new SqliteAdapter(),
-    createDriver: () => new DummyDriver(),
-    createIntrospector: (database) => new SqliteIntrospector(database),
-    createQueryCompiler: () => new SqliteQueryCompiler(),
-  },
+const builderWith = (createQueryCompiler: () => SqliteQueryCompiler): Builder => new Kysely<Schema>({
+  dialect: { createAdapter: () => new SqliteAdapter(), createDriver: () => new DummyDriver(), createIntrospector: (database) => new SqliteIntrospector(database), createQueryCompiler },
 });
+export const builder: Builder = builderWith(() => new SqliteQueryCompiler());
 
 /** Stands in a compiled query for a value that each run brings. */
 class Slot {
@@ -21,6 +17,20 @@ class Slot {
     this.name = name;
   }
 }
+
+/**
+ * For statements that are kept: what the code states (a state, a limit) becomes part of the text, and only slots stay
+ * parameters. A parameter that the planner has looked at (in LIMIT, or against the condition of a partial index) makes
+ * SQLite prepare the statement anew whenever it is bound, which costs several times the statement itself.
+ */
+class StatementCompiler extends SqliteQueryCompiler {
+  protected override appendValue(value: unknown): void {
+    if (value instanceof Slot) super.appendValue(value);
+    else this.appendImmediateValue(value);
+  }
+}
+const statementBuilder = builderWith(() => new StatementCompiler());
+
 export type Slots<Values> = <Name extends keyof Values & string>(name: Name) => RawBuilder<Values[Name]>;
 
 /** A query that is built and compiled once, at its first use, and kept prepared. */
@@ -59,7 +69,7 @@ export class CompiledStatement<V extends Values, Row> implements Statement<V, Ro
   }
 
   #prepare(): { readonly sql: string; readonly parameters: readonly unknown[] } {
-    this.#compiled ??= this.#build(builder, (name) => sql`${new Slot(name)}`).compile();
+    this.#compiled ??= this.#build(statementBuilder, (name) => sql`${new Slot(name)}`).compile();
     return this.#compiled;
   }
 }
