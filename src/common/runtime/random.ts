@@ -9,20 +9,25 @@ export interface Random {
 
 export const systemRandom: Random = {
   uniform: () => Math.random(),
-  bytes: (length) => randomBytes(length),
+  bytes: (length) => (length > 64 ? randomBytes(length) : Buffer.from(fromPool(length))),
 };
 
 const pool = Buffer.alloc(4096);
 let used = pool.length;
 
-/** UUID version 7 (RFC 9562): starts with the time in milliseconds, so that indexes over it stay local. */
-export function uuidv7(nowMs: number = Date.now()): string {
-  if (used + 10 > pool.length) {
+/** A few bytes of the CSPRNG, which costs the same for four thousand; valid until the next call. What was given out is never given again. */
+function fromPool(length: number): Buffer {
+  if (used + length > pool.length) {
     randomFillSync(pool);
     used = 0;
   }
-  const tail = pool.subarray(used, used + 10);
-  used += 10;
+  used += length;
+  return pool.subarray(used - length, used);
+}
+
+/** UUID version 7 (RFC 9562): starts with the time in milliseconds, so that indexes over it stay local. */
+export function uuidv7(nowMs: number = Date.now()): string {
+  const tail = fromPool(10);
   const time = Math.floor(nowMs).toString(16).padStart(12, '0');
   const hex = tail.toString('hex');
   const variant = ((tail[2] as number) & 0x3f | 0x80).toString(16);
