@@ -1,5 +1,6 @@
 export { AuthorityRegistry, type RegistryDependencies } from './authority-registry.ts';
-export { bootstrapAuthorities, labelOf, type AuthorityPlan, type BootstrapDependencies } from './bootstrap.ts';
+export { labelOf, type AuthorityPlan } from './authority-maker.ts';
+export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts';
 export { bundleDocument } from './bundle-document.ts';
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';
 export type { Authorities, IssuedJwt, IssuedLeaf, Issuer, JwtRequest, LeafRequest, LeafResult } from './contract.ts';

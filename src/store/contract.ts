@@ -1,6 +1,6 @@
 import type {
-  Agent, AgentState, AuditEvent, AuditRecord, Authority, AuthorityKind, AuthorityState, BundleRevision, CertificateKind, CertificateRecord,
-  CertificateState, ConsumerRecord, Delegation, EntryDraft, Intent, JoinToken, LogObjectKind, Position, RegistrationEntry, Rights, Role,
+  Agent, AgentState, AuditEvent, AuditRecord, Authority, AuthorityKind, AuthorityScope, AuthorityState, BundleRevision, CertificateKind, CertificateRecord,
+  CertificateState, ConsumerRecord, Delegation, EntryDraft, Intent, JoinToken, LogObjectKind, Position, RegistrationEntry, Rights, Role, RotationOperation,
 } from '../domain/index.ts';
 import type { ErrorCode } from '../common/errors/index.ts';
 
@@ -17,6 +17,7 @@ export interface Store {
   readonly certificates: CertificateStore;
   readonly authorities: AuthorityStore;
   readonly bundles: BundleStore;
+  readonly rotations: RotationStore;
   readonly entries: EntryStore;
   readonly agents: AgentStore;
   readonly tokens: JoinTokenStore;
@@ -119,20 +120,51 @@ export interface CertificateStore {
 
 export interface AuthorityStore {
   /** State `preparing`, durable before its key is generated. */
-  create(authority: Authority, event: AuditEvent): Promise<void>;
+  create(authority: Authority, event: AuditEvent, lease?: Lease): Promise<void>;
   /**
    * preparing → prepared, once the key exists and the certificate is signed. `certificate`: its row for the inventory
    * (kind `authority`), inserted in the same transaction; absent for JWT keys, and for authorities whose token is `external`:
    * what others signed for themselves is not in our inventory. `parentId` sets a parent that was not known at `create`.
    */
-  complete(id: string, version: number, made: { readonly spkiDer: Buffer; readonly certificateDer: Buffer | null; readonly subjectKeyId: string | null; readonly notBefore: number; readonly notAfter: number; readonly parentId?: string }, event: AuditEvent): Promise<Authority>;
+  complete(id: string, version: number, made: { readonly spkiDer: Buffer; readonly certificateDer: Buffer | null; readonly subjectKeyId: string | null; readonly notBefore: number; readonly notAfter: number; readonly parentId?: string }, event: AuditEvent, lease?: Lease): Promise<Authority>;
   /** Compare-and-set on version; an illegal transition throws CONFLICT naming the legal ones. Moves the revision. */
-  transition(id: string, version: number, to: AuthorityState, now: number, event: AuditEvent): Promise<Authority>;
+  transition(id: string, version: number, to: AuthorityState, now: number, event: AuditEvent, context?: TransitionContext): Promise<Authority>;
+  /** What an active one signs for. Compare-and-set on version. Moves the revision. */
+  rescope(id: string, version: number, scope: AuthorityScope, event: AuditEvent, lease?: Lease): Promise<Authority>;
   byId(id: string): Promise<Authority | undefined>;
   /** Not paged: there are few. Oldest first. */
   list(filter?: { readonly kind?: AuthorityKind; readonly states?: readonly AuthorityState[] }): Promise<readonly Authority[]>;
   /** Highest expiry of JWT-SVIDs that this authority may have signed. */
   highestJwtExpiry(id: string): Promise<number>;
+}
+
+export interface TransitionContext {
+  /** The transition happens only while this lease's fence is the present one (LEASE_LOST). */
+  readonly lease?: Lease;
+  readonly scope?: AuthorityScope;
+  readonly taintWindowSeconds?: number;
+}
+
+/** Goals of rotation, and what a decision on them is made from. */
+export interface RotationStore {
+  /** CONFLICT when one of its kind is under way. */
+  create(operation: RotationOperation, event: AuditEvent, lease?: Lease): Promise<void>;
+  /** Compare-and-set on version. */
+  update(id: string, version: number, change: { readonly state?: RotationOperation['state']; readonly spec?: RotationOperation['spec'] }, now: number, event: AuditEvent, lease?: Lease): Promise<RotationOperation>;
+  byId(id: string): Promise<RotationOperation | undefined>;
+  /** Newest first; `underWay`: those that are running or paused. */
+  list(filter: { readonly underWay: boolean }): Promise<readonly RotationOperation[]>;
+  /** What each authority may have signed: latest notAfter of anything issued, abandoned or in the making that has not been over for longer than the margin, and how many are live. */
+  signedBy(now: number, marginSeconds: number): Promise<ReadonlyMap<string, { readonly lastExpiry: number; readonly live: number; readonly liveUnreported: number }>>;
+  /** Of every holder with a leaf that is not expired: latest notAfter. */
+  lastNotAfterByHolder(now: number): Promise<ReadonlyMap<string, number>>;
+  /** Leaves of holders that are no agents: given up to `since`, and in all. */
+  unheld(since: number, now: number): Promise<{ readonly waiting: number; readonly total: number; readonly until: number }>;
+  /** Consumers of all agents. */
+  consumers(): Promise<readonly ConsumerRecord[]>;
+  /** See ClockGuard. */
+  clockAnchor(): Promise<{ readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number } | undefined>;
+  setClockAnchor(anchor: { readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number }): Promise<void>;
 }
 
 export interface BundleStore {
@@ -309,10 +341,10 @@ export interface ObjectMismatch {
 /** An audit record that is not in the tree yet. */
 export interface PendingRecord {
   readonly sequence: number;
-  /** Computed from the canonical bytes as they are stored. */
+  /** Computed from the canonical bytes as they are stored; of what was written, if it is `gone`. */
   readonly leafHash: Buffer;
-  /** `own`: written by this process and unchanged since; `sealed`: covered by this seal; `open`: from before the first session; `foreign`: none of these. */
-  readonly origin: { readonly kind: 'own' | 'open' | 'foreign' } | { readonly kind: 'sealed'; readonly seal: LogSeal };
+  /** `own`: written by this process and unchanged since; `sealed`: covered by this seal; `open`: from before the first session; `gone`: written by this process and no longer there; `foreign`: none of these. */
+  readonly origin: { readonly kind: 'own' | 'open' | 'foreign' | 'gone' } | { readonly kind: 'sealed'; readonly seal: LogSeal };
 }
 
 /** Signature over the records of one commit, by a key that lived in one process. */

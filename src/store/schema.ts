@@ -10,6 +10,8 @@ export interface Schema {
   readonly certificate_counts: { readonly state: CertificateState; readonly count: number };
   readonly jwt_svids: JwtSvidTable;
   readonly authorities: AuthorityTable;
+  readonly rotations: RotationTable;
+  readonly clock_anchor: { readonly id: number; readonly boot_id: string; readonly uptime_ms: number; readonly wall_ms: number };
   readonly bundles: { readonly sequence: number; readonly document: string; readonly jws: string; readonly created_at: number };
   readonly entries: EntryTable;
   readonly entry_selectors: { readonly entry_id: string; readonly selector: string };
@@ -102,7 +104,20 @@ export interface AuthorityTable {
   readonly created_at: number;
   readonly activated_at: number | null;
   readonly tainted_at: number | null;
+  readonly published_at: number | null;
+  readonly taint_window_seconds: number | null;
   readonly highest_jwt_expiry: number;
+}
+
+export interface RotationTable {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly version: number;
+  readonly spec: string;
+  readonly created_by: string;
+  readonly created_at: number;
+  readonly updated_at: number;
 }
 
 export interface EntryTable {

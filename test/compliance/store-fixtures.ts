@@ -68,7 +68,7 @@ export const rootSerial = '5a0102030405060708090a0b0c0d0e0f';
 export const authority = (changes: Partial<Authority> = {}): Authority => ({
   id: uuidv7(), kind: 'issuing', state: 'preparing', version: 1, keyType: 'ec-p256', token: 'issuing', ckaId: randomBytes(8).toString('hex'),
   parentId: null, scope: {}, spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: start,
-  activatedAt: null, taintedAt: null, ...changes,
+  activatedAt: null, taintedAt: null, publishedAt: null, taintWindowSeconds: null, ...changes,
 });
 
 export const jwtMade = { spkiDer: Buffer.from('spki'), certificateDer: null, subjectKeyId: null, notBefore: start, notAfter: start + 86_400 };

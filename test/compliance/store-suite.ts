@@ -6,6 +6,7 @@ import { entryChangeCases } from './store-suite-changes.ts';
 import { issuanceCases } from './store-suite-issuance.ts';
 import { recordCases } from './store-suite-records.ts';
 import { rightsCases } from './store-suite-rights.ts';
+import { rotationCases } from './store-suite-rotations.ts';
 import type { OpenStore } from './store-fixtures.ts';
 
 /** What every engine behind the store's contract must do. `open` gives a new, empty database each time. */
@@ -18,4 +19,5 @@ export function storeSuite(name: string, open: OpenStore): void {
   entryChangeCases(name, open);
   agentCases(name, open);
   recordCases(name, open);
+  rotationCases(name, open);
 }

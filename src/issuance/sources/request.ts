@@ -4,7 +4,7 @@ import { keyTypeOfSpki, sha256Hex, type KeyType } from '../../common/x509/index.
 import { assembleCsr, buildAuthorityCsr } from '../../certs/index.ts';
 import type { AuditEvent, Authority } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
-import { labelOf } from '../bootstrap.ts';
+import { labelOf } from '../authority-maker.ts';
 import type { AuthorityRequest, SourceDependencies } from './contract.ts';
 
 /** The record of a new issuing intermediate: durable with its CKA_ID before its key exists, so that a crash leaves no key that nobody knows. */

@@ -4,13 +4,14 @@ import { parseCertificate } from '../../common/x509/index.ts';
 import {
   isLegalTransition, legalTransitions, type Authority, type AuthorityKind, type AuthorityScope, type AuthorityState, type TokenRole,
 } from '../../domain/index.ts';
-import type { AuthorityStore } from '../contract.ts';
+import type { AuthorityStore, Lease, TransitionContext } from '../contract.ts';
 import type { AuthorityTable, CertificateTable } from '../schema.ts';
 import type { KeyType } from '../../common/x509/index.ts';
 import type { AuditWriter } from './audit.ts';
 import type { CountStates } from './certificates.ts';
 import { bytesOrNull, fromHex, fromJson } from './codec.ts';
 import { rowText, type Ledger } from './ledger.ts';
+import type { FenceCheck } from './leases.ts';
 import type { Engine } from './engine.ts';
 import type { JwtWriter } from './jwt-svids.ts';
 import type { Revisions } from './meta.ts';
@@ -18,6 +19,7 @@ import { builder } from './statement.ts';
 
 export interface AuthorityParts {
   readonly ledger: Ledger;
+  readonly checkFence: FenceCheck;
   readonly audit: AuditWriter;
   readonly countStates: CountStates;
   readonly revisions: Revisions;
@@ -27,14 +29,14 @@ type Made = Parameters<AuthorityStore['complete']>[2];
 type InventoryRow = Pick<CertificateTable,
   'serial' | 'spiffe_id' | 'authority_id' | 'public_key_sha256' | 'created_at_ms' | 'not_before' | 'not_after' | 'sha256' | 'certificate_der'>;
 
-export function createAuthorities(engine: Engine, { audit, ledger, countStates, revisions, jwt }: AuthorityParts): AuthorityStore {
+export function createAuthorities(engine: Engine, { audit, ledger, checkFence, countStates, revisions, jwt }: AuthorityParts): AuthorityStore {
   const insert = engine.statement<{ [Column in keyof AuthorityTable]: AuthorityTable[Column] }>()((query, slot) =>
     query.insertInto('authorities').values({
       id: slot('id'), kind: slot('kind'), state: slot('state'), version: slot('version'), key_type: slot('key_type'), token: slot('token'),
       cka_id: slot('cka_id'), parent_id: slot('parent_id'), scope: slot('scope'), spki_der: slot('spki_der'),
       certificate_der: slot('certificate_der'), subject_key_id: slot('subject_key_id'), not_before: slot('not_before'),
       not_after: slot('not_after'), created_at: slot('created_at'), activated_at: slot('activated_at'), tainted_at: slot('tainted_at'),
-      highest_jwt_expiry: slot('highest_jwt_expiry'),
+      highest_jwt_expiry: slot('highest_jwt_expiry'), published_at: slot('published_at'), taint_window_seconds: slot('taint_window_seconds'),
     }));
   const byId = engine.statement<{ id: string }>()((query, slot) => query.selectFrom('authorities').selectAll().where('id', '=', slot('id')));
   const fill = engine.statement<{
@@ -43,9 +45,13 @@ export function createAuthorities(engine: Engine, { audit, ledger, countStates, 
     spki_der: slot('spki_der'), certificate_der: slot('certificate_der'), subject_key_id: slot('subject_key_id'),
     not_before: slot('not_before'), not_after: slot('not_after'), parent_id: slot('parent_id'),
   }).where('id', '=', slot('id')));
-  const move = engine.statement<{ id: string; state: string; activated_at: number | null; tainted_at: number | null }>()((query, slot) =>
+  type Moved = Pick<AuthorityTable, 'id' | 'state' | 'scope' | 'activated_at' | 'tainted_at' | 'published_at' | 'taint_window_seconds'>;
+  const move = engine.statement<{ [Column in keyof Moved]: Moved[Column] }>()((query, slot) =>
     query.updateTable('authorities')
-      .set((eb) => ({ state: slot('state'), version: eb('version', '+', 1), activated_at: slot('activated_at'), tainted_at: slot('tainted_at') }))
+      .set((eb) => ({
+        state: slot('state'), version: eb('version', '+', 1), scope: slot('scope'), activated_at: slot('activated_at'), tainted_at: slot('tainted_at'),
+        published_at: slot('published_at'), taint_window_seconds: slot('taint_window_seconds'),
+      }))
       .where('id', '=', slot('id')));
   const insertCertificate = engine.statement<{ [Column in keyof InventoryRow]: InventoryRow[Column] }>()((query, slot) =>
     query.insertInto('certificates').values({
@@ -82,11 +88,15 @@ export function createAuthorities(engine: Engine, { audit, ledger, countStates, 
     return row;
   };
 
-  const step = (row: AuthorityTable, to: AuthorityState, now: number): void => {
+  const step = (row: AuthorityTable, to: AuthorityState, now: number, { scope, taintWindowSeconds }: TransitionContext = {}): void => {
     move.run({
-      id: row.id, state: to,
+      id: row.id, state: to, scope: scope === undefined ? row.scope : JSON.stringify(scope),
       activated_at: to === 'active' ? now : row.activated_at, tainted_at: to === 'tainted' ? now : row.tainted_at,
+      published_at: to === 'published' ? now : row.published_at, taint_window_seconds: taintWindowSeconds ?? row.taint_window_seconds,
     });
+  };
+  const fenced = (lease: Lease | undefined): void => {
+    if (lease !== undefined) checkFence(lease);
   };
 
   /** The inventory holds what the certificate says, not what the caller says of it. */
@@ -117,19 +127,33 @@ export function createAuthorities(engine: Engine, { audit, ledger, countStates, 
   };
 
   return {
-    create: (authority, event) => engine.write(() => {
+    create: (authority, event, lease) => engine.write(() => {
+      fenced(lease);
       if (authority.state !== 'preparing') throw new PkiError('CONFLICT', `an authority begins as preparing, not as ${authority.state}`);
       insert.run(toRow(authority));
       audit(event, stored(authority.id));
     }),
-    complete: (id, version, made, event) => engine.write(() => {
+    complete: (id, version, made, event, lease) => engine.write(() => {
+      fenced(lease);
       const done = complete(id, version, made, event.timeMs);
       audit(event, stored(id));
       return done;
     }),
-    transition: (id, version, to, now, event) => engine.write(() => {
+    transition: (id, version, to, now, event, context = {}) => engine.write(() => {
+      fenced(context.lease);
       if (to === 'prepared') throw new PkiError('CONFLICT', `authority ${id} becomes prepared by being completed`);
-      step(stepping(id, version, to), to, now);
+      step(stepping(id, version, to), to, now, context);
+      revisions.advance();
+      audit(event, stored(id));
+      return toAuthority(existing(id));
+    }),
+    rescope: (id, version, scope, event, lease) => engine.write(() => {
+      fenced(lease);
+      const row = existing(id);
+      ledger.requireRow('authority', id, rowText.authority(row));
+      if (row.version !== version) throw new PkiError('CONFLICT', `authority ${id} is at version ${row.version}, not ${version}`);
+      if (row.state !== 'active') throw new PkiError('CONFLICT', `authority ${id} is ${row.state}: it signs for nobody`);
+      step(row, 'active', row.activated_at ?? 0, { scope });
       revisions.advance();
       audit(event, stored(id));
       return toAuthority(existing(id));
@@ -154,7 +178,8 @@ const toRow = (authority: Authority): AuthorityTable => ({
   id: authority.id, kind: authority.kind, state: authority.state, version: authority.version, key_type: authority.keyType, token: authority.token,
   cka_id: authority.ckaId, parent_id: authority.parentId, scope: JSON.stringify(authority.scope), spki_der: authority.spkiDer,
   certificate_der: authority.certificateDer, subject_key_id: authority.subjectKeyId, not_before: authority.notBefore, not_after: authority.notAfter,
-  created_at: authority.createdAt, activated_at: authority.activatedAt, tainted_at: authority.taintedAt, highest_jwt_expiry: 0,
+  created_at: authority.createdAt, activated_at: authority.activatedAt, tainted_at: authority.taintedAt, highest_jwt_expiry: 0, published_at: null,
+  taint_window_seconds: null,
 });
 
 const toAuthority = (row: AuthorityTable): Authority => ({
@@ -162,4 +187,5 @@ const toAuthority = (row: AuthorityTable): Authority => ({
   token: row.token as TokenRole, ckaId: row.cka_id, parentId: row.parent_id, scope: fromJson<AuthorityScope>('authorities', row.scope),
   spkiDer: bytesOrNull(row.spki_der), certificateDer: bytesOrNull(row.certificate_der), subjectKeyId: row.subject_key_id,
   notBefore: row.not_before, notAfter: row.not_after, createdAt: row.created_at, activatedAt: row.activated_at, taintedAt: row.tainted_at,
+  publishedAt: row.published_at, taintWindowSeconds: row.taint_window_seconds,
 });

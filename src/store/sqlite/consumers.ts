@@ -50,7 +50,7 @@ const toRow = (agentId: string, consumer: ConsumerRecord): ConsumerTable => ({
   jwt_set_digest: consumer.jwtSetDigest, issuer_set_digest: consumer.issuerSetDigest, capabilities: JSON.stringify(consumer.capabilities),
 });
 
-const toConsumer = (row: ConsumerTable): ConsumerRecord => ({
+export const toConsumer = (row: ConsumerTable): ConsumerRecord => ({
   agentId: row.agent_id, id: row.id, kind: row.kind, spiffeId: row.spiffe_id, authoritySetDigest: row.authority_set_digest,
   state: row.state as ConsumerRecord['state'], reason: row.reason, since: row.since, description: row.description,
   jwtSetDigest: row.jwt_set_digest, issuerSetDigest: row.issuer_set_digest, capabilities: fromJson<readonly string[]>('consumers', row.capabilities),

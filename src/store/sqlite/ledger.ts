@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { logObjectDigest, type LogObject, type LogObjectKind } from '../../domain/index.ts';
 import type { ObjectLedger, ObjectMismatch } from '../contract.ts';
-import type { AgentTable, AuthorityTable, DelegationTable, EntryTable, JoinTokenTable, RoleTable, Schema } from '../schema.ts';
+import type { AgentTable, AuthorityTable, DelegationTable, EntryTable, JoinTokenTable, RoleTable, RotationTable, Schema } from '../schema.ts';
 import { hex, hexOrNull } from './codec.ts';
 
 /** The text of a row that its record commits to. Columns that change without a record are left out. */
@@ -16,12 +16,13 @@ export const rowText = {
   role: (row: RoleTable): string => JSON.stringify([row.name, row.verbs, row.prefixes, row.members, row.created_at, row.updated_at]),
   authority: (row: AuthorityTable): string => JSON.stringify([
     row.id, row.kind, row.state, row.version, row.key_type, row.token, row.cka_id, row.parent_id, row.scope, hexOrNull(row.spki_der), hexOrNull(row.certificate_der), row.subject_key_id,
-    row.not_before, row.not_after, row.created_at,
+    row.not_before, row.not_after, row.created_at, row.published_at, row.taint_window_seconds,
   ]),
   agent: (row: AgentTable): string => JSON.stringify([
     row.spiffe_id, row.attestation_type, row.selectors, row.state, row.generation, hex(row.serial), hex(row.spki_der), row.attested_at, row.renewed_at, row.svid_not_after,
   ]),
   'join-token': (row: JoinTokenTable): string => JSON.stringify([row.id, hex(row.token_sha256), row.agent_id, row.node_selectors, row.expires_at, row.created_by, row.created_at]),
+  rotation: (row: RotationTable): string => JSON.stringify([row.id, row.kind, row.state, row.version, row.spec, row.created_by, row.created_at]),
   bundle: (row: Schema['bundles']): string => JSON.stringify([row.sequence, row.document, row.jws, row.created_at]),
 } as const satisfies Record<LogObjectKind, (row: never) => string>;
 

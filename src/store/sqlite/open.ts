@@ -21,6 +21,7 @@ import { createLog } from './log.ts';
 import { acquireLock, type DatabaseLock } from './lock.ts';
 import { createMeta } from './meta.ts';
 import { migrate } from './migrations.ts';
+import { createRotations } from './rotations.ts';
 import { createRightsCheck } from './rights.ts';
 import { createRoles } from './roles.ts';
 import { storeError } from './sqlite-error.ts';
@@ -112,7 +113,8 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
   return {
     meta, audit, certificates, tokens, agents, leases, objects: ledger, log: log.store(checkFence),
     issuance: createIssuance(engine, { clock, audit: writeAudit, checkRights: createRightsCheck(engine), countStates, jwt }),
-    authorities: createAuthorities(engine, { audit: writeAudit, ledger, countStates, revisions, jwt }),
+    authorities: createAuthorities(engine, { audit: writeAudit, ledger, checkFence, countStates, revisions, jwt }),
+    rotations: createRotations(engine, { audit: writeAudit, ledger, checkFence, revisions }),
     bundles: createBundles(engine, { audit: writeAudit, revisions, ledger }),
     entries: createEntries(engine, { audit: writeAudit, ledger, revisions, removalLimit: options.removalLimit ?? 100_000 }),
     delegations: createDelegations(engine, writeAudit, ledger),

@@ -22,6 +22,8 @@ CREATE TABLE rotations (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- What the wall clock and the time since boot were together, so that a jump shows also across a restart of the server.
+CREATE TABLE clock_anchor (id INTEGER PRIMARY KEY CHECK (id = 1), boot_id TEXT NOT NULL, uptime_ms INTEGER NOT NULL, wall_ms INTEGER NOT NULL) STRICT;
 -- One at a time of a kind: a second one would wait for the first anyway.
 CREATE UNIQUE INDEX rotations_under_way ON rotations (kind) WHERE state IN ('running', 'paused');
 `;
