@@ -20,6 +20,7 @@ const needs = [
   { name: 'opensc', present: onPath('pkcs11-tool'), purposes: ['test'] },
   { name: 'gnutls-bin', present: onPath('certtool'), purposes: ['test'] },
   { name: 'openssl', present: onPath('openssl'), purposes: ['test'] },
+  { name: 'openssh-client', present: onPath('ssh-keygen'), purposes: ['test'] },
   { name: 'g++', present: onPath('g++'), purposes: ['compile'] },
   { name: 'make', present: onPath('make'), purposes: ['compile'] },
   { name: 'python3', present: onPath('python3'), purposes: ['compile'] },

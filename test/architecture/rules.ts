@@ -4,7 +4,8 @@ import type { Graph } from './graph.ts';
 export const floors: readonly (readonly string[])[] = [
   ['src/common/errors', 'src/common/runtime'],
   ['src/common/spiffe'],
-  ['src/common/x509', 'src/common/tlog'],
+  ['src/common/x509', 'src/common/tlog', 'src/common/ssh-signature'],
+  ['src/common/approval'],
   ['src/common/wire'],
   ['src/domain'],
   ['src/certs'],

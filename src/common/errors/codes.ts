@@ -134,6 +134,14 @@ export const codes = {
   CONFIG_INVALID: operator('INVALID_ARGUMENT', 'Correct the key that the message names; "meshca validate" checks a file without starting.'),
   SOCKET_IN_USE: operator('FAILED_PRECONDITION', 'Another process listens there; stop it or choose another path.'),
 
+  // dual control
+  APPROVAL_REQUIRED: caller('FAILED_PRECONDITION', 'Have the operation approved: "meshca approval show ID" shows what would happen, "meshca approval sign ID --key ~/.ssh/id_ed25519" approves it.'),
+  APPROVAL_NOT_OPEN: caller('FAILED_PRECONDITION', 'The operation is over or void, as the message says. If it is still wanted, make the call again: that proposes a new one.'),
+  APPROVAL_NOT_COUNTED: caller('PERMISSION_DENIED', 'An approval takes the SSH key of an approver of the policy in force ("meshca dual-control show") who did not propose the operation himself and has not approved it yet.'),
+  APPROVAL_POLICY_INVALID: caller('INVALID_ARGUMENT', 'Correct the policy as the message says: at least two approvers must be asked for, each with a name and a key of his own.'),
+  SSH_KEY_INVALID: caller('INVALID_ARGUMENT', 'Give one line of a .pub file: ssh-ed25519, ecdsa-sha2-nistp256, ssh-rsa from 2048 bits on, or their security key forms.'),
+  SSH_SIGNATURE_INVALID: caller('INVALID_ARGUMENT', 'Sign the line that "meshca approval show ID" prints: ssh-keygen -Y sign -n meshca-approval@v1 -f KEY FILE.'),
+
   // audit log
   CHECKPOINT_INVALID: caller('INVALID_ARGUMENT', 'Give a checkpoint (signed note) of this log and the public key of the log; see "meshca audit export".'),
   AUDIT_INVALID: caller('DATA_LOSS', 'Keep the file and the database as they are: the log was altered. The message names the first record that is wrong.'),
