@@ -2,23 +2,24 @@ import { PkiError } from '../src/common/errors/index.ts';
 import { systemClock, systemRandom, type Clock, type Logger, type Random } from '../src/common/runtime/index.ts';
 import { TrustDomain } from '../src/common/spiffe/index.ts';
 import type { AgentStatus } from '../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
+import type { AuthoritiesUpdate__Output } from '../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { TaintedAuthority__Output } from '../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import { parseCertificate } from '../src/common/x509/index.ts';
 import { createAttestor } from './attest/index.ts';
-import { BundleStore, readBundleFile } from './bundle/index.ts';
+import { BundleStore, IssuerChains, readBundleFile } from './bundle/index.ts';
 import { SyncedEntryCache } from './cache/index.ts';
 import { configuredOutageSeconds, fingerprintHex, type AgentConfig } from './config.ts';
-import type { ConsumerHandle } from './contract.ts';
 import { EntriesKeeper } from './entries-keeper.ts';
+import { HoldingsKeeper } from './holdings-keeper.ts';
 import { IssuerConnection, type ConnectionOptions, type ServerTrust } from './issuer-client/index.ts';
 import { startLocalApi } from './local-api/index.ts';
 import { createAgentMetrics } from './metrics.ts';
 import { AgentIdentity, configuredCredential } from './node-attestation/index.ts';
 import { startOps } from './ops.ts';
 import { survivedOutageSeconds } from './schedule/index.ts';
-import { AgentState, FileWorkloadKeyStore, loadEntries } from './state/index.ts';
+import { AgentState, FileWorkloadKeyStore, loadEntries, loadHoldings } from './state/index.ts';
 import { JwtSvids, KeyPool, SigningQueue, svidManager, X509Svids } from './svid/index.ts';
-import { Consumers, EntriesReceiver, IssuerSession, Replacements } from './sync/index.ts';
+import { Consumers, EntriesReceiver, HandshakeCounts, IssuerSession, Replacements } from './sync/index.ts';
 import { createRefusalLog, startWorkloadApi } from './workload-api/index.ts';
 
 export interface AgentDependencies {
@@ -69,8 +70,12 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
 
   // the parts below know each other through these: nothing is called before all stand
   const report = (): void => session.reportSoon();
-  const consumers = new Consumers(clock, report);
+  const holdings = new HoldingsKeeper({ directory: config.dataDir, consumers: () => consumers, clock, logger });
+  const consumers: Consumers = new Consumers(clock, report, () => holdings.changed());
+  started.defer(() => consumers.stop());
   const replacements = new Replacements(report);
+  const handshakes = new HandshakeCounts(report);
+  const issuers = new IssuerChains(() => bundles.roots(), clock, logger.child({ part: 'bundle' }));
   const taint = (tainted: readonly TaintedAuthority__Output[]): void => {
     x509.setTainted(new Map(tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds])));
     if (tainted.length > 0) jwt.clear();
@@ -79,15 +84,19 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
     const mine = tainted.find(({ subjectKeyId }) => issuer?.ok === true && issuer.value.authorityKeyId === subjectKeyId.toString('hex'));
     if (mine !== undefined) identity.pullForward(mine.windowSeconds);
   };
+  const authorities = (update: AuthoritiesUpdate__Output): void => {
+    issuers.set(update.published);
+    confirmSelf();
+  };
   const outage = (): number => {
     const shortest = x509.shortestLifeSeconds();
     return shortest === undefined ? configuredOutageSeconds(config) : survivedOutageSeconds(shortest);
   };
   const session: IssuerSession = new IssuerSession({
-    identity, bundles, receiver, consumers, replacements, clock, random, logger: logger.child({ part: 'session' }), agentVersion: version,
+    identity, bundles, receiver, consumers, replacements, handshakes, clock, random, logger: logger.child({ part: 'session' }), agentVersion: version,
     connect: (as, signal) => connect(as, byBundle, signal), survivedOutageSeconds: outage,
     reconnect: { baseMs: config.connection.backoffBaseMs, capMs: config.connection.backoffCapMs },
-    onEntries: () => keeper.changed(), onTainted: taint, onRenewal: (succeeded) => metrics.renewal('agent', succeeded),
+    onEntries: () => keeper.changed(), onTainted: taint, onAuthorities: authorities, onRenewal: (succeeded) => metrics.renewal('agent', succeeded),
   });
   const keys = new KeyPool(config.svid.keyType, config.svid.readyKeys);
   started.defer(() => keys.stop());
@@ -111,6 +120,7 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
     sign: (request) => session.signJwtSvid(request), cache, clock, logger, size: config.svid.jwtCache, onSigned: (succeeded) => metrics.renewal('jwt', succeeded),
   });
   if (keptEntries !== undefined) await x509.restore();
+  consumers.restore(await loadHoldings(config.dataDir));
 
   const agentExpiry = (): number | undefined => (identity.credential === undefined ? undefined : identity.credential.notAfter - clock.now());
   const metrics = createAgentMetrics({
@@ -155,7 +165,7 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
   const shared = { attestor, entries: cache, refusals, clock };
   const { connectionsPerUid, streamsPerUid } = config.workloadApi;
   const workloadApi = await startWorkloadApi({
-    ...shared, socket: { path: config.workloadApi.socketPath, mode: Number.parseInt(config.workloadApi.socketMode, 8) }, svids: svidManager(x509, jwt), bundles, consumers,
+    ...shared, socket: { path: config.workloadApi.socketPath, mode: Number.parseInt(config.workloadApi.socketMode, 8) }, svids: svidManager(x509, jwt), bundles, consumers, onHandshakes: (count) => handshakes.record(count),
     logger: logger.child({ part: 'workload-api' }), metrics: metrics.workloadApi,
     limits: { ...(connectionsPerUid === undefined ? {} : { connectionsPerUid }), ...(streamsPerUid === undefined ? {} : { streamsPerUid }) },
   });
@@ -167,16 +177,19 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
   const ops = await startOps({ ...config.ops, metrics: () => metrics.registry.metrics(), metricsContentType: metrics.registry.contentType, readiness, logger });
   started.use(ops);
 
-  // the agent itself is a consumer: by its own bundle it judges the server
-  let self: ConsumerHandle | undefined;
+  let self: ReturnType<Consumers['registerAgent']> | undefined;
   const confirmSelf = (): void => {
     const bundle = bundles.current();
-    if (bundle !== undefined) self?.confirmed(bundle.authoritySetDigest);
+    const issuing = issuers.digest();
+    if (bundle !== undefined) self?.hold(bundle.authoritySetDigest, { jwt: bundle.jwtSetDigest, ...(issuing === undefined ? {} : { issuers: issuing }) });
   };
-  bundles.onChange(confirmSelf);
+  bundles.onChange(() => {
+    issuers.recheck();
+    confirmSelf();
+  });
   session.onChange(() => {
     if (!session.connected()) return;
-    self ??= consumers.register({ kind: 'agent', spiffeId: identity.spiffeId?.toString() ?? '', description: `meshca agent ${version}` });
+    self ??= consumers.registerAgent(identity.spiffeId?.toString() ?? '', `meshca agent ${version}`);
     confirmSelf();
     x509.reconnected();
   });
@@ -188,6 +201,7 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
     stop.abort(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
     await running;
     await keeper.flush();
+    await holdings.flush();
   });
   const parts = started.move();
   return { opsPort: ops.port, status, readiness, [Symbol.asyncDispose]: () => parts.disposeAsync() };

@@ -101,6 +101,8 @@ export interface TrustBundle {
   readonly jwksJson: string;
   /** SHA-256 over the sorted SHA-256 digests of the roots. */
   readonly authoritySetDigest: Buffer;
+  /** The same over the SubjectPublicKeyInfo of the JWT authorities. */
+  readonly jwtSetDigest: Buffer;
 }
 
 export interface BundleSource {
@@ -110,15 +112,35 @@ export interface BundleSource {
   onChange(listener: () => void): () => void;
 }
 
+export interface ConsumerDescription {
+  readonly kind: 'workload-stream' | 'proxy' | 'files' | 'agent';
+  readonly spiffeId: string;
+  /** Names the holder to a person: process, user, path. No secrets. */
+  readonly description: string;
+  /** Which set its digests are of; default `roots`. */
+  readonly takes?: 'roots' | 'jwt';
+  /** Names the process while it lives (pid and start time): what it reads later counts for what it left behind. */
+  readonly process?: string;
+}
+
 /** One report line towards the server per consumer of this agent; see SyncUp.ConsumerReport. Owner: the consumer registry. */
 export interface ConsumerRegistry {
-  register(consumer: { readonly kind: 'workload-stream' | 'proxy' | 'files'; readonly spiffeId: string; readonly description: string }): ConsumerHandle;
+  register(consumer: ConsumerDescription): ConsumerHandle;
 }
 
 export interface ConsumerHandle {
+  /** Of the line, as the server knows it; empty if it is not reported. */
+  readonly id: string;
   /** Sent, not yet proven as read. */
-  pending(authoritySetDigest: Buffer): void;
-  confirmed(authoritySetDigest: Buffer): void;
-  refused(authoritySetDigest: Buffer, reason: string): void;
+  pending(setDigest: Buffer): void;
+  confirmed(setDigest: Buffer): void;
+  refused(setDigest: Buffer, reason: string): void;
+  /** It was given a certificate that ends then (Unix seconds, inclusive): until then it may be in use, whatever becomes of the holder. */
+  given(notAfter: number): void;
+  /** `enforces-crl`, `reports-handshakes` and the like. */
+  capable(capabilities: readonly string[]): void;
+  /** It took nothing and was cut off: it stays, by name, until the same process reads again or what it was given has expired. */
+  stalled(reason: string): void;
+  /** It left. What it was given counts as held until it has expired, or the same process has read something newer. */
   remove(): void;
 }

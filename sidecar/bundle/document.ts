@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
+import { createPublicKey, type JsonWebKey } from 'node:crypto';
 import { fail, ok, type Result } from '../../src/common/errors/index.ts';
 import type { TrustDomain } from '../../src/common/spiffe/index.ts';
-import { parseCertificate } from '../../src/common/x509/index.ts';
+import { parseCertificate, setDigest, spkiOf } from '../../src/common/x509/index.ts';
 import type { TrustBundle } from '../contract.ts';
 
 const maximumAuthorities = 100;
@@ -62,14 +62,18 @@ export function toTrustBundle(trustDomain: TrustDomain, document: BundleDocument
     sequence: document.sequence,
     rootsDer: document.rootsDer,
     jwksJson: JSON.stringify({ keys: document.jwtAuthorities.map(({ jwk }) => jwk) }),
-    authoritySetDigest: authoritySetDigest(document.rootsDer),
+    authoritySetDigest: setDigest(document.rootsDer),
+    jwtSetDigest: setDigest(document.jwtAuthorities.flatMap(({ jwk }) => spkiOfJwk(jwk) ?? [])),
   };
 }
 
-/** SHA-256 over the sorted SHA-256 digests of the roots. */
-export function authoritySetDigest(rootsDer: readonly Buffer[]): Buffer {
-  const digests = rootsDer.map((der) => createHash('sha256').update(der).digest()).sort(Buffer.compare);
-  return createHash('sha256').update(Buffer.concat(digests)).digest();
+/** undefined for a key of a kind that can not be read here: a foreign bundle may have it, and no digest is taken of that one. */
+function spkiOfJwk(jwk: Readonly<Record<string, unknown>>): Buffer | undefined {
+  try {
+    return spkiOf(createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }));
+  } catch {
+    return undefined;
+  }
 }
 
 function rootOf(key: Record<string, unknown>): Result<Buffer> {

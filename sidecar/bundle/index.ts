@@ -1,3 +1,4 @@
 export { BundleStore, type BundleStep } from './bundle-store.ts';
-export { authoritySetDigest, parseBundleDocument, rootsOnly, toTrustBundle, type BundleDocument, type JwtAuthority } from './document.ts';
+export { IssuerChains, type PublishedChain } from './issuer-chains.ts';
+export { parseBundleDocument, rootsOnly, toTrustBundle, type BundleDocument, type JwtAuthority } from './document.ts';
 export { readBundleFile } from './bundle-file.ts';

@@ -1,3 +1,4 @@
 export { AgentState, type AgentCredential, type PendingRequest } from './agent-state.ts';
 export { loadEntries, saveEntries, type SyncPosition } from './entries-file.ts';
+export { loadHoldings, saveHoldings } from './holdings-file.ts';
 export { FileWorkloadKeyStore, type StoredSvid, type WorkloadKeyStore } from './workload-keys.ts';

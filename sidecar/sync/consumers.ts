@@ -1,18 +1,30 @@
 import { uuidv7, type Clock } from '../../src/common/runtime/index.ts';
 import type { Consumer } from '../../src/common/wire/generated/meshca/issuer/v1/Consumer.ts';
-import type { ConsumerHandle, ConsumerRegistry } from '../contract.ts';
-
-type Kind = 'workload-stream' | 'proxy' | 'files' | 'agent';
+import type { ConsumerDescription, ConsumerHandle, ConsumerRegistry } from '../contract.ts';
+import { Departed, type DepartedGroup, type Left } from './departed.ts';
 
 interface Line {
   readonly id: string;
-  readonly kind: Kind;
-  readonly spiffeId: string;
+  readonly about: ConsumerDescription;
   readonly description: string;
   digest: Buffer | undefined;
+  /** What it had read last, hex. */
+  read: string;
+  /** What the agent holds beside roots; of the consumer `agent` alone. */
+  sets: AgentSets;
+  capabilities: readonly string[];
   state: 'pending' | 'confirmed' | 'refused';
   reason: string;
   since: number;
+  /** End of the last certificate that it was given; 0: none. */
+  givenUntil: number;
+  stalled: boolean;
+}
+
+/** Digests that only the consumer `agent` reports for itself. */
+export interface AgentSets {
+  readonly jwt?: Buffer;
+  readonly issuers?: Buffer;
 }
 
 export interface ConsumerChanges {
@@ -24,89 +36,241 @@ export interface ConsumerChanges {
 /** The server takes 10,000 per agent; what is beyond stays unreported, and counts there as one that can not tell. */
 const maximumConsumers = 9000;
 const maximumTextLength = 400;
+/** How long one stays by name that was cut off and was never given a certificate: the usual life of one. */
+const bareStallSeconds = 3600;
+const sweepMs = 5000;
 
 /**
- * Who holds which set of authorities on this node. Owner of that state. Changes gather until they are drained, so that
- * only the newest state of each consumer goes up; a consumer that came and went between two drains is never mentioned.
+ * Who holds which set of authorities on this node, those included who left with a certificate in hand. Owner of that state.
+ * Changes gather until they are drained, so that only the newest state of each consumer goes up; a consumer that came and
+ * went between two drains is never mentioned.
  */
 export class Consumers implements ConsumerRegistry {
   readonly #clock: Clock;
   readonly #onDirty: () => void;
+  readonly #onHoldings: () => void;
   readonly #lines = new Map<string, Line>();
+  readonly #departed = new Departed();
+  /** Line IDs of departed groups, and since when they are there. */
+  readonly #groupLines = new Map<string, { readonly id: string; readonly since: number }>();
+  readonly #groupOf = new Map<string, string>();
   readonly #dirty = new Set<string>();
   readonly #removed = new Set<string>();
   /** Those the server has been told of, on this stream. */
   #told = new Set<string>();
+  #cancelSweep: (() => void) | undefined;
 
-  /** `onDirty` is called when there is something to drain. */
-  constructor(clock: Clock, onDirty: () => void) {
+  /** `onDirty`: there is something to drain. `onHoldings`: who may hold a certificate, and until when, changed. */
+  constructor(clock: Clock, onDirty: () => void, onHoldings: () => void = () => {}) {
     this.#clock = clock;
     this.#onDirty = onDirty;
+    this.#onHoldings = onHoldings;
   }
 
+  /** Lines that are reported. */
   get size(): number {
-    return this.#lines.size;
+    return this.#lines.size + this.#groupLines.size;
   }
 
-  register(consumer: { readonly kind: Kind; readonly spiffeId: string; readonly description: string }): ConsumerHandle {
-    if (this.#lines.size >= maximumConsumers) return silent;
-    const line: Line = { id: uuidv7(this.#clock.nowMs()), kind: consumer.kind, spiffeId: consumer.spiffeId, description: printable(consumer.description), digest: undefined, state: 'pending', reason: '', since: this.#clock.now() };
-    this.#lines.set(line.id, line);
-    this.#touch(line.id);
-    const move = (state: Line['state'], digest: Buffer, why: string): void => {
-      const reason = printable(why);
-      if (!this.#lines.has(line.id) || (line.state === state && line.reason === reason && line.digest?.equals(digest))) return;
-      Object.assign(line, { state, digest, reason, since: this.#clock.now() });
-      this.#touch(line.id);
-    };
+  register(about: ConsumerDescription): ConsumerHandle {
+    return this.#lines.size >= maximumConsumers ? silent : this.#handle(this.#add(about));
+  }
+
+  /** The agent itself is a consumer: by its own bundle it judges the server, and it vouches for the published issuers. */
+  registerAgent(spiffeId: string, description: string): { hold(rootsDigest: Buffer, sets: AgentSets): void } {
+    const line = this.#add({ kind: 'agent', spiffeId, description });
+    line.capabilities = ['reports-roots', 'reports-jwt'];
     return {
-      pending: (digest) => move('pending', digest, ''),
-      confirmed: (digest) => move('confirmed', digest, ''),
-      refused: (digest, reason) => move('refused', digest, reason),
-      remove: () => {
-        if (!this.#lines.delete(line.id)) return;
-        this.#dirty.delete(line.id);
-        if (!this.#told.has(line.id)) return;
-        this.#removed.add(line.id);
-        this.#onDirty();
+      hold: (digest, sets) => {
+        const same = line.digest?.equals(digest) === true && equal(line.sets.jwt, sets.jwt) && equal(line.sets.issuers, sets.issuers);
+        if (same) return;
+        Object.assign(line, { digest, sets, state: 'confirmed', since: this.#clock.now() });
+        this.#touch(line.id);
       },
     };
+  }
+
+  /** Those that an earlier run of this agent gave something to: whether they still run is not known. */
+  restore(records: Iterable<Left>): void {
+    for (const record of records) if (record.until >= this.#clock.now()) this.#depart(record);
+  }
+
+  /** Everybody who may hold a certificate, for the file. */
+  *holdings(): Iterable<Left> {
+    const now = this.#clock.now();
+    for (const line of this.#lines.values()) if (line.givenUntil >= now) yield leftOf(line, line.givenUntil);
+    for (const record of this.#departed.records()) if (record.until >= now) yield record;
   }
 
   /** Everything, for a new stream. */
   snapshot(): ConsumerChanges {
     this.#dirty.clear();
     this.#removed.clear();
-    this.#told = new Set(this.#lines.keys());
-    return { snapshot: true, consumers: [...this.#lines.values()].map(toWire), removedIds: [] };
+    const consumers = [...[...this.#lines.keys()].map((id) => this.#wire(id)), ...[...this.#groupLines.values()].map(({ id }) => this.#wire(id))].filter((each) => each !== undefined);
+    this.#told = new Set(consumers.map(({ id }) => id as string));
+    return { snapshot: true, consumers, removedIds: [] };
   }
 
   /** What changed since the last snapshot or drain, or undefined. */
   drain(): ConsumerChanges | undefined {
     if (this.#dirty.size === 0 && this.#removed.size === 0) return undefined;
-    const consumers = [...this.#dirty].flatMap((id) => {
-      const line = this.#lines.get(id);
-      return line === undefined ? [] : [toWire(line)];
-    });
+    const consumers = [...this.#dirty].flatMap((id) => this.#wire(id) ?? []);
     const removedIds = [...this.#removed];
-    for (const id of this.#dirty) this.#told.add(id);
+    for (const { id } of consumers) this.#told.add(id as string);
     for (const id of removedIds) this.#told.delete(id);
     this.#dirty.clear();
     this.#removed.clear();
     return { snapshot: false, consumers, removedIds };
   }
 
+  stop(): void {
+    this.#cancelSweep?.();
+  }
+
+  #add(about: ConsumerDescription): Line {
+    const line: Line = {
+      id: uuidv7(this.#clock.nowMs()), about, description: printable(about.description), digest: undefined, read: '', sets: {}, capabilities: [about.takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
+      state: 'pending', reason: '', since: this.#clock.now(), givenUntil: 0, stalled: false,
+    };
+    this.#lines.set(line.id, line);
+    this.#touch(line.id);
+    return line;
+  }
+
+  #handle(line: Line): ConsumerHandle {
+    const { takes = 'roots', process, spiffeId } = line.about;
+    const move = (state: Line['state'], digest: Buffer, why: string): void => {
+      const reason = printable(why);
+      if (!this.#lines.has(line.id) || line.stalled || (line.state === state && line.reason === reason && line.digest?.equals(digest))) return;
+      Object.assign(line, { state, digest, reason, since: this.#clock.now() });
+      this.#touch(line.id);
+    };
+    return {
+      id: line.id,
+      pending: (digest) => move('pending', digest, ''),
+      confirmed: (digest) => {
+        move('confirmed', digest, '');
+        line.read = digest.toString('hex');
+        if (process === undefined) return;
+        for (const key of this.#departed.settle(process, spiffeId, takes)) this.#groupChanged(key);
+        for (const other of this.#lines.values()) if (other.stalled && other.about.process === process && other.about.spiffeId === spiffeId && (other.about.takes ?? 'roots') === takes) this.#drop(other.id);
+      },
+      refused: (digest, reason) => move('refused', digest, reason),
+      given: (notAfter) => {
+        if (notAfter <= line.givenUntil) return;
+        line.givenUntil = notAfter;
+        this.#onHoldings();
+      },
+      capable: (capabilities) => {
+        const all = [...new Set([takes === 'jwt' ? 'reports-jwt' : 'reports-roots', ...capabilities.map(printable)])].slice(0, 10);
+        if (all.join() === line.capabilities.join()) return;
+        line.capabilities = all;
+        this.#touch(line.id);
+      },
+      stalled: (reason) => {
+        if (!this.#lines.has(line.id) || line.stalled) return;
+        const givenUntil = line.givenUntil === 0 ? this.#clock.now() + bareStallSeconds : line.givenUntil;
+        Object.assign(line, { state: 'refused', reason: printable(reason), since: this.#clock.now(), stalled: true, givenUntil });
+        this.#touch(line.id);
+        this.#sweepSoon();
+      },
+      remove: () => {
+        if (line.stalled || !this.#lines.has(line.id)) return;
+        this.#drop(line.id);
+        if (line.givenUntil >= this.#clock.now()) this.#depart(leftOf(line, line.givenUntil));
+      },
+    };
+  }
+
+  #drop(id: string): void {
+    if (!this.#lines.delete(id)) return;
+    this.#gone(id);
+    this.#onHoldings();
+  }
+
+  #depart(left: Left): void {
+    this.#groupChanged(this.#departed.add(left));
+    this.#onHoldings();
+    this.#sweepSoon();
+  }
+
+  #groupChanged(key: string): void {
+    const known = this.#groupLines.get(key);
+    if (this.#departed.group(key) === undefined) {
+      this.#groupLines.delete(key);
+      if (known === undefined) return;
+      this.#groupOf.delete(known.id);
+      this.#gone(known.id);
+      return;
+    }
+    if (known === undefined && this.size >= maximumConsumers) return;
+    const line = known ?? { id: `departed ${uuidv7(this.#clock.nowMs())}`, since: this.#clock.now() };
+    this.#groupLines.set(key, line);
+    this.#groupOf.set(line.id, key);
+    this.#touch(line.id);
+  }
+
+  #gone(id: string): void {
+    this.#dirty.delete(id);
+    if (!this.#told.has(id)) return;
+    this.#removed.add(id);
+    this.#onDirty();
+  }
+
+  /** What was given expires: whoever left with it no longer counts. */
+  #sweepSoon(): void {
+    this.#cancelSweep ??= this.#clock.after(sweepMs, () => {
+      this.#cancelSweep = undefined;
+      const now = this.#clock.now();
+      for (const key of this.#departed.expire(now)) this.#groupChanged(key);
+      let stalled = false;
+      for (const line of [...this.#lines.values()]) {
+        if (!line.stalled) continue;
+        if (line.givenUntil < now) this.#drop(line.id);
+        else stalled = true;
+      }
+      if (stalled || this.#departed.size > 0) this.#sweepSoon();
+    });
+  }
+
   #touch(id: string): void {
     this.#dirty.add(id);
     this.#onDirty();
   }
+
+  #wire(id: string): Consumer | undefined {
+    const line = this.#lines.get(id);
+    if (line !== undefined) return toWire(line);
+    const key = this.#groupOf.get(id);
+    const group = key === undefined ? undefined : this.#departed.group(key);
+    if (key !== undefined && group !== undefined) return departedToWire(group, this.#groupLines.get(key) as { readonly id: string; readonly since: number });
+    return undefined;
+  }
 }
 
+const none = Buffer.alloc(0);
+const equal = (one: Buffer | undefined, other: Buffer | undefined): boolean => (one === undefined || other === undefined ? one === other : one.equals(other));
+
 const toWire = (line: Line): Consumer => ({
-  id: line.id, kind: line.kind, spiffeId: line.spiffeId, authoritySetDigest: line.digest ?? Buffer.alloc(0), state: line.state, reason: line.reason, since: line.since, description: line.description,
+  id: line.id, kind: line.about.kind, spiffeId: line.about.spiffeId, state: line.state, reason: line.reason, since: line.since, description: line.description, capabilities: [...line.capabilities],
+  authoritySetDigest: line.about.takes === 'jwt' ? none : line.digest ?? none, jwtSetDigest: line.about.takes === 'jwt' ? line.digest ?? none : line.sets.jwt ?? none, issuerSetDigest: line.sets.issuers ?? none,
 });
 
-const silent: ConsumerHandle = { pending: () => {}, confirmed: () => {}, refused: () => {}, remove: () => {} };
+/** `confirmed` says what they held when they left, and `departed` that this is all that is known. */
+const departedToWire = ({ spiffeId, takes, state, digest, description, processes, until }: DepartedGroup, { id, since }: { readonly id: string; readonly since: number }): Consumer => ({
+  id, kind: 'workload-stream', spiffeId, state, since, capabilities: ['departed', takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
+  reason: `disconnected with a certificate in hand; counts until ${new Date(until * 1000).toISOString()}`,
+  description: printable(processes === 1 ? description : `${processes} processes, the last one ${description}`),
+  authoritySetDigest: takes === 'jwt' ? none : Buffer.from(digest, 'hex'), jwtSetDigest: takes === 'jwt' ? Buffer.from(digest, 'hex') : none, issuerSetDigest: none,
+});
+
+/** What is proven is what was read; of what was only sent, nothing is. */
+const leftOf = (line: Line, until: number): Left => ({
+  spiffeId: line.about.spiffeId, takes: line.about.takes ?? 'roots', state: line.read === '' ? 'pending' : 'confirmed', digest: line.read === '' ? line.digest?.toString('hex') ?? '' : line.read,
+  description: line.description, process: line.about.process ?? line.id, until,
+});
+
+const silent: ConsumerHandle = { id: '', pending: () => {}, confirmed: () => {}, refused: () => {}, given: () => {}, capable: () => {}, stalled: () => {}, remove: () => {} };
 
 /** Reasons come from consumers: one that the server can not print must not cost the whole report. */
 // eslint-disable-next-line no-control-regex -- control characters are what is replaced

@@ -1,5 +1,6 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock, Logger, Random } from '../../src/common/runtime/index.ts';
+import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { SignJwtSvidRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidRequest.ts';
 import type { SignJwtSvidResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidResponse.ts';
 import type { SignX509SvidsRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsRequest.ts';
@@ -12,6 +13,7 @@ import type { AgentIdentity } from '../node-attestation/index.ts';
 import { backoffMs, retryDelayMs } from '../schedule/index.ts';
 import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
+import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
 import { SyncStream } from './stream.ts';
 
@@ -22,6 +24,7 @@ export interface SessionParts {
   readonly receiver: EntriesReceiver;
   readonly consumers: Consumers;
   readonly replacements: Replacements;
+  readonly handshakes?: HandshakeCounts;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -30,6 +33,7 @@ export interface SessionParts {
   readonly reconnect: { readonly baseMs: number; readonly capMs: number };
   readonly onEntries: () => void;
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
+  readonly onAuthorities?: (update: AuthoritiesUpdate__Output) => void;
   /** Own SVID renewed (true) or an attempt failed (false). */
   readonly onRenewal?: (succeeded: boolean) => void;
 }

@@ -2,6 +2,7 @@ import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
 import { protocolVersion } from '../../src/common/wire/index.ts';
+import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { SyncDown__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncUp } from '../../src/common/wire/generated/meshca/issuer/v1/SyncUp.ts';
 import type { SyncWelcome__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncWelcome.ts';
@@ -10,6 +11,7 @@ import type { BundleStore } from '../bundle/index.ts';
 import type { IssuerConnection } from '../issuer-client/index.ts';
 import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
+import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
 
 export interface SyncStreamParts {
@@ -18,6 +20,7 @@ export interface SyncStreamParts {
   readonly bundles: BundleStore;
   readonly consumers: Consumers;
   readonly replacements: Replacements;
+  readonly handshakes?: HandshakeCounts;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly agentId: string;
@@ -26,6 +29,8 @@ export interface SyncStreamParts {
   readonly onWelcome: (welcome: SyncWelcome__Output) => void;
   readonly onEntries: () => void;
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
+  /** Issuing authorities and CRLs, full state; after the bundle that they are to be judged by. */
+  readonly onAuthorities?: (update: AuthoritiesUpdate__Output) => void;
 }
 
 const welcomeDeadlineMs = 15_000;
@@ -42,6 +47,8 @@ export class SyncStream {
   readonly ended: Promise<void>;
   #finish!: (error?: unknown) => void;
   #welcomed = false;
+  /** An older server would not know what to do with them. */
+  #takesHandshakes = false;
   #flushPlanned = false;
   #flushedAt = -Infinity;
   #cancelFlush: (() => void) | undefined;
@@ -73,7 +80,7 @@ export class SyncStream {
     const { position } = parts.receiver;
     this.#call.write({
       hello: {
-        protocolVersion, agentVersion: parts.agentVersion, capabilities: [], bundleSequence: parts.bundles.current()?.sequence ?? 0,
+        protocolVersion, agentVersion: parts.agentVersion, capabilities: ['issuer-sets', 'handshakes'], bundleSequence: parts.bundles.current()?.sequence ?? 0,
         survivedOutageSeconds: parts.survivedOutageSeconds, ...(position === undefined ? {} : { position }),
       },
     });
@@ -102,15 +109,17 @@ export class SyncStream {
   }
 
   #flush(): void {
-    const { consumers, replacements, clock } = this.#parts;
+    const { consumers, replacements, handshakes, clock } = this.#parts;
     this.#flushedAt = clock.monotonicMs();
     const changes = consumers.drain();
     if (changes !== undefined) this.#call.write({ consumers: { snapshot: false, consumers: [...changes.consumers], removedIds: [...changes.removedIds] } });
     for (let serials = replacements.drain(); serials !== undefined; serials = replacements.drain()) this.#call.write({ replacements: { replacedSerials: [...serials] } });
+    if (!this.#takesHandshakes) return;
+    for (let reports = handshakes?.drain(); reports !== undefined; reports = handshakes?.drain()) this.#call.write({ handshakes: { reports: [...reports] } });
   }
 
   async #take(message: SyncDown__Output): Promise<void> {
-    const { receiver, bundles, onEntries, onTainted, logger } = this.#parts;
+    const { receiver, bundles, onEntries, onTainted, onAuthorities, logger } = this.#parts;
     if (message.welcome) {
       this.#welcome(message.welcome);
       return;
@@ -127,18 +136,23 @@ export class SyncStream {
         logger.error({ err: thrown }, 'a bundle step was refused');
       }
       if (message.bundles.federated.length > 0 || bundles.federated().size > 0) bundles.setFederated(message.bundles.federated);
-    } else if (message.authorities) onTainted(message.authorities.tainted);
+    } else if (message.authorities) {
+      onTainted(message.authorities.tainted);
+      onAuthorities?.(message.authorities);
+    }
   }
 
   #welcome(welcome: SyncWelcome__Output): void {
     if (this.#welcomed) throw new PkiError('INVALID_REQUEST', 'sync: a second welcome');
     this.#welcomed = true;
-    const { consumers, replacements, onWelcome, onTainted } = this.#parts;
+    this.#takesHandshakes = welcome.capabilities.includes('handshakes');
+    const { consumers, replacements, handshakes, onWelcome, onTainted } = this.#parts;
     // a stream begins with nothing tainted: the server says it only where there is something
     onTainted([]);
     const snapshot = consumers.snapshot();
     this.#call.write({ consumers: { snapshot: true, consumers: [...snapshot.consumers], removedIds: [] } });
     replacements.requeue();
+    handshakes?.requeue();
     this.#flush();
     onWelcome(welcome);
   }

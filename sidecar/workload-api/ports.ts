@@ -2,11 +2,12 @@ import type { ErrorCode } from '../../src/common/errors/index.ts';
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
 import type { Attestor, Kernel } from '../attest/index.ts';
 import type { BundleSource, ConsumerRegistry, EntryCache, SvidManager } from '../contract.ts';
+import type { HandshakeCount } from '../sync/handshakes.ts';
 import type { RefusalLog } from './refusals.ts';
 import type { SocketOptions } from './socket.ts';
 
 export type WorkloadRpc =
-  | 'FetchX509SVID' | 'FetchX509Bundles' | 'FetchJWTSVID' | 'FetchJWTBundles' | 'ValidateJWTSVID' | 'FetchWITSVID' | 'FetchWITBundles';
+  | 'FetchX509SVID' | 'FetchX509Bundles' | 'FetchJWTSVID' | 'FetchJWTBundles' | 'ValidateJWTSVID' | 'FetchWITSVID' | 'FetchWITBundles' | 'Report';
 
 /** What the Workload API counts. All calls are cheap and never throw. */
 export interface WorkloadApiMetrics {
@@ -89,6 +90,8 @@ export interface WorkloadApiOptions {
   readonly svids: SvidManager;
   readonly bundles: BundleSource;
   readonly consumers: ConsumerRegistry;
+  /** What a client library counted; checked to be within what the server takes. */
+  readonly onHandshakes?: (count: HandshakeCount) => void;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly logger: Logger;

@@ -1,11 +1,13 @@
 import { PkiError } from '../../src/common/errors/index.ts';
-import { identityKey, type ConsumerHandle, type Identity, type TrustBundle } from '../contract.ts';
+import { identityKey, type HeldX509Svid, type Identity, type TrustBundle } from '../contract.ts';
 import { startDelivery, type Message } from './delivery.ts';
 import type { Hub } from './hub.ts';
 import { createLeaseSet } from './leases.ts';
 import type { Messages } from './messages.ts';
 import type { WorkloadApiLimits, WorkloadApiMetrics, WorkloadApiOptions, WorkloadRpc } from './ports.ts';
+import type { Clients } from './reports.ts';
 import type { Granted, Session, Sessions, StreamCall } from './session.ts';
+import { createStreamConsumers } from './stream-consumers.ts';
 
 export interface StreamParts {
   readonly options: WorkloadApiOptions;
@@ -14,11 +16,14 @@ export interface StreamParts {
   readonly sessions: Sessions;
   readonly hub: Hub;
   readonly messages: Messages;
+  readonly clients: Clients;
 }
 
 /** What a kind of stream sends. `version` tells whether it is new to this stream. */
 interface Content {
   readonly version: string;
+  /** Handed over with it. */
+  readonly svids?: readonly HeldX509Svid[];
   encode(): Buffer;
   onRead(): void;
 }
@@ -26,8 +31,8 @@ interface Content {
 interface Source {
   /** undefined: nothing to tell yet. */
   content(granted: Granted, own: TrustBundle, first: boolean): Promise<Content | undefined> | Content | undefined;
-  /** Does the stream report to the consumer registry which roots its reader holds? */
-  readonly holdsRoots: boolean;
+  /** Which authorities the reader holds then, as the consumer registry is told. */
+  readonly takes: 'roots' | 'jwt';
   release(): void;
 }
 
@@ -60,7 +65,6 @@ export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCa
   const opened = session;
   let granted: Granted | undefined;
   let sent: string | undefined;
-  const consumers = createConsumers(parts, session);
 
   const produce = async (): Promise<Message | undefined> => {
     const own = options.bundles.current();
@@ -71,16 +75,17 @@ export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCa
     if (content === undefined || content.version === sent) return undefined;
     // what was waited for may have taken long enough for another process to stand there now
     if (pending instanceof Promise) opened.verify();
-    const ids = source.holdsRoots ? granted.identities : [];
+    const { identities } = granted;
+    const digest = source.takes === 'jwt' ? own.jwtSetDigest : own.authoritySetDigest;
     return {
       bytes: content.encode(),
       onSent() {
         sent = content.version;
-        consumers.sent(ids, own.authoritySetDigest);
+        consumers.sent(identities, digest, content.svids ?? []);
         metrics.delivered(rpc);
       },
       onRead(afterMs) {
-        consumers.read(own.authoritySetDigest);
+        consumers.read(digest);
         content.onRead();
         metrics.confirmed(rpc, afterMs);
       },
@@ -100,12 +105,16 @@ export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCa
     },
     onStall() {
       options.logger.warn({ rpc, uid: connection.uid, pid: connection.pid, stallMs: limits.stallMs }, 'a workload takes no message; its connection is closed');
+      consumers.stalled(`took no message for ${limits.stallMs / 1000} s; its stream was closed`);
       finish(new PkiError('DEADLINE_EXCEEDED', `no message was taken for ${limits.stallMs} ms`));
       connection.destroy();
     },
   });
 
   const source = createSource(parts, session, delivery.changed);
+  const clientId = rpc === 'FetchX509SVID' ? parts.clients.idOf(call) : undefined;
+  const consumers = createStreamConsumers(parts, session, source.takes, clientId !== undefined);
+  const leaveClients = clientId === undefined ? (): void => {} : parts.clients.enter(clientId, session, consumers);
   const leaveHub = hub.add({
     bundlesChanged: delivery.changed,
     entriesChanged() {
@@ -117,6 +126,7 @@ export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCa
     delivery.stop();
     leaveHub();
     source.release();
+    leaveClients();
     consumers.remove();
     metrics.streamClosed(rpc);
   };
@@ -139,45 +149,6 @@ function unaffected(options: WorkloadApiOptions, granted: Granted | undefined): 
 
 const sameIdentity = (one: Identity, other: Identity): boolean => identityKey(one) === identityKey(other) && one.entry.revision === other.entry.revision;
 
-/** Reports per SPIFFE ID which roots the reader holds; only news are reported. */
-function createConsumers(parts: StreamParts, session: Session) {
-  const { pid, uid } = session.connection;
-  const handles = new Map<string, { readonly handle: ConsumerHandle; pending: string; confirmed: string }>();
-  return {
-    sent(identities: readonly Identity[], digest: Buffer): void {
-      const ids = new Set(identities.map((each) => each.spiffeId.toString()));
-      for (const [id, each] of handles) {
-        if (ids.has(id)) continue;
-        each.handle.remove();
-        handles.delete(id);
-      }
-      const text = digest.toString('hex');
-      for (const id of ids) {
-        let each = handles.get(id);
-        if (each === undefined) {
-          each = { handle: parts.options.consumers.register({ kind: 'workload-stream', spiffeId: id, description: `${session.rpc} pid ${pid} uid ${uid}` }), pending: '', confirmed: '' };
-          handles.set(id, each);
-        }
-        if (each.pending === text) continue;
-        each.pending = text;
-        each.handle.pending(digest);
-      }
-    },
-    read(digest: Buffer): void {
-      const text = digest.toString('hex');
-      for (const each of handles.values()) {
-        if (each.confirmed === text || each.pending !== text) continue;
-        each.confirmed = text;
-        each.handle.confirmed(digest);
-      }
-    },
-    remove(): void {
-      for (const { handle } of handles.values()) handle.remove();
-      handles.clear();
-    },
-  };
-}
-
 export const x509SvidSource: SourceFactory = ({ options, limits, messages }, _session, changed) => {
   const leases = createLeaseSet(options.svids, options.clock, changed);
   const content = ({ identities }: Granted, own: TrustBundle): Content | undefined => {
@@ -186,12 +157,13 @@ export const x509SvidSource: SourceFactory = ({ options, limits, messages }, _se
     const hints = identities.map((each) => each.entry.hint).join(',');
     return {
       version: `${svids.map((each) => `${identityKey(each.identity)}=${each.serial}`).join(',')}|${hints}|${messages.rootsVersion(own)}`,
+      svids,
       encode: () => messages.x509Svids(svids, own),
       onRead: () => leases.confirm(svids),
     };
   };
   return {
-    holdsRoots: true,
+    takes: 'roots',
     content(granted, own, first) {
       leases.hold(granted.identities, granted.attested.selectors);
       const waiting = first ? leases.settle(limits.firstMessageMs) : undefined;
@@ -207,13 +179,13 @@ export const x509SvidSource: SourceFactory = ({ options, limits, messages }, _se
 };
 
 export const x509BundleSource: SourceFactory = ({ messages }) => ({
-  holdsRoots: true,
+  takes: 'roots',
   content: (_granted, own) => ({ version: messages.rootsVersion(own), encode: () => messages.x509Bundles(own), onRead: () => {} }),
   release: () => {},
 });
 
 export const jwtBundleSource: SourceFactory = ({ messages }) => ({
-  holdsRoots: false,
+  takes: 'jwt',
   content: (_granted, own) => ({ version: messages.jwtVersion(own), encode: () => messages.jwtBundles(own), onRead: () => {} }),
   release: () => {},
 });

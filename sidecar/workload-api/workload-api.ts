@@ -1,12 +1,14 @@
 import { Server, ServerCredentials, type handleServerStreamingCall, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
-import { workloadContract } from '../../src/common/wire/index.ts';
+import { reportsContract, workloadContract } from '../../src/common/wire/index.ts';
+import type { ReportRequest__Output } from '../../src/common/wire/generated/meshca/workload/v1/ReportRequest.ts';
 import { linuxKernel } from '../attest/index.ts';
 import { createConnections } from './connections.ts';
 import { createHub } from './hub.ts';
 import { fetchJwtSvid, serveUnary, validateJwt } from './jwt.ts';
 import { createMessages } from './messages.ts';
 import { defaultLimits, silentWorkloadApiMetrics, type WorkloadApi, type WorkloadApiOptions, type WorkloadRpc } from './ports.ts';
+import { createClients } from './reports.ts';
 import { createSessions, type Session } from './session.ts';
 import { listenUnix } from './socket.ts';
 import { jwtBundleSource, serveStream, x509BundleSource, x509SvidSource, type SourceFactory, type StreamParts } from './streams.ts';
@@ -25,7 +27,7 @@ export async function startWorkloadApi(options: WorkloadApiOptions): Promise<Wor
   const sessions = createSessions(options, connections, limits, metrics);
   const hub = createHub(options.entries, options.bundles);
   const messages = createMessages(options.bundles, hub.bundleGeneration);
-  const parts: StreamParts = { options, limits, metrics, sessions, hub, messages };
+  const parts: StreamParts = { options, limits, metrics, sessions, hub, messages, clients: createClients(options) };
 
   const server = new Server({
     'grpc.max_concurrent_streams': limits.streamsPerConnection,
@@ -112,5 +114,8 @@ function register(server: Server, parts: StreamParts): void {
     ValidateJWTSVID: unary('ValidateJWTSVID', validateJwt(options)),
     FetchWITSVID: unimplemented('FetchWITSVID'),
     FetchWITBundles: unimplemented('FetchWITBundles'),
+  });
+  server.addService(reportsContract().packages.meshca.workload.v1.Reports.service, {
+    Report: unary('Report', (session, request: ReportRequest__Output) => parts.clients.report(session, request)),
   });
 }

@@ -5,6 +5,7 @@ import { loadSync, type Options, type PackageDefinition } from '@grpc/proto-load
 import type { ProtoGrpcType as AdminProto } from './generated/admin.ts';
 import type { ProtoGrpcType as AgentProto } from './generated/agent.ts';
 import type { ProtoGrpcType as IssuerProto } from './generated/issuer.ts';
+import type { ProtoGrpcType as ReportsProto } from './generated/reports.ts';
 import type { ProtoGrpcType as SigningProto } from './generated/signing.ts';
 import type { ProtoGrpcType as WorkloadProto } from './generated/workload.ts';
 
@@ -34,3 +35,4 @@ export const signingContract = (): Contract<SigningProto> => contract('meshca/si
 export const adminContract = (): Contract<AdminProto> => contract('meshca/admin/v1/admin.proto');
 export const agentContract = (): Contract<AgentProto> => contract('meshca/agent/v1/agent.proto');
 export const workloadContract = (): Contract<WorkloadProto> => contract('spiffe/workload.proto');
+export const reportsContract = (): Contract<ReportsProto> => contract('meshca/workload/v1/reports.proto');

@@ -118,7 +118,7 @@ export class FakeSvids implements SvidManager {
 
 export const bundleOf = (name: string, sequence = 1, jwksJson = '{"keys":[]}'): TrustBundle => {
   const root = randomBytes(500);
-  return { trustDomain: TrustDomain.of(name), sequence, rootsDer: [root], jwksJson, authoritySetDigest: createHash('sha256').update(createHash('sha256').update(root).digest()).digest() };
+  return { trustDomain: TrustDomain.of(name), sequence, rootsDer: [root], jwksJson, authoritySetDigest: createHash('sha256').update(createHash('sha256').update(root).digest()).digest(), jwtSetDigest: createHash('sha256').update(jwksJson).digest() };
 };
 
 export class FakeBundles implements BundleSource {
@@ -145,12 +145,14 @@ export class FakeBundles implements BundleSource {
 
 export class FakeConsumers implements ConsumerRegistry {
   readonly reports: string[] = [];
+  readonly stalls: string[] = [];
+  readonly capabilities: string[] = [];
   open = 0;
 
   register(consumer: Parameters<ConsumerRegistry['register']>[0]): ReturnType<ConsumerRegistry['register']> {
     this.open += 1;
     const note = (state: string) => (digest: Buffer): void => void this.reports.push(`${state} ${consumer.spiffeId} ${digest.toString('hex').slice(0, 8)}`);
-    return { pending: note('pending'), confirmed: note('confirmed'), refused: note('refused'), remove: () => void (this.open -= 1) };
+    return { id: String(this.open), pending: note('pending'), confirmed: note('confirmed'), refused: note('refused'), given: () => {}, capable: (all) => void (all.length > 0 && this.capabilities.push(...all)), stalled: (reason) => void this.stalls.push(reason), remove: () => void (this.open -= 1) };
   }
 }
 
