@@ -3,6 +3,7 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
 import type { KeyHandle, SignersState, TokenConfig } from './contract.ts';
 import { forkHsmProcess } from './fork.ts';
+import { guardSoftHsm } from './softhsm-guard.ts';
 import type { EngineMode } from './protocol.ts';
 import { respawnDelayMs, signersStatus } from './respawn.ts';
 import { SignerLink } from './signer-link.ts';
@@ -129,7 +130,8 @@ export class SignerGroup {
   }
 
   #fork(): SignerLink {
-    const { token, mode, sessionsPerProcess, clock, execPath, deadlineMs, startDeadlineMs } = this.#options;
+    const { token, mode, sessionsPerProcess, clock, execPath, deadlineMs, startDeadlineMs, logger } = this.#options;
+    guardSoftHsm(token, logger);
     const child = forkHsmProcess('signer-process', {
       execPath,
       environment: token.environment ?? {},

@@ -5,6 +5,7 @@ import type { Clock, Logger } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
 import type { KeyHandle, TokenAdmin, TokenConfig, TokenKey } from './contract.ts';
 import { forkHsmProcess, stderrTail } from './fork.ts';
+import { guardSoftHsm } from './softhsm-guard.ts';
 import { fromWire, type AdminCall, type AdminResult, type FromAdmin, type ToAdmin } from './protocol.ts';
 
 export interface TokenAdminOptions {
@@ -23,6 +24,7 @@ export interface TokenAdminOptions {
  * HSM_PIN_LOCKED, HSM_UNAVAILABLE, HSM_FAILED; nothing is left running then.
  */
 export async function openTokenAdmin(token: TokenConfig, options: TokenAdminOptions): Promise<TokenAdmin & AsyncDisposable> {
+  guardSoftHsm(token, options.logger);
   const child = forkHsmProcess('token-admin-process', { execPath: options.execPath, environment: token.environment ?? {} });
   const admin = new ForkedTokenAdmin(child, options, token.pin);
   try {

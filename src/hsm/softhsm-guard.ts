@@ -1,0 +1,113 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { basename, join } from 'node:path';
+
+import type { Logger } from '../common/runtime/index.ts';
+import type { TokenConfig } from './contract.ts';
+
+const defaultConf = '/etc/softhsm/softhsm2.conf';
+/** SoftHSM reads only names that end in `.object`. */
+const copyName = 'token.object.meshca-copy';
+
+/**
+ * Keeps SoftHSM 2.6 from losing a token. At each C_Login it truncates the file `token.object` and writes it again, without
+ * a sync: a process killed in between, or a power failure, leaves it empty, and with it goes the key under which all private
+ * keys of the token are encrypted. So before a process of ours may log in, a whole `token.object` is copied beside it, and a
+ * broken one is put back from its copy. The copy holds nothing that the original does not, under the same permissions.
+ *
+ * Does nothing for other modules, and where the token directory can not be read. To be called before each fork; cheap: two
+ * small files per token.
+ */
+export function guardSoftHsm(token: Pick<TokenConfig, 'modulePath' | 'environment'>, logger: Logger): void {
+  if (!basename(token.modulePath).startsWith('libsofthsm')) return;
+  for (const dir of tokenDirectories(token.environment?.['SOFTHSM2_CONF'] ?? defaultConf)) {
+    try {
+      guardOne(dir, logger);
+    } catch (error) {
+      // moved away meanwhile, or not ours to write: the token itself decides whether it can be used
+      logger.debug({ err: error, dir }, 'a SoftHSM token could not be guarded');
+    }
+  }
+}
+
+function guardOne(dir: string, logger: Logger): void {
+  const [path, copyPath] = [join(dir, 'token.object'), join(dir, copyName)];
+  if (!existsSync(path)) return;
+  let present = readFileSync(path);
+  // another process may be at it this very moment: look again before it counts as broken
+  for (let looks = 0; !isWholeObject(present) && looks < 5; looks += 1) {
+    pause(20);
+    present = readFileSync(path);
+  }
+  if (isWholeObject(present)) {
+    // but for the generation, which each login raises
+    if (!existsSync(copyPath) || !readFileSync(copyPath).subarray(8).equals(present.subarray(8))) writeWhole(copyPath, present, path);
+    return;
+  }
+  const copy = existsSync(copyPath) ? readFileSync(copyPath) : undefined;
+  if (copy === undefined || !isWholeObject(copy)) {
+    logger.error({ path, bytes: present.length }, 'a SoftHSM token is broken (its token.object is not whole) and there is no copy of it: restore the token directory from a backup');
+    return;
+  }
+  writeWhole(path, copy, copyPath);
+  logger.warn({ path }, 'a SoftHSM token was broken, as after a process that was killed at its login; its token.object was put back from the copy');
+}
+
+/** Whole or not at all, and durable; owner and mode as the file it stands for. */
+function writeWhole(path: string, bytes: Buffer, like: string): void {
+  // SoftHSM writes it in place; two of us at once write the same bytes
+  const temporary = `${path}.tmp-${randomBytes(6).toString('hex')}`;
+  const file = openSync(temporary, 'wx', statSync(like).mode & 0o777);
+  try {
+    writeSync(file, bytes);
+    fsyncSync(file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    closeSync(file);
+  }
+  renameSync(temporary, path);
+  const dir = openSync(join(path, '..'), 'r');
+  fsyncSync(dir);
+  closeSync(dir);
+}
+
+/** The folders of the tokens that a softhsm2.conf with the file backend names. */
+function tokenDirectories(confPath: string): readonly string[] {
+  try {
+    const conf = readFileSync(confPath, 'utf8');
+    const setting = (name: string): string | undefined => new RegExp(`^[ \\t]*${name.replace('.', '\\.')}[ \\t]*=[ \\t]*(.+?)[ \\t]*$`, 'm').exec(conf)?.[1];
+    const root = setting('directories.tokendir');
+    if (root === undefined || (setting('objectstore.backend') ?? 'file') !== 'file') return [];
+    return readdirSync(root, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(root, entry.name));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * SoftHSM's object file: generation (8 bytes), then attributes to the end, each as type (8), kind (8) and value; kind 1 is a
+ * boolean (1), 2 a number (8), 3 bytes behind their length (8). A token's own object has no other kinds.
+ */
+export function isWholeObject(bytes: Buffer): boolean {
+  let [offset, attributes] = [8, 0];
+  while (offset < bytes.length) {
+    if (offset + 16 > bytes.length) return false;
+    const kind = bytes.readBigUInt64BE(offset + 8);
+    offset += 16;
+    if (kind === 1n) offset += 1;
+    else if (kind === 2n) offset += 8;
+    else if (kind === 3n) {
+      if (offset + 8 > bytes.length) return false;
+      const length = bytes.readBigUInt64BE(offset);
+      if (length > BigInt(bytes.length)) return false;
+      offset += 8 + Number(length);
+    } else return false;
+    attributes += 1;
+  }
+  return attributes > 0 && offset === bytes.length;
+}
+
+/** Blocks for a moment; only where a token seems broken, when nothing could be signed anyway. */
+const pause = (ms: number): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
