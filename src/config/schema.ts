@@ -67,7 +67,7 @@ export const serverConfigSchema = z.strictObject({
     signers: count('Signer processes; default one per core', 64).optional(),
     mode: z.enum(['auto', 'sync', 'async']).default('auto').describe('How signers call the module: auto measures at start; network HSMs want async'),
     sessionsPerSigner: count('Sessions per signer process', 256).default(4),
-    deadlineMs: count('A signer that does not answer for so long is killed and respawned (milliseconds); signing has to resume within 5 s of its stop, its respawn included', 600_000).default(2_500),
+    deadlineMs: count('A signer that does not answer for so long is killed and respawned (milliseconds); signing has to resume within 5 s of its stop, its respawn included', 600_000).default(2_000),
   }).prefault({}),
   authorities: z.strictObject({
     source: z.enum(['hsm', 'external', 'upstream']).default('hsm').describe('Who certifies issuing intermediates: a root in our token, another CA by CSR and import (offline root, company CA), or Vault or OpenBao'),
@@ -115,6 +115,9 @@ export const serverConfigSchema = z.strictObject({
     joinTokenTtlSeconds: seconds('Life of a join token where its creator says nothing').default(600),
     graceDays: z.number().int().min(0).max(365).default(7).describe('How long after its expiry an agent SVID may be renewed by proving its key (days)'),
     perSecond: count('Attestations per second, over all callers').default(50),
+  }).prefault({}),
+  audit: z.strictObject({
+    checkpointFile: path('File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Better on another disk or machine than the database').optional(),
   }).prefault({}),
   limits: z.strictObject({
     connections: count('Connections at once').default(20_000),
