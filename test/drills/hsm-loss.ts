@@ -1,10 +1,11 @@
+import { randomInt } from 'node:crypto';
 import { rename } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mixedLoad, progress } from './crash-kills.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 import type { Load } from './load.ts';
 import { RecordCheck } from './record.ts';
-import { stateOf, type ServerProcess } from './server-child.ts';
+import { childrenOf, stateOf, type ServerProcess } from './server-child.ts';
 import { createWorld, type World } from './world.ts';
 
 interface Case {
@@ -52,6 +53,7 @@ const cases: readonly Case[] = [
   { name: 'signerStopped', act: (_world, server) => signalSigners(server, 'SIGSTOP', 1) },
   { name: 'allSignersStopped', act: (_world, server) => signalSigners(server, 'SIGSTOP') },
   { name: 'signerKilled', act: (_world, server) => signalSigners(server, 'SIGKILL', 1) },
+  { name: 'signersKilledAtLogin', act: killAtLogin },
   { name: 'allSignersKilled', act: (_world, server) => signalSigners(server, 'SIGKILL') },
 ];
 
@@ -60,6 +62,30 @@ async function signalSigners(server: ServerProcess, signal: 'SIGSTOP' | 'SIGKILL
   const startMs = now();
   for (const pid of pids.slice(0, count)) process.kill(pid, signal);
   return startMs;
+}
+
+/**
+ * Signers that are killed as they start, around their login. SoftHSM writes its token anew at each login, so that this is
+ * where a token, and with it every key of the CA, can be lost.
+ */
+async function killAtLogin(_world: World, server: ServerProcess): Promise<number> {
+  const seen = new Set(childrenOf(server.pid));
+  for (const pid of await server.signerPids()) process.kill(pid, 'SIGKILL');
+  const endMs = now() + 2_500;
+  const pending: Promise<void>[] = [];
+  while (now() < endMs) {
+    for (const pid of childrenOf(server.pid)) {
+      if (seen.has(pid)) continue;
+      seen.add(pid);
+      pending.push(sleep(randomInt(80, 200)).then(() => {
+        // a child that has ended by itself meanwhile is still the server's to reap or gone
+        if (childrenOf(server.pid).includes(pid)) process.kill(pid, 'SIGKILL');
+      }));
+    }
+    await sleep(5);
+  }
+  await Promise.all(pending);
+  return now();
 }
 
 /** The token goes and comes, the signers stop and die, under load from callers that check what they get. */
