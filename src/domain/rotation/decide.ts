@@ -106,7 +106,7 @@ function activation(operation: RotationOperation, successor: Authority, input: D
   notes.push({ code: 'WAITING_CONFIRMATION', authorityId: successor.id, at: Math.max(found?.inferred.until ?? 0, found?.unprovable.until ?? 0), alert: false });
 }
 
-/** The successor signs: widen it to everything, then the ones before stop. */
+/** The successor signs: widen it to everything, then the ones before stop. Done when they have. */
 function handOver(operation: RotationOperation, successor: Authority, input: DecisionInput, byId: ReadonlyMap<string, AuthorityFacts>, actions: RotationAction[], notes: RotationNote[]): void {
   const { spec } = operation;
   const next = nextScope(successor, spec.canary?.steps, wholeScope(spec.targets, byId));
@@ -126,9 +126,11 @@ function handOver(operation: RotationOperation, successor: Authority, input: Dec
   let open = 0;
   for (const id of spec.targets) {
     const target = byId.get(id)?.authority;
-    if (target === undefined || target.id === successor.id || ended.includes(target.state)) continue;
+    if (target === undefined || target.id === successor.id || ended.includes(target.state) || target.state === 'tainted') continue;
+    const taint = spec.targetsBecome === 'tainted';
+    // how an old one ends is a matter of time, and needs no operation
+    if (!taint && target.state === 'old') continue;
     open += 1;
-    const taint = spec.targetsBecome === 'tainted' && target.state !== 'tainted';
     // those below a tainted root are tainted with it: not before somebody else can sign in their place
     const replaced = target.kind !== 'root' || signsOutside(target.id, input);
     if (taint && replaced) actions.push({ type: 'taint', authority: target, windowSeconds: spec.taintWindowSeconds ?? 0 });

@@ -29,7 +29,8 @@ export function createRightsCheck(engine: Engine): RightsCheck {
 
   const authorityEnded = (id: string): RightEnded | undefined => {
     const row = authority.get({ id });
-    if (row !== undefined && maySign(row.state as AuthorityState)) return undefined;
+    // one that has just become old finishes what it began: its record was there before, so that retiring waits for it
+    if (row !== undefined && (maySign(row.state as AuthorityState) || row.state === 'old')) return undefined;
     return ended('AUTHORITY_TAINTED', `authority ${id} is ${row?.state ?? 'gone'} and signs no more`);
   };
 

@@ -1,0 +1,135 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { uuidv7, type Logger } from '../../common/runtime/index.ts';
+import {
+  allShares, parentOf, type AuditEvent, type Authority, type AuthorityState, type Confirmation, type RotatedKind, type RotationAction, type RotationOperation, type RotationSpec, type TokenRole,
+} from '../../domain/index.ts';
+import type { TokenAdmin } from '../../hsm/contract.ts';
+import type { AuthorityStore, IssuanceStore, Lease, RotationStore, TransitionContext } from '../../store/contract.ts';
+import { authorityEvent, completeAuthority, recordAuthority, type MakerDependencies } from '../authority-maker.ts';
+import type { Observation } from './observer.ts';
+
+export interface ActionDependencies extends Omit<MakerDependencies, 'authorities' | 'issuance'> {
+  readonly store: { readonly authorities: AuthorityStore; readonly rotations: RotationStore; readonly issuance: Pick<IssuanceStore, 'recordIntents'> };
+  /** Opens a session process on a token; closed again as soon as the work on it is done. */
+  readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
+  readonly logger: Logger;
+  /** One for each transition. */
+  readonly moved: (kind: string, to: AuthorityState) => void;
+}
+
+const namedLaggards = 50;
+
+/** Carries out one action. Each is idempotent: what a crash cut short is asked for again by the decision, and goes on from there. */
+export async function execute(action: RotationAction, seen: Observation, lease: Lease, dependencies: ActionDependencies): Promise<void> {
+  const move = async (authority: Authority, to: AuthorityState, detail: AuditEvent['detail'] = {}, context: Omit<TransitionContext, 'lease'> = {}, actor = 'server'): Promise<void> => {
+    await dependencies.store.authorities.transition(authority.id, authority.version, to, dependencies.clock.now(), authorityEvent(dependencies, actor, `authority.${to}`, authority, detail), { ...context, lease });
+    dependencies.moved(authority.kind, to);
+    dependencies.logger.info({ authority: authority.id, kind: authority.kind, from: authority.state, to }, 'authority moved');
+    dependencies.step?.(`${authority.kind}-${to}`);
+  };
+  switch (action.type) {
+    case 'open':
+      await openOperation({ kind: action.kind, actor: 'server', targets: action.targets, parentId: action.parentId, trigger: action.trigger }, dependencies, lease);
+      return;
+    case 'prepare':
+      await prepare(action.operation, seen, lease, dependencies);
+      return;
+    case 'publish':
+      await move(action.authority, 'published');
+      return;
+    case 'activate': {
+      const { without } = action;
+      const found = seen.confirmations.get(action.authority.id);
+      await move(action.authority, 'active', { without: without.kind, ...(without.kind === 'forced' ? { reason: without.reason } : {}), ...countsOf(found), ...scopeOf(action.scope) }, { scope: action.scope }, without.kind === 'forced' ? without.by : 'server');
+      return;
+    }
+    case 'widen':
+      await dependencies.store.authorities.rescope(action.authority.id, action.authority.version, action.scope, authorityEvent(dependencies, 'server', 'authority.scope', action.authority, scopeOf(action.scope)), lease);
+      return;
+    case 'supersede':
+      await move(action.authority, 'old', { by: action.by });
+      return;
+    case 'taint':
+      await move(action.authority, 'tainted', { windowSeconds: action.windowSeconds }, action.windowSeconds > 0 ? { taintWindowSeconds: action.windowSeconds } : {});
+      return;
+    case 'retire':
+      await move(action.authority, 'retired');
+      return;
+    case 'revoke':
+      await move(action.authority, 'revoked', { reason: 'nothing that it signed is valid any more' });
+      return;
+    case 'finish':
+      await dependencies.store.rotations.update(action.operation.id, action.operation.version, { state: 'done' }, dependencies.clock.now(), rotationEvent(dependencies, 'server', 'rotation.done', action.operation), lease);
+  }
+}
+
+/** Record with its CKA_ID → key in its token → certificate from the root's token → `prepared`. */
+async function prepare(operation: RotationOperation, seen: Observation, lease: Lease, dependencies: ActionDependencies): Promise<void> {
+  const { store, openToken } = dependencies;
+  const { kind, spec } = operation;
+  const made = { ...dependencies, authorities: store.authorities, issuance: store.issuance };
+  const known = await store.authorities.byId(spec.successorId);
+  const parentId = known?.parentId ?? (kind === 'issuing' ? parentOf(spec.parentId, { authorities: seen.facts })?.id ?? null : null);
+  const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
+  if (kind === 'issuing' && parent === undefined) throw new PkiError('NO_ISSUER', 'no active root can sign a new issuing authority');
+  const authority = known ?? await recordAuthority({ id: spec.successorId, kind, parentId, actor: operation.createdBy, lease }, made);
+  dependencies.step?.(`${kind}-recorded`);
+  const token = await openToken(authority.token);
+  try {
+    const other = parent !== undefined && parent.token !== authority.token ? await openToken(parent.token) : undefined;
+    try {
+      await completeAuthority({ authority, parent, token, signingToken: kind === 'root' ? token : other ?? token, actor: operation.createdBy, lease }, made);
+    } finally {
+      await other?.close();
+    }
+  } finally {
+    await token.close();
+  }
+  dependencies.moved(kind, 'prepared');
+  dependencies.step?.(`${kind}-prepared`);
+}
+
+export interface OperationAsk {
+  readonly kind: RotatedKind;
+  readonly actor: string;
+  readonly targets: readonly string[];
+  readonly parentId?: string | null;
+  readonly trigger: RotationSpec['trigger'];
+  readonly spec?: Partial<RotationSpec>;
+  readonly reason?: string;
+}
+
+/** A new goal, with the ID of the authority that it will make. CONFLICT when one of its kind is under way. */
+export async function openOperation(ask: OperationAsk, dependencies: Pick<ActionDependencies, 'store' | 'clock'>, lease?: Lease): Promise<RotationOperation> {
+  const { clock, store } = dependencies;
+  const operation: RotationOperation = {
+    id: uuidv7(clock.nowMs()), kind: ask.kind, state: 'running', version: 0, createdBy: ask.actor, createdAt: clock.now(), updatedAt: clock.now(),
+    spec: { successorId: uuidv7(clock.nowMs()), targets: ask.targets, targetsBecome: 'old', parentId: ask.parentId ?? null, trigger: ask.trigger, shares: allShares, ...ask.spec },
+  };
+  await store.rotations.create(operation, rotationEvent(dependencies, ask.actor, 'rotation.opened', operation, ask.reason), lease);
+  return operation;
+}
+
+export function rotationEvent({ clock }: Pick<ActionDependencies, 'clock'>, actor: string, kind: string, operation: RotationOperation, reason?: string): AuditEvent {
+  const { spec } = operation;
+  return {
+    timeMs: clock.nowMs(), actor, kind, subject: operation.id,
+    detail: {
+      authorityKind: operation.kind, successor: spec.successorId, targets: spec.targets, targetsBecome: spec.targetsBecome, trigger: spec.trigger,
+      ...(reason === undefined ? {} : { reason }), ...(spec.force === undefined ? {} : { forced: true, forceReason: spec.force.reason, forcedBy: spec.force.by }), ...(spec.stopAfter === undefined ? {} : { stopAfter: spec.stopAfter }),
+    },
+  };
+}
+
+const scopeOf = (scope: Authority['scope']): AuditEvent['detail'] => (Object.keys(scope).length === 0 ? {} : { scope: JSON.stringify(scope) });
+
+/** Who was left out stands in the record by name. */
+function countsOf(found: Confirmation | undefined): AuditEvent['detail'] {
+  if (found === undefined) return { confirmed: 0 };
+  const { proven, inferred, unprovable } = found;
+  const names = proven.laggards.slice(0, namedLaggards).map((each) => (each.consumerId === '' ? each.agentId : `${each.agentId} ${each.spiffeId} ${each.description}`.trim()));
+  return {
+    provenNeeded: proven.needed, provenConfirmed: proven.confirmed, inferredNeeded: inferred.needed, inferredConfirmed: inferred.confirmed, unprovableUntil: unprovable.until,
+    ...(names.length === 0 ? {} : { laggards: names, laggardsTotal: proven.laggards.length }),
+  };
+}

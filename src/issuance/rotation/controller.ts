@@ -1,0 +1,178 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Logger } from '../../common/runtime/index.ts';
+import { decide, type RotationNote } from '../../domain/index.ts';
+import type { Lease, LeaseStore } from '../../store/contract.ts';
+import { execute, type ActionDependencies } from './actions.ts';
+import type { ClockGuard } from './clock-guard.ts';
+import { observe, type Observation, type ObserverDependencies } from './observer.ts';
+
+export interface ControllerDependencies extends ActionDependencies, Omit<ObserverDependencies, 'store' | 'clock'> {
+  readonly store: ActionDependencies['store'] & ObserverDependencies['store'] & { readonly leases: LeaseStore };
+  readonly guard: ClockGuard;
+  /** Of this process. */
+  readonly holder: string;
+  /** The authorities moved: everybody looks again, and a new bundle is published where one is due. */
+  readonly changed: () => Promise<void>;
+  readonly logger: Logger;
+}
+
+/** What was seen and decided last. */
+export interface RotationState {
+  readonly at: number;
+  /** False: another replica holds the lease. */
+  readonly acting: boolean;
+  readonly observation: Observation;
+  readonly notes: readonly RotationNote[];
+  readonly jumpedSeconds: number;
+  /** Of the last attempt, or undefined when all went well. */
+  readonly failure: PkiError | undefined;
+}
+
+const leaseName = 'rotation';
+const leaseLifeMs = 15_000;
+/** While something waits, and while nothing does. */
+const waitingMs = 1_000;
+const idleMs = 10_000;
+const afterPokeMs = 50;
+const maximumActions = 100;
+const retryMs = { first: 500, longest: 30_000 };
+
+/**
+ * Carries rotation forward, one actor at a time: looks, decides, does the first thing that is to be done, and looks again.
+ * It holds no state that matters: a restart, or another replica under the lease, goes on from what the store has. Owner of
+ * the lease and of the timer.
+ */
+export class RotationController {
+  readonly #dependencies: ControllerDependencies;
+  readonly #listeners = new Set<(state: RotationState) => void>();
+  #lease: Lease | undefined;
+  #state: RotationState | undefined;
+  #cancel: (() => void) | undefined;
+  #running: Promise<void> | undefined;
+  #again = false;
+  #closed = false;
+  #retry = retryMs.first;
+  #unpublished = true;
+
+  constructor(dependencies: ControllerDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  start(): void {
+    this.#schedule(0);
+  }
+
+  /** Something has changed that a decision may rest on. */
+  poke(): void {
+    if (this.#running !== undefined) this.#again = true;
+    else this.#schedule(afterPokeMs);
+  }
+
+  /** Looks now, decides and acts; resolves when there is nothing more to do at once. */
+  async settle(): Promise<RotationState> {
+    await this.#running;
+    await this.#round();
+    return this.#present();
+  }
+
+  /** As it is now; acts on nothing. */
+  async look(): Promise<RotationState> {
+    const observation = await observe(this.#dependencies);
+    const { notes } = this.#decide(observation);
+    return { at: observation.now, acting: this.#lease !== undefined, observation, notes, jumpedSeconds: this.#dependencies.guard.jumpedSeconds(), failure: this.#state?.failure };
+  }
+
+  /** Called after each look. Returns the unsubscribe function. */
+  onState(listener: (state: RotationState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancel?.();
+    await this.#running?.catch(() => {});
+    if (this.#lease !== undefined) await this.#dependencies.store.leases.release(this.#lease);
+  }
+
+  #present(): RotationState {
+    if (this.#state === undefined) throw new PkiError('STARTING_UP', 'rotation has not looked yet');
+    return this.#state;
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#closed) return;
+    this.#cancel?.();
+    this.#cancel = this.#dependencies.clock.after(delayMs, () => void this.#round());
+  }
+
+  #round(): Promise<void> {
+    this.#running ??= this.#work().finally(() => {
+      this.#running = undefined;
+      if (!this.#again) return;
+      this.#again = false;
+      this.#schedule(afterPokeMs);
+    });
+    return this.#running;
+  }
+
+  async #work(): Promise<void> {
+    this.#cancel?.();
+    if (this.#closed) return;
+    const startedMs = this.#dependencies.clock.monotonicMs();
+    try {
+      await this.#leaseHeld();
+      await this.#dependencies.guard.keep();
+      const state = await this.#act();
+      this.#retry = retryMs.first;
+      const tookMs = this.#dependencies.clock.monotonicMs() - startedMs;
+      const waits = state.notes.some(({ code }) => code !== 'WAITING_SCHEDULE' && code !== 'WAITING_EXPIRY');
+      // never more than a twentieth of the time, however many agents there are
+      this.#schedule(Math.max(waits || state.observation.operations.length > 0 ? waitingMs : idleMs, tookMs * 20));
+    } catch (thrown) {
+      const failure = PkiError.from(thrown);
+      if (failure.code === 'LEASE_LOST') this.#lease = undefined;
+      if (this.#closed || failure.code === 'SHUTTING_DOWN') return;
+      this.#dependencies.logger.warn({ code: failure.code, error: failure.message, retryMs: this.#retry }, 'rotation could not go on; trying again');
+      if (this.#state !== undefined) this.#announce({ ...this.#state, failure });
+      this.#schedule(this.#retry * (0.5 + this.#dependencies.random.uniform()));
+      this.#retry = Math.min(this.#retry * 2, retryMs.longest);
+    }
+  }
+
+  async #leaseHeld(): Promise<void> {
+    const { store, clock, holder } = this.#dependencies;
+    this.#lease = await store.leases.acquire(leaseName, holder, clock.nowMs(), leaseLifeMs);
+  }
+
+  async #act(): Promise<RotationState> {
+    for (let done = 0; ; done += 1) {
+      if (this.#unpublished && this.#lease !== undefined) {
+        await this.#dependencies.changed();
+        this.#unpublished = false;
+      }
+      const observation = await observe(this.#dependencies);
+      const { actions, notes } = this.#decide(observation);
+      const state: RotationState = { at: observation.now, acting: this.#lease !== undefined, observation, notes, jumpedSeconds: this.#dependencies.guard.jumpedSeconds(), failure: undefined };
+      this.#announce(state);
+      const [action] = actions;
+      if (action === undefined || this.#lease === undefined || this.#closed) return state;
+      if (done >= maximumActions) throw new PkiError('INTERNAL', `rotation does not come to rest; the last action was ${action.type}`);
+      this.#unpublished = true;
+      await execute(action, observation, this.#lease, this.#dependencies);
+      await this.#leaseHeld();
+    }
+  }
+
+  #decide(observation: Observation) {
+    return decide({
+      authorities: observation.facts, confirmations: observation.confirmations, operations: observation.operations, handshakes: observation.handshakes, policy: this.#dependencies.policy, now: observation.now,
+      clockJumped: this.#dependencies.guard.jumpedSeconds() !== 0,
+    });
+  }
+
+  #announce(state: RotationState): void {
+    this.#state = state;
+    for (const listener of this.#listeners) listener(state);
+  }
+}

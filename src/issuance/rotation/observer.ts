@@ -1,0 +1,97 @@
+import { confirmation, isRotated, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import type { Store } from '../../store/contract.ts';
+import type { HeldSets } from './held-sets.ts';
+
+export interface ObserverDependencies {
+  readonly store: Pick<Store, 'authorities' | 'rotations' | 'agents' | 'objects'>;
+  readonly sets: HeldSets;
+  /** Whether an agent has a sync session with any replica. */
+  readonly connected: (agentId: string) => boolean;
+  /** Handshakes with peers under this key ID (hex). */
+  readonly handshakes: (subjectKeyId: string) => HandshakeFacts;
+  readonly policy: RotationPolicy;
+  readonly clock: Clock;
+}
+
+/** All that a decision rests on, as it is now. */
+export interface Observation {
+  readonly now: number;
+  readonly facts: readonly AuthorityFacts[];
+  readonly operations: readonly RotationOperation[];
+  /** Operations and authorities that the log does not vouch for: they count as absent. */
+  readonly unproven: readonly string[];
+  readonly confirmations: ReadonlyMap<string, Confirmation>;
+  readonly handshakes: ReadonlyMap<string, HandshakeFacts>;
+}
+
+export async function observe(dependencies: ObserverDependencies): Promise<Observation> {
+  const { store, clock, policy, sets } = dependencies;
+  const now = clock.now();
+  const margin = policy.retireMarginSeconds;
+  const unproven: string[] = [];
+  const proven = <T extends { readonly id: string }>(items: readonly T[]): readonly T[] => items.filter((item) => {
+    const stands = store.objects.proven(item);
+    if (!stands) unproven.push(item.id);
+    return stands;
+  });
+  const all = proven(await store.authorities.list());
+  const operations = proven(await store.rotations.list({ underWay: true }));
+  await sets.refresh(all);
+  const signed = await store.rotations.signedBy(now, margin);
+  const facts = all.filter(({ kind }) => isRotated(kind)).map((authority) => factsOf(authority, all, signed));
+  const published = all.filter(({ kind, state }) => isRotated(kind) && state === 'published');
+  const confirmations = new Map<string, Confirmation>();
+  if (published.length > 0) {
+    const world = await worldOf(published, dependencies, now, margin);
+    for (const authority of published) {
+      const since = authority.kind === 'issuing' ? authority.publishedAt ?? undefined : sets.inBundleSince(authority.id);
+      // not in a bundle yet: there is nothing that anybody could confirm
+      if (since !== undefined) confirmations.set(authority.id, confirmation({ ...authority, publishedAt: Math.max(since, authority.publishedAt ?? 0) }, rootOf(authority, all)?.id, world, policy, now));
+    }
+  }
+  const partial = all.filter(({ kind, state, scope }) => kind === 'issuing' && state === 'active' && Object.keys(scope).length > 0);
+  return { now, facts, operations, unproven, confirmations, handshakes: new Map(partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')])) };
+}
+
+type Signed = Awaited<ReturnType<Store['rotations']['signedBy']>>;
+
+/** What a root signed is what the authorities below it signed. */
+function factsOf(authority: Authority, all: readonly Authority[], signed: Signed): AuthorityFacts {
+  let lastExpiry = 0;
+  let live = 0;
+  let liveUnreported = 0;
+  for (const id of below(authority.id, all)) {
+    const facts = signed.get(id);
+    lastExpiry = Math.max(lastExpiry, facts?.lastExpiry ?? 0);
+    live += facts?.live ?? 0;
+    liveUnreported += facts?.liveUnreported ?? 0;
+  }
+  return { authority, lastExpiry, live, liveUnreported };
+}
+
+const below = (id: string, all: readonly Authority[]): readonly string[] => [id, ...all.filter(({ parentId }) => parentId === id).flatMap((child) => below(child.id, all))];
+
+export function rootOf(authority: Authority, all: readonly Authority[]): Authority | undefined {
+  let at: Authority | undefined = authority;
+  while (at !== undefined && at.kind !== 'root') at = all.find(({ id }) => id === at?.parentId);
+  return at;
+}
+
+async function worldOf(published: readonly Authority[], { store, sets, connected }: ObserverDependencies, now: number, margin: number): Promise<RotationWorld> {
+  const lastByHolder = await store.rotations.lastNotAfterByHolder(now - margin);
+  const agents: AgentFacts[] = [];
+  let after: string | undefined;
+  do {
+    const page = await store.agents.list({ state: 'active' }, { size: 1000, ...(after === undefined ? {} : { after }) });
+    for (const agent of page.items) {
+      agents.push({ id: agent.spiffeId, active: true, connected: connected(agent.spiffeId), lastSeenAt: agent.lastSeenAt, lastLeafNotAfter: Math.max(agent.svidNotAfter, lastByHolder.get(agent.spiffeId) ?? 0) });
+    }
+    after = page.next;
+  } while (after !== undefined);
+  const unheld = new Map<string, Awaited<ReturnType<Store['rotations']['unheld']>>>();
+  for (const authority of published) {
+    if (authority.kind === 'root') unheld.set(authority.id, await store.rotations.unheld(sets.inBundleSince(authority.id) ?? now, now - margin));
+  }
+  return { agents, consumers: await store.rotations.consumers(), unheld, sets: sets.sets() };
+}
