@@ -19,6 +19,8 @@ const needs = [
   { name: 'softhsm2', present: () => softHsmModulePath(process.env) !== undefined, purposes: ['start', 'test'] },
   { name: 'opensc', present: onPath('pkcs11-tool'), purposes: ['test'] },
   { name: 'gnutls-bin', present: onPath('certtool'), purposes: ['test'] },
+  // the drill crash-issuance reads the order of syncs, signatures and releases from system calls
+  { name: 'strace', present: onPath('strace'), purposes: ['test'] },
   { name: 'openssl', present: onPath('openssl'), purposes: ['test'] },
   { name: 'openssh-client', present: onPath('ssh-keygen'), purposes: ['test'] },
   { name: 'g++', present: onPath('g++'), purposes: ['compile'] },

@@ -73,7 +73,8 @@ try {
   exitCode = await main();
 } catch (thrown) {
   const wrongCall = thrown instanceof UsageError;
-  process.stderr.write(wrongCall ? `${thrown.message}\n\n${usage}` : `the drill failed: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
+  if (stop.signal.aborted) process.stderr.write(`${(stop.signal.reason as Error).message}; everything that was started is gone\n`);
+  else process.stderr.write(wrongCall ? `${thrown.message}\n\n${usage}` : `the drill failed: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
   exitCode = wrongCall ? 2 : 3;
 }
 process.exitCode = exitCode;

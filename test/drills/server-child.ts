@@ -40,7 +40,10 @@ export function startServerProcess(configPath: string, logPath: string, { under 
   const child = spawn(command, [...args], { stdio: ['ignore', log, log, 'ipc'], detached: true });
   closeSync(log);
   const { pid } = child;
-  if (pid === undefined) throw new Error(`${command} could not be started`);
+  if (pid === undefined) {
+    child.on('error', () => undefined);
+    throw new Error(`${command} could not be started: "npm run setup -- --for=test" installs what is missing`);
+  }
 
   let state: 'starting' | 'ready' | 'ended' = 'starting';
   let readyAtMs = Number.NaN;
