@@ -1,11 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { table, meets, round, type Figure } from './figures.ts';
+import { benchIdentity } from './identity.ts';
 import { benchIssuance } from './issuance.ts';
+import { benchMemory } from './memory.ts';
 import { benchStore } from './store.ts';
+import { benchSync } from './sync.ts';
 
 const usage = `npm run bench -- [--short] [--json] [NAME…]
 
-NAME: issuance, identity, propagation, memory, store; or the beginning of a figure's name (issuance.agent.batch).
+NAME: issuance, identity, memory, store, sync; or the beginning of a figure's name (issuance.agent.batch).
 --short takes less than 90 s for all; --json prints one document.
 `;
 
@@ -14,13 +17,17 @@ interface Context {
   readonly execPath: string;
   readonly cores: number;
   readonly nodeFlags: readonly string[];
+  readonly uid: number;
   /** Which figures of a group are wanted. */
   readonly only: RegExp | undefined;
 }
 
 const groups: Readonly<Record<string, (context: Context) => Promise<readonly Figure[]>>> = {
   issuance: ({ only, ...context }) => benchIssuance(context, only),
+  identity: benchIdentity,
+  memory: benchMemory,
   store: benchStore,
+  sync: benchSync,
 };
 
 async function main(args: readonly string[]): Promise<number> {
@@ -37,7 +44,7 @@ async function main(args: readonly string[]): Promise<number> {
     const wanted = names.filter((each) => each.split('.')[0] === name);
     if (names.length > 0 && wanted.length === 0) continue;
     const only = wanted.length === 0 || wanted.includes(name) ? undefined : new RegExp(`^(${wanted.map((each) => each.replaceAll('.', '\\.')).join('|')})`);
-    const made = await run({ short: args.includes('--short'), execPath: process.execPath, cores: availableParallelism(), nodeFlags, only });
+    const made = await run({ short: args.includes('--short'), execPath: process.execPath, cores: availableParallelism(), nodeFlags, uid: process.getuid?.() ?? 0, only });
     figures.push(...made);
     if (!json) process.stdout.write(table(made));
   }

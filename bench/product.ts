@@ -56,11 +56,13 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
     limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000, concurrentCalls: 10_000 }, attestation: { perSecond: 10_000 },
     ...options.config,
   }));
+  // what is started later belongs to the product as well
+  let holder: AsyncDisposableStack = stack;
   const start = (name: string, args: readonly string[], nodeFlags: readonly string[] = []): ChildProcess => {
     const logPath = join(dir, `${name}.log`);
     const log = openSync(logPath, 'w', 0o600);
     const child = spawn(options.execPath, [...nodeFlags, mainPath(), ...args], { stdio: ['ignore', log, log] });
-    stack.defer(() => stop(child));
+    holder.defer(() => stop(child));
     return child;
   };
   const server = start('server', ['server', 'run', '--config', configPath], options.nodeFlags);
@@ -74,6 +76,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   writeFileSync(bundlePath, await (await fetch(`http://127.0.0.1:${opsPort}/bundle`)).text());
 
   const owned = stack.move();
+  holder = owned;
   return {
     dir, tokens, port, opsPort, rootsDer, admin, serverPid: server.pid as number,
     mint: async (spiffeId) => {

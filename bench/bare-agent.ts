@@ -1,0 +1,8 @@
+/** What the imports of an agent weigh: everything that `meshca agent run` loads, and nothing started. Run as a child; answers 'ready' to anything. */
+if (process.argv[2] === '--bare-agent') {
+  process.on('message', () => {
+    void Promise.all([import('../src/cli/program.ts'), import('../sidecar/main.ts'), import('../src/common/runtime/pino-logger.ts')]).then(() => process.send?.('ready'));
+  });
+  process.on('disconnect', () => process.exit(0));
+}
+export {};
