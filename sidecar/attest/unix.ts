@@ -1,3 +1,4 @@
+import { isOneLine } from '../../src/common/runtime/one-line.ts';
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import type { AccountNames } from './account-names.ts';
@@ -97,5 +98,4 @@ function executablePath(sources: UnixSources, pid: number): ExecutablePath | und
 /** The path that an unlinked binary had. */
 export const withoutDeletedMark = (text: string): string => text.slice(0, -deletedSuffix.length);
 
-// eslint-disable-next-line no-control-regex -- control characters would break tables and logs
-const isPrintable = (text: string): boolean => text.length <= 1000 && !/[\u0000-\u001f\u007f]/.test(text);
+const isPrintable = (text: string): boolean => text.length <= 1000 && isOneLine(text);

@@ -1,4 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
+import { oneLine } from '../common/runtime/index.ts';
 import type { CliContext } from './context.ts';
 
 export interface Column<T> {
@@ -78,8 +79,7 @@ export function parseDuration(text: string): number {
 }
 
 /** What comes from elsewhere can not move the cursor or hide lines. */
-// eslint-disable-next-line no-control-regex -- control characters are exactly what is replaced
-export const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
+export const printable = (text: string): string => oneLine(text);
 
 function pad(text: string, width: number, align: 'right' | undefined, isLast: boolean): string {
   if (align === 'right') return text.padStart(width);

@@ -1,4 +1,5 @@
 import { fail, ok, PkiError, unwrap, type Result } from '../common/errors/index.ts';
+import { isOneLine } from '../common/runtime/index.ts';
 import {
   isPathSegment, isReserved, parseDnsName, parseSelector, parseTemplate, selectorText, serverId, SpiffeId, type AllowedValues, type Selector, type Template, type TrustDomain,
 } from '../common/spiffe/index.ts';
@@ -34,8 +35,7 @@ export function checkEntry(input: Omit<EntryDraft, 'isTemplate'>, limits: EntryL
   if (isTemplate && (input.admin || input.downstream)) throw new PkiError('TEMPLATE_INVALID', 'a template can be neither admin nor downstream');
   checkLifetimes(input, limits, now);
   if (!leafProfiles.includes(input.profile)) throw new PkiError('INVALID_REQUEST', `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is none of ${leafProfiles.join(', ')}`);
-  // eslint-disable-next-line no-control-regex -- control characters would break tables and logs
-  if (input.hint.length > maximumHintLength || /[\u0000-\u001f\u007f]/.test(input.hint)) throw new PkiError('INVALID_REQUEST', `the hint has control characters or more than ${maximumHintLength} characters`);
+  if (input.hint.length > maximumHintLength || !isOneLine(input.hint)) throw new PkiError('INVALID_REQUEST', `the hint has control characters or more than ${maximumHintLength} characters`);
   return {
     ...input,
     isTemplate,

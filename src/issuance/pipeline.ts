@@ -72,7 +72,8 @@ export function createIssuer(dependencies: PipelineDependencies): Issuer {
         refused.push({ index, error: read.error });
         continue;
       }
-      const key = `${request.requester}\u0000${request.requestId}\u0000${read.value.publicKeySha256}`;
+      // with what it asks for: two different asks under one ID, sent at once, must not get each other's answer
+      const key = [request.requester, request.requestId, read.value.publicKeySha256, request.kind, request.spiffeId.toString(), ...request.dnsNames].join('\u0000');
       const running = underWay.get(key);
       if (running !== undefined) {
         results[index] = running;

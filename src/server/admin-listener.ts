@@ -16,20 +16,31 @@ export interface AdminListenerDependencies {
   readonly mode: number;
 }
 
+const maximumConnections = 64;
+const maximumStrangers = 16;
+const strangerSeconds = 5;
+
 /** The local admin socket: who calls is told by the kernel (SO_PEERCRED), not by the permissions of the file alone. */
 export async function startAdminListener(dependencies: AdminListenerDependencies): Promise<{ close(graceMs: number): Promise<void> }> {
   const { path, mode } = dependencies;
   await removeStale(path);
   const injector = dependencies.grpcServer.createConnectionInjector(ServerCredentials.createInsecure());
+  const strangers = new Set<Socket>();
   const server = createServer({ pauseOnConnect: true }, (socket) => {
     socket.on('error', () => socket.destroy());
     const credentials = peerCredentials(descriptorOf(socket));
     const caller = Promise.resolve().then(() => dependencies.callers.local(credentials));
-    dependencies.connections.add({ socket, peer: `uid:${credentials.uid} pid:${credentials.pid}`, caller });
+    // who is not admitted is told so, and can not take the places of those who are
+    caller.catch(() => {
+      if (strangers.size >= maximumStrangers) socket.destroy();
+      strangers.add(socket);
+      socket.once('close', () => strangers.delete(socket));
+    });
+    dependencies.connections.add({ socket, peer: `uid:${credentials.uid} pid:${credentials.pid}`, caller, guestSeconds: strangerSeconds });
     injector.injectConnection(socket);
     socket.resume();
   });
-  server.maxConnections = 64;
+  server.maxConnections = maximumConnections;
   await listen(server, path, mode);
   return {
     close: async (graceMs) => {

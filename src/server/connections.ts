@@ -19,17 +19,43 @@ export interface Connection {
 }
 
 /**
+ * What a guest may take: a connection whose caller is not, or not yet, known to have business here (nobody's certificate, one
+ * that is refused, a workload's). An attestation and its bundle steps need far less. Together they bound what strangers can
+ * make the server hold: places, descriptors, and messages that never end.
+ */
+export interface GuestLimits {
+  /** Guests at once; beyond, the oldest goes, which is whoever lingers and not whoever attests now. */
+  readonly connections: number;
+  readonly seconds: number;
+  readonly bytes: number;
+}
+
+const defaultGuestLimits: GuestLimits = { connections: 1000, seconds: 120, bytes: 256 * 1024 };
+const guestCheckMs = 200;
+/** Connections of one identity at once; beyond, its oldest goes. A control plane with many replicas stays below. */
+const perIdentity = 256;
+
+interface Guest {
+  readonly connection: Connection;
+  readonly untilMs: number;
+}
+
+/**
  * Owner of all connections. A connection ends with its caller's certificate (notAfter), and at once when the caller loses
- * its standing (ban, eviction, supersession, its root leaving the bundle).
+ * its standing (ban, eviction, supersession, its root leaving the bundle). Guests are limited.
  */
 export class Connections {
+  readonly #guestLimits: GuestLimits;
+  readonly #guests = new Map<string, Guest>();
+  #guestsWatched = false;
   readonly #byKey = new Map<string, Connection>();
   readonly #bySpiffeId = new Map<string, Set<Connection>>();
   readonly #callers: Callers;
   readonly #clock: Clock;
   #next = 1;
 
-  constructor(callers: Callers, clock: Clock) {
+  constructor(callers: Callers, clock: Clock, guestLimits: GuestLimits = defaultGuestLimits) {
+    this.#guestLimits = guestLimits;
     this.#callers = callers;
     this.#clock = clock;
     callers.onEnded((ended) => void this.#onEnded(ended));
@@ -39,21 +65,24 @@ export class Connections {
     return this.#byKey.size;
   }
 
-  add(input: { readonly socket: Duplex; readonly peer: string; readonly serverCertificateSha256?: Buffer; readonly caller: Promise<Caller> }): Connection {
+  add(input: { readonly socket: Duplex; readonly peer: string; readonly serverCertificateSha256?: Buffer; readonly caller: Promise<Caller>; readonly guestSeconds?: number }): Connection {
     const key = `connection-${this.#next++}`;
     const connection: Connection = { key, peer: input.peer, socket: input.socket, serverCertificateSha256: input.serverCertificateSha256, caller: input.caller, onClose: new Set() };
     this.#byKey.set(key, connection);
+    this.#admitGuest(connection, input.guestSeconds ?? this.#guestLimits.seconds);
     let cancelExpiry: (() => void) | undefined;
     let spiffeId: string | undefined;
     input.socket.once('close', () => {
       cancelExpiry?.();
       this.#byKey.delete(key);
+      this.#guests.delete(key);
       if (spiffeId !== undefined) this.#forget(spiffeId, connection);
     });
     // grpc-js knows a connection by the address of its socket alone
     Object.defineProperties(input.socket, { remoteAddress: { value: key, configurable: true }, remotePort: { value: undefined, configurable: true } });
     input.caller.then(
       (caller) => {
+        if (hasBusiness(caller)) this.#guests.delete(key);
         if (caller.class === 'anonymous' || caller.class === 'local' || input.socket.destroyed) return;
         spiffeId = caller.spiffeId;
         this.#remember(spiffeId, connection);
@@ -78,6 +107,34 @@ export class Connections {
 
   closeAll(error: PkiError): void {
     for (const connection of this.#byKey.values()) this.close(connection, error);
+  }
+
+  #admitGuest(connection: Connection, seconds: number): void {
+    this.#guests.set(connection.key, { connection, untilMs: this.#clock.monotonicMs() + seconds * 1000 });
+    if (this.#guests.size > this.#guestLimits.connections) {
+      const [oldest] = this.#guests.values();
+      if (oldest !== undefined) this.#dismiss(oldest.connection, 'more strangers are connected than the server holds');
+    }
+    if (!this.#guestsWatched) this.#watchGuests();
+  }
+
+  #watchGuests(): void {
+    this.#guestsWatched = this.#guests.size > 0;
+    if (this.#guestsWatched) this.#clock.after(guestCheckMs, () => this.#checkGuests());
+  }
+
+  #checkGuests(): void {
+    const nowMs = this.#clock.monotonicMs();
+    for (const { connection, untilMs } of this.#guests.values()) {
+      if (nowMs >= untilMs) this.#dismiss(connection, 'the connection of a caller without a role here was open for too long');
+      else if (bytesRead(connection.socket) > this.#guestLimits.bytes) this.#dismiss(connection, `a caller without a role here sent more than ${this.#guestLimits.bytes} bytes`);
+    }
+    this.#watchGuests();
+  }
+
+  #dismiss(connection: Connection, why: string): void {
+    this.#guests.delete(connection.key);
+    this.close(connection, new PkiError('OVERLOADED', why));
   }
 
   #closeAt(connection: Connection, notAfter: number): () => void {
@@ -113,8 +170,16 @@ export class Connections {
 
   #remember(spiffeId: string, connection: Connection): void {
     const known = this.#bySpiffeId.get(spiffeId);
-    if (known === undefined) this.#bySpiffeId.set(spiffeId, new Set([connection]));
-    else known.add(connection);
+    if (known === undefined) {
+      this.#bySpiffeId.set(spiffeId, new Set([connection]));
+      return;
+    }
+    known.add(connection);
+    if (known.size <= perIdentity) return;
+    const [oldest] = known;
+    if (oldest === undefined) return;
+    known.delete(oldest);
+    this.close(oldest, new PkiError('OVERLOADED', `${spiffeId} has more than ${perIdentity} connections`));
   }
 
   #forget(spiffeId: string, connection: Connection): void {
@@ -123,3 +188,8 @@ export class Connections {
     if (known?.size === 0) this.#bySpiffeId.delete(spiffeId);
   }
 }
+
+/** Whether a caller of this class may do more than attest and ask for health. */
+const hasBusiness = (caller: Caller): boolean => caller.class !== 'anonymous' && caller.class !== 'workload';
+
+const bytesRead = (socket: Duplex): number => (socket as Duplex & { readonly bytesRead?: number }).bytesRead ?? 0;

@@ -7,6 +7,7 @@ import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
 import { requestIdKey, toStatus } from '../common/wire/index.ts';
 import type { Caller } from '../services/caller.ts';
 import type { Callers, Refusals } from '../services/contract.ts';
+import { TokenBucket } from '../services/limits.ts';
 import { admission } from './admission.ts';
 import type { Connection, Connections } from './connections.ts';
 
@@ -40,9 +41,12 @@ export class Guard {
   readonly #dependencies: GuardDependencies;
   readonly #contexts = new WeakMap<object, CallContext>();
   #unaryCalls = 0;
+  /** Of lines about strangers: they are counted in any case, and nobody fills a disk by being refused. */
+  readonly #strangerLines: TokenBucket;
 
   constructor(dependencies: GuardDependencies) {
     this.#dependencies = dependencies;
+    this.#strangerLines = new TokenBucket({ perSecond: 5, burst: 100 }, dependencies.clock);
   }
 
   /** The context of a call that this guard has admitted. */
@@ -80,7 +84,9 @@ export class Guard {
         answered = true;
         cancelDeadline();
         this.#unaryCalls -= 1;
-        observe(method, code, (clock.monotonicMs() - startedMs) / 1000);
+        const durationMs = clock.monotonicMs() - startedMs;
+        observe(method, code, durationMs / 1000);
+        if (code === 'OK') context?.logger.debug({ caller: nameOf(context.caller), durationMs: Math.round(durationMs * 100) / 100 }, 'request done');
         send();
       };
       const fail = (thrown: unknown): void => {
@@ -115,15 +121,20 @@ export class Guard {
       const requestId = requestIdOf(call);
       let context: CallContext | undefined;
       let over = false;
+      let failing = false;
       const finish = (code: string): boolean => {
         if (over) return false;
         over = true;
         context?.connection.onClose.delete(fail);
-        observe(method, code, (clock.monotonicMs() - startedMs) / 1000);
+        const durationMs = clock.monotonicMs() - startedMs;
+        observe(method, code, durationMs / 1000);
+        context?.logger.debug({ caller: nameOf(context.caller), code, durationMs: Math.round(durationMs) }, 'stream ended');
         return true;
       };
       const fail = (thrown: unknown): void => {
-        if (over) return;
+        // one refusal a stream, however many messages the peer sends while it is being recorded
+        if (over || failing) return;
+        failing = true;
         void this.#refuse(method, requestId, context, call, thrown).then(({ code, status }) => {
           if (finish(code)) call.emit('error', status);
         });
@@ -135,6 +146,7 @@ export class Guard {
         (admitted) => {
           context = admitted;
           admitted.connection.onClose.add(fail);
+          admitted.logger.debug({ caller: nameOf(admitted.caller) }, 'stream opened');
           if (!over) (handler as (call: unknown) => void)(call);
         },
         fail,
@@ -176,9 +188,9 @@ export class Guard {
     const error = PkiError.from(thrown);
     const caller = context?.caller ?? { class: 'anonymous' as const, peer: connections.byKey(call.getPeer())?.peer ?? 'unknown' };
     const refusalId = refusals.idOf(error) ?? (await refusals.refused(caller, method, error));
-    const fields = { requestId, refusalId, method, code: error.code, caller: caller.class === 'local' ? `uid:${caller.uid}` : caller.class === 'anonymous' ? caller.peer : caller.spiffeId };
+    const fields = { requestId, refusalId, method, code: error.code, caller: nameOf(caller) };
     if (error.info.status === 'INTERNAL' || error.grade === 'fatal') logger.error({ ...fields, error: error.message, cause: causeText(error) }, 'request failed');
-    else logger.info({ ...fields, reason: error.message }, 'request refused');
+    else if (caller.class !== 'anonymous' || this.#strangerLines.take() === 0) logger.info({ ...fields, reason: error.message }, 'request refused');
     const full = caller.class === 'local' || caller.class === 'admin';
     const status = toStatus(error, { requestId, refusalId, full });
     return { code: error.code, status: Object.assign(new Error(status.details), status) };
@@ -191,3 +203,5 @@ function requestIdOf(call: AnyCall): string {
 }
 
 const causeText = (error: PkiError): string | undefined => (error.cause instanceof Error ? error.cause.stack ?? error.cause.message : undefined);
+
+const nameOf = (caller: Caller): string => (caller.class === 'local' ? `uid:${caller.uid}` : caller.class === 'anonymous' ? caller.peer : caller.spiffeId);

@@ -1,6 +1,6 @@
 import { createServer as createHttpServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { isIP, type AddressInfo } from 'node:net';
 import { PkiError } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 
@@ -52,9 +52,11 @@ export async function startOpsListener(dependencies: OpsDependencies): Promise<{
 
 async function route(request: IncomingMessage, dependencies: OpsDependencies): Promise<Answer> {
   if (request.method !== 'GET' && request.method !== 'HEAD') return json(405, { code: 'INVALID_REQUEST', message: 'only GET is offered here' });
-  const path = new URL(request.url ?? '/', 'http://operations').pathname;
+  const path = (request.url ?? '/').split('?', 1)[0] as string;
   switch (path) {
     case '/metrics':
+      // a page in a browser of this machine must not read them by a name that it made point to loopback; the rest is public
+      if (isLoopback(dependencies.options.address) && !isLocalHost(request.headers.host)) return json(421, { code: 'INVALID_REQUEST', message: 'on loopback, metrics are for a Host that is an address or localhost', next: 'Scrape by address, or let the proxy in front set Host to the address that it connects to.' });
       return { status: 200, type: dependencies.metricsContentType, body: await dependencies.metrics() };
     case '/live':
       return json(200, { live: true });
@@ -67,9 +69,18 @@ async function route(request: IncomingMessage, dependencies: OpsDependencies): P
     default: {
       const crl = /^\/crl\/([0-9A-Za-z-]{1,64})\.crl$/.exec(path);
       if (crl !== null) return { status: 200, type: 'application/pkix-crl', body: await dependencies.crl(crl[1] as string) };
-      return json(404, { code: 'NOT_FOUND', message: `${path} is not offered here`, next: 'Offered: /metrics, /live, /ready, /bundle, /crl/<authority id>.crl' });
+      return json(404, { code: 'NOT_FOUND', message: `${path.slice(0, 100)} is not offered here`, next: 'Offered: /metrics, /live, /ready, /bundle, /crl/<authority id>.crl' });
     }
   }
+}
+
+const isLoopback = (address: string): boolean => address === '::1' || address === 'localhost' || address.startsWith('127.');
+
+/** An IP address or localhost, with or without a port; nothing that somebody else's DNS decides. No Host at all is HTTP/1.0. */
+function isLocalHost(host: string | undefined): boolean {
+  if (host === undefined) return true;
+  const name = host.replace(/:[0-9]{1,5}$/, '');
+  return name === 'localhost' || isIP(name.replace(/^\[(.*)\]$/, '$1')) !== 0;
 }
 
 const json = (status: number, body: object): Answer => ({ status, type: 'application/json', body: `${JSON.stringify(body)}\n` });

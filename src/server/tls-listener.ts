@@ -1,6 +1,7 @@
 import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import { constants } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
+import { readFileSync } from 'node:fs';
+import type { AddressInfo, Socket } from 'node:net';
 import type { ConnectionInjector, Server as GrpcServer } from '@grpc/grpc-js';
 import { ServerCredentials } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
@@ -53,7 +54,7 @@ export async function startTlsListener(dependencies: TlsListenerDependencies): P
     ...contextOf(presented, dependencies.rootsDer()), requestCert: true, rejectUnauthorized: false, ALPNProtocols: ['h2'],
     handshakeTimeout: options.handshakeSeconds * 1000,
   });
-  server.maxConnections = options.connections;
+  server.maxConnections = connectionLimit(options.connections);
   const stopWatching = identity.onChange(() => {
     presented = identity.current();
     server.setSecureContext(contextOf(presented, dependencies.rootsDer()));
@@ -90,26 +91,43 @@ const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
   secureOptions: constants.SSL_OP_NO_TICKET,
 });
 
+/**
+ * Bounds the handshakes under way. When there are too many, the oldest goes: an honest one takes milliseconds, so that the
+ * oldest are those of peers that connect and say nothing, and these can not keep anybody out.
+ */
 function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDependencies): void {
-  let underWay = 0;
-  server.prependListener('connection', (socket) => {
-    if (underWay >= options.handshakes) {
+  const underWay = new Set<Socket>();
+  server.prependListener('connection', (socket: Socket) => {
+    if (underWay.size >= options.handshakes) {
       refusals.count('tls-handshake', 'OVERLOADED');
-      socket.destroy();
-      return;
+      const [oldest] = underWay;
+      if (oldest !== undefined) {
+        underWay.delete(oldest);
+        oldest.destroy();
+      }
     }
-    underWay += 1;
-    let counted = true;
-    const done = (): void => {
-      if (counted) underWay -= 1;
-      counted = false;
-    };
-    socket.once('close', done);
-    handshakeDone.set(socket, done);
+    underWay.add(socket);
+    socket.once('close', () => underWay.delete(socket));
   });
-  server.on('secureConnection', (socket) => handshakeDone.get((socket as TLSSocket & { _parent?: object })._parent ?? {})?.());
+  server.on('secureConnection', (socket) => {
+    const { _parent: parent } = socket as TLSSocket & { readonly _parent?: Socket };
+    if (parent !== undefined) underWay.delete(parent);
+  });
 }
-const handshakeDone = new WeakMap<object, () => void>();
+
+/** Descriptors that stay free of connections: for the database, the token's processes, the operations port and the admin socket. */
+const reservedDescriptors = 512;
+
+/** At most what the process may open; where the limit is low, a flood of connections would else take the database and signers with it. */
+function connectionLimit(wanted: number): number {
+  try {
+    const found = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+    if (found === undefined) return wanted;
+    return Math.max(64, Math.min(wanted, Number(found) - reservedDescriptors));
+  } catch {
+    return wanted;
+  }
+}
 
 function accept(socket: TLSSocket, presented: TlsIdentity, injector: ConnectionInjector, dependencies: TlsListenerDependencies): void {
   socket.on('error', () => socket.destroy());

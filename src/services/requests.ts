@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import { uuidv7 } from '../common/runtime/index.ts';
+import { isOneLine, uuidv7 } from '../common/runtime/index.ts';
 import type { PageRequest } from '../store/contract.ts';
 import type { AgentCaller, Caller } from './caller.ts';
 
@@ -28,8 +28,7 @@ export function checkPage(page: PageRequest): PageRequest {
 
 /** Free text for the record. Throws INVALID_REQUEST. */
 export function checkText(what: string, text: string, maximum: number): string {
-  // eslint-disable-next-line no-control-regex -- control characters would break tables and logs
-  if (text.length > maximum || /[\u0000-\u001f\u007f]/.test(text)) throw new PkiError('INVALID_REQUEST', `${what} has control characters or more than ${maximum} characters`);
+  if (text.length > maximum || !isOneLine(text)) throw new PkiError('INVALID_REQUEST', `${what} has control characters or more than ${maximum} characters`);
   return text;
 }
 

@@ -2,3 +2,4 @@ export { systemClock, type Clock } from './clock.ts';
 export { silentLogger, type Logger } from './logger.ts';
 export { systemRandom, uuidv7, type Random } from './random.ts';
 export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';
+export { isOneLine, oneLine } from './one-line.ts';

@@ -1,3 +1,4 @@
+import { isOneLine } from '../runtime/one-line.ts';
 import { fail, ok, type Result } from '../errors/index.ts';
 
 /** A fact about a process or node, written `type:value`, for example `unix:uid:1000`: type `unix`, value `uid:1000`. */
@@ -13,8 +14,7 @@ export function parseSelector(text: string): Result<Selector> {
   if (colon < 1 || value === '') return fail('SELECTOR_INVALID', `selector ${JSON.stringify(text)} is not of the form type:value`);
   if (!/^[a-z][a-z0-9_]*$/.test(type)) return fail('SELECTOR_INVALID', `selector type ${JSON.stringify(type)} has a character outside [a-z0-9_]`);
   if (text.length > 1024) return fail('SELECTOR_INVALID', 'the selector has more than 1024 characters');
-  // eslint-disable-next-line no-control-regex -- control characters would break tables and logs
-  if (/[\u0000-\u001f\u007f]/.test(value)) return fail('SELECTOR_INVALID', `selector ${JSON.stringify(text)} has a control character`);
+  if (!isOneLine(value)) return fail('SELECTOR_INVALID', `selector ${JSON.stringify(text)} has a control character`);
   return ok({ type, value });
 }
 

@@ -2,7 +2,8 @@ import type { EntriesHandlers } from '../../common/wire/generated/meshca/admin/v
 import type { DelegationsHandlers } from '../../common/wire/generated/meshca/admin/v1/Delegations.ts';
 import type { RolesHandlers } from '../../common/wire/generated/meshca/admin/v1/Roles.ts';
 import { PkiError } from '../../common/errors/index.ts';
-import type { Entries, EntryResult, Services } from '../../services/contract.ts';
+import type { Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
+import type { Entries, EntryInput, EntryResult, Services } from '../../services/contract.ts';
 import { given, pageOf, problemOf, tooMany } from '../convert/common.ts';
 import { entryInput, entryMessage } from '../convert/entries.ts';
 import { delegationMessage, roleMessage } from '../convert/views.ts';
@@ -14,11 +15,26 @@ const applyLimit = 50_000;
 
 const resultMessage = (result: EntryResult) => (result.ok ? { id: result.id, entry: entryMessage(result.entry) } : { id: result.id, problem: problemOf(result.error, true) });
 
+/** An input as far as it can be read, or why not. */
+function readInput(entry: Entry__Output): { readonly ok: true; readonly input: EntryInput } | Extract<EntryResult, { ok: false }> {
+  try {
+    return { ok: true, input: entryInput(entry) };
+  } catch (thrown) {
+    return { ok: false, id: entry.id, error: PkiError.from(thrown) };
+  }
+}
+
 export function entriesHandlers(guard: Guard, entries: Entries): EntriesHandlers {
   return {
     CreateEntries: unary(guard, async (context, { entries: inputs }) => {
       tooMany('entries', inputs.length, entryBatchLimit);
-      return { results: (await entries.create(operatorOf(context), inputs.map(entryInput))).map(resultMessage) };
+      const read = inputs.map(readInput);
+      const good = read.flatMap((each) => (each.ok ? [each.input] : []));
+      // one that can not even be read holds up no other; a call of nothing else is refused as a whole
+      if (good.length === 0) inputs.forEach(entryInput);
+      const created = await entries.create(operatorOf(context), good);
+      let next = 0;
+      return { results: read.map((each) => resultMessage(each.ok ? (created[next++] as EntryResult) : each)) };
     }),
     GetEntry: unary(guard, async (context, { id }) => entryMessage(await entries.get(operatorOf(context), id))),
     ListEntries: unary(guard, async (context, { page, filter }) => {
