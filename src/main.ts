@@ -12,6 +12,20 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.
 
 const isTerminal = process.stdout.isTTY === true;
 
+/** undefined where standard input is no terminal: silence is not consent. */
+async function askOnTerminal(question: string): Promise<boolean | undefined> {
+  if (process.stdin.isTTY !== true) return undefined;
+  const { createInterface } = await import('node:readline/promises');
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return (await terminal.question(question, { signal: stop.signal })).trim() === 'yes';
+  } catch {
+    return false;
+  } finally {
+    terminal.close();
+  }
+}
+
 const parts: CliParts = {
   runServer: async ({ configPath }) => {
     const { runServer } = await import('./compose/index.ts');
@@ -37,6 +51,12 @@ const parts: CliParts = {
     const { trustDomain, workloadApi } = loaded.value;
     return ok({ summary: [['trust domain', trustDomain], ['Workload API', workloadApi.socketPath], ['survives for certain an outage of', duration(Math.floor(configuredOutageSeconds(loaded.value)))]] });
   },
+  runCeremony: async ({ planPath, dryRun, yes, show }) => {
+    const { runCeremony } = await import('./ceremony/index.ts');
+    const { silentLogger, systemClock, systemRandom } = await import('./common/runtime/index.ts');
+    return runCeremony({ planPath, dryRun, env: process.env, execPath: process.execPath, clock: systemClock, random: systemRandom, logger: silentLogger, show, confirm: yes ? () => Promise.resolve(true) : askOnTerminal });
+  },
+  checkTranscript: async (input) => (await import('./ceremony/index.ts')).checkTranscript(input),
   jsonSchema: async (kind) => (kind === 'server' ? (await import('./config/index.ts')).serverJsonSchema() : (await import('../sidecar/config.ts')).agentJsonSchema()),
 };
 

@@ -20,6 +20,12 @@ export interface CliParts {
   readonly runAgent: (options: { readonly configPath: string | undefined }) => Promise<number>;
   /** Reads a configuration and gives it back with what follows from it, without starting anything. */
   readonly validate: (kind: 'server' | 'agent', path: string) => Promise<Result<ValidatedConfig>>;
+  readonly runCeremony: (options: { readonly planPath: string; readonly dryRun: boolean; readonly yes: boolean; readonly show: (facts: Readonly<Record<string, unknown>>) => void }) => Promise<{
+    readonly kind: string; readonly facts: Readonly<Record<string, unknown>>; readonly files?: { readonly out: string; readonly transcript: string }; readonly sha256?: string; readonly signer?: string;
+  }>;
+  readonly checkTranscript: (input: { readonly path: string; readonly signerPath?: string; readonly filePaths: readonly string[] }) => Promise<{
+    readonly records: readonly Readonly<Record<string, unknown>>[]; readonly signer: string; readonly signerKnown: boolean; readonly files: readonly string[];
+  }>;
   readonly jsonSchema: (kind: 'server' | 'agent') => Promise<object>;
 }
 

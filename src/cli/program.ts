@@ -5,6 +5,7 @@ import { action, type Outcome } from './action.ts';
 import { accessCommands } from './commands/access.ts';
 import { agentCommands } from './commands/agent.ts';
 import { authoritySourceCommands } from './commands/authority-sources.ts';
+import { ceremonyCommands } from './commands/ceremony.ts';
 import { entryCommands } from './commands/entry.ts';
 import { inventoryCommands } from './commands/inventory.ts';
 import { nodeCommands } from './commands/node.ts';
@@ -41,6 +42,7 @@ export function buildProgram(context: CliContext, outcome: Outcome): Command {
   accessCommands(program, context, outcome);
   inventoryCommands(program, context, outcome);
   authoritySourceCommands(program, context, outcome);
+  ceremonyCommands(program, context, outcome);
   program.command('completion <shell>').description('print a completion script for bash, zsh or fish').action(action(context, outcome, async (_options, [shell]) => context.out(completionScript(program, shell as string))));
   inherit(program);
   return program;

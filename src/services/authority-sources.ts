@@ -7,7 +7,7 @@ import type { AuthoritySourcing } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 
 export interface AuthoritySourcingDeps {
-  readonly sources: Pick<AuthoritySources, 'request' | 'import' | 'prepareUpstream'> | undefined;
+  readonly sources: Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'> | undefined;
   readonly access: Access;
   readonly refusals: RefusalLog;
 }
@@ -24,8 +24,8 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     return this.#acting(caller, 'CreateAuthorityCsr', input.id, (sources) => sources.request({ actor: actorOf(caller), ...input }));
   }
 
-  import(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
-    return this.#acting(caller, 'ImportAuthority', input.id, (sources) => sources.import({ actor: actorOf(caller), ...input }));
+  importChain(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
+    return this.#acting(caller, 'ImportAuthority', input.id, (sources) => sources.importChain({ actor: actorOf(caller), ...input }));
   }
 
   prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority> {

@@ -367,7 +367,7 @@ export interface AuthorityViews {
 /** Issuing intermediates that another CA certifies. All three take every verb on the whole trust domain, or the local socket. */
 export interface AuthoritySourcing {
   request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest>;
-  import(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }>;
+  importChain(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }>;
   prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority>;
 }
 

@@ -25,6 +25,8 @@ const blind: readonly (readonly [string, string])[] = [['src/hsm', 'src/store']]
 const guests: Readonly<Record<string, readonly string[]>> = {
   sidecar: [],
   'src/cli': [],
+  // Runs on a machine with nothing but the token: no server, no database.
+  'src/ceremony': ['src/certs', 'src/hsm'],
   'src/workload': [],
   // The demonstration is a user of the library and starts the real processes.
   'src/demo': ['src/workload'],

@@ -27,7 +27,7 @@ export class AuthoritySources {
   }
 
   /** Checks and records a chain for a requested authority. With `dryRun` nothing is written; `authority` is then as it was. */
-  import(input: { readonly actor: string; readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun?: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
+  importChain(input: { readonly actor: string; readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun?: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
     return this.#alone(async () => {
       const authority = await this.#byId(input.id);
       const { chain, spkiDer } = await checkImport(this.#dependencies, { authority, certificatesDer: input.certificatesDer, ...(input.rootSha256 === undefined ? {} : { rootSha256: input.rootSha256 }) });

@@ -22,7 +22,7 @@ export function authoritySourcesHandlers(guard: Guard, { authoritySources }: Pic
       tooMany('certificates', certificatesDer.length, maximumCertificates);
       const pin = rootSha256.toLowerCase().replaceAll(':', '');
       if (pin !== '' && !/^[0-9a-f]{64}$/.test(pin)) throw new PkiError('INVALID_REQUEST', 'root_sha256 is not a SHA-256 in hex');
-      return importMessage(await authoritySources.import(operatorOf(context), { id, certificatesDer, dryRun, ...given('rootSha256', pin) }));
+      return importMessage(await authoritySources.importChain(operatorOf(context), { id, certificatesDer, dryRun, ...given('rootSha256', pin) }));
     }),
     RequestAuthority: unary(guard, async (context) => importMessage(await authoritySources.prepareUpstream(operatorOf(context)))),
   };
