@@ -120,7 +120,7 @@ export interface ConsumerDescription {
   /** Which set its digests are of; default `roots`. */
   readonly takes?: 'roots' | 'jwt';
   /** Names the process while it lives (pid and start time): what it reads later counts for what it left behind. */
-  readonly process?: string;
+  readonly holder?: string;
 }
 
 /** One report line towards the server per consumer of this agent; see SyncUp.ConsumerReport. Owner: the consumer registry. */
@@ -143,4 +143,29 @@ export interface ConsumerHandle {
   stalled(reason: string): void;
   /** It left. What it was given counts as held until it has expired, or the same process has read something newer. */
   remove(): void;
+}
+
+/** What a process took along that left its stream, or was cut off from it. */
+export interface Left {
+  readonly spiffeId: string;
+  readonly takes: 'roots' | 'jwt';
+  readonly state: 'pending' | 'confirmed';
+  /** Hex; what it held last, as far as that was proven for `confirmed`. */
+  readonly digest: string;
+  readonly description: string;
+  readonly holder: string;
+  /** End of the last certificate that it was given (Unix seconds, inclusive). */
+  readonly until: number;
+}
+
+/** What one client of the Workload API counted against one issuer since `since`. */
+export interface HandshakeCount {
+  /** The consumer's line that the client belongs to. */
+  readonly consumerId: string;
+  readonly spiffeId: string;
+  readonly issuerKeyId: Buffer;
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly reasons: Readonly<Record<string, number>>;
+  readonly since: number;
 }

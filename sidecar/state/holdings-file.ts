@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Left } from '../sync/departed.ts';
+import type { Left } from '../contract.ts';
 import { replaceFile } from './files.ts';
 
 const fileName = 'holdings.json';
@@ -24,7 +24,7 @@ export async function loadHoldings(directory: string): Promise<readonly Left[]> 
 }
 
 function isLeft(value: unknown): value is Left {
-  const { spiffeId, takes, state, digest, description, process, until } = (value ?? {}) as Record<string, unknown>;
+  const { spiffeId, takes, state, digest, description, holder, until } = (value ?? {}) as Record<string, unknown>;
   return typeof spiffeId === 'string' && (takes === 'roots' || takes === 'jwt') && (state === 'pending' || state === 'confirmed') && typeof digest === 'string' && /^([0-9a-f]{64})?$/.test(digest)
-    && typeof description === 'string' && typeof process === 'string' && typeof until === 'number';
+    && typeof description === 'string' && typeof holder === 'string' && typeof until === 'number';
 }

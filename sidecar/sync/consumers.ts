@@ -1,7 +1,7 @@
 import { uuidv7, type Clock } from '../../src/common/runtime/index.ts';
 import type { Consumer } from '../../src/common/wire/generated/meshca/issuer/v1/Consumer.ts';
-import type { ConsumerDescription, ConsumerHandle, ConsumerRegistry } from '../contract.ts';
-import { Departed, type DepartedGroup, type Left } from './departed.ts';
+import type { ConsumerDescription, ConsumerHandle, ConsumerRegistry, Left } from '../contract.ts';
+import { Departed, type DepartedGroup } from './departed.ts';
 
 interface Line {
   readonly id: string;
@@ -138,7 +138,7 @@ export class Consumers implements ConsumerRegistry {
   }
 
   #handle(line: Line): ConsumerHandle {
-    const { takes = 'roots', process, spiffeId } = line.about;
+    const { takes = 'roots', holder, spiffeId } = line.about;
     const move = (state: Line['state'], digest: Buffer, why: string): void => {
       const reason = printable(why);
       if (!this.#lines.has(line.id) || line.stalled || (line.state === state && line.reason === reason && line.digest?.equals(digest))) return;
@@ -151,9 +151,9 @@ export class Consumers implements ConsumerRegistry {
       confirmed: (digest) => {
         move('confirmed', digest, '');
         line.read = digest.toString('hex');
-        if (process === undefined) return;
-        for (const key of this.#departed.settle(process, spiffeId, takes)) this.#groupChanged(key);
-        for (const other of this.#lines.values()) if (other.stalled && other.about.process === process && other.about.spiffeId === spiffeId && (other.about.takes ?? 'roots') === takes) this.#drop(other.id);
+        if (holder === undefined) return;
+        for (const key of this.#departed.settle(holder, spiffeId, takes)) this.#groupChanged(key);
+        for (const other of this.#lines.values()) if (other.stalled && other.about.holder === holder && other.about.spiffeId === spiffeId && (other.about.takes ?? 'roots') === takes) this.#drop(other.id);
       },
       refused: (digest, reason) => move('refused', digest, reason),
       given: (notAfter) => {
@@ -267,7 +267,7 @@ const departedToWire = ({ spiffeId, takes, state, digest, description, processes
 /** What is proven is what was read; of what was only sent, nothing is. */
 const leftOf = (line: Line, until: number): Left => ({
   spiffeId: line.about.spiffeId, takes: line.about.takes ?? 'roots', state: line.read === '' ? 'pending' : 'confirmed', digest: line.read === '' ? line.digest?.toString('hex') ?? '' : line.read,
-  description: line.description, process: line.about.process ?? line.id, until,
+  description: line.description, holder: line.about.holder ?? line.id, until,
 });
 
 const silent: ConsumerHandle = { id: '', pending: () => {}, confirmed: () => {}, refused: () => {}, given: () => {}, capable: () => {}, stalled: () => {}, remove: () => {} };

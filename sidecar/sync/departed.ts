@@ -1,15 +1,4 @@
-/** What a process took along that left its stream, or was cut off from it. */
-export interface Left {
-  readonly spiffeId: string;
-  readonly takes: 'roots' | 'jwt';
-  readonly state: 'pending' | 'confirmed';
-  /** Hex; what it held last, as far as that was proven for `confirmed`. */
-  readonly digest: string;
-  readonly description: string;
-  readonly process: string;
-  /** End of the last certificate that it was given (Unix seconds, inclusive). */
-  readonly until: number;
-}
+import type { Left } from '../contract.ts';
 
 export interface DepartedGroup {
   readonly key: string;
@@ -51,8 +40,8 @@ export class Departed {
       this.#groups.set(key, (group = { key, spiffeId, takes, state, digest, description, members: new Map(), others: 0, othersUntil: 0 }));
     }
     group.description = left.description;
-    const known = group.members.get(left.process);
-    if (known !== undefined || group.members.size < maximumMembers) group.members.set(left.process, Math.max(known ?? 0, left.until));
+    const known = group.members.get(left.holder);
+    if (known !== undefined || group.members.size < maximumMembers) group.members.set(left.holder, Math.max(known ?? 0, left.until));
     else {
       group.others += 1;
       group.othersUntil = Math.max(group.othersUntil, left.until);
@@ -61,10 +50,10 @@ export class Departed {
   }
 
   /** A process has read a newer state of this identity: what it left behind is settled. Returns the keys of the groups that changed. */
-  settle(process: string, spiffeId: string, takes: 'roots' | 'jwt'): readonly string[] {
+  settle(holder: string, spiffeId: string, takes: 'roots' | 'jwt'): readonly string[] {
     const changed: string[] = [];
     for (const group of this.#groups.values()) {
-      if (group.spiffeId !== spiffeId || group.takes !== takes || !group.members.delete(process)) continue;
+      if (group.spiffeId !== spiffeId || group.takes !== takes || !group.members.delete(holder)) continue;
       changed.push(group.key);
     }
     return changed;
@@ -75,9 +64,9 @@ export class Departed {
     const changed: string[] = [];
     for (const group of this.#groups.values()) {
       let touched = false;
-      for (const [process, until] of group.members) {
+      for (const [holder, until] of group.members) {
         if (until >= now) continue;
-        group.members.delete(process);
+        group.members.delete(holder);
         touched = true;
       }
       if (group.others > 0 && group.othersUntil < now) {
@@ -108,8 +97,8 @@ export class Departed {
   /** For the file: one record per process, and one for those that are no longer known one by one. */
   *records(): Iterable<Left> {
     for (const { spiffeId, takes, state, digest, description, members, others, othersUntil } of this.#groups.values()) {
-      for (const [process, until] of members) yield { spiffeId, takes, state, digest, description, process, until };
-      if (others > 0) yield { spiffeId, takes, state, digest, description, process: 'others', until: othersUntil };
+      for (const [holder, until] of members) yield { spiffeId, takes, state, digest, description, holder, until };
+      if (others > 0) yield { spiffeId, takes, state, digest, description, holder: 'others', until: othersUntil };
     }
   }
 }

@@ -1,16 +1,5 @@
 import type { HandshakeReport } from '../../src/common/wire/generated/meshca/issuer/v1/HandshakeReport.ts';
-
-/** What one client of the Workload API counted against one issuer since `since`. */
-export interface HandshakeCount {
-  /** The consumer's line that the client belongs to. */
-  readonly consumerId: string;
-  readonly spiffeId: string;
-  readonly issuerKeyId: Buffer;
-  readonly succeeded: number;
-  readonly failed: number;
-  readonly reasons: Readonly<Record<string, number>>;
-  readonly since: number;
-}
+import type { HandshakeCount } from '../contract.ts';
 
 /** The server keeps 2,000 of one agent, and takes 1,000 in one message. */
 const maximumHeld = 2000;

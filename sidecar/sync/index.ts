@@ -1,5 +1,5 @@
 export { Consumers, type AgentSets, type ConsumerChanges } from './consumers.ts';
 export { EntriesReceiver } from './entries-receiver.ts';
-export { HandshakeCounts, type HandshakeCount } from './handshakes.ts';
+export { HandshakeCounts } from './handshakes.ts';
 export { Replacements } from './replacements.ts';
 export { IssuerSession, type SessionParts, type SessionStatus } from './session.ts';

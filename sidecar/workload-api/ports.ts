@@ -1,8 +1,7 @@
 import type { ErrorCode } from '../../src/common/errors/index.ts';
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
 import type { Attestor, Kernel } from '../attest/index.ts';
-import type { BundleSource, ConsumerRegistry, EntryCache, SvidManager } from '../contract.ts';
-import type { HandshakeCount } from '../sync/handshakes.ts';
+import type { BundleSource, ConsumerRegistry, EntryCache, HandshakeCount, SvidManager } from '../contract.ts';
 import type { RefusalLog } from './refusals.ts';
 import type { SocketOptions } from './socket.ts';
 

@@ -15,7 +15,7 @@ const maximumReasons = 50;
 const statable: ReadonlySet<string> = new Set(['enforces-crl', 'reports-handshakes']);
 
 interface Client {
-  readonly process: string;
+  readonly holder: string;
   readonly consumers: StreamConsumers;
 }
 
@@ -38,10 +38,10 @@ export function createClients(options: WorkloadApiOptions): Clients {
       return more.length === 0 && typeof id === 'string' && clientPattern.test(id) ? id : undefined;
     },
     enter(id, session, consumers) {
-      const client = { process: processOf(session), consumers };
+      const client = { holder: processOf(session), consumers };
       // an ID that another process uses already stays his
       const taken = clients.get(id);
-      if ((taken !== undefined && taken.process !== client.process) || clients.size >= maximumClients) return () => {};
+      if ((taken !== undefined && taken.holder !== client.holder) || clients.size >= maximumClients) return () => {};
       clients.set(id, client);
       return () => {
         if (clients.get(id) === client) clients.delete(id);
@@ -52,7 +52,7 @@ export function createClients(options: WorkloadApiOptions): Clients {
       const { identities } = await session.grant();
       if (!identities.some(({ spiffeId }) => spiffeId.toString() === request.spiffeId)) throw new PkiError('INVALID_REQUEST', 'a client reports for its own identity');
       const client = clients.get(request.clientId);
-      if (client === undefined || client.process !== processOf(session)) throw new PkiError('NOT_FOUND', 'no stream of this process is open under this client ID');
+      if (client === undefined || client.holder !== processOf(session)) throw new PkiError('NOT_FOUND', 'no stream of this process is open under this client ID');
       const { consumers } = client;
       consumers.capable(request.capabilities.filter((capability) => statable.has(capability)));
       if (request.loaded?.refusedReason) consumers.refused(`the client refused the update: ${request.loaded.refusedReason}`);

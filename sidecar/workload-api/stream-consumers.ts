@@ -26,7 +26,7 @@ interface Line {
 /** `confirmsLoading`: reading alone proves nothing yet of this client. */
 export function createStreamConsumers(parts: StreamParts, session: Session, takes: 'roots' | 'jwt', confirmsLoading: boolean): StreamConsumers {
   const { pid, uid, peer } = session.connection;
-  const process = `${pid} ${peer?.image.startTime ?? ''}`;
+  const holder = `${pid} ${peer?.image.startTime ?? ''}`;
   const lines = new Map<string, Line>();
   let capabilities: readonly string[] = [];
   let loadedText = '';
@@ -47,7 +47,7 @@ export function createStreamConsumers(parts: StreamParts, session: Session, take
     const known = lines.get(id);
     if (known !== undefined) return known;
     const path = peer?.image.path?.text;
-    const handle = parts.options.consumers.register({ kind: 'workload-stream', spiffeId: id, takes, process, description: `${session.rpc} pid ${pid} uid ${uid}${path === undefined ? '' : ` ${path}`}` });
+    const handle = parts.options.consumers.register({ kind: 'workload-stream', spiffeId: id, takes, holder, description: `${session.rpc} pid ${pid} uid ${uid}${path === undefined ? '' : ` ${path}`}` });
     handle.capable(capabilities);
     const line = { handle, pending: '', confirmed: '' };
     lines.set(id, line);

@@ -9,23 +9,55 @@ export interface HandshakeCounts {
   readonly failed: Readonly<Record<string, number>>;
 }
 
-/** Owned by one source; read through its `stats()`. */
+/** Both roles together, for peers whose certificate names this issuer. */
+export interface IssuerCounts {
+  /** AuthorityKeyIdentifier, lower-case hex; empty where the peer showed no certificate that could be read. */
+  readonly issuerKeyId: string;
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly reasons: Readonly<Record<string, number>>;
+}
+
+/** Peers choose what they show: beyond this, issuers are counted together as unknown. */
+const maximumIssuers = 50;
+
+/** Owned by one source; read through its `stats()` and reported to the agent. */
 export class Counters {
   closedAsExpired = 0;
   closedAsDistrusted = 0;
+  /** Called after each handshake. */
+  onChange: (() => void) | undefined;
   readonly #ok = { client: 0, server: 0 };
   readonly #failed: Record<Role, Map<string, number>> = { client: new Map(), server: new Map() };
+  readonly #byIssuer = new Map<string, { succeeded: number; failed: number; readonly reasons: Map<string, number> }>();
 
-  succeeded(role: Role): void {
+  succeeded(role: Role, issuerKeyId = ''): void {
     this.#ok[role] += 1;
+    this.#of(issuerKeyId).succeeded += 1;
+    this.onChange?.();
   }
 
-  failed(role: Role, error: PkiError): void {
+  failed(role: Role, error: PkiError, issuerKeyId = ''): void {
     const counts = this.#failed[role];
     counts.set(error.code, (counts.get(error.code) ?? 0) + 1);
+    const issuer = this.#of(issuerKeyId);
+    issuer.failed += 1;
+    issuer.reasons.set(error.code, (issuer.reasons.get(error.code) ?? 0) + 1);
+    this.onChange?.();
   }
 
   handshakes(role: Role): HandshakeCounts {
     return { ok: this.#ok[role], failed: Object.fromEntries(this.#failed[role]) };
+  }
+
+  byIssuer(): readonly IssuerCounts[] {
+    return [...this.#byIssuer].map(([issuerKeyId, { succeeded, failed, reasons }]) => ({ issuerKeyId, succeeded, failed, reasons: Object.fromEntries(reasons) }));
+  }
+
+  #of(issuerKeyId: string): { succeeded: number; failed: number; readonly reasons: Map<string, number> } {
+    const key = this.#byIssuer.has(issuerKeyId) || (this.#byIssuer.size < maximumIssuers && issuerKeyId.length <= 128) ? issuerKeyId : '';
+    let counts = this.#byIssuer.get(key);
+    if (counts === undefined) this.#byIssuer.set(key, (counts = { succeeded: 0, failed: 0, reasons: new Map() }));
+    return counts;
   }
 }

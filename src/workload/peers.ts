@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { peerChainOf, type Clock } from '../common/runtime/index.ts';
 import type { SpiffeId } from '../common/spiffe/index.ts';
-import { parseCertificate, verifyX509Svid, type VerifiedSvid } from '../common/x509/index.ts';
+import { parseCertificate, verifyX509Svid, type ParsedCrl, type VerifiedSvid } from '../common/x509/index.ts';
 import type { Authorizer } from './authorize.ts';
 import type { Counters, Role } from './counters.ts';
 import type { X509Bundles } from './x509-update.ts';
@@ -15,7 +15,12 @@ export interface Peer {
   readonly serial: string;
   /** Unix seconds, inclusive: the earliest end of the certificates that it was admitted on. */
   readonly notAfter: number;
+  /** AuthorityKeyIdentifier of its certificate, lower-case hex; empty if it has none. */
+  readonly issuerKeyId: string;
 }
+
+/** The CRLs to hold chains of this trust domain against; undefined: revocation is not looked at. */
+export type CrlsOf = (trustDomainName: string) => readonly ParsedCrl[] | undefined;
 
 interface Admission extends Peer {
   readonly chainDer: readonly Buffer[];
@@ -37,13 +42,15 @@ export class PeerRegister {
   readonly #bundles: () => X509Bundles;
   readonly #counters: Counters;
   readonly #enforce: boolean;
+  readonly #crls: CrlsOf;
   readonly #open = new Map<TLSSocket, Admission>();
 
-  constructor(clock: Clock, bundles: () => X509Bundles, counters: Counters, enforce: boolean) {
+  constructor(clock: Clock, bundles: () => X509Bundles, counters: Counters, enforce: boolean, crls: CrlsOf = () => undefined) {
     this.#clock = clock;
     this.#bundles = bundles;
     this.#counters = counters;
     this.#enforce = enforce;
+    this.#crls = crls;
   }
 
   get size(): number {
@@ -55,7 +62,7 @@ export class PeerRegister {
     if (chainDer.length === 0) throw new PkiError('PEER_CERTIFICATE_MISSING', 'the peer presented no certificate');
     const purpose = role === 'server' ? 'client' : 'server';
     const bundles = this.#bundles();
-    const verified = unwrap(verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now: this.#clock.now(), purpose }));
+    const verified = unwrap(verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now: this.#clock.now(), purpose, crls: this.#crls }));
     if (!authorizer.admits(verified.id)) {
       throw new PkiError('PEER_NOT_AUTHORIZED', `the peer is ${verified.id}, admitted is ${authorizer.description}`);
     }
@@ -70,7 +77,7 @@ export class PeerRegister {
     const chainDer = peerChainOf(socket);
     const verified = this.check(chainDer, role, authorizer);
     const notAfter = Math.min(verified.root.notAfter, ...verified.chain.map((each) => each.notAfter));
-    const admission: Admission = { id: verified.id, serial: verified.leaf.serialHex, notAfter, chainDer, role };
+    const admission: Admission = { id: verified.id, serial: verified.leaf.serialHex, notAfter, issuerKeyId: verified.leaf.authorityKeyId ?? '', chainDer, role };
     known.set(socket, admission);
     this.#open.set(socket, admission);
     const cancel = this.#enforce ? this.#endAt(socket, notAfter) : undefined;
@@ -87,8 +94,9 @@ export class PeerRegister {
     const bundles = this.#bundles();
     for (const [socket, { chainDer, role }] of this.#open) {
       const purpose = role === 'server' ? 'client' : 'server';
-      const still = verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now: this.#clock.now(), purpose });
-      if (still.ok) continue;
+      const still = verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now: this.#clock.now(), purpose, crls: this.#crls });
+      // that a CRL is missing now is no word against a peer who was admitted on one
+      if (still.ok || still.error.code === 'REVOCATION_UNKNOWN') continue;
       this.#counters.closedAsDistrusted += 1;
       socket.destroy(still.error);
     }
@@ -119,4 +127,16 @@ export class PeerRegister {
 export function idTextOf(leafDer: Buffer): string | undefined {
   const leaf = parseCertificate(leafDer);
   return leaf.ok && leaf.value.uriSans.length === 1 ? leaf.value.uriSans[0] : undefined;
+}
+
+/** By whom the certificate of a peer says it was issued, verified or not, for counting; empty where there is none to read. */
+export function issuerKeyIdOf(socket: TLSSocket): string {
+  try {
+    const [leafDer] = peerChainOf(socket);
+    const leaf = leafDer === undefined ? undefined : parseCertificate(leafDer);
+    return leaf?.ok === true ? leaf.value.authorityKeyId ?? '' : '';
+  } catch {
+    // a socket that is gone has no peer any more
+    return '';
+  }
 }

@@ -3,6 +3,7 @@ import { connect as connectSocket, type ConnectionOptions, type PeerCertificate,
 import { PkiError } from '../common/errors/index.ts';
 import { chainOf } from '../common/runtime/index.ts';
 import type { Authorizer } from './authorize.ts';
+import { issuerKeyIdOf } from './peers.ts';
 import { tlsFailure } from './tls-failure.ts';
 import { internalsOf, type X509Source } from './x509-source.ts';
 
@@ -53,6 +54,11 @@ export function connectTls(source: X509Source, options: ConnectOptions): Promise
   if ('session' in where) throw new PkiError('SESSION_RESUMED', 'a session can not be resumed by this client');
   return new Promise((resolve, reject) => {
     const socket = connectSocket({ ...where, ...tlsClientOptions(source, { expect }) });
+    // read as soon as it is there: of a connection that is refused nothing is left to ask
+    let issuerKeyId = '';
+    socket.prependOnceListener('secure', () => {
+      issuerKeyId = issuerKeyIdOf(socket);
+    });
     const settle = (): void => {
       cancelTimer();
       signal?.removeEventListener('abort', onAbort);
@@ -62,7 +68,7 @@ export function connectTls(source: X509Source, options: ConnectOptions): Promise
     const refuse = (thrown: unknown): void => {
       settle();
       const error = tlsFailure(thrown, socket.authorizationError);
-      counters.failed('client', error);
+      counters.failed('client', error, issuerKeyId);
       // whatever still comes is a consequence
       socket.on('error', () => undefined);
       socket.destroy();
@@ -81,7 +87,7 @@ export function connectTls(source: X509Source, options: ConnectOptions): Promise
         return;
       }
       settle();
-      counters.succeeded('client');
+      counters.succeeded('client', issuerKeyId);
       resolve(socket);
     });
     if (signal?.aborted) onAbort();

@@ -1,7 +1,7 @@
 import { createServer, type Server, type TlsOptions, type TLSSocket } from 'node:tls';
 import { keepPeerChains } from '../common/runtime/index.ts';
 import type { Authorizer } from './authorize.ts';
-import { peerOf, type Peer } from './peers.ts';
+import { issuerKeyIdOf, peerOf, type Peer } from './peers.ts';
 import { tlsFailure } from './tls-failure.ts';
 import { internalsOf, type X509Source } from './x509-source.ts';
 
@@ -47,24 +47,25 @@ export function protectServer(source: X509Source, server: Server, authorizer: Au
   server.emit = (event: string | symbol, ...args: unknown[]): boolean => {
     if (event !== 'secureConnection') return emit(event, ...args);
     const socket = args[0] as TLSSocket;
+    let peer: Peer;
     try {
-      peers.admit(socket, 'server', authorizer);
+      peer = peers.admit(socket, 'server', authorizer);
     } catch (thrown) {
       const error = tlsFailure(thrown);
-      counters.failed('server', error);
+      counters.failed('server', error, issuerKeyIdOf(socket));
       context.logger.info({ code: error.code, remoteAddress: socket.remoteAddress }, `refused a peer: ${error.message}`);
       socket.on('error', () => undefined);
       socket.destroy();
       return true;
     }
-    counters.succeeded('server');
+    counters.succeeded('server', peer.issuerKeyId);
     // an admitted socket that ends with an error must not end the process of a user who listens for none
     socket.on('error', (error) => context.logger.debug({ error: error.message }, 'a TLS connection ended with an error'));
     return emit(event, ...args);
   };
   server.on('tlsClientError', (thrown: Error, socket: TLSSocket) => {
     const error = tlsFailure(thrown, socket.authorizationError ?? undefined);
-    counters.failed('server', error);
+    counters.failed('server', error, issuerKeyIdOf(socket));
     context.logger.info({ code: error.code }, `refused a peer: ${error.message}`);
     socket.destroy();
   });

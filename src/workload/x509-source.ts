@@ -1,9 +1,12 @@
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
+import type { Metadata } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
+import { setDigest } from '../common/x509/index.ts';
 import { securityHeader, sourceContext, type SourceContext, type SourceOptions } from './client.ts';
 import { Counters, type HandshakeCounts } from './counters.ts';
 import { follow, type FollowedStream } from './follow.ts';
-import { PeerRegister } from './peers.ts';
+import { PeerRegister, type CrlsOf } from './peers.ts';
+import { Reporter } from './reporter.ts';
 import { tlsMaterial } from './tls-material.ts';
 import { readX509Update, type X509Bundles, type X509Svid, type X509Update } from './x509-update.ts';
 import type { X509SVIDResponse__Output } from '../common/wire/generated/X509SVIDResponse.ts';
@@ -22,6 +25,14 @@ export interface X509SourceOptions extends SourceOptions {
    * as long as the two sides like, on a certificate that is long dead.
    */
   readonly enforce?: boolean;
+  /**
+   * `enforce`: peers of the own trust domain are held against the CRLs that come with the identity, one for each authority of
+   * their chain; where one is missing or has expired, nobody of that chain is admitted (REVOCATION_UNKNOWN). Certificates with
+   * noRevAvail are short-lived and stand in no CRL. Other trust domains publish their own. Default `ignore`.
+   */
+  readonly crl?: 'enforce' | 'ignore';
+  /** Tells our agent what is in force here and counts of handshakes per issuer, for rotations; default true. Says nothing to other agents. */
+  readonly reports?: boolean;
 }
 
 export interface X509SourceStats {
@@ -75,6 +86,7 @@ export class X509Source implements AsyncDisposable {
   readonly #counters = new Counters();
   readonly #peers: PeerRegister;
   readonly #listeners = new Set<(svid: X509Svid) => void>();
+  readonly #reporter: Reporter | undefined;
   #stream: FollowedStream | undefined;
   #held: Held | undefined;
   #updates = 0;
@@ -84,7 +96,10 @@ export class X509Source implements AsyncDisposable {
   private constructor(options: X509SourceOptions) {
     this.#context = sourceContext(options);
     this.#picker = options.picker ?? ((svids) => svids[0]);
-    this.#peers = new PeerRegister(this.#context.clock, () => this.bundles, this.#counters, options.enforce ?? true);
+    const enforcesCrl = options.crl === 'enforce';
+    const crls: CrlsOf = (name) => (enforcesCrl && name === this.svid.id.trustDomain.name ? this.#current.update.crls : undefined);
+    this.#peers = new PeerRegister(this.#context.clock, () => this.bundles, this.#counters, options.enforce ?? true, crls);
+    this.#reporter = options.reports === false ? undefined : new Reporter(this.#context, this.#counters, ['reports-handshakes', ...(enforcesCrl ? ['enforces-crl'] : [])]);
     internals.set(this, {
       counters: this.#counters,
       peers: this.#peers,
@@ -98,7 +113,7 @@ export class X509Source implements AsyncDisposable {
   static async connect(options: X509SourceOptions = {}): Promise<X509Source> {
     const source = new X509Source(options);
     const { client } = source.#context;
-    source.#stream = follow(source.#context, () => client.fetchX509Svid({}, securityHeader()), (message) => source.#take(message), options.signal);
+    source.#stream = follow(source.#context, () => client.fetchX509Svid({}, source.#header()), (message) => source.#takeAndReport(message), options.signal);
     try {
       await source.#stream.first;
     } catch (error) {
@@ -153,6 +168,7 @@ export class X509Source implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     this.#stream?.close();
+    this.#reporter?.close();
     this.#context.client.close();
     this.#listeners.clear();
     this.#peers.closeAll();
@@ -165,6 +181,25 @@ export class X509Source implements AsyncDisposable {
   get #current(): Held {
     if (this.#held === undefined) throw new PkiError('STARTING_UP', 'the source has no identity yet');
     return this.#held;
+  }
+
+  #header(): Metadata {
+    const metadata = securityHeader();
+    // our agent then waits for our word before it counts what was sent as in force; others pass it over
+    if (this.#reporter !== undefined) metadata.set('meshca-client', this.#reporter.clientId);
+    return metadata;
+  }
+
+  #takeAndReport(message: X509SVIDResponse__Output): void {
+    try {
+      this.#take(message);
+    } catch (thrown) {
+      this.#reporter?.refused(PkiError.from(thrown, 'SVID_INVALID').message);
+      throw thrown;
+    }
+    if (this.#closed) return;
+    const { svid, update } = this.#current;
+    this.#reporter?.loaded(svid.id.toString(), setDigest(update.bundles.get(svid.id.trustDomain.name) ?? []));
   }
 
   #take(message: X509SVIDResponse__Output): void {

@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
-import { spkiOf, splitDer, verifyX509Svid, type ParsedCertificate } from '../common/x509/index.ts';
+import { parseCrl, spkiOf, splitDer, verifyX509Svid, type ParsedCertificate, type ParsedCrl } from '../common/x509/index.ts';
 import type { X509SVID__Output } from '../common/wire/generated/X509SVID.ts';
 import type { X509SVIDResponse__Output } from '../common/wire/generated/X509SVIDResponse.ts';
 
@@ -27,6 +27,8 @@ export interface X509Update {
   /** Never empty; the first is the default. */
   readonly svids: readonly X509Svid[];
   readonly bundles: X509Bundles;
+  /** Of the workload's own trust domain, as far as they can be read. */
+  readonly crls: readonly ParsedCrl[];
 }
 
 /**
@@ -40,8 +42,14 @@ export function readX509Update(message: X509SVIDResponse__Output, now: number): 
   for (const [name, roots] of Object.entries(message.federatedBundles)) bundles.set(unwrap(TrustDomain.parse(name)).name, unwrap(splitDer(roots)));
   // after the federated ones: nobody else may state the roots of the workload's own trust domain
   for (const svid of message.svids) bundles.set(unwrap(SpiffeId.parse(svid.spiffeId)).trustDomain.name, unwrap(splitDer(svid.bundle)));
-  return { svids: message.svids.map((svid) => readSvid(svid, bundles, now)), bundles };
+  return { svids: message.svids.map((svid) => readSvid(svid, bundles, now)), bundles, crls: readCrls(message.crl) };
 }
+
+/** One that can not be read is left out: whoever enforces CRLs misses it, and admits nobody whom it would have told about. */
+const readCrls = (crls: readonly Buffer[]): readonly ParsedCrl[] => crls.flatMap((der) => {
+  const crl = parseCrl(der);
+  return crl.ok ? [crl.value] : [];
+});
 
 function readSvid(svid: X509SVID__Output, bundles: X509Bundles, now: number): X509Svid {
   const id = unwrap(SpiffeId.parse(svid.spiffeId));

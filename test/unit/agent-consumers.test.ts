@@ -5,7 +5,7 @@ import { FakeClock } from './agent-support.ts';
 
 const firstOctet = (bytes: unknown): number | undefined => (bytes as Buffer | undefined)?.[0];
 const digest = (fill: number): Buffer => Buffer.alloc(32, fill);
-const web = { kind: 'workload-stream', spiffeId: 'spiffe://td.test/web', description: 'FetchX509SVID pid 7 uid 0', process: '7 100' } as const;
+const web = { kind: 'workload-stream', spiffeId: 'spiffe://td.test/web', description: 'FetchX509SVID pid 7 uid 0', holder: '7 100' } as const;
 
 function world() {
   const clock = new FakeClock();
@@ -45,8 +45,8 @@ test('one that never was given anything leaves nothing behind', () => {
 
 test('a process that comes back and reads settles what it left, another process of the same identity does not', () => {
   const { clock, consumers, lines } = world();
-  const leave = (process: string): void => {
-    const handle = consumers.register({ ...web, process });
+  const leave = (holder: string): void => {
+    const handle = consumers.register({ ...web, holder });
     handle.pending(digest(1));
     handle.given(clock.now() + 600);
     handle.confirmed(digest(1));
@@ -60,7 +60,7 @@ test('a process that comes back and reads settles what it left, another process 
   assert.equal(lines().length, 2, 'not by connecting alone');
   back.confirmed(digest(2));
   assert.equal(lines().filter(({ capabilities }) => capabilities?.includes('departed')).length, 1);
-  const other = consumers.register({ ...web, process: '8 200' });
+  const other = consumers.register({ ...web, holder: '8 200' });
   other.pending(digest(2));
   other.confirmed(digest(2));
   assert.deepEqual(lines().map(({ capabilities }) => capabilities?.includes('departed')), [false, false]);
@@ -92,7 +92,7 @@ test('one that is cut off stays by name until its process reads again, or its ce
 test('thousands that come and go are one line, and are forgotten when the last certificate has expired', () => {
   const { clock, consumers, lines } = world();
   for (let each = 0; each < 5000; each += 1) {
-    const handle = consumers.register({ ...web, process: `${each} 1` });
+    const handle = consumers.register({ ...web, holder: `${each} 1` });
     handle.pending(digest(1));
     handle.given(clock.now() + 60 + (each % 10));
     handle.confirmed(digest(1));

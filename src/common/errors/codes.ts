@@ -61,12 +61,17 @@ export const codes = {
   UNAUTHENTICATED: caller('UNAUTHENTICATED', 'Connect with a certificate that this CA issued and that has not expired.'),
   CERTIFICATE_EXPIRED: caller('UNAUTHENTICATED', 'Renew the certificate and connect again.'),
   CERTIFICATE_NOT_YET_VALID: caller('UNAUTHENTICATED', 'Compare the clocks of both machines: the certificate begins later than now.'),
+  CERTIFICATE_REVOKED: caller('UNAUTHENTICATED', 'This certificate was revoked by an administrator; "meshca certificate show SERIAL" says when and why.'),
+  REVOCATION_UNKNOWN: caller('UNAUTHENTICATED', 'A current CRL is missing for an authority of this chain, so that CRL checking admits nobody of it: see whether the agent has a connection and the CA publishes its CRLs.'),
+  REVOCATION_NOT_POSSIBLE: caller('FAILED_PRECONDITION', 'Refuse its renewal: "meshca agent ban" or "meshca entry delete"; the message says when the certificate ends.'),
+  CRL_INVALID: caller('INVALID_ARGUMENT', 'Send a complete CRL (v2, DER) with nextUpdate, AuthorityKeyIdentifier and CRL number.'),
   CERTIFICATE_UNKNOWN: caller('UNAUTHENTICATED', 'The certificate is not in the inventory of this CA; attest again.'),
   CALLER_NOT_ADMITTED: caller('PERMISSION_DENIED', 'This call is not open to your class of caller; the message names the classes that it admits.'),
   ROLE_MISSING: caller('PERMISSION_DENIED', 'Ask an administrator for a role with the verb and the SPIFFE ID prefix that the message names.'),
   AGENT_BANNED: caller('PERMISSION_DENIED', 'This agent is banned; an administrator must evict it before the node can attest again.'),
   AGENT_EVICTED: caller('PERMISSION_DENIED', 'This agent was evicted; attest again with a new join token or certificate.'),
   AGENT_SUPERSEDED: caller('ABORTED', 'A newer session of the same agent took over; if that was not you, ban the agent.'),
+  AUTHORITY_IN_USE: caller('FAILED_PRECONDITION', 'Taint it and let its leaves be replaced, or wait until the time that the message names; --force with a reason goes on at once.'),
   AUTHORITY_TAINTED: caller('UNAVAILABLE', 'The issuing authority was withdrawn meanwhile; retry, another one signs.'),
 
   // node attestation

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { fail, ok, type Result } from '../errors/index.ts';
 import { parseCertificate } from './certificate.ts';
+import { checkRevocation } from './crl.ts';
 import { checkSignature } from './signature-check.ts';
 import type { ParsedCertificate, VerifiedChain, VerifyChainInput } from './types.ts';
 
@@ -18,7 +19,8 @@ const nameConstraints = '2.5.29.30';
  * Path validation (RFC 5280 section 6.1) from a leaf to one of the roots. Names chain byte for byte, and key
  * identifiers must agree where both are stated. Every CA has cA and keyCertSign, its pathLen counts each intermediate
  * below it; a CA with name constraints is refused, since they are not evaluated. Fails with CERTIFICATE_MALFORMED,
- * CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID or CHAIN_UNTRUSTED. Revocation is not checked here.
+ * CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID or CHAIN_UNTRUSTED. With
+ * `crls` also CERTIFICATE_REVOKED and REVOCATION_UNKNOWN.
  */
 export function verifyChain(input: VerifyChainInput): Result<VerifiedChain> {
   const [leafDer] = input.chainDer;
@@ -74,7 +76,7 @@ const mayHaveIssued = (issuer: ParsedCertificate, child: ParsedCertificate): boo
   issuer.subjectDer.equals(child.issuerDer) && (child.authorityKeyId === undefined || issuer.subjectKeyId === undefined || child.authorityKeyId === issuer.subjectKeyId);
 
 /** From the root down, so that no key is used before a trusted one has vouched for it. */
-function checkPath(path: readonly ParsedCertificate[], root: ParsedCertificate, { now, purpose }: VerifyChainInput): Result<void> {
+function checkPath(path: readonly ParsedCertificate[], root: ParsedCertificate, { now, purpose, crls }: VerifyChainInput): Result<void> {
   if (now < root.notBefore || now > root.notAfter) return fail('CHAIN_UNTRUSTED', 'the root of the chain is not valid now');
   const rootFailure = checkAuthority(root, 'the root of the chain', path.length - 1, purpose);
   if (rootFailure !== undefined) return rootFailure;
@@ -92,7 +94,7 @@ function checkPath(path: readonly ParsedCertificate[], root: ParsedCertificate, 
     if (!signed.ok) return signed;
     issuer = current;
   }
-  return ok(undefined);
+  return crls === undefined ? ok(undefined) : checkRevocation(path, root, crls, now);
 }
 
 function checkAuthority(authority: ParsedCertificate, what: string, intermediatesBelow: number, purpose: VerifyChainInput['purpose']): ReturnType<typeof fail> | undefined {

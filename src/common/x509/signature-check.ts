@@ -17,7 +17,7 @@ const maximumLinks = 2048;
 const curves: ReadonlySet<string | undefined> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
 
 /** Whether `issuer`'s key signed `child`. Call with a trusted issuer only. Fails with CHAIN_UNTRUSTED. */
-export function checkSignature(child: ParsedCertificate, issuer: ParsedCertificate): Result<void> {
+export function checkSignature(child: Pick<ParsedCertificate, 'raw' | 'tbsDer' | 'signatureAlgorithm' | 'signature'>, issuer: ParsedCertificate): Result<void> {
   const algorithm = child.signatureAlgorithm;
   if (algorithm === undefined) return fail('CHAIN_UNTRUSTED', 'a certificate is signed with an algorithm that is not accepted');
   const issuerDigest = hash('sha256', issuer.spkiDer, 'base64');

@@ -10,7 +10,7 @@ const clientAuth = '1.3.6.1.5.5.7.3.2';
 /**
  * Verifies an X.509-SVID and its chain to the bundle of the leaf's own trust domain (X.509-SVID specification sections
  * 2 to 5, RFC 5280 section 6). Fails with CERTIFICATE_MALFORMED, SVID_INVALID, CERTIFICATE_EXPIRED,
- * CERTIFICATE_NOT_YET_VALID or CHAIN_UNTRUSTED. The caller still has to decide whether this ID is the one he wants.
+ * CERTIFICATE_NOT_YET_VALID or CHAIN_UNTRUSTED; with `crls` also CERTIFICATE_REVOKED and REVOCATION_UNKNOWN. The caller still has to decide whether this ID is the one he wants.
  */
 export function verifyX509Svid(input: VerifySvidInput): Result<VerifiedSvid> {
   const [leafDer] = input.chainDer;
@@ -22,7 +22,8 @@ export function verifyX509Svid(input: VerifySvidInput): Result<VerifiedSvid> {
   const roots = input.bundle(id.value.trustDomain.name);
   if (roots === undefined) return fail('CHAIN_UNTRUSTED', `no bundle is known for the trust domain ${id.value.trustDomain.name}`);
   const { purpose, chainDer, now } = input;
-  const verified = verifyFrom(leaf.value, { chainDer, roots, now, ...(purpose === undefined ? {} : { purpose }) });
+  const crls = input.crls?.(id.value.trustDomain.name);
+  const verified = verifyFrom(leaf.value, { chainDer, roots, now, ...(purpose === undefined ? {} : { purpose }), ...(crls === undefined ? {} : { crls }) });
   return verified.ok ? ok({ id: id.value, ...verified.value }) : verified;
 }
 

@@ -1,4 +1,5 @@
 import type { SpiffeId } from '../spiffe/index.ts';
+import type { ParsedCrl } from './crl.ts';
 
 /** Hash and scheme of a signature; ECDSA as DER Ecdsa-Sig-Value, RSA as PKCS #1 v1.5. */
 export type SignatureAlgorithm = 'ecdsa-sha256' | 'ecdsa-sha384' | 'ecdsa-sha512' | 'rsa-sha256' | 'rsa-sha384' | 'rsa-sha512';
@@ -72,6 +73,8 @@ export interface VerifyChainInput {
   readonly now: number;
   /** What intermediates with an extended key usage must allow; default both. */
   readonly purpose?: 'client' | 'server';
+  /** Given: each certificate of the path must have a current CRL of its issuer here and not stand in it; see checkRevocation. Absent: revocation is not looked at. */
+  readonly crls?: readonly ParsedCrl[];
 }
 
 export interface VerifiedChain {
@@ -90,6 +93,8 @@ export interface VerifySvidInput {
   /** Unix seconds. */
   readonly now: number;
   readonly purpose?: 'client' | 'server';
+  /** CRLs of the leaf's trust domain, by its name; undefined: revocation is not looked at there. */
+  readonly crls?: (trustDomainName: string) => readonly ParsedCrl[] | undefined;
 }
 
 export interface VerifiedSvid extends VerifiedChain {
