@@ -12,6 +12,7 @@ import {
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
+import { startAuditLog, logPlan } from './audit.ts';
 import { FrontDoor } from './front-door.ts';
 import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
 
@@ -57,8 +58,6 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
 
   const store = await openStore(parts, stack);
   await store.meta.claim(trustDomain.name, clock.now());
-  const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
-  if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 
   const openToken = tokenOpener(parts, vault);
   await bootstrap(parts, store, openToken);
@@ -68,7 +67,12 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.use(signers);
   readiness.add(() => (['ready', 'degraded'].includes(signers.state().status) ? undefined : `the HSM is ${signers.state().status}${signers.state().reason ? `: ${signers.state().reason}` : ''}`));
 
-  const registry = new AuthorityRegistry({ authorities: store.authorities, bundles: store.bundles, signers, logger });
+  const auditLog = await startAuditLog({ config, store, signers, trustDomain, clock, logger });
+  stack.defer(() => auditLog.close());
+  const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
+  if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
+
+  const registry = new AuthorityRegistry({ authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
   const changed = async (): Promise<void> => {
     await registry.refresh();
     await publishBundle(registry.all(), { store: store.bundles, signers, clock, refreshHintSeconds: config.issuance.bundleRefreshHintSeconds });
@@ -157,7 +161,7 @@ async function bootstrap({ config, clock, random, logger, faults }: ServerParts,
   const plan = (kind: 'root' | 'issuing' | 'jwt') => ({ keyType: authorities[kind].keyType, lifeSeconds: authorities[kind].lifeDays * 86_400 });
   await bootstrapAuthorities({
     authorities: store.authorities, issuance: store.issuance, openToken, ownRoot: authorities.source === 'hsm', trustDomain: TrustDomain.of(config.trustDomain),
-    plans: { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt') }, clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
+    plans: { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt'), log: logPlan }, clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
   });
 }
 

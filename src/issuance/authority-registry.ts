@@ -3,13 +3,14 @@ import type { Logger } from '../common/runtime/index.ts';
 import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
 import { hasOwnKey, isTrusted, maySign, type Authority, type AuthorityScope, type BundleRevision } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { AuthorityStore, BundleStore } from '../store/contract.ts';
+import type { AuthorityStore, BundleStore, ObjectLedger } from '../store/contract.ts';
 import type { Authorities } from './contract.ts';
 import type { IssuerView } from './prepare.ts';
 
 export interface RegistryDependencies {
   readonly authorities: Pick<AuthorityStore, 'list'>;
   readonly bundles: Pick<BundleStore, 'latest'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'proven'>;
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
   readonly logger: Logger;
 }
@@ -31,9 +32,14 @@ export class AuthorityRegistry implements Authorities {
     this.#dependencies = dependencies;
   }
 
-  /** Reads the authorities and the bundle again, and makes their keys known to the signers. Throws HSM_* if a key is missing. */
+  /** Reads the authorities and the bundle again, and makes their keys known to the signers. Throws HSM_* if a key is missing, OBJECT_NOT_IN_LOG. */
   async refresh(): Promise<void> {
-    const [all, bundle] = await Promise.all([this.#dependencies.authorities.list(), this.#dependencies.bundles.latest()]);
+    const [found, bundle] = await Promise.all([this.#dependencies.authorities.list(), this.#dependencies.bundles.latest()]);
+    const { objects } = this.#dependencies;
+    // at the start nothing goes on from what was changed past the log; later it is left out, and what was known good stays
+    if (this.#all.length === 0) for (const each of found) objects.require(each);
+    const all = found.filter((authority) => objects.proven(authority));
+    if (bundle !== undefined) objects.require(bundle);
     const fingerprint = `${bundle?.sequence ?? 0}|${all.map((authority) => `${authority.id}:${authority.version}`).join(',')}`;
     if (fingerprint === this.#fingerprint) return;
     await this.#loadKeys(all);

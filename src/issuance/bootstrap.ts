@@ -32,6 +32,7 @@ export async function bootstrapAuthorities(dependencies: BootstrapDependencies):
       });
     }
     if (!complete('jwt')) await bring('jwt', undefined, issuingToken, undefined, dependencies);
+    if (!complete('log')) await bring('log', undefined, issuingToken, undefined, dependencies);
   });
 }
 

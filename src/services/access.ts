@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import { auditorGrant, auditorRole, fixedPrefix, holdsEverything, permits, prefixesFor, wholeTrustDomain, type Grant, type RegistrationEntry, type Target, type Verb } from '../domain/index.ts';
-import type { Page, PageRequest, RoleStore } from '../store/contract.ts';
+import type { ObjectLedger, Page, PageRequest, RoleStore } from '../store/contract.ts';
 import type { Caller, OperatorCaller } from './caller.ts';
 
 /** What an operator may do, read once per call. */
@@ -36,19 +36,22 @@ export class OperatorRights {
 /** Finds what an operator may do: a local caller everything (the socket admits only few uids), an admin what his roles say. */
 export class Access {
   readonly #roles: Pick<RoleStore, 'forMember'>;
+  readonly #objects: Pick<ObjectLedger, 'require'>;
   readonly trustDomain: TrustDomain;
 
-  constructor(roles: Pick<RoleStore, 'forMember'>, trustDomain: TrustDomain) {
+  constructor(roles: Pick<RoleStore, 'forMember'>, trustDomain: TrustDomain, objects: Pick<ObjectLedger, 'require'>) {
     this.#roles = roles;
+    this.#objects = objects;
     this.trustDomain = trustDomain;
   }
 
-  /** Throws CALLER_NOT_ADMITTED for any other class, whatever the front let through. */
+  /** Throws CALLER_NOT_ADMITTED for any other class, whatever the front let through; OBJECT_NOT_IN_LOG for a role that was changed past the log. */
   async of(caller: OperatorCaller): Promise<OperatorRights> {
     const actual = caller as Caller;
     if (actual.class === 'local') return new OperatorRights([], true);
     if (actual.class !== 'admin') throw new PkiError('CALLER_NOT_ADMITTED', `this is open to admin and local callers, not to ${actual.class}`);
     const roles = await this.#roles.forMember(actual.spiffeId);
+    for (const role of roles) this.#objects.require(role);
     // the grant of the auditor is ours, whatever the database says it is
     const grants = roles.map((role) => (role.name === auditorRole ? auditorGrant(this.trustDomain) : role));
     return new OperatorRights(grants, holdsEverything(grants, this.trustDomain));

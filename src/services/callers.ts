@@ -2,7 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { isTrusted, type CertificateRecord, type Rights } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { AgentStore, CertificateStore, DelegationStore, EntryStore } from '../store/contract.ts';
+import type { AgentStore, CertificateStore, DelegationStore, EntryStore, ObjectLedger } from '../store/contract.ts';
 import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from './contract.ts';
 import { serialLeadsTo } from './lineage.ts';
@@ -13,6 +13,7 @@ export interface CallerDeps {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'byId'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
   readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly clock: Clock;
@@ -154,6 +155,7 @@ export class CallerRegistry implements Callers {
   async #agentGeneration(record: CertificateRecord): Promise<number> {
     const agent = await this.#deps.agents.byId(record.spiffeId);
     if (agent === undefined) throw new PkiError('CERTIFICATE_UNKNOWN', `no agent ${record.spiffeId} is on record`);
+    this.#deps.objects.require(agent);
     if (agent.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
     if (agent.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${record.spiffeId} was evicted`);
     if (!(await serialLeadsTo(this.#deps.certificates, record, agent.serial))) throw new PkiError('AGENT_SUPERSEDED', `the certificate ${record.serial} belongs to an earlier session of ${record.spiffeId}`);
@@ -165,6 +167,7 @@ export class CallerRegistry implements Callers {
     if (record.entryId === null) return Infinity;
     const entry = await this.#deps.entries.byId(record.entryId);
     const stands = entry !== undefined && entry.admin && entry.spiffeId === record.spiffeId && (entry.expiresAt === 0 || entry.expiresAt > now);
+    if (entry !== undefined) this.#deps.objects.require(entry);
     if (!stands) throw new PkiError('CALLER_NOT_ADMITTED', `the entry ${record.entryId} no longer makes ${record.spiffeId} an admin`);
     return entry.expiresAt === 0 ? Infinity : entry.expiresAt;
   }

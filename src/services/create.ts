@@ -48,26 +48,26 @@ export function createServices(parts: ServiceParts): RunningServices {
   const onRevision: Store['onRevision'] = (listener) => store.onRevision(listener);
   const refusals = new RefusalLog({ audit: store.audit, clock, logger, rate: settings.refusalRate });
   // before the hub, so that in each turn the node sets are forgotten before the hub asks for them
-  const nodeSets = new NodeSetIndex({ entries: store.entries, trustDomain: settings.trustDomain, clock, onRevision });
+  const nodeSets = new NodeSetIndex({ entries: store.entries, objects: store.objects, trustDomain: settings.trustDomain, clock, onRevision });
   const callers = new CallerRegistry({
-    certificates: store.certificates, agents: store.agents, delegations: store.delegations, entries: store.entries, authorities, onRevision, clock, refusals,
+    certificates: store.certificates, agents: store.agents, delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, onRevision, clock, refusals,
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
-  const access = new Access(store.roles, settings.trustDomain);
+  const access = new Access(store.roles, settings.trustDomain, store.objects);
   const shared = { access, refusals, clock, settings };
   const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds });
   const handshakes = new HandshakeLedger();
   const sync = new SyncHub({
     source, handshakes, entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
   });
-  const enrolment = new Enrolment({ agents: store.agents, issuer, authorities, callers, refusals, clock, settings });
-  const signing = new SigningService({ delegations: store.delegations, entries: store.entries, authorities, issuer, refusals, clock, settings, onRevision });
+  const enrolment = new Enrolment({ agents: store.agents, objects: store.objects, issuer, authorities, callers, refusals, clock, settings });
+  const signing = new SigningService({ delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, issuer, refusals, clock, settings, onRevision });
   return {
     callers,
     refusals,
     sync,
     attestation: new NodeAttestationService({ bundles: store.bundles, agents: store.agents, tokens: store.tokens, enrolment, refusals, clock, random, settings }),
-    svids: new SvidService({ agents: store.agents, entries: store.entries, nodeSets, issuer, refusals, clock, settings }),
+    svids: new SvidService({ agents: store.agents, entries: store.entries, objects: store.objects, nodeSets, issuer, refusals, clock, settings }),
     signing,
     entries: new EntryService({ ...shared, entries: store.entries }),
     agents: new AgentService({ agents: store.agents, entries: store.entries, certificates: store.certificates, nodeSets, sessions: sync, callers, access, refusals, clock }),

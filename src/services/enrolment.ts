@@ -3,7 +3,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import { selectorText, SpiffeId, type Selector } from '../common/spiffe/index.ts';
 import type { AttestationType, AuditValue } from '../domain/index.ts';
 import type { Authorities, IssuedLeaf, Issuer } from '../issuance/contract.ts';
-import type { AgentStore } from '../store/contract.ts';
+import type { AgentStore, ObjectLedger } from '../store/contract.ts';
 import type { AgentCaller } from './caller.ts';
 import { callerRights, type CallerRegistry } from './callers.ts';
 import type { AgentSvid } from './contract.ts';
@@ -12,6 +12,7 @@ import type { RefusalLog } from './refusals.ts';
 import type { ServiceSettings } from './settings.ts';
 
 export interface EnrolmentDeps {
+  readonly objects: Pick<ObjectLedger, 'require'>;
   readonly agents: Pick<AgentStore, 'byId' | 'record'>;
   readonly issuer: Issuer;
   readonly authorities: Pick<Authorities, 'bundle'>;
@@ -54,6 +55,7 @@ export class Enrolment {
     const attestedAt = this.#deps.clock.now();
     // a ban while it is signed withholds it; an agent that is new or was evicted has no session yet whose end could
     const known = await this.#deps.agents.byId(node.agentId);
+    if (known !== undefined) this.#deps.objects.require(known);
     const rights = known?.state === 'active' ? { agent: { spiffeId: known.spiffeId, generation: known.generation } } : {};
     const leaf = await issueOne(this.#deps, { ...this.#request(node.agentId, node.selectors, key), replaces: null, rights, reason: { ...node.detail, peer: key.peer } });
     const agent = await this.#deps.agents.record({
@@ -86,6 +88,7 @@ export class Enrolment {
     if (known === undefined || known.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${caller.spiffeId} is not on record, or was evicted`);
     if (known.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);
     if (known.generation !== caller.generation) throw new PkiError('AGENT_SUPERSEDED', `a newer session of ${caller.spiffeId} took over`);
+    this.#deps.objects.require(known);
     const leaf = await issueOne(this.#deps, {
       ...this.#request(caller.spiffeId, known.selectors, key), replaces: caller.serial, rights: callerRights(caller), reason: { method: 'renew', peer: key.peer, renewed: caller.serial },
     });

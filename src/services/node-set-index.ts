@@ -1,18 +1,20 @@
 import type { Clock } from '../common/runtime/index.ts';
 import { serverId, type TrustDomain } from '../common/spiffe/index.ts';
 import { parentsOf, type Agent, type RegistrationEntry } from '../domain/index.ts';
-import type { EntryStore } from '../store/contract.ts';
+import type { EntryStore, ObjectLedger } from '../store/contract.ts';
 
 /** Node sets, read again after each revision; owner of that memory. */
 export class NodeSetIndex {
   readonly #entries: Pick<EntryStore, 'nodeSets'>;
+  readonly #objects: Pick<ObjectLedger, 'proven'>;
   readonly #serverId: string;
   readonly #clock: Pick<Clock, 'now'>;
   readonly #stop: () => void;
   #sets: Promise<readonly RegistrationEntry[]> | undefined;
 
-  constructor(deps: { readonly entries: Pick<EntryStore, 'nodeSets'>; readonly trustDomain: TrustDomain; readonly clock: Pick<Clock, 'now'>; readonly onRevision: (listener: () => void) => () => void }) {
+  constructor(deps: { readonly entries: Pick<EntryStore, 'nodeSets'>; readonly objects: Pick<ObjectLedger, 'proven'>; readonly trustDomain: TrustDomain; readonly clock: Pick<Clock, 'now'>; readonly onRevision: (listener: () => void) => () => void }) {
     this.#entries = deps.entries;
+    this.#objects = deps.objects;
     this.#serverId = serverId(deps.trustDomain).toString();
     this.#clock = deps.clock;
     this.#stop = deps.onRevision(() => {
@@ -26,7 +28,8 @@ export class NodeSetIndex {
 
   all(): Promise<readonly RegistrationEntry[]> {
     if (this.#sets !== undefined) return this.#sets;
-    const reading = this.#entries.nodeSets(this.#serverId);
+    // a set that was put in past the log has no members
+    const reading = this.#entries.nodeSets(this.#serverId).then((sets) => sets.filter((set) => this.#objects.proven(set)));
     this.#sets = reading;
     // a failed read is not remembered
     reading.catch(() => {

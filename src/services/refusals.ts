@@ -10,7 +10,7 @@ import { KeyedBuckets, type Rate } from './limits.ts';
 const refusalStatuses: ReadonlySet<StatusName> = new Set(['PERMISSION_DENIED', 'UNAUTHENTICATED', 'INVALID_ARGUMENT', 'FAILED_PRECONDITION', 'ALREADY_EXISTS', 'OUT_OF_RANGE', 'RESOURCE_EXHAUSTED']);
 const notRefusals: ReadonlySet<ErrorCode> = new Set(['HSM_UNAVAILABLE', 'NO_ISSUER', 'OVERLOADED', 'SHUTTING_DOWN', 'STARTING_UP']);
 /** Told no as well, with a status that says to try again: two who use one identity show by it. */
-const alsoRefusals: ReadonlySet<ErrorCode> = new Set(['AGENT_SUPERSEDED']);
+const alsoRefusals: ReadonlySet<ErrorCode> = new Set(['AGENT_SUPERSEDED', 'OBJECT_NOT_IN_LOG']);
 /** Never a record of their own: they come in floods, and each record costs an fsync. */
 const alwaysCounted: ReadonlySet<ErrorCode> = new Set(['RATE_LIMITED', 'REQUEST_TOO_LARGE']);
 

@@ -4,7 +4,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
 import { checkDnsNames, chooseDelegation, userSpiffeId, type Delegation } from '../domain/index.ts';
 import type { Authorities, Issuer, LeafRequest } from '../issuance/contract.ts';
-import type { DelegationStore, EntryStore } from '../store/contract.ts';
+import type { DelegationStore, EntryStore, ObjectLedger } from '../store/contract.ts';
 import type { Caller, DelegateCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from './contract.ts';
@@ -18,6 +18,7 @@ import { ttlWithin } from './svids.ts';
 export interface SigningDeps {
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'list'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
   readonly issuer: Issuer;
   readonly refusals: RefusalLog;
@@ -87,6 +88,7 @@ export class SigningService implements Signing {
     if (actual.class !== 'delegate' || actual.kind !== 'workload') throw new PkiError('CALLER_NOT_ADMITTED', `this is open to delegates, not to ${actual.class}`);
     const delegations = await this.#deps.delegations.activeFor(caller.spiffeId, this.#deps.clock.now());
     if (delegations.length === 0) throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
+    for (const delegation of delegations) this.#deps.objects.require(delegation);
     return delegations;
   }
 

@@ -3,7 +3,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import { parseSelector, parseTemplate, selectorText, SpiffeId, type Selector } from '../common/spiffe/index.ts';
 import { allowedValues, shortLivedMaximumSeconds, type Agent, type RegistrationEntry } from '../domain/index.ts';
 import type { IssuedJwt, Issuer, LeafRequest } from '../issuance/contract.ts';
-import type { AgentStore, EntryStore } from '../store/contract.ts';
+import type { AgentStore, EntryStore, ObjectLedger } from '../store/contract.ts';
 import type { AgentCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from './contract.ts';
@@ -18,6 +18,7 @@ export interface SvidDeps {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly entries: Pick<EntryStore, 'byIds'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
   readonly issuer: Issuer;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -88,6 +89,7 @@ export class SvidService implements Svids {
     if (agent === undefined || agent.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${caller.spiffeId} is not on record, or was evicted`);
     if (agent.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);
     if (agent.generation !== caller.generation) throw new PkiError('AGENT_SUPERSEDED', `a newer session of ${caller.spiffeId} took over`);
+    this.#deps.objects.require(agent);
     return { agent, parents: await this.#deps.nodeSets.parents(agent) };
   }
 
@@ -95,6 +97,7 @@ export class SvidService implements Svids {
   #obtainable(entry: RegistrationEntry | undefined, entryId: string, parents: readonly string[]): RegistrationEntry {
     const now = this.#deps.clock.now();
     if (entry === undefined || !parents.includes(entry.parentId) || (entry.expiresAt !== 0 && entry.expiresAt <= now)) throw new PkiError('ENTRY_NOT_AUTHORIZED', `no entry ${JSON.stringify(entryId.slice(0, 64))} gives an identity to this agent`);
+    this.#deps.objects.require(entry);
     return entry;
   }
 

@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { CompactRange } from '../../common/tlog/index.ts';
-import { committedObject, leafHash } from '../../domain/index.ts';
+import { committedObject, leafHash, sealBytes } from '../../domain/index.ts';
 import type { LogSeal, LogSession, LogStep, LogStore, LogTile, PendingRecord, StoredCheckpoint } from '../contract.ts';
 import type { Schema } from '../schema.ts';
 import type { AuditHooks, WrittenRecord } from './audit.ts';
@@ -9,7 +9,7 @@ import type { Engine } from './engine.ts';
 import type { Ledger } from './ledger.ts';
 import type { FenceCheck } from './leases.ts';
 import { createLogRuns } from './log-runs.ts';
-import { sealBytes } from './log-seal.ts';
+
 
 type None = Record<never, never>;
 
@@ -49,7 +49,7 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
   const own = new Map<number, Buffer>();
   const listeners = new Set<() => void>();
   let session: { readonly id: string; readonly seal: (bytes: Buffer) => Buffer } | undefined;
-  let computed = new CompactRange();
+  const computed = new CompactRange();
 
   const sealing = (written: readonly WrittenRecord[]): void => {
     if (session === undefined) return;
@@ -111,12 +111,17 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
 
   const pending = (limit: number): readonly PendingRecord[] => {
     let seal: LogSeal | undefined;
-    return records.all({ after: (head.get({}) as { sequence: number }).sequence, limit }).map(({ sequence, canonical }) => {
+    const rows = records.all({ after: (head.get({}) as { sequence: number }).sequence, limit });
+    const present = rows.map(({ sequence, canonical }): PendingRecord => {
       if (!own.has(sequence) && (seal === undefined || seal.lastSequence < sequence)) seal = toSeal(sealOf.get({ sequence }));
       const hash = leafHash(bytes(canonical));
       const covers = seal !== undefined && seal.firstSequence <= sequence && seal.lastSequence >= sequence;
       return { sequence, leafHash: hash, origin: originOf(sequence, hash, covers ? seal : undefined) };
     });
+    const found = new Set(rows.map(({ sequence }) => sequence));
+    const until = rows.length < limit ? Infinity : (rows.at(-1)?.sequence ?? 0);
+    const gone = [...own].filter(([sequence]) => sequence <= until && !found.has(sequence)).map(([sequence, hash]): PendingRecord => ({ sequence, leafHash: hash, origin: { kind: 'gone' } }));
+    return gone.length === 0 ? present : [...present, ...gone].sort((one, other) => one.sequence - other.sequence);
   };
 
   const extend = (step: LogStep): void => {

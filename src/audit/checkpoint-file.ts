@@ -1,0 +1,85 @@
+import { open, readFile, rename, type FileHandle } from 'node:fs/promises';
+import { PkiError } from '../common/errors/index.ts';
+import { openCheckpoint, type Checkpoint, type NoteKey } from '../common/tlog/index.ts';
+
+const rotateAtBytes = 16 * 1024 * 1024;
+
+/**
+ * The checkpoints outside the database: one JSON line each, appended and synced, never changed. When it has grown large it is
+ * renamed to `.1` and goes on in a new file that begins with the newest one. Owner of the file.
+ */
+export class CheckpointFile {
+  readonly #path: string;
+  #handle: FileHandle | undefined;
+  #bytes = 0;
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** The newest one of this log; lines that a crash cut are passed over. Throws TREE_TRUNCATED when the file is of another log or key. */
+  async newest(key: NoteKey): Promise<Checkpoint | undefined> {
+    let newest: Checkpoint | undefined;
+    let other = 0;
+    for (const note of readCheckpointLines(await this.#read())) {
+      const opened = openCheckpoint(note, key);
+      if (!opened.ok) other += 1;
+      else if (newest === undefined || opened.value.size >= newest.size) newest = opened.value;
+    }
+    if (newest === undefined && other > 0) {
+      throw new PkiError('TREE_TRUNCATED', `${this.#path} holds ${other} checkpoints, and none of them is signed by the log key in this token`, { grade: 'fatal', next: 'Connect the token that belongs to this log. If this is a new installation, move the file away.' });
+    }
+    return newest;
+  }
+
+  append(note: string, timeMs: number): Promise<void> {
+    const line = `${JSON.stringify({ timeMs, checkpoint: note })}\n`;
+    this.#work = this.#work.then(() => this.#write(line));
+    return this.#work;
+  }
+
+  async close(): Promise<void> {
+    await this.#work.catch(() => {});
+    await this.#handle?.close();
+    this.#handle = undefined;
+  }
+
+  async #write(line: string): Promise<void> {
+    if (this.#bytes > rotateAtBytes) {
+      await this.#handle?.close();
+      this.#handle = undefined;
+      await rename(this.#path, `${this.#path}.1`);
+    }
+    if (this.#handle === undefined) {
+      this.#handle = await open(this.#path, 'a', 0o640);
+      this.#bytes = (await this.#handle.stat()).size;
+      // a line that a crash cut must not swallow this one
+      if (this.#bytes > 0) line = `\n${line}`;
+    }
+    await this.#handle.appendFile(line);
+    await this.#handle.datasync();
+    this.#bytes += line.length;
+  }
+
+  async #read(): Promise<string> {
+    try {
+      return await readFile(this.#path, 'utf8');
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return '';
+      throw new PkiError('CONFIG_INVALID', `the checkpoint file ${this.#path} can not be read: ${(thrown as Error).message}`);
+    }
+  }
+}
+
+function readCheckpointLines(text: string): readonly string[] {
+  return text.split('\n').flatMap((line) => {
+    if (line === '') return [];
+    try {
+      const { checkpoint } = JSON.parse(line) as { checkpoint?: unknown };
+      return typeof checkpoint === 'string' ? [checkpoint] : [];
+    } catch {
+      return [];
+    }
+  });
+}

@@ -1,0 +1,2 @@
+export { AuditLog, logOrigin, type AuditLogDependencies } from './audit-log.ts';
+export { withTiles } from './tiles.ts';

@@ -1,0 +1,175 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock, Logger } from '../common/runtime/index.ts';
+import { checkpointText, CompactRange, formatNote, nodesFromTiles, TileCollector, tileWidth, type NoteKey } from '../common/tlog/index.ts';
+import type { Lease, LeaseStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import { judgePending } from './judge.ts';
+import type { LogSigner, SealCheck } from './session.ts';
+
+export interface SequencerDependencies {
+  readonly log: LogStore;
+  readonly leases: LeaseStore;
+  readonly sign: LogSigner;
+  readonly seals: SealCheck;
+  /** The log's key; its name is the origin. */
+  readonly key: NoteKey;
+  /** Unlike any other process's. */
+  readonly holder: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** After the checkpoint is durable in the database: it leaves at once. */
+  readonly publish: (checkpoint: StoredCheckpoint) => Promise<void>;
+  /** A row of the audit table that no server wrote. */
+  readonly onForeign: (record: { readonly sequence: number; readonly reason: string }) => void;
+}
+
+export const logLease = 'audit-log';
+const leaseMs = 15_000;
+const renewBeforeMs = 5_000;
+/** A first record waits this long for others, the next checkpoint that long after the last one: both within the second. */
+const gatherMs = 40;
+const betweenMs = 500;
+const retryMs = 1_000;
+const batchLimit = 4_096;
+
+/** Gives records their place in the tree and signs checkpoints, one actor at a time. Owner of the tree's right edge. */
+export class Sequencer {
+  readonly #dependencies: SequencerDependencies;
+  readonly #stop: () => void;
+  #lease: Lease | undefined;
+  #range: CompactRange | undefined;
+  /** The rightmost tile of each level. */
+  readonly #edge = new Map<number, { readonly index: number; readonly hashes: Buffer }>();
+  #cancelTimer: (() => void) | undefined;
+  #running = false;
+  #turns: Promise<unknown> = Promise.resolve();
+  #lastMs = -Infinity;
+  #closed = false;
+
+  constructor(dependencies: SequencerDependencies) {
+    this.#dependencies = dependencies;
+    this.#stop = dependencies.log.onRecords(() => this.#wake(gatherMs));
+  }
+
+  get size(): number {
+    return this.#range?.size ?? 0;
+  }
+
+  /** Takes all that is pending now. Throws what keeps it from doing so. */
+  catchUp(): Promise<void> {
+    return this.#inTurn(async () => {
+      while (await this.#step()) { /* until nothing is pending */ }
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#stop();
+    this.#cancelTimer?.();
+    this.#closed = true;
+    try {
+      await this.catchUp();
+      if (this.#lease !== undefined) await this.#dependencies.leases.release(this.#lease);
+    } catch (thrown) {
+      this.#dependencies.logger.warn({ error: PkiError.from(thrown).message }, 'the last records of this run get into the tree at the next start');
+    }
+  }
+
+  #wake(afterMs: number): void {
+    if (this.#cancelTimer !== undefined || this.#running || this.#closed) return;
+    const { clock } = this.#dependencies;
+    const delay = Math.max(afterMs, this.#lastMs + betweenMs - clock.monotonicMs());
+    this.#cancelTimer = clock.after(delay, () => {
+      this.#cancelTimer = undefined;
+      this.#running = true;
+      void this.#run();
+    });
+  }
+
+  async #run(): Promise<void> {
+    try {
+      const more = await this.#inTurn(() => this.#step());
+      this.#running = false;
+      // what came meanwhile did not wake it
+      if (more || (await this.#dependencies.log.pending(1)).length > 0) this.#wake(gatherMs);
+    } catch (thrown) {
+      const error = PkiError.from(thrown);
+      this.#running = false;
+      if (error.code === 'SHUTTING_DOWN') return;
+      this.#dependencies.logger.error({ code: error.code, error: error.message }, 'the audit log could not be sequenced; it is tried again');
+      this.#range = undefined;
+      if (error.code === 'LEASE_LOST') this.#lease = undefined;
+      this.#wake(retryMs);
+    }
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turns.then(work, work);
+    this.#turns = turn.catch(() => {});
+    return turn;
+  }
+
+  /** Returns whether anything was taken. */
+  async #step(): Promise<boolean> {
+    const { log, clock, seals } = this.#dependencies;
+    const lease = await this.#holdLease();
+    if (lease === undefined) return false;
+    const range = (this.#range ??= await this.#readEdge());
+    const pending = await log.pending(batchLimit);
+    if (pending.length === 0) return false;
+    const sealed = pending.some(({ origin }) => origin.kind === 'sealed' && !seals.knows(origin.seal.sessionId));
+    if (sealed) seals.learn(await log.sessions());
+    const judged = judgePending(pending, seals, pending.length === batchLimit);
+    const next = range.clone();
+    const tiles = new TileCollector(({ level, index }) => {
+      const tile = this.#edge.get(level);
+      return tile?.index === index ? tile.hashes : undefined;
+    });
+    for (const record of judged.taken) next.append(record.leafHash, tiles.add);
+    const checkpoint = await this.#signed(next, clock.nowMs());
+    const changed = tiles.changed().map(({ address, hashes }) => ({ ...address, hashes }));
+    await log.extend({
+      fromSize: range.size, taken: judged.taken.map(({ sequence }) => sequence), excluded: judged.excluded, sequence: judged.sequence, tiles: changed, checkpoint,
+    }, lease);
+    for (const { level, index, hashes } of changed) {
+      const present = this.#edge.get(level);
+      if (present === undefined || present.index <= index) this.#edge.set(level, { index, hashes });
+    }
+    this.#range = next;
+    this.#lastMs = clock.monotonicMs();
+    for (const each of judged.excluded) this.#dependencies.onForeign(each);
+    await this.#dependencies.publish(checkpoint);
+    return true;
+  }
+
+  async #signed(range: CompactRange, timeMs: number): Promise<StoredCheckpoint> {
+    const { key, sign } = this.#dependencies;
+    const root = range.root();
+    const text = checkpointText({ origin: key.name, size: range.size, root });
+    const note = formatNote({ text, signatures: [{ name: key.name, keyId: key.id, signature: await sign(text) }] });
+    return { size: range.size, root, note, timeMs };
+  }
+
+  async #holdLease(): Promise<Lease | undefined> {
+    const { leases, clock, holder } = this.#dependencies;
+    const nowMs = clock.nowMs();
+    if (this.#lease !== undefined && this.#lease.expiresAtMs - nowMs > renewBeforeMs) return this.#lease;
+    const before = this.#lease?.fence;
+    this.#lease = await leases.acquire(logLease, holder, nowMs, leaseMs);
+    // somebody else may have extended the tree in between
+    if (this.#lease?.fence !== before) this.#range = undefined;
+    return this.#lease;
+  }
+
+  async #readEdge(): Promise<CompactRange> {
+    const { size } = await this.#dependencies.log.head();
+    this.#edge.clear();
+    for (let level = 0, width = size; width > 0; level += 1, width = Math.floor(width / tileWidth)) {
+      const index = Math.floor(width / tileWidth);
+      const hashes = await this.#dependencies.log.tile(level, index);
+      if (hashes !== undefined) this.#edge.set(level, { index, hashes });
+    }
+    return CompactRange.at(size, nodesFromTiles(({ level, index }) => {
+      const tile = this.#edge.get(level);
+      return tile?.index === index ? tile.hashes : undefined;
+    }));
+  }
+}

@@ -1,0 +1,63 @@
+import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
+import { uuidv7, type Clock } from '../common/runtime/index.ts';
+import { spkiOf } from '../common/x509/index.ts';
+import type { LogSeal, LogSession } from '../store/contract.ts';
+
+/** Signs text with the log's key in the token: ECDSA with SHA-256 as DER. */
+export type LogSigner = (text: string) => Promise<Buffer>;
+
+/**
+ * What makes a record ours before it is in the tree: a key that exists in this process alone signs the records of each
+ * commit, and the log's key in the token has signed that key. The database never holds what could make such a signature.
+ */
+export async function openSession(dependencies: { readonly sign: LogSigner; readonly signer: string; readonly origin: string; readonly clock: Clock }): Promise<{ readonly session: LogSession; readonly seal: (bytes: Buffer) => Buffer }> {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  const startedAtMs = dependencies.clock.nowMs();
+  const unsigned = { id: uuidv7(startedAtMs), spkiDer: spkiOf(publicKey), signer: dependencies.signer, startedAtMs };
+  const signature = await dependencies.sign(sessionStatement(unsigned, dependencies.origin));
+  return { session: { ...unsigned, signature }, seal: (bytes) => sign(null, bytes, privateKey) };
+}
+
+/** Can not be taken for a checkpoint: that one begins with the log's origin. */
+export const sessionStatement = (session: Omit<LogSession, 'signature'>, origin: string): string =>
+  `meshca-audit-session-v1\n${origin}\n${session.id}\n${session.spkiDer.toString('base64')}\n${session.startedAtMs}\n`;
+
+/** Checks seals under sessions that the log's key has signed; each session once. */
+export class SealCheck {
+  readonly #origin: string;
+  readonly #logSpkiDer: Buffer;
+  readonly #known = new Map<string, ReturnType<typeof createPublicKey> | undefined>();
+
+  constructor(options: { readonly origin: string; readonly logSpkiDer: Buffer }) {
+    this.#origin = options.origin;
+    this.#logSpkiDer = options.logSpkiDer;
+  }
+
+  learn(sessions: readonly LogSession[]): void {
+    for (const session of sessions) if (!this.#known.has(session.id)) this.#known.set(session.id, this.#keyOf(session));
+  }
+
+  knows(sessionId: string): boolean {
+    return this.#known.has(sessionId);
+  }
+
+  holds(seal: LogSeal, bytes: Buffer): boolean {
+    const key = this.#known.get(seal.sessionId);
+    try {
+      return key !== undefined && verify(null, bytes, key, seal.signature);
+    } catch {
+      return false;
+    }
+  }
+
+  #keyOf(session: LogSession): ReturnType<typeof createPublicKey> | undefined {
+    try {
+      const logKey = createPublicKey({ key: this.#logSpkiDer, format: 'der', type: 'spki' });
+      if (!verify('sha256', Buffer.from(sessionStatement(session, this.#origin)), logKey, session.signature)) return undefined;
+      const key = createPublicKey({ key: session.spkiDer, format: 'der', type: 'spki' });
+      return key.asymmetricKeyType === 'ed25519' ? key : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+}
