@@ -81,6 +81,8 @@ type Sets = RotationWorld['sets'];
 function holding(authority: Authority, rootId: string | undefined, consumer: ConsumerRecord, sets: Sets): 'held' | 'missing' | 'not needed' {
   const has = (index: SetIndex, digest: string, id: string): boolean => consumer.state === 'confirmed' && index.get(digest)?.has(id) === true;
   const isAgent = consumer.kind === 'agent';
+  // a reader of JWT keys alone holds no roots, and needs none
+  if (authority.kind !== 'jwt' && !isAgent && consumer.authoritySetDigest === '' && consumer.jwtSetDigest !== '') return 'not needed';
   switch (authority.kind) {
     case 'root':
       return has(sets.root, consumer.authoritySetDigest, authority.id) ? 'held' : 'missing';
