@@ -119,9 +119,6 @@ export const serverConfigSchema = z.strictObject({
   audit: z.strictObject({
     checkpointFile: path('File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Better on another disk or machine than the database').optional(),
   }).prefault({}),
-  audit: z.strictObject({
-    checkpointFile: path('File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Better on another disk or machine than the database').optional(),
-  }).prefault({}),
   limits: z.strictObject({
     connections: count('Connections at once').default(20_000),
     handshakes: count('TLS handshakes at once').default(500),

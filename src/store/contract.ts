@@ -1,8 +1,13 @@
 import type {
   Agent, AgentState, AuditEvent, AuditRecord, Authority, AuthorityKind, AuthorityScope, AuthorityState, BundleRevision, CertificateKind, CertificateRecord,
-  CertificateState, ConsumerRecord, Delegation, EntryDraft, Intent, JoinToken, LogObjectKind, Position, RegistrationEntry, Rights, Role, RotationOperation,
+  CertificateState, ConsumerRecord, Delegation, EntryDraft, Intent, JoinToken, Position, RegistrationEntry, Rights, Role, RotationOperation,
 } from '../domain/index.ts';
+import type { ApprovalStore } from './approval-contract.ts';
+import type { RevocationStore } from './revocation-contract.ts';
 import type { ErrorCode } from '../common/errors/index.ts';
+import type { Lease, LeaseStore, LogStore, ObjectLedger } from './log-contract.ts';
+
+export type { Lease, LeaseStore, LogSeal, LogSession, LogStep, LogStore, LogTile, ObjectLedger, ObjectMismatch, PendingRecord, StoredCheckpoint } from './log-contract.ts';
 
 /**
  * The store's ports, one per noun. Every method is one transaction and resolves when it is durable (fdatasync done), so a
@@ -23,6 +28,8 @@ export interface Store {
   readonly tokens: JoinTokenStore;
   readonly delegations: DelegationStore;
   readonly roles: RoleStore;
+  readonly revocations: RevocationStore;
+  readonly approvals: ApprovalStore;
   readonly audit: AuditStore;
   readonly meta: MetaStore;
   readonly leases: LeaseStore;
@@ -304,114 +311,4 @@ export interface MetaStore {
   position(): Promise<Position>;
 }
 
-/** Leases by name: who may do what only one may do at a time. */
-export interface LeaseStore {
-  /** Takes a lease that is free or has run out at `nowMs`, with a new and higher fence; renews it for its holder with the fence it has. `undefined`: another holds it. */
-  acquire(name: string, holder: string, nowMs: number, lifeMs: number): Promise<Lease | undefined>;
-  /** Throws LEASE_LOST when the fence is no longer the present one. */
-  renew(lease: Lease, nowMs: number, lifeMs: number): Promise<Lease>;
-  /** Frees it; the fence stays, so that the next one is higher. No-op when it is no longer held. */
-  release(lease: Lease): Promise<void>;
-}
-
-export interface Lease {
-  readonly name: string;
-  readonly holder: string;
-  /** Grows with every change of holder. A write under a lease passes it and is refused (LEASE_LOST) if a higher one exists. */
-  readonly fence: number;
-  readonly expiresAtMs: number;
-}
-
-/** Whether what a read gave is what the log commits to: the newest record about the object holds the digest of exactly this row. */
-export interface ObjectLedger {
-  /** @throws OBJECT_NOT_IN_LOG */
-  require(object: object): void;
-  proven(object: object): boolean;
-  /** Called at each look at an object that is not proven. */
-  onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void;
-}
-
-export interface ObjectMismatch {
-  readonly kind: LogObjectKind;
-  readonly id: string;
-  /** No record at all, a record of its deletion, or a record of another state. */
-  readonly found: 'absent' | 'deleted' | 'differs';
-}
-
-/** An audit record that is not in the tree yet. */
-export interface PendingRecord {
-  readonly sequence: number;
-  /** Computed from the canonical bytes as they are stored; of what was written, if it is `gone`. */
-  readonly leafHash: Buffer;
-  /** `own`: written by this process and unchanged since; `sealed`: covered by this seal; `open`: from before the first session; `gone`: written by this process and no longer there; `foreign`: none of these. */
-  readonly origin: { readonly kind: 'own' | 'open' | 'foreign' | 'gone' } | { readonly kind: 'sealed'; readonly seal: LogSeal };
-}
-
-/** Signature over the records of one commit, by a key that lived in one process. */
-export interface LogSeal {
-  readonly sessionId: string;
-  readonly firstSequence: number;
-  readonly lastSequence: number;
-  readonly signature: Buffer;
-}
-
-export interface LogSession {
-  readonly id: string;
-  /** Ed25519. */
-  readonly spkiDer: Buffer;
-  /** Of the log's key over the session's statement. */
-  readonly signature: Buffer;
-  /** The authority whose key signed. */
-  readonly signer: string;
-  readonly startedAtMs: number;
-}
-
-export interface StoredCheckpoint {
-  readonly size: number;
-  readonly root: Buffer;
-  /** Signed note. */
-  readonly note: string;
-  readonly timeMs: number;
-}
-
-export interface LogTile {
-  readonly level: number;
-  readonly index: number;
-  readonly hashes: Buffer;
-}
-
-/** The tree over the audit records. */
-export interface LogStore {
-  /** Leaves in the tree, and the highest sequence that was looked at for it. */
-  head(): Promise<{ readonly size: number; readonly sequence: number }>;
-  /** What was computed from the records themselves when the store opened, over the leaves that were in the tree then. */
-  recomputed(): Promise<{ readonly size: number; readonly root: Buffer }>;
-  /** The first leaf whose record is gone or no longer hashes to what the tree has; slow, for when something is wrong. */
-  firstWrong(): Promise<{ readonly index: number; readonly sequence: number | undefined } | undefined>;
-  tile(level: number, index: number): Promise<Buffer | undefined>;
-  tiles(after: { readonly level: number; readonly index: number } | undefined, limit: number): Promise<readonly LogTile[]>;
-  /** From now on each commit with records carries a seal. */
-  beginSession(session: LogSession, seal: (bytes: Buffer) => Buffer): Promise<void>;
-  sessions(): Promise<readonly LogSession[]>;
-  /** Records after the head, in their order, with what vouches for them. */
-  pending(limit: number): Promise<readonly PendingRecord[]>;
-  /** Grows the tree by these records and stores its new checkpoint, in one transaction under the lease's fence. */
-  extend(step: LogStep, lease: Lease): Promise<void>;
-  latestCheckpoint(): Promise<StoredCheckpoint | undefined>;
-  checkpoints(afterSize: number, limit: number): Promise<readonly StoredCheckpoint[]>;
-  /** The place of records in the tree, undefined for those outside. */
-  indexesOf(sequences: readonly number[]): Promise<readonly (number | undefined)[]>;
-  excluded(afterSequence: number, limit: number): Promise<readonly { readonly sequence: number; readonly reason: string }[]>;
-  /** Called after each commit with records, before their writers go on. */
-  onRecords(listener: () => void): () => void;
-}
-
-export interface LogStep {
-  readonly fromSize: number;
-  readonly taken: readonly number[];
-  readonly excluded: readonly { readonly sequence: number; readonly reason: string }[];
-  /** The highest sequence looked at. */
-  readonly sequence: number;
-  readonly tiles: readonly LogTile[];
-  readonly checkpoint: StoredCheckpoint;
-}
+export type { RevocationStore } from './revocation-contract.ts';
