@@ -4,6 +4,7 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { softHsmModulePath } from '../softhsm/module-path.mjs';
 import { capture, ScriptError } from './lib.mjs';
+import { haveOpenBao } from './openbao.mjs';
 
 const onPath = (program) => () => [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((folder) => {
   try {
@@ -23,6 +24,8 @@ const needs = [
   { name: 'strace', present: onPath('strace'), purposes: ['test'] },
   { name: 'openssl', present: onPath('openssl'), purposes: ['test'] },
   { name: 'openssh-client', present: onPath('ssh-keygen'), purposes: ['test'] },
+  // only to install OpenBao; Debian's python3 comes without ensurepip
+  { name: 'python3-venv', present: () => haveOpenBao() || spawnSync('python3', ['-c', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0, purposes: ['test'] },
   { name: 'g++', present: onPath('g++'), purposes: ['compile'] },
   { name: 'make', present: onPath('make'), purposes: ['compile'] },
   { name: 'python3', present: onPath('python3'), purposes: ['compile'] },

@@ -1,4 +1,4 @@
-// Makes this folder ready to build and run: npm packages, native modules that load in the project's Node, Debian packages.
+// Makes this folder ready to build and run: npm packages, native modules that load in the project's Node, Debian packages, OpenBao.
 //
 //   node scripts/setup.mjs [--for=build|start|test] [--quiet]
 //
@@ -10,6 +10,7 @@ import { exclusively } from '../softhsm/exclusively.mjs';
 import { capture, inRoot, isMain, main, projectNode, readJson, ScriptError } from './lib.mjs';
 import { ensureDebianPackages } from './debian.mjs';
 import { installFromLock } from './npm.mjs';
+import { ensureOpenBao, haveOpenBao } from './openbao.mjs';
 
 /** @param {{ quiet?: boolean, purpose?: 'build' | 'start' | 'test' }} [options] */
 export function setup({ quiet = false, purpose = 'start' } = {}) {
@@ -36,6 +37,8 @@ export function setup({ quiet = false, purpose = 'start' } = {}) {
   else alone(say, () => buildNativeModules(say));
 
   ensureDebianPackages(purpose, { say, fine });
+  if (purpose === 'test' && haveOpenBao()) ensureOpenBao({ say, fine });
+  else if (purpose === 'test') alone(say, () => ensureOpenBao({ say, fine }));
 }
 
 /** One set-up at a time per folder: two that install at once would delete each other's files. */
