@@ -50,7 +50,7 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
   if (keptBundle !== undefined) bundles.restore(keptBundle);
 
   const connect = (identity: ConnectionOptions['identity'], trust: ServerTrust, signal: AbortSignal): Promise<IssuerConnection> => IssuerConnection.open({
-    address: config.serverAddress, trustDomain, trust, identity, clock, connectTimeoutMs: config.connection.timeoutMs, callDeadlineMs: config.connection.callDeadlineMs, keepaliveMs: config.connection.keepaliveMs,
+    address: config.serverAddress, trustDomain, trust, identity, clock, connectTimeoutMs: config.connection.timeoutMs, callDeadlineMs: config.connection.callDeadlineMs, keepaliveMs: config.connection.keepaliveMs, logger: logger.child({ part: 'connection' }),
   }, signal);
   const byBundle: ServerTrust = { kind: 'bundle', roots: () => bundles.roots() };
   const identity = await AgentIdentity.load({

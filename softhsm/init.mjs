@@ -90,6 +90,8 @@ function nodeForPkcs11() {
   return node;
 }
 
+const usage = 'usage: node softhsm/init.mjs --dir DIR [--issuing-label LABEL] [--root-label LABEL] [--module PATH] [--json]';
+
 function parse(args) {
   const options = { labels: {}, json: false };
   for (let index = 0; index < args.length; index += 1) {
@@ -97,6 +99,10 @@ function parse(args) {
     if (name === '--json') {
       options.json = true;
       continue;
+    }
+    if (name === '--help' || name === '-h') {
+      console.log(usage);
+      process.exit(0);
     }
     const value = args[index + 1];
     if (value === undefined) throw new SoftHsmError(`${name} needs a value`);

@@ -1,6 +1,6 @@
 import { Channel, connectivityState, Metadata, type ChannelOptions, type ClientDuplexStream, type ClientUnaryCall, type requestCallback, type CallOptions } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
-import { uuidv7, type Clock } from '../../src/common/runtime/index.ts';
+import { uuidv7, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import type { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { fromServiceError, issuerContract, requestIdKey } from '../../src/common/wire/index.ts';
 import type { AgentIssuerClient } from '../../src/common/wire/generated/meshca/issuer/v1/AgentIssuer.ts';
@@ -29,6 +29,8 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs: number;
   readonly callDeadlineMs: number;
   readonly keepaliveMs: number;
+  /** For one line a call at debug, with the request ID under which the server logs it as well. */
+  readonly logger?: Logger;
 }
 
 const maximumMessageBytes = 16 * 1024 * 1024;
@@ -44,8 +46,10 @@ export class IssuerConnection {
   readonly #attestation: NodeAttestationClient;
   readonly #callDeadlineMs: number;
   readonly #clock: Clock;
+  readonly #logger: Logger | undefined;
 
   private constructor(options: ConnectionOptions) {
+    this.#logger = options.logger;
     this.#callDeadlineMs = options.callDeadlineMs;
     this.#clock = options.clock;
     this.#credentials = new VerifyingCredentials({
@@ -84,23 +88,23 @@ export class IssuerConnection {
   }
 
   attest(): ClientDuplexStream<AttestRequest, AttestResponse__Output> {
-    return this.#attestation.attest(metadataFor(uuidv7(this.#clock.nowMs())), { deadline: this.#deadline() });
+    return this.#attestation.attest(this.#streamMetadata('Attest'), { deadline: this.#deadline() });
   }
 
   sync(): ClientDuplexStream<SyncUp, SyncDown__Output> {
-    return this.#agents.sync(metadataFor(uuidv7(this.#clock.nowMs())));
+    return this.#agents.sync(this.#streamMetadata('Sync'));
   }
 
   renewAgent(request: RenewAgentRequest): Promise<AgentSvid__Output> {
-    return this.#unary((metadata, options, callback) => this.#agents.renewAgent(request, metadata, options, callback));
+    return this.#unary('RenewAgent', (metadata, options, callback) => this.#agents.renewAgent(request, metadata, options, callback));
   }
 
   signX509Svids(request: SignX509SvidsRequest): Promise<SignX509SvidsResponse__Output> {
-    return this.#unary((metadata, options, callback) => this.#agents.signX509Svids(request, metadata, options, callback));
+    return this.#unary('SignX509Svids', (metadata, options, callback) => this.#agents.signX509Svids(request, metadata, options, callback));
   }
 
   signJwtSvid(request: SignJwtSvidRequest): Promise<SignJwtSvidResponse__Output> {
-    return this.#unary((metadata, options, callback) => this.#agents.signJwtSvid(request, metadata, options, callback));
+    return this.#unary('SignJwtSvid', (metadata, options, callback) => this.#agents.signJwtSvid(request, metadata, options, callback));
   }
 
   /** Calls under way may finish; the connection closes after them. */
@@ -120,13 +124,23 @@ export class IssuerConnection {
     return new Date(Date.now() + this.#callDeadlineMs);
   }
 
-  #unary<T>(call: (metadata: Metadata, options: CallOptions, callback: requestCallback<T>) => ClientUnaryCall): Promise<T> {
+  #unary<T>(method: string, call: (metadata: Metadata, options: CallOptions, callback: requestCallback<T>) => ClientUnaryCall): Promise<T> {
+    const requestId = uuidv7(this.#clock.nowMs());
+    const startedMs = this.#clock.monotonicMs();
     return new Promise((resolve, reject) => {
-      call(metadataFor(uuidv7(this.#clock.nowMs())), { deadline: this.#deadline() }, (error, value) => {
-        if (error !== null) reject(this.explain(error));
+      call(metadataFor(requestId), { deadline: this.#deadline() }, (error, value) => {
+        const failure = error === null ? undefined : this.explain(error);
+        this.#logger?.debug({ requestId, method, code: failure?.code ?? 'OK', durationMs: Math.round((this.#clock.monotonicMs() - startedMs) * 100) / 100 }, 'call to the server');
+        if (failure !== undefined) reject(failure);
         else resolve(value as T);
       });
     });
+  }
+
+  #streamMetadata(method: string): Metadata {
+    const requestId = uuidv7(this.#clock.nowMs());
+    this.#logger?.debug({ requestId, method }, 'stream to the server');
+    return metadataFor(requestId);
   }
 
   #ready(address: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {

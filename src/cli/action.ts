@@ -35,8 +35,8 @@ export function action<O extends object>(context: CliContext, outcome: Outcome, 
 /** Collects a repeatable option. */
 export const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
 
-/** Runs a paged list to its end, or to `limit`. */
-export async function allPages<T>(limit: number, fetch: (page: { readonly size: number; readonly token: string }) => Promise<{ readonly items: readonly T[]; readonly next: string }>): Promise<readonly T[]> {
+/** Runs a paged list to its end, or to `limit`; says on standard error when there is more, so that nobody takes a part for all. */
+export async function allPages<T>(context: CliContext, limit: number, fetch: (page: { readonly size: number; readonly token: string }) => Promise<{ readonly items: readonly T[]; readonly next: string }>): Promise<readonly T[]> {
   const found: T[] = [];
   let token = '';
   do {
@@ -44,6 +44,7 @@ export async function allPages<T>(limit: number, fetch: (page: { readonly size: 
     found.push(...items);
     token = next;
   } while (token !== '' && found.length < limit);
+  if (token !== '') context.err(`only the first ${found.length} are listed: there are more, see --limit\n`);
   return found;
 }
 

@@ -96,6 +96,7 @@ export class Calls<D extends object> {
 /** gRPC's own text for a dead address helps nobody. */
 export function unreachable(error: PkiError, shown: string): PkiError {
   if (error.code !== 'UNREACHABLE') return error;
+  if (error.message.includes('EACCES')) return new PkiError('CALLER_NOT_ADMITTED', `this user has no permission to connect to ${shown}`, { cause: error, next: 'Call it as root, as the user of the server or agent, or as a user whom its configuration names.' });
   const reason = /ENOENT|ECONNREFUSED|EACCES|ECONNRESET|certificate|server is not/.exec(error.message)?.[0];
   const why = reason === undefined ? '' : ` (${reason})`;
   return new PkiError('UNREACHABLE', `nothing answers at ${shown}${why}`, { cause: error });

@@ -27,7 +27,7 @@ function tokenCommands(program: Command, context: CliContext, outcome: Outcome):
       context.out('\nOn the node, put the token and the fingerprint into the agent\'s configuration: attestation.joinToken and bootstrap.rootFingerprint (see "meshca validate --schema agent").\n');
     }));
   token.command('list').description('join tokens, without their secret').option('--limit <n>', 'at most so many', '1000').action(action<{ limit?: string }>(context, outcome, async (options) => {
-    const found = await withAdmin(context, options, 'Tokens', (calls) => allPages(limitOf(options), async (page) => {
+    const found = await withAdmin(context, options, 'Tokens', (calls) => allPages(context, limitOf(options), async (page) => {
       const { tokens, nextPageToken } = await calls.call('ListJoinTokens', { page });
       return { items: tokens, next: nextPageToken };
     }));
@@ -58,7 +58,7 @@ function delegationCommands(program: Command, context: CliContext, outcome: Outc
       else context.out(`created ${made.id}: ${made.clientId} may sign ${made.patterns.join(', ')} for up to ${duration(made.maxTtlSeconds)}\n`);
     }));
   delegation.command('list').description('delegations').option('--all', 'revoked ones too').option('--limit <n>', 'at most so many', '1000').action(action<{ all?: boolean; limit?: string }>(context, outcome, async (options) => {
-    const found = await withAdmin(context, options, 'Delegations', (calls) => allPages(limitOf(options), async (page) => {
+    const found = await withAdmin(context, options, 'Delegations', (calls) => allPages(context, limitOf(options), async (page) => {
       const { delegations, nextPageToken } = await calls.call('ListDelegations', { page, includeRevoked: options.all ?? false });
       return { items: delegations, next: nextPageToken };
     }));
@@ -85,10 +85,10 @@ function roleCommands(program: Command, context: CliContext, outcome: Outcome): 
     .action(action<{ verb: readonly string[]; prefix: readonly string[]; member?: readonly string[] }>(context, outcome, async (options, [name]) => {
       const put = await withAdmin(context, options, 'Roles', (calls) => calls.call('PutRole', { role: { name: name as string, verbs: [...options.verb], prefixes: [...options.prefix], members: [...(options.member ?? [])] } }));
       if (options.json) json(context, put);
-      else context.out(`role ${put.name}: ${put.verbs.join(' ')} on ${put.prefixes.join(' ')} for ${put.members.length} members\n`);
+      else context.out(`role ${put.name}: ${put.verbs.join(' ')} on ${put.prefixes.join(' ')} for ${put.members.length} ${put.members.length === 1 ? 'member' : 'members'}\n`);
     }));
   role.command('list').description('roles').option('--limit <n>', 'at most so many', '1000').action(action<{ limit?: string }>(context, outcome, async (options) => {
-    const found = await withAdmin(context, options, 'Roles', (calls) => allPages(limitOf(options), async (page) => {
+    const found = await withAdmin(context, options, 'Roles', (calls) => allPages(context, limitOf(options), async (page) => {
       const { roles, nextPageToken } = await calls.call('ListRoles', { page });
       return { items: roles, next: nextPageToken };
     }));

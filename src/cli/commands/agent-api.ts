@@ -1,12 +1,14 @@
+import { join } from 'node:path';
 import { Metadata, type ClientReadableStream } from '@grpc/grpc-js';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import { parseCertificate, splitDer, type ParsedCertificate } from '../../common/x509/index.ts';
+import { certificatesToPem, parseCertificate, pemEncode, splitDer, type ParsedCertificate } from '../../common/x509/index.ts';
 import { fromServiceError } from '../../common/wire/index.ts';
 import type { X509SVIDResponse__Output } from '../../common/wire/generated/X509SVIDResponse.ts';
 import { action, collect, type Outcome } from '../action.ts';
 import { unreachable, withWorkloadApi } from '../connect.ts';
 import { defaultWorkloadSocket, type CliContext } from '../context.ts';
+import { writeWhole } from '../files.ts';
 import { instant, json, table, until } from '../output.ts';
 
 interface SocketOptions {
@@ -18,15 +20,16 @@ export function agentApiCommands(agent: Command, context: CliContext, outcome: O
   const api = agent.command('api').description('ask the Workload API of this node, as a workload would');
   const withSocket = (command: Command): Command => command.option('--socket <path>', 'the agent\'s socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock');
   withSocket(api.command('fetch').description('the identities of this process; "fetch jwt" for a token').argument('[what]', 'x509 or jwt', 'x509')
-    .option('--audience <name>', 'repeat: audience of the token', collect).option('--spiffe-id <id>', 'of several identities, this one'))
-    .action(action<SocketOptions & { audience?: readonly string[]; spiffeId?: string }>(context, outcome, async (options, [what]) => {
+    .option('--audience <name>', 'repeat: audience of the token', collect).option('--spiffe-id <id>', 'of several identities, this one').option('--write <dir>', 'existing folder for svid.0.pem, svid.0.key (0600) and bundle.0.pem, and so on for each identity'))
+    .action(action<SocketOptions & { audience?: readonly string[]; spiffeId?: string; write?: string }>(context, outcome, async (options, [what]) => {
       const path = socketOf(context, options);
+      if (what === 'jwt' && options.write !== undefined) throw new PkiError('INVALID_REQUEST', '--write is for x509');
       if (what === 'jwt') await fetchJwt(context, path, options.audience ?? [], options.spiffeId ?? '', options.json === true);
-      else if (what === 'x509') await watchX509(context, path, options.json === true, true);
+      else if (what === 'x509') await watchX509(context, path, { asJson: options.json === true, once: true, ...(options.write === undefined ? {} : { write: options.write }), ...(options.spiffeId === undefined ? {} : { spiffeId: options.spiffeId }) });
       else throw new PkiError('INVALID_REQUEST', `${JSON.stringify(what)} is neither x509 nor jwt`);
     }));
   withSocket(api.command('watch').description('print each update of the identities of this process, until interrupted'))
-    .action(action<SocketOptions>(context, outcome, (options) => watchX509(context, socketOf(context, options), options.json === true, false)));
+    .action(action<SocketOptions>(context, outcome, (options) => watchX509(context, socketOf(context, options), { asJson: options.json === true, once: false })));
   withSocket(api.command('validate').description('let the agent validate a JWT-SVID').requiredOption('--audience <name>', 'the audience it must be for').argument('<token>', 'the token, "-" for standard input'))
     .action(action<SocketOptions & { audience: string }>(context, outcome, async (options, [token]) => {
       const path = socketOf(context, options);
@@ -59,26 +62,42 @@ async function fetchJwt(context: CliContext, path: string, audience: readonly st
   else for (const svid of svids) context.out(`${svid.spiffeId}\n${svid.svid}\n`);
 }
 
-async function watchX509(context: CliContext, path: string, asJson: boolean, once: boolean): Promise<void> {
+interface X509Options {
+  readonly asJson: boolean;
+  readonly once: boolean;
+  readonly write?: string;
+  readonly spiffeId?: string;
+}
+
+async function watchX509(context: CliContext, path: string, options: X509Options): Promise<void> {
   await withWorkloadApi(path, (client) => new Promise<void>((resolve, reject) => {
     const stream: ClientReadableStream<X509SVIDResponse__Output> = client.fetchX509Svid({}, securityHeader());
     const stop = (): void => stream.cancel();
     context.signal.addEventListener('abort', stop, { once: true });
+    let failed: unknown;
     stream.on('data', (response: X509SVIDResponse__Output) => {
-      show(context, response, asJson);
-      if (once) stop();
+      try {
+        show(context, response, options);
+      } catch (thrown) {
+        failed = thrown;
+        stop();
+      }
+      if (options.once) stop();
     });
     stream.on('error', (error) => {
       const failure = fromServiceError(error as Parameters<typeof fromServiceError>[0]);
-      if (failure.code === 'CANCELLED') resolve();
+      if (failed !== undefined) reject(failed as Error);
+      else if (failure.code === 'CANCELLED') resolve();
       else reject(unreachable(failure, path));
     });
     stream.on('end', resolve);
   }));
 }
 
-function show(context: CliContext, response: X509SVIDResponse__Output, asJson: boolean): void {
-  const svids = response.svids.map((svid) => ({ svid, leaf: leafOf(svid.x509Svid) }));
+function show(context: CliContext, response: X509SVIDResponse__Output, { asJson, write, spiffeId }: X509Options): void {
+  const svids = response.svids.filter((svid) => spiffeId === undefined || svid.spiffeId === spiffeId).map((svid) => ({ svid, leaf: leafOf(svid.x509Svid) }));
+  if (svids.length === 0) throw new PkiError('NOT_FOUND', `none of the ${response.svids.length} identities of this process is ${spiffeId ?? ''}`);
+  if (write !== undefined) for (const [index, { svid }] of svids.entries()) writeSvid(write, index, svid);
   if (asJson) {
     // the key is what the caller came for, yet it never goes to a terminal or a log
     json(context, svids.map(({ svid, leaf }) => ({ spiffeId: svid.spiffeId, hint: svid.hint, serial: leaf?.serialHex, notBefore: leaf?.notBefore, notAfter: leaf?.notAfter, x509Svid: svid.x509Svid, bundle: svid.bundle })));
@@ -88,6 +107,16 @@ function show(context: CliContext, response: X509SVIDResponse__Output, asJson: b
     { title: 'SPIFFE ID', value: ({ svid }) => svid.spiffeId }, { title: 'SERIAL', value: ({ leaf }) => leaf?.serialHex ?? '-' }, { title: 'NOT AFTER', value: ({ leaf }) => instant(leaf?.notAfter ?? 0) },
     { title: 'ENDS', value: ({ leaf }) => until(leaf?.notAfter ?? 0, context.now()) }, { title: 'HINT', value: ({ svid }) => svid.hint || '-' },
   ], svids, 'no identity');
+}
+
+/** The key first and closed to others; the names are those of spire-agent, which scripts know. */
+function writeSvid(directory: string, index: number, svid: X509SVIDResponse__Output['svids'][number]): void {
+  writeWhole(join(directory, `svid.${index}.key`), pemEncode('PRIVATE KEY', svid.x509SvidKey), 0o600);
+  for (const [name, ders] of [['svid', svid.x509Svid], ['bundle', svid.bundle]] as const) {
+    const certificates = splitDer(ders);
+    if (!certificates.ok) throw certificates.error;
+    writeWhole(join(directory, `${name}.${index}.pem`), certificatesToPem(certificates.value), 0o644);
+  }
 }
 
 function leafOf(chain: Buffer): ParsedCertificate | undefined {

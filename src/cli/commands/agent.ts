@@ -11,7 +11,7 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
     .action(action<{ config?: string }>(context, outcome, (options) => context.parts.runAgent({ configPath: options.config })));
   agent.command('list').description('agents').option('--state <state>', 'active, banned or evicted').option('--limit <n>', 'at most so many', '1000')
     .action(action<{ state?: string; limit?: string }>(context, outcome, async (options) => {
-      const found = await withAdmin(context, options, 'Agents', (calls) => allPages(limitOf(options), async (page) => {
+      const found = await withAdmin(context, options, 'Agents', (calls) => allPages(context, limitOf(options), async (page) => {
         const { agents, nextPageToken } = await calls.call('ListAgents', { page, state: options.state ?? '' });
         return { items: agents, next: nextPageToken };
       }));

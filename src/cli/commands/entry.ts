@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import { parse, stringify } from 'yaml';
-import { PkiError } from '../../common/errors/index.ts';
+import { isErrorCode, PkiError, type ErrorCode } from '../../common/errors/index.ts';
 import type { Entry, Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
 import type { EntryResult__Output } from '../../common/wire/generated/meshca/admin/v1/EntryResult.ts';
 import { action, allPages, collect, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
 import { readBytes, withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { entryFile, entryFromFile, type EntryFile } from '../entry-file.ts';
-import { exitCodes } from '../exit-codes.ts';
+import { exitCodeOf, exitCodes } from '../exit-codes.ts';
 import { duration, facts, instant, json, parseDuration, printError, table } from '../output.ts';
 
 interface EntryFlags {
@@ -83,7 +83,7 @@ export function entryCommands(program: Command, context: CliContext, outcome: Ou
 }
 
 async function listEntries(context: CliContext, options: GlobalOptions, filter: { spiffeId: string; parentId: string; selector: string }, limit: number): Promise<readonly Entry__Output[]> {
-  return withAdmin(context, options, 'Entries', (calls) => allPages(limit, async (page) => {
+  return withAdmin(context, options, 'Entries', (calls) => allPages(context, limit, async (page) => {
     const { entries, nextPageToken } = await calls.call('ListEntries', { page, filter });
     return { items: entries, next: nextPageToken };
   }));
@@ -150,11 +150,14 @@ function showResults(context: CliContext, options: GlobalOptions, results: reado
   for (const result of results) {
     if (result.problem) {
       const { code, message, next } = result.problem;
-      if (!options.json) printError(context, new PkiError('INVALID_REQUEST', `${result.id === '' ? '' : `${result.id}: `}${message} (${code})`, { next }), false);
+      if (!options.json) printError(context, new PkiError(knownCode(code), message, { next }), false);
     } else if (!options.json) context.out(`${verb} ${result.entry?.id ?? result.id}  ${result.entry?.spiffeId ?? ''}\n`);
   }
-  return failed.length === 0 ? exitCodes.ok : exitCodes.failed;
+  // as many codes as entries: the first that failed speaks for all
+  return failed[0]?.problem ? exitCodeOf(new PkiError(knownCode(failed[0].problem.code), '')) : exitCodes.ok;
 }
+
+const knownCode = (code: string): ErrorCode => (isErrorCode(code) ? code : 'INTERNAL');
 
 function showEntries(context: CliContext, entries: readonly Entry__Output[]): void {
   table(context, [

@@ -89,7 +89,7 @@ function certificateCommands(program: Command, context: CliContext, outcome: Out
         spiffeId: options.spiffeId ?? '', spiffeIdPrefix: options.prefix ?? '', kind: options.kind ?? '', state: options.state ?? '', holder: options.holder ?? '', authorityId: options.authority ?? '', entryId: options.entry ?? '',
         expiresBefore: options.expiresWithin === undefined ? 0 : context.now() + parseDuration(options.expiresWithin), expiresAfter: options.live || options.expiresWithin !== undefined ? context.now() : 0,
       };
-      const found = await withAdmin(context, options, 'Certificates', (calls) => allPages(limitOf(options), async (page) => {
+      const found = await withAdmin(context, options, 'Certificates', (calls) => allPages(context, limitOf(options), async (page) => {
         const { certificates, nextPageToken } = await calls.call('ListCertificates', { page, filter, order: options.order ?? 'created' });
         return { items: certificates, next: nextPageToken };
       }));
@@ -126,7 +126,7 @@ function auditCommands(program: Command, context: CliContext, outcome: Outcome):
   const audit = program.command('audit').description('the record of every issuance, refusal and administrative act');
   audit.command('list').description('audit records, oldest first').option('--subject <text>', 'about exactly this').option('--actor <text>', 'by exactly this actor').option('--kind <kind>', 'for example certificate.issued').option('--since <duration>', 'of the last so long').option('--limit <n>', 'at most so many', '100')
     .action(action<{ subject?: string; actor?: string; kind?: string; since?: string; limit?: string }>(context, outcome, async (options) => {
-      const found = await withAdmin(context, options, 'Audit', (calls) => allPages(limitOf(options), async (page) => {
+      const found = await withAdmin(context, options, 'Audit', (calls) => allPages(context, limitOf(options), async (page) => {
         const { records, nextPageToken } = await calls.call('ListAuditRecords', { page, subject: options.subject ?? '', actor: options.actor ?? '', kind: options.kind ?? '', sinceMs: options.since === undefined ? 0 : (context.now() - parseDuration(options.since)) * 1000 });
         return { items: records, next: nextPageToken };
       }));

@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { credentials, makeGenericClientConstructor } from '@grpc/grpc-js';
 import type { Command } from 'commander';
@@ -9,6 +8,7 @@ import { action, collect, type Outcome } from '../action.ts';
 import { unreachable, withAdmin, withAgentLocal } from '../connect.ts';
 import { defaultAdminSocket, defaultLocalSocket, type CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { writeWhole } from '../files.ts';
 import { facts, instant, json, parseDuration, table } from '../output.ts';
 
 /** Running and looking after one machine: server, mint, validate, healthcheck, explain. */
@@ -31,20 +31,12 @@ function mintCommand(program: Command, context: CliContext, outcome: Outcome): v
         spiffeId: options.spiffeId, dnsNames: [...(options.dns ?? [])], csrDer: createCsr(privateKey), ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl), admin: options.admin ?? false, requestId: uuidv7(),
       }));
       const paths = { svid: join(options.write, 'svid.pem'), key: join(options.write, 'key.pem'), bundle: join(options.write, 'bundle.pem') };
-      write(paths.key, pemEncode('PRIVATE KEY', pkcs8Of(privateKey)), 0o600);
-      write(paths.svid, certificatesToPem(minted.chainDer), 0o644);
-      write(paths.bundle, certificatesToPem(minted.rootsDer), 0o644);
+      writeWhole(paths.key, pemEncode('PRIVATE KEY', pkcs8Of(privateKey)), 0o600);
+      writeWhole(paths.svid, certificatesToPem(minted.chainDer), 0o644);
+      writeWhole(paths.bundle, certificatesToPem(minted.rootsDer), 0o644);
       if (options.json) json(context, { serial: minted.serial, spiffeId: minted.spiffeId, notAfter: minted.notAfter, files: paths });
       else facts(context, [['spiffe id', minted.spiffeId], ['serial', minted.serial], ['ends', instant(minted.notAfter)], ['written', Object.values(paths).join('\n')]]);
     }));
-}
-
-function write(path: string, text: string, mode: number): void {
-  try {
-    writeFileSync(path, text, { mode });
-  } catch (thrown) {
-    throw new PkiError('INVALID_REQUEST', `${path} can not be written (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { next: 'Give an existing folder that you may write to.' });
-  }
 }
 
 function validateCommand(program: Command, context: CliContext, outcome: Outcome): void {
