@@ -7,12 +7,13 @@ import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
 import { createSigners, openTokenAdmin, type ManagedSigners, type TokenAdmin } from '../hsm/index.ts';
 import {
-  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, UpstreamStart, type Issuer, type VaultSession, type PipelineStep, type PrepareOptions,
+  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, UpstreamStart, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
-import { createServices, type RunningServices } from '../services/index.ts';
+import { createServices, HandshakeLedger, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
 import { startAuditLog, logPlan } from './audit.ts';
+import { buildRotation } from './rotation.ts';
 import { FrontDoor } from './front-door.ts';
 import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
 
@@ -96,9 +97,23 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.defer(() => upstreamStart?.close());
   await upstreamStart?.start();
 
+  const handshakes = new HandshakeLedger();
+  const rotation = await buildRotation({
+    config, store, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), changed,
+    moved: (kind, to) => metrics.authorityMoved(kind, to), clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
+  });
+  stack.defer(() => rotation.controller.close());
+
+  const crls = new CrlPublisher({
+    authorities: registry, store: store.revocations, onRevision: (listener) => store.onRevision(listener), signers, openToken, clock, logger: logger.child({ part: 'crl' }),
+    lifeSeconds: config.issuance.crlLifeDays * 86_400, clockSkewSeconds: config.authorities.clockSkewSeconds,
+  });
+  stack.defer(() => crls.close());
+  await crls.start();
+
   const startedAt = clock.now();
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, sources, settings: serviceSettings(config, parts.uid),
+    store, issuer, authorities: registry, clock, random, logger, sources, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
     facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());
@@ -110,7 +125,6 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.defer(signers.onChange(() => front.setServing(readiness.ready)));
   stack.defer(() => front.setServing(false));
 
-  const crls = new CrlPublisher({ authorities: () => registry.all(), signers, clock, lifeSeconds: config.issuance.crlLifeDays * 86_400 });
   const ops = await startOpsListener({
     metrics: () => metrics.registry.metrics(), metricsContentType: metrics.registry.contentType, reasons: () => readiness.reasons(), bundle: () => registry.bundle().document, bundleRefreshSeconds: config.issuance.bundleRefreshHintSeconds,
     crl: (id) => crls.crl(id), logger, options: { address: config.ops.address, port: config.ops.port, ...opsTls(config) },
@@ -134,6 +148,8 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   readiness.add(() => door.reason());
   await door.start();
   front.setServing(readiness.ready);
+  stack.defer(store.onRevision(() => rotation.controller.poke()));
+  rotation.controller.start();
 
   const owned = stack.move();
   return {
@@ -158,11 +174,15 @@ const tokenOpener = ({ config, env, clock, logger, execPath }: ServerParts, vaul
 
 async function bootstrap({ config, clock, random, logger, faults }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>): Promise<void> {
   const { authorities } = config;
-  const plan = (kind: 'root' | 'issuing' | 'jwt') => ({ keyType: authorities[kind].keyType, lifeSeconds: authorities[kind].lifeDays * 86_400 });
   await bootstrapAuthorities({
     authorities: store.authorities, issuance: store.issuance, openToken, ownRoot: authorities.source === 'hsm', trustDomain: TrustDomain.of(config.trustDomain),
-    plans: { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt'), log: logPlan }, clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
+    plans: authorityPlans(config), clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
   });
+}
+
+function authorityPlans({ authorities }: ServerConfig): MakerDependencies['plans'] {
+  const plan = (kind: 'root' | 'issuing' | 'jwt') => ({ keyType: authorities[kind].keyType, lifeSeconds: authorities[kind].lifeDays * 86_400 });
+  return { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt'), log: logPlan };
 }
 
 function buildIssuer({ config, clock, random, faults }: ServerParts, store: Store, signers: ManagedSigners, registry: AuthorityRegistry, metrics: ServerMetrics): Issuer {

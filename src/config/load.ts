@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
 import { configJsonSchema, loadConfig } from '../common/runtime/config-loader.ts';
-import { shortLivedMaximumSeconds } from '../domain/index.ts';
+import { rotatedKinds, scheduleProblem, shortLivedMaximumSeconds, type RotationPolicy } from '../domain/index.ts';
 import { serverConfigSchema, type ServerConfig } from './schema.ts';
 
 export const serverEnvPrefix = 'MESHCA_SERVER_';
@@ -44,6 +44,31 @@ export function readPin(token: { readonly label: string; readonly pinFile?: stri
   throw new PkiError('HSM_PIN_MISSING', token.pinEnv === undefined ? `neither pinFile nor pinEnv is set for token ${token.label}` : `the variable ${token.pinEnv} with the PIN of token ${token.label} is not set`, { grade: 'fatal' });
 }
 
+/** What rotation goes by. */
+export function rotationPolicy(config: ServerConfig): RotationPolicy {
+  const { issuance, authorities, rotation } = config;
+  const hint = 2 * issuance.bundleRefreshHintSeconds;
+  return {
+    longestLeafSeconds: Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds), longestJwtSeconds: issuance.jwtMaximumTtlSeconds,
+    issuingLifeSeconds: authorities.issuing.lifeDays * 86_400, marginSeconds: rotation.marginSeconds, retireMarginSeconds: rotation.retireMarginSeconds,
+    unseenSeconds: { root: hint, jwt: Math.max(hint, rotation.jwksCacheSeconds) }, prepareAtLifeFraction: rotation.automatic ? rotation.prepareAtPercent / 100 : undefined,
+    onDeadline: rotation.onDeadline, imported: authorities.source === 'hsm' ? [] : ['root', 'issuing'],
+  };
+}
+
+/** Lives in which a successor could not be active before the present authority cuts what it signs. */
+function scheduleContradiction(config: ServerConfig): string | undefined {
+  const policy = rotationPolicy(config);
+  for (const kind of rotatedKinds) {
+    if (policy.imported.includes(kind)) continue;
+    const { lifeDays } = config.authorities[kind];
+    const problem = scheduleProblem(kind, lifeDays * 86_400, policy);
+    if (problem === undefined) continue;
+    return `authorities.${kind}.lifeDays (${lifeDays}) leaves ${problem.missingSeconds} s too little between rotation.prepareAtPercent (${config.rotation.prepareAtPercent}) and the moment from which what it signs would be cut: raise it to at least ${Math.ceil(problem.neededLifeSeconds / 86_400)}, lower rotation.prepareAtPercent, or lower ${kind === 'root' ? 'authorities.issuing.lifeDays' : kind === 'jwt' ? 'issuance.jwtMaximumTtlSeconds' : 'the longest TTL in issuance'}`;
+  }
+  return undefined;
+}
+
 /** What no single key can tell. Each message names the numbers to change. */
 function contradiction(config: ServerConfig): string | undefined {
   const { issuance, authorities, ops } = config;
@@ -55,6 +80,8 @@ function contradiction(config: ServerConfig): string | undefined {
   // rotation needs room: a successor is prepared in the last third of an issuer's life, when it must still sign full-life leaves
   if (longestLeaf > (authorities.issuing.lifeDays * day) / 3) return `the longest leaf (${longestLeaf} s, from issuance.maximumTtlSeconds, agentTtlSeconds or serverTtlSeconds) is longer than a third of authorities.issuing.lifeDays (${authorities.issuing.lifeDays}): leaves would be cut before the authority is rotated; raise lifeDays to at least ${Math.ceil((3 * longestLeaf) / day)}, or lower the TTL`;
   if (issuance.jwtMaximumTtlSeconds > (authorities.jwt.lifeDays * day) / 3) return `issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds}) is longer than a third of authorities.jwt.lifeDays (${authorities.jwt.lifeDays}): lower the first or raise the second`;
+  const schedule = scheduleContradiction(config);
+  if (schedule !== undefined) return schedule;
   if (issuance.defaultTtlSeconds > issuance.maximumTtlSeconds) return `issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds}) is above issuance.maximumTtlSeconds (${issuance.maximumTtlSeconds})`;
   if (issuance.jwtDefaultTtlSeconds > issuance.jwtMaximumTtlSeconds) return `issuance.jwtDefaultTtlSeconds (${issuance.jwtDefaultTtlSeconds}) is above issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds})`;
   if (issuance.minimumTtlSeconds > issuance.defaultTtlSeconds) return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;

@@ -77,6 +77,15 @@ export const serverConfigSchema = z.strictObject({
     jwt: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'JWT authorities'),
     clockSkewSeconds: seconds('How far clocks in the mesh may differ: authorities are backdated by it').default(300),
   }).prefault({}),
+  rotation: z.strictObject({
+    automatic: z.boolean().default(true).describe('Whether successors are prepared by the schedule; else by hand alone'),
+    prepareAtPercent: z.number().int().min(10).max(95).default(66).describe('Part of an authority\'s life after which its successor is prepared (percent)'),
+    marginSeconds: seconds('The last moment to change an authority is that much earlier than what the lives of its leaves demand').default(3_600),
+    onDeadline: z.enum(['alert', 'proceed']).default('alert').describe('When somebody has not confirmed at that moment: wait and alert, or go on without the ones that are named'),
+    retireMarginSeconds: z.number().int().min(0).max(86_400).default(300).describe('An authority stays trusted that much longer than its last leaf, for clocks that run behind (seconds)'),
+    jwksCacheSeconds: seconds('The longest that a reader of the JWKS keeps it: a new JWT key signs no earlier').default(600),
+    clockToleranceSeconds: seconds('A jump of the wall clock beyond it stops what rests on the passing of time').default(60),
+  }).prefault({}),
   issuance: z.strictObject({
     defaultTtlSeconds: seconds('Life of a workload SVID where its entry says nothing').default(3_600),
     maximumTtlSeconds: seconds('Longest life an entry or delegation may state').default(86_400),

@@ -1,5 +1,6 @@
 export { AuthorityRegistry, type RegistryDependencies } from './authority-registry.ts';
-export { labelOf, type AuthorityPlan } from './authority-maker.ts';
+export { labelOf, type AuthorityPlan, type MakerDependencies } from './authority-maker.ts';
+export * from './rotation/index.ts';
 export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts';
 export { bundleDocument } from './bundle-document.ts';
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';

@@ -25,7 +25,9 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
   ...service('meshca.admin.v1.Tokens', ['CreateJoinToken', 'ListJoinTokens'], operators),
   ...service('meshca.admin.v1.Delegations', ['CreateDelegation', 'ListDelegations', 'RevokeDelegation'], operators),
   ...service('meshca.admin.v1.Roles', ['PutRole', 'ListRoles', 'DeleteRole'], operators),
-  ...service('meshca.admin.v1.Authorities', ['ListAuthorities', 'GetAuthority', 'GetBundle'], operators),
+  ...service('meshca.admin.v1.Authorities', [
+    'ListAuthorities', 'GetAuthority', 'GetBundle', 'RotateAuthorities', 'ContinueRotation', 'WithdrawAuthority', 'TaintAuthority', 'RevokeAuthority', 'AcceptClock', 'GetRotationStatus', 'WatchRotation',
+  ], operators),
   ...service('meshca.admin.v1.AuthoritySources', ['CreateAuthorityCsr', 'ImportAuthority', 'RequestAuthority'], operators),
   ...service('meshca.admin.v1.Certificates', ['ListCertificates', 'GetCertificate', 'MintX509Svid'], operators),
   ...service('meshca.admin.v1.Audit', ['ListAuditRecords'], operators),

@@ -3,9 +3,10 @@ import type { Selector } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/key-type.ts';
 import type {
   Agent, AgentState, AuditRecord, Authority, AuthorityKind, AuthorityState, BundleRevision, CertificateRecord, ConsumerRecord, Delegation, EntryDraft,
-  JoinToken, Position, RegistrationEntry, Role,
+  JoinToken, Position, RegistrationEntry, Role, RotatedKind, RotationSpec, Shares,
 } from '../domain/index.ts';
 import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
+import type { RotationState } from '../issuance/rotation/controller.ts';
 import type { AuthorityRequest, ImportedAuthority } from '../issuance/sources/contract.ts';
 import type { CertificateFilter, EntryChange, EntryFilter, Page, PageRequest } from '../store/contract.ts';
 import type { AgentCaller, AnonymousCaller, Caller, CertificateCaller, DelegateCaller, LocalCaller, OperatorCaller } from './caller.ts';
@@ -29,6 +30,7 @@ export interface Services {
   readonly roles: Roles;
   readonly authorities: AuthorityViews;
   readonly authoritySources: AuthoritySourcing;
+  readonly rotation: Rotation;
   readonly certificates: Certificates;
   readonly mint: Mint;
   readonly audit: Audit;
@@ -350,6 +352,36 @@ export interface AuthorityView {
   readonly liveCertificates: number;
 }
 
+export interface RotateInput {
+  readonly kind: RotatedKind;
+  readonly reason: string;
+  readonly force: boolean;
+  readonly stopAfter?: 'prepared' | 'published';
+  readonly shares?: Shares;
+  readonly canary?: NonNullable<RotationSpec['canary']>;
+}
+
+/**
+ * What operators do to authorities. Acts are durable on return and carried on by the controller; the answer is the state as
+ * it is then. Verbs: authority.rotate, authority.taint, authority.revoke on the whole trust domain; authority.force beside them for `force`.
+ */
+export interface Rotation {
+  /** Throws CONFLICT while one of this kind is under way. */
+  rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState>;
+  proceed(caller: OperatorCaller, input: {
+    readonly id?: string; readonly kind?: RotatedKind; readonly stopAfter?: 'prepared' | 'published'; readonly force: boolean; readonly reason: string; readonly shares?: Shares;
+  }): Promise<RotationState>;
+  withdraw(caller: OperatorCaller, id: string, reason: string): Promise<RotationState>;
+  /** Where it is the last that signs, its successor is made first. `windowSeconds` 0: the default. */
+  taint(caller: OperatorCaller, input: { readonly id: string; readonly windowSeconds: number; readonly reason: string; readonly force: boolean }): Promise<RotationState>;
+  /** Throws AUTHORITY_IN_USE while leaves of it are live. */
+  revoke(caller: OperatorCaller, input: { readonly id: string; readonly reason: string; readonly force: boolean }): Promise<RotationState>;
+  acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState>;
+  status(caller: OperatorCaller): Promise<RotationState>;
+  /** Calls with the state now and after each look; resolves to the unsubscribe function. */
+  watch(caller: OperatorCaller, listener: (state: RotationState) => void): Promise<() => void>;
+}
+
 export interface BundleView {
   readonly trustDomainName: string;
   readonly rootsDer: readonly Buffer[];
@@ -374,6 +406,12 @@ export interface AuthoritySourcing {
 export interface Certificates {
   list(caller: OperatorCaller, filter: CertificateFilter, order: 'created' | 'expiry', page: PageRequest): Promise<Page<CertificateRecord>>;
   get(caller: OperatorCaller, serial: string): Promise<CertificateRecord>;
+}
+
+export interface Revocations {
+  /** Throws NOT_FOUND, REVOCATION_NOT_POSSIBLE (with what to do instead and when the certificate ends), CERTIFICATE_EXPIRED. Revoking twice is no error. */
+  revoke(caller: OperatorCaller, serial: string, reason: string): Promise<{ readonly certificate: CertificateRecord; readonly revocation: Revocation }>;
+  of(serial: string): Promise<Revocation | undefined>;
 }
 
 export interface Mint {

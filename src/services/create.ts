@@ -17,9 +17,10 @@ import { NodeSetIndex } from './node-set-index.ts';
 import { RefusalLog } from './refusals.ts';
 import { RoleService } from './roles.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
+import { noRotation, RotationService, type RotationDeps } from './rotation.ts';
 import { SigningService } from './signing.ts';
 import { SvidService } from './svids.ts';
-import { SyncSource } from './sync-source.ts';
+import { SyncSource, type Crls } from './sync-source.ts';
 import { SyncHub } from './sync.ts';
 import { TokenService } from './tokens.ts';
 
@@ -32,6 +33,11 @@ export interface ServiceParts {
   readonly logger: Logger;
   readonly settings: ServiceSettings;
   readonly facts: ServerFacts;
+  readonly handshakes?: HandshakeLedger;
+  /** Absent: no CRLs are handed out. */
+  readonly crls?: Crls;
+  /** Absent: the authorities stay as they are. */
+  readonly rotation?: Pick<RotationDeps, 'controller' | 'guard'>;
   readonly sources?: AuthoritySourcingDeps['sources'];
 }
 
@@ -55,10 +61,10 @@ export function createServices(parts: ServiceParts): RunningServices {
   });
   const access = new Access(store.roles, settings.trustDomain, store.objects);
   const shared = { access, refusals, clock, settings };
-  const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds });
-  const handshakes = new HandshakeLedger();
+  const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds, ...(parts.crls === undefined ? {} : { crls: parts.crls }) });
+  const handshakes = parts.handshakes ?? new HandshakeLedger();
   const sync = new SyncHub({
-    source, handshakes, entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
+    source, handshakes, crls: parts.crls, onHeld: () => parts.rotation?.controller.poke(), entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
   });
   const enrolment = new Enrolment({ agents: store.agents, objects: store.objects, issuer, authorities, callers, refusals, clock, settings });
   const signing = new SigningService({ delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, issuer, refusals, clock, settings, onRevision });
@@ -76,6 +82,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
     authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
     authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources }),
+    rotation: parts.rotation === undefined ? noRotation : new RotationService({ ...shared, ...parts.rotation, store, defaultTaintWindowSeconds: settings.taintWindowSeconds }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     mint: new MintService({ ...shared, issuer, authorities }),
     audit: new AuditService({ ...shared, audit: store.audit }),

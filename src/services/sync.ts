@@ -16,7 +16,7 @@ import type { ServiceSettings } from './settings.ts';
 import { epochFor } from './sync-pages.ts';
 import { UpwardReports } from './sync-reports.ts';
 import { AgentSession } from './sync-session.ts';
-import type { SyncSource } from './sync-source.ts';
+import type { Crls, SyncSource } from './sync-source.ts';
 
 export interface SyncDeps {
   readonly source: SyncSource;
@@ -26,6 +26,9 @@ export interface SyncDeps {
   readonly meta: Pick<MetaStore, 'position'>;
   readonly authorities: Pick<Authorities, 'onChange'>;
   readonly handshakes: HandshakeLedger;
+  readonly crls?: Pick<Crls, 'onChange'> | undefined;
+  /** Called when an agent came, went or reported what its consumers hold. */
+  readonly onHeld: () => void;
   readonly nodeSets: NodeSetIndex;
   readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands'>;
   readonly refusals: RefusalLog;
@@ -65,10 +68,8 @@ export class SyncHub implements Sync {
     this.#serverId = serverId(deps.settings.trustDomain).toString();
     this.#stop = [
       deps.onRevision(() => this.#revisionMoved()),
-      deps.authorities.onChange(() => {
-        deps.source.authoritiesMoved();
-        for (const { session } of this.#connected.values()) session.authoritiesChanged();
-      }),
+      deps.authorities.onChange(() => this.#authoritiesMoved()),
+      ...(deps.crls === undefined ? [] : [deps.crls.onChange(() => this.#authoritiesMoved())]),
       deps.callers.onEnded((ended) => this.#ended(ended)),
     ];
   }
@@ -105,7 +106,10 @@ export class SyncHub implements Sync {
       setImmediate(() => session.start(welcome));
       const reports = new UpwardReports(caller.spiffeId, this.#deps);
       return {
-        consumers: (report) => reports.consumers(report),
+        consumers: async (report) => {
+          await reports.consumers(report);
+          this.#deps.onHeld();
+        },
         replaced: (serials) => reports.replaced(serials),
         handshakes: (batch) => reports.handshakes(batch),
         drained: () => session.drained(),
@@ -115,6 +119,11 @@ export class SyncHub implements Sync {
         },
       };
     });
+  }
+
+  #authoritiesMoved(): void {
+    this.#deps.source.authoritiesMoved();
+    for (const { session } of this.#connected.values()) session.authoritiesChanged();
   }
 
   connectedCount(): number {

@@ -61,6 +61,8 @@ function streamCode(client: Client, path: string): Promise<string> {
     call.on('error', (error: ServiceError) => resolve(fromServiceError(error).code));
     call.on('end', () => resolve('ended'));
     call.write({});
+    // one request is all that such a method takes: it begins when the caller has said so
+    if (!method.requestStream) call.end();
   });
 }
 

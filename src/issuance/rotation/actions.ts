@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import { uuidv7, type Logger } from '../../common/runtime/index.ts';
+import { uuidv7, type Clock, type Logger } from '../../common/runtime/index.ts';
 import {
   allShares, parentOf, type AuditEvent, type Authority, type AuthorityState, type Confirmation, type RotatedKind, type RotationAction, type RotationOperation, type RotationSpec, type TokenRole,
 } from '../../domain/index.ts';
@@ -100,7 +100,7 @@ export interface OperationAsk {
 }
 
 /** A new goal, with the ID of the authority that it will make. CONFLICT when one of its kind is under way. */
-export async function openOperation(ask: OperationAsk, dependencies: Pick<ActionDependencies, 'store' | 'clock'>, lease?: Lease): Promise<RotationOperation> {
+export async function openOperation(ask: OperationAsk, dependencies: { readonly store: { readonly rotations: Pick<RotationStore, 'create'> }; readonly clock: Clock }, lease?: Lease): Promise<RotationOperation> {
   const { clock, store } = dependencies;
   const operation: RotationOperation = {
     id: uuidv7(clock.nowMs()), kind: ask.kind, state: 'running', version: 0, createdBy: ask.actor, createdAt: clock.now(), updatedAt: clock.now(),
@@ -110,7 +110,7 @@ export async function openOperation(ask: OperationAsk, dependencies: Pick<Action
   return operation;
 }
 
-export function rotationEvent({ clock }: Pick<ActionDependencies, 'clock'>, actor: string, kind: string, operation: RotationOperation, reason?: string): AuditEvent {
+export function rotationEvent({ clock }: { readonly clock: Clock }, actor: string, kind: string, operation: RotationOperation, reason?: string): AuditEvent {
   const { spec } = operation;
   return {
     timeMs: clock.nowMs(), actor, kind, subject: operation.id,

@@ -12,6 +12,7 @@ import { given, oneOf, pageOf, serialOf } from '../convert/common.ts';
 import { entryMessage } from '../convert/entries.ts';
 import { agentMessage, auditMessage, authorityMessage, bundleMessage, certificateMessage, tokenMessage } from '../convert/views.ts';
 import type { Guard } from '../guard.ts';
+import { rotationHandlers } from './rotation.ts';
 import { operatorOf, unary } from './unary.ts';
 
 const agentStates: readonly AgentState[] = ['active', 'banned', 'evicted'];
@@ -48,8 +49,9 @@ export function tokensHandlers(guard: Guard, { tokens }: Pick<Services, 'tokens'
   };
 }
 
-export function authoritiesHandlers(guard: Guard, { authorities }: Pick<Services, 'authorities'>): AuthoritiesHandlers {
+export function authoritiesHandlers(guard: Guard, { authorities, rotation }: Pick<Services, 'authorities' | 'rotation'>): AuthoritiesHandlers {
   return {
+    ...rotationHandlers(guard, rotation),
     ListAuthorities: unary(guard, async (context, { kind, state }) => {
       const found = await authorities.list(operatorOf(context), {
         ...(kind === '' ? {} : { kind: oneOf('kind', kind, authorityKinds, 'root') }), ...(state === '' ? {} : { state: oneOf('state', state, authorityStates, 'active') }),

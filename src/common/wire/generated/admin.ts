@@ -2,6 +2,7 @@
 import type * as grpc from '@grpc/grpc-js';
 import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
+import type { AcceptClockRequest as _meshca_admin_v1_AcceptClockRequest, AcceptClockRequest__Output as _meshca_admin_v1_AcceptClockRequest__Output } from './meshca/admin/v1/AcceptClockRequest.ts';
 import type { Agent as _meshca_admin_v1_Agent, Agent__Output as _meshca_admin_v1_Agent__Output } from './meshca/admin/v1/Agent.ts';
 import type { AgentDetail as _meshca_admin_v1_AgentDetail, AgentDetail__Output as _meshca_admin_v1_AgentDetail__Output } from './meshca/admin/v1/AgentDetail.ts';
 import type { AgentsClient as _meshca_admin_v1_AgentsClient, AgentsDefinition as _meshca_admin_v1_AgentsDefinition } from './meshca/admin/v1/Agents.ts';
@@ -12,13 +13,18 @@ import type { AuditRecord as _meshca_admin_v1_AuditRecord, AuditRecord__Output a
 import type { AuthoritiesClient as _meshca_admin_v1_AuthoritiesClient, AuthoritiesDefinition as _meshca_admin_v1_AuthoritiesDefinition } from './meshca/admin/v1/Authorities.ts';
 import type { Authority as _meshca_admin_v1_Authority, Authority__Output as _meshca_admin_v1_Authority__Output } from './meshca/admin/v1/Authority.ts';
 import type { AuthorityCsr as _meshca_admin_v1_AuthorityCsr, AuthorityCsr__Output as _meshca_admin_v1_AuthorityCsr__Output } from './meshca/admin/v1/AuthorityCsr.ts';
+import type { AuthorityProgress as _meshca_admin_v1_AuthorityProgress, AuthorityProgress__Output as _meshca_admin_v1_AuthorityProgress__Output } from './meshca/admin/v1/AuthorityProgress.ts';
 import type { AuthoritySourcesClient as _meshca_admin_v1_AuthoritySourcesClient, AuthoritySourcesDefinition as _meshca_admin_v1_AuthoritySourcesDefinition } from './meshca/admin/v1/AuthoritySources.ts';
 import type { BanAgentRequest as _meshca_admin_v1_BanAgentRequest, BanAgentRequest__Output as _meshca_admin_v1_BanAgentRequest__Output } from './meshca/admin/v1/BanAgentRequest.ts';
 import type { Bundle as _meshca_admin_v1_Bundle, Bundle__Output as _meshca_admin_v1_Bundle__Output } from './meshca/admin/v1/Bundle.ts';
+import type { Canary as _meshca_admin_v1_Canary, Canary__Output as _meshca_admin_v1_Canary__Output } from './meshca/admin/v1/Canary.ts';
+import type { CanaryStep as _meshca_admin_v1_CanaryStep, CanaryStep__Output as _meshca_admin_v1_CanaryStep__Output } from './meshca/admin/v1/CanaryStep.ts';
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from './meshca/admin/v1/Certificate.ts';
 import type { CertificateFilter as _meshca_admin_v1_CertificateFilter, CertificateFilter__Output as _meshca_admin_v1_CertificateFilter__Output } from './meshca/admin/v1/CertificateFilter.ts';
 import type { CertificatesClient as _meshca_admin_v1_CertificatesClient, CertificatesDefinition as _meshca_admin_v1_CertificatesDefinition } from './meshca/admin/v1/Certificates.ts';
+import type { Confirmation as _meshca_admin_v1_Confirmation, Confirmation__Output as _meshca_admin_v1_Confirmation__Output } from './meshca/admin/v1/Confirmation.ts';
 import type { Consumer as _meshca_admin_v1_Consumer, Consumer__Output as _meshca_admin_v1_Consumer__Output } from './meshca/admin/v1/Consumer.ts';
+import type { ContinueRotationRequest as _meshca_admin_v1_ContinueRotationRequest, ContinueRotationRequest__Output as _meshca_admin_v1_ContinueRotationRequest__Output } from './meshca/admin/v1/ContinueRotationRequest.ts';
 import type { CreateAuthorityCsrRequest as _meshca_admin_v1_CreateAuthorityCsrRequest, CreateAuthorityCsrRequest__Output as _meshca_admin_v1_CreateAuthorityCsrRequest__Output } from './meshca/admin/v1/CreateAuthorityCsrRequest.ts';
 import type { CreateDelegationRequest as _meshca_admin_v1_CreateDelegationRequest, CreateDelegationRequest__Output as _meshca_admin_v1_CreateDelegationRequest__Output } from './meshca/admin/v1/CreateDelegationRequest.ts';
 import type { CreateEntriesRequest as _meshca_admin_v1_CreateEntriesRequest, CreateEntriesRequest__Output as _meshca_admin_v1_CreateEntriesRequest__Output } from './meshca/admin/v1/CreateEntriesRequest.ts';
@@ -39,10 +45,12 @@ import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAu
 import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRequest__Output as _meshca_admin_v1_GetBundleRequest__Output } from './meshca/admin/v1/GetBundleRequest.ts';
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from './meshca/admin/v1/GetCertificateRequest.ts';
 import type { GetEntryRequest as _meshca_admin_v1_GetEntryRequest, GetEntryRequest__Output as _meshca_admin_v1_GetEntryRequest__Output } from './meshca/admin/v1/GetEntryRequest.ts';
+import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from './meshca/admin/v1/ImportAuthorityRequest.ts';
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from './meshca/admin/v1/ImportAuthorityResponse.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
+import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from './meshca/admin/v1/Laggard.ts';
 import type { ListAgentsRequest as _meshca_admin_v1_ListAgentsRequest, ListAgentsRequest__Output as _meshca_admin_v1_ListAgentsRequest__Output } from './meshca/admin/v1/ListAgentsRequest.ts';
 import type { ListAgentsResponse as _meshca_admin_v1_ListAgentsResponse, ListAgentsResponse__Output as _meshca_admin_v1_ListAgentsResponse__Output } from './meshca/admin/v1/ListAgentsResponse.ts';
 import type { ListAuditRecordsRequest as _meshca_admin_v1_ListAuditRecordsRequest, ListAuditRecordsRequest__Output as _meshca_admin_v1_ListAuditRecordsRequest__Output } from './meshca/admin/v1/ListAuditRecordsRequest.ts';
@@ -66,13 +74,21 @@ import type { PlaceholderValues as _meshca_admin_v1_PlaceholderValues, Placehold
 import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_admin_v1_Problem__Output } from './meshca/admin/v1/Problem.ts';
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from './meshca/admin/v1/RequestAuthorityRequest.ts';
+import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from './meshca/admin/v1/RevokeAuthorityRequest.ts';
 import type { RevokeDelegationRequest as _meshca_admin_v1_RevokeDelegationRequest, RevokeDelegationRequest__Output as _meshca_admin_v1_RevokeDelegationRequest__Output } from './meshca/admin/v1/RevokeDelegationRequest.ts';
 import type { Role as _meshca_admin_v1_Role, Role__Output as _meshca_admin_v1_Role__Output } from './meshca/admin/v1/Role.ts';
 import type { RolesClient as _meshca_admin_v1_RolesClient, RolesDefinition as _meshca_admin_v1_RolesDefinition } from './meshca/admin/v1/Roles.ts';
+import type { RotateRequest as _meshca_admin_v1_RotateRequest, RotateRequest__Output as _meshca_admin_v1_RotateRequest__Output } from './meshca/admin/v1/RotateRequest.ts';
+import type { RotationNote as _meshca_admin_v1_RotationNote, RotationNote__Output as _meshca_admin_v1_RotationNote__Output } from './meshca/admin/v1/RotationNote.ts';
+import type { RotationOperation as _meshca_admin_v1_RotationOperation, RotationOperation__Output as _meshca_admin_v1_RotationOperation__Output } from './meshca/admin/v1/RotationOperation.ts';
+import type { RotationStatus as _meshca_admin_v1_RotationStatus, RotationStatus__Output as _meshca_admin_v1_RotationStatus__Output } from './meshca/admin/v1/RotationStatus.ts';
 import type { ServerClient as _meshca_admin_v1_ServerClient, ServerDefinition as _meshca_admin_v1_ServerDefinition } from './meshca/admin/v1/Server.ts';
 import type { ServerStatus as _meshca_admin_v1_ServerStatus, ServerStatus__Output as _meshca_admin_v1_ServerStatus__Output } from './meshca/admin/v1/ServerStatus.ts';
+import type { Shares as _meshca_admin_v1_Shares, Shares__Output as _meshca_admin_v1_Shares__Output } from './meshca/admin/v1/Shares.ts';
+import type { TaintAuthorityRequest as _meshca_admin_v1_TaintAuthorityRequest, TaintAuthorityRequest__Output as _meshca_admin_v1_TaintAuthorityRequest__Output } from './meshca/admin/v1/TaintAuthorityRequest.ts';
 import type { TokensClient as _meshca_admin_v1_TokensClient, TokensDefinition as _meshca_admin_v1_TokensDefinition } from './meshca/admin/v1/Tokens.ts';
 import type { UpdateEntryRequest as _meshca_admin_v1_UpdateEntryRequest, UpdateEntryRequest__Output as _meshca_admin_v1_UpdateEntryRequest__Output } from './meshca/admin/v1/UpdateEntryRequest.ts';
+import type { WithdrawAuthorityRequest as _meshca_admin_v1_WithdrawAuthorityRequest, WithdrawAuthorityRequest__Output as _meshca_admin_v1_WithdrawAuthorityRequest__Output } from './meshca/admin/v1/WithdrawAuthorityRequest.ts';
 
 type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
   new(...args: ConstructorParameters<Constructor>): Subtype;
@@ -82,6 +98,7 @@ export interface ProtoGrpcType {
   meshca: {
     admin: {
       v1: {
+        AcceptClockRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptClockRequest, _meshca_admin_v1_AcceptClockRequest__Output>
         Agent: MessageTypeDefinition<_meshca_admin_v1_Agent, _meshca_admin_v1_Agent__Output>
         AgentDetail: MessageTypeDefinition<_meshca_admin_v1_AgentDetail, _meshca_admin_v1_AgentDetail__Output>
         Agents: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AgentsClient> & { service: _meshca_admin_v1_AgentsDefinition }
@@ -92,16 +109,21 @@ export interface ProtoGrpcType {
         Authorities: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AuthoritiesClient> & { service: _meshca_admin_v1_AuthoritiesDefinition }
         Authority: MessageTypeDefinition<_meshca_admin_v1_Authority, _meshca_admin_v1_Authority__Output>
         AuthorityCsr: MessageTypeDefinition<_meshca_admin_v1_AuthorityCsr, _meshca_admin_v1_AuthorityCsr__Output>
+        AuthorityProgress: MessageTypeDefinition<_meshca_admin_v1_AuthorityProgress, _meshca_admin_v1_AuthorityProgress__Output>
         /**
          * Intermediates whose key is in our token and whose certificate another CA signs: offline root, company CA, Vault or OpenBao.
          */
         AuthoritySources: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AuthoritySourcesClient> & { service: _meshca_admin_v1_AuthoritySourcesDefinition }
         BanAgentRequest: MessageTypeDefinition<_meshca_admin_v1_BanAgentRequest, _meshca_admin_v1_BanAgentRequest__Output>
         Bundle: MessageTypeDefinition<_meshca_admin_v1_Bundle, _meshca_admin_v1_Bundle__Output>
+        Canary: MessageTypeDefinition<_meshca_admin_v1_Canary, _meshca_admin_v1_Canary__Output>
+        CanaryStep: MessageTypeDefinition<_meshca_admin_v1_CanaryStep, _meshca_admin_v1_CanaryStep__Output>
         Certificate: MessageTypeDefinition<_meshca_admin_v1_Certificate, _meshca_admin_v1_Certificate__Output>
         CertificateFilter: MessageTypeDefinition<_meshca_admin_v1_CertificateFilter, _meshca_admin_v1_CertificateFilter__Output>
         Certificates: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_CertificatesClient> & { service: _meshca_admin_v1_CertificatesDefinition }
+        Confirmation: MessageTypeDefinition<_meshca_admin_v1_Confirmation, _meshca_admin_v1_Confirmation__Output>
         Consumer: MessageTypeDefinition<_meshca_admin_v1_Consumer, _meshca_admin_v1_Consumer__Output>
+        ContinueRotationRequest: MessageTypeDefinition<_meshca_admin_v1_ContinueRotationRequest, _meshca_admin_v1_ContinueRotationRequest__Output>
         CreateAuthorityCsrRequest: MessageTypeDefinition<_meshca_admin_v1_CreateAuthorityCsrRequest, _meshca_admin_v1_CreateAuthorityCsrRequest__Output>
         CreateDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_CreateDelegationRequest, _meshca_admin_v1_CreateDelegationRequest__Output>
         CreateEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_CreateEntriesRequest, _meshca_admin_v1_CreateEntriesRequest__Output>
@@ -122,10 +144,12 @@ export interface ProtoGrpcType {
         GetBundleRequest: MessageTypeDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_GetBundleRequest__Output>
         GetCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_GetCertificateRequest__Output>
         GetEntryRequest: MessageTypeDefinition<_meshca_admin_v1_GetEntryRequest, _meshca_admin_v1_GetEntryRequest__Output>
+        GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
         ImportAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityRequest__Output>
         ImportAuthorityResponse: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityResponse__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
+        Laggard: MessageTypeDefinition<_meshca_admin_v1_Laggard, _meshca_admin_v1_Laggard__Output>
         ListAgentsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAgentsRequest, _meshca_admin_v1_ListAgentsRequest__Output>
         ListAgentsResponse: MessageTypeDefinition<_meshca_admin_v1_ListAgentsResponse, _meshca_admin_v1_ListAgentsResponse__Output>
         ListAuditRecordsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAuditRecordsRequest, _meshca_admin_v1_ListAuditRecordsRequest__Output>
@@ -149,13 +173,21 @@ export interface ProtoGrpcType {
         Problem: MessageTypeDefinition<_meshca_admin_v1_Problem, _meshca_admin_v1_Problem__Output>
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>
         RequestAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_RequestAuthorityRequest__Output>
+        RevokeAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RevokeAuthorityRequest__Output>
         RevokeDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeDelegationRequest, _meshca_admin_v1_RevokeDelegationRequest__Output>
         Role: MessageTypeDefinition<_meshca_admin_v1_Role, _meshca_admin_v1_Role__Output>
         Roles: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_RolesClient> & { service: _meshca_admin_v1_RolesDefinition }
+        RotateRequest: MessageTypeDefinition<_meshca_admin_v1_RotateRequest, _meshca_admin_v1_RotateRequest__Output>
+        RotationNote: MessageTypeDefinition<_meshca_admin_v1_RotationNote, _meshca_admin_v1_RotationNote__Output>
+        RotationOperation: MessageTypeDefinition<_meshca_admin_v1_RotationOperation, _meshca_admin_v1_RotationOperation__Output>
+        RotationStatus: MessageTypeDefinition<_meshca_admin_v1_RotationStatus, _meshca_admin_v1_RotationStatus__Output>
         Server: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_ServerClient> & { service: _meshca_admin_v1_ServerDefinition }
         ServerStatus: MessageTypeDefinition<_meshca_admin_v1_ServerStatus, _meshca_admin_v1_ServerStatus__Output>
+        Shares: MessageTypeDefinition<_meshca_admin_v1_Shares, _meshca_admin_v1_Shares__Output>
+        TaintAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_TaintAuthorityRequest, _meshca_admin_v1_TaintAuthorityRequest__Output>
         Tokens: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TokensClient> & { service: _meshca_admin_v1_TokensDefinition }
         UpdateEntryRequest: MessageTypeDefinition<_meshca_admin_v1_UpdateEntryRequest, _meshca_admin_v1_UpdateEntryRequest__Output>
+        WithdrawAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_WithdrawAuthorityRequest, _meshca_admin_v1_WithdrawAuthorityRequest__Output>
       }
     }
   }

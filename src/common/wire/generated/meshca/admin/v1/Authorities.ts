@@ -3,14 +3,52 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
+import type { AcceptClockRequest as _meshca_admin_v1_AcceptClockRequest, AcceptClockRequest__Output as _meshca_admin_v1_AcceptClockRequest__Output } from '../../../meshca/admin/v1/AcceptClockRequest.ts';
 import type { Authority as _meshca_admin_v1_Authority, Authority__Output as _meshca_admin_v1_Authority__Output } from '../../../meshca/admin/v1/Authority.ts';
 import type { Bundle as _meshca_admin_v1_Bundle, Bundle__Output as _meshca_admin_v1_Bundle__Output } from '../../../meshca/admin/v1/Bundle.ts';
+import type { ContinueRotationRequest as _meshca_admin_v1_ContinueRotationRequest, ContinueRotationRequest__Output as _meshca_admin_v1_ContinueRotationRequest__Output } from '../../../meshca/admin/v1/ContinueRotationRequest.ts';
 import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAuthorityRequest__Output as _meshca_admin_v1_GetAuthorityRequest__Output } from '../../../meshca/admin/v1/GetAuthorityRequest.ts';
 import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRequest__Output as _meshca_admin_v1_GetBundleRequest__Output } from '../../../meshca/admin/v1/GetBundleRequest.ts';
+import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from '../../../meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { ListAuthoritiesRequest as _meshca_admin_v1_ListAuthoritiesRequest, ListAuthoritiesRequest__Output as _meshca_admin_v1_ListAuthoritiesRequest__Output } from '../../../meshca/admin/v1/ListAuthoritiesRequest.ts';
 import type { ListAuthoritiesResponse as _meshca_admin_v1_ListAuthoritiesResponse, ListAuthoritiesResponse__Output as _meshca_admin_v1_ListAuthoritiesResponse__Output } from '../../../meshca/admin/v1/ListAuthoritiesResponse.ts';
+import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from '../../../meshca/admin/v1/RevokeAuthorityRequest.ts';
+import type { RotateRequest as _meshca_admin_v1_RotateRequest, RotateRequest__Output as _meshca_admin_v1_RotateRequest__Output } from '../../../meshca/admin/v1/RotateRequest.ts';
+import type { RotationStatus as _meshca_admin_v1_RotationStatus, RotationStatus__Output as _meshca_admin_v1_RotationStatus__Output } from '../../../meshca/admin/v1/RotationStatus.ts';
+import type { TaintAuthorityRequest as _meshca_admin_v1_TaintAuthorityRequest, TaintAuthorityRequest__Output as _meshca_admin_v1_TaintAuthorityRequest__Output } from '../../../meshca/admin/v1/TaintAuthorityRequest.ts';
+import type { WithdrawAuthorityRequest as _meshca_admin_v1_WithdrawAuthorityRequest, WithdrawAuthorityRequest__Output as _meshca_admin_v1_WithdrawAuthorityRequest__Output } from '../../../meshca/admin/v1/WithdrawAuthorityRequest.ts';
 
 export interface AuthoritiesClient extends grpc.Client {
+  /**
+   * The wall clock as it is now is right: what waited because of a jump goes on.
+   */
+  AcceptClock(argument: _meshca_admin_v1_AcceptClockRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  AcceptClock(argument: _meshca_admin_v1_AcceptClockRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  AcceptClock(argument: _meshca_admin_v1_AcceptClockRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  AcceptClock(argument: _meshca_admin_v1_AcceptClockRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  /**
+   * The wall clock as it is now is right: what waited because of a jump goes on.
+   */
+  acceptClock(argument: _meshca_admin_v1_AcceptClockRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  acceptClock(argument: _meshca_admin_v1_AcceptClockRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  acceptClock(argument: _meshca_admin_v1_AcceptClockRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  acceptClock(argument: _meshca_admin_v1_AcceptClockRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Goes on with a rotation that stopped after a state, or forces it.
+   */
+  ContinueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  ContinueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  ContinueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  ContinueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  /**
+   * Goes on with a rotation that stopped after a state, or forces it.
+   */
+  continueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  continueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  continueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  continueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
   GetAuthority(argument: _meshca_admin_v1_GetAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Authority__Output>): grpc.ClientUnaryCall;
   GetAuthority(argument: _meshca_admin_v1_GetAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Authority__Output>): grpc.ClientUnaryCall;
   GetAuthority(argument: _meshca_admin_v1_GetAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Authority__Output>): grpc.ClientUnaryCall;
@@ -29,6 +67,15 @@ export interface AuthoritiesClient extends grpc.Client {
   getBundle(argument: _meshca_admin_v1_GetBundleRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Bundle__Output>): grpc.ClientUnaryCall;
   getBundle(argument: _meshca_admin_v1_GetBundleRequest, callback: grpc.requestCallback<_meshca_admin_v1_Bundle__Output>): grpc.ClientUnaryCall;
 
+  GetRotationStatus(argument: _meshca_admin_v1_GetRotationStatusRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  GetRotationStatus(argument: _meshca_admin_v1_GetRotationStatusRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  GetRotationStatus(argument: _meshca_admin_v1_GetRotationStatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  GetRotationStatus(argument: _meshca_admin_v1_GetRotationStatusRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  getRotationStatus(argument: _meshca_admin_v1_GetRotationStatusRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  getRotationStatus(argument: _meshca_admin_v1_GetRotationStatusRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  getRotationStatus(argument: _meshca_admin_v1_GetRotationStatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  getRotationStatus(argument: _meshca_admin_v1_GetRotationStatusRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
   ListAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
   ListAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
   ListAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
@@ -38,19 +85,126 @@ export interface AuthoritiesClient extends grpc.Client {
   listAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
   listAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * Refused (AUTHORITY_IN_USE) while leaves of it are live.
+   */
+  RevokeAuthority(argument: _meshca_admin_v1_RevokeAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  RevokeAuthority(argument: _meshca_admin_v1_RevokeAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  RevokeAuthority(argument: _meshca_admin_v1_RevokeAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  RevokeAuthority(argument: _meshca_admin_v1_RevokeAuthorityRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  /**
+   * Refused (AUTHORITY_IN_USE) while leaves of it are live.
+   */
+  revokeAuthority(argument: _meshca_admin_v1_RevokeAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  revokeAuthority(argument: _meshca_admin_v1_RevokeAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  revokeAuthority(argument: _meshca_admin_v1_RevokeAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  revokeAuthority(argument: _meshca_admin_v1_RevokeAuthorityRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Rotation. Each of these records a goal and returns; the server goes on by itself, also after a restart.
+   */
+  RotateAuthorities(argument: _meshca_admin_v1_RotateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  RotateAuthorities(argument: _meshca_admin_v1_RotateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  RotateAuthorities(argument: _meshca_admin_v1_RotateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  RotateAuthorities(argument: _meshca_admin_v1_RotateRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  /**
+   * Rotation. Each of these records a goal and returns; the server goes on by itself, also after a restart.
+   */
+  rotateAuthorities(argument: _meshca_admin_v1_RotateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  rotateAuthorities(argument: _meshca_admin_v1_RotateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  rotateAuthorities(argument: _meshca_admin_v1_RotateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  rotateAuthorities(argument: _meshca_admin_v1_RotateRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
+  TaintAuthority(argument: _meshca_admin_v1_TaintAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  TaintAuthority(argument: _meshca_admin_v1_TaintAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  TaintAuthority(argument: _meshca_admin_v1_TaintAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  TaintAuthority(argument: _meshca_admin_v1_TaintAuthorityRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  taintAuthority(argument: _meshca_admin_v1_TaintAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  taintAuthority(argument: _meshca_admin_v1_TaintAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  taintAuthority(argument: _meshca_admin_v1_TaintAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  taintAuthority(argument: _meshca_admin_v1_TaintAuthorityRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * The state now, and at each change, until the caller ends it.
+   */
+  WatchRotation(argument: _meshca_admin_v1_GetRotationStatusRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_RotationStatus__Output>;
+  WatchRotation(argument: _meshca_admin_v1_GetRotationStatusRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_RotationStatus__Output>;
+  /**
+   * The state now, and at each change, until the caller ends it.
+   */
+  watchRotation(argument: _meshca_admin_v1_GetRotationStatusRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_RotationStatus__Output>;
+  watchRotation(argument: _meshca_admin_v1_GetRotationStatusRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_RotationStatus__Output>;
+
+  /**
+   * Before it signed: prepared is discarded, published is withdrawn. Its rotation ends.
+   */
+  WithdrawAuthority(argument: _meshca_admin_v1_WithdrawAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  WithdrawAuthority(argument: _meshca_admin_v1_WithdrawAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  WithdrawAuthority(argument: _meshca_admin_v1_WithdrawAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  WithdrawAuthority(argument: _meshca_admin_v1_WithdrawAuthorityRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  /**
+   * Before it signed: prepared is discarded, published is withdrawn. Its rotation ends.
+   */
+  withdrawAuthority(argument: _meshca_admin_v1_WithdrawAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  withdrawAuthority(argument: _meshca_admin_v1_WithdrawAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  withdrawAuthority(argument: _meshca_admin_v1_WithdrawAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+  withdrawAuthority(argument: _meshca_admin_v1_WithdrawAuthorityRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
 }
 
 export interface AuthoritiesHandlers extends grpc.UntypedServiceImplementation {
+  /**
+   * The wall clock as it is now is right: what waited because of a jump goes on.
+   */
+  AcceptClock: grpc.handleUnaryCall<_meshca_admin_v1_AcceptClockRequest__Output, _meshca_admin_v1_RotationStatus>;
+
+  /**
+   * Goes on with a rotation that stopped after a state, or forces it.
+   */
+  ContinueRotation: grpc.handleUnaryCall<_meshca_admin_v1_ContinueRotationRequest__Output, _meshca_admin_v1_RotationStatus>;
+
   GetAuthority: grpc.handleUnaryCall<_meshca_admin_v1_GetAuthorityRequest__Output, _meshca_admin_v1_Authority>;
 
   GetBundle: grpc.handleUnaryCall<_meshca_admin_v1_GetBundleRequest__Output, _meshca_admin_v1_Bundle>;
 
+  GetRotationStatus: grpc.handleUnaryCall<_meshca_admin_v1_GetRotationStatusRequest__Output, _meshca_admin_v1_RotationStatus>;
+
   ListAuthorities: grpc.handleUnaryCall<_meshca_admin_v1_ListAuthoritiesRequest__Output, _meshca_admin_v1_ListAuthoritiesResponse>;
+
+  /**
+   * Refused (AUTHORITY_IN_USE) while leaves of it are live.
+   */
+  RevokeAuthority: grpc.handleUnaryCall<_meshca_admin_v1_RevokeAuthorityRequest__Output, _meshca_admin_v1_RotationStatus>;
+
+  /**
+   * Rotation. Each of these records a goal and returns; the server goes on by itself, also after a restart.
+   */
+  RotateAuthorities: grpc.handleUnaryCall<_meshca_admin_v1_RotateRequest__Output, _meshca_admin_v1_RotationStatus>;
+
+  TaintAuthority: grpc.handleUnaryCall<_meshca_admin_v1_TaintAuthorityRequest__Output, _meshca_admin_v1_RotationStatus>;
+
+  /**
+   * The state now, and at each change, until the caller ends it.
+   */
+  WatchRotation: grpc.handleServerStreamingCall<_meshca_admin_v1_GetRotationStatusRequest__Output, _meshca_admin_v1_RotationStatus>;
+
+  /**
+   * Before it signed: prepared is discarded, published is withdrawn. Its rotation ends.
+   */
+  WithdrawAuthority: grpc.handleUnaryCall<_meshca_admin_v1_WithdrawAuthorityRequest__Output, _meshca_admin_v1_RotationStatus>;
 
 }
 
 export interface AuthoritiesDefinition extends grpc.ServiceDefinition {
+  AcceptClock: MethodDefinition<_meshca_admin_v1_AcceptClockRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_AcceptClockRequest__Output, _meshca_admin_v1_RotationStatus__Output>
+  ContinueRotation: MethodDefinition<_meshca_admin_v1_ContinueRotationRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_ContinueRotationRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   GetAuthority: MethodDefinition<_meshca_admin_v1_GetAuthorityRequest, _meshca_admin_v1_Authority, _meshca_admin_v1_GetAuthorityRequest__Output, _meshca_admin_v1_Authority__Output>
   GetBundle: MethodDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_Bundle, _meshca_admin_v1_GetBundleRequest__Output, _meshca_admin_v1_Bundle__Output>
+  GetRotationStatus: MethodDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_GetRotationStatusRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   ListAuthorities: MethodDefinition<_meshca_admin_v1_ListAuthoritiesRequest, _meshca_admin_v1_ListAuthoritiesResponse, _meshca_admin_v1_ListAuthoritiesRequest__Output, _meshca_admin_v1_ListAuthoritiesResponse__Output>
+  RevokeAuthority: MethodDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_RevokeAuthorityRequest__Output, _meshca_admin_v1_RotationStatus__Output>
+  RotateAuthorities: MethodDefinition<_meshca_admin_v1_RotateRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_RotateRequest__Output, _meshca_admin_v1_RotationStatus__Output>
+  TaintAuthority: MethodDefinition<_meshca_admin_v1_TaintAuthorityRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_TaintAuthorityRequest__Output, _meshca_admin_v1_RotationStatus__Output>
+  WatchRotation: MethodDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_GetRotationStatusRequest__Output, _meshca_admin_v1_RotationStatus__Output>
+  WithdrawAuthority: MethodDefinition<_meshca_admin_v1_WithdrawAuthorityRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_WithdrawAuthorityRequest__Output, _meshca_admin_v1_RotationStatus__Output>
 }

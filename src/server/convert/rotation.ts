@@ -1,0 +1,50 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { AuthorityProgress } from '../../common/wire/generated/meshca/admin/v1/AuthorityProgress.ts';
+import type { Confirmation as ConfirmationMessage } from '../../common/wire/generated/meshca/admin/v1/Confirmation.ts';
+import type { RotateRequest__Output } from '../../common/wire/generated/meshca/admin/v1/RotateRequest.ts';
+import type { RotationStatus } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
+import type { Confirmation } from '../../domain/index.ts';
+import { rotatedKinds, type RotatedKind, type RotationSpec } from '../../domain/index.ts';
+import type { RotationState } from '../../issuance/rotation/controller.ts';
+import { oneOf, problemOf } from './common.ts';
+import { authorityMessage } from './views.ts';
+
+/** A status stays well inside a message whatever happens; the total is told. */
+const shownLaggards = 200;
+
+export function rotationStatus(state: RotationState): RotationStatus {
+  const { observation } = state;
+  return {
+    at: state.at, acting: state.acting, jumpedSeconds: state.jumpedSeconds, ...(state.failure === undefined ? {} : { failure: problemOf(state.failure, true) }),
+    authorities: observation.facts.map(({ authority, lastExpiry, live, liveUnreported }): AuthorityProgress => {
+      const found = observation.confirmations.get(authority.id);
+      return {
+        authority: authorityMessage({ authority, liveCertificates: live }), lastExpiry, live, liveUnreported, publishedAt: authority.publishedAt ?? 0,
+        ...(found === undefined ? {} : { confirmation: confirmationMessage(found) }),
+      };
+    }),
+    operations: observation.operations.map(({ id, kind, state: at, spec, createdBy, createdAt }) => ({
+      id, kind, state: at, successorId: spec.successorId, targets: [...spec.targets], targetsBecome: spec.targetsBecome, trigger: spec.trigger, stopAfter: spec.stopAfter ?? '',
+      forced: spec.force !== undefined, createdBy, createdAt,
+    })),
+    notes: state.notes.map(({ code, authorityId, at, alert }) => ({ code, authorityId, at, alert })),
+  };
+}
+
+const confirmationMessage = ({ proven, inferred, unprovable }: Confirmation): ConfirmationMessage => ({
+  provenNeeded: proven.needed, provenConfirmed: proven.confirmed, inferredNeeded: inferred.needed, inferredConfirmed: inferred.confirmed, inferredUntil: inferred.until,
+  unprovableUntil: unprovable.until, laggardsTotal: proven.laggards.length,
+  laggards: proven.laggards.slice(0, shownLaggards).map((each) => ({ ...each, holds: [...each.holds] })),
+});
+
+export const kindOf = (kind: string): RotatedKind => oneOf('kind', kind, rotatedKinds, 'issuing');
+export const stopOf = (stopAfter: string): { readonly stopAfter?: 'prepared' | 'published' } =>
+  stopAfter === '' ? {} : { stopAfter: oneOf('stop_after', stopAfter, ['prepared', 'published'] as const, 'prepared') };
+
+export function canaryOf({ canary }: RotateRequest__Output): { readonly canary?: NonNullable<RotationSpec['canary']> } {
+  if (canary === null) return {};
+  if (!(canary.maximumFailureRate >= 0 && canary.maximumFailureRate <= 1)) throw new PkiError('INVALID_REQUEST', 'maximum_failure_rate is between 0 and 1');
+  if (!Number.isSafeInteger(canary.holdSeconds) || canary.holdSeconds < 0) throw new PkiError('INVALID_REQUEST', 'hold_seconds is a whole number');
+  const steps = canary.steps.map(({ share, selectors }) => ({ ...(share > 0 ? { share } : {}), ...(selectors.length > 0 ? { selectors } : {}) }));
+  return { canary: { steps, holdSeconds: canary.holdSeconds, maximumFailureRate: canary.maximumFailureRate } };
+}

@@ -1,0 +1,69 @@
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { AuthoritiesHandlers } from '../../common/wire/generated/meshca/admin/v1/Authorities.ts';
+import type { GetRotationStatusRequest__Output } from '../../common/wire/generated/meshca/admin/v1/GetRotationStatusRequest.ts';
+import type { RotationStatus } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
+import type { Rotation } from '../../services/contract.ts';
+import { canaryOf, kindOf, rotationStatus, stopOf } from '../convert/rotation.ts';
+import type { Guard } from '../guard.ts';
+import { operatorOf, unary } from './unary.ts';
+
+type RotationMethods = Pick<AuthoritiesHandlers, 'RotateAuthorities' | 'ContinueRotation' | 'WithdrawAuthority' | 'TaintAuthority' | 'RevokeAuthority' | 'AcceptClock' | 'GetRotationStatus' | 'WatchRotation'>;
+
+export function rotationHandlers(guard: Guard, rotation: Rotation): RotationMethods {
+  return {
+    RotateAuthorities: unary(guard, async (context, request) => rotationStatus(await rotation.rotate(operatorOf(context), {
+      kind: kindOf(request.kind), reason: request.reason, force: request.force, ...stopOf(request.stopAfter), ...(request.shares === null ? {} : { shares: request.shares }), ...canaryOf(request),
+    }))),
+    ContinueRotation: unary(guard, async (context, request) => rotationStatus(await rotation.proceed(operatorOf(context), {
+      ...(request.id === '' ? { kind: kindOf(request.kind) } : { id: request.id }), reason: request.reason, force: request.force, ...stopOf(request.stopAfter), ...(request.shares === null ? {} : { shares: request.shares }),
+    }))),
+    WithdrawAuthority: unary(guard, async (context, { id, reason }) => rotationStatus(await rotation.withdraw(operatorOf(context), id, reason))),
+    TaintAuthority: unary(guard, async (context, { id, windowSeconds, reason, force }) => rotationStatus(await rotation.taint(operatorOf(context), { id, windowSeconds, reason, force }))),
+    RevokeAuthority: unary(guard, async (context, { id, reason, force }) => rotationStatus(await rotation.revoke(operatorOf(context), { id, reason, force }))),
+    AcceptClock: unary(guard, async (context, { reason }) => rotationStatus(await rotation.acceptClock(operatorOf(context), reason))),
+    GetRotationStatus: unary(guard, async (context) => rotationStatus(await rotation.status(operatorOf(context)))),
+    WatchRotation: (call) => watch(guard, rotation, call),
+  };
+}
+
+/** Full state each time; while the reader is behind, only the newest is kept. */
+function watch(guard: Guard, rotation: Rotation, call: ServerWritableStream<GetRotationStatusRequest__Output, RotationStatus>): void {
+  let over = false;
+  let blocked = false;
+  let behind: RotationStatus | undefined;
+  let sent = '';
+  let stop: (() => void) | undefined;
+  const end = (): void => {
+    over = true;
+    stop?.();
+  };
+  const send = (status: RotationStatus): void => {
+    if (over) return;
+    // what differs only in its time is no news
+    const text = JSON.stringify({ ...status, at: 0 });
+    if (text === sent) return;
+    if (blocked) {
+      behind = status;
+      return;
+    }
+    sent = text;
+    blocked = !call.write(status);
+  };
+  call.on('drain', () => {
+    blocked = false;
+    const next = behind;
+    behind = undefined;
+    if (next !== undefined) send(next);
+  });
+  for (const name of ['cancelled', 'close', 'error'] as const) call.on(name, end);
+  rotation.watch(operatorOf(guard.contextOf(call)), (state) => send(rotationStatus(state))).then(
+    (unsubscribe) => {
+      stop = unsubscribe;
+      if (over) stop();
+    },
+    (thrown: unknown) => {
+      end();
+      guard.failStream(call, thrown);
+    },
+  );
+}

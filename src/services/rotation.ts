@@ -1,0 +1,226 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import {
+  allShares, isLegalTransition, legalTransitions, rotatedKinds, type Authority, type AuthorityScope, type RotatedKind, type RotationOperation, type RotationSpec, type Shares, type Verb,
+} from '../domain/index.ts';
+import { openOperation, rotationEvent, type ClockGuard, type RotationController, type RotationState } from '../issuance/index.ts';
+import type { AuditStore, AuthorityStore, RotationStore } from '../store/contract.ts';
+import type { Access } from './access.ts';
+import { actorOf, type OperatorCaller } from './caller.ts';
+import type { Rotation, RotateInput } from './contract.ts';
+import { refusing, type RefusalLog } from './refusals.ts';
+import { checkText } from './requests.ts';
+
+export interface RotationDeps {
+  readonly controller: Pick<RotationController, 'look' | 'settle' | 'poke' | 'onState'>;
+  readonly guard: Pick<ClockGuard, 'accept' | 'jumpedSeconds'>;
+  readonly store: { readonly authorities: AuthorityStore; readonly rotations: RotationStore; readonly audit: Pick<AuditStore, 'append'> };
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly defaultTaintWindowSeconds: number;
+}
+
+const longestWindowSeconds = 30 * 86_400;
+
+/** What operators do to authorities. Each act records a goal or one transition, with the operator's name, and wakes the controller. */
+export class RotationService implements Rotation {
+  readonly #deps: RotationDeps;
+
+  constructor(deps: RotationDeps) {
+    this.#deps = deps;
+  }
+
+  rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState> {
+    return this.#acting(caller, 'RotateAuthorities', input.kind, 'authority.rotate', input.force, async (actor) => {
+      const targets = (await this.#list()).filter((each) => each.kind === input.kind && each.state === 'active' && each.token !== 'external' && whole(each.scope));
+      await openOperation({
+        kind: input.kind, actor, targets: targets.map(({ id }) => id), trigger: 'operator', reason: reasonOf(input.reason, input.force),
+        spec: {
+          shares: sharesOf(input.shares), ...(input.force ? { force: { by: actor, reason: input.reason } } : {}), ...(input.stopAfter === undefined ? {} : { stopAfter: input.stopAfter }),
+          ...(input.canary === undefined ? {} : { canary: canaryOf(input.kind, input.canary) }),
+        },
+      }, this.#deps);
+    });
+  }
+
+  proceed(caller: OperatorCaller, input: Parameters<Rotation['proceed']>[1]): Promise<RotationState> {
+    return this.#acting(caller, 'ContinueRotation', input.id ?? input.kind, 'authority.rotate', input.force, async (actor) => {
+      const operation = await this.#underWay((each) => (input.id === undefined ? each.kind === input.kind : each.id === input.id || each.spec.successorId === input.id));
+      const { stopAfter: _, ...rest } = operation.spec;
+      const spec: RotationSpec = {
+        ...rest, ...(input.stopAfter === undefined ? {} : { stopAfter: input.stopAfter }), ...(input.shares === undefined ? {} : { shares: sharesOf(input.shares) }),
+        ...(input.force ? { force: { by: actor, reason: reasonOf(input.reason, true) } } : {}),
+      };
+      await this.#update(operation, { state: 'running', spec }, actor, 'rotation.continued', input.reason);
+    });
+  }
+
+  withdraw(caller: OperatorCaller, id: string, reason: string): Promise<RotationState> {
+    return this.#acting(caller, 'WithdrawAuthority', id, 'authority.rotate', false, async (actor) => {
+      const authority = await this.#authority(id);
+      const operation = (await this.#operations()).find((each) => each.spec.successorId === id);
+      // first the goal, so that nobody goes on towards it
+      if (operation !== undefined) await this.#update(operation, { state: 'cancelled' }, actor, 'rotation.cancelled', reason);
+      await this.#move(authority, authority.state === 'published' ? 'withdrawn' : 'discarded', actor, { reason: reasonOf(reason, false) });
+    });
+  }
+
+  taint(caller: OperatorCaller, input: Parameters<Rotation['taint']>[1]): Promise<RotationState> {
+    return this.#acting(caller, 'TaintAuthority', input.id, 'authority.taint', input.force, async (actor) => {
+      const reason = reasonOf(input.reason, true);
+      const windowSeconds = input.windowSeconds === 0 ? this.#deps.defaultTaintWindowSeconds : input.windowSeconds;
+      if (!Number.isSafeInteger(windowSeconds) || windowSeconds < 1 || windowSeconds > longestWindowSeconds) throw new PkiError('INVALID_REQUEST', `the window is 1 to ${longestWindowSeconds} seconds`);
+      const authority = await this.#authority(input.id);
+      if (!isLegalTransition(authority.state, 'tainted')) throw illegal(authority, 'tainted');
+      const all = await this.#list();
+      if (authority.state !== 'active' || remains(authority, all)) {
+        await this.#move(authority, 'tainted', actor, { reason, windowSeconds }, windowSeconds);
+        return;
+      }
+      await this.#replaceThenTaint(authority, actor, reason, windowSeconds, input.force);
+    });
+  }
+
+  revoke(caller: OperatorCaller, input: { readonly id: string; readonly reason: string; readonly force: boolean }): Promise<RotationState> {
+    return this.#acting(caller, 'RevokeAuthority', input.id, 'authority.revoke', input.force, async (actor) => {
+      const authority = await this.#authority(input.id);
+      if (!isLegalTransition(authority.state, 'revoked')) throw illegal(authority, 'revoked');
+      const { observation } = await this.#deps.controller.look();
+      const facts = observation.facts.find((each) => each.authority.id === authority.id);
+      const live = facts?.live ?? 0;
+      const counts = { live, liveUnreported: facts?.liveUnreported ?? 0, lastExpiry: facts?.lastExpiry ?? 0 };
+      if (!input.force && live > 0) {
+        throw new PkiError('AUTHORITY_IN_USE', `${live} leaves of authority ${authority.id} are live: ${live - counts.liveUnreported} whose holder has not confirmed a replacement, ${counts.liveUnreported} whose holder can't; the last ends at ${new Date(counts.lastExpiry * 1000).toISOString()}`, { detail: counts });
+      }
+      if (!input.force && this.#deps.guard.jumpedSeconds() !== 0) throw new PkiError('CONFLICT', 'the wall clock has jumped: what is live can not be told', { next: 'Set the clock right, or accept it (meshca authority accept-clock).' });
+      await this.#move(authority, 'revoked', actor, { reason: reasonOf(input.reason, input.force), forced: input.force, ...counts });
+    });
+  }
+
+  acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState> {
+    return this.#acting(caller, 'AcceptClock', undefined, 'authority.force', false, async (actor) => {
+      const jumpedSeconds = this.#deps.guard.jumpedSeconds();
+      await this.#deps.store.audit.append([{ timeMs: this.#deps.clock.nowMs(), actor, kind: 'clock.accepted', subject: 'clock', detail: { jumpedSeconds, reason: reasonOf(reason, true) } }]);
+      await this.#deps.guard.accept();
+    });
+  }
+
+  status(caller: OperatorCaller): Promise<RotationState> {
+    return this.#reading(caller, 'GetRotationStatus', () => this.#deps.controller.look());
+  }
+
+  watch(caller: OperatorCaller, listener: (state: RotationState) => void): Promise<() => void> {
+    return this.#reading(caller, 'WatchRotation', async () => {
+      listener(await this.#deps.controller.look());
+      return this.#deps.controller.onState(listener);
+    });
+  }
+
+  /** It is the last that signs: its successor comes first. One operation, that goes on after a crash. */
+  async #replaceThenTaint(authority: Authority, actor: string, reason: string, windowSeconds: number, force: boolean): Promise<void> {
+    const kind = rotatedKinds.find((each) => each === authority.kind);
+    if (kind === undefined) throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not rotated`);
+    const spec = { targetsBecome: 'tainted' as const, taintWindowSeconds: windowSeconds, ...(force ? { force: { by: actor, reason } } : {}) };
+    const running = (await this.#operations()).find((each) => each.kind === kind);
+    if (running === undefined) {
+      await openOperation({ kind, actor, targets: [authority.id], trigger: 'taint', reason, spec }, this.#deps);
+      return;
+    }
+    const { stopAfter: _, ...rest } = running.spec;
+    await this.#update(running, { state: 'running', spec: { ...rest, ...spec, targets: [...new Set([...rest.targets, authority.id])] } }, actor, 'rotation.taints', reason);
+  }
+
+  async #move(authority: Authority, to: Authority['state'], actor: string, detail: Record<string, string | number | boolean>, taintWindowSeconds?: number): Promise<void> {
+    if (!isLegalTransition(authority.state, to)) throw illegal(authority, to);
+    const { clock, store } = this.#deps;
+    await store.authorities.transition(authority.id, authority.version, to, clock.now(), {
+      timeMs: clock.nowMs(), actor, kind: `authority.${to}`, subject: authority.id, detail: { authorityKind: authority.kind, ...detail },
+    }, taintWindowSeconds === undefined ? {} : { taintWindowSeconds });
+  }
+
+  #update(operation: RotationOperation, change: Parameters<RotationStore['update']>[2], actor: string, kind: string, reason: string): Promise<RotationOperation> {
+    const event = rotationEvent(this.#deps, actor, kind, { ...operation, spec: change.spec ?? operation.spec }, checkText('reason', reason, 500));
+    return this.#deps.store.rotations.update(operation.id, operation.version, change, this.#deps.clock.now(), event);
+  }
+
+  #list(): Promise<readonly Authority[]> {
+    return this.#deps.store.authorities.list();
+  }
+
+  #operations(): Promise<readonly RotationOperation[]> {
+    return this.#deps.store.rotations.list({ underWay: true });
+  }
+
+  async #underWay(matches: (operation: RotationOperation) => boolean): Promise<RotationOperation> {
+    const operation = (await this.#operations()).find(matches);
+    if (operation === undefined) throw new PkiError('NOT_FOUND', 'no such rotation is under way', { next: 'See what is under way: meshca authority status.' });
+    return operation;
+  }
+
+  async #authority(id: string): Promise<Authority> {
+    const authority = await this.#deps.store.authorities.byId(id);
+    if (authority === undefined) throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
+    return authority;
+  }
+
+  #acting(caller: OperatorCaller, operation: string, subject: string | undefined, verb: Verb, force: boolean, act: (actor: string) => Promise<void>): Promise<RotationState> {
+    const { access, controller, refusals } = this.#deps;
+    return refusing(refusals, caller, operation, subject?.slice(0, 64), async () => {
+      const rights = await access.of(caller);
+      rights.require(verb, access.all);
+      if (force) rights.require('authority.force', access.all);
+      await act(actorOf(caller));
+      controller.poke();
+      return controller.look();
+    });
+  }
+
+  #reading<T>(caller: OperatorCaller, operation: string, act: () => Promise<T>): Promise<T> {
+    const { access, refusals } = this.#deps;
+    return refusing(refusals, caller, operation, undefined, async () => {
+      (await access.of(caller)).require('authority.read', { kind: 'none' });
+      return act();
+    });
+  }
+}
+
+const refuse = (): Promise<never> => Promise.reject(new PkiError('NOT_IMPLEMENTED', 'this server rotates no authorities'));
+/** Where nothing rotates. */
+export const noRotation: Rotation = { rotate: refuse, proceed: refuse, withdraw: refuse, taint: refuse, revoke: refuse, acceptClock: refuse, status: refuse, watch: refuse };
+
+const whole = (scope: AuthorityScope): boolean => Object.keys(scope).length === 0;
+
+/** Somebody signs for all when this one does no more: another of its kind, and for a root an issuer that does not stand below it. */
+function remains(authority: Authority, all: readonly Authority[]): boolean {
+  const others = all.filter((each) => each.id !== authority.id && each.state === 'active' && each.token !== 'external' && whole(each.scope));
+  if (!others.some(({ kind }) => kind === authority.kind)) return false;
+  return authority.kind !== 'root' || others.some((each) => each.kind === 'issuing' && each.parentId !== authority.id);
+}
+
+function illegal(authority: Authority, to: string): PkiError {
+  const legal = legalTransitions(authority.state);
+  return new PkiError('CONFLICT', `authority ${authority.id} is ${authority.state} and can not become ${to}`, { next: legal.length === 0 ? `${authority.state} is final.` : `From ${authority.state} it may go to ${legal.join(', ')}.` });
+}
+
+function reasonOf(reason: string, needed: boolean): string {
+  checkText('reason', reason, 500);
+  if (needed && reason.trim() === '') throw new PkiError('INVALID_REQUEST', 'this needs a reason, for the record');
+  return reason;
+}
+
+function sharesOf(shares: Shares | undefined): Shares {
+  if (shares === undefined) return allShares;
+  for (const [name, share] of Object.entries(shares)) if (!(share >= 0 && share <= 1)) throw new PkiError('INVALID_REQUEST', `the share ${name} is between 0 and 1`);
+  return shares;
+}
+
+function canaryOf(kind: RotatedKind, canary: NonNullable<RotationSpec['canary']>): NonNullable<RotationSpec['canary']> {
+  if (kind !== 'issuing') throw new PkiError('INVALID_REQUEST', `a ${kind} authority signs for all or for nobody: only issuing authorities begin with a part`);
+  if (canary.steps.length === 0 || canary.steps.length > 20) throw new PkiError('INVALID_REQUEST', 'a canary has 1 to 20 steps');
+  for (const { share, selectors } of canary.steps) {
+    if (share !== undefined && !(share > 0 && share <= 1)) throw new PkiError('INVALID_REQUEST', 'the share of a step is above 0 and at most 1');
+    if (share === undefined && (selectors === undefined || selectors.length === 0)) throw new PkiError('INVALID_REQUEST', 'a step has a share or selectors');
+  }
+  return canary;
+}

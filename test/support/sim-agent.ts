@@ -1,0 +1,146 @@
+import { createPublicKey, X509Certificate, type KeyObject } from 'node:crypto';
+import { Metadata, type Client, type ClientDuplexStream } from '@grpc/grpc-js';
+import { uuidv7 } from '../../src/common/runtime/index.ts';
+import { createCsr, generateKeyPairAsync, setDigest } from '../../src/common/x509/index.ts';
+import { allMethods, unaryCall, type Credential, type TestServer } from './server.ts';
+
+/** A leaf with its chain and key, as a workload behind this agent uses it. */
+export interface HeldLeaf {
+  readonly serial: string;
+  readonly authorityId: string;
+  readonly chainDer: readonly Buffer[];
+  readonly privateKey: KeyObject;
+  readonly notAfter: number;
+}
+
+/** An agent reduced to its half of the protocol: joins, syncs, verifies what it is handed, and confirms, for itself and for its consumers. */
+export class SimAgent implements AsyncDisposable {
+  readonly name: string;
+  readonly credential: Credential;
+  /** Consumers by name; a frozen one goes on holding what it held. */
+  readonly consumers = new Map<string, { rootsDer: readonly Buffer[]; frozen: boolean }>();
+  rootsDer: readonly Buffer[];
+  jwtSpkis: readonly Buffer[] = [];
+  issuersDer: readonly Buffer[] = [];
+  tainted: readonly string[] = [];
+  leaf: HeldLeaf | undefined;
+  frozen = false;
+  readonly #client: Client;
+  #stream: ClientDuplexStream<object, any> | undefined;
+  #sequence = 0;
+  #published: readonly { readonly chainDer: readonly Buffer[] }[] = [];
+
+  constructor(server: TestServer, name: string, credential: Credential) {
+    this.name = name;
+    this.credential = credential;
+    this.rootsDer = server.rootsDer;
+    this.#client = server.client(credential);
+  }
+
+  static async join(server: TestServer, name: string, consumers: readonly string[] = []): Promise<SimAgent> {
+    const agent = new SimAgent(server, name, await server.joinAgent(name));
+    for (const consumer of consumers) agent.consumers.set(consumer, { rootsDer: server.rootsDer, frozen: false });
+    agent.connect();
+    return agent;
+  }
+
+  connect(): void {
+    const method = allMethods()['/meshca.issuer.v1.AgentIssuer/Sync'];
+    if (method === undefined) throw new Error('no Sync');
+    const stream = this.#client.makeBidiStreamRequest(method.path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => any, new Metadata());
+    this.#stream = stream;
+    stream.on('error', () => {});
+    stream.on('data', (message) => this.#receive(message));
+    stream.write({ hello: { protocolVersion: 1, agentVersion: 'sim', capabilities: [], bundleSequence: this.#sequence } });
+    stream.write({ consumers: { snapshot: true, consumers: this.#lines(), removedIds: [] } });
+  }
+
+  disconnect(): void {
+    this.#stream?.cancel();
+    this.#stream = undefined;
+  }
+
+  /** Everything that waited is read and confirmed. */
+  thaw(consumer?: string): void {
+    if (consumer === undefined) this.frozen = false;
+    else this.#line(consumer).frozen = false;
+    this.#take();
+  }
+
+  freeze(consumer?: string): void {
+    if (consumer === undefined) this.frozen = true;
+    else this.#line(consumer).frozen = true;
+  }
+
+  /** Asks for a leaf, in place of the one that it has. */
+  async renew(entryId: string): Promise<HeldLeaf> {
+    const { privateKey } = await generateKeyPairAsync('ec-p256');
+    const { results } = await unaryCall(this.#client, '/meshca.issuer.v1.AgentIssuer/SignX509Svids', {
+      items: [{ requestId: uuidv7(), entryId, csrDer: createCsr(privateKey), selectors: [{ type: 'unix', value: 'uid:1' }], replacesSerial: this.leaf?.serial ?? '' }],
+    });
+    const [{ svid, refusal }] = results;
+    if (!svid) throw new Error(`refused: ${refusal.code} ${refusal.message}`);
+    const before = this.leaf;
+    this.leaf = { serial: svid.serial, authorityId: svid.authorityId, chainDer: svid.chainDer, privateKey, notAfter: svid.notAfter };
+    if (before !== undefined) this.#stream?.write({ replacements: { replacedSerials: [before.serial] } });
+    return this.leaf;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.disconnect();
+    this.#client.close();
+  }
+
+  #receive(message: any): void {
+    if (message.bundles) {
+      const last = message.bundles.steps.at(-1);
+      if (last) {
+        this.#sequence = last.sequence;
+        this.#pending = { ...this.#pending, jws: last.jws };
+      }
+    }
+    if (message.authorities) this.#pending = { ...this.#pending, authorities: message.authorities };
+    if (!this.frozen) this.#take();
+  }
+
+  #pending: { readonly jws?: string; readonly authorities?: any } = {};
+
+  #take(): void {
+    const { jws, authorities } = this.#pending;
+    this.#pending = {};
+    if (jws !== undefined) {
+      const { keys } = JSON.parse(Buffer.from(jws.split('.')[1] as string, 'base64url').toString('utf8'));
+      this.rootsDer = keys.filter((key: any) => key.use === 'x509-svid').map((key: any) => Buffer.from(key.x5c[0], 'base64'));
+      this.jwtSpkis = keys.filter((key: any) => key.use === 'jwt-svid').map((key: any) => createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' }));
+    }
+    if (authorities !== undefined) {
+      this.#published = authorities.published;
+      this.tainted = authorities.tainted.map((each: any) => each.authorityId);
+    }
+    // a chain counts when it leads to a root that is held
+    this.issuersDer = this.#published.map(({ chainDer }) => chainDer).filter((chain) => this.rootsDer.some((root) => leadsTo(chain, root))).map((chain) => chain[0] as Buffer);
+    for (const consumer of this.consumers.values()) if (!consumer.frozen) consumer.rootsDer = this.rootsDer;
+    this.#stream?.write({ consumers: { snapshot: false, consumers: this.#lines(), removedIds: [] } });
+  }
+
+  #line(name: string): { rootsDer: readonly Buffer[]; frozen: boolean } {
+    const line = this.consumers.get(name);
+    if (line === undefined) throw new Error(`no consumer ${name}`);
+    return line;
+  }
+
+  #lines(): readonly object[] {
+    const { spiffeId } = this.credential;
+    const own = { id: `${this.name}-self`, kind: 'agent', spiffeId, state: 'confirmed', authoritySetDigest: setDigest(this.rootsDer), jwtSetDigest: setDigest(this.jwtSpkis), issuerSetDigest: setDigest(this.issuersDer) };
+    const workloads = [...this.consumers].map(([name, { rootsDer }]) => ({ id: `${this.name}-${name}`, kind: 'workload-stream', spiffeId: `spiffe://mesh.test/${name}`, description: name, state: 'confirmed', authoritySetDigest: setDigest(rootsDer) }));
+    return [own, ...workloads];
+  }
+}
+
+function leadsTo(chain: readonly Buffer[], rootDer: Buffer): boolean {
+  const links = [...chain, rootDer].map((der) => new X509Certificate(der));
+  return links.every((link, index) => {
+    const issuer = links[index + 1];
+    return issuer === undefined || link.verify(issuer.publicKey);
+  });
+}
