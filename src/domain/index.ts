@@ -6,6 +6,7 @@ export {
   authorityStates, hasOwnKey, isLegalTransition, isTrusted, legalTransitions, maySign,
   type Authority, type AuthorityKind, type AuthorityScope, type AuthorityState, type TokenRole,
 } from './authority.ts';
+export { operationStates, type OperationState, type PendingOperation, type StoredPolicy, type SubmittedApproval } from './approval.ts';
 export type { BundleRevision, Position } from './bundle.ts';
 export {
   certificateKinds, certificateStates, leafProfiles, shortLivedMaximumSeconds,
@@ -17,5 +18,9 @@ export { chooseDelegation, checkDelegation, dnsPatternMatches, patternReach, typ
 export { checkConflicts, type EntrySight } from './entry-conflicts.ts';
 export { allowedValues, checkDnsNames, checkEntry, entryIdPattern, fixedPrefix, isAgentPath, isWeak, parentKind, userSpiffeId, type EntryLimits } from './entry-rules.ts';
 export { parentsOf } from './node-sets.ts';
+export {
+  crlIsDue, needsCrl, publishesCrl, revocationReasons,
+  type CrlContent, type Revocation, type RevocationReason, type StoredCrl,
+} from './revocation.ts';
 export { auditorGrant, auditorRole, checkRole, holdsEverything, permits, prefixesFor, verbs, wholeTrustDomain, type Grant, type RoleInput, type Target, type Verb } from './roles.ts';
 export * from './rotation/index.ts';

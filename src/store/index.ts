@@ -1,2 +1,3 @@
+export type * from './approval-contract.ts';
 export type * from './contract.ts';
 export { openSqliteStore, type SqliteStoreOptions } from './sqlite/open.ts';

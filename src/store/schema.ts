@@ -1,4 +1,4 @@
-import type { CertificateKind, CertificateRecord, CertificateState } from '../domain/index.ts';
+import type { CertificateKind, CertificateRecord, CertificateState, OperationState } from '../domain/index.ts';
 
 /**
  * The tables as kysely sees them; the DDL is in the migrations of each engine. Digests, serials and DER are bytes, lists and
@@ -22,6 +22,8 @@ export interface Schema {
   readonly delegations: DelegationTable;
   readonly roles: RoleTable;
   readonly role_members: { readonly member: string; readonly role: string };
+  readonly revocations: RevocationTable;
+  readonly crls: CrlTable;
   readonly audit: AuditTable;
   readonly leases: { readonly name: string; readonly holder: string; readonly fence: number; readonly expires_at_ms: number };
   readonly log_head: { readonly id: number; readonly size: number; readonly sequence: number };
@@ -32,6 +34,8 @@ export interface Schema {
   readonly log_sessions: { readonly id: string; readonly spki_der: Uint8Array; readonly signature: Uint8Array; readonly signer: string; readonly started_at_ms: number };
   readonly log_seals: { readonly last_sequence: number; readonly first_sequence: number; readonly session_id: string; readonly signature: Uint8Array };
   readonly restores: { readonly id: number; readonly restored_at: number; readonly accepted_at: number | null; readonly accepted_by: string | null };
+  readonly approval_policy: PolicyTable;
+  readonly operations: OperationTable;
 }
 export type TableName = keyof Schema;
 
@@ -222,4 +226,44 @@ export interface AuditTable {
   readonly subject: string;
   readonly canonical: Uint8Array;
   readonly sha256: Uint8Array;
+}
+
+export interface PolicyTable {
+  readonly id: number;
+  readonly version: number;
+  readonly policy: string;
+  readonly updated_at: number;
+  readonly updated_by: string;
+}
+
+export interface OperationTable {
+  readonly id: string;
+  readonly version: number;
+  readonly bytes: Uint8Array;
+  readonly method: string;
+  readonly proposer: string;
+  readonly created_at: number;
+  readonly expires_at: number;
+  readonly state: OperationState;
+  readonly approvals: string;
+  readonly outcome: string;
+  readonly decided_at: number;
+  readonly updated_at: number;
+}
+
+export interface RevocationTable {
+  readonly serial: Uint8Array;
+  readonly authority_id: string;
+  readonly reason: string;
+  readonly revoked_at: number;
+  readonly revoked_by: string;
+  readonly not_after: number;
+}
+
+export interface CrlTable {
+  readonly authority_id: string;
+  readonly number: number;
+  readonly this_update: number;
+  readonly next_update: number;
+  readonly der: Uint8Array;
 }

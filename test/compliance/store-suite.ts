@@ -1,3 +1,4 @@
+import { approvalCases } from './store-suite-approvals.ts';
 import { agentCases } from './store-suite-agents.ts';
 import { authorityCases } from './store-suite-authorities.ts';
 import { certificateCases } from './store-suite-certificates.ts';
@@ -19,5 +20,6 @@ export function storeSuite(name: string, open: OpenStore): void {
   entryChangeCases(name, open);
   agentCases(name, open);
   recordCases(name, open);
+  approvalCases(name, open);
   rotationCases(name, open);
 }

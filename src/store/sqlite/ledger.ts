@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { logObjectDigest, type LogObject, type LogObjectKind } from '../../domain/index.ts';
 import type { ObjectLedger, ObjectMismatch } from '../contract.ts';
-import type { AgentTable, AuthorityTable, DelegationTable, EntryTable, JoinTokenTable, RoleTable, RotationTable, Schema } from '../schema.ts';
+import type { AgentTable, AuthorityTable, DelegationTable, EntryTable, JoinTokenTable, OperationTable, PolicyTable, RoleTable, RotationTable, Schema } from '../schema.ts';
 import { hex, hexOrNull } from './codec.ts';
 
 /** The text of a row that its record commits to. Columns that change without a record are left out. */
@@ -23,6 +23,10 @@ export const rowText = {
   ]),
   'join-token': (row: JoinTokenTable): string => JSON.stringify([row.id, hex(row.token_sha256), row.agent_id, row.node_selectors, row.expires_at, row.created_by, row.created_at]),
   rotation: (row: RotationTable): string => JSON.stringify([row.id, row.kind, row.state, row.version, row.spec, row.created_by, row.created_at]),
+  'approval-policy': (row: PolicyTable): string => JSON.stringify([row.version, row.policy, row.updated_at, row.updated_by]),
+  operation: (row: OperationTable): string => JSON.stringify([
+    row.id, row.version, hex(row.bytes), row.method, row.proposer, row.created_at, row.expires_at, row.state, row.approvals, row.outcome, row.decided_at, row.updated_at,
+  ]),
   bundle: (row: Schema['bundles']): string => JSON.stringify([row.sequence, row.document, row.jws, row.created_at]),
 } as const satisfies Record<LogObjectKind, (row: never) => string>;
 

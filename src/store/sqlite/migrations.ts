@@ -4,6 +4,8 @@ import { PkiError } from '../../common/errors/index.ts';
 import { initial } from './migrations/0001-initial.ts';
 import { log } from './migrations/0002-log.ts';
 import { rotation } from './migrations/0003-rotation.ts';
+import { revocation } from './migrations/0004-revocation.ts';
+import { approvals } from './migrations/0005-approvals.ts';
 
 /** A step forward; there is none back. Its text never changes once released: the checksum is recorded and compared. */
 export interface Migration {
@@ -12,7 +14,7 @@ export interface Migration {
   readonly sql: string;
 }
 
-export const migrations: readonly Migration[] = [initial, log, rotation];
+export const migrations: readonly Migration[] = [initial, log, rotation, revocation, approvals];
 
 /** `msca`; tells this product's databases from others'. */
 const applicationId = 0x6d73_6361;

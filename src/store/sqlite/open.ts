@@ -5,6 +5,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { Store } from '../contract.ts';
 import { createAgents } from './agents.ts';
+import { createApprovals } from './approvals.ts';
 import { createAudit } from './audit.ts';
 import { createAuthorities } from './authorities.ts';
 import { createBundles } from './bundles.ts';
@@ -22,6 +23,7 @@ import { acquireLock, type DatabaseLock } from './lock.ts';
 import { createMeta } from './meta.ts';
 import { migrate } from './migrations.ts';
 import { createRotations } from './rotations.ts';
+import { createRevocations } from './revocations.ts';
 import { createRightsCheck } from './rights.ts';
 import { createRoles } from './roles.ts';
 import { storeError } from './sqlite-error.ts';
@@ -119,6 +121,8 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
     entries: createEntries(engine, { audit: writeAudit, ledger, revisions, removalLimit: options.removalLimit ?? 100_000 }),
     delegations: createDelegations(engine, writeAudit, ledger),
     roles: createRoles(engine, writeAudit, ledger),
+    approvals: createApprovals(engine, writeAudit, ledger),
+    revocations: createRevocations(engine, { audit: writeAudit, revisions }),
     onRevision: revisions.subscribe,
     close: async () => {
       try {
