@@ -1,7 +1,7 @@
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PkiError } from '../src/common/errors/index.ts';
-import type { Logger } from '../src/common/runtime/index.ts';
+import { isLocalHost, type Logger } from '../src/common/runtime/index.ts';
 
 export interface OpsParts {
   readonly address: string;
@@ -30,6 +30,11 @@ export async function startOps(parts: OpsParts): Promise<OpsServer> {
       const { reasons, notes } = parts.readiness();
       send(response, reasons.length === 0 ? 200 : 503, 'application/json', JSON.stringify({ ready: reasons.length === 0, reasons, notes }));
     } else if (path === '/metrics') {
+      // a page in a browser of this machine must not read them by a name that it made point to loopback
+      if (!isLocalHost(request.headers.host)) {
+        send(response, 421, 'application/json', JSON.stringify({ code: 'INVALID_REQUEST', message: 'metrics are for a Host that is an address or localhost' }));
+        return;
+      }
       parts.metrics().then((text) => send(response, 200, parts.metricsContentType, text), (thrown: unknown) => {
         parts.logger.error({ err: thrown }, 'metrics could not be collected');
         send(response, 500, 'text/plain', 'metrics could not be collected\n');

@@ -5,7 +5,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 import type { Callers } from '../services/contract.ts';
 import type { Connections } from './connections.ts';
-import { peerCredentials } from './peer-credentials.ts';
+import { peerCredentials, type PeerCredentials } from './peer-credentials.ts';
 
 export interface AdminListenerDependencies {
   readonly grpcServer: GrpcServer;
@@ -28,7 +28,12 @@ export async function startAdminListener(dependencies: AdminListenerDependencies
   const strangers = new Set<Socket>();
   const server = createServer({ pauseOnConnect: true }, (socket) => {
     socket.on('error', () => socket.destroy());
-    const credentials = peerCredentials(descriptorOf(socket));
+    const credentials = credentialsOf(socket);
+    if (credentials === undefined) {
+      socket.destroy();
+      dependencies.logger.warn({}, 'a connection to the admin socket was closed: the kernel does not tell whose it is');
+      return;
+    }
     const caller = Promise.resolve().then(() => dependencies.callers.local(credentials));
     // who is not admitted is told so, and can not take the places of those who are
     caller.catch(() => {
@@ -51,6 +56,15 @@ export async function startAdminListener(dependencies: AdminListenerDependencies
       injector.destroy();
     },
   };
+}
+
+/** undefined for a connection that is gone already: no caller may bring the listener down. */
+function credentialsOf(socket: Socket): PeerCredentials | undefined {
+  try {
+    return peerCredentials(descriptorOf(socket));
+  } catch {
+    return undefined;
+  }
 }
 
 function descriptorOf(socket: Socket): number {

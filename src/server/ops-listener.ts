@@ -1,8 +1,8 @@
 import { createServer as createHttpServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import { isIP, type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { PkiError } from '../common/errors/index.ts';
-import type { Logger } from '../common/runtime/index.ts';
+import { isLocalHost, type Logger } from '../common/runtime/index.ts';
 
 export interface OpsDependencies {
   readonly metrics: () => Promise<string>;
@@ -75,13 +75,6 @@ async function route(request: IncomingMessage, dependencies: OpsDependencies): P
 }
 
 const isLoopback = (address: string): boolean => address === '::1' || address === 'localhost' || address.startsWith('127.');
-
-/** An IP address or localhost, with or without a port; nothing that somebody else's DNS decides. No Host at all is HTTP/1.0. */
-function isLocalHost(host: string | undefined): boolean {
-  if (host === undefined) return true;
-  const name = host.replace(/:[0-9]{1,5}$/, '');
-  return name === 'localhost' || isIP(name.replace(/^\[(.*)\]$/, '$1')) !== 0;
-}
 
 const json = (status: number, body: object): Answer => ({ status, type: 'application/json', body: `${JSON.stringify(body)}\n` });
 

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect as http2Connect, type ClientHttp2Session } from 'node:http2';
 import { request as httpRequest } from 'node:http';
 import { connect as tcpConnect, type Socket } from 'node:net';
+import { connect as tlsConnect } from 'node:tls';
 import { after, before, describe, test } from 'node:test';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
@@ -36,6 +37,9 @@ function session(): ClientHttp2Session {
   opened.on('error', () => {});
   return opened;
 }
+
+/** `once` would reject with the error that such a connection ends with. */
+const gone = (socket: Socket): Promise<void> => new Promise((resolve) => void socket.on('close', () => resolve()));
 
 const grpcHeaders = (path: string): Record<string, string> => ({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
 
@@ -120,6 +124,46 @@ describe('strangers on the TLS port', () => {
     stranger.destroy();
     const refused = lines.filter(({ msg, reason }) => msg === 'request refused' && String(reason).includes('does not belong here')).length - before;
     assert.ok(refused <= 1, `${refused} lines`);
+  });
+
+  test('connections that are gone as soon as they are made, on both ports, hurt nobody', { timeout: 30_000 }, async () => {
+    for (let round = 0; round < 5; round += 1) {
+      await Promise.all(Array.from({ length: 20 }, () => new Promise<void>((resolve) => {
+        const socket = tlsConnect({ port: t.server.port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] }, () => socket.destroy());
+        socket.on('error', () => {});
+        socket.on('close', () => resolve());
+      })));
+      await Promise.all(Array.from({ length: 20 }, () => new Promise<void>((resolve) => {
+        const socket = tcpConnect(t.server.port, '127.0.0.1', () => socket.resetAndDestroy());
+        socket.on('error', () => {});
+        socket.on('close', () => resolve());
+      })));
+      await Promise.all(Array.from({ length: 20 }, () => new Promise<void>((resolve) => {
+        const socket = tcpConnect(t.server.adminSocketPath, () => socket.destroy());
+        socket.on('error', () => {});
+        socket.on('close', () => resolve());
+      })));
+    }
+    await stillServes();
+    assert.equal((await t.admin('Server/GetStatus')).ready, true);
+  });
+
+  test('bytes that are no TLS, no HTTP/2 and no gRPC are turned away', { timeout: 20_000 }, async () => {
+    for (const bytes of [Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'), Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), Buffer.alloc(100_000, 0x16)]) {
+      const socket = tcpConnect(t.server.port, '127.0.0.1', () => socket.write(bytes));
+      socket.on('error', () => {});
+      socket.resume();
+      await gone(socket);
+    }
+    const junk = tlsConnect({ port: t.server.port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] }, () => junk.write(Buffer.alloc(50_000, 0xff)));
+    junk.on('error', () => {});
+    junk.resume();
+    await gone(junk);
+    const local = tcpConnect(t.server.adminSocketPath, () => local.write(Buffer.alloc(50_000, 0xff)));
+    local.on('error', () => {});
+    local.resume();
+    await gone(local);
+    await stillServes();
   });
 
   test('a request ID that would break a line of the log is not taken', async () => {

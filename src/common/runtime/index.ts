@@ -3,3 +3,4 @@ export { silentLogger, type Logger } from './logger.ts';
 export { systemRandom, uuidv7, type Random } from './random.ts';
 export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';
 export { isOneLine, oneLine } from './one-line.ts';
+export { isLocalHost } from './local-host.ts';
