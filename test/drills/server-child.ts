@@ -31,6 +31,8 @@ export interface ServerProcess {
   childrenGone(): Promise<boolean>;
 }
 
+const startLimitMs = 60_000;
+
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const entry = fileURLToPath(new URL(`./server-process.${extension}`, import.meta.url));
 
@@ -60,6 +62,7 @@ export function startServerProcess(configPath: string, logPath: string, { under 
 
   child.on('message', (message: FromServer) => {
     if (message.type === 'ready') {
+      clearTimeout(startLimit);
       state = 'ready';
       readyAtMs = performance.now();
       ready.resolve();
@@ -69,9 +72,15 @@ export function startServerProcess(configPath: string, logPath: string, { under 
     if (message.type === 'signer-pids') waiting.shift()?.(message.pids);
   });
   child.on('error', (error) => (failure = error.message));
+  // far above what a start takes: a server that hangs must not hang the drill
+  const startLimit = setTimeout(() => {
+    failure = `it was not ready within ${startLimitMs / 1000} s`;
+    child.kill('SIGKILL');
+  }, startLimitMs);
   const exited = new Promise<string>((resolve) => {
     child.once('exit', (code, signal) => {
       clearInterval(looking);
+      clearTimeout(startLimit);
       state = 'ended';
       const how = signal ?? `exit ${code}`;
       ready.reject(new Error(`the server ended (${how}) before it was ready${failure === '' ? '' : `: ${failure}`}; the end of its log: ${tail(logPath)}`));

@@ -20,7 +20,12 @@ export function runDrill(...args: readonly string[]): Promise<DrillRun> {
     child.stdout.on('data', (bytes: Buffer) => (stdout += bytes.toString()));
     child.stderr.on('data', (bytes: Buffer) => (stderr += bytes.toString()));
     child.once('error', reject);
+    // before the runner gives up on the test, so that the drill can take down what it started
+    const limit = setTimeout(() => child.kill('SIGINT'), 150_000);
+    const end = setTimeout(() => child.kill('SIGKILL'), 170_000);
     child.once('close', (code) => {
+      clearTimeout(limit);
+      clearTimeout(end);
       let figures: unknown;
       try {
         figures = JSON.parse(stdout);
