@@ -6,7 +6,7 @@ import type { AuthoritiesUpdate__Output } from '../src/common/wire/generated/mes
 import type { TaintedAuthority__Output } from '../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import { parseCertificate } from '../src/common/x509/index.ts';
 import { createAttestor } from './attest/index.ts';
-import { BundleStore, IssuerChains, readBundleFile } from './bundle/index.ts';
+import { BundleStore, checkCrlSet, IssuerChains, readBundleFile } from './bundle/index.ts';
 import { SyncedEntryCache } from './cache/index.ts';
 import { configuredOutageSeconds, fingerprintHex, type AgentConfig } from './config.ts';
 import { EntriesKeeper } from './entries-keeper.ts';
@@ -86,6 +86,9 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
   };
   const authorities = (update: AuthoritiesUpdate__Output): void => {
     issuers.set(update.published);
+    const crls = checkCrlSet(update.crls.map(({ der }) => der), [...bundles.roots(), ...issuers.verified().flatMap(({ chainDer }) => chainDer)], clock.now());
+    if (!crls.ok) logger.error({ code: crls.error.code, reason: crls.error.message }, 'the CRLs of the server are not handed on');
+    bundles.setCrls(crls.ok ? crls.value : []);
     confirmSelf();
   };
   const outage = (): number => {

@@ -109,6 +109,8 @@ export interface BundleSource {
   current(): TrustBundle | undefined;
   /** Bundles of other trust domains, by name. */
   federated(): ReadonlyMap<string, TrustBundle>;
+  /** CRLs of the own trust domain in DER, a complete set or none. One object until it changes, which `onChange` tells. */
+  crls(): readonly Buffer[];
   onChange(listener: () => void): () => void;
 }
 

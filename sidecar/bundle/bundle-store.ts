@@ -25,6 +25,7 @@ export class BundleStore implements BundleSource {
   #document: BundleDocument | undefined;
   #bundle: TrustBundle | undefined;
   #federated: ReadonlyMap<string, TrustBundle> = new Map();
+  #crls: readonly Buffer[] = [];
   readonly #listeners = new Set<() => void>();
 
   constructor(trustDomain: TrustDomain, logger: Logger, persist: (documentJson: string) => Promise<void>) {
@@ -39,6 +40,18 @@ export class BundleStore implements BundleSource {
 
   federated(): ReadonlyMap<string, TrustBundle> {
     return this.#federated;
+  }
+
+  crls(): readonly Buffer[] {
+    return this.#crls;
+  }
+
+  /** The CRLs that are handed out: checked, a complete set or none. */
+  setCrls(crls: readonly Buffer[]): void {
+    if (crls.length === this.#crls.length && crls.every((der, index) => der.equals(this.#crls[index] as Buffer))) return;
+    // copies, since views into a message would keep it whole
+    this.#crls = crls.map((der) => Buffer.from(der));
+    this.#announce();
   }
 
   onChange(listener: () => void): () => void {

@@ -1,4 +1,5 @@
 import { workloadContract } from '../../src/common/wire/index.ts';
+import { setDigest } from '../../src/common/x509/index.ts';
 import type { X509SVIDResponse } from '../../src/common/wire/generated/X509SVIDResponse.ts';
 import type { BundleSource, HeldX509Svid, TrustBundle } from '../contract.ts';
 
@@ -7,7 +8,7 @@ export interface Messages {
   x509Svids(svids: readonly HeldX509Svid[], own: TrustBundle): Buffer;
   x509Bundles(own: TrustBundle): Buffer;
   jwtBundles(own: TrustBundle): Buffer;
-  /** Differs when the set of roots of any trust domain differs. */
+  /** Differs when the set of roots of any trust domain, or of CRLs, differs. */
   rootsVersion(own: TrustBundle): string;
   jwtVersion(own: TrustBundle): string;
 }
@@ -52,14 +53,14 @@ export function createMessages(bundles: BundleSource, generation: () => number):
             hint: unique ? hint : '',
           };
         }),
-        crl: [],
+        crl: [...bundles.crls()],
         federatedBundles: federated(own),
       };
       return service.FetchX509SVID.responseSerialize(message);
     },
-    x509Bundles: cached((own) => service.FetchX509Bundles.responseSerialize({ crl: [], bundles: Object.fromEntries(all(own).map((each) => [each.trustDomain.id, roots(each)])) })),
+    x509Bundles: cached((own) => service.FetchX509Bundles.responseSerialize({ crl: [...bundles.crls()], bundles: Object.fromEntries(all(own).map((each) => [each.trustDomain.id, roots(each)])) })),
     jwtBundles: cached((own) => service.FetchJWTBundles.responseSerialize({ bundles: Object.fromEntries(all(own).map((each) => [each.trustDomain.id, Buffer.from(each.jwksJson)])) })),
-    rootsVersion: cached((own) => all(own).map((each) => `${each.trustDomain.name}=${each.authoritySetDigest.toString('hex')}`).sort().join(',')),
+    rootsVersion: cached((own) => `${all(own).map((each) => `${each.trustDomain.name}=${each.authoritySetDigest.toString('hex')}`).sort().join(',')}|${bundles.crls().length === 0 ? '' : setDigest(bundles.crls()).toString('hex')}`),
     jwtVersion: cached((own) => all(own).map((each) => `${each.trustDomain.name}=${each.jwksJson}`).sort().join(',')),
   };
 }

@@ -1,3 +1,4 @@
+export { lintCrl } from './crl-lint.ts';
 export { assembleSigned } from './assemble.ts';
 export { checkAuthorityChain, type AuthorityChain, type AuthorityChainInput } from './authority-chain.ts';
 export { assembleCsr, buildAuthorityCsr } from './authority-csr.ts';

@@ -29,7 +29,7 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
     'ListAuthorities', 'GetAuthority', 'GetBundle', 'RotateAuthorities', 'ContinueRotation', 'WithdrawAuthority', 'TaintAuthority', 'RevokeAuthority', 'AcceptClock', 'GetRotationStatus', 'WatchRotation',
   ], operators),
   ...service('meshca.admin.v1.AuthoritySources', ['CreateAuthorityCsr', 'ImportAuthority', 'RequestAuthority'], operators),
-  ...service('meshca.admin.v1.Certificates', ['ListCertificates', 'GetCertificate', 'MintX509Svid'], operators),
+  ...service('meshca.admin.v1.Certificates', ['ListCertificates', 'GetCertificate', 'RevokeCertificate', 'MintX509Svid'], operators),
   ...service('meshca.admin.v1.Audit', ['ListAuditRecords'], operators),
   ...service('meshca.admin.v1.Server', ['GetStatus'], operators),
   ...service('grpc.health.v1.Health', ['Check', 'List', 'Watch'], everyone),

@@ -2,7 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { isTrusted, type CertificateRecord, type Rights } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { AgentStore, CertificateStore, DelegationStore, EntryStore, ObjectLedger } from '../store/contract.ts';
+import type { AgentStore, CertificateStore, DelegationStore, EntryStore, ObjectLedger, RevocationStore } from '../store/contract.ts';
 import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from './contract.ts';
 import { serialLeadsTo } from './lineage.ts';
@@ -10,6 +10,7 @@ import type { RefusalLog } from './refusals.ts';
 
 export interface CallerDeps {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
+  readonly revocations: Pick<RevocationStore, 'bySerial'>;
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'byId'>;
@@ -121,6 +122,8 @@ export class CallerRegistry implements Callers {
     const now = this.#deps.clock.now();
     this.#refuseExpired(record, now);
     this.#refuseUntrusted(record);
+    // a short-lived one can not be revoked, and is not looked up
+    if (record.profile === 'revocable' && (await this.#deps.revocations.bySerial(record.serial)) !== undefined) throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
     const { caller, validUntil } = await this.#classify(record, peer, now);
     const standing = { caller, record, asOf, validUntil };
     this.#standings.delete(record.serial);

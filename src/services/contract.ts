@@ -3,7 +3,7 @@ import type { Selector } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/key-type.ts';
 import type {
   Agent, AgentState, AuditRecord, Authority, AuthorityKind, AuthorityState, BundleRevision, CertificateRecord, ConsumerRecord, Delegation, EntryDraft,
-  JoinToken, Position, RegistrationEntry, Role, RotatedKind, RotationSpec, Shares,
+  JoinToken, Position, RegistrationEntry, Revocation, Role, RotatedKind, RotationSpec, Shares,
 } from '../domain/index.ts';
 import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
 import type { RotationState } from '../issuance/rotation/controller.ts';
@@ -32,6 +32,7 @@ export interface Services {
   readonly authoritySources: AuthoritySourcing;
   readonly rotation: Rotation;
   readonly certificates: Certificates;
+  readonly revocations: Revocations;
   readonly mint: Mint;
   readonly audit: Audit;
   readonly status: Status;

@@ -15,6 +15,7 @@ import { HandshakeLedger } from './handshakes.ts';
 import { MintService } from './mint.ts';
 import { NodeSetIndex } from './node-set-index.ts';
 import { RefusalLog } from './refusals.ts';
+import { RevocationService } from './revocation.ts';
 import { RoleService } from './roles.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
 import { noRotation, RotationService, type RotationDeps } from './rotation.ts';
@@ -56,7 +57,7 @@ export function createServices(parts: ServiceParts): RunningServices {
   // before the hub, so that in each turn the node sets are forgotten before the hub asks for them
   const nodeSets = new NodeSetIndex({ entries: store.entries, objects: store.objects, trustDomain: settings.trustDomain, clock, onRevision });
   const callers = new CallerRegistry({
-    certificates: store.certificates, agents: store.agents, delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, onRevision, clock, refusals,
+    certificates: store.certificates, revocations: store.revocations, agents: store.agents, delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, onRevision, clock, refusals,
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
   const access = new Access(store.roles, settings.trustDomain, store.objects);
@@ -84,6 +85,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources }),
     rotation: parts.rotation === undefined ? noRotation : new RotationService({ ...shared, ...parts.rotation, store, defaultTaintWindowSeconds: settings.taintWindowSeconds }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
+    revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers }),
     mint: new MintService({ ...shared, issuer, authorities }),
     audit: new AuditService({ ...shared, audit: store.audit }),
     status: new StatusService({ ...shared, facts, meta: store.meta, certificates: store.certificates, sessions: sync }),

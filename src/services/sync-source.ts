@@ -10,6 +10,8 @@ export interface SyncSourceDeps {
   readonly bundles: Pick<BundleStore, 'since'>;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly authorities: Pick<Authorities, 'tainted' | 'published' | 'bundle'>;
+  /** What is handed out; absent: none are. */
+  readonly crls?: Pick<Crls, 'set'>;
   readonly clock: Clock;
   readonly taintWindowSeconds: number;
 }
@@ -19,6 +21,12 @@ type Delta = NonNullable<Changes>;
 
 type BundlesMessage = Extract<SyncMessage, { kind: 'bundles' }>;
 type AuthoritiesMessage = Extract<SyncMessage, { kind: 'authorities' }>;
+
+/** The CRLs of this CA: a complete set, or none. */
+export interface Crls {
+  set(): readonly { readonly authorityId: string; readonly der: Buffer; readonly nextUpdate: number }[];
+  onChange(listener: () => void): () => void;
+}
 
 const maximumShared = 1000;
 /** Snapshots that read at once, when thousands of agents come back together. */
@@ -106,7 +114,7 @@ export class SyncSource {
         authorityId: id, subjectKeyId: subjectKeyId ?? '', windowSeconds: this.#deps.taintWindowSeconds, taintedAt: taintedAt ?? 0,
       })),
       published: this.#deps.authorities.published(),
-      crls: [],
+      crls: this.#deps.crls?.set() ?? [],
     };
     return this.#tainted;
   }

@@ -106,6 +106,10 @@ function certificateCommands(program: Command, context: CliContext, outcome: Out
     const found = await withAdmin(context, options, 'Certificates', (calls) => calls.call('GetCertificate', { serial: serial as string }));
     showCertificate(context, options, found);
   }));
+  certificate.command('revoke <serial>').description('put a certificate of the revocable profile on the CRL; for a short-lived one, say what ends it').option('--reason <reason>', 'unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn', 'unspecified')
+    .action(action<{ reason: string }>(context, outcome, async (options, [serial]) => {
+      showCertificate(context, options, await withAdmin(context, options, 'Certificates', (calls) => calls.call('RevokeCertificate', { serial: serial as string, reason: options.reason })));
+    }));
 }
 
 function showCertificate(context: CliContext, options: GlobalOptions & { readonly pem?: boolean }, found: Certificate__Output): void {
@@ -118,6 +122,7 @@ function showCertificate(context: CliContext, options: GlobalOptions & { readonl
       ['serial', found.serial], ['sha256', found.sha256 || '-'], ['spiffe id', found.spiffeId], ['kind', `${found.kind}, profile ${found.profile}`], ['state', found.stateReason === '' ? found.state : `${found.state}: ${found.stateReason}`],
       ['entry', found.entryId || '-'], ['requester', found.requester], ['holder', found.holder], ['authority', found.authorityId], ['public key sha256', found.publicKeySha256], ['request id', found.requestId], ['created', instant(found.createdAt)],
       ['valid', `${instant(found.notBefore)} to ${instant(found.notAfter)} (ends ${until(found.notAfter, context.now())})`], ['replaced by', found.replacedBy || '-'], ['replacement confirmed', instant(found.replacementConfirmedAt)],
+      ['revoked', found.revokedAt === 0 ? '-' : `${instant(found.revokedAt)}: ${found.revocationReason}`],
     ]);
   }
 }

@@ -7,7 +7,7 @@ import type { Certificate as CertificateMessage } from '../../common/wire/genera
 import type { Delegation as DelegationMessage } from '../../common/wire/generated/meshca/admin/v1/Delegation.ts';
 import type { JoinToken as JoinTokenMessage } from '../../common/wire/generated/meshca/admin/v1/JoinToken.ts';
 import type { Role as RoleMessage } from '../../common/wire/generated/meshca/admin/v1/Role.ts';
-import type { AuditRecord, CertificateRecord, Delegation, JoinToken, Role } from '../../domain/index.ts';
+import type { AuditRecord, CertificateRecord, Delegation, JoinToken, Role, Revocation } from '../../domain/index.ts';
 import type { AgentView, AuthorityView, BundleView } from '../../services/contract.ts';
 import { selectorTexts } from './common.ts';
 
@@ -42,11 +42,12 @@ export const bundleMessage = (view: BundleView): BundleMessage => ({
   rootsPem: certificatesToPem(view.rootsDer), fingerprints: [...view.fingerprints],
 });
 
-export const certificateMessage = (record: CertificateRecord): CertificateMessage => ({
+export const certificateMessage = (record: CertificateRecord, revocation?: Revocation): CertificateMessage => ({
   serial: record.serial, sha256: record.sha256 ?? '', spiffeId: record.spiffeId, kind: record.kind, state: record.state, stateReason: record.stateReason ?? '',
   entryId: record.entryId ?? '', requester: record.requester, holder: record.holder, publicKeySha256: record.publicKeySha256, requestId: record.requestId,
   authorityId: record.authorityId, createdAt: Math.floor(record.createdAtMs / 1000), notBefore: record.notBefore, notAfter: record.notAfter,
   replacedBy: record.replacedBy ?? '', replacementConfirmedAt: record.replacementConfirmedAt ?? 0, certificateDer: record.certificateDer ?? Buffer.alloc(0), profile: record.profile,
+  revokedAt: revocation?.revokedAt ?? 0, revocationReason: revocation?.reason ?? '',
 });
 
 export const auditMessage = (record: AuditRecord): AuditMessage => ({

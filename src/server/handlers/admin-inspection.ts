@@ -63,13 +63,20 @@ export function authoritiesHandlers(guard: Guard, { authorities, rotation }: Pic
   };
 }
 
-export function certificatesHandlers(guard: Guard, { certificates, mint }: Pick<Services, 'certificates' | 'mint'>): CertificatesHandlers {
+export function certificatesHandlers(guard: Guard, { certificates, revocations, mint }: Pick<Services, 'certificates' | 'revocations' | 'mint'>): CertificatesHandlers {
   return {
     ListCertificates: unary(guard, async (context, { page, filter, order }) => {
       const found = await certificates.list(operatorOf(context), filterOf(filter), oneOf('order', order, ['created', 'expiry'], 'created'), pageOf(page));
-      return { certificates: found.items.map(certificateMessage), nextPageToken: found.next ?? '' };
+      return { certificates: found.items.map((each) => certificateMessage(each)), nextPageToken: found.next ?? '' };
     }),
-    GetCertificate: unary(guard, async (context, { serial }) => certificateMessage(await certificates.get(operatorOf(context), serialOf(serial)))),
+    GetCertificate: unary(guard, async (context, { serial }) => {
+      const found = await certificates.get(operatorOf(context), serialOf(serial));
+      return certificateMessage(found, await revocations.of(found.serial));
+    }),
+    RevokeCertificate: unary(guard, async (context, { serial, reason }) => {
+      const { certificate, revocation } = await revocations.revoke(operatorOf(context), serialOf(serial), reason);
+      return certificateMessage(certificate, revocation);
+    }),
     MintX509Svid: unary(guard, async (context, request) => {
       const { leaf, rootsDer } = await mint.mint(operatorOf(context), request);
       return { serial: leaf.serial, chainDer: [...leaf.chainDer], rootsDer: [...rootsDer], notAfter: leaf.notAfter, spiffeId: leaf.spiffeId };

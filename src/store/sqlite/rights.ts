@@ -25,6 +25,8 @@ export function createRightsCheck(engine: Engine): RightsCheck {
   const certificate = engine.statement<{ serial: Buffer }>()((query, slot) =>
     query.selectFrom('certificates').select(['state', 'not_before', 'not_after']).where('serial', '=', slot('serial')));
 
+  const revocation = engine.statement<{ serial: Buffer }>()((query, slot) => query.selectFrom('revocations').select('revoked_at').where('serial', '=', slot('serial')));
+
   const ended = (code: ErrorCode, message: string): RightEnded => ({ code, message });
 
   const authorityEnded = (id: string): RightEnded | undefined => {
@@ -63,6 +65,7 @@ export function createRightsCheck(engine: Engine): RightsCheck {
     const key = fromHexOrUndefined(serial);
     const row = key === undefined ? undefined : certificate.get({ serial: key });
     if (row?.state !== 'issued') return ended('CERTIFICATE_UNKNOWN', `the caller's certificate ${serial} is not on record as issued`);
+    if (revocation.get({ serial: key as Buffer }) !== undefined) return ended('CERTIFICATE_REVOKED', `the caller's certificate ${serial} was revoked`);
     // Both ends are inclusive (RFC 5280 section 4.1.2.5).
     if (row.not_after < now || row.not_before > now) return ended('CERTIFICATE_EXPIRED', `the caller's certificate ${serial} is outside its life`);
     return undefined;

@@ -134,6 +134,9 @@ export class FakeBundles implements BundleSource {
   current(): TrustBundle | undefined {
     return this.own;
   }
+  crls(): readonly Buffer[] {
+    return [];
+  }
   federated(): ReadonlyMap<string, TrustBundle> {
     return this.others;
   }

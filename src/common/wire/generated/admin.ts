@@ -75,6 +75,7 @@ import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_ad
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from './meshca/admin/v1/RequestAuthorityRequest.ts';
 import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from './meshca/admin/v1/RevokeAuthorityRequest.ts';
+import type { RevokeCertificateRequest as _meshca_admin_v1_RevokeCertificateRequest, RevokeCertificateRequest__Output as _meshca_admin_v1_RevokeCertificateRequest__Output } from './meshca/admin/v1/RevokeCertificateRequest.ts';
 import type { RevokeDelegationRequest as _meshca_admin_v1_RevokeDelegationRequest, RevokeDelegationRequest__Output as _meshca_admin_v1_RevokeDelegationRequest__Output } from './meshca/admin/v1/RevokeDelegationRequest.ts';
 import type { Role as _meshca_admin_v1_Role, Role__Output as _meshca_admin_v1_Role__Output } from './meshca/admin/v1/Role.ts';
 import type { RolesClient as _meshca_admin_v1_RolesClient, RolesDefinition as _meshca_admin_v1_RolesDefinition } from './meshca/admin/v1/Roles.ts';
@@ -174,6 +175,7 @@ export interface ProtoGrpcType {
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>
         RequestAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_RequestAuthorityRequest__Output>
         RevokeAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RevokeAuthorityRequest__Output>
+        RevokeCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeCertificateRequest, _meshca_admin_v1_RevokeCertificateRequest__Output>
         RevokeDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeDelegationRequest, _meshca_admin_v1_RevokeDelegationRequest__Output>
         Role: MessageTypeDefinition<_meshca_admin_v1_Role, _meshca_admin_v1_Role__Output>
         Roles: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_RolesClient> & { service: _meshca_admin_v1_RolesDefinition }

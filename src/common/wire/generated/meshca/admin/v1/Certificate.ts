@@ -32,6 +32,11 @@ export interface Certificate {
   'certificateDer'?: (Buffer | Uint8Array | string);
   'profile'?: (string);
   'stateReason'?: (string);
+  /**
+   * 0: it is not revoked. Not filled in lists.
+   */
+  'revokedAt'?: (number | string | Long);
+  'revocationReason'?: (string);
 }
 
 /**
@@ -63,4 +68,9 @@ export interface Certificate__Output {
   'certificateDer': (Buffer);
   'profile': (string);
   'stateReason': (string);
+  /**
+   * 0: it is not revoked. Not filled in lists.
+   */
+  'revokedAt': (number);
+  'revocationReason': (string);
 }

@@ -9,6 +9,7 @@ import type { ListCertificatesRequest as _meshca_admin_v1_ListCertificatesReques
 import type { ListCertificatesResponse as _meshca_admin_v1_ListCertificatesResponse, ListCertificatesResponse__Output as _meshca_admin_v1_ListCertificatesResponse__Output } from '../../../meshca/admin/v1/ListCertificatesResponse.ts';
 import type { MintX509SvidRequest as _meshca_admin_v1_MintX509SvidRequest, MintX509SvidRequest__Output as _meshca_admin_v1_MintX509SvidRequest__Output } from '../../../meshca/admin/v1/MintX509SvidRequest.ts';
 import type { MintX509SvidResponse as _meshca_admin_v1_MintX509SvidResponse, MintX509SvidResponse__Output as _meshca_admin_v1_MintX509SvidResponse__Output } from '../../../meshca/admin/v1/MintX509SvidResponse.ts';
+import type { RevokeCertificateRequest as _meshca_admin_v1_RevokeCertificateRequest, RevokeCertificateRequest__Output as _meshca_admin_v1_RevokeCertificateRequest__Output } from '../../../meshca/admin/v1/RevokeCertificateRequest.ts';
 
 export interface CertificatesClient extends grpc.Client {
   GetCertificate(argument: _meshca_admin_v1_GetCertificateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
@@ -38,6 +39,21 @@ export interface CertificatesClient extends grpc.Client {
   mintX509Svid(argument: _meshca_admin_v1_MintX509SvidRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_MintX509SvidResponse__Output>): grpc.ClientUnaryCall;
   mintX509Svid(argument: _meshca_admin_v1_MintX509SvidRequest, callback: grpc.requestCallback<_meshca_admin_v1_MintX509SvidResponse__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * Only where its profile is revocable. Revoking twice is no error.
+   */
+  RevokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+  RevokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+  RevokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+  RevokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+  /**
+   * Only where its profile is revocable. Revoking twice is no error.
+   */
+  revokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+  revokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+  revokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+  revokeCertificate(argument: _meshca_admin_v1_RevokeCertificateRequest, callback: grpc.requestCallback<_meshca_admin_v1_Certificate__Output>): grpc.ClientUnaryCall;
+
 }
 
 export interface CertificatesHandlers extends grpc.UntypedServiceImplementation {
@@ -47,10 +63,16 @@ export interface CertificatesHandlers extends grpc.UntypedServiceImplementation 
 
   MintX509Svid: grpc.handleUnaryCall<_meshca_admin_v1_MintX509SvidRequest__Output, _meshca_admin_v1_MintX509SvidResponse>;
 
+  /**
+   * Only where its profile is revocable. Revoking twice is no error.
+   */
+  RevokeCertificate: grpc.handleUnaryCall<_meshca_admin_v1_RevokeCertificateRequest__Output, _meshca_admin_v1_Certificate>;
+
 }
 
 export interface CertificatesDefinition extends grpc.ServiceDefinition {
   GetCertificate: MethodDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_Certificate, _meshca_admin_v1_GetCertificateRequest__Output, _meshca_admin_v1_Certificate__Output>
   ListCertificates: MethodDefinition<_meshca_admin_v1_ListCertificatesRequest, _meshca_admin_v1_ListCertificatesResponse, _meshca_admin_v1_ListCertificatesRequest__Output, _meshca_admin_v1_ListCertificatesResponse__Output>
   MintX509Svid: MethodDefinition<_meshca_admin_v1_MintX509SvidRequest, _meshca_admin_v1_MintX509SvidResponse, _meshca_admin_v1_MintX509SvidRequest__Output, _meshca_admin_v1_MintX509SvidResponse__Output>
+  RevokeCertificate: MethodDefinition<_meshca_admin_v1_RevokeCertificateRequest, _meshca_admin_v1_Certificate, _meshca_admin_v1_RevokeCertificateRequest__Output, _meshca_admin_v1_Certificate__Output>
 }
