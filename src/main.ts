@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { setFlagsFromString } from 'node:v8';
 import { ok } from './common/errors/index.ts';
 import { runCli } from './cli/program.ts';
 import type { CliContext, CliParts } from './cli/context.ts';
@@ -34,6 +35,9 @@ const parts: CliParts = {
     });
   },
   runAgent: async ({ configPath }) => {
+    // One agent per node, idle most of the time: V8 is to collect early rather than let short connections grow the heap.
+    // Measured (bench memory): 26 instead of 80 MiB above the imports after thousands of them. Only before much is allocated.
+    setFlagsFromString('--optimize-for-size');
     const { runAgent } = await import('../sidecar/main.ts');
     return runAgent({ configPath, env: process.env, stdout: process.stdout, stderr: process.stderr, signal: stop.signal });
   },
