@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { PkiError } from '../src/common/errors/index.ts';
 import type { Logger } from '../src/common/runtime/index.ts';
+import { forbidDumps } from '../src/common/runtime/no-dump.ts';
 import { startAgent } from './compose.ts';
 import { loadAgentConfig, type AgentConfig } from './config.ts';
 
@@ -10,6 +11,8 @@ export interface RunAgentOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  /** Given by the process edge: the memory of the whole process is kept out of core files. */
+  readonly platform?: NodeJS.Platform;
   /** Its abort stops the agent cleanly. */
   readonly signal: AbortSignal;
   /** Default: pino on stdout, as the configuration says. */
@@ -30,6 +33,8 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   const loaded = await loadAgentConfig({ path: options.configPath ?? options.env['MESHCA_AGENT_CONFIG'], env: options.env });
   if (!loaded.ok) return complain(loaded.error);
   const logger = options.logger ?? (await defaultLogger(loaded.value, options.stdout.isTTY === true));
+  // before the first private key is in memory
+  if (options.platform !== undefined && !forbidDumps(options.platform)) logger.warn({}, 'this system can not keep the memory of the agent out of core files');
   try {
     await using agent = await startAgent({ config: loaded.value, logger, version: productVersion(), uid: process.getuid?.() ?? 0 });
     logger.info({ trustDomain: loaded.value.trustDomain, socket: loaded.value.workloadApi.socketPath, opsPort: agent.opsPort }, 'the agent is running');

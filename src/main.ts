@@ -31,7 +31,7 @@ const parts: CliParts = {
   runServer: async ({ configPath }) => {
     const { runServer } = await import('./compose/index.ts');
     return runServer({
-      configPath, env: process.env, err: (text) => process.stderr.write(text), isTerminal, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, signal: stop.signal,
+      configPath, env: process.env, err: (text) => process.stderr.write(text), isTerminal, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, platform: process.platform, signal: stop.signal,
     });
   },
   runAgent: async ({ configPath }) => {
@@ -39,7 +39,7 @@ const parts: CliParts = {
     // Measured (bench memory): 26 instead of 80 MiB above the imports after thousands of them. Only before much is allocated.
     setFlagsFromString('--optimize-for-size');
     const { runAgent } = await import('../sidecar/main.ts');
-    return runAgent({ configPath, env: process.env, stdout: process.stdout, stderr: process.stderr, signal: stop.signal });
+    return runAgent({ configPath, env: process.env, stdout: process.stdout, stderr: process.stderr, platform: process.platform, signal: stop.signal });
   },
   validate: async (kind, path) => {
     if (kind === 'server') {

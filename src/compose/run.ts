@@ -1,5 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { systemClock, systemRandom, type Logger } from '../common/runtime/index.ts';
+import { forbidDumps } from '../common/runtime/no-dump.ts';
 import { createLogger } from '../common/runtime/pino-logger.ts';
 import { loadServerConfig } from '../config/index.ts';
 import { startServer, type ServerParts } from './server.ts';
@@ -12,6 +13,8 @@ export interface RunServerOptions {
   readonly pid: number;
   readonly uid: number;
   readonly execPath: string;
+  /** Given by the process edge: the memory of the whole process is kept out of core files. */
+  readonly platform?: NodeJS.Platform;
   /** Its abort stops the server cleanly. */
   readonly signal: AbortSignal;
   readonly logger?: Logger;
@@ -28,6 +31,8 @@ export async function runServer(options: RunServerOptions): Promise<number> {
   if (!loaded.ok) return complain(loaded.error);
   const config = loaded.value;
   const logger = options.logger ?? (await createLogger({ ...config.log, name: 'meshca-server', isTerminal: options.isTerminal }));
+  // before the PIN and the first private key are in memory
+  if (options.platform !== undefined && !forbidDumps(options.platform)) logger.warn({}, 'this system can not keep the memory of the server out of core files');
   try {
     await using server = await startServer({
       config, env: options.env, pid: options.pid, uid: options.uid, execPath: options.execPath, clock: systemClock, random: systemRandom, logger, ...(options.faults === undefined ? {} : { faults: options.faults }),

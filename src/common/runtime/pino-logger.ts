@@ -1,4 +1,5 @@
 import { pino, stdSerializers } from 'pino';
+import { PkiError } from '../errors/index.ts';
 import type { Logger } from './logger.ts';
 
 export interface LogOptions {
@@ -14,10 +15,18 @@ export interface LogOptions {
 /** Names of fields that could carry a secret are masked wherever they stand, as the last fence: nobody logs them on purpose. */
 const secretFields = ['pin', 'token', 'privateKey', 'keyPem', 'secret', 'password', 'authorization'];
 
+/**
+ * A refusal or an outage says all in its code and message; where in our code it came up helps nobody who reads the log. Of a
+ * fault (INTERNAL, or no PkiError at all) the stack stays.
+ */
+const errorForLog = (thrown: Error): object => (thrown instanceof PkiError && thrown.code !== 'INTERNAL'
+  ? { code: thrown.code, message: thrown.message, next: thrown.next, ...(thrown.cause instanceof Error && thrown.cause.message !== thrown.message ? { cause: thrown.cause.message } : {}) }
+  : stdSerializers.err(thrown));
+
 /** Imported on its own path, since it brings pino. JSON lines, or readable ones on a terminal. */
 export async function createLogger(options: LogOptions): Promise<Logger> {
   const base = {
-    level: options.level, name: options.name, serializers: stdSerializers, timestamp: pino.stdTimeFunctions.isoTime,
+    level: options.level, name: options.name, serializers: { ...stdSerializers, err: errorForLog }, timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: secretFields.flatMap((field) => [field, `*.${field}`]), censor: '[redacted]' },
   };

@@ -1,0 +1,14 @@
+import koffi from 'koffi';
+
+/** <linux/prctl.h> */
+const PR_SET_DUMPABLE = 4;
+
+/**
+ * For a process that holds PINs or private keys: no core file, and no ptrace or /proc/PID/mem by other processes of its user.
+ * True if the system did it. Imported on its own path, since it brings koffi.
+ */
+export function forbidDumps(platform: NodeJS.Platform): boolean {
+  if (platform !== 'linux') return false;
+  const prctl = koffi.load(null).func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)') as (...values: number[]) => number;
+  return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) === 0;
+}
