@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { PeerCertificate } from 'node:tls';
-import { type ChannelCredentials, Client, credentials, Metadata } from '@grpc/grpc-js';
+import { type ChannelCredentials, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/proto-loader';
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7 } from '../common/runtime/index.ts';
@@ -90,6 +90,24 @@ export class Calls<D extends object> {
         else resolve(response as ResponseOf<D[K]>);
       });
     });
+  }
+
+  /** A server stream; its end by `signal` is no error. */
+  async *stream<K extends keyof D>(name: K, request: RequestOf<D[K]>, signal: AbortSignal): AsyncGenerator<ResponseOf<D[K]>> {
+    const method = this.#definition[name] as MethodDefinition<object, object, object, object>;
+    const metadata = new Metadata();
+    metadata.set(requestIdKey, uuidv7());
+    const call = this.#client.makeServerStreamRequest(method.path, method.requestSerialize, method.responseDeserialize, request as object, metadata);
+    const stop = (): void => call.cancel();
+    signal.addEventListener('abort', stop, { once: true });
+    try {
+      for await (const message of call) yield message as ResponseOf<D[K]>;
+    } catch (thrown) {
+      if (!signal.aborted) throw unreachable(fromServiceError(thrown as ServiceError), this.#shown);
+    } finally {
+      signal.removeEventListener('abort', stop);
+      call.cancel();
+    }
   }
 }
 

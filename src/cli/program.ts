@@ -9,6 +9,7 @@ import { ceremonyCommands } from './commands/ceremony.ts';
 import { entryCommands } from './commands/entry.ts';
 import { inventoryCommands } from './commands/inventory.ts';
 import { nodeCommands } from './commands/node.ts';
+import { rotationCommands } from './commands/rotation.ts';
 import { completionScript } from './completion.ts';
 import type { CliContext } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
@@ -42,6 +43,7 @@ export function buildProgram(context: CliContext, outcome: Outcome): Command {
   accessCommands(program, context, outcome);
   inventoryCommands(program, context, outcome);
   authoritySourceCommands(program, context, outcome);
+  rotationCommands(program, context, outcome);
   ceremonyCommands(program, context, outcome);
   program.command('completion <shell>').description('print a completion script for bash, zsh or fish').action(action(context, outcome, async (_options, [shell]) => context.out(completionScript(program, shell as string))));
   inherit(program);

@@ -1,0 +1,106 @@
+import type { AuthorityProgress__Output } from '../common/wire/generated/meshca/admin/v1/AuthorityProgress.ts';
+import type { Confirmation__Output } from '../common/wire/generated/meshca/admin/v1/Confirmation.ts';
+import type { Laggard__Output } from '../common/wire/generated/meshca/admin/v1/Laggard.ts';
+import type { RotationStatus__Output } from '../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
+import { duration, instant, printable, until } from './output.ts';
+
+export interface PictureOptions {
+  readonly now: number;
+  readonly columns: number;
+  readonly color: boolean;
+  /** Ended authorities too. */
+  readonly all: boolean;
+  readonly maximumLaggards: number;
+}
+
+const ended = ['retired', 'revoked', 'discarded', 'withdrawn'];
+const barWidth = 12;
+
+/** The chain: who signs, who is trusted, how many live leaves each, who has confirmed, what happens next and when. */
+export function chainPicture(status: RotationStatus__Output, options: PictureOptions): readonly string[] {
+  const lines: string[] = [];
+  const shown = status.authorities.filter(({ authority }) => authority !== null && authority.kind !== 'log' && (options.all || !ended.includes(authority.state)));
+  const roots = shown.filter(({ authority }) => authority?.kind === 'root');
+  const placed = new Set<AuthorityProgress__Output>();
+  const place = (each: AuthorityProgress__Output, depth: number): void => {
+    placed.add(each);
+    lines.push(...authorityLines(each, depth, status, options));
+    for (const child of shown) if (child.authority?.parentId === each.authority?.id && !placed.has(child)) place(child, depth + 1);
+  };
+  for (const root of roots) place(root, 0);
+  for (const each of shown) if (!placed.has(each)) place(each, 0);
+  lines.push('', ...nextLines(status, options));
+  return lines.map((line) => (line.length > options.columns && options.columns > 0 ? `${line.slice(0, options.columns - 1)}…` : line));
+}
+
+function authorityLines(each: AuthorityProgress__Output, depth: number, status: RotationStatus__Output, options: PictureOptions): readonly string[] {
+  const { authority, confirmation } = each;
+  if (authority === null) return [];
+  const indent = depth === 0 ? '' : `${'   '.repeat(depth - 1)}└─ `;
+  const role = authority.state === 'active' ? (authority.scopeJson === '{}' ? 'signs' : `signs for ${authority.scopeJson}`) : ['published', 'old', 'tainted'].includes(authority.state) ? 'trusted' : '';
+  const live = authority.kind === 'jwt' ? '' : `, ${each.live} live${each.liveUnreported > 0 ? ` (${each.liveUnreported} can't report)` : ''}`;
+  const lines = [`${indent}${authority.kind.padEnd(8 - Math.min(7, indent.length))}${shortId(authority.id)}  ${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ends ${until(authority.notAfter, options.now)}${live}`];
+  const under = ' '.repeat(depth * 3 + 3);
+  if (confirmation !== null) lines.push(...confirmationLines(confirmation, options).map((line) => `${under}${line}`));
+  const expiry = status.notes.find(({ code, authorityId }) => code === 'WAITING_EXPIRY' && authorityId === authority.id);
+  if (expiry !== undefined) lines.push(`${under}${authority.state === 'old' ? 'retires' : 'is revoked'} when its last leaf has expired: ${until(expiry.at, options.now)}`);
+  return lines;
+}
+
+export function confirmationLines(found: Confirmation__Output, options: PictureOptions): readonly string[] {
+  const lines = [`proven     ${bar(found.provenConfirmed, found.provenNeeded)} ${found.provenConfirmed}/${found.provenNeeded}`];
+  if (found.inferredNeeded > 0) lines.push(`inferred   ${bar(found.inferredConfirmed, found.inferredNeeded)} ${found.inferredConfirmed}/${found.inferredNeeded}${found.inferredUntil > 0 ? `, all by ${instant(found.inferredUntil)}` : ''}`);
+  if (found.unprovableUntil > options.now) lines.push(`unseen consumers: waiting until ${instant(found.unprovableUntil)} (${until(found.unprovableUntil, options.now)})`);
+  lines.push(...found.laggards.slice(0, options.maximumLaggards).map((each) => `waits for ${laggardText(each, options.now)}`));
+  const hidden = found.laggardsTotal - Math.min(found.laggards.length, options.maximumLaggards);
+  if (hidden > 0) lines.push(`… and ${hidden} more`);
+  return lines;
+}
+
+export function laggardText(each: Laggard__Output, now: number): string {
+  const what = each.consumerId === '' ? 'the agent itself' : [each.spiffeId, each.description, each.kind].filter((text) => text !== '').join(' ');
+  const seen = each.lastSeenAt === 0 ? 'never seen' : `seen ${duration(Math.max(0, now - each.lastSeenAt))} ago`;
+  const holds = each.holds.length === 0 ? 'holds nothing that is known' : `holds ${each.holds.map(shortId).join(', ')}`;
+  return printable(`${nodeOf(each.agentId)}: ${what} – ${each.state}${each.reason === '' ? '' : ` (${each.reason})`}, ${seen}, ${holds}; left out ${until(each.until, now)}`);
+}
+
+const texts: Readonly<Record<string, string>> = {
+  WAITING_CONFIRMATION: 'activated when it is confirmed', WAITING_SCHEDULE: 'its successor is prepared', WAITING_IMPORT: 'waits for its certificate: meshca authority import', WAITING_OPERATOR: 'waits for you: meshca authority publish or activate',
+  WAITING_CANARY: 'signs for more', CANARY_FAILING: 'handshakes fail: it is not widened', CANARY_UNREPORTED: 'nobody reports handshakes', DEADLINE_NEAR: 'must sign soon', DEADLINE_PASSED: 'should sign by now: some have not confirmed',
+  CLOCK_JUMPED: 'the wall clock jumped: set it right, or meshca authority accept-clock', NO_SUCCESSOR: 'nobody signs',
+};
+
+function nextLines(status: RotationStatus__Output, options: PictureOptions): readonly string[] {
+  const lines = status.notes.filter(({ code }) => texts[code] !== undefined).map(({ code, authorityId, at, alert }) => {
+    const kind = status.authorities.find(({ authority }) => authority?.id === authorityId)?.authority?.kind;
+    const line = `${alert ? 'alert' : 'next '}: ${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${texts[code] as string}${at > 0 ? `, ${until(at, options.now)}` : ''}`;
+    return alert && options.color ? `\u001b[1;31m${line}\u001b[0m` : line;
+  });
+  if (status.jumpedSeconds !== 0) lines.push(`alert: the wall clock is off by ${status.jumpedSeconds} s`);
+  if (status.failure !== null) lines.push(`alert: rotation could not go on: ${status.failure.code}: ${printable(status.failure.message)}`);
+  return lines;
+}
+
+/** One line for logs and pipes: what changed is in it. */
+export function summaryLine(status: RotationStatus__Output, successorId: string, now: number): string {
+  const found = status.authorities.find(({ authority }) => authority?.id === successorId);
+  if (found?.authority == null) return `successor ${shortId(successorId)} is being made`;
+  const { authority, confirmation } = found;
+  const waits = confirmation === null ? '' : ` proven ${confirmation.provenConfirmed}/${confirmation.provenNeeded} inferred ${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.unprovableUntil > now ? ` unseen-until ${instant(confirmation.unprovableUntil)}` : ''}`;
+  const first = confirmation?.laggards[0];
+  return `${authority.kind} ${shortId(authority.id)} ${authority.state}${waits}${first === undefined ? '' : `; waits for ${laggardText(first, now)}`}`;
+}
+
+export const shortId = (id: string): string => id.slice(-12);
+const nodeOf = (agentId: string): string => agentId.split('/').at(-1) ?? agentId;
+
+function bar(done: number, total: number): string {
+  const filled = total === 0 ? barWidth : Math.floor((done / total) * barWidth);
+  return `[${'█'.repeat(filled)}${'░'.repeat(barWidth - filled)}]`;
+}
+
+function paint(text: string, state: string, { color }: PictureOptions): string {
+  if (!color) return text;
+  const code = state === 'active' ? 32 : state === 'tainted' || state === 'revoked' ? 31 : state === 'published' ? 36 : 0;
+  return code === 0 ? text : `\u001b[${code}m${text}\u001b[0m`;
+}

@@ -1,0 +1,65 @@
+import type { RotationStatus__Output } from '../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
+import { PkiError } from '../common/errors/index.ts';
+import { withAdmin, type ServerOptions } from './connect.ts';
+import type { CliContext } from './context.ts';
+import { chainPicture } from './rotation-picture.ts';
+
+export interface Goal {
+  /** Whether that is what was waited for; throws when it can no longer come to be. */
+  readonly reached: (status: RotationStatus__Output) => boolean;
+  /** For pipes and logs. */
+  readonly line: (status: RotationStatus__Output) => string;
+}
+
+/**
+ * Follows the state until the goal: redrawn in place on a terminal, a line per change when piped, nothing with --json.
+ * Stopping it stops nothing in the server. Reconnects when the server restarts meanwhile.
+ */
+export async function follow(context: CliContext, options: ServerOptions & { readonly json?: boolean }, goal: Goal): Promise<RotationStatus__Output> {
+  const display = new Display(context, options.json === true);
+  for (let failures = 0; ;) {
+    try {
+      const found = await withAdmin(context, options, 'Authorities', async (calls) => {
+        for await (const status of calls.stream('WatchRotation', {}, context.signal)) {
+          failures = 0;
+          display.show(status, goal.line(status));
+          if (goal.reached(status)) return status;
+        }
+        return undefined;
+      });
+      if (found !== undefined) return found;
+    } catch (thrown) {
+      const error = PkiError.from(thrown);
+      // a server that restarts goes on where it was, and so does this command
+      if (!['UNREACHABLE', 'SHUTTING_DOWN', 'STARTING_UP'].includes(error.code) || ++failures > 60) throw error;
+    }
+    if (context.signal.aborted) throw new PkiError('CANCELLED', 'no longer waiting', { next: 'The server goes on by itself; look again with: meshca authority status --watch.' });
+    await new Promise<void>((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+/** Owner of the lines that it last drew. */
+class Display {
+  readonly #context: CliContext;
+  readonly #silent: boolean;
+  #drawn = 0;
+  #line = '';
+
+  constructor(context: CliContext, silent: boolean) {
+    this.#context = context;
+    this.#silent = silent;
+  }
+
+  show(status: RotationStatus__Output, line: string): void {
+    const { terminal, now, out } = this.#context;
+    if (this.#silent) return;
+    if (!terminal.isTerminal) {
+      if (line !== this.#line) out(`${new Date(now() * 1000).toISOString()} ${line}\n`);
+      this.#line = line;
+      return;
+    }
+    const lines = chainPicture(status, { now: now(), columns: terminal.columns, color: terminal.color, all: false, maximumLaggards: 10 });
+    out(`${this.#drawn === 0 ? '' : `\u001b[${this.#drawn}A\u001b[J`}${lines.join('\n')}\n`);
+    this.#drawn = lines.length;
+  }
+}
