@@ -5,7 +5,7 @@ import { BenchChild } from './child.ts';
 import { median, type Figure } from './figures.ts';
 import { quantile } from './h2-load.ts';
 import { startProduct, trustDomain, type Product } from './product.ts';
-import { countSvids, WorkloadStream } from './workload-client.ts';
+import { countSvids, untilServed, WorkloadStream } from './workload-client.ts';
 
 export interface IdentityOptions {
   readonly execPath: string;
@@ -19,6 +19,7 @@ export async function benchIdentity({ execPath, short, uid }: IdentityOptions): 
   await using product = await startProduct({ execPath });
   await using agent = await product.startAgent('identity');
   await product.admin('Entries/CreateEntries', { entries: [entry('waiting', agent.agentId, uid)] });
+  await untilServed(agent.workloadSocket);
   const propagation = await benchPropagation(product, agent, uid, short ? 40 : 150);
   return [...(await benchLatency(agent.workloadSocket, execPath, short)), propagation];
 }

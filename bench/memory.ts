@@ -2,7 +2,7 @@ import { BenchChild } from './child.ts';
 import { residentMiB } from './cpu.ts';
 import type { Figure } from './figures.ts';
 import { startProduct, trustDomain } from './product.ts';
-import { countSvids, WorkloadStream } from './workload-client.ts';
+import { countSvids, untilServed, WorkloadStream } from './workload-client.ts';
 
 export interface MemoryOptions {
   readonly execPath: string;
@@ -31,6 +31,7 @@ export async function benchMemory({ execPath, short, uid }: MemoryOptions): Prom
   }
   let holding: number;
   {
+    await untilServed(agent.workloadSocket);
     using _stream = await new Promise<WorkloadStream>((resolve, reject) => {
       const stream: WorkloadStream = new WorkloadStream(agent.workloadSocket, (message) => {
         if (countSvids(message) === svids) resolve(stream);
@@ -47,7 +48,7 @@ export async function benchMemory({ execPath, short, uid }: MemoryOptions): Prom
   await using second = await product.startAgent('connections');
   await product.admin('Entries/CreateEntries', { entries: [{ id: 'c', spiffeId: `spiffe://${trustDomain}/connections`, parentId: second.agentId, selectors: [`unix:uid:${uid}`] }] });
   using client = new BenchChild('workload-client', '--workload-child', { execPath });
-  await pause(1);
+  await untilServed(second.workloadSocket);
   await client.ask({ path: second.workloadSocket, count: connections });
   await pause(1);
   const connected = residentMiB(second.pid);

@@ -14,7 +14,7 @@ import { median, type Figure } from './figures.ts';
 const batches = [1, 10, 100, 500] as const;
 
 /** What recording costs: look-up, intent, end and audit record of each certificate, against two bare writes of the same bytes with the same commits. */
-export async function benchStore({ short }: { readonly short: boolean }): Promise<readonly Figure[]> {
+export async function benchStore({ short, only }: { readonly short: boolean; readonly only: RegExp | undefined }): Promise<readonly Figure[]> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-bench-store-'));
   try {
     const store = await openSqliteStore({ path: join(dir, 'meshca.db'), clock: systemClock, logger: silentLogger, pid: process.pid });
@@ -22,7 +22,10 @@ export async function benchStore({ short }: { readonly short: boolean }): Promis
     try {
       const { id } = await activeAuthority(store, 'jwt');
       const figures: Figure[] = [];
-      for (const batch of batches) figures.push(await benchBatch(store, raw, id, batch, short ? 0.3 : 1.5, short ? 3 : 5));
+      for (const batch of batches) {
+        if (only !== undefined && !only.test(`store.batch${batch}`)) continue;
+        figures.push(await benchBatch(store, raw, id, batch, short ? 0.3 : 1.5, short ? 3 : 5));
+      }
       return figures;
     } finally {
       raw.database.close();

@@ -1,5 +1,5 @@
 import { serverId } from '../src/common/spiffe/index.ts';
-import type { AgentCaller, SyncConnection, SyncSession } from '../src/services/index.ts';
+import type { AgentCaller, SyncSession } from '../src/services/index.ts';
 import { agentId, createServicesWorld, entryInput, id, local } from '../test/support/services-world.ts';
 import { median, type Figure } from './figures.ts';
 
@@ -15,7 +15,6 @@ export async function benchSync({ short }: { readonly short: boolean }): Promise
   for (let index = 0; index < streams; index++) {
     const { caller } = await w.joinAgent(`n${index}`, ['node:zone:bench']);
     callers.push(caller);
-    let connection: SyncConnection | undefined;
     const session: SyncSession = {
       send: (message) => {
         if (message.kind === 'entries' && message.upserts.some((entry) => entry.id.startsWith('change'))) {
@@ -24,9 +23,11 @@ export async function benchSync({ short }: { readonly short: boolean }): Promise
         }
         return true;
       },
-      close: () => connection?.closed(),
+      close: (error) => {
+        if (error.code !== 'SHUTTING_DOWN') throw error;
+      },
     };
-    connection = await w.services.sync.open(caller, { protocolVersion: 1, agentVersion: 'bench', capabilities: [], position: undefined, bundleSequence: 1, survivedOutageSeconds: 0 }, session);
+    await w.services.sync.open(caller, { protocolVersion: 1, agentVersion: 'bench', capabilities: [], position: undefined, bundleSequence: 1, survivedOutageSeconds: 0 }, session);
   }
   await w.services.sync.settled();
   const change = async (name: string, parentId: string, expected: number): Promise<number> => {
