@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { certificatesFromPem, certificatesToPem, createCsr, generateKeyPairAsync, parseCertificate, sha256Hex, verifyX509Svid } from '../../src/common/x509/index.ts';
 import { parseCsr } from '../../src/certs/index.ts';
@@ -133,5 +134,51 @@ describe('an intermediate that a company CA certifies', () => {
     assert.equal(authorities.filter((each: { token: string }) => each.token === 'external').length, 2);
     const minted = await server.mint('spiffe://mesh.test/z');
     assert.notDeepEqual(unwrap(parseCertificate(minted.chainDer[1] as Buffer)).spkiDer, unwrap(parseCsr(csrDer)).spkiDer);
+  });
+
+  const state = async (of: string): Promise<string> => (await server.admin('Authorities/GetAuthority', { id: of })).state;
+  const reaches = async (of: string, wanted: string): Promise<void> => {
+    const end = Date.now() + 15_000;
+    while ((await state(of)) !== wanted) {
+      if (Date.now() > end) throw new Error(`${of} is ${await state(of)}, not ${wanted}`);
+      await sleep(50);
+    }
+  };
+
+  test('rotation takes the imported one over when the operator goes on, and it signs', async () => {
+    await sleep(200);
+    assert.equal(await state(id), 'prepared');
+    await server.admin('Authorities/ContinueRotation', { id, reason: 'go on' });
+    await reaches(id, 'active');
+    const minted = await server.mint('spiffe://mesh.test/rotated');
+    assert.deepEqual(unwrap(parseCertificate(minted.chainDer[1] as Buffer)).spkiDer, unwrap(parseCsr(csrDer)).spkiDer);
+  });
+
+  test('a rotation on command waits for an import, and goes on by itself once it has come', async () => {
+    const status = await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', reason: 'drill' });
+    const wanted = status.operations[0].successorId;
+    const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });
+    assert.equal(made.authority.id, wanted);
+    assert.deepEqual(unwrap(parseCsr((await server.admin('AuthoritySources/CreateAuthorityCsr', {})).csrDer)).spkiDer, unwrap(parseCsr(made.csrDer)).spkiDer);
+    csrDer = made.csrDer;
+    await server.admin('AuthoritySources/ImportAuthority', { id: wanted, certificatesDer: await chain() });
+    await reaches(wanted, 'active');
+  });
+
+  test('an intermediate below another company root: the new root is trusted first, by decision of the operator, and beside the old one', async () => {
+    await using second = await createCompanyCa();
+    const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });
+    const imported = await server.admin('AuthoritySources/ImportAuthority', { id: made.authority.id, certificatesDer: ders(await second.sign(made.csrDer), second.subPem, second.rootPem) });
+    assert.deepEqual([imported.root.state, imported.authority.state], ['prepared', 'prepared']);
+    await sleep(200);
+    assert.deepEqual((await server.admin('Authorities/GetBundle')).rootsDer.length, 1);
+    await server.admin('Authorities/ContinueRotation', { id: imported.root.id, force: true, reason: 'nobody else reads the bundle here' });
+    await reaches(imported.root.id, 'active');
+    assert.deepEqual((await server.admin('Authorities/GetBundle')).rootsDer.length, 2);
+    await server.admin('Authorities/ContinueRotation', { id: made.authority.id, reason: 'go on' });
+    await reaches(made.authority.id, 'active');
+    const svid = await server.mint('spiffe://mesh.test/second');
+    assert.ok(verifyX509Svid({ chainDer: svid.chainDer, bundle: () => ders(second.rootPem), now: Math.floor(Date.now() / 1000) }).ok);
+    assert.equal((await server.admin('Server/GetStatus')).ready, true);
   });
 });

@@ -69,6 +69,33 @@ describe('intermediates that a real OpenBao signs', () => {
     assert.equal(await request(), 'resolved');
   });
 
+  test('a rotation takes its intermediate from the upstream by itself; sealed, it waits while the present one signs, and goes on once it is unsealed', async () => {
+    const active = async (): Promise<string> => {
+      const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'issuing', state: 'active' });
+      return authorities.map((each: { id: string }) => each.id).join();
+    };
+    const changes = async (from: string): Promise<void> => {
+      for (const end = Date.now() + 20_000; (await active()) === from; await sleep(50)) if (Date.now() > end) throw new Error('the issuer did not change');
+    };
+    const waiting = (await server.admin('Authorities/ListAuthorities', { kind: 'issuing', state: 'prepared' })).authorities as { id: string }[];
+    // what was asked for by hand before stands in the way of the next
+    for (const { id } of waiting) await server.admin('Authorities/WithdrawAuthority', { id, reason: 'not needed' });
+    const first = await active();
+    await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', reason: 'drill' });
+    await changes(first);
+    const second = await active();
+    await bao.seal();
+    await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', reason: 'drill' });
+    await sleep(2_000);
+    assert.equal(await active(), second);
+    assert.ok((await server.admin('Authorities/GetRotationStatus')).notes.some((note: { code: string }) => note.code === 'WAITING_IMPORT'));
+    assert.equal(await request(), 'UPSTREAM_SEALED');
+    assert.ok((await server.mint('spiffe://mesh.test/rotation-waits')).serial.length > 0);
+    await bao.unseal();
+    await changes(second);
+    assert.ok((await server.mint('spiffe://mesh.test/rotated')).serial.length > 0);
+  });
+
   test('permission denied, a short TTL, an unknown mount, a foreign root and an address where nobody answers have codes of their own', async () => {
     await bao.api('PUT', 'sys/policies/acl/meshca', { policy: 'path "secret/data/meshca/*" { capabilities = ["read"] }' });
     assert.equal(await request(), 'UPSTREAM_DENIED');

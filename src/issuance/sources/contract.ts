@@ -3,10 +3,12 @@ import type { TrustDomain } from '../../common/spiffe/index.ts';
 import type { KeyType } from '../../common/x509/index.ts';
 import type { Authority } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
-import type { AuthorityStore } from '../../store/contract.ts';
+import type { AuthorityStore, RotationStore } from '../../store/contract.ts';
 
 /** Somebody who signs the CSRs of our issuing intermediates by himself: Vault, OpenBao. */
 export interface UpstreamAuthority {
+  /** Its chains end in roots that the configuration names; else a new root of it is not trusted without an operator. */
+  readonly pinned: boolean;
   /**
    * Has a CSR signed for `lifeSeconds` from now on; answers all certificates of the chain, the root included, in any
    * order. Throws UPSTREAM_*; nothing is retried inside. The answer is not believed: the import checks it.
@@ -16,6 +18,7 @@ export interface UpstreamAuthority {
 
 export interface SourceDependencies {
   readonly authorities: Pick<AuthorityStore, 'byId' | 'create' | 'complete' | 'list' | 'transition'>;
+  readonly rotations: Pick<RotationStore, 'create' | 'list'>;
   /** Opens a session process on the issuing token. */
   readonly openIssuingToken: () => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;

@@ -4,6 +4,7 @@ import { keyTypeOfSpki, sha256Hex, type ParsedCertificate } from '../../common/x
 import { checkAuthorityChain, type AuthorityChain } from '../../certs/index.ts';
 import type { Authority, AuthorityState } from '../../domain/index.ts';
 import type { ImportedAuthority, SourceDependencies } from './contract.ts';
+import { awaitedId } from './adopt.ts';
 import { requestedKey, sourceEvent } from './request.ts';
 
 export interface ImportInput {
@@ -31,7 +32,8 @@ export async function checkImport(dependencies: SourceDependencies, { authority,
  * one comes last, so that the same import after a crash finds what is there and goes on. Leaves all of them `prepared`.
  */
 export async function recordImport(dependencies: SourceDependencies, actor: string, authority: Authority, chain: AuthorityChain, spkiDer: Buffer): Promise<ImportedAuthority> {
-  const root = await external(dependencies, actor, 'root', chain.root, null);
+  // a rotation of the root that waits gets the new root under the ID that it waits for
+  const root = await external(dependencies, actor, 'root', chain.root, null, await awaitedId('root', dependencies));
   const above: Authority[] = [];
   let parent = root;
   for (const certificate of [...chain.above].reverse()) {
@@ -49,7 +51,7 @@ export async function recordImport(dependencies: SourceDependencies, actor: stri
 const usable: readonly AuthorityState[] = ['preparing', 'prepared', 'published', 'active', 'old'];
 
 /** The record of a certificate whose key is not ours, found by its digest or made. One that was taken out of trust is not brought back by an import. */
-async function external(dependencies: SourceDependencies, actor: string, kind: 'root' | 'issuing', certificate: ParsedCertificate, parentId: string | null): Promise<Authority> {
+async function external(dependencies: SourceDependencies, actor: string, kind: 'root' | 'issuing', certificate: ParsedCertificate, parentId: string | null, id?: string): Promise<Authority> {
   const sha256 = sha256Hex(certificate.raw);
   const known = (await dependencies.authorities.list()).find((each) => each.ckaId === sha256 || each.certificateDer?.equals(certificate.raw) === true);
   if (known !== undefined && !usable.includes(known.state)) {
@@ -58,7 +60,7 @@ async function external(dependencies: SourceDependencies, actor: string, kind: '
   if (known !== undefined && known.state !== 'preparing') return known;
   const { clock } = dependencies;
   const record: Authority = known ?? {
-    id: uuidv7(clock.nowMs()), kind, state: 'preparing', version: 0, keyType: unwrap(keyTypeOfSpki(certificate.spkiDer)), token: 'external', ckaId: sha256, parentId, scope: {},
+    id: id ?? uuidv7(clock.nowMs()), kind, state: 'preparing', version: 0, keyType: unwrap(keyTypeOfSpki(certificate.spkiDer)), token: 'external', ckaId: sha256, parentId, scope: {},
     spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
   };
   if (known === undefined) await dependencies.authorities.create(record, sourceEvent(dependencies, actor, 'authority.prepare', record, { token: 'external', sha256 }));

@@ -1,5 +1,5 @@
 export type { AuthorityRequest, ImportedAuthority, SourceDependencies, UpstreamAuthority } from './contract.ts';
 export { AuthoritySources } from './sources.ts';
-export { UpstreamStart } from './upstream-start.ts';
+export { UpstreamSupply } from './upstream-supply.ts';
 export { vaultUpstream, type VaultUpstreamOptions } from './vault-upstream.ts';
 export { VaultSession, type VaultAuth, type VaultOptions } from './vault-session.ts';

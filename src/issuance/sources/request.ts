@@ -1,6 +1,6 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
-import { keyTypeOfSpki, sha256Hex, type KeyType } from '../../common/x509/index.ts';
+import { keyTypeOfSpki, type KeyType } from '../../common/x509/index.ts';
 import { assembleCsr, buildAuthorityCsr } from '../../certs/index.ts';
 import type { AuditEvent, Authority } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
@@ -8,10 +8,10 @@ import { labelOf } from '../authority-maker.ts';
 import type { AuthorityRequest, SourceDependencies } from './contract.ts';
 
 /** The record of a new issuing intermediate: durable with its CKA_ID before its key exists, so that a crash leaves no key that nobody knows. */
-export async function recordRequest(dependencies: SourceDependencies, actor: string, keyType: KeyType = dependencies.plan.keyType): Promise<Authority> {
+export async function recordRequest(dependencies: SourceDependencies, actor: string, { id, keyType = dependencies.plan.keyType }: { readonly id?: string | undefined; readonly keyType?: KeyType | undefined } = {}): Promise<Authority> {
   const { clock, random } = dependencies;
   const authority: Authority = {
-    id: uuidv7(clock.nowMs()), kind: 'issuing', state: 'preparing', version: 0, keyType, token: 'issuing', ckaId: random.bytes(16).toString('hex'), parentId: null, scope: {},
+    id: id ?? uuidv7(clock.nowMs()), kind: 'issuing', state: 'preparing', version: 0, keyType, token: 'issuing', ckaId: random.bytes(16).toString('hex'), parentId: null, scope: {},
     spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
   };
   await dependencies.authorities.create(authority, sourceEvent(dependencies, actor, 'authority.prepare', authority, { keyType, token: authority.token, source: 'csr' }));
@@ -57,5 +57,3 @@ async function withToken<T>(dependencies: SourceDependencies, work: (token: Toke
 
 export const sourceEvent = ({ clock }: SourceDependencies, actor: string, kind: string, authority: Authority, detail: AuditEvent['detail']): AuditEvent =>
   ({ timeMs: clock.nowMs(), actor, kind, subject: authority.id, detail: { authorityKind: authority.kind, ...detail } });
-
-export const csrDigest = (csrDer: Buffer): string => sha256Hex(csrDer);

@@ -1,7 +1,8 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { KeyType } from '../../common/x509/index.ts';
-import { hasOwnKey, maySign, type Authority } from '../../domain/index.ts';
+import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
+import { hasOwnKey, isTrusted, maySign, type Authority } from '../../domain/index.ts';
 import type { AuthorityRequest, ImportedAuthority, SourceDependencies } from './contract.ts';
+import { adopt, awaitedId } from './adopt.ts';
 import { checkImport, recordImport } from './import.ts';
 import { recordRequest, requestFor, sourceEvent } from './request.ts';
 
@@ -17,11 +18,16 @@ export class AuthoritySources {
     this.#dependencies = dependencies;
   }
 
-  /** A CSR: for a new authority, or again for one that waits for its certificate. */
+  /** The ID of the issuing authority that a rotation waits for. */
+  awaited(): Promise<string | undefined> {
+    return awaitedId('issuing', this.#dependencies);
+  }
+
+  /** A CSR: for the authority that a rotation waits for, a new one, or again for the named one that waits for its certificate. */
   request(input: { readonly actor: string; readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest> {
     return this.#alone(async () => {
       const { actor, id, keyType } = input;
-      const authority = id === undefined ? await recordRequest(this.#dependencies, actor, keyType) : await this.#byId(id);
+      const authority = id === undefined ? await this.#requested(actor, keyType) : await this.#byId(id);
       return requestFor(this.#dependencies, authority);
     });
   }
@@ -32,7 +38,7 @@ export class AuthoritySources {
       const authority = await this.#byId(input.id);
       const { chain, spkiDer } = await checkImport(this.#dependencies, { authority, certificatesDer: input.certificatesDer, ...(input.rootSha256 === undefined ? {} : { rootSha256: input.rootSha256 }) });
       if (input.dryRun === true) return { warnings: chain.warnings };
-      return this.#activateFirst(input.actor, await recordImport(this.#dependencies, input.actor, authority, chain, spkiDer));
+      return this.#handOn(input.actor, await recordImport(this.#dependencies, input.actor, authority, chain, spkiDer));
     });
   }
 
@@ -44,12 +50,14 @@ export class AuthoritySources {
     return this.#alone(async () => {
       const { upstream, plan } = this.#dependencies;
       if (upstream === undefined) throw new PkiError('INVALID_REQUEST', 'no upstream is configured', { next: 'Set authorities.source to upstream, with authorities.upstream.' });
-      const waiting = (await this.#dependencies.authorities.list({ kind: 'issuing', states: ['preparing'] })).find((each) => each.token === 'issuing');
-      const authority = waiting ?? (await recordRequest(this.#dependencies, actor));
+      const awaited = await this.awaited();
+      const waiting = awaited === undefined ? (await this.#dependencies.authorities.list({ kind: 'issuing', states: ['preparing'] })).find((each) => each.token === 'issuing') : undefined;
+      const authority = waiting ?? (await this.#requested(actor));
       const { csrDer } = await requestFor(this.#dependencies, authority);
       const certificatesDer = await upstream.signIntermediate(csrDer, plan.lifeSeconds);
       const { chain, spkiDer } = await checkImport(this.#dependencies, { authority, certificatesDer });
-      return this.#activateFirst(actor, await recordImport(this.#dependencies, actor, authority, chain, spkiDer));
+      await this.#requireExpectedRoot(chain.root.raw, upstream.pinned);
+      return this.#handOn(actor, await recordImport(this.#dependencies, actor, authority, chain, spkiDer));
     });
   }
 
@@ -62,17 +70,31 @@ export class AuthoritySources {
       const above: Authority[] = [];
       for (let at = all.find((each) => each.id === own.parentId); at !== undefined; at = all.find((each) => each.id === at?.parentId)) above.push(at);
       const root = above.pop();
-      if (root !== undefined) await this.#activateFirst(actor, { authority: own, root, above, warnings: [], activated: false });
+      if (root !== undefined) await this.#handOn(actor, { authority: own, root, above, warnings: [], activated: false });
     });
   }
 
-  /** Nobody holds anything before there ever was an issuer: then, and only then, nothing has to be confirmed. Roots first. */
-  async #activateFirst(actor: string, imported: ImportedAuthority): Promise<ImportedAuthority> {
+  async #requested(actor: string, keyType?: KeyType): Promise<Authority> {
+    const id = await this.awaited();
+    const known = id === undefined ? undefined : await this.#dependencies.authorities.byId(id);
+    return known ?? recordRequest(this.#dependencies, actor, { id, keyType });
+  }
+
+  /** Whoever takes over an upstream could bring a root of his own into the mesh: a new one must be named by a person. */
+  async #requireExpectedRoot(rootDer: Buffer, pinned: boolean): Promise<void> {
+    const all = await this.#dependencies.authorities.list();
+    if (pinned || !everSigned(all) || all.some((each) => each.kind === 'root' && isTrusted(each.state) && each.certificateDer?.equals(rootDer) === true)) return;
+    throw new PkiError('CHAIN_UNTRUSTED', `the upstream has a new root, ${sha256Hex(rootDer)}`, { next: 'If that is meant to be, name old and new root in authorities.upstream.rootSha256 and restart: the new one is then published, and trusted once everybody holds it.' });
+  }
+
+  /** Nobody holds anything before there ever was an issuer: then, and only then, nothing has to be confirmed, and all is activated, roots first. Later it is rotation's. */
+  async #handOn(actor: string, imported: ImportedAuthority): Promise<ImportedAuthority> {
     const { authorities, changed } = this.#dependencies;
     const all = await authorities.list();
     if (everSigned(all)) {
+      const warnings = await adopt(imported, actor, this.#dependencies);
       await changed();
-      return imported;
+      return { ...imported, warnings: [...imported.warnings, ...warnings] };
     }
     const root = await this.#activate(actor, imported.root);
     const above: Authority[] = [];

@@ -24,6 +24,7 @@ const toleranceSeconds = 600;
 export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority {
   const { vault, mount, issuerRef, clock } = options;
   return {
+    pinned: options.rootSha256.length > 0,
     async signIntermediate(csrDer, lifeSeconds) {
       const path = issuerRef === undefined ? `${mount}/root/sign-intermediate` : `${mount}/issuer/${issuerRef}/sign-intermediate`;
       const { data } = await vault.write(path, { csr: pemEncode('CERTIFICATE REQUEST', csrDer), use_csr_values: true, max_path_length: 0, format: 'pem', ttl: `${lifeSeconds}s` }) as { data?: { certificate?: string; issuing_ca?: string; ca_chain?: readonly string[] } };
