@@ -167,7 +167,13 @@ export class Guard {
     if (connection === undefined) throw new PkiError('UNAUTHENTICATED', 'the connection of this call is gone');
     const first = await connection.caller;
     const caller = first.class === 'anonymous' || first.class === 'local' ? first : await callers.stillStands(first);
-    const context: CallContext = { caller, connection, requestId, method, logger: logger.child({ requestId, method }) };
+    const context: CallContext = {
+      caller, connection, requestId, method,
+      // few calls log anything, and making a child logger costs as much as a look-up in the database
+      get logger() {
+        return logger.child({ requestId, method });
+      },
+    };
     const admitted = admission[method] ?? [];
     if (!admitted.includes(caller.class)) {
       throw await this.#notAdmitted(context, admitted);
