@@ -80,6 +80,10 @@ export class AuditLog {
     return audit;
   }
 
+  get origin(): string {
+    return this.key.name;
+  }
+
   get latest(): StoredCheckpoint | undefined {
     return this.#latest;
   }

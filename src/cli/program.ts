@@ -3,6 +3,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { version } from '../common/runtime/version.ts';
 import { action, type Outcome } from './action.ts';
 import { accessCommands } from './commands/access.ts';
+import { auditCommands } from './commands/audit.ts';
 import { agentCommands } from './commands/agent.ts';
 import { authoritySourceCommands } from './commands/authority-sources.ts';
 import { ceremonyCommands } from './commands/ceremony.ts';
@@ -42,6 +43,7 @@ export function buildProgram(context: CliContext, outcome: Outcome): Command {
   entryCommands(program, context, outcome);
   accessCommands(program, context, outcome);
   inventoryCommands(program, context, outcome);
+  auditCommands(program, context, outcome);
   authoritySourceCommands(program, context, outcome);
   rotationCommands(program, context, outcome);
   ceremonyCommands(program, context, outcome);

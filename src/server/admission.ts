@@ -30,7 +30,7 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
   ], operators),
   ...service('meshca.admin.v1.AuthoritySources', ['CreateAuthorityCsr', 'ImportAuthority', 'RequestAuthority'], operators),
   ...service('meshca.admin.v1.Certificates', ['ListCertificates', 'GetCertificate', 'RevokeCertificate', 'MintX509Svid'], operators),
-  ...service('meshca.admin.v1.Audit', ['ListAuditRecords'], operators),
+  ...service('meshca.admin.v1.Audit', ['ListAuditRecords', 'ExportAudit', 'WatchAudit'], operators),
   ...service('meshca.admin.v1.Server', ['GetStatus'], operators),
   ...service('grpc.health.v1.Health', ['Check', 'List', 'Watch'], everyone),
   ...service('grpc.reflection.v1.ServerReflection', ['ServerReflectionInfo'], known),

@@ -423,6 +423,10 @@ export interface Mint {
 
 export interface Audit {
   list(caller: OperatorCaller, filter: { readonly subject?: string; readonly actor?: string; readonly kind?: string; readonly sinceMs?: number }, page: PageRequest): Promise<Page<AuditRecord>>;
+  /** JSON lines of an export, some at a time. */
+  export(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
+  /** Yields undefined once nothing more can be missed, then each record as it is committed. */
+  watch(caller: OperatorCaller, filter: { readonly identity?: string; readonly kind?: string; readonly actor?: string }, signal: AbortSignal): Promise<AsyncIterable<{ readonly record: AuditRecord; readonly newHolder: boolean } | undefined>>;
 }
 
 export interface StatusView {

@@ -5,12 +5,13 @@ import { Access } from './access.ts';
 import { AgentService } from './agents.ts';
 import { AuthoritySourcingService, type AuthoritySourcingDeps } from './authority-sources.ts';
 import { NodeAttestationService } from './attestation.ts';
+import { AuditService, type LogFacts } from './audit.ts';
 import { CallerRegistry } from './callers.ts';
 import type { Services } from './contract.ts';
 import { DelegationService } from './delegations.ts';
 import { Enrolment } from './enrolment.ts';
 import { EntryService } from './entries.ts';
-import { AuditService, AuthorityViewService, CertificateService, StatusService, type ServerFacts } from './inventory.ts';
+import { AuthorityViewService, CertificateService, StatusService, type ServerFacts } from './inventory.ts';
 import { HandshakeLedger } from './handshakes.ts';
 import { MintService } from './mint.ts';
 import { NodeSetIndex } from './node-set-index.ts';
@@ -34,6 +35,8 @@ export interface ServiceParts {
   readonly logger: Logger;
   readonly settings: ServiceSettings;
   readonly facts: ServerFacts;
+  /** Absent: nothing is exported. */
+  readonly logFacts?: LogFacts;
   readonly handshakes?: HandshakeLedger;
   /** Absent: no CRLs are handed out. */
   readonly crls?: Crls;
@@ -87,7 +90,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers }),
     mint: new MintService({ ...shared, issuer, authorities }),
-    audit: new AuditService({ ...shared, audit: store.audit }),
+    audit: new AuditService({ ...shared, audit: store.audit, log: store.log, certificates: store.certificates, facts: parts.logFacts }),
     status: new StatusService({ ...shared, facts, meta: store.meta, certificates: store.certificates, sessions: sync }),
     async close() {
       sync.close();

@@ -1,12 +1,12 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
-import { wholeTrustDomain, type AuditRecord, type Authority, type AuthorityKind, type AuthorityState, type CertificateRecord } from '../domain/index.ts';
+import { wholeTrustDomain, type Authority, type AuthorityKind, type AuthorityState, type CertificateRecord } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { AuditStore, AuthorityStore, CertificateFilter, CertificateStore, MetaStore, Page, PageRequest } from '../store/contract.ts';
+import type { AuthorityStore, CertificateFilter, CertificateStore, MetaStore, Page, PageRequest } from '../store/contract.ts';
 import { visiblePage, type Access } from './access.ts';
 import type { OperatorCaller } from './caller.ts';
-import type { Audit, AuthorityView, AuthorityViews, BundleView, Certificates, Status, StatusView } from './contract.ts';
+import type { AuthorityView, AuthorityViews, BundleView, Certificates, Status, StatusView } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkPage } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
@@ -101,26 +101,6 @@ export class CertificateService implements Certificates {
       const visible = record !== undefined && (rights.permits('certificate.read', this.#deps.access.all) || rights.permits('certificate.read', { kind: 'id', spiffeId: record.spiffeId }));
       if (!visible) throw new PkiError('NOT_FOUND', `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))}`);
       return record;
-    });
-  }
-}
-
-export interface AuditDeps extends InventoryDeps {
-  readonly audit: Pick<AuditStore, 'list'>;
-}
-
-/** The record of all acts. It names everybody's identities and acts, so that it takes audit.read on the whole trust domain. */
-export class AuditService implements Audit {
-  readonly #deps: AuditDeps;
-
-  constructor(deps: AuditDeps) {
-    this.#deps = deps;
-  }
-
-  list(caller: OperatorCaller, filter: { readonly subject?: string; readonly actor?: string; readonly kind?: string; readonly sinceMs?: number }, page: PageRequest): Promise<Page<AuditRecord>> {
-    return refusing(this.#deps.refusals, caller, 'ListAuditRecords', undefined, async () => {
-      (await this.#deps.access.of(caller)).require('audit.read', this.#deps.access.all);
-      return this.#deps.audit.list(filter, checkPage(page));
     });
   }
 }

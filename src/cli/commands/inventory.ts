@@ -7,12 +7,11 @@ import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { facts, instant, json, parseDuration, table, until } from '../output.ts';
 
-/** What there is: bundle, authorities, certificates, audit records, the server's state. */
+/** What there is: bundle, authorities, certificates, the server's state. */
 export function inventoryCommands(program: Command, context: CliContext, outcome: Outcome): void {
   bundleCommands(program, context, outcome);
   authorityCommands(program, context, outcome);
   certificateCommands(program, context, outcome);
-  auditCommands(program, context, outcome);
   program.command('status').description('the server: ready or why not, HSM, agents').action(action(context, outcome, async (options) => {
     const status = await withAdmin(context, options, 'Server', (calls) => calls.call('GetStatus', {}));
     if (options.json) {
@@ -125,22 +124,4 @@ function showCertificate(context: CliContext, options: GlobalOptions & { readonl
       ['revoked', found.revokedAt === 0 ? '-' : `${instant(found.revokedAt)}: ${found.revocationReason}`],
     ]);
   }
-}
-
-function auditCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  const audit = program.command('audit').description('the record of every issuance, refusal and administrative act');
-  audit.command('list').description('audit records, oldest first').option('--subject <text>', 'about exactly this').option('--actor <text>', 'by exactly this actor').option('--kind <kind>', 'for example certificate.issued').option('--since <duration>', 'of the last so long').option('--limit <n>', 'at most so many', '100')
-    .action(action<{ subject?: string; actor?: string; kind?: string; since?: string; limit?: string }>(context, outcome, async (options) => {
-      const found = await withAdmin(context, options, 'Audit', (calls) => allPages(context, limitOf(options), async (page) => {
-        const { records, nextPageToken } = await calls.call('ListAuditRecords', { page, subject: options.subject ?? '', actor: options.actor ?? '', kind: options.kind ?? '', sinceMs: options.since === undefined ? 0 : (context.now() - parseDuration(options.since)) * 1000 });
-        return { items: records, next: nextPageToken };
-      }));
-      if (options.json) {
-        json(context, found.map((each) => ({ sequence: each.sequence, sha256: each.sha256, canonical: each.canonical.toString('utf8') })));
-        return;
-      }
-      table(context, [
-        { title: '#', value: (each) => String(each.sequence), align: 'right' }, { title: 'TIME', value: (each) => new Date(each.timeMs).toISOString() }, { title: 'ACTOR', value: (each) => each.actor }, { title: 'KIND', value: (each) => each.kind }, { title: 'SUBJECT', value: (each) => each.subject },
-      ], found, 'no audit records');
-    }));
 }

@@ -4,3 +4,4 @@ export { emptyRoot, hashBytes, leafHash, nodeHash } from './hash.ts';
 export { checkNote, ecdsaNoteKey, formatNote, formatVerifierKey, noteTypes, parseNote, parseSignatureLine, parseVerifierKey, signatureLine, type Note, type NoteKey, type NoteSignature } from './note.ts';
 export { consistencyProof, inclusionProof, rootAt, verifyConsistency, verifyInclusion } from './proof.ts';
 export { nodesFromTiles, TileCollector, tileHeight, tilePath, tileWidth, tileWidthAt, type TileAddress } from './tiles.ts';
+export { verifyExport, type ExportLine, type ExportVerdict, type VerifyOptions } from './audit-export.ts';

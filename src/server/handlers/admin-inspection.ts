@@ -1,5 +1,4 @@
 import type { AgentsHandlers } from '../../common/wire/generated/meshca/admin/v1/Agents.ts';
-import type { AuditHandlers } from '../../common/wire/generated/meshca/admin/v1/Audit.ts';
 import type { AuthoritiesHandlers } from '../../common/wire/generated/meshca/admin/v1/Authorities.ts';
 import type { CertificateFilter__Output } from '../../common/wire/generated/meshca/admin/v1/CertificateFilter.ts';
 import type { CertificatesHandlers } from '../../common/wire/generated/meshca/admin/v1/Certificates.ts';
@@ -10,7 +9,7 @@ import type { Services } from '../../services/contract.ts';
 import type { CertificateFilter } from '../../store/contract.ts';
 import { given, oneOf, pageOf, serialOf } from '../convert/common.ts';
 import { entryMessage } from '../convert/entries.ts';
-import { agentMessage, auditMessage, authorityMessage, bundleMessage, certificateMessage, tokenMessage } from '../convert/views.ts';
+import { agentMessage, authorityMessage, bundleMessage, certificateMessage, tokenMessage } from '../convert/views.ts';
 import type { Guard } from '../guard.ts';
 import { rotationHandlers } from './rotation.ts';
 import { operatorOf, unary } from './unary.ts';
@@ -91,15 +90,6 @@ function filterOf(filter: CertificateFilter__Output | null): CertificateFilter {
     ...given('entryId', filter.entryId), ...(filter.kind === '' ? {} : { kind: oneOf('kind', filter.kind, certificateKinds, 'workload') }),
     ...(filter.state === '' ? {} : { state: oneOf('state', filter.state, certificateStates, 'issued') }),
     ...(filter.expiresBefore === 0 ? {} : { expiresBefore: filter.expiresBefore }), ...(filter.expiresAfter === 0 ? {} : { expiresAfter: filter.expiresAfter }),
-  };
-}
-
-export function auditHandlers(guard: Guard, { audit }: Pick<Services, 'audit'>): AuditHandlers {
-  return {
-    ListAuditRecords: unary(guard, async (context, { page, subject, actor, kind, sinceMs }) => {
-      const found = await audit.list(operatorOf(context), { ...given('subject', subject), ...given('actor', actor), ...given('kind', kind), ...(sinceMs === 0 ? {} : { sinceMs }) }, pageOf(page));
-      return { records: found.items.map(auditMessage), nextPageToken: found.next ?? '' };
-    }),
   };
 }
 

@@ -40,6 +40,8 @@ import type { EntryFilter as _meshca_admin_v1_EntryFilter, EntryFilter__Output a
 import type { EntryResult as _meshca_admin_v1_EntryResult, EntryResult__Output as _meshca_admin_v1_EntryResult__Output } from './meshca/admin/v1/EntryResult.ts';
 import type { EntryResults as _meshca_admin_v1_EntryResults, EntryResults__Output as _meshca_admin_v1_EntryResults__Output } from './meshca/admin/v1/EntryResults.ts';
 import type { EvictAgentRequest as _meshca_admin_v1_EvictAgentRequest, EvictAgentRequest__Output as _meshca_admin_v1_EvictAgentRequest__Output } from './meshca/admin/v1/EvictAgentRequest.ts';
+import type { ExportAuditChunk as _meshca_admin_v1_ExportAuditChunk, ExportAuditChunk__Output as _meshca_admin_v1_ExportAuditChunk__Output } from './meshca/admin/v1/ExportAuditChunk.ts';
+import type { ExportAuditRequest as _meshca_admin_v1_ExportAuditRequest, ExportAuditRequest__Output as _meshca_admin_v1_ExportAuditRequest__Output } from './meshca/admin/v1/ExportAuditRequest.ts';
 import type { GetAgentRequest as _meshca_admin_v1_GetAgentRequest, GetAgentRequest__Output as _meshca_admin_v1_GetAgentRequest__Output } from './meshca/admin/v1/GetAgentRequest.ts';
 import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAuthorityRequest__Output as _meshca_admin_v1_GetAuthorityRequest__Output } from './meshca/admin/v1/GetAuthorityRequest.ts';
 import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRequest__Output as _meshca_admin_v1_GetBundleRequest__Output } from './meshca/admin/v1/GetBundleRequest.ts';
@@ -89,6 +91,8 @@ import type { Shares as _meshca_admin_v1_Shares, Shares__Output as _meshca_admin
 import type { TaintAuthorityRequest as _meshca_admin_v1_TaintAuthorityRequest, TaintAuthorityRequest__Output as _meshca_admin_v1_TaintAuthorityRequest__Output } from './meshca/admin/v1/TaintAuthorityRequest.ts';
 import type { TokensClient as _meshca_admin_v1_TokensClient, TokensDefinition as _meshca_admin_v1_TokensDefinition } from './meshca/admin/v1/Tokens.ts';
 import type { UpdateEntryRequest as _meshca_admin_v1_UpdateEntryRequest, UpdateEntryRequest__Output as _meshca_admin_v1_UpdateEntryRequest__Output } from './meshca/admin/v1/UpdateEntryRequest.ts';
+import type { WatchAuditRequest as _meshca_admin_v1_WatchAuditRequest, WatchAuditRequest__Output as _meshca_admin_v1_WatchAuditRequest__Output } from './meshca/admin/v1/WatchAuditRequest.ts';
+import type { WatchedAuditRecord as _meshca_admin_v1_WatchedAuditRecord, WatchedAuditRecord__Output as _meshca_admin_v1_WatchedAuditRecord__Output } from './meshca/admin/v1/WatchedAuditRecord.ts';
 import type { WithdrawAuthorityRequest as _meshca_admin_v1_WithdrawAuthorityRequest, WithdrawAuthorityRequest__Output as _meshca_admin_v1_WithdrawAuthorityRequest__Output } from './meshca/admin/v1/WithdrawAuthorityRequest.ts';
 
 type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
@@ -140,6 +144,8 @@ export interface ProtoGrpcType {
         EntryResult: MessageTypeDefinition<_meshca_admin_v1_EntryResult, _meshca_admin_v1_EntryResult__Output>
         EntryResults: MessageTypeDefinition<_meshca_admin_v1_EntryResults, _meshca_admin_v1_EntryResults__Output>
         EvictAgentRequest: MessageTypeDefinition<_meshca_admin_v1_EvictAgentRequest, _meshca_admin_v1_EvictAgentRequest__Output>
+        ExportAuditChunk: MessageTypeDefinition<_meshca_admin_v1_ExportAuditChunk, _meshca_admin_v1_ExportAuditChunk__Output>
+        ExportAuditRequest: MessageTypeDefinition<_meshca_admin_v1_ExportAuditRequest, _meshca_admin_v1_ExportAuditRequest__Output>
         GetAgentRequest: MessageTypeDefinition<_meshca_admin_v1_GetAgentRequest, _meshca_admin_v1_GetAgentRequest__Output>
         GetAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_GetAuthorityRequest, _meshca_admin_v1_GetAuthorityRequest__Output>
         GetBundleRequest: MessageTypeDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_GetBundleRequest__Output>
@@ -189,6 +195,8 @@ export interface ProtoGrpcType {
         TaintAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_TaintAuthorityRequest, _meshca_admin_v1_TaintAuthorityRequest__Output>
         Tokens: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TokensClient> & { service: _meshca_admin_v1_TokensDefinition }
         UpdateEntryRequest: MessageTypeDefinition<_meshca_admin_v1_UpdateEntryRequest, _meshca_admin_v1_UpdateEntryRequest__Output>
+        WatchAuditRequest: MessageTypeDefinition<_meshca_admin_v1_WatchAuditRequest, _meshca_admin_v1_WatchAuditRequest__Output>
+        WatchedAuditRecord: MessageTypeDefinition<_meshca_admin_v1_WatchedAuditRecord, _meshca_admin_v1_WatchedAuditRecord__Output>
         WithdrawAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_WithdrawAuthorityRequest, _meshca_admin_v1_WithdrawAuthorityRequest__Output>
       }
     }

@@ -3,10 +3,25 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
+import type { ExportAuditChunk as _meshca_admin_v1_ExportAuditChunk, ExportAuditChunk__Output as _meshca_admin_v1_ExportAuditChunk__Output } from '../../../meshca/admin/v1/ExportAuditChunk.ts';
+import type { ExportAuditRequest as _meshca_admin_v1_ExportAuditRequest, ExportAuditRequest__Output as _meshca_admin_v1_ExportAuditRequest__Output } from '../../../meshca/admin/v1/ExportAuditRequest.ts';
 import type { ListAuditRecordsRequest as _meshca_admin_v1_ListAuditRecordsRequest, ListAuditRecordsRequest__Output as _meshca_admin_v1_ListAuditRecordsRequest__Output } from '../../../meshca/admin/v1/ListAuditRecordsRequest.ts';
 import type { ListAuditRecordsResponse as _meshca_admin_v1_ListAuditRecordsResponse, ListAuditRecordsResponse__Output as _meshca_admin_v1_ListAuditRecordsResponse__Output } from '../../../meshca/admin/v1/ListAuditRecordsResponse.ts';
+import type { WatchAuditRequest as _meshca_admin_v1_WatchAuditRequest, WatchAuditRequest__Output as _meshca_admin_v1_WatchAuditRequest__Output } from '../../../meshca/admin/v1/WatchAuditRequest.ts';
+import type { WatchedAuditRecord as _meshca_admin_v1_WatchedAuditRecord, WatchedAuditRecord__Output as _meshca_admin_v1_WatchedAuditRecord__Output } from '../../../meshca/admin/v1/WatchedAuditRecord.ts';
 
 export interface AuditClient extends grpc.Client {
+  /**
+   * The whole log as JSON lines that "meshca audit verify" reads: records, tiles, checkpoints. Chunks end anywhere.
+   */
+  ExportAudit(argument: _meshca_admin_v1_ExportAuditRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ExportAuditChunk__Output>;
+  ExportAudit(argument: _meshca_admin_v1_ExportAuditRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ExportAuditChunk__Output>;
+  /**
+   * The whole log as JSON lines that "meshca audit verify" reads: records, tiles, checkpoints. Chunks end anywhere.
+   */
+  exportAudit(argument: _meshca_admin_v1_ExportAuditRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ExportAuditChunk__Output>;
+  exportAudit(argument: _meshca_admin_v1_ExportAuditRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ExportAuditChunk__Output>;
+
   ListAuditRecords(argument: _meshca_admin_v1_ListAuditRecordsRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAuditRecordsResponse__Output>): grpc.ClientUnaryCall;
   ListAuditRecords(argument: _meshca_admin_v1_ListAuditRecordsRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListAuditRecordsResponse__Output>): grpc.ClientUnaryCall;
   ListAuditRecords(argument: _meshca_admin_v1_ListAuditRecordsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAuditRecordsResponse__Output>): grpc.ClientUnaryCall;
@@ -16,13 +31,36 @@ export interface AuditClient extends grpc.Client {
   listAuditRecords(argument: _meshca_admin_v1_ListAuditRecordsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAuditRecordsResponse__Output>): grpc.ClientUnaryCall;
   listAuditRecords(argument: _meshca_admin_v1_ListAuditRecordsRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListAuditRecordsResponse__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * Records from now on.
+   */
+  WatchAudit(argument: _meshca_admin_v1_WatchAuditRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_WatchedAuditRecord__Output>;
+  WatchAudit(argument: _meshca_admin_v1_WatchAuditRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_WatchedAuditRecord__Output>;
+  /**
+   * Records from now on.
+   */
+  watchAudit(argument: _meshca_admin_v1_WatchAuditRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_WatchedAuditRecord__Output>;
+  watchAudit(argument: _meshca_admin_v1_WatchAuditRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_WatchedAuditRecord__Output>;
+
 }
 
 export interface AuditHandlers extends grpc.UntypedServiceImplementation {
+  /**
+   * The whole log as JSON lines that "meshca audit verify" reads: records, tiles, checkpoints. Chunks end anywhere.
+   */
+  ExportAudit: grpc.handleServerStreamingCall<_meshca_admin_v1_ExportAuditRequest__Output, _meshca_admin_v1_ExportAuditChunk>;
+
   ListAuditRecords: grpc.handleUnaryCall<_meshca_admin_v1_ListAuditRecordsRequest__Output, _meshca_admin_v1_ListAuditRecordsResponse>;
+
+  /**
+   * Records from now on.
+   */
+  WatchAudit: grpc.handleServerStreamingCall<_meshca_admin_v1_WatchAuditRequest__Output, _meshca_admin_v1_WatchedAuditRecord>;
 
 }
 
 export interface AuditDefinition extends grpc.ServiceDefinition {
+  ExportAudit: MethodDefinition<_meshca_admin_v1_ExportAuditRequest, _meshca_admin_v1_ExportAuditChunk, _meshca_admin_v1_ExportAuditRequest__Output, _meshca_admin_v1_ExportAuditChunk__Output>
   ListAuditRecords: MethodDefinition<_meshca_admin_v1_ListAuditRecordsRequest, _meshca_admin_v1_ListAuditRecordsResponse, _meshca_admin_v1_ListAuditRecordsRequest__Output, _meshca_admin_v1_ListAuditRecordsResponse__Output>
+  WatchAudit: MethodDefinition<_meshca_admin_v1_WatchAuditRequest, _meshca_admin_v1_WatchedAuditRecord, _meshca_admin_v1_WatchAuditRequest__Output, _meshca_admin_v1_WatchedAuditRecord__Output>
 }

@@ -1,0 +1,191 @@
+import { PkiError } from '../errors/index.ts';
+import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { CompactRange } from './compact-range.ts';
+import { hashBytes, leafHash } from './hash.ts';
+import { parseVerifierKey, type NoteKey } from './note.ts';
+import { tileWidth } from './tiles.ts';
+
+/**
+ * An export is JSON lines: first `log`, then records in the order of their sequence, each tile of leaf hashes before the
+ * records it is about, each checkpoint behind the last record that it covers, and `end`.
+ */
+export type ExportLine =
+  | { readonly type: 'log'; readonly version: 1; readonly origin: string; readonly verifierKey: string; readonly exportedAtMs: number }
+  | { readonly type: 'tile'; readonly index: number; readonly hashes: string }
+  | { readonly type: 'record'; readonly sequence: number; /** Absent: it is not in the tree. */ readonly index?: number; readonly out?: string; readonly timeMs: number; readonly actor: string; readonly kind: string; readonly subject: string; readonly canonical: string }
+  | { readonly type: 'checkpoint'; readonly note: string; readonly timeMs: number }
+  | { readonly type: 'end'; readonly size: number };
+
+export interface VerifyOptions {
+  /** Of the log, from elsewhere; absent: the one in the file, which proves nothing about who made it. */
+  readonly key?: NoteKey;
+  /** A checkpoint that was seen before: the log must go on from it. */
+  readonly since?: Buffer | string;
+}
+
+export interface ExportVerdict {
+  readonly origin: string;
+  readonly verifierKey: string;
+  /** Records under the newest checkpoint. */
+  readonly size: number;
+  /** Sequence and time of the last of them; 0 when there is none. */
+  readonly lastSequence: number;
+  readonly lastTimeMs: number;
+  readonly checkpoints: number;
+  /** Records that stayed out of the tree: those that wait for it, and those that no server wrote, by reason. */
+  readonly waiting: number;
+  readonly out: readonly { readonly sequence: number; readonly reason: string }[];
+}
+
+const recordVersion = 'meshca-audit-v1\n';
+
+/**
+ * Verifies an export, line by line, with nothing but the lines.
+ * @throws PkiError AUDIT_INVALID; its detail names the first record that is wrong as `sequence` where one can be told
+ */
+export async function verifyExport(lines: AsyncIterable<string> | Iterable<string>, options: VerifyOptions = {}): Promise<ExportVerdict> {
+  const check = new ExportCheck(options);
+  for await (const text of lines) if (text !== '') check.line(parseLine(text));
+  return check.verdict();
+}
+
+class ExportCheck {
+  readonly #options: VerifyOptions;
+  readonly #range = new CompactRange();
+  readonly #out: { sequence: number; reason: string }[] = [];
+  #key: NoteKey | undefined;
+  #since: Checkpoint | undefined;
+  #log: { readonly origin: string; readonly verifierKey: string } | undefined;
+  #tile: { readonly index: number; readonly hashes: Buffer } | undefined;
+  #newest: Checkpoint | undefined;
+  #atNewest = { sequence: 0, timeMs: 0 };
+  #last = { sequence: 0, timeMs: 0 };
+  #lastLeaf = { sequence: 0, timeMs: 0 };
+  #checkpoints = 0;
+  #sinceSeen = false;
+  #ended: number | undefined;
+
+  constructor(options: VerifyOptions) {
+    this.#options = options;
+  }
+
+  line(line: ExportLine): void {
+    if (this.#ended !== undefined) throw invalid('the file goes on behind its end');
+    if (this.#log === undefined && line.type !== 'log') throw invalid('the file does not begin with the log it is of');
+    switch (line.type) {
+      case 'log':
+        this.#begin(line);
+        break;
+      case 'tile':
+        this.#tile = { index: line.index, hashes: Buffer.from(line.hashes, 'base64') };
+        break;
+      case 'record':
+        this.#record(line);
+        break;
+      case 'checkpoint':
+        this.#checkpoint(line.note);
+        break;
+      case 'end':
+        this.#ended = line.size;
+    }
+  }
+
+  verdict(): ExportVerdict {
+    if (this.#log === undefined || this.#ended === undefined) throw invalid('the file is not complete: it has no end');
+    if (this.#ended !== (this.#newest?.size ?? 0)) throw invalid(`the file ends at ${this.#ended} records, its newest checkpoint is over ${this.#newest?.size ?? 0}`);
+    if (this.#range.size > this.#ended) throw invalid(`record ${this.#lastLeaf.sequence} claims a place in the tree that no checkpoint covers`, this.#lastLeaf.sequence);
+    const since = this.#since;
+    if (since !== undefined && !this.#sinceSeen) throw invalid(`the end is cut off: the checkpoint that was given is over ${since.size} records, this file has ${this.#ended} under a checkpoint`, undefined, { missingFrom: this.#ended });
+    const waiting = this.#out.filter(({ reason }) => reason === 'waiting').length;
+    return {
+      ...this.#log, size: this.#ended, lastSequence: this.#atNewest.sequence, lastTimeMs: this.#atNewest.timeMs, checkpoints: this.#checkpoints, waiting, out: this.#out.filter(({ reason }) => reason !== 'waiting'),
+    };
+  }
+
+  #begin({ origin, verifierKey, version }: Extract<ExportLine, { type: 'log' }>): void {
+    if (this.#log !== undefined) throw invalid('the file begins twice');
+    if (version !== 1) throw invalid(`the file is of format ${String(version)}, this release reads 1`);
+    const inFile = parseVerifierKey(verifierKey);
+    const key = this.#options.key ?? (inFile.ok ? inFile.value : undefined);
+    if (key === undefined) throw invalid('the verifier key in the file is not valid');
+    if (origin !== key.name) throw invalid(`the file is of the log ${origin}, the key is of ${key.name}`);
+    this.#key = key;
+    this.#log = { origin, verifierKey };
+    if (this.#options.since !== undefined) {
+      const opened = openCheckpoint(this.#options.since, key);
+      if (!opened.ok) throw opened.error;
+      this.#since = opened.value;
+      this.#compareSince();
+    }
+  }
+
+  #record(line: Extract<ExportLine, { type: 'record' }>): void {
+    const { sequence, index } = line;
+    if (!(sequence > this.#last.sequence)) throw invalid(`record ${sequence} stands behind record ${this.#last.sequence}`, sequence);
+    this.#last = { sequence, timeMs: line.timeMs };
+    const canonical = Buffer.from(line.canonical, 'utf8');
+    if (index === undefined) {
+      this.#out.push({ sequence, reason: line.out ?? 'no reason is given' });
+      return;
+    }
+    if (index !== this.#range.size) throw invalid(`record ${sequence} stands at place ${index} of the tree where ${this.#range.size} is next: a record before it is gone`, this.#lastLeaf.sequence + 1);
+    const leaf = leafHash(canonical);
+    const expected = this.#expected(index);
+    if (expected === undefined) throw invalid(`the tree has no hash for record ${sequence}`, sequence);
+    if (!leaf.equals(expected)) throw invalid(`record ${sequence} is not the one in the tree: it was changed, or moved`, sequence);
+    if (!columnsMatch(line, canonical)) throw invalid(`the columns of record ${sequence} say something else than the record itself`, sequence);
+    this.#range.append(leaf);
+    this.#lastLeaf = { sequence, timeMs: line.timeMs };
+    this.#compareSince();
+  }
+
+  #checkpoint(note: string): void {
+    const opened = openCheckpoint(note, this.#key as NoteKey);
+    if (!opened.ok) throw invalid(`behind record ${this.#lastLeaf.sequence}: ${opened.error.message}`, undefined, { afterSequence: this.#lastLeaf.sequence });
+    const { size, root } = opened.value;
+    if (size > this.#range.size) throw invalid(`the checkpoint over ${size} records stands behind ${this.#range.size}: records are gone`, this.#lastLeaf.sequence + 1);
+    if (size < this.#range.size) throw invalid(`the checkpoint over ${size} records stands behind ${this.#range.size}`);
+    if (!root.equals(this.#range.root())) {
+      throw invalid(`the records after ${this.#atNewest.sequence} up to ${this.#lastLeaf.sequence} are not those that were signed`, this.#atNewest.sequence + 1, { until: this.#lastLeaf.sequence });
+    }
+    this.#newest = opened.value;
+    this.#atNewest = this.#lastLeaf;
+    this.#checkpoints += 1;
+  }
+
+  #compareSince(): void {
+    if (this.#since === undefined || this.#since.size !== this.#range.size) return;
+    if (!this.#since.root.equals(this.#range.root())) throw invalid(`the first ${this.#since.size} records are not those of the checkpoint that was given: the log was rewritten`);
+    this.#sinceSeen = true;
+  }
+
+  #expected(index: number): Buffer | undefined {
+    if (this.#tile?.index !== Math.floor(index / tileWidth)) return undefined;
+    const at = (index % tileWidth) * hashBytes;
+    return this.#tile.hashes.length >= at + hashBytes ? this.#tile.hashes.subarray(at, at + hashBytes) : undefined;
+  }
+}
+
+function columnsMatch(line: Extract<ExportLine, { type: 'record' }>, canonical: Buffer): boolean {
+  const text = canonical.toString('utf8');
+  if (!text.startsWith(recordVersion)) return false;
+  try {
+    const said = JSON.parse(text.slice(recordVersion.length)) as Record<string, unknown>;
+    return said['actor'] === line.actor && said['kind'] === line.kind && said['subject'] === line.subject && said['timeMs'] === line.timeMs;
+  } catch {
+    return false;
+  }
+}
+
+function parseLine(text: string): ExportLine {
+  try {
+    const line = JSON.parse(text) as ExportLine;
+    if (typeof line === 'object' && line !== null && ['log', 'tile', 'record', 'checkpoint', 'end'].includes(line.type)) return line;
+  } catch {
+    // said below
+  }
+  throw invalid(`a line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
+}
+
+const invalid = (message: string, sequence?: number, detail: object = {}): PkiError =>
+  new PkiError('AUDIT_INVALID', message, { detail: { ...detail, ...(sequence === undefined ? {} : { sequence }) } });

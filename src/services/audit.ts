@@ -1,0 +1,69 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { AuditRecord } from '../domain/index.ts';
+import type { AuditStore, CertificateStore, LogStore, Page, PageRequest } from '../store/contract.ts';
+import { exportLines, watchRecords, type AuditStreamDeps, type LogFacts, type WatchedRecord, type WatchFilter } from './audit-stream.ts';
+import type { OperatorCaller } from './caller.ts';
+import type { Audit } from './contract.ts';
+import type { InventoryDeps } from './inventory.ts';
+import { refusing } from './refusals.ts';
+import { checkPage } from './requests.ts';
+
+export type { LogFacts } from './audit-stream.ts';
+
+export interface AuditDeps extends InventoryDeps {
+  readonly audit: Pick<AuditStore, 'list' | 'count'>;
+  readonly log: LogStore;
+  readonly certificates: Pick<CertificateStore, 'list'>;
+  readonly facts: LogFacts | undefined;
+}
+
+const chunkBytes = 256 * 1024;
+
+/** The record of all acts. It names everybody's identities and acts, so that it takes audit.read on the whole trust domain. */
+export class AuditService implements Audit {
+  readonly #deps: AuditDeps;
+
+  constructor(deps: AuditDeps) {
+    this.#deps = deps;
+  }
+
+  list(caller: OperatorCaller, filter: { readonly subject?: string; readonly actor?: string; readonly kind?: string; readonly sinceMs?: number }, page: PageRequest): Promise<Page<AuditRecord>> {
+    return this.#reading(caller, 'ListAuditRecords', () => this.#deps.audit.list(filter, checkPage(page)));
+  }
+
+  export(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
+    return this.#reading(caller, 'ExportAudit', () => Promise.resolve(chunks(this.#streamDeps(), signal)));
+  }
+
+  watch(caller: OperatorCaller, filter: WatchFilter, signal: AbortSignal): Promise<AsyncIterable<WatchedRecord | undefined>> {
+    return this.#reading(caller, 'WatchAudit', () => Promise.resolve(watchRecords(this.#streamDeps(), filter, signal)));
+  }
+
+  #streamDeps(): AuditStreamDeps {
+    const { audit, log, certificates, clock, facts } = this.#deps;
+    if (facts === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server keeps no tree over its audit records');
+    return { audit, log, certificates, clock, facts };
+  }
+
+  #reading<T>(caller: OperatorCaller, operation: string, act: () => Promise<T>): Promise<T> {
+    return refusing(this.#deps.refusals, caller, operation, undefined, async () => {
+      (await this.#deps.access.of(caller)).require('audit.read', this.#deps.access.all);
+      return act();
+    });
+  }
+}
+
+async function* chunks(deps: AuditStreamDeps, signal: AbortSignal): AsyncGenerator<Buffer> {
+  let text: string[] = [];
+  let length = 0;
+  for await (const line of exportLines(deps, signal)) {
+    const json = JSON.stringify(line);
+    text.push(json);
+    length += json.length;
+    if (length < chunkBytes) continue;
+    yield Buffer.from(`${text.join('\n')}\n`, 'utf8');
+    text = [];
+    length = 0;
+  }
+  if (text.length > 0) yield Buffer.from(`${text.join('\n')}\n`, 'utf8');
+}
