@@ -7,7 +7,7 @@ import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
 import { createSigners, openTokenAdmin, type ManagedSigners, type TokenAdmin } from '../hsm/index.ts';
 import {
-  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, UpstreamStart, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
+  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, HandshakeLedger, type RunningServices } from '../services/index.ts';
@@ -89,13 +89,13 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
 
   const upstream = upstreamAuthority(config, vault, clock);
   const sources = new AuthoritySources({
-    authorities: store.authorities, openIssuingToken: () => openToken('issuing'), trustDomain, plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
+    authorities: store.authorities, rotations: store.rotations, openIssuingToken: () => openToken('issuing'), trustDomain, plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
     minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, ...(upstream === undefined ? {} : { upstream }),
   });
   await sources.resumeFirst('server');
-  const upstreamStart = upstream === undefined ? undefined : new UpstreamStart({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
-  stack.defer(() => upstreamStart?.close());
-  await upstreamStart?.start();
+  const supply = upstream === undefined ? undefined : new UpstreamSupply({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
+  stack.defer(() => supply?.close());
+  await supply?.supply();
 
   const handshakes = new HandshakeLedger();
   const rotation = await buildRotation({
@@ -142,13 +142,14 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
         options: { address: config.listen.address, port: config.listen.port, connections: config.limits.connections, handshakes: config.limits.handshakes, handshakeSeconds: config.limits.handshakeSeconds },
       });
     },
-    opened: () => front.setServing(readiness.ready), advice: config.authorities.source, failure: () => upstreamStart?.failure(),
+    opened: () => front.setServing(readiness.ready), advice: config.authorities.source, failure: () => supply?.failure(),
   });
   stack.defer(() => door.close(graceMs));
   readiness.add(() => door.reason());
   await door.start();
   front.setServing(readiness.ready);
   stack.defer(store.onRevision(() => rotation.controller.poke()));
+  if (supply !== undefined) stack.defer(rotation.controller.onState(() => void supply.supply()));
   rotation.controller.start();
 
   const owned = stack.move();
