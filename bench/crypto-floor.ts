@@ -41,11 +41,12 @@ export async function measureCryptoFloor(options: {
         child.once('message', resolve);
         child.once('exit', (code, signal) => reject(new Error(`a floor process ended: ${signal ?? code}`)));
       });
-    // All are logged in before the first begins to count.
-    await Promise.all(children.map((child) => {
+    // All are logged in before the first begins to count; one after another, since a login of SoftHSM writes the token's file
+    // and who reads it in that moment finds no token.
+    for (const child of children) {
       child.send({ token });
-      return next(child);
-    }));
+      await next(child);
+    }
     const rates = await Promise.all(children.map((child) => {
       child.send({ seconds });
       return next(child) as Promise<FloorRate>;
