@@ -10,6 +10,7 @@ import type { AgentStore, BundleStore, JoinTokenStore } from '../store/contract.
 import type { AgentCaller, AnonymousCaller } from './caller.ts';
 import type { AgentSvid, AttestExchange, AttestPeer, AttestStart, AttestStep, NodeAttestation } from './contract.ts';
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
+import { AttestationLimits } from './attestation-limits.ts';
 import { KeyedBuckets, TokenBucket } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkRequestId, checkText, enforceRate, requireAgent } from './requests.ts';
@@ -35,24 +36,27 @@ const renewalRate = { perSecond: 0.2, burst: 10 };
 /** Owner of the global limits on attestation: the rate of all, and the number of challenges that wait for their answer. */
 export class NodeAttestationService implements NodeAttestation {
   readonly #deps: AttestationDeps;
-  readonly #bucket: TokenBucket;
+  readonly #limits: AttestationLimits;
+  /** Apart from attestation, so that neither can be starved by way of the other. */
+  readonly #steps: TokenBucket;
   readonly #renewals: KeyedBuckets;
   readonly #turns = new Map<string, Promise<unknown>>();
   #pending = 0;
 
   constructor(deps: AttestationDeps) {
     this.#deps = deps;
-    this.#bucket = new TokenBucket(deps.settings.attestationRate, deps.clock);
+    this.#limits = new AttestationLimits(deps.settings.attestationRate, deps.clock);
+    this.#steps = new TokenBucket(deps.settings.attestationRate, deps.clock);
     this.#renewals = new KeyedBuckets(renewalRate, deps.clock);
   }
 
   open(peer: AttestPeer): AttestExchange {
-    const waitMs = this.#bucket.take();
-    if (waitMs > 0) {
-      const error = new PkiError('RATE_LIMITED', `too many attestations: try again in ${waitMs} ms`, { detail: { waitMs } });
+    try {
+      this.#limits.admit(peer.peer);
+    } catch (thrown) {
       // counted only: never a wait, and never an fsync
-      void this.#deps.refusals.refused({ class: 'anonymous', peer: peer.peer }, operation, error);
-      throw error;
+      void this.#deps.refusals.refused({ class: 'anonymous', peer: peer.peer }, operation, PkiError.from(thrown));
+      throw thrown;
     }
     return new Exchange(this.#deps, peer, {
       claim: () => {
@@ -65,12 +69,13 @@ export class NodeAttestationService implements NodeAttestation {
         };
       },
       inTurn: (agentId, act) => this.#inTurn(agentId, act),
+      failed: () => this.#limits.failed(peer.peer),
     });
   }
 
   async bundleSteps(sequence: number): Promise<readonly BundleRevision[]> {
-    const waitMs = this.#bucket.take();
-    if (waitMs > 0) throw new PkiError('RATE_LIMITED', `too many attestations: try again in ${waitMs} ms`, { detail: { waitMs } });
+    const waitMs = this.#steps.take();
+    if (waitMs > 0) throw new PkiError('RATE_LIMITED', `too many requests for bundle steps: try again in ${waitMs} ms`, { detail: { waitMs } });
     if (!Number.isSafeInteger(sequence) || sequence < 0) throw new PkiError('INVALID_REQUEST', 'the sequence is no whole number');
     return this.#deps.bundles.since(sequence);
   }
@@ -105,6 +110,8 @@ interface Limits {
   /** A slot for a pending challenge; returns its release. Throws OVERLOADED. */
   claim(): () => void;
   inTurn<T>(agentId: string, act: () => Promise<T>): Promise<T>;
+  /** The exchange came to nothing. */
+  failed(): void;
 }
 
 interface Challenge {
@@ -123,6 +130,7 @@ class Exchange implements AttestExchange {
   readonly #caller: AnonymousCaller;
   #started = false;
   #closed = false;
+  #succeeded = false;
   #challenge: Challenge | undefined;
 
   constructor(deps: AttestationDeps, peer: AttestPeer, limits: Limits) {
@@ -144,7 +152,7 @@ class Exchange implements AttestExchange {
       const key = { requestId: start.requestId, csrDer: start.csrDer, agentVersion: start.agentVersion, peer: this.#peer.peer };
       switch (start.method.type) {
         case 'join_token':
-          return { kind: 'svid', svid: await this.#joinToken(start.method.token, key, spkiDer) };
+          return this.#done(await this.#joinToken(start.method.token, key, spkiDer));
         case 'x509pop':
           return this.#x509pop(start.method.chainDer, key, spkiDer);
         case 'expired_svid':
@@ -162,14 +170,20 @@ class Exchange implements AttestExchange {
       if (challenge === undefined) throw new PkiError('INVALID_REQUEST', 'there is no challenge to answer');
       if (this.#deps.clock.monotonicMs() > challenge.untilMs) throw new PkiError('ATTESTATION_FAILED', 'the challenge was answered too late');
       const node = await challenge.prove(signature);
-      return this.#asNode(node.agentId, async () => ({ kind: 'svid', svid: await this.#limits.inTurn(node.agentId, () => this.#deps.enrolment.begin(node, challenge.key)) }));
+      return this.#asNode(node.agentId, async () => this.#done(await this.#limits.inTurn(node.agentId, () => this.#deps.enrolment.begin(node, challenge.key))));
     });
   }
 
   close(): void {
+    if (!this.#closed && !this.#succeeded) this.#limits.failed();
     this.#closed = true;
     this.#challenge?.release();
     this.#challenge = undefined;
+  }
+
+  #done(svid: AgentSvid): AttestStep {
+    this.#succeeded = true;
+    return { kind: 'svid', svid };
   }
 
   async #joinToken(token: string, key: AgentKey, spkiDer: Buffer): Promise<AgentSvid> {

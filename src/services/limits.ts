@@ -34,6 +34,12 @@ export class TokenBucket {
     return Math.ceil(((needed - this.#tokens) / this.#rate.perSecond) * 1000);
   }
 
+  /** 0 to 1; below 0 while there is a debt. */
+  get level(): number {
+    this.#refill();
+    return this.#tokens / this.#rate.burst;
+  }
+
   get isFull(): boolean {
     this.#refill();
     return this.#tokens >= this.#rate.burst;

@@ -6,6 +6,7 @@ import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { attestationMessage } from '../../src/common/wire/index.ts';
 import { createCsr, spkiOf } from '../../src/common/x509/index.ts';
 import type { AgentCaller, AgentSvid, AttestExchange, AttestStart, AttestStep } from '../../src/services/index.ts';
+import { networkOf } from '../../src/services/attestation-limits.ts';
 import { createIntermediate, createRoot, createSvid } from '../support/test-pki.ts';
 import { agentId, createServicesWorld, id, local, newKey, trustDomain, type ServicesWorld } from '../support/services-world.ts';
 
@@ -218,4 +219,31 @@ test('names of agents and selectors in tokens are checked, and selectors take th
   await w.services.tokens.create(admin, { agentName: 'edge-1', ttlSeconds: 0, nodeSelectors: [] });
   await assert.rejects(w.services.tokens.create(admin, { agentName: 'edge-1', ttlSeconds: 0, nodeSelectors: ['node:zone:vault'] }), rejectsWith('ROLE_MISSING'));
   await assert.rejects(w.services.tokens.create(admin, { agentName: 'edge-2', ttlSeconds: 0, nodeSelectors: [] }), rejectsWith('ROLE_MISSING'));
+});
+
+test('whoever fails again and again can not keep others from attesting, and is not shut out himself', async () => {
+  await using w = await createServicesWorld({ attestationRate: { perSecond: 1, burst: 200 } });
+  const from = (peer: string): AttestExchange => w.services.attestation.open({ peer, serverCertificateSha256: serverHash });
+  let admitted = 0;
+  for (let each = 0; each < 400; each += 1) {
+    try {
+      const exchange = from(`192.0.2.66:${each}`);
+      admitted += 1;
+      await exchange.start(start({ type: 'join_token', token: 'guess' }, newKey())).catch(() => {});
+      exchange.close();
+    } catch (thrown) {
+      assert.equal((thrown as PkiError).code, 'RATE_LIMITED');
+      break;
+    }
+  }
+  assert.ok(admitted >= 80 && admitted <= 110, `${admitted} admitted`);
+  for (let each = 0; each < 20; each += 1) {
+    const exchange = from(`192.0.2.7:${each}`);
+    svidOf(await exchange.start(start({ type: 'join_token', token: await tokenFor(w, `honest-${each}`) }, newKey())));
+    exchange.close();
+  }
+});
+
+test('an address is told from another by its network', () => {
+  for (const [peer, network] of [['192.0.2.7:9', '192.0.2.7'], ['2001:db8:1:2:3:4:5:6:443', '2001:db8:1:2'], ['2001:db8::1:443', '2001:db8:0:0'], ['2001:db8:0:0:ffff::9:443', '2001:db8:0:0'], ['::1:80', '0:0:0:0'], ['::ffff:192.0.2.7:80', '192.0.2.7'], ['unknown:0', 'unknown']] as const) assert.equal(networkOf(peer), network, peer);
 });
