@@ -10,8 +10,9 @@ import type { CallerRegistry } from './callers.ts';
 import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncMessage, SyncSession } from './contract.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
+import { KeyedBuckets, type Rate } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { checkText, requireAgent } from './requests.ts';
+import { checkText, enforceRate, requireAgent } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 import { epochFor } from './sync-pages.ts';
 import { UpwardReports } from './sync-reports.ts';
@@ -38,6 +39,9 @@ export interface SyncDeps {
   readonly settings: ServiceSettings;
 }
 
+/** Of one agent: each session may cost a snapshot of all its entries. An honest one reconnects with backoff. */
+const openRate: Rate = { perSecond: 1, burst: 30 };
+
 interface Connected {
   readonly session: AgentSession;
   readonly agent: Pick<Agent, 'spiffeId' | 'selectors'>;
@@ -53,6 +57,7 @@ const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
  */
 export class SyncHub implements Sync {
   readonly #deps: SyncDeps;
+  readonly #opened: KeyedBuckets;
   readonly #connected = new Map<string, Connected>();
   readonly #byParent = new Map<string, Set<AgentSession>>();
   readonly #serverId: string;
@@ -65,6 +70,7 @@ export class SyncHub implements Sync {
 
   constructor(deps: SyncDeps) {
     this.#deps = deps;
+    this.#opened = new KeyedBuckets(openRate, deps.clock);
     this.#serverId = serverId(deps.settings.trustDomain).toString();
     this.#stop = [
       deps.onRevision(() => this.#revisionMoved()),
@@ -79,6 +85,7 @@ export class SyncHub implements Sync {
       requireAgent(caller);
       if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
       if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1) throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
+      enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
       const version = checkText('agent_version', hello.agentVersion, 128);
       const agent = await this.#deps.agents.byId(caller.spiffeId);
       if (agent === undefined || agent.state !== 'active' || agent.generation !== caller.generation) throw new PkiError(agent?.state === 'banned' ? 'AGENT_BANNED' : 'AGENT_SUPERSEDED', `the session of ${caller.spiffeId} has ended`);

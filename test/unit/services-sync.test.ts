@@ -259,3 +259,13 @@ test('a store that fails ends the sessions instead of leaving them behind', asyn
   await settled(w);
   assert.equal(receiver.error?.code, 'STORE_FAILED');
 });
+
+test('an agent that opens sessions without end has to wait, and no other with it', async () => {
+  await using w = await createServicesWorld();
+  const [busy, other] = [(await w.joinAgent('busy')).caller, (await w.joinAgent('other')).caller];
+  for (let each = 0; each < 30; each += 1) await connect(w, busy);
+  await assert.rejects(connect(w, busy), rejectsWith('RATE_LIMITED'));
+  await connect(w, other);
+  w.clock.advance(1_500);
+  await connect(w, busy);
+});
