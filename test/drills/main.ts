@@ -1,3 +1,4 @@
+import { auditTamper } from './audit-tamper.ts';
 import { caOutage } from './ca-outage.ts';
 import { crashIssuance } from './crash-issuance.ts';
 import type { Drill, DrillReport } from './drill.ts';
@@ -7,7 +8,7 @@ import { hsmLoss } from './hsm-loss.ts';
 // npm run drill -- NAME [--json] [--short] [--option value]
 // Exit codes: 0 the promise held, 1 it broke, 2 wrong call, 3 the drill itself failed.
 
-const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage];
+const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
 npm run drill -- list

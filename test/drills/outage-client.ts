@@ -10,6 +10,7 @@ import { workloadContract } from '../../src/common/wire/index.ts';
 
 export interface ClientReport {
   readonly type: 'state';
+  /** `notAfterMs`: the last millisecond of the life, since notAfter is inclusive (RFC 5280 section 4.1.2.5) and counts whole seconds. */
   readonly held: readonly { readonly spiffeId: string; readonly serial: string; readonly notAfterMs: number }[];
   /** Serials that expired while they were the current ones. */
   readonly expired: readonly { readonly spiffeId: string; readonly serial: string }[];
@@ -55,7 +56,7 @@ function open(): void {
       const leaf = new X509Certificate(leafOf(x509Svid));
       const serial = leaf.serialNumber.toLowerCase();
       if (known !== undefined && known.serial !== serial) closestMs = Math.min(closestMs, known.notAfterMs - Date.now());
-      next.set(spiffeId, { spiffeId, serial, notAfterMs: leaf.validToDate.getTime() });
+      next.set(spiffeId, { spiffeId, serial, notAfterMs: leaf.validToDate.getTime() + 999 });
     }
     held = next;
   });
@@ -71,7 +72,7 @@ function leafOf(chain: Buffer): Buffer {
 
 setInterval(() => {
   const nowMs = Date.now();
-  for (const each of held.values()) if (each.notAfterMs <= nowMs && !expired.has(each.serial)) expired.set(each.serial, each);
+  for (const each of held.values()) if (each.notAfterMs < nowMs && !expired.has(each.serial)) expired.set(each.serial, each);
 }, 25);
 setInterval(() => {
   const report: ClientReport = { type: 'state', held: [...held.values()], expired: [...expired.values()], updates, closestMs };

@@ -29,6 +29,8 @@ export interface WorldOptions {
   readonly issuance?: object;
   readonly hsm?: object;
   readonly signers?: number;
+  /** Further sections of the configuration. */
+  readonly sections?: object;
   readonly signal: AbortSignal;
 }
 
@@ -50,6 +52,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     issuance: { minimumTtlSeconds: 2, ...issuance },
     attestation: { perSecond: 1000 },
     limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000 },
+    ...options.sections,
   }, undefined, 2));
   await configure(options.issuance ?? {});
   const adminSocketPath = join(dataDir, 'admin.sock');

@@ -1,0 +1,147 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { PkiError } from '../../src/common/errors/index.ts';
+import { uuidv7 } from '../../src/common/runtime/index.ts';
+import { verifyExport, type ExportVerdict } from '../../src/common/tlog/index.ts';
+import { createCsr, generateKeyPairAsync } from '../../src/common/x509/index.ts';
+import { serverStreamCall, startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
+import { Breaches, type Drill } from './drill.ts';
+
+const id = (path: string): string => `spiffe://mesh.test${path}`;
+type Found = { readonly verdict: ExportVerdict } | { readonly code: string; readonly sequence: number | undefined };
+
+/**
+ * Plays who can write to the database: each way of touching the log, and entries put in past it. The export of the running
+ * server must name the record, the server must not start on what was touched, and nothing may be signed for the entries.
+ */
+export const auditTamper: Drill = {
+  name: 'audit-tamper',
+  promise: 'whatever is done to the log is found and named, and who writes to the database mints nothing',
+  options: ['--records N   issuances to make before (short: 300, else 5000)'],
+  run: async ({ short, options, say, signal }) => {
+    const breaches = new Breaches();
+    const wanted = Number(options['records'] ?? (short ? 300 : 5_000));
+    await using server = await startTestServer();
+    const agent = await server.joinAgent('node-1');
+    await server.admin('Entries/CreateEntries', { entries: [{ id: 'web', spiffeId: id('/web'), parentId: agent.spiffeId, selectors: ['unix:uid:1000'] }] });
+    for (let done = 0; done < wanted && !signal.aborted; done += 100) {
+      await sign(server, agent, 'web', Math.min(100, wanted - done));
+      if (done % 200 === 0) await settled(server);
+    }
+    await settled(server);
+    const full = await exported(server);
+    const whole = await verified(full);
+    breaches.expect('verdict' in whole, `the log of a full run does not verify: ${JSON.stringify(whole)}`);
+    if (!('verdict' in whole)) return { figures: { records: 0 }, broken: breaches.list };
+    const { verdict } = whole;
+    say(`${verdict.size} records under ${verdict.checkpoints} checkpoints verify`);
+
+    let named = 0;
+    const expectNamed = async (what: string, found: Found, sequence?: number): Promise<void> => {
+      const good = 'code' in found && found.code === 'AUDIT_INVALID' && (sequence === undefined || found.sequence === sequence);
+      breaches.expect(good, `${what}: ${JSON.stringify(found)}`);
+      if (good) named += 1;
+      say(`${what}: ${good ? 'found' : 'NOT FOUND'}${sequence === undefined ? '' : ` at record ${sequence}`}`);
+    };
+    const middle = Math.floor(verdict.lastSequence / 2);
+    const touched = async (change: string, undo: (database: DatabaseSync) => void): Promise<Found> => {
+      sql(server, (database) => database.exec(change));
+      const found = await verified(await exported(server));
+      sql(server, undo);
+      return found;
+    };
+    const row = sql(server, (database) => database.prepare('SELECT * FROM audit WHERE sequence = ?').get(middle)) as Record<string, string | number | Uint8Array>;
+    const putBack = (database: DatabaseSync): void => void database.prepare('INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)').run(...Object.values(row));
+    await expectNamed('changed row', await touched(`UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), '"actor"', '"aktor"') AS BLOB) WHERE sequence = ${middle}`, putBack), middle);
+    await expectNamed('changed column', await touched(`UPDATE audit SET actor = 'uid:0' WHERE sequence = ${middle}`, putBack), middle);
+    await expectNamed('deleted row', await touched(`DELETE FROM audit WHERE sequence = ${middle}`, putBack), middle);
+    const swap = `UPDATE audit SET sequence = -1 WHERE sequence = ${middle}; UPDATE audit SET sequence = ${middle} WHERE sequence = ${middle + 1}; UPDATE audit SET sequence = ${middle + 1} WHERE sequence = -1`;
+    await expectNamed('swapped rows', await touched(swap, (database) => database.exec(swap)), middle);
+    const note = sql(server, (database) => database.prepare('SELECT size, note FROM log_checkpoints ORDER BY size DESC LIMIT 1').get()) as { size: number; note: string };
+    const forged = note.note.replace(/\n(\S{43}=)\n/, (_, root: string) => `\n${root.startsWith('A') ? 'B' : 'A'}${root.slice(1)}\n`);
+    await expectNamed('forged checkpoint', await touched(`UPDATE log_checkpoints SET note = '${forged}' WHERE size = ${note.size}`, (database) => void database.prepare('UPDATE log_checkpoints SET note = ? WHERE size = ?').run(note.note, note.size)));
+    const older = full.flatMap((line, index) => (line.includes('"type":"checkpoint"') ? [index] : [])).at(-2) ?? 0;
+    const cut = [...full.slice(0, older + 1), JSON.stringify({ type: 'end', size: Number((JSON.parse(full[older] as string) as { note: string }).note.split('\n')[1]) })];
+    breaches.expect('verdict' in (await verified(cut)), 'a tail cut at an older checkpoint shows without a later one: then what does --since prove?');
+    await expectNamed('tail cut at an older valid checkpoint', await verified(cut, note.note));
+    breaches.expect('verdict' in (await verified(await exported(server))), 'the log does not verify after everything was put back');
+
+    sql(server, (database) => {
+      database.exec(`INSERT INTO entries SELECT 'forged', '${id('/admin')}', is_template, placeholders, parent_id, selectors, selectors_sha256, x509_ttl_seconds, jwt_ttl_seconds, profile, dns_names, hint, expires_at, admin, downstream, allow_weak_selectors, revision, created_at, updated_at, created_by FROM entries WHERE id = 'web'`);
+      database.exec(`UPDATE entries SET spiffe_id = '${id('/other')}' WHERE id = 'web'`);
+    });
+    let signed = 0;
+    const nothing = async (when: string): Promise<void> => {
+      for (const entry of ['forged', 'web']) {
+        const count = await sign(server, agent, entry, 1);
+        signed += count;
+        breaches.expect(count === 0, `an entry that was ${entry === 'web' ? 'changed' : 'inserted'} by SQL signed ${when}`);
+      }
+    };
+    await nothing('on the running server');
+    await server.restart();
+    await nothing('after a restart');
+    say(`${signed} certificates for entries that were put in or changed past the log`);
+
+    await server.stop();
+    const good = await readFile(databaseOf(server));
+    let refusedStarts = 0;
+    for (const change of [`DELETE FROM audit WHERE sequence = ${middle}`, `UPDATE audit SET kind = kind, canonical = x'00' WHERE sequence = ${middle}`, 'DELETE FROM log_checkpoints']) {
+      await writeFile(databaseOf(server), good);
+      for (const suffix of ['-wal', '-shm']) await writeFile(`${databaseOf(server)}${suffix}`, '');
+      sql(server, (database) => database.exec(change));
+      const code = await server.restart().then(() => 'started', (thrown: unknown) => PkiError.from(thrown).code);
+      breaches.expect(code === 'AUDIT_INVALID', `the server did not refuse to start: ${code}`);
+      if (code === 'AUDIT_INVALID') refusedStarts += 1;
+      await server.stop();
+    }
+    return { figures: { records: verdict.size, checkpoints: verdict.checkpoints, tampered: 6, named, signedForForged: signed, refusedStarts }, broken: breaches.list };
+  },
+};
+
+const databaseOf = (server: TestServer): string => join(server.dir, 'data', 'meshca.db');
+
+/** Past the server, and past the triggers that would stop an honest mistake. */
+function sql<T>(server: TestServer, work: (database: DatabaseSync) => T): T {
+  const database = new DatabaseSync(databaseOf(server), { timeout: 5000 });
+  try {
+    database.exec('DROP TRIGGER IF EXISTS audit_refuses_update; DROP TRIGGER IF EXISTS audit_refuses_delete');
+    return work(database);
+  } finally {
+    database.close();
+  }
+}
+
+/** How many of so many were signed. */
+async function sign(server: TestServer, agent: Credential, entryId: string, times: number): Promise<number> {
+  const { privateKey } = await generateKeyPairAsync('ec-p256');
+  const csrDer = createCsr(privateKey);
+  const items = Array.from({ length: times }, () => ({ requestId: uuidv7(), entryId, csrDer, selectors: [{ type: 'unix', value: 'uid:1000' }] }));
+  const { results } = await unaryCall(server.client(agent), '/meshca.issuer.v1.AgentIssuer/SignX509Svids', { items });
+  return (results as { svid: unknown }[]).filter(({ svid }) => svid).length;
+}
+
+async function settled(server: TestServer): Promise<void> {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const { size, last } = sql(server, (database) => database.prepare('SELECT (SELECT sequence FROM log_head) AS size, (SELECT max(sequence) FROM audit) AS last').get()) as { size: number; last: number };
+    if (size >= last) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error('the sequencer did not take the records within 5 s');
+}
+
+async function exported(server: TestServer): Promise<string[]> {
+  const chunks: Buffer[] = [];
+  await serverStreamCall(server.adminClient(), '/meshca.admin.v1.Audit/ExportAudit', {}, (message: { data: Buffer }) => void chunks.push(message.data));
+  return Buffer.concat(chunks).toString('utf8').split('\n').filter((line) => line !== '');
+}
+
+async function verified(lines: readonly string[], since?: string): Promise<Found> {
+  try {
+    return { verdict: await verifyExport(lines, since === undefined ? {} : { since }) };
+  } catch (thrown) {
+    const error = PkiError.from(thrown);
+    return { code: error.code, sequence: error.detail['sequence'] as number | undefined };
+  }
+}
