@@ -32,6 +32,8 @@ export interface TestServer extends AsyncDisposable {
   stop(): Promise<void>;
   /** Admin calls over the local socket, as this process's user. */
   admin: AdminCall;
+  /** A client on the local socket. */
+  adminClient(): Client;
   /** An agent that joined by token. */
   joinAgent(name: string): Promise<Credential>;
   /** A certificate minted over the local socket. */
@@ -60,6 +62,18 @@ export function unaryCall(client: Client, path: string, request: object = {}, de
       if (error) reject(fromServiceError(error));
       else resolve(response);
     });
+  });
+}
+
+/** A server stream by path; resolves at its end. */
+export function serverStreamCall(client: Client, path: string, request: object, each: (message: any) => void): Promise<void> {
+  const method = allMethods()[path];
+  if (method === undefined) throw new Error(`no method ${path}`);
+  const call = client.makeServerStreamRequest(path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => object, request);
+  return new Promise((resolve, reject) => {
+    call.on('data', each);
+    call.on('error', (error: ServiceError) => reject(fromServiceError(error)));
+    call.on('end', () => resolve());
   });
 }
 
@@ -106,7 +120,7 @@ export async function startTestServer(over: { readonly config?: object; readonly
   }));
   const self: TestServer = {
     get server() { return present(); },
-    config, tokens, dir, rootsDer, admin, client, stop,
+    config, tokens, dir, rootsDer, admin, client, stop, adminClient: localClient,
     restart: async () => {
       await stop();
       running = await start();
