@@ -6,6 +6,7 @@ import { entryCases } from './store-suite-entries.ts';
 import { entryChangeCases } from './store-suite-changes.ts';
 import { issuanceCases } from './store-suite-issuance.ts';
 import { recordCases } from './store-suite-records.ts';
+import { revocationCases } from './store-suite-revocations.ts';
 import { rightsCases } from './store-suite-rights.ts';
 import { rotationCases } from './store-suite-rotations.ts';
 import type { OpenStore } from './store-fixtures.ts';
@@ -22,4 +23,5 @@ export function storeSuite(name: string, open: OpenStore): void {
   recordCases(name, open);
   approvalCases(name, open);
   rotationCases(name, open);
+  revocationCases(name, open);
 }
