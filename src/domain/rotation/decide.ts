@@ -190,7 +190,9 @@ function begin(kind: RotatedKind, input: DecisionInput, byId: ReadonlyMap<string
     }
   }
   if (signing.length === 0) {
-    if (input.authorities.some(({ authority }) => authority.kind === kind && authority.state !== 'preparing')) notes.push({ code: 'NO_SUCCESSOR', authorityId: '', at: 0, alert: true });
+    // a root of others that is active is nobody's to replace here
+    const foreign = input.authorities.some(({ authority }) => authority.kind === kind && authority.state === 'active');
+    if (!foreign && input.authorities.some(({ authority }) => authority.kind === kind && authority.state !== 'preparing')) notes.push({ code: 'NO_SUCCESSOR', authorityId: '', at: 0, alert: true });
     return;
   }
   for (const authority of signing) {
