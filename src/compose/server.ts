@@ -117,6 +117,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());
+  await services.gate.recover();
   const connections: Connections = new Connections(services.callers, clock);
   const front = buildGrpcServer(services, {
     connections, callers: services.callers, refusals: services.refusals, clock, logger, limits: config.limits, observe: (method, code, seconds) => metrics.call(method, code, seconds),

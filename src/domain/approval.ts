@@ -26,6 +26,8 @@ export interface PendingOperation {
   readonly approvals: readonly SubmittedApproval[];
   /** Code and message of a failure, the reason of a withdrawal. */
   readonly outcome: string;
+  /** `evidenceText` of the decision; empty before. */
+  readonly evidence: string;
   readonly decidedAt: number;
   readonly updatedAt: number;
 }

@@ -5,7 +5,7 @@ import type { Role } from './delegation.ts';
 /** What a role can allow. Changing roles, and making admins, is not among it: that takes everything (`holdsEverything`). */
 export const verbs = [
   'entry.read', 'entry.write', 'agent.read', 'agent.ban', 'agent.evict', 'token.read', 'token.create', 'delegation.read', 'delegation.write', 'role.read',
-  'authority.read', 'authority.rotate', 'authority.taint', 'authority.revoke', 'authority.force', 'certificate.read', 'certificate.mint', 'certificate.revoke', 'audit.read', 'server.read',
+  'authority.read', 'authority.rotate', 'authority.taint', 'authority.revoke', 'authority.force', 'certificate.read', 'certificate.mint', 'certificate.revoke', 'audit.read', 'server.read', 'approval.read', 'approval.submit',
 ] as const;
 export type Verb = (typeof verbs)[number];
 

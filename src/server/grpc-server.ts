@@ -4,11 +4,13 @@ import { HealthImplementation, protoPath as healthProtoPath, service as healthSe
 import { loadSync } from '@grpc/proto-loader';
 import { adminContract, issuerContract, signingContract } from '../common/wire/index.ts';
 import type { Services } from '../services/contract.ts';
+import { Gate } from './gate.ts';
 import { Guard, type GuardDependencies } from './guard.ts';
 import { auditHandlers } from './handlers/audit.ts';
 import { agentIssuerHandlers } from './handlers/agent-issuer.ts';
 import { agentsHandlers, authoritiesHandlers, certificatesHandlers, statusHandlers, tokensHandlers } from './handlers/admin-inspection.ts';
 import { authoritySourcesHandlers } from './handlers/admin-authority-sources.ts';
+import { approvalsHandlers } from './handlers/admin-approvals.ts';
 import { delegationsHandlers, entriesHandlers, rolesHandlers } from './handlers/admin-registration.ts';
 import { nodeAttestationHandlers } from './handlers/node-attestation.ts';
 import { signingHandlers } from './handlers/signing.ts';
@@ -30,7 +32,8 @@ export function buildGrpcServer(services: Services, guardDependencies: GuardDepe
     'grpc.max_receive_message_length': options.messageBytes, 'grpc.max_send_message_length': -1, 'grpc.max_concurrent_streams': options.streamsPerConnection,
     'grpc.keepalive_time_ms': 30_000, 'grpc.keepalive_timeout_ms': 20_000, 'grpc.max_metadata_size': 16 * 1024,
   });
-  const guard = new Guard(guardDependencies);
+  const guard = new Guard({ ...guardDependencies, gate: new Gate(services.gate, services.sights) });
+  services.gate.connect((method, request, caller, id) => guard.execute(method, request, caller, id));
   const guarded = {
     addService: (definition: ServiceDefinition, implementation: UntypedServiceImplementation): void => server.addService(definition, guard.service(definition, implementation)),
   };
@@ -51,6 +54,7 @@ export function buildGrpcServer(services: Services, guardDependencies: GuardDepe
   guarded.addService(nouns.AuthoritySources.service, authoritySourcesHandlers(guard, services));
   guarded.addService(nouns.Certificates.service, certificatesHandlers(guard, services));
   guarded.addService(nouns.Audit.service, auditHandlers(guard, services));
+  guarded.addService(nouns.Approvals.service, approvalsHandlers(guard, services));
   guarded.addService(nouns.Server.service, statusHandlers(guard, services));
   const health = new HealthImplementation({ '': 'NOT_SERVING' });
   // both libraries only ever call addService

@@ -2,13 +2,17 @@ import type {
   handleBidiStreamingCall, handleServerStreamingCall, handleUnaryCall, sendUnaryData, ServerDuplexStream, ServerUnaryCall,
   ServerWritableStream, ServiceDefinition, UntypedHandleCall, UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { PassThrough } from 'node:stream';
+import { canonicalJson, type Json } from '../common/approval/index.ts';
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
 import { requestIdKey, toStatus } from '../common/wire/index.ts';
-import type { Caller } from '../services/caller.ts';
+import type { Caller, OperatorCaller } from '../services/caller.ts';
 import type { Callers, Refusals } from '../services/contract.ts';
 import { TokenBucket } from '../services/limits.ts';
 import { admission } from './admission.ts';
+import type { AnyMethod, Gate } from './gate.ts';
+import { guardingOf } from './guarding.ts';
 import type { Connection, Connections } from './connections.ts';
 
 /** What a handler knows of its call. */
@@ -28,6 +32,8 @@ export interface GuardDependencies {
   readonly logger: Logger;
   readonly limits: { readonly concurrentCalls: number; readonly unarySeconds: number };
   readonly observe: (method: string, code: string, seconds: number) => void;
+  /** Dual control; a server without it guards nothing. */
+  readonly gate?: Gate;
 }
 
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
@@ -40,6 +46,7 @@ type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown,
 export class Guard {
   readonly #dependencies: GuardDependencies;
   readonly #contexts = new WeakMap<object, CallContext>();
+  readonly #unaryHandlers = new Map<string, { readonly method: AnyMethod; readonly handler: handleUnaryCall<unknown, unknown> }>();
   #unaryCalls = 0;
   /** Of lines about strangers: they are counted in any case, and nobody fills a disk by being refused. */
   readonly #strangerLines: TokenBucket;
@@ -64,6 +71,8 @@ export class Guard {
       if (handler === undefined) throw new Error(`${method.path} has no handler`);
       const bound = handler.bind(implementation) as UntypedHandleCall;
       if (method.requestStream && !method.responseStream) throw new Error(`${method.path}: client streaming is not offered`);
+      if (method.responseStream && guardingOf(method.path) !== 'never') throw new Error(`${method.path}: a stream can not wait for approval`);
+      if (!method.responseStream) this.#unaryHandlers.set(method.path, { method: method as unknown as AnyMethod, handler: bound as handleUnaryCall<unknown, unknown> });
       guarded[name] = method.responseStream
         ? this.#stream(method.path, bound as handleServerStreamingCall<unknown, unknown> | handleBidiStreamingCall<unknown, unknown>)
         : this.#unary(method.path, bound as handleUnaryCall<unknown, unknown>);
@@ -105,13 +114,43 @@ export class Guard {
         else fail(error);
       };
       this.#admit(method, requestId, call).then(
-        (admitted) => {
+        async (admitted) => {
           context = admitted;
+          await this.#hold(admitted, call.request);
           if (!answered) handler(call, forward);
         },
         fail,
       ).catch(fail);
     };
+  }
+
+  /** Before the handler of an operator's call: dual control. */
+  async #hold({ caller, method }: CallContext, request: unknown): Promise<void> {
+    const { gate } = this.#dependencies;
+    const known = this.#unaryHandlers.get(method);
+    if (gate === undefined || known === undefined || (caller.class !== 'local' && caller.class !== 'admin')) return;
+    await gate.pass(known.method, request as object, caller);
+  }
+
+  /**
+   * Runs a unary method for a caller whose call was approved, past the gate and nothing else. The request is made anew from
+   * its JSON in the way in which one off the wire is; the answer comes back as JSON.
+   */
+  async execute(path: string, request: Json, caller: OperatorCaller, operationId: string): Promise<Json> {
+    const known = this.#unaryHandlers.get(path);
+    if (known === undefined) throw new PkiError('NOT_IMPLEMENTED', `${path} is no call of this release`);
+    const { method, handler } = known;
+    if (!(admission[path] ?? []).includes(caller.class)) throw new PkiError('CALLER_NOT_ADMITTED', `${path} is not open to callers of class ${caller.class}`);
+    const parsed = method.requestDeserialize(method.requestSerialize(request as object));
+    if (canonicalJson(parsed) !== canonicalJson(request)) throw new PkiError('APPROVAL_NOT_OPEN', 'this release reads the request in another way than the one that proposed it');
+    const peer = `operation ${operationId}`;
+    const connection: Connection = { key: peer, peer, socket: new PassThrough(), serverCertificateSha256: undefined, caller: Promise.resolve(caller), onClose: new Set() };
+    const call = { request: parsed, getPeer: () => peer } as unknown as ServerUnaryCall<unknown, unknown>;
+    this.#contexts.set(call, { caller, connection, requestId: operationId, method: path, logger: this.#dependencies.logger.child({ requestId: operationId, method: path }) });
+    const response = await new Promise<unknown>((resolve, reject) => {
+      handler(call, (error, value) => (error === null || error === undefined ? resolve(value) : reject(PkiError.from(error))));
+    });
+    return JSON.parse(canonicalJson(method.responseDeserialize(method.responseSerialize(response as object)))) as Json;
   }
 
   #stream(method: string, handler: handleServerStreamingCall<unknown, unknown> | handleBidiStreamingCall<unknown, unknown>): UntypedHandleCall {

@@ -1,4 +1,5 @@
 export { admission } from './admission.ts';
+export { guarding, guardingOf, type Guarding } from './guarding.ts';
 export { startAdminListener } from './admin-listener.ts';
 export { Connections, type Connection } from './connections.ts';
 export { buildGrpcServer, type GrpcFront } from './grpc-server.ts';

@@ -14,6 +14,11 @@ export class OperatorRights {
     this.everything = everything;
   }
 
+  /** Whether he may do anything at all. */
+  get any(): boolean {
+    return this.everything || this.#grants.length > 0;
+  }
+
   permits(verb: Verb, target: Target): boolean {
     return this.everything || permits(this.#grants, verb, target);
   }

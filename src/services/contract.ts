@@ -9,6 +9,7 @@ import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
 import type { RotationState } from '../issuance/rotation/controller.ts';
 import type { AuthorityRequest, ImportedAuthority } from '../issuance/sources/contract.ts';
 import type { CertificateFilter, EntryChange, EntryFilter, Page, PageRequest } from '../store/contract.ts';
+import type { ApprovalGate, Approvals, ApprovalSights } from './approvals/index.ts';
 import type { AgentCaller, AnonymousCaller, Caller, CertificateCaller, DelegateCaller, LocalCaller, OperatorCaller } from './caller.ts';
 
 /**
@@ -28,6 +29,9 @@ export interface Services {
   readonly tokens: Tokens;
   readonly delegations: Delegations;
   readonly roles: Roles;
+  readonly approvals: Approvals;
+  readonly gate: ApprovalGate;
+  readonly sights: ApprovalSights;
   readonly authorities: AuthorityViews;
   readonly authoritySources: AuthoritySourcing;
   readonly rotation: Rotation;

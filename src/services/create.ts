@@ -6,6 +6,7 @@ import { AgentService } from './agents.ts';
 import { AuthoritySourcingService, type AuthoritySourcingDeps } from './authority-sources.ts';
 import { NodeAttestationService } from './attestation.ts';
 import { AuditService, type LogFacts } from './audit.ts';
+import { ApprovalSights, DualControl } from './approvals/index.ts';
 import { CallerRegistry } from './callers.ts';
 import type { Services } from './contract.ts';
 import { DelegationService } from './delegations.ts';
@@ -64,6 +65,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
   const access = new Access(store.roles, settings.trustDomain, store.objects);
+  const dualControl = new DualControl({ store: store.approvals, meta: store.meta, callers, access, refusals, trustDomain: settings.trustDomain, clock, logger });
   const shared = { access, refusals, clock, settings };
   const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds, ...(parts.crls === undefined ? {} : { crls: parts.crls }) });
   const handshakes = parts.handshakes ?? new HandshakeLedger();
@@ -83,6 +85,9 @@ export function createServices(parts: ServiceParts): RunningServices {
     agents: new AgentService({ agents: store.agents, entries: store.entries, certificates: store.certificates, nodeSets, sessions: sync, callers, access, refusals, clock }),
     tokens: new TokenService({ ...shared, tokens: store.tokens, authorities, random }),
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
+    approvals: dualControl,
+    gate: dualControl,
+    sights: new ApprovalSights({ entries: store.entries, roles: store.roles, approvals: store.approvals, trustDomain: settings.trustDomain }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
     authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
     authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources }),

@@ -8,7 +8,7 @@ import { KeyedBuckets, type Rate } from './limits.ts';
 
 /** Codes of these statuses are refusals: the caller was told no. The rest is absence or trouble, and no act of anybody. */
 const refusalStatuses: ReadonlySet<StatusName> = new Set(['PERMISSION_DENIED', 'UNAUTHENTICATED', 'INVALID_ARGUMENT', 'FAILED_PRECONDITION', 'ALREADY_EXISTS', 'OUT_OF_RANGE', 'RESOURCE_EXHAUSTED']);
-const notRefusals: ReadonlySet<ErrorCode> = new Set(['HSM_UNAVAILABLE', 'NO_ISSUER', 'OVERLOADED', 'SHUTTING_DOWN', 'STARTING_UP']);
+const notRefusals: ReadonlySet<ErrorCode> = new Set(['HSM_UNAVAILABLE', 'NO_ISSUER', 'OVERLOADED', 'SHUTTING_DOWN', 'STARTING_UP', 'APPROVAL_REQUIRED']);
 /** Told no as well, with a status that says to try again: two who use one identity show by it. */
 const alsoRefusals: ReadonlySet<ErrorCode> = new Set(['AGENT_SUPERSEDED', 'OBJECT_NOT_IN_LOG']);
 /** Never a record of their own: they come in floods, and each record costs an fsync. */

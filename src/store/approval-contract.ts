@@ -6,6 +6,7 @@ export interface OperationStep {
   readonly state: OperationState;
   readonly approvals?: readonly SubmittedApproval[];
   readonly outcome?: string;
+  readonly evidence?: string;
   readonly decidedAt?: number;
   /** The version of the policy that must still be the present one in the transaction. */
   readonly policyVersion?: number;

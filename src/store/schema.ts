@@ -247,6 +247,7 @@ export interface OperationTable {
   readonly state: OperationState;
   readonly approvals: string;
   readonly outcome: string;
+  readonly evidence: string;
   readonly decided_at: number;
   readonly updated_at: number;
 }

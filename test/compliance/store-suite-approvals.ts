@@ -6,7 +6,7 @@ import { code, event, everyPage, start, type OpenStore } from './store-fixtures.
 
 const policy: ApprovalPolicy = { enabled: true, required: 2, lifeSeconds: 3600, approvers: [] };
 const operation = (id: string, changes: Partial<PendingOperation> = {}): PendingOperation => ({
-  id, version: 1, bytes: Buffer.from(id), method: '/m', proposer: 'uid:0', createdAt: start, expiresAt: start + 100, state: 'pending', approvals: [], outcome: '', decidedAt: 0, updatedAt: start, ...changes,
+  id, version: 1, bytes: Buffer.from(id), method: '/m', proposer: 'uid:0', createdAt: start, expiresAt: start + 100, state: 'pending', approvals: [], outcome: '', evidence: '', decidedAt: 0, updatedAt: start, ...changes,
 });
 const limits = { perProposer: 2, total: 3, now: start };
 

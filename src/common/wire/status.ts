@@ -6,6 +6,8 @@ export const codeTrailer = 'meshca-code';
 export const nextTrailer = 'meshca-next';
 export const requestIdKey = 'meshca-request-id';
 export const refusalIdTrailer = 'meshca-refusal-id';
+/** The operation that now waits for approval. */
+export const operationIdTrailer = 'meshca-operation-id';
 
 /** What an outsider may see of an error: operators' codes become INTERNAL (or their availability class) without text. */
 export function outsideView(error: PkiError): { readonly code: ErrorCode; readonly message: string; readonly next: string } {
@@ -23,6 +25,8 @@ export function toStatus(thrown: unknown, options: { readonly requestId?: string
   metadata.set(nextTrailer, asciiOnly(view.next));
   if (options.requestId !== undefined) metadata.set(requestIdKey, options.requestId);
   if (options.refusalId !== undefined) metadata.set(refusalIdTrailer, options.refusalId);
+  const operationId = error.detail['operationId'];
+  if (typeof operationId === 'string') metadata.set(operationIdTrailer, operationId);
   return { code: status[codes[view.code].status], details: view.message, metadata };
 }
 
@@ -35,6 +39,8 @@ export function fromServiceError(error: ServiceError): PkiError {
   const detail: Record<string, string> = {};
   if (typeof requestId === 'string') detail['requestId'] = requestId;
   if (typeof refusalId === 'string') detail['refusalId'] = refusalId;
+  const operationId = error.metadata?.get(operationIdTrailer)[0];
+  if (typeof operationId === 'string') detail['operationId'] = operationId;
   const code = typeof text === 'string' && isErrorCode(text) ? text : bareCode(error.code);
   return new PkiError(code, error.details || error.message, { cause: error, detail, ...(typeof next === 'string' ? { next } : {}) });
 }

@@ -22,10 +22,10 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
   const insert = engine.statement<{ [Column in keyof OperationTable]: OperationTable[Column] }>()((query, slot) =>
     query.insertInto('operations').values({
       id: slot('id'), version: slot('version'), bytes: slot('bytes'), method: slot('method'), proposer: slot('proposer'), created_at: slot('created_at'), expires_at: slot('expires_at'), state: slot('state'),
-      approvals: slot('approvals'), outcome: slot('outcome'), decided_at: slot('decided_at'), updated_at: slot('updated_at'),
+      approvals: slot('approvals'), outcome: slot('outcome'), evidence: slot('evidence'), decided_at: slot('decided_at'), updated_at: slot('updated_at'),
     }));
-  const update = engine.statement<{ id: string; version: number; state: OperationState; approvals: string; outcome: string; decided_at: number; updated_at: number }>()((query, slot) =>
-    query.updateTable('operations').set({ version: slot('version'), state: slot('state'), approvals: slot('approvals'), outcome: slot('outcome'), decided_at: slot('decided_at'), updated_at: slot('updated_at') }).where('id', '=', slot('id')));
+  const update = engine.statement<{ id: string; version: number; state: OperationState; approvals: string; outcome: string; evidence: string; decided_at: number; updated_at: number }>()((query, slot) =>
+    query.updateTable('operations').set({ version: slot('version'), state: slot('state'), approvals: slot('approvals'), outcome: slot('outcome'), evidence: slot('evidence'), decided_at: slot('decided_at'), updated_at: slot('updated_at') }).where('id', '=', slot('id')));
   const pending = engine.statement<{ now: number }>()((query, slot) => query.selectFrom('operations').selectAll().where('state', '=', 'pending').where('expires_at', '>', slot('now')));
   const executing = engine.statement<Record<never, never>>()((query) => query.selectFrom('operations').selectAll().where('state', '=', 'executing'));
 
@@ -77,7 +77,7 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
         return { ...operation, altered: !ledger.proven(operation) };
       }, (row) => row.id);
     }),
-    step: (id, version, from, { state, approvals, outcome, decidedAt, policyVersion }, now, event) => engine.write(() => {
+    step: (id, version, from, { state, approvals, outcome, evidence, decidedAt, policyVersion }, now, event) => engine.write(() => {
       const row = byId.get({ id });
       if (row === undefined) throw new PkiError('NOT_FOUND', `there is no operation ${JSON.stringify(id.slice(0, 64))}`);
       if (row.version !== version || !from.includes(row.state)) throw new PkiError('CONFLICT', `the operation ${id} is ${row.state} at version ${row.version}`);
@@ -85,7 +85,7 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
       if (policyVersion !== undefined && (policyRow.get({})?.version ?? 0) !== policyVersion) throw new PkiError('APPROVAL_NOT_OPEN', 'the approval policy has changed since the operation was proposed');
       if (policyVersion !== undefined) presentPolicy();
       update.run({
-        id, version: version + 1, state, approvals: approvals === undefined ? row.approvals : JSON.stringify(approvals), outcome: outcome ?? row.outcome, decided_at: decidedAt ?? row.decided_at, updated_at: now,
+        id, version: version + 1, state, approvals: approvals === undefined ? row.approvals : JSON.stringify(approvals), outcome: outcome ?? row.outcome, evidence: evidence ?? row.evidence, decided_at: decidedAt ?? row.decided_at, updated_at: now,
       });
       const written = byId.get({ id }) as OperationTable;
       audit(event, { kind: 'operation', id, text: rowText.operation(written) });
@@ -99,10 +99,10 @@ const toPolicy = (row: PolicyTable): StoredPolicy => ({ version: row.version, po
 
 const toOperation = (row: OperationTable): PendingOperation => ({
   id: row.id, version: row.version, bytes: bytes(row.bytes), method: row.method, proposer: row.proposer, createdAt: row.created_at, expiresAt: row.expires_at, state: row.state,
-  approvals: fromJson<readonly SubmittedApproval[]>('operations', row.approvals), outcome: row.outcome, decidedAt: row.decided_at, updatedAt: row.updated_at,
+  approvals: fromJson<readonly SubmittedApproval[]>('operations', row.approvals), outcome: row.outcome, evidence: row.evidence, decidedAt: row.decided_at, updatedAt: row.updated_at,
 });
 
 const toRow = (operation: PendingOperation): OperationTable => ({
   id: operation.id, version: operation.version, bytes: operation.bytes, method: operation.method, proposer: operation.proposer, created_at: operation.createdAt, expires_at: operation.expiresAt, state: operation.state,
-  approvals: JSON.stringify(operation.approvals), outcome: operation.outcome, decided_at: operation.decidedAt, updated_at: operation.updatedAt,
+  approvals: JSON.stringify(operation.approvals), outcome: operation.outcome, evidence: operation.evidence, decided_at: operation.decidedAt, updated_at: operation.updatedAt,
 });

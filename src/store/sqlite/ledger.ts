@@ -25,7 +25,7 @@ export const rowText = {
   rotation: (row: RotationTable): string => JSON.stringify([row.id, row.kind, row.state, row.version, row.spec, row.created_by, row.created_at]),
   'approval-policy': (row: PolicyTable): string => JSON.stringify([row.version, row.policy, row.updated_at, row.updated_by]),
   operation: (row: OperationTable): string => JSON.stringify([
-    row.id, row.version, hex(row.bytes), row.method, row.proposer, row.created_at, row.expires_at, row.state, row.approvals, row.outcome, row.decided_at, row.updated_at,
+    row.id, row.version, hex(row.bytes), row.method, row.proposer, row.created_at, row.expires_at, row.state, row.approvals, row.outcome, row.evidence, row.decided_at, row.updated_at,
   ]),
   bundle: (row: Schema['bundles']): string => JSON.stringify([row.sequence, row.document, row.jws, row.created_at]),
 } as const satisfies Record<LogObjectKind, (row: never) => string>;

@@ -8,6 +8,9 @@ import type { AgentDetail as _meshca_admin_v1_AgentDetail, AgentDetail__Output a
 import type { AgentsClient as _meshca_admin_v1_AgentsClient, AgentsDefinition as _meshca_admin_v1_AgentsDefinition } from './meshca/admin/v1/Agents.ts';
 import type { ApplyEntriesRequest as _meshca_admin_v1_ApplyEntriesRequest, ApplyEntriesRequest__Output as _meshca_admin_v1_ApplyEntriesRequest__Output } from './meshca/admin/v1/ApplyEntriesRequest.ts';
 import type { ApplyEntriesResponse as _meshca_admin_v1_ApplyEntriesResponse, ApplyEntriesResponse__Output as _meshca_admin_v1_ApplyEntriesResponse__Output } from './meshca/admin/v1/ApplyEntriesResponse.ts';
+import type { ApprovalPolicy as _meshca_admin_v1_ApprovalPolicy, ApprovalPolicy__Output as _meshca_admin_v1_ApprovalPolicy__Output } from './meshca/admin/v1/ApprovalPolicy.ts';
+import type { ApprovalsClient as _meshca_admin_v1_ApprovalsClient, ApprovalsDefinition as _meshca_admin_v1_ApprovalsDefinition } from './meshca/admin/v1/Approvals.ts';
+import type { Approver as _meshca_admin_v1_Approver, Approver__Output as _meshca_admin_v1_Approver__Output } from './meshca/admin/v1/Approver.ts';
 import type { AuditClient as _meshca_admin_v1_AuditClient, AuditDefinition as _meshca_admin_v1_AuditDefinition } from './meshca/admin/v1/Audit.ts';
 import type { AuditRecord as _meshca_admin_v1_AuditRecord, AuditRecord__Output as _meshca_admin_v1_AuditRecord__Output } from './meshca/admin/v1/AuditRecord.ts';
 import type { AuthoritiesClient as _meshca_admin_v1_AuthoritiesClient, AuthoritiesDefinition as _meshca_admin_v1_AuthoritiesDefinition } from './meshca/admin/v1/Authorities.ts';
@@ -43,12 +46,15 @@ import type { EvictAgentRequest as _meshca_admin_v1_EvictAgentRequest, EvictAgen
 import type { ExportAuditChunk as _meshca_admin_v1_ExportAuditChunk, ExportAuditChunk__Output as _meshca_admin_v1_ExportAuditChunk__Output } from './meshca/admin/v1/ExportAuditChunk.ts';
 import type { ExportAuditRequest as _meshca_admin_v1_ExportAuditRequest, ExportAuditRequest__Output as _meshca_admin_v1_ExportAuditRequest__Output } from './meshca/admin/v1/ExportAuditRequest.ts';
 import type { GetAgentRequest as _meshca_admin_v1_GetAgentRequest, GetAgentRequest__Output as _meshca_admin_v1_GetAgentRequest__Output } from './meshca/admin/v1/GetAgentRequest.ts';
+import type { GetApprovalPolicyRequest as _meshca_admin_v1_GetApprovalPolicyRequest, GetApprovalPolicyRequest__Output as _meshca_admin_v1_GetApprovalPolicyRequest__Output } from './meshca/admin/v1/GetApprovalPolicyRequest.ts';
 import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAuthorityRequest__Output as _meshca_admin_v1_GetAuthorityRequest__Output } from './meshca/admin/v1/GetAuthorityRequest.ts';
 import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRequest__Output as _meshca_admin_v1_GetBundleRequest__Output } from './meshca/admin/v1/GetBundleRequest.ts';
 import type { GetCertificateRequest as _meshca_admin_v1_GetCertificateRequest, GetCertificateRequest__Output as _meshca_admin_v1_GetCertificateRequest__Output } from './meshca/admin/v1/GetCertificateRequest.ts';
 import type { GetEntryRequest as _meshca_admin_v1_GetEntryRequest, GetEntryRequest__Output as _meshca_admin_v1_GetEntryRequest__Output } from './meshca/admin/v1/GetEntryRequest.ts';
+import type { GetOperationRequest as _meshca_admin_v1_GetOperationRequest, GetOperationRequest__Output as _meshca_admin_v1_GetOperationRequest__Output } from './meshca/admin/v1/GetOperationRequest.ts';
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from './meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from './meshca/admin/v1/GetStatusRequest.ts';
+import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from './meshca/admin/v1/ImportAuthorityRequest.ts';
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from './meshca/admin/v1/ImportAuthorityResponse.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
@@ -67,13 +73,19 @@ import type { ListEntriesRequest as _meshca_admin_v1_ListEntriesRequest, ListEnt
 import type { ListEntriesResponse as _meshca_admin_v1_ListEntriesResponse, ListEntriesResponse__Output as _meshca_admin_v1_ListEntriesResponse__Output } from './meshca/admin/v1/ListEntriesResponse.ts';
 import type { ListJoinTokensRequest as _meshca_admin_v1_ListJoinTokensRequest, ListJoinTokensRequest__Output as _meshca_admin_v1_ListJoinTokensRequest__Output } from './meshca/admin/v1/ListJoinTokensRequest.ts';
 import type { ListJoinTokensResponse as _meshca_admin_v1_ListJoinTokensResponse, ListJoinTokensResponse__Output as _meshca_admin_v1_ListJoinTokensResponse__Output } from './meshca/admin/v1/ListJoinTokensResponse.ts';
+import type { ListOperationsRequest as _meshca_admin_v1_ListOperationsRequest, ListOperationsRequest__Output as _meshca_admin_v1_ListOperationsRequest__Output } from './meshca/admin/v1/ListOperationsRequest.ts';
+import type { ListOperationsResponse as _meshca_admin_v1_ListOperationsResponse, ListOperationsResponse__Output as _meshca_admin_v1_ListOperationsResponse__Output } from './meshca/admin/v1/ListOperationsResponse.ts';
 import type { ListRolesRequest as _meshca_admin_v1_ListRolesRequest, ListRolesRequest__Output as _meshca_admin_v1_ListRolesRequest__Output } from './meshca/admin/v1/ListRolesRequest.ts';
 import type { ListRolesResponse as _meshca_admin_v1_ListRolesResponse, ListRolesResponse__Output as _meshca_admin_v1_ListRolesResponse__Output } from './meshca/admin/v1/ListRolesResponse.ts';
 import type { MintX509SvidRequest as _meshca_admin_v1_MintX509SvidRequest, MintX509SvidRequest__Output as _meshca_admin_v1_MintX509SvidRequest__Output } from './meshca/admin/v1/MintX509SvidRequest.ts';
 import type { MintX509SvidResponse as _meshca_admin_v1_MintX509SvidResponse, MintX509SvidResponse__Output as _meshca_admin_v1_MintX509SvidResponse__Output } from './meshca/admin/v1/MintX509SvidResponse.ts';
+import type { Operation as _meshca_admin_v1_Operation, Operation__Output as _meshca_admin_v1_Operation__Output } from './meshca/admin/v1/Operation.ts';
+import type { OperationDetail as _meshca_admin_v1_OperationDetail, OperationDetail__Output as _meshca_admin_v1_OperationDetail__Output } from './meshca/admin/v1/OperationDetail.ts';
+import type { OperationResult as _meshca_admin_v1_OperationResult, OperationResult__Output as _meshca_admin_v1_OperationResult__Output } from './meshca/admin/v1/OperationResult.ts';
 import type { Page as _meshca_admin_v1_Page, Page__Output as _meshca_admin_v1_Page__Output } from './meshca/admin/v1/Page.ts';
 import type { PlaceholderValues as _meshca_admin_v1_PlaceholderValues, PlaceholderValues__Output as _meshca_admin_v1_PlaceholderValues__Output } from './meshca/admin/v1/PlaceholderValues.ts';
 import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_admin_v1_Problem__Output } from './meshca/admin/v1/Problem.ts';
+import type { PutApprovalPolicyRequest as _meshca_admin_v1_PutApprovalPolicyRequest, PutApprovalPolicyRequest__Output as _meshca_admin_v1_PutApprovalPolicyRequest__Output } from './meshca/admin/v1/PutApprovalPolicyRequest.ts';
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from './meshca/admin/v1/RequestAuthorityRequest.ts';
 import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from './meshca/admin/v1/RevokeAuthorityRequest.ts';
@@ -88,12 +100,16 @@ import type { RotationStatus as _meshca_admin_v1_RotationStatus, RotationStatus_
 import type { ServerClient as _meshca_admin_v1_ServerClient, ServerDefinition as _meshca_admin_v1_ServerDefinition } from './meshca/admin/v1/Server.ts';
 import type { ServerStatus as _meshca_admin_v1_ServerStatus, ServerStatus__Output as _meshca_admin_v1_ServerStatus__Output } from './meshca/admin/v1/ServerStatus.ts';
 import type { Shares as _meshca_admin_v1_Shares, Shares__Output as _meshca_admin_v1_Shares__Output } from './meshca/admin/v1/Shares.ts';
+import type { StoredApprovalPolicy as _meshca_admin_v1_StoredApprovalPolicy, StoredApprovalPolicy__Output as _meshca_admin_v1_StoredApprovalPolicy__Output } from './meshca/admin/v1/StoredApprovalPolicy.ts';
+import type { SubmitApprovalRequest as _meshca_admin_v1_SubmitApprovalRequest, SubmitApprovalRequest__Output as _meshca_admin_v1_SubmitApprovalRequest__Output } from './meshca/admin/v1/SubmitApprovalRequest.ts';
 import type { TaintAuthorityRequest as _meshca_admin_v1_TaintAuthorityRequest, TaintAuthorityRequest__Output as _meshca_admin_v1_TaintAuthorityRequest__Output } from './meshca/admin/v1/TaintAuthorityRequest.ts';
+import type { TakeResultRequest as _meshca_admin_v1_TakeResultRequest, TakeResultRequest__Output as _meshca_admin_v1_TakeResultRequest__Output } from './meshca/admin/v1/TakeResultRequest.ts';
 import type { TokensClient as _meshca_admin_v1_TokensClient, TokensDefinition as _meshca_admin_v1_TokensDefinition } from './meshca/admin/v1/Tokens.ts';
 import type { UpdateEntryRequest as _meshca_admin_v1_UpdateEntryRequest, UpdateEntryRequest__Output as _meshca_admin_v1_UpdateEntryRequest__Output } from './meshca/admin/v1/UpdateEntryRequest.ts';
 import type { WatchAuditRequest as _meshca_admin_v1_WatchAuditRequest, WatchAuditRequest__Output as _meshca_admin_v1_WatchAuditRequest__Output } from './meshca/admin/v1/WatchAuditRequest.ts';
 import type { WatchedAuditRecord as _meshca_admin_v1_WatchedAuditRecord, WatchedAuditRecord__Output as _meshca_admin_v1_WatchedAuditRecord__Output } from './meshca/admin/v1/WatchedAuditRecord.ts';
 import type { WithdrawAuthorityRequest as _meshca_admin_v1_WithdrawAuthorityRequest, WithdrawAuthorityRequest__Output as _meshca_admin_v1_WithdrawAuthorityRequest__Output } from './meshca/admin/v1/WithdrawAuthorityRequest.ts';
+import type { WithdrawOperationRequest as _meshca_admin_v1_WithdrawOperationRequest, WithdrawOperationRequest__Output as _meshca_admin_v1_WithdrawOperationRequest__Output } from './meshca/admin/v1/WithdrawOperationRequest.ts';
 
 type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
   new(...args: ConstructorParameters<Constructor>): Subtype;
@@ -109,6 +125,13 @@ export interface ProtoGrpcType {
         Agents: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AgentsClient> & { service: _meshca_admin_v1_AgentsDefinition }
         ApplyEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_ApplyEntriesRequest, _meshca_admin_v1_ApplyEntriesRequest__Output>
         ApplyEntriesResponse: MessageTypeDefinition<_meshca_admin_v1_ApplyEntriesResponse, _meshca_admin_v1_ApplyEntriesResponse__Output>
+        ApprovalPolicy: MessageTypeDefinition<_meshca_admin_v1_ApprovalPolicy, _meshca_admin_v1_ApprovalPolicy__Output>
+        /**
+         * Dual control: calls that are guarded wait as operations for k of n approvers, who sign with SSH keys that only they hold.
+         * docs/dual-control.md
+         */
+        Approvals: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_ApprovalsClient> & { service: _meshca_admin_v1_ApprovalsDefinition }
+        Approver: MessageTypeDefinition<_meshca_admin_v1_Approver, _meshca_admin_v1_Approver__Output>
         Audit: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AuditClient> & { service: _meshca_admin_v1_AuditDefinition }
         AuditRecord: MessageTypeDefinition<_meshca_admin_v1_AuditRecord, _meshca_admin_v1_AuditRecord__Output>
         Authorities: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AuthoritiesClient> & { service: _meshca_admin_v1_AuthoritiesDefinition }
@@ -147,12 +170,15 @@ export interface ProtoGrpcType {
         ExportAuditChunk: MessageTypeDefinition<_meshca_admin_v1_ExportAuditChunk, _meshca_admin_v1_ExportAuditChunk__Output>
         ExportAuditRequest: MessageTypeDefinition<_meshca_admin_v1_ExportAuditRequest, _meshca_admin_v1_ExportAuditRequest__Output>
         GetAgentRequest: MessageTypeDefinition<_meshca_admin_v1_GetAgentRequest, _meshca_admin_v1_GetAgentRequest__Output>
+        GetApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetApprovalPolicyRequest, _meshca_admin_v1_GetApprovalPolicyRequest__Output>
         GetAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_GetAuthorityRequest, _meshca_admin_v1_GetAuthorityRequest__Output>
         GetBundleRequest: MessageTypeDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_GetBundleRequest__Output>
         GetCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_GetCertificateRequest, _meshca_admin_v1_GetCertificateRequest__Output>
         GetEntryRequest: MessageTypeDefinition<_meshca_admin_v1_GetEntryRequest, _meshca_admin_v1_GetEntryRequest__Output>
+        GetOperationRequest: MessageTypeDefinition<_meshca_admin_v1_GetOperationRequest, _meshca_admin_v1_GetOperationRequest__Output>
         GetRotationStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_GetRotationStatusRequest__Output>
         GetStatusRequest: MessageTypeDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_GetStatusRequest__Output>
+        GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
         ImportAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityRequest__Output>
         ImportAuthorityResponse: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityResponse__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
@@ -171,13 +197,19 @@ export interface ProtoGrpcType {
         ListEntriesResponse: MessageTypeDefinition<_meshca_admin_v1_ListEntriesResponse, _meshca_admin_v1_ListEntriesResponse__Output>
         ListJoinTokensRequest: MessageTypeDefinition<_meshca_admin_v1_ListJoinTokensRequest, _meshca_admin_v1_ListJoinTokensRequest__Output>
         ListJoinTokensResponse: MessageTypeDefinition<_meshca_admin_v1_ListJoinTokensResponse, _meshca_admin_v1_ListJoinTokensResponse__Output>
+        ListOperationsRequest: MessageTypeDefinition<_meshca_admin_v1_ListOperationsRequest, _meshca_admin_v1_ListOperationsRequest__Output>
+        ListOperationsResponse: MessageTypeDefinition<_meshca_admin_v1_ListOperationsResponse, _meshca_admin_v1_ListOperationsResponse__Output>
         ListRolesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRolesRequest, _meshca_admin_v1_ListRolesRequest__Output>
         ListRolesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRolesResponse, _meshca_admin_v1_ListRolesResponse__Output>
         MintX509SvidRequest: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidRequest, _meshca_admin_v1_MintX509SvidRequest__Output>
         MintX509SvidResponse: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidResponse, _meshca_admin_v1_MintX509SvidResponse__Output>
+        Operation: MessageTypeDefinition<_meshca_admin_v1_Operation, _meshca_admin_v1_Operation__Output>
+        OperationDetail: MessageTypeDefinition<_meshca_admin_v1_OperationDetail, _meshca_admin_v1_OperationDetail__Output>
+        OperationResult: MessageTypeDefinition<_meshca_admin_v1_OperationResult, _meshca_admin_v1_OperationResult__Output>
         Page: MessageTypeDefinition<_meshca_admin_v1_Page, _meshca_admin_v1_Page__Output>
         PlaceholderValues: MessageTypeDefinition<_meshca_admin_v1_PlaceholderValues, _meshca_admin_v1_PlaceholderValues__Output>
         Problem: MessageTypeDefinition<_meshca_admin_v1_Problem, _meshca_admin_v1_Problem__Output>
+        PutApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_PutApprovalPolicyRequest, _meshca_admin_v1_PutApprovalPolicyRequest__Output>
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>
         RequestAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_RequestAuthorityRequest__Output>
         RevokeAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RevokeAuthorityRequest__Output>
@@ -192,12 +224,16 @@ export interface ProtoGrpcType {
         Server: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_ServerClient> & { service: _meshca_admin_v1_ServerDefinition }
         ServerStatus: MessageTypeDefinition<_meshca_admin_v1_ServerStatus, _meshca_admin_v1_ServerStatus__Output>
         Shares: MessageTypeDefinition<_meshca_admin_v1_Shares, _meshca_admin_v1_Shares__Output>
+        StoredApprovalPolicy: MessageTypeDefinition<_meshca_admin_v1_StoredApprovalPolicy, _meshca_admin_v1_StoredApprovalPolicy__Output>
+        SubmitApprovalRequest: MessageTypeDefinition<_meshca_admin_v1_SubmitApprovalRequest, _meshca_admin_v1_SubmitApprovalRequest__Output>
         TaintAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_TaintAuthorityRequest, _meshca_admin_v1_TaintAuthorityRequest__Output>
+        TakeResultRequest: MessageTypeDefinition<_meshca_admin_v1_TakeResultRequest, _meshca_admin_v1_TakeResultRequest__Output>
         Tokens: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_TokensClient> & { service: _meshca_admin_v1_TokensDefinition }
         UpdateEntryRequest: MessageTypeDefinition<_meshca_admin_v1_UpdateEntryRequest, _meshca_admin_v1_UpdateEntryRequest__Output>
         WatchAuditRequest: MessageTypeDefinition<_meshca_admin_v1_WatchAuditRequest, _meshca_admin_v1_WatchAuditRequest__Output>
         WatchedAuditRecord: MessageTypeDefinition<_meshca_admin_v1_WatchedAuditRecord, _meshca_admin_v1_WatchedAuditRecord__Output>
         WithdrawAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_WithdrawAuthorityRequest, _meshca_admin_v1_WithdrawAuthorityRequest__Output>
+        WithdrawOperationRequest: MessageTypeDefinition<_meshca_admin_v1_WithdrawOperationRequest, _meshca_admin_v1_WithdrawOperationRequest__Output>
       }
     }
   }

@@ -21,6 +21,7 @@ CREATE TABLE operations (
   state TEXT NOT NULL CHECK (state IN ('pending', 'executing', 'executed', 'failed', 'withdrawn', 'interrupted')),
   approvals TEXT NOT NULL,
   outcome TEXT NOT NULL,
+  evidence TEXT NOT NULL,
   decided_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -1,0 +1,103 @@
+import { canonicalJson, type Json, type Operation } from '../common/approval/index.ts';
+import { PkiError } from '../common/errors/index.ts';
+import type { ApplyEntriesRequest__Output } from '../common/wire/generated/meshca/admin/v1/ApplyEntriesRequest.ts';
+import type { Entry__Output } from '../common/wire/generated/meshca/admin/v1/Entry.ts';
+import type { OperatorCaller } from '../services/caller.ts';
+import type { Services } from '../services/contract.ts';
+import { entryInput, entryMessage } from './convert/entries.ts';
+import { authorityMessage, roleMessage } from './convert/views.ts';
+
+type Explainer = (request: never, services: Services, caller: OperatorCaller) => Promise<readonly string[]>;
+
+/**
+ * What an operation would do, against what is there now, for whoever is to approve it: a help beside the request itself,
+ * which he reads from the bytes that he signs. With the rights of the reader: what he may not see is not told.
+ */
+export async function explain({ method, request }: Operation, services: Services, caller: OperatorCaller): Promise<readonly string[]> {
+  const explainer = explainers[method.replace('/meshca.admin.v1.', '')];
+  if (explainer === undefined) return [];
+  try {
+    return (await explainer(request as never, services, caller)).slice(0, 2_000);
+  } catch (thrown) {
+    const error = PkiError.from(thrown);
+    return [`it can not be compared with what is there now: ${error.code} ${error.message}`];
+  }
+}
+
+const explainers: Readonly<Record<string, Explainer>> = {
+  'Entries/CreateEntries': async ({ entries }: { readonly entries: readonly Entry__Output[] }) => entries.flatMap((entry) => diff(`create entry ${entry.id || '(new ID)'}`, undefined, stated(entry))),
+  'Entries/UpdateEntry': async ({ entry }: { readonly entry: Entry__Output }, services, caller) => diff(`update entry ${entry.id}`, await presentEntry(entry.id, services, caller), stated(entry)),
+  'Entries/DeleteEntries': async ({ ids }: { readonly ids: readonly string[] }, services, caller) =>
+    (await Promise.all(ids.map(async (id) => diff(`delete entry ${id}`, await presentEntry(id, services, caller), undefined)))).flat(),
+  'Entries/ApplyEntries': async ({ entries, prune }: ApplyEntriesRequest__Output, services, caller) => {
+    const { changes, unchanged } = await services.entries.apply(caller, entries.map(entryInput), { prune, dryRun: true });
+    return [
+      ...changes.flatMap(({ action, before, after }) => diff(`${action} entry ${(after ?? before)?.id ?? ''}`, before === undefined ? undefined : stated(entryMessage(before)), after === undefined ? undefined : stated(entryMessage(after)))),
+      `${unchanged} entries stay as they are`,
+    ];
+  },
+  'Roles/PutRole': async ({ role }: { readonly role: { readonly name: string } }, services, caller) => diff(`put role ${role.name}`, await presentRole(role.name, services, caller), withoutTimes(role)),
+  'Roles/DeleteRole': async ({ name }: { readonly name: string }, services, caller) => diff(`delete role ${name}`, await presentRole(name, services, caller), undefined),
+  'Approvals/PutApprovalPolicy': async ({ policy }: { readonly policy: object }, services, caller) => {
+    const { policy: present, version } = await services.approvals.policy(caller);
+    return diff(`replace version ${version} of the approval policy`, policyFields(present), policyFields(policy as typeof present));
+  },
+  'Certificates/MintX509Svid': ({ spiffeId, admin, ttlSeconds }: { readonly spiffeId: string; readonly admin: boolean; readonly ttlSeconds: number }) =>
+    Promise.resolve([`issue a certificate for ${spiffeId}${admin ? ', with the rights of an admin as far as roles name it' : ''}, for ${ttlSeconds === 0 ? 'the default time' : `${ttlSeconds} s`}`]),
+  'Tokens/CreateJoinToken': ({ agentName, nodeSelectors }: { readonly agentName: string; readonly nodeSelectors: readonly string[] }) =>
+    Promise.resolve([`let a node join as ${agentName}${nodeSelectors.length > 0 ? ` with the selectors ${nodeSelectors.join(', ')}` : ''}; what it could then obtain: meshca agent show`]),
+  'Authorities/RotateAuthorities': ({ kind }: { readonly kind: string }, services, caller) => authorities(services, caller, (each) => each.kind === kind),
+  'Authorities/ContinueRotation': ({ kind, id }: { readonly kind: string; readonly id: string }, services, caller) => authorities(services, caller, (each) => each.kind === kind || each.id === id),
+  'Authorities/WithdrawAuthority': ({ id }: { readonly id: string }, services, caller) => authorities(services, caller, (each) => each.id === id),
+  'Authorities/TaintAuthority': ({ id }: { readonly id: string }, services, caller) => authorities(services, caller, (each) => each.id === id),
+  'Authorities/RevokeAuthority': ({ id }: { readonly id: string }, services, caller) => authorities(services, caller, (each) => each.id === id),
+};
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** A line for each field that changes. */
+function diff(title: string, before: Fields | undefined, after: Fields | undefined): readonly string[] {
+  const lines = [title];
+  for (const key of [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])].sort()) {
+    const [was, is] = [before?.[key], after?.[key]].map((value) => (value === undefined ? undefined : canonicalJson(value as Json)));
+    if (was === is) continue;
+    if (was !== undefined) lines.push(`- ${key}: ${was}`);
+    if (is !== undefined) lines.push(`+ ${key}: ${is}`);
+  }
+  return lines;
+}
+
+/** What a creator states: without what the server adds, and without what is not set. */
+function stated(entry: object): Fields {
+  const { revision: _r, createdAt: _c, updatedAt: _u, createdBy: _b, ...own } = entry as Record<string, unknown>;
+  return Object.fromEntries(Object.entries(own).filter(([, value]) => value !== '' && value !== 0 && value !== false && !(Array.isArray(value) && value.length === 0)));
+}
+
+const withoutTimes = ({ createdAt: _c, updatedAt: _u, ...role }: Record<string, unknown> & { readonly name: string }): Fields => role;
+
+const policyFields = (policy: { readonly enabled: boolean; readonly required: number; readonly lifeSeconds: number; readonly approvers: readonly { readonly name: string }[] }): Fields => ({
+  enabled: policy.enabled, required: policy.required, lifeSeconds: policy.lifeSeconds, ...Object.fromEntries(policy.approvers.map((approver) => [`approver ${approver.name}`, approver])),
+});
+
+async function presentEntry(id: string, services: Services, caller: OperatorCaller): Promise<Fields | undefined> {
+  try {
+    return stated(entryMessage(await services.entries.get(caller, id)));
+  } catch (thrown) {
+    if (PkiError.from(thrown).code === 'NOT_FOUND') return undefined;
+    throw thrown;
+  }
+}
+
+async function presentRole(name: string, services: Services, caller: OperatorCaller): Promise<Fields | undefined> {
+  const { items } = await services.roles.list(caller, { size: 1000 });
+  const found = items.find((each) => each.name === name);
+  return found === undefined ? undefined : withoutTimes(roleMessage(found) as Record<string, unknown> & { readonly name: string });
+}
+
+async function authorities(services: Services, caller: OperatorCaller, concerned: (each: { readonly id: string; readonly kind: string }) => boolean): Promise<readonly string[]> {
+  const views = (await services.authorities.list(caller, {})).filter(({ authority }) => concerned(authority));
+  return views.map((view) => {
+    const { id, kind, state, notAfter, liveCertificates } = authorityMessage(view);
+    return `now: ${kind} ${id} is ${state}, ends ${new Date(Number(notAfter) * 1000).toISOString()}, ${liveCertificates} live certificates`;
+  });
+}

@@ -1,0 +1,3 @@
+export type { ApprovalGate, Approvals, Execute, OperationStatus, OperationSummary, OperationView } from './contract.ts';
+export { DualControl, policyMethod } from './dual-control.ts';
+export { ApprovalSights, type EntrySight } from './sights.ts';
