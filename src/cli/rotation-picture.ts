@@ -84,7 +84,7 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
 /** One line for logs and pipes: what changed is in it. */
 export function summaryLine(status: RotationStatus__Output, successorId: string, now: number): string {
   const found = status.authorities.find(({ authority }) => authority?.id === successorId);
-  if (found?.authority == null) return `successor ${shortId(successorId)} is being made`;
+  if (found === undefined || found.authority === null) return `successor ${shortId(successorId)} is being made`;
   const { authority, confirmation } = found;
   const waits = confirmation === null ? '' : ` proven ${confirmation.provenConfirmed}/${confirmation.provenNeeded} inferred ${confirmation.inferredConfirmed}/${confirmation.inferredNeeded}${confirmation.unprovableUntil > now ? ` unseen-until ${instant(confirmation.unprovableUntil)}` : ''}`;
   const first = confirmation?.laggards[0];
