@@ -7,7 +7,7 @@ import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
 import { createSigners, openTokenAdmin, type ManagedSigners, type TokenAdmin } from '../hsm/index.ts';
 import {
-  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
+  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, HandshakeLedger, type RunningServices } from '../services/index.ts';
@@ -92,6 +92,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     authorities: store.authorities, rotations: store.rotations, openIssuingToken: () => openToken('issuing'), trustDomain, plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
     minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, ...(upstream === undefined ? {} : { upstream }),
   });
+  const downstream = (request: DownstreamRequest) => signDownstream(request, { authorities: store.authorities, issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
   await sources.resumeFirst('server');
   const supply = upstream === undefined ? undefined : new UpstreamSupply({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
   stack.defer(() => supply?.close());
@@ -113,7 +114,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
 
   const startedAt = clock.now();
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, logFacts: auditLog, sources, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
+    store, issuer, authorities: registry, clock, random, logger, logFacts: auditLog, sources, downstream, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
     facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());

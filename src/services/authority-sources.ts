@@ -1,15 +1,19 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
-import type { AuthorityRequest, AuthoritySources, ImportedAuthority } from '../issuance/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import type { AuthorityRequest, AuthoritySources, DownstreamAuthority, DownstreamRequest, ImportedAuthority } from '../issuance/index.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { AuthoritySourcing } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
+import { requestIdOrNew } from './requests.ts';
 
 export interface AuthoritySourcingDeps {
   readonly sources: Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'> | undefined;
+  readonly downstream: ((request: DownstreamRequest) => Promise<DownstreamAuthority>) | undefined;
   readonly access: Access;
   readonly refusals: RefusalLog;
+  readonly clock: Clock;
 }
 
 /** What comes in here is trusted by the whole mesh afterwards: it takes every verb on the whole trust domain, or the local socket. */
@@ -30,6 +34,15 @@ export class AuthoritySourcingService implements AuthoritySourcing {
 
   prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority> {
     return this.#acting(caller, 'RequestAuthority', undefined, (sources) => sources.prepareUpstream(actorOf(caller)));
+  }
+
+  /** Whoever holds such an intermediate can be anybody in the trust domain. */
+  signDownstream(caller: OperatorCaller, input: { readonly csrDer: Buffer; readonly issuerId?: string; readonly lifeSeconds: number; readonly requestId: string }): Promise<DownstreamAuthority> {
+    return this.#acting(caller, 'SignDownstream', input.issuerId, () => {
+      const { downstream, clock } = this.#deps;
+      if (downstream === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
+      return downstream({ ...input, actor: actorOf(caller), requestId: requestIdOrNew(input.requestId, clock.nowMs()) });
+    });
   }
 
   #acting<T>(caller: OperatorCaller, operation: string, subject: string | undefined, act: (sources: NonNullable<AuthoritySourcingDeps['sources']>) => Promise<T>): Promise<T> {

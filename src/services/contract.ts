@@ -8,6 +8,7 @@ import type {
 import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
 import type { RotationState } from '../issuance/rotation/controller.ts';
 import type { AuthorityRequest, ImportedAuthority } from '../issuance/sources/contract.ts';
+import type { DownstreamAuthority } from '../issuance/sources/downstream.ts';
 import type { CertificateFilter, EntryChange, EntryFilter, Page, PageRequest } from '../store/contract.ts';
 import type { ApprovalGate, Approvals, ApprovalSights } from './approvals/index.ts';
 import type { AgentCaller, AnonymousCaller, Caller, CertificateCaller, DelegateCaller, LocalCaller, OperatorCaller } from './caller.ts';
@@ -401,11 +402,12 @@ export interface AuthorityViews {
   bundle(caller: OperatorCaller): Promise<BundleView>;
 }
 
-/** Issuing intermediates that another CA certifies. All three take every verb on the whole trust domain, or the local socket. */
+/** Issuing intermediates that another CA certifies, and those of another CA that we certify. All take every verb on the whole trust domain, or the local socket. */
 export interface AuthoritySourcing {
   request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest>;
   importChain(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }>;
   prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority>;
+  signDownstream(caller: OperatorCaller, input: { readonly csrDer: Buffer; readonly issuerId?: string; readonly lifeSeconds: number; readonly requestId: string }): Promise<DownstreamAuthority>;
 }
 
 export interface Certificates {

@@ -44,6 +44,7 @@ export interface ServiceParts {
   /** Absent: the authorities stay as they are. */
   readonly rotation?: Pick<RotationDeps, 'controller' | 'guard'>;
   readonly sources?: AuthoritySourcingDeps['sources'];
+  readonly downstream?: AuthoritySourcingDeps['downstream'];
 }
 
 export interface RunningServices extends Services {
@@ -90,7 +91,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     sights: new ApprovalSights({ entries: store.entries, roles: store.roles, approvals: store.approvals, trustDomain: settings.trustDomain }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
     authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
-    authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources }),
+    authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources, downstream: parts.downstream }),
     rotation: parts.rotation === undefined ? noRotation : new RotationService({ ...shared, ...parts.rotation, store, defaultTaintWindowSeconds: settings.taintWindowSeconds }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers }),

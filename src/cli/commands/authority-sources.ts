@@ -2,11 +2,12 @@ import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { ImportAuthorityResponse__Output } from '../../common/wire/generated/meshca/admin/v1/ImportAuthorityResponse.ts';
-import { certificatesFromPem, pemEncode, sha256Hex } from '../../common/x509/index.ts';
+import { uuidv7 } from '../../common/runtime/index.ts';
+import { certificatesFromPem, certificatesToPem, pemDecode, pemEncode, sha256Hex } from '../../common/x509/index.ts';
 import { action, collect, type Outcome } from '../action.ts';
 import { readBytes, withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { facts, instant, json, until } from '../output.ts';
+import { facts, instant, json, parseDuration, until } from '../output.ts';
 
 /** Authorities that another CA certifies: below `meshca authority`, which must exist. */
 export function authoritySourceCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -31,6 +32,15 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
       const certificatesDer = options.chain.flatMap((path) => [...unwrap(certificatesFromPem(readBytes(path).toString('utf8')))]);
       const imported = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('ImportAuthority', { id: id as string, certificatesDer, rootSha256: options.rootSha256 ?? '', dryRun: options.dryRun === true }, { deadlineSeconds: 60 }));
       show(context, imported, options.json === true, options.dryRun === true);
+    }));
+  authority.command('sign-downstream').description('an intermediate for another CA of this trust domain, which can then be anybody in it').requiredOption('--csr <file>', 'its CSR (PEM)').requiredOption('--ttl <duration>', 'life, for example 90d').requiredOption('--out <file>', 'new file for its certificate, what is above it, and the root').option('--issuer <id>', 'who signs; default the newest active root')
+    .action(action<{ csr: string; ttl: string; out: string; issuer?: string }>(context, outcome, async (options) => {
+      const [block, ...more] = unwrap(pemDecode(readBytes(options.csr).toString('utf8')));
+      if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0) throw new PkiError('CSR_MALFORMED', `${options.csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`);
+      const signed = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('SignDownstream', { csrDer: block.der, issuerId: options.issuer ?? '', ttlSeconds: parseDuration(options.ttl), requestId: uuidv7() }, { deadlineSeconds: 60 }));
+      writeNew(options.out, certificatesToPem([...signed.chainDer, signed.rootDer]));
+      if (options.json) json(context, { ...signed, file: options.out });
+      else facts(context, [['serial', signed.serial], ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`], ['root', sha256Hex(signed.rootDer)], ['written', options.out]]);
     }));
   authority.command('request').description('a new intermediate from the upstream (Vault or OpenBao)')
     .action(action(context, outcome, async (options) => {

@@ -24,6 +24,10 @@ export function authoritySourcesHandlers(guard: Guard, { authoritySources }: Pic
       if (pin !== '' && !/^[0-9a-f]{64}$/.test(pin)) throw new PkiError('INVALID_REQUEST', 'root_sha256 is not a SHA-256 in hex');
       return importMessage(await authoritySources.importChain(operatorOf(context), { id, certificatesDer, dryRun, ...given('rootSha256', pin) }));
     }),
+    SignDownstream: unary(guard, async (context, { csrDer, issuerId, ttlSeconds, requestId }) => {
+      const { serial, chainDer, rootDer, notAfter } = await authoritySources.signDownstream(operatorOf(context), { csrDer, lifeSeconds: ttlSeconds, requestId, ...given('issuerId', issuerId) });
+      return { serial, chainDer: [...chainDer], rootDer, notAfter };
+    }),
     RequestAuthority: unary(guard, async (context) => importMessage(await authoritySources.prepareUpstream(operatorOf(context)))),
   };
 }

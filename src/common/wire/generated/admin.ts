@@ -100,6 +100,8 @@ import type { RotationStatus as _meshca_admin_v1_RotationStatus, RotationStatus_
 import type { ServerClient as _meshca_admin_v1_ServerClient, ServerDefinition as _meshca_admin_v1_ServerDefinition } from './meshca/admin/v1/Server.ts';
 import type { ServerStatus as _meshca_admin_v1_ServerStatus, ServerStatus__Output as _meshca_admin_v1_ServerStatus__Output } from './meshca/admin/v1/ServerStatus.ts';
 import type { Shares as _meshca_admin_v1_Shares, Shares__Output as _meshca_admin_v1_Shares__Output } from './meshca/admin/v1/Shares.ts';
+import type { SignDownstreamRequest as _meshca_admin_v1_SignDownstreamRequest, SignDownstreamRequest__Output as _meshca_admin_v1_SignDownstreamRequest__Output } from './meshca/admin/v1/SignDownstreamRequest.ts';
+import type { SignDownstreamResponse as _meshca_admin_v1_SignDownstreamResponse, SignDownstreamResponse__Output as _meshca_admin_v1_SignDownstreamResponse__Output } from './meshca/admin/v1/SignDownstreamResponse.ts';
 import type { StoredApprovalPolicy as _meshca_admin_v1_StoredApprovalPolicy, StoredApprovalPolicy__Output as _meshca_admin_v1_StoredApprovalPolicy__Output } from './meshca/admin/v1/StoredApprovalPolicy.ts';
 import type { SubmitApprovalRequest as _meshca_admin_v1_SubmitApprovalRequest, SubmitApprovalRequest__Output as _meshca_admin_v1_SubmitApprovalRequest__Output } from './meshca/admin/v1/SubmitApprovalRequest.ts';
 import type { TaintAuthorityRequest as _meshca_admin_v1_TaintAuthorityRequest, TaintAuthorityRequest__Output as _meshca_admin_v1_TaintAuthorityRequest__Output } from './meshca/admin/v1/TaintAuthorityRequest.ts';
@@ -224,6 +226,8 @@ export interface ProtoGrpcType {
         Server: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_ServerClient> & { service: _meshca_admin_v1_ServerDefinition }
         ServerStatus: MessageTypeDefinition<_meshca_admin_v1_ServerStatus, _meshca_admin_v1_ServerStatus__Output>
         Shares: MessageTypeDefinition<_meshca_admin_v1_Shares, _meshca_admin_v1_Shares__Output>
+        SignDownstreamRequest: MessageTypeDefinition<_meshca_admin_v1_SignDownstreamRequest, _meshca_admin_v1_SignDownstreamRequest__Output>
+        SignDownstreamResponse: MessageTypeDefinition<_meshca_admin_v1_SignDownstreamResponse, _meshca_admin_v1_SignDownstreamResponse__Output>
         StoredApprovalPolicy: MessageTypeDefinition<_meshca_admin_v1_StoredApprovalPolicy, _meshca_admin_v1_StoredApprovalPolicy__Output>
         SubmitApprovalRequest: MessageTypeDefinition<_meshca_admin_v1_SubmitApprovalRequest, _meshca_admin_v1_SubmitApprovalRequest__Output>
         TaintAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_TaintAuthorityRequest, _meshca_admin_v1_TaintAuthorityRequest__Output>

@@ -8,6 +8,8 @@ import type { CreateAuthorityCsrRequest as _meshca_admin_v1_CreateAuthorityCsrRe
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from '../../../meshca/admin/v1/ImportAuthorityRequest.ts';
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from '../../../meshca/admin/v1/ImportAuthorityResponse.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from '../../../meshca/admin/v1/RequestAuthorityRequest.ts';
+import type { SignDownstreamRequest as _meshca_admin_v1_SignDownstreamRequest, SignDownstreamRequest__Output as _meshca_admin_v1_SignDownstreamRequest__Output } from '../../../meshca/admin/v1/SignDownstreamRequest.ts';
+import type { SignDownstreamResponse as _meshca_admin_v1_SignDownstreamResponse, SignDownstreamResponse__Output as _meshca_admin_v1_SignDownstreamResponse__Output } from '../../../meshca/admin/v1/SignDownstreamResponse.ts';
 
 /**
  * Intermediates whose key is in our token and whose certificate another CA signs: offline root, company CA, Vault or OpenBao.
@@ -52,6 +54,21 @@ export interface AuthoritySourcesClient extends grpc.Client {
   requestAuthority(argument: _meshca_admin_v1_RequestAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ImportAuthorityResponse__Output>): grpc.ClientUnaryCall;
   requestAuthority(argument: _meshca_admin_v1_RequestAuthorityRequest, callback: grpc.requestCallback<_meshca_admin_v1_ImportAuthorityResponse__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * An intermediate for another CA of this trust domain, signed by a root of ours or by an authority whose pathLen allows it.
+   */
+  SignDownstream(argument: _meshca_admin_v1_SignDownstreamRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_SignDownstreamResponse__Output>): grpc.ClientUnaryCall;
+  SignDownstream(argument: _meshca_admin_v1_SignDownstreamRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_SignDownstreamResponse__Output>): grpc.ClientUnaryCall;
+  SignDownstream(argument: _meshca_admin_v1_SignDownstreamRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_SignDownstreamResponse__Output>): grpc.ClientUnaryCall;
+  SignDownstream(argument: _meshca_admin_v1_SignDownstreamRequest, callback: grpc.requestCallback<_meshca_admin_v1_SignDownstreamResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * An intermediate for another CA of this trust domain, signed by a root of ours or by an authority whose pathLen allows it.
+   */
+  signDownstream(argument: _meshca_admin_v1_SignDownstreamRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_SignDownstreamResponse__Output>): grpc.ClientUnaryCall;
+  signDownstream(argument: _meshca_admin_v1_SignDownstreamRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_SignDownstreamResponse__Output>): grpc.ClientUnaryCall;
+  signDownstream(argument: _meshca_admin_v1_SignDownstreamRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_SignDownstreamResponse__Output>): grpc.ClientUnaryCall;
+  signDownstream(argument: _meshca_admin_v1_SignDownstreamRequest, callback: grpc.requestCallback<_meshca_admin_v1_SignDownstreamResponse__Output>): grpc.ClientUnaryCall;
+
 }
 
 /**
@@ -70,10 +87,16 @@ export interface AuthoritySourcesHandlers extends grpc.UntypedServiceImplementat
    */
   RequestAuthority: grpc.handleUnaryCall<_meshca_admin_v1_RequestAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse>;
 
+  /**
+   * An intermediate for another CA of this trust domain, signed by a root of ours or by an authority whose pathLen allows it.
+   */
+  SignDownstream: grpc.handleUnaryCall<_meshca_admin_v1_SignDownstreamRequest__Output, _meshca_admin_v1_SignDownstreamResponse>;
+
 }
 
 export interface AuthoritySourcesDefinition extends grpc.ServiceDefinition {
   CreateAuthorityCsr: MethodDefinition<_meshca_admin_v1_CreateAuthorityCsrRequest, _meshca_admin_v1_AuthorityCsr, _meshca_admin_v1_CreateAuthorityCsrRequest__Output, _meshca_admin_v1_AuthorityCsr__Output>
   ImportAuthority: MethodDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse__Output>
   RequestAuthority: MethodDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_RequestAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse__Output>
+  SignDownstream: MethodDefinition<_meshca_admin_v1_SignDownstreamRequest, _meshca_admin_v1_SignDownstreamResponse, _meshca_admin_v1_SignDownstreamRequest__Output, _meshca_admin_v1_SignDownstreamResponse__Output>
 }
