@@ -84,7 +84,10 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
 
   const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
   const issuer = buildIssuer(parts, store, signers, registry, metrics);
-  const certificate: ServerCertificate = new ServerCertificate({ issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger });
+  const certificate: ServerCertificate = new ServerCertificate({
+    issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger,
+    rootHeld: (rootId) => rotation?.controller.rootHeld(rootId) ?? true, replaced: (serial) => store.issuance.confirmReplaced('server', [serial], clock.now()),
+  });
   stack.defer(() => certificate.close());
 
   const upstream = upstreamAuthority(config, vault, clock);
@@ -99,7 +102,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   await supply?.supply();
 
   const handshakes = new HandshakeLedger();
-  const rotation = await buildRotation({
+  const rotation: Awaited<ReturnType<typeof buildRotation>> = await buildRotation({
     config, store, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), changed,
     moved: (kind, to) => metrics.authorityMoved(kind, to), clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
   });

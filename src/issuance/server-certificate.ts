@@ -16,7 +16,11 @@ export interface ServerIdentity {
 
 export interface ServerCertificateDependencies {
   readonly issuer: Issuer;
-  readonly authorities: Pick<Authorities, 'rootOf' | 'onChange'>;
+  readonly authorities: Pick<Authorities, 'all' | 'issuing' | 'rootOf' | 'onChange'>;
+  /** Whether every agent that may come back holds this root: only then the server shows itself under it, as long as it can wait. */
+  readonly rootHeld?: (rootId: string) => boolean;
+  /** This certificate is no longer presented. */
+  readonly replaced?: (serial: string) => Promise<void>;
   readonly trustDomain: TrustDomain;
   readonly dnsNames: readonly string[];
   readonly ttlSeconds: number;
@@ -26,6 +30,9 @@ export interface ServerCertificateDependencies {
 }
 
 const retrySeconds = { first: 1, longest: 60 };
+/** It is renewed with this much of its life left, whoever lags. */
+const leastLifeShare = 0.2;
+const waitSeconds = 5;
 
 /** Owner of the server's own certificate: issued by our authority like any other, renewed at about a third of its life with a new key. */
 export class ServerCertificate {
@@ -33,6 +40,8 @@ export class ServerCertificate {
   readonly #listeners = new Set<(identity: ServerIdentity) => void>();
   #current: ServerIdentity | undefined;
   #cancel: (() => void) | undefined;
+  #authorityId = '';
+  #stopListening: (() => void) | undefined;
   #closed = false;
 
   constructor(dependencies: ServerCertificateDependencies) {
@@ -43,6 +52,9 @@ export class ServerCertificate {
   async start(): Promise<void> {
     await this.#renew();
     this.#schedule(this.#renewalDelaySeconds());
+    this.#stopListening = this.#dependencies.authorities.onChange(() => {
+      if (!this.#trusted()) this.#schedule(0);
+    });
   }
 
   current(): ServerIdentity {
@@ -62,11 +74,13 @@ export class ServerCertificate {
 
   close(): void {
     this.#closed = true;
+    this.#stopListening?.();
     this.#cancel?.();
   }
 
   async #renew(): Promise<void> {
     const { issuer, authorities, trustDomain, clock } = this.#dependencies;
+    const before = this.#current;
     const { privateKey } = await generateKeyPairAsync('ec-p256');
     const [result] = await issuer.issue([{
       requestId: uuidv7(clock.nowMs()), csrDer: createCsr(privateKey), spiffeId: serverId(trustDomain), dnsNames: this.#dependencies.dnsNames, kind: 'server', profile: 'server',
@@ -79,7 +93,24 @@ export class ServerCertificate {
       chainPem: certificatesToPem([...result.leaf.chainDer, ...(root ? [root] : [])]), keyPem: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)),
       sha256: Buffer.from(sha256Hex(leafDer), 'hex'), serial: result.leaf.serial, notAfter: result.leaf.notAfter,
     };
+    this.#authorityId = result.leaf.authorityId;
     for (const listener of this.#listeners) listener(this.#current);
+    if (before !== undefined) await this.#dependencies.replaced?.(before.serial);
+  }
+
+  /** Its issuer was not tainted. */
+  #trusted(): boolean {
+    const { state } = this.#dependencies.authorities.all().find(({ id }) => id === this.#authorityId) ?? {};
+    return state === 'active' || state === 'old';
+  }
+
+  /** The next one would stand under a root that some agent lacks: not while the present one lasts well. */
+  #waits(): boolean {
+    const { authorities, clock, ttlSeconds, rootHeld } = this.#dependencies;
+    const next = authorities.issuing();
+    const nextRoot = next === undefined ? undefined : authorities.rootOf(next.id);
+    if (nextRoot === undefined || nextRoot.id === authorities.rootOf(this.#authorityId)?.id || !this.#trusted()) return false;
+    return rootHeld?.(nextRoot.id) === false && this.notAfter() - clock.now() > ttlSeconds * leastLifeShare;
   }
 
   #renewalDelaySeconds(): number {
@@ -88,7 +119,12 @@ export class ServerCertificate {
 
   #schedule(delaySeconds: number, retry: number = retrySeconds.first): void {
     if (this.#closed) return;
+    this.#cancel?.();
     this.#cancel = this.#dependencies.clock.after(delaySeconds * 1000, () => {
+      if (this.#waits()) {
+        this.#schedule(waitSeconds);
+        return;
+      }
       this.#renew().then(
         () => {
           this.#dependencies.logger.info({ serial: this.#current?.serial, notAfter: this.#current?.notAfter }, 'server certificate renewed');

@@ -82,6 +82,12 @@ export class RotationController {
     return { at: observation.now, acting: this.#lease !== undefined, observation, notes, jumpedSeconds: this.#dependencies.guard.jumpedSeconds(), failure: this.#state?.failure };
   }
 
+  /** Whether every agent that may come back is known to hold the root; true where nothing speaks against it. */
+  rootHeld(rootId: string): boolean {
+    const found = this.#state?.observation.confirmations.get(rootId);
+    return found === undefined || found.proven.laggards.every(({ consumerId }) => consumerId !== '');
+  }
+
   /** Called after each look. Returns the unsubscribe function. */
   onState(listener: (state: RotationState) => void): () => void {
     this.#listeners.add(listener);

@@ -1,4 +1,4 @@
-import { confirmation, isRotated, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
+import { confirmation, isRotated, isTrusted, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Store } from '../../store/contract.ts';
 import type { HeldSets } from './held-sets.ts';
@@ -40,7 +40,9 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   await sets.refresh(all);
   const signed = await store.rotations.signedBy(now, margin);
   const facts = all.filter(({ kind }) => isRotated(kind)).map((authority) => factsOf(authority, all, signed));
-  const published = all.filter(({ kind, state }) => isRotated(kind) && state === 'published');
+  // one that signs without everybody's confirmation is watched on, while there is another root to fall back to
+  const trustedRoots = all.filter(({ kind, state }) => kind === 'root' && isTrusted(state)).length;
+  const published = all.filter(({ kind, state }) => isRotated(kind) && (state === 'published' || (kind === 'root' && state === 'active' && trustedRoots > 1)));
   const confirmations = new Map<string, Confirmation>();
   if (published.length > 0) {
     const world = await worldOf(published, dependencies, now, margin);
