@@ -251,3 +251,13 @@ describe('what others grant', () => {
     assert.equal(await codeOf(unaryCall(posing, '/meshca.signing.v1.Signing/Sign', { requestId: uuidv7(), spiffeId: id('/y'), csrDer: createCsr(key) })), 'CALLER_NOT_ADMITTED');
   });
 });
+
+test('text of any size that is refused comes back, and goes to the log, only in part', async () => {
+  for (const selectors of [[{ type: 'X'.repeat(2_000_000), value: 'a' }], [{ type: 'Ä'.repeat(500_000), value: 'a' }]]) {
+    const error = await unaryCall(t.client(mallory), signX509, { items: [{ requestId: uuidv7(), entryId: 'his', csrDer: createCsr(await newKey()), selectors }] }).then(() => undefined, (thrown: unknown) => thrown as { code: string; message: string });
+    assert.equal(error?.code, 'SELECTOR_INVALID');
+    assert.ok(error.message.length < 2_100, `${error.message.length} characters`);
+  }
+  const long = await t.admin('Entries/GetEntry', { id: 'x'.repeat(1_000_000) }).then(() => undefined, (thrown: unknown) => thrown as { code: string });
+  assert.equal(long?.code, 'NOT_FOUND');
+});

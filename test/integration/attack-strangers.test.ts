@@ -168,7 +168,7 @@ describe('strangers on the TLS port', () => {
 
   test('a request ID that would break a line of the log is not taken', async () => {
     const stranger = session();
-    const stream = stranger.request({ ...grpcHeaders('/meshca.admin.v1.Server/GetStatus'), 'x-request-id': 'evil{"level":"fatal"}' });
+    const stream = stranger.request({ ...grpcHeaders('/meshca.admin.v1.Server/GetStatus'), 'meshca-request-id': 'evil{"level":"fatal"}' });
     stream.on('error', () => {});
     stream.end(Buffer.from([0, 0, 0, 0, 0]));
     stream.resume();
