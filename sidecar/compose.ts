@@ -82,7 +82,9 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
     const own = identity.credential?.chainDer[0];
     const issuer = own === undefined ? undefined : parseCertificate(own);
     const mine = tainted.find(({ subjectKeyId }) => issuer?.ok === true && issuer.value.authorityKeyId === subjectKeyId.toString('hex'));
-    if (mine !== undefined) identity.pullForward(mine.windowSeconds);
+    if (mine === undefined) return;
+    identity.pullForward(mine.windowSeconds);
+    session.replan();
   };
   const authorities = (update: AuthoritiesUpdate__Output): void => {
     issuers.set(update.published);
@@ -98,7 +100,7 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
   const session: IssuerSession = new IssuerSession({
     identity, bundles, receiver, consumers, replacements, handshakes, clock, random, logger: logger.child({ part: 'session' }), agentVersion: version,
     connect: (as, signal) => connect(as, byBundle, signal), survivedOutageSeconds: outage,
-    reconnect: { baseMs: config.connection.backoffBaseMs, capMs: config.connection.backoffCapMs },
+    reconnect: { baseMs: config.connection.backoffBaseMs, capMs: config.connection.backoffCapMs }, soonestExpirySeconds: () => x509.horizon().soonestExpirySeconds,
     onEntries: () => keeper.changed(), onTainted: taint, onAuthorities: authorities, onRenewal: (succeeded) => metrics.renewal('agent', succeeded),
   });
   const keys = new KeyPool(config.svid.keyType, config.svid.readyKeys);

@@ -1,5 +1,5 @@
 export {
-  backoffMs, clockJumpMs, latestRenewalPoint, pullForwardMs, renewalCentre, renewalSpread, renewAtMonotonicMs, retryDelayMs, survivedOutageSeconds,
+  backoffMs, clockJumpMs, latestRenewalPoint, pullForwardMs, reconnectCapMs, renewalCentre, renewalSpread, renewAtMonotonicMs, retryDelayMs, returnShare, survivedOutageSeconds,
   type BackoffOptions, type ClockReading,
 } from './renewal.ts';
 export { Agenda } from './agenda.ts';

@@ -15,8 +15,18 @@ export function renewAtMonotonicMs(lifeSeconds: number, receivedAtMonotonicMs: n
   return receivedAtMonotonicMs + lifeSeconds * 1000 * (renewalCentre + renewalSpread * (2 * random - 1));
 }
 
-/** The outage of the CA that a certificate of this life survives for certain, whenever it starts: life × (1 − latest renewal point). */
-export const survivedOutageSeconds = (lifeSeconds: number): number => Math.floor(lifeSeconds * (1 - latestRenewalPoint));
+/** What is kept back of the life for coming back after an outage: reconnecting (`reconnectCapMs`), asking, being answered. */
+export const returnShare = 1 / 20;
+
+/**
+ * The outage of the CA that a certificate of this life survives for certain, whenever it starts: life × (1 − latest renewal
+ * point), where the latest point at which a renewal must *begin* to be in time is `latestRenewalPoint` + `returnShare` (0.45).
+ */
+export const survivedOutageSeconds = (lifeSeconds: number): number => Math.floor(lifeSeconds * (1 - latestRenewalPoint - returnShare));
+
+/** The wait before a reconnect never exceeds a tenth of what is left of the SVID that expires first: who is about to lose it asks more often. */
+export const reconnectCapMs = (configuredCapMs: number, soonestExpirySeconds: number | undefined): number =>
+  (soonestExpirySeconds === undefined ? configuredCapMs : Math.min(configuredCapMs, Math.max(250, soonestExpirySeconds * 100)));
 
 /** Brings a planned renewal forward into a window that starts now, spread over it; never later than it was planned. */
 export function pullForwardMs(plannedMonotonicMs: number, nowMonotonicMs: number, windowSeconds: number, random: number): number {

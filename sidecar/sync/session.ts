@@ -10,7 +10,7 @@ import type { TaintedAuthority__Output } from '../../src/common/wire/generated/m
 import type { BundleStore } from '../bundle/index.ts';
 import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts';
 import type { AgentIdentity } from '../node-attestation/index.ts';
-import { backoffMs, retryDelayMs } from '../schedule/index.ts';
+import { backoffMs, reconnectCapMs, retryDelayMs } from '../schedule/index.ts';
 import type { Consumers } from './consumers.ts';
 import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
@@ -31,6 +31,8 @@ export interface SessionParts {
   readonly agentVersion: string;
   readonly survivedOutageSeconds: () => number;
   readonly reconnect: { readonly baseMs: number; readonly capMs: number };
+  /** Until the first SVID in use expires; undefined while none is held. */
+  readonly soonestExpirySeconds: () => number | undefined;
   readonly onEntries: () => void;
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
   readonly onAuthorities?: (update: AuthoritiesUpdate__Output) => void;
@@ -70,6 +72,8 @@ export class IssuerSession {
   #serverVersion = '';
   #lastContact: number | undefined;
   #failures = 0;
+  /** Aborted and replaced when the plan for the own SVID changes. */
+  #planned = new AbortController();
   readonly #listeners = new Set<() => void>();
 
   constructor(parts: SessionParts) {
@@ -91,6 +95,12 @@ export class IssuerSession {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** The own SVID is to be renewed at another time than was planned. */
+  replan(): void {
+    this.#planned.abort();
+    this.#planned = new AbortController();
   }
 
   /** A consumer or replacement waits to be reported. */
@@ -162,7 +172,7 @@ export class IssuerSession {
         if (!renewed) {
           const wait = identity.renewAtMonotonicMs - clock.monotonicMs();
           if (wait > 0) {
-            await clock.sleep(Math.min(wait, maximumRenewalSleepMs), { signal });
+            await clock.sleep(Math.min(wait, maximumRenewalSleepMs), { signal: AbortSignal.any([signal, this.#planned.signal]) }).catch(() => {});
             continue;
           }
           await identity.renew(connection);
@@ -213,7 +223,7 @@ export class IssuerSession {
     else if (error.code === 'CERTIFICATE_EXPIRED') identity.reject('expired');
     // after an eviction the node may prove itself anew at once; if that is refused as well, only slowly
     const slow = error.code === 'AGENT_BANNED' || error.code === 'AGENT_SUPERSEDED' || error.code === 'JOIN_TOKEN_INVALID' || (this.#barred !== undefined && barredBefore);
-    const delayMs = backoffMs(this.#failures, random.uniform(), slow ? slowRetry : reconnect);
+    const delayMs = backoffMs(this.#failures, random.uniform(), slow ? slowRetry : { ...reconnect, capMs: reconnectCapMs(reconnect.capMs, this.#parts.soonestExpirySeconds()) });
     this.#failures += 1;
     logger.warn({ code: error.code, err: error, retryInMs: Math.round(delayMs) }, 'no session with the server');
     this.#announce();

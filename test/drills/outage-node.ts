@@ -32,7 +32,7 @@ export class OutageNode implements AsyncDisposable {
   }
 
   /** Joins by token, once; the token is gone afterwards, so that the node has to come back without anyone. */
-  async join(options: { readonly port: number; readonly lifeSeconds: number; readonly backoffCapMs: number }): Promise<void> {
+  async join(options: { readonly port: number; readonly lifeSeconds: number }): Promise<void> {
     await mkdir(this.#dir, { mode: 0o700 });
     const { token } = await this.#world.calls.admin('Tokens/CreateJoinToken', { agentName: this.name });
     const { rootsPem } = await this.#world.calls.admin('Authorities/GetBundle');
@@ -88,11 +88,11 @@ export class OutageNode implements AsyncDisposable {
     await Promise.all([ended(this.#client, 'SIGKILL'), ended(this.#agent, 'SIGKILL')]);
   }
 
-  #configure({ port, lifeSeconds, backoffCapMs }: { readonly port: number; readonly lifeSeconds: number; readonly backoffCapMs: number }, joins: boolean): Promise<void> {
+  #configure({ port, lifeSeconds }: { readonly port: number; readonly lifeSeconds: number }, joins: boolean): Promise<void> {
     return writeFile(join(this.#dir, 'agent.json'), JSON.stringify({
       trustDomain, serverAddress: `127.0.0.1:${port}`, dataDir: join(this.#dir, 'state'), bootstrap: { bundlePath: join(this.#dir, 'bundle.pem') },
       attestation: joins ? { joinTokenPath: join(this.#dir, 'token') } : {}, workloadApi: { socketPath: this.#socketPath }, localApi: { socketPath: join(this.#dir, 'l.sock') },
-      ops: { port: 0 }, outage: { shortestTtlSeconds: lifeSeconds }, connection: { backoffBaseMs: Math.min(200, backoffCapMs), backoffCapMs }, log: { format: 'json' },
+      ops: { port: 0 }, outage: { shortestTtlSeconds: lifeSeconds }, log: { format: 'json' },
     }));
   }
 

@@ -72,7 +72,7 @@ async function startAgent(context: TestContext, server: FakeServer, options: Age
   const consumers = new Consumers(systemClock, report);
   const replacements = new Replacements(report);
   const session: IssuerSession = new IssuerSession({
-    identity, bundles, receiver, consumers, replacements, clock: systemClock, random, logger: silentLogger, agentVersion: 'test', survivedOutageSeconds: () => 2160, reconnect: { baseMs: 20, capMs: 100 },
+    identity, bundles, receiver, consumers, replacements, clock: systemClock, random, logger: silentLogger, agentVersion: 'test', survivedOutageSeconds: () => 1980, soonestExpirySeconds: () => undefined, reconnect: { baseMs: 20, capMs: 100 },
     connect: (as, signal) => IssuerConnection.open({ ...common, identity: as, trust: byBundle }, signal), onEntries: () => {},
     onTainted: (tainted) => x509.setTainted(new Map(tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds]))),
   });

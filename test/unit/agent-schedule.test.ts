@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Clock } from '../../src/common/runtime/index.ts';
-import { Agenda, backoffMs, clockJumpMs, latestRenewalPoint, pullForwardMs, renewAtMonotonicMs, retryDelayMs, survivedOutageSeconds } from '../../sidecar/schedule/index.ts';
+import { Agenda, backoffMs, clockJumpMs, latestRenewalPoint, pullForwardMs, reconnectCapMs, renewAtMonotonicMs, retryDelayMs, survivedOutageSeconds } from '../../sidecar/schedule/index.ts';
 import { FakeClock } from './agent-support.ts';
 
 const life = fc.integer({ min: 1, max: 400 * 86_400 });
@@ -79,4 +79,11 @@ test('an agenda runs each key once at its last set instant, in time order, and n
     assert.equal(ran.length, wanted.size);
     for (const [key, at] of ran) assert.ok(at >= (wanted.get(key) as number) && at <= (wanted.get(key) as number) + 30_002);
   }), { numRuns: 50 });
+});
+
+test('who is about to lose an SVID reconnects sooner than the configured bound, and never in a tight loop', () => {
+  assert.equal(reconnectCapMs(30_000, undefined), 30_000);
+  assert.equal(reconnectCapMs(30_000, 3_600), 30_000);
+  assert.equal(reconnectCapMs(30_000, 60), 6_000);
+  assert.equal(reconnectCapMs(30_000, 0), 250);
 });
