@@ -120,7 +120,7 @@ export function unreachable(error: PkiError, shown: string): PkiError {
   return new PkiError('UNREACHABLE', `nothing answers at ${shown}${why}`, { cause: error });
 }
 
-const nouns = ['Entries', 'Agents', 'Tokens', 'Delegations', 'Roles', 'Authorities', 'AuthoritySources', 'Certificates', 'Audit', 'Server'] as const;
+const nouns = ['Entries', 'Agents', 'Tokens', 'Delegations', 'Roles', 'Authorities', 'AuthoritySources', 'Certificates', 'Audit', 'Server', 'Approvals'] as const;
 type Noun = (typeof nouns)[number];
 type Packages = ReturnType<typeof adminContract>['packages']['meshca']['admin']['v1'];
 

@@ -71,7 +71,7 @@ export class Guard {
       if (handler === undefined) throw new Error(`${method.path} has no handler`);
       const bound = handler.bind(implementation) as UntypedHandleCall;
       if (method.requestStream && !method.responseStream) throw new Error(`${method.path}: client streaming is not offered`);
-      if (method.responseStream && guardingOf(method.path) !== 'never') throw new Error(`${method.path}: a stream can not wait for approval`);
+      if (method.responseStream && guardingOf(method.path) !== 'never') throw new Error(`${method.path}: a stream can not wait for approval: name it in guarding.ts as one that never does, or make it a unary call`);
       if (!method.responseStream) this.#unaryHandlers.set(method.path, { method: method as unknown as AnyMethod, handler: bound as handleUnaryCall<unknown, unknown> });
       guarded[name] = method.responseStream
         ? this.#stream(method.path, bound as handleServerStreamingCall<unknown, unknown> | handleBidiStreamingCall<unknown, unknown>)

@@ -46,14 +46,14 @@ export const guarding: Readonly<Record<string, Guarding>> = {
   ...rows('AuthoritySources', {
     CreateAuthorityCsr: 'always',
     ImportAuthority: ({ dryRun }: ImportAuthorityRequest__Output) => Promise.resolve(!dryRun),
-    RequestAuthority: 'always',
+    RequestAuthority: 'always', SignDownstream: 'always',
   }),
   ...rows('Certificates', {
     ListCertificates: 'never', GetCertificate: 'never', RevokeCertificate: 'always',
     MintX509Svid: async ({ admin, spiffeId }: MintX509SvidRequest__Output, sights) => admin || sights.idMatters(spiffeId),
   }),
   ...rows('Audit', { ListAuditRecords: 'never', ExportAudit: 'never', WatchAudit: 'never' }),
-  ...rows('Server', { GetStatus: 'never' }),
+  ...rows('Server', { GetStatus: 'never', Backup: 'never' }),
   ...rows('Approvals', {
     ListOperations: 'never', GetOperation: 'never', SubmitApproval: 'never', WithdrawOperation: 'never', TakeResult: 'never', GetApprovalPolicy: 'never', PutApprovalPolicy: 'always',
   }),

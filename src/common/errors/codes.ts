@@ -140,7 +140,7 @@ export const codes = {
   SOCKET_IN_USE: operator('FAILED_PRECONDITION', 'Another process listens there; stop it or choose another path.'),
 
   // dual control
-  APPROVAL_REQUIRED: caller('FAILED_PRECONDITION', 'Have the operation approved: "meshca approval show ID" shows what would happen, "meshca approval sign ID --key ~/.ssh/id_ed25519" approves it.'),
+  APPROVAL_REQUIRED: caller('FAILED_PRECONDITION', 'Have the operation approved: "meshca approval show ID" shows what would happen, "meshca approval sign ID --ssh-key ~/.ssh/id_ed25519" approves it.'),
   APPROVAL_NOT_OPEN: caller('FAILED_PRECONDITION', 'The operation is over or void, as the message says. If it is still wanted, make the call again: that proposes a new one.'),
   APPROVAL_NOT_COUNTED: caller('PERMISSION_DENIED', 'An approval takes the SSH key of an approver of the policy in force ("meshca dual-control show") who did not propose the operation himself and has not approved it yet.'),
   APPROVAL_POLICY_INVALID: caller('INVALID_ARGUMENT', 'Correct the policy as the message says: at least two approvers must be asked for, each with a name and a key of his own.'),

@@ -80,7 +80,7 @@ export class DualControl implements Approvals, ApprovalGate {
         this.#event(actor, 'approval.proposed', id, { method, operation: bytes.toString('utf8'), operationSha256: operationSha256(bytes), expiresAt: operation.expiresAt }));
     }
     return new PkiError('APPROVAL_REQUIRED', `this takes the approval of ${policy.required} of ${policy.approvers.length} approvers; it waits as operation ${id}`, {
-      next: `See what would happen: meshca approval show ${id}. To approve: meshca approval sign ${id} --key ~/.ssh/id_ed25519`, detail: { operationId: id },
+      next: `See what would happen: meshca approval show ${id}. To approve: meshca approval sign ${id} --ssh-key ~/.ssh/id_ed25519`, detail: { operationId: id },
     });
   }
 
