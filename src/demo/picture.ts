@@ -83,7 +83,7 @@ function partLines(model: DemoModel, width: number, paint: Paint, nowMs: number)
   const lines = [part('CA', model.server)];
   const chain = [authority('root', model.root), authority('issuing', model.issuing)].filter((text) => text !== '').join(paint('  →  ', 'dim'));
   if (chain !== '') lines.push(`  ${' '.repeat(6)} ${chain}`);
-  const issued = paint(model.issued === undefined ? '' : `${model.issued} certificates issued`, 'dim');
+  const issued = paint(model.issued === undefined ? '' : `${model.issued} ${model.issued === 1 ? 'certificate' : 'certificates'} issued`, 'dim');
   if (model.hsm !== '') lines.push(apart(`  ${paint('HSM   ', 'bold')} ${model.hsm}`, issued, width));
   lines.push(part('agent', model.agent));
   if (model.firstRequestMs === undefined && model.step !== '') {

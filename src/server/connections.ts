@@ -32,8 +32,11 @@ export interface GuestLimits {
 
 const defaultGuestLimits: GuestLimits = { connections: 1000, seconds: 120, bytes: 256 * 1024 };
 const guestCheckMs = 200;
-/** Connections of one identity at once; beyond, its oldest goes. A control plane with many replicas stays below. */
-const perIdentity = 256;
+/**
+ * Connections of one identity at once; beyond, its oldest goes: each may hold as many unfinished messages as it has streams. An
+ * agent has one, and one more while it renews; a control plane may have many replicas.
+ */
+const perIdentity: Readonly<Record<CertificateCaller['class'], number>> = { agent: 16, workload: 16, admin: 64, delegate: 256 };
 
 interface Guest {
   readonly connection: Connection;
@@ -85,7 +88,7 @@ export class Connections {
         if (hasBusiness(caller)) this.#guests.delete(key);
         if (caller.class === 'anonymous' || caller.class === 'local' || input.socket.destroyed) return;
         spiffeId = caller.spiffeId;
-        this.#remember(spiffeId, connection);
+        this.#remember(spiffeId, connection, perIdentity[caller.class]);
         cancelExpiry = this.#closeAt(connection, caller.notAfter);
       },
       // the refusal reaches the peer with its first call; until then the connection may do nothing
@@ -168,18 +171,18 @@ export class Connections {
     }
   }
 
-  #remember(spiffeId: string, connection: Connection): void {
+  #remember(spiffeId: string, connection: Connection, limit: number): void {
     const known = this.#bySpiffeId.get(spiffeId);
     if (known === undefined) {
       this.#bySpiffeId.set(spiffeId, new Set([connection]));
       return;
     }
     known.add(connection);
-    if (known.size <= perIdentity) return;
+    if (known.size <= limit) return;
     const [oldest] = known;
     if (oldest === undefined) return;
     known.delete(oldest);
-    this.close(oldest, new PkiError('OVERLOADED', `${spiffeId} has more than ${perIdentity} connections`));
+    this.close(oldest, new PkiError('OVERLOADED', `${spiffeId} has more than ${limit} connections`));
   }
 
   #forget(spiffeId: string, connection: Connection): void {

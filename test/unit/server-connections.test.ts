@@ -44,7 +44,7 @@ test('a stranger ends after his time, and after the bytes that he may send; a re
 
 test('one identity holds a bounded number of connections', async () => {
   const connections = new Connections(callers, systemClock);
-  const sockets = Array.from({ length: 258 }, socket);
+  const sockets = Array.from({ length: 18 }, socket);
   for (const each of sockets) connections.add({ socket: each, peer: 'a', caller: agentOf('spiffe://td/meshca/agent/a') });
   await soon(150);
   assert.deepEqual(sockets.map(({ destroyed }, index) => (destroyed ? index : -1)).filter((index) => index >= 0), [0, 1]);
