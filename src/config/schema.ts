@@ -72,6 +72,8 @@ export const serverConfigSchema = z.strictObject({
   authorities: z.strictObject({
     source: z.enum(['hsm', 'external', 'upstream']).default('hsm').describe('Who certifies issuing intermediates: a root in our token, another CA by CSR and import (offline root, company CA), or Vault or OpenBao'),
     upstream: upstream.optional(),
+    replica: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/).optional().describe('Name of this replica, for issuing authorities of one replica'),
+    region: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/).optional().describe('Region of this server, for issuing authorities of one region'),
     root: authority({ keyType: 'ec-p384', lifeDays: 3_650 }, 'roots'),
     issuing: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'issuing intermediates'),
     jwt: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'JWT authorities'),

@@ -13,6 +13,8 @@ export interface RegistryDependencies {
   readonly objects: Pick<ObjectLedger, 'require' | 'proven'>;
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
   readonly logger: Logger;
+  /** Where this server stands, for authorities that sign in one replica or region only. */
+  readonly place?: { readonly replica?: string | undefined; readonly region?: string | undefined };
 }
 
 /** Owner of what this process knows of the authorities; `refresh` after each transition. */
@@ -119,7 +121,7 @@ export class AuthorityRegistry implements Authorities {
 
   /** A scoped authority that applies goes before an unscoped one; among equals the newest. */
   #pick(nodeSelectors: readonly string[], holder = ''): IssuerView | undefined {
-    const fitting = this.#issuers.filter(({ authority }) => applies(authority.scope, nodeSelectors, holder));
+    const fitting = this.#issuers.filter(({ authority }) => applies(authority.scope, nodeSelectors, holder, this.#dependencies.place));
     return fitting.findLast(({ authority }) => Object.keys(authority.scope).length > 0) ?? fitting.at(-1);
   }
 
@@ -137,7 +139,9 @@ export class AuthorityRegistry implements Authorities {
   }
 }
 
-function applies(scope: AuthorityScope, nodeSelectors: readonly string[], holder: string): boolean {
+function applies(scope: AuthorityScope, nodeSelectors: readonly string[], holder: string, place: RegistryDependencies['place']): boolean {
+  if (scope.replica !== undefined && scope.replica !== place?.replica) return false;
+  if (scope.region !== undefined && scope.region !== place?.region) return false;
   if (scope.selectors !== undefined && !scope.selectors.every((selector) => nodeSelectors.includes(selector))) return false;
   // the same node always falls on the same side of a share
   return scope.share === undefined || Number.parseInt(sha256Hex(Buffer.from(holder)).slice(0, 8), 16) / 0x1_0000_0000 < scope.share;

@@ -24,7 +24,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     this.#deps = deps;
   }
 
-  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest> {
+  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType; readonly scope?: { readonly replica?: string; readonly region?: string } }): Promise<AuthorityRequest> {
     return this.#acting(caller, 'CreateAuthorityCsr', input.id, (sources) => sources.request({ actor: actorOf(caller), ...input }));
   }
 

@@ -165,6 +165,22 @@ describe('an intermediate that a company CA certifies', () => {
     await reaches(wanted, 'active');
   });
 
+  test('one for a region signs on servers of that region alone, beside the others under the same root', async () => {
+    const before = unwrap(parseCertificate((await server.mint('spiffe://mesh.test/anywhere')).chainDer[1] as Buffer)).spkiDer;
+    const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing', region: 'eu' });
+    csrDer = made.csrDer;
+    await server.admin('AuthoritySources/ImportAuthority', { id: made.authority.id, certificatesDer: await chain() });
+    await server.admin('Authorities/ContinueRotation', { id: made.authority.id, reason: 'go on' });
+    await reaches(made.authority.id, 'active');
+    assert.deepEqual(JSON.parse((await server.admin('Authorities/GetAuthority', { id: made.authority.id })).scopeJson), { region: 'eu' });
+    assert.deepEqual(unwrap(parseCertificate((await server.mint('spiffe://mesh.test/elsewhere')).chainDer[1] as Buffer)).spkiDer, before);
+    await server.stop();
+    await using there = await startTestServer({ tokens: server.tokens, dir: server.dir, config: { authorities: { source: 'external', region: 'eu' } } });
+    assert.deepEqual(unwrap(parseCertificate((await there.mint('spiffe://mesh.test/here')).chainDer[1] as Buffer)).spkiDer, unwrap(parseCsr(csrDer)).spkiDer);
+    await there.stop();
+    await server.restart();
+  });
+
   test('an intermediate below another company root: the new root is trusted first, by decision of the operator, and beside the old one', async () => {
     await using second = await createCompanyCa();
     const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });

@@ -13,9 +13,9 @@ import { facts, instant, json, parseDuration, until } from '../output.ts';
 export function authoritySourceCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const authority = program.commands.find((each) => each.name() === 'authority');
   if (authority === undefined) throw new Error('the command authority is not there yet');
-  authority.command('csr').description('a CSR for a new intermediate, whose key stays in the token').option('--kind <kind>', 'issuing', 'issuing').option('--key-type <type>', 'default as configured').option('--id <id>', 'again for one that waits for its certificate').option('--out <file>', 'write the PEM to a new file')
-    .action(action<{ kind: string; keyType?: string; id?: string; out?: string }>(context, outcome, async (options) => {
-      const made = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('CreateAuthorityCsr', { kind: options.kind, keyType: options.keyType ?? '', id: options.id ?? '' }));
+  authority.command('csr').description('a CSR for a new intermediate, whose key stays in the token').option('--kind <kind>', 'issuing', 'issuing').option('--key-type <type>', 'default as configured').option('--id <id>', 'again for one that waits for its certificate').option('--region <name>', 'signs only on servers of this region').option('--replica <name>', 'signs only on this replica').option('--out <file>', 'write the PEM to a new file')
+    .action(action<{ kind: string; keyType?: string; id?: string; out?: string; region?: string; replica?: string }>(context, outcome, async (options) => {
+      const made = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('CreateAuthorityCsr', { kind: options.kind, keyType: options.keyType ?? '', id: options.id ?? '', region: options.region ?? '', replica: options.replica ?? '' }));
       const csrPem = pemEncode('CERTIFICATE REQUEST', made.csrDer);
       const id = made.authority?.id ?? '';
       const csrSha256 = sha256Hex(made.csrDer);

@@ -79,7 +79,7 @@ function advance(operation: RotationOperation, input: DecisionInput, byId: Reado
 
 function activation(operation: RotationOperation, successor: Authority, input: DecisionInput, byId: ReadonlyMap<string, AuthorityFacts>, actions: RotationAction[], notes: RotationNote[]): void {
   const { spec } = operation;
-  const scope = spec.canary?.steps[0] ?? wholeScope(spec.targets, byId);
+  const scope = spec.canary?.steps[0] ?? wholeScope(spec.targets, byId, successor);
   const go = (without: ActivationProof): void => void actions.push({ type: 'activate', authority: successor, scope, without });
   if (spec.force !== undefined) {
     go({ kind: 'forced', ...spec.force });
@@ -109,7 +109,7 @@ function activation(operation: RotationOperation, successor: Authority, input: D
 /** The successor signs: widen it to everything, then the ones before stop. Done when they have. */
 function handOver(operation: RotationOperation, successor: Authority, input: DecisionInput, byId: ReadonlyMap<string, AuthorityFacts>, actions: RotationAction[], notes: RotationNote[]): void {
   const { spec } = operation;
-  const next = nextScope(successor, spec.canary?.steps, wholeScope(spec.targets, byId));
+  const next = nextScope(successor, spec.canary?.steps, wholeScope(spec.targets, byId, successor));
   if (next !== undefined) {
     const held = (successor.activatedAt ?? input.now) + (spec.canary?.holdSeconds ?? 0) * (next.index);
     const seen = input.handshakes.get(successor.id);
@@ -148,8 +148,9 @@ function nextScope(successor: Authority, steps: readonly AuthorityScope[] | unde
   return { scope: steps[index] ?? whole, index: Math.max(index, 1) };
 }
 
-/** What the targets sign for, where it is the same for all; else everything. */
-function wholeScope(targets: readonly string[], byId: ReadonlyMap<string, AuthorityFacts>): AuthorityScope {
+/** What the targets sign for, where it is the same for all; else everything. One that takes nobody's place signs for what it was made for. */
+function wholeScope(targets: readonly string[], byId: ReadonlyMap<string, AuthorityFacts>, successor: Authority): AuthorityScope {
+  if (targets.length === 0) return successor.scope;
   const [first, ...others] = targets.flatMap((id) => byId.get(id)?.authority.scope ?? []);
   return first !== undefined && others.every((scope) => same(scope, first)) ? first : {};
 }

@@ -1,4 +1,4 @@
-import type { Authority, RotatedKind, RotationOperation } from '../../domain/index.ts';
+import type { Authority, AuthorityScope, RotatedKind, RotationOperation } from '../../domain/index.ts';
 import { openOperation } from '../rotation/index.ts';
 import type { ImportedAuthority, SourceDependencies } from './contract.ts';
 
@@ -26,13 +26,13 @@ export async function adopt(imported: ImportedAuthority, actor: string, dependen
     const present = underWay.find((each) => each.kind === kind);
     if (present?.spec.successorId === authority.id) return;
     if (present !== undefined) warnings.push(`${kind} authority ${authority.id} waits: a rotation to ${present.spec.successorId} is under way; withdraw that one, then import again`);
-    else await openOperation({ kind, actor, targets: targetsOf(kind, all), trigger: 'operator', reason: 'imported', spec: { successorId: authority.id, stopAfter: 'prepared' } }, { store: { rotations }, clock: dependencies.clock });
+    else await openOperation({ kind, actor, targets: targetsOf(kind, authority.scope, all), trigger: 'operator', reason: 'imported', spec: { successorId: authority.id, stopAfter: 'prepared' } }, { store: { rotations }, clock: dependencies.clock });
   };
   await hand('root', imported.root);
   await hand('issuing', imported.authority);
   return warnings;
 }
 
-/** All active ones that sign, or are trusted, for everything. Roots of others are replaced by a new root like our own. */
-const targetsOf = (kind: RotatedKind, all: readonly Authority[]): RotationOperation['spec']['targets'] =>
-  all.filter((each) => each.kind === kind && each.state === 'active' && (kind === 'root' || each.token !== 'external') && Object.keys(each.scope).length === 0).map(({ id }) => id);
+/** All active ones that sign, or are trusted, for the same: none where it is the first of its region. Roots of others are replaced by a new root like our own. */
+const targetsOf = (kind: RotatedKind, scope: AuthorityScope, all: readonly Authority[]): RotationOperation['spec']['targets'] =>
+  all.filter((each) => each.kind === kind && each.state === 'active' && (kind === 'root' || each.token !== 'external') && JSON.stringify(each.scope) === JSON.stringify(scope)).map(({ id }) => id);

@@ -2,19 +2,19 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
 import { keyTypeOfSpki, type KeyType } from '../../common/x509/index.ts';
 import { assembleCsr, buildAuthorityCsr } from '../../certs/index.ts';
-import type { AuditEvent, Authority } from '../../domain/index.ts';
+import type { AuditEvent, Authority, AuthorityScope } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
 import { labelOf } from '../authority-maker.ts';
 import type { AuthorityRequest, SourceDependencies } from './contract.ts';
 
 /** The record of a new issuing intermediate: durable with its CKA_ID before its key exists, so that a crash leaves no key that nobody knows. */
-export async function recordRequest(dependencies: SourceDependencies, actor: string, { id, keyType = dependencies.plan.keyType }: { readonly id?: string | undefined; readonly keyType?: KeyType | undefined } = {}): Promise<Authority> {
+export async function recordRequest(dependencies: SourceDependencies, actor: string, { id, keyType = dependencies.plan.keyType, scope = {} }: { readonly id?: string | undefined; readonly keyType?: KeyType | undefined; readonly scope?: AuthorityScope | undefined } = {}): Promise<Authority> {
   const { clock, random } = dependencies;
   const authority: Authority = {
-    id: id ?? uuidv7(clock.nowMs()), kind: 'issuing', state: 'preparing', version: 0, keyType, token: 'issuing', ckaId: random.bytes(16).toString('hex'), parentId: null, scope: {},
+    id: id ?? uuidv7(clock.nowMs()), kind: 'issuing', state: 'preparing', version: 0, keyType, token: 'issuing', ckaId: random.bytes(16).toString('hex'), parentId: null, scope,
     spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
   };
-  await dependencies.authorities.create(authority, sourceEvent(dependencies, actor, 'authority.prepare', authority, { keyType, token: authority.token, source: 'csr' }));
+  await dependencies.authorities.create(authority, sourceEvent(dependencies, actor, 'authority.prepare', authority, { keyType, token: authority.token, source: 'csr', scope: JSON.stringify(scope) }));
   return authority;
 }
 

@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { sha256Hex, type KeyType } from '../../common/x509/index.ts';
-import { hasOwnKey, isTrusted, maySign, type Authority } from '../../domain/index.ts';
+import { hasOwnKey, isTrusted, maySign, type Authority, type AuthorityScope } from '../../domain/index.ts';
 import type { AuthorityRequest, ImportedAuthority, SourceDependencies } from './contract.ts';
 import { adopt, awaitedId } from './adopt.ts';
 import { checkImport, recordImport } from './import.ts';
@@ -24,10 +24,12 @@ export class AuthoritySources {
   }
 
   /** A CSR: for the authority that a rotation waits for, a new one, or again for the named one that waits for its certificate. */
-  request(input: { readonly actor: string; readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest> {
+  request(input: { readonly actor: string; readonly id?: string; readonly keyType?: KeyType; readonly scope?: Pick<AuthorityScope, 'replica' | 'region'> }): Promise<AuthorityRequest> {
     return this.#alone(async () => {
-      const { actor, id, keyType } = input;
-      const authority = id === undefined ? await this.#requested(actor, keyType) : await this.#byId(id);
+      const { actor, id, keyType, scope } = input;
+      // one for a replica or region is beside those that a rotation replaces
+      const fresh = () => (scope === undefined ? this.#requested(actor, keyType) : recordRequest(this.#dependencies, actor, { keyType, scope }));
+      const authority = id === undefined ? await fresh() : await this.#byId(id);
       return requestFor(this.#dependencies, authority);
     });
   }

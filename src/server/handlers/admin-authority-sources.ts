@@ -13,9 +13,11 @@ const maximumCertificates = 10;
 
 export function authoritySourcesHandlers(guard: Guard, { authoritySources }: Pick<Services, 'authoritySources'>): AuthoritySourcesHandlers {
   return {
-    CreateAuthorityCsr: unary(guard, async (context, { id, kind, keyType }) => {
+    CreateAuthorityCsr: unary(guard, async (context, { id, kind, keyType, replica, region }) => {
       oneOf('kind', kind, ['issuing'], 'issuing');
-      const { authority, csrDer } = await authoritySources.request(operatorOf(context), { ...given('id', id), ...(keyType === '' ? {} : { keyType: oneOf('key_type', keyType, keyTypes, 'ec-p256') }) });
+      for (const name of [replica, region]) if (name !== '' && !/^[A-Za-z0-9._-]{1,64}$/.test(name)) throw new PkiError('INVALID_REQUEST', `${JSON.stringify(name.slice(0, 80))} is no name of a replica or region ([A-Za-z0-9._-], up to 64)`);
+      const scope = replica === '' && region === '' ? {} : { scope: { ...given('replica', replica), ...given('region', region) } };
+      const { authority, csrDer } = await authoritySources.request(operatorOf(context), { ...scope, ...given('id', id), ...(keyType === '' ? {} : { keyType: oneOf('key_type', keyType, keyTypes, 'ec-p256') }) });
       return { authority: authorityMessage({ authority, liveCertificates: 0 }), csrDer };
     }),
     ImportAuthority: unary(guard, async (context, { id, certificatesDer, rootSha256, dryRun }) => {

@@ -3,18 +3,24 @@
 
 /**
  * id: that of an authority that waits for its certificate; empty: a new one. kind: issuing. key_type: empty for the configured one.
+ * replica, region: it signs only on servers that are configured so, beside the others.
  */
 export interface CreateAuthorityCsrRequest {
   'kind'?: (string);
   'keyType'?: (string);
   'id'?: (string);
+  'replica'?: (string);
+  'region'?: (string);
 }
 
 /**
  * id: that of an authority that waits for its certificate; empty: a new one. kind: issuing. key_type: empty for the configured one.
+ * replica, region: it signs only on servers that are configured so, beside the others.
  */
 export interface CreateAuthorityCsrRequest__Output {
   'kind': (string);
   'keyType': (string);
   'id': (string);
+  'replica': (string);
+  'region': (string);
 }
