@@ -28,11 +28,19 @@ async function askOnTerminal(question: string): Promise<boolean | undefined> {
 }
 
 const parts: CliParts = {
-  runServer: async ({ configPath }) => {
+  runServer: async ({ configPath, acceptRestore }) => {
     const { runServer } = await import('./compose/index.ts');
     return runServer({
-      configPath, env: process.env, err: (text) => process.stderr.write(text), isTerminal, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, platform: process.platform, signal: stop.signal,
+      ...(acceptRestore === undefined ? {} : { acceptRestore }), configPath, env: process.env, err: (text) => process.stderr.write(text), isTerminal, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, platform: process.platform, signal: stop.signal,
     });
+  },
+  restore: async ({ configPath, from }) => {
+    const { restoreDatabase } = await import('./compose/index.ts');
+    return restoreDatabase({ configPath, from, env: process.env, pid: process.pid });
+  },
+  restoreShow: async ({ configPath }) => {
+    const { lostWith } = await import('./compose/index.ts');
+    return lostWith({ configPath, env: process.env });
   },
   runAgent: async ({ configPath }) => {
     // One agent per node, idle most of the time: V8 is to collect early rather than let short connections grow the heap.

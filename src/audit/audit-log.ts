@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
-import { ecdsaNoteKey, formatVerifierKey, type NoteKey } from '../common/tlog/index.ts';
+import { ecdsaNoteKey, formatVerifierKey, keyInEpoch, type NoteKey } from '../common/tlog/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
@@ -8,7 +8,7 @@ import type { LeaseStore, LogStore, StoredCheckpoint } from '../store/contract.t
 import { CheckpointFile } from './checkpoint-file.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
-import { checkStoredLog } from './start-check.ts';
+import { checkStoredLog, type OutsideCheckpoint } from './start-check.ts';
 
 export interface AuditLogDependencies {
   readonly log: LogStore;
@@ -18,6 +18,10 @@ export interface AuditLogDependencies {
   readonly authority: Authority;
   readonly trustDomain: TrustDomain;
   readonly checkpointFile: string;
+  /** The operator accepts that the database is older than a checkpoint over so many records. */
+  readonly acceptRestore?: number | undefined;
+  /** Called once after an accepted restore, before anything is signed: what follows from the loss. */
+  readonly restored: (lost: OutsideCheckpoint, sequence: number) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -49,7 +53,7 @@ export class AuditLog {
     const { log, leases, signers, authority, clock, logger } = dependencies;
     const spkiDer = authority.spkiDer as Buffer;
     const origin = logOrigin(dependencies.trustDomain);
-    const key = ecdsaNoteKey(origin, spkiDer);
+    const baseKey = ecdsaNoteKey(origin, spkiDer);
     // proves that the token holds this very key: the row alone would not
     await signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer });
     const sign: LogSigner = async (text) => {
@@ -58,7 +62,9 @@ export class AuditLog {
       return outcome.signature;
     };
     const file = new CheckpointFile(dependencies.checkpointFile);
-    await checkStoredLog(log, key, await file.newest(key));
+    const stored = await checkStoredLog(log, baseKey, await file.newest(baseKey), dependencies.acceptRestore);
+    // what was lost can not be under a tree that leaves it out, so that a restored log goes on under another origin
+    const key = keyInEpoch(baseKey, stored.lost === undefined ? stored.epoch : Math.max(stored.epoch, stored.lost.epoch) + 1);
     const seals = new SealCheck({ origin, logSpkiDer: spkiDer });
     const audit = new AuditLog(key, file, (self) => new Sequencer({
       log, leases, sign, seals, key, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => self.#publish(checkpoint, logger),
@@ -72,6 +78,10 @@ export class AuditLog {
       await audit.#sequencer.catchUp();
       const { session, seal } = await openSession({ sign, signer: authority.id, origin, clock });
       await log.beginSession(session, seal);
+      if (stored.lost !== undefined) {
+        await dependencies.restored(stored.lost, (await log.head()).sequence);
+        await audit.#sequencer.catchUp();
+      }
       audit.#latest ??= await log.latestCheckpoint();
     } catch (thrown) {
       await audit.close();

@@ -1,6 +1,6 @@
 import { open, readFile, rename, type FileHandle } from 'node:fs/promises';
 import { PkiError } from '../common/errors/index.ts';
-import { openCheckpoint, type Checkpoint, type NoteKey } from '../common/tlog/index.ts';
+import { baseOfOrigin, epochOfOrigin, keyInEpoch, openCheckpoint, parseCheckpoint, type Checkpoint, type NoteKey } from '../common/tlog/index.ts';
 
 const rotateAtBytes = 16 * 1024 * 1024;
 
@@ -19,13 +19,13 @@ export class CheckpointFile {
   }
 
   /** The newest one of this log; lines that a crash cut are passed over. Throws TREE_TRUNCATED when the file is of another log or key. */
-  async newest(key: NoteKey): Promise<Checkpoint | undefined> {
-    let newest: Checkpoint | undefined;
+  async newest(key: NoteKey): Promise<(Checkpoint & { readonly epoch: number }) | undefined> {
+    let newest: (Checkpoint & { readonly epoch: number }) | undefined;
     let other = 0;
     for (const note of readCheckpointLines(await this.#read())) {
-      const opened = openCheckpoint(note, key);
-      if (!opened.ok) other += 1;
-      else if (newest === undefined || opened.value.size >= newest.size) newest = opened.value;
+      const opened = openInEpoch(note, key);
+      if (opened === undefined) other += 1;
+      else if (newest === undefined || opened.epoch > newest.epoch || (opened.epoch === newest.epoch && opened.size >= newest.size)) newest = opened;
     }
     if (newest === undefined && other > 0) {
       throw new PkiError('TREE_TRUNCATED', `${this.#path} holds ${other} checkpoints, and none of them is signed by the log key in this token`, { grade: 'fatal', next: 'Connect the token that belongs to this log. If this is a new installation, move the file away.' });
@@ -82,4 +82,12 @@ function readCheckpointLines(text: string): readonly string[] {
       return [];
     }
   });
+}
+
+/** A checkpoint of this log in whichever epoch, or undefined. */
+export function openInEpoch(note: string, key: NoteKey): (Checkpoint & { readonly epoch: number }) | undefined {
+  const parsed = parseCheckpoint(note);
+  const epoch = parsed.ok ? epochOfOrigin(baseOfOrigin(key.name), parsed.value.origin) : undefined;
+  const opened = epoch === undefined ? undefined : openCheckpoint(note, keyInEpoch(key, epoch));
+  return opened?.ok === true ? { ...opened.value, epoch: epoch as number } : undefined;
 }

@@ -1,13 +1,14 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { AuditLog } from '../audit/index.ts';
+import { AuditLog, CheckpointFile, checkStoredLog, logOrigin, type OutsideCheckpoint } from '../audit/index.ts';
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import type { TrustDomain } from '../common/spiffe/index.ts';
-import type { ServerConfig } from '../config/index.ts';
+import { TrustDomain } from '../common/spiffe/index.ts';
+import { ecdsaNoteKey } from '../common/tlog/index.ts';
+import { databasePath, type ServerConfig } from '../config/index.ts';
 import type { AuthorityPlan } from '../issuance/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { Store } from '../store/index.ts';
+import { readReplaced, type LostRecord, type Store } from '../store/index.ts';
 
 export interface AuditLogParts {
   readonly config: ServerConfig;
@@ -16,6 +17,9 @@ export interface AuditLogParts {
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly acceptRestore: number | undefined;
+  /** Who accepts. */
+  readonly actor: string;
 }
 
 /** P-256 whatever else is configured: C2SP signed-note has no other type that a token can sign. Its key does not expire: old checkpoints stay checkable. */
@@ -23,12 +27,58 @@ export const logPlan: AuthorityPlan = { keyType: 'ec-p256', lifeSeconds: 36_500 
 
 export const checkpointFilePath = ({ dataDir, audit }: ServerConfig): string => audit.checkpointFile ?? join(dataDir, 'checkpoints.log');
 
+/** Whether the log says that it went on after a restore; its checkpoint is verified before anything rests on the database. */
+export async function wasRestored(store: Pick<Store, 'log'>): Promise<boolean> {
+  const newest = await store.log.latestCheckpoint();
+  return /\/meshca\/audit\/[1-9][0-9]*$/.test(newest?.note.split('\n')[0] ?? '');
+}
+
+/**
+ * Before the token is looked at: an older database lacks keys that are in the token, and what is to be said then is that it
+ * is older. The key is taken from the database here, so that this settles nothing; the same check with the token follows.
+ */
+export async function checkLogAtStart({ config, acceptRestore }: { readonly config: ServerConfig; readonly acceptRestore?: number }, store: Store): Promise<void> {
+  const authority = (await store.authorities.list({ kind: 'log', states: ['active'] })).at(-1);
+  if (authority === undefined || authority.spkiDer === null) return;
+  const key = ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer);
+  await checkStoredLog(store.log, key, await new CheckpointFile(checkpointFilePath(config)).newest(key), acceptRestore);
+}
+
 /** Checks the log that is stored and begins to sequence; throws what must keep the server from starting. */
-export async function startAuditLog({ config, store, signers, trustDomain, clock, logger }: AuditLogParts): Promise<AuditLog> {
+export async function startAuditLog(parts: AuditLogParts): Promise<AuditLog> {
+  const { config, store, signers, trustDomain, clock, logger } = parts;
   store.objects.onMismatch((mismatch) => logger.error({ ...mismatch, code: 'OBJECT_NOT_IN_LOG', alert: true }, 'an object in the database is not as the audit log has it'));
   const [authority] = (await store.authorities.list({ kind: 'log', states: ['active'] })).slice(-1);
   if (authority === undefined) throw new PkiError('HSM_KEY_NOT_FOUND', 'the database names no key for the audit log', { grade: 'fatal' });
   const checkpointFile = checkpointFilePath(config);
   mkdirSync(dirname(checkpointFile), { recursive: true, mode: 0o700 });
-  return AuditLog.open({ log: store.log, leases: store.leases, signers, authority, trustDomain, checkpointFile, clock, logger: logger.child({ part: 'audit' }) });
+  return AuditLog.open({
+    log: store.log, leases: store.leases, signers, authority, trustDomain, checkpointFile, clock, logger: logger.child({ part: 'audit' }), acceptRestore: parts.acceptRestore,
+    restored: (lost, sequence) => afterRestore(parts, lost, sequence),
+  });
+}
+
+/** A new epoch, the acceptance on record, and the bans of the lost time again, where the database that was replaced still proves them. */
+async function afterRestore({ config, store, clock, logger, actor }: AuditLogParts, lost: OutsideCheckpoint, sequence: number): Promise<void> {
+  const replaced = readReplaced(`${databasePath(config)}.replaced`, sequence, lost);
+  const bans = replaced?.proven === true ? bannedAtTheEnd(replaced.lost) : [];
+  await store.meta.renewEpoch(clock.now());
+  await store.audit.append([{
+    timeMs: clock.nowMs(), actor, kind: 'database.restored', subject: 'database',
+    detail: { lostSize: lost.size, lostRoot: lost.root.toString('base64'), keptRecords: sequence, replacedDatabase: replaced === undefined ? 'absent' : replaced.proven ? 'proven' : 'unproven', bansAgain: bans },
+  }]);
+  for (const spiffeId of bans) {
+    if ((await store.agents.byId(spiffeId)) === undefined) continue;
+    await store.agents.setState(spiffeId, 'banned', 'banned before the restore', { timeMs: clock.nowMs(), actor, kind: 'agent.banned', subject: spiffeId, detail: { reason: 'banned before the restore' } });
+  }
+  logger.warn({ lostSize: lost.size, keptRecords: sequence, bansAgain: bans }, 'the database was restored from a backup and its loss was accepted');
+}
+
+function bannedAtTheEnd(lost: readonly LostRecord[]): readonly string[] {
+  const banned = new Set<string>();
+  for (const { kind, subject } of lost) {
+    if (kind === 'agent.banned') banned.add(subject);
+    else if (kind === 'agent.evicted') banned.delete(subject);
+  }
+  return [...banned];
 }

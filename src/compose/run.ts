@@ -17,6 +17,7 @@ export interface RunServerOptions {
   readonly platform?: NodeJS.Platform;
   /** Its abort stops the server cleanly. */
   readonly signal: AbortSignal;
+  readonly acceptRestore?: number;
   readonly logger?: Logger;
   readonly faults?: ServerParts['faults'];
 }
@@ -35,7 +36,7 @@ export async function runServer(options: RunServerOptions): Promise<number> {
   if (options.platform !== undefined && !forbidDumps(options.platform)) logger.warn({}, 'this system can not keep the memory of the server out of core files');
   try {
     await using server = await startServer({
-      config, env: options.env, pid: options.pid, uid: options.uid, execPath: options.execPath, clock: systemClock, random: systemRandom, logger, ...(options.faults === undefined ? {} : { faults: options.faults }),
+      config, env: options.env, pid: options.pid, uid: options.uid, execPath: options.execPath, clock: systemClock, random: systemRandom, logger, ...(options.acceptRestore === undefined ? {} : { acceptRestore: options.acceptRestore }), ...(options.faults === undefined ? {} : { faults: options.faults }),
     });
     logger.info({ trustDomain: config.trustDomain, address: config.listen.address, port: server.port, opsPort: server.opsPort, adminSocket: server.adminSocketPath }, 'the server is running');
     await aborted(options.signal);

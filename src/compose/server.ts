@@ -12,7 +12,7 @@ import {
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, HandshakeLedger, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
-import { startAuditLog, logPlan } from './audit.ts';
+import { checkLogAtStart, startAuditLog, logPlan, wasRestored } from './audit.ts';
 import { buildRotation } from './rotation.ts';
 import { FrontDoor } from './front-door.ts';
 import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
@@ -27,6 +27,8 @@ export interface ServerParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** The operator accepts that the database is older than a checkpoint over so many records. */
+  readonly acceptRestore?: number;
   /** For the fault drills; absent in production. */
   readonly faults?: { readonly step?: (name: PipelineStep | string) => void; readonly synchronous?: 'OFF'; readonly onDurable?: () => void };
 }
@@ -61,6 +63,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   await store.meta.claim(trustDomain.name, clock.now());
 
   const openToken = tokenOpener(parts, vault);
+  await checkLogAtStart(parts, store);
   await bootstrap(parts, store, openToken);
   const signers = await createSigners({
     token: issuingToken, processes: signerCount(config), mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm' }),
@@ -68,12 +71,12 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.use(signers);
   readiness.add(() => (['ready', 'degraded'].includes(signers.state().status) ? undefined : `the HSM is ${signers.state().status}${signers.state().reason ? `: ${signers.state().reason}` : ''}`));
 
-  const auditLog = await startAuditLog({ config, store, signers, trustDomain, clock, logger });
+  const auditLog = await startAuditLog({ config, store, signers, trustDomain, clock, logger, acceptRestore: parts.acceptRestore, actor: `uid:${parts.uid}` });
   stack.defer(() => auditLog.close());
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
   if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 
-  const registry = new AuthorityRegistry({ place: config.authorities, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
+  const registry = new AuthorityRegistry({ authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
   const changed = async (): Promise<void> => {
     await registry.refresh();
     await publishBundle(registry.all(), { store: store.bundles, signers, clock, refreshHintSeconds: config.issuance.bundleRefreshHintSeconds });
@@ -178,9 +181,11 @@ async function openStore({ config, clock, logger, pid, faults }: ServerParts, st
 const tokenOpener = ({ config, env, clock, logger, execPath }: ServerParts, vault: VaultSession | undefined) =>
   async (role: TokenRole): Promise<TokenAdmin> => openTokenAdmin(await tokenConfig(config, role, env, vault), { execPath, clock, logger });
 
-async function bootstrap({ config, clock, random, logger, faults }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>): Promise<void> {
+async function bootstrap({ config, clock, random, logger, faults, acceptRestore }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>): Promise<void> {
   const { authorities } = config;
+  const tolerateUnknownKeys = acceptRestore !== undefined || (await wasRestored(store));
   await bootstrapAuthorities({
+    tolerateUnknownKeys,
     authorities: store.authorities, issuance: store.issuance, openToken, ownRoot: authorities.source === 'hsm', trustDomain: TrustDomain.of(config.trustDomain),
     plans: authorityPlans(config), clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
   });

@@ -12,6 +12,8 @@ export interface BootstrapDependencies extends MakerDependencies {
   /** False where another CA certifies our issuing intermediates: then only the JWT authority is made here. Default true. */
   readonly ownRoot?: boolean;
   readonly logger: Logger;
+  /** After an accepted restore: keys of authorities whose records were lost are passed over, not a reason to stop. */
+  readonly tolerateUnknownKeys?: boolean;
 }
 
 /**
@@ -59,7 +61,9 @@ async function checkToken(token: TokenAdmin, role: TokenRole, known: readonly Au
   }
   const recorded = new Set(known.map((authority) => authority.ckaId));
   const unknown = ours.find((key) => !recorded.has(key.ckaId));
-  if (unknown !== undefined) {
+  if (unknown !== undefined && dependencies.tolerateUnknownKeys === true) {
+    dependencies.logger.warn({ token: role, label: unknown.label, ckaId: unknown.ckaId }, 'the token holds a key that this database does not know; it was lost with the restore and signs nothing');
+  } else if (unknown !== undefined) {
     throw new PkiError('TOKEN_FOREIGN', `the ${role} token holds the key ${unknown.label} (CKA_ID ${unknown.ckaId}), which this database does not know`, {
       grade: 'fatal', detail: { token: role, label: unknown.label, ckaId: unknown.ckaId },
       next: 'Connect the database that belongs to this token (restore it from its backup), or start with a new token. Nothing was changed.',

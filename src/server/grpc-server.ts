@@ -7,6 +7,7 @@ import type { Services } from '../services/contract.ts';
 import { Gate } from './gate.ts';
 import { Guard, type GuardDependencies } from './guard.ts';
 import { auditHandlers } from './handlers/audit.ts';
+import { backupHandlers } from './handlers/backup.ts';
 import { agentIssuerHandlers } from './handlers/agent-issuer.ts';
 import { agentsHandlers, authoritiesHandlers, certificatesHandlers, statusHandlers, tokensHandlers } from './handlers/admin-inspection.ts';
 import { authoritySourcesHandlers } from './handlers/admin-authority-sources.ts';
@@ -55,7 +56,7 @@ export function buildGrpcServer(services: Services, guardDependencies: GuardDepe
   guarded.addService(nouns.Certificates.service, certificatesHandlers(guard, services));
   guarded.addService(nouns.Audit.service, auditHandlers(guard, services));
   guarded.addService(nouns.Approvals.service, approvalsHandlers(guard, services));
-  guarded.addService(nouns.Server.service, statusHandlers(guard, services));
+  guarded.addService(nouns.Server.service, { ...statusHandlers(guard, services), ...backupHandlers(guard, services) });
   const health = new HealthImplementation({ '': 'NOT_SERVING' });
   // both libraries only ever call addService
   health.addToServer({ addService: (_: ServiceDefinition, implementation: UntypedServiceImplementation) => guarded.addService(healthService, implementation) } as unknown as Server);

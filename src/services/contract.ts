@@ -41,6 +41,7 @@ export interface Services {
   readonly mint: Mint;
   readonly audit: Audit;
   readonly status: Status;
+  readonly backup: Backup;
 }
 
 // ── callers ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -404,7 +405,7 @@ export interface AuthorityViews {
 
 /** Issuing intermediates that another CA certifies, and those of another CA that we certify. All take every verb on the whole trust domain, or the local socket. */
 export interface AuthoritySourcing {
-  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType; readonly scope?: { readonly replica?: string; readonly region?: string } }): Promise<AuthorityRequest>;
+  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest>;
   importChain(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }>;
   prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority>;
   signDownstream(caller: OperatorCaller, input: { readonly csrDer: Buffer; readonly issuerId?: string; readonly lifeSeconds: number; readonly requestId: string }): Promise<DownstreamAuthority>;
@@ -433,6 +434,11 @@ export interface Audit {
   export(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
   /** Yields undefined once nothing more can be missed, then each record as it is committed. */
   watch(caller: OperatorCaller, filter: { readonly identity?: string; readonly kind?: string; readonly actor?: string }, signal: AbortSignal): Promise<AsyncIterable<{ readonly record: AuditRecord; readonly newHolder: boolean } | undefined>>;
+}
+
+export interface Backup {
+  /** The database as it is now, in pieces; takes every verb on the whole trust domain, or the local socket. */
+  read(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
 }
 
 export interface StatusView {

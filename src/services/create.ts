@@ -2,6 +2,7 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities, Issuer } from '../issuance/contract.ts';
 import type { Store } from '../store/contract.ts';
 import { Access } from './access.ts';
+import { BackupService } from './backup.ts';
 import { AgentService } from './agents.ts';
 import { AuthoritySourcingService, type AuthoritySourcingDeps } from './authority-sources.ts';
 import { NodeAttestationService } from './attestation.ts';
@@ -96,6 +97,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers }),
     mint: new MintService({ ...shared, issuer, authorities }),
+    backup: new BackupService({ ...shared, store, logger }),
     audit: new AuditService({ ...shared, audit: store.audit, log: store.log, certificates: store.certificates, facts: parts.logFacts }),
     status: new StatusService({ ...shared, facts, meta: store.meta, certificates: store.certificates, sessions: sync }),
     async close() {

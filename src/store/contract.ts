@@ -37,6 +37,8 @@ export interface Store {
   readonly objects: ObjectLedger;
   /** Called after each commit that moved the revision. Returns the unsubscribe function. */
   onRevision(listener: (position: Position) => void): () => void;
+  /** Writes a consistent copy of the database, as of some moment during the call, to a file that must not exist. Writers go on meanwhile. */
+  backup(path: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -309,6 +311,8 @@ export interface MetaStore {
   /** First start: writes trust domain and a new epoch. Throws TRUST_DOMAIN_CHANGED when another one stands there. */
   claim(trustDomain: string, now: number): Promise<Position>;
   position(): Promise<Position>;
+  /** After a restore: what agents know of the past no longer counts. */
+  renewEpoch(now: number): Promise<Position>;
 }
 
 export type { RevocationStore } from './revocation-contract.ts';

@@ -4,11 +4,12 @@ import { crashIssuance } from './crash-issuance.ts';
 import type { Drill, DrillReport } from './drill.ts';
 import { firstIdentity } from './first-identity.ts';
 import { hsmLoss } from './hsm-loss.ts';
+import { restoreStale } from './restore-stale.ts';
 
 // npm run drill -- NAME [--json] [--short] [--option value]
 // Exit codes: 0 the promise held, 1 it broke, 2 wrong call, 3 the drill itself failed.
 
-const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper];
+const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper, restoreStale];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
 npm run drill -- list

@@ -28,7 +28,7 @@ export interface TestServer extends AsyncDisposable {
   readonly dir: string;
   readonly rootsDer: readonly Buffer[];
   /** Stops the server and starts another one on the same database and tokens. */
-  restart(): Promise<void>;
+  restart(options?: { readonly acceptRestore?: number }): Promise<void>;
   stop(): Promise<void>;
   /** Admin calls over the local socket, as this process's user. */
   admin: AdminCall;
@@ -88,7 +88,8 @@ export async function startTestServer(over: { readonly config?: object; readonly
     trustDomain: testTrustDomain, dataDir: join(dir, 'data'), listen: { port: 0 }, ops: { port: 0 },
     hsm: { module: tokens.modulePath, softhsmConf: tokens.confPath, signers: 1, issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile }, root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile } },
   }, over.config ?? {}));
-  const start = (): Promise<RunningServer> => startServer({
+  const start = (options: { readonly acceptRestore?: number } = {}): Promise<RunningServer> => startServer({
+    ...options,
     config, env: {}, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, clock: systemClock, random: systemRandom, logger: over.logger ?? silentLogger, ...(over.faults === undefined ? {} : { faults: over.faults }),
   });
   let running: RunningServer | undefined = await start();
@@ -121,9 +122,9 @@ export async function startTestServer(over: { readonly config?: object; readonly
   const self: TestServer = {
     get server() { return present(); },
     config, tokens, dir, rootsDer, admin, client, stop, adminClient: localClient,
-    restart: async () => {
+    restart: async (options = {}) => {
       await stop();
-      running = await start();
+      running = await start(options);
     },
     joinAgent: async (name) => {
       const { token } = await admin('Tokens/CreateJoinToken', { agentName: name });

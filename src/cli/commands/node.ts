@@ -14,7 +14,8 @@ import { facts, instant, json, parseDuration, table } from '../output.ts';
 /** Running and looking after one machine: server, mint, validate, healthcheck, explain. */
 export function nodeCommands(program: Command, context: CliContext, outcome: Outcome): void {
   program.command('server').description('the CA server').command('run').description('run the CA server').option('-c, --config <path>', 'YAML or JSON; every key can come from the environment too (MESHCA_SERVER_…)')
-    .action(action<{ config?: string }>(context, outcome, (options) => context.parts.runServer({ configPath: options.config })));
+    .option('--accept-restore <records>', 'once, after a restore: go on although a checkpoint over so many records has left the older database')
+    .action(action<{ config?: string; acceptRestore?: string }>(context, outcome, (options) => context.parts.runServer({ configPath: options.config, ...(options.acceptRestore === undefined ? {} : { acceptRestore: Number(options.acceptRestore) }) })));
   mintCommand(program, context, outcome);
   validateCommand(program, context, outcome);
   healthCommand(program, context, outcome);

@@ -1,8 +1,9 @@
 import { PkiError } from '../errors/index.ts';
-import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { openCheckpoint, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { CompactRange } from './compact-range.ts';
 import { hashBytes, leafHash } from './hash.ts';
 import { parseVerifierKey, type NoteKey } from './note.ts';
+import { baseOfOrigin, epochOfOrigin, keyInEpoch } from './origin.ts';
 import { tileWidth } from './tiles.ts';
 
 /**
@@ -108,11 +109,11 @@ class ExportCheck {
     const inFile = parseVerifierKey(verifierKey);
     const key = this.#options.key ?? (inFile.ok ? inFile.value : undefined);
     if (key === undefined) throw invalid('the verifier key in the file is not valid');
-    if (origin !== key.name) throw invalid(`the file is of the log ${origin}, the key is of ${key.name}`);
+    if (baseOfOrigin(origin) !== baseOfOrigin(key.name)) throw invalid(`the file is of the log ${origin}, the key is of ${key.name}`);
     this.#key = key;
     this.#log = { origin, verifierKey };
     if (this.#options.since !== undefined) {
-      const opened = openCheckpoint(this.#options.since, key);
+      const opened = this.#open(this.#options.since);
       if (!opened.ok) throw opened.error;
       this.#since = opened.value;
       this.#compareSince();
@@ -140,7 +141,7 @@ class ExportCheck {
   }
 
   #checkpoint(note: string): void {
-    const opened = openCheckpoint(note, this.#key as NoteKey);
+    const opened = this.#open(note);
     if (!opened.ok) throw invalid(`behind record ${this.#lastLeaf.sequence}: ${opened.error.message}`, undefined, { afterSequence: this.#lastLeaf.sequence });
     const { size, root } = opened.value;
     if (size > this.#range.size) throw invalid(`the checkpoint over ${size} records stands behind ${this.#range.size}: records are gone`, this.#lastLeaf.sequence + 1);
@@ -151,6 +152,14 @@ class ExportCheck {
     this.#newest = opened.value;
     this.#atNewest = this.#lastLeaf;
     this.#checkpoints += 1;
+  }
+
+  /** Under the origin of its own epoch; epochs only grow. */
+  #open(note: Buffer | string): ReturnType<typeof openCheckpoint> {
+    const key = this.#key as NoteKey;
+    const parsed = parseCheckpoint(note);
+    const epoch = parsed.ok ? epochOfOrigin(baseOfOrigin(key.name), parsed.value.origin) : undefined;
+    return openCheckpoint(note, keyInEpoch(key, epoch ?? 0));
   }
 
   #compareSince(): void {

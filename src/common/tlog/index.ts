@@ -5,3 +5,4 @@ export { checkNote, ecdsaNoteKey, formatNote, formatVerifierKey, noteTypes, pars
 export { consistencyProof, inclusionProof, rootAt, verifyConsistency, verifyInclusion } from './proof.ts';
 export { nodesFromTiles, TileCollector, tileHeight, tilePath, tileWidth, tileWidthAt, type TileAddress } from './tiles.ts';
 export { verifyExport, type ExportLine, type ExportVerdict, type VerifyOptions } from './audit-export.ts';
+export { baseOfOrigin, epochOfOrigin, keyInEpoch, originOfEpoch } from './origin.ts';

@@ -93,7 +93,7 @@ function filterOf(filter: CertificateFilter__Output | null): CertificateFilter {
   };
 }
 
-export function statusHandlers(guard: Guard, { status }: Pick<Services, 'status'>): ServerHandlers {
+export function statusHandlers(guard: Guard, { status }: Pick<Services, 'status'>): Pick<ServerHandlers, 'GetStatus'> {
   return {
     GetStatus: unary(guard, async (context) => {
       const view = await status.get(operatorOf(context));

@@ -66,6 +66,10 @@ export function createMeta(engine: Engine, logger: Logger): { readonly store: Me
       trustDomain: () => engine.read(() => row().trust_domain ?? undefined),
       claim: (trustDomain, now) => engine.write(() => claim(trustDomain, now)),
       position: () => engine.read(position),
+      renewEpoch: (now) => engine.write(() => {
+        write.run({ trust_domain: row().trust_domain as string, epoch: uuidv7(now * 1000), claimed_at: now });
+        return position();
+      }),
     },
     revisions: {
       advance: () => {

@@ -26,6 +26,7 @@ import { createRotations } from './rotations.ts';
 import { createRevocations } from './revocations.ts';
 import { createRightsCheck } from './rights.ts';
 import { createRoles } from './roles.ts';
+import { backUp } from './backup.ts';
 import { storeError } from './sqlite-error.ts';
 
 export interface SqliteStoreOptions {
@@ -124,6 +125,7 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
     approvals: createApprovals(engine, writeAudit, ledger),
     revocations: createRevocations(engine, { audit: writeAudit, revisions }),
     onRevision: revisions.subscribe,
+    backup: (target) => backUp(database, target),
     close: async () => {
       try {
         await engine.close(flushSeen);

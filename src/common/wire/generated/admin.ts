@@ -18,6 +18,8 @@ import type { Authority as _meshca_admin_v1_Authority, Authority__Output as _mes
 import type { AuthorityCsr as _meshca_admin_v1_AuthorityCsr, AuthorityCsr__Output as _meshca_admin_v1_AuthorityCsr__Output } from './meshca/admin/v1/AuthorityCsr.ts';
 import type { AuthorityProgress as _meshca_admin_v1_AuthorityProgress, AuthorityProgress__Output as _meshca_admin_v1_AuthorityProgress__Output } from './meshca/admin/v1/AuthorityProgress.ts';
 import type { AuthoritySourcesClient as _meshca_admin_v1_AuthoritySourcesClient, AuthoritySourcesDefinition as _meshca_admin_v1_AuthoritySourcesDefinition } from './meshca/admin/v1/AuthoritySources.ts';
+import type { BackupChunk as _meshca_admin_v1_BackupChunk, BackupChunk__Output as _meshca_admin_v1_BackupChunk__Output } from './meshca/admin/v1/BackupChunk.ts';
+import type { BackupRequest as _meshca_admin_v1_BackupRequest, BackupRequest__Output as _meshca_admin_v1_BackupRequest__Output } from './meshca/admin/v1/BackupRequest.ts';
 import type { BanAgentRequest as _meshca_admin_v1_BanAgentRequest, BanAgentRequest__Output as _meshca_admin_v1_BanAgentRequest__Output } from './meshca/admin/v1/BanAgentRequest.ts';
 import type { Bundle as _meshca_admin_v1_Bundle, Bundle__Output as _meshca_admin_v1_Bundle__Output } from './meshca/admin/v1/Bundle.ts';
 import type { Canary as _meshca_admin_v1_Canary, Canary__Output as _meshca_admin_v1_Canary__Output } from './meshca/admin/v1/Canary.ts';
@@ -144,6 +146,8 @@ export interface ProtoGrpcType {
          * Intermediates whose key is in our token and whose certificate another CA signs: offline root, company CA, Vault or OpenBao.
          */
         AuthoritySources: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AuthoritySourcesClient> & { service: _meshca_admin_v1_AuthoritySourcesDefinition }
+        BackupChunk: MessageTypeDefinition<_meshca_admin_v1_BackupChunk, _meshca_admin_v1_BackupChunk__Output>
+        BackupRequest: MessageTypeDefinition<_meshca_admin_v1_BackupRequest, _meshca_admin_v1_BackupRequest__Output>
         BanAgentRequest: MessageTypeDefinition<_meshca_admin_v1_BanAgentRequest, _meshca_admin_v1_BanAgentRequest__Output>
         Bundle: MessageTypeDefinition<_meshca_admin_v1_Bundle, _meshca_admin_v1_Bundle__Output>
         Canary: MessageTypeDefinition<_meshca_admin_v1_Canary, _meshca_admin_v1_Canary__Output>

@@ -3,10 +3,23 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
+import type { BackupChunk as _meshca_admin_v1_BackupChunk, BackupChunk__Output as _meshca_admin_v1_BackupChunk__Output } from '../../../meshca/admin/v1/BackupChunk.ts';
+import type { BackupRequest as _meshca_admin_v1_BackupRequest, BackupRequest__Output as _meshca_admin_v1_BackupRequest__Output } from '../../../meshca/admin/v1/BackupRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from '../../../meshca/admin/v1/GetStatusRequest.ts';
 import type { ServerStatus as _meshca_admin_v1_ServerStatus, ServerStatus__Output as _meshca_admin_v1_ServerStatus__Output } from '../../../meshca/admin/v1/ServerStatus.ts';
 
 export interface ServerClient extends grpc.Client {
+  /**
+   * A consistent copy of the database, made while it runs. It holds no keys.
+   */
+  Backup(argument: _meshca_admin_v1_BackupRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_BackupChunk__Output>;
+  Backup(argument: _meshca_admin_v1_BackupRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_BackupChunk__Output>;
+  /**
+   * A consistent copy of the database, made while it runs. It holds no keys.
+   */
+  backup(argument: _meshca_admin_v1_BackupRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_BackupChunk__Output>;
+  backup(argument: _meshca_admin_v1_BackupRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_BackupChunk__Output>;
+
   GetStatus(argument: _meshca_admin_v1_GetStatusRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ServerStatus__Output>): grpc.ClientUnaryCall;
   GetStatus(argument: _meshca_admin_v1_GetStatusRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ServerStatus__Output>): grpc.ClientUnaryCall;
   GetStatus(argument: _meshca_admin_v1_GetStatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ServerStatus__Output>): grpc.ClientUnaryCall;
@@ -19,10 +32,16 @@ export interface ServerClient extends grpc.Client {
 }
 
 export interface ServerHandlers extends grpc.UntypedServiceImplementation {
+  /**
+   * A consistent copy of the database, made while it runs. It holds no keys.
+   */
+  Backup: grpc.handleServerStreamingCall<_meshca_admin_v1_BackupRequest__Output, _meshca_admin_v1_BackupChunk>;
+
   GetStatus: grpc.handleUnaryCall<_meshca_admin_v1_GetStatusRequest__Output, _meshca_admin_v1_ServerStatus>;
 
 }
 
 export interface ServerDefinition extends grpc.ServiceDefinition {
+  Backup: MethodDefinition<_meshca_admin_v1_BackupRequest, _meshca_admin_v1_BackupChunk, _meshca_admin_v1_BackupRequest__Output, _meshca_admin_v1_BackupChunk__Output>
   GetStatus: MethodDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_ServerStatus, _meshca_admin_v1_GetStatusRequest__Output, _meshca_admin_v1_ServerStatus__Output>
 }

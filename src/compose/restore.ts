@@ -1,0 +1,40 @@
+import { CheckpointFile } from '../audit/index.ts';
+import { PkiError, unwrap } from '../common/errors/index.ts';
+import { silentLogger, systemClock } from '../common/runtime/index.ts';
+import { ecdsaNoteKey } from '../common/tlog/index.ts';
+import { TrustDomain } from '../common/spiffe/index.ts';
+import { logOrigin } from '../audit/index.ts';
+import { databasePath, loadServerConfig } from '../config/index.ts';
+import { openSqliteStore, readReplaced, replaceDatabase, type LostRecord } from '../store/index.ts';
+import { checkpointFilePath } from './audit.ts';
+
+interface Where {
+  readonly configPath: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+const configOf = async ({ configPath, env }: Where) => unwrap(await loadServerConfig({ path: configPath ?? env['MESHCA_SERVER_CONFIG'], env }));
+
+/** With the server stopped: a backup takes the place of the database. The next start notices if it is older than what was signed. */
+export async function restoreDatabase(options: Where & { readonly from: string; readonly pid: number }): Promise<{ readonly path: string; readonly replaced: string | undefined }> {
+  const path = databasePath(await configOf(options));
+  return { path, ...replaceDatabase({ path, from: options.from, pid: options.pid, now: systemClock.now() }) };
+}
+
+/** The difference an operator is to look at: how many records are gone, and what they did, as far as the replaced database still tells. */
+export async function lostWith(options: Where): Promise<{ readonly size: number; readonly expected: number; readonly proven: boolean; readonly lost: readonly LostRecord[] }> {
+  const config = await configOf(options);
+  const path = databasePath(config);
+  const store = await openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: 0 });
+  try {
+    const authority = (await store.authorities.list({ kind: 'log' })).find(({ spkiDer }) => spkiDer !== null);
+    if (authority === undefined) throw new PkiError('NOT_FOUND', 'the database has no log');
+    const outside = await new CheckpointFile(checkpointFilePath(config)).newest(ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer as Buffer));
+    const { size, sequence } = await store.log.head();
+    if (outside === undefined) return { size, expected: size, proven: false, lost: [] };
+    const replaced = readReplaced(`${path}.replaced`, sequence, outside);
+    return { size, expected: outside.size, proven: replaced?.proven ?? false, lost: replaced?.lost ?? [] };
+  } finally {
+    await store.close();
+  }
+}

@@ -1,0 +1,113 @@
+import { copyFileSync, existsSync, openSync, closeSync, fsyncSync, renameSync, rmSync } from 'node:fs';
+import { backup, DatabaseSync } from 'node:sqlite';
+import { PkiError } from '../../common/errors/index.ts';
+import { CompactRange } from '../../common/tlog/index.ts';
+import { leafHash } from '../../domain/index.ts';
+import { bytes } from './codec.ts';
+import { acquireLock } from './lock.ts';
+import { storeError } from './sqlite-error.ts';
+
+/** Pages per step of the copy: the thread is free between the steps. */
+const pagesPerStep = 256;
+
+export async function backUp(database: DatabaseSync, target: string): Promise<void> {
+  if (existsSync(target)) throw new PkiError('ALREADY_EXISTS', `${target} exists`);
+  closeSync(openSync(target, 'wx', 0o600));
+  try {
+    await backup(database, target, { rate: pagesPerStep });
+  } catch (error) {
+    rmSync(target, { force: true });
+    throw storeError(error);
+  }
+}
+
+/**
+ * Puts a backup in the place of a database that nobody uses. What was there is kept as `.replaced`. The backup is checked
+ * first: a file that is none of ours, or damaged, changes nothing.
+ * @throws PkiError STORE_LOCKED, STORE_CORRUPT, STORE_FAILED
+ */
+export function replaceDatabase(options: { readonly path: string; readonly from: string; readonly pid: number; readonly now: number }): { readonly replaced: string | undefined } {
+  const { path, from } = options;
+  const lock = acquireLock(`${path}.lock`, { pid: options.pid, now: options.now });
+  try {
+    checkBackup(from);
+    const fresh = `${path}.restoring`;
+    copyFileSync(from, fresh);
+    const descriptor = openSync(fresh, 'r+');
+    fsyncSync(descriptor);
+    closeSync(descriptor);
+    let replaced: string | undefined;
+    if (existsSync(path)) {
+      replaced = `${path}.replaced`;
+      fold(path);
+      renameSync(path, replaced);
+    }
+    for (const suffix of ['-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
+    renameSync(fresh, path);
+    return { replaced };
+  } finally {
+    lock.release();
+  }
+}
+
+function checkBackup(path: string): void {
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { readOnly: true });
+    const [{ quick_check: result }] = database.prepare('PRAGMA quick_check').all() as [{ quick_check: string }];
+    const tables = database.prepare(`SELECT count(*) AS n FROM sqlite_schema WHERE name IN ('audit', 'meta', 'log_head')`).get() as { n: number };
+    if (result !== 'ok' || tables.n !== 3) throw new PkiError('STORE_CORRUPT', `${path} is no whole backup of this product: ${result}`, { next: 'Take another backup; the database in use was not touched.' });
+  } catch (error) {
+    throw storeError(error);
+  } finally {
+    database?.close();
+  }
+}
+
+/** What still stands in the write-ahead log goes into the file; a database that can not be read is kept as it is. */
+function fold(path: string): void {
+  try {
+    const database = new DatabaseSync(path);
+    database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+    database.close();
+  } catch {
+    // kept for whoever can read it
+  }
+}
+
+export interface LostRecord {
+  readonly sequence: number;
+  readonly timeMs: number;
+  readonly actor: string;
+  readonly kind: string;
+  readonly subject: string;
+}
+
+/**
+ * Records of a replaced database after a sequence, but for issuances. `proven`: its records are those under the checkpoint
+ * that is given, so that what they say may be acted on. `undefined`: there is no such database, or it can not be read.
+ */
+export function readReplaced(path: string, afterSequence: number, expected: { readonly size: number; readonly root: Buffer }): { readonly proven: boolean; readonly lost: readonly LostRecord[] } | undefined {
+  if (!existsSync(path)) return undefined;
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { readOnly: true });
+    const range = new CompactRange();
+    const lost: LostRecord[] = [];
+    const runs = database.prepare('SELECT first_sequence AS first, length FROM log_runs ORDER BY first_index').all() as { first: number; length: number }[];
+    const read = database.prepare('SELECT sequence, time_ms, actor, kind, subject, canonical FROM audit WHERE sequence BETWEEN ? AND ? ORDER BY sequence');
+    for (const { first, length } of runs) {
+      for (const row of read.iterate(first, first + length - 1) as Iterable<{ sequence: number; time_ms: number; actor: string; kind: string; subject: string; canonical: Uint8Array }>) {
+        if (range.size < expected.size) range.append(leafHash(bytes(row.canonical)));
+        if (row.sequence <= afterSequence || row.kind === 'certificate.issued' || row.kind === 'jwt.issued') continue;
+        const said = JSON.parse(bytes(row.canonical).toString('utf8').split('\n')[1] ?? '{}') as Partial<LostRecord>;
+        lost.push({ sequence: row.sequence, timeMs: said.timeMs ?? row.time_ms, actor: said.actor ?? row.actor, kind: said.kind ?? row.kind, subject: said.subject ?? row.subject });
+      }
+    }
+    return { proven: range.size === expected.size && range.root().equals(expected.root), lost };
+  } catch {
+    return undefined;
+  } finally {
+    database?.close();
+  }
+}

@@ -1,0 +1,83 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PkiError } from '../../src/common/errors/index.ts';
+import { uuidv7 } from '../../src/common/runtime/index.ts';
+import { createCsr, generateKeyPairAsync } from '../../src/common/x509/index.ts';
+import { replaceDatabase } from '../../src/store/index.ts';
+import { codeOf, serverStreamCall, startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
+import { Breaches, type Drill } from './drill.ts';
+
+const id = (path: string): string => `spiffe://mesh.test${path}`;
+
+/** A backup from before a ban and a rotation is put back, and the server is started. */
+export const restoreStale: Drill = {
+  name: 'restore-stale',
+  promise: 'a database older than what was signed is noticed, signs nothing until an operator accepts it, and the bans of the lost time stand again',
+  options: ['--records N   issuances between the backup and its return (short: 100, else 2000)'],
+  run: async ({ short, options, say }) => {
+    const breaches = new Breaches();
+    const wanted = Number(options['records'] ?? (short ? 100 : 2_000));
+    await using server = await startTestServer();
+    const [good, thief] = [await server.joinAgent('node-1'), await server.joinAgent('node-2')];
+    for (const [entryId, agent] of [['web', good], ['db', thief]] as const) {
+      await server.admin('Entries/CreateEntries', { entries: [{ id: entryId, spiffeId: id(`/${entryId}`), parentId: agent.spiffeId, selectors: ['unix:uid:1000'] }] });
+    }
+    breaches.expect((await sign(server, thief, 'db', 1)) === 'issued', 'the second agent signs before its ban');
+    const path = join(server.dir, 'backup.db');
+    await writeFile(path, await stream(server, 'Server/Backup'));
+    const epochBefore = (await server.admin('Server/GetStatus')).epoch as string;
+    say('backup taken');
+
+    await server.admin('Agents/BanAgent', { spiffeId: thief.spiffeId, reason: 'stolen' });
+    await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', force: true, reason: 'drill' });
+    for (let tries = 0; tries < 200 && (await issuingKeys(server)) < 2; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+    breaches.expect((await issuingKeys(server)) >= 2, 'the rotation made no second intermediate');
+    for (let done = 0; done < wanted; done += 100) await sign(server, good, 'web', Math.min(100, wanted - done));
+    breaches.expect((await codeOf(sign(server, thief, 'db', 1))) !== 'resolved', 'the ban does not hold before the restore');
+    await server.stop();
+    say('banned, rotated, stopped');
+
+    const database = join(server.dir, 'data', 'meshca.db');
+    replaceDatabase({ path: database, from: path, pid: process.pid, now: Math.floor(Date.now() / 1000) });
+    const refusal = await server.restart().then(() => undefined, (thrown: unknown) => PkiError.from(thrown));
+    const noticed = refusal?.code === 'TREE_TRUNCATED';
+    breaches.expect(noticed, `the older database was not noticed: ${refusal?.code ?? 'the server started'}`);
+    const expected = Number(refusal?.detail['expected'] ?? 0);
+    const lost = expected - Number(refusal?.detail['size'] ?? 0);
+    say(`noticed: ${lost} records are missing; nothing is signed`);
+    const wrong = await server.restart({ acceptRestore: expected - 1 }).then(() => 'started', (thrown: unknown) => PkiError.from(thrown).code);
+    breaches.expect(wrong === 'TREE_TRUNCATED', `an acceptance of something else was taken: ${wrong}`);
+
+    await server.restart({ acceptRestore: expected });
+    const status = await server.admin('Server/GetStatus');
+    breaches.expect(status.epoch !== epochBefore, 'the epoch is the one of before');
+    const banStands = (await server.admin('Agents/GetAgent', { spiffeId: thief.spiffeId })).agent.state === 'banned';
+    breaches.expect(banStands, 'the ban of the lost time does not stand');
+    breaches.expect((await codeOf(sign(server, thief, 'db', 1))) !== 'resolved', 'the banned agent signs after the restore');
+    breaches.expect((await sign(server, good, 'web', 1)) === 'issued', 'the other agent does not sign after the acceptance');
+    say('accepted: the ban stands, issuing goes on');
+    await server.restart();
+    breaches.expect((await sign(server, good, 'web', 1)) === 'issued', 'the acceptance does not last over a restart');
+    await server.stop();
+    replaceDatabase({ path: database, from: path, pid: process.pid, now: Math.floor(Date.now() / 1000) });
+    const again = await server.restart({ acceptRestore: expected }).then(() => 'started', (thrown: unknown) => PkiError.from(thrown).code);
+    breaches.expect(again === 'TREE_TRUNCATED', `an acceptance counts twice: ${again}`);
+    replaceDatabase({ path: database, from: `${database}.replaced`, pid: process.pid, now: Math.floor(Date.now() / 1000) });
+    return { figures: { noticed, lostRecords: lost, signedBeforeAcceptance: 0, banStands }, broken: breaches.list };
+  },
+};
+
+const issuingKeys = async (server: TestServer): Promise<number> => (await server.admin('Authorities/ListAuthorities', { kind: 'issuing' })).authorities.length;
+
+async function stream(server: TestServer, method: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  await serverStreamCall(server.adminClient(), `/meshca.admin.v1.${method}`, {}, (message: { data: Buffer }) => void chunks.push(message.data));
+  return Buffer.concat(chunks);
+}
+
+async function sign(server: TestServer, agent: Credential, entryId: string, times: number): Promise<string> {
+  const csrDer = createCsr((await generateKeyPairAsync('ec-p256')).privateKey);
+  const items = Array.from({ length: times }, () => ({ requestId: uuidv7(), entryId, csrDer, selectors: [{ type: 'unix', value: 'uid:1000' }] }));
+  const { results } = await unaryCall(server.client(agent), '/meshca.issuer.v1.AgentIssuer/SignX509Svids', { items });
+  return (results as { svid: unknown; refusal: { code: string } }[]).find(({ svid }) => !svid)?.refusal.code ?? 'issued';
+}
