@@ -76,7 +76,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
   if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 
-  const registry = new AuthorityRegistry({ authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
+  const registry = new AuthorityRegistry({ place: config.authorities, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
   const changed = async (): Promise<void> => {
     await registry.refresh();
     await publishBundle(registry.all(), { store: store.bundles, signers, clock, refreshHintSeconds: config.issuance.bundleRefreshHintSeconds });

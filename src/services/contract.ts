@@ -405,7 +405,7 @@ export interface AuthorityViews {
 
 /** Issuing intermediates that another CA certifies, and those of another CA that we certify. All take every verb on the whole trust domain, or the local socket. */
 export interface AuthoritySourcing {
-  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType }): Promise<AuthorityRequest>;
+  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType; readonly scope?: { readonly replica?: string; readonly region?: string } }): Promise<AuthorityRequest>;
   importChain(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }>;
   prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority>;
   signDownstream(caller: OperatorCaller, input: { readonly csrDer: Buffer; readonly issuerId?: string; readonly lifeSeconds: number; readonly requestId: string }): Promise<DownstreamAuthority>;
