@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { runCli } from '../../src/cli/program.ts';
 import type { CliContext } from '../../src/cli/context.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
-import { SimAgent } from '../support/sim-agent.ts';
+import { SimAgent, simServer } from '../support/sim-agent.ts';
 
 const config = {
   issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 4, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
@@ -24,7 +24,7 @@ function cli(server: TestServer, options: { readonly isTerminal?: boolean; reado
 test('on the command line a chain is rotated with progress, step by step, piped and on a terminal', async (context) => {
   const server = await startTestServer({ config });
   context.after(() => server[Symbol.asyncDispose]());
-  const agent = await SimAgent.join(server, 'node-1', ['web']);
+  const agent = await SimAgent.join(simServer(server), 'node-1', ['web']);
 
   const piped = cli(server);
   assert.equal(await piped.run('authority', 'rotate', '--kind', 'issuing', '--kind', 'root', '--reason', 'exercise'), 0);

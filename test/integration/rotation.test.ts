@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { codeOf, startTestServer, type TestServer } from '../support/server.ts';
-import { SimAgent } from '../support/sim-agent.ts';
+import { SimAgent, simServer } from '../support/sim-agent.ts';
 
 const quick = {
   issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 4, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
@@ -17,7 +17,7 @@ interface Mesh {
 async function mesh(context: TestContext, count: number, config: object = quick): Promise<Mesh> {
   const server = await startTestServer({ config });
   context.after(() => server[Symbol.asyncDispose]());
-  const agents = await Promise.all(Array.from({ length: count }, (_, index) => SimAgent.join(server, `node-${index}`, ['web', 'db'])));
+  const agents = await Promise.all(Array.from({ length: count }, (_, index) => SimAgent.join(simServer(server), `node-${index}`, ['web', 'db'])));
   const { results } = await server.admin('Entries/CreateEntries', {
     entries: agents.map(({ name, credential }) => ({ spiffeId: `spiffe://mesh.test/${name}`, parentId: credential.spiffeId, selectors: ['unix:uid:1'] })),
   });

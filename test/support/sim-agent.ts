@@ -1,8 +1,18 @@
 import { createPublicKey, X509Certificate, type KeyObject } from 'node:crypto';
-import { Metadata, type Client, type ClientDuplexStream } from '@grpc/grpc-js';
+import { Client, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync, setDigest } from '../../src/common/x509/index.ts';
-import { allMethods, unaryCall, type Credential, type TestServer } from './server.ts';
+import { allMethods, channelCredentials, unaryCall, type Credential } from './server.ts';
+
+/** The server as an agent needs it: a TestServer, or one in another process. */
+export interface SimServer {
+  readonly rootsDer: readonly Buffer[];
+  readonly port: number;
+  joinAgent(name: string): Promise<Credential>;
+}
+
+export const simServer = (server: { readonly rootsDer: readonly Buffer[]; readonly server: { readonly port: number }; joinAgent(name: string): Promise<Credential> }): SimServer =>
+  ({ rootsDer: server.rootsDer, port: server.server.port, joinAgent: (name) => server.joinAgent(name) });
 
 /** A leaf with its chain and key, as a workload behind this agent uses it. */
 export interface HeldLeaf {
@@ -16,7 +26,7 @@ export interface HeldLeaf {
 /** An agent reduced to its half of the protocol: joins, syncs, verifies what it is handed, and confirms, for itself and for its consumers. */
 export class SimAgent implements AsyncDisposable {
   readonly name: string;
-  readonly credential: Credential;
+  credential: Credential;
   /** Consumers by name; a frozen one goes on holding what it held. */
   readonly consumers = new Map<string, { rootsDer: readonly Buffer[]; frozen: boolean }>();
   rootsDer: readonly Buffer[];
@@ -25,19 +35,21 @@ export class SimAgent implements AsyncDisposable {
   tainted: readonly string[] = [];
   leaf: HeldLeaf | undefined;
   frozen = false;
-  readonly #client: Client;
+  readonly #port: number;
+  #client: Client;
   #stream: ClientDuplexStream<object, any> | undefined;
   #sequence = 0;
   #published: readonly { readonly chainDer: readonly Buffer[] }[] = [];
 
-  constructor(server: TestServer, name: string, credential: Credential) {
+  constructor(server: SimServer, name: string, credential: Credential) {
     this.name = name;
     this.credential = credential;
     this.rootsDer = server.rootsDer;
-    this.#client = server.client(credential);
+    this.#port = server.port;
+    this.#client = this.#dial();
   }
 
-  static async join(server: TestServer, name: string, consumers: readonly string[] = []): Promise<SimAgent> {
+  static async join(server: SimServer, name: string, consumers: readonly string[] = []): Promise<SimAgent> {
     const agent = new SimAgent(server, name, await server.joinAgent(name));
     for (const consumer of consumers) agent.consumers.set(consumer, { rootsDer: server.rootsDer, frozen: false });
     agent.connect();
@@ -53,6 +65,26 @@ export class SimAgent implements AsyncDisposable {
     stream.on('data', (message) => this.#receive(message));
     stream.write({ hello: { protocolVersion: 1, agentVersion: 'sim', capabilities: [], bundleSequence: this.#sequence } });
     stream.write({ consumers: { snapshot: true, consumers: this.#lines(), removedIds: [] } });
+  }
+
+  /** A new SVID of its own, and all over on a connection with it. */
+  async renewSelf(): Promise<void> {
+    const { privateKey } = await generateKeyPairAsync('ec-p256');
+    const svid = await unaryCall(this.#client, '/meshca.issuer.v1.AgentIssuer/RenewAgent', { requestId: uuidv7(), csrDer: createCsr(privateKey), agentVersion: 'sim' });
+    const before = this.credential;
+    this.credential = { spiffeId: svid.spiffeId, serial: svid.serial, chainDer: svid.chainDer, privateKey };
+    const old = this.#client;
+    this.disconnect();
+    this.#client = this.#dial();
+    old.close();
+    this.connect();
+    this.#stream?.write({ replacements: { replacedSerials: [before.serial] } });
+  }
+
+  #dial(): Client {
+    return new Client(`127.0.0.1:${this.#port}`, channelCredentials(this.rootsDer, this.credential), {
+      'grpc.ssl_target_name_override': 'localhost', 'grpc.default_authority': 'localhost', 'grpc.enable_retries': 0, 'grpc.use_local_subchannel_pool': 1, 'grpc.max_receive_message_length': 64 * 1024 * 1024,
+    });
   }
 
   disconnect(): void {
@@ -132,7 +164,7 @@ export class SimAgent implements AsyncDisposable {
   #lines(): readonly object[] {
     const { spiffeId } = this.credential;
     const own = { id: `${this.name}-self`, kind: 'agent', spiffeId, state: 'confirmed', authoritySetDigest: setDigest(this.rootsDer), jwtSetDigest: setDigest(this.jwtSpkis), issuerSetDigest: setDigest(this.issuersDer) };
-    const workloads = [...this.consumers].map(([name, { rootsDer }]) => ({ id: `${this.name}-${name}`, kind: 'workload-stream', spiffeId: `spiffe://mesh.test/${name}`, description: name, state: 'confirmed', authoritySetDigest: setDigest(rootsDer) }));
+    const workloads = [...this.consumers].map(([name, { rootsDer }]) => ({ id: `${this.name}-${name}`, kind: 'workload-stream', spiffeId: `${spiffeId.split('/meshca/')[0] ?? ''}/${name}`, description: name, state: 'confirmed', authoritySetDigest: setDigest(rootsDer) }));
     return [own, ...workloads];
   }
 }

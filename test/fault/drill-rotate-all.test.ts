@@ -1,0 +1,12 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runDrill } from '../support/drill.ts';
+
+test('one command rotates intermediate and root under mTLS traffic: no failed handshake, the old ones end, OpenSSL verifies under the new root alone', async () => {
+  const { code, figures, stderr } = await runDrill('rotate-all', '--short', '--json');
+  assert.equal(code, 0, stderr);
+  assert.equal(figures.failedHandshakes, 0);
+  assert.ok(figures.handshakes > 100);
+  assert.deepEqual(figures.rotations.map(({ kind }: { kind: string }) => kind), ['issuing', 'root', 'issuing']);
+  assert.equal(figures.verifiedByOpenssl, figures.workloads);
+});
