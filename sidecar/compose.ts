@@ -6,6 +6,7 @@ import type { AuthoritiesUpdate__Output } from '../src/common/wire/generated/mes
 import type { TaintedAuthority__Output } from '../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import { parseCertificate } from '../src/common/x509/index.ts';
 import { createAttestor } from './attest/index.ts';
+import { connectCatchingUp } from './catch-up.ts';
 import { BundleStore, checkCrlSet, IssuerChains, readBundleFile } from './bundle/index.ts';
 import { SyncedEntryCache } from './cache/index.ts';
 import { configuredOutageSeconds, fingerprintHex, type AgentConfig } from './config.ts';
@@ -53,10 +54,12 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
     address: config.serverAddress, trustDomain, trust, identity, clock, connectTimeoutMs: config.connection.timeoutMs, callDeadlineMs: config.connection.callDeadlineMs, keepaliveMs: config.connection.keepaliveMs, logger: logger.child({ part: 'connection' }),
   }, signal);
   const byBundle: ServerTrust = { kind: 'bundle', roots: () => bundles.roots() };
+  const catchUp = { bundles, connectUnverified: (signal: AbortSignal) => connect(undefined, { kind: 'insecure' }, signal), logger: logger.child({ part: 'bundle' }) };
+  const connectByBundle = (as: ConnectionOptions['identity'], signal: AbortSignal): Promise<IssuerConnection> => connectCatchingUp(() => connect(as, byBundle, signal), catchUp, signal);
   const identity = await AgentIdentity.load({
     trustDomain, state, bundles, clock, random, logger: logger.child({ part: 'attestation' }), agentVersion: version,
     configured: () => configuredCredential(config.attestation),
-    connectAnonymously: (signal) => connect(undefined, bundles.roots().length > 0 ? byBundle : bootstrapTrust(config), signal),
+    connectAnonymously: (signal) => (bundles.roots().length > 0 ? connectByBundle(undefined, signal) : connect(undefined, bootstrapTrust(config), signal)),
   });
   assertCanJoin(config, identity, bundles);
 
@@ -76,13 +79,16 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
   const replacements = new Replacements(report);
   const handshakes = new HandshakeCounts(report);
   const issuers = new IssuerChains(() => bundles.roots(), clock, logger.child({ part: 'bundle' }));
+  let pulledForward = '';
   const taint = (tainted: readonly TaintedAuthority__Output[]): void => {
     x509.setTainted(new Map(tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds])));
     if (tainted.length > 0) jwt.clear();
     const own = identity.credential?.chainDer[0];
     const issuer = own === undefined ? undefined : parseCertificate(own);
     const mine = tainted.find(({ subjectKeyId }) => issuer?.ok === true && issuer.value.authorityKeyId === subjectKeyId.toString('hex'));
-    if (mine === undefined) return;
+    // once for each certificate: the server repeats its state, and each draw would only bring it forward
+    if (mine === undefined || identity.credential?.serial === pulledForward) return;
+    pulledForward = identity.credential?.serial ?? '';
     identity.pullForward(mine.windowSeconds);
     session.replan();
   };
@@ -99,7 +105,7 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
   };
   const session: IssuerSession = new IssuerSession({
     identity, bundles, receiver, consumers, replacements, handshakes, clock, random, logger: logger.child({ part: 'session' }), agentVersion: version,
-    connect: (as, signal) => connect(as, byBundle, signal), survivedOutageSeconds: outage,
+    connect: connectByBundle, survivedOutageSeconds: outage,
     reconnect: { baseMs: config.connection.backoffBaseMs, capMs: config.connection.backoffCapMs }, soonestExpirySeconds: () => x509.horizon().soonestExpirySeconds,
     onEntries: () => keeper.changed(), onTainted: taint, onAuthorities: authorities, onRenewal: (succeeded) => metrics.renewal('agent', succeeded),
   });

@@ -7,6 +7,8 @@ import type { AgentIssuerClient } from '../../src/common/wire/generated/meshca/i
 import type { AgentSvid__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AgentSvid.ts';
 import type { AttestRequest } from '../../src/common/wire/generated/meshca/issuer/v1/AttestRequest.ts';
 import type { AttestResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AttestResponse.ts';
+import type { BundleStepsRequest } from '../../src/common/wire/generated/meshca/issuer/v1/BundleStepsRequest.ts';
+import type { BundleUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/BundleUpdate.ts';
 import type { NodeAttestationClient } from '../../src/common/wire/generated/meshca/issuer/v1/NodeAttestation.ts';
 import type { RenewAgentRequest } from '../../src/common/wire/generated/meshca/issuer/v1/RenewAgentRequest.ts';
 import type { SignJwtSvidRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidRequest.ts';
@@ -93,6 +95,11 @@ export class IssuerConnection {
 
   sync(): ClientDuplexStream<SyncUp, SyncDown__Output> {
     return this.#agents.sync(this.#streamMetadata('Sync'));
+  }
+
+  /** The bundle revisions after this one. To be believed by their signatures alone. */
+  fetchBundleSteps(request: BundleStepsRequest): Promise<BundleUpdate__Output> {
+    return this.#unary('FetchBundleSteps', (metadata, options, callback) => this.#attestation.fetchBundleSteps(request, metadata, options, callback));
   }
 
   renewAgent(request: RenewAgentRequest): Promise<AgentSvid__Output> {

@@ -11,6 +11,7 @@ import { reconcile, toPrefetch } from './reconcile.ts';
 import { afterFailure } from './retry.ts';
 import type { Signed } from './signing-queue.ts';
 import { putInto, verifySigned } from './signed.ts';
+import { Tainted } from './tainted.ts';
 import { heldViews, horizonOf, shortestLifeOf, type Horizon } from './views.ts';
 import { Warmth } from './warmth.ts';
 
@@ -30,7 +31,7 @@ export class X509Svids {
   readonly #interner = new Interner();
   /** Waiting for a connection. */
   readonly #offline = new Set<HeldRecord>();
-  #tainted = new Map<string, number>();
+  readonly #tainted = new Tainted();
   #reconcilePlanned = false;
   #stopped = false;
 
@@ -63,6 +64,8 @@ export class X509Svids {
     if (this.#current(record) === undefined) {
       if (record.refusal === undefined || record.refusedUntilMonotonicMs <= now) this.#request(record);
     } else if (due === undefined || due >= record.expiresAtMonotonicMs) this.#agenda.set(key, Math.max(now, this.#plannedFrom(record)));
+    // one that was kept warm was not in use when the taint was told
+    if (record.leases.size === 1) this.#pullForward(record, this.#parts.random.uniform());
     return lease;
   }
 
@@ -81,8 +84,7 @@ export class X509Svids {
 
   /** All authorities that are tainted now, by ID, with the window (seconds) in which their leaves are to be replaced. */
   setTainted(tainted: ReadonlyMap<string, number>): void {
-    this.#tainted = new Map(tainted);
-    for (const record of this.#records.values()) this.#pullForwardIfTainted(record);
+    for (const { record, share } of this.#tainted.set(tainted, this.#records.values(), () => this.#parts.random.uniform())) this.#pullForward(record, share);
   }
 
   held(): readonly HeldView[] {
@@ -157,13 +159,13 @@ export class X509Svids {
 
   #accept(record: HeldRecord, signed: Signed, askedRevision: number): void {
     if (record.dropped || record.withdrawn || this.#stopped) return;
-    const { trustDomain, roots, events, logger, keyStore } = this.#parts;
+    const { trustDomain, roots, events, logger, keyStore, random } = this.#parts;
     const spiffeId = record.identity.spiffeId.toString();
     verifySigned(signed, record.identity.spiffeId, trustDomain, roots());
     const previous = record.svid;
     const held = putInto(record, signed, this.#interner);
     this.#agenda.set(record.key, this.#plannedFrom(record));
-    this.#pullForwardIfTainted(record);
+    this.#pullForward(record, random.uniform());
     noteReplaced(record, previous, events.replaced);
     events.renewed(previous === undefined);
     logger.debug({ spiffeId, serial: held.serial, notAfter: held.notAfter, first: previous === undefined }, 'SVID received');
@@ -230,12 +232,11 @@ export class X509Svids {
     return renewAtMonotonicMs(record.lifetimeSeconds, record.expiresAtMonotonicMs - record.lifetimeSeconds * 1000, this.#parts.random.uniform());
   }
 
-  #pullForwardIfTainted(record: HeldRecord): void {
-    const windowSeconds = this.#tainted.get(record.authorityId);
-    if (windowSeconds === undefined || record.svid === undefined || !isInUse(record)) return;
-    const { clock, random } = this.#parts;
-    const now = clock.monotonicMs();
-    this.#agenda.set(record.key, pullForwardMs(this.#agenda.at(record.key) ?? Infinity, now, windowSeconds, random.uniform()));
+  /** Into the window of a tainted authority, at this share of it. */
+  #pullForward(record: HeldRecord, share: number): void {
+    const windowSeconds = this.#tainted.windowOf(record);
+    if (windowSeconds === undefined) return;
+    this.#agenda.set(record.key, pullForwardMs(this.#agenda.at(record.key) ?? Infinity, this.#parts.clock.monotonicMs(), windowSeconds, share));
   }
 
   #reconcileSoon(): void {

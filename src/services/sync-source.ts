@@ -110,8 +110,8 @@ export class SyncSource {
   authoritiesMessage(): AuthoritiesMessage {
     this.#tainted ??= {
       kind: 'authorities',
-      tainted: this.#deps.authorities.tainted().map(({ id, subjectKeyId, taintedAt }) => ({
-        authorityId: id, subjectKeyId: subjectKeyId ?? '', windowSeconds: this.#deps.taintWindowSeconds, taintedAt: taintedAt ?? 0,
+      tainted: this.#deps.authorities.tainted().map(({ id, subjectKeyId, taintedAt, taintWindowSeconds }) => ({
+        authorityId: id, subjectKeyId: subjectKeyId ?? '', windowSeconds: taintWindowSeconds ?? this.#deps.taintWindowSeconds, taintedAt: taintedAt ?? 0,
       })),
       published: this.#deps.authorities.published(),
       crls: this.#deps.crls?.set() ?? [],

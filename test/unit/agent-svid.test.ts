@@ -315,6 +315,46 @@ test('leaves of a tainted authority are renewed inside its window, others are no
   assert.ok(Math.max(...perStep) <= 4, 'spread');
 });
 
+test('of what a tainted authority signed, that which ends soonest is replaced first, and repeating the taint brings nothing forward', async (context) => {
+  const of = world(context, { entries: 6 });
+  of.authorityId = 'a1';
+  const leases = [];
+  for (let index = 0; index < 5; index += 1) {
+    const lease = of.x509.acquire(identity(of, index), uid(index));
+    await lease.ready();
+    leases.push(lease);
+    // each ends ten seconds after the one before
+    of.clock.advance(10_000);
+  }
+  of.authorityId = 'a2';
+  of.x509.setTainted(new Map([['a1', 100]]));
+  const planned = of.x509.held().map(({ renewAt }) => renewAt);
+  assert.deepEqual(planned, [...planned].sort((a, b) => a - b));
+  for (const [index, at] of planned.entries()) assert.ok(at - of.clock.now() <= 20 * (index + 1), 'each in its own part of the window');
+  for (let turn = 0; turn < 20; turn += 1) {
+    of.x509.setTainted(new Map());
+    of.x509.setTainted(new Map([['a1', 100]]));
+  }
+  assert.deepEqual(of.x509.held().map(({ renewAt }) => renewAt), planned);
+});
+
+test('what was kept warm from a tainted authority is replaced within the window once it is used again', async (context) => {
+  const of = world(context, { entries: 1 });
+  of.authorityId = 'a1';
+  const first = of.x509.acquire(identity(of, 0), uid(0));
+  const { serial } = await first.ready();
+  first.release();
+  of.authorityId = 'a2';
+  of.x509.setTainted(new Map([['a1', 30]]));
+  const again = of.x509.acquire(identity(of, 0), uid(0));
+  assert.equal((await again.ready()).serial, serial);
+  for (let second = 0; second < 32; second += 1) {
+    of.clock.advance(1000);
+    await settle(4);
+  }
+  assert.notEqual(again.current()?.serial, serial);
+});
+
 test('after a suspend what is due is renewed and what has ended is not served', async (context) => {
   const of = world(context);
   const lease = of.x509.acquire(identity(of, 0), uid(0));
