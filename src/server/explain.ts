@@ -7,17 +7,17 @@ import type { Services } from '../services/contract.ts';
 import { entryInput, entryMessage } from './convert/entries.ts';
 import { authorityMessage, roleMessage } from './convert/views.ts';
 
-type Explainer = (request: never, services: Services, caller: OperatorCaller) => Promise<readonly string[]>;
+type Explainer = (request: never, services: Services, caller: OperatorCaller, now: number) => Promise<readonly string[]>;
 
 /**
  * What an operation would do, against what is there now, for whoever is to approve it: a help beside the request itself,
  * which he reads from the bytes that he signs. With the rights of the reader: what he may not see is not told.
  */
-export async function explain({ method, request }: Operation, services: Services, caller: OperatorCaller): Promise<readonly string[]> {
+export async function explain({ method, request }: Operation, services: Services, caller: OperatorCaller, now: number): Promise<readonly string[]> {
   const explainer = explainers[method.replace('/meshca.admin.v1.', '')];
   if (explainer === undefined) return [];
   try {
-    return (await explainer(request as never, services, caller)).slice(0, 2_000);
+    return (await explainer(request as never, services, caller, now)).slice(0, 2_000);
   } catch (thrown) {
     const error = PkiError.from(thrown);
     return [`it can not be compared with what is there now: ${error.code} ${error.message}`];
@@ -25,18 +25,24 @@ export async function explain({ method, request }: Operation, services: Services
 }
 
 const explainers: Readonly<Record<string, Explainer>> = {
-  'Entries/CreateEntries': async ({ entries }: { readonly entries: readonly Entry__Output[] }) => entries.flatMap((entry) => diff(`create entry ${entry.id || '(new ID)'}`, undefined, stated(entry))),
-  'Entries/UpdateEntry': async ({ entry }: { readonly entry: Entry__Output }, services, caller) => diff(`update entry ${entry.id}`, await presentEntry(entry.id, services, caller), stated(entry)),
+  'Entries/CreateEntries': async ({ entries }: { readonly entries: readonly Entry__Output[] }, services, caller, now) => [
+    ...entries.flatMap((entry) => diff(`create entry ${entry.id || '(new ID)'}`, undefined, stated(entry))), ...(await parents(entries, services, caller, now)),
+  ],
+  'Entries/UpdateEntry': async ({ entry }: { readonly entry: Entry__Output }, services, caller, now) => [
+    ...diff(`update entry ${entry.id}`, await presentEntry(entry.id, services, caller), stated(entry)), ...(await parents([entry], services, caller, now)),
+  ],
   'Entries/DeleteEntries': async ({ ids }: { readonly ids: readonly string[] }, services, caller) =>
     (await Promise.all(ids.map(async (id) => diff(`delete entry ${id}`, await presentEntry(id, services, caller), undefined)))).flat(),
-  'Entries/ApplyEntries': async ({ entries, prune }: ApplyEntriesRequest__Output, services, caller) => {
+  'Entries/ApplyEntries': async ({ entries, prune }: ApplyEntriesRequest__Output, services, caller, now) => {
     const { changes, unchanged } = await services.entries.apply(caller, entries.map(entryInput), { prune, dryRun: true });
     return [
       ...changes.flatMap(({ action, before, after }) => diff(`${action} entry ${(after ?? before)?.id ?? ''}`, before === undefined ? undefined : stated(entryMessage(before)), after === undefined ? undefined : stated(entryMessage(after)))),
-      `${unchanged} entries stay as they are`,
+      `${unchanged} entries stay as they are`, ...(await parents(entries, services, caller, now)),
     ];
   },
-  'Roles/PutRole': async ({ role }: { readonly role: { readonly name: string } }, services, caller) => diff(`put role ${role.name}`, await presentRole(role.name, services, caller), withoutTimes(role)),
+  'Roles/PutRole': async ({ role }: { readonly role: { readonly name: string; readonly members: readonly string[] } }, services, caller, now) => [
+    ...diff(`put role ${role.name}`, await presentRole(role.name, services, caller), withoutTimes(role)), ...(await holders(role.members, services, caller, now)),
+  ],
   'Roles/DeleteRole': async ({ name }: { readonly name: string }, services, caller) => diff(`delete role ${name}`, await presentRole(name, services, caller), undefined),
   'Approvals/PutApprovalPolicy': async ({ policy }: { readonly policy: object }, services, caller) => {
     const { policy: present, version } = await services.approvals.policy(caller);
@@ -92,6 +98,38 @@ async function presentRole(name: string, services: Services, caller: OperatorCal
   const { items } = await services.roles.list(caller, { size: 1000 });
   const found = items.find((each) => each.name === name);
   return found === undefined ? undefined : withoutTimes(roleMessage(found) as Record<string, unknown> & { readonly name: string });
+}
+
+const followed = 20;
+
+/** Who is a parent already, and who could become it with a token from before: an entry is worth what its node is. */
+async function parents(entries: readonly { readonly parentId: string }[], services: Services, caller: OperatorCaller, now: number): Promise<readonly string[]> {
+  const ids = [...new Set(entries.map(({ parentId }) => parentId))].filter((id) => id.includes('/meshca/agent/'));
+  const { items } = ids.length === 0 ? { items: [] } : await services.tokens.list(caller, { size: 1000 });
+  return (await Promise.all(ids.slice(0, followed).map(async (id): Promise<readonly string[]> => {
+    const open = items.filter(({ agentId, usedAt, expiresAt }) => agentId === id && usedAt === null && expiresAt > now);
+    const agent = await services.agents.get(caller, id).then((detail) => detail.agent, (thrown: unknown) => {
+      if (PkiError.from(thrown).code === 'NOT_FOUND') return undefined;
+      throw thrown;
+    });
+    return [
+      `now: the parent ${id} ${agent === undefined ? 'has not joined' : `is ${agent.state}, joined ${new Date(agent.attestedAt * 1000).toISOString()} by ${agent.attestationType}`}`,
+      ...open.map((token) => `now: the join token ${token.id} of ${token.createdBy} lets a node become it until ${new Date(token.expiresAt * 1000).toISOString()}`),
+    ];
+  }))).flat();
+}
+
+/** What already gives somebody the identity that becomes a member. */
+async function holders(members: readonly string[], services: Services, caller: OperatorCaller, now: number): Promise<readonly string[]> {
+  return (await Promise.all(members.slice(0, followed).map(async (spiffeId): Promise<readonly string[]> => {
+    const [{ items: entries }, { items: certificates }] = await Promise.all([
+      services.entries.list(caller, { spiffeId }, { size: 20 }), services.certificates.list(caller, { spiffeId, kind: 'admin', state: 'issued', expiresAfter: now }, 'expiry', { size: 20 }),
+    ]);
+    return [
+      ...entries.map((entry) => `now: the entry ${entry.id} gives ${spiffeId}${entry.admin ? ' as an admin' : ''} to ${entry.parentId}`),
+      ...certificates.map(({ serial, notAfter }) => `now: the admin certificate ${serial} of ${spiffeId} lives until ${new Date(notAfter * 1000).toISOString()}`),
+    ];
+  }))).flat();
 }
 
 async function authorities(services: Services, caller: OperatorCaller, concerned: (each: { readonly id: string; readonly kind: string }) => boolean): Promise<readonly string[]> {

@@ -55,7 +55,7 @@ export function buildGrpcServer(services: Services, guardDependencies: GuardDepe
   guarded.addService(nouns.AuthoritySources.service, authoritySourcesHandlers(guard, services));
   guarded.addService(nouns.Certificates.service, certificatesHandlers(guard, services));
   guarded.addService(nouns.Audit.service, auditHandlers(guard, services));
-  guarded.addService(nouns.Approvals.service, approvalsHandlers(guard, services));
+  guarded.addService(nouns.Approvals.service, approvalsHandlers(guard, services, guardDependencies.clock));
   guarded.addService(nouns.Server.service, { ...statusHandlers(guard, services), ...backupHandlers(guard, services) });
   const health = new HealthImplementation({ '': 'NOT_SERVING' });
   // both libraries only ever call addService

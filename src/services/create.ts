@@ -15,6 +15,7 @@ import { Enrolment } from './enrolment.ts';
 import { EntryService } from './entries.ts';
 import { AuthorityViewService, CertificateService, StatusService, type ServerFacts } from './inventory.ts';
 import { HandshakeLedger } from './handshakes.ts';
+import { InventoryProof } from './inventory-proof.ts';
 import { MintService } from './mint.ts';
 import { NodeSetIndex } from './node-set-index.ts';
 import { RefusalLog } from './refusals.ts';
@@ -64,6 +65,7 @@ export function createServices(parts: ServiceParts): RunningServices {
   const nodeSets = new NodeSetIndex({ entries: store.entries, objects: store.objects, trustDomain: settings.trustDomain, clock, onRevision });
   const callers = new CallerRegistry({
     certificates: store.certificates, revocations: store.revocations, agents: store.agents, delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, onRevision, clock, refusals,
+    inventory: parts.logFacts === undefined ? undefined : new InventoryProof(store.audit, parts.logFacts),
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
   const access = new Access(store.roles, settings.trustDomain, store.objects);
@@ -89,7 +91,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
     approvals: dualControl,
     gate: dualControl,
-    sights: new ApprovalSights({ entries: store.entries, roles: store.roles, approvals: store.approvals, trustDomain: settings.trustDomain }),
+    sights: new ApprovalSights({ entries: store.entries, roles: store.roles, approvals: store.approvals, objects: store.objects, trustDomain: settings.trustDomain }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
     authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
     authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources, downstream: parts.downstream }),

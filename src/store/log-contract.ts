@@ -23,6 +23,8 @@ export interface ObjectLedger {
   /** @throws OBJECT_NOT_IN_LOG */
   require(object: object): void;
   proven(object: object): boolean;
+  /** How many objects of a kind the log says there are now: with each row proven, as many rows means that none was taken away. Slow: it counts. */
+  expectedCount(kind: LogObjectKind): number;
   /** Called at each look at an object that is not proven. */
   onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void;
 }
@@ -95,6 +97,8 @@ export interface LogStore {
   extend(step: LogStep, lease: Lease): Promise<void>;
   latestCheckpoint(): Promise<StoredCheckpoint | undefined>;
   checkpoints(afterSize: number, limit: number): Promise<readonly StoredCheckpoint[]>;
+  /** The hash of a record that this process wrote and that is not in the tree yet. */
+  pendingHash(sequence: number): Buffer | undefined;
   /** The place of records in the tree, undefined for those outside. */
   indexesOf(sequences: readonly number[]): Promise<readonly (number | undefined)[]>;
   excluded(afterSequence: number, limit: number): Promise<readonly { readonly sequence: number; readonly reason: string }[]>;

@@ -176,6 +176,14 @@ describe('alone, with the database open', () => {
       database.close();
     }
   };
+  const database = (act: (database: DatabaseSync) => void): void => {
+    const opened = new DatabaseSync(databasePath(w.server.config), { timeout: 2000 });
+    try {
+      act(opened);
+    } finally {
+      opened.close();
+    }
+  };
   const rows = (statement: string): any[] => {
     const database = new DatabaseSync(databasePath(w.server.config), { readOnly: true, timeout: 2000 });
     try {
@@ -196,6 +204,29 @@ describe('alone, with the database open', () => {
     const { operations } = await local('Approvals/ListOperations');
     assert.equal(operations.find((each: any) => each.id === id).status, 'altered');
     assert.ok(!(await roleNames()).includes('tampered'));
+  });
+
+  test('an admin entry that is away for a moment, moved or unflagged does not make a token for its node free', async () => {
+    const [row] = rows("SELECT * FROM entries WHERE id = 'bobs-entry'");
+    const ask = (): Promise<string> => codeOf(local('Tokens/CreateJoinToken', { agentName: 'bobs-node' }));
+    for (const [tamper, repair] of [
+      ["UPDATE entries SET parent_id = 'spiffe://mesh.test/meshca/agent/elsewhere' WHERE id = 'bobs-entry'", () => sql("UPDATE entries SET parent_id = ? WHERE id = 'bobs-entry'", row.parent_id)],
+      ["UPDATE entries SET admin = 0, spiffe_id = 'spiffe://mesh.test/none' WHERE id = 'bobs-entry'", () => sql("UPDATE entries SET admin = 1, spiffe_id = ? WHERE id = 'bobs-entry'", row.spiffe_id)],
+      ["UPDATE entries SET id = 'zz' WHERE id = 'ops-admin'", () => sql("UPDATE entries SET id = 'ops-admin' WHERE id = 'zz'")],
+    ] as const) {
+      database((each) => each.exec(`PRAGMA foreign_keys = OFF; ${tamper}`));
+      const code = await ask();
+      repair();
+      assert.match(code, /^(OBJECT_NOT_IN_LOG|APPROVAL_REQUIRED)$/, tamper);
+      assert.equal(await ask(), 'APPROVAL_REQUIRED');
+    }
+    database((each) => each.exec("PRAGMA foreign_keys = OFF; CREATE TEMP TABLE away AS SELECT * FROM entries WHERE id = 'bobs-entry'; DELETE FROM entries WHERE id = 'bobs-entry'; CREATE TABLE main.kept AS SELECT * FROM temp.away"));
+    assert.equal(await ask(), 'OBJECT_NOT_IN_LOG');
+    database((each) => each.exec('PRAGMA foreign_keys = OFF; INSERT INTO entries SELECT * FROM kept; DROP TABLE kept'));
+    assert.equal(await ask(), 'APPROVAL_REQUIRED');
+    database((each) => each.exec('PRAGMA foreign_keys = OFF; CREATE TABLE kept AS SELECT * FROM roles; DELETE FROM roles'));
+    assert.equal(await codeOf(local('Certificates/MintX509Svid', { spiffeId: 'spiffe://mesh.test/admin/bob', csrDer: await csr(), requestId: uuidv7() })), 'OBJECT_NOT_IN_LOG');
+    database((each) => each.exec('PRAGMA foreign_keys = OFF; INSERT INTO roles SELECT * FROM kept; DROP TABLE kept'));
   });
 
   test('an executed operation that is set back to pending is not executed again', async () => {

@@ -1,4 +1,5 @@
 import { canonicalJson } from '../../common/approval/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
 import type { ApprovalsHandlers } from '../../common/wire/generated/meshca/admin/v1/Approvals.ts';
 import type { Services } from '../../services/contract.ts';
 import { pageOf } from '../convert/common.ts';
@@ -7,7 +8,7 @@ import { explain } from '../explain.ts';
 import type { Guard } from '../guard.ts';
 import { operatorOf, unary } from './unary.ts';
 
-export function approvalsHandlers(guard: Guard, services: Services): ApprovalsHandlers {
+export function approvalsHandlers(guard: Guard, services: Services, clock: Clock): ApprovalsHandlers {
   const { approvals } = services;
   return {
     ListOperations: unary(guard, async (context, { page, pendingOnly }) => {
@@ -17,7 +18,7 @@ export function approvalsHandlers(guard: Guard, services: Services): ApprovalsHa
     GetOperation: unary(guard, async (context, { id }) => {
       const caller = operatorOf(context);
       const view = await approvals.get(caller, id);
-      return operationDetail(view, view.status === 'pending' ? await explain(view.stated, services, caller) : []);
+      return operationDetail(view, view.status === 'pending' ? await explain(view.stated, services, caller, clock.now()) : []);
     }),
     SubmitApproval: unary(guard, async (context, { id, signature }) => operationDetail(await approvals.submit(operatorOf(context), id, signature), [])),
     WithdrawOperation: unary(guard, async (context, { id, reason }) => operationMessage(await approvals.withdraw(operatorOf(context), id, reason))),

@@ -1,12 +1,15 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { PkiError } from '../../common/errors/index.ts';
 import { joinedAgentId, serverId, SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
 import { fixedPrefix, type RegistrationEntry } from '../../domain/index.ts';
 import type { ApprovalStore } from '../../store/approval-contract.ts';
-import type { EntryStore, Page, RoleStore } from '../../store/contract.ts';
+import type { EntryStore, ObjectLedger, Page, RoleStore } from '../../store/contract.ts';
 
 export interface SightDeps {
   readonly entries: Pick<EntryStore, 'byId' | 'byParents' | 'nodeSets' | 'list'>;
   readonly roles: Pick<RoleStore, 'list'>;
   readonly approvals: Pick<ApprovalStore, 'policy'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'expectedCount'>;
   readonly trustDomain: TrustDomain;
 }
 
@@ -15,7 +18,8 @@ export type EntrySight = Pick<RegistrationEntry, 'spiffeId' | 'parentId' | 'admi
 
 /**
  * Whether an identity, entry or token could make or become an admin or approver. Decided on the safe side: where it can not
- * be told, it does. What is no SPIFFE ID is left to the service, which refuses it.
+ * be told, it does. A "no" that rests on what is not there is given only when the log says so too: else whoever can take a row
+ * away for a moment could have a token for the node of an admin. What is no SPIFFE ID is left to the service, which refuses it.
  */
 export class ApprovalSights {
   readonly #deps: SightDeps;
@@ -59,21 +63,43 @@ export class ApprovalSights {
     const agentId = /^[A-Za-z0-9._-]+$/.test(agentName) ? joinedAgentId(this.#deps.trustDomain, agentName).toString() : '';
     if (agentId !== '' && (await this.#leadsOn(agentId, names))) return true;
     if (nodeSelectors.length === 0) return false;
-    for (const { spiffeId } of await this.#deps.entries.nodeSets(this.#server)) if (await this.#leadsOn(spiffeId, names)) return true;
+    for (const { spiffeId } of await this.#deps.entries.nodeSets(this.#server)) if (await this.#under(spiffeId, names)) return true;
     return false;
   }
 
-  /** Whether an entry under this parent matters. */
-  #leadsOn(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
+  /** Whether an entry under this parent matters; with every entry compared with the log before the answer is no. */
+  async #leadsOn(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
+    if (await this.#under(parentId, names)) return true;
+    await this.#requireAll('entry', (page) => this.#deps.entries.list({}, page));
+    return false;
+  }
+
+  #under(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
     return this.#some((page) => this.#deps.entries.byParents([parentId], page), (entry) => entry.admin || entry.downstream || matches(entry, names));
+  }
+
+  async #requireAll<T extends object>(kind: 'entry' | 'role', fetch: (page: { readonly size: number; readonly after?: string }) => Promise<Page<T>>, also: (item: T) => void = () => {}): Promise<void> {
+    let found = 0;
+    let expected = -1;
+    // a change between two pages may be counted on one side alone
+    for (let attempt = 0; attempt < 3 && found !== expected; attempt += 1) {
+      found = 0;
+      await this.#some(fetch, (item) => {
+        this.#deps.objects.require(item);
+        also(item);
+        found += 1;
+        return false;
+      });
+      expected = this.#deps.objects.expectedCount(kind);
+    }
+    if (found !== expected) throw new PkiError('OBJECT_NOT_IN_LOG', `the database has ${found} objects of kind ${kind}, the audit log ${expected}: whether this call needs approval can not be told`, { detail: { kind } });
   }
 
   async #names(): Promise<ReadonlySet<string>> {
     const { policy } = await this.#deps.approvals.policy();
     const names = new Set(policy.approvers.flatMap(({ identities }) => identities));
-    await this.#some((page) => this.#deps.roles.list(page), ({ members }) => {
+    await this.#requireAll('role', (page) => this.#deps.roles.list(page), ({ members }) => {
       for (const member of members) names.add(member);
-      return false;
     });
     return names;
   }
@@ -84,6 +110,8 @@ export class ApprovalSights {
       const page: Page<T> = await fetch(after === undefined ? { size: 1000 } : { size: 1000, after });
       if (page.items.some(holds)) return true;
       after = page.next;
+      // many pages would hold up everybody else
+      if (after !== undefined) await turn();
     } while (after !== undefined);
     return false;
   }

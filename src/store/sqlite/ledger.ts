@@ -62,6 +62,12 @@ export class Ledger implements ObjectLedger {
     return (this.#known.get(`${kind} ${id}`)?.sha256 ?? '') !== '';
   }
 
+  expectedCount(kind: LogObjectKind): number {
+    let count = 0;
+    for (const [key, { sha256 }] of this.#known) if (sha256 !== '' && key.startsWith(`${kind} `)) count += 1;
+    return count;
+  }
+
   /**
    * Before a write goes on from what stands in a row (`undefined`: there is none): else a record of the new state would make
    * good what somebody else had put into the old one.
