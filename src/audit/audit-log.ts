@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
-import { ecdsaNoteKey, formatVerifierKey, keyInEpoch, type NoteKey } from '../common/tlog/index.ts';
+import { ecdsaNoteKey, formatVerifierKey, inclusionProof, keyInEpoch, verifyInclusion, type NoteKey } from '../common/tlog/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
@@ -8,6 +8,7 @@ import type { LeaseStore, LogStore, StoredCheckpoint } from '../store/contract.t
 import { CheckpointFile } from './checkpoint-file.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
+import { withTiles } from './tiles.ts';
 import { checkStoredLog, type OutsideCheckpoint } from './start-check.ts';
 
 export interface AuditLogDependencies {
@@ -32,13 +33,15 @@ export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.na
 /** The tree over the audit records while the server runs. */
 export class AuditLog {
   readonly key: NoteKey;
+  readonly #log: LogStore;
   readonly #file: CheckpointFile;
   readonly #sequencer: Sequencer;
   readonly #listeners = new Set<(checkpoint: StoredCheckpoint) => void>();
   #latest: StoredCheckpoint | undefined;
   #foreign = 0;
 
-  private constructor(key: NoteKey, file: CheckpointFile, sequencer: (log: AuditLog) => Sequencer) {
+  private constructor(log: LogStore, key: NoteKey, file: CheckpointFile, sequencer: (log: AuditLog) => Sequencer) {
+    this.#log = log;
     this.key = key;
     this.#file = file;
     this.#sequencer = sequencer(this);
@@ -66,7 +69,7 @@ export class AuditLog {
     // what was lost can not be under a tree that leaves it out, so that a restored log goes on under another origin
     const key = keyInEpoch(baseKey, stored.lost === undefined ? stored.epoch : Math.max(stored.epoch, stored.lost.epoch) + 1);
     const seals = new SealCheck({ origin, logSpkiDer: spkiDer });
-    const audit = new AuditLog(key, file, (self) => new Sequencer({
+    const audit = new AuditLog(log, key, file, (self) => new Sequencer({
       log, leases, sign, seals, key, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => self.#publish(checkpoint, logger),
       onForeign: ({ sequence, reason }) => {
         self.#foreign += 1;
@@ -110,6 +113,27 @@ export class AuditLog {
   /** As `vkey` text, for whoever checks exports. */
   verifierKey(): string {
     return formatVerifierKey(this.key);
+  }
+
+  /** Whether the record of this sequence has this hash, by an inclusion proof under the newest checkpoint, or because this process wrote it. */
+  async holds(sequence: number, leafHash: Buffer): Promise<boolean> {
+    const pending = this.#log.pendingHash(sequence);
+    if (pending !== undefined) return pending.equals(leafHash);
+    let [index] = await this.#log.indexesOf([sequence]);
+    if (index === undefined || index >= (this.#latest?.size ?? 0)) {
+      await this.catchUp();
+      [index] = await this.#log.indexesOf([sequence]);
+    }
+    const head = this.#latest;
+    if (index === undefined || head === undefined || index >= head.size) return false;
+    const at = index;
+    try {
+      const proof = await withTiles(this.#log, (read) => inclusionProof(at, head.size, read));
+      return verifyInclusion({ index: at, size: head.size, leaf: leafHash, proof, root: head.root });
+    } catch (thrown) {
+      if (thrown instanceof RangeError) return false;
+      throw thrown;
+    }
   }
 
   /** All records that are durable now are in the tree on return. */

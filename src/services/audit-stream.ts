@@ -7,6 +7,8 @@ import type { AuditStore, CertificateStore, LogStore, StoredCheckpoint } from '.
 export interface LogFacts {
   readonly origin: string;
   verifierKey(): string;
+  /** Whether the record of this sequence with this hash is in the tree, or was written by this process and waits for it. */
+  holds(sequence: number, leafHash: Buffer): Promise<boolean>;
 }
 
 export interface AuditStreamDeps {

@@ -5,6 +5,7 @@ import type { Authorities } from '../issuance/contract.ts';
 import type { AgentStore, CertificateStore, DelegationStore, EntryStore, ObjectLedger, RevocationStore } from '../store/contract.ts';
 import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from './contract.ts';
+import type { InventoryProof } from './inventory-proof.ts';
 import { serialLeadsTo } from './lineage.ts';
 import type { RefusalLog } from './refusals.ts';
 
@@ -15,6 +16,8 @@ export interface CallerDeps {
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'byId'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
+  /** Absent where no tree is kept over the log. */
+  readonly inventory?: Pick<InventoryProof, 'require'> | undefined;
   readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly clock: Clock;
@@ -124,6 +127,7 @@ export class CallerRegistry implements Callers {
     this.#refuseUntrusted(record);
     // a short-lived one can not be revoked, and is not looked up
     if (record.profile === 'revocable' && (await this.#deps.revocations.bySerial(record.serial)) !== undefined) throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
+    await this.#deps.inventory?.require(record);
     const { caller, validUntil } = await this.#classify(record, peer, now);
     const standing = { caller, record, asOf, validUntil };
     this.#standings.delete(record.serial);

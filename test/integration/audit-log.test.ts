@@ -225,3 +225,20 @@ test('a log that was changed, cut, or is not the one whose checkpoint left the d
   await server.restart();
   assert.equal(await signs(server, agent, 'db'), 'issued');
 });
+
+test('a certificate whose inventory row was made another kind by SQL opens nothing', async () => {
+  await using server = await startTestServer();
+  const bob = await server.mint(id('/bob'));
+  await server.admin('Roles/PutRole', { role: { name: 'all', verbs: ['*'], prefixes: ['spiffe://mesh.test/'], members: [bob.spiffeId] } });
+  const list = (as: Credential) => codeOf(unaryCall(server.client(as), '/meshca.admin.v1.Entries/ListEntries', { page: { size: 10, token: '' } }));
+  assert.equal(await list(bob), 'CALLER_NOT_ADMITTED', 'a workload is no admin, whatever role names it');
+  sql(server, (database) => database.exec(`UPDATE certificates SET kind = 'admin' WHERE spiffe_id = '${bob.spiffeId}'`));
+  assert.notEqual(await list(bob), 'resolved', 'while it runs');
+  await server.restart();
+  assert.notEqual(await list(bob), 'resolved', 'after a restart');
+  const alice = await server.mint(id('/alice'), { admin: true });
+  await server.admin('Roles/PutRole', { role: { name: 'all', verbs: ['*'], prefixes: ['spiffe://mesh.test/'], members: [alice.spiffeId] } });
+  assert.equal(await list(alice), 'resolved');
+  await server.restart();
+  assert.equal(await list(alice), 'resolved', 'her record is proven by the tree');
+});

@@ -175,6 +175,7 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
       return row === undefined ? undefined : toCheckpoint(row);
     }),
     checkpoints: (afterSize, limit) => engine.read(() => checkpointsAfter.all({ size: afterSize, limit }).map(toCheckpoint)),
+    pendingHash: (sequence) => own.get(sequence),
     indexesOf: (sequences) => engine.read(() => sequences.map(runs.indexOf)),
     excluded: (afterSequence, limit) => engine.read(() => runs.excluded(afterSequence, limit)),
     onRecords: (listener) => {
