@@ -5,6 +5,7 @@ import { certificateCases } from './store-suite-certificates.ts';
 import { entryCases } from './store-suite-entries.ts';
 import { entryChangeCases } from './store-suite-changes.ts';
 import { issuanceCases } from './store-suite-issuance.ts';
+import { logCases } from './store-suite-log.ts';
 import { recordCases } from './store-suite-records.ts';
 import { revocationCases } from './store-suite-revocations.ts';
 import { rightsCases } from './store-suite-rights.ts';
@@ -21,6 +22,7 @@ export function storeSuite(name: string, open: OpenStore): void {
   entryChangeCases(name, open);
   agentCases(name, open);
   recordCases(name, open);
+  logCases(name, open);
   approvalCases(name, open);
   rotationCases(name, open);
   revocationCases(name, open);

@@ -34,7 +34,7 @@ export function createLogRuns(engine: Engine) {
     exclude(excluded: LogStep['excluded'], foundAt: number): void {
       for (const { sequence, reason } of excluded) exclude.run({ sequence, reason, found_at: foundAt });
     },
-    excluded: (afterSequence: number, limit: number): readonly { readonly sequence: number; readonly reason: string }[] => excludedAfter.all({ sequence: afterSequence, limit }),
+    excluded: (afterSequence: number, limit: number): readonly { readonly sequence: number; readonly reason: string }[] => excludedAfter.all({ sequence: afterSequence, limit }).map(({ sequence, reason }) => ({ sequence, reason })),
     indexOf(sequence: number): number | undefined {
       const run = runOf.get({ sequence });
       return run !== undefined && sequence < run.first_sequence + run.length ? run.first_index + sequence - run.first_sequence : undefined;

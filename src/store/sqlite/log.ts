@@ -148,7 +148,10 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
   };
 
   const store = (checkFence: FenceCheck): LogStore => ({
-    head: () => engine.read(() => head.get({}) as { size: number; sequence: number }),
+    head: () => engine.read(() => {
+      const { size, sequence } = head.get({}) as { size: number; sequence: number };
+      return { size, sequence };
+    }),
     recomputed: () => engine.read(() => ({ size: computed.size, root: computed.root() })),
     firstWrong: () => engine.read(firstWrong),
     tile: (level, index) => engine.read(() => {
