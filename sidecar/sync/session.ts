@@ -72,6 +72,8 @@ export class IssuerSession {
   #serverVersion = '';
   #lastContact: number | undefined;
   #failures = 0;
+  /** Of the own SVID before the present one, until a connection stands that was made with the new one. */
+  #replacedSerial: string | undefined;
   /** Aborted and replaced when the plan for the own SVID changes. */
   #planned = new AbortController();
   readonly #listeners = new Set<() => void>();
@@ -175,7 +177,9 @@ export class IssuerSession {
             await clock.sleep(Math.min(wait, maximumRenewalSleepMs), { signal: AbortSignal.any([signal, this.#planned.signal]) }).catch(() => {});
             continue;
           }
+          const before = identity.credential?.serial;
           await identity.renew(connection);
+          this.#replacedSerial = before;
           renewed = true;
           attempt = 0;
           onRenewal?.(true);
@@ -204,6 +208,8 @@ export class IssuerSession {
     const { clock, logger } = this.#parts;
     this.#failures = 0;
     this.#welcomed = true;
+    if (this.#replacedSerial !== undefined) this.#parts.replacements.confirmed(this.#replacedSerial);
+    this.#replacedSerial = undefined;
     this.#lastError = undefined;
     this.#barred = undefined;
     this.#serverVersion = welcome.serverVersion;

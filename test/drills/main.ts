@@ -1,5 +1,7 @@
+import { absent } from './absent.ts';
 import { auditTamper } from './audit-tamper.ts';
 import { caOutage } from './ca-outage.ts';
+import { compromise } from './compromise.ts';
 import { crashIssuance } from './crash-issuance.ts';
 import type { Drill, DrillReport } from './drill.ts';
 import { firstIdentity } from './first-identity.ts';
@@ -10,7 +12,7 @@ import { rotateAll } from './rotate-all.ts';
 // npm run drill -- NAME [--json] [--short] [--option value]
 // Exit codes: 0 the promise held, 1 it broke, 2 wrong call, 3 the drill itself failed.
 
-const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper, restoreStale, rotateAll];
+const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper, restoreStale, rotateAll, compromise, absent];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
 npm run drill -- list

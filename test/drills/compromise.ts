@@ -1,0 +1,176 @@
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { connect, createServer } from 'node:tls';
+import { promisify } from 'node:util';
+import type { KeyObject } from 'node:crypto';
+import { silentLogger, systemClock, systemRandom } from '../../src/common/runtime/index.ts';
+import { SpiffeId } from '../../src/common/spiffe/index.ts';
+import { unwrap, type PkiError } from '../../src/common/errors/index.ts';
+import { certificatesToPem, generateKeyPairAsync, parseCertificate, spkiOf, pkcs8Of, pemEncode } from '../../src/common/x509/index.ts';
+import { assembleSigned, buildLeafTbs, newSerial } from '../../src/certs/index.ts';
+import { openTokenAdmin } from '../../src/hsm/index.ts';
+import { authorizeAny, connectTls, X509Source } from '../../src/workload/index.ts';
+import { eventually, quickLives, rotationOf, startNode, startTraffic, type MeshNode } from '../support/mesh.ts';
+import { startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
+import { listen } from '../support/workload-lib.ts';
+import { Breaches, round, type Drill } from './drill.ts';
+
+const run = promisify(execFile);
+const windowSeconds = 4;
+
+/** An intermediate is stolen under load: what it signed is replaced, its root is replaced, and what the thief signs is refused. */
+export const compromise: Drill = {
+  name: 'compromise',
+  promise: 'a stolen intermediate: no leaf of it is missed, no handshake fails, and what the thief signs is refused, by those who ignore CRLs too',
+  options: ['--agents N           nodes with a workload each (default 3 with --short, else 20)'],
+  async run({ short, options, say, signal }) {
+    const breaches = new Breaches();
+    const count = Number(options['agents'] ?? (short ? 3 : 20));
+    if (!Number.isInteger(count) || count < 2) throw new Error('--agents wants a whole number from 2 on');
+    await using stack = new AsyncDisposableStack();
+    const server = stack.use(await startTestServer({ config: { ...quickLives, issuance: { ...quickLives.issuance, defaultTtlSeconds: 20, agentTtlSeconds: 20, serverTtlSeconds: 20 } } }));
+    const { active, byId, activeId, status } = rotationOf(server);
+    const nodes: MeshNode[] = [];
+    for (let index = 0; index < count; index += 1) nodes.push(stack.use(await startNode(server, `node-${index}`)));
+    const sources: X509Source[] = [];
+    for (const [index, node] of nodes.entries()) sources.push(stack.use(await X509Source.connect({ socketPath: node.socketPath, ...(index === 0 ? { crl: 'enforce' as const } : {}) })));
+    const [strict, lax] = [sources[0] as X509Source, sources[1] as X509Source];
+    const stops = await Promise.all(sources.map((source, index) => startTraffic(source, sources[(index + 1) % count] as X509Source)));
+
+    const stolen = await active('issuing');
+    const root = await active('root');
+    const thief = new Thief(server, stolen);
+    breaches.expect((await verdict(lax, await thief.sign())) === 'ok' && (await verdict(strict, await thief.sign())) === 'ok', 'the thief was refused before anything was done: the drill shows nothing');
+    // at a random instant of everybody's renewals
+    await new Promise((resolve) => setTimeout(resolve, systemRandom.uniform() * 3000));
+    signal.throwIfAborted();
+    const startedMs = performance.now();
+    const since = (): number => round((performance.now() - startedMs) / 1000);
+
+    await server.admin('Authorities/TaintAuthority', { id: stolen.id, windowSeconds, reason: 'stolen' });
+    await eventually('the stolen intermediate is tainted', async () => (await byId(stolen.id)).authority.state === 'tainted', 30);
+    const taintedAfter = since();
+    await eventually('every leaf of it is replaced', async () => (await byId(stolen.id)).live === 0, 40);
+    const replacedAfter = since();
+    say(`every leaf was replaced ${replacedAfter} s after the order, in a window of ${windowSeconds} s`);
+    for (const source of sources) breaches.expect(source.svid.leaf.authorityKeyId !== stolen.subjectKeyId, `${source.svid.id.toString()} still has a leaf of the stolen intermediate`);
+    breaches.expect(replacedAfter - taintedAfter < windowSeconds + 6, `the leaves took ${replacedAfter - taintedAfter} s`);
+
+    await server.admin('Authorities/RevokeAuthority', { id: stolen.id, reason: 'stolen' });
+    await eventually('who checks CRLs refuses the thief', async () => (await verdict(strict, await thief.sign())) === 'CERTIFICATE_REVOKED', 20);
+    const refusedByCrlAfter = since();
+    breaches.expect((await verdict(lax, await thief.sign())) === 'ok', 'a peer that ignores CRLs refused the thief before the root was replaced: the drill shows nothing');
+
+    await server.admin('Authorities/TaintAuthority', { id: root.id, windowSeconds, reason: 'an intermediate of it was stolen' });
+    await eventually('the root is tainted, and another one signs', async () => (await byId(root.id)).authority.state === 'tainted' && (await activeId('root')) !== root.id, 60);
+    await eventually('every leaf under the old root is replaced', async () => (await byId(root.id)).live === 0, 60).catch(async (thrown: unknown) => {
+      throw new Error(`${(thrown as Error).message}: ${JSON.stringify((await status()).authorities.map(({ authority, live, liveUnreported }: any) => [authority.kind, authority.state, live, liveUnreported]))}`);
+    });
+    await eventually('the old root has left the bundle', async () => {
+      const { authority } = await byId(root.id);
+      if (authority.state !== 'tainted') return true;
+      await server.admin('Authorities/RevokeAuthority', { id: root.id, reason: 'an intermediate of it was stolen' }).catch((error: PkiError) => say(`not yet: ${error.message}`));
+      return false;
+    }, 60);
+    await eventually('the workloads hold the new root alone', () => sources.every((source) => source.bundles.get(testTrustDomain)?.every((der) => !der.equals(root.certificateDer)) === true), 30);
+    const rootReplacedAfter = since();
+    say(`the old root was gone ${rootReplacedAfter} s after the order`);
+
+    const forged = await thief.sign();
+    const laxVerdict = await verdict(lax, forged);
+    breaches.expect(laxVerdict !== 'ok', 'a peer that ignores CRLs still admits the thief');
+    const rootsPem = certificatesToPem(lax.bundles.get(testTrustDomain) as readonly Buffer[]);
+    const opensslRefuses = await refusedByOpenssl(server, rootsPem, forged);
+    breaches.expect(opensslRefuses, 'OpenSSL still verifies the leaf of the thief');
+    const nodeRefuses = await refusedByNode(rootsPem, forged);
+    breaches.expect(nodeRefuses, 'node:tls still verifies the leaf of the thief');
+    let [handshakes, failedHandshakes] = [0, 0];
+    for (const traffic of await Promise.all(stops.map((stop) => stop()))) {
+      handshakes += traffic.handshakes;
+      failedHandshakes += traffic.failed.length;
+      for (const failure of traffic.failed) breaches.add(`a handshake failed: ${failure}`);
+    }
+    return {
+      figures: {
+        seconds: since(), agents: count, workloads: count, windowSeconds, replacedAfter, refusedByCrlAfter, rootReplacedAfter, handshakes, failedHandshakes, refusedBy: { libraryIgnoringCrls: laxVerdict, openssl: opensslRefuses, node: nodeRefuses }, broken: breaches.list,
+      },
+      broken: breaches.list,
+    };
+  },
+};
+
+interface Forged {
+  readonly chainDer: readonly Buffer[];
+  readonly privateKey: KeyObject;
+}
+
+/** Has the stolen key: signs with it in the token, past the CA and its records. */
+class Thief {
+  readonly #server: TestServer;
+  readonly #authority: any;
+
+  constructor(server: TestServer, authority: any) {
+    this.#server = server;
+    this.#authority = authority;
+  }
+
+  async sign(): Promise<Forged> {
+    const { config } = this.#server;
+    const issuer = unwrap(parseCertificate(this.#authority.certificateDer));
+    const { privateKey } = await generateKeyPairAsync('ec-p256');
+    const now = systemClock.now();
+    const tbs = buildLeafTbs({ serial: newSerial(systemClock.nowMs(), systemRandom), issuer, spkiDer: spkiOf(privateKey), spiffeId: SpiffeId.of(`spiffe://${testTrustDomain}/node-0`), dnsNames: [], notBefore: now - 10, notAfter: now + 3600, profile: 'short-lived' });
+    const token = await openTokenAdmin({
+      modulePath: config.hsm.module, tokenLabel: config.hsm.issuing.label, pin: this.#server.tokens.tokens.issuing.pin, environment: { SOFTHSM2_CONF: config.hsm.softhsmConf as string },
+    }, { execPath: process.execPath, clock: systemClock, logger: silentLogger });
+    try {
+      const { ckaId, keyType } = this.#authority;
+      const signature = await token.sign({ ckaId, keyType, spkiDer: issuer.spkiDer }, tbs);
+      return { chainDer: [assembleSigned(tbs, keyType, signature), this.#authority.certificateDer], privateKey };
+    } finally {
+      await token.close();
+    }
+  }
+}
+
+const identityOf = ({ chainDer, privateKey }: Forged) => ({ cert: certificatesToPem(chainDer), key: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)) });
+
+/** What a workload says of a server that shows this: `ok`, or the code of the refusal. */
+async function verdict(source: X509Source, forged: Forged): Promise<string> {
+  const tls = createServer({ ...identityOf(forged), minVersion: 'TLSv1.3' }, (socket) => socket.on('error', () => {}));
+  tls.on('tlsClientError', () => {});
+  const port = await listen(tls);
+  try {
+    const socket = await connectTls(source, { expect: authorizeAny(), host: '127.0.0.1', port });
+    socket.destroy();
+    return 'ok';
+  } catch (thrown) {
+    return (thrown as PkiError).code;
+  } finally {
+    tls.close();
+  }
+}
+
+async function refusedByOpenssl(server: TestServer, rootsPem: string, { chainDer }: Forged): Promise<boolean> {
+  const [roots, chain, leaf] = [join(server.dir, 'roots.pem'), join(server.dir, 'chain.pem'), join(server.dir, 'leaf.pem')] as const;
+  await Promise.all([writeFile(roots, rootsPem), writeFile(chain, certificatesToPem(chainDer.slice(1))), writeFile(leaf, certificatesToPem(chainDer.slice(0, 1)))]);
+  return run('openssl', ['verify', '-CAfile', roots, '-untrusted', chain, leaf]).then(() => false, () => true);
+}
+
+async function refusedByNode(rootsPem: string, forged: Forged): Promise<boolean> {
+  const tls = createServer({ ...identityOf(forged), minVersion: 'TLSv1.3' }, (socket) => socket.on('error', () => {}));
+  tls.on('tlsClientError', () => {});
+  const port = await listen(tls);
+  try {
+    return await new Promise((resolve) => {
+      const socket = connect({ host: '127.0.0.1', port, ca: rootsPem, checkServerIdentity: () => undefined }, () => {
+        socket.destroy();
+        resolve(false);
+      });
+      socket.on('error', () => resolve(true));
+    });
+  } finally {
+    tls.close();
+  }
+}

@@ -1,0 +1,132 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { silentLogger } from '../../src/common/runtime/index.ts';
+import { sha256Hex } from '../../src/common/x509/index.ts';
+import { authorizeAny, connectTls, createTlsServer, type X509Source } from '../../src/workload/index.ts';
+import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
+import { agentConfigSchema } from '../../sidecar/config.ts';
+import { testTrustDomain, type TestServer } from './server.ts';
+import { listen } from './workload-lib.ts';
+
+/** Lives so short that rotations are seen from beginning to end within a test. */
+export const quickLives = {
+  issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 6, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
+  rotation: { marginSeconds: 60, retireMarginSeconds: 1, jwksCacheSeconds: 1 },
+};
+
+const myUid = `unix:uid:${process.getuid?.() ?? 0}`;
+
+/** Resolves when the condition holds; throws after so many seconds, naming what was waited for. */
+export async function eventually(what: string, condition: () => boolean | Promise<boolean>, seconds = 15): Promise<void> {
+  const end = Date.now() + seconds * 1000;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 40));
+  }
+}
+
+/** A node with a real agent, whose workload (this process) is `spiffe://mesh.test/<name>`. */
+export interface MeshNode extends AsyncDisposable {
+  readonly name: string;
+  readonly socketPath: string;
+  readonly agentId: string;
+  readonly agent: RunningAgent;
+  stop(): Promise<void>;
+  start(): Promise<void>;
+}
+
+export async function startNode(server: TestServer, name: string, entry: object = {}): Promise<MeshNode> {
+  const directory = await mkdtemp(join(tmpdir(), 'meshca-node-'));
+  const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: name });
+  const config = agentConfigSchema.parse({
+    trustDomain: testTrustDomain, serverAddress: `127.0.0.1:${server.server.port}`, dataDir: join(directory, 'd'), bootstrap: { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) }, attestation: { joinToken: token },
+    workloadApi: { socketPath: join(directory, 'w') }, localApi: { socketPath: join(directory, 'l') }, ops: { port: 0 }, connection: { backoffBaseMs: 50, backoffCapMs: 200 },
+  });
+  let agent: RunningAgent | undefined;
+  const node: MeshNode = {
+    name, socketPath: join(directory, 'w'), agentId,
+    get agent() {
+      if (agent === undefined) throw new Error(`the agent of ${name} is stopped`);
+      return agent;
+    },
+    start: async () => {
+      agent = await startAgent({ config, logger: silentLogger, version: 'test', uid: process.getuid?.() ?? 0 });
+    },
+    stop: async () => {
+      await agent?.[Symbol.asyncDispose]();
+      agent = undefined;
+    },
+    [Symbol.asyncDispose]: async () => {
+      await node.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+  await node.start();
+  await eventually(`the session of ${name}`, () => node.agent.status().connected === true && node.agent.status().synced === true);
+  await server.admin('Entries/CreateEntries', { entries: [{ spiffeId: `spiffe://${testTrustDomain}/${name}`, parentId: agentId, selectors: [myUid], ...entry }] });
+  await eventually(`the entry of ${name}`, () => node.agent.status().entries === 1);
+  return node;
+}
+
+/** What the server says of its authorities. */
+export const rotationOf = (server: TestServer) => {
+  const status = (): Promise<any> => server.admin('Authorities/GetRotationStatus');
+  const inState = async (kind: string, state: string): Promise<any> => (await status()).authorities.findLast(({ authority }: any) => authority.kind === kind && authority.state === state);
+  const active = async (kind: string): Promise<any> => (await inState(kind, 'active')).authority;
+  const activeId = async (kind: string): Promise<string> => (await active(kind)).id;
+  return {
+    status, inState, active, activeId,
+    byId: async (id: string): Promise<any> => (await status()).authorities.find(({ authority }: any) => authority.id === id),
+    consumersOf: async (agentId: string): Promise<readonly any[]> => (await server.admin('Agents/GetAgent', { spiffeId: agentId })).consumers,
+    rotate: async (kind: string, seconds = 15): Promise<void> => {
+      const before = await activeId(kind);
+      await server.admin('Authorities/RotateAuthorities', { kind });
+      await eventually(`a new ${kind} authority is active`, async () => (await activeId(kind)) !== before, seconds);
+    },
+  };
+};
+
+export interface Traffic {
+  readonly handshakes: number;
+  readonly failed: readonly string[];
+}
+
+/** Handshakes from one source to another, one after the other, until stopped. */
+export async function startTraffic(from: X509Source, to: X509Source): Promise<() => Promise<Traffic>> {
+  const tls = createTlsServer(to, { authorize: authorizeAny() }, (socket) => {
+    socket.on('error', () => {});
+    socket.end('hello');
+  });
+  const port = await listen(tls);
+  const failed: string[] = [];
+  let handshakes = 0;
+  let stopped = false;
+  const once = async (): Promise<void> => {
+    try {
+      const socket = await connectTls(from, { expect: authorizeAny(), host: '127.0.0.1', port });
+      const text = await new Promise<string>((resolve, reject) => {
+        let all = '';
+        socket.on('data', (bytes: Buffer) => { all += bytes.toString(); });
+        socket.on('error', reject);
+        socket.on('close', () => resolve(all));
+      });
+      if (text !== 'hello') failed.push('cut off');
+    } catch (thrown) {
+      failed.push(String(thrown));
+    }
+    handshakes += 1;
+  };
+  const running = (async () => {
+    while (!stopped) {
+      await once();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  })();
+  return async () => {
+    stopped = true;
+    await running;
+    tls.close();
+    return { handshakes, failed };
+  };
+}
