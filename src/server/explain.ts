@@ -1,7 +1,9 @@
 import { canonicalJson, type Json, type Operation } from '../common/approval/index.ts';
 import { PkiError } from '../common/errors/index.ts';
 import type { ApplyEntriesRequest__Output } from '../common/wire/generated/meshca/admin/v1/ApplyEntriesRequest.ts';
+import type { ContinueRotationRequest__Output } from '../common/wire/generated/meshca/admin/v1/ContinueRotationRequest.ts';
 import type { Entry__Output } from '../common/wire/generated/meshca/admin/v1/Entry.ts';
+import type { RotateRequest__Output } from '../common/wire/generated/meshca/admin/v1/RotateRequest.ts';
 import type { OperatorCaller } from '../services/caller.ts';
 import type { Services } from '../services/contract.ts';
 import { entryInput, entryMessage } from './convert/entries.ts';
@@ -52,12 +54,32 @@ const explainers: Readonly<Record<string, Explainer>> = {
     Promise.resolve([`issue a certificate for ${spiffeId}${admin ? ', with the rights of an admin as far as roles name it' : ''}, for ${ttlSeconds === 0 ? 'the default time' : `${ttlSeconds} s`}`]),
   'Tokens/CreateJoinToken': ({ agentName, nodeSelectors }: { readonly agentName: string; readonly nodeSelectors: readonly string[] }) =>
     Promise.resolve([`let a node join as ${agentName}${nodeSelectors.length > 0 ? ` with the selectors ${nodeSelectors.join(', ')}` : ''}; what it could then obtain: meshca agent show`]),
-  'Authorities/RotateAuthorities': ({ kind }: { readonly kind: string }, services, caller) => authorities(services, caller, (each) => each.kind === kind),
-  'Authorities/ContinueRotation': ({ kind, id }: { readonly kind: string; readonly id: string }, services, caller) => authorities(services, caller, (each) => each.kind === kind || each.id === id),
+  'Authorities/RotateAuthorities': async ({ kind, stopAfter, force, shares }: RotateRequest__Output, services, caller) => [
+    `make a successor of the ${kind} authority (prepared), publish it${stopAfter === 'prepared' ? ' not yet' : ''}, and ${stopAfter === '' ? `activate it ${proof(force, shares)}` : `stop when it is ${stopAfter}`}; what signs now is then trusted until its last leaf has expired`,
+    ...(await authorities(services, caller, (each) => each.kind === kind)),
+  ],
+  'Authorities/ContinueRotation': async ({ kind, id, force, shares }: ContinueRotationRequest__Output, services, caller) => [
+    `go on with the rotation ${id || `of the ${kind} authority`}: activate its successor ${proof(force, shares)}`, ...(await authorities(services, caller, (each) => each.kind === kind || each.id === id)),
+  ],
   'Authorities/WithdrawAuthority': ({ id }: { readonly id: string }, services, caller) => authorities(services, caller, (each) => each.id === id),
-  'Authorities/TaintAuthority': ({ id }: { readonly id: string }, services, caller) => authorities(services, caller, (each) => each.id === id),
-  'Authorities/RevokeAuthority': ({ id }: { readonly id: string }, services, caller) => authorities(services, caller, (each) => each.id === id),
+  'Authorities/TaintAuthority': async ({ id, force }: { readonly id: string; readonly force: boolean }, services, caller) => [
+    `have all leaves under ${id} replaced; where it is the last that signs, a successor first, ${proof(force, null)}`, ...(await authorities(services, caller, (each) => each.id === id)),
+  ],
+  'Authorities/CompromiseAuthority': async ({ id }: { readonly id: string }, services, caller) => {
+    const plan = await services.rotation.planCompromise(caller, id);
+    return [
+      `taint ${plan.tainted.join(', ')}${plan.replacesRoot ? '; the root is replaced as well and leaves the bundle' : ''}`, `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`,
+      `${plan.live} live leaves, ${plan.liveUnreported} of them with holders that can not report; exposed until ${plan.exposedUntil === 0 ? 'then' : new Date(plan.exposedUntil * 1000).toISOString()}`,
+      ...(await authorities(services, caller, (each) => plan.tainted.includes(each.id))),
+    ];
+  },
+  'Authorities/RevokeAuthority': async ({ id, force }: { readonly id: string; readonly force: boolean }, services, caller) => [
+    `revoke ${id}${force ? ' even while leaves of it are live (force)' : ', if no leaf of it is live'}`, ...(await authorities(services, caller, (each) => each.id === id)),
+  ],
 };
+
+const proof = (force: boolean, shares: Readonly<Record<'proven' | 'inferred' | 'unprovable', number>> | null): string =>
+  force ? 'WITHOUT waiting for proof (force)' : `when ${shares === null ? 'all consumers' : (['proven', 'inferred', 'unprovable'] as const).map((each) => `${shares[each] * 100} % ${each}`).join(', ')} have confirmed`;
 
 type Fields = Readonly<Record<string, unknown>>;
 

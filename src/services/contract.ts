@@ -359,6 +359,18 @@ export interface AuthorityView {
   readonly liveCertificates: number;
 }
 
+export interface CompromisePlan {
+  readonly tainted: readonly string[];
+  readonly replacesRoot: boolean;
+  readonly consumersEnforcingCrl: number;
+  readonly consumers: number;
+  readonly live: number;
+  readonly liveUnreported: number;
+  /** Unix seconds; 0: nothing that it signed is valid. */
+  readonly exposedUntil: number;
+  readonly state: RotationState;
+}
+
 export interface RotateInput {
   readonly kind: RotatedKind;
   readonly reason: string;
@@ -383,6 +395,10 @@ export interface Rotation {
   taint(caller: OperatorCaller, input: { readonly id: string; readonly windowSeconds: number; readonly reason: string; readonly force: boolean }): Promise<RotationState>;
   /** Throws AUTHORITY_IN_USE while leaves of it are live. */
   revoke(caller: OperatorCaller, input: { readonly id: string; readonly reason: string; readonly force: boolean }): Promise<RotationState>;
+  /** What `compromise` would do. */
+  planCompromise(caller: OperatorCaller, id: string): Promise<CompromisePlan>;
+  /** Its key is in other hands. Needs authority.taint and authority.revoke. */
+  compromise(caller: OperatorCaller, input: { readonly id: string; readonly windowSeconds: number; readonly reason: string; readonly force: boolean }): Promise<CompromisePlan>;
   acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState>;
   status(caller: OperatorCaller): Promise<RotationState>;
   /** Calls with the state now and after each look; resolves to the unsubscribe function. */

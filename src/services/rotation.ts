@@ -3,11 +3,11 @@ import type { Clock } from '../common/runtime/index.ts';
 import {
   allShares, isLegalTransition, legalTransitions, rotatedKinds, type Authority, type AuthorityScope, type RotatedKind, type RotationOperation, type RotationSpec, type Shares, type Verb,
 } from '../domain/index.ts';
-import { openOperation, rotationEvent, type ClockGuard, type RotationController, type RotationState } from '../issuance/index.ts';
+import { openOperation, rootOf, rotationEvent, type ClockGuard, type RotationController, type RotationState } from '../issuance/index.ts';
 import type { AuditStore, AuthorityStore, RotationStore } from '../store/contract.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
-import type { Rotation, RotateInput } from './contract.ts';
+import type { CompromisePlan, Rotation, RotateInput } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkText } from './requests.ts';
 
@@ -98,6 +98,25 @@ export class RotationService implements Rotation {
     });
   }
 
+  planCompromise(caller: OperatorCaller, id: string): Promise<CompromisePlan> {
+    return this.#reading(caller, 'PlanCompromise', () => this.#plan(id));
+  }
+
+  async compromise(caller: OperatorCaller, input: Parameters<Rotation['compromise']>[1]): Promise<CompromisePlan> {
+    const { access, refusals } = this.#deps;
+    return refusing(refusals, caller, 'CompromiseAuthority', input.id.slice(0, 64), async () => {
+      (await access.of(caller)).require('authority.revoke', access.all);
+      const plan = await this.#plan(input.id);
+      const authority = await this.#authority(input.id);
+      // each is a goal of its own kind: the intermediate at once under the root that everybody holds, then root and intermediate
+      if (authority.state !== 'tainted') await this.taint(caller, input);
+      const rootId = plan.replacesRoot && authority.kind === 'issuing' ? plan.tainted.at(-1) : undefined;
+      const root = rootId === undefined ? undefined : await this.#authority(rootId);
+      if (root !== undefined && root.state !== 'tainted') await this.taint(caller, { ...input, id: root.id });
+      return { ...plan, state: await this.#deps.controller.look() };
+    });
+  }
+
   acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState> {
     return this.#acting(caller, 'AcceptClock', undefined, 'authority.force', false, async (actor) => {
       const jumpedSeconds = this.#deps.guard.jumpedSeconds();
@@ -115,6 +134,25 @@ export class RotationService implements Rotation {
       listener(await this.#deps.controller.look());
       return this.#deps.controller.onState(listener);
     });
+  }
+
+  /** A CRL closes a stolen intermediate only for those who read it: where anybody does not, or can't tell, its root goes as well. */
+  async #plan(id: string): Promise<CompromisePlan> {
+    const authority = await this.#authority(id);
+    if (!rotatedKinds.some((kind) => kind === authority.kind)) throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not replaced so`);
+    const state = await this.#deps.controller.look();
+    const all = await this.#list();
+    const root = authority.kind === 'issuing' ? rootOf(authority, all) : undefined;
+    if (root?.token === 'external') throw new PkiError('INVALID_REQUEST', 'the root is not ours: whoever has its key must replace it', { next: 'Taint the intermediate (meshca authority taint), and import one under another root.' });
+    const consumers = (await this.#deps.store.rotations.consumers()).filter(({ kind }) => kind !== 'agent');
+    const enforcing = consumers.filter(({ capabilities }) => capabilities.includes('enforces-crl')).length;
+    const facts = state.observation.facts.find((each) => each.authority.id === (root ?? authority).id);
+    const replacesRoot = authority.kind === 'root' || (root !== undefined && (enforcing < consumers.length || (facts?.liveUnreported ?? 0) > 0));
+    const counted = state.observation.facts.find((each) => each.authority.id === (replacesRoot && root !== undefined ? root.id : id));
+    return {
+      tainted: [id, ...(replacesRoot && root !== undefined ? [root.id] : [])], replacesRoot, consumersEnforcingCrl: enforcing, consumers: consumers.length,
+      live: counted?.live ?? 0, liveUnreported: counted?.liveUnreported ?? 0, exposedUntil: counted?.lastExpiry ?? 0, state,
+    };
   }
 
   /** It is the last that signs: its successor comes first. One operation, that goes on after a crash. */
@@ -187,7 +225,7 @@ export class RotationService implements Rotation {
 
 const refuse = (): Promise<never> => Promise.reject(new PkiError('NOT_IMPLEMENTED', 'this server rotates no authorities'));
 /** Where nothing rotates. */
-export const noRotation: Rotation = { rotate: refuse, proceed: refuse, withdraw: refuse, taint: refuse, revoke: refuse, acceptClock: refuse, status: refuse, watch: refuse };
+export const noRotation: Rotation = { rotate: refuse, proceed: refuse, withdraw: refuse, taint: refuse, revoke: refuse, planCompromise: refuse, compromise: refuse, acceptClock: refuse, status: refuse, watch: refuse };
 
 const whole = (scope: AuthorityScope): boolean => Object.keys(scope).length === 0;
 

@@ -21,7 +21,7 @@ interface Plan {
   readonly lifeSeconds: number;
   readonly pauseMs: number;
 }
-const longPlan: Plan = { workloads: 50, agents: 300, lifeSeconds: 60, pauseMs: 1_000 };
+const longPlan: Plan = { workloads: 50, agents: 200, lifeSeconds: 90, pauseMs: 1_000 };
 const shortPlan: Plan = { workloads: 6, agents: 20, lifeSeconds: 10, pauseMs: 250 };
 /** From published to active with everybody healthy. */
 const promisedActivationSeconds = 30;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 import { codeOf, startTestServer, type TestServer } from '../support/server.ts';
 import { SimAgent, simServer } from '../support/sim-agent.ts';
@@ -127,4 +128,38 @@ test('illegal steps are refused with the legal ones, and a rotation that stops g
   await server.admin('Authorities/WithdrawAuthority', { id: prepared.id, reason: 'changed our minds' });
   await waitFor('it is withdrawn', 5, async () => (await inState(server, 'issuing', 'withdrawn'))?.id === prepared.id);
   assert.equal((await status(server)).operations.length, 0);
+});
+
+test('a compromised intermediate takes its root with it: leaves are replaced, and a leaf of the old chain is refused under the new bundle', async (context) => {
+  const { server, agents, entryIds } = await mesh(context, 2);
+  await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index] as string)));
+  const [stolen, oldRoot] = [await activeOf(server, 'issuing'), await activeOf(server, 'root')];
+  const before = agents.map(({ leaf }) => leaf as NonNullable<typeof leaf>);
+  const plan = await server.admin('Authorities/PlanCompromise', { id: stolen });
+  assert.deepEqual([plan.tainted, plan.replacesRoot, plan.consumersEnforcingCrl, plan.consumers], [[stolen, oldRoot], true, 0, 4]);
+  assert.ok(plan.live >= 4 && plan.exposedUntil > Date.now() / 1000);
+  assert.equal(await activeOf(server, 'issuing'), stolen);
+
+  await server.admin('Authorities/CompromiseAuthority', { id: stolen, reason: 'the token was copied', windowSeconds: 5 });
+  await waitFor('old root and intermediate are tainted, others sign', 20, async () => {
+    const [root, issuing] = await Promise.all([rows(server, 'root'), rows(server, 'issuing')]);
+    return root.some(({ authority }) => authority.id === oldRoot && authority.state === 'tainted') && issuing.some(({ authority }) => authority.state === 'active' && authority.parentId !== oldRoot);
+  });
+  // the holders replace everything, their own SVIDs first
+  for (const [index, agent] of agents.entries()) {
+    await agent.renewSelf();
+    await agent.renew(entryIds[index] as string);
+  }
+  await waitFor('nothing of it is live: it leaves', 20, async () => {
+    const [root] = (await server.admin('Authorities/ListAuthorities', { kind: 'root' })).authorities.filter(({ id }: any) => id === oldRoot);
+    return root.state === 'revoked';
+  });
+  const { rootsDer } = await server.admin('Authorities/GetBundle');
+  assert.equal(rootsDer.length, 1);
+  const verifies = (chainDer: readonly Buffer[]): boolean => {
+    const links = [...chainDer, rootsDer[0] as Buffer].map((der) => new X509Certificate(der));
+    return links.every((link, index) => index === links.length - 1 || (link.checkIssued(links[index + 1] as X509Certificate) && link.verify((links[index + 1] as X509Certificate).publicKey)));
+  };
+  assert.ok(agents.every(({ leaf }) => verifies((leaf as NonNullable<typeof leaf>).chainDer)));
+  assert.ok(before.every(({ chainDer }) => !verifies(chainDer)));
 });

@@ -37,6 +37,9 @@ interface Leaf {
   readonly agentId: string | undefined;
   readonly givenAt: number;
   readonly notAfter: number;
+  /** Its holder has, and presents, a newer one; `reported`: and has said so. */
+  replaced: boolean;
+  reported: boolean;
 }
 interface Holder {
   readonly id: string;
@@ -126,7 +129,8 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
   const issue = (agentId: string | undefined): void => {
     const issuer = authorities.filter((each) => each.kind === 'issuing' && each.state === 'active').at(-1);
     if (issuer === undefined || wall() + ttl > issuer.notAfter) return;
-    leaves.push({ authorityId: issuer.id, agentId, givenAt: wall(), notAfter: wall() + ttl });
+    if (agentId !== undefined) for (const leaf of leaves) if (leaf.agentId === agentId) leaf.replaced = true;
+    leaves.push({ authorityId: issuer.id, agentId, givenAt: wall(), notAfter: wall() + ttl, replaced: false, reported: false });
     const key = authorities.filter((each) => each.kind === 'jwt' && each.state === 'active').at(-1);
     if (key !== undefined && wall() + 300 <= key.notAfter) jwtExpiry.set(key.id, Math.max(jwtExpiry.get(key.id) ?? 0, wall() + 300));
   };
@@ -151,7 +155,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
   };
   const decideNow = (): Decision => {
     const world = observe();
-    const facts: AuthorityFacts[] = authorities.map((authority) => ({ authority, lastExpiry: lastExpiry(authority), live: 0, liveUnreported: 0 }));
+    const facts: AuthorityFacts[] = authorities.map((authority) => ({ authority, lastExpiry: lastExpiry(authority), live: signedBelow(authority).filter((leaf) => leaf.notAfter + policy.retireMarginSeconds >= wall() && !leaf.reported).length, liveUnreported: 0 }));
     const confirmations = new Map<string, Confirmation>(authorities.filter(({ state }) => state === 'published').map((authority) => [authority.id, confirmation(authority, authority.parentId ?? undefined, world, policy, wall())]));
     const input: DecisionInput = {
       authorities: facts, confirmations, operations: operations.filter(({ state }) => state === 'running' || state === 'paused'), handshakes: new Map(), policy, now: wall(), clockJumped: Math.abs(offset) > tolerance,
@@ -181,7 +185,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
   const checkEnd = (authority: Authority): void => {
     retired += 1;
     // what was given by a clock that was wrong is valid by that clock for its holder
-    if (signedBelow(authority).some((leaf) => leaf.notAfter >= time) || (authority.kind === 'jwt' && lastExpiry(authority) >= time)) broken.push(`promise 5: ${authority.id} left while a leaf of it is valid`);
+    if (signedBelow(authority).some((leaf) => leaf.notAfter >= time && !(authority.state === 'tainted' && leaf.replaced)) || (authority.kind === 'jwt' && lastExpiry(authority) >= time)) broken.push(`promise 5: ${authority.id} left while a leaf of it is valid`);
     if (authority.kind === 'root' && authorities.some((child) => child.parentId === authority.id && isTrusted(child.state))) broken.push(`promise 5: ${authority.id} left before what stands below it`);
   };
 
@@ -224,7 +228,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
     () => { if (nodes.length < 4) addNode(); },
     () => { const node = pick(nodes); if (node?.connected === true && node.consumers.length < 4) { const holder: Holder = { id: newId('stream'), kind: 'workload-stream', takesJwt: chance(0.3), roots: new Set(), jwt: new Set(), issuers: new Set(), frozen: false }; learn(holder); node.consumers.push(holder); node.reported.push(record(node, holder)); } },
     ...repeat(4, () => { const node = pick(nodes); if (node?.connected === true) for (const holder of node.consumers) if (!holder.frozen && chance(0.8)) learn(holder); }),
-    ...repeat(4, () => { const node = pick(nodes); if (node?.connected === true) { node.reported = node.consumers.map((holder) => record(node, holder)); node.lastSeenAt = wall(); } }),
+    ...repeat(4, () => { const node = pick(nodes); if (node?.connected === true) { node.reported = node.consumers.map((holder) => record(node, holder)); node.lastSeenAt = wall(); for (const leaf of leaves) if (leaf.agentId === node.id && leaf.replaced) leaf.reported = true; } }),
     () => { const holder = pick(nodes.flatMap(({ consumers }) => consumers)); if (holder !== undefined) holder.frozen = !holder.frozen; },
     () => { const node = pick(nodes); if (node !== undefined) node.connected = false; },
     () => { const node = pick(nodes); if (node !== undefined) node.connected = true; },

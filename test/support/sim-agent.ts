@@ -39,6 +39,7 @@ export class SimAgent implements AsyncDisposable {
   #client: Client;
   #stream: ClientDuplexStream<object, any> | undefined;
   #sequence = 0;
+  #away = false;
   #published: readonly { readonly chainDer: readonly Buffer[] }[] = [];
 
   constructor(server: SimServer, name: string, credential: Credential) {
@@ -57,11 +58,21 @@ export class SimAgent implements AsyncDisposable {
   }
 
   connect(): void {
+    this.#away = false;
     const method = allMethods()['/meshca.issuer.v1.AgentIssuer/Sync'];
     if (method === undefined) throw new Error('no Sync');
     const stream = this.#client.makeBidiStreamRequest(method.path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => any, new Metadata());
     this.#stream = stream;
-    stream.on('error', () => {});
+    // as an agent does: a stream that ended is opened again, unless it was meant to end
+    const again = (): void => {
+      if (this.#stream !== stream) return;
+      this.#stream = undefined;
+      setTimeout(() => {
+        if (this.#stream === undefined && !this.#away) this.connect();
+      }, 300).unref();
+    };
+    stream.on('error', again);
+    stream.on('end', again);
     stream.on('data', (message) => this.#receive(message));
     stream.write({ hello: { protocolVersion: 1, agentVersion: 'sim', capabilities: [], bundleSequence: this.#sequence } });
     stream.write({ consumers: { snapshot: true, consumers: this.#lines(), removedIds: [] } });
@@ -88,8 +99,10 @@ export class SimAgent implements AsyncDisposable {
   }
 
   disconnect(): void {
-    this.#stream?.cancel();
+    this.#away = true;
+    const stream = this.#stream;
     this.#stream = undefined;
+    stream?.cancel();
   }
 
   /** Everything that waited is read and confirmed. */

@@ -27,6 +27,7 @@ const mutations: Readonly<Record<string, NonNullable<ModelOptions['mutate']>>> =
   'holders that report nothing do not count': { world: (world) => ({ ...world, unheld: new Map() }) },
   'readers that nobody sees get no time': { input: (input) => ({ ...input, confirmations: new Map([...input.confirmations].map(([id, each]) => [id, { ...each, unprovable: { until: 0 } }])) }) },
   'the expiry of leaves does not count': { input: (input) => ({ ...input, authorities: input.authorities.map((facts) => ({ ...facts, lastExpiry: 0 })) }) },
+  'leaves of a tainted authority do not count': { input: (input) => ({ ...input, authorities: input.authorities.map((facts) => ({ ...facts, live: 0 })) }) },
   'a jump of the clock is not noticed': { input: (input) => ({ ...input, clockJumped: false }) },
   'the authorities below a root do not count': { input: (input) => ({ ...input, authorities: input.authorities.map((facts) => ({ ...facts, lastExpiry: facts.authority.kind === 'root' ? 0 : facts.lastExpiry, authority: { ...facts.authority, parentId: null } })) }) },
 };

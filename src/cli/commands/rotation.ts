@@ -4,7 +4,7 @@ import type { RotationStatus__Output } from '../../common/wire/generated/meshca/
 import { action, collect, type GlobalOptions, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { json, parseDuration } from '../output.ts';
+import { instant, json, parseDuration } from '../output.ts';
 import { chainPicture, shortId, summaryLine } from '../rotation-picture.ts';
 import { follow, type Goal } from '../rotation-progress.ts';
 
@@ -67,6 +67,26 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
   authority.command('revoke <id>').description('a tainted authority is trusted no more; refused while leaves of it are live').requiredOption('--reason <text>', 'for the record').option('--force', 'whatever still is live').action(action<{ reason: string; force?: boolean }>(context, outcome, async (options, [id]) => {
     finish(context, options, await withAdmin(context, options, 'Authorities', (calls) => calls.call('RevokeAuthority', { id: id as string, reason: options.reason, force: options.force ?? false })));
   }));
+  authority.command('compromise <id>').description('its key is in other hands: everything below it is replaced, and its root as well unless every consumer enforces CRLs').requiredOption('--reason <text>', 'for the record').option('--window <duration>', 'in which leaves are replaced, spread').option('--force', 'successors sign without proof').option('--dry-run', 'say what would be done').option('--no-wait', 'return at once')
+    .action(action<{ reason: string; window?: string; force?: boolean; dryRun?: boolean; wait: boolean }>(context, outcome, async (options, [id]) => {
+      const request = { id: id as string, reason: options.reason, windowSeconds: options.window === undefined ? 0 : parseDuration(options.window), force: options.force ?? false };
+      const plan = await withAdmin(context, options, 'Authorities', (calls) => calls.call('PlanCompromise', request));
+      const said = [
+        `tainted: ${plan.tainted.map(shortId).join(', ')}${plan.replacesRoot ? ' (the root is replaced and leaves the bundle: a CRL would not reach everybody)' : ''}`,
+        `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`, `${plan.live} live leaves are replaced, ${plan.liveUnreported} of them at holders that can't report`,
+        `what a thief signs is believed until the root has left the bundle: at the latest ${instant(plan.exposedUntil)}`,
+      ];
+      if (!options.json) context.out(`${said.join('\n')}\n`);
+      if (options.dryRun) {
+        if (options.json) json(context, plan);
+        return;
+      }
+      const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('CompromiseAuthority', request));
+      const wanted = begun.tainted;
+      const goal: Goal = { reached: (status) => wanted.every((each) => stateOf(status, each) === 'revoked'), line: (status) => wanted.map((each) => replaced(each).line(status)).join('; ') };
+      const status = options.wait ? await follow(context, options, goal) : begun.status;
+      if (status !== null) finish(context, options, status);
+    }));
   authority.command('accept-clock').description('the wall clock is right as it is now, after a jump').requiredOption('--reason <text>', 'for the record').action(action<{ reason: string }>(context, outcome, async (options) => {
     finish(context, options, await withAdmin(context, options, 'Authorities', (calls) => calls.call('AcceptClock', { reason: options.reason })));
   }));

@@ -164,12 +164,16 @@ function withItsRoot(authority: Authority, byId: ReadonlyMap<string, AuthorityFa
   if (parent?.state === 'tainted') actions.push({ type: 'taint', authority, windowSeconds: parent.taintWindowSeconds ?? 0 });
 }
 
-/** Retire what is old, and revoke what is tainted, once nothing that it signed can be valid any more. */
-function endLife({ authority, lastExpiry }: AuthorityFacts, input: DecisionInput, actions: RotationAction[], notes: RotationNote[]): void {
+/**
+ * Retire what is old once nothing that it signed can be valid any more; revoke what is tainted once all that it signed has
+ * been replaced at its holder or has expired.
+ */
+function endLife({ authority, lastExpiry, live }: AuthorityFacts, input: DecisionInput, actions: RotationAction[], notes: RotationNote[]): void {
   if (authority.state !== 'old' && authority.state !== 'tainted') return;
   if (authority.kind === 'root' && input.authorities.some(({ authority: child }) => child.parentId === authority.id && stillCounts(child.state))) return;
   const over = lastExpiry + input.policy.retireMarginSeconds;
-  if (input.clockJumped || input.now <= over) {
+  const replaced = authority.state === 'tainted' && authority.kind !== 'jwt' && live === 0;
+  if (input.clockJumped || (!replaced && input.now <= over)) {
     notes.push({ code: 'WAITING_EXPIRY', authorityId: authority.id, at: over, alert: false });
     return;
   }

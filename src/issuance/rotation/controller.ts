@@ -33,6 +33,7 @@ const leaseLifeMs = 15_000;
 /** While something waits, and while nothing does. */
 const waitingMs = 1_000;
 const idleMs = 10_000;
+const longestWaitMs = 5_000;
 const afterPokeMs = 50;
 const maximumActions = 100;
 const retryMs = { first: 500, longest: 30_000 };
@@ -53,6 +54,7 @@ export class RotationController {
   #closed = false;
   #retry = retryMs.first;
   #unpublished = true;
+  #lookMs = 0;
 
   constructor(dependencies: ControllerDependencies) {
     this.#dependencies = dependencies;
@@ -125,16 +127,14 @@ export class RotationController {
   async #work(): Promise<void> {
     this.#cancel?.();
     if (this.#closed) return;
-    const startedMs = this.#dependencies.clock.monotonicMs();
     try {
       await this.#leaseHeld();
       await this.#dependencies.guard.keep();
       const state = await this.#act();
       this.#retry = retryMs.first;
-      const tookMs = this.#dependencies.clock.monotonicMs() - startedMs;
       const waits = state.notes.some(({ code }) => code !== 'WAITING_SCHEDULE' && code !== 'WAITING_EXPIRY');
-      // never more than a twentieth of the time, however many agents there are
-      this.#schedule(Math.max(waits || state.observation.operations.length > 0 ? waitingMs : idleMs, tookMs * 20));
+      // looking takes a small part of the time, however many agents there are
+      this.#schedule(Math.max(waits || state.observation.operations.length > 0 ? waitingMs : idleMs, Math.min(this.#lookMs * 10, longestWaitMs)));
     } catch (thrown) {
       const failure = PkiError.from(thrown);
       if (failure.code === 'LEASE_LOST') this.#lease = undefined;
@@ -157,7 +157,9 @@ export class RotationController {
         await this.#dependencies.changed();
         this.#unpublished = false;
       }
+      const startedMs = this.#dependencies.clock.monotonicMs();
       const observation = await observe(this.#dependencies);
+      this.#lookMs = this.#dependencies.clock.monotonicMs() - startedMs;
       const { actions, notes } = this.#decide(observation);
       const state: RotationState = { at: observation.now, acting: this.#lease !== undefined, observation, notes, jumpedSeconds: this.#dependencies.guard.jumpedSeconds(), failure: undefined };
       this.#announce(state);

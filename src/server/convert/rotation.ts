@@ -1,10 +1,12 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { AuthorityProgress } from '../../common/wire/generated/meshca/admin/v1/AuthorityProgress.ts';
+import type { CompromisePlan } from '../../common/wire/generated/meshca/admin/v1/CompromisePlan.ts';
 import type { Confirmation as ConfirmationMessage } from '../../common/wire/generated/meshca/admin/v1/Confirmation.ts';
 import type { RotateRequest__Output } from '../../common/wire/generated/meshca/admin/v1/RotateRequest.ts';
 import type { RotationStatus } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Confirmation } from '../../domain/index.ts';
 import { rotatedKinds, type RotatedKind, type RotationSpec } from '../../domain/index.ts';
+import type { CompromisePlan as Plan } from '../../services/contract.ts';
 import type { RotationState } from '../../issuance/rotation/controller.ts';
 import { oneOf, problemOf } from './common.ts';
 import { authorityMessage } from './views.ts';
@@ -30,6 +32,8 @@ export function rotationStatus(state: RotationState): RotationStatus {
     notes: state.notes.map(({ code, authorityId, at, alert }) => ({ code, authorityId, at, alert })),
   };
 }
+
+export const compromisePlan = ({ state, tainted, ...plan }: Plan): CompromisePlan => ({ ...plan, tainted: [...tainted], status: rotationStatus(state) });
 
 const confirmationMessage = ({ proven, inferred, unprovable }: Confirmation): ConfirmationMessage => ({
   provenNeeded: proven.needed, provenConfirmed: proven.confirmed, inferredNeeded: inferred.needed, inferredConfirmed: inferred.confirmed, inferredUntil: inferred.until,

@@ -3,11 +3,11 @@ import type { AuthoritiesHandlers } from '../../common/wire/generated/meshca/adm
 import type { GetRotationStatusRequest__Output } from '../../common/wire/generated/meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { RotationStatus } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Rotation } from '../../services/contract.ts';
-import { canaryOf, kindOf, rotationStatus, stopOf } from '../convert/rotation.ts';
+import { canaryOf, compromisePlan, kindOf, rotationStatus, stopOf } from '../convert/rotation.ts';
 import type { Guard } from '../guard.ts';
 import { operatorOf, unary } from './unary.ts';
 
-type RotationMethods = Pick<AuthoritiesHandlers, 'RotateAuthorities' | 'ContinueRotation' | 'WithdrawAuthority' | 'TaintAuthority' | 'RevokeAuthority' | 'AcceptClock' | 'GetRotationStatus' | 'WatchRotation'>;
+type RotationMethods = Pick<AuthoritiesHandlers, 'RotateAuthorities' | 'ContinueRotation' | 'WithdrawAuthority' | 'TaintAuthority' | 'RevokeAuthority' | 'PlanCompromise' | 'CompromiseAuthority' | 'AcceptClock' | 'GetRotationStatus' | 'WatchRotation'>;
 
 export function rotationHandlers(guard: Guard, rotation: Rotation): RotationMethods {
   return {
@@ -20,6 +20,8 @@ export function rotationHandlers(guard: Guard, rotation: Rotation): RotationMeth
     WithdrawAuthority: unary(guard, async (context, { id, reason }) => rotationStatus(await rotation.withdraw(operatorOf(context), id, reason))),
     TaintAuthority: unary(guard, async (context, { id, windowSeconds, reason, force }) => rotationStatus(await rotation.taint(operatorOf(context), { id, windowSeconds, reason, force }))),
     RevokeAuthority: unary(guard, async (context, { id, reason, force }) => rotationStatus(await rotation.revoke(operatorOf(context), { id, reason, force }))),
+    PlanCompromise: unary(guard, async (context, { id }) => compromisePlan(await rotation.planCompromise(operatorOf(context), id))),
+    CompromiseAuthority: unary(guard, async (context, { id, windowSeconds, reason, force }) => compromisePlan(await rotation.compromise(operatorOf(context), { id, windowSeconds, reason, force }))),
     AcceptClock: unary(guard, async (context, { reason }) => rotationStatus(await rotation.acceptClock(operatorOf(context), reason))),
     GetRotationStatus: unary(guard, async (context) => rotationStatus(await rotation.status(operatorOf(context)))),
     WatchRotation: (call) => watch(guard, rotation, call),

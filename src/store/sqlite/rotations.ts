@@ -82,7 +82,7 @@ export function createRotations(engine: Engine, { audit, ledger, checkFence, rev
       const expiries = mayBeOut().select((eb) => ['authority_id', eb.fn.max<number>('not_after').as('last')]).where('not_after', '>=', now - marginSeconds).groupBy('authority_id');
       for (const { authority_id: id, last } of engine.rows(expiries)) found.set(id, { lastExpiry: last, live: 0, liveUnreported: 0 });
       const live = builder.selectFrom('certificates').select((eb) => ['authority_id', eb.fn.countAll<number>().as('live'), sql<number>`sum(NOT ${isAgent})`.as('unreported')])
-        .where('state', 'in', ['issued', 'abandoned']).where('kind', '<>', 'authority').where('not_after', '>=', now).where('replacement_confirmed_at', 'is', null).groupBy('authority_id');
+        .where('state', 'in', ['issued', 'abandoned']).where('kind', '<>', 'authority').where('not_after', '>=', now - marginSeconds).where('replacement_confirmed_at', 'is', null).groupBy('authority_id');
       for (const row of engine.rows(live)) {
         const facts = found.get(row.authority_id);
         if (facts !== undefined) Object.assign(facts, { live: row.live, liveUnreported: row.unreported });

@@ -27,6 +27,8 @@ import type { CanaryStep as _meshca_admin_v1_CanaryStep, CanaryStep__Output as _
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from './meshca/admin/v1/Certificate.ts';
 import type { CertificateFilter as _meshca_admin_v1_CertificateFilter, CertificateFilter__Output as _meshca_admin_v1_CertificateFilter__Output } from './meshca/admin/v1/CertificateFilter.ts';
 import type { CertificatesClient as _meshca_admin_v1_CertificatesClient, CertificatesDefinition as _meshca_admin_v1_CertificatesDefinition } from './meshca/admin/v1/Certificates.ts';
+import type { CompromisePlan as _meshca_admin_v1_CompromisePlan, CompromisePlan__Output as _meshca_admin_v1_CompromisePlan__Output } from './meshca/admin/v1/CompromisePlan.ts';
+import type { CompromiseRequest as _meshca_admin_v1_CompromiseRequest, CompromiseRequest__Output as _meshca_admin_v1_CompromiseRequest__Output } from './meshca/admin/v1/CompromiseRequest.ts';
 import type { Confirmation as _meshca_admin_v1_Confirmation, Confirmation__Output as _meshca_admin_v1_Confirmation__Output } from './meshca/admin/v1/Confirmation.ts';
 import type { Consumer as _meshca_admin_v1_Consumer, Consumer__Output as _meshca_admin_v1_Consumer__Output } from './meshca/admin/v1/Consumer.ts';
 import type { ContinueRotationRequest as _meshca_admin_v1_ContinueRotationRequest, ContinueRotationRequest__Output as _meshca_admin_v1_ContinueRotationRequest__Output } from './meshca/admin/v1/ContinueRotationRequest.ts';
@@ -155,6 +157,8 @@ export interface ProtoGrpcType {
         Certificate: MessageTypeDefinition<_meshca_admin_v1_Certificate, _meshca_admin_v1_Certificate__Output>
         CertificateFilter: MessageTypeDefinition<_meshca_admin_v1_CertificateFilter, _meshca_admin_v1_CertificateFilter__Output>
         Certificates: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_CertificatesClient> & { service: _meshca_admin_v1_CertificatesDefinition }
+        CompromisePlan: MessageTypeDefinition<_meshca_admin_v1_CompromisePlan, _meshca_admin_v1_CompromisePlan__Output>
+        CompromiseRequest: MessageTypeDefinition<_meshca_admin_v1_CompromiseRequest, _meshca_admin_v1_CompromiseRequest__Output>
         Confirmation: MessageTypeDefinition<_meshca_admin_v1_Confirmation, _meshca_admin_v1_Confirmation__Output>
         Consumer: MessageTypeDefinition<_meshca_admin_v1_Consumer, _meshca_admin_v1_Consumer__Output>
         ContinueRotationRequest: MessageTypeDefinition<_meshca_admin_v1_ContinueRotationRequest, _meshca_admin_v1_ContinueRotationRequest__Output>

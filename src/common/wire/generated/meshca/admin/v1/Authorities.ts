@@ -6,6 +6,8 @@ import type { MethodDefinition } from '@grpc/proto-loader'
 import type { AcceptClockRequest as _meshca_admin_v1_AcceptClockRequest, AcceptClockRequest__Output as _meshca_admin_v1_AcceptClockRequest__Output } from '../../../meshca/admin/v1/AcceptClockRequest.ts';
 import type { Authority as _meshca_admin_v1_Authority, Authority__Output as _meshca_admin_v1_Authority__Output } from '../../../meshca/admin/v1/Authority.ts';
 import type { Bundle as _meshca_admin_v1_Bundle, Bundle__Output as _meshca_admin_v1_Bundle__Output } from '../../../meshca/admin/v1/Bundle.ts';
+import type { CompromisePlan as _meshca_admin_v1_CompromisePlan, CompromisePlan__Output as _meshca_admin_v1_CompromisePlan__Output } from '../../../meshca/admin/v1/CompromisePlan.ts';
+import type { CompromiseRequest as _meshca_admin_v1_CompromiseRequest, CompromiseRequest__Output as _meshca_admin_v1_CompromiseRequest__Output } from '../../../meshca/admin/v1/CompromiseRequest.ts';
 import type { ContinueRotationRequest as _meshca_admin_v1_ContinueRotationRequest, ContinueRotationRequest__Output as _meshca_admin_v1_ContinueRotationRequest__Output } from '../../../meshca/admin/v1/ContinueRotationRequest.ts';
 import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAuthorityRequest__Output as _meshca_admin_v1_GetAuthorityRequest__Output } from '../../../meshca/admin/v1/GetAuthorityRequest.ts';
 import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRequest__Output as _meshca_admin_v1_GetBundleRequest__Output } from '../../../meshca/admin/v1/GetBundleRequest.ts';
@@ -33,6 +35,21 @@ export interface AuthoritiesClient extends grpc.Client {
   acceptClock(argument: _meshca_admin_v1_AcceptClockRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
   acceptClock(argument: _meshca_admin_v1_AcceptClockRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
   acceptClock(argument: _meshca_admin_v1_AcceptClockRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * The key is in other hands: everything that it signed is replaced, and the root with it unless every consumer enforces CRLs.
+   */
+  CompromiseAuthority(argument: _meshca_admin_v1_CompromiseRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  CompromiseAuthority(argument: _meshca_admin_v1_CompromiseRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  CompromiseAuthority(argument: _meshca_admin_v1_CompromiseRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  CompromiseAuthority(argument: _meshca_admin_v1_CompromiseRequest, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  /**
+   * The key is in other hands: everything that it signed is replaced, and the root with it unless every consumer enforces CRLs.
+   */
+  compromiseAuthority(argument: _meshca_admin_v1_CompromiseRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  compromiseAuthority(argument: _meshca_admin_v1_CompromiseRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  compromiseAuthority(argument: _meshca_admin_v1_CompromiseRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  compromiseAuthority(argument: _meshca_admin_v1_CompromiseRequest, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
 
   /**
    * Goes on with a rotation that stopped after a state, or forces it.
@@ -84,6 +101,21 @@ export interface AuthoritiesClient extends grpc.Client {
   listAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
   listAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
   listAuthorities(argument: _meshca_admin_v1_ListAuthoritiesRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListAuthoritiesResponse__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * What a compromise of this authority would set going, and who is exposed until when. Changes nothing.
+   */
+  PlanCompromise(argument: _meshca_admin_v1_CompromiseRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  PlanCompromise(argument: _meshca_admin_v1_CompromiseRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  PlanCompromise(argument: _meshca_admin_v1_CompromiseRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  PlanCompromise(argument: _meshca_admin_v1_CompromiseRequest, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  /**
+   * What a compromise of this authority would set going, and who is exposed until when. Changes nothing.
+   */
+  planCompromise(argument: _meshca_admin_v1_CompromiseRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  planCompromise(argument: _meshca_admin_v1_CompromiseRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  planCompromise(argument: _meshca_admin_v1_CompromiseRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
+  planCompromise(argument: _meshca_admin_v1_CompromiseRequest, callback: grpc.requestCallback<_meshca_admin_v1_CompromisePlan__Output>): grpc.ClientUnaryCall;
 
   /**
    * Refused (AUTHORITY_IN_USE) while leaves of it are live.
@@ -159,6 +191,11 @@ export interface AuthoritiesHandlers extends grpc.UntypedServiceImplementation {
   AcceptClock: grpc.handleUnaryCall<_meshca_admin_v1_AcceptClockRequest__Output, _meshca_admin_v1_RotationStatus>;
 
   /**
+   * The key is in other hands: everything that it signed is replaced, and the root with it unless every consumer enforces CRLs.
+   */
+  CompromiseAuthority: grpc.handleUnaryCall<_meshca_admin_v1_CompromiseRequest__Output, _meshca_admin_v1_CompromisePlan>;
+
+  /**
    * Goes on with a rotation that stopped after a state, or forces it.
    */
   ContinueRotation: grpc.handleUnaryCall<_meshca_admin_v1_ContinueRotationRequest__Output, _meshca_admin_v1_RotationStatus>;
@@ -170,6 +207,11 @@ export interface AuthoritiesHandlers extends grpc.UntypedServiceImplementation {
   GetRotationStatus: grpc.handleUnaryCall<_meshca_admin_v1_GetRotationStatusRequest__Output, _meshca_admin_v1_RotationStatus>;
 
   ListAuthorities: grpc.handleUnaryCall<_meshca_admin_v1_ListAuthoritiesRequest__Output, _meshca_admin_v1_ListAuthoritiesResponse>;
+
+  /**
+   * What a compromise of this authority would set going, and who is exposed until when. Changes nothing.
+   */
+  PlanCompromise: grpc.handleUnaryCall<_meshca_admin_v1_CompromiseRequest__Output, _meshca_admin_v1_CompromisePlan>;
 
   /**
    * Refused (AUTHORITY_IN_USE) while leaves of it are live.
@@ -197,11 +239,13 @@ export interface AuthoritiesHandlers extends grpc.UntypedServiceImplementation {
 
 export interface AuthoritiesDefinition extends grpc.ServiceDefinition {
   AcceptClock: MethodDefinition<_meshca_admin_v1_AcceptClockRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_AcceptClockRequest__Output, _meshca_admin_v1_RotationStatus__Output>
+  CompromiseAuthority: MethodDefinition<_meshca_admin_v1_CompromiseRequest, _meshca_admin_v1_CompromisePlan, _meshca_admin_v1_CompromiseRequest__Output, _meshca_admin_v1_CompromisePlan__Output>
   ContinueRotation: MethodDefinition<_meshca_admin_v1_ContinueRotationRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_ContinueRotationRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   GetAuthority: MethodDefinition<_meshca_admin_v1_GetAuthorityRequest, _meshca_admin_v1_Authority, _meshca_admin_v1_GetAuthorityRequest__Output, _meshca_admin_v1_Authority__Output>
   GetBundle: MethodDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_Bundle, _meshca_admin_v1_GetBundleRequest__Output, _meshca_admin_v1_Bundle__Output>
   GetRotationStatus: MethodDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_GetRotationStatusRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   ListAuthorities: MethodDefinition<_meshca_admin_v1_ListAuthoritiesRequest, _meshca_admin_v1_ListAuthoritiesResponse, _meshca_admin_v1_ListAuthoritiesRequest__Output, _meshca_admin_v1_ListAuthoritiesResponse__Output>
+  PlanCompromise: MethodDefinition<_meshca_admin_v1_CompromiseRequest, _meshca_admin_v1_CompromisePlan, _meshca_admin_v1_CompromiseRequest__Output, _meshca_admin_v1_CompromisePlan__Output>
   RevokeAuthority: MethodDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_RevokeAuthorityRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   RotateAuthorities: MethodDefinition<_meshca_admin_v1_RotateRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_RotateRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   TaintAuthority: MethodDefinition<_meshca_admin_v1_TaintAuthorityRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_TaintAuthorityRequest__Output, _meshca_admin_v1_RotationStatus__Output>
