@@ -64,7 +64,7 @@ async function checkAuthorities(world: World, what: string, breaches: Breaches):
     database.close();
   }
   const kinds = authorities.map(({ kind, state }) => `${kind} ${state}`).join(', ');
-  breaches.expect(kinds === 'issuing active, jwt active, root active', `${what}: the authorities are ${kinds}`);
+  breaches.expect(kinds === 'issuing active, jwt active, log active, root active', `${what}: the authorities are ${kinds}`);
   const { modulePath, environment, tokens } = world.tokens;
   for (const role of ['root', 'issuing'] as const) {
     await using token = await openTokenAdmin({ modulePath, environment, tokenLabel: tokens[role].label, pin: tokens[role].pin }, { execPath: process.execPath, clock: systemClock, logger: silentLogger });
