@@ -81,6 +81,18 @@ describe('an operation', () => {
     assert.notEqual(await putRole('other'), id);
   });
 
+  test('on authorities shows the plan, and is carried out when it is approved', async () => {
+    const id = await w.held(w.server.admin('Authorities/RotateAuthorities', { kind: 'jwt', stopAfter: 'prepared', reason: 'exercise' }));
+    const { explanation } = await w.server.admin('Approvals/GetOperation', { id });
+    assert.match(explanation[0], /successor of the jwt authority .* stop when it is prepared/);
+    assert.match(explanation[1], /^now: jwt .* is active/);
+    const count = async (): Promise<number> => (await w.server.admin('Authorities/ListAuthorities', { kind: 'jwt' })).authorities.length;
+    assert.equal(await count(), 1);
+    assert.equal((await w.approve(id, w.keys.bob, w.keys.carol)).operation.status, 'executed');
+    for (let tries = 0; (await count()) < 2 && tries < 200; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal(await count(), 2);
+  });
+
   test('is withdrawn by its proposer, and takes no approval afterwards', async () => {
     const id = await putRole('withdrawn');
     const signature = await w.sign(id, w.keys.bob);
