@@ -86,6 +86,8 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.defer(store.onRevision(() => void registry.refresh().catch((thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'the authorities could not be read again'))));
 
   const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
+  metrics.watchLog(auditLog);
+  stack.defer(store.objects.onMismatch(({ kind }) => metrics.notInLog(kind)));
   const issuer = buildIssuer(parts, store, signers, registry, metrics);
   const certificate: ServerCertificate = new ServerCertificate({
     issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger,

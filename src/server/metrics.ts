@@ -21,6 +21,7 @@ export class ServerMetrics {
     name: 'meshca_issuance_duration_seconds', help: 'From request to recorded and released.', registers: [this.registry], buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
   });
   readonly #moves = new Counter({ name: 'meshca_authority_transitions_total', help: 'Transitions of authorities that this server carried out, by kind and new state.', labelNames: ['kind', 'to'], registers: [this.registry] });
+  readonly #notInLog = new Counter({ name: 'meshca_objects_not_in_log_total', help: 'Looks at an object in the database that is not as the audit log has it, by kind: alert on any.', labelNames: ['kind'], registers: [this.registry] });
   readonly #calls = new Counter({ name: 'meshca_grpc_calls_total', help: 'gRPC calls that ended, by method and code.', labelNames: ['method', 'code'], registers: [this.registry] });
   readonly #callDuration = new Histogram({
     name: 'meshca_grpc_unary_duration_seconds', help: 'Duration of unary gRPC calls.', labelNames: ['method'], registers: [this.registry], buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
@@ -39,6 +40,16 @@ export class ServerMetrics {
     this.#single('meshca_connections', 'Open connections.', sources.connections);
     this.#single('meshca_agents_connected', 'Agents with a sync stream.', sources.agentsConnected);
     this.#single('meshca_ready', '1 when the server is ready.', () => (sources.ready() ? 1 : 0));
+  }
+
+  /** The audit log's tree, once it is open. */
+  watchLog(log: { readonly size: number; readonly foreignRecords: number }): void {
+    this.#single('meshca_audit_tree_size', 'Records in the tree of the audit log.', () => log.size);
+    this.#single('meshca_audit_foreign_records', 'Rows of the audit table found since start that no server wrote: alert on any.', () => log.foreignRecords);
+  }
+
+  notInLog(kind: string): void {
+    this.#notInLog.inc({ kind });
   }
 
   authorityMoved(kind: string, to: string): void {
