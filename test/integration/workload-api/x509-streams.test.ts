@@ -184,6 +184,7 @@ test('a stream that takes no message for 30 seconds is closed, an idle one is no
   await until(() => harness.api.connections() === 0);
   assert.equal(harness.svids.open, 0);
   assert.equal(harness.svids.confirmed.length, 1);
+  assert.deepEqual(harness.consumers.stalls, ['took no message for 30 s; its stream was closed'], 'it stays known by name');
 });
 
 test('a stream whose HTTP/2 window is kept closed counts as one that takes no message', async () => {
