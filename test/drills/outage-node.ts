@@ -18,7 +18,7 @@ export class OutageNode implements AsyncDisposable {
   readonly agentId: string;
   readonly #world: World;
   readonly #dir: string;
-  readonly #socketPath: string;
+  readonly socketPath: string;
   #agent: ChildProcess | undefined;
   #client: ChildProcess | undefined;
   #report: ClientReport | undefined;
@@ -28,7 +28,7 @@ export class OutageNode implements AsyncDisposable {
     this.name = name;
     this.agentId = `spiffe://${trustDomain}/meshca/agent/${name}`;
     this.#dir = join(world.dir, name);
-    this.#socketPath = join(this.#dir, 'w.sock');
+    this.socketPath = join(this.#dir, 'w.sock');
   }
 
   /** Joins by token, once; the token is gone afterwards, so that the node has to come back without anyone. */
@@ -60,8 +60,17 @@ export class OutageNode implements AsyncDisposable {
     return this.#agent !== undefined && this.#agent.exitCode === null && this.#agent.signalCode === null;
   }
 
+  /** SIGSTOP: it lives and does nothing, until it is continued. */
+  freezeAgent(): void {
+    this.#agent?.kill('SIGSTOP');
+  }
+
+  thawAgent(): void {
+    this.#agent?.kill('SIGCONT');
+  }
+
   async startClient(expected: number): Promise<void> {
-    this.#client = fork(clientEntry, [this.#socketPath], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: [], detached: true });
+    this.#client = fork(clientEntry, [this.socketPath], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: [], detached: true });
     this.#client.on('message', (report: ClientReport) => (this.#report = report));
     if (expected > 0) await this.holds(expected, 20_000);
   }
@@ -91,7 +100,7 @@ export class OutageNode implements AsyncDisposable {
   #configure({ port, lifeSeconds }: { readonly port: number; readonly lifeSeconds: number }, joins: boolean): Promise<void> {
     return writeFile(join(this.#dir, 'agent.json'), JSON.stringify({
       trustDomain, serverAddress: `127.0.0.1:${port}`, dataDir: join(this.#dir, 'state'), bootstrap: { bundlePath: join(this.#dir, 'bundle.pem') },
-      attestation: joins ? { joinTokenPath: join(this.#dir, 'token') } : {}, workloadApi: { socketPath: this.#socketPath }, localApi: { socketPath: join(this.#dir, 'l.sock') },
+      attestation: joins ? { joinTokenPath: join(this.#dir, 'token') } : {}, workloadApi: { socketPath: this.socketPath }, localApi: { socketPath: join(this.#dir, 'l.sock') },
       ops: { port: 0 }, outage: { shortestTtlSeconds: lifeSeconds }, log: { format: 'json' },
     }));
   }

@@ -1,4 +1,4 @@
-import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,13 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { SimAgent } from '../support/sim-agent.ts';
 import { Breaches, round, type Drill } from './drill.ts';
-import type { FromWorkload, ToWorkload } from './mtls-workload.ts';
+import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
 import { createWorld, trustDomain, type World } from './world.ts';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const product = fileURLToPath(new URL(`../../src/main.${extension}`, import.meta.url));
-const workloadEntry = fileURLToPath(new URL(`./mtls-workload.${extension}`, import.meta.url));
 
 interface Plan {
   readonly workloads: number;
@@ -47,8 +46,8 @@ export const rotateAll: Drill = {
     await using node = new OutageNode(world, 'node-real');
     await node.join({ port: world.port, lifeSeconds: ttl });
     await world.calls.admin('Entries/CreateEntries', { entries: [{ spiffeId: `spiffe://${trustDomain}/workload`, parentId: node.agentId, selectors: [`unix:uid:${process.getuid?.() ?? 0}`] }] });
-    await using workloads = new Workloads(join(world.dir, 'node-real', 'w.sock'), plan);
-    await workloads.start(signal);
+    await using workloads = new MtlsWorkloads({ socketPath: node.socketPath, pauseMs: plan.pauseMs });
+    await workloads.start(plan.workloads, signal);
     say(`${plan.workloads} workloads talk to each other`);
     await using agents = await Agents.join(world, plan, signal);
     say(`${plan.agents} more agents are connected`);
@@ -102,65 +101,6 @@ async function activations(world: World, old: readonly string[]): Promise<readon
     const from = published.get(id);
     return from === undefined || !['root', 'issuing'].includes(authorityKind) ? [] : [{ kind: authorityKind, publishToActiveSeconds: round((timeMs - from.timeMs) / 1000) }];
   });
-}
-
-/** Owner of the workload processes. */
-class Workloads implements AsyncDisposable {
-  readonly #socketPath: string;
-  readonly #plan: Plan;
-  readonly #children: ChildProcess[] = [];
-  readonly #traffic = new Map<ChildProcess, Extract<FromWorkload, { type: 'traffic' }>>();
-
-  constructor(socketPath: string, plan: Plan) {
-    this.#socketPath = socketPath;
-    this.#plan = plan;
-  }
-
-  async start(signal: AbortSignal): Promise<void> {
-    const ports: number[] = [];
-    // a few at a time: each is a process of its own that has to start
-    for (let started = 0; started < this.#plan.workloads; started += 5) {
-      signal.throwIfAborted();
-      ports.push(...await Promise.all(Array.from({ length: Math.min(5, this.#plan.workloads - started) }, () => this.#one())));
-    }
-    for (const child of this.#children) child.send({ type: 'peers', ports } satisfies ToWorkload);
-  }
-
-  totals(): { readonly handshakes: number; readonly failed: number; readonly failures: Readonly<Record<string, number>>; readonly chains: readonly (readonly Buffer[])[] } {
-    let [handshakes, failed] = [0, 0];
-    const failures: Record<string, number> = {};
-    const chains: (readonly Buffer[])[] = [];
-    for (const each of this.#traffic.values()) {
-      handshakes += each.handshakes;
-      failed += each.failed;
-      for (const [text, count] of Object.entries(each.failures)) failures[text] = (failures[text] ?? 0) + count;
-      chains.push(each.chainDer.map((der) => Buffer.from(der, 'base64')));
-    }
-    // one that died would be missed among the numbers
-    failed += this.#children.filter(({ exitCode, signalCode }) => exitCode !== null || signalCode !== null).length;
-    return { handshakes, failed, failures, chains };
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#children.map(async (child) => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const gone = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGKILL');
-      await gone;
-    }));
-  }
-
-  #one(): Promise<number> {
-    const child = fork(workloadEntry, [this.#socketPath, String(this.#plan.pauseMs)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: ['--max-semi-space-size=2'], detached: true });
-    this.#children.push(child);
-    return new Promise((resolve, reject) => {
-      child.on('message', (message: FromWorkload) => {
-        if (message.type === 'listening') resolve(message.port);
-        else this.#traffic.set(child, message);
-      });
-      child.once('exit', (code, signal) => reject(new Error(`a workload ended before it listened (${signal ?? code})`)));
-    });
-  }
 }
 
 /** Owner of the simulated agents: they renew their SVIDs and hold what they are handed. */

@@ -19,8 +19,8 @@ export interface World extends AsyncDisposable {
   readonly port: number;
   readonly opsPort: number;
   readonly calls: Calls;
-  /** Writes the configuration again with other settings of `issuance`, for the next start. */
-  configure(issuance: object): Promise<void>;
+  /** Writes the configuration again with other settings of `issuance`, and of the further sections, for the next start. */
+  configure(issuance: object, sections?: object): Promise<void>;
   /** Starts the server on the same database, tokens and ports as before. Resolves at once; see `ready`. */
   start(options?: StartOptions): ServerProcess;
 }
@@ -43,7 +43,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   await mkdir(dataDir, { mode: 0o700 });
   const configPath = join(dir, 'server.json');
   const { issuing, root } = tokens.tokens;
-  const configure = (issuance: object): Promise<void> => writeFile(configPath, JSON.stringify({
+  const configure = (issuance: object, sections = options.sections): Promise<void> => writeFile(configPath, JSON.stringify({
     trustDomain, dataDir, listen: { port }, ops: { port: opsPort }, log: { level: 'info', format: 'json' },
     hsm: {
       module: tokens.modulePath, softhsmConf: tokens.confPath, signers: options.signers ?? 2, ...options.hsm,
@@ -52,7 +52,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
     issuance: { minimumTtlSeconds: 2, ...issuance },
     attestation: { perSecond: 1000 },
     limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000 },
-    ...options.sections,
+    ...sections,
   }, undefined, 2));
   await configure(options.issuance ?? {});
   const adminSocketPath = join(dataDir, 'admin.sock');
