@@ -124,7 +124,8 @@ export class CrlPublisher {
       }
     }
     this.#assemble();
-    return failed || this.#incompleteSince !== undefined;
+    // one that an authority of somebody else would have to sign is not waited for
+    return failed || (this.#incompleteSince !== undefined && this.#dependencies.clock.now() - this.#incompleteSince <= graceSeconds);
   }
 
   async #bring(authority: Authority): Promise<void> {

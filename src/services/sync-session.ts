@@ -34,6 +34,7 @@ export class AgentSession {
   #started = false;
   #ended = false;
   #sentAuthorities = '';
+  #sentCrls: Extract<SyncMessage, { kind: 'authorities' }>['crls'] = [];
 
   constructor(caller: AgentCaller, parents: readonly string[], transport: SyncSession, source: SyncSource, from: { readonly position: Position | undefined; readonly bundleSequence: number }) {
     this.caller = caller;
@@ -159,10 +160,12 @@ export class AgentSession {
     const message = this.#source.authoritiesMessage();
     const text = [
       ...message.tainted.map(({ authorityId, windowSeconds }) => `tainted ${authorityId} ${windowSeconds}`), ...message.published.map(({ authorityId }) => authorityId),
-      ...message.crls.map(({ authorityId, nextUpdate }) => `crl ${authorityId} ${nextUpdate}`),
     ].join(' ');
-    if (text === this.#sentAuthorities) return;
+    // one object until one of them changes: neither names nor dates tell two CRLs of one second apart
+    const sameCrls = message.crls === this.#sentCrls || message.crls.length + this.#sentCrls.length === 0;
+    if (text === this.#sentAuthorities && sameCrls) return;
     this.#sentAuthorities = text;
+    this.#sentCrls = message.crls;
     this.#outbox.push(message);
   }
 

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { credentials, Metadata } from '@grpc/grpc-js';
 import { silentLogger, uuidv7 } from '../../src/common/runtime/index.ts';
 import { certificatesToPem, createCsr, generateKeyPairAsync, parseCertificate, parseCrl, pemEncode, sha256Hex } from '../../src/common/x509/index.ts';
+import { workloadContract } from '../../src/common/wire/index.ts';
 import { unwrap, type PkiError } from '../../src/common/errors/index.ts';
 import { authorizeAny, connectTls, createTlsServer, X509Source } from '../../src/workload/index.ts';
 import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
@@ -191,9 +193,28 @@ test('CRLs reach workloads as a complete set; a library that enforces them cuts 
   await until(() => cut, 10_000);
   assert.deepEqual([await connect(ports[0]), await connect(ports[1])], [false, true]);
   assert.equal(strict.stats().handshakes.server.failed['CERTIFICATE_REVOKED'], 1);
+  // several within one second: each reaches everybody, though the CRLs between them bear the same dates
+  const batch = await server.joinAgent('n9');
+  const entryId = await entry(server, 'other', batch.spiffeId, 'revocable');
+  const serials = (await Promise.all([1, 2, 3].map(() => svid(server, batch, entryId)))).map(({ serial }) => serial);
+  const seen = new Set<string>();
+  const metadata = new Metadata();
+  metadata.set('workload.spiffe.io', 'true');
+  const api = new (workloadContract().packages.SpiffeWorkloadAPI)(`unix:${socketPath}`, credentials.createInsecure());
+  defer(context, () => api.close());
+  const stream = api.FetchX509Bundles({}, metadata);
+  stream.on('error', () => {});
+  stream.on('data', ({ crl }: { crl: Buffer[] }) => {
+    for (const der of crl) for (const serial of unwrap(parseCrl(der)).revoked.keys()) seen.add(serial);
+  });
+  for (const serial of serials) {
+    await server.admin('Certificates/RevokeCertificate', { serial });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  await until(() => serials.every((serial) => seen.has(serial)), 10_000);
   // and the server learns who enforces
   await eventually(async () => {
     const { consumers } = await server.admin('Agents/GetAgent', { spiffeId: agentId });
-    return consumers.filter((each: { kind: string; state: string }) => each.kind === 'workload-stream' && each.state === 'confirmed').length === 3;
+    return consumers.filter((each: { kind: string; state: string }) => each.kind === 'workload-stream' && each.state === 'confirmed').length === 4;
   });
 });
