@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
 import { selectorText, type Selector } from '../../src/common/spiffe/index.ts';
-import { agentContract, toStatus } from '../../src/common/wire/index.ts';
+import { agentContract, boundRequests, toStatus } from '../../src/common/wire/index.ts';
 import type { AgentStatus } from '../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
 import type { ExplainRequest__Output } from '../../src/common/wire/generated/meshca/agent/v1/ExplainRequest.ts';
 import type { Explanation } from '../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
@@ -33,6 +33,7 @@ export interface LocalApi extends AsyncDisposable {
 
 const maximumConnections = 64;
 const nearMissLimit = 10;
+const requestBytes = 4096;
 
 /** The agent's own socket for operators of the node. Throws SOCKET_IN_USE or CONFIG_INVALID. */
 export async function startLocalApi(options: LocalApiOptions): Promise<LocalApi> {
@@ -60,7 +61,16 @@ export async function startLocalApi(options: LocalApiOptions): Promise<LocalApi>
       );
     };
 
-  const server = new Server({ 'grpc.max_concurrent_streams': 8, 'grpc.max_receive_message_length': 4096, 'grpc.enable_channelz': 0 });
+  const server = new Server({
+    'grpc.max_concurrent_streams': 8, 'grpc.max_receive_message_length': requestBytes, 'grpc.enable_channelz': 0,
+    interceptors: [boundRequests({
+      metadataBytes: 8192, messageBytes: requestBytes, totalBytes: 1024 * 1024,
+      ownerOf: (peer) => {
+        const uid = open.get(peer)?.uid;
+        return uid === undefined ? undefined : { name: String(uid), bytes: allowed.has(uid) ? 512 * 1024 : 32 * 1024 };
+      },
+    })],
+  });
   server.addService(agentContract().packages.meshca.agent.v1.AgentLocal.service, {
     GetStatus: serve(() => options.status()),
     Explain: serve((request: ExplainRequest__Output) => explain(options, request)),

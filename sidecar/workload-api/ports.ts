@@ -49,6 +49,13 @@ export interface WorkloadApiLimits {
   readonly newAudiencesPerMinute: number;
   readonly newAudiencesBurst: number;
   readonly audiencesPerRequest: number;
+  /** Largest request: a JWT-SVID to validate has at most 16 KiB, all audiences of a call together as much. */
+  readonly requestBytes: number;
+  /** Of one call. */
+  readonly metadataBytes: number;
+  /** Requests that are under way or not complete yet, with their metadata: per uid, and of all. */
+  readonly requestBytesPerUid: number;
+  readonly requestBytesTotal: number;
   /** Descriptors that stay free for the rest of the agent. */
   readonly reservedDescriptors: number;
   /** A connection without its first call is closed after this. */
@@ -73,6 +80,10 @@ export const defaultLimits: WorkloadApiLimits = {
   newAudiencesPerMinute: 60,
   newAudiencesBurst: 256,
   audiencesPerRequest: 16,
+  requestBytes: 24 * 1024,
+  metadataBytes: 8 * 1024,
+  requestBytesPerUid: 4 * 1024 * 1024,
+  requestBytesTotal: 16 * 1024 * 1024,
   reservedDescriptors: 256,
   firstCallMs: 10_000,
   idleMs: 120_000,

@@ -1,6 +1,6 @@
 import { Server, ServerCredentials, type handleServerStreamingCall, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
-import { reportsContract, workloadContract } from '../../src/common/wire/index.ts';
+import { boundRequests, reportsContract, workloadContract } from '../../src/common/wire/index.ts';
 import type { ReportRequest__Output } from '../../src/common/wire/generated/meshca/workload/v1/ReportRequest.ts';
 import { linuxKernel } from '../attest/index.ts';
 import { createConnections } from './connections.ts';
@@ -14,7 +14,6 @@ import { listenUnix } from './socket.ts';
 import { jwtBundleSource, serveStream, x509BundleSource, x509SvidSource, type SourceFactory, type StreamParts } from './streams.ts';
 
 const sweepMs = 1_000;
-const maximumRequestBytes = 64 * 1024;
 
 /**
  * Serves the SPIFFE Workload API on a Unix socket. Every caller is attested, again before each message.
@@ -31,9 +30,16 @@ export async function startWorkloadApi(options: WorkloadApiOptions): Promise<Wor
 
   const server = new Server({
     'grpc.max_concurrent_streams': limits.streamsPerConnection,
-    'grpc.max_receive_message_length': maximumRequestBytes,
+    'grpc.max_receive_message_length': limits.requestBytes,
     'grpc.max_send_message_length': -1,
     'grpc.enable_channelz': 0,
+    interceptors: [boundRequests({
+      metadataBytes: limits.metadataBytes, messageBytes: limits.requestBytes, totalBytes: limits.requestBytesTotal,
+      ownerOf: (peer) => {
+        const connection = connections.byId(peer);
+        return connection === undefined ? undefined : { name: String(connection.uid), bytes: limits.requestBytesPerUid };
+      },
+    })],
   });
   register(server, parts);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../common/runtime/index.ts';
 import { PkiError } from '../common/errors/index.ts';
+import type { RequestOwner } from '../common/wire/index.ts';
 import type { Caller, CertificateCaller } from '../services/caller.ts';
 import type { Callers, EndedCallers } from '../services/contract.ts';
 
@@ -38,6 +39,13 @@ const guestCheckMs = 200;
  */
 const perIdentity: Readonly<Record<CertificateCaller['class'], number>> = { agent: 16, workload: 16, admin: 64, delegate: 256 };
 
+/**
+ * Bytes of requests under way or not complete, for all connections of one identity: several of the largest messages for an
+ * agent, and for a control plane as many batches of 500 large CSRs as it keeps in flight.
+ */
+const mebibyte = 1024 * 1024;
+const requestBytes: Readonly<Record<Caller['class'], number>> = { anonymous: 256 * 1024, workload: 256 * 1024, agent: 16 * mebibyte, delegate: 64 * mebibyte, admin: 32 * mebibyte, local: 32 * mebibyte };
+
 interface Guest {
   readonly connection: Connection;
   readonly untilMs: number;
@@ -53,6 +61,7 @@ export class Connections {
   #guestsWatched = false;
   readonly #byKey = new Map<string, Connection>();
   readonly #bySpiffeId = new Map<string, Set<Connection>>();
+  readonly #owners = new Map<string, RequestOwner>();
   readonly #callers: Callers;
   readonly #clock: Clock;
   #next = 1;
@@ -72,6 +81,8 @@ export class Connections {
     const key = `connection-${this.#next++}`;
     const connection: Connection = { key, peer: input.peer, socket: input.socket, serverCertificateSha256: input.serverCertificateSha256, caller: input.caller, onClose: new Set() };
     this.#byKey.set(key, connection);
+    // a control plane may send its first batch before the inventory was asked
+    this.#owners.set(key, { name: key, bytes: requestBytes.agent });
     this.#admitGuest(connection, input.guestSeconds ?? this.#guestLimits.seconds);
     let cancelExpiry: (() => void) | undefined;
     let spiffeId: string | undefined;
@@ -79,6 +90,7 @@ export class Connections {
       cancelExpiry?.();
       this.#byKey.delete(key);
       this.#guests.delete(key);
+      this.#owners.delete(key);
       if (spiffeId !== undefined) this.#forget(spiffeId, connection);
     });
     // grpc-js knows a connection by the address of its socket alone
@@ -86,19 +98,27 @@ export class Connections {
     input.caller.then(
       (caller) => {
         if (hasBusiness(caller)) this.#guests.delete(key);
+        if (this.#byKey.has(key)) this.#owners.set(key, ownerOf(caller, key));
         if (caller.class === 'anonymous' || caller.class === 'local' || input.socket.destroyed) return;
         spiffeId = caller.spiffeId;
         this.#remember(spiffeId, connection, perIdentity[caller.class]);
         cancelExpiry = this.#closeAt(connection, caller.notAfter);
       },
       // the refusal reaches the peer with its first call; until then the connection may do nothing
-      () => {},
+      () => {
+        if (this.#byKey.has(key)) this.#owners.set(key, { name: key, bytes: requestBytes.anonymous });
+      },
     );
     return connection;
   }
 
   byKey(key: string): Connection | undefined {
     return this.#byKey.get(key);
+  }
+
+  /** On whose account the requests of a connection are; its own until its caller is known. */
+  requestOwner(key: string): RequestOwner | undefined {
+    return this.#owners.get(key);
   }
 
   close(connection: Connection, error: PkiError): void {
@@ -190,6 +210,11 @@ export class Connections {
     known?.delete(connection);
     if (known?.size === 0) this.#bySpiffeId.delete(spiffeId);
   }
+}
+
+function ownerOf(caller: Caller, key: string): RequestOwner {
+  const name = caller.class === 'anonymous' ? key : caller.class === 'local' ? `uid:${caller.uid}` : caller.spiffeId;
+  return { name, bytes: requestBytes[caller.class] };
 }
 
 /** Whether a caller of this class may do more than attest and ask for health. */

@@ -2,7 +2,7 @@ import { Server, type ServiceDefinition, type UntypedServiceImplementation } fro
 import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation, protoPath as healthProtoPath, service as healthService } from 'grpc-health-check';
 import { loadSync } from '@grpc/proto-loader';
-import { adminContract, issuerContract, signingContract } from '../common/wire/index.ts';
+import { adminContract, boundRequests, issuerContract, signingContract, type RequestOwner } from '../common/wire/index.ts';
 import type { Services } from '../services/contract.ts';
 import { Gate } from './gate.ts';
 import { Guard, type GuardDependencies } from './guard.ts';
@@ -21,17 +21,30 @@ export interface GrpcServerOptions {
   readonly streamsPerConnection: number;
 }
 
+const metadataBytes = 16 * 1024;
+/** Of all callers; one that holds little is served beyond it. */
+const requestBytesInAll = 512 * 1024 * 1024;
+
 export interface GrpcFront {
   readonly server: Server;
   /** For grpc.health.v1: the whole server under the empty name. */
   setServing(serving: boolean): void;
 }
 
+/** Who may send messages at all has room for some of the largest, where the configuration makes them larger. */
+const roomFor = (owner: RequestOwner | undefined, messageBytes: number): RequestOwner | undefined =>
+  (owner === undefined || owner.bytes < 1024 * 1024 ? owner : { name: owner.name, bytes: Math.max(owner.bytes, 4 * messageBytes) });
+
 /** The gRPC server with every service behind the guard; listeners inject connections into it. */
 export function buildGrpcServer(services: Services, guardDependencies: GuardDependencies, options: GrpcServerOptions): GrpcFront {
   const server = new Server({
     'grpc.max_receive_message_length': options.messageBytes, 'grpc.max_send_message_length': -1, 'grpc.max_concurrent_streams': options.streamsPerConnection,
-    'grpc.keepalive_time_ms': 30_000, 'grpc.keepalive_timeout_ms': 20_000, 'grpc.max_metadata_size': 16 * 1024,
+    'grpc.keepalive_time_ms': 30_000, 'grpc.keepalive_timeout_ms': 20_000,
+    interceptors: [boundRequests({
+      metadataBytes, messageBytes: options.messageBytes, totalBytes: requestBytesInAll,
+      ownerOf: (peer) => roomFor(guardDependencies.connections.requestOwner(peer), options.messageBytes),
+      onRefused: (peer, error) => guardDependencies.refusals.count('request', error.code),
+    })],
   });
   const guard = new Guard({ ...guardDependencies, gate: new Gate(services.gate, services.sights) });
   services.gate.connect((method, request, caller, id) => guard.execute(method, request, caller, id));
