@@ -5,7 +5,7 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
-import { createSigners, openTokenAdmin, type ManagedSigners, type TokenAdmin } from '../hsm/index.ts';
+import { createSigners, LoginTurns, openTokenAdmin, type ManagedSigners, type TokenAdmin } from '../hsm/index.ts';
 import {
   AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
@@ -62,11 +62,12 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const store = await openStore(parts, stack);
   await store.meta.claim(trustDomain.name, clock.now());
 
-  const openToken = tokenOpener(parts, vault);
+  const logins = new LoginTurns();
+  const openToken = tokenOpener(parts, vault, logins);
   await checkLogAtStart(parts, store);
   await bootstrap(parts, store, openToken);
   const signers = await createSigners({
-    token: issuingToken, processes: signerCount(config), mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm' }),
+    token: issuingToken, logins, processes: signerCount(config), mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm' }),
   });
   stack.use(signers);
   readiness.add(() => (['ready', 'degraded'].includes(signers.state().status) ? undefined : `the HSM is ${signers.state().status}${signers.state().reason ? `: ${signers.state().reason}` : ''}`));
@@ -180,8 +181,8 @@ async function openStore({ config, clock, logger, pid, faults }: ServerParts, st
 }
 
 /** The PIN is read anew for each session, so that it is in memory no longer than needed. */
-const tokenOpener = ({ config, env, clock, logger, execPath }: ServerParts, vault: VaultSession | undefined) =>
-  async (role: TokenRole): Promise<TokenAdmin> => openTokenAdmin(await tokenConfig(config, role, env, vault), { execPath, clock, logger });
+const tokenOpener = ({ config, env, clock, logger, execPath }: ServerParts, vault: VaultSession | undefined, logins: LoginTurns) =>
+  async (role: TokenRole): Promise<TokenAdmin> => openTokenAdmin(await tokenConfig(config, role, env, vault), { logins, execPath, clock, logger });
 
 async function bootstrap({ config, clock, random, logger, faults, acceptRestore }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>): Promise<void> {
   const { authorities } = config;

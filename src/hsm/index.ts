@@ -1,4 +1,5 @@
 export * from './contract.ts';
+export { LoginTurns } from './login-turns.ts';
 export { createSigners, type ManagedSigners, type SignersOptions } from './signers.ts';
 export { openTokenAdmin, type TokenAdminOptions } from './token-admin.ts';
 export type { EngineMode } from './protocol.ts';

@@ -4,12 +4,14 @@ import { isFinal } from './ckr.ts';
 import type { KeyHandle, SignersState, TokenConfig } from './contract.ts';
 import { forkHsmProcess } from './fork.ts';
 import { guardSoftHsm } from './softhsm-guard.ts';
+import type { LoginTurns } from './login-turns.ts';
 import type { EngineMode } from './protocol.ts';
 import { respawnDelayMs, signersStatus } from './respawn.ts';
 import { SignerLink } from './signer-link.ts';
 
 export interface SignerGroupOptions {
   readonly token: TokenConfig;
+  readonly logins: LoginTurns;
   readonly processes: number;
   readonly mode: EngineMode;
   readonly sessionsPerProcess: number;
@@ -145,11 +147,11 @@ export class SignerGroup {
 
   /** Lets a forked signer log in. Returns why it failed. */
   async #start(link: SignerLink): Promise<PkiError | undefined> {
-    const { token, mode, sessionsPerProcess, clock, logger } = this.#options;
+    const { token, logins, mode, sessionsPerProcess, clock, logger } = this.#options;
     this.#starting = link;
     try {
       const { modulePath, tokenLabel, pin } = token;
-      const started = await link.start({ type: 'start', token: { modulePath, tokenLabel, pin }, mode, sessions: sessionsPerProcess, keys: this.#owner.keys() });
+      const started = await logins.take(token, () => link.start({ type: 'start', token: { modulePath, tokenLabel, pin }, mode, sessions: sessionsPerProcess, keys: this.#owner.keys() }));
       if (link.dead) return new PkiError('HSM_UNAVAILABLE', 'the signer process has ended');
       for (const { ckaId, error } of started.unusable) logger.error({ ckaId, code: error.code, reason: error.message }, 'signer can not use a key');
     } catch (thrown) {

@@ -2,6 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
 import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome, TokenConfig } from './contract.ts';
+import { LoginTurns } from './login-turns.ts';
 import type { EngineMode } from './protocol.ts';
 import { chunkSize } from './respawn.ts';
 import { callOf, failedOutcome, SignQueue } from './sign-queue.ts';
@@ -10,6 +11,8 @@ import type { SignerLink } from './signer-link.ts';
 
 export interface SignersOptions {
   readonly token: TokenConfig;
+  /** Shared with whatever else of this server logs in to the token; without it the signers take turns among themselves. */
+  readonly logins?: LoginTurns;
   /** Signer processes: one per core for a token that computes on this machine. */
   readonly processes: number;
   /** `auto` measures at the first key; see signing-engine.ts. */
@@ -84,6 +87,7 @@ class ProcessSigners implements ManagedSigners {
     this.#group = new SignerGroup(
       {
         ...options,
+        logins: options.logins ?? new LoginTurns(),
         deadlineMs: this.#deadlineMs,
         startDeadlineMs: options.startDeadlineMs ?? 15_000,
         probeIntervalMs: options.probeIntervalMs ?? 1000,

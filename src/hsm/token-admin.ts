@@ -6,6 +6,7 @@ import { isFinal } from './ckr.ts';
 import type { KeyHandle, TokenAdmin, TokenConfig, TokenKey } from './contract.ts';
 import { forkHsmProcess, stderrTail } from './fork.ts';
 import { guardSoftHsm } from './softhsm-guard.ts';
+import type { LoginTurns } from './login-turns.ts';
 import { fromWire, type AdminCall, type AdminResult, type FromAdmin, type ToAdmin } from './protocol.ts';
 
 export interface TokenAdminOptions {
@@ -13,6 +14,8 @@ export interface TokenAdminOptions {
   readonly deadlineMs?: number;
   /** For making a key: RSA-4096 takes a network HSM its time. Default 120000. */
   readonly generateDeadlineMs?: number;
+  /** Shared with the signers of the same server. */
+  readonly logins?: LoginTurns;
   /** The Node binary: process.execPath, read at the process edge. */
   readonly execPath: string;
   readonly clock: Clock;
@@ -28,7 +31,7 @@ export async function openTokenAdmin(token: TokenConfig, options: TokenAdminOpti
   const child = forkHsmProcess('token-admin-process', { execPath: options.execPath, environment: token.environment ?? {} });
   const admin = new ForkedTokenAdmin(child, options, token.pin);
   try {
-    await admin.open(token);
+    await (options.logins === undefined ? admin.open(token) : options.logins.take(token, () => admin.open(token)));
   } catch (thrown) {
     await admin.close();
     throw thrown;

@@ -3,7 +3,7 @@ import { createPublicKey, randomBytes, verify, type KeyObject } from 'node:crypt
 import { rename } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 
-import { openTokenAdmin, type KeyHandle, type ManagedSigners, type SignItem, type SignOutcome } from '../../src/hsm/index.ts';
+import { LoginTurns, openTokenAdmin, type KeyHandle, type ManagedSigners, type SignItem, type SignOutcome } from '../../src/hsm/index.ts';
 import { adminOptions, childrenOf, hsmFixture, isAlive, until, type HsmFixture } from '../integration/hsm-fixture.ts';
 
 interface Load {
@@ -179,6 +179,38 @@ describe('signers that lose their token or their life', () => {
     await signers.close();
     assert.equal(seen.length, 4);
     assert.deepEqual(childrenOf(process.pid), []);
+  });
+
+  it('lets a token be administered while its signers are killed and log in again: one login at a time', async () => {
+    const logins = new LoginTurns();
+    const signers = await fixture.signers({ mode: 'sync', processes: 3, logins });
+    await signers.useKey(key);
+    const endMs = performance.now() + 6000;
+    let killing = true;
+    const killer = (async () => {
+      while (killing) {
+        for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
+        await pause(40);
+      }
+    })();
+    let opened = 0;
+    const administer = async (): Promise<void> => {
+      while (performance.now() < endMs) {
+        await using admin = await openTokenAdmin(fixture.token, { ...adminOptions, logins });
+        assert.equal((await admin.findKey(key.ckaId))?.ckaId, key.ckaId);
+        opened++;
+      }
+    };
+    try {
+      await Promise.all([administer(), administer()]);
+    } finally {
+      killing = false;
+      await killer;
+    }
+    assert.ok(opened >= 10, `${opened} times`);
+    assert.ok(signers.state().respawns >= 5, `${signers.state().respawns} respawns`);
+    await until(() => signers.state().status === 'ready', 10_000, 'the signers are back');
+    await signers.close();
   });
 
   it('stays away from a key that was destroyed in the token: unavailable, no crash', async () => {
