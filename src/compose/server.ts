@@ -92,7 +92,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const issuer = buildIssuer(parts, store, signers, registry, metrics);
   const certificate: ServerCertificate = new ServerCertificate({
     issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger,
-    rootHeld: (rootId) => rotation?.controller.rootHeld(rootId) ?? true, replaced: (serial) => store.issuance.confirmReplaced('server', [serial], clock.now()),
+    rootHeld: (rootId) => rotation?.controller.rootHeld(rootId) ?? true, presented: (serial) => store.issuance.confirmGone('server', 'server', serial, clock.now()),
   });
   stack.defer(() => certificate.close());
 

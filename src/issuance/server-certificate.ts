@@ -19,8 +19,8 @@ export interface ServerCertificateDependencies {
   readonly authorities: Pick<Authorities, 'all' | 'issuing' | 'rootOf' | 'onChange'>;
   /** Whether every agent that may come back holds this root: only then the server shows itself under it, as long as it can wait. */
   readonly rootHeld?: (rootId: string) => boolean;
-  /** This certificate is no longer presented. */
-  readonly replaced?: (serial: string) => Promise<void>;
+  /** Of all certificates of the server, those of earlier processes included, only this one is presented from now on. */
+  readonly presented?: (serial: string) => Promise<void>;
   readonly trustDomain: TrustDomain;
   readonly dnsNames: readonly string[];
   readonly ttlSeconds: number;
@@ -80,7 +80,6 @@ export class ServerCertificate {
 
   async #renew(): Promise<void> {
     const { issuer, authorities, trustDomain, clock } = this.#dependencies;
-    const before = this.#current;
     const { privateKey } = await generateKeyPairAsync('ec-p256');
     const [result] = await issuer.issue([{
       requestId: uuidv7(clock.nowMs()), csrDer: createCsr(privateKey), spiffeId: serverId(trustDomain), dnsNames: this.#dependencies.dnsNames, kind: 'server', profile: 'server',
@@ -95,7 +94,7 @@ export class ServerCertificate {
     };
     this.#authorityId = result.leaf.authorityId;
     for (const listener of this.#listeners) listener(this.#current);
-    if (before !== undefined) await this.#dependencies.replaced?.(before.serial);
+    await this.#dependencies.presented?.(result.leaf.serial);
   }
 
   /** Its issuer was not tainted. */

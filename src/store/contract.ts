@@ -74,6 +74,11 @@ export interface IssuanceStore {
   /** Serials reported by holders as replaced and read; those not of this holder, or not marked as replaced, are passed over. */
   confirmReplaced(holder: string, serials: readonly string[], now: number): Promise<void>;
   /**
+   * The keys of all certificates of that holder and kind but one are gone, with the process that had made them: issued and
+   * abandoned ones count as replaced.
+   */
+  confirmGone(holder: string, kind: CertificateKind, except: string, now: number): Promise<void>;
+  /**
    * A JWT-SVID after signing, before release: re-checks rights, records jti and audit event in one commit per batch.
    */
   recordJwtSvids(items: readonly JwtSvidRecord[]): Promise<readonly FinishOutcome[]>;

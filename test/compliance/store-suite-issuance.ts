@@ -159,6 +159,22 @@ export function issuanceCases(name: string, open: OpenStore): void {
     assert.equal(await store.certificates.countLive({ holder: agentId }, start), 1);
   });
 
+  test(`${name}: what a process held that is gone counts as replaced, issued or abandoned, but for the one that is named`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const { id: authorityId } = await activeAuthority(store);
+    const server = { holder: 'server', requester: 'server', kind: 'server' as const };
+    const lost = intent({ ...server, authorityId });
+    await store.issuance.recordIntents([lost]);
+    await store.issuance.abandonIntents('SERVER_RESTART', start * 1000);
+    const [old, present] = [await issued(store, authorityId, server), await issued(store, authorityId, server)];
+    const leaf = await issued(store, authorityId);
+    await store.issuance.confirmGone('server', 'server', present.serial, start + 5);
+    const confirmed = await Promise.all([lost, old, present, leaf].map(async ({ serial }) => (await store.certificates.bySerial(serial))?.replacementConfirmedAt));
+    assert.deepEqual(confirmed, [start + 5, start + 5, null, null]);
+    assert.equal(await store.certificates.countLive({ holder: 'server' }, start), 1);
+  });
+
   test(`${name}: malformed digests are refused and change nothing`, async () => {
     await using opened = await open();
     const { store } = opened;

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { ErrorCode } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type { AuditEvent, CertificateRecord, Intent } from '../../domain/index.ts';
+import type { AuditEvent, CertificateKind, CertificateRecord, Intent } from '../../domain/index.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../contract.ts';
 import type { CertificateTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
@@ -53,6 +53,10 @@ export function createIssuance(engine: Engine, { clock, audit, checkRights, coun
     query.updateTable('certificates').set({ replacement_confirmed_at: slot('now') })
       .where('serial', '=', slot('serial')).where('holder', '=', slot('holder')).where('state', '=', 'issued')
       .where('replaced_by', 'is not', null).where('replacement_confirmed_at', 'is', null));
+  const gone = engine.statement<{ holder: string; kind: CertificateKind; except: Buffer; now: number }>()((query, slot) =>
+    query.updateTable('certificates').set({ replacement_confirmed_at: slot('now') })
+      .where('holder', '=', slot('holder')).where('kind', '=', slot('kind')).where('serial', '<>', slot('except')).where('state', 'in', ['issued', 'abandoned'])
+      .where('not_after', '>=', slot('now')).where('replacement_confirmed_at', 'is', null));
   const byRequest = engine.statement<{ request_key: Buffer }>()((query, slot) =>
     query.selectFrom('certificates').select(certificateColumns).where('request_key', '=', slot('request_key'))
       .where(sql<boolean>`state = 'issued'`).orderBy('sequence', 'desc').limit(1));
@@ -141,6 +145,9 @@ export function createIssuance(engine: Engine, { clock, audit, checkRights, coun
         const serial = fromHexOrUndefined(text);
         if (serial !== undefined) confirm.run({ serial, holder, now });
       }
+    }),
+    confirmGone: (holder, kind, except, now) => engine.write(() => {
+      gone.run({ holder, kind, except: fromHex(except, 'the serial'), now });
     }),
     recordJwtSvids: (items) => engine.write(() => {
       const rightEnded = checkRights(clock.now());
