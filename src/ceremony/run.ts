@@ -5,7 +5,7 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { version } from '../common/runtime/version.ts';
 import { generateKeyPairAsync, pemEncode, sha256Hex, spkiOf } from '../common/x509/index.ts';
 import { assembleSigned } from '../certs/index.ts';
-import { keyLabelPrefix, openTokenAdmin, type KeyHandle, type TokenAdmin, type TokenConfig } from '../hsm/index.ts';
+import { keyLabelPrefix, openTokenAdmin, readPinFile, type KeyHandle, type TokenAdmin, type TokenConfig } from '../hsm/index.ts';
 import { draftBelow, draftRoot, type Draft } from './draft.ts';
 import { loadPlan, type LoadedPlan } from './plan.ts';
 import { certificateFacts, TranscriptWriter, type Facts } from './transcript.ts';
@@ -51,7 +51,7 @@ export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOut
   for (const path of Object.values(files)) {
     if (existsSync(path)) throw new PkiError('ALREADY_EXISTS', `${path} exists already and is not written over`, { next: 'Archive it, and let the plan name a new file.' });
   }
-  await using token = await openTokenAdmin(tokenOf(loaded, options.env), { execPath: options.execPath, clock: options.clock, logger: options.logger });
+  await using token = await openTokenAdmin(tokenOf(loaded, options), { execPath: options.execPath, clock: options.clock, logger: options.logger });
   // in a dry run too: a wrong token should show on the day before
   const known = await findKey(loaded, drafted, token);
   const shown: Facts = kind === 'root' ? { what: 'root', keyType: drafted.signerKeyType, notBefore: drafted.facts['notBefore'] ?? 0, notAfter: drafted.facts['notAfter'] ?? 0, key: known === undefined ? 'will be made in the token' : `is in the token already (CKA_ID ${known.ckaId})` } : drafted.facts;
@@ -120,21 +120,13 @@ function rootKeyId({ plan }: LoadedPlan): string {
 /** A public key of the right type, so that a root can be drafted and linted before its key exists; nothing is signed for it. */
 const throwawayKey = async ({ plan }: LoadedPlan): Promise<Buffer> => spkiOf((await generateKeyPairAsync(plan.root?.keyType ?? 'ec-p384')).publicKey);
 
-function tokenOf({ plan, file }: LoadedPlan, env: CeremonyOptions['env']): TokenConfig {
+function tokenOf({ plan, file }: LoadedPlan, options: CeremonyOptions): TokenConfig {
   const { module, softhsmConf, label, pinFile, pinEnv } = plan.token;
-  return { modulePath: module, tokenLabel: label, pin: pinOf(pinFile === undefined ? undefined : file(pinFile), pinEnv, env), ...(softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: file(softhsmConf) } }) };
+  return { modulePath: module, tokenLabel: label, pin: pinOf(label, pinFile === undefined ? undefined : file(pinFile), pinEnv, options), ...(softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: file(softhsmConf) } }) };
 }
 
-function pinOf(pinFile: string | undefined, pinEnv: string | undefined, env: CeremonyOptions['env']): string {
-  if (pinFile !== undefined) {
-    try {
-      const pin = readFileSync(pinFile, 'utf8').replace(/\r?\n$/, '');
-      if (pin !== '') return pin;
-    } catch (thrown) {
-      throw new PkiError('HSM_PIN_MISSING', `the PIN file ${pinFile} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`);
-    }
-    throw new PkiError('HSM_PIN_MISSING', `the PIN file ${pinFile} is empty`);
-  }
+function pinOf(label: string, pinFile: string | undefined, pinEnv: string | undefined, { env, logger }: CeremonyOptions): string {
+  if (pinFile !== undefined) return readPinFile(pinFile, label, logger);
   const pin = pinEnv === undefined ? undefined : env[pinEnv];
   if (pin === undefined || pin === '') throw new PkiError('HSM_PIN_MISSING', pinEnv === undefined ? 'the plan names neither token.pinFile nor token.pinEnv' : `the variable ${pinEnv} with the PIN is not set`);
   return pin;

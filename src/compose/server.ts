@@ -54,9 +54,9 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const readiness = new Readiness();
   const vault = vaultSession(config, clock, logger.child({ part: 'upstream' }));
   stack.defer(() => vault?.close());
-  const issuingToken = await tokenConfig(config, 'issuing', env, vault);
+  const issuingToken = await tokenConfig(config, 'issuing', env, vault, logger);
   // fails before anything is made where the root is to be ours
-  if (config.authorities.source === 'hsm') await tokenConfig(config, 'root', env, vault);
+  if (config.authorities.source === 'hsm') await tokenConfig(config, 'root', env, vault, logger);
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
 
   const store = await openStore(parts, stack);
@@ -182,7 +182,7 @@ async function openStore({ config, clock, logger, pid, faults }: ServerParts, st
 
 /** The PIN is read anew for each session, so that it is in memory no longer than needed. */
 const tokenOpener = ({ config, env, clock, logger, execPath }: ServerParts, vault: VaultSession | undefined, logins: LoginTurns) =>
-  async (role: TokenRole): Promise<TokenAdmin> => openTokenAdmin(await tokenConfig(config, role, env, vault), { logins, execPath, clock, logger });
+  async (role: TokenRole): Promise<TokenAdmin> => openTokenAdmin(await tokenConfig(config, role, env, vault, logger), { logins, execPath, clock, logger });
 
 async function bootstrap({ config, clock, random, logger, faults, acceptRestore }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>): Promise<void> {
   const { authorities } = config;

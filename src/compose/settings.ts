@@ -23,12 +23,12 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
   };
 }
 
-/** Where a token is, with its PIN. Throws HSM_PIN_MISSING, UPSTREAM_*. */
-export async function tokenConfig(config: ServerConfig, role: TokenRole, env: Readonly<Record<string, string | undefined>>, vault: VaultSession | undefined): Promise<TokenConfig> {
+/** Where a token is, with its PIN. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*. */
+export async function tokenConfig(config: ServerConfig, role: TokenRole, env: Readonly<Record<string, string | undefined>>, vault: VaultSession | undefined, logger: Logger): Promise<TokenConfig> {
   const { hsm } = config;
   if (role === 'external') throw new PkiError('INTERNAL', 'no token holds the key of an external authority');
   const { pinVault } = hsm[role];
-  const pin = pinVault === undefined || vault === undefined ? readPin(hsm[role], env) : await vault.secret(pinVault);
+  const pin = pinVault === undefined || vault === undefined ? readPin(hsm[role], env, logger) : await vault.secret(pinVault);
   return {
     modulePath: hsm.module, tokenLabel: hsm[role].label, pin, ...(hsm.softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: hsm.softhsmConf } }),
   };

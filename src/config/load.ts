@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
+import type { Logger } from '../common/runtime/index.ts';
 import { configJsonSchema, loadConfig } from '../common/runtime/config-loader.ts';
 import { rotatedKinds, scheduleProblem, shortLivedMaximumSeconds, type RotationPolicy } from '../domain/index.ts';
+import { readPinFile } from '../hsm/index.ts';
 import { serverConfigSchema, type ServerConfig } from './schema.ts';
 
 export const serverEnvPrefix = 'MESHCA_SERVER_';
@@ -27,18 +28,10 @@ const pinVariables = (env: Readonly<Record<string, string | undefined>>): string
 
 /**
  * Reads a token's PIN from its file or variable. It exists only in memory from here on, and never in the configuration
- * record. Throws HSM_PIN_MISSING.
+ * record. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN.
  */
-export function readPin(token: { readonly label: string; readonly pinFile?: string | undefined; readonly pinEnv?: string | undefined }, env: Readonly<Record<string, string | undefined>>): string {
-  if (token.pinFile !== undefined) {
-    try {
-      const pin = readFileSync(token.pinFile, 'utf8').replace(/\r?\n$/, '');
-      if (pin !== '') return pin;
-    } catch (thrown) {
-      throw new PkiError('HSM_PIN_MISSING', `the PIN file of token ${token.label} can not be read: ${token.pinFile} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { grade: 'fatal' });
-    }
-    throw new PkiError('HSM_PIN_MISSING', `the PIN file of token ${token.label} is empty: ${token.pinFile}`, { grade: 'fatal' });
-  }
+export function readPin(token: { readonly label: string; readonly pinFile?: string | undefined; readonly pinEnv?: string | undefined }, env: Readonly<Record<string, string | undefined>>, logger: Logger): string {
+  if (token.pinFile !== undefined) return readPinFile(token.pinFile, token.label, logger);
   const pin = token.pinEnv === undefined ? undefined : env[token.pinEnv];
   if (pin !== undefined && pin !== '') return pin;
   throw new PkiError('HSM_PIN_MISSING', token.pinEnv === undefined ? `neither pinFile nor pinEnv is set for token ${token.label}` : `the variable ${token.pinEnv} with the PIN of token ${token.label} is not set`, { grade: 'fatal' });

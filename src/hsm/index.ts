@@ -1,5 +1,6 @@
 export * from './contract.ts';
 export { LoginTurns } from './login-turns.ts';
 export { createSigners, type ManagedSigners, type SignersOptions } from './signers.ts';
+export { readPinFile } from './pin-file.ts';
 export { openTokenAdmin, type TokenAdminOptions } from './token-admin.ts';
 export type { EngineMode } from './protocol.ts';

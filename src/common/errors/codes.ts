@@ -111,6 +111,7 @@ export const codes = {
   HSM_PIN_WRONG: operator('FAILED_PRECONDITION', 'Correct the PIN file or variable; it was tried once and is not tried again, so that the token does not lock.'),
   HSM_PIN_LOCKED: operator('FAILED_PRECONDITION', 'Unlock the token with its security officer PIN.'),
   HSM_PIN_MISSING: operator('FAILED_PRECONDITION', 'Set the PIN file or the PIN environment variable that the message names.'),
+  HSM_PIN_FILE_OPEN: operator('FAILED_PRECONDITION', 'Take the right to write from group and others (chmod 0600), and see who changed the file.'),
   HSM_KEY_NOT_FOUND: operator('FAILED_PRECONDITION', 'The database names a key that the token does not hold; connect the token that belongs to this database.'),
   HSM_KEY_UNFIT: operator('FAILED_PRECONDITION', 'The key was not created in this token as non-extractable; only such keys may sign.'),
   HSM_SIGNATURE_INVALID: operator('INTERNAL', 'The token returned a signature that does not verify. Signing has stopped; check the token before restarting.'),
