@@ -1,5 +1,6 @@
 import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import { PkiError, unwrap } from '../../src/common/errors/index.ts';
+import { isOneLine } from '../../src/common/runtime/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
 import type { JWTSVIDRequest__Output } from '../../src/common/wire/generated/JWTSVIDRequest.ts';
 import type { JWTSVIDResponse } from '../../src/common/wire/generated/JWTSVIDResponse.ts';
@@ -11,7 +12,8 @@ import type { WorkloadApiLimits, WorkloadApiOptions, WorkloadRpc } from './ports
 import type { Session, Sessions } from './session.ts';
 import { toStruct } from './struct.ts';
 
-const maximumAudienceLength = 1024;
+/** As in the server. */
+const maximumAudienceBytes = 512;
 
 /** Runs a unary handler for an attested caller; whatever it throws becomes a status. */
 export function serveUnary<Request, Response>(
@@ -84,7 +86,7 @@ export function validateJwt(options: WorkloadApiOptions) {
 function checkAudiences(audience: readonly string[], most: number): readonly string[] {
   if (audience.length === 0) throw new PkiError('INVALID_REQUEST', 'the field "audience" is empty; name at least one audience');
   if (audience.length > most) throw new PkiError('INVALID_REQUEST', `the field "audience" has ${audience.length} values, more than ${most}`);
-  const bad = audience.find((each) => each === '' || each.length > maximumAudienceLength);
-  if (bad !== undefined) throw new PkiError('INVALID_REQUEST', `an audience is empty or has more than ${maximumAudienceLength} characters`);
+  const bad = audience.find((each) => each === '' || Buffer.byteLength(each) > maximumAudienceBytes || !isOneLine(each));
+  if (bad !== undefined) throw new PkiError('INVALID_REQUEST', `an audience is empty, has control characters or more than ${maximumAudienceBytes} bytes`);
   return [...new Set(audience)];
 }

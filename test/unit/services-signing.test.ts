@@ -145,7 +145,7 @@ test('JWT-SVIDs are for entries of the agent, with audiences and lives inside th
   assert.equal(w.jwts[0]?.rights.agent?.generation, 1);
   await assert.rejects(jwt({ entryId: 'other' }), rejectsWith('ENTRY_NOT_AUTHORIZED'));
   await assert.rejects(jwt({ ttlSeconds: 61 }), rejectsWith('TTL_OUT_OF_RANGE'));
-  for (const audience of [[], [''], ['x'.repeat(513)], Array.from({ length: 17 }, (_, index) => `a${index}`)]) await assert.rejects(jwt({ audience }), rejectsWith('INVALID_REQUEST'));
+  for (const audience of [[], [''], ['x'.repeat(513)], ['\u20ac'.repeat(171)], ['db\u202e'], ['a\u2028b'], Array.from({ length: 17 }, (_, index) => `a${index}`)]) await assert.rejects(jwt({ audience }), rejectsWith('INVALID_REQUEST'));
 });
 
 test('a delegate signs inside its delegation and nothing else, always as delegated', async () => {

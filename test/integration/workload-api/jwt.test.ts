@@ -39,7 +39,7 @@ test('a JWT-SVID is not given without audience, for an ID of someone else, or to
   await using harness = await startHarness();
   harness.entries.set(mine, entryOf('b', 'spiffe://td.test/theirs', ['unix:uid:4711']));
   assert.equal(await codeOf(fetchJwt(harness, { audience: [] })), 'INVALID_ARGUMENT INVALID_REQUEST');
-  assert.equal(await codeOf(fetchJwt(harness, { audience: [''] })), 'INVALID_ARGUMENT INVALID_REQUEST');
+  for (const bad of ['', 'two\nlines', 'db\u202e', '\u009b0m', 'x'.repeat(513), '\u20ac'.repeat(171)]) assert.equal(await codeOf(fetchJwt(harness, { audience: ['db', bad] })), 'INVALID_ARGUMENT INVALID_REQUEST', JSON.stringify(bad));
   assert.equal(await codeOf(fetchJwt(harness, { audience: Array.from({ length: 17 }, (_, index) => `a${index}`) })), 'INVALID_ARGUMENT INVALID_REQUEST');
   assert.equal(await codeOf(fetchJwt(harness, { audience: ['db'], spiffeId: 'no-id' })), 'INVALID_ARGUMENT SPIFFE_ID_INVALID');
   assert.equal(await codeOf(fetchJwt(harness, { audience: ['db'], spiffeId: 'spiffe://td.test/theirs' })), 'PERMISSION_DENIED NO_IDENTITY');
