@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { AuditRecord } from '../domain/index.ts';
-import type { AuditStore, CertificateStore, LogStore, Page, PageRequest } from '../store/contract.ts';
+import type { AuditFilter, AuditStore, CertificateStore, LogStore, Page, PageRequest } from '../store/contract.ts';
 import { exportLines, watchRecords, type AuditStreamDeps, type LogFacts, type WatchedRecord, type WatchFilter } from './audit-stream.ts';
 import type { OperatorCaller } from './caller.ts';
 import type { Audit } from './contract.ts';
@@ -27,7 +27,7 @@ export class AuditService implements Audit {
     this.#deps = deps;
   }
 
-  list(caller: OperatorCaller, filter: { readonly subject?: string; readonly actor?: string; readonly kind?: string; readonly sinceMs?: number }, page: PageRequest): Promise<Page<AuditRecord>> {
+  list(caller: OperatorCaller, filter: AuditFilter, page: PageRequest): Promise<Page<AuditRecord>> {
     return this.#reading(caller, 'ListAuditRecords', () => this.#deps.audit.list(filter, checkPage(page)));
   }
 

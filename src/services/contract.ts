@@ -9,7 +9,7 @@ import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
 import type { RotationState } from '../issuance/rotation/controller.ts';
 import type { AuthorityRequest, ImportedAuthority } from '../issuance/sources/contract.ts';
 import type { DownstreamAuthority } from '../issuance/sources/downstream.ts';
-import type { CertificateFilter, EntryChange, EntryFilter, Page, PageRequest } from '../store/contract.ts';
+import type { AuditFilter, CertificateFilter, EntryChange, EntryFilter, Page, PageRequest } from '../store/contract.ts';
 import type { ApprovalGate, Approvals, ApprovalSights } from './approvals/index.ts';
 import type { AgentCaller, AnonymousCaller, Caller, CertificateCaller, DelegateCaller, LocalCaller, OperatorCaller } from './caller.ts';
 
@@ -445,7 +445,7 @@ export interface Mint {
 }
 
 export interface Audit {
-  list(caller: OperatorCaller, filter: { readonly subject?: string; readonly actor?: string; readonly kind?: string; readonly sinceMs?: number }, page: PageRequest): Promise<Page<AuditRecord>>;
+  list(caller: OperatorCaller, filter: AuditFilter, page: PageRequest): Promise<Page<AuditRecord>>;
   /** JSON lines of an export, some at a time. */
   export(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
   /** Yields undefined once nothing more can be missed, then each record as it is committed. */

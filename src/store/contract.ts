@@ -303,10 +303,21 @@ export interface RoleStore {
   list(page: PageRequest): Promise<Page<Role>>;
 }
 
+export interface AuditFilter {
+  readonly subject?: string;
+  readonly actor?: string;
+  readonly kind?: string;
+  /** Both inclusive. */
+  readonly sinceMs?: number;
+  readonly untilMs?: number;
+  /** From the end of the log backwards; otherwise in its order. */
+  readonly newestFirst?: boolean;
+}
+
 export interface AuditStore {
   /** Events that belong to no other write: refusals of authenticated callers and summaries. One commit per batch. */
   append(events: readonly AuditEvent[]): Promise<void>;
-  list(filter: { readonly subject?: string; readonly actor?: string; readonly kind?: string; readonly sinceMs?: number }, page: PageRequest): Promise<Page<AuditRecord>>;
+  list(filter: AuditFilter, page: PageRequest): Promise<Page<AuditRecord>>;
   count(): Promise<number>;
 }
 

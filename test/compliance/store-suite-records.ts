@@ -60,9 +60,17 @@ export function recordCases(name: string, open: OpenStore): void {
     assert.deepEqual(await found({ sinceMs: 250 }), [2, 4, 5, 6], 'the clock went back between them');
     assert.deepEqual(await found({ sinceMs: 501 }), []);
     assert.deepEqual(await found({ sinceMs: 0, kind: 'entry.created', actor: 'uid:0' }), [1, 4, 5]);
-    assert.equal(await store.audit.count(), 6);
+    assert.deepEqual(await found({ newestFirst: true }), [6, 5, 4, 3, 2, 1]);
+    assert.deepEqual(await found({ newestFirst: true, sinceMs: 250, untilMs: 400 }), [5, 4, 2]);
+    assert.deepEqual(await found({ untilMs: 300 }), [1, 2, 3]);
+    assert.deepEqual(await found({ newestFirst: true, kind: 'entry.created', untilMs: 399 }), [5, 3, 1]);
+    const later = 10 * 3_600_000;
+    await store.audit.append([at(later), at(later - 60_000)]);
+    assert.deepEqual(await found({ newestFirst: true, untilMs: later - 1 }), [8, 6, 5, 4, 3, 2, 1]);
+    assert.deepEqual(await found({ newestFirst: true, untilMs: 350 }), [5, 3, 2, 1]);
+    assert.equal(await store.audit.count(), 8);
     await store.audit.append([]);
-    assert.equal(await store.audit.count(), 6);
+    assert.equal(await store.audit.count(), 8);
   });
 
   test(`${name}: a database belongs to one trust domain and has one epoch, also after it is opened again`, async () => {

@@ -165,4 +165,8 @@ test('watch tells of each record and of a new holder of an identity, and search 
   assert.ok((await found('--identity', id('/web'), '--kind', 'entry.created')).length === 2);
   assert.ok((await found('--actor', second.spiffeId, '--kind', 'certificate.issued')).length >= 2);
   assert.deepEqual(await found('--identity', id('/nobody')), []);
+  const listed = async (...args: string[]): Promise<number[]> => (JSON.parse((await cli(server, ['audit', 'list', ...args])).out) as { sequence: number }[]).map(({ sequence }) => sequence);
+  const all = await listed('--limit', '1000');
+  assert.deepEqual(await listed('--limit', '3'), all.slice(-3), 'the newest ones, the newest last');
+  assert.deepEqual(await listed('--limit', '2', '--oldest'), [1, 2]);
 });

@@ -20,16 +20,17 @@ interface SearchFlags {
   readonly since?: string;
   readonly until?: string;
   readonly limit?: string;
+  readonly oldest?: boolean;
 }
 
 /** The audit log: search, watch, export, and verification that needs neither server nor database. */
 export function auditCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const audit = program.command('audit').description('the record of every issuance, refusal and administrative act');
-  audit.command('list').description('audit records, oldest first').option('--subject <text>', 'about exactly this').option('--actor <text>', 'by exactly this actor').option('--kind <kind>', 'for example certificate.issued')
-    .option('--since <duration>', 'of the last so long').option('--limit <n>', 'at most so many', '100')
+  audit.command('list').description('the newest audit records, the newest one last').option('--subject <text>', 'about exactly this').option('--actor <text>', 'by exactly this actor').option('--kind <kind>', 'for example certificate.issued')
+    .option('--since <duration>', 'of the last so long').option('--limit <n>', 'at most so many', '100').option('--oldest', 'the oldest ones instead of the newest')
     .action(action<SearchFlags>(context, outcome, (options) => search(context, options)));
   audit.command('search').description('audit records about an identity, a certificate, an actor, a kind of act or a time').option('--identity <id>', 'about this SPIFFE ID').option('--serial <hex>', 'about this certificate').option('--actor <text>', 'by exactly this actor')
-    .option('--kind <kind>', 'for example certificate.issued, entry.created, request.refused').option('--subject <text>', 'about exactly this').option('--since <duration>', 'of the last so long').option('--until <duration>', 'older than so long').option('--limit <n>', 'at most so many', '100')
+    .option('--kind <kind>', 'for example certificate.issued, entry.created, request.refused').option('--subject <text>', 'about exactly this').option('--since <duration>', 'of the last so long').option('--until <duration>', 'older than so long').option('--limit <n>', 'at most so many', '100').option('--oldest', 'the oldest ones instead of the newest')
     .action(action<SearchFlags>(context, outcome, (options) => search(context, options)));
   audit.command('watch').description('records as they are made, one line each').option('--identity <id>', 'about this SPIFFE ID; says when it gets a new holder').option('--kind <kind>', 'of this kind').option('--actor <text>', 'by this actor')
     .action(action<SearchFlags>(context, outcome, (options) => watch(context, options)));
@@ -41,18 +42,19 @@ export function auditCommands(program: Command, context: CliContext, outcome: Ou
 async function search(context: CliContext, options: SearchFlags & GlobalOptions): Promise<void> {
   const now = context.now();
   const sinceMs = options.since === undefined ? 0 : (now - parseDuration(options.since)) * 1000;
-  const untilMs = options.until === undefined ? Infinity : (now - parseDuration(options.until)) * 1000;
+  const untilMs = options.until === undefined ? 0 : (now - parseDuration(options.until)) * 1000;
+  const newestFirst = options.oldest !== true;
   const limit = limitOf(options);
   const found = await withAdmin(context, options, 'Audit', async (calls) => {
     const wanted: AuditRecord__Output[] = [];
     let token = '';
     do {
-      const { records, nextPageToken } = await calls.call('ListAuditRecords', { page: { size: 500, token }, subject: options.subject ?? '', actor: options.actor ?? '', kind: options.kind ?? '', sinceMs });
-      wanted.push(...records.filter((record) => record.timeMs <= untilMs && concerns(record, options)));
-      // clocks go back a little at times
-      token = (records.at(-1)?.timeMs ?? 0) > untilMs + 60_000 ? '' : nextPageToken;
+      const { records, nextPageToken } = await calls.call('ListAuditRecords', { page: { size: 500, token }, subject: options.subject ?? '', actor: options.actor ?? '', kind: options.kind ?? '', sinceMs, untilMs, newestFirst });
+      wanted.push(...records.filter((record) => concerns(record, options)));
+      token = nextPageToken;
     } while (token !== '' && wanted.length < limit);
-    return wanted.slice(0, limit);
+    const found = wanted.slice(0, limit);
+    return newestFirst ? found.reverse() : found;
   });
   if (options.json) {
     json(context, found.map((each) => ({ sequence: each.sequence, sha256: each.sha256, canonical: each.canonical.toString('utf8') })));

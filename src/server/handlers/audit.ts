@@ -8,8 +8,9 @@ import { operatorOf, unary } from './unary.ts';
 
 export function auditHandlers(guard: Guard, { audit }: Pick<Services, 'audit'>): AuditHandlers {
   return {
-    ListAuditRecords: unary(guard, async (context, { page, subject, actor, kind, sinceMs }) => {
-      const found = await audit.list(operatorOf(context), { ...given('subject', subject), ...given('actor', actor), ...given('kind', kind), ...(sinceMs === 0 ? {} : { sinceMs }) }, pageOf(page));
+    ListAuditRecords: unary(guard, async (context, { page, subject, actor, kind, sinceMs, untilMs, newestFirst }) => {
+      const times = { ...(sinceMs === 0 ? {} : { sinceMs }), ...(untilMs === 0 ? {} : { untilMs }) };
+      const found = await audit.list(operatorOf(context), { ...given('subject', subject), ...given('actor', actor), ...given('kind', kind), ...times, newestFirst }, pageOf(page));
       return { records: found.items.map(auditMessage), nextPageToken: found.next ?? '' };
     }),
     ExportAudit: (call) => serverStream(guard, call, async (signal) => audit.export(operatorOf(guard.contextOf(call)), signal), (data) => ({ data })),

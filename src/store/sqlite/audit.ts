@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { PkiError } from '../../common/errors/index.ts';
 import { canonicalBytes, leafHash, logObjectDigest, type AuditEvent, type AuditRecord, type LogObject, type LogObjectKind } from '../../domain/index.ts';
-import type { AuditStore, Page, PageRequest } from '../contract.ts';
+import type { AuditFilter, AuditStore, Page, PageRequest } from '../contract.ts';
 import type { AuditTable } from '../schema.ts';
 import { bytes, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
@@ -24,6 +24,9 @@ export interface AuditHooks {
   /** After the commit. */
   readonly committed: (records: readonly WrittenRecord[]) => void;
 }
+
+/** How far a clock may have gone back between two records for a search by time to find both. */
+const clockToleranceMs = 3_600_000;
 
 export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store: AuditStore; readonly write: AuditWriter } {
   const insert = engine.statement<{ [Column in keyof AuditTable]: AuditTable[Column] }>()((query, slot) =>
@@ -97,18 +100,23 @@ export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store
     return low;
   };
 
-  const list = (filter: Parameters<AuditStore['list']>[0], page: PageRequest): Page<AuditRecord> => {
+  const list = (filter: AuditFilter, page: PageRequest): Page<AuditRecord> => {
     const size = pageSize(page);
-    const after = numberKey(page.after, 1)?.[0] ?? 0;
-    let query = builder.selectFrom('audit').selectAll().orderBy('sequence').limit(size + 1);
+    const after = numberKey(page.after, 1)?.[0];
+    const backwards = filter.newestFirst === true;
+    let query = builder.selectFrom('audit').selectAll().orderBy('sequence', backwards ? 'desc' : 'asc').limit(size + 1);
     if (filter.subject !== undefined) query = query.where('subject', '=', filter.subject);
     if (filter.actor !== undefined) query = query.where('actor', '=', filter.actor);
     if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
     // Said as a literal, so that the planner may use the partial index.
     if (filter.kind !== undefined && filter.kind !== 'certificate.issued') query = query.where(sql<boolean>`kind <> 'certificate.issued'`);
     if (filter.sinceMs !== undefined) query = query.where('time_ms', '>=', filter.sinceMs);
-    const from = filter.sinceMs === undefined ? after : Math.max(after, firstSince(filter.sinceMs) - 1);
-    return toPage(engine.rows(query.where('sequence', '>', from)), size, toRecord, (row) => String(row.sequence));
+    if (filter.untilMs !== undefined) query = query.where('time_ms', '<=', filter.untilMs);
+    const from = filter.sinceMs === undefined ? 0 : firstSince(filter.sinceMs) - 1;
+    // clocks go back at times: what was recorded later may still bear a time within the bound
+    const below = filter.untilMs === undefined ? Number.MAX_SAFE_INTEGER : firstSince(filter.untilMs + clockToleranceMs + 1);
+    query = backwards ? query.where('sequence', '>', from).where('sequence', '<', Math.min(after ?? below, below)) : query.where('sequence', '>', Math.max(after ?? 0, from)).where('sequence', '<', below);
+    return toPage(engine.rows(query), size, toRecord, (row) => String(row.sequence));
   };
 
   return {

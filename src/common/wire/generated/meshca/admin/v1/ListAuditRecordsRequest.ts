@@ -4,18 +4,28 @@
 import type { Page as _meshca_admin_v1_Page, Page__Output as _meshca_admin_v1_Page__Output } from '../../../meshca/admin/v1/Page.ts';
 import type { Long } from '@grpc/proto-loader';
 
+/**
+ * Times are inclusive; 0: no bound. newest_first: from the end of the log backwards.
+ */
 export interface ListAuditRecordsRequest {
   'page'?: (_meshca_admin_v1_Page | null);
   'subject'?: (string);
   'actor'?: (string);
   'kind'?: (string);
   'sinceMs'?: (number | string | Long);
+  'untilMs'?: (number | string | Long);
+  'newestFirst'?: (boolean);
 }
 
+/**
+ * Times are inclusive; 0: no bound. newest_first: from the end of the log backwards.
+ */
 export interface ListAuditRecordsRequest__Output {
   'page': (_meshca_admin_v1_Page__Output | null);
   'subject': (string);
   'actor': (string);
   'kind': (string);
   'sinceMs': (number);
+  'untilMs': (number);
+  'newestFirst': (boolean);
 }
