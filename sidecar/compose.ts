@@ -18,7 +18,7 @@ import { createAgentMetrics } from './metrics.ts';
 import { AgentIdentity, configuredCredential } from './node-attestation/index.ts';
 import { startOps } from './ops.ts';
 import { survivedOutageSeconds } from './schedule/index.ts';
-import { AgentState, FileWorkloadKeyStore, loadEntries, loadHoldings } from './state/index.ts';
+import { AgentState, CheckpointKeeper, FileWorkloadKeyStore, loadEntries, loadHoldings } from './state/index.ts';
 import { JwtSvids, KeyPool, SigningQueue, svidManager, X509Svids } from './svid/index.ts';
 import { Consumers, EntriesReceiver, HandshakeCounts, IssuerSession, Replacements } from './sync/index.ts';
 import { createRefusalLog, startWorkloadApi } from './workload-api/index.ts';
@@ -103,8 +103,9 @@ export async function startAgent({ config, logger, version, uid, clock = systemC
     const shortest = x509.shortestLifeSeconds();
     return shortest === undefined ? configuredOutageSeconds(config) : survivedOutageSeconds(shortest);
   };
+  const checkpoints = await CheckpointKeeper.open(config.dataDir);
   const session: IssuerSession = new IssuerSession({
-    identity, bundles, receiver, consumers, replacements, handshakes, clock, random, logger: logger.child({ part: 'session' }), agentVersion: version,
+    identity, bundles, receiver, consumers, replacements, handshakes, checkpoints, clock, random, logger: logger.child({ part: 'session' }), agentVersion: version,
     connect: connectByBundle, survivedOutageSeconds: outage,
     reconnect: { baseMs: config.connection.backoffBaseMs, capMs: config.connection.backoffCapMs }, soonestExpirySeconds: () => x509.horizon().soonestExpirySeconds,
     onEntries: () => keeper.changed(), onTainted: taint, onAuthorities: authorities, onRenewal: (succeeded) => metrics.renewal('agent', succeeded),

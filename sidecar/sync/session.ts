@@ -25,6 +25,7 @@ export interface SessionParts {
   readonly consumers: Consumers;
   readonly replacements: Replacements;
   readonly handshakes?: HandshakeCounts;
+  readonly checkpoints?: { readonly note: string; keep(note: string): Promise<boolean> };
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;

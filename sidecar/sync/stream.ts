@@ -31,6 +31,8 @@ export interface SyncStreamParts {
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
   /** Issuing authorities and CRLs, full state; after the bundle that they are to be judged by. */
   readonly onAuthorities?: (update: AuthoritiesUpdate__Output) => void;
+  /** Keeps checkpoints of the audit log; absent: none are asked for. */
+  readonly checkpoints?: { readonly note: string; keep(note: string): Promise<boolean> };
 }
 
 const welcomeDeadlineMs = 15_000;
@@ -80,7 +82,7 @@ export class SyncStream {
     const { position } = parts.receiver;
     this.#call.write({
       hello: {
-        protocolVersion, agentVersion: parts.agentVersion, capabilities: ['issuer-sets', 'handshakes'], bundleSequence: parts.bundles.current()?.sequence ?? 0,
+        protocolVersion, agentVersion: parts.agentVersion, capabilities: ['issuer-sets', 'handshakes', ...(parts.checkpoints === undefined ? [] : ['checkpoints'])], logCheckpoint: parts.checkpoints?.note ?? '', bundleSequence: parts.bundles.current()?.sequence ?? 0,
         survivedOutageSeconds: parts.survivedOutageSeconds, ...(position === undefined ? {} : { position }),
       },
     });
@@ -119,7 +121,7 @@ export class SyncStream {
   }
 
   async #take(message: SyncDown__Output): Promise<void> {
-    const { receiver, bundles, onEntries, onTainted, onAuthorities, logger } = this.#parts;
+    const { receiver, bundles, onEntries, onTainted, onAuthorities, checkpoints, logger } = this.#parts;
     if (message.welcome) {
       this.#welcome(message.welcome);
       return;
@@ -139,6 +141,8 @@ export class SyncStream {
     } else if (message.authorities) {
       onTainted(message.authorities.tainted);
       onAuthorities?.(message.authorities);
+    } else if (message.checkpoint) {
+      await checkpoints?.keep(message.checkpoint.note).catch((thrown: unknown) => logger.error({ err: thrown }, 'the checkpoint of the audit log could not be written down'));
     }
   }
 

@@ -5,11 +5,11 @@ import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 import type { LeaseStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
-import { CheckpointFile } from './checkpoint-file.ts';
+import { CheckpointFile, openInEpoch } from './checkpoint-file.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
 import { withTiles } from './tiles.ts';
-import { checkStoredLog, type OutsideCheckpoint } from './start-check.ts';
+import { checkStoredLog, compareOutside, staleError, type OutsideCheckpoint } from './start-check.ts';
 
 export interface AuditLogDependencies {
   readonly log: LogStore;
@@ -19,10 +19,8 @@ export interface AuditLogDependencies {
   readonly authority: Authority;
   readonly trustDomain: TrustDomain;
   readonly checkpointFile: string;
-  /** The operator accepts that the database is older than a checkpoint over so many records. */
-  readonly acceptRestore?: number | undefined;
-  /** Called once after an accepted restore, before anything is signed: what follows from the loss. */
-  readonly restored: (lost: OutsideCheckpoint, sequence: number) => Promise<void>;
+  /** Called when a restore is accepted, before anything is signed: what follows from the loss. `sequence`: the last record that was in the tree when this process began. */
+  readonly restored: (lost: OutsideCheckpoint, sequence: number, actor: string) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -30,30 +28,62 @@ export interface AuditLogDependencies {
 /** Key name and origin of the log of a trust domain. */
 export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.name}/meshca/audit`;
 
-/** The tree over the audit records while the server runs. */
+/** A checkpoint of this log that the database lacks. */
+export interface Staleness {
+  readonly newer: OutsideCheckpoint;
+  /** Records under checkpoints in the database. */
+  readonly size: number;
+  /** The last record that was in the tree when this process began. */
+  readonly sequence: number;
+  readonly foundBy: string;
+}
+
+const rememberedNotes = 512;
+
+/** The tree over the audit records while the server runs. Owner of whether the database is the one that was signed last. */
 export class AuditLog {
-  readonly key: NoteKey;
+  readonly #dependencies: AuditLogDependencies;
+  readonly #baseKey: NoteKey;
   readonly #log: LogStore;
   readonly #file: CheckpointFile;
   readonly #sequencer: Sequencer;
   readonly #listeners = new Set<(checkpoint: StoredCheckpoint) => void>();
+  readonly #staleListeners = new Set<() => void>();
+  /** What was found of checkpoints that came from elsewhere; thousands of agents hold the same few. */
+  readonly #seen = new Map<string, 'unknown' | 'contained'>();
+  #key: NoteKey;
+  #epoch: number;
+  #stale: Staleness | undefined;
+  #held = false;
+  #accepting = false;
+  #begunAt = 0;
   #latest: StoredCheckpoint | undefined;
   #foreign = 0;
 
-  private constructor(log: LogStore, key: NoteKey, file: CheckpointFile, sequencer: (log: AuditLog) => Sequencer) {
+  private constructor(dependencies: AuditLogDependencies, baseKey: NoteKey, epoch: number, file: CheckpointFile, sign: LogSigner, seals: SealCheck) {
+    const { log, leases, clock, logger } = dependencies;
+    this.#dependencies = dependencies;
     this.#log = log;
-    this.key = key;
+    this.#baseKey = baseKey;
+    this.#epoch = epoch;
+    this.#key = keyInEpoch(baseKey, epoch);
     this.#file = file;
-    this.#sequencer = sequencer(this);
+    this.#sequencer = new Sequencer({
+      log, leases, sign, seals, key: () => this.#key, held: () => this.#held, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => this.#publish(checkpoint, logger),
+      onForeign: ({ sequence, reason }) => {
+        this.#foreign += 1;
+        logger.error({ code: 'AUDIT_INVALID', sequence, reason }, 'a row of the audit table was not written by a server: it stays out of the log');
+      },
+    });
   }
 
   /**
    * Checks what is stored, begins the session under which this process writes, and takes up what the last one left. After
-   * this every record is in the tree within a second.
+   * this every record is in the tree within a second; or the database is `stale`, and the tree stays as it is until `accept`.
    * @throws PkiError AUDIT_INVALID, TREE_TRUNCATED, HSM_*
    */
   static async open(dependencies: AuditLogDependencies): Promise<AuditLog> {
-    const { log, leases, signers, authority, clock, logger } = dependencies;
+    const { log, signers, authority, clock } = dependencies;
     const spkiDer = authority.spkiDer as Buffer;
     const origin = logOrigin(dependencies.trustDomain);
     const baseKey = ecdsaNoteKey(origin, spkiDer);
@@ -65,27 +95,17 @@ export class AuditLog {
       return outcome.signature;
     };
     const file = new CheckpointFile(dependencies.checkpointFile);
-    const stored = await checkStoredLog(log, baseKey, await file.newest(baseKey), dependencies.acceptRestore);
-    // what was lost can not be under a tree that leaves it out, so that a restored log goes on under another origin
-    const key = keyInEpoch(baseKey, stored.lost === undefined ? stored.epoch : Math.max(stored.epoch, stored.lost.epoch) + 1);
-    const seals = new SealCheck({ origin, logSpkiDer: spkiDer });
-    const audit = new AuditLog(log, key, file, (self) => new Sequencer({
-      log, leases, sign, seals, key, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => self.#publish(checkpoint, logger),
-      onForeign: ({ sequence, reason }) => {
-        self.#foreign += 1;
-        logger.error({ code: 'AUDIT_INVALID', sequence, reason }, 'a row of the audit table was not written by a server: it stays out of the log');
-      },
-    }));
+    const stored = await checkStoredLog(log, baseKey, await file.outside(baseKey));
+    const audit = new AuditLog(dependencies, baseKey, stored.epoch, file, sign, new SealCheck({ origin, logSpkiDer: spkiDer }));
+    audit.#begunAt = (await log.head()).sequence;
+    audit.#latest = await log.latestCheckpoint();
+    if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
     try {
       // what the last process left comes in under its own seals, before this one writes
-      await audit.#sequencer.catchUp();
+      if (audit.#held) await audit.#sequencer.vouchPending();
+      else await audit.#sequencer.catchUp();
       const { session, seal } = await openSession({ sign, signer: authority.id, origin, clock });
       await log.beginSession(session, seal);
-      if (stored.lost !== undefined) {
-        await dependencies.restored(stored.lost, (await log.head()).sequence);
-        await audit.#sequencer.catchUp();
-      }
-      audit.#latest ??= await log.latestCheckpoint();
     } catch (thrown) {
       await audit.close();
       throw thrown;
@@ -93,8 +113,76 @@ export class AuditLog {
     return audit;
   }
 
+  /** In the present epoch; its name is the origin. */
+  get key(): NoteKey {
+    return this.#key;
+  }
+
+  /** The database is older than, or another than, what was signed: nothing may be signed on its strength. */
+  get stale(): Staleness | undefined {
+    return this.#stale;
+  }
+
+  /** Called when `stale` changed. Returns the unsubscribe function. */
+  onStale(listener: () => void): () => void {
+    this.#staleListeners.add(listener);
+    return () => void this.#staleListeners.delete(listener);
+  }
+
+  /**
+   * Looks at a checkpoint that somebody else kept. It counts only under a good signature of the log's key, so that nobody can
+   * make a database look stale by lying; one that the tree does not contain makes it `stale`.
+   */
+  async seen(note: string, from: string): Promise<'unknown' | 'contained' | 'stale'> {
+    const known = this.#seen.get(note);
+    if (known !== undefined) return known;
+    const outside = openInEpoch(note, this.#key);
+    let found: 'unknown' | 'contained' | 'older' | 'rewritten' = 'unknown';
+    if (outside !== undefined) {
+      const inside = this.#latest === undefined ? undefined : openInEpoch(this.#latest.note, this.#key);
+      if (inside === undefined) found = outside.size === 0 ? 'contained' : 'older';
+      else found = await compareOutside(this.#log, inside, outside);
+    }
+    if (found === 'older' || found === 'rewritten') {
+      // beside the others, so that a restart knows of it as well
+      await this.#file.append(note, this.#dependencies.clock.nowMs(), from).catch(() => {});
+      this.#becomeStale(outside as OutsideCheckpoint, from);
+      return 'stale';
+    }
+    if (this.#seen.size >= rememberedNotes) this.#seen.delete(this.#seen.keys().next().value as string);
+    this.#seen.set(note, found);
+    return found;
+  }
+
+  /**
+   * An operator accepts the loss, by the size of the newer checkpoint. The log goes on under another origin: what was lost
+   * can not be under a tree that leaves it out.
+   * @throws PkiError CONFLICT (not stale, or by another size), HSM_*
+   */
+  async accept(size: number, actor: string): Promise<void> {
+    const stale = this.#stale;
+    if (stale === undefined || this.#accepting) throw new PkiError('CONFLICT', 'there is no loss to accept', { next: 'See "meshca restore show".' });
+    if (stale.newer.size !== size) throw new PkiError('CONFLICT', `the newest checkpoint outside the database is over ${stale.newer.size} records, not ${size}`, { next: 'Look at the difference again ("meshca restore show") and accept its number.', detail: { expected: stale.newer.size } });
+    this.#accepting = true;
+    try {
+      await this.#dependencies.restored(stale.newer, stale.sequence, actor);
+      this.#epoch = Math.max(this.#epoch, stale.newer.epoch) + 1;
+      this.#key = keyInEpoch(this.#baseKey, this.#epoch);
+      this.#held = false;
+      await this.#sequencer.catchUp();
+      this.#seen.clear();
+      this.#stale = undefined;
+    } catch (thrown) {
+      this.#held = true;
+      throw thrown;
+    } finally {
+      this.#accepting = false;
+    }
+    for (const listener of this.#staleListeners) listener();
+  }
+
   get origin(): string {
-    return this.key.name;
+    return this.#key.name;
   }
 
   get latest(): StoredCheckpoint | undefined {
@@ -112,7 +200,7 @@ export class AuditLog {
 
   /** As `vkey` text, for whoever checks exports. */
   verifierKey(): string {
-    return formatVerifierKey(this.key);
+    return formatVerifierKey(this.#key);
   }
 
   /** Whether the record of this sequence has this hash, by an inclusion proof under the newest checkpoint, or because this process wrote it. */
@@ -149,6 +237,16 @@ export class AuditLog {
   async close(): Promise<void> {
     await this.#sequencer.close();
     await this.#file.close();
+  }
+
+  #becomeStale(newer: OutsideCheckpoint, foundBy: string): void {
+    const present = this.#stale?.newer;
+    if (present !== undefined && (present.epoch > newer.epoch || (present.epoch === newer.epoch && present.size >= newer.size))) return;
+    const size = this.#latest?.size ?? 0;
+    this.#held = true;
+    this.#stale = { newer, size, sequence: this.#begunAt, foundBy };
+    this.#dependencies.logger.error({ code: 'DATABASE_STALE', alert: true, size, newer: newer.size, origin: newer.origin, foundBy }, staleError(newer, size).message);
+    for (const listener of this.#staleListeners) listener();
   }
 
   async #publish(checkpoint: StoredCheckpoint, logger: Logger): Promise<void> {

@@ -20,21 +20,32 @@ export class CheckpointFile {
 
   /** The newest one of this log; lines that a crash cut are passed over. Throws TREE_TRUNCATED when the file is of another log or key. */
   async newest(key: NoteKey): Promise<(Checkpoint & { readonly epoch: number }) | undefined> {
+    return (await this.outside(key)).newest;
+  }
+
+  /** `shown`: those that somebody else kept and this database lacked. */
+  async outside(key: NoteKey): Promise<{ readonly newest: (Checkpoint & { readonly epoch: number }) | undefined; readonly shown: readonly (Checkpoint & { readonly epoch: number; readonly foundBy: string })[] }> {
     let newest: (Checkpoint & { readonly epoch: number }) | undefined;
+    const shown: (Checkpoint & { readonly epoch: number; readonly foundBy: string })[] = [];
     let other = 0;
-    for (const note of readCheckpointLines(await this.#read())) {
+    for (const { note, foundBy } of readCheckpointLines(await this.#read())) {
       const opened = openInEpoch(note, key);
+      if (foundBy !== '' && opened !== undefined) {
+        shown.push({ ...opened, foundBy });
+        continue;
+      }
       if (opened === undefined) other += 1;
       else if (newest === undefined || opened.epoch > newest.epoch || (opened.epoch === newest.epoch && opened.size >= newest.size)) newest = opened;
     }
     if (newest === undefined && other > 0) {
       throw new PkiError('TREE_TRUNCATED', `${this.#path} holds ${other} checkpoints, and none of them is signed by the log key in this token`, { grade: 'fatal', next: 'Connect the token that belongs to this log. If this is a new installation, move the file away.' });
     }
-    return newest;
+    return { newest, shown };
   }
 
-  append(note: string, timeMs: number): Promise<void> {
-    const line = `${JSON.stringify({ timeMs, checkpoint: note })}\n`;
+  /** `foundBy`: who showed it, if it is not of this database. */
+  append(note: string, timeMs: number, foundBy = ''): Promise<void> {
+    const line = `${JSON.stringify({ timeMs, ...(foundBy === '' ? {} : { foundBy }), checkpoint: note })}\n`;
     this.#work = this.#work.then(() => this.#write(line));
     return this.#work;
   }
@@ -72,12 +83,12 @@ export class CheckpointFile {
   }
 }
 
-function readCheckpointLines(text: string): readonly string[] {
+function readCheckpointLines(text: string): readonly { readonly note: string; readonly foundBy: string }[] {
   return text.split('\n').flatMap((line) => {
     if (line === '') return [];
     try {
-      const { checkpoint } = JSON.parse(line) as { checkpoint?: unknown };
-      return typeof checkpoint === 'string' ? [checkpoint] : [];
+      const { checkpoint, foundBy } = JSON.parse(line) as { checkpoint?: unknown; foundBy?: unknown };
+      return typeof checkpoint === 'string' ? [{ note: checkpoint, foundBy: typeof foundBy === 'string' ? foundBy : '' }] : [];
     } catch {
       return [];
     }

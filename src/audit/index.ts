@@ -1,4 +1,4 @@
-export { AuditLog, logOrigin, type AuditLogDependencies } from './audit-log.ts';
+export { AuditLog, logOrigin, type AuditLogDependencies, type Staleness } from './audit-log.ts';
 export { withTiles } from './tiles.ts';
 export { CheckpointFile } from './checkpoint-file.ts';
-export { checkStoredLog, type OutsideCheckpoint } from './start-check.ts';
+export { checkStoredLog, staleError, type OutsideCheckpoint } from './start-check.ts';

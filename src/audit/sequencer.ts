@@ -10,8 +10,10 @@ export interface SequencerDependencies {
   readonly leases: LeaseStore;
   readonly sign: LogSigner;
   readonly seals: SealCheck;
-  /** The log's key; its name is the origin. */
-  readonly key: NoteKey;
+  /** The log's key; its name is the origin, which another epoch changes. */
+  readonly key: () => NoteKey;
+  /** While the database is older than what was signed the tree does not grow: that would be another tree under the same origin. */
+  readonly held: () => boolean;
   /** Unlike any other process's. */
   readonly holder: string;
   readonly clock: Clock;
@@ -61,6 +63,16 @@ export class Sequencer {
     });
   }
 
+  /** What waits for the tree under good seals counts for objects already, where the tree may not grow yet. */
+  vouchPending(): Promise<void> {
+    return this.#inTurn(async () => {
+      const { log, seals } = this.#dependencies;
+      seals.learn(await log.sessions());
+      const pending = await log.pending(Number.MAX_SAFE_INTEGER);
+      await log.vouch(judgePending(pending, seals, false).taken.map(({ sequence }) => sequence));
+    });
+  }
+
   async close(): Promise<void> {
     this.#stop();
     this.#cancelTimer?.();
@@ -74,7 +86,7 @@ export class Sequencer {
   }
 
   #wake(afterMs: number): void {
-    if (this.#cancelTimer !== undefined || this.#running || this.#closed) return;
+    if (this.#cancelTimer !== undefined || this.#running || this.#closed || this.#dependencies.held()) return;
     const { clock } = this.#dependencies;
     const delay = Math.max(afterMs, this.#lastMs + betweenMs - clock.monotonicMs());
     this.#cancelTimer = clock.after(delay, () => {
@@ -110,6 +122,7 @@ export class Sequencer {
   /** Returns whether anything was taken. */
   async #step(): Promise<boolean> {
     const { log, clock, seals } = this.#dependencies;
+    if (this.#dependencies.held()) return false;
     const lease = await this.#holdLease();
     if (lease === undefined) return false;
     const range = (this.#range ??= await this.#readEdge());
@@ -141,7 +154,8 @@ export class Sequencer {
   }
 
   async #signed(range: CompactRange, timeMs: number): Promise<StoredCheckpoint> {
-    const { key, sign } = this.#dependencies;
+    const { sign } = this.#dependencies;
+    const key = this.#dependencies.key();
     const root = range.root();
     const text = checkpointText({ origin: key.name, size: range.size, root });
     const note = formatNote({ text, signatures: [{ name: key.name, keyId: key.id, signature: await sign(text) }] });

@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { AuditLog, CheckpointFile, checkStoredLog, logOrigin, type OutsideCheckpoint } from '../audit/index.ts';
+import { AuditLog, CheckpointFile, checkStoredLog, logOrigin, staleError, type OutsideCheckpoint } from '../audit/index.ts';
 import { PkiError } from '../common/errors/index.ts';
+import type { Checkpoints } from '../services/sync.ts';
+import type { RestoreFacts } from '../services/restore.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import { ecdsaNoteKey } from '../common/tlog/index.ts';
@@ -36,12 +38,16 @@ export async function wasRestored(store: Pick<Store, 'log'>): Promise<boolean> {
 /**
  * Before the token is looked at: an older database lacks keys that are in the token, and what is to be said then is that it
  * is older. The key is taken from the database here, so that this settles nothing; the same check with the token follows.
+ * Returns whether it is older than a checkpoint outside of it.
  */
-export async function checkLogAtStart({ config, acceptRestore }: { readonly config: ServerConfig; readonly acceptRestore?: number }, store: Store): Promise<void> {
+export async function checkLogAtStart({ config, acceptRestore }: { readonly config: ServerConfig; readonly acceptRestore?: number }, store: Store): Promise<boolean> {
   const authority = (await store.authorities.list({ kind: 'log', states: ['active'] })).at(-1);
-  if (authority === undefined || authority.spkiDer === null) return;
+  if (authority === undefined || authority.spkiDer === null) return false;
   const key = ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer);
-  await checkStoredLog(store.log, key, await new CheckpointFile(checkpointFilePath(config)).newest(key), acceptRestore);
+  const { size, newer } = await checkStoredLog(store.log, key, await new CheckpointFile(checkpointFilePath(config)).outside(key));
+  // who accepts something else than is there is not to find himself with a running server
+  if (newer !== undefined && acceptRestore !== undefined && acceptRestore !== newer.size) throw staleError(newer, size);
+  return newer !== undefined;
 }
 
 /** Checks the log that is stored and begins to sequence; throws what must keep the server from starting. */
@@ -52,15 +58,45 @@ export async function startAuditLog(parts: AuditLogParts): Promise<AuditLog> {
   if (authority === undefined) throw new PkiError('HSM_KEY_NOT_FOUND', 'the database names no key for the audit log', { grade: 'fatal' });
   const checkpointFile = checkpointFilePath(config);
   mkdirSync(dirname(checkpointFile), { recursive: true, mode: 0o700 });
-  return AuditLog.open({
-    log: store.log, leases: store.leases, signers, authority, trustDomain, checkpointFile, clock, logger: logger.child({ part: 'audit' }), acceptRestore: parts.acceptRestore,
-    restored: (lost, sequence) => afterRestore(parts, lost, sequence),
+  const log = await AuditLog.open({
+    log: store.log, leases: store.leases, signers, authority, trustDomain, checkpointFile, clock, logger: logger.child({ part: 'audit' }),
+    restored: (lost, sequence, by) => afterRestore(parts, lost, sequence, by),
   });
+  try {
+    if (log.stale !== undefined && parts.acceptRestore !== undefined) await log.accept(parts.acceptRestore, parts.actor);
+  } catch (thrown) {
+    await log.close();
+    throw thrown;
+  }
+  return log;
 }
 
+/** What administration is told of a stale database. `accepted`: what a server does that may sign again. */
+export const restoreFacts = (config: ServerConfig, log: AuditLog, accepted: () => Promise<void>): RestoreFacts => ({
+  stale: () => (log.stale === undefined ? undefined : { size: log.stale.size, expected: log.stale.newer.size, foundBy: log.stale.foundBy }),
+  lost: () => {
+    const { stale } = log;
+    const replaced = stale === undefined ? undefined : readReplaced(`${databasePath(config)}.replaced`, databasePath(config), stale.newer);
+    return { proven: replaced?.proven ?? false, lost: replaced?.lost ?? [] };
+  },
+  accept: async (size, actor) => {
+    await log.accept(size, actor);
+    await accepted();
+  },
+});
+
+export const agentCheckpoints = (log: AuditLog, logger: Logger): Checkpoints => ({
+  latest: () => log.latest?.note,
+  onCheckpoint: (listener) => log.onCheckpoint(listener),
+  seen: async (note, agentId) => {
+    const found = await log.seen(note, agentId);
+    if (found === 'unknown') logger.warn({ agentId }, 'an agent holds a checkpoint that the key of this log did not sign; it means nothing here');
+  },
+});
+
 /** A new epoch, the acceptance on record, and the bans of the lost time again, where the database that was replaced still proves them. */
-async function afterRestore({ config, store, clock, logger, actor }: AuditLogParts, lost: OutsideCheckpoint, sequence: number): Promise<void> {
-  const replaced = readReplaced(`${databasePath(config)}.replaced`, sequence, lost);
+async function afterRestore({ config, store, clock, logger }: AuditLogParts, lost: OutsideCheckpoint, sequence: number, actor: string): Promise<void> {
+  const replaced = readReplaced(`${databasePath(config)}.replaced`, databasePath(config), lost);
   const bans = replaced?.proven === true ? bannedAtTheEnd(replaced.lost) : [];
   await store.meta.renewEpoch(clock.now());
   await store.audit.append([{

@@ -10,6 +10,9 @@ export interface FrontDoorDependencies {
   /** Obtains the server's certificate and listens. Called again after a failure only where nothing was opened. */
   readonly open: () => Promise<Listening>;
   readonly opened: () => void;
+  /** Nothing may be signed, so that the server can not get a certificate of its own. */
+  readonly held: () => boolean;
+  readonly onHeld: (listener: () => void) => () => void;
   /** Where intermediates come from: says what to do while there is none. */
   readonly advice: 'hsm' | 'external' | 'upstream';
   /** Why the upstream gave none, if it was asked. */
@@ -45,7 +48,8 @@ export class FrontDoor {
   }
 
   reason(): string | undefined {
-    const { authorities, advice, failure } = this.#dependencies;
+    const { authorities, advice, failure, held } = this.#dependencies;
+    if (held() && this.#listening === undefined) return 'DATABASE_STALE: the TLS port is not open';
     if (authorities.issuing() === undefined) {
       const why = failure();
       return `NO_ISSUER: no issuing authority is active${why === undefined ? '' : ` (${why.code}: ${why.message})`}; ${next[advice]}`;
@@ -55,13 +59,14 @@ export class FrontDoor {
 
   /** Opens now, or throws why not; without an issuing authority it waits for one in the background. */
   async start(): Promise<void> {
-    const { authorities, logger } = this.#dependencies;
-    if (authorities.issuing() !== undefined) {
+    const { authorities, logger, held, onHeld } = this.#dependencies;
+    if (authorities.issuing() !== undefined && !held()) {
       await this.#open();
       return;
     }
-    logger.warn({ reason: this.reason() }, 'the server has no issuing authority: it administers, and issues nothing');
-    this.#stopListening = authorities.onChange(() => this.#openLater());
+    logger.warn({ reason: this.reason() }, 'the server may not or can not issue anything yet: it only administers');
+    const stops = [authorities.onChange(() => this.#openLater()), onHeld(() => this.#openLater())];
+    this.#stopListening = () => stops.forEach((stop) => stop());
     this.#openLater();
   }
 
@@ -75,7 +80,7 @@ export class FrontDoor {
 
   #openLater(): void {
     const { authorities, clock, logger } = this.#dependencies;
-    if (this.#closed || this.#opening !== undefined || this.#listening !== undefined || authorities.issuing() === undefined) return;
+    if (this.#closed || this.#opening !== undefined || this.#listening !== undefined || this.#dependencies.held() || authorities.issuing() === undefined) return;
     this.#opening = this.#open().then(
       () => this.#stopListening?.(),
       (thrown: unknown) => {

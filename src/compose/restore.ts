@@ -30,9 +30,9 @@ export async function lostWith(options: Where): Promise<{ readonly size: number;
     const authority = (await store.authorities.list({ kind: 'log' })).find(({ spkiDer }) => spkiDer !== null);
     if (authority === undefined) throw new PkiError('NOT_FOUND', 'the database has no log');
     const outside = await new CheckpointFile(checkpointFilePath(config)).newest(ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer as Buffer));
-    const { size, sequence } = await store.log.head();
+    const { size } = await store.log.head();
     if (outside === undefined) return { size, expected: size, proven: false, lost: [] };
-    const replaced = readReplaced(`${path}.replaced`, sequence, outside);
+    const replaced = readReplaced(`${path}.replaced`, path, outside);
     return { size, expected: outside.size, proven: replaced?.proven ?? false, lost: replaced?.lost ?? [] };
   } finally {
     await store.close();

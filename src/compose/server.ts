@@ -12,9 +12,10 @@ import {
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, HandshakeLedger, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
-import { checkLogAtStart, startAuditLog, logPlan, wasRestored } from './audit.ts';
+import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, logPlan, wasRestored } from './audit.ts';
 import { buildRotation } from './rotation.ts';
 import { FrontDoor } from './front-door.ts';
+import { heldIssuer, heldLeases, heldSigners, heldTokens, staleReason } from './stale.ts';
 import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
 
 export interface ServerParts {
@@ -63,23 +64,27 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   await store.meta.claim(trustDomain.name, clock.now());
 
   const logins = new LoginTurns();
-  const openToken = tokenOpener(parts, vault, logins);
-  await checkLogAtStart(parts, store);
-  await bootstrap(parts, store, openToken);
-  const signers = await createSigners({
+  const openAnyToken = tokenOpener(parts, vault, logins);
+  // an older database has all authorities that it had: nothing is made in the token on its strength
+  if (!(await checkLogAtStart(parts, store)) || parts.acceptRestore !== undefined) await bootstrap(parts, store, openAnyToken);
+  const allSigners = await createSigners({
     token: issuingToken, logins, processes: signerCount(config), mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm' }),
   });
-  stack.use(signers);
-  readiness.add(() => (['ready', 'degraded'].includes(signers.state().status) ? undefined : `the HSM is ${signers.state().status}${signers.state().reason ? `: ${signers.state().reason}` : ''}`));
+  stack.use(allSigners);
+  readiness.add(() => (['ready', 'degraded'].includes(allSigners.state().status) ? undefined : `the HSM is ${allSigners.state().status}${allSigners.state().reason ? `: ${allSigners.state().reason}` : ''}`));
 
-  const auditLog = await startAuditLog({ config, store, signers, trustDomain, clock, logger, acceptRestore: parts.acceptRestore, actor: `uid:${parts.uid}` });
+  const auditLog = await startAuditLog({ config, store, signers: allSigners, trustDomain, clock, logger, acceptRestore: parts.acceptRestore, actor: `uid:${parts.uid}` });
   stack.defer(() => auditLog.close());
+  const signers = heldSigners(allSigners, auditLog);
+  const openToken = heldTokens(openAnyToken, auditLog);
+  readiness.add(() => staleReason(auditLog));
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
   if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 
   const registry = new AuthorityRegistry({ place: config.authorities, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
   const changed = async (): Promise<void> => {
     await registry.refresh();
+    if (auditLog.stale !== undefined) return;
     await publishBundle(registry.all(), { store: store.bundles, signers, clock, refreshHintSeconds: config.issuance.bundleRefreshHintSeconds });
     await registry.refresh();
   };
@@ -89,7 +94,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
   metrics.watchLog(auditLog);
   stack.defer(store.objects.onMismatch(({ kind }) => metrics.notInLog(kind)));
-  const issuer = buildIssuer(parts, store, signers, registry, metrics);
+  const issuer = heldIssuer(buildIssuer(parts, store, signers, registry, metrics), auditLog);
   const certificate: ServerCertificate = new ServerCertificate({
     issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger,
     rootHeld: (rootId) => rotation?.controller.rootHeld(rootId) ?? true, presented: (serial) => store.issuance.confirmGone('server', 'server', serial, clock.now()),
@@ -102,14 +107,14 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, ...(upstream === undefined ? {} : { upstream }),
   });
   const downstream = (request: DownstreamRequest) => signDownstream(request, { authorities: store.authorities, issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
-  await sources.resumeFirst('server');
+  if (auditLog.stale === undefined) await sources.resumeFirst('server');
   const supply = upstream === undefined ? undefined : new UpstreamSupply({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
   stack.defer(() => supply?.close());
-  await supply?.supply();
+  if (auditLog.stale === undefined) await supply?.supply();
 
   const handshakes = new HandshakeLedger();
   const rotation: Awaited<ReturnType<typeof buildRotation>> = await buildRotation({
-    config, store, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), changed,
+    config, store: { ...store, leases: heldLeases(store.leases, auditLog) }, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), changed,
     moved: (kind, to) => metrics.authorityMoved(kind, to), clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
   });
   stack.defer(() => rotation.controller.close());
@@ -119,11 +124,29 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     lifeSeconds: config.issuance.crlLifeDays * 86_400, clockSkewSeconds: config.authorities.clockSkewSeconds,
   });
   stack.defer(() => crls.close());
-  await crls.start();
+  let signing = false;
+  /** What signs by itself begins with the right to sign. */
+  const beginSigning = async (): Promise<void> => {
+    if (signing) return;
+    signing = true;
+    await crls.start();
+  };
+  if (auditLog.stale === undefined) await beginSigning();
 
   const startedAt = clock.now();
+  const accepted = async (): Promise<void> => {
+    await bootstrap(parts, store, openToken);
+    await changed();
+    await beginSigning();
+    await sources.resumeFirst('server');
+    void supply?.supply();
+    // with another epoch, and without those whom the acceptance has banned again
+    services.sync.restartAll();
+    rotation.controller.start();
+    front.setServing(readiness.ready);
+  };
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, logFacts: auditLog, sources, downstream, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
+    store, issuer, authorities: registry, clock, random, logger, logFacts: auditLog, restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
     facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());
@@ -135,6 +158,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.defer(() => front.server.forceShutdown());
   stack.defer(signers.onChange(() => front.setServing(readiness.ready)));
   stack.defer(() => front.setServing(false));
+  stack.defer(auditLog.onStale(() => front.setServing(readiness.ready)));
 
   const ops = await startOpsListener({
     metrics: () => metrics.registry.metrics(), metricsContentType: metrics.registry.contentType, reasons: () => readiness.reasons(), bundle: () => registry.bundle().document, bundleRefreshSeconds: config.issuance.bundleRefreshHintSeconds,
@@ -153,7 +177,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
         options: { address: config.listen.address, port: config.listen.port, connections: config.limits.connections, handshakes: config.limits.handshakes, handshakeSeconds: config.limits.handshakeSeconds },
       });
     },
-    opened: () => front.setServing(readiness.ready), advice: config.authorities.source, failure: () => supply?.failure(),
+    opened: () => front.setServing(readiness.ready), held: () => auditLog.stale !== undefined, onHeld: (listener) => auditLog.onStale(listener), advice: config.authorities.source, failure: () => supply?.failure(),
   });
   stack.defer(() => door.close(graceMs));
   readiness.add(() => door.reason());
@@ -161,7 +185,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   front.setServing(readiness.ready);
   stack.defer(store.onRevision(() => rotation.controller.poke()));
   if (supply !== undefined) stack.defer(rotation.controller.onState(() => void supply.supply()));
-  rotation.controller.start();
+  if (auditLog.stale === undefined) rotation.controller.start();
 
   const owned = stack.move();
   return {

@@ -31,7 +31,7 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
   ...service('meshca.admin.v1.AuthoritySources', ['CreateAuthorityCsr', 'ImportAuthority', 'RequestAuthority', 'SignDownstream'], operators),
   ...service('meshca.admin.v1.Certificates', ['ListCertificates', 'GetCertificate', 'RevokeCertificate', 'MintX509Svid'], operators),
   ...service('meshca.admin.v1.Audit', ['ListAuditRecords', 'ExportAudit', 'WatchAudit'], operators),
-  ...service('meshca.admin.v1.Server', ['GetStatus', 'Backup'], operators),
+  ...service('meshca.admin.v1.Server', ['GetStatus', 'Backup', 'ShowRestore', 'AcceptRestore'], operators),
   ...service('meshca.admin.v1.Approvals', ['ListOperations', 'GetOperation', 'SubmitApproval', 'WithdrawOperation', 'TakeResult', 'GetApprovalPolicy', 'PutApprovalPolicy'], operators),
   ...service('grpc.health.v1.Health', ['Check', 'List', 'Watch'], everyone),
   ...service('grpc.reflection.v1.ServerReflection', ['ServerReflectionInfo'], known),

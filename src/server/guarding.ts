@@ -53,7 +53,7 @@ export const guarding: Readonly<Record<string, Guarding>> = {
     MintX509Svid: async ({ admin, spiffeId }: MintX509SvidRequest__Output, sights) => admin || sights.idMatters(spiffeId),
   }),
   ...rows('Audit', { ListAuditRecords: 'never', ExportAudit: 'never', WatchAudit: 'never' }),
-  ...rows('Server', { GetStatus: 'never', Backup: 'never' }),
+  ...rows('Server', { GetStatus: 'never', Backup: 'never', ShowRestore: 'never', AcceptRestore: 'always' }),
   ...rows('Approvals', {
     ListOperations: 'never', GetOperation: 'never', SubmitApproval: 'never', WithdrawOperation: 'never', TakeResult: 'never', GetApprovalPolicy: 'never', PutApprovalPolicy: 'always',
   }),

@@ -42,6 +42,7 @@ export interface Services {
   readonly audit: Audit;
   readonly status: Status;
   readonly backup: Backup;
+  readonly restore: Restore;
 }
 
 // ── callers ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,6 +205,8 @@ export interface SyncHello {
   readonly position: Position | undefined;
   readonly bundleSequence: number;
   readonly survivedOutageSeconds: number;
+  /** The newest checkpoint of the audit log that the agent holds; empty: none. */
+  readonly logCheckpoint?: string;
 }
 
 /** What goes down. One object may go to thousands of sessions: encode it once (WeakMap by identity), and never change it. */
@@ -219,7 +222,8 @@ export type SyncMessage =
       /** Issuing authorities that may sign, now or next: from the authority up, without the root. */
       readonly published: readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[];
       readonly crls: readonly { readonly authorityId: string; readonly der: Buffer; readonly nextUpdate: number }[];
-    };
+    }
+  | { readonly kind: 'checkpoint'; readonly note: string };
 
 /**
  * The front's half of one Sync stream. Backpressure: `send` always takes the message and answers whether more may follow at
@@ -455,6 +459,37 @@ export interface Audit {
 export interface Backup {
   /** The database as it is now, in pieces; takes every verb on the whole trust domain, or the local socket. */
   read(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
+}
+
+/** What a database that was put back lacks, as far as it is known, and what comes back with it. */
+export interface RestoreView {
+  /** Nothing is signed before it is accepted. */
+  readonly stale: boolean;
+  /** Records under checkpoints in the database, and under the newest checkpoint that is known. */
+  readonly size: number;
+  readonly expected: number;
+  readonly foundBy: string;
+  /** The lost records come from the replaced database, and they are those that were signed. */
+  readonly proven: boolean;
+  readonly lost: readonly LostAct[];
+  readonly comingBack: readonly { readonly kind: 'token' | 'authority' | 'agent'; readonly id: string; readonly state: string }[];
+  /** Agents in the database; only the first of them are named. */
+  readonly agents: number;
+}
+
+export interface LostAct {
+  readonly sequence: number;
+  readonly timeMs: number;
+  readonly actor: string;
+  readonly kind: string;
+  readonly subject: string;
+}
+
+/** Both take every verb on the whole trust domain, or the local socket. */
+export interface Restore {
+  show(caller: OperatorCaller): Promise<RestoreView>;
+  /** `size`: `expected` as it was looked at. Throws CONFLICT when there is nothing to accept, or by another number. */
+  accept(caller: OperatorCaller, size: number): Promise<RestoreView>;
 }
 
 export interface StatusView {

@@ -19,6 +19,7 @@ import { InventoryProof } from './inventory-proof.ts';
 import { MintService } from './mint.ts';
 import { NodeSetIndex } from './node-set-index.ts';
 import { RefusalLog } from './refusals.ts';
+import { RestoreService, type RestoreFacts } from './restore.ts';
 import { RevocationService } from './revocation.ts';
 import { RoleService } from './roles.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
@@ -26,7 +27,7 @@ import { noRotation, RotationService, type RotationDeps } from './rotation.ts';
 import { SigningService } from './signing.ts';
 import { SvidService } from './svids.ts';
 import { SyncSource, type Crls } from './sync-source.ts';
-import { SyncHub } from './sync.ts';
+import { SyncHub, type SyncDeps } from './sync.ts';
 import { TokenService } from './tokens.ts';
 
 export interface ServiceParts {
@@ -40,6 +41,9 @@ export interface ServiceParts {
   readonly facts: ServerFacts;
   /** Absent: nothing is exported. */
   readonly logFacts?: LogFacts;
+  readonly restoreFacts?: RestoreFacts;
+  /** Absent: agents are given no checkpoints to keep. */
+  readonly checkpoints?: SyncDeps['checkpoints'];
   readonly handshakes?: HandshakeLedger;
   /** Absent: no CRLs are handed out. */
   readonly crls?: Crls;
@@ -74,7 +78,7 @@ export function createServices(parts: ServiceParts): RunningServices {
   const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds, ...(parts.crls === undefined ? {} : { crls: parts.crls }) });
   const handshakes = parts.handshakes ?? new HandshakeLedger();
   const sync = new SyncHub({
-    source, handshakes, crls: parts.crls, onHeld: () => parts.rotation?.controller.poke(), entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
+    source, handshakes, crls: parts.crls, checkpoints: parts.checkpoints, onHeld: () => parts.rotation?.controller.poke(), entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
   });
   const enrolment = new Enrolment({ agents: store.agents, objects: store.objects, issuer, authorities, callers, refusals, clock, settings });
   const signing = new SigningService({ delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, issuer, refusals, clock, settings, onRevision });
@@ -100,6 +104,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers }),
     mint: new MintService({ ...shared, issuer, authorities }),
     backup: new BackupService({ ...shared, store, logger }),
+    restore: new RestoreService({ ...shared, store, facts: parts.restoreFacts }),
     audit: new AuditService({ ...shared, audit: store.audit, log: store.log, certificates: store.certificates, facts: parts.logFacts }),
     status: new StatusService({ ...shared, facts, meta: store.meta, certificates: store.certificates, sessions: sync }),
     async close() {

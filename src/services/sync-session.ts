@@ -24,7 +24,7 @@ export class AgentSession {
   parents: readonly string[];
   #position: Position | undefined;
   #bundleSequence: number;
-  #behind = { bundles: true, authorities: true, entries: true };
+  #behind = { bundles: true, authorities: true, entries: true, checkpoint: false };
   /** Parents under which something changed; undefined: any. */
   #changed: Set<string> | undefined;
   #snapshot: Snapshot | undefined;
@@ -35,14 +35,21 @@ export class AgentSession {
   #ended = false;
   #sentAuthorities = '';
   #sentCrls: Extract<SyncMessage, { kind: 'authorities' }>['crls'] = [];
+  readonly #checkpoint: (() => SyncMessage | undefined) | undefined;
+  #sentCheckpoint: SyncMessage | undefined;
 
-  constructor(caller: AgentCaller, parents: readonly string[], transport: SyncSession, source: SyncSource, from: { readonly position: Position | undefined; readonly bundleSequence: number }) {
+  /** `checkpoint`: the newest of the audit log, for an agent that keeps them. */
+  constructor(caller: AgentCaller, parents: readonly string[], transport: SyncSession, source: SyncSource, from: {
+    readonly position: Position | undefined; readonly bundleSequence: number; readonly checkpoint?: (() => SyncMessage | undefined) | undefined;
+  }) {
     this.caller = caller;
     this.parents = parents;
     this.#transport = transport;
     this.#source = source;
     this.#position = from.position;
     this.#bundleSequence = from.bundleSequence;
+    this.#checkpoint = from.checkpoint;
+    this.#behind.checkpoint = from.checkpoint !== undefined;
   }
 
   get ended(): boolean {
@@ -108,6 +115,12 @@ export class AgentSession {
     this.pump();
   }
 
+  checkpointMoved(): void {
+    if (this.#checkpoint === undefined) return;
+    this.#behind.checkpoint = true;
+    this.pump();
+  }
+
   authoritiesChanged(): void {
     this.#behind.bundles = true;
     this.#behind.authorities = true;
@@ -131,7 +144,7 @@ export class AgentSession {
   }
 
   #hasWork(): boolean {
-    return this.#outbox.length > 0 || this.#behind.bundles || this.#behind.authorities || this.#behind.entries || this.#snapshot !== undefined;
+    return this.#outbox.length > 0 || this.#behind.bundles || this.#behind.authorities || this.#behind.entries || this.#behind.checkpoint || this.#snapshot !== undefined;
   }
 
   async #run(): Promise<void> {
@@ -142,6 +155,7 @@ export class AgentSession {
       else if (this.#behind.bundles) await this.#bundles();
       else if (this.#behind.authorities) this.#authorities();
       else if (this.#snapshot !== undefined || this.#position === undefined) await this.#snapshotPage();
+      else if (this.#behind.checkpoint) this.#newestCheckpoint();
       else await this.#changes(this.#position);
     }
   }
@@ -166,6 +180,14 @@ export class AgentSession {
     if (text === this.#sentAuthorities && sameCrls) return;
     this.#sentAuthorities = text;
     this.#sentCrls = message.crls;
+    this.#outbox.push(message);
+  }
+
+  #newestCheckpoint(): void {
+    this.#behind.checkpoint = false;
+    const message = this.#checkpoint?.();
+    if (message === undefined || message === this.#sentCheckpoint) return;
+    this.#sentCheckpoint = message;
     this.#outbox.push(message);
   }
 

@@ -19,6 +19,15 @@ import { UpwardReports } from './sync-reports.ts';
 import { AgentSession } from './sync-session.ts';
 import type { Crls, SyncSource } from './sync-source.ts';
 
+/** Checkpoints of the audit log: given to agents, who show them again when they come back. */
+export interface Checkpoints {
+  /** The newest as a signed note. */
+  latest(): string | undefined;
+  onCheckpoint(listener: () => void): () => void;
+  /** One that an agent holds. What it means for the server is the owner's business; a false one means nothing. */
+  seen(note: string, agentId: string): Promise<void>;
+}
+
 export interface SyncDeps {
   readonly source: SyncSource;
   readonly entries: Pick<EntryStore, 'changedParents'>;
@@ -28,6 +37,7 @@ export interface SyncDeps {
   readonly authorities: Pick<Authorities, 'onChange'>;
   readonly handshakes: HandshakeLedger;
   readonly crls?: Pick<Crls, 'onChange'> | undefined;
+  readonly checkpoints?: Checkpoints | undefined;
   /** Called when an agent came, went or reported what its consumers hold. */
   readonly onHeld: () => void;
   readonly nodeSets: NodeSetIndex;
@@ -38,6 +48,10 @@ export interface SyncDeps {
   readonly logger: Logger;
   readonly settings: ServiceSettings;
 }
+
+/** Checkpoints come twice a second under load; to thousands of agents only so often, the newest last. */
+const checkpointEveryMs = 5_000;
+const checkpointBytes = 8 * 1024;
 
 /** Of one agent: each session may cost a snapshot of all its entries. An honest one reconnects with backoff. */
 const openRate: Rate = { perSecond: 1, burst: 30 };
@@ -67,6 +81,9 @@ export class SyncHub implements Sync {
   #wave: Promise<void> | undefined;
   #moved = false;
   #closed = false;
+  #checkpoint: { readonly note: string; readonly message: SyncMessage } | undefined;
+  #cancelCheckpoint: (() => void) | undefined;
+  #checkpointAtMs = -Infinity;
 
   constructor(deps: SyncDeps) {
     this.#deps = deps;
@@ -77,6 +94,7 @@ export class SyncHub implements Sync {
       deps.authorities.onChange(() => this.#authoritiesMoved()),
       ...(deps.crls === undefined ? [] : [deps.crls.onChange(() => this.#authoritiesMoved())]),
       deps.callers.onEnded((ended) => this.#ended(ended)),
+      ...(deps.checkpoints === undefined ? [] : [deps.checkpoints.onCheckpoint(() => this.#checkpointMoved())]),
     ];
   }
 
@@ -89,11 +107,12 @@ export class SyncHub implements Sync {
       const version = checkText('agent_version', hello.agentVersion, 128);
       const agent = await this.#deps.agents.byId(caller.spiffeId);
       if (agent === undefined || agent.state !== 'active' || agent.generation !== caller.generation) throw new PkiError(agent?.state === 'banned' ? 'AGENT_BANNED' : 'AGENT_SUPERSEDED', `the session of ${caller.spiffeId} has ended`);
+      await this.#checkpointSeen(hello, caller);
       const present = await this.#deps.meta.position();
       const parents = await this.#deps.nodeSets.parents(agent);
       const epoch = epochFor(present.epoch, parents);
       const from = hello.position?.epoch === epoch && hello.position.revision <= present.revision ? hello.position : undefined;
-      const session = new AgentSession(caller, parents, transport, this.#deps.source, { position: from, bundleSequence: count(hello.bundleSequence) });
+      const session = new AgentSession(caller, parents, transport, this.#deps.source, { position: from, bundleSequence: count(hello.bundleSequence), checkpoint: this.#deps.checkpoints !== undefined && hello.capabilities.includes('checkpoints') ? () => this.#checkpointMessage() : undefined });
       const connected = this.#register(session, agent);
       this.#deps.agents.seen(caller.spiffeId, { at: this.#deps.clock.now(), version, survivedOutageSeconds: count(hello.survivedOutageSeconds) });
       try {
@@ -128,6 +147,34 @@ export class SyncHub implements Sync {
     });
   }
 
+  /** A session that is refused for another reason has shown its checkpoint before. */
+  async #checkpointSeen({ logCheckpoint = '' }: SyncHello, caller: AgentCaller): Promise<void> {
+    if (logCheckpoint !== '' && logCheckpoint.length <= checkpointBytes) await this.#deps.checkpoints?.seen(logCheckpoint, caller.spiffeId);
+  }
+
+  /** One object for all sessions, so that it is encoded once. */
+  #checkpointMessage(): SyncMessage | undefined {
+    const note = this.#deps.checkpoints?.latest();
+    if (note !== undefined && this.#checkpoint?.note !== note) this.#checkpoint = { note, message: { kind: 'checkpoint', note } };
+    return this.#checkpoint?.message;
+  }
+
+  #checkpointMoved(): void {
+    const { clock } = this.#deps;
+    if (this.#closed || this.#cancelCheckpoint !== undefined) return;
+    const waitMs = Math.max(0, this.#checkpointAtMs + checkpointEveryMs - clock.monotonicMs());
+    this.#cancelCheckpoint = clock.after(waitMs, () => {
+      this.#cancelCheckpoint = undefined;
+      this.#checkpointAtMs = clock.monotonicMs();
+      for (const { session } of this.#connected.values()) session.checkpointMoved();
+    });
+  }
+
+  /** Every agent begins anew: the database behind the sessions is another one now. */
+  restartAll(): void {
+    for (const connected of [...this.#connected.values()]) this.#end(connected, new PkiError('STARTING_UP', 'the server goes on with another state of its database'));
+  }
+
   #authoritiesMoved(): void {
     this.#deps.source.authoritiesMoved();
     for (const { session } of this.#connected.values()) session.authoritiesChanged();
@@ -143,6 +190,7 @@ export class SyncHub implements Sync {
 
   close(): void {
     this.#closed = true;
+    this.#cancelCheckpoint?.();
     for (const stop of this.#stop) stop();
     for (const connected of [...this.#connected.values()]) this.#end(connected, new PkiError('SHUTTING_DOWN', 'the server is shutting down'));
   }

@@ -95,6 +95,8 @@ export interface LogStore {
   pending(limit: number): Promise<readonly PendingRecord[]>;
   /** Grows the tree by these records and stores its new checkpoint, in one transaction under the lease's fence. */
   extend(step: LogStep, lease: Lease): Promise<void>;
+  /** Records that are not in the tree, and were found good, count for their objects from here on. */
+  vouch(sequences: readonly number[]): Promise<void>;
   latestCheckpoint(): Promise<StoredCheckpoint | undefined>;
   checkpoints(afterSize: number, limit: number): Promise<readonly StoredCheckpoint[]>;
   /** The hash of a record that this process wrote and that is not in the tree yet. */

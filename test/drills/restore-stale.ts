@@ -4,6 +4,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../src/common/x509/index.ts';
 import { replaceDatabase } from '../../src/store/index.ts';
+import { until } from '../support/until.ts';
 import { codeOf, serverStreamCall, startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
 import { Breaches, type Drill } from './drill.ts';
 
@@ -39,16 +40,31 @@ export const restoreStale: Drill = {
 
     const database = join(server.dir, 'data', 'meshca.db');
     replaceDatabase({ path: database, from: path, pid: process.pid, now: Math.floor(Date.now() / 1000) });
-    const refusal = await server.restart().then(() => undefined, (thrown: unknown) => PkiError.from(thrown));
-    const noticed = refusal?.code === 'TREE_TRUNCATED';
-    breaches.expect(noticed, `the older database was not noticed: ${refusal?.code ?? 'the server started'}`);
-    const expected = Number(refusal?.detail['expected'] ?? 0);
-    const lost = expected - Number(refusal?.detail['size'] ?? 0);
+    const wrongArgument = await server.restart({ acceptRestore: 1 }).then(() => 'started', (thrown: unknown) => PkiError.from(thrown).code);
+    breaches.expect(wrongArgument === 'TREE_TRUNCATED', `an acceptance of something else was taken at the start: ${wrongArgument}`);
+    await server.restart();
+    const before = await server.admin('Server/GetStatus');
+    const difference = await server.admin('Server/ShowRestore');
+    const noticed = difference.stale === true && !before.ready && (before.reasons as string[]).some((reason) => reason.startsWith('DATABASE_STALE'));
+    breaches.expect(noticed, `the older database was not noticed: ${JSON.stringify(before.reasons)}`);
+    const expected = Number(difference.expected);
+    const lost = expected - Number(difference.size);
+    breaches.expect(difference.proven === true && (difference.lost as { kind: string }[]).some(({ kind }) => kind === 'agent.banned'), 'the difference does not name the ban');
+    const issuedBefore = await issuances(server);
+    breaches.expect(server.server.port === 0, 'the TLS port is open');
+    const minted = await codeOf(server.mint(id('/by-hand')));
+    breaches.expect(minted === 'DATABASE_STALE', `minting was answered ${minted}`);
+    await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', force: true, reason: 'drill' }).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    breaches.expect((await issuingKeys(server)) === 1, 'an authority was made while the database was stale');
+    const signedBeforeAcceptance = (await issuances(server)) - issuedBefore;
+    breaches.expect(signedBeforeAcceptance === 0, 'something was signed before the acceptance');
     say(`noticed: ${lost} records are missing; nothing is signed`);
-    const wrong = await server.restart({ acceptRestore: expected - 1 }).then(() => 'started', (thrown: unknown) => PkiError.from(thrown).code);
-    breaches.expect(wrong === 'TREE_TRUNCATED', `an acceptance of something else was taken: ${wrong}`);
+    const wrong = await codeOf(server.admin('Server/AcceptRestore', { size: expected - 1 }));
+    breaches.expect(wrong === 'CONFLICT', `an acceptance of something else was taken: ${wrong}`);
 
-    await server.restart({ acceptRestore: expected });
+    await server.admin('Server/AcceptRestore', { size: expected });
+    await until(() => server.server.port !== 0, 10_000);
     const status = await server.admin('Server/GetStatus');
     breaches.expect(status.epoch !== epochBefore, 'the epoch is the one of before');
     const banStands = (await server.admin('Agents/GetAgent', { spiffeId: thief.spiffeId })).agent.state === 'banned';
@@ -63,9 +79,21 @@ export const restoreStale: Drill = {
     const again = await server.restart({ acceptRestore: expected }).then(() => 'started', (thrown: unknown) => PkiError.from(thrown).code);
     breaches.expect(again === 'TREE_TRUNCATED', `an acceptance counts twice: ${again}`);
     replaceDatabase({ path: database, from: `${database}.replaced`, pid: process.pid, now: Math.floor(Date.now() / 1000) });
-    return { figures: { noticed, lostRecords: lost, signedBeforeAcceptance: 0, banStands }, broken: breaches.list };
+    return { figures: { noticed, lostRecords: lost, signedBeforeAcceptance, banStands }, broken: breaches.list };
   },
 };
+
+/** Intents too: a certificate that could have been signed is one. */
+async function issuances(server: TestServer): Promise<number> {
+  let count = 0;
+  let token = '';
+  do {
+    const { certificates, nextPageToken } = await server.admin('Certificates/ListCertificates', { page: { size: 500, token } });
+    count += certificates.length;
+    token = nextPageToken;
+  } while (token !== '');
+  return count;
+}
 
 const issuingKeys = async (server: TestServer): Promise<number> => (await server.admin('Authorities/ListAuthorities', { kind: 'issuing' })).authorities.length;
 

@@ -57,6 +57,8 @@ export function syncDown(message: SyncMessage): SyncDown {
           crls: message.crls.map(({ authorityId, der, nextUpdate }) => ({ authorityId, der, nextUpdate })),
         },
       };
+    case 'checkpoint':
+      return { checkpoint: { note: message.note } };
   }
 }
 

@@ -86,4 +86,5 @@ const consumerOf = (consumer: Consumer__Output): ConsumerState => ({
 const helloOf = (hello: SyncHello__Output): SyncHello => ({
   protocolVersion: hello.protocolVersion, agentVersion: hello.agentVersion.slice(0, 64), capabilities: hello.capabilities, bundleSequence: hello.bundleSequence,
   survivedOutageSeconds: hello.survivedOutageSeconds, position: hello.position ? { epoch: hello.position.epoch, revision: hello.position.revision } : undefined,
+  logCheckpoint: hello.logCheckpoint,
 });

@@ -84,30 +84,41 @@ export interface LostRecord {
 }
 
 /**
- * Records of a replaced database after a sequence, but for issuances. `proven`: its records are those under the checkpoint
- * that is given, so that what they say may be acted on. `undefined`: there is no such database, or it can not be read.
+ * What a replaced database has on record and the present one does not, but for issuances. `proven`: its records are those
+ * under the checkpoint that is given, so that what they say may be acted on. `undefined`: there is no such database, or it
+ * can not be read. Reads both logs whole, in one go.
  */
-export function readReplaced(path: string, afterSequence: number, expected: { readonly size: number; readonly root: Buffer }): { readonly proven: boolean; readonly lost: readonly LostRecord[] } | undefined {
+export function readReplaced(path: string, present: string, expected: { readonly size: number; readonly root: Buffer }): { readonly proven: boolean; readonly lost: readonly LostRecord[] } | undefined {
   if (!existsSync(path)) return undefined;
-  let database: DatabaseSync | undefined;
+  let replaced: DatabaseSync | undefined;
+  let here: DatabaseSync | undefined;
   try {
-    database = new DatabaseSync(path, { readOnly: true });
+    replaced = new DatabaseSync(path, { readOnly: true });
+    here = new DatabaseSync(present, { readOnly: true });
     const range = new CompactRange();
     const lost: LostRecord[] = [];
-    const runs = database.prepare('SELECT first_sequence AS first, length FROM log_runs ORDER BY first_index').all() as { first: number; length: number }[];
-    const read = database.prepare('SELECT sequence, time_ms, actor, kind, subject, canonical FROM audit WHERE sequence BETWEEN ? AND ? ORDER BY sequence');
-    for (const { first, length } of runs) {
-      for (const row of read.iterate(first, first + length - 1) as Iterable<{ sequence: number; time_ms: number; actor: string; kind: string; subject: string; canonical: Uint8Array }>) {
-        if (range.size < expected.size) range.append(leafHash(bytes(row.canonical)));
-        if (row.sequence <= afterSequence || row.kind === 'certificate.issued' || row.kind === 'jwt.issued') continue;
-        const said = JSON.parse(bytes(row.canonical).toString('utf8').split('\n')[1] ?? '{}') as Partial<LostRecord>;
-        lost.push({ sequence: row.sequence, timeMs: said.timeMs ?? row.time_ms, actor: said.actor ?? row.actor, kind: said.kind ?? row.kind, subject: said.subject ?? row.subject });
-      }
+    const same = recordsInTree(here)[Symbol.iterator]();
+    let next = same.next();
+    for (const row of recordsInTree(replaced)) {
+      if (range.size < expected.size) range.append(leafHash(bytes(row.canonical)));
+      while (next.done !== true && next.value.sequence < row.sequence) next = same.next();
+      // only what is in the tree counts: a row that was put beside it would hide what was lost
+      if (next.done !== true && next.value.sequence === row.sequence && bytes(next.value.canonical).equals(bytes(row.canonical))) continue;
+      const said = JSON.parse(bytes(row.canonical).toString('utf8').split('\n')[1] ?? '{}') as Partial<LostRecord>;
+      if (said.kind === 'certificate.issued' || said.kind === 'jwt.issued') continue;
+      lost.push({ sequence: row.sequence, timeMs: said.timeMs ?? 0, actor: said.actor ?? '', kind: said.kind ?? '', subject: said.subject ?? '' });
     }
     return { proven: range.size === expected.size && range.root().equals(expected.root), lost };
   } catch {
     return undefined;
   } finally {
-    database?.close();
+    replaced?.close();
+    here?.close();
   }
+}
+
+function* recordsInTree(database: DatabaseSync): Generator<{ readonly sequence: number; readonly canonical: Uint8Array }> {
+  const runs = database.prepare('SELECT first_sequence AS first, length FROM log_runs ORDER BY first_index').all() as { first: number; length: number }[];
+  const read = database.prepare('SELECT sequence, canonical FROM audit WHERE sequence BETWEEN ? AND ? ORDER BY sequence');
+  for (const { first, length } of runs) yield* read.iterate(first, first + length - 1) as Iterable<{ sequence: number; canonical: Uint8Array }>;
 }

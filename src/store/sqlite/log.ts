@@ -173,6 +173,7 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
       applyTaken(step.taken);
       for (const sequence of own.keys()) if (sequence <= step.sequence) own.delete(sequence);
     },
+    vouch: (sequences) => engine.read(() => applyTaken(sequences)),
     latestCheckpoint: () => engine.read(() => {
       const row = lastCheckpoint.get({});
       return row === undefined ? undefined : toCheckpoint(row);

@@ -3,6 +3,7 @@ import type * as grpc from '@grpc/grpc-js';
 import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { AcceptClockRequest as _meshca_admin_v1_AcceptClockRequest, AcceptClockRequest__Output as _meshca_admin_v1_AcceptClockRequest__Output } from './meshca/admin/v1/AcceptClockRequest.ts';
+import type { AcceptRestoreRequest as _meshca_admin_v1_AcceptRestoreRequest, AcceptRestoreRequest__Output as _meshca_admin_v1_AcceptRestoreRequest__Output } from './meshca/admin/v1/AcceptRestoreRequest.ts';
 import type { Agent as _meshca_admin_v1_Agent, Agent__Output as _meshca_admin_v1_Agent__Output } from './meshca/admin/v1/Agent.ts';
 import type { AgentDetail as _meshca_admin_v1_AgentDetail, AgentDetail__Output as _meshca_admin_v1_AgentDetail__Output } from './meshca/admin/v1/AgentDetail.ts';
 import type { AgentsClient as _meshca_admin_v1_AgentsClient, AgentsDefinition as _meshca_admin_v1_AgentsDefinition } from './meshca/admin/v1/Agents.ts';
@@ -27,6 +28,7 @@ import type { CanaryStep as _meshca_admin_v1_CanaryStep, CanaryStep__Output as _
 import type { Certificate as _meshca_admin_v1_Certificate, Certificate__Output as _meshca_admin_v1_Certificate__Output } from './meshca/admin/v1/Certificate.ts';
 import type { CertificateFilter as _meshca_admin_v1_CertificateFilter, CertificateFilter__Output as _meshca_admin_v1_CertificateFilter__Output } from './meshca/admin/v1/CertificateFilter.ts';
 import type { CertificatesClient as _meshca_admin_v1_CertificatesClient, CertificatesDefinition as _meshca_admin_v1_CertificatesDefinition } from './meshca/admin/v1/Certificates.ts';
+import type { ComingBack as _meshca_admin_v1_ComingBack, ComingBack__Output as _meshca_admin_v1_ComingBack__Output } from './meshca/admin/v1/ComingBack.ts';
 import type { CompromisePlan as _meshca_admin_v1_CompromisePlan, CompromisePlan__Output as _meshca_admin_v1_CompromisePlan__Output } from './meshca/admin/v1/CompromisePlan.ts';
 import type { CompromiseRequest as _meshca_admin_v1_CompromiseRequest, CompromiseRequest__Output as _meshca_admin_v1_CompromiseRequest__Output } from './meshca/admin/v1/CompromiseRequest.ts';
 import type { Confirmation as _meshca_admin_v1_Confirmation, Confirmation__Output as _meshca_admin_v1_Confirmation__Output } from './meshca/admin/v1/Confirmation.ts';
@@ -81,6 +83,7 @@ import type { ListOperationsRequest as _meshca_admin_v1_ListOperationsRequest, L
 import type { ListOperationsResponse as _meshca_admin_v1_ListOperationsResponse, ListOperationsResponse__Output as _meshca_admin_v1_ListOperationsResponse__Output } from './meshca/admin/v1/ListOperationsResponse.ts';
 import type { ListRolesRequest as _meshca_admin_v1_ListRolesRequest, ListRolesRequest__Output as _meshca_admin_v1_ListRolesRequest__Output } from './meshca/admin/v1/ListRolesRequest.ts';
 import type { ListRolesResponse as _meshca_admin_v1_ListRolesResponse, ListRolesResponse__Output as _meshca_admin_v1_ListRolesResponse__Output } from './meshca/admin/v1/ListRolesResponse.ts';
+import type { LostRecord as _meshca_admin_v1_LostRecord, LostRecord__Output as _meshca_admin_v1_LostRecord__Output } from './meshca/admin/v1/LostRecord.ts';
 import type { MintX509SvidRequest as _meshca_admin_v1_MintX509SvidRequest, MintX509SvidRequest__Output as _meshca_admin_v1_MintX509SvidRequest__Output } from './meshca/admin/v1/MintX509SvidRequest.ts';
 import type { MintX509SvidResponse as _meshca_admin_v1_MintX509SvidResponse, MintX509SvidResponse__Output as _meshca_admin_v1_MintX509SvidResponse__Output } from './meshca/admin/v1/MintX509SvidResponse.ts';
 import type { Operation as _meshca_admin_v1_Operation, Operation__Output as _meshca_admin_v1_Operation__Output } from './meshca/admin/v1/Operation.ts';
@@ -92,6 +95,7 @@ import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_ad
 import type { PutApprovalPolicyRequest as _meshca_admin_v1_PutApprovalPolicyRequest, PutApprovalPolicyRequest__Output as _meshca_admin_v1_PutApprovalPolicyRequest__Output } from './meshca/admin/v1/PutApprovalPolicyRequest.ts';
 import type { PutRoleRequest as _meshca_admin_v1_PutRoleRequest, PutRoleRequest__Output as _meshca_admin_v1_PutRoleRequest__Output } from './meshca/admin/v1/PutRoleRequest.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from './meshca/admin/v1/RequestAuthorityRequest.ts';
+import type { RestoreDifference as _meshca_admin_v1_RestoreDifference, RestoreDifference__Output as _meshca_admin_v1_RestoreDifference__Output } from './meshca/admin/v1/RestoreDifference.ts';
 import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from './meshca/admin/v1/RevokeAuthorityRequest.ts';
 import type { RevokeCertificateRequest as _meshca_admin_v1_RevokeCertificateRequest, RevokeCertificateRequest__Output as _meshca_admin_v1_RevokeCertificateRequest__Output } from './meshca/admin/v1/RevokeCertificateRequest.ts';
 import type { RevokeDelegationRequest as _meshca_admin_v1_RevokeDelegationRequest, RevokeDelegationRequest__Output as _meshca_admin_v1_RevokeDelegationRequest__Output } from './meshca/admin/v1/RevokeDelegationRequest.ts';
@@ -104,6 +108,7 @@ import type { RotationStatus as _meshca_admin_v1_RotationStatus, RotationStatus_
 import type { ServerClient as _meshca_admin_v1_ServerClient, ServerDefinition as _meshca_admin_v1_ServerDefinition } from './meshca/admin/v1/Server.ts';
 import type { ServerStatus as _meshca_admin_v1_ServerStatus, ServerStatus__Output as _meshca_admin_v1_ServerStatus__Output } from './meshca/admin/v1/ServerStatus.ts';
 import type { Shares as _meshca_admin_v1_Shares, Shares__Output as _meshca_admin_v1_Shares__Output } from './meshca/admin/v1/Shares.ts';
+import type { ShowRestoreRequest as _meshca_admin_v1_ShowRestoreRequest, ShowRestoreRequest__Output as _meshca_admin_v1_ShowRestoreRequest__Output } from './meshca/admin/v1/ShowRestoreRequest.ts';
 import type { SignDownstreamRequest as _meshca_admin_v1_SignDownstreamRequest, SignDownstreamRequest__Output as _meshca_admin_v1_SignDownstreamRequest__Output } from './meshca/admin/v1/SignDownstreamRequest.ts';
 import type { SignDownstreamResponse as _meshca_admin_v1_SignDownstreamResponse, SignDownstreamResponse__Output as _meshca_admin_v1_SignDownstreamResponse__Output } from './meshca/admin/v1/SignDownstreamResponse.ts';
 import type { StoredApprovalPolicy as _meshca_admin_v1_StoredApprovalPolicy, StoredApprovalPolicy__Output as _meshca_admin_v1_StoredApprovalPolicy__Output } from './meshca/admin/v1/StoredApprovalPolicy.ts';
@@ -126,6 +131,7 @@ export interface ProtoGrpcType {
     admin: {
       v1: {
         AcceptClockRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptClockRequest, _meshca_admin_v1_AcceptClockRequest__Output>
+        AcceptRestoreRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptRestoreRequest, _meshca_admin_v1_AcceptRestoreRequest__Output>
         Agent: MessageTypeDefinition<_meshca_admin_v1_Agent, _meshca_admin_v1_Agent__Output>
         AgentDetail: MessageTypeDefinition<_meshca_admin_v1_AgentDetail, _meshca_admin_v1_AgentDetail__Output>
         Agents: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AgentsClient> & { service: _meshca_admin_v1_AgentsDefinition }
@@ -157,6 +163,7 @@ export interface ProtoGrpcType {
         Certificate: MessageTypeDefinition<_meshca_admin_v1_Certificate, _meshca_admin_v1_Certificate__Output>
         CertificateFilter: MessageTypeDefinition<_meshca_admin_v1_CertificateFilter, _meshca_admin_v1_CertificateFilter__Output>
         Certificates: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_CertificatesClient> & { service: _meshca_admin_v1_CertificatesDefinition }
+        ComingBack: MessageTypeDefinition<_meshca_admin_v1_ComingBack, _meshca_admin_v1_ComingBack__Output>
         CompromisePlan: MessageTypeDefinition<_meshca_admin_v1_CompromisePlan, _meshca_admin_v1_CompromisePlan__Output>
         CompromiseRequest: MessageTypeDefinition<_meshca_admin_v1_CompromiseRequest, _meshca_admin_v1_CompromiseRequest__Output>
         Confirmation: MessageTypeDefinition<_meshca_admin_v1_Confirmation, _meshca_admin_v1_Confirmation__Output>
@@ -211,6 +218,7 @@ export interface ProtoGrpcType {
         ListOperationsResponse: MessageTypeDefinition<_meshca_admin_v1_ListOperationsResponse, _meshca_admin_v1_ListOperationsResponse__Output>
         ListRolesRequest: MessageTypeDefinition<_meshca_admin_v1_ListRolesRequest, _meshca_admin_v1_ListRolesRequest__Output>
         ListRolesResponse: MessageTypeDefinition<_meshca_admin_v1_ListRolesResponse, _meshca_admin_v1_ListRolesResponse__Output>
+        LostRecord: MessageTypeDefinition<_meshca_admin_v1_LostRecord, _meshca_admin_v1_LostRecord__Output>
         MintX509SvidRequest: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidRequest, _meshca_admin_v1_MintX509SvidRequest__Output>
         MintX509SvidResponse: MessageTypeDefinition<_meshca_admin_v1_MintX509SvidResponse, _meshca_admin_v1_MintX509SvidResponse__Output>
         Operation: MessageTypeDefinition<_meshca_admin_v1_Operation, _meshca_admin_v1_Operation__Output>
@@ -222,6 +230,7 @@ export interface ProtoGrpcType {
         PutApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_PutApprovalPolicyRequest, _meshca_admin_v1_PutApprovalPolicyRequest__Output>
         PutRoleRequest: MessageTypeDefinition<_meshca_admin_v1_PutRoleRequest, _meshca_admin_v1_PutRoleRequest__Output>
         RequestAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_RequestAuthorityRequest__Output>
+        RestoreDifference: MessageTypeDefinition<_meshca_admin_v1_RestoreDifference, _meshca_admin_v1_RestoreDifference__Output>
         RevokeAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RevokeAuthorityRequest__Output>
         RevokeCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeCertificateRequest, _meshca_admin_v1_RevokeCertificateRequest__Output>
         RevokeDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeDelegationRequest, _meshca_admin_v1_RevokeDelegationRequest__Output>
@@ -234,6 +243,7 @@ export interface ProtoGrpcType {
         Server: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_ServerClient> & { service: _meshca_admin_v1_ServerDefinition }
         ServerStatus: MessageTypeDefinition<_meshca_admin_v1_ServerStatus, _meshca_admin_v1_ServerStatus__Output>
         Shares: MessageTypeDefinition<_meshca_admin_v1_Shares, _meshca_admin_v1_Shares__Output>
+        ShowRestoreRequest: MessageTypeDefinition<_meshca_admin_v1_ShowRestoreRequest, _meshca_admin_v1_ShowRestoreRequest__Output>
         SignDownstreamRequest: MessageTypeDefinition<_meshca_admin_v1_SignDownstreamRequest, _meshca_admin_v1_SignDownstreamRequest__Output>
         SignDownstreamResponse: MessageTypeDefinition<_meshca_admin_v1_SignDownstreamResponse, _meshca_admin_v1_SignDownstreamResponse__Output>
         StoredApprovalPolicy: MessageTypeDefinition<_meshca_admin_v1_StoredApprovalPolicy, _meshca_admin_v1_StoredApprovalPolicy__Output>

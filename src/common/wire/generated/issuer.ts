@@ -21,6 +21,7 @@ import type { FederatedBundle as _meshca_issuer_v1_FederatedBundle, FederatedBun
 import type { HandshakeReport as _meshca_issuer_v1_HandshakeReport, HandshakeReport__Output as _meshca_issuer_v1_HandshakeReport__Output } from './meshca/issuer/v1/HandshakeReport.ts';
 import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from './meshca/issuer/v1/HandshakeReports.ts';
 import type { JoinTokenMethod as _meshca_issuer_v1_JoinTokenMethod, JoinTokenMethod__Output as _meshca_issuer_v1_JoinTokenMethod__Output } from './meshca/issuer/v1/JoinTokenMethod.ts';
+import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__Output as _meshca_issuer_v1_LogCheckpoint__Output } from './meshca/issuer/v1/LogCheckpoint.ts';
 import type { NodeAttestationClient as _meshca_issuer_v1_NodeAttestationClient, NodeAttestationDefinition as _meshca_issuer_v1_NodeAttestationDefinition } from './meshca/issuer/v1/NodeAttestation.ts';
 import type { PlaceholderValues as _meshca_issuer_v1_PlaceholderValues, PlaceholderValues__Output as _meshca_issuer_v1_PlaceholderValues__Output } from './meshca/issuer/v1/PlaceholderValues.ts';
 import type { Position as _meshca_issuer_v1_Position, Position__Output as _meshca_issuer_v1_Position__Output } from './meshca/issuer/v1/Position.ts';
@@ -75,6 +76,7 @@ export interface ProtoGrpcType {
         HandshakeReport: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReport, _meshca_issuer_v1_HandshakeReport__Output>
         HandshakeReports: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReports, _meshca_issuer_v1_HandshakeReports__Output>
         JoinTokenMethod: MessageTypeDefinition<_meshca_issuer_v1_JoinTokenMethod, _meshca_issuer_v1_JoinTokenMethod__Output>
+        LogCheckpoint: MessageTypeDefinition<_meshca_issuer_v1_LogCheckpoint, _meshca_issuer_v1_LogCheckpoint__Output>
         /**
          * Open to callers without an identity. Limited globally.
          */

@@ -3,12 +3,30 @@
 
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
+import type { AcceptRestoreRequest as _meshca_admin_v1_AcceptRestoreRequest, AcceptRestoreRequest__Output as _meshca_admin_v1_AcceptRestoreRequest__Output } from '../../../meshca/admin/v1/AcceptRestoreRequest.ts';
 import type { BackupChunk as _meshca_admin_v1_BackupChunk, BackupChunk__Output as _meshca_admin_v1_BackupChunk__Output } from '../../../meshca/admin/v1/BackupChunk.ts';
 import type { BackupRequest as _meshca_admin_v1_BackupRequest, BackupRequest__Output as _meshca_admin_v1_BackupRequest__Output } from '../../../meshca/admin/v1/BackupRequest.ts';
 import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRequest__Output as _meshca_admin_v1_GetStatusRequest__Output } from '../../../meshca/admin/v1/GetStatusRequest.ts';
+import type { RestoreDifference as _meshca_admin_v1_RestoreDifference, RestoreDifference__Output as _meshca_admin_v1_RestoreDifference__Output } from '../../../meshca/admin/v1/RestoreDifference.ts';
 import type { ServerStatus as _meshca_admin_v1_ServerStatus, ServerStatus__Output as _meshca_admin_v1_ServerStatus__Output } from '../../../meshca/admin/v1/ServerStatus.ts';
+import type { ShowRestoreRequest as _meshca_admin_v1_ShowRestoreRequest, ShowRestoreRequest__Output as _meshca_admin_v1_ShowRestoreRequest__Output } from '../../../meshca/admin/v1/ShowRestoreRequest.ts';
 
 export interface ServerClient extends grpc.Client {
+  /**
+   * Goes on without what was lost: a new epoch for agents, a new origin for the log. Held for approval under dual control.
+   */
+  AcceptRestore(argument: _meshca_admin_v1_AcceptRestoreRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  AcceptRestore(argument: _meshca_admin_v1_AcceptRestoreRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  AcceptRestore(argument: _meshca_admin_v1_AcceptRestoreRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  AcceptRestore(argument: _meshca_admin_v1_AcceptRestoreRequest, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  /**
+   * Goes on without what was lost: a new epoch for agents, a new origin for the log. Held for approval under dual control.
+   */
+  acceptRestore(argument: _meshca_admin_v1_AcceptRestoreRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  acceptRestore(argument: _meshca_admin_v1_AcceptRestoreRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  acceptRestore(argument: _meshca_admin_v1_AcceptRestoreRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  acceptRestore(argument: _meshca_admin_v1_AcceptRestoreRequest, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+
   /**
    * A consistent copy of the database, made while it runs. It holds no keys.
    */
@@ -29,9 +47,29 @@ export interface ServerClient extends grpc.Client {
   getStatus(argument: _meshca_admin_v1_GetStatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ServerStatus__Output>): grpc.ClientUnaryCall;
   getStatus(argument: _meshca_admin_v1_GetStatusRequest, callback: grpc.requestCallback<_meshca_admin_v1_ServerStatus__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * What a database that was put back from a backup lacks, and what comes back with it.
+   */
+  ShowRestore(argument: _meshca_admin_v1_ShowRestoreRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  ShowRestore(argument: _meshca_admin_v1_ShowRestoreRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  ShowRestore(argument: _meshca_admin_v1_ShowRestoreRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  ShowRestore(argument: _meshca_admin_v1_ShowRestoreRequest, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  /**
+   * What a database that was put back from a backup lacks, and what comes back with it.
+   */
+  showRestore(argument: _meshca_admin_v1_ShowRestoreRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  showRestore(argument: _meshca_admin_v1_ShowRestoreRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  showRestore(argument: _meshca_admin_v1_ShowRestoreRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+  showRestore(argument: _meshca_admin_v1_ShowRestoreRequest, callback: grpc.requestCallback<_meshca_admin_v1_RestoreDifference__Output>): grpc.ClientUnaryCall;
+
 }
 
 export interface ServerHandlers extends grpc.UntypedServiceImplementation {
+  /**
+   * Goes on without what was lost: a new epoch for agents, a new origin for the log. Held for approval under dual control.
+   */
+  AcceptRestore: grpc.handleUnaryCall<_meshca_admin_v1_AcceptRestoreRequest__Output, _meshca_admin_v1_RestoreDifference>;
+
   /**
    * A consistent copy of the database, made while it runs. It holds no keys.
    */
@@ -39,9 +77,16 @@ export interface ServerHandlers extends grpc.UntypedServiceImplementation {
 
   GetStatus: grpc.handleUnaryCall<_meshca_admin_v1_GetStatusRequest__Output, _meshca_admin_v1_ServerStatus>;
 
+  /**
+   * What a database that was put back from a backup lacks, and what comes back with it.
+   */
+  ShowRestore: grpc.handleUnaryCall<_meshca_admin_v1_ShowRestoreRequest__Output, _meshca_admin_v1_RestoreDifference>;
+
 }
 
 export interface ServerDefinition extends grpc.ServiceDefinition {
+  AcceptRestore: MethodDefinition<_meshca_admin_v1_AcceptRestoreRequest, _meshca_admin_v1_RestoreDifference, _meshca_admin_v1_AcceptRestoreRequest__Output, _meshca_admin_v1_RestoreDifference__Output>
   Backup: MethodDefinition<_meshca_admin_v1_BackupRequest, _meshca_admin_v1_BackupChunk, _meshca_admin_v1_BackupRequest__Output, _meshca_admin_v1_BackupChunk__Output>
   GetStatus: MethodDefinition<_meshca_admin_v1_GetStatusRequest, _meshca_admin_v1_ServerStatus, _meshca_admin_v1_GetStatusRequest__Output, _meshca_admin_v1_ServerStatus__Output>
+  ShowRestore: MethodDefinition<_meshca_admin_v1_ShowRestoreRequest, _meshca_admin_v1_RestoreDifference, _meshca_admin_v1_ShowRestoreRequest__Output, _meshca_admin_v1_RestoreDifference__Output>
 }

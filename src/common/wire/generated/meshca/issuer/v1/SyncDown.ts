@@ -5,13 +5,18 @@ import type { SyncWelcome as _meshca_issuer_v1_SyncWelcome, SyncWelcome__Output 
 import type { EntriesPage as _meshca_issuer_v1_EntriesPage, EntriesPage__Output as _meshca_issuer_v1_EntriesPage__Output } from '../../../meshca/issuer/v1/EntriesPage.ts';
 import type { BundleUpdate as _meshca_issuer_v1_BundleUpdate, BundleUpdate__Output as _meshca_issuer_v1_BundleUpdate__Output } from '../../../meshca/issuer/v1/BundleUpdate.ts';
 import type { AuthoritiesUpdate as _meshca_issuer_v1_AuthoritiesUpdate, AuthoritiesUpdate__Output as _meshca_issuer_v1_AuthoritiesUpdate__Output } from '../../../meshca/issuer/v1/AuthoritiesUpdate.ts';
+import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__Output as _meshca_issuer_v1_LogCheckpoint__Output } from '../../../meshca/issuer/v1/LogCheckpoint.ts';
 
 export interface SyncDown {
   'welcome'?: (_meshca_issuer_v1_SyncWelcome | null);
   'entries'?: (_meshca_issuer_v1_EntriesPage | null);
   'bundles'?: (_meshca_issuer_v1_BundleUpdate | null);
   'authorities'?: (_meshca_issuer_v1_AuthoritiesUpdate | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities";
+  /**
+   * Only to agents with the capability "checkpoints".
+   */
+  'checkpoint'?: (_meshca_issuer_v1_LogCheckpoint | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint";
 }
 
 export interface SyncDown__Output {
@@ -19,5 +24,9 @@ export interface SyncDown__Output {
   'entries'?: (_meshca_issuer_v1_EntriesPage__Output | null);
   'bundles'?: (_meshca_issuer_v1_BundleUpdate__Output | null);
   'authorities'?: (_meshca_issuer_v1_AuthoritiesUpdate__Output | null);
-  'message'?: "welcome"|"entries"|"bundles"|"authorities";
+  /**
+   * Only to agents with the capability "checkpoints".
+   */
+  'checkpoint'?: (_meshca_issuer_v1_LogCheckpoint__Output | null);
+  'message'?: "welcome"|"entries"|"bundles"|"authorities"|"checkpoint";
 }

@@ -17,6 +17,10 @@ export interface SyncHello {
    * The outage that this agent survives for certain.
    */
   'survivedOutageSeconds'?: (number | string | Long);
+  /**
+   * The newest checkpoint of the audit log that this agent was given, as it was given. Absent: none.
+   */
+  'logCheckpoint'?: (string);
 }
 
 export interface SyncHello__Output {
@@ -32,4 +36,8 @@ export interface SyncHello__Output {
    * The outage that this agent survives for certain.
    */
   'survivedOutageSeconds': (number);
+  /**
+   * The newest checkpoint of the audit log that this agent was given, as it was given. Absent: none.
+   */
+  'logCheckpoint': (string);
 }

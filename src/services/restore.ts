@@ -1,0 +1,83 @@
+import { PkiError } from '../common/errors/index.ts';
+import { isTrusted } from '../domain/index.ts';
+import type { Store } from '../store/contract.ts';
+import { actorOf, type OperatorCaller } from './caller.ts';
+import type { LostAct, Restore, RestoreView } from './contract.ts';
+import type { InventoryDeps } from './inventory.ts';
+import { refusing } from './refusals.ts';
+
+/** What the process knows of a database that is older than what was signed. */
+export interface RestoreFacts {
+  stale(): { readonly size: number; readonly expected: number; readonly foundBy: string } | undefined;
+  /** From the database that was replaced, if it is there. */
+  lost(): { readonly proven: boolean; readonly lost: readonly LostAct[] };
+  /** Throws CONFLICT. */
+  accept(size: number, actor: string): Promise<void>;
+}
+
+export interface RestoreDeps extends InventoryDeps {
+  readonly store: Pick<Store, 'tokens' | 'authorities' | 'agents' | 'log'>;
+  readonly facts: RestoreFacts | undefined;
+}
+
+/** Named in one answer; more are only counted. */
+const namedAgents = 500;
+
+/** A database that was put back from a backup: what it lacks, and that somebody takes responsibility for going on with it. */
+export class RestoreService implements Restore {
+  readonly #deps: RestoreDeps;
+
+  constructor(deps: RestoreDeps) {
+    this.#deps = deps;
+  }
+
+  show(caller: OperatorCaller): Promise<RestoreView> {
+    return this.#everything(caller, 'ShowRestore', () => this.#view());
+  }
+
+  accept(caller: OperatorCaller, size: number): Promise<RestoreView> {
+    return this.#everything(caller, 'AcceptRestore', async () => {
+      const { facts } = this.#deps;
+      if (facts === undefined) throw new PkiError('CONFLICT', 'there is no loss to accept');
+      await facts.accept(size, actorOf(caller));
+      return this.#view();
+    });
+  }
+
+  async #view(): Promise<RestoreView> {
+    const { facts, store } = this.#deps;
+    const stale = facts?.stale();
+    if (facts === undefined || stale === undefined) {
+      const { size } = await store.log.head();
+      return { stale: false, size, expected: size, foundBy: '', proven: false, lost: [], comingBack: [], agents: 0 };
+    }
+    return { stale: true, ...stale, ...facts.lost(), ...(await this.#comingBack()) };
+  }
+
+  async #comingBack(): Promise<Pick<RestoreView, 'comingBack' | 'agents'>> {
+    const { store, clock } = this.#deps;
+    const comingBack: RestoreView['comingBack'][number][] = [];
+    for (let after: string | undefined; ;) {
+      const page = await store.tokens.list(after === undefined ? { size: 500 } : { size: 500, after });
+      for (const { id, agentId, expiresAt, usedAt } of page.items) if (usedAt === null && expiresAt > clock.now()) comingBack.push({ kind: 'token', id, state: `open for ${agentId}` });
+      if (page.next === undefined) break;
+      after = page.next;
+    }
+    for (const { id, kind, state } of await store.authorities.list()) if (isTrusted(state)) comingBack.push({ kind: 'authority', id: `${kind}/${id}`, state });
+    let agents = 0;
+    for (let after: string | undefined; ;) {
+      const page = await store.agents.list({ state: 'active' }, after === undefined ? { size: 500 } : { size: 500, after });
+      for (const { spiffeId, state } of page.items) if ((agents += 1) <= namedAgents) comingBack.push({ kind: 'agent', id: spiffeId, state });
+      if (page.next === undefined) break;
+      after = page.next;
+    }
+    return { comingBack, agents };
+  }
+
+  #everything<T>(caller: OperatorCaller, operation: string, act: () => Promise<T>): Promise<T> {
+    return refusing(this.#deps.refusals, caller, operation, undefined, async () => {
+      (await this.#deps.access.of(caller)).requireEverything('a restore');
+      return act();
+    });
+  }
+}
