@@ -63,6 +63,14 @@ export function readCanonical(canonical: Buffer): AuditStatement | undefined {
 
 const versionBytes = Buffer.from(version);
 
+/** An object with the particulars of the record that commits to it. */
+export interface LoggedObject extends LogObject {
+  readonly detail: AuditEvent['detail'];
+}
+
 /** Only a record that commits to an object holds this: inside a string the quotes would be escaped. */
 const objectMark = Buffer.from('"object":{"id":');
-export const committedObject = (canonical: Buffer): LogObject | undefined => (canonical.includes(objectMark) ? readCanonical(canonical)?.object : undefined);
+export function committedObject(canonical: Buffer): LoggedObject | undefined {
+  const said = canonical.includes(objectMark) ? readCanonical(canonical) : undefined;
+  return said?.object === undefined ? undefined : { ...said.object, detail: said.detail };
+}

@@ -1,5 +1,5 @@
 export type { Agent, AgentState, AttestationType, ConsumerRecord, JoinToken } from './agent.ts';
-export { canonicalBytes, committedObject, leafHash, readCanonical, type AuditEvent, type AuditRecord, type AuditStatement, type AuditValue } from './audit.ts';
+export { canonicalBytes, committedObject, leafHash, readCanonical, type AuditEvent, type AuditRecord, type AuditStatement, type AuditValue, type LoggedObject } from './audit.ts';
 export { sealBytes, type SealBounds } from './log-seal.ts';
 export { logObjectDigest, logObjectKinds, type LogObject, type LogObjectKind } from './log-object.ts';
 export {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 /** What a record may commit to as it is stored, because something is signed on its strength. */
-export const logObjectKinds = ['entry', 'delegation', 'role', 'authority', 'agent', 'join-token', 'bundle', 'rotation', 'approval-policy', 'operation'] as const;
+export const logObjectKinds = ['entry', 'delegation', 'role', 'authority', 'agent', 'join-token', 'bundle', 'rotation', 'approval-policy', 'operation', 'revocation', 'crl'] as const;
 export type LogObjectKind = (typeof logObjectKinds)[number];
 
 /** Stands in the record's canonical bytes. `sha256`: over the row's text, or empty when the object was deleted. */

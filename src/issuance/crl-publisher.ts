@@ -8,7 +8,7 @@ import type { RevocationStore } from '../store/contract.ts';
 
 export interface CrlPublisherDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
-  readonly store: Pick<RevocationStore, 'list' | 'saveCrl' | 'crls'>;
+  readonly store: Pick<RevocationStore, 'list' | 'saveCrl' | 'crls' | 'highestCrlNumber'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly signers: Pick<Signers, 'sign'>;
   /** For the CRLs of roots: opened for as long as one signature takes. */
@@ -154,7 +154,8 @@ export class CrlPublisher {
     const thisUpdate = Math.max(now - clockSkewSeconds, issuer.notBefore);
     const nextUpdate = Math.min(now + lifeSeconds, issuer.notAfter);
     if (nextUpdate <= thisUpdate) throw new PkiError('ISSUER_LIFETIME', `authority ${authority.id} is at its end and signs no CRL any more`);
-    const number = Math.max(now, (this.#stored.get(authority.id)?.number ?? 0) + 1);
+    // from the clock, so that numbers grow over a restore as well: a backup does not know those that were signed after it
+    const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authority.id)) + 1);
     const revoked = content.map(({ serial, revokedAt, reason }) => ({ serialHex: serial, revokedAt, ...(reason === undefined ? {} : { reason }) }));
     const input = { issuer, number: BigInt(number), thisUpdate, nextUpdate, revoked };
     const tbsDer = buildCrlTbs(input);

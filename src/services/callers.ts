@@ -11,7 +11,7 @@ import type { RefusalLog } from './refusals.ts';
 
 export interface CallerDeps {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
-  readonly revocations: Pick<RevocationStore, 'bySerial'>;
+  readonly revocations: Pick<RevocationStore, 'revoked'>;
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'byId'>;
@@ -125,8 +125,7 @@ export class CallerRegistry implements Callers {
     const now = this.#deps.clock.now();
     this.#refuseExpired(record, now);
     this.#refuseUntrusted(record);
-    // a short-lived one can not be revoked, and is not looked up
-    if (record.profile === 'revocable' && (await this.#deps.revocations.bySerial(record.serial)) !== undefined) throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
+    if (this.#deps.revocations.revoked(record.serial)) throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
     await this.#deps.inventory?.require(record);
     const { caller, validUntil } = await this.#classify(record, peer, now);
     const standing = { caller, record, asOf, validUntil };

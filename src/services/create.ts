@@ -67,9 +67,10 @@ export function createServices(parts: ServiceParts): RunningServices {
   const refusals = new RefusalLog({ audit: store.audit, clock, logger, rate: settings.refusalRate });
   // before the hub, so that in each turn the node sets are forgotten before the hub asks for them
   const nodeSets = new NodeSetIndex({ entries: store.entries, objects: store.objects, trustDomain: settings.trustDomain, clock, onRevision });
+  const inventory = parts.logFacts === undefined ? undefined : new InventoryProof(store.audit, parts.logFacts);
   const callers = new CallerRegistry({
     certificates: store.certificates, revocations: store.revocations, agents: store.agents, delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, onRevision, clock, refusals,
-    inventory: parts.logFacts === undefined ? undefined : new InventoryProof(store.audit, parts.logFacts),
+    inventory,
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
   const access = new Access(store.roles, settings.trustDomain, store.objects);
@@ -101,7 +102,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources, downstream: parts.downstream }),
     rotation: parts.rotation === undefined ? noRotation : new RotationService({ ...shared, ...parts.rotation, store, defaultTaintWindowSeconds: settings.taintWindowSeconds }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
-    revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers }),
+    revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers, inventory }),
     mint: new MintService({ ...shared, issuer, authorities }),
     backup: new BackupService({ ...shared, store, logger }),
     restore: new RestoreService({ ...shared, store, facts: parts.restoreFacts }),

@@ -43,7 +43,7 @@ export class InventoryProof {
         const said = readCanonical(canonical);
         if (said?.kind !== 'certificate.issued' || said.detail['serial'] !== record.serial) continue;
         const { detail } = said;
-        const logged = JSON.stringify([said.subject, detail['certificateKind'], detail['sha256'], detail['holder'], detail['entry'] ?? null, detail['delegation'] ?? null, detail['authority']]);
+        const logged = JSON.stringify([said.subject, detail['certificateKind'], detail['sha256'], detail['holder'], detail['entry'] ?? null, detail['delegation'] ?? null, detail['authority'], detail['profile'], detail['notBefore'], detail['notAfter']]);
         return logged === row && this.#facts.holds(sequence, leafHash(canonical));
       }
       if (found.next === undefined) return false;
@@ -54,4 +54,4 @@ export class InventoryProof {
 }
 
 const rowOf = (record: CertificateRecord): string =>
-  JSON.stringify([record.spiffeId, record.kind, record.sha256, record.holder, record.entryId, record.delegationId, record.authorityId]);
+  JSON.stringify([record.spiffeId, record.kind, record.sha256, record.holder, record.entryId, record.delegationId, record.authorityId, record.profile, record.notBefore, record.notAfter]);

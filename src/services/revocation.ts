@@ -5,12 +5,15 @@ import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type { Revocations } from './contract.ts';
 import type { InventoryDeps } from './inventory.ts';
+import type { InventoryProof } from './inventory-proof.ts';
 import { refusing } from './refusals.ts';
 
 export interface RevocationDeps extends InventoryDeps {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<RevocationStore, 'revoke' | 'bySerial'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
+  /** Absent where no tree is kept over the log. */
+  readonly inventory: Pick<InventoryProof, 'require'> | undefined;
 }
 
 /** Ends single certificates, where their profile allows it: a short-lived one stands in no CRL, and its answer is its expiry. */
@@ -23,7 +26,7 @@ export class RevocationService implements Revocations {
 
   revoke(caller: OperatorCaller, serial: string, reason: string): Promise<{ readonly certificate: CertificateRecord; readonly revocation: Revocation }> {
     return refusing(this.#deps.refusals, caller, 'RevokeCertificate', serial.slice(0, 64), async () => {
-      const { access, certificates, revocations, callers, clock } = this.#deps;
+      const { access, certificates, revocations, callers, clock, inventory } = this.#deps;
       const rights = await access.of(caller);
       rights.require('certificate.revoke', { kind: 'none' });
       const stated = reasonOf(reason);
@@ -32,6 +35,8 @@ export class RevocationService implements Revocations {
       if (record === undefined || !(rights.permits('certificate.revoke', access.all) || rights.permits('certificate.revoke', { kind: 'id', spiffeId: record.spiffeId }))) {
         throw new PkiError('NOT_FOUND', `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))} under a prefix of your roles`);
       }
+      // whether it can be revoked, and on whose CRL it is to stand, is read from this row
+      if (record.state === 'issued' && record.kind !== 'authority') await inventory?.require(record);
       checkRevocable(record, clock.now());
       const actor = actorOf(caller);
       const revocation = await revocations.revoke({ serial: record.serial, reason: stated, revokedAt: clock.now(), revokedBy: actor }, {

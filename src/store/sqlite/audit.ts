@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { PkiError } from '../../common/errors/index.ts';
-import { canonicalBytes, leafHash, logObjectDigest, type AuditEvent, type AuditRecord, type LogObject, type LogObjectKind } from '../../domain/index.ts';
+import { canonicalBytes, leafHash, logObjectDigest, type AuditEvent, type AuditRecord, type LoggedObject, type LogObjectKind } from '../../domain/index.ts';
 import type { AuditFilter, AuditStore, Page, PageRequest } from '../contract.ts';
 import type { AuditTable } from '../schema.ts';
 import { bytes, hex } from './codec.ts';
@@ -15,7 +15,7 @@ export type AuditWriter = (event: AuditEvent, object?: { readonly kind: LogObjec
 export interface WrittenRecord {
   readonly sequence: number;
   readonly leafHash: Buffer;
-  readonly object: LogObject | undefined;
+  readonly object: LoggedObject | undefined;
 }
 
 export interface AuditHooks {
@@ -68,7 +68,7 @@ export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store
   });
 
   const write: AuditWriter = (event, of) => {
-    const object = of === undefined ? undefined : { kind: of.kind, id: of.id, sha256: of.text === null ? '' : logObjectDigest(of.text) };
+    const object = of === undefined ? undefined : { kind: of.kind, id: of.id, sha256: of.text === null ? '' : logObjectDigest(of.text), detail: event.detail };
     const canonical = canonicalBytes(event, object);
     const sha256 = leafHash(canonical);
     const { timeMs, actor, kind, subject } = event;

@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import { PkiError } from '../../common/errors/index.ts';
-import { logObjectDigest, type LogObject, type LogObjectKind } from '../../domain/index.ts';
+import { logObjectDigest, type LoggedObject, type LogObjectKind } from '../../domain/index.ts';
 import type { ObjectLedger, ObjectMismatch } from '../contract.ts';
-import type { AgentTable, AuthorityTable, DelegationTable, EntryTable, JoinTokenTable, OperationTable, PolicyTable, RoleTable, RotationTable, Schema } from '../schema.ts';
+import type { AgentTable, AuthorityTable, CrlTable, DelegationTable, EntryTable, JoinTokenTable, OperationTable, PolicyTable, RevocationTable, RoleTable, RotationTable, Schema } from '../schema.ts';
 import { hex, hexOrNull } from './codec.ts';
+import { Revoked } from './revoked.ts';
 
 /** The text of a row that its record commits to. Columns that change without a record are left out. */
 export const rowText = {
@@ -16,7 +18,7 @@ export const rowText = {
   role: (row: RoleTable): string => JSON.stringify([row.name, row.verbs, row.prefixes, row.members, row.created_at, row.updated_at]),
   authority: (row: AuthorityTable): string => JSON.stringify([
     row.id, row.kind, row.state, row.version, row.key_type, row.token, row.cka_id, row.parent_id, row.scope, hexOrNull(row.spki_der), hexOrNull(row.certificate_der), row.subject_key_id,
-    row.not_before, row.not_after, row.created_at, row.published_at, row.taint_window_seconds,
+    row.not_before, row.not_after, row.created_at, row.activated_at, row.tainted_at, row.published_at, row.taint_window_seconds,
   ]),
   agent: (row: AgentTable): string => JSON.stringify([
     row.spiffe_id, row.attestation_type, row.selectors, row.state, row.generation, hex(row.serial), hex(row.spki_der), row.attested_at, row.renewed_at, row.svid_not_after,
@@ -28,6 +30,8 @@ export const rowText = {
     row.id, row.version, hex(row.bytes), row.method, row.proposer, row.created_at, row.expires_at, row.state, row.approvals, row.outcome, row.evidence, row.decided_at, row.updated_at,
   ]),
   bundle: (row: Schema['bundles']): string => JSON.stringify([row.sequence, row.document, row.jws, row.created_at]),
+  revocation: (row: RevocationTable): string => JSON.stringify([hex(row.serial), row.authority_id, row.reason, row.revoked_at, row.revoked_by, row.not_after]),
+  crl: (row: CrlTable): string => JSON.stringify([row.authority_id, row.number, row.this_update, row.next_update, createHash('sha256').update(row.der).digest('hex')]),
 } as const satisfies Record<LogObjectKind, (row: never) => string>;
 
 interface Known {
@@ -45,16 +49,19 @@ const rememberedTexts = 20_000;
  * the records of this process alone, so that nothing written to the database by others gets into it.
  */
 export class Ledger implements ObjectLedger {
+  /** What needs no row to be known. */
+  readonly revoked = new Revoked();
   readonly #known = new Map<string, Known>();
   readonly #rows = new WeakMap<object, { readonly kind: LogObjectKind; readonly id: string; readonly text: () => string }>();
   readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
   readonly #withText: Known[] = [];
 
   /** What record `sequence` says; records may come out of order, the newest counts. */
-  apply({ kind, id, sha256 }: LogObject, sequence: number): void {
-    const key = `${kind} ${id}`;
+  apply(object: LoggedObject, sequence: number): void {
+    const key = `${object.kind} ${object.id}`;
     if ((this.#known.get(key)?.sequence ?? 0) > sequence) return;
-    this.#known.set(key, { sha256, sequence, text: undefined });
+    this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
+    this.revoked.apply(object);
   }
 
   /** Whether the log says that there is such an object now. */
@@ -74,10 +81,14 @@ export class Ledger implements ObjectLedger {
    * @throws OBJECT_NOT_IN_LOG
    */
   requireRow(kind: LogObjectKind, id: string, text: string | undefined): void {
+    if (!this.sameRow(kind, id, text)) throw notInLog(kind, id);
+  }
+
+  /** Whether a row (`undefined`: there is none) is as the log has it; announced when it is not. */
+  sameRow(kind: LogObjectKind, id: string, text: string | undefined): boolean {
     const found = text === undefined ? (this.expects(kind, id) ? 'differs' : 'same') : this.#compare(kind, id, text);
-    if (found === 'same') return;
-    this.#announce({ kind, id, found });
-    throw notInLog(kind, id);
+    if (found !== 'same') this.#announce({ kind, id, found });
+    return found === 'same';
   }
 
   /** Remembers from which row an object was read, for whoever will rest a decision on it. */

@@ -115,7 +115,7 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
   const { store: agents, flushSeen } = createAgents(engine, { clock, logger, audit: writeAudit, ledger, revisions, bindTokenResult: bindResult });
   return {
     meta, audit, certificates, tokens, agents, leases, objects: ledger, log: log.store(checkFence),
-    issuance: createIssuance(engine, { clock, audit: writeAudit, checkRights: createRightsCheck(engine), countStates, jwt }),
+    issuance: createIssuance(engine, { clock, audit: writeAudit, checkRights: createRightsCheck(engine, ledger), countStates, jwt }),
     authorities: createAuthorities(engine, { audit: writeAudit, ledger, checkFence, countStates, revisions, jwt }),
     rotations: createRotations(engine, { audit: writeAudit, ledger, checkFence, revisions }),
     bundles: createBundles(engine, { audit: writeAudit, revisions, ledger }),
@@ -123,7 +123,7 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
     delegations: createDelegations(engine, writeAudit, ledger),
     roles: createRoles(engine, writeAudit, ledger),
     approvals: createApprovals(engine, writeAudit, ledger),
-    revocations: createRevocations(engine, { audit: writeAudit, revisions }),
+    revocations: createRevocations(engine, { audit: writeAudit, ledger, revisions }),
     onRevision: revisions.subscribe,
     backup: (target) => backUp(database, target),
     close: async () => {

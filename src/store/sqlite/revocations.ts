@@ -1,58 +1,95 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Revocation, RevocationReason } from '../../domain/index.ts';
+import type { Revocation } from '../../domain/index.ts';
 import type { RevocationStore } from '../revocation-contract.ts';
 import type { CrlTable, RevocationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { rowText, type Ledger } from './ledger.ts';
 import type { Revisions } from './meta.ts';
-import { builder } from './statement.ts';
 
-export function createRevocations(engine: Engine, { audit, revisions }: { readonly audit: AuditWriter; readonly revisions: Revisions }): RevocationStore {
+export function createRevocations(engine: Engine, { audit, ledger, revisions }: { readonly audit: AuditWriter; readonly ledger: Ledger; readonly revisions: Revisions }): RevocationStore {
   const insert = engine.statement<{ [Column in keyof RevocationTable]: RevocationTable[Column] }>()((query, slot) =>
     query.insertInto('revocations').values({
       serial: slot('serial'), authority_id: slot('authority_id'), reason: slot('reason'), revoked_at: slot('revoked_at'), revoked_by: slot('revoked_by'), not_after: slot('not_after'),
     }));
   const bySerial = engine.statement<{ serial: Buffer }>()((query, slot) => query.selectFrom('revocations').selectAll().where('serial', '=', slot('serial')));
   const certificate = engine.statement<{ serial: Buffer }>()((query, slot) => query.selectFrom('certificates').select(['authority_id', 'not_after']).where('serial', '=', slot('serial')));
-  const crlOf = engine.statement<{ authority_id: string }>()((query, slot) => query.selectFrom('crls').select('number').where('authority_id', '=', slot('authority_id')));
   const putCrl = engine.statement<{ [Column in keyof CrlTable]: CrlTable[Column] }>()((query, slot) => {
     const values = { number: slot('number'), this_update: slot('this_update'), next_update: slot('next_update'), der: slot('der') };
     return query.insertInto('crls').values({ authority_id: slot('authority_id'), ...values }).onConflict((conflict) => conflict.column('authority_id').doUpdateSet(values));
   });
 
+  const crlRows = engine.statement<Record<never, never>>()((query) => query.selectFrom('crls').selectAll().orderBy('authority_id'));
+  const ofAuthority = engine.statement<{ authority_id: string; ending_from: number }>()((query, slot) =>
+    query.selectFrom('revocations').selectAll().where('authority_id', '=', slot('authority_id')).where('not_after', '>=', slot('ending_from')));
+  const drop = engine.statement<{ serial: Buffer }>()((query, slot) => query.deleteFrom('revocations').where('serial', '=', slot('serial')));
+
+  // revocations of the open transaction, which the ledger learns of after its commit
+  const open = new Map<string, Revocation>();
+  engine.afterCommit(() => open.clear());
+  engine.onRollback(() => open.clear());
+
+  const put = (row: RevocationTable & { readonly serial: Buffer }): void => {
+    drop.run({ serial: row.serial });
+    insert.run({ ...row });
+  };
+  const same = (serial: string, row: RevocationTable | undefined): boolean => ledger.sameRow('revocation', serial, row === undefined ? undefined : rowText.revocation(row));
+  const sameCrl = (id: string, row: CrlTable | undefined): boolean => ledger.sameRow('crl', id, row === undefined ? undefined : rowText.crl(row));
+
   return {
     revoke: (revocation, event) => engine.write(() => {
       const serial = fromHex(revocation.serial, 'the serial');
-      const known = bySerial.get({ serial });
-      if (known !== undefined) return toRevocation(known);
-      const row = certificate.get({ serial });
-      if (row === undefined) throw new PkiError('NOT_FOUND', `there is no certificate with the serial ${revocation.serial}`);
-      insert.run({ serial, authority_id: row.authority_id, reason: revocation.reason, revoked_at: revocation.revokedAt, revoked_by: revocation.revokedBy, not_after: row.not_after });
+      const known = ledger.revoked.get(revocation.serial);
+      if (known !== undefined) {
+        if (!same(revocation.serial, bySerial.get({ serial }))) put(toRow(known, serial));
+        return known;
+      }
+      const made = open.get(revocation.serial);
+      if (made !== undefined) return made;
+      const of = certificate.get({ serial });
+      if (of === undefined) throw new PkiError('NOT_FOUND', `there is no certificate with the serial ${revocation.serial}`);
+      const revoked = { ...revocation, authorityId: of.authority_id, notAfter: of.not_after };
+      const row = toRow(revoked, serial);
+      // in the place of one that somebody else has put there
+      put(row);
       revisions.advance();
-      audit(event);
-      return { ...revocation, authorityId: row.authority_id, notAfter: row.not_after };
+      const { authorityId: authority, reason, revokedAt, revokedBy, notAfter } = revoked;
+      // the record says it all, so that the revocation stands without its row
+      audit({ ...event, detail: { ...event.detail, serial: revocation.serial, authority, reason, revokedAt, revokedBy, notAfter } }, { kind: 'revocation', id: revocation.serial, text: rowText.revocation(row) });
+      open.set(revocation.serial, revoked);
+      return revoked;
     }),
+    revoked: (serial) => ledger.revoked.get(serial) !== undefined,
     bySerial: (serial) => engine.read(() => {
       const key = fromHexOrUndefined(serial);
-      const row = key === undefined ? undefined : bySerial.get({ serial: key });
-      return row === undefined ? undefined : toRevocation(row);
+      if (key !== undefined) same(serial, bySerial.get({ serial: key }));
+      return ledger.revoked.get(serial);
     }),
-    list: (authorityId, endingFrom) => engine.read(() => engine.rows(builder.selectFrom('revocations').selectAll().where('authority_id', '=', authorityId)
-      .where('not_after', '>=', endingFrom).orderBy('revoked_at').orderBy('serial')).map(toRevocation)),
+    list: (authorityId, endingFrom) => engine.read(() => {
+      const found = new Map(ofAuthority.all({ authority_id: authorityId, ending_from: endingFrom }).map((row) => [hex(row.serial), row]));
+      const listed = ledger.revoked.of(authorityId, endingFrom);
+      for (const serial of new Set([...found.keys(), ...listed.map((each) => each.serial)])) same(serial, found.get(serial));
+      return listed;
+    }),
     saveCrl: (crl, event) => engine.write(() => {
-      const present = crlOf.get({ authority_id: crl.authorityId });
-      if (present !== undefined && present.number >= crl.number) throw new PkiError('CONFLICT', `the CRL of authority ${crl.authorityId} has number ${present.number} already`);
-      putCrl.run({ authority_id: crl.authorityId, number: crl.number, this_update: crl.thisUpdate, next_update: crl.nextUpdate, der: crl.der });
+      const highest = ledger.revoked.crlNumber(crl.authorityId);
+      if (highest >= crl.number) throw new PkiError('CONFLICT', `the CRL of authority ${crl.authorityId} has number ${highest} already`);
+      const row = { authority_id: crl.authorityId, number: crl.number, this_update: crl.thisUpdate, next_update: crl.nextUpdate, der: crl.der };
+      putCrl.run(row);
       revisions.advance();
-      audit(event);
+      audit({ ...event, detail: { ...event.detail, number: crl.number } }, { kind: 'crl', id: crl.authorityId, text: rowText.crl(row) });
     }),
-    crls: () => engine.read(() => engine.rows(builder.selectFrom('crls').selectAll().orderBy('authority_id')).map((row) => ({
-      authorityId: row.authority_id, number: row.number, thisUpdate: row.this_update, nextUpdate: row.next_update, der: bytes(row.der),
-    }))),
+    crls: () => engine.read(() => {
+      const rows = crlRows.all({});
+      return rows.filter((row) => sameCrl(row.authority_id, row)).map((row) => ({
+        authorityId: row.authority_id, number: row.number, thisUpdate: row.this_update, nextUpdate: row.next_update, der: bytes(row.der),
+      }));
+    }),
+    highestCrlNumber: (authorityId) => engine.read(() => ledger.revoked.crlNumber(authorityId)),
   };
 }
 
-const toRevocation = (row: RevocationTable): Revocation => ({
-  serial: hex(row.serial), authorityId: row.authority_id, reason: row.reason as RevocationReason, revokedAt: row.revoked_at, revokedBy: row.revoked_by, notAfter: row.not_after,
+const toRow = (revocation: Revocation, serial: Buffer): RevocationTable & { readonly serial: Buffer } => ({
+  serial, authority_id: revocation.authorityId, reason: revocation.reason, revoked_at: revocation.revokedAt, revoked_by: revocation.revokedBy, not_after: revocation.notAfter,
 });

@@ -2,6 +2,7 @@ import type { ErrorCode } from '../../common/errors/index.ts';
 import { maySign, type AuthorityState, type Rights } from '../../domain/index.ts';
 import { fromHexOrUndefined } from './codec.ts';
 import type { Engine } from './engine.ts';
+import type { Ledger } from './ledger.ts';
 
 export interface RightEnded {
   readonly code: ErrorCode;
@@ -14,7 +15,7 @@ export interface RightEnded {
  */
 export type RightsCheck = (now: number) => (rights: Rights) => RightEnded | undefined;
 
-export function createRightsCheck(engine: Engine): RightsCheck {
+export function createRightsCheck(engine: Engine, ledger: Pick<Ledger, 'revoked'>): RightsCheck {
   const authority = engine.statement<{ id: string }>()((query, slot) => query.selectFrom('authorities').select('state').where('id', '=', slot('id')));
   const entry = engine.statement<{ id: string }>()((query, slot) =>
     query.selectFrom('entries').select(['revision', 'expires_at']).where('id', '=', slot('id')));
@@ -65,7 +66,8 @@ export function createRightsCheck(engine: Engine): RightsCheck {
     const key = fromHexOrUndefined(serial);
     const row = key === undefined ? undefined : certificate.get({ serial: key });
     if (row?.state !== 'issued') return ended('CERTIFICATE_UNKNOWN', `the caller's certificate ${serial} is not on record as issued`);
-    if (revocation.get({ serial: key as Buffer }) !== undefined) return ended('CERTIFICATE_REVOKED', `the caller's certificate ${serial} was revoked`);
+    // by the log, whatever became of the row; a row that the log does not know yet is perhaps of this very transaction
+    if (ledger.revoked.get(serial) !== undefined || revocation.get({ serial: key as Buffer }) !== undefined) return ended('CERTIFICATE_REVOKED', `the caller's certificate ${serial} was revoked`);
     // Both ends are inclusive (RFC 5280 section 4.1.2.5).
     if (row.not_after < now || row.not_before > now) return ended('CERTIFICATE_EXPIRED', `the caller's certificate ${serial} is outside its life`);
     return undefined;

@@ -1,0 +1,35 @@
+import type { LoggedObject, Revocation, RevocationReason } from '../../domain/index.ts';
+
+/**
+ * The revocations and the numbers of CRLs as the records of the log tell them, whole. A digest would only show that a row is
+ * gone or altered: what was revoked is to stay so, and its CRL is to name it, without the row.
+ */
+export class Revoked {
+  readonly #revocations = new Map<string, Revocation>();
+  readonly #numbers = new Map<string, number>();
+
+  /** Records of other kinds are passed over. */
+  apply({ kind, id, detail }: LoggedObject): void {
+    if (kind === 'crl') this.#numbers.set(id, Math.max(this.crlNumber(id), detail['number'] as number));
+    if (kind !== 'revocation') return;
+    this.#revocations.set(id, {
+      serial: id, authorityId: detail['authority'] as string, reason: detail['reason'] as RevocationReason, revokedAt: detail['revokedAt'] as number,
+      revokedBy: detail['revokedBy'] as string, notAfter: detail['notAfter'] as number,
+    });
+  }
+
+  get(serial: string): Revocation | undefined {
+    return this.#revocations.get(serial);
+  }
+
+  /** Of certificates of this authority that end at `endingFrom` or later, in the order of revocation. */
+  of(authorityId: string, endingFrom: number): readonly Revocation[] {
+    return [...this.#revocations.values()].filter((each) => each.authorityId === authorityId && each.notAfter >= endingFrom)
+      .sort((one, other) => one.revokedAt - other.revokedAt || (one.serial < other.serial ? -1 : 1));
+  }
+
+  /** The highest number of a CRL of this authority, 0 without any. */
+  crlNumber(authorityId: string): number {
+    return this.#numbers.get(authorityId) ?? 0;
+  }
+}
