@@ -1,13 +1,9 @@
 import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 import { PkiError } from '../../src/common/errors/index.ts';
+import { peerCredentials, socketOption, type PeerCredentials } from '../../src/common/unix/peer-credentials.ts';
 
-/** What the kernel says about the process that connected a Unix socket, as of the moment of connect(2) (unix(7), SO_PEERCRED). */
-export interface PeerCredentials {
-  readonly pid: number;
-  readonly uid: number;
-  readonly gid: number;
-}
+export type { PeerCredentials };
 
 /** The few system calls that Node does not offer. All are constant time and none waits. Linux on 64-bit machines only. */
 export interface Kernel {
@@ -25,8 +21,6 @@ export interface Kernel {
   close(fd: number): void;
 }
 
-const SOL_SOCKET = 1;
-const SO_PEERCRED = 17;
 const SO_PEERGROUPS = 59;
 const SO_PEERPIDFD = 77;
 const SIOCOUTQ = 0x5411;
@@ -47,7 +41,6 @@ export function linuxKernel(): Kernel {
 
 function bind(): Kernel {
   const lib = koffi.load(null);
-  const getsockopt = lib.func('int getsockopt(int, int, int, void *, void *)') as (fd: number, level: number, name: number, value: Buffer, length: Buffer) => number;
   const poll = lib.func('int poll(void *, unsigned long, int)') as (fds: Buffer, count: number, timeoutMs: number) => number;
   const ioctl = lib.func('int ioctl(int, unsigned long, ...)') as (fd: number, request: number, type: string, value: Buffer) => number;
   const syscall = lib.func('long syscall(long, int, unsigned int)') as (number: number, pid: number, flags: number) => number;
@@ -56,18 +49,12 @@ function bind(): Kernel {
   const pollBuffer = Buffer.alloc(8);
 
   return {
-    peerCredentials(socketFd) {
-      length.writeUInt32LE(12);
-      if (getsockopt(socketFd, SOL_SOCKET, SO_PEERCRED, value, length) !== 0 || length.readUInt32LE() !== 12) {
-        throw new PkiError('PEER_UNVERIFIABLE', 'the kernel gives no credentials for this connection', { detail: { errno: koffi.errno() } });
-      }
-      return { pid: value.readInt32LE(0), uid: value.readUInt32LE(4), gid: value.readUInt32LE(8) };
-    },
+    peerCredentials,
     peerGroups(socketFd) {
       let groups = Buffer.alloc(4 * 64);
       for (let attempt = 0; attempt < 3; attempt += 1) {
         length.writeUInt32LE(groups.length);
-        if (getsockopt(socketFd, SOL_SOCKET, SO_PEERGROUPS, groups, length) === 0) {
+        if (socketOption(socketFd, SO_PEERGROUPS, groups, length) === 0) {
           return Array.from({ length: length.readUInt32LE() / 4 }, (_, index) => groups.readUInt32LE(index * 4));
         }
         const errno = koffi.errno();
@@ -80,7 +67,7 @@ function bind(): Kernel {
     },
     peerPidfd(socketFd) {
       length.writeUInt32LE(4);
-      if (getsockopt(socketFd, SOL_SOCKET, SO_PEERPIDFD, value, length) === 0) return value.readInt32LE(0);
+      if (socketOption(socketFd, SO_PEERPIDFD, value, length) === 0) return value.readInt32LE(0);
       const errno = koffi.errno();
       if (errno === ENOPROTOOPT) return undefined;
       throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', { detail: { errno } });

@@ -3,9 +3,9 @@ import { connect, createServer, type Server as NetServer, type Socket } from 'no
 import { ServerCredentials, type Server as GrpcServer } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
+import { peerCredentials, type PeerCredentials } from '../common/unix/peer-credentials.ts';
 import type { Callers } from '../services/contract.ts';
 import type { Connections } from './connections.ts';
-import { peerCredentials, type PeerCredentials } from './peer-credentials.ts';
 
 export interface AdminListenerDependencies {
   readonly grpcServer: GrpcServer;

@@ -67,6 +67,13 @@ test('the command line and the client library can load neither PKCS#11 nor SQL',
   }
 });
 
+test('the command line and the client library load no native code', () => {
+  for (const path of graph.keys()) {
+    if (/^src\/(cli|workload)\//.test(path)) assert.deepEqual(ways(path, ['npm:koffi']), []);
+  }
+  assert.notDeepEqual(ways('src/common/unix/peer-credentials.ts', ['npm:koffi']), []);
+});
+
 test('what every command loads at its start holds neither PKCS#11 nor SQL', () => {
   if (graph.has('src/main.ts')) assert.deepEqual(ways('src/main.ts', [...pkcs11, ...sql], { dynamic: false }), []);
 });

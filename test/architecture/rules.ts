@@ -2,7 +2,7 @@ import type { Graph } from './graph.ts';
 
 /** Lowest first. A file may import from its own folder, from the other folders of its group, and from lower floors. */
 export const floors: readonly (readonly string[])[] = [
-  ['src/common/errors', 'src/common/runtime'],
+  ['src/common/errors', 'src/common/runtime', 'src/common/unix'],
   ['src/common/spiffe'],
   ['src/common/x509', 'src/common/tlog', 'src/common/ssh-signature'],
   ['src/common/approval'],
