@@ -20,21 +20,24 @@ export interface RotationParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Whether the issuing token answers; default yes. */
+  readonly issuingTokenUsable?: () => boolean;
+  readonly canUse?: (ckaId: string) => boolean;
   readonly boot?: Boot;
   readonly step?: (name: string) => void;
 }
 
 /** Rotation over the store; it begins to act with `controller.start()`. */
-export async function buildRotation(parts: RotationParts): Promise<{ readonly controller: RotationController; readonly guard: ClockGuard }> {
+export async function buildRotation(parts: RotationParts): Promise<{ readonly controller: RotationController; readonly guard: ClockGuard; readonly canUse?: (ckaId: string) => boolean }> {
   const { config, store, clock, random, logger } = parts;
   const guard = new ClockGuard({ store: store.rotations, clock, boot: parts.boot ?? linuxBoot(), toleranceSeconds: config.rotation.clockToleranceSeconds });
   await guard.start();
   const controller = new RotationController({
     store, guard, openToken: parts.openToken, trustDomain: TrustDomain.of(config.trustDomain), plans: parts.plans, clockSkewSeconds: config.authorities.clockSkewSeconds,
-    connected: parts.connected, handshakes: parts.handshakes, sets: new HeldSets(store.bundles), policy: rotationPolicy(config), holder: uuidv7(clock.nowMs()), changed: parts.changed, moved: parts.moved,
+    connected: parts.connected, handshakes: parts.handshakes, sets: new HeldSets(store.bundles), policy: rotationPolicy(config), holder: uuidv7(clock.nowMs()), changed: parts.changed, moved: parts.moved, ...(parts.issuingTokenUsable === undefined ? {} : { issuingTokenUsable: parts.issuingTokenUsable }),
     clock, random, logger, progress: (text) => logger.info({}, text), ...(parts.step === undefined ? {} : { step: parts.step }),
   });
-  return { controller, guard };
+  return { controller, guard, ...(parts.canUse === undefined ? {} : { canUse: parts.canUse }) };
 }
 
 /** CLOCK_BOOTTIME as /proc/uptime has it: goes on while the machine sleeps. */

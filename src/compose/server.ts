@@ -5,7 +5,7 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
-import { createSigners, LoginTurns, openTokenAdmin, type ManagedSigners, type TokenAdmin } from '../hsm/index.ts';
+import { createSigners, DeferredSigners, LoginTurns, type ManagedSigners, openTokenAdmin, SignerRouter, type TokenAdmin, type TokenConfig } from '../hsm/index.ts';
 import {
   AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
@@ -16,7 +16,7 @@ import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, logPlan
 import { buildRotation } from './rotation.ts';
 import { FrontDoor } from './front-door.ts';
 import { heldIssuer, heldLeases, heldSigners, heldTokens, staleReason } from './stale.ts';
-import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
+import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, standbySignerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
 
 export interface ServerParts {
   readonly config: ServerConfig;
@@ -67,11 +67,18 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const openAnyToken = tokenOpener(parts, vault, logins);
   // an older database has all authorities that it had: nothing is made in the token on its strength
   if (!(await checkLogAtStart(parts, store)) || parts.acceptRestore !== undefined) await bootstrap(parts, store, openAnyToken);
-  const allSigners = await createSigners({
-    token: issuingToken, logins, processes: signerCount(config), mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm' }),
+  const signersOf = (role: TokenRole, token: TokenConfig, processes: number): Promise<ManagedSigners> => createSigners({
+    token, logins, processes, mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm', token: role }),
   });
-  stack.use(allSigners);
-  readiness.add(() => (['ready', 'degraded'].includes(allSigners.state().status) ? undefined : `the HSM is ${allSigners.state().status}${allSigners.state().reason ? `: ${allSigners.state().reason}` : ''}`));
+  const byToken = new Map<string, ManagedSigners>([['issuing', stack.use(await signersOf('issuing', issuingToken, signerCount(config)))]]);
+  if (config.hsm.standby !== undefined) {
+    const standby = stack.use(new DeferredSigners({ open: async () => signersOf('standby', await tokenConfig(config, 'standby', env, vault, logger), standbySignerCount(config)), clock, logger: logger.child({ part: 'hsm', token: 'standby' }) }));
+    byToken.set('standby', standby);
+    await standby.start();
+  }
+  let signingToken = (): string => 'issuing';
+  const allSigners = new SignerRouter(byToken, () => signingToken());
+  readiness.add(() => (['ready', 'degraded'].includes(allSigners.state().status) ? undefined : `the HSM (${signingToken()} token) is ${allSigners.state().status}${allSigners.state().reason ? `: ${allSigners.state().reason}` : ''}`));
 
   const auditLog = await startAuditLog({ config, store, signers: allSigners, trustDomain, clock, logger, acceptRestore: parts.acceptRestore, actor: `uid:${parts.uid}` });
   stack.defer(() => auditLog.close());
@@ -82,6 +89,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 
   const registry = new AuthorityRegistry({ place: config.authorities, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
+  signingToken = () => registry.issuing()?.token ?? 'issuing';
   const changed = async (): Promise<void> => {
     await registry.refresh();
     if (auditLog.stale !== undefined) return;
@@ -115,7 +123,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const handshakes = new HandshakeLedger();
   const rotation: Awaited<ReturnType<typeof buildRotation>> = await buildRotation({
     config, store: { ...store, leases: heldLeases(store.leases, auditLog) }, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), changed,
-    moved: (kind, to) => metrics.authorityMoved(kind, to), clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
+    moved: (kind, to) => metrics.authorityMoved(kind, to), canUse: (ckaId) => allSigners.canUse(ckaId), issuingTokenUsable: () => ['ready', 'degraded', 'starting'].includes(allSigners.stateOf('issuing').status), clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
   });
   stack.defer(() => rotation.controller.close());
 
@@ -156,7 +164,14 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     connections, callers: services.callers, refusals: services.refusals, clock, logger, limits: config.limits, observe: (method, code, seconds) => metrics.call(method, code, seconds),
   }, config.limits);
   stack.defer(() => front.server.forceShutdown());
-  stack.defer(signers.onChange(() => front.setServing(readiness.ready)));
+  const reread = (): void => void registry.refresh().catch((thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'the authorities could not be read again'));
+  stack.defer(signers.onChange(() => {
+    front.setServing(readiness.ready);
+    // a token that is back has the keys that were missed
+    reread();
+    rotation.controller.poke();
+  }));
+  stack.defer(registry.onChange(() => front.setServing(readiness.ready)));
   stack.defer(() => front.setServing(false));
   stack.defer(auditLog.onStale(() => front.setServing(readiness.ready)));
 

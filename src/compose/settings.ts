@@ -27,14 +27,18 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
 export async function tokenConfig(config: ServerConfig, role: TokenRole, env: Readonly<Record<string, string | undefined>>, vault: VaultSession | undefined, logger: Logger): Promise<TokenConfig> {
   const { hsm } = config;
   if (role === 'external') throw new PkiError('INTERNAL', 'no token holds the key of an external authority');
-  const { pinVault } = hsm[role];
-  const pin = pinVault === undefined || vault === undefined ? readPin(hsm[role], env, logger) : await vault.secret(pinVault);
+  const token = hsm[role];
+  if (token === undefined) throw new PkiError('CONFIG_INVALID', `an authority has its key in the ${role} token, and hsm.${role} is not set`);
+  const { pinVault } = token;
+  const { module = hsm.module, softhsmConf = hsm.softhsmConf } = role === 'standby' ? (hsm.standby ?? {}) : {};
+  const pin = pinVault === undefined || vault === undefined ? readPin(token, env, logger) : await vault.secret(pinVault);
   return {
-    modulePath: hsm.module, tokenLabel: hsm[role].label, pin, ...(hsm.softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: hsm.softhsmConf } }),
+    modulePath: module, tokenLabel: token.label, pin, ...(softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: softhsmConf } }),
   };
 }
 
 export const signerCount = (config: ServerConfig): number => config.hsm.signers ?? Math.max(1, availableParallelism());
+export const standbySignerCount = (config: ServerConfig): number => config.hsm.standby?.signers ?? signerCount(config);
 
 /** PEM files that the configuration names. Throws CONFIG_INVALID. */
 export function readCertificates(path: string, key: string): readonly Buffer[] {

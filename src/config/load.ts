@@ -39,13 +39,14 @@ export function readPin(token: { readonly label: string; readonly pinFile?: stri
 
 /** What rotation goes by. */
 export function rotationPolicy(config: ServerConfig): RotationPolicy {
-  const { issuance, authorities, rotation } = config;
+  const { issuance, authorities, rotation, hsm } = config;
   const hint = 2 * issuance.bundleRefreshHintSeconds;
   return {
     longestLeafSeconds: Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds), longestJwtSeconds: issuance.jwtMaximumTtlSeconds,
     issuingLifeSeconds: authorities.issuing.lifeDays * 86_400, marginSeconds: rotation.marginSeconds, retireMarginSeconds: rotation.retireMarginSeconds,
     unseenSeconds: { root: hint, jwt: Math.max(hint, rotation.jwksCacheSeconds) }, prepareAtLifeFraction: rotation.automatic ? rotation.prepareAtPercent / 100 : undefined,
     onDeadline: rotation.onDeadline, imported: authorities.source === 'hsm' ? [] : ['root', 'issuing'],
+    ...(hsm.standby === undefined ? {} : { standby: authorities.source === 'hsm' ? ['issuing', 'jwt'] : ['jwt'], standbyAfterSeconds: hsm.standby.activate === 'automatic' ? hsm.standby.afterSeconds : undefined }),
   };
 }
 
@@ -64,7 +65,7 @@ function scheduleContradiction(config: ServerConfig): string | undefined {
 
 /** What no single key can tell. Each message names the numbers to change. */
 function contradiction(config: ServerConfig): string | undefined {
-  const { issuance, authorities, ops } = config;
+  const { issuance, authorities, ops, hsm } = config;
   const outside = upstreamContradiction(config);
   if (outside !== undefined) return outside;
   const day = 86_400;
@@ -80,6 +81,7 @@ function contradiction(config: ServerConfig): string | undefined {
   if (issuance.minimumTtlSeconds > issuance.defaultTtlSeconds) return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;
   if (issuance.agentTtlSeconds > shortLivedMaximumSeconds) return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined)) return 'ops.tlsCertFile and ops.tlsKeyFile go together';
+  if (hsm.standby !== undefined && hsm.standby.label === hsm.issuing.label && (hsm.standby.module ?? hsm.module) === hsm.module && (hsm.standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf) return `hsm.standby is the same token as hsm.issuing (${hsm.issuing.label}): what is lost with the one is lost with the other`;
   if (ops.tlsCertFile === undefined && !isLoopback(ops.address)) return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
   return undefined;
 }
@@ -87,15 +89,15 @@ function contradiction(config: ServerConfig): string | undefined {
 function upstreamContradiction({ authorities: { source, upstream }, hsm }: ServerConfig): string | undefined {
   if (upstream === undefined) {
     if (source === 'upstream') return 'authorities.source is upstream, and authorities.upstream is not set';
-    const from = (['issuing', 'root'] as const).find((role) => hsm[role].pinVault !== undefined);
+    const from = (['issuing', 'root', 'standby'] as const).find((role) => hsm[role]?.pinVault !== undefined);
     return from === undefined ? undefined : `hsm.${from}.pinVault needs authorities.upstream, which says where Vault or OpenBao is`;
   }
   const methods = Object.values(upstream.auth).filter((method) => method !== undefined).length;
   if (methods !== 1) return `authorities.upstream.auth names ${methods} methods: exactly one of approle, token, kubernetes`;
   const { protocol, hostname } = new URL(upstream.address);
   if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) return `authorities.upstream.address ${upstream.address} would send credentials in the clear: use https`;
-  for (const role of ['issuing', 'root'] as const) {
-    const { pinFile, pinEnv, pinVault } = hsm[role];
+  for (const role of ['issuing', 'root', 'standby'] as const) {
+    const { pinFile, pinEnv, pinVault } = hsm[role] ?? {};
     if (pinVault !== undefined && (pinFile !== undefined || pinEnv !== undefined)) return `hsm.${role} has pinVault and another source of the PIN: keep one`;
   }
   return undefined;

@@ -9,7 +9,7 @@ const path = (description: string) => z.string().min(1).describe(description);
 const keyType = (description: string) => z.enum(keyTypes).describe(description);
 const port = (description: string) => z.number().int().min(0).max(65_535).describe(description);
 
-const token = (label: string, role: string) => z.strictObject({
+const tokenKeys = (label: string, role: string) => ({
   label: z.string().min(1).max(32).default(label).describe(`Label of the ${role} token`),
   pinFile: path(`File with the PIN of the ${role} token`).optional(),
   pinEnv: z.string().regex(/^[A-Z][A-Z0-9_]*$/).optional().describe(`Environment variable that holds the PIN of the ${role} token`),
@@ -18,7 +18,18 @@ const token = (label: string, role: string) => z.strictObject({
     path: z.string().min(1).describe('Path of the secret below the mount, without data/'),
     field: z.string().min(1).default('pin').describe('Field of the secret that is the PIN'),
   }).optional().describe(`PIN of the ${role} token from Vault or OpenBao, reached as authorities.upstream says`),
-}).prefault({});
+});
+const token = (label: string, role: string) => z.strictObject(tokenKeys(label, role)).prefault({});
+
+/** A second token, in another slot, device or site. */
+const standby = z.strictObject({
+  ...tokenKeys('meshca-standby', 'standby'),
+  module: path('Absolute path of its PKCS#11 module; default hsm.module').optional(),
+  softhsmConf: path('Its softhsm2.conf, for SoftHSM only; default hsm.softhsmConf').optional(),
+  signers: count('Signer processes; default hsm.signers', 64).optional(),
+  activate: z.enum(['manual', 'automatic']).default('manual').describe('Whether its authorities sign by an operator\'s word alone, or by themselves once the issuing token is lost'),
+  afterSeconds: seconds('For automatic: so long the issuing token must have been away').default(30),
+});
 
 const authority = (defaults: { keyType: 'ec-p256' | 'ec-p384'; lifeDays: number }, what: string) => z.strictObject({
   keyType: keyType(`Key type of ${what}`).default(defaults.keyType),
@@ -64,6 +75,7 @@ export const serverConfigSchema = z.strictObject({
     softhsmConf: path('softhsm2.conf, for SoftHSM only').optional(),
     issuing: token('meshca-issuing', 'issuing'),
     root: token('meshca-root', 'root'),
+    standby: standby.optional(),
     signers: count('Signer processes; default one per core', 64).optional(),
     mode: z.enum(['auto', 'sync', 'async']).default('auto').describe('How signers call the module: auto measures at start; network HSMs want async'),
     sessionsPerSigner: count('Sessions per signer process', 256).default(4),

@@ -47,8 +47,8 @@ export interface AuthorityScope {
   readonly region?: string;
 }
 
-/** `external`: the key is nobody's whom we can ask to sign: the root or intermediate of a company CA, an offline ceremony or an upstream. */
-export type TokenRole = 'issuing' | 'root' | 'external';
+/** `standby`: a second token, whose authorities sign when the issuing token is lost. `external`: the key is nobody's whom we can ask to sign: the root or intermediate of a company CA, an offline ceremony or an upstream. */
+export type TokenRole = 'issuing' | 'root' | 'standby' | 'external';
 
 export interface Authority {
   /** UUIDv7. */

@@ -18,6 +18,8 @@ export interface KeyHandle {
   readonly keyType: KeyType;
   /** SubjectPublicKeyInfo from the authority's recorded certificate: each signature is verified with it before it leaves the signer. */
   readonly spkiDer: Buffer;
+  /** Which of the tokens of a `SignerRouter` holds it; default its first. */
+  readonly token?: string;
 }
 
 /** The proof that a requester holds his key: checked in the signer, before the token signs. */

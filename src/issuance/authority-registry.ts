@@ -22,6 +22,7 @@ export class AuthorityRegistry implements Authorities {
   readonly #dependencies: RegistryDependencies;
   readonly #listeners = new Set<() => void>();
   readonly #loadedKeys = new Set<string>();
+  #missingKeys = false;
   #all: readonly Authority[] = [];
   #issuers: readonly IssuerView[] = [];
   #chains = new Map<string, readonly Buffer[]>();
@@ -43,7 +44,7 @@ export class AuthorityRegistry implements Authorities {
     const all = found.filter((authority) => objects.proven(authority));
     if (bundle !== undefined) objects.require(bundle);
     const fingerprint = `${bundle?.sequence ?? 0}|${all.map((authority) => `${authority.id}:${authority.version}`).join(',')}`;
-    if (fingerprint === this.#fingerprint) return;
+    if (fingerprint === this.#fingerprint && !this.#missingKeys) return;
     await this.#loadKeys(all);
     this.#all = all;
     this.#bundle = bundle;
@@ -126,11 +127,21 @@ export class AuthorityRegistry implements Authorities {
   }
 
   async #loadKeys(all: readonly Authority[]): Promise<void> {
+    this.#missingKeys = false;
     for (const authority of all) {
-      if (authority.token !== 'issuing' || authority.spkiDer === null) continue;
+      if ((authority.token !== 'issuing' && authority.token !== 'standby') || authority.spkiDer === null) continue;
       const wanted = isTrusted(authority.state);
       if (wanted && !this.#loadedKeys.has(authority.ckaId)) {
-        await this.#dependencies.signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer: authority.spkiDer });
+        try {
+          await this.#dependencies.signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer: authority.spkiDer, token: authority.token });
+        } catch (thrown) {
+          // what stands by, or signs no more, must not keep away those that sign
+          if (authority.token !== 'standby' && authority.state === 'active') throw thrown;
+          const { code, message } = PkiError.from(thrown);
+          this.#missingKeys = true;
+          this.#dependencies.logger.warn({ code, error: message, authority: authority.id, kind: authority.kind, token: authority.token, alert: true }, 'the key of an authority can not be used; it is tried again');
+          continue;
+        }
         this.#loadedKeys.add(authority.ckaId);
       } else if (!wanted && this.#loadedKeys.delete(authority.ckaId)) {
         await this.#dependencies.signers.forgetKey(authority.ckaId);

@@ -48,7 +48,7 @@ export interface ServiceParts {
   /** Absent: no CRLs are handed out. */
   readonly crls?: Crls;
   /** Absent: the authorities stay as they are. */
-  readonly rotation?: Pick<RotationDeps, 'controller' | 'guard'>;
+  readonly rotation?: Pick<RotationDeps, 'controller' | 'guard' | 'canUse'>;
   readonly sources?: AuthoritySourcingDeps['sources'];
   readonly downstream?: AuthoritySourcingDeps['downstream'];
 }

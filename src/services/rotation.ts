@@ -1,9 +1,9 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import {
-  allShares, isLegalTransition, legalTransitions, rotatedKinds, type Authority, type AuthorityScope, type RotatedKind, type RotationOperation, type RotationSpec, type Shares, type Verb,
+  allShares, isLegalTransition, isRotated, legalTransitions, rotatedKinds, type Authority, type AuthorityScope, type RotatedKind, type RotationOperation, type RotationSpec, type Shares, type Verb,
 } from '../domain/index.ts';
-import { openOperation, rootOf, rotationEvent, type ClockGuard, type RotationController, type RotationState } from '../issuance/index.ts';
+import { cancelOperation, openOperation, rootOf, rotationEvent, type ClockGuard, type RotationController, type RotationState } from '../issuance/index.ts';
 import type { AuditStore, AuthorityStore, RotationStore } from '../store/contract.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
@@ -19,6 +19,8 @@ export interface RotationDeps {
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly defaultTaintWindowSeconds: number;
+  /** Whether its token answers for this key; default yes. */
+  readonly canUse?: (ckaId: string) => boolean;
 }
 
 const longestWindowSeconds = 30 * 86_400;
@@ -46,6 +48,11 @@ export class RotationService implements Rotation {
 
   proceed(caller: OperatorCaller, input: Parameters<Rotation['proceed']>[1]): Promise<RotationState> {
     return this.#acting(caller, 'ContinueRotation', input.id ?? input.kind, 'authority.rotate', input.force, async (actor) => {
+      const standby = input.stopAfter === undefined && input.id !== undefined ? await this.#standby(input.id) : undefined;
+      if (standby !== undefined) {
+        await this.#activateStandby(standby, actor, input);
+        return;
+      }
       const operation = await this.#underWay((each) => (input.id === undefined ? each.kind === input.kind : each.id === input.id || each.spec.successorId === input.id));
       const { stopAfter: _, ...rest } = operation.spec;
       const spec: RotationSpec = {
@@ -153,6 +160,25 @@ export class RotationService implements Rotation {
       tainted: [id, ...(replacesRoot && root !== undefined ? [root.id] : [])], replacesRoot, consumersEnforcingCrl: enforcing, consumers: consumers.length,
       live: counted?.live ?? 0, liveUnreported: counted?.liveUnreported ?? 0, exposedUntil: counted?.lastExpiry ?? 0, state,
     };
+  }
+
+  async #standby(id: string): Promise<Authority | undefined> {
+    const found = (await this.#list()).find((each) => each.id === id && each.token === 'standby' && each.state === 'published');
+    return found === undefined || (await this.#operations()).some(({ spec }) => spec.successorId === id) ? undefined : found;
+  }
+
+  /** It was published long ago: what remains is to let it sign. A rotation that is under way would need the token that is lost. */
+  async #activateStandby(authority: Authority, actor: string, input: Parameters<Rotation['proceed']>[1]): Promise<void> {
+    const { kind } = authority;
+    if (!isRotated(kind)) throw new PkiError('INVALID_REQUEST', `a ${kind} authority is not rotated`);
+    if (this.#deps.canUse?.(authority.ckaId) === false) throw new PkiError('HSM_UNAVAILABLE', `the standby token does not answer for the key of authority ${authority.id}`, { next: 'See that the standby token is there (hsm.standby); the log of the server says what is wrong with it.' });
+    const running = (await this.#operations()).find((each) => each.kind === kind);
+    if (running !== undefined) await cancelOperation(running, actor, 'the standby is activated in its place', this.#deps);
+    const targets = (await this.#list()).filter((each) => each.kind === kind && each.state === 'active' && each.token !== 'external' && whole(each.scope));
+    await openOperation({
+      kind, actor, targets: targets.map(({ id }) => id), trigger: 'operator', reason: reasonOf(input.reason, input.force),
+      spec: { successorId: authority.id, shares: sharesOf(input.shares), ...(input.force ? { force: { by: actor, reason: input.reason } } : {}) },
+    }, this.#deps);
   }
 
   /** It is the last that signs: its successor comes first. One operation, that goes on after a crash. */

@@ -10,12 +10,13 @@ import { restoreStale } from './restore-stale.ts';
 import { laggard } from './laggard.ts';
 import { rotateAll } from './rotate-all.ts';
 import { taint } from './taint.ts';
+import { tokenDestroyed } from './token-destroyed.ts';
 import { transitionKills } from './transition-kills.ts';
 
 // npm run drill -- NAME [--json] [--short] [--option value]
 // Exit codes: 0 the promise held, 1 it broke, 2 wrong call, 3 the drill itself failed.
 
-const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper, restoreStale, rotateAll, laggard, compromise, absent, transitionKills, taint];
+const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper, restoreStale, rotateAll, laggard, compromise, absent, transitionKills, taint, tokenDestroyed];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
 npm run drill -- list

@@ -47,9 +47,15 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
     }));
 
   for (const [name, state, description] of [['publish', 'published', 'hand a prepared authority out, so that everybody can come to trust it'], ['activate', 'active', 'let a published authority sign, once everybody is proven to hold it']] as const) {
-    authority.command(`${name} [id]`).description(description).option('--kind <kind>', 'in place of the ID: the one under way', 'issuing').option('--reason <text>', 'for the record').option('--force', 'without proof; needs --reason').option('--share <part>', 'part of each class that must have confirmed, 0..1').option('--no-wait', 'return at once')
-      .action(action<StepFlags & { kind: string }>(context, outcome, async (options, [id]) => {
+    const command = authority.command(`${name} [id]`).description(description);
+    if (state === 'active') command.option('--standby', 'the authorities in the standby token, of every kind: when the issuing token is lost');
+    command.option('--kind <kind>', 'in place of the ID: the one under way', 'issuing').option('--reason <text>', 'for the record').option('--force', 'without proof; needs --reason').option('--share <part>', 'part of each class that must have confirmed, 0..1').option('--no-wait', 'return at once')
+      .action(action<StepFlags & { kind: string; standby?: boolean }>(context, outcome, async (options, [id]) => {
         const present = await withAdmin(context, options, 'Authorities', (calls) => calls.call('GetRotationStatus', {}));
+        if (options.standby) {
+          await activateStandby(context, options, present);
+          return;
+        }
         const successorId = id ?? successorOf(present, options.kind);
         const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('ContinueRotation', { id: successorId, kind: '', stopAfter: state === 'published' ? 'published' : '', force: options.force ?? false, reason: options.reason ?? '', ...sharesOf(options) }));
         finish(context, options, options.wait ? await follow(context, options, arrives(context, successorId, state)) : begun);
@@ -99,6 +105,16 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
     if (options.json) json(context, status);
     else context.out(`${chainPicture(status, { now: context.now(), columns: context.terminal.isTerminal ? context.terminal.columns : 0, color: context.terminal.color, all: options.all ?? false, maximumLaggards: 50 }).join('\n')}\n`);
   }));
+}
+
+/** The newest of each kind; all are told first, and then waited for. */
+async function activateStandby(context: CliContext, options: StepFlags & GlobalOptions, present: RotationStatus__Output): Promise<void> {
+  const found = new Map(present.authorities.flatMap(({ authority }) => (authority?.token === 'standby' && authority.state === 'published' ? [[authority.kind, authority.id]] : [])));
+  if (found.size === 0) throw new PkiError('NOT_FOUND', 'no authority stands by', { next: 'Configure hsm.standby; see meshca authority status.' });
+  let status = present;
+  for (const id of found.values()) status = await withAdmin(context, options, 'Authorities', (calls) => calls.call('ContinueRotation', { id, kind: '', stopAfter: '', force: options.force ?? false, reason: options.reason ?? '', ...sharesOf(options) }));
+  if (options.wait) for (const id of found.values()) status = await follow(context, options, arrives(context, id, 'active'));
+  finish(context, options, status);
 }
 
 function finish(context: CliContext, options: GlobalOptions, status: RotationStatus__Output): void {

@@ -1,6 +1,7 @@
 import { isTrusted, type Authority, type AuthorityScope, type AuthorityState } from '../authority.ts';
 import { isConfirmed, type Confirmation } from './confirmation.ts';
 import { activationDeadline, prepareDue } from './schedule.ts';
+import { keepStandby } from './standby.ts';
 import {
   rotatedKinds, type ActivationProof, type AuthorityFacts, type HandshakeFacts, type RotatedKind, type RotationAction, type RotationNote, type RotationOperation, type RotationPolicy,
 } from './types.ts';
@@ -17,6 +18,8 @@ export interface DecisionInput {
   readonly now: number;
   /** The wall clock jumped against the monotonic one: whatever rests on the passing of time waits. */
   readonly clockJumped: boolean;
+  /** Since when the issuing token has not answered, Unix seconds; absent: it answers. */
+  readonly issuingTokenLostAt?: number | undefined;
 }
 
 export interface Decision {
@@ -39,7 +42,10 @@ export function decide(input: DecisionInput): Decision {
     withItsRoot(facts.authority, byId, actions);
     endLife(facts, input, actions, notes);
   }
-  if (!input.clockJumped) for (const kind of rotatedKinds) begin(kind, input, byId, actions, notes);
+  if (!input.clockJumped) {
+    for (const kind of rotatedKinds) begin(kind, input, byId, actions, notes);
+    for (const kind of input.policy.standby ?? []) keepStandby(kind, input, kind === 'issuing' ? parentOf(null, input) : undefined, actions, notes);
+  }
   else notes.push({ code: 'CLOCK_JUMPED', authorityId: '', at: 0, alert: true });
   return { actions, notes };
 }

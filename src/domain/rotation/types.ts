@@ -63,6 +63,10 @@ export interface RotationPolicy {
   readonly onDeadline: 'alert' | 'proceed';
   /** Kinds whose certificate comes from elsewhere (a ceremony, an upstream): `prepare` waits for the import. */
   readonly imported: readonly RotatedKind[];
+  /** Kinds of which an authority is kept ready in the standby token: published and confirmed, never signing. Default none. */
+  readonly standby?: readonly RotatedKind[];
+  /** Seconds without the issuing token after which the standby signs by itself; `undefined`: an operator says so. */
+  readonly standbyAfterSeconds?: number | undefined;
 }
 
 /** Part of each class that must have confirmed, 0..1; all by default. */
@@ -83,7 +87,7 @@ export interface RotationSpec {
   readonly targetsBecome: 'old' | 'tainted';
   /** Under which root a new issuing authority is signed; null: the newest active one. */
   readonly parentId: string | null;
-  readonly trigger: 'operator' | 'schedule' | 'root' | 'taint';
+  readonly trigger: 'operator' | 'schedule' | 'root' | 'taint' | 'token';
   readonly shares: Shares;
   /** Goes on without proof. */
   readonly force?: { readonly by: string; readonly reason: string };
@@ -114,7 +118,12 @@ export interface HandshakeFacts {
 }
 
 export type RotationAction =
-  | { readonly type: 'open'; readonly kind: RotatedKind; readonly targets: readonly string[]; readonly parentId: string | null; readonly trigger: 'schedule' | 'root' }
+  | { readonly type: 'open'; readonly kind: RotatedKind; readonly targets: readonly string[]; readonly parentId: string | null; readonly trigger: 'schedule' | 'root' | 'token'; /** One that exists; default a new one. */ readonly successorId?: string }
+  /** An authority in the standby token, or what is left to do of one. */
+  | { readonly type: 'standby'; readonly kind: RotatedKind; readonly parentId: string | null; readonly authority?: Authority }
+  /** It has not signed, and does not come to. */
+  | { readonly type: 'drop'; readonly authority: Authority }
+  | { readonly type: 'cancel'; readonly operation: RotationOperation; readonly reason: string }
   | { readonly type: 'prepare'; readonly operation: RotationOperation }
   | { readonly type: 'publish'; readonly authority: Authority }
   | { readonly type: 'activate'; readonly authority: Authority; readonly scope: AuthorityScope; readonly without: ActivationProof }
@@ -133,7 +142,7 @@ export type ActivationProof =
 
 /** Something that waits, or that an operator should know. */
 export interface RotationNote {
-  readonly code: 'WAITING_CONFIRMATION' | 'WAITING_EXPIRY' | 'WAITING_SCHEDULE' | 'WAITING_IMPORT' | 'WAITING_OPERATOR' | 'WAITING_CANARY' | 'CANARY_FAILING' | 'CANARY_UNREPORTED' | 'DEADLINE_NEAR' | 'DEADLINE_PASSED' | 'CLOCK_JUMPED' | 'NO_SUCCESSOR';
+  readonly code: 'WAITING_CONFIRMATION' | 'WAITING_EXPIRY' | 'WAITING_SCHEDULE' | 'WAITING_IMPORT' | 'WAITING_OPERATOR' | 'WAITING_CANARY' | 'CANARY_FAILING' | 'CANARY_UNREPORTED' | 'DEADLINE_NEAR' | 'DEADLINE_PASSED' | 'CLOCK_JUMPED' | 'NO_SUCCESSOR' | 'STANDBY_READY' | 'STANDBY_WAITING' | 'TOKEN_LOST';
   readonly authorityId: string;
   /** When it ends by itself or becomes due, Unix seconds; 0: not known. */
   readonly at: number;

@@ -29,7 +29,18 @@ export async function execute(action: RotationAction, seen: Observation, lease: 
   };
   switch (action.type) {
     case 'open':
-      await openOperation({ kind: action.kind, actor: 'server', targets: action.targets, parentId: action.parentId, trigger: action.trigger }, dependencies, lease);
+      await openOperation({
+        kind: action.kind, actor: 'server', targets: action.targets, parentId: action.parentId, trigger: action.trigger, ...(action.successorId === undefined ? {} : { spec: { successorId: action.successorId } }),
+      }, dependencies, lease);
+      return;
+    case 'standby':
+      await prepareStandby(action, lease, dependencies);
+      return;
+    case 'drop':
+      await move(action.authority, action.authority.state === 'published' ? 'withdrawn' : 'discarded', { reason: 'another stands by' });
+      return;
+    case 'cancel':
+      await cancelOperation(action.operation, 'server', action.reason, dependencies, lease);
       return;
     case 'prepare':
       await prepare(action.operation, seen, lease, dependencies);
@@ -74,19 +85,42 @@ async function prepare(operation: RotationOperation, seen: Observation, lease: L
   if (kind === 'issuing' && parent === undefined) throw new PkiError('NO_ISSUER', 'no active root can sign a new issuing authority');
   const authority = known ?? await recordAuthority({ id: spec.successorId, kind, parentId, actor: operation.createdBy, lease }, made);
   dependencies.step?.(`${kind}-recorded`);
+  await complete(authority, parent, operation.createdBy, lease, dependencies, openToken);
+  dependencies.step?.(`${kind}-prepared`);
+}
+
+async function complete(authority: Authority, parent: Authority | undefined, actor: string, lease: Lease, dependencies: ActionDependencies, openToken = dependencies.openToken): Promise<void> {
+  const { store } = dependencies;
   const token = await openToken(authority.token);
   try {
     const other = parent !== undefined && parent.token !== authority.token ? await openToken(parent.token) : undefined;
     try {
-      await completeAuthority({ authority, parent, token, signingToken: kind === 'root' ? token : other ?? token, actor: operation.createdBy, lease }, made);
+      await completeAuthority({ authority, parent, token, signingToken: authority.kind === 'root' ? token : other ?? token, actor, lease }, { ...dependencies, authorities: store.authorities, issuance: store.issuance });
     } finally {
       await other?.close();
     }
   } finally {
     await token.close();
   }
-  dependencies.moved(kind, 'prepared');
-  dependencies.step?.(`${kind}-prepared`);
+  dependencies.moved(authority.kind, 'prepared');
+}
+
+/** The same in the standby token, for no operation: it is published, and waits. */
+async function prepareStandby({ kind, parentId, authority: known }: Extract<RotationAction, { type: 'standby' }>, lease: Lease, dependencies: ActionDependencies): Promise<void> {
+  const { store } = dependencies;
+  const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
+  const authority = known ?? await recordAuthority({ kind, parentId, token: 'standby', lease }, { ...dependencies, authorities: store.authorities, issuance: store.issuance });
+  dependencies.step?.(`${kind}-standby-recorded`);
+  await complete(authority, parent, 'server', lease, dependencies);
+}
+
+/** The goal is given up, and the authority that was made for it as well, unless it has signed. */
+export async function cancelOperation(operation: RotationOperation, actor: string, reason: string, dependencies: { readonly store: Pick<ActionDependencies['store'], 'authorities' | 'rotations'>; readonly clock: Clock }, lease?: Lease): Promise<void> {
+  const { store, clock } = dependencies;
+  await store.rotations.update(operation.id, operation.version, { state: 'cancelled' }, clock.now(), rotationEvent(dependencies, actor, 'rotation.cancelled', operation, reason), lease);
+  const successor = await store.authorities.byId(operation.spec.successorId);
+  const to = successor?.state === 'published' ? 'withdrawn' : successor?.state === 'preparing' || successor?.state === 'prepared' ? 'discarded' : undefined;
+  if (successor !== undefined && to !== undefined) await store.authorities.transition(successor.id, successor.version, to, clock.now(), authorityEvent(dependencies, actor, `authority.${to}`, successor, { reason }), lease === undefined ? {} : { lease });
 }
 
 export interface OperationAsk {

@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Logger } from '../../common/runtime/index.ts';
-import { decide, type RotationNote } from '../../domain/index.ts';
+import { decide, type RotationAction, type RotationNote } from '../../domain/index.ts';
 import type { Lease, LeaseStore } from '../../store/contract.ts';
 import { execute, type ActionDependencies } from './actions.ts';
 import type { ClockGuard } from './clock-guard.ts';
@@ -14,6 +14,8 @@ export interface ControllerDependencies extends ActionDependencies, Omit<Observe
   /** The authorities moved: everybody looks again, and a new bundle is published where one is due. */
   readonly changed: () => Promise<void>;
   readonly logger: Logger;
+  /** Whether the issuing token answers; default yes. */
+  readonly issuingTokenUsable?: () => boolean;
 }
 
 /** What was seen and decided last. */
@@ -37,6 +39,8 @@ const longestWaitMs = 5_000;
 const afterPokeMs = 50;
 const maximumActions = 100;
 const retryMs = { first: 500, longest: 30_000 };
+/** A standby that can not be made holds nothing else up. */
+const standbyRetryMs = 30_000;
 
 /**
  * Carries rotation forward, one actor at a time: looks, decides, does the first thing that is to be done, and looks again.
@@ -55,6 +59,8 @@ export class RotationController {
   #retry = retryMs.first;
   #unpublished = true;
   #lookMs = 0;
+  #tokenLostMs: number | undefined;
+  #noStandbyBeforeMs = 0;
 
   constructor(dependencies: ControllerDependencies) {
     this.#dependencies = dependencies;
@@ -163,19 +169,41 @@ export class RotationController {
       const { actions, notes } = this.#decide(observation);
       const state: RotationState = { at: observation.now, acting: this.#lease !== undefined, observation, notes, jumpedSeconds: this.#dependencies.guard.jumpedSeconds(), failure: undefined };
       this.#announce(state);
-      const [action] = actions;
+      const [action] = actions.filter(({ type }) => type !== 'standby' || this.#dependencies.clock.monotonicMs() >= this.#noStandbyBeforeMs);
       if (action === undefined || this.#lease === undefined || this.#closed) return state;
       if (done >= maximumActions) throw new PkiError('INTERNAL', `rotation does not come to rest; the last action was ${action.type}`);
       this.#unpublished = true;
-      await execute(action, observation, this.#lease, this.#dependencies);
+      await this.#execute(action, observation, this.#lease);
       await this.#leaseHeld();
     }
+  }
+
+  async #execute(action: RotationAction, observation: Observation, lease: Lease): Promise<void> {
+    try {
+      await execute(action, observation, lease, this.#dependencies);
+    } catch (thrown) {
+      const failure = PkiError.from(thrown);
+      if (action.type !== 'standby' || failure.code === 'LEASE_LOST' || failure.code === 'SHUTTING_DOWN') throw thrown;
+      this.#noStandbyBeforeMs = this.#dependencies.clock.monotonicMs() + standbyRetryMs;
+      this.#dependencies.logger.warn({ code: failure.code, error: failure.message, kind: action.kind, retryMs: standbyRetryMs, alert: true }, 'there is no standby authority: it could not be made; trying again');
+    }
+  }
+
+  /** Since when the issuing token has not answered, by the wall clock, from the time that passed. */
+  #issuingTokenLostAt(now: number): number | undefined {
+    const { clock, issuingTokenUsable } = this.#dependencies;
+    if (issuingTokenUsable === undefined || issuingTokenUsable()) {
+      this.#tokenLostMs = undefined;
+      return undefined;
+    }
+    this.#tokenLostMs ??= clock.monotonicMs();
+    return now - Math.floor((clock.monotonicMs() - this.#tokenLostMs) / 1000);
   }
 
   #decide(observation: Observation) {
     return decide({
       authorities: observation.facts, confirmations: observation.confirmations, operations: observation.operations, handshakes: observation.handshakes, policy: this.#dependencies.policy, now: observation.now,
-      clockJumped: this.#dependencies.guard.jumpedSeconds() !== 0,
+      clockJumped: this.#dependencies.guard.jumpedSeconds() !== 0, issuingTokenLostAt: this.#issuingTokenLostAt(observation.now),
     });
   }
 

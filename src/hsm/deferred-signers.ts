@@ -1,0 +1,112 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock, Logger } from '../common/runtime/index.ts';
+import { isFinal } from './ckr.ts';
+import type { KeyHandle, SignItem, SignOutcome, SignersState } from './contract.ts';
+import { failedOutcome } from './sign-queue.ts';
+import type { ManagedSigners } from './signers.ts';
+
+const retryMs = { first: 5_000, longest: 60_000 };
+
+/**
+ * Signers of a token that the server can do without for now: it starts whether or not the token is there, and the signers
+ * are tried again until it is. A PIN that is wrong or locked is not tried again: that would lock the token. Owner of the
+ * signers once they are open.
+ */
+export class DeferredSigners implements ManagedSigners {
+  readonly #open: () => Promise<ManagedSigners>;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #listeners = new Set<(state: SignersState) => void>();
+  #inner: ManagedSigners | undefined;
+  #error: PkiError | undefined;
+  #closed = false;
+  #cancel: (() => void) | undefined;
+  #opening: Promise<void> | undefined;
+  #retry = retryMs.first;
+
+  constructor(options: { readonly open: () => Promise<ManagedSigners>; readonly clock: Clock; readonly logger: Logger }) {
+    this.#open = options.open;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+  }
+
+  /** Resolves after the first attempt, whatever came of it. */
+  start(): Promise<void> {
+    this.#opening ??= this.#attempt().finally(() => (this.#opening = undefined));
+    return this.#opening;
+  }
+
+  useKey(key: KeyHandle): Promise<void> {
+    return this.#inner === undefined ? Promise.reject(this.#absent()) : this.#inner.useKey(key);
+  }
+
+  forgetKey(ckaId: string): Promise<void> {
+    return this.#inner?.forgetKey(ckaId) ?? Promise.resolve();
+  }
+
+  sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]> {
+    if (this.#inner !== undefined) return this.#inner.sign(items);
+    const { code, message } = this.#absent();
+    return Promise.resolve(items.map(() => failedOutcome(code, message)));
+  }
+
+  state(): SignersState {
+    if (this.#inner !== undefined) return this.#inner.state();
+    const status = this.#closed ? 'closed' : this.#error === undefined ? 'starting' : isFinal(this.#error.code) ? 'fatal' : 'open';
+    return { status, reason: this.#error === undefined ? undefined : `${this.#error.code}: ${this.#error.message}`, signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0 };
+  }
+
+  onChange(listener: (state: SignersState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  pids(): readonly number[] {
+    return this.#inner?.pids() ?? [];
+  }
+
+  invalidateSessions(): void {
+    this.#inner?.invalidateSessions();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancel?.();
+    await this.#opening;
+    await this.#inner?.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #absent(): PkiError {
+    return new PkiError(this.#error !== undefined && isFinal(this.#error.code) ? this.#error.code : 'HSM_UNAVAILABLE', `the token is not open${this.#error === undefined ? '' : `: ${this.#error.message}`}`);
+  }
+
+  async #attempt(): Promise<void> {
+    try {
+      const opened = await this.#open();
+      if (this.#closed) {
+        await opened.close();
+        return;
+      }
+      this.#inner = opened;
+      this.#error = undefined;
+      opened.onChange(() => this.#tell());
+    } catch (thrown) {
+      this.#error = PkiError.from(thrown, 'HSM_UNAVAILABLE');
+      const { code, message } = this.#error;
+      const final = isFinal(code);
+      this.#logger.error({ code, error: message, alert: true, ...(final ? {} : { retryMs: this.#retry }) }, final ? 'the standby token can not be used; it is not tried again before a restart' : 'the standby token is not there; it is tried again');
+      if (!final && !this.#closed) this.#cancel = this.#clock.after(this.#retry, () => void this.start());
+      this.#retry = Math.min(this.#retry * 2, retryMs.longest);
+    }
+    this.#tell();
+  }
+
+  #tell(): void {
+    const state = this.state();
+    for (const listener of this.#listeners) listener(state);
+  }
+}

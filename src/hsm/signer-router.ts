@@ -1,0 +1,105 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { KeyHandle, SignItem, SignOutcome, SignersState } from './contract.ts';
+import { failedOutcome } from './sign-queue.ts';
+import type { ManagedSigners } from './signers.ts';
+
+/**
+ * Several tokens behind one port, each with signer processes of its own: what happens to one (its circuit opens, it becomes
+ * fatal) is no matter of the others. A key belongs to the token that it was made known with. Owner of the signers it is given.
+ */
+export class SignerRouter implements ManagedSigners {
+  readonly #byToken: ReadonlyMap<string, ManagedSigners>;
+  readonly #first: string;
+  readonly #primary: () => string;
+  readonly #tokenOfKey = new Map<string, string>();
+
+  /** @param primary the token whose state is the state of the whole: the one that signs now */
+  constructor(byToken: ReadonlyMap<string, ManagedSigners>, primary: () => string) {
+    const [first] = byToken.keys();
+    if (first === undefined) throw new PkiError('INTERNAL', 'a router needs at least one token');
+    this.#byToken = byToken;
+    this.#first = first;
+    this.#primary = primary;
+  }
+
+  async useKey(key: KeyHandle): Promise<void> {
+    const token = key.token ?? this.#first;
+    const signers = this.#byToken.get(token);
+    if (signers === undefined) throw new PkiError('HSM_UNAVAILABLE', `no ${token} token is configured, and the key ${key.ckaId} is in it`);
+    await signers.useKey(key);
+    this.#tokenOfKey.set(key.ckaId, token);
+  }
+
+  async forgetKey(ckaId: string): Promise<void> {
+    const token = this.#tokenOfKey.get(ckaId);
+    if (token === undefined) return;
+    this.#tokenOfKey.delete(ckaId);
+    await this.#byToken.get(token)?.forgetKey(ckaId);
+  }
+
+  async sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]> {
+    const parts = new Map<ManagedSigners, number[]>();
+    const outcomes = new Array<SignOutcome>(items.length);
+    for (const [index, item] of items.entries()) {
+      const token = this.#tokenOfKey.get(item.ckaId);
+      const signers = token === undefined ? undefined : this.#byToken.get(token);
+      if (signers === undefined) {
+        outcomes[index] = failedOutcome('HSM_KEY_NOT_FOUND', `no key with the CKA_ID ${item.ckaId} is in use`);
+        continue;
+      }
+      const part = parts.get(signers);
+      if (part === undefined) parts.set(signers, [index]);
+      else part.push(index);
+    }
+    await Promise.all([...parts].map(async ([signers, indexes]) => {
+      const signed = await signers.sign(indexes.length === items.length ? items : indexes.map((index) => items[index] as SignItem));
+      for (const [at, index] of indexes.entries()) outcomes[index] = signed[at] as SignOutcome;
+    }));
+    return outcomes;
+  }
+
+  /** Status and reason of the token that signs; the counts of all. */
+  state(): SignersState {
+    const { status, reason } = this.stateOf(this.#primary());
+    const sum = { signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0 };
+    for (const each of this.#byToken.values()) {
+      const state = each.state();
+      for (const name of ['signers', 'signersReady', 'respawns', 'inFlight', 'signatures'] as const) sum[name] += state[name];
+    }
+    return { status, reason, ...sum };
+  }
+
+  /** Of one token; one that is not configured is `closed`. */
+  stateOf(token: string): SignersState {
+    return this.#byToken.get(token)?.state() ?? { status: 'closed', reason: `no ${token} token is configured`, signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0 };
+  }
+
+  /** Whether this key can be used: its token was asked for it, and is there. */
+  canUse(ckaId: string): boolean {
+    const token = this.#tokenOfKey.get(ckaId);
+    return token !== undefined && ['ready', 'degraded'].includes(this.stateOf(token).status);
+  }
+
+  onChange(listener: (state: SignersState) => void): () => void {
+    const stops = [...this.#byToken.values()].map((each) => each.onChange(() => listener(this.state())));
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }
+
+  pids(): readonly number[] {
+    return [...this.#byToken.values()].flatMap((each) => each.pids());
+  }
+
+  invalidateSessions(): void {
+    for (const each of this.#byToken.values()) each.invalidateSessions();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#byToken.values()].map((each) => each.close()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
