@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import { uuidv7, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
@@ -10,7 +10,7 @@ import {
   AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
-import { createServices, HandshakeLedger, type RunningServices } from '../services/index.ts';
+import { createServices, HandshakeLedger, Pruner, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
 import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, logPlan, wasRestored } from './audit.ts';
 import { buildRotation } from './rotation.ts';
@@ -197,6 +197,11 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.defer(() => door.close(graceMs));
   readiness.add(() => door.reason());
   await door.start();
+  if (config.retention.certificatesDays > 0) {
+    const pruner = new Pruner({ store: { ...store, leases: heldLeases(store.leases, auditLog) }, keepSeconds: config.retention.certificatesDays * 86_400, holder: uuidv7(clock.nowMs()), clock, logger: logger.child({ part: 'retention' }) });
+    stack.defer(() => pruner.close());
+    pruner.start();
+  }
   front.setServing(readiness.ready);
   stack.defer(store.onRevision(() => rotation.controller.poke()));
   if (supply !== undefined) stack.defer(rotation.controller.onState(() => void supply.supply()));

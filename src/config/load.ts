@@ -80,6 +80,8 @@ function contradiction(config: ServerConfig): string | undefined {
   if (issuance.jwtDefaultTtlSeconds > issuance.jwtMaximumTtlSeconds) return `issuance.jwtDefaultTtlSeconds (${issuance.jwtDefaultTtlSeconds}) is above issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds})`;
   if (issuance.minimumTtlSeconds > issuance.defaultTtlSeconds) return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;
   if (issuance.agentTtlSeconds > shortLivedMaximumSeconds) return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
+  const { retention: { certificatesDays }, attestation: { graceDays } } = config;
+  if (certificatesDays !== 0 && certificatesDays <= graceDays) return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): agents that may still come back would be forgotten`;
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined)) return 'ops.tlsCertFile and ops.tlsKeyFile go together';
   if (hsm.standby !== undefined && hsm.standby.label === hsm.issuing.label && (hsm.standby.module ?? hsm.module) === hsm.module && (hsm.standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf) return `hsm.standby is the same token as hsm.issuing (${hsm.issuing.label}): what is lost with the one is lost with the other`;
   if (ops.tlsCertFile === undefined && !isLoopback(ops.address)) return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;

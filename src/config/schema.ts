@@ -142,6 +142,9 @@ export const serverConfigSchema = z.strictObject({
   audit: z.strictObject({
     checkpointFile: path('File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Better on another disk or machine than the database').optional(),
   }).prefault({}),
+  retention: z.strictObject({
+    certificatesDays: z.number().int().min(0).max(36_500).default(90).describe('Certificates and JWT-SVIDs leave the database so long after they expired; their records in the audit log stay. 0: never (days)'),
+  }).prefault({}),
   limits: z.strictObject({
     connections: count('Connections at once').default(20_000),
     handshakes: count('TLS handshakes at once').default(500),

@@ -1,3 +1,4 @@
+export { Pruner } from './pruner.ts';
 export {
   actorOf, callerClasses, type AdminCaller, type AgentCaller, type AnonymousCaller, type Caller, type CallerClass, type CertificateCaller, type DelegateCaller, type LocalCaller,
   type OperatorCaller, type WorkloadCaller,

@@ -3,6 +3,7 @@ import type {
   CertificateState, ConsumerRecord, Delegation, EntryDraft, Intent, JoinToken, Position, RegistrationEntry, Rights, Role, RotationOperation,
 } from '../domain/index.ts';
 import type { ApprovalStore } from './approval-contract.ts';
+import type { RetentionStore } from './retention-contract.ts';
 import type { RevocationStore } from './revocation-contract.ts';
 import type { ErrorCode } from '../common/errors/index.ts';
 import type { Lease, LeaseStore, LogStore, ObjectLedger } from './log-contract.ts';
@@ -29,6 +30,7 @@ export interface Store {
   readonly delegations: DelegationStore;
   readonly roles: RoleStore;
   readonly revocations: RevocationStore;
+  readonly retention: RetentionStore;
   readonly approvals: ApprovalStore;
   readonly audit: AuditStore;
   readonly meta: MetaStore;
@@ -331,4 +333,5 @@ export interface MetaStore {
   renewEpoch(now: number): Promise<Position>;
 }
 
+export type { RetentionStore } from './retention-contract.ts';
 export type { RevocationStore } from './revocation-contract.ts';

@@ -8,6 +8,7 @@ import { issuanceCases } from './store-suite-issuance.ts';
 import { logCases } from './store-suite-log.ts';
 import { recordCases } from './store-suite-records.ts';
 import { revocationCases } from './store-suite-revocations.ts';
+import { retentionCases } from './store-suite-retention.ts';
 import { rightsCases } from './store-suite-rights.ts';
 import { rotationCases } from './store-suite-rotations.ts';
 import type { OpenStore } from './store-fixtures.ts';
@@ -26,4 +27,5 @@ export function storeSuite(name: string, open: OpenStore): void {
   approvalCases(name, open);
   rotationCases(name, open);
   revocationCases(name, open);
+  retentionCases(name, open);
 }

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { runCli } from '../../src/cli/program.ts';
-import { uuidv7 } from '../../src/common/runtime/index.ts';
+import { silentLogger, systemClock, uuidv7 } from '../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../src/common/x509/index.ts';
+import { Pruner } from '../../src/services/index.ts';
+import { openSqliteStore } from '../../src/store/index.ts';
 import { startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
 
@@ -169,4 +171,35 @@ test('watch tells of each record and of a new holder of an identity, and search 
   const all = await listed('--limit', '1000');
   assert.deepEqual(await listed('--limit', '3'), all.slice(-3), 'the newest ones, the newest last');
   assert.deepEqual(await listed('--limit', '2', '--oldest'), [1, 2]);
+});
+
+test('certificates and checkpoints that were pruned leave a log that verifies, also against a checkpoint from before', async () => {
+  await using server = await startTestServer();
+  const agent = await server.joinAgent('node-1');
+  await server.admin('Entries/CreateEntries', { entries: [{ id: 'web', spiffeId: id('/web'), parentId: agent.spiffeId, selectors: ['unix:uid:1000'] }] });
+  await issue(server, agent, 'web', 30);
+  await quiet(server);
+  const since = join(server.dir, 'since');
+  writeFileSync(since, readFileSync(checkpointFile(server)));
+  await server.stop();
+  const store = await openSqliteStore({ path: join(server.dir, 'data', 'meshca.db'), clock: systemClock, logger: silentLogger, pid: process.pid });
+  // as if it were ten years later
+  const clock = { ...systemClock, now: () => systemClock.now() + 315_360_000, nowMs: () => systemClock.nowMs() + 315_360_000_000 };
+  const events: string[] = [];
+  const audit = { append: (all: readonly { readonly kind: string }[]) => Promise.resolve(void events.push(...all.map(({ kind }) => kind))) };
+  const removed = await new Pruner({ store: { ...store, audit }, keepSeconds: 90 * 86_400, holder: 'test', clock, logger: silentLogger }).round();
+  assert.ok(removed.certificates >= 31, JSON.stringify(removed));
+  assert.equal((await store.certificates.list({ spiffeId: id('/web') }, 'created', { size: 10 })).items.length, 0);
+  await store.close();
+  await server.restart();
+  const later = await server.joinAgent('node-2');
+  assert.ok(later.serial);
+  await quiet(server);
+  const path = join(server.dir, 'pruned.jsonl');
+  assert.equal((await cli(server, ['audit', 'export', '--out', path])).code, 0);
+  const { code, out, err } = await cli(server, ['audit', 'verify', path, '--since', since]);
+  assert.equal(code, 0, err);
+  const verdict = JSON.parse(out) as { size: number };
+  assert.ok(verdict.size > 40);
+  assert.deepEqual(events, ['inventory.pruned']);
 });

@@ -22,6 +22,7 @@ import { createLog } from './log.ts';
 import { acquireLock, type DatabaseLock } from './lock.ts';
 import { createMeta } from './meta.ts';
 import { migrate } from './migrations.ts';
+import { createRetention } from './retention.ts';
 import { createRotations } from './rotations.ts';
 import { createRevocations } from './revocations.ts';
 import { createRightsCheck } from './rights.ts';
@@ -124,6 +125,7 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
     roles: createRoles(engine, writeAudit, ledger),
     approvals: createApprovals(engine, writeAudit, ledger),
     revocations: createRevocations(engine, { audit: writeAudit, ledger, revisions }),
+    retention: createRetention(engine, checkFence, countStates),
     onRevision: revisions.subscribe,
     backup: (target) => backUp(database, target),
     close: async () => {
