@@ -4,7 +4,7 @@ export type PartState = 'waiting' | 'starting' | 'ready' | 'degraded' | 'stopped
 
 /** What a demo workload tells its parent. */
 export type WorkloadReport =
-  | { readonly type: 'identity'; readonly id: string; readonly serial: string; readonly notBefore: number; readonly notAfter: number; readonly renewal: boolean }
+  | { readonly type: 'identity'; readonly id: string; readonly serial: string; readonly notBefore: number; readonly notAfter: number; readonly issuer: string; readonly renewal: boolean }
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'traffic'; readonly requests: number; readonly failedRequests: number; readonly connections: number; readonly failedHandshakes: number; readonly lastFailure: string | undefined }
   | { readonly type: 'problem'; readonly code: string; readonly message: string };
@@ -27,6 +27,8 @@ export interface HeldIdentity {
   readonly serial: string;
   readonly notBefore: number;
   readonly notAfter: number;
+  /** Key identifier of the authority that signed it, hex. */
+  readonly issuer: string;
   /** When it arrived here: a certificate's start is backdated. */
   readonly receivedAt: number;
 }
@@ -122,11 +124,12 @@ function changeWorkload(model: DemoModel, name: WorkloadName, report: WorkloadRe
   switch (report.type) {
     case 'identity': {
       const { type: _type, renewal, ...held } = report;
+      const moved = view.held !== undefined && view.held.issuer !== report.issuer;
       view.held = { ...held, receivedAt: Math.floor(nowMs / 1000) };
       if (renewal) view.renewals += 1;
       const until = new Date(report.notAfter * 1000).toISOString().slice(11, 19);
       const text = renewal ? `${name} renewed (${view.renewals}): serial ${shortSerial(report.serial)}, until ${until} UTC` : `${name} is ${report.id}: serial ${shortSerial(report.serial)}, until ${until} UTC`;
-      return { text, tone: 'good' };
+      return { text: moved ? `${text}, signed by a new authority ${shortKey(report.issuer)}; ${failedHandshakes(model)} failed handshakes so far` : text, tone: 'good' };
     }
     case 'listening':
       return { text: `${name} listens on port ${report.port} for mTLS`, tone: 'plain' };
@@ -161,5 +164,7 @@ export function requestsPerSecond(model: DemoModel, seconds = 5): number {
   const complete = model.perSecond.slice(0, -1).slice(-seconds);
   return complete.length === 0 ? 0 : Math.round(complete.reduce((sum, each) => sum + each, 0) / complete.length);
 }
+
+export const shortKey = (hex: string): string => hex.slice(0, 8);
 
 export const shortSerial = (serial: string): string => (serial.length > 12 ? `${serial.slice(0, 6)}…${serial.slice(-6)}` : serial);

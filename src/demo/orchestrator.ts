@@ -48,6 +48,8 @@ export class Orchestrator {
   /** Monotonic instants at which a part died. */
   readonly #deaths: number[] = [];
   #running = false;
+  /** The authority that signed last: with a new one, what is said of the chain is read again. */
+  #issuer = '';
   /** Why a part is not ready, as it was last said; empty: it is. */
   readonly #trouble = { server: '', agent: '' };
 
@@ -166,6 +168,7 @@ export class Orchestrator {
     this.#children.push(child);
     child.process.on('message', (report: WorkloadReport) => {
       emit({ kind: 'workload', name, report });
+      if (report.type === 'identity') this.#issuer = report.issuer;
       onReport?.(report);
     });
   }
@@ -249,9 +252,12 @@ export class Orchestrator {
   async #watchFacts(ports: Ports): Promise<void> {
     const { signal } = this.#stopping;
     let authorities: Partial<Extract<DemoEvent, { kind: 'facts' }>> | undefined;
+    let readAt = '';
     while (!signal.aborted) {
       try {
-        authorities ??= await readFacts(() => this.#cli(['authority', 'list', '--json']));
+        const issuer = this.#issuer;
+        if (authorities === undefined || readAt !== issuer) authorities = await readFacts(() => this.#cli(['authority', 'list', '--json']));
+        readAt = issuer;
         const issued = sumOf(await readText(ports.serverOps, '/metrics', signal), 'meshca_certificates_issued_total');
         this.#options.emit({ kind: 'facts', ...authorities, ...(issued === undefined ? {} : { issued }) });
       } catch {

@@ -1,4 +1,4 @@
-import { failedHandshakes, renewals, requestsPerSecond, shortSerial, type DemoModel, type PartState, type WorkloadName, type WorkloadView } from './model.ts';
+import { failedHandshakes, renewals, requestsPerSecond, shortKey, shortSerial, type DemoModel, type PartState, type WorkloadName, type WorkloadView } from './model.ts';
 import { apart, bar, cut, fit, painter, sparkline, widthOf, type Paint, type Tone } from './text.ts';
 
 export interface PictureSize {
@@ -115,7 +115,7 @@ function card(name: WorkloadName, view: WorkloadView, width: number, paint: Pain
   return [
     title,
     `  ${held.id}`,
-    `  ${paint('serial', 'dim')} ${shortSerial(held.serial)}`,
+    `  ${paint('serial', 'dim')} ${shortSerial(held.serial)} ${paint('by', 'dim')} ${shortKey(held.issuer)}`,
     `  ${paint(full, tone)}${paint(empty, 'dim')} ${clock}`,
   ];
 }

@@ -30,6 +30,6 @@ export const tryNext = (adminSocket: string, agentSocket: string): readonly stri
   `export MESHCA_ADMIN_SOCKET=${adminSocket}`,
   'npm run -s meshca -- entry list',
   'npm run -s meshca -- certificate list',
-  'npm run -s meshca -- authority list',
+  'npm run -s meshca -- authority rotate --kind issuing',
   `npm run -s meshca -- explain --socket ${agentSocket} --pid $$`,
 ];

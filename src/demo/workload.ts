@@ -97,7 +97,7 @@ function get(agent: Agent, greeterPort: number, self: string): Promise<void> {
 }
 
 function tellIdentity({ svid }: X509Source, renewal: boolean): void {
-  tell({ type: 'identity', id: svid.id.toString(), serial: svid.serial, notBefore: svid.notBefore, notAfter: svid.notAfter, renewal });
+  tell({ type: 'identity', id: svid.id.toString(), serial: svid.serial, notBefore: svid.notBefore, notAfter: svid.notAfter, issuer: svid.leaf.authorityKeyId ?? '', renewal });
 }
 
 function tellTraffic(source: X509Source): void {

@@ -15,7 +15,7 @@ function busy(): DemoModel {
   tell({ kind: 'server', state: 'ready', detail: 'gRPC on 127.0.0.1:8443' });
   tell({ kind: 'agent', state: 'ready', detail: 'spiffe://demo.meshca.test/meshca/agent/join-token/demo-node' });
   for (const name of ['greeter', 'caller'] as const) {
-    const identity = { type: 'identity', id: `spiffe://demo.meshca.test/${name}`, serial: '0123456789abcdef0123', notBefore: start / 1000 - 30, notAfter: start / 1000 + 32 } as const;
+    const identity = { type: 'identity', id: `spiffe://demo.meshca.test/${name}`, serial: '0123456789abcdef0123', notBefore: start / 1000 - 30, notAfter: start / 1000 + 32, issuer: 'aabbccddeeff0011' } as const;
     tell({ kind: 'workload', name, report: { ...identity, renewal: false } });
     tell({ kind: 'workload', name, report: { ...identity, renewal: true } });
   }
@@ -46,6 +46,14 @@ test('the figures at the end are those of the workloads', () => {
   assert.equal(renewals(model), 2);
   assert.deepEqual(JSON.parse(summary(model)), { seconds: 3, renewals: 2, requests: 4975, failedHandshakes: 0 });
   assert.equal(JSON.parse(summary(newModel(start))).seconds, null);
+});
+
+test('a certificate by a new authority is told with the count of failed handshakes, and shown', () => {
+  const model = busy();
+  const renewed = { type: 'identity', id: 'spiffe://demo.meshca.test/caller', serial: '99', notBefore: 1, notAfter: start / 1000 + 60, issuer: '1234567890abcdef', renewal: true } as const;
+  assert.match(apply(model, { kind: 'workload', name: 'caller', report: renewed }, start)?.text ?? '', /new authority 12345678; 0 failed/);
+  assert.doesNotMatch(apply(model, { kind: 'workload', name: 'caller', report: { ...renewed, serial: '98' } }, start)?.text ?? '', /new authority/);
+  assert.match(draw(model, { columns: 120, rows: 50 }, { color: false, nowMs: start, tryNext: [] }).join('\n'), /by aabbccdd.*by 12345678/);
 });
 
 test('a failure is told once, with its reason, and counted', () => {
