@@ -251,10 +251,14 @@ export class Consumers implements ConsumerRegistry {
 const none = Buffer.alloc(0);
 const equal = (one: Buffer | undefined, other: Buffer | undefined): boolean => (one === undefined || other === undefined ? one === other : one.equals(other));
 
-const toWire = (line: Line): Consumer => ({
-  id: line.id, kind: line.about.kind, spiffeId: line.about.spiffeId, state: line.state, reason: line.reason, since: line.since, description: line.description, capabilities: [...line.capabilities],
-  authoritySetDigest: line.about.takes === 'jwt' ? none : line.digest ?? none, jwtSetDigest: line.about.takes === 'jwt' ? line.digest ?? none : line.sets.jwt ?? none, issuerSetDigest: line.sets.issuers ?? none,
-});
+const toWire = (line: Line): Consumer => {
+  // while something newer is on its way, or was refused: what was read before is what is held
+  const digest = line.state === 'confirmed' || line.read === '' ? line.digest ?? none : Buffer.from(line.read, 'hex');
+  return {
+    id: line.id, kind: line.about.kind, spiffeId: line.about.spiffeId, state: line.state, reason: line.reason, since: line.since, description: line.description, capabilities: [...line.capabilities],
+    authoritySetDigest: line.about.takes === 'jwt' ? none : digest, jwtSetDigest: line.about.takes === 'jwt' ? digest : line.sets.jwt ?? none, issuerSetDigest: line.sets.issuers ?? none,
+  };
+};
 
 /** `confirmed` says what they held when they left, and `departed` that this is all that is known. */
 const departedToWire = ({ spiffeId, takes, state, digest, description, processes, until }: DepartedGroup, { id, since }: { readonly id: string; readonly since: number }): Consumer => ({

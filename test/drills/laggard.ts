@@ -1,16 +1,10 @@
-import { fork, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { SimAgent } from '../support/sim-agent.ts';
 import { Breaches, round, type Drill } from './drill.ts';
+import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
-import { childrenOf } from './server-child.ts';
 import { createWorld, trustDomain, type World } from './world.ts';
-
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const workloadEntry = fileURLToPath(new URL(`./mtls-workload.${extension}`, import.meta.url));
 
 /** Somebody does not read: a workload, an agent; then he reads, dies, is left behind by force, or by the deadline. */
 export const laggard: Drill = {
@@ -22,6 +16,8 @@ export const laggard: Drill = {
     const ttl = short ? 12 : 30;
     const issuance = { minimumTtlSeconds: 2, defaultTtlSeconds: ttl, maximumTtlSeconds: ttl, agentTtlSeconds: ttl, serverTtlSeconds: 60, bundleRefreshHintSeconds: 1 };
     const figures: Record<string, number> = {};
+    const deadlines = deadline(signal, breaches, say);
+    deadlines.catch(() => undefined);
     await using world = await createWorld({ signal, signers: 1, issuance, sections: { rotation: { automatic: false, retireMarginSeconds: 1, jwksCacheSeconds: 1 } } });
     const server = world.start();
     await server.ready;
@@ -32,17 +28,22 @@ export const laggard: Drill = {
       await node.join({ port: world.port, lifeSeconds: ttl });
       await world.calls.admin('Entries/CreateEntries', { entries: [{ spiffeId: `spiffe://${trustDomain}/${node.name}`, parentId: node.agentId, selectors: [`unix:uid:${process.getuid?.() ?? 0}`] }] });
     }
-    await using steady = await Workload.start(join(world.dir, near.name, 'w.sock'));
-    await using stopped = await Workload.start(join(world.dir, near.name, 'w.sock'));
-    await using distant = await Workload.start(join(world.dir, far.name, 'w.sock'));
-    breaches.expect(steady.running && distant.running, 'a workload ended');
+    await using steady = new MtlsWorkloads({ socketPath: near.socketPath, pauseMs: 250 });
+    await using stopped = new MtlsWorkloads({ socketPath: near.socketPath, pauseMs: 250 });
+    await using distant = new MtlsWorkloads({ socketPath: far.socketPath, pauseMs: 250 });
+    await Promise.all([steady.start(2, signal), stopped.start(1, signal), distant.start(1, signal)]);
+    const [stoppedPid] = stopped.pids as [number];
+    const ofStopped = (each: Lag): boolean => each.agentId === near.agentId && each.description.includes(`pid ${stoppedPid} `);
 
     say('one workload is stopped (SIGSTOP) while a root is rotated');
+    const before = await signing(world, 'root');
     stopped.signal('SIGSTOP');
     await rotate(world, 'root');
-    const first = await namedLaggards(world, 'root', (each) => each.agentId === near.agentId && each.consumerId !== '', 20_000);
+    const first = await namedLaggards(world, 'root', ofStopped, 20_000);
     breaches.expect(first.length === 1, `${first.length} consumers are named as lagging behind, stopped is one: ${JSON.stringify(first.map(({ description, state }) => [description, state]))}`);
-    breaches.expect(first.some(({ description }) => description.includes(String(stopped.pid))), `the stopped workload (${stopped.pid}) is not named: ${first.map(({ description }) => description).join('; ')}`);
+    for (const { spiffeId, holds, lastSeenAt } of first) {
+      breaches.expect(spiffeId === `spiffe://${trustDomain}/${near.name}` && holds.length === 1 && holds[0] === before && lastSeenAt > Date.now() / 1000 - 60, `the stopped workload is named as ${spiffeId}, holding ${holds.join(', ')}, seen at ${lastSeenAt}`);
+    }
     await sleep(2_000, undefined, { signal });
     breaches.expect((await successor(world, 'root')) === 'published', 'the new root signs although a workload has not read it');
     const resumedMs = performance.now();
@@ -51,22 +52,40 @@ export const laggard: Drill = {
     figures['resumedToActiveSeconds'] = seconds(resumedMs);
     await done(world, 30_000);
 
-    say('an agent is stopped while an intermediate is rotated; then it is killed');
-    const agentPid = pidOf('agent run', far.name);
-    process.kill(agentPid, 'SIGSTOP');
+    say('an agent is stopped while an intermediate is rotated; then it goes on');
+    far.freezeAgent();
     await rotate(world, 'issuing');
     const second = await namedLaggards(world, 'issuing', (each) => each.agentId === far.agentId, 30_000);
-    breaches.expect(second.length > 0 && second.every(({ agentId }) => agentId === far.agentId), `named are ${JSON.stringify(second.map(({ agentId }) => agentId))}`);
+    breaches.expect(second.some(({ consumerId }) => consumerId === ''), `the stopped agent is not named: ${JSON.stringify(second.map(({ agentId, description }) => [agentId, description]))}`);
+    await sleep(1_000, undefined, { signal });
     breaches.expect((await successor(world, 'issuing')) === 'published', 'the new intermediate signs although an agent has not confirmed it');
-    const until = Math.max(...second.map((each) => each.until));
-    process.kill(agentPid, 'SIGKILL');
-    await reaches(world, 'issuing', 'active', (ttl * 2 + 30) * 1000);
+    const thawedMs = performance.now();
+    far.thawAgent();
+    await reaches(world, 'issuing', 'active', 30_000);
+    figures['agentResumedToActiveSeconds'] = seconds(thawedMs);
+    await done(world, 30_000);
+
+    say('an agent and a workload are stopped while a root is rotated, and killed: they can not come back');
+    stopped.signal('SIGSTOP');
+    far.freezeAgent();
+    await rotate(world, 'root');
+    const third = await namedLaggards(world, 'root', (each) => each.agentId === far.agentId || ofStopped(each), 30_000);
+    breaches.expect(third.some(ofStopped) && third.some(({ agentId }) => agentId === far.agentId), `named are ${JSON.stringify(third.map(({ agentId, description }) => [agentId, description]))}`);
+    // of the agent: its own SVID and all leaves issued through it; of the workload: the leaf that it held
+    const until = Math.max(...third.filter(({ agentId }) => agentId === far.agentId).map((each) => each.until), ...stopped.totals().chains.map(([leaf]) => new X509Certificate(leaf as Buffer).validToDate.getTime() / 1000));
+    stopped.signal('SIGKILL');
+    await far.killAgent();
+    const named = await progress(world, 'root');
+    breaches.expect(named?.authority.state === 'active' || (named?.confirmation?.laggards ?? []).length > 0, 'nobody is waited for although those who were killed may come back');
+    await reaches(world, 'root', 'active', (ttl * 2 + 30) * 1000);
     figures['killedLeftOutAfterSeconds'] = round(Date.now() / 1000 - until, 1);
-    breaches.expect(Date.now() / 1000 >= until, 'the killed agent was left out while a leaf that was issued through it was valid');
+    breaches.expect(Date.now() / 1000 >= until, 'those who were killed were left out while a leaf of theirs was valid');
     await done(world, 30_000);
 
     say('a stopped workload is left behind by force');
-    stopped.signal('SIGSTOP');
+    await using another = new MtlsWorkloads({ socketPath: near.socketPath, pauseMs: 250 });
+    await another.start(1, signal);
+    another.signal('SIGSTOP');
     await rotate(world, 'root');
     await namedLaggards(world, 'root', (each) => each.agentId === near.agentId && each.consumerId !== '', 20_000);
     await world.calls.admin('Authorities/ContinueRotation', { kind: 'root', force: true, reason: 'drill: it is to be replaced' });
@@ -74,24 +93,25 @@ export const laggard: Drill = {
     const forced = await lastActivation(world);
     breaches.expect(forced['without'] === 'forced' && forced['reason'] === 'drill: it is to be replaced' && forced['actor'] === `uid:${process.getuid?.() ?? 0}`, `the record of the forced step says ${JSON.stringify(forced)}`);
     breaches.expect(Array.isArray(forced['laggards']) && forced['laggards'].length > 0, 'the record of the forced step does not name who was left behind');
-    stopped.signal('SIGCONT');
+    another.signal('SIGCONT');
+    await done(world, 30_000);
+    const { handshakes, failed, failures } = steady.totals();
+    breaches.expect(handshakes > 0 && failed === 0, `of the others' handshakes ${failed} of ${handshakes + failed} failed: ${JSON.stringify(failures)}`);
     await server.stop();
-
-    say('past the deadline it goes on without the one who lags, as configured');
-    figures['deadlineSeconds'] = await deadline(signal, breaches);
-    return { figures: { ...figures, leafLifeSeconds: ttl }, broken: breaches.list };
+    return { figures: { ...figures, deadlineSeconds: await deadlines, leafLifeSeconds: ttl, handshakes, failedHandshakes: failed }, broken: breaches.list };
   },
 };
 
-/** A deadline a few seconds ahead: the margin is all of the intermediate's life but that. */
-async function deadline(signal: AbortSignal, breaches: Breaches): Promise<number> {
-  const ttl = 60;
-  const ahead = 25;
-  const startedMs = performance.now();
-  await using world = await createWorld({
-    signal, signers: 1, issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: ttl, maximumTtlSeconds: ttl, agentTtlSeconds: ttl, serverTtlSeconds: ttl, bundleRefreshHintSeconds: 1 },
-    sections: { authorities: { issuing: { lifeDays: 1 } }, rotation: { automatic: false, retireMarginSeconds: 1, jwksCacheSeconds: 1, onDeadline: 'proceed', marginSeconds: 86_400 - ttl - ahead } },
+/** A deadline a few seconds ahead: the margin is all of the intermediate's life but that. First nothing but an alert, then, configured so, without the one who lags. */
+async function deadline(signal: AbortSignal, breaches: Breaches, say: (text: string) => void): Promise<number> {
+  const ttl = 90;
+  const ahead = 16;
+  const issuance = { minimumTtlSeconds: 2, defaultTtlSeconds: ttl, maximumTtlSeconds: ttl, agentTtlSeconds: ttl, serverTtlSeconds: ttl, bundleRefreshHintSeconds: 1 };
+  const sections = (onDeadline: string): object => ({
+    authorities: { issuing: { lifeDays: 1 } }, rotation: { automatic: false, retireMarginSeconds: 1, jwksCacheSeconds: 1, onDeadline, marginSeconds: 86_400 - ttl - ahead },
   });
+  const startedMs = performance.now();
+  await using world = await createWorld({ signal, signers: 1, issuance, sections: sections('alert') });
   const server = world.start();
   await server.ready;
   await world.calls.learnRoots();
@@ -99,17 +119,30 @@ async function deadline(signal: AbortSignal, breaches: Breaches): Promise<number
   agent.freeze();
   await rotate(world, 'issuing');
   await namedLaggards(world, 'issuing', (each) => each.agentId === agent.credential.spiffeId, 20_000);
-  await reaches(world, 'issuing', 'active', (ahead + 30) * 1000);
+  const alerted = (code: string) => async (): Promise<boolean> => (await world.calls.admin('Authorities/GetRotationStatus'))['notes'].some((note: any) => note.code === code && note.alert === true);
+  await eventually(alerted('DEADLINE_NEAR'), (ahead + 10) * 1000, 'an alert before the deadline');
+  await eventually(alerted('DEADLINE_PASSED'), (ahead + 10) * 1000, 'an alert at the deadline');
+  await sleep(1_500, undefined, { signal });
+  breaches.expect((await successor(world, 'issuing')) === 'published', 'past the deadline it went on, configured was an alert');
+  say('the deadline passed with an alert; now it is configured to go on');
+  await server.stop();
+  await world.configure(issuance, sections('proceed'));
+  const next = world.start();
+  await next.ready;
+  await reaches(world, 'issuing', 'active', 30_000);
   const record = await lastActivation(world);
   breaches.expect(record['without'] === 'deadline' && Array.isArray(record['laggards']) && record['laggards'].includes(agent.credential.spiffeId), `the record of the step past the deadline says ${JSON.stringify(record)}`);
-  await server.stop();
+  await next.stop();
   return seconds(startedMs);
 }
 
 interface Lag {
   readonly agentId: string;
   readonly consumerId: string;
+  readonly spiffeId: string;
   readonly description: string;
+  readonly holds: readonly string[];
+  readonly lastSeenAt: number;
   readonly state: string;
   readonly until: number;
 }
@@ -127,6 +160,8 @@ async function progress(world: World, kind: string): Promise<any> {
   const id = successors.get(world)?.get(kind);
   return (await world.calls.admin('Authorities/GetRotationStatus'))['authorities'].find((each: any) => each.authority.id === id);
 }
+
+const signing = async (world: World, kind: string): Promise<string> => (await world.calls.admin('Authorities/GetRotationStatus'))['authorities'].find((each: any) => each.authority.kind === kind && each.authority.state === 'active').authority.id;
 
 const successor = async (world: World, kind: string): Promise<string> => (await progress(world, kind))?.authority.state ?? 'none';
 
@@ -159,49 +194,3 @@ async function eventually(check: () => Promise<boolean>, withinMs: number, what:
 }
 
 const seconds = (sinceMs: number): number => round((performance.now() - sinceMs) / 1000, 1);
-
-function pidOf(...words: readonly string[]): number {
-  const found = childrenOf(process.pid).find((pid) => {
-    const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-    return words.every((word) => line.includes(word));
-  });
-  if (found === undefined) throw new Error(`no process of ours has ${words.join(' and ')} in its command line`);
-  return found;
-}
-
-/** Owner of one workload process. */
-class Workload implements AsyncDisposable {
-  readonly #child: ChildProcess;
-
-  constructor(child: ChildProcess) {
-    this.#child = child;
-  }
-
-  static async start(socketPath: string): Promise<Workload> {
-    const child = fork(workloadEntry, [socketPath, '500'], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: [], detached: true });
-    await new Promise<void>((resolve, reject) => {
-      child.once('message', () => resolve());
-      child.once('exit', (code, signal) => reject(new Error(`a workload ended before it listened (${signal ?? code})`)));
-    });
-    return new Workload(child);
-  }
-
-  get pid(): number {
-    return this.#child.pid ?? 0;
-  }
-
-  get running(): boolean {
-    return this.#child.exitCode === null && this.#child.signalCode === null;
-  }
-
-  signal(name: 'SIGSTOP' | 'SIGCONT'): void {
-    this.#child.kill(name);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.running) return;
-    const gone = new Promise((resolve) => this.#child.once('exit', resolve));
-    this.#child.kill('SIGKILL');
-    await gone;
-  }
-}

@@ -28,7 +28,7 @@ const longCases: readonly Case[] = [
   { what: 'an intermediate is rotated', order: rotate('issuing'), steps: [...made('issuing'), 'issuing-old'] },
   { what: 'an intermediate is tainted', order: taint('issuing'), steps: [...made('issuing'), 'issuing-tainted', 'issuing-revoked'] },
   { what: 'a root is rotated', order: rotate('root'), steps: [...made('root'), 'root-old', ...made('issuing'), 'issuing-old'] },
-  { what: 'a root is tainted', order: taint('root'), steps: [...made('root'), ...made('issuing'), 'issuing-tainted', 'root-tainted', 'issuing-revoked', 'root-revoked'] },
+  { what: 'a root is tainted', order: taint('root'), steps: [...made('root'), 'root-old', ...made('issuing'), 'issuing-old', 'root-tainted', 'issuing-tainted', 'issuing-revoked', 'root-revoked'] },
 ];
 const shortCases: readonly Case[] = [
   { what: 'a JWT key is rotated', order: rotate('jwt'), steps: ['jwt-key', 'jwt-active', 'jwt-retired'] },

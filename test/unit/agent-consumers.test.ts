@@ -34,6 +34,20 @@ test('a workload that leaves with a certificate in hand counts with what it had 
   assert.equal(lines().length, 0);
 });
 
+test('one that has not read, or has refused, what is newer is reported with what it read before', () => {
+  const { consumers, lines } = world();
+  const handle = consumers.register(web);
+  const told = () => lines().map(({ state, authoritySetDigest }) => [state, firstOctet(authoritySetDigest)]);
+  handle.pending(digest(1));
+  handle.confirmed(digest(1));
+  handle.pending(digest(2));
+  assert.deepEqual(told(), [['pending', 1]]);
+  handle.refused(digest(2), 'no');
+  assert.deepEqual(told(), [['refused', 1]]);
+  handle.confirmed(digest(2));
+  assert.deepEqual(told(), [['confirmed', 2]]);
+});
+
 test('one that never was given anything leaves nothing behind', () => {
   const { consumers, lines } = world();
   const handle = consumers.register(web);

@@ -108,6 +108,9 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
   assert.equal(count([agent('x')], [consumer('x', 'self', { authoritySetDigest: 'one' })]).laggards[0]?.state, 'behind');
   assert.equal(count([agent('x')], [consumer('x', 'self', { authoritySetDigest: 'unheard of' })]).laggards.length, 1);
   assert.deepEqual(count([agent('x')], [consumer('x', 'self'), consumer('x', 'p', { state: 'refused', reason: 'no' })]).laggards.map(({ state, reason }) => [state, reason]), [['refused', 'no']]);
+  // what it had read before is what it holds; a first offer that was not read says nothing
+  const holds = (authoritySetDigest: string) => count([agent('x')], [consumer('x', 'self'), consumer('x', 'p', { state: 'pending', authoritySetDigest })]).laggards[0]?.holds;
+  assert.deepEqual([holds('one'), holds('both'), holds('unheard of')], [['a'], [], []]);
   assert.equal(count([agent('x')], []).laggards[0]?.state, 'silent');
   assert.equal(count([agent('x', { connected: false })], []).laggards[0]?.state, 'absent');
   assert.equal(count([agent('x', { connected: false, lastLeafNotAfter: now - 1_000 })], [consumer('x', 'self', { authoritySetDigest: 'one' })]).needed, 0);

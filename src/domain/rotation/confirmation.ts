@@ -103,6 +103,7 @@ function laggardOf(authority: Authority, consumer: ConsumerRecord, agent: AgentF
   return {
     agentId: agent.id, consumerId: consumer.kind === 'agent' ? '' : consumer.id, kind: consumer.kind, spiffeId: consumer.spiffeId, description: consumer.description,
     state: !agent.connected ? 'absent' : consumer.state === 'confirmed' ? 'behind' : consumer.state, reason: consumer.reason, lastSeenAt: agent.lastSeenAt,
-    holds: consumer.state === 'confirmed' && holds !== undefined ? [...holds] : [], until: agent.lastLeafNotAfter,
+    // one that was offered this authority and nothing before is not known to hold anything
+    holds: holds !== undefined && (consumer.state === 'confirmed' || !holds.has(authority.id)) ? [...holds] : [], until: agent.lastLeafNotAfter,
   };
 }
