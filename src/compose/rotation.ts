@@ -3,7 +3,7 @@ import { uptime } from 'node:os';
 import { uuidv7, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import { rotationPolicy, type ServerConfig } from '../config/index.ts';
-import type { HandshakeFacts, TokenRole } from '../domain/index.ts';
+import type { HandshakeFacts, RenewalFacts, TokenRole } from '../domain/index.ts';
 import type { TokenAdmin } from '../hsm/index.ts';
 import { ClockGuard, HeldSets, RotationController, type Boot, type MakerDependencies } from '../issuance/index.ts';
 import type { Store } from '../store/index.ts';
@@ -15,6 +15,7 @@ export interface RotationParts {
   readonly plans: MakerDependencies['plans'];
   readonly connected: (agentId: string) => boolean;
   readonly handshakes: (issuerKeyId: string) => HandshakeFacts;
+  readonly renewals?: (authorityId: string) => RenewalFacts;
   readonly changed: () => Promise<void>;
   readonly moved: (kind: string, to: string) => void;
   readonly clock: Clock;
@@ -34,7 +35,7 @@ export async function buildRotation(parts: RotationParts): Promise<{ readonly co
   await guard.start();
   const controller = new RotationController({
     store, guard, openToken: parts.openToken, trustDomain: TrustDomain.of(config.trustDomain), plans: parts.plans, clockSkewSeconds: config.authorities.clockSkewSeconds,
-    connected: parts.connected, handshakes: parts.handshakes, sets: new HeldSets(store.bundles), policy: rotationPolicy(config), holder: uuidv7(clock.nowMs()), changed: parts.changed, moved: parts.moved, ...(parts.issuingTokenUsable === undefined ? {} : { issuingTokenUsable: parts.issuingTokenUsable }),
+    connected: parts.connected, handshakes: parts.handshakes, sets: new HeldSets(store.bundles), policy: rotationPolicy(config), holder: uuidv7(clock.nowMs()), changed: parts.changed, ...(parts.renewals === undefined ? {} : { renewals: parts.renewals }), moved: parts.moved, ...(parts.issuingTokenUsable === undefined ? {} : { issuingTokenUsable: parts.issuingTokenUsable }),
     clock, random, logger, progress: (text) => logger.info({}, text), ...(parts.step === undefined ? {} : { step: parts.step }),
   });
   return { controller, guard, ...(parts.canUse === undefined ? {} : { canUse: parts.canUse }) };

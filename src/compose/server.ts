@@ -7,10 +7,10 @@ import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
 import { createSigners, DeferredSigners, LoginTurns, type ManagedSigners, openTokenAdmin, SignerRouter, type TokenAdmin, type TokenConfig } from '../hsm/index.ts';
 import {
-  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type PipelineStep, type PrepareOptions,
+  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type IssuanceObserver, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
-import { createServices, HandshakeLedger, Pruner, type RunningServices } from '../services/index.ts';
+import { createServices, HandshakeLedger, Pruner, RenewalLedger, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
 import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, logPlan, wasRestored } from './audit.ts';
 import { buildRotation } from './rotation.ts';
@@ -102,7 +102,8 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
   metrics.watchLog(auditLog);
   stack.defer(store.objects.onMismatch(({ kind }) => metrics.notInLog(kind)));
-  const issuer = heldIssuer(buildIssuer(parts, store, signers, registry, metrics), auditLog);
+  const renewals = new RenewalLedger();
+  const issuer = heldIssuer(buildIssuer(parts, store, signers, registry, { issued: (kind, seconds) => metrics.issued(kind, seconds), refused: (code) => metrics.refused(code), outcome: (id, outcome) => renewals.record(id, outcome) }), auditLog);
   const certificate: ServerCertificate = new ServerCertificate({
     issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger,
     rootHeld: (rootId) => rotation?.controller.rootHeld(rootId) ?? true, presented: (serial) => store.issuance.confirmGone('server', 'server', serial, clock.now()),
@@ -122,7 +123,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
 
   const handshakes = new HandshakeLedger();
   const rotation: Awaited<ReturnType<typeof buildRotation>> = await buildRotation({
-    config, store: { ...store, leases: heldLeases(store.leases, auditLog) }, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), changed,
+    config, store: { ...store, leases: heldLeases(store.leases, auditLog) }, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), renewals: (id) => renewals.compare(id), changed,
     moved: (kind, to) => metrics.authorityMoved(kind, to), canUse: (ckaId) => allSigners.canUse(ckaId), issuingTokenUsable: () => ['ready', 'degraded', 'starting'].includes(allSigners.stateOf('issuing').status), clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
   });
   stack.defer(() => rotation.controller.close());
@@ -243,7 +244,7 @@ function authorityPlans({ authorities }: ServerConfig): MakerDependencies['plans
   return { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt'), log: logPlan };
 }
 
-function buildIssuer({ config, clock, random, faults }: ServerParts, store: Store, signers: ManagedSigners, registry: AuthorityRegistry, metrics: ServerMetrics): Issuer {
+function buildIssuer({ config, clock, random, faults }: ServerParts, store: Store, signers: ManagedSigners, registry: AuthorityRegistry, observe: IssuanceObserver): Issuer {
   const { issuance } = config;
   const options: PrepareOptions = {
     clock, random, leafBackdateSeconds: issuance.leafBackdateSeconds, minimumTtlSeconds: issuance.minimumTtlSeconds, isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
@@ -251,7 +252,7 @@ function buildIssuer({ config, clock, random, faults }: ServerParts, store: Stor
   };
   const jwt = createJwtIssuer({ store: store.issuance, signers, authority: () => registry.jwt(), clock, random, issuer: issuance.jwtIssuer ?? SpiffeId.of(`spiffe://${config.trustDomain}`).toString() });
   return createIssuer({
-    store: store.issuance, audit: store.audit, signers, authorities: registry, jwt, clock, options, observe: metrics, ...(faults?.step === undefined ? {} : { step: faults.step }),
+    store: store.issuance, audit: store.audit, signers, authorities: registry, jwt, clock, options, observe, ...(faults?.step === undefined ? {} : { step: faults.step }),
   });
 }
 

@@ -1,4 +1,4 @@
-import { PkiError } from '../common/errors/index.ts';
+import { codes, PkiError, type StatusName } from '../common/errors/index.ts';
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
 import { assembleSigned, type ParsedCsr } from '../certs/index.ts';
@@ -28,10 +28,15 @@ export type PipelineStep = 'prepared' | 'intents-durable' | 'signed' | 'recorded
 export interface IssuanceObserver {
   issued(kind: string, seconds: number): void;
   refused(code: string): void;
+  /** What came of what was asked of an issuing authority. `failed`: for no fault of who asked. */
+  outcome?(authorityId: string, outcome: 'signed' | 'failed'): void;
 }
 
 /** Commits larger than this block the event loop for longer than they save (bench/store). */
 const commitLimit = 200;
+
+/** Who asks so would be refused by any authority. */
+const ofCaller: ReadonlySet<StatusName> = new Set(['INVALID_ARGUMENT', 'PERMISSION_DENIED', 'UNAUTHENTICATED', 'RESOURCE_EXHAUSTED']);
 
 interface Finished { readonly result: LeafResult }
 
@@ -55,8 +60,11 @@ export function createIssuer(dependencies: PipelineDependencies): Issuer {
     const startedMs = clock.monotonicMs();
     const results = await run(requests);
     for (const [index, result] of results.entries()) {
-      if (result.ok) observe.issued((requests[index] as LeafRequest).kind, (clock.monotonicMs() - startedMs) / 1000);
+      const request = requests[index] as LeafRequest;
+      if (result.ok) observe.issued(request.kind, (clock.monotonicMs() - startedMs) / 1000);
       else observe.refused(result.error.code);
+      if (result.ok) observe.outcome?.(result.leaf.authorityId, 'signed');
+      else if (!ofCaller.has(codes[result.error.code].status)) observe.outcome?.(authorities.issuerFor(request)?.authority.id ?? '', 'failed');
     }
     return results;
   }

@@ -117,6 +117,11 @@ export class SimAgent implements AsyncDisposable {
     else this.#line(consumer).frozen = true;
   }
 
+  /** What its workloads saw of peers under this issuer key. */
+  reportHandshakes(issuerKeyId: string, succeeded: number, failed: number): void {
+    this.#stream?.write({ handshakes: { reports: [{ spiffeId: this.credential.spiffeId, consumerId: `${this.name}-web`, issuerKeyId: Buffer.from(issuerKeyId, 'hex'), succeeded, failed, reasons: failed > 0 ? { TLS_FAILED: failed } : {}, since: 0 }] } });
+  }
+
   /** Asks for a leaf, in place of the one that it has. */
   async renew(entryId: string): Promise<HeldLeaf> {
     const { privateKey } = await generateKeyPairAsync('ec-p256');

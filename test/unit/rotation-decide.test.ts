@@ -66,6 +66,37 @@ test('a successor that signs for a part is widened in time, not while handshakes
   assert.deepEqual(actionTypes(failing), []);
   assert.ok(noteCodes(failing).includes('CANARY_FAILING'));
   assert.deepEqual(actionTypes(partly({}, now - 500)), ['supersede']);
+  const asked = (failed: number, othersFailed: number): DecisionInput => ({ ...partly({ share: 0.1 }, now - 500), renewals: new Map([['new', { signed: 100 - failed, failed, othersSigned: 900 - othersFailed, othersFailed }]]) });
+  assert.deepEqual(actionTypes(asked(5, 9)), []);
+  assert.ok(noteCodes(asked(5, 9)).includes('CANARY_RENEWALS'));
+  // what fails everywhere is no fault of the new one
+  assert.deepEqual(actionTypes(asked(5, 45)), ['widen']);
+});
+
+test('one authority of each kind is kept ready in the standby token, replaced with its root, and signs by itself only where policy says so', () => {
+  const standby = { ...policy, standby: ['issuing' as const], prepareAtLifeFraction: undefined };
+  const signing = authority('old', 'issuing', 'active', { parentId: 'r1', notAfter: now + 10_000_000 });
+  const ready = (state: Authority['state'], more: Partial<Authority> = {}) => authority('by', 'issuing', state, { token: 'standby', parentId: 'r1', notAfter: now + 10_000_000, ...more });
+  const roots = [authority('r1', 'root', 'active', { notAfter: now + 100_000_000 })];
+  const at = (authorities: readonly Authority[], more: Partial<DecisionInput> = {}): DecisionInput => input([...roots, signing, ...authorities], { policy: standby, ...more });
+  assert.deepEqual(actionTypes(at([])), ['standby']);
+  assert.deepEqual(actionTypes(at([ready('preparing')])), ['standby']);
+  assert.deepEqual(actionTypes(at([ready('prepared')])), ['publish']);
+  const confirmations = new Map([['by', complete]]);
+  assert.deepEqual(actionTypes(at([ready('published')], { confirmations })), []);
+  assert.ok(noteCodes(at([ready('published')], { confirmations })).includes('STANDBY_READY'));
+  // under a root that signs no more it is made anew, and given up when everybody holds the next
+  assert.deepEqual(actionTypes(at([ready('published', { parentId: 'r0' })])), ['standby']);
+  assert.deepEqual(actionTypes(at([ready('published', { id: 'before', parentId: 'r0' }), ready('published')], { confirmations })), ['drop']);
+  const lost = { confirmations, issuingTokenLostAt: now - 40 };
+  assert.deepEqual(actionTypes(at([ready('published')], lost)), []);
+  assert.ok(noteCodes(at([ready('published')], lost)).includes('TOKEN_LOST'));
+  const automatic = { ...lost, policy: { ...standby, standbyAfterSeconds: 30 } };
+  const [opened] = decide(at([ready('published')], automatic)).actions;
+  assert.ok(opened?.type === 'open' && opened.successorId === 'by' && opened.targets.includes('old'));
+  assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, issuingTokenLostAt: now - 10 })), []);
+  assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, confirmations: new Map() })), []);
+  assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, clockJumped: true })), []);
 });
 
 test('the schedule prepares in time, replaces intermediates of a root that no longer signs, and nothing twice', () => {

@@ -26,12 +26,13 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
 
   authority.command('rotate').description('put a new authority in the place of the present one, once everybody is proven to hold it; a root brings a new intermediate with it')
     .option('--kind <kind>', 'root (default), issuing, jwt; repeat for one after the other', collect).option('--reason <text>', 'for the record').option('--force', 'without proof; needs --reason').option('--share <part>', 'part of each class that must have confirmed, 0..1')
-    .option('--canary <shares>', 'issuing only: parts of the nodes that it signs for first, for example 0.1,0.5').option('--hold <duration>', 'how long each such part is watched', '10m').option('--max-failures <part>', 'part of failed handshakes that stops it', '0.01')
+    .option('--canary <shares>', 'issuing only: parts of the nodes that it signs for first, for example 10% or 0.1,0.5').option('--canary-selector <selector>', 'issuing only: it signs first for nodes with this selector (type:value); repeat for all of them', collect).option('--hold <duration>', 'how long each such part is watched', '10m').option('--max-failures <part>', 'part of failed handshakes that stops it', '0.01')
     .option('--until <state>', 'active (default), or retired: until the last leaf of the old one has expired', 'active').option('--no-wait', 'return at once')
-    .action(action<Omit<StepFlags, 'kind'> & { kind?: readonly string[]; canary?: string; hold: string; maxFailures: string; until: string }>(context, outcome, async (options) => {
+    .action(action<Omit<StepFlags, 'kind'> & { kind?: readonly string[]; canary?: string; canarySelector?: readonly string[]; hold: string; maxFailures: string; until: string }>(context, outcome, async (options) => {
       if (options.until !== 'active' && options.until !== 'retired') throw new PkiError('INVALID_REQUEST', '--until is active or retired');
       const kinds = options.kind ?? ['root'];
-      const canary = options.canary === undefined ? {} : { canary: { steps: options.canary.split(',').map((share) => ({ share: Number(share), selectors: [] })), holdSeconds: parseDuration(options.hold), maximumFailureRate: Number(options.maxFailures) } };
+      const steps = canarySteps(options.canary, options.canarySelector);
+      const canary = steps.length === 0 ? {} : { canary: { steps, holdSeconds: parseDuration(options.hold), maximumFailureRate: Number(options.maxFailures) } };
       let status: RotationStatus__Output | undefined;
       for (const kind of kinds) {
         const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('RotateAuthorities', { kind, reason: options.reason ?? '', stopAfter: '', force: options.force ?? false, ...sharesOf(options), ...canary }));
@@ -105,6 +106,18 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
     if (options.json) json(context, status);
     else context.out(`${chainPicture(status, { now: context.now(), columns: context.terminal.isTerminal ? context.terminal.columns : 0, color: context.terminal.color, all: options.all ?? false, maximumLaggards: 50 }).join('\n')}\n`);
   }));
+}
+
+/** Nodes by selector first, then by share. */
+function canarySteps(shares: string | undefined, selectors: readonly string[] | undefined): { share: number; selectors: string[] }[] {
+  return [
+    ...(selectors === undefined ? [] : [{ share: 0, selectors: [...selectors] }]),
+    ...(shares ?? '').split(',').filter((text) => text !== '').map((text) => {
+      const share = text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
+      if (!(share > 0 && share <= 1)) throw new PkiError('INVALID_REQUEST', `--canary ${JSON.stringify(text)} is neither a share (0.1) nor a percentage (10%)`);
+      return { share, selectors: [] };
+    }),
+  ];
 }
 
 /** The newest of each kind; all are told first, and then waited for. */

@@ -3,7 +3,7 @@ import { isConfirmed, type Confirmation } from './confirmation.ts';
 import { activationDeadline, prepareDue } from './schedule.ts';
 import { keepStandby } from './standby.ts';
 import {
-  rotatedKinds, type ActivationProof, type AuthorityFacts, type HandshakeFacts, type RotatedKind, type RotationAction, type RotationNote, type RotationOperation, type RotationPolicy,
+  rotatedKinds, type ActivationProof, type AuthorityFacts, type HandshakeFacts, type RenewalFacts, type RotatedKind, type RotationAction, type RotationNote, type RotationOperation, type RotationPolicy,
 } from './types.ts';
 
 export interface DecisionInput {
@@ -14,6 +14,8 @@ export interface DecisionInput {
   readonly operations: readonly RotationOperation[];
   /** By authority ID, while it signs for a part only. */
   readonly handshakes: ReadonlyMap<string, HandshakeFacts>;
+  /** The same, of issuance. */
+  readonly renewals?: ReadonlyMap<string, RenewalFacts>;
   readonly policy: RotationPolicy;
   readonly now: number;
   /** The wall clock jumped against the monotonic one: whatever rests on the passing of time waits. */
@@ -124,6 +126,11 @@ function handOver(operation: RotationOperation, successor: Authority, input: Dec
       notes.push({ code: 'CANARY_FAILING', authorityId: successor.id, at: 0, alert: true });
       return;
     }
+    const renewals = input.renewals?.get(successor.id);
+    if (renewals !== undefined && worse(renewals, spec.canary?.maximumFailureRate ?? 0)) {
+      notes.push({ code: 'CANARY_RENEWALS', authorityId: successor.id, at: 0, alert: true });
+      return;
+    }
     if ((seen?.reporters ?? 0) === 0) notes.push({ code: 'CANARY_UNREPORTED', authorityId: successor.id, at: held, alert: false });
     if (input.clockJumped || input.now < held) notes.push({ code: 'WAITING_CANARY', authorityId: successor.id, at: held, alert: false });
     else actions.push({ type: 'widen', authority: successor, scope: next.scope });
@@ -143,6 +150,12 @@ function handOver(operation: RotationOperation, successor: Authority, input: Dec
     else if (target.state === 'active') actions.push({ type: 'supersede', authority: target, by: successor.id });
   }
   if (open === 0) actions.push({ type: 'finish', operation });
+}
+
+/** More of what is asked of it fails than of what is asked of the others, by more than is accepted. */
+function worse({ signed, failed, othersSigned, othersFailed }: RenewalFacts, accepted: number): boolean {
+  const share = (bad: number, good: number): number => (bad + good === 0 ? 0 : bad / (bad + good));
+  return share(failed, signed) > share(othersFailed, othersSigned) + accepted;
 }
 
 const same = (a: AuthorityScope, b: AuthorityScope): boolean => JSON.stringify(a) === JSON.stringify(b);

@@ -117,6 +117,15 @@ export interface HandshakeFacts {
   readonly failed: number;
 }
 
+/** Certificates asked of an authority since it began to sign for a part, and of the others of its kind over the same time. */
+export interface RenewalFacts {
+  readonly signed: number;
+  /** Not for a fault of who asked. */
+  readonly failed: number;
+  readonly othersSigned: number;
+  readonly othersFailed: number;
+}
+
 export type RotationAction =
   | { readonly type: 'open'; readonly kind: RotatedKind; readonly targets: readonly string[]; readonly parentId: string | null; readonly trigger: 'schedule' | 'root' | 'token'; /** One that exists; default a new one. */ readonly successorId?: string }
   /** An authority in the standby token, or what is left to do of one. */
@@ -142,7 +151,7 @@ export type ActivationProof =
 
 /** Something that waits, or that an operator should know. */
 export interface RotationNote {
-  readonly code: 'WAITING_CONFIRMATION' | 'WAITING_EXPIRY' | 'WAITING_SCHEDULE' | 'WAITING_IMPORT' | 'WAITING_OPERATOR' | 'WAITING_CANARY' | 'CANARY_FAILING' | 'CANARY_UNREPORTED' | 'DEADLINE_NEAR' | 'DEADLINE_PASSED' | 'CLOCK_JUMPED' | 'NO_SUCCESSOR' | 'STANDBY_READY' | 'STANDBY_WAITING' | 'TOKEN_LOST';
+  readonly code: 'WAITING_CONFIRMATION' | 'WAITING_EXPIRY' | 'WAITING_SCHEDULE' | 'WAITING_IMPORT' | 'WAITING_OPERATOR' | 'WAITING_CANARY' | 'CANARY_FAILING' | 'CANARY_RENEWALS' | 'CANARY_UNREPORTED' | 'DEADLINE_NEAR' | 'DEADLINE_PASSED' | 'CLOCK_JUMPED' | 'NO_SUCCESSOR' | 'STANDBY_READY' | 'STANDBY_WAITING' | 'TOKEN_LOST';
   readonly authorityId: string;
   /** When it ends by itself or becomes due, Unix seconds; 0: not known. */
   readonly at: number;

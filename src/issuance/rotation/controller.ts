@@ -202,7 +202,7 @@ export class RotationController {
 
   #decide(observation: Observation) {
     return decide({
-      authorities: observation.facts, confirmations: observation.confirmations, operations: observation.operations, handshakes: observation.handshakes, policy: this.#dependencies.policy, now: observation.now,
+      authorities: observation.facts, confirmations: observation.confirmations, operations: observation.operations, handshakes: observation.handshakes, renewals: observation.renewals, policy: this.#dependencies.policy, now: observation.now,
       clockJumped: this.#dependencies.guard.jumpedSeconds() !== 0, issuingTokenLostAt: this.#issuingTokenLostAt(observation.now),
     });
   }

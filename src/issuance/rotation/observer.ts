@@ -1,4 +1,4 @@
-import { confirmation, isRotated, isTrusted, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
+import { confirmation, isRotated, isTrusted, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RenewalFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Store } from '../../store/contract.ts';
 import type { HeldSets } from './held-sets.ts';
@@ -10,6 +10,8 @@ export interface ObserverDependencies {
   readonly connected: (agentId: string) => boolean;
   /** Handshakes with peers under this key ID (hex). */
   readonly handshakes: (subjectKeyId: string) => HandshakeFacts;
+  /** What was asked of an authority since it was first looked at so; default nothing is known. */
+  readonly renewals?: (authorityId: string) => RenewalFacts;
   readonly policy: RotationPolicy;
   readonly clock: Clock;
 }
@@ -23,6 +25,7 @@ export interface Observation {
   readonly unproven: readonly string[];
   readonly confirmations: ReadonlyMap<string, Confirmation>;
   readonly handshakes: ReadonlyMap<string, HandshakeFacts>;
+  readonly renewals: ReadonlyMap<string, RenewalFacts>;
 }
 
 export async function observe(dependencies: ObserverDependencies): Promise<Observation> {
@@ -53,7 +56,8 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
     }
   }
   const partial = all.filter(({ kind, state, scope }) => kind === 'issuing' && state === 'active' && Object.keys(scope).length > 0);
-  return { now, facts, operations, unproven, confirmations, handshakes: new Map(partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')])) };
+  const { renewals } = dependencies;
+  return { now, facts, operations, unproven, confirmations, renewals: new Map(renewals === undefined ? [] : partial.map(({ id }) => [id, renewals(id)])), handshakes: new Map(partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')])) };
 }
 
 type Signed = Awaited<ReturnType<Store['rotations']['signedBy']>>;
