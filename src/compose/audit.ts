@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { AuditLog, CheckpointFile, checkStoredLog, logOrigin, staleError, type OutsideCheckpoint } from '../audit/index.ts';
 import { PkiError } from '../common/errors/index.ts';
-import type { Checkpoints } from '../services/sync.ts';
+import type { Checkpoints } from '../services/sync-checkpoints.ts';
 import type { RestoreFacts } from '../services/restore.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';

@@ -2,6 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { Agent, AgentState, RegistrationEntry } from '../domain/index.ts';
 import type { AgentStore, CertificateStore, EntryStore, Page, PageRequest } from '../store/contract.ts';
+import { pagesOf } from '../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
@@ -88,16 +89,13 @@ export class AgentService implements Agents {
     const now = this.#deps.clock.now();
     const shown: RegistrationEntry[] = [];
     let total = 0;
-    let after: string | undefined;
-    do {
-      const page: Page<RegistrationEntry> = await this.#deps.entries.byParents(parentIds, after === undefined ? { size: 1000 } : { size: 1000, after });
-      for (const entry of page.items) {
+    for await (const entries of pagesOf((page) => this.#deps.entries.byParents(parentIds, page))) {
+      for (const entry of entries) {
         if (entry.expiresAt !== 0 && entry.expiresAt <= now) continue;
         total += 1;
         if (shown.length < shownEntries && rights.permits('entry.read', targetOf(entry))) shown.push(entry);
       }
-      after = page.next;
-    } while (after !== undefined);
+    }
     return { shown, total };
   }
 

@@ -2,6 +2,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import { tileWidth, type ExportLine } from '../common/tlog/index.ts';
 import { readCanonical, type AuditRecord } from '../domain/index.ts';
 import type { AuditStore, CertificateStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import { pagesOf } from '../store/pages.ts';
 
 /** What is known of the log beside the store; absent where no log is kept (tests of single services). */
 export interface LogFacts {
@@ -149,11 +150,9 @@ function matches(record: AuditRecord, detail: Readonly<Record<string, unknown>>,
 
 async function holdersOf(deps: AuditStreamDeps, spiffeId: string, signal: AbortSignal): Promise<Set<string>> {
   const holders = new Set<string>();
-  for (let after: string | undefined; !signal.aborted;) {
-    const page = await deps.certificates.list({ spiffeId }, 'created', after === undefined ? { size: 1000 } : { size: 1000, after });
-    for (const { holder, state } of page.items) if (state === 'issued') holders.add(holder);
-    if (page.next === undefined) break;
-    after = page.next;
+  for await (const certificates of pagesOf((page) => deps.certificates.list({ spiffeId }, 'created', page))) {
+    if (signal.aborted) break;
+    for (const { holder, state } of certificates) if (state === 'issued') holders.add(holder);
   }
   return holders;
 }

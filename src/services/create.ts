@@ -79,7 +79,7 @@ export function createServices(parts: ServiceParts): RunningServices {
   const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds, ...(parts.crls === undefined ? {} : { crls: parts.crls }) });
   const handshakes = parts.handshakes ?? new HandshakeLedger();
   const sync = new SyncHub({
-    source, handshakes, crls: parts.crls, checkpoints: parts.checkpoints, onHeld: () => parts.rotation?.controller.poke(), entries: store.entries, agents: store.agents, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
+    source, handshakes, crls: parts.crls, checkpoints: parts.checkpoints, onHeld: () => parts.rotation?.controller.poke(), entries: store.entries, agents: store.agents, objects: store.objects, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
   });
   const enrolment = new Enrolment({ agents: store.agents, objects: store.objects, issuer, authorities, callers, refusals, clock, settings });
   const signing = new SigningService({ delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, issuer, refusals, clock, settings, onRevision });

@@ -1,25 +1,18 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
 import { selectorText, SpiffeId, type Selector } from '../common/spiffe/index.ts';
 import type { AttestationType, AuditValue } from '../domain/index.ts';
-import type { Authorities, IssuedLeaf, Issuer } from '../issuance/contract.ts';
-import type { AgentStore, ObjectLedger } from '../store/contract.ts';
+import type { Authorities, IssuedLeaf } from '../issuance/contract.ts';
+import type { AgentStore } from '../store/contract.ts';
 import type { AgentCaller } from './caller.ts';
 import { callerRights, type CallerRegistry } from './callers.ts';
 import type { AgentSvid } from './contract.ts';
-import { issueOne } from './issuing.ts';
-import type { RefusalLog } from './refusals.ts';
-import type { ServiceSettings } from './settings.ts';
+import { issueOne, type IssuingDeps } from './issuing.ts';
+import { standingAgent } from './standing-agent.ts';
 
-export interface EnrolmentDeps {
-  readonly objects: Pick<ObjectLedger, 'require'>;
+export interface EnrolmentDeps extends IssuingDeps {
   readonly agents: Pick<AgentStore, 'byId' | 'record'>;
-  readonly issuer: Issuer;
   readonly authorities: Pick<Authorities, 'bundle'>;
   readonly callers: Pick<CallerRegistry, 'announce' | 'invalidate'>;
-  readonly refusals: RefusalLog;
-  readonly clock: Clock;
-  readonly settings: ServiceSettings;
 }
 
 /** A node that has proved who it is, by whichever method. */
@@ -84,11 +77,7 @@ export class Enrolment {
   }
 
   async renew(caller: AgentCaller, key: AgentKey): Promise<AgentSvid> {
-    const known = await this.#deps.agents.byId(caller.spiffeId);
-    if (known === undefined || known.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${caller.spiffeId} is not on record, or was evicted`);
-    if (known.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);
-    if (known.generation !== caller.generation) throw new PkiError('AGENT_SUPERSEDED', `a newer session of ${caller.spiffeId} took over`);
-    this.#deps.objects.require(known);
+    const known = await standingAgent(this.#deps, caller);
     const leaf = await issueOne(this.#deps, {
       ...this.#request(caller.spiffeId, known.selectors, key), replaces: caller.serial, rights: callerRights(caller), reason: { method: 'renew', peer: key.peer, renewed: caller.serial },
     });

@@ -2,6 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { checkConflicts, checkEntry, type EntryDraft, type EntrySight, type RegistrationEntry } from '../domain/index.ts';
 import type { EntryChange, EntryFilter, EntryStore, EntryWrite, Page, PageRequest } from '../store/contract.ts';
+import { pagesOf } from '../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { Entries, EntryInput, EntryResult } from './contract.ts';
@@ -208,12 +209,7 @@ export class EntryService implements Entries {
 
   async #all(): Promise<ReadonlyMap<string, RegistrationEntry>> {
     const all = new Map<string, RegistrationEntry>();
-    let after: string | undefined;
-    do {
-      const page: Page<RegistrationEntry> = await this.#deps.entries.list({}, after === undefined ? { size: 1000 } : { size: 1000, after });
-      for (const entry of page.items) all.set(entry.id, entry);
-      after = page.next;
-    } while (after !== undefined);
+    for await (const entries of pagesOf((page) => this.#deps.entries.list({}, page))) for (const entry of entries) all.set(entry.id, entry);
     return all;
   }
 }

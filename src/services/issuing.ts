@@ -1,13 +1,41 @@
 import { PkiError } from '../common/errors/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
 import type { Issuer, LeafRequest } from '../issuance/contract.ts';
+import type { ObjectLedger } from '../store/contract.ts';
 import type { Caller } from './caller.ts';
 import type { SvidOutcome } from './contract.ts';
 import type { RefusalLog } from './refusals.ts';
+import { requestIdOrNew } from './requests.ts';
+import type { ServiceSettings } from './settings.ts';
+
+/** What every service that issues is made of. */
+export interface IssuingDeps {
+  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly issuer: Issuer;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly settings: ServiceSettings;
+}
 
 /** An item after the services have decided: to be issued, or refused before issuance saw it. */
 export type Decided =
   | { readonly ok: true; readonly request: LeafRequest }
   | { readonly ok: false; readonly requestId: string; readonly subject: string; readonly error: PkiError };
+
+/** Each item of a batch by itself: one that is refused is no other's concern. `subject`: what its refusal is about. */
+export function decideEach<T extends { readonly requestId: string }>(items: readonly T[], nowMs: number, subject: (item: T) => string, request: (item: T) => LeafRequest): readonly Decided[] {
+  const seen = new Set<string>();
+  return items.map((item): Decided => {
+    try {
+      const requestId = requestIdOrNew(item.requestId, nowMs);
+      if (seen.has(requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
+      seen.add(requestId);
+      return { ok: true, request: request({ ...item, requestId }) };
+    } catch (thrown) {
+      return { ok: false, requestId: item.requestId, subject: subject(item), error: PkiError.from(thrown) };
+    }
+  });
+}
 
 /** Issues what was allowed in one batch and puts the refusals of the rest on record; outcomes in the order of the items. */
 export async function issueDecided(deps: { readonly issuer: Issuer; readonly refusals: RefusalLog }, caller: Caller, operation: string, decided: readonly Decided[]): Promise<readonly SvidOutcome[]> {

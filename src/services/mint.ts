@@ -8,9 +8,8 @@ import type { Mint } from './contract.ts';
 import { issueOne } from './issuing.ts';
 import { KeyedBuckets } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { enforceRate, requestIdOrNew } from './requests.ts';
+import { enforceRate, requestIdOrNew, ttlWithin } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
-import { ttlWithin } from './svids.ts';
 
 export interface MintDeps {
   readonly issuer: Issuer;

@@ -42,6 +42,13 @@ export function enforceRate(waitMs: number, what: string): void {
   if (waitMs > 0) throw new PkiError('RATE_LIMITED', `${what}: try again in ${waitMs} ms`, { detail: { waitMs } });
 }
 
+/** 0 gives the maximum. Throws TTL_OUT_OF_RANGE, nothing is cut silently. */
+export function ttlWithin(asked: number, minimum: number, maximum: number): number {
+  if (asked === 0) return maximum;
+  if (!Number.isSafeInteger(asked) || asked < Math.min(minimum, maximum) || asked > maximum) throw new PkiError('TTL_OUT_OF_RANGE', `the lifetime of ${asked} s is outside ${Math.min(minimum, maximum)} to ${maximum} s`);
+  return asked;
+}
+
 /** The second fence behind the front's table. Throws CALLER_NOT_ADMITTED. */
 export function requireAgent(caller: AgentCaller): void {
   const actual = caller as Caller;

@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { isTrusted } from '../domain/index.ts';
 import type { Store } from '../store/contract.ts';
+import { pagesOf } from '../store/pages.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { LostAct, Restore, RestoreView } from './contract.ts';
 import type { InventoryDeps } from './inventory.ts';
@@ -57,19 +58,13 @@ export class RestoreService implements Restore {
   async #comingBack(): Promise<Pick<RestoreView, 'comingBack' | 'agents'>> {
     const { store, clock } = this.#deps;
     const comingBack: RestoreView['comingBack'][number][] = [];
-    for (let after: string | undefined; ;) {
-      const page = await store.tokens.list(after === undefined ? { size: 500 } : { size: 500, after });
-      for (const { id, agentId, expiresAt, usedAt } of page.items) if (usedAt === null && expiresAt > clock.now()) comingBack.push({ kind: 'token', id, state: `open for ${agentId}` });
-      if (page.next === undefined) break;
-      after = page.next;
+    for await (const tokens of pagesOf((page) => store.tokens.list(page))) {
+      for (const { id, agentId, expiresAt, usedAt } of tokens) if (usedAt === null && expiresAt > clock.now()) comingBack.push({ kind: 'token', id, state: `open for ${agentId}` });
     }
     for (const { id, kind, state } of await store.authorities.list()) if (isTrusted(state)) comingBack.push({ kind: 'authority', id: `${kind}/${id}`, state });
     let agents = 0;
-    for (let after: string | undefined; ;) {
-      const page = await store.agents.list({ state: 'active' }, after === undefined ? { size: 500 } : { size: 500, after });
-      for (const { spiffeId, state } of page.items) if ((agents += 1) <= namedAgents) comingBack.push({ kind: 'agent', id: spiffeId, state });
-      if (page.next === undefined) break;
-      after = page.next;
+    for await (const found of pagesOf((page) => store.agents.list({ state: 'active' }, page))) {
+      for (const { spiffeId, state } of found) if ((agents += 1) <= namedAgents) comingBack.push({ kind: 'agent', id: spiffeId, state });
     }
     return { comingBack, agents };
   }

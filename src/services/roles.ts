@@ -2,6 +2,7 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { auditorGrant, auditorRole, checkRole, type Role } from '../domain/index.ts';
 import type { Page, PageRequest, RoleStore } from '../store/contract.ts';
+import { pagesOf } from '../store/pages.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { Roles } from './contract.ts';
@@ -60,12 +61,7 @@ export class RoleService implements Roles {
   /** Only the last page is asked, and only when it did not begin the list: the role may stand on an earlier one. */
   async #auditorIsNew(page: PageRequest): Promise<boolean> {
     if (page.after === undefined) return true;
-    let after: string | undefined;
-    do {
-      const found: Page<Role> = await this.#deps.roles.list(after === undefined ? { size: 500 } : { size: 500, after });
-      if (found.items.some(({ name }) => name === auditorRole)) return false;
-      after = found.next;
-    } while (after !== undefined);
+    for await (const roles of pagesOf((each) => this.#deps.roles.list(each))) if (roles.some(({ name }) => name === auditorRole)) return false;
     return true;
   }
 }

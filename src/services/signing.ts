@@ -1,29 +1,22 @@
 import { parseCsr } from '../certs/index.ts';
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
 import { checkDnsNames, chooseDelegation, userSpiffeId, type Delegation } from '../domain/index.ts';
-import type { Authorities, Issuer, LeafRequest } from '../issuance/contract.ts';
-import type { DelegationStore, EntryStore, ObjectLedger } from '../store/contract.ts';
+import type { Authorities, LeafRequest } from '../issuance/contract.ts';
+import type { DelegationStore, EntryStore } from '../store/contract.ts';
+import { pagesOf } from '../store/pages.ts';
 import type { Caller, DelegateCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from './contract.ts';
-import { issueDecided, type Decided } from './issuing.ts';
+import { decideEach, issueDecided, type IssuingDeps } from './issuing.ts';
 import { KeyedBuckets } from './limits.ts';
-import { refusing, type RefusalLog } from './refusals.ts';
-import { checkBatchSize, enforceRate, requestIdOrNew } from './requests.ts';
-import type { ServiceSettings } from './settings.ts';
-import { ttlWithin } from './svids.ts';
+import { refusing } from './refusals.ts';
+import { checkBatchSize, enforceRate, ttlWithin } from './requests.ts';
 
-export interface SigningDeps {
+export interface SigningDeps extends IssuingDeps {
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'list'>;
-  readonly objects: Pick<ObjectLedger, 'require'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
-  readonly issuer: Issuer;
-  readonly refusals: RefusalLog;
-  readonly clock: Clock;
-  readonly settings: ServiceSettings;
   readonly onRevision: (listener: () => void) => () => void;
 }
 
@@ -55,18 +48,7 @@ export class SigningService implements Signing {
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
       const delegations = await this.#activeOf(caller);
       const adminIds = await this.#adminIds(items);
-      const seen = new Set<string>();
-      const nowMs = this.#deps.clock.nowMs();
-      const decided = items.map((item): Decided => {
-        try {
-          const requestId = requestIdOrNew(item.requestId, nowMs);
-          if (seen.has(requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
-          seen.add(requestId);
-          return { ok: true, request: this.#leafRequest(caller, delegations, adminIds, { ...item, requestId }) };
-        } catch (thrown) {
-          return { ok: false, requestId: item.requestId, subject: item.spiffeId, error: PkiError.from(thrown) };
-        }
-      });
+      const decided = decideEach(items, this.#deps.clock.nowMs(), ({ spiffeId }) => spiffeId, (item) => this.#leafRequest(caller, delegations, adminIds, item));
       return { outcomes: await issueDecided(this.#deps, caller, 'Sign', decided), rootsDer: this.#deps.authorities.rootsDer() };
     });
   }
@@ -109,12 +91,7 @@ export class SigningService implements Signing {
   }
 
   async #statedAsAdmin(spiffeId: string): Promise<boolean> {
-    let after: string | undefined;
-    do {
-      const page = await this.#deps.entries.list({ spiffeId }, after === undefined ? { size: 500 } : { size: 500, after });
-      if (page.items.some(({ admin }) => admin)) return true;
-      after = page.next;
-    } while (after !== undefined);
+    for await (const entries of pagesOf((page) => this.#deps.entries.list({ spiffeId }, page))) if (entries.some(({ admin }) => admin)) return true;
     return false;
   }
 

@@ -1,28 +1,23 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import { isOneLine, type Clock } from '../common/runtime/index.ts';
+import { isOneLine } from '../common/runtime/index.ts';
 import { parseSelector, parseTemplate, selectorText, SpiffeId, type Selector } from '../common/spiffe/index.ts';
 import { allowedValues, shortLivedMaximumSeconds, type Agent, type RegistrationEntry } from '../domain/index.ts';
-import type { IssuedJwt, Issuer, LeafRequest } from '../issuance/contract.ts';
-import type { AgentStore, EntryStore, ObjectLedger } from '../store/contract.ts';
+import type { IssuedJwt, LeafRequest } from '../issuance/contract.ts';
+import type { AgentStore, EntryStore } from '../store/contract.ts';
 import type { AgentCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from './contract.ts';
 import { KeyedBuckets } from './limits.ts';
-import { issueDecided, type Decided } from './issuing.ts';
+import { decideEach, issueDecided, type IssuingDeps } from './issuing.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
-import { refusing, type RefusalLog } from './refusals.ts';
-import { checkBatchSize, checkRequestId, enforceRate, requestIdOrNew, requireAgent } from './requests.ts';
-import type { ServiceSettings } from './settings.ts';
+import { refusing } from './refusals.ts';
+import { checkBatchSize, checkRequestId, enforceRate, requireAgent, ttlWithin } from './requests.ts';
+import { standingAgent } from './standing-agent.ts';
 
-export interface SvidDeps {
+export interface SvidDeps extends IssuingDeps {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly entries: Pick<EntryStore, 'byIds'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
-  readonly objects: Pick<ObjectLedger, 'require'>;
-  readonly issuer: Issuer;
-  readonly refusals: RefusalLog;
-  readonly clock: Clock;
-  readonly settings: ServiceSettings;
 }
 
 const maximumSelectors = 256;
@@ -46,18 +41,8 @@ export class SvidService implements Svids {
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
       const { agent, parents } = await this.#agentOf(caller);
       const entries = new Map((await this.#deps.entries.byIds([...new Set(items.map(({ entryId }) => entryId))])).map((entry) => [entry.id, entry]));
-      const seen = new Set<string>();
-      const nowMs = this.#deps.clock.nowMs();
-      const decided = items.map((item): Decided => {
-        try {
-          const requestId = requestIdOrNew(item.requestId, nowMs);
-          if (seen.has(requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
-          seen.add(requestId);
-          return { ok: true, request: this.#leafRequest(caller, agent, this.#obtainable(entries.get(item.entryId), item.entryId, parents), { ...item, requestId }) };
-        } catch (thrown) {
-          return { ok: false, requestId: item.requestId, subject: item.entryId, error: PkiError.from(thrown) };
-        }
-      });
+      const decided = decideEach(items, this.#deps.clock.nowMs(), ({ entryId }) => entryId,
+        (item) => this.#leafRequest(caller, agent, this.#obtainable(entries.get(item.entryId), item.entryId, parents), item));
       return issueDecided(this.#deps, caller, 'SignX509Svids', decided);
     });
   }
@@ -85,11 +70,7 @@ export class SvidService implements Svids {
   }
 
   async #agentOf(caller: AgentCaller): Promise<{ readonly agent: Agent; readonly parents: readonly string[] }> {
-    const agent = await this.#deps.agents.byId(caller.spiffeId);
-    if (agent === undefined || agent.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${caller.spiffeId} is not on record, or was evicted`);
-    if (agent.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);
-    if (agent.generation !== caller.generation) throw new PkiError('AGENT_SUPERSEDED', `a newer session of ${caller.spiffeId} took over`);
-    this.#deps.objects.require(agent);
+    const agent = await standingAgent(this.#deps, caller);
     return { agent, parents: await this.#deps.nodeSets.parents(agent) };
   }
 
@@ -141,13 +122,6 @@ function identityOf(entry: RegistrationEntry, selectors: readonly Selector[]): S
   const filled = unwrap(parseTemplate(entry.spiffeId)).fill(selectors, allowedValues(entry.placeholders));
   if (!filled.ok) throw new PkiError('ENTRY_NOT_AUTHORIZED', filled.error.message, { cause: filled.error });
   return filled.value;
-}
-
-/** 0 gives the maximum. Throws TTL_OUT_OF_RANGE, nothing is cut silently. */
-export function ttlWithin(asked: number, minimum: number, maximum: number): number {
-  if (asked === 0) return maximum;
-  if (!Number.isSafeInteger(asked) || asked < Math.min(minimum, maximum) || asked > maximum) throw new PkiError('TTL_OUT_OF_RANGE', `the lifetime of ${asked} s is outside ${Math.min(minimum, maximum)} to ${maximum} s`);
-  return asked;
 }
 
 function serialOrNull(text: string): string | null {

@@ -4,7 +4,7 @@ import { protocolVersion } from '../common/wire/index.ts';
 import { serverId } from '../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { AgentStore, EntryStore, IssuanceStore, MetaStore } from '../store/contract.ts';
+import type { AgentStore, EntryStore, IssuanceStore, MetaStore, ObjectLedger } from '../store/contract.ts';
 import type { AgentCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncMessage, SyncSession } from './contract.ts';
@@ -14,25 +14,19 @@ import { KeyedBuckets, type Rate } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkText, enforceRate, requireAgent } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
+import { standingAgent } from './standing-agent.ts';
+import { CheckpointOffers, type Checkpoints } from './sync-checkpoints.ts';
 import { epochFor } from './sync-pages.ts';
 import { UpwardReports } from './sync-reports.ts';
 import { AgentSession } from './sync-session.ts';
 import type { Crls, SyncSource } from './sync-source.ts';
-
-/** Checkpoints of the audit log: given to agents, who show them again when they come back. */
-export interface Checkpoints {
-  /** The newest as a signed note. */
-  latest(): string | undefined;
-  onCheckpoint(listener: () => void): () => void;
-  /** One that an agent holds. What it means for the server is the owner's business; a false one means nothing. */
-  seen(note: string, agentId: string): Promise<void>;
-}
 
 export interface SyncDeps {
   readonly source: SyncSource;
   readonly entries: Pick<EntryStore, 'changedParents'>;
   readonly agents: Pick<AgentStore, 'byId' | 'seen' | 'replaceConsumers' | 'updateConsumers'>;
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly authorities: Pick<Authorities, 'onChange'>;
   readonly handshakes: HandshakeLedger;
@@ -48,10 +42,6 @@ export interface SyncDeps {
   readonly logger: Logger;
   readonly settings: ServiceSettings;
 }
-
-/** Checkpoints come twice a second under load; to thousands of agents only so often, the newest last. */
-const checkpointEveryMs = 5_000;
-const checkpointBytes = 8 * 1024;
 
 /** Of one agent: each session may cost a snapshot of all its entries. An honest one reconnects with backoff. */
 const openRate: Rate = { perSecond: 1, burst: 30 };
@@ -76,14 +66,12 @@ export class SyncHub implements Sync {
   readonly #byParent = new Map<string, Set<AgentSession>>();
   readonly #serverId: string;
   readonly #stop: (() => void)[];
+  readonly #checkpoints: CheckpointOffers | undefined;
   /** Up to where all sessions know, or have been told that they are behind. */
   #seen: Position | undefined;
   #wave: Promise<void> | undefined;
   #moved = false;
   #closed = false;
-  #checkpoint: { readonly note: string; readonly message: SyncMessage } | undefined;
-  #cancelCheckpoint: (() => void) | undefined;
-  #checkpointAtMs = -Infinity;
 
   constructor(deps: SyncDeps) {
     this.#deps = deps;
@@ -94,8 +82,10 @@ export class SyncHub implements Sync {
       deps.authorities.onChange(() => this.#authoritiesMoved()),
       ...(deps.crls === undefined ? [] : [deps.crls.onChange(() => this.#authoritiesMoved())]),
       deps.callers.onEnded((ended) => this.#ended(ended)),
-      ...(deps.checkpoints === undefined ? [] : [deps.checkpoints.onCheckpoint(() => this.#checkpointMoved())]),
     ];
+    this.#checkpoints = deps.checkpoints === undefined ? undefined : new CheckpointOffers(deps.checkpoints, deps.clock, () => {
+      for (const { session } of this.#connected.values()) session.checkpointMoved();
+    });
   }
 
   open(caller: AgentCaller, hello: SyncHello, transport: SyncSession): Promise<SyncConnection> {
@@ -105,14 +95,14 @@ export class SyncHub implements Sync {
       if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1) throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
       enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
       const version = checkText('agent_version', hello.agentVersion, 128);
-      const agent = await this.#deps.agents.byId(caller.spiffeId);
-      if (agent === undefined || agent.state !== 'active' || agent.generation !== caller.generation) throw new PkiError(agent?.state === 'banned' ? 'AGENT_BANNED' : 'AGENT_SUPERSEDED', `the session of ${caller.spiffeId} has ended`);
-      await this.#checkpointSeen(hello, caller);
+      const agent = await standingAgent(this.#deps, caller);
+      // a session that is refused for another reason has shown its checkpoint before
+      await this.#checkpoints?.seen(hello.logCheckpoint ?? '', caller.spiffeId);
       const present = await this.#deps.meta.position();
       const parents = await this.#deps.nodeSets.parents(agent);
       const epoch = epochFor(present.epoch, parents);
       const from = hello.position?.epoch === epoch && hello.position.revision <= present.revision ? hello.position : undefined;
-      const session = new AgentSession(caller, parents, transport, this.#deps.source, { position: from, bundleSequence: count(hello.bundleSequence), checkpoint: this.#deps.checkpoints !== undefined && hello.capabilities.includes('checkpoints') ? () => this.#checkpointMessage() : undefined });
+      const session = new AgentSession(caller, parents, transport, this.#deps.source, { position: from, bundleSequence: count(hello.bundleSequence), checkpoint: hello.capabilities.includes('checkpoints') ? this.#checkpoints?.message : undefined });
       const connected = this.#register(session, agent);
       this.#deps.agents.seen(caller.spiffeId, { at: this.#deps.clock.now(), version, survivedOutageSeconds: count(hello.survivedOutageSeconds) });
       try {
@@ -147,29 +137,6 @@ export class SyncHub implements Sync {
     });
   }
 
-  /** A session that is refused for another reason has shown its checkpoint before. */
-  async #checkpointSeen({ logCheckpoint = '' }: SyncHello, caller: AgentCaller): Promise<void> {
-    if (logCheckpoint !== '' && logCheckpoint.length <= checkpointBytes) await this.#deps.checkpoints?.seen(logCheckpoint, caller.spiffeId);
-  }
-
-  /** One object for all sessions, so that it is encoded once. */
-  #checkpointMessage(): SyncMessage | undefined {
-    const note = this.#deps.checkpoints?.latest();
-    if (note !== undefined && this.#checkpoint?.note !== note) this.#checkpoint = { note, message: { kind: 'checkpoint', note } };
-    return this.#checkpoint?.message;
-  }
-
-  #checkpointMoved(): void {
-    const { clock } = this.#deps;
-    if (this.#closed || this.#cancelCheckpoint !== undefined) return;
-    const waitMs = Math.max(0, this.#checkpointAtMs + checkpointEveryMs - clock.monotonicMs());
-    this.#cancelCheckpoint = clock.after(waitMs, () => {
-      this.#cancelCheckpoint = undefined;
-      this.#checkpointAtMs = clock.monotonicMs();
-      for (const { session } of this.#connected.values()) session.checkpointMoved();
-    });
-  }
-
   /** Every agent begins anew: the database behind the sessions is another one now. */
   restartAll(): void {
     for (const connected of [...this.#connected.values()]) this.#end(connected, new PkiError('STARTING_UP', 'the server goes on with another state of its database'));
@@ -190,7 +157,7 @@ export class SyncHub implements Sync {
 
   close(): void {
     this.#closed = true;
-    this.#cancelCheckpoint?.();
+    this.#checkpoints?.close();
     for (const stop of this.#stop) stop();
     for (const connected of [...this.#connected.values()]) this.#end(connected, new PkiError('SHUTTING_DOWN', 'the server is shutting down'));
   }

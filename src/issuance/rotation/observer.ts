@@ -1,6 +1,7 @@
 import { confirmation, isRotated, isTrusted, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RenewalFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Store } from '../../store/contract.ts';
+import { pagesOf } from '../../store/pages.ts';
 import type { HeldSets } from './held-sets.ts';
 
 export interface ObserverDependencies {
@@ -87,14 +88,11 @@ export function rootOf(authority: Authority, all: readonly Authority[]): Authori
 async function worldOf(published: readonly Authority[], { store, sets, connected }: ObserverDependencies, now: number, margin: number): Promise<RotationWorld> {
   const lastByHolder = await store.rotations.lastNotAfterByHolder(now - margin);
   const agents: AgentFacts[] = [];
-  let after: string | undefined;
-  do {
-    const page = await store.agents.list({ state: 'active' }, { size: 1000, ...(after === undefined ? {} : { after }) });
-    for (const agent of page.items) {
+  for await (const found of pagesOf((page) => store.agents.list({ state: 'active' }, page))) {
+    for (const agent of found) {
       agents.push({ id: agent.spiffeId, active: true, connected: connected(agent.spiffeId), lastSeenAt: agent.lastSeenAt, lastLeafNotAfter: Math.max(agent.svidNotAfter, lastByHolder.get(agent.spiffeId) ?? 0) });
     }
-    after = page.next;
-  } while (after !== undefined);
+  }
   const unheld = new Map<string, Awaited<ReturnType<Store['rotations']['unheld']>>>();
   for (const authority of published) {
     if (authority.kind === 'root') unheld.set(authority.id, await store.rotations.unheld(sets.inBundleSince(authority.id) ?? now, now - margin));

@@ -4,6 +4,7 @@ import { joinedAgentId, serverId, SpiffeId, type TrustDomain } from '../../commo
 import { fixedPrefix, type RegistrationEntry } from '../../domain/index.ts';
 import type { ApprovalStore } from '../../store/approval-contract.ts';
 import type { EntryStore, ObjectLedger, Page, RoleStore } from '../../store/contract.ts';
+import { pagesOf } from '../../store/pages.ts';
 
 export interface SightDeps {
   readonly entries: Pick<EntryStore, 'byId' | 'byParents' | 'nodeSets' | 'list'>;
@@ -105,14 +106,11 @@ export class ApprovalSights {
   }
 
   async #some<T>(fetch: (page: { readonly size: number; readonly after?: string }) => Promise<Page<T>>, holds: (item: T) => boolean): Promise<boolean> {
-    let after: string | undefined;
-    do {
-      const page: Page<T> = await fetch(after === undefined ? { size: 1000 } : { size: 1000, after });
-      if (page.items.some(holds)) return true;
-      after = page.next;
+    for await (const items of pagesOf(fetch)) {
+      if (items.some(holds)) return true;
       // many pages would hold up everybody else
-      if (after !== undefined) await turn();
-    } while (after !== undefined);
+      await turn();
+    }
     return false;
   }
 }
