@@ -1,15 +1,16 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { AuditLog, CheckpointFile, checkStoredLog, logOrigin, staleError, type OutsideCheckpoint } from '../audit/index.ts';
-import { PkiError } from '../common/errors/index.ts';
+import { AuditLog, CheckpointFile, checkStoredLog, logOrigin, staleError, Witness, type OutsideCheckpoint } from '../audit/index.ts';
+import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Checkpoints } from '../services/sync-checkpoints.ts';
 import type { RestoreFacts } from '../services/restore.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
-import { ecdsaNoteKey } from '../common/tlog/index.ts';
+import { ecdsaNoteKey, parseVerifierKey } from '../common/tlog/index.ts';
 import { databasePath, type ServerConfig } from '../config/index.ts';
 import type { AuthorityPlan } from '../issuance/index.ts';
 import type { Signers } from '../hsm/contract.ts';
+import type { StoredCheckpoint } from '../store/contract.ts';
 import { readReplaced, type LostRecord, type Store } from '../store/index.ts';
 
 export interface AuditLogParts {
@@ -69,6 +70,17 @@ export async function startAuditLog(parts: AuditLogParts): Promise<AuditLog> {
     throw thrown;
   }
   return log;
+}
+
+/** Starts to submit checkpoints to the configured witnesses. */
+export function startWitnesses(config: ServerConfig, store: Pick<Store, 'log'>, log: AuditLog, clock: Clock, logger: Logger): readonly Witness[] {
+  const witnesses = config.audit.witnesses.map(({ url, key }) => new Witness({ url: url.replace(/\/+$/, ''), key: unwrap(parseVerifierKey(key)), log: store.log, fetch, clock, logger: logger.child({ part: 'witness' }) }));
+  const submit = (checkpoint: StoredCheckpoint): void => {
+    for (const witness of witnesses) witness.submit(checkpoint);
+  };
+  if (log.latest !== undefined && log.stale === undefined) submit(log.latest);
+  if (witnesses.length > 0) log.onCheckpoint(submit);
+  return witnesses;
 }
 
 /** What administration is told of a stale database. `accepted`: what a server does that may sign again. */

@@ -12,7 +12,7 @@ import {
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, HandshakeLedger, Pruner, RenewalLedger, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
-import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, logPlan, wasRestored } from './audit.ts';
+import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, startWitnesses, logPlan, wasRestored } from './audit.ts';
 import { buildRotation } from './rotation.ts';
 import { FrontDoor } from './front-door.ts';
 import { heldIssuer, heldLeases, heldSigners, heldTokens, staleReason } from './stale.ts';
@@ -101,6 +101,9 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
 
   const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
   metrics.watchLog(auditLog);
+  const witnesses = startWitnesses(config, store, auditLog, clock, logger);
+  stack.defer(async () => void (await Promise.all(witnesses.map((witness) => witness.close()))));
+  if (witnesses.length > 0) metrics.watchWitnesses(witnesses);
   stack.defer(store.objects.onMismatch(({ kind }) => metrics.notInLog(kind)));
   const renewals = new RenewalLedger();
   const issuer = heldIssuer(buildIssuer(parts, store, signers, registry, { issued: (kind, seconds) => metrics.issued(kind, seconds), refused: (code) => metrics.refused(code), outcome: (id, outcome) => renewals.record(id, outcome) }), auditLog);

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
+import { noteTypes, parseVerifierKey } from '../common/tlog/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 import { configJsonSchema, loadConfig } from '../common/runtime/config-loader.ts';
 import { rotatedKinds, scheduleProblem, shortLivedMaximumSeconds, type RotationPolicy } from '../domain/index.ts';
@@ -80,11 +81,24 @@ function contradiction(config: ServerConfig): string | undefined {
   if (issuance.jwtDefaultTtlSeconds > issuance.jwtMaximumTtlSeconds) return `issuance.jwtDefaultTtlSeconds (${issuance.jwtDefaultTtlSeconds}) is above issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds})`;
   if (issuance.minimumTtlSeconds > issuance.defaultTtlSeconds) return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;
   if (issuance.agentTtlSeconds > shortLivedMaximumSeconds) return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
+  const witness = witnessContradiction(config);
+  if (witness !== undefined) return witness;
   const { retention: { certificatesDays }, attestation: { graceDays } } = config;
   if (certificatesDays !== 0 && certificatesDays <= graceDays) return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): agents that may still come back would be forgotten`;
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined)) return 'ops.tlsCertFile and ops.tlsKeyFile go together';
   if (hsm.standby !== undefined && hsm.standby.label === hsm.issuing.label && (hsm.standby.module ?? hsm.module) === hsm.module && (hsm.standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf) return `hsm.standby is the same token as hsm.issuing (${hsm.issuing.label}): what is lost with the one is lost with the other`;
   if (ops.tlsCertFile === undefined && !isLoopback(ops.address)) return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
+  return undefined;
+}
+
+function witnessContradiction({ audit: { witnesses } }: ServerConfig): string | undefined {
+  for (const [index, { url, key }] of witnesses.entries()) {
+    const parsed = parseVerifierKey(key);
+    if (!parsed.ok) return `audit.witnesses.${index}.key: ${parsed.error.message}`;
+    if (parsed.value.type !== noteTypes.cosignature) return `audit.witnesses.${index}.key is of type ${parsed.value.type}; a witness cosigns with a key of type ${noteTypes.cosignature}`;
+    const { protocol, hostname } = new URL(url);
+    if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) return `audit.witnesses.${index}.url ${url} goes over the network in the clear: use https`;
+  }
   return undefined;
 }
 

@@ -141,6 +141,10 @@ export const serverConfigSchema = z.strictObject({
   }).prefault({}),
   audit: z.strictObject({
     checkpointFile: path('File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Better on another disk or machine than the database').optional(),
+    witnesses: z.array(z.strictObject({
+      url: z.url({ protocol: /^https?$/ }).describe('Submission prefix of a witness (C2SP tlog-witness)'),
+      key: z.string().max(1024).describe('Its verifier key (name+hash+base64 of a cosignature/v1 key)'),
+    })).max(8).default([]).describe('Witnesses that cosign checkpoints of the audit log; one that does not answer keeps nobody from working'),
   }).prefault({}),
   retention: z.strictObject({
     certificatesDays: z.number().int().min(0).max(36_500).default(90).describe('Certificates and JWT-SVIDs leave the database so long after they expired; their records in the audit log stay. 0: never (days)'),

@@ -48,6 +48,11 @@ export class ServerMetrics {
     this.#single('meshca_audit_foreign_records', 'Rows of the audit table found since start that no server wrote: alert on any.', () => log.foreignRecords);
   }
 
+  watchWitnesses(witnesses: readonly { readonly name: string; readonly cosignedSize: number; readonly failures: number }[]): void {
+    this.#gauge('meshca_audit_witness_size', 'Records under the newest checkpoint that this witness cosigned since start.', 'witness', () => Object.fromEntries(witnesses.map(({ name, cosignedSize }) => [name, cosignedSize])));
+    this.#gauge('meshca_audit_witness_failures', 'Checkpoints that this witness has not cosigned when asked, since start: alert where it grows.', 'witness', () => Object.fromEntries(witnesses.map(({ name, failures }) => [name, failures])));
+  }
+
   notInLog(kind: string): void {
     this.#notInLog.inc({ kind });
   }

@@ -98,6 +98,8 @@ export interface LogStore {
   /** Records that are not in the tree, and were found good, count for their objects from here on. */
   vouch(sequences: readonly number[]): Promise<void>;
   latestCheckpoint(): Promise<StoredCheckpoint | undefined>;
+  /** Adds signature lines of witnesses to the note of the checkpoint with this text; a line of a key that signed it already takes its place. No-op where there is no such checkpoint. */
+  addCosignatures(size: number, note: string): Promise<void>;
   checkpoints(afterSize: number, limit: number): Promise<readonly StoredCheckpoint[]>;
   /** The hash of a record that this process wrote and that is not in the tree yet. */
   pendingHash(sequence: number): Buffer | undefined;

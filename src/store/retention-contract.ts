@@ -10,7 +10,7 @@ export interface RetentionStore {
   pruneCertificates(expiredBefore: number, limit: number, lease: Lease): Promise<number>;
   pruneJwtSvids(expiredBefore: number, limit: number, lease: Lease): Promise<number>;
   /**
-   * Checkpoints from before that instant, but for the last one of each `everyMs` and those that others cosigned. Looks at
+   * Checkpoints from before that instant, but for the last one of each `everyMs` and those that others cosigned with no cosigned one behind them. Looks at
    * `limit` of them from `afterSize` on; `next`: where to go on, undefined at the end.
    */
   pruneCheckpoints(before: { readonly timeMs: number; readonly everyMs: number }, afterSize: number, limit: number, lease: Lease): Promise<{ readonly removed: number; readonly next: number | undefined }>;

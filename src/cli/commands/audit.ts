@@ -5,11 +5,11 @@ import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
 import { formatVerifierKey, parseVerifierKey, verifyExport, type NoteKey } from '../../common/tlog/index.ts';
 import type { AuditRecord__Output } from '../../common/wire/generated/meshca/admin/v1/AuditRecord.ts';
-import { action, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
+import { action, collect, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { facts, json, parseDuration, printable, table } from '../output.ts';
+import { facts, instant, json, parseDuration, printable, table } from '../output.ts';
 
 interface SearchFlags {
   readonly identity?: string;
@@ -36,7 +36,8 @@ export function auditCommands(program: Command, context: CliContext, outcome: Ou
     .action(action<SearchFlags>(context, outcome, (options) => watch(context, options)));
   audit.command('export').description('the whole log into one file that "audit verify" checks').requiredOption('--out <file>', 'the file; it must not exist').action(action<{ out: string }>(context, outcome, (options) => exportTo(context, options)));
   audit.command('verify <file>').description('check an export without server or database').option('--key <key>', 'verifier key of the log (name+hash+key), or a file with it').option('--since <checkpoint>', 'a checkpoint seen before (signed note, or a checkpoints.log): the log must go on from it')
-    .action(action<{ key?: string; since?: string }>(context, outcome, (options, [file]) => verify(context, options, file as string)));
+    .option('--witness <key>', 'repeat: verifier key of a witness, or a file with it; it must have cosigned', collect)
+    .action(action<{ key?: string; since?: string; witness?: readonly string[] }>(context, outcome, (options, [file]) => verify(context, options, file as string)));
 }
 
 async function search(context: CliContext, options: SearchFlags & GlobalOptions): Promise<void> {
@@ -112,22 +113,25 @@ async function exportTo(context: CliContext, options: { readonly out: string } &
   else context.out(`${options.out}: ${bytes} bytes; check it with "meshca audit verify ${options.out}"\n`);
 }
 
-async function verify(context: CliContext, options: { readonly key?: string; readonly since?: string } & GlobalOptions, path: string): Promise<number> {
+async function verify(context: CliContext, options: { readonly key?: string; readonly since?: string; readonly witness?: readonly string[] } & GlobalOptions, path: string): Promise<number> {
+  const witnesses = (options.witness ?? []).map(readKey);
   const key = options.key === undefined ? undefined : readKey(options.key);
   const since = options.since === undefined ? undefined : newestCheckpoint(readText(options.since));
   if (!existsSync(path)) throw new PkiError('INVALID_REQUEST', `there is no file ${path}`);
   const lines = createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity });
-  const verdict = await verifyExport(lines, { ...(key === undefined ? {} : { key }), ...(since === undefined ? {} : { since }) });
+  const verdict = await verifyExport(lines, { ...(key === undefined ? {} : { key }), ...(since === undefined ? {} : { since }), witnesses });
+  const silent = verdict.cosigned.filter(({ time }) => time === 0);
   const complete = `complete up to record ${verdict.lastSequence}, time ${verdict.lastSequence === 0 ? '-' : new Date(verdict.lastTimeMs).toISOString()}`;
   if (options.json) json(context, { verified: true, ...verdict, complete, keyFrom: key === undefined ? 'file' : 'given' });
   else {
     facts(context, [
       ['verdict', complete], ['log', verdict.origin], ['records in the tree', String(verdict.size)], ['checkpoints', `${verdict.checkpoints}, all signed and consistent`], ['not in the tree yet', String(verdict.waiting)],
+      ...verdict.cosigned.map(({ witness, size, time }) => ['witness', time === 0 ? `${printable(witness)} has cosigned nothing` : `${printable(witness)}: up to ${size} records, ${instant(time)}`] as const),
       ['out of the tree', verdict.out.length === 0 ? '0' : verdict.out.map(({ sequence, reason }) => `record ${sequence}: ${reason}`).join('\n')],
       ['key', key === undefined ? `${verdict.verifierKey}\nfrom the file itself: compare it with the one you know, or give --key` : formatVerifierKey(key)], ...(since === undefined ? [['end', 'not checked: a log that was cut at an older checkpoint looks like this; give --since'] as const] : []),
     ]);
   }
-  return verdict.out.length === 0 ? exitCodes.ok : exitCodes.failed;
+  return verdict.out.length === 0 && silent.length === 0 ? exitCodes.ok : exitCodes.failed;
 }
 
 function readKey(text: string): NoteKey {

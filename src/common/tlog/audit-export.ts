@@ -2,7 +2,7 @@ import { PkiError } from '../errors/index.ts';
 import { openCheckpoint, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { CompactRange } from './compact-range.ts';
 import { hashBytes, leafHash } from './hash.ts';
-import { parseVerifierKey, type NoteKey } from './note.ts';
+import { checkNote, cosignedAt, parseVerifierKey, type NoteKey } from './note.ts';
 import { baseOfOrigin, epochOfOrigin, keyInEpoch } from './origin.ts';
 import { tileWidth } from './tiles.ts';
 
@@ -22,6 +22,8 @@ export interface VerifyOptions {
   readonly key?: NoteKey;
   /** A checkpoint that was seen before: the log must go on from it. */
   readonly since?: Buffer | string;
+  /** Keys of witnesses: each must have cosigned. */
+  readonly witnesses?: readonly NoteKey[];
 }
 
 export interface ExportVerdict {
@@ -33,6 +35,8 @@ export interface ExportVerdict {
   readonly lastSequence: number;
   readonly lastTimeMs: number;
   readonly checkpoints: number;
+  /** For each witness that was given, the newest checkpoint that it cosigned; size and time (Unix seconds) 0: none. */
+  readonly cosigned: readonly { readonly witness: string; readonly size: number; readonly time: number }[];
   /** Records that stayed out of the tree: those that wait for it, and those that no server wrote, by reason. */
   readonly waiting: number;
   readonly out: readonly { readonly sequence: number; readonly reason: string }[];
@@ -65,6 +69,7 @@ class ExportCheck {
   #checkpoints = 0;
   #sinceSeen = false;
   #ended: number | undefined;
+  readonly #cosigned = new Map<NoteKey, { readonly size: number; readonly time: number }>();
 
   constructor(options: VerifyOptions) {
     this.#options = options;
@@ -99,7 +104,7 @@ class ExportCheck {
     if (since !== undefined && !this.#sinceSeen) throw invalid(`the end is cut off: the checkpoint that was given is over ${since.size} records, this file has ${this.#ended} under a checkpoint`, undefined, { missingFrom: this.#ended });
     const waiting = this.#out.filter(({ reason }) => reason === 'waiting').length;
     return {
-      ...this.#log, size: this.#ended, lastSequence: this.#atNewest.sequence, lastTimeMs: this.#atNewest.timeMs, checkpoints: this.#checkpoints, waiting, out: this.#out.filter(({ reason }) => reason !== 'waiting'),
+      ...this.#log, size: this.#ended, lastSequence: this.#atNewest.sequence, lastTimeMs: this.#atNewest.timeMs, checkpoints: this.#checkpoints, cosigned: (this.#options.witnesses ?? []).map((key) => ({ witness: key.name, size: 0, time: 0, ...this.#cosigned.get(key) })), waiting, out: this.#out.filter(({ reason }) => reason !== 'waiting'),
     };
   }
 
@@ -148,6 +153,12 @@ class ExportCheck {
     if (size < this.#range.size) throw invalid(`the checkpoint over ${size} records stands behind ${this.#range.size}`);
     if (!root.equals(this.#range.root())) {
       throw invalid(`the records after ${this.#atNewest.sequence} up to ${this.#lastLeaf.sequence} are not those that were signed`, this.#atNewest.sequence + 1, { until: this.#lastLeaf.sequence });
+    }
+    for (const key of this.#options.witnesses ?? []) {
+      const found = checkNote(opened.value.note, key);
+      if (found === 'invalid') throw invalid(`behind record ${this.#lastLeaf.sequence}: the cosignature of ${key.name} does not verify`, undefined, { afterSequence: this.#lastLeaf.sequence });
+      const line = opened.value.note.signatures.find((each) => each.name === key.name && each.keyId.equals(key.id));
+      if (found === 'valid' && line !== undefined) this.#cosigned.set(key, { size, time: cosignedAt(line) });
     }
     this.#newest = opened.value;
     this.#atNewest = this.#lastLeaf;

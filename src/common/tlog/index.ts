@@ -1,7 +1,7 @@
 export { checkpointText, openCheckpoint, parseCheckpoint, type Checkpoint, type TreeHead } from './checkpoint.ts';
 export { CompactRange, type NodeReader, type NodeSink } from './compact-range.ts';
 export { emptyRoot, hashBytes, leafHash, nodeHash } from './hash.ts';
-export { checkNote, ecdsaNoteKey, formatNote, formatVerifierKey, noteTypes, parseNote, parseSignatureLine, parseVerifierKey, signatureLine, type Note, type NoteKey, type NoteSignature } from './note.ts';
+export { checkNote, cosignedAt, ecdsaNoteKey, formatNote, formatVerifierKey, mergeNotes, noteTypes, parseNote, parseSignatureLine, parseVerifierKey, signatureLine, type Note, type NoteKey, type NoteSignature } from './note.ts';
 export { consistencyProof, inclusionProof, rootAt, verifyConsistency, verifyInclusion } from './proof.ts';
 export { nodesFromTiles, TileCollector, tileHeight, tilePath, tileWidth, tileWidthAt, type TileAddress } from './tiles.ts';
 export { verifyExport, type ExportLine, type ExportVerdict, type VerifyOptions } from './audit-export.ts';

@@ -99,6 +99,20 @@ export function parseSignatureLine(line: string): NoteSignature | undefined {
 export const signatureLine = ({ name, keyId, signature }: NoteSignature): string => `\u2014 ${name} ${Buffer.concat([keyId, signature]).toString('base64')}\n`;
 export const formatNote = (note: Note): string => `${note.text}\n${note.signatures.map(signatureLine).join('')}`;
 
+/** The first note with the signatures of the second; undefined if they are of different texts. The later signature of a key stands. */
+export function mergeNotes(one: string, other: string): string | undefined {
+  const [kept, added] = [parseNote(one), parseNote(other)];
+  if (!kept.ok || !added.ok || kept.value.text !== added.value.text) return undefined;
+  const same = (a: NoteSignature, b: NoteSignature): boolean => a.name === b.name && a.keyId.equals(b.keyId);
+  const signatures = [...kept.value.signatures.filter((each) => !added.value.signatures.some((later) => same(each, later))), ...added.value.signatures];
+  // the log's own signature first, as it was
+  const first = kept.value.signatures[0] as NoteSignature;
+  return formatNote({ text: kept.value.text, signatures: [first, ...signatures.filter((each) => !same(each, first))] });
+}
+
+/** When a witness made its cosignature (C2SP tlog-cosignature), Unix seconds. */
+export const cosignedAt = ({ signature }: NoteSignature): number => (signature.length === 72 ? Number(signature.readBigUInt64BE(0)) : 0);
+
 /** `absent`: no line of this key; `invalid`: a line of this key that does not verify, so that the whole note is to be refused. */
 export function checkNote(note: Note, key: NoteKey): 'valid' | 'absent' | 'invalid' {
   const mine = note.signatures.filter((each) => each.name === key.name && each.keyId.equals(key.id));

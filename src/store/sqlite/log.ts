@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import { CompactRange } from '../../common/tlog/index.ts';
+import { CompactRange, mergeNotes } from '../../common/tlog/index.ts';
 import { committedObject, leafHash, sealBytes } from '../../domain/index.ts';
 import type { LogSeal, LogSession, LogStep, LogStore, LogTile, PendingRecord, StoredCheckpoint } from '../contract.ts';
 import type { Schema } from '../schema.ts';
@@ -177,6 +177,11 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
     latestCheckpoint: () => engine.read(() => {
       const row = lastCheckpoint.get({});
       return row === undefined ? undefined : toCheckpoint(row);
+    }),
+    addCosignatures: (size, note) => engine.write(() => {
+      const row = checkpointsAfter.all({ size: size - 1, limit: 1 })[0];
+      const merged = row?.size === size ? mergeNotes(row.note, note) : undefined;
+      if (row !== undefined && merged !== undefined) putCheckpoint.run({ ...row, root: bytes(row.root), note: merged });
     }),
     checkpoints: (afterSize, limit) => engine.read(() => checkpointsAfter.all({ size: afterSize, limit }).map(toCheckpoint)),
     pendingHash: (sequence) => own.get(sequence),

@@ -45,7 +45,7 @@ export function createRetention(engine: Engine, checkFence: FenceCheck, countSta
         // the last one of all, or of what was read, has nothing behind it to be compared with
         const following = rows[at + 1];
         if (following === undefined) break;
-        if (Math.floor(following.time_ms / everyMs) === Math.floor(row.time_ms / everyMs) && signatureLines(row.note) === 1) removed += dropCheckpoint.run({ size: row.size });
+        if (Math.floor(following.time_ms / everyMs) === Math.floor(row.time_ms / everyMs) && (signatureLines(row.note) === 1 || signatureLines(following.note) > 1)) removed += dropCheckpoint.run({ size: row.size });
         next = row.size;
       }
       return { removed, next: rows.length < limit ? undefined : next };
