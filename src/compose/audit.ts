@@ -106,20 +106,25 @@ export const agentCheckpoints = (log: AuditLog, logger: Logger): Checkpoints => 
   },
 });
 
-/** A new epoch, the acceptance on record, and the bans of the lost time again, where the database that was replaced still proves them. */
+/** A new epoch, the acceptance on record, and the bans and revocations of the lost time again, where the database that was replaced still proves them. */
 async function afterRestore({ config, store, clock, logger }: AuditLogParts, lost: OutsideCheckpoint, sequence: number, actor: string): Promise<void> {
   const replaced = readReplaced(`${databasePath(config)}.replaced`, databasePath(config), lost);
-  const bans = replaced?.proven === true ? bannedAtTheEnd(replaced.lost) : [];
+  const proven = replaced?.proven === true ? replaced.lost : [];
+  const bans = bannedAtTheEnd(proven);
+  const revocations = proven.flatMap(({ revocation }) => (revocation === undefined ? [] : [revocation]));
   await store.meta.renewEpoch(clock.now());
   await store.audit.append([{
     timeMs: clock.nowMs(), actor, kind: 'database.restored', subject: 'database',
-    detail: { lostSize: lost.size, lostRoot: lost.root.toString('base64'), keptRecords: sequence, replacedDatabase: replaced === undefined ? 'absent' : replaced.proven ? 'proven' : 'unproven', bansAgain: bans },
+    detail: { lostSize: lost.size, lostRoot: lost.root.toString('base64'), keptRecords: sequence, replacedDatabase: replaced === undefined ? 'absent' : replaced.proven ? 'proven' : 'unproven', bansAgain: bans, revokedAgain: revocations.length },
   }]);
   for (const spiffeId of bans) {
     if ((await store.agents.byId(spiffeId)) === undefined) continue;
     await store.agents.setState(spiffeId, 'banned', 'banned before the restore', { timeMs: clock.nowMs(), actor, kind: 'agent.banned', subject: spiffeId, detail: { reason: 'banned before the restore' } });
   }
-  logger.warn({ lostSize: lost.size, keptRecords: sequence, bansAgain: bans }, 'the database was restored from a backup and its loss was accepted');
+  for (const revocation of revocations) {
+    await store.revocations.revokeAgain(revocation, { timeMs: clock.nowMs(), actor, kind: 'certificate.revoked', subject: revocation.serial, detail: { cause: 'revoked before the restore' } });
+  }
+  logger.warn({ lostSize: lost.size, keptRecords: sequence, bansAgain: bans, revokedAgain: revocations.length }, 'the database was restored from a backup and its loss was accepted');
 }
 
 function bannedAtTheEnd(lost: readonly LostRecord[]): readonly string[] {

@@ -12,6 +12,8 @@ export interface RevocationStore {
    * revocation's particulars are added to the event's detail.
    */
   revoke(revocation: Omit<Revocation, 'authorityId' | 'notAfter'>, event: AuditEvent): Promise<Revocation>;
+  /** A revocation that a restore has lost, as its record said it: the certificate may be of the lost time as well. */
+  revokeAgain(revocation: Revocation, event: AuditEvent): Promise<Revocation>;
   /** At once, and without a look at the table. */
   revoked(serial: string): boolean;
   bySerial(serial: string): Promise<Revocation | undefined>;

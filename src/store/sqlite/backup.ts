@@ -2,9 +2,10 @@ import { copyFileSync, existsSync, openSync, closeSync, fsyncSync, renameSync, r
 import { backup, DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import { CompactRange } from '../../common/tlog/index.ts';
-import { leafHash } from '../../domain/index.ts';
+import { committedObject, leafHash, type Revocation } from '../../domain/index.ts';
 import { bytes } from './codec.ts';
 import { acquireLock } from './lock.ts';
+import { loggedRevocation } from './revoked.ts';
 import { storeError } from './sqlite-error.ts';
 
 /** Pages per step of the copy: the thread is free between the steps. */
@@ -81,6 +82,8 @@ export interface LostRecord {
   readonly actor: string;
   readonly kind: string;
   readonly subject: string;
+  /** What a record of a revocation says, whole. */
+  readonly revocation?: Revocation;
 }
 
 /**
@@ -106,7 +109,10 @@ export function readReplaced(path: string, present: string, expected: { readonly
       if (next.done !== true && next.value.sequence === row.sequence && bytes(next.value.canonical).equals(bytes(row.canonical))) continue;
       const said = JSON.parse(bytes(row.canonical).toString('utf8').split('\n')[1] ?? '{}') as Partial<LostRecord>;
       if (said.kind === 'certificate.issued' || said.kind === 'jwt.issued') continue;
-      lost.push({ sequence: row.sequence, timeMs: said.timeMs ?? 0, actor: said.actor ?? '', kind: said.kind ?? '', subject: said.subject ?? '' });
+      const object = committedObject(bytes(row.canonical));
+      lost.push({
+        ...(object?.kind === 'revocation' ? { revocation: loggedRevocation(object) } : {}), sequence: row.sequence, timeMs: said.timeMs ?? 0, actor: said.actor ?? '', kind: said.kind ?? '', subject: said.subject ?? '',
+      });
     }
     return { proven: range.size === expected.size && range.root().equals(expected.root), lost };
   } catch {

@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Revocation } from '../../domain/index.ts';
+import type { AuditEvent, Revocation } from '../../domain/index.ts';
 import type { RevocationStore } from '../revocation-contract.ts';
 import type { CrlTable, RevocationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
@@ -37,29 +37,35 @@ export function createRevocations(engine: Engine, { audit, ledger, revisions }: 
   const same = (serial: string, row: RevocationTable | undefined): boolean => ledger.sameRow('revocation', serial, row === undefined ? undefined : rowText.revocation(row));
   const sameCrl = (id: string, row: CrlTable | undefined): boolean => ledger.sameRow('crl', id, row === undefined ? undefined : rowText.crl(row));
 
-  return {
-    revoke: (revocation, event) => engine.write(() => {
-      const serial = fromHex(revocation.serial, 'the serial');
-      const known = ledger.revoked.get(revocation.serial);
+  const revoke = (serialHex: string, event: AuditEvent, state: (serial: Buffer) => Revocation): Promise<Revocation> =>
+    engine.write(() => {
+      const serial = fromHex(serialHex, 'the serial');
+      const known = ledger.revoked.get(serialHex);
       if (known !== undefined) {
-        if (!same(revocation.serial, bySerial.get({ serial }))) put(toRow(known, serial));
+        if (!same(serialHex, bySerial.get({ serial }))) put(toRow(known, serial));
         return known;
       }
-      const made = open.get(revocation.serial);
+      const made = open.get(serialHex);
       if (made !== undefined) return made;
-      const of = certificate.get({ serial });
-      if (of === undefined) throw new PkiError('NOT_FOUND', `there is no certificate with the serial ${revocation.serial}`);
-      const revoked = { ...revocation, authorityId: of.authority_id, notAfter: of.not_after };
+      const revoked = state(serial);
       const row = toRow(revoked, serial);
       // in the place of one that somebody else has put there
       put(row);
       revisions.advance();
       const { authorityId: authority, reason, revokedAt, revokedBy, notAfter } = revoked;
       // the record says it all, so that the revocation stands without its row
-      audit({ ...event, detail: { ...event.detail, serial: revocation.serial, authority, reason, revokedAt, revokedBy, notAfter } }, { kind: 'revocation', id: revocation.serial, text: rowText.revocation(row) });
-      open.set(revocation.serial, revoked);
+      audit({ ...event, detail: { ...event.detail, serial: serialHex, authority, reason, revokedAt, revokedBy, notAfter } }, { kind: 'revocation', id: serialHex, text: rowText.revocation(row) });
+      open.set(serialHex, revoked);
       return revoked;
+    });
+
+  return {
+    revoke: (revocation, event) => revoke(revocation.serial, event, (serial) => {
+      const of = certificate.get({ serial });
+      if (of === undefined) throw new PkiError('NOT_FOUND', `there is no certificate with the serial ${revocation.serial}`);
+      return { ...revocation, authorityId: of.authority_id, notAfter: of.not_after };
     }),
+    revokeAgain: (revocation, event) => revoke(revocation.serial, event, () => revocation),
     revoked: (serial) => ledger.revoked.get(serial) !== undefined,
     bySerial: (serial) => engine.read(() => {
       const key = fromHexOrUndefined(serial);

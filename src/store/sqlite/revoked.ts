@@ -9,13 +9,10 @@ export class Revoked {
   readonly #numbers = new Map<string, number>();
 
   /** Records of other kinds are passed over. */
-  apply({ kind, id, detail }: LoggedObject): void {
-    if (kind === 'crl') this.#numbers.set(id, Math.max(this.crlNumber(id), detail['number'] as number));
-    if (kind !== 'revocation') return;
-    this.#revocations.set(id, {
-      serial: id, authorityId: detail['authority'] as string, reason: detail['reason'] as RevocationReason, revokedAt: detail['revokedAt'] as number,
-      revokedBy: detail['revokedBy'] as string, notAfter: detail['notAfter'] as number,
-    });
+  apply(object: LoggedObject): void {
+    if (object.kind === 'crl') this.#numbers.set(object.id, Math.max(this.crlNumber(object.id), object.detail['number'] as number));
+    if (object.kind !== 'revocation') return;
+    this.#revocations.set(object.id, loggedRevocation(object));
   }
 
   get(serial: string): Revocation | undefined {
@@ -33,3 +30,9 @@ export class Revoked {
     return this.#numbers.get(authorityId) ?? 0;
   }
 }
+
+/** What a record that commits to a revocation says of it. */
+export const loggedRevocation = ({ id, detail }: LoggedObject): Revocation => ({
+  serial: id, authorityId: detail['authority'] as string, reason: detail['reason'] as RevocationReason, revokedAt: detail['revokedAt'] as number,
+  revokedBy: detail['revokedBy'] as string, notAfter: detail['notAfter'] as number,
+});
