@@ -7,7 +7,7 @@ import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
 import { createSigners, DeferredSigners, LoginTurns, type ManagedSigners, openTokenAdmin, SignerRouter, type TokenAdmin, type TokenConfig } from '../hsm/index.ts';
 import {
-  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type IssuanceObserver, type PipelineStep, type PrepareOptions,
+  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, crossSign, type CrossRequest, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type IssuanceObserver, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, HandshakeLedger, Pruner, RenewalLedger, type RunningServices } from '../services/index.ts';
@@ -88,7 +88,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
   if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 
-  const registry = new AuthorityRegistry({ place: config.authorities, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
+  const registry = new AuthorityRegistry({ place: config.authorities, crossCertificates: config.rotation.crossCertificates, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
   signingToken = () => registry.issuing()?.token ?? 'issuing';
   const changed = async (): Promise<void> => {
     await registry.refresh();
@@ -119,6 +119,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, ...(upstream === undefined ? {} : { upstream }),
   });
   const downstream = (request: DownstreamRequest) => signDownstream(request, { authorities: store.authorities, issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
+  const cross = (request: CrossRequest) => crossSign(request, { authorities: store.authorities, issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
   if (auditLog.stale === undefined) await sources.resumeFirst('server');
   const supply = upstream === undefined ? undefined : new UpstreamSupply({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
   stack.defer(() => supply?.close());
@@ -158,7 +159,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     front.setServing(readiness.ready);
   };
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, logFacts: auditLog, restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
+    store, issuer, authorities: registry, clock, random, logger, logFacts: auditLog, restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, cross, crossInChains: config.rotation.crossCertificates, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
     facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());

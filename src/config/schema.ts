@@ -97,6 +97,7 @@ export const serverConfigSchema = z.strictObject({
     marginSeconds: seconds('The last moment to change an authority is that much earlier than what the lives of its leaves demand').default(3_600),
     onDeadline: z.enum(['alert', 'proceed']).default('alert').describe('When somebody has not confirmed at that moment: wait and alert, or go on without the ones that are named'),
     retireMarginSeconds: z.number().int().min(0).max(86_400).default(300).describe('An authority stays trusted that much longer than its last leaf, for clocks that run behind (seconds)'),
+    crossCertificates: z.boolean().default(false).describe('Whether chains end with the cross-certificates of their root, for consumers that have only the root before it'),
     jwksCacheSeconds: seconds('The longest that a reader of the JWKS keeps it: a new JWT key signs no earlier').default(600),
     clockToleranceSeconds: seconds('A jump of the wall clock beyond it stops what rests on the passing of time').default(60),
   }).prefault({}),

@@ -81,3 +81,11 @@ export interface Authority {
   /** In how many seconds its leaves are to be replaced, as the operator set it when he tainted it. */
   readonly taintWindowSeconds?: number | null;
 }
+
+/** Cross-certificates of a root that are in use: its name and key, signed by another root. */
+export const crossOf = (root: Authority, all: readonly Authority[]): readonly Authority[] =>
+  all.filter((each) => each.kind === 'issuing' && each.token === 'external' && each.state === 'published' && root.spkiDer !== null && each.spkiDer?.equals(root.spkiDer) === true);
+
+/** Of any root here. */
+export const isCross = (authority: Authority, all: readonly Authority[]): boolean =>
+  authority.kind === 'issuing' && authority.token === 'external' && all.some((each) => each.kind === 'root' && each.spkiDer !== null && authority.spkiDer?.equals(each.spkiDer) === true);

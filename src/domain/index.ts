@@ -3,7 +3,7 @@ export { canonicalBytes, committedObject, leafHash, readCanonical, type AuditEve
 export { sealBytes, type SealBounds } from './log-seal.ts';
 export { logObjectDigest, logObjectKinds, type LogObject, type LogObjectKind } from './log-object.ts';
 export {
-  authorityStates, hasOwnKey, isLegalTransition, isTrusted, legalTransitions, maySign,
+  authorityStates, crossOf, hasOwnKey, isCross, isLegalTransition, isTrusted, legalTransitions, maySign,
   type Authority, type AuthorityKind, type AuthorityScope, type AuthorityState, type TokenRole,
 } from './authority.ts';
 export { operationStates, type OperationState, type PendingOperation, type StoredPolicy, type SubmittedApproval } from './approval.ts';

@@ -1,7 +1,7 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
-import { hasOwnKey, isTrusted, maySign, type Authority, type AuthorityScope, type BundleRevision } from '../domain/index.ts';
+import { crossOf, hasOwnKey, isTrusted, maySign, type Authority, type AuthorityScope, type BundleRevision } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 import type { AuthorityStore, BundleStore, ObjectLedger } from '../store/contract.ts';
 import type { Authorities } from './contract.ts';
@@ -14,6 +14,8 @@ export interface RegistryDependencies {
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
   readonly logger: Logger;
   /** Where this server stands, for authorities that sign in one replica or region only. */
+  /** Whether chains end with the cross-certificates of their root. Default no. */
+  readonly crossCertificates?: boolean;
   readonly place?: { readonly replica?: string | undefined; readonly region?: string | undefined };
 }
 
@@ -81,8 +83,12 @@ export class AuthorityRegistry implements Authorities {
   chainDer(authorityId: string): readonly Buffer[] {
     const known = this.#chains.get(authorityId);
     if (known !== undefined) return known;
-    const chain: Buffer[] = [];
-    for (let at = this.#byId(authorityId); at !== undefined && at.kind === 'issuing'; at = this.#byId(at.parentId)) chain.push(at.certificateDer as Buffer);
+    const chain = this.#plainChain(authorityId);
+    const root = this.rootOf(authorityId);
+    if (this.#dependencies.crossCertificates === true && root !== undefined) {
+      // one of a root that is tainted would be believed by those who have not heard of it
+      for (const cross of crossOf(root, this.#all)) if (['active', 'old'].includes(this.#byId(cross.parentId)?.state ?? '')) chain.push(cross.certificateDer as Buffer);
+    }
     this.#chains.set(authorityId, chain);
     return chain;
   }
@@ -99,7 +105,7 @@ export class AuthorityRegistry implements Authorities {
   }
 
   published(): readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[] {
-    this.#published ??= this.#all.filter((each) => each.kind === 'issuing' && hasOwnKey(each) && (each.state === 'published' || each.state === 'active')).map(({ id }) => ({ authorityId: id, chainDer: this.chainDer(id) }));
+    this.#published ??= this.#all.filter((each) => each.kind === 'issuing' && hasOwnKey(each) && (each.state === 'published' || each.state === 'active')).map(({ id }) => ({ authorityId: id, chainDer: this.#plainChain(id) }));
     return this.#published;
   }
 
@@ -114,6 +120,12 @@ export class AuthorityRegistry implements Authorities {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  #plainChain(authorityId: string): Buffer[] {
+    const chain: Buffer[] = [];
+    for (let at = this.#byId(authorityId); at !== undefined && at.kind === 'issuing'; at = this.#byId(at.parentId)) chain.push(at.certificateDer as Buffer);
+    return chain;
   }
 
   #byId(id: string | null): Authority | undefined {

@@ -46,7 +46,7 @@ export const guarding: Readonly<Record<string, Guarding>> = {
   ...rows('AuthoritySources', {
     CreateAuthorityCsr: 'always',
     ImportAuthority: ({ dryRun }: ImportAuthorityRequest__Output) => Promise.resolve(!dryRun),
-    RequestAuthority: 'always', SignDownstream: 'always',
+    RequestAuthority: 'always', SignDownstream: 'always', CrossSign: 'always',
   }),
   ...rows('Certificates', {
     ListCertificates: 'never', GetCertificate: 'never', RevokeCertificate: 'always',

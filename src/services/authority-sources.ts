@@ -1,7 +1,8 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import type { AuthorityRequest, AuthoritySources, DownstreamAuthority, DownstreamRequest, ImportedAuthority } from '../issuance/index.ts';
+import type { AuthorityRequest, AuthoritySources, CrossRequest, DownstreamAuthority, DownstreamRequest, ImportedAuthority } from '../issuance/index.ts';
+import type { Authority } from '../domain/index.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { AuthoritySourcing } from './contract.ts';
@@ -11,6 +12,9 @@ import { requestIdOrNew } from './requests.ts';
 export interface AuthoritySourcingDeps {
   readonly sources: Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'> | undefined;
   readonly downstream: ((request: DownstreamRequest) => Promise<DownstreamAuthority>) | undefined;
+  readonly cross?: ((request: CrossRequest) => Promise<Authority>) | undefined;
+  /** Whether cross-certificates are handed out in chains. */
+  readonly crossInChains?: boolean | undefined;
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -42,6 +46,14 @@ export class AuthoritySourcingService implements AuthoritySourcing {
       const { downstream, clock } = this.#deps;
       if (downstream === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
       return downstream({ ...input, actor: actorOf(caller), requestId: requestIdOrNew(input.requestId, clock.nowMs()) });
+    });
+  }
+
+  crossSign(caller: OperatorCaller, input: { readonly fromId: string; readonly toId: string }): Promise<{ readonly authority: Authority; readonly inChains: boolean }> {
+    return this.#acting(caller, 'CrossSign', input.toId, async () => {
+      const { cross, crossInChains = false } = this.#deps;
+      if (cross === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
+      return { authority: await cross({ ...input, actor: actorOf(caller) }), inChains: crossInChains };
     });
   }
 

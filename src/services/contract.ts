@@ -429,6 +429,8 @@ export interface AuthoritySourcing {
   importChain(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }>;
   prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority>;
   signDownstream(caller: OperatorCaller, input: { readonly csrDer: Buffer; readonly issuerId?: string; readonly lifeSeconds: number; readonly requestId: string }): Promise<DownstreamAuthority>;
+  /** Throws NOT_FOUND, AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS. */
+  crossSign(caller: OperatorCaller, input: { readonly fromId: string; readonly toId: string }): Promise<{ readonly authority: Authority; readonly inChains: boolean }>;
 }
 
 export interface Certificates {

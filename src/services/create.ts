@@ -51,6 +51,8 @@ export interface ServiceParts {
   readonly rotation?: Pick<RotationDeps, 'controller' | 'guard' | 'canUse'>;
   readonly sources?: AuthoritySourcingDeps['sources'];
   readonly downstream?: AuthoritySourcingDeps['downstream'];
+  readonly cross?: AuthoritySourcingDeps['cross'];
+  readonly crossInChains?: boolean;
 }
 
 export interface RunningServices extends Services {
@@ -99,7 +101,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     sights: new ApprovalSights({ entries: store.entries, roles: store.roles, approvals: store.approvals, objects: store.objects, trustDomain: settings.trustDomain }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
     authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
-    authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources, downstream: parts.downstream }),
+    authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources, downstream: parts.downstream, cross: parts.cross, crossInChains: parts.crossInChains }),
     rotation: parts.rotation === undefined ? noRotation : new RotationService({ ...shared, ...parts.rotation, store, defaultTaintWindowSeconds: settings.taintWindowSeconds }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers, inventory }),

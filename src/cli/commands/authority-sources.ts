@@ -42,6 +42,13 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
       if (options.json) json(context, { ...signed, file: options.out });
       else facts(context, [['serial', signed.serial], ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`], ['root', sha256Hex(signed.rootDer)], ['written', options.out]]);
     }));
+  authority.command('cross').description('let an old root certify a new one, for consumers that can not take the new one in time; taken back by withdraw').requiredOption('--from <id>', 'the root that they have').requiredOption('--to <id>', 'the root that it certifies').option('--out <file>', 'new file for the cross-certificate')
+    .action(action<{ from: string; to: string; out?: string }>(context, outcome, async (options) => {
+      const { authority: made, certificateDer, inChains } = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('CrossSign', { fromId: options.from, toId: options.to }, { deadlineSeconds: 60 }));
+      if (options.out !== undefined) writeNew(options.out, certificatesToPem([certificateDer]));
+      if (options.json) json(context, { authority: made, certificateDer, inChains });
+      else facts(context, [['authority', made?.id ?? ''], ['ends', `${instant(made?.notAfter ?? 0)} (${until(made?.notAfter ?? 0, context.now())})`], ['chains', inChains ? 'end with it from now on' : 'go without it: set rotation.crossCertificates, or give the file to those who need it'], ...(options.out === undefined ? [] : [['written', options.out] as [string, string]])]);
+    }));
   authority.command('request').description('a new intermediate from the upstream (Vault or OpenBao)')
     .action(action(context, outcome, async (options) => {
       const imported = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('RequestAuthority', {}, { deadlineSeconds: 60 }));

@@ -42,6 +42,7 @@ export function decide(input: DecisionInput): Decision {
   for (const operation of input.operations) if (operation.state === 'running') advance(operation, input, byId, actions, notes);
   for (const facts of input.authorities) {
     withItsRoot(facts.authority, byId, actions);
+    withoutItsRoot(facts.authority, input, actions);
     endLife(facts, input, actions, notes);
   }
   if (!input.clockJumped) {
@@ -181,6 +182,13 @@ function withItsRoot(authority: Authority, byId: ReadonlyMap<string, AuthorityFa
   if (authority.parentId === null || !['published', 'active', 'old'].includes(authority.state)) return;
   const parent = byId.get(authority.parentId)?.authority;
   if (parent?.state === 'tainted') actions.push({ type: 'taint', authority, windowSeconds: parent.taintWindowSeconds ?? 0 });
+}
+
+/** A cross-certificate goes with the root that it certifies. */
+function withoutItsRoot(authority: Authority, input: DecisionInput, actions: RotationAction[]): void {
+  if (authority.token !== 'external' || authority.kind !== 'issuing' || authority.state !== 'published') return;
+  const certified = input.authorities.find(({ authority: root }) => root.kind === 'root' && root.spkiDer !== null && authority.spkiDer?.equals(root.spkiDer) === true)?.authority;
+  if (certified !== undefined && (certified.state === 'tainted' || ended.includes(certified.state))) actions.push({ type: 'drop', authority });
 }
 
 /**

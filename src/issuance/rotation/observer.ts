@@ -1,4 +1,4 @@
-import { confirmation, isRotated, isTrusted, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RenewalFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
+import { confirmation, isCross, isRotated, isTrusted, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RenewalFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Store } from '../../store/contract.ts';
 import { pagesOf } from '../../store/pages.ts';
@@ -46,7 +46,7 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   const facts = all.filter(({ kind }) => isRotated(kind)).map((authority) => factsOf(authority, all, signed));
   // one that signs without everybody's confirmation is watched on, while there is another root to fall back to
   const trustedRoots = all.filter(({ kind, state }) => kind === 'root' && isTrusted(state)).length;
-  const published = all.filter(({ kind, state }) => isRotated(kind) && (state === 'published' || (kind === 'root' && state === 'active' && trustedRoots > 1)));
+  const published = all.filter((each) => isRotated(each.kind) && !isCross(each, all) && (each.state === 'published' || (each.kind === 'root' && each.state === 'active' && trustedRoots > 1)));
   const confirmations = new Map<string, Confirmation>();
   if (published.length > 0) {
     const world = await worldOf(published, dependencies, now, margin);

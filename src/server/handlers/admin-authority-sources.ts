@@ -30,6 +30,10 @@ export function authoritySourcesHandlers(guard: Guard, { authoritySources }: Pic
       const { serial, chainDer, rootDer, notAfter } = await authoritySources.signDownstream(operatorOf(context), { csrDer, lifeSeconds: ttlSeconds, requestId, ...given('issuerId', issuerId) });
       return { serial, chainDer: [...chainDer], rootDer, notAfter };
     }),
+    CrossSign: unary(guard, async (context, { fromId, toId }) => {
+      const { authority, inChains } = await authoritySources.crossSign(operatorOf(context), { fromId, toId });
+      return { authority: authorityMessage({ authority, liveCertificates: 0 }), certificateDer: authority.certificateDer as Buffer, inChains };
+    }),
     RequestAuthority: unary(guard, async (context) => importMessage(await authoritySources.prepareUpstream(operatorOf(context)))),
   };
 }

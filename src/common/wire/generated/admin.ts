@@ -38,6 +38,8 @@ import type { CreateAuthorityCsrRequest as _meshca_admin_v1_CreateAuthorityCsrRe
 import type { CreateDelegationRequest as _meshca_admin_v1_CreateDelegationRequest, CreateDelegationRequest__Output as _meshca_admin_v1_CreateDelegationRequest__Output } from './meshca/admin/v1/CreateDelegationRequest.ts';
 import type { CreateEntriesRequest as _meshca_admin_v1_CreateEntriesRequest, CreateEntriesRequest__Output as _meshca_admin_v1_CreateEntriesRequest__Output } from './meshca/admin/v1/CreateEntriesRequest.ts';
 import type { CreateJoinTokenRequest as _meshca_admin_v1_CreateJoinTokenRequest, CreateJoinTokenRequest__Output as _meshca_admin_v1_CreateJoinTokenRequest__Output } from './meshca/admin/v1/CreateJoinTokenRequest.ts';
+import type { CrossSignRequest as _meshca_admin_v1_CrossSignRequest, CrossSignRequest__Output as _meshca_admin_v1_CrossSignRequest__Output } from './meshca/admin/v1/CrossSignRequest.ts';
+import type { CrossSignResponse as _meshca_admin_v1_CrossSignResponse, CrossSignResponse__Output as _meshca_admin_v1_CrossSignResponse__Output } from './meshca/admin/v1/CrossSignResponse.ts';
 import type { Delegation as _meshca_admin_v1_Delegation, Delegation__Output as _meshca_admin_v1_Delegation__Output } from './meshca/admin/v1/Delegation.ts';
 import type { DelegationsClient as _meshca_admin_v1_DelegationsClient, DelegationsDefinition as _meshca_admin_v1_DelegationsDefinition } from './meshca/admin/v1/Delegations.ts';
 import type { DeleteEntriesRequest as _meshca_admin_v1_DeleteEntriesRequest, DeleteEntriesRequest__Output as _meshca_admin_v1_DeleteEntriesRequest__Output } from './meshca/admin/v1/DeleteEntriesRequest.ts';
@@ -173,6 +175,8 @@ export interface ProtoGrpcType {
         CreateDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_CreateDelegationRequest, _meshca_admin_v1_CreateDelegationRequest__Output>
         CreateEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_CreateEntriesRequest, _meshca_admin_v1_CreateEntriesRequest__Output>
         CreateJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_CreateJoinTokenRequest, _meshca_admin_v1_CreateJoinTokenRequest__Output>
+        CrossSignRequest: MessageTypeDefinition<_meshca_admin_v1_CrossSignRequest, _meshca_admin_v1_CrossSignRequest__Output>
+        CrossSignResponse: MessageTypeDefinition<_meshca_admin_v1_CrossSignResponse, _meshca_admin_v1_CrossSignResponse__Output>
         Delegation: MessageTypeDefinition<_meshca_admin_v1_Delegation, _meshca_admin_v1_Delegation__Output>
         Delegations: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_DelegationsClient> & { service: _meshca_admin_v1_DelegationsDefinition }
         DeleteEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_DeleteEntriesRequest, _meshca_admin_v1_DeleteEntriesRequest__Output>

@@ -5,6 +5,8 @@ import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { AuthorityCsr as _meshca_admin_v1_AuthorityCsr, AuthorityCsr__Output as _meshca_admin_v1_AuthorityCsr__Output } from '../../../meshca/admin/v1/AuthorityCsr.ts';
 import type { CreateAuthorityCsrRequest as _meshca_admin_v1_CreateAuthorityCsrRequest, CreateAuthorityCsrRequest__Output as _meshca_admin_v1_CreateAuthorityCsrRequest__Output } from '../../../meshca/admin/v1/CreateAuthorityCsrRequest.ts';
+import type { CrossSignRequest as _meshca_admin_v1_CrossSignRequest, CrossSignRequest__Output as _meshca_admin_v1_CrossSignRequest__Output } from '../../../meshca/admin/v1/CrossSignRequest.ts';
+import type { CrossSignResponse as _meshca_admin_v1_CrossSignResponse, CrossSignResponse__Output as _meshca_admin_v1_CrossSignResponse__Output } from '../../../meshca/admin/v1/CrossSignResponse.ts';
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from '../../../meshca/admin/v1/ImportAuthorityRequest.ts';
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from '../../../meshca/admin/v1/ImportAuthorityResponse.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from '../../../meshca/admin/v1/RequestAuthorityRequest.ts';
@@ -23,6 +25,21 @@ export interface AuthoritySourcesClient extends grpc.Client {
   createAuthorityCsr(argument: _meshca_admin_v1_CreateAuthorityCsrRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_AuthorityCsr__Output>): grpc.ClientUnaryCall;
   createAuthorityCsr(argument: _meshca_admin_v1_CreateAuthorityCsrRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_AuthorityCsr__Output>): grpc.ClientUnaryCall;
   createAuthorityCsr(argument: _meshca_admin_v1_CreateAuthorityCsrRequest, callback: grpc.requestCallback<_meshca_admin_v1_AuthorityCsr__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * The name and key of a root signed by another root of ours, for those who have only that one. Published at once; taken back by WithdrawAuthority.
+   */
+  CrossSign(argument: _meshca_admin_v1_CrossSignRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CrossSignResponse__Output>): grpc.ClientUnaryCall;
+  CrossSign(argument: _meshca_admin_v1_CrossSignRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_CrossSignResponse__Output>): grpc.ClientUnaryCall;
+  CrossSign(argument: _meshca_admin_v1_CrossSignRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CrossSignResponse__Output>): grpc.ClientUnaryCall;
+  CrossSign(argument: _meshca_admin_v1_CrossSignRequest, callback: grpc.requestCallback<_meshca_admin_v1_CrossSignResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * The name and key of a root signed by another root of ours, for those who have only that one. Published at once; taken back by WithdrawAuthority.
+   */
+  crossSign(argument: _meshca_admin_v1_CrossSignRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CrossSignResponse__Output>): grpc.ClientUnaryCall;
+  crossSign(argument: _meshca_admin_v1_CrossSignRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_CrossSignResponse__Output>): grpc.ClientUnaryCall;
+  crossSign(argument: _meshca_admin_v1_CrossSignRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_CrossSignResponse__Output>): grpc.ClientUnaryCall;
+  crossSign(argument: _meshca_admin_v1_CrossSignRequest, callback: grpc.requestCallback<_meshca_admin_v1_CrossSignResponse__Output>): grpc.ClientUnaryCall;
 
   /**
    * Checked against the key in the token and the rules for authorities. On a first start it becomes active at once.
@@ -78,6 +95,11 @@ export interface AuthoritySourcesHandlers extends grpc.UntypedServiceImplementat
   CreateAuthorityCsr: grpc.handleUnaryCall<_meshca_admin_v1_CreateAuthorityCsrRequest__Output, _meshca_admin_v1_AuthorityCsr>;
 
   /**
+   * The name and key of a root signed by another root of ours, for those who have only that one. Published at once; taken back by WithdrawAuthority.
+   */
+  CrossSign: grpc.handleUnaryCall<_meshca_admin_v1_CrossSignRequest__Output, _meshca_admin_v1_CrossSignResponse>;
+
+  /**
    * Checked against the key in the token and the rules for authorities. On a first start it becomes active at once.
    */
   ImportAuthority: grpc.handleUnaryCall<_meshca_admin_v1_ImportAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse>;
@@ -96,6 +118,7 @@ export interface AuthoritySourcesHandlers extends grpc.UntypedServiceImplementat
 
 export interface AuthoritySourcesDefinition extends grpc.ServiceDefinition {
   CreateAuthorityCsr: MethodDefinition<_meshca_admin_v1_CreateAuthorityCsrRequest, _meshca_admin_v1_AuthorityCsr, _meshca_admin_v1_CreateAuthorityCsrRequest__Output, _meshca_admin_v1_AuthorityCsr__Output>
+  CrossSign: MethodDefinition<_meshca_admin_v1_CrossSignRequest, _meshca_admin_v1_CrossSignResponse, _meshca_admin_v1_CrossSignRequest__Output, _meshca_admin_v1_CrossSignResponse__Output>
   ImportAuthority: MethodDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse__Output>
   RequestAuthority: MethodDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_RequestAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse__Output>
   SignDownstream: MethodDefinition<_meshca_admin_v1_SignDownstreamRequest, _meshca_admin_v1_SignDownstreamResponse, _meshca_admin_v1_SignDownstreamRequest__Output, _meshca_admin_v1_SignDownstreamResponse__Output>

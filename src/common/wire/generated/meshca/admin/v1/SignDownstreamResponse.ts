@@ -3,9 +3,6 @@
 
 import type { Long } from '@grpc/proto-loader';
 
-/**
- * chain_der: the certificate, then what is above it without the root.
- */
 export interface SignDownstreamResponse {
   'serial'?: (string);
   'chainDer'?: (Buffer | Uint8Array | string)[];
@@ -13,9 +10,6 @@ export interface SignDownstreamResponse {
   'notAfter'?: (number | string | Long);
 }
 
-/**
- * chain_der: the certificate, then what is above it without the root.
- */
 export interface SignDownstreamResponse__Output {
   'serial': (string);
   'chainDer': (Buffer)[];
