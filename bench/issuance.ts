@@ -18,7 +18,7 @@ export interface IssuanceOptions {
   readonly nodeFlags?: readonly string[];
 }
 
-interface Case {
+export interface Case {
   readonly name: string;
   readonly what: string;
   readonly goal: number;
@@ -35,8 +35,8 @@ const cases: readonly Case[] = [
   { name: 'issuance.agent.batch500', what: 'agent API, 500 per call, 2 calls in flight', goal: 0.6, perCall: 500, inFlight: 2, caller: 'agent' },
 ];
 
-const delegateId = `spiffe://${trustDomain}/control-plane`;
-const workloadId = `spiffe://${trustDomain}/ns/shop/sa/cart`;
+export const delegateId = `spiffe://${trustDomain}/control-plane`;
+export const workloadId = `spiffe://${trustDomain}/ns/shop/sa/cart`;
 
 /** Certificates per second with everything on, against what the cryptography alone allows on this machine, in the same run. */
 export async function benchIssuance({ execPath, short, cores, nodeFlags }: IssuanceOptions, only?: RegExp): Promise<readonly Figure[]> {
@@ -81,14 +81,14 @@ export async function benchIssuance({ execPath, short, cores, nodeFlags }: Issua
   });
 }
 
-interface Round {
+export interface Round {
   readonly perSecond: number;
   readonly mainUs: number;
   readonly signersUs: number;
   readonly load: LoadResult;
 }
 
-async function oneRound(product: Product, load: BenchChild, { perCall, name }: Case, seconds: number): Promise<Round> {
+export async function oneRound(product: Product, load: BenchChild, { perCall, name }: Case, seconds: number): Promise<Round> {
   const issuedBefore = await issued(product);
   const before = treeCpu(product.serverPid);
   const result = await load.ask<LoadResult>({ seconds });
@@ -105,7 +105,7 @@ async function issued(product: Product): Promise<number> {
   return Number(/^meshca_certificates\{state="issued"\} (\d+)$/m.exec(text)?.[1] ?? Number.NaN);
 }
 
-function planOf(product: Product, credential: Credential, { perCall, inFlight, caller }: Case): LoadPlan {
+export function planOf(product: Product, credential: Credential, { perCall, inFlight, caller }: Case): LoadPlan {
   const csrDer = createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
   const many = <T>(item: T): T[] => Array.from({ length: perCall }, () => item);
   // no request IDs: the same bytes again are a new request

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { table, meets, round, type Figure } from './figures.ts';
+import { benchAuditCost } from './audit-cost.ts';
 import { benchIdentity } from './identity.ts';
 import { benchIssuance } from './issuance.ts';
 import { benchMemory } from './memory.ts';
@@ -8,7 +9,7 @@ import { benchSync } from './sync.ts';
 
 const usage = `npm run bench -- [--short] [--json] [NAME…]
 
-NAME: issuance, identity, memory, store, sync; or the beginning of a figure's name (issuance.agent.batch).
+NAME: audit, issuance, identity, memory, store, sync; or the beginning of a figure's name (issuance.agent.batch).
 --short takes less than 90 s for all; --json prints one document.
 `;
 
@@ -23,6 +24,7 @@ interface Context {
 }
 
 const groups: Readonly<Record<string, (context: Context) => Promise<readonly Figure[]>>> = {
+  audit: benchAuditCost,
   issuance: ({ only, ...context }) => benchIssuance(context, only),
   identity: benchIdentity,
   memory: benchMemory,

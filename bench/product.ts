@@ -39,6 +39,8 @@ export interface ProductOptions {
   readonly config?: Readonly<Record<string, object>>;
   /** For profiles: `--cpu-prof`. */
   readonly nodeFlags?: readonly string[];
+  /** In place of `meshca server run`: a script that takes the path of the configuration, and these arguments. */
+  readonly server?: { readonly script: string; readonly args: readonly string[] };
 }
 
 export async function startProduct(options: ProductOptions): Promise<Product> {
@@ -58,14 +60,14 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   }));
   // what is started later belongs to the product as well
   let holder: AsyncDisposableStack = stack;
-  const start = (name: string, args: readonly string[], nodeFlags: readonly string[] = []): ChildProcess => {
+  const start = (name: string, args: readonly string[], nodeFlags: readonly string[] = [], script = mainPath()): ChildProcess => {
     const logPath = join(dir, `${name}.log`);
     const log = openSync(logPath, 'w', 0o600);
-    const child = spawn(options.execPath, [...nodeFlags, mainPath(), ...args], { stdio: ['ignore', log, log] });
+    const child = spawn(options.execPath, [...nodeFlags, script, ...args], { stdio: ['ignore', log, log] });
     holder.defer(() => stop(child));
     return child;
   };
-  const server = start('server', ['server', 'run', '--config', configPath], options.nodeFlags);
+  const server = options.server === undefined ? start('server', ['server', 'run', '--config', configPath], options.nodeFlags) : start('server', [configPath, ...options.server.args], options.nodeFlags, options.server.script);
   await ready(server, opsPort, join(dir, 'server.log'));
 
   const client = new Client(`unix:${adminSocket}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost' });

@@ -31,7 +31,7 @@ export interface ServerParts {
   /** The operator accepts that the database is older than a checkpoint over so many records. */
   readonly acceptRestore?: number;
   /** For the fault drills; absent in production. */
-  readonly faults?: { readonly step?: (name: PipelineStep | string) => void; readonly synchronous?: 'OFF'; readonly onDurable?: () => void };
+  readonly faults?: { readonly step?: (name: PipelineStep | string) => void; readonly synchronous?: 'OFF'; readonly onDurable?: () => void; /** For the measurement of what it costs. */ readonly withoutLog?: true };
 }
 
 export interface RunningServer extends AsyncDisposable {
@@ -159,7 +159,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     front.setServing(readiness.ready);
   };
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, logFacts: auditLog, restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, cross, crossInChains: config.rotation.crossCertificates, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
+    store, issuer, authorities: registry, clock, random, logger, ...(parts.faults?.withoutLog === undefined ? { logFacts: auditLog } : {}), restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, cross, crossInChains: config.rotation.crossCertificates, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
     facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());
@@ -223,7 +223,7 @@ async function openStore({ config, clock, logger, pid, faults }: ServerParts, st
   const path = databasePath(config);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const store = await openSqliteStore({
-    path, clock, logger, pid, ...(faults?.synchronous === undefined ? {} : { synchronous: faults.synchronous, faultDrill: true }), ...(faults?.onDurable === undefined ? {} : { onDurable: faults.onDurable }),
+    path, clock, logger, pid, ...(faults?.synchronous === undefined ? {} : { synchronous: faults.synchronous, faultDrill: true }), ...(faults?.withoutLog === undefined ? {} : { withoutLog: true, faultDrill: true }), ...(faults?.onDurable === undefined ? {} : { onDurable: faults.onDurable }),
   });
   stack.defer(() => store.close());
   return store;

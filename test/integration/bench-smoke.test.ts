@@ -33,6 +33,12 @@ test('the short bench gives a figure of issuance through a real server, against 
   assert.ok((printed.figures[0]?.detail['crypto floor/s'] ?? 0) > 0);
 });
 
+test('the short bench says what the audit log and its checks cost on a whole issuance', async () => {
+  const printed = await bench('audit.batch100');
+  assertFigures(printed, ['audit.batch100']);
+  assert.ok((printed.figures[0]?.detail['certificates/s with'] ?? 0) > 0);
+});
+
 test('the bench refuses names and options that it does not know', async () => {
   for (const wrong of ['issuanse', '--shrot']) await assert.rejects(run(process.execPath, [main, wrong]), (error: { readonly code: number }) => error.code === 2);
 });

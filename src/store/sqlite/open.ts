@@ -28,6 +28,7 @@ import { createRevocations } from './revocations.ts';
 import { createRightsCheck } from './rights.ts';
 import { createRoles } from './roles.ts';
 import { backUp } from './backup.ts';
+import { UncheckedLedger } from './unchecked-ledger.ts';
 import { storeError } from './sqlite-error.ts';
 
 export interface SqliteStoreOptions {
@@ -40,6 +41,8 @@ export interface SqliteStoreOptions {
   /** `OFF` breaks promise 2 and is there to show that the fault drill would notice; refused without `faultDrill`. */
   readonly synchronous?: 'FULL' | 'OFF';
   readonly faultDrill?: boolean;
+  /** No seals, no tree, no comparison of objects with the log: shows what they cost; refused without `faultDrill`. */
+  readonly withoutLog?: boolean;
   /** Called right after each commit, before any caller knows of it. For the fault drill. */
   readonly onDurable?: () => void;
   /** How many removals of entries are kept for agents that were away; default 100,000. */
@@ -53,6 +56,9 @@ export interface SqliteStoreOptions {
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
   if (options.synchronous === 'OFF' && options.faultDrill !== true) {
     throw new PkiError('CONFIG_INVALID', 'synchronous OFF loses commits with the power; only the fault drill may ask for it');
+  }
+  if (options.withoutLog === true && options.faultDrill !== true) {
+    throw new PkiError('CONFIG_INVALID', 'without the log whoever writes to the database mints identities; only a measurement may ask for it');
   }
   const inMemory = options.path === ':memory:';
   const path = inMemory ? options.path : canonicalPath(options.path);
@@ -103,10 +109,10 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
   const { clock, logger } = options;
   const engine = new Engine({ database, clock, logger, onDurable: options.onDurable });
   const { store: meta, revisions } = createMeta(engine, logger);
-  const ledger = new Ledger();
+  const ledger = options.withoutLog === true ? new UncheckedLedger() : new Ledger();
   const log = createLog(engine, ledger);
   const { store: leases, checkFence } = createLeases(engine);
-  const { store: audit, write: writeAudit } = createAudit(engine, log.hooks);
+  const { store: audit, write: writeAudit } = createAudit(engine, options.withoutLog === true ? { sealing: () => {}, committed: () => {} } : log.hooks);
   log.load();
   // whoever held a lease is gone: the lock of the database is ours; fences stay
   database.exec('UPDATE leases SET expires_at_ms = 0');
