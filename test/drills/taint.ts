@@ -60,7 +60,9 @@ export const taint: Drill = {
 };
 
 async function oneTaint(world: World, agents: readonly SimAgent[], load: Load, breaches: Breaches): Promise<{ readonly received: number; readonly withheld: number; readonly orderToTaintedMs: number }> {
-  const { id, subjectKeyId } = (await authorities(world)).find(({ authority }) => authority.kind === 'issuing' && authority.state === 'active')?.authority as Authority;
+  const active = (await authorities(world)).find(({ authority }) => authority.kind === 'issuing' && authority.state === 'active');
+  if (active === undefined) throw new Error('no issuing authority is active');
+  const { id, subjectKeyId } = active.authority;
   const orderedMs = performance.now();
   await world.calls.admin('Authorities/TaintAuthority', { id, reason: 'drill', windowSeconds: 60 });
   await eventually(async () => (await authorities(world)).some(({ authority }) => authority.id === id && authority.state === 'tainted'), 'the intermediate is tainted');
