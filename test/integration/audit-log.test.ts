@@ -245,3 +245,27 @@ test('a certificate whose inventory row was made another kind by SQL opens nothi
   await server.restart();
   assert.equal(await list(alice), 'resolved', 'her record is proven by the tree');
 });
+
+test('a trigger that somebody put into the database changes nothing that is written: a running server writes no more, a stopped one does not start', async () => {
+  await using server = await startTestServer();
+  const agent = await server.joinAgent('node-1');
+  await addEntry(server, 'web', '/web', agent);
+  const trigger = `CREATE TRIGGER quiet AFTER INSERT ON entries BEGIN UPDATE entries SET spiffe_id = '${id('/admin')}' WHERE id = NEW.id; END`;
+  sql(server, (database) => database.exec(trigger));
+  const { results } = await server.admin('Entries/CreateEntries', { entries: [{ id: 'db', spiffeId: id('/db'), parentId: agent.spiffeId, selectors: ['unix:uid:1000'] }] }).catch(() => ({ results: [{ entry: null }] }));
+  const written = sql(server, (database) => database.prepare(`SELECT count(*) AS n FROM entries WHERE id = 'db'`).get() as { n: number }).n;
+  // it goes on by itself when the trigger is gone
+  sql(server, (database) => database.exec('DROP TRIGGER quiet'));
+  assert.deepEqual([results[0].entry ?? null, written], [null, 0]);
+  await addEntry(server, 'again', '/again', agent);
+  await server.stop();
+  sql(server, (database) => database.exec(trigger));
+  assert.equal((await startFails(server)).code, 'STORE_CORRUPT');
+  // one that takes the name of ours is told apart as well
+  sql(server, (database) => database.exec(`DROP TRIGGER quiet; DROP TRIGGER audit_refuses_update; ${trigger.replace('quiet', 'audit_refuses_update')}`));
+  assert.equal((await startFails(server)).code, 'STORE_CORRUPT');
+  sql(server, (database) => database.exec('DROP TRIGGER audit_refuses_update'));
+  await server.restart();
+  await addEntry(server, 'db', '/db', agent);
+  assert.equal(await signs(server, agent, 'db'), 'issued');
+});

@@ -65,7 +65,7 @@ function show(context: CliContext, view: View): void {
   }
   facts(context, [
     ['records here', String(view.size)], ['records signed', String(view.expected)], ['seen by', printable(view.foundBy)], ['lost', String(Math.max(0, view.expected - view.size))],
-    ['known from', view.proven ? 'the replaced database, whose records are those that were signed: bans and revocations in it stand again after the acceptance' : 'nothing that proves it: ban and revoke again whom you banned or revoked in that time; tokens and changes must be made again by hand'],
+    ['known from', view.proven ? 'the replaced database, whose records are those that were signed: bans and revocations in it stand again after the acceptance' : 'nothing that proves it: ban and revoke again whom you banned or revoked in that time, before you accept; tokens and changes must be made again by hand'],
     ...(view.agents === 0 ? [] : [['agents that may come back', String(view.agents)] as const]), ['to accept', `meshca restore accept ${view.expected}`],
   ]);
   context.out('\nlost acts, issuances left out\n');

@@ -30,6 +30,7 @@ import { createRoles } from './roles.ts';
 import { backUp } from './backup.ts';
 import { UncheckedLedger } from './unchecked-ledger.ts';
 import { storeError } from './sqlite-error.ts';
+import { createTriggerGuard } from './trigger-guard.ts';
 
 export interface SqliteStoreOptions {
   /** The database file; its folder must exist. `:memory:` for tests: no lock, nothing durable. */
@@ -108,6 +109,11 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
 function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: DatabaseLock | undefined): Store {
   const { clock, logger } = options;
   const engine = new Engine({ database, clock, logger, onDurable: options.onDurable });
+  const refuseForeignTriggers = createTriggerGuard(database);
+  refuseForeignTriggers();
+  engine.beforeJob((first) => {
+    if (first) refuseForeignTriggers();
+  });
   const { store: meta, revisions } = createMeta(engine, logger);
   const ledger = options.withoutLog === true ? new UncheckedLedger() : new Ledger();
   const log = createLog(engine, ledger);
