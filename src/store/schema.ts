@@ -33,7 +33,6 @@ export interface Schema {
   readonly log_checkpoints: { readonly size: number; readonly root: Uint8Array; readonly note: string; readonly time_ms: number };
   readonly log_sessions: { readonly id: string; readonly spki_der: Uint8Array; readonly signature: Uint8Array; readonly signer: string; readonly started_at_ms: number };
   readonly log_seals: { readonly last_sequence: number; readonly first_sequence: number; readonly session_id: string; readonly signature: Uint8Array };
-  readonly restores: { readonly id: number; readonly restored_at: number; readonly accepted_at: number | null; readonly accepted_by: string | null };
   readonly approval_policy: PolicyTable;
   readonly operations: OperationTable;
 }

@@ -6,6 +6,7 @@ import { log } from './migrations/0002-log.ts';
 import { rotation } from './migrations/0003-rotation.ts';
 import { revocation } from './migrations/0004-revocation.ts';
 import { approvals } from './migrations/0005-approvals.ts';
+import { restores } from './migrations/0006-restores.ts';
 
 /** A step forward; there is none back. Its text never changes once released: the checksum is recorded and compared. */
 export interface Migration {
@@ -14,7 +15,7 @@ export interface Migration {
   readonly sql: string;
 }
 
-export const migrations: readonly Migration[] = [initial, log, rotation, revocation, approvals];
+export const migrations: readonly Migration[] = [initial, log, rotation, revocation, approvals, restores];
 
 /** `msca`; tells this product's databases from others'. */
 const applicationId = 0x6d73_6361;
