@@ -17,6 +17,8 @@ export interface AuditLogDependencies {
   readonly signers: Pick<Signers, 'sign' | 'useKey'>;
   /** The active authority of kind `log`. */
   readonly authority: Authority;
+  /** Further log authorities: their keys go with exports, for the checkpoints that they have signed. */
+  readonly others?: readonly Authority[];
   readonly trustDomain: TrustDomain;
   readonly checkpointFile: string;
   /** Called when a restore is accepted, before anything is signed: what follows from the loss. `sequence`: the last record that was in the tree when this process began. */
@@ -43,7 +45,7 @@ const rememberedNotes = 512;
 /** The tree over the audit records while the server runs. Owner of whether the database is the one that was signed last. */
 export class AuditLog {
   readonly #dependencies: AuditLogDependencies;
-  readonly #baseKey: NoteKey;
+  #baseKey: NoteKey;
   readonly #log: LogStore;
   readonly #file: CheckpointFile;
   readonly #sequencer: Sequencer;
@@ -51,6 +53,10 @@ export class AuditLog {
   readonly #staleListeners = new Set<() => void>();
   /** What was found of checkpoints that came from elsewhere; thousands of agents hold the same few. */
   readonly #seen = new Map<string, 'unknown' | 'contained'>();
+  /** Whose key signs. */
+  #signer: Authority;
+  readonly #seals: SealCheck;
+  readonly #sign: LogSigner;
   #key: NoteKey;
   #epoch: number;
   #stale: Staleness | undefined;
@@ -60,8 +66,16 @@ export class AuditLog {
   #latest: StoredCheckpoint | undefined;
   #foreign = 0;
 
-  private constructor(dependencies: AuditLogDependencies, baseKey: NoteKey, epoch: number, file: CheckpointFile, sign: LogSigner, seals: SealCheck) {
-    const { log, leases, clock, logger } = dependencies;
+  private constructor(dependencies: AuditLogDependencies, baseKey: NoteKey, epoch: number, file: CheckpointFile, seals: SealCheck) {
+    const { log, leases, signers, clock, logger } = dependencies;
+    this.#signer = dependencies.authority;
+    this.#seals = seals;
+    const sign: LogSigner = async (text) => {
+      const [outcome] = await signers.sign([{ ckaId: this.#signer.ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' }]);
+      if (outcome?.ok !== true) throw new PkiError(outcome?.code ?? 'HSM_UNAVAILABLE', outcome?.message ?? 'the signer gave no answer');
+      return outcome.signature;
+    };
+    this.#sign = sign;
     this.#dependencies = dependencies;
     this.#log = log;
     this.#baseKey = baseKey;
@@ -83,20 +97,15 @@ export class AuditLog {
    * @throws PkiError AUDIT_INVALID, TREE_TRUNCATED, HSM_*
    */
   static async open(dependencies: AuditLogDependencies): Promise<AuditLog> {
-    const { log, signers, authority, clock } = dependencies;
+    const { log, signers, authority } = dependencies;
     const spkiDer = authority.spkiDer as Buffer;
     const origin = logOrigin(dependencies.trustDomain);
     const baseKey = ecdsaNoteKey(origin, spkiDer);
     // proves that the token holds this very key: the row alone would not
-    await signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer });
-    const sign: LogSigner = async (text) => {
-      const [outcome] = await signers.sign([{ ckaId: authority.ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' }]);
-      if (outcome?.ok !== true) throw new PkiError(outcome?.code ?? 'HSM_UNAVAILABLE', outcome?.message ?? 'the signer gave no answer');
-      return outcome.signature;
-    };
+    await signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer, token: authority.token });
     const file = new CheckpointFile(dependencies.checkpointFile);
     const stored = await checkStoredLog(log, baseKey, await file.outside(baseKey));
-    const audit = new AuditLog(dependencies, baseKey, stored.epoch, file, sign, new SealCheck({ origin, logSpkiDer: spkiDer }));
+    const audit = new AuditLog(dependencies, baseKey, stored.epoch, file, new SealCheck({ origin, logSpkiDer: spkiDer }));
     audit.#begunAt = (await log.head()).sequence;
     audit.#latest = await log.latestCheckpoint();
     if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
@@ -104,13 +113,45 @@ export class AuditLog {
       // what the last process left comes in under its own seals, before this one writes
       if (audit.#held) await audit.#sequencer.vouchPending();
       else await audit.#sequencer.catchUp();
-      const { session, seal } = await openSession({ sign, signer: authority.id, origin, clock });
-      await log.beginSession(session, seal);
+      await audit.#beginSession();
     } catch (thrown) {
       await audit.close();
       throw thrown;
     }
     return audit;
+  }
+
+  /** The authority whose key signs checkpoints. */
+  get signer(): Authority {
+    return this.#signer;
+  }
+
+  /**
+   * The key of another log authority takes over, since the token of the present one is lost: all that waits comes into the
+   * tree under a checkpoint of the new key, and records are sealed under it from then on. What shows that it is ours: its
+   * authority's record is in the tree that the lost key has signed, and its token holds it.
+   * @throws PkiError HSM_*, CONFLICT while the database is stale
+   */
+  async adopt(authority: Authority): Promise<void> {
+    if (this.#stale !== undefined) throw new PkiError('CONFLICT', 'the database is older than what was signed: first its loss is to be accepted');
+    const { signers, logger } = this.#dependencies;
+    const spkiDer = authority.spkiDer as Buffer;
+    await signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer, token: authority.token });
+    const origin = logOrigin(this.#dependencies.trustDomain);
+    this.#seals.accept(spkiDer);
+    this.#signer = authority;
+    this.#baseKey = ecdsaNoteKey(origin, spkiDer);
+    this.#key = keyInEpoch(this.#baseKey, this.#epoch);
+    await this.#sequencer.catchUp();
+    await this.#beginSession();
+    await this.#sequencer.catchUp();
+    logger.warn({ authority: authority.id, token: authority.token, verifierKey: this.verifierKey(), alert: true }, 'another key signs the audit log from now on');
+  }
+
+  async #beginSession(): Promise<void> {
+    const { trustDomain, clock } = this.#dependencies;
+    const { session, seal } = await openSession({ sign: this.#sign, signer: this.#signer.id, origin: logOrigin(trustDomain), clock });
+    await this.#log.beginSession(session, seal);
   }
 
   /** In the present epoch; its name is the origin. */
@@ -196,6 +237,12 @@ export class AuditLog {
 
   get size(): number {
     return this.#sequencer.size;
+  }
+
+  /** As `vkey` text, of the other keys that this log has, or had. */
+  otherKeys(): readonly string[] {
+    const { authority, others = [], trustDomain } = this.#dependencies;
+    return [authority, ...others].filter(({ id, spkiDer }) => id !== this.#signer.id && spkiDer !== null).map(({ spkiDer }) => formatVerifierKey(ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer)));
   }
 
   /** As `vkey` text, for whoever checks exports. */

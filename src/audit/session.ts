@@ -25,12 +25,19 @@ export const sessionStatement = (session: Omit<LogSession, 'signature'>, origin:
 /** Checks seals under sessions that the log's key has signed; each session once. */
 export class SealCheck {
   readonly #origin: string;
-  readonly #logSpkiDer: Buffer;
+  /** Of the log's keys, the present one last. */
+  readonly #logSpkisDer: Buffer[];
   readonly #known = new Map<string, ReturnType<typeof createPublicKey> | undefined>();
 
   constructor(options: { readonly origin: string; readonly logSpkiDer: Buffer }) {
     this.#origin = options.origin;
-    this.#logSpkiDer = options.logSpkiDer;
+    this.#logSpkisDer = [options.logSpkiDer];
+  }
+
+  /** Another key of the log: sessions that it has signed count as well. */
+  accept(logSpkiDer: Buffer): void {
+    this.#logSpkisDer.push(logSpkiDer);
+    for (const [id, key] of this.#known) if (key === undefined) this.#known.delete(id);
   }
 
   learn(sessions: readonly LogSession[]): void {
@@ -52,8 +59,8 @@ export class SealCheck {
 
   #keyOf(session: LogSession): ReturnType<typeof createPublicKey> | undefined {
     try {
-      const logKey = createPublicKey({ key: this.#logSpkiDer, format: 'der', type: 'spki' });
-      if (!verify('sha256', Buffer.from(sessionStatement(session, this.#origin)), logKey, session.signature)) return undefined;
+      const statement = Buffer.from(sessionStatement(session, this.#origin));
+      if (!this.#logSpkisDer.some((spki) => verify('sha256', statement, createPublicKey({ key: spki, format: 'der', type: 'spki' }), session.signature))) return undefined;
       const key = createPublicKey({ key: session.spkiDer, format: 'der', type: 'spki' });
       return key.asymmetricKeyType === 'ed25519' ? key : undefined;
     } catch {

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { AuditLog, CheckpointFile, checkStoredLog, logOrigin, staleError, Witness, type OutsideCheckpoint } from '../audit/index.ts';
+import { AuditLog, CheckpointFile, checkStoredLog, logOrigin, openInEpoch, staleError, Witness, type OutsideCheckpoint } from '../audit/index.ts';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Checkpoints } from '../services/sync-checkpoints.ts';
 import type { RestoreFacts } from '../services/restore.ts';
@@ -8,6 +8,7 @@ import type { Clock, Logger } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import { ecdsaNoteKey, parseVerifierKey } from '../common/tlog/index.ts';
 import { databasePath, type ServerConfig } from '../config/index.ts';
+import type { Authority } from '../domain/index.ts';
 import type { AuthorityPlan } from '../issuance/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 import type { StoredCheckpoint } from '../store/contract.ts';
@@ -30,6 +31,30 @@ export const logPlan: AuthorityPlan = { keyType: 'ec-p256', lifeSeconds: 36_500 
 
 export const checkpointFilePath = ({ dataDir, audit }: ServerConfig): string => audit.checkpointFile ?? join(dataDir, 'checkpoints.log');
 
+const logStates = ['published', 'active', 'old'] as const;
+
+/**
+ * The authority whose key signs the log: the one that signed its newest checkpoint, whatever its state says, or the active
+ * one of a log without a checkpoint. Its token is asked for the key afterwards: the row alone proves nothing.
+ */
+export async function logAuthority({ authorities, log }: Pick<Store, 'authorities' | 'log'>, trustDomain: TrustDomain): Promise<Authority | undefined> {
+  const all = (await authorities.list({ kind: 'log', states: logStates })).filter(({ spkiDer }) => spkiDer !== null);
+  const newest = await log.latestCheckpoint();
+  const active = all.findLast(({ state }) => state === 'active');
+  if (newest === undefined) return active;
+  return all.find(({ spkiDer }) => openInEpoch(newest.note, ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer)) !== undefined) ?? active;
+}
+
+/** A newer checkpoint under another key of this log: the database is from before that key took over. */
+async function refuseOtherKeys({ config, store, trustDomain }: AuditLogParts, signer: Authority): Promise<void> {
+  const size = (await store.log.latestCheckpoint())?.size ?? 0;
+  for (const { id, spkiDer } of await store.authorities.list({ kind: 'log', states: logStates })) {
+    if (id === signer.id || spkiDer === null) continue;
+    const { newest } = await new CheckpointFile(checkpointFilePath(config)).outside(ecdsaNoteKey(logOrigin(trustDomain), spkiDer));
+    if (newest !== undefined && newest.size > size) throw staleError(newest, size);
+  }
+}
+
 /** Whether the log says that it went on after a restore; its checkpoint is verified before anything rests on the database. */
 export async function wasRestored(store: Pick<Store, 'log'>): Promise<boolean> {
   const newest = await store.log.latestCheckpoint();
@@ -42,7 +67,7 @@ export async function wasRestored(store: Pick<Store, 'log'>): Promise<boolean> {
  * Returns whether it is older than a checkpoint outside of it.
  */
 export async function checkLogAtStart({ config, acceptRestore }: { readonly config: ServerConfig; readonly acceptRestore?: number }, store: Store): Promise<boolean> {
-  const authority = (await store.authorities.list({ kind: 'log', states: ['active'] })).at(-1);
+  const authority = await logAuthority(store, TrustDomain.of(config.trustDomain));
   if (authority === undefined || authority.spkiDer === null) return false;
   const key = ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer);
   const { size, newer } = await checkStoredLog(store.log, key, await new CheckpointFile(checkpointFilePath(config)).outside(key));
@@ -55,12 +80,13 @@ export async function checkLogAtStart({ config, acceptRestore }: { readonly conf
 export async function startAuditLog(parts: AuditLogParts): Promise<AuditLog> {
   const { config, store, signers, trustDomain, clock, logger } = parts;
   store.objects.onMismatch((mismatch) => logger.error({ ...mismatch, code: 'OBJECT_NOT_IN_LOG', alert: true }, 'an object in the database is not as the audit log has it'));
-  const [authority] = (await store.authorities.list({ kind: 'log', states: ['active'] })).slice(-1);
+  const authority = await logAuthority(store, trustDomain);
   if (authority === undefined) throw new PkiError('HSM_KEY_NOT_FOUND', 'the database names no key for the audit log', { grade: 'fatal' });
   const checkpointFile = checkpointFilePath(config);
   mkdirSync(dirname(checkpointFile), { recursive: true, mode: 0o700 });
+  await refuseOtherKeys(parts, authority);
   const log = await AuditLog.open({
-    log: store.log, leases: store.leases, signers, authority, trustDomain, checkpointFile, clock, logger: logger.child({ part: 'audit' }),
+    log: store.log, leases: store.leases, signers, authority, others: (await store.authorities.list({ kind: 'log', states: logStates })).filter(({ id }) => id !== authority.id), trustDomain, checkpointFile, clock, logger: logger.child({ part: 'audit' }),
     restored: (lost, sequence, by) => afterRestore(parts, lost, sequence, by),
   });
   try {

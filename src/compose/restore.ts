@@ -6,7 +6,7 @@ import { TrustDomain } from '../common/spiffe/index.ts';
 import { logOrigin } from '../audit/index.ts';
 import { databasePath, loadServerConfig } from '../config/index.ts';
 import { openSqliteStore, readReplaced, replaceDatabase, type LostRecord } from '../store/index.ts';
-import { checkpointFilePath } from './audit.ts';
+import { checkpointFilePath, logAuthority } from './audit.ts';
 
 interface Where {
   readonly configPath: string | undefined;
@@ -27,7 +27,7 @@ export async function lostWith(options: Where): Promise<{ readonly size: number;
   const path = databasePath(config);
   const store = await openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: 0 });
   try {
-    const authority = (await store.authorities.list({ kind: 'log' })).find(({ spkiDer }) => spkiDer !== null);
+    const authority = await logAuthority(store, TrustDomain.of(config.trustDomain));
     if (authority === undefined) throw new PkiError('NOT_FOUND', 'the database has no log');
     const outside = await new CheckpointFile(checkpointFilePath(config)).newest(ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer as Buffer));
     const { size } = await store.log.head();

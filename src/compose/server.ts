@@ -14,6 +14,7 @@ import { createServices, HandshakeLedger, Pruner, RenewalLedger, type RunningSer
 import { openSqliteStore, type Store } from '../store/index.ts';
 import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, startWitnesses, logPlan, wasRestored } from './audit.ts';
 import { buildRotation } from './rotation.ts';
+import { StandbyLog } from './standby-log.ts';
 import { FrontDoor } from './front-door.ts';
 import { heldIssuer, heldLeases, heldSigners, heldTokens, staleReason } from './stale.ts';
 import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, standbySignerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
@@ -46,6 +47,8 @@ export interface RunningServer extends AsyncDisposable {
 }
 
 const graceMs = 3_000;
+/** A token that does not answer; one that answers wrongly keeps the server from starting. */
+const tokenAbsent: ReadonlySet<string> = new Set(['HSM_UNAVAILABLE', 'HSM_TOKEN_NOT_FOUND', 'HSM_MODULE_MISSING', 'HSM_FAILED']);
 
 /** Builds every object of a server and starts it; what was started is stopped again, in reverse order, if a later part fails. */
 export async function startServer(parts: ServerParts): Promise<RunningServer> {
@@ -66,18 +69,30 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const logins = new LoginTurns();
   const openAnyToken = tokenOpener(parts, vault, logins);
   // an older database has all authorities that it had: nothing is made in the token on its strength
-  if (!(await checkLogAtStart(parts, store)) || parts.acceptRestore !== undefined) await bootstrap(parts, store, openAnyToken);
+  const failedOver = config.hsm.standby !== undefined && (await store.authorities.list({ kind: 'issuing', states: ['active'] })).some(({ token }) => token === 'standby');
+  if (!(await checkLogAtStart(parts, store)) || parts.acceptRestore !== undefined) {
+    try {
+      await bootstrap(parts, store, openAnyToken);
+    } catch (thrown) {
+      const { code, message } = PkiError.from(thrown);
+      if (!failedOver || !tokenAbsent.has(code)) throw thrown;
+      logger.error({ code, error: message, alert: true }, 'the issuing token is not there; the standby signs');
+    }
+  }
   const signersOf = (role: TokenRole, token: TokenConfig, processes: number): Promise<ManagedSigners> => createSigners({
     token, logins, processes, mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm', token: role }),
   });
-  const byToken = new Map<string, ManagedSigners>([['issuing', stack.use(await signersOf('issuing', issuingToken, signerCount(config)))]]);
-  if (config.hsm.standby !== undefined) {
-    const standby = stack.use(new DeferredSigners({ open: async () => signersOf('standby', await tokenConfig(config, 'standby', env, vault, logger), standbySignerCount(config)), clock, logger: logger.child({ part: 'hsm', token: 'standby' }) }));
-    byToken.set('standby', standby);
-    await standby.start();
-  }
+  /** Of a token that the server can begin without. */
+  const deferred = async (role: 'issuing' | 'standby', processes: number): Promise<ManagedSigners> => {
+    const signers = stack.use(new DeferredSigners({ open: async () => signersOf(role, await tokenConfig(config, role, env, vault, logger), processes), clock, logger: logger.child({ part: 'hsm', token: role }) }));
+    await signers.start();
+    return signers;
+  };
+  const byToken = new Map<string, ManagedSigners>([['issuing', failedOver ? await deferred('issuing', signerCount(config)) : stack.use(await signersOf('issuing', issuingToken, signerCount(config)))]]);
+  if (config.hsm.standby !== undefined) byToken.set('standby', await deferred('standby', standbySignerCount(config)));
   let signingToken = (): string => 'issuing';
   const allSigners = new SignerRouter(byToken, () => signingToken());
+  const issuingTokenUsable = (): boolean => ['ready', 'degraded', 'starting'].includes(allSigners.stateOf('issuing').status);
   readiness.add(() => (['ready', 'degraded'].includes(allSigners.state().status) ? undefined : `the HSM (${signingToken()} token) is ${allSigners.state().status}${allSigners.state().reason ? `: ${allSigners.state().reason}` : ''}`));
 
   const auditLog = await startAuditLog({ config, store, signers: allSigners, trustDomain, clock, logger, acceptRestore: parts.acceptRestore, actor: `uid:${parts.uid}` });
@@ -128,7 +143,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const handshakes = new HandshakeLedger();
   const rotation: Awaited<ReturnType<typeof buildRotation>> = await buildRotation({
     config, store: { ...store, leases: heldLeases(store.leases, auditLog) }, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), renewals: (id) => renewals.compare(id), changed,
-    moved: (kind, to) => metrics.authorityMoved(kind, to), canUse: (ckaId) => allSigners.canUse(ckaId), issuingTokenUsable: () => ['ready', 'degraded', 'starting'].includes(allSigners.stateOf('issuing').status), clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
+    moved: (kind, to) => metrics.authorityMoved(kind, to), canUse: (ckaId) => allSigners.canUse(ckaId), issuingTokenUsable, clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
   });
   stack.defer(() => rotation.controller.close());
 
@@ -177,6 +192,12 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     rotation.controller.poke();
   }));
   stack.defer(registry.onChange(() => front.setServing(readiness.ready)));
+  if (config.hsm.standby !== undefined) {
+    const standbyLog = new StandbyLog({ store, auditLog, openToken, tokenLost: () => signingToken() === 'standby' && !issuingTokenUsable(), trustDomain, clock, random, logger: logger.child({ part: 'audit' }) });
+    stack.defer(() => standbyLog.close());
+    for (const stop of [registry.onChange(() => void standbyLog.look()), allSigners.onChange(() => void standbyLog.look()), auditLog.onStale(() => void standbyLog.look())]) stack.defer(stop);
+    await standbyLog.look();
+  }
   stack.defer(() => front.setServing(false));
   stack.defer(auditLog.onStale(() => front.setServing(readiness.ready)));
 

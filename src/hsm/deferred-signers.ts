@@ -98,7 +98,7 @@ export class DeferredSigners implements ManagedSigners {
       this.#error = PkiError.from(thrown, 'HSM_UNAVAILABLE');
       const { code, message } = this.#error;
       const final = isFinal(code);
-      this.#logger.error({ code, error: message, alert: true, ...(final ? {} : { retryMs: this.#retry }) }, final ? 'the standby token can not be used; it is not tried again before a restart' : 'the standby token is not there; it is tried again');
+      this.#logger.error({ code, error: message, alert: true, ...(final ? {} : { retryMs: this.#retry }) }, final ? 'the token can not be used; it is not tried again before a restart' : 'the token is not there; it is tried again');
       if (!final && !this.#closed) this.#cancel = this.#clock.after(this.#retry, () => void this.start());
       this.#retry = Math.min(this.#retry * 2, retryMs.longest);
     }

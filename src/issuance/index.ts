@@ -1,5 +1,5 @@
 export { AuthorityRegistry, type RegistryDependencies } from './authority-registry.ts';
-export { labelOf, type AuthorityPlan, type MakerDependencies } from './authority-maker.ts';
+export { authorityEvent, completeAuthority, labelOf, recordAuthority, type AuthorityPlan, type MakerDependencies } from './authority-maker.ts';
 export * from './rotation/index.ts';
 export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts';
 export { bundleDocument } from './bundle-document.ts';

@@ -8,6 +8,8 @@ import { pagesOf } from '../store/pages.ts';
 export interface LogFacts {
   readonly origin: string;
   verifierKey(): string;
+  /** Further keys of this log. */
+  otherKeys?(): readonly string[];
   /** Whether the record of this sequence with this hash is in the tree, or was written by this process and waits for it. */
   holds(sequence: number, leafHash: Buffer): Promise<boolean>;
 }
@@ -27,7 +29,7 @@ export async function* exportLines(deps: AuditStreamDeps, signal: AbortSignal): 
   const until = await deps.audit.count();
   const size = newest?.size ?? 0;
   const reasons = new Map((await allExcluded(log)).map(({ sequence, reason }) => [sequence, reason]));
-  yield { type: 'log', version: 1, origin: facts.origin, verifierKey: facts.verifierKey(), exportedAtMs: clock.nowMs() };
+  yield { type: 'log', version: 1, origin: facts.origin, verifierKey: facts.verifierKey(), otherKeys: facts.otherKeys?.() ?? [], exportedAtMs: clock.nowMs() };
   const checkpoints = new Checkpoints(log);
   let tile = -1;
   for (let after: string | undefined; !signal.aborted;) {

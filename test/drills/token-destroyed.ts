@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { unwrap } from '../../src/common/errors/index.ts';
@@ -91,7 +92,21 @@ export const tokenDestroyed: Drill = {
     breaches.expect(handshakes > 0, 'no handshake took place');
     breaches.expect(failed === 0, `${failed} handshakes failed: ${JSON.stringify(failures)}`);
     breaches.expect(server.alive(), 'the server ended');
+    // the log goes on under the key that stood by for it, and a server starts without the token that is gone
+    breaches.expect([...states.values()].some(({ kind, token, state }) => kind === 'log' && token === 'standby' && state === 'active'), 'the key of the audit log was not replaced');
     await server.kill();
+    const again = world.start();
+    await again.ready;
+    const minted = await world.calls.mint(`spiffe://${trustDomain}/after-a-restart`).catch((thrown: unknown) => String(thrown));
+    breaches.expect(typeof minted !== 'string', `after a restart without the token nothing is signed: ${String(minted)}`);
+    const restarted = await world.calls.admin('Server/GetStatus');
+    breaches.expect(restarted['ready'] === true, `after a restart the server is not ready: ${JSON.stringify(restarted['reasons'])}`);
+    const out = join(world.dir, 'audit.jsonl');
+    for (const args of [['--server-socket', world.adminSocketPath, 'audit', 'export', '--out', out], ['audit', 'verify', out]]) {
+      const { code, stderr } = await run([product, ...args], 60_000, signal);
+      breaches.expect(code === 0, `meshca ${args.filter((arg) => !arg.startsWith('/')).join(' ')} ended with ${code}: ${stderr.slice(-300)}`);
+    }
+    await again.kill();
     return {
       figures: { signedSeconds: round(signedSeconds, 1), commandSeconds: round(commandSeconds, 1), automatic, handshakes, failedHandshakes: failed, workloads: plan.workloads, chains: chains.length, leafLifeSeconds: ttl },
       broken: breaches.list,

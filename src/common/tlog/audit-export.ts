@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { PkiError } from '../errors/index.ts';
 import { openCheckpoint, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { CompactRange } from './compact-range.ts';
@@ -11,7 +12,7 @@ import { tileWidth } from './tiles.ts';
  * records it is about, each checkpoint behind the last record that it covers, and `end`.
  */
 export type ExportLine =
-  | { readonly type: 'log'; readonly version: 1; readonly origin: string; readonly verifierKey: string; readonly exportedAtMs: number }
+  | { readonly type: 'log'; readonly version: 1; readonly origin: string; readonly verifierKey: string; /** Further keys of this log: one that was lost, one that stands by. */ readonly otherKeys?: readonly string[]; readonly exportedAtMs: number }
   | { readonly type: 'tile'; readonly index: number; readonly hashes: string }
   | { readonly type: 'record'; readonly sequence: number; /** Absent: it is not in the tree. */ readonly index?: number; readonly out?: string; readonly timeMs: number; readonly actor: string; readonly kind: string; readonly subject: string; readonly canonical: string }
   | { readonly type: 'checkpoint'; readonly note: string; readonly timeMs: number }
@@ -42,6 +43,9 @@ export interface ExportVerdict {
   readonly out: readonly { readonly sequence: number; readonly reason: string }[];
 }
 
+const maximumKeys = 20;
+const spkiSha256 = ({ publicKey }: NoteKey): string => createHash('sha256').update(publicKey.export({ format: 'der', type: 'spki' })).digest('hex');
+
 const recordVersion = 'meshca-audit-v1\n';
 
 /**
@@ -59,6 +63,8 @@ class ExportCheck {
   readonly #range = new CompactRange();
   readonly #out: { sequence: number; reason: string }[] = [];
   #key: NoteKey | undefined;
+  /** Keys in the file that the log itself has named, by the SHA-256 of their SubjectPublicKeyInfo; trusted once a checkpoint of a trusted key covers the record that names them. */
+  readonly #others = new Map<string, { readonly key: NoteKey; namedAt: number; trusted: boolean; used: boolean }>();
   #since: Checkpoint | undefined;
   #log: { readonly origin: string; readonly verifierKey: string } | undefined;
   #tile: { readonly index: number; readonly hashes: Buffer } | undefined;
@@ -100,6 +106,7 @@ class ExportCheck {
     if (this.#log === undefined || this.#ended === undefined) throw invalid('the file is not complete: it has no end');
     if (this.#ended !== (this.#newest?.size ?? 0)) throw invalid(`the file ends at ${this.#ended} records, its newest checkpoint is over ${this.#newest?.size ?? 0}`);
     if (this.#range.size > this.#ended) throw invalid(`record ${this.#lastLeaf.sequence} claims a place in the tree that no checkpoint covers`, this.#lastLeaf.sequence);
+    for (const { key, trusted, used } of this.#others.values()) if (used && !trusted) throw invalid(`checkpoints are signed by the key ${key.id.toString('hex')}, which no checkpoint of the log's key vouches for`);
     const since = this.#since;
     if (since !== undefined && !this.#sinceSeen) throw invalid(`the end is cut off: the checkpoint that was given is over ${since.size} records, this file has ${this.#ended} under a checkpoint`, undefined, { missingFrom: this.#ended });
     const waiting = this.#out.filter(({ reason }) => reason === 'waiting').length;
@@ -108,7 +115,7 @@ class ExportCheck {
     };
   }
 
-  #begin({ origin, verifierKey, version }: Extract<ExportLine, { type: 'log' }>): void {
+  #begin({ origin, verifierKey, otherKeys, version }: Extract<ExportLine, { type: 'log' }>): void {
     if (this.#log !== undefined) throw invalid('the file begins twice');
     if (version !== 1) throw invalid(`the file is of format ${String(version)}, this release reads 1`);
     const inFile = parseVerifierKey(verifierKey);
@@ -117,6 +124,10 @@ class ExportCheck {
     if (baseOfOrigin(origin) !== baseOfOrigin(key.name)) throw invalid(`the file is of the log ${origin}, the key is of ${key.name}`);
     this.#key = key;
     this.#log = { origin, verifierKey };
+    for (const text of [verifierKey, ...(otherKeys ?? []).slice(0, maximumKeys)]) {
+      const other = parseVerifierKey(text);
+      if (other.ok && !other.value.publicKey.equals(key.publicKey) && baseOfOrigin(other.value.name) === baseOfOrigin(origin)) this.#others.set(spkiSha256(other.value), { key: other.value, namedAt: Infinity, trusted: false, used: false });
+    }
     if (this.#options.since !== undefined) {
       const opened = this.#open(this.#options.since);
       if (!opened.ok) throw opened.error;
@@ -141,12 +152,13 @@ class ExportCheck {
     if (!leaf.equals(expected)) throw invalid(`record ${sequence} is not the one in the tree: it was changed, or moved`, sequence);
     if (!columnsMatch(line, canonical)) throw invalid(`the columns of record ${sequence} say something else than the record itself`, sequence);
     this.#range.append(leaf);
+    this.#named(canonical);
     this.#lastLeaf = { sequence, timeMs: line.timeMs };
     this.#compareSince();
   }
 
   #checkpoint(note: string): void {
-    const opened = this.#open(note);
+    const opened = this.#openAny(note);
     if (!opened.ok) throw invalid(`behind record ${this.#lastLeaf.sequence}: ${opened.error.message}`, undefined, { afterSequence: this.#lastLeaf.sequence });
     const { size, root } = opened.value;
     if (size > this.#range.size) throw invalid(`the checkpoint over ${size} records stands behind ${this.#range.size}: records are gone`, this.#lastLeaf.sequence + 1);
@@ -165,9 +177,35 @@ class ExportCheck {
     this.#checkpoints += 1;
   }
 
+  /** A key that the log was given stands in it, with its digest, before it may sign. */
+  #named(canonical: Buffer): void {
+    if (this.#others.size === 0 || !canonical.includes('"authority.prepared"')) return;
+    const { kind, detail } = JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as { readonly kind?: unknown; readonly detail?: { readonly authorityKind?: unknown; readonly spkiSha256?: unknown } };
+    const other = kind === 'authority.prepared' && detail?.authorityKind === 'log' ? this.#others.get(String(detail.spkiSha256)) : undefined;
+    if (other !== undefined) other.namedAt = Math.min(other.namedAt, this.#range.size);
+  }
+
+  /** By the key of the log, or one that the log names; what a trusted one covers is believed of the others. */
+  #openAny(note: string): ReturnType<typeof openCheckpoint> {
+    const opened = this.#open(note);
+    let trusted = opened.ok;
+    let found = opened;
+    if (!opened.ok) {
+      for (const other of this.#others.values()) {
+        if (other.namedAt === Infinity) continue;
+        const by = this.#open(note, other.key);
+        if (!by.ok) continue;
+        other.used = true;
+        trusted = other.trusted;
+        found = by;
+      }
+    }
+    if (found.ok && trusted) for (const other of this.#others.values()) if (other.namedAt <= found.value.size) other.trusted = true;
+    return found;
+  }
+
   /** Under the origin of its own epoch; epochs only grow. */
-  #open(note: Buffer | string): ReturnType<typeof openCheckpoint> {
-    const key = this.#key as NoteKey;
+  #open(note: Buffer | string, key: NoteKey = this.#key as NoteKey): ReturnType<typeof openCheckpoint> {
     const parsed = parseCheckpoint(note);
     const epoch = parsed.ok ? epochOfOrigin(baseOfOrigin(key.name), parsed.value.origin) : undefined;
     return openCheckpoint(note, keyInEpoch(key, epoch ?? 0));
