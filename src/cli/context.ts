@@ -20,7 +20,7 @@ export interface CliParts {
   /** With the server stopped: puts a backup in the place of the database. */
   readonly restore: (options: { readonly configPath: string | undefined; readonly from: string }) => Promise<{ readonly path: string; readonly replaced: string | undefined }>;
   /** What the database that was replaced knew and this one does not. */
-  readonly restoreShow: (options: { readonly configPath: string | undefined }) => Promise<{ readonly size: number; readonly expected: number; readonly proven: boolean; readonly lost: readonly { readonly sequence: number; readonly timeMs: number; readonly actor: string; readonly kind: string; readonly subject: string }[] }>;
+  readonly restoreShow: (options: { readonly configPath: string | undefined }) => Promise<{ readonly stale: boolean; readonly size: number; readonly expected: number; readonly proven: boolean; readonly lost: readonly { readonly sequence: number; readonly timeMs: number; readonly actor: string; readonly kind: string; readonly subject: string }[] }>;
   readonly runAgent: (options: { readonly configPath: string | undefined }) => Promise<number>;
   /** Reads a configuration and gives it back with what follows from it, without starting anything. */
   readonly validate: (kind: 'server' | 'agent', path: string) => Promise<Result<ValidatedConfig>>;

@@ -1,4 +1,4 @@
-import { CheckpointFile } from '../audit/index.ts';
+import { CheckpointFile, checkStoredLog } from '../audit/index.ts';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { silentLogger, systemClock } from '../common/runtime/index.ts';
 import { ecdsaNoteKey } from '../common/tlog/index.ts';
@@ -22,18 +22,18 @@ export async function restoreDatabase(options: Where & { readonly from: string; 
 }
 
 /** The difference an operator is to look at: how many records are gone, and what they did, as far as the replaced database still tells. */
-export async function lostWith(options: Where): Promise<{ readonly size: number; readonly expected: number; readonly proven: boolean; readonly lost: readonly LostRecord[] }> {
+export async function lostWith(options: Where): Promise<{ readonly stale: boolean; readonly size: number; readonly expected: number; readonly proven: boolean; readonly lost: readonly LostRecord[] }> {
   const config = await configOf(options);
   const path = databasePath(config);
   const store = await openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: 0 });
   try {
     const authority = await logAuthority(store, TrustDomain.of(config.trustDomain));
     if (authority === undefined) throw new PkiError('NOT_FOUND', 'the database has no log');
-    const outside = await new CheckpointFile(checkpointFilePath(config)).newest(ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer as Buffer));
-    const { size } = await store.log.head();
-    if (outside === undefined) return { size, expected: size, proven: false, lost: [] };
-    const replaced = readReplaced(`${path}.replaced`, path, outside);
-    return { size, expected: outside.size, proven: replaced?.proven ?? false, lost: replaced?.lost ?? [] };
+    const key = ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer as Buffer);
+    const { size, newer } = await checkStoredLog(store.log, key, await new CheckpointFile(checkpointFilePath(config)).outside(key));
+    if (newer === undefined) return { stale: false, size, expected: size, proven: false, lost: [] };
+    const replaced = readReplaced(`${path}.replaced`, path, newer);
+    return { stale: true, size, expected: newer.size, proven: replaced?.proven ?? false, lost: replaced?.lost ?? [] };
   } finally {
     await store.close();
   }

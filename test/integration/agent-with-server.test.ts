@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,12 +14,13 @@ import type { SpiffeWorkloadAPIClient } from '../../src/common/wire/generated/Sp
 import type { X509SVIDResponse__Output } from '../../src/common/wire/generated/X509SVIDResponse.ts';
 import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
-import { startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
+import { replaceDatabase } from '../../src/store/index.ts';
+import { serverStreamCall, startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
 import { defer, until } from './agent-fake-server.ts';
 
 const myUid = `unix:uid:${process.getuid?.() ?? 0}`;
 
-async function agentOf(context: TestContext, server: TestServer, name: string): Promise<{ agent: RunningAgent; client: SpiffeWorkloadAPIClient; agentId: string; start: () => Promise<RunningAgent> }> {
+async function agentOf(context: TestContext, server: TestServer, name: string): Promise<{ agent: RunningAgent; client: SpiffeWorkloadAPIClient; agentId: string; dataDir: string; start: () => Promise<RunningAgent> }> {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-real-'));
   defer(context, () => rm(directory, { recursive: true, force: true }));
   const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: name });
@@ -35,7 +36,7 @@ async function agentOf(context: TestContext, server: TestServer, name: string): 
   const agent = await start();
   const client = new (workloadContract().packages.SpiffeWorkloadAPI)(`unix:${join(directory, 'w')}`, credentials.createInsecure());
   defer(context, () => client.close());
-  return { agent, client, agentId, start };
+  return { agent, client, agentId, dataDir: config.dataDir, start };
 }
 
 /** The server restarts, and must be found where it was. */
@@ -120,4 +121,31 @@ test('20,000 entries reach an agent and stay entries, not keys', async (context)
   }
   await until(() => agent.status().entries === 20_000, 'all entries', 20_000);
   assert.ok((agent.status().svids?.length ?? 0) <= 16);
+});
+
+test('a real agent keeps the newest checkpoint of the log, and a server whose database was put back learns from it that it is old', async (context) => {
+  const server = await startTestServer({ config: { listen: { port: await freePort() } } });
+  defer(context, () => server[Symbol.asyncDispose]());
+  const { agent, agentId, dataDir } = await agentOf(context, server, 'node-1');
+  await until(() => agent.status().synced === true, 'the session');
+  const older = join(server.dir, 'older.db');
+  const chunks: Buffer[] = [];
+  await serverStreamCall(server.adminClient(), '/meshca.admin.v1.Server/Backup', {}, (message: { data: Buffer }) => void chunks.push(message.data));
+  await writeFile(older, Buffer.concat(chunks));
+  for (let at = 0; at < 40; at += 1) await server.admin('Tokens/CreateJoinToken', { agentName: `lost-${at}` });
+  const kept = join(dataDir, 'log-checkpoint');
+  const sizeKept = async (): Promise<number> => Number((await readFile(kept, 'utf8').catch(() => '')).split('\n')[1] ?? 0);
+  for (let tries = 0; tries < 150 && (await sizeKept()) < 40; tries += 1) await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.ok((await sizeKept()) >= 40);
+  assert.equal((await stat(kept)).mode & 0o777, 0o600);
+  await server.stop();
+  replaceDatabase({ path: join(server.dir, 'data', 'meshca.db'), from: older, pid: process.pid, now: Math.floor(Date.now() / 1000) });
+  await rm(join(server.dir, 'data', 'checkpoints.log'));
+  await server.restart();
+  let view = { stale: false, foundBy: '' };
+  for (let tries = 0; tries < 150 && !view.stale; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    view = await server.admin('Server/ShowRestore');
+  }
+  assert.deepEqual([view.stale, view.foundBy], [true, agentId]);
 });

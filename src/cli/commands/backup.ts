@@ -54,8 +54,8 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
 type View = Pick<RestoreDifference__Output, 'stale' | 'size' | 'expected' | 'foundBy' | 'proven' | 'lost' | 'comingBack' | 'agents'>;
 
 async function offline(context: CliContext, configPath: string): Promise<View> {
-  const { size, expected, proven, lost } = await context.parts.restoreShow({ configPath });
-  return { stale: expected > size, size, expected, foundBy: 'the checkpoint file', proven, lost: [...lost], comingBack: [], agents: 0 };
+  const { stale, size, expected, proven, lost } = await context.parts.restoreShow({ configPath });
+  return { stale, size, expected, foundBy: 'the checkpoint file', proven, lost: [...lost], comingBack: [], agents: 0 };
 }
 
 function show(context: CliContext, view: View): void {
