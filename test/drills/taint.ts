@@ -13,10 +13,10 @@ import { createWorld, trustDomain, type World } from './world.ts';
 export const taint: Drill = {
   name: 'taint',
   promise: 'nothing is signed by a tainted intermediate any more, and no leaf of it that anybody received is missing among those to be replaced',
-  options: ['--rounds N           how often (default 4 with --short, else 30)'],
+  options: ['--rounds N           how often (default 3 with --short, else 30)'],
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
-    const rounds = Number(options['rounds'] ?? (short ? 4 : 30));
+    const rounds = Number(options['rounds'] ?? (short ? 3 : 30));
     if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds wants a whole number from 1 on');
     await using world = await createWorld({ signal, issuance: { bundleRefreshHintSeconds: 1 }, sections: { rotation: { automatic: false } } });
     const server = world.start();
