@@ -9,7 +9,7 @@ import { CheckpointFile, openInEpoch } from './checkpoint-file.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
 import { withTiles } from './tiles.ts';
-import { checkStoredLog, compareOutside, staleError, type OutsideCheckpoint } from './start-check.ts';
+import { checkStoredLog, compareOutside, staleError, type OutsideCheckpoint, type Staleness } from './start-check.ts';
 
 export interface AuditLogDependencies {
   readonly log: LogStore;
@@ -29,16 +29,6 @@ export interface AuditLogDependencies {
 
 /** Key name and origin of the log of a trust domain. */
 export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.name}/meshca/audit`;
-
-/** A checkpoint of this log that the database lacks. */
-export interface Staleness {
-  readonly newer: OutsideCheckpoint;
-  /** Records under checkpoints in the database. */
-  readonly size: number;
-  /** The last record that was in the tree when this process began. */
-  readonly sequence: number;
-  readonly foundBy: string;
-}
 
 const rememberedNotes = 512;
 

@@ -18,6 +18,16 @@ export interface Outside {
 }
 const besideDatabase = 'the checkpoint file';
 
+/** A checkpoint of this log that the database lacks. */
+export interface Staleness {
+  readonly newer: OutsideCheckpoint;
+  /** Records under checkpoints in the database. */
+  readonly size: number;
+  /** The last record that was in the tree when this process began. */
+  readonly sequence: number;
+  readonly foundBy: string;
+}
+
 /**
  * Before anything is signed: the records are those of the tree, the tree is the one under its newest checkpoint, and that one
  * goes on from the newest checkpoint outside the database, or the outside one is `newer`.

@@ -5,7 +5,7 @@ import { uuidv7, type Clock, type Logger, type Random } from '../common/runtime/
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
-import { createSigners, DeferredSigners, LoginTurns, type ManagedSigners, openTokenAdmin, SignerRouter, type TokenAdmin, type TokenConfig } from '../hsm/index.ts';
+import { LoginTurns, type ManagedSigners, openTokenAdmin, type TokenAdmin } from '../hsm/index.ts';
 import {
   AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, crossSign, type CrossRequest, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type IssuanceObserver, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
@@ -14,10 +14,11 @@ import { createServices, HandshakeLedger, Pruner, RenewalLedger, type RunningSer
 import { openSqliteStore, type Store } from '../store/index.ts';
 import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, startWitnesses, logPlan, wasRestored } from './audit.ts';
 import { buildRotation } from './rotation.ts';
+import { openSigners } from './token-signers.ts';
 import { StandbyLog } from './standby-log.ts';
 import { FrontDoor } from './front-door.ts';
 import { heldIssuer, heldLeases, heldSigners, heldTokens, staleReason } from './stale.ts';
-import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, signerCount, standbySignerCount, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
+import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
 
 export interface ServerParts {
   readonly config: ServerConfig;
@@ -79,19 +80,8 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
       logger.error({ code, error: message, alert: true }, 'the issuing token is not there; the standby signs');
     }
   }
-  const signersOf = (role: TokenRole, token: TokenConfig, processes: number): Promise<ManagedSigners> => createSigners({
-    token, logins, processes, mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath: parts.execPath, clock, random, logger: logger.child({ part: 'hsm', token: role }),
-  });
-  /** Of a token that the server can begin without. */
-  const deferred = async (role: 'issuing' | 'standby', processes: number): Promise<ManagedSigners> => {
-    const signers = stack.use(new DeferredSigners({ open: async () => signersOf(role, await tokenConfig(config, role, env, vault, logger), processes), clock, logger: logger.child({ part: 'hsm', token: role }) }));
-    await signers.start();
-    return signers;
-  };
-  const byToken = new Map<string, ManagedSigners>([['issuing', failedOver ? await deferred('issuing', signerCount(config)) : stack.use(await signersOf('issuing', issuingToken, signerCount(config)))]]);
-  if (config.hsm.standby !== undefined) byToken.set('standby', await deferred('standby', standbySignerCount(config)));
   let signingToken = (): string => 'issuing';
-  const allSigners = new SignerRouter(byToken, () => signingToken());
+  const allSigners = await openSigners({ parts, vault, logins, issuingToken, failedOver, signingToken: () => signingToken() }, stack);
   const issuingTokenUsable = (): boolean => ['ready', 'degraded', 'starting'].includes(allSigners.stateOf('issuing').status);
   readiness.add(() => (['ready', 'degraded'].includes(allSigners.state().status) ? undefined : `the HSM (${signingToken()} token) is ${allSigners.state().status}${allSigners.state().reason ? `: ${allSigners.state().reason}` : ''}`));
 

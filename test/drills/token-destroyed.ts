@@ -1,11 +1,12 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { parseCertificate } from '../../src/common/x509/index.ts';
-import { createTokens } from '../support/softhsm.ts';
+import { createTokens, type TestTokens } from '../support/softhsm.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
@@ -20,7 +21,7 @@ interface Plan {
   readonly pauseMs: number;
 }
 const longPlan: Plan = { workloads: 50, lifeSeconds: 90, pauseMs: 1_000 };
-const shortPlan: Plan = { workloads: 4, lifeSeconds: 12, pauseMs: 200 };
+const shortPlan: Plan = { workloads: 4, lifeSeconds: 8, pauseMs: 200 };
 const promisedSeconds = 60;
 
 /** The directory with the tokens of root and issuing authorities is deleted for good, under traffic; what stood by signs. */
@@ -79,7 +80,7 @@ export const tokenDestroyed: Drill = {
     breaches.expect(signedSeconds < promisedSeconds, `the standby signed after ${signedSeconds.toFixed(1)} s`);
 
     // every leaf of before is replaced, or expired, by the end of this
-    await sleep(ttl * 1_300, undefined, { signal });
+    await sleep(ttl * 1_100, undefined, { signal });
     const status = await world.calls.admin('Server/GetStatus');
     breaches.expect(status['ready'] === true, `the server is not ready: ${JSON.stringify(status['reasons'])}`);
     const { bundleJson: after } = await world.calls.admin('Authorities/GetBundle');
@@ -107,6 +108,17 @@ export const tokenDestroyed: Drill = {
       breaches.expect(code === 0, `meshca ${args.filter((arg) => !arg.startsWith('/')).join(' ')} ended with ${code}: ${stderr.slice(-300)}`);
     }
     await again.kill();
+    // another token in its place, empty as new: signing comes back to it
+    await replaceTokens(world.tokens);
+    const repaired = world.start();
+    await repaired.ready;
+    await world.calls.admin('Authorities/RotateAuthorities', { kind: 'jwt' });
+    await until(30_000, 'an authority in the new issuing token signs', signal, async () => {
+      const all = (await world.calls.admin('Authorities/ListAuthorities'))['authorities'] as { kind: string; state: string; token: string }[];
+      return all.some(({ kind, state, token }) => kind === 'jwt' && state === 'active' && token === 'issuing') ? true : undefined;
+    });
+    say('signing comes back to another issuing token');
+    await repaired.kill();
     return {
       figures: { signedSeconds: round(signedSeconds, 1), commandSeconds: round(commandSeconds, 1), automatic, handshakes, failedHandshakes: failed, workloads: plan.workloads, chains: chains.length, leafLifeSeconds: ttl },
       broken: breaches.list,
@@ -119,6 +131,12 @@ interface Progress {
 }
 
 const keysOf = (bundleJson: unknown): readonly string[] => (JSON.parse(bundleJson as string) as { keys: object[] }).keys.map((key) => JSON.stringify(key));
+
+/** Two tokens under the labels and PINs of those that are gone. */
+async function replaceTokens({ dir, modulePath, tokens }: TestTokens): Promise<void> {
+  const script = fileURLToPath(import.meta.resolve('#softhsm/init.mjs'));
+  await promisify(execFile)(process.execPath, [script, '--dir', dir, '--module', modulePath, '--issuing-label', tokens.issuing.label, '--root-label', tokens.root.label, '--json']);
+}
 
 async function until<T>(withinMs: number, what: string, signal: AbortSignal, look: () => Promise<T | undefined>): Promise<T> {
   const endMs = performance.now() + withinMs;
