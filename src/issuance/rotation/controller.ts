@@ -138,7 +138,9 @@ export class RotationController {
       await this.#dependencies.guard.keep();
       const state = await this.#act();
       this.#retry = retryMs.first;
-      const waits = state.notes.some(({ code }) => code !== 'WAITING_SCHEDULE' && code !== 'WAITING_EXPIRY');
+      // holders that confirm the replacement of what is tainted move no revision, and wake nobody
+      const tainted = state.observation.facts.some(({ authority }) => authority.state === 'tainted');
+      const waits = tainted || state.notes.some(({ code }) => code !== 'WAITING_SCHEDULE' && code !== 'WAITING_EXPIRY');
       // looking takes a small part of the time, however many agents there are
       this.#schedule(Math.max(waits || state.observation.operations.length > 0 ? waitingMs : idleMs, Math.min(this.#lookMs * 10, longestWaitMs)));
     } catch (thrown) {
