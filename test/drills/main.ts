@@ -1,6 +1,7 @@
 import { absent } from './absent.ts';
 import { auditTamper } from './audit-tamper.ts';
 import { caOutage } from './ca-outage.ts';
+import { ceremony } from './ceremony.ts';
 import { compromise } from './compromise.ts';
 import { crashIssuance } from './crash-issuance.ts';
 import type { Drill, DrillReport } from './drill.ts';
@@ -12,11 +13,12 @@ import { rotateAll } from './rotate-all.ts';
 import { taint } from './taint.ts';
 import { tokenDestroyed } from './token-destroyed.ts';
 import { transitionKills } from './transition-kills.ts';
+import { upstream } from './upstream.ts';
 
 // npm run drill -- NAME [--json] [--short] [--option value]
 // Exit codes: 0 the promise held, 1 it broke, 2 wrong call, 3 the drill itself failed.
 
-const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper, restoreStale, rotateAll, laggard, compromise, absent, transitionKills, taint, tokenDestroyed];
+const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper, restoreStale, rotateAll, laggard, compromise, absent, transitionKills, taint, tokenDestroyed, upstream, ceremony];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
 npm run drill -- list

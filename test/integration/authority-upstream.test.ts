@@ -11,7 +11,7 @@ import { VaultSession, type VaultOptions } from '../../src/issuance/index.ts';
 import { serverConfigSchema } from '../../src/config/index.ts';
 import { codeOf, startTestServer, type TestServer } from '../support/server.ts';
 import { createTokens, type TestTokens } from '../support/softhsm.ts';
-import { startOpenBao, type OpenBao } from '../support/openbao.ts';
+import { startOpenBao, upstreamOf, type OpenBao } from '../support/openbao.ts';
 import { until } from '../support/until.ts';
 
 describe('intermediates that a real OpenBao signs', () => {
@@ -29,7 +29,7 @@ describe('intermediates that a real OpenBao signs', () => {
   });
 
   const rootSha256 = (): string => sha256Hex(unwrap(certificatesFromPem(bao.rootPem))[0] as Buffer);
-  const upstream = (over: object = {}): object => ({ address: bao.address, caFile: bao.caFile, ttlDays: 90, rootSha256: [rootSha256()], auth: { approle: { roleId: bao.roleId, secretIdFile: bao.secretIdFile } }, ...over });
+  const upstream = (over: object = {}): object => upstreamOf(bao, over);
   const session = (over: Partial<VaultOptions> = {}): VaultSession => new VaultSession({
     address: bao.address, caPem: readFileSync(bao.caFile, 'utf8'), auth: { method: 'approle', mount: 'approle', roleId: bao.roleId, secretIdFile: bao.secretIdFile }, timeoutMs: 5_000, clock: systemClock, logger: silentLogger, ...over,
   });

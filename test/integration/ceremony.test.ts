@@ -1,55 +1,42 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { stringify } from 'yaml';
-import { runCeremony, verifyTranscript, type CeremonyOutcome } from '../../src/ceremony/index.ts';
+import { verifyTranscript, type CeremonyOutcome } from '../../src/ceremony/index.ts';
 import { unwrap } from '../../src/common/errors/index.ts';
-import { silentLogger, systemClock, systemRandom, type Clock } from '../../src/common/runtime/index.ts';
 import { certificatesFromPem, createCsr, generateKeyPairAsync, parseCertificate, pemDecode, pemEncode, sha256Hex } from '../../src/common/x509/index.ts';
+import { createCeremonyDesk, shiftedClock, type CeremonyDesk, type HoldOptions } from '../support/ceremony.ts';
 import { codeOf, startTestServer, type TestServer } from '../support/server.ts';
-import { createTokens, type TestTokens } from '../support/softhsm.ts';
+import type { TestTokens } from '../support/softhsm.ts';
 import { until } from '../support/until.ts';
 
 const run = promisify(execFile);
 const trustDomain = 'mesh.test';
 
 describe('an offline ceremony, from the plan to the imported intermediate, with two separate tokens', () => {
-  const dir = mkdtempSync(join(tmpdir(), 'meshca-ceremony-'));
-  const file = (name: string): string => join(dir, name);
+  let desk: CeremonyDesk;
   let offline: TestTokens;
   let server: TestServer;
   let csrSha256: string;
   let id: string;
   let rootTranscript: string;
   before(async () => {
-    offline = await createTokens({ labels: { root: 'offline-root' } });
+    desk = await createCeremonyDesk(trustDomain);
+    offline = desk.tokens;
     server = await startTestServer({ config: { authorities: { source: 'external' } } });
   });
   after(async () => {
     await server?.[Symbol.asyncDispose]();
-    await offline?.[Symbol.asyncDispose]();
-    rmSync(dir, { recursive: true, force: true });
+    await desk?.[Symbol.asyncDispose]();
   });
 
-  let plans = 0;
-  const planFile = (sections: object, over: object = {}): string => {
-    plans += 1;
-    const path = file(`plan-${plans}.yaml`);
-    const token = { module: offline.modulePath, softhsmConf: offline.confPath, label: offline.tokens.root.label, pinFile: offline.tokens.root.pinFile };
-    writeFileSync(path, stringify({ version: 1, trustDomain, token, transcript: `transcript-${plans}.txt`, ...sections, ...over }));
-    return path;
-  };
-  const hold = (planPath: string, over: { readonly dryRun?: boolean; readonly answer?: boolean | undefined; readonly clock?: Clock } = {}): Promise<CeremonyOutcome> => runCeremony({
-    planPath, dryRun: over.dryRun ?? false, env: {}, execPath: process.execPath, clock: over.clock ?? systemClock, random: systemRandom, logger: silentLogger, show: () => {},
-    confirm: () => Promise.resolve('answer' in over ? over.answer : true),
-  });
-  const shifted = (days: number): Clock => ({ ...systemClock, nowMs: () => systemClock.nowMs() + days * 86_400_000, now: () => systemClock.now() + days * 86_400 });
+  const file = (name: string): string => desk.file(name);
+  const planFile = (sections: object, over?: object): string => desk.plan(sections, over);
+  const hold = (planPath: string, over?: HoldOptions): Promise<CeremonyOutcome> => desk.hold(planPath, over);
   const intermediate = (over: object = {}): object => ({ intermediate: { issuer: 'root.pem', csr: 'ours.csr', csrSha256, out: 'issuing.pem', ...over } });
-  const openssl = (...args: string[]): string => execFileSync('openssl', args, { cwd: dir, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  const openssl = (...args: string[]): string => execFileSync('openssl', args, { cwd: desk.dir, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
   test('a plan with an unknown key, without a ceremony or with two is refused', async () => {
     const root = { lifeDays: 3650, out: 'root.pem' };
@@ -103,8 +90,8 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
     assert.equal(await codeOf(hold(planFile(intermediate(), wrongToken))), 'HSM_KEY_NOT_FOUND');
     assert.equal(await codeOf(hold(planFile(intermediate(), { trustDomain: 'other.test' }))), 'TRUST_DOMAIN_FOREIGN');
     assert.equal(await codeOf(hold(planFile(intermediate({ lifeDays: 4000 })))), 'ISSUER_LIFETIME');
-    assert.equal(await codeOf(hold(planFile(intermediate()), { clock: shifted(4000) })), 'CERTIFICATE_EXPIRED');
-    assert.equal(await codeOf(hold(planFile(intermediate()), { clock: shifted(-30) })), 'CERTIFICATE_NOT_YET_VALID');
+    assert.equal(await codeOf(hold(planFile(intermediate()), { clock: shiftedClock(4000) })), 'CERTIFICATE_EXPIRED');
+    assert.equal(await codeOf(hold(planFile(intermediate()), { clock: shiftedClock(-30) })), 'CERTIFICATE_NOT_YET_VALID');
     const leaf = execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', '/dev/null', '-subj', '/CN=leaf', '-addext', 'basicConstraints=critical,CA:FALSE', '-addext', 'subjectAltName=URI:spiffe://mesh.test'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
     writeFileSync(file('leaf.pem'), leaf);
     assert.equal(await codeOf(hold(planFile(intermediate({ issuer: 'leaf.pem' })))), 'AUTHORITY_UNFIT');
@@ -139,7 +126,7 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
     await hold(planFile({ crl: { issuer: 'root.pem', number: 1, revoked: [{ serial: serialHex, revokedAt: '2026-01-01T00:00:00Z', reason: 'superseded' }], out: 'root.crl' } }));
     assert.equal(unwrap(pemDecode(readFileSync(file('root.crl'), 'utf8')))[0]?.label, 'X509 CRL');
     assert.match(openssl('crl', '-in', 'root.crl', '-CAfile', 'root.pem', '-noout', '-text'), new RegExp(serialHex, 'i'));
-    await assert.rejects(run('openssl', ['verify', '-crl_check', '-CRLfile', 'root.crl', '-CAfile', 'root.pem', 'cross.pem'], { cwd: dir }), /revoked/);
+    await assert.rejects(run('openssl', ['verify', '-crl_check', '-CRLfile', 'root.crl', '-CAfile', 'root.pem', 'cross.pem'], { cwd: desk.dir }), /revoked/);
   });
 
   test('a transcript verifies, and does not once a record is changed, left out, cut off or moved', () => {

@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { unwrap } from '../../src/common/errors/index.ts';
+import { certificatesFromPem, sha256Hex } from '../../src/common/x509/index.ts';
 
 /** A real OpenBao server of this test alone: TLS, storage in memory, unsealed, with a PKI engine, KV version 2 and AppRole. */
 export interface OpenBao extends AsyncDisposable {
@@ -34,6 +36,11 @@ export function baoPath(): string {
 }
 
 export const signingPolicy = 'path "pki/root/sign-intermediate" { capabilities = ["update"] }\npath "secret/data/meshca/*" { capabilities = ["read"] }';
+
+/** The section `authorities.upstream` of a server below this OpenBao. */
+export const upstreamOf = (bao: OpenBao, over: object = {}): object => ({
+  address: bao.address, caFile: bao.caFile, ttlDays: 90, rootSha256: [sha256Hex(unwrap(certificatesFromPem(bao.rootPem))[0] as Buffer)], auth: { approle: { roleId: bao.roleId, secretIdFile: bao.secretIdFile } }, ...over,
+});
 
 export async function startOpenBao(): Promise<OpenBao> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-openbao-'));
