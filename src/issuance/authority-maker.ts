@@ -3,7 +3,7 @@ import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import { SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { parseCertificate, sha256Hex, type KeyType } from '../common/x509/index.ts';
 import { assembleSigned, buildAuthorityTbs, lint, newSerial } from '../certs/index.ts';
-import type { AuditEvent, Authority, AuthorityKind, TokenRole } from '../domain/index.ts';
+import type { AuditEvent, Authority, AuthorityKind, AuthorityScope, TokenRole } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
 import type { AuthorityStore, IssuanceStore, Lease } from '../store/contract.ts';
 
@@ -36,6 +36,8 @@ export interface AuthorityAsk {
   readonly id?: string;
   /** Default: where its kind belongs. */
   readonly token?: TokenRole;
+  /** Default: everything. */
+  readonly scope?: AuthorityScope;
   readonly actor?: string;
   readonly lease?: Lease;
 }
@@ -46,10 +48,10 @@ export async function recordAuthority(ask: AuthorityAsk, dependencies: MakerDepe
   const { kind, actor = 'server' } = ask;
   const authority: Authority = {
     id: ask.id ?? uuidv7(clock.nowMs()), kind, state: 'preparing', version: 0, keyType: planOf(kind, dependencies).keyType, token: ask.token ?? tokenOf[kind],
-    ckaId: random.bytes(16).toString('hex'), parentId: ask.parentId, scope: {}, spkiDer: null, certificateDer: null, subjectKeyId: null,
+    ckaId: random.bytes(16).toString('hex'), parentId: ask.parentId, scope: ask.scope ?? {}, spkiDer: null, certificateDer: null, subjectKeyId: null,
     notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
   };
-  await dependencies.authorities.create(authority, authorityEvent(dependencies, actor, 'authority.prepare', authority, { keyType: authority.keyType, token: authority.token }), ask.lease);
+  await dependencies.authorities.create(authority, authorityEvent(dependencies, actor, 'authority.prepare', authority, { keyType: authority.keyType, token: authority.token, ...(ask.scope === undefined ? {} : { scope: JSON.stringify(ask.scope) }) }), ask.lease);
   return authority;
 }
 

@@ -54,7 +54,8 @@ const explainers: Readonly<Record<string, Explainer>> = {
     Promise.resolve([`issue a certificate for ${spiffeId}${admin ? ', with the rights of an admin as far as roles name it' : ''}, for ${ttlSeconds === 0 ? 'the default time' : `${ttlSeconds} s`}`]),
   'Tokens/CreateJoinToken': ({ agentName, nodeSelectors }: { readonly agentName: string; readonly nodeSelectors: readonly string[] }) =>
     Promise.resolve([`let a node join as ${agentName}${nodeSelectors.length > 0 ? ` with the selectors ${nodeSelectors.join(', ')}` : ''}; what it could then obtain: meshca agent show`]),
-  'Authorities/RotateAuthorities': async ({ kind, stopAfter, force, shares }: RotateRequest__Output, services, caller) => [
+  'Authorities/RotateAuthorities': async ({ kind, stopAfter, force, shares, replica, region }: RotateRequest__Output, services, caller) => [
+    ...(replica === '' && region === '' ? [] : [`only for ${[replica === '' ? '' : `replica ${JSON.stringify(replica)}`, region === '' ? '' : `region ${JSON.stringify(region)}`].filter((text) => text !== '').join(' in ')}: in the place of the one that signs there alone, or beside those that sign everywhere`]),
     `make a successor of the ${kind} authority (prepared), publish it${stopAfter === 'prepared' ? ' not yet' : ''}, and ${stopAfter === '' ? `activate it ${proof(force, shares)}` : `stop when it is ${stopAfter}`}; what signs now is then trusted until its last leaf has expired`,
     ...(await authorities(services, caller, (each) => each.kind === kind)),
   ],

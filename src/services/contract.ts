@@ -382,6 +382,8 @@ export interface RotateInput {
   readonly stopAfter?: 'prepared' | 'published';
   readonly shares?: Shares;
   readonly canary?: NonNullable<RotationSpec['canary']>;
+  /** Issuing only: it signs on servers there alone, in the place of the one with this very scope, or of nobody. Default: everywhere. */
+  readonly scope?: NonNullable<RotationSpec['scope']>;
 }
 
 /**

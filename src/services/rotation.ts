@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import {
-  allShares, isLegalTransition, isRotated, legalTransitions, rotatedKinds, type Authority, type AuthorityScope, type RotatedKind, type RotationOperation, type RotationSpec, type Shares, type Verb,
+  isLegalTransition, isRotated, legalTransitions, rotatedKinds, type Authority, type AuthorityScope, type RotationOperation, type RotationSpec, type Verb,
 } from '../domain/index.ts';
 import { cancelOperation, openOperation, rootOf, rotationEvent, type ClockGuard, type RotationController, type RotationState } from '../issuance/index.ts';
 import type { AuditStore, AuthorityStore, RotationStore } from '../store/contract.ts';
@@ -9,6 +9,7 @@ import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CompromisePlan, Rotation, RotateInput } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
+import { canaryOf, reasonOf, scopeOf, sharesOf } from './rotation-checks.ts';
 import { checkText } from './requests.ts';
 
 export interface RotationDeps {
@@ -35,12 +36,12 @@ export class RotationService implements Rotation {
 
   rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState> {
     return this.#acting(caller, 'RotateAuthorities', input.kind, 'authority.rotate', input.force, async (actor) => {
-      const targets = (await this.#list()).filter((each) => each.kind === input.kind && each.state === 'active' && each.token !== 'external' && whole(each.scope));
+      const targets = (await this.#list()).filter((each) => each.kind === input.kind && each.state === 'active' && each.token !== 'external' && samePlace(each.scope, input.scope ?? {}));
       await openOperation({
         kind: input.kind, actor, targets: targets.map(({ id }) => id), trigger: 'operator', reason: reasonOf(input.reason, input.force),
         spec: {
           shares: sharesOf(input.shares), ...(input.force ? { force: { by: actor, reason: input.reason } } : {}), ...(input.stopAfter === undefined ? {} : { stopAfter: input.stopAfter }),
-          ...(input.canary === undefined ? {} : { canary: canaryOf(input.kind, input.canary) }),
+          ...(input.canary === undefined ? {} : { canary: canaryOf(input.kind, input.canary) }), ...(input.scope === undefined ? {} : { scope: scopeOf(input, input.scope) }),
         },
       }, this.#deps);
     });
@@ -174,7 +175,9 @@ export class RotationService implements Rotation {
     if (this.#deps.canUse?.(authority.ckaId) === false) throw new PkiError('HSM_UNAVAILABLE', `the standby token does not answer for the key of authority ${authority.id}`, { next: 'See that the standby token is there (hsm.standby); the log of the server says what is wrong with it.' });
     const running = (await this.#operations()).find((each) => each.kind === kind);
     if (running !== undefined) await cancelOperation(running, actor, 'the standby is activated in its place', this.#deps);
-    const targets = (await this.#list()).filter((each) => each.kind === kind && each.state === 'active' && each.token !== 'external' && whole(each.scope));
+    const signing = (await this.#list()).filter((each) => each.kind === kind && each.state === 'active' && each.token !== 'external');
+    // those of one replica or region are in the lost token as well; the standby signs everywhere
+    const targets = signing.some(({ scope }) => whole(scope)) ? signing.filter(({ scope, token }) => whole(scope) || token === 'issuing') : [];
     await openOperation({
       kind, actor, targets: targets.map(({ id }) => id), trigger: 'operator', reason: reasonOf(input.reason, input.force),
       spec: { successorId: authority.id, shares: sharesOf(input.shares), ...(input.force ? { force: { by: actor, reason: input.reason } } : {}) },
@@ -187,7 +190,10 @@ export class RotationService implements Rotation {
     if (kind === undefined) throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not rotated`);
     const spec = { targetsBecome: 'tainted' as const, taintWindowSeconds: windowSeconds, ...(force ? { force: { by: actor, reason } } : {}) };
     const running = (await this.#operations()).find((each) => each.kind === kind);
-    if (running === undefined) {
+    // what is made for one place can not stand in for who signs elsewhere
+    const elsewhere = running?.spec.scope !== undefined && !samePlace(running.spec.scope, authority.scope);
+    if (running !== undefined && elsewhere) await cancelOperation(running, actor, `${authority.id} is tainted, and needs a successor first`, this.#deps);
+    if (running === undefined || elsewhere) {
       await openOperation({ kind, actor, targets: [authority.id], trigger: 'taint', reason, spec }, this.#deps);
       return;
     }
@@ -255,6 +261,8 @@ export const noRotation: Rotation = { rotate: refuse, proceed: refuse, withdraw:
 
 const whole = (scope: AuthorityScope): boolean => Object.keys(scope).length === 0;
 
+const samePlace = (a: AuthorityScope, b: AuthorityScope): boolean => a.share === undefined && a.selectors === undefined && a.replica === b.replica && a.region === b.region;
+
 /** Somebody signs for all when this one does no more: another of its kind, and for a root an issuer that does not stand below it. */
 function remains(authority: Authority, all: readonly Authority[]): boolean {
   const others = all.filter((each) => each.id !== authority.id && each.state === 'active' && each.token !== 'external' && whole(each.scope));
@@ -265,26 +273,4 @@ function remains(authority: Authority, all: readonly Authority[]): boolean {
 function illegal(authority: Authority, to: string): PkiError {
   const legal = legalTransitions(authority.state);
   return new PkiError('CONFLICT', `authority ${authority.id} is ${authority.state} and can not become ${to}`, { next: legal.length === 0 ? `${authority.state} is final.` : `From ${authority.state} it may go to ${legal.join(', ')}.` });
-}
-
-function reasonOf(reason: string, needed: boolean): string {
-  checkText('reason', reason, 500);
-  if (needed && reason.trim() === '') throw new PkiError('INVALID_REQUEST', 'this needs a reason, for the record');
-  return reason;
-}
-
-function sharesOf(shares: Shares | undefined): Shares {
-  if (shares === undefined) return allShares;
-  for (const [name, share] of Object.entries(shares)) if (!(share >= 0 && share <= 1)) throw new PkiError('INVALID_REQUEST', `the share ${name} is between 0 and 1`);
-  return shares;
-}
-
-function canaryOf(kind: RotatedKind, canary: NonNullable<RotationSpec['canary']>): NonNullable<RotationSpec['canary']> {
-  if (kind !== 'issuing') throw new PkiError('INVALID_REQUEST', `a ${kind} authority signs for all or for nobody: only issuing authorities begin with a part`);
-  if (canary.steps.length === 0 || canary.steps.length > 20) throw new PkiError('INVALID_REQUEST', 'a canary has 1 to 20 steps');
-  for (const { share, selectors } of canary.steps) {
-    if (share !== undefined && !(share > 0 && share <= 1)) throw new PkiError('INVALID_REQUEST', 'the share of a step is above 0 and at most 1');
-    if (share === undefined && (selectors === undefined || selectors.length === 0)) throw new PkiError('INVALID_REQUEST', 'a step has a share or selectors');
-  }
-  return canary;
 }

@@ -94,6 +94,8 @@ test('one authority of each kind is kept ready in the standby token, replaced wi
   const automatic = { ...lost, policy: { ...standby, standbyAfterSeconds: 30 } };
   const [opened] = decide(at([ready('published')], automatic)).actions;
   assert.ok(opened?.type === 'open' && opened.successorId === 'by' && opened.targets.includes('old'));
+  const [withRegion] = decide(at([authority('there', 'issuing', 'active', { scope: { region: 'eu' }, parentId: 'r1', notAfter: now + 10_000_000 }), ready('published')], automatic)).actions;
+  assert.deepEqual(withRegion?.type === 'open' ? withRegion.targets : [], ['old', 'there']);
   assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, issuingTokenLostAt: now - 10 })), []);
   assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, confirmations: new Map() })), []);
   assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, clockJumped: true })), []);
@@ -147,4 +149,28 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
   assert.equal(count([agent('x', { connected: false, lastLeafNotAfter: now - 1_000 })], [consumer('x', 'self', { authoritySetDigest: 'one' })]).needed, 0);
   assert.equal(count([agent('x', { active: false })], []).needed, 0);
   assert.ok(confirmation(next, undefined, world([], []), policy, now).unprovable.until === now - 1_000 + policy.unseenSeconds.root);
+});
+
+test('what is made for a region takes nobody’s place where it is the first, and a new root brings a successor for each scope, first the one for everywhere', () => {
+  const eu = { region: 'eu' };
+  const first = operation({ targets: [], scope: eu });
+  assert.deepEqual(actionTypes(input([root, authority('old', 'issuing', 'active')], { operations: [first] })), ['prepare']);
+  const activated = decide(input(published, { operations: [first], confirmations: new Map([['new', complete]]) })).actions[0];
+  assert.deepEqual(activated?.type === 'activate' ? activated.scope : undefined, eu);
+  assert.deepEqual(actionTypes(input([root, authority('old', 'issuing', 'active'), authority('new', 'issuing', 'active', { scope: eu })], { operations: [first] })), ['finish']);
+  const roots = [authority('r1', 'root', 'old', { notAfter: now + 10_000_000 }), authority('r2', 'root', 'active', { notAfter: now + 10_000_000 })];
+  const orphans = [authority('there', 'issuing', 'active', { scope: eu }), authority('all', 'issuing', 'active')];
+  const targetsOf = (given: DecisionInput): unknown => decide(given).actions.flatMap((action) => (action.type === 'open' ? [action.targets] : []));
+  assert.deepEqual(targetsOf(input([...roots, ...orphans])), [['all']]);
+  assert.deepEqual(targetsOf(input([...roots, orphans[0] as Authority, authority('all', 'issuing', 'active', { parentId: 'r2' })])), [['there']]);
+});
+
+test('a root is not tainted before somebody under another one signs everywhere: one of a region does not stand in for all', () => {
+  const taints = operation({ successorId: 'r2', targets: ['r1'], targetsBecome: 'tainted' }, 'root');
+  const given = (scope: Authority['scope']) => input([
+    authority('r1', 'root', 'old', { notAfter: now + 10_000_000 }), authority('r2', 'root', 'active', { notAfter: now + 10_000_000 }),
+    authority('all', 'issuing', 'active'), authority('other', 'issuing', 'active', { parentId: 'r2', scope }),
+  ], { operations: [taints] });
+  assert.ok(!actionTypes(given({ region: 'eu' })).includes('taint'));
+  assert.ok(actionTypes(given({})).includes('taint'));
 });

@@ -16,6 +16,11 @@ interface StepFlags {
   readonly wait: boolean;
 }
 
+interface Place {
+  readonly region?: string;
+  readonly replica?: string;
+}
+
 const ended = ['retired', 'revoked', 'discarded', 'withdrawn'];
 const order = ['preparing', 'prepared', 'published', 'active', 'old'];
 
@@ -27,23 +32,25 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
   authority.command('rotate').description('put a new authority in the place of the present one, once everybody is proven to hold it; a root brings a new intermediate with it')
     .option('--kind <kind>', 'root (default), issuing, jwt; repeat for one after the other', collect).option('--reason <text>', 'for the record').option('--force', 'without proof; needs --reason').option('--share <part>', 'part of each class that must have confirmed, 0..1')
     .option('--canary <shares>', 'issuing only: parts of the nodes that it signs for first, for example 10% or 0.1,0.5').option('--canary-selector <selector>', 'issuing only: it signs first for nodes with this selector (type:value); repeat for all of them', collect).option('--hold <duration>', 'how long each such part is watched', '10m').option('--max-failures <part>', 'part of failed handshakes that stops it', '0.01')
+    .option('--region <name>', 'issuing only: one that signs on servers of this region alone, beside the others').option('--replica <name>', 'issuing only: one that signs on this replica alone')
     .option('--until <state>', 'active (default), or retired: until the last leaf of the old one has expired', 'active').option('--no-wait', 'return at once')
-    .action(action<Omit<StepFlags, 'kind'> & { kind?: readonly string[]; canary?: string; canarySelector?: readonly string[]; hold: string; maxFailures: string; until: string }>(context, outcome, async (options) => {
+    .action(action<Omit<StepFlags, 'kind'> & Place & { kind?: readonly string[]; canary?: string; canarySelector?: readonly string[]; hold: string; maxFailures: string; until: string }>(context, outcome, async (options) => {
       if (options.until !== 'active' && options.until !== 'retired') throw new PkiError('INVALID_REQUEST', '--until is active or retired');
       const kinds = options.kind ?? ['root'];
+      const place = placeOf(options, kinds);
       const steps = canarySteps(options.canary, options.canarySelector);
       const canary = steps.length === 0 ? {} : { canary: { steps, holdSeconds: parseDuration(options.hold), maximumFailureRate: Number(options.maxFailures) } };
       let status: RotationStatus__Output | undefined;
       for (const kind of kinds) {
-        const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('RotateAuthorities', { kind, reason: options.reason ?? '', stopAfter: '', force: options.force ?? false, ...sharesOf(options), ...canary }));
+        const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('RotateAuthorities', { kind, reason: options.reason ?? '', stopAfter: '', force: options.force ?? false, ...sharesOf(options), ...canary, ...place }));
         status = options.wait ? await follow(context, options, rotated(context, begun, kind, options.until === 'retired')) : begun;
       }
       if (status !== undefined) finish(context, options, status);
     }));
 
-  authority.command('prepare').description('make a successor: key in the token, certificate; nobody is told yet').option('--kind <kind>', 'root, issuing, jwt', 'issuing').option('--reason <text>', 'for the record').option('--no-wait', 'return at once')
-    .action(action<StepFlags & { kind: string }>(context, outcome, async (options) => {
-      const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('RotateAuthorities', { kind: options.kind, reason: options.reason ?? '', stopAfter: 'prepared', force: false }));
+  authority.command('prepare').description('make a successor: key in the token, certificate; nobody is told yet').option('--kind <kind>', 'root, issuing, jwt', 'issuing').option('--region <name>', 'issuing only: signs on servers of this region alone').option('--replica <name>', 'issuing only: signs on this replica alone').option('--reason <text>', 'for the record').option('--no-wait', 'return at once')
+    .action(action<StepFlags & Place & { kind: string }>(context, outcome, async (options) => {
+      const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('RotateAuthorities', { kind: options.kind, reason: options.reason ?? '', stopAfter: 'prepared', force: false, ...placeOf(options, [options.kind]) }));
       finish(context, options, options.wait ? await follow(context, options, arrives(context, successorOf(begun, options.kind), 'prepared')) : begun);
     }));
 
@@ -106,6 +113,12 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
     if (options.json) json(context, status);
     else context.out(`${chainPicture(status, { now: context.now(), columns: context.terminal.isTerminal ? context.terminal.columns : 0, color: context.terminal.color, all: options.all ?? false, maximumLaggards: 50 }).join('\n')}\n`);
   }));
+}
+
+/** All kinds are asked for before the first is begun. */
+function placeOf({ region = '', replica = '' }: Place, kinds: readonly string[]): Required<Place> {
+  if ((region !== '' || replica !== '') && kinds.some((kind) => kind !== 'issuing')) throw new PkiError('INVALID_REQUEST', '--region and --replica go with --kind issuing alone');
+  return { region, replica };
 }
 
 /** Nodes by selector first, then by share. */

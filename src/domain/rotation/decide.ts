@@ -88,7 +88,7 @@ function advance(operation: RotationOperation, input: DecisionInput, byId: Reado
 
 function activation(operation: RotationOperation, successor: Authority, input: DecisionInput, byId: ReadonlyMap<string, AuthorityFacts>, actions: RotationAction[], notes: RotationNote[]): void {
   const { spec } = operation;
-  const scope = spec.canary?.steps[0] ?? wholeScope(spec.targets, byId, successor);
+  const scope = spec.canary?.steps[0] ?? wholeScope(spec, byId, successor);
   const go = (without: ActivationProof): void => void actions.push({ type: 'activate', authority: successor, scope, without });
   if (spec.force !== undefined) {
     go({ kind: 'forced', ...spec.force });
@@ -118,7 +118,7 @@ function activation(operation: RotationOperation, successor: Authority, input: D
 /** The successor signs: widen it to everything, then the ones before stop. Done when they have. */
 function handOver(operation: RotationOperation, successor: Authority, input: DecisionInput, byId: ReadonlyMap<string, AuthorityFacts>, actions: RotationAction[], notes: RotationNote[]): void {
   const { spec } = operation;
-  const next = nextScope(successor, spec.canary?.steps, wholeScope(spec.targets, byId, successor));
+  const next = nextScope(successor, spec.canary?.steps, wholeScope(spec, byId, successor));
   if (next !== undefined) {
     const held = (successor.activatedAt ?? input.now) + (spec.canary?.holdSeconds ?? 0) * (next.index);
     const seen = input.handshakes.get(successor.id);
@@ -169,13 +169,18 @@ function nextScope(successor: Authority, steps: readonly AuthorityScope[] | unde
 }
 
 /** What the targets sign for, where it is the same for all; else everything. One that takes nobody's place signs for what it was made for. */
-function wholeScope(targets: readonly string[], byId: ReadonlyMap<string, AuthorityFacts>, successor: Authority): AuthorityScope {
-  if (targets.length === 0) return successor.scope;
+function wholeScope({ targets, scope: asked }: RotationOperation['spec'], byId: ReadonlyMap<string, AuthorityFacts>, successor: Authority): AuthorityScope {
+  if (targets.length === 0) return asked ?? successor.scope;
   const [first, ...others] = targets.flatMap((id) => byId.get(id)?.authority.scope ?? []);
   return first !== undefined && others.every((scope) => same(scope, first)) ? first : {};
 }
 
-const signsOutside = (rootId: string, { authorities }: DecisionInput): boolean => authorities.some(({ authority }) => authority.kind === 'issuing' && authority.state === 'active' && authority.parentId !== rootId);
+/** One under another root can stand in: where somebody below this one signs everywhere, one that signs everywhere too. */
+function signsOutside(rootId: string, { authorities }: DecisionInput): boolean {
+  const signing = authorities.map(({ authority }) => authority).filter(({ kind, state }) => kind === 'issuing' && state === 'active');
+  const everywhere = signing.some(({ parentId, scope }) => parentId === rootId && same(scope, {}));
+  return signing.some(({ parentId, scope }) => parentId !== rootId && (!everywhere || same(scope, {})));
+}
 
 /** Whoever stands below a tainted root is tainted: also when the server stopped between the two. */
 function withItsRoot(authority: Authority, byId: ReadonlyMap<string, AuthorityFacts>, actions: RotationAction[]): void {
@@ -216,8 +221,10 @@ function begin(kind: RotatedKind, input: DecisionInput, byId: ReadonlyMap<string
   if (kind === 'issuing') {
     const orphans = signing.filter((authority) => authority.parentId !== null && ['old', 'tainted'].includes(byId.get(authority.parentId)?.authority.state ?? ''));
     const parent = parentOf(null, input);
-    if (orphans.length > 0 && parent !== undefined) {
-      actions.push({ type: 'open', kind, targets: orphans.map(({ id }) => id), parentId: parent.id, trigger: 'root' });
+    // those that sign for the same get one successor, and who signs everywhere comes first: he can stand in for the others
+    const first = orphans.find(({ scope }) => same(scope, {})) ?? orphans[0];
+    if (first !== undefined && parent !== undefined) {
+      actions.push({ type: 'open', kind, targets: orphans.filter(({ scope }) => same(scope, first.scope)).map(({ id }) => id), parentId: parent.id, trigger: 'root' });
       return;
     }
   }

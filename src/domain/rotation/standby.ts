@@ -20,6 +20,8 @@ export const publishedStandby = (kind: RotatedKind, authorities: readonly Author
 export function keepStandby(kind: RotatedKind, input: DecisionInput, parent: Authority | undefined, actions: RotationAction[], notes: RotationNote[]): void {
   const all = input.authorities.map(({ authority }) => authority).filter((authority) => authority.kind === kind);
   const signing = all.filter(({ state, token, scope }) => state === 'active' && token !== 'external' && Object.keys(scope).length === 0);
+  // those of one replica or region can not sign either; the standby does everywhere
+  const lost = all.filter(({ state, token }) => state === 'active' && token === 'issuing');
   const running = input.operations.filter((operation) => operation.kind === kind);
   const held = all.filter((authority) => isStandby(authority) && !running.some(({ spec }) => spec.successorId === authority.id));
   // who signs from the standby token already has nobody to stand in for him until the other token is back
@@ -45,6 +47,6 @@ export function keepStandby(kind: RotatedKind, input: DecisionInput, parent: Aut
   }
   if (candidate === undefined || !confirmed || lostAt === undefined || input.policy.standbyAfterSeconds === undefined || input.now < lostAt + input.policy.standbyAfterSeconds) return;
   const [under] = running;
-  if (under === undefined) actions.push({ type: 'open', kind, targets: signing.map(({ id }) => id), parentId: null, trigger: 'token', successorId: candidate.id });
+  if (under === undefined) actions.push({ type: 'open', kind, targets: lost.map(({ id }) => id), parentId: null, trigger: 'token', successorId: candidate.id });
   else actions.push({ type: 'cancel', operation: under, reason: 'the issuing token is lost: the standby signs' });
 }

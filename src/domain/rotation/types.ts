@@ -85,6 +85,8 @@ export interface RotationSpec {
   readonly targets: readonly string[];
   /** What becomes of them: `old` lives on until its leaves have expired, `tainted` has them replaced. */
   readonly targetsBecome: 'old' | 'tainted';
+  /** What the successor signs for where it takes nobody's place; absent: everything. Targets, where there are some, sign for this as well. */
+  readonly scope?: Pick<AuthorityScope, 'replica' | 'region'>;
   /** Under which root a new issuing authority is signed; null: the newest active one. */
   readonly parentId: string | null;
   readonly trigger: 'operator' | 'schedule' | 'root' | 'taint' | 'token';

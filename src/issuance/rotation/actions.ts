@@ -83,7 +83,7 @@ async function prepare(operation: RotationOperation, seen: Observation, lease: L
   const parentId = known?.parentId ?? (kind === 'issuing' ? parentOf(spec.parentId, { authorities: seen.facts })?.id ?? null : null);
   const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
   if (kind === 'issuing' && parent === undefined) throw new PkiError('NO_ISSUER', 'no active root can sign a new issuing authority');
-  const authority = known ?? await recordAuthority({ id: spec.successorId, kind, parentId, actor: operation.createdBy, lease }, made);
+  const authority = known ?? await recordAuthority({ id: spec.successorId, kind, parentId, ...(spec.scope === undefined ? {} : { scope: spec.scope }), actor: operation.createdBy, lease }, made);
   dependencies.step?.(`${kind}-recorded`);
   await complete(authority, parent, operation.createdBy, lease, dependencies, openToken);
   dependencies.step?.(`${kind}-prepared`);
@@ -150,7 +150,7 @@ export function rotationEvent({ clock }: { readonly clock: Clock }, actor: strin
     timeMs: clock.nowMs(), actor, kind, subject: operation.id,
     detail: {
       authorityKind: operation.kind, successor: spec.successorId, targets: spec.targets, targetsBecome: spec.targetsBecome, trigger: spec.trigger,
-      ...(reason === undefined ? {} : { reason }), ...(spec.force === undefined ? {} : { forced: true, forceReason: spec.force.reason, forcedBy: spec.force.by }), ...(spec.stopAfter === undefined ? {} : { stopAfter: spec.stopAfter }),
+      ...(reason === undefined ? {} : { reason }), ...(spec.force === undefined ? {} : { forced: true, forceReason: spec.force.reason, forcedBy: spec.force.by }), ...(spec.stopAfter === undefined ? {} : { stopAfter: spec.stopAfter }), ...scopeOf(spec.scope ?? {}),
     },
   };
 }

@@ -8,7 +8,7 @@ import type { Confirmation } from '../../domain/index.ts';
 import { rotatedKinds, type RotatedKind, type RotationSpec } from '../../domain/index.ts';
 import type { CompromisePlan as Plan } from '../../services/contract.ts';
 import type { RotationState } from '../../issuance/rotation/controller.ts';
-import { oneOf, problemOf } from './common.ts';
+import { given, oneOf, problemOf } from './common.ts';
 import { authorityMessage } from './views.ts';
 
 /** A status stays well inside a message whatever happens; the total is told. */
@@ -51,4 +51,12 @@ export function canaryOf({ canary }: RotateRequest__Output): { readonly canary?:
   if (!Number.isSafeInteger(canary.holdSeconds) || canary.holdSeconds < 0) throw new PkiError('INVALID_REQUEST', 'hold_seconds is a whole number');
   const steps = canary.steps.map(({ share, selectors }) => ({ ...(share > 0 ? { share } : {}), ...(selectors.length > 0 ? { selectors } : {}) }));
   return { canary: { steps, holdSeconds: canary.holdSeconds, maximumFailureRate: canary.maximumFailureRate } };
+}
+
+/** Where an issuing authority signs; neither: everywhere. */
+export function placeOf({ replica, region }: { readonly replica: string; readonly region: string }): { readonly scope?: NonNullable<RotationSpec['scope']> } {
+  for (const name of [replica, region]) {
+    if (name !== '' && !/^[A-Za-z0-9._-]{1,64}$/.test(name)) throw new PkiError('INVALID_REQUEST', `${JSON.stringify(name.slice(0, 80))} is no name of a replica or region ([A-Za-z0-9._-], up to 64)`);
+  }
+  return replica === '' && region === '' ? {} : { scope: { ...given('replica', replica), ...given('region', region) } };
 }

@@ -5,6 +5,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { ImportedAuthority } from '../../issuance/index.ts';
 import type { Services } from '../../services/contract.ts';
 import { given, oneOf, tooMany } from '../convert/common.ts';
+import { placeOf } from '../convert/rotation.ts';
 import { authorityMessage } from '../convert/views.ts';
 import type { Guard } from '../guard.ts';
 import { operatorOf, unary } from './unary.ts';
@@ -15,9 +16,7 @@ export function authoritySourcesHandlers(guard: Guard, { authoritySources }: Pic
   return {
     CreateAuthorityCsr: unary(guard, async (context, { id, kind, keyType, replica, region }) => {
       oneOf('kind', kind, ['issuing'], 'issuing');
-      for (const name of [replica, region]) if (name !== '' && !/^[A-Za-z0-9._-]{1,64}$/.test(name)) throw new PkiError('INVALID_REQUEST', `${JSON.stringify(name.slice(0, 80))} is no name of a replica or region ([A-Za-z0-9._-], up to 64)`);
-      const scope = replica === '' && region === '' ? {} : { scope: { ...given('replica', replica), ...given('region', region) } };
-      const { authority, csrDer } = await authoritySources.request(operatorOf(context), { ...scope, ...given('id', id), ...(keyType === '' ? {} : { keyType: oneOf('key_type', keyType, keyTypes, 'ec-p256') }) });
+      const { authority, csrDer } = await authoritySources.request(operatorOf(context), { ...placeOf({ replica, region }), ...given('id', id), ...(keyType === '' ? {} : { keyType: oneOf('key_type', keyType, keyTypes, 'ec-p256') }) });
       return { authority: authorityMessage({ authority, liveCertificates: 0 }), csrDer };
     }),
     ImportAuthority: unary(guard, async (context, { id, certificatesDer, rootSha256, dryRun }) => {

@@ -3,7 +3,7 @@ import type { AuthoritiesHandlers } from '../../common/wire/generated/meshca/adm
 import type { GetRotationStatusRequest__Output } from '../../common/wire/generated/meshca/admin/v1/GetRotationStatusRequest.ts';
 import type { RotationStatus } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Rotation } from '../../services/contract.ts';
-import { canaryOf, compromisePlan, kindOf, rotationStatus, stopOf } from '../convert/rotation.ts';
+import { canaryOf, compromisePlan, kindOf, placeOf, rotationStatus, stopOf } from '../convert/rotation.ts';
 import type { Guard } from '../guard.ts';
 import { operatorOf, unary } from './unary.ts';
 
@@ -12,7 +12,7 @@ type RotationMethods = Pick<AuthoritiesHandlers, 'RotateAuthorities' | 'Continue
 export function rotationHandlers(guard: Guard, rotation: Rotation): RotationMethods {
   return {
     RotateAuthorities: unary(guard, async (context, request) => rotationStatus(await rotation.rotate(operatorOf(context), {
-      kind: kindOf(request.kind), reason: request.reason, force: request.force, ...stopOf(request.stopAfter), ...(request.shares === null ? {} : { shares: request.shares }), ...canaryOf(request),
+      kind: kindOf(request.kind), reason: request.reason, force: request.force, ...stopOf(request.stopAfter), ...(request.shares === null ? {} : { shares: request.shares }), ...canaryOf(request), ...placeOf(request),
     }))),
     ContinueRotation: unary(guard, async (context, request) => rotationStatus(await rotation.proceed(operatorOf(context), {
       ...(request.id === '' ? { kind: kindOf(request.kind) } : { id: request.id }), reason: request.reason, force: request.force, ...stopOf(request.stopAfter), ...(request.shares === null ? {} : { shares: request.shares }),

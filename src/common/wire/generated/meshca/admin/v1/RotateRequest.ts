@@ -23,6 +23,11 @@ export interface RotateRequest {
   'force'?: (boolean);
   'shares'?: (_meshca_admin_v1_Shares | null);
   'canary'?: (_meshca_admin_v1_Canary | null);
+  /**
+   * Issuing only: signs on servers of this replica or region alone (authorities.replica, authorities.region), in the place of the one that signs there, or of nobody.
+   */
+  'replica'?: (string);
+  'region'?: (string);
 }
 
 /**
@@ -44,4 +49,9 @@ export interface RotateRequest__Output {
   'force': (boolean);
   'shares': (_meshca_admin_v1_Shares__Output | null);
   'canary': (_meshca_admin_v1_Canary__Output | null);
+  /**
+   * Issuing only: signs on servers of this replica or region alone (authorities.replica, authorities.region), in the place of the one that signs there, or of nobody.
+   */
+  'replica': (string);
+  'region': (string);
 }
