@@ -39,7 +39,7 @@ function authorityLines(each: AuthorityProgress__Output, depth: number, status: 
   const indent = depth === 0 ? '' : `${'   '.repeat(depth - 1)}└─ `;
   const role = authority.state === 'active' ? (authority.scopeJson === '{}' ? 'signs' : `signs for ${authority.scopeJson}`) : ['published', 'old', 'tainted'].includes(authority.state) ? 'trusted' : '';
   const live = authority.kind === 'jwt' ? '' : `, ${each.live} live${each.liveUnreported > 0 ? ` (${each.liveUnreported} can't report)` : ''}`;
-  const lines = [`${indent}${authority.kind.padEnd(8 - Math.min(7, indent.length))}${shortId(authority.id)}  ${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ends ${until(authority.notAfter, options.now)}${live}`];
+  const lines = [`${indent}${`${authority.kind} `.padEnd(11 - Math.min(11, indent.length))}${shortId(authority.id)}  ${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ends ${until(authority.notAfter, options.now)}${live}`];
   const under = ' '.repeat(depth * 3 + 3);
   if (confirmation !== null) lines.push(...confirmationLines(confirmation, options).map((line) => `${under}${line}`));
   const expiry = status.notes.find(({ code, authorityId }) => code === 'WAITING_EXPIRY' && authorityId === authority.id);
