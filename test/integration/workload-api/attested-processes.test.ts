@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { chmodSync, chownSync, copyFileSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -243,13 +244,16 @@ test('in another mount namespace a path counts only if it is the same file for t
     const unshared = 'if /usr/bin/unshare -m true 2>/dev/null; then exec /usr/bin/unshare -m "$@"; fi; exec /usr/bin/unshare -m --propagation unchanged "$@"';
     const actor = await harness.actor({ file: '/bin/sh', args: ['-c', unshared, 'sh', '/bin/sh', '-c', script, 'sh'] });
     const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
-    await until(() => state.messages.length === 1);
+    await until(() => state.messages.length === 1 || state.closed);
     return state.messages[0]?.svids.map((each) => each.spiffeId) ?? [];
   };
   // as a systemd unit with PrivateTmp has it
   assert.deepEqual(await idsOf(`exec ${process.execPath} "$@"`), ['spiffe://td.test/node']);
   // as an attacker has it, who mounts his program where another one belongs
-  assert.deepEqual(await idsOf(`mount --bind ${process.execPath} ${tool} && exec ${tool} "$@"`), ['spiffe://td.test/foreign']);
+  assert.deepEqual(await idsOf(`mount --bind ${process.execPath} ${tool} && exec ${tool} "$@"`), spawnSync('/usr/bin/unshare', ['-m', 'true']).status === 0
+    ? ['spiffe://td.test/foreign']
+    // in a chroot the kernel tells the path of the other namespace from its own root: it matches no selector at all
+    : []);
 });
 
 test('a binary that was replaced under a running process keeps its path, and a file named as if deleted gains none', async () => {
