@@ -90,6 +90,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const signers = heldSigners(allSigners, auditLog);
   const openToken = heldTokens(openAnyToken, auditLog);
   readiness.add(() => staleReason(auditLog));
+  readiness.add(() => store.failure()?.message);
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
   if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 

@@ -41,6 +41,8 @@ export interface Store {
   onRevision(listener: (position: Position) => void): () => void;
   /** Writes a consistent copy of the database, as of some moment during the call, to a file that must not exist. Writers go on meanwhile. */
   backup(path: string): Promise<void>;
+  /** Why nothing is read or written any more: a commit could not be made durable. The server must be started again. */
+  failure(): PkiError | undefined;
   close(): Promise<void>;
 }
 

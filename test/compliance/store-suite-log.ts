@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -92,12 +93,14 @@ export function logCases(name: string, open: OpenStore): void {
     assert.deepEqual(results.map(({ status }) => status), ['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
     const { items } = await store.audit.list({}, { size: 10 });
     assert.equal(items.length, 3);
-    assert.equal(sealed.length, 1);
-    assert.deepEqual(sealed[0], sealBytes({ sessionId: 'session', firstSequence: 1, lastSequence: 3 }, items.map(({ canonical }) => leafHash(canonical))));
+    // a slow machine may part the group: whatever the commits were, each has its seal, and together they cover all
+    const seal = (firstSequence: number, lastSequence: number): Buffer => sealBytes({ sessionId: 'session', firstSequence, lastSequence }, items.slice(firstSequence - 1, lastSequence).map(({ canonical }) => leafHash(canonical)));
+    const partings = [[seal(1, 3)], [seal(1, 1), seal(2, 3)], [seal(1, 2), seal(3, 3)], [seal(1, 1), seal(2, 2), seal(3, 3)]];
+    assert.ok(partings.some((parting) => isDeepStrictEqual(parting, sealed)));
     await store.close();
     const { store: reopened } = await opened.reopen();
     const pending = await reopened.log.pending(10);
-    assert.ok(pending.every(({ origin }) => origin.kind === 'sealed' && origin.seal.signature.toString() === 'seal 1' && origin.seal.lastSequence === 3));
+    assert.ok(pending.length === 3 && pending.every(({ origin, sequence }) => origin.kind === 'sealed' && origin.seal.signature.toString().startsWith('seal ') && origin.seal.firstSequence <= sequence && origin.seal.lastSequence >= sequence));
     assert.deepEqual((await reopened.log.sessions()).map(({ id }) => id), ['session']);
     await reopened.close();
   });

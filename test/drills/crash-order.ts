@@ -6,7 +6,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import type { Breaches, DrillContext } from './drill.ts';
 import { Load, type Received } from './load.ts';
 import { RecordCheck } from './record.ts';
-import { readTrace, straceOptions, SyncedFile } from './trace.ts';
+import { readTrace, straceOptions, SyncedFile, type TraceEvent } from './trace.ts';
 import type { World } from './world.ts';
 
 export interface OrderFigures {
@@ -27,14 +27,15 @@ interface Journey {
   readonly received: Received;
   readonly serial: Buffer;
   readonly signature: Buffer;
-  intent: 'unwritten' | 'written' | 'synced';
-  record: 'unwritten' | 'written' | 'synced';
+  /** The event of the trace that wrote it. */
+  intentAt: number | undefined;
+  recordAt: number | undefined;
   handedOver: boolean;
   released: boolean;
 }
 
 /**
- * Fsync → sign → fsync → release, read from the system calls of the server's main thread. kill -9 alone proves nothing about
+ * Fsync → sign → fsync → release, read from the system calls of the server's threads. kill -9 alone proves nothing about
  * it, since the page cache survives the process; so the kernel's order is compared, and the database files are put back to
  * what had been synced at the kill before the server starts again.
  */
@@ -55,14 +56,14 @@ export async function drillOrder(world: World, { short, say, signal }: DrillCont
   }
   breaches.expect(await server.kill(), 'a signer outlived its server');
   await load.stop();
-  await traceEnded(tracePath);
+  await traceEnded(tracePath, server.pid);
   say(`order: ${load.received.size} certificates received, the server was killed; reading the trace`);
 
   const received = [...load.received.values()];
   const replay = new Replay(world, received, breaches, short ? 25 : 120);
-  for await (const event of readTrace(tracePath)) {
+  for await (const event of readTrace(tracePath, server.pid)) {
     if (event.kind === 'send') await replay.send(event.data);
-    else replay.file(event.path, event);
+    else replay.file(event);
   }
   await rm(tracePath, { force: true });
   const result = replay.result();
@@ -103,31 +104,41 @@ class Replay {
   #released = 0;
   #recordsInTime = 0;
   #images = 0;
+  #event = 0;
+  /** The event at which each sync under way began, by its thread; and that of the latest which has ended. */
+  readonly #syncing = new Map<number, number>();
+  #syncedTo = 0;
 
   constructor(world: World, received: readonly Received[], breaches: Breaches, images: number) {
     this.#world = world;
     this.#breaches = breaches;
     this.#imageEvery = Math.max(1, Math.floor((received.length * 2) / images));
     this.#journeys = received.map((each) => ({
-      received: each, serial: Buffer.from(each.serial, 'hex'), signature: each.der.subarray(-64), intent: 'unwritten', record: 'unwritten', handedOver: false, released: false,
+      received: each, serial: Buffer.from(each.serial, 'hex'), signature: each.der.subarray(-64), intentAt: undefined, recordAt: undefined, handedOver: false, released: false,
     }));
     for (const path of [world.databasePath, `${world.databasePath}-wal`]) this.#files.set(path, new SyncedFile());
   }
 
-  file(path: string, event: { readonly kind: 'write'; readonly offset: number; readonly data: Buffer } | { readonly kind: 'truncate'; readonly size: number } | { readonly kind: 'sync' }): void {
-    const file = this.#files.get(path);
+  file(event: Exclude<TraceEvent, { kind: 'send' }>): void {
+    this.#event += 1;
+    const file = this.#files.get(event.path);
     if (file === undefined) return;
+    const ofWal = event.path.endsWith('-wal');
     if (event.kind === 'truncate') file.truncate(event.size);
-    if (event.kind === 'sync') {
-      file.sync();
-      if (path.endsWith('-wal')) this.#synced();
+    if (event.kind === 'sync-begins') {
+      file.begin(event.id);
+      if (ofWal) this.#syncing.set(event.id, this.#event);
+    }
+    if (event.kind === 'synced') {
+      file.end(event.id);
+      if (ofWal) this.#syncedTo = Math.max(this.#syncedTo, this.#syncing.get(event.id) ?? 0);
     }
     if (event.kind !== 'write') return;
     file.write(event.offset, event.data);
-    if (!path.endsWith('-wal')) return;
+    if (!ofWal) return;
     for (const each of this.#journeys) {
-      if (each.intent === 'unwritten' && event.data.includes(each.serial)) each.intent = 'written';
-      if (each.record === 'unwritten' && event.data.includes(each.signature)) each.record = 'written';
+      if (each.intentAt === undefined && event.data.includes(each.serial)) each.intentAt = this.#event;
+      if (each.recordAt === undefined && event.data.includes(each.signature)) each.recordAt = this.#event;
     }
   }
 
@@ -137,13 +148,13 @@ class Replay {
       if (data.includes(each.signature)) {
         each.released = true;
         this.#released += 1;
-        if (each.record === 'synced') this.#recordsInTime += 1;
+        if (this.#isSynced(each.recordAt)) this.#recordsInTime += 1;
         else this.#breaches.add('a certificate was released before its record was synced');
         await this.#sample();
       } else if (!each.handedOver) {
         each.handedOver = true;
         this.#handedOver += 1;
-        if (each.intent === 'synced') this.#intentsInTime += 1;
+        if (this.#isSynced(each.intentAt)) this.#intentsInTime += 1;
         else this.#breaches.add('an intent was handed to a signer before it was synced');
         await this.#sample();
       }
@@ -161,11 +172,8 @@ class Replay {
     };
   }
 
-  #synced(): void {
-    for (const each of this.#journeys) {
-      if (each.intent === 'written') each.intent = 'synced';
-      if (each.record === 'written') each.record = 'synced';
-    }
+  #isSynced(event: number | undefined): boolean {
+    return event !== undefined && event < this.#syncedTo;
   }
 
   /** Opens what a power loss at this instant would have left, now and then: what counts is what SQLite recovers from it. */
@@ -197,10 +205,10 @@ class Replay {
 }
 
 /** strace is a process of its own here: it ends a moment after the server. */
-async function traceEnded(path: string): Promise<void> {
+async function traceEnded(path: string, pid: number): Promise<void> {
   for (let left = 200; left > 0; left -= 1) {
     const text = await readFile(path, 'latin1').catch(() => '');
-    if (/\+\+\+ (killed|exited)/.test(text.slice(-200))) return;
+    if (new RegExp(`^${pid} +\\+\\+\\+ (killed|exited)`, 'm').test(text.slice(-10_000))) return;
     await sleep(25);
   }
   throw new Error('strace did not end with the server: is it installed, and may it trace?');

@@ -1,56 +1,84 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 
-/** What strace has to print so that `readTrace` can replay it: the main thread alone, which does all of these calls. */
+/** What strace has to print so that `readTrace` can replay it. Other processes that the server starts are told apart by how they were made. */
 export const straceOptions = (outPath: string): readonly string[] => [
-  'strace', '-D', '-o', outPath, '-xx', '-y', '-s', '4000000', '-e', 'trace=fdatasync,fsync,pwrite64,write,writev,sendmsg,sendto,ftruncate',
+  'strace', '-D', '-f', '--seccomp-bpf', '-o', outPath, '-xx', '-y', '-s', '4000000', '-e', 'trace=fdatasync,fsync,pwrite64,write,writev,sendmsg,sendto,ftruncate,clone,clone3',
 ];
 
 export type TraceEvent =
   | { readonly kind: 'write'; readonly path: string; readonly offset: number; readonly data: Buffer }
   | { readonly kind: 'truncate'; readonly path: string; readonly size: number }
-  | { readonly kind: 'sync'; readonly path: string }
+  /** What was written before it begins is on the disk when it has ended well; the same `id` stands in both. */
+  | { readonly kind: 'sync-begins'; readonly path: string; readonly id: number }
+  | { readonly kind: 'synced'; readonly path: string; readonly id: number }
   /** To a socket, pipe or log: whoever reads it knows the data from here on, be it written in part only. */
   | { readonly kind: 'send'; readonly to: string; readonly data: Buffer };
 
-/** The system calls of one thread, in the order in which the kernel saw them. */
-export async function* readTrace(path: string): AsyncGenerator<TraceEvent> {
+/**
+ * The system calls of all threads of process `pid`, in the order in which the kernel saw them. A write to a file stands where
+ * it had returned, a send where it began.
+ */
+export async function* readTrace(path: string, pid: number): AsyncGenerator<TraceEvent> {
+  const threads = new Set([pid]);
+  const unfinished = new Map<number, string>();
   for await (const line of createInterface({ input: createReadStream(path, 'latin1'), crlfDelay: Infinity })) {
-    const event = parseLine(line);
-    if (event !== undefined) yield event;
+    const [, thread, rest] = /^(\d+) +(.*)$/.exec(line) ?? [];
+    const id = Number(thread);
+    if (rest === undefined || !threads.has(id)) continue;
+    const begun = rest.endsWith('<unfinished ...>') ? rest.slice(0, -'<unfinished ...>'.length).trimEnd() : undefined;
+    const resumed = /^<\.\.\. \w+ resumed>/.exec(rest);
+    const text = resumed === null ? (begun ?? rest) : `${unfinished.get(id) ?? ''}${rest.slice(resumed[0].length)}`;
+    if (begun !== undefined) unfinished.set(id, begun);
+    const born = begun === undefined && /^clone3?\(.*CLONE_THREAD/.test(text) ? /\) += (\d+)$/.exec(text)?.[1] : undefined;
+    if (born !== undefined) threads.add(Number(born));
+    yield* parseCall(text, id, begun !== undefined ? 'begins' : resumed !== null ? 'ends' : 'whole');
   }
 }
 
 const call = /^(\w+)\(\d+<((?:\\x[0-9a-f]{2})*)>/;
 const strings = /"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?/g;
 
-function parseLine(line: string): TraceEvent | undefined {
-  const head = call.exec(line);
-  if (head === null) return undefined;
+function* parseCall(text: string, id: number, part: 'whole' | 'begins' | 'ends'): Generator<TraceEvent> {
+  const head = call.exec(text);
+  if (head === null) return;
   const [, name, target] = head as unknown as [string, string, string];
   const path = bytes(target).toString('utf8');
-  const returned = /\) += (-?\d+)(?: |$)/.exec(line.slice(-80))?.[1];
-  if (name === 'fsync' || name === 'fdatasync') return returned === '0' ? { kind: 'sync', path } : undefined;
-  if (name === 'ftruncate') return returned === '0' ? { kind: 'truncate', path, size: Number(/, (\d+)\)/.exec(line.slice(-80))?.[1]) } : undefined;
+  const returned = part === 'begins' ? undefined : /\) += (-?\d+)(?: |$)/.exec(text.slice(-80))?.[1];
+  if (name === 'fsync' || name === 'fdatasync') {
+    if (part !== 'ends') yield { kind: 'sync-begins', path, id };
+    if (returned === '0') yield { kind: 'synced', path, id };
+    return;
+  }
+  if (name === 'ftruncate') {
+    if (returned === '0') yield { kind: 'truncate', path, size: Number(/, (\d+)\)/.exec(text.slice(-80))?.[1]) };
+    return;
+  }
+  const toFile = name === 'pwrite64';
+  // a write that the kill cut off is not known to have happened
+  if (toFile ? returned === undefined || Number(returned) < 0 : part === 'ends') return;
   const parts: Buffer[] = [];
-  for (const [, text, cut] of line.slice(head[0].length).matchAll(strings)) {
+  for (const [, each, cut] of text.slice(head[0].length).matchAll(strings)) {
     if (cut !== undefined) throw new Error('the trace is cut: raise -s');
-    parts.push(bytes(text as string));
+    parts.push(bytes(each as string));
   }
   const data = Buffer.concat(parts);
-  if (name !== 'pwrite64') return { kind: 'send', to: path, data };
-  const [, offset] = /, (\d+)\) += \d+$/.exec(line.slice(-80)) ?? [];
-  // a write that the kill cut off is not known to have happened
-  return offset === undefined || returned === undefined ? undefined : { kind: 'write', path, offset: Number(offset), data: data.subarray(0, Number(returned)) };
+  if (!toFile) yield { kind: 'send', to: path, data };
+  else yield { kind: 'write', path, offset: Number(/, (\d+)\) += \d+$/.exec(text.slice(-80))?.[1]), data: data.subarray(0, Number(returned)) };
 }
 
 const bytes = (text: string): Buffer => Buffer.from(text.replaceAll('\\x', ''), 'hex');
 
-/** One file as it would be found after the power failed: what was written before the last completed sync, and nothing else. */
+type Step = { readonly offset: number; readonly data: Buffer } | { readonly size: number };
+
+/** One file as it would be found after the power failed: what was written before the last completed sync began, and nothing else. */
 export class SyncedFile {
   #synced: Buffer = Buffer.alloc(0);
   #size = 0;
-  #waiting: ({ readonly offset: number; readonly data: Buffer } | { readonly size: number })[] = [];
+  #waiting: Step[] = [];
+  /** How many steps were taken over, in all; and up to which step each sync that is under way reaches. */
+  #taken = 0;
+  readonly #reach = new Map<number, number>();
   syncs = 0;
 
   write(offset: number, data: Buffer): void {
@@ -61,20 +89,27 @@ export class SyncedFile {
     this.#waiting.push({ size });
   }
 
-  sync(): void {
+  begin(id: number): void {
+    this.#reach.set(id, this.#taken + this.#waiting.length);
+  }
+
+  end(id: number): void {
     this.syncs += 1;
-    for (const step of this.#waiting) {
-      if ('size' in step) {
-        this.#reserve(step.size);
-        if (step.size < this.#size) this.#synced.fill(0, step.size, this.#size);
-        this.#size = step.size;
-        continue;
-      }
-      this.#reserve(step.offset + step.data.length);
-      step.data.copy(this.#synced, step.offset);
-      this.#size = Math.max(this.#size, step.offset + step.data.length);
+    const count = Math.max(0, (this.#reach.get(id) ?? 0) - this.#taken);
+    this.#taken += count;
+    for (const step of this.#waiting.splice(0, count)) this.#apply(step);
+  }
+
+  #apply(step: Step): void {
+    if ('size' in step) {
+      this.#reserve(step.size);
+      if (step.size < this.#size) this.#synced.fill(0, step.size, this.#size);
+      this.#size = step.size;
+      return;
     }
-    this.#waiting = [];
+    this.#reserve(step.offset + step.data.length);
+    step.data.copy(this.#synced, step.offset);
+    this.#size = Math.max(this.#size, step.offset + step.data.length);
   }
 
   image(): Buffer {

@@ -99,3 +99,66 @@ test('what would write outside of a transaction is refused, and a statement that
     throw new Error('a defect');
   }), code('INTERNAL'));
 });
+
+/** An engine whose commits become durable when the test says so. */
+function controlled(t: TestContext): { readonly engine: Engine; readonly syncs: PromiseWithResolvers<void>[] } {
+  const folder = mkdtempSync(join(tmpdir(), 'meshca-engine-'));
+  const database = new DatabaseSync(join(folder, 'a.db'));
+  database.exec('PRAGMA journal_mode = WAL; CREATE TABLE a (id INTEGER PRIMARY KEY, data BLOB) STRICT');
+  const syncs: PromiseWithResolvers<void>[] = [];
+  let ended = false;
+  const engine = new Engine({
+    database, clock: systemClock, logger: silentLogger,
+    makeDurable: () => {
+      if (ended) return Promise.resolve();
+      const sync = Promise.withResolvers<void>();
+      syncs.push(sync);
+      return sync.promise;
+    },
+  });
+  t.after(async () => {
+    ended = true;
+    await engine.close(() => {});
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return { engine, syncs };
+}
+const turns = async (count = 5): Promise<void> => {
+  for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+};
+const count = (engine: Engine) => (): number => (engine.get('SELECT count(*) AS n FROM a', []) as { n: number }).n;
+
+test('until a commit is durable neither its callers nor those who read it hear of it, and what arrives meanwhile is one group', async (t) => {
+  const { engine, syncs } = controlled(t);
+  const heard: string[] = [];
+  engine.afterCommit(() => heard.push('memory'));
+  engine.afterDurable(() => heard.push('others'));
+  void engine.write(insert(engine, 10)).then(() => heard.push('writer'));
+  await turns();
+  void engine.read(count(engine)).then((n) => heard.push(`reader of ${n}`));
+  assert.equal(await engine.look(count(engine)), 1);
+  const later = [engine.write(insert(engine, 10)), engine.write(insert(engine, 10))];
+  await turns();
+  assert.deepEqual(heard, ['memory']);
+  assert.equal(syncs.length, 1);
+  syncs[0]?.resolve();
+  await turns();
+  assert.deepEqual(heard, ['memory', 'others', 'writer', 'reader of 1', 'memory']);
+  assert.equal(syncs.length, 2);
+  syncs[1]?.resolve();
+  await Promise.all(later);
+  assert.equal(await engine.read(count(engine)), 3);
+});
+
+test('when a commit can not be made durable, its callers and readers are told, and nothing is read or written any more', async (t) => {
+  const { engine, syncs } = controlled(t);
+  const first = engine.write(insert(engine, 10));
+  await turns();
+  const reader = engine.read(count(engine));
+  const waiting = engine.write(insert(engine, 10));
+  syncs[0]?.reject(new Error('EIO'));
+  for (const result of await Promise.allSettled([first, reader, waiting])) code('STORE_FAILED')((result as PromiseRejectedResult).reason);
+  for (const each of [() => engine.write(insert(engine, 10)), () => engine.read(count(engine)), () => engine.look(count(engine))]) await assert.rejects(each, code('STORE_FAILED'));
+  assert.equal(syncs.length, 1);
+  await engine.close(() => assert.fail('nothing is written any more'));
+});

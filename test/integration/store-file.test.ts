@@ -134,6 +134,17 @@ test('calls of one turn share a commit, and none returns before it', async (t) =
   await store.close();
 });
 
+test('a log file that somebody deletes under the server is noticed before anything is told as written', async (t) => {
+  const path = databasePath(t);
+  const store = await open(path);
+  await store.audit.append([event('a.b')]);
+  rmSync(`${path}-wal`);
+  await assert.rejects(store.audit.append([event('a.b')]), code('STORE_FAILED'));
+  await assert.rejects(store.audit.append([event('a.b')]), code('STORE_FAILED'));
+  await assert.rejects(store.audit.count(), code('STORE_FAILED'));
+  await store.close();
+});
+
 test('synchronous OFF is for the fault drill only', async (t) => {
   const path = databasePath(t);
   await assert.rejects(open(path, { synchronous: 'OFF' }), code('CONFIG_INVALID'));

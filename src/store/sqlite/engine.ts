@@ -11,22 +11,37 @@ interface Job {
   readonly reject: (error: PkiError) => void;
 }
 
+/** A write whose transaction is committed. `settle` may also tell that its own part was rolled back. */
+interface Committed {
+  readonly job: Job;
+  readonly settle: () => void;
+}
+
 /** A group ends here even if more wait, so that the thread is not blocked for long. */
 const groupBudgetMs = 10;
 const preparedLimit = 400;
 
+/** Makes all that was committed survive a loss of power. Rejects when it can not be known whether it does. */
+export type MakeDurable = () => Promise<void>;
+
 /**
  * The one writer. Owns the connection, its prepared statements and the queue of writes. Each write is one synchronous
  * function, so nothing can get between its statements, and no read ever sees an open transaction. Writes that wait together
- * share one commit and its fsync, each inside a savepoint: one that throws leaves nothing and disturbs no other.
+ * share one commit, each inside a savepoint: one that throws leaves nothing and disturbs no other.
+ *
+ * A commit is made durable off this thread. Until it is, nobody is told of it: its callers wait, reads that may have seen it
+ * wait as well, and what arrives meanwhile is the next group. When it can not be made durable, nothing is read or written any
+ * more, since nobody knows what the disk holds.
  */
 export class Engine {
   readonly #database: DatabaseSync;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #makeDurable: MakeDurable | undefined;
   readonly #onDurable: (() => void) | undefined;
   readonly #prepared = new Map<string, StatementSync>();
   readonly #afterCommit: (() => void)[] = [];
+  readonly #afterDurable: (() => void)[] = [];
   readonly #onRollback: (() => void)[] = [];
   readonly #beforeJob: ((first: boolean) => void)[] = [];
   readonly #beforeCommit: (() => void)[] = [];
@@ -35,11 +50,16 @@ export class Engine {
   #inside = false;
   #reading = false;
   #closing = false;
+  /** While the last commit is being made durable. */
+  #pending: Promise<void> | undefined;
+  #broken: PkiError | undefined;
 
-  constructor(options: { readonly database: DatabaseSync; readonly clock: Clock; readonly logger: Logger; readonly onDurable?: (() => void) | undefined }) {
+  /** Without `makeDurable` a commit counts as durable when it returns. `onDurable` is called before any caller knows. */
+  constructor(options: { readonly database: DatabaseSync; readonly clock: Clock; readonly logger: Logger; readonly makeDurable?: MakeDurable | undefined; readonly onDurable?: (() => void) | undefined }) {
     this.#database = options.database;
     this.#clock = options.clock;
     this.#logger = options.logger;
+    this.#makeDurable = options.makeDurable;
     this.#onDurable = options.onDurable;
   }
 
@@ -85,15 +105,35 @@ export class Engine {
     return this.#enqueue(work);
   }
 
-  /** Reads run at once, between transactions. */
+  /** Reads run at once, between transactions. Resolves when what was read is durable. */
   read<T>(work: () => T): Promise<T> {
-    if (this.#closing) return Promise.reject(closedError());
+    const value = this.look(work);
+    const { pending } = this;
+    return pending === undefined ? value : pending.then(() => value);
+  }
+
+  /**
+   * A read that does not wait for what it saw to be durable: for what nobody is told of before a write after it is, since
+   * whatever is durable has everything before it on the disk as well.
+   */
+  look<T>(work: () => T): Promise<T> {
+    if (this.#closing || this.#broken !== undefined) return Promise.reject(this.#broken ?? closedError());
     try {
       this.#beginReading();
       return Promise.resolve(work());
     } catch (error) {
       return Promise.reject(storeError(error));
     }
+  }
+
+  /** Why nothing is read or written any more. */
+  get failure(): PkiError | undefined {
+    return this.#broken;
+  }
+
+  /** While the last commit is being made durable: resolves when it is. Rejects when it can not be. */
+  get pending(): Promise<void> | undefined {
+    return this.#pending;
   }
 
   /** Called before each write, `first` in its transaction or not. */
@@ -106,9 +146,14 @@ export class Engine {
     this.#beforeCommit.push(callback);
   }
 
-  /** Called after each commit, before the callers of its writes go on. */
+  /** Called right after each commit, before anything else is read: for memory that must agree with the rows. */
   afterCommit(callback: () => void): void {
     this.#afterCommit.push(callback);
+  }
+
+  /** Called when a commit is durable, before the callers of its writes go on: for telling others. */
+  afterDurable(callback: () => void): void {
+    this.#afterDurable.push(callback);
   }
 
   /** Called when anything was rolled back, be it one write of a group. Must not throw. */
@@ -121,7 +166,7 @@ export class Engine {
     if (this.#closing) return;
     this.#closing = true;
     try {
-      await this.#enqueue(last);
+      if (this.#broken === undefined) await this.#enqueue(last);
     } finally {
       this.#endReading();
       this.#prepared.clear();
@@ -159,21 +204,61 @@ export class Engine {
   }
 
   #schedule(): void {
-    if (this.#scheduled) return;
+    // what waits while a commit is made durable is its successor's group
+    if (this.#scheduled || this.#pending !== undefined) return;
     this.#scheduled = true;
     // Not a microtask: everything that this turn of the loop read from its sockets can join.
     setImmediate(() => {
       this.#scheduled = false;
       const jobs = this.#queue;
       this.#queue = [];
-      const done = jobs.length === 1 ? this.#alone(jobs) : this.#together(jobs);
+      if (this.#broken !== undefined) {
+        for (const job of jobs) job.reject(this.#broken);
+        return;
+      }
+      const committed: Committed[] = [];
+      const done = jobs.length === 1 ? this.#alone(jobs, committed) : this.#together(jobs, committed);
       if (done < jobs.length) this.#queue = [...jobs.slice(done), ...this.#queue];
+      if (committed.length > 0) this.#finish(committed);
       if (this.#queue.length > 0) this.#schedule();
     });
   }
 
+  #finish(committed: readonly Committed[]): void {
+    if (this.#makeDurable === undefined) {
+      this.#tell(committed);
+      return;
+    }
+    this.#pending = this.#makeDurable().then(
+      () => {
+        this.#pending = undefined;
+        this.#tell(committed);
+        if (this.#queue.length > 0) this.#schedule();
+      },
+      (thrown: unknown) => {
+        this.#pending = undefined;
+        const error = new PkiError('STORE_FAILED', `a commit could not be made durable: ${(thrown as Error).message}`, {
+          cause: thrown, grade: 'fatal', next: 'Check the disk of the database, then start the server again: until then it signs nothing.',
+        });
+        this.#broken = error;
+        this.#logger.error({ err: error }, 'the database is not used any more');
+        for (const { job } of committed) job.reject(error);
+        if (this.#queue.length > 0) this.#schedule();
+        throw error;
+      },
+    );
+    // whoever reads meanwhile hears of it; nobody may
+    this.#pending.catch(() => {});
+  }
+
+  #tell(committed: readonly Committed[]): void {
+    this.#onDurable?.();
+    this.#call(this.#afterDurable);
+    for (const { settle } of committed) settle();
+  }
+
   /** Each in a transaction of its own. */
-  #alone(jobs: readonly Job[]): number {
+  #alone(jobs: readonly Job[], committed: Committed[]): number {
     for (const job of jobs) {
       let value: unknown;
       try {
@@ -186,14 +271,14 @@ export class Engine {
         job.reject(storeError(error));
         continue;
       }
-      this.#announce();
-      job.resolve(value);
+      this.#call(this.#afterCommit);
+      committed.push({ job, settle: () => job.resolve(value) });
     }
     return jobs.length;
   }
 
-  #together(jobs: readonly Job[]): number {
-    const outcomes: (() => void)[] = [];
+  #together(jobs: readonly Job[], committed: Committed[]): number {
+    const outcomes: Committed[] = [];
     const started = this.#clock.monotonicMs();
     let taken = 0;
     try {
@@ -202,7 +287,7 @@ export class Engine {
         if (taken > 0 && this.#clock.monotonicMs() - started > groupBudgetMs) break;
         taken += 1;
         for (const callback of this.#beforeJob) callback(taken === 1);
-        outcomes.push(this.#savepoint(job));
+        outcomes.push({ job, settle: this.#savepoint(job) });
       }
       this.#commit();
     } catch (error) {
@@ -210,13 +295,13 @@ export class Engine {
       // None taken: it did not even begin, and would not for those that wait either.
       const mine = taken === 0 ? jobs : jobs.slice(0, taken);
       // A full disk refuses the group, and may still have room for the smaller ones of it.
-      if (isDiskFull(error) || isDiskFull((error as Error | undefined)?.cause)) return this.#alone(mine);
+      if (isDiskFull(error) || isDiskFull((error as Error | undefined)?.cause)) return this.#alone(mine, committed);
       const failure = storeError(error);
       for (const job of mine) job.reject(failure);
       return mine.length;
     }
-    this.#announce();
-    for (const settle of outcomes) settle();
+    this.#call(this.#afterCommit);
+    committed.push(...outcomes);
     return taken;
   }
 
@@ -247,7 +332,6 @@ export class Engine {
     for (const callback of this.#beforeCommit) callback();
     this.#command('COMMIT');
     this.#inside = false;
-    this.#onDurable?.();
   }
 
   #rollback(): void {
@@ -260,8 +344,8 @@ export class Engine {
     }
   }
 
-  #announce(): void {
-    for (const callback of this.#afterCommit) {
+  #call(callbacks: readonly (() => void)[]): void {
+    for (const callback of callbacks) {
       try {
         callback();
       } catch (error) {

@@ -36,7 +36,7 @@ export function createMeta(engine: Engine, logger: Logger): { readonly store: Me
   const listeners = new Set<(position: Position) => void>();
   let announced = row().revision;
   let moved = false;
-  engine.afterCommit(() => {
+  engine.afterDurable(() => {
     if (!moved) return;
     moved = false;
     const now = position();

@@ -30,6 +30,7 @@ import { createRoles } from './roles.ts';
 import { backUp } from './backup.ts';
 import { UncheckedLedger } from './unchecked-ledger.ts';
 import { storeError } from './sqlite-error.ts';
+import { openWal, type WalFile } from './wal.ts';
 import { createTriggerGuard } from './trigger-guard.ts';
 
 export interface SqliteStoreOptions {
@@ -65,16 +66,21 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   const path = inMemory ? options.path : canonicalPath(options.path);
   const lock = inMemory ? undefined : acquireLock(`${path}.lock`, { pid: options.pid, now: options.clock.now() });
   let database: DatabaseSync | undefined;
+  let wal: WalFile | undefined;
   try {
     // Only under the lock: closing a file by hand drops all POSIX locks that this process has on it.
     if (!inMemory && !existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
     // Waiting for somebody else's write lock blocks the thread: not for long.
     database = new DatabaseSync(path, { timeout: 1000, enableForeignKeyConstraints: true });
-    configure(database, options.synchronous ?? 'FULL', inMemory);
+    const synchronous = options.synchronous ?? 'FULL';
+    configure(database, synchronous, inMemory);
     migrate(database, options.clock.now());
-    return assemble(database, options, lock);
+    // only now is there a file
+    wal = inMemory || synchronous === 'OFF' ? undefined : openWal(`${path}-wal`);
+    return assemble(database, options, lock, wal);
   } catch (error) {
     database?.close();
+    wal?.close();
     lock?.release();
     const failure = storeError(error);
     throw new PkiError(failure.code, `${path}: ${failure.message}`, { cause: error, next: failure.next, grade: failure.grade, detail: failure.detail });
@@ -94,7 +100,9 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
   database.enableDefensive(true);
   const { journal_mode: mode } = database.prepare('PRAGMA journal_mode = WAL').get() as { journal_mode: string };
   if (mode !== 'wal' && !inMemory) throw new PkiError('STORE_FAILED', `the file system does not allow write-ahead logging (journal mode ${mode})`);
-  database.exec(`PRAGMA synchronous = ${synchronous}`);
+  // NORMAL writes a commit to the log file and syncs it at checkpoints alone: the sync of each commit is ours (WalFile), so
+  // that the thread does not stand still for it
+  database.exec(`PRAGMA synchronous = ${synchronous === 'FULL' ? 'NORMAL' : 'OFF'}`);
   // Without it INSERT OR REPLACE would delete audit records past their trigger.
   database.exec('PRAGMA recursive_triggers = ON');
   database.exec('PRAGMA trusted_schema = OFF');
@@ -106,14 +114,15 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
   database.exec('PRAGMA journal_size_limit = 67108864');
 }
 
-function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: DatabaseLock | undefined): Store {
+function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: DatabaseLock | undefined, wal: WalFile | undefined): Store {
   const { clock, logger } = options;
-  const engine = new Engine({ database, clock, logger, onDurable: options.onDurable });
+  const engine = new Engine({ database, clock, logger, makeDurable: wal?.sync, onDurable: options.onDurable });
   const refuseForeignTriggers = createTriggerGuard(database);
   refuseForeignTriggers();
   engine.beforeJob((first) => {
     if (first) refuseForeignTriggers();
   });
+  let closed: Promise<void> | undefined;
   const { store: meta, revisions } = createMeta(engine, logger);
   const ledger = options.withoutLog === true ? new UncheckedLedger() : new Ledger();
   const log = createLog(engine, ledger);
@@ -140,13 +149,10 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
     retention: createRetention(engine, checkFence, countStates),
     onRevision: revisions.subscribe,
     backup: (target) => backUp(database, target),
-    close: async () => {
-      try {
-        await engine.close(flushSeen);
-      } finally {
-        lock?.release();
-        lock = undefined;
-      }
-    },
+    failure: () => engine.failure,
+    close: () => (closed ??= engine.close(flushSeen).finally(() => {
+      wal?.close();
+      lock?.release();
+    })),
   };
 }
