@@ -5,7 +5,7 @@ import type {
 import type { ApprovalStore } from './approval-contract.ts';
 import type { RetentionStore } from './retention-contract.ts';
 import type { RevocationStore } from './revocation-contract.ts';
-import type { ErrorCode } from '../common/errors/index.ts';
+import type { ErrorCode, PkiError } from '../common/errors/index.ts';
 import type { Lease, LeaseStore, LogStore, ObjectLedger } from './log-contract.ts';
 
 export type { Lease, LeaseStore, LogSeal, LogSession, LogStep, LogStore, LogTile, ObjectLedger, ObjectMismatch, PendingRecord, StoredCheckpoint } from './log-contract.ts';
