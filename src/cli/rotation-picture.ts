@@ -76,8 +76,25 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
     const line = `${alert ? 'alert' : 'next '}: ${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${texts[code] as string}${at > 0 ? `, ${until(at, options.now)}` : ''}`;
     return alert && options.color ? `\u001b[1;31m${line}\u001b[0m` : line;
   });
+  lines.push(...crlLines(status, options));
   if (status.jumpedSeconds !== 0) lines.push(`alert: the wall clock is off by ${status.jumpedSeconds} s`);
   if (status.failure !== null) lines.push(`alert: rotation could not go on: ${status.failure.code}: ${printable(status.failure.message)}`);
+  return lines;
+}
+
+/** What stands in the way of a complete set of CRLs, by authority, and what brings it. */
+function crlLines({ crls, crlsHandedOut, authorities }: RotationStatus__Output, { now, color }: PictureOptions): readonly string[] {
+  const kindOf = (id: string): string => authorities.find(({ authority }) => authority?.id === id)?.authority?.kind ?? 'authority';
+  const lines = crls.filter(({ state }) => state !== 'current').map(({ authorityId, source, state, nextUpdate }) => {
+    const what = state === 'missing' ? 'has no CRL' : state === 'expired' ? `has a CRL that ended ${until(nextUpdate, now)}` : `has a CRL that ends ${until(nextUpdate, now)}`;
+    const next = source === 'own' ? 'it is signed when its key can be used' : 'meshca authority import-crl FILE';
+    // one that never was there breaks nothing that worked
+    const alert = state !== 'missing';
+    const line = `${alert ? 'alert' : 'next '}: ${kindOf(authorityId)} ${shortId(authorityId)} ${what}: ${next}`;
+    return alert && color ? `\u001b[1;31m${line}\u001b[0m` : line;
+  });
+  for (const { authorityId, unlistedIds } of crls) if (unlistedIds.length > 0) lines.push(`alert: the CRL of ${kindOf(authorityId)} ${shortId(authorityId)} does not name ${unlistedIds.map(shortId).join(', ')}, revoked here: have it revoked there`);
+  if (crls.length > 0 && !crlsHandedOut) lines.push('no CRLs are handed out until each authority in use has one');
   return lines;
 }
 

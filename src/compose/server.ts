@@ -7,7 +7,7 @@ import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
 import { LoginTurns, type ManagedSigners, openTokenAdmin, type TokenAdmin } from '../hsm/index.ts';
 import {
-  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, crossSign, type CrossRequest, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type IssuanceObserver, type PipelineStep, type PrepareOptions,
+  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, crossSign, type CrossRequest, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamCrls, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type IssuanceObserver, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
 import { createServices, HandshakeLedger, Pruner, RenewalLedger, type RunningServices } from '../services/index.ts';
@@ -143,12 +143,17 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     lifeSeconds: config.issuance.crlLifeDays * 86_400, clockSkewSeconds: config.authorities.clockSkewSeconds,
   });
   stack.defer(() => crls.close());
+  metrics.watchCrls(crls);
+  const upstreamCrls = upstream === undefined ? undefined : new UpstreamCrls({ upstream, publisher: crls, authorities: registry, clock, random, logger: logger.child({ part: 'crl' }), refreshSeconds: config.authorities.upstream?.crlRefreshSeconds ?? 600 });
+  stack.defer(() => upstreamCrls?.close());
   let signing = false;
   /** What signs by itself begins with the right to sign. */
   const beginSigning = async (): Promise<void> => {
     if (signing) return;
     signing = true;
     await crls.start();
+    // not waited for: nothing else rests on it, and the upstream may be away
+    void upstreamCrls?.fetch();
   };
   if (auditLog.stale === undefined) await beginSigning();
 
@@ -165,7 +170,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     front.setServing(readiness.ready);
   };
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, ...(parts.faults?.withoutLog === undefined ? { logFacts: auditLog } : {}), restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, cross, crossInChains: config.rotation.crossCertificates, handshakes, rotation, crls, settings: serviceSettings(config, parts.uid),
+    store, issuer, authorities: registry, clock, random, logger, ...(parts.faults?.withoutLog === undefined ? { logFacts: auditLog } : {}), restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, cross, crossInChains: config.rotation.crossCertificates, handshakes, rotation, crls, crlSource: crls, settings: serviceSettings(config, parts.uid),
     facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());

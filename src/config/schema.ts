@@ -45,6 +45,7 @@ const upstream = z.strictObject({
   ttlDays: days('Life to ask for; default authorities.issuing.lifeDays').optional(),
   rootSha256: z.array(z.string().regex(/^[0-9a-f]{64}$/)).default([]).describe('SHA-256 of the roots that its chains may end in; empty: any'),
   timeoutSeconds: seconds('A request that takes longer is given up').default(10),
+  crlRefreshSeconds: seconds('How often the CRLs of its issuers are fetched').default(600),
   auth: z.strictObject({
     approle: z.strictObject({
       mount: z.string().min(1).default('approle').describe('Mount of the auth method'),

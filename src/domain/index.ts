@@ -19,8 +19,8 @@ export { checkConflicts, type EntrySight } from './entry-conflicts.ts';
 export { allowedValues, checkDnsNames, checkEntry, entryIdPattern, fixedPrefix, isAgentPath, isWeak, parentKind, userSpiffeId, type EntryLimits } from './entry-rules.ts';
 export { parentsOf } from './node-sets.ts';
 export {
-  crlIsDue, needsCrl, publishesCrl, revocationReasons,
-  type CrlContent, type Revocation, type RevocationReason, type StoredCrl,
+  crlIsDue, crlState, crlStates, needsCrl, publishesCrl, revocationReasons, takesCrl,
+  type CrlContent, type CrlStanding, type CrlState, type Revocation, type RevocationReason, type StoredCrl,
 } from './revocation.ts';
 export { auditorGrant, auditorRole, checkRole, holdsEverything, permits, prefixesFor, verbs, wholeTrustDomain, type Grant, type RoleInput, type Target, type Verb } from './roles.ts';
 export * from './rotation/index.ts';

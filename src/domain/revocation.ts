@@ -1,4 +1,4 @@
-import { hasOwnKey, isTrusted, type Authority } from './authority.ts';
+import { hasOwnKey, isCross, isTrusted, type Authority } from './authority.ts';
 
 /** RFC 5280 section 5.3.1, those that an administrator may state. */
 export const revocationReasons = ['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation', 'privilegeWithdrawn'] as const;
@@ -14,9 +14,10 @@ export interface Revocation {
   readonly notAfter: number;
 }
 
-/** A CRL as it was signed last. */
+/** A CRL as it was signed, or brought in, last. */
 export interface StoredCrl {
   readonly authorityId: string;
+  /** Of one from outside it counts what came in; what its issuer says may be longer, see `issuerCrlNumber`. */
   readonly number: number;
   /** Unix seconds, both inclusive. */
   readonly thisUpdate: number;
@@ -58,4 +59,36 @@ export function crlIsDue(input: {
   if (stored === undefined) return true;
   if (content.some((entry) => !listed.has(entry.serial))) return true;
   return stored.nextUpdate < notAfter && now >= stored.nextUpdate - lifeSeconds / 2;
+}
+
+/**
+ * Authorities whose CRL comes from outside, since their key is: a root of others, and what is between it and ours. One that is
+ * only prepared may have its CRL brought ahead. Not a cross-certificate: it is the name and key of a root that has its own.
+ */
+export const takesCrl = (authority: Authority, all: readonly Authority[]): boolean =>
+  (authority.kind === 'root' || authority.kind === 'issuing') && !hasOwnKey(authority) && authority.certificateDer !== null && (authority.state === 'prepared' || isTrusted(authority.state)) && !isCross(authority, all);
+
+export const crlStates = ['missing', 'current', 'expiring', 'expired'] as const;
+export type CrlState = (typeof crlStates)[number];
+
+/** How the CRL of one authority stands: what an operator has to know before consumers that check CRLs do. */
+export interface CrlStanding {
+  readonly authorityId: string;
+  /** `external`: it has to be brought in. */
+  readonly source: 'own' | 'external';
+  readonly state: CrlState;
+  /** 0 where it is missing. */
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  /** As its issuer numbered it; empty where it is missing. */
+  readonly number: string;
+  /** Authorities below it that were revoked here and are not on it. */
+  readonly unlisted: readonly string[];
+}
+
+/** `expiring`: the last third of its life has begun, by which a new one should have come. One that ends with its authority is followed by none. */
+export function crlState(crl: Pick<StoredCrl, 'thisUpdate' | 'nextUpdate'> | undefined, authorityNotAfter: number, now: number): CrlState {
+  if (crl === undefined) return 'missing';
+  if (crl.nextUpdate <= now) return 'expired';
+  return crl.nextUpdate < authorityNotAfter && now >= crl.nextUpdate - (crl.nextUpdate - crl.thisUpdate) / 3 ? 'expiring' : 'current';
 }

@@ -1,14 +1,15 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import { checkCrlSignature, parseCertificate, parseCrl, sha256Hex } from '../common/x509/index.ts';
+import { checkCrlSignature, parseCertificate, parseCrl, sha256Hex, type ParsedCrl } from '../common/x509/index.ts';
 import { assembleSigned, buildCrlTbs, lintCrl } from '../certs/index.ts';
-import { crlIsDue, needsCrl, publishesCrl, type Authority, type CrlContent, type StoredCrl, type TokenRole } from '../domain/index.ts';
+import { crlIsDue, crlState, hasOwnKey, needsCrl, publishesCrl, takesCrl, type Authority, type CrlContent, type CrlStanding, type StoredCrl, type TokenRole } from '../domain/index.ts';
 import type { Signers, TokenAdmin } from '../hsm/contract.ts';
 import type { RevocationStore } from '../store/contract.ts';
+import { checkExternalCrl, unlistedBelow } from './crl-import.ts';
 
 export interface CrlPublisherDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
-  readonly store: Pick<RevocationStore, 'list' | 'saveCrl' | 'crls' | 'highestCrlNumber'>;
+  readonly store: Pick<RevocationStore, 'list' | 'saveCrl' | 'crls' | 'highestCrlNumber' | 'issuerCrlNumber'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly signers: Pick<Signers, 'sign'>;
   /** For the CRLs of roots: opened for as long as one signature takes. */
@@ -27,20 +28,39 @@ export interface PublishedCrl {
   readonly nextUpdate: number;
 }
 
+export interface ImportedCrl {
+  /** Whose CRL it is. */
+  readonly authorityIds: readonly string[];
+  readonly number: string;
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  readonly revoked: number;
+  readonly warnings: readonly string[];
+  /** False after a dry run, and where this very CRL was here already. */
+  readonly changed: boolean;
+  /** Whether the set is complete with it, so that CRLs are handed out. */
+  readonly handedOut: boolean;
+}
+
 const lookEveryMs = 60_000;
 const afterChangeMs = 20;
 const retryMs = 5000;
 /** While the CRL of an authority that has just begun to sign is under way, the set before is still handed out. */
 const graceSeconds = 30;
 
+type Kept = StoredCrl & { readonly parsed: ParsedCrl; readonly listed: ReadonlySet<string> };
+
 /**
  * The CRLs of this CA: one of each authority that signs certificates, signed by its own key, kept in the store, signed anew at
- * half of its life and whenever something was revoked. Owner of what is handed out: a complete set, one CRL for each authority
+ * half of its life and whenever something was revoked. Those of authorities whose key others hold are brought in, checked
+ * against their recorded certificate, and kept like the others. Owner of what is handed out: a complete set, one CRL for each authority
  * whose certificates may be in use, or none, since with CRL checking on a chain that lacks one fails as a whole.
  */
 export class CrlPublisher {
   readonly #dependencies: CrlPublisherDependencies;
-  readonly #stored = new Map<string, StoredCrl & { readonly listed: ReadonlySet<string> }>();
+  readonly #stored = new Map<string, Kept>();
+  /** What was said last of each CRL, so that a log gets one line for each change. */
+  readonly #said = new Map<string, string>();
   readonly #listeners = new Set<() => void>();
   #set: readonly PublishedCrl[] = [];
   #incompleteSince: number | undefined;
@@ -48,6 +68,7 @@ export class CrlPublisher {
   #cancel: (() => void) | undefined;
   #working: Promise<void> | undefined;
   #again = false;
+  #started = false;
   #closed = false;
 
   constructor(dependencies: CrlPublisherDependencies) {
@@ -58,6 +79,7 @@ export class CrlPublisher {
   async start(): Promise<void> {
     const { authorities, onRevision, store } = this.#dependencies;
     for (const crl of await store.crls()) this.#keep(crl);
+    this.#started = true;
     this.#stop = [authorities.onChange(() => this.#soon(afterChangeMs)), onRevision(() => this.#soon(afterChangeMs))];
     await this.#round();
   }
@@ -66,7 +88,7 @@ export class CrlPublisher {
   crl(authorityId: string): Promise<Buffer> {
     const stored = this.#stored.get(authorityId);
     const authority = this.#dependencies.authorities.all().find(({ id }) => id === authorityId);
-    if (stored === undefined || authority === undefined || !publishesCrl(authority)) return Promise.reject(new PkiError('NOT_FOUND', `no authority ${authorityId} publishes a CRL here`));
+    if (stored === undefined || authority === undefined || !this.#handsOut(authority)) return Promise.reject(new PkiError('NOT_FOUND', `no authority ${authorityId} publishes a CRL here`));
     return Promise.resolve(stored.der);
   }
 
@@ -79,6 +101,41 @@ export class CrlPublisher {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Takes in the CRL of an authority whose key is not here. Durable, and part of the set, when this resolves. Throws what
+   * `checkExternalCrl` fails with, and CRL_NOT_NEWER; the very CRL that is here already is no error.
+   */
+  async importExternal({ actor, crlDer, dryRun = false }: { readonly actor: string; readonly crlDer: Buffer; readonly dryRun?: boolean }): Promise<ImportedCrl> {
+    const { authorities, clock, clockSkewSeconds, lifeSeconds } = this.#dependencies;
+    if (!this.#started) throw new PkiError('DATABASE_STALE', 'this server signs nothing yet, and hands out no CRLs');
+    const now = clock.now();
+    const { crl, authorities: of, warnings } = unwrap(checkExternalCrl({ der: Buffer.from(crlDer), all: authorities.all(), now, clockSkewSeconds, lifeSeconds }));
+    const older = of.filter((each) => this.#stored.get(each.id)?.der.equals(crl.raw) !== true);
+    for (const authority of older) await this.#requireNewer(authority, crl);
+    if (!dryRun) {
+      for (const authority of older) await this.#take(authority, crl, actor);
+      this.#assemble();
+    }
+    return {
+      authorityIds: of.map(({ id }) => id), number: String(crl.number), thisUpdate: crl.thisUpdate, nextUpdate: crl.nextUpdate, revoked: crl.revoked.size, warnings,
+      changed: !dryRun && older.length > 0, handedOut: this.#set.length > 0,
+    };
+  }
+
+  /** How the CRLs stand that consumers may need now, in the order of the authorities. */
+  standings(): readonly CrlStanding[] {
+    const { authorities, clock } = this.#dependencies;
+    const now = clock.now();
+    const all = authorities.all();
+    return all.filter(needsCrl).map((authority): CrlStanding => {
+      const stored = this.#stored.get(authority.id);
+      return {
+        authorityId: authority.id, source: hasOwnKey(authority) ? 'own' : 'external', state: crlState(stored, authority.notAfter, now), thisUpdate: stored?.thisUpdate ?? 0, nextUpdate: stored?.nextUpdate ?? 0,
+        number: stored === undefined ? '' : String(stored.parsed.number), unlisted: stored === undefined || hasOwnKey(authority) ? [] : unlistedBelow(authority, stored.parsed, all, now).map(({ id }) => id),
+      };
+    });
   }
 
   async close(): Promise<void> {
@@ -182,11 +239,34 @@ export class CrlPublisher {
     }
   }
 
+  #handsOut(authority: Authority): boolean {
+    return publishesCrl(authority) || takesCrl(authority, this.#dependencies.authorities.all());
+  }
+
+  async #requireNewer(authority: Authority, crl: ParsedCrl): Promise<void> {
+    const present = await this.#dependencies.store.issuerCrlNumber(authority.id);
+    if (crl.number <= present) throw new PkiError('CRL_NOT_NEWER', `the CRL has number ${crl.number}, and of ${authority.kind} authority ${authority.id} number ${present} is on record`);
+    const stored = this.#stored.get(authority.id);
+    // a higher number with an earlier date: whoever numbers them has lost count, or this one was kept back
+    if (stored !== undefined && crl.thisUpdate < stored.thisUpdate) throw new PkiError('CRL_NOT_NEWER', `the CRL begins before the one of ${authority.kind} authority ${authority.id} that is here`);
+  }
+
+  async #take(authority: Authority, crl: ParsedCrl, actor: string): Promise<void> {
+    const { clock, store } = this.#dependencies;
+    // ours is counted on where theirs does not fit: the order is what the store has to keep
+    const next = (await store.highestCrlNumber(authority.id)) + 1;
+    const number = crl.number <= BigInt(Number.MAX_SAFE_INTEGER) ? Math.max(next, Number(crl.number)) : next;
+    const { thisUpdate, nextUpdate, raw } = crl;
+    const stored: StoredCrl = { authorityId: authority.id, number, thisUpdate, nextUpdate, der: raw };
+    await store.saveCrl(stored, { timeMs: clock.nowMs(), actor, kind: 'crl.imported', subject: authority.id, detail: { number, crlNumber: String(crl.number), thisUpdate, nextUpdate, entries: crl.revoked.size, sha256: sha256Hex(raw) } });
+    this.#keep(stored);
+  }
+
   #keep(crl: StoredCrl): void {
     const parsed = parseCrl(crl.der);
     // one that somebody spoiled in the database counts as none, and is signed anew
     if (!parsed.ok) return;
-    this.#stored.set(crl.authorityId, { ...crl, listed: new Set(parsed.value.revoked.keys()) });
+    this.#stored.set(crl.authorityId, { ...crl, parsed: parsed.value, listed: new Set(parsed.value.revoked.keys()) });
   }
 
   #assemble(): void {
@@ -200,9 +280,29 @@ export class CrlPublisher {
       this.#incompleteSince ??= now;
       if (now - this.#incompleteSince < graceSeconds) return;
     } else this.#incompleteSince = undefined;
-    const set = missing.length > 0 ? [] : all.filter((authority) => publishesCrl(authority) && current(authority.id)).map(({ id }) => this.#stored.get(id) as StoredCrl);
+    const set = missing.length > 0 ? [] : this.#distinct(all.filter((authority) => this.#handsOut(authority) && authority.state !== 'prepared' && current(authority.id)));
+    this.#warn(now);
     if (set.length === this.#set.length && set.every((crl, index) => crl.der.equals(this.#set[index]?.der as Buffer))) return;
     this.#set = set.map(({ authorityId, der, nextUpdate }) => ({ authorityId, der, nextUpdate }));
     for (const listener of this.#listeners) listener();
+  }
+
+  /** One that is of two records, of a certificate that was issued anew for the same key, goes out once. */
+  #distinct(authorities: readonly Authority[]): readonly StoredCrl[] {
+    return [...new Map(authorities.map(({ id }) => this.#stored.get(id) as StoredCrl).map((crl) => [crl.der.toString('latin1'), crl])).values()];
+  }
+
+  /** Before it is too late, and once for each change: that a CRL which has to come from others ends soon, or has ended. */
+  #warn(now: number): void {
+    const { logger } = this.#dependencies;
+    for (const { authorityId, source, state, nextUpdate, unlisted } of this.standings()) {
+      const said = `${state} ${nextUpdate} ${unlisted.join()}`;
+      if (this.#said.get(authorityId) === said) continue;
+      this.#said.set(authorityId, said);
+      if (unlisted.length > 0) logger.warn({ authority: authorityId, unlisted }, 'the CRL of an authority of others does not name what was revoked here below it; have it revoked there as well');
+      if (state === 'current' || state === 'missing') continue;
+      const next = source === 'own' ? 'it is signed anew when its key can be used' : 'fetch the next one from its authority, then: meshca authority import-crl FILE';
+      logger.warn({ authority: authorityId, source, endsInSeconds: nextUpdate - now, next, alert: true }, state === 'expired' ? 'a CRL has ended: no CRLs are handed out' : 'a CRL ends soon');
+    }
   }
 }

@@ -5,9 +5,9 @@ export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts
 export { bundleDocument } from './bundle-document.ts';
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';
 export type { Authorities, IssuedJwt, IssuedLeaf, Issuer, JwtRequest, LeafRequest, LeafResult } from './contract.ts';
-export { CrlPublisher, type CrlPublisherDependencies } from './crl-publisher.ts';
+export { CrlPublisher, type CrlPublisherDependencies, type ImportedCrl } from './crl-publisher.ts';
 export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';
 export { createIssuer, type IssuanceObserver, type PipelineDependencies, type PipelineStep } from './pipeline.ts';
 export type { IssuerView, PrepareOptions } from './prepare.ts';
 export { ServerCertificate, type ServerIdentity } from './server-certificate.ts';
-export { AuthoritySources, crossSign, type CrossRequest, signDownstream, type DownstreamAuthority, type DownstreamRequest, UpstreamSupply, VaultSession, vaultUpstream, type AuthorityRequest, type ImportedAuthority, type SourceDependencies, type UpstreamAuthority, type VaultOptions } from './sources/index.ts';
+export { AuthoritySources, crossSign, type CrossRequest, signDownstream, type DownstreamAuthority, type DownstreamRequest, UpstreamCrls, UpstreamSupply, VaultSession, vaultUpstream, type AuthorityRequest, type ImportedAuthority, type SourceDependencies, type UpstreamAuthority, type VaultOptions } from './sources/index.ts';

@@ -28,7 +28,7 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
   ...service('meshca.admin.v1.Authorities', [
     'ListAuthorities', 'GetAuthority', 'GetBundle', 'RotateAuthorities', 'ContinueRotation', 'WithdrawAuthority', 'TaintAuthority', 'RevokeAuthority', 'PlanCompromise', 'CompromiseAuthority', 'AcceptClock', 'GetRotationStatus', 'WatchRotation',
   ], operators),
-  ...service('meshca.admin.v1.AuthoritySources', ['CreateAuthorityCsr', 'ImportAuthority', 'RequestAuthority', 'SignDownstream', 'CrossSign'], operators),
+  ...service('meshca.admin.v1.AuthoritySources', ['CreateAuthorityCsr', 'ImportAuthority', 'RequestAuthority', 'SignDownstream', 'CrossSign', 'ImportCrl'], operators),
   ...service('meshca.admin.v1.Certificates', ['ListCertificates', 'GetCertificate', 'RevokeCertificate', 'MintX509Svid'], operators),
   ...service('meshca.admin.v1.Audit', ['ListAuditRecords', 'ExportAudit', 'WatchAudit'], operators),
   ...service('meshca.admin.v1.Server', ['GetStatus', 'Backup', 'ShowRestore', 'AcceptRestore'], operators),

@@ -4,6 +4,7 @@ import type { CreateEntriesRequest__Output } from '../common/wire/generated/mesh
 import type { CreateJoinTokenRequest__Output } from '../common/wire/generated/meshca/admin/v1/CreateJoinTokenRequest.ts';
 import type { DeleteEntriesRequest__Output } from '../common/wire/generated/meshca/admin/v1/DeleteEntriesRequest.ts';
 import type { ImportAuthorityRequest__Output } from '../common/wire/generated/meshca/admin/v1/ImportAuthorityRequest.ts';
+import type { ImportCrlRequest__Output } from '../common/wire/generated/meshca/admin/v1/ImportCrlRequest.ts';
 import type { MintX509SvidRequest__Output } from '../common/wire/generated/meshca/admin/v1/MintX509SvidRequest.ts';
 import type { UpdateEntryRequest__Output } from '../common/wire/generated/meshca/admin/v1/UpdateEntryRequest.ts';
 import type { ApprovalSights } from '../services/approvals/index.ts';
@@ -46,6 +47,7 @@ export const guarding: Readonly<Record<string, Guarding>> = {
   ...rows('AuthoritySources', {
     CreateAuthorityCsr: 'always',
     ImportAuthority: ({ dryRun }: ImportAuthorityRequest__Output) => Promise.resolve(!dryRun),
+    ImportCrl: ({ dryRun }: ImportCrlRequest__Output) => Promise.resolve(!dryRun),
     RequestAuthority: 'always', SignDownstream: 'always', CrossSign: 'always',
   }),
   ...rows('Certificates', {

@@ -53,6 +53,11 @@ export class ServerMetrics {
     this.#gauge('meshca_audit_witness_failures', 'Checkpoints that this witness has not cosigned when asked, since start: alert where it grows.', 'witness', () => Object.fromEntries(witnesses.map(({ name, failures }) => [name, failures])));
   }
 
+  watchCrls(crls: { standings(): readonly { readonly authorityId: string; readonly nextUpdate: number }[]; set(): readonly unknown[] }): void {
+    this.#gauge('meshca_crl_next_update_timestamp_seconds', 'When the CRL of this authority ends (Unix seconds), 0 where it is missing.', 'authority', () => Object.fromEntries(crls.standings().map(({ authorityId, nextUpdate }) => [authorityId, nextUpdate])));
+    this.#single('meshca_crls_handed_out', 'CRLs in the set that goes to workloads; 0 while it is not complete.', () => crls.set().length);
+  }
+
   notInLog(kind: string): void {
     this.#notInLog.inc({ kind });
   }

@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import type { AuthorityRequest, AuthoritySources, CrossRequest, DownstreamAuthority, DownstreamRequest, ImportedAuthority } from '../issuance/index.ts';
+import type { AuthorityRequest, AuthoritySources, CrlPublisher, CrossRequest, DownstreamAuthority, DownstreamRequest, ImportedAuthority, ImportedCrl } from '../issuance/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
@@ -13,6 +13,7 @@ export interface AuthoritySourcingDeps {
   readonly sources: Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'> | undefined;
   readonly downstream: ((request: DownstreamRequest) => Promise<DownstreamAuthority>) | undefined;
   readonly cross?: ((request: CrossRequest) => Promise<Authority>) | undefined;
+  readonly crlSource?: Pick<CrlPublisher, 'importExternal'> | undefined;
   /** Whether cross-certificates are handed out in chains. */
   readonly crossInChains?: boolean | undefined;
   readonly access: Access;
@@ -54,6 +55,15 @@ export class AuthoritySourcingService implements AuthoritySourcing {
       const { cross, crossInChains = false } = this.#deps;
       if (cross === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
       return { authority: await cross({ ...input, actor: actorOf(caller) }), inChains: crossInChains };
+    });
+  }
+
+  /** It ends what it names for everybody who checks CRLs: the same right as for the authority itself. */
+  importCrl(caller: OperatorCaller, input: { readonly crlDer: Buffer; readonly dryRun: boolean }): Promise<ImportedCrl> {
+    return refusing(this.#deps.refusals, caller, 'ImportCrl', undefined, async () => {
+      (await this.#deps.access.of(caller)).requireEverything('bringing in a CRL');
+      if (this.#deps.crlSource === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server hands out no CRLs');
+      return this.#deps.crlSource.importExternal({ actor: actorOf(caller), ...input });
     });
   }
 

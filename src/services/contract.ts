@@ -2,10 +2,11 @@ import type { ErrorCode, PkiError } from '../common/errors/index.ts';
 import type { Selector } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/key-type.ts';
 import type {
-  Agent, AgentState, AuditRecord, Authority, AuthorityKind, AuthorityState, BundleRevision, CertificateRecord, ConsumerRecord, Delegation, EntryDraft,
+  Agent, AgentState, AuditRecord, Authority, AuthorityKind, AuthorityState, BundleRevision, CertificateRecord, ConsumerRecord, CrlStanding, Delegation, EntryDraft,
   JoinToken, Position, RegistrationEntry, Revocation, Role, RotatedKind, RotationSpec, Shares,
 } from '../domain/index.ts';
 import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
+import type { ImportedCrl } from '../issuance/crl-publisher.ts';
 import type { RotationState } from '../issuance/rotation/controller.ts';
 import type { AuthorityRequest, ImportedAuthority } from '../issuance/sources/contract.ts';
 import type { DownstreamAuthority } from '../issuance/sources/downstream.ts';
@@ -36,6 +37,7 @@ export interface Services {
   readonly authorities: AuthorityViews;
   readonly authoritySources: AuthoritySourcing;
   readonly rotation: Rotation;
+  readonly crls: CrlViews;
   readonly certificates: Certificates;
   readonly revocations: Revocations;
   readonly mint: Mint;
@@ -419,6 +421,12 @@ export interface BundleView {
   readonly fingerprints: readonly string[];
 }
 
+/** Facts that stand beside the status of rotation, for whoever may read that. */
+export interface CrlViews {
+  standings(): readonly CrlStanding[];
+  handedOut(): boolean;
+}
+
 export interface AuthorityViews {
   list(caller: OperatorCaller, filter: { readonly kind?: AuthorityKind; readonly state?: AuthorityState }): Promise<readonly AuthorityView[]>;
   get(caller: OperatorCaller, id: string): Promise<AuthorityView>;
@@ -433,6 +441,8 @@ export interface AuthoritySourcing {
   signDownstream(caller: OperatorCaller, input: { readonly csrDer: Buffer; readonly issuerId?: string; readonly lifeSeconds: number; readonly requestId: string }): Promise<DownstreamAuthority>;
   /** Throws NOT_FOUND, AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS. */
   crossSign(caller: OperatorCaller, input: { readonly fromId: string; readonly toId: string }): Promise<{ readonly authority: Authority; readonly inChains: boolean }>;
+  /** Throws CRL_INVALID, CRL_ISSUER_UNKNOWN, CRL_NOT_CURRENT, CRL_NOT_NEWER, REQUEST_TOO_LARGE. */
+  importCrl(caller: OperatorCaller, input: { readonly crlDer: Buffer; readonly dryRun: boolean }): Promise<ImportedCrl>;
 }
 
 export interface Certificates {

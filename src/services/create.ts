@@ -1,5 +1,6 @@
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities, Issuer } from '../issuance/contract.ts';
+import type { CrlPublisher } from '../issuance/crl-publisher.ts';
 import type { Store } from '../store/contract.ts';
 import { Access } from './access.ts';
 import { BackupService } from './backup.ts';
@@ -47,6 +48,8 @@ export interface ServiceParts {
   readonly handshakes?: HandshakeLedger;
   /** Absent: no CRLs are handed out. */
   readonly crls?: Crls;
+  /** Absent: none are taken in. */
+  readonly crlSource?: Pick<CrlPublisher, 'importExternal' | 'standings'>;
   /** Absent: the authorities stay as they are. */
   readonly rotation?: Pick<RotationDeps, 'controller' | 'guard' | 'canUse'>;
   readonly sources?: AuthoritySourcingDeps['sources'];
@@ -101,7 +104,8 @@ export function createServices(parts: ServiceParts): RunningServices {
     sights: new ApprovalSights({ entries: store.entries, roles: store.roles, approvals: store.approvals, objects: store.objects, trustDomain: settings.trustDomain }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
     authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
-    authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources, downstream: parts.downstream, cross: parts.cross, crossInChains: parts.crossInChains }),
+    authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources, downstream: parts.downstream, cross: parts.cross, crossInChains: parts.crossInChains, crlSource: parts.crlSource }),
+    crls: { standings: () => parts.crlSource?.standings() ?? [], handedOut: () => (parts.crls?.set().length ?? 0) > 0 },
     rotation: parts.rotation === undefined ? noRotation : new RotationService({ ...shared, ...parts.rotation, store, defaultTaintWindowSeconds: settings.taintWindowSeconds }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers, inventory }),

@@ -25,4 +25,6 @@ export interface RevocationStore {
   crls(): Promise<readonly StoredCrl[]>;
   /** Of the CRLs of this authority that are on record, 0 without any. */
   highestCrlNumber(authorityId: string): Promise<number>;
+  /** Of the CRLs from outside that are on record, the highest number by their issuer (`crlNumber` in the event's detail): up to 20 octets. 0 without any. */
+  issuerCrlNumber(authorityId: string): Promise<bigint>;
 }

@@ -55,6 +55,19 @@ export function revocationCases(name: string, open: OpenStore): void {
     for (const number of [5, 4]) await assert.rejects(store.revocations.saveCrl(crl('a', number), event('crl.signed')), { code: 'CONFLICT' });
     await store.revocations.saveCrl(crl('a', 6, 2), event('crl.signed'));
     assert.deepEqual((await store.revocations.crls()).map(({ authorityId, number, der }) => [authorityId, number, der[0]]), [['a', 6, 2], ['b', 1, 1]]);
+    assert.deepEqual([await store.revocations.highestCrlNumber('a'), await store.revocations.issuerCrlNumber('a')], [6, 0n]);
     await store.close();
+  });
+
+  test(`${name}: of CRLs from outside the number of their issuer is kept whole, however long, and only grows`, async () => {
+    const { store, reopen } = await open();
+    const imported = (crlNumber: string) => ({ ...event('crl.imported'), detail: { crlNumber } });
+    const large = 2n ** 150n;
+    await store.revocations.saveCrl(crl('a', 1), imported(String(large)));
+    await store.revocations.saveCrl(crl('a', 2), imported('7'));
+    assert.equal(await store.revocations.issuerCrlNumber('a'), large);
+    const again = await reopen();
+    assert.equal(await again.store.revocations.issuerCrlNumber('a'), large);
+    await again.store.close();
   });
 }

@@ -127,6 +127,12 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
     assert.equal(unwrap(pemDecode(readFileSync(file('root.crl'), 'utf8')))[0]?.label, 'X509 CRL');
     assert.match(openssl('crl', '-in', 'root.crl', '-CAfile', 'root.pem', '-noout', '-text'), new RegExp(serialHex, 'i'));
     await assert.rejects(run('openssl', ['verify', '-crl_check', '-CRLfile', 'root.crl', '-CAfile', 'root.pem', 'cross.pem'], { cwd: desk.dir }), /revoked/);
+    // it completes the set of the server below this root
+    assert.equal((await server.admin('Authorities/GetRotationStatus')).crlsHandedOut, false);
+    const [crl] = unwrap(pemDecode(readFileSync(file('root.crl'), 'utf8')));
+    const taken = await server.admin('AuthoritySources/ImportCrl', { crlDer: crl?.der });
+    assert.deepEqual([taken.revoked, taken.warnings], [1, []]);
+    await until(() => taken.crlsHandedOut === true);
   });
 
   test('a transcript verifies, and does not once a record is changed, left out, cut off or moved', () => {

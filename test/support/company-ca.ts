@@ -23,7 +23,24 @@ export interface CompanyCa extends AsyncDisposable {
   readonly dir: string;
   /** Signs a CSR below the intermediate; PEM of the certificate alone. */
   sign(csrDer: Buffer, options?: SignOptions): Promise<string>;
+  /** A CRL of the root or of the intermediate, in DER. */
+  crl(issuer: 'root' | 'sub', options: CrlOptions): Promise<Buffer>;
 }
+
+export interface CrlOptions {
+  /** Hex. */
+  readonly number: string;
+  /** From now on; default 30 days. */
+  readonly lifeSeconds?: number;
+  /** Default now. */
+  readonly thisUpdate?: number;
+  /** Serials in hex. */
+  readonly revoked?: readonly string[];
+  /** Lines of an extension section in place of AuthorityKeyIdentifier (the CRL number comes by itself). */
+  readonly extensions?: readonly string[];
+}
+
+const openSslTime = (seconds: number): string => `${new Date(seconds * 1000).toISOString().replace(/[-:T]/g, '').slice(2, 14)}Z`;
 
 export const caExtensions = ['basicConstraints=critical,CA:TRUE,pathlen:0', 'keyUsage=critical,keyCertSign,cRLSign', 'subjectKeyIdentifier=hash', 'authorityKeyIdentifier=keyid'] as const;
 
@@ -56,6 +73,16 @@ export async function createCompanyCa(options: { readonly rootDays?: number; rea
       const dates = startDate === undefined || endDate === undefined ? ['-days', String(days)] : ['-startdate', startDate, '-enddate', endDate];
       await ca('sub', `req${count}.pem`, `cert${count}`, extensions, dates);
       return readFile(file(`cert${count}.pem`), 'utf8');
+    },
+    async crl(issuer, { number, lifeSeconds = 30 * 86_400, thisUpdate = Math.floor(Date.now() / 1000), revoked = [], extensions = ['authorityKeyIdentifier=keyid:always'] }) {
+      count += 1;
+      const name = `crl${count}`;
+      await writeFile(file(`${name}.txt`), revoked.map((serial) => `R\t400101000000Z\t${openSslTime(thisUpdate)},keyCompromise\t${serial.toUpperCase()}\tunknown\t/CN=revoked\n`).join(''));
+      await writeFile(file(`${name}.number`), `${number}\n`);
+      await writeFile(file(`${name}.cnf`), ['[ca]', 'default_ca=d', '[d]', `database=${file(`${name}.txt`)}`, `crlnumber=${file(`${name}.number`)}`, 'default_md=sha256', 'crl_extensions=e', '[e]', ...extensions].join('\n'));
+      await openssl('ca', '-gencrl', '-config', `${name}.cnf`, '-cert', `${issuer}.pem`, '-keyfile', `${issuer}.key`, '-crl_lastupdate', openSslTime(thisUpdate), '-crl_nextupdate', openSslTime(thisUpdate + lifeSeconds), '-out', `${name}.pem`);
+      await openssl('crl', '-in', `${name}.pem`, '-outform', 'DER', '-out', `${name}.crl`);
+      return readFile(file(`${name}.crl`));
     },
     [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }),
   };

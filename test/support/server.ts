@@ -39,7 +39,7 @@ export interface TestServer extends AsyncDisposable {
   /** A certificate minted over the local socket. */
   mint(spiffeId: string, options?: { readonly admin?: boolean; readonly ttlSeconds?: number }): Promise<Credential>;
   /** A gRPC client on the TLS port; without credential an anonymous one. */
-  client(credential?: Credential): Client;
+  client(credential?: Credential, rootsDer?: readonly Buffer[]): Client;
 }
 
 type Definitions = Record<string, { readonly path: string; readonly requestSerialize: (value: never) => Buffer; readonly responseDeserialize: (bytes: Buffer) => unknown; readonly requestStream: boolean; readonly responseStream: boolean }>;
@@ -116,7 +116,7 @@ export async function startTestServer(over: { readonly config?: object; readonly
     await running?.[Symbol.asyncDispose]();
     running = undefined;
   };
-  const client = (credential?: Credential): Client => remember(new Client(`127.0.0.1:${present().port}`, channelCredentials(rootsDer, credential), {
+  const client = (credential?: Credential, roots: readonly Buffer[] = rootsDer): Client => remember(new Client(`127.0.0.1:${present().port}`, channelCredentials(roots, credential), {
     'grpc.ssl_target_name_override': 'localhost', 'grpc.default_authority': 'localhost', 'grpc.enable_retries': 0, 'grpc.use_local_subchannel_pool': 1, 'grpc.max_receive_message_length': 64 * 1024 * 1024,
   }));
   const self: TestServer = {

@@ -49,6 +49,20 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
       if (options.json) json(context, { authority: made, certificateDer, inChains });
       else facts(context, [['authority', made?.id ?? ''], ['ends', `${instant(made?.notAfter ?? 0)} (${until(made?.notAfter ?? 0, context.now())})`], ['chains', inChains ? 'end with it from now on' : 'go without it: set rotation.crossCertificates, or give the file to those who need it'], ...(options.out === undefined ? [] : [['written', options.out] as [string, string]])]);
     }));
+  authority.command('import-crl <file>').description('the CRL of a root or intermediate whose key is not here (DER or PEM): with all of them, CRLs are handed out').option('--dry-run', 'check and change nothing')
+    .action(action<{ dryRun?: boolean }>(context, outcome, async (options, [path]) => {
+      const taken = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('ImportCrl', { crlDer: crlFile(path as string), dryRun: options.dryRun === true }));
+      if (options.json) {
+        json(context, taken);
+        return;
+      }
+      for (const warning of taken.warnings) context.err(`warning: ${warning}\n`);
+      if (options.dryRun) context.out('the CRL would be taken; nothing was changed\n');
+      facts(context, [
+        ['authority', taken.authorityIds.join(', ')], ['number', taken.number], ['ends', `${instant(taken.nextUpdate)} (${until(taken.nextUpdate, context.now())})`], ['revoked', String(taken.revoked)],
+        ...(options.dryRun ? [] : [['taken in', taken.changed ? 'yes' : 'no: it was here already'], ['next', taken.crlsHandedOut ? 'the set is complete, and goes to workloads' : 'another CRL is missing: meshca authority status']] as [string, string][]),
+      ]);
+    }));
   authority.command('request').description('a new intermediate from the upstream (Vault or OpenBao)')
     .action(action(context, outcome, async (options) => {
       const imported = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('RequestAuthority', {}, { deadlineSeconds: 60 }));
@@ -72,6 +86,15 @@ function show(context: CliContext, imported: ImportAuthorityResponse__Output, as
     ['root', `${root.id} (${root.state}), SHA-256 ${sha256Hex(root.certificateDer)}`],
     ['next', imported.activated ? 'it signs: agents can join' : 'meshca authority publish and activate, or meshca authority rotate'],
   ]);
+}
+
+function crlFile(path: string): Buffer {
+  const bytes = readBytes(path);
+  if (bytes[0] === 0x30) return bytes;
+  const blocks = pemDecode(bytes.toString('utf8'));
+  const [block, ...more] = blocks.ok ? blocks.value : [];
+  if (block?.label !== 'X509 CRL' || more.length > 0) throw new PkiError('CRL_INVALID', `${path} holds neither one CRL in DER nor exactly one X509 CRL (PEM)`);
+  return block.der;
 }
 
 function writeNew(path: string, text: string): void {

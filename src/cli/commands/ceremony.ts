@@ -13,7 +13,7 @@ export function ceremonyCommands(program: Command, context: CliContext, outcome:
       } });
       if (options.json) json(context, { ...result, dryRun: options.dryRun === true });
       else if (result.files === undefined) context.out('dry run: nothing was signed\n');
-      else facts(context, [['written', result.files.out], ['transcript', result.files.transcript], ['sha256', result.sha256 ?? ''], ['signed by', result.signer ?? '']]);
+      else facts(context, [['written', result.files.out], ['transcript', result.files.transcript], ['sha256', result.sha256 ?? ''], ['signed by', result.signer ?? ''], ['next', next[result.kind] ?? 'archive plan and transcript']]);
     }));
   ceremony.command('verify <transcript>').description('check an archived transcript').option('--signer <file>', 'certificate of the root that must have signed it (PEM)').option('--file <file>', 'repeat: a file that must stand in it', collect)
     .action(action<{ signer?: string; file?: readonly string[] }>(context, outcome, async (options, [path]) => {
@@ -30,6 +30,12 @@ export function ceremonyCommands(program: Command, context: CliContext, outcome:
       ]);
     }));
 }
+
+const next: Readonly<Record<string, string>> = {
+  root: 'the ceremony of its first CRL: without one the servers below it hand out no CRLs',
+  intermediate: 'at the server: meshca authority import ID --chain FILE',
+  crl: 'at the server: meshca authority import-crl FILE; hold the next one well before it ends',
+};
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : value === undefined ? '-' : JSON.stringify(value));
 

@@ -14,6 +14,10 @@ export interface UpstreamAuthority {
    * order. Throws UPSTREAM_*; nothing is retried inside. The answer is not believed: the import checks it.
    */
   signIntermediate(csrDer: Buffer, lifeSeconds: number): Promise<readonly Buffer[]>;
+  /** The present CRLs of its issuers in DER, whoever they are of. Throws UPSTREAM_*. As little believed as a chain. */
+  crls(): Promise<readonly Buffer[]>;
+  /** Has it sign its CRLs anew. Throws UPSTREAM_*, UPSTREAM_DENIED where we may not. */
+  renewCrls(): Promise<void>;
 }
 
 export interface SourceDependencies {

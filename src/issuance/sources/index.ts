@@ -2,6 +2,7 @@ export type { AuthorityRequest, ImportedAuthority, SourceDependencies, UpstreamA
 export { crossSign, type CrossDependencies, type CrossRequest } from './cross.ts';
 export { signDownstream, type DownstreamAuthority, type DownstreamDependencies, type DownstreamRequest } from './downstream.ts';
 export { AuthoritySources } from './sources.ts';
+export { UpstreamCrls } from './upstream-crls.ts';
 export { UpstreamSupply } from './upstream-supply.ts';
 export { vaultUpstream, type VaultUpstreamOptions } from './vault-upstream.ts';
 export { VaultSession, type VaultAuth, type VaultOptions } from './vault-session.ts';

@@ -54,6 +54,10 @@ export class VaultSession {
     return this.#asking(path, () => this.#client.read(path));
   }
 
+  list(path: string): Promise<Answer> {
+    return this.#asking(path, () => this.#client.list(path));
+  }
+
   write(path: string, data: object): Promise<Answer> {
     return this.#asking(path, () => this.#client.write(path, data));
   }

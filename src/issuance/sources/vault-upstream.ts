@@ -1,11 +1,11 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import { certificatesFromPem, parseCertificate, pemEncode, sha256Hex } from '../../common/x509/index.ts';
+import { certificatesFromPem, parseCertificate, pemDecode, pemEncode, sha256Hex } from '../../common/x509/index.ts';
 import type { UpstreamAuthority } from './contract.ts';
 import type { VaultSession } from './vault-session.ts';
 
 export interface VaultUpstreamOptions {
-  readonly vault: Pick<VaultSession, 'read' | 'write'>;
+  readonly vault: Pick<VaultSession, 'read' | 'write' | 'list'>;
   readonly mount: string;
   readonly issuerRef?: string;
   /** Roots that a chain may end in, SHA-256 of their DER in hex; empty: any. */
@@ -15,6 +15,8 @@ export interface VaultUpstreamOptions {
 
 /** What a life may fall short by: rounding, and the clocks of two machines. */
 const toleranceSeconds = 600;
+/** Old issuers stay in a mount for as long as somebody may rely on them. */
+const maximumIssuers = 50;
 
 /**
  * The PKI engine of Vault or OpenBao as the CA above ours. Names and extensions come from our CSR (`use_csr_values`), so
@@ -38,7 +40,34 @@ export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority 
       requireKnownRoot(unique, options.rootSha256);
       return unique;
     },
+    async crls() {
+      const found: Buffer[] = [];
+      for (const issuer of await issuersOf(options)) {
+        const path = `${mount}/issuer/${issuer}/crl`;
+        const { data } = await vault.read(path) as { data?: { crl?: unknown } };
+        const blocks = typeof data?.crl === 'string' ? pemDecode(data.crl) : undefined;
+        if (blocks?.ok !== true || blocks.value.some(({ label }) => label !== 'X509 CRL')) throw new PkiError('UPSTREAM_INVALID', `${path} answered with something that is no CRL`);
+        found.push(...blocks.value.map(({ der }) => der));
+      }
+      return [...new Map(found.map((der) => [sha256Hex(der), der])).values()];
+    },
+    async renewCrls() {
+      await vault.read(`${mount}/crl/rotate`);
+    },
   };
+}
+
+/** All of the mount, since leaves below an earlier one may be in use; where they can not be listed, the one that signs for us. */
+async function issuersOf({ vault, mount, issuerRef }: VaultUpstreamOptions): Promise<readonly string[]> {
+  try {
+    const { data } = await vault.list(`${mount}/issuers`) as { data?: { keys?: unknown } };
+    const keys = Array.isArray(data?.keys) ? data.keys.filter((each): each is string => typeof each === 'string' && /^[A-Za-z0-9-]{1,64}$/.test(each)) : [];
+    if (keys.length > 0) return keys.slice(-maximumIssuers);
+  } catch (thrown) {
+    const { code } = PkiError.from(thrown);
+    if (code !== 'UPSTREAM_DENIED' && code !== 'UPSTREAM_INVALID') throw thrown;
+  }
+  return [issuerRef ?? 'default'];
 }
 
 function one(pem: string, path: string): Buffer {

@@ -6,7 +6,7 @@ import type { RotateRequest__Output } from '../../common/wire/generated/meshca/a
 import type { RotationStatus } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Confirmation } from '../../domain/index.ts';
 import { rotatedKinds, type RotatedKind, type RotationSpec } from '../../domain/index.ts';
-import type { CompromisePlan as Plan } from '../../services/contract.ts';
+import type { CompromisePlan as Plan, CrlViews } from '../../services/contract.ts';
 import type { RotationState } from '../../issuance/rotation/controller.ts';
 import { given, oneOf, problemOf } from './common.ts';
 import { authorityMessage } from './views.ts';
@@ -14,7 +14,7 @@ import { authorityMessage } from './views.ts';
 /** A status stays well inside a message whatever happens; the total is told. */
 const shownLaggards = 200;
 
-export function rotationStatus(state: RotationState): RotationStatus {
+export function rotationStatus(state: RotationState, crls: CrlViews): RotationStatus {
   const { observation } = state;
   return {
     at: state.at, acting: state.acting, jumpedSeconds: state.jumpedSeconds, ...(state.failure === undefined ? {} : { failure: problemOf(state.failure, true) }),
@@ -30,10 +30,11 @@ export function rotationStatus(state: RotationState): RotationStatus {
       forced: spec.force !== undefined, createdBy, createdAt,
     })),
     notes: state.notes.map(({ code, authorityId, at, alert }) => ({ code, authorityId, at, alert })),
+    crls: crls.standings().map(({ unlisted, ...each }) => ({ ...each, unlistedIds: [...unlisted] })), crlsHandedOut: crls.handedOut(),
   };
 }
 
-export const compromisePlan = ({ state, tainted, ...plan }: Plan): CompromisePlan => ({ ...plan, tainted: [...tainted], status: rotationStatus(state) });
+export const compromisePlan = ({ state, tainted, ...plan }: Plan, crls: CrlViews): CompromisePlan => ({ ...plan, tainted: [...tainted], status: rotationStatus(state, crls) });
 
 const confirmationMessage = ({ proven, inferred, unprovable }: Confirmation): ConfirmationMessage => ({
   provenNeeded: proven.needed, provenConfirmed: proven.confirmed, inferredNeeded: inferred.needed, inferredConfirmed: inferred.confirmed, inferredUntil: inferred.until,

@@ -33,6 +33,10 @@ export function authoritySourcesHandlers(guard: Guard, { authoritySources }: Pic
       const { authority, inChains } = await authoritySources.crossSign(operatorOf(context), { fromId, toId });
       return { authority: authorityMessage({ authority, liveCertificates: 0 }), certificateDer: authority.certificateDer as Buffer, inChains };
     }),
+    ImportCrl: unary(guard, async (context, { crlDer, dryRun }) => {
+      const { authorityIds, handedOut, warnings, ...rest } = await authoritySources.importCrl(operatorOf(context), { crlDer, dryRun });
+      return { ...rest, authorityIds: [...authorityIds], warnings: [...warnings], crlsHandedOut: handedOut };
+    }),
     RequestAuthority: unary(guard, async (context) => importMessage(await authoritySources.prepareUpstream(operatorOf(context)))),
   };
 }

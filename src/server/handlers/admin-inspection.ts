@@ -48,9 +48,9 @@ export function tokensHandlers(guard: Guard, { tokens }: Pick<Services, 'tokens'
   };
 }
 
-export function authoritiesHandlers(guard: Guard, { authorities, rotation }: Pick<Services, 'authorities' | 'rotation'>): AuthoritiesHandlers {
+export function authoritiesHandlers(guard: Guard, { authorities, rotation, crls }: Pick<Services, 'authorities' | 'rotation' | 'crls'>): AuthoritiesHandlers {
   return {
-    ...rotationHandlers(guard, rotation),
+    ...rotationHandlers(guard, { rotation, crls }),
     ListAuthorities: unary(guard, async (context, { kind, state }) => {
       const found = await authorities.list(operatorOf(context), {
         ...(kind === '' ? {} : { kind: oneOf('kind', kind, authorityKinds, 'root') }), ...(state === '' ? {} : { state: oneOf('state', state, authorityStates, 'active') }),

@@ -93,6 +93,7 @@ export function createRevocations(engine: Engine, { audit, ledger, revisions }: 
       }));
     }),
     highestCrlNumber: (authorityId) => engine.read(() => ledger.revoked.crlNumber(authorityId)),
+    issuerCrlNumber: (authorityId) => engine.read(() => ledger.revoked.issuerCrlNumber(authorityId)),
   };
 }
 

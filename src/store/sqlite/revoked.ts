@@ -7,10 +7,11 @@ import type { LoggedObject, Revocation, RevocationReason } from '../../domain/in
 export class Revoked {
   readonly #revocations = new Map<string, Revocation>();
   readonly #numbers = new Map<string, number>();
+  readonly #issuerNumbers = new Map<string, bigint>();
 
   /** Records of other kinds are passed over. */
   apply(object: LoggedObject): void {
-    if (object.kind === 'crl') this.#numbers.set(object.id, Math.max(this.crlNumber(object.id), object.detail['number'] as number));
+    if (object.kind === 'crl') this.#applyCrl(object);
     if (object.kind !== 'revocation') return;
     this.#revocations.set(object.id, loggedRevocation(object));
   }
@@ -28,6 +29,19 @@ export class Revoked {
   /** The highest number of a CRL of this authority, 0 without any. */
   crlNumber(authorityId: string): number {
     return this.#numbers.get(authorityId) ?? 0;
+  }
+
+  /** The highest number that the issuer gave to a CRL of his which came from outside. */
+  issuerCrlNumber(authorityId: string): bigint {
+    return this.#issuerNumbers.get(authorityId) ?? 0n;
+  }
+
+  #applyCrl({ id, detail }: LoggedObject): void {
+    this.#numbers.set(id, Math.max(this.crlNumber(id), detail['number'] as number));
+    const byIssuer = detail['crlNumber'];
+    if (typeof byIssuer !== 'string') return;
+    const number = BigInt(byIssuer);
+    if (number > this.issuerCrlNumber(id)) this.#issuerNumbers.set(id, number);
   }
 }
 

@@ -38,6 +38,7 @@ import type { CreateAuthorityCsrRequest as _meshca_admin_v1_CreateAuthorityCsrRe
 import type { CreateDelegationRequest as _meshca_admin_v1_CreateDelegationRequest, CreateDelegationRequest__Output as _meshca_admin_v1_CreateDelegationRequest__Output } from './meshca/admin/v1/CreateDelegationRequest.ts';
 import type { CreateEntriesRequest as _meshca_admin_v1_CreateEntriesRequest, CreateEntriesRequest__Output as _meshca_admin_v1_CreateEntriesRequest__Output } from './meshca/admin/v1/CreateEntriesRequest.ts';
 import type { CreateJoinTokenRequest as _meshca_admin_v1_CreateJoinTokenRequest, CreateJoinTokenRequest__Output as _meshca_admin_v1_CreateJoinTokenRequest__Output } from './meshca/admin/v1/CreateJoinTokenRequest.ts';
+import type { CrlStanding as _meshca_admin_v1_CrlStanding, CrlStanding__Output as _meshca_admin_v1_CrlStanding__Output } from './meshca/admin/v1/CrlStanding.ts';
 import type { CrossSignRequest as _meshca_admin_v1_CrossSignRequest, CrossSignRequest__Output as _meshca_admin_v1_CrossSignRequest__Output } from './meshca/admin/v1/CrossSignRequest.ts';
 import type { CrossSignResponse as _meshca_admin_v1_CrossSignResponse, CrossSignResponse__Output as _meshca_admin_v1_CrossSignResponse__Output } from './meshca/admin/v1/CrossSignResponse.ts';
 import type { Delegation as _meshca_admin_v1_Delegation, Delegation__Output as _meshca_admin_v1_Delegation__Output } from './meshca/admin/v1/Delegation.ts';
@@ -65,6 +66,8 @@ import type { GetStatusRequest as _meshca_admin_v1_GetStatusRequest, GetStatusRe
 import type { GivenApproval as _meshca_admin_v1_GivenApproval, GivenApproval__Output as _meshca_admin_v1_GivenApproval__Output } from './meshca/admin/v1/GivenApproval.ts';
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from './meshca/admin/v1/ImportAuthorityRequest.ts';
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from './meshca/admin/v1/ImportAuthorityResponse.ts';
+import type { ImportCrlRequest as _meshca_admin_v1_ImportCrlRequest, ImportCrlRequest__Output as _meshca_admin_v1_ImportCrlRequest__Output } from './meshca/admin/v1/ImportCrlRequest.ts';
+import type { ImportCrlResponse as _meshca_admin_v1_ImportCrlResponse, ImportCrlResponse__Output as _meshca_admin_v1_ImportCrlResponse__Output } from './meshca/admin/v1/ImportCrlResponse.ts';
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from './meshca/admin/v1/JoinToken.ts';
 import type { Laggard as _meshca_admin_v1_Laggard, Laggard__Output as _meshca_admin_v1_Laggard__Output } from './meshca/admin/v1/Laggard.ts';
 import type { ListAgentsRequest as _meshca_admin_v1_ListAgentsRequest, ListAgentsRequest__Output as _meshca_admin_v1_ListAgentsRequest__Output } from './meshca/admin/v1/ListAgentsRequest.ts';
@@ -175,6 +178,7 @@ export interface ProtoGrpcType {
         CreateDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_CreateDelegationRequest, _meshca_admin_v1_CreateDelegationRequest__Output>
         CreateEntriesRequest: MessageTypeDefinition<_meshca_admin_v1_CreateEntriesRequest, _meshca_admin_v1_CreateEntriesRequest__Output>
         CreateJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_CreateJoinTokenRequest, _meshca_admin_v1_CreateJoinTokenRequest__Output>
+        CrlStanding: MessageTypeDefinition<_meshca_admin_v1_CrlStanding, _meshca_admin_v1_CrlStanding__Output>
         CrossSignRequest: MessageTypeDefinition<_meshca_admin_v1_CrossSignRequest, _meshca_admin_v1_CrossSignRequest__Output>
         CrossSignResponse: MessageTypeDefinition<_meshca_admin_v1_CrossSignResponse, _meshca_admin_v1_CrossSignResponse__Output>
         Delegation: MessageTypeDefinition<_meshca_admin_v1_Delegation, _meshca_admin_v1_Delegation__Output>
@@ -202,6 +206,8 @@ export interface ProtoGrpcType {
         GivenApproval: MessageTypeDefinition<_meshca_admin_v1_GivenApproval, _meshca_admin_v1_GivenApproval__Output>
         ImportAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityRequest__Output>
         ImportAuthorityResponse: MessageTypeDefinition<_meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityResponse__Output>
+        ImportCrlRequest: MessageTypeDefinition<_meshca_admin_v1_ImportCrlRequest, _meshca_admin_v1_ImportCrlRequest__Output>
+        ImportCrlResponse: MessageTypeDefinition<_meshca_admin_v1_ImportCrlResponse, _meshca_admin_v1_ImportCrlResponse__Output>
         JoinToken: MessageTypeDefinition<_meshca_admin_v1_JoinToken, _meshca_admin_v1_JoinToken__Output>
         Laggard: MessageTypeDefinition<_meshca_admin_v1_Laggard, _meshca_admin_v1_Laggard__Output>
         ListAgentsRequest: MessageTypeDefinition<_meshca_admin_v1_ListAgentsRequest, _meshca_admin_v1_ListAgentsRequest__Output>

@@ -9,6 +9,8 @@ import type { CrossSignRequest as _meshca_admin_v1_CrossSignRequest, CrossSignRe
 import type { CrossSignResponse as _meshca_admin_v1_CrossSignResponse, CrossSignResponse__Output as _meshca_admin_v1_CrossSignResponse__Output } from '../../../meshca/admin/v1/CrossSignResponse.ts';
 import type { ImportAuthorityRequest as _meshca_admin_v1_ImportAuthorityRequest, ImportAuthorityRequest__Output as _meshca_admin_v1_ImportAuthorityRequest__Output } from '../../../meshca/admin/v1/ImportAuthorityRequest.ts';
 import type { ImportAuthorityResponse as _meshca_admin_v1_ImportAuthorityResponse, ImportAuthorityResponse__Output as _meshca_admin_v1_ImportAuthorityResponse__Output } from '../../../meshca/admin/v1/ImportAuthorityResponse.ts';
+import type { ImportCrlRequest as _meshca_admin_v1_ImportCrlRequest, ImportCrlRequest__Output as _meshca_admin_v1_ImportCrlRequest__Output } from '../../../meshca/admin/v1/ImportCrlRequest.ts';
+import type { ImportCrlResponse as _meshca_admin_v1_ImportCrlResponse, ImportCrlResponse__Output as _meshca_admin_v1_ImportCrlResponse__Output } from '../../../meshca/admin/v1/ImportCrlResponse.ts';
 import type { RequestAuthorityRequest as _meshca_admin_v1_RequestAuthorityRequest, RequestAuthorityRequest__Output as _meshca_admin_v1_RequestAuthorityRequest__Output } from '../../../meshca/admin/v1/RequestAuthorityRequest.ts';
 import type { SignDownstreamRequest as _meshca_admin_v1_SignDownstreamRequest, SignDownstreamRequest__Output as _meshca_admin_v1_SignDownstreamRequest__Output } from '../../../meshca/admin/v1/SignDownstreamRequest.ts';
 import type { SignDownstreamResponse as _meshca_admin_v1_SignDownstreamResponse, SignDownstreamResponse__Output as _meshca_admin_v1_SignDownstreamResponse__Output } from '../../../meshca/admin/v1/SignDownstreamResponse.ts';
@@ -55,6 +57,21 @@ export interface AuthoritySourcesClient extends grpc.Client {
   importAuthority(argument: _meshca_admin_v1_ImportAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ImportAuthorityResponse__Output>): grpc.ClientUnaryCall;
   importAuthority(argument: _meshca_admin_v1_ImportAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ImportAuthorityResponse__Output>): grpc.ClientUnaryCall;
   importAuthority(argument: _meshca_admin_v1_ImportAuthorityRequest, callback: grpc.requestCallback<_meshca_admin_v1_ImportAuthorityResponse__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * The CRL of an authority whose key is not here. Where one of those that sign lacks its CRL, none are handed out.
+   */
+  ImportCrl(argument: _meshca_admin_v1_ImportCrlRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ImportCrlResponse__Output>): grpc.ClientUnaryCall;
+  ImportCrl(argument: _meshca_admin_v1_ImportCrlRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ImportCrlResponse__Output>): grpc.ClientUnaryCall;
+  ImportCrl(argument: _meshca_admin_v1_ImportCrlRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ImportCrlResponse__Output>): grpc.ClientUnaryCall;
+  ImportCrl(argument: _meshca_admin_v1_ImportCrlRequest, callback: grpc.requestCallback<_meshca_admin_v1_ImportCrlResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * The CRL of an authority whose key is not here. Where one of those that sign lacks its CRL, none are handed out.
+   */
+  importCrl(argument: _meshca_admin_v1_ImportCrlRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ImportCrlResponse__Output>): grpc.ClientUnaryCall;
+  importCrl(argument: _meshca_admin_v1_ImportCrlRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_ImportCrlResponse__Output>): grpc.ClientUnaryCall;
+  importCrl(argument: _meshca_admin_v1_ImportCrlRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ImportCrlResponse__Output>): grpc.ClientUnaryCall;
+  importCrl(argument: _meshca_admin_v1_ImportCrlRequest, callback: grpc.requestCallback<_meshca_admin_v1_ImportCrlResponse__Output>): grpc.ClientUnaryCall;
 
   /**
    * Has the upstream sign a new intermediate.
@@ -105,6 +122,11 @@ export interface AuthoritySourcesHandlers extends grpc.UntypedServiceImplementat
   ImportAuthority: grpc.handleUnaryCall<_meshca_admin_v1_ImportAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse>;
 
   /**
+   * The CRL of an authority whose key is not here. Where one of those that sign lacks its CRL, none are handed out.
+   */
+  ImportCrl: grpc.handleUnaryCall<_meshca_admin_v1_ImportCrlRequest__Output, _meshca_admin_v1_ImportCrlResponse>;
+
+  /**
    * Has the upstream sign a new intermediate.
    */
   RequestAuthority: grpc.handleUnaryCall<_meshca_admin_v1_RequestAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse>;
@@ -120,6 +142,7 @@ export interface AuthoritySourcesDefinition extends grpc.ServiceDefinition {
   CreateAuthorityCsr: MethodDefinition<_meshca_admin_v1_CreateAuthorityCsrRequest, _meshca_admin_v1_AuthorityCsr, _meshca_admin_v1_CreateAuthorityCsrRequest__Output, _meshca_admin_v1_AuthorityCsr__Output>
   CrossSign: MethodDefinition<_meshca_admin_v1_CrossSignRequest, _meshca_admin_v1_CrossSignResponse, _meshca_admin_v1_CrossSignRequest__Output, _meshca_admin_v1_CrossSignResponse__Output>
   ImportAuthority: MethodDefinition<_meshca_admin_v1_ImportAuthorityRequest, _meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_ImportAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse__Output>
+  ImportCrl: MethodDefinition<_meshca_admin_v1_ImportCrlRequest, _meshca_admin_v1_ImportCrlResponse, _meshca_admin_v1_ImportCrlRequest__Output, _meshca_admin_v1_ImportCrlResponse__Output>
   RequestAuthority: MethodDefinition<_meshca_admin_v1_RequestAuthorityRequest, _meshca_admin_v1_ImportAuthorityResponse, _meshca_admin_v1_RequestAuthorityRequest__Output, _meshca_admin_v1_ImportAuthorityResponse__Output>
   SignDownstream: MethodDefinition<_meshca_admin_v1_SignDownstreamRequest, _meshca_admin_v1_SignDownstreamResponse, _meshca_admin_v1_SignDownstreamRequest__Output, _meshca_admin_v1_SignDownstreamResponse__Output>
 }

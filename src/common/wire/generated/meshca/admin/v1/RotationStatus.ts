@@ -5,6 +5,7 @@ import type { Problem as _meshca_admin_v1_Problem, Problem__Output as _meshca_ad
 import type { AuthorityProgress as _meshca_admin_v1_AuthorityProgress, AuthorityProgress__Output as _meshca_admin_v1_AuthorityProgress__Output } from '../../../meshca/admin/v1/AuthorityProgress.ts';
 import type { RotationOperation as _meshca_admin_v1_RotationOperation, RotationOperation__Output as _meshca_admin_v1_RotationOperation__Output } from '../../../meshca/admin/v1/RotationOperation.ts';
 import type { RotationNote as _meshca_admin_v1_RotationNote, RotationNote__Output as _meshca_admin_v1_RotationNote__Output } from '../../../meshca/admin/v1/RotationNote.ts';
+import type { CrlStanding as _meshca_admin_v1_CrlStanding, CrlStanding__Output as _meshca_admin_v1_CrlStanding__Output } from '../../../meshca/admin/v1/CrlStanding.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface RotationStatus {
@@ -24,6 +25,14 @@ export interface RotationStatus {
   'authorities'?: (_meshca_admin_v1_AuthorityProgress)[];
   'operations'?: (_meshca_admin_v1_RotationOperation)[];
   'notes'?: (_meshca_admin_v1_RotationNote)[];
+  /**
+   * Of the authorities whose certificates may be in use.
+   */
+  'crls'?: (_meshca_admin_v1_CrlStanding)[];
+  /**
+   * The set is complete, and goes to workloads.
+   */
+  'crlsHandedOut'?: (boolean);
 }
 
 export interface RotationStatus__Output {
@@ -43,4 +52,12 @@ export interface RotationStatus__Output {
   'authorities': (_meshca_admin_v1_AuthorityProgress__Output)[];
   'operations': (_meshca_admin_v1_RotationOperation__Output)[];
   'notes': (_meshca_admin_v1_RotationNote__Output)[];
+  /**
+   * Of the authorities whose certificates may be in use.
+   */
+  'crls': (_meshca_admin_v1_CrlStanding__Output)[];
+  /**
+   * The set is complete, and goes to workloads.
+   */
+  'crlsHandedOut': (boolean);
 }

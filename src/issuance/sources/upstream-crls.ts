@@ -1,0 +1,131 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock, Logger, Random } from '../../common/runtime/index.ts';
+import type { CrlStanding } from '../../domain/index.ts';
+import type { UpstreamAuthority } from './contract.ts';
+
+export interface UpstreamCrlsDependencies {
+  readonly upstream: Pick<UpstreamAuthority, 'crls' | 'renewCrls'>;
+  readonly publisher: {
+    importExternal(input: { readonly actor: string; readonly crlDer: Buffer }): Promise<{ readonly authorityIds: readonly string[]; readonly changed: boolean; readonly number: string; readonly nextUpdate: number; readonly warnings: readonly string[] }>;
+    standings(): readonly CrlStanding[];
+  };
+  readonly authorities: { onChange(listener: () => void): () => void };
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** How soon a revocation at the upstream is heard of. */
+  readonly refreshSeconds: number;
+}
+
+const afterChangeMs = 200;
+const firstRetrySeconds = 2;
+
+/**
+ * Fetches the CRLs of the upstream and has them taken in: at the start, when an authority came or moved, and every so often.
+ * One that ends soon and has no successor there is asked for; where we may not ask, an operator is told. Owner of the timer
+ * and of the last failure.
+ */
+export class UpstreamCrls {
+  readonly #dependencies: UpstreamCrlsDependencies;
+  readonly #stop: () => void;
+  #cancel: (() => void) | undefined;
+  #running: Promise<void> | undefined;
+  #again = false;
+  #closed = false;
+  #failures = 0;
+  #failure: PkiError | undefined;
+
+  constructor(dependencies: UpstreamCrlsDependencies) {
+    this.#dependencies = dependencies;
+    this.#stop = dependencies.authorities.onChange(() => this.#soon(afterChangeMs));
+  }
+
+  /** Why the last round brought nothing. */
+  failure(): PkiError | undefined {
+    return this.#failure;
+  }
+
+  /** One round, and from then on by itself. Never throws. */
+  fetch(): Promise<void> {
+    this.#running ??= this.#round().finally(() => {
+      this.#running = undefined;
+      const { random, refreshSeconds } = this.#dependencies;
+      const seconds = this.#failure === undefined ? refreshSeconds : Math.min(refreshSeconds, firstRetrySeconds * 2 ** (this.#failures - 1));
+      this.#soon(this.#again ? afterChangeMs : seconds * (0.75 + random.uniform() / 2) * 1000);
+      this.#again = false;
+    });
+    return this.#running;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#stop();
+    this.#cancel?.();
+    await this.#running;
+  }
+
+  #soon(delayMs: number): void {
+    if (this.#closed) return;
+    if (this.#running !== undefined) {
+      this.#again = true;
+      return;
+    }
+    this.#cancel?.();
+    this.#cancel = this.#dependencies.clock.after(delayMs, () => void this.fetch());
+  }
+
+  async #round(): Promise<void> {
+    const { upstream, logger } = this.#dependencies;
+    // before anything of the upstream's is here there is nothing that its CRLs could be of
+    if (this.#closed || this.#external().length === 0) return;
+    try {
+      const { of, ended } = await this.#takeIn(await upstream.crls());
+      if (ended || this.#external().some(({ authorityId, state }) => of.has(authorityId) && state !== 'current')) await this.#renew();
+      this.#failure = undefined;
+      this.#failures = 0;
+    } catch (thrown) {
+      const error = PkiError.from(thrown);
+      if (error.code === 'SHUTTING_DOWN') return;
+      if (this.#failure?.code !== error.code) logger.warn({ code: error.code, error: error.message }, 'the CRLs of the upstream could not be fetched; trying again');
+      this.#failure = error;
+      this.#failures = Math.min(this.#failures + 1, 16);
+    }
+  }
+
+  #external(): readonly CrlStanding[] {
+    return this.#dependencies.publisher.standings().filter(({ source }) => source === 'external');
+  }
+
+  /** Tells whose CRLs the upstream has, and whether one of them has ended. One that is refused keeps none of the others away. */
+  async #takeIn(crls: readonly Buffer[]): Promise<{ readonly of: ReadonlySet<string>; readonly ended: boolean }> {
+    const { publisher, logger } = this.#dependencies;
+    const of = new Set<string>();
+    let ended = false;
+    for (const crlDer of crls) {
+      try {
+        const { authorityIds, changed, number, nextUpdate, warnings } = await publisher.importExternal({ actor: 'server', crlDer });
+        for (const id of authorityIds) of.add(id);
+        if (changed) logger.info({ authorities: authorityIds, number, nextUpdate, warnings, ...(warnings.some((text) => text.startsWith('it revokes')) ? { alert: true } : {}) }, 'a CRL of the upstream was taken in');
+      } catch (thrown) {
+        const { code, message } = PkiError.from(thrown);
+        // of another CA in the same mount
+        if (code === 'CRL_ISSUER_UNKNOWN') continue;
+        if (code === 'SHUTTING_DOWN' || code === 'DATABASE_STALE') throw thrown;
+        ended ||= code === 'CRL_NOT_CURRENT';
+        logger.warn({ code, error: message }, 'a CRL of the upstream was refused');
+      }
+    }
+    return { of, ended };
+  }
+
+  async #renew(): Promise<void> {
+    const { upstream, logger } = this.#dependencies;
+    try {
+      await upstream.renewCrls();
+      await this.#takeIn(await upstream.crls());
+    } catch (thrown) {
+      const { code, message } = PkiError.from(thrown);
+      logger.warn({ code, error: message, next: 'let the upstream renew its CRLs by itself (auto_rebuild), or give this server read on crl/rotate', alert: true }, 'a CRL of the upstream ends soon, and the upstream did not sign a new one');
+    }
+  }
+}
