@@ -5,6 +5,20 @@ import { maySign, takesCrl, type Authority } from '../domain/index.ts';
 /** The set goes to every workload, each time that it changes: one of these must never fill a message. */
 export const maximumExternalCrlBytes = 512 * 1024;
 
+export interface ImportedCrl {
+  /** Whose CRL it is. */
+  readonly authorityIds: readonly string[];
+  readonly number: string;
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  readonly revoked: number;
+  readonly warnings: readonly string[];
+  /** False after a dry run, and where this very CRL was here already. */
+  readonly changed: boolean;
+  /** Whether the set is complete with it, so that CRLs are handed out. */
+  readonly handedOut: boolean;
+}
+
 export interface CheckedCrl {
   readonly crl: ParsedCrl;
   /** Those that it is of: more than one where a certificate was issued anew for the same name and key. */

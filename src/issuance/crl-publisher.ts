@@ -5,7 +5,7 @@ import { assembleSigned, buildCrlTbs, lintCrl } from '../certs/index.ts';
 import { crlIsDue, crlState, hasOwnKey, needsCrl, publishesCrl, takesCrl, type Authority, type CrlContent, type CrlStanding, type StoredCrl, type TokenRole } from '../domain/index.ts';
 import type { Signers, TokenAdmin } from '../hsm/contract.ts';
 import type { RevocationStore } from '../store/contract.ts';
-import { checkExternalCrl, unlistedBelow } from './crl-import.ts';
+import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './crl-import.ts';
 
 export interface CrlPublisherDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
@@ -26,20 +26,6 @@ export interface PublishedCrl {
   readonly authorityId: string;
   readonly der: Buffer;
   readonly nextUpdate: number;
-}
-
-export interface ImportedCrl {
-  /** Whose CRL it is. */
-  readonly authorityIds: readonly string[];
-  readonly number: string;
-  readonly thisUpdate: number;
-  readonly nextUpdate: number;
-  readonly revoked: number;
-  readonly warnings: readonly string[];
-  /** False after a dry run, and where this very CRL was here already. */
-  readonly changed: boolean;
-  /** Whether the set is complete with it, so that CRLs are handed out. */
-  readonly handedOut: boolean;
 }
 
 const lookEveryMs = 60_000;

@@ -5,7 +5,8 @@ export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts
 export { bundleDocument } from './bundle-document.ts';
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';
 export type { Authorities, IssuedJwt, IssuedLeaf, Issuer, JwtRequest, LeafRequest, LeafResult } from './contract.ts';
-export { CrlPublisher, type CrlPublisherDependencies, type ImportedCrl } from './crl-publisher.ts';
+export type { ImportedCrl } from './crl-import.ts';
+export { CrlPublisher, type CrlPublisherDependencies } from './crl-publisher.ts';
 export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';
 export { createIssuer, type IssuanceObserver, type PipelineDependencies, type PipelineStep } from './pipeline.ts';
 export type { IssuerView, PrepareOptions } from './prepare.ts';

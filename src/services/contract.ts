@@ -6,7 +6,7 @@ import type {
   JoinToken, Position, RegistrationEntry, Revocation, Role, RotatedKind, RotationSpec, Shares,
 } from '../domain/index.ts';
 import type { IssuedJwt, IssuedLeaf } from '../issuance/contract.ts';
-import type { ImportedCrl } from '../issuance/crl-publisher.ts';
+import type { ImportedCrl } from '../issuance/crl-import.ts';
 import type { RotationState } from '../issuance/rotation/controller.ts';
 import type { AuthorityRequest, ImportedAuthority } from '../issuance/sources/contract.ts';
 import type { DownstreamAuthority } from '../issuance/sources/downstream.ts';
