@@ -1,4 +1,4 @@
-import { fail, ok, PkiError, unwrap, type Result } from '../common/errors/index.ts';
+import { fail, ok, PkiError, unwrap, type ErrorCode, type Result } from '../common/errors/index.ts';
 import { parseDnsName, SpiffeIdPattern, type SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
 import { leafProfiles, shortLivedMaximumSeconds, type LeafProfile } from './certificate.ts';
@@ -63,19 +63,32 @@ export interface DelegatedAsk {
  * the delegation that came closest: OUTSIDE_DELEGATION (ID or DNS name), KEY_UNSUPPORTED, TTL_OUT_OF_RANGE.
  */
 export function chooseDelegation(delegations: readonly Delegation[], ask: DelegatedAsk): Result<{ readonly delegation: Delegation; readonly ttlSeconds: number }> {
-  let closest: { readonly rank: number; readonly failure: ReturnType<typeof fail> } = { rank: 0, failure: fail('OUTSIDE_DELEGATION', `${ask.spiffeId.toString()} matches no pattern of an active delegation`) };
-  const miss = (rank: number, failure: ReturnType<typeof fail>): void => {
-    if (rank > closest.rank) closest = { rank, failure };
+  let closest = { rank: 0, code: 'OUTSIDE_DELEGATION' as ErrorCode, message: () => `${ask.spiffeId.toString()} matches no pattern of an active delegation` };
+  // told as text only to whoever is refused
+  const miss = (rank: number, code: ErrorCode, message: () => string): void => {
+    if (rank > closest.rank) closest = { rank, code, message };
   };
   for (const delegation of delegations) {
-    if (!delegation.patterns.some((text) => unwrap(SpiffeIdPattern.parse(text)).matches(ask.spiffeId))) continue;
+    if (!patternsOf(delegation).some((pattern) => pattern.matches(ask.spiffeId))) continue;
     const name = ask.dnsNames.find((asked) => !delegation.dnsPatterns.some((pattern) => dnsPatternMatches(pattern, asked)));
-    if (name !== undefined) miss(1, fail('OUTSIDE_DELEGATION', `the delegation ${delegation.id} does not allow the DNS name ${name}`));
-    else if (!delegation.keyTypes.includes(ask.keyType)) miss(2, fail('KEY_UNSUPPORTED', `the delegation ${delegation.id} allows keys of ${delegation.keyTypes.join(', ')}, not ${ask.keyType}`));
-    else if (ask.ttlSeconds < 0 || ask.ttlSeconds > delegation.maxTtlSeconds) miss(3, fail('TTL_OUT_OF_RANGE', `the delegation ${delegation.id} allows at most ${delegation.maxTtlSeconds} s, ${ask.ttlSeconds} s were asked for`));
+    if (name !== undefined) miss(1, 'OUTSIDE_DELEGATION', () => `the delegation ${delegation.id} does not allow the DNS name ${name}`);
+    else if (!delegation.keyTypes.includes(ask.keyType)) miss(2, 'KEY_UNSUPPORTED', () => `the delegation ${delegation.id} allows keys of ${delegation.keyTypes.join(', ')}, not ${ask.keyType}`);
+    else if (ask.ttlSeconds < 0 || ask.ttlSeconds > delegation.maxTtlSeconds) miss(3, 'TTL_OUT_OF_RANGE', () => `the delegation ${delegation.id} allows at most ${delegation.maxTtlSeconds} s, ${ask.ttlSeconds} s were asked for`);
     else return ok({ delegation, ttlSeconds: ask.ttlSeconds === 0 ? delegation.maxTtlSeconds : ask.ttlSeconds });
   }
-  return closest.failure;
+  return fail(closest.code, closest.message());
+}
+
+/** By the list of a delegation, which the store reads as one object for as long as its row says the same. */
+const parsedPatterns = new WeakMap<readonly string[], readonly SpiffeIdPattern[]>();
+
+function patternsOf({ patterns }: Delegation): readonly SpiffeIdPattern[] {
+  let parsed = parsedPatterns.get(patterns);
+  if (parsed === undefined) {
+    parsed = patterns.map((text) => unwrap(SpiffeIdPattern.parse(text)));
+    parsedPatterns.set(patterns, parsed);
+  }
+  return parsed;
 }
 
 /** `*` stands for exactly one label; nothing else is special. */

@@ -24,6 +24,20 @@ export function createDelegations(engine: Engine, audit: AuditWriter, ledger: Le
   const revoke = engine.statement<{ id: string; now: number }>()((query, slot) =>
     query.updateTable('delegations').set({ revoked_at: slot('now') }).where('id', '=', slot('id')));
 
+  // control planes ask with each call, and by the few delegations that there are
+  const lists = new Map<string, Lists>();
+  const listsOf = (row: DelegationTable): Lists => {
+    const known = lists.get(row.id);
+    if (known !== undefined && known.text === listsText(row)) return known;
+    const parsed = parseLists(row);
+    if (lists.size >= rememberedLists) lists.clear();
+    lists.set(row.id, parsed);
+    return parsed;
+  };
+  const toDelegation = (row: DelegationTable): Delegation => ({
+    id: row.id, clientId: row.client_id, patterns: listsOf(row).patterns, maxTtlSeconds: row.max_ttl_seconds, keyTypes: listsOf(row).keyTypes, dnsPatterns: listsOf(row).dnsPatterns,
+    profile: row.profile as LeafProfile, expiresAt: row.expires_at, revokedAt: row.revoked_at, createdAt: row.created_at, createdBy: row.created_by,
+  });
   const read = (row: DelegationTable): Delegation => ledger.read('delegation', row.id, () => rowText.delegation(row), toDelegation(row));
 
   return {
@@ -36,7 +50,7 @@ export function createDelegations(engine: Engine, audit: AuditWriter, ledger: Le
       const row = byId.get({ id });
       return row === undefined ? undefined : read(row);
     }),
-    activeFor: (clientId, now) => engine.read(() => active.all({ client_id: clientId, now }).map(read)),
+    activeFor: (clientId, now) => engine.look(() => active.all({ client_id: clientId, now }).map(read)),
     list: (filter, page) => engine.read(() => {
       const size = pageSize(page);
       let query = builder.selectFrom('delegations').selectAll().where('id', '>', page.after ?? '').orderBy('id').limit(size + 1);
@@ -60,8 +74,19 @@ const toRow = (delegation: Delegation): DelegationTable => ({
   expires_at: delegation.expiresAt, revoked_at: delegation.revokedAt, created_at: delegation.createdAt, created_by: delegation.createdBy,
 });
 
-const toDelegation = (row: DelegationTable): Delegation => ({
-  id: row.id, clientId: row.client_id, patterns: fromJson<readonly string[]>('delegations', row.patterns), maxTtlSeconds: row.max_ttl_seconds,
-  keyTypes: fromJson<readonly KeyType[]>('delegations', row.key_types), dnsPatterns: fromJson<readonly string[]>('delegations', row.dns_patterns),
-  profile: row.profile as LeafProfile, expiresAt: row.expires_at, revokedAt: row.revoked_at, createdAt: row.created_at, createdBy: row.created_by,
+const rememberedLists = 1000;
+
+interface Lists {
+  /** Of the columns that they were read from. */
+  readonly text: string;
+  readonly patterns: readonly string[];
+  readonly keyTypes: readonly KeyType[];
+  readonly dnsPatterns: readonly string[];
+}
+
+const listsText = (row: DelegationTable): string => `${row.patterns}\n${row.key_types}\n${row.dns_patterns}`;
+
+const parseLists = (row: DelegationTable): Lists => ({
+  text: listsText(row), patterns: fromJson<readonly string[]>('delegations', row.patterns), keyTypes: fromJson<readonly KeyType[]>('delegations', row.key_types),
+  dnsPatterns: fromJson<readonly string[]>('delegations', row.dns_patterns),
 });

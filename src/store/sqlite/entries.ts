@@ -169,7 +169,7 @@ export function createEntries(engine: Engine, { audit, ledger, revisions, remova
   return {
     write: (writes, context, guard) => engine.write(() => write(writes, context, guard)),
     byId: (id) => engine.read(() => find(id)),
-    byIds: (ids) => engine.read(() => [...new Set(ids)].map(find).filter((entry) => entry !== undefined)),
+    byIds: (ids) => engine.look(() => [...new Set(ids)].map(find).filter((entry) => entry !== undefined)),
     list: (filter, page) => engine.read(() => list(filter, page)),
     byParents: (parentIds, page) => engine.read(() => byParents(parentIds, page)),
     nodeSets: (serverId) => engine.read(() => byParent.all({ parent_id: serverId, after: '', limit: -1 }).map(read)),

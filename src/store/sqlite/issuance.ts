@@ -138,7 +138,13 @@ export function createIssuance(engine: Engine, { clock, audit, checkRights, coun
     recordIntents: (intents) => engine.write(() => recordIntents(intents)),
     finish: (items) => engine.write(() => finish(items)),
     findRequest: (requester, requestId, publicKeySha256) => engine.read(() => findRequest({ requester, requestId, publicKeySha256 })),
-    findRequests: (keys) => engine.read(() => keys.map(findRequest)),
+    // what is found is handed out, so it must be durable; that there is nothing hands out nothing
+    findRequests: async (keys) => {
+      const { pending } = engine;
+      const found = await engine.look(() => keys.map(findRequest));
+      if (pending !== undefined && found.some((record) => record !== undefined)) await pending;
+      return found;
+    },
     abandonIntents: (reason, nowMs) => engine.write(() => abandonIntents(reason, nowMs)),
     confirmReplaced: (holder, serials, now) => engine.write(() => {
       for (const text of serials) {
