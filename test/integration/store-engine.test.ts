@@ -137,6 +137,7 @@ test('until a commit is durable neither its callers nor those who read it hear o
   await turns();
   void engine.read(count(engine)).then((n) => heard.push(`reader of ${n}`));
   assert.equal(await engine.look(count(engine)), 1);
+  await assert.rejects(engine.read(() => engine.get('SELECT nothing FROM nowhere', [])), code('STORE_FAILED'));
   const later = [engine.write(insert(engine, 10)), engine.write(insert(engine, 10))];
   await turns();
   assert.deepEqual(heard, ['memory']);

@@ -107,9 +107,9 @@ export class Engine {
 
   /** Reads run at once, between transactions. Resolves when what was read is durable. */
   read<T>(work: () => T): Promise<T> {
-    const value = this.look(work);
-    const { pending } = this;
-    return pending === undefined ? value : pending.then(() => value);
+    const reading = this.look(work);
+    const pending = this.#pending;
+    return pending === undefined ? reading : reading.then((value) => pending.then(() => value));
   }
 
   /**
