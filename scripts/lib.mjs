@@ -52,9 +52,9 @@ export function capture(command, args, { allowFailure = false, ...options } = {}
  * Runs a command in the foreground: inherited stdio, signals passed on, resolves with the exit code a shell would give.
  * A terminal sends Ctrl-C to the whole group, so SIGINT is passed on only when nobody but this process got it.
  */
-export function foreground(command, args, { env = projectEnvironment() } = {}) {
+export function foreground(command, args, { env = projectEnvironment(), cwd = process.cwd() } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: process.cwd(), env, stdio: 'inherit' });
+    const child = spawn(command, args, { cwd, env, stdio: 'inherit' });
     const forwarders = ['SIGINT', 'SIGTERM', 'SIGHUP'].map((signal) => {
       const forward = () => {
         if (signal === 'SIGINT' && process.stdin.isTTY === true) return;

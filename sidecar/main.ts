@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { PkiError } from '../src/common/errors/index.ts';
-import type { Logger } from '../src/common/runtime/index.ts';
+import { oneLine, type Logger } from '../src/common/runtime/index.ts';
 import { forbidDumps } from '../src/common/runtime/no-dump.ts';
 import { startAgent } from './compose.ts';
 import { loadAgentConfig, type AgentConfig } from './config.ts';
@@ -27,7 +27,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   setFlagsFromString('--semi-space-growth-factor=1');
   setFlagsFromString('--max-semi-space-size=2');
   const complain = (error: PkiError): number => {
-    stderr.write(`meshca agent: ${error.message} (${error.code})\n${error.next}\n`);
+    stderr.write(`error ${error.code}: ${oneLine(error.message)}\nnext: ${oneLine(error.next)}\n`);
     return error.code === 'CONFIG_INVALID' ? 2 : 1;
   };
   const loaded = await loadAgentConfig({ path: options.configPath ?? options.env['MESHCA_AGENT_CONFIG'], env: options.env });

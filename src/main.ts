@@ -9,7 +9,11 @@ import { duration } from './cli/output.ts';
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort(new Error(name)));
 // a reader that went away (| head) is no failure
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  process.stderr.write(`error OUTPUT_FAILED: standard output can not be written (${error.code ?? error.message})\n`);
+  process.exit(1);
+});
 
 const isTerminal = process.stdout.isTTY === true;
 

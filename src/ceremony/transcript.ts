@@ -1,5 +1,5 @@
 import { createPublicKey, verify } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { fail, ok, PkiError, unwrap, type Result } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { keyTypeOfSpki, parseCertificate, sha256Hex, signatureAlgorithmFor } from '../common/x509/index.ts';
@@ -55,7 +55,7 @@ export class TranscriptWriter {
   }
 
   #put(text: string): void {
-    writeSync(this.#descriptor, text);
+    writeFileSync(this.#descriptor, text);
     fsyncSync(this.#descriptor);
   }
 }

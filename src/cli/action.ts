@@ -25,12 +25,21 @@ export function action<O extends object>(context: CliContext, outcome: Outcome, 
     try {
       outcome.exitCode = (await run(options, command.processedArgs.flat().filter((each) => each !== undefined) as string[])) ?? 0;
     } catch (thrown) {
-      const error = PkiError.from(thrown);
+      const error = withHelp(PkiError.from(thrown), command);
       printError(context, error, options.json === true);
       outcome.exitCode = exitCodeOf(error);
     }
   };
 }
+
+/** What this side refused names no request: there the command's help says more than the advice for callers of the API. */
+function withHelp(error: PkiError, command: Command): PkiError {
+  if (error.code !== 'INVALID_REQUEST' || error.next !== error.info.next || error.detail['requestId'] !== undefined || error.detail['refusalId'] !== undefined) return error;
+  return new PkiError(error.code, error.message, { cause: error, detail: error.detail, next: `Correct it; "${pathOf(command)} --help" describes the command.` });
+}
+
+/** The command with those above it, as a person types it. */
+export const pathOf = (command: Command): string => (command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`);
 
 /** Collects a repeatable option. */
 export const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
@@ -49,7 +58,13 @@ export async function allPages<T>(context: CliContext, limit: number, fetch: (pa
 }
 
 export const limitOf = (options: { readonly limit?: string }): number => {
-  const limit = Number(options.limit ?? '1000');
-  if (!Number.isInteger(limit) || limit < 1) throw new PkiError('INVALID_REQUEST', `--limit ${JSON.stringify(options.limit)} is not a positive whole number`);
+  const limit = wholeNumber('--limit', options.limit ?? '1000');
+  if (limit < 1) throw new PkiError('INVALID_REQUEST', `--limit ${JSON.stringify(options.limit)} is not a positive whole number`);
   return limit;
 };
+
+/** Number() takes '' and ' ' for 0 and makes NaN of words, which the wire then carries as 0. */
+export function wholeNumber(name: string, text: string): number {
+  if (!/^[0-9]{1,15}$/.test(text)) throw new PkiError('INVALID_REQUEST', `${name} ${JSON.stringify(text)} is not a whole number`);
+  return Number(text);
+}

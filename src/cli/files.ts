@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
 
 /**
@@ -13,6 +15,68 @@ export function writeWhole(path: string, text: string, mode: number): void {
     renameSync(temporary, path);
   } catch (thrown) {
     rmSync(temporary, { force: true });
-    throw new PkiError('INVALID_REQUEST', `${path} can not be written (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { next: 'Give an existing folder that you may write to.' });
+    throw cannotWrite(path, thrown, 'Give an existing folder that you may write to.');
   }
+}
+
+/** Writes a file that does not exist yet. Throws INVALID_REQUEST, or OUTPUT_FAILED where the disk is full. */
+export function writeNew(path: string, text: string): void {
+  try {
+    writeFileSync(path, text, { flag: 'wx', mode: 0o644 });
+  } catch (thrown) {
+    throw cannotWrite(path, thrown, newFileAdvice);
+  }
+}
+
+/** For the moment before something is signed whose only copy goes into that file. Throws INVALID_REQUEST. */
+export function expectNewFile(path: string): void {
+  if (existsSync(path)) throw cannotWrite(path, { code: 'EEXIST' }, newFileAdvice);
+  expectFolder(dirname(path), newFileAdvice);
+}
+
+/** For the moment before something is made whose only copy goes into that folder. Throws INVALID_REQUEST. */
+export function expectFolder(path: string, next = 'Give an existing folder that you may write to.'): void {
+  try {
+    if (!statSync(path).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' });
+    accessSync(path, constants.W_OK | constants.X_OK);
+  } catch (thrown) {
+    throw cannotWrite(path, thrown, next);
+  }
+}
+
+/**
+ * Puts what is streamed into a new file that only its owner may read, synced. What could not be completed is removed: a part
+ * must not pass for the whole. Returns the bytes written. Throws INVALID_REQUEST, OUTPUT_FAILED, CANCELLED or what the stream throws.
+ */
+export async function writeStream(path: string, signal: AbortSignal, stream: (write: (data: Buffer) => Promise<void>) => Promise<void>): Promise<number> {
+  const file = await open(path, 'wx', 0o600).catch((thrown: unknown) => {
+    throw cannotWrite(path, thrown, newFileAdvice);
+  });
+  const failed = (thrown: unknown): never => {
+    throw cannotWrite(path, thrown, newFileAdvice);
+  };
+  let bytes = 0;
+  let complete = false;
+  try {
+    await stream(async (data) => {
+      // not write(), which may write less than it was given, for instance what a full disk still takes
+      await file.writeFile(data).catch(failed);
+      bytes += data.length;
+    });
+    if (signal.aborted) throw new PkiError('CANCELLED', `${path} was not completed and is removed`);
+    await file.sync().catch(failed);
+    complete = true;
+  } finally {
+    await file.close();
+    if (!complete) rmSync(path, { force: true });
+  }
+  return bytes;
+}
+
+const newFileAdvice = 'Name a file that does not exist yet, in a folder that you may write to.';
+
+function cannotWrite(path: string, thrown: unknown, next: string): PkiError {
+  const code = (thrown as NodeJS.ErrnoException).code ?? 'error';
+  if (['ENOSPC', 'EDQUOT', 'EIO', 'EFBIG'].includes(code)) return new PkiError('OUTPUT_FAILED', `${path} can not be written completely (${code})`, { cause: thrown });
+  return new PkiError('INVALID_REQUEST', `${path} can not be written (${code})`, { next });
 }

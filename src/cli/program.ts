@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { PkiError } from '../common/errors/index.ts';
 import { version } from '../common/runtime/version.ts';
-import { action, type Outcome } from './action.ts';
+import { action, pathOf, type Outcome } from './action.ts';
 import { accessCommands } from './commands/access.ts';
 import { approvalCommands } from './commands/approval.ts';
 import { auditCommands } from './commands/audit.ts';
@@ -22,24 +22,32 @@ import { printError } from './output.ts';
 /** Runs one command line; `args` without node and script. Returns the exit code (exit-codes.ts). */
 export async function runCli(args: readonly string[], context: CliContext): Promise<number> {
   const outcome: Outcome = { exitCode: exitCodes.ok };
-  const program = buildProgram(context, outcome);
+  const program = buildProgram(context, outcome, args.includes('--json'));
   try {
     await program.parseAsync([...args], { from: 'user' });
     return outcome.exitCode;
   } catch (thrown) {
-    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    if (thrown instanceof CommanderError) {
+      if (thrown.exitCode !== 0 && args.includes('--json')) printError(context, usageError(thrown), true);
+      return thrown.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    }
     printError(context, PkiError.from(thrown), args.includes('--json'));
     return exitCodes.failed;
   }
 }
 
-export function buildProgram(context: CliContext, outcome: Outcome): Command {
+export function buildProgram(context: CliContext, outcome: Outcome, asJson = false): Command {
   const program = new Command('meshca');
-  program.description('An internal certificate authority for service meshes.').version(version).showHelpAfterError('(meshca --help lists the commands)').showSuggestionAfterError()
+  program.description('An internal certificate authority for service meshes.').version(version).showSuggestionAfterError()
     .option('--json', 'machine-readable output')
     .option('--server-socket <path>', 'the server\'s admin socket; default MESHCA_ADMIN_SOCKET or /var/lib/meshca/server/admin.sock')
     .option('--server <host:port>', 'a remote server, with --cert, --key and --bundle').option('--cert <path>', 'admin certificate chain (PEM)').option('--key <path>', 'its key (PEM)').option('--bundle <path>', 'trust bundle (PEM)')
-    .configureOutput({ writeOut: context.out, writeErr: context.err, getOutHasColors: () => context.terminal.color, getErrHasColors: () => context.terminal.color, getOutHelpWidth: () => context.terminal.columns })
+    .configureOutput({
+      // --json: one object for the whole error, made where it is caught
+      writeOut: context.out, writeErr: asJson ? () => {} : context.err,
+      getOutHasColors: () => context.terminal.color, getErrHasColors: () => context.terminal.color, getOutHelpWidth: () => context.terminal.columns, getErrHelpWidth: () => context.terminal.columns,
+    })
+    .configureHelp({ showGlobalOptions: true })
     .exitOverride();
   nodeCommands(program, context, outcome);
   agentCommands(program, context, outcome);
@@ -54,14 +62,17 @@ export function buildProgram(context: CliContext, outcome: Outcome): Command {
   rotationCommands(program, context, outcome);
   ceremonyCommands(program, context, outcome);
   program.command('completion <shell>').description('print a completion script for bash, zsh or fish').action(action(context, outcome, async (_options, [shell]) => context.out(completionScript(program, shell as string))));
-  inherit(program);
+  inherit(program, asJson);
   return program;
 }
 
+const usageError = (thrown: CommanderError): PkiError => new PkiError('INVALID_REQUEST', thrown.code === 'commander.help' ? 'the command is not complete' : thrown.message.replace(/^error: /, ''), { next: 'See the command with --help.' });
+
 /** exitOverride and output are not inherited by commands that were added before. */
-function inherit(command: Command): void {
+function inherit(command: Command, asJson: boolean): void {
+  command.showHelpAfterError(asJson ? false : `("${pathOf(command)} --help" ${command.commands.length > 0 ? 'lists the commands' : 'describes the command'})`);
   for (const each of command.commands) {
     each.copyInheritedSettings(command);
-    inherit(each);
+    inherit(each, asJson);
   }
 }

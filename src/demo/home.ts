@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
 
@@ -154,13 +154,13 @@ export function readJson<T>(path: string): T | undefined {
 
 function writeNew(path: string, text: string): void {
   const handle = openSync(path, 'wx', 0o600);
-  writeSync(handle, text);
+  writeFileSync(handle, text);
   closeSync(handle);
 }
 
 export function writeDurably(path: string, text: string, mode = 0o600): void {
   const handle = openSync(`${path}.new`, 'w', mode);
-  writeSync(handle, text);
+  writeFileSync(handle, text);
   fsyncSync(handle);
   closeSync(handle);
   renameSync(`${path}.new`, path);

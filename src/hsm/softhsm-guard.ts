@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
 import type { Logger } from '../common/runtime/index.ts';
@@ -59,7 +59,7 @@ function writeWhole(path: string, bytes: Buffer, like: string): void {
   const temporary = `${path}.tmp-${randomBytes(6).toString('hex')}`;
   const file = openSync(temporary, 'wx', statSync(like).mode & 0o777);
   try {
-    writeSync(file, bytes);
+    writeFileSync(file, bytes);
     fsyncSync(file);
   } catch (error) {
     rmSync(temporary, { force: true });

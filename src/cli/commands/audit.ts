@@ -1,5 +1,4 @@
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
@@ -9,6 +8,7 @@ import { action, collect, limitOf, type GlobalOptions, type Outcome } from '../a
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { writeStream } from '../files.ts';
 import { facts, instant, json, parseDuration, printable, table } from '../output.ts';
 
 interface SearchFlags {
@@ -93,22 +93,9 @@ async function watch(context: CliContext, options: SearchFlags & GlobalOptions):
 }
 
 async function exportTo(context: CliContext, options: { readonly out: string } & GlobalOptions): Promise<void> {
-  const file = await open(options.out, 'wx', 0o600).catch((thrown: NodeJS.ErrnoException) => {
-    throw new PkiError('INVALID_REQUEST', `${options.out} can not be written (${thrown.code ?? 'error'})`, { next: 'Name a file that does not exist yet, in a folder that you may write to.' });
-  });
-  let bytes = 0;
-  try {
-    await withAdmin(context, options, 'Audit', async (calls) => {
-      for await (const { data } of calls.stream('ExportAudit', {}, context.signal)) {
-        await file.write(data);
-        bytes += data.length;
-      }
-    });
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  if (context.signal.aborted) throw new PkiError('CANCELLED', `${options.out} is not complete`);
+  const bytes = await writeStream(options.out, context.signal, (write) => withAdmin(context, options, 'Audit', async (calls) => {
+    for await (const { data } of calls.stream('ExportAudit', {}, context.signal)) await write(data);
+  }));
   if (options.json) json(context, { file: options.out, bytes });
   else context.out(`${options.out}: ${bytes} bytes; check it with "meshca audit verify ${options.out}"\n`);
 }

@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { ImportAuthorityResponse__Output } from '../../common/wire/generated/meshca/admin/v1/ImportAuthorityResponse.ts';
@@ -7,6 +6,7 @@ import { certificatesFromPem, certificatesToPem, pemDecode, pemEncode, sha256Hex
 import { action, collect, type Outcome } from '../action.ts';
 import { readBytes, withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
+import { expectNewFile, writeNew } from '../files.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 
 /** Authorities that another CA certifies: below `meshca authority`, which must exist. */
@@ -15,6 +15,7 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
   if (authority === undefined) throw new Error('the command authority is not there yet');
   authority.command('csr').description('a CSR for a new intermediate, whose key stays in the token').option('--kind <kind>', 'issuing', 'issuing').option('--key-type <type>', 'default as configured').option('--id <id>', 'again for one that waits for its certificate').option('--region <name>', 'signs only on servers of this region').option('--replica <name>', 'signs only on this replica').option('--out <file>', 'write the PEM to a new file')
     .action(action<{ kind: string; keyType?: string; id?: string; out?: string; region?: string; replica?: string }>(context, outcome, async (options) => {
+      if (options.out !== undefined) expectNewFile(options.out);
       const made = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('CreateAuthorityCsr', { kind: options.kind, keyType: options.keyType ?? '', id: options.id ?? '', region: options.region ?? '', replica: options.replica ?? '' }));
       const csrPem = pemEncode('CERTIFICATE REQUEST', made.csrDer);
       const id = made.authority?.id ?? '';
@@ -37,6 +38,8 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
     .action(action<{ csr: string; ttl: string; out: string; issuer?: string }>(context, outcome, async (options) => {
       const [block, ...more] = unwrap(pemDecode(readBytes(options.csr).toString('utf8')));
       if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0) throw new PkiError('CSR_MALFORMED', `${options.csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`);
+      // the signed certificate of another CA must not be lost to a typo in a path
+      expectNewFile(options.out);
       const signed = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('SignDownstream', { csrDer: block.der, issuerId: options.issuer ?? '', ttlSeconds: parseDuration(options.ttl), requestId: uuidv7() }, { deadlineSeconds: 60 }));
       writeNew(options.out, certificatesToPem([...signed.chainDer, signed.rootDer]));
       if (options.json) json(context, { ...signed, file: options.out });
@@ -44,6 +47,7 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
     }));
   authority.command('cross').description('let an old root certify a new one, for consumers that can not take the new one in time; taken back by withdraw').requiredOption('--from <id>', 'the root that they have').requiredOption('--to <id>', 'the root that it certifies').option('--out <file>', 'new file for the cross-certificate')
     .action(action<{ from: string; to: string; out?: string }>(context, outcome, async (options) => {
+      if (options.out !== undefined) expectNewFile(options.out);
       const { authority: made, certificateDer, inChains } = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('CrossSign', { fromId: options.from, toId: options.to }, { deadlineSeconds: 60 }));
       if (options.out !== undefined) writeNew(options.out, certificatesToPem([certificateDer]));
       if (options.json) json(context, { authority: made, certificateDer, inChains });
@@ -95,12 +99,4 @@ function crlFile(path: string): Buffer {
   const [block, ...more] = blocks.ok ? blocks.value : [];
   if (block?.label !== 'X509 CRL' || more.length > 0) throw new PkiError('CRL_INVALID', `${path} holds neither one CRL in DER nor exactly one X509 CRL (PEM)`);
   return block.der;
-}
-
-function writeNew(path: string, text: string): void {
-  try {
-    writeFileSync(path, text, { flag: 'wx', mode: 0o644 });
-  } catch (thrown) {
-    throw new PkiError('INVALID_REQUEST', `${path} can not be written (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { next: 'Name a new file in a folder that you may write.' });
-  }
 }

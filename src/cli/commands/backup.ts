@@ -1,31 +1,17 @@
-import { open } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { PkiError } from '../../common/errors/index.ts';
 import type { RestoreDifference__Output } from '../../common/wire/generated/meshca/admin/v1/RestoreDifference.ts';
-import { action, type Outcome } from '../action.ts';
+import { action, wholeNumber, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
+import { writeStream } from '../files.ts';
 import { facts, json, printable, table } from '../output.ts';
 
 /** Copies of the database, and putting one back. */
 export function backupCommands(program: Command, context: CliContext, outcome: Outcome): void {
   program.command('backup').description('a consistent copy of the database of the running server; it holds no keys').requiredOption('--out <file>', 'the file; it must not exist').action(action<{ out: string }>(context, outcome, async (options) => {
-    const file = await open(options.out, 'wx', 0o600).catch((thrown: NodeJS.ErrnoException) => {
-      throw new PkiError('INVALID_REQUEST', `${options.out} can not be written (${thrown.code ?? 'error'})`, { next: 'Name a file that does not exist yet, in a folder that you may write to.' });
-    });
-    let bytes = 0;
-    try {
-      await withAdmin(context, options, 'Server', async (calls) => {
-        for await (const { data } of calls.stream('Backup', {}, context.signal)) {
-          await file.write(data);
-          bytes += data.length;
-        }
-      });
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    if (context.signal.aborted) throw new PkiError('CANCELLED', `${options.out} is not complete`);
+    const bytes = await writeStream(options.out, context.signal, (write) => withAdmin(context, options, 'Server', async (calls) => {
+      for await (const { data } of calls.stream('Backup', {}, context.signal)) await write(data);
+    }));
     if (options.json) json(context, { file: options.out, bytes });
     else context.out(`${options.out}: ${bytes} bytes\n`);
   }));
@@ -43,8 +29,7 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
       else show(context, view);
     }));
   restore.command('accept <records>').description('go on without what is lost; the number is the one that "restore show" gives').action(action(context, outcome, async (options, [records]) => {
-    const size = Number(records);
-    if (!Number.isSafeInteger(size) || size < 0) throw new PkiError('INVALID_REQUEST', `${JSON.stringify(records)} is no number of records`);
+    const size = wholeNumber('the number of records', records as string);
     const view = await withAdmin(context, options, 'Server', (calls) => calls.call('AcceptRestore', { size }));
     if (options.json) json(context, { stale: view.stale, size: view.size });
     else context.out('accepted: the log goes on under a new origin, agents under a new epoch; the server signs again\n');

@@ -3,7 +3,7 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { parseSshPublicKey } from '../../common/ssh-signature/index.ts';
 import type { ApprovalPolicy__Output } from '../../common/wire/generated/meshca/admin/v1/ApprovalPolicy.ts';
 import type { Approver__Output } from '../../common/wire/generated/meshca/admin/v1/Approver.ts';
-import { action, collect, type GlobalOptions, type Outcome } from '../action.ts';
+import { action, collect, wholeNumber, type GlobalOptions, type Outcome } from '../action.ts';
 import { readBytes, withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { duration, facts, instant, json, parseDuration, table } from '../output.ts';
@@ -19,7 +19,7 @@ export function dualControlCommands(program: Command, context: CliContext, outco
     }
     const policy = present(stored.policy);
     facts(context, [
-      ['dual control', policy.enabled ? `on: ${policy.required} of ${policy.approvers.length} approvers` : 'off'], ['an operation waits', duration(policy.lifeSeconds)], ['version', `${stored.version}, SHA-256 ${stored.sha256}`],
+      ['dual control', policy.enabled ? `on: ${policy.required} of ${policy.approvers.length} approvers` : 'off'], ...(policy.lifeSeconds === 0 ? [] : [['an operation waits', duration(policy.lifeSeconds)] as const]), ['version', `${stored.version}, SHA-256 ${stored.sha256}`],
       ['changed', `${instant(stored.updatedAt)} by ${stored.updatedBy || '-'}`],
     ]);
     context.out('\n');
@@ -28,16 +28,16 @@ export function dualControlCommands(program: Command, context: CliContext, outco
       { title: 'VALID', value: (each) => `${each.notBefore === 0 ? '' : `from ${instant(each.notBefore)} `}${each.notAfter === 0 ? 'always' : `until ${instant(each.notAfter)}`}` }, { title: 'PROPOSES AS', value: (each) => each.identities.join(' ') || '-' },
     ], policy.approvers, 'no approvers');
   }));
-  dual.command('enable').description('switch it on: takes effect when so many of the approvers have approved it').requiredOption('--required <k>', 'how many must approve, at least 2', Number)
+  dual.command('enable').description('switch it on: takes effect when so many of the approvers have approved it').requiredOption('--required <k>', 'how many must approve, at least 2')
     .option('--approver <name=file.pub>', 'repeat; without it those of the present policy', collect).option('--identity <name=id>', 'repeat: SPIFFE ID, or uid:N, under which an approver proposes', collect).option('--life <duration>', 'how long an operation waits; default 24h')
-    .action(action<{ required: number; approver?: readonly string[]; identity?: readonly string[]; life?: string }>(context, outcome, async (options) => {
+    .action(action<{ required: string; approver?: readonly string[]; identity?: readonly string[]; life?: string }>(context, outcome, async (options) => {
       await change(context, options, (policy) => ({
-        enabled: true, required: options.required, lifeSeconds: options.life === undefined ? policy.lifeSeconds : parseDuration(options.life), approvers: options.approver === undefined ? policy.approvers : approversOf(options.approver, options.identity ?? []),
+        enabled: true, required: wholeNumber('--required', options.required), lifeSeconds: options.life === undefined ? policy.lifeSeconds : parseDuration(options.life), approvers: options.approver === undefined ? policy.approvers : approversOf(options.approver, options.identity ?? []),
       }));
       context.err('keep more approvers than must approve: a lost key can be replaced only with the approval of the others\n');
     }));
   dual.command('disable').description('switch it off').action(action(context, outcome, (options) => change(context, options, (policy) => ({ ...policy, enabled: false }))));
-  dual.command('require <k>').description('change how many must approve').action(action(context, outcome, (options, [k]) => change(context, options, (policy) => ({ ...policy, required: Number(k) }))));
+  dual.command('require <k>').description('change how many must approve').action(action(context, outcome, (options, [k]) => change(context, options, (policy) => ({ ...policy, required: wholeNumber('the number of approvals', k as string) }))));
   dual.command('add-approver <name>').description('enrol an approver, or replace his key').requiredOption('--public-key <file>', 'his .pub file').option('--identity <id>', 'repeat: SPIFFE ID, or uid:N, under which he proposes', collect).option('--valid <duration>', 'only for so long from now on')
     .action(action<{ publicKey: string; identity?: readonly string[]; valid?: string }>(context, outcome, (options, [name]) => change(context, options, (policy) => ({
       ...policy, approvers: [...policy.approvers.filter((each) => each.name !== name), {

@@ -8,7 +8,11 @@ import { readBytes, withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { entryFile, entryFromFile, type EntryFile } from '../entry-file.ts';
 import { exitCodeOf, exitCodes } from '../exit-codes.ts';
-import { duration, facts, instant, json, parseDuration, printError, table } from '../output.ts';
+import { duration, facts, instant, json, parseDuration, printable, printError, table } from '../output.ts';
+import { oddSelector } from '../selector-hints.ts';
+
+/** Node sets have selectors of nodes, which are free. */
+const serverPath = '/meshca/server';
 
 interface EntryFlags {
   readonly id?: string;
@@ -27,9 +31,12 @@ interface EntryFlags {
   readonly allow?: readonly string[];
 }
 
+const entryFlags = ['spiffeId', 'parentId', 'selector', 'ttl', 'jwtTtl', 'profile', 'dns', 'hint', 'expires', 'admin', 'downstream', 'allowWeakSelectors', 'allow'] as const satisfies readonly (keyof EntryFlags)[];
+
+const parentOption = ['--parent-id <id>', 'SPIFFE ID of the agent or node set that may hand the identity out'] as const;
+const selectorOption = ['--selector <type:value>', 'repeat: all must match'] as const;
+
 const withFlags = (command: Command): Command => command
-  .option('--parent-id <id>', 'SPIFFE ID of the agent or node set that may hand the identity out')
-  .option('--selector <type:value>', 'repeat: all must match', collect)
   .option('--ttl <duration>', 'life of X.509-SVIDs, for example 1h')
   .option('--jwt-ttl <duration>', 'life of JWT-SVIDs')
   .option('--profile <name>', 'short-lived (default) or revocable')
@@ -43,9 +50,10 @@ const withFlags = (command: Command): Command => command
 
 export function entryCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const entry = program.command('entry').description('registration entries: which process gets which identity');
-  withFlags(entry.command('create').description('create one entry').requiredOption('--spiffe-id <id>', 'the identity, or a template such as spiffe://td/user/{unix.user}').option('--id <name>', 'name of the entry; chosen by the server if absent'))
+  withFlags(entry.command('create').description('create one entry').requiredOption('--spiffe-id <id>', 'the identity, or a template such as spiffe://td/user/{unix.user}').option('--id <name>', 'name of the entry; chosen by the server if absent').requiredOption(...parentOption).requiredOption(...selectorOption, collect))
     .action(action<EntryFlags>(context, outcome, async (options) => {
       const draft = draftOf(options, undefined, context.now());
+      noteOddSelectors(context, options, [draft]);
       const results = await withAdmin(context, options, 'Entries', async (calls) => (await calls.call('CreateEntries', { entries: [draft] })).results);
       return showResults(context, options, results, 'created');
     }));
@@ -58,13 +66,16 @@ export function entryCommands(program: Command, context: CliContext, outcome: Ou
     .action(action<{ spiffeId?: string; parentId?: string; selector?: string; limit?: string }>(context, outcome, async (options) => {
       const found = await listEntries(context, options, { spiffeId: options.spiffeId ?? '', parentId: options.parentId ?? '', selector: options.selector ?? '' }, limitOf(options));
       if (options.json) json(context, found);
-      else showEntries(context, found);
+      else showEntries(context, found, options.spiffeId === undefined && options.parentId === undefined && options.selector === undefined ? 'no entries; "meshca entry create" makes one' : 'no entry matches');
     }));
-  withFlags(entry.command('update <id>').description('change one entry; what is not given stays').option('--spiffe-id <id>', 'the identity'))
+  withFlags(entry.command('update <id>').description('change one entry; what is not given stays').option('--spiffe-id <id>', 'the identity').option(...parentOption).option(...selectorOption, collect))
     .action(action<EntryFlags>(context, outcome, async (options, [id]) => {
+      if (entryFlags.every((name) => options[name] === undefined)) throw new PkiError('INVALID_REQUEST', 'nothing is given that would change the entry');
       const updated = await withAdmin(context, options, 'Entries', async (calls) => {
         const present = await calls.call('GetEntry', { id: id as string });
-        return calls.call('UpdateEntry', { entry: { ...draftOf(options, present, context.now()), id: present.id, revision: present.revision } });
+        const draft = draftOf(options, present, context.now());
+        noteOddSelectors(context, options, [draft]);
+        return calls.call('UpdateEntry', { entry: { ...draft, id: present.id, revision: present.revision } });
       });
       showEntry(context, options, updated);
     }));
@@ -92,6 +103,8 @@ async function listEntries(context: CliContext, options: GlobalOptions, filter: 
 async function apply(context: CliContext, options: GlobalOptions & { readonly file: string; readonly prune?: boolean; readonly dryRun?: boolean }): Promise<number> {
   const text = options.file === '-' ? await context.readStdin() : readBytes(options.file).toString('utf8');
   const entries = entriesOf(text, options.file);
+  noteOddSelectors(context, options, entries);
+  if (context.terminal.isTerminal && entries.length >= 2_000) context.err(`comparing ${entries.length} entries with those of the server\n`);
   const answer = await withAdmin(context, options, 'Entries', (calls) => calls.call('ApplyEntries', { entries, prune: options.prune ?? false, dryRun: options.dryRun ?? false }, { deadlineSeconds: 120 }));
   if (options.json) {
     json(context, answer);
@@ -105,6 +118,15 @@ async function apply(context: CliContext, options: GlobalOptions & { readonly fi
   const count = (what: string): number => answer.changes.filter((change) => change.action === what).length;
   context.out(`${answer.applied ? 'applied' : 'dry run, nothing changed'}: ${count('create')} created, ${count('update')} updated, ${count('delete')} deleted, ${answer.unchanged} unchanged\n`);
   return exitCodes.ok;
+}
+
+/** A selector that no agent makes is taken, since agents of a later release may make it, and yet it is a typo most of the time. */
+function noteOddSelectors(context: CliContext, options: GlobalOptions, entries: readonly Entry[]): void {
+  if (options.json) return;
+  const notes = new Set(entries.filter(({ parentId }) => !parentId?.endsWith(serverPath)).flatMap(({ selectors }) => selectors ?? []).flatMap(oddSelector));
+  const shown = [...notes].slice(0, 10);
+  for (const note of shown) context.err(`note: ${printable(note)}\n`);
+  if (notes.size > shown.length) context.err(`note: ${notes.size - shown.length} more of this sort\n`);
 }
 
 function entriesOf(text: string, path: string): Entry[] {
@@ -159,11 +181,11 @@ function showResults(context: CliContext, options: GlobalOptions, results: reado
 
 const knownCode = (code: string): ErrorCode => (isErrorCode(code) ? code : 'INTERNAL');
 
-function showEntries(context: CliContext, entries: readonly Entry__Output[]): void {
+function showEntries(context: CliContext, entries: readonly Entry__Output[], empty: string): void {
   table(context, [
     { title: 'ID', value: (each) => each.id }, { title: 'SPIFFE ID', value: (each) => each.spiffeId }, { title: 'PARENT', value: (each) => each.parentId },
     { title: 'TTL', value: (each) => (each.x509TtlSeconds === 0 ? 'default' : duration(each.x509TtlSeconds)) }, { title: 'SELECTORS', value: (each) => each.selectors.join(' ') },
-  ], entries, 'no entries; "meshca entry create" makes one');
+  ], entries, empty);
 }
 
 function showEntry(context: CliContext, options: GlobalOptions, entry: Entry__Output): void {

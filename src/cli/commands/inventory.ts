@@ -39,7 +39,7 @@ function bundleCommands(program: Command, context: CliContext, outcome: Outcome)
 
 function authorityCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const authority = program.command('authority').description('roots, issuing intermediates and JWT authorities');
-  authority.command('list').description('authorities').option('--kind <kind>', 'root, issuing or jwt').option('--state <state>', 'for example active').action(action<{ kind?: string; state?: string }>(context, outcome, async (options) => {
+  authority.command('list').description('authorities').option('--kind <kind>', 'root, issuing, jwt or log').option('--state <state>', 'for example active').action(action<{ kind?: string; state?: string }>(context, outcome, async (options) => {
     const { authorities } = await withAdmin(context, options, 'Authorities', (calls) => calls.call('ListAuthorities', { page: { size: 0, token: '' }, kind: options.kind ?? '', state: options.state ?? '' }));
     if (options.json) {
       json(context, authorities);

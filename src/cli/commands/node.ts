@@ -4,18 +4,18 @@ import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
 import { certificatesToPem, createCsr, generateKeyPairAsync, keyTypes, pemEncode, pkcs8Of, type KeyType } from '../../common/x509/index.ts';
-import { action, collect, type Outcome } from '../action.ts';
+import { action, collect, wholeNumber, type Outcome } from '../action.ts';
 import { unreachable, withAdmin, withAgentLocal } from '../connect.ts';
 import { defaultAdminSocket, defaultLocalSocket, type CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { writeWhole } from '../files.ts';
+import { expectFolder, writeWhole } from '../files.ts';
 import { facts, instant, json, parseDuration, table } from '../output.ts';
 
 /** Running and looking after one machine: server, mint, validate, healthcheck, explain. */
 export function nodeCommands(program: Command, context: CliContext, outcome: Outcome): void {
   program.command('server').description('the CA server').command('run').description('run the CA server').option('-c, --config <path>', 'YAML or JSON; every key can come from the environment too (MESHCA_SERVER_…)')
     .option('--accept-restore <records>', 'once, after a restore: go on although a checkpoint over so many records has left the older database')
-    .action(action<{ config?: string; acceptRestore?: string }>(context, outcome, (options) => context.parts.runServer({ configPath: options.config, ...(options.acceptRestore === undefined ? {} : { acceptRestore: Number(options.acceptRestore) }) })));
+    .action(action<{ config?: string; acceptRestore?: string }>(context, outcome, (options) => context.parts.runServer({ configPath: options.config, ...(options.acceptRestore === undefined ? {} : { acceptRestore: wholeNumber('--accept-restore', options.acceptRestore) }) })));
   mintCommand(program, context, outcome);
   validateCommand(program, context, outcome);
   healthCommand(program, context, outcome);
@@ -27,6 +27,7 @@ function mintCommand(program: Command, context: CliContext, outcome: Outcome): v
     .option('--ttl <duration>', 'life').option('--key-type <type>', keyTypes.join(', '), 'ec-p256').option('--admin', 'the certificate may administer within its roles').requiredOption('--write <dir>', 'existing folder for svid.pem, key.pem (0600) and bundle.pem')
     .action(action<{ spiffeId: string; dns?: readonly string[]; ttl?: string; keyType: string; admin?: boolean; write: string }>(context, outcome, async (options) => {
       if (!(keyTypes as readonly string[]).includes(options.keyType)) throw new PkiError('KEY_UNSUPPORTED', `--key-type ${JSON.stringify(options.keyType)} is unknown`);
+      expectFolder(options.write);
       const { privateKey } = await generateKeyPairAsync(options.keyType as KeyType);
       const minted = await withAdmin(context, options, 'Certificates', (calls) => calls.call('MintX509Svid', {
         spiffeId: options.spiffeId, dnsNames: [...(options.dns ?? [])], csrDer: createCsr(privateKey), ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl), admin: options.admin ?? false, requestId: uuidv7(),

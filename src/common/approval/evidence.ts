@@ -59,5 +59,5 @@ function readEvidence(text: string): Result<Evidence> {
   } catch {
     // said below
   }
-  return fail('APPROVAL_NOT_COUNTED', 'the file holds no evidence of an approval');
+  return fail('APPROVAL_NOT_COUNTED', 'the file holds no evidence of an approval', { next: 'Give what "meshca approval show ID --json" printed, or the canonical text of the audit record approval.decided.' });
 }

@@ -35,6 +35,7 @@ export const codes = {
   NOT_FOUND: caller('NOT_FOUND', 'List the objects of this kind and check the ID.'),
   ALREADY_EXISTS: caller('ALREADY_EXISTS', 'Update the existing object, or choose another name.'),
   CONFLICT: caller('ABORTED', 'Read the object again and repeat the change on its present version.'),
+  OUTPUT_FAILED: caller('FAILED_PRECONDITION', 'Make room on the disk that the message names, or name a file elsewhere, and run the command again.'),
 
   // spiffe
   SPIFFE_ID_INVALID: caller('INVALID_ARGUMENT', 'Use spiffe://<trust domain>/<path> with segments of [A-Za-z0-9._-], no empty, "." or ".." segment, at most 2048 bytes.'),

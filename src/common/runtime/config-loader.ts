@@ -40,7 +40,7 @@ export async function loadConfig<S extends z.ZodObject>(schema: S, source: Confi
   const parsed = schema.safeParse(input);
   if (!parsed.success) {
     const problems = parsed.error.issues.flatMap((issue) => describeIssue(schema, issue));
-    return fail('CONFIG_INVALID', `${where}: ${problems.join('; ')}`, { detail: { problems: problems.length } });
+    return fail('CONFIG_INVALID', `${where}: ${problems.join('; ')}`, { detail: { problems: problems.length }, ...(source.path === undefined ? { next: 'No configuration file was named: give --config FILE, or set every required key in the environment.' } : {}) });
   }
   return ok(deepFreeze(parsed.data));
 }
@@ -62,7 +62,7 @@ async function readTree(path: string): Promise<Result<Tree>> {
   try {
     text = await readFile(path, 'utf8');
   } catch (thrown) {
-    return fail('CONFIG_INVALID', `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'unknown error'})`, { cause: thrown });
+    return fail('CONFIG_INVALID', `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'unknown error'})`, { cause: thrown, next: 'Check the path and its permissions.' });
   }
   let value: unknown;
   try {

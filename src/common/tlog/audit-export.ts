@@ -54,7 +54,13 @@ const recordVersion = 'meshca-audit-v1\n';
  */
 export async function verifyExport(lines: AsyncIterable<string> | Iterable<string>, options: VerifyOptions = {}): Promise<ExportVerdict> {
   const check = new ExportCheck(options);
-  for await (const text of lines) if (text !== '') check.line(parseLine(text));
+  let isFirst = true;
+  for await (const text of lines) {
+    if (text === '') continue;
+    check.line(parseLine(text, isFirst));
+    isFirst = false;
+  }
+  if (isFirst) throw noExport('the file is empty');
   return check.verdict();
 }
 
@@ -235,15 +241,19 @@ function columnsMatch(line: Extract<ExportLine, { type: 'record' }>, canonical: 
   }
 }
 
-function parseLine(text: string): ExportLine {
+function parseLine(text: string, isFirst: boolean): ExportLine {
   try {
     const line = JSON.parse(text) as ExportLine;
     if (typeof line === 'object' && line !== null && ['log', 'tile', 'record', 'checkpoint', 'end'].includes(line.type)) return line;
   } catch {
     // said below
   }
+  if (isFirst) throw noExport(`its first line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
   throw invalid(`a line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
 }
+
+/** Another file is likelier than an altered log. */
+const noExport = (message: string): PkiError => new PkiError('AUDIT_INVALID', message, { next: 'Give a file that "meshca audit export" wrote; if this is one, keep it and the database as they are: it was altered.' });
 
 const invalid = (message: string, sequence?: number, detail: object = {}): PkiError =>
   new PkiError('AUDIT_INVALID', message, { detail: { ...detail, ...(sequence === undefined ? {} : { sequence }) } });

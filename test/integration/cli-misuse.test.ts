@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { runCli } from '../../src/cli/program.ts';
+import type { CliContext } from '../../src/cli/context.ts';
+import { startTestServer, type TestServer } from '../support/server.ts';
+
+let server: TestServer;
+let dir: string;
+
+async function run(...args: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
+  let out = '';
+  let err = '';
+  const context: CliContext = {
+    env: {}, out: (text) => void (out += text), err: (text) => void (err += text), readStdin: async () => '', terminal: { isTerminal: false, columns: 140, color: false },
+    signal: new AbortController().signal, now: () => Math.floor(Date.now() / 1000), parts: {} as CliContext['parts'],
+  };
+  const code = await runCli(['--server-socket', server.server.adminSocketPath, ...args], context);
+  return { code, out, err };
+}
+
+async function inventory(): Promise<number> {
+  return (JSON.parse((await run('certificate', 'list', '--json')).out) as unknown[]).length;
+}
+
+before(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'meshca-cli-misuse-'));
+  server = await startTestServer();
+});
+after(async () => {
+  await server?.[Symbol.asyncDispose]();
+  await rm(dir, { recursive: true, force: true });
+});
+
+test('what is no number never reaches the policy of dual control as zero', async () => {
+  for (const args of [['require', 'x'], ['require', ''], ['enable', '--required', 'two']]) {
+    const { code, err } = await run('dual-control', ...args);
+    assert.equal(code, 2, err);
+    assert.match(err, /is not a whole number/);
+  }
+  assert.equal((JSON.parse((await run('dual-control', 'show', '--json')).out) as { version: number }).version, 0);
+});
+
+test('nothing is signed or made whose only copy would have nowhere to go', async () => {
+  const before = await inventory();
+  const taken = join(dir, 'taken');
+  await writeFile(taken, 'x');
+  for (const args of [
+    ['mint', '--spiffe-id', 'spiffe://mesh.test/by-hand', '--write', join(dir, 'missing')],
+    ['mint', '--spiffe-id', 'spiffe://mesh.test/by-hand', '--write', taken],
+    ['authority', 'csr', '--out', taken],
+  ]) assert.equal((await run(...args)).code, 2);
+  assert.equal(await inventory(), before);
+  assert.equal((await run('authority', 'list', '--state', 'preparing')).out, 'no authorities\n');
+});
+
+test('an entry without parent or selectors, or a change of nothing, is refused before the server is asked', async () => {
+  const parent = ['--parent-id', 'spiffe://mesh.test/meshca/agent/node-1'];
+  assert.match((await run('entry', 'create', '--spiffe-id', 'spiffe://mesh.test/a', ...parent)).err, /--selector/);
+  assert.match((await run('entry', 'create', '--spiffe-id', 'spiffe://mesh.test/a', '--selector', 'unix:uid:1')).err, /--parent-id/);
+  assert.equal((await run('entry', 'create', '--id', 'a', '--spiffe-id', 'spiffe://mesh.test/a', '--selector', 'unix:uid:1', ...parent)).code, 0);
+  const { revision } = JSON.parse((await run('entry', 'show', 'a', '--json')).out) as { revision: number };
+  assert.equal((await run('entry', 'update', 'a')).code, 2);
+  assert.equal((JSON.parse((await run('entry', 'show', 'a', '--json')).out) as { revision: number }).revision, revision);
+  assert.equal((await run('entry', 'list', '--spiffe-id', 'spiffe://mesh.test/b')).out, 'no entry matches\n');
+});
+
+test('a selector that no agent makes is taken with a note that names the nearest', async () => {
+  const made = await run('entry', 'create', '--spiffe-id', 'spiffe://mesh.test/typo', '--parent-id', 'spiffe://mesh.test/meshca/agent/node-1', '--selector', 'unix:usr:www-data');
+  assert.equal(made.code, 0);
+  assert.match(made.err, /did you mean unix:user\?/);
+});
+
+test('a wrong command line says where help is, in JSON as one object', async () => {
+  assert.match((await run('entry', 'lst')).err, /meshca entry --help/);
+  assert.match((await run('authority', 'rotate', '--share', '2')).err, /meshca authority rotate --help/);
+  for (const args of [['entry', 'lst'], ['entry', 'create'], ['entry'], ['entry', 'list', '--nope'], ['certificate', 'list', '--limit', 'x']]) {
+    const { code, out, err } = await run(...args, '--json');
+    assert.equal(code, 2);
+    assert.equal(out, '');
+    assert.equal((JSON.parse(err) as { error: { code: string } }).error.code, 'INVALID_REQUEST');
+  }
+  assert.match((await run('entry', 'list', '--help')).out, /--json[\s\S]*--server-socket/);
+});
