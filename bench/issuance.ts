@@ -75,7 +75,7 @@ export async function benchIssuance({ execPath, short, cores, nodeFlags }: Issua
       name, what, ratio, goal, atLeast: true,
       detail: {
         'certificates/s': of(({ perSecond }) => perSecond), 'crypto floor/s': floor.perSecond, 'CPU ratio': floor.cpuUs / of(({ mainUs, signersUs }) => mainUs + signersUs), 'floor µs/certificate': floor.cpuUs, 'server main µs/certificate': of(({ mainUs }) => mainUs), 'signers µs/certificate': of(({ signersUs }) => signersUs),
-        'generator share of a core': of(({ load }) => load.cpuShare), 'call p50 ms': of(({ load }) => load.p50Ms), 'call p99 ms': of(({ load }) => load.p99Ms),
+        'certificates/commit': of(({ perCommit }) => perCommit), 'signatures/hand-over': of(({ perChunk }) => perChunk), 'generator share of a core': of(({ load }) => load.cpuShare), 'call p50 ms': of(({ load }) => load.p50Ms), 'call p99 ms': of(({ load }) => load.p99Ms),
       },
     };
   });
@@ -85,24 +85,29 @@ export interface Round {
   readonly perSecond: number;
   readonly mainUs: number;
   readonly signersUs: number;
+  /** Certificates for each commit of any kind, and for each hand-over to a signer process. */
+  readonly perCommit: number;
+  readonly perChunk: number;
   readonly load: LoadResult;
 }
 
 export async function oneRound(product: Product, load: BenchChild, { perCall, name }: Case, seconds: number): Promise<Round> {
-  const issuedBefore = await issued(product);
+  const countsBefore = await counts(product);
   const before = treeCpu(product.serverPid);
   const result = await load.ask<LoadResult>({ seconds });
   const used = since(before, treeCpu(product.serverPid));
-  const count = (await issued(product)) - issuedBefore;
+  const countsAfter = await counts(product);
+  const [count, commits, chunks, signatures] = countsAfter.map((after, index) => after - (countsBefore[index] as number)) as [number, number, number, number];
   const counted = result.completed * perCall;
   // the generator does not read what it is answered; the inventory knows what was issued
   if (result.failed > 0 || count < counted) throw new Error(`${name}: ${result.failed} calls refused, ${count} certificates on record where ${counted} were counted`);
-  return { perSecond: counted / result.seconds, mainUs: (used.mainMs * 1000) / count, signersUs: (used.childrenMs * 1000) / count, load: result };
+  return { perSecond: counted / result.seconds, mainUs: (used.mainMs * 1000) / count, signersUs: (used.childrenMs * 1000) / count, perCommit: count / commits, perChunk: signatures / chunks, load: result };
 }
 
-async function issued(product: Product): Promise<number> {
+/** Certificates, commits, chunks for the signers and signatures so far. */
+async function counts(product: Product): Promise<readonly number[]> {
   const text = await (await fetch(`http://127.0.0.1:${product.opsPort}/metrics`)).text();
-  return Number(/^meshca_certificates\{state="issued"\} (\d+)$/m.exec(text)?.[1] ?? Number.NaN);
+  return [/^meshca_certificates\{state="issued"\} (\d+)$/m, /^meshca_store_commit_duration_seconds_count (\d+)$/m, /^meshca_hsm_chunks (\d+)$/m, /^meshca_hsm_signatures (\d+)$/m].map((pattern) => Number(pattern.exec(text)?.[1] ?? Number.NaN));
 }
 
 export function planOf(product: Product, credential: Credential, { perCall, inFlight, caller }: Case): LoadPlan {

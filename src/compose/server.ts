@@ -106,6 +106,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.defer(store.onRevision(() => void registry.refresh().catch((thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'the authorities could not be read again'))));
 
   const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
+  stack.defer(store.onCommit((commit) => metrics.committed(commit)));
   metrics.watchLog(auditLog);
   const witnesses = startWitnesses(config, store, auditLog, clock, logger);
   stack.defer(async () => void (await Promise.all(witnesses.map((witness) => witness.close()))));

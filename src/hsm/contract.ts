@@ -74,6 +74,8 @@ export interface SignersState {
   readonly inFlight: number;
   /** Signatures since start. */
   readonly signatures: number;
+  /** Times that signatures were handed to a signer process, since start. */
+  readonly chunks: number;
 }
 
 /** What is found in a token; `meshca` marks objects whose label starts with our prefix. */

@@ -53,7 +53,7 @@ export class DeferredSigners implements ManagedSigners {
   state(): SignersState {
     if (this.#inner !== undefined) return this.#inner.state();
     const status = this.#closed ? 'closed' : this.#error === undefined ? 'starting' : isFinal(this.#error.code) ? 'fatal' : 'open';
-    return { status, reason: this.#error === undefined ? undefined : `${this.#error.code}: ${this.#error.message}`, signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0 };
+    return { status, reason: this.#error === undefined ? undefined : `${this.#error.code}: ${this.#error.message}`, signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
   }
 
   onChange(listener: (state: SignersState) => void): () => void {

@@ -35,6 +35,9 @@ export function signersStatus(facts: SignersFacts): SignersState['status'] {
 const firstChunk = 8;
 /** Work given to a signer at once, in milliseconds: long enough that a hand-over costs little, short enough to keep all signers busy to the end of a batch. */
 const chunkTargetMs = 10;
+/** On a machine that is short of processors each item seems to take longer, and smaller chunks would cost it more: so many go together, as long as they do not seem to take too long. */
+const crowdedChunk = 16;
+const crowdedTargetMs = 50;
 export const chunkMaximum = 64;
 
 export interface ChunkFacts {
@@ -50,6 +53,7 @@ export interface ChunkFacts {
 export function chunkSize(facts: ChunkFacts): number {
   const share = Math.ceil(facts.queued / Math.max(facts.signersReady, 1));
   const byTime = facts.itemMs === undefined || facts.itemMs <= 0 ? firstChunk : Math.floor(chunkTargetMs / facts.itemMs);
-  const limit = Math.min(Math.max(byTime, facts.concurrency, 1), chunkMaximum);
+  const crowded = facts.itemMs === undefined || facts.itemMs <= 0 ? 0 : Math.min(crowdedChunk, Math.floor(crowdedTargetMs / facts.itemMs));
+  const limit = Math.min(Math.max(byTime, crowded, facts.concurrency, 1), chunkMaximum);
   return Math.min(share, limit);
 }

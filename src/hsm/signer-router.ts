@@ -61,17 +61,17 @@ export class SignerRouter implements ManagedSigners {
   /** Status and reason of the token that signs; the counts of all. */
   state(): SignersState {
     const { status, reason } = this.stateOf(this.#primary());
-    const sum = { signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0 };
+    const sum = { signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
     for (const each of this.#byToken.values()) {
       const state = each.state();
-      for (const name of ['signers', 'signersReady', 'respawns', 'inFlight', 'signatures'] as const) sum[name] += state[name];
+      for (const name of ['signers', 'signersReady', 'respawns', 'inFlight', 'signatures', 'chunks'] as const) sum[name] += state[name];
     }
     return { status, reason, ...sum };
   }
 
   /** Of one token; one that is not configured is `closed`. */
   stateOf(token: string): SignersState {
-    return this.#byToken.get(token)?.state() ?? { status: 'closed', reason: `no ${token} token is configured`, signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0 };
+    return this.#byToken.get(token)?.state() ?? { status: 'closed', reason: `no ${token} token is configured`, signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
   }
 
   /** Whether this key can be used: its token was asked for it, and is there. */

@@ -75,6 +75,7 @@ class ProcessSigners implements ManagedSigners {
   readonly #keys = new Map<string, KeyHandle>();
   readonly #listeners = new Set<(state: SignersState) => void>();
   #signatures = 0;
+  #chunks = 0;
   #itemsInFlight = 0;
   #dispatchDue = false;
   #closing: Promise<void> | undefined;
@@ -145,7 +146,7 @@ class ProcessSigners implements ManagedSigners {
   }
 
   state(): SignersState {
-    return { ...this.#group.state, inFlight: this.#queue.length + this.#itemsInFlight, signatures: this.#signatures };
+    return { ...this.#group.state, inFlight: this.#queue.length + this.#itemsInFlight, signatures: this.#signatures, chunks: this.#chunks };
   }
 
   onChange(listener: (state: SignersState) => void): () => void {
@@ -224,6 +225,7 @@ class ProcessSigners implements ManagedSigners {
   async #hand(link: SignerLink, count: number): Promise<void> {
     const chunk = this.#queue.take(count);
     this.#itemsInFlight += chunk.length;
+    this.#chunks += 1;
     try {
       const outcomes = await link.sign(chunk.map(({ item }) => item));
       chunk.forEach(({ settle }, index) => {

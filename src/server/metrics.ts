@@ -3,7 +3,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 export interface MetricSources {
   /** Unix seconds by which the certificate of this name expires; shown as an instant, so that an alert can subtract now. */
   readonly expiryHorizon: () => Readonly<Record<string, number>>;
-  readonly hsm: () => { readonly status: string; readonly signersReady: number; readonly signers: number; readonly respawns: number; readonly signatures: number; readonly inFlight: number };
+  readonly hsm: () => { readonly status: string; readonly signersReady: number; readonly signers: number; readonly respawns: number; readonly signatures: number; readonly chunks: number; readonly inFlight: number };
   readonly connections: () => number;
   readonly agentsConnected: () => number;
   readonly ready: () => boolean;
@@ -27,6 +27,11 @@ export class ServerMetrics {
     name: 'meshca_grpc_unary_duration_seconds', help: 'Duration of unary gRPC calls.', labelNames: ['method'], registers: [this.registry], buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
   });
 
+  readonly #commits = new Histogram({
+    name: 'meshca_store_commit_duration_seconds', help: 'From the begin of a transaction until it is on the disk.', registers: [this.registry], buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+  });
+  readonly #writes = new Counter({ name: 'meshca_store_writes_total', help: 'Writes; those that arrive together share a commit.', registers: [this.registry] });
+
   constructor(sources: MetricSources) {
     collectDefaultMetrics({ register: this.registry });
     this.#gauge('meshca_certificate_expiry_timestamp_seconds', 'When the certificate of this authority or of the server expires (Unix seconds).', 'name', sources.expiryHorizon);
@@ -37,6 +42,7 @@ export class ServerMetrics {
     this.#single('meshca_hsm_in_flight', 'Signatures asked for and not answered yet.', () => sources.hsm().inFlight);
     this.#single('meshca_hsm_respawns', 'Signer processes respawned since start.', () => sources.hsm().respawns);
     this.#single('meshca_hsm_signatures', 'Signatures since start.', () => sources.hsm().signatures);
+    this.#single('meshca_hsm_chunks', 'Times that signatures were handed to a signer process, since start.', () => sources.hsm().chunks);
     this.#single('meshca_connections', 'Open connections.', sources.connections);
     this.#single('meshca_agents_connected', 'Agents with a sync stream.', sources.agentsConnected);
     this.#single('meshca_ready', '1 when the server is ready.', () => (sources.ready() ? 1 : 0));
@@ -56,6 +62,11 @@ export class ServerMetrics {
   watchCrls(crls: { standings(): readonly { readonly authorityId: string; readonly nextUpdate: number }[]; set(): readonly unknown[] }): void {
     this.#gauge('meshca_crl_next_update_timestamp_seconds', 'When the CRL of this authority ends (Unix seconds), 0 where it is missing.', 'authority', () => Object.fromEntries(crls.standings().map(({ authorityId, nextUpdate }) => [authorityId, nextUpdate])));
     this.#single('meshca_crls_handed_out', 'CRLs in the set that goes to workloads; 0 while it is not complete.', () => crls.set().length);
+  }
+
+  committed({ writes, seconds }: { readonly writes: number; readonly seconds: number }): void {
+    this.#commits.observe(seconds);
+    this.#writes.inc(writes);
   }
 
   notInLog(kind: string): void {

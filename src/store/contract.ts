@@ -41,9 +41,18 @@ export interface Store {
   onRevision(listener: (position: Position) => void): () => void;
   /** Writes a consistent copy of the database, as of some moment during the call, to a file that must not exist. Writers go on meanwhile. */
   backup(path: string): Promise<void>;
+  /** Called for each durable commit. Returns the unsubscribe function. */
+  onCommit(listener: (commit: CommitFacts) => void): () => void;
   /** Why nothing is read or written any more: a commit could not be made durable. The server must be started again. */
   failure(): PkiError | undefined;
   close(): Promise<void>;
+}
+
+export interface CommitFacts {
+  /** Writes that shared it. */
+  readonly writes: number;
+  /** From the begin of its transaction until it was durable. */
+  readonly seconds: number;
 }
 
 /**

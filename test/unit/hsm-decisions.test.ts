@@ -65,6 +65,8 @@ describe('decisions of the signers', () => {
     assert.equal(chunkSize({ ...facts, queued: 1 }), 1);
     assert.equal(chunkSize({ ...facts, queued: 10_000, itemMs: 0.01 }), chunkMaximum);
     assert.equal(chunkSize({ ...facts, itemMs: 400 }), 1, 'a slow token gets one at a time');
+    assert.equal(chunkSize({ ...facts, itemMs: 3 }), 16, 'on a crowded machine hand-overs stay worth their cost');
+    assert.equal(chunkSize({ ...facts, itemMs: 20 }), 2);
     assert.equal(chunkSize({ ...facts, itemMs: 400, concurrency: 16 }), 16, 'or as many as it works on at once');
     assert.ok(chunkSize({ ...facts, queued: 10_000, itemMs: undefined }) <= 16, 'little until its speed is known');
     assert.equal(chunkSize({ ...facts, signersReady: 0, queued: 3 }), 3);

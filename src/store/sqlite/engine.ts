@@ -3,6 +3,7 @@ import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
+import type { CommitFacts } from '../contract.ts';
 import { CompiledStatement, type Builder, type Slots, type Statement, type Values } from './statement.ts';
 
 interface Job {
@@ -38,6 +39,7 @@ export class Engine {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #makeDurable: MakeDurable | undefined;
+  readonly #commitListeners = new Set<(commit: CommitFacts) => void>();
   readonly #onDurable: (() => void) | undefined;
   readonly #prepared = new Map<string, StatementSync>();
   readonly #afterCommit: (() => void)[] = [];
@@ -156,6 +158,12 @@ export class Engine {
     this.#afterDurable.push(callback);
   }
 
+  /** Called for each durable commit, last. */
+  onCommit(listener: (commit: CommitFacts) => void): () => void {
+    this.#commitListeners.add(listener);
+    return () => void this.#commitListeners.delete(listener);
+  }
+
   /** Called when anything was rolled back, be it one write of a group. Must not throw. */
   onRollback(callback: () => void): void {
     this.#onRollback.push(callback);
@@ -217,22 +225,23 @@ export class Engine {
         return;
       }
       const committed: Committed[] = [];
+      const startedMs = this.#clock.monotonicMs();
       const done = jobs.length === 1 ? this.#alone(jobs, committed) : this.#together(jobs, committed);
       if (done < jobs.length) this.#queue = [...jobs.slice(done), ...this.#queue];
-      if (committed.length > 0) this.#finish(committed);
+      if (committed.length > 0) this.#finish(committed, startedMs);
       if (this.#queue.length > 0) this.#schedule();
     });
   }
 
-  #finish(committed: readonly Committed[]): void {
+  #finish(committed: readonly Committed[], startedMs: number): void {
     if (this.#makeDurable === undefined) {
-      this.#tell(committed);
+      this.#tell(committed, startedMs);
       return;
     }
     this.#pending = this.#makeDurable().then(
       () => {
         this.#pending = undefined;
-        this.#tell(committed);
+        this.#tell(committed, startedMs);
         if (this.#queue.length > 0) this.#schedule();
       },
       (thrown: unknown) => {
@@ -251,10 +260,12 @@ export class Engine {
     this.#pending.catch(() => {});
   }
 
-  #tell(committed: readonly Committed[]): void {
+  #tell(committed: readonly Committed[], startedMs: number): void {
     this.#onDurable?.();
     this.#call(this.#afterDurable);
     for (const { settle } of committed) settle();
+    const facts = { writes: committed.length, seconds: (this.#clock.monotonicMs() - startedMs) / 1000 };
+    for (const listener of this.#commitListeners) listener(facts);
   }
 
   /** Each in a transaction of its own. */

@@ -149,6 +149,7 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
     retention: createRetention(engine, checkFence, countStates),
     onRevision: revisions.subscribe,
     backup: (target) => backUp(database, target),
+    onCommit: (listener) => engine.onCommit(listener),
     failure: () => engine.failure,
     close: () => (closed ??= engine.close(flushSeen).finally(() => {
       wal?.close();
