@@ -59,4 +59,6 @@ export interface ConsumerRecord {
   readonly reason: string;
   readonly since: number;
   readonly description: string;
+  /** When its agent said so to this process, over its session, Unix seconds; absent: that stands in the database alone, and proves nothing. */
+  readonly heardAt?: number;
 }

@@ -153,7 +153,8 @@ export class RotationService implements Rotation {
     const root = authority.kind === 'issuing' ? rootOf(authority, all) : undefined;
     if (root?.token === 'external') throw new PkiError('INVALID_REQUEST', 'the root is not ours: whoever has its key must replace it', { next: 'Taint the intermediate (meshca authority taint), and import one under another root.' });
     const consumers = (await this.#deps.store.rotations.consumers()).filter(({ kind }) => kind !== 'agent');
-    const enforcing = consumers.filter(({ capabilities }) => capabilities.includes('enforces-crl')).length;
+    // of those that say so themselves: a row of the database may have been written by anybody
+    const enforcing = consumers.filter(({ capabilities, heardAt }) => heardAt !== undefined && capabilities.includes('enforces-crl')).length;
     const facts = state.observation.facts.find((each) => each.authority.id === (root ?? authority).id);
     const replacesRoot = authority.kind === 'root' || (root !== undefined && (enforcing < consumers.length || (facts?.liveUnreported ?? 0) > 0));
     const counted = state.observation.facts.find((each) => each.authority.id === (replacesRoot && root !== undefined ? root.id : id));

@@ -6,6 +6,7 @@ import type { ApprovalStore } from './approval-contract.ts';
 import type { RetentionStore } from './retention-contract.ts';
 import type { RevocationStore } from './revocation-contract.ts';
 import type { ErrorCode, PkiError } from '../common/errors/index.ts';
+import type { ActivationEvidence } from '../common/tlog/index.ts';
 import type { Lease, LeaseStore, LogStore, ObjectLedger } from './log-contract.ts';
 
 export type { Lease, LeaseStore, LogSeal, LogSession, LogStep, LogStore, LogTile, ObjectLedger, ObjectMismatch, PendingRecord, StoredCheckpoint } from './log-contract.ts';
@@ -22,6 +23,7 @@ export interface Store {
   readonly issuance: IssuanceStore;
   readonly certificates: CertificateStore;
   readonly authorities: AuthorityStore;
+  readonly evidence: EvidenceStore;
   readonly bundles: BundleStore;
   readonly rotations: RotationStore;
   readonly entries: EntryStore;
@@ -165,11 +167,24 @@ export interface AuthorityStore {
   highestJwtExpiry(id: string): Promise<number>;
 }
 
+/** Who was counted before an authority signed; written by the transition itself. What is read here proves nothing until it was compared with the log. */
+export interface EvidenceStore {
+  /** SHA-256 of the statement that the log commits to for the newest activation of this authority; undefined: it knows of none. From memory. */
+  expected(authorityId: string): string | undefined;
+  statement(sha256: string): Promise<Buffer | undefined>;
+  /** The part of that number (from 0). */
+  chunk(sha256: string, index: number): Promise<Buffer | undefined>;
+  /** Tells whoever listens on `objects.onMismatch` that this list is not as the log has it. */
+  altered(authorityId: string): void;
+}
+
 export interface TransitionContext {
   /** The transition happens only while this lease's fence is the present one (LEASE_LOST). */
   readonly lease?: Lease;
   readonly scope?: AuthorityScope;
   readonly taintWindowSeconds?: number;
+  /** Who was counted before it signs: kept in the same transaction; the event's detail holds its SHA-256 as `evidence`. */
+  readonly evidence?: ActivationEvidence;
 }
 
 /** Goals of rotation, and what a decision on them is made from. */
@@ -187,7 +202,9 @@ export interface RotationStore {
   lastNotAfterByHolder(now: number): Promise<ReadonlyMap<string, number>>;
   /** Leaves of holders that are no agents: given up to `since`, and in all. */
   unheld(since: number, now: number): Promise<{ readonly waiting: number; readonly total: number; readonly until: number }>;
-  /** Consumers of all agents. */
+  /** Of leaves of holders that are no agents, given up to `since` and not over then: the latest notAfter before `now`, or 0. */
+  reliedExpiry(since: number, now: number): Promise<number>;
+  /** Consumers of all agents: of those that have reported to this process what they said, else what the database has, without `heardAt`. */
   consumers(): Promise<readonly ConsumerRecord[]>;
   /** See ClockGuard. */
   clockAnchor(): Promise<{ readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number } | undefined>;

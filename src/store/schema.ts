@@ -35,6 +35,8 @@ export interface Schema {
   readonly log_seals: { readonly last_sequence: number; readonly first_sequence: number; readonly session_id: string; readonly signature: Uint8Array };
   readonly approval_policy: PolicyTable;
   readonly operations: OperationTable;
+  readonly activation_evidence: { readonly sha256: string; readonly authority_id: string; readonly created_at: number; readonly statement: Uint8Array };
+  readonly activation_evidence_parts: { readonly sha256: string; readonly position: number; readonly deflated: Uint8Array };
 }
 export type TableName = keyof Schema;
 

@@ -81,7 +81,7 @@ export function agentCases(name: string, open: OpenStore): void {
     await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
     const [a, b] = [consumer('a'), consumer('b')];
     await store.agents.replaceConsumers(agentId, [a, b]);
-    assert.deepEqual(await store.agents.consumers(agentId), [a, b]);
+    assert.deepEqual(await store.agents.consumers(agentId), [{ ...a, heardAt: start }, { ...b, heardAt: start }]);
     const refused = consumer('b', { state: 'refused', reason: 'bad root' });
     await store.agents.updateConsumers(agentId, [refused, consumer('c', { agentId: 'spiffe://example.org/meshca/agent/victim' })], ['a', 'never']);
     assert.deepEqual((await store.agents.consumers(agentId)).map(({ id, state, agentId: owner }) => [id, state, owner]), [['b', 'refused', agentId], ['c', 'confirmed', agentId]]);

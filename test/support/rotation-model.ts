@@ -115,7 +115,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
     return digest;
   };
   const record = (node: Node, holder: Holder): ConsumerRecord => ({
-    agentId: node.id, id: holder.id, kind: holder.kind, spiffeId: '', state: 'confirmed', reason: '', since: 0, description: '', capabilities: [],
+    agentId: node.id, id: holder.id, kind: holder.kind, spiffeId: '', state: 'confirmed', reason: '', since: 0, heardAt: wall(), description: '', capabilities: [],
     authoritySetDigest: remember(sets.root, holder.roots), jwtSetDigest: holder.takesJwt ? remember(sets.jwt, holder.jwt) : '', issuerSetDigest: holder.kind === 'agent' ? remember(sets.issuing, holder.issuers) : '',
   });
   const addNode = (): void => {
@@ -247,7 +247,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
       }
     },
     () => { const published = authorities.find(({ state }) => state === 'published'); if (published !== undefined && chance(0.3)) move(published.id, 'withdrawn'); },
-    () => { crashes += 1; sets.issuing.clear(); for (const node of nodes) node.reported = node.connected ? node.consumers.map((holder) => record(node, holder)) : node.reported; },
+    () => { crashes += 1; sets.issuing.clear(); for (const node of nodes) node.reported = node.connected ? node.consumers.map((holder) => record(node, holder)) : node.reported.map(({ heardAt: _, ...row }) => row); },
   ];
 
   addNode();

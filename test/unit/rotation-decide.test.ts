@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  allShares, confirmation, decide, scheduleProblem, type AgentFacts, type Authority, type Confirmation, type ConsumerRecord, type DecisionInput, type RotatedKind, type RotationOperation, type RotationPolicy, type RotationWorld,
+  allShares, confirmation, decide, isConfirmed, scheduleProblem, type AgentFacts, type Authority, type Confirmation, type ConsumerRecord, type DecisionInput, type RotatedKind, type RotationOperation, type RotationPolicy, type RotationWorld,
 } from '../../src/domain/index.ts';
 
 const now = 1_800_000_000;
@@ -130,7 +130,7 @@ test('lives that leave no room for a rotation are told with what is missing', ()
 test('who has confirmed is counted by what he holds; refusals and sleepers are named until what they have has expired', () => {
   const agent = (id: string, over: Partial<AgentFacts> = {}): AgentFacts => ({ id, active: true, connected: true, lastSeenAt: now, lastLeafNotAfter: now + 100, ...over });
   const consumer = (agentId: string, id: string, over: Partial<ConsumerRecord> = {}): ConsumerRecord => ({
-    agentId, id, kind: id === 'self' ? 'agent' : 'proxy', spiffeId: '', authoritySetDigest: 'both', jwtSetDigest: '', issuerSetDigest: '', capabilities: [], state: 'confirmed', reason: '', since: 0, description: '', ...over,
+    agentId, id, kind: id === 'self' ? 'agent' : 'proxy', spiffeId: '', authoritySetDigest: 'both', jwtSetDigest: '', issuerSetDigest: '', capabilities: [], state: 'confirmed', reason: '', since: 0, heardAt: now, description: '', ...over,
   });
   const world = (agents: readonly AgentFacts[], consumers: readonly ConsumerRecord[]): RotationWorld => ({
     agents, consumers, unheld: new Map(), sets: { root: new Map([['both', new Set(['a', 'b'])], ['one', new Set(['a'])]]), jwt: new Map(), issuing: new Map() },
@@ -145,6 +145,11 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
   const holds = (authoritySetDigest: string) => count([agent('x')], [consumer('x', 'self'), consumer('x', 'p', { state: 'pending', authoritySetDigest })]).laggards[0]?.holds;
   assert.deepEqual([holds('one'), holds('both'), holds('unheard of')], [['a'], [], []]);
   assert.equal(count([agent('x')], []).laggards[0]?.state, 'silent');
+  // what stands in the database alone was told to nobody who is here
+  const { heardAt: _, ...row } = consumer('x', 'self');
+  assert.deepEqual([count([agent('x')], [row]).confirmed, count([agent('x')], [row]).laggards[0]?.state], [0, 'silent']);
+  const altered = confirmation(next, undefined, { ...world([agent('x')], [consumer('x', 'self')]), alteredAgents: 1 }, policy, now + 10_000);
+  assert.deepEqual([altered.proven.confirmed, isConfirmed(altered, allShares, now + 10_000), isConfirmed({ ...altered, alteredAgents: 0 }, allShares, now + 10_000)], [1, false, true]);
   assert.equal(count([agent('x', { connected: false })], []).laggards[0]?.state, 'absent');
   assert.equal(count([agent('x', { connected: false, lastLeafNotAfter: now - 1_000 })], [consumer('x', 'self', { authoritySetDigest: 'one' })]).needed, 0);
   assert.equal(count([agent('x', { active: false })], []).needed, 0);

@@ -155,6 +155,7 @@ export const codes = {
   // audit log
   CHECKPOINT_INVALID: caller('INVALID_ARGUMENT', 'Give a checkpoint (signed note) of this log and the public key of the log; see "meshca audit export".'),
   AUDIT_INVALID: caller('DATA_LOSS', 'Keep the file and the database as they are: the log was altered. The message names the first record that is wrong.'),
+  EVIDENCE_INVALID: caller('DATA_LOSS', 'Keep the file and the database as they are: the list of who had confirmed was altered or taken away; the record of the activation stands, and says how many there were.'),
   TREE_TRUNCATED: operator('DATA_LOSS', 'The database is older than, or another than, the log that was signed last: put the right one back, or use "meshca restore" if it comes from a backup.'),
   OBJECT_NOT_IN_LOG: operator('DATA_LOSS', 'The object was changed past the server: compare it with "meshca audit search", then write it again through the API, or restore the database.'),
   DATABASE_STALE: caller('UNAVAILABLE', 'The database was restored from a backup: an operator must look at the difference and accept it ("meshca restore accept").'),

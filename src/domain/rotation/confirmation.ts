@@ -1,6 +1,6 @@
 import type { ConsumerRecord } from '../agent.ts';
 import type { Authority } from '../authority.ts';
-import { isRotated, type AgentFacts, type RotatedKind, type RotationPolicy, type RotationWorld, type SetIndex, type Shares } from './types.ts';
+import { isRotated, type AgentFacts, type RotatedKind, type RotationPolicy, type RotationWorld, type Shares } from './types.ts';
 
 /** One that has not confirmed, by name. */
 export interface Laggard {
@@ -25,6 +25,8 @@ export interface Confirmation {
   readonly proven: { readonly needed: number; readonly confirmed: number; readonly laggards: readonly Laggard[] };
   readonly inferred: { readonly needed: number; readonly confirmed: number; /** 0: nothing to wait for. */ readonly until: number };
   readonly unprovable: { /** 0: nothing to wait for. */ readonly until: number };
+  /** Agents whose rows are not as the log has them: while there are any, nothing counts as confirmed. Default 0. */
+  readonly alteredAgents?: number;
 }
 
 /** An agent counts while it is connected or may come back with a credential that is still valid, by a clock that runs `marginSeconds` behind. */
@@ -51,15 +53,12 @@ export function confirmation(authority: Authority, rootId: string | undefined, w
     const held = holding(authority, rootId, consumer, world.sets);
     if (held === 'not needed') continue;
     needed += 1;
-    if (held !== 'held') laggards.push(laggardOf(authority, consumer, agent, world.sets));
+    if (held === 'missing') laggards.push(laggardOf(authority, consumer, agent, world.sets));
   }
   for (const agent of counted.values()) {
     if (reported.has(agent.id)) continue;
     needed += 1;
-    laggards.push({
-      agentId: agent.id, consumerId: '', kind: 'agent', spiffeId: agent.id, description: '', state: agent.connected ? 'silent' : 'absent', reason: '', lastSeenAt: agent.lastSeenAt, holds: [],
-      until: agent.lastLeafNotAfter,
-    });
+    laggards.push(silentAgent(agent));
   }
   const unheld = authority.kind === 'root' ? world.unheld.get(authority.id) : undefined;
   const unseen = authority.kind === 'root' || authority.kind === 'jwt' ? policy.unseenSeconds[authority.kind] : 0;
@@ -67,42 +66,55 @@ export function confirmation(authority: Authority, rootId: string | undefined, w
     proven: { needed, confirmed: needed - laggards.length, laggards },
     inferred: { needed: unheld?.total ?? 0, confirmed: (unheld?.total ?? 0) - (unheld?.waiting ?? 0), until: unheld?.until ?? 0 },
     unprovable: { until: unseen === 0 ? 0 : (authority.publishedAt ?? now) + unseen },
+    ...((world.alteredAgents ?? 0) === 0 ? {} : { alteredAgents: world.alteredAgents }),
   };
 }
 
 export function isConfirmed(found: Confirmation, shares: Shares, now: number): boolean {
   const enough = (confirmed: number, needed: number, share: number): boolean => confirmed >= Math.ceil(needed * share - 1e-9);
-  return enough(found.proven.confirmed, found.proven.needed, shares.proven) && enough(found.inferred.confirmed, found.inferred.needed, shares.inferred)
+  return (found.alteredAgents ?? 0) === 0 && enough(found.proven.confirmed, found.proven.needed, shares.proven) && enough(found.inferred.confirmed, found.inferred.needed, shares.inferred)
     && (shares.unprovable === 0 || found.unprovable.until <= now);
 }
 
 type Sets = RotationWorld['sets'];
 
-function holding(authority: Authority, rootId: string | undefined, consumer: ConsumerRecord, sets: Sets): 'held' | 'missing' | 'not needed' {
-  const has = (index: SetIndex, digest: string, id: string): boolean => consumer.state === 'confirmed' && index.get(digest)?.has(id) === true;
+/** What makes it held: the kind of set that was reported, and its digest. */
+export interface Held {
+  readonly of: RotatedKind;
+  readonly digest: string;
+}
+
+export function holding(authority: Authority, rootId: string | undefined, consumer: ConsumerRecord, sets: Sets): Held | 'missing' | 'not needed' {
+  // what no session has told this process may have been put into the database by anybody
+  const has = (of: RotatedKind, digest: string, id: string): Held | 'missing' => (consumer.heardAt !== undefined && consumer.state === 'confirmed' && sets[of].get(digest)?.has(id) === true ? { of, digest } : 'missing');
   const isAgent = consumer.kind === 'agent';
   // a reader of JWT keys alone holds no roots, and needs none
   if (authority.kind !== 'jwt' && !isAgent && consumer.authoritySetDigest === '' && consumer.jwtSetDigest !== '') return 'not needed';
   switch (authority.kind) {
     case 'root':
-      return has(sets.root, consumer.authoritySetDigest, authority.id) ? 'held' : 'missing';
+      return has('root', consumer.authoritySetDigest, authority.id);
     case 'jwt':
       if (consumer.jwtSetDigest === '' && !isAgent) return 'not needed';
-      return has(sets.jwt, consumer.jwtSetDigest, authority.id) ? 'held' : 'missing';
+      return has('jwt', consumer.jwtSetDigest, authority.id);
     default:
-      if (consumer.issuerSetDigest === '' && !isAgent) return rootId !== undefined && has(sets.root, consumer.authoritySetDigest, rootId) ? 'held' : 'missing';
-      return has(sets.issuing, consumer.issuerSetDigest, authority.id) ? 'held' : 'missing';
+      if (consumer.issuerSetDigest === '' && !isAgent) return rootId === undefined ? 'missing' : has('root', consumer.authoritySetDigest, rootId);
+      return has('issuing', consumer.issuerSetDigest, authority.id);
   }
 }
 
+/** It has reported nothing. */
+export const silentAgent = (agent: AgentFacts): Laggard => ({
+  agentId: agent.id, consumerId: '', kind: 'agent', spiffeId: agent.id, description: '', state: agent.connected ? 'silent' : 'absent', reason: '', lastSeenAt: agent.lastSeenAt, holds: [], until: agent.lastLeafNotAfter,
+});
+
 const digestOf = { root: 'authoritySetDigest', jwt: 'jwtSetDigest', issuing: 'issuerSetDigest' } as const;
 
-function laggardOf(authority: Authority, consumer: ConsumerRecord, agent: AgentFacts, sets: Sets): Laggard {
+export function laggardOf(authority: Authority, consumer: ConsumerRecord, agent: AgentFacts, sets: Sets): Laggard {
   const kind: RotatedKind = isRotated(authority.kind) ? authority.kind : 'issuing';
   const holds = sets[kind].get(consumer[digestOf[kind]]);
   return {
     agentId: agent.id, consumerId: consumer.kind === 'agent' ? '' : consumer.id, kind: consumer.kind, spiffeId: consumer.spiffeId, description: consumer.description,
-    state: !agent.connected ? 'absent' : consumer.state === 'confirmed' ? 'behind' : consumer.state, reason: consumer.reason, lastSeenAt: agent.lastSeenAt,
+    state: !agent.connected ? 'absent' : consumer.heardAt === undefined ? 'silent' : consumer.state === 'confirmed' ? 'behind' : consumer.state, reason: consumer.reason, lastSeenAt: agent.lastSeenAt,
     // one that was offered this authority and nothing before is not known to hold anything
     holds: holds !== undefined && (consumer.state === 'confirmed' || !holds.has(authority.id)) ? [...holds] : [], until: agent.lastLeafNotAfter,
   };

@@ -112,6 +112,7 @@ function activation(operation: RotationOperation, successor: Authority, input: D
       notes.push({ code: 'DEADLINE_NEAR', authorityId: successor.id, at: deadline, alert: true });
     }
   }
+  if ((found?.alteredAgents ?? 0) > 0) notes.push({ code: 'AGENTS_ALTERED', authorityId: successor.id, at: 0, alert: true });
   notes.push({ code: 'WAITING_CONFIRMATION', authorityId: successor.id, at: Math.max(found?.inferred.until ?? 0, found?.unprovable.until ?? 0), alert: false });
 }
 

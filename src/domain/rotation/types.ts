@@ -44,6 +44,8 @@ export interface RotationWorld {
   /** By authority ID, for those in `published`. */
   readonly unheld: ReadonlyMap<string, UnheldFacts>;
   readonly sets: { readonly root: SetIndex; readonly jwt: SetIndex; readonly issuing: SetIndex };
+  /** Agents that are missing from the database, or stand there otherwise than in the log: who else counts can't be told. Default 0. */
+  readonly alteredAgents?: number;
 }
 
 export interface RotationPolicy {
@@ -153,7 +155,7 @@ export type ActivationProof =
 
 /** Something that waits, or that an operator should know. */
 export interface RotationNote {
-  readonly code: 'WAITING_CONFIRMATION' | 'WAITING_EXPIRY' | 'WAITING_SCHEDULE' | 'WAITING_IMPORT' | 'WAITING_OPERATOR' | 'WAITING_CANARY' | 'CANARY_FAILING' | 'CANARY_RENEWALS' | 'CANARY_UNREPORTED' | 'DEADLINE_NEAR' | 'DEADLINE_PASSED' | 'CLOCK_JUMPED' | 'NO_SUCCESSOR' | 'STANDBY_READY' | 'STANDBY_WAITING' | 'TOKEN_LOST';
+  readonly code: 'WAITING_CONFIRMATION' | 'WAITING_EXPIRY' | 'WAITING_SCHEDULE' | 'WAITING_IMPORT' | 'WAITING_OPERATOR' | 'WAITING_CANARY' | 'CANARY_FAILING' | 'CANARY_RENEWALS' | 'CANARY_UNREPORTED' | 'DEADLINE_NEAR' | 'DEADLINE_PASSED' | 'CLOCK_JUMPED' | 'NO_SUCCESSOR' | 'STANDBY_READY' | 'STANDBY_WAITING' | 'TOKEN_LOST' | 'AGENTS_ALTERED';
   readonly authorityId: string;
   /** When it ends by itself or becomes due, Unix seconds; 0: not known. */
   readonly at: number;

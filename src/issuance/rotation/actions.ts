@@ -6,9 +6,10 @@ import {
 import type { TokenAdmin } from '../../hsm/contract.ts';
 import type { AuthorityStore, IssuanceStore, Lease, RotationStore, TransitionContext } from '../../store/contract.ts';
 import { authorityEvent, completeAuthority, recordAuthority, type MakerDependencies } from '../authority-maker.ts';
+import { evidenceOf, type EvidenceDependencies } from './evidence.ts';
 import type { Observation } from './observer.ts';
 
-export interface ActionDependencies extends Omit<MakerDependencies, 'authorities' | 'issuance'> {
+export interface ActionDependencies extends Omit<MakerDependencies, 'authorities' | 'issuance'>, Omit<EvidenceDependencies, 'store'> {
   readonly store: { readonly authorities: AuthorityStore; readonly rotations: RotationStore; readonly issuance: Pick<IssuanceStore, 'recordIntents'> };
   /** Opens a session process on a token; closed again as soon as the work on it is done. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
@@ -51,7 +52,8 @@ export async function execute(action: RotationAction, seen: Observation, lease: 
     case 'activate': {
       const { without } = action;
       const found = seen.confirmations.get(action.authority.id);
-      await move(action.authority, 'active', { without: without.kind, ...(without.kind === 'forced' ? { reason: without.reason } : {}), ...countsOf(found), ...scopeOf(action.scope) }, { scope: action.scope }, without.kind === 'forced' ? without.by : 'server');
+      const evidence = await evidenceOf(action, seen, dependencies);
+      await move(action.authority, 'active', { evidence: evidence.sha256, provenNeeded: evidence.proven.needed, provenConfirmed: evidence.proven.confirmed, without: without.kind, ...(without.kind === 'forced' ? { reason: without.reason } : {}), ...countsOf(found), ...scopeOf(action.scope) }, { scope: action.scope, evidence }, without.kind === 'forced' ? without.by : 'server');
       return;
     }
     case 'widen':
@@ -157,13 +159,13 @@ export function rotationEvent({ clock }: { readonly clock: Clock }, actor: strin
 
 const scopeOf = (scope: Authority['scope']): AuditEvent['detail'] => (Object.keys(scope).length === 0 ? {} : { scope: JSON.stringify(scope) });
 
-/** Who was left out stands in the record by name. */
+/** The first of those who were left out stand in the record by name, all of them in the evidence. */
 function countsOf(found: Confirmation | undefined): AuditEvent['detail'] {
-  if (found === undefined) return { confirmed: 0 };
+  if (found === undefined) return {};
   const { proven, inferred, unprovable } = found;
   const names = proven.laggards.slice(0, namedLaggards).map((each) => (each.consumerId === '' ? each.agentId : `${each.agentId} ${each.spiffeId} ${each.description}`.trim()));
   return {
-    provenNeeded: proven.needed, provenConfirmed: proven.confirmed, inferredNeeded: inferred.needed, inferredConfirmed: inferred.confirmed, unprovableUntil: unprovable.until,
+    inferredNeeded: inferred.needed, inferredConfirmed: inferred.confirmed, unprovableUntil: unprovable.until,
     ...(names.length === 0 ? {} : { laggards: names, laggardsTotal: proven.laggards.length }),
   };
 }

@@ -15,6 +15,8 @@ export class HeldSets {
   readonly #root = new Map<string, ReadonlySet<string>>();
   readonly #jwt = new Map<string, ReadonlySet<string>>();
   readonly #issuing = new Map<string, ReadonlySet<string>>();
+  /** SHA-256 (hex) of each authority in a set, known to us or not. */
+  readonly #members = new Map<string, readonly string[]>();
   /** When each root and JWT key first stood in a bundle, Unix seconds. */
   readonly #since = new Map<string, number>();
   #sequence = 0;
@@ -24,8 +26,10 @@ export class HeldSets {
     this.#bundles = bundles;
   }
 
-  async refresh(all: readonly Authority[]): Promise<void> {
+  /** `proven`: whether the log vouches for a revision; from one on for which it does not, nothing is learned. */
+  async refresh(all: readonly Authority[], proven: (revision: BundleRevision) => boolean): Promise<void> {
     for (const revision of await this.#bundles.since(this.#sequence)) {
+      if (!proven(revision)) break;
       this.#learn(revision, all);
       this.#sequence = revision.sequence;
     }
@@ -34,12 +38,16 @@ export class HeldSets {
     if (key === this.#published) return;
     this.#published = key;
     for (const subset of subsets(published)) {
-      this.#issuing.set(setDigest(subset.map(({ certificateDer }) => certificateDer as Buffer)).toString('hex'), new Set(subset.map(({ id }) => id)));
+      this.#issuing.set(this.#digest(subset.map(({ certificateDer }) => certificateDer as Buffer)), new Set(subset.map(({ id }) => id)));
     }
   }
 
   sets(): RotationWorld['sets'] {
     return { root: this.#root, jwt: this.#jwt, issuing: this.#issuing };
+  }
+
+  membersOf(digest: string): readonly string[] {
+    return this.#members.get(digest) ?? [];
   }
 
   inBundleSince(authorityId: string): number | undefined {
@@ -56,9 +64,15 @@ export class HeldSets {
     };
     const rootIds = ids(roots, ({ certificateDer }) => certificateDer, 'root');
     const jwtIds = ids(jwts, ({ spkiDer }) => spkiDer, 'jwt');
-    this.#root.set(setDigest(roots).toString('hex'), rootIds);
-    this.#jwt.set(setDigest(jwts).toString('hex'), jwtIds);
+    this.#root.set(this.#digest(roots), rootIds);
+    this.#jwt.set(this.#digest(jwts), jwtIds);
     for (const id of [...rootIds, ...jwtIds]) if (!this.#since.has(id)) this.#since.set(id, revision.createdAt);
+  }
+
+  #digest(encodings: readonly Buffer[]): string {
+    const digest = setDigest(encodings).toString('hex');
+    this.#members.set(digest, encodings.map(sha256Hex));
+    return digest;
   }
 }
 

@@ -27,6 +27,8 @@ export interface Observation {
   readonly confirmations: ReadonlyMap<string, Confirmation>;
   readonly handshakes: ReadonlyMap<string, HandshakeFacts>;
   readonly renewals: ReadonlyMap<string, RenewalFacts>;
+  /** What the confirmations are counted from; absent where nothing waits for any. */
+  readonly world: RotationWorld | undefined;
 }
 
 export async function observe(dependencies: ObserverDependencies): Promise<Observation> {
@@ -41,15 +43,16 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   });
   const all = proven(await store.authorities.list());
   const operations = proven(await store.rotations.list({ underWay: true }));
-  await sets.refresh(all);
+  await sets.refresh(all, (revision) => store.objects.proven(revision));
   const signed = await store.rotations.signedBy(now, margin);
   const facts = all.filter(({ kind }) => isRotated(kind)).map((authority) => factsOf(authority, all, signed));
   // one that signs without everybody's confirmation is watched on, while there is another root to fall back to
   const trustedRoots = all.filter(({ kind, state }) => kind === 'root' && isTrusted(state)).length;
   const published = all.filter((each) => isRotated(each.kind) && !isCross(each, all) && (each.state === 'published' || (each.kind === 'root' && each.state === 'active' && trustedRoots > 1)));
   const confirmations = new Map<string, Confirmation>();
+  let world: RotationWorld | undefined;
   if (published.length > 0) {
-    const world = await worldOf(published, dependencies, now, margin);
+    world = await worldOf(published, dependencies, now, margin);
     for (const authority of published) {
       const since = authority.kind === 'issuing' ? authority.publishedAt ?? undefined : sets.inBundleSince(authority.id);
       // not in a bundle yet: there is nothing that anybody could confirm
@@ -58,7 +61,7 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   }
   const partial = all.filter(({ kind, state, scope }) => kind === 'issuing' && state === 'active' && Object.keys(scope).length > 0);
   const { renewals } = dependencies;
-  return { now, facts, operations, unproven, confirmations, renewals: new Map(renewals === undefined ? [] : partial.map(({ id }) => [id, renewals(id)])), handshakes: new Map(partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')])) };
+  return { now, facts, operations, unproven, confirmations, world, renewals: new Map(renewals === undefined ? [] : partial.map(({ id }) => [id, renewals(id)])), handshakes: new Map(partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')])) };
 }
 
 type Signed = Awaited<ReturnType<Store['rotations']['signedBy']>>;
@@ -88,14 +91,17 @@ export function rootOf(authority: Authority, all: readonly Authority[]): Authori
 async function worldOf(published: readonly Authority[], { store, sets, connected }: ObserverDependencies, now: number, margin: number): Promise<RotationWorld> {
   const lastByHolder = await store.rotations.lastNotAfterByHolder(now - margin);
   const agents: AgentFacts[] = [];
-  for await (const found of pagesOf((page) => store.agents.list({ state: 'active' }, page))) {
+  let stand = 0;
+  // all of them: one that was banned, or taken away, past the server would else count no more
+  for await (const found of pagesOf((page) => store.agents.list({}, page))) {
     for (const agent of found) {
-      agents.push({ id: agent.spiffeId, active: true, connected: connected(agent.spiffeId), lastSeenAt: agent.lastSeenAt, lastLeafNotAfter: Math.max(agent.svidNotAfter, lastByHolder.get(agent.spiffeId) ?? 0) });
+      if (store.objects.proven(agent)) stand += 1;
+      agents.push({ id: agent.spiffeId, active: agent.state === 'active', connected: connected(agent.spiffeId), lastSeenAt: agent.lastSeenAt, lastLeafNotAfter: Math.max(agent.svidNotAfter, lastByHolder.get(agent.spiffeId) ?? 0) });
     }
   }
   const unheld = new Map<string, Awaited<ReturnType<Store['rotations']['unheld']>>>();
   for (const authority of published) {
     if (authority.kind === 'root') unheld.set(authority.id, await store.rotations.unheld(sets.inBundleSince(authority.id) ?? now, now - margin));
   }
-  return { agents, consumers: await store.rotations.consumers(), unheld, sets: sets.sets() };
+  return { agents, consumers: await store.rotations.consumers(), unheld, sets: sets.sets(), alteredAgents: Math.max(0, store.objects.expectedCount('agent') - stand) };
 }

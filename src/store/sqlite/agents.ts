@@ -7,7 +7,7 @@ import type { AgentAttestation, AgentStore } from '../contract.ts';
 import type { AgentTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromJson, hex } from './codec.ts';
-import { createConsumers } from './consumers.ts';
+import type { Consumers } from './consumers.ts';
 import type { Engine } from './engine.ts';
 import { rowText, type Ledger } from './ledger.ts';
 import type { BindTokenResult } from './join-tokens.ts';
@@ -23,11 +23,12 @@ export interface AgentParts {
   readonly audit: AuditWriter;
   readonly revisions: Revisions;
   readonly bindTokenResult: BindTokenResult;
+  readonly consumers: Consumers;
 }
 
 /** `flushSeen` writes what is still in memory, inside the transaction of whoever calls: the store calls it when it closes. */
 export function createAgents(engine: Engine, parts: AgentParts): { readonly store: AgentStore; readonly flushSeen: () => void } {
-  const { audit, revisions, ledger } = parts;
+  const { audit, revisions, ledger, consumers } = parts;
   type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
   const put = engine.statement<Row>()((query, slot) =>
     query.insertInto('agents').values({
@@ -45,7 +46,6 @@ export function createAgents(engine: Engine, parts: AgentParts): { readonly stor
     query.updateTable('agents').set((eb) => ({ state: slot('state'), state_reason: slot('reason'), generation: eb('generation', '+', 1) }))
       .where('spiffe_id', '=', slot('id')));
   const sightings = createSightings(engine, parts.clock, parts.logger);
-  const consumers = createConsumers(engine);
 
   const existing = (id: string): AgentTable => {
     const row = byId.get({ id });

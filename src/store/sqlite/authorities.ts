@@ -13,6 +13,7 @@ import { bytesOrNull, fromHex, fromJson } from './codec.ts';
 import { rowText, type Ledger } from './ledger.ts';
 import type { FenceCheck } from './leases.ts';
 import type { Engine } from './engine.ts';
+import type { EvidenceWriter } from './evidence.ts';
 import type { JwtWriter } from './jwt-svids.ts';
 import type { Revisions } from './meta.ts';
 import { builder } from './statement.ts';
@@ -24,12 +25,13 @@ export interface AuthorityParts {
   readonly countStates: CountStates;
   readonly revisions: Revisions;
   readonly jwt: JwtWriter;
+  readonly evidence: EvidenceWriter;
 }
 type Made = Parameters<AuthorityStore['complete']>[2];
 type InventoryRow = Pick<CertificateTable,
   'serial' | 'spiffe_id' | 'authority_id' | 'public_key_sha256' | 'created_at_ms' | 'not_before' | 'not_after' | 'sha256' | 'certificate_der'>;
 
-export function createAuthorities(engine: Engine, { audit, ledger, checkFence, countStates, revisions, jwt }: AuthorityParts): AuthorityStore {
+export function createAuthorities(engine: Engine, { audit, ledger, checkFence, countStates, revisions, jwt, evidence }: AuthorityParts): AuthorityStore {
   const insert = engine.statement<{ [Column in keyof AuthorityTable]: AuthorityTable[Column] }>()((query, slot) =>
     query.insertInto('authorities').values({
       id: slot('id'), kind: slot('kind'), state: slot('state'), version: slot('version'), key_type: slot('key_type'), token: slot('token'),
@@ -143,6 +145,10 @@ export function createAuthorities(engine: Engine, { audit, ledger, checkFence, c
       fenced(context.lease);
       if (to === 'prepared') throw new PkiError('CONFLICT', `authority ${id} becomes prepared by being completed`);
       step(stepping(id, version, to), to, now, context);
+      if (context.evidence !== undefined) {
+        if (event.detail['evidence'] !== context.evidence.sha256) throw new PkiError('INTERNAL', 'the record of an activation does not name its evidence');
+        evidence(id, context.evidence, now);
+      }
       revisions.advance();
       audit(event, stored(id));
       return toAuthority(existing(id));

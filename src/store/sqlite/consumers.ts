@@ -1,16 +1,22 @@
+import type { Clock } from '../../common/runtime/index.ts';
 import type { ConsumerRecord } from '../../domain/index.ts';
 import type { ConsumerTable } from '../schema.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { HeardConsumers } from './heard.ts';
+import type { Ledger } from './ledger.ts';
+import { builder } from './statement.ts';
 
-/** The writing ones run inside the caller's transaction. */
+/** The writing ones run inside the caller's transaction. Reading gives what was heard, and what the database has of agents that have not spoken yet. */
 export interface Consumers {
   replace(agentId: string, consumers: readonly ConsumerRecord[]): void;
   update(agentId: string, changed: readonly ConsumerRecord[], removedIds: readonly string[]): void;
   list(agentId: string): readonly ConsumerRecord[];
+  all(): readonly ConsumerRecord[];
 }
 
-export function createConsumers(engine: Engine): Consumers {
+export function createConsumers(engine: Engine, ledger: Ledger, clock: Clock): Consumers {
+  const heard = new HeardConsumers(engine, clock);
   const put = engine.statement<{ [Column in keyof ConsumerTable]: ConsumerTable[Column] }>()((query, slot) => {
     const reported = {
       kind: slot('kind'), spiffe_id: slot('spiffe_id'), authority_set_digest: slot('authority_set_digest'), state: slot('state'),
@@ -26,6 +32,12 @@ export function createConsumers(engine: Engine): Consumers {
   const list = engine.statement<{ agent_id: string }>()((query, slot) =>
     query.selectFrom('consumers').selectAll().where('agent_id', '=', slot('agent_id')).orderBy('id'));
 
+  /** A row counts for nothing where its agent has spoken; that somebody else has written it is to be known all the same. */
+  const isAsTold = (row: ConsumerTable): boolean => {
+    const told = heard.get(row.agent_id, row.id);
+    return told !== undefined && told.state === row.state && told.authoritySetDigest === row.authority_set_digest && told.jwtSetDigest === row.jwt_set_digest && told.issuerSetDigest === row.issuer_set_digest;
+  };
+
   const putAll = (agentId: string, consumers: readonly ConsumerRecord[]): void => {
     // The agent that reports is the one that is written, whatever the records say.
     for (const consumer of consumers) put.run(toRow(agentId, consumer));
@@ -35,12 +47,24 @@ export function createConsumers(engine: Engine): Consumers {
     replace: (agentId, consumers) => {
       clear.run({ agent_id: agentId });
       putAll(agentId, consumers);
+      heard.replace(agentId, consumers);
     },
     update: (agentId, changed, removedIds) => {
       for (const id of removedIds) remove.run({ agent_id: agentId, id });
       putAll(agentId, changed);
+      heard.update(agentId, changed, removedIds);
     },
-    list: (agentId) => list.all({ agent_id: agentId }).map(toConsumer),
+    list: (agentId) => heard.of(agentId) ?? list.all({ agent_id: agentId }).map(toConsumer),
+    all: () => {
+      const unheard: ConsumerRecord[] = [];
+      const told = [...heard.agents()];
+      const known = new Set(told);
+      for (const row of engine.rows(builder.selectFrom('consumers').selectAll().orderBy('agent_id').orderBy('id'))) {
+        if (!known.has(row.agent_id)) unheard.push(toConsumer(row));
+        else if (!isAsTold(row)) ledger.announce({ kind: 'consumer', id: `${row.agent_id} ${row.id}`, found: heard.get(row.agent_id, row.id) === undefined ? 'absent' : 'differs' });
+      }
+      return [...unheard, ...told.flatMap((agentId) => heard.of(agentId) ?? [])];
+    },
   };
 }
 

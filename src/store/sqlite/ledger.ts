@@ -53,13 +53,21 @@ export class Ledger implements ObjectLedger {
   readonly revoked = new Revoked();
   readonly #known = new Map<string, Known>();
   readonly #rows = new WeakMap<object, { readonly kind: LogObjectKind; readonly id: string; readonly text: () => string }>();
+  /** SHA-256 of the evidence of the newest activation of each authority. */
+  readonly #evidence = new Map<string, { readonly sha256: string; readonly sequence: number }>();
+  readonly #counts = new Map<LogObjectKind, number>();
   readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
   readonly #withText: Known[] = [];
 
   /** What record `sequence` says; records may come out of order, the newest counts. */
   apply(object: LoggedObject, sequence: number): void {
     const key = `${object.kind} ${object.id}`;
-    if ((this.#known.get(key)?.sequence ?? 0) > sequence) return;
+    const evidence = object.kind === 'authority' ? object.detail['evidence'] : undefined;
+    if (typeof evidence === 'string' && (this.#evidence.get(object.id)?.sequence ?? 0) <= sequence) this.#evidence.set(object.id, { sha256: evidence, sequence });
+    const before = this.#known.get(key);
+    if ((before?.sequence ?? 0) > sequence) return;
+    const more = (object.sha256 === '' ? 0 : 1) - ((before?.sha256 ?? '') === '' ? 0 : 1);
+    if (more !== 0) this.#counts.set(object.kind, this.expectedCount(object.kind) + more);
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
     this.revoked.apply(object);
   }
@@ -70,9 +78,11 @@ export class Ledger implements ObjectLedger {
   }
 
   expectedCount(kind: LogObjectKind): number {
-    let count = 0;
-    for (const [key, { sha256 }] of this.#known) if (sha256 !== '' && key.startsWith(`${kind} `)) count += 1;
-    return count;
+    return this.#counts.get(kind) ?? 0;
+  }
+
+  evidenceOf(authorityId: string): string | undefined {
+    return this.#evidence.get(authorityId)?.sha256;
   }
 
   /**
@@ -87,7 +97,7 @@ export class Ledger implements ObjectLedger {
   /** Whether a row (`undefined`: there is none) is as the log has it; announced when it is not. */
   sameRow(kind: LogObjectKind, id: string, text: string | undefined): boolean {
     const found = text === undefined ? (this.expects(kind, id) ? 'differs' : 'same') : this.#compare(kind, id, text);
-    if (found !== 'same') this.#announce({ kind, id, found });
+    if (found !== 'same') this.announce({ kind, id, found });
     return found === 'same';
   }
 
@@ -102,7 +112,7 @@ export class Ledger implements ObjectLedger {
     if (row === undefined) throw new PkiError('INTERNAL', 'an object that was not read from the store is to be proven by the log');
     const found = this.#compare(row.kind, row.id, row.text());
     if (found === 'same') return true;
-    this.#announce({ kind: row.kind, id: row.id, found });
+    this.announce({ kind: row.kind, id: row.id, found });
     return false;
   }
 
@@ -117,7 +127,7 @@ export class Ledger implements ObjectLedger {
     return () => void this.#listeners.delete(listener);
   }
 
-  #announce(mismatch: ObjectMismatch): void {
+  announce(mismatch: ObjectMismatch): void {
     for (const listener of this.#listeners) listener(mismatch);
   }
 

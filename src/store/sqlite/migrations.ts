@@ -7,6 +7,7 @@ import { rotation } from './migrations/0003-rotation.ts';
 import { revocation } from './migrations/0004-revocation.ts';
 import { approvals } from './migrations/0005-approvals.ts';
 import { restores } from './migrations/0006-restores.ts';
+import { evidence } from './migrations/0007-evidence.ts';
 
 /** A step forward; there is none back. Its text never changes once released: the checksum is recorded and compared. */
 export interface Migration {
@@ -15,7 +16,7 @@ export interface Migration {
   readonly sql: string;
 }
 
-export const migrations: readonly Migration[] = [initial, log, rotation, revocation, approvals, restores];
+export const migrations: readonly Migration[] = [initial, log, rotation, revocation, approvals, restores, evidence];
 
 /** `msca`; tells this product's databases from others'. */
 const applicationId = 0x6d73_6361;

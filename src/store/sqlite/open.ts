@@ -10,9 +10,11 @@ import { createAudit } from './audit.ts';
 import { createAuthorities } from './authorities.ts';
 import { createBundles } from './bundles.ts';
 import { createCertificates } from './certificates.ts';
+import { createConsumers } from './consumers.ts';
 import { createDelegations } from './delegations.ts';
 import { Engine } from './engine.ts';
 import { createEntries } from './entries.ts';
+import { createEvidence } from './evidence.ts';
 import { createIssuance } from './issuance.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { createJwtSvids } from './jwt-svids.ts';
@@ -134,12 +136,15 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
   const { store: certificates, countStates } = createCertificates(engine);
   const { store: tokens, bindResult } = createJoinTokens(engine, writeAudit, ledger);
   const jwt = createJwtSvids(engine);
-  const { store: agents, flushSeen } = createAgents(engine, { clock, logger, audit: writeAudit, ledger, revisions, bindTokenResult: bindResult });
+  const consumers = createConsumers(engine, ledger, clock);
+  const { store: evidence, write: writeEvidence } = createEvidence(engine, ledger);
+  const { store: agents, flushSeen } = createAgents(engine, { clock, logger, audit: writeAudit, ledger, revisions, bindTokenResult: bindResult, consumers });
   return {
     meta, audit, certificates, tokens, agents, leases, objects: ledger, log: log.store(checkFence),
     issuance: createIssuance(engine, { clock, audit: writeAudit, checkRights: createRightsCheck(engine, ledger), countStates, jwt }),
-    authorities: createAuthorities(engine, { audit: writeAudit, ledger, checkFence, countStates, revisions, jwt }),
-    rotations: createRotations(engine, { audit: writeAudit, ledger, checkFence, revisions }),
+    authorities: createAuthorities(engine, { audit: writeAudit, ledger, checkFence, countStates, revisions, jwt, evidence: writeEvidence }),
+    evidence,
+    rotations: createRotations(engine, { audit: writeAudit, ledger, checkFence, revisions, consumers }),
     bundles: createBundles(engine, { audit: writeAudit, revisions, ledger }),
     entries: createEntries(engine, { audit: writeAudit, ledger, revisions, removalLimit: options.removalLimit ?? 100_000 }),
     delegations: createDelegations(engine, writeAudit, ledger),

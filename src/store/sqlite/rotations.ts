@@ -5,7 +5,7 @@ import type { RotationStore } from '../contract.ts';
 import type { RotationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
-import { toConsumer } from './consumers.ts';
+import type { Consumers } from './consumers.ts';
 import type { Engine } from './engine.ts';
 import type { FenceCheck } from './leases.ts';
 import { rowText, type Ledger } from './ledger.ts';
@@ -17,9 +17,10 @@ export interface RotationParts {
   readonly ledger: Ledger;
   readonly checkFence: FenceCheck;
   readonly revisions: Revisions;
+  readonly consumers: Consumers;
 }
 
-export function createRotations(engine: Engine, { audit, ledger, checkFence, revisions }: RotationParts): RotationStore {
+export function createRotations(engine: Engine, { audit, ledger, checkFence, revisions, consumers }: RotationParts): RotationStore {
   const insert = engine.statement<{ [Column in keyof RotationTable]: RotationTable[Column] }>()((query, slot) =>
     query.insertInto('rotations').values({
       id: slot('id'), kind: slot('kind'), state: slot('state'), version: slot('version'), spec: slot('spec'), created_by: slot('created_by'),
@@ -102,7 +103,11 @@ export function createRotations(engine: Engine, { audit, ledger, checkFence, rev
       const before = engine.rows(others.select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.max<number | null>('not_after').as('last')]).where('created_at_ms', '<=', (since + 1) * 1000))[0];
       return { total, waiting: before?.count ?? 0, until: before?.last ?? 0 };
     }),
-    consumers: () => engine.read(() => engine.rows(builder.selectFrom('consumers').selectAll().orderBy('agent_id').orderBy('id')).map(toConsumer)),
+    reliedExpiry: (since, now) => engine.read(() => engine.rows(
+      mayBeOut().where('holder', '<>', 'server').where('not_after', '>=', since).where('not_after', '<', now).where('created_at_ms', '<=', (since + 1) * 1000).where(sql<boolean>`NOT ${isAgent}`)
+        .select((eb) => eb.fn.max<number | null>('not_after').as('last')),
+    )[0]?.last ?? 0),
+    consumers: () => engine.read(consumers.all),
     clockAnchor: () => engine.read(() => {
       const row = engine.rows(builder.selectFrom('clock_anchor').selectAll())[0];
       return row === undefined ? undefined : { bootId: row.boot_id, uptimeMs: row.uptime_ms, wallMs: row.wall_ms };
