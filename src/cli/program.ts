@@ -13,6 +13,7 @@ import { dualControlCommands } from './commands/dual-control.ts';
 import { entryCommands } from './commands/entry.ts';
 import { inventoryCommands } from './commands/inventory.ts';
 import { nodeCommands } from './commands/node.ts';
+import { evidenceCommand } from './commands/evidence.ts';
 import { rotationCommands } from './commands/rotation.ts';
 import { completionScript } from './completion.ts';
 import type { CliContext } from './context.ts';
@@ -60,6 +61,7 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
   backupCommands(program, context, outcome);
   authoritySourceCommands(program, context, outcome);
   rotationCommands(program, context, outcome);
+  evidenceCommand(program, context, outcome);
   ceremonyCommands(program, context, outcome);
   program.command('completion <shell>').description('print a completion script for bash, zsh or fish').action(action(context, outcome, async (_options, [shell]) => context.out(completionScript(program, shell as string))));
   inherit(program, asJson);

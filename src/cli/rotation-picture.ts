@@ -67,7 +67,7 @@ export function laggardText(each: Laggard__Output, now: number): string {
 const texts: Readonly<Record<string, string>> = {
   WAITING_CONFIRMATION: 'activated when it is confirmed', WAITING_SCHEDULE: 'its successor is prepared', WAITING_IMPORT: 'waits for its certificate: meshca authority import', WAITING_OPERATOR: 'waits for you: meshca authority publish or activate',
   WAITING_CANARY: 'signs for more', CANARY_FAILING: 'handshakes fail: it is not widened', CANARY_RENEWALS: 'more of what is asked of it fails than elsewhere: it is not widened', CANARY_UNREPORTED: 'nobody reports handshakes', DEADLINE_NEAR: 'must sign soon', DEADLINE_PASSED: 'should sign by now: some have not confirmed',
-  CLOCK_JUMPED: 'the wall clock jumped: set it right, or meshca authority accept-clock', NO_SUCCESSOR: 'nobody signs', STANDBY_READY: 'stands by in the standby token', STANDBY_WAITING: 'stands by when everybody has confirmed it', TOKEN_LOST: 'the issuing token does not answer: meshca authority activate --standby, or it is done by itself',
+  CLOCK_JUMPED: 'the wall clock jumped: set it right, or meshca authority accept-clock', AGENTS_ALTERED: 'agents in the database are not as the log has them: nobody can tell who must confirm', NO_SUCCESSOR: 'nobody signs', STANDBY_READY: 'stands by in the standby token', STANDBY_WAITING: 'stands by when everybody has confirmed it', TOKEN_LOST: 'the issuing token does not answer: meshca authority activate --standby, or it is done by itself',
 };
 
 function nextLines(status: RotationStatus__Output, options: PictureOptions): readonly string[] {

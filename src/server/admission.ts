@@ -26,7 +26,7 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
   ...service('meshca.admin.v1.Delegations', ['CreateDelegation', 'ListDelegations', 'RevokeDelegation'], operators),
   ...service('meshca.admin.v1.Roles', ['PutRole', 'ListRoles', 'DeleteRole'], operators),
   ...service('meshca.admin.v1.Authorities', [
-    'ListAuthorities', 'GetAuthority', 'GetBundle', 'RotateAuthorities', 'ContinueRotation', 'WithdrawAuthority', 'TaintAuthority', 'RevokeAuthority', 'PlanCompromise', 'CompromiseAuthority', 'AcceptClock', 'GetRotationStatus', 'WatchRotation',
+    'ListAuthorities', 'GetAuthority', 'GetBundle', 'RotateAuthorities', 'ContinueRotation', 'WithdrawAuthority', 'TaintAuthority', 'RevokeAuthority', 'PlanCompromise', 'CompromiseAuthority', 'AcceptClock', 'GetRotationStatus', 'WatchRotation', 'GetActivationEvidence',
   ], operators),
   ...service('meshca.admin.v1.AuthoritySources', ['CreateAuthorityCsr', 'ImportAuthority', 'RequestAuthority', 'SignDownstream', 'CrossSign', 'ImportCrl'], operators),
   ...service('meshca.admin.v1.Certificates', ['ListCertificates', 'GetCertificate', 'RevokeCertificate', 'MintX509Svid'], operators),

@@ -41,7 +41,7 @@ export const guarding: Readonly<Record<string, Guarding>> = {
   ...rows('Delegations', { CreateDelegation: 'always', ListDelegations: 'never', RevokeDelegation: 'never' }),
   ...rows('Roles', { PutRole: 'always', ListRoles: 'never', DeleteRole: 'always' }),
   ...rows('Authorities', {
-    ListAuthorities: 'never', GetAuthority: 'never', GetBundle: 'never', GetRotationStatus: 'never', WatchRotation: 'never', PlanCompromise: 'never',
+    ListAuthorities: 'never', GetAuthority: 'never', GetBundle: 'never', GetRotationStatus: 'never', WatchRotation: 'never', GetActivationEvidence: 'never', PlanCompromise: 'never',
     RotateAuthorities: 'always', ContinueRotation: 'always', WithdrawAuthority: 'always', TaintAuthority: 'always', RevokeAuthority: 'always', CompromiseAuthority: 'always', AcceptClock: 'always',
   }),
   ...rows('AuthoritySources', {

@@ -1,7 +1,7 @@
 import type { Clock } from '../common/runtime/index.ts';
-import { tileWidth, type ExportLine } from '../common/tlog/index.ts';
+import { claimOf, tileWidth, type EvidenceStatement, type ExportLine } from '../common/tlog/index.ts';
 import { readCanonical, type AuditRecord } from '../domain/index.ts';
-import type { AuditStore, CertificateStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import type { AuditStore, CertificateStore, EvidenceStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
 import { pagesOf } from '../store/pages.ts';
 
 /** What is known of the log beside the store; absent where no log is kept (tests of single services). */
@@ -18,6 +18,7 @@ export interface AuditStreamDeps {
   readonly audit: Pick<AuditStore, 'list' | 'count'>;
   readonly log: LogStore;
   readonly certificates: Pick<CertificateStore, 'list'>;
+  readonly evidence: EvidenceStore;
   readonly facts: LogFacts;
   readonly clock: Clock;
 }
@@ -45,6 +46,7 @@ export async function* exportLines(deps: AuditStreamDeps, signal: AbortSignal): 
       }
       yield recordLine(record, index, reasons.get(record.sequence));
       if (index === undefined) continue;
+      if (record.kind === 'authority.active') yield* evidenceLines(record, deps.evidence);
       for (const { note, timeMs } of await checkpoints.upTo(Math.min(index + 1, size))) yield { type: 'checkpoint', note, timeMs };
     }
     if (page.next === undefined || page.items.length === 0) break;
@@ -53,6 +55,28 @@ export async function* exportLines(deps: AuditStreamDeps, signal: AbortSignal): 
   // those that stand over records which are not there: the reader is to see that
   for (const { note, timeMs } of await checkpoints.upTo(size)) yield { type: 'checkpoint', note, timeMs };
   yield { type: 'end', size };
+}
+
+/** As it stands, whether it is right or not: the reader is to see that. */
+async function* evidenceLines({ subject, canonical }: AuditRecord, evidence: EvidenceStore): AsyncGenerator<ExportLine> {
+  const claim = claimOf(subject, readCanonical(canonical)?.detail ?? {});
+  const statement = claim === undefined ? undefined : await evidence.statement(claim.sha256);
+  if (claim === undefined || statement === undefined) return;
+  const text = statement.toString('utf8');
+  yield { type: 'evidence', authorityId: subject, statement: text };
+  for (let index = 0; index < partsOf(text); index += 1) {
+    const chunk = await evidence.chunk(claim.sha256, index);
+    if (chunk === undefined) return;
+    yield { type: 'evidence-lines', lines: chunk.toString('utf8') };
+  }
+}
+
+function partsOf(statement: string): number {
+  try {
+    return (JSON.parse(statement.slice(statement.indexOf('\n') + 1)) as EvidenceStatement).chunks.length;
+  } catch {
+    return 0;
+  }
 }
 
 const recordLine = (record: AuditRecord, index: number | undefined, reason: string | undefined): ExportLine => ({

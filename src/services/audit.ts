@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { AuditRecord } from '../domain/index.ts';
-import type { AuditFilter, AuditStore, CertificateStore, LogStore, Page, PageRequest } from '../store/contract.ts';
+import type { AuditFilter, AuditStore, CertificateStore, EvidenceStore, LogStore, Page, PageRequest } from '../store/contract.ts';
 import { exportLines, watchRecords, type AuditStreamDeps, type LogFacts, type WatchedRecord, type WatchFilter } from './audit-stream.ts';
 import type { OperatorCaller } from './caller.ts';
 import type { Audit } from './contract.ts';
@@ -14,6 +14,7 @@ export interface AuditDeps extends InventoryDeps {
   readonly audit: Pick<AuditStore, 'list' | 'count'>;
   readonly log: LogStore;
   readonly certificates: Pick<CertificateStore, 'list'>;
+  readonly evidence: EvidenceStore;
   readonly facts: LogFacts | undefined;
 }
 
@@ -40,9 +41,9 @@ export class AuditService implements Audit {
   }
 
   #streamDeps(): AuditStreamDeps {
-    const { audit, log, certificates, clock, facts } = this.#deps;
+    const { audit, log, certificates, evidence, clock, facts } = this.#deps;
     if (facts === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server keeps no tree over its audit records');
-    return { audit, log, certificates, clock, facts };
+    return { audit, log, certificates, evidence, clock, facts };
   }
 
   #reading<T>(caller: OperatorCaller, operation: string, act: () => Promise<T>): Promise<T> {

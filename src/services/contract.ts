@@ -392,6 +392,10 @@ export interface RotateInput {
  * What operators do to authorities. Acts are durable on return and carried on by the controller; the answer is the state as
  * it is then. Verbs: authority.rotate, authority.taint, authority.revoke on the whole trust domain; authority.force beside them for `force`.
  */
+export type EvidencePart =
+  | { readonly part: 'statement'; readonly sha256: string; readonly statement: Buffer; /** Of its record; 0: not found. */ readonly sequence: number }
+  | { readonly part: 'lines'; readonly lines: Buffer };
+
 export interface Rotation {
   /** Throws CONFLICT while one of this kind is under way. */
   rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState>;
@@ -409,6 +413,8 @@ export interface Rotation {
   compromise(caller: OperatorCaller, input: { readonly id: string; readonly windowSeconds: number; readonly reason: string; readonly force: boolean }): Promise<CompromisePlan>;
   acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState>;
   status(caller: OperatorCaller): Promise<RotationState>;
+  /** Who was counted when it last became active: the statement, then the parts of the list. Throws NOT_FOUND where the log knows of none, EVIDENCE_INVALID where it is another. */
+  evidence(caller: OperatorCaller, id: string): Promise<AsyncIterable<EvidencePart>>;
   /** Calls with the state now and after each look; resolves to the unsubscribe function. */
   watch(caller: OperatorCaller, listener: (state: RotationState) => void): Promise<() => void>;
 }

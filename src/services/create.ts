@@ -112,7 +112,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     mint: new MintService({ ...shared, issuer, authorities }),
     backup: new BackupService({ ...shared, store, logger }),
     restore: new RestoreService({ ...shared, store, facts: parts.restoreFacts }),
-    audit: new AuditService({ ...shared, audit: store.audit, log: store.log, certificates: store.certificates, facts: parts.logFacts }),
+    audit: new AuditService({ ...shared, audit: store.audit, log: store.log, certificates: store.certificates, evidence: store.evidence, facts: parts.logFacts }),
     status: new StatusService({ ...shared, facts, meta: store.meta, certificates: store.certificates, sessions: sync }),
     async close() {
       sync.close();

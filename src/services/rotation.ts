@@ -4,10 +4,11 @@ import {
   isLegalTransition, isRotated, legalTransitions, rotatedKinds, type Authority, type AuthorityScope, type RotationOperation, type RotationSpec, type Verb,
 } from '../domain/index.ts';
 import { cancelOperation, openOperation, rootOf, rotationEvent, type ClockGuard, type RotationController, type RotationState } from '../issuance/index.ts';
-import type { AuditStore, AuthorityStore, RotationStore } from '../store/contract.ts';
+import type { AuditStore, AuthorityStore, EvidenceStore, RotationStore } from '../store/contract.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
-import type { CompromisePlan, Rotation, RotateInput } from './contract.ts';
+import type { CompromisePlan, EvidencePart, Rotation, RotateInput } from './contract.ts';
+import { evidenceParts } from './rotation-evidence.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { canaryOf, reasonOf, scopeOf, sharesOf } from './rotation-checks.ts';
 import { checkText } from './requests.ts';
@@ -15,7 +16,7 @@ import { checkText } from './requests.ts';
 export interface RotationDeps {
   readonly controller: Pick<RotationController, 'look' | 'settle' | 'poke' | 'onState'>;
   readonly guard: Pick<ClockGuard, 'accept' | 'jumpedSeconds'>;
-  readonly store: { readonly authorities: AuthorityStore; readonly rotations: RotationStore; readonly audit: Pick<AuditStore, 'append'> };
+  readonly store: { readonly authorities: AuthorityStore; readonly rotations: RotationStore; readonly audit: Pick<AuditStore, 'append' | 'list'>; readonly evidence: EvidenceStore };
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -135,6 +136,13 @@ export class RotationService implements Rotation {
 
   status(caller: OperatorCaller): Promise<RotationState> {
     return this.#reading(caller, 'GetRotationStatus', () => this.#deps.controller.look());
+  }
+
+  evidence(caller: OperatorCaller, id: string): Promise<AsyncIterable<EvidencePart>> {
+    return this.#reading(caller, 'GetActivationEvidence', async () => {
+      await this.#authority(id);
+      return evidenceParts(id, this.#deps.store);
+    });
   }
 
   watch(caller: OperatorCaller, listener: (state: RotationState) => void): Promise<() => void> {
@@ -258,7 +266,7 @@ export class RotationService implements Rotation {
 
 const refuse = (): Promise<never> => Promise.reject(new PkiError('NOT_IMPLEMENTED', 'this server rotates no authorities'));
 /** Where nothing rotates. */
-export const noRotation: Rotation = { rotate: refuse, proceed: refuse, withdraw: refuse, taint: refuse, revoke: refuse, planCompromise: refuse, compromise: refuse, acceptClock: refuse, status: refuse, watch: refuse };
+export const noRotation: Rotation = { rotate: refuse, proceed: refuse, withdraw: refuse, taint: refuse, revoke: refuse, planCompromise: refuse, compromise: refuse, acceptClock: refuse, status: refuse, evidence: refuse, watch: refuse };
 
 const whole = (scope: AuthorityScope): boolean => Object.keys(scope).length === 0;
 

@@ -247,7 +247,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
       }
     },
     () => { const published = authorities.find(({ state }) => state === 'published'); if (published !== undefined && chance(0.3)) move(published.id, 'withdrawn'); },
-    () => { crashes += 1; sets.issuing.clear(); for (const node of nodes) node.reported = node.connected ? node.consumers.map((holder) => record(node, holder)) : node.reported.map(({ heardAt: _, ...row }) => row); },
+    () => { crashes += 1; sets.issuing.clear(); for (const node of nodes) node.reported = node.connected ? node.consumers.map((holder) => record(node, holder)) : node.reported.map(unheard); },
   ];
 
   addNode();
@@ -270,6 +270,11 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
 }
 
 class Crash extends Error {}
+
+/** What is left of a report when the server that heard it is gone. */
+function unheard({ heardAt, ...row }: ConsumerRecord): ConsumerRecord {
+  return heardAt === undefined ? row : { ...row };
+}
 
 const repeat = <T>(count: number, item: T): readonly T[] => Array.from({ length: count }, () => item);
 

@@ -112,7 +112,7 @@ async function verify(context: CliContext, options: { readonly key?: string; rea
   if (options.json) json(context, { verified: true, ...verdict, complete, keyFrom: key === undefined ? 'file' : 'given' });
   else {
     facts(context, [
-      ['verdict', complete], ['log', verdict.origin], ['records in the tree', String(verdict.size)], ['checkpoints', `${verdict.checkpoints}, all signed and consistent`], ['not in the tree yet', String(verdict.waiting)],
+      ['verdict', complete], ['log', verdict.origin], ['records in the tree', String(verdict.size)], ['checkpoints', `${verdict.checkpoints}, all signed and consistent`], ['activations', `${verdict.activations.withList} with the list of who had confirmed, as their records have it; ${verdict.activations.without} before there were lists`], ['not in the tree yet', String(verdict.waiting)],
       ...verdict.cosigned.map(({ witness, size, time }) => ['witness', time === 0 ? `${printable(witness)} has cosigned nothing` : `${printable(witness)}: up to ${size} records, ${instant(time)}`] as const),
       ['out of the tree', verdict.out.length === 0 ? '0' : verdict.out.map(({ sequence, reason }) => `record ${sequence}: ${reason}`).join('\n')],
       ['key', key === undefined ? `${verdict.verifierKey}\nfrom the file itself: compare it with the one you know, or give --key` : formatVerifierKey(key)], ...(since === undefined ? [['end', 'not checked: a log that was cut at an older checkpoint looks like this; give --since'] as const] : []),

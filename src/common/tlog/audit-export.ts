@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { PkiError } from '../errors/index.ts';
+import { claimOf, EvidenceCheck, type EvidenceClaim } from './activation-evidence.ts';
 import { openCheckpoint, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { CompactRange } from './compact-range.ts';
 import { hashBytes, leafHash } from './hash.ts';
@@ -9,12 +10,15 @@ import { tileWidth } from './tiles.ts';
 
 /**
  * An export is JSON lines: first `log`, then records in the order of their sequence, each tile of leaf hashes before the
- * records it is about, each checkpoint behind the last record that it covers, and `end`.
+ * records it is about, the list of who had confirmed behind the record of an activation, each checkpoint behind the last record that it covers, and `end`.
  */
 export type ExportLine =
   | { readonly type: 'log'; readonly version: 1; readonly origin: string; readonly verifierKey: string; /** Further keys of this log: one that was lost, one that stands by. */ readonly otherKeys?: readonly string[]; readonly exportedAtMs: number }
   | { readonly type: 'tile'; readonly index: number; readonly hashes: string }
   | { readonly type: 'record'; readonly sequence: number; /** Absent: it is not in the tree. */ readonly index?: number; readonly out?: string; readonly timeMs: number; readonly actor: string; readonly kind: string; readonly subject: string; readonly canonical: string }
+  /** Behind the record of an activation: who was counted, first the statement, then each part of the list. */
+  | { readonly type: 'evidence'; readonly authorityId: string; readonly statement: string }
+  | { readonly type: 'evidence-lines'; readonly lines: string }
   | { readonly type: 'checkpoint'; readonly note: string; readonly timeMs: number }
   | { readonly type: 'end'; readonly size: number };
 
@@ -41,6 +45,8 @@ export interface ExportVerdict {
   /** Records that stayed out of the tree: those that wait for it, and those that no server wrote, by reason. */
   readonly waiting: number;
   readonly out: readonly { readonly sequence: number; readonly reason: string }[];
+  /** Activations under the checkpoints: those whose list of who had confirmed is in the file and agrees with its record, and those whose record names none (a first start, an older server). */
+  readonly activations: { readonly withList: number; readonly without: number };
 }
 
 const maximumKeys = 20;
@@ -50,7 +56,7 @@ const recordVersion = 'meshca-audit-v1\n';
 
 /**
  * Verifies an export, line by line, with nothing but the lines.
- * @throws PkiError AUDIT_INVALID; its detail names the first record that is wrong as `sequence` where one can be told
+ * @throws PkiError AUDIT_INVALID, or EVIDENCE_INVALID for the list of an activation; its detail names the first record that is wrong as `sequence` where one can be told
  */
 export async function verifyExport(lines: AsyncIterable<string> | Iterable<string>, options: VerifyOptions = {}): Promise<ExportVerdict> {
   const check = new ExportCheck(options);
@@ -81,6 +87,9 @@ class ExportCheck {
   #checkpoints = 0;
   #sinceSeen = false;
   #ended: number | undefined;
+  /** The activation whose list stands behind its record, while it is read. */
+  #listed: { readonly claim: EvidenceClaim; readonly sequence: number; check: EvidenceCheck | undefined } | undefined;
+  readonly #activations = { withList: 0, without: 0 };
   readonly #cosigned = new Map<NoteKey, { readonly size: number; readonly time: number }>();
 
   constructor(options: VerifyOptions) {
@@ -90,6 +99,7 @@ class ExportCheck {
   line(line: ExportLine): void {
     if (this.#ended !== undefined) throw invalid('the file goes on behind its end');
     if (this.#log === undefined && line.type !== 'log') throw invalid('the file does not begin with the log it is of');
+    if (line.type !== 'evidence' && line.type !== 'evidence-lines') this.#endList();
     switch (line.type) {
       case 'log':
         this.#begin(line);
@@ -99,6 +109,10 @@ class ExportCheck {
         break;
       case 'record':
         this.#record(line);
+        break;
+      case 'evidence':
+      case 'evidence-lines':
+        this.#evidence(line);
         break;
       case 'checkpoint':
         this.#checkpoint(line.note);
@@ -118,6 +132,7 @@ class ExportCheck {
     const waiting = this.#out.filter(({ reason }) => reason === 'waiting').length;
     return {
       ...this.#log, size: this.#ended, lastSequence: this.#atNewest.sequence, lastTimeMs: this.#atNewest.timeMs, checkpoints: this.#checkpoints, cosigned: (this.#options.witnesses ?? []).map((key) => ({ witness: key.name, size: 0, time: 0, ...this.#cosigned.get(key) })), waiting, out: this.#out.filter(({ reason }) => reason !== 'waiting'),
+      activations: { ...this.#activations },
     };
   }
 
@@ -159,8 +174,51 @@ class ExportCheck {
     if (!columnsMatch(line, canonical)) throw invalid(`the columns of record ${sequence} say something else than the record itself`, sequence);
     this.#range.append(leaf);
     this.#named(canonical);
+    this.#activation(canonical, line.subject, sequence);
     this.#lastLeaf = { sequence, timeMs: line.timeMs };
     this.#compareSince();
+  }
+
+  /** The record of an activation names the list that is to follow it. */
+  #activation(canonical: Buffer, subject: string, sequence: number): void {
+    if (!canonical.includes('"authority.active"')) return;
+    const { kind, detail } = JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as { readonly kind: unknown; readonly detail: Readonly<Record<string, unknown>> };
+    // the log's own key is nobody's to confirm
+    if (kind !== 'authority.active' || detail['authorityKind'] === 'log') return;
+    const claim = claimOf(subject, detail);
+    if (claim === undefined) this.#activations.without += 1;
+    else this.#listed = { claim, sequence, check: undefined };
+  }
+
+  #evidence(line: Extract<ExportLine, { type: 'evidence' | 'evidence-lines' }>): void {
+    const listed = this.#listed;
+    if (listed === undefined) throw invalid('a list of who had confirmed stands behind no activation');
+    this.#naming(listed.sequence, () => {
+      if ((line.type === 'evidence') !== (listed.check === undefined)) throw new PkiError('EVIDENCE_INVALID', `activation of authority ${listed.claim.authorityId}: its list has ${listed.check === undefined ? 'no statement' : 'two statements'}`);
+      if (line.type === 'evidence') listed.check = new EvidenceCheck(listed.claim, Buffer.from(line.statement, 'utf8'));
+      else listed.check?.chunk(Buffer.from(line.lines, 'utf8'));
+    });
+  }
+
+  #endList(): void {
+    const listed = this.#listed;
+    if (listed === undefined) return;
+    this.#listed = undefined;
+    this.#naming(listed.sequence, () => {
+      if (listed.check === undefined) throw new PkiError('EVIDENCE_INVALID', `activation of authority ${listed.claim.authorityId}: the list of who had confirmed is missing`);
+      listed.check.finish();
+    });
+    this.#activations.withList += 1;
+  }
+
+  /** What is thrown names the record. */
+  #naming(sequence: number, act: () => void): void {
+    try {
+      act();
+    } catch (thrown) {
+      const { code, message, detail } = PkiError.from(thrown);
+      throw new PkiError(code, `record ${sequence}, ${message}`, { detail: { ...detail, sequence } });
+    }
   }
 
   #checkpoint(note: string): void {
@@ -244,7 +302,7 @@ function columnsMatch(line: Extract<ExportLine, { type: 'record' }>, canonical: 
 function parseLine(text: string, isFirst: boolean): ExportLine {
   try {
     const line = JSON.parse(text) as ExportLine;
-    if (typeof line === 'object' && line !== null && ['log', 'tile', 'record', 'checkpoint', 'end'].includes(line.type)) return line;
+    if (typeof line === 'object' && line !== null && ['log', 'tile', 'record', 'evidence', 'evidence-lines', 'checkpoint', 'end'].includes(line.type)) return line;
   } catch {
     // said below
   }

@@ -50,8 +50,8 @@ function* evidenceLines({ authority, root, world, policy, now, without }: Eviden
   const margin = policy.retireMarginSeconds;
   const counted = new Map(world.agents.filter((agent) => agentCounts(agent, now, margin)).map((agent) => [agent.id, agent]));
   const why = without.kind === 'forced' ? 'force' : without.kind === 'deadline' ? 'deadline' : 'share';
-  const passedOver = ({ agentId: agent, consumerId, ...rest }: Laggard, id: string): EvidenceLine => {
-    const { description, holds, kind, lastSeenAt, reason, spiffeId, state, until } = rest;
+  const passedOver = (laggard: Laggard, id: string): EvidenceLine => {
+    const { agentId: agent, description, holds, kind, lastSeenAt, reason, spiffeId, state, until } = laggard;
     return { agent, class: 'passed-over', consumer: id, description, holds, kind, lastSeenAt, reason, spiffeId, state, until, why };
   };
   const reported = new Set<string>();

@@ -6,9 +6,10 @@ import type { RotationState } from '../../issuance/rotation/controller.ts';
 import type { Rotation, Services } from '../../services/contract.ts';
 import { canaryOf, compromisePlan, kindOf, placeOf, rotationStatus, stopOf } from '../convert/rotation.ts';
 import type { Guard } from '../guard.ts';
+import { serverStream } from './server-stream.ts';
 import { operatorOf, unary } from './unary.ts';
 
-type RotationMethods = Pick<AuthoritiesHandlers, 'RotateAuthorities' | 'ContinueRotation' | 'WithdrawAuthority' | 'TaintAuthority' | 'RevokeAuthority' | 'PlanCompromise' | 'CompromiseAuthority' | 'AcceptClock' | 'GetRotationStatus' | 'WatchRotation'>;
+type RotationMethods = Pick<AuthoritiesHandlers, 'RotateAuthorities' | 'ContinueRotation' | 'WithdrawAuthority' | 'TaintAuthority' | 'RevokeAuthority' | 'PlanCompromise' | 'CompromiseAuthority' | 'AcceptClock' | 'GetRotationStatus' | 'WatchRotation' | 'GetActivationEvidence'>;
 
 export function rotationHandlers(guard: Guard, { rotation, crls }: Pick<Services, 'rotation' | 'crls'>): RotationMethods {
   const shown = (state: RotationState): RotationStatus => rotationStatus(state, crls);
@@ -27,6 +28,11 @@ export function rotationHandlers(guard: Guard, { rotation, crls }: Pick<Services
     AcceptClock: unary(guard, async (context, { reason }) => shown(await rotation.acceptClock(operatorOf(context), reason))),
     GetRotationStatus: unary(guard, async (context) => shown(await rotation.status(operatorOf(context)))),
     WatchRotation: (call) => watch(guard, rotation, shown, call),
+    GetActivationEvidence: (call) => serverStream(guard, call, async () => rotation.evidence(operatorOf(guard.contextOf(call)), call.request.id), (each) => {
+      if (each.part === 'lines') return { lines: each.lines };
+      const { sha256, statement, sequence } = each;
+      return { statement: { sha256, statement, sequence } };
+    }),
   };
 }
 

@@ -4,6 +4,8 @@ import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { AcceptClockRequest as _meshca_admin_v1_AcceptClockRequest, AcceptClockRequest__Output as _meshca_admin_v1_AcceptClockRequest__Output } from './meshca/admin/v1/AcceptClockRequest.ts';
 import type { AcceptRestoreRequest as _meshca_admin_v1_AcceptRestoreRequest, AcceptRestoreRequest__Output as _meshca_admin_v1_AcceptRestoreRequest__Output } from './meshca/admin/v1/AcceptRestoreRequest.ts';
+import type { ActivationEvidencePart as _meshca_admin_v1_ActivationEvidencePart, ActivationEvidencePart__Output as _meshca_admin_v1_ActivationEvidencePart__Output } from './meshca/admin/v1/ActivationEvidencePart.ts';
+import type { ActivationEvidenceStatement as _meshca_admin_v1_ActivationEvidenceStatement, ActivationEvidenceStatement__Output as _meshca_admin_v1_ActivationEvidenceStatement__Output } from './meshca/admin/v1/ActivationEvidenceStatement.ts';
 import type { Agent as _meshca_admin_v1_Agent, Agent__Output as _meshca_admin_v1_Agent__Output } from './meshca/admin/v1/Agent.ts';
 import type { AgentDetail as _meshca_admin_v1_AgentDetail, AgentDetail__Output as _meshca_admin_v1_AgentDetail__Output } from './meshca/admin/v1/AgentDetail.ts';
 import type { AgentsClient as _meshca_admin_v1_AgentsClient, AgentsDefinition as _meshca_admin_v1_AgentsDefinition } from './meshca/admin/v1/Agents.ts';
@@ -54,6 +56,7 @@ import type { EntryResults as _meshca_admin_v1_EntryResults, EntryResults__Outpu
 import type { EvictAgentRequest as _meshca_admin_v1_EvictAgentRequest, EvictAgentRequest__Output as _meshca_admin_v1_EvictAgentRequest__Output } from './meshca/admin/v1/EvictAgentRequest.ts';
 import type { ExportAuditChunk as _meshca_admin_v1_ExportAuditChunk, ExportAuditChunk__Output as _meshca_admin_v1_ExportAuditChunk__Output } from './meshca/admin/v1/ExportAuditChunk.ts';
 import type { ExportAuditRequest as _meshca_admin_v1_ExportAuditRequest, ExportAuditRequest__Output as _meshca_admin_v1_ExportAuditRequest__Output } from './meshca/admin/v1/ExportAuditRequest.ts';
+import type { GetActivationEvidenceRequest as _meshca_admin_v1_GetActivationEvidenceRequest, GetActivationEvidenceRequest__Output as _meshca_admin_v1_GetActivationEvidenceRequest__Output } from './meshca/admin/v1/GetActivationEvidenceRequest.ts';
 import type { GetAgentRequest as _meshca_admin_v1_GetAgentRequest, GetAgentRequest__Output as _meshca_admin_v1_GetAgentRequest__Output } from './meshca/admin/v1/GetAgentRequest.ts';
 import type { GetApprovalPolicyRequest as _meshca_admin_v1_GetApprovalPolicyRequest, GetApprovalPolicyRequest__Output as _meshca_admin_v1_GetApprovalPolicyRequest__Output } from './meshca/admin/v1/GetApprovalPolicyRequest.ts';
 import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAuthorityRequest__Output as _meshca_admin_v1_GetAuthorityRequest__Output } from './meshca/admin/v1/GetAuthorityRequest.ts';
@@ -137,6 +140,8 @@ export interface ProtoGrpcType {
       v1: {
         AcceptClockRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptClockRequest, _meshca_admin_v1_AcceptClockRequest__Output>
         AcceptRestoreRequest: MessageTypeDefinition<_meshca_admin_v1_AcceptRestoreRequest, _meshca_admin_v1_AcceptRestoreRequest__Output>
+        ActivationEvidencePart: MessageTypeDefinition<_meshca_admin_v1_ActivationEvidencePart, _meshca_admin_v1_ActivationEvidencePart__Output>
+        ActivationEvidenceStatement: MessageTypeDefinition<_meshca_admin_v1_ActivationEvidenceStatement, _meshca_admin_v1_ActivationEvidenceStatement__Output>
         Agent: MessageTypeDefinition<_meshca_admin_v1_Agent, _meshca_admin_v1_Agent__Output>
         AgentDetail: MessageTypeDefinition<_meshca_admin_v1_AgentDetail, _meshca_admin_v1_AgentDetail__Output>
         Agents: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_AgentsClient> & { service: _meshca_admin_v1_AgentsDefinition }
@@ -194,6 +199,7 @@ export interface ProtoGrpcType {
         EvictAgentRequest: MessageTypeDefinition<_meshca_admin_v1_EvictAgentRequest, _meshca_admin_v1_EvictAgentRequest__Output>
         ExportAuditChunk: MessageTypeDefinition<_meshca_admin_v1_ExportAuditChunk, _meshca_admin_v1_ExportAuditChunk__Output>
         ExportAuditRequest: MessageTypeDefinition<_meshca_admin_v1_ExportAuditRequest, _meshca_admin_v1_ExportAuditRequest__Output>
+        GetActivationEvidenceRequest: MessageTypeDefinition<_meshca_admin_v1_GetActivationEvidenceRequest, _meshca_admin_v1_GetActivationEvidenceRequest__Output>
         GetAgentRequest: MessageTypeDefinition<_meshca_admin_v1_GetAgentRequest, _meshca_admin_v1_GetAgentRequest__Output>
         GetApprovalPolicyRequest: MessageTypeDefinition<_meshca_admin_v1_GetApprovalPolicyRequest, _meshca_admin_v1_GetApprovalPolicyRequest__Output>
         GetAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_GetAuthorityRequest, _meshca_admin_v1_GetAuthorityRequest__Output>

@@ -4,11 +4,13 @@
 import type * as grpc from '@grpc/grpc-js'
 import type { MethodDefinition } from '@grpc/proto-loader'
 import type { AcceptClockRequest as _meshca_admin_v1_AcceptClockRequest, AcceptClockRequest__Output as _meshca_admin_v1_AcceptClockRequest__Output } from '../../../meshca/admin/v1/AcceptClockRequest.ts';
+import type { ActivationEvidencePart as _meshca_admin_v1_ActivationEvidencePart, ActivationEvidencePart__Output as _meshca_admin_v1_ActivationEvidencePart__Output } from '../../../meshca/admin/v1/ActivationEvidencePart.ts';
 import type { Authority as _meshca_admin_v1_Authority, Authority__Output as _meshca_admin_v1_Authority__Output } from '../../../meshca/admin/v1/Authority.ts';
 import type { Bundle as _meshca_admin_v1_Bundle, Bundle__Output as _meshca_admin_v1_Bundle__Output } from '../../../meshca/admin/v1/Bundle.ts';
 import type { CompromisePlan as _meshca_admin_v1_CompromisePlan, CompromisePlan__Output as _meshca_admin_v1_CompromisePlan__Output } from '../../../meshca/admin/v1/CompromisePlan.ts';
 import type { CompromiseRequest as _meshca_admin_v1_CompromiseRequest, CompromiseRequest__Output as _meshca_admin_v1_CompromiseRequest__Output } from '../../../meshca/admin/v1/CompromiseRequest.ts';
 import type { ContinueRotationRequest as _meshca_admin_v1_ContinueRotationRequest, ContinueRotationRequest__Output as _meshca_admin_v1_ContinueRotationRequest__Output } from '../../../meshca/admin/v1/ContinueRotationRequest.ts';
+import type { GetActivationEvidenceRequest as _meshca_admin_v1_GetActivationEvidenceRequest, GetActivationEvidenceRequest__Output as _meshca_admin_v1_GetActivationEvidenceRequest__Output } from '../../../meshca/admin/v1/GetActivationEvidenceRequest.ts';
 import type { GetAuthorityRequest as _meshca_admin_v1_GetAuthorityRequest, GetAuthorityRequest__Output as _meshca_admin_v1_GetAuthorityRequest__Output } from '../../../meshca/admin/v1/GetAuthorityRequest.ts';
 import type { GetBundleRequest as _meshca_admin_v1_GetBundleRequest, GetBundleRequest__Output as _meshca_admin_v1_GetBundleRequest__Output } from '../../../meshca/admin/v1/GetBundleRequest.ts';
 import type { GetRotationStatusRequest as _meshca_admin_v1_GetRotationStatusRequest, GetRotationStatusRequest__Output as _meshca_admin_v1_GetRotationStatusRequest__Output } from '../../../meshca/admin/v1/GetRotationStatusRequest.ts';
@@ -65,6 +67,19 @@ export interface AuthoritiesClient extends grpc.Client {
   continueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
   continueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
   continueRotation(argument: _meshca_admin_v1_ContinueRotationRequest, callback: grpc.requestCallback<_meshca_admin_v1_RotationStatus__Output>): grpc.ClientUnaryCall;
+
+  /**
+   * Who was counted when this authority last became active: first the statement, then the consumers in parts. Compared with
+   * the audit log as it is read; EVIDENCE_INVALID where they differ, NOT_FOUND where the log knows of no list.
+   */
+  GetActivationEvidence(argument: _meshca_admin_v1_GetActivationEvidenceRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ActivationEvidencePart__Output>;
+  GetActivationEvidence(argument: _meshca_admin_v1_GetActivationEvidenceRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ActivationEvidencePart__Output>;
+  /**
+   * Who was counted when this authority last became active: first the statement, then the consumers in parts. Compared with
+   * the audit log as it is read; EVIDENCE_INVALID where they differ, NOT_FOUND where the log knows of no list.
+   */
+  getActivationEvidence(argument: _meshca_admin_v1_GetActivationEvidenceRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ActivationEvidencePart__Output>;
+  getActivationEvidence(argument: _meshca_admin_v1_GetActivationEvidenceRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_meshca_admin_v1_ActivationEvidencePart__Output>;
 
   GetAuthority(argument: _meshca_admin_v1_GetAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_Authority__Output>): grpc.ClientUnaryCall;
   GetAuthority(argument: _meshca_admin_v1_GetAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_Authority__Output>): grpc.ClientUnaryCall;
@@ -200,6 +215,12 @@ export interface AuthoritiesHandlers extends grpc.UntypedServiceImplementation {
    */
   ContinueRotation: grpc.handleUnaryCall<_meshca_admin_v1_ContinueRotationRequest__Output, _meshca_admin_v1_RotationStatus>;
 
+  /**
+   * Who was counted when this authority last became active: first the statement, then the consumers in parts. Compared with
+   * the audit log as it is read; EVIDENCE_INVALID where they differ, NOT_FOUND where the log knows of no list.
+   */
+  GetActivationEvidence: grpc.handleServerStreamingCall<_meshca_admin_v1_GetActivationEvidenceRequest__Output, _meshca_admin_v1_ActivationEvidencePart>;
+
   GetAuthority: grpc.handleUnaryCall<_meshca_admin_v1_GetAuthorityRequest__Output, _meshca_admin_v1_Authority>;
 
   GetBundle: grpc.handleUnaryCall<_meshca_admin_v1_GetBundleRequest__Output, _meshca_admin_v1_Bundle>;
@@ -241,6 +262,7 @@ export interface AuthoritiesDefinition extends grpc.ServiceDefinition {
   AcceptClock: MethodDefinition<_meshca_admin_v1_AcceptClockRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_AcceptClockRequest__Output, _meshca_admin_v1_RotationStatus__Output>
   CompromiseAuthority: MethodDefinition<_meshca_admin_v1_CompromiseRequest, _meshca_admin_v1_CompromisePlan, _meshca_admin_v1_CompromiseRequest__Output, _meshca_admin_v1_CompromisePlan__Output>
   ContinueRotation: MethodDefinition<_meshca_admin_v1_ContinueRotationRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_ContinueRotationRequest__Output, _meshca_admin_v1_RotationStatus__Output>
+  GetActivationEvidence: MethodDefinition<_meshca_admin_v1_GetActivationEvidenceRequest, _meshca_admin_v1_ActivationEvidencePart, _meshca_admin_v1_GetActivationEvidenceRequest__Output, _meshca_admin_v1_ActivationEvidencePart__Output>
   GetAuthority: MethodDefinition<_meshca_admin_v1_GetAuthorityRequest, _meshca_admin_v1_Authority, _meshca_admin_v1_GetAuthorityRequest__Output, _meshca_admin_v1_Authority__Output>
   GetBundle: MethodDefinition<_meshca_admin_v1_GetBundleRequest, _meshca_admin_v1_Bundle, _meshca_admin_v1_GetBundleRequest__Output, _meshca_admin_v1_Bundle__Output>
   GetRotationStatus: MethodDefinition<_meshca_admin_v1_GetRotationStatusRequest, _meshca_admin_v1_RotationStatus, _meshca_admin_v1_GetRotationStatusRequest__Output, _meshca_admin_v1_RotationStatus__Output>

@@ -1,0 +1,67 @@
+import type { Command } from 'commander';
+import { PkiError } from '../../common/errors/index.ts';
+import { EvidenceCheck, type EvidenceLine, type EvidenceStatement } from '../../common/tlog/index.ts';
+import { action, type GlobalOptions, type Outcome } from '../action.ts';
+import { withAdmin } from '../connect.ts';
+import type { CliContext } from '../context.ts';
+import { facts, instant, json, printable, table } from '../output.ts';
+import { shortId } from '../rotation-picture.ts';
+
+interface Read {
+  readonly sha256: string;
+  readonly sequence: number;
+  readonly statement: EvidenceStatement;
+  readonly consumers: readonly EvidenceLine[];
+}
+
+/** `meshca authority evidence`: below `meshca authority`, which must exist. */
+export function evidenceCommand(program: Command, context: CliContext, outcome: Outcome): void {
+  const authority = program.commands.find((each) => each.name() === 'authority');
+  if (authority === undefined) throw new Error('the command authority is not there yet');
+  authority.command('evidence <id>').description('who was counted before this authority signed: who held it, who was passed over and why, whose leaves had expired').action(action(context, outcome, async (options, [id]) => {
+    const found = await read(context, options, id as string);
+    if (options.json) json(context, found);
+    else show(context, found);
+  }));
+}
+
+/** Checked here once more: what is shown agrees with the digest that the record holds. */
+async function read(context: CliContext, options: GlobalOptions, id: string): Promise<Read> {
+  return withAdmin(context, options, 'Authorities', async (calls) => {
+    let check: EvidenceCheck | undefined;
+    let head = { sha256: '', sequence: 0 };
+    const consumers: EvidenceLine[] = [];
+    for await (const { statement, lines } of calls.stream('GetActivationEvidence', { id }, context.signal)) {
+      if (statement) {
+        head = { sha256: statement.sha256, sequence: statement.sequence };
+        check = new EvidenceCheck({ authorityId: id, sha256: statement.sha256 }, statement.statement);
+      } else if (lines && check !== undefined) for (const line of check.chunk(lines)) consumers.push(line);
+    }
+    if (context.signal.aborted || check === undefined) throw new PkiError('CANCELLED', 'the list is not complete');
+    return { ...head, statement: check.finish(), consumers };
+  });
+}
+
+const percent = (share: number): string => `${Math.round(share * 100)}%`;
+
+function show(context: CliContext, { sha256, sequence, statement, consumers }: Read): void {
+  const { authority, proven, inferred, unprovable, lines, without } = statement;
+  facts(context, [
+    ['authority', `${authority.kind} ${authority.id}, published ${instant(authority.publishedAt)}`],
+    ['signs since', `${instant(statement.decidedAt)}${statement.scope === '{}' ? '' : `, for ${statement.scope}`}`],
+    ['on the strength of', without.kind === 'proven' ? `confirmations; asked for: ${percent(statement.shares.proven)} of the proven, ${percent(statement.shares.inferred)} of the inferred` : without.kind === 'forced' ? `force, by ${without.by}: ${without.reason}` : `the deadline ${instant(without.deadline)}`],
+    ['proven', `${proven.confirmed} of ${proven.needed}; ${lines.passedOver} passed over, ${lines.expired} agents were away until all that they held had expired`],
+    ['inferred', inferred.needed === 0 ? 'nobody' : `${inferred.confirmed} of ${inferred.needed}${inferred.relied > 0 ? `; what was given before had expired by ${instant(inferred.relied)}` : ''}`],
+    ['unseen', unprovable.until === 0 ? 'nobody' : `waited until ${instant(unprovable.until)}`],
+    ['record', sequence === 0 ? `sha256 ${sha256}` : `${sequence} of the audit log, which commits to sha256 ${sha256}`],
+  ]);
+  context.out('\n');
+  table(context, [
+    { title: 'CLASS', value: (line) => (line.class === 'passed-over' ? `passed over: ${line.why}` : line.class) },
+    { title: 'NODE', value: (line) => line.agent.split('/').at(-1) ?? line.agent },
+    { title: 'KIND', value: (line) => (line.class === 'expired' ? 'agent' : line.kind) },
+    { title: 'WHO', value: (line) => (line.class === 'expired' || line.kind === 'agent' ? 'the agent itself' : [line.spiffeId, line.description].filter((text) => text !== '').join(' ')) },
+    { title: 'HELD', value: (line) => (line.class === 'proven' ? `${line.of} set ${line.set.slice(0, 12)}` : line.class === 'expired' ? '-' : line.holds.map(shortId).join(', ') || '-') },
+    { title: 'SINCE', value: (line) => (line.class === 'proven' ? instant(line.heardAt) : line.class === 'expired' ? `expired ${instant(line.until)}` : `${line.state}${line.reason === '' ? '' : ` (${printable(line.reason)})`}, seen ${instant(line.lastSeenAt)}`) },
+  ], consumers, 'nobody had to hold it');
+}
