@@ -10,7 +10,7 @@ import {
   AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, crossSign, type CrossRequest, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamCrls, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type IssuanceObserver, type PipelineStep, type PrepareOptions,
 } from '../issuance/index.ts';
 import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
-import { createServices, HandshakeLedger, Pruner, RenewalLedger, type RunningServices } from '../services/index.ts';
+import { createServices, HandshakeLedger, pendingByKind, Pruner, RenewalLedger, type RunningServices } from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
 import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, startWitnesses, logPlan, wasRestored } from './audit.ts';
 import { buildRotation } from './rotation.ts';
@@ -105,7 +105,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   await changed();
   stack.defer(store.onRevision(() => void registry.refresh().catch((thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'the authorities could not be read again'))));
 
-  const metrics = buildMetrics(store, signers, registry, readiness, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
+  const metrics = buildMetrics(store, signers, registry, readiness, clock.now, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
   stack.defer(store.onCommit((commit) => metrics.committed(commit)));
   metrics.watchLog(auditLog);
   const witnesses = startWitnesses(config, store, auditLog, clock, logger);
@@ -284,13 +284,13 @@ interface Live {
   readonly serverNotAfter: number;
 }
 
-function buildMetrics(store: Store, signers: ManagedSigners, registry: AuthorityRegistry, readiness: Readiness, live: () => Live): ServerMetrics {
+function buildMetrics(store: Store, signers: ManagedSigners, registry: AuthorityRegistry, readiness: Readiness, now: () => number, live: () => Live): ServerMetrics {
   return new ServerMetrics({
     expiryHorizon: () => ({
       server: live().serverNotAfter,
       ...Object.fromEntries(registry.all().filter((authority) => authority.notAfter > 0 && ['published', 'active', 'old'].includes(authority.state)).map((authority) => [`${authority.kind}/${authority.id}`, authority.notAfter])),
     }),
-    hsm: () => signers.state(), connections: () => live().connections, agentsConnected: () => live().agents, ready: () => readiness.ready, certificatesByState: () => store.certificates.countByState(),
+    hsm: () => signers.state(), connections: () => live().connections, agentsConnected: () => live().agents, ready: () => readiness.ready, certificatesByState: () => store.certificates.countByState(), pendingOperations: () => pendingByKind(store.approvals, now()),
   });
 }
 

@@ -8,6 +8,8 @@ export interface MetricSources {
   readonly agentsConnected: () => number;
   readonly ready: () => boolean;
   readonly certificatesByState: () => Promise<Readonly<Record<string, number>>>;
+  /** What waits for approval now, by the name of its RPC. */
+  readonly pendingOperations: () => Promise<ReadonlyMap<string, { readonly count: number; readonly oldestSeconds: number }>>;
 }
 
 const hsmStates = ['starting', 'ready', 'degraded', 'open', 'fatal', 'closed'];
@@ -37,6 +39,7 @@ export class ServerMetrics {
     this.#gauge('meshca_certificate_expiry_timestamp_seconds', 'When the certificate of this authority or of the server expires (Unix seconds).', 'name', sources.expiryHorizon);
     this.#gauge('meshca_hsm_state', 'The state of the signers: 1 for the present one.', 'state', () => Object.fromEntries(hsmStates.map((state) => [state, sources.hsm().status === state ? 1 : 0])));
     this.#gauge('meshca_certificates', 'Certificates on record, by state.', 'state', sources.certificatesByState);
+    this.#pending(sources);
     this.#single('meshca_hsm_signers', 'Signer processes wanted.', () => sources.hsm().signers);
     this.#single('meshca_hsm_signers_ready', 'Signer processes that found their keys and signed with them.', () => sources.hsm().signersReady);
     this.#single('meshca_hsm_in_flight', 'Signatures asked for and not answered yet.', () => sources.hsm().inFlight);
@@ -89,6 +92,12 @@ export class ServerMetrics {
   call(method: string, code: string, seconds: number): void {
     this.#calls.inc({ method, code });
     this.#callDuration.observe({ method }, seconds);
+  }
+
+  #pending({ pendingOperations }: MetricSources): void {
+    const of = (value: 'count' | 'oldestSeconds') => async (): Promise<Readonly<Record<string, number>>> => Object.fromEntries([...(await pendingOperations())].map(([kind, found]) => [kind, found[value]]));
+    this.#gauge('meshca_pending_operations', 'Operations under dual control that wait for approval, by kind (the RPC that was called).', 'kind', of('count'));
+    this.#gauge('meshca_pending_operation_age_seconds', 'Age of the oldest operation of this kind that waits for approval.', 'kind', of('oldestSeconds'));
   }
 
   #single(name: string, help: string, value: () => number): void {

@@ -6,6 +6,7 @@ export {
 export type * from './contract.ts';
 export { createServices, type RunningServices, type ServiceParts } from './create.ts';
 export { HandshakeLedger } from './handshakes.ts';
+export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './renewals.ts';
 export type { ServerFacts } from './inventory.ts';
 export { KeyedBuckets, TokenBucket, type Rate } from './limits.ts';

@@ -57,6 +57,9 @@ describe('an operation', () => {
     const shown = await w.server.admin('Approvals/GetOperation', { id });
     assert.ok(shown.explanation.includes('+ name: "night-shift"'), shown.explanation.join('\n'));
     assert.match(shown.bytes.toString(), /"method":"\/meshca\.admin\.v1\.Roles\/PutRole"/);
+    const metrics = await (await fetch(`http://127.0.0.1:${w.server.server.opsPort}/metrics`)).text();
+    assert.match(metrics, /^meshca_pending_operations\{kind="PutRole"\} 1$/m);
+    assert.match(metrics, /^meshca_pending_operation_age_seconds\{kind="PutRole"\} \d+$/m);
     assert.ok(!(await roleNames()).includes('night-shift'));
     await w.approve(id, w.keys.bob);
     assert.ok(!(await roleNames()).includes('night-shift'));
