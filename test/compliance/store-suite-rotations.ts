@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PkiError, type ErrorCode } from '../../src/common/errors/index.ts';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
-import { allShares, type RotationOperation } from '../../src/domain/index.ts';
-import { authority, event, start, type OpenStore } from './store-fixtures.ts';
+import { encodeEvidence } from '../../src/common/tlog/index.ts';
+import { allShares, type ConsumerRecord, type RotationOperation } from '../../src/domain/index.ts';
+import { agentId, attested, authority, event, intent, start, type OpenStore } from './store-fixtures.ts';
 
 const operation = (changes: Partial<RotationOperation> = {}): RotationOperation => ({
   id: uuidv7(), kind: 'root', state: 'running', version: 0, createdBy: 'uid:0', createdAt: start, updatedAt: start,
@@ -62,5 +63,68 @@ export function rotationCases(name: string, open: OpenStore): void {
     const tainted = await store.authorities.transition(made.id, 5, 'tainted', start + 7, happened(), { taintWindowSeconds: 60 });
     assert.deepEqual([tainted.taintWindowSeconds, tainted.taintedAt], [60, start + 7]);
     await assert.rejects(store.authorities.rescope(made.id, 6, {}, happened()), code('CONFLICT'));
+  });
+
+  test(`${name}: who was counted is kept with the activation or not at all, and the log says which list it is`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const made = authority({ kind: 'jwt' });
+    await store.authorities.create(made, happened());
+    await store.authorities.complete(made.id, 1, { spkiDer: Buffer.from('k'), certificateDer: null, subjectKeyId: null, notBefore: start, notAfter: start + 10 }, happened());
+    await store.authorities.transition(made.id, 2, 'published', start + 5, happened());
+    const evidence = encodeEvidence({
+      alteredAgents: 0, authority: { id: made.id, kind: 'jwt', publishedAt: start + 5, sha256: '' }, decidedAt: start + 6, inferred: { confirmed: 0, needed: 0, relied: 0, until: 0 }, proven: { confirmed: 0, needed: 0 }, root: null, scope: '{}', sets: [],
+      shares: allShares, unprovable: { until: 0 }, without: { by: '', deadline: 0, kind: 'proven', reason: '' },
+    }, Array.from({ length: 2_500 }, (_, index) => ({ agent: `spiffe://x/${String(index).padStart(4, '0')}`, class: 'expired' as const, until: start })));
+    const active = event('authority.active', made.id, { evidence: evidence.sha256 });
+    // neither under another digest, nor where the transition fails
+    await assert.rejects(store.authorities.transition(made.id, 3, 'active', start + 6, event('authority.active', made.id), { evidence }), code('INTERNAL'));
+    await assert.rejects(store.authorities.transition(made.id, 9, 'active', start + 6, active, { evidence }), code('CONFLICT'));
+    assert.deepEqual([store.evidence.expected(made.id), await store.evidence.statement(evidence.sha256), await store.evidence.chunk(evidence.sha256, 0)], [undefined, undefined, undefined]);
+    await store.authorities.transition(made.id, 3, 'active', start + 6, active, { evidence });
+    const { store: again } = await opened.reopen();
+    assert.equal(again.evidence.expected(made.id), evidence.sha256);
+    assert.deepEqual(await again.evidence.statement(evidence.sha256), evidence.statement);
+    assert.deepEqual(await Promise.all([0, 1, 2, 3].map((index) => again.evidence.chunk(evidence.sha256, index))), [...evidence.chunks, undefined]);
+    const altered: string[] = [];
+    again.objects.onMismatch(({ kind, id }) => void altered.push(`${kind} ${id}`));
+    again.evidence.altered(made.id);
+    assert.deepEqual(altered, [`activation-evidence ${made.id}`]);
+    await again.close();
+  });
+
+  test(`${name}: what agents have told this process is marked so, with the time of the first report that said it, and is forgotten with the process`, async () => {
+    await using opened = await open();
+    const { store, clock } = opened;
+    await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
+    const consumer = (id: string, over: Partial<ConsumerRecord> = {}): ConsumerRecord => ({
+      agentId, id, kind: 'proxy', spiffeId: '', authoritySetDigest: 'aa', jwtSetDigest: '', issuerSetDigest: '', capabilities: [], state: 'confirmed', reason: '', since: start, description: '', ...over,
+    });
+    // changes without the snapshot before them tell nothing
+    await store.agents.updateConsumers(agentId, [consumer('a')], []);
+    assert.deepEqual((await store.rotations.consumers()).map(({ id, heardAt }) => [id, heardAt]), [['a', undefined]]);
+    await store.agents.replaceConsumers(agentId, [consumer('a'), consumer('b')]);
+    clock.advance(10);
+    await store.agents.replaceConsumers(agentId, [consumer('a'), consumer('b', { authoritySetDigest: 'bb' })]);
+    await store.agents.updateConsumers(agentId, [consumer('c', { agentId: 'spiffe://example.org/meshca/agent/victim' })], []);
+    assert.deepEqual((await store.rotations.consumers()).map(({ agentId: owner, id, heardAt }) => [owner, id, heardAt]), [[agentId, 'a', start], [agentId, 'b', start + 10], [agentId, 'c', start + 10]]);
+    // one of a group that fails leaves the others' reports, and none of its own
+    const unknown = 'spiffe://example.org/meshca/agent/nobody';
+    const settled = await Promise.allSettled([store.agents.updateConsumers(agentId, [], ['c']), store.agents.replaceConsumers(unknown, [consumer('x')]), store.agents.updateConsumers(agentId, [], ['b'])]);
+    assert.deepEqual(settled.map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled']);
+    assert.deepEqual((await store.rotations.consumers()).map(({ id }) => id), ['a']);
+    const { store: again } = await opened.reopen();
+    assert.deepEqual((await again.rotations.consumers()).map(({ id, heardAt }) => [id, heardAt]), [['a', undefined]]);
+    await again.close();
+  });
+
+  test(`${name}: the latest expiry that was waited for is that of what others were given before, and had not ended then`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
+    const given = (notAfter: number, createdAt: number, holder = 'spiffe://example.org/mesh') => intent({ notAfter, createdAtMs: createdAt * 1000, holder });
+    const all = [given(start + 50, start - 10), given(start + 80, start - 10), given(start + 90, start + 5), given(start - 5, start - 10), given(start + 85, start - 10, agentId), given(start + 500, start - 10)];
+    await store.issuance.recordIntents(all);
+    assert.deepEqual([await store.rotations.reliedExpiry(start, start + 100), await store.rotations.reliedExpiry(start, start + 60), await store.rotations.reliedExpiry(start, start + 10)], [start + 80, start + 50, 0]);
   });
 }

@@ -7,6 +7,8 @@ import { PkiError } from '../errors/index.ts';
  * whoever has the record can check the list, whole or one chunk at a time. The bytes of a version never change.
  */
 export interface EvidenceStatement {
+  /** Agents whose rows were not as the log has them: only by force or deadline does it sign then, and who they were is not in the list. */
+  readonly alteredAgents: number;
   /** `sha256`: of the certificate (DER), of a JWT key of its SubjectPublicKeyInfo. */
   readonly authority: { readonly id: string; readonly kind: string; readonly publishedAt: number; readonly sha256: string };
   readonly chunks: readonly { readonly lines: number; readonly sha256: string }[];

@@ -32,6 +32,7 @@ export function activationEvidence(input: EvidenceInput): ActivationEvidence {
   const confirmed = lines.reduce((sum, line) => sum + (line.class === 'proven' ? 1 : 0), 0);
   const passedOver = lines.reduce((sum, line) => sum + (line.class === 'passed-over' ? 1 : 0), 0);
   const statement: Omit<EvidenceStatement, 'chunks' | 'lines'> = {
+    alteredAgents: input.world.alteredAgents ?? 0,
     authority: { id: authority.id, kind: authority.kind, publishedAt: authority.publishedAt ?? 0, sha256: input.sha256 },
     decidedAt: now,
     inferred: { needed: found?.inferred.needed ?? 0, confirmed: found?.inferred.confirmed ?? 0, relied: input.relied, until: found?.inferred.until ?? 0 },
