@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { PkiError } from '../errors/index.ts';
-import { claimOf, EvidenceCheck, type EvidenceClaim } from './activation-evidence.ts';
 import { openCheckpoint, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { CompactRange } from './compact-range.ts';
+import { ExportedActivations, type RecordedActivation } from './export-activations.ts';
 import { hashBytes, leafHash } from './hash.ts';
 import { checkNote, cosignedAt, parseVerifierKey, type NoteKey } from './note.ts';
 import { baseOfOrigin, epochOfOrigin, keyInEpoch } from './origin.ts';
@@ -87,9 +87,7 @@ class ExportCheck {
   #checkpoints = 0;
   #sinceSeen = false;
   #ended: number | undefined;
-  /** The activation whose list stands behind its record, while it is read. */
-  #listed: { readonly claim: EvidenceClaim; readonly sequence: number; check: EvidenceCheck | undefined } | undefined;
-  readonly #activations = { withList: 0, without: 0 };
+  readonly #activations = new ExportedActivations();
   readonly #cosigned = new Map<NoteKey, { readonly size: number; readonly time: number }>();
 
   constructor(options: VerifyOptions) {
@@ -99,7 +97,7 @@ class ExportCheck {
   line(line: ExportLine): void {
     if (this.#ended !== undefined) throw invalid('the file goes on behind its end');
     if (this.#log === undefined && line.type !== 'log') throw invalid('the file does not begin with the log it is of');
-    if (line.type !== 'evidence' && line.type !== 'evidence-lines') this.#endList();
+    if (line.type !== 'evidence' && line.type !== 'evidence-lines') this.#activations.end();
     switch (line.type) {
       case 'log':
         this.#begin(line);
@@ -112,7 +110,7 @@ class ExportCheck {
         break;
       case 'evidence':
       case 'evidence-lines':
-        this.#evidence(line);
+        this.#activations.part(line);
         break;
       case 'checkpoint':
         this.#checkpoint(line.note);
@@ -132,7 +130,7 @@ class ExportCheck {
     const waiting = this.#out.filter(({ reason }) => reason === 'waiting').length;
     return {
       ...this.#log, size: this.#ended, lastSequence: this.#atNewest.sequence, lastTimeMs: this.#atNewest.timeMs, checkpoints: this.#checkpoints, cosigned: (this.#options.witnesses ?? []).map((key) => ({ witness: key.name, size: 0, time: 0, ...this.#cosigned.get(key) })), waiting, out: this.#out.filter(({ reason }) => reason !== 'waiting'),
-      activations: { ...this.#activations },
+      activations: this.#activations.counts(),
     };
   }
 
@@ -174,51 +172,9 @@ class ExportCheck {
     if (!columnsMatch(line, canonical)) throw invalid(`the columns of record ${sequence} say something else than the record itself`, sequence);
     this.#range.append(leaf);
     this.#named(canonical);
-    this.#activation(canonical, line.subject, sequence);
+    if (canonical.includes('"authority.active"')) this.#activations.record(JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as RecordedActivation, sequence);
     this.#lastLeaf = { sequence, timeMs: line.timeMs };
     this.#compareSince();
-  }
-
-  /** The record of an activation names the list that is to follow it. */
-  #activation(canonical: Buffer, subject: string, sequence: number): void {
-    if (!canonical.includes('"authority.active"')) return;
-    const { kind, detail } = JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as { readonly kind: unknown; readonly detail: Readonly<Record<string, unknown>> };
-    // the log's own key is nobody's to confirm
-    if (kind !== 'authority.active' || detail['authorityKind'] === 'log') return;
-    const claim = claimOf(subject, detail);
-    if (claim === undefined) this.#activations.without += 1;
-    else this.#listed = { claim, sequence, check: undefined };
-  }
-
-  #evidence(line: Extract<ExportLine, { type: 'evidence' | 'evidence-lines' }>): void {
-    const listed = this.#listed;
-    if (listed === undefined) throw invalid('a list of who had confirmed stands behind no activation');
-    this.#naming(listed.sequence, () => {
-      if ((line.type === 'evidence') !== (listed.check === undefined)) throw new PkiError('EVIDENCE_INVALID', `activation of authority ${listed.claim.authorityId}: its list has ${listed.check === undefined ? 'no statement' : 'two statements'}`);
-      if (line.type === 'evidence') listed.check = new EvidenceCheck(listed.claim, Buffer.from(line.statement, 'utf8'));
-      else listed.check?.chunk(Buffer.from(line.lines, 'utf8'));
-    });
-  }
-
-  #endList(): void {
-    const listed = this.#listed;
-    if (listed === undefined) return;
-    this.#listed = undefined;
-    this.#naming(listed.sequence, () => {
-      if (listed.check === undefined) throw new PkiError('EVIDENCE_INVALID', `activation of authority ${listed.claim.authorityId}: the list of who had confirmed is missing`);
-      listed.check.finish();
-    });
-    this.#activations.withList += 1;
-  }
-
-  /** What is thrown names the record. */
-  #naming(sequence: number, act: () => void): void {
-    try {
-      act();
-    } catch (thrown) {
-      const { code, message, detail } = PkiError.from(thrown);
-      throw new PkiError(code, `record ${sequence}, ${message}`, { detail: { ...detail, sequence } });
-    }
   }
 
   #checkpoint(note: string): void {
