@@ -1,17 +1,18 @@
 // The part of init.mjs that talks to the module. Reads its job as JSON from stdin:
-//   { "modulePath": PATH, "tokens": [{ "label", "pinFile", "soPinFile" }] }
+//   { "modulePath": PATH, "tokenDir": PATH, "tokens": [{ "label", "pinFile", "soPinFile" }] }
 // with SOFTHSM2_CONF in the environment; writes { "created": [LABEL] }. A token that exists is never initialised again,
 // since that would destroy its keys.
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import pkcs11js from 'pkcs11js';
 
 class JobError extends Error {}
 
-const { modulePath, tokens } = JSON.parse(readFileSync(0, 'utf8'));
+const { modulePath, tokenDir, tokens } = JSON.parse(readFileSync(0, 'utf8'));
 
 try {
+  for (const token of tokens) withModule((module) => unfinished(module, token)).forEach((folder) => rmSync(folder, { recursive: true }));
   const created = tokens.filter((token) => withModule((module) => ensureToken(module, token))).map((token) => token.label);
   process.stdout.write(JSON.stringify({ created }));
 } catch (error) {
@@ -31,10 +32,31 @@ function withModule(work) {
   }
 }
 
+/**
+ * Folders that a killed run left half made: those that came after its marker, hold no object, and have this label or can not
+ * be read at all. SoftHSM writes token.object in several steps, and a token is of use to nobody before its PINs are set.
+ */
+function unfinished(module, token) {
+  if (!existsSync(markerOf(token))) return [];
+  const before = JSON.parse(readFileSync(markerOf(token), 'utf8'));
+  const labels = new Map(module.C_GetSlotList(true).map((slot) => tokenInfo(module, slot)).filter(isInitialised).map((info) => [trimmed(info.serialNumber), trimmed(info.label)]));
+  // a folder is named by a UUID, whose last 16 digits are the serial number
+  const labelOf = (folder) => labels.get(folder.replaceAll('-', '').slice(-16)) ?? token.label;
+  return readdirSync(tokenDir)
+    .filter((folder) => !before.includes(folder) && labelOf(folder) === token.label)
+    .map((folder) => join(tokenDir, folder))
+    .filter((folder) => readdirSync(folder).every((name) => ['generation', 'token.lock', 'token.object'].includes(name)));
+}
+
+/** While it is there, a token is being made: it names the folders that were there before. */
+function markerOf({ pinFile }) {
+  return `${pinFile}.making`;
+}
+
 /** @returns {boolean} whether anything had to be made */
 function ensureToken(module, { label, pinFile, soPinFile }) {
   const slots = module.C_GetSlotList(true).map((slot) => ({ slot, info: tokenInfo(module, slot) }));
-  const found = slots.filter(({ info }) => isInitialised(info) && info.label.replace(/[\s\0]+$/, '') === label);
+  const found = slots.filter(({ info }) => isInitialised(info) && trimmed(info.label) === label);
   if (found.length > 1) throw new JobError(`there are ${found.length} tokens with the label ${label}; remove the wrong ones with softhsm2-util --delete-token --serial`);
   const token = found[0]?.slot;
 
@@ -48,8 +70,10 @@ function ensureToken(module, { label, pinFile, soPinFile }) {
     // Both PINs are durable before the token takes them: a crash in between leaves nothing locked.
     const [soPin, pin] = [ensurePin(soPinFile), ensurePin(pinFile)];
     // The standard pads labels with blanks; pkcs11js would pad with zero bytes, and other tools not find the token.
+    writeDurably(markerOf({ pinFile }), JSON.stringify(readdirSync(tokenDir)));
     module.C_InitToken(free.slot, soPin, label.padEnd(32));
     setUserPin(module, free.slot, soPin, pin);
+    rmSync(markerOf({ pinFile }));
     return true;
   }
   if ((module.C_GetTokenInfo(token).flags & pkcs11js.CKF_USER_PIN_INITIALIZED) === 0) {
@@ -57,6 +81,7 @@ function ensureToken(module, { label, pinFile, soPinFile }) {
     return true;
   }
   inSession(module, token, (session) => login(module, session, pkcs11js.CKU_USER, readPin(pinFile, label), pinFile));
+  rmSync(markerOf({ pinFile }), { force: true });
   return false;
 }
 
@@ -93,6 +118,11 @@ function tokenInfo(module, slot) {
   }
 }
 
+/** Fields of a fixed length are padded, with blanks by the standard, with zero bytes by some. */
+function trimmed(text) {
+  return text.replace(/[\s\0]+$/, '');
+}
+
 function isInitialised(info) {
   return info !== undefined && (info.flags & pkcs11js.CKF_TOKEN_INITIALIZED) !== 0;
 }
@@ -106,15 +136,17 @@ function readPin(path, label) {
 
 /** The PIN in the file, made first when there is none: 192 random bits, readable by the owner only, durable on return. */
 function ensurePin(path) {
-  if (!existsSync(path)) {
-    const handle = openSync(`${path}.new`, 'w', 0o600);
-    writeSync(handle, randomBytes(24).toString('base64url'));
-    fsyncSync(handle);
-    closeSync(handle);
-    renameSync(`${path}.new`, path);
-    const folder = openSync(dirname(path), 'r');
-    fsyncSync(folder);
-    closeSync(folder);
-  }
+  if (!existsSync(path)) writeDurably(path, randomBytes(24).toString('base64url'));
   return readFileSync(path, 'utf8').trim();
+}
+
+function writeDurably(path, text) {
+  const handle = openSync(`${path}.new`, 'w', 0o600);
+  writeFileSync(handle, text);
+  fsyncSync(handle);
+  closeSync(handle);
+  renameSync(`${path}.new`, path);
+  const folder = openSync(dirname(path), 'r');
+  fsyncSync(folder);
+  closeSync(folder);
 }

@@ -39,7 +39,7 @@ export function initSoftHsm({ dir, labels = {}, modulePath = softHsmModulePath(p
 
   const created = exclusively(join(base, '.init-lock'), () => {
     writeConfiguration(confPath, tokenDir);
-    return runChild({ modulePath, tokens: Object.values(tokens) }, confPath);
+    return runChild({ modulePath, tokenDir, tokens: Object.values(tokens) }, confPath);
   });
   for (const token of Object.values(tokens)) token.created = created.includes(token.label);
   return { modulePath, confPath, tokenDir, tokens };

@@ -79,10 +79,10 @@ export const caOutage: Drill = {
     await forwarder.down();
     await after.killAgent();
     await server.kill();
+    // a start takes some seconds, on a busy machine many: nobody reaches the server before the forwarder is up
+    server = world.start();
     await pause(plan.agentLifeSeconds + 0.5 - (performance.now() - outMs) / 1000);
     say('the own SVIDs of two agents have expired; one of them is rebooted while the CA is away');
-    // a start takes a second or some: nobody reaches the server before the forwarder is up
-    server = world.start();
     await during.killAgent();
     during.startAgent();
     await server.ready;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { chmod, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -86,6 +86,30 @@ test('a run that was killed at any moment is completed by the next', async () =>
     await init(made.dir);
     assert.deepEqual(await labels(made), ['meshca-issuing', 'meshca-root']);
   }
+});
+
+test('what a killed run left half written is made anew, and nothing that it did not make or that holds an object', async () => {
+  await using made = await createTokens();
+  const store = join(made.dir, 'tokens');
+  const marker = `${made.tokens.issuing.pinFile}.making`;
+  const folders = await readdir(store);
+  const isIssuing = async (folder: string): Promise<boolean> => (await readFile(join(store, folder, 'token.object'))).includes('meshca-issuing');
+  const issuing = (await isIssuing(folders[0] as string)) ? folders[0] as string : folders[1] as string;
+  const others = folders.filter((folder) => folder !== issuing);
+  // as SoftHSM leaves it in the middle of C_InitToken
+  await truncate(join(store, issuing, 'token.object'), 64);
+  assert.match(await initFails(made.dir), /damaged or half written/);
+  await writeFile(marker, JSON.stringify(folders));
+  assert.match(await initFails(made.dir), /damaged or half written/);
+  await writeFile(marker, JSON.stringify(others));
+  await writeFile(join(store, issuing, 'key.object'), 'a key');
+  assert.match(await initFails(made.dir), /damaged or half written/);
+  await rm(join(store, issuing, 'key.object'));
+  const { tokens } = await init(made.dir);
+  assert.deepEqual([tokens.issuing.created, tokens.root.created], [true, false]);
+  assert.deepEqual(await labels(made), ['meshca-issuing', 'meshca-root']);
+  assert.ok(!(await readdir(store)).includes(issuing));
+  assert.ok(!existsSync(marker));
 });
 
 test('a token whose user PIN was never set gets it, without being initialised again', async () => {
