@@ -36,7 +36,8 @@ await main(async (args) => {
     const code = await foreground(projectNode, [
       '--enable-source-maps', '--test',
       // Two at a time: integration tests spend their time in other processes, more would starve those on two cores.
-      '--test-concurrency=2', '--test-timeout=180000',
+      // The limit is for what hangs: nothing comes near it, on a slow machine neither.
+      '--test-concurrency=2', '--test-timeout=600000',
       '--test-reporter=spec', '--test-reporter-destination=stdout',
       `--test-reporter=${inRoot('scripts', 'count-reporter.mjs')}`, `--test-reporter-destination=${counts}`,
       ...options, ...files,

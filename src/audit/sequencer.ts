@@ -31,6 +31,8 @@ const renewBeforeMs = 5_000;
 const gatherMs = 40;
 const betweenMs = 500;
 const retryMs = 1_000;
+/** The longest that a record waits for its turn, while nothing fails. */
+export const longestWaitMs = gatherMs + betweenMs;
 const batchLimit = 4_096;
 
 /** Gives records their place in the tree and signs checkpoints, one actor at a time. Owner of the tree's right edge. */

@@ -6,6 +6,7 @@ import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { verifyExport, type ExportVerdict } from '../../src/common/tlog/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../src/common/x509/index.ts';
 import { serverStreamCall, startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
+import { patienceMs, until } from '../support/until.ts';
 import { Breaches, type Drill } from './drill.ts';
 
 const id = (path: string): string => `spiffe://mesh.test${path}`;
@@ -104,7 +105,7 @@ const databaseOf = (server: TestServer): string => join(server.dir, 'data', 'mes
 
 /** Past the server, and past the triggers that would stop an honest mistake. */
 function sql<T>(server: TestServer, work: (database: DatabaseSync) => T): T {
-  const database = new DatabaseSync(databaseOf(server), { timeout: 5000 });
+  const database = new DatabaseSync(databaseOf(server), { timeout: patienceMs });
   try {
     database.exec('DROP TRIGGER IF EXISTS audit_refuses_update; DROP TRIGGER IF EXISTS audit_refuses_delete');
     return work(database);
@@ -123,12 +124,10 @@ async function sign(server: TestServer, agent: Credential, entryId: string, time
 }
 
 async function settled(server: TestServer): Promise<void> {
-  for (let tries = 0; tries < 100; tries += 1) {
+  await until(() => {
     const { size, last } = sql(server, (database) => database.prepare('SELECT (SELECT sequence FROM log_head) AS size, (SELECT max(sequence) FROM audit) AS last').get()) as { size: number; last: number };
-    if (size >= last) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error('the sequencer did not take the records within 5 s');
+    return size >= last;
+  }, 'the sequencer takes the records');
 }
 
 async function exported(server: TestServer): Promise<string[]> {

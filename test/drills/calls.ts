@@ -4,6 +4,7 @@ import { fromServiceError } from '../../src/common/wire/index.ts';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync, parseCertificate } from '../../src/common/x509/index.ts';
 import { unwrap } from '../../src/common/errors/index.ts';
+import { patienceMs } from '../support/until.ts';
 import { allMethods, attestByToken, channelCredentials, type Credential } from '../support/server.ts';
 
 // the answers' shapes are those of the contracts; a drill reads few of their fields
@@ -33,7 +34,7 @@ export class Calls {
   }
 
   /** Over the local socket, as the user of this process. */
-  admin(method: string, request: object = {}, deadlineMs = 10_000): Promise<Answer> {
+  admin(method: string, request: object = {}, deadlineMs = patienceMs): Promise<Answer> {
     this.#admin ??= this.local();
     return unary(this.#admin, `/meshca.admin.v1.${method}`, request, deadlineMs);
   }
@@ -87,7 +88,7 @@ const reconnecting = {
 };
 
 /** Rejects with the PkiError of the trailers; without any, UNREACHABLE stands for a connection that broke. */
-export function unary(client: Client, path: string, request: object, deadlineMs = 10_000): Promise<Answer> {
+export function unary(client: Client, path: string, request: object, deadlineMs = patienceMs): Promise<Answer> {
   const method = methods[path];
   if (method === undefined) throw new Error(`no method ${path}`);
   return new Promise((resolve, reject) => {

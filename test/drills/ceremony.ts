@@ -97,7 +97,7 @@ export const ceremony: Drill = {
       const chain = await dersOf(desk, `issuing-${index}.pem`);
       const imported = await importing(chain, further.authority.id);
       warnings.push(...(imported.warnings as string[]));
-      if (index === 1) await until(() => server.server.port > 0, 15_000);
+      if (index === 1) await until(() => server.server.port > 0);
       else breaches.expect(imported.authority.state === 'prepared', `further intermediate: ${imported.authority.state} after its import`);
       const svid = await server.mint(`${id}/workload`);
       seconds.push(round((performance.now() - startedMs) / 1000));

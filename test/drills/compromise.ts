@@ -13,6 +13,7 @@ import { openTokenAdmin } from '../../src/hsm/index.ts';
 import { authorizeAny, connectTls, X509Source } from '../../src/workload/index.ts';
 import { eventually, quickLives, rotationOf, startNode, startTraffic, type MeshNode } from '../support/mesh.ts';
 import { startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
+import { patienceMs } from '../support/until.ts';
 import { listen } from '../support/workload-lib.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 
@@ -29,7 +30,9 @@ export const compromise: Drill = {
     const count = Number(options['agents'] ?? (short ? 3 : 20));
     if (!Number.isInteger(count) || count < 2) throw new Error('--agents wants a whole number from 2 on');
     await using stack = new AsyncDisposableStack();
-    const server = stack.use(await startTestServer({ config: { ...quickLives, issuance: { ...quickLives.issuance, defaultTtlSeconds: 20, agentTtlSeconds: 20, serverTtlSeconds: 20 } } }));
+    // nothing is renewed for its age before patience ends: what is replaced is replaced for the taint, whatever the speed of the machine
+    const life = 4 * (patienceMs / 1000);
+    const server = stack.use(await startTestServer({ config: { ...quickLives, issuance: { ...quickLives.issuance, maximumTtlSeconds: life, defaultTtlSeconds: life, agentTtlSeconds: life, serverTtlSeconds: life } } }));
     const { active, byId, status } = rotationOf(server);
     const nodes: MeshNode[] = [];
     for (let index = 0; index < count; index += 1) nodes.push(stack.use(await startNode(server, `node-${index}`)));
@@ -55,30 +58,30 @@ export const compromise: Drill = {
     const explain = async (thrown: unknown): Promise<never> => {
       throw new Error(`${(thrown as Error).message}: ${JSON.stringify((await status()).authorities.map(({ authority, live, liveUnreported }: any) => [authority.kind, authority.state, live, liveUnreported]))}`);
     };
-    await eventually('the stolen intermediate is tainted', async () => (await byId(stolen.id)).authority.state !== 'active', 30).catch(explain);
+    await eventually('the stolen intermediate is tainted', async () => (await byId(stolen.id)).authority.state !== 'active').catch(explain);
     const taintedAfter = since();
-    await eventually('every leaf of it is replaced', async () => (await byId(stolen.id)).live === 0, 40).catch(explain);
+    await eventually('every leaf of it is replaced', async () => (await byId(stolen.id)).live === 0).catch(explain);
     const replacedAfter = since();
     say(`every leaf was replaced ${replacedAfter} s after the order, in a window of ${windowSeconds} s`);
     for (const source of sources) breaches.expect(source.svid.leaf.authorityKeyId !== stolen.subjectKeyId, `${source.svid.id.toString()} still has a leaf of the stolen intermediate`);
-    breaches.expect(replacedAfter - taintedAfter < windowSeconds + 6, `the leaves took ${replacedAfter - taintedAfter} s`);
+    breaches.expect(replacedAfter < life / 4, `the leaves took ${replacedAfter - taintedAfter} s: their age may have replaced them`);
 
     // with what he signs at each of these moments
     let byCrl = '';
     await eventually('who checks CRLs refuses the thief', async () => {
       byCrl = await verdict(strict, await thief.sign());
       return byCrl !== 'ok';
-    }, 60).catch(explain);
+    }).catch(explain);
     const refusedByCrlAfter = since();
     breaches.expect(byCrl === 'CERTIFICATE_REVOKED', `who checks CRLs refused the thief with ${byCrl}`);
     const ignoringThen = await verdict(lax, await thief.sign());
     breaches.expect(ignoringThen === 'ok' && (await byId(root.id)).authority.state === 'active', `the root in service was held, and who ignores CRLs refused the thief with ${ignoringThen}: the drill does not show what the CRL does`);
     say(`who checks CRLs refused the thief ${refusedByCrlAfter} s after the order; now the new root goes on`);
     await server.admin('Authorities/ContinueRotation', { kind: 'root' });
-    await eventually('who ignores CRLs refuses the thief', async () => (await verdict(lax, await thief.sign())) !== 'ok', 60).catch(explain);
+    await eventually('who ignores CRLs refuses the thief', async () => (await verdict(lax, await thief.sign())) !== 'ok').catch(explain);
     const refusedWithoutCrlAfter = since();
-    await eventually('the old root has left the bundle', async () => (await byId(root.id)).authority.state === 'revoked', 60).catch(explain);
-    await eventually('the workloads hold the new root alone', () => sources.every((source) => source.bundles.get(testTrustDomain)?.every((der) => !der.equals(root.certificateDer)) === true), 30);
+    await eventually('the old root has left the bundle', async () => (await byId(root.id)).authority.state === 'revoked').catch(explain);
+    await eventually('the workloads hold the new root alone', () => sources.every((source) => source.bundles.get(testTrustDomain)?.every((der) => !der.equals(root.certificateDer)) === true));
     const rootReplacedAfter = since();
     say(`the old root was gone ${rootReplacedAfter} s after the order`);
 

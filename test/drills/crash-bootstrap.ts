@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { silentLogger, systemClock } from '../../src/common/runtime/index.ts';
 import { openTokenAdmin } from '../../src/hsm/index.ts';
+import { patienceMs } from '../support/until.ts';
 import type { Breaches, DrillContext } from './drill.ts';
 import { createWorld, type World } from './world.ts';
 
@@ -37,7 +38,7 @@ async function oneStart(at: string | number, signal: AbortSignal, breaches: Brea
   const what = `first start killed at ${typeof at === 'string' ? at : `${at} ms`}`;
   const first = world.start(typeof at === 'string' ? { arm: { step: at, after: 1, victim: 'server' } } : {});
   if (typeof at === 'string') {
-    const how = await Promise.race([first.exited, sleep(20_000).then(() => 'still alive')]);
+    const how = await Promise.race([first.exited, sleep(patienceMs, 'still alive', { ref: false })]);
     breaches.expect(how === 'SIGKILL', `${what}: the server was ${how}`);
   } else await sleep(at);
   breaches.expect(await first.kill(), `${what}: a process of the server outlived it`);

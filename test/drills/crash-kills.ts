@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { patienceMs, until } from '../support/until.ts';
 import type { Breaches, DrillContext } from './drill.ts';
 import { round } from './drill.ts';
 import { Load } from './load.ts';
@@ -23,7 +24,6 @@ export interface KillFigures {
 }
 
 const steps = ['prepared', 'commit-durable', 'intents-durable', 'signed', 'recorded', 'random'] as const;
-const patienceMs = 15_000;
 
 /** kill -9 between any two steps of issuance and at random instants, under load; after each, the record against what callers hold. */
 export async function drillKills(world: World, { short, options, say, signal }: DrillContext, breaches: Breaches): Promise<KillFigures> {
@@ -100,10 +100,10 @@ export async function createEntry(world: World, entry: { readonly id: string; re
 }
 
 /** Waits for a certificate whose request was sent after `sinceMs`; returns when it was received. */
-export async function progress(load: Load, sinceMs: number, what: string, withinMs = patienceMs): Promise<number> {
-  const endMs = performance.now() + withinMs;
+export async function progress(load: Load, sinceMs: number, what: string): Promise<number> {
+  const endMs = performance.now() + patienceMs;
   while (load.lastServedSentMs <= sinceMs) {
-    if (performance.now() > endMs) throw new Error(`${what}: no certificate within ${withinMs} ms; answers: ${JSON.stringify(Object.fromEntries(load.refused))}`);
+    if (performance.now() > endMs) throw new Error(`${what}: no certificate within ${patienceMs} ms; answers: ${JSON.stringify(Object.fromEntries(load.refused))}`);
     await sleep(2);
   }
   return load.lastReceivedMs;
@@ -126,10 +126,7 @@ async function killOne(server: ServerProcess, victim: 'server' | 'signer', step:
     await within(server.exited, `the server reaches ${step}`);
     return performance.now();
   }
-  for (let left = patienceMs; server.signerKills.length === before; left -= 2) {
-    if (left <= 0) throw new Error(`the server does not reach ${step}`);
-    await sleep(2);
-  }
+  await until(() => server.signerKills.length > before, `the server reaches ${step}`);
   return performance.now();
 }
 

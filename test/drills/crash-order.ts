@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PkiError } from '../../src/common/errors/index.ts';
+import { patienceMs } from '../support/until.ts';
 import type { Breaches, DrillContext } from './drill.ts';
 import { Load, type Received } from './load.ts';
 import { RecordCheck } from './record.ts';
@@ -50,7 +51,7 @@ export async function drillOrder(world: World, { short, say, signal }: DrillCont
   for (const name of ['a', 'b', 'c', 'd']) load.addMinter(`traced-${name}`);
   load.start();
   const wanted = short ? 60 : 400;
-  for (let left = 60_000; load.received.size < wanted && left > 0 && server.alive(); left -= 20) {
+  for (const endMs = performance.now() + 3 * patienceMs; load.received.size < wanted && performance.now() < endMs && server.alive();) {
     signal.throwIfAborted();
     await sleep(20);
   }
@@ -206,7 +207,7 @@ class Replay {
 
 /** strace is a process of its own here: it ends a moment after the server. */
 async function traceEnded(path: string, pid: number): Promise<void> {
-  for (let left = 200; left > 0; left -= 1) {
+  for (const endMs = performance.now() + patienceMs; performance.now() < endMs;) {
     const text = await readFile(path, 'latin1').catch(() => '');
     if (new RegExp(`^${pid} +\\+\\+\\+ (killed|exited)`, 'm').test(text.slice(-10_000))) return;
     await sleep(25);

@@ -4,6 +4,7 @@ import { parseCertificate, createCsr, generateKeyPairAsync } from '../../src/com
 import { unwrap } from '../../src/common/errors/index.ts';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
 import type { Credential } from '../support/server.ts';
+import { until } from '../support/until.ts';
 import { codeOf } from './calls.ts';
 import { createEntry } from './crash-kills.ts';
 import type { Breaches, DrillContext } from './drill.ts';
@@ -100,11 +101,13 @@ async function oneEnding(world: World, round: { readonly agent: Credential; read
     world.calls.forget(client);
   };
   const callers = Promise.all([caller(), caller(), caller()]);
-  for (let left = 5_000; taken.length === 0 && left > 0; left -= 2) await sleep(2);
+  await until(() => taken.length > 0, `something is signed before the ${ending}`);
   await sleep(randomInt(5, 150));
   if (ending === 'ban') await world.calls.admin('Agents/BanAgent', { spiffeId: agent.spiffeId, reason: 'drill' });
   else await world.calls.admin('Entries/DeleteEntries', { ids: [entryId] });
   answeredMs = performance.now();
+  // until each way has been asked again, and then for a moment more
+  await until(() => refusedAfter > 0, `something is refused after the ${ending}`);
   await sleep(150);
   running = false;
   await callers;

@@ -19,10 +19,10 @@ interface Figures {
 export const firstIdentity: Drill = {
   name: 'first-identity',
   promise: 'two workloads come to mTLS from nothing, several renewals, no failed handshake',
-  options: ['--seconds N          how long they talk (default 15 with --short, else 60)', '--warm N             a warm start takes at most so many seconds (default 15)'],
+  options: ['--seconds N          how long they talk (default 25 with --short, else 60)', '--warm N             a warm start takes at most so many seconds (default 15)'],
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
-    const seconds = Number(options['seconds'] ?? (short ? 15 : 60));
+    const seconds = Number(options['seconds'] ?? (short ? 25 : 60));
     const warmLimit = Number(options['warm'] ?? 15);
     if (![seconds, warmLimit].every((each) => Number.isFinite(each) && each > 0)) throw new Error('--seconds and --warm want a number');
     const home = await mkdtemp(join(tmpdir(), 'meshca-drill-'));
@@ -35,8 +35,8 @@ export const firstIdentity: Drill = {
       breaches.expect(first !== null && first < 180, `the first request in mTLS took ${first} s, promised are 180`);
       breaches.expect(warm.seconds !== null && warm.seconds < warmLimit, `a warm start took ${warm.seconds} s, promised are ${warmLimit}`);
       breaches.expect(requests > 0 && warm.requests > 0, 'no request was served');
-      // lives of 30 s are renewed after 8 to 12 s
-      breaches.expect(renewals >= Math.floor(seconds / 13) * 2, `${renewals} renewals in ${seconds} s`);
+      // lives of 30 s are renewed after 8 to 12 s; in the tests one renewal of each has to be seen, with seconds to spare
+      breaches.expect(renewals >= (short ? 2 : Math.floor(seconds / 13) * 2), `${renewals} renewals in ${seconds} s`);
       breaches.expect(failedHandshakes === 0 && warm.failedHandshakes === 0, `${failedHandshakes} and ${warm.failedHandshakes} handshakes failed`);
       say(`cold ${first} s, warm ${warm.seconds} s`);
       return { figures: { seconds: first, renewals, requests, failedHandshakes }, broken: breaches.list };

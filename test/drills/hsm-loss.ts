@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { rename } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { patienceMs, until } from '../support/until.ts';
 import { mixedLoad, progress } from './crash-kills.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 import type { Load } from './load.ts';
@@ -11,7 +12,7 @@ import { createWorld, type World } from './world.ts';
 interface Case {
   readonly name: string;
   /** Does it, and returns the instant (monotonic ms) from which signing has to resume. */
-  readonly act: (world: World, server: ServerProcess, turn: number) => Promise<number>;
+  readonly act: (world: World, server: ServerProcess, turn: number, load: Load) => Promise<number>;
 }
 
 export interface CaseFigures {
@@ -33,10 +34,13 @@ const now = (): number => performance.now();
 const cases: readonly Case[] = [
   {
     name: 'tokenAway',
-    act: async ({ tokens }, _server, turn) => {
+    act: async ({ tokens }, _server, turn, load) => {
+      const answered = countOf(load);
       await rename(tokens.tokenDir, `${tokens.tokenDir}.away`);
       try {
         await sleep([900, 3_000, 300, 6_000][turn % 4]);
+        // calls are made, and answered, while it is away
+        await until(() => countOf(load) > answered, 'a call is refused while the token is away');
       } finally {
         await rename(`${tokens.tokenDir}.away`, tokens.tokenDir);
       }
@@ -109,7 +113,7 @@ export const hsmLoss: Drill = {
     try {
       await progress(load, now(), 'before the first case');
       for (const each of cases) {
-        figures[each.name] = await play(each, { world, server, load, rounds, signal, breaches });
+        figures[each.name] = await play(each, { world, server, load, rounds, short, signal, breaches });
         record.check([...load.received.values()], each.name);
         const { resumedSeconds, allSignersSeconds } = figures[each.name] as CaseFigures;
         say(`${each.name}: signing after ${resumedSeconds} s, all signers after ${allSignersSeconds} s`);
@@ -134,24 +138,28 @@ interface Play {
   readonly server: ServerProcess;
   readonly load: Load;
   readonly rounds: number;
+  readonly short: boolean;
   readonly signal: AbortSignal;
   readonly breaches: Breaches;
 }
 
-async function play({ name, act }: Case, { world, server, load, rounds, signal, breaches }: Play): Promise<CaseFigures> {
+async function play({ name, act }: Case, { world, server, load, rounds, short, signal, breaches }: Play): Promise<CaseFigures> {
   let [resumed, all] = [0, 0];
   const [certificates, unavailable] = [load.received.size, countOf(load)];
   for (let turn = 0; turn < rounds; turn += 1) {
     signal.throwIfAborted();
     const before = await server.signerPids();
-    const overMs = await act(world, server, turn);
-    resumed = Math.max(resumed, (await progress(load, overMs, name, 30_000)) - overMs);
+    const overMs = await act(world, server, turn, load);
+    resumed = Math.max(resumed, (await progress(load, overMs, name)) - overMs);
     all = Math.max(all, (await recovered(world, server, name === 'sessionsInvalidated' ? [] : before)) - overMs);
     breaches.expect(server.alive(), `${name}: the server ended`);
     await sleep(100);
   }
-  breaches.expect(resumed < promisedSeconds * 1000, `${name}: signing resumed after ${round(resumed / 1000)} s`);
-  breaches.expect(all < 3 * promisedSeconds * 1000, `${name}: all signers were back after ${round(all / 1000)} s`);
+  // the tests run this on machines that are slow, loaded or stand still: there it has to resume, and what it waits for is bounded by test/unit/hsm-decisions.test.ts
+  if (!short) {
+    breaches.expect(resumed < promisedSeconds * 1000, `${name}: signing resumed after ${round(resumed / 1000)} s`);
+    breaches.expect(all < 3 * promisedSeconds * 1000, `${name}: all signers were back after ${round(all / 1000)} s`);
+  }
   return { resumedSeconds: round(resumed / 1000), allSignersSeconds: round(all / 1000), rounds, certificates: load.received.size - certificates, unavailable: countOf(load) - unavailable };
 }
 
@@ -159,13 +167,13 @@ const countOf = (load: Load): number => [...load.refused.values()].reduce((sum, 
 
 /** When the server says that its HSM is ready again, and each signer that was hurt is alive or replaced. */
 async function recovered(world: World, server: ServerProcess, before: readonly number[]): Promise<number> {
-  const endMs = now() + 30_000;
+  const endMs = now() + patienceMs;
   while (now() < endMs) {
     const { hsmStatus } = await world.calls.admin('Server/GetStatus');
     const pids = await server.signerPids();
     if (hsmStatus === 'ready' && pids.length >= before.length && pids.every((pid) => ['R', 'S', 'D'].includes(stateOf(pid)))) return now();
     await sleep(25);
   }
-  return now();
+  throw new Error(`the signers were not back within ${patienceMs / 1000} s`);
 }
 

@@ -8,8 +8,9 @@ import { authorizeAny, connectTls, createTlsServer, X509Source } from '../../src
 
 export type FromWorkload =
   | { readonly type: 'listening'; readonly port: number }
+  | { readonly type: 'reported'; readonly number: number }
   | { readonly type: 'traffic'; readonly handshakes: number; readonly failed: number; readonly failures: Readonly<Record<string, number>>; readonly chainDer: readonly string[] };
-export type ToWorkload = { readonly type: 'peers'; readonly ports: readonly number[] };
+export type ToWorkload = { readonly type: 'peers'; readonly ports: readonly number[] } | { readonly type: 'report'; readonly number: number };
 
 const [, , socketPath, pause] = process.argv as [string, string, string, string];
 const tell = (message: FromWorkload): void => {
@@ -22,22 +23,32 @@ let handshakes = 0;
 let failed = 0;
 const failures: Record<string, number> = {};
 let ports: readonly number[] = [];
-process.on('message', (message: ToWorkload) => (ports = message.ports));
+process.on('message', (message: ToWorkload) => {
+  if (message.type === 'peers') ports = message.ports;
+  else {
+    report();
+    tell({ type: 'reported', number: message.number });
+  }
+});
 
-const source = await X509Source.connect({ socketPath, waitMs: 60_000 });
-const server = createTlsServer(source, { authorize: authorizeAny() }, (socket) => {
+const source = await X509Source.connect({ socketPath, waitMs: 120_000 });
+const server = createTlsServer(source, { authorize: authorizeAny(), handshakeTimeoutMs: 120_000 }, (socket) => {
   socket.on('error', () => undefined);
   socket.end('x');
 });
 server.listen(0, '127.0.0.1', () => tell({ type: 'listening', port: (server.address() as AddressInfo).port }));
-setInterval(() => tell({ type: 'traffic', handshakes, failed, failures, chainDer: source.svid.chainDer.map((der) => der.toString('base64')) }), 500);
+setInterval(report, 500);
+
+function report(): void {
+  tell({ type: 'traffic', handshakes, failed, failures, chainDer: source.svid.chainDer.map((der) => der.toString('base64')) });
+}
 
 for (;;) {
   await sleep(Number(pause) * (0.5 + Math.random()));
   const port = ports[Math.floor(Math.random() * ports.length)];
   if (port === undefined) continue;
   try {
-    const socket = await connectTls(source, { host: '127.0.0.1', port, expect: authorizeAny(), timeoutMs: 30_000 });
+    const socket = await connectTls(source, { host: '127.0.0.1', port, expect: authorizeAny(), timeoutMs: 120_000 });
     // a server that refuses says so only after the client's part of the handshake
     await new Promise<void>((resolve, reject) => {
       socket.once('data', () => resolve());

@@ -16,6 +16,7 @@ export interface WorkloadTotals {
 export class MtlsWorkloads implements AsyncDisposable {
   readonly #options: { readonly socketPath: string; readonly pauseMs: number };
   readonly #children: ChildProcess[] = [];
+  #asked = 0;
   readonly #traffic = new Map<ChildProcess, Extract<FromWorkload, { type: 'traffic' }>>();
 
   constructor(options: { readonly socketPath: string; readonly pauseMs: number }) {
@@ -38,6 +39,23 @@ export class MtlsWorkloads implements AsyncDisposable {
 
   signal(name: 'SIGSTOP' | 'SIGCONT' | 'SIGKILL'): void {
     for (const child of this.#children) child.kill(name);
+  }
+
+  /** Resolves when `totals` knows all that each of them has seen until now. */
+  async reported(): Promise<void> {
+    const number = (this.#asked += 1);
+    await Promise.all(this.#children.map((child) => new Promise<void>((resolve) => {
+      const heard = (message: FromWorkload): void => {
+        if (message.type !== 'reported' || message.number !== number) return;
+        child.off('message', heard);
+        resolve();
+      };
+      child.on('message', heard);
+      // one that has ended says nothing more
+      child.once('exit', () => resolve());
+      if (child.exitCode !== null || child.signalCode !== null) resolve();
+      else child.send({ type: 'report', number } satisfies ToWorkload);
+    })));
   }
 
   totals(): WorkloadTotals {
@@ -70,7 +88,7 @@ export class MtlsWorkloads implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       child.on('message', (message: FromWorkload) => {
         if (message.type === 'listening') resolve(message.port);
-        else this.#traffic.set(child, message);
+        else if (message.type === 'traffic') this.#traffic.set(child, message);
       });
       child.once('exit', (code, signal) => reject(new Error(`a workload ended before it listened (${signal ?? code})`)));
     });

@@ -13,7 +13,7 @@ export interface ClientReport {
   /** `notAfterMs`: the last millisecond of the life, since notAfter is inclusive (RFC 5280 section 4.1.2.5) and counts whole seconds. */
   readonly held: readonly { readonly spiffeId: string; readonly serial: string; readonly notAfterMs: number }[];
   /** Serials that expired while they were the current ones. */
-  readonly expired: readonly { readonly spiffeId: string; readonly serial: string }[];
+  readonly expired: readonly { readonly spiffeId: string; readonly serial: string; readonly notAfterMs: number }[];
   readonly updates: number;
   /** Shortest rest of life that a replaced certificate still had, in ms. */
   readonly closestMs: number;

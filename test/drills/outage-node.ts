@@ -4,6 +4,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { patienceMs } from '../support/until.ts';
 import type { ClientReport } from './outage-client.ts';
 import { tail } from './server-child.ts';
 import { trustDomain, type World } from './world.ts';
@@ -40,7 +41,7 @@ export class OutageNode implements AsyncDisposable {
     await writeFile(join(this.#dir, 'token'), token as string, { mode: 0o600 });
     await this.#configure(options, true);
     this.startAgent();
-    await this.#until(async () => ((await this.#world.calls.admin('Agents/ListAgents'))['agents'] as { spiffeId: string; connected: boolean }[]).some(({ spiffeId, connected }) => spiffeId === this.agentId && connected), 20_000, 'joins');
+    await this.#until(async () => ((await this.#world.calls.admin('Agents/ListAgents'))['agents'] as { spiffeId: string; connected: boolean }[]).some(({ spiffeId, connected }) => spiffeId === this.agentId && connected), 'joins');
     await rm(join(this.#dir, 'token'));
     await this.#configure(options, false);
   }
@@ -72,12 +73,12 @@ export class OutageNode implements AsyncDisposable {
   async startClient(expected: number): Promise<void> {
     this.#client = fork(clientEntry, [this.socketPath], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: [], detached: true });
     this.#client.on('message', (report: ClientReport) => (this.#report = report));
-    if (expected > 0) await this.holds(expected, 20_000);
+    if (expected > 0) await this.holds(expected);
   }
 
   /** Waits until the workload holds that many identities, none of them expired. */
-  holds(count: number, withinMs: number): Promise<void> {
-    return this.#until(() => Promise.resolve((this.#report?.held.filter(({ notAfterMs }) => notAfterMs > Date.now()).length ?? 0) >= count), withinMs, `holds ${count} identities (${this.#report?.held.length ?? 0})`);
+  holds(count: number): Promise<void> {
+    return this.#until(() => Promise.resolve((this.#report?.held.filter(({ notAfterMs }) => notAfterMs > Date.now()).length ?? 0) >= count), `holds ${count} identities (${this.#report?.held.length ?? 0})`);
   }
 
   serials(): ReadonlySet<string> {
@@ -85,8 +86,8 @@ export class OutageNode implements AsyncDisposable {
   }
 
   /** Waits until the workload holds that many certificates that are not among the earlier ones. */
-  replaced(before: ReadonlySet<string>, count: number, withinMs: number): Promise<void> {
-    return this.#until(() => Promise.resolve([...this.serials()].filter((serial) => !before.has(serial)).length >= count), withinMs, `holds ${count} new certificates`);
+  replaced(before: ReadonlySet<string>, count: number): Promise<void> {
+    return this.#until(() => Promise.resolve([...this.serials()].filter((serial) => !before.has(serial)).length >= count), `holds ${count} new certificates`);
   }
 
   get report(): ClientReport {
@@ -105,10 +106,10 @@ export class OutageNode implements AsyncDisposable {
     }));
   }
 
-  async #until(holds: () => Promise<boolean>, withinMs: number, what: string): Promise<void> {
-    const endMs = performance.now() + withinMs;
+  async #until(holds: () => Promise<boolean>, what: string): Promise<void> {
+    const endMs = performance.now() + patienceMs;
     while (!(await holds())) {
-      if (performance.now() > endMs) throw new Error(`${this.name}: not within ${withinMs} ms: ${what}; the end of its agent's log: ${tail(join(this.#dir, 'agent.log'))}`);
+      if (performance.now() > endMs) throw new Error(`${this.name}: not within ${patienceMs} ms: ${what}; the end of its agent's log: ${tail(join(this.#dir, 'agent.log'))}`);
       await sleep(50);
     }
   }

@@ -31,8 +31,7 @@ export const restoreStale: Drill = {
 
     await server.admin('Agents/BanAgent', { spiffeId: thief.spiffeId, reason: 'stolen' });
     await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', force: true, reason: 'drill' });
-    for (let tries = 0; tries < 200 && (await issuingKeys(server)) < 2; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
-    breaches.expect((await issuingKeys(server)) >= 2, 'the rotation made no second intermediate');
+    await until(async () => (await issuingKeys(server)) >= 2, 'the rotation makes a second intermediate');
     for (let done = 0; done < wanted; done += 100) await sign(server, good, 'web', Math.min(100, wanted - done));
     breaches.expect((await codeOf(sign(server, thief, 'db', 1))) !== 'resolved', 'the ban does not hold before the restore');
     await server.stop();
@@ -64,7 +63,7 @@ export const restoreStale: Drill = {
     breaches.expect(wrong === 'CONFLICT', `an acceptance of something else was taken: ${wrong}`);
 
     await server.admin('Server/AcceptRestore', { size: expected });
-    await until(() => server.server.port !== 0, 10_000);
+    await until(() => server.server.port !== 0);
     const status = await server.admin('Server/GetStatus');
     breaches.expect(status.epoch !== epochBefore, 'the epoch is the one of before');
     const banStands = (await server.admin('Agents/GetAgent', { spiffeId: thief.spiffeId })).agent.state === 'banned';

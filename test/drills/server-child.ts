@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { patienceMs } from '../support/until.ts';
 import type { Armed, FromServer, ServerProcessOptions, ToServer } from './server-messages.ts';
 
 export interface StartOptions extends ServerProcessOptions {
@@ -25,13 +26,12 @@ export interface ServerProcess {
   readonly signerKills: readonly string[];
   /** SIGKILL; resolves when the server is gone and its signers are too. False if a signer outlived it (it is ended then). */
   kill(): Promise<boolean>;
-  /** SIGTERM, SIGKILL after 8 s. */
+  /** SIGTERM, SIGKILL when patience ends. */
   stop(): Promise<string>;
   /** After a death that was not by `kill`: are its children gone? */
   childrenGone(): Promise<boolean>;
 }
 
-const startLimitMs = 60_000;
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const entry = fileURLToPath(new URL(`./server-process.${extension}`, import.meta.url));
@@ -74,9 +74,9 @@ export function startServerProcess(configPath: string, logPath: string, { under 
   child.on('error', (error) => (failure = error.message));
   // far above what a start takes: a server that hangs must not hang the drill
   const startLimit = setTimeout(() => {
-    failure = `it was not ready within ${startLimitMs / 1000} s`;
+    failure = `it was not ready within ${patienceMs / 1000} s`;
     child.kill('SIGKILL');
-  }, startLimitMs);
+  }, patienceMs);
   const exited = new Promise<string>((resolve) => {
     child.once('exit', (code, signal) => {
       clearInterval(looking);
@@ -92,7 +92,7 @@ export function startServerProcess(configPath: string, logPath: string, { under 
   };
 
   const childrenGone = async (): Promise<boolean> => {
-    for (let left = 100; left > 0; left -= 1) {
+    for (const endMs = performance.now() + patienceMs; performance.now() < endMs;) {
       if (![...seen].some(isAlive)) return true;
       await sleep(20);
     }
@@ -120,7 +120,7 @@ export function startServerProcess(configPath: string, logPath: string, { under 
     },
     stop: async () => {
       if (state !== 'ended') child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), 8_000);
+      const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);
       const how = await exited;
       clearTimeout(timer);
       return how;

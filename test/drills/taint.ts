@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { parseCertificate } from '../../src/common/x509/index.ts';
 import { SimAgent } from '../support/sim-agent.ts';
+import { until } from '../support/until.ts';
 import { createEntry } from './crash-kills.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 import { availabilityCodes, Load, type Received } from './load.ts';
@@ -39,6 +40,9 @@ export const taint: Drill = {
     try {
       for (let turn = 0; turn < rounds; turn += 1) {
         signal.throwIfAborted();
+        // the load is on, also where the machine is slow
+        const received = load.received.size;
+        await until(() => load.received.size >= received + 50, 'the load is on');
         await sleep(200 + Math.random() * 800);
         const seen = await oneTaint(world, agents, load, breaches);
         sums.tainted += 1;
@@ -65,9 +69,9 @@ async function oneTaint(world: World, agents: readonly SimAgent[], load: Load, b
   const { id, subjectKeyId } = active.authority;
   const orderedMs = performance.now();
   await world.calls.admin('Authorities/TaintAuthority', { id, reason: 'drill', windowSeconds: 60 });
-  await eventually(async () => (await authorities(world)).some(({ authority }) => authority.id === id && authority.state === 'tainted'), 'the intermediate is tainted');
+  await until(async () => (await authorities(world)).some(({ authority }) => authority.id === id && authority.state === 'tainted'), 'the intermediate is tainted');
   const taintedMs = performance.now();
-  await eventually(async () => agents.every(({ tainted }) => tainted.includes(id)), 'the agents are told');
+  await until(async () => agents.every(({ tainted }) => tainted.includes(id)), 'the agents are told');
   // what was on its way has arrived, or never will
   await sleep(500);
 
@@ -108,10 +112,3 @@ function toBeReplaced(world: World, authorityId: string): ReadonlySet<string> {
   }
 }
 
-async function eventually(holds: () => Promise<boolean>, what: string): Promise<void> {
-  const endMs = performance.now() + 30_000;
-  while (!(await holds())) {
-    if (performance.now() > endMs) throw new Error(`not within 30 s: ${what}`);
-    await sleep(25);
-  }
-}

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { parseCertificate } from '../../src/common/x509/index.ts';
 import { createTokens, type TestTokens } from '../support/softhsm.ts';
+import { patienceMs } from '../support/until.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
@@ -21,7 +22,8 @@ interface Plan {
   readonly pauseMs: number;
 }
 const longPlan: Plan = { workloads: 50, lifeSeconds: 90, pauseMs: 1_000 };
-const shortPlan: Plan = { workloads: 4, lifeSeconds: 8, pauseMs: 200 };
+/** Leaves live long enough that a machine that stands still for seconds does not let them expire before the standby signs. */
+const shortPlan: Plan = { workloads: 4, lifeSeconds: 45, pauseMs: 200 };
 const promisedSeconds = 60;
 
 /** The directory with the tokens of root and issuing authorities is deleted for good, under traffic; what stood by signs. */
@@ -52,7 +54,7 @@ export const tokenDestroyed: Drill = {
     await world.calls.admin('Entries/CreateEntries', { entries: [{ spiffeId: `spiffe://${trustDomain}/workload`, parentId: node.agentId, selectors: [`unix:uid:${process.getuid?.() ?? 0}`] }] });
     await using workloads = new MtlsWorkloads({ socketPath: node.socketPath, pauseMs: plan.pauseMs });
     await workloads.start(plan.workloads, signal);
-    const standby = await until(20_000, 'an authority of each kind stands by, confirmed', signal, async () => {
+    const standby = await until(patienceMs, 'an authority of each kind stands by, confirmed', signal, async () => {
       const { authorities, notes } = await world.calls.admin('Authorities/GetRotationStatus');
       const ready = (notes as { code: string; authorityId: string }[]).filter(({ code }) => code === 'STANDBY_READY').map(({ authorityId }) => authorityId);
       return ready.length === 2 ? (authorities as Progress[]).filter(({ authority }) => ready.includes(authority.id)).map(({ authority }) => authority) : undefined;
@@ -79,8 +81,17 @@ export const tokenDestroyed: Drill = {
     say(`the standby signed after ${signedSeconds.toFixed(1)} s`);
     breaches.expect(signedSeconds < promisedSeconds, `the standby signed after ${signedSeconds.toFixed(1)} s`);
 
-    // every leaf of before is replaced, or expired, by the end of this
-    await sleep(ttl * 1_100, undefined, { signal });
+    await until(patienceMs + ttl * 1000, 'every workload holds a leaf of the standby', signal, async () => {
+      await workloads.reported();
+      const standing = workloads.totals().chains.map(([leaf]) => unwrap(parseCertificate(leaf as Buffer)).authorityKeyId);
+      return standing.every((authorityKeyId) => standby.some(({ subjectKeyId }) => subjectKeyId === authorityKeyId)) ? true : undefined;
+    });
+    // and talks with it
+    const talked = workloads.totals().handshakes;
+    await until(patienceMs, 'they talk with it', signal, async () => {
+      await workloads.reported();
+      return workloads.totals().handshakes > talked ? true : undefined;
+    });
     const status = await world.calls.admin('Server/GetStatus');
     breaches.expect(status['ready'] === true, `the server is not ready: ${JSON.stringify(status['reasons'])}`);
     const { bundleJson: after } = await world.calls.admin('Authorities/GetBundle');
@@ -104,7 +115,7 @@ export const tokenDestroyed: Drill = {
     breaches.expect(restarted['ready'] === true, `after a restart the server is not ready: ${JSON.stringify(restarted['reasons'])}`);
     const out = join(world.dir, 'audit.jsonl');
     for (const args of [['--server-socket', world.adminSocketPath, 'audit', 'export', '--out', out], ['audit', 'verify', out]]) {
-      const { code, stderr } = await run([product, ...args], 60_000, signal);
+      const { code, stderr } = await run([product, ...args], patienceMs, signal);
       breaches.expect(code === 0, `meshca ${args.filter((arg) => !arg.startsWith('/')).join(' ')} ended with ${code}: ${stderr.slice(-300)}`);
     }
     await again.kill();
@@ -113,7 +124,7 @@ export const tokenDestroyed: Drill = {
     const repaired = world.start();
     await repaired.ready;
     await world.calls.admin('Authorities/RotateAuthorities', { kind: 'jwt' });
-    await until(30_000, 'an authority in the new issuing token signs', signal, async () => {
+    await until(patienceMs, 'an authority in the new issuing token signs', signal, async () => {
       const all = (await world.calls.admin('Authorities/ListAuthorities'))['authorities'] as { kind: string; state: string; token: string }[];
       return all.some(({ kind, state, token }) => kind === 'jwt' && state === 'active' && token === 'issuing') ? true : undefined;
     });

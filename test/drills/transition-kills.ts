@@ -46,7 +46,7 @@ export const transitionKills: Drill = {
     const random = Number(options['random'] ?? (short ? 0 : 30));
     if (!Number.isInteger(random) || random < 0) throw new Error('--random wants a whole number');
     // in a row of kills the server is there for moments only: leaves outlast all of it, so that no handshake may fail
-    const ttl = short ? 60 : 150;
+    const ttl = short ? 120 : 150;
     await using world = await createWorld({
       signal, signers: 1,
       issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: ttl, maximumTtlSeconds: ttl, agentTtlSeconds: ttl, serverTtlSeconds: ttl, bundleRefreshHintSeconds: 1 },

@@ -4,6 +4,7 @@ import { systemClock } from '../../src/common/runtime/index.ts';
 import { certificatesFromPem, sha256Hex, verifyX509Svid } from '../../src/common/x509/index.ts';
 import { startOpenBao, upstreamOf } from '../support/openbao.ts';
 import { codeOf, startTestServer, type TestServer } from '../support/server.ts';
+import { patienceMs } from '../support/until.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 
 /**
@@ -34,8 +35,8 @@ export const upstream: Drill = {
     breaches.expect(early === 'NO_ISSUER', `a leaf without an issuer: ${early}`);
     say('sealed at the first start: not ready, and it says why');
     await bao.unseal();
-    const firstIssuerSeconds = await within(() => server.server.port > 0, 30_000, signal);
-    breaches.expect(firstIssuerSeconds !== undefined, 'no first intermediate within 30 s of the unsealing');
+    const firstIssuerSeconds = await within(() => server.server.port > 0, signal);
+    breaches.expect(firstIssuerSeconds !== undefined, 'no first intermediate after the unsealing');
     const { rootsDer } = await server.admin('Authorities/GetBundle');
     breaches.expect((rootsDer as Buffer[]).map(sha256Hex).join() === roots.map(sha256Hex).join(), 'the bundle is not the root of the upstream alone');
     say(`first intermediate ${firstIssuerSeconds} s after the unsealing`);
@@ -65,18 +66,19 @@ export const upstream: Drill = {
       let minting = load();
       try {
         // each issuer is to be seen signing
-        await within(() => total.issuers.size >= 2 * index - 1, 5_000, signal);
+        await within(() => total.issuers.size >= 2 * index - 1, signal);
         const first = await issuerOf(server);
         await rotate();
-        const rotated = await within(async () => (await issuerOf(server)) !== first, 60_000, signal);
-        breaches.expect(rotated !== undefined, 'a rotation did not end within 60 s');
+        const rotated = await within(async () => (await issuerOf(server)) !== first, signal);
+        breaches.expect(rotated !== undefined, 'a rotation did not end');
         rotatedSeconds.push(rotated ?? -1);
         const second = await issuerOf(server);
         await bao.seal();
         await rotate();
         await sleep(sealedMs / 2, undefined, { signal });
-        const { notes } = await server.admin('Authorities/GetRotationStatus');
-        breaches.expect((notes as { code: string }[]).some(({ code }) => code === 'WAITING_IMPORT'), `a rotation below a sealed upstream does not say that it waits: ${JSON.stringify(notes)}`);
+        const notes = async (): Promise<readonly { code: string }[]> => (await server.admin('Authorities/GetRotationStatus')).notes;
+        const said = await within(async () => (await notes()).some(({ code }) => code === 'WAITING_IMPORT'), signal);
+        breaches.expect(said !== undefined, `a rotation below a sealed upstream does not say that it waits: ${JSON.stringify(await notes())}`);
         await refusedAsSealed('while it is sealed');
         await minting.stop();
         await server.restart();
@@ -86,10 +88,10 @@ export const upstream: Drill = {
         await sleep(sealedMs / 2, undefined, { signal });
         breaches.expect((await issuerOf(server)) === second, 'the issuer changed while the upstream was sealed');
         await bao.unseal();
-        const resumed = await within(async () => (await issuerOf(server)) !== second, 60_000, signal);
-        breaches.expect(resumed !== undefined, 'the rotation did not go on within 60 s of the unsealing');
+        const resumed = await within(async () => (await issuerOf(server)) !== second, signal);
+        breaches.expect(resumed !== undefined, 'the rotation did not go on after the unsealing');
         resumedSeconds.push(resumed ?? -1);
-        await within(() => total.issuers.size > 2 * index, 5_000, signal);
+        await within(() => total.issuers.size > 2 * index, signal);
         say(`round ${index}: rotated in ${rotated} s; sealed, restarted and unsealed, it went on after ${resumed} s; ${total.minted} leaves`);
       } finally {
         await minting.stop();
@@ -106,8 +108,8 @@ async function issuerOf(server: TestServer): Promise<string> {
 }
 
 /** After how many seconds it held, or undefined. */
-async function within(holds: () => boolean | Promise<boolean>, timeoutMs: number, signal: AbortSignal): Promise<number | undefined> {
+async function within(holds: () => boolean | Promise<boolean>, signal: AbortSignal): Promise<number | undefined> {
   const startedMs = performance.now();
-  for (; performance.now() - startedMs < timeoutMs; await sleep(50, undefined, { signal })) if (await holds()) return round((performance.now() - startedMs) / 1000);
+  for (; performance.now() - startedMs < patienceMs; await sleep(50, undefined, { signal })) if (await holds()) return round((performance.now() - startedMs) / 1000);
   return undefined;
 }

@@ -4,7 +4,7 @@ import { runDrill } from '../support/drill.ts';
 
 test('two workloads come to mTLS from an empty state, renew, and no handshake fails', async () => {
   // the 15 s of a warm start are promised on a machine that does nothing else, as this one may not be
-  const { code, figures, stderr } = await runDrill('first-identity', '--short', '--json', '--warm', '60');
+  const { code, figures, stderr } = await runDrill('first-identity', '--short', '--json', '--warm', '120');
   assert.equal(code, 0, stderr);
   assert.deepEqual(Object.keys(figures), ['seconds', 'renewals', 'requests', 'failedHandshakes']);
   assert.ok(figures.seconds > 0 && figures.seconds < 180);

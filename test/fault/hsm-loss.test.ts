@@ -4,21 +4,27 @@ import { rename } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 
 import { LoginTurns, openTokenAdmin, type KeyHandle, type ManagedSigners, type SignItem, type SignOutcome } from '../../src/hsm/index.ts';
-import { adminOptions, childrenOf, hsmFixture, isAlive, until, type HsmFixture } from '../integration/hsm-fixture.ts';
+import { adminOptions, childrenOf, hsmFixture, isAlive, type HsmFixture } from '../integration/hsm-fixture.ts';
+import { patienceMs, until } from '../support/until.ts';
 
 interface Load {
   /** Time of the last signature, monotonic ms. */
   lastSignedMs(): number;
+  signed(): number;
+  failed(): number;
   stop(): Promise<{ readonly signed: number; readonly failed: number }>;
 }
 
+const callers = 4;
+const itemsPerCall = 20;
+
 /** Calls without pause, each outcome checked: a valid signature or HSM_UNAVAILABLE, nothing else. */
-function load(signers: ManagedSigners, key: KeyHandle, callers = 4): Load {
+function load(signers: ManagedSigners, key: KeyHandle): Load {
   const publicKey: KeyObject = createPublicKey({ key: key.spkiDer, format: 'der', type: 'spki' });
   let [running, signed, failed, lastMs] = [true, 0, 0, performance.now()];
   const caller = async (): Promise<void> => {
     while (running) {
-      const items = Array.from({ length: 20 }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(300), format: 'x509' }));
+      const items = Array.from({ length: itemsPerCall }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(300), format: 'x509' }));
       const outcomes = await signers.sign(items);
       assert.equal(outcomes.length, items.length);
       outcomes.forEach((outcome: SignOutcome, index) => {
@@ -39,6 +45,8 @@ function load(signers: ManagedSigners, key: KeyHandle, callers = 4): Load {
   callersDone.catch(() => {});
   return {
     lastSignedMs: () => lastMs,
+    signed: () => signed,
+    failed: () => failed,
     stop: async () => {
       running = false;
       await callersDone;
@@ -68,20 +76,23 @@ describe('signers that lose their token or their life', () => {
   const moveBack = (): Promise<void> => rename(`${fixture.tokens.tokenDir}.away`, fixture.tokens.tokenDir);
 
   for (const mode of ['sync', 'async'] as const) {
-    it(`signs again within 5 s after the token directory came back, calls made meanwhile (${mode})`, async () => {
+    // how long it takes is bounded by what the signers wait for (test/unit/hsm-decisions.test.ts) and measured by the drill hsm-loss
+    it(`signs again by itself after the token directory came back, calls made meanwhile (${mode})`, async () => {
       const signers = await readySigners(mode);
       const running = load(signers, key);
-      await pause(150);
+      await until(() => running.signed() > 100, 'the load is on');
       await moveAway();
       try {
-        await until(() => signers.state().status === 'open', 5000, 'the circuit opens');
+        await until(() => signers.state().status === 'open', 'the circuit opens');
+        const failed = running.failed();
+        await until(() => running.failed() > failed, 'calls are answered while the token is away');
         await pause(700);
       } finally {
         await moveBack();
       }
       const backMs = performance.now();
-      await until(() => running.lastSignedMs() > backMs, 5000, 'signing resumes');
-      await until(() => signers.state().status === 'ready', 5000, 'all signers are back');
+      await until(() => running.lastSignedMs() > backMs, 'signing resumes');
+      await until(() => signers.state().status === 'ready', 'all signers are back');
       const { signed, failed } = await running.stop();
       assert.ok(signed > 100 && failed > 0, `${signed} signed, ${failed} failed`);
       await signers.close();
@@ -92,11 +103,11 @@ describe('signers that lose their token or their life', () => {
     const signers = await readySigners('sync');
     await moveAway();
     try {
-      await until(() => signers.state().status === 'open', 3000, 'the loss is noticed');
+      await until(() => signers.state().status === 'open', 'the loss is noticed');
     } finally {
       await moveBack();
     }
-    await until(() => signers.state().status === 'ready', 5000, 'all signers are back');
+    await until(() => signers.state().status === 'ready', 'all signers are back');
     const [outcome] = await signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]);
     assert.equal(outcome?.ok, true);
     await signers.close();
@@ -107,31 +118,37 @@ describe('signers that lose their token or their life', () => {
       const signers = await readySigners(mode);
       const running = load(signers, key);
       for (let round = 0; round < 2; round++) {
-        await pause(150);
+        const signed = running.signed();
+        await until(() => running.signed() > signed + 50, 'the load is on');
         const [victim] = signers.pids();
         process.kill(victim as number, 'SIGKILL');
-        await until(() => signers.state().status === 'ready' && !signers.pids().includes(victim as number), 5000, 'the signer is replaced');
+        await until(() => signers.state().status === 'ready' && !signers.pids().includes(victim as number), 'the signer is replaced');
       }
-      const { signed } = await running.stop();
-      assert.ok(signed > 100);
+      const sinceMs = performance.now();
+      await until(() => running.lastSignedMs() > sinceMs, 'signing goes on');
+      await running.stop();
       assert.ok(signers.state().respawns >= 2);
       await signers.close();
     });
   }
 
   it('kills and replaces a stopped signer, under load and idle', async () => {
-    const signers = await readySigners('sync', 500);
+    // far above what a signer that is merely starved of its processor is silent for
+    const signers = await readySigners('sync', 2000);
+    const seen: string[] = [];
+    signers.onChange(({ status }) => seen.push(status));
     const running = load(signers, key);
-    await pause(100);
+    await until(() => running.signed() > 0, 'the load is on');
     const stopAndWait = async (): Promise<void> => {
       const [victim] = signers.pids();
       process.kill(victim as number, 'SIGSTOP');
-      await until(() => !isAlive(victim as number), 3000, 'the stopped signer is killed');
-      await until(() => signers.state().status === 'ready', 3000, 'it is replaced');
+      await until(() => !isAlive(victim as number), 'the stopped signer is killed');
+      await until(() => signers.state().status === 'ready', 'it is replaced');
     };
     await stopAndWait();
     const { signed, failed } = await running.stop();
-    assert.ok(signed > 0 && failed > 0 && failed < 200, `${signed} signed, ${failed} failed`);
+    // those that were handed to the stopped one, and no other: while one signer is there, no call is refused
+    assert.ok(signed > 0 && failed > 0 && (seen.includes('open') || failed <= callers * itemsPerCall * signers.state().respawns), `${signed} signed, ${failed} failed, ${seen.join(', ')}`);
     await stopAndWait();
     await signers.close();
   });
@@ -140,12 +157,12 @@ describe('signers that lose their token or their life', () => {
     for (const mode of ['sync', 'async'] as const) {
       const signers = await readySigners(mode);
       const running = load(signers, key);
-      await pause(100);
+      await until(() => running.signed() > 0, 'the load is on');
       signers.invalidateSessions();
       const sinceMs = performance.now();
-      await until(() => signers.state().respawns > 0, 3000, 'recovery begins');
-      await until(() => signers.state().status === 'ready', 5000, 'recovery ends');
-      await until(() => running.lastSignedMs() > sinceMs, 5000, 'signing goes on');
+      await until(() => signers.state().respawns > 0, 'recovery begins');
+      await until(() => signers.state().status === 'ready', 'recovery ends');
+      await until(() => running.lastSignedMs() > sinceMs, 'signing goes on');
       await running.stop();
       await signers.close();
     }
@@ -153,11 +170,18 @@ describe('signers that lose their token or their life', () => {
 
   it('keeps a key in use across respawns, and one that was taken into use while a signer was missing', async () => {
     const signers = await readySigners('sync');
-    process.kill(signers.pids()[0] as number, 'SIGKILL');
-    await until(() => signers.state().signersReady === 1, 2000, 'one is missing');
     const second = await fixture.makeKey('ec-p384');
-    await signers.useKey(second);
-    await until(() => signers.state().status === 'ready', 3000, 'it is replaced');
+    // at the moment in which one is missing, however short it is
+    const taken = new Promise<void>((resolve, reject) => {
+      const stop = signers.onChange(({ signersReady }) => {
+        if (signersReady !== 1) return;
+        stop();
+        signers.useKey(second).then(resolve, reject);
+      });
+    });
+    process.kill(signers.pids()[0] as number, 'SIGKILL');
+    await taken;
+    await until(() => signers.state().status === 'ready', 'it is replaced');
     const items = Array.from({ length: 40 }, (_, index): SignItem => ({ ckaId: index % 2 === 0 ? key.ckaId : second.ckaId, bytes: randomBytes(9), format: 'jose' }));
     assert.ok((await signers.sign(items)).every(({ ok }) => ok));
     await signers.close();
@@ -166,18 +190,22 @@ describe('signers that lose their token or their life', () => {
   it('opens the circuit at once when all signers are gone, answers without delay, and tells listeners', async () => {
     const signers = await readySigners('sync');
     const seen: string[] = [];
-    const stop = signers.onChange(({ status }) => seen.push(status));
+    const answered: Promise<readonly SignOutcome[] | 'late'>[] = [];
+    const stop = signers.onChange(({ status }) => {
+      seen.push(status);
+      // in the moment of the opening; without delay: before anything else of this process has its turn
+      if (status === 'open') answered.push(Promise.race([signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]), new Promise<'late'>((resolve) => setImmediate(() => resolve('late')))]));
+    });
     for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
-    await until(() => signers.state().status === 'open', 1000, 'open');
-    const startMs = performance.now();
-    const [outcome] = await signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]);
-    assert.ok(outcome?.ok === false && outcome.code === 'HSM_UNAVAILABLE');
-    assert.ok(performance.now() - startMs < 50);
-    await until(() => signers.state().status === 'ready', 5000, 'ready');
-    assert.deepEqual(seen, ['degraded', 'open', 'degraded', 'ready']);
+    await until(() => answered.length > 0, 'open');
+    for (const outcomes of await Promise.all(answered)) assert.ok(outcomes !== 'late' && outcomes[0]?.ok === false && outcomes[0].code === 'HSM_UNAVAILABLE', String(outcomes));
+    await until(() => signers.state().status === 'ready', 'ready');
+    assert.deepEqual([seen[0], seen.at(-1)], ['degraded', 'ready']);
+    assert.ok(seen.every((status, index) => status !== seen[index - 1]), seen.join(', '));
     stop();
+    const told = seen.length;
     await signers.close();
-    assert.equal(seen.length, 4);
+    assert.equal(seen.length, told);
     assert.deepEqual(childrenOf(process.pid), []);
   });
 
@@ -185,17 +213,18 @@ describe('signers that lose their token or their life', () => {
     const logins = new LoginTurns();
     const signers = await fixture.signers({ mode: 'sync', processes: 3, logins });
     await signers.useKey(key);
-    const endMs = performance.now() + 6000;
     let killing = true;
+    let opened = 0;
+    const enough = (): boolean => opened >= 10 && signers.state().respawns >= 5;
     const killer = (async () => {
       while (killing) {
         for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
         await pause(40);
       }
     })();
-    let opened = 0;
+    const limitMs = performance.now() + patienceMs;
     const administer = async (): Promise<void> => {
-      while (performance.now() < endMs) {
+      while (!enough() && performance.now() < limitMs) {
         await using admin = await openTokenAdmin(fixture.token, { ...adminOptions, logins });
         assert.equal((await admin.findKey(key.ckaId))?.ckaId, key.ckaId);
         opened++;
@@ -207,9 +236,8 @@ describe('signers that lose their token or their life', () => {
       killing = false;
       await killer;
     }
-    assert.ok(opened >= 10, `${opened} times`);
-    assert.ok(signers.state().respawns >= 5, `${signers.state().respawns} respawns`);
-    await until(() => signers.state().status === 'ready', 10_000, 'the signers are back');
+    assert.ok(enough(), `${opened} times, ${signers.state().respawns} respawns`);
+    await until(() => signers.state().status === 'ready', 'the signers are back');
     await signers.close();
   });
 
@@ -220,8 +248,8 @@ describe('signers that lose their token or their life', () => {
     const admin = await openTokenAdmin(fixture.token, adminOptions);
     await admin.destroyKey(doomed.ckaId);
     await admin.close();
-    await until(() => signers.state().respawns > 0, 3000, 'the loss of the key is noticed');
-    await until(() => signers.state().status === 'ready', 5000, 'the signers are back');
+    await until(() => signers.state().respawns > 0, 'the loss of the key is noticed');
+    await until(() => signers.state().status === 'ready', 'the signers are back');
     const outcomes = await signers.sign([key, doomed].map(({ ckaId }) => ({ ckaId, bytes: randomBytes(9), format: 'x509' as const })));
     assert.deepEqual(outcomes.map(({ ok }) => ok), [true, false]);
     await signers.close();

@@ -8,13 +8,14 @@ import { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { pemEncode, pkcs8Of, sha256Hex } from '../../src/common/x509/index.ts';
 import { IssuerConnection, type ServerTrust } from '../../sidecar/issuer-client/index.ts';
 import { extensions, leafExtensions, makeAuthority, makeCertificate, makeKey, type TestCertificate } from '../unit/x509-support.ts';
+import { patienceMs } from '../support/until.ts';
 import { defer, FakeServer, trustDomainName } from './agent-fake-server.ts';
 
 const seconds = (): number => Math.floor(Date.now() / 1000);
 const validity = () => ({ notBefore: seconds() - 3600, notAfter: seconds() + 86_400 });
 
 const open = (address: string, trust: ServerTrust): Promise<IssuerConnection> => IssuerConnection.open({
-  address, trust, trustDomain: TrustDomain.of(trustDomainName), identity: undefined, clock: systemClock, connectTimeoutMs: 3000, callDeadlineMs: 3000, keepaliveMs: 30_000,
+  address, trust, trustDomain: TrustDomain.of(trustDomainName), identity: undefined, clock: systemClock, connectTimeoutMs: patienceMs, callDeadlineMs: patienceMs, keepaliveMs: patienceMs,
 });
 
 /** A TLS server that shows this chain, counts what it is sent after the handshake, and answers nothing. */

@@ -299,15 +299,6 @@ export const wireEntry = (id: string, selectors: readonly string[], more: Partia
   selectors: selectors.map((text) => ({ type: text.slice(0, text.indexOf(':')), value: text.slice(text.indexOf(':') + 1) })), ...more,
 });
 
-/** Waits for a condition on real time, at most some seconds. */
-export async function until(condition: () => boolean, what: string, atMostMs = 8000): Promise<void> {
-  const end = Date.now() + atMostMs;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`waited in vain for: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
 const cleanups = new WeakMap<TestContext, (() => unknown)[]>();
 
 /** Cleans up after the test, the last first: sockets close before the folders under them go. */

@@ -18,7 +18,8 @@ import { Consumers, EntriesReceiver, IssuerSession, Replacements } from '../../s
 import { silentLogger } from '../../src/common/runtime/index.ts';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { makeAuthority, makeCertificate, makeKey, leafExtensions } from '../unit/x509-support.ts';
-import { agentId, defer, FakeServer, joinToken, newJwtKey, until, wireEntry } from './agent-fake-server.ts';
+import { agentId, defer, FakeServer, joinToken, newJwtKey, wireEntry } from './agent-fake-server.ts';
+import { patienceMs, until } from '../support/until.ts';
 
 const trustDomain = TrustDomain.of('td');
 const selectors = [{ type: 'unix', value: 'uid:1' }];
@@ -59,7 +60,7 @@ async function startAgent(context: TestContext, server: FakeServer, options: Age
   const kept = await state.bundle();
   if (kept !== undefined) bundles.restore(kept);
   const random = options.random ?? systemRandom;
-  const common = { address: server.address, trustDomain, clock: systemClock, connectTimeoutMs: 3000, callDeadlineMs: 3000, keepaliveMs: 30_000 };
+  const common = { address: server.address, trustDomain, clock: systemClock, connectTimeoutMs: patienceMs, callDeadlineMs: patienceMs, keepaliveMs: patienceMs };
   const byBundle: ServerTrust = { kind: 'bundle', roots: () => bundles.roots() };
   const identity = await AgentIdentity.load({
     trustDomain, state, bundles, clock: systemClock, random, logger: silentLogger, agentVersion: 'test', configured: () => configuredCredential(options.credential ?? { joinToken }),
@@ -79,7 +80,7 @@ async function startAgent(context: TestContext, server: FakeServer, options: Age
   const keys = new KeyPool('ec-p256', 4);
   const x509: X509Svids = new X509Svids({
     trustDomain, cache, queue: new SigningQueue((request) => session.signX509Svids(request), keys, systemClock), roots: () => bundles.roots(), connected: () => session.connected(), clock: systemClock, random,
-    logger: silentLogger, warm: 4, prefetch: options.prefetch ?? 0, readyDeadlineMs: 3000,
+    logger: silentLogger, warm: 4, prefetch: options.prefetch ?? 0, readyDeadlineMs: patienceMs,
     events: {
       renewed: () => {}, expiredInUse: () => {}, failed: (code) => failures?.push(code),
       replaced: (serial) => {
@@ -161,7 +162,7 @@ test('an agent whose SVID expired proves its last key and needs nobody', async (
   const first = await startAgent(context, server, { directory });
   await until(() => server.attestations.length === 1, 'the attestation');
   await first.stop();
-  await until(() => false, 'expiry', 2200).catch(() => {});
+  await systemClock.sleep(2200);
   server.agentTtlSeconds = 3600;
   const kept = JSON.parse(await readFile(join(directory, 'agent-svid.json'), 'utf8')) as { privateKey: string };
   server.lastAgentKey = createPublicKey(createPrivateKey({ key: Buffer.from(kept.privateKey, 'base64'), format: 'der', type: 'pkcs8' }));
@@ -204,7 +205,7 @@ test('a wrong server gets no token', async (context) => {
 
 test('the own SVID is renewed over its connection, and the next connection shows the new one without a gap', async (context) => {
   const server = await startServer(context);
-  server.agentTtlSeconds = 6;
+  server.agentTtlSeconds = 15;
   const agent = await startAgent(context, server, { directory: await directoryFor(context) });
   await until(() => agent.cache.synced(), 'the snapshot');
   let gaps = 0;

@@ -16,7 +16,8 @@ import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
 import { replaceDatabase } from '../../src/store/index.ts';
 import { serverStreamCall, startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
-import { defer, until } from './agent-fake-server.ts';
+import { defer } from './agent-fake-server.ts';
+import { until } from '../support/until.ts';
 
 const myUid = `unix:uid:${process.getuid?.() ?? 0}`;
 
@@ -54,7 +55,7 @@ const header = (): Metadata => {
 };
 
 test('a real server and a real agent: an entry becomes an identity within moments, renewed, withdrawn, banned', async (context) => {
-  const server = await startTestServer({ config: { listen: { port: await freePort() }, issuance: { minimumTtlSeconds: 2, agentTtlSeconds: 9, defaultTtlSeconds: 6 } } });
+  const server = await startTestServer({ config: { listen: { port: await freePort() }, issuance: { minimumTtlSeconds: 2, agentTtlSeconds: 20, defaultTtlSeconds: 15 } } });
   defer(context, () => server[Symbol.asyncDispose]());
   const { agent, client, agentId } = await agentOf(context, server, 'node-1');
   await until(() => agent.status().connected === true && agent.status().synced === true, 'the session');
@@ -63,13 +64,13 @@ test('a real server and a real agent: an entry becomes an identity within moment
   const responses: X509SVIDResponse__Output[] = [];
   let ended: ServiceError | undefined;
   const spiffeId = `spiffe://${testTrustDomain}/web`;
-  const { results } = await server.admin('Entries/CreateEntries', { entries: [{ spiffeId, parentId: agentId, selectors: [myUid], x509TtlSeconds: 6 }] });
+  const { results } = await server.admin('Entries/CreateEntries', { entries: [{ spiffeId, parentId: agentId, selectors: [myUid], x509TtlSeconds: 15 }] });
   const entryId = results[0].entry.id as string;
   await until(() => agent.status().entries === 1, 'the entry');
   const stream = client.FetchX509SVID({}, header());
   stream.on('data', (response) => responses.push(response));
   stream.on('error', (error: ServiceError) => { ended = error; });
-  await until(() => responses.length >= 2, 'a renewal', 15_000);
+  await until(() => responses.length >= 2, 'a renewal');
   const serials = responses.map(({ svids }) => new X509Certificate(svids[0]?.x509Svid as Buffer).serialNumber.toLowerCase());
   assert.equal(new Set(serials).size, serials.length);
   await until(() => agent.status().connected === true, 'the session');
@@ -78,19 +79,19 @@ test('a real server and a real agent: an entry becomes an identity within moment
 
   // the first certificate is proven as replaced, by name
   let replacedBy = '';
-  for (let turn = 0; turn < 100 && replacedBy === ''; turn += 1) {
+  await until(async () => {
     const { certificates } = await server.admin('Certificates/ListCertificates', { filter: { spiffeId } });
     const first = (certificates as Record<string, unknown>[]).find(({ serial }) => serial === serials[0]);
     if (Number(first?.['replacementConfirmedAt'] ?? 0) > 0) replacedBy = String(first?.['serial']);
-    else await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+    return replacedBy !== '';
+  }, 'the proof of the replacement');
   assert.equal(replacedBy, serials[0]);
 
   await server.restart();
   await until(() => agent.status().connected === true, 'the reconnect');
   assert.equal(agent.status().entries, 1);
   const before = responses.length;
-  await until(() => responses.length > before, 'a renewal after the restart', 15_000);
+  await until(() => responses.length > before, 'a renewal after the restart');
 
   await server.admin('Entries/DeleteEntries', { ids: [entryId] });
   await until(() => ended !== undefined, 'the end of the stream');
@@ -101,12 +102,12 @@ test('a real server and a real agent: an entry becomes an identity within moment
 });
 
 test('an agent whose SVID expired while it was off comes back unattended', async (context) => {
-  const server = await startTestServer({ config: { issuance: { minimumTtlSeconds: 1, agentTtlSeconds: 2 } } });
+  const server = await startTestServer({ config: { issuance: { minimumTtlSeconds: 1, agentTtlSeconds: 6 } } });
   defer(context, () => server[Symbol.asyncDispose]());
   const { agent, start } = await agentOf(context, server, 'node-2');
   await until(() => agent.status().connected === true, 'the session');
   await agent[Symbol.asyncDispose]();
-  await new Promise((resolve) => setTimeout(resolve, 3000));
+  await new Promise((resolve) => setTimeout(resolve, 8000));
   const again = await start();
   await until(() => again.status().connected === true, 'the session after expiry');
 });
@@ -119,7 +120,7 @@ test('20,000 entries reach an agent and stay entries, not keys', async (context)
   for (let batch = 0; batch < 40; batch += 1) {
     await server.admin('Entries/CreateEntries', { entries: Array.from({ length: 500 }, (_, index) => ({ spiffeId: `spiffe://${testTrustDomain}/w/${batch}-${index}`, parentId: agentId, selectors: [`unix:uid:${100_000 + batch * 500 + index}`, 'unix:group:apps'] })) });
   }
-  await until(() => agent.status().entries === 20_000, 'all entries', 20_000);
+  await until(() => agent.status().entries === 20_000, 'all entries');
   assert.ok((agent.status().svids?.length ?? 0) <= 16);
 });
 
@@ -135,17 +136,13 @@ test('a real agent keeps the newest checkpoint of the log, and a server whose da
   for (let at = 0; at < 40; at += 1) await server.admin('Tokens/CreateJoinToken', { agentName: `lost-${at}` });
   const kept = join(dataDir, 'log-checkpoint');
   const sizeKept = async (): Promise<number> => Number((await readFile(kept, 'utf8').catch(() => '')).split('\n')[1] ?? 0);
-  for (let tries = 0; tries < 150 && (await sizeKept()) < 40; tries += 1) await new Promise((resolve) => setTimeout(resolve, 100));
-  assert.ok((await sizeKept()) >= 40);
+  await until(async () => (await sizeKept()) >= 40, 'the newest checkpoint');
   assert.equal((await stat(kept)).mode & 0o777, 0o600);
   await server.stop();
   replaceDatabase({ path: join(server.dir, 'data', 'meshca.db'), from: older, pid: process.pid, now: Math.floor(Date.now() / 1000) });
   await rm(join(server.dir, 'data', 'checkpoints.log'));
   await server.restart();
   let view = { stale: false, foundBy: '' };
-  for (let tries = 0; tries < 150 && !view.stale; tries += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    view = await server.admin('Server/ShowRestore');
-  }
+  await until(async () => (view = await server.admin('Server/ShowRestore')).stale, 'the server learns that its database is old');
   assert.deepEqual([view.stale, view.foundBy], [true, agentId]);
 });

@@ -11,7 +11,8 @@ import { certificatesToPem, createCsr, generateKeyPairAsync } from '../../src/co
 import { startLocalApi } from '../../sidecar/local-api/index.ts';
 import { startTestServer, testTrustDomain, unaryCall, type Credential, type TestServer } from '../support/server.ts';
 import { entryOf } from './workload-api/fakes.ts';
-import { speak, startHarness, until, type Harness } from './workload-api/support.ts';
+import { until } from '../support/until.ts';
+import { speak, startHarness, type Harness } from './workload-api/support.ts';
 
 /** What clients that never finish a request make agent and server hold. */
 
@@ -151,7 +152,7 @@ describe('the server', () => {
     await t.admin('Entries/CreateEntries', { entries: [{ id: 'hers', spiffeId: `spiffe://${testTrustDomain}/hers`, parentId: honest.spiffeId, selectors: ['unix:uid:1'] }] });
     const message = 3 * kibibyte * kibibyte;
     const greedy = await attack(4, 6, open(t, mallory), (session) => unfinished(session, signX509, message));
-    await until(() => greedy.calls.filter(({ state }) => !state.closed).length * message <= 16 * kibibyte * kibibyte, 30_000);
+    await until(() => greedy.calls.filter(({ state }) => !state.closed).length * message <= 16 * kibibyte * kibibyte);
     assert.ok(refusedOf(greedy.calls).length > 0);
     assert.ok(refusedOf(greedy.calls).every((code) => code === 'OVERLOADED'), refusedOf(greedy.calls).join());
     const csrDer = createCsr((await generateKeyPairAsync('rsa-4096')).privateKey);

@@ -9,6 +9,7 @@ import { fromServiceError } from '../../src/common/wire/index.ts';
 import { allMethods, attestByToken, codeOf, startTestServer, testTrustDomain, unaryCall, type Credential, type TestServer } from '../support/server.ts';
 
 /** What somebody with a certificate, a token or an old key tries beyond what is his. */
+import { patienceMs } from '../support/until.ts';
 
 const signX509 = '/meshca.issuer.v1.AgentIssuer/SignX509Svids';
 const renew = '/meshca.issuer.v1.AgentIssuer/RenewAgent';
@@ -75,7 +76,7 @@ describe('request IDs', () => {
 describe('old keys and tokens', () => {
   async function recover(spiffeId: string, serial: string, key: KeyObject): Promise<string> {
     const method = allMethods()['/meshca.issuer.v1.NodeAttestation/Attest']!;
-    const call = t.client().makeBidiStreamRequest(method.path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => any, new Metadata(), { deadline: Date.now() + 10_000 });
+    const call = t.client().makeBidiStreamRequest(method.path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => any, new Metadata(), { deadline: Date.now() + patienceMs });
     const fresh = await newKey();
     return new Promise((resolve) => {
       call.on('data', (message: any) => {

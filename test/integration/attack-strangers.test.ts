@@ -23,7 +23,7 @@ const logger = pino({ level: 'debug' }, new Writable({
 })) as unknown as Logger;
 
 before(async () => {
-  t = await startTestServer({ logger, config: { limits: { handshakes: 8, handshakeSeconds: 10, streamsPerConnection: 64 } } });
+  t = await startTestServer({ logger, config: { limits: { handshakes: 8, handshakeSeconds: 60, streamsPerConnection: 64 } } });
   agent = await t.joinAgent('node-1');
 });
 after(() => t?.[Symbol.asyncDispose]());
@@ -44,7 +44,7 @@ const gone = (socket: Socket): Promise<void> => new Promise((resolve) => void so
 const grpcHeaders = (path: string): Record<string, string> => ({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
 
 describe('strangers on the TLS port', () => {
-  test('connections that never shake hands keep nobody out', { timeout: 20_000 }, async () => {
+  test('connections that never shake hands keep nobody out', async () => {
     const silent: Socket[] = [];
     try {
       for (let each = 0; each < 40; each += 1) {
@@ -53,15 +53,16 @@ describe('strangers on the TLS port', () => {
         await once(socket, 'connect');
         silent.push(socket);
       }
+      // while they are silent still: none of them has been given up for its age
       const startedMs = performance.now();
       await stillServes();
-      assert.ok(performance.now() - startedMs < 5_000);
+      assert.ok(performance.now() - startedMs < 55_000);
     } finally {
       for (const socket of silent) socket.destroy();
     }
   });
 
-  test('a message that is announced as large and never ends costs the sender his connection', { timeout: 20_000 }, async () => {
+  test('a message that is announced as large and never ends costs the sender his connection', async () => {
     const stranger = session();
     const closed = once(stranger, 'close');
     const head = Buffer.from([0, 0, 0x3f, 0xff, 0xff]);
@@ -75,7 +76,7 @@ describe('strangers on the TLS port', () => {
     await stillServes();
   });
 
-  test('a workload, which has no business here, is limited like a stranger', { timeout: 20_000 }, async () => {
+  test('a workload, which has no business here, is limited like a stranger', async () => {
     const workload = await t.mint('spiffe://mesh.test/some-workload');
     const client = t.client(workload);
     const result = await codeOf(unaryCall(client, '/meshca.admin.v1.Entries/CreateEntries', { entries: [{ hint: 'x'.repeat(3_000_000) }] }));
@@ -83,7 +84,7 @@ describe('strangers on the TLS port', () => {
     await stillServes();
   });
 
-  test('headers without end, pings and resets in floods leave the server serving', { timeout: 30_000 }, async () => {
+  test('headers without end, pings and resets in floods leave the server serving', async () => {
     const stranger = session();
     await once(stranger, 'connect');
     for (let each = 0; each < 20; each += 1) {
@@ -102,17 +103,19 @@ describe('strangers on the TLS port', () => {
     await stillServes();
   });
 
-  test('being refused in a flood fills no log', { timeout: 30_000 }, async () => {
+  test('being refused in a flood fills no log', async () => {
     const before = lines.filter(({ msg }) => msg === 'request refused').length;
+    const startedMs = performance.now();
     const client = t.client();
     for (let round = 0; round < 10; round += 1) {
       await Promise.all(Array.from({ length: 50 }, () => codeOf(unaryCall(client, '/meshca.admin.v1.Server/GetStatus'))));
     }
     const written = lines.filter(({ msg }) => msg === 'request refused').length - before;
-    assert.ok(written > 0 && written < 250, `${written} lines`);
+    // a burst of 100, and five for each second that it took, however slow the machine
+    assert.ok(written > 0 && written <= 101 + 5 * ((performance.now() - startedMs) / 1000), `${written} lines`);
   });
 
-  test('a second message while the first is worked on is refused once', { timeout: 20_000 }, async () => {
+  test('a second message while the first is worked on is refused once', async () => {
     const before = lines.filter(({ msg, reason }) => msg === 'request refused' && String(reason).includes('does not belong here')).length;
     const stranger = session();
     const stream = stranger.request(grpcHeaders('/meshca.issuer.v1.NodeAttestation/Attest'), { endStream: false });
@@ -126,7 +129,7 @@ describe('strangers on the TLS port', () => {
     assert.ok(refused <= 1, `${refused} lines`);
   });
 
-  test('connections that are gone as soon as they are made, on both ports, hurt nobody', { timeout: 30_000 }, async () => {
+  test('connections that are gone as soon as they are made, on both ports, hurt nobody', async () => {
     for (let round = 0; round < 5; round += 1) {
       await Promise.all(Array.from({ length: 20 }, () => new Promise<void>((resolve) => {
         const socket = tlsConnect({ port: t.server.port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] }, () => socket.destroy());
@@ -148,7 +151,7 @@ describe('strangers on the TLS port', () => {
     assert.equal((await t.admin('Server/GetStatus')).ready, true);
   });
 
-  test('bytes that are no TLS, no HTTP/2 and no gRPC are turned away', { timeout: 20_000 }, async () => {
+  test('bytes that are no TLS, no HTTP/2 and no gRPC are turned away', async () => {
     for (const bytes of [Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'), Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), Buffer.alloc(100_000, 0x16)]) {
       const socket = tcpConnect(t.server.port, '127.0.0.1', () => socket.write(bytes));
       socket.on('error', () => {});

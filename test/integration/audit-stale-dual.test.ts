@@ -5,13 +5,14 @@ import { test } from 'node:test';
 import { replaceDatabase } from '../../src/store/index.ts';
 import { startDualWorld, switchOn } from '../support/dual-control.ts';
 import { codeOf, serverStreamCall } from '../support/server.ts';
+import { logSettled } from '../support/settled.ts';
 import { until } from '../support/until.ts';
 
 test('under dual control one admin alone can not accept a loss; approvals that are given while the database is stale count, and are in the log that goes on', async () => {
   await using world = await startDualWorld();
   const { server, keys } = world;
   await switchOn(world);
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await logSettled(server);
   const chunks: Buffer[] = [];
   await serverStreamCall(server.adminClient(), '/meshca.admin.v1.Server/Backup', {}, (message: { data: Buffer }) => void chunks.push(message.data));
   const backup = join(server.dir, 'backup.db');
@@ -31,7 +32,7 @@ test('under dual control one admin alone can not accept a loss; approvals that a
   assert.equal((await server.admin('Approvals/GetOperation', { id })).operation.status, 'pending');
   assert.equal((await world.approve(id, keys.bob)).operation.status, 'executed');
   assert.equal((await server.admin('Server/ShowRestore')).stale, false);
-  await until(() => server.server.port !== 0, 10_000);
+  await until(() => server.server.port !== 0);
   assert.equal((await server.admin('Server/GetStatus')).ready, true);
   const { records } = await server.admin('Audit/ListAuditRecords', { kind: 'database.restored', page: { size: 10, token: '' } });
   assert.equal(records.length, 1);

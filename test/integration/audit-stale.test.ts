@@ -8,7 +8,8 @@ import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../src/common/x509/index.ts';
 import { replaceDatabase } from '../../src/store/index.ts';
 import { allMethods, attestByToken, codeOf, startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
-import { until } from '../support/until.ts';
+import { logSettled } from '../support/settled.ts';
+import { patienceMs, until } from '../support/until.ts';
 
 const id = (path: string): string => `spiffe://mesh.test${path}`;
 
@@ -47,10 +48,10 @@ test('agents notice a database that was put back where nothing else does: a runn
   await server.admin('Entries/CreateEntries', { entries: [{ id: 'web', spiffeId: id('/web'), parentId: agent.spiffeId, selectors: ['unix:uid:1000'] }] });
   const { token } = await server.admin('Tokens/CreateJoinToken', { agentName: 'node-3' });
   await server.admin('Tokens/CreateJoinToken', { agentName: 'node-4' });
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await logSettled(server);
   const older = join(server.dir, 'older.db');
   const path = join(server.dir, 'data', 'meshca.db');
-  const database = new DatabaseSync(path, { timeout: 5_000 });
+  const database = new DatabaseSync(path, { timeout: patienceMs });
   database.exec(`VACUUM INTO '${older}'`);
   database.close();
   await server.admin('Agents/BanAgent', { spiffeId: other.spiffeId, reason: 'stolen' });
@@ -58,10 +59,7 @@ test('agents notice a database that was put back where nothing else does: a runn
   const first = sync(server, agent);
   // what left last is what it holds last, though not each checkpoint is sent
   let held: string | undefined;
-  for (let tries = 0; tries < 100 && sizeOf(held) < 10; tries += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    held = first.notes.at(-1);
-  }
+  await until(() => sizeOf((held = first.notes.at(-1))) >= 10, 'the newest checkpoint comes down');
   assert.ok(held !== undefined, 'the newest checkpoint comes down');
   first.close();
   await server.stop();

@@ -40,7 +40,7 @@ const newestSize = (server: TestServer): number => {
 
 const quiet = async (server: TestServer): Promise<void> => {
   const { records } = await server.admin('Audit/ListAuditRecords', { page: { size: 1000 } });
-  await until(() => newestSize(server) >= records.length, 5_000);
+  await until(() => newestSize(server) >= records.length);
 };
 
 test('an export verifies, and whatever is done to the records or the file is found and named', async () => {
@@ -129,7 +129,7 @@ test('rows changed in the database of a running server are named in the next exp
   const next = records.at(-1).sequence + 1;
   sql(`INSERT INTO audit SELECT ${next}, time_ms, time_high_ms, actor, kind, subject, canonical, sha256 FROM audit WHERE sequence = 9`);
   await issue(server, agent, 'web', 1);
-  await until(() => newestSize(server) >= next, 5_000);
+  await until(() => newestSize(server) >= next);
   const foreign = await verify('foreign');
   assert.equal(foreign.code, 1, 'a record that no server wrote is counted');
   assert.deepEqual((JSON.parse(foreign.out) as { out: { sequence: number }[] }).out.map(({ sequence }) => sequence), [next]);
@@ -152,10 +152,10 @@ test('watch tells of each record and of a new holder of an identity, and search 
   // the first that is seen shows that it watches
   for (let tries = 0; seen().length === 0 && tries < 50; tries += 1) await issue(server, agent, 'web', 1);
   await issue(server, second, 'web-2', 1);
-  await until(() => seen().some(({ newHolder }) => newHolder), 5_000);
+  await until(() => seen().some(({ newHolder }) => newHolder));
   const before = seen().length;
   await issue(server, second, 'web-2', 1);
-  await until(() => seen().length > before, 5_000);
+  await until(() => seen().length > before);
   stop.abort();
   assert.equal((await watching).code, 0);
   assert.equal(seen().filter(({ newHolder }) => newHolder).length, 1);

@@ -138,11 +138,7 @@ describe('an intermediate that a company CA certifies', () => {
 
   const state = async (of: string): Promise<string> => (await server.admin('Authorities/GetAuthority', { id: of })).state;
   const reaches = async (of: string, wanted: string): Promise<void> => {
-    const end = Date.now() + 15_000;
-    while ((await state(of)) !== wanted) {
-      if (Date.now() > end) throw new Error(`${of} is ${await state(of)}, not ${wanted}`);
-      await sleep(50);
-    }
+    await until(async () => (await state(of)) === wanted, `${of} is ${wanted}`);
   };
 
   test('rotation takes the imported one over when the operator goes on, and it signs', async () => {

@@ -12,7 +12,7 @@ import { serverConfigSchema } from '../../src/config/index.ts';
 import { codeOf, startTestServer, type TestServer } from '../support/server.ts';
 import { createTokens, type TestTokens } from '../support/softhsm.ts';
 import { startOpenBao, upstreamOf, type OpenBao } from '../support/openbao.ts';
-import { until } from '../support/until.ts';
+import { patienceMs, until } from '../support/until.ts';
 
 describe('intermediates that a real OpenBao signs', () => {
   let bao: OpenBao;
@@ -31,7 +31,7 @@ describe('intermediates that a real OpenBao signs', () => {
   const rootSha256 = (): string => sha256Hex(unwrap(certificatesFromPem(bao.rootPem))[0] as Buffer);
   const upstream = (over: object = {}): object => upstreamOf(bao, over);
   const session = (over: Partial<VaultOptions> = {}): VaultSession => new VaultSession({
-    address: bao.address, caPem: readFileSync(bao.caFile, 'utf8'), auth: { method: 'approle', mount: 'approle', roleId: bao.roleId, secretIdFile: bao.secretIdFile }, timeoutMs: 5_000, clock: systemClock, logger: silentLogger, ...over,
+    address: bao.address, caPem: readFileSync(bao.caFile, 'utf8'), auth: { method: 'approle', mount: 'approle', roleId: bao.roleId, secretIdFile: bao.secretIdFile }, timeoutMs: patienceMs, clock: systemClock, logger: silentLogger, ...over,
   });
   const ready = async (): Promise<string> => {
     const status = await server.admin('Server/GetStatus');
@@ -46,7 +46,7 @@ describe('intermediates that a real OpenBao signs', () => {
     assert.match(await ready(), /NO_ISSUER.*UPSTREAM_SEALED/);
     assert.equal(await request(), 'UPSTREAM_SEALED');
     await bao.unseal();
-    await until(() => server.server.port > 0, 15_000);
+    await until(() => server.server.port > 0);
     assert.equal(await ready(), 'ready');
     const { rootsDer } = await server.admin('Authorities/GetBundle');
     assert.deepEqual(rootsDer.map(sha256Hex), [rootSha256()]);
@@ -75,7 +75,7 @@ describe('intermediates that a real OpenBao signs', () => {
       return authorities.map((each: { id: string }) => each.id).join();
     };
     const changes = async (from: string): Promise<void> => {
-      for (const end = Date.now() + 20_000; (await active()) === from; await sleep(50)) if (Date.now() > end) throw new Error('the issuer did not change');
+      await until(async () => (await active()) !== from, 'the issuer changes');
     };
     const waiting = (await server.admin('Authorities/ListAuthorities', { kind: 'issuing', state: 'prepared' })).authorities as { id: string }[];
     // what was asked for by hand before stands in the way of the next
@@ -86,9 +86,9 @@ describe('intermediates that a real OpenBao signs', () => {
     const second = await active();
     await bao.seal();
     await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', reason: 'drill' });
-    await sleep(2_000);
+    await until(async () => (await server.admin('Authorities/GetRotationStatus')).notes.some((note: { code: string }) => note.code === 'WAITING_IMPORT'), 'the status says that it waits');
+    await sleep(1_000);
     assert.equal(await active(), second);
-    assert.ok((await server.admin('Authorities/GetRotationStatus')).notes.some((note: { code: string }) => note.code === 'WAITING_IMPORT'));
     assert.equal(await request(), 'UPSTREAM_SEALED');
     assert.ok((await server.mint('spiffe://mesh.test/rotation-waits')).serial.length > 0);
     await bao.unseal();
@@ -130,16 +130,16 @@ describe('intermediates that a real OpenBao signs', () => {
   });
 
   test('a session renews its token before it ends, and logs in again when the token was revoked', async () => {
-    await bao.api('POST', 'auth/approle/role/short', { token_policies: ['meshca'], token_ttl: '2s', token_max_ttl: '1h' });
+    await bao.api('POST', 'auth/approle/role/short', { token_policies: ['meshca'], token_ttl: '6s', token_max_ttl: '1h' });
     const { data: role } = await bao.api('GET', 'auth/approle/role/short/role-id');
     const { data: secret } = await bao.api('POST', 'auth/approle/role/short/secret-id');
     writeFileSync(join(bao.dir, 'short'), secret.secret_id);
     const short = session({ auth: { method: 'approle', mount: 'approle', roleId: role.role_id, secretIdFile: join(bao.dir, 'short') } });
     assert.equal(await short.secret({ mount: 'secret', path: 'meshca/hsm', field: 'pin' }), tokens.tokens.issuing.pin);
-    // one login only: what answers after its 2 s was renewed
+    // one login only: what answers after its 6 s was renewed
     await bao.api('DELETE', 'auth/approle/role/short/secret-id', undefined).catch(() => {});
     writeFileSync(join(bao.dir, 'short'), 'gone');
-    await sleep(4_500);
+    await sleep(9_000);
     assert.equal(await short.secret({ mount: 'secret', path: 'meshca/hsm', field: 'pin' }), tokens.tokens.issuing.pin);
     short.close();
 

@@ -11,7 +11,7 @@ interface Printed {
   readonly cores: number;
   readonly figures: readonly { readonly name: string; readonly what: string; readonly ratio: number; readonly met: boolean | null; readonly detail: Readonly<Record<string, number>> }[];
 }
-const bench = async (...names: readonly string[]): Promise<Printed> => JSON.parse((await run(process.execPath, [main, '--short', '--json', ...names], { timeout: 90_000 })).stdout) as Printed;
+const bench = async (...names: readonly string[]): Promise<Printed> => JSON.parse((await run(process.execPath, [main, '--short', '--json', ...names], { timeout: 500_000 })).stdout) as Printed;
 
 function assertFigures({ figures, cores }: Printed, names: readonly string[]): void {
   assert.ok(cores >= 1);

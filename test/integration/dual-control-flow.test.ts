@@ -22,6 +22,7 @@ test('the table of guarding names every method of administration, and nothing el
   const methods = Object.keys(allMethods()).filter((path) => path.startsWith('/meshca.admin.v1.')).sort();
   assert.deepEqual(Object.keys(guarding).sort(), methods);
 });
+import { until } from '../support/until.ts';
 
 describe('switching on', () => {
   test('nothing is held before, and a policy that is not switched on can be prepared', async () => {
@@ -92,7 +93,7 @@ describe('an operation', () => {
     const count = async (): Promise<number> => (await w.server.admin('Authorities/ListAuthorities', { kind: 'jwt' })).authorities.length;
     assert.equal(await count(), 1);
     assert.equal((await w.approve(id, w.keys.bob, w.keys.carol)).operation.status, 'executed');
-    for (let tries = 0; (await count()) < 2 && tries < 200; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(async () => (await count()) >= 2, 'a second JWT authority');
     assert.equal(await count(), 2);
   });
 

@@ -76,10 +76,3 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-export async function until(condition: () => boolean, withinMs: number, what: string): Promise<void> {
-  const endMs = performance.now() + withinMs;
-  while (!condition()) {
-    if (performance.now() > endMs) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await systemClock.sleep(10);
-  }
-}

@@ -7,7 +7,8 @@ import pkcs11 from 'pkcs11js';
 import { PkiError, type ErrorCode } from '../../src/common/errors/index.ts';
 import { keyTypes, type KeyType } from '../../src/common/x509/key-type.ts';
 import { openTokenAdmin, type KeyHandle, type TokenAdmin } from '../../src/hsm/index.ts';
-import { adminOptions, childrenOf, hsmFixture, until, type HsmFixture } from './hsm-fixture.ts';
+import { adminOptions, childrenOf, hsmFixture, type HsmFixture } from './hsm-fixture.ts';
+import { until } from '../support/until.ts';
 
 const withCode = (code: ErrorCode) => (thrown: unknown) => thrown instanceof PkiError && thrown.code === code;
 
@@ -106,7 +107,7 @@ describe('keys in a real token', () => {
     const signers = await fixture.signers();
     await signers.useKey(mine);
     await assert.rejects(signers.useKey({ ...foreign, spkiDer: mine.spkiDer }), withCode('HSM_SIGNATURE_INVALID'));
-    await until(() => signers.state().status === 'fatal', 1000, 'fatal');
+    await until(() => signers.state().status === 'fatal', 'fatal');
     const [outcome] = await signers.sign([{ ckaId: mine.ckaId, bytes: Buffer.from('x'), format: 'x509' }]);
     assert.ok(outcome?.ok === false && outcome.kind === 'failed' && outcome.code === 'HSM_SIGNATURE_INVALID');
     await new Promise((resolve) => setTimeout(resolve, 300));

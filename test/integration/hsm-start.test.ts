@@ -9,7 +9,8 @@ import pkcs11 from 'pkcs11js';
 
 import { PkiError, type ErrorCode } from '../../src/common/errors/index.ts';
 import { createSigners, openTokenAdmin, type KeyHandle, type TokenConfig } from '../../src/hsm/index.ts';
-import { adminOptions, childrenOf, hsmFixture, isAlive, signersDefaults, until, type HsmFixture } from './hsm-fixture.ts';
+import { adminOptions, childrenOf, hsmFixture, isAlive, signersDefaults, type HsmFixture } from './hsm-fixture.ts';
+import { until } from '../support/until.ts';
 
 const withCode = (code: ErrorCode, pattern?: RegExp) => (thrown: unknown) => {
   assert.ok(thrown instanceof PkiError, String(thrown));
@@ -75,7 +76,7 @@ describe('the start of the signers', () => {
     signers.onChange(({ status }) => seen.push(status));
     changePin(fixture, other.label, other.pin, 'another-pin');
     for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
-    await until(() => signers.state().status === 'fatal', 5000, 'fatal');
+    await until(() => signers.state().status === 'fatal', 'fatal');
     const { respawns, reason } = signers.state();
     assert.equal(respawns, 1);
     assert.match(reason ?? '', /HSM_PIN_WRONG/);
@@ -127,7 +128,7 @@ describe('the start of the signers', () => {
     // One that can not notice the end of its channel, as one that hangs in its module can not.
     process.kill(pids[0] as number, 'SIGSTOP');
     parent.kill('SIGKILL');
-    await until(() => !pids.some(isAlive), 2000, 'the signers end with their parent');
+    await until(() => !pids.some(isAlive), 'the signers end with their parent');
   });
 });
 

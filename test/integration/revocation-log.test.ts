@@ -11,6 +11,7 @@ import { createCsr, generateKeyPairAsync, parseCrl, type ParsedCrl } from '../..
 import { openSqliteStore, replaceDatabase } from '../../src/store/index.ts';
 import { activeAuthority, event, intent, issued, ManualClock, signed, start } from '../compliance/store-fixtures.ts';
 import { codeOf, startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
+import { until } from '../support/until.ts';
 
 const id = (path: string): string => `spiffe://mesh.test${path}`;
 const config = { issuance: { crlBaseUrl: 'http://ca.mesh.test/crl' } };
@@ -58,12 +59,9 @@ async function issuerCrl(server: TestServer): Promise<ParsedCrl> {
 }
 
 async function crlWith(server: TestServer, serial: string): Promise<ParsedCrl> {
-  for (let turn = 0; turn < 100; turn += 1) {
-    const crl = await issuerCrl(server);
-    if (crl.revoked.has(serial)) return crl;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  assert.fail('waited in vain');
+  let crl = await issuerCrl(server);
+  await until(async () => (crl = await issuerCrl(server)).revoked.has(serial), `${serial} on the CRL`);
+  return crl;
 }
 
 const calls = (server: TestServer, as: Credential): Promise<string> => codeOf(unaryCall(server.client(as), '/meshca.admin.v1.Entries/ListEntries', { page: { size: 10, token: '' } }));

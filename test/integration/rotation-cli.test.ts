@@ -4,6 +4,7 @@ import { runCli } from '../../src/cli/program.ts';
 import type { CliContext } from '../../src/cli/context.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { SimAgent, simServer } from '../support/sim-agent.ts';
+import { until } from '../support/until.ts';
 
 const config = {
   issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 4, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
@@ -47,7 +48,7 @@ test('on the command line a chain is rotated with progress, step by step, piped 
   const stop = new AbortController();
   const waiting = cli(server, { signal: stop.signal });
   const run = waiting.run('authority', 'rotate', '--kind', 'root');
-  for (let tries = 0; !waiting.out().includes('waits for node-1: spiffe://mesh.test/web web') && tries < 200; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(() => waiting.out().includes('waits for node-1: spiffe://mesh.test/web web'), 'the command names who lags');
   assert.match(waiting.out(), /waits for node-1: spiffe:\/\/mesh.test\/web web/);
   stop.abort();
   assert.notEqual(await run, 0);

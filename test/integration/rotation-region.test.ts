@@ -4,25 +4,17 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { CliContext } from '../../src/cli/context.ts';
 import { runCli } from '../../src/cli/program.ts';
 import { certificatesToPem } from '../../src/common/x509/index.ts';
 import { codeOf, startTestServer, type TestServer } from '../support/server.ts';
+import { until } from '../support/until.ts';
 
 const issuing = async (server: TestServer): Promise<readonly any[]> =>
   (await server.admin('Authorities/ListAuthorities')).authorities.filter(({ kind, state }: any) => kind === 'issuing' && state === 'active');
 const idle = async (server: TestServer): Promise<boolean> => (await server.admin('Authorities/GetRotationStatus')).operations.length === 0;
 const scopes = async (server: TestServer): Promise<readonly string[]> => (await issuing(server)).map(({ scopeJson }) => scopeJson).sort();
 const rotate = async (server: TestServer, more: object): Promise<string> => (await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', ...more })).operations[0].successorId;
-
-async function until(reached: () => Promise<boolean>, timeoutMs: number): Promise<void> {
-  const end = Date.now() + timeoutMs;
-  while (!(await reached())) {
-    if (Date.now() > end) assert.fail(`not within ${timeoutMs} ms: ${reached}`);
-    await sleep(100);
-  }
-}
 
 /** Who signs on this server, by the certificate in the chain; OpenSSL verifies the chain under the roots of the bundle. */
 async function signer(context: TestContext, server: TestServer): Promise<string> {
@@ -48,7 +40,7 @@ test('an intermediate for a region is made under the root in service, signs ther
   assert.equal(await refused({ region: 'eu', canary: { steps: [{ share: 0.1 }] } }), 'INVALID_REQUEST');
 
   const first = await rotate(server, { region: 'eu' });
-  await until(() => idle(server), 15_000);
+  await until(() => idle(server));
   const both = await issuing(server);
   assert.deepEqual(both.map(({ id, parentId, scopeJson }) => [id, parentId, scopeJson]), [[everywhere.id, everywhere.parentId, '{}'], [first, everywhere.parentId, '{"region":"eu"}']]);
   assert.equal(await signer(context, server), everywhere.id);
@@ -58,11 +50,11 @@ test('an intermediate for a region is made under the root in service, signs ther
   assert.equal(await signer(context, there), first);
   // one for a replica of that region takes nobody's place, and signs on that replica alone
   await rotate(there, { region: 'eu', replica: 'a' });
-  await until(() => idle(there), 15_000);
+  await until(() => idle(there));
   assert.equal(await signer(context, there), first);
   // the next of the region takes the place of the one before, and of no other
   const second = await rotate(there, { region: 'eu' });
-  await until(() => idle(there), 15_000);
+  await until(() => idle(there));
   assert.equal(await signer(context, there), second);
   assert.equal((await there.admin('Authorities/GetAuthority', { id: first })).state, 'old');
   assert.deepEqual(await scopes(there), ['{"region":"eu"}', '{"replica":"a","region":"eu"}', '{}']);
@@ -71,7 +63,7 @@ test('an intermediate for a region is made under the root in service, signs ther
   await until(async () => {
     const root = (await there.admin('Authorities/ListAuthorities')).authorities.findLast(({ kind, state }: any) => kind === 'root' && state === 'active');
     return root.id !== everywhere.parentId && (await issuing(there)).every(({ parentId }) => parentId === root.id) && idle(there);
-  }, 30_000);
+  });
   assert.deepEqual(await scopes(there), ['{"region":"eu"}', '{"replica":"a","region":"eu"}', '{}']);
   assert.notEqual(await signer(context, there), second);
 });
@@ -99,7 +91,7 @@ test('on the command line: --region goes with issuing alone; where the last that
   assert.equal(made.code, 0);
   const { successorId } = (await server.admin('Authorities/GetRotationStatus')).operations[0];
   await server.admin('Authorities/TaintAuthority', { id: everywhere.id, reason: 'drill' });
-  await until(async () => (await server.admin('Authorities/GetAuthority', { id: everywhere.id })).state !== 'active' && idle(server), 15_000);
+  await until(async () => (await server.admin('Authorities/GetAuthority', { id: everywhere.id })).state !== 'active' && idle(server));
   assert.equal((await server.admin('Authorities/GetAuthority', { id: successorId })).state, 'discarded');
   assert.deepEqual(await scopes(server), ['{"region":"eu"}', '{}']);
   assert.ok(![everywhere.id, undefined].includes(await signer(context, server)));

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
+import { eventually } from '../support/mesh.ts';
 import { codeOf, startTestServer, type TestServer } from '../support/server.ts';
 import { SimAgent, simServer } from '../support/sim-agent.ts';
 
 const quick = {
-  issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 4, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
+  issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 20, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
   rotation: { marginSeconds: 60, retireMarginSeconds: 1, jwksCacheSeconds: 1 },
 };
 
@@ -30,15 +31,6 @@ const rows = async (server: TestServer, kind: string): Promise<readonly any[]> =
 const inState = async (server: TestServer, kind: string, state: string): Promise<any> => (await rows(server, kind)).findLast((each) => each.authority.state === state)?.authority;
 const activeOf = async (server: TestServer, kind: string): Promise<string> => (await inState(server, kind, 'active')).id;
 
-async function waitFor(what: string, seconds: number, check: () => Promise<boolean>): Promise<void> {
-  const end = Date.now() + seconds * 1000;
-  for (;;) {
-    if (await check()) return;
-    if (Date.now() > end) assert.fail(`not in ${seconds} s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 test('an intermediate, the root with it, and the JWT key are rotated with proof, and the agents hold what is needed before anything signs', async (context) => {
   const { server, agents, entryIds } = await mesh(context, 3);
   const first = { root: await activeOf(server, 'root'), issuing: await activeOf(server, 'issuing'), jwt: await activeOf(server, 'jwt') };
@@ -46,14 +38,14 @@ test('an intermediate, the root with it, and the JWT key are rotated with proof,
   assert.ok(agents.every(({ leaf }) => leaf?.authorityId === first.issuing));
 
   await server.admin('Authorities/RotateAuthorities', { kind: 'issuing' });
-  await waitFor('a new intermediate signs', 10, async () => (await activeOf(server, 'issuing')) !== first.issuing);
+  await eventually('a new intermediate signs', async () => (await activeOf(server, 'issuing')) !== first.issuing);
   const second = await activeOf(server, 'issuing');
   await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index] as string)));
   assert.ok(agents.every(({ leaf }) => leaf?.authorityId === second));
 
   await server.admin('Authorities/RotateAuthorities', { kind: 'jwt' });
   await server.admin('Authorities/RotateAuthorities', { kind: 'root' });
-  await waitFor('a new root, an intermediate under it, and a JWT key sign', 15, async () => {
+  await eventually('a new root, an intermediate under it, and a JWT key sign', async () => {
     const [root, issuing, jwt] = await Promise.all(['root', 'issuing', 'jwt'].map((kind) => inState(server, kind, 'active')));
     return root.id !== first.root && issuing.parentId === root.id && jwt.id !== first.jwt;
   });
@@ -73,7 +65,7 @@ test('nothing signs while one workload has not read the new root; it is named, a
   lagging.freeze('db');
   const before = await activeOf(server, 'root');
   await server.admin('Authorities/RotateAuthorities', { kind: 'root' });
-  await waitFor('all but one confirmed', 10, async () => {
+  await eventually('all but one confirmed', async () => {
     const published = (await rows(server, 'root')).find(({ authority }) => authority.state === 'published');
     return published?.confirmation?.laggardsTotal === 1;
   });
@@ -84,7 +76,7 @@ test('nothing signs while one workload has not read the new root; it is named, a
   const [laggard] = confirmation.laggards;
   assert.deepEqual([laggard.agentId, laggard.description, laggard.state, laggard.holds], [lagging.credential.spiffeId, 'db', 'behind', [before]]);
   lagging.thaw('db');
-  await waitFor('the root signs', 10, async () => (await activeOf(server, 'root')) !== before);
+  await eventually('the root signs', async () => (await activeOf(server, 'root')) !== before);
 });
 
 test('a forced activation needs a reason and stands in the log with whoever was left out', async (context) => {
@@ -92,10 +84,10 @@ test('a forced activation needs a reason and stands in the log with whoever was 
   (agents[0] as SimAgent).freeze();
   const before = await activeOf(server, 'jwt');
   await server.admin('Authorities/RotateAuthorities', { kind: 'jwt' });
-  await waitFor('it is published', 10, async () => (await inState(server, 'jwt', 'published')) !== undefined);
+  await eventually('it is published', async () => (await inState(server, 'jwt', 'published')) !== undefined);
   assert.equal(await codeOf(server.admin('Authorities/ContinueRotation', { kind: 'jwt', force: true })), 'INVALID_REQUEST');
   await server.admin('Authorities/ContinueRotation', { kind: 'jwt', force: true, reason: 'the node is in repair' });
-  await waitFor('it signs', 10, async () => (await activeOf(server, 'jwt')) !== before);
+  await eventually('it signs', async () => (await activeOf(server, 'jwt')) !== before);
   const { records } = await server.admin('Audit/ListAuditRecords', { page: { size: 100 }, kind: 'authority.active' });
   const { detail, actor } = JSON.parse(records.at(-1).canonical.toString('utf8').split('\n')[1]);
   assert.deepEqual([actor, detail.without, detail.reason], [`uid:${process.getuid?.() ?? 0}`, 'forced', 'the node is in repair']);
@@ -107,26 +99,26 @@ test('tainting the only signing intermediate brings its successor first, tells t
   await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index] as string)));
   const stolen = await activeOf(server, 'issuing');
   await server.admin('Authorities/TaintAuthority', { id: stolen, reason: 'stolen', windowSeconds: 2 });
-  await waitFor('it is tainted, another signs', 10, async () => (await inState(server, 'issuing', 'tainted'))?.id === stolen && (await activeOf(server, 'issuing')) !== stolen);
-  await waitFor('the agents are told', 5, async () => agents.every(({ tainted }) => tainted.includes(stolen)));
+  await eventually('it is tainted, another signs', async () => (await inState(server, 'issuing', 'tainted'))?.id === stolen && (await activeOf(server, 'issuing')) !== stolen);
+  await eventually('the agents are told', async () => agents.every(({ tainted }) => tainted.includes(stolen)));
   assert.equal(await codeOf(server.admin('Authorities/RevokeAuthority', { id: stolen, reason: 'gone' })), 'AUTHORITY_IN_USE');
   await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index] as string)));
   assert.ok(agents.every(({ leaf }) => leaf?.authorityId !== stolen));
   await server.admin('Authorities/RevokeAuthority', { id: stolen, reason: 'gone', force: true });
-  await waitFor('it is revoked', 5, async () => (await inState(server, 'issuing', 'revoked'))?.id === stolen);
+  await eventually('it is revoked', async () => (await inState(server, 'issuing', 'revoked'))?.id === stolen);
 });
 
 test('illegal steps are refused with the legal ones, and a rotation that stops goes on when it is told', async (context) => {
   const { server } = await mesh(context, 1);
   await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', stopAfter: 'prepared' });
   assert.equal(await codeOf(server.admin('Authorities/RotateAuthorities', { kind: 'issuing' })), 'CONFLICT');
-  await waitFor('it is prepared', 10, async () => (await inState(server, 'issuing', 'prepared')) !== undefined);
+  await eventually('it is prepared', async () => (await inState(server, 'issuing', 'prepared')) !== undefined);
   const prepared = await inState(server, 'issuing', 'prepared');
   assert.equal(await codeOf(server.admin('Authorities/RevokeAuthority', { id: prepared.id, reason: 'x' })), 'CONFLICT');
   await server.admin('Authorities/ContinueRotation', { id: prepared.id, stopAfter: 'published' });
-  await waitFor('it is published', 10, async () => (await inState(server, 'issuing', 'published'))?.id === prepared.id);
+  await eventually('it is published', async () => (await inState(server, 'issuing', 'published'))?.id === prepared.id);
   await server.admin('Authorities/WithdrawAuthority', { id: prepared.id, reason: 'changed our minds' });
-  await waitFor('it is withdrawn', 5, async () => (await inState(server, 'issuing', 'withdrawn'))?.id === prepared.id);
+  await eventually('it is withdrawn', async () => (await inState(server, 'issuing', 'withdrawn'))?.id === prepared.id);
   assert.equal((await status(server)).operations.length, 0);
 });
 
@@ -141,7 +133,7 @@ test('a compromised intermediate takes its root with it: leaves are replaced, an
   assert.equal(await activeOf(server, 'issuing'), stolen);
 
   await server.admin('Authorities/CompromiseAuthority', { id: stolen, reason: 'the token was copied', windowSeconds: 5 });
-  await waitFor('old root and intermediate are tainted, others sign', 20, async () => {
+  await eventually('old root and intermediate are tainted, others sign', async () => {
     const [root, issuing] = await Promise.all([rows(server, 'root'), rows(server, 'issuing')]);
     return root.some(({ authority }) => authority.id === oldRoot && authority.state === 'tainted') && issuing.some(({ authority }) => authority.state === 'active' && authority.parentId !== oldRoot);
   });
@@ -150,7 +142,7 @@ test('a compromised intermediate takes its root with it: leaves are replaced, an
     await agent.renewSelf();
     await agent.renew(entryIds[index] as string);
   }
-  await waitFor('nothing of it is live: it leaves', 20, async () => {
+  await eventually('nothing of it is live: it leaves', async () => {
     const [root] = (await server.admin('Authorities/ListAuthorities', { kind: 'root' })).authorities.filter(({ id }: any) => id === oldRoot);
     return root.state === 'revoked';
   });

@@ -8,6 +8,7 @@ import { createCsr } from '../../src/common/x509/index.ts';
 import type { AuditRecord } from '../../src/domain/index.ts';
 import type { AgentCaller, DelegateCaller } from '../../src/services/index.ts';
 import { agentId, createServicesWorld, id, local, newKey, type ServicesWorld } from '../support/services-world.ts';
+import { until } from '../support/until.ts';
 
 const csrDer = createCsr(newKey());
 
@@ -26,8 +27,7 @@ async function race(sign: () => Promise<readonly boolean[]>, end: () => Promise<
       await new Promise((resolve) => setImmediate(resolve));
     }
   });
-  const untilMs = performance.now() + 10_000;
-  while (released === 0 && performance.now() < untilMs) await new Promise((resolve) => setTimeout(resolve, 1));
+  await until(() => released > 0, 'something is released');
   await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
   await end();
   ended = true;

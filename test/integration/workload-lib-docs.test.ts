@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { FakeWorkloadApi } from '../support/fake-workload-api.ts';
 import { createIntermediate, createRoot, createSvid } from '../support/test-pki.ts';
+import { patienceMs } from '../support/until.ts';
 
 const project = (import.meta.resolve('#proto/spiffe/workload.proto')).replace(/proto\/spiffe\/workload\.proto$/, '');
 const library = import.meta.url.endsWith('.ts') ? `${project}src/workload/index.ts` : `${project}dist/src/workload/index.js`;
@@ -65,7 +66,7 @@ async function freePort(): Promise<number> {
 }
 
 async function reachable(port: number): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt += 1) {
+  for (const end = performance.now() + patienceMs; performance.now() < end;) {
     const socket = connect(port, '127.0.0.1');
     const up = await new Promise<boolean>((resolve) => socket.once('connect', () => resolve(true)).once('error', () => resolve(false)));
     socket.destroy();

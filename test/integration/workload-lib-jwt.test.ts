@@ -41,7 +41,7 @@ async function start(): Promise<{ readonly api: FakeWorkloadApi; readonly source
 test('a token is fetched once for many callers and kept until half of its life is gone', async () => {
   await using all = await start();
   const { api, source } = all;
-  const life = { seconds: 2 };
+  const life = { seconds: 16 };
   const first = await token(ours, { exp: now() + life.seconds });
   const second = await token(ours, { jti: 'second' });
   api.onJwt = () => ({ spiffeId: sub, svid: api.jwtCalls === 1 ? first : second });
@@ -72,10 +72,11 @@ test('each set of audiences and each ID has its own token, whatever the order of
 test('while the agent is away a token past its half-life still serves, and a refusal is passed on', async () => {
   await using all = await start();
   const { api, source } = all;
-  const made = await token(ours, { exp: now() + 3 });
+  const made = await token(ours, { exp: now() + 20 });
   api.onJwt = () => ({ spiffeId: sub, svid: made });
   await source.fetch('api');
-  await new Promise((resolve) => setTimeout(resolve, 1600));
+  // past the half, which is counted from the moment of the fetch
+  await new Promise((resolve) => setTimeout(resolve, 10_100));
   api.refuseWith = status.PERMISSION_DENIED;
   await assert.rejects(source.fetch('api'), { code: 'NO_IDENTITY' });
   api.stop();

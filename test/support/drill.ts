@@ -21,8 +21,8 @@ export function runDrill(...args: readonly string[]): Promise<DrillRun> {
     child.stderr.on('data', (bytes: Buffer) => (stderr += bytes.toString()));
     child.once('error', reject);
     // before the runner gives up on the test, so that the drill can take down what it started
-    const limit = setTimeout(() => child.kill('SIGINT'), 150_000);
-    const end = setTimeout(() => child.kill('SIGKILL'), 170_000);
+    const limit = setTimeout(() => child.kill('SIGINT'), 540_000);
+    const end = setTimeout(() => child.kill('SIGKILL'), 570_000);
     child.once('close', (code) => {
       clearTimeout(limit);
       clearTimeout(end);

@@ -74,7 +74,7 @@ function attend(): void {
 }
 
 function message(root: TestAuthority, id: string): unknown {
-  const svid = createSvid(root, id, { notBeforeIn: -5, notAfterIn: 4 });
+  const svid = createSvid(root, id, { notBeforeIn: -5, notAfterIn: 120 });
   const x509SvidKey = createPrivateKey({ key: svid.keyDer, format: 'der', type: 'pkcs8' }).export({ format: 'der', type: 'pkcs8' });
   return { svids: [{ spiffeId: id, x509Svid: Buffer.concat(svid.chainDer), x509SvidKey, bundle: root.certificateDer, hint: '' }] };
 }

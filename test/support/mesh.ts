@@ -7,21 +7,22 @@ import { authorizeAny, connectTls, createTlsServer, type X509Source } from '../.
 import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
 import { testTrustDomain, type TestServer } from './server.ts';
+import { patienceMs } from './until.ts';
 import { listen } from './workload-lib.ts';
 
-/** Lives so short that rotations are seen from beginning to end within a test. */
+/** Lives so short that rotations are seen from beginning to end within a test, and long enough that a machine that stands still for seconds lets no leaf expire. */
 export const quickLives = {
-  issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 6, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
+  issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 15, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
   rotation: { marginSeconds: 60, retireMarginSeconds: 1, jwksCacheSeconds: 1 },
 };
 
 const myUid = `unix:uid:${process.getuid?.() ?? 0}`;
 
-/** Resolves when the condition holds; throws after so many seconds, naming what was waited for. */
-export async function eventually(what: string, condition: () => boolean | Promise<boolean>, seconds = 15): Promise<void> {
-  const end = Date.now() + seconds * 1000;
+/** Resolves when the condition holds; throws when patience ends, naming what was waited for. */
+export async function eventually(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = performance.now() + patienceMs;
   while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
+    if (performance.now() > end) throw new Error(`not within ${patienceMs / 1000} s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 40));
   }
 }
@@ -79,10 +80,10 @@ export const rotationOf = (server: TestServer) => {
     status, inState, active, activeId,
     byId: async (id: string): Promise<any> => (await status()).authorities.find(({ authority }: any) => authority.id === id),
     consumersOf: async (agentId: string): Promise<readonly any[]> => (await server.admin('Agents/GetAgent', { spiffeId: agentId })).consumers,
-    rotate: async (kind: string, seconds = 15): Promise<void> => {
+    rotate: async (kind: string): Promise<void> => {
       const before = await activeId(kind);
       await server.admin('Authorities/RotateAuthorities', { kind });
-      await eventually(`a new ${kind} authority is active`, async () => (await activeId(kind)) !== before, seconds);
+      await eventually(`a new ${kind} authority is active`, async () => (await activeId(kind)) !== before);
     },
   };
 };
@@ -94,7 +95,7 @@ export interface Traffic {
 
 /** Handshakes from one source to another, one after the other, until stopped. */
 export async function startTraffic(from: X509Source, to: X509Source): Promise<() => Promise<Traffic>> {
-  const tls = createTlsServer(to, { authorize: authorizeAny() }, (socket) => {
+  const tls = createTlsServer(to, { authorize: authorizeAny(), handshakeTimeoutMs: patienceMs }, (socket) => {
     socket.on('error', () => {});
     socket.end('hello');
   });
@@ -104,7 +105,7 @@ export async function startTraffic(from: X509Source, to: X509Source): Promise<()
   let stopped = false;
   const once = async (): Promise<void> => {
     try {
-      const socket = await connectTls(from, { expect: authorizeAny(), host: '127.0.0.1', port });
+      const socket = await connectTls(from, { expect: authorizeAny(), host: '127.0.0.1', port, timeoutMs: patienceMs });
       const text = await new Promise<string>((resolve, reject) => {
         let all = '';
         socket.on('data', (bytes: Buffer) => { all += bytes.toString(); });

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { certificatesFromPem, sha256Hex } from '../../src/common/x509/index.ts';
+import { until } from './until.ts';
 
 /** A real OpenBao server of this test alone: TLS, storage in memory, unsealed, with a PKI engine, KV version 2 and AppRole. */
 export interface OpenBao extends AsyncDisposable {
@@ -74,7 +75,7 @@ export async function startOpenBao(): Promise<OpenBao> {
       try {
         return await call(...args);
       } catch (thrown) {
-        if (attempt === 50 || !/Upgrading from non-versioned/.test((thrown as Error).message)) throw thrown;
+        if (attempt === 2_000 || !/Upgrading from non-versioned/.test((thrown as Error).message)) throw thrown;
         await sleep(50);
       }
     }
@@ -117,19 +118,13 @@ export async function startOpenBao(): Promise<OpenBao> {
 }
 
 async function answering(api: OpenBao['api'], output: () => string): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt += 1) {
-    if (await api('GET', 'sys/seal-status').then(() => true, () => false)) return;
-    await sleep(50);
-  }
-  throw new Error(`OpenBao did not start:\n${output()}`);
+  await until(() => api('GET', 'sys/seal-status').then(() => true, () => false), 'OpenBao starts').catch(() => {
+    throw new Error(`OpenBao did not start:\n${output()}`);
+  });
 }
 
 async function active(api: OpenBao['api']): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt += 1) {
-    if (await api('GET', 'sys/health').then(() => true, () => false)) return;
-    await sleep(50);
-  }
-  throw new Error('OpenBao did not become active');
+  await until(() => api('GET', 'sys/health').then(() => true, () => false), 'OpenBao becomes active');
 }
 
 const freePort = (): Promise<number> => new Promise((resolve, reject) => {

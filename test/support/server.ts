@@ -10,6 +10,7 @@ import { adminContract, fromServiceError, issuerContract, signingContract } from
 import { startServer, type RunningServer, type ServerParts } from '../../src/compose/index.ts';
 import { serverConfigSchema, type ServerConfig } from '../../src/config/index.ts';
 import { createTokens, type TestTokens } from './softhsm.ts';
+import { patienceMs } from './until.ts';
 
 export const testTrustDomain = 'mesh.test';
 
@@ -54,7 +55,7 @@ export function allMethods(): Definitions {
 }
 
 /** A unary call by path (`/meshca.admin.v1.Entries/ListEntries`); rejects with the PkiError of the trailers. */
-export function unaryCall(client: Client, path: string, request: object = {}, deadlineMs = 10_000): Promise<any> {
+export function unaryCall(client: Client, path: string, request: object = {}, deadlineMs = patienceMs): Promise<any> {
   const method = allMethods()[path];
   if (method === undefined) throw new Error(`no method ${path}`);
   return new Promise((resolve, reject) => {
@@ -155,7 +156,7 @@ export async function attestByToken(client: Client, token: string, options: { re
   const privateKey = options.key ?? (await generateKeyPairAsync('ec-p256')).privateKey;
   const method = allMethods()['/meshca.issuer.v1.NodeAttestation/Attest'];
   if (method === undefined) throw new Error('no Attest');
-  const call = client.makeBidiStreamRequest(method.path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => any, new Metadata(), { deadline: Date.now() + 10_000 });
+  const call = client.makeBidiStreamRequest(method.path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => any, new Metadata(), { deadline: Date.now() + patienceMs });
   const answer = new Promise<any>((resolve, reject) => {
     call.on('data', resolve);
     call.on('error', (error: ServiceError) => reject(fromServiceError(error)));

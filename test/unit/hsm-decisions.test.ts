@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
+import { serverConfigSchema } from '../../src/config/index.ts';
 import { ckrMeaning, ckrName, hsmError, isFinal } from '../../src/hsm/ckr.ts';
 import type { SignItem } from '../../src/hsm/contract.ts';
 import { keySpecs } from '../../src/hsm/key-spec.ts';
@@ -47,6 +48,12 @@ describe('decisions of the signers', () => {
       assert.ok(low > 0 && low < high && high <= respawnMaximumMs);
       assert.ok(low >= respawnDelayMs(Math.max(failures - 1, 0), 0));
     }
+  });
+
+  it('waits, by default, far less than 5 s in all from the stop of a signer or the return of a token to the next start', () => {
+    const { deadlineMs } = serverConfigSchema.parse({ trustDomain: 'td', dataDir: '/d', hsm: { module: '/m', issuing: { label: 'i', pinFile: '/p' }, root: { label: 'r', pinFile: '/q' } } }).hsm;
+    // the silence, the second look of signer-link.ts, the longest wait for a start that failed before; what is left is for the start itself
+    assert.ok(deadlineMs + 100 + respawnMaximumMs <= 3_500, `${deadlineMs} + 100 + ${respawnMaximumMs} ms`);
   });
 
   it('derives the status: closed before fatal before all else, open while no signer is ready', () => {

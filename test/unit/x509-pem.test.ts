@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { certificatesFromPem, certificatesToPem, pemDecode, pemEncode } from '../../src/common/x509/index.ts';
+import { cpuMs } from '../support/cpu.ts';
 
 suite('PEM', () => {
   test('decodes what it encoded, with text between the blocks', () => {
@@ -31,9 +32,9 @@ suite('PEM', () => {
   });
 
   test('takes time in proportion to its input, also on hostile text', () => {
-    const start = performance.now();
+    const start = cpuMs();
     pemDecode('-----BEGIN A-----\n'.repeat(20_000));
     pemDecode(`-----BEGIN A-----\n${'A '.repeat(200_000)}`);
-    assert.ok(performance.now() - start < 2_000);
+    assert.ok(cpuMs() - start < 4_000);
   });
 });

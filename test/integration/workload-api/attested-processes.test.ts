@@ -10,7 +10,8 @@ import { status } from '@grpc/grpc-js';
 import { SpiffeId } from '../../../src/common/spiffe/index.ts';
 import { linuxKernel } from '../../../sidecar/attest/index.ts';
 import { entryOf } from './fakes.ts';
-import { speak, startHarness, until, type Harness } from './support.ts';
+import { speak, startHarness, type Harness } from './support.ts';
+import { until } from '../../support/until.ts';
 
 // Real processes with real user IDs: these tests run as root, as the CI does.
 assert.equal(process.getuid?.(), 0, 'run as root: the tests change user IDs');

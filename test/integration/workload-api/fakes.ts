@@ -159,10 +159,41 @@ export class FakeConsumers implements ConsumerRegistry {
   }
 }
 
-/** Timers that run `factor` times as fast. */
-export const fastClock = (factor: number): Clock => ({
-  ...systemClock,
-  monotonicMs: () => systemClock.monotonicMs() * factor,
-  after: (delayMs, callback) => systemClock.after(delayMs / factor, callback),
-  sleep: (delayMs, options) => systemClock.sleep(delayMs / factor, options),
-});
+/** Real time that can be moved on by hand, so that long limits pass at once and no slow machine makes short ones of them. */
+export class LeapClock implements Clock {
+  #leptMs = 0;
+  readonly #timers = new Set<{ readonly delayMs: number; readonly dueMs: number; readonly callback: () => void; cancel: () => void }>();
+
+  nowMs = (): number => systemClock.nowMs() + this.#leptMs;
+  now = (): number => Math.floor(this.nowMs() / 1000);
+  monotonicMs = (): number => systemClock.monotonicMs() + this.#leptMs;
+  sleep = systemClock.sleep;
+
+  after = (delayMs: number, callback: () => void): (() => void) => {
+    const timer = { delayMs, dueMs: this.monotonicMs() + delayMs, callback, cancel: () => {} };
+    this.#timers.add(timer);
+    this.#arm(timer);
+    return () => {
+      timer.cancel();
+      this.#timers.delete(timer);
+    };
+  };
+
+  /** Whether a timer of that length runs. */
+  runs(delayMs: number): boolean {
+    return [...this.#timers].some((timer) => timer.delayMs === delayMs);
+  }
+
+  leap(milliseconds: number): void {
+    this.#leptMs += milliseconds;
+    for (const timer of this.#timers) this.#arm(timer);
+  }
+
+  #arm(timer: { readonly dueMs: number; readonly callback: () => void; cancel: () => void }): void {
+    timer.cancel();
+    timer.cancel = systemClock.after(timer.dueMs - this.monotonicMs(), () => {
+      this.#timers.delete(timer as never);
+      timer.callback();
+    });
+  }
+}

@@ -9,7 +9,8 @@ import type { JWTSVIDRequest } from '../../../src/common/wire/generated/JWTSVIDR
 import type { JWTSVIDResponse__Output } from '../../../src/common/wire/generated/JWTSVIDResponse.ts';
 import type { ValidateJWTSVIDResponse__Output } from '../../../src/common/wire/generated/ValidateJWTSVIDResponse.ts';
 import { bundleOf, entryOf } from './fakes.ts';
-import { collect, header, speak, startHarness, until, type Harness } from './support.ts';
+import { collect, header, speak, startHarness, type Harness } from './support.ts';
+import { until } from '../../support/until.ts';
 
 const mine = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0'], { hint: 'x' });
 

@@ -9,8 +9,9 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { linuxProc } from '../../../sidecar/attest/proc.ts';
 import { listenUnix, silentWorkloadApiMetrics, type WorkloadApiMetrics } from '../../../sidecar/workload-api/index.ts';
-import { entryOf, fastClock } from './fakes.ts';
-import { speak, startHarness, until } from './support.ts';
+import { entryOf, LeapClock } from './fakes.ts';
+import { speak, startHarness } from './support.ts';
+import { until } from '../../support/until.ts';
 
 const everyone = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
 
@@ -97,12 +98,14 @@ test('a caller with very many selectors gets an error that fits into trailers', 
 });
 
 test('connections that never call, or speak no HTTP/2, are closed after a time', async () => {
-  await using harness = await startHarness({ clock: fastClock(100) });
+  const clock = new LeapClock();
+  await using harness = await startHarness({ clock });
   const silent = connect(harness.path);
   const slow = connect(harness.path);
   slow.write('PRI * HTT');
   for (const socket of [silent, slow]) socket.on('error', () => {});
   await until(() => harness.api.connections() === 2);
+  clock.leap(10_000);
   await until(() => harness.api.connections() === 0);
   silent.destroy();
   slow.destroy();

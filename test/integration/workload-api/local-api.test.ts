@@ -11,7 +11,8 @@ import type { ExplainRequest } from '../../../src/common/wire/generated/meshca/a
 import type { Explanation__Output } from '../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
 import { startLocalApi, type LocalApiOptions } from '../../../sidecar/local-api/index.ts';
 import { entryOf } from './fakes.ts';
-import { collect, header, speak, startHarness, until, type Harness } from './support.ts';
+import { collect, header, speak, startHarness, type Harness } from './support.ts';
+import { until } from '../../support/until.ts';
 
 async function startLocal(harness: Harness, options: Partial<LocalApiOptions> = {}) {
   const path = join(harness.folder, 'local.sock');

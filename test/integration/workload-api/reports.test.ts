@@ -6,7 +6,8 @@ import type { ReportRequest } from '../../../src/common/wire/generated/meshca/wo
 import type { X509SVIDResponse__Output } from '../../../src/common/wire/generated/X509SVIDResponse.ts';
 import type { HandshakeCount } from '../../../sidecar/contract.ts';
 import { entryOf } from './fakes.ts';
-import { collect, header, startHarness, until, type Harness } from './support.ts';
+import { collect, header, startHarness, type Harness } from './support.ts';
+import { until } from '../../support/until.ts';
 
 const spiffeId = 'spiffe://td.test/app';
 const clientId = 'client-0001';

@@ -5,7 +5,6 @@ import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { credentials, Metadata, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { silentLogger, systemClock, type Clock } from '../../../src/common/runtime/index.ts';
@@ -14,6 +13,7 @@ import type { X509SVIDResponse__Output } from '../../../src/common/wire/generate
 import type { SpiffeWorkloadAPIClient } from '../../../src/common/wire/generated/SpiffeWorkloadAPI.ts';
 import { createAttestor, type AttestorOptions } from '../../../sidecar/attest/index.ts';
 import { createRefusalLog, startWorkloadApi, type WorkloadApiOptions } from '../../../sidecar/workload-api/index.ts';
+import { patienceMs, until } from '../../support/until.ts';
 import type { ActorCommand } from './actor.ts';
 import { FakeBundles, FakeConsumers, FakeEntries, FakeSvids } from './fakes.ts';
 
@@ -34,7 +34,7 @@ export async function startHarness(options: HarnessOptions = {}) {
   const bundles = new FakeBundles();
   const consumers = new FakeConsumers();
   const refusals = createRefusalLog();
-  const attestor = createAttestor({ clock, logger: silentLogger, ...options.attestor });
+  const attestor = createAttestor({ clock, logger: silentLogger, inspector: { deadlineMs: patienceMs }, ...options.attestor });
   const api = await startWorkloadApi({ socket: { path }, attestor, entries, svids, bundles, consumers, refusals, clock, logger: silentLogger, ...options.api });
   const clients: SpiffeWorkloadAPIClient[] = [];
   const actors: Actor[] = [];
@@ -96,14 +96,6 @@ export function collect<T>(stream: ClientReadableStream<T>) {
       return error as ServiceError;
     },
   };
-}
-
-export async function until(condition: () => boolean, atMostMs = 15_000): Promise<void> {
-  const end = performance.now() + atMostMs;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`waited ${atMostMs} ms in vain for ${condition.toString()}`);
-    await delay(2);
-  }
 }
 
 export interface Actor {

@@ -6,10 +6,14 @@ import { SpiffeId } from '../../../src/common/spiffe/index.ts';
 import { fromServiceError } from '../../../src/common/wire/index.ts';
 import type { X509BundlesResponse__Output } from '../../../src/common/wire/generated/X509BundlesResponse.ts';
 import type { X509SVIDResponse__Output } from '../../../src/common/wire/generated/X509SVIDResponse.ts';
-import { bundleOf, entryOf, fastClock } from './fakes.ts';
-import { collect, header, speak, startHarness, until } from './support.ts';
+import { defaultLimits } from '../../../sidecar/workload-api/ports.ts';
+import { bundleOf, entryOf, LeapClock } from './fakes.ts';
+import { collect, header, speak, startHarness } from './support.ts';
+import { until } from '../../support/until.ts';
 
 const identityOf = (entry: ReturnType<typeof entryOf>) => ({ entry, spiffeId: SpiffeId.of(entry.spiffeId) });
+
+const { stallMs } = defaultLimits;
 
 test('the first message comes at once with the full state, the oldest entry first, unique hints and the federated bundles', async () => {
   await using harness = await startHarness();
@@ -168,41 +172,50 @@ test('a reader that stands still gets, when it goes on, one message with the new
 });
 
 test('a stream that takes no message for 30 seconds is closed, an idle one is not', async () => {
-  await using harness = await startHarness({ clock: fastClock(30) });
+  const clock = new LeapClock();
+  await using harness = await startHarness({ clock });
   const entry = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
   harness.entries.set(entry);
   const actor = await harness.actor();
   const socket = await actor.connect(harness.path);
   const { state } = speak(socket).fetchX509Svid();
   await until(() => harness.svids.confirmed.length === 1);
-  await delay(1_350);
+  await until(() => !clock.runs(stallMs), 'nothing is under way');
+  clock.leap(40_000);
+  await delay(100);
   assert.equal(state.closed, false, '40 seconds without news is no stall');
   (socket as unknown as { _handle: { readStop(): void } })._handle.readStop();
   harness.svids.renew(identityOf(entry));
-  await delay(200);
+  await until(() => clock.runs(stallMs), 'the message is under way');
+  clock.leap(6_000);
+  await delay(100);
   assert.equal(harness.api.connections(), 1, '6 seconds are not enough');
+  clock.leap(stallMs - 6_000);
   await until(() => harness.api.connections() === 0);
-  assert.equal(harness.svids.open, 0);
+  await until(() => harness.svids.open === 0);
   assert.equal(harness.svids.confirmed.length, 1);
   assert.deepEqual(harness.consumers.stalls, ['took no message for 30 s; its stream was closed'], 'it stays known by name');
 });
 
 test('a stream whose HTTP/2 window is kept closed counts as one that takes no message', async () => {
-  await using harness = await startHarness({ clock: fastClock(100) });
+  const clock = new LeapClock();
+  await using harness = await startHarness({ clock });
   harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
   const actor = await harness.actor();
   const client = speak(await actor.connect(harness.path));
-  client.session.settings({ initialWindowSize: 0 });
-  await delay(20);
+  await new Promise<void>((resolve) => client.session.settings({ initialWindowSize: 0 }, () => resolve()));
   const { state } = client.fetchX509Svid();
-  await until(() => harness.api.connections() === 1);
+  await until(() => clock.runs(stallMs), 'a message is under way');
+  assert.equal(harness.api.connections(), 1);
+  clock.leap(stallMs);
   await until(() => harness.api.connections() === 0);
   assert.equal(state.messages.length, 0);
   assert.equal(harness.svids.confirmed.length, 0);
 });
 
 test('calls that are cancelled at any moment leave nothing open and do not disturb others on their connection', async () => {
-  await using harness = await startHarness({ clock: fastClock(30) });
+  const clock = new LeapClock();
+  await using harness = await startHarness({ clock });
   harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
   const actor = await harness.actor();
   const client = speak(await actor.connect(harness.path));
@@ -216,8 +229,9 @@ test('calls that are cancelled at any moment leave nothing open and do not distu
     if (each % 10 === 0) await delay(2);
   }
   await until(() => harness.svids.open === 1 && harness.consumers.open === 1);
-  // longer than the stall time
-  await delay(1_300);
+  await until(() => !clock.runs(stallMs), 'nothing is under way');
+  clock.leap(stallMs + 10_000);
+  await delay(100);
   assert.deepEqual([harness.api.connections(), steady.state.closed], [1, false]);
 });
 
