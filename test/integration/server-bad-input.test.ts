@@ -145,7 +145,7 @@ describe('entries, delegations and configuration', () => {
 
 describe('connections and time', () => {
   test('a stream ends when the certificate of its connection does, and no session is ever resumed', async () => {
-    await using short = await startTestServer({ config: { issuance: { minimumTtlSeconds: 2, agentTtlSeconds: 3, defaultTtlSeconds: 3 } } });
+    await using short = await startTestServer({ config: { issuance: { minimumTtlSeconds: 2, agentTtlSeconds: 12, defaultTtlSeconds: 12 } } });
     const brief = await short.joinAgent('brief');
     const method = allMethods()['/meshca.issuer.v1.AgentIssuer/Sync']!;
     const as = short.client(brief);

@@ -1,5 +1,7 @@
+import { createHook } from 'node:async_hooks';
 import type { Clock } from '../../src/common/runtime/index.ts';
 import type { AgentEntry } from '../../sidecar/contract.ts';
+import { until } from '../support/until.ts';
 
 interface Timer {
   readonly at: number;
@@ -73,17 +75,27 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Lets promise chains, immediates and the making of a key (on the thread pool) run. */
+/** Keys that are being made on the thread pool. */
+const making = new Set<number>();
+createHook({
+  init: (id, type) => void (type === 'KEYPAIRGENREQUEST' && making.add(id)),
+  after: (id) => void making.delete(id),
+  destroy: (id) => void making.delete(id),
+}).enable();
+
+/** Lets promise chains, immediates and the making of keys (on the thread pool, which a loaded machine may starve) run to their end. */
 export const settle = async (turns = 20): Promise<void> => {
-  for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
-  await new Promise((resolve) => setTimeout(resolve, turns >= 20 ? 10 : 1));
-  for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  const turn = async (): Promise<void> => {
+    for (let each = 0; each < turns; each += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+  await turn();
+  while (making.size > 0) await new Promise((resolve) => setTimeout(resolve, 1)).then(turn);
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  await turn();
 };
 
 /** Waits for what real threads still have to do; the caller asserts the condition afterwards. */
-export const eventually = async (condition: () => boolean): Promise<void> => {
-  for (let turn = 0; turn < 1000 && !condition(); turn += 1) await new Promise((resolve) => setTimeout(resolve, 2));
-};
+export const eventually = (condition: () => boolean): Promise<void> => until(condition).catch(() => undefined);
 
 /** `spiffe://td/<id>` for processes with these selectors. */
 export const entryOf = (id: string, texts: readonly string[], more: Partial<AgentEntry> = {}): AgentEntry => ({
