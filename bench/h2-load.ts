@@ -234,6 +234,8 @@ class Load {
     const startedMs = performance.now();
     for (let index = 0; index < this.#plan.inFlight; index++) this.#connections[index % this.#connections.length]?.begin();
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    // a rate needs one call at least, on the slowest machine too
+    while (this.#completed + this.#failed === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     this.#running = false;
     const { completed, failed } = { completed: this.#completed, failed: this.#failed };
     const elapsedMs = performance.now() - startedMs;

@@ -125,7 +125,7 @@ function rawFor({ database, insert, end, log }: Raw, batch: number, seconds: num
   const [tbs, certificate, record] = [randomBytes(700), randomBytes(520), randomBytes(700)];
   let count = 0;
   const startedMs = performance.now();
-  while (performance.now() - startedMs < seconds * 1000) {
+  do {
     database.exec('BEGIN IMMEDIATE');
     const sequences = Array.from({ length: batch }, () => (insert.get(tbs) as { readonly sequence: number }).sequence);
     database.exec('COMMIT; BEGIN IMMEDIATE');
@@ -135,6 +135,6 @@ function rawFor({ database, insert, end, log }: Raw, batch: number, seconds: num
     }
     database.exec('COMMIT');
     count += batch;
-  }
+  } while (performance.now() - startedMs < seconds * 1000);
   return (count * 1000) / (performance.now() - startedMs);
 }

@@ -178,6 +178,7 @@ test('CRLs reach workloads as a complete set; a library that enforces them cuts 
   assert.deepEqual([await connect(ports[0]), await connect(ports[1])], [true, true]);
   const open = await connectTls(peer, { expect: authorizeAny(), host: '127.0.0.1', port: ports[0] as number });
   let cut = false;
+  open.resume();
   open.on('error', () => {});
   open.on('close', () => { cut = true; });
 
