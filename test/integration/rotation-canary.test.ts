@@ -129,6 +129,6 @@ test('a new intermediate whose certificates come to nothing more often than thos
   assert.deepEqual([held.state, JSON.parse(held.scopeJson)], ['active', { share }]);
   assert.ok((await codesOf(server)).includes('CANARY_RENEWALS'));
   // enough good ones, and it is no worse than is accepted
-  await eventually('it signs for all', async () => (await under(canary.id)).length === agents.length, 60);
+  await eventually('it signs for all', async () => (await under(canary.id)).length === agents.length);
   await eventually('the rotation is over', async () => (await rotationOf(server).status()).operations.length === 0);
 });
