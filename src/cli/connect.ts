@@ -6,7 +6,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { uuidv7 } from '../common/runtime/index.ts';
 import { serverId, SpiffeId } from '../common/spiffe/index.ts';
 import { parseCertificate, pemDecode } from '../common/x509/index.ts';
-import { adminContract, agentContract, fromServiceError, requestIdKey, workloadContract } from '../common/wire/index.ts';
+import { adminContract, agentContract, fromServiceError, requestIdKey, signingContract, workloadContract } from '../common/wire/index.ts';
 import { defaultAdminSocket, type CliContext } from './context.ts';
 
 /** Where the server is: its local socket, or its address with an admin's certificate. */
@@ -37,20 +37,33 @@ function remoteTarget(options: ServerOptions & { readonly server: string }): Tar
   if (cert === undefined || key === undefined || bundle === undefined) {
     throw new PkiError('INVALID_REQUEST', '--server needs --cert, --key and --bundle', { next: 'Give the admin\'s certificate chain and key, and the trust bundle (PEM); "meshca mint --admin" makes the first two.' });
   }
-  const certPem = readText(cert);
+  return serverTarget({ server: options.server, certPem: readText(cert), keyPem: readBytes(key), bundlePem: readBytes(bundle), what: cert });
+}
+
+/** What a client shows to a server, and by what it knows the server. */
+export interface ServerAccess {
+  readonly server: string;
+  readonly certPem: string;
+  readonly keyPem: Buffer;
+  readonly bundlePem: Buffer;
+  /** Where the certificate came from, for messages. */
+  readonly what: string;
+}
+
+function serverTarget({ server, certPem, keyPem, bundlePem, what }: ServerAccess): Target {
   const leaf = pemDecode(certPem);
   const parsed = leaf.ok && leaf.value[0] ? parseCertificate(leaf.value[0].der) : undefined;
   const own = parsed?.ok === true && parsed.value.uriSans[0] !== undefined ? SpiffeId.parse(parsed.value.uriSans[0]) : undefined;
-  if (own?.ok !== true) throw new PkiError('SVID_INVALID', `${cert} holds no X.509-SVID`);
+  if (own?.ok !== true) throw new PkiError('SVID_INVALID', `${what} holds no X.509-SVID`);
   const wanted = serverId(own.value.trustDomain).toString();
-  const tls = credentials.createSsl(readBytes(bundle), readBytes(key), Buffer.from(certPem), {
+  const tls = credentials.createSsl(bundlePem, keyPem, Buffer.from(certPem), {
     // the chain is verified against the bundle by TLS; who the server is, by its exact ID and not by a DNS name
     checkServerIdentity: (_host: string, certificate: PeerCertificate) => {
       const seen = parseCertificate(certificate.raw);
       return seen.ok && seen.value.uriSans.length === 1 && seen.value.uriSans[0] === wanted ? undefined : new Error(`the server is not ${wanted}`);
     },
   });
-  return { address: options.server, credentials: tls, options: { ...channelOptions, 'grpc.ssl_target_name_override': 'localhost' }, shown: options.server };
+  return { address: server, credentials: tls, options: { ...channelOptions, 'grpc.ssl_target_name_override': 'localhost' }, shown: server };
 }
 
 const readText = (path: string): string => readBytes(path).toString('utf8');
@@ -136,6 +149,11 @@ async function withCalls<D extends object, T>(where: Target, definition: D, work
 /** Runs `work` with the calls of one admin service. */
 export const withAdmin = <N extends Noun, T>(context: CliContext, options: ServerOptions, noun: N, work: (calls: Calls<Packages[N]['service']>) => Promise<T>): Promise<T> =>
   withCalls(target(context, options), adminContract().packages.meshca.admin.v1[noun].service as Packages[N]['service'], work);
+
+type SigningDefinition = ReturnType<typeof signingContract>['packages']['meshca']['signing']['v1']['Signing']['service'];
+/** The signing API, as the holder of an SVID. */
+export const withSigning = <T>(access: ServerAccess, work: (calls: Calls<SigningDefinition>) => Promise<T>): Promise<T> =>
+  withCalls(serverTarget(access), signingContract().packages.meshca.signing.v1.Signing.service, work);
 
 const onSocket = (path: string): Target => ({ address: `unix:${path}`, credentials: credentials.createInsecure(), options: { ...channelOptions, 'grpc.default_authority': 'localhost' }, shown: path });
 

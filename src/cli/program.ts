@@ -9,6 +9,7 @@ import { backupCommands } from './commands/backup.ts';
 import { agentCommands } from './commands/agent.ts';
 import { authoritySourceCommands } from './commands/authority-sources.ts';
 import { ceremonyCommands } from './commands/ceremony.ts';
+import { downstreamCommands } from './commands/downstream.ts';
 import { dualControlCommands } from './commands/dual-control.ts';
 import { entryCommands } from './commands/entry.ts';
 import { inventoryCommands } from './commands/inventory.ts';
@@ -62,6 +63,7 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
   authoritySourceCommands(program, context, outcome);
   rotationCommands(program, context, outcome);
   evidenceCommand(program, context, outcome);
+  downstreamCommands(program, context, outcome);
   ceremonyCommands(program, context, outcome);
   program.command('completion <shell>').description('print a completion script for bash, zsh or fish').action(action(context, outcome, async (_options, [shell]) => context.out(completionScript(program, shell as string))));
   inherit(program, asJson);

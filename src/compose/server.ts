@@ -18,7 +18,7 @@ import { openSigners } from './token-signers.ts';
 import { StandbyLog } from './standby-log.ts';
 import { FrontDoor } from './front-door.ts';
 import { heldIssuer, heldLeases, heldSigners, heldTokens, staleReason } from './stale.ts';
-import { issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
+import { crlUrlOf, issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
 
 export interface ServerParts {
   readonly config: ServerConfig;
@@ -125,7 +125,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     authorities: store.authorities, rotations: store.rotations, openIssuingToken: () => openToken('issuing'), trustDomain, plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
     minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, ...(upstream === undefined ? {} : { upstream }),
   });
-  const downstream = (request: DownstreamRequest) => signDownstream(request, { authorities: store.authorities, issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
+  const downstream = (request: DownstreamRequest) => signDownstream(request, { authorities: { list: () => Promise.resolve(registry.all()) }, crlUrl: crlUrlOf(config), issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
   const cross = (request: CrossRequest) => crossSign(request, { authorities: store.authorities, issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
   if (auditLog.stale === undefined) await sources.resumeFirst('server');
   const supply = upstream === undefined ? undefined : new UpstreamSupply({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
@@ -171,7 +171,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     front.setServing(readiness.ready);
   };
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, ...(parts.faults?.withoutLog === undefined ? { logFacts: auditLog } : {}), restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, cross, crossInChains: config.rotation.crossCertificates, handshakes, rotation, crls, crlSource: crls, settings: serviceSettings(config, parts.uid),
+    store, issuer, authorities: registry, clock, random, logger, ...(parts.faults?.withoutLog === undefined ? { logFacts: auditLog } : {}), restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, held: () => auditLog.stale !== undefined, cross, crossInChains: config.rotation.crossCertificates, handshakes, rotation, crls, crlSource: crls, settings: serviceSettings(config, parts.uid),
     facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
   });
   stack.defer(() => services.close());
@@ -270,7 +270,7 @@ function buildIssuer({ config, clock, random, faults }: ServerParts, store: Stor
   const { issuance } = config;
   const options: PrepareOptions = {
     clock, random, leafBackdateSeconds: issuance.leafBackdateSeconds, minimumTtlSeconds: issuance.minimumTtlSeconds, isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
-    crlUrl: (authorityId) => (issuance.crlBaseUrl === undefined ? undefined : `${issuance.crlBaseUrl.replace(/\/$/, '')}/${authorityId}.crl`),
+    crlUrl: crlUrlOf(config),
   };
   const jwt = createJwtIssuer({ store: store.issuance, signers, authority: () => registry.jwt(), clock, random, issuer: issuance.jwtIssuer ?? SpiffeId.of(`spiffe://${config.trustDomain}`).toString() });
   return createIssuer({

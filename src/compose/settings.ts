@@ -17,9 +17,9 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
   return {
     ...defaultServiceSettings, trustDomain: TrustDomain.of(config.trustDomain), serverVersion: version, reservedDnsNames: config.listen.dnsNames, adminUids: config.admin.uids, serverUid,
     minimumTtlSeconds: issuance.minimumTtlSeconds, defaultX509TtlSeconds: issuance.defaultTtlSeconds, maximumX509TtlSeconds: issuance.maximumTtlSeconds, defaultJwtTtlSeconds: issuance.jwtDefaultTtlSeconds,
-    maximumJwtTtlSeconds: issuance.jwtMaximumTtlSeconds, agentTtlSeconds: issuance.agentTtlSeconds, recoveryGraceSeconds: attestation.graceDays * 86_400, defaultJoinTokenTtlSeconds: attestation.joinTokenTtlSeconds,
+    maximumJwtTtlSeconds: issuance.jwtMaximumTtlSeconds, agentTtlSeconds: issuance.agentTtlSeconds, downstreamTtlSeconds: issuance.downstreamTtlSeconds, recoveryGraceSeconds: attestation.graceDays * 86_400, defaultJoinTokenTtlSeconds: attestation.joinTokenTtlSeconds,
     x509popRootsDer: attestation.x509popCaFile === undefined ? [] : readCertificates(attestation.x509popCaFile, 'attestation.x509popCaFile'),
-    attestationRate: { perSecond: attestation.perSecond, burst: attestation.perSecond * 5 }, signingRate: { perSecond: limits.signsPerSecond, burst: limits.signsBurst },
+    attestationRate: { perSecond: attestation.perSecond, burst: attestation.perSecond * 5 }, signingRate: { perSecond: limits.signsPerSecond, burst: limits.signsBurst }, downstreamTotalRate: { perSecond: limits.downstreamPerMinute / 60, burst: Math.max(10, limits.downstreamPerMinute) },
   };
 }
 
@@ -78,3 +78,6 @@ export const issuingLifeSeconds = ({ authorities }: ServerConfig): number =>
 
 /** What must be left of an authority for rotation to have room: three of the longest leaf (see `contradiction` in config/). */
 export const minimumAuthorityLifeSeconds = ({ issuance }: ServerConfig): number => 3 * Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);
+
+/** Where the CRL of an authority is found by others; undefined: nowhere. */
+export const crlUrlOf = ({ issuance: { crlBaseUrl } }: ServerConfig) => (authorityId: string): string | undefined => (crlBaseUrl === undefined ? undefined : `${crlBaseUrl.replace(/\/$/, '')}/${authorityId}.crl`);

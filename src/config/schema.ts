@@ -108,6 +108,7 @@ export const serverConfigSchema = z.strictObject({
     minimumTtlSeconds: seconds('Shortest life').default(10),
     agentTtlSeconds: seconds('Life of an agent SVID').default(86_400),
     serverTtlSeconds: seconds('Life of the server certificate').max(86_400).default(86_400),
+    downstreamTtlSeconds: seconds('Longest life of a CA certificate that a workload of a downstream entry obtains').max(90 * 86_400).default(7 * 86_400),
     jwtDefaultTtlSeconds: seconds('Life of a JWT-SVID where its entry says nothing').default(300),
     jwtMaximumTtlSeconds: seconds('Longest life of a JWT-SVID').default(3_600),
     leafBackdateSeconds: z.number().int().min(0).max(60).default(30).describe('How far notBefore of a leaf lies in the past (seconds)'),
@@ -161,6 +162,7 @@ export const serverConfigSchema = z.strictObject({
     unarySeconds: seconds('A unary call is ended after so long').default(30),
     signsPerSecond: count('Certificates and tokens per second for one caller').default(1_000),
     signsBurst: count('Burst of the same').default(5_000),
+    downstreamPerMinute: count('CA certificates per minute for workloads of downstream entries, all together: each opens the root token', 6_000).default(12),
   }).prefault({}),
   log: z.strictObject({
     level: z.enum(['debug', 'info', 'warn', 'error', 'fatal']).default('info').describe('Lowest level that is logged'),

@@ -11,4 +11,4 @@ export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';
 export { createIssuer, type IssuanceObserver, type PipelineDependencies, type PipelineStep } from './pipeline.ts';
 export type { IssuerView, PrepareOptions } from './prepare.ts';
 export { ServerCertificate, type ServerIdentity } from './server-certificate.ts';
-export { AuthoritySources, crossSign, type CrossRequest, signDownstream, type DownstreamAuthority, type DownstreamRequest, UpstreamCrls, UpstreamSupply, VaultSession, vaultUpstream, type AuthorityRequest, type ImportedAuthority, type SourceDependencies, type UpstreamAuthority, type VaultOptions } from './sources/index.ts';
+export { AuthoritySources, crossSign, type CrossRequest, signDownstream, type DownstreamAuthority, type DownstreamGrant, type DownstreamRequest, UpstreamCrls, UpstreamSupply, VaultSession, vaultUpstream, type AuthorityRequest, type ImportedAuthority, type SourceDependencies, type UpstreamAuthority, type VaultOptions } from './sources/index.ts';

@@ -20,6 +20,8 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
   ...service('meshca.issuer.v1.NodeAttestation', ['Attest', 'FetchBundleSteps'], ['anonymous']),
   ...service('meshca.issuer.v1.AgentIssuer', ['RenewAgent', 'SignX509Svids', 'SignJwtSvid', 'Sync'], agent),
   ...service('meshca.signing.v1.Signing', ['Sign', 'SignBatch', 'GetDelegation'], delegate),
+  // whether the entry behind the SVID allows it is not a matter of class: the service looks at the entry as it is now
+  ...service('meshca.signing.v1.Signing', ['SignDownstreamAuthority'], ['workload', 'delegate']),
   ...service('meshca.admin.v1.Entries', ['CreateEntries', 'GetEntry', 'ListEntries', 'UpdateEntry', 'DeleteEntries', 'ApplyEntries'], operators),
   ...service('meshca.admin.v1.Agents', ['ListAgents', 'GetAgent', 'BanAgent', 'EvictAgent'], operators),
   ...service('meshca.admin.v1.Tokens', ['CreateJoinToken', 'ListJoinTokens'], operators),

@@ -58,7 +58,7 @@ export function buildGrpcServer(services: Services, guardDependencies: GuardDepe
   const { NodeAttestation, AgentIssuer } = issuer.packages.meshca.issuer.v1;
   guarded.addService(NodeAttestation.service, nodeAttestationHandlers(guard, services.attestation));
   guarded.addService(AgentIssuer.service, agentIssuerHandlers(guard, services));
-  guarded.addService(signing.packages.meshca.signing.v1.Signing.service, signingHandlers(guard, services.signing));
+  guarded.addService(signing.packages.meshca.signing.v1.Signing.service, signingHandlers(guard, services));
   const nouns = admin.packages.meshca.admin.v1;
   guarded.addService(nouns.Entries.service, entriesHandlers(guard, services.entries));
   guarded.addService(nouns.Delegations.service, delegationsHandlers(guard, services));

@@ -12,7 +12,7 @@ import type { AuthorityRequest, ImportedAuthority } from '../issuance/sources/co
 import type { DownstreamAuthority } from '../issuance/sources/downstream.ts';
 import type { AuditFilter, CertificateFilter, EntryChange, EntryFilter, Page, PageRequest } from '../store/contract.ts';
 import type { ApprovalGate, Approvals, ApprovalSights } from './approvals/index.ts';
-import type { AgentCaller, AnonymousCaller, Caller, CertificateCaller, DelegateCaller, LocalCaller, OperatorCaller } from './caller.ts';
+import type { AgentCaller, AnonymousCaller, Caller, CertificateCaller, DelegateCaller, LocalCaller, OperatorCaller, WorkloadCaller } from './caller.ts';
 
 /**
  * What the front calls. Every method takes its caller first and decides itself whether that caller may: the front's table
@@ -26,6 +26,7 @@ export interface Services {
   readonly svids: Svids;
   readonly sync: Sync;
   readonly signing: Signing;
+  readonly downstream: Downstream;
   readonly entries: Entries;
   readonly agents: Agents;
   readonly tokens: Tokens;
@@ -195,6 +196,17 @@ export interface Signing {
   delegation(caller: DelegateCaller): Promise<{
     readonly delegationIds: readonly string[]; readonly patterns: readonly string[]; readonly maxTtlSeconds: number; readonly keyTypes: readonly KeyType[];
   }>;
+}
+
+// ── CAs downstream ────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface Downstream {
+  /**
+   * The certificate of a CA for the workload that calls, if the entry of its SVID allows that now. `ttlSeconds` 0: as long as
+   * allowed. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED, AGENT_EVICTED, RATE_LIMITED, OVERLOADED, and what signing a downstream
+   * authority throws.
+   */
+  sign(caller: WorkloadCaller | DelegateCaller, input: { readonly requestId: string; readonly csrDer: Buffer; readonly ttlSeconds: number }): Promise<DownstreamAuthority & { readonly rootsDer: readonly Buffer[] }>;
 }
 
 // ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ import { ApprovalSights, DualControl } from './approvals/index.ts';
 import { CallerRegistry } from './callers.ts';
 import type { Services } from './contract.ts';
 import { DelegationService } from './delegations.ts';
+import { DownstreamService } from './downstream.ts';
 import { Enrolment } from './enrolment.ts';
 import { EntryService } from './entries.ts';
 import { AuthorityViewService, CertificateService, StatusService, type ServerFacts } from './inventory.ts';
@@ -54,6 +55,8 @@ export interface ServiceParts {
   readonly rotation?: Pick<RotationDeps, 'controller' | 'guard' | 'canUse'>;
   readonly sources?: AuthoritySourcingDeps['sources'];
   readonly downstream?: AuthoritySourcingDeps['downstream'];
+  /** Whether nothing may be decided on the strength of the database for now; default no. */
+  readonly held?: () => boolean;
   readonly cross?: AuthoritySourcingDeps['cross'];
   readonly crossInChains?: boolean;
 }
@@ -88,6 +91,9 @@ export function createServices(parts: ServiceParts): RunningServices {
   });
   const enrolment = new Enrolment({ agents: store.agents, objects: store.objects, issuer, authorities, callers, refusals, clock, settings });
   const signing = new SigningService({ delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, issuer, refusals, clock, settings, onRevision });
+  const downstream = new DownstreamService({
+    certificates: store.certificates, entries: store.entries, agents: store.agents, objects: store.objects, nodeSets, inventory, revocations: store.revocations, authorities, sign: parts.downstream, held: parts.held ?? (() => false), onRevision, refusals, clock, logger, settings,
+  });
   return {
     callers,
     refusals,
@@ -95,6 +101,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     attestation: new NodeAttestationService({ bundles: store.bundles, agents: store.agents, tokens: store.tokens, enrolment, refusals, clock, random, settings }),
     svids: new SvidService({ agents: store.agents, entries: store.entries, objects: store.objects, nodeSets, issuer, refusals, clock, settings }),
     signing,
+    downstream,
     entries: new EntryService({ ...shared, entries: store.entries }),
     agents: new AgentService({ agents: store.agents, entries: store.entries, certificates: store.certificates, nodeSets, sessions: sync, callers, access, refusals, clock }),
     tokens: new TokenService({ ...shared, tokens: store.tokens, authorities, random }),
@@ -108,7 +115,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     crls: { standings: () => parts.crlSource?.standings() ?? [], handedOut: () => (parts.crls?.set().length ?? 0) > 0 },
     rotation: parts.rotation === undefined ? noRotation : new RotationService({ ...shared, ...parts.rotation, store, defaultTaintWindowSeconds: settings.taintWindowSeconds }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
-    revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers, inventory }),
+    revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers, inventory, authorities }),
     mint: new MintService({ ...shared, issuer, authorities }),
     backup: new BackupService({ ...shared, store, logger }),
     restore: new RestoreService({ ...shared, store, facts: parts.restoreFacts }),
@@ -118,6 +125,7 @@ export function createServices(parts: ServiceParts): RunningServices {
       sync.close();
       callers.close();
       signing.close();
+      await downstream.close();
       nodeSets.close();
       await refusals.flush();
     },

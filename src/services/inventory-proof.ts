@@ -1,7 +1,18 @@
 import { PkiError } from '../common/errors/index.ts';
 import { leafHash, readCanonical, type CertificateRecord } from '../domain/index.ts';
 import type { AuditStore } from '../store/contract.ts';
+import { pagesOf } from '../store/pages.ts';
 import type { LogFacts } from './audit-stream.ts';
+
+/** A CA downstream as the log says that it was issued. */
+export interface DownstreamIssuance {
+  /** SPIFFE ID of the workload that asked. */
+  readonly workload: string;
+  readonly entryId: string;
+  readonly agentId: string;
+  readonly authorityId: string;
+  readonly notAfter: number;
+}
 
 const remembered = 50_000;
 const pages = 20;
@@ -15,6 +26,7 @@ export class InventoryProof {
   readonly #audit: Pick<AuditStore, 'list'>;
   readonly #facts: Pick<LogFacts, 'holds'>;
   readonly #proven = new Map<string, string>();
+  readonly #downstream = new Map<string, DownstreamIssuance>();
 
   constructor(audit: Pick<AuditStore, 'list'>, facts: Pick<LogFacts, 'holds'>) {
     this.#audit = audit;
@@ -31,6 +43,29 @@ export class InventoryProof {
     }
     if (this.#proven.size >= remembered) this.#proven.delete(this.#proven.keys().next().value as string);
     this.#proven.set(record.serial, row);
+  }
+
+  /**
+   * What the log has of the issuance of a CA downstream: the row is not taken at its word, since one that was made to look so
+   * would have an authority of ours revoked. undefined: it was not issued to a workload, or not here.
+   */
+  async downstream(record: Pick<CertificateRecord, 'serial' | 'spiffeId' | 'createdAtMs'>): Promise<DownstreamIssuance | undefined> {
+    const known = this.#downstream.get(record.serial);
+    if (known !== undefined) return known;
+    for await (const found of pagesOf((page) => this.#audit.list({ subject: record.spiffeId, kind: 'authority.downstream', sinceMs: record.createdAtMs - 5_000 }, page))) {
+      for (const { sequence, canonical } of found) {
+        const said = readCanonical(canonical);
+        if (said?.kind !== 'authority.downstream' || said.detail['serial'] !== record.serial) continue;
+        const { workload, entry, agent, authority, notAfter } = said.detail;
+        if (typeof workload !== 'string' || typeof entry !== 'string' || typeof agent !== 'string' || typeof authority !== 'string' || typeof notAfter !== 'number') return undefined;
+        if (!(await this.#facts.holds(sequence, leafHash(canonical)))) return undefined;
+        const issuance = { workload, entryId: entry, agentId: agent, authorityId: authority, notAfter };
+        if (this.#downstream.size >= remembered) this.#downstream.delete(this.#downstream.keys().next().value as string);
+        this.#downstream.set(record.serial, issuance);
+        return issuance;
+      }
+    }
+    return undefined;
   }
 
   async #issued(record: CertificateRecord, row: string): Promise<boolean> {

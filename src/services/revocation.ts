@@ -1,5 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
-import { revocationReasons, type CertificateRecord, type Revocation, type RevocationReason } from '../domain/index.ts';
+import { revocationReasons, type Authority, type CertificateRecord, type Revocation, type RevocationReason } from '../domain/index.ts';
+import type { Authorities } from '../issuance/contract.ts';
 import type { CertificateStore, RevocationStore } from '../store/contract.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
@@ -14,6 +15,7 @@ export interface RevocationDeps extends InventoryDeps {
   readonly callers: Pick<CallerRegistry, 'announce'>;
   /** Absent where no tree is kept over the log. */
   readonly inventory: Pick<InventoryProof, 'require'> | undefined;
+  readonly authorities: Pick<Authorities, 'all'>;
 }
 
 /** Ends single certificates, where their profile allows it: a short-lived one stands in no CRL, and its answer is its expiry. */
@@ -37,7 +39,7 @@ export class RevocationService implements Revocations {
       }
       // whether it can be revoked, and on whose CRL it is to stand, is read from this row
       if (record.state === 'issued' && record.kind !== 'authority') await inventory?.require(record);
-      checkRevocable(record, clock.now());
+      checkRevocable(record, clock.now(), this.#deps.authorities.all());
       const actor = actorOf(caller);
       const revocation = await revocations.revoke({ serial: record.serial, reason: stated, revokedAt: clock.now(), revokedBy: actor }, {
         timeMs: clock.nowMs(), actor, kind: 'certificate.revoked', subject: record.spiffeId, detail: { serial: record.serial, reason: stated, notAfter: record.notAfter, holder: record.holder },
@@ -60,9 +62,12 @@ function reasonOf(text: string): RevocationReason {
   return reason;
 }
 
-function checkRevocable(record: CertificateRecord, now: number): void {
+function checkRevocable(record: CertificateRecord, now: number, authorities: readonly Authority[]): void {
   const ends = new Date(record.notAfter * 1000).toISOString();
   if (now > record.notAfter) throw new PkiError('CERTIFICATE_EXPIRED', `the certificate ${record.serial} expired at ${ends}`, { next: 'Nothing is to be done: nobody accepts it any more.' });
+  // one of a CA downstream stands on the CRL of who signed it; ours have a life of their own
+  const own = record.certificateDer === null || authorities.some(({ certificateDer }) => certificateDer?.equals(record.certificateDer as Buffer) === true);
+  if (record.kind === 'authority' && record.state === 'issued' && !own) return;
   if (record.kind === 'authority') throw new PkiError('REVOCATION_NOT_POSSIBLE', `${record.serial} is the certificate of an authority`, { next: 'Use "meshca authority revoke", or "authority compromise" when its key is stolen.' });
   if (record.state === 'refused') throw new PkiError('REVOCATION_NOT_POSSIBLE', `the certificate ${record.serial} was never signed`, { next: 'Nothing is to be done.' });
   if (record.profile === 'revocable') return;

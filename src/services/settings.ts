@@ -31,6 +31,11 @@ export interface ServiceSettings {
   readonly attestationRate: Rate;
   /** Of certificates and tokens per caller. */
   readonly signingRate: Rate;
+  /** Longest life of what a downstream workload gets. */
+  readonly downstreamTtlSeconds: number;
+  /** Of CA certificates for one downstream entry, and for all: each opens the root token. */
+  readonly downstreamRate: Rate;
+  readonly downstreamTotalRate: Rate;
   /** Of refusals of one authenticated caller that get a record of their own; those beyond are summarised. */
   readonly refusalRate: Rate;
   /** Within which agents replace what a tainted authority signed. */
@@ -54,6 +59,9 @@ export const defaultServiceSettings = {
   maximumPendingChallenges: 1000,
   attestationRate: { perSecond: 100, burst: 500 },
   signingRate: { perSecond: 500, burst: 5000 },
+  downstreamTtlSeconds: 7 * 24 * 3600,
+  downstreamRate: { perSecond: 1 / 30, burst: 5 },
+  downstreamTotalRate: { perSecond: 1 / 5, burst: 10 },
   refusalRate: { perSecond: 5, burst: 50 },
   taintWindowSeconds: 600,
 } as const satisfies Partial<ServiceSettings>;
@@ -68,7 +76,7 @@ export function checkServiceSettings(settings: ServiceSettings): void {
   ordered('minimum, default and maximum JWT lifetime', settings.minimumTtlSeconds, settings.defaultJwtTtlSeconds, settings.maximumJwtTtlSeconds);
   ordered('minimum lifetime, lifetime of agents and what a short-lived certificate may have', settings.minimumTtlSeconds, settings.agentTtlSeconds, shortLivedMaximumSeconds);
   ordered('default and maximum life of join tokens', settings.defaultJoinTokenTtlSeconds, settings.maximumJoinTokenTtlSeconds);
-  for (const rate of [settings.attestationRate, settings.signingRate, settings.refusalRate]) {
+  for (const rate of [settings.attestationRate, settings.signingRate, settings.refusalRate, settings.downstreamRate, settings.downstreamTotalRate]) {
     if (!(rate.perSecond > 0) || !(rate.burst >= 1)) throw new PkiError('CONFIG_INVALID', 'a rate needs perSecond above 0 and a burst of at least 1');
   }
 }

@@ -11,7 +11,7 @@ import { defaultWorkloadSocket, type CliContext } from '../context.ts';
 import { writeWhole } from '../files.ts';
 import { instant, json, table, until } from '../output.ts';
 
-interface SocketOptions {
+export interface SocketOptions {
   readonly socket?: string;
 }
 
@@ -42,7 +42,7 @@ export function agentApiCommands(agent: Command, context: CliContext, outcome: O
     }));
 }
 
-function socketOf(context: CliContext, options: SocketOptions): string {
+export function socketOf(context: CliContext, options: SocketOptions): string {
   const endpoint = options.socket ?? context.env['SPIFFE_ENDPOINT_SOCKET'] ?? defaultWorkloadSocket;
   return endpoint.startsWith('unix:') ? endpoint.replace(/^unix:(\/\/)?/, '') : endpoint;
 }
@@ -60,6 +60,19 @@ async function fetchJwt(context: CliContext, path: string, audience: readonly st
   }));
   if (asJson) json(context, svids);
   else for (const svid of svids) context.out(`${svid.spiffeId}\n${svid.svid}\n`);
+}
+
+/** The present identities of this process, once. */
+export function fetchX509(path: string): Promise<X509SVIDResponse__Output> {
+  return withWorkloadApi(path, (client) => new Promise((resolve, reject) => {
+    const stream: ClientReadableStream<X509SVIDResponse__Output> = client.fetchX509Svid({}, securityHeader());
+    stream.on('data', (response: X509SVIDResponse__Output) => {
+      resolve(response);
+      stream.cancel();
+    });
+    stream.on('error', (error) => reject(unreachable(fromServiceError(error as Parameters<typeof fromServiceError>[0]), path)));
+    stream.on('end', () => reject(new PkiError('UNREACHABLE', `the agent at ${path} ended the stream without an identity`)));
+  }));
 }
 
 interface X509Options {

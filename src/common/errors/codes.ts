@@ -72,6 +72,7 @@ export const codes = {
   CERTIFICATE_UNKNOWN: caller('UNAUTHENTICATED', 'The certificate is not in the inventory of this CA; attest again.'),
   CALLER_NOT_ADMITTED: caller('PERMISSION_DENIED', 'This call is not open to your class of caller; the message names the classes that it admits.'),
   ROLE_MISSING: caller('PERMISSION_DENIED', 'Ask an administrator for a role with the verb and the SPIFFE ID prefix that the message names.'),
+  DOWNSTREAM_NOT_ALLOWED: caller('PERMISSION_DENIED', 'An SVID makes a downstream CA only while it comes from an entry with the downstream flag, under an agent in good standing: ask an administrator (meshca entry update --downstream).'),
   AGENT_BANNED: caller('PERMISSION_DENIED', 'This agent is banned; an administrator must evict it before the node can attest again.'),
   AGENT_EVICTED: caller('PERMISSION_DENIED', 'This agent was evicted; attest again with a new join token or certificate.'),
   AGENT_SUPERSEDED: caller('ABORTED', 'A newer session of the same agent took over; if that was not you, ban the agent.'),

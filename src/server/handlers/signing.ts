@@ -1,14 +1,14 @@
 import type { SigningHandlers } from '../../common/wire/generated/meshca/signing/v1/Signing.ts';
 import type { SignRequest__Output } from '../../common/wire/generated/meshca/signing/v1/SignRequest.ts';
 import { PkiError } from '../../common/errors/index.ts';
-import type { DelegatedItem, Signing } from '../../services/contract.ts';
+import type { DelegatedItem, Services } from '../../services/contract.ts';
 import { tooMany } from '../convert/common.ts';
 import { signResult } from '../convert/issuing.ts';
 import type { Guard } from '../guard.ts';
 import { batchLimit } from './agent-issuer.ts';
-import { delegateOf, unary } from './unary.ts';
+import { delegateOf, unary, workloadOf } from './unary.ts';
 
-export function signingHandlers(guard: Guard, signing: Signing): SigningHandlers {
+export function signingHandlers(guard: Guard, { signing, downstream }: Pick<Services, 'signing' | 'downstream'>): SigningHandlers {
   return {
     Sign: unary(guard, async (context, request) => {
       const { outcomes, rootsDer } = await signing.sign(delegateOf(context), [itemOf(request)]);
@@ -21,6 +21,10 @@ export function signingHandlers(guard: Guard, signing: Signing): SigningHandlers
       tooMany('items', request.items.length, batchLimit);
       const { outcomes, rootsDer } = await signing.sign(delegateOf(context), request.items.map(itemOf));
       return { results: outcomes.map(signResult), rootsDer: [...rootsDer] };
+    }),
+    SignDownstreamAuthority: unary(guard, async (context, { requestId, csrDer, ttlSeconds }) => {
+      const { serial, chainDer, notAfter, authorityId, rootsDer } = await downstream.sign(workloadOf(context), { requestId, csrDer, ttlSeconds });
+      return { serial, chainDer: [...chainDer], notAfter, authorityId, rootsDer: [...rootsDer] };
     }),
     GetDelegation: unary(guard, async (context) => {
       const view = await signing.delegation(delegateOf(context));

@@ -1,6 +1,6 @@
 import type { handleUnaryCall, ServerErrorResponse } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
-import type { AgentCaller, DelegateCaller, OperatorCaller } from '../../services/caller.ts';
+import type { AgentCaller, DelegateCaller, OperatorCaller, WorkloadCaller } from '../../services/caller.ts';
 import type { CallContext, Guard } from '../guard.ts';
 
 /** A unary handler from a function that returns its answer or throws a PkiError; the guard maps the error. */
@@ -22,6 +22,12 @@ export function agentOf({ caller }: CallContext): AgentCaller {
 
 export function delegateOf({ caller }: CallContext): DelegateCaller {
   if (caller.class !== 'delegate') throw misplaced(caller.class, 'delegate');
+  return caller;
+}
+
+/** With an SVID of its own, whether or not it has a delegation as well. */
+export function workloadOf({ caller }: CallContext): WorkloadCaller | DelegateCaller {
+  if (caller.class !== 'workload' && caller.class !== 'delegate') throw misplaced(caller.class, 'workload');
   return caller;
 }
 

@@ -6,6 +6,8 @@ import type { DelegationView as _meshca_signing_v1_DelegationView, DelegationVie
 import type { GetDelegationRequest as _meshca_signing_v1_GetDelegationRequest, GetDelegationRequest__Output as _meshca_signing_v1_GetDelegationRequest__Output } from './meshca/signing/v1/GetDelegationRequest.ts';
 import type { SignBatchRequest as _meshca_signing_v1_SignBatchRequest, SignBatchRequest__Output as _meshca_signing_v1_SignBatchRequest__Output } from './meshca/signing/v1/SignBatchRequest.ts';
 import type { SignBatchResponse as _meshca_signing_v1_SignBatchResponse, SignBatchResponse__Output as _meshca_signing_v1_SignBatchResponse__Output } from './meshca/signing/v1/SignBatchResponse.ts';
+import type { SignDownstreamAuthorityRequest as _meshca_signing_v1_SignDownstreamAuthorityRequest, SignDownstreamAuthorityRequest__Output as _meshca_signing_v1_SignDownstreamAuthorityRequest__Output } from './meshca/signing/v1/SignDownstreamAuthorityRequest.ts';
+import type { SignDownstreamAuthorityResponse as _meshca_signing_v1_SignDownstreamAuthorityResponse, SignDownstreamAuthorityResponse__Output as _meshca_signing_v1_SignDownstreamAuthorityResponse__Output } from './meshca/signing/v1/SignDownstreamAuthorityResponse.ts';
 import type { SignRefusal as _meshca_signing_v1_SignRefusal, SignRefusal__Output as _meshca_signing_v1_SignRefusal__Output } from './meshca/signing/v1/SignRefusal.ts';
 import type { SignRequest as _meshca_signing_v1_SignRequest, SignRequest__Output as _meshca_signing_v1_SignRequest__Output } from './meshca/signing/v1/SignRequest.ts';
 import type { SignResponse as _meshca_signing_v1_SignResponse, SignResponse__Output as _meshca_signing_v1_SignResponse__Output } from './meshca/signing/v1/SignResponse.ts';
@@ -24,6 +26,8 @@ export interface ProtoGrpcType {
         GetDelegationRequest: MessageTypeDefinition<_meshca_signing_v1_GetDelegationRequest, _meshca_signing_v1_GetDelegationRequest__Output>
         SignBatchRequest: MessageTypeDefinition<_meshca_signing_v1_SignBatchRequest, _meshca_signing_v1_SignBatchRequest__Output>
         SignBatchResponse: MessageTypeDefinition<_meshca_signing_v1_SignBatchResponse, _meshca_signing_v1_SignBatchResponse__Output>
+        SignDownstreamAuthorityRequest: MessageTypeDefinition<_meshca_signing_v1_SignDownstreamAuthorityRequest, _meshca_signing_v1_SignDownstreamAuthorityRequest__Output>
+        SignDownstreamAuthorityResponse: MessageTypeDefinition<_meshca_signing_v1_SignDownstreamAuthorityResponse, _meshca_signing_v1_SignDownstreamAuthorityResponse__Output>
         SignRefusal: MessageTypeDefinition<_meshca_signing_v1_SignRefusal, _meshca_signing_v1_SignRefusal__Output>
         SignRequest: MessageTypeDefinition<_meshca_signing_v1_SignRequest, _meshca_signing_v1_SignRequest__Output>
         SignResponse: MessageTypeDefinition<_meshca_signing_v1_SignResponse, _meshca_signing_v1_SignResponse__Output>

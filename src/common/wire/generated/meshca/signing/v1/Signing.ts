@@ -7,6 +7,8 @@ import type { DelegationView as _meshca_signing_v1_DelegationView, DelegationVie
 import type { GetDelegationRequest as _meshca_signing_v1_GetDelegationRequest, GetDelegationRequest__Output as _meshca_signing_v1_GetDelegationRequest__Output } from '../../../meshca/signing/v1/GetDelegationRequest.ts';
 import type { SignBatchRequest as _meshca_signing_v1_SignBatchRequest, SignBatchRequest__Output as _meshca_signing_v1_SignBatchRequest__Output } from '../../../meshca/signing/v1/SignBatchRequest.ts';
 import type { SignBatchResponse as _meshca_signing_v1_SignBatchResponse, SignBatchResponse__Output as _meshca_signing_v1_SignBatchResponse__Output } from '../../../meshca/signing/v1/SignBatchResponse.ts';
+import type { SignDownstreamAuthorityRequest as _meshca_signing_v1_SignDownstreamAuthorityRequest, SignDownstreamAuthorityRequest__Output as _meshca_signing_v1_SignDownstreamAuthorityRequest__Output } from '../../../meshca/signing/v1/SignDownstreamAuthorityRequest.ts';
+import type { SignDownstreamAuthorityResponse as _meshca_signing_v1_SignDownstreamAuthorityResponse, SignDownstreamAuthorityResponse__Output as _meshca_signing_v1_SignDownstreamAuthorityResponse__Output } from '../../../meshca/signing/v1/SignDownstreamAuthorityResponse.ts';
 import type { SignRequest as _meshca_signing_v1_SignRequest, SignRequest__Output as _meshca_signing_v1_SignRequest__Output } from '../../../meshca/signing/v1/SignRequest.ts';
 import type { SignResponse as _meshca_signing_v1_SignResponse, SignResponse__Output as _meshca_signing_v1_SignResponse__Output } from '../../../meshca/signing/v1/SignResponse.ts';
 
@@ -44,6 +46,23 @@ export interface SigningClient extends grpc.Client {
   signBatch(argument: _meshca_signing_v1_SignBatchRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_SignBatchResponse__Output>): grpc.ClientUnaryCall;
   signBatch(argument: _meshca_signing_v1_SignBatchRequest, callback: grpc.requestCallback<_meshca_signing_v1_SignBatchResponse__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * The certificate of a CA of this trust domain, pathLen 0, for the workload that calls: with an SVID that an agent obtained
+   * from an entry with the downstream flag, as the entry is now. DOWNSTREAM_NOT_ALLOWED otherwise.
+   */
+  SignDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
+  SignDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
+  SignDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
+  SignDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
+  /**
+   * The certificate of a CA of this trust domain, pathLen 0, for the workload that calls: with an SVID that an agent obtained
+   * from an entry with the downstream flag, as the entry is now. DOWNSTREAM_NOT_ALLOWED otherwise.
+   */
+  signDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
+  signDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
+  signDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
+  signDownstreamAuthority(argument: _meshca_signing_v1_SignDownstreamAuthorityRequest, callback: grpc.requestCallback<_meshca_signing_v1_SignDownstreamAuthorityResponse__Output>): grpc.ClientUnaryCall;
+
 }
 
 export interface SigningHandlers extends grpc.UntypedServiceImplementation {
@@ -56,10 +75,17 @@ export interface SigningHandlers extends grpc.UntypedServiceImplementation {
    */
   SignBatch: grpc.handleUnaryCall<_meshca_signing_v1_SignBatchRequest__Output, _meshca_signing_v1_SignBatchResponse>;
 
+  /**
+   * The certificate of a CA of this trust domain, pathLen 0, for the workload that calls: with an SVID that an agent obtained
+   * from an entry with the downstream flag, as the entry is now. DOWNSTREAM_NOT_ALLOWED otherwise.
+   */
+  SignDownstreamAuthority: grpc.handleUnaryCall<_meshca_signing_v1_SignDownstreamAuthorityRequest__Output, _meshca_signing_v1_SignDownstreamAuthorityResponse>;
+
 }
 
 export interface SigningDefinition extends grpc.ServiceDefinition {
   GetDelegation: MethodDefinition<_meshca_signing_v1_GetDelegationRequest, _meshca_signing_v1_DelegationView, _meshca_signing_v1_GetDelegationRequest__Output, _meshca_signing_v1_DelegationView__Output>
   Sign: MethodDefinition<_meshca_signing_v1_SignRequest, _meshca_signing_v1_SignResponse, _meshca_signing_v1_SignRequest__Output, _meshca_signing_v1_SignResponse__Output>
   SignBatch: MethodDefinition<_meshca_signing_v1_SignBatchRequest, _meshca_signing_v1_SignBatchResponse, _meshca_signing_v1_SignBatchRequest__Output, _meshca_signing_v1_SignBatchResponse__Output>
+  SignDownstreamAuthority: MethodDefinition<_meshca_signing_v1_SignDownstreamAuthorityRequest, _meshca_signing_v1_SignDownstreamAuthorityResponse, _meshca_signing_v1_SignDownstreamAuthorityRequest__Output, _meshca_signing_v1_SignDownstreamAuthorityResponse__Output>
 }
