@@ -156,7 +156,7 @@ export interface Spread {
 
 /** When the server made the certificates of these nodes after its return, from its record. The window is an eightieth of a life. */
 function renewalsAfter(world: World, nodes: readonly OutageNode[], backMs: number, lifeSeconds: number): Spread {
-  const database = new DatabaseSync(world.databasePath, { readOnly: true });
+  const database = new DatabaseSync(world.databasePath, { readOnly: true, timeout: patienceMs });
   try {
     const rows = database.prepare("SELECT created_at_ms AS at, holder, spiffe_id AS id FROM certificates WHERE state = 'issued' AND kind = 'workload' AND created_at_ms >= ? ORDER BY created_at_ms").all(backMs) as { at: number; holder: string; id: string }[];
     const seen = new Set<string>();
@@ -174,7 +174,7 @@ function renewalsAfter(world: World, nodes: readonly OutageNode[], backMs: numbe
 
 /** When the certificates of an identity were made, in seconds from the end of the outage. */
 function history(world: World, spiffeId: string, backMs: number): string {
-  const database = new DatabaseSync(world.databasePath, { readOnly: true });
+  const database = new DatabaseSync(world.databasePath, { readOnly: true, timeout: patienceMs });
   try {
     const rows = database.prepare('SELECT created_at_ms AS at, state FROM certificates WHERE spiffe_id = ? ORDER BY sequence').all(spiffeId) as { at: number; state: string }[];
     return `${spiffeId.split('/').slice(3).join('/')} ${rows.map(({ at, state }) => `${state} ${((at - backMs) / 1000).toFixed(1)}`).join(', ')}`;
@@ -184,7 +184,7 @@ function history(world: World, spiffeId: string, backMs: number): string {
 }
 
 function recoveredAgents(world: World): ReadonlySet<string> {
-  const database = new DatabaseSync(world.databasePath, { readOnly: true });
+  const database = new DatabaseSync(world.databasePath, { readOnly: true, timeout: patienceMs });
   try {
     return new Set((database.prepare("SELECT subject FROM audit WHERE kind = 'agent.recovered'").all() as { subject: string }[]).map(({ subject }) => subject));
   } finally {

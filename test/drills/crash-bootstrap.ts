@@ -55,7 +55,7 @@ async function oneStart(at: string | number, signal: AbortSignal, breaches: Brea
 }
 
 async function checkAuthorities(world: World, what: string, breaches: Breaches): Promise<void> {
-  const database = new DatabaseSync(world.databasePath, { readOnly: true });
+  const database = new DatabaseSync(world.databasePath, { readOnly: true, timeout: patienceMs });
   let authorities: { kind: string; state: string; token: string; cka_id: string }[];
   try {
     authorities = database.prepare('SELECT kind, state, token, cka_id FROM authorities ORDER BY kind').all() as typeof authorities;

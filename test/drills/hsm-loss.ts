@@ -102,7 +102,7 @@ export const hsmLoss: Drill = {
     const rounds = Number(options['rounds'] ?? (short ? 1 : 5));
     if (!Number.isInteger(rounds) || rounds < 1) throw new Error('--rounds wants a whole number');
     const startedMs = now();
-    await using world = await createWorld({ signal });
+    await using world = await createWorld({ signal, hsm: { deadlineMs: 2_000 } });
     const server = world.start();
     await server.ready;
     await world.calls.learnRoots();

@@ -1,4 +1,5 @@
 import { DatabaseSync } from 'node:sqlite';
+import { patienceMs } from '../support/until.ts';
 import type { Breaches } from './drill.ts';
 import type { Received } from './load.ts';
 
@@ -36,7 +37,7 @@ export class RecordCheck {
    * the call must be in the file; `what` names the moment in a breach.
    */
   check(received: readonly Received[], what: string, unfinishedBeforeMs?: number): { readonly issued: number; readonly abandoned: number; readonly withheld: number } {
-    const database = new DatabaseSync(this.#path, { readOnly: true });
+    const database = new DatabaseSync(this.#path, { readOnly: true, timeout: patienceMs });
     try {
       const find = database.prepare('SELECT state, certificate_der FROM certificates WHERE serial = ?');
       for (const each of received) {
@@ -73,7 +74,7 @@ export class RecordCheck {
 
   /** In the order of the record: the audit sequence of an issuance, and of the first record of a kind about a subject. */
   sequences(serials: readonly string[], act: { readonly kind: string; readonly subject: string }): { readonly act: number | undefined; readonly issued: ReadonlyMap<string, number>; readonly withheld: ReadonlySet<string> } {
-    const database = new DatabaseSync(this.#path, { readOnly: true });
+    const database = new DatabaseSync(this.#path, { readOnly: true, timeout: patienceMs });
     try {
       const found = database.prepare('SELECT sequence FROM audit WHERE kind = ? AND subject = ? ORDER BY sequence LIMIT 1').get(act.kind, act.subject) as { sequence: number } | undefined;
       const issued = new Map<string, number>();

@@ -3,6 +3,7 @@ import { silentLogger, systemClock } from '../../src/common/runtime/index.ts';
 import { authorityStates, isLegalTransition, type AuthorityState } from '../../src/domain/index.ts';
 import { openTokenAdmin } from '../../src/hsm/index.ts';
 import type { TestTokens } from '../support/softhsm.ts';
+import { patienceMs } from '../support/until.ts';
 import type { Breaches } from './drill.ts';
 
 export interface AuthorityRow {
@@ -89,7 +90,7 @@ export class RotationRecord {
   }
 
   #read<T>(query: (database: DatabaseSync) => T): T {
-    const database = new DatabaseSync(this.#databasePath, { readOnly: true });
+    const database = new DatabaseSync(this.#databasePath, { readOnly: true, timeout: patienceMs });
     try {
       return query(database);
     } finally {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { parseCertificate } from '../../src/common/x509/index.ts';
 import { SimAgent } from '../support/sim-agent.ts';
-import { until } from '../support/until.ts';
+import { patienceMs, until } from '../support/until.ts';
 import { createEntry } from './crash-kills.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 import { availabilityCodes, Load, type Received } from './load.ts';
@@ -103,7 +103,7 @@ interface Authority {
 const authorities = async (world: World): Promise<readonly { readonly authority: Authority; readonly live: number }[]> => (await world.calls.admin('Authorities/GetRotationStatus'))['authorities'];
 
 function toBeReplaced(world: World, authorityId: string): ReadonlySet<string> {
-  const database = new DatabaseSync(world.databasePath, { readOnly: true });
+  const database = new DatabaseSync(world.databasePath, { readOnly: true, timeout: patienceMs });
   try {
     const rows = database.prepare("SELECT lower(hex(serial)) AS serial FROM certificates WHERE authority_id = ? AND state IN ('issued', 'abandoned') AND kind <> 'authority' AND replacement_confirmed_at IS NULL AND not_after >= ?").all(authorityId, Math.floor(Date.now() / 1000));
     return new Set((rows as { serial: string }[]).map(({ serial }) => serial));

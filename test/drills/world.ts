@@ -46,7 +46,8 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   const configure = (issuance: object, sections = options.sections): Promise<void> => writeFile(configPath, JSON.stringify({
     trustDomain, dataDir, listen: { port }, ops: { port: opsPort }, log: { level: 'info', format: 'json' },
     hsm: {
-      module: tokens.modulePath, softhsmConf: tokens.confPath, signers: options.signers ?? 2, ...options.hsm,
+      // a signer that a loaded machine starves of its processor is no signer that hangs, where that is not what is played
+      module: tokens.modulePath, softhsmConf: tokens.confPath, signers: options.signers ?? 2, deadlineMs: 30_000, ...options.hsm,
       issuing: { label: issuing.label, pinFile: issuing.pinFile }, root: { label: root.label, pinFile: root.pinFile },
     },
     issuance: { minimumTtlSeconds: 2, ...issuance },

@@ -17,7 +17,7 @@ interface Row {
 }
 
 function authorities(world: World): readonly Row[] {
-  const database = new DatabaseSync(world.databasePath, { readOnly: true });
+  const database = new DatabaseSync(world.databasePath, { readOnly: true, timeout: patienceMs });
   try {
     return database.prepare("SELECT kind, state, token, cka_id FROM authorities WHERE kind <> 'log' ORDER BY kind, created_at, id").all() as unknown as Row[];
   } finally {

@@ -87,7 +87,8 @@ export async function startTestServer(over: { readonly config?: object; readonly
   const tokens = over.tokens ?? (await createTokens());
   const config = serverConfigSchema.parse(merge({
     trustDomain: testTrustDomain, dataDir: join(dir, 'data'), listen: { port: 0 }, ops: { port: 0 },
-    hsm: { module: tokens.modulePath, softhsmConf: tokens.confPath, signers: 1, issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile }, root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile } },
+    // a signer that a loaded machine starves of its processor is no signer that hangs
+    hsm: { module: tokens.modulePath, softhsmConf: tokens.confPath, signers: 1, deadlineMs: 30_000, issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile }, root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile } },
   }, over.config ?? {}));
   const start = (options: { readonly acceptRestore?: number } = {}): Promise<RunningServer> => startServer({
     ...options,

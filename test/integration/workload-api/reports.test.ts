@@ -7,7 +7,7 @@ import type { X509SVIDResponse__Output } from '../../../src/common/wire/generate
 import type { HandshakeCount } from '../../../sidecar/contract.ts';
 import { entryOf } from './fakes.ts';
 import { collect, header, startHarness, type Harness } from './support.ts';
-import { until } from '../../support/until.ts';
+import { patienceMs, until } from '../../support/until.ts';
 
 const spiffeId = 'spiffe://td.test/app';
 const clientId = 'client-0001';
@@ -16,7 +16,7 @@ function clientOf(harness: Harness) {
   const client = harness.client();
   const reports = new (reportsContract().packages.meshca.workload.v1.Reports)(`unix:${harness.path}`, credentials.createInsecure(), { channelOverride: client.getChannel() });
   const report = (request: ReportRequest): Promise<number> => new Promise((resolve) => {
-    reports.Report({ clientId, spiffeId, ...request }, header(), { deadline: Date.now() + 5000 }, (error: ServiceError | null) => resolve(error?.code ?? status.OK));
+    reports.Report({ clientId, spiffeId, ...request }, header(), { deadline: Date.now() + patienceMs }, (error: ServiceError | null) => resolve(error?.code ?? status.OK));
   });
   const stream = () => {
     const metadata = header();
