@@ -19,7 +19,9 @@ export function table<T>(context: CliContext, columns: readonly Column<T>[], row
   const line = (texts: readonly string[]): string => texts.map((text, index) => pad(text, widths[index] as number, columns[index]?.align, index === texts.length - 1)).join('  ').trimEnd();
   const head = line(columns.map(({ title }) => title));
   context.out(`${context.terminal.color ? `\u001b[1m${fit(context, head)}\u001b[0m` : fit(context, head)}\n`);
-  for (const each of cells) context.out(`${fit(context, line(each))}\n`);
+  const lines = cells.map(line);
+  for (const each of lines) context.out(`${fit(context, each)}\n`);
+  if (context.terminal.isTerminal && [head, ...lines].some((each) => each.length > context.terminal.columns)) context.err(`cut to ${context.terminal.columns} columns: pipe it (| cat) to see all of it\n`);
 }
 
 /** Names and values under each other. */

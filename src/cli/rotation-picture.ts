@@ -37,7 +37,7 @@ function authorityLines(each: AuthorityProgress__Output, depth: number, status: 
   const { authority, confirmation } = each;
   if (authority === null) return [];
   const indent = depth === 0 ? '' : `${'   '.repeat(depth - 1)}└─ `;
-  const role = authority.state === 'active' ? (authority.scopeJson === '{}' ? 'signs' : `signs for ${authority.scopeJson}`) : ['published', 'old', 'tainted'].includes(authority.state) ? 'trusted' : '';
+  const role = authority.state === 'active' ? (authority.scopeJson === '{}' ? 'signs' : `signs for ${scopeText(authority.scopeJson)}`) : ['published', 'old', 'tainted'].includes(authority.state) ? 'trusted' : '';
   const live = authority.kind === 'jwt' ? '' : `, ${each.live} live${each.liveUnreported > 0 ? ` (${each.liveUnreported} can't report)` : ''}`;
   const lines = [`${indent}${`${authority.kind} `.padEnd(11 - Math.min(11, indent.length))}${shortId(authority.id)}  ${paint(authority.state.padEnd(9), authority.state, options)} ${role.padEnd(7)} ends ${until(authority.notAfter, options.now)}${live}`];
   const under = ' '.repeat(depth * 3 + 3);
@@ -63,6 +63,9 @@ export function laggardText(each: Laggard__Output, now: number): string {
   const holds = each.holds.length === 0 ? 'holds nothing that is known' : `holds ${each.holds.map(shortId).join(', ')}`;
   return printable(`${nodeOf(each.agentId)}: ${what} – ${each.state}${each.reason === '' ? '' : ` (${each.reason})`}, ${seen}, ${holds}; left out ${until(each.until, now)}`);
 }
+
+/** `{"region":"eu"}` → `region eu` */
+const scopeText = (json: string): string => Object.entries(JSON.parse(json) as Record<string, unknown>).map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`).join(', ');
 
 const texts: Readonly<Record<string, string>> = {
   WAITING_CONFIRMATION: 'activated when it is confirmed', WAITING_SCHEDULE: 'its successor is prepared', WAITING_IMPORT: 'waits for its certificate: meshca authority import', WAITING_OPERATOR: 'waits for you: meshca authority publish or activate',

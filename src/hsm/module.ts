@@ -18,8 +18,17 @@ export interface OpenToken {
 export function openToken(modulePath: string, tokenLabel: string): OpenToken {
   const module = loadModule(modulePath);
   // Without CKF_OS_LOCKING_OK a module may assume one thread; asynchronous signing then crashes it (SoftHSM does).
-  calling('C_Initialize', () => module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK }));
+  initialize(module, modulePath);
   return { module, slot: findSlot(module, tokenLabel) };
+}
+
+function initialize(module: graphene.Module, modulePath: string): void {
+  try {
+    module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
+  } catch (thrown) {
+    const { code, message, detail, grade } = hsmError(`C_Initialize of ${modulePath}`, thrown);
+    throw new PkiError(code, message, { cause: thrown, detail, grade, next: 'Check that the device is connected, or for SoftHSM that hsm.softhsmConf names a file, and that file a token folder, which are there and may be read and written by this user.' });
+  }
 }
 
 function loadModule(modulePath: string): graphene.Module {
@@ -69,15 +78,15 @@ function findSlot(module: graphene.Module, tokenLabel: string): graphene.Slot {
  * when its last session closes. C_Logout is never called, since it would end the login of every session of the process.
  */
 export function login(token: OpenToken, pin: string, access: 'read' | 'write'): graphene.Session {
-  const { flags } = calling('C_GetTokenInfo', () => token.slot.getToken());
+  const { flags, label } = calling('C_GetTokenInfo', () => token.slot.getToken());
   if ((flags & graphene.TokenFlag.USER_PIN_LOCKED) !== 0) {
-    throw new PkiError('HSM_PIN_LOCKED', 'C_GetTokenInfo: the user PIN of the token is locked', { grade: 'fatal' });
+    throw new PkiError('HSM_PIN_LOCKED', `C_GetTokenInfo: the user PIN of the token "${label}" is locked`, { grade: 'fatal' });
   }
   const session = openSession(token, access);
   try {
     session.login(pin, graphene.UserType.USER);
   } catch (thrown) {
-    if (ckrName(thrown) !== 'CKR_USER_ALREADY_LOGGED_IN') throw hsmError('C_Login', thrown);
+    if (ckrName(thrown) !== 'CKR_USER_ALREADY_LOGGED_IN') throw hsmError(`C_Login to the token "${label}"`, thrown);
   }
   return session;
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { runCli } from '../../src/cli/program.ts';
 import type { CliContext } from '../../src/cli/context.ts';
+import { fail, ok } from '../../src/common/errors/index.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 let server: TestServer;
@@ -83,4 +84,15 @@ test('a wrong command line says where help is, in JSON as one object', async () 
     assert.equal((JSON.parse(err) as { error: { code: string } }).error.code, 'INVALID_REQUEST');
   }
   assert.match((await run('entry', 'list', '--help')).out, /--json[\s\S]*--server-socket/);
+});
+
+test('a configuration of the other kind is told as such', async () => {
+  let err = '';
+  const validate: CliContext['parts']['validate'] = async (kind) => (kind === 'agent' ? ok({ summary: [] }) : fail('CONFIG_INVALID', 'unknown key serverAddress'));
+  const context: CliContext = {
+    env: {}, out: () => {}, err: (text) => void (err += text), readStdin: async () => '', terminal: { isTerminal: false, columns: 140, color: false },
+    signal: new AbortController().signal, now: () => 0, parts: { validate } as CliContext['parts'],
+  };
+  assert.equal(await runCli(['validate', 'agent.yaml'], context), 2);
+  assert.match(err, /add --agent/);
 });

@@ -47,7 +47,7 @@ describe('the start of the signers', () => {
   });
 
   it('reports a module that can not initialise with the operation and the CKR name', async () => {
-    await failsWith({ environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } }, 'HSM_UNAVAILABLE', /C_Initialize: CKR_GENERAL_ERROR/);
+    await failsWith({ environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } }, 'HSM_UNAVAILABLE', /C_Initialize of \S+: CKR_GENERAL_ERROR/);
   });
 
   it('tries a wrong PIN once, in one process, and gives up', async () => {
@@ -58,7 +58,7 @@ describe('the start of the signers', () => {
     try {
       await assert.rejects(
         createSigners({ ...signersDefaults, processes: 4, token: { ...fixture.token, pin: 'wrong-pin' } }),
-        withCode('HSM_PIN_WRONG', /C_Login: CKR_PIN_INCORRECT/),
+        withCode('HSM_PIN_WRONG', /C_Login to the token "meshca-issuing": CKR_PIN_INCORRECT/),
       );
       await new Promise((resolve) => setTimeout(resolve, 300));
     } finally {

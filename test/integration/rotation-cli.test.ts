@@ -43,6 +43,15 @@ test('on the command line a chain is rotated with progress, step by step, piped 
   assert.match(picture.out(), /└─ issuing/);
   assert.match(picture.out(), /retires when its last leaf has expired/);
 
+  // to be stopped is how it ends
+  const stopWatching = new AbortController();
+  const watching = cli(server, { signal: stopWatching.signal });
+  const watched = watching.run('authority', 'status', '--watch');
+  for (let tries = 0; watching.out() === '' && tries < 200; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+  stopWatching.abort();
+  assert.equal(await watched, 0);
+  assert.equal(watching.err(), '');
+
   // a workload that does not read: the command waits and names it; stopped, the server goes on by itself
   agent.freeze('web');
   const stop = new AbortController();

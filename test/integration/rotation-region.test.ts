@@ -84,7 +84,7 @@ test('on the command line: --region goes with issuing alone; where the last that
   assert.match((await cli('rotate', '--kind', 'issuing', '--kind', 'jwt', '--region', 'eu')).err, /INVALID_REQUEST/);
   assert.equal((await cli('rotate', '--kind', 'issuing', '--region', 'eu')).code, 0);
   assert.deepEqual(await scopes(server), ['{"region":"eu"}', '{}']);
-  assert.match((await cli('status')).out, /signs for \{"region":"eu"\}/);
+  assert.match((await cli('status')).out, /signs for region eu/);
 
   const everywhere = (await issuing(server)).find(({ scopeJson }) => scopeJson === '{}');
   const made = await cli('prepare', '--region', 'us');

@@ -51,7 +51,11 @@ function validateCommand(program: Command, context: CliContext, outcome: Outcome
       }
       if (file === undefined) throw new PkiError('INVALID_REQUEST', 'name the file to check');
       const checked = await context.parts.validate(options.agent ? 'agent' : 'server', file);
-      if (!checked.ok) throw checked.error;
+      if (!checked.ok) {
+        const other = options.agent ? 'server' : 'agent';
+        if (!(await context.parts.validate(other, file)).ok) throw checked.error;
+        throw new PkiError(checked.error.code, checked.error.message, { cause: checked.error, next: `It is a valid configuration of ${other === 'agent' ? 'an agent: add' : 'a server: leave out'} --agent.` });
+      }
       if (options.json) json(context, { valid: true, ...Object.fromEntries(checked.value.summary) });
       else {
         context.out(`${file} is valid\n`);

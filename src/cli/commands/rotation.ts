@@ -106,7 +106,11 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
   }));
   authority.command('status').description('the chain: who signs, who is trusted, who has confirmed, what happens next').option('--watch', 'until it is stopped').option('--all', 'ended authorities too').action(action<{ watch?: boolean; all?: boolean }>(context, outcome, async (options) => {
     if (options.watch) {
-      await follow(context, options, { reached: () => false, line: (status) => status.operations.map(({ successorId }) => summaryLine(status, successorId, context.now())).join('; ') || 'nothing is under way' });
+      // to be stopped is how it ends
+      await follow(context, options, { reached: () => false, line: (status) => status.operations.map(({ successorId }) => summaryLine(status, successorId, context.now())).join('; ') || 'nothing is under way' })
+        .catch((thrown: unknown) => {
+          if (!context.signal.aborted) throw thrown;
+        });
       return;
     }
     const status = await withAdmin(context, options, 'Authorities', (calls) => calls.call('GetRotationStatus', {}));

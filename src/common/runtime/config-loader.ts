@@ -168,6 +168,7 @@ const envNameOf = (prefix: string, path: readonly string[]): string =>
 
 function describeIssue(schema: z.ZodObject, issue: z.core.$ZodIssue): string[] {
   const path = issue.path.map(String);
+  if (issue.code === 'invalid_type' && /received undefined$/.test(issue.message)) return [`${path.join('.')} is missing`];
   if (issue.code !== 'unrecognized_keys') return [`${path.join('.') || 'the file'}: ${issue.message}`];
   const siblings = Object.keys(shapeAt(schema, path) ?? {});
   const everywhere = [...leaves(schema, [])].map((leaf) => leaf.path);
