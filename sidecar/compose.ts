@@ -18,7 +18,7 @@ import { createAgentMetrics } from './metrics.ts';
 import { AgentIdentity, configuredCredential } from './node-attestation/index.ts';
 import { startOps } from './ops.ts';
 import { survivedOutageSeconds } from './schedule/index.ts';
-import { AgentState, CheckpointKeeper, FileWorkloadKeyStore, loadEntries, loadHoldings } from './state/index.ts';
+import { AgentState, CheckpointKeeper, FileWorkloadKeyStore, loadEntries, loadHoldings, lockDirectory } from './state/index.ts';
 import { JwtSvids, KeyPool, SigningQueue, svidManager, X509Svids } from './svid/index.ts';
 import { Consumers, EntriesReceiver, HandshakeCounts, IssuerSession, Replacements } from './sync/index.ts';
 import { createRefusalLog, startWorkloadApi } from './workload-api/index.ts';
@@ -29,6 +29,8 @@ export interface AgentDependencies {
   readonly version: string;
   /** The agent's own user, who may use the local API. */
   readonly uid: number;
+  /** Of this process, for whoever is refused the same data directory; 0: it is not told. */
+  readonly pid?: number;
   readonly clock?: Clock;
   readonly random?: Random;
 }
@@ -42,9 +44,12 @@ export interface RunningAgent extends AsyncDisposable {
 const notReadyDrainMs = 1000;
 
 /** Builds one agent and starts it. What fails here is fatal to the start; what fails later is retried and shown in the status. */
-export async function startAgent({ config, logger, version, uid, clock = systemClock, random = systemRandom }: AgentDependencies): Promise<RunningAgent> {
+export async function startAgent({ config, logger, version, uid, pid = 0, clock = systemClock, random = systemRandom }: AgentDependencies): Promise<RunningAgent> {
   await using started = new AsyncDisposableStack();
   const trustDomain = TrustDomain.of(config.trustDomain);
+  const lock = await lockDirectory(config.dataDir, { pid, now: clock.now() });
+  // the last to go: what still writes into the directory has ended by then
+  started.defer(() => lock.release());
   const state = await AgentState.open(config.dataDir, trustDomain);
   const bundles = new BundleStore(trustDomain, logger.child({ part: 'bundle' }), (json) => state.saveBundle(json));
   const keptBundle = (await state.bundle()) ?? (config.bootstrap.bundlePath === undefined ? undefined : await readBundleFile(config.bootstrap.bundlePath));

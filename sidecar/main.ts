@@ -36,7 +36,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   // before the first private key is in memory
   if (options.platform !== undefined && !forbidDumps(options.platform)) logger.warn({}, 'this system can not keep the memory of the agent out of core files');
   try {
-    await using agent = await startAgent({ config: loaded.value, logger, version: productVersion(), uid: process.getuid?.() ?? 0 });
+    await using agent = await startAgent({ config: loaded.value, logger, version: productVersion(), uid: process.getuid?.() ?? 0, pid: process.pid });
     logger.info({ trustDomain: loaded.value.trustDomain, socket: loaded.value.workloadApi.socketPath, opsPort: agent.opsPort }, 'the agent is running');
     await aborted(signal);
     logger.info({}, 'the agent is stopping');

@@ -8,6 +8,16 @@ const temporaryName = /^\.[0-9a-f]{16}\.tmp$/;
 
 /** Makes a directory that only its owner, this process, can enter, and clears what a crash left behind in it. Throws STATE_UNUSABLE. */
 export async function privateDirectory(path: string): Promise<void> {
+  await ownDirectory(path);
+  try {
+    for (const name of await readdir(path)) if (temporaryName.test(name)) await rm(join(path, name), { force: true });
+  } catch (thrown) {
+    throw new PkiError('STATE_UNUSABLE', `the directory ${path} can not be used: ${(thrown as Error).message}`, { cause: thrown });
+  }
+}
+
+/** The same, with everything left in it as it is. */
+export async function ownDirectory(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });
     const found = await lstat(path);
@@ -19,7 +29,7 @@ export async function privateDirectory(path: string): Promise<void> {
     if (uid !== found.uid) throw new Error(`it belongs to user ${found.uid}, the agent is user ${uid}`);
     // a directory made by hand or by a package is narrowed, never used as it was
     if ((found.mode & 0o077) !== 0) await chmod(path, 0o700);
-    for (const name of await readdir(path)) if (temporaryName.test(name)) await rm(join(path, name), { force: true });
+    await rm(probe, { force: true });
   } catch (thrown) {
     throw new PkiError('STATE_UNUSABLE', `the directory ${path} can not be used: ${(thrown as Error).message}`, { cause: thrown });
   }

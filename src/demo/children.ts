@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess, type SpawnOptions } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
@@ -12,11 +12,20 @@ export interface ChildSpec {
   readonly uid?: number;
   readonly gid?: number;
   readonly ipc?: boolean;
+  /** The kernel sends it SIGTERM when the demonstration is gone, however that ended. */
+  readonly tethered?: boolean;
   /** Goes on in the log of the process that this one replaces. */
   readonly again?: boolean;
   /** Called when it ends without having been asked to. */
   readonly onUnexpectedExit: (error: PkiError) => void;
 }
+
+/** util-linux: PR_SET_PDEATHSIG, then exec, so that the process keeps its ID. */
+const tether = ['setpriv', '--pdeathsig', 'TERM', '--'] as const;
+let tethers: boolean | undefined;
+
+/** Without it, what a killed demonstration leaves behind is ended by the next one. */
+export const canTether = (): boolean => (tethers ??= spawnSync(tether[0], [...tether.slice(1), process.execPath, '-v'], { stdio: 'ignore', timeout: 10_000 }).status === 0);
 
 /** A process of the demonstration, with its log in a file. */
 export class Child {
@@ -39,7 +48,8 @@ export class Child {
       ...(spec.uid === undefined ? {} : { uid: spec.uid }),
       ...(spec.gid === undefined ? {} : { gid: spec.gid }),
     };
-    this.process = spawn(spec.command, [...spec.args], options);
+    const [command, ...args] = spec.tethered === true && canTether() ? [...tether, spec.command, ...spec.args] : [spec.command, ...spec.args];
+    this.process = spawn(command as string, args, options);
     closeSync(log);
     const { pid } = this.process;
     if (pid !== undefined) record.add(spec.name, pid);
@@ -58,6 +68,12 @@ export class Child {
 
   get alive(): boolean {
     return !this.#ended;
+  }
+
+  /** At once, for the case that nothing else can be waited for. */
+  kill(): void {
+    this.#stopping = true;
+    if (!this.#ended) this.process.kill('SIGKILL');
   }
 
   /** SIGTERM, and SIGKILL if it does not go in time. */

@@ -87,7 +87,15 @@ export class RunRecord {
     this.#write();
   }
 
+  /** Whether the folder is still there and still ours: not deleted, and not taken by another after it was. */
+  intact(): boolean {
+    const holder = readJson<RunningProcess>(this.#lockPath);
+    return holder?.pid === this.#owner.pid && holder.startTicks === this.#owner.startTicks;
+  }
+
   release(): void {
+    // what another demonstration has put there since is not ours to take away
+    if (!this.intact()) return;
     rmSync(this.#path, { force: true });
     rmSync(this.#lockPath, { force: true });
   }
@@ -117,7 +125,12 @@ export class RunRecord {
 
   #write(): void {
     const run: RunFile = { owner: this.#owner, children: [...this.#children.values()] };
-    writeDurably(this.#path, JSON.stringify(run));
+    try {
+      writeDurably(this.#path, JSON.stringify(run));
+    } catch (thrown) {
+      // the folder was deleted: `intact` says so, and everything is ended in order; that a process ended must never break that
+      if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
+    }
   }
 }
 

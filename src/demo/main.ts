@@ -29,6 +29,10 @@ async function main(options: DemoOptions): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
   // the reader of our lines is gone: end in order, as on Ctrl-C
   stdout.on('error', end);
+  // whatever goes wrong in here, the parts that were started are ended in order
+  const broken = (thrown: unknown): void => over.resolve(PkiError.from(thrown));
+  process.on('uncaughtException', broken);
+  process.on('unhandledRejection', broken);
 
   const { record, recovered } = await RunRecord.acquire(home, pid);
   let said = false;
@@ -46,6 +50,7 @@ async function main(options: DemoOptions): Promise<number> {
   const ticker = setInterval(() => {
     nextSecond(model);
     second += 1;
+    if (!record.intact()) over.resolve(new PkiError('DEMO_HOME_GONE', `the folder ${home.root} was deleted, or taken by another demonstration, while this one ran`));
     if (second % trafficEverySeconds === 0 && model.firstRequestMs !== undefined) say(trafficLine(model, Date.now()));
   }, 1000);
   const orchestrator = new Orchestrator({ home, record, env, node: execPath, uid: getuid?.() ?? -1, product: options.product, emit, onFailure: (error) => over.resolve(error) });
@@ -53,7 +58,11 @@ async function main(options: DemoOptions): Promise<number> {
   orchestrator.start().catch((thrown: unknown) => over.resolve(PkiError.from(thrown, 'DEMO_PART_FAILED')));
   const failure = await over.promise;
   emit({ kind: 'step', text: 'stopping' });
-  await orchestrator.stop();
+  try {
+    await orchestrator.stop();
+  } finally {
+    orchestrator.kill();
+  }
   clearInterval(ticker);
   screen?.close();
   record.release();

@@ -100,6 +100,11 @@ export class Orchestrator {
     await Promise.all(this.#watches);
   }
 
+  /** What is left of them, without waiting for anything. */
+  kill(): void {
+    for (const child of this.#children) child.kill();
+  }
+
   /** The agent keeps its identity on disk: only the first start, or one after it was lost, needs a join token. */
   async #startAgent(ports: Ports, perWorkload: Record<WorkloadName, WorkloadAccount>): Promise<void> {
     const { home, emit } = this.#options;
@@ -177,7 +182,7 @@ export class Orchestrator {
     const { home, record, node } = this.#options;
     let watching = watched;
     const child = new Child(home, record, {
-      name, command: node, args, env: this.#env, again,
+      name, command: node, args, env: this.#env, again, tethered: true,
       onUnexpectedExit: (error) => {
         if (watching) this.#revive(name, args, error);
       },

@@ -163,12 +163,14 @@ export const codes = {
   LEASE_LOST: operator('ABORTED', 'Another server holds the lease now; nothing was changed.'),
   // agent
   STATE_CORRUPT: operator('DATA_LOSS', 'Move the file that the message names out of the state directory and attest again with a new join token or the node certificate.'),
+  STATE_LOCKED: operator('FAILED_PRECONDITION', 'Stop the other agent, or give each agent a data directory of its own (dataDir): two would take each other\'s identity.'),
   STATE_UNUSABLE: operator('FAILED_PRECONDITION', 'Give the agent a state directory of its own that it may write, on a local file system.'),
   BUNDLE_INVALID: caller('INVALID_ARGUMENT', 'Give a SPIFFE bundle document (JWKS) or the PEM certificates of the roots.'),
   NODE_CREDENTIAL_MISSING: operator('FAILED_PRECONDITION', 'Configure a join token (meshca token create) or the certificate and key of the node: the agent has no identity yet.'),
 
   // demonstration
   DEMO_RUNNING: operator('FAILED_PRECONDITION', 'Stop the other one with Ctrl-C in its terminal, or use another folder: MESHCA_HOME=/path npm start.'),
+  DEMO_HOME_GONE: operator('FAILED_PRECONDITION', 'Start it again: the folder is set up anew, with another trust. Everything that ran was ended.'),
   DEMO_PART_FAILED: operator('INTERNAL', 'The lines above are the end of its log; the whole log is in the file that is named.'),
   // client library
   ENDPOINT_INVALID: caller('INVALID_ARGUMENT', 'Use unix:///absolute/path or tcp://IP:port, in SPIFFE_ENDPOINT_SOCKET or in the options.'),

@@ -1,0 +1,51 @@
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import koffi from 'koffi';
+
+/** <sys/file.h>, <errno.h> */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const EINTR = 4;
+const EWOULDBLOCK = 11;
+
+/** flock(2): 0, or the error number. */
+export type Flock = (fd: number, operation: number) => number;
+
+let bound: Flock | undefined;
+
+const flock: Flock = (fd, operation) => {
+  if (bound === undefined) {
+    const call = koffi.load(null).func('int flock(int, int)') as (fd: number, operation: number) => number;
+    bound = (...args) => (call(...args) === 0 ? 0 : koffi.errno());
+  }
+  return bound(fd, operation);
+};
+
+export type LockResult =
+  | { readonly held: true; release(): void }
+  | { readonly held: false; /** What the holder wrote, as it stands; may be empty. */ readonly holder: string };
+
+/**
+ * Takes the lock of a file for the life of this process, or says who has it. The kernel drops it with the process, also after
+ * kill -9, so that a file which was left behind stops nobody; the file itself stays, since one that is removed could be locked
+ * twice, by its old and its new name. Children do not inherit it. `holder` is written into it for whoever is refused. Throws what
+ * open(2) says, and an error with `errno` where the file system has no such locks.
+ */
+export function lockFile(path: string, holder: string, lock: Flock = flock): LockResult {
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  try {
+    let error = lock(fd, LOCK_EX | LOCK_NB);
+    while (error === EINTR) error = lock(fd, LOCK_EX | LOCK_NB);
+    if (error === EWOULDBLOCK) {
+      const text = readFileSync(fd, 'utf8').slice(0, 200);
+      closeSync(fd);
+      return { held: false, holder: text };
+    }
+    if (error !== 0) throw Object.assign(new Error(`the file system gives no lock (errno ${error})`), { errno: error });
+    ftruncateSync(fd, 0);
+    writeSync(fd, holder, 0);
+  } catch (thrown) {
+    closeSync(fd);
+    throw thrown;
+  }
+  return { held: true, release: () => closeSync(fd) };
+}
