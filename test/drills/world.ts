@@ -1,8 +1,7 @@
-import { once } from 'node:events';
 import { mkdtemp, rm, writeFile, mkdir } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../support/ports.ts';
 import { createTokens, type TestTokens } from '../support/softhsm.ts';
 import { Calls } from './calls.ts';
 import { startServerProcess, type ServerProcess, type StartOptions } from './server-child.ts';
@@ -74,19 +73,4 @@ export async function createWorld(options: WorldOptions): Promise<World> {
       await rm(dir, { recursive: true, force: true });
     },
   };
-}
-
-export async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    ports.push((server.address() as AddressInfo).port);
-  }
-  for (const server of servers) {
-    server.close();
-    await once(server, 'close');
-  }
-  return ports;
 }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -15,6 +14,7 @@ import type { X509SVIDResponse__Output } from '../../src/common/wire/generated/X
 import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
 import { replaceDatabase } from '../../src/store/index.ts';
+import { freePort } from '../support/ports.ts';
 import { serverStreamCall, startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
 import { defer } from './agent-fake-server.ts';
 import { until } from '../support/until.ts';
@@ -39,14 +39,6 @@ async function agentOf(context: TestContext, server: TestServer, name: string): 
   defer(context, () => client.close());
   return { agent, client, agentId, dataDir: config.dataDir, start };
 }
-
-/** The server restarts, and must be found where it was. */
-const freePort = (): Promise<number> => new Promise((resolve) => {
-  const probe = createServer().listen(0, '127.0.0.1', () => {
-    const { port } = probe.address() as AddressInfo;
-    probe.close(() => resolve(port));
-  });
-});
 
 const header = (): Metadata => {
   const metadata = new Metadata();

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer, connect } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { FakeWorkloadApi } from '../support/fake-workload-api.ts';
 import { createIntermediate, createRoot, createSvid } from '../support/test-pki.ts';
+import { freePort } from '../support/ports.ts';
 import { patienceMs } from '../support/until.ts';
 
 const project = (import.meta.resolve('#proto/spiffe/workload.proto')).replace(/proto\/spiffe\/workload\.proto$/, '');
@@ -54,15 +54,6 @@ async function outputOf(child: ChildProcess): Promise<string> {
   const [code] = await once(child, 'close');
   assert.equal(code, 0);
   return output;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function reachable(port: number): Promise<void> {

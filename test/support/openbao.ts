@@ -2,13 +2,13 @@ import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { certificatesFromPem, sha256Hex } from '../../src/common/x509/index.ts';
+import { freePort } from './ports.ts';
 import { until } from './until.ts';
 
 /** A real OpenBao server of this test alone: TLS, storage in memory, unsealed, with a PKI engine, KV version 2 and AppRole. */
@@ -126,12 +126,3 @@ async function answering(api: OpenBao['api'], output: () => string): Promise<voi
 async function active(api: OpenBao['api']): Promise<void> {
   await until(() => api('GET', 'sys/health').then(() => true, () => false), 'OpenBao becomes active');
 }
-
-const freePort = (): Promise<number> => new Promise((resolve, reject) => {
-  const server = createServer();
-  server.on('error', reject);
-  server.listen(0, '127.0.0.1', () => {
-    const { port } = server.address() as { port: number };
-    server.close(() => resolve(port));
-  });
-});
