@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { PeerCertificate } from 'node:tls';
 import { type ChannelCredentials, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
@@ -55,6 +56,8 @@ function serverTarget({ server, certPem, keyPem, bundlePem, what }: ServerAccess
   const parsed = leaf.ok && leaf.value[0] ? parseCertificate(leaf.value[0].der) : undefined;
   const own = parsed?.ok === true && parsed.value.uriSans[0] !== undefined ? SpiffeId.parse(parsed.value.uriSans[0]) : undefined;
   if (own?.ok !== true) throw new PkiError('SVID_INVALID', `${what} holds no X.509-SVID`);
+  if (!/^(\[[0-9a-fA-F:.]+\]|[^:/\s]+):[0-9]{1,5}$/.test(server)) throw new PkiError('INVALID_REQUEST', `the server ${JSON.stringify(server)} is not HOST:PORT`, { next: 'Give the address and the port, for example ca.example.org:8443; an IPv6 address stands in brackets.' });
+  checkCredentials({ certPem, keyPem, bundlePem, what });
   const wanted = serverId(own.value.trustDomain).toString();
   const tls = credentials.createSsl(bundlePem, keyPem, Buffer.from(certPem), {
     // the chain is verified against the bundle by TLS; who the server is, by its exact ID and not by a DNS name
@@ -64,6 +67,20 @@ function serverTarget({ server, certPem, keyPem, bundlePem, what }: ServerAccess
     },
   });
   return { address: server, credentials: tls, options: { ...channelOptions, 'grpc.ssl_target_name_override': 'localhost' }, shown: server };
+}
+
+/** What TLS would refuse without a word on what is wrong. */
+function checkCredentials({ certPem, keyPem, bundlePem, what }: Omit<ServerAccess, 'server'>): void {
+  const key = (() => {
+    try {
+      return createPrivateKey(keyPem);
+    } catch {
+      throw new PkiError('INVALID_REQUEST', `the key for ${what} is no private key (PEM, without a passphrase)`, { next: 'Give the key that belongs to the certificate; "meshca mint --admin" writes key.pem.' });
+    }
+  })();
+  if (!new X509Certificate(certPem).checkPrivateKey(key)) throw new PkiError('INVALID_REQUEST', `the key is not that of the certificate in ${what}`, { next: 'Give the key that belongs to the certificate.' });
+  const roots = pemDecode(bundlePem.toString('utf8'));
+  if (!roots.ok || roots.value.length === 0 || !roots.value.every(({ label }) => label === 'CERTIFICATE')) throw new PkiError('INVALID_REQUEST', 'the bundle holds no certificates (PEM)', { next: 'Give the roots, as "meshca bundle show" prints them.' });
 }
 
 const readText = (path: string): string => readBytes(path).toString('utf8');
@@ -128,7 +145,11 @@ export class Calls<D extends object> {
 export function unreachable(error: PkiError, shown: string): PkiError {
   if (error.code !== 'UNREACHABLE') return error;
   if (error.message.includes('EACCES')) return new PkiError('CALLER_NOT_ADMITTED', `this user has no permission to connect to ${shown}`, { cause: error, next: 'Call it as root, as the user of the server or agent, or as a user whom its configuration names.' });
-  const reason = /ENOENT|ECONNREFUSED|EACCES|ECONNRESET|certificate|server is not/.exec(error.message)?.[0];
+  const other = /the server is not spiffe:\S+/.exec(error.message)?.[0];
+  if (other !== undefined || error.message.includes('certificate')) {
+    return new PkiError('CHAIN_UNTRUSTED', `${shown} is not trusted: ${other ?? 'its certificate does not lead to a root of the bundle, or has expired'}`, { cause: error, next: 'Check that the address is that of the CA and the bundle is its present one ("meshca bundle show" on its machine), and both clocks.' });
+  }
+  const reason = error.message.includes('Name resolution failed') ? 'its name can not be resolved' : /ENOENT|ECONNREFUSED|EACCES|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH/.exec(error.message)?.[0];
   const why = reason === undefined ? '' : ` (${reason})`;
   return new PkiError('UNREACHABLE', `nothing answers at ${shown}${why}`, { cause: error });
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -84,6 +85,28 @@ test('a wrong command line says where help is, in JSON as one object', async () 
     assert.equal((JSON.parse(err) as { error: { code: string } }).error.code, 'INVALID_REQUEST');
   }
   assert.match((await run('entry', 'list', '--help')).out, /--json[\s\S]*--server-socket/);
+});
+
+test('from elsewhere a wrong key, certificate, bundle or address is told apart before or at the handshake', async () => {
+  assert.equal((await run('mint', '--admin', '--spiffe-id', 'spiffe://mesh.test/admin', '--write', dir)).code, 0);
+  const [svid, key, bundle] = ['svid.pem', 'key.pem', 'bundle.pem'].map((name) => join(dir, name)) as [string, string, string];
+  const text = join(dir, 'text');
+  await writeFile(text, 'text');
+  const otherKey = join(dir, 'other.pem');
+  await writeFile(otherKey, generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'pem', type: 'pkcs8' }));
+  const address = `127.0.0.1:${server.server.port}`;
+  const remote = async (at: string, ...paths: readonly [string, string, string]): Promise<string> => {
+    const { code, err } = await run('--server', at, '--cert', paths[0], '--key', paths[1], '--bundle', paths[2], 'status');
+    return `${code} ${/error ([A-Z_]+)/.exec(err)?.[1]}`;
+  };
+  assert.equal(await remote(address, svid, key, bundle), '4 ROLE_MISSING');
+  assert.equal(await remote(address, text, key, bundle), '2 SVID_INVALID');
+  assert.equal(await remote(address, svid, text, bundle), '2 INVALID_REQUEST');
+  assert.equal(await remote(address, svid, otherKey, bundle), '2 INVALID_REQUEST');
+  assert.equal(await remote(address, svid, key, text), '2 INVALID_REQUEST');
+  assert.equal(await remote(address, svid, key, svid), '4 CHAIN_UNTRUSTED');
+  assert.equal(await remote('127.0.0.1', svid, key, bundle), '2 INVALID_REQUEST');
+  assert.equal(await remote('no-such-host.invalid:8443', svid, key, bundle), '5 UNREACHABLE');
 });
 
 test('a configuration of the other kind is told as such', async () => {

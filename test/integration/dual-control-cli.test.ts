@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -69,6 +70,25 @@ test('dual control is switched on, holds a role, is signed here and elsewhere, a
   const verified = await run('approval', 'verify', key('evidence.json'), '--policy-sha256', policySha);
   assert.deepEqual([verified.code, /bob \(SHA256:/.test(verified.out), /carol \(SHA256:/.test(verified.out)], [0, true, true], verified.err);
   assert.notEqual((await run('approval', 'verify', key('evidence.json'), '--policy-sha256', 'f'.repeat(64))).code, 0);
+});
+
+test('a certificate that was minted under dual control comes to the key that waits for it', async () => {
+  const mint = await run('mint', '--admin', '--spiffe-id', 'spiffe://mesh.test/admin/erin', '--write', dir);
+  assert.equal(mint.code, 7);
+  const id = heldId(mint.err);
+  assert.match(mint.err, new RegExp(`meshca mint --result ${id}`));
+  assert.equal((await run('mint', '--result', id, '--write', dir)).code, 3, 'nothing is there before it is approved');
+  for (const name of ['alice', 'bob']) assert.equal((await run('approval', 'sign', id, '--ssh-key', key(name))).code, 0);
+  const elsewhere = join(dir, 'elsewhere');
+  await mkdir(elsewhere);
+  assert.equal((await run('mint', '--result', id, '--write', elsewhere)).code, 3, 'without its key the result is not taken');
+  const brought = await run('mint', '--result', id, '--write', dir, '--json');
+  assert.equal(brought.code, 0, brought.err);
+  assert.equal((JSON.parse(brought.out) as { spiffeId: string }).spiffeId, 'spiffe://mesh.test/admin/erin');
+  const leaf = new X509Certificate(await readFile(key('svid.pem')));
+  assert.ok(leaf.checkPrivateKey(createPrivateKey(await readFile(key('key.pem')))));
+  assert.match(await readFile(key('bundle.pem'), 'utf8'), /BEGIN CERTIFICATE/);
+  assert.deepEqual((await readdir(dir)).filter((name) => name.startsWith('key.')), ['key.pem']);
 });
 
 test('an approver is enrolled and struck off with the approval of the others, and a held call is withdrawn', async () => {

@@ -24,7 +24,7 @@ function tokenCommands(program: Command, context: CliContext, outcome: Outcome):
         return;
       }
       facts(context, [['token', made.token], ['agent', made.agentId], ['use before', `${instant(made.expiresAt)} (${until(made.expiresAt, context.now())})`], ['root fingerprint', made.bundleFingerprint]]);
-      context.out('\nOn the node, put the token and the fingerprint into the agent\'s configuration: attestation.joinToken and bootstrap.rootFingerprint (see "meshca validate --schema agent").\n');
+      context.out('\nOn the node: the token into the file that attestation.joinTokenPath names (0600), the fingerprint into bootstrap.rootFingerprint (see "meshca validate --schema agent").\n');
     }));
   token.command('list').description('join tokens, without their secret').option('--limit <n>', 'at most so many', '1000').action(action<{ limit?: string }>(context, outcome, async (options) => {
     const found = await withAdmin(context, options, 'Tokens', (calls) => allPages(context, limitOf(options), async (page) => {

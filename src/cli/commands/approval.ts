@@ -35,7 +35,7 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
   approval.command('sign <id>').description('approve with your SSH key: signs here with ssh-keygen, and submits').requiredOption('--ssh-key <path>', 'private key, or the .pub of a key in ssh-agent or a security key').option('--sha256 <hex>', 'only if the operation is the one that was read before')
     .action(action<{ sshKey: string; sha256?: string }>(context, outcome, async (options, [id]) => {
       const { detail, operation, line, sha256 } = await fetch(context, options, id as string);
-      if (options.sha256 !== undefined && options.sha256.toLowerCase() !== sha256) throw new PkiError('APPROVAL_NOT_OPEN', `the operation has the SHA-256 ${sha256}, not the one that was given`);
+      if (options.sha256 !== undefined && options.sha256.toLowerCase() !== sha256) throw new PkiError('APPROVAL_NOT_OPEN', `the operation has the SHA-256 ${sha256}, not the one that was given`, { next: 'Read it again (meshca approval show), and sign what you have read.' });
       if (detail.operation?.status !== 'pending') throw new PkiError('APPROVAL_NOT_OPEN', `the operation ${operation.id} is ${detail.operation?.status ?? 'gone'}`);
       if (options.json !== true) show(context, detail, operation, line);
       const signature = await sshKeygenSign(options.sshKey, approvalNamespace, line);

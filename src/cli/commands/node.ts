@@ -1,15 +1,12 @@
-import { join } from 'node:path';
 import { credentials, makeGenericClientConstructor } from '@grpc/grpc-js';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import { uuidv7 } from '../../common/runtime/index.ts';
-import { certificatesToPem, createCsr, generateKeyPairAsync, keyTypes, pemEncode, pkcs8Of, type KeyType } from '../../common/x509/index.ts';
-import { action, collect, wholeNumber, type Outcome } from '../action.ts';
-import { unreachable, withAdmin, withAgentLocal } from '../connect.ts';
+import { action, wholeNumber, type Outcome } from '../action.ts';
+import { unreachable, withAgentLocal } from '../connect.ts';
 import { defaultAdminSocket, defaultLocalSocket, type CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { expectFolder, writeWhole } from '../files.ts';
-import { facts, instant, json, parseDuration, table } from '../output.ts';
+import { mintCommand } from './mint.ts';
+import { facts, instant, json, table } from '../output.ts';
 
 /** Running and looking after one machine: server, mint, validate, healthcheck, explain. */
 export function nodeCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -20,25 +17,6 @@ export function nodeCommands(program: Command, context: CliContext, outcome: Out
   validateCommand(program, context, outcome);
   healthCommand(program, context, outcome);
   explainCommand(program, context, outcome);
-}
-
-function mintCommand(program: Command, context: CliContext, outcome: Outcome): void {
-  program.command('mint').description('issue one certificate for an identity by hand; the key is made here and never leaves this machine').requiredOption('--spiffe-id <id>', 'the identity').option('--dns <name>', 'repeat: DNS names', collect)
-    .option('--ttl <duration>', 'life').option('--key-type <type>', keyTypes.join(', '), 'ec-p256').option('--admin', 'the certificate may administer within its roles').requiredOption('--write <dir>', 'existing folder for svid.pem, key.pem (0600) and bundle.pem')
-    .action(action<{ spiffeId: string; dns?: readonly string[]; ttl?: string; keyType: string; admin?: boolean; write: string }>(context, outcome, async (options) => {
-      if (!(keyTypes as readonly string[]).includes(options.keyType)) throw new PkiError('KEY_UNSUPPORTED', `--key-type ${JSON.stringify(options.keyType)} is unknown`);
-      expectFolder(options.write);
-      const { privateKey } = await generateKeyPairAsync(options.keyType as KeyType);
-      const minted = await withAdmin(context, options, 'Certificates', (calls) => calls.call('MintX509Svid', {
-        spiffeId: options.spiffeId, dnsNames: [...(options.dns ?? [])], csrDer: createCsr(privateKey), ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl), admin: options.admin ?? false, requestId: uuidv7(),
-      }));
-      const paths = { svid: join(options.write, 'svid.pem'), key: join(options.write, 'key.pem'), bundle: join(options.write, 'bundle.pem') };
-      writeWhole(paths.key, pemEncode('PRIVATE KEY', pkcs8Of(privateKey)), 0o600);
-      writeWhole(paths.svid, certificatesToPem(minted.chainDer), 0o644);
-      writeWhole(paths.bundle, certificatesToPem(minted.rootsDer), 0o644);
-      if (options.json) json(context, { serial: minted.serial, spiffeId: minted.spiffeId, notAfter: minted.notAfter, files: paths });
-      else facts(context, [['spiffe id', minted.spiffeId], ['serial', minted.serial], ['ends', instant(minted.notAfter)], ['written', Object.values(paths).join('\n')]]);
-    }));
 }
 
 function validateCommand(program: Command, context: CliContext, outcome: Outcome): void {
