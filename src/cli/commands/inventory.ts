@@ -20,7 +20,7 @@ export function inventoryCommands(program: Command, context: CliContext, outcome
     }
     facts(context, [
       ['server', `meshca ${status.version}`], ['trust domain', status.trustDomain], ['ready', status.ready ? 'yes' : `no\n${status.reasons.join('\n')}`], ['hsm', status.hsmStatus], ['agents connected', String(status.agentsConnected)],
-      ['position', `${status.epoch} / ${status.revision}`], ['unfinished intents', String(status.unfinishedIntents)], ['server certificate', `ends ${instant(status.serverCertificateNotAfter)} (${until(status.serverCertificateNotAfter, context.now())})`], ['started', instant(status.startedAt)],
+      ['position', `${status.epoch} / ${status.revision}`], ['unfinished intents', String(status.unfinishedIntents)], ['server certificate', status.serverCertificateNotAfter === 0 ? '-' : `ends ${instant(status.serverCertificateNotAfter)} (${until(status.serverCertificateNotAfter, context.now())})`], ['started', instant(status.startedAt)],
     ]);
   }));
 }

@@ -112,7 +112,7 @@ export const codes = {
   // hsm
   HSM_UNAVAILABLE: caller('UNAVAILABLE', 'Retry with backoff: the token does not answer, the server is recovering its signers.'),
   HSM_MODULE_MISSING: operator('FAILED_PRECONDITION', 'Check hsm.module: install the PKCS#11 module (softhsm2 in development) or correct its path.'),
-  HSM_TOKEN_NOT_FOUND: operator('FAILED_PRECONDITION', 'Check the token label; "softhsm2-util --show-slots" or "pkcs11-tool -L" lists the labels.'),
+  HSM_TOKEN_NOT_FOUND: operator('FAILED_PRECONDITION', 'Check the token label; "softhsm2-util --show-slots" or "pkcs11-tool -L" lists the labels. SoftHSM needs its configuration file named as softhsmConf: SOFTHSM2_CONF is not passed on.'),
   HSM_PIN_WRONG: operator('FAILED_PRECONDITION', 'Correct the PIN file or variable; it was tried once and is not tried again, so that the token does not lock.'),
   HSM_PIN_LOCKED: operator('FAILED_PRECONDITION', 'Unlock the token with its security officer PIN.'),
   HSM_PIN_MISSING: operator('FAILED_PRECONDITION', 'Set the PIN file or the PIN environment variable that the message names.'),
