@@ -24,7 +24,6 @@ const lineLimit = 300;
 /** Longer files, each with the reason why it stays in one piece. */
 const longFiles: Readonly<Record<string, string>> = {
   'src/store/contract.ts': 'the one contract of the store: types only, read as a whole',
-  'src/services/contract.ts': 'the one contract between listeners and services: types only, read as a whole',
 };
 
 /** How an entry comes to load what it must not, one line each. */
