@@ -127,4 +127,26 @@ export function rotationCases(name: string, open: OpenStore): void {
     await store.issuance.recordIntents(all);
     assert.deepEqual([await store.rotations.reliedExpiry(start, start + 100), await store.rotations.reliedExpiry(start, start + 60), await store.rotations.reliedExpiry(start, start + 10)], [start + 80, start + 50, 0]);
   });
+
+  test(`${name}: until when a leaf is valid is known from its record as well, also where nothing of it is in the inventory`, async () => {
+    await using opened = await open();
+    const { store, clock } = opened;
+    await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
+    const issued = (holder: string, authorityId: string, notAfter: number) => ({ ...event('certificate.issued', 'spiffe://example.org/web', { holder, authority: authorityId, notAfter }), timeMs: clock.now() * 1000 });
+    await store.audit.append([issued(agentId, 'a1', start + 300), issued(agentId, 'a1', start + 200), issued('spiffe://example.org/mesh', 'a2', start + 250), issued('server', 'a2', start + 900)]);
+    clock.advance(20);
+    await store.audit.append([issued('spiffe://example.org/mesh', 'a2', start + 400)]);
+    const check = async (found: typeof store): Promise<void> => {
+      assert.deepEqual([...(await found.rotations.lastNotAfterByHolder(start + 220))].sort(), [['server', start + 900], [agentId, start + 300], ['spiffe://example.org/mesh', start + 400]].sort());
+      assert.deepEqual([...(await found.rotations.signedBy(start + 220, 10))].filter(([id]) => id.startsWith('a')).map(([id, { lastExpiry, live }]) => [id, lastExpiry, live]), [['a1', start + 300, 0], ['a2', start + 900, 0]]);
+      // what was given after the publication had the new root with it
+      assert.deepEqual(await found.rotations.unheld(start + 5, start + 220), { total: 1, waiting: 1, until: start + 250 });
+      assert.deepEqual(await found.rotations.unheld(start + 5, start + 260), { total: 0, waiting: 0, until: 0 });
+      assert.deepEqual(await found.rotations.unheld(start + 30, start + 260), { total: 1, waiting: 1, until: start + 400 });
+    };
+    await check(store);
+    const { store: again } = await opened.reopen();
+    await check(again);
+    await again.close();
+  });
 }

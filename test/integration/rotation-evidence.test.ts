@@ -106,6 +106,24 @@ test('what was confirmed before a restart is asked for again, and rows written m
   await eventually('it signs', async () => (await rotationOf(server).activeId('issuing')) === id);
 });
 
+test('what was given to somebody who reports nothing is waited for, also when nothing of it is in the database any more', async (context) => {
+  const { server } = await mesh(context, 1);
+  const before = await rotationOf(server).activeId('root');
+  const minted = await server.mint('spiffe://mesh.test/batch', { ttlSeconds: 60 });
+  await server.admin('Authorities/RotateAuthorities', { kind: 'root' });
+  await eventually('everybody but that one holds it', async () => {
+    const found = (await published(server, 'root'))?.confirmation;
+    return found?.laggardsTotal === 0 && found.unprovableUntil < Date.now() / 1000;
+  });
+  sql(server, (database) => database.prepare('DELETE FROM certificates WHERE serial = ?').run(Buffer.from(minted.serial, 'hex')));
+  const { confirmation, authority } = await published(server, 'root');
+  assert.deepEqual([confirmation.inferredNeeded - confirmation.inferredConfirmed, confirmation.inferredUntil > Date.now() / 1000 + 5], [1, true]);
+  await server.restart();
+  await eventually('the server has looked', async () => (await notes(server)).includes('WAITING_CONFIRMATION'));
+  assert.equal(await rotationOf(server).activeId('root'), before);
+  assert.equal((await rotationOf(server).byId(authority.id)).confirmation.inferredConfirmed, 0);
+});
+
 test('an agent that is taken out of the database, or banned there, is not one less to wait for', async (context) => {
   const { server, agents } = await mesh(context, 2);
   const [lagging] = agents as [SimAgent];

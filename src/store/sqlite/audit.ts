@@ -5,6 +5,7 @@ import type { AuditFilter, AuditStore, Page, PageRequest } from '../contract.ts'
 import type { AuditTable } from '../schema.ts';
 import { bytes, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { issuedIn, type IssuedLeaf } from './issued.ts';
 import { numberKey, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
@@ -16,6 +17,7 @@ export interface WrittenRecord {
   readonly sequence: number;
   readonly leafHash: Buffer;
   readonly object: LoggedObject | undefined;
+  readonly issued: IssuedLeaf | undefined;
 }
 
 export interface AuditHooks {
@@ -85,7 +87,7 @@ export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store
       end = undefined;
       append();
     }
-    written.push({ sequence: (end as { sequence: number }).sequence, leafHash: sha256, object });
+    written.push({ sequence: (end as { sequence: number }).sequence, leafHash: sha256, object, issued: issuedIn(event) });
   };
 
   /** Sequences have no gaps and `time_high_ms` grows with them, so time is found by halving and needs no index. */

@@ -1,4 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
 import { CompactRange, mergeNotes } from '../../common/tlog/index.ts';
 import { committedObject, leafHash, sealBytes } from '../../domain/index.ts';
 import type { LogSeal, LogSession, LogStep, LogStore, LogTile, PendingRecord, StoredCheckpoint } from '../contract.ts';
@@ -6,6 +7,7 @@ import type { Schema } from '../schema.ts';
 import type { AuditHooks, WrittenRecord } from './audit.ts';
 import { bytes } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { issuedFrom, type IssuedLeaves } from './issued.ts';
 import type { Ledger } from './ledger.ts';
 import type { FenceCheck } from './leases.ts';
 import { createLogRuns } from './log-runs.ts';
@@ -14,7 +16,7 @@ import { createLogRuns } from './log-runs.ts';
 type None = Record<never, never>;
 
 /** The tree, its checkpoints, and what vouches for the records that are not in it yet. Owner of the session's key. */
-export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: AuditHooks; readonly store: (checkFence: FenceCheck) => LogStore; readonly load: () => void } {
+export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, clock: Clock): { readonly hooks: AuditHooks; readonly store: (checkFence: FenceCheck) => LogStore; readonly load: () => void } {
   const head = engine.statement<None>()((query) => query.selectFrom('log_head').select(['size', 'sequence']));
   const setHead = engine.statement<{ size: number; sequence: number }>()((query, slot) => query.updateTable('log_head').set({ size: slot('size'), sequence: slot('sequence') }));
   const records = engine.statement<{ after: number; limit: number }>()((query, slot) =>
@@ -62,11 +64,19 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
   };
 
   const committed = (written: readonly WrittenRecord[]): void => {
-    for (const { sequence, leafHash: hash, object } of written) {
+    for (const { sequence, leafHash: hash, object, issued: leaf } of written) {
       own.set(sequence, hash);
       if (object !== undefined) ledger.apply(object, sequence);
+      if (leaf !== undefined) issued.apply(leaf);
     }
     for (const listener of listeners) listener();
+  };
+
+  const learn = (canonical: Buffer, sequence: number): void => {
+    const object = committedObject(canonical);
+    if (object !== undefined) ledger.apply(object, sequence);
+    const leaf = object === undefined ? issuedFrom(canonical, clock.now()) : undefined;
+    if (leaf !== undefined) issued.apply(leaf);
   };
 
   /** Reads the whole log once: what the objects are, and what the tree should be. */
@@ -82,8 +92,7 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
         if (index !== undefined && index < size && index === computed.size) computed.append(leafHash(data));
         // what stayed out of the tree has no say; what is not in it yet gets one when the sequencer found its seal good
         if (index === undefined && !open) continue;
-        const object = committedObject(data);
-        if (object !== undefined) ledger.apply(object, sequence);
+        learn(data, sequence);
       }
       const last = rows.at(-1);
       if (last === undefined) return;
@@ -142,8 +151,7 @@ export function createLog(engine: Engine, ledger: Ledger): { readonly hooks: Aud
     for (const sequence of sequences) {
       if (own.has(sequence)) continue;
       const row = records.all({ after: sequence - 1, limit: 1 })[0];
-      const object = row?.sequence === sequence ? committedObject(bytes(row.canonical)) : undefined;
-      if (object !== undefined) ledger.apply(object, sequence);
+      if (row?.sequence === sequence) learn(bytes(row.canonical), sequence);
     }
   };
 

@@ -15,6 +15,7 @@ import { createDelegations } from './delegations.ts';
 import { Engine } from './engine.ts';
 import { createEntries } from './entries.ts';
 import { createEvidence } from './evidence.ts';
+import { IssuedLeaves } from './issued.ts';
 import { createIssuance } from './issuance.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { createJwtSvids } from './jwt-svids.ts';
@@ -127,7 +128,8 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
   let closed: Promise<void> | undefined;
   const { store: meta, revisions } = createMeta(engine, logger);
   const ledger = options.withoutLog === true ? new UncheckedLedger() : new Ledger();
-  const log = createLog(engine, ledger);
+  const issued = new IssuedLeaves(clock, (holder) => ledger.expects('agent', holder));
+  const log = createLog(engine, ledger, issued, clock);
   const { store: leases, checkFence } = createLeases(engine);
   const { store: audit, write: writeAudit } = createAudit(engine, options.withoutLog === true ? { sealing: () => {}, committed: () => {} } : log.hooks);
   log.load();
@@ -144,7 +146,7 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
     issuance: createIssuance(engine, { clock, audit: writeAudit, checkRights: createRightsCheck(engine, ledger), countStates, jwt }),
     authorities: createAuthorities(engine, { audit: writeAudit, ledger, checkFence, countStates, revisions, jwt, evidence: writeEvidence }),
     evidence,
-    rotations: createRotations(engine, { audit: writeAudit, ledger, checkFence, revisions, consumers }),
+    rotations: createRotations(engine, { audit: writeAudit, ledger, checkFence, revisions, consumers, issued }),
     bundles: createBundles(engine, { audit: writeAudit, revisions, ledger }),
     entries: createEntries(engine, { audit: writeAudit, ledger, revisions, removalLimit: options.removalLimit ?? 100_000 }),
     delegations: createDelegations(engine, writeAudit, ledger),

@@ -7,6 +7,7 @@ import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Consumers } from './consumers.ts';
 import type { Engine } from './engine.ts';
+import type { IssuedLeaves } from './issued.ts';
 import type { FenceCheck } from './leases.ts';
 import { rowText, type Ledger } from './ledger.ts';
 import type { Revisions } from './meta.ts';
@@ -18,9 +19,10 @@ export interface RotationParts {
   readonly checkFence: FenceCheck;
   readonly revisions: Revisions;
   readonly consumers: Consumers;
+  readonly issued: IssuedLeaves;
 }
 
-export function createRotations(engine: Engine, { audit, ledger, checkFence, revisions, consumers }: RotationParts): RotationStore {
+export function createRotations(engine: Engine, { audit, ledger, checkFence, revisions, consumers, issued }: RotationParts): RotationStore {
   const insert = engine.statement<{ [Column in keyof RotationTable]: RotationTable[Column] }>()((query, slot) =>
     query.insertInto('rotations').values({
       id: slot('id'), kind: slot('kind'), state: slot('state'), version: slot('version'), spec: slot('spec'), created_by: slot('created_by'),
@@ -91,17 +93,28 @@ export function createRotations(engine: Engine, { audit, ledger, checkFence, rev
       for (const row of engine.rows(builder.selectFrom('authorities').select(['id', 'highest_jwt_expiry']).where('kind', '=', 'jwt'))) {
         found.set(row.id, { lastExpiry: row.highest_jwt_expiry, live: 0, liveUnreported: 0 });
       }
+      // what the log has is valid, whatever became of its row
+      for (const id of issued.authorities()) {
+        const last = issued.lastOf(id);
+        const facts = found.get(id);
+        if (last >= now - marginSeconds && last > (facts?.lastExpiry ?? 0)) found.set(id, { live: 0, liveUnreported: 0, ...facts, lastExpiry: last });
+      }
       return found;
     }),
-    lastNotAfterByHolder: (now) => engine.read(() => new Map(
-      engine.rows(mayBeOut().select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')]).where('not_after', '>=', now).groupBy('holder')).map(({ holder, last }) => [holder, last]),
-    )),
+    lastNotAfterByHolder: (now) => engine.read(() => {
+      const found = new Map(issued.holders(now));
+      for (const { holder, last } of engine.rows(mayBeOut().select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')]).where('not_after', '>=', now).groupBy('holder'))) found.set(holder, Math.max(last, found.get(holder) ?? 0));
+      return found;
+    }),
     unheld: (since, now) => engine.read(() => {
       const others = mayBeOut().where('holder', '<>', 'server').where('not_after', '>=', now).where(sql<boolean>`NOT ${isAgent}`);
       const total = engine.rows(others.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ?? 0;
       // what was made in the second of publication may not have had it
       const before = engine.rows(others.select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.max<number | null>('not_after').as('last')]).where('created_at_ms', '<=', (since + 1) * 1000))[0];
-      return { total, waiting: before?.count ?? 0, until: before?.last ?? 0 };
+      // at least one, where the log has what the inventory has not
+      const logged = issued.unheldUntil(since);
+      const waiting = Math.max(before?.count ?? 0, logged >= now ? 1 : 0);
+      return { total: Math.max(total, waiting), waiting, until: Math.max(before?.last ?? 0, logged >= now ? logged : 0) };
     }),
     reliedExpiry: (since, now) => engine.read(() => engine.rows(
       mayBeOut().where('holder', '<>', 'server').where('not_after', '>=', since).where('not_after', '<', now).where('created_at_ms', '<=', (since + 1) * 1000).where(sql<boolean>`NOT ${isAgent}`)
