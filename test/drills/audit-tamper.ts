@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { verifyExport, type ExportVerdict } from '../../src/common/tlog/index.ts';
@@ -30,6 +31,7 @@ export const auditTamper: Drill = {
       await sign(server, agent, 'web', Math.min(100, wanted - done));
       if (done % 200 === 0) await settled(server);
     }
+    const listed = await activation(server);
     await settled(server);
     const full = await exported(server);
     const whole = await verified(full);
@@ -39,8 +41,8 @@ export const auditTamper: Drill = {
     say(`${verdict.size} records under ${verdict.checkpoints} checkpoints verify`);
 
     let named = 0;
-    const expectNamed = async (what: string, found: Found, sequence?: number): Promise<void> => {
-      const good = 'code' in found && found.code === 'AUDIT_INVALID' && (sequence === undefined || found.sequence === sequence);
+    const expectNamed = async (what: string, found: Found, sequence?: number, code = 'AUDIT_INVALID'): Promise<void> => {
+      const good = 'code' in found && found.code === code && (sequence === undefined || found.sequence === sequence);
       breaches.expect(good, `${what}: ${JSON.stringify(found)}`);
       if (good) named += 1;
       say(`${what}: ${good ? 'found' : 'NOT FOUND'}${sequence === undefined ? '' : ` at record ${sequence}`}`);
@@ -62,6 +64,11 @@ export const auditTamper: Drill = {
     const note = sql(server, (database) => database.prepare('SELECT size, note FROM log_checkpoints ORDER BY size DESC LIMIT 1').get()) as { size: number; note: string };
     const forged = note.note.replace(/\n(\S{43}=)\n/, (_, root: string) => `\n${root.startsWith('A') ? 'B' : 'A'}${root.slice(1)}\n`);
     await expectNamed('forged checkpoint', await touched(`UPDATE log_checkpoints SET note = '${forged}' WHERE size = ${note.size}`, (database) => void database.prepare('UPDATE log_checkpoints SET note = ? WHERE size = ?').run(note.note, note.size)));
+    const part = sql(server, (database) => database.prepare('SELECT sha256, deflated FROM activation_evidence_parts WHERE sha256 = ?').get(listed.evidence)) as { sha256: string; deflated: Uint8Array };
+    const other = deflateRawSync(Buffer.from(inflateRawSync(part.deflated).toString('utf8').replace('node-1', 'node-2'))).toString('hex');
+    const partBack = (database: DatabaseSync): void => void database.prepare('INSERT OR REPLACE INTO activation_evidence_parts VALUES (?, 0, ?)').run(part.sha256, part.deflated);
+    await expectNamed('changed list of who had confirmed', await touched(`UPDATE activation_evidence_parts SET deflated = x'${other}' WHERE sha256 = '${part.sha256}'`, partBack), listed.sequence, 'EVIDENCE_INVALID');
+    await expectNamed('list of who had confirmed taken away', await touched(`DELETE FROM activation_evidence_parts WHERE sha256 = '${part.sha256}'`, partBack), listed.sequence, 'EVIDENCE_INVALID');
     const older = full.flatMap((line, index) => (line.includes('"type":"checkpoint"') ? [index] : [])).at(-2) ?? 0;
     const cut = [...full.slice(0, older + 1), JSON.stringify({ type: 'end', size: Number((JSON.parse(full[older] as string) as { note: string }).note.split('\n')[1]) })];
     breaches.expect('verdict' in (await verified(cut)), 'a tail cut at an older checkpoint shows without a later one: then what does --since prove?');
@@ -97,7 +104,7 @@ export const auditTamper: Drill = {
       if (code === 'AUDIT_INVALID') refusedStarts += 1;
       await server.stop();
     }
-    return { figures: { records: verdict.size, checkpoints: verdict.checkpoints, tampered: 6, named, signedForForged: signed, refusedStarts }, broken: breaches.list };
+    return { figures: { records: verdict.size, checkpoints: verdict.checkpoints, tampered: 8, named, signedForForged: signed, refusedStarts }, broken: breaches.list };
   },
 };
 
@@ -121,6 +128,18 @@ async function sign(server: TestServer, agent: Credential, entryId: string, time
   const items = Array.from({ length: times }, () => ({ requestId: uuidv7(), entryId, csrDer, selectors: [{ type: 'unix', value: 'uid:1000' }] }));
   const { results } = await unaryCall(server.client(agent), '/meshca.issuer.v1.AgentIssuer/SignX509Svids', { items });
   return (results as { svid: unknown }[]).filter(({ svid }) => svid).length;
+}
+
+/** An intermediate that signs without the one node there is, which is on record with that. */
+async function activation(server: TestServer): Promise<{ readonly evidence: string; readonly sequence: number }> {
+  await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', force: true, reason: 'the drill has no agent' });
+  for (let tries = 0; tries < 400; tries += 1) {
+    const { records } = await server.admin('Audit/ListAuditRecords', { kind: 'authority.active', newestFirst: true, page: { size: 1 } });
+    const { detail } = JSON.parse(records[0].canonical.toString('utf8').split('\n')[1]) as { detail: { evidence?: string } };
+    if (detail.evidence !== undefined) return { evidence: detail.evidence, sequence: records[0].sequence };
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error('the intermediate did not sign within 20 s');
 }
 
 async function settled(server: TestServer): Promise<void> {
