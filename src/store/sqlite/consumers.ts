@@ -15,6 +15,9 @@ export interface Consumers {
   all(): readonly ConsumerRecord[];
 }
 
+/** Every row is read for it. */
+const compareEveryMs = 2_000;
+
 export function createConsumers(engine: Engine, ledger: Ledger, clock: Clock): Consumers {
   const heard = new HeardConsumers(engine, clock);
   const put = engine.statement<{ [Column in keyof ConsumerTable]: ConsumerTable[Column] }>()((query, slot) => {
@@ -32,10 +35,16 @@ export function createConsumers(engine: Engine, ledger: Ledger, clock: Clock): C
   const list = engine.statement<{ agent_id: string }>()((query, slot) =>
     query.selectFrom('consumers').selectAll().where('agent_id', '=', slot('agent_id')).orderBy('id'));
 
+  let comparedMs = -Infinity;
   /** A row counts for nothing where its agent has spoken; that somebody else has written it is to be known all the same. */
-  const isAsTold = (row: ConsumerTable): boolean => {
-    const told = heard.get(row.agent_id, row.id);
-    return told !== undefined && told.state === row.state && told.authoritySetDigest === row.authority_set_digest && told.jwtSetDigest === row.jwt_set_digest && told.issuerSetDigest === row.issuer_set_digest;
+  const compare = (): void => {
+    if (clock.monotonicMs() - comparedMs < compareEveryMs) return;
+    comparedMs = clock.monotonicMs();
+    for (const row of engine.rows(builder.selectFrom('consumers').select(['agent_id', 'id', 'state', 'authority_set_digest', 'jwt_set_digest', 'issuer_set_digest']))) {
+      if (!heard.has(row.agent_id)) continue;
+      const told = heard.get(row.agent_id, row.id);
+      if (told === undefined || !isAsTold(row, told)) ledger.announce({ kind: 'consumer', id: `${row.agent_id} ${row.id}`, found: told === undefined ? 'absent' : 'differs' });
+    }
   };
 
   const putAll = (agentId: string, consumers: readonly ConsumerRecord[]): void => {
@@ -56,14 +65,9 @@ export function createConsumers(engine: Engine, ledger: Ledger, clock: Clock): C
     },
     list: (agentId) => heard.of(agentId) ?? list.all({ agent_id: agentId }).map(toConsumer),
     all: () => {
-      const unheard: ConsumerRecord[] = [];
-      const told = [...heard.agents()];
-      const known = new Set(told);
-      for (const row of engine.rows(builder.selectFrom('consumers').selectAll().orderBy('agent_id').orderBy('id'))) {
-        if (!known.has(row.agent_id)) unheard.push(toConsumer(row));
-        else if (!isAsTold(row)) ledger.announce({ kind: 'consumer', id: `${row.agent_id} ${row.id}`, found: heard.get(row.agent_id, row.id) === undefined ? 'absent' : 'differs' });
-      }
-      return [...unheard, ...told.flatMap((agentId) => heard.of(agentId) ?? [])];
+      compare();
+      const silent = engine.rows(builder.selectFrom('consumers').select('agent_id').distinct()).filter(({ agent_id: id }) => !heard.has(id));
+      return [...silent.flatMap(({ agent_id: id }) => list.all({ agent_id: id }).map(toConsumer)), ...heard.all()];
     },
   };
 }
@@ -79,3 +83,6 @@ export const toConsumer = (row: ConsumerTable): ConsumerRecord => ({
   state: row.state as ConsumerRecord['state'], reason: row.reason, since: row.since, description: row.description,
   jwtSetDigest: row.jwt_set_digest, issuerSetDigest: row.issuer_set_digest, capabilities: fromJson<readonly string[]>('consumers', row.capabilities),
 });
+
+const isAsTold = (row: Pick<ConsumerTable, 'state' | 'authority_set_digest' | 'jwt_set_digest' | 'issuer_set_digest'>, told: ConsumerRecord): boolean =>
+  told.state === row.state && told.authoritySetDigest === row.authority_set_digest && told.jwtSetDigest === row.jwt_set_digest && told.issuerSetDigest === row.issuer_set_digest;

@@ -59,8 +59,13 @@ export class HeardConsumers {
     return this.#byAgent.get(agentId)?.get(id);
   }
 
-  agents(): IterableIterator<string> {
-    return this.#byAgent.keys();
+  has(agentId: string): boolean {
+    return this.#byAgent.has(agentId);
+  }
+
+  /** Of all agents, in no order. */
+  all(): readonly HeardConsumer[] {
+    return [...this.#byAgent.values()].flatMap((known) => [...known.values()]);
   }
 
   /** The time of the first report that said the same. */
