@@ -1,7 +1,9 @@
 import type { Compilable } from 'kysely';
-import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { CommitHooks } from './commit-hooks.ts';
+import { Connection } from './connection.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
 import type { CommitFacts } from '../contract.ts';
 import { CompiledStatement, type Builder, type Slots, type Statement, type Values } from './statement.ts';
@@ -20,13 +22,12 @@ interface Committed {
 
 /** A group ends here even if more wait, so that the thread is not blocked for long. */
 const groupBudgetMs = 10;
-const preparedLimit = 400;
 
 /** Makes all that was committed survive a loss of power. Rejects when it can not be known whether it does. */
 export type MakeDurable = () => Promise<void>;
 
 /**
- * The one writer. Owns the connection, its prepared statements and the queue of writes. Each write is one synchronous
+ * The one writer. Owns the connection and the queue of writes. Each write is one synchronous
  * function, so nothing can get between its statements, and no read ever sees an open transaction. Writes that wait together
  * share one commit, each inside a savepoint: one that throws leaves nothing and disturbs no other.
  *
@@ -34,23 +35,15 @@ export type MakeDurable = () => Promise<void>;
  * wait as well, and what arrives meanwhile is the next group. When it can not be made durable, nothing is read or written any
  * more, since nobody knows what the disk holds.
  */
-export class Engine {
-  readonly #database: DatabaseSync;
+export class Engine extends CommitHooks {
+  readonly #connection: Connection;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #makeDurable: MakeDurable | undefined;
   readonly #commitListeners = new Set<(commit: CommitFacts) => void>();
   readonly #onDurable: (() => void) | undefined;
-  readonly #prepared = new Map<string, StatementSync>();
-  readonly #afterCommit: (() => void)[] = [];
-  readonly #afterDurable: (() => void)[] = [];
-  readonly #onRollback: (() => void)[] = [];
-  readonly #beforeJob: ((first: boolean) => void)[] = [];
-  readonly #beforeCommit: (() => void)[] = [];
   #queue: Job[] = [];
   #scheduled = false;
-  #inside = false;
-  #reading = false;
   #closing = false;
   /** While the last commit is being made durable. */
   #pending: Promise<void> | undefined;
@@ -58,7 +51,8 @@ export class Engine {
 
   /** Without `makeDurable` a commit counts as durable when it returns. `onDurable` is called before any caller knows. */
   constructor(options: { readonly database: DatabaseSync; readonly clock: Clock; readonly logger: Logger; readonly makeDurable?: MakeDurable | undefined; readonly onDurable?: (() => void) | undefined }) {
-    this.#database = options.database;
+    super();
+    this.#connection = new Connection(options.database);
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#makeDurable = options.makeDurable;
@@ -77,28 +71,15 @@ export class Engine {
   }
 
   all(sql: string, parameters: readonly SQLInputValue[]): readonly unknown[] {
-    try {
-      return this.#prepare(sql).all(...parameters);
-    } catch (error) {
-      throw storeError(error, sql);
-    }
+    return this.#connection.all(sql, parameters);
   }
 
   get(sql: string, parameters: readonly SQLInputValue[]): unknown {
-    try {
-      return this.#prepare(sql).get(...parameters);
-    } catch (error) {
-      throw storeError(error, sql);
-    }
+    return this.#connection.get(sql, parameters);
   }
 
   run(sql: string, parameters: readonly SQLInputValue[]): number {
-    if (!this.#inside) throw new PkiError('INTERNAL', 'a write outside of a transaction');
-    try {
-      return Number(this.#prepare(sql).run(...parameters).changes);
-    } catch (error) {
-      throw storeError(error, sql);
-    }
+    return this.#connection.run(sql, parameters);
   }
 
   /** Resolves with what `work` returned, once it is durable; rejects with what it threw, and then nothing of it is left. */
@@ -121,7 +102,7 @@ export class Engine {
   look<T>(work: () => T): Promise<T> {
     if (this.#closing || this.#broken !== undefined) return Promise.reject(this.#broken ?? closedError());
     try {
-      this.#beginReading();
+      this.#connection.beginReading();
       return Promise.resolve(work());
     } catch (error) {
       return Promise.reject(storeError(error));
@@ -138,35 +119,10 @@ export class Engine {
     return this.#pending;
   }
 
-  /** Called before each write, `first` in its transaction or not. */
-  beforeJob(callback: (first: boolean) => void): void {
-    this.#beforeJob.push(callback);
-  }
-
-  /** Called inside each transaction after its last write. May write; what it throws fails the whole group. */
-  beforeCommit(callback: () => void): void {
-    this.#beforeCommit.push(callback);
-  }
-
-  /** Called right after each commit, before anything else is read: for memory that must agree with the rows. */
-  afterCommit(callback: () => void): void {
-    this.#afterCommit.push(callback);
-  }
-
-  /** Called when a commit is durable, before the callers of its writes go on: for telling others. */
-  afterDurable(callback: () => void): void {
-    this.#afterDurable.push(callback);
-  }
-
   /** Called for each durable commit, last. */
   onCommit(listener: (commit: CommitFacts) => void): () => void {
     this.#commitListeners.add(listener);
     return () => void this.#commitListeners.delete(listener);
-  }
-
-  /** Called when anything was rolled back, be it one write of a group. Must not throw. */
-  onRollback(callback: () => void): void {
-    this.#onRollback.push(callback);
   }
 
   /** Waits for the writes that were accepted, runs `last` with them, and closes the connection. */
@@ -176,31 +132,7 @@ export class Engine {
     try {
       if (this.#broken === undefined) await this.#enqueue(last);
     } finally {
-      this.#endReading();
-      this.#prepared.clear();
-      this.#database.close();
-    }
-  }
-
-  /**
-   * The reads of one turn of the event loop share a read transaction: taking and giving back its lock costs more than most
-   * reads do. Nobody else writes, and our own writes end it first, so none of them sees anything old.
-   */
-  #beginReading(): void {
-    if (this.#reading || this.#inside) return;
-    this.#command('BEGIN');
-    this.#reading = true;
-    setImmediate(() => this.#endReading());
-  }
-
-  #endReading(): void {
-    if (!this.#reading) return;
-    this.#reading = false;
-    try {
-      this.#command('COMMIT');
-    } catch {
-      // whoever read the bad page has been told; what is left is to get out
-      if (this.#database.isTransaction) this.#command('ROLLBACK');
+      this.#connection.close();
     }
   }
 
@@ -262,7 +194,7 @@ export class Engine {
 
   #tell(committed: readonly Committed[], startedMs: number): void {
     this.#onDurable?.();
-    this.#call(this.#afterDurable);
+    this.#call(this.hooks.afterDurable);
     for (const { settle } of committed) settle();
     const facts = { writes: committed.length, seconds: (this.#clock.monotonicMs() - startedMs) / 1000 };
     for (const listener of this.#commitListeners) listener(facts);
@@ -273,8 +205,8 @@ export class Engine {
     for (const job of jobs) {
       let value: unknown;
       try {
-        this.#begin();
-        for (const callback of this.#beforeJob) callback(true);
+        this.#connection.begin();
+        for (const callback of this.hooks.beforeJob) callback(true);
         value = job.work();
         this.#commit();
       } catch (error) {
@@ -282,7 +214,7 @@ export class Engine {
         job.reject(storeError(error));
         continue;
       }
-      this.#call(this.#afterCommit);
+      this.#call(this.hooks.afterCommit);
       committed.push({ job, settle: () => job.resolve(value) });
     }
     return jobs.length;
@@ -293,11 +225,11 @@ export class Engine {
     const started = this.#clock.monotonicMs();
     let taken = 0;
     try {
-      this.#begin();
+      this.#connection.begin();
       for (const job of jobs) {
         if (taken > 0 && this.#clock.monotonicMs() - started > groupBudgetMs) break;
         taken += 1;
-        for (const callback of this.#beforeJob) callback(taken === 1);
+        for (const callback of this.hooks.beforeJob) callback(taken === 1);
         outcomes.push({ job, settle: this.#savepoint(job) });
       }
       this.#commit();
@@ -311,45 +243,37 @@ export class Engine {
       for (const job of mine) job.reject(failure);
       return mine.length;
     }
-    this.#call(this.#afterCommit);
+    this.#call(this.hooks.afterCommit);
     committed.push(...outcomes);
     return taken;
   }
 
   #savepoint(job: Job): () => void {
-    this.#command('SAVEPOINT job');
+    this.#connection.command('SAVEPOINT job');
     try {
       const value = job.work();
-      this.#command('RELEASE job');
+      this.#connection.command('RELEASE job');
       return () => job.resolve(value);
     } catch (error) {
       // Some failures (disk full, I/O) end the whole transaction: then it is not this job's alone.
-      if (!this.#database.isTransaction) throw error;
-      this.#command('ROLLBACK TO job');
-      this.#command('RELEASE job');
-      for (const callback of this.#onRollback) callback();
+      if (!this.#connection.isTransaction) throw error;
+      this.#connection.command('ROLLBACK TO job');
+      this.#connection.command('RELEASE job');
+      for (const callback of this.hooks.onRollback) callback();
       const refusal = storeError(error);
       return () => job.reject(refusal);
     }
   }
 
-  #begin(): void {
-    this.#endReading();
-    this.#command('BEGIN IMMEDIATE');
-    this.#inside = true;
-  }
-
   #commit(): void {
-    for (const callback of this.#beforeCommit) callback();
-    this.#command('COMMIT');
-    this.#inside = false;
+    for (const callback of this.hooks.beforeCommit) callback();
+    this.#connection.commit();
   }
 
   #rollback(): void {
-    this.#inside = false;
-    for (const callback of this.#onRollback) callback();
+    for (const callback of this.hooks.onRollback) callback();
     try {
-      if (this.#database.isTransaction) this.#command('ROLLBACK');
+      this.#connection.rollback();
     } catch (error) {
       this.#logger.error({ err: error }, 'a transaction could not be rolled back');
     }
@@ -365,19 +289,6 @@ export class Engine {
     }
   }
 
-  #command(sql: string): void {
-    this.#prepare(sql).run();
-  }
-
-  #prepare(sql: string): StatementSync {
-    const known = this.#prepared.get(sql);
-    if (known !== undefined) return known;
-    // Filters make a bounded number of texts; this only keeps a defect from growing without end.
-    if (this.#prepared.size >= preparedLimit) this.#prepared.clear();
-    const statement = this.#database.prepare(sql);
-    this.#prepared.set(sql, statement);
-    return statement;
-  }
 }
 
 const closedError = (): PkiError => new PkiError('SHUTTING_DOWN', 'the store is closed');
