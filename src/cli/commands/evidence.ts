@@ -51,8 +51,8 @@ function show(context: CliContext, { sha256, sequence, statement, consumers }: R
     ['signs since', `${instant(statement.decidedAt)}${statement.scope === '{}' ? '' : `, for ${statement.scope}`}`],
     ['on the strength of', without.kind === 'proven' ? `confirmations; asked for: ${percent(statement.shares.proven)} of the proven, ${percent(statement.shares.inferred)} of the inferred` : without.kind === 'forced' ? `force, by ${without.by}: ${without.reason}` : `the deadline ${instant(without.deadline)}`],
     ['proven', `${proven.confirmed} of ${proven.needed}; ${lines.passedOver} passed over, ${lines.expired} agents were away until all that they held had expired`], ...(statement.alteredAgents === 0 ? [] : [['altered', `${statement.alteredAgents} agents were not in the database as the log has them: they are not in this list`] as const]),
-    ['inferred', inferred.needed === 0 ? 'nobody' : `${inferred.confirmed} of ${inferred.needed}${inferred.relied > 0 ? `; what was given before had expired by ${instant(inferred.relied)}` : ''}`],
-    ['unseen', unprovable.until === 0 ? 'nobody' : `waited until ${instant(unprovable.until)}`],
+    ['inferred', inferred.needed === 0 ? 'nobody' : `${inferred.confirmed} of ${inferred.needed}${inferred.relied > 0 ? `; what was given before had expired by ${instant(inferred.relied)}` : ''}${inferred.until > statement.decidedAt ? `; not waited for: until ${instant(inferred.until)}` : ''}`],
+    ['unseen', unprovable.until === 0 ? 'nobody' : unprovable.until > statement.decidedAt ? `not waited for; it would have been until ${instant(unprovable.until)}` : `waited until ${instant(unprovable.until)}`],
     ['record', sequence === 0 ? `sha256 ${sha256}` : `${sequence} of the audit log, which commits to sha256 ${sha256}`],
   ]);
   context.out('\n');
