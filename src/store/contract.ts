@@ -196,11 +196,11 @@ export interface RotationStore {
   byId(id: string): Promise<RotationOperation | undefined>;
   /** Newest first; `underWay`: those that are running or paused. */
   list(filter: { readonly underWay: boolean }): Promise<readonly RotationOperation[]>;
-  /** What each authority may have signed: latest notAfter of anything issued, abandoned or in the making that has not been over for longer than the margin, and how many are live. */
+  /** What each authority may have signed for others, CAs downstream that were not revoked among them: latest notAfter of anything issued, abandoned or in the making that has not been over for longer than the margin, and how many are live. */
   signedBy(now: number, marginSeconds: number): Promise<ReadonlyMap<string, { readonly lastExpiry: number; readonly live: number; readonly liveUnreported: number }>>;
   /** Of every holder with a leaf that is not expired: latest notAfter. */
   lastNotAfterByHolder(now: number): Promise<ReadonlyMap<string, number>>;
-  /** Leaves of holders that are no agents: given up to `since`, and in all. */
+  /** Leaves, and certificates of CAs downstream, of holders that are no agents: given up to `since`, and in all. */
   unheld(since: number, now: number): Promise<{ readonly waiting: number; readonly total: number; readonly until: number }>;
   /** Of leaves of holders that are no agents, given up to `since` and not over then: the latest notAfter before `now`, or 0. */
   reliedExpiry(since: number, now: number): Promise<number>;

@@ -4,7 +4,7 @@ import { PkiError, type ErrorCode } from '../../src/common/errors/index.ts';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { encodeEvidence } from '../../src/common/tlog/index.ts';
 import { allShares, type ConsumerRecord, type RotationOperation } from '../../src/domain/index.ts';
-import { agentId, attested, authority, event, intent, start, type OpenStore } from './store-fixtures.ts';
+import { activeAuthority, agentId, attested, authority, event, intent, issued, start, type OpenStore } from './store-fixtures.ts';
 
 const operation = (changes: Partial<RotationOperation> = {}): RotationOperation => ({
   id: uuidv7(), kind: 'root', state: 'running', version: 0, createdBy: 'uid:0', createdAt: start, updatedAt: start,
@@ -116,6 +116,23 @@ export function rotationCases(name: string, open: OpenStore): void {
     const { store: again } = await opened.reopen();
     assert.deepEqual((await again.rotations.consumers()).map(({ id, heardAt }) => [id, heardAt]), [['a', undefined]]);
     await again.close();
+  });
+
+  test(`${name}: a CA downstream counts as live and unreported for who signed it until it ends or is revoked; authorities of ours do not`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
+    const root = await activeAuthority(store, 'issuing');
+    const ca = { kind: 'authority', profile: 'authority', spiffeId: 'spiffe://example.org' } as const;
+    const [byHand, byWorkload] = [await issued(store, root.id, { ...ca, holder: 'uid:0', notAfter: start + 9000 }), await issued(store, root.id, { ...ca, holder: agentId, notAfter: start + 5000 })];
+    await issued(store, root.id, { ...ca, holder: 'server', requester: 'server', notAfter: start + 90_000 });
+    assert.deepEqual((await store.rotations.signedBy(start, 0)).get(root.id), { lastExpiry: start + 9000, live: 2, liveUnreported: 2 });
+    assert.deepEqual(await store.rotations.lastNotAfterByHolder(start), new Map());
+    assert.equal((await store.rotations.unheld(start, start)).total, 1, 'what its agent confirms is not inferred as well');
+    await store.revocations.revoke({ serial: byHand.serial, reason: 'superseded', revokedAt: start, revokedBy: 'uid:0' }, event('certificate.revoked'));
+    assert.deepEqual((await store.rotations.signedBy(start, 0)).get(root.id), { lastExpiry: start + 5000, live: 1, liveUnreported: 1 });
+    await store.revocations.revoke({ serial: byWorkload.serial, reason: 'superseded', revokedAt: start, revokedBy: 'uid:0' }, event('certificate.revoked'));
+    assert.equal((await store.rotations.signedBy(start, 0)).get(root.id)?.live ?? 0, 0);
   });
 
   test(`${name}: the latest expiry that was waited for is that of what others were given before, and had not ended then`, async () => {

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { silentLogger } from '../../src/common/runtime/index.ts';
 import { certificatesFromPem, certificatesToPem, parseCertificate, pemEncode, sha256Hex } from '../../src/common/x509/index.ts';
+import { guardingOf } from '../../src/server/guarding.ts';
 import { authorizeAny, connectTls, createTlsServer, X509Source } from '../../src/workload/index.ts';
 import { startAgent } from '../../sidecar/compose.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
@@ -111,6 +112,11 @@ describe('CRLs of a company CA above ours', () => {
     await server.admin('Roles/PutRole', { role: { name: 'rotator', verbs: ['authority.rotate', 'authority.read', 'certificate.revoke'], prefixes: ['spiffe://mesh.test/'], members: [alice.spiffeId] } });
     const crlDer = await ca.crl('root', { number: '05' });
     assert.equal(await codeOf(unaryCall(server.client(alice, roots), '/meshca.admin.v1.AuthoritySources/ImportCrl', { crlDer })), 'ROLE_MISSING');
+  });
+
+  test('under dual control it waits for approval like the import of an authority; a dry run does not', async () => {
+    const guarding = guardingOf('/meshca.admin.v1.AuthoritySources/ImportCrl') as (request: object, sights: object) => Promise<boolean>;
+    assert.deepEqual([await guarding({ dryRun: false }, {}), await guarding({ dryRun: true }, {})], [true, false]);
   });
 
   test('with the last of them the set is complete, stands at its URL, and OpenSSL verifies a leaf with the CRL of every level', async () => {

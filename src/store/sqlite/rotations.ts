@@ -46,7 +46,14 @@ export function createRotations(engine: Engine, { audit, ledger, checkFence, rev
   const read = (row: RotationTable): RotationOperation => ledger.read('rotation', row.id, () => rowText.rotation(row), toOperation(row));
   /** Holders that are agents tell of replacements and of what they hold. */
   const isAgent = sql<boolean>`holder IN (SELECT spiffe_id FROM agents)`;
-  const mayBeOut = () => builder.selectFrom('certificates').where('state', 'in', ['issued', 'abandoned', 'intent']).where('kind', '<>', 'authority');
+  /**
+   * What somebody else holds: leaves, and the certificates of CAs downstream, below which are leaves that nobody here knows of.
+   * Not those of our own authorities, which have a life of their own, nor one that was revoked: whoever trusts it still is not
+   * to be kept from the end.
+   */
+  const others = sql<boolean>`(certificates.kind <> 'authority' OR (certificates.holder <> 'server' AND (certificates.certificate_der IS NULL OR NOT EXISTS (SELECT 1 FROM authorities WHERE authorities.certificate_der = certificates.certificate_der)) AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.serial = certificates.serial)))`;
+  const mayBeOut = () => builder.selectFrom('certificates').where('state', 'in', ['issued', 'abandoned', 'intent']).where(others);
+  const leavesOut = () => mayBeOut().where('kind', '<>', 'authority');
 
   return {
     create: (operation, event, lease) => engine.write(() => {
@@ -84,8 +91,8 @@ export function createRotations(engine: Engine, { audit, ledger, checkFence, rev
       const found = new Map<string, { lastExpiry: number; live: number; liveUnreported: number }>();
       const expiries = mayBeOut().select((eb) => ['authority_id', eb.fn.max<number>('not_after').as('last')]).where('not_after', '>=', now - marginSeconds).groupBy('authority_id');
       for (const { authority_id: id, last } of engine.rows(expiries)) found.set(id, { lastExpiry: last, live: 0, liveUnreported: 0 });
-      const live = builder.selectFrom('certificates').select((eb) => ['authority_id', eb.fn.countAll<number>().as('live'), sql<number>`sum(NOT ${isAgent})`.as('unreported')])
-        .where('state', 'in', ['issued', 'abandoned']).where('kind', '<>', 'authority').where('not_after', '>=', now - marginSeconds).where('replacement_confirmed_at', 'is', null).groupBy('authority_id');
+      const live = builder.selectFrom('certificates').select((eb) => ['authority_id', eb.fn.countAll<number>().as('live'), sql<number>`sum(certificates.kind = 'authority' OR NOT ${isAgent})`.as('unreported')])
+        .where('state', 'in', ['issued', 'abandoned']).where(others).where('not_after', '>=', now - marginSeconds).where('replacement_confirmed_at', 'is', null).groupBy('authority_id');
       for (const row of engine.rows(live)) {
         const facts = found.get(row.authority_id);
         if (facts !== undefined) Object.assign(facts, { live: row.live, liveUnreported: row.unreported });
@@ -103,14 +110,14 @@ export function createRotations(engine: Engine, { audit, ledger, checkFence, rev
     }),
     lastNotAfterByHolder: (now) => engine.read(() => {
       const found = new Map(issued.holders(now));
-      for (const { holder, last } of engine.rows(mayBeOut().select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')]).where('not_after', '>=', now).groupBy('holder'))) found.set(holder, Math.max(last, found.get(holder) ?? 0));
+      for (const { holder, last } of engine.rows(leavesOut().select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')]).where('not_after', '>=', now).groupBy('holder'))) found.set(holder, Math.max(last, found.get(holder) ?? 0));
       return found;
     }),
     unheld: (since, now) => engine.read(() => {
-      const others = mayBeOut().where('holder', '<>', 'server').where('not_after', '>=', now).where(sql<boolean>`NOT ${isAgent}`);
-      const total = engine.rows(others.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ?? 0;
+      const given = mayBeOut().where('holder', '<>', 'server').where('not_after', '>=', now).where(sql<boolean>`NOT ${isAgent}`);
+      const total = engine.rows(given.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ?? 0;
       // what was made in the second of publication may not have had it
-      const before = engine.rows(others.select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.max<number | null>('not_after').as('last')]).where('created_at_ms', '<=', (since + 1) * 1000))[0];
+      const before = engine.rows(given.select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.max<number | null>('not_after').as('last')]).where('created_at_ms', '<=', (since + 1) * 1000))[0];
       // at least one, where the log has what the inventory has not
       const logged = issued.unheldUntil(since);
       const waiting = Math.max(before?.count ?? 0, logged >= now ? 1 : 0);
