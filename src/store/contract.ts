@@ -1,15 +1,20 @@
+import type { ErrorCode, PkiError } from '../common/errors/index.ts';
 import type {
-  Agent, AgentState, AuditEvent, AuditRecord, Authority, AuthorityKind, AuthorityScope, AuthorityState, BundleRevision, CertificateKind, CertificateRecord,
-  CertificateState, ConsumerRecord, Delegation, EntryDraft, Intent, JoinToken, Position, RegistrationEntry, Rights, Role, RotationOperation,
+  Agent, AgentState, AuditEvent, AuditRecord, CertificateKind, CertificateRecord, CertificateState, ConsumerRecord, Delegation, Intent, JoinToken, Position,
+  Rights, Role,
 } from '../domain/index.ts';
 import type { ApprovalStore } from './approval-contract.ts';
+import type { AuthorityStore, BundleStore, EvidenceStore, RotationStore } from './authority-contract.ts';
+import type { EntryStore } from './entry-contract.ts';
+import type { LeaseStore, LogStore, ObjectLedger } from './log-contract.ts';
 import type { RetentionStore } from './retention-contract.ts';
 import type { RevocationStore } from './revocation-contract.ts';
-import type { ErrorCode, PkiError } from '../common/errors/index.ts';
-import type { ActivationEvidence } from '../common/tlog/index.ts';
-import type { Lease, LeaseStore, LogStore, ObjectLedger } from './log-contract.ts';
 
+export type * from './authority-contract.ts';
+export type * from './entry-contract.ts';
 export type { Lease, LeaseStore, LogSeal, LogSession, LogStep, LogStore, LogTile, ObjectLedger, ObjectMismatch, PendingRecord, StoredCheckpoint } from './log-contract.ts';
+export type { RetentionStore } from './retention-contract.ts';
+export type { RevocationStore } from './revocation-contract.ts';
 
 /**
  * The store's ports, one per noun. Every method is one transaction and resolves when it is durable (fdatasync done), so a
@@ -147,140 +152,6 @@ export interface CertificateStore {
   countByState(): Promise<Readonly<Record<CertificateState, number>>>;
 }
 
-export interface AuthorityStore {
-  /** State `preparing`, durable before its key is generated. */
-  create(authority: Authority, event: AuditEvent, lease?: Lease): Promise<void>;
-  /**
-   * preparing → prepared, once the key exists and the certificate is signed. `certificate`: its row for the inventory
-   * (kind `authority`), inserted in the same transaction; absent for JWT keys, and for authorities whose token is `external`:
-   * what others signed for themselves is not in our inventory. `parentId` sets a parent that was not known at `create`.
-   */
-  complete(id: string, version: number, made: { readonly spkiDer: Buffer; readonly certificateDer: Buffer | null; readonly subjectKeyId: string | null; readonly notBefore: number; readonly notAfter: number; readonly parentId?: string }, event: AuditEvent, lease?: Lease): Promise<Authority>;
-  /** Compare-and-set on version; an illegal transition throws CONFLICT naming the legal ones. Moves the revision. */
-  transition(id: string, version: number, to: AuthorityState, now: number, event: AuditEvent, context?: TransitionContext): Promise<Authority>;
-  /** What an active one signs for. Compare-and-set on version. Moves the revision. */
-  rescope(id: string, version: number, scope: AuthorityScope, event: AuditEvent, lease?: Lease): Promise<Authority>;
-  byId(id: string): Promise<Authority | undefined>;
-  /** Not paged: there are few. Oldest first. */
-  list(filter?: { readonly kind?: AuthorityKind; readonly states?: readonly AuthorityState[] }): Promise<readonly Authority[]>;
-  /** Highest expiry of JWT-SVIDs that this authority may have signed. */
-  highestJwtExpiry(id: string): Promise<number>;
-}
-
-/** Who was counted before an authority signed; written by the transition itself. What is read here proves nothing until it was compared with the log. */
-export interface EvidenceStore {
-  /** SHA-256 of the statement that the log commits to for the newest activation of this authority; undefined: it knows of none. From memory. */
-  expected(authorityId: string): string | undefined;
-  statement(sha256: string): Promise<Buffer | undefined>;
-  /** The part of that number (from 0). */
-  chunk(sha256: string, index: number): Promise<Buffer | undefined>;
-  /** Tells whoever listens on `objects.onMismatch` that this list is not as the log has it. */
-  altered(authorityId: string): void;
-}
-
-export interface TransitionContext {
-  /** The transition happens only while this lease's fence is the present one (LEASE_LOST). */
-  readonly lease?: Lease;
-  readonly scope?: AuthorityScope;
-  readonly taintWindowSeconds?: number;
-  /** Who was counted before it signs: kept in the same transaction; the event's detail holds its SHA-256 as `evidence`. */
-  readonly evidence?: ActivationEvidence;
-}
-
-/** Goals of rotation, and what a decision on them is made from. */
-export interface RotationStore {
-  /** CONFLICT when one of its kind is under way. */
-  create(operation: RotationOperation, event: AuditEvent, lease?: Lease): Promise<void>;
-  /** Compare-and-set on version. */
-  update(id: string, version: number, change: { readonly state?: RotationOperation['state']; readonly spec?: RotationOperation['spec'] }, now: number, event: AuditEvent, lease?: Lease): Promise<RotationOperation>;
-  byId(id: string): Promise<RotationOperation | undefined>;
-  /** Newest first; `underWay`: those that are running or paused. */
-  list(filter: { readonly underWay: boolean }): Promise<readonly RotationOperation[]>;
-  /** What each authority may have signed for others, CAs downstream that were not revoked among them: latest notAfter of anything issued, abandoned or in the making that has not been over for longer than the margin, and how many are live. */
-  signedBy(now: number, marginSeconds: number): Promise<ReadonlyMap<string, { readonly lastExpiry: number; readonly live: number; readonly liveUnreported: number }>>;
-  /** Of every holder with a leaf that is not expired: latest notAfter. */
-  lastNotAfterByHolder(now: number): Promise<ReadonlyMap<string, number>>;
-  /** Leaves, and certificates of CAs downstream, of holders that are no agents: given up to `since`, and in all. */
-  unheld(since: number, now: number): Promise<{ readonly waiting: number; readonly total: number; readonly until: number }>;
-  /** Of leaves of holders that are no agents, given up to `since` and not over then: the latest notAfter before `now`, or 0. */
-  reliedExpiry(since: number, now: number): Promise<number>;
-  /** Consumers of all agents: of those that have reported to this process what they said, else what the database has, without `heardAt`. */
-  consumers(): Promise<readonly ConsumerRecord[]>;
-  /** See ClockGuard. */
-  clockAnchor(): Promise<{ readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number } | undefined>;
-  setClockAnchor(anchor: { readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number }): Promise<void>;
-}
-
-export interface BundleStore {
-  /** Appends the next revision (sequence = last + 1, else CONFLICT). Moves the store's revision. */
-  append(revision: BundleRevision, event: AuditEvent): Promise<void>;
-  latest(): Promise<BundleRevision | undefined>;
-  /** Those with a higher sequence, in order. */
-  since(sequence: number): Promise<readonly BundleRevision[]>;
-}
-
-export interface EntryFilter {
-  readonly spiffeId?: string;
-  readonly parentId?: string;
-  /** `type:value`: entries that have this selector among theirs. */
-  readonly selector?: string;
-}
-
-export interface EntryChange {
-  readonly action: 'create' | 'update' | 'delete';
-  readonly before: RegistrationEntry | undefined;
-  readonly after: RegistrationEntry | undefined;
-}
-
-export interface EntryWrite {
-  readonly action: 'create' | 'update' | 'delete';
-  /** For `delete` only its ID counts. */
-  readonly id: string;
-  readonly draft?: EntryDraft;
-  /** Compare-and-set for update and delete, 0: whatever is there. */
-  readonly revision: number;
-  readonly event: AuditEvent;
-}
-
-export interface EntryStore {
-  /**
-   * All or nothing, in one transaction and one revision. Refuses (ALREADY_EXISTS) an ID that is taken, and a second entry
-   * with the same SPIFFE ID, parent and selectors. The domain's rules are checked by the caller, except those that need the
-   * transaction: `guard` runs inside it, before the writes, with the present state and may throw. It may run more than once.
-   * Writes are applied in their order; two entries may swap what they state.
-   */
-  write(writes: readonly EntryWrite[], context: { readonly now: number; readonly createdBy: string }, guard?: (view: EntryView) => void): Promise<readonly EntryChange[]>;
-  byId(id: string): Promise<RegistrationEntry | undefined>;
-  byIds(ids: readonly string[]): Promise<readonly RegistrationEntry[]>;
-  list(filter: EntryFilter, page: PageRequest): Promise<Page<RegistrationEntry>>;
-  /** Entries whose parent is one of these. Paged by key. */
-  byParents(parentIds: readonly string[], page: PageRequest): Promise<Page<RegistrationEntry>>;
-  /** Entries with the server as parent: definitions of node sets. */
-  nodeSets(serverId: string): Promise<readonly RegistrationEntry[]>;
-  /**
-   * What changed for these parents after `revision`: entries now present, and IDs that are gone or moved to another parent.
-   * `undefined`: too old (pruned), from the future, or more than is good for one answer (5,000): take a snapshot in pages.
-   * Complete up to and including the returned position. May name IDs as removed that this reader never saw.
-   */
-  changes(parentIds: readonly string[], revision: number): Promise<{ readonly upserts: readonly RegistrationEntry[]; readonly removedIds: readonly string[]; readonly position: Position } | undefined>;
-  /**
-   * The parents for which `changes` would answer something after `revision`: those of entries created, updated, deleted or
-   * moved (both parents), each once; the server's ID stands for node sets. One cheap read of the change log, so that a
-   * change costs one query and not one per connected agent. `undefined`: too old (pruned). Complete up to the position.
-   */
-  changedParents(revision: number): Promise<{ readonly parentIds: readonly string[]; readonly position: Position } | undefined>;
-  count(): Promise<number>;
-}
-
-/** Synchronous reads inside the transaction. */
-export interface EntryView {
-  byId(id: string): RegistrationEntry | undefined;
-  bySpiffeId(spiffeId: string): readonly RegistrationEntry[];
-  templates(): readonly RegistrationEntry[];
-  /** Entries that are no templates and whose SPIFFE ID starts with `prefix` (a range of the index, read lazily). */
-  statedBelow(prefix: string): Iterable<RegistrationEntry>;
-}
-
 export interface AgentAttestation {
   readonly agent: Omit<Agent, 'generation' | 'state' | 'stateReason' | 'lastSeenAt' | 'survivedOutageSeconds'>;
   /** `renew` keeps the generation; the two others start a new session. */
@@ -360,6 +231,3 @@ export interface MetaStore {
   /** After a restore: what agents know of the past no longer counts. */
   renewEpoch(now: number): Promise<Position>;
 }
-
-export type { RetentionStore } from './retention-contract.ts';
-export type { RevocationStore } from './revocation-contract.ts';

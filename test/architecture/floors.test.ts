@@ -22,9 +22,7 @@ const isProcessEdge = (path: string): boolean => processEdges.has(path) || path.
 
 const lineLimit = 300;
 /** Longer files, each with the reason why it stays in one piece. */
-const longFiles: Readonly<Record<string, string>> = {
-  'src/store/contract.ts': 'the one contract of the store: types only, read as a whole',
-};
+const longFiles: Readonly<Record<string, string>> = {};
 
 /** How an entry comes to load what it must not, one line each. */
 function ways(entry: string, forbidden: readonly string[], options?: { dynamic: boolean }): readonly string[] {
