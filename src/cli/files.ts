@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { accessSync, constants, existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, linkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
@@ -45,18 +45,18 @@ export function expectFolder(path: string, next = 'Give an existing folder that 
 }
 
 /**
- * Puts what is streamed into a new file that only its owner may read, synced. What could not be completed is removed: a part
- * must not pass for the whole. Returns the bytes written. Throws INVALID_REQUEST, OUTPUT_FAILED, CANCELLED or what the stream throws.
+ * Puts what is streamed into a new file that only its owner may read. It has its name only when it is complete and on disk, so
+ * that a part never passes for the whole, whatever ends this process. Returns the bytes written. Throws INVALID_REQUEST,
+ * OUTPUT_FAILED, CANCELLED or what the stream throws.
  */
 export async function writeStream(path: string, signal: AbortSignal, stream: (write: (data: Buffer) => Promise<void>) => Promise<void>): Promise<number> {
-  const file = await open(path, 'wx', 0o600).catch((thrown: unknown) => {
-    throw cannotWrite(path, thrown, newFileAdvice);
-  });
+  expectNewFile(path);
+  const part = `${path}.${randomBytes(8).toString('hex')}.part`;
   const failed = (thrown: unknown): never => {
     throw cannotWrite(path, thrown, newFileAdvice);
   };
+  const file = await open(part, 'wx', 0o600).catch(failed);
   let bytes = 0;
-  let complete = false;
   try {
     await stream(async (data) => {
       // not write(), which may write less than it was given, for instance what a full disk still takes
@@ -65,12 +65,23 @@ export async function writeStream(path: string, signal: AbortSignal, stream: (wr
     });
     if (signal.aborted) throw new PkiError('CANCELLED', `${path} was not completed and is removed`);
     await file.sync().catch(failed);
-    complete = true;
+    nameNew(part, path);
   } finally {
     await file.close();
-    if (!complete) rmSync(path, { force: true });
+    rmSync(part, { force: true });
   }
   return bytes;
+}
+
+/** Never over a file that came meanwhile; file systems without links have only the look before. */
+function nameNew(part: string, path: string): void {
+  try {
+    linkSync(part, path);
+  } catch (thrown) {
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes((thrown as NodeJS.ErrnoException).code ?? '')) throw cannotWrite(path, thrown, newFileAdvice);
+    expectNewFile(path);
+    renameSync(part, path);
+  }
 }
 
 const newFileAdvice = 'Name a file that does not exist yet, in a folder that you may write to.';

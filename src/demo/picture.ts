@@ -20,10 +20,10 @@ export function draw(model: DemoModel, size: PictureSize, options: { readonly co
   for (const line of workloadLines(model, inside, paint, options.nowMs)) frame.line(line);
   frame.rule('mTLS between them');
   for (const line of trafficLines(model, inside, paint, options.nowMs)) frame.line(line);
-  // what is left goes to the log, and to the commands only if both have room
+  // what is left goes to the log, and to the commands where both have room: on 24 rows as soon as they are of use
   const left = size.rows - frame.lines.length - 2;
   const commands = options.tryNext.length + 1;
-  const withCommands = left - commands >= 4;
+  const withCommands = left - commands >= (model.firstRequestMs === undefined ? 5 : 3);
   const logRows = Math.max(0, Math.min(left - (withCommands ? commands : 0) - 1, 14));
   if (logRows > 0) {
     frame.rule('events');

@@ -41,6 +41,16 @@ for (const columns of [20, 40, 60, 72, 80, 100, 200]) {
   }
 }
 
+test('on a terminal of the usual size the next commands are there once they are of use, and the newest events with them', () => {
+  const tryNext = ['one', 'two', 'three', 'four', 'five'].map((text) => `npm run ${text}`);
+  const model = busy();
+  model.hsm = 'SoftHSM';
+  model.root = { text: 'ec-p384' } as NonNullable<typeof model.root>;
+  const lines = draw(model, { columns: 80, rows: 24 }, { color: false, nowMs: start + 10_000, tryNext }).join('\n');
+  for (const command of tryNext) assert.ok(lines.includes(command), lines);
+  assert.match(lines, /events/);
+});
+
 test('the figures at the end are those of the workloads', () => {
   const model = busy();
   assert.equal(renewals(model), 2);
