@@ -140,7 +140,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.defer(() => rotation.controller.close());
 
   const crls = new CrlPublisher({
-    authorities: registry, store: store.revocations, onRevision: (listener) => store.onRevision(listener), signers, openToken, clock, logger: logger.child({ part: 'crl' }),
+    authorities: registry, store: store.revocations, onRevision: (listener) => store.onRevision(listener), signers, openToken, held: () => auditLog.stale !== undefined, clock, logger: logger.child({ part: 'crl' }),
     lifeSeconds: config.issuance.crlLifeDays * 86_400, clockSkewSeconds: config.authorities.clockSkewSeconds,
   });
   stack.defer(() => crls.close());

@@ -14,6 +14,8 @@ export interface CrlPublisherDependencies {
   readonly signers: Pick<Signers, 'sign'>;
   /** For the CRLs of roots: opened for as long as one signature takes. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
+  /** Nothing is written on the strength of the database for now; default no. */
+  readonly held?: () => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Beyond the longest tolerated outage of the CA: an expired CRL fails every leaf where it is enforced. */
@@ -94,8 +96,8 @@ export class CrlPublisher {
    * `checkExternalCrl` fails with, and CRL_NOT_NEWER; the very CRL that is here already is no error.
    */
   async importExternal({ actor, crlDer, dryRun = false }: { readonly actor: string; readonly crlDer: Buffer; readonly dryRun?: boolean }): Promise<ImportedCrl> {
-    const { authorities, clock, clockSkewSeconds, lifeSeconds } = this.#dependencies;
-    if (!this.#started) throw new PkiError('DATABASE_STALE', 'this server signs nothing yet, and hands out no CRLs');
+    const { authorities, clock, clockSkewSeconds, lifeSeconds, logger } = this.#dependencies;
+    if (!this.#started || this.#dependencies.held?.() === true) throw new PkiError('DATABASE_STALE', 'this server signs nothing yet, and hands out no CRLs');
     const now = clock.now();
     const { crl, authorities: of, warnings } = unwrap(checkExternalCrl({ der: Buffer.from(crlDer), all: authorities.all(), now, clockSkewSeconds, lifeSeconds }));
     const older = of.filter((each) => this.#stored.get(each.id)?.der.equals(crl.raw) !== true);
@@ -103,6 +105,8 @@ export class CrlPublisher {
     if (!dryRun) {
       for (const authority of older) await this.#take(authority, crl, actor);
       this.#assemble();
+      const ends = warnings.some((text) => text.startsWith('it revokes'));
+      if (older.length > 0) logger[ends ? 'warn' : 'info']({ authorities: of.map(({ id }) => id), actor, number: String(crl.number), nextUpdate: crl.nextUpdate, revoked: crl.revoked.size, warnings, ...(ends ? { alert: true } : {}) }, 'a CRL from outside was taken in');
     }
     return {
       authorityIds: of.map(({ id }) => id), number: String(crl.number), thisUpdate: crl.thisUpdate, nextUpdate: crl.nextUpdate, revoked: crl.revoked.size, warnings,

@@ -47,6 +47,7 @@ function world(clock: FakeClock, all: Authority[], signing: Ca) {
   const line = (fields: object, text: string): void => void lines.push({ text, fields: fields as Record<string, unknown> });
   const logger = { debug: () => {}, info: line, warn: line, error: line, child: () => logger } as unknown as Logger;
   const listeners = new Set<() => void>();
+  const state = { held: false };
   const publisher = new CrlPublisher({
     authorities: { all: () => all, onChange: (listener) => { listeners.add(listener); return () => listeners.delete(listener); } },
     store: {
@@ -56,9 +57,9 @@ function world(clock: FakeClock, all: Authority[], signing: Ca) {
     },
     onRevision: () => () => {},
     signers: { sign: (items) => Promise.resolve(items.map(({ bytes }) => ({ ok: true as const, signature: sign('sha256', bytes, signing.key) }))) },
-    openToken: () => Promise.reject(new Error('no token')), clock, logger, lifeSeconds: 7 * day, clockSkewSeconds: 300,
+    openToken: () => Promise.reject(new Error('no token')), held: () => state.held, clock, logger, lifeSeconds: 7 * day, clockSkewSeconds: 300,
   });
-  return { publisher, events, lines, logger, moved: () => { for (const listener of listeners) listener(); } };
+  return { publisher, events, lines, logger, state, moved: () => { for (const listener of listeners) listener(); } };
 }
 
 /** So that what timers started has happened. */
@@ -124,10 +125,14 @@ test('of a certificate that was issued anew for the same key the CRL counts for 
   await publisher.close();
 });
 
-test('before the server may sign, none is taken in', async () => {
-  const { clock, root, publisher, events } = setup();
+test('before the server may sign, and while the database is stale, none is taken in', async () => {
+  const { clock, root, publisher, events, state } = setup();
   await assert.rejects(publisher.importExternal({ actor: 'uid:0', crlDer: crlOf(root, { number: 1, thisUpdate: clock.now(), nextUpdate: clock.now() + day }) }), { code: 'DATABASE_STALE' });
-  assert.deepEqual(events, []);
+  await publisher.start();
+  state.held = true;
+  await assert.rejects(publisher.importExternal({ actor: 'uid:0', crlDer: crlOf(root, { number: 1, thisUpdate: clock.now(), nextUpdate: clock.now() + day }) }), { code: 'DATABASE_STALE' });
+  assert.deepEqual(events.filter(({ kind }) => kind === 'crl.imported'), []);
+  await publisher.close();
 });
 
 test('an upstream whose CRL has ended is asked for a new one; one that goes back in numbers changes nothing', async () => {
@@ -156,6 +161,6 @@ test('an upstream whose CRL has ended is asked for a new one; one that goes back
   upstream.failing = false;
   await settled(clock, 60);
   assert.equal(crls.failure(), undefined, 'it is asked again soon, and not only at the next refresh');
-  await crls.close();
+  crls.close();
   await publisher.close();
 });

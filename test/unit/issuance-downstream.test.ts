@@ -39,11 +39,12 @@ function world() {
   const intents: Intent[] = [];
   const finished: FinishItem[] = [];
   const token = { failing: false, opened: 0, closed: 0 };
+  const ending: { code?: 'ENTRY_CHANGED' } = {};
   const dependencies = {
     authorities: { list: () => Promise.resolve([root.record, issuing.record]) },
     issuance: {
       recordIntents: (items: readonly Intent[]) => { intents.push(...items); return Promise.resolve(); },
-      finish: (items: readonly FinishItem[]) => { finished.push(...items); return Promise.resolve(items.map(() => ({ state: 'issued' as const }))); },
+      finish: (items: readonly FinishItem[]) => { finished.push(...items); return Promise.resolve(items.map(() => (ending.code === undefined ? { state: 'issued' as const } : { state: 'withheld' as const, code: ending.code, message: 'changed' }))); },
       findRequest: () => Promise.resolve(undefined),
     },
     openToken: () => {
@@ -56,7 +57,7 @@ function world() {
   };
   const grant: DownstreamGrant = { entryId: 'e1', holder: 'spiffe://mesh.test/meshca/agent/n1', rights: { entry: { id: 'e1', revision: 4 } }, maximumLifeSeconds: 7 * day, ownKeySha256: 'cd'.repeat(32), repeatable: () => true, reason: { entry: 'e1' } };
   const ask = (csrKey: KeyObject, over: Partial<DownstreamRequest> = {}) => signDownstream({ actor: 'spiffe://mesh.test/nested', requestId: uuidv7(clock.nowMs()), csrDer: createCsr(csrKey), grant, ...over }, dependencies);
-  return { clock, keys, intents, finished, token, grant, ask };
+  return { clock, keys, intents, finished, token, ending, grant, ask };
 }
 
 test('the key of any authority here certifies nobody, and no token is opened for it', async () => {
@@ -78,6 +79,13 @@ test('the rights of the grant go into the transaction that releases, together wi
   assert.ok(item?.kind === 'signed');
   assert.deepEqual(item.rights, { ...grant.rights, authorityId: made.authorityId });
   assert.deepEqual([intents[0]?.entryId, intents[0]?.holder, intents[0]?.kind], ['e1', grant.holder, 'authority']);
+});
+
+test('a right that ended while the token signed keeps the certificate back, with the code that says which', async () => {
+  const { ask, finished, ending } = world();
+  ending.code = 'ENTRY_CHANGED';
+  await assert.rejects(ask(newKey()), { code: 'ENTRY_CHANGED' });
+  assert.equal(finished.length, 1);
 });
 
 test('what the token did not sign ends as abandoned at once, and the token is closed', async () => {

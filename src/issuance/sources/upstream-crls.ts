@@ -6,7 +6,7 @@ import type { UpstreamAuthority } from './contract.ts';
 export interface UpstreamCrlsDependencies {
   readonly upstream: Pick<UpstreamAuthority, 'crls' | 'renewCrls'>;
   readonly publisher: {
-    importExternal(input: { readonly actor: string; readonly crlDer: Buffer }): Promise<{ readonly authorityIds: readonly string[]; readonly changed: boolean; readonly number: string; readonly nextUpdate: number; readonly warnings: readonly string[] }>;
+    importExternal(input: { readonly actor: string; readonly crlDer: Buffer }): Promise<{ readonly authorityIds: readonly string[] }>;
     standings(): readonly CrlStanding[];
   };
   readonly authorities: { onChange(listener: () => void): () => void };
@@ -57,11 +57,11 @@ export class UpstreamCrls {
     return this.#running;
   }
 
-  async close(): Promise<void> {
+  /** Waits for no answer of the upstream: what comes later is taken in by nobody. */
+  close(): void {
     this.#closed = true;
     this.#stop();
     this.#cancel?.();
-    await this.#running;
   }
 
   #soon(delayMs: number): void {
@@ -102,10 +102,9 @@ export class UpstreamCrls {
     const of = new Set<string>();
     let ended = false;
     for (const crlDer of crls) {
+      if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
       try {
-        const { authorityIds, changed, number, nextUpdate, warnings } = await publisher.importExternal({ actor: 'server', crlDer });
-        for (const id of authorityIds) of.add(id);
-        if (changed) logger.info({ authorities: authorityIds, number, nextUpdate, warnings, ...(warnings.some((text) => text.startsWith('it revokes')) ? { alert: true } : {}) }, 'a CRL of the upstream was taken in');
+        for (const id of (await publisher.importExternal({ actor: 'server', crlDer })).authorityIds) of.add(id);
       } catch (thrown) {
         const { code, message } = PkiError.from(thrown);
         // of another CA in the same mount
@@ -125,6 +124,7 @@ export class UpstreamCrls {
       await this.#takeIn(await upstream.crls());
     } catch (thrown) {
       const { code, message } = PkiError.from(thrown);
+      if (code === 'SHUTTING_DOWN') return;
       logger.warn({ code, error: message, next: 'let the upstream renew its CRLs by itself (auto_rebuild), or give this server read on crl/rotate', alert: true }, 'a CRL of the upstream ends soon, and the upstream did not sign a new one');
     }
   }
