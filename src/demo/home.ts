@@ -19,9 +19,13 @@ export function openHome(root: string): DemoHome {
     root, server: join(root, 'server'), agent: join(root, 'agent'), hsm: join(root, 'hsm'), bin: join(root, 'bin'), log: join(root, 'log'), run: join(root, 'run'),
   };
   for (const [path, mode] of [[root, 0o711], [home.server, 0o700], [home.agent, 0o700], [home.hsm, 0o700], [home.bin, 0o711], [home.log, 0o700], [home.run, 0o711]] as const) {
-    mkdirSync(path, { recursive: true, mode });
-    // workloads of other users pass through to the socket and to their binary; they read nothing else
-    chmodSync(path, mode);
+    try {
+      mkdirSync(path, { recursive: true, mode });
+      // workloads of other users pass through to the socket and to their binary; they read nothing else
+      chmodSync(path, mode);
+    } catch (thrown) {
+      throw new PkiError('DEMO_PART_FAILED', `the folder ${path} can not be made (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { cause: thrown, next: 'Name a folder on a disk that can be written: --home DIR, or MESHCA_HOME.' });
+    }
   }
   return home;
 }
