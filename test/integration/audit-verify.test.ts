@@ -150,7 +150,10 @@ test('watch tells of each record and of a new holder of an identity, and search 
   const watching = cli(server, ['audit', 'watch', '--identity', id('/web')], { signal: stop.signal, out });
   const seen = (): { kind: string; newHolder: boolean; detail: { serial: string } }[] => out.join('').split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as { kind: string; newHolder: boolean; detail: { serial: string } });
   // the first that is seen shows that it watches
-  for (let tries = 0; seen().length === 0 && tries < 50; tries += 1) await issue(server, agent, 'web', 1);
+  await until(async () => {
+    await issue(server, agent, 'web', 1);
+    return seen().length > 0;
+  }, 'it watches');
   await issue(server, second, 'web-2', 1);
   await until(() => seen().some(({ newHolder }) => newHolder));
   const before = seen().length;

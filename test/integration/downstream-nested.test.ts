@@ -82,7 +82,7 @@ test('a nested server gets its intermediate by itself, with the SVID of the proc
     const taken = await local('authority', 'import-crl', file('root.crl'));
     assert.equal(taken.code, 0, taken.err);
     // the lower server signs its own in the background
-    for (let turn = 0; turn < 200 && !(await lower.admin('Authorities/GetRotationStatus')).crlsHandedOut; turn += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(async () => (await lower.admin('Authorities/GetRotationStatus')).crlsHandedOut, 'its own CRL');
     assert.match((await local('authority', 'import-crl', file('root.crl'))).out, /it was here already[^]*the set is complete/);
     await writeFile(file('bad.crl'), 'no CRL');
     const bad = await local('authority', 'import-crl', file('bad.crl'));

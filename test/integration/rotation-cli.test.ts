@@ -47,7 +47,7 @@ test('on the command line a chain is rotated with progress, step by step, piped 
   const stopWatching = new AbortController();
   const watching = cli(server, { signal: stopWatching.signal });
   const watched = watching.run('authority', 'status', '--watch');
-  for (let tries = 0; watching.out() === '' && tries < 200; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(() => watching.out() !== '', 'it watches');
   stopWatching.abort();
   assert.equal(await watched, 0);
   assert.equal(watching.err(), '');

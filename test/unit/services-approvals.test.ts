@@ -5,6 +5,7 @@ import type { PkiError } from '../../src/common/errors/index.ts';
 import type { AdminCaller, LocalCaller } from '../../src/services/index.ts';
 import { createServicesWorld, id, local, type ServicesWorld } from '../support/services-world.ts';
 import { SoftSecurityKey } from '../support/ssh.ts';
+import { until } from '../support/until.ts';
 
 const namespace = 'meshca-approval@v1';
 const method = '/meshca.admin.v1.Roles/PutRole';
@@ -96,7 +97,7 @@ test('what was executing when the server stopped is interrupted, on record, and 
   w.services.gate.connect(() => new Promise(() => {}));
   const { line } = await w.services.approvals.get(local, operation);
   void w.services.approvals.submit(local, operation, keys.bob.sign(line, namespace)).catch(() => {});
-  for (let tries = 0; (await w.store.approvals.interrupted()).length === 0 && tries < 100; tries += 1) await new Promise((resolve) => setImmediate(resolve));
+  await until(async () => (await w.store.approvals.interrupted()).length > 0, 'it is being executed');
   await w.services.gate.recover();
   assert.equal((await w.services.approvals.get(local, operation)).status, 'interrupted');
   assert.equal(await approve(operation, 'carol'), 'APPROVAL_NOT_OPEN');

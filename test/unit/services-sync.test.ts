@@ -8,6 +8,7 @@ import type { Position } from '../../src/domain/index.ts';
 import type { AgentCaller, SyncConnection, SyncHello, SyncMessage, SyncSession } from '../../src/services/index.ts';
 import { settle } from './agent-support.ts';
 import { agentId, createServicesWorld, entryInput, id, local, newKey, selector, trustDomain, type ServicesWorld } from '../support/services-world.ts';
+import { until } from '../support/until.ts';
 
 const rejectsWith = (code: string) => (error: unknown): boolean => error instanceof PkiError && error.code === code;
 const server = serverId(trustDomain).toString();
@@ -177,7 +178,10 @@ test('20,000 entries go in pages of at most 500, and a slow agent is neither flo
   await w.addEntry({ id: 'late', spiffeId: id('/late'), parentId: agentId('n1') });
   slow.full = false;
   slow.connection?.drained();
-  for (let turn = 0; turn < 20 && slow.held.size !== 19_999; turn += 1) await settled(w);
+  await until(async () => {
+    await settled(w);
+    return slow.held.size === 19_999;
+  });
   assert.equal(slow.held.size, 19_999);
   assert.ok(slow.held.has('late') && !slow.held.has('e0'));
   assert.ok(slow.pages().every(({ upserts }) => upserts.length <= 500));
