@@ -27,12 +27,15 @@ async function race(sign: () => Promise<readonly boolean[]>, end: () => Promise<
       await new Promise((resolve) => setImmediate(resolve));
     }
   });
-  await until(() => released > 0, 'something is released');
-  await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
-  await end();
-  ended = true;
-  await new Promise((resolve) => setTimeout(resolve, 15));
-  stop = true;
+  try {
+    await until(() => released > 0, 'something is released');
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
+    await end();
+    ended = true;
+    await new Promise((resolve) => setTimeout(resolve, 15));
+  } finally {
+    stop = true;
+  }
   await Promise.all(workers);
   return { released, afterwards };
 }

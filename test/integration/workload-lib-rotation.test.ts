@@ -53,6 +53,14 @@ test('both sides rotate under continuous HTTPS traffic and the root rolls over, 
     }
   };
   const all = Promise.all([traffic(kept), traffic(kept), traffic(fresh)]);
+  // also where something fails before its end
+  using _ended = { [Symbol.dispose]: () => {
+    running = false;
+    kept.destroy();
+    fresh.destroy();
+    front.close();
+    front.closeAllConnections();
+  } };
 
   /** Until both sides have taken what they were given, and requests under it have been served on new and on kept connections. */
   const renewed = async (...gives: readonly (() => void)[]): Promise<void> => {
@@ -85,9 +93,6 @@ test('both sides rotate under continuous HTTPS traffic and the root rolls over, 
   assert.equal(failed(server) + failed(client), 0);
   assert.equal(client.source.stats().rotations, 8);
   assert.ok(serials.size >= 8, `the server saw ${serials.size} certificates`);
-  kept.destroy();
-  fresh.destroy();
-  front.close();
 });
 
 test('an HTTPS request to a server with another ID fails with the reason', async () => {

@@ -121,7 +121,8 @@ export async function startTraffic(from: X509Source, to: X509Source): Promise<()
   const running = (async () => {
     while (!stopped) {
       await once();
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      // a test that fails before it stops this is not kept from its end
+      await new Promise((resolve) => setTimeout(resolve, 10).unref());
     }
   })();
   return async () => {
