@@ -4,10 +4,12 @@ import { ecdsaNoteKey, formatVerifierKey, inclusionProof, keyInEpoch, verifyIncl
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { LeaseStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import type { LeaseStore, LogSnapshot, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import { BackgroundCheck } from './background-check.ts';
 import { CheckpointFile, openInEpoch } from './checkpoint-file.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
+import { SnapshotKeeper } from './snapshot-keeper.ts';
 import { withTiles } from './tiles.ts';
 import { checkStoredLog, compareOutside, staleError, type OutsideCheckpoint, type Staleness } from './start-check.ts';
 
@@ -25,12 +27,15 @@ export interface AuditLogDependencies {
   readonly restored: (lost: OutsideCheckpoint, sequence: number, actor: string) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** How many records a start may have to read, and how many it may after a clean stop; default 20,000 and 1,000. */
+  readonly snapshots?: { readonly everyRecords: number; readonly atCloseRecords: number };
 }
 
 /** Key name and origin of the log of a trust domain. */
 export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.name}/meshca/audit`;
 
 const rememberedNotes = 512;
+const recordsAtClose = 1_000;
 
 /** The tree over the audit records while the server runs. Owner of whether the database is the one that was signed last. */
 export class AuditLog {
@@ -41,6 +46,9 @@ export class AuditLog {
   readonly #sequencer: Sequencer;
   readonly #listeners = new Set<(checkpoint: StoredCheckpoint) => void>();
   readonly #staleListeners = new Set<() => void>();
+  readonly #snapshots: SnapshotKeeper;
+  #check: BackgroundCheck | undefined;
+  #damage: PkiError | undefined;
   /** What was found of checkpoints that came from elsewhere; thousands of agents hold the same few. */
   readonly #seen = new Map<string, 'unknown' | 'contained'>();
   /** Whose key signs. */
@@ -56,7 +64,7 @@ export class AuditLog {
   #latest: StoredCheckpoint | undefined;
   #foreign = 0;
 
-  private constructor(dependencies: AuditLogDependencies, baseKey: NoteKey, epoch: number, file: CheckpointFile, seals: SealCheck) {
+  private constructor(dependencies: AuditLogDependencies, baseKey: NoteKey, epoch: number, file: CheckpointFile, seals: SealCheck, basis: LogSnapshot | undefined) {
     const { log, leases, signers, clock, logger } = dependencies;
     this.#signer = dependencies.authority;
     this.#seals = seals;
@@ -72,8 +80,9 @@ export class AuditLog {
     this.#epoch = epoch;
     this.#key = keyInEpoch(baseKey, epoch);
     this.#file = file;
+    this.#snapshots = new SnapshotKeeper({ log, sign, origin: baseKey.name, clock, logger, ...(dependencies.snapshots === undefined ? {} : { everyRecords: dependencies.snapshots.everyRecords }) }, basis);
     this.#sequencer = new Sequencer({
-      log, leases, sign, seals, key: () => this.#key, held: () => this.#held, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => this.#publish(checkpoint, logger),
+      log, leases, sign, seals, key: () => this.#key, held: () => this.#held, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => this.#publish(checkpoint, logger), grown: (edge, at) => this.#snapshots.grown(edge, at),
       onForeign: ({ sequence, reason }) => {
         this.#foreign += 1;
         logger.error({ code: 'AUDIT_INVALID', sequence, reason }, 'a row of the audit table was not written by a server: it stays out of the log');
@@ -95,7 +104,7 @@ export class AuditLog {
     await signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer, token: authority.token });
     const file = new CheckpointFile(dependencies.checkpointFile);
     const stored = await checkStoredLog(log, baseKey, await file.outside(baseKey));
-    const audit = new AuditLog(dependencies, baseKey, stored.epoch, file, new SealCheck({ origin, logSpkiDer: spkiDer }));
+    const audit = new AuditLog(dependencies, baseKey, stored.epoch, file, new SealCheck({ origin, logSpkiDer: spkiDer }), await log.basis());
     audit.#begunAt = (await log.head()).sequence;
     audit.#latest = await log.latestCheckpoint();
     if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
@@ -104,10 +113,12 @@ export class AuditLog {
       if (audit.#held) await audit.#sequencer.vouchPending();
       else await audit.#sequencer.catchUp();
       await audit.#beginSession();
+      await audit.#snapshotAtRest(dependencies.snapshots?.everyRecords);
     } catch (thrown) {
       await audit.close();
       throw thrown;
     }
+    audit.#checkInBackground();
     return audit;
   }
 
@@ -134,7 +145,10 @@ export class AuditLog {
     this.#key = keyInEpoch(this.#baseKey, this.#epoch);
     await this.#sequencer.catchUp();
     await this.#beginSession();
+    // the token of the key that signed the last one is lost
+    this.#snapshots.want();
     await this.#sequencer.catchUp();
+    await this.#snapshotAtRest();
     logger.warn({ authority: authority.id, token: authority.token, verifierKey: this.verifierKey(), alert: true }, 'another key signs the audit log from now on');
   }
 
@@ -154,7 +168,22 @@ export class AuditLog {
     return this.#stale;
   }
 
-  /** Called when `stale` changed. Returns the unsubscribe function. */
+  /** A record that this process has passed over at its start is not the one that was signed: nothing may be signed any more, and the next start reads all records, and refuses. */
+  get damage(): PkiError | undefined {
+    return this.#damage;
+  }
+
+  /** The newest snapshot; undefined: a start reads the whole log. */
+  get snapshot(): { readonly size: number; readonly timeMs: number } | undefined {
+    return this.#snapshots.newest;
+  }
+
+  /** How many of the records that the start has passed over were looked at since; `whole`: all, and they say what the snapshot says. */
+  get review(): { readonly of: number; readonly checked: number; readonly whole: boolean } {
+    return { of: this.#check?.of ?? 0, checked: this.#check?.checked ?? 0, whole: this.#check?.whole ?? true };
+  }
+
+  /** Called when `stale` or `damage` changed. Returns the unsubscribe function. */
   onStale(listener: () => void): () => void {
     this.#staleListeners.add(listener);
     return () => void this.#staleListeners.delete(listener);
@@ -272,8 +301,42 @@ export class AuditLog {
   }
 
   async close(): Promise<void> {
+    await this.#check?.close();
+    try {
+      await this.#sequencer.catchUp();
+      await this.#snapshotAtRest(this.#dependencies.snapshots?.atCloseRecords ?? recordsAtClose);
+    } catch {
+      // said by the sequencer as well; the next start reads a little more
+    }
+    await this.#snapshots.close();
     await this.#sequencer.close();
     await this.#file.close();
+  }
+
+  #snapshotAtRest(least?: number): Promise<void> {
+    return this.#sequencer.atRest(async ({ size, sequence }) => {
+      const { latest } = this;
+      if (latest?.size === size) await this.#snapshots.atRest({ size, root: latest.root, sequence }, least);
+    });
+  }
+
+  #checkInBackground(): void {
+    const { clock, logger } = this.#dependencies;
+    const review = this.#log.review();
+    if (review === undefined) return;
+    this.#check = new BackgroundCheck({ review, clock, logger, found: (error) => void this.#damaged(error) });
+    this.#check.start();
+  }
+
+  async #damaged(error: PkiError): Promise<void> {
+    this.#damage = error;
+    this.#dependencies.logger.error({ ...error.detail, code: error.code, error: error.message, alert: true }, 'a record of the audit log is not the one that was signed: nothing is signed any more');
+    for (const listener of this.#staleListeners) listener();
+    try {
+      await this.#snapshots.drop();
+    } catch (thrown) {
+      this.#dependencies.logger.error({ error: PkiError.from(thrown).message }, 'the snapshots of the audit log could not be removed');
+    }
   }
 
   #becomeStale(newer: OutsideCheckpoint, foundBy: string): void {

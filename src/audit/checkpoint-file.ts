@@ -25,17 +25,29 @@ export class CheckpointFile {
 
   /** `shown`: those that somebody else kept and this database lacked. */
   async outside(key: NoteKey): Promise<{ readonly newest: (Checkpoint & { readonly epoch: number }) | undefined; readonly shown: readonly (Checkpoint & { readonly epoch: number; readonly foundBy: string })[] }> {
-    let newest: (Checkpoint & { readonly epoch: number }) | undefined;
     const shown: (Checkpoint & { readonly epoch: number; readonly foundBy: string })[] = [];
+    const own: { readonly note: string; readonly epoch: number; readonly size: number }[] = [];
     let other = 0;
     for (const { note, foundBy } of readCheckpointLines(await this.#read())) {
-      const opened = openInEpoch(note, key);
-      if (foundBy !== '' && opened !== undefined) {
-        shown.push({ ...opened, foundBy });
+      if (foundBy !== '') {
+        const opened = openInEpoch(note, key);
+        if (opened === undefined) other += 1;
+        else shown.push({ ...opened, foundBy });
         continue;
       }
-      if (opened === undefined) other += 1;
-      else if (newest === undefined || opened.epoch > newest.epoch || (opened.epoch === newest.epoch && opened.size >= newest.size)) newest = opened;
+      const [origin = '', sizeText] = note.split('\n', 2);
+      const epoch = epochOfOrigin(baseOfOrigin(key.name), origin);
+      const size = Number(sizeText);
+      if (epoch === undefined || !Number.isSafeInteger(size)) other += 1;
+      else own.push({ note, epoch, size });
+    }
+    // thousands of lines, of which the newest good one counts: signatures are looked at from that end
+    const newestFirst = own.reverse().sort((one, next) => next.epoch - one.epoch || next.size - one.size);
+    let newest: (Checkpoint & { readonly epoch: number }) | undefined;
+    for (const { note } of newestFirst) {
+      newest = openInEpoch(note, key);
+      if (newest !== undefined) break;
+      other += 1;
     }
     if (newest === undefined && other > 0) {
       throw new PkiError('TREE_TRUNCATED', `${this.#path} holds ${other} checkpoints, and none of them is signed by the log key in this token`, { grade: 'fatal', next: 'Connect the token that belongs to this log. If this is a new installation, move the file away.' });

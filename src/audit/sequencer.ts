@@ -4,6 +4,7 @@ import { checkpointText, CompactRange, formatNote, nodesFromTiles, TileCollector
 import type { Lease, LeaseStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
 import { judgePending } from './judge.ts';
 import type { LogSigner, SealCheck } from './session.ts';
+import type { SnapshotKeeper } from './snapshot-keeper.ts';
 
 export interface SequencerDependencies {
   readonly log: LogStore;
@@ -20,6 +21,8 @@ export interface SequencerDependencies {
   readonly logger: Logger;
   /** After the checkpoint is durable in the database: it leaves at once. */
   readonly publish: (checkpoint: StoredCheckpoint) => Promise<void>;
+  /** The tree has grown and nothing was sequenced since; called in turn, so that the next records wait for it. */
+  readonly grown: SnapshotKeeper['grown'];
   /** A row of the audit table that no server wrote. */
   readonly onForeign: (record: { readonly sequence: number; readonly reason: string }) => void;
 }
@@ -61,7 +64,7 @@ export class Sequencer {
   /** Takes all that is pending now. Throws what keeps it from doing so. */
   catchUp(): Promise<void> {
     return this.#inTurn(async () => {
-      while (await this.#step()) { /* until nothing is pending */ }
+      while (await this.#step()) { /* until nothing is pending of what was there when it began */ }
     });
   }
 
@@ -72,6 +75,14 @@ export class Sequencer {
       seals.learn(await log.sessions());
       const pending = await log.pending(Number.MAX_SAFE_INTEGER);
       await log.vouch(judgePending(pending, seals, false).taken.map(({ sequence }) => sequence));
+    });
+  }
+
+  /** Calls back while nothing is sequenced, with what the tree is then. Nothing is called while the tree may not grow, or another holds it. */
+  atRest(work: (head: { readonly size: number; readonly sequence: number }) => Promise<void>): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#dependencies.held() || (await this.#holdLease()) === undefined) return;
+      await work(await this.#dependencies.log.head());
     });
   }
 
@@ -121,7 +132,7 @@ export class Sequencer {
     return turn;
   }
 
-  /** Returns whether anything was taken. */
+  /** Returns whether more was pending than it took: else it took all that was there when it began. */
   async #step(): Promise<boolean> {
     const { log, clock, seals } = this.#dependencies;
     if (this.#dependencies.held()) return false;
@@ -152,7 +163,14 @@ export class Sequencer {
     this.#lastMs = clock.monotonicMs();
     for (const each of judged.excluded) this.#dependencies.onForeign(each);
     await this.#dependencies.publish(checkpoint);
-    return true;
+    await this.#dependencies.grown({ size: next.size, root: checkpoint.root, sequence: judged.sequence }, (sequence) => {
+      const upTo = judged.taken.findIndex((record) => record.sequence === sequence);
+      if (upTo < 0) return undefined;
+      const until = range.clone();
+      for (const record of judged.taken.slice(0, upTo + 1)) until.append(record.leafHash);
+      return { size: until.size, root: until.root(), sequence };
+    });
+    return pending.length === batchLimit;
   }
 
   async #signed(range: CompactRange, timeMs: number): Promise<StoredCheckpoint> {

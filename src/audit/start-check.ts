@@ -2,6 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { consistencyProof, rootAt, verifyConsistency, type Checkpoint, type NoteKey } from '../common/tlog/index.ts';
 import type { LogStore } from '../store/contract.ts';
 import { openInEpoch } from './checkpoint-file.ts';
+import { isSigned } from './snapshot.ts';
 import { withTiles } from './tiles.ts';
 
 export interface StoredLog {
@@ -29,11 +30,12 @@ export interface Staleness {
 }
 
 /**
- * Before anything is signed: the records are those of the tree, the tree is the one under its newest checkpoint, and that one
+ * Before anything is signed: the records, or those behind a snapshot that the log's key has signed, are those of the tree, the tree is the one under its newest checkpoint, and that one
  * goes on from the newest checkpoint outside the database, or the outside one is `newer`.
  * @throws PkiError AUDIT_INVALID (a record was changed, or the tree), TREE_TRUNCATED (another tree than what was signed)
  */
 export async function checkStoredLog(log: LogStore, key: NoteKey, { newest: outside, shown }: Outside): Promise<StoredLog> {
+  await settleBasis(log, key);
   const [head, computed, stored] = await Promise.all([log.head(), log.recomputed(), log.latestCheckpoint()]);
   if (stored === undefined) {
     if (head.size > 0) throw invalid('the database has a tree and no checkpoint over it');
@@ -54,6 +56,11 @@ export async function checkStoredLog(log: LogStore, key: NoteKey, { newest: outs
     throw new PkiError('TREE_TRUNCATED', `the log was rewritten: its first ${outside.size} records are not those of the checkpoint that left the database`, { grade: 'fatal', detail: { size: outside.size } });
   }
   return { size: head.size, epoch, newer: found === 'older' ? { ...outside, foundBy: besideDatabase } : undefined };
+}
+
+/** What the memory of the log rests on was signed with this key, or it rests on the records alone. */
+async function settleBasis(log: LogStore, key: NoteKey): Promise<void> {
+  for (let basis = await log.basis(); basis !== undefined && !isSigned(basis, key); basis = await log.basis()) await log.withoutBasis('it is not signed by the log key in this token');
 }
 
 /** How the tree in the database stands to a checkpoint of this log that was seen elsewhere: `older` and `rewritten` mean that the database is not the one that was signed last. */

@@ -5,20 +5,22 @@ import type { ManagedSigners, TokenAdmin } from '../hsm/index.ts';
 import type { Issuer } from '../issuance/index.ts';
 import type { LeaseStore } from '../store/contract.ts';
 
-type Log = Pick<AuditLog, 'stale'>;
+type Log = Pick<AuditLog, 'stale' | 'damage'>;
 
 /** Why nothing is signed, or undefined. */
-export function staleReason({ stale }: Log): string | undefined {
+export function staleReason({ stale, damage }: Log): string | undefined {
+  if (damage !== undefined) return `${damage.code}: ${damage.message}: nothing is signed`;
   if (stale === undefined) return undefined;
   return `DATABASE_STALE: the database has ${stale.size} records under checkpoints, ${stale.foundBy} has a checkpoint over ${stale.newer.size}: nothing is signed; see "meshca restore show"`;
 }
 
-function refusal({ stale }: Log): PkiError | undefined {
+function refusal({ stale, damage }: Log): PkiError | undefined {
+  if (damage !== undefined) return new PkiError(damage.code, `nothing is signed: ${damage.message}`, { cause: damage });
   return stale === undefined ? undefined : new PkiError('DATABASE_STALE', `the database is older than what was signed: nothing is signed before an operator has accepted the loss`);
 }
 
 /**
- * The two doors to keys, shut while the database is stale: signers and tokens. All that signs certificates, tokens, bundles,
+ * The two doors to keys, shut while the database is stale, or damaged: signers and tokens. All that signs certificates, tokens, bundles,
  * CRLs and authorities goes through one of them; the log itself does not, since it decides when they open again.
  */
 export const heldSigners = (signers: ManagedSigners, log: Log): ManagedSigners => ({
@@ -58,9 +60,9 @@ export const heldIssuer = (issuer: Issuer, log: Log): Issuer => ({
 
 /** Nobody gets to act on authorities meanwhile: to whoever asks, another one holds the lease. */
 export const heldLeases = (leases: LeaseStore, log: Log): LeaseStore => ({
-  acquire: (...args) => (log.stale === undefined ? leases.acquire(...args) : Promise.resolve(undefined)),
+  acquire: (...args) => (log.stale === undefined && log.damage === undefined ? leases.acquire(...args) : Promise.resolve(undefined)),
   renew: async (...args) => {
-    if (log.stale !== undefined) throw new PkiError('LEASE_LOST', 'the database is stale');
+    if (log.stale !== undefined || log.damage !== undefined) throw new PkiError('LEASE_LOST', 'nothing may be signed on the strength of the database');
     return leases.renew(...args);
   },
   release: (lease) => leases.release(lease),

@@ -12,7 +12,7 @@ import type { RevocationStore } from './revocation-contract.ts';
 
 export type * from './authority-contract.ts';
 export type * from './entry-contract.ts';
-export type { Lease, LeaseStore, LogSeal, LogSession, LogStep, LogStore, LogTile, ObjectLedger, ObjectMismatch, PendingRecord, StoredCheckpoint } from './log-contract.ts';
+export type { Lease, LeaseStore, LedgerCopy, LogReview, LogSeal, LogSession, LogSnapshot, LogStep, LogStore, LogTile, ObjectLedger, ObjectMismatch, PendingRecord, StoredCheckpoint } from './log-contract.ts';
 export type { RetentionStore } from './retention-contract.ts';
 export type { RevocationStore } from './revocation-contract.ts';
 

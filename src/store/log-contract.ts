@@ -79,11 +79,58 @@ export interface LogTile {
   readonly hashes: Buffer;
 }
 
+/** What the log says of all objects after its first `size` records. It counts under a good signature of the log's key, and only where the tree has this root at this size. */
+export interface LogSnapshot {
+  /** Leaves of the tree that it covers. */
+  readonly size: number;
+  readonly root: Buffer;
+  /** Of the last record that it covers. */
+  readonly sequence: number;
+  readonly parts: number;
+  /** SHA-256 over the SHA-256 of each part. */
+  readonly digest: Buffer;
+  readonly signature: Buffer;
+  readonly timeMs: number;
+}
+
+/** The memory of the log at one instant. */
+export interface LedgerCopy {
+  /** The last record of this process that it holds and that is not in the tree yet; undefined: it holds what is in the tree, and no more. */
+  readonly pending: number | undefined;
+  readonly objects: number;
+  /** Whether nothing has come to light since that makes it worthless: a record that it holds and that did not get into the tree. */
+  readonly good: () => boolean;
+  /** Made as they are asked for; the same memory gives the same bytes. */
+  readonly parts: () => Iterable<Buffer>;
+}
+
+/** Reads again the records under the snapshot on which the memory of this process rests. */
+export interface LogReview {
+  readonly of: number;
+  readonly checked: number;
+  /** Looks at so many further records. `whole`: all of them are under the snapshot's root, and say what it says. Does not block for longer than those records take. @throws AUDIT_INVALID with the `sequence` of the record, where it is known */
+  step(records: number): Promise<'more' | 'whole'>;
+}
+
 /** The tree over the audit records. */
 export interface LogStore {
   /** Leaves in the tree, and the highest sequence that was looked at for it. */
   head(): Promise<{ readonly size: number; readonly sequence: number }>;
-  /** What was computed from the records themselves when the store opened, over the leaves that were in the tree then. */
+  /** The snapshot on which the memory rests, with the records behind it; undefined: it rests on the records alone. Its signature was not looked at: that is for whoever has the key, before anything rests on it. */
+  basis(): Promise<LogSnapshot | undefined>;
+  /** The basis is not good: the memory rests on an older one instead, or on all records. For a start, before anybody else is served. */
+  withoutBasis(why: string): Promise<void>;
+  /** undefined where the memory rests on the records alone. */
+  review(): LogReview | undefined;
+  /** What a snapshot is made of. undefined: this process knows something else than the log says, since somebody touched records before they were in the tree. */
+  copyLedger(): Promise<LedgerCopy | undefined>;
+  putSnapshotPart(size: number, position: number, content: Buffer): Promise<void>;
+  /** After its parts. It and the one before it are kept. */
+  putSnapshot(snapshot: LogSnapshot): Promise<void>;
+  dropSnapshots(): Promise<void>;
+  /** Removes some of the parts that belong to no snapshot; whether there are more. */
+  sweepSnapshotParts(): Promise<boolean>;
+  /** What was computed from the basis and the records behind it when the store opened, over the leaves that were in the tree then. */
   recomputed(): Promise<{ readonly size: number; readonly root: Buffer }>;
   /** The first leaf whose record is gone or no longer hashes to what the tree has; slow, for when something is wrong. */
   firstWrong(): Promise<{ readonly index: number; readonly sequence: number | undefined } | undefined>;

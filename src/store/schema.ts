@@ -33,6 +33,8 @@ export interface Schema {
   readonly log_checkpoints: { readonly size: number; readonly root: Uint8Array; readonly note: string; readonly time_ms: number };
   readonly log_sessions: { readonly id: string; readonly spki_der: Uint8Array; readonly signature: Uint8Array; readonly signer: string; readonly started_at_ms: number };
   readonly log_seals: { readonly last_sequence: number; readonly first_sequence: number; readonly session_id: string; readonly signature: Uint8Array };
+  readonly log_snapshots: { readonly size: number; readonly root: Uint8Array; readonly sequence: number; readonly parts: number; readonly digest: Uint8Array; readonly signature: Uint8Array; readonly time_ms: number };
+  readonly log_snapshot_parts: { readonly size: number; readonly position: number; readonly content: Uint8Array };
   readonly approval_policy: PolicyTable;
   readonly operations: OperationTable;
   readonly activation_evidence: { readonly sha256: string; readonly authority_id: string; readonly created_at: number; readonly statement: Uint8Array };

@@ -9,6 +9,12 @@ export interface IssuedLeaf {
   readonly notAfter: number;
 }
 
+export interface IssuedContent {
+  readonly holders: readonly (readonly [holder: string, last: number])[];
+  readonly authorities: readonly (readonly [id: string, last: number])[];
+  readonly given: readonly (readonly [holder: string, start: number, last: number])[];
+}
+
 const kind = 'certificate.issued';
 /** Inside a string the quotes would be escaped. */
 const kindMark = Buffer.from(`"kind":"${kind}"`);
@@ -25,10 +31,10 @@ const bucketsPerLife = 256;
 export class IssuedLeaves {
   readonly #clock: Clock;
   readonly #isAgent: (holder: string) => boolean;
-  readonly #byHolder = new Map<string, number>();
-  readonly #byAuthority = new Map<string, number>();
+  #byHolder = new Map<string, number>();
+  #byAuthority = new Map<string, number>();
   /** Of holders that were no agents then: latest notAfter of what was given from an instant (Unix seconds) on, for a small part of its life. */
-  readonly #given = new Map<string, Map<number, number>>();
+  #given = new Map<string, Map<number, number>>();
 
   /** `isAgent`: whether the log has an agent of this name. */
   constructor(clock: Clock, isAgent: (holder: string) => boolean) {
@@ -48,6 +54,32 @@ export class IssuedLeaves {
     const bucket = Math.floor(at / width) * width;
     if (!given.has(bucket)) for (const [start, last] of given) if (last < this.#clock.now() - keptSeconds) given.delete(start);
     raise(given, bucket, notAfter);
+  }
+
+  /** What may still matter. */
+  copy(): IssuedContent {
+    const until = this.#clock.now() - keptSeconds;
+    const given: [string, number, number][] = [];
+    for (const [holder, starts] of this.#given) for (const [start, last] of starts) if (last >= until) given.push([holder, start, last]);
+    return { holders: [...this.#byHolder].filter(([, last]) => last >= until), authorities: [...this.#byAuthority].filter(([, last]) => last >= until), given };
+  }
+
+  /** It only adds. */
+  add({ holders, authorities, given }: IssuedContent): void {
+    for (const [holder, last] of holders) raise(this.#byHolder, holder, last);
+    for (const [id, last] of authorities) raise(this.#byAuthority, id, last);
+    for (const [holder, start, last] of given) {
+      let starts = this.#given.get(holder);
+      if (starts === undefined) this.#given.set(holder, (starts = new Map()));
+      raise(starts, start, last);
+    }
+  }
+
+  /** Takes all that another one knows, in the place of what it knew. The other is not used any more. */
+  become(other: IssuedLeaves): void {
+    this.#byHolder = other.#byHolder;
+    this.#byAuthority = other.#byAuthority;
+    this.#given = other.#given;
   }
 
   /** Latest notAfter by holder, of those that are not over at `now`. */

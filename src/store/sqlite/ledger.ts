@@ -4,7 +4,7 @@ import { logObjectDigest, type LoggedObject, type LogObjectKind } from '../../do
 import type { ObjectLedger, ObjectMismatch } from '../contract.ts';
 import type { AgentTable, AuthorityTable, CrlTable, DelegationTable, EntryTable, JoinTokenTable, OperationTable, PolicyTable, RevocationTable, RoleTable, RotationTable, Schema } from '../schema.ts';
 import { hex, hexOrNull } from './codec.ts';
-import { Revoked } from './revoked.ts';
+import { Revoked, type RevokedCopy } from './revoked.ts';
 
 /** The text of a row that its record commits to. Columns that change without a record are left out. */
 export const rowText = {
@@ -42,6 +42,12 @@ interface Known {
   text: string | undefined;
 }
 
+/** By kind and ID, as `kind id`. */
+export interface LedgerContent extends RevokedCopy {
+  readonly objects: readonly (readonly [key: string, said: { readonly sha256: string; readonly sequence: number }])[];
+  readonly evidence: readonly (readonly [authorityId: string, said: { readonly sha256: string; readonly sequence: number }])[];
+}
+
 const rememberedTexts = 20_000;
 
 /**
@@ -50,14 +56,15 @@ const rememberedTexts = 20_000;
  */
 export class Ledger implements ObjectLedger {
   /** What needs no row to be known. */
-  readonly revoked = new Revoked();
-  readonly #known = new Map<string, Known>();
+  revoked = new Revoked();
+  /** In the order of the records that say so. */
+  #known = new Map<string, Known>();
   readonly #rows = new WeakMap<object, { readonly kind: LogObjectKind; readonly id: string; readonly text: () => string }>();
   /** SHA-256 of the evidence of the newest activation of each authority. */
-  readonly #evidence = new Map<string, { readonly sha256: string; readonly sequence: number }>();
-  readonly #counts = new Map<LogObjectKind, number>();
+  #evidence = new Map<string, { readonly sha256: string; readonly sequence: number }>();
+  #counts = new Map<LogObjectKind, number>();
   readonly #listeners = new Set<(mismatch: ObjectMismatch) => void>();
-  readonly #withText: Known[] = [];
+  #withText: Known[] = [];
 
   /** What record `sequence` says; records may come out of order, the newest counts. */
   apply(object: LoggedObject, sequence: number): void {
@@ -65,11 +72,38 @@ export class Ledger implements ObjectLedger {
     const evidence = object.kind === 'authority' ? object.detail['evidence'] : undefined;
     if (typeof evidence === 'string' && (this.#evidence.get(object.id)?.sequence ?? 0) <= sequence) this.#evidence.set(object.id, { sha256: evidence, sequence });
     const before = this.#known.get(key);
-    if ((before?.sequence ?? 0) > sequence) return;
+    if ((before?.sequence ?? 0) >= sequence) return;
     const more = (object.sha256 === '' ? 0 : 1) - ((before?.sha256 ?? '') === '' ? 0 : 1);
     if (more !== 0) this.#counts.set(object.kind, this.expectedCount(object.kind) + more);
+    this.#known.delete(key);
     this.#known.set(key, { sha256: object.sha256, sequence, text: undefined });
     this.revoked.apply(object);
+  }
+
+  /** What is known now; what is applied later does not get into it. Of what was deleted nothing is kept: a row of it is `absent` from the log then, and no more good for that. */
+  copy(): LedgerContent {
+    const objects: [string, Readonly<Known>][] = [];
+    for (const each of this.#known) if (each[1].sha256 !== '') objects.push(each);
+    return { objects, evidence: [...this.#evidence].sort(([, one], [, other]) => one.sequence - other.sequence), ...this.revoked.copy() };
+  }
+
+  restore({ objects, evidence, ...revoked }: LedgerContent): void {
+    for (const [key, { sha256, sequence }] of objects) {
+      this.#known.set(key, { sha256, sequence, text: undefined });
+      const kind = key.slice(0, key.indexOf(' ')) as LogObjectKind;
+      this.#counts.set(kind, this.expectedCount(kind) + 1);
+    }
+    for (const [id, each] of evidence) this.#evidence.set(id, each);
+    this.revoked.restore(revoked);
+  }
+
+  /** Takes all that another one knows, in the place of what it knew. The other is not used any more. */
+  become(other: Ledger): void {
+    this.#known = other.#known;
+    this.#evidence = other.#evidence;
+    this.#counts = other.#counts;
+    this.#withText = other.#withText;
+    this.revoked = other.revoked;
   }
 
   /** Whether the log says that there is such an object now. */

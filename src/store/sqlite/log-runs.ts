@@ -3,12 +3,16 @@ import type { Engine } from './engine.ts';
 
 type None = Record<never, never>;
 
+export type LogRuns = ReturnType<typeof createLogRuns>;
+
 /** Where each record stands in the tree: runs of sequences that follow each other, and those that stayed out. */
 export function createLogRuns(engine: Engine) {
   const lastRun = engine.statement<None>()((query) => query.selectFrom('log_runs').selectAll().orderBy('first_index', 'desc').limit(1));
   const allRuns = engine.statement<None>()((query) => query.selectFrom('log_runs').selectAll().orderBy('first_index'));
   const runOf = engine.statement<{ sequence: number }>()((query, slot) =>
     query.selectFrom('log_runs').selectAll().where('first_sequence', '<=', slot('sequence')).orderBy('first_sequence', 'desc').limit(1));
+  const runAt = engine.statement<{ index: number }>()((query, slot) =>
+    query.selectFrom('log_runs').selectAll().where('first_index', '<=', slot('index')).orderBy('first_index', 'desc').limit(1));
   const addRun = engine.statement<{ first_index: number; first_sequence: number; length: number }>()((query, slot) =>
     query.insertInto('log_runs').values({ first_index: slot('first_index'), first_sequence: slot('first_sequence'), length: slot('length') }));
   const grow = engine.statement<{ first_index: number; length: number }>()((query, slot) =>
@@ -38,6 +42,10 @@ export function createLogRuns(engine: Engine) {
     indexOf(sequence: number): number | undefined {
       const run = runOf.get({ sequence });
       return run !== undefined && sequence < run.first_sequence + run.length ? run.first_index + sequence - run.first_sequence : undefined;
+    },
+    sequenceAt(index: number): number | undefined {
+      const run = runAt.get({ index });
+      return run !== undefined && index < run.first_index + run.length ? run.first_sequence + index - run.first_index : undefined;
     },
     lastSequence(): number | undefined {
       const run = lastRun.get({});

@@ -1,22 +1,31 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock } from '../../common/runtime/index.ts';
-import { CompactRange, mergeNotes } from '../../common/tlog/index.ts';
-import { committedObject, leafHash, sealBytes } from '../../domain/index.ts';
-import type { LogSeal, LogSession, LogStep, LogStore, LogTile, PendingRecord, StoredCheckpoint } from '../contract.ts';
+import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { mergeNotes } from '../../common/tlog/index.ts';
+import { leafHash, sealBytes } from '../../domain/index.ts';
+import type { LedgerCopy, LogSeal, LogSession, LogStep, LogStore, LogTile, PendingRecord, StoredCheckpoint } from '../contract.ts';
 import type { Schema } from '../schema.ts';
 import type { AuditHooks, WrittenRecord } from './audit.ts';
 import { bytes } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { issuedFrom, type IssuedLeaves } from './issued.ts';
-import type { Ledger } from './ledger.ts';
+import { leafParts, objectParts } from './ledger-parts.ts';
 import type { FenceCheck } from './leases.ts';
+import { LogLoad } from './log-load.ts';
+import { apply, learn, type Lesson, type LogMemory } from './log-memory.ts';
 import { createLogRuns } from './log-runs.ts';
-
+import { createSnapshotRows } from './log-snapshots.ts';
 
 type None = Record<never, never>;
 
+export interface LogParts {
+  readonly memory: LogMemory;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The memory follows the log; without it no snapshot is made of it. */
+  readonly complete: boolean;
+}
+
 /** The tree, its checkpoints, and what vouches for the records that are not in it yet. Owner of the session's key. */
-export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, clock: Clock): { readonly hooks: AuditHooks; readonly store: (checkFence: FenceCheck) => LogStore; readonly load: () => void } {
+export function createLog(engine: Engine, { memory, clock, logger, complete }: LogParts): { readonly hooks: AuditHooks; readonly store: (checkFence: FenceCheck) => LogStore; readonly load: () => Promise<void> } {
   const head = engine.statement<None>()((query) => query.selectFrom('log_head').select(['size', 'sequence']));
   const setHead = engine.statement<{ size: number; sequence: number }>()((query, slot) => query.updateTable('log_head').set({ size: slot('size'), sequence: slot('sequence') }));
   const records = engine.statement<{ after: number; limit: number }>()((query, slot) =>
@@ -48,10 +57,31 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
   const runs = createLogRuns(engine);
 
   /** Records of this process that are not in the tree yet. */
-  const own = new Map<number, Buffer>();
+  const own = new Map<number, { readonly hash: Buffer; readonly lesson: Lesson }>();
+  /** Hashes of those of other processes, as they were judged. */
+  const judged = new Map<number, Buffer>();
   const listeners = new Set<() => void>();
   let session: { readonly id: string; readonly seal: (bytes: Buffer) => Buffer } | undefined;
-  const computed = new CompactRange();
+  /** Whether the memory says what the records in the tree and those of `own` say, and nothing else. */
+  let exact = complete;
+  const snapshots = createSnapshotRows(engine);
+  const source = {
+    records: (after: number, limit: number) => records.all({ after, limit }).map(({ sequence, canonical }) => ({ sequence, canonical: bytes(canonical) })),
+    tile: (level: number, position: number) => {
+      const row = tile.get({ level, position });
+      return row === undefined ? undefined : bytes(row.hashes);
+    },
+    runs, memory, clock, look: <T>(work: () => T) => engine.look(work),
+  };
+  const loading = new LogLoad({
+    ...source, snapshots, logger,
+    size: () => (head.get({}) as { size: number }).size,
+    newestCheckpoint: () => {
+      const row = lastCheckpoint.get({});
+      return row === undefined ? undefined : { size: row.size, root: bytes(row.root) };
+    },
+    own: () => [...own].map(([sequence, { lesson }]) => [sequence, lesson] as const),
+  });
 
   const sealing = (written: readonly WrittenRecord[]): void => {
     if (session === undefined) return;
@@ -64,40 +94,11 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
   };
 
   const committed = (written: readonly WrittenRecord[]): void => {
-    for (const { sequence, leafHash: hash, object, issued: leaf } of written) {
-      own.set(sequence, hash);
-      if (object !== undefined) ledger.apply(object, sequence);
-      if (leaf !== undefined) issued.apply(leaf);
+    for (const { sequence, leafHash: hash, object, issued } of written) {
+      own.set(sequence, { hash, lesson: { object, issued } });
+      apply(memory, { object, issued }, sequence);
     }
     for (const listener of listeners) listener();
-  };
-
-  const learn = (canonical: Buffer, sequence: number): void => {
-    const object = committedObject(canonical);
-    if (object !== undefined) ledger.apply(object, sequence);
-    const leaf = object === undefined ? issuedFrom(canonical, clock.now()) : undefined;
-    if (leaf !== undefined) issued.apply(leaf);
-  };
-
-  /** Reads the whole log once: what the objects are, and what the tree should be. */
-  const load = (): void => {
-    const { size } = head.get({}) as { size: number };
-    const place = runs.walker();
-    const open = lastCheckpoint.get({}) === undefined;
-    for (let after = 0; ;) {
-      const rows = records.all({ after, limit: 2_000 });
-      for (const { sequence, canonical } of rows) {
-        const data = bytes(canonical);
-        const index = place(sequence);
-        if (index !== undefined && index < size && index === computed.size) computed.append(leafHash(data));
-        // what stayed out of the tree has no say; what is not in it yet gets one when the sequencer found its seal good
-        if (index === undefined && !open) continue;
-        learn(data, sequence);
-      }
-      const last = rows.at(-1);
-      if (last === undefined) return;
-      after = last.sequence;
-    }
   };
 
   const firstWrong = (): { readonly index: number; readonly sequence: number | undefined } | undefined => {
@@ -113,7 +114,7 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
 
   const originOf = (sequence: number, hash: Buffer, sealed: LogSeal | undefined): PendingRecord['origin'] => {
     const mine = own.get(sequence);
-    if (mine !== undefined) return { kind: mine.equals(hash) ? 'own' : 'foreign' };
+    if (mine !== undefined) return { kind: mine.hash.equals(hash) ? 'own' : 'foreign' };
     if (sealed !== undefined) return { kind: 'sealed', seal: sealed };
     return { kind: anySession.get({}) === undefined || lastCheckpoint.get({}) === undefined ? 'open' : 'foreign' };
   };
@@ -124,12 +125,13 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
     const present = rows.map(({ sequence, canonical }): PendingRecord => {
       if (!own.has(sequence) && (seal === undefined || seal.lastSequence < sequence)) seal = toSeal(sealOf.get({ sequence }));
       const hash = leafHash(bytes(canonical));
+      if (!own.has(sequence)) judged.set(sequence, hash);
       const covers = seal !== undefined && seal.firstSequence <= sequence && seal.lastSequence >= sequence;
       return { sequence, leafHash: hash, origin: originOf(sequence, hash, covers ? seal : undefined) };
     });
     const found = new Set(rows.map(({ sequence }) => sequence));
     const until = rows.length < limit ? Infinity : (rows.at(-1)?.sequence ?? 0);
-    const gone = [...own].filter(([sequence]) => sequence <= until && !found.has(sequence)).map(([sequence, hash]): PendingRecord => ({ sequence, leafHash: hash, origin: { kind: 'gone' } }));
+    const gone = [...own].filter(([sequence]) => sequence <= until && !found.has(sequence)).map(([sequence, { hash }]): PendingRecord => ({ sequence, leafHash: hash, origin: { kind: 'gone' } }));
     return gone.length === 0 ? present : [...present, ...gone].sort((one, other) => one.sequence - other.sequence);
   };
 
@@ -151,8 +153,26 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
     for (const sequence of sequences) {
       if (own.has(sequence)) continue;
       const row = records.all({ after: sequence - 1, limit: 1 })[0];
-      if (row?.sequence === sequence) learn(bytes(row.canonical), sequence);
+      const canonical = row?.sequence === sequence ? bytes(row.canonical) : undefined;
+      // what was judged, and not what stands there since
+      if (canonical === undefined || judged.get(sequence)?.equals(leafHash(canonical)) !== true) {
+        exact = false;
+        continue;
+      }
+      learn(memory, canonical, sequence, clock.now());
     }
+  };
+
+  const copyLedger = (): LedgerCopy | undefined => {
+    if (!exact) return undefined;
+    const [objects, leaves] = [memory.ledger.copy(), memory.issued.copy()];
+    let pending: number | undefined;
+    for (const sequence of own.keys()) pending = Math.max(pending ?? 0, sequence);
+    function* parts(): Generator<Buffer> {
+      yield* objectParts(objects);
+      yield* leafParts(leaves);
+    }
+    return { pending, objects: objects.objects.length, good: () => exact, parts };
   };
 
   const store = (checkFence: FenceCheck): LogStore => ({
@@ -160,12 +180,17 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
       const { size, sequence } = head.get({}) as { size: number; sequence: number };
       return { size, sequence };
     }),
-    recomputed: () => engine.read(() => ({ size: computed.size, root: computed.root() })),
+    basis: () => engine.read(() => loading.basis),
+    withoutBasis: (why) => loading.withoutBasis(why),
+    review: () => loading.review(),
+    copyLedger: () => engine.look(copyLedger),
+    putSnapshotPart: (size, position, content) => engine.write(() => snapshots.putPart(size, position, content)),
+    putSnapshot: (snapshot) => engine.write(() => snapshots.put(snapshot)),
+    dropSnapshots: () => engine.write(() => snapshots.drop()),
+    sweepSnapshotParts: () => engine.write(() => snapshots.sweep()),
+    recomputed: () => engine.read(() => ({ size: loading.computed.size, root: loading.computed.root() })),
     firstWrong: () => engine.read(firstWrong),
-    tile: (level, index) => engine.read(() => {
-      const row = tile.get({ level, position: index });
-      return row === undefined ? undefined : bytes(row.hashes);
-    }),
+    tile: (level, index) => engine.read(() => source.tile(level, index)),
     tiles: (after, limit) => engine.read(() => tilesAfter.all({ level: after?.level ?? -1, position: after?.index ?? 0, limit }).map(toTile)),
     beginSession: (begun, seal) => engine.write(() => {
       putSession.run({ id: begun.id, spki_der: begun.spkiDer, signature: begun.signature, signer: begun.signer, started_at_ms: begun.startedAtMs });
@@ -179,9 +204,14 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
         extend(step);
       });
       applyTaken(step.taken);
-      for (const sequence of own.keys()) if (sequence <= step.sequence) own.delete(sequence);
+      if (step.excluded.some(({ sequence }) => own.has(sequence) || sequence <= loading.openThrough)) exact = false;
+      for (const known of [own, judged]) for (const sequence of known.keys()) if (sequence <= step.sequence) known.delete(sequence);
     },
-    vouch: (sequences) => engine.read(() => applyTaken(sequences)),
+    vouch: (sequences) => engine.read(() => {
+      // counts before it is in the tree, and may never get there
+      if (sequences.length > 0) exact = false;
+      applyTaken(sequences);
+    }),
     latestCheckpoint: () => engine.read(() => {
       const row = lastCheckpoint.get({});
       return row === undefined ? undefined : toCheckpoint(row);
@@ -192,7 +222,7 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
       if (row !== undefined && merged !== undefined) putCheckpoint.run({ ...row, root: bytes(row.root), note: merged });
     }),
     checkpoints: (afterSize, limit) => engine.read(() => checkpointsAfter.all({ size: afterSize, limit }).map(toCheckpoint)),
-    pendingHash: (sequence) => own.get(sequence),
+    pendingHash: (sequence) => own.get(sequence)?.hash,
     indexesOf: (sequences) => engine.read(() => sequences.map(runs.indexOf)),
     excluded: (afterSequence, limit) => engine.read(() => runs.excluded(afterSequence, limit)),
     onRecords: (listener) => {
@@ -201,7 +231,7 @@ export function createLog(engine: Engine, ledger: Ledger, issued: IssuedLeaves, 
     },
   });
 
-  return { hooks: { sealing, committed }, store, load };
+  return { hooks: { sealing, committed }, store, load: () => loading.load() };
 }
 
 function consecutive(written: readonly WrittenRecord[]): readonly (readonly WrittenRecord[])[] {

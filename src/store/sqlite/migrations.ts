@@ -8,6 +8,7 @@ import { revocation } from './migrations/0004-revocation.ts';
 import { approvals } from './migrations/0005-approvals.ts';
 import { restores } from './migrations/0006-restores.ts';
 import { evidence } from './migrations/0007-evidence.ts';
+import { snapshots } from './migrations/0008-snapshots.ts';
 
 /** A step forward; there is none back. Its text never changes once released: the checksum is recorded and compared. */
 export interface Migration {
@@ -16,7 +17,7 @@ export interface Migration {
   readonly sql: string;
 }
 
-export const migrations: readonly Migration[] = [initial, log, rotation, revocation, approvals, restores, evidence];
+export const migrations: readonly Migration[] = [initial, log, rotation, revocation, approvals, restores, evidence, snapshots];
 
 /** `msca`; tells this product's databases from others'. */
 const applicationId = 0x6d73_6361;

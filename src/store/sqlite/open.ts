@@ -80,7 +80,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     migrate(database, options.clock.now());
     // only now is there a file
     wal = inMemory || synchronous === 'OFF' ? undefined : openWal(`${path}-wal`);
-    return assemble(database, options, lock, wal);
+    return await assemble(database, options, lock, wal);
   } catch (error) {
     database?.close();
     wal?.close();
@@ -117,7 +117,7 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
   database.exec('PRAGMA journal_size_limit = 67108864');
 }
 
-function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: DatabaseLock | undefined, wal: WalFile | undefined): Store {
+async function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: DatabaseLock | undefined, wal: WalFile | undefined): Promise<Store> {
   const { clock, logger } = options;
   const engine = new Engine({ database, clock, logger, makeDurable: wal?.sync, onDurable: options.onDurable });
   const refuseForeignTriggers = createTriggerGuard(database);
@@ -129,10 +129,10 @@ function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: Dat
   const { store: meta, revisions } = createMeta(engine, logger);
   const ledger = options.withoutLog === true ? new UncheckedLedger() : new Ledger();
   const issued = new IssuedLeaves(clock, (holder) => ledger.expects('agent', holder));
-  const log = createLog(engine, ledger, issued, clock);
+  const log = createLog(engine, { memory: { ledger, issued }, clock, logger, complete: options.withoutLog !== true });
   const { store: leases, checkFence } = createLeases(engine);
   const { store: audit, write: writeAudit } = createAudit(engine, options.withoutLog === true ? { sealing: () => {}, committed: () => {} } : log.hooks);
-  log.load();
+  await log.load();
   // whoever held a lease is gone: the lock of the database is ours; fences stay
   database.exec('UPDATE leases SET expires_at_ms = 0');
   const { store: certificates, countStates } = createCertificates(engine);

@@ -1,5 +1,10 @@
 import type { LoggedObject, Revocation, RevocationReason } from '../../domain/index.ts';
 
+export interface RevokedCopy {
+  readonly revocations: readonly Revocation[];
+  readonly crls: readonly { readonly id: string; readonly number: number; readonly issuerNumber: string }[];
+}
+
 /**
  * The revocations and the numbers of CRLs as the records of the log tell them, whole. A digest would only show that a row is
  * gone or altered: what was revoked is to stay so, and its CRL is to name it, without the row.
@@ -34,6 +39,22 @@ export class Revoked {
   /** The highest number that the issuer gave to a CRL of his which came from outside. */
   issuerCrlNumber(authorityId: string): bigint {
     return this.#issuerNumbers.get(authorityId) ?? 0n;
+  }
+
+  /** All of it, in an order that follows from it. */
+  copy(): RevokedCopy {
+    return {
+      revocations: [...this.#revocations.values()].sort((one, other) => (one.serial < other.serial ? -1 : 1)),
+      crls: [...this.#numbers].sort(([one], [other]) => (one < other ? -1 : 1)).map(([id, number]) => ({ id, number, issuerNumber: String(this.issuerCrlNumber(id)) })),
+    };
+  }
+
+  restore({ revocations, crls }: RevokedCopy): void {
+    for (const each of revocations) this.#revocations.set(each.serial, each);
+    for (const { id, number, issuerNumber } of crls) {
+      this.#numbers.set(id, number);
+      if (issuerNumber !== '0') this.#issuerNumbers.set(id, BigInt(issuerNumber));
+    }
   }
 
   #applyCrl({ id, detail }: LoggedObject): void {

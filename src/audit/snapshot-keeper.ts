@@ -1,0 +1,133 @@
+import { createHash } from 'node:crypto';
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock, Logger } from '../common/runtime/index.ts';
+import type { LedgerCopy, LogSnapshot, LogStore } from '../store/contract.ts';
+import type { LogSigner } from './session.ts';
+import { snapshotStatement } from './snapshot.ts';
+
+export interface SnapshotKeeperDependencies {
+  readonly log: LogStore;
+  readonly sign: LogSigner;
+  /** In whichever epoch. */
+  readonly origin: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** How many records a start may have to read; default 20,000, and never fewer than there are objects, so that a snapshot costs no more than what it saves. */
+  readonly everyRecords?: number;
+}
+
+const everyRecords = 20_000;
+
+/** The tree at a size, as it is known in this process. */
+export interface TreeEdge {
+  readonly size: number;
+  readonly root: Buffer;
+  /** The highest sequence that was looked at for it. */
+  readonly sequence: number;
+}
+
+/**
+ * Makes snapshots of what the log says now and then, so that a start reads no more than the records behind the newest one.
+ * What is copied may hold records that wait for the tree: it is signed over the tree that has them all, and nothing else.
+ */
+export class SnapshotKeeper {
+  readonly #dependencies: SnapshotKeeperDependencies;
+  #newest: { readonly size: number; readonly timeMs: number } | undefined;
+  #objects = 0;
+  /** Waits for the tree to hold what it holds. */
+  #copy: LedgerCopy | undefined;
+  #writing: Promise<void> | undefined;
+  #wanted = false;
+  #stopped = false;
+
+  constructor(dependencies: SnapshotKeeperDependencies, basis: LogSnapshot | undefined) {
+    this.#dependencies = dependencies;
+    this.#newest = basis;
+  }
+
+  get newest(): { readonly size: number; readonly timeMs: number } | undefined {
+    return this.#newest;
+  }
+
+  /** At the next occasion, however little is behind the newest one: that one is signed by a key that signs no more. */
+  want(): void {
+    this.#wanted = true;
+  }
+
+  /** The tree has grown to `edge`, and nothing was sequenced since. `at`: the tree up to one of the records that were just taken; undefined for any other. */
+  async grown(edge: TreeEdge, at: (sequence: number) => TreeEdge | undefined): Promise<void> {
+    if (this.#stopped || this.#writing !== undefined) return;
+    const copy = this.#copy ?? (this.#isDue(edge.size) ? await this.#take() : undefined);
+    this.#copy = undefined;
+    if (copy === undefined || !copy.good()) return;
+    const covered = copy.pending === undefined ? edge : at(copy.pending);
+    if (covered !== undefined) this.#begin(copy, covered);
+    else if (copy.pending !== undefined && copy.pending > edge.sequence) this.#copy = copy;
+  }
+
+  /** Nothing is being sequenced, and the tree is as the newest checkpoint has it. */
+  async atRest(edge: TreeEdge, least = this.#dependencies.everyRecords ?? everyRecords): Promise<void> {
+    await this.#writing;
+    if (this.#stopped || edge.size === 0 || (!this.#wanted && edge.size - (this.#newest?.size ?? 0) < least)) return;
+    const copy = await this.#take();
+    if (copy !== undefined && copy.pending === undefined) this.#begin(copy, edge);
+  }
+
+  /** What is being written is finished, and no more is begun. */
+  async close(): Promise<void> {
+    this.#stopped = true;
+    await this.#writing;
+  }
+
+  /** The database holds what can not be: no snapshot hides that from the next start. */
+  async drop(): Promise<void> {
+    this.#stopped = true;
+    await this.#writing;
+    await this.#dependencies.log.dropSnapshots();
+    this.#newest = undefined;
+  }
+
+  #isDue(size: number): boolean {
+    const since = size - (this.#newest?.size ?? 0);
+    return this.#wanted || since >= Math.max(this.#dependencies.everyRecords ?? everyRecords, this.#objects);
+  }
+
+  async #take(): Promise<LedgerCopy | undefined> {
+    const { log, logger } = this.#dependencies;
+    const copy = await log.copyLedger();
+    if (copy !== undefined) return copy;
+    this.#stopped = true;
+    logger.warn({}, 'this process knows of records that are not in the tree: it makes no snapshot of the audit log');
+    return undefined;
+  }
+
+  #begin(copy: LedgerCopy, edge: TreeEdge): void {
+    this.#writing = this.#write(copy, edge).finally(() => {
+      this.#writing = undefined;
+    });
+  }
+
+  async #write(copy: LedgerCopy, { size, root, sequence }: TreeEdge): Promise<void> {
+    const { log, sign, origin, clock, logger } = this.#dependencies;
+    this.#wanted = false;
+    this.#objects = copy.objects;
+    try {
+      const digest = createHash('sha256');
+      let parts = 0;
+      // one transaction for each, so that nobody waits for more than one
+      for (const part of copy.parts()) {
+        digest.update(createHash('sha256').update(part).digest());
+        await log.putSnapshotPart(size, parts, part);
+        parts += 1;
+      }
+      const unsigned = { size, root, sequence, parts, digest: digest.digest(), timeMs: clock.nowMs() };
+      await log.putSnapshot({ ...unsigned, signature: await sign(snapshotStatement(unsigned, origin)) });
+      this.#newest = { size, timeMs: unsigned.timeMs };
+      logger.info({ size, objects: copy.objects }, 'snapshot of the audit log');
+      while (await log.sweepSnapshotParts()) { /* those of older ones */ }
+    } catch (thrown) {
+      const { code, message } = PkiError.from(thrown);
+      if (code !== 'SHUTTING_DOWN') logger.warn({ code, error: message }, 'no snapshot of the audit log could be made; it is tried again with the next records');
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
+import { AuditLog, type AuditLogDependencies } from '../../src/audit/index.ts';
+import { silentLogger, systemClock, type Logger } from '../../src/common/runtime/index.ts';
+import { TrustDomain } from '../../src/common/spiffe/index.ts';
+import { spkiOf } from '../../src/common/x509/index.ts';
+import type { Authority } from '../../src/domain/index.ts';
+import { openSqliteStore, type Store } from '../../src/store/index.ts';
+import { authority } from '../compliance/store-fixtures.ts';
+
+/** A database and what lies beside it; a key in memory stands for that in the token. */
+export interface LogWorld {
+  readonly path: string;
+  readonly checkpointFile: string;
+  readonly authority: Authority;
+  readonly privateKey: KeyObject;
+  readonly trustDomain: TrustDomain;
+  readonly logger: Logger;
+  readonly snapshots?: AuditLogDependencies['snapshots'];
+}
+
+export interface OpenedLog extends AsyncDisposable {
+  readonly store: Store;
+  readonly log: AuditLog;
+}
+
+export function logWorld(path: string, options: { readonly trustDomain?: string; readonly logger?: Logger; readonly snapshots?: AuditLogDependencies['snapshots'] } = {}): LogWorld {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+  return {
+    path, checkpointFile: `${path}.checkpoints`, privateKey, authority: authority({ kind: 'log', state: 'active', spkiDer: spkiOf(publicKey) }), trustDomain: TrustDomain.of(options.trustDomain ?? 'mesh.test'),
+    logger: options.logger ?? silentLogger, ...(options.snapshots === undefined ? {} : { snapshots: options.snapshots }),
+  };
+}
+
+/** What a start does with the database and its log. */
+export async function openLog({ path, checkpointFile, authority: signer, privateKey, trustDomain, logger, snapshots }: LogWorld): Promise<OpenedLog> {
+  await using stack = new AsyncDisposableStack();
+  const store = await openSqliteStore({ path, clock: systemClock, logger, pid: process.pid });
+  stack.defer(() => store.close());
+  const log = await AuditLog.open({
+    log: store.log, leases: store.leases, authority: signer, trustDomain, checkpointFile, clock: systemClock, logger, restored: () => Promise.resolve(), ...(snapshots === undefined ? {} : { snapshots }),
+    signers: { useKey: () => Promise.resolve(), sign: (items) => Promise.resolve(items.map(({ bytes }) => ({ ok: true as const, signature: sign('sha256', bytes, privateKey) }))) },
+  });
+  stack.defer(() => log.close());
+  const owned = stack.move();
+  return { store, log, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
