@@ -1,17 +1,17 @@
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
-import { ecdsaNoteKey, formatVerifierKey, inclusionProof, keyInEpoch, verifyInclusion, type NoteKey } from '../common/tlog/index.ts';
+import { ecdsaNoteKey, formatVerifierKey, keyInEpoch, type NoteKey } from '../common/tlog/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 import type { LeaseStore, LogSnapshot, LogStore, StoredCheckpoint } from '../store/contract.ts';
-import { BackgroundCheck } from './background-check.ts';
-import { CheckpointFile, openInEpoch } from './checkpoint-file.ts';
+import { Basis, type SnapshotLimits } from './basis.ts';
+import { CheckpointFile } from './checkpoint-file.ts';
+import { SeenCheckpoints } from './seen-checkpoints.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
-import { SnapshotKeeper } from './snapshot-keeper.ts';
-import { withTiles } from './tiles.ts';
-import { checkStoredLog, compareOutside, staleError, type OutsideCheckpoint, type Staleness } from './start-check.ts';
+import { isUnder } from './tiles.ts';
+import { checkStoredLog, staleError, type OutsideCheckpoint, type Staleness } from './start-check.ts';
 
 export interface AuditLogDependencies {
   readonly log: LogStore;
@@ -27,15 +27,11 @@ export interface AuditLogDependencies {
   readonly restored: (lost: OutsideCheckpoint, sequence: number, actor: string) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** How many records a start may have to read, and how many it may after a clean stop; default 20,000 and 1,000. */
-  readonly snapshots?: { readonly everyRecords: number; readonly atCloseRecords: number };
+  readonly snapshots?: SnapshotLimits;
 }
 
 /** Key name and origin of the log of a trust domain. */
 export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.name}/meshca/audit`;
-
-const rememberedNotes = 512;
-const recordsAtClose = 1_000;
 
 /** The tree over the audit records while the server runs. Owner of whether the database is the one that was signed last. */
 export class AuditLog {
@@ -46,11 +42,8 @@ export class AuditLog {
   readonly #sequencer: Sequencer;
   readonly #listeners = new Set<(checkpoint: StoredCheckpoint) => void>();
   readonly #staleListeners = new Set<() => void>();
-  readonly #snapshots: SnapshotKeeper;
-  #check: BackgroundCheck | undefined;
-  #damage: PkiError | undefined;
-  /** What was found of checkpoints that came from elsewhere; thousands of agents hold the same few. */
-  readonly #seen = new Map<string, 'unknown' | 'contained'>();
+  readonly #basis: Basis;
+  readonly #seen: SeenCheckpoints;
   /** Whose key signs. */
   #signer: Authority;
   readonly #seals: SealCheck;
@@ -76,13 +69,17 @@ export class AuditLog {
     this.#sign = sign;
     this.#dependencies = dependencies;
     this.#log = log;
+    this.#seen = new SeenCheckpoints(log);
     this.#baseKey = baseKey;
     this.#epoch = epoch;
     this.#key = keyInEpoch(baseKey, epoch);
     this.#file = file;
-    this.#snapshots = new SnapshotKeeper({ log, sign, origin: baseKey.name, clock, logger, ...(dependencies.snapshots === undefined ? {} : { everyRecords: dependencies.snapshots.everyRecords }) }, basis);
+    this.#basis = new Basis({
+      log, sign, origin: baseKey.name, clock, logger, limits: dependencies.snapshots, atRest: (work) => this.#sequencer.atRest(work), latest: () => this.#latest,
+      damaged: () => this.#staleListeners.forEach((listener) => listener()),
+    }, basis);
     this.#sequencer = new Sequencer({
-      log, leases, sign, seals, key: () => this.#key, held: () => this.#held, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => this.#publish(checkpoint, logger), grown: (edge, at) => this.#snapshots.grown(edge, at),
+      log, leases, sign, seals, key: () => this.#key, held: () => this.#held, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => this.#publish(checkpoint, logger), grown: this.#basis.grown,
       onForeign: ({ sequence, reason }) => {
         this.#foreign += 1;
         logger.error({ code: 'AUDIT_INVALID', sequence, reason }, 'a row of the audit table was not written by a server: it stays out of the log');
@@ -113,12 +110,12 @@ export class AuditLog {
       if (audit.#held) await audit.#sequencer.vouchPending();
       else await audit.#sequencer.catchUp();
       await audit.#beginSession();
-      await audit.#snapshotAtRest(dependencies.snapshots?.everyRecords);
+      await audit.#basis.snapshotAtRest();
     } catch (thrown) {
       await audit.close();
       throw thrown;
     }
-    audit.#checkInBackground();
+    audit.#basis.checkInBackground();
     return audit;
   }
 
@@ -145,16 +142,13 @@ export class AuditLog {
     this.#key = keyInEpoch(this.#baseKey, this.#epoch);
     await this.#sequencer.catchUp();
     await this.#beginSession();
-    // the token of the key that signed the last one is lost
-    this.#snapshots.want();
     await this.#sequencer.catchUp();
-    await this.#snapshotAtRest();
+    await this.#basis.snapshotAtRest({ wanted: true });
     logger.warn({ authority: authority.id, token: authority.token, verifierKey: this.verifierKey(), alert: true }, 'another key signs the audit log from now on');
   }
 
   async #beginSession(): Promise<void> {
-    const { trustDomain, clock } = this.#dependencies;
-    const { session, seal } = await openSession({ sign: this.#sign, signer: this.#signer.id, origin: logOrigin(trustDomain), clock });
+    const { session, seal } = await openSession({ sign: this.#sign, signer: this.#signer.id, origin: logOrigin(this.#dependencies.trustDomain), clock: this.#dependencies.clock });
     await this.#log.beginSession(session, seal);
   }
 
@@ -170,17 +164,12 @@ export class AuditLog {
 
   /** A record that this process has passed over at its start is not the one that was signed: nothing may be signed any more, and the next start reads all records, and refuses. */
   get damage(): PkiError | undefined {
-    return this.#damage;
+    return this.#basis.damage;
   }
 
-  /** The newest snapshot; undefined: a start reads the whole log. */
-  get snapshot(): { readonly size: number; readonly timeMs: number } | undefined {
-    return this.#snapshots.newest;
-  }
-
-  /** How many of the records that the start has passed over were looked at since; `whole`: all, and they say what the snapshot says. */
-  get review(): { readonly of: number; readonly checked: number; readonly whole: boolean } {
-    return { of: this.#check?.of ?? 0, checked: this.#check?.checked ?? 0, whole: this.#check?.whole ?? true };
+  /** The snapshots, and how far the records that the start has passed over were looked at since. */
+  get basis(): Pick<Basis, 'damage' | 'snapshot' | 'review'> {
+    return this.#basis;
   }
 
   /** Called when `stale` or `damage` changed. Returns the unsubscribe function. */
@@ -194,24 +183,12 @@ export class AuditLog {
    * make a database look stale by lying; one that the tree does not contain makes it `stale`.
    */
   async seen(note: string, from: string): Promise<'unknown' | 'contained' | 'stale'> {
-    const known = this.#seen.get(note);
-    if (known !== undefined) return known;
-    const outside = openInEpoch(note, this.#key);
-    let found: 'unknown' | 'contained' | 'older' | 'rewritten' = 'unknown';
-    if (outside !== undefined) {
-      const inside = this.#latest === undefined ? undefined : openInEpoch(this.#latest.note, this.#key);
-      if (inside === undefined) found = outside.size === 0 ? 'contained' : 'older';
-      else found = await compareOutside(this.#log, inside, outside);
-    }
-    if (found === 'older' || found === 'rewritten') {
-      // beside the others, so that a restart knows of it as well
-      await this.#file.append(note, this.#dependencies.clock.nowMs(), from).catch(() => {});
-      this.#becomeStale(outside as OutsideCheckpoint, from);
-      return 'stale';
-    }
-    if (this.#seen.size >= rememberedNotes) this.#seen.delete(this.#seen.keys().next().value as string);
-    this.#seen.set(note, found);
-    return found;
+    const seen = await this.#seen.look(note, this.#latest, this.#key);
+    if (!('outside' in seen)) return seen.found;
+    // beside the others, so that a restart knows of it as well
+    await this.#file.append(note, this.#dependencies.clock.nowMs(), from).catch(() => {});
+    this.#becomeStale(seen.outside, from);
+    return 'stale';
   }
 
   /**
@@ -280,14 +257,7 @@ export class AuditLog {
     }
     const head = this.#latest;
     if (index === undefined || head === undefined || index >= head.size) return false;
-    const at = index;
-    try {
-      const proof = await withTiles(this.#log, (read) => inclusionProof(at, head.size, read));
-      return verifyInclusion({ index: at, size: head.size, leaf: leafHash, proof, root: head.root });
-    } catch (thrown) {
-      if (thrown instanceof RangeError) return false;
-      throw thrown;
-    }
+    return isUnder(this.#log, head, index, leafHash);
   }
 
   /** All records that are durable now are in the tree on return. */
@@ -301,42 +271,10 @@ export class AuditLog {
   }
 
   async close(): Promise<void> {
-    await this.#check?.close();
-    try {
-      await this.#sequencer.catchUp();
-      await this.#snapshotAtRest(this.#dependencies.snapshots?.atCloseRecords ?? recordsAtClose);
-    } catch {
-      // said by the sequencer as well; the next start reads a little more
-    }
-    await this.#snapshots.close();
+    await this.#sequencer.catchUp().catch(() => {});
+    await this.#basis.close();
     await this.#sequencer.close();
     await this.#file.close();
-  }
-
-  #snapshotAtRest(least?: number): Promise<void> {
-    return this.#sequencer.atRest(async ({ size, sequence }) => {
-      const { latest } = this;
-      if (latest?.size === size) await this.#snapshots.atRest({ size, root: latest.root, sequence }, least);
-    });
-  }
-
-  #checkInBackground(): void {
-    const { clock, logger } = this.#dependencies;
-    const review = this.#log.review();
-    if (review === undefined) return;
-    this.#check = new BackgroundCheck({ review, clock, logger, found: (error) => void this.#damaged(error) });
-    this.#check.start();
-  }
-
-  async #damaged(error: PkiError): Promise<void> {
-    this.#damage = error;
-    this.#dependencies.logger.error({ ...error.detail, code: error.code, error: error.message, alert: true }, 'a record of the audit log is not the one that was signed: nothing is signed any more');
-    for (const listener of this.#staleListeners) listener();
-    try {
-      await this.#snapshots.drop();
-    } catch (thrown) {
-      this.#dependencies.logger.error({ error: PkiError.from(thrown).message }, 'the snapshots of the audit log could not be removed');
-    }
   }
 
   #becomeStale(newer: OutsideCheckpoint, foundBy: string): void {

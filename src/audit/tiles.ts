@@ -1,4 +1,4 @@
-import { nodesFromTiles, type NodeReader, type TileAddress } from '../common/tlog/index.ts';
+import { inclusionProof, nodesFromTiles, verifyInclusion, type NodeReader, type TileAddress } from '../common/tlog/index.ts';
 import type { LogStore } from '../store/contract.ts';
 
 class TileMissing extends Error {
@@ -27,5 +27,16 @@ export async function withTiles<T>(log: Pick<LogStore, 'tile'>, calculate: (read
       if (hashes === undefined) throw new RangeError(`the tree has no tile ${level}/${index}`);
       tiles.set(`${level}/${index}`, hashes);
     }
+  }
+}
+
+/** Whether leaf `index` of the stored tree has this hash, by an inclusion proof under a head that is known. */
+export async function isUnder(log: Pick<LogStore, 'tile'>, head: { readonly size: number; readonly root: Buffer }, index: number, leaf: Buffer): Promise<boolean> {
+  try {
+    const proof = await withTiles(log, (read) => inclusionProof(index, head.size, read));
+    return verifyInclusion({ index, size: head.size, leaf, proof, root: head.root });
+  } catch (thrown) {
+    if (thrown instanceof RangeError) return false;
+    throw thrown;
   }
 }

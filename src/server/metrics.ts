@@ -52,12 +52,12 @@ export class ServerMetrics {
   }
 
   /** The audit log's tree, once it is open. */
-  watchLog(log: { readonly size: number; readonly foreignRecords: number; readonly snapshot: { readonly size: number; readonly timeMs: number } | undefined; readonly review: { readonly of: number; readonly checked: number }; readonly damage: unknown }): void {
-    this.#single('meshca_audit_snapshot_timestamp_seconds', 'When the newest snapshot of the audit log was made (Unix seconds); 0: a start reads the whole log.', () => (log.snapshot?.timeMs ?? 0) / 1000);
-    this.#single('meshca_audit_snapshot_records', 'Records under the newest snapshot: a start reads those behind it.', () => log.snapshot?.size ?? 0);
-    this.#single('meshca_audit_review_records', 'Records that the start has passed over, on the strength of a snapshot.', () => log.review.of);
-    this.#single('meshca_audit_review_checked_records', 'How many of them were looked at since.', () => log.review.checked);
-    this.#single('meshca_audit_damaged', '1: a record is not the one that was signed, and nothing is signed any more: alert.', () => (log.damage === undefined ? 0 : 1));
+  watchLog(log: { readonly size: number; readonly foreignRecords: number; readonly basis: { readonly snapshot: { readonly size: number; readonly timeMs: number } | undefined; readonly review: { readonly of: number; readonly checked: number }; readonly damage: unknown } }): void {
+    this.#single('meshca_audit_snapshot_timestamp_seconds', 'When the newest snapshot of the audit log was made (Unix seconds); 0: a start reads the whole log.', () => (log.basis.snapshot?.timeMs ?? 0) / 1000);
+    this.#single('meshca_audit_snapshot_records', 'Records under the newest snapshot: a start reads those behind it.', () => log.basis.snapshot?.size ?? 0);
+    this.#single('meshca_audit_review_records', 'Records that the start has passed over, on the strength of a snapshot.', () => log.basis.review.of);
+    this.#single('meshca_audit_review_checked_records', 'How many of them were looked at since.', () => log.basis.review.checked);
+    this.#single('meshca_audit_damaged', '1: a record is not the one that was signed, and nothing is signed any more: alert.', () => (log.basis.damage === undefined ? 0 : 1));
     this.#single('meshca_audit_tree_size', 'Records in the tree of the audit log.', () => log.size);
     this.#single('meshca_audit_foreign_records', 'Rows of the audit table found since start that no server wrote: alert on any.', () => log.foreignRecords);
   }
