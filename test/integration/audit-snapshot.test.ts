@@ -91,7 +91,7 @@ async function lived(world: LogWorld): Promise<{ readonly kept: string; readonly
     ({ serial } = await issued(store, authorityId));
     await store.revocations.revoke({ serial, reason: 'keyCompromise', revokedAt: start, revokedBy: 'uid:0' }, event('certificate.revoked'));
     await store.revocations.saveCrl({ authorityId, number: 7, thisUpdate: start, nextUpdate: start + 60, der: Buffer.from('crl') }, { ...event('crl.imported'), detail: { crlNumber: String(2n ** 80n) } });
-    await store.audit.append(records(20));
+    await store.audit.append([event('certificate.issued', 'spiffe://example.org/leaf', { holder: 'spiffe://example.org/caller', authority: authorityId, notAfter: start + 3_600 }), ...records(20)]);
   });
   return { kept: kept.id, deleted: deleted.id, serial, authorityId };
 }
@@ -107,6 +107,7 @@ test('a start rests on the snapshot of a clean stop, reads what is behind it, an
       assert.equal((await store.revocations.bySerial(serial))?.reason, 'keyCompromise');
       assert.deepEqual([await store.revocations.highestCrlNumber(authorityId), await store.revocations.issuerCrlNumber(authorityId)], [7, 2n ** 80n]);
       assert.equal(store.objects.expectedCount('entry'), 2);
+      assert.equal((await store.rotations.lastNotAfterByHolder(1)).get('spiffe://example.org/caller'), start + 3_600, 'until when a leaf lives whose row was never there');
       await until(() => log.basis.review.whole);
       await store.entries.write([deletes(deleted)], by);
       // no clean stop: the records behind the snapshot are read
