@@ -3,7 +3,7 @@ import { PkiError } from '../common/errors/index.ts';
 
 /** Completion scripts from the program's own tree of commands, so that they can not go stale. */
 export function completionScript(program: Command, shell: string): string {
-  const words = tree(program, []);
+  const words = tree(program, [], program.options.flatMap((option) => (option.long ? [option.long] : [])));
   switch (shell) {
     case 'bash':
       return `${lookup(words, 'bash')}\n_meshca() {\n  local at="" word\n  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do [[ $word == -* ]] || { _meshca_words "$at $word" >/dev/null && at="$at $word"; }; done\n  COMPREPLY=($(compgen -W "$(_meshca_words "$at")" -- "\${COMP_WORDS[COMP_CWORD]}"))\n}\ncomplete -o default -F _meshca meshca\n`;
@@ -24,9 +24,11 @@ interface Node {
   readonly offers: readonly string[];
 }
 
-function tree(command: Command, path: readonly string[]): Node[] {
-  const offers = [...command.commands.map((each) => each.name()), ...command.options.flatMap((option) => (option.long ? [option.long] : []))];
-  return [{ path, offers }, ...command.commands.flatMap((each) => tree(each, [...path, each.name()]))];
+/** `everywhere`: options that each command takes. */
+function tree(command: Command, path: readonly string[], everywhere: readonly string[]): Node[] {
+  const own = command.options.flatMap((option) => (option.long ? [option.long] : []));
+  const offers = [...new Set([...command.commands.map((each) => each.name()), ...own, ...everywhere])];
+  return [{ path, offers }, ...command.commands.flatMap((each) => tree(each, [...path, each.name()], everywhere))];
 }
 
 const lookup = (words: readonly Node[], _shell: string): string =>

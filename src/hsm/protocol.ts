@@ -18,6 +18,7 @@ export interface TokenAccess {
 export interface WireError {
   readonly code: ErrorCode;
   readonly message: string;
+  readonly next?: string;
 }
 
 export type ToSigner =
@@ -62,8 +63,8 @@ export type FromAdmin =
   | { readonly id: number; readonly ok: false; readonly error: WireError };
 
 export function toWire(thrown: unknown): WireError {
-  const { code, message } = PkiError.from(thrown);
-  return { code, message };
+  const { code, message, next } = PkiError.from(thrown);
+  return { code, message, next };
 }
 
-export const fromWire = (error: WireError, grade: 'fatal' | 'request' = 'request'): PkiError => new PkiError(error.code, error.message, { grade });
+export const fromWire = (error: WireError, grade: 'fatal' | 'request' = 'request'): PkiError => new PkiError(error.code, error.message, { grade, ...(error.next === undefined ? {} : { next: error.next }) });

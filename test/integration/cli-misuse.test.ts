@@ -109,6 +109,18 @@ test('from elsewhere a wrong key, certificate, bundle or address is told apart b
   assert.equal(await remote('no-such-host.invalid:8443', svid, key, bundle), '5 UNREACHABLE');
 });
 
+test('the short ID that is shown for an authority is taken in place of the whole one', async () => {
+  const [root] = JSON.parse((await run('authority', 'list', '--kind', 'root', '--json')).out) as { id: string }[];
+  const short = (root?.id ?? '').slice(-12);
+  assert.match((await run('authority', 'show', short)).out, new RegExp(`id +${root?.id}`));
+  assert.match((await run('certificate', 'list', '--authority', short)).out, /spiffe:/);
+  assert.equal((await run('authority', 'show', 'ffffffffffff')).code, 3);
+});
+
+test('completion offers the options that every command takes', async () => {
+  assert.match((await run('completion', 'bash')).out, /" entry list"\) echo "[^"]*--limit[^"]*--json/);
+});
+
 test('a configuration of the other kind is told as such', async () => {
   let err = '';
   const validate: CliContext['parts']['validate'] = async (kind) => (kind === 'agent' ? ok({ summary: [] }) : fail('CONFIG_INVALID', 'unknown key serverAddress'));

@@ -48,6 +48,7 @@ describe('the start of the signers', () => {
 
   it('reports a module that can not initialise with the operation and the CKR name', async () => {
     await failsWith({ environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } }, 'HSM_UNAVAILABLE', /C_Initialize of \S+: CKR_GENERAL_ERROR/);
+    await assert.rejects(openTokenAdmin({ ...fixture.token, environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } }, adminOptions), (error) => error instanceof PkiError && error.next.includes('softhsmConf'));
   });
 
   it('tries a wrong PIN once, in one process, and gives up', async () => {

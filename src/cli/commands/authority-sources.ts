@@ -4,6 +4,7 @@ import type { ImportAuthorityResponse__Output } from '../../common/wire/generate
 import { uuidv7 } from '../../common/runtime/index.ts';
 import { certificatesFromPem, certificatesToPem, pemDecode, pemEncode, sha256Hex } from '../../common/x509/index.ts';
 import { action, collect, type Outcome } from '../action.ts';
+import { authorityId } from '../authority-id.ts';
 import { readBytes, withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { expectNewFile, writeNew } from '../files.ts';
@@ -16,7 +17,7 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
   authority.command('csr').description('a CSR for a new intermediate, whose key stays in the token').option('--kind <kind>', 'issuing', 'issuing').option('--key-type <type>', 'default as configured').option('--id <id>', 'again for one that waits for its certificate').option('--region <name>', 'signs only on servers of this region').option('--replica <name>', 'signs only on this replica').option('--out <file>', 'write the PEM to a new file')
     .action(action<{ kind: string; keyType?: string; id?: string; out?: string; region?: string; replica?: string }>(context, outcome, async (options) => {
       if (options.out !== undefined) expectNewFile(options.out);
-      const made = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('CreateAuthorityCsr', { kind: options.kind, keyType: options.keyType ?? '', id: options.id ?? '', region: options.region ?? '', replica: options.replica ?? '' }));
+      const made = await withAdmin(context, options, 'AuthoritySources', async (calls) => calls.call('CreateAuthorityCsr', { kind: options.kind, keyType: options.keyType ?? '', id: options.id === undefined ? '' : await authorityId(context, options, options.id), region: options.region ?? '', replica: options.replica ?? '' }));
       const csrPem = pemEncode('CERTIFICATE REQUEST', made.csrDer);
       const id = made.authority?.id ?? '';
       const csrSha256 = sha256Hex(made.csrDer);
@@ -31,7 +32,7 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
   authority.command('import <id>').description('the signed certificate of such an intermediate, with its chain and root').requiredOption('--chain <file>', 'PEM: the intermediate, what is above it, the root; may be repeated', collect).option('--root-sha256 <hex>', 'the root that it must end in').option('--dry-run', 'check and change nothing')
     .action(action<{ chain: readonly string[]; rootSha256?: string; dryRun?: boolean }>(context, outcome, async (options, [id]) => {
       const certificatesDer = options.chain.flatMap((path) => [...unwrap(certificatesFromPem(readBytes(path).toString('utf8')))]);
-      const imported = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('ImportAuthority', { id: id as string, certificatesDer, rootSha256: options.rootSha256 ?? '', dryRun: options.dryRun === true }, { deadlineSeconds: 60 }));
+      const imported = await withAdmin(context, options, 'AuthoritySources', async (calls) => calls.call('ImportAuthority', { id: await authorityId(context, options, id as string), certificatesDer, rootSha256: options.rootSha256 ?? '', dryRun: options.dryRun === true }, { deadlineSeconds: 60 }));
       show(context, imported, options.json === true, options.dryRun === true);
     }));
   authority.command('sign-downstream').description('an intermediate for another CA of this trust domain, which can then be anybody in it').requiredOption('--csr <file>', 'its CSR (PEM)').requiredOption('--ttl <duration>', 'life, for example 90d').requiredOption('--out <file>', 'new file for its certificate, what is above it, and the root').option('--issuer <id>', 'who signs; default the newest active root')
@@ -40,7 +41,7 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
       if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0) throw new PkiError('CSR_MALFORMED', `${options.csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`);
       // the signed certificate of another CA must not be lost to a typo in a path
       expectNewFile(options.out);
-      const signed = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('SignDownstream', { csrDer: block.der, issuerId: options.issuer ?? '', ttlSeconds: parseDuration(options.ttl), requestId: uuidv7() }, { deadlineSeconds: 60 }));
+      const signed = await withAdmin(context, options, 'AuthoritySources', async (calls) => calls.call('SignDownstream', { csrDer: block.der, issuerId: options.issuer === undefined ? '' : await authorityId(context, options, options.issuer), ttlSeconds: parseDuration(options.ttl), requestId: uuidv7() }, { deadlineSeconds: 60 }));
       writeNew(options.out, certificatesToPem([...signed.chainDer, signed.rootDer]));
       if (options.json) json(context, { ...signed, file: options.out });
       else facts(context, [['serial', signed.serial], ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`], ['root', sha256Hex(signed.rootDer)], ['written', options.out]]);
@@ -48,7 +49,7 @@ export function authoritySourceCommands(program: Command, context: CliContext, o
   authority.command('cross').description('let an old root certify a new one, for consumers that can not take the new one in time; taken back by withdraw').requiredOption('--from <id>', 'the root that they have').requiredOption('--to <id>', 'the root that it certifies').option('--out <file>', 'new file for the cross-certificate')
     .action(action<{ from: string; to: string; out?: string }>(context, outcome, async (options) => {
       if (options.out !== undefined) expectNewFile(options.out);
-      const { authority: made, certificateDer, inChains } = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('CrossSign', { fromId: options.from, toId: options.to }, { deadlineSeconds: 60 }));
+      const { authority: made, certificateDer, inChains } = await withAdmin(context, options, 'AuthoritySources', async (calls) => calls.call('CrossSign', { fromId: await authorityId(context, options, options.from), toId: await authorityId(context, options, options.to) }, { deadlineSeconds: 60 }));
       if (options.out !== undefined) writeNew(options.out, certificatesToPem([certificateDer]));
       if (options.json) json(context, { authority: made, certificateDer, inChains });
       else facts(context, [['authority', made?.id ?? ''], ['ends', `${instant(made?.notAfter ?? 0)} (${until(made?.notAfter ?? 0, context.now())})`], ['chains', inChains ? 'end with it from now on' : 'go without it: set rotation.crossCertificates, or give the file to those who need it'], ...(options.out === undefined ? [] : [['written', options.out] as [string, string]])]);

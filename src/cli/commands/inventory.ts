@@ -3,6 +3,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { certificatesToPem } from '../../common/x509/index.ts';
 import type { Certificate__Output } from '../../common/wire/generated/meshca/admin/v1/Certificate.ts';
 import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
+import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { facts, instant, json, parseDuration, table, until } from '../output.ts';
@@ -51,7 +52,7 @@ function authorityCommands(program: Command, context: CliContext, outcome: Outco
     ], authorities, 'no authorities');
   }));
   authority.command('show <id>').description('one authority').option('--pem', 'its certificate alone, as PEM').action(action<{ pem?: boolean }>(context, outcome, async (options, [id]) => {
-    const found = await withAdmin(context, options, 'Authorities', (calls) => calls.call('GetAuthority', { id: id as string }));
+    const found = await withAdmin(context, options, 'Authorities', async (calls) => calls.call('GetAuthority', { id: await authorityId(context, options, id as string) }));
     if (options.pem) context.out(certificatesToPem([found.certificateDer]));
     else if (options.json) json(context, found);
     else {
@@ -85,7 +86,7 @@ function certificateCommands(program: Command, context: CliContext, outcome: Out
     .option('--expires-within <duration>', 'that end within so long').option('--live', 'that have not ended yet').option('--order <order>', 'created or expiry', 'created').option('--limit <n>', 'at most so many', '100')
     .action(action<CertificateFlags>(context, outcome, async (options) => {
       const filter = {
-        spiffeId: options.spiffeId ?? '', spiffeIdPrefix: options.prefix ?? '', kind: options.kind ?? '', state: options.state ?? '', holder: options.holder ?? '', authorityId: options.authority ?? '', entryId: options.entry ?? '',
+        spiffeId: options.spiffeId ?? '', spiffeIdPrefix: options.prefix ?? '', kind: options.kind ?? '', state: options.state ?? '', holder: options.holder ?? '', authorityId: options.authority === undefined ? '' : await authorityId(context, options, options.authority), entryId: options.entry ?? '',
         expiresBefore: options.expiresWithin === undefined ? 0 : context.now() + parseDuration(options.expiresWithin), expiresAfter: options.live || options.expiresWithin !== undefined ? context.now() : 0,
       };
       const found = await withAdmin(context, options, 'Certificates', (calls) => allPages(context, limitOf(options), async (page) => {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
 import type { RotationStatus__Output } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import { action, collect, type GlobalOptions, type Outcome } from '../action.ts';
+import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { instant, json, parseDuration } from '../output.ts';
@@ -64,26 +65,29 @@ export function rotationCommands(program: Command, context: CliContext, outcome:
           await activateStandby(context, options, present);
           return;
         }
-        const successorId = id ?? successorOf(present, options.kind);
+        const successorId = id !== undefined ? await authorityId(context, options, id) : successorOf(present, options.kind);
         const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('ContinueRotation', { id: successorId, kind: '', stopAfter: state === 'published' ? 'published' : '', force: options.force ?? false, reason: options.reason ?? '', ...sharesOf(options) }));
         finish(context, options, options.wait ? await follow(context, options, arrives(context, successorId, state)) : begun);
       }));
   }
 
   authority.command('withdraw <id>').description('take back an authority that has not signed').option('--reason <text>', 'for the record').action(action<{ reason?: string }>(context, outcome, async (options, [id]) => {
-    finish(context, options, await withAdmin(context, options, 'Authorities', (calls) => calls.call('WithdrawAuthority', { id: id as string, reason: options.reason ?? '' })));
+    const authority = await authorityId(context, options, id as string);
+    finish(context, options, await withAdmin(context, options, 'Authorities', (calls) => calls.call('WithdrawAuthority', { id: authority, reason: options.reason ?? '' })));
   }));
   authority.command('taint <id>').description('have everything replaced that it signed; where it is the last that signs, its successor is made first').requiredOption('--reason <text>', 'for the record').option('--window <duration>', 'in which its leaves are replaced, spread').option('--force', 'its successor signs without proof').option('--no-wait', 'return at once')
     .action(action<{ reason: string; window?: string; force?: boolean; wait: boolean }>(context, outcome, async (options, [id]) => {
-      const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('TaintAuthority', { id: id as string, reason: options.reason, windowSeconds: options.window === undefined ? 0 : parseDuration(options.window), force: options.force ?? false }));
-      finish(context, options, options.wait ? await follow(context, options, replaced(id as string)) : begun);
+      const authority = await authorityId(context, options, id as string);
+      const begun = await withAdmin(context, options, 'Authorities', (calls) => calls.call('TaintAuthority', { id: authority, reason: options.reason, windowSeconds: options.window === undefined ? 0 : parseDuration(options.window), force: options.force ?? false }));
+      finish(context, options, options.wait ? await follow(context, options, replaced(authority)) : begun);
     }));
   authority.command('revoke <id>').description('a tainted authority is trusted no more; refused while leaves of it are live').requiredOption('--reason <text>', 'for the record').option('--force', 'whatever still is live').action(action<{ reason: string; force?: boolean }>(context, outcome, async (options, [id]) => {
-    finish(context, options, await withAdmin(context, options, 'Authorities', (calls) => calls.call('RevokeAuthority', { id: id as string, reason: options.reason, force: options.force ?? false })));
+    const authority = await authorityId(context, options, id as string);
+    finish(context, options, await withAdmin(context, options, 'Authorities', (calls) => calls.call('RevokeAuthority', { id: authority, reason: options.reason, force: options.force ?? false })));
   }));
   authority.command('compromise <id>').description('its key is in other hands: everything below it is replaced, and its root as well unless every consumer enforces CRLs').requiredOption('--reason <text>', 'for the record').option('--window <duration>', 'in which leaves are replaced, spread').option('--force', 'successors sign without proof').option('--dry-run', 'say what would be done').option('--no-wait', 'return at once')
     .action(action<{ reason: string; window?: string; force?: boolean; dryRun?: boolean; wait: boolean }>(context, outcome, async (options, [id]) => {
-      const request = { id: id as string, reason: options.reason, windowSeconds: options.window === undefined ? 0 : parseDuration(options.window), force: options.force ?? false };
+      const request = { id: await authorityId(context, options, id as string), reason: options.reason, windowSeconds: options.window === undefined ? 0 : parseDuration(options.window), force: options.force ?? false };
       const plan = await withAdmin(context, options, 'Authorities', (calls) => calls.call('PlanCompromise', request));
       const said = [
         `tainted: ${plan.tainted.map(shortId).join(', ')}${plan.replacesRoot ? ' (the root is replaced and leaves the bundle: a CRL would not reach everybody)' : ''}`,
