@@ -21,7 +21,7 @@ export interface SignersOptions {
   readonly sessionsPerProcess: number;
   /** Silence of a signer that has work, after which it is killed. Default 2000. */
   readonly deadlineMs?: number;
-  /** The same while it starts. Default 15000. */
+  /** The same while it starts, which a machine under load may take long over. Default 30000. */
   readonly startDeadlineMs?: number;
   /** How long an idle signer is left alone before its token is tried. Default 1000. */
   readonly probeIntervalMs?: number;
@@ -90,7 +90,7 @@ class ProcessSigners implements ManagedSigners {
         ...options,
         logins: options.logins ?? new LoginTurns(),
         deadlineMs: this.#deadlineMs,
-        startDeadlineMs: options.startDeadlineMs ?? 15_000,
+        startDeadlineMs: options.startDeadlineMs ?? 30_000,
         probeIntervalMs: options.probeIntervalMs ?? 1000,
       },
       {

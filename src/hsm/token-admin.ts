@@ -10,7 +10,7 @@ import type { LoginTurns } from './login-turns.ts';
 import { fromWire, type AdminCall, type AdminResult, type FromAdmin, type ToAdmin } from './protocol.ts';
 
 export interface TokenAdminOptions {
-  /** For each operation. Default 15000. */
+  /** For each operation. Default 30000. */
   readonly deadlineMs?: number;
   /** For making a key: RSA-4096 takes a network HSM its time. Default 120000. */
   readonly generateDeadlineMs?: number;
@@ -113,7 +113,7 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
   async #callNow(call: AdminCall): Promise<AdminResult> {
     if (this.#ended !== undefined) throw this.#ended;
     const id = this.#nextId++;
-    const deadlineMs = call.name === 'generate-key' ? (this.#options.generateDeadlineMs ?? 120_000) : (this.#options.deadlineMs ?? 15_000);
+    const deadlineMs = call.name === 'generate-key' ? (this.#options.generateDeadlineMs ?? 120_000) : (this.#options.deadlineMs ?? 30_000);
     const cancel = this.#options.clock.after(deadlineMs, () => {
       this.#end(new PkiError('HSM_UNAVAILABLE', `${call.name}: the token did not answer within ${deadlineMs} ms`));
     });
