@@ -23,8 +23,8 @@ function assertFigures({ figures, cores }: Printed, names: readonly string[]): v
   }
 }
 
-test('the short bench gives figures of store and fan-out', async () => {
-  assertFigures(await bench('sync', 'store.batch100'), ['store.batch100', 'sync.fanout']);
+test('the short bench gives figures of a start, of the store and of fan-out', async () => {
+  assertFigures(await bench('sync', 'start', 'store.batch100'), ['start.log', 'store.batch100', 'sync.fanout']);
 });
 
 test('the short bench gives a figure of issuance through a real server, against the crypto floor', async () => {
