@@ -10,7 +10,7 @@ export interface BackgroundCheckDependencies {
   readonly found: (error: PkiError) => void;
 }
 
-const recordsAtOnce = 64;
+const recordsAtOnce = 32;
 /** The event loop waits no longer than this and one more step, and the pause is so many times what was used: a tenth of a core. */
 const sliceMs = 2;
 const pauseFactor = 9;
