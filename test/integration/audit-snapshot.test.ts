@@ -395,6 +395,35 @@ test('a backup starts from the snapshot that it holds, and is as stale as it is'
   });
 });
 
+test('after another key took over the log a start rests on a snapshot of that key, and not on one of the key that was lost', async () => {
+  await inWorld(async (world, said) => {
+    const { kept } = await lived(world);
+    const standby = logWorld(world.path);
+    const both = { ...world, otherKeys: new Map([[standby.authority.ckaId, standby.privateKey]]) };
+    copyFileSync(world.path, `${world.path}.before`);
+    let adopted = 0;
+    await inStore(both, async ({ store, log }) => {
+      await store.audit.append(records(5));
+      await log.adopt(standby.authority);
+      await until(() => (log.basis.snapshot?.size ?? 0) === log.size, 'the snapshot of the new key');
+      adopted = log.size;
+    });
+    const after = { ...world, authority: standby.authority, privateKey: standby.privateKey };
+    await inStore(after, async (opened) => {
+      assert.equal(await basisOf(opened), adopted);
+      assert.equal(await provenEntry(opened.store, kept), true);
+    });
+    assert.deepEqual([said.why.length, said.alerts.length], [0, 0]);
+    // what the lost key has signed is of no more use
+    exec(world, `ATTACH '${world.path}.before' AS before; DELETE FROM log_snapshots; DELETE FROM log_snapshot_parts; INSERT INTO log_snapshots SELECT * FROM before.log_snapshots; INSERT INTO log_snapshot_parts SELECT * FROM before.log_snapshot_parts`);
+    await inStore(after, async (opened) => {
+      assert.equal(await basisOf(opened), undefined);
+      assert.equal(await provenEntry(opened.store, kept), true);
+    });
+    assert.ok(said.why.length > 0 && said.why.every((why) => why.includes('not signed')));
+  });
+});
+
 test('a row of the table of runs gives a forged record no place in the log', async () => {
   await inWorld(async (world) => {
     const { kept } = await lived(world);

@@ -16,6 +16,8 @@ export interface LogWorld {
   readonly trustDomain: TrustDomain;
   readonly logger: Logger;
   readonly snapshots?: AuditLogDependencies['snapshots'];
+  /** Keys of further log authorities, by CKA_ID. */
+  readonly otherKeys?: ReadonlyMap<string, KeyObject>;
 }
 
 export interface OpenedLog extends AsyncDisposable {
@@ -32,13 +34,13 @@ export function logWorld(path: string, options: { readonly trustDomain?: string;
 }
 
 /** What a start does with the database and its log. */
-export async function openLog({ path, checkpointFile, authority: signer, privateKey, trustDomain, logger, snapshots }: LogWorld): Promise<OpenedLog> {
+export async function openLog({ path, checkpointFile, authority: signer, privateKey, trustDomain, logger, snapshots, otherKeys }: LogWorld): Promise<OpenedLog> {
   await using stack = new AsyncDisposableStack();
   const store = await openSqliteStore({ path, clock: systemClock, logger, pid: process.pid });
   stack.defer(() => store.close());
   const log = await AuditLog.open({
     log: store.log, leases: store.leases, authority: signer, trustDomain, checkpointFile, clock: systemClock, logger, restored: () => Promise.resolve(), ...(snapshots === undefined ? {} : { snapshots }),
-    signers: { useKey: () => Promise.resolve(), sign: (items) => Promise.resolve(items.map(({ bytes }) => ({ ok: true as const, signature: sign('sha256', bytes, privateKey) }))) },
+    signers: { useKey: () => Promise.resolve(), sign: (items) => Promise.resolve(items.map(({ ckaId, bytes }) => ({ ok: true as const, signature: sign('sha256', bytes, otherKeys?.get(ckaId) ?? privateKey) }))) },
   });
   stack.defer(() => log.close());
   const owned = stack.move();
