@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import { atTurnEnd, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
 import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome, TokenConfig } from './contract.ts';
 import { LoginTurns } from './login-turns.ts';
@@ -192,7 +192,7 @@ class ProcessSigners implements ManagedSigners {
   #dispatchSoon(): void {
     if (this.#dispatchDue || this.#queue.length === 0) return;
     this.#dispatchDue = true;
-    setImmediate(() => {
+    atTurnEnd('hand-over', () => {
       this.#dispatchDue = false;
       this.#dispatch();
     });

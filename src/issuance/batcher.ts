@@ -1,3 +1,5 @@
+import { atTurnEnd } from '../common/runtime/index.ts';
+
 /**
  * Group commit: callers hand in groups of items; groups that arrive while a batch is being worked on, or within the same
  * turn of the event loop, share the next batch. A lone group waits for nothing but the turn's end.
@@ -21,7 +23,7 @@ export class Batcher<T, R> {
       this.#queue.push({ items, resolve, reject });
       if (this.#running) return;
       this.#running = true;
-      setImmediate(() => void this.#drain());
+      atTurnEnd('gather', () => void this.#drain());
     });
   }
 

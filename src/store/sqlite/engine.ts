@@ -1,7 +1,7 @@
 import type { Compilable } from 'kysely';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { atTurnEnd, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { CommitHooks } from './commit-hooks.ts';
 import { Connection } from './connection.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
@@ -148,7 +148,7 @@ export class Engine extends CommitHooks {
     if (this.#scheduled || this.#pending !== undefined) return;
     this.#scheduled = true;
     // Not a microtask: everything that this turn of the loop read from its sockets can join.
-    setImmediate(() => {
+    atTurnEnd('write', () => {
       this.#scheduled = false;
       const jobs = this.#queue;
       this.#queue = [];

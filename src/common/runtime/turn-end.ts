@@ -1,0 +1,38 @@
+/** In this order: what gathers the calls of a turn into one, the writer that they lead to, and what hands work to other processes. */
+const stages = ['gather', 'write', 'hand-over'] as const;
+export type TurnStage = (typeof stages)[number];
+
+const waiting: Record<TurnStage, (() => void)[]> = { gather: [], write: [], 'hand-over': [] };
+let scheduled = false;
+
+/**
+ * Calls back when this turn of the event loop has read what its sockets had to give: all of a stage before any of the next.
+ * With an immediate of its own each stage would wait for one more turn, and under load a turn takes milliseconds.
+ */
+export function atTurnEnd(stage: TurnStage, callback: () => void): void {
+  waiting[stage].push(callback);
+  if (scheduled) return;
+  scheduled = true;
+  setImmediate(run);
+}
+
+function run(): void {
+  scheduled = false;
+  for (const stage of stages) {
+    const callbacks = waiting[stage];
+    waiting[stage] = [];
+    for (const [index, callback] of callbacks.entries()) {
+      try {
+        callback();
+      } catch (thrown) {
+        // as with an immediate each: the others are called all the same
+        for (const rest of callbacks.slice(index + 1)) atTurnEnd(stage, rest);
+        if (!scheduled && stages.some((each) => waiting[each].length > 0)) {
+          scheduled = true;
+          setImmediate(run);
+        }
+        throw thrown;
+      }
+    }
+  }
+}
