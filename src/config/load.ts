@@ -86,9 +86,20 @@ function contradiction(config: ServerConfig): string | undefined {
   const { retention: { certificatesDays }, attestation: { graceDays } } = config;
   if (certificatesDays !== 0 && certificatesDays <= graceDays) return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): agents that may still come back would be forgotten`;
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined)) return 'ops.tlsCertFile and ops.tlsKeyFile go together';
-  if (hsm.standby !== undefined && hsm.standby.label === hsm.issuing.label && (hsm.standby.module ?? hsm.module) === hsm.module && (hsm.standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf) return `hsm.standby is the same token as hsm.issuing (${hsm.issuing.label}): what is lost with the one is lost with the other`;
+  const shared = sharedToken(hsm);
+  if (shared !== undefined) return shared;
   if (ops.tlsCertFile === undefined && !isLoopback(ops.address)) return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
   return undefined;
+}
+
+/** Two roles in one token. The token of the root is open only while a root signs; the other two are open as long as the server runs. */
+function sharedToken(hsm: ServerConfig['hsm']): string | undefined {
+  const { issuing, root, standby } = hsm;
+  const isStandby = (label: string): boolean => standby?.label === label && (standby.module ?? hsm.module) === hsm.module && (standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf;
+  if (isStandby(issuing.label)) return `hsm.standby is the same token as hsm.issuing (${issuing.label}): what is lost with the one is lost with the other`;
+  if (root === undefined) return undefined;
+  const beside = root.label === issuing.label ? 'hsm.issuing' : isStandby(root.label) ? 'hsm.standby' : undefined;
+  return beside === undefined ? undefined : `hsm.root is the same token as ${beside} (${root.label}): that one is open as long as the server runs, so whoever can sign with it could sign with the key of the root too; give the root a token of its own`;
 }
 
 function witnessContradiction({ audit: { witnesses } }: ServerConfig): string | undefined {
