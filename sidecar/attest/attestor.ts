@@ -25,7 +25,7 @@ export type Wanted = (selectors: readonly Selector[], costlyPrefixes: readonly s
 export interface Attestor extends Disposable {
   /** Directly after accept. The caller disposes the peer with the connection. Throws PEER_UNVERIFIABLE. */
   connect(socketFd: number): Peer;
-  /** A process that is not connected, by its present effective IDs. Throws PEER_UNVERIFIABLE. */
+  /** A process that is not connected, by its present effective IDs. Throws NOT_FOUND where there is none that the agent may see, PEER_UNVERIFIABLE. */
   open(pid: number): Peer;
   /**
    * All facts, proven to be about the process that connected at the time of the answer; call it before every delivery.
@@ -146,7 +146,7 @@ export function createAttestor(options: AttestorOptions): Attestor {
     connect: (socketFd) => adopt(peerOfSocket(kernel, proc, socketFd, overflowUid)),
     open(pid) {
       const status = parseStatus(proc.read(pid, 'status') ?? '');
-      if (status === undefined) throw new PkiError('PEER_UNVERIFIABLE', `there is no process ${pid}`, { detail: { pid } });
+      if (status === undefined) throw new PkiError('NOT_FOUND', `the agent sees no process ${pid}`, { detail: { pid }, next: 'Give the ID of a process that runs now, as the agent counts them: from inside a container it is another number. For one that has ended: meshca explain --refusal ID.' });
       if (status.uids[1] === overflowUid) throw new PkiError('PEER_UNVERIFIABLE', `the user of process ${pid} is unknown to this system (overflow uid ${overflowUid})`, { detail: { pid } });
       return adopt(peerOfPid(kernel, proc, pid, { uid: status.uids[1] as number, gid: status.gids[1] as number }));
     },

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { test } from 'node:test';
 import { credentials, type ServiceError } from '@grpc/grpc-js';
+import { runCli } from '../../../src/cli/program.ts';
+import type { CliContext } from '../../../src/cli/context.ts';
 import { silentLogger, systemClock } from '../../../src/common/runtime/index.ts';
 import { agentContract, fromServiceError } from '../../../src/common/wire/index.ts';
 import type { AgentStatus__Output } from '../../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
@@ -66,8 +68,21 @@ test('explain by pid attests the process, hash included, and says what it is gra
   const mixed = await harness.actor();
   await mixed.becomeMixed(23_456);
   assert.equal((await local.explain({ pid: mixed.pid })).code, 'PEER_UNVERIFIABLE');
-  assert.equal((await local.explain({ pid: 2 ** 22 + 5 })).code, 'PEER_UNVERIFIABLE');
   for (const request of [{}, { pid: 0 }, { pid: -1 }]) await assert.rejects(local.explain(request), (thrown: ServiceError) => fromServiceError(thrown).code === 'INVALID_REQUEST');
+});
+
+test('explain of a process that does not exist is refused, at the command line with exit code 3', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  // above the highest pid that Linux gives
+  const pid = 2 ** 22 + 5;
+  await assert.rejects(local.explain({ pid }), (thrown: ServiceError) => fromServiceError(thrown).code === 'NOT_FOUND');
+  let errors = '';
+  const context: CliContext = {
+    env: {}, out: () => {}, err: (text) => (errors += text), readStdin: async () => '', terminal: { isTerminal: false, columns: 80, color: false }, signal: new AbortController().signal, now: () => systemClock.now(), parts: {} as CliContext['parts'],
+  };
+  assert.equal(await runCli(['explain', '--pid', String(pid), '--socket', local.path, '--json'], context), 3);
+  assert.equal((JSON.parse(errors) as { error: { code: string } }).error.code, 'NOT_FOUND');
 });
 
 test('users who are neither root, nor the agent, nor configured are refused, whatever the mode of the socket lets in', async () => {
