@@ -63,7 +63,7 @@ export async function startAgent({ config, logger, version, uid, pid = 0, clock 
   const connectByBundle = (as: ConnectionOptions['identity'], signal: AbortSignal): Promise<IssuerConnection> => connectCatchingUp(() => connect(as, byBundle, signal), catchUp, signal);
   const identity = await AgentIdentity.load({
     trustDomain, state, bundles, clock, random, logger: logger.child({ part: 'attestation' }), agentVersion: version,
-    configured: () => configuredCredential(config.attestation),
+    configured: () => configuredCredential(config.attestation, logger.child({ part: 'attestation' })),
     connectAnonymously: (signal) => (bundles.roots().length > 0 ? connectByBundle(undefined, signal) : connect(undefined, bootstrapTrust(config), signal)),
   });
   assertCanJoin(config, identity, bundles);

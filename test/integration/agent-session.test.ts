@@ -63,7 +63,7 @@ async function startAgent(context: TestContext, server: FakeServer, options: Age
   const common = { address: server.address, trustDomain, clock: systemClock, connectTimeoutMs: patienceMs, callDeadlineMs: patienceMs, keepaliveMs: patienceMs };
   const byBundle: ServerTrust = { kind: 'bundle', roots: () => bundles.roots() };
   const identity = await AgentIdentity.load({
-    trustDomain, state, bundles, clock: systemClock, random, logger: silentLogger, agentVersion: 'test', configured: () => configuredCredential(options.credential ?? { joinToken }),
+    trustDomain, state, bundles, clock: systemClock, random, logger: silentLogger, agentVersion: 'test', configured: () => configuredCredential(options.credential ?? { joinToken }, silentLogger),
     connectAnonymously: (signal) => IssuerConnection.open({ ...common, identity: undefined, trust: kept !== undefined ? byBundle : (options.trust ?? { kind: 'fingerprint', rootSha256Hex: server.rootFingerprint }) }, signal),
   });
   const cache = new SyncedEntryCache({ trustDomain, clock: systemClock, logger: silentLogger });
