@@ -79,6 +79,6 @@ function refusal({ kind, spiffeId, entryId, delegationId, holder }: CertificateR
   if (kind === 'agent') return `Refuse its renewal: "meshca agent ban ${spiffeId}". Its certificate ends at ${ends}.`;
   if (kind === 'server') return `It is this CA's own; restart the server to have another one. It ends at ${ends}.`;
   if (entryId !== null) return `Refuse its renewal: "meshca entry delete ${entryId}", or ban its node: "meshca agent ban ${holder}". It ends at ${ends}.`;
-  if (delegationId !== null) return `Refuse further ones: "meshca delegation revoke ${delegationId}". It ends at ${ends}.`;
+  if (delegationId !== null) return `Refuse further ones: "meshca delegation delete ${delegationId}". It ends at ${ends}.`;
   return `Nothing renews it. It ends at ${ends}.`;
 }
