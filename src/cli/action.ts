@@ -57,6 +57,18 @@ export async function allPages<T>(context: CliContext, limit: number, fetch: (pa
   return found;
 }
 
+/** The one of a paged list that is meant. Throws NOT_FOUND. */
+export async function theOne<T>(what: string, isIt: (item: T) => boolean, fetch: (page: { readonly size: number; readonly token: string }) => Promise<{ readonly items: readonly T[]; readonly next: string }>): Promise<T> {
+  let token = '';
+  do {
+    const { items, next } = await fetch({ size: 500, token });
+    const found = items.find(isIt);
+    if (found !== undefined) return found;
+    token = next;
+  } while (token !== '');
+  throw new PkiError('NOT_FOUND', `there is no ${what}`);
+}
+
 export const limitOf = (options: { readonly limit?: string }): number => {
   const limit = wholeNumber('--limit', options.limit ?? '1000');
   if (limit < 1) throw new PkiError('INVALID_REQUEST', `--limit ${JSON.stringify(options.limit)} is not a positive whole number`);

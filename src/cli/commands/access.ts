@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
-import { action, allPages, collect, limitOf, type Outcome } from '../action.ts';
+import type { Delegation__Output } from '../../common/wire/generated/meshca/admin/v1/Delegation.ts';
+import type { Role__Output } from '../../common/wire/generated/meshca/admin/v1/Role.ts';
+import { action, allPages, collect, limitOf, theOne, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { duration, facts, instant, json, parseDuration, table, until } from '../output.ts';
@@ -71,6 +73,20 @@ function delegationCommands(program: Command, context: CliContext, outcome: Outc
       { title: 'ENDS', value: (each) => (each.revokedAt > 0 ? `revoked ${instant(each.revokedAt)}` : until(each.expiresAt, context.now())) }, { title: 'PATTERNS', value: (each) => each.patterns.join(' ') },
     ], found, 'no delegations');
   }));
+  delegation.command('show <id>').description('one delegation, revoked or not').action(action(context, outcome, async (options, [id]) => {
+    const found = await withAdmin(context, options, 'Delegations', (calls) => theOne<Delegation__Output>(`delegation ${JSON.stringify(id)}`, ({ id: each }) => each === id, async (page) => {
+      const { delegations, nextPageToken } = await calls.call('ListDelegations', { page, includeRevoked: true });
+      return { items: delegations, next: nextPageToken };
+    }));
+    if (options.json) {
+      json(context, found);
+      return;
+    }
+    facts(context, [
+      ['id', found.id], ['client', found.clientId], ['patterns', found.patterns.join('\n')], ['max ttl', duration(found.maxTtlSeconds)], ['key types', found.keyTypes.join(' ') || 'all'], ['dns names', found.dnsPatterns.join(' ') || '-'],
+      ['profile', found.profile], ['ends', found.expiresAt === 0 ? '-' : `${instant(found.expiresAt)} (${until(found.expiresAt, context.now())})`], ['revoked', instant(found.revokedAt)], ['created', `${instant(found.createdAt)} by ${found.createdBy}`],
+    ]);
+  }));
   delegation.command('delete <id>').description('revoke a delegation at once').option('--reason <text>', 'stands in the audit record', '').action(action<{ reason: string }>(context, outcome, async (options, [id]) => {
     const revoked = await withAdmin(context, options, 'Delegations', (calls) => calls.call('RevokeDelegation', { id: id as string, reason: options.reason }));
     if (options.json) json(context, revoked);
@@ -99,6 +115,19 @@ function roleCommands(program: Command, context: CliContext, outcome: Outcome): 
     table(context, [
       { title: 'ROLE', value: (each) => each.name }, { title: 'VERBS', value: (each) => each.verbs.join(' ') }, { title: 'PREFIXES', value: (each) => each.prefixes.join(' ') }, { title: 'MEMBERS', value: (each) => each.members.join(' ') || '-' },
     ], found, 'no roles');
+  }));
+  role.command('show <name>').description('one role').action(action(context, outcome, async (options, [name]) => {
+    const found = await withAdmin(context, options, 'Roles', (calls) => theOne<Role__Output>(`role ${JSON.stringify(name)}`, (each) => each.name === name, async (page) => {
+      const { roles, nextPageToken } = await calls.call('ListRoles', { page });
+      return { items: roles, next: nextPageToken };
+    }));
+    if (options.json) {
+      json(context, found);
+      return;
+    }
+    facts(context, [
+      ['role', found.name], ['verbs', found.verbs.join('\n')], ['prefixes', found.prefixes.join('\n')], ['members', found.members.join('\n') || '-'], ['created', instant(found.createdAt)], ['updated', instant(found.updatedAt)],
+    ]);
   }));
   role.command('delete <name>').description('delete a role').action(action(context, outcome, async (options, [name]) => {
     const deleted = await withAdmin(context, options, 'Roles', (calls) => calls.call('DeleteRole', { name: name as string }));

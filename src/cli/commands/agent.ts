@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { action, allPages, limitOf, type Outcome } from '../action.ts';
+import { agentId } from '../agent-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { duration, facts, instant, json, table, until } from '../output.ts';
@@ -24,8 +25,9 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
         { title: 'ATTESTED BY', value: (each) => each.attestationType }, { title: 'SVID ENDS', value: (each) => until(each.svidNotAfter, context.now()) }, { title: 'LAST SEEN', value: (each) => until(each.lastSeenAt, context.now()) },
       ], found, 'no agents; "meshca token create --agent-name NAME" lets one join');
     }));
-  agent.command('show <id>').description('one agent with its blast radius: everything that the node could obtain').action(action(context, outcome, async (options, [id]) => {
-    const detail = await withAdmin(context, options, 'Agents', (calls) => calls.call('GetAgent', { spiffeId: id as string }));
+  agent.command('show <id>').description('one agent, by its SPIFFE ID or its name (the last segment), with its blast radius: everything that the node could obtain').action(action(context, outcome, async (options, [id]) => {
+    const spiffeId = await agentId(context, options, id as string);
+    const detail = await withAdmin(context, options, 'Agents', (calls) => calls.call('GetAgent', { spiffeId }));
     if (options.json) {
       json(context, detail);
       return;

@@ -4,6 +4,7 @@ import { isErrorCode, PkiError, type ErrorCode } from '../../common/errors/index
 import type { Entry, Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
 import type { EntryResult__Output } from '../../common/wire/generated/meshca/admin/v1/EntryResult.ts';
 import { action, allPages, collect, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
+import { absentParents } from '../agent-id.ts';
 import { readBytes, withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { entryFile, entryFromFile, type EntryFile } from '../entry-file.ts';
@@ -55,7 +56,9 @@ export function entryCommands(program: Command, context: CliContext, outcome: Ou
       const draft = draftOf(options, undefined, context.now());
       noteOddSelectors(context, options, [draft]);
       const results = await withAdmin(context, options, 'Entries', async (calls) => (await calls.call('CreateEntries', { entries: [draft] })).results);
-      return showResults(context, options, results, 'created');
+      const code = showResults(context, options, results, 'created');
+      await noteAbsentParents(context, options, results.flatMap(({ entry: made }) => (made ? [made.parentId] : [])));
+      return code;
     }));
   entry.command('show <id>').description('one entry').action(action(context, outcome, async (options, [id]) => {
     const found = await withAdmin(context, options, 'Entries', (calls) => calls.call('GetEntry', { id: id as string }));
@@ -117,6 +120,7 @@ async function apply(context: CliContext, options: GlobalOptions & { readonly fi
   }
   const count = (what: string): number => answer.changes.filter((change) => change.action === what).length;
   context.out(`${answer.applied ? 'applied' : 'dry run, nothing changed'}: ${count('create')} created, ${count('update')} updated, ${count('delete')} deleted, ${answer.unchanged} unchanged\n`);
+  await noteAbsentParents(context, options, answer.changes.flatMap(({ after }) => (after ? [after.parentId] : [])));
   return exitCodes.ok;
 }
 
@@ -127,6 +131,14 @@ function noteOddSelectors(context: CliContext, options: GlobalOptions, entries: 
   const shown = [...notes].slice(0, 10);
   for (const note of shown) context.err(`note: ${printable(note)}\n`);
   if (notes.size > shown.length) context.err(`note: ${notes.size - shown.length} more of this sort\n`);
+}
+
+/** Entries may be there before their agent, and yet it is a typo at times. What was done stands, whatever becomes of the note. */
+async function noteAbsentParents(context: CliContext, options: GlobalOptions, parentIds: readonly string[]): Promise<void> {
+  if (options.json) return;
+  const absent = await absentParents(context, options, parentIds).catch(() => []);
+  for (const id of absent.slice(0, 10)) context.err(`note: no agent has joined as ${printable(id)} so far; its entries count from when one does\n`);
+  if (absent.length > 10) context.err(`note: ${absent.length - 10} more parents that have never joined\n`);
 }
 
 function entriesOf(text: string, path: string): Entry[] {
