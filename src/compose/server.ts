@@ -68,12 +68,13 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   await store.meta.claim(trustDomain.name, clock.now());
 
   const logins = new LoginTurns();
+  const requestedKeys = new Set<string>();
   const openAnyToken = tokenOpener(parts, vault, logins);
   // an older database has all authorities that it had: nothing is made in the token on its strength
   const failedOver = config.hsm.standby !== undefined && (await store.authorities.list({ kind: 'issuing', states: ['active'] })).some(({ token }) => token === 'standby');
   if (!(await checkLogAtStart(parts, store)) || parts.acceptRestore !== undefined) {
     try {
-      await bootstrap(parts, store, openAnyToken);
+      await bootstrap(parts, store, openAnyToken, requestedKeys);
     } catch (thrown) {
       const { code, message } = PkiError.from(thrown);
       if (!failedOver || !tokenAbsent.has(code)) throw thrown;
@@ -94,7 +95,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
   if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
 
-  const registry = new AuthorityRegistry({ place: config.authorities, crossCertificates: config.rotation.crossCertificates, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger });
+  const registry = new AuthorityRegistry({ place: config.authorities, crossCertificates: config.rotation.crossCertificates, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger, requestedKeys });
   signingToken = () => registry.issuing()?.token ?? 'issuing';
   const changed = async (): Promise<void> => {
     await registry.refresh();
@@ -123,9 +124,9 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const upstream = upstreamAuthority(config, vault, clock);
   const sources = new AuthoritySources({
     authorities: store.authorities, rotations: store.rotations, openIssuingToken: () => openToken('issuing'), trustDomain, plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
-    minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, ...(upstream === undefined ? {} : { upstream }),
+    minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, requestedKeys, ...(upstream === undefined ? {} : { upstream }),
   });
-  const downstream = (request: DownstreamRequest) => signDownstream(request, { authorities: { list: () => Promise.resolve(registry.all()) }, crlUrl: crlUrlOf(config), issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
+  const downstream = (request: DownstreamRequest) => signDownstream(request, { authorities: { list: () => Promise.resolve(registry.all()) }, isAuthorityKey: (digest) => registry.isAuthorityKey(digest), crlUrl: crlUrlOf(config), issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
   const cross = (request: CrossRequest) => crossSign(request, { authorities: store.authorities, issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
   if (auditLog.stale === undefined) await sources.resumeFirst('server');
   const supply = upstream === undefined ? undefined : new UpstreamSupply({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
@@ -160,7 +161,7 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
 
   const startedAt = clock.now();
   const accepted = async (): Promise<void> => {
-    await bootstrap(parts, store, openToken);
+    await bootstrap(parts, store, openToken, requestedKeys);
     await changed();
     await beginSigning();
     await sources.resumeFirst('server');
@@ -251,11 +252,11 @@ async function openStore({ config, clock, logger, pid, faults }: ServerParts, st
 const tokenOpener = ({ config, env, clock, logger, execPath }: ServerParts, vault: VaultSession | undefined, logins: LoginTurns) =>
   async (role: TokenRole): Promise<TokenAdmin> => openTokenAdmin(await tokenConfig(config, role, env, vault, logger), { logins, execPath, clock, logger });
 
-async function bootstrap({ config, clock, random, logger, faults, acceptRestore }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>): Promise<void> {
+async function bootstrap({ config, clock, random, logger, faults, acceptRestore }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>, requestedKeys: Set<string>): Promise<void> {
   const { authorities } = config;
   const tolerateUnknownKeys = acceptRestore !== undefined || (await wasRestored(store));
   await bootstrapAuthorities({
-    tolerateUnknownKeys,
+    tolerateUnknownKeys, requestedKeys,
     authorities: store.authorities, issuance: store.issuance, openToken, ownRoot: authorities.source === 'hsm', trustDomain: TrustDomain.of(config.trustDomain),
     plans: authorityPlans(config), clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
   });

@@ -13,6 +13,8 @@ export interface RegistryDependencies {
   readonly objects: Pick<ObjectLedger, 'require' | 'proven'>;
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
   readonly logger: Logger;
+  /** SHA-256 of the public keys of authorities that have no certificate yet; their owner adds to it. */
+  readonly requestedKeys?: ReadonlySet<string>;
   /** Where this server stands, for authorities that sign in one replica or region only. */
   /** Whether chains end with the cross-certificates of their root. Default no. */
   readonly crossCertificates?: boolean;
@@ -114,7 +116,7 @@ export class AuthorityRegistry implements Authorities {
   }
 
   isAuthorityKey(publicKeySha256: string): boolean {
-    return this.#keyDigests.has(publicKeySha256);
+    return this.#keyDigests.has(publicKeySha256) || this.#dependencies.requestedKeys?.has(publicKeySha256) === true;
   }
 
   onChange(listener: () => void): () => void {

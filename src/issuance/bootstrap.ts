@@ -1,5 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
+import { sha256Hex } from '../common/x509/index.ts';
 import type { Authority, AuthorityKind, AuthorityState, TokenRole } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
 import type { AuthorityStore } from '../store/contract.ts';
@@ -14,6 +15,8 @@ export interface BootstrapDependencies extends MakerDependencies {
   readonly logger: Logger;
   /** After an accepted restore: keys of authorities whose records were lost are passed over, not a reason to stop. */
   readonly tolerateUnknownKeys?: boolean;
+  /** Takes the SHA-256 of the public keys that an open token holds for authorities without a certificate. */
+  readonly requestedKeys?: Set<string>;
 }
 
 /**
@@ -69,6 +72,8 @@ async function checkToken(token: TokenAdmin, role: TokenRole, known: readonly Au
       next: 'Connect the database that belongs to this token (restore it from its backup), or start with a new token. Nothing was changed.',
     });
   }
+  const waiting = new Set(known.filter(({ spkiDer }) => spkiDer === null).map(({ ckaId }) => ckaId));
+  for (const key of keys) if (waiting.has(key.ckaId)) dependencies.requestedKeys?.add(sha256Hex(key.spkiDer));
   const present = new Set(keys.map((key) => key.ckaId));
   const missing = known.find((authority) => authority.token === role && authority.spkiDer !== null && mustBePresent(authority.state) && !present.has(authority.ckaId));
   if (missing !== undefined) {

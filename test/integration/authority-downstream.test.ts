@@ -44,6 +44,15 @@ describe('an intermediate for a CA downstream', () => {
     assert.equal(await asked({ csrDer: request }), 'CSR_SIGNATURE_INVALID');
   });
 
+  test('is refused for the key of an authority of ours whose CSR is out and whose certificate is not here yet, after a restart as well', async () => {
+    const { csrDer, authority } = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });
+    assert.equal(authority.state, 'preparing');
+    assert.equal(await asked({ csrDer }), 'KEY_RESERVED');
+    await server.restart();
+    assert.equal(await asked({ csrDer }), 'KEY_RESERVED');
+    assert.equal(await asked({}), 'resolved');
+  });
+
   test('takes every right: an admin with roles short of that is refused', async () => {
     await server.admin('Roles/PutRole', { role: { name: 'almost', verbs: ['authority.read', 'entry.*', 'certificate.*'], prefixes: ['spiffe://mesh.test/'], members: ['spiffe://mesh.test/admins/a'] } });
     const admin = await server.mint('spiffe://mesh.test/admins/a', { admin: true });

@@ -35,6 +35,8 @@ export interface SourceDependencies {
   /** After each transition: everybody who looks at the authorities must look again, and a new bundle be published. */
   readonly changed: () => Promise<void>;
   readonly upstream?: UpstreamAuthority;
+  /** Takes the SHA-256 of each public key for which a CSR goes out: nobody else may be certified with it. */
+  readonly requestedKeys?: Set<string>;
 }
 
 export interface AuthorityRequest {

@@ -11,6 +11,8 @@ import type { IssuanceStore } from '../../store/contract.ts';
 export interface DownstreamDependencies {
   /** As the log has them: what was changed past the server certifies nobody. */
   readonly authorities: { list(): Promise<readonly Authority[]> };
+  /** Also of those without a certificate, whose CSRs others have seen. */
+  readonly isAuthorityKey?: (publicKeySha256: string) => boolean;
   readonly issuance: Pick<IssuanceStore, 'recordIntents' | 'finish' | 'findRequest'>;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;
@@ -75,8 +77,8 @@ export async function signDownstream(request: DownstreamRequest, dependencies: D
   unwrap(checkProof(csr.proof));
   const asked = csr.uriSans.find((uri) => uri !== trustDomain.id) ?? csr.dnsSans[0] ?? csr.otherSanKinds[0];
   if (asked !== undefined) throw new PkiError('CSR_IDENTITY_MISMATCH', `the CSR asks for ${asked}: a downstream authority has the name ${trustDomain.id} and no other`);
-  if (all.some((each) => each.spkiDer?.equals(csr.spkiDer) === true)) throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of an authority here');
   const publicKeySha256 = sha256Hex(csr.spkiDer);
+  if (dependencies.isAuthorityKey?.(publicKeySha256) === true || all.some((each) => each.spkiDer?.equals(csr.spkiDer) === true)) throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of an authority here');
   if (request.grant?.ownKeySha256 === publicKeySha256) throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of the SVID of the caller');
   const repeated = request.grant === undefined ? undefined : recorded(await issuance.findRequest(request.actor, request.requestId, publicKeySha256), request.grant, clock.now(), all);
   if (repeated !== undefined) return repeated;

@@ -1,6 +1,6 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
-import { keyTypeOfSpki, type KeyType } from '../../common/x509/index.ts';
+import { keyTypeOfSpki, sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import { assembleCsr, buildAuthorityCsr } from '../../certs/index.ts';
 import type { AuditEvent, Authority, AuthorityScope } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
@@ -24,6 +24,7 @@ export async function requestFor(dependencies: SourceDependencies, authority: Au
   return withToken(dependencies, async (token) => {
     const { ckaId, keyType } = authority;
     const { spkiDer } = (await token.findKey(ckaId)) ?? (await token.generateKey({ ckaId, label: labelOf(authority, dependencies.trustDomain), keyType }));
+    dependencies.requestedKeys?.add(sha256Hex(spkiDer));
     const infoDer = buildAuthorityCsr({ trustDomain: dependencies.trustDomain, spkiDer });
     return { authority, csrDer: assembleCsr(infoDer, keyType, await token.sign({ ckaId, keyType, spkiDer }, infoDer)) };
   });
