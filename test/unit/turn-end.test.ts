@@ -36,7 +36,7 @@ test('what asks for a stage that is over is called in the next turn', async () =
 
 test('one that throws ends as any uncaught exception does, and the others are called all the same', () => {
   const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '--eval', `
-    import { atTurnEnd } from ${JSON.stringify(import.meta.resolve('../../src/common/runtime/index.ts'))};
+    import { atTurnEnd } from ${JSON.stringify(new URL(`../../src/common/runtime/index.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url).href)};
     process.on('uncaughtException', (error) => console.log(error.message));
     atTurnEnd('gather', () => { throw new Error('a defect'); });
     atTurnEnd('gather', () => console.log('gather'));
