@@ -24,7 +24,7 @@ export const admission: Readonly<Record<string, readonly CallerClass[]>> = {
   ...service('meshca.signing.v1.Signing', ['SignDownstreamAuthority'], ['workload', 'delegate']),
   ...service('meshca.admin.v1.Entries', ['CreateEntries', 'GetEntry', 'ListEntries', 'UpdateEntry', 'DeleteEntries', 'ApplyEntries'], operators),
   ...service('meshca.admin.v1.Agents', ['ListAgents', 'GetAgent', 'BanAgent', 'EvictAgent'], operators),
-  ...service('meshca.admin.v1.Tokens', ['CreateJoinToken', 'ListJoinTokens'], operators),
+  ...service('meshca.admin.v1.Tokens', ['CreateJoinToken', 'ListJoinTokens', 'RevokeJoinToken'], operators),
   ...service('meshca.admin.v1.Delegations', ['CreateDelegation', 'ListDelegations', 'RevokeDelegation'], operators),
   ...service('meshca.admin.v1.Roles', ['PutRole', 'ListRoles', 'DeleteRole'], operators),
   ...service('meshca.admin.v1.Authorities', [

@@ -36,7 +36,7 @@ export const guarding: Readonly<Record<string, Guarding>> = {
   ...rows('Agents', { ListAgents: 'never', GetAgent: 'never', BanAgent: 'never', EvictAgent: 'never' }),
   ...rows('Tokens', {
     CreateJoinToken: ({ agentName, nodeSelectors }: CreateJoinTokenRequest__Output, sights) => sights.tokenMatters(agentName, nodeSelectors),
-    ListJoinTokens: 'never',
+    ListJoinTokens: 'never', RevokeJoinToken: 'never',
   }),
   ...rows('Delegations', { CreateDelegation: 'always', ListDelegations: 'never', RevokeDelegation: 'never' }),
   ...rows('Roles', { PutRole: 'always', ListRoles: 'never', DeleteRole: 'always' }),

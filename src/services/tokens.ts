@@ -10,11 +10,11 @@ import { visiblePage, type Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { Tokens } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
-import { checkPage } from './requests.ts';
+import { checkPage, checkText } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
 export interface TokenDeps {
-  readonly tokens: Pick<JoinTokenStore, 'create' | 'list'>;
+  readonly tokens: Pick<JoinTokenStore, 'create' | 'list' | 'byId' | 'revoke'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
   readonly access: Access;
   readonly refusals: RefusalLog;
@@ -69,6 +69,20 @@ export class TokenService implements Tokens {
       const rights = await this.#deps.access.of(caller);
       rights.require('token.read', { kind: 'none' });
       return visiblePage((next) => this.#deps.tokens.list(next), ({ agentId }) => rights.permits('token.read', { kind: 'id', spiffeId: agentId }), checkPage(page));
+    });
+  }
+
+  revoke(caller: OperatorCaller, id: string, reason: string): Promise<JoinToken> {
+    return refusing(this.#deps.refusals, caller, 'RevokeJoinToken', id.slice(0, 64), async () => {
+      const { clock, tokens } = this.#deps;
+      const text = checkText('reason', reason, 500);
+      const rights = await this.#deps.access.of(caller);
+      rights.require('token.create', { kind: 'none' });
+      const token = await tokens.byId(id);
+      if (token === undefined) throw new PkiError('NOT_FOUND', `there is no join token ${JSON.stringify(id.slice(0, 64))}`);
+      // taking away needs the name alone, whatever selectors the token gives
+      rights.require('token.create', { kind: 'id', spiffeId: token.agentId });
+      return tokens.revoke(id, clock.now(), { timeMs: clock.nowMs(), actor: actorOf(caller), kind: 'token.revoked', subject: token.agentId, detail: { token: id, reason: text } });
     });
   }
 }

@@ -105,6 +105,34 @@ export function agentCases(name: string, open: OpenStore): void {
     assert.deepEqual((await everyPage((page) => store.tokens.list(page), 1)).map(({ id }) => id), [token.id]);
   });
 
+  test(`${name}: a join token that led to nothing is revoked for good, by an attestation under way too`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const [unused, underWay, used, expired] = [joinToken(), joinToken(), joinToken(), joinToken()];
+    for (const token of [unused, underWay, used, expired]) await store.tokens.create(token, event('token.created', token.id));
+    const agent = attested();
+    const key = createHash('sha256').update(agent.spkiDer).digest('hex');
+    const attest = (tokenId: string) => store.agents.record({ agent, act: 'attest', tokenId, event: event('agent.attested') });
+    await store.tokens.bind(underWay.id, key, start);
+    for (const token of [unused, underWay]) {
+      const revoked = await store.tokens.revoke(token.id, start, event('token.revoked', token.id));
+      assert.equal(revoked.expiresAt, 0);
+      assert.deepEqual([await store.tokens.byId(token.id), await store.tokens.byHash(token.tokenSha256)], [revoked, revoked]);
+      // a clock that was set back brings nothing back
+      for (const now of [start, start - 86_400]) await assert.rejects(store.tokens.bind(token.id, key, now), code('JOIN_TOKEN_INVALID'));
+      await assert.rejects(attest(token.id), code('JOIN_TOKEN_INVALID'));
+      await assert.rejects(store.tokens.revoke(token.id, start, event('token.revoked')), code('CONFLICT'));
+    }
+    assert.equal(await store.agents.byId(agentId), undefined);
+    await store.tokens.bind(used.id, key, start);
+    await attest(used.id);
+    await assert.rejects(store.tokens.revoke(used.id, start, event('token.revoked')), code('CONFLICT'));
+    await assert.rejects(store.tokens.revoke(expired.id, start + 600, event('token.revoked')), code('CONFLICT'));
+    assert.deepEqual(await store.tokens.byId(expired.id), expired);
+    await assert.rejects(store.tokens.revoke('none', start, event('token.revoked')), code('NOT_FOUND'));
+    assert.equal(await store.tokens.byId('none'), undefined);
+  });
+
   test(`${name}: the result of a token is set with the agent, once, for its agent and its key`, async () => {
     await using opened = await open();
     const { store } = opened;

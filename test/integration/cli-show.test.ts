@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { runCli } from '../../src/cli/program.ts';
 import type { CliContext } from '../../src/cli/context.ts';
-import { startTestServer, type TestServer } from '../support/server.ts';
+import { attestByToken, codeOf, startTestServer, unaryCall, type TestServer } from '../support/server.ts';
 
 let server: TestServer;
 let dir: string;
@@ -81,4 +81,33 @@ test('an entry whose parent has never joined is made, with a note', async () => 
     assert.deepEqual([applied.code, applied.err.match(/note: no agent has joined as/g)?.length], [0, 2], applied.err);
   }
   assert.equal((await run('entry', 'apply', '--file', file)).err, '');
+});
+
+test('a join token is revoked by its ID, on record, and lets nobody join; one that was used stays', async () => {
+  const made = JSON.parse((await run('token', 'create', '--agent-name', 'node-9', '--json')).out) as { token: string; id: string };
+  assert.equal((await run('token', 'delete', made.id, '--reason', 'lost')).code, 0);
+  assert.equal(await codeOf(attestByToken(server.client(), made.token)), 'JOIN_TOKEN_INVALID');
+  const again = await run('token', 'delete', made.id, '--json');
+  assert.deepEqual([again.code, codeIn(again)], [6, 'CONFLICT']);
+  const absent = await run('token', 'delete', 'none', '--json');
+  assert.deepEqual([absent.code, codeIn(absent)], [3, 'NOT_FOUND']);
+  assert.match((await run('token', 'list')).out, new RegExp(`${made.id}.*revoked`));
+  const { tokens } = await server.admin('Tokens/ListJoinTokens');
+  const used = (tokens as { id: string; agentId: string }[]).find(({ agentId }) => agentId === agent('node-1'));
+  assert.equal(codeIn(await run('token', 'delete', used?.id ?? '', '--json')), 'CONFLICT');
+  const { records } = await server.admin('Audit/ListAuditRecords', { kind: 'token.revoked', page: { size: 10, token: '' } });
+  assert.equal(records.length, 1);
+  // revoked or not stands in the log, and the log holds after a restart
+  await server.restart();
+  assert.equal(await codeOf(attestByToken(server.client(), made.token)), 'JOIN_TOKEN_INVALID');
+  assert.equal((await run('agent', 'show', 'node-9')).code, 3);
+});
+
+test('an admin revokes tokens for the names alone that his role lets him make', async () => {
+  await server.admin('Roles/PutRole', { role: { name: 'joiner', verbs: ['token.create'], prefixes: [agent('edge-1')], members: ['spiffe://mesh.test/ops/j'] } });
+  const admin = server.client(await server.mint('spiffe://mesh.test/ops/j', { admin: true }));
+  for (const [name, code] of [['edge-1', 'resolved'], ['core-1', 'ROLE_MISSING']] as const) {
+    const { id } = await server.admin('Tokens/CreateJoinToken', { agentName: name });
+    assert.equal(await codeOf(unaryCall(admin, '/meshca.admin.v1.Tokens/RevokeJoinToken', { id })), code, name);
+  }
 });

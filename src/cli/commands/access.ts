@@ -38,9 +38,14 @@ function tokenCommands(program: Command, context: CliContext, outcome: Outcome):
       return;
     }
     table(context, [
-      { title: 'ID', value: (each) => each.id }, { title: 'AGENT', value: (each) => each.agentId }, { title: 'EXPIRES', value: (each) => until(each.expiresAt, context.now()) },
+      { title: 'ID', value: (each) => each.id }, { title: 'AGENT', value: (each) => each.agentId }, { title: 'EXPIRES', value: (each) => (each.expiresAt === 0 ? 'revoked' : until(each.expiresAt, context.now())) },
       { title: 'USED', value: (each) => instant(each.usedAt) }, { title: 'CREATED BY', value: (each) => each.createdBy },
     ], found, 'no join tokens');
+  }));
+  token.command('delete <id>').description('revoke a join token that nobody has joined with').option('--reason <text>', 'stands in the audit record', '').action(action<{ reason: string }>(context, outcome, async (options, [id]) => {
+    const revoked = await withAdmin(context, options, 'Tokens', (calls) => calls.call('RevokeJoinToken', { id: id as string, reason: options.reason }));
+    if (options.json) json(context, revoked);
+    else context.out(`revoked ${revoked.id}: nobody joins with it as ${revoked.agentId}\n`);
   }));
 }
 

@@ -45,6 +45,7 @@ export function tokensHandlers(guard: Guard, { tokens }: Pick<Services, 'tokens'
       const found = await tokens.list(operatorOf(context), pageOf(page));
       return { tokens: found.items.map((record) => tokenMessage(record)), nextPageToken: found.next ?? '' };
     }),
+    RevokeJoinToken: unary(guard, async (context, { id, reason }) => tokenMessage(await tokens.revoke(operatorOf(context), id, reason))),
   };
 }
 

@@ -52,6 +52,8 @@ export interface Tokens {
     readonly token: string; readonly record: JoinToken; /** SHA-256 of the newest root, hex. */ readonly bundleFingerprint: string;
   }>;
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>>;
+  /** Throws NOT_FOUND, and CONFLICT where it led to a certificate, was revoked or has expired. */
+  revoke(caller: OperatorCaller, id: string, reason: string): Promise<JoinToken>;
 }
 
 export interface DelegationInput {

@@ -13,6 +13,10 @@ import { builder } from './statement.ts';
 /** Inside the transaction that records the agent: the answer that repeated uses of the token get. */
 export type BindTokenResult = (id: string, use: { readonly agentId: string; readonly publicKeySha256: string; readonly serial: string; readonly now: number }) => void;
 
+/** In `expires_at`. */
+const revokedAt = 0;
+const alreadyOver = 'Nothing is to be done: it lets nobody join.';
+
 export function createJoinTokens(engine: Engine, audit: AuditWriter, ledger: Ledger): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
   const insert = engine.statement<{ [Column in keyof JoinTokenTable]: JoinTokenTable[Column] }>()((query, slot) =>
     query.insertInto('join_tokens').values({
@@ -27,6 +31,8 @@ export function createJoinTokens(engine: Engine, audit: AuditWriter, ledger: Led
       .where('id', '=', slot('id')).where('bound_public_key_sha256', 'is', null));
   const setResult = engine.statement<{ id: string; serial: Buffer }>()((query, slot) =>
     query.updateTable('join_tokens').set({ result_serial: slot('serial') }).where('id', '=', slot('id')));
+
+  const revoke = engine.statement<{ id: string }>()((query, slot) => query.updateTable('join_tokens').set({ expires_at: revokedAt }).where('id', '=', slot('id')));
 
   const existing = (id: string): JoinTokenTable => {
     const row = byId.get({ id });
@@ -44,6 +50,7 @@ export function createJoinTokens(engine: Engine, audit: AuditWriter, ledger: Led
   const bindResult: BindTokenResult = (id, { agentId, publicKeySha256, serial, now }) => {
     const row = existing(id);
     ledger.requireRow('join-token', id, rowText['join-token'](row));
+    if (row.expires_at === revokedAt) throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was revoked`);
     if (row.agent_id !== agentId) throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} is for another agent`);
     if (row.bound_public_key_sha256 !== null && hex(row.bound_public_key_sha256) !== publicKeySha256) {
       throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was used with another key`);
@@ -71,6 +78,20 @@ export function createJoinTokens(engine: Engine, audit: AuditWriter, ledger: Led
         const hash = fromHexOrUndefined(tokenSha256);
         const row = hash === undefined ? undefined : byHash.get({ hash });
         return row === undefined ? undefined : read(row);
+      }),
+      byId: (id) => engine.read(() => {
+        const row = byId.get({ id });
+        return row === undefined ? undefined : read(row);
+      }),
+      revoke: (id, now, event) => engine.write(() => {
+        const row = existing(id);
+        ledger.requireRow('join-token', id, rowText['join-token'](row));
+        if (row.expires_at === revokedAt) throw new PkiError('CONFLICT', `join token ${id} is revoked already`, { next: alreadyOver });
+        if (row.result_serial !== null) throw new PkiError('CONFLICT', `join token ${id} was used: ${row.agent_id} has joined with it`, { next: 'End the agent: meshca agent ban, or evict.' });
+        if (row.expires_at <= now) throw new PkiError('CONFLICT', `join token ${id} has expired`, { next: alreadyOver });
+        revoke.run({ id });
+        audit(event, { kind: 'join-token', id, text: rowText['join-token']({ ...row, expires_at: revokedAt }) });
+        return toToken({ ...row, expires_at: revokedAt });
       }),
       bind: (id, publicKeySha256, now) => engine.write(() => bindKey(id, publicKeySha256, now)),
       list: (page) => engine.read(() => {

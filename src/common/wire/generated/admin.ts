@@ -107,6 +107,7 @@ import type { RestoreDifference as _meshca_admin_v1_RestoreDifference, RestoreDi
 import type { RevokeAuthorityRequest as _meshca_admin_v1_RevokeAuthorityRequest, RevokeAuthorityRequest__Output as _meshca_admin_v1_RevokeAuthorityRequest__Output } from './meshca/admin/v1/RevokeAuthorityRequest.ts';
 import type { RevokeCertificateRequest as _meshca_admin_v1_RevokeCertificateRequest, RevokeCertificateRequest__Output as _meshca_admin_v1_RevokeCertificateRequest__Output } from './meshca/admin/v1/RevokeCertificateRequest.ts';
 import type { RevokeDelegationRequest as _meshca_admin_v1_RevokeDelegationRequest, RevokeDelegationRequest__Output as _meshca_admin_v1_RevokeDelegationRequest__Output } from './meshca/admin/v1/RevokeDelegationRequest.ts';
+import type { RevokeJoinTokenRequest as _meshca_admin_v1_RevokeJoinTokenRequest, RevokeJoinTokenRequest__Output as _meshca_admin_v1_RevokeJoinTokenRequest__Output } from './meshca/admin/v1/RevokeJoinTokenRequest.ts';
 import type { Role as _meshca_admin_v1_Role, Role__Output as _meshca_admin_v1_Role__Output } from './meshca/admin/v1/Role.ts';
 import type { RolesClient as _meshca_admin_v1_RolesClient, RolesDefinition as _meshca_admin_v1_RolesDefinition } from './meshca/admin/v1/Roles.ts';
 import type { RotateRequest as _meshca_admin_v1_RotateRequest, RotateRequest__Output as _meshca_admin_v1_RotateRequest__Output } from './meshca/admin/v1/RotateRequest.ts';
@@ -250,6 +251,7 @@ export interface ProtoGrpcType {
         RevokeAuthorityRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeAuthorityRequest, _meshca_admin_v1_RevokeAuthorityRequest__Output>
         RevokeCertificateRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeCertificateRequest, _meshca_admin_v1_RevokeCertificateRequest__Output>
         RevokeDelegationRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeDelegationRequest, _meshca_admin_v1_RevokeDelegationRequest__Output>
+        RevokeJoinTokenRequest: MessageTypeDefinition<_meshca_admin_v1_RevokeJoinTokenRequest, _meshca_admin_v1_RevokeJoinTokenRequest__Output>
         Role: MessageTypeDefinition<_meshca_admin_v1_Role, _meshca_admin_v1_Role__Output>
         Roles: SubtypeConstructor<typeof grpc.Client, _meshca_admin_v1_RolesClient> & { service: _meshca_admin_v1_RolesDefinition }
         RotateRequest: MessageTypeDefinition<_meshca_admin_v1_RotateRequest, _meshca_admin_v1_RotateRequest__Output>

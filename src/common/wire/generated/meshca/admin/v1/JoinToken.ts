@@ -4,7 +4,7 @@
 import type { Long } from '@grpc/proto-loader';
 
 /**
- * `token` is shown once and kept as a hash.
+ * `token` is shown once and kept as a hash. expires_at 0: it was revoked.
  */
 export interface JoinToken {
   'token'?: (string);
@@ -18,7 +18,7 @@ export interface JoinToken {
 }
 
 /**
- * `token` is shown once and kept as a hash.
+ * `token` is shown once and kept as a hash. expires_at 0: it was revoked.
  */
 export interface JoinToken__Output {
   'token': (string);

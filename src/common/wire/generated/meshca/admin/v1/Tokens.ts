@@ -7,6 +7,7 @@ import type { CreateJoinTokenRequest as _meshca_admin_v1_CreateJoinTokenRequest,
 import type { JoinToken as _meshca_admin_v1_JoinToken, JoinToken__Output as _meshca_admin_v1_JoinToken__Output } from '../../../meshca/admin/v1/JoinToken.ts';
 import type { ListJoinTokensRequest as _meshca_admin_v1_ListJoinTokensRequest, ListJoinTokensRequest__Output as _meshca_admin_v1_ListJoinTokensRequest__Output } from '../../../meshca/admin/v1/ListJoinTokensRequest.ts';
 import type { ListJoinTokensResponse as _meshca_admin_v1_ListJoinTokensResponse, ListJoinTokensResponse__Output as _meshca_admin_v1_ListJoinTokensResponse__Output } from '../../../meshca/admin/v1/ListJoinTokensResponse.ts';
+import type { RevokeJoinTokenRequest as _meshca_admin_v1_RevokeJoinTokenRequest, RevokeJoinTokenRequest__Output as _meshca_admin_v1_RevokeJoinTokenRequest__Output } from '../../../meshca/admin/v1/RevokeJoinTokenRequest.ts';
 
 export interface TokensClient extends grpc.Client {
   CreateJoinToken(argument: _meshca_admin_v1_CreateJoinTokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
@@ -27,6 +28,21 @@ export interface TokensClient extends grpc.Client {
   listJoinTokens(argument: _meshca_admin_v1_ListJoinTokensRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_ListJoinTokensResponse__Output>): grpc.ClientUnaryCall;
   listJoinTokens(argument: _meshca_admin_v1_ListJoinTokensRequest, callback: grpc.requestCallback<_meshca_admin_v1_ListJoinTokensResponse__Output>): grpc.ClientUnaryCall;
 
+  /**
+   * One that led to no certificate yet; it lets nobody join from the answer on.
+   */
+  RevokeJoinToken(argument: _meshca_admin_v1_RevokeJoinTokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
+  RevokeJoinToken(argument: _meshca_admin_v1_RevokeJoinTokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
+  RevokeJoinToken(argument: _meshca_admin_v1_RevokeJoinTokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
+  RevokeJoinToken(argument: _meshca_admin_v1_RevokeJoinTokenRequest, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
+  /**
+   * One that led to no certificate yet; it lets nobody join from the answer on.
+   */
+  revokeJoinToken(argument: _meshca_admin_v1_RevokeJoinTokenRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
+  revokeJoinToken(argument: _meshca_admin_v1_RevokeJoinTokenRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
+  revokeJoinToken(argument: _meshca_admin_v1_RevokeJoinTokenRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
+  revokeJoinToken(argument: _meshca_admin_v1_RevokeJoinTokenRequest, callback: grpc.requestCallback<_meshca_admin_v1_JoinToken__Output>): grpc.ClientUnaryCall;
+
 }
 
 export interface TokensHandlers extends grpc.UntypedServiceImplementation {
@@ -34,9 +50,15 @@ export interface TokensHandlers extends grpc.UntypedServiceImplementation {
 
   ListJoinTokens: grpc.handleUnaryCall<_meshca_admin_v1_ListJoinTokensRequest__Output, _meshca_admin_v1_ListJoinTokensResponse>;
 
+  /**
+   * One that led to no certificate yet; it lets nobody join from the answer on.
+   */
+  RevokeJoinToken: grpc.handleUnaryCall<_meshca_admin_v1_RevokeJoinTokenRequest__Output, _meshca_admin_v1_JoinToken>;
+
 }
 
 export interface TokensDefinition extends grpc.ServiceDefinition {
   CreateJoinToken: MethodDefinition<_meshca_admin_v1_CreateJoinTokenRequest, _meshca_admin_v1_JoinToken, _meshca_admin_v1_CreateJoinTokenRequest__Output, _meshca_admin_v1_JoinToken__Output>
   ListJoinTokens: MethodDefinition<_meshca_admin_v1_ListJoinTokensRequest, _meshca_admin_v1_ListJoinTokensResponse, _meshca_admin_v1_ListJoinTokensRequest__Output, _meshca_admin_v1_ListJoinTokensResponse__Output>
+  RevokeJoinToken: MethodDefinition<_meshca_admin_v1_RevokeJoinTokenRequest, _meshca_admin_v1_JoinToken, _meshca_admin_v1_RevokeJoinTokenRequest__Output, _meshca_admin_v1_JoinToken__Output>
 }
