@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,6 +10,7 @@ import { until } from '../support/until.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
+import { runNode } from './run-node.ts';
 import { createWorld, trustDomain, type World } from './world.ts';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -57,7 +58,7 @@ export const rotateAll: Drill = {
 
     const before = await facts(world);
     const startedMs = performance.now();
-    const command = await run([product, '--server-socket', world.adminSocketPath, 'authority', 'rotate', '--kind', 'issuing', '--kind', 'root', '--until', 'retired', '--reason', 'drill', '--json'], (ttl * 6 + 300) * 1000, signal);
+    const command = await runNode([product, '--server-socket', world.adminSocketPath, 'authority', 'rotate', '--kind', 'issuing', '--kind', 'root', '--until', 'retired', '--reason', 'drill', '--json'], (ttl * 6 + 300) * 1000, signal);
     const seconds = (performance.now() - startedMs) / 1000;
     breaches.expect(command.code === 0, `meshca authority rotate ended with ${command.code}: ${command.stderr.slice(-500)}`);
     say(`the command took ${seconds.toFixed(1)} s`);
@@ -176,22 +177,4 @@ async function verifyAll(chains: readonly (readonly Buffer[])[], rootDer: Buffer
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
-}
-
-function run(args: readonly string[], limitMs: number, signal: AbortSignal): Promise<{ readonly code: number | null; readonly stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...args], { stdio: ['ignore', 'ignore', 'pipe'] });
-    let stderr = '';
-    child.stderr.on('data', (bytes: Buffer) => (stderr += bytes.toString()));
-    const stop = (): void => void child.kill('SIGTERM');
-    const limit = setTimeout(stop, limitMs);
-    signal.addEventListener('abort', stop, { once: true });
-    child.once('error', reject);
-    child.once('close', (code) => {
-      clearTimeout(limit);
-      signal.removeEventListener('abort', stop);
-      if (signal.aborted) reject(signal.reason as Error);
-      else resolve({ code, stderr });
-    });
-  });
 }

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +11,7 @@ import { patienceMs } from '../support/until.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
+import { runNode } from './run-node.ts';
 import { createWorld, trustDomain } from './world.ts';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -67,7 +68,7 @@ export const tokenDestroyed: Drill = {
     say('the tokens of root and issuing authorities are deleted');
     let command = { code: 0 as number | null, stderr: '' };
     if (!automatic) {
-      command = await run([product, '--server-socket', world.adminSocketPath, 'authority', 'activate', '--standby', '--reason', 'drill: the token is destroyed', '--json'], promisedSeconds * 1000, signal);
+      command = await runNode([product, '--server-socket', world.adminSocketPath, 'authority', 'activate', '--standby', '--reason', 'drill: the token is destroyed', '--json'], promisedSeconds * 1000, signal);
       breaches.expect(command.code === 0, `meshca authority activate --standby ended with ${command.code}: ${command.stderr.slice(-500)}`);
     }
     const commandSeconds = (performance.now() - lostMs) / 1000;
@@ -115,7 +116,7 @@ export const tokenDestroyed: Drill = {
     breaches.expect(restarted['ready'] === true, `after a restart the server is not ready: ${JSON.stringify(restarted['reasons'])}`);
     const out = join(world.dir, 'audit.jsonl');
     for (const args of [['--server-socket', world.adminSocketPath, 'audit', 'export', '--out', out], ['audit', 'verify', out]]) {
-      const { code, stderr } = await run([product, ...args], patienceMs, signal);
+      const { code, stderr } = await runNode([product, ...args], patienceMs, signal);
       breaches.expect(code === 0, `meshca ${args.filter((arg) => !arg.startsWith('/')).join(' ')} ended with ${code}: ${stderr.slice(-300)}`);
     }
     await again.kill();
@@ -157,22 +158,4 @@ async function until<T>(withinMs: number, what: string, signal: AbortSignal, loo
     if (performance.now() > endMs) throw new Error(`not within ${withinMs / 1000} s: ${what}`);
     await sleep(100, undefined, { signal });
   }
-}
-
-function run(args: readonly string[], limitMs: number, signal: AbortSignal): Promise<{ readonly code: number | null; readonly stderr: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...args], { stdio: ['ignore', 'ignore', 'pipe'] });
-    let stderr = '';
-    child.stderr.on('data', (bytes: Buffer) => (stderr += bytes.toString()));
-    const stop = (): void => void child.kill('SIGTERM');
-    const limit = setTimeout(stop, limitMs);
-    signal.addEventListener('abort', stop, { once: true });
-    child.once('error', reject);
-    child.once('close', (code) => {
-      clearTimeout(limit);
-      signal.removeEventListener('abort', stop);
-      if (signal.aborted) reject(signal.reason as Error);
-      else resolve({ code, stderr });
-    });
-  });
 }
