@@ -158,14 +158,24 @@ describe('the server', () => {
     const [mallory, honest] = [await t.joinAgent('mallory'), await t.joinAgent('honest')];
     await t.admin('Entries/CreateEntries', { entries: [{ id: 'hers', spiffeId: `spiffe://${testTrustDomain}/hers`, parentId: honest.spiffeId, selectors: ['unix:uid:1'] }] });
     const message = 3 * kibibyte * kibibyte;
-    const greedy = await attack(4, 6, open(t, mallory), (session) => unfinished(session, signX509, message));
-    await until(() => refusedOf(greedy.calls).length > 0 && leftFor(greedy.calls) <= 16 * kibibyte * kibibyte);
-    assert.ok(refusedOf(greedy.calls).every((code) => code === 'OVERLOADED'), refusedOf(greedy.calls).join());
+    // on a slow machine connections of hers may come to nothing before her share is used up: she goes on until it is
+    const attacks = [await attack(4, 6, open(t, mallory), (session) => unfinished(session, signX509, message))];
+    const calls = (): readonly Unfinished[] => attacks.flatMap((each) => each.calls);
+    let lastMs = performance.now();
+    await until(async () => {
+      if (refusedOf(calls()).length > 0 && leftFor(calls()) <= 16 * kibibyte * kibibyte) return true;
+      if (performance.now() - lastMs > 10_000) {
+        attacks.push(await attack(4, 6, open(t, mallory), (session) => unfinished(session, signX509, message)));
+        lastMs = performance.now();
+      }
+      return false;
+    });
+    assert.ok(refusedOf(calls()).every((code) => code === 'OVERLOADED'), refusedOf(calls()).join());
     const csrDer = createCsr((await generateKeyPairAsync('rsa-4096')).privateKey);
     const { results } = await unaryCall(t.client(honest), signX509, { items: Array.from({ length: 500 }, () => ({ requestId: uuidv7(), entryId: 'hers', csrDer })) });
     assert.equal(results.length, 500);
     assert.deepEqual([...new Set(results.map((each: { outcome: string }) => each.outcome))], ['svid']);
-    greedy.end();
+    for (const each of attacks) each.end();
   });
 
   test('metadata beyond 16 KiB is refused, whoever sends it', async () => {
