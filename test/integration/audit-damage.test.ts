@@ -1,28 +1,18 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../src/common/x509/index.ts';
+import { foreignSql } from '../support/foreign-sql.ts';
 import { startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
 
 const id = (path: string): string => `spiffe://mesh.test${path}`;
 
 /** Whoever can write to the file of a server that is stopped. */
-function sql<T>(server: TestServer, work: (database: DatabaseSync) => T): T {
-  const database = new DatabaseSync(join(server.dir, 'data', 'meshca.db'), { timeout: 5_000 });
-  try {
-    const triggers = database.prepare(`SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'`).all() as { name: string; sql: string }[];
-    for (const { name } of triggers) database.exec(`DROP TRIGGER ${name}`);
-    const value = work(database);
-    for (const trigger of triggers) database.exec(trigger.sql);
-    return value;
-  } finally {
-    database.close();
-  }
-}
+const sql = <T>(server: TestServer, work: (database: DatabaseSync) => T): T => foreignSql(join(server.dir, 'data', 'meshca.db'), work);
 
 /** `issued`, or the code of the refusal. */
 async function signs(server: TestServer, agent: Credential): Promise<string> {

@@ -4,7 +4,7 @@ import { copyFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { logOrigin } from '../../src/audit/index.ts';
 import { snapshotStatement } from '../../src/audit/snapshot.ts';
@@ -13,6 +13,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { silentLogger, type Logger } from '../../src/common/runtime/index.ts';
 import { replaceDatabase, type Store } from '../../src/store/index.ts';
 import { activeAuthority, by, creates, delegation, deletes, draft, event, issued, start } from '../compliance/store-fixtures.ts';
+import { foreignSql } from '../support/foreign-sql.ts';
 import { logWorld, openLog, type LogWorld, type OpenedLog } from '../support/log-world.ts';
 import { until } from '../support/until.ts';
 
@@ -38,19 +39,7 @@ async function inWorld(work: (world: LogWorld, said: Said) => Promise<void>, tru
   }
 }
 
-/** Whoever can write to the file. */
-function sql<T>({ path }: LogWorld, work: (database: DatabaseSync) => T): T {
-  const database = new DatabaseSync(path, { timeout: 5_000 });
-  try {
-    const triggers = database.prepare(`SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'`).all() as { name: string; sql: string }[];
-    for (const { name } of triggers) database.exec(`DROP TRIGGER ${name}`);
-    const value = work(database);
-    for (const trigger of triggers) database.exec(trigger.sql);
-    return value;
-  } finally {
-    database.close();
-  }
-}
+const sql = <T>({ path }: LogWorld, work: (database: DatabaseSync) => T): T => foreignSql(path, work);
 const exec = (world: LogWorld, text: string): void => sql(world, (database) => database.exec(text));
 
 async function inStore(world: LogWorld, work: (opened: OpenedLog) => Promise<void>): Promise<void> {

@@ -7,21 +7,13 @@ import { after, before, test } from 'node:test';
 import { runCli } from '../../src/cli/program.ts';
 import type { CliContext } from '../../src/cli/context.ts';
 import { fail, ok } from '../../src/common/errors/index.ts';
+import { runCommand, type CommandEnd } from '../support/command.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 let server: TestServer;
 let dir: string;
 
-async function run(...args: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
-  let out = '';
-  let err = '';
-  const context: CliContext = {
-    env: {}, out: (text) => void (out += text), err: (text) => void (err += text), readStdin: async () => '', terminal: { isTerminal: false, columns: 140, color: false },
-    signal: new AbortController().signal, now: () => Math.floor(Date.now() / 1000), parts: {} as CliContext['parts'],
-  };
-  const code = await runCli(['--server-socket', server.server.adminSocketPath, ...args], context);
-  return { code, out, err };
-}
+const run = (...args: readonly string[]): Promise<CommandEnd> => runCommand(server, args);
 
 async function inventory(): Promise<number> {
   return (JSON.parse((await run('certificate', 'list', '--json')).out) as unknown[]).length;

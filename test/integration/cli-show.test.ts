@@ -3,24 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { runCli } from '../../src/cli/program.ts';
-import type { CliContext } from '../../src/cli/context.ts';
+import { runCommand, type CommandEnd } from '../support/command.ts';
 import { attestByToken, codeOf, startTestServer, unaryCall, type TestServer } from '../support/server.ts';
 
 let server: TestServer;
 let dir: string;
 const agent = (name: string): string => `spiffe://mesh.test/meshca/agent/${name}`;
 
-async function run(...args: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
-  let out = '';
-  let err = '';
-  const context: CliContext = {
-    env: {}, out: (text) => void (out += text), err: (text) => void (err += text), readStdin: async () => '', terminal: { isTerminal: false, columns: 140, color: false },
-    signal: new AbortController().signal, now: () => Math.floor(Date.now() / 1000), parts: {} as CliContext['parts'],
-  };
-  const code = await runCli(['--server-socket', server.server.adminSocketPath, ...args], context);
-  return { code, out, err };
-}
+const run = (...args: readonly string[]): Promise<CommandEnd> => runCommand(server, args);
 
 const codeIn = ({ err }: { readonly err: string }): string => (JSON.parse(err) as { error: { code: string } }).error.code;
 

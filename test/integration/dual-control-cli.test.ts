@@ -4,8 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { runCli } from '../../src/cli/program.ts';
-import type { CliContext } from '../../src/cli/context.ts';
+import { runCommand, type CommandEnd } from '../support/command.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { sshKey, sshSign } from '../support/ssh.ts';
 
@@ -13,16 +12,7 @@ let server: TestServer;
 let dir: string;
 
 /** The commands of docs/dual-control.md, as a person types them. */
-async function run(...args: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
-  let out = '';
-  let err = '';
-  const context: CliContext = {
-    env: {}, out: (text) => void (out += text), err: (text) => void (err += text), readStdin: async () => '', terminal: { isTerminal: false, columns: 140, color: false },
-    signal: new AbortController().signal, now: () => Math.floor(Date.now() / 1000), parts: {} as CliContext['parts'],
-  };
-  const code = await runCli(['--server-socket', server.server.adminSocketPath, ...args], context);
-  return { code, out, err };
-}
+const run = (...args: readonly string[]): Promise<CommandEnd> => runCommand(server, args);
 const heldId = (err: string): string => /operation ([0-9a-f-]{36})/.exec(err)?.[1] ?? assert.fail(err);
 const key = (name: string): string => join(dir, name);
 
