@@ -5,8 +5,22 @@ import { oneRound, planOf, workloadId, type Case, type Round } from './issuance.
 import { startProduct, type Product } from './product.ts';
 
 const cases: readonly Case[] = [
-  { name: 'audit.unary', what: 'whole issuance with the audit log and its checks, against the same without: agent API, one certificate per call, 32 calls in flight; CPU of all server processes', goal: 1.1, perCall: 1, inFlight: 32, caller: 'agent' },
-  { name: 'audit.batch100', what: 'the same, 100 certificates per call, 4 calls in flight', goal: 1.1, perCall: 100, inFlight: 4, caller: 'agent' },
+  {
+    name: 'audit.unary',
+    what: 'whole issuance with the audit log and its checks, against the same without: agent API, one certificate per call, 32 calls in flight; CPU of all server processes',
+    goal: 1.1,
+    perCall: 1,
+    inFlight: 32,
+    caller: 'agent',
+  },
+  {
+    name: 'audit.batch100',
+    what: 'the same, 100 certificates per call, 4 calls in flight',
+    goal: 1.1,
+    perCall: 100,
+    inFlight: 4,
+    caller: 'agent',
+  },
 ];
 
 interface Side {
@@ -15,21 +29,45 @@ interface Side {
   readonly rounds: Round[][];
 }
 
-/** Two servers on one machine, one of them without seals, tree and comparison with the log, loaded in turns so that what drifts does so for both. */
-export async function benchAuditCost({ execPath, short, only }: { readonly execPath: string; readonly short: boolean; readonly only: RegExp | undefined }): Promise<readonly Figure[]> {
+/**
+ * Two servers on one machine, one of them without seals, tree and comparison with the log, loaded
+ * in turns so that what drifts does so for both.
+ */
+export async function benchAuditCost({
+  execPath,
+  short,
+  only,
+}: {
+  readonly execPath: string;
+  readonly short: boolean;
+  readonly only: RegExp | undefined;
+}): Promise<readonly Figure[]> {
   await using stack = new AsyncDisposableStack();
   const chosen = cases.filter(({ name }) => only === undefined || only.test(name));
-  const script = fileURLToPath(new URL(`./audit-server.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url));
+  const script = fileURLToPath(
+    new URL(`./audit-server.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
+  );
   const side = async (mode: 'with-log' | 'without-log'): Promise<Side> => {
     const product = stack.use(await startProduct({ execPath, server: { script, args: [mode] } }));
     const agent = await product.joinAgent('bench-agent');
-    await product.admin('Entries/CreateEntries', { entries: [{ id: 'bench', spiffeId: workloadId, parentId: agent.spiffeId, selectors: ['unix:uid:1234'] }] });
-    const loads = await Promise.all(chosen.map(async (each) => {
-      const load = stack.use(new BenchChild('h2-load', '--load-child', { execPath }));
-      await load.ask(planOf(product, agent, each));
-      await load.ask({ seconds: short ? 0.5 : 2 });
-      return load;
-    }));
+    await product.admin('Entries/CreateEntries', {
+      entries: [
+        {
+          id: 'bench',
+          spiffeId: workloadId,
+          parentId: agent.spiffeId,
+          selectors: ['unix:uid:1234'],
+        },
+      ],
+    });
+    const loads = await Promise.all(
+      chosen.map(async (each) => {
+        const load = stack.use(new BenchChild('h2-load', '--load-child', { execPath }));
+        await load.ask(planOf(product, agent, each));
+        await load.ask({ seconds: short ? 0.5 : 2 });
+        return load;
+      }),
+    );
     return { product, loads, rounds: chosen.map(() => []) };
   };
   const [on, off] = [await side('with-log'), await side('without-log')];
@@ -37,18 +75,29 @@ export async function benchAuditCost({ execPath, short, only }: { readonly execP
   for (let round = 0; round < (short ? 3 : 10); round += 1) {
     for (const [index, each] of chosen.entries()) {
       // who goes first takes turns as well
-      for (const { product, loads, rounds } of round % 2 === 0 ? [on, off] : [off, on]) rounds[index]?.push(await oneRound(product, loads[index] as BenchChild, each, seconds));
+      for (const { product, loads, rounds } of round % 2 === 0 ? [on, off] : [off, on])
+        rounds[index]?.push(await oneRound(product, loads[index] as BenchChild, each, seconds));
     }
   }
   return chosen.map(({ name, what, goal }, index) => {
     const [withLog, without] = [on.rounds[index] ?? [], off.rounds[index] ?? []];
     const cpu = ({ mainUs, signersUs }: Round): number => mainUs + signersUs;
-    const ratio = (of: (round: Round) => number): number => median(withLog.map((each, round) => of(each) / of(without[round] as Round)));
+    const ratio = (of: (round: Round) => number): number =>
+      median(withLog.map((each, round) => of(each) / of(without[round] as Round)));
     return {
-      name, what, ratio: ratio(cpu), goal, atLeast: false,
+      name,
+      what,
+      ratio: ratio(cpu),
+      goal,
+      atLeast: false,
       detail: {
-        'rate with / without': ratio(({ perSecond }) => perSecond), 'certificates/s with': median(withLog.map(({ perSecond }) => perSecond)), 'without': median(without.map(({ perSecond }) => perSecond)),
-        'µs/certificate with': median(withLog.map(cpu)), 'µs without': median(without.map(cpu)), 'main process µs with': median(withLog.map(({ mainUs }) => mainUs)), 'main µs without': median(without.map(({ mainUs }) => mainUs)),
+        'rate with / without': ratio(({ perSecond }) => perSecond),
+        'certificates/s with': median(withLog.map(({ perSecond }) => perSecond)),
+        without: median(without.map(({ perSecond }) => perSecond)),
+        'µs/certificate with': median(withLog.map(cpu)),
+        'µs without': median(without.map(cpu)),
+        'main process µs with': median(withLog.map(({ mainUs }) => mainUs)),
+        'main µs without': median(without.map(({ mainUs }) => mainUs)),
       },
     };
   });

@@ -1,11 +1,18 @@
 import { setFlagsFromString } from 'node:v8';
 
-/** What the imports of an agent weigh: everything that `meshca agent run` loads, and nothing started. Run as a child; answers 'ready' to anything. */
+/**
+ * What the imports of an agent weigh: everything that `meshca agent run` loads, and nothing
+ * started. Run as a child; answers 'ready' to anything.
+ */
 if (process.argv[2] === '--bare-agent') {
   // as main.ts does for an agent
   setFlagsFromString('--optimize-for-size');
   process.on('message', () => {
-    void Promise.all([import('../src/cli/program.ts'), import('../sidecar/main.ts'), import('../src/common/runtime/pino-logger.ts')]).then(() => process.send?.('ready'));
+    void Promise.all([
+      import('../src/cli/program.ts'),
+      import('../sidecar/main.ts'),
+      import('../src/common/runtime/pino-logger.ts'),
+    ]).then(() => process.send?.('ready'));
   });
   process.on('disconnect', () => process.exit(0));
 }

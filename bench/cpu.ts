@@ -12,7 +12,12 @@ const tickMs = 10;
 /** schedstat counts in nanoseconds, and per thread; a kernel without it has only ticks. */
 function cpuMs(pid: number): number {
   try {
-    return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6, 0);
+    return readdirSync(`/proc/${pid}/task`).reduce(
+      (sum, thread) =>
+        sum +
+        Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6,
+      0,
+    );
   } catch {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
     return (Number(fields[11]) + Number(fields[12])) * tickMs;
@@ -20,14 +25,23 @@ function cpuMs(pid: number): number {
 }
 
 export function childrenOf(pid: number): readonly number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter((text) => text !== '').map(Number);
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .split(' ')
+    .filter((text) => text !== '')
+    .map(Number);
 }
 
 export function treeCpu(pid: number): TreeCpu {
-  return { mainMs: cpuMs(pid), childrenMs: childrenOf(pid).reduce((sum, child) => sum + cpuMs(child), 0) };
+  return {
+    mainMs: cpuMs(pid),
+    childrenMs: childrenOf(pid).reduce((sum, child) => sum + cpuMs(child), 0),
+  };
 }
 
-export const since = (before: TreeCpu, after: TreeCpu): TreeCpu => ({ mainMs: after.mainMs - before.mainMs, childrenMs: after.childrenMs - before.childrenMs });
+export const since = (before: TreeCpu, after: TreeCpu): TreeCpu => ({
+  mainMs: after.mainMs - before.mainMs,
+  childrenMs: after.childrenMs - before.childrenMs,
+});
 
 /** Resident memory of a process, MiB. */
 export function residentMiB(pid: number): number {

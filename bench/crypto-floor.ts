@@ -20,10 +20,11 @@ export interface FloorRate {
 }
 
 /**
- * What the cryptography of issuance costs on this machine and nothing else: processes that only import a requester's
- * key and verify his signature, sign in the token, and verify that signature. Independent of src/, so that a defect
- * there does not lower the bar. `perSecond` counts certificates' worth of cryptography, all processes together; `cpuUs` is
- * the CPU time of one, in microseconds.
+ * What the cryptography of issuance costs on this machine and nothing else: processes that only
+ * import a requester's key and verify his signature, sign in the token, and verify that signature.
+ * Independent of src/, so that a defect there does not lower the bar. `perSecond` counts
+ * certificates' worth of cryptography, all processes together; `cpuUs` is the CPU time of one, in
+ * microseconds.
  */
 export async function measureCryptoFloor(options: {
   readonly token: FloorToken;
@@ -33,25 +34,37 @@ export async function measureCryptoFloor(options: {
 }): Promise<FloorRate> {
   const { token, seconds, processes, execPath } = options;
   const children = Array.from({ length: processes }, () =>
-    fork(fileURLToPath(import.meta.url), ['--crypto-floor-child'], { execPath, execArgv: [], env: { ...token.environment }, serialization: 'advanced' }),
+    fork(fileURLToPath(import.meta.url), ['--crypto-floor-child'], {
+      execPath,
+      execArgv: [],
+      env: { ...token.environment },
+      serialization: 'advanced',
+    }),
   );
   try {
     const next = (child: (typeof children)[number]): Promise<unknown> =>
       new Promise((resolve, reject) => {
         child.once('message', resolve);
-        child.once('exit', (code, signal) => reject(new Error(`a floor process ended: ${signal ?? code}`)));
+        child.once('exit', (code, signal) =>
+          reject(new Error(`a floor process ended: ${signal ?? code}`)),
+        );
       });
-    // All are logged in before the first begins to count; one after another, since a login of SoftHSM writes the token's file
-    // and who reads it in that moment finds no token.
+    // All are logged in before the first begins to count; one after another, since a login of
+    // SoftHSM writes the token's file and who reads it in that moment finds no token.
     for (const child of children) {
       child.send({ token });
       await next(child);
     }
-    const rates = await Promise.all(children.map((child) => {
-      child.send({ seconds });
-      return next(child) as Promise<FloorRate>;
-    }));
-    return { perSecond: rates.reduce((sum, rate) => sum + rate.perSecond, 0), cpuUs: rates.reduce((sum, rate) => sum + rate.cpuUs, 0) / rates.length };
+    const rates = await Promise.all(
+      children.map((child) => {
+        child.send({ seconds });
+        return next(child) as Promise<FloorRate>;
+      }),
+    );
+    return {
+      perSecond: rates.reduce((sum, rate) => sum + rate.perSecond, 0),
+      cpuUs: rates.reduce((sum, rate) => sum + rate.cpuUs, 0) / rates.length,
+    };
   } finally {
     for (const child of children) child.kill('SIGKILL');
   }
@@ -67,11 +80,16 @@ interface Prepared {
 function open(token: FloorToken): Prepared {
   const lib = new pkcs11.PKCS11(token.modulePath);
   lib.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
-  const slot = lib.C_GetSlotList(true).find((each) => lib.C_GetTokenInfo(each).label.trim() === token.tokenLabel);
+  const slot = lib
+    .C_GetSlotList(true)
+    .find((each) => lib.C_GetTokenInfo(each).label.trim() === token.tokenLabel);
   if (slot === undefined) throw new Error(`no token ${token.tokenLabel}`);
   const session = lib.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION);
   lib.C_Login(session, pkcs11.CKU_USER, token.pin);
-  lib.C_FindObjectsInit(session, [{ type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY }, { type: pkcs11.CKA_ID, value: Buffer.from(token.ckaId, 'hex') }]);
+  lib.C_FindObjectsInit(session, [
+    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
+    { type: pkcs11.CKA_ID, value: Buffer.from(token.ckaId, 'hex') },
+  ]);
   const key = lib.C_FindObjects(session);
   lib.C_FindObjectsFinal(session);
   if (key === null) throw new Error(`no key ${token.ckaId}`);
@@ -98,7 +116,8 @@ function measure({ lib, session, key, token }: Prepared, seconds: number): Floor
       if (!verify('sha256', request, theirs, proof)) throw new Error('the proof does not verify');
       lib.C_SignInit(session, mechanism, key);
       const signature = lib.C_Sign(session, hash('sha256', tbs, 'buffer'), Buffer.allocUnsafe(128));
-      if (!verify('sha256', tbs, { key: own, dsaEncoding: 'ieee-p1363' }, signature)) throw new Error('the signature does not verify');
+      if (!verify('sha256', tbs, { key: own, dsaEncoding: 'ieee-p1363' }, signature))
+        throw new Error('the signature does not verify');
     }
     elapsedMs = performance.now() - startMs;
   }
@@ -108,13 +127,16 @@ function measure({ lib, session, key, token }: Prepared, seconds: number): Floor
 
 if (process.argv[2] === '--crypto-floor-child') {
   let prepared: Prepared | undefined;
-  process.on('message', (message: { readonly token: FloorToken } | { readonly seconds: number }) => {
-    if ('token' in message) {
-      prepared = open(message.token);
-      process.send?.('ready');
-    } else if (prepared !== undefined) {
-      process.send?.(measure(prepared, message.seconds));
-    }
-  });
+  process.on(
+    'message',
+    (message: { readonly token: FloorToken } | { readonly seconds: number }) => {
+      if ('token' in message) {
+        prepared = open(message.token);
+        process.send?.('ready');
+      } else if (prepared !== undefined) {
+        process.send?.(measure(prepared, message.seconds));
+      }
+    },
+  );
   process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 }

@@ -1,12 +1,13 @@
 import { connect, type TLSSocket } from 'node:tls';
 
 /**
- * A load generator for unary gRPC that does as little as can be done: the request is encoded once, and sent again and again
- * with nothing but the stream's number changed; of an answer only lengths and flags are read. A call costs it some 20 µs
- * with TLS, where a client library takes hundreds. (Of the native generators, h2load knows no client certificates.)
+ * A load generator for unary gRPC that does as little as can be done: the request is encoded once,
+ * and sent again and again with nothing but the stream's number changed; of an answer only lengths
+ * and flags are read. A call costs it some 20 µs with TLS, where a client library takes hundreds.
+ * (Of the native generators, h2load knows no client certificates.)
  *
- * Run as a child with an IPC channel: `LoadPlan` first, answered by 'ready', then `{ seconds }` as often as wanted, each
- * answered by a `LoadResult`.
+ * Run as a child with an IPC channel: `LoadPlan` first, answered by 'ready', then `{ seconds }` as
+ * often as wanted, each answered by a `LoadResult`.
  */
 export interface LoadPlan {
   readonly host: string;
@@ -35,7 +36,15 @@ export interface LoadResult {
   readonly answerBytes: number;
 }
 
-const frame = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goAway: 7, windowUpdate: 8 } as const;
+const frame = {
+  data: 0,
+  headers: 1,
+  reset: 3,
+  settings: 4,
+  ping: 6,
+  goAway: 7,
+  windowUpdate: 8,
+} as const;
 const endStream = 1;
 const endHeaders = 4;
 const ack = 1;
@@ -51,12 +60,24 @@ function frameOf(type: number, flags: number, stream: number, payload: Buffer): 
   return bytes;
 }
 
-/** HPACK (RFC 7541) without compression: literals without indexing, names from the static table where it has them. */
+/**
+ * HPACK (RFC 7541) without compression: literals without indexing, names from the static table
+ * where it has them.
+ */
 function headerBlock(path: string, authority: string): Buffer {
-  const text = (value: string): Buffer => Buffer.concat([Buffer.from([value.length]), Buffer.from(value, 'latin1')]);
+  const text = (value: string): Buffer =>
+    Buffer.concat([Buffer.from([value.length]), Buffer.from(value, 'latin1')]);
   return Buffer.concat([
-    Buffer.from([0x83, 0x87]), Buffer.from([0x04]), text(path), Buffer.from([0x01]), text(authority),
-    Buffer.from([0x0f, 0x10]), text('application/grpc'), Buffer.from([0x00]), text('te'), text('trailers'),
+    Buffer.from([0x83, 0x87]),
+    Buffer.from([0x04]),
+    text(path),
+    Buffer.from([0x01]),
+    text(authority),
+    Buffer.from([0x0f, 0x10]),
+    text('application/grpc'),
+    Buffer.from([0x00]),
+    text('te'),
+    text('trailers'),
   ]);
 }
 
@@ -104,7 +125,13 @@ class Connection {
     };
     // no dynamic table, no push, answers of any size without a word from us
     const settings = Buffer.concat([setting(1, 0), setting(2, 0), setting(4, 0x7fff_ffff)]);
-    socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frameOf(frame.settings, 0, 0, settings), this.#windowUpdate(0x3fff_ffff)]));
+    socket.write(
+      Buffer.concat([
+        Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+        frameOf(frame.settings, 0, 0, settings),
+        this.#windowUpdate(0x3fff_ffff),
+      ]),
+    );
   }
 
   get open(): number {
@@ -112,7 +139,13 @@ class Connection {
   }
 
   begin(): void {
-    const call: Open = { stream: this.#nextStream, startedMs: performance.now(), sent: 0, window: this.#initialWindow, received: 0 };
+    const call: Open = {
+      stream: this.#nextStream,
+      startedMs: performance.now(),
+      sent: 0,
+      window: this.#initialWindow,
+      received: 0,
+    };
     this.#nextStream += 2;
     this.#open.set(call.stream, call);
     const head = Buffer.from(this.#head);
@@ -127,7 +160,14 @@ class Connection {
       const size = Math.min(this.#body.length - next.sent, largestFrame, this.#window, next.window);
       if (size <= 0) return;
       const last = next.sent + size === this.#body.length;
-      this.#socket.write(frameOf(frame.data, last ? endStream : 0, next.stream, this.#body.subarray(next.sent, next.sent + size)));
+      this.#socket.write(
+        frameOf(
+          frame.data,
+          last ? endStream : 0,
+          next.stream,
+          this.#body.subarray(next.sent, next.sent + size),
+        ),
+      );
       next.sent += size;
       next.window -= size;
       this.#window -= size;
@@ -142,7 +182,12 @@ class Connection {
     while (bytes.length - at >= 9) {
       const length = bytes.readUIntBE(at, 3);
       if (bytes.length - at < 9 + length) break;
-      this.#take(bytes[at + 3] as number, bytes[at + 4] as number, bytes.readUInt32BE(at + 5) & 0x7fff_ffff, bytes.subarray(at + 9, at + 9 + length));
+      this.#take(
+        bytes[at + 3] as number,
+        bytes[at + 4] as number,
+        bytes.readUInt32BE(at + 5) & 0x7fff_ffff,
+        bytes.subarray(at + 9, at + 9 + length),
+      );
       at += 9 + length;
     }
     this.#rest = bytes.subarray(at);
@@ -162,7 +207,8 @@ class Connection {
         break;
       case frame.settings:
         if ((flags & ack) !== 0) return;
-        for (let at = 0; at + 6 <= payload.length; at += 6) if (payload.readUInt16BE(at) === 4) this.#raiseWindows(payload.readUInt32BE(at + 2));
+        for (let at = 0; at + 6 <= payload.length; at += 6)
+          if (payload.readUInt16BE(at) === 4) this.#raiseWindows(payload.readUInt32BE(at + 2));
         this.#socket.write(frameOf(frame.settings, ack, 0, Buffer.alloc(0)));
         return;
       case frame.ping:
@@ -178,9 +224,16 @@ class Connection {
       default:
     }
     if (call === undefined) return;
-    if (type === frame.reset || ((flags & endStream) !== 0 && (type === frame.headers || type === frame.data))) {
+    if (
+      type === frame.reset ||
+      ((flags & endStream) !== 0 && (type === frame.headers || type === frame.data))
+    ) {
       this.#open.delete(stream);
-      this.#tally.finished(performance.now() - call.startedMs, type !== frame.reset && call.received > 5, call.received);
+      this.#tally.finished(
+        performance.now() - call.startedMs,
+        type !== frame.reset && call.received > 5,
+        call.received,
+      );
     }
   }
 
@@ -215,11 +268,15 @@ class Load {
     const { host, port, rootsPem: ca, chainPem: cert, keyPem: key } = this.#plan;
     for (let index = 0; index < this.#plan.connections; index++) {
       const connection = await new Promise<Connection>((resolve, reject) => {
-        // the server is known by its SPIFFE ID, not by this name; that its chain ends in our root suffices here
-        const socket = connect({ host, port, ca, cert, key, servername: 'localhost', ALPNProtocols: ['h2'] }, () => {
-          socket.setNoDelay(true);
-          resolve(new Connection(socket, this.#plan, this.#tallyOf(index)));
-        });
+        // the server is known by its SPIFFE ID, not by this name; that its chain ends in our root
+        // suffices here
+        const socket = connect(
+          { host, port, ca, cert, key, servername: 'localhost', ALPNProtocols: ['h2'] },
+          () => {
+            socket.setNoDelay(true);
+            resolve(new Connection(socket, this.#plan, this.#tallyOf(index)));
+          },
+        );
         socket.on('error', reject);
       });
       this.#connections.push(connection);
@@ -232,10 +289,12 @@ class Load {
     this.#running = true;
     const cpu = process.cpuUsage();
     const startedMs = performance.now();
-    for (let index = 0; index < this.#plan.inFlight; index++) this.#connections[index % this.#connections.length]?.begin();
+    for (let index = 0; index < this.#plan.inFlight; index++)
+      this.#connections[index % this.#connections.length]?.begin();
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
     // a rate needs one call at least, on the slowest machine too
-    while (this.#completed + this.#failed === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (this.#completed + this.#failed === 0)
+      await new Promise((resolve) => setTimeout(resolve, 20));
     this.#running = false;
     const { completed, failed } = { completed: this.#completed, failed: this.#failed };
     const elapsedMs = performance.now() - startedMs;
@@ -243,7 +302,12 @@ class Load {
     const sorted = this.#latencies.toSorted((a, b) => a - b);
     if (this.#busy()) await new Promise<void>((resolve) => (this.#drained = resolve));
     return {
-      completed, failed, seconds: elapsedMs / 1000, p50Ms: quantile(sorted, 0.5), p99Ms: quantile(sorted, 0.99), cpuShare: (user + system) / 1000 / elapsedMs,
+      completed,
+      failed,
+      seconds: elapsedMs / 1000,
+      p50Ms: quantile(sorted, 0.5),
+      p99Ms: quantile(sorted, 0.99),
+      cpuShare: (user + system) / 1000 / elapsedMs,
       answerBytes: this.#completed === 0 ? 0 : this.#answerBytes / this.#completed,
     };
   }
@@ -266,7 +330,8 @@ class Load {
   }
 }
 
-export const quantile = (sorted: readonly number[], q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
+export const quantile = (sorted: readonly number[], q: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
 
 if (process.argv[2] === '--load-child') {
   let load: Load | undefined;
@@ -276,10 +341,13 @@ if (process.argv[2] === '--load-child') {
       return;
     }
     load = new Load(message);
-    load.connect().then(() => process.send?.('ready'), (error: Error) => {
-      process.stderr.write(`load: ${error.message}\n`);
-      process.exit(1);
-    });
+    load.connect().then(
+      () => process.send?.('ready'),
+      (error: Error) => {
+        process.stderr.write(`load: ${error.message}\n`);
+        process.exit(1);
+      },
+    );
   });
   process.on('disconnect', () => process.exit(0));
 }

@@ -15,7 +15,11 @@ export interface IdentityOptions {
 }
 
 /** Connect → SVID on a new connection, warm; and entry created → SVID on a waiting stream. */
-export async function benchIdentity({ execPath, short, uid }: IdentityOptions): Promise<readonly Figure[]> {
+export async function benchIdentity({
+  execPath,
+  short,
+  uid,
+}: IdentityOptions): Promise<readonly Figure[]> {
   await using product = await startProduct({ execPath });
   await using agent = await product.startAgent('identity');
   await product.admin('Entries/CreateEntries', { entries: [entry('waiting', agent.agentId, uid)] });
@@ -24,9 +28,18 @@ export async function benchIdentity({ execPath, short, uid }: IdentityOptions): 
   return [...(await benchLatency(agent.workloadSocket, execPath, short)), propagation];
 }
 
-const entry = (id: string, parentId: string, uid: number): object => ({ id, spiffeId: `spiffe://${trustDomain}/workload/${id}`, parentId, selectors: [`unix:uid:${uid}`] });
+const entry = (id: string, parentId: string, uid: number): object => ({
+  id,
+  spiffeId: `spiffe://${trustDomain}/workload/${id}`,
+  parentId,
+  selectors: [`unix:uid:${uid}`],
+});
 
-async function benchLatency(agentSocket: string, execPath: string, short: boolean): Promise<readonly Figure[]> {
+async function benchLatency(
+  agentSocket: string,
+  execPath: string,
+  short: boolean,
+): Promise<readonly Figure[]> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-bare-'));
   try {
     using bareServer = new BenchChild('bare-handler', '--bare-handler', { execPath });
@@ -43,28 +56,66 @@ async function benchLatency(agentSocket: string, execPath: string, short: boolea
       ours.push(await connect(agentSocket, 300));
     }
     // per round, then the median: a machine that is busy for one round does not decide
-    const of = (rounds: readonly number[][], q: number): number => median(rounds.map((latencies) => quantile(latencies.toSorted((a, b) => a - b), q)));
-    const detail = { 'p50 ms': of(ours, 0.5), 'p99 ms': of(ours, 0.99), 'bare p50 ms': of(bare, 0.5), 'bare p99 ms': of(bare, 0.99), connections: ours.flat().length };
+    const of = (rounds: readonly number[][], q: number): number =>
+      median(
+        rounds.map((latencies) =>
+          quantile(
+            latencies.toSorted((a, b) => a - b),
+            q,
+          ),
+        ),
+      );
+    const detail = {
+      'p50 ms': of(ours, 0.5),
+      'p99 ms': of(ours, 0.99),
+      'bare p50 ms': of(bare, 0.5),
+      'bare p99 ms': of(bare, 0.99),
+      connections: ours.flat().length,
+    };
     return [
-      { name: 'identity.connect.p50', what: 'connect → X509-SVID on a new connection, warm', ratio: detail['p50 ms'], unit: 'ms', goal: 1, detail },
-      { name: 'identity.connect.p99', what: 'the same at p99, against a bare grpc-js handler on an injected socket', ratio: median(ours.map((each, round) => of([each], 0.99) / of([bare[round] as number[]], 0.99))), goal: 1.5, detail },
+      {
+        name: 'identity.connect.p50',
+        what: 'connect → X509-SVID on a new connection, warm',
+        ratio: detail['p50 ms'],
+        unit: 'ms',
+        goal: 1,
+        detail,
+      },
+      {
+        name: 'identity.connect.p99',
+        what: 'the same at p99, against a bare grpc-js handler on an injected socket',
+        ratio: median(
+          ours.map((each, round) => of([each], 0.99) / of([bare[round] as number[]], 0.99)),
+        ),
+        goal: 1.5,
+        detail,
+      },
     ];
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
 }
 
-async function benchPropagation(product: Product, agent: { readonly agentId: string; readonly workloadSocket: string }, uid: number, repetitions: number): Promise<Figure> {
+async function benchPropagation(
+  product: Product,
+  agent: { readonly agentId: string; readonly workloadSocket: string },
+  uid: number,
+  repetitions: number,
+): Promise<Figure> {
   let held = -1;
   let failed: Error | undefined;
   let wake: () => void = () => {};
-  using _stream = new WorkloadStream(agent.workloadSocket, (message) => {
-    held = countSvids(message);
-    wake();
-  }, (reason) => {
-    failed = reason;
-    wake();
-  });
+  using _stream = new WorkloadStream(
+    agent.workloadSocket,
+    (message) => {
+      held = countSvids(message);
+      wake();
+    },
+    (reason) => {
+      failed = reason;
+      wake();
+    },
+  );
   const holds = async (count: number): Promise<number> => {
     while (held !== count) {
       if (failed !== undefined) throw failed;
@@ -78,7 +129,9 @@ async function benchPropagation(product: Product, agent: { readonly agentId: str
   for (let index = 0; index < repetitions; index++) {
     const calledMs = performance.now();
     const arrived = holds(2);
-    await product.admin('Entries/CreateEntries', { entries: [entry(`e${index}`, agent.agentId, uid)] });
+    await product.admin('Entries/CreateEntries', {
+      entries: [entry(`e${index}`, agent.agentId, uid)],
+    });
     const answeredMs = performance.now();
     const arrivedMs = await arrived;
     fromCall.push(arrivedMs - calledMs);
@@ -88,7 +141,16 @@ async function benchPropagation(product: Product, agent: { readonly agentId: str
   }
   const sorted = fromAnswer.toSorted((a, b) => a - b);
   return {
-    name: 'identity.entry.p99', what: 'entry created (RPC answered) → X509-SVID on a waiting stream', ratio: quantile(sorted, 0.99), unit: 'ms', goal: 100,
-    detail: { 'p50 ms': quantile(sorted, 0.5), 'p99 ms': quantile(sorted, 0.99), 'p50 ms from the call': median(fromCall), repetitions },
+    name: 'identity.entry.p99',
+    what: 'entry created (RPC answered) → X509-SVID on a waiting stream',
+    ratio: quantile(sorted, 0.99),
+    unit: 'ms',
+    goal: 100,
+    detail: {
+      'p50 ms': quantile(sorted, 0.5),
+      'p99 ms': quantile(sorted, 0.99),
+      'p50 ms from the call': median(fromCall),
+      repetitions,
+    },
   };
 }

@@ -1,6 +1,12 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { issuerContract, signingContract } from '../src/common/wire/index.ts';
-import { certificatesToPem, createCsr, parseCertificate, pemEncode, pkcs8Of } from '../src/common/x509/index.ts';
+import {
+  certificatesToPem,
+  createCsr,
+  parseCertificate,
+  pemEncode,
+  pkcs8Of,
+} from '../src/common/x509/index.ts';
 import { unwrap } from '../src/common/errors/index.ts';
 import type { Credential } from '../test/support/server.ts';
 import { BenchChild } from './child.ts';
@@ -28,54 +34,137 @@ export interface Case {
 }
 
 const cases: readonly Case[] = [
-  { name: 'issuance.delegate.unary', what: 'signing API, one certificate per call, 64 calls in flight', goal: 0.4, perCall: 1, inFlight: 64, caller: 'delegate' },
-  { name: 'issuance.agent.unary', what: 'agent API, one certificate per call, 32 calls in flight', goal: 0.4, perCall: 1, inFlight: 32, caller: 'agent' },
-  { name: 'issuance.delegate.batch100', what: 'signing API, 100 per call, 4 calls in flight', goal: 0.6, perCall: 100, inFlight: 4, caller: 'delegate' },
-  { name: 'issuance.agent.batch100', what: 'agent API, 100 per call, 4 calls in flight', goal: 0.6, perCall: 100, inFlight: 4, caller: 'agent' },
-  { name: 'issuance.agent.batch500', what: 'agent API, 500 per call, 2 calls in flight', goal: 0.6, perCall: 500, inFlight: 2, caller: 'agent' },
+  {
+    name: 'issuance.delegate.unary',
+    what: 'signing API, one certificate per call, 64 calls in flight',
+    goal: 0.4,
+    perCall: 1,
+    inFlight: 64,
+    caller: 'delegate',
+  },
+  {
+    name: 'issuance.agent.unary',
+    what: 'agent API, one certificate per call, 32 calls in flight',
+    goal: 0.4,
+    perCall: 1,
+    inFlight: 32,
+    caller: 'agent',
+  },
+  {
+    name: 'issuance.delegate.batch100',
+    what: 'signing API, 100 per call, 4 calls in flight',
+    goal: 0.6,
+    perCall: 100,
+    inFlight: 4,
+    caller: 'delegate',
+  },
+  {
+    name: 'issuance.agent.batch100',
+    what: 'agent API, 100 per call, 4 calls in flight',
+    goal: 0.6,
+    perCall: 100,
+    inFlight: 4,
+    caller: 'agent',
+  },
+  {
+    name: 'issuance.agent.batch500',
+    what: 'agent API, 500 per call, 2 calls in flight',
+    goal: 0.6,
+    perCall: 500,
+    inFlight: 2,
+    caller: 'agent',
+  },
 ];
 
 export const delegateId = `spiffe://${trustDomain}/control-plane`;
 export const workloadId = `spiffe://${trustDomain}/ns/shop/sa/cart`;
 
-/** Certificates per second with everything on, against what the cryptography alone allows on this machine, in the same run. */
-export async function benchIssuance({ execPath, short, cores, nodeFlags }: IssuanceOptions, only?: RegExp): Promise<readonly Figure[]> {
-  await using product = await startProduct({ execPath, ...(nodeFlags === undefined ? {} : { nodeFlags }) });
+/**
+ * Certificates per second with everything on, against what the cryptography alone allows on this
+ * machine, in the same run.
+ */
+export async function benchIssuance(
+  { execPath, short, cores, nodeFlags }: IssuanceOptions,
+  only?: RegExp,
+): Promise<readonly Figure[]> {
+  await using product = await startProduct({
+    execPath,
+    ...(nodeFlags === undefined ? {} : { nodeFlags }),
+  });
   const token = await floorToken(product);
-  const callers = { delegate: await delegate(product), agent: await product.joinAgent('bench-agent') };
-  await product.admin('Entries/CreateEntries', { entries: [{ id: 'bench', spiffeId: workloadId, parentId: callers.agent.spiffeId, selectors: ['unix:uid:1234'] }] });
+  const callers = {
+    delegate: await delegate(product),
+    agent: await product.joinAgent('bench-agent'),
+  };
+  await product.admin('Entries/CreateEntries', {
+    entries: [
+      {
+        id: 'bench',
+        spiffeId: workloadId,
+        parentId: callers.agent.spiffeId,
+        selectors: ['unix:uid:1234'],
+      },
+    ],
+  });
   const seconds = short ? 1 : 3;
   const rounds = short ? 2 : 5;
   const chosen = cases.filter(({ name }) => only === undefined || only.test(name));
   const floors: FloorRate[] = [];
   const rates = chosen.map((): Round[] => []);
-  const loads = await Promise.all(chosen.map(async (each) => {
-    const load = new BenchChild('h2-load', '--load-child', { execPath });
-    await load.ask(planOf(product, callers[each.caller], each));
-    return load;
-  }));
+  const loads = await Promise.all(
+    chosen.map(async (each) => {
+      const load = new BenchChild('h2-load', '--load-child', { execPath });
+      await load.ask(planOf(product, callers[each.caller], each));
+      return load;
+    }),
+  );
   try {
     // the first seconds of a server are those of its compiler
     for (const load of loads) await load.ask({ seconds: short ? 0.5 : 2 });
     for (let round = 0; round < rounds; round++) {
       floors.push(await measureCryptoFloor({ token, seconds, processes: cores, execPath }));
-      for (const [index, load] of loads.entries()) rates[index]?.push(await oneRound(product, load, chosen[index] as Case, seconds));
+      for (const [index, load] of loads.entries())
+        rates[index]?.push(await oneRound(product, load, chosen[index] as Case, seconds));
     }
     floors.push(await measureCryptoFloor({ token, seconds, processes: cores, execPath }));
   } finally {
     for (const load of loads) load[Symbol.dispose]();
   }
-  const floor = { perSecond: median(floors.map(({ perSecond }) => perSecond)), cpuUs: median(floors.map(({ cpuUs }) => cpuUs)) };
+  const floor = {
+    perSecond: median(floors.map(({ perSecond }) => perSecond)),
+    cpuUs: median(floors.map(({ cpuUs }) => cpuUs)),
+  };
   return chosen.map(({ name, what, goal }, index) => {
     const all = rates[index] ?? [];
     const of = (pick: (round: Round) => number): number => median(all.map(pick));
-    // each round against the floors right before and after it, so that a machine that drifts does so for both
-    const ratio = median(all.map(({ perSecond }, round) => perSecond / (((floors[round] as FloorRate).perSecond + (floors[round + 1] as FloorRate).perSecond) / 2)));
+    // each round against the floors right before and after it, so that a machine that drifts does
+    // so for both
+    const ratio = median(
+      all.map(
+        ({ perSecond }, round) =>
+          perSecond /
+          (((floors[round] as FloorRate).perSecond + (floors[round + 1] as FloorRate).perSecond) /
+            2),
+      ),
+    );
     return {
-      name, what, ratio, goal, atLeast: true,
+      name,
+      what,
+      ratio,
+      goal,
+      atLeast: true,
       detail: {
-        'certificates/s': of(({ perSecond }) => perSecond), 'crypto floor/s': floor.perSecond, 'CPU ratio': floor.cpuUs / of(({ mainUs, signersUs }) => mainUs + signersUs), 'floor µs/certificate': floor.cpuUs, 'server main µs/certificate': of(({ mainUs }) => mainUs), 'signers µs/certificate': of(({ signersUs }) => signersUs),
-        'certificates/commit': of(({ perCommit }) => perCommit), 'signatures/hand-over': of(({ perChunk }) => perChunk), 'generator share of a core': of(({ load }) => load.cpuShare), 'call p50 ms': of(({ load }) => load.p50Ms), 'call p99 ms': of(({ load }) => load.p99Ms),
+        'certificates/s': of(({ perSecond }) => perSecond),
+        'crypto floor/s': floor.perSecond,
+        'CPU ratio': floor.cpuUs / of(({ mainUs, signersUs }) => mainUs + signersUs),
+        'floor µs/certificate': floor.cpuUs,
+        'server main µs/certificate': of(({ mainUs }) => mainUs),
+        'signers µs/certificate': of(({ signersUs }) => signersUs),
+        'certificates/commit': of(({ perCommit }) => perCommit),
+        'signatures/hand-over': of(({ perChunk }) => perChunk),
+        'generator share of a core': of(({ load }) => load.cpuShare),
+        'call p50 ms': of(({ load }) => load.p50Ms),
+        'call p99 ms': of(({ load }) => load.p99Ms),
       },
     };
   });
@@ -91,56 +180,119 @@ export interface Round {
   readonly load: LoadResult;
 }
 
-export async function oneRound(product: Product, load: BenchChild, { perCall, name }: Case, seconds: number): Promise<Round> {
+export async function oneRound(
+  product: Product,
+  load: BenchChild,
+  { perCall, name }: Case,
+  seconds: number,
+): Promise<Round> {
   const countsBefore = await counts(product);
   const before = treeCpu(product.serverPid);
   const result = await load.ask<LoadResult>({ seconds });
   const used = since(before, treeCpu(product.serverPid));
   const countsAfter = await counts(product);
-  const [count, commits, chunks, signatures] = countsAfter.map((after, index) => after - (countsBefore[index] as number)) as [number, number, number, number];
+  const [count, commits, chunks, signatures] = countsAfter.map(
+    (after, index) => after - (countsBefore[index] as number),
+  ) as [number, number, number, number];
   const counted = result.completed * perCall;
   // the generator does not read what it is answered; the inventory knows what was issued
-  if (result.failed > 0 || count < counted) throw new Error(`${name}: ${result.failed} calls refused, ${count} certificates on record where ${counted} were counted`);
-  return { perSecond: counted / result.seconds, mainUs: (used.mainMs * 1000) / count, signersUs: (used.childrenMs * 1000) / count, perCommit: count / commits, perChunk: signatures / chunks, load: result };
+  if (result.failed > 0 || count < counted)
+    throw new Error(
+      `${name}: ${result.failed} calls refused, ${count} certificates on record where ${counted} were counted`,
+    );
+  return {
+    perSecond: counted / result.seconds,
+    mainUs: (used.mainMs * 1000) / count,
+    signersUs: (used.childrenMs * 1000) / count,
+    perCommit: count / commits,
+    perChunk: signatures / chunks,
+    load: result,
+  };
 }
 
 /** Certificates, commits, chunks for the signers and signatures so far. */
 async function counts(product: Product): Promise<readonly number[]> {
   const text = await (await fetch(`http://127.0.0.1:${product.opsPort}/metrics`)).text();
-  return [/^meshca_certificates\{state="issued"\} (\d+)$/m, /^meshca_store_commit_duration_seconds_count (\d+)$/m, /^meshca_hsm_chunks (\d+)$/m, /^meshca_hsm_signatures (\d+)$/m].map((pattern) => Number(pattern.exec(text)?.[1] ?? Number.NaN));
+  return [
+    /^meshca_certificates\{state="issued"\} (\d+)$/m,
+    /^meshca_store_commit_duration_seconds_count (\d+)$/m,
+    /^meshca_hsm_chunks (\d+)$/m,
+    /^meshca_hsm_signatures (\d+)$/m,
+  ].map((pattern) => Number(pattern.exec(text)?.[1] ?? Number.NaN));
 }
 
-export function planOf(product: Product, credential: Credential, { perCall, inFlight, caller }: Case): LoadPlan {
+export function planOf(
+  product: Product,
+  credential: Credential,
+  { perCall, inFlight, caller }: Case,
+): LoadPlan {
   const csrDer = createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
   const many = <T>(item: T): T[] => Array.from({ length: perCall }, () => item);
   // no request IDs: the same bytes again are a new request
   const { path, message } = caller === 'delegate' ? signing() : svids();
   return {
-    host: '127.0.0.1', port: product.port, rootsPem: certificatesToPem(product.rootsDer), chainPem: certificatesToPem(credential.chainDer), keyPem: pemEncode('PRIVATE KEY', pkcs8Of(credential.privateKey)),
-    path, message, inFlight, connections: 1,
+    host: '127.0.0.1',
+    port: product.port,
+    rootsPem: certificatesToPem(product.rootsDer),
+    chainPem: certificatesToPem(credential.chainDer),
+    keyPem: pemEncode('PRIVATE KEY', pkcs8Of(credential.privateKey)),
+    path,
+    message,
+    inFlight,
+    connections: 1,
   };
 
   function signing(): Pick<LoadPlan, 'path' | 'message'> {
     const { Sign, SignBatch } = signingContract().packages.meshca.signing.v1.Signing.service;
     const item = { spiffeId: workloadId, csrDer, ttlSeconds: 3600 };
-    return perCall === 1 ? { path: Sign.path, message: Sign.requestSerialize(item) } : { path: SignBatch.path, message: SignBatch.requestSerialize({ items: many(item) }) };
+    return perCall === 1
+      ? { path: Sign.path, message: Sign.requestSerialize(item) }
+      : { path: SignBatch.path, message: SignBatch.requestSerialize({ items: many(item) }) };
   }
   function svids(): Pick<LoadPlan, 'path' | 'message'> {
     const { SignX509Svids } = issuerContract().packages.meshca.issuer.v1.AgentIssuer.service;
-    return { path: SignX509Svids.path, message: SignX509Svids.requestSerialize({ items: many({ entryId: 'bench', csrDer, selectors: [{ type: 'unix', value: 'uid:1234' }, { type: 'unix', value: 'gid:1234' }] }) }) };
+    return {
+      path: SignX509Svids.path,
+      message: SignX509Svids.requestSerialize({
+        items: many({
+          entryId: 'bench',
+          csrDer,
+          selectors: [
+            { type: 'unix', value: 'uid:1234' },
+            { type: 'unix', value: 'gid:1234' },
+          ],
+        }),
+      }),
+    };
   }
 }
 
 async function delegate(product: Product): Promise<Credential> {
-  await product.admin('Delegations/CreateDelegation', { delegation: { clientId: delegateId, patterns: [`spiffe://${trustDomain}/ns/*/sa/*`], maxTtlSeconds: 3600 } });
+  await product.admin('Delegations/CreateDelegation', {
+    delegation: {
+      clientId: delegateId,
+      patterns: [`spiffe://${trustDomain}/ns/*/sa/*`],
+      maxTtlSeconds: 3600,
+    },
+  });
   return product.mint(delegateId);
 }
 
 /** The floor signs with the very key that issues. */
 async function floorToken(product: Product): Promise<FloorToken> {
   const { authorities } = await product.admin('Authorities/ListAuthorities', {});
-  const issuing = authorities.find((each: { readonly kind: string; readonly state: string }) => each.kind === 'issuing' && each.state === 'active');
+  const issuing = authorities.find(
+    (each: { readonly kind: string; readonly state: string }) =>
+      each.kind === 'issuing' && each.state === 'active',
+  );
   const { spkiDer } = unwrap(parseCertificate(issuing.certificateDer as Buffer));
   const { modulePath, environment, tokens } = product.tokens;
-  return { modulePath, environment, tokenLabel: tokens.issuing.label, pin: tokens.issuing.pin, ckaId: issuing.ckaId as string, spkiDer: Buffer.from(spkiDer) };
+  return {
+    modulePath,
+    environment,
+    tokenLabel: tokens.issuing.label,
+    pin: tokens.issuing.pin,
+    ckaId: issuing.ckaId as string,
+    spkiDer: Buffer.from(spkiDer),
+  };
 }

@@ -11,21 +11,41 @@ import { median, type Figure } from './figures.ts';
 const objects = 2_000;
 const batch = 2_000;
 
-/** What the log costs at a start: a long one against one of a tenth of it, with as many objects. A key in memory stands for the token's. */
-export async function benchLogStart({ short }: { readonly short: boolean }): Promise<readonly Figure[]> {
+/**
+ * What the log costs at a start: a long one against one of a tenth of it, with as many objects. A
+ * key in memory stands for the token's.
+ */
+export async function benchLogStart({
+  short,
+}: {
+  readonly short: boolean;
+}): Promise<readonly Figure[]> {
   const records = short ? 30_000 : 1_000_000;
   const dir = await mkdtemp(join(tmpdir(), 'meshca-bench-start-'));
   try {
-    const [long, tenth] = [await filled(join(dir, 'long.db'), records), await filled(join(dir, 'tenth.db'), records / 10)];
+    const [long, tenth] = [
+      await filled(join(dir, 'long.db'), records),
+      await filled(join(dir, 'tenth.db'), records / 10),
+    ];
     const times = { long: [] as number[], tenth: [] as number[] };
     for (let round = 0; round < (short ? 5 : 7); round += 1) {
       times.tenth.push(await start(tenth));
       times.long.push(await start(long));
     }
-    return [{
-      name: 'start.log', what: `opening the database and its audit log of ${records} records, against one of ${records / 10}; ${objects} objects in both`, goal: 2, ratio: median(times.long) / median(times.tenth),
-      detail: { records, 'long ms': median(times.long), 'tenth ms': median(times.tenth), objects },
-    }];
+    return [
+      {
+        name: 'start.log',
+        what: `opening the database and its audit log of ${records} records, against one of ${records / 10}; ${objects} objects in both`,
+        goal: 2,
+        ratio: median(times.long) / median(times.tenth),
+        detail: {
+          records,
+          'long ms': median(times.long),
+          'tenth ms': median(times.tenth),
+          objects,
+        },
+      },
+    ];
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
@@ -35,7 +55,13 @@ async function filled(path: string, records: number): Promise<LogWorld> {
   const world = logWorld(path);
   await using opened = await openLog(world);
   const { store, log } = opened;
-  for (let made = 0; made < objects; made += 500) await store.entries.write(Array.from({ length: 500 }, (_, at) => creates(draft({ spiffeId: `spiffe://example.org/bench/${made + at}` }))), by);
+  for (let made = 0; made < objects; made += 500)
+    await store.entries.write(
+      Array.from({ length: 500 }, (_, at) =>
+        creates(draft({ spiffeId: `spiffe://example.org/bench/${made + at}` })),
+      ),
+      by,
+    );
   for (let made = objects; made < records; made += batch) {
     await store.audit.append(Array.from({ length: Math.min(batch, records - made) }, issuance));
     await log.catchUp();
@@ -53,9 +79,30 @@ async function start(world: LogWorld): Promise<number> {
 }
 
 function issuance(): AuditEvent {
-  const [serial, sha256, publicKeySha256] = [randomBytes(16).toString('hex'), randomBytes(32).toString('hex'), randomBytes(32).toString('hex')];
+  const [serial, sha256, publicKeySha256] = [
+    randomBytes(16).toString('hex'),
+    randomBytes(32).toString('hex'),
+    randomBytes(32).toString('hex'),
+  ];
   return {
-    timeMs: systemClock.nowMs(), actor: agentId, kind: 'certificate.issued', subject: 'spiffe://example.org/ns/shop/sa/cart',
-    detail: { agent: agentId, entry: 'cart', selectors: ['unix:uid:1000', 'unix:gid:1000'], serial, sha256, certificateKind: 'workload', profile: 'short-lived', holder: agentId, authority: 'issuing', publicKeySha256, requestId: uuidv7(), notBefore: 1, notAfter: 2 },
+    timeMs: systemClock.nowMs(),
+    actor: agentId,
+    kind: 'certificate.issued',
+    subject: 'spiffe://example.org/ns/shop/sa/cart',
+    detail: {
+      agent: agentId,
+      entry: 'cart',
+      selectors: ['unix:uid:1000', 'unix:gid:1000'],
+      serial,
+      sha256,
+      certificateKind: 'workload',
+      profile: 'short-lived',
+      holder: agentId,
+      authority: 'issuing',
+      publicKeySha256,
+      requestId: uuidv7(),
+      notBefore: 1,
+      notAfter: 2,
+    },
   };
 }

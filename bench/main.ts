@@ -36,23 +36,46 @@ const groups: Readonly<Record<string, (context: Context) => Promise<readonly Fig
 
 async function main(args: readonly string[]): Promise<number> {
   const names = args.filter((arg) => !arg.startsWith('--'));
-  const unknown = [...names.filter((name) => groups[name.split('.')[0] as string] === undefined), ...args.filter((arg) => arg.startsWith('--') && !['--short', '--json', '--help'].includes(arg) && !arg.startsWith('--server-flag='))];
+  const unknown = [
+    ...names.filter((name) => groups[name.split('.')[0] as string] === undefined),
+    ...args.filter(
+      (arg) =>
+        arg.startsWith('--') &&
+        !['--short', '--json', '--help'].includes(arg) &&
+        !arg.startsWith('--server-flag='),
+    ),
+  ];
   if (args.includes('--help') || unknown.length > 0) {
     process.stderr.write(unknown.length > 0 ? `unknown: ${unknown.join(', ')}\n${usage}` : usage);
     return unknown.length > 0 ? 2 : 0;
   }
-  const nodeFlags = args.filter((arg) => arg.startsWith('--server-flag=')).map((arg) => arg.slice('--server-flag='.length));
+  const nodeFlags = args
+    .filter((arg) => arg.startsWith('--server-flag='))
+    .map((arg) => arg.slice('--server-flag='.length));
   const json = args.includes('--json');
   const figures: Figure[] = [];
   for (const [name, run] of Object.entries(groups)) {
     const wanted = names.filter((each) => each.split('.')[0] === name);
     if (names.length > 0 && wanted.length === 0) continue;
-    const only = wanted.length === 0 || wanted.includes(name) ? undefined : new RegExp(`^(${wanted.map((each) => each.replaceAll('.', '\\.')).join('|')})`);
-    const made = await run({ short: args.includes('--short'), execPath: process.execPath, cores: availableParallelism(), nodeFlags, uid: process.getuid?.() ?? 0, only });
+    const only =
+      wanted.length === 0 || wanted.includes(name)
+        ? undefined
+        : new RegExp(`^(${wanted.map((each) => each.replaceAll('.', '\\.')).join('|')})`);
+    const made = await run({
+      short: args.includes('--short'),
+      execPath: process.execPath,
+      cores: availableParallelism(),
+      nodeFlags,
+      uid: process.getuid?.() ?? 0,
+      only,
+    });
     figures.push(...made);
     if (!json) process.stdout.write(table(made));
   }
-  if (json) process.stdout.write(`${JSON.stringify({ cores: availableParallelism(), node: process.version, figures: figures.map((figure) => ({ ...figure, ratio: round(figure.ratio), met: meets(figure) ?? null })) }, undefined, 2)}\n`);
+  if (json)
+    process.stdout.write(
+      `${JSON.stringify({ cores: availableParallelism(), node: process.version, figures: figures.map((figure) => ({ ...figure, ratio: round(figure.ratio), met: meets(figure) ?? null })) }, undefined, 2)}\n`,
+    );
   return 0;
 }
 

@@ -12,8 +12,15 @@ export interface MemoryOptions {
 
 const svids = 1000;
 
-/** Resident memory of an agent above that of a process with the same imports: after start, with 1,000 SVIDs in hand of a workload, after 10,000 short connections. */
-export async function benchMemory({ execPath, short, uid }: MemoryOptions): Promise<readonly Figure[]> {
+/**
+ * Resident memory of an agent above that of a process with the same imports: after start, with
+ * 1,000 SVIDs in hand of a workload, after 10,000 short connections.
+ */
+export async function benchMemory({
+  execPath,
+  short,
+  uid,
+}: MemoryOptions): Promise<readonly Figure[]> {
   const connections = short ? 3000 : 10_000;
   using bareProcess = new BenchChild('bare-agent', '--bare-agent', { execPath, nodeFlags: [] });
   await bareProcess.ask({});
@@ -25,7 +32,12 @@ export async function benchMemory({ execPath, short, uid }: MemoryOptions): Prom
   const started = residentMiB(agent.pid);
 
   for (let first = 0; first < svids; first += 250) {
-    const entries = Array.from({ length: 250 }, (_, index) => ({ id: `m${first + index}`, spiffeId: `spiffe://${trustDomain}/ns/shop/sa/service-${first + index}`, parentId: agent.agentId, selectors: [`unix:uid:${uid}`] }));
+    const entries = Array.from({ length: 250 }, (_, index) => ({
+      id: `m${first + index}`,
+      spiffeId: `spiffe://${trustDomain}/ns/shop/sa/service-${first + index}`,
+      parentId: agent.agentId,
+      selectors: [`unix:uid:${uid}`],
+    }));
     const { results } = await product.admin('Entries/CreateEntries', { entries });
     if (results.length !== entries.length) throw new Error('entries of the bench were refused');
   }
@@ -33,34 +45,68 @@ export async function benchMemory({ execPath, short, uid }: MemoryOptions): Prom
   {
     await untilServed(agent.workloadSocket);
     using _stream = await new Promise<WorkloadStream>((resolve, reject) => {
-      const stream: WorkloadStream = new WorkloadStream(agent.workloadSocket, (message) => {
-        if (countSvids(message) === svids) resolve(stream);
-      }, reject);
-      setTimeout(() => reject(new Error(`a workload did not get ${svids} SVIDs in time`)), 60_000).unref();
+      const stream: WorkloadStream = new WorkloadStream(
+        agent.workloadSocket,
+        (message) => {
+          if (countSvids(message) === svids) resolve(stream);
+        },
+        reject,
+      );
+      setTimeout(
+        () => reject(new Error(`a workload did not get ${svids} SVIDs in time`)),
+        60_000,
+      ).unref();
     });
     await pause(3);
     holding = residentMiB(agent.pid);
   }
-  await product.admin('Entries/DeleteEntries', { ids: Array.from({ length: 500 }, (_, index) => `m${index + 1}`) });
-  await product.admin('Entries/DeleteEntries', { ids: Array.from({ length: 499 }, (_, index) => `m${index + 501}`) });
+  await product.admin('Entries/DeleteEntries', {
+    ids: Array.from({ length: 500 }, (_, index) => `m${index + 1}`),
+  });
+  await product.admin('Entries/DeleteEntries', {
+    ids: Array.from({ length: 499 }, (_, index) => `m${index + 501}`),
+  });
 
   // a fresh agent: what a thousand SVIDs left behind is not what connections cost
   await using second = await product.startAgent('connections');
-  await product.admin('Entries/CreateEntries', { entries: [{ id: 'c', spiffeId: `spiffe://${trustDomain}/connections`, parentId: second.agentId, selectors: [`unix:uid:${uid}`] }] });
+  await product.admin('Entries/CreateEntries', {
+    entries: [
+      {
+        id: 'c',
+        spiffeId: `spiffe://${trustDomain}/connections`,
+        parentId: second.agentId,
+        selectors: [`unix:uid:${uid}`],
+      },
+    ],
+  });
   using client = new BenchChild('workload-client', '--workload-child', { execPath });
   await untilServed(second.workloadSocket);
   await client.ask({ path: second.workloadSocket, count: connections });
   await pause(1);
   const connected = residentMiB(second.pid);
 
-  const figure = (name: string, what: string, now: number, goal: number, over: Readonly<Record<string, number>> = {}): Figure => ({
-    name, what: `${what}, resident memory above a process with the same imports`, ratio: now - bare, unit: 'MiB', goal, detail: { 'agent MiB': now, 'bare MiB': bare, ...over },
+  const figure = (
+    name: string,
+    what: string,
+    now: number,
+    goal: number,
+    over: Readonly<Record<string, number>> = {},
+  ): Figure => ({
+    name,
+    what: `${what}, resident memory above a process with the same imports`,
+    ratio: now - bare,
+    unit: 'MiB',
+    goal,
+    detail: { 'agent MiB': now, 'bare MiB': bare, ...over },
   });
   return [
     figure('memory.start', 'agent after start', started, 20),
     figure('memory.svids', `agent whose workload holds ${svids} SVIDs`, holding, 45, { svids }),
-    figure('memory.connections', `agent after ${connections} short connections`, connected, 60, { connections }),
+    figure('memory.connections', `agent after ${connections} short connections`, connected, 60, {
+      connections,
+    }),
   ];
 }
 
-const pause = (seconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+const pause = (seconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, seconds * 1000));

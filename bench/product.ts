@@ -8,12 +8,20 @@ import { fileURLToPath } from 'node:url';
 import { Client, credentials } from '@grpc/grpc-js';
 import { uuidv7 } from '../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync } from '../src/common/x509/index.ts';
-import { attestByToken, channelCredentials, unaryCall, type Credential } from '../test/support/server.ts';
+import {
+  attestByToken,
+  channelCredentials,
+  unaryCall,
+  type Credential,
+} from '../test/support/server.ts';
 import { createTokens, type TestTokens } from '../test/support/softhsm.ts';
 
 export const trustDomain = 'bench.test';
 
-/** The product as it is installed: `meshca server run` (and `agent run`) in processes of their own, with SoftHSM and a database on disk. */
+/**
+ * The product as it is installed: `meshca server run` (and `agent run`) in processes of their own,
+ * with SoftHSM and a database on disk.
+ */
 export interface Product extends AsyncDisposable {
   readonly dir: string;
   readonly tokens: TestTokens;
@@ -24,7 +32,10 @@ export interface Product extends AsyncDisposable {
   admin(method: string, request?: object): Promise<any>;
   mint(spiffeId: string): Promise<Credential>;
   joinAgent(name: string): Promise<Credential>;
-  startAgent(name: string, options?: { readonly config?: object; readonly nodeFlags?: readonly string[] }): Promise<AgentProcess>;
+  startAgent(
+    name: string,
+    options?: { readonly config?: object; readonly nodeFlags?: readonly string[] },
+  ): Promise<AgentProcess>;
 }
 
 export interface AgentProcess extends AsyncDisposable {
@@ -39,7 +50,10 @@ export interface ProductOptions {
   readonly config?: Readonly<Record<string, object>>;
   /** For profiles: `--cpu-prof`. */
   readonly nodeFlags?: readonly string[];
-  /** In place of `meshca server run`: a script that takes the path of the configuration, and these arguments. */
+  /**
+   * In place of `meshca server run`: a script that takes the path of the configuration, and these
+   * arguments.
+   */
   readonly server?: { readonly script: string; readonly args: readonly string[] };
 }
 
@@ -48,31 +62,63 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-bench-'));
   stack.defer(() => rm(dir, { recursive: true, force: true }));
   const tokens = stack.use(await createTokens());
-  const [port, opsPort] = await freePorts(2) as [number, number];
+  const [port, opsPort] = (await freePorts(2)) as [number, number];
   const adminSocket = join(dir, 'admin.sock');
   const configPath = join(dir, 'server.json');
-  writeFileSync(configPath, JSON.stringify({
-    trustDomain, dataDir: join(dir, 'server'), listen: { port }, ops: { port: opsPort }, admin: { socketPath: adminSocket }, log: { format: 'json' },
-    hsm: { module: tokens.modulePath, softhsmConf: tokens.confPath, issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile }, root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile } },
-    // the fence around one caller would be what is measured
-    limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000, concurrentCalls: 10_000 }, attestation: { perSecond: 10_000 },
-    ...options.config,
-  }));
+  writeFileSync(
+    configPath,
+    JSON.stringify({
+      trustDomain,
+      dataDir: join(dir, 'server'),
+      listen: { port },
+      ops: { port: opsPort },
+      admin: { socketPath: adminSocket },
+      log: { format: 'json' },
+      hsm: {
+        module: tokens.modulePath,
+        softhsmConf: tokens.confPath,
+        issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile },
+        root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile },
+      },
+      // the fence around one caller would be what is measured
+      limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000, concurrentCalls: 10_000 },
+      attestation: { perSecond: 10_000 },
+      ...options.config,
+    }),
+  );
   // what is started later belongs to the product as well
   let holder: AsyncDisposableStack = stack;
-  const start = (name: string, args: readonly string[], nodeFlags: readonly string[] = [], script = mainPath()): ChildProcess => {
+  const start = (
+    name: string,
+    args: readonly string[],
+    nodeFlags: readonly string[] = [],
+    script = mainPath(),
+  ): ChildProcess => {
     const logPath = join(dir, `${name}.log`);
     const log = openSync(logPath, 'w', 0o600);
-    const child = spawn(options.execPath, [...nodeFlags, script, ...args], { stdio: ['ignore', log, log] });
+    const child = spawn(options.execPath, [...nodeFlags, script, ...args], {
+      stdio: ['ignore', log, log],
+    });
     holder.defer(() => stop(child));
     return child;
   };
-  const server = options.server === undefined ? start('server', ['server', 'run', '--config', configPath], options.nodeFlags) : start('server', [configPath, ...options.server.args], options.nodeFlags, options.server.script);
+  const server =
+    options.server === undefined
+      ? start('server', ['server', 'run', '--config', configPath], options.nodeFlags)
+      : start(
+          'server',
+          [configPath, ...options.server.args],
+          options.nodeFlags,
+          options.server.script,
+        );
   await ready(server, opsPort, join(dir, 'server.log'));
 
-  const client = new Client(`unix:${adminSocket}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost' });
+  const client = new Client(`unix:${adminSocket}`, credentials.createInsecure(), {
+    'grpc.default_authority': 'localhost',
+  });
   stack.defer(() => client.close());
-  const admin: Product['admin'] = (method, request = {}) => unaryCall(client, `/meshca.admin.v1.${method}`, request, 30_000);
+  const admin: Product['admin'] = (method, request = {}) =>
+    unaryCall(client, `/meshca.admin.v1.${method}`, request, 30_000);
   const rootsDer = (await admin('Authorities/GetBundle')).rootsDer as Buffer[];
   const bundlePath = join(dir, 'bundle.json');
   writeFileSync(bundlePath, await (await fetch(`http://127.0.0.1:${opsPort}/bundle`)).text());
@@ -80,15 +126,28 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   const owned = stack.move();
   holder = owned;
   return {
-    dir, tokens, port, opsPort, rootsDer, admin, serverPid: server.pid as number,
+    dir,
+    tokens,
+    port,
+    opsPort,
+    rootsDer,
+    admin,
+    serverPid: server.pid as number,
     mint: async (spiffeId) => {
       const { privateKey } = await generateKeyPairAsync('ec-p256');
-      const minted = await admin('Certificates/MintX509Svid', { spiffeId, csrDer: createCsr(privateKey), requestId: uuidv7() });
+      const minted = await admin('Certificates/MintX509Svid', {
+        spiffeId,
+        csrDer: createCsr(privateKey),
+        requestId: uuidv7(),
+      });
       return { spiffeId, serial: minted.serial, chainDer: minted.chainDer, privateKey };
     },
     joinAgent: async (name) => {
       const { token } = await admin('Tokens/CreateJoinToken', { agentName: name });
-      const joining = new Client(`127.0.0.1:${port}`, channelCredentials(rootsDer), { 'grpc.ssl_target_name_override': 'localhost', 'grpc.default_authority': 'localhost' });
+      const joining = new Client(`127.0.0.1:${port}`, channelCredentials(rootsDer), {
+        'grpc.ssl_target_name_override': 'localhost',
+        'grpc.default_authority': 'localhost',
+      });
       try {
         return await attestByToken(joining, token as string);
       } finally {
@@ -99,22 +158,42 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
       const { token, agentId } = await admin('Tokens/CreateJoinToken', { agentName: name });
       const home = join(dir, name);
       mkdirSync(home, { mode: 0o700 });
-      const [agentOps] = await freePorts(1) as [number];
+      const [agentOps] = (await freePorts(1)) as [number];
       const path = join(home, 'agent.json');
       const workloadSocket = join(home, 'workload.sock');
-      writeFileSync(path, JSON.stringify({
-        trustDomain, serverAddress: `127.0.0.1:${port}`, dataDir: join(home, 'state'), bootstrap: { bundlePath }, attestation: { joinToken: token }, workloadApi: { socketPath: workloadSocket },
-        localApi: { socketPath: join(home, 'local.sock') }, ops: { port: agentOps }, log: { format: 'json' }, ...config,
-      }));
+      writeFileSync(
+        path,
+        JSON.stringify({
+          trustDomain,
+          serverAddress: `127.0.0.1:${port}`,
+          dataDir: join(home, 'state'),
+          bootstrap: { bundlePath },
+          attestation: { joinToken: token },
+          workloadApi: { socketPath: workloadSocket },
+          localApi: { socketPath: join(home, 'local.sock') },
+          ops: { port: agentOps },
+          log: { format: 'json' },
+          ...config,
+        }),
+      );
       const agent = start(name, ['agent', 'run', '--config', path], nodeFlags);
       await ready(agent, agentOps, join(dir, `${name}.log`));
-      return { pid: agent.pid as number, agentId: agentId ?? `spiffe://${trustDomain}/meshca/agent/${name}`, workloadSocket, opsPort: agentOps, [Symbol.asyncDispose]: () => stop(agent) };
+      return {
+        pid: agent.pid as number,
+        agentId: agentId ?? `spiffe://${trustDomain}/meshca/agent/${name}`,
+        workloadSocket,
+        opsPort: agentOps,
+        [Symbol.asyncDispose]: () => stop(agent),
+      };
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
-const mainPath = (): string => fileURLToPath(new URL(`../src/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url));
+const mainPath = (): string =>
+  fileURLToPath(
+    new URL(`../src/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
+  );
 
 async function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
@@ -132,13 +211,21 @@ async function ready(child: ChildProcess, opsPort: number, logPath: string): Pro
     if (response?.ok === true) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`a process of the product did not become ready:\n${readFileSync(logPath, 'utf8').split('\n').slice(-8).join('\n')}`);
+  throw new Error(
+    `a process of the product did not become ready:\n${readFileSync(logPath, 'utf8').split('\n').slice(-8).join('\n')}`,
+  );
 }
 
 async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise<ReturnType<typeof createServer>>((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => resolve(server));
-  })));
+  const servers = await Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<ReturnType<typeof createServer>>((resolve) => {
+          const server = createServer().listen(0, '127.0.0.1', () => resolve(server));
+        }),
+    ),
+  );
   const ports = servers.map((server) => (server.address() as AddressInfo).port);
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;

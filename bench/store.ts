@@ -13,11 +13,25 @@ import { median, type Figure } from './figures.ts';
 
 const batches = [1, 10, 100, 500] as const;
 
-/** What recording costs: look-up, intent, end and audit record of each certificate, against two bare writes of the same bytes with the same commits. */
-export async function benchStore({ short, only }: { readonly short: boolean; readonly only: RegExp | undefined }): Promise<readonly Figure[]> {
+/**
+ * What recording costs: look-up, intent, end and audit record of each certificate, against two bare
+ * writes of the same bytes with the same commits.
+ */
+export async function benchStore({
+  short,
+  only,
+}: {
+  readonly short: boolean;
+  readonly only: RegExp | undefined;
+}): Promise<readonly Figure[]> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-bench-store-'));
   try {
-    const store = await openSqliteStore({ path: join(dir, 'meshca.db'), clock: systemClock, logger: silentLogger, pid: process.pid });
+    const store = await openSqliteStore({
+      path: join(dir, 'meshca.db'),
+      clock: systemClock,
+      logger: silentLogger,
+      pid: process.pid,
+    });
     const raw = openRaw(join(dir, 'raw.db'));
     try {
       const { id } = await activeAuthority(store, 'jwt');
@@ -36,7 +50,14 @@ export async function benchStore({ short, only }: { readonly short: boolean; rea
   }
 }
 
-async function benchBatch(store: Store, raw: Raw, authorityId: string, batch: number, seconds: number, rounds: number): Promise<Figure> {
+async function benchBatch(
+  store: Store,
+  raw: Raw,
+  authorityId: string,
+  batch: number,
+  seconds: number,
+  rounds: number,
+): Promise<Figure> {
   const ours: Costs[] = [];
   const bare: number[] = [];
   await recordFor(store, authorityId, batch, 0.1);
@@ -46,9 +67,15 @@ async function benchBatch(store: Store, raw: Raw, authorityId: string, batch: nu
   }
   const of = (pick: (costs: Costs) => number): number => median(ours.map(pick));
   return {
-    name: `store.batch${batch}`, what: `record, end and audit of a certificate, ${batch} per commit, against two bare writes of the same bytes`, ratio: of(({ perSecond }) => perSecond) / median(bare),
+    name: `store.batch${batch}`,
+    what: `record, end and audit of a certificate, ${batch} per commit, against two bare writes of the same bytes`,
+    ratio: of(({ perSecond }) => perSecond) / median(bare),
     detail: {
-      'certificates/s': of(({ perSecond }) => perSecond), 'bare/s': median(bare), 'look-up µs': of(({ findUs }) => findUs), 'intent µs': of(({ intentUs }) => intentUs), 'end µs': of(({ finishUs }) => finishUs),
+      'certificates/s': of(({ perSecond }) => perSecond),
+      'bare/s': median(bare),
+      'look-up µs': of(({ findUs }) => findUs),
+      'intent µs': of(({ intentUs }) => intentUs),
+      'end µs': of(({ finishUs }) => finishUs),
       'longest commit ms': of(({ longestMs }) => longestMs),
     },
   };
@@ -62,7 +89,12 @@ interface Costs {
   readonly longestMs: number;
 }
 
-async function recordFor(store: Store, authorityId: string, batch: number, seconds: number): Promise<Costs> {
+async function recordFor(
+  store: Store,
+  authorityId: string,
+  batch: number,
+  seconds: number,
+): Promise<Costs> {
   const spent = { find: 0, intent: 0, finish: 0 };
   let count = 0;
   let longestMs = 0;
@@ -76,7 +108,8 @@ async function recordFor(store: Store, authorityId: string, batch: number, secon
     const recorded = performance.now();
     const outcomes = await store.issuance.finish(items);
     const finished = performance.now();
-    if (outcomes.some(({ state }) => state !== 'issued')) throw new Error('the store withheld a certificate of the bench');
+    if (outcomes.some(({ state }) => state !== 'issued'))
+      throw new Error('the store withheld a certificate of the bench');
     spent.find += found - at;
     spent.intent += recorded - found;
     spent.finish += finished - recorded;
@@ -84,21 +117,54 @@ async function recordFor(store: Store, authorityId: string, batch: number, secon
     count += batch;
   }
   const us = (ms: number): number => (ms * 1000) / count;
-  return { perSecond: (count * 1000) / (spent.find + spent.intent + spent.finish), findUs: us(spent.find), intentUs: us(spent.intent), finishUs: us(spent.finish), longestMs };
+  return {
+    perSecond: (count * 1000) / (spent.find + spent.intent + spent.finish),
+    findUs: us(spent.find),
+    intentUs: us(spent.intent),
+    finishUs: us(spent.finish),
+    longestMs,
+  };
 }
 
-const newIntent = (authorityId: string): Intent => intent({
-  serial: newSerial(Date.now(), systemRandom).toString('hex'), spiffeId: 'spiffe://example.org/ns/shop/sa/cart', entryId: uuidv7(), authorityId, tbsDer: randomBytes(420), notAfter: Math.floor(Date.now() / 1000) + 3600,
-});
+const newIntent = (authorityId: string): Intent =>
+  intent({
+    serial: newSerial(Date.now(), systemRandom).toString('hex'),
+    spiffeId: 'spiffe://example.org/ns/shop/sa/cart',
+    entryId: uuidv7(),
+    authorityId,
+    tbsDer: randomBytes(420),
+    notAfter: Math.floor(Date.now() / 1000) + 3600,
+  });
 
 function signedItem(item: Intent): FinishItem {
   const certificateDer = randomBytes(520);
   const sha256 = createHash('sha256').update(certificateDer).digest('hex');
   return {
-    kind: 'signed', serial: item.serial, certificateDer, sha256, rights: { authorityId: item.authorityId },
+    kind: 'signed',
+    serial: item.serial,
+    certificateDer,
+    sha256,
+    rights: { authorityId: item.authorityId },
     event: {
-      timeMs: Date.now(), actor: agentId, kind: 'certificate.issued', subject: item.spiffeId,
-      detail: { agent: agentId, entry: item.entryId ?? '', selectors: ['unix:uid:1000', 'unix:gid:1000'], serial: item.serial, sha256, certificateKind: item.kind, profile: item.profile, holder: item.holder, authority: item.authorityId, publicKeySha256: item.publicKeySha256, requestId: item.requestId, notBefore: item.notBefore, notAfter: item.notAfter },
+      timeMs: Date.now(),
+      actor: agentId,
+      kind: 'certificate.issued',
+      subject: item.spiffeId,
+      detail: {
+        agent: agentId,
+        entry: item.entryId ?? '',
+        selectors: ['unix:uid:1000', 'unix:gid:1000'],
+        serial: item.serial,
+        sha256,
+        certificateKind: item.kind,
+        profile: item.profile,
+        holder: item.holder,
+        authority: item.authorityId,
+        publicKeySha256: item.publicKeySha256,
+        requestId: item.requestId,
+        notBefore: item.notBefore,
+        notAfter: item.notAfter,
+      },
     },
   };
 }
@@ -112,22 +178,33 @@ interface Raw {
 
 function openRaw(path: string): Raw {
   const database = new DatabaseSync(path);
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000');
-  database.exec('CREATE TABLE issued (sequence INTEGER PRIMARY KEY, body BLOB, certificate BLOB); CREATE TABLE log (sequence INTEGER PRIMARY KEY, body BLOB)');
+  database.exec(
+    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000',
+  );
+  database.exec(
+    'CREATE TABLE issued (sequence INTEGER PRIMARY KEY, body BLOB, certificate BLOB); CREATE TABLE log (sequence INTEGER PRIMARY KEY, body BLOB)',
+  );
   return {
-    database, insert: database.prepare('INSERT INTO issued (body) VALUES (?) RETURNING sequence'), end: database.prepare('UPDATE issued SET certificate = ?, body = NULL WHERE sequence = ?'),
+    database,
+    insert: database.prepare('INSERT INTO issued (body) VALUES (?) RETURNING sequence'),
+    end: database.prepare('UPDATE issued SET certificate = ?, body = NULL WHERE sequence = ?'),
     log: database.prepare('INSERT INTO log (body) VALUES (?)'),
   };
 }
 
-/** Certificates' worth of bytes per second: TBS in, certificate and log record in, one commit each. */
+/**
+ * Certificates' worth of bytes per second: TBS in, certificate and log record in, one commit each.
+ */
 function rawFor({ database, insert, end, log }: Raw, batch: number, seconds: number): number {
   const [tbs, certificate, record] = [randomBytes(700), randomBytes(520), randomBytes(700)];
   let count = 0;
   const startedMs = performance.now();
   do {
     database.exec('BEGIN IMMEDIATE');
-    const sequences = Array.from({ length: batch }, () => (insert.get(tbs) as { readonly sequence: number }).sequence);
+    const sequences = Array.from(
+      { length: batch },
+      () => (insert.get(tbs) as { readonly sequence: number }).sequence,
+    );
     database.exec('COMMIT; BEGIN IMMEDIATE');
     for (const sequence of sequences) {
       end.run(certificate, sequence);

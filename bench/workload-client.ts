@@ -1,11 +1,14 @@
 import { connect, type Socket } from 'node:net';
 
 /**
- * The least that is a client of the Workload API: one connection, one FetchX509SVID, written in one go as encoded once. What
- * it measures is the server; a client library would add its own start to each connection.
+ * The least that is a client of the Workload API: one connection, one FetchX509SVID, written in one
+ * go as encoded once. What it measures is the server; a client library would add its own start to
+ * each connection.
  */
-const text = (value: string): Buffer => Buffer.concat([Buffer.from([value.length]), Buffer.from(value, 'latin1')]);
-const literal = (name: string, value: string): Buffer => Buffer.concat([Buffer.from([0]), text(name), text(value)]);
+const text = (value: string): Buffer =>
+  Buffer.concat([Buffer.from([value.length]), Buffer.from(value, 'latin1')]);
+const literal = (name: string, value: string): Buffer =>
+  Buffer.concat([Buffer.from([0]), text(name), text(value)]);
 const frameOf = (type: number, flags: number, stream: number, payload: Buffer): Buffer => {
   const head = Buffer.alloc(9);
   head.writeUIntBE(payload.length, 0, 3);
@@ -17,12 +20,24 @@ const frameOf = (type: number, flags: number, stream: number, payload: Buffer): 
 // SETTINGS_HEADER_TABLE_SIZE 0, SETTINGS_INITIAL_WINDOW_SIZE 2^31-1; then the connection's window
 const settings = Buffer.from([0, 1, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]);
 const request = Buffer.concat([
-  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frameOf(4, 0, 0, settings), frameOf(8, 0, 0, Buffer.from([0x3f, 0xff, 0xff, 0xff])),
-  frameOf(1, 4, 1, Buffer.concat([
-    // :method POST and :scheme http by index, the rest as literals
-    Buffer.from([0x83, 0x86, 0x04]), text('/SpiffeWorkloadAPI/FetchX509SVID'), Buffer.from([0x01]), text('localhost'), literal('content-type', 'application/grpc'), literal('te', 'trailers'),
-    literal('workload.spiffe.io', 'true'),
-  ])),
+  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+  frameOf(4, 0, 0, settings),
+  frameOf(8, 0, 0, Buffer.from([0x3f, 0xff, 0xff, 0xff])),
+  frameOf(
+    1,
+    4,
+    1,
+    Buffer.concat([
+      // :method POST and :scheme http by index, the rest as literals
+      Buffer.from([0x83, 0x86, 0x04]),
+      text('/SpiffeWorkloadAPI/FetchX509SVID'),
+      Buffer.from([0x01]),
+      text('localhost'),
+      literal('content-type', 'application/grpc'),
+      literal('te', 'trailers'),
+      literal('workload.spiffe.io', 'true'),
+    ]),
+  ),
   frameOf(0, 1, 1, Buffer.alloc(5)),
 ]);
 
@@ -56,10 +71,19 @@ export class WorkloadStream implements Disposable {
       const payload = bytes.subarray(at + 9, at + 9 + length);
       at += 9 + length;
       if (type === 0) this.#take(payload);
-      else if (type === 4 && (flags & 1) === 0) this.#socket.write(frameOf(4, 1, 0, Buffer.alloc(0)));
+      else if (type === 4 && (flags & 1) === 0)
+        this.#socket.write(frameOf(4, 1, 0, Buffer.alloc(0)));
       // the agent pings to learn that what it sent was read
       else if (type === 6 && (flags & 1) === 0) this.#socket.write(frameOf(6, 1, 0, payload));
-      else if (type === 3 || type === 7 || (type === 1 && (flags & 1) !== 0)) onEnd(new Error(`the stream was ended (frame ${type}): ${payload.toString('latin1').replace(/[^ -~]/g, '.').slice(0, 300)}`));
+      else if (type === 3 || type === 7 || (type === 1 && (flags & 1) !== 0))
+        onEnd(
+          new Error(
+            `the stream was ended (frame ${type}): ${payload
+              .toString('latin1')
+              .replace(/[^ -~]/g, '.')
+              .slice(0, 300)}`,
+          ),
+        );
     }
     this.#frames = bytes.subarray(at);
   }
@@ -100,11 +124,15 @@ export function countSvids(message: Buffer): number {
 export function firstMessage(path: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const startedMs = performance.now();
-    const stream = new WorkloadStream(path, () => {
-      const elapsedMs = performance.now() - startedMs;
-      stream[Symbol.dispose]();
-      resolve(elapsedMs);
-    }, reject);
+    const stream = new WorkloadStream(
+      path,
+      () => {
+        const elapsedMs = performance.now() - startedMs;
+        stream[Symbol.dispose]();
+        resolve(elapsedMs);
+      },
+      reject,
+    );
   });
 }
 
@@ -128,11 +156,15 @@ let paidUntilMs = 0;
 /** Waits until so many calls are within the rate; the first 1500 are within the burst. */
 async function place(calls: number): Promise<void> {
   const nowMs = performance.now();
-  paidUntilMs = Math.max(paidUntilMs, nowMs - (1500 / callsPerSecond) * 1000) + (calls / callsPerSecond) * 1000;
+  paidUntilMs =
+    Math.max(paidUntilMs, nowMs - (1500 / callsPerSecond) * 1000) + (calls / callsPerSecond) * 1000;
   if (paidUntilMs > nowMs) await new Promise((resolve) => setTimeout(resolve, paidUntilMs - nowMs));
 }
 
-/** Run as a child: `{ path, count }` is answered by the latencies of so many connections, one after another. */
+/**
+ * Run as a child: `{ path, count }` is answered by the latencies of so many connections, one after
+ * another.
+ */
 if (process.argv[2] === '--workload-child') {
   process.on('message', ({ path, count }: { readonly path: string; readonly count: number }) => {
     void (async () => {

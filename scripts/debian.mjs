@@ -1,4 +1,5 @@
-// Programs that come from the distribution: what is needed for what, and their installation through apt-get.
+// Programs that come from the distribution: what is needed for what, and their installation through
+// apt-get.
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -6,18 +7,26 @@ import { softHsmModulePath } from '../softhsm/module-path.mjs';
 import { capture, ScriptError } from './lib.mjs';
 import { haveOpenBao } from './openbao.mjs';
 
-const onPath = (program) => () => [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((folder) => {
-  try {
-    accessSync(join(folder, program), constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-});
+const onPath = (program) => () =>
+  [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'].some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
 
-/** `present` looks for what is used, not for the package, so that other distributions and own builds count. */
+/**
+ * `present` looks for what is used, not for the package, so that other distributions and own builds
+ * count.
+ */
 const needs = [
-  { name: 'softhsm2', present: () => softHsmModulePath(process.env) !== undefined, purposes: ['start', 'test'] },
+  {
+    name: 'softhsm2',
+    present: () => softHsmModulePath(process.env) !== undefined,
+    purposes: ['start', 'test'],
+  },
   { name: 'opensc', present: onPath('pkcs11-tool'), purposes: ['test'] },
   { name: 'gnutls-bin', present: onPath('certtool'), purposes: ['test'] },
   // the drill crash-issuance reads the order of syncs, signatures and releases from system calls
@@ -25,7 +34,13 @@ const needs = [
   { name: 'openssl', present: onPath('openssl'), purposes: ['test'] },
   { name: 'openssh-client', present: onPath('ssh-keygen'), purposes: ['test'] },
   // only to install OpenBao; Debian's python3 comes without ensurepip
-  { name: 'python3-venv', present: () => haveOpenBao() || spawnSync('python3', ['-c', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0, purposes: ['test'] },
+  {
+    name: 'python3-venv',
+    present: () =>
+      haveOpenBao() ||
+      spawnSync('python3', ['-c', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0,
+    purposes: ['test'],
+  },
   { name: 'g++', present: onPath('g++'), purposes: ['compile'] },
   { name: 'make', present: onPath('make'), purposes: ['compile'] },
   { name: 'python3', present: onPath('python3'), purposes: ['compile'] },
@@ -42,19 +57,40 @@ export function ensureDebianPackages(purpose, { say, fine }) {
   }
   const command = `apt-get install -y --no-install-recommends ${absent.join(' ')}`;
   const prefix = privilege();
-  if (!onPath('apt-get')()) throw new ScriptError(`needs ${absent.join(', ')} (Debian's package names): install them with the package manager of this system, then run this again`);
-  if (prefix === undefined) throw new ScriptError(`needs the packages ${absent.join(', ')} and may not install them: run "sudo ${command}", then run this again`);
+  if (!onPath('apt-get')())
+    throw new ScriptError(
+      `needs ${absent.join(', ')} (Debian's package names): install them with the package manager of this system, then run this again`,
+    );
+  if (prefix === undefined)
+    throw new ScriptError(
+      `needs the packages ${absent.join(', ')} and may not install them: run "sudo ${command}", then run this again`,
+    );
 
-  say(`system packages: installing ${absent.join(', ')} with apt-get${prefix.length > 0 ? ' through sudo' : ''}`);
-  const apt = (...args) => [...prefix, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-q', '-o', 'DPkg::Lock::Timeout=300', ...args];
+  say(
+    `system packages: installing ${absent.join(', ')} with apt-get${prefix.length > 0 ? ' through sudo' : ''}`,
+  );
+  const apt = (...args) => [
+    ...prefix,
+    'env',
+    'DEBIAN_FRONTEND=noninteractive',
+    'apt-get',
+    '-q',
+    '-o',
+    'DPkg::Lock::Timeout=300',
+    ...args,
+  ];
   const install = apt('install', '-y', '--no-install-recommends', ...absent);
-  // Package lists may be missing or old; they are fetched only when the first try shows it, since that takes long.
+  // Package lists may be missing or old; they are fetched only when the first try shows it, since
+  // that takes long.
   if (!run(install, true).ok) {
     run(apt('update'));
     run(install);
   }
   const still = wanted.filter((need) => !need.present()).map((need) => need.name);
-  if (still.length > 0) throw new ScriptError(`apt-get installed ${still.join(', ')}, yet what is needed of it was not found`);
+  if (still.length > 0)
+    throw new ScriptError(
+      `apt-get installed ${still.join(', ')}, yet what is needed of it was not found`,
+    );
   say(`system packages: installed ${absent.join(', ')}`);
 }
 
@@ -63,7 +99,9 @@ function run([command, ...args], allowFailure = false) {
   return capture(command, args, { allowFailure, stdio: ['inherit', 'pipe', 'pipe'] });
 }
 
-/** What to put before a command to run it as root: nothing, sudo, or undefined when neither works. */
+/**
+ * What to put before a command to run it as root: nothing, sudo, or undefined when neither works.
+ */
 function privilege() {
   if (process.getuid() === 0) return [];
   if (!onPath('sudo')()) return undefined;

@@ -1,7 +1,15 @@
-// Shared by the scripts of this folder. They run on Node 18 and up, before anything is installed: built-ins only.
+// Shared by the scripts of this folder. They run on Node 18 and up, before anything is installed:
+// built-ins only.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  writeFileSync,
+} from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,12 +25,19 @@ export class ScriptError extends Error {}
 
 /** The environment for programs of this project: its own Node first on PATH. */
 export function projectEnvironment(extra = {}) {
-  return { ...process.env, PATH: `${inRoot('node_modules', '.bin')}${delimiter}${process.env.PATH ?? ''}`, ...extra };
+  return {
+    ...process.env,
+    PATH: `${inRoot('node_modules', '.bin')}${delimiter}${process.env.PATH ?? ''}`,
+    ...extra,
+  };
 }
 
 /** True when `moduleUrl` is the file that node was started with. */
 export function isMain(moduleUrl) {
-  return process.argv[1] !== undefined && realpathSync(process.argv[1]) === realpathSync(fileURLToPath(moduleUrl));
+  return (
+    process.argv[1] !== undefined &&
+    realpathSync(process.argv[1]) === realpathSync(fileURLToPath(moduleUrl))
+  );
 }
 
 /** Runs the body of a script; failures become one line and exit code 1. */
@@ -36,23 +51,44 @@ export async function main(body) {
   }
 }
 
-/** Runs a command to its end with its output kept; throws a ScriptError that carries the output unless `allowFailure`. */
+/**
+ * Runs a command to its end with its output kept; throws a ScriptError that carries the output
+ * unless `allowFailure`.
+ */
 export function capture(command, args, { allowFailure = false, ...options } = {}) {
-  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20, ...options });
+  const result = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 64 << 20,
+    ...options,
+  });
   const output = `${result.stdout ?? ''}${result.stderr ?? ''}`.trim();
   if (result.error !== undefined || result.status !== 0) {
-    if (allowFailure) return { ok: false, status: result.status, signal: result.signal, output: result.error ? String(result.error.message) : output };
+    if (allowFailure)
+      return {
+        ok: false,
+        status: result.status,
+        signal: result.signal,
+        output: result.error ? String(result.error.message) : output,
+      };
     const tail = output.split('\n').slice(-40).join('\n');
-    throw new ScriptError(`${command} ${args.join(' ')} failed (${result.error?.message ?? result.signal ?? `exit ${result.status}`})\n${tail}`);
+    throw new ScriptError(
+      `${command} ${args.join(' ')} failed (${result.error?.message ?? result.signal ?? `exit ${result.status}`})\n${tail}`,
+    );
   }
   return { ok: true, status: 0, signal: null, output };
 }
 
 /**
- * Runs a command in the foreground: inherited stdio, signals passed on, resolves with the exit code a shell would give.
- * A terminal sends Ctrl-C to the whole group, so SIGINT is passed on only when nobody but this process got it.
+ * Runs a command in the foreground: inherited stdio, signals passed on, resolves with the exit code
+ * a shell would give. A terminal sends Ctrl-C to the whole group, so SIGINT is passed on only when
+ * nobody but this process got it.
  */
-export function foreground(command, args, { env = projectEnvironment(), cwd = process.cwd() } = {}) {
+export function foreground(
+  command,
+  args,
+  { env = projectEnvironment(), cwd = process.cwd() } = {},
+) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env, stdio: 'inherit' });
     const forwarders = ['SIGINT', 'SIGTERM', 'SIGHUP'].map((signal) => {
@@ -64,7 +100,10 @@ export function foreground(command, args, { env = projectEnvironment(), cwd = pr
       return () => process.off(signal, forward);
     });
     const finish = () => forwarders.forEach((remove) => remove());
-    child.on('error', (/** @type {Error} */ error) => { finish(); reject(error); });
+    child.on('error', (/** @type {Error} */ error) => {
+      finish();
+      reject(error);
+    });
     child.on('exit', (code, signal) => {
       finish();
       resolve(code ?? 128 + (constants.signals[signal] ?? 0));

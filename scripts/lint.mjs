@@ -9,12 +9,20 @@ import { setup } from './setup.mjs';
 export async function lint({ fix = false, types = true } = {}) {
   generate({ check: true, useStamp: true });
   const style = await foreground(projectNode, [
-    inRoot('node_modules', 'oxlint', 'bin', 'oxlint'), '--type-aware', '--deny-warnings', ...(fix ? ['--fix'] : []),
+    inRoot('node_modules', 'oxlint', 'bin', 'oxlint'),
+    '--type-aware',
+    '--deny-warnings',
+    ...(fix ? ['--fix'] : []),
     ...['src', 'sidecar', 'test', 'bench', 'scripts', 'softhsm'].map((folder) => inRoot(folder)),
   ]);
   if (style !== 0 || !types) return style;
   return foreground(projectNode, [
-    inRoot('node_modules', 'typescript', 'bin', 'tsc'), '--project', inRoot(), '--noEmit', '--tsBuildInfoFile', inRoot('dist', '.tsbuildinfo-check'),
+    inRoot('node_modules', 'typescript', 'bin', 'tsc'),
+    '--project',
+    inRoot(),
+    '--noEmit',
+    '--tsBuildInfoFile',
+    inRoot('dist', '.tsbuildinfo-check'),
   ]);
 }
 

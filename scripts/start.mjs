@@ -1,4 +1,5 @@
-// Installs what is missing, builds, and starts the demonstration: a CA, an agent and two workloads in mTLS.
+// Installs what is missing, builds, and starts the demonstration: a CA, an agent and two workloads
+// in mTLS.
 //
 //   npm start [-- ARGUMENT...]
 import { build } from './build.mjs';

@@ -5,32 +5,57 @@ import type { IssuerConnection } from './issuer-client/index.ts';
 
 export interface CatchUpParts {
   readonly bundles: BundleStore;
-  /** A connection without an identity to whoever answers, for this one question. Nothing that is said there is believed without its signature. */
+  /**
+   * A connection without an identity to whoever answers, for this one question. Nothing that is
+   * said there is believed without its signature.
+   */
   readonly connectUnverified: (signal: AbortSignal) => Promise<IssuerConnection>;
   readonly logger: Logger;
 }
 
 /**
- * Opens a connection; when the server can not be verified under the roots that are held, asks for the bundle steps that were
- * missed, each signed under the one before, and tries once more. So an agent that slept through rotations of the root comes
- * back by itself, and whoever only pretends to be the server gains nothing: without signed steps the first refusal stands.
+ * Opens a connection; when the server can not be verified under the roots that are held, asks for
+ * the bundle steps that were missed, each signed under the one before, and tries once more. So an
+ * agent that slept through rotations of the root comes back by itself, and whoever only pretends to
+ * be the server gains nothing: without signed steps the first refusal stands.
  */
-export async function connectCatchingUp(open: () => Promise<IssuerConnection>, parts: CatchUpParts, signal: AbortSignal): Promise<IssuerConnection> {
+export async function connectCatchingUp(
+  open: () => Promise<IssuerConnection>,
+  parts: CatchUpParts,
+  signal: AbortSignal,
+): Promise<IssuerConnection> {
   try {
     return await open();
   } catch (thrown) {
     const { bundles, logger } = parts;
-    if (!(thrown instanceof PkiError) || thrown.code !== 'SERVER_UNTRUSTED' || !bundles.canVerifySteps()) throw thrown;
+    if (
+      !(thrown instanceof PkiError) ||
+      thrown.code !== 'SERVER_UNTRUSTED' ||
+      !bundles.canVerifySteps()
+    )
+      throw thrown;
     const before = bundles.current()?.sequence ?? 0;
-    await walk(before, parts, signal).catch((failure: unknown) => logger.warn({ code: PkiError.from(failure).code, err: failure }, 'the bundle could not be brought up to date'));
+    await walk(before, parts, signal).catch((failure: unknown) =>
+      logger.warn(
+        { code: PkiError.from(failure).code, err: failure },
+        'the bundle could not be brought up to date',
+      ),
+    );
     const after = bundles.current()?.sequence ?? 0;
     if (after === before) throw thrown;
-    logger.info({ from: before, to: after }, 'the bundle was brought up to date: its roots had changed meanwhile');
+    logger.info(
+      { from: before, to: after },
+      'the bundle was brought up to date: its roots had changed meanwhile',
+    );
     return open();
   }
 }
 
-async function walk(sequence: number, { bundles, connectUnverified }: CatchUpParts, signal: AbortSignal): Promise<void> {
+async function walk(
+  sequence: number,
+  { bundles, connectUnverified }: CatchUpParts,
+  signal: AbortSignal,
+): Promise<void> {
   const connection = await connectUnverified(signal);
   try {
     const { steps } = await connection.fetchBundleSteps({ sequence });

@@ -7,101 +7,235 @@ import { survivedOutageSeconds } from './schedule/index.ts';
 
 export const agentEnvPrefix = 'MESHCA_AGENT_';
 
-const seconds = (description: string) => z.number().int().positive().describe(`${description} (seconds)`);
-const count = (description: string, maximum = 1_000_000) => z.number().int().min(0).max(maximum).describe(description);
+const seconds = (description: string) =>
+  z.number().int().positive().describe(`${description} (seconds)`);
+const count = (description: string, maximum = 1_000_000) =>
+  z.number().int().min(0).max(maximum).describe(description);
 const path = (description: string) => z.string().min(1).describe(description);
-const mode = (description: string) => z.string().regex(/^0?[0-7]{3}$/).describe(description);
+const mode = (description: string) =>
+  z
+    .string()
+    .regex(/^0?[0-7]{3}$/)
+    .describe(description);
 
 /** The configuration of `meshca agent`. The environment prefix is MESHCA_AGENT_. */
 export const agentConfigSchema = z.strictObject({
-  trustDomain: z.string().superRefine((text, context) => {
-    const parsed = TrustDomain.parse(text);
-    if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
-  }).describe('Name of the trust domain, for example mesh.example.org'),
-  serverAddress: z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$/, 'write it as host:port').describe('Address of the server, host:port'),
-  dataDir: path('Directory of the agent\'s own key and SVID; 0700, on a local disk').default('/var/lib/meshca/agent'),
-  bootstrap: z.strictObject({
-    bundlePath: path('Bundle that the server must prove itself under: SPIFFE bundle document, or PEM certificates of the roots').optional(),
-    rootFingerprint: z.string().regex(/^(sha256:)?([0-9a-fA-F]{2}:?){32}$/, 'write it as 64 hexadecimal digits').optional().describe('SHA-256 of the root certificate (DER), where no bundle file is at hand'),
-    insecureBootstrap: z.boolean().default(false).describe('Believe whoever answers at the first attestation. Only for trying out'),
-  }).prefault({}),
-  attestation: z.strictObject({
-    joinToken: z.string().min(1).optional().describe('Join token; prefer joinTokenPath or the environment'),
-    joinTokenPath: path('File with the join token').optional(),
-    certificatePath: path('PEM chain of the node\'s own certificate (x509pop)').optional(),
-    keyPath: path('PEM key of the node\'s own certificate').optional(),
-  }).prefault({}),
-  workloadApi: z.strictObject({
-    socketPath: path('Socket of the SPIFFE Workload API').default('/run/meshca/agent/workload.sock'),
-    socketMode: mode('Permissions of the socket; connecting needs the write bit, and every caller is attested').default('0777'),
-    connectionsPerUid: z.number().int().positive().optional().describe('Connections of one user at once'),
-    streamsPerUid: z.number().int().positive().optional().describe('Streams of one user at once'),
-  }).prefault({}),
-  localApi: z.strictObject({
-    socketPath: path('Socket for the operators of this node (meshca explain, meshca agent show)').default('/run/meshca/agent/local.sock'),
-    socketMode: mode('Permissions of the socket').default('0600'),
-    uids: z.array(z.number().int().nonnegative()).default([]).describe('User IDs beside 0 and the agent\'s own that may ask'),
-  }).prefault({}),
-  ops: z.strictObject({
-    address: z.string().min(1).default('127.0.0.1').describe('Address of the HTTP port for /metrics, /live, /ready; loopback'),
-    port: z.number().int().min(0).max(65_535).default(9465).describe('HTTP port'),
-  }).prefault({}),
-  svid: z.strictObject({
-    keyType: z.enum(keyTypes).default('ec-p256').describe('Key type of workload keys'),
-    warm: count('Identities kept after their last user left', 100_000).default(64),
-    prefetch: count('Identities obtained before anyone asks', 10_000).default(16),
-    readyKeys: count('Keys made ahead', 1000).default(16),
-    jwtCache: count('JWT-SVIDs kept', 100_000).default(1024),
-    persistWorkloadKeys: z.boolean().default(false).describe('Keep workload keys in a directory, so that a restart of the agent finds them'),
-    workloadKeysDir: path('That directory; a tmpfs').default('/run/meshca/agent/keys'),
-  }).prefault({}),
-  outage: z.strictObject({
-    promisedSeconds: seconds('Outage of the CA that must be survived for certain; a shorter life than that needs is refused').optional(),
-    shortestTtlSeconds: seconds('Shortest life of the SVIDs that this node gets, for that check').default(3600),
-  }).prefault({}),
-  connection: z.strictObject({
-    timeoutMs: z.number().int().min(100).max(120_000).default(10_000).describe('For TCP and TLS together (milliseconds)'),
-    callDeadlineMs: z.number().int().min(100).max(120_000).default(15_000).describe('For one call (milliseconds)'),
-    keepaliveMs: z.number().int().min(1000).max(3_600_000).default(30_000).describe('Between keepalive pings (milliseconds)'),
-    backoffBaseMs: z.number().int().min(10).max(60_000).default(1000).describe('First bound of the spread wait before a reconnect (milliseconds)'),
-    backoffCapMs: z.number().int().min(100).max(600_000).default(30_000).describe('Its largest bound (milliseconds)'),
-  }).prefault({}),
-  log: z.strictObject({
-    level: z.enum(['debug', 'info', 'warn', 'error', 'fatal']).default('info').describe('Lowest level that is logged'),
-    format: z.enum(['auto', 'json', 'pretty']).default('auto').describe('auto: pretty on a terminal, else JSON'),
-  }).prefault({}),
+  trustDomain: z
+    .string()
+    .superRefine((text, context) => {
+      const parsed = TrustDomain.parse(text);
+      if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
+    })
+    .describe('Name of the trust domain, for example mesh.example.org'),
+  serverAddress: z
+    .string()
+    .regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$/, 'write it as host:port')
+    .describe('Address of the server, host:port'),
+  dataDir: path("Directory of the agent's own key and SVID; 0700, on a local disk").default(
+    '/var/lib/meshca/agent',
+  ),
+  bootstrap: z
+    .strictObject({
+      bundlePath: path(
+        'Bundle that the server must prove itself under: SPIFFE bundle document, or PEM certificates of the roots',
+      ).optional(),
+      rootFingerprint: z
+        .string()
+        .regex(/^(sha256:)?([0-9a-fA-F]{2}:?){32}$/, 'write it as 64 hexadecimal digits')
+        .optional()
+        .describe('SHA-256 of the root certificate (DER), where no bundle file is at hand'),
+      insecureBootstrap: z
+        .boolean()
+        .default(false)
+        .describe('Believe whoever answers at the first attestation. Only for trying out'),
+    })
+    .prefault({}),
+  attestation: z
+    .strictObject({
+      joinToken: z
+        .string()
+        .min(1)
+        .optional()
+        .describe('Join token; prefer joinTokenPath or the environment'),
+      joinTokenPath: path('File with the join token').optional(),
+      certificatePath: path("PEM chain of the node's own certificate (x509pop)").optional(),
+      keyPath: path("PEM key of the node's own certificate").optional(),
+    })
+    .prefault({}),
+  workloadApi: z
+    .strictObject({
+      socketPath: path('Socket of the SPIFFE Workload API').default(
+        '/run/meshca/agent/workload.sock',
+      ),
+      socketMode: mode(
+        'Permissions of the socket; connecting needs the write bit, and every caller is attested',
+      ).default('0777'),
+      connectionsPerUid: z
+        .number()
+        .int()
+        .positive()
+        .optional()
+        .describe('Connections of one user at once'),
+      streamsPerUid: z.number().int().positive().optional().describe('Streams of one user at once'),
+    })
+    .prefault({}),
+  localApi: z
+    .strictObject({
+      socketPath: path(
+        'Socket for the operators of this node (meshca explain, meshca agent show)',
+      ).default('/run/meshca/agent/local.sock'),
+      socketMode: mode('Permissions of the socket').default('0600'),
+      uids: z
+        .array(z.number().int().nonnegative())
+        .default([])
+        .describe("User IDs beside 0 and the agent's own that may ask"),
+    })
+    .prefault({}),
+  ops: z
+    .strictObject({
+      address: z
+        .string()
+        .min(1)
+        .default('127.0.0.1')
+        .describe('Address of the HTTP port for /metrics, /live, /ready; loopback'),
+      port: z.number().int().min(0).max(65_535).default(9465).describe('HTTP port'),
+    })
+    .prefault({}),
+  svid: z
+    .strictObject({
+      keyType: z.enum(keyTypes).default('ec-p256').describe('Key type of workload keys'),
+      warm: count('Identities kept after their last user left', 100_000).default(64),
+      prefetch: count('Identities obtained before anyone asks', 10_000).default(16),
+      readyKeys: count('Keys made ahead', 1000).default(16),
+      jwtCache: count('JWT-SVIDs kept', 100_000).default(1024),
+      persistWorkloadKeys: z
+        .boolean()
+        .default(false)
+        .describe('Keep workload keys in a directory, so that a restart of the agent finds them'),
+      workloadKeysDir: path('That directory; a tmpfs').default('/run/meshca/agent/keys'),
+    })
+    .prefault({}),
+  outage: z
+    .strictObject({
+      promisedSeconds: seconds(
+        'Outage of the CA that must be survived for certain; a shorter life than that needs is refused',
+      ).optional(),
+      shortestTtlSeconds: seconds(
+        'Shortest life of the SVIDs that this node gets, for that check',
+      ).default(3600),
+    })
+    .prefault({}),
+  connection: z
+    .strictObject({
+      timeoutMs: z
+        .number()
+        .int()
+        .min(100)
+        .max(120_000)
+        .default(10_000)
+        .describe('For TCP and TLS together (milliseconds)'),
+      callDeadlineMs: z
+        .number()
+        .int()
+        .min(100)
+        .max(120_000)
+        .default(15_000)
+        .describe('For one call (milliseconds)'),
+      keepaliveMs: z
+        .number()
+        .int()
+        .min(1000)
+        .max(3_600_000)
+        .default(30_000)
+        .describe('Between keepalive pings (milliseconds)'),
+      backoffBaseMs: z
+        .number()
+        .int()
+        .min(10)
+        .max(60_000)
+        .default(1000)
+        .describe('First bound of the spread wait before a reconnect (milliseconds)'),
+      backoffCapMs: z
+        .number()
+        .int()
+        .min(100)
+        .max(600_000)
+        .default(30_000)
+        .describe('Its largest bound (milliseconds)'),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z
+        .enum(['debug', 'info', 'warn', 'error', 'fatal'])
+        .default('info')
+        .describe('Lowest level that is logged'),
+      format: z
+        .enum(['auto', 'json', 'pretty'])
+        .default('auto')
+        .describe('auto: pretty on a terminal, else JSON'),
+    })
+    .prefault({}),
 });
 
 export type AgentConfig = Readonly<z.output<typeof agentConfigSchema>>;
 
-/** File and environment → one frozen, validated record. Problems that span keys are found here too. */
-export async function loadAgentConfig(source: { readonly path?: string | undefined; readonly env: Readonly<Record<string, string | undefined>> }): Promise<Result<AgentConfig>> {
-  const loaded = await loadConfig(agentConfigSchema, { ...source, envPrefix: agentEnvPrefix, ignoreEnv: [`${agentEnvPrefix}CONFIG`] });
+/**
+ * File and environment → one frozen, validated record. Problems that span keys are found here too.
+ */
+export async function loadAgentConfig(source: {
+  readonly path?: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}): Promise<Result<AgentConfig>> {
+  const loaded = await loadConfig(agentConfigSchema, {
+    ...source,
+    envPrefix: agentEnvPrefix,
+    ignoreEnv: [`${agentEnvPrefix}CONFIG`],
+  });
   if (!loaded.ok) return loaded;
   const problem = contradiction(loaded.value);
   return problem === undefined ? ok(loaded.value) : fail('CONFIG_INVALID', problem);
 }
 
-export const agentJsonSchema = (): object => configJsonSchema(agentConfigSchema, 'meshca agent configuration');
+export const agentJsonSchema = (): object =>
+  configJsonSchema(agentConfigSchema, 'meshca agent configuration');
 
 /** Lower-case hex without separators. */
-export const fingerprintHex = (text: string): string => text.replace(/^sha256:/, '').replaceAll(':', '').toLowerCase();
+export const fingerprintHex = (text: string): string =>
+  text
+    .replace(/^sha256:/, '')
+    .replaceAll(':', '')
+    .toLowerCase();
 
 /** What the configured lives are worth: the outage that is survived for certain. */
-export const configuredOutageSeconds = (config: AgentConfig): number => survivedOutageSeconds(config.outage.shortestTtlSeconds);
+export const configuredOutageSeconds = (config: AgentConfig): number =>
+  survivedOutageSeconds(config.outage.shortestTtlSeconds);
 
 function contradiction(config: AgentConfig): string | undefined {
   const { bootstrap, attestation, outage, ops, connection, workloadApi, localApi } = config;
-  if (bootstrap.insecureBootstrap && (bootstrap.bundlePath !== undefined || bootstrap.rootFingerprint !== undefined)) return 'bootstrap.insecureBootstrap stands beside a bundle or fingerprint: remove it, so that those count';
-  if ((attestation.certificatePath === undefined) !== (attestation.keyPath === undefined)) return 'attestation.certificatePath and attestation.keyPath go together';
-  const methods = [attestation.joinToken, attestation.joinTokenPath, attestation.certificatePath].filter((each) => each !== undefined);
-  if (methods.length > 1) return 'attestation: give one of joinToken, joinTokenPath, certificatePath';
+  if (
+    bootstrap.insecureBootstrap &&
+    (bootstrap.bundlePath !== undefined || bootstrap.rootFingerprint !== undefined)
+  )
+    return 'bootstrap.insecureBootstrap stands beside a bundle or fingerprint: remove it, so that those count';
+  if ((attestation.certificatePath === undefined) !== (attestation.keyPath === undefined))
+    return 'attestation.certificatePath and attestation.keyPath go together';
+  const methods = [
+    attestation.joinToken,
+    attestation.joinTokenPath,
+    attestation.certificatePath,
+  ].filter((each) => each !== undefined);
+  if (methods.length > 1)
+    return 'attestation: give one of joinToken, joinTokenPath, certificatePath';
   const survived = configuredOutageSeconds(config);
   if (outage.promisedSeconds !== undefined && outage.promisedSeconds > survived) {
     return `outage.promisedSeconds (${outage.promisedSeconds}) is more than SVIDs of ${outage.shortestTtlSeconds} s survive for certain (${survived}): raise the lives, and outage.shortestTtlSeconds with them, or promise less`;
   }
-  if (!['127.0.0.1', '::1', 'localhost'].includes(ops.address) && !ops.address.startsWith('127.')) return `ops.address ${ops.address} is not a loopback address: use 127.0.0.1 and let a proxy or scraper on the node reach it`;
-  if (connection.backoffBaseMs > connection.backoffCapMs) return 'connection.backoffBaseMs is above connection.backoffCapMs';
-  if (workloadApi.socketPath === localApi.socketPath) return 'workloadApi.socketPath and localApi.socketPath are the same';
+  if (!['127.0.0.1', '::1', 'localhost'].includes(ops.address) && !ops.address.startsWith('127.'))
+    return `ops.address ${ops.address} is not a loopback address: use 127.0.0.1 and let a proxy or scraper on the node reach it`;
+  if (connection.backoffBaseMs > connection.backoffCapMs)
+    return 'connection.backoffBaseMs is above connection.backoffCapMs';
+  if (workloadApi.socketPath === localApi.socketPath)
+    return 'workloadApi.socketPath and localApi.socketPath are the same';
   return undefined;
 }

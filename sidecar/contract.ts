@@ -1,6 +1,9 @@
 import type { Selector, SpiffeId, TrustDomain } from '../src/common/spiffe/index.ts';
 
-/** A registration entry as the server synced it to this agent. For a template, `spiffeId` still has its placeholders. */
+/**
+ * A registration entry as the server synced it to this agent. For a template, `spiffeId` still has
+ * its placeholders.
+ */
 export interface AgentEntry {
   readonly id: string;
   readonly revision: number;
@@ -19,14 +22,18 @@ export interface AgentEntry {
   readonly createdAt: number;
 }
 
-/** An entry applied to a process: what it may be. For a template, the ID is filled from the selectors. */
+/**
+ * An entry applied to a process: what it may be. For a template, the ID is filled from the
+ * selectors.
+ */
 export interface Identity {
   readonly entry: AgentEntry;
   readonly spiffeId: SpiffeId;
 }
 
 /** Stable per (entry, filled ID): the key under which SVIDs are held. */
-export const identityKey = (identity: Identity): string => `${identity.entry.id}\u0000${identity.spiffeId.toString()}`;
+export const identityKey = (identity: Identity): string =>
+  `${identity.entry.id}\u0000${identity.spiffeId.toString()}`;
 
 export interface NearMiss {
   readonly entry: AgentEntry;
@@ -35,18 +42,21 @@ export interface NearMiss {
 }
 
 /**
- * What this agent may hand out. Owner of the synced entries; snapshots replace atomically. Indexed by selector: a match over
- * 20,000 entries costs microseconds, not a scan.
+ * What this agent may hand out. Owner of the synced entries; snapshots replace atomically. Indexed
+ * by selector: a match over 20,000 entries costs microseconds, not a scan.
  */
 export interface EntryCache {
   /** False until the first complete snapshot (or one restored from the state directory). */
   synced(): boolean;
   size(): number;
-  /** Entries whose selectors are all among these and that have not expired, oldest first (createdAt, then ID). */
+  /**
+   * Entries whose selectors are all among these and that have not expired, oldest first (createdAt,
+   * then ID).
+   */
   match(selectors: readonly Selector[]): readonly Identity[];
   /**
-   * Selector prefixes (such as `unix:sha256`) of which a value is needed to decide about an entry whose other selectors all
-   * match: costly facts are gathered only when this names them.
+   * Selector prefixes (such as `unix:sha256`) of which a value is needed to decide about an entry
+   * whose other selectors all match: costly facts are gathered only when this names them.
    */
   wanted(selectors: readonly Selector[], costlyPrefixes: readonly string[]): ReadonlySet<string>;
   /** The entries that came closest, most selectors matched first. For operators only. */
@@ -68,7 +78,10 @@ export interface HeldX509Svid {
 export interface SvidLease {
   /** The newest SVID, or undefined while the first one is being signed, or after it expired. */
   current(): HeldX509Svid | undefined;
-  /** The first SVID; rejects with the PkiError of the refusal or NOT_SYNCED/UNREACHABLE after `signal` or its own deadline. */
+  /**
+   * The first SVID; rejects with the PkiError of the refusal or NOT_SYNCED/UNREACHABLE after
+   * `signal` or its own deadline.
+   */
   ready(signal?: AbortSignal): Promise<HeldX509Svid>;
   onUpdate(listener: (svid: HeldX509Svid) => void): () => void;
   /** The holder has read this SVID: the one it replaced is confirmed as replaced. */
@@ -84,12 +97,17 @@ export interface HeldJwtSvid {
 }
 
 /**
- * Owner of the workload keys. SVIDs exist for identities in use, and for a bounded number ahead of use (LRU kept warm
- * after release, and entries with few selectors prefetched up to the bound). Concurrent requests for new SVIDs share batches.
+ * Owner of the workload keys. SVIDs exist for identities in use, and for a bounded number ahead of
+ * use (LRU kept warm after release, and entries with few selectors prefetched up to the bound).
+ * Concurrent requests for new SVIDs share batches.
  */
 export interface SvidManager {
   acquire(identity: Identity, selectors: readonly Selector[]): SvidLease;
-  fetchJwt(identity: Identity, audience: readonly string[], selectors: readonly Selector[]): Promise<HeldJwtSvid>;
+  fetchJwt(
+    identity: Identity,
+    audience: readonly string[],
+    selectors: readonly Selector[],
+  ): Promise<HeldJwtSvid>;
 }
 
 export interface TrustBundle {
@@ -109,7 +127,10 @@ export interface BundleSource {
   current(): TrustBundle | undefined;
   /** Bundles of other trust domains, by name. */
   federated(): ReadonlyMap<string, TrustBundle>;
-  /** CRLs of the own trust domain in DER, a complete set or none. One object until it changes, which `onChange` tells. */
+  /**
+   * CRLs of the own trust domain in DER, a complete set or none. One object until it changes, which
+   * `onChange` tells.
+   */
   crls(): readonly Buffer[];
   onChange(listener: () => void): () => void;
 }
@@ -121,11 +142,17 @@ export interface ConsumerDescription {
   readonly description: string;
   /** Which set its digests are of; default `roots`. */
   readonly takes?: 'roots' | 'jwt';
-  /** Names the process while it lives (pid and start time): what it reads later counts for what it left behind. */
+  /**
+   * Names the process while it lives (pid and start time): what it reads later counts for what it
+   * left behind.
+   */
   readonly holder?: string;
 }
 
-/** One report line towards the server per consumer of this agent; see SyncUp.ConsumerReport. Owner: the consumer registry. */
+/**
+ * One report line towards the server per consumer of this agent; see SyncUp.ConsumerReport. Owner:
+ * the consumer registry.
+ */
 export interface ConsumerRegistry {
   register(consumer: ConsumerDescription): ConsumerHandle;
 }
@@ -137,13 +164,22 @@ export interface ConsumerHandle {
   pending(setDigest: Buffer): void;
   confirmed(setDigest: Buffer): void;
   refused(setDigest: Buffer, reason: string): void;
-  /** It was given a certificate that ends then (Unix seconds, inclusive): until then it may be in use, whatever becomes of the holder. */
+  /**
+   * It was given a certificate that ends then (Unix seconds, inclusive): until then it may be in
+   * use, whatever becomes of the holder.
+   */
   given(notAfter: number): void;
   /** `enforces-crl`, `reports-handshakes` and the like. */
   capable(capabilities: readonly string[]): void;
-  /** It took nothing and was cut off: it stays, by name, until the same process reads again or what it was given has expired. */
+  /**
+   * It took nothing and was cut off: it stays, by name, until the same process reads again or what
+   * it was given has expired.
+   */
   stalled(reason: string): void;
-  /** It left. What it was given counts as held until it has expired, or the same process has read something newer. */
+  /**
+   * It left. What it was given counts as held until it has expired, or the same process has read
+   * something newer.
+   */
   remove(): void;
 }
 

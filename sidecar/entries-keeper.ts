@@ -14,7 +14,10 @@ export interface EntriesKeeperParts {
 /** Changes within this time become one write: with 20,000 entries a write is several megabytes. */
 const delayMs = 5000;
 
-/** Writes the entries down some time after they changed. An older file is no loss: the server sends what is missing. */
+/**
+ * Writes the entries down some time after they changed. An older file is no loss: the server sends
+ * what is missing.
+ */
 export class EntriesKeeper {
   readonly #parts: EntriesKeeperParts;
   #cancel: (() => void) | undefined;
@@ -40,9 +43,14 @@ export class EntriesKeeper {
   #write(): void {
     this.#cancel = undefined;
     const { directory, cache, receiver, logger } = this.#parts;
-    this.#writing = this.#writing.then(async () => {
-      const { agentId, position } = receiver;
-      if (agentId !== undefined && position !== undefined) await saveEntries(directory, agentId, position, cache.entries());
-    }).catch((thrown: unknown) => logger.error({ err: thrown }, 'the entries could not be written down'));
+    this.#writing = this.#writing
+      .then(async () => {
+        const { agentId, position } = receiver;
+        if (agentId !== undefined && position !== undefined)
+          await saveEntries(directory, agentId, position, cache.entries());
+      })
+      .catch((thrown: unknown) =>
+        logger.error({ err: thrown }, 'the entries could not be written down'),
+      );
   }
 }

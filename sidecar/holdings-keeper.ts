@@ -2,16 +2,29 @@ import type { Clock, Logger } from '../src/common/runtime/index.ts';
 import { saveHoldings } from './state/index.ts';
 import type { Consumers } from './sync/index.ts';
 
-/** Changes within this time become one write. What was given in the last moment before a crash is the gap that remains. */
+/**
+ * Changes within this time become one write. What was given in the last moment before a crash is
+ * the gap that remains.
+ */
 const delayMs = 1000;
 
 /** Writes down who was given a certificate, some time after it changed. */
 export class HoldingsKeeper {
-  readonly #parts: { readonly directory: string; readonly consumers: () => Consumers; readonly clock: Clock; readonly logger: Logger };
+  readonly #parts: {
+    readonly directory: string;
+    readonly consumers: () => Consumers;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  };
   #cancel: (() => void) | undefined;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(parts: { readonly directory: string; readonly consumers: () => Consumers; readonly clock: Clock; readonly logger: Logger }) {
+  constructor(parts: {
+    readonly directory: string;
+    readonly consumers: () => Consumers;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  }) {
     this.#parts = parts;
   }
 
@@ -31,7 +44,10 @@ export class HoldingsKeeper {
   #write(): void {
     this.#cancel = undefined;
     const { directory, consumers, logger } = this.#parts;
-    this.#writing = this.#writing.then(() => saveHoldings(directory, consumers().holdings()))
-      .catch((thrown: unknown) => logger.error({ err: thrown }, 'the holders of certificates could not be written down'));
+    this.#writing = this.#writing
+      .then(() => saveHoldings(directory, consumers().holdings()))
+      .catch((thrown: unknown) =>
+        logger.error({ err: thrown }, 'the holders of certificates could not be written down'),
+      );
   }
 }

@@ -19,25 +19,46 @@ export interface RunAgentOptions {
   readonly logger?: Logger;
 }
 
-/** Runs an agent until the signal. Returns the exit code: 0 after a clean stop, 2 for a wrong configuration, 1 for any other failed start. */
+/**
+ * Runs an agent until the signal. Returns the exit code: 0 after a clean stop, 2 for a wrong
+ * configuration, 1 for any other failed start.
+ */
 export async function runAgent(options: RunAgentOptions): Promise<number> {
   const { signal, stderr } = options;
-  // an agent lives for months beside what it serves: a small young generation costs it some collections and saves about
-  // 10 MiB with 1,000 SVIDs, 50 MiB with 20,000 entries
+  // an agent lives for months beside what it serves: a small young generation costs it some
+  // collections and saves about 10 MiB with 1,000 SVIDs, 50 MiB with 20,000 entries
   setFlagsFromString('--semi-space-growth-factor=1');
   setFlagsFromString('--max-semi-space-size=2');
   const complain = (error: PkiError): number => {
     stderr.write(`error ${error.code}: ${oneLine(error.message)}\nnext: ${oneLine(error.next)}\n`);
     return error.code === 'CONFIG_INVALID' ? 2 : 1;
   };
-  const loaded = await loadAgentConfig({ path: options.configPath ?? options.env['MESHCA_AGENT_CONFIG'], env: options.env });
+  const loaded = await loadAgentConfig({
+    path: options.configPath ?? options.env['MESHCA_AGENT_CONFIG'],
+    env: options.env,
+  });
   if (!loaded.ok) return complain(loaded.error);
-  const logger = options.logger ?? (await defaultLogger(loaded.value, options.stdout.isTTY === true));
+  const logger =
+    options.logger ?? (await defaultLogger(loaded.value, options.stdout.isTTY === true));
   // before the first private key is in memory
-  if (options.platform !== undefined && !forbidDumps(options.platform)) logger.warn({}, 'this system can not keep the memory of the agent out of core files');
+  if (options.platform !== undefined && !forbidDumps(options.platform))
+    logger.warn({}, 'this system can not keep the memory of the agent out of core files');
   try {
-    await using agent = await startAgent({ config: loaded.value, logger, version: productVersion(), uid: process.getuid?.() ?? 0, pid: process.pid });
-    logger.info({ trustDomain: loaded.value.trustDomain, socket: loaded.value.workloadApi.socketPath, opsPort: agent.opsPort }, 'the agent is running');
+    await using agent = await startAgent({
+      config: loaded.value,
+      logger,
+      version: productVersion(),
+      uid: process.getuid?.() ?? 0,
+      pid: process.pid,
+    });
+    logger.info(
+      {
+        trustDomain: loaded.value.trustDomain,
+        socket: loaded.value.workloadApi.socketPath,
+        opsPort: agent.opsPort,
+      },
+      'the agent is running',
+    );
     await aborted(signal);
     logger.info({}, 'the agent is stopping');
   } catch (thrown) {
@@ -48,16 +69,21 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   return 0;
 }
 
-const aborted = (signal: AbortSignal): Promise<void> => new Promise((resolve) => {
-  if (signal.aborted) resolve();
-  else signal.addEventListener('abort', () => resolve(), { once: true });
-});
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 
 /** From src/ and from dist/ alike. */
 function productVersion(): string {
   for (const relative of ['../package.json', '../../package.json']) {
     try {
-      return (JSON.parse(readFileSync(new URL(relative, import.meta.url), 'utf8')) as { readonly version: string }).version;
+      return (
+        JSON.parse(readFileSync(new URL(relative, import.meta.url), 'utf8')) as {
+          readonly version: string;
+        }
+      ).version;
     } catch {
       continue;
     }

@@ -4,7 +4,10 @@ import type { WorkloadApiMetrics } from './workload-api/index.ts';
 /** What is read when someone scrapes. */
 export interface AgentGauges {
   readonly connected: () => boolean;
-  readonly svids: () => { readonly held: number; readonly soonestExpirySeconds: number | undefined };
+  readonly svids: () => {
+    readonly held: number;
+    readonly soonestExpirySeconds: number | undefined;
+  };
   readonly entries: () => number;
   readonly consumers: () => number;
   readonly agentSvidExpirySeconds: () => number | undefined;
@@ -26,31 +29,105 @@ export interface AgentMetrics {
 export function createAgentMetrics(gauges: AgentGauges): AgentMetrics {
   const registry = new Registry();
   const registers = [registry];
-  const renewals = new Counter({ name: 'meshca_agent_svid_issuances_total', help: 'SVIDs obtained or renewed, by kind and outcome', labelNames: ['kind', 'outcome'], registers });
-  const refusals = new Counter({ name: 'meshca_agent_svid_failures_total', help: 'Failed requests for an SVID, by code', labelNames: ['code'], registers });
-  const expired = new Counter({ name: 'meshca_agent_svids_expired_in_use_total', help: 'SVIDs that expired while a workload held them', registers });
-  const connections = new Gauge({ name: 'meshca_agent_workload_connections', help: 'Open connections of workloads', registers });
-  const refusedConnections = new Counter({ name: 'meshca_agent_workload_connections_refused_total', help: 'Connections closed at accept', labelNames: ['reason'], registers });
-  const streams = new Gauge({ name: 'meshca_agent_workload_streams', help: 'Open streams of workloads', labelNames: ['rpc'], registers });
-  const deliveries = new Counter({ name: 'meshca_agent_deliveries_total', help: 'Messages with identities or bundles handed to workloads', labelNames: ['rpc'], registers });
-  const confirmed = new Histogram({ name: 'meshca_agent_delivery_confirmed_seconds', help: 'From handing a message over until its reader has taken it', labelNames: ['rpc'], buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10], registers });
-  const denied = new Counter({ name: 'meshca_agent_workload_refusals_total', help: 'Calls of workloads that were refused', labelNames: ['rpc', 'code'], registers });
-  for (const kind of ['x509', 'jwt', 'agent']) for (const outcome of ['ok', 'failed']) renewals.inc({ kind, outcome }, 0);
+  const renewals = new Counter({
+    name: 'meshca_agent_svid_issuances_total',
+    help: 'SVIDs obtained or renewed, by kind and outcome',
+    labelNames: ['kind', 'outcome'],
+    registers,
+  });
+  const refusals = new Counter({
+    name: 'meshca_agent_svid_failures_total',
+    help: 'Failed requests for an SVID, by code',
+    labelNames: ['code'],
+    registers,
+  });
+  const expired = new Counter({
+    name: 'meshca_agent_svids_expired_in_use_total',
+    help: 'SVIDs that expired while a workload held them',
+    registers,
+  });
+  const connections = new Gauge({
+    name: 'meshca_agent_workload_connections',
+    help: 'Open connections of workloads',
+    registers,
+  });
+  const refusedConnections = new Counter({
+    name: 'meshca_agent_workload_connections_refused_total',
+    help: 'Connections closed at accept',
+    labelNames: ['reason'],
+    registers,
+  });
+  const streams = new Gauge({
+    name: 'meshca_agent_workload_streams',
+    help: 'Open streams of workloads',
+    labelNames: ['rpc'],
+    registers,
+  });
+  const deliveries = new Counter({
+    name: 'meshca_agent_deliveries_total',
+    help: 'Messages with identities or bundles handed to workloads',
+    labelNames: ['rpc'],
+    registers,
+  });
+  const confirmed = new Histogram({
+    name: 'meshca_agent_delivery_confirmed_seconds',
+    help: 'From handing a message over until its reader has taken it',
+    labelNames: ['rpc'],
+    buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10],
+    registers,
+  });
+  const denied = new Counter({
+    name: 'meshca_agent_workload_refusals_total',
+    help: 'Calls of workloads that were refused',
+    labelNames: ['rpc', 'code'],
+    registers,
+  });
+  for (const kind of ['x509', 'jwt', 'agent'])
+    for (const outcome of ['ok', 'failed']) renewals.inc({ kind, outcome }, 0);
   expired.inc(0);
 
   const gauge = (name: string, help: string, read: () => number | undefined): void => {
-    new Gauge({ name, help, registers, collect() { this.set(read() ?? Number.NaN); } });
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read() ?? Number.NaN);
+      },
+    });
   };
-  gauge('meshca_agent_connected', '1 while the sync stream with the server is open', () => Number(gauges.connected()));
-  gauge('meshca_agent_seconds_since_contact', 'Since the sync stream was last open', gauges.secondsSinceContact);
+  gauge('meshca_agent_connected', '1 while the sync stream with the server is open', () =>
+    Number(gauges.connected()),
+  );
+  gauge(
+    'meshca_agent_seconds_since_contact',
+    'Since the sync stream was last open',
+    gauges.secondsSinceContact,
+  );
   gauge('meshca_agent_svids', 'X.509-SVIDs held', () => gauges.svids().held);
-  gauge('meshca_agent_svid_soonest_expiry_seconds', 'Until the first SVID in use expires', () => gauges.svids().soonestExpirySeconds);
-  gauge('meshca_agent_own_svid_expiry_seconds', 'Until the SVID of the agent itself expires', gauges.agentSvidExpirySeconds);
-  gauge('meshca_agent_survived_outage_seconds', 'Outage of the CA that every SVID held now survives for certain', gauges.survivedOutageSeconds);
+  gauge(
+    'meshca_agent_svid_soonest_expiry_seconds',
+    'Until the first SVID in use expires',
+    () => gauges.svids().soonestExpirySeconds,
+  );
+  gauge(
+    'meshca_agent_own_svid_expiry_seconds',
+    'Until the SVID of the agent itself expires',
+    gauges.agentSvidExpirySeconds,
+  );
+  gauge(
+    'meshca_agent_survived_outage_seconds',
+    'Outage of the CA that every SVID held now survives for certain',
+    gauges.survivedOutageSeconds,
+  );
   gauge('meshca_agent_entries', 'Registration entries of this agent', gauges.entries);
   gauge('meshca_agent_consumers', 'Consumers that are reported to the server', gauges.consumers);
   gauge('meshca_agent_bundle_sequence', 'Sequence of the trust bundle held', gauges.bundleSequence);
-  gauge('meshca_agent_clock_skew_seconds', 'Clock of this node minus clock of the server at the last contact', gauges.clockSkewSeconds);
+  gauge(
+    'meshca_agent_clock_skew_seconds',
+    'Clock of this node minus clock of the server at the last contact',
+    gauges.clockSkewSeconds,
+  );
 
   return {
     registry,

@@ -9,7 +9,10 @@ export interface OpsParts {
   readonly metrics: () => Promise<string>;
   readonly metricsContentType: string;
   /** Why no workload can be served; empty when it can. `notes` do not make the agent unready. */
-  readonly readiness: () => { readonly reasons: readonly string[]; readonly notes: readonly string[] };
+  readonly readiness: () => {
+    readonly reasons: readonly string[];
+    readonly notes: readonly string[];
+  };
   readonly logger: Logger;
 }
 
@@ -17,47 +20,91 @@ export interface OpsServer extends AsyncDisposable {
   readonly port: number;
 }
 
-/** HTTP for operations on a loopback address: /metrics, /live, /ready. Read-only, no secrets. Throws SOCKET_IN_USE. */
+/**
+ * HTTP for operations on a loopback address: /metrics, /live, /ready. Read-only, no secrets. Throws
+ * SOCKET_IN_USE.
+ */
 export async function startOps(parts: OpsParts): Promise<OpsServer> {
   const server = createServer((request, response) => {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      send(response, 405, 'application/json', JSON.stringify({ code: 'INVALID_REQUEST', message: 'only GET is offered here' }));
+      send(
+        response,
+        405,
+        'application/json',
+        JSON.stringify({ code: 'INVALID_REQUEST', message: 'only GET is offered here' }),
+      );
       return;
     }
     const path = (request.url ?? '/').split('?', 1)[0];
     if (path === '/live') send(response, 200, 'application/json', '{"live":true}');
     else if (path === '/ready') {
       const { reasons, notes } = parts.readiness();
-      send(response, reasons.length === 0 ? 200 : 503, 'application/json', JSON.stringify({ ready: reasons.length === 0, reasons, notes }));
+      send(
+        response,
+        reasons.length === 0 ? 200 : 503,
+        'application/json',
+        JSON.stringify({ ready: reasons.length === 0, reasons, notes }),
+      );
     } else if (path === '/metrics') {
-      // a page in a browser of this machine must not read them by a name that it made point to loopback
+      // a page in a browser of this machine must not read them by a name that it made point to
+      // loopback
       if (!isLocalHost(request.headers.host)) {
-        send(response, 421, 'application/json', JSON.stringify({ code: 'INVALID_REQUEST', message: 'metrics are for a Host that is an address or localhost' }));
+        send(
+          response,
+          421,
+          'application/json',
+          JSON.stringify({
+            code: 'INVALID_REQUEST',
+            message: 'metrics are for a Host that is an address or localhost',
+          }),
+        );
         return;
       }
-      parts.metrics().then((text) => send(response, 200, parts.metricsContentType, text), (thrown: unknown) => {
-        parts.logger.error({ err: thrown }, 'metrics could not be collected');
-        send(response, 500, 'text/plain', 'metrics could not be collected\n');
-      });
-    } else send(response, 404, 'application/json', JSON.stringify({ code: 'NOT_FOUND', message: 'there are /metrics, /live and /ready' }));
+      parts.metrics().then(
+        (text) => send(response, 200, parts.metricsContentType, text),
+        (thrown: unknown) => {
+          parts.logger.error({ err: thrown }, 'metrics could not be collected');
+          send(response, 500, 'text/plain', 'metrics could not be collected\n');
+        },
+      );
+    } else
+      send(
+        response,
+        404,
+        'application/json',
+        JSON.stringify({ code: 'NOT_FOUND', message: 'there are /metrics, /live and /ready' }),
+      );
   });
   server.requestTimeout = 10_000;
   server.headersTimeout = 5_000;
   server.maxConnections = 32;
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(new PkiError('SOCKET_IN_USE', `the operations port ${parts.address}:${parts.port} can not be used (${error.code ?? error.message})`, { cause: error })));
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        new PkiError(
+          'SOCKET_IN_USE',
+          `the operations port ${parts.address}:${parts.port} can not be used (${error.code ?? error.message})`,
+          { cause: error },
+        ),
+      ),
+    );
     server.listen({ host: parts.address, port: parts.port }, resolve);
   });
   return {
     port: (server.address() as AddressInfo).port,
-    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => {
-      server.close(() => resolve());
-      server.closeAllConnections();
-    }),
+    [Symbol.asyncDispose]: () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
   };
 }
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {
-  response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
+  response.writeHead(status, {
+    'content-type': type,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+  });
   response.end(body);
 }

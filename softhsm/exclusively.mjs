@@ -5,7 +5,8 @@ import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
  * Runs `work` while holding the lock file. Waits for a living owner, takes over from a dead one.
  * @template T
  * @param {string} lockFile
- * @param {() => T} work synchronous, so that the lock is never held across a crash of the event loop
+ * @param {() => T} work synchronous, so that the lock is never held across a crash of the event
+ * loop
  * @param {{ onWait?: () => void, patienceSeconds?: number }} [options]
  * @returns {T}
  */
@@ -29,10 +30,14 @@ function acquire(lockFile, onWait, patienceSeconds) {
     } catch (error) {
       if (error.code !== 'EEXIST') throw error;
     }
-    if (waitedMs > patienceSeconds * 1000) throw new Error(`another process has held ${lockFile} for ${patienceSeconds} s; remove the file if none is at work`);
+    if (waitedMs > patienceSeconds * 1000)
+      throw new Error(
+        `another process has held ${lockFile} for ${patienceSeconds} s; remove the file if none is at work`,
+      );
     // A file that stays empty is one whose owner died between creating and writing it.
     const owner = ownerOf(lockFile);
-    if (owner === 'dead' || (owner === 'unwritten' && waitedMs >= 1000)) rmSync(lockFile, { force: true });
+    if (owner === 'dead' || (owner === 'unwritten' && waitedMs >= 1000))
+      rmSync(lockFile, { force: true });
     else {
       if (waitedMs === 0 && owner === 'alive') onWait();
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);

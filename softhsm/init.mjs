@@ -1,10 +1,21 @@
-// Makes SoftHSM ready below one folder: softhsm2.conf, the token store, one token per role, a random PIN for each.
+// Makes SoftHSM ready below one folder: softhsm2.conf, the token store, one token per role, a
+// random PIN for each.
 //
-//   node softhsm/init.mjs --dir DIR [--issuing-label LABEL] [--root-label LABEL] [--module PATH] [--json]
+//   node softhsm/init.mjs --dir DIR [--issuing-label LABEL] [--root-label LABEL] [--module PATH]
+//   [--json]
 //
-// Runs on Node 18 and up. Safe to repeat and to resume after a crash: what exists is checked, never made anew.
+// Runs on Node 18 and up. Safe to repeat and to resume after a crash: what exists is checked, never
+// made anew.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exclusively } from './exclusively.mjs';
@@ -16,12 +27,16 @@ const here = dirname(fileURLToPath(import.meta.url));
 export class SoftHsmError extends Error {}
 
 /**
- * @param {{ dir: string, labels?: { issuing?: string, root?: string }, modulePath?: string }} options
- * @returns {{ modulePath: string, confPath: string, tokenDir: string,
- *   tokens: Record<'issuing' | 'root', { label: string, pinFile: string, soPinFile: string, created: boolean }> }}
+ * @param {{ dir: string, labels?: { issuing?: string, root?: string }, modulePath?: string }}
+ * options
+ * @returns {{ modulePath: string, confPath: string, tokenDir: string, tokens: Record<'issuing' |
+ * 'root', { label: string, pinFile: string, soPinFile: string, created: boolean }> }}
  */
 export function initSoftHsm({ dir, labels = {}, modulePath = softHsmModulePath(process.env) }) {
-  if (modulePath === undefined) throw new SoftHsmError('SoftHSM is not installed: sudo apt-get install softhsm2, or say where its module is with --module');
+  if (modulePath === undefined)
+    throw new SoftHsmError(
+      'SoftHSM is not installed: sudo apt-get install softhsm2, or say where its module is with --module',
+    );
   if (!existsSync(modulePath)) throw new SoftHsmError(`there is no PKCS#11 module ${modulePath}`);
   const base = resolve(dir);
   const tokenDir = join(base, 'tokens');
@@ -35,7 +50,8 @@ export function initSoftHsm({ dir, labels = {}, modulePath = softHsmModulePath(p
     issuing: describe(pinDir, 'issuing', labels.issuing ?? 'meshca-issuing'),
     root: describe(pinDir, 'root', labels.root ?? 'meshca-root'),
   };
-  if (tokens.issuing.label === tokens.root.label) throw new SoftHsmError('the two tokens need different labels');
+  if (tokens.issuing.label === tokens.root.label)
+    throw new SoftHsmError('the two tokens need different labels');
 
   const created = exclusively(join(base, '.init-lock'), () => {
     writeConfiguration(confPath, tokenDir);
@@ -47,8 +63,16 @@ export function initSoftHsm({ dir, labels = {}, modulePath = softHsmModulePath(p
 
 function describe(pinDir, role, label) {
   // CK_TOKEN_INFO.label has 32 bytes, padded with blanks.
-  if (!/^[A-Za-z0-9._-]{1,32}$/.test(label)) throw new SoftHsmError(`the token label ${JSON.stringify(label)} is not 1 to 32 characters of [A-Za-z0-9._-]`);
-  return { label, pinFile: join(pinDir, `${role}.pin`), soPinFile: join(pinDir, `${role}.so-pin`), created: false };
+  if (!/^[A-Za-z0-9._-]{1,32}$/.test(label))
+    throw new SoftHsmError(
+      `the token label ${JSON.stringify(label)} is not 1 to 32 characters of [A-Za-z0-9._-]`,
+    );
+  return {
+    label,
+    pinFile: join(pinDir, `${role}.pin`),
+    soPinFile: join(pinDir, `${role}.so-pin`),
+    created: false,
+  };
 }
 
 function writeConfiguration(confPath, tokenDir) {
@@ -67,8 +91,9 @@ function writeConfiguration(confPath, tokenDir) {
 }
 
 /**
- * The module reads SOFTHSM2_CONF when it is initialised, and pkcs11js is built for the project's Node: hence a process of
- * its own. PINs go through files that only the owner can read, never through arguments or environment.
+ * The module reads SOFTHSM2_CONF when it is initialised, and pkcs11js is built for the project's
+ * Node: hence a process of its own. PINs go through files that only the owner can read, never
+ * through arguments or environment.
  */
 function runChild(job, confPath) {
   const result = spawnSync(nodeForPkcs11(), [join(here, 'init-tokens.mjs')], {
@@ -76,21 +101,30 @@ function runChild(job, confPath) {
     encoding: 'utf8',
     env: { ...process.env, SOFTHSM2_CONF: confPath, NODE_OPTIONS: '' },
   });
-  if (result.error) throw new SoftHsmError(`could not start Node to set up the tokens: ${result.error.message}`);
+  if (result.error)
+    throw new SoftHsmError(`could not start Node to set up the tokens: ${result.error.message}`);
   // SoftHSM aborts on some damaged stores, for instance with two tokens that it can't read.
-  if (result.signal !== null) throw new SoftHsmError(`the module crashed (${result.signal}): the token store is damaged or half written; put back its folders. ${result.stderr.trim()}`);
-  if (result.status !== 0) throw new SoftHsmError(result.stderr.trim() || `setting up the tokens ended with exit ${result.status}`);
+  if (result.signal !== null)
+    throw new SoftHsmError(
+      `the module crashed (${result.signal}): the token store is damaged or half written; put back its folders. ${result.stderr.trim()}`,
+    );
+  if (result.status !== 0)
+    throw new SoftHsmError(
+      result.stderr.trim() || `setting up the tokens ended with exit ${result.status}`,
+    );
   return JSON.parse(result.stdout).created;
 }
 
 function nodeForPkcs11() {
   if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath;
   const node = join(here, '..', 'node_modules', '.bin', 'node');
-  if (!existsSync(node)) throw new SoftHsmError('the project is not set up yet: run "npm run setup" first');
+  if (!existsSync(node))
+    throw new SoftHsmError('the project is not set up yet: run "npm run setup" first');
   return node;
 }
 
-const usage = 'usage: node softhsm/init.mjs --dir DIR [--issuing-label LABEL] [--root-label LABEL] [--module PATH] [--json]';
+const usage =
+  'usage: node softhsm/init.mjs --dir DIR [--issuing-label LABEL] [--root-label LABEL] [--module PATH] [--json]';
 
 function parse(args) {
   const options = { labels: {}, json: false };
@@ -113,17 +147,22 @@ function parse(args) {
     else if (name === '--root-label') options.labels.root = value;
     else throw new SoftHsmError(`unknown option ${name}`);
   }
-  if (options.dir === undefined) throw new SoftHsmError('say where: node softhsm/init.mjs --dir DIR');
+  if (options.dir === undefined)
+    throw new SoftHsmError('say where: node softhsm/init.mjs --dir DIR');
   return options;
 }
 
-if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === realpathSync(fileURLToPath(import.meta.url))) {
+if (
+  process.argv[1] !== undefined &&
+  realpathSync(process.argv[1]) === realpathSync(fileURLToPath(import.meta.url))
+) {
   try {
     const { json, ...options } = parse(process.argv.slice(2));
     const result = initSoftHsm(options);
     if (json) console.log(JSON.stringify(result));
     else {
-      for (const { label, pinFile, created } of Object.values(result.tokens)) console.log(`token ${label}: ${created ? 'initialised' : 'ready'}, PIN in ${pinFile}`);
+      for (const { label, pinFile, created } of Object.values(result.tokens))
+        console.log(`token ${label}: ${created ? 'initialised' : 'ready'}, PIN in ${pinFile}`);
       console.log(`module ${result.modulePath}\nexport SOFTHSM2_CONF=${result.confPath}`);
     }
   } catch (error) {

@@ -5,13 +5,19 @@ import { runCli } from './cli/program.ts';
 import type { CliContext, CliParts } from './cli/context.ts';
 import { duration } from './cli/output.ts';
 
-/** The process edge: the one place that reads argv, environment, signals and streams. Server and agent are loaded only by their own command. */
+/**
+ * The process edge: the one place that reads argv, environment, signals and streams. Server and
+ * agent are loaded only by their own command.
+ */
 const stop = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort(new Error(name)));
+for (const name of ['SIGINT', 'SIGTERM'] as const)
+  process.on(name, () => stop.abort(new Error(name)));
 // a reader that went away (| head) is no failure
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
-  process.stderr.write(`error OUTPUT_FAILED: standard output can not be written (${error.code ?? error.message})\n`);
+  process.stderr.write(
+    `error OUTPUT_FAILED: standard output can not be written (${error.code ?? error.message})\n`,
+  );
   process.exit(1);
 });
 
@@ -35,7 +41,16 @@ const parts: CliParts = {
   runServer: async ({ configPath, acceptRestore }) => {
     const { runServer } = await import('./compose/index.ts');
     return runServer({
-      ...(acceptRestore === undefined ? {} : { acceptRestore }), configPath, env: process.env, err: (text) => process.stderr.write(text), isTerminal, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, platform: process.platform, signal: stop.signal,
+      ...(acceptRestore === undefined ? {} : { acceptRestore }),
+      configPath,
+      env: process.env,
+      err: (text) => process.stderr.write(text),
+      isTerminal,
+      pid: process.pid,
+      uid: process.getuid?.() ?? 0,
+      execPath: process.execPath,
+      platform: process.platform,
+      signal: stop.signal,
     });
   },
   restore: async ({ configPath, from }) => {
@@ -47,11 +62,19 @@ const parts: CliParts = {
     return lostWith({ configPath, env: process.env });
   },
   runAgent: async ({ configPath }) => {
-    // One agent per node, idle most of the time: V8 is to collect early rather than let short connections grow the heap.
-    // Measured (bench memory): 26 instead of 80 MiB above the imports after thousands of them. Only before much is allocated.
+    // One agent per node, idle most of the time: V8 is to collect early rather than let short
+    // connections grow the heap. Measured (bench memory): 26 instead of 80 MiB above the imports
+    // after thousands of them. Only before much is allocated.
     setFlagsFromString('--optimize-for-size');
     const { runAgent } = await import('../sidecar/main.ts');
-    return runAgent({ configPath, env: process.env, stdout: process.stdout, stderr: process.stderr, platform: process.platform, signal: stop.signal });
+    return runAgent({
+      configPath,
+      env: process.env,
+      stdout: process.stdout,
+      stderr: process.stderr,
+      platform: process.platform,
+      signal: stop.signal,
+    });
   },
   validate: async (kind, path) => {
     if (kind === 'server') {
@@ -59,21 +82,50 @@ const parts: CliParts = {
       const loaded = await loadServerConfig({ path, env: process.env });
       if (!loaded.ok) return loaded;
       const { trustDomain, listen, issuance, hsm } = loaded.value;
-      return ok({ summary: [['trust domain', trustDomain], ['listens on', `${listen.address}:${listen.port}`], ['workload SVIDs live', duration(issuance.defaultTtlSeconds)], ['token', `${hsm.issuing.label} in ${hsm.module}`]] });
+      return ok({
+        summary: [
+          ['trust domain', trustDomain],
+          ['listens on', `${listen.address}:${listen.port}`],
+          ['workload SVIDs live', duration(issuance.defaultTtlSeconds)],
+          ['token', `${hsm.issuing.label} in ${hsm.module}`],
+        ],
+      });
     }
     const { configuredOutageSeconds, loadAgentConfig } = await import('../sidecar/config.ts');
     const loaded = await loadAgentConfig({ path, env: process.env });
     if (!loaded.ok) return loaded;
     const { trustDomain, workloadApi } = loaded.value;
-    return ok({ summary: [['trust domain', trustDomain], ['Workload API', workloadApi.socketPath], ['survives for certain an outage of', duration(Math.floor(configuredOutageSeconds(loaded.value)))]] });
+    return ok({
+      summary: [
+        ['trust domain', trustDomain],
+        ['Workload API', workloadApi.socketPath],
+        [
+          'survives for certain an outage of',
+          duration(Math.floor(configuredOutageSeconds(loaded.value))),
+        ],
+      ],
+    });
   },
   runCeremony: async ({ planPath, dryRun, yes, show }) => {
     const { runCeremony } = await import('./ceremony/index.ts');
     const { silentLogger, systemClock, systemRandom } = await import('./common/runtime/index.ts');
-    return runCeremony({ planPath, dryRun, env: process.env, execPath: process.execPath, clock: systemClock, random: systemRandom, logger: silentLogger, show, confirm: yes ? () => Promise.resolve(true) : askOnTerminal });
+    return runCeremony({
+      planPath,
+      dryRun,
+      env: process.env,
+      execPath: process.execPath,
+      clock: systemClock,
+      random: systemRandom,
+      logger: silentLogger,
+      show,
+      confirm: yes ? () => Promise.resolve(true) : askOnTerminal,
+    });
   },
   checkTranscript: async (input) => (await import('./ceremony/index.ts')).checkTranscript(input),
-  jsonSchema: async (kind) => (kind === 'server' ? (await import('./config/index.ts')).serverJsonSchema() : (await import('../sidecar/config.ts')).agentJsonSchema()),
+  jsonSchema: async (kind) =>
+    kind === 'server'
+      ? (await import('./config/index.ts')).serverJsonSchema()
+      : (await import('../sidecar/config.ts')).agentJsonSchema(),
 };
 
 const context: CliContext = {
@@ -85,7 +137,11 @@ const context: CliContext = {
     for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
     return Buffer.concat(chunks).toString('utf8');
   },
-  terminal: { isTerminal, columns: process.stdout.columns ?? 200, color: isTerminal && process.env['NO_COLOR'] === undefined },
+  terminal: {
+    isTerminal,
+    columns: process.stdout.columns ?? 200,
+    color: isTerminal && process.env['NO_COLOR'] === undefined,
+  },
   signal: stop.signal,
   now: () => Math.floor(Date.now() / 1000),
   parts,

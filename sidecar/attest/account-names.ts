@@ -6,11 +6,14 @@ export interface AccountNames {
 }
 
 /**
- * Names from passwd(5) and group(5) files alone. NSS (LDAP, sssd) is left out on purpose: a lookup there may block on the
- * network, and a directory outage must not decide who gets an identity. Users who live in a directory are selected by uid.
- * A file is read again when its inode, size or times change.
+ * Names from passwd(5) and group(5) files alone. NSS (LDAP, sssd) is left out on purpose: a lookup
+ * there may block on the network, and a directory outage must not decide who gets an identity.
+ * Users who live in a directory are selected by uid. A file is read again when its inode, size or
+ * times change.
  */
-export function fileAccountNames(files: { readonly passwd?: string; readonly group?: string } = {}): AccountNames {
+export function fileAccountNames(
+  files: { readonly passwd?: string; readonly group?: string } = {},
+): AccountNames {
   const users = nameFile(files.passwd ?? '/etc/passwd');
   const groups = nameFile(files.group ?? '/etc/group');
   return { userName: (uid) => users().get(uid), groupName: (gid) => groups().get(gid) };
@@ -36,12 +39,21 @@ function nameFile(path: string): () => ReadonlyMap<number, string> {
 
 const accountName = /^[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,255}$/;
 
-/** `name:password:id:…` per line. The first name of an ID counts, as getpwuid(3) has it; NIS lines (`+`, `-`) are skipped. */
+/**
+ * `name:password:id:…` per line. The first name of an ID counts, as getpwuid(3) has it; NIS lines
+ * (`+`, `-`) are skipped.
+ */
 export function parseAccounts(text: string): ReadonlyMap<number, string> {
   const names = new Map<number, string>();
   for (const each of text.split('\n')) {
     const [name, , id] = each.split(':', 3);
-    if (name === undefined || id === undefined || !accountName.test(name) || !/^[0-9]{1,10}$/.test(id)) continue;
+    if (
+      name === undefined ||
+      id === undefined ||
+      !accountName.test(name) ||
+      !/^[0-9]{1,10}$/.test(id)
+    )
+      continue;
     if (!names.has(Number(id))) names.set(Number(id), name);
   }
   return names;

@@ -20,16 +20,26 @@ export interface Attested {
 }
 
 /** Which costly facts are worth gathering, given the cheap ones: EntryCache.wanted. */
-export type Wanted = (selectors: readonly Selector[], costlyPrefixes: readonly string[]) => ReadonlySet<string>;
+export type Wanted = (
+  selectors: readonly Selector[],
+  costlyPrefixes: readonly string[],
+) => ReadonlySet<string>;
 
 export interface Attestor extends Disposable {
-  /** Directly after accept. The caller disposes the peer with the connection. Throws PEER_UNVERIFIABLE. */
+  /**
+   * Directly after accept. The caller disposes the peer with the connection. Throws
+   * PEER_UNVERIFIABLE.
+   */
   connect(socketFd: number): Peer;
-  /** A process that is not connected, by its present effective IDs. Throws NOT_FOUND where there is none that the agent may see, PEER_UNVERIFIABLE. */
+  /**
+   * A process that is not connected, by its present effective IDs. Throws NOT_FOUND where there is
+   * none that the agent may see, PEER_UNVERIFIABLE.
+   */
   open(pid: number): Peer;
   /**
-   * All facts, proven to be about the process that connected at the time of the answer; call it before every delivery.
-   * Synchronous unless a costly fact is wanted and not yet known. Throws or rejects with PEER_UNVERIFIABLE.
+   * All facts, proven to be about the process that connected at the time of the answer; call it
+   * before every delivery. Synchronous unless a costly fact is wanted and not yet known. Throws or
+   * rejects with PEER_UNVERIFIABLE.
    */
   attest(peer: Peer, wanted: Wanted): Attested | Promise<Attested>;
   /** Throws PEER_UNVERIFIABLE unless the peer lives, runs the same image and has unmixed IDs. */
@@ -73,10 +83,17 @@ export function createAttestor(options: AttestorOptions): Attestor {
   const adopt = (peer: Peer): Peer => {
     if (!peer.pinned && !warned.pidfd) {
       warned.pidfd = true;
-      logger.warn({}, 'the kernel gives no pidfd for peers (SO_PEERPIDFD, Linux 6.5): reuse of a process ID is told by the start time alone, and the selector peer:pinned is absent');
+      logger.warn(
+        {},
+        'the kernel gives no pidfd for peers (SO_PEERPIDFD, Linux 6.5): reuse of a process ID is told by the start time alone, and the selector peer:pinned is absent',
+      );
     }
     if (peer.image.token === undefined) {
-      if (!warned.image) logger.warn({ uid: peer.uid }, 'the agent has no right to look into processes of other users (CAP_SYS_PTRACE, or root): their path and hash are unknown, and an exec after connect is seen by changed user IDs alone');
+      if (!warned.image)
+        logger.warn(
+          { uid: peer.uid },
+          'the agent has no right to look into processes of other users (CAP_SYS_PTRACE, or root): their path and hash are unknown, and an exec after connect is seen by changed user IDs alone',
+        );
       warned.image = true;
       // an exec would not be seen, so nothing may be shared between connections
       return peer;
@@ -99,10 +116,15 @@ export function createAttestor(options: AttestorOptions): Attestor {
     return facts;
   };
 
-  const inspect = async (peer: Peer, facts: UnixFacts, needed: ReadonlySet<string>): Promise<void> => {
+  const inspect = async (
+    peer: Peer,
+    facts: UnixFacts,
+    needed: ReadonlySet<string>,
+  ): Promise<void> => {
     const { image } = peer;
     const { path } = image;
-    const expected = path === undefined ? undefined : path.deleted ? withoutDeletedMark(path.text) : path.text;
+    const expected =
+      path === undefined ? undefined : path.deleted ? withoutDeletedMark(path.text) : path.text;
     const inspection = await inspector.inspect(peer.uid, {
       file: `/proc/${peer.pid}/exe`,
       hash: needed.has(hashPrefix),
@@ -114,14 +136,22 @@ export function createAttestor(options: AttestorOptions): Attestor {
     retryAtMs.delete(image);
     if (inspection.problem !== undefined) {
       retryAtMs.set(image, clock.monotonicMs() + retryAfterMs);
-      logger.warn({ pid: peer.pid, uid: peer.uid, problem: inspection.problem }, 'a binary could not be inspected');
+      logger.warn(
+        { pid: peer.pid, uid: peer.uid, problem: inspection.problem },
+        'a binary could not be inspected',
+      );
     }
   };
 
-  const attested = (peer: Peer, facts: UnixFacts): Attested => ({ selectors: facts.selectors, cgroupKey: facts.cgroupKey, problem: peer.image.problem });
+  const attested = (peer: Peer, facts: UnixFacts): Attested => ({
+    selectors: facts.selectors,
+    cgroupKey: facts.cgroupKey,
+    problem: peer.image.problem,
+  });
 
   const attestSlowly = async (peer: Peer, facts: UnixFacts, wanted: Wanted): Promise<Attested> => {
-    // connections of one process share the work; a round that was under way may not have asked for all that is wanted here
+    // connections of one process share the work; a round that was under way may not have asked for
+    // all that is wanted here
     for (let round = 0; round < 3; round += 1) {
       const needed = missing(peer.image, facts, wanted);
       if (needed.size === 0) break;
@@ -138,7 +168,9 @@ export function createAttestor(options: AttestorOptions): Attestor {
 
   const missing = (image: ImageFacts, facts: UnixFacts, wanted: Wanted): ReadonlySet<string> => {
     const retry = clock.monotonicMs() >= (retryAtMs.get(image) ?? Infinity);
-    const unknown = (facts.pathUnverified ? [hashPrefix, pathPrefix] : [hashPrefix]).filter((prefix) => retry || !image.inspected.has(prefix));
+    const unknown = (facts.pathUnverified ? [hashPrefix, pathPrefix] : [hashPrefix]).filter(
+      (prefix) => retry || !image.inspected.has(prefix),
+    );
     return unknown.length === 0 ? new Set() : wanted(facts.selectors, unknown);
   };
 
@@ -146,13 +178,29 @@ export function createAttestor(options: AttestorOptions): Attestor {
     connect: (socketFd) => adopt(peerOfSocket(kernel, proc, socketFd, overflowUid)),
     open(pid) {
       const status = parseStatus(proc.read(pid, 'status') ?? '');
-      if (status === undefined) throw new PkiError('NOT_FOUND', `the agent sees no process ${pid}`, { detail: { pid }, next: 'Give the ID of a process that runs now, as the agent counts them: from inside a container it is another number. For one that has ended: meshca explain --refusal ID.' });
-      if (status.uids[1] === overflowUid) throw new PkiError('PEER_UNVERIFIABLE', `the user of process ${pid} is unknown to this system (overflow uid ${overflowUid})`, { detail: { pid } });
-      return adopt(peerOfPid(kernel, proc, pid, { uid: status.uids[1] as number, gid: status.gids[1] as number }));
+      if (status === undefined)
+        throw new PkiError('NOT_FOUND', `the agent sees no process ${pid}`, {
+          detail: { pid },
+          next: 'Give the ID of a process that runs now, as the agent counts them: from inside a container it is another number. For one that has ended: meshca explain --refusal ID.',
+        });
+      if (status.uids[1] === overflowUid)
+        throw new PkiError(
+          'PEER_UNVERIFIABLE',
+          `the user of process ${pid} is unknown to this system (overflow uid ${overflowUid})`,
+          { detail: { pid } },
+        );
+      return adopt(
+        peerOfPid(kernel, proc, pid, {
+          uid: status.uids[1] as number,
+          gid: status.gids[1] as number,
+        }),
+      );
     },
     attest(peer, wanted) {
       const facts = read(peer);
-      return missing(peer.image, facts, wanted).size === 0 ? attested(peer, facts) : attestSlowly(peer, facts, wanted);
+      return missing(peer.image, facts, wanted).size === 0
+        ? attested(peer, facts)
+        : attestSlowly(peer, facts, wanted);
     },
     verify(peer) {
       read(peer);
@@ -178,8 +226,7 @@ function note(image: ImageFacts, inspection: Inspection, needed: ReadonlySet<str
   if (path.deleted && !path.foreign) {
     if (inspection.unlinked) image.verifiedPath = withoutDeletedMark(path.text);
     else if (inspection.problem === undefined) image.verifiedPath = path.text;
-  }
-  else if (path.foreign && !path.deleted && inspection.samePath) image.verifiedPath = path.text;
+  } else if (path.foreign && !path.deleted && inspection.samePath) image.verifiedPath = path.text;
 }
 
 function kernelNumber(path: string): number {

@@ -1,3 +1,9 @@
-export { createAttestor, type Attested, type Attestor, type AttestorOptions, type Wanted } from './attestor.ts';
+export {
+  createAttestor,
+  type Attested,
+  type Attestor,
+  type AttestorOptions,
+  type Wanted,
+} from './attestor.ts';
 export { linuxKernel, type Kernel, type PeerCredentials } from './kernel.ts';
 export type { ImageFacts, Peer } from './peer.ts';

@@ -24,8 +24,9 @@ const FUSE_SUPER_MAGIC = 0x6573_5546;
 const chunk = 1 << 20;
 
 /**
- * Opens and reads a file that a workload may control: it can block for ever, so this runs in a process of its own only.
- * A file on FUSE has no hash: who serves the file system can show the reader other bytes than the ones that run.
+ * Opens and reads a file that a workload may control: it can block for ever, so this runs in a
+ * process of its own only. A file on FUSE has no hash: who serves the file system can show the
+ * reader other bytes than the ones that run.
  */
 export function inspectFile(request: InspectRequest): Inspection {
   const fd = openSync(request.file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
@@ -35,8 +36,18 @@ export function inspectFile(request: InspectRequest): Inspection {
     const samePath = request.expectedPath !== undefined && isSame(request.expectedPath, found);
     if (!request.hash) return { samePath, unlinked };
     if (!found.isFile()) return { samePath, unlinked, problem: 'the binary is not a regular file' };
-    if (found.size > BigInt(request.maximumBytes)) return { samePath, unlinked, problem: `the binary has ${found.size} bytes, more than ${request.maximumBytes}` };
-    if (statfsSync(`/proc/self/fd/${fd}`).type === FUSE_SUPER_MAGIC) return { samePath, unlinked, problem: 'the binary lies on a FUSE file system, whose contents can not be trusted' };
+    if (found.size > BigInt(request.maximumBytes))
+      return {
+        samePath,
+        unlinked,
+        problem: `the binary has ${found.size} bytes, more than ${request.maximumBytes}`,
+      };
+    if (statfsSync(`/proc/self/fd/${fd}`).type === FUSE_SUPER_MAGIC)
+      return {
+        samePath,
+        unlinked,
+        problem: 'the binary lies on a FUSE file system, whose contents can not be trusted',
+      };
     const hash = createHash('sha256');
     const buffer = Buffer.allocUnsafe(chunk);
     let total = 0;
@@ -44,7 +55,12 @@ export function inspectFile(request: InspectRequest): Inspection {
       const count = readSync(fd, buffer, 0, chunk, null);
       if (count === 0) break;
       total += count;
-      if (total > request.maximumBytes) return { samePath, unlinked, problem: `the binary has more than ${request.maximumBytes} bytes` };
+      if (total > request.maximumBytes)
+        return {
+          samePath,
+          unlinked,
+          problem: `the binary has more than ${request.maximumBytes} bytes`,
+        };
       hash.update(buffer.subarray(0, count));
     }
     return { samePath, unlinked, sha256: hash.digest('hex') };

@@ -6,7 +6,11 @@ process.on('message', (request: InspectRequest) => {
     process.send?.(inspectFile(request));
   } catch (thrown) {
     const code = (thrown as NodeJS.ErrnoException).code ?? 'unknown error';
-    process.send?.({ samePath: false, unlinked: false, problem: `the binary can not be read: ${code}` });
+    process.send?.({
+      samePath: false,
+      unlinked: false,
+      problem: `the binary can not be read: ${code}`,
+    });
   }
 });
 process.on('disconnect', () => process.exit(0));

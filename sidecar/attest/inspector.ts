@@ -4,7 +4,10 @@ import type { Clock } from '../../src/common/runtime/index.ts';
 import type { Inspection, InspectRequest } from './inspect-file.ts';
 
 export interface Inspector extends Disposable {
-  /** Never rejects: what can not be found out in time comes back as a problem. `uid` is whose file it is, for fairness. */
+  /**
+   * Never rejects: what can not be found out in time comes back as a problem. `uid` is whose file
+   * it is, for fairness.
+   */
   inspect(uid: number, request: Omit<InspectRequest, 'maximumBytes'>): Promise<Inspection>;
 }
 
@@ -31,14 +34,26 @@ const queueTotal = 256;
 const failed = (problem: string): Inspection => ({ samePath: false, unlinked: false, problem });
 
 /**
- * Reads binaries in child processes, since a file system that a workload controls can hang a reader for ever. A child past
- * its deadline is killed; one that not even SIGKILL ends keeps its slot and its uid's only turn, so that one user can block
- * one slot and no more. Children start on demand and end when idle: an agent whose entries name no hash pays nothing.
+ * Reads binaries in child processes, since a file system that a workload controls can hang a reader
+ * for ever. A child past its deadline is killed; one that not even SIGKILL ends keeps its slot and
+ * its uid's only turn, so that one user can block one slot and no more. Children start on demand
+ * and end when idle: an agent whose entries name no hash pays nothing.
  */
 export function startInspector(options: InspectorOptions): Inspector {
-  const { clock, maximumBytes = 512 * 1024 * 1024, deadlineMs = 5_000, maximumProcesses = 4, idleMs = 30_000 } = options;
+  const {
+    clock,
+    maximumBytes = 512 * 1024 * 1024,
+    deadlineMs = 5_000,
+    maximumProcesses = 4,
+    idleMs = 30_000,
+  } = options;
   // the extension differs between source and dist
-  const script = fileURLToPath(new URL(`./inspector-child${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url));
+  const script = fileURLToPath(
+    new URL(
+      `./inspector-child${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`,
+      import.meta.url,
+    ),
+  );
   const idle: { readonly child: ChildProcess; readonly cancel: () => void }[] = [];
   const all = new Set<ChildProcess>();
   const busyUids = new Set<number>();
@@ -46,7 +61,12 @@ export function startInspector(options: InspectorOptions): Inspector {
   let closed = false;
 
   const spawn = (): ChildProcess => {
-    const child = fork(script, [], { env: {}, execArgv: ['--max-old-space-size=64'], stdio: 'ignore', serialization: 'json' });
+    const child = fork(script, [], {
+      env: {},
+      execArgv: ['--max-old-space-size=64'],
+      stdio: 'ignore',
+      serialization: 'json',
+    });
     all.add(child);
     child.unref();
     child.channel?.unref();
@@ -110,7 +130,10 @@ export function startInspector(options: InspectorOptions): Inspector {
   return {
     inspect(uid, request) {
       if (closed) return Promise.resolve(failed('the agent is shutting down'));
-      if (queue.length >= queueTotal || queue.filter((job) => job.uid === uid).length >= queuePerUid) {
+      if (
+        queue.length >= queueTotal ||
+        queue.filter((job) => job.uid === uid).length >= queuePerUid
+      ) {
         return Promise.resolve(failed('too many binaries wait to be read'));
       }
       return new Promise((resolve) => {

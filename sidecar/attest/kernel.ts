@@ -1,22 +1,41 @@
 import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 import { PkiError } from '../../src/common/errors/index.ts';
-import { peerCredentials, socketOption, type PeerCredentials } from '../../src/common/unix/peer-credentials.ts';
+import {
+  peerCredentials,
+  socketOption,
+  type PeerCredentials,
+} from '../../src/common/unix/peer-credentials.ts';
 
 export type { PeerCredentials };
 
-/** The few system calls that Node does not offer. All are constant time and none waits. Linux on 64-bit machines only. */
+/**
+ * The few system calls that Node does not offer. All are constant time and none waits. Linux on
+ * 64-bit machines only.
+ */
 export interface Kernel {
   peerCredentials(socketFd: number): PeerCredentials;
-  /** Supplementary groups at the time of connect; undefined where the kernel lacks SO_PEERGROUPS (before 4.13). */
+  /**
+   * Supplementary groups at the time of connect; undefined where the kernel lacks SO_PEERGROUPS
+   * (before 4.13).
+   */
   peerGroups(socketFd: number): readonly number[] | undefined;
-  /** A new descriptor, which the caller closes; undefined where the kernel lacks SO_PEERPIDFD (before 6.5). Throws PEER_UNVERIFIABLE if the peer is gone. */
+  /**
+   * A new descriptor, which the caller closes; undefined where the kernel lacks SO_PEERPIDFD
+   * (before 6.5). Throws PEER_UNVERIFIABLE if the peer is gone.
+   */
   peerPidfd(socketFd: number): number | undefined;
-  /** A new descriptor, which the caller closes; undefined where the kernel lacks pidfd_open. Throws PEER_UNVERIFIABLE if there is no such process. */
+  /**
+   * A new descriptor, which the caller closes; undefined where the kernel lacks pidfd_open. Throws
+   * PEER_UNVERIFIABLE if there is no such process.
+   */
   pidfdOpen(pid: number): number | undefined;
   /** For each pidfd: has its process exited (zombies included)? One system call for all. */
   exited(pidfds: readonly number[]): readonly boolean[];
-  /** Bytes sent on a Unix socket that its reader has not taken yet (SIOCOUTQ); undefined if the descriptor can not tell. */
+  /**
+   * Bytes sent on a Unix socket that its reader has not taken yet (SIOCOUTQ); undefined if the
+   * descriptor can not tell.
+   */
   unreadBytes(socketFd: number): number | undefined;
   close(fd: number): void;
 }
@@ -33,7 +52,10 @@ const ENOPROTOOPT = 92;
 
 let shared: Kernel | undefined;
 
-/** Binds libc once per process: the symbols come from the running program, so that glibc and musl both work. */
+/**
+ * Binds libc once per process: the symbols come from the running program, so that glibc and musl
+ * both work.
+ */
 export function linuxKernel(): Kernel {
   shared ??= bind();
   return shared;
@@ -41,9 +63,22 @@ export function linuxKernel(): Kernel {
 
 function bind(): Kernel {
   const lib = koffi.load(null);
-  const poll = lib.func('int poll(void *, unsigned long, int)') as (fds: Buffer, count: number, timeoutMs: number) => number;
-  const ioctl = lib.func('int ioctl(int, unsigned long, ...)') as (fd: number, request: number, type: string, value: Buffer) => number;
-  const syscall = lib.func('long syscall(long, int, unsigned int)') as (number: number, pid: number, flags: number) => number;
+  const poll = lib.func('int poll(void *, unsigned long, int)') as (
+    fds: Buffer,
+    count: number,
+    timeoutMs: number,
+  ) => number;
+  const ioctl = lib.func('int ioctl(int, unsigned long, ...)') as (
+    fd: number,
+    request: number,
+    type: string,
+    value: Buffer,
+  ) => number;
+  const syscall = lib.func('long syscall(long, int, unsigned int)') as (
+    number: number,
+    pid: number,
+    flags: number,
+  ) => number;
   const value = Buffer.alloc(16);
   const length = Buffer.alloc(4);
   const pollBuffer = Buffer.alloc(8);
@@ -55,7 +90,9 @@ function bind(): Kernel {
       for (let attempt = 0; attempt < 3; attempt += 1) {
         length.writeUInt32LE(groups.length);
         if (socketOption(socketFd, SO_PEERGROUPS, groups, length) === 0) {
-          return Array.from({ length: length.readUInt32LE() / 4 }, (_, index) => groups.readUInt32LE(index * 4));
+          return Array.from({ length: length.readUInt32LE() / 4 }, (_, index) =>
+            groups.readUInt32LE(index * 4),
+          );
         }
         const errno = koffi.errno();
         if (errno === ENOPROTOOPT || errno === EINVAL) return undefined;
@@ -70,7 +107,9 @@ function bind(): Kernel {
       if (socketOption(socketFd, SO_PEERPIDFD, value, length) === 0) return value.readInt32LE(0);
       const errno = koffi.errno();
       if (errno === ENOPROTOOPT) return undefined;
-      throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', { detail: { errno } });
+      throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', {
+        detail: { errno },
+      });
     },
     pidfdOpen(pid) {
       const fd = Number(syscall(SYS_pidfd_open, pid, 0));

@@ -4,8 +4,9 @@ import { parseStat, type ProcessStat } from './proc-parse.ts';
 import type { Proc } from './proc.ts';
 
 /**
- * One process, held by its pidfd where the kernel gives one, else known by its start time. Owner of the pidfd: dispose it
- * with the connection. Everything learnt about the process is bound to the image it runs: after an exec it is unverifiable.
+ * One process, held by its pidfd where the kernel gives one, else known by its start time. Owner of
+ * the pidfd: dispose it with the connection. Everything learnt about the process is bound to the
+ * image it runs: after an exec it is unverifiable.
  */
 export interface Peer extends Disposable {
   readonly pid: number;
@@ -14,7 +15,10 @@ export interface Peer extends Disposable {
   /** Supplementary groups at the time of connect; undefined: the kernel does not tell. */
   readonly groups: readonly number[] | undefined;
   readonly pidfd: number | undefined;
-  /** After disposal the number of the pidfd may belong to another file, so nothing is asked about the peer any more. */
+  /**
+   * After disposal the number of the pidfd may belong to another file, so nothing is asked about
+   * the peer any more.
+   */
   readonly hold: { open: boolean };
   /** False when only the start time protects against reuse of the pid. */
   readonly pinned: boolean;
@@ -22,7 +26,10 @@ export interface Peer extends Disposable {
   readonly image: ImageFacts;
 }
 
-/** Filled on demand by the unix attestor; each fact stays true until the next exec, which ends the peer. */
+/**
+ * Filled on demand by the unix attestor; each fact stays true until the next exec, which ends the
+ * peer.
+ */
 export interface ImageFacts {
   readonly startTime: string;
   /** Of this exec; undefined: the kernel hides it from the agent. */
@@ -31,7 +38,10 @@ export interface ImageFacts {
   /** Verified against the agent's own view of the file system. */
   verifiedPath?: string | undefined;
   sha256?: string | undefined;
-  /** Costly selector prefixes that were looked into, with or without success: a workload can not make the agent try again and again. */
+  /**
+   * Costly selector prefixes that were looked into, with or without success: a workload can not
+   * make the agent try again and again.
+   */
   readonly inspected: Set<string>;
   /** Why the binary could not be inspected. */
   problem?: string | undefined;
@@ -44,23 +54,52 @@ export interface ExecutablePath {
   readonly foreign: boolean;
 }
 
-const unverifiable = (message: string, detail: Record<string, string | number> = {}): PkiError => new PkiError('PEER_UNVERIFIABLE', message, { detail });
+const unverifiable = (message: string, detail: Record<string, string | number> = {}): PkiError =>
+  new PkiError('PEER_UNVERIFIABLE', message, { detail });
 
-/** Call at once after accept: the sooner the image is noted, the less can be exchanged unseen. Throws PEER_UNVERIFIABLE. */
-export function peerOfSocket(kernel: Kernel, proc: Proc, socketFd: number, overflowUid: number): Peer {
+/**
+ * Call at once after accept: the sooner the image is noted, the less can be exchanged unseen.
+ * Throws PEER_UNVERIFIABLE.
+ */
+export function peerOfSocket(
+  kernel: Kernel,
+  proc: Proc,
+  socketFd: number,
+  overflowUid: number,
+): Peer {
   const { pid, uid, gid } = kernel.peerCredentials(socketFd);
-  if (pid <= 0) throw unverifiable('the calling process is outside the process namespace of the agent', { uid });
-  if (uid === overflowUid) throw unverifiable(`the user of the calling process is unknown to this system (overflow uid ${overflowUid})`, { pid });
+  if (pid <= 0)
+    throw unverifiable('the calling process is outside the process namespace of the agent', {
+      uid,
+    });
+  if (uid === overflowUid)
+    throw unverifiable(
+      `the user of the calling process is unknown to this system (overflow uid ${overflowUid})`,
+      { pid },
+    );
   const groups = kernel.peerGroups(socketFd);
   return hold(kernel, proc, { pid, uid, gid, groups }, kernel.peerPidfd(socketFd));
 }
 
-/** For operators who ask about a process that is not connected: uid and gid are its present effective ones. Throws PEER_UNVERIFIABLE. */
-export function peerOfPid(kernel: Kernel, proc: Proc, pid: number, ids: { readonly uid: number; readonly gid: number }): Peer {
+/**
+ * For operators who ask about a process that is not connected: uid and gid are its present
+ * effective ones. Throws PEER_UNVERIFIABLE.
+ */
+export function peerOfPid(
+  kernel: Kernel,
+  proc: Proc,
+  pid: number,
+  ids: { readonly uid: number; readonly gid: number },
+): Peer {
   return hold(kernel, proc, { pid, ...ids, groups: undefined }, kernel.pidfdOpen(pid));
 }
 
-function hold(kernel: Kernel, proc: Proc, who: Pick<Peer, 'pid' | 'uid' | 'gid' | 'groups'>, pidfd: number | undefined): Peer {
+function hold(
+  kernel: Kernel,
+  proc: Proc,
+  who: Pick<Peer, 'pid' | 'uid' | 'gid' | 'groups'>,
+  pidfd: number | undefined,
+): Peer {
   const held = { open: true };
   const dispose = (): void => {
     if (held.open && pidfd !== undefined) kernel.close(pidfd);
@@ -68,8 +107,16 @@ function hold(kernel: Kernel, proc: Proc, who: Pick<Peer, 'pid' | 'uid' | 'gid' 
   };
   try {
     const stat = statOf(proc, who.pid);
-    if (pidfd !== undefined && kernel.exited([pidfd])[0]) throw unverifiable('the process that connected is gone', { pid: who.pid });
-    return { ...who, pidfd, hold: held, pinned: pidfd !== undefined, image: { startTime: stat.startTime, token: stat.image, inspected: new Set() }, [Symbol.dispose]: dispose };
+    if (pidfd !== undefined && kernel.exited([pidfd])[0])
+      throw unverifiable('the process that connected is gone', { pid: who.pid });
+    return {
+      ...who,
+      pidfd,
+      hold: held,
+      pinned: pidfd !== undefined,
+      image: { startTime: stat.startTime, token: stat.image, inspected: new Set() },
+      [Symbol.dispose]: dispose,
+    };
   } catch (thrown) {
     dispose();
     throw thrown;
@@ -77,15 +124,23 @@ function hold(kernel: Kernel, proc: Proc, who: Pick<Peer, 'pid' | 'uid' | 'gid' 
 }
 
 /**
- * Throws PEER_UNVERIFIABLE unless the process still lives and runs the image that was first seen. What was read from /proc
- * before this call is about this very process: a pid can not be reused while the pidfd's process lives.
+ * Throws PEER_UNVERIFIABLE unless the process still lives and runs the image that was first seen.
+ * What was read from /proc before this call is about this very process: a pid can not be reused
+ * while the pidfd's process lives.
  */
 export function assertSameProcess(kernel: Kernel, proc: Proc, peer: Peer): void {
   if (!peer.hold.open) throw unverifiable('the connection was closed', { pid: peer.pid });
   const stat = statOf(proc, peer.pid);
-  if (peer.pidfd !== undefined && kernel.exited([peer.pidfd])[0]) throw unverifiable('the process that connected has exited', { pid: peer.pid });
-  if (stat.startTime !== peer.image.startTime) throw unverifiable('the process that connected was replaced by another one with its pid', { pid: peer.pid });
-  if (stat.image !== peer.image.token) throw unverifiable('the process that connected has executed another program', { pid: peer.pid });
+  if (peer.pidfd !== undefined && kernel.exited([peer.pidfd])[0])
+    throw unverifiable('the process that connected has exited', { pid: peer.pid });
+  if (stat.startTime !== peer.image.startTime)
+    throw unverifiable('the process that connected was replaced by another one with its pid', {
+      pid: peer.pid,
+    });
+  if (stat.image !== peer.image.token)
+    throw unverifiable('the process that connected has executed another program', {
+      pid: peer.pid,
+    });
 }
 
 function statOf(proc: Proc, pid: number): ProcessStat {

@@ -1,4 +1,7 @@
-/** Pure readers of /proc (proc_pid_status(5), proc_pid_stat(5), cgroups(7)). Each returns undefined for text it does not understand. */
+/**
+ * Pure readers of /proc (proc_pid_status(5), proc_pid_stat(5), cgroups(7)). Each returns undefined
+ * for text it does not understand.
+ */
 
 export interface ProcessStatus {
   /** Real, effective, saved, file system. */
@@ -19,25 +22,50 @@ export interface ProcessStat {
   /** Clock ticks since boot. */
   readonly startTime: string;
   /**
-   * Differs after each execve(2): addresses of code, data and stack, which the kernel randomises. It is read without
-   * touching the binary's file system, which may hang. undefined: the kernel hides the addresses from us (no ptrace right).
+   * Differs after each execve(2): addresses of code, data and stack, which the kernel randomises.
+   * It is read without touching the binary's file system, which may hang. undefined: the kernel
+   * hides the addresses from us (no ptrace right).
    */
   readonly image: string | undefined;
 }
 
-/** Positions counted from the state, which follows the command name in parentheses (field 3 of the manual). */
-const field = { startTime: 19, startCode: 23, endCode: 24, startStack: 25, startData: 42, endData: 43, startBrk: 44 } as const;
+/**
+ * Positions counted from the state, which follows the command name in parentheses (field 3 of the
+ * manual).
+ */
+const field = {
+  startTime: 19,
+  startCode: 23,
+  endCode: 24,
+  startStack: 25,
+  startData: 42,
+  endData: 43,
+  startBrk: 44,
+} as const;
 
 export function parseStat(text: string): ProcessStat | undefined {
   // the command name is chosen by the process and may hold spaces and parentheses
   const close = text.lastIndexOf(')');
   if (close < 0) return undefined;
-  const fields = text.slice(close + 2).trimEnd().split(' ');
+  const fields = text
+    .slice(close + 2)
+    .trimEnd()
+    .split(' ');
   const startTime = fields[field.startTime];
-  if (startTime === undefined || !/^[0-9]+$/.test(startTime) || fields.length <= field.startBrk) return undefined;
+  if (startTime === undefined || !/^[0-9]+$/.test(startTime) || fields.length <= field.startBrk)
+    return undefined;
   const stack = fields[field.startStack] as string;
   if (stack === '0') return { startTime, image: undefined };
-  const image = [field.startCode, field.endCode, field.startStack, field.startData, field.endData, field.startBrk].map((index) => fields[index]).join(':');
+  const image = [
+    field.startCode,
+    field.endCode,
+    field.startStack,
+    field.startData,
+    field.endData,
+    field.startBrk,
+  ]
+    .map((index) => fields[index])
+    .join(':');
   return { startTime, image };
 }
 
@@ -56,7 +84,8 @@ export function parseCgroup(text: string): ProcessCgroup {
     const first = each.indexOf(':');
     const second = each.indexOf(':', first + 1);
     if (second < 0) continue;
-    for (const controller of each.slice(first + 1, second).split(',')) paths.set(controller, each.slice(second + 1));
+    for (const controller of each.slice(first + 1, second).split(','))
+      paths.set(controller, each.slice(second + 1));
   }
   const below = (controller: string): string | undefined => {
     const path = paths.get(controller);
@@ -69,8 +98,9 @@ export function parseCgroup(text: string): ProcessCgroup {
 const unitName = /^[A-Za-z0-9:_.\\@-]{1,255}\.(?:service|scope)$/;
 
 /**
- * The system unit of a cgroup path: the first element that is not a slice. What lies below belongs to the unit's user
- * (`user@1000.service/app.slice/x.service`), who chooses those names, so it never counts.
+ * The system unit of a cgroup path: the first element that is not a slice. What lies below belongs
+ * to the unit's user (`user@1000.service/app.slice/x.service`), who chooses those names, so it
+ * never counts.
  */
 export function systemdUnit(cgroupPath: string): string | undefined {
   const element = cgroupPath.split('/').find((part) => part !== '' && !part.endsWith('.slice'));
@@ -89,7 +119,10 @@ function line(text: string, key: string): string | undefined {
 
 function numbers(text: string | undefined): readonly number[] | undefined {
   if (text === undefined) return undefined;
-  const parts = text.trim().split(/\s+/).filter((part) => part !== '');
+  const parts = text
+    .trim()
+    .split(/\s+/)
+    .filter((part) => part !== '');
   const values = parts.map(Number);
   return values.every((value) => Number.isSafeInteger(value) && value >= 0) ? values : undefined;
 }

@@ -1,6 +1,9 @@
 import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
 
-/** Reads of /proc. Only files that the kernel answers from memory: nothing here touches the file system of a workload, which may hang. */
+/**
+ * Reads of /proc. Only files that the kernel answers from memory: nothing here touches the file
+ * system of a workload, which may hang.
+ */
 export interface Proc {
   /** undefined: no such process, or no right to read. */
   read(pid: number, name: 'status' | 'stat' | 'cgroup'): string | undefined;

@@ -25,23 +25,31 @@ export interface UnixSources {
 }
 
 /**
- * The cheap facts, read anew each time: IDs, groups, cgroup. The path is bound to the image and read once for it.
+ * The cheap facts, read anew each time: IDs, groups, cgroup. The path is bound to the image and
+ * read once for it.
  *
- * - uid and gid are those of the peer credentials. All IDs in /proc must equal them: a process with mixed IDs (setuid,
- *   setgid, or a setuid program executed over an open connection) is PEER_UNVERIFIABLE.
+ * - uid and gid are those of the peer credentials. All IDs in /proc must equal them: a process with
+ *   mixed IDs (setuid, setgid, or a setuid program executed over an open connection) is
+ *   PEER_UNVERIFIABLE.
  * - Supplementary groups must hold at the time of connect and now.
- * - `unix:path` is the path in the agent's own mount namespace. A process in another one (a container, but also a systemd
- *   unit with PrivateTmp) could mount its own file at any path: there the path counts only if it names the same device and
- *   inode for the agent, and is `unix:foreign_path` otherwise.
+ * - `unix:path` is the path in the agent's own mount namespace. A process in another one (a
+ *   container, but also a systemd unit with PrivateTmp) could mount its own file at any path: there
+ *   the path counts only if it names the same device and inode for the agent, and is
+ *   `unix:foreign_path` otherwise.
  *
  * The caller must prove afterwards that the process is still the same (assertSameProcess).
  */
 export function unixFacts(sources: UnixSources, peer: Peer): UnixFacts {
   const statusText = sources.proc.read(peer.pid, 'status');
   const status = statusText === undefined ? undefined : parseStatus(statusText);
-  if (status === undefined) throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', { detail: { pid: peer.pid } });
+  if (status === undefined)
+    throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', {
+      detail: { pid: peer.pid },
+    });
   if (!status.uids.every((id) => id === peer.uid) || !status.gids.every((id) => id === peer.gid)) {
-    throw new PkiError('PEER_UNVERIFIABLE', 'the calling process has mixed user or group IDs', { detail: { pid: peer.pid, uid: peer.uid, gid: peer.gid } });
+    throw new PkiError('PEER_UNVERIFIABLE', 'the calling process has mixed user or group IDs', {
+      detail: { pid: peer.pid, uid: peer.uid, gid: peer.gid },
+    });
   }
   const selectors: Selector[] = [];
   const unix = (value: string): void => void selectors.push({ type: 'unix', value });
@@ -75,10 +83,17 @@ export function unixFacts(sources: UnixSources, peer: Peer): UnixFacts {
   const unit = sources.systemd && cgroup.path !== undefined ? systemdUnit(cgroup.path) : undefined;
   if (unit !== undefined) selectors.push({ type: 'systemd', value: `id:${unit}` });
   if (peer.pinned) selectors.push({ type: 'peer', value: 'pinned' });
-  return { selectors, cgroupKey: cgroup.limitKey, pathUnverified: path !== undefined && !direct && verifiedPath === undefined };
+  return {
+    selectors,
+    cgroupKey: cgroup.limitKey,
+    pathUnverified: path !== undefined && !direct && verifiedPath === undefined,
+  };
 }
 
-/** A process may have 65,536 groups; matching them all would cost the agent more than the process. Fewer facts never grant more. */
+/**
+ * A process may have 65,536 groups; matching them all would cost the agent more than the process.
+ * Fewer facts never grant more.
+ */
 const maximumGroups = 1024;
 
 const deletedSuffix = ' (deleted)';
@@ -87,11 +102,17 @@ function executablePath(sources: UnixSources, pid: number): ExecutablePath | und
   const bytes = sources.proc.link(pid, 'exe');
   if (bytes === undefined) return undefined;
   const text = bytes.toString('utf8');
-  // a path that is no text can not be written in an entry, and its lossy form might read as another path
-  if (!text.startsWith('/') || !isPrintable(text) || !Buffer.from(text, 'utf8').equals(bytes)) return undefined;
+  // a path that is no text can not be written in an entry, and its lossy form might read as another
+  // path
+  if (!text.startsWith('/') || !isPrintable(text) || !Buffer.from(text, 'utf8').equals(bytes))
+    return undefined;
   const namespace = sources.proc.link(pid, 'ns/mnt');
-  const foreign = namespace === undefined || sources.mountNamespace === undefined || !namespace.equals(sources.mountNamespace);
-  // the kernel marks a file that was unlinked, for example by an upgrade; a file may also be named so
+  const foreign =
+    namespace === undefined ||
+    sources.mountNamespace === undefined ||
+    !namespace.equals(sources.mountNamespace);
+  // the kernel marks a file that was unlinked, for example by an upgrade; a file may also be named
+  // so
   return { text, deleted: text.endsWith(deletedSuffix), foreign };
 }
 

@@ -14,8 +14,9 @@ const stepType = 'meshca-bundle+jws';
 const algorithms = ['ES256', 'ES384', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
 
 /**
- * The trust bundles of this agent. Owner of the held bundle: it moves only forward, each step signed by a JWT authority of
- * the bundle before it, so that neither a stolen connection nor a stale server can put another root in.
+ * The trust bundles of this agent. Owner of the held bundle: it moves only forward, each step
+ * signed by a JWT authority of the bundle before it, so that neither a stolen connection nor a
+ * stale server can put another root in.
  */
 export class BundleStore implements BundleSource {
   readonly #trustDomain: TrustDomain;
@@ -28,7 +29,11 @@ export class BundleStore implements BundleSource {
   #crls: readonly Buffer[] = [];
   readonly #listeners = new Set<() => void>();
 
-  constructor(trustDomain: TrustDomain, logger: Logger, persist: (documentJson: string) => Promise<void>) {
+  constructor(
+    trustDomain: TrustDomain,
+    logger: Logger,
+    persist: (documentJson: string) => Promise<void>,
+  ) {
     this.#trustDomain = trustDomain;
     this.#logger = logger;
     this.#persist = persist;
@@ -48,7 +53,11 @@ export class BundleStore implements BundleSource {
 
   /** The CRLs that are handed out: checked, a complete set or none. */
   setCrls(crls: readonly Buffer[]): void {
-    if (crls.length === this.#crls.length && crls.every((der, index) => der.equals(this.#crls[index] as Buffer))) return;
+    if (
+      crls.length === this.#crls.length &&
+      crls.every((der, index) => der.equals(this.#crls[index] as Buffer))
+    )
+      return;
     // copies, since views into a message would keep it whole
     this.#crls = crls.map((der) => Buffer.from(der));
     this.#announce();
@@ -63,7 +72,10 @@ export class BundleStore implements BundleSource {
     return this.#bundle?.rootsDer ?? [];
   }
 
-  /** True when the held bundle can check the next one; false for a bundle of roots alone, from bootstrap. */
+  /**
+   * True when the held bundle can check the next one; false for a bundle of roots alone, from
+   * bootstrap.
+   */
   canVerifySteps(): boolean {
     return (this.#document?.jwtAuthorities.length ?? 0) > 0;
   }
@@ -74,8 +86,8 @@ export class BundleStore implements BundleSource {
   }
 
   /**
-   * Takes the first bundle over a connection whose server has been verified (by root or fingerprint): only while no bundle
-   * is held that could check it. Throws BUNDLE_INVALID.
+   * Takes the first bundle over a connection whose server has been verified (by root or
+   * fingerprint): only while no bundle is held that could check it. Throws BUNDLE_INVALID.
    */
   async bootstrap(step: BundleStep): Promise<void> {
     if (this.canVerifySteps()) {
@@ -88,7 +100,10 @@ export class BundleStore implements BundleSource {
     await this.#take(payload.ok ? payload.value : '', document.value);
   }
 
-  /** Walks forward. Steps at or behind the held sequence are passed over. Throws BUNDLE_INVALID or SERVER_UNTRUSTED; steps before stay. */
+  /**
+   * Walks forward. Steps at or behind the held sequence are passed over. Throws BUNDLE_INVALID or
+   * SERVER_UNTRUSTED; steps before stay.
+   */
   async advance(steps: readonly BundleStep[]): Promise<void> {
     for (const step of steps) {
       if (step.sequence <= (this.#document?.sequence ?? -1)) continue;
@@ -100,7 +115,9 @@ export class BundleStore implements BundleSource {
   }
 
   /** Bundles of other trust domains, all of them; one that is broken keeps its last good state. */
-  setFederated(bundles: readonly { readonly trustDomain: string; readonly bundleJson: string }[]): void {
+  setFederated(
+    bundles: readonly { readonly trustDomain: string; readonly bundleJson: string }[],
+  ): void {
     const next = new Map<string, TrustBundle>();
     for (const { trustDomain, bundleJson } of bundles) {
       const name = TrustDomain.parse(trustDomain);
@@ -120,14 +137,19 @@ export class BundleStore implements BundleSource {
   async #verify(step: BundleStep): Promise<string> {
     try {
       const header = decodeProtectedHeader(step.jws);
-      if (header.typ !== stepType) throw new Error(`the type of the signed bundle is not ${stepType}`);
+      if (header.typ !== stepType)
+        throw new Error(`the type of the signed bundle is not ${stepType}`);
       const authority = this.#document?.jwtAuthorities.find(({ keyId }) => keyId === header.kid);
       if (authority === undefined) throw new Error('no authority of the held bundle signed it');
       const key = await importJWK(authority.jwk as JWK, header.alg);
       const { payload } = await compactVerify(step.jws, key, { algorithms });
       return Buffer.from(payload).toString('utf8');
     } catch (thrown) {
-      throw new PkiError('SERVER_UNTRUSTED', `bundle ${step.sequence} is not signed under the bundle held (${this.#document?.sequence ?? 'none'}): ${(thrown as Error).message}`, { cause: thrown });
+      throw new PkiError(
+        'SERVER_UNTRUSTED',
+        `bundle ${step.sequence} is not signed under the bundle held (${this.#document?.sequence ?? 'none'}): ${(thrown as Error).message}`,
+        { cause: thrown },
+      );
     }
   }
 
@@ -150,14 +172,23 @@ export class BundleStore implements BundleSource {
 function checked(text: string, step: BundleStep): Result<BundleDocument> {
   const document = parseBundleDocument(text);
   if (!document.ok) return document;
-  if (document.value.sequence !== step.sequence) return fail('BUNDLE_INVALID', `the document has sequence ${document.value.sequence}, the step says ${step.sequence}`);
+  if (document.value.sequence !== step.sequence)
+    return fail(
+      'BUNDLE_INVALID',
+      `the document has sequence ${document.value.sequence}, the step says ${step.sequence}`,
+    );
   if (document.value.rootsDer.length === 0) return fail('BUNDLE_INVALID', 'the bundle has no root');
-  if (document.value.jwtAuthorities.length === 0) return fail('BUNDLE_INVALID', 'the bundle has no JWT authority, so that no later one could be verified');
+  if (document.value.jwtAuthorities.length === 0)
+    return fail(
+      'BUNDLE_INVALID',
+      'the bundle has no JWT authority, so that no later one could be verified',
+    );
   return document;
 }
 
 function payloadOf(jws: string): Result<string> {
   const parts = jws.split('.');
-  if (parts.length !== 3 || parts[1] === '') return fail('BUNDLE_INVALID', 'the signed bundle is no compact JWS');
+  if (parts.length !== 3 || parts[1] === '')
+    return fail('BUNDLE_INVALID', 'the signed bundle is no compact JWS');
   return ok(Buffer.from(parts[1] as string, 'base64url').toString('utf8'));
 }

@@ -1,15 +1,25 @@
 import { fail, ok, type Result } from '../../src/common/errors/index.ts';
-import { checkCrlSignature, isCrlOf, parseCertificate, parseCrl } from '../../src/common/x509/index.ts';
+import {
+  checkCrlSignature,
+  isCrlOf,
+  parseCertificate,
+  parseCrl,
+} from '../../src/common/x509/index.ts';
 
 const maximumCrls = 200;
 
 /**
- * Checks CRLs before they go on to workloads: each is well-formed and current, and signed by its authority where the agent
- * knows that one. Of a set with a bad one nothing is handed on, since a validator that misses a CRL refuses the whole chain.
- * Fails with CRL_INVALID.
+ * Checks CRLs before they go on to workloads: each is well-formed and current, and signed by its
+ * authority where the agent knows that one. Of a set with a bad one nothing is handed on, since a
+ * validator that misses a CRL refuses the whole chain. Fails with CRL_INVALID.
  */
-export function checkCrlSet(crls: readonly Buffer[], authoritiesDer: readonly Buffer[], now: number): Result<readonly Buffer[]> {
-  if (crls.length > maximumCrls) return fail('CRL_INVALID', `there are more than ${maximumCrls} CRLs`);
+export function checkCrlSet(
+  crls: readonly Buffer[],
+  authoritiesDer: readonly Buffer[],
+  now: number,
+): Result<readonly Buffer[]> {
+  if (crls.length > maximumCrls)
+    return fail('CRL_INVALID', `there are more than ${maximumCrls} CRLs`);
   const authorities = authoritiesDer.flatMap((der) => {
     const parsed = parseCertificate(der);
     return parsed.ok ? [parsed.value] : [];
@@ -17,7 +27,11 @@ export function checkCrlSet(crls: readonly Buffer[], authoritiesDer: readonly Bu
   for (const der of crls) {
     const crl = parseCrl(der);
     if (!crl.ok) return crl;
-    if (crl.value.nextUpdate < now) return fail('CRL_INVALID', `a CRL ended at ${new Date(crl.value.nextUpdate * 1000).toISOString()}`);
+    if (crl.value.nextUpdate < now)
+      return fail(
+        'CRL_INVALID',
+        `a CRL ended at ${new Date(crl.value.nextUpdate * 1000).toISOString()}`,
+      );
     // one of an authority that no longer signs is not known here; whoever uses it verifies it
     const issuer = authorities.find((each) => isCrlOf(crl.value, each));
     const signed = issuer === undefined ? ok(undefined) : checkCrlSignature(crl.value, issuer);

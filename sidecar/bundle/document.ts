@@ -20,22 +20,26 @@ export interface BundleDocument {
 }
 
 /**
- * Reads a SPIFFE bundle document (SPIFFE Trust Domain and Bundle, section 4): a JWKS whose `x509-svid` keys carry one
- * certificate in `x5c`. Keys of another use are ignored, as the specification wants; a key of ours that is broken fails
- * the whole document with BUNDLE_INVALID.
+ * Reads a SPIFFE bundle document (SPIFFE Trust Domain and Bundle, section 4): a JWKS whose
+ * `x509-svid` keys carry one certificate in `x5c`. Keys of another use are ignored, as the
+ * specification wants; a key of ours that is broken fails the whole document with BUNDLE_INVALID.
  */
 export function parseBundleDocument(text: string): Result<BundleDocument> {
-  if (text.length > maximumDocumentBytes) return fail('BUNDLE_INVALID', 'the bundle document is too large');
+  if (text.length > maximumDocumentBytes)
+    return fail('BUNDLE_INVALID', 'the bundle document is too large');
   let document: unknown;
   try {
     document = JSON.parse(text);
   } catch (thrown) {
     return fail('BUNDLE_INVALID', 'the bundle document is not JSON', { cause: thrown });
   }
-  if (!isRecord(document) || !Array.isArray(document['keys'])) return fail('BUNDLE_INVALID', 'the bundle document has no array of keys');
+  if (!isRecord(document) || !Array.isArray(document['keys']))
+    return fail('BUNDLE_INVALID', 'the bundle document has no array of keys');
   const sequence = document['spiffe_sequence'] ?? 0;
-  if (typeof sequence !== 'number' || !Number.isSafeInteger(sequence) || sequence < 0) return fail('BUNDLE_INVALID', 'spiffe_sequence is not a non-negative integer');
-  if (document['keys'].length > maximumAuthorities) return fail('BUNDLE_INVALID', `the bundle has more than ${maximumAuthorities} keys`);
+  if (typeof sequence !== 'number' || !Number.isSafeInteger(sequence) || sequence < 0)
+    return fail('BUNDLE_INVALID', 'spiffe_sequence is not a non-negative integer');
+  if (document['keys'].length > maximumAuthorities)
+    return fail('BUNDLE_INVALID', `the bundle has more than ${maximumAuthorities} keys`);
   const rootsDer: Buffer[] = [];
   const jwtAuthorities: JwtAuthority[] = [];
   for (const key of document['keys'] as unknown[]) {
@@ -45,8 +49,10 @@ export function parseBundleDocument(text: string): Result<BundleDocument> {
       if (!root.ok) return root;
       rootsDer.push(root.value);
     } else if (key['use'] === 'jwt-svid') {
-      if (typeof key['kid'] !== 'string' || key['kid'] === '') return fail('BUNDLE_INVALID', 'a JWT authority has no key ID');
-      if (key['d'] !== undefined || key['kty'] === 'oct') return fail('BUNDLE_INVALID', 'a JWT authority is no public key');
+      if (typeof key['kid'] !== 'string' || key['kid'] === '')
+        return fail('BUNDLE_INVALID', 'a JWT authority has no key ID');
+      if (key['d'] !== undefined || key['kty'] === 'oct')
+        return fail('BUNDLE_INVALID', 'a JWT authority is no public key');
       jwtAuthorities.push({ keyId: key['kid'], jwk: key });
     }
   }
@@ -54,7 +60,11 @@ export function parseBundleDocument(text: string): Result<BundleDocument> {
 }
 
 /** A bundle of which only the roots are known (PEM file). */
-export const rootsOnly = (rootsDer: readonly Buffer[]): BundleDocument => ({ sequence: 0, rootsDer, jwtAuthorities: [] });
+export const rootsOnly = (rootsDer: readonly Buffer[]): BundleDocument => ({
+  sequence: 0,
+  rootsDer,
+  jwtAuthorities: [],
+});
 
 export function toTrustBundle(trustDomain: TrustDomain, document: BundleDocument): TrustBundle {
   return {
@@ -67,7 +77,10 @@ export function toTrustBundle(trustDomain: TrustDomain, document: BundleDocument
   };
 }
 
-/** undefined for a key of a kind that can not be read here: a foreign bundle may have it, and no digest is taken of that one. */
+/**
+ * undefined for a key of a kind that can not be read here: a foreign bundle may have it, and no
+ * digest is taken of that one.
+ */
 function spkiOfJwk(jwk: Readonly<Record<string, unknown>>): Buffer | undefined {
   try {
     return spkiOf(createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }));
@@ -78,7 +91,8 @@ function spkiOfJwk(jwk: Readonly<Record<string, unknown>>): Buffer | undefined {
 
 function rootOf(key: Record<string, unknown>): Result<Buffer> {
   const chain = key['x5c'];
-  if (!Array.isArray(chain) || chain.length !== 1 || typeof chain[0] !== 'string') return fail('BUNDLE_INVALID', 'an X.509 authority does not carry exactly one certificate');
+  if (!Array.isArray(chain) || chain.length !== 1 || typeof chain[0] !== 'string')
+    return fail('BUNDLE_INVALID', 'an X.509 authority does not carry exactly one certificate');
   const der = Buffer.from(chain[0], 'base64');
   const parsed = parseCertificate(der);
   if (!parsed.ok) return fail('BUNDLE_INVALID', `an X.509 authority: ${parsed.error.message}`);
@@ -86,4 +100,5 @@ function rootOf(key: Record<string, unknown>): Result<Buffer> {
   return ok(der);
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -10,9 +10,10 @@ export interface PublishedChain {
 const maximumChains = 100;
 
 /**
- * The issuing authorities that may sign, now or next, as the server published them: each is verified under the roots that
- * this agent holds before it counts as held, and again when the roots change. Owner of what it keeps. Nothing here makes
- * anything trusted: trust are the roots alone, so that a server which lies only keeps itself from activating.
+ * The issuing authorities that may sign, now or next, as the server published them: each is
+ * verified under the roots that this agent holds before it counts as held, and again when the roots
+ * change. Owner of what it keeps. Nothing here makes anything trusted: trust are the roots alone,
+ * so that a server which lies only keeps itself from activating.
  */
 export class IssuerChains {
   readonly #roots: () => readonly Buffer[];
@@ -30,7 +31,10 @@ export class IssuerChains {
 
   /** Full state: what is not named is no longer published. */
   set(published: readonly PublishedChain[]): void {
-    this.#published = published.slice(0, maximumChains).map(({ authorityId, chainDer }) => ({ authorityId, chainDer: chainDer.map((der) => Buffer.from(der)) }));
+    this.#published = published.slice(0, maximumChains).map(({ authorityId, chainDer }) => ({
+      authorityId,
+      chainDer: chainDer.map((der) => Buffer.from(der)),
+    }));
     this.recheck();
   }
 
@@ -42,7 +46,11 @@ export class IssuerChains {
       const problem = problemOf(chainDer, roots, this.#clock.now());
       if (problem === undefined) return true;
       refused.add(authorityId);
-      if (!this.#refused.has(authorityId)) this.#logger.warn({ authorityId, reason: problem }, 'a published issuing authority does not verify under the roots that are held');
+      if (!this.#refused.has(authorityId))
+        this.#logger.warn(
+          { authorityId, reason: problem },
+          'a published issuing authority does not verify under the roots that are held',
+        );
       return false;
     });
     this.#refused = refused;
@@ -57,13 +65,22 @@ export class IssuerChains {
   digest(): Buffer | undefined {
     if (this.#verified.length === 0) return undefined;
     // one certificate may be published once only, whatever a server says
-    const certificates = new Map(this.#verified.map(({ chainDer }) => [sha256Hex(chainDer[0] as Buffer), chainDer[0] as Buffer]));
+    const certificates = new Map(
+      this.#verified.map(({ chainDer }) => [
+        sha256Hex(chainDer[0] as Buffer),
+        chainDer[0] as Buffer,
+      ]),
+    );
     return setDigest([...certificates.values()]);
   }
 }
 
 /** What keeps a leaf under this chain from verifying, or undefined. */
-function problemOf(chainDer: readonly Buffer[], roots: readonly Buffer[], now: number): string | undefined {
+function problemOf(
+  chainDer: readonly Buffer[],
+  roots: readonly Buffer[],
+  now: number,
+): string | undefined {
   const verified = verifyChain({ chainDer, roots, now });
   if (!verified.ok) return verified.error.message;
   const path = [...verified.value.chain, verified.value.root];
@@ -71,6 +88,8 @@ function problemOf(chainDer: readonly Buffer[], roots: readonly Buffer[], now: n
   if (issuing === undefined || !issuing.isCa) return 'it is no CA';
   if (issuing.keyUsage?.names.has('keyCertSign') !== true) return 'it may not sign certificates';
   // the leaf to come makes each path one longer than the one that was verified
-  const short = path.find(({ pathLength }, below) => pathLength !== undefined && pathLength < below);
+  const short = path.find(
+    ({ pathLength }, below) => pathLength !== undefined && pathLength < below,
+  );
   return short === undefined ? undefined : 'an authority above it allows no intermediate there';
 }

@@ -1,5 +1,13 @@
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
-import { isReserved, parseTemplate, selectorText, SpiffeId, type Selector, type Template, type TrustDomain } from '../../src/common/spiffe/index.ts';
+import {
+  isReserved,
+  parseTemplate,
+  selectorText,
+  SpiffeId,
+  type Selector,
+  type Template,
+  type TrustDomain,
+} from '../../src/common/spiffe/index.ts';
 import type { AgentEntry, EntryCache, Identity, NearMiss } from '../contract.ts';
 import { SelectorIndex } from './selector-index.ts';
 
@@ -18,8 +26,9 @@ export interface EntryCacheDependencies {
 }
 
 /**
- * The entries of this agent. Snapshots replace atomically: the new index is complete before it takes the place of the old
- * one. An entry that this agent must not serve (foreign or reserved ID, no selectors, broken template) is left out and logged.
+ * The entries of this agent. Snapshots replace atomically: the new index is complete before it
+ * takes the place of the old one. An entry that this agent must not serve (foreign or reserved ID,
+ * no selectors, broken template) is left out and logged.
  */
 export class SyncedEntryCache implements EntryCache {
   readonly #dependencies: EntryCacheDependencies;
@@ -60,10 +69,17 @@ export class SyncedEntryCache implements EntryCache {
       const item = this.#item(entry, intern);
       if (item !== undefined) items.set(item.id, item);
     }
-    for (const item of items.values()) for (const text of item.texts) counts.set(text, (counts.get(text) ?? 0) + 1);
+    for (const item of items.values())
+      for (const text of item.texts) counts.set(text, (counts.get(text) ?? 0) + 1);
     const index = new SelectorIndex<Item>();
     for (const item of items.values()) index.add(item, (text) => counts.get(text) ?? 0);
-    [this.#items, this.#counts, this.#index, this.#costly, this.#synced] = [items, counts, index, new Map(), true];
+    [this.#items, this.#counts, this.#index, this.#costly, this.#synced] = [
+      items,
+      counts,
+      index,
+      new Map(),
+      true,
+    ];
     this.#changed();
   }
 
@@ -76,7 +92,8 @@ export class SyncedEntryCache implements EntryCache {
       this.#items.set(item.id, item);
       for (const text of item.texts) this.#counts.set(text, (this.#counts.get(text) ?? 0) + 1);
       this.#index.add(item, this.#countOf);
-      for (const [prefixes, index] of this.#costly) if (costlyOf(item, prefixes.split('\n')).length > 0) index.add(item, this.#countOf);
+      for (const [prefixes, index] of this.#costly)
+        if (costlyOf(item, prefixes.split('\n')).length > 0) index.add(item, this.#countOf);
     }
     this.#changed();
   }
@@ -90,14 +107,21 @@ export class SyncedEntryCache implements EntryCache {
       const spiffeId = this.#idFor(item, selectors);
       if (spiffeId !== undefined) found.push({ entry: item.entry, spiffeId });
     }
-    return found.sort((left, right) => left.entry.createdAt - right.entry.createdAt || (left.entry.id < right.entry.id ? -1 : 1));
+    return found.sort(
+      (left, right) =>
+        left.entry.createdAt - right.entry.createdAt || (left.entry.id < right.entry.id ? -1 : 1),
+    );
   }
 
-  /** What this entry gives a process with these selectors, or undefined if it gives nothing (any more). */
+  /**
+   * What this entry gives a process with these selectors, or undefined if it gives nothing (any
+   * more).
+   */
   identityFor(entryId: string, selectors: readonly Selector[]): Identity | undefined {
     const item = this.#items.get(entryId);
     if (item === undefined || expired(item, this.#dependencies.clock.now())) return undefined;
-    if (!item.texts.every((text) => selectors.some((selector) => selectorText(selector) === text))) return undefined;
+    if (!item.texts.every((text) => selectors.some((selector) => selectorText(selector) === text)))
+      return undefined;
     const spiffeId = this.#idFor(item, selectors);
     return spiffeId === undefined ? undefined : { entry: item.entry, spiffeId };
   }
@@ -110,7 +134,13 @@ export class SyncedEntryCache implements EntryCache {
       if (expired(item, now)) continue;
       const costly = costlyOf(item, costlyPrefixes);
       if (costly.every((prefix) => wanted.has(prefix))) continue;
-      if (!item.texts.every((text) => texts.has(text) || costlyPrefixes.some((prefix) => text.startsWith(`${prefix}:`)))) continue;
+      if (
+        !item.texts.every(
+          (text) =>
+            texts.has(text) || costlyPrefixes.some((prefix) => text.startsWith(`${prefix}:`)),
+        )
+      )
+        continue;
       for (const prefix of costly) wanted.add(prefix);
       if (wanted.size === costlyPrefixes.length) break;
     }
@@ -124,7 +154,12 @@ export class SyncedEntryCache implements EntryCache {
       const matched = item.texts.reduce((sum, text) => sum + (texts.has(text) ? 1 : 0), 0);
       if (matched < item.texts.length) scored.push({ item, matched });
     }
-    scored.sort((left, right) => right.matched - left.matched || left.item.texts.length - right.item.texts.length || (left.item.id < right.item.id ? -1 : 1));
+    scored.sort(
+      (left, right) =>
+        right.matched - left.matched ||
+        left.item.texts.length - right.item.texts.length ||
+        (left.item.id < right.item.id ? -1 : 1),
+    );
     return scored.slice(0, limit).map(({ item }) => ({
       entry: item.entry,
       matched: item.texts.filter((text) => texts.has(text)),
@@ -155,13 +190,17 @@ export class SyncedEntryCache implements EntryCache {
     const target = this.#target(entry);
     if (target === undefined) return undefined;
     // 20,000 entries share few distinct selectors: one string for each
-    const texts = [...new Set(entry.selectors.map((selector) => {
-      const text = selectorText(selector);
-      const known = intern?.get(text);
-      if (known !== undefined) return known;
-      intern?.set(text, text);
-      return text;
-    }))];
+    const texts = [
+      ...new Set(
+        entry.selectors.map((selector) => {
+          const text = selectorText(selector);
+          const known = intern?.get(text);
+          if (known !== undefined) return known;
+          intern?.set(text, text);
+          return text;
+        }),
+      ),
+    ];
     return { id: entry.id, entry, texts, target };
   }
 
@@ -175,7 +214,9 @@ export class SyncedEntryCache implements EntryCache {
     if (entry.isTemplate) {
       const template = parseTemplate(entry.spiffeId);
       if (!template.ok) return leaveOut(template.error.message);
-      return template.value.trustDomainName === trustDomain.name ? template.value : leaveOut('its trust domain is another');
+      return template.value.trustDomainName === trustDomain.name
+        ? template.value
+        : leaveOut('its trust domain is another');
     }
     const id = SpiffeId.parse(entry.spiffeId);
     if (!id.ok) return leaveOut(id.error.message);
@@ -201,8 +242,11 @@ export class SyncedEntryCache implements EntryCache {
     const key = prefixes.join('\n');
     const known = this.#costly.get(key);
     if (known !== undefined) return known;
-    const index = new SelectorIndex<Item>((text) => !prefixes.some((prefix) => text.startsWith(`${prefix}:`)));
-    for (const item of this.#items.values()) if (costlyOf(item, prefixes).length > 0) index.add(item, this.#countOf);
+    const index = new SelectorIndex<Item>(
+      (text) => !prefixes.some((prefix) => text.startsWith(`${prefix}:`)),
+    );
+    for (const item of this.#items.values())
+      if (costlyOf(item, prefixes).length > 0) index.add(item, this.#countOf);
     this.#costly.set(key, index);
     return index;
   }
@@ -218,13 +262,19 @@ export class SyncedEntryCache implements EntryCache {
     this.#cancelExpiry = undefined;
     const now = this.#dependencies.clock.now();
     let next = Infinity;
-    for (const { entry } of this.#items.values()) if (entry.expiresAt > now && entry.expiresAt < next) next = entry.expiresAt;
+    for (const { entry } of this.#items.values())
+      if (entry.expiresAt > now && entry.expiresAt < next) next = entry.expiresAt;
     if (next === Infinity) return;
     // at most an hour ahead, since the wall clock may move
-    this.#cancelExpiry = this.#dependencies.clock.after(Math.min(next * 1000 - this.#dependencies.clock.nowMs() + 1, 3_600_000), () => this.#changed());
+    this.#cancelExpiry = this.#dependencies.clock.after(
+      Math.min(next * 1000 - this.#dependencies.clock.nowMs() + 1, 3_600_000),
+      () => this.#changed(),
+    );
   }
 }
 
-const expired = (item: Item, now: number): boolean => item.entry.expiresAt !== 0 && item.entry.expiresAt <= now;
+const expired = (item: Item, now: number): boolean =>
+  item.entry.expiresAt !== 0 && item.entry.expiresAt <= now;
 
-const costlyOf = (item: Item, prefixes: readonly string[]): string[] => prefixes.filter((prefix) => item.texts.some((text) => text.startsWith(`${prefix}:`)));
+const costlyOf = (item: Item, prefixes: readonly string[]): string[] =>
+  prefixes.filter((prefix) => item.texts.some((text) => text.startsWith(`${prefix}:`)));

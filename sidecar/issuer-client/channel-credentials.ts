@@ -21,9 +21,10 @@ export interface VerifyingCredentialsOptions {
 type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 
 /**
- * Channel credentials that make the TLS connection themselves: TLS 1.3 only, ALPN h2, never a resumed session, and our
- * own verification of the server before grpc-js gets the socket. The hand-over to grpc-js happens only after `verify`
- * returned, so that no request byte can leave earlier.
+ * Channel credentials that make the TLS connection themselves: TLS 1.3 only, ALPN h2, never a
+ * resumed session, and our own verification of the server before grpc-js gets the socket. The
+ * hand-over to grpc-js happens only after `verify` returned, so that no request byte can leave
+ * earlier.
  */
 export class VerifyingCredentials extends ChannelCredentials {
   readonly #options: VerifyingCredentialsOptions;
@@ -44,7 +45,11 @@ export class VerifyingCredentials extends ChannelCredentials {
     return other === this;
   }
 
-  override _createSecureConnector(_target: unknown, _channelOptions: unknown, callCredentials?: CallCredentials): SecureConnector {
+  override _createSecureConnector(
+    _target: unknown,
+    _channelOptions: unknown,
+    callCredentials?: CallCredentials,
+  ): SecureConnector {
     const calls = callCredentials ?? noCallCredentials;
     return {
       connect: (socket) => this.#connect(socket),
@@ -58,10 +63,19 @@ export class VerifyingCredentials extends ChannelCredentials {
     const identity = this.#options.identity();
     return new Promise((resolve, reject) => {
       const tls = connect({
-        socket, minVersion: 'TLSv1.3', ALPNProtocols: ['h2'],
-        // OpenSSL's own check knows neither our bundle nor SPIFFE IDs: verifyServer judges instead, below
-        rejectUnauthorized: false, checkServerIdentity: () => undefined,
-        ...(identity === undefined ? {} : { key: pemEncode('PRIVATE KEY', identity.privateKeyPkcs8Der), cert: identity.chainDer.map((der) => pemEncode('CERTIFICATE', der)).join('') }),
+        socket,
+        minVersion: 'TLSv1.3',
+        ALPNProtocols: ['h2'],
+        // OpenSSL's own check knows neither our bundle nor SPIFFE IDs: verifyServer judges instead,
+        // below
+        rejectUnauthorized: false,
+        checkServerIdentity: () => undefined,
+        ...(identity === undefined
+          ? {}
+          : {
+              key: pemEncode('PRIVATE KEY', identity.privateKeyPkcs8Der),
+              cert: identity.chainDer.map((der) => pemEncode('CERTIFICATE', der)).join(''),
+            }),
       });
       const fail = (thrown: unknown): void => {
         clearTimeout(timer);
@@ -69,8 +83,12 @@ export class VerifyingCredentials extends ChannelCredentials {
         tls.destroy();
         reject(thrown as Error);
       };
-      const timer = setTimeout(() => fail(new Error('the TLS handshake took too long')), this.#options.handshakeTimeoutMs);
-      const onClose = (): void => fail(new Error('the server closed the connection during the handshake'));
+      const timer = setTimeout(
+        () => fail(new Error('the TLS handshake took too long')),
+        this.#options.handshakeTimeoutMs,
+      );
+      const onClose = (): void =>
+        fail(new Error('the server closed the connection during the handshake'));
       tls.on('error', () => {});
       tls.once('error', fail);
       tls.once('close', onClose);
@@ -85,7 +103,9 @@ export class VerifyingCredentials extends ChannelCredentials {
         tls.off('close', onClose);
         tls.off('error', fail);
         // errors after the hand-over end the HTTP/2 session, which has its own listeners
-        tls.on('error', (error) => { this.lastFailure = error; });
+        tls.on('error', (error) => {
+          this.lastFailure = error;
+        });
         resolve({ socket: tls, secure: true });
       });
     });

@@ -1,4 +1,13 @@
-import { Channel, connectivityState, Metadata, type ChannelOptions, type ClientDuplexStream, type ClientUnaryCall, type requestCallback, type CallOptions } from '@grpc/grpc-js';
+import {
+  Channel,
+  connectivityState,
+  Metadata,
+  type ChannelOptions,
+  type ClientDuplexStream,
+  type ClientUnaryCall,
+  type requestCallback,
+  type CallOptions,
+} from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { uuidv7, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import type { TrustDomain } from '../../src/common/spiffe/index.ts';
@@ -38,8 +47,8 @@ export interface ConnectionOptions {
 const maximumMessageBytes = 16 * 1024 * 1024;
 
 /**
- * One connection to the server, as one identity. It is opened once and never turned into another: whoever has a new
- * certificate opens a new connection. Nothing is retried here.
+ * One connection to the server, as one identity. It is opened once and never turned into another:
+ * whoever has a new certificate opens a new connection. Nothing is retried here.
  */
 export class IssuerConnection {
   readonly #channel: Channel;
@@ -56,13 +65,20 @@ export class IssuerConnection {
     this.#clock = options.clock;
     this.#credentials = new VerifyingCredentials({
       identity: () => options.identity,
-      verify: (socket) => verifyServer(socket, options.trustDomain, options.trust, options.clock.now()),
+      verify: (socket) =>
+        verifyServer(socket, options.trustDomain, options.trust, options.clock.now()),
       handshakeTimeoutMs: options.connectTimeoutMs,
     });
     const channelOptions: ChannelOptions = {
-      'grpc.keepalive_time_ms': options.keepaliveMs, 'grpc.keepalive_timeout_ms': 10_000, 'grpc.keepalive_permit_without_calls': 1,
-      'grpc.enable_http_proxy': 0, 'grpc.enable_retries': 0, 'grpc.service_config_disable_resolution': 1, 'grpc.use_local_subchannel_pool': 1,
-      'grpc.max_receive_message_length': maximumMessageBytes, 'grpc.max_send_message_length': maximumMessageBytes,
+      'grpc.keepalive_time_ms': options.keepaliveMs,
+      'grpc.keepalive_timeout_ms': 10_000,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.enable_http_proxy': 0,
+      'grpc.enable_retries': 0,
+      'grpc.service_config_disable_resolution': 1,
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.max_receive_message_length': maximumMessageBytes,
+      'grpc.max_send_message_length': maximumMessageBytes,
     };
     this.#channel = new Channel(`dns:${options.address}`, this.#credentials, channelOptions);
     const { AgentIssuer, NodeAttestation } = issuerContract().packages.meshca.issuer.v1;
@@ -71,7 +87,10 @@ export class IssuerConnection {
     this.#attestation = new NodeAttestation(options.address, this.#credentials, shared);
   }
 
-  /** Connects and verifies the server. Throws SERVER_UNTRUSTED or UNREACHABLE; nothing has been sent then. */
+  /**
+   * Connects and verifies the server. Throws SERVER_UNTRUSTED or UNREACHABLE; nothing has been sent
+   * then.
+   */
   static async open(options: ConnectionOptions, signal?: AbortSignal): Promise<IssuerConnection> {
     const connection = new IssuerConnection(options);
     try {
@@ -85,7 +104,8 @@ export class IssuerConnection {
 
   get server(): VerifiedServer {
     const { lastServer } = this.#credentials;
-    if (lastServer === undefined) throw new PkiError('SERVER_UNTRUSTED', 'the server has not been verified');
+    if (lastServer === undefined)
+      throw new PkiError('SERVER_UNTRUSTED', 'the server has not been verified');
     return lastServer;
   }
 
@@ -99,19 +119,27 @@ export class IssuerConnection {
 
   /** The bundle revisions after this one. To be believed by their signatures alone. */
   fetchBundleSteps(request: BundleStepsRequest): Promise<BundleUpdate__Output> {
-    return this.#unary('FetchBundleSteps', (metadata, options, callback) => this.#attestation.fetchBundleSteps(request, metadata, options, callback));
+    return this.#unary('FetchBundleSteps', (metadata, options, callback) =>
+      this.#attestation.fetchBundleSteps(request, metadata, options, callback),
+    );
   }
 
   renewAgent(request: RenewAgentRequest): Promise<AgentSvid__Output> {
-    return this.#unary('RenewAgent', (metadata, options, callback) => this.#agents.renewAgent(request, metadata, options, callback));
+    return this.#unary('RenewAgent', (metadata, options, callback) =>
+      this.#agents.renewAgent(request, metadata, options, callback),
+    );
   }
 
   signX509Svids(request: SignX509SvidsRequest): Promise<SignX509SvidsResponse__Output> {
-    return this.#unary('SignX509Svids', (metadata, options, callback) => this.#agents.signX509Svids(request, metadata, options, callback));
+    return this.#unary('SignX509Svids', (metadata, options, callback) =>
+      this.#agents.signX509Svids(request, metadata, options, callback),
+    );
   }
 
   signJwtSvid(request: SignJwtSvidRequest): Promise<SignJwtSvidResponse__Output> {
-    return this.#unary('SignJwtSvid', (metadata, options, callback) => this.#agents.signJwtSvid(request, metadata, options, callback));
+    return this.#unary('SignJwtSvid', (metadata, options, callback) =>
+      this.#agents.signJwtSvid(request, metadata, options, callback),
+    );
   }
 
   /** Calls under way may finish; the connection closes after them. */
@@ -123,7 +151,9 @@ export class IssuerConnection {
   explain(thrown: unknown): PkiError {
     if (thrown instanceof PkiError) return thrown;
     const error = fromServiceError(thrown as Parameters<typeof fromServiceError>[0]);
-    return error.code === 'UNREACHABLE' && this.#credentials.lastFailure instanceof PkiError ? this.#credentials.lastFailure : error;
+    return error.code === 'UNREACHABLE' && this.#credentials.lastFailure instanceof PkiError
+      ? this.#credentials.lastFailure
+      : error;
   }
 
   #deadline(): Date {
@@ -131,13 +161,28 @@ export class IssuerConnection {
     return new Date(Date.now() + this.#callDeadlineMs);
   }
 
-  #unary<T>(method: string, call: (metadata: Metadata, options: CallOptions, callback: requestCallback<T>) => ClientUnaryCall): Promise<T> {
+  #unary<T>(
+    method: string,
+    call: (
+      metadata: Metadata,
+      options: CallOptions,
+      callback: requestCallback<T>,
+    ) => ClientUnaryCall,
+  ): Promise<T> {
     const requestId = uuidv7(this.#clock.nowMs());
     const startedMs = this.#clock.monotonicMs();
     return new Promise((resolve, reject) => {
       call(metadataFor(requestId), { deadline: this.#deadline() }, (error, value) => {
         const failure = error === null ? undefined : this.explain(error);
-        this.#logger?.debug({ requestId, method, code: failure?.code ?? 'OK', durationMs: Math.round((this.#clock.monotonicMs() - startedMs) * 100) / 100 }, 'call to the server');
+        this.#logger?.debug(
+          {
+            requestId,
+            method,
+            code: failure?.code ?? 'OK',
+            durationMs: Math.round((this.#clock.monotonicMs() - startedMs) * 100) / 100,
+          },
+          'call to the server',
+        );
         if (failure !== undefined) reject(failure);
         else resolve(value as T);
       });
@@ -158,7 +203,8 @@ export class IssuerConnection {
         if (error === undefined) resolve();
         else reject(error as Error);
       };
-      const onAbort = (): void => done(signal?.reason ?? new PkiError('CANCELLED', 'the connection attempt was given up'));
+      const onAbort = (): void =>
+        done(signal?.reason ?? new PkiError('CANCELLED', 'the connection attempt was given up'));
       if (signal?.aborted === true) {
         onAbort();
         return;
@@ -167,14 +213,22 @@ export class IssuerConnection {
       const unreachable = (why: string): PkiError => {
         const { lastFailure } = this.#credentials;
         if (lastFailure instanceof PkiError) return lastFailure;
-        return new PkiError('UNREACHABLE', `the server at ${address} ${lastFailure instanceof Error ? `did not complete the connection: ${lastFailure.message}` : why}`);
+        return new PkiError(
+          'UNREACHABLE',
+          `the server at ${address} ${lastFailure instanceof Error ? `did not complete the connection: ${lastFailure.message}` : why}`,
+        );
       };
       const look = (): void => {
         const state = this.#channel.getConnectivityState(true);
         if (state === connectivityState.READY) done();
-        else if (state === connectivityState.TRANSIENT_FAILURE) done(unreachable('can not be reached'));
-        else if (state === connectivityState.SHUTDOWN) done(new PkiError('CANCELLED', 'the connection was closed'));
-        else this.#channel.watchConnectivityState(state, deadline, (error) => (error === undefined ? look() : done(unreachable('does not answer'))));
+        else if (state === connectivityState.TRANSIENT_FAILURE)
+          done(unreachable('can not be reached'));
+        else if (state === connectivityState.SHUTDOWN)
+          done(new PkiError('CANCELLED', 'the connection was closed'));
+        else
+          this.#channel.watchConnectivityState(state, deadline, (error) =>
+            error === undefined ? look() : done(unreachable('does not answer')),
+          );
       };
       look();
     });

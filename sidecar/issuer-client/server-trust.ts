@@ -18,12 +18,20 @@ export interface VerifiedServer {
 }
 
 /**
- * Verifies the server of a finished TLS handshake: TLS 1.3, no resumption, the exact ID spiffe://td/meshca/server, and its
- * chain to what this agent trusts. Throws SERVER_UNTRUSTED. Nothing may be sent before this returns.
+ * Verifies the server of a finished TLS handshake: TLS 1.3, no resumption, the exact ID
+ * spiffe://td/meshca/server, and its chain to what this agent trusts. Throws SERVER_UNTRUSTED.
+ * Nothing may be sent before this returns.
  */
-export function verifyServer(socket: TLSSocket, trustDomain: TrustDomain, trust: ServerTrust, now: number): VerifiedServer {
-  if (socket.getProtocol() !== 'TLSv1.3') throw untrusted(`the server speaks ${socket.getProtocol() ?? 'no TLS'}, not TLS 1.3`);
-  if (socket.isSessionReused()) throw untrusted('the TLS session was resumed, so that no certificate was shown');
+export function verifyServer(
+  socket: TLSSocket,
+  trustDomain: TrustDomain,
+  trust: ServerTrust,
+  now: number,
+): VerifiedServer {
+  if (socket.getProtocol() !== 'TLSv1.3')
+    throw untrusted(`the server speaks ${socket.getProtocol() ?? 'no TLS'}, not TLS 1.3`);
+  if (socket.isSessionReused())
+    throw untrusted('the TLS session was resumed, so that no certificate was shown');
   if (socket.alpnProtocol !== 'h2') throw untrusted('the server does not speak HTTP/2');
   const chainDer = sentChain(socket);
   const [leafDer] = chainDer;
@@ -32,14 +40,32 @@ export function verifyServer(socket: TLSSocket, trustDomain: TrustDomain, trust:
   const verified = { leafSha256: Buffer.from(sha256Hex(leafDer), 'hex'), chainDer };
   if (trust.kind === 'insecure') {
     const leaf = parseCertificate(leafDer);
-    if (!leaf.ok || leaf.value.uriSans[0] !== wanted.toString()) throw untrusted(`the server is not ${wanted.toString()}`);
+    if (!leaf.ok || leaf.value.uriSans[0] !== wanted.toString())
+      throw untrusted(`the server is not ${wanted.toString()}`);
     return verified;
   }
-  const roots = trust.kind === 'bundle' ? trust.roots() : chainDer.filter((der) => sha256Hex(der) === trust.rootSha256Hex);
-  if (roots.length === 0) throw untrusted(trust.kind === 'bundle' ? 'no bundle is held to verify the server with' : 'the server shows no root with the configured fingerprint');
-  const svid = verifyX509Svid({ chainDer, bundle: (name) => (name === trustDomain.name ? roots : undefined), now, purpose: 'server' });
-  if (!svid.ok) throw untrusted(`the certificate of the server does not verify: ${svid.error.message} (${svid.error.code})`);
-  if (!svid.value.id.equals(wanted)) throw untrusted(`the server is ${svid.value.id.toString()}, not ${wanted.toString()}`);
+  const roots =
+    trust.kind === 'bundle'
+      ? trust.roots()
+      : chainDer.filter((der) => sha256Hex(der) === trust.rootSha256Hex);
+  if (roots.length === 0)
+    throw untrusted(
+      trust.kind === 'bundle'
+        ? 'no bundle is held to verify the server with'
+        : 'the server shows no root with the configured fingerprint',
+    );
+  const svid = verifyX509Svid({
+    chainDer,
+    bundle: (name) => (name === trustDomain.name ? roots : undefined),
+    now,
+    purpose: 'server',
+  });
+  if (!svid.ok)
+    throw untrusted(
+      `the certificate of the server does not verify: ${svid.error.message} (${svid.error.code})`,
+    );
+  if (!svid.value.id.equals(wanted))
+    throw untrusted(`the server is ${svid.value.id.toString()}, not ${wanted.toString()}`);
   return verified;
 }
 

@@ -3,7 +3,13 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { uuidv7, type Clock, type Logger, type Random } from '../../src/common/runtime/index.ts';
 import { isAgentId, SpiffeId, type TrustDomain } from '../../src/common/spiffe/index.ts';
 import type { AgentSvid__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AgentSvid.ts';
-import { createCsr, generateKeyPairAsync, pkcs8Of, spkiOf, verifyX509Svid } from '../../src/common/x509/index.ts';
+import {
+  createCsr,
+  generateKeyPairAsync,
+  pkcs8Of,
+  spkiOf,
+  verifyX509Svid,
+} from '../../src/common/x509/index.ts';
 import type { BundleStore } from '../bundle/index.ts';
 import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts';
 import { pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/index.ts';
@@ -18,7 +24,10 @@ export interface AgentIdentityDependencies {
   readonly random: Random;
   readonly logger: Logger;
   readonly agentVersion: string;
-  /** What the operator configured, read again at each attestation so that a new token needs no restart. Throws NODE_CREDENTIAL_MISSING. */
+  /**
+   * What the operator configured, read again at each attestation so that a new token needs no
+   * restart. Throws NODE_CREDENTIAL_MISSING.
+   */
   readonly configured: () => Promise<NodeCredential>;
   /** A connection without a client certificate, its server verified. */
   readonly connectAnonymously: (signal: AbortSignal) => Promise<IssuerConnection>;
@@ -30,15 +39,32 @@ interface Held {
   readonly renewAtMonotonicMs: number;
 }
 
-/** Refusals of a recovery after which the configured credential may still help. A ban is none of them. */
-const recoverable: ReadonlySet<string> = new Set(['RENEWAL_GRACE_EXCEEDED', 'AGENT_EVICTED', 'ATTESTATION_FAILED', 'NOT_FOUND', 'CERTIFICATE_UNKNOWN', 'UNAUTHENTICATED', 'CERTIFICATE_EXPIRED']);
+/**
+ * Refusals of a recovery after which the configured credential may still help. A ban is none of
+ * them.
+ */
+const recoverable: ReadonlySet<string> = new Set([
+  'RENEWAL_GRACE_EXCEEDED',
+  'AGENT_EVICTED',
+  'ATTESTATION_FAILED',
+  'NOT_FOUND',
+  'CERTIFICATE_UNKNOWN',
+  'UNAUTHENTICATED',
+  'CERTIFICATE_EXPIRED',
+]);
 
-/** The agent's own SVID: joined, renewed, recovered, kept on disk. Owner of that state; calls to it do not overlap. */
+/**
+ * The agent's own SVID: joined, renewed, recovered, kept on disk. Owner of that state; calls to it
+ * do not overlap.
+ */
 export class AgentIdentity {
   readonly #dependencies: AgentIdentityDependencies;
   readonly #watch: SuspendWatch;
   #held: Held | undefined;
-  /** The server no longer accepts what is held: `attest-again` needs a new proof of the node, `expired` the old key. */
+  /**
+   * The server no longer accepts what is held: `attest-again` needs a new proof of the node,
+   * `expired` the old key.
+   */
   #rejected: 'attest-again' | 'expired' | undefined;
 
   private constructor(dependencies: AgentIdentityDependencies) {
@@ -50,7 +76,12 @@ export class AgentIdentity {
   static async load(dependencies: AgentIdentityDependencies): Promise<AgentIdentity> {
     const identity = new AgentIdentity(dependencies);
     const credential = await dependencies.state.credential();
-    if (credential !== undefined) identity.#hold(credential, credential.notAfter - dependencies.clock.now(), dependencies.clock.monotonicMs());
+    if (credential !== undefined)
+      identity.#hold(
+        credential,
+        credential.notAfter - dependencies.clock.now(),
+        dependencies.clock.monotonicMs(),
+      );
     return identity;
   }
 
@@ -74,7 +105,11 @@ export class AgentIdentity {
 
   valid(): boolean {
     this.#adjust();
-    return this.#held !== undefined && this.#rejected === undefined && this.#held.expiresAtMonotonicMs > this.#dependencies.clock.monotonicMs();
+    return (
+      this.#held !== undefined &&
+      this.#rejected === undefined &&
+      this.#held.expiresAtMonotonicMs > this.#dependencies.clock.monotonicMs()
+    );
   }
 
   /** The server refused the SVID that is held. */
@@ -85,7 +120,15 @@ export class AgentIdentity {
   pullForward(windowSeconds: number): void {
     if (this.#held === undefined) return;
     const { clock, random } = this.#dependencies;
-    this.#held = { ...this.#held, renewAtMonotonicMs: pullForwardMs(this.#held.renewAtMonotonicMs, clock.monotonicMs(), windowSeconds, random.uniform()) };
+    this.#held = {
+      ...this.#held,
+      renewAtMonotonicMs: pullForwardMs(
+        this.#held.renewAtMonotonicMs,
+        clock.monotonicMs(),
+        windowSeconds,
+        random.uniform(),
+      ),
+    };
   }
 
   /** Returns with a valid SVID held, if need be after an attestation. Throws why there is none. */
@@ -94,19 +137,39 @@ export class AgentIdentity {
     const held = this.#held?.credential;
     if (held !== undefined && this.#rejected !== 'attest-again') {
       try {
-        await this.#attest({ kind: 'expired-svid', spiffeId: held.spiffeId.toString(), serial: held.serial, privateKey: keyOf(held) }, signal);
+        await this.#attest(
+          {
+            kind: 'expired-svid',
+            spiffeId: held.spiffeId.toString(),
+            serial: held.serial,
+            privateKey: keyOf(held),
+          },
+          signal,
+        );
         return;
       } catch (thrown) {
         if (!(thrown instanceof PkiError) || !recoverable.has(thrown.code)) throw thrown;
-        this.#dependencies.logger.warn({ code: thrown.code, spiffeId: held.spiffeId.toString() }, 'the expired SVID can not be renewed; attesting the node again');
+        this.#dependencies.logger.warn(
+          { code: thrown.code, spiffeId: held.spiffeId.toString() },
+          'the expired SVID can not be renewed; attesting the node again',
+        );
         await this.#attest(await this.#fresh(held, thrown), signal);
         return;
       }
     }
-    await this.#attest(await this.#fresh(held, new PkiError('AGENT_EVICTED', 'the server no longer knows this agent')), signal);
+    await this.#attest(
+      await this.#fresh(
+        held,
+        new PkiError('AGENT_EVICTED', 'the server no longer knows this agent'),
+      ),
+      signal,
+    );
   }
 
-  /** Renews over a connection made with the present SVID. The new one is durable before this returns. */
+  /**
+   * Renews over a connection made with the present SVID. The new one is durable before this
+   * returns.
+   */
   async renew(connection: IssuerConnection): Promise<void> {
     const held = this.#held?.credential;
     if (held === undefined) throw new PkiError('UNAUTHENTICATED', 'there is no SVID to renew');
@@ -114,7 +177,11 @@ export class AgentIdentity {
     const pending = await this.#pending(`renew:${held.serial}`);
     const key = keyOf(pending);
     const sentAt = clock.monotonicMs();
-    const answer = await connection.renewAgent({ requestId: pending.requestId, csrDer: createCsr(key), agentVersion });
+    const answer = await connection.renewAgent({
+      requestId: pending.requestId,
+      csrDer: createCsr(key),
+      agentVersion,
+    });
     await this.#accept(answer, pending, sentAt, held.joinTokenSha256);
   }
 
@@ -123,7 +190,12 @@ export class AgentIdentity {
       throw held === undefined ? thrown : refused;
     });
     // a token is good for one key: trying it again only looks like an attack
-    if (held !== undefined && configured.kind === 'join-token' && tokenSha256(configured.token) === held.joinTokenSha256) throw refused;
+    if (
+      held !== undefined &&
+      configured.kind === 'join-token' &&
+      tokenSha256(configured.token) === held.joinTokenSha256
+    )
+      throw refused;
     return configured;
   }
 
@@ -135,10 +207,28 @@ export class AgentIdentity {
     const connection = await connectAnonymously(signal);
     try {
       const sentAt = clock.monotonicMs();
-      const answer = await attest(connection, { credential, requestId: pending.requestId, csrDer: createCsr(key), newSpkiDer: spkiOf(key), trustDomain, agentVersion });
-      if (answer.bundle) await this.#takeBundle({ sequence: answer.bundle.sequence, jws: answer.bundle.jws });
-      await this.#accept(answer, pending, sentAt, credential.kind === 'join-token' ? tokenSha256(credential.token) : (this.#held?.credential.joinTokenSha256 ?? ''));
-      this.#dependencies.logger.info({ spiffeId: answer.spiffeId, method: credential.kind, serial: answer.serial }, 'the node is attested');
+      const answer = await attest(connection, {
+        credential,
+        requestId: pending.requestId,
+        csrDer: createCsr(key),
+        newSpkiDer: spkiOf(key),
+        trustDomain,
+        agentVersion,
+      });
+      if (answer.bundle)
+        await this.#takeBundle({ sequence: answer.bundle.sequence, jws: answer.bundle.jws });
+      await this.#accept(
+        answer,
+        pending,
+        sentAt,
+        credential.kind === 'join-token'
+          ? tokenSha256(credential.token)
+          : (this.#held?.credential.joinTokenSha256 ?? ''),
+      );
+      this.#dependencies.logger.info(
+        { spiffeId: answer.spiffeId, method: credential.kind, serial: answer.serial },
+        'the node is attested',
+      );
     } finally {
       connection.close();
     }
@@ -151,21 +241,46 @@ export class AgentIdentity {
     } catch (thrown) {
       // an agent that slept through several rotations gets the steps between from the sync stream
       if (!bundles.canVerifySteps()) throw thrown;
-      logger.debug({ sequence: step.sequence }, 'the bundle of the answer is more than one step ahead');
+      logger.debug(
+        { sequence: step.sequence },
+        'the bundle of the answer is more than one step ahead',
+      );
     }
   }
 
-  async #accept(answer: AgentSvid__Output, pending: PendingRequest, sentAtMonotonicMs: number, joinTokenSha256: string): Promise<void> {
+  async #accept(
+    answer: AgentSvid__Output,
+    pending: PendingRequest,
+    sentAtMonotonicMs: number,
+    joinTokenSha256: string,
+  ): Promise<void> {
     const { trustDomain, bundles, state } = this.#dependencies;
     const roots = bundles.roots();
-    const verified = verifyX509Svid({ chainDer: answer.chainDer, bundle: (name) => (name === trustDomain.name ? roots : undefined), now: answer.serverTime });
-    if (!verified.ok) throw new PkiError('SVID_INVALID', `the SVID for this agent does not verify: ${verified.error.message}`, { cause: verified.error });
+    const verified = verifyX509Svid({
+      chainDer: answer.chainDer,
+      bundle: (name) => (name === trustDomain.name ? roots : undefined),
+      now: answer.serverTime,
+    });
+    if (!verified.ok)
+      throw new PkiError(
+        'SVID_INVALID',
+        `the SVID for this agent does not verify: ${verified.error.message}`,
+        { cause: verified.error },
+      );
     const { id, leaf } = verified.value;
-    if (!isAgentId(id) || id.toString() !== answer.spiffeId) throw new PkiError('SVID_INVALID', `the SVID for this agent names ${id.toString()}`);
-    if (!leaf.spkiDer.equals(spkiOf(keyOf(pending)))) throw new PkiError('SVID_INVALID', 'the SVID for this agent has another key');
+    if (!isAgentId(id) || id.toString() !== answer.spiffeId)
+      throw new PkiError('SVID_INVALID', `the SVID for this agent names ${id.toString()}`);
+    if (!leaf.spkiDer.equals(spkiOf(keyOf(pending))))
+      throw new PkiError('SVID_INVALID', 'the SVID for this agent has another key');
     const credential: AgentCredential = {
-      spiffeId: id, serial: answer.serial, privateKeyPkcs8Der: pending.privateKeyPkcs8Der, chainDer: answer.chainDer,
-      notBefore: answer.notBefore, notAfter: answer.notAfter, lifetimeSeconds: answer.lifetimeSeconds, joinTokenSha256,
+      spiffeId: id,
+      serial: answer.serial,
+      privateKeyPkcs8Der: pending.privateKeyPkcs8Der,
+      chainDer: answer.chainDer,
+      notBefore: answer.notBefore,
+      notAfter: answer.notAfter,
+      lifetimeSeconds: answer.lifetimeSeconds,
+      joinTokenSha256,
     };
     await state.saveCredential(credential);
     await state.clearPending();
@@ -178,27 +293,44 @@ export class AgentIdentity {
     const known = await state.pending();
     if (known?.purpose === purpose) return known;
     const { privateKey } = await generateKeyPairAsync('ec-p256');
-    const fresh = { purpose, requestId: uuidv7(clock.nowMs()), privateKeyPkcs8Der: pkcs8Of(privateKey) };
+    const fresh = {
+      purpose,
+      requestId: uuidv7(clock.nowMs()),
+      privateKeyPkcs8Der: pkcs8Of(privateKey),
+    };
     await state.savePending(fresh);
     return fresh;
   }
 
-  /** `remainingSeconds` as of `atMonotonicMs`: from the server's clock where there is an answer, else from the wall clock. */
+  /**
+   * `remainingSeconds` as of `atMonotonicMs`: from the server's clock where there is an answer,
+   * else from the wall clock.
+   */
   #hold(credential: AgentCredential, remainingSeconds: number, atMonotonicMs: number): void {
     const received = atMonotonicMs - (credential.lifetimeSeconds - remainingSeconds) * 1000;
     this.#held = {
       credential,
       expiresAtMonotonicMs: atMonotonicMs + remainingSeconds * 1000,
-      renewAtMonotonicMs: renewAtMonotonicMs(credential.lifetimeSeconds, received, this.#dependencies.random.uniform()),
+      renewAtMonotonicMs: renewAtMonotonicMs(
+        credential.lifetimeSeconds,
+        received,
+        this.#dependencies.random.uniform(),
+      ),
     };
   }
 
   #adjust(): void {
     const slept = this.#watch.slept();
     if (slept === 0 || this.#held === undefined) return;
-    this.#held = { ...this.#held, expiresAtMonotonicMs: this.#held.expiresAtMonotonicMs - slept, renewAtMonotonicMs: this.#held.renewAtMonotonicMs - slept };
+    this.#held = {
+      ...this.#held,
+      expiresAtMonotonicMs: this.#held.expiresAtMonotonicMs - slept,
+      renewAtMonotonicMs: this.#held.renewAtMonotonicMs - slept,
+    };
   }
 }
 
-const keyOf = (holder: { readonly privateKeyPkcs8Der: Buffer }): ReturnType<typeof createPrivateKey> =>
+const keyOf = (holder: {
+  readonly privateKeyPkcs8Der: Buffer;
+}): ReturnType<typeof createPrivateKey> =>
   createPrivateKey({ key: holder.privateKeyPkcs8Der, format: 'der', type: 'pkcs8' });

@@ -4,8 +4,9 @@ import type { Clock } from '../../src/common/runtime/index.ts';
 const maximumSleepMs = 30_000;
 
 /**
- * Keyed tasks, each at one instant of the monotonic clock, with a single timer for all of them: a binary heap, where a
- * changed or removed key leaves a stale node behind that is skipped. Owner: whoever made it. `run` must not throw.
+ * Keyed tasks, each at one instant of the monotonic clock, with a single timer for all of them: a
+ * binary heap, where a changed or removed key leaves a stale node behind that is skipped. Owner:
+ * whoever made it. `run` must not throw.
  */
 export class Agenda<K> {
   readonly #clock: Clock;

@@ -1,6 +1,17 @@
 export {
-  backoffMs, clockJumpMs, latestRenewalPoint, pullForwardMs, reconnectCapMs, renewalCentre, renewalSpread, renewAtMonotonicMs, retryDelayMs, returnShare, survivedOutageSeconds,
-  type BackoffOptions, type ClockReading,
+  backoffMs,
+  clockJumpMs,
+  latestRenewalPoint,
+  pullForwardMs,
+  reconnectCapMs,
+  renewalCentre,
+  renewalSpread,
+  renewAtMonotonicMs,
+  retryDelayMs,
+  returnShare,
+  survivedOutageSeconds,
+  type BackoffOptions,
+  type ClockReading,
 } from './renewal.ts';
 export { Agenda } from './agenda.ts';
 export { SuspendWatch } from './suspend-watch.ts';

@@ -1,35 +1,65 @@
 /**
- * When to renew. Pure: `(life, time of receipt, random) → instant`, on the monotonic clock. notBefore plays no part, since
- * it is backdated and since the wall clock of the node may be wrong.
+ * When to renew. Pure: `(life, time of receipt, random) → instant`, on the monotonic clock.
+ * notBefore plays no part, since it is backdated and since the wall clock of the node may be wrong.
  */
 
 /** Renewal is due around this share of the life… */
 export const renewalCentre = 1 / 3;
 /** …spread evenly by this much to both sides, so that agents that started together drift apart. */
 export const renewalSpread = 1 / 15;
-/** No first attempt comes later than this share of the life (0.4): what the promise about outages rests on. */
+/**
+ * No first attempt comes later than this share of the life (0.4): what the promise about outages
+ * rests on.
+ */
 export const latestRenewalPoint = renewalCentre + renewalSpread;
 
 /** `random` in [0, 1). */
-export function renewAtMonotonicMs(lifeSeconds: number, receivedAtMonotonicMs: number, random: number): number {
-  return receivedAtMonotonicMs + lifeSeconds * 1000 * (renewalCentre + renewalSpread * (2 * random - 1));
+export function renewAtMonotonicMs(
+  lifeSeconds: number,
+  receivedAtMonotonicMs: number,
+  random: number,
+): number {
+  return (
+    receivedAtMonotonicMs + lifeSeconds * 1000 * (renewalCentre + renewalSpread * (2 * random - 1))
+  );
 }
 
-/** What is kept back of the life for coming back after an outage: reconnecting (`reconnectCapMs`), asking, being answered. */
+/**
+ * What is kept back of the life for coming back after an outage: reconnecting (`reconnectCapMs`),
+ * asking, being answered.
+ */
 export const returnShare = 1 / 20;
 
 /**
- * The outage of the CA that a certificate of this life survives for certain, whenever it starts: life × (1 − latest renewal
- * point), where the latest point at which a renewal must *begin* to be in time is `latestRenewalPoint` + `returnShare` (0.45).
+ * The outage of the CA that a certificate of this life survives for certain, whenever it starts:
+ * life × (1 − latest renewal point), where the latest point at which a renewal must *begin* to be
+ * in time is `latestRenewalPoint` + `returnShare` (0.45).
  */
-export const survivedOutageSeconds = (lifeSeconds: number): number => Math.floor(lifeSeconds * (1 - latestRenewalPoint - returnShare));
+export const survivedOutageSeconds = (lifeSeconds: number): number =>
+  Math.floor(lifeSeconds * (1 - latestRenewalPoint - returnShare));
 
-/** The wait before a reconnect never exceeds a tenth of what is left of the SVID that expires first: who is about to lose it asks more often. */
-export const reconnectCapMs = (configuredCapMs: number, soonestExpirySeconds: number | undefined): number =>
-  (soonestExpirySeconds === undefined ? configuredCapMs : Math.min(configuredCapMs, Math.max(250, soonestExpirySeconds * 100)));
+/**
+ * The wait before a reconnect never exceeds a tenth of what is left of the SVID that expires first:
+ * who is about to lose it asks more often.
+ */
+export const reconnectCapMs = (
+  configuredCapMs: number,
+  soonestExpirySeconds: number | undefined,
+): number =>
+  soonestExpirySeconds === undefined
+    ? configuredCapMs
+    : Math.min(configuredCapMs, Math.max(250, soonestExpirySeconds * 100));
 
-/** Brings a planned renewal forward into a window that starts now, spread over it; never later than it was planned. */
-export function pullForwardMs(plannedMonotonicMs: number, nowMonotonicMs: number, windowSeconds: number, random: number): number {
+/**
+ * Brings a planned renewal forward into a window that starts now, spread over it; never later than
+ * it was planned.
+ */
+export function pullForwardMs(
+  plannedMonotonicMs: number,
+  nowMonotonicMs: number,
+  windowSeconds: number,
+  random: number,
+): number {
   return Math.min(plannedMonotonicMs, nowMonotonicMs + Math.max(0, windowSeconds) * 1000 * random);
 }
 
@@ -39,19 +69,28 @@ export interface BackoffOptions {
 }
 
 /**
- * Full jitter: evenly in [0, min(cap, base × 2^attempt)), with a floor of a tenth of it, so that a failure is never
- * followed by an immediate call. `attempt` counts from 0.
+ * Full jitter: evenly in [0, min(cap, base × 2^attempt)), with a floor of a tenth of it, so that a
+ * failure is never followed by an immediate call. `attempt` counts from 0.
  */
-export function backoffMs(attempt: number, random: number, { baseMs, capMs }: BackoffOptions): number {
+export function backoffMs(
+  attempt: number,
+  random: number,
+  { baseMs, capMs }: BackoffOptions,
+): number {
   const ceiling = Math.min(capMs, baseMs * 2 ** Math.min(attempt, 30));
   return ceiling * (0.1 + 0.9 * random);
 }
 
 /**
- * The next attempt after a failed renewal: backoff that never exceeds a twentieth of the life (so that many attempts fit
- * into what is left) nor half of what is left.
+ * The next attempt after a failed renewal: backoff that never exceeds a twentieth of the life (so
+ * that many attempts fit into what is left) nor half of what is left.
  */
-export function retryDelayMs(attempt: number, random: number, lifeSeconds: number, remainingMs: number): number {
+export function retryDelayMs(
+  attempt: number,
+  random: number,
+  lifeSeconds: number,
+  remainingMs: number,
+): number {
   const capMs = Math.max(1000, Math.min(lifeSeconds * 50, remainingMs / 2, 300_000));
   return backoffMs(attempt, random, { baseMs: Math.min(1000, capMs), capMs });
 }
@@ -63,7 +102,9 @@ export interface ClockReading {
 }
 
 /**
- * How far the wall clock ran ahead of (positive) or behind the monotonic one between two readings. A suspend shows as a
- * positive jump, since the monotonic clock stands still meanwhile; whoever sees one looks at what has expired.
+ * How far the wall clock ran ahead of (positive) or behind the monotonic one between two readings.
+ * A suspend shows as a positive jump, since the monotonic clock stands still meanwhile; whoever
+ * sees one looks at what has expired.
  */
-export const clockJumpMs = (before: ClockReading, after: ClockReading): number => after.wallMs - before.wallMs - (after.monotonicMs - before.monotonicMs);
+export const clockJumpMs = (before: ClockReading, after: ClockReading): number =>
+  after.wallMs - before.wallMs - (after.monotonicMs - before.monotonicMs);

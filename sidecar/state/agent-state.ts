@@ -15,11 +15,17 @@ export interface AgentCredential {
   readonly notBefore: number;
   readonly notAfter: number;
   readonly lifetimeSeconds: number;
-  /** SHA-256 (hex) of the join token that this identity came from: the same token is not tried a second time. */
+  /**
+   * SHA-256 (hex) of the join token that this identity came from: the same token is not tried a
+   * second time.
+   */
   readonly joinTokenSha256: string;
 }
 
-/** A request that was or is about to be sent: the same ID and key go out again when its answer got lost. */
+/**
+ * A request that was or is about to be sent: the same ID and key go out again when its answer got
+ * lost.
+ */
 export interface PendingRequest {
   readonly purpose: string;
   readonly requestId: string;
@@ -27,8 +33,9 @@ export interface PendingRequest {
 }
 
 /**
- * The state directory of one agent (0700, files 0600). Owner: the agent process; one agent per directory. Each file is
- * replaced whole and durable before the call returns. Reading throws STATE_CORRUPT with the file's name.
+ * The state directory of one agent (0700, files 0600). Owner: the agent process; one agent per
+ * directory. Each file is replaced whole and durable before the call returns. Reading throws
+ * STATE_CORRUPT with the file's name.
  */
 export class AgentState {
   readonly directory: string;
@@ -59,39 +66,75 @@ export class AgentState {
   async credential(): Promise<AgentCredential | undefined> {
     return this.#read(this.#credentialPath, (record) => {
       const spiffeId = SpiffeId.of(text(record, 'spiffeId'));
-      if (!spiffeId.trustDomain.equals(this.#trustDomain)) throw new PkiError('TRUST_DOMAIN_CHANGED', `${this.#credentialPath} belongs to the trust domain ${spiffeId.trustDomain.name}, the configuration names ${this.#trustDomain.name}`, { next: 'Set the trust domain back, or give this agent a new state directory.' });
+      if (!spiffeId.trustDomain.equals(this.#trustDomain))
+        throw new PkiError(
+          'TRUST_DOMAIN_CHANGED',
+          `${this.#credentialPath} belongs to the trust domain ${spiffeId.trustDomain.name}, the configuration names ${this.#trustDomain.name}`,
+          { next: 'Set the trust domain back, or give this agent a new state directory.' },
+        );
       const chain = record['chain'];
       if (!Array.isArray(chain) || chain.length === 0) throw new Error('it has no chain');
       const credential: AgentCredential = {
-        spiffeId, serial: text(record, 'serial'), privateKeyPkcs8Der: bytes(record, 'privateKey'), chainDer: chain.map((each) => Buffer.from(String(each), 'base64')),
-        notBefore: number(record, 'notBefore'), notAfter: number(record, 'notAfter'), lifetimeSeconds: number(record, 'lifetimeSeconds'), joinTokenSha256: text(record, 'joinTokenSha256'),
+        spiffeId,
+        serial: text(record, 'serial'),
+        privateKeyPkcs8Der: bytes(record, 'privateKey'),
+        chainDer: chain.map((each) => Buffer.from(String(each), 'base64')),
+        notBefore: number(record, 'notBefore'),
+        notAfter: number(record, 'notAfter'),
+        lifetimeSeconds: number(record, 'lifetimeSeconds'),
+        joinTokenSha256: text(record, 'joinTokenSha256'),
       };
       const leaf = parseCertificate(credential.chainDer[0] as Buffer);
       if (!leaf.ok) throw leaf.error;
-      const key = createPrivateKey({ key: credential.privateKeyPkcs8Der, format: 'der', type: 'pkcs8' });
-      if (!spkiOf(key).equals(leaf.value.spkiDer)) throw new Error('key and certificate do not belong together');
+      const key = createPrivateKey({
+        key: credential.privateKeyPkcs8Der,
+        format: 'der',
+        type: 'pkcs8',
+      });
+      if (!spkiOf(key).equals(leaf.value.spkiDer))
+        throw new Error('key and certificate do not belong together');
       return credential;
     });
   }
 
   async saveCredential(credential: AgentCredential): Promise<void> {
-    await replaceFile(this.#credentialPath, `${JSON.stringify({
-      version: 1, spiffeId: credential.spiffeId.toString(), serial: credential.serial, privateKey: credential.privateKeyPkcs8Der.toString('base64'),
-      chain: credential.chainDer.map((der) => der.toString('base64')), notBefore: credential.notBefore, notAfter: credential.notAfter,
-      lifetimeSeconds: credential.lifetimeSeconds, joinTokenSha256: credential.joinTokenSha256,
-    }, undefined, 1)}\n`);
+    await replaceFile(
+      this.#credentialPath,
+      `${JSON.stringify(
+        {
+          version: 1,
+          spiffeId: credential.spiffeId.toString(),
+          serial: credential.serial,
+          privateKey: credential.privateKeyPkcs8Der.toString('base64'),
+          chain: credential.chainDer.map((der) => der.toString('base64')),
+          notBefore: credential.notBefore,
+          notAfter: credential.notAfter,
+          lifetimeSeconds: credential.lifetimeSeconds,
+          joinTokenSha256: credential.joinTokenSha256,
+        },
+        undefined,
+        1,
+      )}\n`,
+    );
   }
 
   async pending(): Promise<PendingRequest | undefined> {
     return this.#read(this.#pendingPath, (record) => {
-      const request = { purpose: text(record, 'purpose'), requestId: text(record, 'requestId'), privateKeyPkcs8Der: bytes(record, 'privateKey') };
+      const request = {
+        purpose: text(record, 'purpose'),
+        requestId: text(record, 'requestId'),
+        privateKeyPkcs8Der: bytes(record, 'privateKey'),
+      };
       createPrivateKey({ key: request.privateKeyPkcs8Der, format: 'der', type: 'pkcs8' });
       return request;
     });
   }
 
   async savePending(request: PendingRequest): Promise<void> {
-    await replaceFile(this.#pendingPath, `${JSON.stringify({ version: 1, purpose: request.purpose, requestId: request.requestId, privateKey: request.privateKeyPkcs8Der.toString('base64') })}\n`);
+    await replaceFile(
+      this.#pendingPath,
+      `${JSON.stringify({ version: 1, purpose: request.purpose, requestId: request.requestId, privateKey: request.privateKeyPkcs8Der.toString('base64') })}\n`,
+    );
   }
 
   async clearPending(): Promise<void> {
@@ -102,7 +145,10 @@ export class AgentState {
     const found = await readPrivateFile(this.#bundlePath);
     if (found === undefined) return undefined;
     const document = parseBundleDocument(found);
-    if (!document.ok) throw new PkiError('STATE_CORRUPT', `${this.#bundlePath}: ${document.error.message}`, { cause: document.error });
+    if (!document.ok)
+      throw new PkiError('STATE_CORRUPT', `${this.#bundlePath}: ${document.error.message}`, {
+        cause: document.error,
+      });
     return document.value;
   }
 
@@ -110,12 +156,20 @@ export class AgentState {
     await replaceFile(this.#bundlePath, documentJson);
   }
 
-  async #read<T>(path: string, parse: (record: Record<string, unknown>) => T): Promise<T | undefined> {
+  async #read<T>(
+    path: string,
+    parse: (record: Record<string, unknown>) => T,
+  ): Promise<T | undefined> {
     const found = await readPrivateFile(path);
     if (found === undefined) return undefined;
     try {
       const record: unknown = JSON.parse(found);
-      if (typeof record !== 'object' || record === null || (record as Record<string, unknown>)['version'] !== 1) throw new Error('it has no known version');
+      if (
+        typeof record !== 'object' ||
+        record === null ||
+        (record as Record<string, unknown>)['version'] !== 1
+      )
+        throw new Error('it has no known version');
       return parse(record as Record<string, unknown>);
     } catch (thrown) {
       if (thrown instanceof PkiError && thrown.code === 'TRUST_DOMAIN_CHANGED') throw thrown;
@@ -134,8 +188,10 @@ function text(record: Record<string, unknown>, key: string): string {
 
 function number(record: Record<string, unknown>, key: string): number {
   const value = record[key];
-  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw new Error(`${key} is missing`);
+  if (typeof value !== 'number' || !Number.isSafeInteger(value))
+    throw new Error(`${key} is missing`);
   return value;
 }
 
-const bytes = (record: Record<string, unknown>, key: string): Buffer => Buffer.from(text(record, key), 'base64');
+const bytes = (record: Record<string, unknown>, key: string): Buffer =>
+  Buffer.from(text(record, key), 'base64');

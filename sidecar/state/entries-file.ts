@@ -13,14 +13,24 @@ const fileName = 'entries.ndjson';
 const linesPerWrite = 200;
 
 /**
- * Keeps the entries with their position, one a line, so that an agent that restarts while the CA is away still knows whom
- * it may serve. A cache only: what can not be read is a reason for a snapshot, never for a failure.
+ * Keeps the entries with their position, one a line, so that an agent that restarts while the CA is
+ * away still knows whom it may serve. A cache only: what can not be read is a reason for a
+ * snapshot, never for a failure.
  */
-export async function saveEntries(directory: string, agentId: string, position: SyncPosition, entries: Iterable<AgentEntry>): Promise<void> {
+export async function saveEntries(
+  directory: string,
+  agentId: string,
+  position: SyncPosition,
+  entries: Iterable<AgentEntry>,
+): Promise<void> {
   await replaceFile(join(directory, fileName), lines(agentId, position, entries));
 }
 
-async function* lines(agentId: string, position: SyncPosition, entries: Iterable<AgentEntry>): AsyncGenerator<string> {
+async function* lines(
+  agentId: string,
+  position: SyncPosition,
+  entries: Iterable<AgentEntry>,
+): AsyncGenerator<string> {
   yield `${JSON.stringify({ version: 1, agentId, ...position })}\n`;
   let block = '';
   let count = 0;
@@ -36,7 +46,12 @@ async function* lines(agentId: string, position: SyncPosition, entries: Iterable
 }
 
 /** undefined if there is none, or none that is whole and of this agent. */
-export async function loadEntries(directory: string, agentId: string): Promise<{ readonly position: SyncPosition; readonly entries: readonly AgentEntry[] } | undefined> {
+export async function loadEntries(
+  directory: string,
+  agentId: string,
+): Promise<
+  { readonly position: SyncPosition; readonly entries: readonly AgentEntry[] } | undefined
+> {
   const input = createReadStream(join(directory, fileName), { encoding: 'utf8' });
   const reader = createInterface({ input, crlfDelay: Infinity });
   const entries: AgentEntry[] = [];
@@ -46,10 +61,20 @@ export async function loadEntries(directory: string, agentId: string): Promise<{
     for await (const line of reader) {
       const record = JSON.parse(line) as Record<string, unknown>;
       if (position === undefined) {
-        if (record['version'] !== 1 || record['agentId'] !== agentId || typeof record['epoch'] !== 'string' || typeof record['revision'] !== 'number') return undefined;
+        if (
+          record['version'] !== 1 ||
+          record['agentId'] !== agentId ||
+          typeof record['epoch'] !== 'string' ||
+          typeof record['revision'] !== 'number'
+        )
+          return undefined;
         position = { epoch: record['epoch'], revision: record['revision'] };
       } else if ('end' in record) whole = record['end'] === entries.length;
-      else entries.push({ ...(record as unknown as AgentEntry), placeholders: new Map(record['placeholders'] as [string, string[]][]) });
+      else
+        entries.push({
+          ...(record as unknown as AgentEntry),
+          placeholders: new Map(record['placeholders'] as [string, string[]][]),
+        });
     }
   } catch {
     return undefined;

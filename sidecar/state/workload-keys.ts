@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import { privateDirectory, readPrivateFile, removeFile, replaceFile } from './files.ts';
 
-/** A workload's SVID with its key as kept on disk (tmpfs by default), only where the operator asked for it. */
+/**
+ * A workload's SVID with its key as kept on disk (tmpfs by default), only where the operator asked
+ * for it.
+ */
 export interface StoredSvid {
   readonly entryId: string;
   readonly entryRevision: number;
@@ -36,9 +39,15 @@ export class FileWorkloadKeyStore implements WorkloadKeyStore {
 
   async save(key: string, svid: StoredSvid): Promise<void> {
     await this.#prepare();
-    await replaceFile(this.#path(key), JSON.stringify({
-      version: 1, ...svid, chainDer: svid.chainDer.map((der) => der.toString('base64')), privateKeyPkcs8Der: svid.privateKeyPkcs8Der.toString('base64'),
-    }));
+    await replaceFile(
+      this.#path(key),
+      JSON.stringify({
+        version: 1,
+        ...svid,
+        chainDer: svid.chainDer.map((der) => der.toString('base64')),
+        privateKeyPkcs8Der: svid.privateKeyPkcs8Der.toString('base64'),
+      }),
+    );
   }
 
   async remove(key: string): Promise<void> {
@@ -52,10 +61,13 @@ export class FileWorkloadKeyStore implements WorkloadKeyStore {
     for (const name of await readdir(this.#directory)) {
       if (!name.endsWith('.svid.json')) continue;
       try {
-        const record = JSON.parse((await readPrivateFile(join(this.#directory, name))) ?? 'null') as Record<string, unknown> | null;
+        const record = JSON.parse(
+          (await readPrivateFile(join(this.#directory, name))) ?? 'null',
+        ) as Record<string, unknown> | null;
         if (record === null || record['version'] !== 1) continue;
         found.push({
-          ...(record as unknown as StoredSvid), chainDer: (record['chainDer'] as string[]).map((each) => Buffer.from(each, 'base64')),
+          ...(record as unknown as StoredSvid),
+          chainDer: (record['chainDer'] as string[]).map((each) => Buffer.from(each, 'base64')),
           privateKeyPkcs8Der: Buffer.from(record['privateKeyPkcs8Der'] as string, 'base64'),
         });
       } catch {

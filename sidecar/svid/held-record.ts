@@ -3,7 +3,10 @@ import type { Selector } from '../../src/common/spiffe/index.ts';
 import type { HeldX509Svid, Identity } from '../contract.ts';
 import type { Unanswered } from './signing-queue.ts';
 
-/** A generation of an SVID that has been replaced and whose holders have not all read the replacement. */
+/**
+ * A generation of an SVID that has been replaced and whose holders have not all read the
+ * replacement.
+ */
 export interface Replaced {
   readonly serial: string;
   readonly holders: Set<object>;
@@ -33,7 +36,10 @@ export interface HeldRecord {
   replaced: Replaced[];
   /** The record has ended. */
   dropped: boolean;
-  /** No entry gives this identity at the moment, but someone still holds a lease: nothing is served or asked for. */
+  /**
+   * No entry gives this identity at the moment, but someone still holds a lease: nothing is served
+   * or asked for.
+   */
   withdrawn: boolean;
 }
 
@@ -42,12 +48,35 @@ export interface LeaseSink {
   failed(error: PkiError): void;
 }
 
-export const newRecord = (key: string, identity: Identity, selectors: readonly Selector[]): HeldRecord => ({
-  key, identity, selectors, svid: undefined, authorityId: '', lifetimeSeconds: 0, expiresAtMonotonicMs: 0, leases: new Set(), prefetched: false, signing: false, signAgain: false, unanswered: {},
-  attempt: 0, refusal: undefined, refusedUntilMonotonicMs: 0, lost: false, replaced: [], dropped: false, withdrawn: false,
+export const newRecord = (
+  key: string,
+  identity: Identity,
+  selectors: readonly Selector[],
+): HeldRecord => ({
+  key,
+  identity,
+  selectors,
+  svid: undefined,
+  authorityId: '',
+  lifetimeSeconds: 0,
+  expiresAtMonotonicMs: 0,
+  leases: new Set(),
+  prefetched: false,
+  signing: false,
+  signAgain: false,
+  unanswered: {},
+  attempt: 0,
+  refusal: undefined,
+  refusedUntilMonotonicMs: 0,
+  lost: false,
+  replaced: [],
+  dropped: false,
+  withdrawn: false,
 });
 
 export const currentOf = (record: HeldRecord, nowMonotonicMs: number): HeldX509Svid | undefined =>
-  !record.dropped && !record.withdrawn && record.expiresAtMonotonicMs > nowMonotonicMs ? record.svid : undefined;
+  !record.dropped && !record.withdrawn && record.expiresAtMonotonicMs > nowMonotonicMs
+    ? record.svid
+    : undefined;
 
 export const isInUse = (record: HeldRecord): boolean => record.leases.size > 0 || record.prefetched;

@@ -11,6 +11,11 @@ export { X509Svids } from './x509-svids.ts';
 
 /** The one port of the local APIs to what this agent holds. */
 export const svidManager = (x509: X509Svids, jwt: JwtSvids): SvidManager => ({
-  acquire: (identity: Identity, selectors: readonly Selector[]): SvidLease => x509.acquire(identity, selectors),
-  fetchJwt: (identity: Identity, audience: readonly string[], selectors: readonly Selector[]): Promise<HeldJwtSvid> => jwt.fetch(identity, audience, selectors),
+  acquire: (identity: Identity, selectors: readonly Selector[]): SvidLease =>
+    x509.acquire(identity, selectors),
+  fetchJwt: (
+    identity: Identity,
+    audience: readonly string[],
+    selectors: readonly Selector[],
+  ): Promise<HeldJwtSvid> => jwt.fetch(identity, audience, selectors),
 });

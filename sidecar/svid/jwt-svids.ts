@@ -29,8 +29,9 @@ interface Kept {
 const minimumLeftMs = 5000;
 
 /**
- * JWT-SVIDs by identity and set of audiences, the least recently used first to go. A token is given again until half of
- * its life, is renewed in the background from a third on, and while the CA is away is given until it ends. Owner of them.
+ * JWT-SVIDs by identity and set of audiences, the least recently used first to go. A token is given
+ * again until half of its life, is renewed in the background from a third on, and while the CA is
+ * away is given until it ends. Owner of them.
  */
 export class JwtSvids {
   readonly #parts: JwtSvidsParts;
@@ -46,7 +47,11 @@ export class JwtSvids {
     return this.#kept.size;
   }
 
-  async fetch(identity: Identity, audience: readonly string[], selectors: readonly Selector[]): Promise<HeldJwtSvid> {
+  async fetch(
+    identity: Identity,
+    audience: readonly string[],
+    selectors: readonly Selector[],
+  ): Promise<HeldJwtSvid> {
     const sorted = [...new Set(audience)].sort();
     const key = `${identityKey(identity)}\u0000${identity.entry.revision}\u0000${JSON.stringify(sorted)}`;
     const kept = this.#kept.get(key);
@@ -54,7 +59,8 @@ export class JwtSvids {
     if (kept !== undefined && now < kept.halfMonotonicMs) {
       this.#kept.delete(key);
       this.#kept.set(key, kept);
-      if (now >= kept.thirdMonotonicMs) this.#sign(key, identity, sorted, selectors).catch(() => {});
+      if (now >= kept.thirdMonotonicMs)
+        this.#sign(key, identity, sorted, selectors).catch(() => {});
       return { ...kept.svid, hint: identity.entry.hint };
     }
     try {
@@ -63,7 +69,12 @@ export class JwtSvids {
       const error = PkiError.from(thrown);
       // the CA being away must not be felt as long as there is something valid
       const away = error.info.status === 'UNAVAILABLE' || error.info.status === 'DEADLINE_EXCEEDED';
-      if (away && kept !== undefined && kept.expiresMonotonicMs - this.#parts.clock.monotonicMs() > minimumLeftMs) return { ...kept.svid, hint: identity.entry.hint };
+      if (
+        away &&
+        kept !== undefined &&
+        kept.expiresMonotonicMs - this.#parts.clock.monotonicMs() > minimumLeftMs
+      )
+        return { ...kept.svid, hint: identity.entry.hint };
       throw error;
     }
   }
@@ -73,32 +84,67 @@ export class JwtSvids {
     this.#kept.clear();
   }
 
-  #sign(key: string, identity: Identity, audience: readonly string[], selectors: readonly Selector[]): Promise<HeldJwtSvid> {
+  #sign(
+    key: string,
+    identity: Identity,
+    audience: readonly string[],
+    selectors: readonly Selector[],
+  ): Promise<HeldJwtSvid> {
     const running = this.#underWay.get(key);
     if (running !== undefined) return running;
-    const promise = this.#ask(key, identity, audience, selectors).finally(() => this.#underWay.delete(key));
+    const promise = this.#ask(key, identity, audience, selectors).finally(() =>
+      this.#underWay.delete(key),
+    );
     this.#underWay.set(key, promise);
     return promise;
   }
 
-  async #ask(key: string, identity: Identity, audience: readonly string[], selectors: readonly Selector[]): Promise<HeldJwtSvid> {
+  async #ask(
+    key: string,
+    identity: Identity,
+    audience: readonly string[],
+    selectors: readonly Selector[],
+  ): Promise<HeldJwtSvid> {
     const { sign, clock, onSigned, size, cache } = this.#parts;
     const sentAt = clock.monotonicMs();
     let answer: SignJwtSvidResponse__Output;
     try {
-      answer = await sign({ requestId: uuidv7(clock.nowMs()), entryId: identity.entry.id, audience: [...audience], ttlSeconds: 0, selectors: [...selectors] });
-      if (answer.spiffeId !== identity.spiffeId.toString()) throw new PkiError('SVID_INVALID', `the JWT-SVID for ${identity.spiffeId.toString()} names another identity`);
+      answer = await sign({
+        requestId: uuidv7(clock.nowMs()),
+        entryId: identity.entry.id,
+        audience: [...audience],
+        ttlSeconds: 0,
+        selectors: [...selectors],
+      });
+      if (answer.spiffeId !== identity.spiffeId.toString())
+        throw new PkiError(
+          'SVID_INVALID',
+          `the JWT-SVID for ${identity.spiffeId.toString()} names another identity`,
+        );
     } catch (thrown) {
       onSigned(false);
       throw thrown;
     }
     onSigned(true);
-    const svid: HeldJwtSvid = { spiffeId: identity.spiffeId, token: answer.token, expiresAt: answer.expiresAt, hint: identity.entry.hint };
+    const svid: HeldJwtSvid = {
+      spiffeId: identity.spiffeId,
+      token: answer.token,
+      expiresAt: answer.expiresAt,
+      hint: identity.entry.hint,
+    };
     const lifeMs = (answer.expiresAt - answer.serverTime) * 1000;
     // an entry that went meanwhile takes its tokens along
-    if (cache.identityFor(identity.entry.id, selectors)?.entry.revision !== identity.entry.revision) return svid;
+    if (cache.identityFor(identity.entry.id, selectors)?.entry.revision !== identity.entry.revision)
+      return svid;
     this.#kept.delete(key);
-    this.#kept.set(key, { identity, selectors, svid, thirdMonotonicMs: sentAt + lifeMs / 3, halfMonotonicMs: sentAt + lifeMs / 2, expiresMonotonicMs: sentAt + lifeMs });
+    this.#kept.set(key, {
+      identity,
+      selectors,
+      svid,
+      thirdMonotonicMs: sentAt + lifeMs / 3,
+      halfMonotonicMs: sentAt + lifeMs / 2,
+      expiresMonotonicMs: sentAt + lifeMs,
+    });
     for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= size) break;
       this.#kept.delete(oldest);
@@ -109,7 +155,12 @@ export class JwtSvids {
   #reconcile(): void {
     for (const [key, { identity, selectors }] of this.#kept) {
       const now = this.#parts.cache.identityFor(identity.entry.id, selectors);
-      if (now === undefined || now.entry.revision !== identity.entry.revision || !now.spiffeId.equals(identity.spiffeId)) this.#kept.delete(key);
+      if (
+        now === undefined ||
+        now.entry.revision !== identity.entry.revision ||
+        !now.spiffeId.equals(identity.spiffeId)
+      )
+        this.#kept.delete(key);
     }
   }
 }

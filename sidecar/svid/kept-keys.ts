@@ -5,17 +5,52 @@ import { newRecord, type HeldRecord } from './held-record.ts';
 import type { Interner } from './memory.ts';
 
 export const toStored = (record: HeldRecord, svid: HeldX509Svid): StoredSvid => ({
-  entryId: record.identity.entry.id, entryRevision: record.identity.entry.revision, spiffeId: record.identity.spiffeId.toString(), selectors: record.selectors, serial: svid.serial,
-  authorityId: record.authorityId, chainDer: svid.chainDer, privateKeyPkcs8Der: svid.privateKeyPkcs8Der, notBefore: svid.notBefore, notAfter: svid.notAfter, lifetimeSeconds: record.lifetimeSeconds,
+  entryId: record.identity.entry.id,
+  entryRevision: record.identity.entry.revision,
+  spiffeId: record.identity.spiffeId.toString(),
+  selectors: record.selectors,
+  serial: svid.serial,
+  authorityId: record.authorityId,
+  chainDer: svid.chainDer,
+  privateKeyPkcs8Der: svid.privateKeyPkcs8Der,
+  notBefore: svid.notBefore,
+  notAfter: svid.notAfter,
+  lifetimeSeconds: record.lifetimeSeconds,
 });
 
-/** undefined unless the entry still gives the same identity in the same revision, and there is life left. */
-export function fromStored(stored: StoredSvid, identity: Identity | undefined, interner: Interner, clock: Clock): HeldRecord | undefined {
+/**
+ * undefined unless the entry still gives the same identity in the same revision, and there is life
+ * left.
+ */
+export function fromStored(
+  stored: StoredSvid,
+  identity: Identity | undefined,
+  interner: Interner,
+  clock: Clock,
+): HeldRecord | undefined {
   const remainingSeconds = stored.notAfter - clock.now();
-  if (identity === undefined || identity.spiffeId.toString() !== stored.spiffeId || identity.entry.revision !== stored.entryRevision || remainingSeconds <= 0) return undefined;
+  if (
+    identity === undefined ||
+    identity.spiffeId.toString() !== stored.spiffeId ||
+    identity.entry.revision !== stored.entryRevision ||
+    remainingSeconds <= 0
+  )
+    return undefined;
   const record = newRecord(identityKey(identity), identity, stored.selectors);
   const { serial, notBefore, notAfter, privateKeyPkcs8Der, authorityId, lifetimeSeconds } = stored;
-  record.svid = { identity, serial, notBefore, notAfter, privateKeyPkcs8Der, chainDer: stored.chainDer.map((der) => interner.intern(der)) };
+  record.svid = {
+    identity,
+    serial,
+    notBefore,
+    notAfter,
+    privateKeyPkcs8Der,
+    chainDer: stored.chainDer.map((der) => interner.intern(der)),
+  };
   // who held it before the restart is not known: its replacement can not be proven
-  return Object.assign(record, { authorityId, lifetimeSeconds, expiresAtMonotonicMs: clock.monotonicMs() + remainingSeconds * 1000, lost: true });
+  return Object.assign(record, {
+    authorityId,
+    lifetimeSeconds,
+    expiresAtMonotonicMs: clock.monotonicMs() + remainingSeconds * 1000,
+    lost: true,
+  });
 }

@@ -1,4 +1,10 @@
-import { createCsr, generateKeyPairAsync, pkcs8Of, spkiOf, type KeyType } from '../../src/common/x509/index.ts';
+import {
+  createCsr,
+  generateKeyPairAsync,
+  pkcs8Of,
+  spkiOf,
+  type KeyType,
+} from '../../src/common/x509/index.ts';
 
 /** A key that has never been used, with the request for it. */
 export interface ReadyKey {
@@ -8,8 +14,8 @@ export interface ReadyKey {
 }
 
 /**
- * A few keys made ahead, so that a first identity does not wait for one. Keys are made on the thread pool; each is given
- * out once. Owner of the keys until then.
+ * A few keys made ahead, so that a first identity does not wait for one. Keys are made on the
+ * thread pool; each is given out once. Owner of the keys until then.
  */
 export class KeyPool {
   readonly #keyType: KeyType;
@@ -39,18 +45,25 @@ export class KeyPool {
     // one at a time: filling up must not crowd out the work that waits
     if (this.#stopped || this.#making > 0 || this.#ready.length >= this.#size) return;
     this.#making += 1;
-    make(this.#keyType).then((key) => {
-      this.#making -= 1;
-      if (!this.#stopped) this.#ready.push(key);
-      this.#refill();
-    }, () => {
-      // a failed key is made anew when one is asked for, where the error has a reader
-      this.#making -= 1;
-    });
+    make(this.#keyType).then(
+      (key) => {
+        this.#making -= 1;
+        if (!this.#stopped) this.#ready.push(key);
+        this.#refill();
+      },
+      () => {
+        // a failed key is made anew when one is asked for, where the error has a reader
+        this.#making -= 1;
+      },
+    );
   }
 }
 
 async function make(keyType: KeyType): Promise<ReadyKey> {
   const { privateKey, publicKey } = await generateKeyPairAsync(keyType);
-  return { privateKeyPkcs8Der: pkcs8Of(privateKey), csrDer: createCsr(privateKey), spkiDer: spkiOf(publicKey) };
+  return {
+    privateKeyPkcs8Der: pkcs8Of(privateKey),
+    csrDer: createCsr(privateKey),
+    spkiDer: spkiOf(publicKey),
+  };
 }

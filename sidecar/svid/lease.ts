@@ -37,9 +37,13 @@ export class Lease implements SvidLease, LeaseSink {
   ready(signal?: AbortSignal): Promise<HeldX509Svid> {
     const held = this.current();
     if (held !== undefined) return Promise.resolve(held);
-    if (this.#released || this.#record.dropped || this.#record.withdrawn) return Promise.reject(new PkiError('ENTRY_NOT_AUTHORIZED', 'this identity is no longer given'));
+    if (this.#released || this.#record.dropped || this.#record.withdrawn)
+      return Promise.reject(
+        new PkiError('ENTRY_NOT_AUTHORIZED', 'this identity is no longer given'),
+      );
     const { refusal, refusedUntilMonotonicMs } = this.#record;
-    if (refusal !== undefined && refusedUntilMonotonicMs > this.#ports.clock.monotonicMs()) return Promise.reject(refusal);
+    if (refusal !== undefined && refusedUntilMonotonicMs > this.#ports.clock.monotonicMs())
+      return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
         resolve: (svid) => {
@@ -51,8 +55,20 @@ export class Lease implements SvidLease, LeaseSink {
           reject(error as Error);
         },
       };
-      const onAbort = (): void => waiter.reject(signal?.reason ?? new PkiError('CANCELLED', 'the wait for an SVID was given up'));
-      const cancel = this.#ports.clock.after(this.#ports.deadlineMs, () => waiter.reject(new PkiError('UNREACHABLE', this.#ports.connected() ? 'the server did not issue the SVID in time' : 'the agent has no connection to the server at the moment')));
+      const onAbort = (): void =>
+        waiter.reject(
+          signal?.reason ?? new PkiError('CANCELLED', 'the wait for an SVID was given up'),
+        );
+      const cancel = this.#ports.clock.after(this.#ports.deadlineMs, () =>
+        waiter.reject(
+          new PkiError(
+            'UNREACHABLE',
+            this.#ports.connected()
+              ? 'the server did not issue the SVID in time'
+              : 'the agent has no connection to the server at the moment',
+          ),
+        ),
+      );
       const end = (): void => {
         cancel();
         signal?.removeEventListener('abort', onAbort);
@@ -72,7 +88,10 @@ export class Lease implements SvidLease, LeaseSink {
   confirm(serial: string): void {
     const { replaced, svid } = this.#record;
     // all generations before the one that was read
-    const read = serial === svid?.serial ? replaced.length : replaced.findIndex((each) => each.serial === serial);
+    const read =
+      serial === svid?.serial
+        ? replaced.length
+        : replaced.findIndex((each) => each.serial === serial);
     for (const generation of replaced.slice(0, Math.max(0, read))) {
       if (!generation.holders.delete(this) || generation.holders.size > 0) continue;
       this.#record.replaced = this.#record.replaced.filter((each) => each !== generation);
@@ -84,10 +103,12 @@ export class Lease implements SvidLease, LeaseSink {
     if (this.#released) return;
     this.#released = true;
     this.#record.leases.delete(this);
-    // whoever leaves may go on using what it has in hand: neither the present SVID nor one it had not yet replaced is proven
+    // whoever leaves may go on using what it has in hand: neither the present SVID nor one it had
+    // not yet replaced is proven
     if (this.#record.svid !== undefined) this.#record.lost = true;
     this.#record.replaced = this.#record.replaced.filter(({ holders }) => !holders.has(this));
-    for (const waiter of [...this.#waiters]) waiter.reject(new PkiError('CANCELLED', 'the lease was released'));
+    for (const waiter of [...this.#waiters])
+      waiter.reject(new PkiError('CANCELLED', 'the lease was released'));
     this.#listeners.clear();
     this.#ports.released();
   }
@@ -104,12 +125,23 @@ export class Lease implements SvidLease, LeaseSink {
 
 const maximumGenerations = 16;
 
-/** A record has a new SVID: the one before waits for its holders to read the new one. With no holder ever, it is replaced at once. */
-export function noteReplaced(record: HeldRecord, previous: HeldX509Svid | undefined, replaced: (serial: string) => void): void {
+/**
+ * A record has a new SVID: the one before waits for its holders to read the new one. With no holder
+ * ever, it is replaced at once.
+ */
+export function noteReplaced(
+  record: HeldRecord,
+  previous: HeldX509Svid | undefined,
+  replaced: (serial: string) => void,
+): void {
   if (previous === undefined || record.lost) {
     record.lost = false;
     return;
   }
   if (record.leases.size === 0) replaced(previous.serial);
-  else record.replaced = [...record.replaced.slice(1 - maximumGenerations), { serial: previous.serial, holders: new Set(record.leases) }];
+  else
+    record.replaced = [
+      ...record.replaced.slice(1 - maximumGenerations),
+      { serial: previous.serial, holders: new Set(record.leases) },
+    ];
 }

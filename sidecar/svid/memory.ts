@@ -1,6 +1,7 @@
 /**
- * Bytes that are kept for long get memory of their own: what the wire decoder gives are views into whole messages, and a
- * view would keep 500 certificates alive for the sake of one. One allocation holds all parts.
+ * Bytes that are kept for long get memory of their own: what the wire decoder gives are views into
+ * whole messages, and a view would keep 500 certificates alive for the sake of one. One allocation
+ * holds all parts.
  */
 export function compact(...parts: readonly Buffer[]): readonly Buffer[] {
   const whole = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));

@@ -9,14 +9,26 @@ export interface Reconciled {
   readonly changed: readonly HeldRecord[];
 }
 
-/** Holds the records against the entries. Their identities are brought up to date here, all else is the caller's. */
-export function reconcile(records: Iterable<HeldRecord>, cache: SyncedEntryCache, now: number): Reconciled {
+/**
+ * Holds the records against the entries. Their identities are brought up to date here, all else is
+ * the caller's.
+ */
+export function reconcile(
+  records: Iterable<HeldRecord>,
+  cache: SyncedEntryCache,
+  now: number,
+): Reconciled {
   const ended: HeldRecord[] = [];
   const changed: HeldRecord[] = [];
   for (const record of records) {
     const { entry } = record.identity;
     // most changes are about others
-    if (!record.withdrawn && cache.get(entry.id) === entry && (entry.expiresAt === 0 || entry.expiresAt > now)) continue;
+    if (
+      !record.withdrawn &&
+      cache.get(entry.id) === entry &&
+      (entry.expiresAt === 0 || entry.expiresAt > now)
+    )
+      continue;
     const identity = cache.identityFor(entry.id, record.selectors);
     if (identity === undefined || !identity.spiffeId.equals(record.identity.spiffeId)) {
       ended.push(record);
@@ -37,13 +49,25 @@ export function reconcile(records: Iterable<HeldRecord>, cache: SyncedEntryCache
   return { ended, changed };
 }
 
-/** The identities to obtain ahead of use: entries with few selectors first, as far as the bound leaves room. Templates depend on who asks. */
-export function toPrefetch(records: ReadonlyMap<string, HeldRecord>, cache: SyncedEntryCache, bound: number): readonly Identity[] {
+/**
+ * The identities to obtain ahead of use: entries with few selectors first, as far as the bound
+ * leaves room. Templates depend on who asks.
+ */
+export function toPrefetch(
+  records: ReadonlyMap<string, HeldRecord>,
+  cache: SyncedEntryCache,
+  bound: number,
+): readonly Identity[] {
   let room = bound;
   for (const record of records.values()) if (record.prefetched) room -= 1;
   if (room <= 0) return [];
   const found: Identity[] = [];
-  const candidates = [...cache.entries()].filter((entry) => !entry.isTemplate).sort((left, right) => left.selectors.length - right.selectors.length || left.createdAt - right.createdAt);
+  const candidates = [...cache.entries()]
+    .filter((entry) => !entry.isTemplate)
+    .sort(
+      (left, right) =>
+        left.selectors.length - right.selectors.length || left.createdAt - right.createdAt,
+    );
   for (const entry of candidates) {
     if (found.length >= room) break;
     const identity = cache.identityFor(entry.id, entry.selectors);

@@ -7,12 +7,28 @@ import { passesByItself } from './signing-queue.ts';
 const firstRetry = { baseMs: 250, capMs: 10_000 };
 const refusalRetry = { baseMs: 5_000, capMs: 300_000 };
 
-/** Notes a failure in the record. Returns when to try again, and whether this was a refusal that those who wait must hear. */
-export function afterFailure(record: HeldRecord, error: PkiError, nowMonotonicMs: number, random: number): { readonly retryAtMonotonicMs: number; readonly refused: boolean } {
+/**
+ * Notes a failure in the record. Returns when to try again, and whether this was a refusal that
+ * those who wait must hear.
+ */
+export function afterFailure(
+  record: HeldRecord,
+  error: PkiError,
+  nowMonotonicMs: number,
+  random: number,
+): { readonly retryAtMonotonicMs: number; readonly refused: boolean } {
   const { attempt } = record;
   record.attempt += 1;
   if (passesByItself(error)) {
-    const delayMs = record.svid === undefined ? backoffMs(attempt, random, firstRetry) : retryDelayMs(attempt, random, record.lifetimeSeconds, record.expiresAtMonotonicMs - nowMonotonicMs);
+    const delayMs =
+      record.svid === undefined
+        ? backoffMs(attempt, random, firstRetry)
+        : retryDelayMs(
+            attempt,
+            random,
+            record.lifetimeSeconds,
+            record.expiresAtMonotonicMs - nowMonotonicMs,
+          );
     return { retryAtMonotonicMs: nowMonotonicMs + delayMs, refused: false };
   }
   record.refusal = error;

@@ -10,7 +10,10 @@ export interface SigningRequest {
   readonly entryId: string;
   readonly selectors: readonly Selector[];
   readonly replacesSerial: string;
-  /** Filled here: an item whose answer got lost goes out again under its ID and with its key, and gets the recorded certificate. */
+  /**
+   * Filled here: an item whose answer got lost goes out again under its ID and with its key, and
+   * gets the recorded certificate.
+   */
   readonly unanswered: Unanswered;
 }
 
@@ -35,13 +38,17 @@ interface Waiting {
 
 /** The server's limit per call. */
 const maximumItems = 500;
-/** More calls at once would only take turns at the server; what waits meanwhile shares the next call. */
+/**
+ * More calls at once would only take turns at the server; what waits meanwhile shares the next
+ * call.
+ */
 const maximumCalls = 4;
 const yieldEvery = 16;
 
 /**
- * Signs keys in shared calls: whatever is asked for in one turn of the event loop goes out together, and a lone request
- * goes out with the next turn. First identities overtake renewals. Nothing is retried here.
+ * Signs keys in shared calls: whatever is asked for in one turn of the event loop goes out
+ * together, and a lone request goes out with the next turn. First identities overtake renewals.
+ * Nothing is retried here.
  */
 export class SigningQueue {
   readonly #sign: (request: SignX509SvidsRequest) => Promise<SignX509SvidsResponse__Output>;
@@ -52,7 +59,11 @@ export class SigningQueue {
   #calls = 0;
   #planned = false;
 
-  constructor(sign: (request: SignX509SvidsRequest) => Promise<SignX509SvidsResponse__Output>, keys: KeyPool, clock: Clock) {
+  constructor(
+    sign: (request: SignX509SvidsRequest) => Promise<SignX509SvidsResponse__Output>,
+    keys: KeyPool,
+    clock: Clock,
+  ) {
     this.#sign = sign;
     this.#keys = keys;
     this.#clock = clock;
@@ -67,7 +78,12 @@ export class SigningQueue {
   }
 
   #plan(): void {
-    if (this.#planned || this.#calls >= maximumCalls || this.#urgent.length + this.#patient.length === 0) return;
+    if (
+      this.#planned ||
+      this.#calls >= maximumCalls ||
+      this.#urgent.length + this.#patient.length === 0
+    )
+      return;
     this.#planned = true;
     setImmediate(() => {
       this.#planned = false;
@@ -87,24 +103,36 @@ export class SigningQueue {
     try {
       const keys: ReadyKey[] = [];
       // one after another: making 500 keys at once would keep the thread pool from everything else
-      for (const { request: { unanswered } } of batch) {
+      for (const {
+        request: { unanswered },
+      } of batch) {
         const key = (unanswered.key ??= await this.#keys.take());
         unanswered.requestId ??= uuidv7(this.#clock.nowMs());
         keys.push(key);
       }
       const items = batch.map(({ request }, index) => ({
-        requestId: request.unanswered.requestId as string, entryId: request.entryId, csrDer: (keys[index] as ReadyKey).csrDer, selectors: [...request.selectors], replacesSerial: request.replacesSerial,
+        requestId: request.unanswered.requestId as string,
+        entryId: request.entryId,
+        csrDer: (keys[index] as ReadyKey).csrDer,
+        selectors: [...request.selectors],
+        replacesSerial: request.replacesSerial,
       }));
       const sentAtMonotonicMs = this.#clock.monotonicMs();
       const { results } = await this.#sign({ items });
       for (const [index, waiting] of batch.entries()) {
-        // each result is verified by whoever waits: 500 in one go would block the loop for a tenth of a second
-        if (index % yieldEvery === yieldEvery - 1) await new Promise((resolve) => setImmediate(resolve));
+        // each result is verified by whoever waits: 500 in one go would block the loop for a tenth
+        // of a second
+        if (index % yieldEvery === yieldEvery - 1)
+          await new Promise((resolve) => setImmediate(resolve));
         const result = results[index];
         delete waiting.request.unanswered.requestId;
         delete waiting.request.unanswered.key;
-        if (result === undefined || result.requestId !== items[index]?.requestId) waiting.reject(new PkiError('INTERNAL', 'the server answered another request than the one sent'));
-        else if (result.svid) waiting.resolve({ svid: result.svid, key: keys[index] as ReadyKey, sentAtMonotonicMs });
+        if (result === undefined || result.requestId !== items[index]?.requestId)
+          waiting.reject(
+            new PkiError('INTERNAL', 'the server answered another request than the one sent'),
+          );
+        else if (result.svid)
+          waiting.resolve({ svid: result.svid, key: keys[index] as ReadyKey, sentAtMonotonicMs });
         else waiting.reject(refusalError(result.refusal ?? undefined));
       }
     } catch (thrown) {
@@ -114,14 +142,41 @@ export class SigningQueue {
   }
 }
 
-function refusalError(refusal: { readonly code: string; readonly message: string; readonly next: string; readonly refusalId: string } | undefined): PkiError {
-  if (refusal === undefined) return new PkiError('INTERNAL', 'the server answered with neither an SVID nor a refusal');
+function refusalError(
+  refusal:
+    | {
+        readonly code: string;
+        readonly message: string;
+        readonly next: string;
+        readonly refusalId: string;
+      }
+    | undefined,
+): PkiError {
+  if (refusal === undefined)
+    return new PkiError('INTERNAL', 'the server answered with neither an SVID nor a refusal');
   const code = isErrorCode(refusal.code) ? refusal.code : 'INTERNAL';
-  return new PkiError(code, refusal.message, { next: refusal.next || codes[code].next, ...(refusal.refusalId === '' ? {} : { detail: { refusalId: refusal.refusalId } }) });
+  return new PkiError(code, refusal.message, {
+    next: refusal.next || codes[code].next,
+    ...(refusal.refusalId === '' ? {} : { detail: { refusalId: refusal.refusalId } }),
+  });
 }
 
-/** Refusals that pass by themselves: the item is asked for again, and whoever waits goes on waiting. */
+/**
+ * Refusals that pass by themselves: the item is asked for again, and whoever waits goes on waiting.
+ */
 const passing: ReadonlySet<string> = new Set([
-  'ENTRY_CHANGED', 'WITHHELD', 'AUTHORITY_TAINTED', 'RATE_LIMITED', 'OVERLOADED', 'HSM_UNAVAILABLE', 'NO_ISSUER', 'SHUTTING_DOWN', 'STARTING_UP', 'UNREACHABLE', 'DEADLINE_EXCEEDED', 'CANCELLED', 'INTERNAL',
+  'ENTRY_CHANGED',
+  'WITHHELD',
+  'AUTHORITY_TAINTED',
+  'RATE_LIMITED',
+  'OVERLOADED',
+  'HSM_UNAVAILABLE',
+  'NO_ISSUER',
+  'SHUTTING_DOWN',
+  'STARTING_UP',
+  'UNREACHABLE',
+  'DEADLINE_EXCEEDED',
+  'CANCELLED',
+  'INTERNAL',
 ]);
 export const passesByItself = (error: PkiError): boolean => passing.has(error.code);

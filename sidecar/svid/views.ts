@@ -7,11 +7,24 @@ export interface Horizon {
   readonly soonestExpirySeconds: number | undefined;
 }
 
-export function heldViews(records: Iterable<HeldRecord>, clock: Clock, renewAtMonotonicMs: (key: string) => number | undefined): readonly HeldView[] {
+export function heldViews(
+  records: Iterable<HeldRecord>,
+  clock: Clock,
+  renewAtMonotonicMs: (key: string) => number | undefined,
+): readonly HeldView[] {
   const [now, monotonic] = [clock.now(), clock.monotonicMs()];
   return [...records].flatMap((record) => {
     const svid = currentOf(record, monotonic);
-    return svid === undefined ? [] : [{ svid, renewAt: now + Math.round(((renewAtMonotonicMs(record.key) ?? monotonic) - monotonic) / 1000), consumers: record.leases.size }];
+    return svid === undefined
+      ? []
+      : [
+          {
+            svid,
+            renewAt:
+              now + Math.round(((renewAtMonotonicMs(record.key) ?? monotonic) - monotonic) / 1000),
+            consumers: record.leases.size,
+          },
+        ];
   });
 }
 
@@ -23,11 +36,17 @@ export function horizonOf(records: Iterable<HeldRecord>, nowMonotonicMs: number)
     held += 1;
     if (record.leases.size > 0) soonest = Math.min(soonest, record.expiresAtMonotonicMs);
   }
-  return { held, soonestExpirySeconds: soonest === Infinity ? undefined : Math.max(0, (soonest - nowMonotonicMs) / 1000) };
+  return {
+    held,
+    soonestExpirySeconds:
+      soonest === Infinity ? undefined : Math.max(0, (soonest - nowMonotonicMs) / 1000),
+  };
 }
 
 export function shortestLifeOf(records: Iterable<HeldRecord>): number | undefined {
   let shortest = Infinity;
-  for (const record of records) if (record.svid !== undefined && isInUse(record)) shortest = Math.min(shortest, record.lifetimeSeconds);
+  for (const record of records)
+    if (record.svid !== undefined && isInUse(record))
+      shortest = Math.min(shortest, record.lifetimeSeconds);
   return shortest === Infinity ? undefined : shortest;
 }

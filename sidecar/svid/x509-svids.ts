@@ -19,8 +19,8 @@ import { Warmth } from './warmth.ts';
 const maximumCatchUpMs = 60_000;
 
 /**
- * The X.509-SVIDs of this node's workloads: one record per identity in use, a bounded number kept after and obtained ahead
- * of use. Owner of all of them and of their renewal.
+ * The X.509-SVIDs of this node's workloads: one record per identity in use, a bounded number kept
+ * after and obtained ahead of use. Owner of all of them and of their renewal.
  */
 export class X509Svids {
   readonly #parts: X509SvidsParts;
@@ -39,14 +39,19 @@ export class X509Svids {
     this.#parts = parts;
     this.#warmth = new Warmth(parts.warm, (record) => this.#forget(record));
     this.#watch = new SuspendWatch(parts.clock);
-    this.#agenda = new Agenda(parts.clock, (due) => this.#due(due), () => this.#woke());
+    this.#agenda = new Agenda(
+      parts.clock,
+      (due) => this.#due(due),
+      () => this.#woke(),
+    );
     parts.cache.onChange(() => this.#reconcileSoon());
   }
 
   acquire(identity: Identity, selectors: readonly Selector[]): SvidLease {
     const key = identityKey(identity);
     const record = this.#records.get(key) ?? this.#add(key, identity, selectors);
-    // the newest caller's selectors are the reason on record; they match the entry as the earlier ones did
+    // the newest caller's selectors are the reason on record; they match the entry as the earlier
+    // ones did
     record.selectors = selectors;
     record.withdrawn = false;
     this.#warmth.used(record);
@@ -62,8 +67,10 @@ export class X509Svids {
     const now = this.#parts.clock.monotonicMs();
     const due = this.#agenda.at(key);
     if (this.#current(record) === undefined) {
-      if (record.refusal === undefined || record.refusedUntilMonotonicMs <= now) this.#request(record);
-    } else if (due === undefined || due >= record.expiresAtMonotonicMs) this.#agenda.set(key, Math.max(now, this.#plannedFrom(record)));
+      if (record.refusal === undefined || record.refusedUntilMonotonicMs <= now)
+        this.#request(record);
+    } else if (due === undefined || due >= record.expiresAtMonotonicMs)
+      this.#agenda.set(key, Math.max(now, this.#plannedFrom(record)));
     // one that was kept warm was not in use when the taint was told
     if (record.leases.size === 1) this.#pullForward(record, this.#parts.random.uniform());
     return lease;
@@ -76,15 +83,26 @@ export class X509Svids {
     for (const record of this.#offline) {
       record.attempt = 0;
       if (this.#current(record) === undefined) this.#request(record);
-      else this.#agenda.set(record.key, now + random.uniform() * Math.min(maximumCatchUpMs, (record.expiresAtMonotonicMs - now) / 4));
+      else
+        this.#agenda.set(
+          record.key,
+          now +
+            random.uniform() * Math.min(maximumCatchUpMs, (record.expiresAtMonotonicMs - now) / 4),
+        );
     }
     this.#offline.clear();
     this.#reconcileSoon();
   }
 
-  /** All authorities that are tainted now, by ID, with the window (seconds) in which their leaves are to be replaced. */
+  /**
+   * All authorities that are tainted now, by ID, with the window (seconds) in which their leaves
+   * are to be replaced.
+   */
   setTainted(tainted: ReadonlyMap<string, number>): void {
-    for (const { record, share } of this.#tainted.set(tainted, this.#records.values(), () => this.#parts.random.uniform())) this.#pullForward(record, share);
+    for (const { record, share } of this.#tainted.set(tainted, this.#records.values(), () =>
+      this.#parts.random.uniform(),
+    ))
+      this.#pullForward(record, share);
   }
 
   held(): readonly HeldView[] {
@@ -101,12 +119,20 @@ export class X509Svids {
     return shortestLifeOf(this.#records.values());
   }
 
-  /** Takes the keys of an earlier run, where the operator had them kept. After the entries are known. */
+  /**
+   * Takes the keys of an earlier run, where the operator had them kept. After the entries are
+   * known.
+   */
   async restore(): Promise<void> {
     const { keyStore, cache, clock } = this.#parts;
     if (keyStore === undefined) return;
     for (const stored of await keyStore.load()) {
-      const record = fromStored(stored, cache.identityFor(stored.entryId, stored.selectors), this.#interner, clock);
+      const record = fromStored(
+        stored,
+        cache.identityFor(stored.entryId, stored.selectors),
+        this.#interner,
+        clock,
+      );
       if (record === undefined || this.#records.has(record.key)) continue;
       this.#records.set(record.key, record);
       this.#agenda.set(record.key, Math.max(clock.monotonicMs(), this.#plannedFrom(record)));
@@ -117,7 +143,9 @@ export class X509Svids {
   stop(): void {
     this.#stopped = true;
     this.#agenda.stop();
-    for (const record of this.#records.values()) for (const lease of record.leases) lease.failed(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
+    for (const record of this.#records.values())
+      for (const lease of record.leases)
+        lease.failed(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
     this.#records.clear();
     this.#offline.clear();
   }
@@ -133,7 +161,13 @@ export class X509Svids {
   }
 
   #released(record: HeldRecord): void {
-    if (record.leases.size > 0 || record.dropped || this.#stopped || (record.prefetched && !record.withdrawn)) return;
+    if (
+      record.leases.size > 0 ||
+      record.dropped ||
+      this.#stopped ||
+      (record.prefetched && !record.withdrawn)
+    )
+      return;
     if (record.svid === undefined) this.#forget(record);
     else this.#warmth.released(record);
   }
@@ -146,15 +180,23 @@ export class X509Svids {
     record.signAgain = false;
     const first = record.svid === undefined;
     const { entry } = record.identity;
-    const request = { entryId: entry.id, selectors: record.selectors, replacesSerial: record.svid?.serial ?? '', unanswered: record.unanswered };
-    this.#parts.queue.sign(request, first && record.leases.size > 0).then((signed) => {
-      record.signing = false;
-      this.#accept(record, signed, entry.revision);
-      if (record.signAgain) this.#request(record);
-    }).catch((thrown: unknown) => {
-      record.signing = false;
-      this.#failed(record, PkiError.from(thrown));
-    });
+    const request = {
+      entryId: entry.id,
+      selectors: record.selectors,
+      replacesSerial: record.svid?.serial ?? '',
+      unanswered: record.unanswered,
+    };
+    this.#parts.queue
+      .sign(request, first && record.leases.size > 0)
+      .then((signed) => {
+        record.signing = false;
+        this.#accept(record, signed, entry.revision);
+        if (record.signAgain) this.#request(record);
+      })
+      .catch((thrown: unknown) => {
+        record.signing = false;
+        this.#failed(record, PkiError.from(thrown));
+      });
   }
 
   #accept(record: HeldRecord, signed: Signed, askedRevision: number): void {
@@ -168,10 +210,17 @@ export class X509Svids {
     this.#pullForward(record, random.uniform());
     noteReplaced(record, previous, events.replaced);
     events.renewed(previous === undefined);
-    logger.debug({ spiffeId, serial: held.serial, notAfter: held.notAfter, first: previous === undefined }, 'SVID received');
+    logger.debug(
+      { spiffeId, serial: held.serial, notAfter: held.notAfter, first: previous === undefined },
+      'SVID received',
+    );
     for (const lease of record.leases) lease.updated(held);
     if (!isInUse(record)) this.#warmth.released(record);
-    keyStore?.save(record.key, toStored(record, held)).catch((thrown: unknown) => logger.error({ err: thrown, spiffeId }, 'a workload key could not be kept'));
+    keyStore
+      ?.save(record.key, toStored(record, held))
+      .catch((thrown: unknown) =>
+        logger.error({ err: thrown, spiffeId }, 'a workload key could not be kept'),
+      );
     // the entry changed while this was being signed: what it says now counts
     if (record.identity.entry.revision !== askedRevision) record.signAgain = true;
   }
@@ -185,7 +234,10 @@ export class X509Svids {
       record.svid = undefined;
       if (record.leases.size > 0) {
         events.expiredInUse();
-        logger.error({ spiffeId: record.identity.spiffeId.toString(), code: error.code }, 'an SVID expired in use');
+        logger.error(
+          { spiffeId: record.identity.spiffeId.toString(), code: error.code },
+          'an SVID expired in use',
+        );
       }
     }
     events.failed(error.code);
@@ -199,7 +251,10 @@ export class X509Svids {
       if (record.svid !== undefined) this.#agenda.set(record.key, record.expiresAtMonotonicMs);
       return;
     }
-    logger.warn({ code: error.code, err: error, spiffeId: record.identity.spiffeId.toString() }, 'an SVID was not issued');
+    logger.warn(
+      { code: error.code, err: error, spiffeId: record.identity.spiffeId.toString() },
+      'an SVID was not issued',
+    );
     const { retryAtMonotonicMs, refused } = afterFailure(record, error, now, random.uniform());
     this.#agenda.set(record.key, retryAtMonotonicMs);
     if (refused) for (const lease of record.leases) lease.failed(error);
@@ -220,7 +275,10 @@ export class X509Svids {
   #woke(): void {
     const slept = this.#watch.slept();
     if (slept === 0) return;
-    this.#parts.logger.info({ sleptMs: Math.round(slept) }, 'the machine was suspended, or its clock was set forward');
+    this.#parts.logger.info(
+      { sleptMs: Math.round(slept) },
+      'the machine was suspended, or its clock was set forward',
+    );
     for (const record of this.#records.values()) {
       record.expiresAtMonotonicMs -= slept;
       const planned = this.#agenda.at(record.key);
@@ -229,14 +287,26 @@ export class X509Svids {
   }
 
   #plannedFrom(record: HeldRecord): number {
-    return renewAtMonotonicMs(record.lifetimeSeconds, record.expiresAtMonotonicMs - record.lifetimeSeconds * 1000, this.#parts.random.uniform());
+    return renewAtMonotonicMs(
+      record.lifetimeSeconds,
+      record.expiresAtMonotonicMs - record.lifetimeSeconds * 1000,
+      this.#parts.random.uniform(),
+    );
   }
 
   /** Into the window of a tainted authority, at this share of it. */
   #pullForward(record: HeldRecord, share: number): void {
     const windowSeconds = this.#tainted.windowOf(record);
     if (windowSeconds === undefined) return;
-    this.#agenda.set(record.key, pullForwardMs(this.#agenda.at(record.key) ?? Infinity, this.#parts.clock.monotonicMs(), windowSeconds, share));
+    this.#agenda.set(
+      record.key,
+      pullForwardMs(
+        this.#agenda.at(record.key) ?? Infinity,
+        this.#parts.clock.monotonicMs(),
+        windowSeconds,
+        share,
+      ),
+    );
   }
 
   #reconcileSoon(): void {
@@ -248,7 +318,10 @@ export class X509Svids {
     });
   }
 
-  /** Holds against the entries: what they no longer give is dropped at once, what they give otherwise is renewed. */
+  /**
+   * Holds against the entries: what they no longer give is dropped at once, what they give
+   * otherwise is renewed.
+   */
   #reconcile(): void {
     const { cache, clock, random, prefetch, connected } = this.#parts;
     const { ended, changed } = reconcile(this.#records.values(), cache, clock.now());
@@ -256,7 +329,11 @@ export class X509Svids {
     for (const record of changed) {
       if (record.svid === undefined) this.#request(record);
       // a change of one entry is urgent, one of many at once must not become a burst
-      else this.#agenda.set(record.key, clock.monotonicMs() + random.uniform() * Math.min(2000, 2 * changed.length));
+      else
+        this.#agenda.set(
+          record.key,
+          clock.monotonicMs() + random.uniform() * Math.min(2000, 2 * changed.length),
+        );
     }
     if (prefetch === 0 || !connected() || !cache.synced()) return;
     for (const identity of toPrefetch(this.#records, cache, prefetch)) {
@@ -266,14 +343,26 @@ export class X509Svids {
     }
   }
 
-  /** The right has ended: the key goes at once. A record with leases stays, so that its holders get a new SVID if the right comes back. */
+  /**
+   * The right has ended: the key goes at once. A record with leases stays, so that its holders get
+   * a new SVID if the right comes back.
+   */
   #withdraw(record: HeldRecord): void {
     if (record.leases.size === 0) {
       this.#forget(record);
       return;
     }
     if (record.withdrawn) return;
-    Object.assign(record, { withdrawn: true, svid: undefined, expiresAtMonotonicMs: 0, refusal: undefined, attempt: 0, replaced: [], lost: true, prefetched: false });
+    Object.assign(record, {
+      withdrawn: true,
+      svid: undefined,
+      expiresAtMonotonicMs: 0,
+      refusal: undefined,
+      attempt: 0,
+      replaced: [],
+      lost: true,
+      prefetched: false,
+    });
     this.#agenda.delete(record.key);
     this.#offline.delete(record);
     for (const lease of record.leases) lease.failed(gone(record));
@@ -281,7 +370,11 @@ export class X509Svids {
   }
 
   #removeStored(record: HeldRecord): void {
-    this.#parts.keyStore?.remove(record.key).catch((thrown: unknown) => this.#parts.logger.error({ err: thrown }, 'a workload key could not be removed'));
+    this.#parts.keyStore
+      ?.remove(record.key)
+      .catch((thrown: unknown) =>
+        this.#parts.logger.error({ err: thrown }, 'a workload key could not be removed'),
+      );
   }
 
   /** Ends a record; whoever still has a lease on it finds nothing there. */
@@ -297,4 +390,8 @@ export class X509Svids {
   }
 }
 
-const gone = (record: HeldRecord): PkiError => new PkiError('ENTRY_NOT_AUTHORIZED', `no entry gives ${record.identity.spiffeId.toString()} to this process any more`);
+const gone = (record: HeldRecord): PkiError =>
+  new PkiError(
+    'ENTRY_NOT_AUTHORIZED',
+    `no entry gives ${record.identity.spiffeId.toString()} to this process any more`,
+  );

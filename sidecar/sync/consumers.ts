@@ -33,17 +33,23 @@ export interface ConsumerChanges {
   readonly removedIds: readonly string[];
 }
 
-/** The server takes 10,000 per agent; what is beyond stays unreported, and counts there as one that can not tell. */
+/**
+ * The server takes 10,000 per agent; what is beyond stays unreported, and counts there as one that
+ * can not tell.
+ */
 const maximumConsumers = 9000;
 const maximumTextLength = 400;
-/** How long one stays by name that was cut off and was never given a certificate: the usual life of one. */
+/**
+ * How long one stays by name that was cut off and was never given a certificate: the usual life of
+ * one.
+ */
 const bareStallSeconds = 3600;
 const sweepMs = 5000;
 
 /**
- * Who holds which set of authorities on this node, those included who left with a certificate in hand. Owner of that state.
- * Changes gather until they are drained, so that only the newest state of each consumer goes up; a consumer that came and
- * went between two drains is never mentioned.
+ * Who holds which set of authorities on this node, those included who left with a certificate in
+ * hand. Owner of that state. Changes gather until they are drained, so that only the newest state
+ * of each consumer goes up; a consumer that came and went between two drains is never mentioned.
  */
 export class Consumers implements ConsumerRegistry {
   readonly #clock: Clock;
@@ -60,7 +66,10 @@ export class Consumers implements ConsumerRegistry {
   #told = new Set<string>();
   #cancelSweep: (() => void) | undefined;
 
-  /** `onDirty`: there is something to drain. `onHoldings`: who may hold a certificate, and until when, changed. */
+  /**
+   * `onDirty`: there is something to drain. `onHoldings`: who may hold a certificate, and until
+   * when, changed.
+   */
   constructor(clock: Clock, onDirty: () => void, onHoldings: () => void = () => {}) {
     this.#clock = clock;
     this.#onDirty = onDirty;
@@ -76,13 +85,22 @@ export class Consumers implements ConsumerRegistry {
     return this.#lines.size >= maximumConsumers ? silent : this.#handle(this.#add(about));
   }
 
-  /** The agent itself is a consumer: by its own bundle it judges the server, and it vouches for the published issuers. */
-  registerAgent(spiffeId: string, description: string): { hold(rootsDigest: Buffer, sets: AgentSets): void } {
+  /**
+   * The agent itself is a consumer: by its own bundle it judges the server, and it vouches for the
+   * published issuers.
+   */
+  registerAgent(
+    spiffeId: string,
+    description: string,
+  ): { hold(rootsDigest: Buffer, sets: AgentSets): void } {
     const line = this.#add({ kind: 'agent', spiffeId, description });
     line.capabilities = ['reports-roots', 'reports-jwt'];
     return {
       hold: (digest, sets) => {
-        const same = line.digest?.equals(digest) === true && equal(line.sets.jwt, sets.jwt) && equal(line.sets.issuers, sets.issuers);
+        const same =
+          line.digest?.equals(digest) === true &&
+          equal(line.sets.jwt, sets.jwt) &&
+          equal(line.sets.issuers, sets.issuers);
         if (same) return;
         Object.assign(line, { digest, sets, state: 'confirmed', since: this.#clock.now() });
         this.#touch(line.id);
@@ -90,7 +108,9 @@ export class Consumers implements ConsumerRegistry {
     };
   }
 
-  /** Those that an earlier run of this agent gave something to: whether they still run is not known. */
+  /**
+   * Those that an earlier run of this agent gave something to: whether they still run is not known.
+   */
   restore(records: Iterable<Left>): void {
     for (const record of records) if (record.until >= this.#clock.now()) this.#depart(record);
   }
@@ -98,7 +118,8 @@ export class Consumers implements ConsumerRegistry {
   /** Everybody who may hold a certificate, for the file. */
   *holdings(): Iterable<Left> {
     const now = this.#clock.now();
-    for (const line of this.#lines.values()) if (line.givenUntil >= now) yield leftOf(line, line.givenUntil);
+    for (const line of this.#lines.values())
+      if (line.givenUntil >= now) yield leftOf(line, line.givenUntil);
     for (const record of this.#departed.records()) if (record.until >= now) yield record;
   }
 
@@ -106,7 +127,10 @@ export class Consumers implements ConsumerRegistry {
   snapshot(): ConsumerChanges {
     this.#dirty.clear();
     this.#removed.clear();
-    const consumers = [...[...this.#lines.keys()].map((id) => this.#wire(id)), ...[...this.#groupLines.values()].map(({ id }) => this.#wire(id))].filter((each) => each !== undefined);
+    const consumers = [
+      ...[...this.#lines.keys()].map((id) => this.#wire(id)),
+      ...[...this.#groupLines.values()].map(({ id }) => this.#wire(id)),
+    ].filter((each) => each !== undefined);
     this.#told = new Set(consumers.map(({ id }) => id as string));
     return { snapshot: true, consumers, removedIds: [] };
   }
@@ -129,8 +153,18 @@ export class Consumers implements ConsumerRegistry {
 
   #add(about: ConsumerDescription): Line {
     const line: Line = {
-      id: uuidv7(this.#clock.nowMs()), about, description: printable(about.description), digest: undefined, read: '', sets: {}, capabilities: [about.takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
-      state: 'pending', reason: '', since: this.#clock.now(), givenUntil: 0, stalled: false,
+      id: uuidv7(this.#clock.nowMs()),
+      about,
+      description: printable(about.description),
+      digest: undefined,
+      read: '',
+      sets: {},
+      capabilities: [about.takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
+      state: 'pending',
+      reason: '',
+      since: this.#clock.now(),
+      givenUntil: 0,
+      stalled: false,
     };
     this.#lines.set(line.id, line);
     this.#touch(line.id);
@@ -141,7 +175,12 @@ export class Consumers implements ConsumerRegistry {
     const { takes = 'roots', holder, spiffeId } = line.about;
     const move = (state: Line['state'], digest: Buffer, why: string): void => {
       const reason = printable(why);
-      if (!this.#lines.has(line.id) || line.stalled || (line.state === state && line.reason === reason && line.digest?.equals(digest))) return;
+      if (
+        !this.#lines.has(line.id) ||
+        line.stalled ||
+        (line.state === state && line.reason === reason && line.digest?.equals(digest))
+      )
+        return;
       Object.assign(line, { state, digest, reason, since: this.#clock.now() });
       this.#touch(line.id);
     };
@@ -153,7 +192,14 @@ export class Consumers implements ConsumerRegistry {
         line.read = digest.toString('hex');
         if (holder === undefined) return;
         for (const key of this.#departed.settle(holder, spiffeId, takes)) this.#groupChanged(key);
-        for (const other of this.#lines.values()) if (other.stalled && other.about.holder === holder && other.about.spiffeId === spiffeId && (other.about.takes ?? 'roots') === takes) this.#drop(other.id);
+        for (const other of this.#lines.values())
+          if (
+            other.stalled &&
+            other.about.holder === holder &&
+            other.about.spiffeId === spiffeId &&
+            (other.about.takes ?? 'roots') === takes
+          )
+            this.#drop(other.id);
       },
       refused: (digest, reason) => move('refused', digest, reason),
       given: (notAfter) => {
@@ -162,15 +208,27 @@ export class Consumers implements ConsumerRegistry {
         this.#onHoldings();
       },
       capable: (capabilities) => {
-        const all = [...new Set([takes === 'jwt' ? 'reports-jwt' : 'reports-roots', ...capabilities.map(printable)])].slice(0, 10);
+        const all = [
+          ...new Set([
+            takes === 'jwt' ? 'reports-jwt' : 'reports-roots',
+            ...capabilities.map(printable),
+          ]),
+        ].slice(0, 10);
         if (all.join() === line.capabilities.join()) return;
         line.capabilities = all;
         this.#touch(line.id);
       },
       stalled: (reason) => {
         if (!this.#lines.has(line.id) || line.stalled) return;
-        const givenUntil = line.givenUntil === 0 ? this.#clock.now() + bareStallSeconds : line.givenUntil;
-        Object.assign(line, { state: 'refused', reason: printable(reason), since: this.#clock.now(), stalled: true, givenUntil });
+        const givenUntil =
+          line.givenUntil === 0 ? this.#clock.now() + bareStallSeconds : line.givenUntil;
+        Object.assign(line, {
+          state: 'refused',
+          reason: printable(reason),
+          since: this.#clock.now(),
+          stalled: true,
+          givenUntil,
+        });
         this.#touch(line.id);
         this.#sweepSoon();
       },
@@ -204,7 +262,10 @@ export class Consumers implements ConsumerRegistry {
       return;
     }
     if (known === undefined && this.size >= maximumConsumers) return;
-    const line = known ?? { id: `departed ${uuidv7(this.#clock.nowMs())}`, since: this.#clock.now() };
+    const line = known ?? {
+      id: `departed ${uuidv7(this.#clock.nowMs())}`,
+      since: this.#clock.now(),
+    };
     this.#groupLines.set(key, line);
     this.#groupOf.set(line.id, key);
     this.#touch(line.id);
@@ -243,39 +304,88 @@ export class Consumers implements ConsumerRegistry {
     if (line !== undefined) return toWire(line);
     const key = this.#groupOf.get(id);
     const group = key === undefined ? undefined : this.#departed.group(key);
-    if (key !== undefined && group !== undefined) return departedToWire(group, this.#groupLines.get(key) as { readonly id: string; readonly since: number });
+    if (key !== undefined && group !== undefined)
+      return departedToWire(
+        group,
+        this.#groupLines.get(key) as { readonly id: string; readonly since: number },
+      );
     return undefined;
   }
 }
 
 const none = Buffer.alloc(0);
-const equal = (one: Buffer | undefined, other: Buffer | undefined): boolean => (one === undefined || other === undefined ? one === other : one.equals(other));
+const equal = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
+  one === undefined || other === undefined ? one === other : one.equals(other);
 
 const toWire = (line: Line): Consumer => {
   // while something newer is on its way, or was refused: what was read before is what is held
-  const digest = line.state === 'confirmed' || line.read === '' ? line.digest ?? none : Buffer.from(line.read, 'hex');
+  const digest =
+    line.state === 'confirmed' || line.read === ''
+      ? (line.digest ?? none)
+      : Buffer.from(line.read, 'hex');
   return {
-    id: line.id, kind: line.about.kind, spiffeId: line.about.spiffeId, state: line.state, reason: line.reason, since: line.since, description: line.description, capabilities: [...line.capabilities],
-    authoritySetDigest: line.about.takes === 'jwt' ? none : digest, jwtSetDigest: line.about.takes === 'jwt' ? digest : line.sets.jwt ?? none, issuerSetDigest: line.sets.issuers ?? none,
+    id: line.id,
+    kind: line.about.kind,
+    spiffeId: line.about.spiffeId,
+    state: line.state,
+    reason: line.reason,
+    since: line.since,
+    description: line.description,
+    capabilities: [...line.capabilities],
+    authoritySetDigest: line.about.takes === 'jwt' ? none : digest,
+    jwtSetDigest: line.about.takes === 'jwt' ? digest : (line.sets.jwt ?? none),
+    issuerSetDigest: line.sets.issuers ?? none,
   };
 };
 
-/** `confirmed` says what they held when they left, and `departed` that this is all that is known. */
-const departedToWire = ({ spiffeId, takes, state, digest, description, processes, until }: DepartedGroup, { id, since }: { readonly id: string; readonly since: number }): Consumer => ({
-  id, kind: 'workload-stream', spiffeId, state, since, capabilities: ['departed', takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
+/**
+ * `confirmed` says what they held when they left, and `departed` that this is all that is known.
+ */
+const departedToWire = (
+  { spiffeId, takes, state, digest, description, processes, until }: DepartedGroup,
+  { id, since }: { readonly id: string; readonly since: number },
+): Consumer => ({
+  id,
+  kind: 'workload-stream',
+  spiffeId,
+  state,
+  since,
+  capabilities: ['departed', takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
   reason: `disconnected with a certificate in hand; counts until ${new Date(until * 1000).toISOString()}`,
-  description: printable(processes === 1 ? description : `${processes} processes, the last one ${description}`),
-  authoritySetDigest: takes === 'jwt' ? none : Buffer.from(digest, 'hex'), jwtSetDigest: takes === 'jwt' ? Buffer.from(digest, 'hex') : none, issuerSetDigest: none,
+  description: printable(
+    processes === 1 ? description : `${processes} processes, the last one ${description}`,
+  ),
+  authoritySetDigest: takes === 'jwt' ? none : Buffer.from(digest, 'hex'),
+  jwtSetDigest: takes === 'jwt' ? Buffer.from(digest, 'hex') : none,
+  issuerSetDigest: none,
 });
 
 /** What is proven is what was read; of what was only sent, nothing is. */
 const leftOf = (line: Line, until: number): Left => ({
-  spiffeId: line.about.spiffeId, takes: line.about.takes ?? 'roots', state: line.read === '' ? 'pending' : 'confirmed', digest: line.read === '' ? line.digest?.toString('hex') ?? '' : line.read,
-  description: line.description, holder: line.about.holder ?? line.id, until,
+  spiffeId: line.about.spiffeId,
+  takes: line.about.takes ?? 'roots',
+  state: line.read === '' ? 'pending' : 'confirmed',
+  digest: line.read === '' ? (line.digest?.toString('hex') ?? '') : line.read,
+  description: line.description,
+  holder: line.about.holder ?? line.id,
+  until,
 });
 
-const silent: ConsumerHandle = { id: '', pending: () => {}, confirmed: () => {}, refused: () => {}, given: () => {}, capable: () => {}, stalled: () => {}, remove: () => {} };
+const silent: ConsumerHandle = {
+  id: '',
+  pending: () => {},
+  confirmed: () => {},
+  refused: () => {},
+  given: () => {},
+  capable: () => {},
+  stalled: () => {},
+  remove: () => {},
+};
 
-/** Reasons come from consumers: one that the server can not print must not cost the whole report. */
-// eslint-disable-next-line no-control-regex -- control characters are what is replaced
-const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ').slice(0, maximumTextLength);
+/**
+ * Reasons come from consumers: one that the server can not print must not cost the whole report.
+ */
+const printable = (text: string): string =>
+  text.replace(controlCharacters, ' ').slice(0, maximumTextLength);
+// oxlint-disable-next-line no-control-regex -- control characters are what is replaced
+const controlCharacters = /[\u0000-\u001f\u007f-\u009f]/g;

@@ -24,9 +24,10 @@ interface Group extends Omit<DepartedGroup, 'processes' | 'until' | 'description
 const maximumMembers = 64;
 
 /**
- * Holders that left with a certificate in hand: nobody can tell whether it is still in use, so it counts until it has
- * expired, or until the same process has read something newer. Grouped by identity and by what they held, so that a
- * workload which starts and ends all day stays one line. Owner of these groups.
+ * Holders that left with a certificate in hand: nobody can tell whether it is still in use, so it
+ * counts until it has expired, or until the same process has read something newer. Grouped by
+ * identity and by what they held, so that a workload which starts and ends all day stays one line.
+ * Owner of these groups.
  */
 export class Departed {
   readonly #groups = new Map<string, Group>();
@@ -37,11 +38,25 @@ export class Departed {
     let group = this.#groups.get(key);
     if (group === undefined) {
       const { spiffeId, takes, state, digest, description } = left;
-      this.#groups.set(key, (group = { key, spiffeId, takes, state, digest, description, members: new Map(), others: 0, othersUntil: 0 }));
+      this.#groups.set(
+        key,
+        (group = {
+          key,
+          spiffeId,
+          takes,
+          state,
+          digest,
+          description,
+          members: new Map(),
+          others: 0,
+          othersUntil: 0,
+        }),
+      );
     }
     group.description = left.description;
     const known = group.members.get(left.holder);
-    if (known !== undefined || group.members.size < maximumMembers) group.members.set(left.holder, Math.max(known ?? 0, left.until));
+    if (known !== undefined || group.members.size < maximumMembers)
+      group.members.set(left.holder, Math.max(known ?? 0, left.until));
     else {
       group.others += 1;
       group.othersUntil = Math.max(group.othersUntil, left.until);
@@ -49,17 +64,24 @@ export class Departed {
     return key;
   }
 
-  /** A process has read a newer state of this identity: what it left behind is settled. Returns the keys of the groups that changed. */
+  /**
+   * A process has read a newer state of this identity: what it left behind is settled. Returns the
+   * keys of the groups that changed.
+   */
   settle(holder: string, spiffeId: string, takes: 'roots' | 'jwt'): readonly string[] {
     const changed: string[] = [];
     for (const group of this.#groups.values()) {
-      if (group.spiffeId !== spiffeId || group.takes !== takes || !group.members.delete(holder)) continue;
+      if (group.spiffeId !== spiffeId || group.takes !== takes || !group.members.delete(holder))
+        continue;
       changed.push(group.key);
     }
     return changed;
   }
 
-  /** Forgets whose certificates have expired before `now`. Returns the keys of the groups that changed. */
+  /**
+   * Forgets whose certificates have expired before `now`. Returns the keys of the groups that
+   * changed.
+   */
   expire(now: number): readonly string[] {
     const changed: string[] = [];
     for (const group of this.#groups.values()) {
@@ -87,18 +109,35 @@ export class Departed {
       this.#groups.delete(key);
       return undefined;
     }
-    return { ...rest, processes: members.size + others, until: Math.max(othersUntil, ...members.values()) };
+    return {
+      ...rest,
+      processes: members.size + others,
+      until: Math.max(othersUntil, ...members.values()),
+    };
   }
 
   get size(): number {
     return this.#groups.size;
   }
 
-  /** For the file: one record per process, and one for those that are no longer known one by one. */
+  /**
+   * For the file: one record per process, and one for those that are no longer known one by one.
+   */
   *records(): Iterable<Left> {
-    for (const { spiffeId, takes, state, digest, description, members, others, othersUntil } of this.#groups.values()) {
-      for (const [holder, until] of members) yield { spiffeId, takes, state, digest, description, holder, until };
-      if (others > 0) yield { spiffeId, takes, state, digest, description, holder: 'others', until: othersUntil };
+    for (const {
+      spiffeId,
+      takes,
+      state,
+      digest,
+      description,
+      members,
+      others,
+      othersUntil,
+    } of this.#groups.values()) {
+      for (const [holder, until] of members)
+        yield { spiffeId, takes, state, digest, description, holder, until };
+      if (others > 0)
+        yield { spiffeId, takes, state, digest, description, holder: 'others', until: othersUntil };
     }
   }
 }

@@ -9,8 +9,9 @@ import { fromWire } from './wire-entry.ts';
 const maximumEntries = 200_000;
 
 /**
- * Puts pages into the cache: those of a snapshot wait aside until the last one and then replace everything at once, a
- * change applies at once. Owner of the position. One per agent; a new stream calls `begin`.
+ * Puts pages into the cache: those of a snapshot wait aside until the last one and then replace
+ * everything at once, a change applies at once. Owner of the position. One per agent; a new stream
+ * calls `begin`.
  */
 export class EntriesReceiver {
   readonly #cache: SyncedEntryCache;
@@ -19,7 +20,10 @@ export class EntriesReceiver {
   #agentId: string | undefined;
 
   /** With what was kept from an earlier run, if anything. */
-  constructor(cache: SyncedEntryCache, kept?: { readonly agentId: string; readonly position: SyncPosition }) {
+  constructor(
+    cache: SyncedEntryCache,
+    kept?: { readonly agentId: string; readonly position: SyncPosition },
+  ) {
     this.#cache = cache;
     this.#position = kept?.position;
     this.#agentId = kept?.agentId;
@@ -31,8 +35,9 @@ export class EntriesReceiver {
   }
 
   /**
-   * A new stream begins, as this agent: what an earlier one began and did not finish is void. A position counts for one
-   * agent only, so that one which was given another ID gets a snapshot, and never the changes on top of foreign entries.
+   * A new stream begins, as this agent: what an earlier one began and did not finish is void. A
+   * position counts for one agent only, so that one which was given another ID gets a snapshot, and
+   * never the changes on top of foreign entries.
    */
   begin(agentId: string): void {
     this.#staging = undefined;
@@ -44,7 +49,10 @@ export class EntriesReceiver {
     return this.#agentId;
   }
 
-  /** Throws INVALID_REQUEST for pages that do not follow one another; the position is forgotten then, so that a snapshot comes. */
+  /**
+   * Throws INVALID_REQUEST for pages that do not follow one another; the position is forgotten
+   * then, so that a snapshot comes.
+   */
   apply(page: EntriesPage__Output): void {
     if (page.snapshotBegin) this.#staging = new Map();
     if (this.#staging === undefined) {
@@ -54,7 +62,8 @@ export class EntriesReceiver {
     } else {
       for (const id of page.removedIds) this.#staging.delete(id);
       for (const entry of page.upserts) this.#staging.set(entry.id, fromWire(entry));
-      if (this.#staging.size > maximumEntries) throw this.#broken(`the snapshot has more than ${maximumEntries} entries`);
+      if (this.#staging.size > maximumEntries)
+        throw this.#broken(`the snapshot has more than ${maximumEntries} entries`);
       if (!page.snapshotEnd) return;
       if (page.position === null) throw this.#broken('the snapshot ends without a position');
       this.#cache.applySnapshot(this.#staging.values());

@@ -5,7 +5,10 @@ import type { HandshakeCount } from '../contract.ts';
 const maximumHeld = 2000;
 const messageSize = 500;
 
-/** Counters of handshakes on their way to the server: the newest per consumer and issuer, all of them again on a new stream. Owner of them. */
+/**
+ * Counters of handshakes on their way to the server: the newest per consumer and issuer, all of
+ * them again on a new stream. Owner of them.
+ */
 export class HandshakeCounts {
   readonly #onDirty: () => void;
   readonly #held = new Map<string, HandshakeCount>();

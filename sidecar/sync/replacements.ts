@@ -3,8 +3,9 @@ const maximumHeld = 20_000;
 const reportSize = 5000;
 
 /**
- * Serials whose holder has read the replacement, on their way to the server. A stream acknowledges nothing, so those sent
- * last are sent again on the next stream; saying it twice does no harm. Owner of the queue; the oldest are given up first.
+ * Serials whose holder has read the replacement, on their way to the server. A stream acknowledges
+ * nothing, so those sent last are sent again on the next stream; saying it twice does no harm.
+ * Owner of the queue; the oldest are given up first.
  */
 export class Replacements {
   readonly #onDirty: () => void;
@@ -16,7 +17,8 @@ export class Replacements {
   }
 
   confirmed(replacedSerial: string): void {
-    if (this.#waiting.size >= maximumHeld) this.#waiting.delete(this.#waiting.values().next().value as string);
+    if (this.#waiting.size >= maximumHeld)
+      this.#waiting.delete(this.#waiting.values().next().value as string);
     this.#waiting.add(replacedSerial);
     this.#onDirty();
   }

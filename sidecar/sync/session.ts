@@ -58,8 +58,9 @@ const slowRetry = { baseMs: 60_000, capMs: 300_000 };
 const maximumRenewalSleepMs = 30_000;
 
 /**
- * The agent's one session with the server: keeps a valid SVID, a verified connection made with it, and the sync stream;
- * reconnects for ever with spread backoff. Owner of the connection. `run` ends only by its signal.
+ * The agent's one session with the server: keeps a valid SVID, a verified connection made with it,
+ * and the sync stream; reconnects for ever with spread backoff. Owner of the connection. `run` ends
+ * only by its signal.
  */
 export class IssuerSession {
   readonly #parts: SessionParts;
@@ -73,7 +74,10 @@ export class IssuerSession {
   #serverVersion = '';
   #lastContact: number | undefined;
   #failures = 0;
-  /** Of the own SVID before the present one, until a connection stands that was made with the new one. */
+  /**
+   * Of the own SVID before the present one, until a connection stands that was made with the new
+   * one.
+   */
   #replacedSerial: string | undefined;
   /** Aborted and replaced when the plan for the own SVID changes. */
   #planned = new AbortController();
@@ -85,7 +89,11 @@ export class IssuerSession {
 
   status(): SessionStatus {
     return {
-      connected: this.#welcomed, lastError: this.#lastError, barred: this.#barred, clockSkewSeconds: this.#skewSeconds, serverVersion: this.#serverVersion,
+      connected: this.#welcomed,
+      lastError: this.#lastError,
+      barred: this.#barred,
+      clockSkewSeconds: this.#skewSeconds,
+      serverVersion: this.#serverVersion,
       lastContactMonotonicMs: this.#welcomed ? this.#parts.clock.monotonicMs() : this.#lastContact,
     };
   }
@@ -144,7 +152,10 @@ export class IssuerSession {
       connection = await connect(as, signal);
     }
     const stream = new SyncStream({
-      ...this.#parts, connection, agentId: identity.spiffeId?.toString() ?? '', survivedOutageSeconds: this.#parts.survivedOutageSeconds(),
+      ...this.#parts,
+      connection,
+      agentId: identity.spiffeId?.toString() ?? '',
+      survivedOutageSeconds: this.#parts.survivedOutageSeconds(),
       onWelcome: (welcome) => this.#welcome(welcome),
     });
     this.#connection = connection;
@@ -165,8 +176,15 @@ export class IssuerSession {
     }
   }
 
-  /** Renews the own SVID while the stream lives; then opens the next connection with it and ends the stream. Never throws. */
-  async #keepRenewed(connection: IssuerConnection, stream: SyncStream, signal: AbortSignal): Promise<void> {
+  /**
+   * Renews the own SVID while the stream lives; then opens the next connection with it and ends the
+   * stream. Never throws.
+   */
+  async #keepRenewed(
+    connection: IssuerConnection,
+    stream: SyncStream,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { identity, clock, random, connect, logger, onRenewal } = this.#parts;
     let attempt = 0;
     let renewed = false;
@@ -175,7 +193,11 @@ export class IssuerSession {
         if (!renewed) {
           const wait = identity.renewAtMonotonicMs - clock.monotonicMs();
           if (wait > 0) {
-            await clock.sleep(Math.min(wait, maximumRenewalSleepMs), { signal: AbortSignal.any([signal, this.#planned.signal]) }).catch(() => {});
+            await clock
+              .sleep(Math.min(wait, maximumRenewalSleepMs), {
+                signal: AbortSignal.any([signal, this.#planned.signal]),
+              })
+              .catch(() => {});
             continue;
           }
           const before = identity.credential?.serial;
@@ -184,10 +206,14 @@ export class IssuerSession {
           renewed = true;
           attempt = 0;
           onRenewal?.(true);
-          logger.info({ spiffeId: identity.spiffeId?.toString(), serial: identity.credential?.serial }, 'the SVID of this agent is renewed');
+          logger.info(
+            { spiffeId: identity.spiffeId?.toString(), serial: identity.credential?.serial },
+            'the SVID of this agent is renewed',
+          );
         }
         const as = identity.clientIdentity();
-        if (as === undefined) throw new PkiError('CERTIFICATE_EXPIRED', 'the renewed SVID is not valid');
+        if (as === undefined)
+          throw new PkiError('CERTIFICATE_EXPIRED', 'the renewed SVID is not valid');
         this.#next = await connect(as, signal);
         stream.end();
         return;
@@ -196,10 +222,25 @@ export class IssuerSession {
         const error = PkiError.from(thrown);
         if (!renewed) onRenewal?.(false);
         this.#lastError = error;
-        logger.warn({ code: error.code, err: error }, renewed ? 'no connection could be made with the renewed SVID' : 'the SVID of this agent could not be renewed');
+        logger.warn(
+          { code: error.code, err: error },
+          renewed
+            ? 'no connection could be made with the renewed SVID'
+            : 'the SVID of this agent could not be renewed',
+        );
         const { credential } = identity;
         const remainingMs = ((credential?.notAfter ?? 0) - clock.now()) * 1000;
-        await clock.sleep(retryDelayMs(attempt, random.uniform(), credential?.lifetimeSeconds ?? 3600, Math.max(2000, remainingMs)), { signal }).catch(() => {});
+        await clock
+          .sleep(
+            retryDelayMs(
+              attempt,
+              random.uniform(),
+              credential?.lifetimeSeconds ?? 3600,
+              Math.max(2000, remainingMs),
+            ),
+            { signal },
+          )
+          .catch(() => {});
         attempt += 1;
       }
     }
@@ -209,14 +250,22 @@ export class IssuerSession {
     const { clock, logger } = this.#parts;
     this.#failures = 0;
     this.#welcomed = true;
-    if (this.#replacedSerial !== undefined) this.#parts.replacements.confirmed(this.#replacedSerial);
+    if (this.#replacedSerial !== undefined)
+      this.#parts.replacements.confirmed(this.#replacedSerial);
     this.#replacedSerial = undefined;
     this.#lastError = undefined;
     this.#barred = undefined;
     this.#serverVersion = welcome.serverVersion;
     this.#skewSeconds = clock.now() - welcome.serverTime;
-    if (Math.abs(this.#skewSeconds) > 60) logger.warn({ skewSeconds: this.#skewSeconds }, 'the clock of this node and of the server differ');
-    logger.info({ serverVersion: welcome.serverVersion, epoch: welcome.epoch }, 'connected to the server');
+    if (Math.abs(this.#skewSeconds) > 60)
+      logger.warn(
+        { skewSeconds: this.#skewSeconds },
+        'the clock of this node and of the server differ',
+      );
+    logger.info(
+      { serverVersion: welcome.serverVersion, epoch: welcome.epoch },
+      'connected to the server',
+    );
     this.#announce();
   }
 
@@ -226,20 +275,43 @@ export class IssuerSession {
     this.#lastError = error;
     const barredBefore = this.#barred !== undefined;
     if (barring.has(error.code)) this.#barred = error;
-    if (error.code === 'AGENT_EVICTED' || error.code === 'CERTIFICATE_UNKNOWN') identity.reject('attest-again');
+    if (error.code === 'AGENT_EVICTED' || error.code === 'CERTIFICATE_UNKNOWN')
+      identity.reject('attest-again');
     else if (error.code === 'CERTIFICATE_EXPIRED') identity.reject('expired');
-    // after an eviction the node may prove itself anew at once; if that is refused as well, only slowly
-    const slow = error.code === 'AGENT_BANNED' || error.code === 'AGENT_SUPERSEDED' || error.code === 'JOIN_TOKEN_INVALID' || (this.#barred !== undefined && barredBefore);
-    const delayMs = backoffMs(this.#failures, random.uniform(), slow ? slowRetry : { ...reconnect, capMs: reconnectCapMs(reconnect.capMs, this.#parts.soonestExpirySeconds()) });
+    // after an eviction the node may prove itself anew at once; if that is refused as well, only
+    // slowly
+    const slow =
+      error.code === 'AGENT_BANNED' ||
+      error.code === 'AGENT_SUPERSEDED' ||
+      error.code === 'JOIN_TOKEN_INVALID' ||
+      (this.#barred !== undefined && barredBefore);
+    const delayMs = backoffMs(
+      this.#failures,
+      random.uniform(),
+      slow
+        ? slowRetry
+        : {
+            ...reconnect,
+            capMs: reconnectCapMs(reconnect.capMs, this.#parts.soonestExpirySeconds()),
+          },
+    );
     this.#failures += 1;
-    logger.warn({ code: error.code, err: error, retryInMs: Math.round(delayMs) }, 'no session with the server');
+    logger.warn(
+      { code: error.code, err: error, retryInMs: Math.round(delayMs) },
+      'no session with the server',
+    );
     this.#announce();
     await clock.sleep(delayMs, { signal }).catch(() => {});
   }
 
   async #call<T>(act: (connection: IssuerConnection) => Promise<T>): Promise<T> {
     if (this.#barred !== undefined) throw this.#barred;
-    if (this.#connection === undefined || !this.#welcomed) throw new PkiError('UNREACHABLE', 'the agent has no connection to the server at the moment', this.#lastError === undefined ? {} : { cause: this.#lastError });
+    if (this.#connection === undefined || !this.#welcomed)
+      throw new PkiError(
+        'UNREACHABLE',
+        'the agent has no connection to the server at the moment',
+        this.#lastError === undefined ? {} : { cause: this.#lastError },
+      );
     try {
       return await act(this.#connection);
     } catch (thrown) {

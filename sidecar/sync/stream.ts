@@ -38,7 +38,10 @@ export interface SyncStreamParts {
 const welcomeDeadlineMs = 15_000;
 /** Changes of consumers within this time go up as one report… */
 const coalesceMs = 50;
-/** …and two reports have this between them, since each is a commit at the server, which bounds their rate. */
+/**
+ * …and two reports have this between them, since each is a commit at the server, which bounds their
+ * rate.
+ */
 const reportEveryMs = 500;
 
 /** One sync stream from hello to its end. */
@@ -54,7 +57,9 @@ export class SyncStream {
   #flushPlanned = false;
   #flushedAt = -Infinity;
   #cancelFlush: (() => void) | undefined;
-  /** Down messages are worked off one after another, since bundle steps are verified asynchronously. */
+  /**
+   * Down messages are worked off one after another, since bundle steps are verified asynchronously.
+   */
   #work: Promise<void> = Promise.resolve();
 
   constructor(parts: SyncStreamParts) {
@@ -64,14 +69,24 @@ export class SyncStream {
     this.#finish = (error) => (error === undefined ? resolve() : reject(error as Error));
     this.#call = parts.connection.sync();
     this.#call.on('error', (error) => this.#finish(parts.connection.explain(error)));
-    this.#call.on('end', () => this.#finish(new PkiError('UNREACHABLE', 'the server ended the sync stream')));
+    this.#call.on('end', () =>
+      this.#finish(new PkiError('UNREACHABLE', 'the server ended the sync stream')),
+    );
     this.#call.on('data', (message) => {
       // a slow step must not let pages pile up in memory
       this.#call.pause();
-      this.#work = this.#work.then(() => this.#take(message)).then(() => { this.#call.resume(); }, (thrown) => this.#abort(thrown));
+      this.#work = this.#work
+        .then(() => this.#take(message))
+        .then(
+          () => {
+            this.#call.resume();
+          },
+          (thrown) => this.#abort(thrown),
+        );
     });
     const cancelDeadline = parts.clock.after(welcomeDeadlineMs, () => {
-      if (!this.#welcomed) this.#abort(new PkiError('UNREACHABLE', 'the server did not answer the hello'));
+      if (!this.#welcomed)
+        this.#abort(new PkiError('UNREACHABLE', 'the server did not answer the hello'));
     });
     const over = (): void => {
       cancelDeadline();
@@ -82,8 +97,17 @@ export class SyncStream {
     const { position } = parts.receiver;
     this.#call.write({
       hello: {
-        protocolVersion, agentVersion: parts.agentVersion, capabilities: ['issuer-sets', 'handshakes', ...(parts.checkpoints === undefined ? [] : ['checkpoints'])], logCheckpoint: parts.checkpoints?.note ?? '', bundleSequence: parts.bundles.current()?.sequence ?? 0,
-        survivedOutageSeconds: parts.survivedOutageSeconds, ...(position === undefined ? {} : { position }),
+        protocolVersion,
+        agentVersion: parts.agentVersion,
+        capabilities: [
+          'issuer-sets',
+          'handshakes',
+          ...(parts.checkpoints === undefined ? [] : ['checkpoints']),
+        ],
+        logCheckpoint: parts.checkpoints?.note ?? '',
+        bundleSequence: parts.bundles.current()?.sequence ?? 0,
+        survivedOutageSeconds: parts.survivedOutageSeconds,
+        ...(position === undefined ? {} : { position }),
       },
     });
   }
@@ -93,10 +117,13 @@ export class SyncStream {
     if (this.#flushPlanned || !this.#welcomed) return;
     this.#flushPlanned = true;
     const sinceLast = this.#parts.clock.monotonicMs() - this.#flushedAt;
-    this.#cancelFlush = this.#parts.clock.after(Math.max(coalesceMs, reportEveryMs - sinceLast), () => {
-      this.#flushPlanned = false;
-      this.#flush();
-    });
+    this.#cancelFlush = this.#parts.clock.after(
+      Math.max(coalesceMs, reportEveryMs - sinceLast),
+      () => {
+        this.#flushPlanned = false;
+        this.#flush();
+      },
+    );
   }
 
   /** Ends the stream from this side. */
@@ -114,19 +141,30 @@ export class SyncStream {
     const { consumers, replacements, handshakes, clock } = this.#parts;
     this.#flushedAt = clock.monotonicMs();
     const changes = consumers.drain();
-    if (changes !== undefined) this.#call.write({ consumers: { snapshot: false, consumers: [...changes.consumers], removedIds: [...changes.removedIds] } });
-    for (let serials = replacements.drain(); serials !== undefined; serials = replacements.drain()) this.#call.write({ replacements: { replacedSerials: [...serials] } });
+    if (changes !== undefined)
+      this.#call.write({
+        consumers: {
+          snapshot: false,
+          consumers: [...changes.consumers],
+          removedIds: [...changes.removedIds],
+        },
+      });
+    for (let serials = replacements.drain(); serials !== undefined; serials = replacements.drain())
+      this.#call.write({ replacements: { replacedSerials: [...serials] } });
     if (!this.#takesHandshakes) return;
-    for (let reports = handshakes?.drain(); reports !== undefined; reports = handshakes?.drain()) this.#call.write({ handshakes: { reports: [...reports] } });
+    for (let reports = handshakes?.drain(); reports !== undefined; reports = handshakes?.drain())
+      this.#call.write({ handshakes: { reports: [...reports] } });
   }
 
   async #take(message: SyncDown__Output): Promise<void> {
-    const { receiver, bundles, onEntries, onTainted, onAuthorities, checkpoints, logger } = this.#parts;
+    const { receiver, bundles, onEntries, onTainted, onAuthorities, checkpoints, logger } =
+      this.#parts;
     if (message.welcome) {
       this.#welcome(message.welcome);
       return;
     }
-    if (!this.#welcomed) throw new PkiError('INVALID_REQUEST', 'sync: the server sent something before its welcome');
+    if (!this.#welcomed)
+      throw new PkiError('INVALID_REQUEST', 'sync: the server sent something before its welcome');
     if (message.entries) {
       receiver.apply(message.entries);
       onEntries();
@@ -137,12 +175,20 @@ export class SyncStream {
         // what is held stays in force; the rest of the stream is still of use
         logger.error({ err: thrown }, 'a bundle step was refused');
       }
-      if (message.bundles.federated.length > 0 || bundles.federated().size > 0) bundles.setFederated(message.bundles.federated);
+      if (message.bundles.federated.length > 0 || bundles.federated().size > 0)
+        bundles.setFederated(message.bundles.federated);
     } else if (message.authorities) {
       onTainted(message.authorities.tainted);
       onAuthorities?.(message.authorities);
     } else if (message.checkpoint) {
-      await checkpoints?.keep(message.checkpoint.note).catch((thrown: unknown) => logger.error({ err: thrown }, 'the checkpoint of the audit log could not be written down'));
+      await checkpoints
+        ?.keep(message.checkpoint.note)
+        .catch((thrown: unknown) =>
+          logger.error(
+            { err: thrown },
+            'the checkpoint of the audit log could not be written down',
+          ),
+        );
     }
   }
 
@@ -154,7 +200,9 @@ export class SyncStream {
     // a stream begins with nothing tainted: the server says it only where there is something
     onTainted([]);
     const snapshot = consumers.snapshot();
-    this.#call.write({ consumers: { snapshot: true, consumers: [...snapshot.consumers], removedIds: [] } });
+    this.#call.write({
+      consumers: { snapshot: true, consumers: [...snapshot.consumers], removedIds: [] },
+    });
     replacements.requeue();
     handshakes?.requeue();
     this.#flush();

@@ -16,6 +16,9 @@ export const fromWire = (entry: SyncEntry__Output): AgentEntry => ({
   dnsNames: entry.dnsNames.length === 0 ? none : entry.dnsNames,
   expiresAt: entry.expiresAt,
   isTemplate: entry.isTemplate,
-  placeholders: entry.placeholders.length === 0 ? noPlaceholders : new Map(entry.placeholders.map(({ placeholder, allowed }) => [placeholder, allowed])),
+  placeholders:
+    entry.placeholders.length === 0
+      ? noPlaceholders
+      : new Map(entry.placeholders.map(({ placeholder, allowed }) => [placeholder, allowed])),
   createdAt: entry.createdAt,
 });

@@ -43,7 +43,10 @@ interface Handle {
 const descriptorsPerConnection = 2;
 const trailersMs = 250;
 const sweptPerRound = 64;
-/** Above this share of the places a uid that already holds some gets no more, so that others find one. */
+/**
+ * Above this share of the places a uid that already holds some gets no more, so that others find
+ * one.
+ */
 const scarceShare = 0.8;
 const fewPerUid = 8;
 
@@ -59,7 +62,13 @@ export function createConnections(options: {
   const open = new Map<string, Entry>();
   const perUid = new OpenCounter(limits.connectionsPerUid);
   const perCgroup = new OpenCounter(limits.connectionsPerCgroup);
-  const total = Math.max(16, Math.min(limits.connections, Math.floor((descriptorLimit() - limits.reservedDescriptors) / descriptorsPerConnection)));
+  const total = Math.max(
+    16,
+    Math.min(
+      limits.connections,
+      Math.floor((descriptorLimit() - limits.reservedDescriptors) / descriptorsPerConnection),
+    ),
+  );
   const refusalLogs = new RateLimit(clock, 0.2, 5);
   let counter = 0;
   let swept = 0;
@@ -71,7 +80,8 @@ export function createConnections(options: {
   const refuse = (socket: Socket, reason: 'total' | 'uid', uid: number): undefined => {
     socket.destroy();
     metrics.connectionRefused(reason);
-    if (refusalLogs.take(`${reason}:${uid}`) === 0) logger.warn({ reason, uid, open: open.size }, 'a connection was refused: no place left');
+    if (refusalLogs.take(`${reason}:${uid}`) === 0)
+      logger.warn({ reason, uid, open: open.size }, 'a connection was refused: no place left');
     return undefined;
   };
 
@@ -84,7 +94,8 @@ export function createConnections(options: {
     }
     const { uid, pid } = kernel.peerCredentials(fd);
     const key = String(uid);
-    if (open.size >= total || (open.size >= total * scarceShare && perUid.count(key) >= fewPerUid)) return refuse(socket, 'total', uid);
+    if (open.size >= total || (open.size >= total * scarceShare && perUid.count(key) >= fewPerUid))
+      return refuse(socket, 'total', uid);
     const release = perUid.take(key);
     if (release === undefined) return refuse(socket, 'uid', uid);
 
@@ -104,7 +115,12 @@ export function createConnections(options: {
     let cgroup: { readonly key: string; readonly release: () => void } | undefined;
     const calls = new Set<(error: PkiError) => void>();
     const connection: Entry = {
-      id, uid, pid, peer, refusal, calls,
+      id,
+      uid,
+      pid,
+      peer,
+      refusal,
+      calls,
       fail(error) {
         for (const end of [...calls]) end(error);
         // time for the trailers to leave; the process behind gets nothing else from now on
@@ -153,10 +169,16 @@ export function createConnections(options: {
     byId: (id) => open.get(id),
     size: () => open.size,
     sweep() {
-      const active = [...open.values()].filter((each) => each.calls.size > 0 && each.peer !== undefined);
+      const active = [...open.values()].filter(
+        (each) => each.calls.size > 0 && each.peer !== undefined,
+      );
       const byPeer = new Map(active.map((each) => [each.peer as Peer, each]));
       for (const peer of attestor.exited([...byPeer.keys()])) {
-        byPeer.get(peer)?.fail(new PkiError('PEER_UNVERIFIABLE', 'the process that connected has exited', { detail: { pid: peer.pid } }));
+        byPeer.get(peer)?.fail(
+          new PkiError('PEER_UNVERIFIABLE', 'the process that connected has exited', {
+            detail: { pid: peer.pid },
+          }),
+        );
         byPeer.delete(peer);
       }
       const rest = [...byPeer];

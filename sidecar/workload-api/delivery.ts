@@ -12,7 +12,10 @@ export interface Message {
 
 export interface DeliveryOptions {
   readonly call: Pick<ServerWritableStream<unknown, Buffer>, 'write'>;
-  /** The newest state as a message, after all checks of the peer; undefined: nothing new to tell. A throw ends the stream. */
+  /**
+   * The newest state as a message, after all checks of the peer; undefined: nothing new to tell. A
+   * throw ends the stream.
+   */
   readonly produce: () => Promise<Message | undefined>;
   readonly unreadBytes: () => number | undefined;
   readonly onError: (error: PkiError) => void;
@@ -23,7 +26,10 @@ export interface DeliveryOptions {
 }
 
 export interface Delivery {
-  /** There may be something new. Any number of calls while a message is under way lead to one newer message. */
+  /**
+   * There may be something new. Any number of calls while a message is under way lead to one newer
+   * message.
+   */
   changed(): void;
   stop(): void;
 }
@@ -32,12 +38,13 @@ const firstPollMs = 1;
 const slowestPollMs = 250;
 
 /**
- * One message at a time: the next is made, from the state of that moment, only when the reader has taken the one before. So a
- * slow reader costs one message and gets the newest state, never a backlog.
+ * One message at a time: the next is made, from the state of that moment, only when the reader has
+ * taken the one before. So a slow reader costs one message and gets the newest state, never a
+ * backlog.
  *
- * Proof of reading: the write callback says that the kernel has the bytes (HTTP/2 flow control of the reader included), and
- * SIOCOUTQ at 0 that the process on the other end took them. An HTTP/2 PING would tell less, since flow control does not
- * hold it back.
+ * Proof of reading: the write callback says that the kernel has the bytes (HTTP/2 flow control of
+ * the reader included), and SIOCOUTQ at 0 that the process on the other end took them. An HTTP/2
+ * PING would tell less, since flow control does not hold it back.
  */
 export function startDelivery(options: DeliveryOptions): Delivery {
   const { call, clock } = options;
@@ -67,7 +74,9 @@ export function startDelivery(options: DeliveryOptions): Delivery {
     const unread = options.unreadBytes();
     if (unread === undefined) return;
     if (unread === 0) return read(message, startMs);
-    cancelTimers[1] = clock.after(pollMs, () => await0(message, startMs, Math.min(pollMs * 2, slowestPollMs)));
+    cancelTimers[1] = clock.after(pollMs, () =>
+      await0(message, startMs, Math.min(pollMs * 2, slowestPollMs)),
+    );
   };
 
   const send = (message: Message): void => {

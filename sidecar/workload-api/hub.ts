@@ -5,7 +5,10 @@ export interface Subscriber {
   bundlesChanged(): void;
 }
 
-/** Passes changes on to the streams. Thousands of them share one subscription, and a change reaches them in slices so that the event loop keeps turning. */
+/**
+ * Passes changes on to the streams. Thousands of them share one subscription, and a change reaches
+ * them in slices so that the event loop keeps turning.
+ */
 export interface Hub {
   add(subscriber: Subscriber): () => void;
   /** Counts the bundle changes: what was made from an older one is stale. */
@@ -15,7 +18,10 @@ export interface Hub {
 
 const slice = 64;
 
-export function createHub(entries: Pick<EntryCache, 'onChange'>, bundles: Pick<BundleSource, 'onChange'>): Hub {
+export function createHub(
+  entries: Pick<EntryCache, 'onChange'>,
+  bundles: Pick<BundleSource, 'onChange'>,
+): Hub {
   const subscribers = new Set<Subscriber>();
   const waiting = { entries: new Set<Subscriber>(), bundles: new Set<Subscriber>() };
   let generation = 0;

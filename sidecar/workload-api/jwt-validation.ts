@@ -1,10 +1,28 @@
-import { decodeProtectedHeader, errors, importJWK, jwtVerify, type CryptoKey, type JWK, type JWTPayload } from 'jose';
+import {
+  decodeProtectedHeader,
+  errors,
+  importJWK,
+  jwtVerify,
+  type CryptoKey,
+  type JWK,
+  type JWTPayload,
+} from 'jose';
 import { fail, ok, type Result } from '../../src/common/errors/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
 import type { TrustBundle } from '../contract.ts';
 
 /** JWT-SVID section 3.1: no symmetric algorithm, no EdDSA, never `none`. */
-const algorithms = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'PS256', 'PS384', 'PS512'];
+const algorithms = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'PS256',
+  'PS384',
+  'PS512',
+];
 const curves: Readonly<Record<string, string>> = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' };
 const maximumTokenBytes = 16_384;
 const keysPerToken = 16;
@@ -18,43 +36,76 @@ const keySets = new WeakMap<TrustBundle, readonly JWK[]>();
 const imported = new WeakMap<JWK, Map<string, CryptoKey | Uint8Array | undefined>>();
 
 /**
- * Validates a JWT-SVID (JWT-SVID sections 2 to 4) against the bundle of the token's own trust domain. `nowMs` judges `exp`
- * and `nbf`, without leeway. Fails with JWT_INVALID.
+ * Validates a JWT-SVID (JWT-SVID sections 2 to 4) against the bundle of the token's own trust
+ * domain. `nowMs` judges `exp` and `nbf`, without leeway. Fails with JWT_INVALID.
  */
-export async function validateJwtSvid(token: string, audience: string, bundleOf: (trustDomainName: string) => TrustBundle | undefined, nowMs: number): Promise<Result<ValidatedJwt>> {
-  if (token.length > maximumTokenBytes) return fail('JWT_INVALID', `the token has more than ${maximumTokenBytes} bytes`);
+export async function validateJwtSvid(
+  token: string,
+  audience: string,
+  bundleOf: (trustDomainName: string) => TrustBundle | undefined,
+  nowMs: number,
+): Promise<Result<ValidatedJwt>> {
+  if (token.length > maximumTokenBytes)
+    return fail('JWT_INVALID', `the token has more than ${maximumTokenBytes} bytes`);
   let header: ReturnType<typeof decodeProtectedHeader>;
   let unverifiedSubject: unknown;
   try {
     header = decodeProtectedHeader(token);
-    unverifiedSubject = (JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8')) as JWTPayload | null)?.sub;
+    unverifiedSubject = (
+      JSON.parse(
+        Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'),
+      ) as JWTPayload | null
+    )?.sub;
   } catch {
     return fail('JWT_INVALID', 'the token is not a JWS in compact form');
   }
   const { alg, typ, kid } = header;
-  if (alg === undefined || !algorithms.includes(alg)) return fail('JWT_INVALID', 'the header "alg" is not one that JWT-SVIDs may use');
-  if (typ !== undefined && typ !== 'JWT' && typ !== 'JOSE') return fail('JWT_INVALID', 'the header "typ" is neither JWT nor JOSE');
-  if (typeof unverifiedSubject !== 'string') return fail('JWT_INVALID', 'the claim "sub" is missing');
+  if (alg === undefined || !algorithms.includes(alg))
+    return fail('JWT_INVALID', 'the header "alg" is not one that JWT-SVIDs may use');
+  if (typ !== undefined && typ !== 'JWT' && typ !== 'JOSE')
+    return fail('JWT_INVALID', 'the header "typ" is neither JWT nor JOSE');
+  if (typeof unverifiedSubject !== 'string')
+    return fail('JWT_INVALID', 'the claim "sub" is missing');
   const id = SpiffeId.parse(unverifiedSubject);
-  if (!id.ok || id.value.path === '') return fail('JWT_INVALID', 'the claim "sub" is not the SPIFFE ID of a workload');
+  if (!id.ok || id.value.path === '')
+    return fail('JWT_INVALID', 'the claim "sub" is not the SPIFFE ID of a workload');
   const bundle = bundleOf(id.value.trustDomain.name);
-  if (bundle === undefined) return fail('JWT_INVALID', `there is no bundle for the trust domain ${id.value.trustDomain.name}`);
+  if (bundle === undefined)
+    return fail(
+      'JWT_INVALID',
+      `there is no bundle for the trust domain ${id.value.trustDomain.name}`,
+    );
 
-  const candidates = keysOf(bundle).filter((key) => fits(key, alg) && (kid === undefined || key.kid === kid)).slice(0, keysPerToken);
+  const candidates = keysOf(bundle)
+    .filter((key) => fits(key, alg) && (kid === undefined || key.kid === kid))
+    .slice(0, keysPerToken);
   for (const jwk of candidates) {
     const key = await importOnce(jwk, alg);
     if (key === undefined) continue;
     try {
-      const { payload } = await jwtVerify(token, key, { algorithms, audience, requiredClaims: ['sub', 'aud', 'exp'], currentDate: new Date(nowMs) });
-      return payload.sub === unverifiedSubject ? ok({ spiffeId: id.value, claims: payload }) : fail('JWT_INVALID', 'the claim "sub" is ambiguous');
+      const { payload } = await jwtVerify(token, key, {
+        algorithms,
+        audience,
+        requiredClaims: ['sub', 'aud', 'exp'],
+        currentDate: new Date(nowMs),
+      });
+      return payload.sub === unverifiedSubject
+        ? ok({ spiffeId: id.value, claims: payload })
+        : fail('JWT_INVALID', 'the claim "sub" is ambiguous');
     } catch (thrown) {
       if (thrown instanceof errors.JWSSignatureVerificationFailed) continue;
       if (thrown instanceof errors.JWTExpired) return fail('JWT_INVALID', 'the token has expired');
-      if (thrown instanceof errors.JWTClaimValidationFailed) return fail('JWT_INVALID', `the claim "${thrown.claim}" is missing or not as expected`);
+      if (thrown instanceof errors.JWTClaimValidationFailed)
+        return fail('JWT_INVALID', `the claim "${thrown.claim}" is missing or not as expected`);
       return fail('JWT_INVALID', 'the token can not be verified', { cause: thrown });
     }
   }
-  return fail('JWT_INVALID', candidates.length === 0 ? 'no key in the bundle of its trust domain fits the token' : 'the signature does not verify');
+  return fail(
+    'JWT_INVALID',
+    candidates.length === 0
+      ? 'no key in the bundle of its trust domain fits the token'
+      : 'the signature does not verify',
+  );
 }
 
 function keysOf(bundle: TrustBundle): readonly JWK[] {

@@ -1,7 +1,13 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock } from '../../src/common/runtime/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
-import { identityKey, type HeldX509Svid, type Identity, type SvidLease, type SvidManager } from '../contract.ts';
+import {
+  identityKey,
+  type HeldX509Svid,
+  type Identity,
+  type SvidLease,
+  type SvidManager,
+} from '../contract.ts';
 
 interface Held {
   readonly lease: SvidLease;
@@ -14,7 +20,10 @@ interface Held {
 export interface LeaseSet {
   /** Acquires and releases until exactly these are held. */
   hold(identities: readonly Identity[], selectors: readonly Selector[]): void;
-  /** Resolves when each lease has an SVID or an error, or after `atMostMs`. undefined: nothing to wait for. */
+  /**
+   * Resolves when each lease has an SVID or an error, or after `atMostMs`. undefined: nothing to
+   * wait for.
+   */
   settle(atMostMs: number): Promise<void> | undefined;
   /** In the order of the identities, the default first. */
   current(): readonly HeldX509Svid[];
@@ -29,7 +38,12 @@ export function createLeaseSet(svids: SvidManager, clock: Clock, onUpdate: () =>
 
   const acquire = (identity: Identity, selectors: readonly Selector[]): Held => {
     const lease = svids.acquire(identity, selectors);
-    const each: Held = { lease, unsubscribe: lease.onUpdate(onUpdate), failure: undefined, settled: lease.current() !== undefined };
+    const each: Held = {
+      lease,
+      unsubscribe: lease.onUpdate(onUpdate),
+      failure: undefined,
+      settled: lease.current() !== undefined,
+    };
     return each;
   };
 

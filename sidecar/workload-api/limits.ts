@@ -51,7 +51,10 @@ export class RateLimit {
       bucket = { tokens: this.#burst, atMs: nowMs };
       this.#buckets.set(key, bucket);
     }
-    bucket.tokens = Math.min(this.#burst, bucket.tokens + ((nowMs - bucket.atMs) / 1000) * this.#perSecond);
+    bucket.tokens = Math.min(
+      this.#burst,
+      bucket.tokens + ((nowMs - bucket.atMs) / 1000) * this.#perSecond,
+    );
     bucket.atMs = nowMs;
     if (bucket.tokens < 1) return Math.ceil(((1 - bucket.tokens) / this.#perSecond) * 1000);
     bucket.tokens -= 1;
@@ -60,7 +63,8 @@ export class RateLimit {
 
   #forgetFull(nowMs: number): void {
     for (const [key, bucket] of this.#buckets) {
-      if (bucket.tokens + ((nowMs - bucket.atMs) / 1000) * this.#perSecond >= this.#burst) this.#buckets.delete(key);
+      if (bucket.tokens + ((nowMs - bucket.atMs) / 1000) * this.#perSecond >= this.#burst)
+        this.#buckets.delete(key);
     }
   }
 }
@@ -81,7 +85,8 @@ export class RecentValues {
   add(key: string, value: string): void {
     let values = this.#recent.get(key);
     if (values === undefined) {
-      if (this.#recent.size >= 1024) this.#recent.delete(this.#recent.keys().next().value as string);
+      if (this.#recent.size >= 1024)
+        this.#recent.delete(this.#recent.keys().next().value as string);
       values = new Set();
       this.#recent.set(key, values);
     }

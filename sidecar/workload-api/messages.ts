@@ -3,7 +3,10 @@ import { setDigest } from '../../src/common/x509/index.ts';
 import type { X509SVIDResponse } from '../../src/common/wire/generated/X509SVIDResponse.ts';
 import type { BundleSource, HeldX509Svid, TrustBundle } from '../contract.ts';
 
-/** Messages as bytes, so that one encoding serves many streams. Maps are keyed by the SPIFFE ID of the trust domain. */
+/**
+ * Messages as bytes, so that one encoding serves many streams. Maps are keyed by the SPIFFE ID of
+ * the trust domain.
+ */
 export interface Messages {
   x509Svids(svids: readonly HeldX509Svid[], own: TrustBundle): Buffer;
   x509Bundles(own: TrustBundle): Buffer;
@@ -24,17 +27,31 @@ export function createMessages(bundles: BundleSource, generation: () => number):
     }
     return joined;
   };
-  const all = (own: TrustBundle): readonly TrustBundle[] => [own, ...[...bundles.federated().values()].filter((each) => !each.trustDomain.equals(own.trustDomain))];
+  const all = (own: TrustBundle): readonly TrustBundle[] => [
+    own,
+    ...[...bundles.federated().values()].filter(
+      (each) => !each.trustDomain.equals(own.trustDomain),
+    ),
+  ];
 
   /** Keeps one value until the bundles change. */
   const cached = <T>(make: (own: TrustBundle) => T): ((own: TrustBundle) => T) => {
-    let kept: { readonly generation: number; readonly own: TrustBundle; readonly value: T } | undefined;
+    let kept:
+      | { readonly generation: number; readonly own: TrustBundle; readonly value: T }
+      | undefined;
     return (own) => {
-      if (kept === undefined || kept.generation !== generation() || kept.own !== own) kept = { generation: generation(), own, value: make(own) };
+      if (kept === undefined || kept.generation !== generation() || kept.own !== own)
+        kept = { generation: generation(), own, value: make(own) };
       return kept.value;
     };
   };
-  const federated = cached((own) => Object.fromEntries(all(own).slice(1).map((each) => [each.trustDomain.id, roots(each)])));
+  const federated = cached((own) =>
+    Object.fromEntries(
+      all(own)
+        .slice(1)
+        .map((each) => [each.trustDomain.id, roots(each)]),
+    ),
+  );
 
   return {
     x509Svids(svids, own) {
@@ -58,9 +75,33 @@ export function createMessages(bundles: BundleSource, generation: () => number):
       };
       return service.FetchX509SVID.responseSerialize(message);
     },
-    x509Bundles: cached((own) => service.FetchX509Bundles.responseSerialize({ crl: [...bundles.crls()], bundles: Object.fromEntries(all(own).map((each) => [each.trustDomain.id, roots(each)])) })),
-    jwtBundles: cached((own) => service.FetchJWTBundles.responseSerialize({ bundles: Object.fromEntries(all(own).map((each) => [each.trustDomain.id, Buffer.from(each.jwksJson)])) })),
-    rootsVersion: cached((own) => `${all(own).map((each) => `${each.trustDomain.name}=${each.authoritySetDigest.toString('hex')}`).sort().join(',')}|${bundles.crls().length === 0 ? '' : setDigest(bundles.crls()).toString('hex')}`),
-    jwtVersion: cached((own) => all(own).map((each) => `${each.trustDomain.name}=${each.jwksJson}`).sort().join(',')),
+    x509Bundles: cached((own) =>
+      service.FetchX509Bundles.responseSerialize({
+        crl: [...bundles.crls()],
+        bundles: Object.fromEntries(all(own).map((each) => [each.trustDomain.id, roots(each)])),
+      }),
+    ),
+    jwtBundles: cached((own) =>
+      service.FetchJWTBundles.responseSerialize({
+        bundles: Object.fromEntries(
+          all(own).map((each) => [each.trustDomain.id, Buffer.from(each.jwksJson)]),
+        ),
+      }),
+    ),
+    rootsVersion: cached(
+      (own) =>
+        `${all(own)
+          .map((each) => `${each.trustDomain.name}=${each.authoritySetDigest.toString('hex')}`)
+          .sort()
+          .join(
+            ',',
+          )}|${bundles.crls().length === 0 ? '' : setDigest(bundles.crls()).toString('hex')}`,
+    ),
+    jwtVersion: cached((own) =>
+      all(own)
+        .map((each) => `${each.trustDomain.name}=${each.jwksJson}`)
+        .sort()
+        .join(','),
+    ),
   };
 }

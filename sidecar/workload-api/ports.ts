@@ -1,12 +1,25 @@
 import type { ErrorCode } from '../../src/common/errors/index.ts';
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
 import type { Attestor, Kernel } from '../attest/index.ts';
-import type { BundleSource, ConsumerRegistry, EntryCache, HandshakeCount, SvidManager } from '../contract.ts';
+import type {
+  BundleSource,
+  ConsumerRegistry,
+  EntryCache,
+  HandshakeCount,
+  SvidManager,
+} from '../contract.ts';
 import type { RefusalLog } from './refusals.ts';
 import type { SocketOptions } from './socket.ts';
 
 export type WorkloadRpc =
-  | 'FetchX509SVID' | 'FetchX509Bundles' | 'FetchJWTSVID' | 'FetchJWTBundles' | 'ValidateJWTSVID' | 'FetchWITSVID' | 'FetchWITBundles' | 'Report';
+  | 'FetchX509SVID'
+  | 'FetchX509Bundles'
+  | 'FetchJWTSVID'
+  | 'FetchJWTBundles'
+  | 'ValidateJWTSVID'
+  | 'FetchWITSVID'
+  | 'FetchWITBundles'
+  | 'Report';
 
 /** What the Workload API counts. All calls are cheap and never throw. */
 export interface WorkloadApiMetrics {
@@ -49,7 +62,10 @@ export interface WorkloadApiLimits {
   readonly newAudiencesPerMinute: number;
   readonly newAudiencesBurst: number;
   readonly audiencesPerRequest: number;
-  /** Largest request: a JWT-SVID to validate has at most 16 KiB, all audiences of a call together as much. */
+  /**
+   * Largest request: a JWT-SVID to validate has at most 16 KiB, all audiences of a call together as
+   * much.
+   */
   readonly requestBytes: number;
   /** Of one call. */
   readonly metadataBytes: number;
@@ -112,6 +128,9 @@ export interface WorkloadApiOptions {
 export interface WorkloadApi extends AsyncDisposable {
   readonly path: string;
   connections(): number;
-  /** Stops accepting, ends all streams with SHUTTING_DOWN and closes what is left after the grace. Disposing is drain(1000). */
+  /**
+   * Stops accepting, ends all streams with SHUTTING_DOWN and closes what is left after the grace.
+   * Disposing is drain(1000).
+   */
   drain(graceMs: number): Promise<void>;
 }

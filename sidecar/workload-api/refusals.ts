@@ -12,13 +12,18 @@ export interface Refusal {
   readonly selectors: readonly Selector[];
 }
 
-/** Recent refusals, for `meshca explain --refusal`. In memory, bounded; one uid can push out only its own. */
+/**
+ * Recent refusals, for `meshca explain --refusal`. In memory, bounded; one uid can push out only
+ * its own.
+ */
 export interface RefusalLog {
   add(refusal: Refusal): void;
   get(id: string): Refusal | undefined;
 }
 
-export function createRefusalLog(bounds: { readonly perUid?: number; readonly total?: number } = {}): RefusalLog {
+export function createRefusalLog(
+  bounds: { readonly perUid?: number; readonly total?: number } = {},
+): RefusalLog {
   const { perUid = 64, total = 2048 } = bounds;
   const byId = new Map<string, Refusal>();
   const byUid = new Map<number, string[]>();

@@ -19,7 +19,9 @@ interface Client {
   readonly consumers: StreamConsumers;
 }
 
-/** Clients of the Workload API that report beside it. Owner of the link from a client to its stream. */
+/**
+ * Clients of the Workload API that report beside it. Owner of the link from a client to its stream.
+ */
 export interface Clients {
   /** The ID that the stream states, or undefined; malformed ones are passed over. */
   idOf(call: AnyCall): string | undefined;
@@ -28,7 +30,8 @@ export interface Clients {
   report(session: Session, request: ReportRequest__Output): Promise<ReportResponse>;
 }
 
-const processOf = ({ connection }: Session): string => `${connection.pid} ${connection.peer?.image.startTime ?? ''}`;
+const processOf = ({ connection }: Session): string =>
+  `${connection.pid} ${connection.peer?.image.startTime ?? ''}`;
 
 export function createClients(options: WorkloadApiOptions): Clients {
   const clients = new Map<string, Client>();
@@ -41,7 +44,8 @@ export function createClients(options: WorkloadApiOptions): Clients {
       const client = { holder: processOf(session), consumers };
       // an ID that another process uses already stays his
       const taken = clients.get(id);
-      if ((taken !== undefined && taken.holder !== client.holder) || clients.size >= maximumClients) return () => {};
+      if ((taken !== undefined && taken.holder !== client.holder) || clients.size >= maximumClients)
+        return () => {};
       clients.set(id, client);
       return () => {
         if (clients.get(id) === client) clients.delete(id);
@@ -50,16 +54,29 @@ export function createClients(options: WorkloadApiOptions): Clients {
     async report(session, request) {
       checkReport(request);
       const { identities } = await session.grant();
-      if (!identities.some(({ spiffeId }) => spiffeId.toString() === request.spiffeId)) throw new PkiError('INVALID_REQUEST', 'a client reports for its own identity');
+      if (!identities.some(({ spiffeId }) => spiffeId.toString() === request.spiffeId))
+        throw new PkiError('INVALID_REQUEST', 'a client reports for its own identity');
       const client = clients.get(request.clientId);
-      if (client === undefined || client.holder !== processOf(session)) throw new PkiError('NOT_FOUND', 'no stream of this process is open under this client ID');
+      if (client === undefined || client.holder !== processOf(session))
+        throw new PkiError('NOT_FOUND', 'no stream of this process is open under this client ID');
       const { consumers } = client;
       consumers.capable(request.capabilities.filter((capability) => statable.has(capability)));
-      if (request.loaded?.refusedReason) consumers.refused(`the client refused the update: ${request.loaded.refusedReason}`);
-      else if (request.loaded?.authoritySetDigest.length === 32) consumers.loaded(request.loaded.authoritySetDigest);
+      if (request.loaded?.refusedReason)
+        consumers.refused(`the client refused the update: ${request.loaded.refusedReason}`);
+      else if (request.loaded?.authoritySetDigest.length === 32)
+        consumers.loaded(request.loaded.authoritySetDigest);
       const consumerId = consumers.lineOf(request.spiffeId);
       if (consumerId !== undefined && consumerId !== '') {
-        for (const { issuerKeyId, succeeded, failed, reasons, since } of request.handshakes) options.onHandshakes?.({ consumerId, spiffeId: request.spiffeId, issuerKeyId, succeeded, failed, reasons, since });
+        for (const { issuerKeyId, succeeded, failed, reasons, since } of request.handshakes)
+          options.onHandshakes?.({
+            consumerId,
+            spiffeId: request.spiffeId,
+            issuerKeyId,
+            succeeded,
+            failed,
+            reasons,
+            since,
+          });
       }
       return {};
     },
@@ -67,16 +84,33 @@ export function createClients(options: WorkloadApiOptions): Clients {
 }
 
 function checkReport({ clientId, capabilities, handshakes, loaded }: ReportRequest__Output): void {
-  if (!clientPattern.test(clientId)) throw new PkiError('INVALID_REQUEST', 'the client ID is not one');
-  if (capabilities.length > 20) throw new PkiError('INVALID_REQUEST', 'a client states at most 20 capabilities');
-  if ((loaded?.refusedReason.length ?? 0) > 1000) throw new PkiError('INVALID_REQUEST', 'the reason is too long');
-  if (handshakes.length > maximumCounts) throw new PkiError('INVALID_REQUEST', `a report has at most ${maximumCounts} counts`);
-  if (!handshakes.every(isCount)) throw new PkiError('INVALID_REQUEST', 'a count of handshakes is not one');
+  if (!clientPattern.test(clientId))
+    throw new PkiError('INVALID_REQUEST', 'the client ID is not one');
+  if (capabilities.length > 20)
+    throw new PkiError('INVALID_REQUEST', 'a client states at most 20 capabilities');
+  if ((loaded?.refusedReason.length ?? 0) > 1000)
+    throw new PkiError('INVALID_REQUEST', 'the reason is too long');
+  if (handshakes.length > maximumCounts)
+    throw new PkiError('INVALID_REQUEST', `a report has at most ${maximumCounts} counts`);
+  if (!handshakes.every(isCount))
+    throw new PkiError('INVALID_REQUEST', 'a count of handshakes is not one');
 }
 
 /** What the server takes: a count that it refuses would cost the agent its whole report. */
-function isCount({ issuerKeyId, succeeded, failed, reasons, since }: HandshakeCount__Output): boolean {
+function isCount({
+  issuerKeyId,
+  succeeded,
+  failed,
+  reasons,
+  since,
+}: HandshakeCount__Output): boolean {
   const names = Object.keys(reasons);
-  return issuerKeyId.length <= 64 && names.length <= maximumReasons && names.every((name) => /^[\x21-\x7e]{1,100}$/.test(name))
-    && [succeeded, failed, since, ...Object.values(reasons)].every((number) => Number.isSafeInteger(number) && number >= 0);
+  return (
+    issuerKeyId.length <= 64 &&
+    names.length <= maximumReasons &&
+    names.every((name) => /^[\x21-\x7e]{1,100}$/.test(name)) &&
+    [succeeded, failed, since, ...Object.values(reasons)].every(
+      (number) => Number.isSafeInteger(number) && number >= 0,
+    )
+  );
 }

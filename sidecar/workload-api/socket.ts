@@ -14,22 +14,33 @@ export interface SocketOptions {
 
 export interface ListeningSocket {
   readonly server: Server;
-  /** Stops accepting and removes the socket file if it is still this one. Does not touch open connections. */
+  /**
+   * Stops accepting and removes the socket file if it is still this one. Does not touch open
+   * connections.
+   */
   close(): Promise<void>;
 }
 
-/** sun_path has 108 bytes, and the socket is first bound in a directory of its own beside the path. */
+/**
+ * sun_path has 108 bytes, and the socket is first bound in a directory of its own beside the path.
+ */
 const maximumPathBytes = 90;
 const probeMs = 2_000;
 
 /**
- * Listens on a Unix socket. The file appears under its name only with its final owner and mode, never replaces a live one
- * (SOCKET_IN_USE) and replaces a stale one, which nobody listens on.
+ * Listens on a Unix socket. The file appears under its name only with its final owner and mode,
+ * never replaces a live one (SOCKET_IN_USE) and replaces a stale one, which nobody listens on.
  */
-export async function listenUnix(options: SocketOptions, onConnection: (socket: Socket) => void): Promise<ListeningSocket> {
+export async function listenUnix(
+  options: SocketOptions,
+  onConnection: (socket: Socket) => void,
+): Promise<ListeningSocket> {
   const { path, mode = 0o777, uid, gid } = options;
   if (!isAbsolute(path) || Buffer.byteLength(path) > maximumPathBytes) {
-    throw new PkiError('CONFIG_INVALID', `socket path ${JSON.stringify(path)} must be absolute and have at most ${maximumPathBytes} bytes`);
+    throw new PkiError(
+      'CONFIG_INVALID',
+      `socket path ${JSON.stringify(path)} must be absolute and have at most ${maximumPathBytes} bytes`,
+    );
   }
   await mkdir(dirname(path), { recursive: true, mode: 0o755 });
   await removeStale(path);
@@ -53,8 +64,11 @@ export async function listenUnix(options: SocketOptions, onConnection: (socket: 
     server.close();
     await rm(nursery, { recursive: true, force: true });
     const { code, message } = thrown as NodeJS.ErrnoException;
-    if (code === 'EEXIST') throw new PkiError('SOCKET_IN_USE', `another process took ${path} at the same time`);
-    throw new PkiError('CONFIG_INVALID', `can not listen on ${path}: ${message}`, { cause: thrown });
+    if (code === 'EEXIST')
+      throw new PkiError('SOCKET_IN_USE', `another process took ${path} at the same time`);
+    throw new PkiError('CONFIG_INVALID', `can not listen on ${path}: ${message}`, {
+      cause: thrown,
+    });
   }
   const { ino } = await lstat(path, { bigint: true });
   await rm(nursery, { recursive: true, force: true });
@@ -72,17 +86,27 @@ export async function listenUnix(options: SocketOptions, onConnection: (socket: 
 async function removeStale(path: string): Promise<void> {
   const before = await lstat(path, { bigint: true }).catch((thrown: NodeJS.ErrnoException) => {
     if (thrown.code === 'ENOENT') return undefined;
-    throw new PkiError('CONFIG_INVALID', `can not look at ${path}: ${thrown.message}`, { cause: thrown });
+    throw new PkiError('CONFIG_INVALID', `can not look at ${path}: ${thrown.message}`, {
+      cause: thrown,
+    });
   });
   if (before === undefined) return;
-  if (!before.isSocket()) throw new PkiError('CONFIG_INVALID', `${path} exists and is not a socket; move it away or choose another path`);
+  if (!before.isSocket())
+    throw new PkiError(
+      'CONFIG_INVALID',
+      `${path} exists and is not a socket; move it away or choose another path`,
+    );
   const outcome = await probe(path);
-  if (outcome !== 'ECONNREFUSED') throw new PkiError('SOCKET_IN_USE', `a process listens on ${path}`, { detail: { outcome } });
+  if (outcome !== 'ECONNREFUSED')
+    throw new PkiError('SOCKET_IN_USE', `a process listens on ${path}`, { detail: { outcome } });
   const after = await lstat(path, { bigint: true }).catch(() => undefined);
   if (after !== undefined && after.ino === before.ino) await unlink(path).catch(() => {});
 }
 
-/** `ECONNREFUSED`: nobody listens. All else (connected, no right, backlog full, no answer) may be a live process. */
+/**
+ * `ECONNREFUSED`: nobody listens. All else (connected, no right, backlog full, no answer) may be a
+ * live process.
+ */
 function probe(path: string): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(path);

@@ -24,7 +24,12 @@ interface Line {
 }
 
 /** `confirmsLoading`: reading alone proves nothing yet of this client. */
-export function createStreamConsumers(parts: StreamParts, session: Session, takes: 'roots' | 'jwt', confirmsLoading: boolean): StreamConsumers {
+export function createStreamConsumers(
+  parts: StreamParts,
+  session: Session,
+  takes: 'roots' | 'jwt',
+  confirmsLoading: boolean,
+): StreamConsumers {
   const { pid, uid, peer } = session.connection;
   const holder = `${pid} ${peer?.image.startTime ?? ''}`;
   const lines = new Map<string, Line>();
@@ -47,7 +52,13 @@ export function createStreamConsumers(parts: StreamParts, session: Session, take
     const known = lines.get(id);
     if (known !== undefined) return known;
     const path = peer?.image.path?.text;
-    const handle = parts.options.consumers.register({ kind: 'workload-stream', spiffeId: id, takes, holder, description: `${session.rpc} pid ${pid} uid ${uid}${path === undefined ? '' : ` ${path}`}` });
+    const handle = parts.options.consumers.register({
+      kind: 'workload-stream',
+      spiffeId: id,
+      takes,
+      holder,
+      description: `${session.rpc} pid ${pid} uid ${uid}${path === undefined ? '' : ` ${path}`}`,
+    });
     handle.capable(capabilities);
     const line = { handle, pending: '', confirmed: '' };
     lines.set(id, line);
@@ -65,7 +76,8 @@ export function createStreamConsumers(parts: StreamParts, session: Session, take
         line.pending = text;
         line.handle.pending(digest);
       }
-      for (const svid of svids) lines.get(svid.identity.spiffeId.toString())?.handle.given(svid.notAfter);
+      for (const svid of svids)
+        lines.get(svid.identity.spiffeId.toString())?.handle.given(svid.notAfter);
     },
     read(digest) {
       if (!confirmsLoading || loadedText === digest.toString('hex')) confirm(digest);
@@ -75,7 +87,9 @@ export function createStreamConsumers(parts: StreamParts, session: Session, take
       confirm(digest);
     },
     refused(reason) {
-      for (const line of lines.values()) if (line.pending !== line.confirmed && line.pending !== '') line.handle.refused(Buffer.from(line.pending, 'hex'), reason);
+      for (const line of lines.values())
+        if (line.pending !== line.confirmed && line.pending !== '')
+          line.handle.refused(Buffer.from(line.pending, 'hex'), reason);
     },
     capable(stated) {
       capabilities = stated;

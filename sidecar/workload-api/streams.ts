@@ -4,7 +4,12 @@ import { startDelivery, type Message } from './delivery.ts';
 import type { Hub } from './hub.ts';
 import { createLeaseSet } from './leases.ts';
 import type { Messages } from './messages.ts';
-import type { WorkloadApiLimits, WorkloadApiMetrics, WorkloadApiOptions, WorkloadRpc } from './ports.ts';
+import type {
+  WorkloadApiLimits,
+  WorkloadApiMetrics,
+  WorkloadApiOptions,
+  WorkloadRpc,
+} from './ports.ts';
 import type { Clients } from './reports.ts';
 import type { Granted, Session, Sessions, StreamCall } from './session.ts';
 import { createStreamConsumers } from './stream-consumers.ts';
@@ -30,7 +35,11 @@ interface Content {
 
 interface Source {
   /** undefined: nothing to tell yet. */
-  content(granted: Granted, own: TrustBundle, first: boolean): Promise<Content | undefined> | Content | undefined;
+  content(
+    granted: Granted,
+    own: TrustBundle,
+    first: boolean,
+  ): Promise<Content | undefined> | Content | undefined;
   /** Which authorities the reader holds then, as the consumer registry is told. */
   readonly takes: 'roots' | 'jwt';
   release(): void;
@@ -38,8 +47,16 @@ interface Source {
 
 export type SourceFactory = (parts: StreamParts, session: Session, changed: () => void) => Source;
 
-/** FetchX509SVID, FetchX509Bundles and FetchJWTBundles: full state at once, and again on each change, to a process attested anew. */
-export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCall<unknown>, createSource: SourceFactory): void {
+/**
+ * FetchX509SVID, FetchX509Bundles and FetchJWTBundles: full state at once, and again on each
+ * change, to a process attested anew.
+ */
+export function serveStream(
+  parts: StreamParts,
+  rpc: WorkloadRpc,
+  call: StreamCall<unknown>,
+  createSource: SourceFactory,
+): void {
   const { options, limits, metrics, sessions, hub } = parts;
   // cancelled before it began: no event will tell
   if (call.cancelled || call.destroyed) return;
@@ -100,11 +117,16 @@ export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCa
     stallMs: limits.stallMs,
     onError(error) {
       finish(error);
-      // a connection belongs to one process image: after an exec nothing on it can be proven any more
-      if (error.code === 'PEER_UNVERIFIABLE' && connection.peer !== undefined) connection.fail(error);
+      // a connection belongs to one process image: after an exec nothing on it can be proven any
+      // more
+      if (error.code === 'PEER_UNVERIFIABLE' && connection.peer !== undefined)
+        connection.fail(error);
     },
     onStall() {
-      options.logger.warn({ rpc, uid: connection.uid, pid: connection.pid, stallMs: limits.stallMs }, 'a workload takes no message; its connection is closed');
+      options.logger.warn(
+        { rpc, uid: connection.uid, pid: connection.pid, stallMs: limits.stallMs },
+        'a workload takes no message; its connection is closed',
+      );
       consumers.stalled(`took no message for ${limits.stallMs / 1000} s; its stream was closed`);
       finish(new PkiError('DEADLINE_EXCEEDED', `no message was taken for ${limits.stallMs} ms`));
       connection.destroy();
@@ -114,7 +136,8 @@ export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCa
   const source = createSource(parts, session, delivery.changed);
   const clientId = rpc === 'FetchX509SVID' ? parts.clients.idOf(call) : undefined;
   const consumers = createStreamConsumers(parts, session, source.takes, clientId !== undefined);
-  const leaveClients = clientId === undefined ? (): void => {} : parts.clients.enter(clientId, session, consumers);
+  const leaveClients =
+    clientId === undefined ? (): void => {} : parts.clients.enter(clientId, session, consumers);
   const leaveHub = hub.add({
     bundlesChanged: delivery.changed,
     entriesChanged() {
@@ -135,7 +158,10 @@ export function serveStream(parts: StreamParts, rpc: WorkloadRpc, call: StreamCa
   delivery.changed();
 }
 
-/** True if a change of the entries can not concern a process with these selectors, so that it need not be attested anew. */
+/**
+ * True if a change of the entries can not concern a process with these selectors, so that it need
+ * not be attested anew.
+ */
 function unaffected(options: WorkloadApiOptions, granted: Granted | undefined): boolean {
   if (granted === undefined) return false;
   const { selectors } = granted.attested;
@@ -147,7 +173,8 @@ function unaffected(options: WorkloadApiOptions, granted: Granted | undefined): 
   );
 }
 
-const sameIdentity = (one: Identity, other: Identity): boolean => identityKey(one) === identityKey(other) && one.entry.revision === other.entry.revision;
+const sameIdentity = (one: Identity, other: Identity): boolean =>
+  identityKey(one) === identityKey(other) && one.entry.revision === other.entry.revision;
 
 export const x509SvidSource: SourceFactory = ({ options, limits, messages }, _session, changed) => {
   const leases = createLeaseSet(options.svids, options.clock, changed);
@@ -167,11 +194,15 @@ export const x509SvidSource: SourceFactory = ({ options, limits, messages }, _se
     content(granted, own, first) {
       leases.hold(granted.identities, granted.attested.selectors);
       const waiting = first ? leases.settle(limits.firstMessageMs) : undefined;
-      if (waiting === undefined && (!first || leases.current().length > 0)) return content(granted, own);
+      if (waiting === undefined && (!first || leases.current().length > 0))
+        return content(granted, own);
       return (waiting ?? Promise.resolve()).then(() => {
         const made = content(granted, own);
         if (made !== undefined) return made;
-        throw leases.firstFailure() ?? new PkiError('STARTING_UP', 'the first SVID is still being signed');
+        throw (
+          leases.firstFailure() ??
+          new PkiError('STARTING_UP', 'the first SVID is still being signed')
+        );
       });
     },
     release: () => leases.release(),
@@ -180,12 +211,20 @@ export const x509SvidSource: SourceFactory = ({ options, limits, messages }, _se
 
 export const x509BundleSource: SourceFactory = ({ messages }) => ({
   takes: 'roots',
-  content: (_granted, own) => ({ version: messages.rootsVersion(own), encode: () => messages.x509Bundles(own), onRead: () => {} }),
+  content: (_granted, own) => ({
+    version: messages.rootsVersion(own),
+    encode: () => messages.x509Bundles(own),
+    onRead: () => {},
+  }),
   release: () => {},
 });
 
 export const jwtBundleSource: SourceFactory = ({ messages }) => ({
   takes: 'jwt',
-  content: (_granted, own) => ({ version: messages.jwtVersion(own), encode: () => messages.jwtBundles(own), onRead: () => {} }),
+  content: (_granted, own) => ({
+    version: messages.jwtVersion(own),
+    encode: () => messages.jwtBundles(own),
+    onRead: () => {},
+  }),
   release: () => {},
 });

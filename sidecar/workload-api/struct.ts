@@ -3,7 +3,13 @@ import type { Value } from '../../src/common/wire/generated/google/protobuf/Valu
 
 /** JSON as google.protobuf.Struct. */
 export function toStruct(object: Readonly<Record<string, unknown>>): Struct {
-  return { fields: Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined).map(([key, value]) => [key, toValue(value)])) };
+  return {
+    fields: Object.fromEntries(
+      Object.entries(object)
+        .filter(([, value]) => value !== undefined)
+        .map(([key, value]) => [key, toValue(value)]),
+    ),
+  };
 }
 
 function toValue(value: unknown): Value {

@@ -11,7 +11,12 @@ import { SeenCheckpoints } from './seen-checkpoints.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
 import { isUnder } from './tiles.ts';
-import { checkStoredLog, staleError, type OutsideCheckpoint, type Staleness } from './start-check.ts';
+import {
+  checkStoredLog,
+  staleError,
+  type OutsideCheckpoint,
+  type Staleness,
+} from './start-check.ts';
 
 export interface AuditLogDependencies {
   readonly log: LogStore;
@@ -19,11 +24,16 @@ export interface AuditLogDependencies {
   readonly signers: Pick<Signers, 'sign' | 'useKey'>;
   /** The active authority of kind `log`. */
   readonly authority: Authority;
-  /** Further log authorities: their keys go with exports, for the checkpoints that they have signed. */
+  /**
+   * Further log authorities: their keys go with exports, for the checkpoints that they have signed.
+   */
   readonly others?: readonly Authority[];
   readonly trustDomain: TrustDomain;
   readonly checkpointFile: string;
-  /** Called when a restore is accepted, before anything is signed: what follows from the loss. `sequence`: the last record that was in the tree when this process began. */
+  /**
+   * Called when a restore is accepted, before anything is signed: what follows from the loss.
+   * `sequence`: the last record that was in the tree when this process began.
+   */
   readonly restored: (lost: OutsideCheckpoint, sequence: number, actor: string) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -33,7 +43,10 @@ export interface AuditLogDependencies {
 /** Key name and origin of the log of a trust domain. */
 export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.name}/meshca/audit`;
 
-/** The tree over the audit records while the server runs. Owner of whether the database is the one that was signed last. */
+/**
+ * The tree over the audit records while the server runs. Owner of whether the database is the one
+ * that was signed last.
+ */
 export class AuditLog {
   readonly #dependencies: AuditLogDependencies;
   #baseKey: NoteKey;
@@ -57,13 +70,26 @@ export class AuditLog {
   #latest: StoredCheckpoint | undefined;
   #foreign = 0;
 
-  private constructor(dependencies: AuditLogDependencies, baseKey: NoteKey, epoch: number, file: CheckpointFile, seals: SealCheck, basis: LogSnapshot | undefined) {
+  private constructor(
+    dependencies: AuditLogDependencies,
+    baseKey: NoteKey,
+    epoch: number,
+    file: CheckpointFile,
+    seals: SealCheck,
+    basis: LogSnapshot | undefined,
+  ) {
     const { log, leases, signers, clock, logger } = dependencies;
     this.#signer = dependencies.authority;
     this.#seals = seals;
     const sign: LogSigner = async (text) => {
-      const [outcome] = await signers.sign([{ ckaId: this.#signer.ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' }]);
-      if (outcome?.ok !== true) throw new PkiError(outcome?.code ?? 'HSM_UNAVAILABLE', outcome?.message ?? 'the signer gave no answer');
+      const [outcome] = await signers.sign([
+        { ckaId: this.#signer.ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' },
+      ]);
+      if (outcome?.ok !== true)
+        throw new PkiError(
+          outcome?.code ?? 'HSM_UNAVAILABLE',
+          outcome?.message ?? 'the signer gave no answer',
+        );
       return outcome.signature;
     };
     this.#sign = sign;
@@ -74,22 +100,46 @@ export class AuditLog {
     this.#epoch = epoch;
     this.#key = keyInEpoch(baseKey, epoch);
     this.#file = file;
-    this.#basis = new Basis({
-      log, sign, origin: baseKey.name, clock, logger, limits: dependencies.snapshots, atRest: (work) => this.#sequencer.atRest(work), latest: () => this.#latest,
-      damaged: () => this.#staleListeners.forEach((listener) => listener()),
-    }, basis);
+    this.#basis = new Basis(
+      {
+        log,
+        sign,
+        origin: baseKey.name,
+        clock,
+        logger,
+        limits: dependencies.snapshots,
+        atRest: (work) => this.#sequencer.atRest(work),
+        latest: () => this.#latest,
+        damaged: () => this.#staleListeners.forEach((listener) => listener()),
+      },
+      basis,
+    );
     this.#sequencer = new Sequencer({
-      log, leases, sign, seals, key: () => this.#key, held: () => this.#held, holder: uuidv7(clock.nowMs()), clock, logger, publish: (checkpoint) => this.#publish(checkpoint, logger), grown: this.#basis.grown,
+      log,
+      leases,
+      sign,
+      seals,
+      key: () => this.#key,
+      held: () => this.#held,
+      holder: uuidv7(clock.nowMs()),
+      clock,
+      logger,
+      publish: (checkpoint) => this.#publish(checkpoint, logger),
+      grown: this.#basis.grown,
       onForeign: ({ sequence, reason }) => {
         this.#foreign += 1;
-        logger.error({ code: 'AUDIT_INVALID', sequence, reason }, 'a row of the audit table was not written by a server: it stays out of the log');
+        logger.error(
+          { code: 'AUDIT_INVALID', sequence, reason },
+          'a row of the audit table was not written by a server: it stays out of the log',
+        );
       },
     });
   }
 
   /**
-   * Checks what is stored, begins the session under which this process writes, and takes up what the last one left. After
-   * this every record is in the tree within a second; or the database is `stale`, and the tree stays as it is until `accept`.
+   * Checks what is stored, begins the session under which this process writes, and takes up what
+   * the last one left. After this every record is in the tree within a second; or the database is
+   * `stale`, and the tree stays as it is until `accept`.
    * @throws PkiError AUDIT_INVALID, TREE_TRUNCATED, HSM_*
    */
   static async open(dependencies: AuditLogDependencies): Promise<AuditLog> {
@@ -98,10 +148,22 @@ export class AuditLog {
     const origin = logOrigin(dependencies.trustDomain);
     const baseKey = ecdsaNoteKey(origin, spkiDer);
     // proves that the token holds this very key: the row alone would not
-    await signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer, token: authority.token });
+    await signers.useKey({
+      ckaId: authority.ckaId,
+      keyType: authority.keyType,
+      spkiDer,
+      token: authority.token,
+    });
     const file = new CheckpointFile(dependencies.checkpointFile);
     const stored = await checkStoredLog(log, baseKey, await file.outside(baseKey));
-    const audit = new AuditLog(dependencies, baseKey, stored.epoch, file, new SealCheck({ origin, logSpkiDer: spkiDer }), await log.basis());
+    const audit = new AuditLog(
+      dependencies,
+      baseKey,
+      stored.epoch,
+      file,
+      new SealCheck({ origin, logSpkiDer: spkiDer }),
+      await log.basis(),
+    );
     audit.#begunAt = (await log.head()).sequence;
     audit.#latest = await log.latestCheckpoint();
     if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
@@ -125,16 +187,26 @@ export class AuditLog {
   }
 
   /**
-   * The key of another log authority takes over, since the token of the present one is lost: all that waits comes into the
-   * tree under a checkpoint of the new key, and records are sealed under it from then on. What shows that it is ours: its
-   * authority's record is in the tree that the lost key has signed, and its token holds it.
+   * The key of another log authority takes over, since the token of the present one is lost: all
+   * that waits comes into the tree under a checkpoint of the new key, and records are sealed under
+   * it from then on. What shows that it is ours: its authority's record is in the tree that the
+   * lost key has signed, and its token holds it.
    * @throws PkiError HSM_*, CONFLICT while the database is stale
    */
   async adopt(authority: Authority): Promise<void> {
-    if (this.#stale !== undefined) throw new PkiError('CONFLICT', 'the database is older than what was signed: first its loss is to be accepted');
+    if (this.#stale !== undefined)
+      throw new PkiError(
+        'CONFLICT',
+        'the database is older than what was signed: first its loss is to be accepted',
+      );
     const { signers, logger } = this.#dependencies;
     const spkiDer = authority.spkiDer as Buffer;
-    await signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer, token: authority.token });
+    await signers.useKey({
+      ckaId: authority.ckaId,
+      keyType: authority.keyType,
+      spkiDer,
+      token: authority.token,
+    });
     const origin = logOrigin(this.#dependencies.trustDomain);
     this.#seals.accept(spkiDer);
     this.#signer = authority;
@@ -144,11 +216,24 @@ export class AuditLog {
     await this.#beginSession();
     await this.#sequencer.catchUp();
     await this.#basis.snapshotAtRest({ wanted: true });
-    logger.warn({ authority: authority.id, token: authority.token, verifierKey: this.verifierKey(), alert: true }, 'another key signs the audit log from now on');
+    logger.warn(
+      {
+        authority: authority.id,
+        token: authority.token,
+        verifierKey: this.verifierKey(),
+        alert: true,
+      },
+      'another key signs the audit log from now on',
+    );
   }
 
   async #beginSession(): Promise<void> {
-    const { session, seal } = await openSession({ sign: this.#sign, signer: this.#signer.id, origin: logOrigin(this.#dependencies.trustDomain), clock: this.#dependencies.clock });
+    const { session, seal } = await openSession({
+      sign: this.#sign,
+      signer: this.#signer.id,
+      origin: logOrigin(this.#dependencies.trustDomain),
+      clock: this.#dependencies.clock,
+    });
     await this.#log.beginSession(session, seal);
   }
 
@@ -157,12 +242,18 @@ export class AuditLog {
     return this.#key;
   }
 
-  /** The database is older than, or another than, what was signed: nothing may be signed on its strength. */
+  /**
+   * The database is older than, or another than, what was signed: nothing may be signed on its
+   * strength.
+   */
   get stale(): Staleness | undefined {
     return this.#stale;
   }
 
-  /** A record that this process has passed over at its start is not the one that was signed: nothing may be signed any more, and the next start reads all records, and refuses. */
+  /**
+   * A record that this process has passed over at its start is not the one that was signed: nothing
+   * may be signed any more, and the next start reads all records, and refuses.
+   */
   get damage(): PkiError | undefined {
     return this.#basis.damage;
   }
@@ -179,8 +270,9 @@ export class AuditLog {
   }
 
   /**
-   * Looks at a checkpoint that somebody else kept. It counts only under a good signature of the log's key, so that nobody can
-   * make a database look stale by lying; one that the tree does not contain makes it `stale`.
+   * Looks at a checkpoint that somebody else kept. It counts only under a good signature of the
+   * log's key, so that nobody can make a database look stale by lying; one that the tree does not
+   * contain makes it `stale`.
    */
   async seen(note: string, from: string): Promise<'unknown' | 'contained' | 'stale'> {
     const seen = await this.#seen.look(note, this.#latest, this.#key);
@@ -192,14 +284,25 @@ export class AuditLog {
   }
 
   /**
-   * An operator accepts the loss, by the size of the newer checkpoint. The log goes on under another origin: what was lost
-   * can not be under a tree that leaves it out.
+   * An operator accepts the loss, by the size of the newer checkpoint. The log goes on under
+   * another origin: what was lost can not be under a tree that leaves it out.
    * @throws PkiError CONFLICT (not stale, or by another size), HSM_*
    */
   async accept(size: number, actor: string): Promise<void> {
     const stale = this.#stale;
-    if (stale === undefined || this.#accepting) throw new PkiError('CONFLICT', 'there is no loss to accept', { next: 'See "meshca restore show".' });
-    if (stale.newer.size !== size) throw new PkiError('CONFLICT', `the newest checkpoint outside the database is over ${stale.newer.size} records, not ${size}`, { next: 'Look at the difference again ("meshca restore show") and accept its number.', detail: { expected: stale.newer.size } });
+    if (stale === undefined || this.#accepting)
+      throw new PkiError('CONFLICT', 'there is no loss to accept', {
+        next: 'See "meshca restore show".',
+      });
+    if (stale.newer.size !== size)
+      throw new PkiError(
+        'CONFLICT',
+        `the newest checkpoint outside the database is over ${stale.newer.size} records, not ${size}`,
+        {
+          next: 'Look at the difference again ("meshca restore show") and accept its number.',
+          detail: { expected: stale.newer.size },
+        },
+      );
     this.#accepting = true;
     try {
       await this.#dependencies.restored(stale.newer, stale.sequence, actor);
@@ -238,7 +341,11 @@ export class AuditLog {
   /** As `vkey` text, of the other keys that this log has, or had. */
   otherKeys(): readonly string[] {
     const { authority, others = [], trustDomain } = this.#dependencies;
-    return [authority, ...others].filter(({ id, spkiDer }) => id !== this.#signer.id && spkiDer !== null).map(({ spkiDer }) => formatVerifierKey(ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer)));
+    return [authority, ...others]
+      .filter(({ id, spkiDer }) => id !== this.#signer.id && spkiDer !== null)
+      .map(({ spkiDer }) =>
+        formatVerifierKey(ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer)),
+      );
   }
 
   /** As `vkey` text, for whoever checks exports. */
@@ -246,7 +353,10 @@ export class AuditLog {
     return formatVerifierKey(this.#key);
   }
 
-  /** Whether the record of this sequence has this hash, by an inclusion proof under the newest checkpoint, or because this process wrote it. */
+  /**
+   * Whether the record of this sequence has this hash, by an inclusion proof under the newest
+   * checkpoint, or because this process wrote it.
+   */
   async holds(sequence: number, leafHash: Buffer): Promise<boolean> {
     const pending = this.#log.pendingHash(sequence);
     if (pending !== undefined) return pending.equals(leafHash);
@@ -279,22 +389,42 @@ export class AuditLog {
 
   #becomeStale(newer: OutsideCheckpoint, foundBy: string): void {
     const present = this.#stale?.newer;
-    if (present !== undefined && (present.epoch > newer.epoch || (present.epoch === newer.epoch && present.size >= newer.size))) return;
+    if (
+      present !== undefined &&
+      (present.epoch > newer.epoch || (present.epoch === newer.epoch && present.size >= newer.size))
+    )
+      return;
     const size = this.#latest?.size ?? 0;
     this.#held = true;
     this.#stale = { newer, size, sequence: this.#begunAt, foundBy };
-    this.#dependencies.logger.error({ code: 'DATABASE_STALE', alert: true, size, newer: newer.size, origin: newer.origin, foundBy }, staleError(newer, size).message);
+    this.#dependencies.logger.error(
+      {
+        code: 'DATABASE_STALE',
+        alert: true,
+        size,
+        newer: newer.size,
+        origin: newer.origin,
+        foundBy,
+      },
+      staleError(newer, size).message,
+    );
     for (const listener of this.#staleListeners) listener();
   }
 
   async #publish(checkpoint: StoredCheckpoint, logger: Logger): Promise<void> {
     this.#latest = checkpoint;
-    logger.info({ size: checkpoint.size, root: checkpoint.root.toString('base64') }, 'checkpoint of the audit log');
+    logger.info(
+      { size: checkpoint.size, root: checkpoint.root.toString('base64') },
+      'checkpoint of the audit log',
+    );
     for (const listener of this.#listeners) listener(checkpoint);
     try {
       await this.#file.append(checkpoint.note, checkpoint.timeMs);
     } catch (thrown) {
-      logger.error({ error: (thrown as Error).message }, 'the checkpoint could not be written to its file');
+      logger.error(
+        { error: (thrown as Error).message },
+        'the checkpoint could not be written to its file',
+      );
     }
   }
 }

@@ -11,12 +11,18 @@ export interface BackgroundCheckDependencies {
 }
 
 const recordsAtOnce = 32;
-/** The event loop waits no longer than this and one more step, and the pause is so many times what was used: a tenth of a core. */
+/**
+ * The event loop waits no longer than this and one more step, and the pause is so many times what
+ * was used: a tenth of a core.
+ */
 const sliceMs = 2;
 const pauseFactor = 9;
 const pauseAtLeastMs = 10;
 
-/** Reads the records that the start has passed over, a little at a time, and says whether they are those that were signed. Owner of its timer. */
+/**
+ * Reads the records that the start has passed over, a little at a time, and says whether they are
+ * those that were signed. Owner of its timer.
+ */
 export class BackgroundCheck {
   readonly #dependencies: BackgroundCheckDependencies;
   #cancel: (() => void) | undefined;
@@ -64,7 +70,10 @@ export class BackgroundCheck {
       do {
         if ((await review.step(recordsAtOnce)) === 'more') continue;
         this.#whole = true;
-        logger.info({ records: this.of }, 'the records under the snapshot of the audit log are those that were signed');
+        logger.info(
+          { records: this.of },
+          'the records under the snapshot of the audit log are those that were signed',
+        );
         return;
       } while (clock.monotonicMs() - begunMs < sliceMs);
     } catch (thrown) {

@@ -31,8 +31,9 @@ export interface BasisDependencies {
 const recordsAtClose = 1_000;
 
 /**
- * What the memory of the log rests on while the server runs: snapshots for the next start, and a second look at what this
- * start has passed over. Owner of whether a record was found that is not the one that was signed.
+ * What the memory of the log rests on while the server runs: snapshots for the next start, and a
+ * second look at what this start has passed over. Owner of whether a record was found that is not
+ * the one that was signed.
  */
 export class Basis {
   readonly #dependencies: BasisDependencies;
@@ -43,7 +44,17 @@ export class Basis {
   constructor(dependencies: BasisDependencies, basis: LogSnapshot | undefined) {
     const { log, sign, origin, clock, logger, limits } = dependencies;
     this.#dependencies = dependencies;
-    this.#snapshots = new SnapshotKeeper({ log, sign, origin, clock, logger, ...(limits === undefined ? {} : { everyRecords: limits.everyRecords }) }, basis);
+    this.#snapshots = new SnapshotKeeper(
+      {
+        log,
+        sign,
+        origin,
+        clock,
+        logger,
+        ...(limits === undefined ? {} : { everyRecords: limits.everyRecords }),
+      },
+      basis,
+    );
   }
 
   get damage(): PkiError | undefined {
@@ -55,19 +66,36 @@ export class Basis {
     return this.#snapshots.newest;
   }
 
-  /** Of the records that the start has passed over; `whole`: all were looked at, and say what the snapshot says. */
+  /**
+   * Of the records that the start has passed over; `whole`: all were looked at, and say what the
+   * snapshot says.
+   */
   get review(): { readonly of: number; readonly checked: number; readonly whole: boolean } {
-    return { of: this.#check?.of ?? 0, checked: this.#check?.checked ?? 0, whole: this.#check?.whole ?? true };
+    return {
+      of: this.#check?.of ?? 0,
+      checked: this.#check?.checked ?? 0,
+      whole: this.#check?.whole ?? true,
+    };
   }
 
   readonly grown: SnapshotKeeper['grown'] = (edge, at) => this.#snapshots.grown(edge, at);
 
-  /** A snapshot, if one is due, or `wanted` because the newest is signed by a key that signs no more. */
-  snapshotAtRest({ least, wanted = false }: { readonly least?: number; readonly wanted?: boolean } = {}): Promise<void> {
+  /**
+   * A snapshot, if one is due, or `wanted` because the newest is signed by a key that signs no
+   * more.
+   */
+  snapshotAtRest({
+    least,
+    wanted = false,
+  }: {
+    readonly least?: number;
+    readonly wanted?: boolean;
+  } = {}): Promise<void> {
     if (wanted) this.#snapshots.want();
     return this.#dependencies.atRest(async ({ size, sequence }) => {
       const latest = this.#dependencies.latest();
-      if (latest?.size === size) await this.#snapshots.atRest({ size, root: latest.root, sequence }, least);
+      if (latest?.size === size)
+        await this.#snapshots.atRest({ size, root: latest.root, sequence }, least);
     });
   }
 
@@ -75,26 +103,42 @@ export class Basis {
     const { log, clock, logger } = this.#dependencies;
     const review = log.review();
     if (review === undefined) return;
-    this.#check = new BackgroundCheck({ review, clock, logger, found: (error) => void this.#found(error) });
+    this.#check = new BackgroundCheck({
+      review,
+      clock,
+      logger,
+      found: (error) => void this.#found(error),
+    });
     this.#check.start();
   }
 
-  /** While the sequencer still works. Never throws: without a last snapshot the next start reads a little more. */
+  /**
+   * While the sequencer still works. Never throws: without a last snapshot the next start reads a
+   * little more.
+   */
   async close(): Promise<void> {
     await this.#check?.close();
-    await this.snapshotAtRest({ least: this.#dependencies.limits?.atCloseRecords ?? recordsAtClose }).catch(() => {});
+    await this.snapshotAtRest({
+      least: this.#dependencies.limits?.atCloseRecords ?? recordsAtClose,
+    }).catch(() => {});
     await this.#snapshots.close();
   }
 
   async #found(error: PkiError): Promise<void> {
     const { logger, damaged } = this.#dependencies;
     this.#damage = error;
-    logger.error({ ...error.detail, code: error.code, error: error.message, alert: true }, 'a record of the audit log is not the one that was signed: nothing is signed any more');
+    logger.error(
+      { ...error.detail, code: error.code, error: error.message, alert: true },
+      'a record of the audit log is not the one that was signed: nothing is signed any more',
+    );
     damaged();
     try {
       await this.#snapshots.drop();
     } catch (thrown) {
-      logger.error({ error: PkiError.from(thrown).message }, 'the snapshots of the audit log could not be removed');
+      logger.error(
+        { error: PkiError.from(thrown).message },
+        'the snapshots of the audit log could not be removed',
+      );
     }
   }
 }

@@ -1,12 +1,21 @@
 import { open, readFile, rename, type FileHandle } from 'node:fs/promises';
 import { PkiError } from '../common/errors/index.ts';
-import { baseOfOrigin, epochOfOrigin, keyInEpoch, openCheckpoint, parseCheckpoint, type Checkpoint, type NoteKey } from '../common/tlog/index.ts';
+import {
+  baseOfOrigin,
+  epochOfOrigin,
+  keyInEpoch,
+  openCheckpoint,
+  parseCheckpoint,
+  type Checkpoint,
+  type NoteKey,
+} from '../common/tlog/index.ts';
 
 const rotateAtBytes = 16 * 1024 * 1024;
 
 /**
- * The checkpoints outside the database: one JSON line each, appended and synced, never changed. When it has grown large it is
- * renamed to `.1` and goes on in a new file that begins with the newest one. Owner of the file.
+ * The checkpoints outside the database: one JSON line each, appended and synced, never changed.
+ * When it has grown large it is renamed to `.1` and goes on in a new file that begins with the
+ * newest one. Owner of the file.
  */
 export class CheckpointFile {
   readonly #path: string;
@@ -18,13 +27,19 @@ export class CheckpointFile {
     this.#path = path;
   }
 
-  /** The newest one of this log; lines that a crash cut are passed over. Throws TREE_TRUNCATED when the file is of another log or key. */
+  /**
+   * The newest one of this log; lines that a crash cut are passed over. Throws TREE_TRUNCATED when
+   * the file is of another log or key.
+   */
   async newest(key: NoteKey): Promise<(Checkpoint & { readonly epoch: number }) | undefined> {
     return (await this.outside(key)).newest;
   }
 
   /** `shown`: those that somebody else kept and this database lacked. */
-  async outside(key: NoteKey): Promise<{ readonly newest: (Checkpoint & { readonly epoch: number }) | undefined; readonly shown: readonly (Checkpoint & { readonly epoch: number; readonly foundBy: string })[] }> {
+  async outside(key: NoteKey): Promise<{
+    readonly newest: (Checkpoint & { readonly epoch: number }) | undefined;
+    readonly shown: readonly (Checkpoint & { readonly epoch: number; readonly foundBy: string })[];
+  }> {
     const shown: (Checkpoint & { readonly epoch: number; readonly foundBy: string })[] = [];
     const own: { readonly note: string; readonly epoch: number; readonly size: number }[] = [];
     let other = 0;
@@ -41,8 +56,11 @@ export class CheckpointFile {
       if (epoch === undefined || !Number.isSafeInteger(size)) other += 1;
       else own.push({ note, epoch, size });
     }
-    // thousands of lines, of which the newest good one counts: signatures are looked at from that end
-    const newestFirst = own.reverse().sort((one, next) => next.epoch - one.epoch || next.size - one.size);
+    // thousands of lines, of which the newest good one counts: signatures are looked at from that
+    // end
+    const newestFirst = own
+      .reverse()
+      .sort((one, next) => next.epoch - one.epoch || next.size - one.size);
     let newest: (Checkpoint & { readonly epoch: number }) | undefined;
     for (const { note } of newestFirst) {
       newest = openInEpoch(note, key);
@@ -50,7 +68,14 @@ export class CheckpointFile {
       other += 1;
     }
     if (newest === undefined && other > 0) {
-      throw new PkiError('TREE_TRUNCATED', `${this.#path} holds ${other} checkpoints, and none of them is signed by the log key in this token`, { grade: 'fatal', next: 'Connect the token that belongs to this log. If this is a new installation, move the file away.' });
+      throw new PkiError(
+        'TREE_TRUNCATED',
+        `${this.#path} holds ${other} checkpoints, and none of them is signed by the log key in this token`,
+        {
+          grade: 'fatal',
+          next: 'Connect the token that belongs to this log. If this is a new installation, move the file away.',
+        },
+      );
     }
     return { newest, shown };
   }
@@ -90,17 +115,27 @@ export class CheckpointFile {
       return await readFile(this.#path, 'utf8');
     } catch (thrown) {
       if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return '';
-      throw new PkiError('CONFIG_INVALID', `the checkpoint file ${this.#path} can not be read: ${(thrown as Error).message}`);
+      throw new PkiError(
+        'CONFIG_INVALID',
+        `the checkpoint file ${this.#path} can not be read: ${(thrown as Error).message}`,
+      );
     }
   }
 }
 
-function readCheckpointLines(text: string): readonly { readonly note: string; readonly foundBy: string }[] {
+function readCheckpointLines(
+  text: string,
+): readonly { readonly note: string; readonly foundBy: string }[] {
   return text.split('\n').flatMap((line) => {
     if (line === '') return [];
     try {
-      const { checkpoint, foundBy } = JSON.parse(line) as { checkpoint?: unknown; foundBy?: unknown };
-      return typeof checkpoint === 'string' ? [{ note: checkpoint, foundBy: typeof foundBy === 'string' ? foundBy : '' }] : [];
+      const { checkpoint, foundBy } = JSON.parse(line) as {
+        checkpoint?: unknown;
+        foundBy?: unknown;
+      };
+      return typeof checkpoint === 'string'
+        ? [{ note: checkpoint, foundBy: typeof foundBy === 'string' ? foundBy : '' }]
+        : [];
     } catch {
       return [];
     }
@@ -108,7 +143,10 @@ function readCheckpointLines(text: string): readonly { readonly note: string; re
 }
 
 /** A checkpoint of this log in whichever epoch, or undefined. */
-export function openInEpoch(note: string, key: NoteKey): (Checkpoint & { readonly epoch: number }) | undefined {
+export function openInEpoch(
+  note: string,
+  key: NoteKey,
+): (Checkpoint & { readonly epoch: number }) | undefined {
   const parsed = parseCheckpoint(note);
   const epoch = parsed.ok ? epochOfOrigin(baseOfOrigin(key.name), parsed.value.origin) : undefined;
   const opened = epoch === undefined ? undefined : openCheckpoint(note, keyInEpoch(key, epoch));

@@ -2,4 +2,9 @@ export { AuditLog, logOrigin, type AuditLogDependencies } from './audit-log.ts';
 export { Witness } from './witness.ts';
 export { withTiles } from './tiles.ts';
 export { CheckpointFile, openInEpoch } from './checkpoint-file.ts';
-export { checkStoredLog, staleError, type OutsideCheckpoint, type Staleness } from './start-check.ts';
+export {
+  checkStoredLog,
+  staleError,
+  type OutsideCheckpoint,
+  type Staleness,
+} from './start-check.ts';

@@ -3,11 +3,15 @@ import type { LogStore, StoredCheckpoint } from '../store/contract.ts';
 import { openInEpoch } from './checkpoint-file.ts';
 import { compareOutside, type OutsideCheckpoint } from './start-check.ts';
 
-export type Seen = { readonly found: 'unknown' | 'contained' } | { readonly found: 'older' | 'rewritten'; readonly outside: OutsideCheckpoint };
+export type Seen =
+  | { readonly found: 'unknown' | 'contained' }
+  | { readonly found: 'older' | 'rewritten'; readonly outside: OutsideCheckpoint };
 
 const rememberedNotes = 512;
 
-/** What was found of checkpoints that came from elsewhere; thousands of agents hold the same few. */
+/**
+ * What was found of checkpoints that came from elsewhere; thousands of agents hold the same few.
+ */
 export class SeenCheckpoints {
   readonly #log: Pick<LogStore, 'tile'>;
   readonly #known = new Map<string, Seen>();
@@ -21,9 +25,13 @@ export class SeenCheckpoints {
     const known = this.#known.get(note);
     if (known !== undefined) return known;
     const outside = openInEpoch(note, key);
-    const seen = outside === undefined ? { found: 'unknown' as const } : await this.#compare(outside, latest, key);
+    const seen =
+      outside === undefined
+        ? { found: 'unknown' as const }
+        : await this.#compare(outside, latest, key);
     if ('outside' in seen) return seen;
-    if (this.#known.size >= rememberedNotes) this.#known.delete(this.#known.keys().next().value as string);
+    if (this.#known.size >= rememberedNotes)
+      this.#known.delete(this.#known.keys().next().value as string);
     this.#known.set(note, seen);
     return seen;
   }
@@ -32,9 +40,14 @@ export class SeenCheckpoints {
     this.#known.clear();
   }
 
-  async #compare(outside: OutsideCheckpoint, latest: StoredCheckpoint | undefined, key: NoteKey): Promise<Seen> {
+  async #compare(
+    outside: OutsideCheckpoint,
+    latest: StoredCheckpoint | undefined,
+    key: NoteKey,
+  ): Promise<Seen> {
     const inside = latest === undefined ? undefined : openInEpoch(latest.note, key);
-    if (inside === undefined) return outside.size === 0 ? { found: 'contained' } : { found: 'older', outside };
+    if (inside === undefined)
+      return outside.size === 0 ? { found: 'contained' } : { found: 'older', outside };
     const found = await compareOutside(this.#log, inside, outside);
     return found === 'contained' ? { found } : { found, outside };
   }

@@ -1,6 +1,14 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import { checkpointText, CompactRange, formatNote, nodesFromTiles, TileCollector, tileWidth, type NoteKey } from '../common/tlog/index.ts';
+import {
+  checkpointText,
+  CompactRange,
+  formatNote,
+  nodesFromTiles,
+  TileCollector,
+  tileWidth,
+  type NoteKey,
+} from '../common/tlog/index.ts';
 import type { Lease, LeaseStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
 import { judgePending } from './judge.ts';
 import type { LogSigner, SealCheck } from './session.ts';
@@ -13,7 +21,10 @@ export interface SequencerDependencies {
   readonly seals: SealCheck;
   /** The log's key; its name is the origin, which another epoch changes. */
   readonly key: () => NoteKey;
-  /** While the database is older than what was signed the tree does not grow: that would be another tree under the same origin. */
+  /**
+   * While the database is older than what was signed the tree does not grow: that would be another
+   * tree under the same origin.
+   */
   readonly held: () => boolean;
   /** Unlike any other process's. */
   readonly holder: string;
@@ -21,7 +32,10 @@ export interface SequencerDependencies {
   readonly logger: Logger;
   /** After the checkpoint is durable in the database: it leaves at once. */
   readonly publish: (checkpoint: StoredCheckpoint) => Promise<void>;
-  /** The tree has grown and nothing was sequenced since; called in turn, so that the next records wait for it. */
+  /**
+   * The tree has grown and nothing was sequenced since; called in turn, so that the next records
+   * wait for it.
+   */
   readonly grown: SnapshotKeeper['grown'];
   /** A row of the audit table that no server wrote. */
   readonly onForeign: (record: { readonly sequence: number; readonly reason: string }) => void;
@@ -30,7 +44,10 @@ export interface SequencerDependencies {
 export const logLease = 'audit-log';
 const leaseMs = 15_000;
 const renewBeforeMs = 5_000;
-/** A first record waits this long for others, the next checkpoint that long after the last one: both within the second. */
+/**
+ * A first record waits this long for others, the next checkpoint that long after the last one: both
+ * within the second.
+ */
 const gatherMs = 40;
 const betweenMs = 500;
 const retryMs = 1_000;
@@ -38,7 +55,10 @@ const retryMs = 1_000;
 export const longestWaitMs = gatherMs + betweenMs;
 const batchLimit = 4_096;
 
-/** Gives records their place in the tree and signs checkpoints, one actor at a time. Owner of the tree's right edge. */
+/**
+ * Gives records their place in the tree and signs checkpoints, one actor at a time. Owner of the
+ * tree's right edge.
+ */
 export class Sequencer {
   readonly #dependencies: SequencerDependencies;
   readonly #stop: () => void;
@@ -64,11 +84,16 @@ export class Sequencer {
   /** Takes all that is pending now. Throws what keeps it from doing so. */
   catchUp(): Promise<void> {
     return this.#inTurn(async () => {
-      while (await this.#step()) { /* until nothing is pending of what was there when it began */ }
+      while (await this.#step()) {
+        /* until nothing is pending of what was there when it began */
+      }
     });
   }
 
-  /** What waits for the tree under good seals counts for objects already, where the tree may not grow yet. */
+  /**
+   * What waits for the tree under good seals counts for objects already, where the tree may not
+   * grow yet.
+   */
   vouchPending(): Promise<void> {
     return this.#inTurn(async () => {
       const { log, seals } = this.#dependencies;
@@ -78,8 +103,13 @@ export class Sequencer {
     });
   }
 
-  /** Calls back while nothing is sequenced, with what the tree is then. Nothing is called while the tree may not grow, or another holds it. */
-  atRest(work: (head: { readonly size: number; readonly sequence: number }) => Promise<void>): Promise<void> {
+  /**
+   * Calls back while nothing is sequenced, with what the tree is then. Nothing is called while the
+   * tree may not grow, or another holds it.
+   */
+  atRest(
+    work: (head: { readonly size: number; readonly sequence: number }) => Promise<void>,
+  ): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#dependencies.held() || (await this.#holdLease()) === undefined) return;
       await work(await this.#dependencies.log.head());
@@ -94,12 +124,21 @@ export class Sequencer {
       await this.catchUp();
       if (this.#lease !== undefined) await this.#dependencies.leases.release(this.#lease);
     } catch (thrown) {
-      this.#dependencies.logger.warn({ error: PkiError.from(thrown).message }, 'the last records of this run get into the tree at the next start');
+      this.#dependencies.logger.warn(
+        { error: PkiError.from(thrown).message },
+        'the last records of this run get into the tree at the next start',
+      );
     }
   }
 
   #wake(afterMs: number): void {
-    if (this.#cancelTimer !== undefined || this.#running || this.#closed || this.#dependencies.held()) return;
+    if (
+      this.#cancelTimer !== undefined ||
+      this.#running ||
+      this.#closed ||
+      this.#dependencies.held()
+    )
+      return;
     const { clock } = this.#dependencies;
     const delay = Math.max(afterMs, this.#lastMs + betweenMs - clock.monotonicMs());
     this.#cancelTimer = clock.after(delay, () => {
@@ -119,7 +158,10 @@ export class Sequencer {
       const error = PkiError.from(thrown);
       this.#running = false;
       if (error.code === 'SHUTTING_DOWN') return;
-      this.#dependencies.logger.error({ code: error.code, error: error.message }, 'the audit log could not be sequenced; it is tried again');
+      this.#dependencies.logger.error(
+        { code: error.code, error: error.message },
+        'the audit log could not be sequenced; it is tried again',
+      );
       this.#range = undefined;
       if (error.code === 'LEASE_LOST') this.#lease = undefined;
       this.#wake(retryMs);
@@ -132,7 +174,9 @@ export class Sequencer {
     return turn;
   }
 
-  /** Returns whether more was pending than it took: else it took all that was there when it began. */
+  /**
+   * Returns whether more was pending than it took: else it took all that was there when it began.
+   */
   async #step(): Promise<boolean> {
     const { log, clock, seals } = this.#dependencies;
     if (this.#dependencies.held()) return false;
@@ -141,7 +185,9 @@ export class Sequencer {
     const range = (this.#range ??= await this.#readEdge());
     const pending = await log.pending(batchLimit);
     if (pending.length === 0) return false;
-    const sealed = pending.some(({ origin }) => origin.kind === 'sealed' && !seals.knows(origin.seal.sessionId));
+    const sealed = pending.some(
+      ({ origin }) => origin.kind === 'sealed' && !seals.knows(origin.seal.sessionId),
+    );
     if (sealed) seals.learn(await log.sessions());
     const judged = judgePending(pending, seals, pending.length === batchLimit);
     const next = range.clone();
@@ -152,9 +198,17 @@ export class Sequencer {
     for (const record of judged.taken) next.append(record.leafHash, tiles.add);
     const checkpoint = await this.#signed(next, clock.nowMs());
     const changed = tiles.changed().map(({ address, hashes }) => ({ ...address, hashes }));
-    await log.extend({
-      fromSize: range.size, taken: judged.taken.map(({ sequence }) => sequence), excluded: judged.excluded, sequence: judged.sequence, tiles: changed, checkpoint,
-    }, lease);
+    await log.extend(
+      {
+        fromSize: range.size,
+        taken: judged.taken.map(({ sequence }) => sequence),
+        excluded: judged.excluded,
+        sequence: judged.sequence,
+        tiles: changed,
+        checkpoint,
+      },
+      lease,
+    );
     for (const { level, index, hashes } of changed) {
       const present = this.#edge.get(level);
       if (present === undefined || present.index <= index) this.#edge.set(level, { index, hashes });
@@ -163,13 +217,16 @@ export class Sequencer {
     this.#lastMs = clock.monotonicMs();
     for (const each of judged.excluded) this.#dependencies.onForeign(each);
     await this.#dependencies.publish(checkpoint);
-    await this.#dependencies.grown({ size: next.size, root: checkpoint.root, sequence: judged.sequence }, (sequence) => {
-      const upTo = judged.taken.findIndex((record) => record.sequence === sequence);
-      if (upTo < 0) return undefined;
-      const until = range.clone();
-      for (const record of judged.taken.slice(0, upTo + 1)) until.append(record.leafHash);
-      return { size: until.size, root: until.root(), sequence };
-    });
+    await this.#dependencies.grown(
+      { size: next.size, root: checkpoint.root, sequence: judged.sequence },
+      (sequence) => {
+        const upTo = judged.taken.findIndex((record) => record.sequence === sequence);
+        if (upTo < 0) return undefined;
+        const until = range.clone();
+        for (const record of judged.taken.slice(0, upTo + 1)) until.append(record.leafHash);
+        return { size: until.size, root: until.root(), sequence };
+      },
+    );
     return pending.length === batchLimit;
   }
 
@@ -178,14 +235,18 @@ export class Sequencer {
     const key = this.#dependencies.key();
     const root = range.root();
     const text = checkpointText({ origin: key.name, size: range.size, root });
-    const note = formatNote({ text, signatures: [{ name: key.name, keyId: key.id, signature: await sign(text) }] });
+    const note = formatNote({
+      text,
+      signatures: [{ name: key.name, keyId: key.id, signature: await sign(text) }],
+    });
     return { size: range.size, root, note, timeMs };
   }
 
   async #holdLease(): Promise<Lease | undefined> {
     const { leases, clock, holder } = this.#dependencies;
     const nowMs = clock.nowMs();
-    if (this.#lease !== undefined && this.#lease.expiresAtMs - nowMs > renewBeforeMs) return this.#lease;
+    if (this.#lease !== undefined && this.#lease.expiresAtMs - nowMs > renewBeforeMs)
+      return this.#lease;
     const before = this.#lease?.fence;
     this.#lease = await leases.acquire(logLease, holder, nowMs, leaseMs);
     // somebody else may have extended the tree in between
@@ -196,14 +257,21 @@ export class Sequencer {
   async #readEdge(): Promise<CompactRange> {
     const { size } = await this.#dependencies.log.head();
     this.#edge.clear();
-    for (let level = 0, width = size; width > 0; level += 1, width = Math.floor(width / tileWidth)) {
+    for (
+      let level = 0, width = size;
+      width > 0;
+      level += 1, width = Math.floor(width / tileWidth)
+    ) {
       const index = Math.floor(width / tileWidth);
       const hashes = await this.#dependencies.log.tile(level, index);
       if (hashes !== undefined) this.#edge.set(level, { index, hashes });
     }
-    return CompactRange.at(size, nodesFromTiles(({ level, index }) => {
-      const tile = this.#edge.get(level);
-      return tile?.index === index ? tile.hashes : undefined;
-    }));
+    return CompactRange.at(
+      size,
+      nodesFromTiles(({ level, index }) => {
+        const tile = this.#edge.get(level);
+        return tile?.index === index ? tile.hashes : undefined;
+      }),
+    );
   }
 }

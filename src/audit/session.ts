@@ -7,13 +7,24 @@ import type { LogSeal, LogSession } from '../store/contract.ts';
 export type LogSigner = (text: string) => Promise<Buffer>;
 
 /**
- * What makes a record ours before it is in the tree: a key that exists in this process alone signs the records of each
- * commit, and the log's key in the token has signed that key. The database never holds what could make such a signature.
+ * What makes a record ours before it is in the tree: a key that exists in this process alone signs
+ * the records of each commit, and the log's key in the token has signed that key. The database
+ * never holds what could make such a signature.
  */
-export async function openSession(dependencies: { readonly sign: LogSigner; readonly signer: string; readonly origin: string; readonly clock: Clock }): Promise<{ readonly session: LogSession; readonly seal: (bytes: Buffer) => Buffer }> {
+export async function openSession(dependencies: {
+  readonly sign: LogSigner;
+  readonly signer: string;
+  readonly origin: string;
+  readonly clock: Clock;
+}): Promise<{ readonly session: LogSession; readonly seal: (bytes: Buffer) => Buffer }> {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
   const startedAtMs = dependencies.clock.nowMs();
-  const unsigned = { id: uuidv7(startedAtMs), spkiDer: spkiOf(publicKey), signer: dependencies.signer, startedAtMs };
+  const unsigned = {
+    id: uuidv7(startedAtMs),
+    spkiDer: spkiOf(publicKey),
+    signer: dependencies.signer,
+    startedAtMs,
+  };
   const signature = await dependencies.sign(sessionStatement(unsigned, dependencies.origin));
   return { session: { ...unsigned, signature }, seal: (bytes) => sign(null, bytes, privateKey) };
 }
@@ -41,7 +52,8 @@ export class SealCheck {
   }
 
   learn(sessions: readonly LogSession[]): void {
-    for (const session of sessions) if (!this.#known.has(session.id)) this.#known.set(session.id, this.#keyOf(session));
+    for (const session of sessions)
+      if (!this.#known.has(session.id)) this.#known.set(session.id, this.#keyOf(session));
   }
 
   knows(sessionId: string): boolean {
@@ -60,7 +72,17 @@ export class SealCheck {
   #keyOf(session: LogSession): ReturnType<typeof createPublicKey> | undefined {
     try {
       const statement = Buffer.from(sessionStatement(session, this.#origin));
-      if (!this.#logSpkisDer.some((spki) => verify('sha256', statement, createPublicKey({ key: spki, format: 'der', type: 'spki' }), session.signature))) return undefined;
+      if (
+        !this.#logSpkisDer.some((spki) =>
+          verify(
+            'sha256',
+            statement,
+            createPublicKey({ key: spki, format: 'der', type: 'spki' }),
+            session.signature,
+          ),
+        )
+      )
+        return undefined;
       const key = createPublicKey({ key: session.spkiDer, format: 'der', type: 'spki' });
       return key.asymmetricKeyType === 'ed25519' ? key : undefined;
     } catch {

@@ -12,7 +12,10 @@ export interface SnapshotKeeperDependencies {
   readonly origin: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** How many records a start may have to read; default 20,000, and never fewer than there are objects, so that a snapshot costs no more than what it saves. */
+  /**
+   * How many records a start may have to read; default 20,000, and never fewer than there are
+   * objects, so that a snapshot costs no more than what it saves.
+   */
   readonly everyRecords?: number;
 }
 
@@ -27,8 +30,9 @@ export interface TreeEdge {
 }
 
 /**
- * Makes snapshots of what the log says now and then, so that a start reads no more than the records behind the newest one.
- * What is copied may hold records that wait for the tree: it is signed over the tree that has them all, and nothing else.
+ * Makes snapshots of what the log says now and then, so that a start reads no more than the records
+ * behind the newest one. What is copied may hold records that wait for the tree: it is signed over
+ * the tree that has them all, and nothing else.
  */
 export class SnapshotKeeper {
   readonly #dependencies: SnapshotKeeperDependencies;
@@ -49,12 +53,18 @@ export class SnapshotKeeper {
     return this.#newest;
   }
 
-  /** At the next occasion, however little is behind the newest one: that one is signed by a key that signs no more. */
+  /**
+   * At the next occasion, however little is behind the newest one: that one is signed by a key that
+   * signs no more.
+   */
   want(): void {
     this.#wanted = true;
   }
 
-  /** The tree has grown to `edge`, and nothing was sequenced since. `at`: the tree up to one of the records that were just taken; undefined for any other. */
+  /**
+   * The tree has grown to `edge`, and nothing was sequenced since. `at`: the tree up to one of the
+   * records that were just taken; undefined for any other.
+   */
   async grown(edge: TreeEdge, at: (sequence: number) => TreeEdge | undefined): Promise<void> {
     if (this.#stopped || this.#writing !== undefined) return;
     const copy = this.#copy ?? (this.#isDue(edge.size) ? await this.#take() : undefined);
@@ -66,9 +76,17 @@ export class SnapshotKeeper {
   }
 
   /** Nothing is being sequenced, and the tree is as the newest checkpoint has it. */
-  async atRest(edge: TreeEdge, least = this.#dependencies.everyRecords ?? everyRecords): Promise<void> {
+  async atRest(
+    edge: TreeEdge,
+    least = this.#dependencies.everyRecords ?? everyRecords,
+  ): Promise<void> {
     await this.#writing;
-    if (this.#stopped || edge.size === 0 || (!this.#wanted && edge.size - (this.#newest?.size ?? 0) < least)) return;
+    if (
+      this.#stopped ||
+      edge.size === 0 ||
+      (!this.#wanted && edge.size - (this.#newest?.size ?? 0) < least)
+    )
+      return;
     const copy = await this.#take();
     if (copy !== undefined && copy.pending === undefined) this.#begin(copy, edge);
   }
@@ -89,7 +107,10 @@ export class SnapshotKeeper {
 
   #isDue(size: number): boolean {
     const since = size - (this.#newest?.size ?? 0);
-    return this.#wanted || since >= Math.max(this.#dependencies.everyRecords ?? everyRecords, this.#objects);
+    return (
+      this.#wanted ||
+      since >= Math.max(this.#dependencies.everyRecords ?? everyRecords, this.#objects)
+    );
   }
 
   async #take(): Promise<LedgerCopy | undefined> {
@@ -97,7 +118,10 @@ export class SnapshotKeeper {
     const copy = await log.copyLedger();
     if (copy !== undefined) return copy;
     this.#stopped = true;
-    logger.warn({}, 'this process knows of records that are not in the tree: it makes no snapshot of the audit log');
+    logger.warn(
+      {},
+      'this process knows of records that are not in the tree: it makes no snapshot of the audit log',
+    );
     return undefined;
   }
 
@@ -120,14 +144,30 @@ export class SnapshotKeeper {
         await log.putSnapshotPart(size, parts, part);
         parts += 1;
       }
-      const unsigned = { size, root, sequence, parts, digest: digest.digest(), timeMs: clock.nowMs() };
-      await log.putSnapshot({ ...unsigned, signature: await sign(snapshotStatement(unsigned, origin)) });
+      const unsigned = {
+        size,
+        root,
+        sequence,
+        parts,
+        digest: digest.digest(),
+        timeMs: clock.nowMs(),
+      };
+      await log.putSnapshot({
+        ...unsigned,
+        signature: await sign(snapshotStatement(unsigned, origin)),
+      });
       this.#newest = { size, timeMs: unsigned.timeMs };
       logger.info({ size, objects: copy.objects }, 'snapshot of the audit log');
-      while (await log.sweepSnapshotParts()) { /* those of older ones */ }
+      while (await log.sweepSnapshotParts()) {
+        /* those of older ones */
+      }
     } catch (thrown) {
       const { code, message } = PkiError.from(thrown);
-      if (code !== 'SHUTTING_DOWN') logger.warn({ code, error: message }, 'no snapshot of the audit log could be made; it is tried again with the next records');
+      if (code !== 'SHUTTING_DOWN')
+        logger.warn(
+          { code, error: message },
+          'no snapshot of the audit log could be made; it is tried again with the next records',
+        );
     }
   }
 }

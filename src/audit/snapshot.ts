@@ -3,13 +3,24 @@ import { baseOfOrigin, type NoteKey } from '../common/tlog/index.ts';
 import type { LogSnapshot } from '../store/contract.ts';
 
 /** Can not be taken for a checkpoint, which begins with the log's origin, nor for a session. */
-export const snapshotStatement = (snapshot: Omit<LogSnapshot, 'signature'>, origin: string): string =>
+export const snapshotStatement = (
+  snapshot: Omit<LogSnapshot, 'signature'>,
+  origin: string,
+): string =>
   `meshca-audit-snapshot-v1\n${baseOfOrigin(origin)}\n${snapshot.size}\n${snapshot.root.toString('base64')}\n${snapshot.sequence}\n${snapshot.parts}\n${snapshot.digest.toString('base64')}\n${snapshot.timeMs}\n`;
 
-/** Whether the log's key has signed it, for this log. Its epoch does not matter: a snapshot of what was lost does not fit the tree that goes on without it. */
+/**
+ * Whether the log's key has signed it, for this log. Its epoch does not matter: a snapshot of what
+ * was lost does not fit the tree that goes on without it.
+ */
 export function isSigned(snapshot: LogSnapshot, key: NoteKey): boolean {
   try {
-    return verify('sha256', Buffer.from(snapshotStatement(snapshot, key.name)), key.publicKey, snapshot.signature);
+    return verify(
+      'sha256',
+      Buffer.from(snapshotStatement(snapshot, key.name)),
+      key.publicKey,
+      snapshot.signature,
+    );
   } catch {
     return false;
   }

@@ -1,4 +1,10 @@
-import { inclusionProof, nodesFromTiles, verifyInclusion, type NodeReader, type TileAddress } from '../common/tlog/index.ts';
+import {
+  inclusionProof,
+  nodesFromTiles,
+  verifyInclusion,
+  type NodeReader,
+  type TileAddress,
+} from '../common/tlog/index.ts';
 import type { LogStore } from '../store/contract.ts';
 
 class TileMissing extends Error {
@@ -9,8 +15,14 @@ class TileMissing extends Error {
   }
 }
 
-/** Runs a calculation over nodes of the stored tree; the tiles that it turns out to need are read in between. Throws RangeError where the tree lacks them. */
-export async function withTiles<T>(log: Pick<LogStore, 'tile'>, calculate: (read: NodeReader) => T): Promise<T> {
+/**
+ * Runs a calculation over nodes of the stored tree; the tiles that it turns out to need are read in
+ * between. Throws RangeError where the tree lacks them.
+ */
+export async function withTiles<T>(
+  log: Pick<LogStore, 'tile'>,
+  calculate: (read: NodeReader) => T,
+): Promise<T> {
   const tiles = new Map<string, Buffer>();
   const read = nodesFromTiles((address) => {
     const found = tiles.get(`${address.level}/${address.index}`);
@@ -30,8 +42,16 @@ export async function withTiles<T>(log: Pick<LogStore, 'tile'>, calculate: (read
   }
 }
 
-/** Whether leaf `index` of the stored tree has this hash, by an inclusion proof under a head that is known. */
-export async function isUnder(log: Pick<LogStore, 'tile'>, head: { readonly size: number; readonly root: Buffer }, index: number, leaf: Buffer): Promise<boolean> {
+/**
+ * Whether leaf `index` of the stored tree has this hash, by an inclusion proof under a head that is
+ * known.
+ */
+export async function isUnder(
+  log: Pick<LogStore, 'tile'>,
+  head: { readonly size: number; readonly root: Buffer },
+  index: number,
+  leaf: Buffer,
+): Promise<boolean> {
   try {
     const proof = await withTiles(log, (read) => inclusionProof(index, head.size, read));
     return verifyInclusion({ index, size: head.size, leaf, proof, root: head.root });

@@ -1,6 +1,15 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import { checkNote, consistencyProof, cosignedAt, formatNote, parseNote, parseSignatureLine, type Note, type NoteKey } from '../common/tlog/index.ts';
+import {
+  checkNote,
+  consistencyProof,
+  cosignedAt,
+  formatNote,
+  parseNote,
+  parseSignatureLine,
+  type Note,
+  type NoteKey,
+} from '../common/tlog/index.ts';
 import type { LogStore, StoredCheckpoint } from '../store/contract.ts';
 import { withTiles } from './tiles.ts';
 
@@ -25,9 +34,9 @@ const maximumAnswer = 64 * 1024;
 const clockToleranceSeconds = 600;
 
 /**
- * Submits checkpoints to one witness (C2SP tlog-witness, add-checkpoint) and keeps its cosignatures with them. It is told of
- * each checkpoint and submits the newest; nobody waits for it. What fails is counted, logged and tried again. Owner of what
- * the witness is believed to hold.
+ * Submits checkpoints to one witness (C2SP tlog-witness, add-checkpoint) and keeps its cosignatures
+ * with them. It is told of each checkpoint and submits the newest; nobody waits for it. What fails
+ * is counted, logged and tried again. Owner of what the witness is believed to hold.
  */
 export class Witness {
   readonly #dependencies: WitnessDependencies;
@@ -95,7 +104,10 @@ export class Witness {
       this.#row += 1;
       const error = PkiError.from(thrown);
       const retryMs = Math.min(longestRetryMs, firstRetryMs * 2 ** (this.#row - 1));
-      this.#dependencies.logger.error({ witness: this.name, code: error.code, error: error.message, alert: true, retryMs }, 'the witness has not cosigned a checkpoint of the audit log');
+      this.#dependencies.logger.error(
+        { witness: this.name, code: error.code, error: error.message, alert: true, retryMs },
+        'the witness has not cosigned a checkpoint of the audit log',
+      );
       this.#wanted ??= checkpoint;
       return retryMs;
     }
@@ -109,8 +121,16 @@ export class Witness {
     let answer = await this.#post(checkpoint);
     if (answer.status === 409) {
       const known = Number(answer.text.trim());
-      if (answer.type !== 'text/x.tlog.size' || !/^(0|[1-9][0-9]*)\n?$/.test(answer.text) || !Number.isSafeInteger(known)) throw refused('it holds another tree of the same size');
-      if (known > checkpoint.size) throw refused(`it has cosigned a tree of ${known} records, this one has ${checkpoint.size}: the database may be older than what was signed`);
+      if (
+        answer.type !== 'text/x.tlog.size' ||
+        !/^(0|[1-9][0-9]*)\n?$/.test(answer.text) ||
+        !Number.isSafeInteger(known)
+      )
+        throw refused('it holds another tree of the same size');
+      if (known > checkpoint.size)
+        throw refused(
+          `it has cosigned a tree of ${known} records, this one has ${checkpoint.size}: the database may be older than what was signed`,
+        );
       if (known === this.#oldSize) throw refused(`it holds another tree of ${known} records`);
       this.#oldSize = known;
       answer = await this.#post(checkpoint);
@@ -118,33 +138,53 @@ export class Witness {
     if (answer.status !== 200) throw refused(`it answered ${answer.status}`);
     const parsed = parseNote(checkpoint.note);
     if (!parsed.ok) throw parsed.error;
-    const signatures = answer.text.split('\n').filter((line) => line !== '').flatMap((line) => parseSignatureLine(line) ?? []).filter((each) => each.name === this.name && each.keyId.equals(this.#dependencies.key.id));
+    const signatures = answer.text
+      .split('\n')
+      .filter((line) => line !== '')
+      .flatMap((line) => parseSignatureLine(line) ?? [])
+      .filter((each) => each.name === this.name && each.keyId.equals(this.#dependencies.key.id));
     const cosigned: Note = { text: parsed.value.text, signatures };
     const [signature] = signatures;
-    if (signature === undefined || checkNote(cosigned, this.#dependencies.key) !== 'valid') throw refused('its cosignature is not good under the configured key');
-    if (Math.abs(cosignedAt(signature) - this.#dependencies.clock.now()) > clockToleranceSeconds) throw refused('the time of its cosignature is not now');
+    if (signature === undefined || checkNote(cosigned, this.#dependencies.key) !== 'valid')
+      throw refused('its cosignature is not good under the configured key');
+    if (Math.abs(cosignedAt(signature) - this.#dependencies.clock.now()) > clockToleranceSeconds)
+      throw refused('the time of its cosignature is not now');
     await this.#dependencies.log.addCosignatures(checkpoint.size, formatNote(cosigned));
     this.#oldSize = checkpoint.size;
     this.#cosigned = checkpoint.size;
   }
 
-  async #post(checkpoint: StoredCheckpoint): Promise<{ readonly status: number; readonly type: string; readonly text: string }> {
+  async #post(
+    checkpoint: StoredCheckpoint,
+  ): Promise<{ readonly status: number; readonly type: string; readonly text: string }> {
     const { url, fetch: send, log } = this.#dependencies;
     const from = Math.min(this.#oldSize, checkpoint.size);
     const proof = await withTiles(log, (read) => consistencyProof(from, checkpoint.size, read));
     const response = await send(`${url}/add-checkpoint`, {
-      method: 'POST', redirect: 'error', headers: { 'content-type': 'text/plain; charset=utf-8' }, signal: AbortSignal.any([this.#stop.signal, AbortSignal.timeout(timeoutMs)]),
+      method: 'POST',
+      redirect: 'error',
+      headers: { 'content-type': 'text/plain; charset=utf-8' },
+      signal: AbortSignal.any([this.#stop.signal, AbortSignal.timeout(timeoutMs)]),
       body: `old ${from}\n${proof.map((hash) => `${hash.toString('base64')}\n`).join('')}\n${checkpoint.note}`,
     }).catch((thrown: unknown) => {
       throw new PkiError('UNREACHABLE', `${url}: ${causeOf(thrown)}`);
     });
-    return { status: response.status, type: (response.headers.get('content-type') ?? '').split(';')[0] as string, text: await bounded(response) };
+    return {
+      status: response.status,
+      type: (response.headers.get('content-type') ?? '').split(';')[0] as string,
+      text: await bounded(response),
+    };
   }
 }
 
 const refused = (why: string): PkiError => new PkiError('CHECKPOINT_INVALID', why);
 
-const causeOf = (thrown: unknown): string => (thrown instanceof Error ? (thrown.cause instanceof Error ? thrown.cause.message : thrown.message) : String(thrown));
+const causeOf = (thrown: unknown): string =>
+  thrown instanceof Error
+    ? thrown.cause instanceof Error
+      ? thrown.cause.message
+      : thrown.message
+    : String(thrown);
 
 async function bounded(response: Response): Promise<string> {
   const chunks: Buffer[] = [];

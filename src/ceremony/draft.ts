@@ -2,8 +2,24 @@ import { readFileSync } from 'node:fs';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock, Random } from '../common/runtime/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
-import { certificatesFromPem, keyTypeOfSpki, parseCertificate, pemDecode, sha256Hex, verifyChain, type KeyType, type ParsedCertificate } from '../common/x509/index.ts';
-import { buildAuthorityTbs, buildCrlTbs, lint, newSerial, parseCsr, type AuthorityProfile } from '../certs/index.ts';
+import {
+  certificatesFromPem,
+  keyTypeOfSpki,
+  parseCertificate,
+  pemDecode,
+  sha256Hex,
+  verifyChain,
+  type KeyType,
+  type ParsedCertificate,
+} from '../common/x509/index.ts';
+import {
+  buildAuthorityTbs,
+  buildCrlTbs,
+  lint,
+  newSerial,
+  parseCsr,
+  type AuthorityProfile,
+} from '../certs/index.ts';
 import { checkProof } from '../hsm/proof.ts';
 import type { LoadedPlan } from './plan.ts';
 import type { Facts } from './transcript.ts';
@@ -17,7 +33,10 @@ export interface Draft {
   readonly out: string;
   /** For the eyes of whoever confirms; also in the transcript. */
   readonly facts: Facts;
-  /** After signing: throws LINT_FAILED or CHAIN_UNTRUSTED unless the signed object is exactly what was drafted. */
+  /**
+   * After signing: throws LINT_FAILED or CHAIN_UNTRUSTED unless the signed object is exactly what
+   * was drafted.
+   */
   readonly check: (signedDer: Buffer) => void;
   /** PEM label, and what follows the object in the file. */
   readonly label: 'CERTIFICATE' | 'X509 CRL';
@@ -35,43 +54,130 @@ const day = 86_400;
 export function draftRoot({ plan }: LoadedPlan, spkiDer: Buffer, tools: DraftTools): Draft {
   const { lifeDays, out, keyType } = plan.root as NonNullable<typeof plan.root>;
   const now = tools.clock.now();
-  return certificateDraft(plan.trustDomain, { profile: 'root', issuer: undefined, spkiDer, notBefore: now - plan.clockSkewSeconds, notAfter: now + lifeDays * day }, { signerKeyType: keyType, out, appended: [], facts: {} }, tools);
+  return certificateDraft(
+    plan.trustDomain,
+    {
+      profile: 'root',
+      issuer: undefined,
+      spkiDer,
+      notBefore: now - plan.clockSkewSeconds,
+      notAfter: now + lifeDays * day,
+    },
+    { signerKeyType: keyType, out, appended: [], facts: {} },
+    tools,
+  );
 }
 
-/** The draft of anything that an existing root signs. All that can be refused is refused here, before a token is opened. */
+/**
+ * The draft of anything that an existing root signs. All that can be refused is refused here,
+ * before a token is opened.
+ */
 export function draftBelow(loaded: LoadedPlan, tools: DraftTools): Draft {
   const { plan, kind, file } = loaded;
   const section = plan[kind] as { readonly issuer: string };
   const issuer = readIssuer(file(section.issuer), plan.trustDomain, tools.clock.now());
   if (kind === 'intermediate') return draftIntermediate(loaded, issuer, tools);
-  return kind === 'crossCertificate' ? draftCross(loaded, issuer, tools) : draftCrl(loaded, issuer, tools);
+  return kind === 'crossCertificate'
+    ? draftCross(loaded, issuer, tools)
+    : draftCrl(loaded, issuer, tools);
 }
 
-function draftIntermediate({ plan, file }: LoadedPlan, issuer: ParsedCertificate, tools: DraftTools): Draft {
-  const { csr: csrPath, csrSha256, lifeDays, crlUrl, out } = plan.intermediate as NonNullable<typeof plan.intermediate>;
+function draftIntermediate(
+  { plan, file }: LoadedPlan,
+  issuer: ParsedCertificate,
+  tools: DraftTools,
+): Draft {
+  const {
+    csr: csrPath,
+    csrSha256,
+    lifeDays,
+    crlUrl,
+    out,
+  } = plan.intermediate as NonNullable<typeof plan.intermediate>;
   const csrDer = readCsr(file(csrPath));
   const found = sha256Hex(csrDer);
-  if (found !== csrSha256) throw new PkiError('CSR_DIGEST_MISMATCH', `${csrPath} has the SHA-256 ${found}, the plan says ${csrSha256}`);
+  if (found !== csrSha256)
+    throw new PkiError(
+      'CSR_DIGEST_MISMATCH',
+      `${csrPath} has the SHA-256 ${found}, the plan says ${csrSha256}`,
+    );
   const csr = unwrap(parseCsr(csrDer));
   unwrap(checkProof(csr.proof));
   const id = TrustDomain.of(plan.trustDomain).id;
   const foreign = csr.uriSans.find((uri) => uri !== id) ?? csr.dnsSans[0] ?? csr.otherSanKinds[0];
-  if (foreign !== undefined) throw new PkiError('CSR_IDENTITY_MISMATCH', `the CSR asks for ${foreign}: an intermediate of this trust domain has the SAN ${id} and no other`, { next: 'Take the CSR from "meshca authority csr" of the server of this trust domain.' });
-  if (csr.spkiDer.equals(issuer.spkiDer)) throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of the root');
-  return certificateDraft(plan.trustDomain, { profile: 'intermediate', issuer, spkiDer: csr.spkiDer, ...lifeBelow(plan, issuer, lifeDays, tools), ...(crlUrl === undefined ? {} : { crlUrl }) },
-    { signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)), out, appended: [issuer.raw], facts: { csrSha256: found } }, tools);
+  if (foreign !== undefined)
+    throw new PkiError(
+      'CSR_IDENTITY_MISMATCH',
+      `the CSR asks for ${foreign}: an intermediate of this trust domain has the SAN ${id} and no other`,
+      { next: 'Take the CSR from "meshca authority csr" of the server of this trust domain.' },
+    );
+  if (csr.spkiDer.equals(issuer.spkiDer))
+    throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of the root');
+  return certificateDraft(
+    plan.trustDomain,
+    {
+      profile: 'intermediate',
+      issuer,
+      spkiDer: csr.spkiDer,
+      ...lifeBelow(plan, issuer, lifeDays, tools),
+      ...(crlUrl === undefined ? {} : { crlUrl }),
+    },
+    {
+      signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)),
+      out,
+      appended: [issuer.raw],
+      facts: { csrSha256: found },
+    },
+    tools,
+  );
 }
 
-function draftCross({ plan, file }: LoadedPlan, issuer: ParsedCertificate, tools: DraftTools): Draft {
-  const { subject: subjectPath, subjectSha256, lifeDays, crlUrl, out } = plan.crossCertificate as NonNullable<typeof plan.crossCertificate>;
+function draftCross(
+  { plan, file }: LoadedPlan,
+  issuer: ParsedCertificate,
+  tools: DraftTools,
+): Draft {
+  const {
+    subject: subjectPath,
+    subjectSha256,
+    lifeDays,
+    crlUrl,
+    out,
+  } = plan.crossCertificate as NonNullable<typeof plan.crossCertificate>;
   const subject = readIssuer(file(subjectPath), plan.trustDomain, tools.clock.now());
   const found = sha256Hex(subject.raw);
-  if (found !== subjectSha256) throw new PkiError('CSR_DIGEST_MISMATCH', `${subjectPath} has the SHA-256 ${found}, the plan says ${subjectSha256}`);
-  if (subject.spkiDer.equals(issuer.spkiDer)) throw new PkiError('AUTHORITY_UNFIT', 'issuer and subject of the cross-certificate are the same root');
+  if (found !== subjectSha256)
+    throw new PkiError(
+      'CSR_DIGEST_MISMATCH',
+      `${subjectPath} has the SHA-256 ${found}, the plan says ${subjectSha256}`,
+    );
+  if (subject.spkiDer.equals(issuer.spkiDer))
+    throw new PkiError(
+      'AUTHORITY_UNFIT',
+      'issuer and subject of the cross-certificate are the same root',
+    );
   const { notBefore, notAfter } = lifeBelow(plan, issuer, lifeDays, tools);
-  if (notAfter > subject.notAfter) throw tooLong('the root that it certifies', subject, tools.clock.now());
-  return certificateDraft(plan.trustDomain, { profile: 'cross', issuer, spkiDer: subject.spkiDer, subjectDer: subject.subjectDer, notBefore: Math.max(notBefore, subject.notBefore), notAfter, ...(crlUrl === undefined ? {} : { crlUrl }) },
-    { signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)), out, appended: [], facts: { subjectSha256: found } }, tools);
+  if (notAfter > subject.notAfter)
+    throw tooLong('the root that it certifies', subject, tools.clock.now());
+  return certificateDraft(
+    plan.trustDomain,
+    {
+      profile: 'cross',
+      issuer,
+      spkiDer: subject.spkiDer,
+      subjectDer: subject.subjectDer,
+      notBefore: Math.max(notBefore, subject.notBefore),
+      notAfter,
+      ...(crlUrl === undefined ? {} : { crlUrl }),
+    },
+    {
+      signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)),
+      out,
+      appended: [],
+      facts: { subjectSha256: found },
+    },
+    tools,
+  );
 }
 
 function draftCrl({ plan }: LoadedPlan, issuer: ParsedCertificate, { clock }: DraftTools): Draft {
@@ -79,16 +185,43 @@ function draftCrl({ plan }: LoadedPlan, issuer: ParsedCertificate, { clock }: Dr
   const thisUpdate = clock.now();
   const nextUpdate = thisUpdate + lifeDays * day;
   if (nextUpdate > issuer.notAfter) throw tooLong('the root that signs it', issuer, thisUpdate);
-  const entries = revoked.map(({ serial, revokedAt, reason }) => ({ serialHex: serial, revokedAt: Math.floor(Date.parse(revokedAt) / 1000), ...(reason === undefined ? {} : { reason }) }));
+  const entries = revoked.map(({ serial, revokedAt, reason }) => ({
+    serialHex: serial,
+    revokedAt: Math.floor(Date.parse(revokedAt) / 1000),
+    ...(reason === undefined ? {} : { reason }),
+  }));
   const future = entries.find((entry) => entry.revokedAt > thisUpdate);
-  if (future !== undefined) throw new PkiError('PLAN_INVALID', `the certificate ${future.serialHex} would be revoked in the future`);
-  const tbsDer = buildCrlTbs({ issuer, number: BigInt(number), thisUpdate, nextUpdate, revoked: entries });
+  if (future !== undefined)
+    throw new PkiError(
+      'PLAN_INVALID',
+      `the certificate ${future.serialHex} would be revoked in the future`,
+    );
+  const tbsDer = buildCrlTbs({
+    issuer,
+    number: BigInt(number),
+    thisUpdate,
+    nextUpdate,
+    revoked: entries,
+  });
   return {
-    tbsDer, issuer, signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)), out, label: 'X509 CRL', appended: [],
-    facts: { what: 'crl', number, thisUpdate, nextUpdate, revoked: entries.map((entry) => entry.serialHex), issuerSha256: sha256Hex(issuer.raw) },
+    tbsDer,
+    issuer,
+    signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)),
+    out,
+    label: 'X509 CRL',
+    appended: [],
+    facts: {
+      what: 'crl',
+      number,
+      thisUpdate,
+      nextUpdate,
+      revoked: entries.map((entry) => entry.serialHex),
+      issuerSha256: sha256Hex(issuer.raw),
+    },
     // the signature itself is verified with the issuer's key where it is made
     check: (signedDer) => {
-      if (!signedDer.includes(tbsDer)) throw new PkiError('LINT_FAILED', 'the signed CRL is not the one that was drafted');
+      if (!signedDer.includes(tbsDer))
+        throw new PkiError('LINT_FAILED', 'the signed CRL is not the one that was drafted');
     },
   };
 }
@@ -103,7 +236,12 @@ interface CertificateInput {
   readonly crlUrl?: string;
 }
 
-function certificateDraft(trustDomainName: string, input: CertificateInput, rest: Pick<Draft, 'signerKeyType' | 'out' | 'appended' | 'facts'>, { clock, random }: DraftTools): Draft {
+function certificateDraft(
+  trustDomainName: string,
+  input: CertificateInput,
+  rest: Pick<Draft, 'signerKeyType' | 'out' | 'appended' | 'facts'>,
+  { clock, random }: DraftTools,
+): Draft {
   const trustDomain = TrustDomain.of(trustDomainName);
   const serial = newSerial(clock.nowMs(), random);
   const { profile, issuer, spkiDer, notBefore, notAfter } = input;
@@ -111,13 +249,27 @@ function certificateDraft(trustDomainName: string, input: CertificateInput, rest
   const wanted = { ...input, spiffeId: SpiffeId.of(trustDomain.id) };
   unwrap(lint(tbsDer, profile, wanted));
   return {
-    tbsDer, issuer, label: 'CERTIFICATE', ...rest,
-    facts: { what: profile, serial: serial.toString('hex'), notBefore, notAfter, publicKeySha256: sha256Hex(spkiDer), ...(issuer === undefined ? {} : { issuerSha256: sha256Hex(issuer.raw) }), ...rest.facts },
+    tbsDer,
+    issuer,
+    label: 'CERTIFICATE',
+    ...rest,
+    facts: {
+      what: profile,
+      serial: serial.toString('hex'),
+      notBefore,
+      notAfter,
+      publicKeySha256: sha256Hex(spkiDer),
+      ...(issuer === undefined ? {} : { issuerSha256: sha256Hex(issuer.raw) }),
+      ...rest.facts,
+    },
     check: (signedDer) => {
       const signed = unwrap(parseCertificate(signedDer));
-      if (!signed.tbsDer.equals(tbsDer)) throw new PkiError('LINT_FAILED', 'the signed certificate is not the one that was drafted');
+      if (!signed.tbsDer.equals(tbsDer))
+        throw new PkiError('LINT_FAILED', 'the signed certificate is not the one that was drafted');
       unwrap(lint(signed.tbsDer, profile, wanted));
-      unwrap(verifyChain({ chainDer: [signedDer], roots: [issuer?.raw ?? signedDer], now: clock.now() }));
+      unwrap(
+        verifyChain({ chainDer: [signedDer], roots: [issuer?.raw ?? signedDer], now: clock.now() }),
+      );
     },
   };
 }
@@ -127,12 +279,33 @@ function readIssuer(path: string, trustDomainName: string, now: number): ParsedC
   const ders = certificatesFromPem(readText(path));
   if (!ders.ok) throw new PkiError('CERTIFICATE_MALFORMED', `${path}: ${ders.error.message}`);
   const issuer = unwrap(parseCertificate(ders.value[0] as Buffer));
-  if (!issuer.isCa || issuer.keyUsage?.names.has('keyCertSign') !== true) throw new PkiError('AUTHORITY_UNFIT', `${path} is no CA that may sign certificates`, { next: 'Give the certificate of the root.' });
+  if (!issuer.isCa || issuer.keyUsage?.names.has('keyCertSign') !== true)
+    throw new PkiError('AUTHORITY_UNFIT', `${path} is no CA that may sign certificates`, {
+      next: 'Give the certificate of the root.',
+    });
   const expected = TrustDomain.of(trustDomainName).id;
-  if (issuer.uriSans.length !== 1 || issuer.uriSans[0] !== expected) throw new PkiError('TRUST_DOMAIN_FOREIGN', `${path} is for ${issuer.uriSans.join(', ') || 'no trust domain'}, the plan is for ${expected}`, { next: 'Take the root of the trust domain that the plan names.' });
-  if (now > issuer.notAfter) throw new PkiError('CERTIFICATE_EXPIRED', `${path} expired at ${new Date(issuer.notAfter * 1000).toISOString()}`, { next: 'Hold the ceremony for a new root first.' });
-  if (now < issuer.notBefore) throw new PkiError('CERTIFICATE_NOT_YET_VALID', `${path} is valid from ${new Date(issuer.notBefore * 1000).toISOString()} on`, { next: 'Compare the clock of this machine.' });
-  if (!issuer.subjectDer.equals(issuer.issuerDer)) throw new PkiError('AUTHORITY_UNFIT', `${path} is no root: somebody else signed it`, { next: 'Give the certificate of the root.' });
+  if (issuer.uriSans.length !== 1 || issuer.uriSans[0] !== expected)
+    throw new PkiError(
+      'TRUST_DOMAIN_FOREIGN',
+      `${path} is for ${issuer.uriSans.join(', ') || 'no trust domain'}, the plan is for ${expected}`,
+      { next: 'Take the root of the trust domain that the plan names.' },
+    );
+  if (now > issuer.notAfter)
+    throw new PkiError(
+      'CERTIFICATE_EXPIRED',
+      `${path} expired at ${new Date(issuer.notAfter * 1000).toISOString()}`,
+      { next: 'Hold the ceremony for a new root first.' },
+    );
+  if (now < issuer.notBefore)
+    throw new PkiError(
+      'CERTIFICATE_NOT_YET_VALID',
+      `${path} is valid from ${new Date(issuer.notBefore * 1000).toISOString()} on`,
+      { next: 'Compare the clock of this machine.' },
+    );
+  if (!issuer.subjectDer.equals(issuer.issuerDer))
+    throw new PkiError('AUTHORITY_UNFIT', `${path} is no root: somebody else signed it`, {
+      next: 'Give the certificate of the root.',
+    });
   unwrap(verifyChain({ chainDer: [issuer.raw], roots: [issuer.raw], now }));
   return issuer;
 }
@@ -141,7 +314,11 @@ function readCsr(path: string): Buffer {
   const blocks = pemDecode(readText(path));
   if (!blocks.ok) throw new PkiError('CSR_MALFORMED', `${path}: ${blocks.error.message}`);
   const [block, ...more] = blocks.value;
-  if (block === undefined || more.length > 0 || block.label !== 'CERTIFICATE REQUEST') throw new PkiError('CSR_MALFORMED', `${path} does not hold exactly one CERTIFICATE REQUEST (PEM)`);
+  if (block === undefined || more.length > 0 || block.label !== 'CERTIFICATE REQUEST')
+    throw new PkiError(
+      'CSR_MALFORMED',
+      `${path} does not hold exactly one CERTIFICATE REQUEST (PEM)`,
+    );
   return block.der;
 }
 
@@ -149,12 +326,20 @@ function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (thrown) {
-    throw new PkiError('PLAN_INVALID', `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`);
+    throw new PkiError(
+      'PLAN_INVALID',
+      `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+    );
   }
 }
 
 /** Never cut in silence: a life that does not fit below its issuer is refused. */
-function lifeBelow(plan: { readonly clockSkewSeconds: number }, issuer: ParsedCertificate, lifeDays: number, { clock }: DraftTools): { readonly notBefore: number; readonly notAfter: number } {
+function lifeBelow(
+  plan: { readonly clockSkewSeconds: number },
+  issuer: ParsedCertificate,
+  lifeDays: number,
+  { clock }: DraftTools,
+): { readonly notBefore: number; readonly notAfter: number } {
   const now = clock.now();
   const notAfter = now + lifeDays * day;
   if (notAfter > issuer.notAfter) throw tooLong('the root that signs it', issuer, now);
@@ -162,4 +347,10 @@ function lifeBelow(plan: { readonly clockSkewSeconds: number }, issuer: ParsedCe
 }
 
 const tooLong = (what: string, certificate: ParsedCertificate, now: number): PkiError =>
-  new PkiError('ISSUER_LIFETIME', `it would outlive ${what}, which ends at ${new Date(certificate.notAfter * 1000).toISOString()}`, { next: `Lower lifeDays to at most ${Math.max(0, Math.floor((certificate.notAfter - now) / day))}, or hold the ceremony for a new root first.` });
+  new PkiError(
+    'ISSUER_LIFETIME',
+    `it would outlive ${what}, which ends at ${new Date(certificate.notAfter * 1000).toISOString()}`,
+    {
+      next: `Lower lifeDays to at most ${Math.max(0, Math.floor((certificate.notAfter - now) / day))}, or hold the ceremony for a new root first.`,
+    },
+  );

@@ -5,7 +5,14 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { version } from '../common/runtime/version.ts';
 import { generateKeyPairAsync, pemEncode, sha256Hex, spkiOf } from '../common/x509/index.ts';
 import { assembleSigned } from '../certs/index.ts';
-import { keyLabelPrefix, openTokenAdmin, readPinFile, type KeyHandle, type TokenAdmin, type TokenConfig } from '../hsm/index.ts';
+import {
+  keyLabelPrefix,
+  openTokenAdmin,
+  readPinFile,
+  type KeyHandle,
+  type TokenAdmin,
+  type TokenConfig,
+} from '../hsm/index.ts';
 import { draftBelow, draftRoot, type Draft } from './draft.ts';
 import { loadPlan, type LoadedPlan } from './plan.ts';
 import { certificateFacts, TranscriptWriter, type Facts } from './transcript.ts';
@@ -35,100 +42,223 @@ export interface CeremonyOutcome {
   readonly signer?: string;
 }
 
-/** Attributes that a key must have before it is used; `findKey` refuses it otherwise (HSM_KEY_UNFIT). */
+/**
+ * Attributes that a key must have before it is used; `findKey` refuses it otherwise
+ * (HSM_KEY_UNFIT).
+ */
 const keyAttributes = { local: true, alwaysSensitive: true, neverExtractable: true } as const;
 
 /**
- * Holds the ceremony that a plan describes: everything is read, built and linted first, shown, confirmed, and only then
- * signed; the result is read back and linted again before it is written. Files are never written over. A root that a
- * crash left without its certificate is finished by the same plan with another transcript: its CKA_ID follows from the plan.
+ * Holds the ceremony that a plan describes: everything is read, built and linted first, shown,
+ * confirmed, and only then signed; the result is read back and linted again before it is written.
+ * Files are never written over. A root that a crash left without its certificate is finished by the
+ * same plan with another transcript: its CKA_ID follows from the plan.
  */
 export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOutcome> {
   const loaded = unwrap(await loadPlan(options.planPath));
   const { plan, kind, file } = loaded;
-  const drafted = kind === 'root' ? draftRoot(loaded, await throwawayKey(loaded), options) : draftBelow(loaded, options);
+  const drafted =
+    kind === 'root'
+      ? draftRoot(loaded, await throwawayKey(loaded), options)
+      : draftBelow(loaded, options);
   const files = { out: file(drafted.out), transcript: file(plan.transcript) };
   for (const path of Object.values(files)) {
-    if (existsSync(path)) throw new PkiError('ALREADY_EXISTS', `${path} exists already and is not written over`, { next: 'Archive it, and let the plan name a new file.' });
+    if (existsSync(path))
+      throw new PkiError('ALREADY_EXISTS', `${path} exists already and is not written over`, {
+        next: 'Archive it, and let the plan name a new file.',
+      });
   }
-  await using token = await openTokenAdmin(tokenOf(loaded, options), { execPath: options.execPath, clock: options.clock, logger: options.logger });
+  await using token = await openTokenAdmin(tokenOf(loaded, options), {
+    execPath: options.execPath,
+    clock: options.clock,
+    logger: options.logger,
+  });
   // in a dry run too: a wrong token should show on the day before
   const known = await findKey(loaded, drafted, token);
-  const shown: Facts = kind === 'root' ? { what: 'root', keyType: drafted.signerKeyType, notBefore: drafted.facts['notBefore'] ?? 0, notAfter: drafted.facts['notAfter'] ?? 0, key: known === undefined ? 'will be made in the token' : `is in the token already (CKA_ID ${known.ckaId})` } : drafted.facts;
+  const shown: Facts =
+    kind === 'root'
+      ? {
+          what: 'root',
+          keyType: drafted.signerKeyType,
+          notBefore: drafted.facts['notBefore'] ?? 0,
+          notAfter: drafted.facts['notAfter'] ?? 0,
+          key:
+            known === undefined
+              ? 'will be made in the token'
+              : `is in the token already (CKA_ID ${known.ckaId})`,
+        }
+      : drafted.facts;
   options.show({ ...shown, plan: loaded.sha256, token: plan.token.label, out: files.out });
   if (options.dryRun) return { kind, facts: shown };
   const answer = await options.confirm('Sign exactly this? Type yes: ');
-  if (answer !== true) throw new PkiError('CEREMONY_DECLINED', answer === undefined ? 'nobody can be asked here: standard input is no terminal' : 'the answer was not yes');
+  if (answer !== true)
+    throw new PkiError(
+      'CEREMONY_DECLINED',
+      answer === undefined
+        ? 'nobody can be asked here: standard input is no terminal'
+        : 'the answer was not yes',
+    );
   return await hold(loaded, drafted, known, token, files, options);
 }
 
-async function hold(loaded: LoadedPlan, drafted: Draft, known: KeyHandle | undefined, token: TokenAdmin, files: { readonly out: string; readonly transcript: string }, options: CeremonyOptions): Promise<CeremonyOutcome> {
+async function hold(
+  loaded: LoadedPlan,
+  drafted: Draft,
+  known: KeyHandle | undefined,
+  token: TokenAdmin,
+  files: { readonly out: string; readonly transcript: string },
+  options: CeremonyOptions,
+): Promise<CeremonyOutcome> {
   const { plan, kind } = loaded;
   const transcript = new TranscriptWriter(files.transcript, options.clock);
   try {
-    transcript.record('plan', { ceremony: kind, trustDomain: plan.trustDomain, note: plan.note ?? '', sha256: loaded.sha256, text: readFileSync(options.planPath, 'utf8'), software: `meshca ${version}` });
-    const key = known ?? await makeRootKey(loaded, token, transcript);
-    transcript.record('key', { ckaId: key.ckaId, keyType: key.keyType, publicKeySha256: sha256Hex(key.spkiDer), token: plan.token.label, made: known === undefined, attributes: keyAttributes });
+    transcript.record('plan', {
+      ceremony: kind,
+      trustDomain: plan.trustDomain,
+      note: plan.note ?? '',
+      sha256: loaded.sha256,
+      text: readFileSync(options.planPath, 'utf8'),
+      software: `meshca ${version}`,
+    });
+    const key = known ?? (await makeRootKey(loaded, token, transcript));
+    transcript.record('key', {
+      ckaId: key.ckaId,
+      keyType: key.keyType,
+      publicKeySha256: sha256Hex(key.spkiDer),
+      token: plan.token.label,
+      made: known === undefined,
+      attributes: keyAttributes,
+    });
     const draft = kind === 'root' ? draftRoot(loaded, key.spkiDer, options) : drafted;
-    transcript.record('intent', { ...draft.facts, tbsSha256: sha256Hex(draft.tbsDer), lint: 'passed' });
+    transcript.record('intent', {
+      ...draft.facts,
+      tbsSha256: sha256Hex(draft.tbsDer),
+      lint: 'passed',
+    });
     const signed = assembleSigned(draft.tbsDer, key.keyType, await token.sign(key, draft.tbsDer));
     draft.check(signed);
-    transcript.record('signed', { ...(draft.label === 'CERTIFICATE' ? certificateFacts(signed) : { sha256: sha256Hex(signed), der: signed.toString('base64') }), lint: 'passed' });
-    const text = [pemEncode(draft.label, signed), ...draft.appended.map((der) => pemEncode('CERTIFICATE', der))].join('');
+    transcript.record('signed', {
+      ...(draft.label === 'CERTIFICATE'
+        ? certificateFacts(signed)
+        : { sha256: sha256Hex(signed), der: signed.toString('base64') }),
+      lint: 'passed',
+    });
+    const text = [
+      pemEncode(draft.label, signed),
+      ...draft.appended.map((der) => pemEncode('CERTIFICATE', der)),
+    ].join('');
     writeNew(files.out, text);
     transcript.record('file', { path: draft.out, sha256: sha256Hex(Buffer.from(text)) });
     const signer = draft.issuer?.raw ?? signed;
     await transcript.finish(signer, (bytes) => token.sign(key, bytes));
-    return { kind, facts: draft.facts, files, sha256: sha256Hex(signed), signer: sha256Hex(signer) };
+    return {
+      kind,
+      facts: draft.facts,
+      files,
+      sha256: sha256Hex(signed),
+      signer: sha256Hex(signer),
+    };
   } catch (thrown) {
-    transcript.record('failed', { code: PkiError.from(thrown).code, message: PkiError.from(thrown).message });
+    transcript.record('failed', {
+      code: PkiError.from(thrown).code,
+      message: PkiError.from(thrown).message,
+    });
     transcript.close();
     throw thrown;
   }
 }
 
-/** The key that will sign: that of the issuer's certificate; for a root, the one that an interrupted ceremony of this plan made. */
-async function findKey(loaded: LoadedPlan, drafted: Draft, token: TokenAdmin): Promise<KeyHandle | undefined> {
+/**
+ * The key that will sign: that of the issuer's certificate; for a root, the one that an interrupted
+ * ceremony of this plan made.
+ */
+async function findKey(
+  loaded: LoadedPlan,
+  drafted: Draft,
+  token: TokenAdmin,
+): Promise<KeyHandle | undefined> {
   const keys = await token.listKeys();
   if (drafted.issuer === undefined) {
     const found = await token.findKey(rootKeyId(loaded));
-    return found === undefined ? undefined : { ckaId: found.ckaId, keyType: drafted.signerKeyType, spkiDer: found.spkiDer };
+    return found === undefined
+      ? undefined
+      : { ckaId: found.ckaId, keyType: drafted.signerKeyType, spkiDer: found.spkiDer };
   }
   const { spkiDer } = drafted.issuer;
   const match = keys.find((key) => key.spkiDer.equals(spkiDer));
   if (match === undefined) {
-    throw new PkiError('HSM_KEY_NOT_FOUND', `none of the ${keys.length} keys in the token ${loaded.plan.token.label} belongs to the issuer's certificate (SHA-256 of its public key: ${sha256Hex(spkiDer)})`, { next: 'Connect the token of this root, or give the certificate of the root in this token.' });
+    throw new PkiError(
+      'HSM_KEY_NOT_FOUND',
+      `none of the ${keys.length} keys in the token ${loaded.plan.token.label} belongs to the issuer's certificate (SHA-256 of its public key: ${sha256Hex(spkiDer)})`,
+      {
+        next: 'Connect the token of this root, or give the certificate of the root in this token.',
+      },
+    );
   }
   await token.findKey(match.ckaId);
   return { ckaId: match.ckaId, keyType: drafted.signerKeyType, spkiDer };
 }
 
-async function makeRootKey(loaded: LoadedPlan, token: TokenAdmin, transcript: TranscriptWriter): Promise<KeyHandle> {
+async function makeRootKey(
+  loaded: LoadedPlan,
+  token: TokenAdmin,
+  transcript: TranscriptWriter,
+): Promise<KeyHandle> {
   const ckaId = rootKeyId(loaded);
   const { keyType } = loaded.plan.root as NonNullable<typeof loaded.plan.root>;
   transcript.record('generate', { ckaId, keyType });
-  const { spkiDer } = await token.generateKey({ ckaId, label: `${keyLabelPrefix}${loaded.plan.trustDomain}/root/${ckaId}`, keyType });
+  const { spkiDer } = await token.generateKey({
+    ckaId,
+    label: `${keyLabelPrefix}${loaded.plan.trustDomain}/root/${ckaId}`,
+    keyType,
+  });
   return { ckaId, keyType, spkiDer };
 }
 
-/** 16 octets that follow from the plan without its transcript's name, so that the same plan finds the key that it made. */
+/**
+ * 16 octets that follow from the plan without its transcript's name, so that the same plan finds
+ * the key that it made.
+ */
 function rootKeyId({ plan }: LoadedPlan): string {
   const { transcript: _transcript, ...rest } = plan;
-  return createHash('sha256').update(`meshca ceremony root key\0${JSON.stringify(rest)}`).digest('hex').slice(0, 32);
+  return createHash('sha256')
+    .update(`meshca ceremony root key\0${JSON.stringify(rest)}`)
+    .digest('hex')
+    .slice(0, 32);
 }
 
-/** A public key of the right type, so that a root can be drafted and linted before its key exists; nothing is signed for it. */
-const throwawayKey = async ({ plan }: LoadedPlan): Promise<Buffer> => spkiOf((await generateKeyPairAsync(plan.root?.keyType ?? 'ec-p384')).publicKey);
+/**
+ * A public key of the right type, so that a root can be drafted and linted before its key exists;
+ * nothing is signed for it.
+ */
+const throwawayKey = async ({ plan }: LoadedPlan): Promise<Buffer> =>
+  spkiOf((await generateKeyPairAsync(plan.root?.keyType ?? 'ec-p384')).publicKey);
 
 function tokenOf({ plan, file }: LoadedPlan, options: CeremonyOptions): TokenConfig {
   const { module, softhsmConf, label, pinFile, pinEnv } = plan.token;
-  return { modulePath: module, tokenLabel: label, pin: pinOf(label, pinFile === undefined ? undefined : file(pinFile), pinEnv, options), ...(softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: file(softhsmConf) } }) };
+  return {
+    modulePath: module,
+    tokenLabel: label,
+    pin: pinOf(label, pinFile === undefined ? undefined : file(pinFile), pinEnv, options),
+    ...(softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: file(softhsmConf) } }),
+  };
 }
 
-function pinOf(label: string, pinFile: string | undefined, pinEnv: string | undefined, { env, logger }: CeremonyOptions): string {
+function pinOf(
+  label: string,
+  pinFile: string | undefined,
+  pinEnv: string | undefined,
+  { env, logger }: CeremonyOptions,
+): string {
   if (pinFile !== undefined) return readPinFile(pinFile, label, logger);
   const pin = pinEnv === undefined ? undefined : env[pinEnv];
-  if (pin === undefined || pin === '') throw new PkiError('HSM_PIN_MISSING', pinEnv === undefined ? 'the plan names neither token.pinFile nor token.pinEnv' : `the variable ${pinEnv} with the PIN is not set`);
+  if (pin === undefined || pin === '')
+    throw new PkiError(
+      'HSM_PIN_MISSING',
+      pinEnv === undefined
+        ? 'the plan names neither token.pinFile nor token.pinEnv'
+        : `the variable ${pinEnv} with the PIN is not set`,
+    );
   return pin;
 }
 
@@ -136,6 +266,12 @@ function writeNew(path: string, text: string): void {
   try {
     writeFileSync(path, text, { flag: 'wx', mode: 0o644, flush: true });
   } catch (thrown) {
-    throw new PkiError('PLAN_INVALID', `${path} can not be written (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { next: 'What was signed stands in the transcript (field der of the record "signed"); write it from there.' });
+    throw new PkiError(
+      'PLAN_INVALID',
+      `${path} can not be written (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+      {
+        next: 'What was signed stands in the transcript (field der of the record "signed"); write it from there.',
+      },
+    );
   }
 }

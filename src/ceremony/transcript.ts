@@ -2,12 +2,18 @@ import { createPublicKey, verify } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { fail, ok, PkiError, unwrap, type Result } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import { keyTypeOfSpki, parseCertificate, sha256Hex, signatureAlgorithmFor } from '../common/x509/index.ts';
+import {
+  keyTypeOfSpki,
+  parseCertificate,
+  sha256Hex,
+  signatureAlgorithmFor,
+} from '../common/x509/index.ts';
 
 /**
- * A transcript is text: this line, one JSON object per line (keys sorted, `n` counting up, `prev` the SHA-256 of all bytes
- * before the line), the last of them of kind `end`, then `signature` and the base64 of a signature over all bytes before
- * that line. No certificate or CRL can be mistaken for it: those begin with the octet 0x30.
+ * A transcript is text: this line, one JSON object per line (keys sorted, `n` counting up, `prev`
+ * the SHA-256 of all bytes before the line), the last of them of kind `end`, then `signature` and
+ * the base64 of a signature over all bytes before that line. No certificate or CRL can be mistaken
+ * for it: those begin with the octet 0x30.
  */
 const header = 'meshca ceremony transcript 1\n';
 const signaturePrefix = 'signature ';
@@ -15,22 +21,34 @@ const signaturePrefix = 'signature ';
 type Fact = string | number | boolean | null | readonly Fact[] | { readonly [key: string]: Fact };
 export type Facts = Readonly<Record<string, Fact>>;
 
-/** Owner of the transcript's file while the ceremony runs: each record is on disk before the act that follows it. */
+/**
+ * Owner of the transcript's file while the ceremony runs: each record is on disk before the act
+ * that follows it.
+ */
 export class TranscriptWriter {
   readonly #descriptor: number;
   readonly #clock: Clock;
   #text = header;
   #count = 0;
 
-  /** Creates the file. Throws ALREADY_EXISTS: a transcript is never written over, an unfinished one is evidence. */
+  /**
+   * Creates the file. Throws ALREADY_EXISTS: a transcript is never written over, an unfinished one
+   * is evidence.
+   */
   constructor(path: string, clock: Clock) {
     this.#clock = clock;
     try {
       this.#descriptor = openSync(path, 'wx', 0o644);
     } catch (thrown) {
       const { code } = thrown as NodeJS.ErrnoException;
-      if (code === 'EEXIST') throw new PkiError('ALREADY_EXISTS', `the transcript ${path} exists already`, { next: 'Archive it, and let the plan name a new file.' });
-      throw new PkiError('PLAN_INVALID', `the transcript ${path} can not be written (${code ?? 'error'})`);
+      if (code === 'EEXIST')
+        throw new PkiError('ALREADY_EXISTS', `the transcript ${path} exists already`, {
+          next: 'Archive it, and let the plan name a new file.',
+        });
+      throw new PkiError(
+        'PLAN_INVALID',
+        `the transcript ${path} can not be written (${code ?? 'error'})`,
+      );
     }
     this.#put(header);
   }
@@ -44,7 +62,11 @@ export class TranscriptWriter {
 
   /** Ends and signs it. */
   async finish(certificateDer: Buffer, sign: (bytes: Buffer) => Promise<Buffer>): Promise<void> {
-    this.record('end', { records: this.#count + 1, signer: sha256Hex(certificateDer), signerCertificate: certificateDer.toString('base64') });
+    this.record('end', {
+      records: this.#count + 1,
+      signer: sha256Hex(certificateDer),
+      signerCertificate: certificateDer.toString('base64'),
+    });
     this.#put(`${signaturePrefix}${(await sign(Buffer.from(this.#text))).toString('base64')}\n`);
     this.close();
   }
@@ -66,42 +88,69 @@ export interface VerifiedTranscript {
   readonly signerDer: Buffer;
 }
 
-/** Checks form, chain and signature. Fails with TRANSCRIPT_INVALID; the message names the first record that is wrong. */
+/**
+ * Checks form, chain and signature. Fails with TRANSCRIPT_INVALID; the message names the first
+ * record that is wrong.
+ */
 export function verifyTranscript(text: string): Result<VerifiedTranscript> {
   if (!text.startsWith(header)) return invalid('it does not begin as a transcript of this version');
   const lines = text.split('\n');
   if (lines.pop() !== '') return invalid('it ends within a line');
   const last = lines.pop() ?? '';
-  if (!last.startsWith(signaturePrefix)) return invalid('it is not signed: the ceremony was not finished, or its end is cut off');
+  if (!last.startsWith(signaturePrefix))
+    return invalid('it is not signed: the ceremony was not finished, or its end is cut off');
   const records: Facts[] = [];
   let before = header;
   for (const [index, line] of lines.slice(1).entries()) {
     const record = readRecord(line);
-    if (record === undefined || canonical(record) !== line) return invalid(`record ${index + 1} is not in canonical form`);
-    if (record['n'] !== index + 1) return invalid(`record ${index + 1} is numbered ${JSON.stringify(record['n'])}: records are missing or in another order`);
-    if (record['prev'] !== sha256Hex(Buffer.from(before))) return invalid(`something before record ${index + 1} was changed`);
+    if (record === undefined || canonical(record) !== line)
+      return invalid(`record ${index + 1} is not in canonical form`);
+    if (record['n'] !== index + 1)
+      return invalid(
+        `record ${index + 1} is numbered ${JSON.stringify(record['n'])}: records are missing or in another order`,
+      );
+    if (record['prev'] !== sha256Hex(Buffer.from(before)))
+      return invalid(`something before record ${index + 1} was changed`);
     records.push(record);
     before += `${line}\n`;
   }
   const end = records.at(-1);
-  if (end?.['kind'] !== 'end' || end['records'] !== records.length || typeof end['signerCertificate'] !== 'string') return invalid('the last record is not the end');
+  if (
+    end?.['kind'] !== 'end' ||
+    end['records'] !== records.length ||
+    typeof end['signerCertificate'] !== 'string'
+  )
+    return invalid('the last record is not the end');
   const signerDer = Buffer.from(end['signerCertificate'], 'base64');
   const signer = parseCertificate(signerDer);
-  if (!signer.ok || end['signer'] !== sha256Hex(signerDer)) return invalid('the certificate of the signer is damaged');
+  if (!signer.ok || end['signer'] !== sha256Hex(signerDer))
+    return invalid('the certificate of the signer is damaged');
   const keyType = keyTypeOfSpki(signer.value.spkiDer);
   if (!keyType.ok) return invalid('the key of the signer is not of a known kind');
   const { hash } = signatureAlgorithmFor(keyType.value);
   const signature = Buffer.from(last.slice(signaturePrefix.length), 'base64');
-  if (signature.toString('base64') !== last.slice(signaturePrefix.length) || !verify(hash, Buffer.from(before), createPublicKey({ key: signer.value.spkiDer, format: 'der', type: 'spki' }), signature)) return invalid('the signature is wrong');
+  if (
+    signature.toString('base64') !== last.slice(signaturePrefix.length) ||
+    !verify(
+      hash,
+      Buffer.from(before),
+      createPublicKey({ key: signer.value.spkiDer, format: 'der', type: 'spki' }),
+      signature,
+    )
+  )
+    return invalid('the signature is wrong');
   return ok({ records, signerDer });
 }
 
-const invalid = (why: string): { readonly ok: false; readonly error: PkiError } => fail('TRANSCRIPT_INVALID', `the transcript is not what was signed: ${why}`);
+const invalid = (why: string): { readonly ok: false; readonly error: PkiError } =>
+  fail('TRANSCRIPT_INVALID', `the transcript is not what was signed: ${why}`);
 
 function readRecord(line: string): Facts | undefined {
   try {
     const value: unknown = JSON.parse(line);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Facts : undefined;
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Facts)
+      : undefined;
   } catch {
     return undefined;
   }
@@ -111,12 +160,22 @@ function readRecord(line: string): Facts | undefined {
 function canonical(value: Fact): string {
   if (Array.isArray(value)) return `[${value.map((each) => canonical(each as Fact)).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  const entries = Object.entries(value as Readonly<Record<string, Fact>>).sort(([a], [b]) => (a < b ? -1 : 1));
+  const entries = Object.entries(value as Readonly<Record<string, Fact>>).sort(([a], [b]) =>
+    a < b ? -1 : 1,
+  );
   return `{${entries.map(([key, each]) => `${JSON.stringify(key)}:${canonical(each)}`).join(',')}}`;
 }
 
 /** The facts of a certificate that a transcript holds. */
 export function certificateFacts(der: Buffer): Facts {
   const { serialHex, notBefore, notAfter, subjectKeyId, spkiDer } = unwrap(parseCertificate(der));
-  return { sha256: sha256Hex(der), serial: serialHex, notBefore, notAfter, subjectKeyId: subjectKeyId ?? null, publicKeySha256: sha256Hex(spkiDer), der: der.toString('base64') };
+  return {
+    sha256: sha256Hex(der),
+    serial: serialHex,
+    notBefore,
+    notAfter,
+    subjectKeyId: subjectKeyId ?? null,
+    publicKeySha256: sha256Hex(spkiDer),
+    der: der.toString('base64'),
+  };
 }

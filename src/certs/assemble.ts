@@ -1,10 +1,24 @@
 import { PkiError } from '../common/errors/index.ts';
-import { DerError, DerReader, derWriter, signatureAlgorithmFor, tag, type KeyType } from '../common/x509/index.ts';
+import {
+  DerError,
+  DerReader,
+  derWriter,
+  signatureAlgorithmFor,
+  tag,
+  type KeyType,
+} from '../common/x509/index.ts';
 
-/** SIGNED{tbs}: a certificate or CRL from its TBS and the signature of an issuer with a key of this type. Throws LINT_FAILED if the TBS names another algorithm. */
+/**
+ * SIGNED{tbs}: a certificate or CRL from its TBS and the signature of an issuer with a key of this
+ * type. Throws LINT_FAILED if the TBS names another algorithm.
+ */
 export function assembleSigned(tbsDer: Buffer, issuerKeyType: KeyType, signature: Buffer): Buffer {
   const algorithmDer = signatureAlgorithmFor(issuerKeyType).algorithmIdentifierDer;
-  if (!namedAlgorithm(tbsDer).equals(algorithmDer)) throw new PkiError('LINT_FAILED', 'the TBS names another signature algorithm than its issuer uses');
+  if (!namedAlgorithm(tbsDer).equals(algorithmDer))
+    throw new PkiError(
+      'LINT_FAILED',
+      'the TBS names another signature algorithm than its issuer uses',
+    );
   return derWriter.sequence(tbsDer, algorithmDer, derWriter.bitString(signature));
 }
 

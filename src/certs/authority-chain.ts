@@ -1,6 +1,12 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
-import { keyTypeOfSpki, parseCertificate, sha256Hex, verifyChain, type ParsedCertificate } from '../common/x509/index.ts';
+import {
+  keyTypeOfSpki,
+  parseCertificate,
+  sha256Hex,
+  verifyChain,
+  type ParsedCertificate,
+} from '../common/x509/index.ts';
 
 export interface AuthorityChainInput {
   /** In any order: the authority's certificate, the intermediates above it, and its root. */
@@ -10,7 +16,10 @@ export interface AuthorityChainInput {
   readonly trustDomain: TrustDomain;
   /** Unix seconds. */
   readonly now: number;
-  /** What an authority must have before it when it is imported: else leaves would be cut before it can be rotated. */
+  /**
+   * What an authority must have before it when it is imported: else leaves would be cut before it
+   * can be rotated.
+   */
   readonly minimumLifeSeconds: number;
   /** What was planned; less is a warning. */
   readonly plannedLifeSeconds: number;
@@ -32,17 +41,22 @@ const clientAuth = '1.3.6.1.5.5.7.3.2';
 const anyExtendedKeyUsage = '2.5.29.37.0';
 
 /**
- * Whether certificates that another CA made can serve as an authority of ours. Its profile is not ours, so that this holds
- * what our promises and the verifiers of the mesh need, and warns of the rest: the key is ours; CA and keyCertSign; a chain
- * to a self-signed root in which every pathLen leaves room for the leaves below; no name constraints anywhere (the
- * verifiers of the mesh refuse them); nothing expired, and nothing above it that ends before it, since its leaves would
- * die with the parent. Fails with CERTIFICATE_MALFORMED, CERTIFICATE_KEY_MISMATCH, CERTIFICATE_EXPIRED,
+ * Whether certificates that another CA made can serve as an authority of ours. Its profile is not
+ * ours, so that this holds what our promises and the verifiers of the mesh need, and warns of the
+ * rest: the key is ours; CA and keyCertSign; a chain to a self-signed root in which every pathLen
+ * leaves room for the leaves below; no name constraints anywhere (the verifiers of the mesh refuse
+ * them); nothing expired, and nothing above it that ends before it, since its leaves would die with
+ * the parent. Fails with CERTIFICATE_MALFORMED, CERTIFICATE_KEY_MISMATCH, CERTIFICATE_EXPIRED,
  * CERTIFICATE_NOT_YET_VALID, CHAIN_UNTRUSTED, KEY_UNSUPPORTED, ISSUER_LIFETIME or AUTHORITY_UNFIT.
  */
 export function checkAuthorityChain(input: AuthorityChainInput): Result<AuthorityChain> {
   const { certificatesDer, now } = input;
   if (certificatesDer.length === 0) return fail('CERTIFICATE_MALFORMED', 'there is no certificate');
-  if (certificatesDer.length > maximumCertificates) return fail('CERTIFICATE_MALFORMED', `there are ${certificatesDer.length} certificates, more than ${maximumCertificates}`);
+  if (certificatesDer.length > maximumCertificates)
+    return fail(
+      'CERTIFICATE_MALFORMED',
+      `there are ${certificatesDer.length} certificates, more than ${maximumCertificates}`,
+    );
   const parsed: ParsedCertificate[] = [];
   for (const der of certificatesDer) {
     const each = parseCertificate(der);
@@ -51,77 +65,175 @@ export function checkAuthorityChain(input: AuthorityChainInput): Result<Authorit
   }
   const authority = parsed.find((each) => each.spkiDer.equals(input.spkiDer));
   if (authority === undefined) {
-    return fail('CERTIFICATE_KEY_MISMATCH', `none of the ${parsed.length} certificates is for the key of this authority (SHA-256 of its public key: ${sha256Hex(input.spkiDer)})`);
+    return fail(
+      'CERTIFICATE_KEY_MISMATCH',
+      `none of the ${parsed.length} certificates is for the key of this authority (SHA-256 of its public key: ${sha256Hex(input.spkiDer)})`,
+    );
   }
   const unfit = ownProblem(authority, input);
   if (unfit !== undefined) return fail('AUTHORITY_UNFIT', unfit);
   for (const each of parsed) {
-    if (now > each.notAfter) return fail('CERTIFICATE_EXPIRED', `${named(each, authority)} expired at ${instant(each.notAfter)}`, { next: 'Renew that CA first, then have the authority certified by it.' });
-    if (now < each.notBefore) return fail('CERTIFICATE_NOT_YET_VALID', `${named(each, authority)} is valid from ${instant(each.notBefore)} on`);
+    if (now > each.notAfter)
+      return fail(
+        'CERTIFICATE_EXPIRED',
+        `${named(each, authority)} expired at ${instant(each.notAfter)}`,
+        { next: 'Renew that CA first, then have the authority certified by it.' },
+      );
+    if (now < each.notBefore)
+      return fail(
+        'CERTIFICATE_NOT_YET_VALID',
+        `${named(each, authority)} is valid from ${instant(each.notBefore)} on`,
+      );
   }
-  const roots = parsed.filter((each) => each !== authority && each.subjectDer.equals(each.issuerDer));
-  if (roots.length === 0) return fail('CHAIN_UNTRUSTED', 'there is no self-signed root among the certificates', { next: 'Give the whole chain in one file: the certificate of the authority, the intermediates above it, and the root.' });
+  const roots = parsed.filter(
+    (each) => each !== authority && each.subjectDer.equals(each.issuerDer),
+  );
+  if (roots.length === 0)
+    return fail('CHAIN_UNTRUSTED', 'there is no self-signed root among the certificates', {
+      next: 'Give the whole chain in one file: the certificate of the authority, the intermediates above it, and the root.',
+    });
   const rest = parsed.filter((each) => each !== authority && !roots.includes(each));
-  const verified = verifyChain({ chainDer: [authority.raw, ...rest.map((each) => each.raw)], roots: roots.map((each) => each.raw), now });
-  if (!verified.ok) return fail(verified.error.code, verified.error.message, { next: 'Check that each certificate was signed by the next one, with an accepted algorithm, and that all of the chain is in the file.' });
+  const verified = verifyChain({
+    chainDer: [authority.raw, ...rest.map((each) => each.raw)],
+    roots: roots.map((each) => each.raw),
+    now,
+  });
+  if (!verified.ok)
+    return fail(verified.error.code, verified.error.message, {
+      next: 'Check that each certificate was signed by the next one, with an accepted algorithm, and that all of the chain is in the file.',
+    });
   const above = verified.value.chain.slice(1);
   const { root } = verified.value;
   const selfSigned = verifyChain({ chainDer: [root.raw], roots: [root.raw], now });
-  if (!selfSigned.ok) return fail('CHAIN_UNTRUSTED', `the root is not signed by its own key: ${selfSigned.error.message}`);
+  if (!selfSigned.ok)
+    return fail(
+      'CHAIN_UNTRUSTED',
+      `the root is not signed by its own key: ${selfSigned.error.message}`,
+    );
   const problem = parentProblem(authority, [...above, root]);
   if (problem !== undefined) return fail(problem.code, problem.message);
   const life = authority.notAfter - now;
   if (life < input.minimumLifeSeconds) {
-    return fail('ISSUER_LIFETIME', `the authority would end at ${instant(authority.notAfter)}, in ${life} s; at least ${input.minimumLifeSeconds} s (three times the longest leaf) must be left`, { next: 'Have it certified for longer, or lower the longest leaf TTL in the configuration.' });
+    return fail(
+      'ISSUER_LIFETIME',
+      `the authority would end at ${instant(authority.notAfter)}, in ${life} s; at least ${input.minimumLifeSeconds} s (three times the longest leaf) must be left`,
+      { next: 'Have it certified for longer, or lower the longest leaf TTL in the configuration.' },
+    );
   }
-  return ok({ authority, above, root, warnings: warningsOf(authority, input, parsed.length - above.length - 2) });
+  return ok({
+    authority,
+    above,
+    root,
+    warnings: warningsOf(authority, input, parsed.length - above.length - 2),
+  });
 }
 
-function ownProblem(authority: ParsedCertificate, { trustDomain }: AuthorityChainInput): string | undefined {
+function ownProblem(
+  authority: ParsedCertificate,
+  { trustDomain }: AuthorityChainInput,
+): string | undefined {
   if (!authority.isCa) return 'the certificate is not one of a CA (basicConstraints)';
-  if (!authority.basicConstraintsCritical) return 'its basicConstraints are not critical (RFC 5280 section 4.2.1.9)';
-  if (authority.keyUsage?.names.has('keyCertSign') !== true) return 'its key usage lacks keyCertSign';
-  if (authority.extensionOids.includes(nameConstraints)) return 'it has name constraints, which the verifiers of the mesh refuse';
+  if (!authority.basicConstraintsCritical)
+    return 'its basicConstraints are not critical (RFC 5280 section 4.2.1.9)';
+  if (authority.keyUsage?.names.has('keyCertSign') !== true)
+    return 'its key usage lacks keyCertSign';
+  if (authority.extensionOids.includes(nameConstraints))
+    return 'it has name constraints, which the verifiers of the mesh refuse';
   const [unknown] = authority.unknownCriticalExtensions;
-  if (unknown !== undefined) return `it has the critical extension ${unknown}, which the verifiers of the mesh refuse`;
+  if (unknown !== undefined)
+    return `it has the critical extension ${unknown}, which the verifiers of the mesh refuse`;
   const usage = authority.extendedKeyUsage;
-  if (usage !== undefined && !usage.includes(anyExtendedKeyUsage) && !(usage.includes(serverAuth) && usage.includes(clientAuth))) return 'its extended key usage does not allow both serverAuth and clientAuth';
+  if (
+    usage !== undefined &&
+    !usage.includes(anyExtendedKeyUsage) &&
+    !(usage.includes(serverAuth) && usage.includes(clientAuth))
+  )
+    return 'its extended key usage does not allow both serverAuth and clientAuth';
   if (authority.subjectDer.length === 2) return 'it has no subject';
-  if (authority.subjectDer.equals(authority.issuerDer)) return 'it has the name of its issuer: a self-signed certificate is a root, not an intermediate';
-  if (authority.subjectKeyId === undefined) return 'it has no subject key identifier, which the certificates below it must name';
+  if (authority.subjectDer.equals(authority.issuerDer))
+    return 'it has the name of its issuer: a self-signed certificate is a root, not an intermediate';
+  if (authority.subjectKeyId === undefined)
+    return 'it has no subject key identifier, which the certificates below it must name';
   for (const uri of authority.uriSans) {
     const id = SpiffeId.parse(uri);
     if (!id.ok) continue;
-    if (!id.value.trustDomain.equals(trustDomain)) return `it is for the trust domain ${id.value.trustDomain.name}, not for ${trustDomain.name}`;
-    if (id.value.path !== '') return `its SPIFFE ID ${uri} has a path: that of a workload, not of an authority`;
+    if (!id.value.trustDomain.equals(trustDomain))
+      return `it is for the trust domain ${id.value.trustDomain.name}, not for ${trustDomain.name}`;
+    if (id.value.path !== '')
+      return `its SPIFFE ID ${uri} has a path: that of a workload, not of an authority`;
   }
   return undefined;
 }
 
-function parentProblem(authority: ParsedCertificate, parents: readonly ParsedCertificate[]): { readonly code: 'AUTHORITY_UNFIT' | 'KEY_UNSUPPORTED' | 'ISSUER_LIFETIME'; readonly message: string } | undefined {
+function parentProblem(
+  authority: ParsedCertificate,
+  parents: readonly ParsedCertificate[],
+):
+  | {
+      readonly code: 'AUTHORITY_UNFIT' | 'KEY_UNSUPPORTED' | 'ISSUER_LIFETIME';
+      readonly message: string;
+    }
+  | undefined {
   for (const [index, parent] of parents.entries()) {
     const what = index === parents.length - 1 ? 'the root' : 'an intermediate above it';
     // verifyChain took our authority for the leaf: the real leaves are one step further down
-    if (parent.pathLength !== undefined && parent.pathLength < index + 1) return { code: 'AUTHORITY_UNFIT', message: `${what} has pathLen ${parent.pathLength}, and ${index + 1} CAs would be below it` };
+    if (parent.pathLength !== undefined && parent.pathLength < index + 1)
+      return {
+        code: 'AUTHORITY_UNFIT',
+        message: `${what} has pathLen ${parent.pathLength}, and ${index + 1} CAs would be below it`,
+      };
     const keyType = keyTypeOfSpki(parent.spkiDer);
-    if (!keyType.ok) return { code: 'KEY_UNSUPPORTED', message: `${what} has a key that this CA does not work with: ${keyType.error.message}` };
-    if (parent.notAfter < authority.notAfter) return { code: 'ISSUER_LIFETIME', message: `${what} ends at ${instant(parent.notAfter)}, before the authority (${instant(authority.notAfter)}): leaves would end with it` };
+    if (!keyType.ok)
+      return {
+        code: 'KEY_UNSUPPORTED',
+        message: `${what} has a key that this CA does not work with: ${keyType.error.message}`,
+      };
+    if (parent.notAfter < authority.notAfter)
+      return {
+        code: 'ISSUER_LIFETIME',
+        message: `${what} ends at ${instant(parent.notAfter)}, before the authority (${instant(authority.notAfter)}): leaves would end with it`,
+      };
   }
   return undefined;
 }
 
-function warningsOf(authority: ParsedCertificate, { now, plannedLifeSeconds }: AuthorityChainInput, unused: number): readonly string[] {
+function warningsOf(
+  authority: ParsedCertificate,
+  { now, plannedLifeSeconds }: AuthorityChainInput,
+  unused: number,
+): readonly string[] {
   const found: string[] = [];
-  if (authority.keyUsage?.names.has('cRLSign') !== true) found.push('its key usage lacks cRLSign: no CRL of it can be published, so that the revocable profile does not work');
-  if (authority.pathLength !== 0) found.push(`its pathLen is ${authority.pathLength ?? 'absent'}, not 0: more than leaves could be signed with its key`);
-  if (authority.uriSans.length === 0) found.push('it does not name the trust domain (URI SAN): some validators of X.509-SVIDs want it');
-  if (authority.dnsSans.length + authority.otherSanKinds.length > 0) found.push('it has names beside its SPIFFE ID');
+  if (authority.keyUsage?.names.has('cRLSign') !== true)
+    found.push(
+      'its key usage lacks cRLSign: no CRL of it can be published, so that the revocable profile does not work',
+    );
+  if (authority.pathLength !== 0)
+    found.push(
+      `its pathLen is ${authority.pathLength ?? 'absent'}, not 0: more than leaves could be signed with its key`,
+    );
+  if (authority.uriSans.length === 0)
+    found.push(
+      'it does not name the trust domain (URI SAN): some validators of X.509-SVIDs want it',
+    );
+  if (authority.dnsSans.length + authority.otherSanKinds.length > 0)
+    found.push('it has names beside its SPIFFE ID');
   if (authority.keyUsage?.critical !== true) found.push('its key usage is not critical');
-  if (authority.notAfter - now < plannedLifeSeconds * 0.9) found.push(`it lives ${Math.floor((authority.notAfter - now) / 86_400)} days, less than the ${Math.floor(plannedLifeSeconds / 86_400)} that are configured`);
-  if (authority.crlDistributionPoints.length === 0) found.push('it names no CRL: if it is stolen, only replacing the root stops it');
-  if (unused > 0) found.push(`${unused} of the certificates do not belong to the chain and are left out`);
+  if (authority.notAfter - now < plannedLifeSeconds * 0.9)
+    found.push(
+      `it lives ${Math.floor((authority.notAfter - now) / 86_400)} days, less than the ${Math.floor(plannedLifeSeconds / 86_400)} that are configured`,
+    );
+  if (authority.crlDistributionPoints.length === 0)
+    found.push('it names no CRL: if it is stolen, only replacing the root stops it');
+  if (unused > 0)
+    found.push(`${unused} of the certificates do not belong to the chain and are left out`);
   return found;
 }
 
-const named = (each: ParsedCertificate, authority: ParsedCertificate): string => (each === authority ? 'the certificate of the authority' : each.subjectDer.equals(each.issuerDer) ? 'the root' : 'an intermediate above it');
-const instant = (seconds: number): string => new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
+const named = (each: ParsedCertificate, authority: ParsedCertificate): string =>
+  each === authority
+    ? 'the certificate of the authority'
+    : each.subjectDer.equals(each.issuerDer)
+      ? 'the root'
+      : 'an intermediate above it';
+const instant = (seconds: number): string =>
+  new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');

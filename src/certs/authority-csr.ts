@@ -9,13 +9,26 @@ const { bitString, context, integer, oid, sequence, setOf } = derWriter;
 const extensionRequest = oid('1.2.840.113549.1.9.14');
 
 /**
- * The CertificationRequestInfo (RFC 2986 section 4.1) for an issuing intermediate whose certificate somebody else signs:
- * name and extensions as we would write them, for CAs that copy them. What comes back is judged by `checkAuthorityChain`.
+ * The CertificationRequestInfo (RFC 2986 section 4.1) for an issuing intermediate whose certificate
+ * somebody else signs: name and extensions as we would write them, for CAs that copy them. What
+ * comes back is judged by `checkAuthorityChain`.
  */
-export function buildAuthorityCsr(input: { readonly trustDomain: TrustDomain; readonly spkiDer: Buffer }): Buffer {
+export function buildAuthorityCsr(input: {
+  readonly trustDomain: TrustDomain;
+  readonly spkiDer: Buffer;
+}): Buffer {
   const { keyUsage: usage, pathLength } = profiles.intermediate;
-  const extensions = sequence(basicConstraints(true, pathLength), keyUsage(usage), subjectAltName(false, input.trustDomain.id, []));
-  return sequence(integer(0), authoritySubject(input.trustDomain.name, 'intermediate', input.spkiDer), input.spkiDer, context(0, sequence(extensionRequest, setOf(extensions))));
+  const extensions = sequence(
+    basicConstraints(true, pathLength),
+    keyUsage(usage),
+    subjectAltName(false, input.trustDomain.id, []),
+  );
+  return sequence(
+    integer(0),
+    authoritySubject(input.trustDomain.name, 'intermediate', input.spkiDer),
+    input.spkiDer,
+    context(0, sequence(extensionRequest, setOf(extensions))),
+  );
 }
 
 /** The request from its info and the signature of the key in it. */

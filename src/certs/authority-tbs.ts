@@ -1,23 +1,46 @@
 import { PkiError } from '../common/errors/index.ts';
 import { derWriter, keyIdentifierOf, sha256Hex, tag } from '../common/x509/index.ts';
-import { authorityKeyId, basicConstraints, crlDistributionPoint, keyUsage, serialNumber, signatureAlgorithmDer, subjectAltName, subjectKeyId, validity, version3 } from './fields.ts';
+import {
+  authorityKeyId,
+  basicConstraints,
+  crlDistributionPoint,
+  keyUsage,
+  serialNumber,
+  signatureAlgorithmDer,
+  subjectAltName,
+  subjectKeyId,
+  validity,
+  version3,
+} from './fields.ts';
 import { profiles } from './profiles.ts';
 import type { AuthorityInput } from './types.ts';
 
 const { context, der, oid, sequence, setOf, utf8String } = derWriter;
 
 /**
- * The TBSCertificate of an authority. Its subject names trust domain and kind, and its key, so that no two authorities
- * share a DN; the ID of the trust domain stands in a URI SAN (X.509-SVID specification section 4.1). `lint` must pass
- * before anyone signs it. Throws LINT_FAILED when the input contradicts the profile.
+ * The TBSCertificate of an authority. Its subject names trust domain and kind, and its key, so that
+ * no two authorities share a DN; the ID of the trust domain stands in a URI SAN (X.509-SVID
+ * specification section 4.1). `lint` must pass before anyone signs it. Throws LINT_FAILED when the
+ * input contradicts the profile.
  */
 export function buildAuthorityTbs(input: AuthorityInput): Buffer {
   const { profile, issuer, spkiDer, trustDomain, crlUrl } = input;
   const rules = profiles[profile];
-  if ((profile === 'root') !== (issuer === undefined)) throw new PkiError('LINT_FAILED', profile === 'root' ? 'a root is self-signed' : 'an intermediate needs an issuer');
-  if (crlUrl !== undefined && rules.crlDistributionPoint === 'forbidden') throw new PkiError('LINT_FAILED', `a CRL URL does not belong into the profile ${profile}`);
-  if ((profile === 'cross') !== (input.subjectDer !== undefined)) throw new PkiError('LINT_FAILED', 'a cross-certificate, and nothing else, takes over the name of the root that it certifies');
-  const subjectDer = input.subjectDer ?? authoritySubject(trustDomain.name, profile === 'root' ? 'root' : 'intermediate', spkiDer);
+  if ((profile === 'root') !== (issuer === undefined))
+    throw new PkiError(
+      'LINT_FAILED',
+      profile === 'root' ? 'a root is self-signed' : 'an intermediate needs an issuer',
+    );
+  if (crlUrl !== undefined && rules.crlDistributionPoint === 'forbidden')
+    throw new PkiError('LINT_FAILED', `a CRL URL does not belong into the profile ${profile}`);
+  if ((profile === 'cross') !== (input.subjectDer !== undefined))
+    throw new PkiError(
+      'LINT_FAILED',
+      'a cross-certificate, and nothing else, takes over the name of the root that it certifies',
+    );
+  const subjectDer =
+    input.subjectDer ??
+    authoritySubject(trustDomain.name, profile === 'root' ? 'root' : 'intermediate', spkiDer);
   const extensions = [
     basicConstraints(true, rules.pathLength),
     keyUsage(rules.keyUsage),
@@ -46,14 +69,26 @@ const maximumCommonName = 64;
 const kindNames = { root: 'root CA', intermediate: 'issuing CA' } as const;
 
 /** O=meshca, CN=`<trust domain> root CA`, serialNumber=first 8 octets of the key identifier. */
-export function authoritySubject(trustDomainName: string, profile: keyof typeof kindNames, spkiDer: Buffer): Buffer {
+export function authoritySubject(
+  trustDomainName: string,
+  profile: keyof typeof kindNames,
+  spkiDer: Buffer,
+): Buffer {
   const suffix = ` ${kindNames[profile]}`;
   const room = maximumCommonName - suffix.length;
   // a longer name is cut, and told apart by its digest; the SAN has it in full
-  const name = trustDomainName.length <= room ? trustDomainName : `${trustDomainName.slice(0, room - 9)}-${sha256Hex(Buffer.from(trustDomainName)).slice(0, 8)}`;
+  const name =
+    trustDomainName.length <= room
+      ? trustDomainName
+      : `${trustDomainName.slice(0, room - 9)}-${sha256Hex(Buffer.from(trustDomainName)).slice(0, 8)}`;
   return sequence(
     setOf(sequence(organizationName, utf8String('meshca'))),
     setOf(sequence(commonName, utf8String(name + suffix))),
-    setOf(sequence(serialNumberAttribute, der(tag.printableString, Buffer.from(keyIdentifierOf(spkiDer).toString('hex', 0, 8))))),
+    setOf(
+      sequence(
+        serialNumberAttribute,
+        der(tag.printableString, Buffer.from(keyIdentifierOf(spkiDer).toString('hex', 0, 8))),
+      ),
+    ),
   );
 }

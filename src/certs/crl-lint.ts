@@ -6,8 +6,9 @@ import type { CrlInput } from './types.ts';
 const maximumLifeSeconds = 400 * 86_400;
 
 /**
- * Holds a TBSCertList against what it is meant to say, by an independent reader: issuer byte for byte, AKI, algorithm of the
- * issuer's key, number, both dates, and exactly the revoked serials. Fails with LINT_FAILED, naming the first difference.
+ * Holds a TBSCertList against what it is meant to say, by an independent reader: issuer byte for
+ * byte, AKI, algorithm of the issuer's key, number, both dates, and exactly the revoked serials.
+ * Fails with LINT_FAILED, naming the first difference.
  */
 export function lintCrl(tbsDer: Buffer, meant: CrlInput): Result<void> {
   const bad = (message: string): Result<void> => fail('LINT_FAILED', `the CRL: ${message}`);
@@ -16,15 +17,30 @@ export function lintCrl(tbsDer: Buffer, meant: CrlInput): Result<void> {
   const { value: crl } = read;
   const { issuer } = meant;
   const keyType = keyTypeOfSpki(issuer.spkiDer);
-  if (!issuer.isCa || issuer.keyUsage?.names.has('cRLSign') !== true) return bad('its issuer may not sign CRLs');
-  if (!keyType.ok || !crl.signatureAlgorithmDer.equals(signatureAlgorithmFor(keyType.value).algorithmIdentifierDer)) return bad('its signature algorithm is not that of the issuer');
+  if (!issuer.isCa || issuer.keyUsage?.names.has('cRLSign') !== true)
+    return bad('its issuer may not sign CRLs');
+  if (
+    !keyType.ok ||
+    !crl.signatureAlgorithmDer.equals(signatureAlgorithmFor(keyType.value).algorithmIdentifierDer)
+  )
+    return bad('its signature algorithm is not that of the issuer');
   if (!crl.issuerDer.equals(issuer.subjectDer)) return bad('it names another issuer');
-  if (crl.authorityKeyId !== issuer.subjectKeyId) return bad('its AuthorityKeyIdentifier is not the key identifier of the issuer');
-  if (crl.number !== meant.number || crl.number <= 0n) return bad('its number is not the one that was meant');
-  if (crl.thisUpdate !== meant.thisUpdate || crl.nextUpdate !== meant.nextUpdate) return bad('its dates are not those that were meant');
-  if (crl.thisUpdate < issuer.notBefore || crl.nextUpdate > issuer.notAfter) return bad('it reaches beyond the life of its issuer');
+  if (crl.authorityKeyId !== issuer.subjectKeyId)
+    return bad('its AuthorityKeyIdentifier is not the key identifier of the issuer');
+  if (crl.number !== meant.number || crl.number <= 0n)
+    return bad('its number is not the one that was meant');
+  if (crl.thisUpdate !== meant.thisUpdate || crl.nextUpdate !== meant.nextUpdate)
+    return bad('its dates are not those that were meant');
+  if (crl.thisUpdate < issuer.notBefore || crl.nextUpdate > issuer.notAfter)
+    return bad('it reaches beyond the life of its issuer');
   if (crl.nextUpdate - crl.thisUpdate > maximumLifeSeconds) return bad('it lives too long');
-  if (crl.revoked.size !== meant.revoked.length || !meant.revoked.every(({ serialHex, revokedAt }) => crl.revoked.get(stripped(serialHex))?.revokedAt === revokedAt)) return bad('its entries are not those that were meant');
+  if (
+    crl.revoked.size !== meant.revoked.length ||
+    !meant.revoked.every(
+      ({ serialHex, revokedAt }) => crl.revoked.get(stripped(serialHex))?.revokedAt === revokedAt,
+    )
+  )
+    return bad('its entries are not those that were meant');
   return ok(undefined);
 }
 

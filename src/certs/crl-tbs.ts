@@ -7,13 +7,23 @@ const { context, der, integer, sequence, unsignedInteger } = derWriter;
 
 /** RFC 5280 section 5.3.1. */
 const reasonCodes: Readonly<Record<CrlReason, number>> = {
-  keyCompromise: 1, cACompromise: 2, affiliationChanged: 3, superseded: 4, cessationOfOperation: 5, privilegeWithdrawn: 9,
+  keyCompromise: 1,
+  cACompromise: 2,
+  affiliationChanged: 3,
+  superseded: 4,
+  cessationOfOperation: 5,
+  privilegeWithdrawn: 9,
 };
 
-/** The TBSCertList of a complete v2 CRL (RFC 5280 section 5), entries in the order given. The list is left out when it is empty, as section 5.1.2.6 asks. */
+/**
+ * The TBSCertList of a complete v2 CRL (RFC 5280 section 5), entries in the order given. The list
+ * is left out when it is empty, as section 5.1.2.6 asks.
+ */
 export function buildCrlTbs(input: CrlInput): Buffer {
-  if (input.nextUpdate <= input.thisUpdate) throw new PkiError('LINT_FAILED', 'a CRL must end after it begins');
-  if (new Set(input.revoked.map((entry) => entry.serialHex)).size !== input.revoked.length) throw new PkiError('LINT_FAILED', 'a serial stands twice in a CRL');
+  if (input.nextUpdate <= input.thisUpdate)
+    throw new PkiError('LINT_FAILED', 'a CRL must end after it begins');
+  if (new Set(input.revoked.map((entry) => entry.serialHex)).size !== input.revoked.length)
+    throw new PkiError('LINT_FAILED', 'a serial stands twice in a CRL');
   return sequence(
     integer(1),
     signatureAlgorithmDer(input.issuer.spkiDer),
@@ -21,13 +31,23 @@ export function buildCrlTbs(input: CrlInput): Buffer {
     encodeTime(input.thisUpdate),
     encodeTime(input.nextUpdate),
     ...(input.revoked.length === 0 ? [] : [sequence(...input.revoked.map(revokedCertificate))]),
-    context(0, sequence(authorityKeyId(input.issuer), extension('crlNumber', false, integer(input.number)))),
+    context(
+      0,
+      sequence(authorityKeyId(input.issuer), extension('crlNumber', false, integer(input.number))),
+    ),
   );
 }
 
 function revokedCertificate(entry: CrlEntry): Buffer {
-  if (!/^([0-9a-f]{2}){1,20}$/.test(entry.serialHex)) throw new PkiError('LINT_FAILED', `${JSON.stringify(entry.serialHex)} is not a serial in hex`);
+  if (!/^([0-9a-f]{2}){1,20}$/.test(entry.serialHex))
+    throw new PkiError('LINT_FAILED', `${JSON.stringify(entry.serialHex)} is not a serial in hex`);
   const serial = unsignedInteger(Buffer.from(entry.serialHex, 'hex'));
   if (entry.reason === undefined) return sequence(serial, encodeTime(entry.revokedAt));
-  return sequence(serial, encodeTime(entry.revokedAt), sequence(extension('reasonCode', false, der(tag.enumerated, Buffer.of(reasonCodes[entry.reason])))));
+  return sequence(
+    serial,
+    encodeTime(entry.revokedAt),
+    sequence(
+      extension('reasonCode', false, der(tag.enumerated, Buffer.of(reasonCodes[entry.reason]))),
+    ),
+  );
 }

@@ -1,5 +1,15 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
-import { DerError, DerReader, keyTypeOfSpki, parsing, readExtensions, readName, signatureAlgorithmOf, tag, type AltNames } from '../common/x509/index.ts';
+import {
+  DerError,
+  DerReader,
+  keyTypeOfSpki,
+  parsing,
+  readExtensions,
+  readName,
+  signatureAlgorithmOf,
+  tag,
+  type AltNames,
+} from '../common/x509/index.ts';
 import type { ParsedCsr } from './types.ts';
 
 const maximumCsrBytes = 16_384;
@@ -8,12 +18,17 @@ const extensionRequest = '2a864886f70d01090e';
 const noNames: AltNames = { uris: [], dnsNames: [], otherKinds: [] };
 
 /**
- * Reads a PKCS#10 request (RFC 2986 section 4) in strict DER, to its last byte. Public key and signature algorithm are
- * checked, the signature is left to whoever does public-key work. Fails with CSR_MALFORMED, CSR_SIGNATURE_INVALID (an
- * algorithm that is not accepted or does not fit the key), KEY_UNSUPPORTED or KEY_WEAK.
+ * Reads a PKCS#10 request (RFC 2986 section 4) in strict DER, to its last byte. Public key and
+ * signature algorithm are checked, the signature is left to whoever does public-key work. Fails
+ * with CSR_MALFORMED, CSR_SIGNATURE_INVALID (an algorithm that is not accepted or does not fit the
+ * key), KEY_UNSUPPORTED or KEY_WEAK.
  */
 export function parseCsr(der: Buffer): Result<ParsedCsr> {
-  if (der.length > maximumCsrBytes) return fail('CSR_MALFORMED', `the request has ${der.length} bytes, more than ${maximumCsrBytes}`);
+  if (der.length > maximumCsrBytes)
+    return fail(
+      'CSR_MALFORMED',
+      `the request has ${der.length} bytes, more than ${maximumCsrBytes}`,
+    );
   return parsing('CSR_MALFORMED', () => {
     const outer = new DerReader(der);
     const request = outer.sequence('request');
@@ -32,16 +47,34 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
     const keyType = keyTypeOfSpki(spkiDer);
     if (!keyType.ok) return keyType;
     const algorithm = signatureAlgorithmOf(algorithmDer);
-    if (algorithm === undefined) return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm of the request is not accepted');
-    if (algorithm.startsWith('rsa') !== keyType.value.startsWith('rsa')) return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm of the request does not fit its key');
+    if (algorithm === undefined)
+      return fail(
+        'CSR_SIGNATURE_INVALID',
+        'the signature algorithm of the request is not accepted',
+      );
+    if (algorithm.startsWith('rsa') !== keyType.value.startsWith('rsa'))
+      return fail(
+        'CSR_SIGNATURE_INVALID',
+        'the signature algorithm of the request does not fit its key',
+      );
     return ok({
-      raw: der, spkiDer, keyType: keyType.value, proof: { spkiDer, signedBytes, signature, algorithm }, subjectDer, subjectIsEmpty: subjectDer.length === 2,
-      uriSans: names.uris, dnsSans: names.dnsNames, otherSanKinds: names.otherKinds,
+      raw: der,
+      spkiDer,
+      keyType: keyType.value,
+      proof: { spkiDer, signedBytes, signature, algorithm },
+      subjectDer,
+      subjectIsEmpty: subjectDer.length === 2,
+      uriSans: names.uris,
+      dnsSans: names.dnsNames,
+      otherSanKinds: names.otherKinds,
     });
   });
 }
 
-/** Reads a SET OF Attribute: in DER order, no type twice; of all of them only a requested SAN is told. */
+/**
+ * Reads a SET OF Attribute: in DER order, no type twice; of all of them only a requested SAN is
+ * told.
+ */
 function readAttributes(attributes: DerReader): AltNames {
   let names = noNames;
   const seen: string[] = [];
@@ -50,11 +83,13 @@ function readAttributes(attributes: DerReader): AltNames {
     const start = attributes.offset;
     const attribute = attributes.sequence('attribute');
     const encoded = attributes.since(start);
-    if (previous !== undefined && Buffer.compare(previous, encoded) > 0) throw new DerError('the attributes are not in the order that DER asks for');
+    if (previous !== undefined && Buffer.compare(previous, encoded) > 0)
+      throw new DerError('the attributes are not in the order that DER asks for');
     previous = encoded;
     const type = attribute.oidHex('attribute type');
     if (seen.includes(type)) throw new DerError('an attribute appears twice');
-    if (seen.length === maximumAttributes) throw new DerError(`the request has more than ${maximumAttributes} attributes`);
+    if (seen.length === maximumAttributes)
+      throw new DerError(`the request has more than ${maximumAttributes} attributes`);
     seen.push(type);
     const values = attribute.enter(tag.set, 'attribute values');
     attribute.end('the attribute');

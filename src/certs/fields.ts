@@ -1,51 +1,122 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import {
-  derWriter, encodeTime, keyIdentifierOf, keyTypeOfSpki, keyUsageNames, signatureAlgorithmFor, tag, type KeyUsageName, type ParsedCertificate,
+  derWriter,
+  encodeTime,
+  keyIdentifierOf,
+  keyTypeOfSpki,
+  keyUsageNames,
+  signatureAlgorithmFor,
+  tag,
+  type KeyUsageName,
+  type ParsedCertificate,
 } from '../common/x509/index.ts';
 
-const { context, contextPrimitive, der, derNull, derTrue, integer, namedBits, octetString, oid, sequence } = derWriter;
+const {
+  context,
+  contextPrimitive,
+  der,
+  derNull,
+  derTrue,
+  integer,
+  namedBits,
+  octetString,
+  oid,
+  sequence,
+} = derWriter;
 
 /** OIDs of extensions, dotted. */
 export const extensionOids = {
-  subjectKeyId: '2.5.29.14', keyUsage: '2.5.29.15', subjectAltName: '2.5.29.17', basicConstraints: '2.5.29.19', crlNumber: '2.5.29.20', reasonCode: '2.5.29.21',
-  crlDistributionPoints: '2.5.29.31', authorityKeyId: '2.5.29.35', extendedKeyUsage: '2.5.29.37', noRevAvail: '2.5.29.56',
+  subjectKeyId: '2.5.29.14',
+  keyUsage: '2.5.29.15',
+  subjectAltName: '2.5.29.17',
+  basicConstraints: '2.5.29.19',
+  crlNumber: '2.5.29.20',
+  reasonCode: '2.5.29.21',
+  crlDistributionPoints: '2.5.29.31',
+  authorityKeyId: '2.5.29.35',
+  extendedKeyUsage: '2.5.29.37',
+  noRevAvail: '2.5.29.56',
 } as const;
 
-const oidDer = Object.fromEntries(Object.entries(extensionOids).map(([name, text]) => [name, oid(text)])) as Record<keyof typeof extensionOids, Buffer>;
+const oidDer = Object.fromEntries(
+  Object.entries(extensionOids).map(([name, text]) => [name, oid(text)]),
+) as Record<keyof typeof extensionOids, Buffer>;
 const trueDer = derTrue();
 
 export const version3 = context(0, integer(2));
 export const emptyName = sequence();
 
 /** `critical` is left out when false: DER does not write defaults. */
-export const extension = (name: keyof typeof extensionOids, critical: boolean, value: Buffer): Buffer =>
-  critical ? sequence(oidDer[name], trueDer, octetString(value)) : sequence(oidDer[name], octetString(value));
+export const extension = (
+  name: keyof typeof extensionOids,
+  critical: boolean,
+  value: Buffer,
+): Buffer =>
+  critical
+    ? sequence(oidDer[name], trueDer, octetString(value))
+    : sequence(oidDer[name], octetString(value));
 
-export const keyUsage = (names: readonly KeyUsageName[]): Buffer => extension('keyUsage', true, namedBits(names.map((name) => keyUsageNames.indexOf(name))));
-export const extendedKeyUsage = (oids: readonly string[]): Buffer => extension('extendedKeyUsage', false, sequence(...oids.map(oid)));
+export const keyUsage = (names: readonly KeyUsageName[]): Buffer =>
+  extension('keyUsage', true, namedBits(names.map((name) => keyUsageNames.indexOf(name))));
+export const extendedKeyUsage = (oids: readonly string[]): Buffer =>
+  extension('extendedKeyUsage', false, sequence(...oids.map(oid)));
 export const basicConstraints = (isCa: boolean, pathLength: number | undefined): Buffer =>
-  extension('basicConstraints', true, sequence(...(isCa ? [trueDer] : []), ...(pathLength === undefined ? [] : [integer(pathLength)])));
+  extension(
+    'basicConstraints',
+    true,
+    sequence(
+      ...(isCa ? [trueDer] : []),
+      ...(pathLength === undefined ? [] : [integer(pathLength)]),
+    ),
+  );
 export const noRevAvail = (): Buffer => extension('noRevAvail', false, derNull());
-export const subjectKeyId = (spkiDer: Buffer): Buffer => extension('subjectKeyId', false, octetString(keyIdentifierOf(spkiDer)));
+export const subjectKeyId = (spkiDer: Buffer): Buffer =>
+  extension('subjectKeyId', false, octetString(keyIdentifierOf(spkiDer)));
 export const crlDistributionPoint = (url: string): Buffer =>
-  extension('crlDistributionPoints', false, sequence(sequence(context(0, context(0, contextPrimitive(6, Buffer.from(url, 'latin1')))))));
+  extension(
+    'crlDistributionPoints',
+    false,
+    sequence(sequence(context(0, context(0, contextPrimitive(6, Buffer.from(url, 'latin1')))))),
+  );
 
 export function authorityKeyId(issuer: ParsedCertificate): Buffer {
-  if (issuer.subjectKeyId === undefined) throw new PkiError('LINT_FAILED', 'the issuer has no subject key identifier');
-  return extension('authorityKeyId', false, sequence(contextPrimitive(0, Buffer.from(issuer.subjectKeyId, 'hex'))));
+  if (issuer.subjectKeyId === undefined)
+    throw new PkiError('LINT_FAILED', 'the issuer has no subject key identifier');
+  return extension(
+    'authorityKeyId',
+    false,
+    sequence(contextPrimitive(0, Buffer.from(issuer.subjectKeyId, 'hex'))),
+  );
 }
 
-export const subjectAltName = (critical: boolean, uri: string, dnsNames: readonly string[]): Buffer =>
-  extension('subjectAltName', critical, sequence(contextPrimitive(6, Buffer.from(uri, 'latin1')), ...dnsNames.map((name) => contextPrimitive(2, Buffer.from(name, 'latin1')))));
+export const subjectAltName = (
+  critical: boolean,
+  uri: string,
+  dnsNames: readonly string[],
+): Buffer =>
+  extension(
+    'subjectAltName',
+    critical,
+    sequence(
+      contextPrimitive(6, Buffer.from(uri, 'latin1')),
+      ...dnsNames.map((name) => contextPrimitive(2, Buffer.from(name, 'latin1'))),
+    ),
+  );
 
-export const validity = (notBefore: number, notAfter: number): Buffer => sequence(encodeTime(notBefore), encodeTime(notAfter));
+export const validity = (notBefore: number, notAfter: number): Buffer =>
+  sequence(encodeTime(notBefore), encodeTime(notAfter));
 
 /** INTEGER of a serial as it comes from newSerial: positive and without leading zero octets. */
 export function serialNumber(serial: Buffer): Buffer {
   const first = serial[0];
-  if (first === undefined || first === 0 || first >= 0x80 || serial.length > 20) throw new PkiError('LINT_FAILED', 'the serial is not a positive number of at most 20 octets in its shortest form');
+  if (first === undefined || first === 0 || first >= 0x80 || serial.length > 20)
+    throw new PkiError(
+      'LINT_FAILED',
+      'the serial is not a positive number of at most 20 octets in its shortest form',
+    );
   return der(tag.integer, serial);
 }
 
 /** AlgorithmIdentifier that a key signs with. */
-export const signatureAlgorithmDer = (spkiDer: Buffer): Buffer => signatureAlgorithmFor(unwrap(keyTypeOfSpki(spkiDer))).algorithmIdentifierDer;
+export const signatureAlgorithmDer = (spkiDer: Buffer): Buffer =>
+  signatureAlgorithmFor(unwrap(keyTypeOfSpki(spkiDer))).algorithmIdentifierDer;

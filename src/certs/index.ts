@@ -1,15 +1,34 @@
 export { lintCrl } from './crl-lint.ts';
 export { assembleSigned } from './assemble.ts';
-export { checkAuthorityChain, type AuthorityChain, type AuthorityChainInput } from './authority-chain.ts';
+export {
+  checkAuthorityChain,
+  type AuthorityChain,
+  type AuthorityChainInput,
+} from './authority-chain.ts';
 export { assembleCsr, buildAuthorityCsr } from './authority-csr.ts';
 export { buildAuthorityTbs } from './authority-tbs.ts';
 export { buildCrlTbs } from './crl-tbs.ts';
 export { parseCsr } from './csr.ts';
 export { buildLeafTbs } from './leaf-tbs.ts';
 export { lint } from './lint.ts';
-export { isLeafProfile, maximumLeafBackdateSeconds, profiles, shortLivedLimitSeconds, type ProfileRules } from './profiles.ts';
+export {
+  isLeafProfile,
+  maximumLeafBackdateSeconds,
+  profiles,
+  shortLivedLimitSeconds,
+  type ProfileRules,
+} from './profiles.ts';
 export { newSerial } from './serial.ts';
 export {
-  type AuthorityInput, type AuthorityProfile, type CrlEntry, type CrlInput, type CrlReason, type CsrProof, type LeafInput, type LeafProfile, type LintContext,
-  type ParsedCsr, type Profile,
+  type AuthorityInput,
+  type AuthorityProfile,
+  type CrlEntry,
+  type CrlInput,
+  type CrlReason,
+  type CsrProof,
+  type LeafInput,
+  type LeafProfile,
+  type LintContext,
+  type ParsedCsr,
+  type Profile,
 } from './types.ts';

@@ -1,7 +1,18 @@
 import { PkiError } from '../common/errors/index.ts';
 import { derWriter, type ParsedCertificate } from '../common/x509/index.ts';
 import {
-  authorityKeyId, basicConstraints, crlDistributionPoint, emptyName, extendedKeyUsage, keyUsage, noRevAvail, serialNumber, signatureAlgorithmDer, subjectAltName, subjectKeyId, validity,
+  authorityKeyId,
+  basicConstraints,
+  crlDistributionPoint,
+  emptyName,
+  extendedKeyUsage,
+  keyUsage,
+  noRevAvail,
+  serialNumber,
+  signatureAlgorithmDer,
+  subjectAltName,
+  subjectKeyId,
+  validity,
   version3,
 } from './fields.ts';
 import { profiles } from './profiles.ts';
@@ -19,12 +30,17 @@ interface IssuerParts {
 const partsOf = new WeakMap<ParsedCertificate, IssuerParts>();
 
 /**
- * The TBSCertificate of a leaf. The subject is empty, the identity stands in a critical SAN: one URI, then the DNS
- * names. `lint` must pass before anyone signs it. Throws LINT_FAILED when the input contradicts the profile.
+ * The TBSCertificate of a leaf. The subject is empty, the identity stands in a critical SAN: one
+ * URI, then the DNS names. `lint` must pass before anyone signs it. Throws LINT_FAILED when the
+ * input contradicts the profile.
  */
 export function buildLeafTbs(input: LeafInput): Buffer {
   const { issuer, profile, crlUrl } = input;
-  if ((profiles[profile].crlDistributionPoint === 'required') !== (crlUrl !== undefined)) throw new PkiError('LINT_FAILED', `a CRL URL ${crlUrl === undefined ? 'is missing for' : 'does not belong into'} the profile ${profile}`);
+  if ((profiles[profile].crlDistributionPoint === 'required') !== (crlUrl !== undefined))
+    throw new PkiError(
+      'LINT_FAILED',
+      `a CRL URL ${crlUrl === undefined ? 'is missing for' : 'does not belong into'} the profile ${profile}`,
+    );
   let parts = partsOf.get(issuer);
   if (parts === undefined) {
     parts = makeParts(issuer);
@@ -32,18 +48,39 @@ export function buildLeafTbs(input: LeafInput): Buffer {
   }
   const san = subjectAltName(true, input.spiffeId.toString(), input.dnsNames);
   const ski = subjectKeyId(input.spkiDer);
-  const extensions = crlUrl === undefined ? sequence(parts.extensions[profile], ski, san) : sequence(parts.extensions[profile], ski, san, crlDistributionPoint(crlUrl));
-  return sequence(version3, serialNumber(input.serial), parts.head, validity(input.notBefore, input.notAfter), emptyName, input.spkiDer, context(3, extensions));
+  const extensions =
+    crlUrl === undefined
+      ? sequence(parts.extensions[profile], ski, san)
+      : sequence(parts.extensions[profile], ski, san, crlDistributionPoint(crlUrl));
+  return sequence(
+    version3,
+    serialNumber(input.serial),
+    parts.head,
+    validity(input.notBefore, input.notAfter),
+    emptyName,
+    input.spkiDer,
+    context(3, extensions),
+  );
 }
 
 function makeParts(issuer: ParsedCertificate): IssuerParts {
   const aki = authorityKeyId(issuer);
   const fixed = (profile: LeafProfile): Buffer => {
     const rules = profiles[profile];
-    return Buffer.concat([keyUsage(rules.keyUsage), extendedKeyUsage(rules.extendedKeyUsage), basicConstraints(false, undefined), aki, ...(rules.noRevAvail ? [noRevAvail()] : [])]);
+    return Buffer.concat([
+      keyUsage(rules.keyUsage),
+      extendedKeyUsage(rules.extendedKeyUsage),
+      basicConstraints(false, undefined),
+      aki,
+      ...(rules.noRevAvail ? [noRevAvail()] : []),
+    ]);
   };
   return {
     head: Buffer.concat([signatureAlgorithmDer(issuer.spkiDer), issuer.subjectDer]),
-    extensions: { 'short-lived': fixed('short-lived'), revocable: fixed('revocable'), server: fixed('server') },
+    extensions: {
+      'short-lived': fixed('short-lived'),
+      revocable: fixed('revocable'),
+      server: fixed('server'),
+    },
   };
 }

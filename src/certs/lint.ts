@@ -1,6 +1,14 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
 import { parseDnsName, serverId } from '../common/spiffe/index.ts';
-import { derWriter, encodeTime, keyIdentifierOf, keyTypeOfSpki, parseTbsCertificate, signatureAlgorithmFor, type TbsFields } from '../common/x509/index.ts';
+import {
+  derWriter,
+  encodeTime,
+  keyIdentifierOf,
+  keyTypeOfSpki,
+  parseTbsCertificate,
+  signatureAlgorithmFor,
+  type TbsFields,
+} from '../common/x509/index.ts';
 import { extensionOids } from './fields.ts';
 import { isLeafProfile, profiles } from './profiles.ts';
 import type { LintContext, Profile } from './types.ts';
@@ -8,37 +16,65 @@ import type { LintContext, Profile } from './types.ts';
 const maximumTbsBytes = 32_768;
 
 /**
- * Reads a TBSCertificate anew, with the strict parser and not with what the builder knows, and holds it against its
- * profile and against what it is meant to say. Whatever is not asked for is forbidden. Fails with LINT_FAILED; the
- * message names the first rule that is broken. The last check before a signature exists that could be misused.
+ * Reads a TBSCertificate anew, with the strict parser and not with what the builder knows, and
+ * holds it against its profile and against what it is meant to say. Whatever is not asked for is
+ * forbidden. Fails with LINT_FAILED; the message names the first rule that is broken. The last
+ * check before a signature exists that could be misused.
  */
 export function lint(tbsDer: Buffer, profile: Profile, context: LintContext): Result<void> {
-  if (tbsDer.length > maximumTbsBytes) return fail('LINT_FAILED', `the certificate would have more than ${maximumTbsBytes} bytes`);
+  if (tbsDer.length > maximumTbsBytes)
+    return fail('LINT_FAILED', `the certificate would have more than ${maximumTbsBytes} bytes`);
   const parsed = parseTbsCertificate(tbsDer);
   if (!parsed.ok) return fail('LINT_FAILED', parsed.error.message);
   const tbs = parsed.value;
-  const problem = checkFrame(tbs, profile, context) ?? checkTimes(tbs, profile, context) ?? checkNames(tbs, profile, context) ?? checkExtensions(tbs, profile, context);
-  return problem === undefined ? ok(undefined) : fail('LINT_FAILED', `profile ${profile}: ${problem}`);
+  const problem =
+    checkFrame(tbs, profile, context) ??
+    checkTimes(tbs, profile, context) ??
+    checkNames(tbs, profile, context) ??
+    checkExtensions(tbs, profile, context);
+  return problem === undefined
+    ? ok(undefined)
+    : fail('LINT_FAILED', `profile ${profile}: ${problem}`);
 }
 
-function checkFrame(tbs: TbsFields, profile: Profile, { issuer, spkiDer }: LintContext): string | undefined {
-  if ((issuer === undefined) !== (profile === 'root')) return 'a root, and nothing else, is self-signed';
+function checkFrame(
+  tbs: TbsFields,
+  profile: Profile,
+  { issuer, spkiDer }: LintContext,
+): string | undefined {
+  if ((issuer === undefined) !== (profile === 'root'))
+    return 'a root, and nothing else, is self-signed';
   // 16 octets of which the first is 0x40 to 0x7f: see newSerial
   if (!/^[4-7][0-9a-f]{31}$/.test(tbs.serialHex)) return 'the serial is not one of ours';
-  if (/^(..)\1{9}$/.test(tbs.serialHex.slice(12))) return 'the random part of the serial is not random';
+  if (/^(..)\1{9}$/.test(tbs.serialHex.slice(12)))
+    return 'the random part of the serial is not random';
   if (!tbs.spkiDer.equals(spkiDer)) return 'the public key is another one';
   const signer = keyTypeOfSigner(issuer?.spkiDer ?? spkiDer);
-  if (signer === undefined || !tbs.tbsAlgorithmDer.equals(signer)) return 'the signature algorithm does not fit the issuer';
-  if (issuer === undefined) return tbs.issuerDer.equals(tbs.subjectDer) ? undefined : 'the issuer of a root is not its subject';
-  if (!tbs.issuerDer.equals(issuer.subjectDer)) return "the issuer is not the issuer's subject, byte for byte";
+  if (signer === undefined || !tbs.tbsAlgorithmDer.equals(signer))
+    return 'the signature algorithm does not fit the issuer';
+  if (issuer === undefined)
+    return tbs.issuerDer.equals(tbs.subjectDer)
+      ? undefined
+      : 'the issuer of a root is not its subject';
+  if (!tbs.issuerDer.equals(issuer.subjectDer))
+    return "the issuer is not the issuer's subject, byte for byte";
   if (issuer.spkiDer.equals(spkiDer)) return 'the public key is that of the issuer';
-  if (!issuer.isCa || issuer.keyUsage?.names.has('keyCertSign') !== true) return 'the issuer may not sign certificates';
+  if (!issuer.isCa || issuer.keyUsage?.names.has('keyCertSign') !== true)
+    return 'the issuer may not sign certificates';
   const below = profiles[profile].pathLength;
-  if (!isLeafProfile(profile) && issuer.pathLength !== undefined && (below ?? issuer.pathLength) >= issuer.pathLength) return `the issuer may not sign for such an authority: its pathLen is ${issuer.pathLength}`;
+  if (
+    !isLeafProfile(profile) &&
+    issuer.pathLength !== undefined &&
+    (below ?? issuer.pathLength) >= issuer.pathLength
+  )
+    return `the issuer may not sign for such an authority: its pathLen is ${issuer.pathLength}`;
   return undefined;
 }
 
-/** The issuer's key is the same for every leaf: remembered by buffer identity, since the buffers of a parsed issuer live as long as it does. */
+/**
+ * The issuer's key is the same for every leaf: remembered by buffer identity, since the buffers of
+ * a parsed issuer live as long as it does.
+ */
 const signerAlgorithms = new WeakMap<Buffer, Buffer>();
 
 function keyTypeOfSigner(spkiDer: Buffer): Buffer | undefined {
@@ -51,52 +87,98 @@ function keyTypeOfSigner(spkiDer: Buffer): Buffer | undefined {
   return algorithm;
 }
 
-function checkTimes(tbs: TbsFields, profile: Profile, { issuer, notBefore, notAfter }: LintContext): string | undefined {
-  if (tbs.notBefore !== notBefore || tbs.notAfter !== notAfter) return 'the validity is another one';
+function checkTimes(
+  tbs: TbsFields,
+  profile: Profile,
+  { issuer, notBefore, notAfter }: LintContext,
+): string | undefined {
+  if (tbs.notBefore !== notBefore || tbs.notAfter !== notAfter)
+    return 'the validity is another one';
   if (notAfter <= notBefore) return 'it ends before it begins';
   // the parser also reads GeneralizedTime before 2050, we never write it
-  if (!tbs.validityDer.equals(derWriter.sequence(encodeTime(notBefore), encodeTime(notAfter)))) return 'a time is not encoded as RFC 5280 asks';
+  if (!tbs.validityDer.equals(derWriter.sequence(encodeTime(notBefore), encodeTime(notAfter))))
+    return 'a time is not encoded as RFC 5280 asks';
   const longest = profiles[profile].maximumLifeSeconds;
-  if (longest !== undefined && notAfter - notBefore > longest) return `its life of ${notAfter - notBefore} s is longer than ${longest} s`;
+  if (longest !== undefined && notAfter - notBefore > longest)
+    return `its life of ${notAfter - notBefore} s is longer than ${longest} s`;
   if (issuer !== undefined && notBefore < issuer.notBefore) return 'it begins before its issuer';
   if (issuer !== undefined && notAfter > issuer.notAfter) return 'it outlives its issuer';
   return undefined;
 }
 
-function checkNames(tbs: TbsFields, profile: Profile, { spiffeId, dnsNames = [], subjectDer }: LintContext): string | undefined {
+function checkNames(
+  tbs: TbsFields,
+  profile: Profile,
+  { spiffeId, dnsNames = [], subjectDer }: LintContext,
+): string | undefined {
   const leaf = isLeafProfile(profile);
-  if ((tbs.subjectDer.length === 2) !== leaf) return leaf ? 'the subject of a leaf is not empty' : 'an authority has no subject';
-  if (profile === 'cross' && subjectDer === undefined) return 'the name of the certified root is not given';
-  if (subjectDer !== undefined && !tbs.subjectDer.equals(subjectDer)) return 'the subject is another one';
-  if (tbs.sanCritical !== leaf) return 'the SAN must be critical if, and only if, the subject is empty';
-  if (tbs.uriSans.length !== 1 || tbs.uriSans[0] !== spiffeId.toString()) return 'the URI SAN is not the SPIFFE ID alone';
-  if ((spiffeId.path !== '') !== leaf) return leaf ? 'the ID of a leaf needs a path' : 'the ID of an authority is that of its trust domain';
-  if (leaf && spiffeId.equals(serverId(spiffeId.trustDomain)) !== (profile === 'server')) return 'the ID of the server, and no other, belongs into the server profile';
-  if (tbs.otherSanKinds.length !== 0) return `a SAN of kind ${tbs.otherSanKinds[0]} is never issued`;
-  if (tbs.dnsSans.length !== dnsNames.length || tbs.dnsSans.some((name, index) => name !== dnsNames[index])) return 'the DNS names are other ones';
+  if ((tbs.subjectDer.length === 2) !== leaf)
+    return leaf ? 'the subject of a leaf is not empty' : 'an authority has no subject';
+  if (profile === 'cross' && subjectDer === undefined)
+    return 'the name of the certified root is not given';
+  if (subjectDer !== undefined && !tbs.subjectDer.equals(subjectDer))
+    return 'the subject is another one';
+  if (tbs.sanCritical !== leaf)
+    return 'the SAN must be critical if, and only if, the subject is empty';
+  if (tbs.uriSans.length !== 1 || tbs.uriSans[0] !== spiffeId.toString())
+    return 'the URI SAN is not the SPIFFE ID alone';
+  if ((spiffeId.path !== '') !== leaf)
+    return leaf
+      ? 'the ID of a leaf needs a path'
+      : 'the ID of an authority is that of its trust domain';
+  if (leaf && spiffeId.equals(serverId(spiffeId.trustDomain)) !== (profile === 'server'))
+    return 'the ID of the server, and no other, belongs into the server profile';
+  if (tbs.otherSanKinds.length !== 0)
+    return `a SAN of kind ${tbs.otherSanKinds[0]} is never issued`;
+  if (
+    tbs.dnsSans.length !== dnsNames.length ||
+    tbs.dnsSans.some((name, index) => name !== dnsNames[index])
+  )
+    return 'the DNS names are other ones';
   if (!leaf && dnsNames.length !== 0) return 'an authority has no DNS name';
   if (new Set(dnsNames).size !== dnsNames.length) return 'a DNS name appears twice';
   if (dnsNames.some((name) => !parseDnsName(name).ok)) return 'a DNS name is invalid';
   return undefined;
 }
 
-function checkExtensions(tbs: TbsFields, profile: Profile, { issuer, spkiDer, crlUrl }: LintContext): string | undefined {
+function checkExtensions(
+  tbs: TbsFields,
+  profile: Profile,
+  { issuer, spkiDer, crlUrl }: LintContext,
+): string | undefined {
   const rules = profiles[profile];
   const { critical, plain } = expected(profile, crlUrl !== undefined);
-  const misplaced = tbs.extensionOids.find((oid) => !(tbs.criticalExtensionOids.includes(oid) ? critical : plain).has(oid));
-  if (misplaced !== undefined) return `the extension ${misplaced} is forbidden, or has the wrong criticality`;
+  const misplaced = tbs.extensionOids.find(
+    (oid) => !(tbs.criticalExtensionOids.includes(oid) ? critical : plain).has(oid),
+  );
+  if (misplaced !== undefined)
+    return `the extension ${misplaced} is forbidden, or has the wrong criticality`;
   if (tbs.extensionOids.length !== critical.size + plain.size) return 'an extension is missing';
-  if (tbs.isCa !== rules.isCa || tbs.pathLength !== rules.pathLength) return 'the basic constraints are other ones';
+  if (tbs.isCa !== rules.isCa || tbs.pathLength !== rules.pathLength)
+    return 'the basic constraints are other ones';
   const usage = tbs.keyUsage?.names;
-  if (usage?.size !== rules.keyUsage.length || rules.keyUsage.some((name) => !usage.has(name))) return 'the key usage is another one';
+  if (usage?.size !== rules.keyUsage.length || rules.keyUsage.some((name) => !usage.has(name)))
+    return 'the key usage is another one';
   const extended = tbs.extendedKeyUsage ?? [];
-  if (extended.length !== rules.extendedKeyUsage.length || rules.extendedKeyUsage.some((oid) => !extended.includes(oid))) return 'the extended key usage is another one';
+  if (
+    extended.length !== rules.extendedKeyUsage.length ||
+    rules.extendedKeyUsage.some((oid) => !extended.includes(oid))
+  )
+    return 'the extended key usage is another one';
   if (tbs.noRevAvail !== rules.noRevAvail) return 'noRevAvail is wrong';
-  if (tbs.subjectKeyId !== keyIdentifierOf(spkiDer).toString('hex')) return 'the subject key identifier is not that of the key';
-  if (tbs.authorityKeyId !== issuer?.subjectKeyId) return "the authority key identifier is not the issuer's";
-  if (rules.crlDistributionPoint === 'required' && crlUrl === undefined) return 'a CRL distribution point is needed';
-  if (rules.crlDistributionPoint === 'forbidden' && crlUrl !== undefined) return 'a CRL distribution point is forbidden';
-  if (tbs.crlDistributionPoints.length !== (crlUrl === undefined ? 0 : 1) || tbs.crlDistributionPoints[0] !== crlUrl) return 'the CRL distribution point is another one';
+  if (tbs.subjectKeyId !== keyIdentifierOf(spkiDer).toString('hex'))
+    return 'the subject key identifier is not that of the key';
+  if (tbs.authorityKeyId !== issuer?.subjectKeyId)
+    return "the authority key identifier is not the issuer's";
+  if (rules.crlDistributionPoint === 'required' && crlUrl === undefined)
+    return 'a CRL distribution point is needed';
+  if (rules.crlDistributionPoint === 'forbidden' && crlUrl !== undefined)
+    return 'a CRL distribution point is forbidden';
+  if (
+    tbs.crlDistributionPoints.length !== (crlUrl === undefined ? 0 : 1) ||
+    tbs.crlDistributionPoints[0] !== crlUrl
+  )
+    return 'the CRL distribution point is another one';
   return undefined;
 }
 
@@ -112,11 +194,25 @@ function expected(profile: Profile, withCrl: boolean): ExpectedExtensions {
   let found = expectations.get(key);
   if (found === undefined) {
     const oids = extensionOids;
-    const common = [oids.subjectKeyId, ...(profile === 'root' ? [] : [oids.authorityKeyId]), ...(withCrl ? [oids.crlDistributionPoints] : [])];
+    const common = [
+      oids.subjectKeyId,
+      ...(profile === 'root' ? [] : [oids.authorityKeyId]),
+      ...(withCrl ? [oids.crlDistributionPoints] : []),
+    ];
     const { noRevAvail } = profiles[profile];
     found = isLeafProfile(profile)
-      ? { critical: new Set([oids.keyUsage, oids.basicConstraints, oids.subjectAltName]), plain: new Set([...common, oids.extendedKeyUsage, ...(noRevAvail ? [oids.noRevAvail] : [])]) }
-      : { critical: new Set([oids.keyUsage, oids.basicConstraints]), plain: new Set([...common, oids.subjectAltName]) };
+      ? {
+          critical: new Set([oids.keyUsage, oids.basicConstraints, oids.subjectAltName]),
+          plain: new Set([
+            ...common,
+            oids.extendedKeyUsage,
+            ...(noRevAvail ? [oids.noRevAvail] : []),
+          ]),
+        }
+      : {
+          critical: new Set([oids.keyUsage, oids.basicConstraints]),
+          plain: new Set([...common, oids.subjectAltName]),
+        };
     expectations.set(key, found);
   }
   return found;

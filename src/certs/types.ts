@@ -9,7 +9,10 @@ export interface CsrProof {
   readonly algorithm: SignatureAlgorithm;
 }
 
-/** A PKCS#10 request (RFC 2986) read by the strict parser. The signature is not verified yet: see `proof`. */
+/**
+ * A PKCS#10 request (RFC 2986) read by the strict parser. The signature is not verified yet: see
+ * `proof`.
+ */
 export interface ParsedCsr {
   readonly raw: Buffer;
   readonly spkiDer: Buffer;
@@ -31,8 +34,9 @@ export interface ParsedCsr {
  */
 export type LeafProfile = 'short-lived' | 'revocable' | 'server';
 /**
- * `root`: self-signed, no pathLen. `intermediate`: signed by a root, pathLen 0. `cross`: another root's name and key, signed
- * by a root for consumers that can not take a second one, pathLen 1 for the intermediates below it.
+ * `root`: self-signed, no pathLen. `intermediate`: signed by a root, pathLen 0. `cross`: another
+ * root's name and key, signed by a root for consumers that can not take a second one, pathLen 1 for
+ * the intermediates below it.
  */
 export type AuthorityProfile = 'root' | 'intermediate' | 'cross';
 export type Profile = LeafProfile | AuthorityProfile;
@@ -66,7 +70,13 @@ export interface AuthorityInput {
   readonly subjectDer?: Buffer;
 }
 
-export type CrlReason = 'keyCompromise' | 'cACompromise' | 'affiliationChanged' | 'superseded' | 'cessationOfOperation' | 'privilegeWithdrawn';
+export type CrlReason =
+  | 'keyCompromise'
+  | 'cACompromise'
+  | 'affiliationChanged'
+  | 'superseded'
+  | 'cessationOfOperation'
+  | 'privilegeWithdrawn';
 
 export interface CrlEntry {
   readonly serialHex: string;

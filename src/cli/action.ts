@@ -15,15 +15,23 @@ export interface Outcome {
 }
 
 /**
- * Wraps what a command does: options of the command and of the program together, errors printed once with their code and
- * advice, exit code from the table.
+ * Wraps what a command does: options of the command and of the program together, errors printed
+ * once with their code and advice, exit code from the table.
  */
-export function action<O extends object>(context: CliContext, outcome: Outcome, run: (options: O & GlobalOptions, args: readonly string[]) => Promise<number | void>): (...parameters: unknown[]) => Promise<void> {
+export function action<O extends object>(
+  context: CliContext,
+  outcome: Outcome,
+  run: (options: O & GlobalOptions, args: readonly string[]) => Promise<number | void>,
+): (...parameters: unknown[]) => Promise<void> {
   return async (...parameters) => {
     const command = parameters.at(-1) as Command;
     const options = command.optsWithGlobals() as O & GlobalOptions;
     try {
-      outcome.exitCode = (await run(options, command.processedArgs.flat().filter((each) => each !== undefined) as string[])) ?? 0;
+      outcome.exitCode =
+        (await run(
+          options,
+          command.processedArgs.flat().filter((each) => each !== undefined) as string[],
+        )) ?? 0;
     } catch (thrown) {
       const error = withHelp(PkiError.from(thrown), command);
       printError(context, error, options.json === true);
@@ -32,20 +40,47 @@ export function action<O extends object>(context: CliContext, outcome: Outcome, 
   };
 }
 
-/** What this side refused names no request: there the command's help says more than the advice for callers of the API. */
+/**
+ * What this side refused names no request: there the command's help says more than the advice for
+ * callers of the API.
+ */
 function withHelp(error: PkiError, command: Command): PkiError {
-  if (error.code !== 'INVALID_REQUEST' || error.next !== error.info.next || error.detail['requestId'] !== undefined || error.detail['refusalId'] !== undefined) return error;
-  return new PkiError(error.code, error.message, { cause: error, detail: error.detail, next: `Correct it; "${pathOf(command)} --help" describes the command.` });
+  if (
+    error.code !== 'INVALID_REQUEST' ||
+    error.next !== error.info.next ||
+    error.detail['requestId'] !== undefined ||
+    error.detail['refusalId'] !== undefined
+  )
+    return error;
+  return new PkiError(error.code, error.message, {
+    cause: error,
+    detail: error.detail,
+    next: `Correct it; "${pathOf(command)} --help" describes the command.`,
+  });
 }
 
 /** The command with those above it, as a person types it. */
-export const pathOf = (command: Command): string => (command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`);
+export const pathOf = (command: Command): string =>
+  command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`;
 
 /** Collects a repeatable option. */
-export const collect = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+export const collect = (
+  value: string,
+  before: readonly string[] | undefined,
+): readonly string[] => [...(before ?? []), value];
 
-/** Runs a paged list to its end, or to `limit`; says on standard error when there is more, so that nobody takes a part for all. */
-export async function allPages<T>(context: CliContext, limit: number, fetch: (page: { readonly size: number; readonly token: string }) => Promise<{ readonly items: readonly T[]; readonly next: string }>): Promise<readonly T[]> {
+/**
+ * Runs a paged list to its end, or to `limit`; says on standard error when there is more, so that
+ * nobody takes a part for all.
+ */
+export async function allPages<T>(
+  context: CliContext,
+  limit: number,
+  fetch: (page: {
+    readonly size: number;
+    readonly token: string;
+  }) => Promise<{ readonly items: readonly T[]; readonly next: string }>,
+): Promise<readonly T[]> {
   const found: T[] = [];
   let token = '';
   do {
@@ -53,12 +88,20 @@ export async function allPages<T>(context: CliContext, limit: number, fetch: (pa
     found.push(...items);
     token = next;
   } while (token !== '' && found.length < limit);
-  if (token !== '') context.err(`only the first ${found.length} are listed: there are more, see --limit\n`);
+  if (token !== '')
+    context.err(`only the first ${found.length} are listed: there are more, see --limit\n`);
   return found;
 }
 
 /** The one of a paged list that is meant. Throws NOT_FOUND. */
-export async function theOne<T>(what: string, isIt: (item: T) => boolean, fetch: (page: { readonly size: number; readonly token: string }) => Promise<{ readonly items: readonly T[]; readonly next: string }>): Promise<T> {
+export async function theOne<T>(
+  what: string,
+  isIt: (item: T) => boolean,
+  fetch: (page: {
+    readonly size: number;
+    readonly token: string;
+  }) => Promise<{ readonly items: readonly T[]; readonly next: string }>,
+): Promise<T> {
   let token = '';
   do {
     const { items, next } = await fetch({ size: 500, token });
@@ -71,12 +114,17 @@ export async function theOne<T>(what: string, isIt: (item: T) => boolean, fetch:
 
 export const limitOf = (options: { readonly limit?: string }): number => {
   const limit = wholeNumber('--limit', options.limit ?? '1000');
-  if (limit < 1) throw new PkiError('INVALID_REQUEST', `--limit ${JSON.stringify(options.limit)} is not a positive whole number`);
+  if (limit < 1)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `--limit ${JSON.stringify(options.limit)} is not a positive whole number`,
+    );
   return limit;
 };
 
 /** Number() takes '' and ' ' for 0 and makes NaN of words, which the wire then carries as 0. */
 export function wholeNumber(name: string, text: string): number {
-  if (!/^[0-9]{1,15}$/.test(text)) throw new PkiError('INVALID_REQUEST', `${name} ${JSON.stringify(text)} is not a whole number`);
+  if (!/^[0-9]{1,15}$/.test(text))
+    throw new PkiError('INVALID_REQUEST', `${name} ${JSON.stringify(text)} is not a whole number`);
   return Number(text);
 }

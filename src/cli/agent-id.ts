@@ -6,21 +6,40 @@ import type { CliContext } from './context.ts';
 const agentPath = /^spiffe:\/\/[^/]+\/meshca\/agent\//;
 
 /**
- * The SPIFFE ID of an agent as `agent show` takes it: whole, or the last segment of its path. Throws NOT_FOUND where no agent
- * has this name, INVALID_REQUEST where several do.
+ * The SPIFFE ID of an agent as `agent show` takes it: whole, or the last segment of its path.
+ * Throws NOT_FOUND where no agent has this name, INVALID_REQUEST where several do.
  */
-export async function agentId(context: CliContext, options: GlobalOptions, text: string): Promise<string> {
+export async function agentId(
+  context: CliContext,
+  options: GlobalOptions,
+  text: string,
+): Promise<string> {
   if (!/^[A-Za-z0-9._-]+$/.test(text)) return text;
   const named: string[] = [];
   for await (const id of agentIds(context, options)) if (id.endsWith(`/${text}`)) named.push(id);
   const [found, ...more] = named;
-  if (found === undefined) throw new PkiError('NOT_FOUND', `no agent has the name ${text}`, { next: 'See meshca agent list.' });
-  if (more.length > 0) throw new PkiError('INVALID_REQUEST', `several agents have the name ${text}: ${named.slice(0, 10).join(', ')}${named.length > 10 ? ' and others' : ''}`, { next: 'Give the whole SPIFFE ID.' });
+  if (found === undefined)
+    throw new PkiError('NOT_FOUND', `no agent has the name ${text}`, {
+      next: 'See meshca agent list.',
+    });
+  if (more.length > 0)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `several agents have the name ${text}: ${named.slice(0, 10).join(', ')}${named.length > 10 ? ' and others' : ''}`,
+      { next: 'Give the whole SPIFFE ID.' },
+    );
   return found;
 }
 
-/** The parents that are IDs of agents and have never joined. On the local socket only: elsewhere the caller may have no right to look, and would leave a refusal in the log. */
-export async function absentParents(context: CliContext, options: GlobalOptions, parentIds: readonly string[]): Promise<readonly string[]> {
+/**
+ * The parents that are IDs of agents and have never joined. On the local socket only: elsewhere the
+ * caller may have no right to look, and would leave a refusal in the log.
+ */
+export async function absentParents(
+  context: CliContext,
+  options: GlobalOptions,
+  parentIds: readonly string[],
+): Promise<readonly string[]> {
   const absent = new Set(parentIds.filter((id) => agentPath.test(id)));
   if (absent.size === 0 || options.server !== undefined) return [];
   for await (const id of agentIds(context, options)) {
@@ -34,7 +53,9 @@ export async function absentParents(context: CliContext, options: GlobalOptions,
 async function* agentIds(context: CliContext, options: GlobalOptions): AsyncGenerator<string> {
   let token = '';
   do {
-    const { agents, nextPageToken } = await withAdmin(context, options, 'Agents', (calls) => calls.call('ListAgents', { page: { size: 500, token }, state: '' }));
+    const { agents, nextPageToken } = await withAdmin(context, options, 'Agents', (calls) =>
+      calls.call('ListAgents', { page: { size: 500, token }, state: '' }),
+    );
     for (const { spiffeId } of agents) yield spiffeId;
     token = nextPageToken;
   } while (token !== '');

@@ -4,14 +4,28 @@ import { withAdmin } from './connect.ts';
 import type { CliContext } from './context.ts';
 
 /**
- * The ID of an authority as commands take it: whole, or the last part that `authority status` shows. Throws NOT_FOUND where
- * no authority ends so, INVALID_REQUEST where several do.
+ * The ID of an authority as commands take it: whole, or the last part that `authority status`
+ * shows. Throws NOT_FOUND where no authority ends so, INVALID_REQUEST where several do.
  */
-export async function authorityId(context: CliContext, options: GlobalOptions, text: string): Promise<string> {
+export async function authorityId(
+  context: CliContext,
+  options: GlobalOptions,
+  text: string,
+): Promise<string> {
   if (!/^[0-9a-f]{6,12}$/.test(text)) return text;
-  const { authorities } = await withAdmin(context, options, 'Authorities', (calls) => calls.call('ListAuthorities', { page: { size: 0, token: '' }, kind: '', state: '' }));
+  const { authorities } = await withAdmin(context, options, 'Authorities', (calls) =>
+    calls.call('ListAuthorities', { page: { size: 0, token: '' }, kind: '', state: '' }),
+  );
   const [found, ...more] = authorities.map(({ id }) => id).filter((id) => id.endsWith(text));
-  if (found === undefined) throw new PkiError('NOT_FOUND', `no authority has an ID that ends in ${text}`, { next: 'See meshca authority list, or status --all.' });
-  if (more.length > 0) throw new PkiError('INVALID_REQUEST', `several authorities have an ID that ends in ${text}: ${[found, ...more].join(', ')}`, { next: 'Give the whole ID.' });
+  if (found === undefined)
+    throw new PkiError('NOT_FOUND', `no authority has an ID that ends in ${text}`, {
+      next: 'See meshca authority list, or status --all.',
+    });
+  if (more.length > 0)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `several authorities have an ID that ends in ${text}: ${[found, ...more].join(', ')}`,
+      { next: 'Give the whole ID.' },
+    );
   return found;
 }

@@ -7,7 +7,11 @@ export interface CliContext {
   readonly err: (text: string) => void;
   readonly readStdin: () => Promise<string>;
   /** Whether standard output is a terminal, and how wide. */
-  readonly terminal: { readonly isTerminal: boolean; readonly columns: number; readonly color: boolean };
+  readonly terminal: {
+    readonly isTerminal: boolean;
+    readonly columns: number;
+    readonly color: boolean;
+  };
   /** Aborted by SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
   readonly now: () => number;
@@ -16,19 +20,55 @@ export interface CliContext {
 
 /** The parts that lie above the CLI's floor; loaded only when their command runs. */
 export interface CliParts {
-  readonly runServer: (options: { readonly configPath: string | undefined; readonly acceptRestore?: number }) => Promise<number>;
+  readonly runServer: (options: {
+    readonly configPath: string | undefined;
+    readonly acceptRestore?: number;
+  }) => Promise<number>;
   /** With the server stopped: puts a backup in the place of the database. */
-  readonly restore: (options: { readonly configPath: string | undefined; readonly from: string }) => Promise<{ readonly path: string; readonly replaced: string | undefined }>;
+  readonly restore: (options: {
+    readonly configPath: string | undefined;
+    readonly from: string;
+  }) => Promise<{ readonly path: string; readonly replaced: string | undefined }>;
   /** What the database that was replaced knew and this one does not. */
-  readonly restoreShow: (options: { readonly configPath: string | undefined }) => Promise<{ readonly stale: boolean; readonly size: number; readonly expected: number; readonly proven: boolean; readonly lost: readonly { readonly sequence: number; readonly timeMs: number; readonly actor: string; readonly kind: string; readonly subject: string }[] }>;
-  readonly runAgent: (options: { readonly configPath: string | undefined }) => Promise<number>;
-  /** Reads a configuration and gives it back with what follows from it, without starting anything. */
-  readonly validate: (kind: 'server' | 'agent', path: string) => Promise<Result<ValidatedConfig>>;
-  readonly runCeremony: (options: { readonly planPath: string; readonly dryRun: boolean; readonly yes: boolean; readonly show: (facts: Readonly<Record<string, unknown>>) => void }) => Promise<{
-    readonly kind: string; readonly facts: Readonly<Record<string, unknown>>; readonly files?: { readonly out: string; readonly transcript: string }; readonly sha256?: string; readonly signer?: string;
+  readonly restoreShow: (options: { readonly configPath: string | undefined }) => Promise<{
+    readonly stale: boolean;
+    readonly size: number;
+    readonly expected: number;
+    readonly proven: boolean;
+    readonly lost: readonly {
+      readonly sequence: number;
+      readonly timeMs: number;
+      readonly actor: string;
+      readonly kind: string;
+      readonly subject: string;
+    }[];
   }>;
-  readonly checkTranscript: (input: { readonly path: string; readonly signerPath?: string; readonly filePaths: readonly string[] }) => Promise<{
-    readonly records: readonly Readonly<Record<string, unknown>>[]; readonly signer: string; readonly signerKnown: boolean; readonly files: readonly string[];
+  readonly runAgent: (options: { readonly configPath: string | undefined }) => Promise<number>;
+  /**
+   * Reads a configuration and gives it back with what follows from it, without starting anything.
+   */
+  readonly validate: (kind: 'server' | 'agent', path: string) => Promise<Result<ValidatedConfig>>;
+  readonly runCeremony: (options: {
+    readonly planPath: string;
+    readonly dryRun: boolean;
+    readonly yes: boolean;
+    readonly show: (facts: Readonly<Record<string, unknown>>) => void;
+  }) => Promise<{
+    readonly kind: string;
+    readonly facts: Readonly<Record<string, unknown>>;
+    readonly files?: { readonly out: string; readonly transcript: string };
+    readonly sha256?: string;
+    readonly signer?: string;
+  }>;
+  readonly checkTranscript: (input: {
+    readonly path: string;
+    readonly signerPath?: string;
+    readonly filePaths: readonly string[];
+  }) => Promise<{
+    readonly records: readonly Readonly<Record<string, unknown>>[];
+    readonly signer: string;
+    readonly signerKnown: boolean;
+    readonly files: readonly string[];
   }>;
   readonly jsonSchema: (kind: 'server' | 'agent') => Promise<object>;
 }

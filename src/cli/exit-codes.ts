@@ -1,7 +1,16 @@
 import { PkiError } from '../common/errors/index.ts';
 
 /** Exit codes, for scripts; docs/cli.md lists them. */
-export const exitCodes = { ok: 0, failed: 1, usage: 2, notFound: 3, refused: 4, unavailable: 5, conflict: 6, held: 7 } as const;
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  notFound: 3,
+  refused: 4,
+  unavailable: 5,
+  conflict: 6,
+  held: 7,
+} as const;
 
 export function exitCodeOf(error: PkiError): number {
   if (error.code === 'APPROVAL_REQUIRED') return exitCodes.held;

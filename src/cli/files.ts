@@ -1,12 +1,22 @@
 import { randomBytes } from 'node:crypto';
-import { accessSync, constants, existsSync, linkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  linkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
 
 /**
- * Writes a file that appears whole and with its mode: a new one is made beside it and takes its place, so that a key is never
- * readable by others because an older file of that name was, and never goes where a link points. Throws INVALID_REQUEST.
+ * Writes a file that appears whole and with its mode: a new one is made beside it and takes its
+ * place, so that a key is never readable by others because an older file of that name was, and
+ * never goes where a link points. Throws INVALID_REQUEST.
  */
 export function writeWhole(path: string, text: string, mode: number): void {
   const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
@@ -19,7 +29,10 @@ export function writeWhole(path: string, text: string, mode: number): void {
   }
 }
 
-/** Writes a file that does not exist yet. Throws INVALID_REQUEST, or OUTPUT_FAILED where the disk is full. */
+/**
+ * Writes a file that does not exist yet. Throws INVALID_REQUEST, or OUTPUT_FAILED where the disk is
+ * full.
+ */
 export function writeNew(path: string, text: string): void {
   try {
     writeFileSync(path, text, { flag: 'wx', mode: 0o644 });
@@ -28,14 +41,23 @@ export function writeNew(path: string, text: string): void {
   }
 }
 
-/** For the moment before something is signed whose only copy goes into that file. Throws INVALID_REQUEST. */
+/**
+ * For the moment before something is signed whose only copy goes into that file. Throws
+ * INVALID_REQUEST.
+ */
 export function expectNewFile(path: string): void {
   if (existsSync(path)) throw cannotWrite(path, { code: 'EEXIST' }, newFileAdvice);
   expectFolder(dirname(path), newFileAdvice);
 }
 
-/** For the moment before something is made whose only copy goes into that folder. Throws INVALID_REQUEST. */
-export function expectFolder(path: string, next = 'Give an existing folder that you may write to.'): void {
+/**
+ * For the moment before something is made whose only copy goes into that folder. Throws
+ * INVALID_REQUEST.
+ */
+export function expectFolder(
+  path: string,
+  next = 'Give an existing folder that you may write to.',
+): void {
   try {
     if (!statSync(path).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' });
     accessSync(path, constants.W_OK | constants.X_OK);
@@ -45,11 +67,16 @@ export function expectFolder(path: string, next = 'Give an existing folder that 
 }
 
 /**
- * Puts what is streamed into a new file that only its owner may read. It has its name only when it is complete and on disk, so
- * that a part never passes for the whole, whatever ends this process. Returns the bytes written. Throws INVALID_REQUEST,
- * OUTPUT_FAILED, CANCELLED or what the stream throws.
+ * Puts what is streamed into a new file that only its owner may read. It has its name only when it
+ * is complete and on disk, so that a part never passes for the whole, whatever ends this process.
+ * Returns the bytes written. Throws INVALID_REQUEST, OUTPUT_FAILED, CANCELLED or what the stream
+ * throws.
  */
-export async function writeStream(path: string, signal: AbortSignal, stream: (write: (data: Buffer) => Promise<void>) => Promise<void>): Promise<number> {
+export async function writeStream(
+  path: string,
+  signal: AbortSignal,
+  stream: (write: (data: Buffer) => Promise<void>) => Promise<void>,
+): Promise<number> {
   expectNewFile(path);
   const part = `${path}.${randomBytes(8).toString('hex')}.part`;
   const failed = (thrown: unknown): never => {
@@ -59,7 +86,8 @@ export async function writeStream(path: string, signal: AbortSignal, stream: (wr
   let bytes = 0;
   try {
     await stream(async (data) => {
-      // not write(), which may write less than it was given, for instance what a full disk still takes
+      // not write(), which may write less than it was given, for instance what a full disk still
+      // takes
       await file.writeFile(data).catch(failed);
       bytes += data.length;
     });
@@ -78,7 +106,12 @@ function nameNew(part: string, path: string): void {
   try {
     linkSync(part, path);
   } catch (thrown) {
-    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes((thrown as NodeJS.ErrnoException).code ?? '')) throw cannotWrite(path, thrown, newFileAdvice);
+    if (
+      !['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK'].includes(
+        (thrown as NodeJS.ErrnoException).code ?? '',
+      )
+    )
+      throw cannotWrite(path, thrown, newFileAdvice);
     expectNewFile(path);
     renameSync(part, path);
   }
@@ -88,6 +121,9 @@ const newFileAdvice = 'Name a file that does not exist yet, in a folder that you
 
 function cannotWrite(path: string, thrown: unknown, next: string): PkiError {
   const code = (thrown as NodeJS.ErrnoException).code ?? 'error';
-  if (['ENOSPC', 'EDQUOT', 'EIO', 'EFBIG'].includes(code)) return new PkiError('OUTPUT_FAILED', `${path} can not be written completely (${code})`, { cause: thrown });
+  if (['ENOSPC', 'EDQUOT', 'EIO', 'EFBIG'].includes(code))
+    return new PkiError('OUTPUT_FAILED', `${path} can not be written completely (${code})`, {
+      cause: thrown,
+    });
   return new PkiError('INVALID_REQUEST', `${path} can not be written (${code})`, { next });
 }

@@ -8,24 +8,49 @@ export interface Column<T> {
   readonly align?: 'right';
 }
 
-/** A table for people: columns as wide as their content, the last one cut to the terminal's width; plain when piped. */
-export function table<T>(context: CliContext, columns: readonly Column<T>[], rows: readonly T[], empty: string): void {
+/**
+ * A table for people: columns as wide as their content, the last one cut to the terminal's width;
+ * plain when piped.
+ */
+export function table<T>(
+  context: CliContext,
+  columns: readonly Column<T>[],
+  rows: readonly T[],
+  empty: string,
+): void {
   if (rows.length === 0) {
     context.out(`${empty}\n`);
     return;
   }
   const cells = rows.map((row) => columns.map((column) => printable(column.value(row))));
-  const widths = columns.map((column, index) => Math.max(column.title.length, ...cells.map((line) => (line[index] as string).length)));
-  const line = (texts: readonly string[]): string => texts.map((text, index) => pad(text, widths[index] as number, columns[index]?.align, index === texts.length - 1)).join('  ').trimEnd();
+  const widths = columns.map((column, index) =>
+    Math.max(column.title.length, ...cells.map((line) => (line[index] as string).length)),
+  );
+  const line = (texts: readonly string[]): string =>
+    texts
+      .map((text, index) =>
+        pad(text, widths[index] as number, columns[index]?.align, index === texts.length - 1),
+      )
+      .join('  ')
+      .trimEnd();
   const head = line(columns.map(({ title }) => title));
-  context.out(`${context.terminal.color ? `\u001b[1m${fit(context, head)}\u001b[0m` : fit(context, head)}\n`);
+  context.out(
+    `${context.terminal.color ? `\u001b[1m${fit(context, head)}\u001b[0m` : fit(context, head)}\n`,
+  );
   const lines = cells.map(line);
   for (const each of lines) context.out(`${fit(context, each)}\n`);
-  if (context.terminal.isTerminal && [head, ...lines].some((each) => each.length > context.terminal.columns)) context.err(`cut to ${context.terminal.columns} columns: pipe it (| cat) to see all of it\n`);
+  if (
+    context.terminal.isTerminal &&
+    [head, ...lines].some((each) => each.length > context.terminal.columns)
+  )
+    context.err(`cut to ${context.terminal.columns} columns: pipe it (| cat) to see all of it\n`);
 }
 
 /** Names and values under each other. */
-export function facts(context: CliContext, pairs: readonly (readonly [name: string, value: string])[]): void {
+export function facts(
+  context: CliContext,
+  pairs: readonly (readonly [name: string, value: string])[],
+): void {
   const width = Math.max(...pairs.map(([name]) => name.length));
   for (const [name, value] of pairs) {
     const [first, ...more] = value.split('\n');
@@ -36,15 +61,20 @@ export function facts(context: CliContext, pairs: readonly (readonly [name: stri
 
 /** JSON for scripts: Buffers as lower-case hex under their own name, so that nothing is lost. */
 export function json(context: CliContext, value: unknown): void {
-  context.out(`${JSON.stringify(value, (_, each: unknown) => (isBufferJson(each) ? Buffer.from(each.data).toString('hex') : each), 2)}\n`);
+  context.out(
+    `${JSON.stringify(value, (_, each: unknown) => (isBufferJson(each) ? Buffer.from(each.data).toString('hex') : each), 2)}\n`,
+  );
 }
 
 export function printError(context: CliContext, error: PkiError, asJson: boolean): void {
   if (asJson) {
-    context.err(`${JSON.stringify({ error: { code: error.code, message: error.message, next: error.next, ...error.detail } })}\n`);
+    context.err(
+      `${JSON.stringify({ error: { code: error.code, message: error.message, next: error.next, ...error.detail } })}\n`,
+    );
     return;
   }
-  const bold = (text: string): string => (context.terminal.color ? `\u001b[1;31m${text}\u001b[0m` : text);
+  const bold = (text: string): string =>
+    context.terminal.color ? `\u001b[1;31m${text}\u001b[0m` : text;
   context.err(`${bold(`error ${error.code}`)}: ${printable(error.message)}\n`);
   context.err(`next: ${printable(error.next)}\n`);
   const requestId = error.detail['requestId'];
@@ -52,7 +82,8 @@ export function printError(context: CliContext, error: PkiError, asJson: boolean
 }
 
 /** An instant as ISO 8601 in UTC, or a dash. */
-export const instant = (seconds: number): string => (seconds === 0 ? '-' : new Date(seconds * 1000).toISOString().replace('.000Z', 'Z'));
+export const instant = (seconds: number): string =>
+  seconds === 0 ? '-' : new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
 
 /** How long until an instant, in the largest fitting units. */
 export function until(seconds: number, now: number): string {
@@ -62,7 +93,12 @@ export function until(seconds: number, now: number): string {
 }
 
 export function duration(seconds: number): string {
-  const units: readonly [number, string][] = [[86_400, 'd'], [3_600, 'h'], [60, 'min'], [1, 's']];
+  const units: readonly [number, string][] = [
+    [86_400, 'd'],
+    [3_600, 'h'],
+    [60, 'min'],
+    [1, 's'],
+  ];
   const index = units.findIndex(([size]) => seconds >= size);
   if (index < 0) return '0 s';
   const [size, name] = units[index] as [number, string];
@@ -71,12 +107,21 @@ export function duration(seconds: number): string {
   return `${Math.floor(seconds / size)} ${name}${rest > 0 && seconds / size < 10 ? ` ${rest} ${smallerName}` : ''}`;
 }
 
-const durationUnits: Readonly<Record<string, number>> = { s: 1, m: 60, min: 60, h: 3_600, d: 86_400 };
+const durationUnits: Readonly<Record<string, number>> = {
+  s: 1,
+  m: 60,
+  min: 60,
+  h: 3_600,
+  d: 86_400,
+};
 
 /** `90`, `90s`, `10m`, `24h`, `7d` → seconds. */
 export function parseDuration(text: string): number {
   const match = /^([0-9]+) ?(s|m|min|h|d)?$/.exec(text.trim());
-  if (match === null) throw new PkiError('INVALID_REQUEST', `${JSON.stringify(text)} is not a duration`, { next: 'Write a whole number with a unit: 90s, 10m, 24h or 7d.' });
+  if (match === null)
+    throw new PkiError('INVALID_REQUEST', `${JSON.stringify(text)} is not a duration`, {
+      next: 'Write a whole number with a unit: 90s, 10m, 24h or 7d.',
+    });
   return Number(match[1]) * (durationUnits[match[2] ?? 's'] as number);
 }
 
@@ -88,7 +133,13 @@ function pad(text: string, width: number, align: 'right' | undefined, isLast: bo
   return isLast ? text : text.padEnd(width);
 }
 
-const fit = (context: CliContext, line: string): string => (context.terminal.isTerminal && line.length > context.terminal.columns ? `${line.slice(0, context.terminal.columns - 1)}…` : line);
+const fit = (context: CliContext, line: string): string =>
+  context.terminal.isTerminal && line.length > context.terminal.columns
+    ? `${line.slice(0, context.terminal.columns - 1)}…`
+    : line;
 
 const isBufferJson = (value: unknown): value is { readonly data: number[] } =>
-  typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'Buffer' && Array.isArray((value as { data?: unknown }).data);
+  typeof value === 'object' &&
+  value !== null &&
+  (value as { type?: unknown }).type === 'Buffer' &&
+  Array.isArray((value as { data?: unknown }).data);

@@ -30,7 +30,8 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
     return outcome.exitCode;
   } catch (thrown) {
     if (thrown instanceof CommanderError) {
-      if (thrown.exitCode !== 0 && args.includes('--json')) printError(context, usageError(thrown), true);
+      if (thrown.exitCode !== 0 && args.includes('--json'))
+        printError(context, usageError(thrown), true);
       return thrown.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
     }
     printError(context, PkiError.from(thrown), args.includes('--json'));
@@ -40,14 +41,27 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
 
 export function buildProgram(context: CliContext, outcome: Outcome, asJson = false): Command {
   const program = new Command('meshca');
-  program.description('An internal certificate authority for service meshes.').version(version).showSuggestionAfterError()
+  program
+    .description('An internal certificate authority for service meshes.')
+    .version(version)
+    .showSuggestionAfterError()
     .option('--json', 'machine-readable output')
-    .option('--server-socket <path>', 'the server\'s admin socket; default MESHCA_ADMIN_SOCKET or /var/lib/meshca/server/admin.sock')
-    .option('--server <host:port>', 'a remote server, with --cert, --key and --bundle').option('--cert <path>', 'admin certificate chain (PEM)').option('--key <path>', 'its key (PEM)').option('--bundle <path>', 'trust bundle (PEM)')
+    .option(
+      '--server-socket <path>',
+      "the server's admin socket; default MESHCA_ADMIN_SOCKET or /var/lib/meshca/server/admin.sock",
+    )
+    .option('--server <host:port>', 'a remote server, with --cert, --key and --bundle')
+    .option('--cert <path>', 'admin certificate chain (PEM)')
+    .option('--key <path>', 'its key (PEM)')
+    .option('--bundle <path>', 'trust bundle (PEM)')
     .configureOutput({
       // --json: one object for the whole error, made where it is caught
-      writeOut: context.out, writeErr: asJson ? () => {} : context.err,
-      getOutHasColors: () => context.terminal.color, getErrHasColors: () => context.terminal.color, getOutHelpWidth: () => context.terminal.columns, getErrHelpWidth: () => context.terminal.columns,
+      writeOut: context.out,
+      writeErr: asJson ? () => {} : context.err,
+      getOutHasColors: () => context.terminal.color,
+      getErrHasColors: () => context.terminal.color,
+      getOutHelpWidth: () => context.terminal.columns,
+      getErrHelpWidth: () => context.terminal.columns,
     })
     .configureHelp({ showGlobalOptions: true })
     .exitOverride();
@@ -65,16 +79,34 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
   evidenceCommand(program, context, outcome);
   downstreamCommands(program, context, outcome);
   ceremonyCommands(program, context, outcome);
-  program.command('completion <shell>').description('print a completion script for bash, zsh or fish').action(action(context, outcome, async (_options, [shell]) => context.out(completionScript(program, shell as string))));
+  program
+    .command('completion <shell>')
+    .description('print a completion script for bash, zsh or fish')
+    .action(
+      action(context, outcome, async (_options, [shell]) =>
+        context.out(completionScript(program, shell as string)),
+      ),
+    );
   inherit(program, asJson);
   return program;
 }
 
-const usageError = (thrown: CommanderError): PkiError => new PkiError('INVALID_REQUEST', thrown.code === 'commander.help' ? 'the command is not complete' : thrown.message.replace(/^error: /, ''), { next: 'See the command with --help.' });
+const usageError = (thrown: CommanderError): PkiError =>
+  new PkiError(
+    'INVALID_REQUEST',
+    thrown.code === 'commander.help'
+      ? 'the command is not complete'
+      : thrown.message.replace(/^error: /, ''),
+    { next: 'See the command with --help.' },
+  );
 
 /** exitOverride and output are not inherited by commands that were added before. */
 function inherit(command: Command, asJson: boolean): void {
-  command.showHelpAfterError(asJson ? false : `("${pathOf(command)} --help" ${command.commands.length > 0 ? 'lists the commands' : 'describes the command'})`);
+  command.showHelpAfterError(
+    asJson
+      ? false
+      : `("${pathOf(command)} --help" ${command.commands.length > 0 ? 'lists the commands' : 'describes the command'})`,
+  );
   for (const each of command.commands) {
     each.copyInheritedSettings(command);
     inherit(each, asJson);

@@ -12,12 +12,17 @@ export interface Goal {
 }
 
 /**
- * Follows the state until the goal: redrawn in place on a terminal, a line per change when piped, nothing with --json.
- * Stopping it stops nothing in the server. Reconnects when the server restarts meanwhile.
+ * Follows the state until the goal: redrawn in place on a terminal, a line per change when piped,
+ * nothing with --json. Stopping it stops nothing in the server. Reconnects when the server restarts
+ * meanwhile.
  */
-export async function follow(context: CliContext, options: ServerOptions & { readonly json?: boolean }, goal: Goal): Promise<RotationStatus__Output> {
+export async function follow(
+  context: CliContext,
+  options: ServerOptions & { readonly json?: boolean },
+  goal: Goal,
+): Promise<RotationStatus__Output> {
   const display = new Display(context, options.json === true);
-  for (let failures = 0; ;) {
+  for (let failures = 0; ; ) {
     try {
       const found = await withAdmin(context, options, 'Authorities', async (calls) => {
         for await (const status of calls.stream('WatchRotation', {}, context.signal)) {
@@ -31,9 +36,13 @@ export async function follow(context: CliContext, options: ServerOptions & { rea
     } catch (thrown) {
       const error = PkiError.from(thrown);
       // a server that restarts goes on where it was, and so does this command
-      if (!['UNREACHABLE', 'SHUTTING_DOWN', 'STARTING_UP'].includes(error.code) || ++failures > 60) throw error;
+      if (!['UNREACHABLE', 'SHUTTING_DOWN', 'STARTING_UP'].includes(error.code) || ++failures > 60)
+        throw error;
     }
-    if (context.signal.aborted) throw new PkiError('CANCELLED', 'no longer waiting', { next: 'The server goes on by itself; look again with: meshca authority status --watch.' });
+    if (context.signal.aborted)
+      throw new PkiError('CANCELLED', 'no longer waiting', {
+        next: 'The server goes on by itself; look again with: meshca authority status --watch.',
+      });
     await new Promise<void>((resolve) => setTimeout(resolve, 500));
   }
 }
@@ -58,7 +67,13 @@ class Display {
       this.#line = line;
       return;
     }
-    const lines = chainPicture(status, { now: now(), columns: terminal.columns, color: terminal.color, all: false, maximumLaggards: 10 });
+    const lines = chainPicture(status, {
+      now: now(),
+      columns: terminal.columns,
+      color: terminal.color,
+      all: false,
+      maximumLaggards: 10,
+    });
     out(`${this.#drawn === 0 ? '' : `\u001b[${this.#drawn}A\u001b[J`}${lines.join('\n')}\n`);
     this.#drawn = lines.length;
   }

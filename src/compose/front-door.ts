@@ -7,7 +7,10 @@ export interface FrontDoorDependencies {
   readonly authorities: Pick<Authorities, 'issuing' | 'onChange'>;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Obtains the server's certificate and listens. Called again after a failure only where nothing was opened. */
+  /**
+   * Obtains the server's certificate and listens. Called again after a failure only where nothing
+   * was opened.
+   */
   readonly open: () => Promise<Listening>;
   readonly opened: () => void;
   /** Nothing may be signed, so that the server can not get a certificate of its own. */
@@ -23,13 +26,14 @@ const retryMs = 1_000;
 
 const next = {
   hsm: 'see "meshca authority list"',
-  external: 'run "meshca authority csr --kind issuing", have the CSR signed, then "meshca authority import ID --chain FILE"',
+  external:
+    'run "meshca authority csr --kind issuing", have the CSR signed, then "meshca authority import ID --chain FILE"',
   upstream: 'the upstream is asked again by itself; "meshca authority request" asks at once',
 } as const;
 
 /**
- * The TLS port: opens when there is an issuing authority to certify the server itself, at start or later, once. Owner of
- * the listener. Until then the server is not ready and says why.
+ * The TLS port: opens when there is an issuing authority to certify the server itself, at start or
+ * later, once. Owner of the listener. Until then the server is not ready and says why.
  */
 export class FrontDoor {
   readonly #dependencies: FrontDoorDependencies;
@@ -57,14 +61,19 @@ export class FrontDoor {
     return this.#listening === undefined ? 'STARTING_UP: the TLS port is not open yet' : undefined;
   }
 
-  /** Opens now, or throws why not; without an issuing authority it waits for one in the background. */
+  /**
+   * Opens now, or throws why not; without an issuing authority it waits for one in the background.
+   */
   async start(): Promise<void> {
     const { authorities, logger, held, onHeld } = this.#dependencies;
     if (authorities.issuing() !== undefined && !held()) {
       await this.#open();
       return;
     }
-    logger.warn({ reason: this.reason() }, 'the server may not or can not issue anything yet: it only administers');
+    logger.warn(
+      { reason: this.reason() },
+      'the server may not or can not issue anything yet: it only administers',
+    );
     const stops = [authorities.onChange(() => this.#openLater()), onHeld(() => this.#openLater())];
     this.#stopListening = () => stops.forEach((stop) => stop());
     this.#openLater();
@@ -80,17 +89,29 @@ export class FrontDoor {
 
   #openLater(): void {
     const { authorities, clock, logger } = this.#dependencies;
-    if (this.#closed || this.#opening !== undefined || this.#listening !== undefined || this.#dependencies.held() || authorities.issuing() === undefined) return;
-    this.#opening = this.#open().then(
-      () => this.#stopListening?.(),
-      (thrown: unknown) => {
-        const error = PkiError.from(thrown);
-        logger.error({ code: error.code, error: error.message }, 'the TLS port could not be opened; trying again');
-        this.#cancelRetry = clock.after(retryMs, () => this.#openLater());
-      },
-    ).finally(() => {
-      this.#opening = undefined;
-    });
+    if (
+      this.#closed ||
+      this.#opening !== undefined ||
+      this.#listening !== undefined ||
+      this.#dependencies.held() ||
+      authorities.issuing() === undefined
+    )
+      return;
+    this.#opening = this.#open()
+      .then(
+        () => this.#stopListening?.(),
+        (thrown: unknown) => {
+          const error = PkiError.from(thrown);
+          logger.error(
+            { code: error.code, error: error.message },
+            'the TLS port could not be opened; trying again',
+          );
+          this.#cancelRetry = clock.after(retryMs, () => this.#openLater());
+        },
+      )
+      .finally(() => {
+        this.#opening = undefined;
+      });
   }
 
   async #open(): Promise<void> {

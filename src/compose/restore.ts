@@ -13,27 +13,58 @@ interface Where {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-const configOf = async ({ configPath, env }: Where) => unwrap(await loadServerConfig({ path: configPath ?? env['MESHCA_SERVER_CONFIG'], env }));
+const configOf = async ({ configPath, env }: Where) =>
+  unwrap(await loadServerConfig({ path: configPath ?? env['MESHCA_SERVER_CONFIG'], env }));
 
-/** With the server stopped: a backup takes the place of the database. The next start notices if it is older than what was signed. */
-export async function restoreDatabase(options: Where & { readonly from: string; readonly pid: number }): Promise<{ readonly path: string; readonly replaced: string | undefined }> {
+/**
+ * With the server stopped: a backup takes the place of the database. The next start notices if it
+ * is older than what was signed.
+ */
+export async function restoreDatabase(
+  options: Where & { readonly from: string; readonly pid: number },
+): Promise<{ readonly path: string; readonly replaced: string | undefined }> {
   const path = databasePath(await configOf(options));
-  return { path, ...replaceDatabase({ path, from: options.from, pid: options.pid, now: systemClock.now() }) };
+  return {
+    path,
+    ...replaceDatabase({ path, from: options.from, pid: options.pid, now: systemClock.now() }),
+  };
 }
 
-/** The difference an operator is to look at: how many records are gone, and what they did, as far as the replaced database still tells. */
-export async function lostWith(options: Where): Promise<{ readonly stale: boolean; readonly size: number; readonly expected: number; readonly proven: boolean; readonly lost: readonly LostRecord[] }> {
+/**
+ * The difference an operator is to look at: how many records are gone, and what they did, as far as
+ * the replaced database still tells.
+ */
+export async function lostWith(options: Where): Promise<{
+  readonly stale: boolean;
+  readonly size: number;
+  readonly expected: number;
+  readonly proven: boolean;
+  readonly lost: readonly LostRecord[];
+}> {
   const config = await configOf(options);
   const path = databasePath(config);
   const store = await openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: 0 });
   try {
     const authority = await logAuthority(store, TrustDomain.of(config.trustDomain));
     if (authority === undefined) throw new PkiError('NOT_FOUND', 'the database has no log');
-    const key = ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer as Buffer);
-    const { size, newer } = await checkStoredLog(store.log, key, await new CheckpointFile(checkpointFilePath(config)).outside(key));
+    const key = ecdsaNoteKey(
+      logOrigin(TrustDomain.of(config.trustDomain)),
+      authority.spkiDer as Buffer,
+    );
+    const { size, newer } = await checkStoredLog(
+      store.log,
+      key,
+      await new CheckpointFile(checkpointFilePath(config)).outside(key),
+    );
     if (newer === undefined) return { stale: false, size, expected: size, proven: false, lost: [] };
     const replaced = readReplaced(`${path}.replaced`, path, newer);
-    return { stale: true, size, expected: newer.size, proven: replaced?.proven ?? false, lost: replaced?.lost ?? [] };
+    return {
+      stale: true,
+      size,
+      expected: newer.size,
+      proven: replaced?.proven ?? false,
+      lost: replaced?.lost ?? [],
+    };
   } finally {
     await store.close();
   }

@@ -22,34 +22,70 @@ export interface RunServerOptions {
   readonly faults?: ServerParts['faults'];
 }
 
-/** Runs a server until the signal. Returns the exit code: 0 after a clean stop, 2 for a wrong configuration, 1 for any other failed start. */
+/**
+ * Runs a server until the signal. Returns the exit code: 0 after a clean stop, 2 for a wrong
+ * configuration, 1 for any other failed start.
+ */
 export async function runServer(options: RunServerOptions): Promise<number> {
   const complain = (error: PkiError): number => {
     options.err(`error ${error.code}: ${error.message}\nnext: ${error.next}\n`);
     return error.code === 'CONFIG_INVALID' ? 2 : 1;
   };
-  const loaded = await loadServerConfig({ path: options.configPath ?? options.env['MESHCA_SERVER_CONFIG'], env: options.env });
+  const loaded = await loadServerConfig({
+    path: options.configPath ?? options.env['MESHCA_SERVER_CONFIG'],
+    env: options.env,
+  });
   if (!loaded.ok) return complain(loaded.error);
   const config = loaded.value;
-  const logger = options.logger ?? (await createLogger({ ...config.log, name: 'meshca-server', isTerminal: options.isTerminal }));
+  const logger =
+    options.logger ??
+    (await createLogger({ ...config.log, name: 'meshca-server', isTerminal: options.isTerminal }));
   // before the PIN and the first private key are in memory
-  if (options.platform !== undefined && !forbidDumps(options.platform)) logger.warn({}, 'this system can not keep the memory of the server out of core files');
+  if (options.platform !== undefined && !forbidDumps(options.platform))
+    logger.warn({}, 'this system can not keep the memory of the server out of core files');
   try {
     await using server = await startServer({
-      config, env: options.env, pid: options.pid, uid: options.uid, execPath: options.execPath, clock: systemClock, random: systemRandom, logger, ...(options.acceptRestore === undefined ? {} : { acceptRestore: options.acceptRestore }), ...(options.faults === undefined ? {} : { faults: options.faults }),
+      config,
+      env: options.env,
+      pid: options.pid,
+      uid: options.uid,
+      execPath: options.execPath,
+      clock: systemClock,
+      random: systemRandom,
+      logger,
+      ...(options.acceptRestore === undefined ? {} : { acceptRestore: options.acceptRestore }),
+      ...(options.faults === undefined ? {} : { faults: options.faults }),
     });
-    logger.info({ trustDomain: config.trustDomain, address: config.listen.address, port: server.port, opsPort: server.opsPort, adminSocket: server.adminSocketPath }, 'the server is running');
+    logger.info(
+      {
+        trustDomain: config.trustDomain,
+        address: config.listen.address,
+        port: server.port,
+        opsPort: server.opsPort,
+        adminSocket: server.adminSocketPath,
+      },
+      'the server is running',
+    );
     await aborted(options.signal);
     logger.info({}, 'the server is stopping');
   } catch (thrown) {
     const error = PkiError.from(thrown);
-    logger.fatal({ code: error.code, error: error.message, stack: error.code === 'INTERNAL' && error.cause instanceof Error ? error.cause.stack : undefined }, 'the server could not start');
+    logger.fatal(
+      {
+        code: error.code,
+        error: error.message,
+        stack:
+          error.code === 'INTERNAL' && error.cause instanceof Error ? error.cause.stack : undefined,
+      },
+      'the server could not start',
+    );
     return complain(error);
   }
   return 0;
 }
 
-const aborted = (signal: AbortSignal): Promise<void> => new Promise((resolve) => {
-  if (signal.aborted) resolve();
-  else signal.addEventListener('abort', () => resolve(), { once: true });
-});
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });

@@ -7,18 +7,69 @@ import type { TokenRole } from '../domain/index.ts';
 import { adminSocketPath, databasePath, type ServerConfig } from '../config/index.ts';
 import { LoginTurns, type ManagedSigners, openTokenAdmin, type TokenAdmin } from '../hsm/index.ts';
 import {
-  AuthorityRegistry, AuthoritySources, bootstrapAuthorities, createIssuer, createJwtIssuer, crossSign, type CrossRequest, CrlPublisher, publishBundle, ServerCertificate, signDownstream, type DownstreamRequest, UpstreamCrls, UpstreamSupply, type Issuer, type MakerDependencies, type VaultSession, type IssuanceObserver, type PipelineStep, type PrepareOptions,
+  AuthorityRegistry,
+  AuthoritySources,
+  bootstrapAuthorities,
+  createIssuer,
+  createJwtIssuer,
+  crossSign,
+  type CrossRequest,
+  CrlPublisher,
+  publishBundle,
+  ServerCertificate,
+  signDownstream,
+  type DownstreamRequest,
+  UpstreamCrls,
+  UpstreamSupply,
+  type Issuer,
+  type MakerDependencies,
+  type VaultSession,
+  type IssuanceObserver,
+  type PipelineStep,
+  type PrepareOptions,
 } from '../issuance/index.ts';
-import { buildGrpcServer, Connections, Readiness, ServerMetrics, startAdminListener, startOpsListener, startTlsListener } from '../server/index.ts';
-import { createServices, HandshakeLedger, pendingByKind, Pruner, RenewalLedger, type RunningServices } from '../services/index.ts';
+import {
+  buildGrpcServer,
+  Connections,
+  Readiness,
+  ServerMetrics,
+  startAdminListener,
+  startOpsListener,
+  startTlsListener,
+} from '../server/index.ts';
+import {
+  createServices,
+  HandshakeLedger,
+  pendingByKind,
+  Pruner,
+  RenewalLedger,
+  type RunningServices,
+} from '../services/index.ts';
 import { openSqliteStore, type Store } from '../store/index.ts';
-import { agentCheckpoints, checkLogAtStart, restoreFacts, startAuditLog, startWitnesses, logPlan, wasRestored } from './audit.ts';
+import {
+  agentCheckpoints,
+  checkLogAtStart,
+  restoreFacts,
+  startAuditLog,
+  startWitnesses,
+  logPlan,
+  wasRestored,
+} from './audit.ts';
 import { buildRotation } from './rotation.ts';
 import { openSigners } from './token-signers.ts';
 import { StandbyLog } from './standby-log.ts';
 import { FrontDoor } from './front-door.ts';
 import { heldIssuer, heldLeases, heldSigners, heldTokens, staleReason } from './stale.ts';
-import { crlUrlOf, issuingLifeSeconds, minimumAuthorityLifeSeconds, readPem, serviceSettings, tokenConfig, upstreamAuthority, vaultSession } from './settings.ts';
+import {
+  crlUrlOf,
+  issuingLifeSeconds,
+  minimumAuthorityLifeSeconds,
+  readPem,
+  serviceSettings,
+  tokenConfig,
+  upstreamAuthority,
+  vaultSession,
+} from './settings.ts';
 
 export interface ServerParts {
   readonly config: ServerConfig;
@@ -33,11 +84,19 @@ export interface ServerParts {
   /** The operator accepts that the database is older than a checkpoint over so many records. */
   readonly acceptRestore?: number;
   /** For the fault drills; absent in production. */
-  readonly faults?: { readonly step?: (name: PipelineStep | string) => void; readonly synchronous?: 'OFF'; readonly onDurable?: () => void; /** For the measurement of what it costs. */ readonly withoutLog?: true };
+  readonly faults?: {
+    readonly step?: (name: PipelineStep | string) => void;
+    readonly synchronous?: 'OFF';
+    readonly onDurable?: () => void /** For the measurement of what it costs. */;
+    readonly withoutLog?: true;
+  };
 }
 
 export interface RunningServer extends AsyncDisposable {
-  /** 0 until the first issuing authority is there: without a certificate of its own the server opens no TLS port. */
+  /**
+   * 0 until the first issuing authority is there: without a certificate of its own the server opens
+   * no TLS port.
+   */
   readonly port: number;
   readonly opsPort: number;
   readonly adminSocketPath: string;
@@ -49,9 +108,17 @@ export interface RunningServer extends AsyncDisposable {
 
 const graceMs = 3_000;
 /** A token that does not answer; one that answers wrongly keeps the server from starting. */
-const tokenAbsent: ReadonlySet<string> = new Set(['HSM_UNAVAILABLE', 'HSM_TOKEN_NOT_FOUND', 'HSM_MODULE_MISSING', 'HSM_FAILED']);
+const tokenAbsent: ReadonlySet<string> = new Set([
+  'HSM_UNAVAILABLE',
+  'HSM_TOKEN_NOT_FOUND',
+  'HSM_MODULE_MISSING',
+  'HSM_FAILED',
+]);
 
-/** Builds every object of a server and starts it; what was started is stopped again, in reverse order, if a later part fails. */
+/**
+ * Builds every object of a server and starts it; what was started is stopped again, in reverse
+ * order, if a later part fails.
+ */
 export async function startServer(parts: ServerParts): Promise<RunningServer> {
   await using stack = new AsyncDisposableStack();
   const { config, clock, random, logger, env } = parts;
@@ -71,42 +138,100 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   const requestedKeys = new Set<string>();
   const openAnyToken = tokenOpener(parts, vault, logins);
   // an older database has all authorities that it had: nothing is made in the token on its strength
-  const failedOver = config.hsm.standby !== undefined && (await store.authorities.list({ kind: 'issuing', states: ['active'] })).some(({ token }) => token === 'standby');
+  const failedOver =
+    config.hsm.standby !== undefined &&
+    (await store.authorities.list({ kind: 'issuing', states: ['active'] })).some(
+      ({ token }) => token === 'standby',
+    );
   if (!(await checkLogAtStart(parts, store)) || parts.acceptRestore !== undefined) {
     try {
       await bootstrap(parts, store, openAnyToken, requestedKeys);
     } catch (thrown) {
       const { code, message } = PkiError.from(thrown);
       if (!failedOver || !tokenAbsent.has(code)) throw thrown;
-      logger.error({ code, error: message, alert: true }, 'the issuing token is not there; the standby signs');
+      logger.error(
+        { code, error: message, alert: true },
+        'the issuing token is not there; the standby signs',
+      );
     }
   }
   let signingToken = (): string => 'issuing';
-  const allSigners = await openSigners({ parts, vault, logins, issuingToken, failedOver, signingToken: () => signingToken() }, stack);
-  const issuingTokenUsable = (): boolean => ['ready', 'degraded', 'starting'].includes(allSigners.stateOf('issuing').status);
-  readiness.add(() => (['ready', 'degraded'].includes(allSigners.state().status) ? undefined : `the HSM (${signingToken()} token) is ${allSigners.state().status}${allSigners.state().reason ? `: ${allSigners.state().reason}` : ''}`));
+  const allSigners = await openSigners(
+    { parts, vault, logins, issuingToken, failedOver, signingToken: () => signingToken() },
+    stack,
+  );
+  const issuingTokenUsable = (): boolean =>
+    ['ready', 'degraded', 'starting'].includes(allSigners.stateOf('issuing').status);
+  readiness.add(() =>
+    ['ready', 'degraded'].includes(allSigners.state().status)
+      ? undefined
+      : `the HSM (${signingToken()} token) is ${allSigners.state().status}${allSigners.state().reason ? `: ${allSigners.state().reason}` : ''}`,
+  );
 
-  const auditLog = await startAuditLog({ config, store, signers: allSigners, trustDomain, clock, logger, acceptRestore: parts.acceptRestore, actor: `uid:${parts.uid}` });
+  const auditLog = await startAuditLog({
+    config,
+    store,
+    signers: allSigners,
+    trustDomain,
+    clock,
+    logger,
+    acceptRestore: parts.acceptRestore,
+    actor: `uid:${parts.uid}`,
+  });
   stack.defer(() => auditLog.close());
   const signers = heldSigners(allSigners, auditLog);
   const openToken = heldTokens(openAnyToken, auditLog);
   readiness.add(() => staleReason(auditLog));
   readiness.add(() => store.failure()?.message);
   const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
-  if (abandoned.length > 0) logger.warn({ count: abandoned.length }, 'certificates were being signed when the server last stopped; they are recorded as abandoned');
+  if (abandoned.length > 0)
+    logger.warn(
+      { count: abandoned.length },
+      'certificates were being signed when the server last stopped; they are recorded as abandoned',
+    );
 
-  const registry = new AuthorityRegistry({ place: config.authorities, crossCertificates: config.rotation.crossCertificates, authorities: store.authorities, bundles: store.bundles, objects: store.objects, signers, logger, requestedKeys });
+  const registry = new AuthorityRegistry({
+    place: config.authorities,
+    crossCertificates: config.rotation.crossCertificates,
+    authorities: store.authorities,
+    bundles: store.bundles,
+    objects: store.objects,
+    signers,
+    logger,
+    requestedKeys,
+  });
   signingToken = () => registry.issuing()?.token ?? 'issuing';
   const changed = async (): Promise<void> => {
     await registry.refresh();
     if (auditLog.stale !== undefined) return;
-    await publishBundle(registry.all(), { store: store.bundles, signers, clock, refreshHintSeconds: config.issuance.bundleRefreshHintSeconds });
+    await publishBundle(registry.all(), {
+      store: store.bundles,
+      signers,
+      clock,
+      refreshHintSeconds: config.issuance.bundleRefreshHintSeconds,
+    });
     await registry.refresh();
   };
   await changed();
-  stack.defer(store.onRevision(() => void registry.refresh().catch((thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'the authorities could not be read again'))));
+  stack.defer(
+    store.onRevision(
+      () =>
+        void registry
+          .refresh()
+          .catch((thrown: unknown) =>
+            logger.error(
+              { code: PkiError.from(thrown).code, error: PkiError.from(thrown).message },
+              'the authorities could not be read again',
+            ),
+          ),
+    ),
+  );
 
-  const metrics = buildMetrics(store, signers, registry, readiness, clock.now, () => ({ connections: connections?.size ?? 0, agents: services?.sync.connectedCount() ?? 0, serverNotAfter: certificate?.notAfter() ?? 0 }));
+  const metrics = buildMetrics(store, signers, registry, readiness, clock.now, () => ({
+    connections: connections?.size ?? 0,
+    agents: services?.sync.connectedCount() ?? 0,
+    serverNotAfter: certificate?.notAfter() ?? 0,
+  }));
   stack.defer(store.onCommit((commit) => metrics.committed(commit)));
   metrics.watchLog(auditLog);
   const witnesses = startWitnesses(config, store, auditLog, clock, logger);
@@ -114,39 +239,125 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   if (witnesses.length > 0) metrics.watchWitnesses(witnesses);
   stack.defer(store.objects.onMismatch(({ kind }) => metrics.notInLog(kind)));
   const renewals = new RenewalLedger();
-  const issuer = heldIssuer(buildIssuer(parts, store, signers, registry, { issued: (kind, seconds) => metrics.issued(kind, seconds), refused: (code) => metrics.refused(code), outcome: (id, outcome) => renewals.record(id, outcome) }), auditLog);
+  const issuer = heldIssuer(
+    buildIssuer(parts, store, signers, registry, {
+      issued: (kind, seconds) => metrics.issued(kind, seconds),
+      refused: (code) => metrics.refused(code),
+      outcome: (id, outcome) => renewals.record(id, outcome),
+    }),
+    auditLog,
+  );
   const certificate: ServerCertificate = new ServerCertificate({
-    issuer, authorities: registry, trustDomain, dnsNames: config.listen.dnsNames, ttlSeconds: config.issuance.serverTtlSeconds, clock, random, logger,
-    rootHeld: (rootId) => rotation?.controller.rootHeld(rootId) ?? true, presented: (serial) => store.issuance.confirmGone('server', 'server', serial, clock.now()),
+    issuer,
+    authorities: registry,
+    trustDomain,
+    dnsNames: config.listen.dnsNames,
+    ttlSeconds: config.issuance.serverTtlSeconds,
+    clock,
+    random,
+    logger,
+    rootHeld: (rootId) => rotation?.controller.rootHeld(rootId) ?? true,
+    presented: (serial) => store.issuance.confirmGone('server', 'server', serial, clock.now()),
   });
   stack.defer(() => certificate.close());
 
   const upstream = upstreamAuthority(config, vault, clock);
   const sources = new AuthoritySources({
-    authorities: store.authorities, rotations: store.rotations, openIssuingToken: () => openToken('issuing'), trustDomain, plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
-    minimumLifeSeconds: minimumAuthorityLifeSeconds(config), clock, random, logger, changed, requestedKeys, ...(upstream === undefined ? {} : { upstream }),
+    authorities: store.authorities,
+    rotations: store.rotations,
+    openIssuingToken: () => openToken('issuing'),
+    trustDomain,
+    plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
+    minimumLifeSeconds: minimumAuthorityLifeSeconds(config),
+    clock,
+    random,
+    logger,
+    changed,
+    requestedKeys,
+    ...(upstream === undefined ? {} : { upstream }),
   });
-  const downstream = (request: DownstreamRequest) => signDownstream(request, { authorities: { list: () => Promise.resolve(registry.all()) }, isAuthorityKey: (digest) => registry.isAuthorityKey(digest), crlUrl: crlUrlOf(config), issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
-  const cross = (request: CrossRequest) => crossSign(request, { authorities: store.authorities, issuance: store.issuance, openToken, trustDomain, clockSkewSeconds: config.authorities.clockSkewSeconds, clock, random });
+  const downstream = (request: DownstreamRequest) =>
+    signDownstream(request, {
+      authorities: { list: () => Promise.resolve(registry.all()) },
+      isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
+      crlUrl: crlUrlOf(config),
+      issuance: store.issuance,
+      openToken,
+      trustDomain,
+      clockSkewSeconds: config.authorities.clockSkewSeconds,
+      clock,
+      random,
+    });
+  const cross = (request: CrossRequest) =>
+    crossSign(request, {
+      authorities: store.authorities,
+      issuance: store.issuance,
+      openToken,
+      trustDomain,
+      clockSkewSeconds: config.authorities.clockSkewSeconds,
+      clock,
+      random,
+    });
   if (auditLog.stale === undefined) await sources.resumeFirst('server');
-  const supply = upstream === undefined ? undefined : new UpstreamSupply({ sources, present: () => registry.issuing() !== undefined, clock, random, logger });
+  const supply =
+    upstream === undefined
+      ? undefined
+      : new UpstreamSupply({
+          sources,
+          present: () => registry.issuing() !== undefined,
+          clock,
+          random,
+          logger,
+        });
   stack.defer(() => supply?.close());
   if (auditLog.stale === undefined) await supply?.supply();
 
   const handshakes = new HandshakeLedger();
   const rotation: Awaited<ReturnType<typeof buildRotation>> = await buildRotation({
-    config, store: { ...store, leases: heldLeases(store.leases, auditLog) }, openToken, plans: authorityPlans(config), connected: (agentId) => services?.sync.isConnected(agentId) ?? false, handshakes: (keyId) => handshakes.totals(keyId), renewals: (id) => renewals.compare(id), changed,
-    moved: (kind, to) => metrics.authorityMoved(kind, to), canUse: (ckaId) => allSigners.canUse(ckaId), issuingTokenUsable, clock, random, logger: logger.child({ part: 'rotation' }), ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
+    config,
+    store: { ...store, leases: heldLeases(store.leases, auditLog) },
+    openToken,
+    plans: authorityPlans(config),
+    connected: (agentId) => services?.sync.isConnected(agentId) ?? false,
+    handshakes: (keyId) => handshakes.totals(keyId),
+    renewals: (id) => renewals.compare(id),
+    changed,
+    moved: (kind, to) => metrics.authorityMoved(kind, to),
+    canUse: (ckaId) => allSigners.canUse(ckaId),
+    issuingTokenUsable,
+    clock,
+    random,
+    logger: logger.child({ part: 'rotation' }),
+    ...(parts.faults?.step === undefined ? {} : { step: parts.faults.step }),
   });
   stack.defer(() => rotation.controller.close());
 
   const crls = new CrlPublisher({
-    authorities: registry, store: store.revocations, onRevision: (listener) => store.onRevision(listener), signers, openToken, held: () => auditLog.stale !== undefined, clock, logger: logger.child({ part: 'crl' }),
-    lifeSeconds: config.issuance.crlLifeDays * 86_400, clockSkewSeconds: config.authorities.clockSkewSeconds,
+    authorities: registry,
+    store: store.revocations,
+    onRevision: (listener) => store.onRevision(listener),
+    signers,
+    openToken,
+    held: () => auditLog.stale !== undefined,
+    clock,
+    logger: logger.child({ part: 'crl' }),
+    lifeSeconds: config.issuance.crlLifeDays * 86_400,
+    clockSkewSeconds: config.authorities.clockSkewSeconds,
   });
   stack.defer(() => crls.close());
   metrics.watchCrls(crls);
-  const upstreamCrls = upstream === undefined ? undefined : new UpstreamCrls({ upstream, publisher: crls, authorities: registry, clock, random, logger: logger.child({ part: 'crl' }), refreshSeconds: config.authorities.upstream?.crlRefreshSeconds ?? 600 });
+  const upstreamCrls =
+    upstream === undefined
+      ? undefined
+      : new UpstreamCrls({
+          upstream,
+          publisher: crls,
+          authorities: registry,
+          clock,
+          random,
+          logger: logger.child({ part: 'crl' }),
+          refreshSeconds: config.authorities.upstream?.crlRefreshSeconds ?? 600,
+        });
   stack.defer(() => upstreamCrls?.close());
   let signing = false;
   /** What signs by itself begins with the right to sign. */
@@ -172,57 +383,151 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
     front.setServing(readiness.ready);
   };
   const services: RunningServices = createServices({
-    store, issuer, authorities: registry, clock, random, logger, ...(parts.faults?.withoutLog === undefined ? { logFacts: auditLog } : {}), restoreFacts: restoreFacts(config, auditLog, accepted), checkpoints: agentCheckpoints(auditLog, logger), sources, downstream, held: () => auditLog.stale !== undefined, cross, crossInChains: config.rotation.crossCertificates, handshakes, rotation, crls, crlSource: crls, settings: serviceSettings(config, parts.uid),
-    facts: { startedAt: () => startedAt, readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }), hsmStatus: () => signers.state().status, serverCertificateNotAfter: () => certificate.notAfter() },
+    store,
+    issuer,
+    authorities: registry,
+    clock,
+    random,
+    logger,
+    ...(parts.faults?.withoutLog === undefined ? { logFacts: auditLog } : {}),
+    restoreFacts: restoreFacts(config, auditLog, accepted),
+    checkpoints: agentCheckpoints(auditLog, logger),
+    sources,
+    downstream,
+    held: () => auditLog.stale !== undefined,
+    cross,
+    crossInChains: config.rotation.crossCertificates,
+    handshakes,
+    rotation,
+    crls,
+    crlSource: crls,
+    settings: serviceSettings(config, parts.uid),
+    facts: {
+      startedAt: () => startedAt,
+      readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }),
+      hsmStatus: () => signers.state().status,
+      serverCertificateNotAfter: () => certificate.notAfter(),
+    },
   });
   stack.defer(() => services.close());
   await services.gate.recover();
   const connections: Connections = new Connections(services.callers, clock);
-  const front = buildGrpcServer(services, {
-    connections, callers: services.callers, refusals: services.refusals, clock, logger, limits: config.limits, observe: (method, code, seconds) => metrics.call(method, code, seconds),
-  }, config.limits);
+  const front = buildGrpcServer(
+    services,
+    {
+      connections,
+      callers: services.callers,
+      refusals: services.refusals,
+      clock,
+      logger,
+      limits: config.limits,
+      observe: (method, code, seconds) => metrics.call(method, code, seconds),
+    },
+    config.limits,
+  );
   stack.defer(() => front.server.forceShutdown());
-  const reread = (): void => void registry.refresh().catch((thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'the authorities could not be read again'));
-  stack.defer(signers.onChange(() => {
-    front.setServing(readiness.ready);
-    // a token that is back has the keys that were missed
-    reread();
-    rotation.controller.poke();
-  }));
+  const reread = (): void =>
+    void registry
+      .refresh()
+      .catch((thrown: unknown) =>
+        logger.error(
+          { code: PkiError.from(thrown).code, error: PkiError.from(thrown).message },
+          'the authorities could not be read again',
+        ),
+      );
+  stack.defer(
+    signers.onChange(() => {
+      front.setServing(readiness.ready);
+      // a token that is back has the keys that were missed
+      reread();
+      rotation.controller.poke();
+    }),
+  );
   stack.defer(registry.onChange(() => front.setServing(readiness.ready)));
   if (config.hsm.standby !== undefined) {
-    const standbyLog = new StandbyLog({ store, auditLog, openToken, tokenLost: () => signingToken() === 'standby' && !issuingTokenUsable(), trustDomain, clock, random, logger: logger.child({ part: 'audit' }) });
+    const standbyLog = new StandbyLog({
+      store,
+      auditLog,
+      openToken,
+      tokenLost: () => signingToken() === 'standby' && !issuingTokenUsable(),
+      trustDomain,
+      clock,
+      random,
+      logger: logger.child({ part: 'audit' }),
+    });
     stack.defer(() => standbyLog.close());
-    for (const stop of [registry.onChange(() => void standbyLog.look()), allSigners.onChange(() => void standbyLog.look()), auditLog.onStale(() => void standbyLog.look())]) stack.defer(stop);
+    for (const stop of [
+      registry.onChange(() => void standbyLog.look()),
+      allSigners.onChange(() => void standbyLog.look()),
+      auditLog.onStale(() => void standbyLog.look()),
+    ])
+      stack.defer(stop);
     await standbyLog.look();
   }
   stack.defer(() => front.setServing(false));
   stack.defer(auditLog.onStale(() => front.setServing(readiness.ready)));
 
   const ops = await startOpsListener({
-    metrics: () => metrics.registry.metrics(), metricsContentType: metrics.registry.contentType, reasons: () => readiness.reasons(), bundle: () => registry.bundle().document, bundleRefreshSeconds: config.issuance.bundleRefreshHintSeconds,
-    crl: (id) => crls.crl(id), logger, options: { address: config.ops.address, port: config.ops.port, ...opsTls(config) },
+    metrics: () => metrics.registry.metrics(),
+    metricsContentType: metrics.registry.contentType,
+    reasons: () => readiness.reasons(),
+    bundle: () => registry.bundle().document,
+    bundleRefreshSeconds: config.issuance.bundleRefreshHintSeconds,
+    crl: (id) => crls.crl(id),
+    logger,
+    options: { address: config.ops.address, port: config.ops.port, ...opsTls(config) },
   });
   stack.defer(() => ops.close());
   const adminPath = adminSocketPath(config);
-  const admin = await startAdminListener({ grpcServer: front.server, connections, callers: services.callers, logger, path: adminPath, mode: Number.parseInt(config.admin.socketMode, 8) });
+  const admin = await startAdminListener({
+    grpcServer: front.server,
+    connections,
+    callers: services.callers,
+    logger,
+    path: adminPath,
+    mode: Number.parseInt(config.admin.socketMode, 8),
+  });
   stack.defer(() => admin.close(graceMs));
   const door = new FrontDoor({
-    authorities: registry, logger, clock,
+    authorities: registry,
+    logger,
+    clock,
     open: async () => {
       await certificate.start();
       return startTlsListener({
-        grpcServer: front.server, connections, callers: services.callers, refusals: services.refusals, identity: certificate, rootsDer: () => registry.rootsDer(), logger,
-        options: { address: config.listen.address, port: config.listen.port, connections: config.limits.connections, handshakes: config.limits.handshakes, handshakeSeconds: config.limits.handshakeSeconds },
+        grpcServer: front.server,
+        connections,
+        callers: services.callers,
+        refusals: services.refusals,
+        identity: certificate,
+        rootsDer: () => registry.rootsDer(),
+        logger,
+        options: {
+          address: config.listen.address,
+          port: config.listen.port,
+          connections: config.limits.connections,
+          handshakes: config.limits.handshakes,
+          handshakeSeconds: config.limits.handshakeSeconds,
+        },
       });
     },
-    opened: () => front.setServing(readiness.ready), held: () => auditLog.stale !== undefined, onHeld: (listener) => auditLog.onStale(listener), advice: config.authorities.source, failure: () => supply?.failure(),
+    opened: () => front.setServing(readiness.ready),
+    held: () => auditLog.stale !== undefined,
+    onHeld: (listener) => auditLog.onStale(listener),
+    advice: config.authorities.source,
+    failure: () => supply?.failure(),
   });
   stack.defer(() => door.close(graceMs));
   readiness.add(() => door.reason());
   await door.start();
   if (config.retention.certificatesDays > 0) {
-    const pruner = new Pruner({ store: { ...store, leases: heldLeases(store.leases, auditLog) }, keepSeconds: config.retention.certificatesDays * 86_400, holder: uuidv7(clock.nowMs()), clock, logger: logger.child({ part: 'retention' }) });
+    const pruner = new Pruner({
+      store: { ...store, leases: heldLeases(store.leases, auditLog) },
+      keepSeconds: config.retention.certificatesDays * 86_400,
+      holder: uuidv7(clock.nowMs()),
+      clock,
+      logger: logger.child({ part: 'retention' }),
+    });
     stack.defer(() => pruner.close());
     pruner.start();
   }
@@ -233,49 +538,121 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
 
   const owned = stack.move();
   return {
-    get port() { return door.port; },
-    opsPort: ops.port, adminSocketPath: adminPath, signerPids: () => signers.pids(), invalidateSessions: () => signers.invalidateSessions(), [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    get port() {
+      return door.port;
+    },
+    opsPort: ops.port,
+    adminSocketPath: adminPath,
+    signerPids: () => signers.pids(),
+    invalidateSessions: () => signers.invalidateSessions(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
-async function openStore({ config, clock, logger, pid, faults }: ServerParts, stack: AsyncDisposableStack): Promise<Store> {
+async function openStore(
+  { config, clock, logger, pid, faults }: ServerParts,
+  stack: AsyncDisposableStack,
+): Promise<Store> {
   const path = databasePath(config);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const store = await openSqliteStore({
-    path, clock, logger, pid, ...(faults?.synchronous === undefined ? {} : { synchronous: faults.synchronous, faultDrill: true }), ...(faults?.withoutLog === undefined ? {} : { withoutLog: true, faultDrill: true }), ...(faults?.onDurable === undefined ? {} : { onDurable: faults.onDurable }),
+    path,
+    clock,
+    logger,
+    pid,
+    ...(faults?.synchronous === undefined
+      ? {}
+      : { synchronous: faults.synchronous, faultDrill: true }),
+    ...(faults?.withoutLog === undefined ? {} : { withoutLog: true, faultDrill: true }),
+    ...(faults?.onDurable === undefined ? {} : { onDurable: faults.onDurable }),
   });
   stack.defer(() => store.close());
   return store;
 }
 
 /** The PIN is read anew for each session, so that it is in memory no longer than needed. */
-const tokenOpener = ({ config, env, clock, logger, execPath }: ServerParts, vault: VaultSession | undefined, logins: LoginTurns) =>
-  async (role: TokenRole): Promise<TokenAdmin> => openTokenAdmin(await tokenConfig(config, role, env, vault, logger), { logins, execPath, clock, logger });
+const tokenOpener =
+  (
+    { config, env, clock, logger, execPath }: ServerParts,
+    vault: VaultSession | undefined,
+    logins: LoginTurns,
+  ) =>
+  async (role: TokenRole): Promise<TokenAdmin> =>
+    openTokenAdmin(await tokenConfig(config, role, env, vault, logger), {
+      logins,
+      execPath,
+      clock,
+      logger,
+    });
 
-async function bootstrap({ config, clock, random, logger, faults, acceptRestore }: ServerParts, store: Store, openToken: (role: TokenRole) => Promise<TokenAdmin>, requestedKeys: Set<string>): Promise<void> {
+async function bootstrap(
+  { config, clock, random, logger, faults, acceptRestore }: ServerParts,
+  store: Store,
+  openToken: (role: TokenRole) => Promise<TokenAdmin>,
+  requestedKeys: Set<string>,
+): Promise<void> {
   const { authorities } = config;
   const tolerateUnknownKeys = acceptRestore !== undefined || (await wasRestored(store));
   await bootstrapAuthorities({
-    tolerateUnknownKeys, requestedKeys,
-    authorities: store.authorities, issuance: store.issuance, openToken, ownRoot: authorities.source === 'hsm', trustDomain: TrustDomain.of(config.trustDomain),
-    plans: authorityPlans(config), clockSkewSeconds: authorities.clockSkewSeconds, clock, random, logger, progress: (text) => logger.info({}, text), ...(faults?.step === undefined ? {} : { step: faults.step }),
+    tolerateUnknownKeys,
+    requestedKeys,
+    authorities: store.authorities,
+    issuance: store.issuance,
+    openToken,
+    ownRoot: authorities.source === 'hsm',
+    trustDomain: TrustDomain.of(config.trustDomain),
+    plans: authorityPlans(config),
+    clockSkewSeconds: authorities.clockSkewSeconds,
+    clock,
+    random,
+    logger,
+    progress: (text) => logger.info({}, text),
+    ...(faults?.step === undefined ? {} : { step: faults.step }),
   });
 }
 
 function authorityPlans({ authorities }: ServerConfig): MakerDependencies['plans'] {
-  const plan = (kind: 'root' | 'issuing' | 'jwt') => ({ keyType: authorities[kind].keyType, lifeSeconds: authorities[kind].lifeDays * 86_400 });
+  const plan = (kind: 'root' | 'issuing' | 'jwt') => ({
+    keyType: authorities[kind].keyType,
+    lifeSeconds: authorities[kind].lifeDays * 86_400,
+  });
   return { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt'), log: logPlan };
 }
 
-function buildIssuer({ config, clock, random, faults }: ServerParts, store: Store, signers: ManagedSigners, registry: AuthorityRegistry, observe: IssuanceObserver): Issuer {
+function buildIssuer(
+  { config, clock, random, faults }: ServerParts,
+  store: Store,
+  signers: ManagedSigners,
+  registry: AuthorityRegistry,
+  observe: IssuanceObserver,
+): Issuer {
   const { issuance } = config;
   const options: PrepareOptions = {
-    clock, random, leafBackdateSeconds: issuance.leafBackdateSeconds, minimumTtlSeconds: issuance.minimumTtlSeconds, isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
+    clock,
+    random,
+    leafBackdateSeconds: issuance.leafBackdateSeconds,
+    minimumTtlSeconds: issuance.minimumTtlSeconds,
+    isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
     crlUrl: crlUrlOf(config),
   };
-  const jwt = createJwtIssuer({ store: store.issuance, signers, authority: () => registry.jwt(), clock, random, issuer: issuance.jwtIssuer ?? SpiffeId.of(`spiffe://${config.trustDomain}`).toString() });
+  const jwt = createJwtIssuer({
+    store: store.issuance,
+    signers,
+    authority: () => registry.jwt(),
+    clock,
+    random,
+    issuer: issuance.jwtIssuer ?? SpiffeId.of(`spiffe://${config.trustDomain}`).toString(),
+  });
   return createIssuer({
-    store: store.issuance, audit: store.audit, signers, authorities: registry, jwt, clock, options, observe, ...(faults?.step === undefined ? {} : { step: faults.step }),
+    store: store.issuance,
+    audit: store.audit,
+    signers,
+    authorities: registry,
+    jwt,
+    clock,
+    options,
+    observe,
+    ...(faults?.step === undefined ? {} : { step: faults.step }),
   });
 }
 
@@ -285,16 +662,42 @@ interface Live {
   readonly serverNotAfter: number;
 }
 
-function buildMetrics(store: Store, signers: ManagedSigners, registry: AuthorityRegistry, readiness: Readiness, now: () => number, live: () => Live): ServerMetrics {
+function buildMetrics(
+  store: Store,
+  signers: ManagedSigners,
+  registry: AuthorityRegistry,
+  readiness: Readiness,
+  now: () => number,
+  live: () => Live,
+): ServerMetrics {
   return new ServerMetrics({
     expiryHorizon: () => ({
       server: live().serverNotAfter,
-      ...Object.fromEntries(registry.all().filter((authority) => authority.notAfter > 0 && ['published', 'active', 'old'].includes(authority.state)).map((authority) => [`${authority.kind}/${authority.id}`, authority.notAfter])),
+      ...Object.fromEntries(
+        registry
+          .all()
+          .filter(
+            (authority) =>
+              authority.notAfter > 0 && ['published', 'active', 'old'].includes(authority.state),
+          )
+          .map((authority) => [`${authority.kind}/${authority.id}`, authority.notAfter]),
+      ),
     }),
-    hsm: () => signers.state(), connections: () => live().connections, agentsConnected: () => live().agents, ready: () => readiness.ready, certificatesByState: () => store.certificates.countByState(), pendingOperations: () => pendingByKind(store.approvals, now()),
+    hsm: () => signers.state(),
+    connections: () => live().connections,
+    agentsConnected: () => live().agents,
+    ready: () => readiness.ready,
+    certificatesByState: () => store.certificates.countByState(),
+    pendingOperations: () => pendingByKind(store.approvals, now()),
   });
 }
 
-const opsTls = ({ ops }: ServerConfig) => (ops.tlsCertFile === undefined || ops.tlsKeyFile === undefined
-  ? {}
-  : { tls: { certPem: readPem(ops.tlsCertFile, 'ops.tlsCertFile'), keyPem: readPem(ops.tlsKeyFile, 'ops.tlsKeyFile') } });
+const opsTls = ({ ops }: ServerConfig) =>
+  ops.tlsCertFile === undefined || ops.tlsKeyFile === undefined
+    ? {}
+    : {
+        tls: {
+          certPem: readPem(ops.tlsCertFile, 'ops.tlsCertFile'),
+          keyPem: readPem(ops.tlsKeyFile, 'ops.tlsKeyFile'),
+        },
+      };

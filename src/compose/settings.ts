@@ -15,30 +15,70 @@ import { defaultServiceSettings, type ServiceSettings } from '../services/index.
 export function serviceSettings(config: ServerConfig, serverUid: number): ServiceSettings {
   const { issuance, attestation, limits } = config;
   return {
-    ...defaultServiceSettings, trustDomain: TrustDomain.of(config.trustDomain), serverVersion: version, reservedDnsNames: config.listen.dnsNames, adminUids: config.admin.uids, serverUid,
-    minimumTtlSeconds: issuance.minimumTtlSeconds, defaultX509TtlSeconds: issuance.defaultTtlSeconds, maximumX509TtlSeconds: issuance.maximumTtlSeconds, defaultJwtTtlSeconds: issuance.jwtDefaultTtlSeconds,
-    maximumJwtTtlSeconds: issuance.jwtMaximumTtlSeconds, agentTtlSeconds: issuance.agentTtlSeconds, downstreamTtlSeconds: issuance.downstreamTtlSeconds, recoveryGraceSeconds: attestation.graceDays * 86_400, defaultJoinTokenTtlSeconds: attestation.joinTokenTtlSeconds,
-    x509popRootsDer: attestation.x509popCaFile === undefined ? [] : readCertificates(attestation.x509popCaFile, 'attestation.x509popCaFile'),
-    attestationRate: { perSecond: attestation.perSecond, burst: attestation.perSecond * 5 }, signingRate: { perSecond: limits.signsPerSecond, burst: limits.signsBurst }, downstreamTotalRate: { perSecond: limits.downstreamPerMinute / 60, burst: Math.max(10, limits.downstreamPerMinute) },
+    ...defaultServiceSettings,
+    trustDomain: TrustDomain.of(config.trustDomain),
+    serverVersion: version,
+    reservedDnsNames: config.listen.dnsNames,
+    adminUids: config.admin.uids,
+    serverUid,
+    minimumTtlSeconds: issuance.minimumTtlSeconds,
+    defaultX509TtlSeconds: issuance.defaultTtlSeconds,
+    maximumX509TtlSeconds: issuance.maximumTtlSeconds,
+    defaultJwtTtlSeconds: issuance.jwtDefaultTtlSeconds,
+    maximumJwtTtlSeconds: issuance.jwtMaximumTtlSeconds,
+    agentTtlSeconds: issuance.agentTtlSeconds,
+    downstreamTtlSeconds: issuance.downstreamTtlSeconds,
+    recoveryGraceSeconds: attestation.graceDays * 86_400,
+    defaultJoinTokenTtlSeconds: attestation.joinTokenTtlSeconds,
+    x509popRootsDer:
+      attestation.x509popCaFile === undefined
+        ? []
+        : readCertificates(attestation.x509popCaFile, 'attestation.x509popCaFile'),
+    attestationRate: { perSecond: attestation.perSecond, burst: attestation.perSecond * 5 },
+    signingRate: { perSecond: limits.signsPerSecond, burst: limits.signsBurst },
+    downstreamTotalRate: {
+      perSecond: limits.downstreamPerMinute / 60,
+      burst: Math.max(10, limits.downstreamPerMinute),
+    },
   };
 }
 
 /** Where a token is, with its PIN. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*. */
-export async function tokenConfig(config: ServerConfig, role: TokenRole, env: Readonly<Record<string, string | undefined>>, vault: VaultSession | undefined, logger: Logger): Promise<TokenConfig> {
+export async function tokenConfig(
+  config: ServerConfig,
+  role: TokenRole,
+  env: Readonly<Record<string, string | undefined>>,
+  vault: VaultSession | undefined,
+  logger: Logger,
+): Promise<TokenConfig> {
   const { hsm } = config;
-  if (role === 'external') throw new PkiError('INTERNAL', 'no token holds the key of an external authority');
+  if (role === 'external')
+    throw new PkiError('INTERNAL', 'no token holds the key of an external authority');
   const token = hsm[role];
-  if (token === undefined) throw new PkiError('CONFIG_INVALID', `an authority has its key in the ${role} token, and hsm.${role} is not set`);
+  if (token === undefined)
+    throw new PkiError(
+      'CONFIG_INVALID',
+      `an authority has its key in the ${role} token, and hsm.${role} is not set`,
+    );
   const { pinVault } = token;
-  const { module = hsm.module, softhsmConf = hsm.softhsmConf } = role === 'standby' ? (hsm.standby ?? {}) : {};
-  const pin = pinVault === undefined || vault === undefined ? readPin(token, env, logger) : await vault.secret(pinVault);
+  const { module = hsm.module, softhsmConf = hsm.softhsmConf } =
+    role === 'standby' ? (hsm.standby ?? {}) : {};
+  const pin =
+    pinVault === undefined || vault === undefined
+      ? readPin(token, env, logger)
+      : await vault.secret(pinVault);
   return {
-    modulePath: module, tokenLabel: token.label, pin, ...(softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: softhsmConf } }),
+    modulePath: module,
+    tokenLabel: token.label,
+    pin,
+    ...(softhsmConf === undefined ? {} : { environment: { SOFTHSM2_CONF: softhsmConf } }),
   };
 }
 
-export const signerCount = (config: ServerConfig): number => config.hsm.signers ?? Math.max(1, availableParallelism());
-export const standbySignerCount = (config: ServerConfig): number => config.hsm.standby?.signers ?? signerCount(config);
+export const signerCount = (config: ServerConfig): number =>
+  config.hsm.signers ?? Math.max(1, availableParallelism());
+export const standbySignerCount = (config: ServerConfig): number =>
+  config.hsm.standby?.signers ?? signerCount(config);
 
 /** PEM files that the configuration names. Throws CONFIG_INVALID. */
 export function readCertificates(path: string, key: string): readonly Buffer[] {
@@ -49,35 +89,73 @@ export function readPem(path: string, key: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (thrown) {
-    throw new PkiError('CONFIG_INVALID', `${key}: ${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { grade: 'fatal' });
+    throw new PkiError(
+      'CONFIG_INVALID',
+      `${key}: ${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+      { grade: 'fatal' },
+    );
   }
 }
 
 /** The session with Vault or OpenBao, if one is configured. Logs in when it is first used. */
-export function vaultSession(config: ServerConfig, clock: Clock, logger: Logger): VaultSession | undefined {
+export function vaultSession(
+  config: ServerConfig,
+  clock: Clock,
+  logger: Logger,
+): VaultSession | undefined {
   const { upstream } = config.authorities;
   if (upstream === undefined) return undefined;
   const { approle, token, kubernetes } = upstream.auth;
-  const auth = approle !== undefined ? { method: 'approle' as const, ...approle } : kubernetes !== undefined ? { method: 'kubernetes' as const, ...kubernetes } : { method: 'token' as const, file: (token as { file: string }).file };
+  const auth =
+    approle !== undefined
+      ? { method: 'approle' as const, ...approle }
+      : kubernetes !== undefined
+        ? { method: 'kubernetes' as const, ...kubernetes }
+        : { method: 'token' as const, file: (token as { file: string }).file };
   return new VaultSession({
-    address: upstream.address, auth, timeoutMs: upstream.timeoutSeconds * 1000, clock, logger,
-    ...(upstream.namespace === undefined ? {} : { namespace: upstream.namespace }), ...(upstream.caFile === undefined ? {} : { caPem: readPem(upstream.caFile, 'authorities.upstream.caFile') }),
+    address: upstream.address,
+    auth,
+    timeoutMs: upstream.timeoutSeconds * 1000,
+    clock,
+    logger,
+    ...(upstream.namespace === undefined ? {} : { namespace: upstream.namespace }),
+    ...(upstream.caFile === undefined
+      ? {}
+      : { caPem: readPem(upstream.caFile, 'authorities.upstream.caFile') }),
   });
 }
 
 /** Who signs our intermediates, if that is an upstream. */
-export function upstreamAuthority(config: ServerConfig, vault: VaultSession | undefined, clock: Clock): UpstreamAuthority | undefined {
+export function upstreamAuthority(
+  config: ServerConfig,
+  vault: VaultSession | undefined,
+  clock: Clock,
+): UpstreamAuthority | undefined {
   const { upstream, source } = config.authorities;
   if (upstream === undefined || vault === undefined || source !== 'upstream') return undefined;
-  return vaultUpstream({ vault, mount: upstream.mount, rootSha256: upstream.rootSha256, clock, ...(upstream.issuerRef === undefined ? {} : { issuerRef: upstream.issuerRef }) });
+  return vaultUpstream({
+    vault,
+    mount: upstream.mount,
+    rootSha256: upstream.rootSha256,
+    clock,
+    ...(upstream.issuerRef === undefined ? {} : { issuerRef: upstream.issuerRef }),
+  });
 }
 
 /** Life of an issuing intermediate, in seconds. */
 export const issuingLifeSeconds = ({ authorities }: ServerConfig): number =>
-  ((authorities.source === 'upstream' ? authorities.upstream?.ttlDays : undefined) ?? authorities.issuing.lifeDays) * 86_400;
+  ((authorities.source === 'upstream' ? authorities.upstream?.ttlDays : undefined) ??
+    authorities.issuing.lifeDays) * 86_400;
 
-/** What must be left of an authority for rotation to have room: three of the longest leaf (see `contradiction` in config/). */
-export const minimumAuthorityLifeSeconds = ({ issuance }: ServerConfig): number => 3 * Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);
+/**
+ * What must be left of an authority for rotation to have room: three of the longest leaf (see
+ * `contradiction` in config/).
+ */
+export const minimumAuthorityLifeSeconds = ({ issuance }: ServerConfig): number =>
+  3 * Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);
 
 /** Where the CRL of an authority is found by others; undefined: nowhere. */
-export const crlUrlOf = ({ issuance: { crlBaseUrl } }: ServerConfig) => (authorityId: string): string | undefined => (crlBaseUrl === undefined ? undefined : `${crlBaseUrl.replace(/\/$/, '')}/${authorityId}.crl`);
+export const crlUrlOf =
+  ({ issuance: { crlBaseUrl } }: ServerConfig) =>
+  (authorityId: string): string | undefined =>
+    crlBaseUrl === undefined ? undefined : `${crlBaseUrl.replace(/\/$/, '')}/${authorityId}.crl`;

@@ -15,20 +15,36 @@ export function staleReason({ stale, damage }: Log): string | undefined {
 }
 
 function refusal({ stale, damage }: Log): PkiError | undefined {
-  if (damage !== undefined) return new PkiError(damage.code, `nothing is signed: ${damage.message}`, { cause: damage });
-  return stale === undefined ? undefined : new PkiError('DATABASE_STALE', `the database is older than what was signed: nothing is signed before an operator has accepted the loss`);
+  if (damage !== undefined)
+    return new PkiError(damage.code, `nothing is signed: ${damage.message}`, { cause: damage });
+  return stale === undefined
+    ? undefined
+    : new PkiError(
+        'DATABASE_STALE',
+        `the database is older than what was signed: nothing is signed before an operator has accepted the loss`,
+      );
 }
 
 /**
- * The two doors to keys, shut while the database is stale, or damaged: signers and tokens. All that signs certificates, tokens, bundles,
- * CRLs and authorities goes through one of them; the log itself does not, since it decides when they open again.
+ * The two doors to keys, shut while the database is stale, or damaged: signers and tokens. All that
+ * signs certificates, tokens, bundles, CRLs and authorities goes through one of them; the log
+ * itself does not, since it decides when they open again.
  */
 export const heldSigners = (signers: ManagedSigners, log: Log): ManagedSigners => ({
   useKey: (key) => signers.useKey(key),
   forgetKey: (ckaId) => signers.forgetKey(ckaId),
   sign: (items) => {
     const error = refusal(log);
-    return error === undefined ? signers.sign(items) : Promise.resolve(items.map(() => ({ ok: false, kind: 'failed', code: error.code, message: error.message })));
+    return error === undefined
+      ? signers.sign(items)
+      : Promise.resolve(
+          items.map(() => ({
+            ok: false,
+            kind: 'failed',
+            code: error.code,
+            message: error.message,
+          })),
+        );
   },
   state: () => signers.state(),
   onChange: (listener) => signers.onChange(listener),
@@ -38,13 +54,18 @@ export const heldSigners = (signers: ManagedSigners, log: Log): ManagedSigners =
   [Symbol.asyncDispose]: () => signers.close(),
 });
 
-export const heldTokens = (open: (role: TokenRole) => Promise<TokenAdmin>, log: Log) => async (role: TokenRole): Promise<TokenAdmin> => {
-  const error = refusal(log);
-  if (error !== undefined) throw error;
-  return open(role);
-};
+export const heldTokens =
+  (open: (role: TokenRole) => Promise<TokenAdmin>, log: Log) =>
+  async (role: TokenRole): Promise<TokenAdmin> => {
+    const error = refusal(log);
+    if (error !== undefined) throw error;
+    return open(role);
+  };
 
-/** Refused before an intent is written: a database that may be put away again is not to fill with what nobody signs. */
+/**
+ * Refused before an intent is written: a database that may be put away again is not to fill with
+ * what nobody signs.
+ */
 export const heldIssuer = (issuer: Issuer, log: Log): Issuer => ({
   issue: async (requests) => {
     const error = refusal(log);
@@ -60,9 +81,13 @@ export const heldIssuer = (issuer: Issuer, log: Log): Issuer => ({
 
 /** Nobody gets to act on authorities meanwhile: to whoever asks, another one holds the lease. */
 export const heldLeases = (leases: LeaseStore, log: Log): LeaseStore => ({
-  acquire: (...args) => (log.stale === undefined && log.damage === undefined ? leases.acquire(...args) : Promise.resolve(undefined)),
+  acquire: (...args) =>
+    log.stale === undefined && log.damage === undefined
+      ? leases.acquire(...args)
+      : Promise.resolve(undefined),
   renew: async (...args) => {
-    if (log.stale !== undefined || log.damage !== undefined) throw new PkiError('LEASE_LOST', 'nothing may be signed on the strength of the database');
+    if (log.stale !== undefined || log.damage !== undefined)
+      throw new PkiError('LEASE_LOST', 'nothing may be signed on the strength of the database');
     return leases.renew(...args);
   },
   release: (lease) => leases.release(lease),

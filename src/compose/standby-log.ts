@@ -23,8 +23,9 @@ export interface StandbyLogParts {
 const retryMs = 30_000;
 
 /**
- * A key for the audit log in the standby token. It is on record in the log under the key that it may have to replace, and
- * signs nothing until leaves are signed in the standby token and the issuing token is lost. Owner of its timer.
+ * A key for the audit log in the standby token. It is on record in the log under the key that it
+ * may have to replace, and signs nothing until leaves are signed in the standby token and the
+ * issuing token is lost. Owner of its timer.
  */
 export class StandbyLog {
   readonly #parts: StandbyLogParts;
@@ -37,7 +38,10 @@ export class StandbyLog {
     this.#parts = parts;
   }
 
-  /** Looks whether something is to be done; resolves when it is done or failed. Never throws: it is tried again. */
+  /**
+   * Looks whether something is to be done; resolves when it is done or failed. Never throws: it is
+   * tried again.
+   */
   look(): Promise<void> {
     if (this.#closed) return Promise.resolve();
     if (this.#working !== undefined) {
@@ -45,17 +49,25 @@ export class StandbyLog {
       return this.#working;
     }
     this.#cancel?.();
-    this.#working = this.#work().catch((thrown: unknown) => {
-      const { code, message } = PkiError.from(thrown);
-      if (this.#closed) return;
-      this.#parts.logger.error({ code, error: message, retryMs, alert: true }, 'the audit log has no key that stands by, or it could not take over; trying again');
-      this.#cancel = this.#parts.clock.after(this.#parts.tokenLost() ? 1_000 : retryMs, () => void this.look());
-    }).finally(() => {
-      this.#working = undefined;
-      if (!this.#again) return;
-      this.#again = false;
-      void this.look();
-    });
+    this.#working = this.#work()
+      .catch((thrown: unknown) => {
+        const { code, message } = PkiError.from(thrown);
+        if (this.#closed) return;
+        this.#parts.logger.error(
+          { code, error: message, retryMs, alert: true },
+          'the audit log has no key that stands by, or it could not take over; trying again',
+        );
+        this.#cancel = this.#parts.clock.after(
+          this.#parts.tokenLost() ? 1_000 : retryMs,
+          () => void this.look(),
+        );
+      })
+      .finally(() => {
+        this.#working = undefined;
+        if (!this.#again) return;
+        this.#again = false;
+        void this.look();
+      });
     return this.#working;
   }
 
@@ -71,12 +83,24 @@ export class StandbyLog {
     const all = await this.#parts.store.authorities.list({ kind: 'log' });
     await this.#settle(all);
     if (auditLog.signer.token === 'standby') return;
-    const standby = all.findLast(({ token, state }) => token === 'standby' && state === 'published');
+    const standby = all.findLast(
+      ({ token, state }) => token === 'standby' && state === 'published',
+    );
     if (!tokenLost()) {
-      if (standby === undefined) await this.#prepare(all.findLast(({ token, state }) => token === 'standby' && (state === 'preparing' || state === 'prepared')));
+      if (standby === undefined)
+        await this.#prepare(
+          all.findLast(
+            ({ token, state }) =>
+              token === 'standby' && (state === 'preparing' || state === 'prepared'),
+          ),
+        );
       return;
     }
-    if (standby === undefined) throw new PkiError('HSM_KEY_NOT_FOUND', 'the key of the audit log is lost, and none stands by: records are kept, sealed, and get no checkpoint');
+    if (standby === undefined)
+      throw new PkiError(
+        'HSM_KEY_NOT_FOUND',
+        'the key of the audit log is lost, and none stands by: records are kept, sealed, and get no checkpoint',
+      );
     await auditLog.adopt(standby);
     await this.#settle(await this.#parts.store.authorities.list({ kind: 'log' }));
   }
@@ -86,17 +110,30 @@ export class StandbyLog {
     const signer = all.find(({ id }) => id === this.#parts.auditLog.signer.id);
     if (signer?.state !== 'published') return;
     await this.#move(signer, 'active');
-    for (const other of all) if (other.id !== signer.id && other.state === 'active') await this.#move(other, 'old');
+    for (const other of all)
+      if (other.id !== signer.id && other.state === 'active') await this.#move(other, 'old');
   }
 
   async #prepare(known: Authority | undefined): Promise<void> {
     const { store, openToken, trustDomain, clock, random } = this.#parts;
-    const maker = { authorities: store.authorities, issuance: store.issuance, trustDomain, plans: { log: logPlan }, clockSkewSeconds: 0, clock, random };
-    let authority = known ?? await recordAuthority({ kind: 'log', parentId: null, token: 'standby' }, maker);
+    const maker = {
+      authorities: store.authorities,
+      issuance: store.issuance,
+      trustDomain,
+      plans: { log: logPlan },
+      clockSkewSeconds: 0,
+      clock,
+      random,
+    };
+    let authority =
+      known ?? (await recordAuthority({ kind: 'log', parentId: null, token: 'standby' }, maker));
     if (authority.state === 'preparing') {
       const token = await openToken('standby');
       try {
-        authority = await completeAuthority({ authority, parent: undefined, token, signingToken: undefined }, maker);
+        authority = await completeAuthority(
+          { authority, parent: undefined, token, signingToken: undefined },
+          maker,
+        );
       } finally {
         await token.close();
       }
@@ -106,6 +143,14 @@ export class StandbyLog {
 
   async #move(authority: Authority, to: Authority['state']): Promise<void> {
     const { store, clock } = this.#parts;
-    await store.authorities.transition(authority.id, authority.version, to, clock.now(), authorityEvent(this.#parts, 'server', `authority.${to}`, authority, { token: authority.token }));
+    await store.authorities.transition(
+      authority.id,
+      authority.version,
+      to,
+      clock.now(),
+      authorityEvent(this.#parts, 'server', `authority.${to}`, authority, {
+        token: authority.token,
+      }),
+    );
   }
 }

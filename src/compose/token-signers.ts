@@ -1,4 +1,11 @@
-import { createSigners, DeferredSigners, SignerRouter, type LoginTurns, type ManagedSigners, type TokenConfig } from '../hsm/index.ts';
+import {
+  createSigners,
+  DeferredSigners,
+  SignerRouter,
+  type LoginTurns,
+  type ManagedSigners,
+  type TokenConfig,
+} from '../hsm/index.ts';
 import type { VaultSession } from '../issuance/index.ts';
 import type { ServerParts } from './server.ts';
 import { signerCount, standbySignerCount, tokenConfig } from './settings.ts';
@@ -14,19 +21,57 @@ export interface TokenSignersParts {
   readonly signingToken: () => string;
 }
 
-/** Signers of the issuing token, and of the standby where one is configured, behind one port. The stack owns them. Throws HSM_* of a token that the server can not begin without. */
-export async function openSigners({ parts, vault, logins, issuingToken, failedOver, signingToken }: TokenSignersParts, stack: AsyncDisposableStack): Promise<SignerRouter> {
+/**
+ * Signers of the issuing token, and of the standby where one is configured, behind one port. The
+ * stack owns them. Throws HSM_* of a token that the server can not begin without.
+ */
+export async function openSigners(
+  { parts, vault, logins, issuingToken, failedOver, signingToken }: TokenSignersParts,
+  stack: AsyncDisposableStack,
+): Promise<SignerRouter> {
   const { config, env, execPath, clock, random, logger } = parts;
-  const signersOf = (role: string, token: TokenConfig, processes: number): Promise<ManagedSigners> => createSigners({
-    token, logins, processes, mode: config.hsm.mode, sessionsPerProcess: config.hsm.sessionsPerSigner, deadlineMs: config.hsm.deadlineMs, execPath, clock, random, logger: logger.child({ part: 'hsm', token: role }),
-  });
+  const signersOf = (
+    role: string,
+    token: TokenConfig,
+    processes: number,
+  ): Promise<ManagedSigners> =>
+    createSigners({
+      token,
+      logins,
+      processes,
+      mode: config.hsm.mode,
+      sessionsPerProcess: config.hsm.sessionsPerSigner,
+      deadlineMs: config.hsm.deadlineMs,
+      execPath,
+      clock,
+      random,
+      logger: logger.child({ part: 'hsm', token: role }),
+    });
   /** Of a token that the server can begin without. */
-  const deferred = async (role: 'issuing' | 'standby', processes: number): Promise<ManagedSigners> => {
-    const signers = stack.use(new DeferredSigners({ open: async () => signersOf(role, await tokenConfig(config, role, env, vault, logger), processes), clock, logger: logger.child({ part: 'hsm', token: role }) }));
+  const deferred = async (
+    role: 'issuing' | 'standby',
+    processes: number,
+  ): Promise<ManagedSigners> => {
+    const signers = stack.use(
+      new DeferredSigners({
+        open: async () =>
+          signersOf(role, await tokenConfig(config, role, env, vault, logger), processes),
+        clock,
+        logger: logger.child({ part: 'hsm', token: role }),
+      }),
+    );
     await signers.start();
     return signers;
   };
-  const byToken = new Map<string, ManagedSigners>([['issuing', failedOver ? await deferred('issuing', signerCount(config)) : stack.use(await signersOf('issuing', issuingToken, signerCount(config)))]]);
-  if (config.hsm.standby !== undefined) byToken.set('standby', await deferred('standby', standbySignerCount(config)));
+  const byToken = new Map<string, ManagedSigners>([
+    [
+      'issuing',
+      failedOver
+        ? await deferred('issuing', signerCount(config))
+        : stack.use(await signersOf('issuing', issuingToken, signerCount(config))),
+    ],
+  ]);
+  if (config.hsm.standby !== undefined)
+    byToken.set('standby', await deferred('standby', standbySignerCount(config)));
   return new SignerRouter(byToken, signingToken);
 }

@@ -1,2 +1,10 @@
-export { adminSocketPath, databasePath, loadServerConfig, readPin, rotationPolicy, serverEnvPrefix, serverJsonSchema } from './load.ts';
+export {
+  adminSocketPath,
+  databasePath,
+  loadServerConfig,
+  readPin,
+  rotationPolicy,
+  serverEnvPrefix,
+  serverJsonSchema,
+} from './load.ts';
 export { serverConfigSchema, type ServerConfig } from './schema.ts';

@@ -4,38 +4,72 @@ import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
 import { noteTypes, parseVerifierKey } from '../common/tlog/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 import { configJsonSchema, loadConfig } from '../common/runtime/config-loader.ts';
-import { rotatedKinds, scheduleProblem, shortLivedMaximumSeconds, type RotationPolicy } from '../domain/index.ts';
+import {
+  rotatedKinds,
+  scheduleProblem,
+  shortLivedMaximumSeconds,
+  type RotationPolicy,
+} from '../domain/index.ts';
 import { readPinFile } from '../hsm/index.ts';
 import { serverConfigSchema, type ServerConfig } from './schema.ts';
 
 export const serverEnvPrefix = 'MESHCA_SERVER_';
 
-/** File and environment → one frozen, validated record. Problems that span keys are found here too. */
-export async function loadServerConfig(source: { readonly path?: string | undefined; readonly env: Readonly<Record<string, string | undefined>> }): Promise<Result<ServerConfig>> {
-  const loaded = await loadConfig(serverConfigSchema, { ...source, envPrefix: serverEnvPrefix, ignoreEnv: [`${serverEnvPrefix}CONFIG`, ...pinVariables(source.env)] });
+/**
+ * File and environment → one frozen, validated record. Problems that span keys are found here too.
+ */
+export async function loadServerConfig(source: {
+  readonly path?: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}): Promise<Result<ServerConfig>> {
+  const loaded = await loadConfig(serverConfigSchema, {
+    ...source,
+    envPrefix: serverEnvPrefix,
+    ignoreEnv: [`${serverEnvPrefix}CONFIG`, ...pinVariables(source.env)],
+  });
   if (!loaded.ok) return loaded;
   const problem = contradiction(loaded.value);
   return problem === undefined ? ok(loaded.value) : fail('CONFIG_INVALID', problem);
 }
 
-export const serverJsonSchema = (): object => configJsonSchema(serverConfigSchema, 'meshca server configuration');
+export const serverJsonSchema = (): object =>
+  configJsonSchema(serverConfigSchema, 'meshca server configuration');
 
 /** The paths that follow from dataDir where nothing else is said. */
-export const databasePath = (config: ServerConfig): string => config.database.path ?? join(config.dataDir, 'meshca.db');
-export const adminSocketPath = (config: ServerConfig): string => config.admin.socketPath ?? join(config.dataDir, 'admin.sock');
-
-/** PINs may come from variables of any name; those that share our prefix are not keys of the file. */
-const pinVariables = (env: Readonly<Record<string, string | undefined>>): string[] => Object.keys(env).filter((name) => /_PIN$/.test(name));
+export const databasePath = (config: ServerConfig): string =>
+  config.database.path ?? join(config.dataDir, 'meshca.db');
+export const adminSocketPath = (config: ServerConfig): string =>
+  config.admin.socketPath ?? join(config.dataDir, 'admin.sock');
 
 /**
- * Reads a token's PIN from its file or variable. It exists only in memory from here on, and never in the configuration
- * record. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN.
+ * PINs may come from variables of any name; those that share our prefix are not keys of the file.
  */
-export function readPin(token: { readonly label: string; readonly pinFile?: string | undefined; readonly pinEnv?: string | undefined }, env: Readonly<Record<string, string | undefined>>, logger: Logger): string {
+const pinVariables = (env: Readonly<Record<string, string | undefined>>): string[] =>
+  Object.keys(env).filter((name) => /_PIN$/.test(name));
+
+/**
+ * Reads a token's PIN from its file or variable. It exists only in memory from here on, and never
+ * in the configuration record. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN.
+ */
+export function readPin(
+  token: {
+    readonly label: string;
+    readonly pinFile?: string | undefined;
+    readonly pinEnv?: string | undefined;
+  },
+  env: Readonly<Record<string, string | undefined>>,
+  logger: Logger,
+): string {
   if (token.pinFile !== undefined) return readPinFile(token.pinFile, token.label, logger);
   const pin = token.pinEnv === undefined ? undefined : env[token.pinEnv];
   if (pin !== undefined && pin !== '') return pin;
-  throw new PkiError('HSM_PIN_MISSING', token.pinEnv === undefined ? `neither pinFile nor pinEnv is set for token ${token.label}` : `the variable ${token.pinEnv} with the PIN of token ${token.label} is not set`, { grade: 'fatal' });
+  throw new PkiError(
+    'HSM_PIN_MISSING',
+    token.pinEnv === undefined
+      ? `neither pinFile nor pinEnv is set for token ${token.label}`
+      : `the variable ${token.pinEnv} with the PIN of token ${token.label} is not set`,
+    { grade: 'fatal' },
+  );
 }
 
 /** What rotation goes by. */
@@ -43,15 +77,32 @@ export function rotationPolicy(config: ServerConfig): RotationPolicy {
   const { issuance, authorities, rotation, hsm } = config;
   const hint = 2 * issuance.bundleRefreshHintSeconds;
   return {
-    longestLeafSeconds: Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds), longestJwtSeconds: issuance.jwtMaximumTtlSeconds,
-    issuingLifeSeconds: authorities.issuing.lifeDays * 86_400, marginSeconds: rotation.marginSeconds, retireMarginSeconds: rotation.retireMarginSeconds,
-    unseenSeconds: { root: hint, jwt: Math.max(hint, rotation.jwksCacheSeconds) }, prepareAtLifeFraction: rotation.automatic ? rotation.prepareAtPercent / 100 : undefined,
-    onDeadline: rotation.onDeadline, imported: authorities.source === 'hsm' ? [] : ['root', 'issuing'],
-    ...(hsm.standby === undefined ? {} : { standby: authorities.source === 'hsm' ? ['issuing', 'jwt'] : ['jwt'], standbyAfterSeconds: hsm.standby.activate === 'automatic' ? hsm.standby.afterSeconds : undefined }),
+    longestLeafSeconds: Math.max(
+      issuance.maximumTtlSeconds,
+      issuance.agentTtlSeconds,
+      issuance.serverTtlSeconds,
+    ),
+    longestJwtSeconds: issuance.jwtMaximumTtlSeconds,
+    issuingLifeSeconds: authorities.issuing.lifeDays * 86_400,
+    marginSeconds: rotation.marginSeconds,
+    retireMarginSeconds: rotation.retireMarginSeconds,
+    unseenSeconds: { root: hint, jwt: Math.max(hint, rotation.jwksCacheSeconds) },
+    prepareAtLifeFraction: rotation.automatic ? rotation.prepareAtPercent / 100 : undefined,
+    onDeadline: rotation.onDeadline,
+    imported: authorities.source === 'hsm' ? [] : ['root', 'issuing'],
+    ...(hsm.standby === undefined
+      ? {}
+      : {
+          standby: authorities.source === 'hsm' ? ['issuing', 'jwt'] : ['jwt'],
+          standbyAfterSeconds:
+            hsm.standby.activate === 'automatic' ? hsm.standby.afterSeconds : undefined,
+        }),
   };
 }
 
-/** Lives in which a successor could not be active before the present authority cuts what it signs. */
+/**
+ * Lives in which a successor could not be active before the present authority cuts what it signs.
+ */
 function scheduleContradiction(config: ServerConfig): string | undefined {
   const policy = rotationPolicy(config);
   for (const kind of rotatedKinds) {
@@ -70,64 +121,112 @@ function contradiction(config: ServerConfig): string | undefined {
   const outside = upstreamContradiction(config);
   if (outside !== undefined) return outside;
   const day = 86_400;
-  if (authorities.issuing.lifeDays > authorities.root.lifeDays) return `authorities.issuing.lifeDays (${authorities.issuing.lifeDays}) is longer than authorities.root.lifeDays (${authorities.root.lifeDays}): lower the first or raise the second`;
-  const longestLeaf = Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);
-  // rotation needs room: a successor is prepared in the last third of an issuer's life, when it must still sign full-life leaves
-  if (longestLeaf > (authorities.issuing.lifeDays * day) / 3) return `the longest leaf (${longestLeaf} s, from issuance.maximumTtlSeconds, agentTtlSeconds or serverTtlSeconds) is longer than a third of authorities.issuing.lifeDays (${authorities.issuing.lifeDays}): leaves would be cut before the authority is rotated; raise lifeDays to at least ${Math.ceil((3 * longestLeaf) / day)}, or lower the TTL`;
-  if (issuance.jwtMaximumTtlSeconds > (authorities.jwt.lifeDays * day) / 3) return `issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds}) is longer than a third of authorities.jwt.lifeDays (${authorities.jwt.lifeDays}): lower the first or raise the second`;
+  if (authorities.issuing.lifeDays > authorities.root.lifeDays)
+    return `authorities.issuing.lifeDays (${authorities.issuing.lifeDays}) is longer than authorities.root.lifeDays (${authorities.root.lifeDays}): lower the first or raise the second`;
+  const longestLeaf = Math.max(
+    issuance.maximumTtlSeconds,
+    issuance.agentTtlSeconds,
+    issuance.serverTtlSeconds,
+  );
+  // rotation needs room: a successor is prepared in the last third of an issuer's life, when it
+  // must still sign full-life leaves
+  if (longestLeaf > (authorities.issuing.lifeDays * day) / 3)
+    return `the longest leaf (${longestLeaf} s, from issuance.maximumTtlSeconds, agentTtlSeconds or serverTtlSeconds) is longer than a third of authorities.issuing.lifeDays (${authorities.issuing.lifeDays}): leaves would be cut before the authority is rotated; raise lifeDays to at least ${Math.ceil((3 * longestLeaf) / day)}, or lower the TTL`;
+  if (issuance.jwtMaximumTtlSeconds > (authorities.jwt.lifeDays * day) / 3)
+    return `issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds}) is longer than a third of authorities.jwt.lifeDays (${authorities.jwt.lifeDays}): lower the first or raise the second`;
   const schedule = scheduleContradiction(config);
   if (schedule !== undefined) return schedule;
-  if (issuance.defaultTtlSeconds > issuance.maximumTtlSeconds) return `issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds}) is above issuance.maximumTtlSeconds (${issuance.maximumTtlSeconds})`;
-  if (issuance.jwtDefaultTtlSeconds > issuance.jwtMaximumTtlSeconds) return `issuance.jwtDefaultTtlSeconds (${issuance.jwtDefaultTtlSeconds}) is above issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds})`;
-  if (issuance.minimumTtlSeconds > issuance.defaultTtlSeconds) return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;
-  if (issuance.agentTtlSeconds > shortLivedMaximumSeconds) return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
+  if (issuance.defaultTtlSeconds > issuance.maximumTtlSeconds)
+    return `issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds}) is above issuance.maximumTtlSeconds (${issuance.maximumTtlSeconds})`;
+  if (issuance.jwtDefaultTtlSeconds > issuance.jwtMaximumTtlSeconds)
+    return `issuance.jwtDefaultTtlSeconds (${issuance.jwtDefaultTtlSeconds}) is above issuance.jwtMaximumTtlSeconds (${issuance.jwtMaximumTtlSeconds})`;
+  if (issuance.minimumTtlSeconds > issuance.defaultTtlSeconds)
+    return `issuance.minimumTtlSeconds (${issuance.minimumTtlSeconds}) is above issuance.defaultTtlSeconds (${issuance.defaultTtlSeconds})`;
+  if (issuance.agentTtlSeconds > shortLivedMaximumSeconds)
+    return `issuance.agentTtlSeconds (${issuance.agentTtlSeconds}) is above ${shortLivedMaximumSeconds}, the maximum of the short-lived profile`;
   const witness = witnessContradiction(config);
   if (witness !== undefined) return witness;
-  const { retention: { certificatesDays }, attestation: { graceDays } } = config;
-  if (certificatesDays !== 0 && certificatesDays <= graceDays) return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): agents that may still come back would be forgotten`;
-  if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined)) return 'ops.tlsCertFile and ops.tlsKeyFile go together';
+  const {
+    retention: { certificatesDays },
+    attestation: { graceDays },
+  } = config;
+  if (certificatesDays !== 0 && certificatesDays <= graceDays)
+    return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): agents that may still come back would be forgotten`;
+  if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined))
+    return 'ops.tlsCertFile and ops.tlsKeyFile go together';
   const shared = sharedToken(hsm);
   if (shared !== undefined) return shared;
-  if (ops.tlsCertFile === undefined && !isLoopback(ops.address)) return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
+  if (ops.tlsCertFile === undefined && !isLoopback(ops.address))
+    return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
   return undefined;
 }
 
-/** Two roles in one token. The token of the root is open only while a root signs; the other two are open as long as the server runs. */
+/**
+ * Two roles in one token. The token of the root is open only while a root signs; the other two are
+ * open as long as the server runs.
+ */
 function sharedToken(hsm: ServerConfig['hsm']): string | undefined {
   const { issuing, root, standby } = hsm;
-  const isStandby = (label: string): boolean => standby?.label === label && (standby.module ?? hsm.module) === hsm.module && (standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf;
-  if (isStandby(issuing.label)) return `hsm.standby is the same token as hsm.issuing (${issuing.label}): what is lost with the one is lost with the other`;
+  const isStandby = (label: string): boolean =>
+    standby?.label === label &&
+    (standby.module ?? hsm.module) === hsm.module &&
+    (standby.softhsmConf ?? hsm.softhsmConf) === hsm.softhsmConf;
+  if (isStandby(issuing.label))
+    return `hsm.standby is the same token as hsm.issuing (${issuing.label}): what is lost with the one is lost with the other`;
   if (root === undefined) return undefined;
-  const beside = root.label === issuing.label ? 'hsm.issuing' : isStandby(root.label) ? 'hsm.standby' : undefined;
-  return beside === undefined ? undefined : `hsm.root is the same token as ${beside} (${root.label}): that one is open as long as the server runs, so whoever can sign with it could sign with the key of the root too; give the root a token of its own`;
+  const beside =
+    root.label === issuing.label
+      ? 'hsm.issuing'
+      : isStandby(root.label)
+        ? 'hsm.standby'
+        : undefined;
+  return beside === undefined
+    ? undefined
+    : `hsm.root is the same token as ${beside} (${root.label}): that one is open as long as the server runs, so whoever can sign with it could sign with the key of the root too; give the root a token of its own`;
 }
 
 function witnessContradiction({ audit: { witnesses } }: ServerConfig): string | undefined {
   for (const [index, { url, key }] of witnesses.entries()) {
     const parsed = parseVerifierKey(key);
     if (!parsed.ok) return `audit.witnesses.${index}.key: ${parsed.error.message}`;
-    if (parsed.value.type !== noteTypes.cosignature) return `audit.witnesses.${index}.key is of type ${parsed.value.type}; a witness cosigns with a key of type ${noteTypes.cosignature}`;
+    if (parsed.value.type !== noteTypes.cosignature)
+      return `audit.witnesses.${index}.key is of type ${parsed.value.type}; a witness cosigns with a key of type ${noteTypes.cosignature}`;
     const { protocol, hostname } = new URL(url);
-    if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) return `audit.witnesses.${index}.url ${url} goes over the network in the clear: use https`;
+    if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, '')))
+      return `audit.witnesses.${index}.url ${url} goes over the network in the clear: use https`;
   }
   return undefined;
 }
 
-function upstreamContradiction({ authorities: { source, upstream }, hsm }: ServerConfig): string | undefined {
+function upstreamContradiction({
+  authorities: { source, upstream },
+  hsm,
+}: ServerConfig): string | undefined {
   if (upstream === undefined) {
-    if (source === 'upstream') return 'authorities.source is upstream, and authorities.upstream is not set';
-    const from = (['issuing', 'root', 'standby'] as const).find((role) => hsm[role]?.pinVault !== undefined);
-    return from === undefined ? undefined : `hsm.${from}.pinVault needs authorities.upstream, which says where Vault or OpenBao is`;
+    if (source === 'upstream')
+      return 'authorities.source is upstream, and authorities.upstream is not set';
+    const from = (['issuing', 'root', 'standby'] as const).find(
+      (role) => hsm[role]?.pinVault !== undefined,
+    );
+    return from === undefined
+      ? undefined
+      : `hsm.${from}.pinVault needs authorities.upstream, which says where Vault or OpenBao is`;
   }
   const methods = Object.values(upstream.auth).filter((method) => method !== undefined).length;
-  if (methods !== 1) return `authorities.upstream.auth names ${methods} methods: exactly one of approle, token, kubernetes`;
+  if (methods !== 1)
+    return `authorities.upstream.auth names ${methods} methods: exactly one of approle, token, kubernetes`;
   const { protocol, hostname } = new URL(upstream.address);
-  if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) return `authorities.upstream.address ${upstream.address} would send credentials in the clear: use https`;
+  if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, '')))
+    return `authorities.upstream.address ${upstream.address} would send credentials in the clear: use https`;
   for (const role of ['issuing', 'root', 'standby'] as const) {
     const { pinFile, pinEnv, pinVault } = hsm[role] ?? {};
-    if (pinVault !== undefined && (pinFile !== undefined || pinEnv !== undefined)) return `hsm.${role} has pinVault and another source of the PIN: keep one`;
+    if (pinVault !== undefined && (pinFile !== undefined || pinEnv !== undefined))
+      return `hsm.${role} has pinVault and another source of the PIN: keep one`;
   }
   return undefined;
 }
 
-const isLoopback = (address: string): boolean => address === 'localhost' || address === '::1' || (isIP(address) === 4 && address.startsWith('127.'));
+const isLoopback = (address: string): boolean =>
+  address === 'localhost' ||
+  address === '::1' ||
+  (isIP(address) === 4 && address.startsWith('127.'));

@@ -2,9 +2,12 @@ import { z } from 'zod';
 import { parseDnsName, TrustDomain } from '../common/spiffe/index.ts';
 import { keyTypes } from '../common/x509/key-type.ts';
 
-const seconds = (description: string) => z.number().int().positive().describe(`${description} (seconds)`);
-const days = (description: string) => z.number().int().positive().max(36_500).describe(`${description} (days)`);
-const count = (description: string, maximum = 1_000_000) => z.number().int().positive().max(maximum).describe(description);
+const seconds = (description: string) =>
+  z.number().int().positive().describe(`${description} (seconds)`);
+const days = (description: string) =>
+  z.number().int().positive().max(36_500).describe(`${description} (days)`);
+const count = (description: string, maximum = 1_000_000) =>
+  z.number().int().positive().max(maximum).describe(description);
 const path = (description: string) => z.string().min(1).describe(description);
 const keyType = (description: string) => z.enum(keyTypes).describe(description);
 const port = (description: string) => z.number().int().min(0).max(65_535).describe(description);
@@ -12,12 +15,21 @@ const port = (description: string) => z.number().int().min(0).max(65_535).descri
 const tokenKeys = (label: string, role: string) => ({
   label: z.string().min(1).max(32).default(label).describe(`Label of the ${role} token`),
   pinFile: path(`File with the PIN of the ${role} token`).optional(),
-  pinEnv: z.string().regex(/^[A-Z][A-Z0-9_]*$/).optional().describe(`Environment variable that holds the PIN of the ${role} token`),
-  pinVault: z.strictObject({
-    mount: z.string().min(1).default('secret').describe('KV version 2 mount'),
-    path: z.string().min(1).describe('Path of the secret below the mount, without data/'),
-    field: z.string().min(1).default('pin').describe('Field of the secret that is the PIN'),
-  }).optional().describe(`PIN of the ${role} token from Vault or OpenBao, reached as authorities.upstream says`),
+  pinEnv: z
+    .string()
+    .regex(/^[A-Z][A-Z0-9_]*$/)
+    .optional()
+    .describe(`Environment variable that holds the PIN of the ${role} token`),
+  pinVault: z
+    .strictObject({
+      mount: z.string().min(1).default('secret').describe('KV version 2 mount'),
+      path: z.string().min(1).describe('Path of the secret below the mount, without data/'),
+      field: z.string().min(1).default('pin').describe('Field of the secret that is the PIN'),
+    })
+    .optional()
+    .describe(
+      `PIN of the ${role} token from Vault or OpenBao, reached as authorities.upstream says`,
+    ),
 });
 const token = (label: string, role: string) => z.strictObject(tokenKeys(label, role)).prefault({});
 
@@ -27,147 +39,355 @@ const standby = z.strictObject({
   module: path('Absolute path of its PKCS#11 module; default hsm.module').optional(),
   softhsmConf: path('Its softhsm2.conf, for SoftHSM only; default hsm.softhsmConf').optional(),
   signers: count('Signer processes; default hsm.signers', 64).optional(),
-  activate: z.enum(['manual', 'automatic']).default('manual').describe('Whether its authorities sign by an operator\'s word alone, or by themselves once the issuing token is lost'),
+  activate: z
+    .enum(['manual', 'automatic'])
+    .default('manual')
+    .describe(
+      "Whether its authorities sign by an operator's word alone, or by themselves once the issuing token is lost",
+    ),
   afterSeconds: seconds('For automatic: so long the issuing token must have been away').default(30),
 });
 
-const authority = (defaults: { keyType: 'ec-p256' | 'ec-p384'; lifeDays: number }, what: string) => z.strictObject({
-  keyType: keyType(`Key type of ${what}`).default(defaults.keyType),
-  lifeDays: days(`Life of ${what}`).default(defaults.lifeDays),
-}).prefault({});
+const authority = (defaults: { keyType: 'ec-p256' | 'ec-p384'; lifeDays: number }, what: string) =>
+  z
+    .strictObject({
+      keyType: keyType(`Key type of ${what}`).default(defaults.keyType),
+      lifeDays: days(`Life of ${what}`).default(defaults.lifeDays),
+    })
+    .prefault({});
 
 const upstream = z.strictObject({
-  address: z.url({ protocol: /^https?$/ }).describe('Address of Vault or OpenBao; http only on loopback'),
+  address: z
+    .url({ protocol: /^https?$/ })
+    .describe('Address of Vault or OpenBao; http only on loopback'),
   namespace: z.string().min(1).optional().describe('Namespace in Vault or OpenBao'),
-  caFile: path('PEM file with the CAs of its TLS certificate; default those of the system').optional(),
-  mount: z.string().min(1).default('pki').describe('Mount of the PKI engine that signs our intermediates'),
-  issuerRef: z.string().min(1).optional().describe('Issuer in that mount; default its default issuer'),
+  caFile: path(
+    'PEM file with the CAs of its TLS certificate; default those of the system',
+  ).optional(),
+  mount: z
+    .string()
+    .min(1)
+    .default('pki')
+    .describe('Mount of the PKI engine that signs our intermediates'),
+  issuerRef: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Issuer in that mount; default its default issuer'),
   ttlDays: days('Life to ask for; default authorities.issuing.lifeDays').optional(),
-  rootSha256: z.array(z.string().regex(/^[0-9a-f]{64}$/)).default([]).describe('SHA-256 of the roots that its chains may end in; empty: any'),
+  rootSha256: z
+    .array(z.string().regex(/^[0-9a-f]{64}$/))
+    .default([])
+    .describe('SHA-256 of the roots that its chains may end in; empty: any'),
   timeoutSeconds: seconds('A request that takes longer is given up').default(10),
   crlRefreshSeconds: seconds('How often the CRLs of its issuers are fetched').default(600),
-  auth: z.strictObject({
-    approle: z.strictObject({
-      mount: z.string().min(1).default('approle').describe('Mount of the auth method'),
-      roleId: z.string().min(1).describe('Role ID'),
-      secretIdFile: path('File with the secret ID'),
-    }).optional(),
-    token: z.strictObject({ file: path('File with the token') }).optional(),
-    kubernetes: z.strictObject({
-      mount: z.string().min(1).default('kubernetes').describe('Mount of the auth method'),
-      role: z.string().min(1).describe('Role in the auth method'),
-      jwtFile: path('File with the service account token').default('/var/run/secrets/kubernetes.io/serviceaccount/token'),
-    }).optional(),
-  }).describe('Exactly one of approle, token, kubernetes'),
+  auth: z
+    .strictObject({
+      approle: z
+        .strictObject({
+          mount: z.string().min(1).default('approle').describe('Mount of the auth method'),
+          roleId: z.string().min(1).describe('Role ID'),
+          secretIdFile: path('File with the secret ID'),
+        })
+        .optional(),
+      token: z.strictObject({ file: path('File with the token') }).optional(),
+      kubernetes: z
+        .strictObject({
+          mount: z.string().min(1).default('kubernetes').describe('Mount of the auth method'),
+          role: z.string().min(1).describe('Role in the auth method'),
+          jwtFile: path('File with the service account token').default(
+            '/var/run/secrets/kubernetes.io/serviceaccount/token',
+          ),
+        })
+        .optional(),
+    })
+    .describe('Exactly one of approle, token, kubernetes'),
 });
 
-/** The configuration of `meshca server`. Every key has a default but the trust domain. The environment prefix is MESHCA_SERVER_. */
+/**
+ * The configuration of `meshca server`. Every key has a default but the trust domain. The
+ * environment prefix is MESHCA_SERVER_.
+ */
 export const serverConfigSchema = z.strictObject({
-  trustDomain: z.string().superRefine((text, context) => {
-    const parsed = TrustDomain.parse(text);
-    if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
-  }).describe('Name of the trust domain, for example mesh.example.org'),
-  dataDir: path('Directory of the database and of the admin socket').default('/var/lib/meshca/server'),
-  database: z.strictObject({
-    path: path('SQLite file; default meshca.db in dataDir').optional(),
-  }).prefault({}),
-  hsm: z.strictObject({
-    module: path('Absolute path of the PKCS#11 module').default('/usr/lib/softhsm/libsofthsm2.so'),
-    softhsmConf: path('softhsm2.conf, for SoftHSM only').optional(),
-    issuing: token('meshca-issuing', 'issuing'),
-    root: token('meshca-root', 'root'),
-    standby: standby.optional(),
-    signers: count('Signer processes; default one per core', 64).optional(),
-    mode: z.enum(['auto', 'sync', 'async']).default('auto').describe('How signers call the module: auto measures at start; network HSMs want async'),
-    sessionsPerSigner: count('Sessions per signer process', 256).default(4),
-    deadlineMs: count('A signer that does not answer for so long is killed and respawned (milliseconds); signing has to resume within 5 s of its stop, its respawn included', 600_000).default(2_000),
-  }).prefault({}),
-  authorities: z.strictObject({
-    source: z.enum(['hsm', 'external', 'upstream']).default('hsm').describe('Who certifies issuing intermediates: a root in our token, another CA by CSR and import (offline root, company CA), or Vault or OpenBao'),
-    upstream: upstream.optional(),
-    replica: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/).optional().describe('Name of this replica, for issuing authorities of one replica'),
-    region: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/).optional().describe('Region of this server, for issuing authorities of one region'),
-    root: authority({ keyType: 'ec-p384', lifeDays: 3_650 }, 'roots'),
-    issuing: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'issuing intermediates'),
-    jwt: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'JWT authorities'),
-    clockSkewSeconds: seconds('How far clocks in the mesh may differ: authorities are backdated by it').default(300),
-  }).prefault({}),
-  rotation: z.strictObject({
-    automatic: z.boolean().default(true).describe('Whether successors are prepared by the schedule; else by hand alone'),
-    prepareAtPercent: z.number().int().min(10).max(95).default(66).describe('Part of an authority\'s life after which its successor is prepared (percent)'),
-    marginSeconds: seconds('The last moment to change an authority is that much earlier than what the lives of its leaves demand').default(3_600),
-    onDeadline: z.enum(['alert', 'proceed']).default('alert').describe('When somebody has not confirmed at that moment: wait and alert, or go on without the ones that are named'),
-    retireMarginSeconds: z.number().int().min(0).max(86_400).default(300).describe('An authority stays trusted that much longer than its last leaf, for clocks that run behind (seconds)'),
-    crossCertificates: z.boolean().default(false).describe('Whether chains end with the cross-certificates of their root, for consumers that have only the root before it'),
-    jwksCacheSeconds: seconds('The longest that a reader of the JWKS keeps it: a new JWT key signs no earlier').default(600),
-    clockToleranceSeconds: seconds('A jump of the wall clock beyond it stops what rests on the passing of time').default(60),
-  }).prefault({}),
-  issuance: z.strictObject({
-    defaultTtlSeconds: seconds('Life of a workload SVID where its entry says nothing').default(3_600),
-    maximumTtlSeconds: seconds('Longest life an entry or delegation may state').default(86_400),
-    minimumTtlSeconds: seconds('Shortest life').default(10),
-    agentTtlSeconds: seconds('Life of an agent SVID').default(86_400),
-    serverTtlSeconds: seconds('Life of the server certificate').max(86_400).default(86_400),
-    downstreamTtlSeconds: seconds('Longest life of a CA certificate that a workload of a downstream entry obtains').max(90 * 86_400).default(7 * 86_400),
-    jwtDefaultTtlSeconds: seconds('Life of a JWT-SVID where its entry says nothing').default(300),
-    jwtMaximumTtlSeconds: seconds('Longest life of a JWT-SVID').default(3_600),
-    leafBackdateSeconds: z.number().int().min(0).max(60).default(30).describe('How far notBefore of a leaf lies in the past (seconds)'),
-    jwtIssuer: z.string().min(1).optional().describe('The iss claim; default the ID of the trust domain'),
-    crlBaseUrl: z.url({ protocol: /^https?$/ }).optional().describe('Where CRLs are published: <crlBaseUrl>/<authority id>.crl; needed for the revocable profile'),
-    crlLifeDays: days('Life of a CRL: beyond the longest tolerated outage').default(7),
-    bundleRefreshHintSeconds: seconds('spiffe_refresh_hint of the bundle').default(300),
-  }).prefault({}),
-  listen: z.strictObject({
-    address: z.string().min(1).default('127.0.0.1').describe('Address of the gRPC listener (TLS 1.3)'),
-    port: port('Port of the gRPC listener').default(8443),
-    dnsNames: z.array(z.string().superRefine((text, context) => {
-      const parsed = parseDnsName(text);
+  trustDomain: z
+    .string()
+    .superRefine((text, context) => {
+      const parsed = TrustDomain.parse(text);
       if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
-    })).default(['localhost']).describe('DNS names in the server certificate; reserved for the CA'),
-  }).prefault({}),
-  admin: z.strictObject({
-    socketPath: path('Local admin socket; default admin.sock in dataDir').optional(),
-    socketMode: z.string().regex(/^0?[0-7]{3}$/).default('0660').describe('Permissions of the admin socket'),
-    uids: z.array(z.number().int().nonnegative()).default([]).describe('User IDs beside 0 and the server\'s own that may administer locally'),
-  }).prefault({}),
-  ops: z.strictObject({
-    address: z.string().min(1).default('127.0.0.1').describe('Address of the HTTP port for /metrics, /live, /ready, /bundle, /crl; loopback unless it has TLS'),
-    port: port('HTTP port').default(9464),
-    tlsCertFile: path('PEM certificate chain for the HTTP port').optional(),
-    tlsKeyFile: path('PEM key for the HTTP port').optional(),
-  }).prefault({}),
-  attestation: z.strictObject({
-    x509popCaFile: path('PEM file with the CAs under which node certificates are accepted (x509pop)').optional(),
-    joinTokenTtlSeconds: seconds('Life of a join token where its creator says nothing').default(600),
-    graceDays: z.number().int().min(0).max(365).default(7).describe('How long after its expiry an agent SVID may be renewed by proving its key (days)'),
-    perSecond: count('Attestations per second, over all callers').default(50),
-  }).prefault({}),
-  audit: z.strictObject({
-    checkpointFile: path('File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Better on another disk or machine than the database').optional(),
-    witnesses: z.array(z.strictObject({
-      url: z.url({ protocol: /^https?$/ }).describe('Submission prefix of a witness (C2SP tlog-witness)'),
-      key: z.string().max(1024).describe('Its verifier key (name+hash+base64 of a cosignature/v1 key)'),
-    })).max(8).default([]).describe('Witnesses that cosign checkpoints of the audit log; one that does not answer keeps nobody from working'),
-  }).prefault({}),
-  retention: z.strictObject({
-    certificatesDays: z.number().int().min(0).max(36_500).default(90).describe('Certificates and JWT-SVIDs leave the database so long after they expired; their records in the audit log stay. 0: never (days)'),
-  }).prefault({}),
-  limits: z.strictObject({
-    connections: count('Connections at once').default(20_000),
-    handshakes: count('TLS handshakes at once').default(500),
-    handshakeSeconds: seconds('A handshake that takes longer is ended').default(10),
-    streamsPerConnection: count('Concurrent calls on one connection', 10_000).default(64),
-    concurrentCalls: count('Concurrent unary calls over all connections').default(2_000),
-    messageBytes: count('Largest message', 64 * 1024 * 1024).default(4 * 1024 * 1024),
-    unarySeconds: seconds('A unary call is ended after so long').default(30),
-    signsPerSecond: count('Certificates and tokens per second for one caller').default(1_000),
-    signsBurst: count('Burst of the same').default(5_000),
-    downstreamPerMinute: count('CA certificates per minute for workloads of downstream entries, all together: each opens the root token', 6_000).default(12),
-  }).prefault({}),
-  log: z.strictObject({
-    level: z.enum(['debug', 'info', 'warn', 'error', 'fatal']).default('info').describe('Lowest level that is logged'),
-    format: z.enum(['auto', 'json', 'pretty']).default('auto').describe('auto: pretty on a terminal, else JSON'),
-  }).prefault({}),
+    })
+    .describe('Name of the trust domain, for example mesh.example.org'),
+  dataDir: path('Directory of the database and of the admin socket').default(
+    '/var/lib/meshca/server',
+  ),
+  database: z
+    .strictObject({
+      path: path('SQLite file; default meshca.db in dataDir').optional(),
+    })
+    .prefault({}),
+  hsm: z
+    .strictObject({
+      module: path('Absolute path of the PKCS#11 module').default(
+        '/usr/lib/softhsm/libsofthsm2.so',
+      ),
+      softhsmConf: path('softhsm2.conf, for SoftHSM only').optional(),
+      issuing: token('meshca-issuing', 'issuing'),
+      root: token('meshca-root', 'root'),
+      standby: standby.optional(),
+      signers: count('Signer processes; default one per core', 64).optional(),
+      mode: z
+        .enum(['auto', 'sync', 'async'])
+        .default('auto')
+        .describe('How signers call the module: auto measures at start; network HSMs want async'),
+      sessionsPerSigner: count('Sessions per signer process', 256).default(4),
+      deadlineMs: count(
+        'A signer that does not answer for so long is killed and respawned (milliseconds); signing has to resume within 5 s of its stop, its respawn included',
+        600_000,
+      ).default(2_000),
+    })
+    .prefault({}),
+  authorities: z
+    .strictObject({
+      source: z
+        .enum(['hsm', 'external', 'upstream'])
+        .default('hsm')
+        .describe(
+          'Who certifies issuing intermediates: a root in our token, another CA by CSR and import (offline root, company CA), or Vault or OpenBao',
+        ),
+      upstream: upstream.optional(),
+      replica: z
+        .string()
+        .regex(/^[A-Za-z0-9._-]{1,64}$/)
+        .optional()
+        .describe('Name of this replica, for issuing authorities of one replica'),
+      region: z
+        .string()
+        .regex(/^[A-Za-z0-9._-]{1,64}$/)
+        .optional()
+        .describe('Region of this server, for issuing authorities of one region'),
+      root: authority({ keyType: 'ec-p384', lifeDays: 3_650 }, 'roots'),
+      issuing: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'issuing intermediates'),
+      jwt: authority({ keyType: 'ec-p256', lifeDays: 365 }, 'JWT authorities'),
+      clockSkewSeconds: seconds(
+        'How far clocks in the mesh may differ: authorities are backdated by it',
+      ).default(300),
+    })
+    .prefault({}),
+  rotation: z
+    .strictObject({
+      automatic: z
+        .boolean()
+        .default(true)
+        .describe('Whether successors are prepared by the schedule; else by hand alone'),
+      prepareAtPercent: z
+        .number()
+        .int()
+        .min(10)
+        .max(95)
+        .default(66)
+        .describe("Part of an authority's life after which its successor is prepared (percent)"),
+      marginSeconds: seconds(
+        'The last moment to change an authority is that much earlier than what the lives of its leaves demand',
+      ).default(3_600),
+      onDeadline: z
+        .enum(['alert', 'proceed'])
+        .default('alert')
+        .describe(
+          'When somebody has not confirmed at that moment: wait and alert, or go on without the ones that are named',
+        ),
+      retireMarginSeconds: z
+        .number()
+        .int()
+        .min(0)
+        .max(86_400)
+        .default(300)
+        .describe(
+          'An authority stays trusted that much longer than its last leaf, for clocks that run behind (seconds)',
+        ),
+      crossCertificates: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Whether chains end with the cross-certificates of their root, for consumers that have only the root before it',
+        ),
+      jwksCacheSeconds: seconds(
+        'The longest that a reader of the JWKS keeps it: a new JWT key signs no earlier',
+      ).default(600),
+      clockToleranceSeconds: seconds(
+        'A jump of the wall clock beyond it stops what rests on the passing of time',
+      ).default(60),
+    })
+    .prefault({}),
+  issuance: z
+    .strictObject({
+      defaultTtlSeconds: seconds('Life of a workload SVID where its entry says nothing').default(
+        3_600,
+      ),
+      maximumTtlSeconds: seconds('Longest life an entry or delegation may state').default(86_400),
+      minimumTtlSeconds: seconds('Shortest life').default(10),
+      agentTtlSeconds: seconds('Life of an agent SVID').default(86_400),
+      serverTtlSeconds: seconds('Life of the server certificate').max(86_400).default(86_400),
+      downstreamTtlSeconds: seconds(
+        'Longest life of a CA certificate that a workload of a downstream entry obtains',
+      )
+        .max(90 * 86_400)
+        .default(7 * 86_400),
+      jwtDefaultTtlSeconds: seconds('Life of a JWT-SVID where its entry says nothing').default(300),
+      jwtMaximumTtlSeconds: seconds('Longest life of a JWT-SVID').default(3_600),
+      leafBackdateSeconds: z
+        .number()
+        .int()
+        .min(0)
+        .max(60)
+        .default(30)
+        .describe('How far notBefore of a leaf lies in the past (seconds)'),
+      jwtIssuer: z
+        .string()
+        .min(1)
+        .optional()
+        .describe('The iss claim; default the ID of the trust domain'),
+      crlBaseUrl: z
+        .url({ protocol: /^https?$/ })
+        .optional()
+        .describe(
+          'Where CRLs are published: <crlBaseUrl>/<authority id>.crl; needed for the revocable profile',
+        ),
+      crlLifeDays: days('Life of a CRL: beyond the longest tolerated outage').default(7),
+      bundleRefreshHintSeconds: seconds('spiffe_refresh_hint of the bundle').default(300),
+    })
+    .prefault({}),
+  listen: z
+    .strictObject({
+      address: z
+        .string()
+        .min(1)
+        .default('127.0.0.1')
+        .describe('Address of the gRPC listener (TLS 1.3)'),
+      port: port('Port of the gRPC listener').default(8443),
+      dnsNames: z
+        .array(
+          z.string().superRefine((text, context) => {
+            const parsed = parseDnsName(text);
+            if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
+          }),
+        )
+        .default(['localhost'])
+        .describe('DNS names in the server certificate; reserved for the CA'),
+    })
+    .prefault({}),
+  admin: z
+    .strictObject({
+      socketPath: path('Local admin socket; default admin.sock in dataDir').optional(),
+      socketMode: z
+        .string()
+        .regex(/^0?[0-7]{3}$/)
+        .default('0660')
+        .describe('Permissions of the admin socket'),
+      uids: z
+        .array(z.number().int().nonnegative())
+        .default([])
+        .describe("User IDs beside 0 and the server's own that may administer locally"),
+    })
+    .prefault({}),
+  ops: z
+    .strictObject({
+      address: z
+        .string()
+        .min(1)
+        .default('127.0.0.1')
+        .describe(
+          'Address of the HTTP port for /metrics, /live, /ready, /bundle, /crl; loopback unless it has TLS',
+        ),
+      port: port('HTTP port').default(9464),
+      tlsCertFile: path('PEM certificate chain for the HTTP port').optional(),
+      tlsKeyFile: path('PEM key for the HTTP port').optional(),
+    })
+    .prefault({}),
+  attestation: z
+    .strictObject({
+      x509popCaFile: path(
+        'PEM file with the CAs under which node certificates are accepted (x509pop)',
+      ).optional(),
+      joinTokenTtlSeconds: seconds('Life of a join token where its creator says nothing').default(
+        600,
+      ),
+      graceDays: z
+        .number()
+        .int()
+        .min(0)
+        .max(365)
+        .default(7)
+        .describe(
+          'How long after its expiry an agent SVID may be renewed by proving its key (days)',
+        ),
+      perSecond: count('Attestations per second, over all callers').default(50),
+    })
+    .prefault({}),
+  audit: z
+    .strictObject({
+      checkpointFile: path(
+        'File to which each checkpoint of the audit log is appended; default checkpoints.log in dataDir. Better on another disk or machine than the database',
+      ).optional(),
+      witnesses: z
+        .array(
+          z.strictObject({
+            url: z
+              .url({ protocol: /^https?$/ })
+              .describe('Submission prefix of a witness (C2SP tlog-witness)'),
+            key: z
+              .string()
+              .max(1024)
+              .describe('Its verifier key (name+hash+base64 of a cosignature/v1 key)'),
+          }),
+        )
+        .max(8)
+        .default([])
+        .describe(
+          'Witnesses that cosign checkpoints of the audit log; one that does not answer keeps nobody from working',
+        ),
+    })
+    .prefault({}),
+  retention: z
+    .strictObject({
+      certificatesDays: z
+        .number()
+        .int()
+        .min(0)
+        .max(36_500)
+        .default(90)
+        .describe(
+          'Certificates and JWT-SVIDs leave the database so long after they expired; their records in the audit log stay. 0: never (days)',
+        ),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      connections: count('Connections at once').default(20_000),
+      handshakes: count('TLS handshakes at once').default(500),
+      handshakeSeconds: seconds('A handshake that takes longer is ended').default(10),
+      streamsPerConnection: count('Concurrent calls on one connection', 10_000).default(64),
+      concurrentCalls: count('Concurrent unary calls over all connections').default(2_000),
+      messageBytes: count('Largest message', 64 * 1024 * 1024).default(4 * 1024 * 1024),
+      unarySeconds: seconds('A unary call is ended after so long').default(30),
+      signsPerSecond: count('Certificates and tokens per second for one caller').default(1_000),
+      signsBurst: count('Burst of the same').default(5_000),
+      downstreamPerMinute: count(
+        'CA certificates per minute for workloads of downstream entries, all together: each opens the root token',
+        6_000,
+      ).default(12),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z
+        .enum(['debug', 'info', 'warn', 'error', 'fatal'])
+        .default('info')
+        .describe('Lowest level that is logged'),
+      format: z
+        .enum(['auto', 'json', 'pretty'])
+        .default('auto')
+        .describe('auto: pretty on a terminal, else JSON'),
+    })
+    .prefault({}),
 });
 
 export type ServerConfig = Readonly<z.output<typeof serverConfigSchema>>;

@@ -2,8 +2,15 @@ import { join } from 'node:path';
 import { pathsOf, trustDomain, workloadTtlSeconds, writeJson, type Ports } from './configs.ts';
 import type { DemoHome } from './home.ts';
 
-/** The agent's configuration. `join`: with the join token that lies ready; else it goes on with the identity in its state. */
-export function writeAgentConfig(home: DemoHome, ports: Ports, { join: joins }: { readonly join: boolean }): void {
+/**
+ * The agent's configuration. `join`: with the join token that lies ready; else it goes on with the
+ * identity in its state.
+ */
+export function writeAgentConfig(
+  home: DemoHome,
+  ports: Ports,
+  { join: joins }: { readonly join: boolean },
+): void {
   const paths = pathsOf(home);
   writeJson(paths.agentConfig, {
     trustDomain,

@@ -25,7 +25,12 @@ const tether = ['setpriv', '--pdeathsig', 'TERM', '--'] as const;
 let tethers: boolean | undefined;
 
 /** Without it, what a killed demonstration leaves behind is ended by the next one. */
-export const canTether = (): boolean => (tethers ??= spawnSync(tether[0], [...tether.slice(1), process.execPath, '-v'], { stdio: 'ignore', timeout: 10_000 }).status === 0);
+export const canTether = (): boolean =>
+  (tethers ??=
+    spawnSync(tether[0], [...tether.slice(1), process.execPath, '-v'], {
+      stdio: 'ignore',
+      timeout: 10_000,
+    }).status === 0);
 
 /** A process of the demonstration, with its log in a file. */
 export class Child {
@@ -41,14 +46,18 @@ export class Child {
     this.logPath = join(home.log, `${spec.name}.log`);
     const log = openSync(this.logPath, spec.again === true ? 'a' : 'w', 0o600);
     const options: SpawnOptions = {
-      // a group of its own: Ctrl-C on the terminal reaches the demonstration alone, which ends its children in order
+      // a group of its own: Ctrl-C on the terminal reaches the demonstration alone, which ends its
+      // children in order
       detached: true,
       stdio: spec.ipc === true ? ['ignore', log, log, 'ipc'] : ['ignore', log, log],
       env: { ...spec.env },
       ...(spec.uid === undefined ? {} : { uid: spec.uid }),
       ...(spec.gid === undefined ? {} : { gid: spec.gid }),
     };
-    const [command, ...args] = spec.tethered === true && canTether() ? [...tether, spec.command, ...spec.args] : [spec.command, ...spec.args];
+    const [command, ...args] =
+      spec.tethered === true && canTether()
+        ? [...tether, spec.command, ...spec.args]
+        : [spec.command, ...spec.args];
     this.process = spawn(command as string, args, options);
     closeSync(log);
     const { pid } = this.process;
@@ -59,7 +68,12 @@ export class Child {
         this.#ended = true;
         if (pid !== undefined) record.remove(pid);
         resolve();
-        if (!this.#stopping) spec.onUnexpectedExit(new PkiError('DEMO_PART_FAILED', `${spec.name} ended (${how})`, { detail: { log: this.logPath } }));
+        if (!this.#stopping)
+          spec.onUnexpectedExit(
+            new PkiError('DEMO_PART_FAILED', `${spec.name} ended (${how})`, {
+              detail: { log: this.logPath },
+            }),
+          );
       };
       this.process.once('error', (error) => ended(error.message));
       this.process.once('exit', (code, signal) => ended(signal ?? `exit ${code}`));
@@ -95,14 +109,30 @@ export function lastLines(path: string, count: number): readonly string[] {
   } catch {
     return [];
   }
-  return text.split('\n').filter((line) => line.trim() !== '').slice(-count).map(readable);
+  return text
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .slice(-count)
+    .map(readable);
 }
 
 function readable(line: string): string {
   if (!line.startsWith('{')) return line;
   try {
-    const { level, msg, code, next, err } = JSON.parse(line) as { level?: number | string; msg?: string; code?: string; next?: string; err?: { message?: string; code?: string } };
-    const parts = [level, code ?? err?.code, msg, err?.message, next === undefined ? undefined : `→ ${next}`];
+    const { level, msg, code, next, err } = JSON.parse(line) as {
+      level?: number | string;
+      msg?: string;
+      code?: string;
+      next?: string;
+      err?: { message?: string; code?: string };
+    };
+    const parts = [
+      level,
+      code ?? err?.code,
+      msg,
+      err?.message,
+      next === undefined ? undefined : `→ ${next}`,
+    ];
     return parts.filter((part) => part !== undefined && part !== '').join(' ');
   } catch {
     return line;
@@ -110,9 +140,19 @@ function readable(line: string): string {
 }
 
 /** Runs a command to its end and returns its output; the error carries what it wrote. */
-export function run(command: string, args: readonly string[], env: Readonly<Record<string, string | undefined>>, signal?: AbortSignal): Promise<string> {
+export function run(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  signal?: AbortSignal,
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, [...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...env }, detached: true, ...(signal === undefined ? {} : { signal }) });
+    const child = spawn(command, [...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...env },
+      detached: true,
+      ...(signal === undefined ? {} : { signal }),
+    });
     let out = '';
     let errors = '';
     child.stdout?.on('data', (bytes: Buffer) => (out += bytes.toString()));
@@ -120,7 +160,13 @@ export function run(command: string, args: readonly string[], env: Readonly<Reco
     child.once('error', reject);
     child.once('close', (code) => {
       if (code === 0) resolve(out);
-      else reject(new PkiError('DEMO_PART_FAILED', `${args.slice(1, 4).join(' ')} failed (exit ${code}): ${(errors + out).trim().split('\n').slice(-6).join('\n')}`));
+      else
+        reject(
+          new PkiError(
+            'DEMO_PART_FAILED',
+            `${args.slice(1, 4).join(' ')} failed (exit ${code}): ${(errors + out).trim().split('\n').slice(-6).join('\n')}`,
+          ),
+        );
     });
   });
 }

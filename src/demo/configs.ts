@@ -6,7 +6,10 @@ import type { WorkloadAccount } from './identities.ts';
 import type { WorkloadName } from './model.ts';
 
 export const trustDomain = 'demo.meshca.test';
-export const workloadIds: Record<WorkloadName, string> = { greeter: `spiffe://${trustDomain}/greeter`, caller: `spiffe://${trustDomain}/caller` };
+export const workloadIds: Record<WorkloadName, string> = {
+  greeter: `spiffe://${trustDomain}/greeter`,
+  caller: `spiffe://${trustDomain}/caller`,
+};
 export const agentName = 'demo-node';
 
 export interface DemoPaths {
@@ -34,7 +37,12 @@ export const pathsOf = (home: DemoHome): DemoPaths => ({
 export interface SoftHsm {
   readonly modulePath: string;
   readonly confPath: string;
-  readonly tokens: Readonly<Record<'issuing' | 'root', { readonly label: string; readonly pinFile: string; readonly created: boolean }>>;
+  readonly tokens: Readonly<
+    Record<
+      'issuing' | 'root',
+      { readonly label: string; readonly pinFile: string; readonly created: boolean }
+    >
+  >;
 }
 
 export interface Ports {
@@ -61,11 +69,20 @@ export async function freePorts(): Promise<Ports> {
 }
 
 export function writeServerConfig(home: DemoHome, hsm: SoftHsm, ports: Ports): void {
-  const token = (role: 'issuing' | 'root'): object => ({ label: hsm.tokens[role].label, pinFile: hsm.tokens[role].pinFile });
+  const token = (role: 'issuing' | 'root'): object => ({
+    label: hsm.tokens[role].label,
+    pinFile: hsm.tokens[role].pinFile,
+  });
   writeJson(pathsOf(home).serverConfig, {
     trustDomain,
     dataDir: home.server,
-    hsm: { module: hsm.modulePath, softhsmConf: hsm.confPath, issuing: token('issuing'), root: token('root'), signers: 2 },
+    hsm: {
+      module: hsm.modulePath,
+      softhsmConf: hsm.confPath,
+      issuing: token('issuing'),
+      root: token('root'),
+      signers: 2,
+    },
     listen: { address: '127.0.0.1', port: ports.grpc },
     admin: { socketPath: pathsOf(home).adminSocket },
     ops: { address: '127.0.0.1', port: ports.serverOps },
@@ -73,15 +90,27 @@ export function writeServerConfig(home: DemoHome, hsm: SoftHsm, ports: Ports): v
   });
 }
 
-/** Life of the demo workloads' certificates: short, so that a person sees several renewals within a minute. */
+/**
+ * Life of the demo workloads' certificates: short, so that a person sees several renewals within a
+ * minute.
+ */
 export const workloadTtlSeconds = 30;
 
-export function writeEntries(home: DemoHome, agentId: string, accounts: Record<WorkloadName, WorkloadAccount>): void {
+export function writeEntries(
+  home: DemoHome,
+  agentId: string,
+  accounts: Record<WorkloadName, WorkloadAccount>,
+): void {
   writeJson(pathsOf(home).entries, {
     entries: (['greeter', 'caller'] as const).map((name) => ({
-      id: `demo-${name}`, spiffeId: workloadIds[name], parentId: agentId, selectors: accounts[name].selectors, x509Ttl: workloadTtlSeconds,
+      id: `demo-${name}`,
+      spiffeId: workloadIds[name],
+      parentId: agentId,
+      selectors: accounts[name].selectors,
+      x509Ttl: workloadTtlSeconds,
     })),
   });
 }
 
-export const writeJson = (path: string, value: object): void => writeDurably(path, `${JSON.stringify(value, undefined, 2)}\n`);
+export const writeJson = (path: string, value: object): void =>
+  writeDurably(path, `${JSON.stringify(value, undefined, 2)}\n`);

@@ -9,11 +9,21 @@ export async function readText(port: number, path: string, signal: AbortSignal):
       const response = await fetch(`http://127.0.0.1:${port}${path}`, { signal });
       const text = await response.text();
       if (response.ok) return text;
-      throw new PkiError('DEMO_PART_FAILED', `${path} answered ${response.status}: ${text.slice(0, 200)}`);
+      throw new PkiError(
+        'DEMO_PART_FAILED',
+        `${path} answered ${response.status}: ${text.slice(0, 200)}`,
+      );
     } catch (thrown) {
       signal.throwIfAborted();
       // a kept connection may be closed by the other side just when it is used again
-      if (thrown instanceof PkiError || attempt === 5) throw thrown instanceof PkiError ? thrown : new PkiError('DEMO_PART_FAILED', `http://127.0.0.1:${port}${path} does not answer: ${reasonOf(thrown)}`, { cause: thrown });
+      if (thrown instanceof PkiError || attempt === 5)
+        throw thrown instanceof PkiError
+          ? thrown
+          : new PkiError(
+              'DEMO_PART_FAILED',
+              `http://127.0.0.1:${port}${path} does not answer: ${reasonOf(thrown)}`,
+              { cause: thrown },
+            );
       await sleep(100, undefined, { signal });
     }
   }
@@ -26,7 +36,10 @@ const reasonOf = (thrown: unknown): string => {
 };
 
 /** undefined while nobody answers. */
-export async function readReadiness(port: number, signal: AbortSignal): Promise<{ readonly ready: boolean; readonly reasons: readonly string[] } | undefined> {
+export async function readReadiness(
+  port: number,
+  signal: AbortSignal,
+): Promise<{ readonly ready: boolean; readonly reasons: readonly string[] } | undefined> {
   try {
     const response = await fetch(`http://127.0.0.1:${port}/ready`, { signal });
     const { reasons } = (await response.json()) as { readonly reasons?: readonly string[] };
@@ -45,12 +58,21 @@ interface ListedAuthority {
 }
 
 /** Root and issuing authority in words, from `authority list --json`. */
-export async function readFacts(list: () => Promise<string>): Promise<{ readonly root?: AuthorityFacts; readonly issuing?: AuthorityFacts }> {
-  const parsed = JSON.parse(await list()) as readonly ListedAuthority[] | { readonly authorities: readonly ListedAuthority[] };
+export async function readFacts(
+  list: () => Promise<string>,
+): Promise<{ readonly root?: AuthorityFacts; readonly issuing?: AuthorityFacts }> {
+  const parsed = JSON.parse(await list()) as
+    | readonly ListedAuthority[]
+    | { readonly authorities: readonly ListedAuthority[] };
   const authorities = 'authorities' in parsed ? parsed.authorities : parsed;
   const active = (kind: string): AuthorityFacts | undefined => {
     const found = authorities.find((each) => each.kind === kind && each.state === 'active');
-    return found === undefined ? undefined : { text: `${found.keyType} until ${new Date(found.notAfter * 1000).toISOString().slice(0, 10)}`, notAfter: found.notAfter };
+    return found === undefined
+      ? undefined
+      : {
+          text: `${found.keyType} until ${new Date(found.notAfter * 1000).toISOString().slice(0, 10)}`,
+          notAfter: found.notAfter,
+        };
   };
   const [root, issuing] = [active('root'), active('issuing')];
   return { ...(root === undefined ? {} : { root }), ...(issuing === undefined ? {} : { issuing }) };

@@ -1,8 +1,22 @@
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
 
-/** Where the demonstration keeps everything, so that a second start has the same trust domain, keys and agent. */
+/**
+ * Where the demonstration keeps everything, so that a second start has the same trust domain, keys
+ * and agent.
+ */
 export interface DemoHome {
   readonly root: string;
   readonly server: string;
@@ -16,15 +30,37 @@ export interface DemoHome {
 
 export function openHome(root: string): DemoHome {
   const home: DemoHome = {
-    root, server: join(root, 'server'), agent: join(root, 'agent'), hsm: join(root, 'hsm'), bin: join(root, 'bin'), log: join(root, 'log'), run: join(root, 'run'),
+    root,
+    server: join(root, 'server'),
+    agent: join(root, 'agent'),
+    hsm: join(root, 'hsm'),
+    bin: join(root, 'bin'),
+    log: join(root, 'log'),
+    run: join(root, 'run'),
   };
-  for (const [path, mode] of [[root, 0o711], [home.server, 0o700], [home.agent, 0o700], [home.hsm, 0o700], [home.bin, 0o711], [home.log, 0o700], [home.run, 0o711]] as const) {
+  for (const [path, mode] of [
+    [root, 0o711],
+    [home.server, 0o700],
+    [home.agent, 0o700],
+    [home.hsm, 0o700],
+    [home.bin, 0o711],
+    [home.log, 0o700],
+    [home.run, 0o711],
+  ] as const) {
     try {
       mkdirSync(path, { recursive: true, mode });
-      // workloads of other users pass through to the socket and to their binary; they read nothing else
+      // workloads of other users pass through to the socket and to their binary; they read nothing
+      // else
       chmodSync(path, mode);
     } catch (thrown) {
-      throw new PkiError('DEMO_PART_FAILED', `the folder ${path} can not be made (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { cause: thrown, next: 'Name a folder on a disk that can be written: --home DIR, or MESHCA_HOME.' });
+      throw new PkiError(
+        'DEMO_PART_FAILED',
+        `the folder ${path} can not be made (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+        {
+          cause: thrown,
+          next: 'Name a folder on a disk that can be written: --home DIR, or MESHCA_HOME.',
+        },
+      );
     }
   }
   return home;
@@ -56,7 +92,10 @@ interface RunFile {
   readonly children: readonly RunningProcess[];
 }
 
-/** The lock of a home, and the list of processes that a next start must end if this one is killed. Owner of run/demo.json. */
+/**
+ * The lock of a home, and the list of processes that a next start must end if this one is killed.
+ * Owner of run/demo.json.
+ */
 export class RunRecord {
   readonly #path: string;
   readonly #lockPath: string;
@@ -70,7 +109,10 @@ export class RunRecord {
   }
 
   /** Takes the lock. Ends what a killed demonstration left behind first. Throws DEMO_RUNNING. */
-  static async acquire(home: DemoHome, pid: number): Promise<{ readonly record: RunRecord; readonly recovered: readonly string[] }> {
+  static async acquire(
+    home: DemoHome,
+    pid: number,
+  ): Promise<{ readonly record: RunRecord; readonly recovered: readonly string[] }> {
     const owner: RunningProcess = { name: 'demo', pid, startTicks: startTicksOf(pid) ?? '' };
     const record = new RunRecord(home, owner);
     record.#lock(home);
@@ -91,7 +133,10 @@ export class RunRecord {
     this.#write();
   }
 
-  /** Whether the folder is still there and still ours: not deleted, and not taken by another after it was. */
+  /**
+   * Whether the folder is still there and still ours: not deleted, and not taken by another after
+   * it was.
+   */
   intact(): boolean {
     const holder = readJson<RunningProcess>(this.#lockPath);
     return holder?.pid === this.#owner.pid && holder.startTicks === this.#owner.startTicks;
@@ -114,7 +159,10 @@ export class RunRecord {
       }
       const holder = readJson<RunningProcess>(this.#lockPath);
       if (holder !== undefined && isAlive(holder)) {
-        throw new PkiError('DEMO_RUNNING', `a demonstration already runs here (process ${holder.pid}, folder ${home.root})`);
+        throw new PkiError(
+          'DEMO_RUNNING',
+          `a demonstration already runs here (process ${holder.pid}, folder ${home.root})`,
+        );
       }
       // moved aside rather than removed: of two that find the same dead lock only one succeeds
       const aside = `${this.#lockPath}.${this.#owner.pid}`;
@@ -132,13 +180,17 @@ export class RunRecord {
     try {
       writeDurably(this.#path, JSON.stringify(run));
     } catch (thrown) {
-      // the folder was deleted: `intact` says so, and everything is ended in order; that a process ended must never break that
+      // the folder was deleted: `intact` says so, and everything is ended in order; that a process
+      // ended must never break that
       if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
     }
   }
 }
 
-/** SIGTERM, then SIGKILL, for exactly the processes that were recorded: an ID that was given away meanwhile is left alone. */
+/**
+ * SIGTERM, then SIGKILL, for exactly the processes that were recorded: an ID that was given away
+ * meanwhile is left alone.
+ */
 async function endLeftovers(children: readonly RunningProcess[]): Promise<readonly string[]> {
   const alive = children.filter(isAlive);
   const signal = (name: 'SIGTERM' | 'SIGKILL'): void => {
@@ -152,9 +204,11 @@ async function endLeftovers(children: readonly RunningProcess[]): Promise<readon
     }
   };
   signal('SIGTERM');
-  for (let waited = 0; waited < 3000 && alive.some(isAlive); waited += 50) await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let waited = 0; waited < 3000 && alive.some(isAlive); waited += 50)
+    await new Promise((resolve) => setTimeout(resolve, 50));
   signal('SIGKILL');
-  for (let waited = 0; waited < 2000 && alive.some(isAlive); waited += 50) await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let waited = 0; waited < 2000 && alive.some(isAlive); waited += 50)
+    await new Promise((resolve) => setTimeout(resolve, 50));
   return alive.map(({ name }) => name);
 }
 

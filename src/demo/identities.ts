@@ -16,12 +16,23 @@ export interface WorkloadAccount {
 const uids: Record<WorkloadName, number> = { greeter: 64_101, caller: 64_102 };
 
 /**
- * As root the workloads run as two users of their own and are known by them. Otherwise, and where those users could not read
- * the program, both run as this user, each from its own copy of the Node binary, and are known by user **and** path.
+ * As root the workloads run as two users of their own and are known by them. Otherwise, and where
+ * those users could not read the program, both run as this user, each from its own copy of the Node
+ * binary, and are known by user **and** path.
  */
-export function accounts(home: DemoHome, node: string, script: string, uid: number): Record<WorkloadName, WorkloadAccount> {
+export function accounts(
+  home: DemoHome,
+  node: string,
+  script: string,
+  uid: number,
+): Record<WorkloadName, WorkloadAccount> {
   if (uid === 0 && canRunAs(uids.greeter, node, script)) {
-    const asUser = (name: WorkloadName): WorkloadAccount => ({ command: node, uid: uids[name], gid: uids[name], selectors: [`unix:uid:${uids[name]}`] });
+    const asUser = (name: WorkloadName): WorkloadAccount => ({
+      command: node,
+      uid: uids[name],
+      gid: uids[name],
+      selectors: [`unix:uid:${uids[name]}`],
+    });
     return { greeter: asUser('greeter'), caller: asUser('caller') };
   }
   const asBinary = (name: WorkloadName): WorkloadAccount => {
@@ -32,9 +43,19 @@ export function accounts(home: DemoHome, node: string, script: string, uid: numb
   return { greeter: asBinary('greeter'), caller: asBinary('caller') };
 }
 
-const canRunAs = (uid: number, node: string, script: string): boolean => spawnSync(node, ['--check', script], { uid, gid: uid, cwd: '/', stdio: 'ignore', timeout: 10_000 }).status === 0;
+const canRunAs = (uid: number, node: string, script: string): boolean =>
+  spawnSync(node, ['--check', script], {
+    uid,
+    gid: uid,
+    cwd: '/',
+    stdio: 'ignore',
+    timeout: 10_000,
+  }).status === 0;
 
-/** A hard link where the file system allows it, else a copy: the kernel names the path that was executed. */
+/**
+ * A hard link where the file system allows it, else a copy: the kernel names the path that was
+ * executed.
+ */
 function provide(node: string, target: string): void {
   try {
     if (statSync(target).ino === statSync(node).ino) return;

@@ -18,7 +18,11 @@ async function main(options: DemoOptions): Promise<number> {
   const commands = tryNext(pathsOf(home).adminSocket, pathsOf(home).agentSocket);
   const picture = stdout.isTTY === true && !options.json && env['TERM'] !== 'dumb';
   const color = (env['NO_COLOR'] ?? '') === '';
-  const screen = picture ? new Screen(stdout, (size) => draw(model, size, { color, nowMs: Date.now(), tryNext: commands })) : undefined;
+  const screen = picture
+    ? new Screen(stdout, (size) =>
+        draw(model, size, { color, nowMs: Date.now(), tryNext: commands }),
+      )
+    : undefined;
   const say = (text: string): void => {
     if (picture) return;
     (options.json ? stderr : stdout).write(text);
@@ -44,18 +48,40 @@ async function main(options: DemoOptions): Promise<number> {
     if (!options.json) say(`${['Try next:', ...commands].join('\n  ')}\n`);
     if (options.seconds !== undefined) setTimeout(end, options.seconds * 1000);
   };
-  if (recovered.length > 0) emit({ kind: 'step', text: `ended what a killed demonstration left behind: ${recovered.join(', ')}` });
+  if (recovered.length > 0)
+    emit({
+      kind: 'step',
+      text: `ended what a killed demonstration left behind: ${recovered.join(', ')}`,
+    });
 
   let second = 0;
   const ticker = setInterval(() => {
     nextSecond(model);
     second += 1;
-    if (!record.intact()) over.resolve(new PkiError('DEMO_HOME_GONE', `the folder ${home.root} was deleted, or taken by another demonstration, while this one ran`));
-    if (second % trafficEverySeconds === 0 && model.firstRequestMs !== undefined) say(trafficLine(model, Date.now()));
+    if (!record.intact())
+      over.resolve(
+        new PkiError(
+          'DEMO_HOME_GONE',
+          `the folder ${home.root} was deleted, or taken by another demonstration, while this one ran`,
+        ),
+      );
+    if (second % trafficEverySeconds === 0 && model.firstRequestMs !== undefined)
+      say(trafficLine(model, Date.now()));
   }, 1000);
-  const orchestrator = new Orchestrator({ home, record, env, node: execPath, uid: getuid?.() ?? -1, product: options.product, emit, onFailure: (error) => over.resolve(error) });
+  const orchestrator = new Orchestrator({
+    home,
+    record,
+    env,
+    node: execPath,
+    uid: getuid?.() ?? -1,
+    product: options.product,
+    emit,
+    onFailure: (error) => over.resolve(error),
+  });
   screen?.open();
-  orchestrator.start().catch((thrown: unknown) => over.resolve(PkiError.from(thrown, 'DEMO_PART_FAILED')));
+  orchestrator
+    .start()
+    .catch((thrown: unknown) => over.resolve(PkiError.from(thrown, 'DEMO_PART_FAILED')));
   const failure = await over.promise;
   emit({ kind: 'step', text: 'stopping' });
   try {

@@ -4,16 +4,38 @@ export type PartState = 'waiting' | 'starting' | 'ready' | 'degraded' | 'stopped
 
 /** What a demo workload tells its parent. */
 export type WorkloadReport =
-  | { readonly type: 'identity'; readonly id: string; readonly serial: string; readonly notBefore: number; readonly notAfter: number; readonly issuer: string; readonly renewal: boolean }
+  | {
+      readonly type: 'identity';
+      readonly id: string;
+      readonly serial: string;
+      readonly notBefore: number;
+      readonly notAfter: number;
+      readonly issuer: string;
+      readonly renewal: boolean;
+    }
   | { readonly type: 'listening'; readonly port: number }
-  | { readonly type: 'traffic'; readonly requests: number; readonly failedRequests: number; readonly connections: number; readonly failedHandshakes: number; readonly lastFailure: string | undefined }
+  | {
+      readonly type: 'traffic';
+      readonly requests: number;
+      readonly failedRequests: number;
+      readonly connections: number;
+      readonly failedHandshakes: number;
+      readonly lastFailure: string | undefined;
+    }
   | { readonly type: 'problem'; readonly code: string; readonly message: string };
 
 export type DemoEvent =
   | { readonly kind: 'step'; readonly text: string }
   | { readonly kind: 'server'; readonly state: PartState; readonly detail?: string }
   | { readonly kind: 'agent'; readonly state: PartState; readonly detail?: string }
-  | { readonly kind: 'facts'; readonly trustDomain?: string; readonly hsm?: string; readonly root?: AuthorityFacts; readonly issuing?: AuthorityFacts; readonly issued?: number }
+  | {
+      readonly kind: 'facts';
+      readonly trustDomain?: string;
+      readonly hsm?: string;
+      readonly root?: AuthorityFacts;
+      readonly issuing?: AuthorityFacts;
+      readonly issued?: number;
+    }
   | { readonly kind: 'workload'; readonly name: WorkloadName; readonly report: WorkloadReport }
   | { readonly kind: 'problem'; readonly text: string };
 
@@ -70,17 +92,36 @@ export interface DemoModel {
 export const logLimit = 200;
 export const perSecondLimit = 120;
 
-const emptyWorkload = (): WorkloadView => ({ held: undefined, renewals: 0, requests: 0, failedRequests: 0, connections: 0, failedHandshakes: 0, lastFailure: undefined });
-
-export const newModel = (startedAtMs: number): DemoModel => ({
-  startedAtMs, trustDomain: '', step: '', hsm: '', root: undefined, issuing: undefined, issued: undefined,
-  server: { state: 'waiting', detail: '' }, agent: { state: 'waiting', detail: '' },
-  workloads: { greeter: emptyWorkload(), caller: emptyWorkload() },
-  firstRequestMs: undefined, perSecond: [0], log: [],
+const emptyWorkload = (): WorkloadView => ({
+  held: undefined,
+  renewals: 0,
+  requests: 0,
+  failedRequests: 0,
+  connections: 0,
+  failedHandshakes: 0,
+  lastFailure: undefined,
 });
 
-export const renewals = (model: DemoModel): number => model.workloads.greeter.renewals + model.workloads.caller.renewals;
-export const failedHandshakes = (model: DemoModel): number => model.workloads.greeter.failedHandshakes + model.workloads.caller.failedHandshakes;
+export const newModel = (startedAtMs: number): DemoModel => ({
+  startedAtMs,
+  trustDomain: '',
+  step: '',
+  hsm: '',
+  root: undefined,
+  issuing: undefined,
+  issued: undefined,
+  server: { state: 'waiting', detail: '' },
+  agent: { state: 'waiting', detail: '' },
+  workloads: { greeter: emptyWorkload(), caller: emptyWorkload() },
+  firstRequestMs: undefined,
+  perSecond: [0],
+  log: [],
+});
+
+export const renewals = (model: DemoModel): number =>
+  model.workloads.greeter.renewals + model.workloads.caller.renewals;
+export const failedHandshakes = (model: DemoModel): number =>
+  model.workloads.greeter.failedHandshakes + model.workloads.caller.failedHandshakes;
 
 /** Folds one event into the model; returns the line that it is worth, if any. */
 export function apply(model: DemoModel, event: DemoEvent, nowMs: number): LogLine | undefined {
@@ -102,9 +143,16 @@ function change(model: DemoModel, event: DemoEvent, nowMs: number): Line | undef
     case 'server':
     case 'agent':
       model[event.kind] = { state: event.state, detail: event.detail ?? '' };
-      if (event.state === 'ready') return { text: `${event.kind} ready${event.detail === undefined ? '' : `: ${event.detail}`}`, tone: 'good' };
-      if (event.state === 'degraded') return { text: `${event.kind} not ready: ${event.detail ?? ''}`, tone: 'bad' };
-      return event.state === 'failed' ? { text: `${event.kind} failed: ${event.detail ?? ''}`, tone: 'bad' } : undefined;
+      if (event.state === 'ready')
+        return {
+          text: `${event.kind} ready${event.detail === undefined ? '' : `: ${event.detail}`}`,
+          tone: 'good',
+        };
+      if (event.state === 'degraded')
+        return { text: `${event.kind} not ready: ${event.detail ?? ''}`, tone: 'bad' };
+      return event.state === 'failed'
+        ? { text: `${event.kind} failed: ${event.detail ?? ''}`, tone: 'bad' }
+        : undefined;
     case 'facts':
       if (event.trustDomain !== undefined) model.trustDomain = event.trustDomain;
       if (event.hsm !== undefined) model.hsm = event.hsm;
@@ -119,7 +167,12 @@ function change(model: DemoModel, event: DemoEvent, nowMs: number): Line | undef
   }
 }
 
-function changeWorkload(model: DemoModel, name: WorkloadName, report: WorkloadReport, nowMs: number): Line | undefined {
+function changeWorkload(
+  model: DemoModel,
+  name: WorkloadName,
+  report: WorkloadReport,
+  nowMs: number,
+): Line | undefined {
   const view = model.workloads[name];
   switch (report.type) {
     case 'identity': {
@@ -128,8 +181,15 @@ function changeWorkload(model: DemoModel, name: WorkloadName, report: WorkloadRe
       view.held = { ...held, receivedAt: Math.floor(nowMs / 1000) };
       if (renewal) view.renewals += 1;
       const until = new Date(report.notAfter * 1000).toISOString().slice(11, 19);
-      const text = renewal ? `${name} renewed (${view.renewals}): serial ${shortSerial(report.serial)}, until ${until} UTC` : `${name} is ${report.id}: serial ${shortSerial(report.serial)}, until ${until} UTC`;
-      return { text: moved ? `${text}, signed by a new authority ${shortKey(report.issuer)}; ${failedHandshakes(model)} failed handshakes so far` : text, tone: 'good' };
+      const text = renewal
+        ? `${name} renewed (${view.renewals}): serial ${shortSerial(report.serial)}, until ${until} UTC`
+        : `${name} is ${report.id}: serial ${shortSerial(report.serial)}, until ${until} UTC`;
+      return {
+        text: moved
+          ? `${text}, signed by a new authority ${shortKey(report.issuer)}; ${failedHandshakes(model)} failed handshakes so far`
+          : text,
+        tone: 'good',
+      };
     }
     case 'listening':
       return { text: `${name} listens on port ${report.port} for mTLS`, tone: 'plain' };
@@ -140,16 +200,32 @@ function changeWorkload(model: DemoModel, name: WorkloadName, report: WorkloadRe
   }
 }
 
-function changeTraffic(model: DemoModel, name: WorkloadName, report: Extract<WorkloadReport, { type: 'traffic' }>, nowMs: number): Line | undefined {
+function changeTraffic(
+  model: DemoModel,
+  name: WorkloadName,
+  report: Extract<WorkloadReport, { type: 'traffic' }>,
+  nowMs: number,
+): Line | undefined {
   const view = model.workloads[name];
-  const newFailures = report.failedHandshakes + report.failedRequests - view.failedHandshakes - view.failedRequests;
-  if (name === 'caller') model.perSecond[model.perSecond.length - 1] = (model.perSecond.at(-1) ?? 0) + report.requests - view.requests;
+  const newFailures =
+    report.failedHandshakes + report.failedRequests - view.failedHandshakes - view.failedRequests;
+  if (name === 'caller')
+    model.perSecond[model.perSecond.length - 1] =
+      (model.perSecond.at(-1) ?? 0) + report.requests - view.requests;
   const { type: _type, ...numbers } = report;
   Object.assign(view, numbers);
-  if (newFailures > 0) return { text: `${name}: ${newFailures} failed (${report.lastFailure ?? 'unknown reason'})`, tone: 'bad' };
-  if (name !== 'caller' || report.requests === 0 || model.firstRequestMs !== undefined) return undefined;
+  if (newFailures > 0)
+    return {
+      text: `${name}: ${newFailures} failed (${report.lastFailure ?? 'unknown reason'})`,
+      tone: 'bad',
+    };
+  if (name !== 'caller' || report.requests === 0 || model.firstRequestMs !== undefined)
+    return undefined;
   model.firstRequestMs = nowMs - model.startedAtMs;
-  return { text: `first request in mTLS after ${(model.firstRequestMs / 1000).toFixed(1)} s`, tone: 'good' };
+  return {
+    text: `first request in mTLS after ${(model.firstRequestMs / 1000).toFixed(1)} s`,
+    tone: 'good',
+  };
 }
 
 /** To be called once a second. */
@@ -162,9 +238,12 @@ export function nextSecond(model: DemoModel): void {
 /** Mean of the last complete seconds. */
 export function requestsPerSecond(model: DemoModel, seconds = 5): number {
   const complete = model.perSecond.slice(0, -1).slice(-seconds);
-  return complete.length === 0 ? 0 : Math.round(complete.reduce((sum, each) => sum + each, 0) / complete.length);
+  return complete.length === 0
+    ? 0
+    : Math.round(complete.reduce((sum, each) => sum + each, 0) / complete.length);
 }
 
 export const shortKey = (hex: string): string => hex.slice(0, 8);
 
-export const shortSerial = (serial: string): string => (serial.length > 12 ? `${serial.slice(0, 6)}…${serial.slice(-6)}` : serial);
+export const shortSerial = (serial: string): string =>
+  serial.length > 12 ? `${serial.slice(0, 6)}…${serial.slice(-6)}` : serial;

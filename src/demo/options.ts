@@ -2,7 +2,10 @@ import { join, resolve } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
 
 export interface DemoOptions {
-  /** Ends by itself so many seconds after the first request in mTLS; undefined: runs until it is stopped. */
+  /**
+   * Ends by itself so many seconds after the first request in mTLS; undefined: runs until it is
+   * stopped.
+   */
   readonly seconds: number | undefined;
   readonly json: boolean;
   readonly home: string;
@@ -22,7 +25,11 @@ export const usage = `Starts a CA with SoftHSM, an agent and two workloads in mT
 `;
 
 /** Throws INVALID_REQUEST. */
-export function parseOptions(args: readonly string[], env: Readonly<Record<string, string | undefined>>, folder: string): DemoOptions {
+export function parseOptions(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  folder: string,
+): DemoOptions {
   let seconds: number | undefined;
   let json = false;
   let help = false;
@@ -32,7 +39,8 @@ export function parseOptions(args: readonly string[], env: Readonly<Record<strin
     const [name, inline] = (args[index] as string).split('=', 2) as [string, string | undefined];
     const value = (): string => {
       const text = inline ?? args[(index += 1)];
-      if (text === undefined || text === '') throw new PkiError('INVALID_REQUEST', `${name} needs a value`, { next: usage });
+      if (text === undefined || text === '')
+        throw new PkiError('INVALID_REQUEST', `${name} needs a value`, { next: usage });
       return text;
     };
     if (name === '--seconds') seconds = positive(value());
@@ -42,12 +50,24 @@ export function parseOptions(args: readonly string[], env: Readonly<Record<strin
     else if (name === '--help' || name === '-h') help = true;
     else throw new PkiError('INVALID_REQUEST', `unknown option ${name}`, { next: usage });
   }
-  if (json && seconds === undefined && !help) throw new PkiError('INVALID_REQUEST', '--json needs --seconds', { next: usage });
-  return { seconds, json, help, product, home: resolve(folder, home === undefined || home === '' ? join(folder, '.meshca') : home) };
+  if (json && seconds === undefined && !help)
+    throw new PkiError('INVALID_REQUEST', '--json needs --seconds', { next: usage });
+  return {
+    seconds,
+    json,
+    help,
+    product,
+    home: resolve(folder, home === undefined || home === '' ? join(folder, '.meshca') : home),
+  };
 }
 
 function positive(text: string): number {
   const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0 || value > 86_400) throw new PkiError('INVALID_REQUEST', `--seconds ${text} is not a number of seconds up to 86400`, { next: usage });
+  if (!Number.isFinite(value) || value <= 0 || value > 86_400)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `--seconds ${text} is not a number of seconds up to 86400`,
+      { next: usage },
+    );
   return value;
 }

@@ -5,7 +5,17 @@ import { fileURLToPath } from 'node:url';
 import { PkiError } from '../common/errors/index.ts';
 import { writeAgentConfig } from './agent-config.ts';
 import { Child, run } from './children.ts';
-import { agentName, freePorts, pathsOf, trustDomain, workloadIds, writeEntries, writeServerConfig, type Ports, type SoftHsm } from './configs.ts';
+import {
+  agentName,
+  freePorts,
+  pathsOf,
+  trustDomain,
+  workloadIds,
+  writeEntries,
+  writeServerConfig,
+  type Ports,
+  type SoftHsm,
+} from './configs.ts';
 import { readFacts, readReadiness, readText } from './facts.ts';
 import { readJson, writeDurably, type DemoHome, type RunRecord } from './home.ts';
 import { accounts, type WorkloadAccount } from './identities.ts';
@@ -37,7 +47,10 @@ const project = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README
 const ownProduct = join(here, '..', `main${extension}`);
 const workloadMain = join(here, `workload${extension}`);
 
-/** Starts the real product as child processes, one after the other, keeps server and agent alive, and ends all in the opposite order. */
+/**
+ * Starts the real product as child processes, one after the other, keeps server and agent alive,
+ * and ends all in the opposite order.
+ */
 export class Orchestrator {
   readonly #options: OrchestratorOptions;
   readonly #env: Environment;
@@ -57,26 +70,52 @@ export class Orchestrator {
     this.#options = options;
     this.#product = options.product ?? ownProduct;
     // nothing of the surroundings may configure the parts: they have their files
-    this.#env = Object.fromEntries(Object.entries(options.env).filter(([name]) => !name.startsWith('MESHCA_') && name !== 'SPIFFE_ENDPOINT_SOCKET'));
+    this.#env = Object.fromEntries(
+      Object.entries(options.env).filter(
+        ([name]) => !name.startsWith('MESHCA_') && name !== 'SPIFFE_ENDPOINT_SOCKET',
+      ),
+    );
   }
 
   async start(): Promise<void> {
     const { home, emit, node, uid } = this.#options;
     const paths = pathsOf(home);
     // a killed agent or server leaves its sockets behind
-    for (const socket of [paths.workloadSocket, paths.agentSocket, paths.adminSocket]) rmSync(socket, { force: true });
+    for (const socket of [paths.workloadSocket, paths.agentSocket, paths.adminSocket])
+      rmSync(socket, { force: true });
 
     emit({ kind: 'step', text: 'setting up the HSM tokens (SoftHSM)' });
-    const hsm = JSON.parse(await this.#run([join(project, 'softhsm', 'init.mjs'), '--dir', home.hsm, '--json'])) as SoftHsm;
-    emit({ kind: 'facts', trustDomain, hsm: `SoftHSM, tokens ${hsm.tokens.root.label} and ${hsm.tokens.issuing.label}` });
+    const hsm = JSON.parse(
+      await this.#run([join(project, 'softhsm', 'init.mjs'), '--dir', home.hsm, '--json']),
+    ) as SoftHsm;
+    emit({
+      kind: 'facts',
+      trustDomain,
+      hsm: `SoftHSM, tokens ${hsm.tokens.root.label} and ${hsm.tokens.issuing.label}`,
+    });
     const ports = await freePorts();
 
-    emit({ kind: 'step', text: hsm.tokens.root.created ? 'starting the CA: creates root and issuing authority in the tokens' : 'starting the CA' });
+    emit({
+      kind: 'step',
+      text: hsm.tokens.root.created
+        ? 'starting the CA: creates root and issuing authority in the tokens'
+        : 'starting the CA',
+    });
     emit({ kind: 'server', state: 'starting' });
     writeServerConfig(home, hsm, ports);
-    const server = this.#spawn('server', [this.#product, 'server', 'run', '--config', paths.serverConfig]);
+    const server = this.#spawn('server', [
+      this.#product,
+      'server',
+      'run',
+      '--config',
+      paths.serverConfig,
+    ]);
     await this.#ready(server, ports.serverOps);
-    this.#report('server', ports.serverOps, `gRPC on 127.0.0.1:${ports.grpc}, metrics on http://127.0.0.1:${ports.serverOps}/metrics`);
+    this.#report(
+      'server',
+      ports.serverOps,
+      `gRPC on 127.0.0.1:${ports.grpc}, metrics on http://127.0.0.1:${ports.serverOps}/metrics`,
+    );
     this.#watches.push(this.#watchFacts(ports));
 
     emit({ kind: 'step', text: 'registering the demo workloads, starting the agent' });
@@ -95,7 +134,9 @@ export class Orchestrator {
   async stop(): Promise<void> {
     this.#stopping.abort();
     for (const name of ['caller', 'greeter', 'agent', 'server']) {
-      for (const child of this.#children) if (child.name === name) await child.stop(name === 'server' || name === 'agent' ? 1400 : 700);
+      for (const child of this.#children)
+        if (child.name === name)
+          await child.stop(name === 'server' || name === 'agent' ? 1400 : 700);
     }
     await Promise.all(this.#watches);
   }
@@ -105,12 +146,21 @@ export class Orchestrator {
     for (const child of this.#children) child.kill();
   }
 
-  /** The agent keeps its identity on disk: only the first start, or one after it was lost, needs a join token. */
-  async #startAgent(ports: Ports, perWorkload: Record<WorkloadName, WorkloadAccount>): Promise<void> {
+  /**
+   * The agent keeps its identity on disk: only the first start, or one after it was lost, needs a
+   * join token.
+   */
+  async #startAgent(
+    ports: Ports,
+    perWorkload: Record<WorkloadName, WorkloadAccount>,
+  ): Promise<void> {
     const { home, emit } = this.#options;
     const rememberedPath = join(home.root, 'demo.json');
     const remembered = readJson<Remembered>(rememberedPath);
-    const known = remembered !== undefined && existsSync(join(home.agent, 'state')) && readdirSync(join(home.agent, 'state')).length > 0;
+    const known =
+      remembered !== undefined &&
+      existsSync(join(home.agent, 'state')) &&
+      readdirSync(join(home.agent, 'state')).length > 0;
     if (known) {
       writeAgentConfig(home, ports, { join: false });
       const agent = this.#spawn('agent', this.#agentArgs(), false);
@@ -125,17 +175,25 @@ export class Orchestrator {
         return;
       } catch (thrown) {
         if (this.#stopping.signal.aborted) throw thrown;
-        emit({ kind: 'problem', text: 'the agent could not go on with its stored identity; it joins again' });
+        emit({
+          kind: 'problem',
+          text: 'the agent could not go on with its stored identity; it joins again',
+        });
         await agent.stop(1400);
         await Promise.allSettled([applied]);
         rmSync(join(home.agent, 'state'), { recursive: true, force: true });
       }
     }
-    const { token, agentId } = JSON.parse(await this.#cli(['token', 'create', '--agent-name', agentName, '--ttl', '10m', '--json'])) as { token: string; agentId: string };
+    const { token, agentId } = JSON.parse(
+      await this.#cli(['token', 'create', '--agent-name', agentName, '--ttl', '10m', '--json']),
+    ) as { token: string; agentId: string };
     writeFileSync(pathsOf(home).joinToken, token, { mode: 0o600 });
     writeAgentConfig(home, ports, { join: true });
     const agent = this.#spawn('agent', this.#agentArgs());
-    await Promise.all([this.#applyEntries(agentId, perWorkload), this.#ready(agent, ports.agentOps)]);
+    await Promise.all([
+      this.#applyEntries(agentId, perWorkload),
+      this.#ready(agent, ports.agentOps),
+    ]);
     // used up: from here on, restarts included, the agent goes by what it has stored
     writeAgentConfig(home, ports, { join: false });
     rmSync(pathsOf(home).joinToken, { force: true });
@@ -147,25 +205,46 @@ export class Orchestrator {
     return [this.#product, 'agent', 'run', '--config', pathsOf(this.#options.home).agentConfig];
   }
 
-  async #applyEntries(agentId: string, perWorkload: Record<WorkloadName, WorkloadAccount>): Promise<void> {
+  async #applyEntries(
+    agentId: string,
+    perWorkload: Record<WorkloadName, WorkloadAccount>,
+  ): Promise<void> {
     writeEntries(this.#options.home, agentId, perWorkload);
     await this.#cli(['entry', 'apply', '-f', pathsOf(this.#options.home).entries, '--json']);
   }
 
   #startGreeter(account: WorkloadAccount): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#stopping.signal.addEventListener('abort', () => reject(this.#stopping.signal.reason as Error), { once: true });
+      this.#stopping.signal.addEventListener(
+        'abort',
+        () => reject(this.#stopping.signal.reason as Error),
+        { once: true },
+      );
       this.#spawnWorkload('greeter', account, [workloadIds.caller], (report) => {
         if (report.type === 'listening') resolve(report.port);
-        if (report.type === 'problem') reject(new PkiError('DEMO_PART_FAILED', `greeter: ${report.code}: ${report.message}`, { detail: { log: join(this.#options.home.log, 'agent.log') } }));
+        if (report.type === 'problem')
+          reject(
+            new PkiError('DEMO_PART_FAILED', `greeter: ${report.code}: ${report.message}`, {
+              detail: { log: join(this.#options.home.log, 'agent.log') },
+            }),
+          );
       });
     });
   }
 
-  #spawnWorkload(name: WorkloadName, account: WorkloadAccount, args: readonly string[], onReport?: (report: WorkloadReport) => void): void {
+  #spawnWorkload(
+    name: WorkloadName,
+    account: WorkloadAccount,
+    args: readonly string[],
+    onReport?: (report: WorkloadReport) => void,
+  ): void {
     const { home, record, emit } = this.#options;
     const child = new Child(home, record, {
-      name, command: account.command, args: [workloadMain, name, pathsOf(home).workloadSocket, ...args], env: this.#env, ipc: true,
+      name,
+      command: account.command,
+      args: [workloadMain, name, pathsOf(home).workloadSocket, ...args],
+      env: this.#env,
+      ipc: true,
       onUnexpectedExit: (error) => this.#failed(error),
       ...(account.uid === undefined ? {} : { uid: account.uid }),
       ...(account.gid === undefined ? {} : { gid: account.gid }),
@@ -178,11 +257,21 @@ export class Orchestrator {
     });
   }
 
-  #spawn(name: 'server' | 'agent', args: readonly string[], watched = true, again = false): Child & { watch(): void } {
+  #spawn(
+    name: 'server' | 'agent',
+    args: readonly string[],
+    watched = true,
+    again = false,
+  ): Child & { watch(): void } {
     const { home, record, node } = this.#options;
     let watching = watched;
     const child = new Child(home, record, {
-      name, command: node, args, env: this.#env, again, tethered: true,
+      name,
+      command: node,
+      args,
+      env: this.#env,
+      again,
+      tethered: true,
       onUnexpectedExit: (error) => {
         if (watching) this.#revive(name, args, error);
       },
@@ -191,7 +280,10 @@ export class Orchestrator {
     return Object.assign(child, { watch: () => (watching = true) });
   }
 
-  /** A server or agent that dies once all runs is started again, as a supervisor would: the workloads must not notice. */
+  /**
+   * A server or agent that dies once all runs is started again, as a supervisor would: the
+   * workloads must not notice.
+   */
   #revive(name: 'server' | 'agent', args: readonly string[], error: PkiError): void {
     const now = performance.now();
     this.#deaths.push(now);
@@ -216,7 +308,12 @@ export class Orchestrator {
   }
 
   #cli(args: readonly string[]): Promise<string> {
-    return this.#run([this.#product, ...args, '--server-socket', pathsOf(this.#options.home).adminSocket]);
+    return this.#run([
+      this.#product,
+      ...args,
+      '--server-socket',
+      pathsOf(this.#options.home).adminSocket,
+    ]);
   }
 
   async #ready(child: Child, port: number, patienceMs = 60_000): Promise<void> {
@@ -224,13 +321,20 @@ export class Orchestrator {
     let reasons: readonly string[] = [];
     while (performance.now() < end) {
       this.#stopping.signal.throwIfAborted();
-      if (!child.alive) throw new PkiError('DEMO_PART_FAILED', `${child.name} ended while it was starting`, { detail: { log: child.logPath } });
+      if (!child.alive)
+        throw new PkiError('DEMO_PART_FAILED', `${child.name} ended while it was starting`, {
+          detail: { log: child.logPath },
+        });
       const state = await readReadiness(port, this.#stopping.signal);
       if (state?.ready === true) return;
       reasons = state?.reasons ?? ['it does not answer yet'];
       await sleep(50);
     }
-    throw new PkiError('DEMO_PART_FAILED', `${child.name} was not ready within ${patienceMs / 1000} s: ${reasons.join('; ')}`, { detail: { log: child.logPath } });
+    throw new PkiError(
+      'DEMO_PART_FAILED',
+      `${child.name} was not ready within ${patienceMs / 1000} s: ${reasons.join('; ')}`,
+      { detail: { log: child.logPath } },
+    );
   }
 
   /** Says that a part is ready, and from then on when it no longer is, with its own reasons. */
@@ -250,7 +354,11 @@ export class Orchestrator {
       const trouble = state?.ready === true ? '' : reasons || 'it gives no reason';
       if (trouble === this.#trouble[kind]) continue;
       this.#trouble[kind] = trouble;
-      this.#options.emit(trouble === '' ? { kind, state: 'ready', detail } : { kind, state: 'degraded', detail: trouble });
+      this.#options.emit(
+        trouble === ''
+          ? { kind, state: 'ready', detail }
+          : { kind, state: 'degraded', detail: trouble },
+      );
     }
   }
 
@@ -261,10 +369,18 @@ export class Orchestrator {
     while (!signal.aborted) {
       try {
         const issuer = this.#issuer;
-        if (authorities === undefined || readAt !== issuer) authorities = await readFacts(() => this.#cli(['authority', 'list', '--json']));
+        if (authorities === undefined || readAt !== issuer)
+          authorities = await readFacts(() => this.#cli(['authority', 'list', '--json']));
         readAt = issuer;
-        const issued = sumOf(await readText(ports.serverOps, '/metrics', signal), 'meshca_certificates_issued_total');
-        this.#options.emit({ kind: 'facts', ...authorities, ...(issued === undefined ? {} : { issued }) });
+        const issued = sumOf(
+          await readText(ports.serverOps, '/metrics', signal),
+          'meshca_certificates_issued_total',
+        );
+        this.#options.emit({
+          kind: 'facts',
+          ...authorities,
+          ...(issued === undefined ? {} : { issued }),
+        });
       } catch {
         // shown as it was; what is wrong with the server shows in its own state
       }
@@ -275,6 +391,9 @@ export class Orchestrator {
 
 /** The sum of a Prometheus counter over its labels. */
 function sumOf(metrics: string, name: string): number | undefined {
-  const values = metrics.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `)).map((line) => Number(line.slice(line.lastIndexOf(' ') + 1)));
+  const values = metrics
+    .split('\n')
+    .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
+    .map((line) => Number(line.slice(line.lastIndexOf(' ') + 1)));
   return values.length === 0 ? undefined : values.reduce((sum, each) => sum + each, 0);
 }

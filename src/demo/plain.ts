@@ -1,13 +1,21 @@
-import { failedHandshakes, renewals, requestsPerSecond, type DemoModel, type LogLine } from './model.ts';
+import {
+  failedHandshakes,
+  renewals,
+  requestsPerSecond,
+  type DemoModel,
+  type LogLine,
+} from './model.ts';
 
 /** One event as one line. */
-export const plainLine = ({ at, text }: LogLine): string => `${new Date(at * 1000).toISOString().replace('.000Z', 'Z')} ${text}\n`;
+export const plainLine = ({ at, text }: LogLine): string =>
+  `${new Date(at * 1000).toISOString().replace('.000Z', 'Z')} ${text}\n`;
 
 /** Said every few seconds. */
 export function trafficLine(model: DemoModel, nowMs: number): string {
   const { caller } = model.workloads;
   return plainLine({
-    at: Math.floor(nowMs / 1000), tone: 'plain',
+    at: Math.floor(nowMs / 1000),
+    tone: 'plain',
     text: `requests served ${caller.requests} (${requestsPerSecond(model)}/s), handshakes ${caller.connections}, failed handshakes ${failedHandshakes(model)}, renewals ${renewals(model)}`,
   });
 }
@@ -20,8 +28,11 @@ export function farewell(model: DemoModel): string {
 
 export function summary(model: DemoModel): string {
   return `${JSON.stringify({
-    seconds: model.firstRequestMs === undefined ? null : Math.round(model.firstRequestMs / 100) / 10,
-    renewals: renewals(model), requests: model.workloads.caller.requests, failedHandshakes: failedHandshakes(model),
+    seconds:
+      model.firstRequestMs === undefined ? null : Math.round(model.firstRequestMs / 100) / 10,
+    renewals: renewals(model),
+    requests: model.workloads.caller.requests,
+    failedHandshakes: failedHandshakes(model),
   })}\n`;
 }
 

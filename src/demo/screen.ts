@@ -12,7 +12,10 @@ export class Screen {
     this.#refresh();
   };
 
-  constructor(out: WriteStream, draw: (size: { readonly columns: number; readonly rows: number }) => string[]) {
+  constructor(
+    out: WriteStream,
+    draw: (size: { readonly columns: number; readonly rows: number }) => string[],
+  ) {
     this.#out = out;
     this.#draw = draw;
   }

@@ -1,10 +1,25 @@
-/** Painting and measuring terminal text. A painted text carries escape sequences that take no room. */
-const sequences = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 } as const;
+/**
+ * Painting and measuring terminal text. A painted text carries escape sequences that take no room.
+ */
+const sequences = {
+  bold: 1,
+  dim: 2,
+  red: 31,
+  green: 32,
+  yellow: 33,
+  blue: 34,
+  magenta: 35,
+  cyan: 36,
+} as const;
 export type Tone = keyof typeof sequences;
 export type Paint = (text: string, ...tones: readonly Tone[]) => string;
 
-export const painter = (color: boolean): Paint => (text, ...tones) =>
-  color && tones.length > 0 && text !== '' ? `\u001b[${tones.map((tone) => sequences[tone]).join(';')}m${text}\u001b[0m` : text;
+export const painter =
+  (color: boolean): Paint =>
+  (text, ...tones) =>
+    color && tones.length > 0 && text !== ''
+      ? `\u001b[${tones.map((tone) => sequences[tone]).join(';')}m${text}\u001b[0m`
+      : text;
 
 const escape = '\u001b';
 const sequencePattern = `${escape}\\[[0-9;]*m`;
@@ -48,7 +63,10 @@ export function apart(left: string, right: string, width: number): string {
 const eighths = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
 /** A bar of `width` columns, filled to `share` (0 to 1) in steps of an eighth of a column. */
-export function bar(share: number, width: number): { readonly full: string; readonly empty: string } {
+export function bar(
+  share: number,
+  width: number,
+): { readonly full: string; readonly empty: string } {
   const units = Math.round(Math.min(1, Math.max(0, share)) * width * 8);
   const full = '█'.repeat(Math.floor(units / 8)) + (eighths[units % 8] as string);
   return { full, empty: '░'.repeat(width - full.length) };
@@ -60,5 +78,8 @@ const heights = '▁▂▃▄▅▆▇█';
 export function sparkline(values: readonly number[], width: number): string {
   const shown = values.slice(-width);
   const highest = Math.max(1, ...shown);
-  return shown.map((value) => heights[Math.min(7, Math.floor((value / highest) * 7.99))]).join('').padStart(width);
+  return shown
+    .map((value) => heights[Math.min(7, Math.floor((value / highest) * 7.99))])
+    .join('')
+    .padStart(width);
 }

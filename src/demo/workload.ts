@@ -3,14 +3,29 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { argv, exit } from 'node:process';
 import type { Agent } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { authorizeId, createHttpsServer, httpsAgent, peerOf, PkiError, X509Source } from '../workload/index.ts';
+import {
+  authorizeId,
+  createHttpsServer,
+  httpsAgent,
+  peerOf,
+  PkiError,
+  X509Source,
+} from '../workload/index.ts';
 import type { WorkloadReport } from './model.ts';
 
-// A workload of the demonstration. It knows the agent's socket and whom it talks to; its own identity it gets.
+// A workload of the demonstration. It knows the agent's socket and whom it talks to; its own
+// identity it gets.
 //
 //   node workload.js greeter AGENT_SOCKET ID_OF_CALLER
 //   node workload.js caller AGENT_SOCKET ID_OF_GREETER PORT
-const [, , role, socketPath, peer, port] = argv as [string, string, 'greeter' | 'caller', string, string, string | undefined];
+const [, , role, socketPath, peer, port] = argv as [
+  string,
+  string,
+  'greeter' | 'caller',
+  string,
+  string,
+  string | undefined,
+];
 
 const tell = (report: WorkloadReport): void => {
   if (process.connected) process.send?.(report);
@@ -18,7 +33,8 @@ const tell = (report: WorkloadReport): void => {
 // an orphan of a demonstration that was killed ends by itself
 process.on('disconnect', () => exit(0));
 process.on('SIGTERM', () => {
-  // the caller finishes its request first: a handshake cut in the middle would count as failed on the other side
+  // the caller finishes its request first: a handshake cut in the middle would count as failed on
+  // the other side
   if (role === 'greeter' || !calling) exit(0);
   stopping = true;
 });
@@ -26,7 +42,10 @@ process.on('SIGTERM', () => {
 process.on('SIGINT', () => undefined);
 
 const pauseMs = 40;
-/** Every so many requests a connection of its own, so that the handshake is tried with each new certificate. */
+/**
+ * Every so many requests a connection of its own, so that the handshake is tried with each new
+ * certificate.
+ */
 const freshEvery = 4;
 
 let calling = false;
@@ -54,11 +73,17 @@ try {
 }
 
 function greet(source: X509Source): void {
-  const server = createHttpsServer(source, { authorize: authorizeId(peer) }, (incoming, response) => {
-    requests += 1;
-    response.end(`hello ${peerOf(incoming.socket)?.id}\n`);
-  });
-  server.listen(0, '127.0.0.1', () => tell({ type: 'listening', port: (server.address() as AddressInfo).port }));
+  const server = createHttpsServer(
+    source,
+    { authorize: authorizeId(peer) },
+    (incoming, response) => {
+      requests += 1;
+      response.end(`hello ${peerOf(incoming.socket)?.id}\n`);
+    },
+  );
+  server.listen(0, '127.0.0.1', () =>
+    tell({ type: 'listening', port: (server.address() as AddressInfo).port }),
+  );
 }
 
 async function call(source: X509Source, greeterPort: number): Promise<void> {
@@ -80,16 +105,26 @@ async function call(source: X509Source, greeterPort: number): Promise<void> {
   exit(0);
 }
 
-/** One request; the answer must name the caller, so that a mix-up of identities would count as a failure. */
+/**
+ * One request; the answer must name the caller, so that a mix-up of identities would count as a
+ * failure.
+ */
 function get(agent: Agent, greeterPort: number, self: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ agent, host: '127.0.0.1', port: greeterPort, timeout: 5000 }, (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('data', (part: string) => (text += part));
-      response.on('error', reject);
-      response.on('end', () => (text === `hello ${self}\n` ? resolve() : reject(new Error(`unexpected answer ${JSON.stringify(text)}`))));
-    });
+    const outgoing = request(
+      { agent, host: '127.0.0.1', port: greeterPort, timeout: 5000 },
+      (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (part: string) => (text += part));
+        response.on('error', reject);
+        response.on('end', () =>
+          text === `hello ${self}\n`
+            ? resolve()
+            : reject(new Error(`unexpected answer ${JSON.stringify(text)}`)),
+        );
+      },
+    );
     outgoing.on('timeout', () => outgoing.destroy(new Error('no answer within 5 s')));
     outgoing.on('error', reject);
     outgoing.end();
@@ -97,14 +132,25 @@ function get(agent: Agent, greeterPort: number, self: string): Promise<void> {
 }
 
 function tellIdentity({ svid }: X509Source, renewal: boolean): void {
-  tell({ type: 'identity', id: svid.id.toString(), serial: svid.serial, notBefore: svid.notBefore, notAfter: svid.notAfter, issuer: svid.leaf.authorityKeyId ?? '', renewal });
+  tell({
+    type: 'identity',
+    id: svid.id.toString(),
+    serial: svid.serial,
+    notBefore: svid.notBefore,
+    notAfter: svid.notAfter,
+    issuer: svid.leaf.authorityKeyId ?? '',
+    renewal,
+  });
 }
 
 function tellTraffic(source: X509Source): void {
   const { client, server } = source.stats().handshakes;
   const failed = [...Object.entries(client.failed), ...Object.entries(server.failed)];
   tell({
-    type: 'traffic', requests, failedRequests, connections: client.ok + server.ok,
+    type: 'traffic',
+    requests,
+    failedRequests,
+    connections: client.ok + server.ok,
     failedHandshakes: failed.reduce((sum, [, count]) => sum + count, 0),
     lastFailure: lastFailure ?? failed[0]?.[0],
   });

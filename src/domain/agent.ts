@@ -10,7 +10,10 @@ export interface Agent {
   readonly selectors: readonly Selector[];
   readonly state: AgentState;
   readonly stateReason: string;
-  /** Adds one with each (re-)attestation, ban and evict: sessions and rights of an earlier generation are void. */
+  /**
+   * Adds one with each (re-)attestation, ban and evict: sessions and rights of an earlier
+   * generation are void.
+   */
   readonly generation: number;
   /** Its newest SVID. */
   readonly serial: string;
@@ -32,7 +35,10 @@ export interface JoinToken {
   readonly agentId: string;
   readonly nodeSelectors: readonly Selector[];
   readonly expiresAt: number;
-  /** SHA-256 of the first public key that used it; later uses with this key, inside its life, get the same answer. */
+  /**
+   * SHA-256 of the first public key that used it; later uses with this key, inside its life, get
+   * the same answer.
+   */
   readonly boundPublicKeySha256: string | null;
   readonly usedAt: number | null;
   /** Serial of the SVID that the first use led to. */
@@ -47,11 +53,17 @@ export interface ConsumerRecord {
   readonly id: string;
   readonly kind: string;
   readonly spiffeId: string;
-  /** Hex of SHA-256 over the sorted SHA-256 digests of the root certificates that it holds; empty where it can't tell. */
+  /**
+   * Hex of SHA-256 over the sorted SHA-256 digests of the root certificates that it holds; empty
+   * where it can't tell.
+   */
   readonly authoritySetDigest: string;
   /** The same over the SubjectPublicKeyInfo of JWT keys. */
   readonly jwtSetDigest: string;
-  /** The same over issuing certificates that the agent verified under the roots that this consumer holds. */
+  /**
+   * The same over issuing certificates that the agent verified under the roots that this consumer
+   * holds.
+   */
   readonly issuerSetDigest: string;
   /** `enforces-crl`, `reports-handshakes` and the like. */
   readonly capabilities: readonly string[];
@@ -59,6 +71,9 @@ export interface ConsumerRecord {
   readonly reason: string;
   readonly since: number;
   readonly description: string;
-  /** When its agent said so to this process, over its session, Unix seconds; absent: that stands in the database alone, and proves nothing. */
+  /**
+   * When its agent said so to this process, over its session, Unix seconds; absent: that stands in
+   * the database alone, and proves nothing.
+   */
   readonly heardAt?: number;
 }

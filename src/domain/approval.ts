@@ -1,7 +1,17 @@
 import type { ApprovalPolicy } from '../common/approval/index.ts';
 
-/** `executing` is the point of no return: what is found in it at start is `interrupted`, and never executed again. */
-export const operationStates = ['pending', 'executing', 'executed', 'failed', 'withdrawn', 'interrupted'] as const;
+/**
+ * `executing` is the point of no return: what is found in it at start is `interrupted`, and never
+ * executed again.
+ */
+export const operationStates = [
+  'pending',
+  'executing',
+  'executed',
+  'failed',
+  'withdrawn',
+  'interrupted',
+] as const;
 export type OperationState = (typeof operationStates)[number];
 
 /** One signature as it was submitted; who signed is read out of it each time. */

@@ -3,19 +3,25 @@ import type { LogObject } from './log-object.ts';
 export { leafHash } from '../common/tlog/index.ts';
 
 /**
- * One act on record. The canonical bytes are what is hashed and what a later Merkle tree holds as its leaf, so they never
- * change for a version.
+ * One act on record. The canonical bytes are what is hashed and what a later Merkle tree holds as
+ * its leaf, so they never change for a version.
  */
 export interface AuditEvent {
   /** Unix milliseconds. */
   readonly timeMs: number;
   /** A SPIFFE ID, `uid:N`, or `server`. */
   readonly actor: string;
-  /** `noun.verb`, for example `certificate.issued`, `entry.created`, `agent.banned`, `request.refused`. */
+  /**
+   * `noun.verb`, for example `certificate.issued`, `entry.created`, `agent.banned`,
+   * `request.refused`.
+   */
   readonly kind: string;
   /** What it was done to: a SPIFFE ID, serial or object ID. */
   readonly subject: string;
-  /** The reasons and particulars. Strings, whole numbers, booleans and lists of strings. Never a secret. */
+  /**
+   * The reasons and particulars. Strings, whole numbers, booleans and lists of strings. Never a
+   * secret.
+   */
   readonly detail: Readonly<Record<string, AuditValue>>;
 }
 export type AuditValue = string | number | boolean | readonly string[];
@@ -34,16 +40,24 @@ export interface AuditRecord {
 const version = 'meshca-audit-v1\n';
 
 /**
- * Version line, then the event as JSON in canonical form (RFC 8785: keys sorted, no white space). `object`: the row that the
- * act wrote, which then counts only as it stands here.
+ * Version line, then the event as JSON in canonical form (RFC 8785: keys sorted, no white space).
+ * `object`: the row that the act wrote, which then counts only as it stands here.
  */
 export function canonicalBytes(event: AuditEvent, object?: LogObject): Buffer {
   const detail: Record<string, AuditValue> = {};
   for (const key of Object.keys(event.detail).sort()) detail[key] = event.detail[key] as AuditValue;
   const { actor, kind, subject, timeMs } = event;
-  const ordered = object === undefined
-    ? { actor, detail, kind, subject, timeMs }
-    : { actor, detail, kind, object: { id: object.id, kind: object.kind, sha256: object.sha256 }, subject, timeMs };
+  const ordered =
+    object === undefined
+      ? { actor, detail, kind, subject, timeMs }
+      : {
+          actor,
+          detail,
+          kind,
+          object: { id: object.id, kind: object.kind, sha256: object.sha256 },
+          subject,
+          timeMs,
+        };
   return Buffer.from(version + JSON.stringify(ordered), 'utf8');
 }
 
@@ -68,7 +82,9 @@ export interface LoggedObject extends LogObject {
   readonly detail: AuditEvent['detail'];
 }
 
-/** Only a record that commits to an object holds this: inside a string the quotes would be escaped. */
+/**
+ * Only a record that commits to an object holds this: inside a string the quotes would be escaped.
+ */
 const objectMark = Buffer.from('"object":{"id":');
 export function committedObject(canonical: Buffer): LoggedObject | undefined {
   const said = canonical.includes(objectMark) ? readCanonical(canonical) : undefined;

@@ -1,4 +1,7 @@
-/** One revision of the trust bundle: a SPIFFE bundle document, signed by a JWT authority of the revision before. */
+/**
+ * One revision of the trust bundle: a SPIFFE bundle document, signed by a JWT authority of the
+ * revision before.
+ */
 export interface BundleRevision {
   readonly sequence: number;
   /** SPIFFE bundle document (JWKS), JSON text. */

@@ -1,5 +1,15 @@
-/** What a certificate makes its holder: the caller's class comes from this record, never from a name. */
-export const certificateKinds = ['workload', 'agent', 'server', 'admin', 'delegated', 'authority'] as const;
+/**
+ * What a certificate makes its holder: the caller's class comes from this record, never from a
+ * name.
+ */
+export const certificateKinds = [
+  'workload',
+  'agent',
+  'server',
+  'admin',
+  'delegated',
+  'authority',
+] as const;
 export type CertificateKind = (typeof certificateKinds)[number];
 
 /**
@@ -7,7 +17,8 @@ export type CertificateKind = (typeof certificateKinds)[number];
  * - `issued`: signature durable; released or about to be.
  * - `withheld`: signed and recorded, never released (a right ended meanwhile).
  * - `refused`: the signer refused it (bad key or proof); nothing was signed.
- * - `abandoned`: an intent found after a crash or a lost signer; never signed later, possibly live until notAfter.
+ * - `abandoned`: an intent found after a crash or a lost signer; never signed later, possibly live
+ *   until notAfter.
  */
 export const certificateStates = ['intent', 'issued', 'withheld', 'refused', 'abandoned'] as const;
 export type CertificateState = (typeof certificateStates)[number];
@@ -15,7 +26,10 @@ export type CertificateState = (typeof certificateStates)[number];
 export const leafProfiles = ['short-lived', 'revocable'] as const;
 export type LeafProfile = (typeof leafProfiles)[number];
 
-/** Short-lived leaves carry noRevAvail, so they may not live longer (RFC 9608; CA/B Forum draws a similar line). */
+/**
+ * Short-lived leaves carry noRevAvail, so they may not live longer (RFC 9608; CA/B Forum draws a
+ * similar line).
+ */
 export const shortLivedMaximumSeconds = 24 * 3600;
 
 export interface CertificateRecord {
@@ -71,8 +85,9 @@ export interface Intent {
 }
 
 /**
- * The rights under which an item was prepared. The last transaction checks each one again, under the lock that taint, ban,
- * delete and revoke also take; the first that no longer stands makes the certificate withheld.
+ * The rights under which an item was prepared. The last transaction checks each one again, under
+ * the lock that taint, ban, delete and revoke also take; the first that no longer stands makes the
+ * certificate withheld.
  */
 export interface Rights {
   /** Must still be in a state that signs (`active`). */

@@ -1,5 +1,10 @@
 import { fail, ok, PkiError, unwrap, type ErrorCode, type Result } from '../common/errors/index.ts';
-import { parseDnsName, SpiffeIdPattern, type SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
+import {
+  parseDnsName,
+  SpiffeIdPattern,
+  type SpiffeId,
+  type TrustDomain,
+} from '../common/spiffe/index.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
 import { leafProfiles, shortLivedMaximumSeconds, type LeafProfile } from './certificate.ts';
 import type { Delegation } from './delegation.ts';
@@ -11,43 +16,91 @@ export interface DelegationLimits {
   readonly maximumX509TtlSeconds: number;
 }
 
-export type DelegationDraft = Pick<Delegation, 'clientId' | 'patterns' | 'maxTtlSeconds' | 'keyTypes' | 'dnsPatterns' | 'profile' | 'expiresAt'>;
+export type DelegationDraft = Pick<
+  Delegation,
+  'clientId' | 'patterns' | 'maxTtlSeconds' | 'keyTypes' | 'dnsPatterns' | 'profile' | 'expiresAt'
+>;
 
 const maximumPatterns = 100;
 
 /** A delegation as it may be stored. Throws PkiError with the code of the rule. */
 export function checkDelegation(
-  input: { readonly clientId: string; readonly patterns: readonly string[]; readonly maxTtlSeconds: number; readonly keyTypes: readonly string[]; readonly dnsPatterns: readonly string[]; readonly profile: string; readonly expiresAt: number },
+  input: {
+    readonly clientId: string;
+    readonly patterns: readonly string[];
+    readonly maxTtlSeconds: number;
+    readonly keyTypes: readonly string[];
+    readonly dnsPatterns: readonly string[];
+    readonly profile: string;
+    readonly expiresAt: number;
+  },
   limits: DelegationLimits,
   now: number,
 ): DelegationDraft {
   const clientId = unwrap(userSpiffeId(input.clientId, limits.trustDomain)).toString();
-  if (input.patterns.length === 0) throw new PkiError('PATTERN_INVALID', 'the delegation has no pattern: it would allow nothing');
-  if (input.patterns.length > maximumPatterns || input.dnsPatterns.length > maximumPatterns) throw new PkiError('INVALID_REQUEST', `a delegation has at most ${maximumPatterns} patterns`);
+  if (input.patterns.length === 0)
+    throw new PkiError('PATTERN_INVALID', 'the delegation has no pattern: it would allow nothing');
+  if (input.patterns.length > maximumPatterns || input.dnsPatterns.length > maximumPatterns)
+    throw new PkiError('INVALID_REQUEST', `a delegation has at most ${maximumPatterns} patterns`);
   for (const text of input.patterns) checkPattern(text, limits.trustDomain);
   for (const text of input.dnsPatterns) checkDnsPattern(text);
   const profile = (input.profile === '' ? 'short-lived' : input.profile) as LeafProfile;
-  if (!leafProfiles.includes(profile)) throw new PkiError('INVALID_REQUEST', `profile ${JSON.stringify(input.profile.slice(0, 40))} is none of ${leafProfiles.join(', ')}`);
-  const maximum = profile === 'short-lived' ? Math.min(shortLivedMaximumSeconds, limits.maximumX509TtlSeconds) : limits.maximumX509TtlSeconds;
-  if (!Number.isSafeInteger(input.maxTtlSeconds) || input.maxTtlSeconds < limits.minimumTtlSeconds || input.maxTtlSeconds > maximum) throw new PkiError('TTL_OUT_OF_RANGE', `the maximum lifetime of ${input.maxTtlSeconds} s is outside ${limits.minimumTtlSeconds} to ${maximum} s`);
+  if (!leafProfiles.includes(profile))
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `profile ${JSON.stringify(input.profile.slice(0, 40))} is none of ${leafProfiles.join(', ')}`,
+    );
+  const maximum =
+    profile === 'short-lived'
+      ? Math.min(shortLivedMaximumSeconds, limits.maximumX509TtlSeconds)
+      : limits.maximumX509TtlSeconds;
+  if (
+    !Number.isSafeInteger(input.maxTtlSeconds) ||
+    input.maxTtlSeconds < limits.minimumTtlSeconds ||
+    input.maxTtlSeconds > maximum
+  )
+    throw new PkiError(
+      'TTL_OUT_OF_RANGE',
+      `the maximum lifetime of ${input.maxTtlSeconds} s is outside ${limits.minimumTtlSeconds} to ${maximum} s`,
+    );
   const unknown = input.keyTypes.find((type) => !keyTypes.includes(type as KeyType));
-  if (unknown !== undefined) throw new PkiError('KEY_UNSUPPORTED', `key type ${JSON.stringify(unknown.slice(0, 40))} is none of ${keyTypes.join(', ')}`);
-  if (!Number.isSafeInteger(input.expiresAt) || input.expiresAt < 0 || (input.expiresAt !== 0 && input.expiresAt <= now)) throw new PkiError('INVALID_REQUEST', 'expires_at is neither 0 (never) nor in the future');
+  if (unknown !== undefined)
+    throw new PkiError(
+      'KEY_UNSUPPORTED',
+      `key type ${JSON.stringify(unknown.slice(0, 40))} is none of ${keyTypes.join(', ')}`,
+    );
+  if (
+    !Number.isSafeInteger(input.expiresAt) ||
+    input.expiresAt < 0 ||
+    (input.expiresAt !== 0 && input.expiresAt <= now)
+  )
+    throw new PkiError('INVALID_REQUEST', 'expires_at is neither 0 (never) nor in the future');
   return {
     clientId,
     patterns: [...new Set(input.patterns)].sort(),
     maxTtlSeconds: input.maxTtlSeconds,
-    keyTypes: input.keyTypes.length === 0 ? keyTypes : keyTypes.filter((type) => input.keyTypes.includes(type)),
+    keyTypes:
+      input.keyTypes.length === 0
+        ? keyTypes
+        : keyTypes.filter((type) => input.keyTypes.includes(type)),
     dnsPatterns: [...new Set(input.dnsPatterns)].sort(),
     profile,
     expiresAt: input.expiresAt,
   };
 }
 
-/** The text before the first wildcard, and whether there is one: for the rule that nobody delegates more than he has. */
-export function patternReach(pattern: string): { readonly prefix: string; readonly exact: boolean } {
+/**
+ * The text before the first wildcard, and whether there is one: for the rule that nobody delegates
+ * more than he has.
+ */
+export function patternReach(pattern: string): {
+  readonly prefix: string;
+  readonly exact: boolean;
+} {
   const star = pattern.indexOf('*');
-  return star < 0 ? { prefix: pattern, exact: true } : { prefix: pattern.slice(0, star), exact: false };
+  return star < 0
+    ? { prefix: pattern, exact: true }
+    : { prefix: pattern.slice(0, star), exact: false };
 }
 
 export interface DelegatedAsk {
@@ -59,27 +112,61 @@ export interface DelegatedAsk {
 }
 
 /**
- * The first of the active delegations that allows all of the ask; rights of several never add up. Fails with the code of
- * the delegation that came closest: OUTSIDE_DELEGATION (ID or DNS name), KEY_UNSUPPORTED, TTL_OUT_OF_RANGE.
+ * The first of the active delegations that allows all of the ask; rights of several never add up.
+ * Fails with the code of the delegation that came closest: OUTSIDE_DELEGATION (ID or DNS name),
+ * KEY_UNSUPPORTED, TTL_OUT_OF_RANGE.
  */
-export function chooseDelegation(delegations: readonly Delegation[], ask: DelegatedAsk): Result<{ readonly delegation: Delegation; readonly ttlSeconds: number }> {
-  let closest = { rank: 0, code: 'OUTSIDE_DELEGATION' as ErrorCode, message: () => `${ask.spiffeId.toString()} matches no pattern of an active delegation` };
+export function chooseDelegation(
+  delegations: readonly Delegation[],
+  ask: DelegatedAsk,
+): Result<{ readonly delegation: Delegation; readonly ttlSeconds: number }> {
+  let closest = {
+    rank: 0,
+    code: 'OUTSIDE_DELEGATION' as ErrorCode,
+    message: () => `${ask.spiffeId.toString()} matches no pattern of an active delegation`,
+  };
   // told as text only to whoever is refused
   const miss = (rank: number, code: ErrorCode, message: () => string): void => {
     if (rank > closest.rank) closest = { rank, code, message };
   };
   for (const delegation of delegations) {
     if (!patternsOf(delegation).some((pattern) => pattern.matches(ask.spiffeId))) continue;
-    const name = ask.dnsNames.find((asked) => !delegation.dnsPatterns.some((pattern) => dnsPatternMatches(pattern, asked)));
-    if (name !== undefined) miss(1, 'OUTSIDE_DELEGATION', () => `the delegation ${delegation.id} does not allow the DNS name ${name}`);
-    else if (!delegation.keyTypes.includes(ask.keyType)) miss(2, 'KEY_UNSUPPORTED', () => `the delegation ${delegation.id} allows keys of ${delegation.keyTypes.join(', ')}, not ${ask.keyType}`);
-    else if (ask.ttlSeconds < 0 || ask.ttlSeconds > delegation.maxTtlSeconds) miss(3, 'TTL_OUT_OF_RANGE', () => `the delegation ${delegation.id} allows at most ${delegation.maxTtlSeconds} s, ${ask.ttlSeconds} s were asked for`);
-    else return ok({ delegation, ttlSeconds: ask.ttlSeconds === 0 ? delegation.maxTtlSeconds : ask.ttlSeconds });
+    const name = ask.dnsNames.find(
+      (asked) => !delegation.dnsPatterns.some((pattern) => dnsPatternMatches(pattern, asked)),
+    );
+    if (name !== undefined)
+      miss(
+        1,
+        'OUTSIDE_DELEGATION',
+        () => `the delegation ${delegation.id} does not allow the DNS name ${name}`,
+      );
+    else if (!delegation.keyTypes.includes(ask.keyType))
+      miss(
+        2,
+        'KEY_UNSUPPORTED',
+        () =>
+          `the delegation ${delegation.id} allows keys of ${delegation.keyTypes.join(', ')}, not ${ask.keyType}`,
+      );
+    else if (ask.ttlSeconds < 0 || ask.ttlSeconds > delegation.maxTtlSeconds)
+      miss(
+        3,
+        'TTL_OUT_OF_RANGE',
+        () =>
+          `the delegation ${delegation.id} allows at most ${delegation.maxTtlSeconds} s, ${ask.ttlSeconds} s were asked for`,
+      );
+    else
+      return ok({
+        delegation,
+        ttlSeconds: ask.ttlSeconds === 0 ? delegation.maxTtlSeconds : ask.ttlSeconds,
+      });
   }
   return fail(closest.code, closest.message());
 }
 
-/** By the list of a delegation, which the store reads as one object for as long as its row says the same. */
+/**
+ * By the list of a delegation, which the store reads as one object for as long as its row says the
+ * same.
+ */
 const parsedPatterns = new WeakMap<readonly string[], readonly SpiffeIdPattern[]>();
 
 function patternsOf({ patterns }: Delegation): readonly SpiffeIdPattern[] {
@@ -95,17 +182,39 @@ function patternsOf({ patterns }: Delegation): readonly SpiffeIdPattern[] {
 export function dnsPatternMatches(pattern: string, name: string): boolean {
   const wanted = pattern.split('.');
   const labels = name.split('.');
-  return wanted.length === labels.length && wanted.every((label, index) => label === '*' || label === labels[index]);
+  return (
+    wanted.length === labels.length &&
+    wanted.every((label, index) => label === '*' || label === labels[index])
+  );
 }
 
 function checkPattern(text: string, trustDomain: TrustDomain): void {
   const pattern = unwrap(SpiffeIdPattern.parse(text));
-  if (pattern.trustDomainName !== trustDomain.name) throw new PkiError('TRUST_DOMAIN_FOREIGN', `the pattern ${text} is not in the trust domain ${trustDomain.name}`);
+  if (pattern.trustDomainName !== trustDomain.name)
+    throw new PkiError(
+      'TRUST_DOMAIN_FOREIGN',
+      `the pattern ${text} is not in the trust domain ${trustDomain.name}`,
+    );
   // a wildcard that could reach reserved names is allowed: the ID itself is checked each time
-  if (text.slice(`${trustDomain.id}/`.length).split('/')[0] === 'meshca') throw new PkiError('SPIFFE_ID_RESERVED', `the pattern ${text} lies below /meshca, which is reserved for the CA`);
+  if (text.slice(`${trustDomain.id}/`.length).split('/')[0] === 'meshca')
+    throw new PkiError(
+      'SPIFFE_ID_RESERVED',
+      `the pattern ${text} lies below /meshca, which is reserved for the CA`,
+    );
 }
 
 function checkDnsPattern(text: string): void {
-  if (text.split('.').at(-1) === '*') throw new PkiError('DNS_NAME_INVALID', `the DNS pattern ${JSON.stringify(text.slice(0, 80))} ends in a wildcard`);
-  unwrap(parseDnsName(text.split('.').map((label) => (label === '*' ? 'x' : label)).join('.')));
+  if (text.split('.').at(-1) === '*')
+    throw new PkiError(
+      'DNS_NAME_INVALID',
+      `the DNS pattern ${JSON.stringify(text.slice(0, 80))} ends in a wildcard`,
+    );
+  unwrap(
+    parseDnsName(
+      text
+        .split('.')
+        .map((label) => (label === '*' ? 'x' : label))
+        .join('.'),
+    ),
+  );
 }

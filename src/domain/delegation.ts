@@ -3,7 +3,10 @@ import type { LeafProfile } from './certificate.ts';
 
 export interface Delegation {
   readonly id: string;
-  /** The control plane's SPIFFE ID: its certificate must be of kind `workload` in the inventory, never `delegated`. */
+  /**
+   * The control plane's SPIFFE ID: its certificate must be of kind `workload` in the inventory,
+   * never `delegated`.
+   */
   readonly clientId: string;
   /** SPIFFE ID patterns (SpiffeIdPattern). */
   readonly patterns: readonly string[];

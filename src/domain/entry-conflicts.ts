@@ -13,13 +13,20 @@ export interface EntrySight {
 type Stated = Pick<EntryDraft, 'id' | 'spiffeId' | 'isTemplate' | 'placeholders' | 'parentId'>;
 
 /**
- * The rules between entries, for the state that a change leads to: no template can produce an ID that an entry states, and
- * a parent that is neither agent nor server is a node set that exists. `touched`: IDs that the change writes or deletes;
- * whatever the sight says of them is ignored, so it may be of before or after the change. Templates are matched against
- * IDs and never written out. Throws ALREADY_EXISTS or PARENT_INVALID.
+ * The rules between entries, for the state that a change leads to: no template can produce an ID
+ * that an entry states, and a parent that is neither agent nor server is a node set that exists.
+ * `touched`: IDs that the change writes or deletes; whatever the sight says of them is ignored, so
+ * it may be of before or after the change. Templates are matched against IDs and never written out.
+ * Throws ALREADY_EXISTS or PARENT_INVALID.
  */
-export function checkConflicts(sight: EntrySight, drafts: readonly EntryDraft[], touched: ReadonlySet<string>, trustDomain: TrustDomain): void {
-  const others = (entries: readonly RegistrationEntry[]): readonly Stated[] => entries.filter(({ id }) => !touched.has(id));
+export function checkConflicts(
+  sight: EntrySight,
+  drafts: readonly EntryDraft[],
+  touched: ReadonlySet<string>,
+  trustDomain: TrustDomain,
+): void {
+  const others = (entries: readonly RegistrationEntry[]): readonly Stated[] =>
+    entries.filter(({ id }) => !touched.has(id));
   const draftTemplates = drafts.filter(({ isTemplate }) => isTemplate);
   const draftIds = drafts.filter(({ isTemplate }) => !isTemplate);
   const templates = draftIds.length === 0 ? [] : [...others(sight.templates()), ...draftTemplates];
@@ -32,14 +39,22 @@ export function checkConflicts(sight: EntrySight, drafts: readonly EntryDraft[],
   for (const draft of draftTemplates) {
     const { produces } = matcherOf(draft);
     for (const stated of sight.statedBelow(fixedPrefix(draft.spiffeId))) {
-      if (!touched.has(stated.id) && produces(SpiffeId.of(stated.spiffeId))) throw taken(stated.spiffeId, stated.id, draft);
+      if (!touched.has(stated.id) && produces(SpiffeId.of(stated.spiffeId)))
+        throw taken(stated.spiffeId, stated.id, draft);
     }
   }
   const server = serverId(trustDomain).toString();
   for (const draft of drafts) {
     if (unwrap(parentKind(draft.parentId, trustDomain)) !== 'node-set') continue;
-    const defined = [...others(sight.bySpiffeId(draft.parentId)), ...drafts.filter(({ spiffeId }) => spiffeId === draft.parentId)];
-    if (!defined.some(({ parentId }) => parentId === server)) throw new PkiError('PARENT_INVALID', `the parent ${draft.parentId} of entry ${draft.id} is no agent, and no entry defines a node set of that ID`);
+    const defined = [
+      ...others(sight.bySpiffeId(draft.parentId)),
+      ...drafts.filter(({ spiffeId }) => spiffeId === draft.parentId),
+    ];
+    if (!defined.some(({ parentId }) => parentId === server))
+      throw new PkiError(
+        'PARENT_INVALID',
+        `the parent ${draft.parentId} of entry ${draft.id} is no agent, and no entry defines a node set of that ID`,
+      );
   }
 }
 
@@ -50,6 +65,10 @@ function matcherOf(entry: Stated): { readonly entry: Stated; produces(id: Spiffe
 }
 
 const taken = (spiffeId: string, statedBy: string, template: Stated): PkiError =>
-  new PkiError('ALREADY_EXISTS', `the template ${template.spiffeId} of entry ${template.id} can produce ${spiffeId}, which entry ${statedBy} states`, {
-    next: 'Take the value out of the allowed values of the template, or choose another ID for the entry.',
-  });
+  new PkiError(
+    'ALREADY_EXISTS',
+    `the template ${template.spiffeId} of entry ${template.id} can produce ${spiffeId}, which entry ${statedBy} states`,
+    {
+      next: 'Take the value out of the allowed values of the template, or choose another ID for the entry.',
+    },
+  );

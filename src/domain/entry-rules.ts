@@ -1,7 +1,18 @@
 import { fail, ok, PkiError, unwrap, type Result } from '../common/errors/index.ts';
 import { isOneLine } from '../common/runtime/index.ts';
 import {
-  isPathSegment, isReserved, parseDnsName, parseSelector, parseTemplate, selectorText, serverId, SpiffeId, type AllowedValues, type Selector, type Template, type TrustDomain,
+  isPathSegment,
+  isReserved,
+  parseDnsName,
+  parseSelector,
+  parseTemplate,
+  selectorText,
+  serverId,
+  SpiffeId,
+  type AllowedValues,
+  type Selector,
+  type Template,
+  type TrustDomain,
 } from '../common/spiffe/index.ts';
 import { leafProfiles, shortLivedMaximumSeconds } from './certificate.ts';
 import type { EntryDraft } from './entry.ts';
@@ -20,22 +31,48 @@ const maximumSelectors = 64;
 const maximumDnsNames = 32;
 const maximumHintLength = 128;
 const maximumAllowedValues = 1000;
-/** Facts that narrow an identity but are no proof of who runs: a process that connects and then execs keeps its socket. */
+/**
+ * Facts that narrow an identity but are no proof of who runs: a process that connects and then
+ * execs keeps its socket.
+ */
 const weakSelectors = ['unix:path:', 'unix:sha256:', 'peer:pinned'];
 
-/** An entry as it may be stored, by everything that can be told from it alone. Throws PkiError with the code of the rule. */
-export function checkEntry(input: Omit<EntryDraft, 'isTemplate'>, limits: EntryLimits, now: number): EntryDraft {
-  if (!entryIdPattern.test(input.id)) throw new PkiError('INVALID_REQUEST', `entry ID ${JSON.stringify(input.id.slice(0, 80))} is not of [A-Za-z0-9._-], starting with a letter or digit, up to 64`);
+/**
+ * An entry as it may be stored, by everything that can be told from it alone. Throws PkiError with
+ * the code of the rule.
+ */
+export function checkEntry(
+  input: Omit<EntryDraft, 'isTemplate'>,
+  limits: EntryLimits,
+  now: number,
+): EntryDraft {
+  if (!entryIdPattern.test(input.id))
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `entry ID ${JSON.stringify(input.id.slice(0, 80))} is not of [A-Za-z0-9._-], starting with a letter or digit, up to 64`,
+    );
   const isTemplate = /[{}]/.test(input.spiffeId);
-  const placeholders = isTemplate ? checkTemplate(input, limits.trustDomain) : checkStated(input, limits.trustDomain);
+  const placeholders = isTemplate
+    ? checkTemplate(input, limits.trustDomain)
+    : checkStated(input, limits.trustDomain);
   const parent = unwrap(parentKind(input.parentId, limits.trustDomain));
   if (parent === 'server') checkNodeSet(input, isTemplate);
-  else if (input.parentId === input.spiffeId) throw new PkiError('PARENT_INVALID', `the entry ${input.spiffeId} is its own parent`);
+  else if (input.parentId === input.spiffeId)
+    throw new PkiError('PARENT_INVALID', `the entry ${input.spiffeId} is its own parent`);
   // an admin is named one by one: a template would make admins of whoever matches
-  if (isTemplate && (input.admin || input.downstream)) throw new PkiError('TEMPLATE_INVALID', 'a template can be neither admin nor downstream');
+  if (isTemplate && (input.admin || input.downstream))
+    throw new PkiError('TEMPLATE_INVALID', 'a template can be neither admin nor downstream');
   checkLifetimes(input, limits, now);
-  if (!leafProfiles.includes(input.profile)) throw new PkiError('INVALID_REQUEST', `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is none of ${leafProfiles.join(', ')}`);
-  if (input.hint.length > maximumHintLength || !isOneLine(input.hint)) throw new PkiError('INVALID_REQUEST', `the hint has control characters or more than ${maximumHintLength} characters`);
+  if (!leafProfiles.includes(input.profile))
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is none of ${leafProfiles.join(', ')}`,
+    );
+  if (input.hint.length > maximumHintLength || !isOneLine(input.hint))
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `the hint has control characters or more than ${maximumHintLength} characters`,
+    );
   return {
     ...input,
     isTemplate,
@@ -45,14 +82,28 @@ export function checkEntry(input: Omit<EntryDraft, 'isTemplate'>, limits: EntryL
   };
 }
 
-/** What kind of parent an ID is; whether a node set of that ID exists is the store's to say. Fails with PARENT_INVALID. */
-export function parentKind(text: string, trustDomain: TrustDomain): Result<'server' | 'agent' | 'node-set'> {
+/**
+ * What kind of parent an ID is; whether a node set of that ID exists is the store's to say. Fails
+ * with PARENT_INVALID.
+ */
+export function parentKind(
+  text: string,
+  trustDomain: TrustDomain,
+): Result<'server' | 'agent' | 'node-set'> {
   const id = SpiffeId.parse(text);
   if (!id.ok) return fail('PARENT_INVALID', `parent: ${id.error.message}`);
-  if (!id.value.trustDomain.equals(trustDomain)) return fail('PARENT_INVALID', `the parent ${text} is not in the trust domain ${trustDomain.name}`);
+  if (!id.value.trustDomain.equals(trustDomain))
+    return fail(
+      'PARENT_INVALID',
+      `the parent ${text} is not in the trust domain ${trustDomain.name}`,
+    );
   if (id.value.equals(serverId(trustDomain))) return ok('server');
   if (isAgentPath(id.value)) return ok('agent');
-  if (isReserved(id.value) || id.value.path === '') return fail('PARENT_INVALID', `the parent ${text} is neither an agent, nor a node set, nor the server`);
+  if (isReserved(id.value) || id.value.path === '')
+    return fail(
+      'PARENT_INVALID',
+      `the parent ${text} is neither an agent, nor a node set, nor the server`,
+    );
   return ok('node-set');
 }
 
@@ -60,56 +111,110 @@ export function parentKind(text: string, trustDomain: TrustDomain): Result<'serv
 export function isAgentPath(id: SpiffeId): boolean {
   const [root, agent, name, fingerprint, ...more] = id.segments;
   if (root !== 'meshca' || agent !== 'agent' || name === undefined || more.length > 0) return false;
-  return fingerprint === undefined ? name !== 'x509pop' : name === 'x509pop' && /^[0-9a-f]{64}$/.test(fingerprint);
+  return fingerprint === undefined
+    ? name !== 'x509pop'
+    : name === 'x509pop' && /^[0-9a-f]{64}$/.test(fingerprint);
 }
 
-/** DNS names for a SAN: valid, unique, not the CA's own. Throws DNS_NAME_INVALID, DNS_NAME_RESERVED. */
-export function checkDnsNames(names: readonly string[], reserved: readonly string[]): readonly string[] {
-  if (names.length > maximumDnsNames) throw new PkiError('DNS_NAME_INVALID', `${names.length} DNS names are more than ${maximumDnsNames}`);
+/**
+ * DNS names for a SAN: valid, unique, not the CA's own. Throws DNS_NAME_INVALID, DNS_NAME_RESERVED.
+ */
+export function checkDnsNames(
+  names: readonly string[],
+  reserved: readonly string[],
+): readonly string[] {
+  if (names.length > maximumDnsNames)
+    throw new PkiError(
+      'DNS_NAME_INVALID',
+      `${names.length} DNS names are more than ${maximumDnsNames}`,
+    );
   for (const name of names) {
     unwrap(parseDnsName(name));
-    if (reserved.some((own) => own.toLowerCase() === name)) throw new PkiError('DNS_NAME_RESERVED', `${name} is a name of the CA itself`);
+    if (reserved.some((own) => own.toLowerCase() === name))
+      throw new PkiError('DNS_NAME_RESERVED', `${name} is a name of the CA itself`);
   }
   // order is kept: the first is the one that consumers show
   return [...new Set(names)];
 }
 
-/** An ID that a user may state: in this trust domain, with a path, not reserved. Fails with SPIFFE_ID_* or TRUST_DOMAIN_FOREIGN. */
+/**
+ * An ID that a user may state: in this trust domain, with a path, not reserved. Fails with
+ * SPIFFE_ID_* or TRUST_DOMAIN_FOREIGN.
+ */
 export function userSpiffeId(text: string, trustDomain: TrustDomain): Result<SpiffeId> {
   const id = SpiffeId.parse(text);
   if (!id.ok) return id;
-  if (!id.value.trustDomain.equals(trustDomain)) return fail('TRUST_DOMAIN_FOREIGN', `${text} is not in the trust domain ${trustDomain.name}`);
-  if (id.value.path === '') return fail('SPIFFE_ID_INVALID', `${text} names the trust domain, not an identity in it`);
+  if (!id.value.trustDomain.equals(trustDomain))
+    return fail('TRUST_DOMAIN_FOREIGN', `${text} is not in the trust domain ${trustDomain.name}`);
+  if (id.value.path === '')
+    return fail('SPIFFE_ID_INVALID', `${text} names the trust domain, not an identity in it`);
   if (isReserved(id.value)) return fail('SPIFFE_ID_RESERVED', `${text} is reserved for the CA`);
   return id;
 }
 
-export const allowedValues = (placeholders: Readonly<Record<string, readonly string[]>>): AllowedValues => new Map(Object.entries(placeholders));
+export const allowedValues = (
+  placeholders: Readonly<Record<string, readonly string[]>>,
+): AllowedValues => new Map(Object.entries(placeholders));
 
 /** The text up to the first placeholder: everything that the template can give starts with it. */
-export const fixedPrefix = (template: string): string => template.slice(0, Math.max(template.indexOf('{'), 0));
+export const fixedPrefix = (template: string): string =>
+  template.slice(0, Math.max(template.indexOf('{'), 0));
 
 /** Whether only facts that prove nothing about who runs the process are asked for. */
-export const isWeak = (selectors: readonly Selector[]): boolean => selectors.every((selector) => weakSelectors.some((weak) => selectorText(selector).startsWith(weak)));
+export const isWeak = (selectors: readonly Selector[]): boolean =>
+  selectors.every((selector) =>
+    weakSelectors.some((weak) => selectorText(selector).startsWith(weak)),
+  );
 
-function checkStated(input: Omit<EntryDraft, 'isTemplate'>, trustDomain: TrustDomain): Readonly<Record<string, readonly string[]>> {
+function checkStated(
+  input: Omit<EntryDraft, 'isTemplate'>,
+  trustDomain: TrustDomain,
+): Readonly<Record<string, readonly string[]>> {
   unwrap(userSpiffeId(input.spiffeId, trustDomain));
-  if (Object.keys(input.placeholders).length > 0) throw new PkiError('TEMPLATE_INVALID', `${input.spiffeId} has no placeholder, but values are given for ${Object.keys(input.placeholders).join(', ').slice(0, 200)}`);
+  if (Object.keys(input.placeholders).length > 0)
+    throw new PkiError(
+      'TEMPLATE_INVALID',
+      `${input.spiffeId} has no placeholder, but values are given for ${Object.keys(input.placeholders).join(', ').slice(0, 200)}`,
+    );
   return {};
 }
 
-function checkTemplate(input: Omit<EntryDraft, 'isTemplate'>, trustDomain: TrustDomain): Readonly<Record<string, readonly string[]>> {
+function checkTemplate(
+  input: Omit<EntryDraft, 'isTemplate'>,
+  trustDomain: TrustDomain,
+): Readonly<Record<string, readonly string[]>> {
   const template: Template = unwrap(parseTemplate(input.spiffeId));
-  if (template.trustDomainName !== trustDomain.name) throw new PkiError('TRUST_DOMAIN_FOREIGN', `${input.spiffeId} is not in the trust domain ${trustDomain.name}`);
-  const foreign = Object.keys(input.placeholders).find((name) => !template.placeholders.includes(name));
-  if (foreign !== undefined) throw new PkiError('TEMPLATE_INVALID', `values are given for {${foreign.slice(0, 80)}}, which is not in the template`);
+  if (template.trustDomainName !== trustDomain.name)
+    throw new PkiError(
+      'TRUST_DOMAIN_FOREIGN',
+      `${input.spiffeId} is not in the trust domain ${trustDomain.name}`,
+    );
+  const foreign = Object.keys(input.placeholders).find(
+    (name) => !template.placeholders.includes(name),
+  );
+  if (foreign !== undefined)
+    throw new PkiError(
+      'TEMPLATE_INVALID',
+      `values are given for {${foreign.slice(0, 80)}}, which is not in the template`,
+    );
   const checked: Record<string, readonly string[]> = {};
   for (const name of template.placeholders) {
-    const values = Object.hasOwn(input.placeholders, name) ? (input.placeholders[name] as readonly string[]) : [];
-    if (values.length === 0) throw new PkiError('TEMPLATE_INVALID', `no allowed values are given for {${name}}`);
-    if (values.length > maximumAllowedValues) throw new PkiError('TEMPLATE_INVALID', `{${name}} has ${values.length} allowed values, more than ${maximumAllowedValues}`);
+    const values = Object.hasOwn(input.placeholders, name)
+      ? (input.placeholders[name] as readonly string[])
+      : [];
+    if (values.length === 0)
+      throw new PkiError('TEMPLATE_INVALID', `no allowed values are given for {${name}}`);
+    if (values.length > maximumAllowedValues)
+      throw new PkiError(
+        'TEMPLATE_INVALID',
+        `{${name}} has ${values.length} allowed values, more than ${maximumAllowedValues}`,
+      );
     const bad = values.find((value) => !isPathSegment(value));
-    if (bad !== undefined) throw new PkiError('TEMPLATE_INVALID', `the value ${JSON.stringify(bad.slice(0, 80))} for {${name}} is not one path segment of [A-Za-z0-9._-]`);
+    if (bad !== undefined)
+      throw new PkiError(
+        'TEMPLATE_INVALID',
+        `the value ${JSON.stringify(bad.slice(0, 80))} for {${name}} is not one path segment of [A-Za-z0-9._-]`,
+      );
     checked[name] = [...new Set(values)].sort();
   }
   refuseReserved(template, checked, trustDomain);
@@ -117,40 +222,82 @@ function checkTemplate(input: Omit<EntryDraft, 'isTemplate'>, trustDomain: Trust
 }
 
 /**
- * A template below /meshca is refused when it is parsed; what is left is a first segment with a placeholder whose values can
- * spell `meshca`. Only the first segment decides, so that no combination has to be written out.
+ * A template below /meshca is refused when it is parsed; what is left is a first segment with a
+ * placeholder whose values can spell `meshca`. Only the first segment decides, so that no
+ * combination has to be written out.
  */
-function refuseReserved(template: Template, placeholders: Readonly<Record<string, readonly string[]>>, trustDomain: TrustDomain): void {
+function refuseReserved(
+  template: Template,
+  placeholders: Readonly<Record<string, readonly string[]>>,
+  trustDomain: TrustDomain,
+): void {
   const first = template.text.slice(`${trustDomain.id}/`.length).split('/')[0] as string;
   const found = /^([^{}]*)\{([^{}]+)\}([^{}]*)$/.exec(first);
   if (found === null) return;
   const [, before, name, after] = found as unknown as [string, string, string, string];
-  if ((placeholders[name] ?? []).some((value) => `${before}${value}${after}` === 'meshca')) throw new PkiError('SPIFFE_ID_RESERVED', `the template ${template.text} can produce an ID below /meshca, which is reserved for the CA`);
+  if ((placeholders[name] ?? []).some((value) => `${before}${value}${after}` === 'meshca'))
+    throw new PkiError(
+      'SPIFFE_ID_RESERVED',
+      `the template ${template.text} can produce an ID below /meshca, which is reserved for the CA`,
+    );
 }
 
 function checkNodeSet(input: Omit<EntryDraft, 'isTemplate'>, isTemplate: boolean): void {
-  if (isTemplate) throw new PkiError('PARENT_INVALID', 'a node set has a fixed ID: the server can not be the parent of a template');
-  if (input.admin || input.downstream || input.dnsNames.length > 0) throw new PkiError('PARENT_INVALID', 'an entry with the server as parent defines a node set: it gets no certificate, so it can be neither admin nor downstream nor have DNS names');
+  if (isTemplate)
+    throw new PkiError(
+      'PARENT_INVALID',
+      'a node set has a fixed ID: the server can not be the parent of a template',
+    );
+  if (input.admin || input.downstream || input.dnsNames.length > 0)
+    throw new PkiError(
+      'PARENT_INVALID',
+      'an entry with the server as parent defines a node set: it gets no certificate, so it can be neither admin nor downstream nor have DNS names',
+    );
 }
 
-function checkLifetimes(input: Omit<EntryDraft, 'isTemplate'>, limits: EntryLimits, now: number): void {
-  const x509Maximum = input.profile === 'short-lived' ? Math.min(limits.maximumX509TtlSeconds, shortLivedMaximumSeconds) : limits.maximumX509TtlSeconds;
+function checkLifetimes(
+  input: Omit<EntryDraft, 'isTemplate'>,
+  limits: EntryLimits,
+  now: number,
+): void {
+  const x509Maximum =
+    input.profile === 'short-lived'
+      ? Math.min(limits.maximumX509TtlSeconds, shortLivedMaximumSeconds)
+      : limits.maximumX509TtlSeconds;
   checkTtl('X.509', input.x509TtlSeconds, limits.minimumTtlSeconds, x509Maximum);
   checkTtl('JWT', input.jwtTtlSeconds, limits.minimumTtlSeconds, limits.maximumJwtTtlSeconds);
-  if (!Number.isSafeInteger(input.expiresAt) || input.expiresAt < 0 || (input.expiresAt !== 0 && input.expiresAt <= now)) throw new PkiError('INVALID_REQUEST', 'expires_at is neither 0 (never) nor in the future');
+  if (
+    !Number.isSafeInteger(input.expiresAt) ||
+    input.expiresAt < 0 ||
+    (input.expiresAt !== 0 && input.expiresAt <= now)
+  )
+    throw new PkiError('INVALID_REQUEST', 'expires_at is neither 0 (never) nor in the future');
 }
 
 function checkTtl(what: string, seconds: number, minimum: number, maximum: number): void {
   if (seconds === 0) return;
-  if (!Number.isSafeInteger(seconds) || seconds < minimum || seconds > maximum) throw new PkiError('TTL_OUT_OF_RANGE', `the ${what} lifetime of ${seconds} s is outside ${minimum} to ${maximum} s`);
+  if (!Number.isSafeInteger(seconds) || seconds < minimum || seconds > maximum)
+    throw new PkiError(
+      'TTL_OUT_OF_RANGE',
+      `the ${what} lifetime of ${seconds} s is outside ${minimum} to ${maximum} s`,
+    );
 }
 
 function checkSelectors(input: Omit<EntryDraft, 'isTemplate'>): readonly Selector[] {
-  if (input.selectors.length === 0) throw new PkiError('SELECTOR_INVALID', 'the entry has no selector: it would match every process');
-  if (input.selectors.length > maximumSelectors) throw new PkiError('SELECTOR_INVALID', `the entry has ${input.selectors.length} selectors, more than ${maximumSelectors}`);
+  if (input.selectors.length === 0)
+    throw new PkiError(
+      'SELECTOR_INVALID',
+      'the entry has no selector: it would match every process',
+    );
+  if (input.selectors.length > maximumSelectors)
+    throw new PkiError(
+      'SELECTOR_INVALID',
+      `the entry has ${input.selectors.length} selectors, more than ${maximumSelectors}`,
+    );
   const byText = new Map(input.selectors.map((selector) => [selectorText(selector), selector]));
   for (const text of byText.keys()) unwrap(parseSelector(text));
   const selectors = [...byText.keys()].sort().map((text) => unwrap(parseSelector(text)));
-  if (isWeak(selectors) && !input.allowWeakSelectors) throw new PkiError('SELECTORS_WEAK', 'the entry asks for path or hash of the binary alone');
+  if (isWeak(selectors) && !input.allowWeakSelectors)
+    throw new PkiError('SELECTORS_WEAK', 'the entry asks for path or hash of the binary alone');
   return selectors;
 }

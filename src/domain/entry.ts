@@ -9,7 +9,9 @@ export interface RegistrationEntry {
   readonly isTemplate: boolean;
   /** Allowed values per placeholder; empty unless a template. */
   readonly placeholders: Readonly<Record<string, readonly string[]>>;
-  /** An agent's ID, a node set's ID, or the server's ID when this entry itself defines a node set. */
+  /**
+   * An agent's ID, a node set's ID, or the server's ID when this entry itself defines a node set.
+   */
   readonly parentId: string;
   /** All must match. Sorted, unique. */
   readonly selectors: readonly Selector[];
@@ -32,4 +34,7 @@ export interface RegistrationEntry {
 }
 
 /** What a creator states; the store adds revision and times. */
-export type EntryDraft = Omit<RegistrationEntry, 'revision' | 'createdAt' | 'updatedAt' | 'createdBy'>;
+export type EntryDraft = Omit<
+  RegistrationEntry,
+  'revision' | 'createdAt' | 'updatedAt' | 'createdBy'
+>;

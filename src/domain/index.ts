@@ -1,26 +1,109 @@
 export type { Agent, AgentState, AttestationType, ConsumerRecord, JoinToken } from './agent.ts';
-export { canonicalBytes, committedObject, leafHash, readCanonical, type AuditEvent, type AuditRecord, type AuditStatement, type AuditValue, type LoggedObject } from './audit.ts';
-export { sealBytes, type SealBounds } from './log-seal.ts';
-export { logObjectDigest, logObjectKinds, type LogObject, type LogObjectKind } from './log-object.ts';
 export {
-  authorityStates, crossOf, hasOwnKey, isCross, isLegalTransition, isTrusted, legalTransitions, maySign,
-  type Authority, type AuthorityKind, type AuthorityScope, type AuthorityState, type TokenRole,
+  canonicalBytes,
+  committedObject,
+  leafHash,
+  readCanonical,
+  type AuditEvent,
+  type AuditRecord,
+  type AuditStatement,
+  type AuditValue,
+  type LoggedObject,
+} from './audit.ts';
+export { sealBytes, type SealBounds } from './log-seal.ts';
+export {
+  logObjectDigest,
+  logObjectKinds,
+  type LogObject,
+  type LogObjectKind,
+} from './log-object.ts';
+export {
+  authorityStates,
+  crossOf,
+  hasOwnKey,
+  isCross,
+  isLegalTransition,
+  isTrusted,
+  legalTransitions,
+  maySign,
+  type Authority,
+  type AuthorityKind,
+  type AuthorityScope,
+  type AuthorityState,
+  type TokenRole,
 } from './authority.ts';
-export { operationStates, type OperationState, type PendingOperation, type StoredPolicy, type SubmittedApproval } from './approval.ts';
+export {
+  operationStates,
+  type OperationState,
+  type PendingOperation,
+  type StoredPolicy,
+  type SubmittedApproval,
+} from './approval.ts';
 export type { BundleRevision, Position } from './bundle.ts';
 export {
-  certificateKinds, certificateStates, leafProfiles, shortLivedMaximumSeconds,
-  type CertificateKind, type CertificateRecord, type CertificateState, type Intent, type LeafProfile, type Rights,
+  certificateKinds,
+  certificateStates,
+  leafProfiles,
+  shortLivedMaximumSeconds,
+  type CertificateKind,
+  type CertificateRecord,
+  type CertificateState,
+  type Intent,
+  type LeafProfile,
+  type Rights,
 } from './certificate.ts';
 export type { Delegation, Role } from './delegation.ts';
 export type { EntryDraft, RegistrationEntry } from './entry.ts';
-export { chooseDelegation, checkDelegation, dnsPatternMatches, patternReach, type DelegatedAsk, type DelegationDraft, type DelegationLimits } from './delegation-rules.ts';
+export {
+  chooseDelegation,
+  checkDelegation,
+  dnsPatternMatches,
+  patternReach,
+  type DelegatedAsk,
+  type DelegationDraft,
+  type DelegationLimits,
+} from './delegation-rules.ts';
 export { checkConflicts, type EntrySight } from './entry-conflicts.ts';
-export { allowedValues, checkDnsNames, checkEntry, entryIdPattern, fixedPrefix, isAgentPath, isWeak, parentKind, userSpiffeId, type EntryLimits } from './entry-rules.ts';
+export {
+  allowedValues,
+  checkDnsNames,
+  checkEntry,
+  entryIdPattern,
+  fixedPrefix,
+  isAgentPath,
+  isWeak,
+  parentKind,
+  userSpiffeId,
+  type EntryLimits,
+} from './entry-rules.ts';
 export { parentsOf } from './node-sets.ts';
 export {
-  crlIsDue, crlState, crlStates, needsCrl, publishesCrl, revocationReasons, takesCrl,
-  type CrlContent, type CrlStanding, type CrlState, type Revocation, type RevocationReason, type StoredCrl,
+  crlIsDue,
+  crlState,
+  crlStates,
+  needsCrl,
+  publishesCrl,
+  revocationReasons,
+  takesCrl,
+  type CrlContent,
+  type CrlStanding,
+  type CrlState,
+  type Revocation,
+  type RevocationReason,
+  type StoredCrl,
 } from './revocation.ts';
-export { auditorGrant, auditorRole, checkRole, holdsEverything, permits, prefixesFor, verbs, wholeTrustDomain, type Grant, type RoleInput, type Target, type Verb } from './roles.ts';
+export {
+  auditorGrant,
+  auditorRole,
+  checkRole,
+  holdsEverything,
+  permits,
+  prefixesFor,
+  verbs,
+  wholeTrustDomain,
+  type Grant,
+  type RoleInput,
+  type Target,
+  type Verb,
+} from './roles.ts';
 export * from './rotation/index.ts';

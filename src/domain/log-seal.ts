@@ -6,6 +6,12 @@ export interface SealBounds {
 }
 
 /** What is signed: who, from where to where, and the leaf hash of each record. */
-export function sealBytes({ sessionId, firstSequence, lastSequence }: SealBounds, leafHashes: readonly Buffer[]): Buffer {
-  return Buffer.concat([Buffer.from(`meshca-audit-seal-v1\n${sessionId}\n${firstSequence}\n${lastSequence}\n`), ...leafHashes]);
+export function sealBytes(
+  { sessionId, firstSequence, lastSequence }: SealBounds,
+  leafHashes: readonly Buffer[],
+): Buffer {
+  return Buffer.concat([
+    Buffer.from(`meshca-audit-seal-v1\n${sessionId}\n${firstSequence}\n${lastSequence}\n`),
+    ...leafHashes,
+  ]);
 }

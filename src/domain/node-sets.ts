@@ -2,13 +2,23 @@ import { selectorText, type Selector } from '../common/spiffe/index.ts';
 import type { RegistrationEntry } from './entry.ts';
 
 /**
- * The parents under which an agent finds its entries: its own ID, and the IDs of all node sets whose selectors are all
- * among its own. A node set is an entry with the server as parent. Sorted, the own ID first.
+ * The parents under which an agent finds its entries: its own ID, and the IDs of all node sets
+ * whose selectors are all among its own. A node set is an entry with the server as parent. Sorted,
+ * the own ID first.
  */
-export function parentsOf(agent: { readonly spiffeId: string; readonly selectors: readonly Selector[] }, nodeSets: readonly RegistrationEntry[], now: number): readonly string[] {
+export function parentsOf(
+  agent: { readonly spiffeId: string; readonly selectors: readonly Selector[] },
+  nodeSets: readonly RegistrationEntry[],
+  now: number,
+): readonly string[] {
   const own = new Set(agent.selectors.map(selectorText));
   const sets = nodeSets
-    .filter((set) => set.selectors.length > 0 && (set.expiresAt === 0 || set.expiresAt > now) && set.selectors.every((selector) => own.has(selectorText(selector))))
+    .filter(
+      (set) =>
+        set.selectors.length > 0 &&
+        (set.expiresAt === 0 || set.expiresAt > now) &&
+        set.selectors.every((selector) => own.has(selectorText(selector))),
+    )
     .map(({ spiffeId }) => spiffeId);
   return [agent.spiffeId, ...[...new Set(sets)].sort()];
 }

@@ -1,7 +1,14 @@
 import { hasOwnKey, isCross, isTrusted, type Authority } from './authority.ts';
 
 /** RFC 5280 section 5.3.1, those that an administrator may state. */
-export const revocationReasons = ['unspecified', 'keyCompromise', 'affiliationChanged', 'superseded', 'cessationOfOperation', 'privilegeWithdrawn'] as const;
+export const revocationReasons = [
+  'unspecified',
+  'keyCompromise',
+  'affiliationChanged',
+  'superseded',
+  'cessationOfOperation',
+  'privilegeWithdrawn',
+] as const;
 export type RevocationReason = (typeof revocationReasons)[number];
 
 export interface Revocation {
@@ -17,7 +24,10 @@ export interface Revocation {
 /** A CRL as it was signed, or brought in, last. */
 export interface StoredCrl {
   readonly authorityId: string;
-  /** Of one from outside it counts what came in; what its issuer says may be longer, see `issuerCrlNumber`. */
+  /**
+   * Of one from outside it counts what came in; what its issuer says may be longer, see
+   * `issuerCrlNumber`.
+   */
   readonly number: number;
   /** Unix seconds, both inclusive. */
   readonly thisUpdate: number;
@@ -34,17 +44,28 @@ export interface CrlContent {
   readonly notAfter: number;
 }
 
-/** Authorities with a CRL of their own: those that are trusted, sign certificates and whose key is ours. */
+/**
+ * Authorities with a CRL of their own: those that are trusted, sign certificates and whose key is
+ * ours.
+ */
 export const publishesCrl = (authority: Authority): boolean =>
-  (authority.kind === 'root' || authority.kind === 'issuing') && isTrusted(authority.state) && hasOwnKey(authority) && authority.certificateDer !== null;
-
-/** Authorities whose CRL a consumer may need now: what they signed may be in use. One that is only published has signed nothing. */
-export const needsCrl = (authority: Authority): boolean =>
-  (authority.kind === 'root' || authority.kind === 'issuing') && (authority.state === 'active' || authority.state === 'old' || authority.state === 'tainted');
+  (authority.kind === 'root' || authority.kind === 'issuing') &&
+  isTrusted(authority.state) &&
+  hasOwnKey(authority) &&
+  authority.certificateDer !== null;
 
 /**
- * Whether the CRL of an authority is to be signed anew: there is none, half of its life is over (the rest is for outages), or
- * a certificate that is still valid was revoked since. `listed` are the serials in the present one.
+ * Authorities whose CRL a consumer may need now: what they signed may be in use. One that is only
+ * published has signed nothing.
+ */
+export const needsCrl = (authority: Authority): boolean =>
+  (authority.kind === 'root' || authority.kind === 'issuing') &&
+  (authority.state === 'active' || authority.state === 'old' || authority.state === 'tainted');
+
+/**
+ * Whether the CRL of an authority is to be signed anew: there is none, half of its life is over
+ * (the rest is for outages), or a certificate that is still valid was revoked since. `listed` are
+ * the serials in the present one.
  */
 export function crlIsDue(input: {
   readonly stored: Pick<StoredCrl, 'nextUpdate'> | undefined;
@@ -62,16 +83,24 @@ export function crlIsDue(input: {
 }
 
 /**
- * Authorities whose CRL comes from outside, since their key is: a root of others, and what is between it and ours. One that is
- * only prepared may have its CRL brought ahead. Not a cross-certificate: it is the name and key of a root that has its own.
+ * Authorities whose CRL comes from outside, since their key is: a root of others, and what is
+ * between it and ours. One that is only prepared may have its CRL brought ahead. Not a
+ * cross-certificate: it is the name and key of a root that has its own.
  */
 export const takesCrl = (authority: Authority, all: readonly Authority[]): boolean =>
-  (authority.kind === 'root' || authority.kind === 'issuing') && !hasOwnKey(authority) && authority.certificateDer !== null && (authority.state === 'prepared' || isTrusted(authority.state)) && !isCross(authority, all);
+  (authority.kind === 'root' || authority.kind === 'issuing') &&
+  !hasOwnKey(authority) &&
+  authority.certificateDer !== null &&
+  (authority.state === 'prepared' || isTrusted(authority.state)) &&
+  !isCross(authority, all);
 
 export const crlStates = ['missing', 'current', 'expiring', 'expired'] as const;
 export type CrlState = (typeof crlStates)[number];
 
-/** How the CRL of one authority stands: what an operator has to know before consumers that check CRLs do. */
+/**
+ * How the CRL of one authority stands: what an operator has to know before consumers that check
+ * CRLs do.
+ */
 export interface CrlStanding {
   readonly authorityId: string;
   /** `external`: it has to be brought in. */
@@ -86,9 +115,19 @@ export interface CrlStanding {
   readonly unlisted: readonly string[];
 }
 
-/** `expiring`: the last third of its life has begun, by which a new one should have come. One that ends with its authority is followed by none. */
-export function crlState(crl: Pick<StoredCrl, 'thisUpdate' | 'nextUpdate'> | undefined, authorityNotAfter: number, now: number): CrlState {
+/**
+ * `expiring`: the last third of its life has begun, by which a new one should have come. One that
+ * ends with its authority is followed by none.
+ */
+export function crlState(
+  crl: Pick<StoredCrl, 'thisUpdate' | 'nextUpdate'> | undefined,
+  authorityNotAfter: number,
+  now: number,
+): CrlState {
   if (crl === undefined) return 'missing';
   if (crl.nextUpdate <= now) return 'expired';
-  return crl.nextUpdate < authorityNotAfter && now >= crl.nextUpdate - (crl.nextUpdate - crl.thisUpdate) / 3 ? 'expiring' : 'current';
+  return crl.nextUpdate < authorityNotAfter &&
+    now >= crl.nextUpdate - (crl.nextUpdate - crl.thisUpdate) / 3
+    ? 'expiring'
+    : 'current';
 }

@@ -2,10 +2,33 @@ import { fail, ok, type Result } from '../common/errors/index.ts';
 import { isReserved, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import type { Role } from './delegation.ts';
 
-/** What a role can allow. Changing roles, and making admins, is not among it: that takes everything (`holdsEverything`). */
+/**
+ * What a role can allow. Changing roles, and making admins, is not among it: that takes everything
+ * (`holdsEverything`).
+ */
 export const verbs = [
-  'entry.read', 'entry.write', 'agent.read', 'agent.ban', 'agent.evict', 'token.read', 'token.create', 'delegation.read', 'delegation.write', 'role.read',
-  'authority.read', 'authority.rotate', 'authority.taint', 'authority.revoke', 'authority.force', 'certificate.read', 'certificate.mint', 'certificate.revoke', 'audit.read', 'server.read', 'approval.read', 'approval.submit',
+  'entry.read',
+  'entry.write',
+  'agent.read',
+  'agent.ban',
+  'agent.evict',
+  'token.read',
+  'token.create',
+  'delegation.read',
+  'delegation.write',
+  'role.read',
+  'authority.read',
+  'authority.rotate',
+  'authority.taint',
+  'authority.revoke',
+  'authority.force',
+  'certificate.read',
+  'certificate.mint',
+  'certificate.revoke',
+  'audit.read',
+  'server.read',
+  'approval.read',
+  'approval.submit',
 ] as const;
 export type Verb = (typeof verbs)[number];
 
@@ -24,22 +47,42 @@ export const wholeTrustDomain = (trustDomain: TrustDomain): string => `${trustDo
 
 /** The read-only role that always exists; only its members are stored. */
 export const auditorRole = 'auditor';
-export const auditorGrant = (trustDomain: TrustDomain): Grant => ({ verbs: ['*.read'], prefixes: [wholeTrustDomain(trustDomain)] });
+export const auditorGrant = (trustDomain: TrustDomain): Grant => ({
+  verbs: ['*.read'],
+  prefixes: [wholeTrustDomain(trustDomain)],
+});
 
-/** Whether one of the roles has both the verb and a prefix over the target; verb of one and prefix of another do not add up. */
+/**
+ * Whether one of the roles has both the verb and a prefix over the target; verb of one and prefix
+ * of another do not add up.
+ */
 export const permits = (grants: readonly Grant[], verb: Verb, target: Target): boolean =>
-  grants.some((grant) => grant.verbs.some((allowed) => allowsVerb(allowed, verb)) && grant.prefixes.some((prefix) => covers(prefix, target)));
+  grants.some(
+    (grant) =>
+      grant.verbs.some((allowed) => allowsVerb(allowed, verb)) &&
+      grant.prefixes.some((prefix) => covers(prefix, target)),
+  );
 
 /** Every verb over the whole trust domain. */
 export const holdsEverything = (grants: readonly Grant[], trustDomain: TrustDomain): boolean =>
-  grants.some(({ verbs: allowed, prefixes }) => allowed.includes('*') && prefixes.includes(wholeTrustDomain(trustDomain)));
+  grants.some(
+    ({ verbs: allowed, prefixes }) =>
+      allowed.includes('*') && prefixes.includes(wholeTrustDomain(trustDomain)),
+  );
 
 /** Prefixes over which the roles allow the verb, for narrowing a list. */
 export const prefixesFor = (grants: readonly Grant[], verb: Verb): readonly string[] => [
-  ...new Set(grants.filter((grant) => grant.verbs.some((allowed) => allowsVerb(allowed, verb))).flatMap(({ prefixes }) => prefixes)),
+  ...new Set(
+    grants
+      .filter((grant) => grant.verbs.some((allowed) => allowsVerb(allowed, verb)))
+      .flatMap(({ prefixes }) => prefixes),
+  ),
 ];
 
-/** A prefix ends in a slash, so that it ends with a segment and `/team-a` never covers `/team-ab`; without one it is that ID alone. */
+/**
+ * A prefix ends in a slash, so that it ends with a segment and `/team-a` never covers `/team-ab`;
+ * without one it is that ID alone.
+ */
 function covers(prefix: string, target: Target): boolean {
   if (target.kind === 'none') return true;
   const text = target.kind === 'id' ? target.spiffeId : target.prefix;
@@ -57,32 +100,59 @@ const maximumPerList = 1000;
 
 export type RoleInput = Pick<Role, 'name' | 'verbs' | 'prefixes' | 'members'>;
 
-/** A role as it may be stored: sorted, unique. Fails with INVALID_REQUEST, SPIFFE_ID_* or TRUST_DOMAIN_FOREIGN. */
+/**
+ * A role as it may be stored: sorted, unique. Fails with INVALID_REQUEST, SPIFFE_ID_* or
+ * TRUST_DOMAIN_FOREIGN.
+ */
 export function checkRole(input: RoleInput, trustDomain: TrustDomain): Result<RoleInput> {
-  if (!namePattern.test(input.name)) return fail('INVALID_REQUEST', `role name ${JSON.stringify(input.name.slice(0, 80))} is not of [a-z0-9-], up to 64`);
+  if (!namePattern.test(input.name))
+    return fail(
+      'INVALID_REQUEST',
+      `role name ${JSON.stringify(input.name.slice(0, 80))} is not of [a-z0-9-], up to 64`,
+    );
   for (const list of ['verbs', 'prefixes', 'members'] as const) {
-    if (input[list].length > maximumPerList) return fail('INVALID_REQUEST', `the role has ${input[list].length} ${list}, more than ${maximumPerList}`);
+    if (input[list].length > maximumPerList)
+      return fail(
+        'INVALID_REQUEST',
+        `the role has ${input[list].length} ${list}, more than ${maximumPerList}`,
+      );
   }
   for (const member of input.members) {
     const id = ownId(member, trustDomain);
     if (!id.ok) return id;
-    if (isReserved(id.value)) return fail('SPIFFE_ID_RESERVED', `the member ${member} is reserved for the CA`);
+    if (isReserved(id.value))
+      return fail('SPIFFE_ID_RESERVED', `the member ${member} is reserved for the CA`);
   }
   const members = sortedUnique(input.members);
   if (input.name === auditorRole) {
     const fixed = auditorGrant(trustDomain);
-    const differs = (stated: readonly string[], own: readonly string[]): boolean => stated.length > 0 && stated.join('\n') !== own.join('\n');
-    if (differs(input.verbs, fixed.verbs) || differs(input.prefixes, fixed.prefixes)) return fail('INVALID_REQUEST', 'the verbs and prefixes of the role auditor are fixed (*.read on everything): state its members alone');
+    const differs = (stated: readonly string[], own: readonly string[]): boolean =>
+      stated.length > 0 && stated.join('\n') !== own.join('\n');
+    if (differs(input.verbs, fixed.verbs) || differs(input.prefixes, fixed.prefixes))
+      return fail(
+        'INVALID_REQUEST',
+        'the verbs and prefixes of the role auditor are fixed (*.read on everything): state its members alone',
+      );
     return ok({ name: input.name, verbs: fixed.verbs, prefixes: fixed.prefixes, members });
   }
   const unknown = input.verbs.find((verb) => !isVerbPattern(verb));
-  if (unknown !== undefined) return fail('INVALID_REQUEST', `${JSON.stringify(unknown.slice(0, 80))} is not a verb; there are ${verbs.join(', ')}, noun.*, *.read and *`);
-  if (input.verbs.length === 0 || input.prefixes.length === 0) return fail('INVALID_REQUEST', 'a role has at least one verb and one prefix');
+  if (unknown !== undefined)
+    return fail(
+      'INVALID_REQUEST',
+      `${JSON.stringify(unknown.slice(0, 80))} is not a verb; there are ${verbs.join(', ')}, noun.*, *.read and *`,
+    );
+  if (input.verbs.length === 0 || input.prefixes.length === 0)
+    return fail('INVALID_REQUEST', 'a role has at least one verb and one prefix');
   for (const prefix of input.prefixes) {
     const checked = checkPrefix(prefix, trustDomain);
     if (!checked.ok) return checked;
   }
-  return ok({ name: input.name, verbs: sortedUnique(input.verbs), prefixes: sortedUnique(input.prefixes), members });
+  return ok({
+    name: input.name,
+    verbs: sortedUnique(input.verbs),
+    prefixes: sortedUnique(input.prefixes),
+    members,
+  });
 }
 
 function isVerbPattern(text: string): boolean {
@@ -94,13 +164,18 @@ function checkPrefix(prefix: string, trustDomain: TrustDomain): Result<string> {
   if (prefix === wholeTrustDomain(trustDomain)) return ok(prefix);
   const id = ownId(prefix.endsWith('/') ? prefix.slice(0, -1) : prefix, trustDomain);
   if (!id.ok) return id;
-  if (id.value.path === '') return fail('INVALID_REQUEST', `the prefix ${prefix} names no identity; write ${wholeTrustDomain(trustDomain)} for all of them`);
+  if (id.value.path === '')
+    return fail(
+      'INVALID_REQUEST',
+      `the prefix ${prefix} names no identity; write ${wholeTrustDomain(trustDomain)} for all of them`,
+    );
   return ok(prefix);
 }
 
 function ownId(text: string, trustDomain: TrustDomain): Result<SpiffeId> {
   const id = SpiffeId.parse(text);
-  if (id.ok && !id.value.trustDomain.equals(trustDomain)) return fail('TRUST_DOMAIN_FOREIGN', `${text} is not in the trust domain ${trustDomain.name}`);
+  if (id.ok && !id.value.trustDomain.equals(trustDomain))
+    return fail('TRUST_DOMAIN_FOREIGN', `${text} is not in the trust domain ${trustDomain.name}`);
   return id;
 }
 

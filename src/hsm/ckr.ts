@@ -4,8 +4,9 @@ import { PkiError, type ErrorCode } from '../common/errors/index.ts';
  * What a PKCS#11 return value (v2.40 section 5.1) means to us.
  *
  * - `code`: the error code that the operation fails with.
- * - `cure`: `none`: the item or the configuration is at fault, a new session changes nothing; `reopen`: the sessions or
- *   object handles are stale, new ones may do; `respawn`: this process is of no more use (PKCS#11 state is per process).
+ * - `cure`: `none`: the item or the configuration is at fault, a new session changes nothing;
+ *   `reopen`: the sessions or object handles are stale, new ones may do; `respawn`: this process is
+ *   of no more use (PKCS#11 state is per process).
  */
 interface Meaning {
   readonly code: ErrorCode;
@@ -49,20 +50,28 @@ const meanings: Readonly<Record<string, Meaning>> = {
 
 const other: Meaning = { code: 'HSM_FAILED', cure: 'none' };
 
-/** The CKR name in an error of pkcs11js or graphene, which put it at different places depending on the call. */
+/**
+ * The CKR name in an error of pkcs11js or graphene, which put it at different places depending on
+ * the call.
+ */
 export function ckrName(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error)) return undefined;
   return /CKR_[A-Z0-9_]+/.exec(thrown.message)?.[0];
 }
 
-export const ckrMeaning = (name: string | undefined): Meaning => (name === undefined ? other : (meanings[name] ?? other));
+export const ckrMeaning = (name: string | undefined): Meaning =>
+  name === undefined ? other : (meanings[name] ?? other);
 
-/** Turns what a PKCS#11 call threw into a PkiError whose message names the operation and the CKR value. */
+/**
+ * Turns what a PKCS#11 call threw into a PkiError whose message names the operation and the CKR
+ * value.
+ */
 export function hsmError(operation: string, thrown: unknown): PkiError {
   if (thrown instanceof PkiError) return thrown;
   const ckr = ckrName(thrown);
   const { code } = ckrMeaning(ckr);
-  const reason = ckr ?? (thrown instanceof Error ? (thrown.message.split('\n')[0] ?? '') : String(thrown));
+  const reason =
+    ckr ?? (thrown instanceof Error ? (thrown.message.split('\n')[0] ?? '') : String(thrown));
   return new PkiError(code, `${operation}: ${reason}`, {
     cause: thrown,
     grade: isFinal(code) ? 'fatal' : 'request',
@@ -79,6 +88,9 @@ export function calling<T>(operation: string, call: () => T): T {
   }
 }
 
-/** Errors after which no further attempt may be made by a program: each wrong PIN brings the token nearer to locking. */
+/**
+ * Errors after which no further attempt may be made by a program: each wrong PIN brings the token
+ * nearer to locking.
+ */
 export const isFinal = (code: ErrorCode): boolean =>
   code === 'HSM_PIN_WRONG' || code === 'HSM_PIN_LOCKED' || code === 'HSM_SIGNATURE_INVALID';

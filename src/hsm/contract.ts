@@ -1,7 +1,10 @@
 import type { ErrorCode } from '../common/errors/index.ts';
 import type { KeyType } from '../common/x509/key-type.ts';
 
-/** Where a token is and how to log in. The PIN is handed to signer processes over their private channel, never by argv or environment. */
+/**
+ * Where a token is and how to log in. The PIN is handed to signer processes over their private
+ * channel, never by argv or environment.
+ */
 export interface TokenConfig {
   /** Absolute path of the PKCS#11 module. */
   readonly modulePath: string;
@@ -16,7 +19,10 @@ export interface KeyHandle {
   /** CKA_ID, lower-case hex. */
   readonly ckaId: string;
   readonly keyType: KeyType;
-  /** SubjectPublicKeyInfo from the authority's recorded certificate: each signature is verified with it before it leaves the signer. */
+  /**
+   * SubjectPublicKeyInfo from the authority's recorded certificate: each signature is verified with
+   * it before it leaves the signer.
+   */
   readonly spkiDer: Buffer;
   /** Which of the tokens of a `SignerRouter` holds it; default its first. */
   readonly token?: string;
@@ -28,33 +34,64 @@ export interface ProofOfPossession {
   readonly signedBytes: Buffer;
   readonly signature: Buffer;
   /** Hash and scheme of the proof's signature. */
-  readonly algorithm: 'ecdsa-sha256' | 'ecdsa-sha384' | 'ecdsa-sha512' | 'rsa-sha256' | 'rsa-sha384' | 'rsa-sha512';
+  readonly algorithm:
+    | 'ecdsa-sha256'
+    | 'ecdsa-sha384'
+    | 'ecdsa-sha512'
+    | 'rsa-sha256'
+    | 'rsa-sha384'
+    | 'rsa-sha512';
 }
 
 export interface SignItem {
   readonly ckaId: string;
-  /** The bytes to be signed (a TBSCertificate, TBSCertList or JWS signing input); the signer hashes them. */
+  /**
+   * The bytes to be signed (a TBSCertificate, TBSCertList or JWS signing input); the signer hashes
+   * them.
+   */
   readonly bytes: Buffer;
-  /** `x509`: ECDSA as DER Ecdsa-Sig-Value; `jose`: ECDSA as r || s (RFC 7518 section 3.4). RSA is the same in both. */
+  /**
+   * `x509`: ECDSA as DER Ecdsa-Sig-Value; `jose`: ECDSA as r || s (RFC 7518 section 3.4). RSA is
+   * the same in both.
+   */
   readonly format: 'x509' | 'jose';
   readonly proof?: ProofOfPossession;
 }
 
 export type SignOutcome =
   | { readonly ok: true; readonly signature: Buffer }
-  /** `refused`: the item is bad (KEY_WEAK, CSR_SIGNATURE_INVALID); nothing was signed. `failed`: the token did not answer for it (HSM_UNAVAILABLE, HSM_FAILED, HSM_KEY_NOT_FOUND), it was not asked (OVERLOADED, SHUTTING_DOWN), or the port is fatal (HSM_SIGNATURE_INVALID, HSM_PIN_WRONG, HSM_PIN_LOCKED). */
-  | { readonly ok: false; readonly kind: 'refused' | 'failed'; readonly code: ErrorCode; readonly message: string };
+  /**
+   * `refused`: the item is bad (KEY_WEAK, CSR_SIGNATURE_INVALID); nothing was signed. `failed`: the
+   * token did not answer for it (HSM_UNAVAILABLE, HSM_FAILED, HSM_KEY_NOT_FOUND), it was not asked
+   * (OVERLOADED, SHUTTING_DOWN), or the port is fatal (HSM_SIGNATURE_INVALID, HSM_PIN_WRONG,
+   * HSM_PIN_LOCKED).
+   */
+  | {
+      readonly ok: false;
+      readonly kind: 'refused' | 'failed';
+      readonly code: ErrorCode;
+      readonly message: string;
+    };
 
 /**
- * The signing port. Outcomes come in the order of the items; it never throws for one item's sake. An item whose signer
- * died may or may not have been signed in the token: its outcome is `failed` and it is never tried again by the port,
- * the caller's recorded intent stays unfinished. A signature that does not verify is never returned and makes the port
- * fatal (HSM_SIGNATURE_INVALID) until restart.
+ * The signing port. Outcomes come in the order of the items; it never throws for one item's sake.
+ * An item whose signer died may or may not have been signed in the token: its outcome is `failed`
+ * and it is never tried again by the port, the caller's recorded intent stays unfinished. A
+ * signature that does not verify is never returned and makes the port fatal (HSM_SIGNATURE_INVALID)
+ * until restart.
  */
 export interface Signers {
-  /** Makes a key known to all signers, present and respawned ones; resolves when at least one has found it, checked its attributes and signed with it. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED; HSM_SIGNATURE_INVALID, which is fatal to the port, if the token's key does not belong to `spkiDer`. */
+  /**
+   * Makes a key known to all signers, present and respawned ones; resolves when at least one has
+   * found it, checked its attributes and signed with it. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT,
+   * HSM_UNAVAILABLE, HSM_FAILED; HSM_SIGNATURE_INVALID, which is fatal to the port, if the token's
+   * key does not belong to `spkiDer`.
+   */
   useKey(key: KeyHandle): Promise<void>;
-  /** To be called before a key is destroyed in its token: signers probe each key that is in use, and take its loss for a loss of the token. */
+  /**
+   * To be called before a key is destroyed in its token: signers probe each key that is in use, and
+   * take its loss for a loss of the token.
+   */
   forgetKey(ckaId: string): Promise<void>;
   sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
   state(): SignersState;
@@ -64,7 +101,10 @@ export interface Signers {
 }
 
 export interface SignersState {
-  /** `open`: the circuit is open, calls fail at once with HSM_UNAVAILABLE. `fatal`: an invalid signature, or a PIN that is wrong or locked at a respawn; nothing signs until restart. */
+  /**
+   * `open`: the circuit is open, calls fail at once with HSM_UNAVAILABLE. `fatal`: an invalid
+   * signature, or a PIN that is wrong or locked at a respawn; nothing signs until restart.
+   */
   readonly status: 'starting' | 'ready' | 'degraded' | 'open' | 'fatal' | 'closed';
   /** `CODE: message` of what keeps the status from being `ready`. */
   readonly reason: string | undefined;
@@ -87,13 +127,23 @@ export interface TokenKey {
 }
 
 /**
- * Administrative operations on one token, in a process of its own that lives from open to close: for the root token,
- * sessions exist only meanwhile.
+ * Administrative operations on one token, in a process of its own that lives from open to close:
+ * for the root token, sessions exist only meanwhile.
  */
 export interface TokenAdmin {
-  /** Creates a key pair in the token (SENSITIVE, not EXTRACTABLE, not MODIFIABLE, SIGN only) and returns its public key. Throws ALREADY_EXISTS if the CKA_ID is taken. */
-  generateKey(key: { readonly ckaId: string; readonly label: string; readonly keyType: KeyType }): Promise<{ readonly spkiDer: Buffer }>;
-  /** The key pair with this CKA_ID after checking its attributes (LOCAL, ALWAYS_SENSITIVE, NEVER_EXTRACTABLE), or undefined. */
+  /**
+   * Creates a key pair in the token (SENSITIVE, not EXTRACTABLE, not MODIFIABLE, SIGN only) and
+   * returns its public key. Throws ALREADY_EXISTS if the CKA_ID is taken.
+   */
+  generateKey(key: {
+    readonly ckaId: string;
+    readonly label: string;
+    readonly keyType: KeyType;
+  }): Promise<{ readonly spkiDer: Buffer }>;
+  /**
+   * The key pair with this CKA_ID after checking its attributes (LOCAL, ALWAYS_SENSITIVE,
+   * NEVER_EXTRACTABLE), or undefined.
+   */
   findKey(ckaId: string): Promise<TokenKey | undefined>;
   /** All key pairs in the token. */
   listKeys(): Promise<readonly TokenKey[]>;
@@ -103,5 +153,8 @@ export interface TokenAdmin {
   close(): Promise<void>;
 }
 
-/** Labels of our objects: `meshca/<trust domain>/<kind>/<authority id>`, so that a foreign token is recognised (TOKEN_FOREIGN). */
+/**
+ * Labels of our objects: `meshca/<trust domain>/<kind>/<authority id>`, so that a foreign token is
+ * recognised (TOKEN_FOREIGN).
+ */
 export const keyLabelPrefix = 'meshca/';

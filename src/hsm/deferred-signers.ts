@@ -8,9 +8,9 @@ import type { ManagedSigners } from './signers.ts';
 const retryMs = { first: 5_000, longest: 60_000 };
 
 /**
- * Signers of a token that the server can do without for now: it starts whether or not the token is there, and the signers
- * are tried again until it is. A PIN that is wrong or locked is not tried again: that would lock the token. Owner of the
- * signers once they are open.
+ * Signers of a token that the server can do without for now: it starts whether or not the token is
+ * there, and the signers are tried again until it is. A PIN that is wrong or locked is not tried
+ * again: that would lock the token. Owner of the signers once they are open.
  */
 export class DeferredSigners implements ManagedSigners {
   readonly #open: () => Promise<ManagedSigners>;
@@ -24,7 +24,11 @@ export class DeferredSigners implements ManagedSigners {
   #opening: Promise<void> | undefined;
   #retry = retryMs.first;
 
-  constructor(options: { readonly open: () => Promise<ManagedSigners>; readonly clock: Clock; readonly logger: Logger }) {
+  constructor(options: {
+    readonly open: () => Promise<ManagedSigners>;
+    readonly clock: Clock;
+    readonly logger: Logger;
+  }) {
     this.#open = options.open;
     this.#clock = options.clock;
     this.#logger = options.logger;
@@ -52,8 +56,23 @@ export class DeferredSigners implements ManagedSigners {
 
   state(): SignersState {
     if (this.#inner !== undefined) return this.#inner.state();
-    const status = this.#closed ? 'closed' : this.#error === undefined ? 'starting' : isFinal(this.#error.code) ? 'fatal' : 'open';
-    return { status, reason: this.#error === undefined ? undefined : `${this.#error.code}: ${this.#error.message}`, signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
+    const status = this.#closed
+      ? 'closed'
+      : this.#error === undefined
+        ? 'starting'
+        : isFinal(this.#error.code)
+          ? 'fatal'
+          : 'open';
+    return {
+      status,
+      reason: this.#error === undefined ? undefined : `${this.#error.code}: ${this.#error.message}`,
+      signers: 0,
+      signersReady: 0,
+      respawns: 0,
+      inFlight: 0,
+      signatures: 0,
+      chunks: 0,
+    };
   }
 
   onChange(listener: (state: SignersState) => void): () => void {
@@ -81,7 +100,10 @@ export class DeferredSigners implements ManagedSigners {
   }
 
   #absent(): PkiError {
-    return new PkiError(this.#error !== undefined && isFinal(this.#error.code) ? this.#error.code : 'HSM_UNAVAILABLE', `the token is not open${this.#error === undefined ? '' : `: ${this.#error.message}`}`);
+    return new PkiError(
+      this.#error !== undefined && isFinal(this.#error.code) ? this.#error.code : 'HSM_UNAVAILABLE',
+      `the token is not open${this.#error === undefined ? '' : `: ${this.#error.message}`}`,
+    );
   }
 
   async #attempt(): Promise<void> {
@@ -98,8 +120,14 @@ export class DeferredSigners implements ManagedSigners {
       this.#error = PkiError.from(thrown, 'HSM_UNAVAILABLE');
       const { code, message } = this.#error;
       const final = isFinal(code);
-      this.#logger.error({ code, error: message, alert: true, ...(final ? {} : { retryMs: this.#retry }) }, final ? 'the token can not be used; it is not tried again before a restart' : 'the token is not there; it is tried again');
-      if (!final && !this.#closed) this.#cancel = this.#clock.after(this.#retry, () => void this.start());
+      this.#logger.error(
+        { code, error: message, alert: true, ...(final ? {} : { retryMs: this.#retry }) },
+        final
+          ? 'the token can not be used; it is not tried again before a restart'
+          : 'the token is not there; it is tried again',
+      );
+      if (!final && !this.#closed)
+        this.#cancel = this.#clock.after(this.#retry, () => void this.start());
       this.#retry = Math.min(this.#retry * 2, retryMs.longest);
     }
     this.#tell();

@@ -1,6 +1,6 @@
 /**
- * The few DER forms that a token's answers have to be put into or taken out of. Not a parser: only definite, minimal
- * lengths of what we ourselves write, and the OCTET STRING around an EC point.
+ * The few DER forms that a token's answers have to be put into or taken out of. Not a parser: only
+ * definite, minimal lengths of what we ourselves write, and the OCTET STRING around an EC point.
  */
 
 function header(tag: number, length: number): Buffer {
@@ -36,7 +36,10 @@ export function octetStringContent(bytes: Buffer): Buffer | undefined {
   return length >= 0 && bytes.length === start + length ? bytes.subarray(start) : undefined;
 }
 
-/** ECDSA signatures: PKCS#11 and JOSE write r || s, both of the field's length; X.509 writes Ecdsa-Sig-Value (RFC 5480 appendix A). */
+/**
+ * ECDSA signatures: PKCS#11 and JOSE write r || s, both of the field's length; X.509 writes
+ * Ecdsa-Sig-Value (RFC 5480 appendix A).
+ */
 export function ecdsaSigValue(rs: Buffer): Buffer {
   const half = rs.length >> 1;
   return sequence(unsignedInteger(rs.subarray(0, half)), unsignedInteger(rs.subarray(half)));

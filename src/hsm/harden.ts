@@ -10,17 +10,25 @@ const SIGKILL = 9;
 /**
  * For a process that is logged in to a token; called before the PIN arrives.
  *
- * - Killed by the kernel when the parent dies, also while it is stopped or hangs in the module, where the end of the IPC
- *   channel would not be noticed.
- * - Not dumpable: no core file, and no ptrace or /proc/PID/mem by another process of the same user, since PIN, login and,
- *   with SoftHSM, the keys themselves are in this memory.
+ * - Killed by the kernel when the parent dies, also while it is stopped or hangs in the module,
+ *   where the end of the IPC channel would not be noticed.
+ * - Not dumpable: no core file, and no ptrace or /proc/PID/mem by another process of the same user,
+ *   since PIN, login and, with SoftHSM, the keys themselves are in this memory.
  *
  * Other systems than Linux offer neither; there the IPC channel alone ends the process.
  */
 export function hardenProcess(platform: NodeJS.Platform): void {
   if (platform !== 'linux') return;
-  const prctl = koffi.load(null).func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)') as (...values: number[]) => number;
-  for (const [option, value] of [[PR_SET_PDEATHSIG, SIGKILL], [PR_SET_DUMPABLE, 0]] as const) {
-    if (prctl(option, value, 0, 0, 0) !== 0) throw new PkiError('INTERNAL', `prctl(${option}) failed with errno ${koffi.errno()}`);
+  const prctl = koffi
+    .load(null)
+    .func(
+      'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
+    ) as (...values: number[]) => number;
+  for (const [option, value] of [
+    [PR_SET_PDEATHSIG, SIGKILL],
+    [PR_SET_DUMPABLE, 0],
+  ] as const) {
+    if (prctl(option, value, 0, 0, 0) !== 0)
+      throw new PkiError('INTERNAL', `prctl(${option}) failed with errno ${koffi.errno()}`);
   }
 }

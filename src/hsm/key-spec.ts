@@ -56,7 +56,10 @@ export const keySpecs: Readonly<Record<KeyType, KeySpec>> = {
   'rsa-4096': rsa('rsa-4096', 4096),
 };
 
-/** DigestInfo up to the digest (RFC 8017 section 9.2, note 1) for SHA-256: CKM_RSA_PKCS pads, but does not name the hash. */
+/**
+ * DigestInfo up to the digest (RFC 8017 section 9.2, note 1) for SHA-256: CKM_RSA_PKCS pads, but
+ * does not name the hash.
+ */
 export const sha256DigestInfoPrefix = Buffer.from('3031300d060960864801650304020105000420', 'hex');
 
 /** AlgorithmIdentifier of rsaEncryption with its NULL (RFC 8017 appendix A.1). */

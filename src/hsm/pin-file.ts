@@ -2,13 +2,17 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { PkiError } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 
-/** Who can write the file can make the server use up the tries of the PIN; who can read it can sign wherever the token is. */
+/**
+ * Who can write the file can make the server use up the tries of the PIN; who can read it can sign
+ * wherever the token is.
+ */
 const writableByOthers = 0o022;
 const readableByAll = 0o004;
 
 /**
- * The PIN of a token from its file, without the end of the line. A file that everybody may read is used, with a warning:
- * mounts of secrets often have it so, in a folder that nobody else can enter. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN.
+ * The PIN of a token from its file, without the end of the line. A file that everybody may read is
+ * used, with a warning: mounts of secrets often have it so, in a folder that nobody else can enter.
+ * Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN.
  */
 export function readPinFile(path: string, tokenLabel: string, logger: Logger): string {
   let pin: string;
@@ -23,11 +27,27 @@ export function readPinFile(path: string, tokenLabel: string, logger: Logger): s
       closeSync(fd);
     }
   } catch (thrown) {
-    throw new PkiError('HSM_PIN_MISSING', `the PIN file of token ${tokenLabel} can not be read: ${path} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`, { grade: 'fatal' });
+    throw new PkiError(
+      'HSM_PIN_MISSING',
+      `the PIN file of token ${tokenLabel} can not be read: ${path} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+      { grade: 'fatal' },
+    );
   }
   const bits = (mode & 0o777).toString(8).padStart(4, '0');
-  if ((mode & writableByOthers) !== 0) throw new PkiError('HSM_PIN_FILE_OPEN', `the PIN file of token ${tokenLabel} may be written by others than its owner: ${path} has mode ${bits}`, { grade: 'fatal' });
-  if (pin === '') throw new PkiError('HSM_PIN_MISSING', `the PIN file of token ${tokenLabel} is empty: ${path}`, { grade: 'fatal' });
-  if ((mode & readableByAll) !== 0) logger.warn({ path, mode: bits, token: tokenLabel }, 'every user of this machine may read the PIN file: chmod 0600 it, and change the PIN if others could enter its folder');
+  if ((mode & writableByOthers) !== 0)
+    throw new PkiError(
+      'HSM_PIN_FILE_OPEN',
+      `the PIN file of token ${tokenLabel} may be written by others than its owner: ${path} has mode ${bits}`,
+      { grade: 'fatal' },
+    );
+  if (pin === '')
+    throw new PkiError('HSM_PIN_MISSING', `the PIN file of token ${tokenLabel} is empty: ${path}`, {
+      grade: 'fatal',
+    });
+  if ((mode & readableByAll) !== 0)
+    logger.warn(
+      { path, mode: bits, token: tokenLabel },
+      'every user of this machine may read the PIN file: chmod 0600 it, and change the PIN if others could enter its folder',
+    );
   return pin;
 }

@@ -15,52 +15,75 @@ const algorithms = {
 } as const;
 
 /**
- * Whether the requester holds his key. Refuses with KEY_WEAK a key that OpenSSL does not import (a point off its curve)
- * or that is outside of what the CA signs: the parser before us checked that too, but the cost of verifying with an
- * oversized RSA key would be ours. CSR_SIGNATURE_INVALID is the rest.
+ * Whether the requester holds his key. Refuses with KEY_WEAK a key that OpenSSL does not import (a
+ * point off its curve) or that is outside of what the CA signs: the parser before us checked that
+ * too, but the cost of verifying with an oversized RSA key would be ours. CSR_SIGNATURE_INVALID is
+ * the rest.
  */
 export function checkProof(proof: ProofOfPossession): Result<undefined> {
-  const algorithm = Object.hasOwn(algorithms, proof.algorithm) ? algorithms[proof.algorithm] : undefined;
-  if (algorithm === undefined) return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm of the proof is not supported');
+  const algorithm = Object.hasOwn(algorithms, proof.algorithm)
+    ? algorithms[proof.algorithm]
+    : undefined;
+  if (algorithm === undefined)
+    return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm of the proof is not supported');
 
   let key: KeyObject;
   try {
     key = createPublicKey({ key: proof.spkiDer, format: 'der', type: 'spki' });
   } catch {
-    return fail('KEY_WEAK', 'the public key can not be imported: malformed, or not a point on its curve');
+    return fail(
+      'KEY_WEAK',
+      'the public key can not be imported: malformed, or not a point on its curve',
+    );
   }
   const usual = isUsualEcKey(proof.spkiDer);
   const weakness = usual ? undefined : weaknessOf(key);
   if (weakness !== undefined) return fail('KEY_WEAK', weakness);
 
-  if ((usual ? 'ec' : key.asymmetricKeyType) !== algorithm.type) return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm does not belong to the key');
+  if ((usual ? 'ec' : key.asymmetricKeyType) !== algorithm.type)
+    return fail('CSR_SIGNATURE_INVALID', 'the signature algorithm does not belong to the key');
   try {
     if (verify(algorithm.hash, proof.signedBytes, key, proof.signature)) return ok(undefined);
   } catch {
     // OpenSSL throws for some malformed signatures instead of answering false.
   }
-  return fail('CSR_SIGNATURE_INVALID', 'the signature of the request does not verify with the public key in it');
+  return fail(
+    'CSR_SIGNATURE_INVALID',
+    'the signature of the request does not verify with the public key in it',
+  );
 }
 
 /** What precedes an uncompressed point in a SubjectPublicKeyInfo of our curves. */
 const ecPrefixes = Object.values(keySpecs).flatMap((spec) => {
   if (spec.family !== 'ec') return [];
-  const spki = sequence(sequence(ecPublicKeyOid, spec.params), bitString(Buffer.alloc(spec.pointLength)));
+  const spki = sequence(
+    sequence(ecPublicKeyOid, spec.params),
+    bitString(Buffer.alloc(spec.pointLength)),
+  );
   return [{ length: spki.length, prefix: spki.subarray(0, -spec.pointLength) }];
 });
 
-/** Nearly all keys are; comparing bytes saves the 20 to 30 µs in which Node would describe the imported key. */
+/**
+ * Nearly all keys are; comparing bytes saves the 20 to 30 µs in which Node would describe the
+ * imported key.
+ */
 const isUsualEcKey = (spkiDer: Buffer): boolean =>
-  ecPrefixes.some(({ length, prefix }) => spkiDer.length === length && prefix.compare(spkiDer, 0, prefix.length) === 0);
+  ecPrefixes.some(
+    ({ length, prefix }) =>
+      spkiDer.length === length && prefix.compare(spkiDer, 0, prefix.length) === 0,
+  );
 
 function weaknessOf(key: KeyObject): string | undefined {
   const details = key.asymmetricKeyDetails;
   switch (key.asymmetricKeyType) {
     case 'ec':
-      return details?.namedCurve === 'prime256v1' || details?.namedCurve === 'secp384r1' ? undefined : 'the curve is neither P-256 nor P-384';
+      return details?.namedCurve === 'prime256v1' || details?.namedCurve === 'secp384r1'
+        ? undefined
+        : 'the curve is neither P-256 nor P-384';
     case 'rsa': {
       const bits = details?.modulusLength ?? 0;
-      if (bits < 2048 || bits > 4096) return `an RSA modulus of ${bits} bits is outside 2048 to 4096`;
+      if (bits < 2048 || bits > 4096)
+        return `an RSA modulus of ${bits} bits is outside 2048 to 4096`;
       return details?.publicExponent === 65_537n ? undefined : 'the RSA exponent is not 65537';
     }
     default:

@@ -2,8 +2,9 @@ import { PkiError, type ErrorCode } from '../common/errors/index.ts';
 import type { KeyHandle, SignItem, SignOutcome, TokenKey } from './contract.ts';
 
 /**
- * What parent and child say to each other over the IPC channel of child_process.fork with `serialization: 'advanced'`.
- * The channel is a socket pair that nobody else can open; the PIN travels in the first message and nowhere else.
+ * What parent and child say to each other over the IPC channel of child_process.fork with
+ * `serialization: 'advanced'`. The channel is a socket pair that nobody else can open; the PIN
+ * travels in the first message and nowhere else.
  */
 
 export type EngineMode = 'auto' | 'sync' | 'async';
@@ -22,7 +23,13 @@ export interface WireError {
 }
 
 export type ToSigner =
-  | { readonly type: 'start'; readonly token: TokenAccess; readonly mode: EngineMode; readonly sessions: number; readonly keys: readonly KeyHandle[] }
+  | {
+      readonly type: 'start';
+      readonly token: TokenAccess;
+      readonly mode: EngineMode;
+      readonly sessions: number;
+      readonly keys: readonly KeyHandle[];
+    }
   | { readonly type: 'use-key'; readonly id: number; readonly key: KeyHandle }
   | { readonly type: 'forget-key'; readonly ckaId: string }
   | { readonly type: 'sign'; readonly id: number; readonly items: readonly SignItem[] }
@@ -31,20 +38,43 @@ export type ToSigner =
   | { readonly type: 'close' };
 
 export type FromSigner =
-  | { readonly type: 'started'; readonly mode: EngineMode; readonly sessions: number; readonly unusable: readonly { readonly ckaId: string; readonly error: WireError }[] }
+  | {
+      readonly type: 'started';
+      readonly mode: EngineMode;
+      readonly sessions: number;
+      readonly unusable: readonly { readonly ckaId: string; readonly error: WireError }[];
+    }
   | { readonly type: 'start-failed'; readonly error: WireError }
-  | { readonly type: 'key-used'; readonly id: number; readonly mode: EngineMode; readonly error?: WireError }
+  | {
+      readonly type: 'key-used';
+      readonly id: number;
+      readonly mode: EngineMode;
+      readonly error?: WireError;
+    }
   /** `spentMs`: how long the chunk took in the signer, by which the parent sizes the next ones. */
-  | { readonly type: 'signed'; readonly id: number; readonly outcomes: readonly SignOutcome[]; readonly spentMs: number }
+  | {
+      readonly type: 'signed';
+      readonly id: number;
+      readonly outcomes: readonly SignOutcome[];
+      readonly spentMs: number;
+    }
   | { readonly type: 'probed'; readonly id: number }
-  /** Sent between the items of a chunk that takes long: the deadline is for silence, not for the size of a chunk. */
+  /**
+   * Sent between the items of a chunk that takes long: the deadline is for silence, not for the
+   * size of a chunk.
+   */
   | { readonly type: 'progress' }
   /** The signer can not go on: the parent kills it. With HSM_SIGNATURE_INVALID all signers stop. */
   | { readonly type: 'lost'; readonly error: WireError };
 
 export type AdminCall =
   | { readonly name: 'open'; readonly token: TokenAccess }
-  | { readonly name: 'generate-key'; readonly ckaId: string; readonly label: string; readonly keyType: KeyHandle['keyType'] }
+  | {
+      readonly name: 'generate-key';
+      readonly ckaId: string;
+      readonly label: string;
+      readonly keyType: KeyHandle['keyType'];
+    }
   | { readonly name: 'find-key'; readonly ckaId: string }
   | { readonly name: 'list-keys' }
   | { readonly name: 'sign'; readonly key: KeyHandle; readonly bytes: Buffer }
@@ -56,7 +86,12 @@ export interface ToAdmin {
   readonly call: AdminCall;
 }
 
-export type AdminResult = { readonly spkiDer: Buffer } | { readonly key: TokenKey | undefined } | { readonly keys: readonly TokenKey[] } | { readonly signature: Buffer } | undefined;
+export type AdminResult =
+  | { readonly spkiDer: Buffer }
+  | { readonly key: TokenKey | undefined }
+  | { readonly keys: readonly TokenKey[] }
+  | { readonly signature: Buffer }
+  | undefined;
 
 export type FromAdmin =
   | { readonly id: number; readonly ok: true; readonly result: AdminResult }
@@ -67,4 +102,8 @@ export function toWire(thrown: unknown): WireError {
   return { code, message, next };
 }
 
-export const fromWire = (error: WireError, grade: 'fatal' | 'request' = 'request'): PkiError => new PkiError(error.code, error.message, { grade, ...(error.next === undefined ? {} : { next: error.next }) });
+export const fromWire = (error: WireError, grade: 'fatal' | 'request' = 'request'): PkiError =>
+  new PkiError(error.code, error.message, {
+    grade,
+    ...(error.next === undefined ? {} : { next: error.next }),
+  });

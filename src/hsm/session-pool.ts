@@ -10,8 +10,8 @@ export interface PooledSession {
 }
 
 /**
- * The sessions of one process. A PKCS#11 session takes one operation at a time, so a session belongs to one caller from
- * `acquire` to `release`. Owner of the state: the signer core.
+ * The sessions of one process. A PKCS#11 session takes one operation at a time, so a session
+ * belongs to one caller from `acquire` to `release`. Owner of the state: the signer core.
  */
 export class SessionPool {
   readonly #token: OpenToken;
@@ -22,7 +22,10 @@ export class SessionPool {
   #open = 0;
   #waiting: ((session: PooledSession) => void)[] = [];
 
-  /** `anchor` is the session that logged in; it is never used for an operation. Throws if not one session can be opened. */
+  /**
+   * `anchor` is the session that logged in; it is never used for an operation. Throws if not one
+   * session can be opened.
+   */
   constructor(token: OpenToken, anchor: graphene.Session, wanted: number) {
     this.#token = token;
     this.#anchor = anchor;
@@ -69,9 +72,13 @@ export class SessionPool {
     }
   }
 
-  /** Touches each idle session, since some tokens drop sessions that are silent. Throws when one is gone. */
+  /**
+   * Touches each idle session, since some tokens drop sessions that are silent. Throws when one is
+   * gone.
+   */
   keepAlive(): void {
-    if (!isLoggedIn(this.#token, this.#anchor)) throw new PkiError('HSM_UNAVAILABLE', 'C_GetSessionInfo: the login of the token has ended');
+    if (!isLoggedIn(this.#token, this.#anchor))
+      throw new PkiError('HSM_UNAVAILABLE', 'C_GetSessionInfo: the login of the token has ended');
     for (const session of this.#idle) {
       calling('C_GetSessionInfo', () => this.#token.module.lib.C_GetSessionInfo(session.handle));
     }
@@ -81,19 +88,21 @@ export class SessionPool {
   }
 
   /**
-   * Replaces all sessions; those in use are closed when released. It does not log in: a login that has ended needs the
-   * PIN, which the parent hands to one signer at a time, so that a changed PIN is tried once and not once per signer.
-   * Throws HSM_UNAVAILABLE then.
+   * Replaces all sessions; those in use are closed when released. It does not log in: a login that
+   * has ended needs the PIN, which the parent hands to one signer at a time, so that a changed PIN
+   * is tried once and not once per signer. Throws HSM_UNAVAILABLE then.
    */
   renew(): void {
-    if (!isLoggedIn(this.#token, this.#anchor)) throw new PkiError('HSM_UNAVAILABLE', 'C_GetSessionInfo: the login of the token has ended');
+    if (!isLoggedIn(this.#token, this.#anchor))
+      throw new PkiError('HSM_UNAVAILABLE', 'C_GetSessionInfo: the login of the token has ended');
     this.#generation++;
     const old = this.#idle;
     this.#idle = [];
     this.#open = 0;
     for (const session of old) this.#close(session);
     this.#fill();
-    while (this.#waiting.length > 0 && this.#idle.length > 0) this.#waiting.shift()?.(this.#idle.pop() as PooledSession);
+    while (this.#waiting.length > 0 && this.#idle.length > 0)
+      this.#waiting.shift()?.(this.#idle.pop() as PooledSession);
   }
 
   #fill(): void {
@@ -104,7 +113,12 @@ export class SessionPool {
         this.#open++;
       } catch (thrown) {
         // A token may grant fewer sessions than we want; one is enough to work.
-        if (this.#open > 0 && thrown instanceof PkiError && ckrName(thrown.cause) === 'CKR_SESSION_COUNT') return;
+        if (
+          this.#open > 0 &&
+          thrown instanceof PkiError &&
+          ckrName(thrown.cause) === 'CKR_SESSION_COUNT'
+        )
+          return;
         throw thrown;
       }
     }

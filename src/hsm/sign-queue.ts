@@ -7,9 +7,17 @@ export interface QueuedItem {
   readonly settle: (outcome: SignOutcome) => void;
 }
 
-export const failedOutcome = (code: ErrorCode, message: string): SignOutcome => ({ ok: false, kind: 'failed', code, message });
+export const failedOutcome = (code: ErrorCode, message: string): SignOutcome => ({
+  ok: false,
+  kind: 'failed',
+  code,
+  message,
+});
 
-/** First in, first out; items of all callers together, so that a unary call shares a hand-over with its neighbours. */
+/**
+ * First in, first out; items of all callers together, so that a unary call shares a hand-over with
+ * its neighbours.
+ */
 export class SignQueue {
   #items: QueuedItem[] = [];
   #head = 0;
@@ -41,7 +49,10 @@ export class SignQueue {
 }
 
 /** The items of one call and the promise of their outcomes, in the order of the items. */
-export function callOf(items: readonly SignItem[]): { readonly queued: readonly QueuedItem[]; readonly outcomes: Promise<readonly SignOutcome[]> } {
+export function callOf(items: readonly SignItem[]): {
+  readonly queued: readonly QueuedItem[];
+  readonly outcomes: Promise<readonly SignOutcome[]>;
+} {
   const outcomes = new Array<SignOutcome>(items.length);
   let open = items.length;
   let resolveAll: (outcomes: readonly SignOutcome[]) => void = () => {};

@@ -18,7 +18,9 @@ export interface SignerCoreOptions {
   readonly cpuMs: () => number;
 }
 
-/** Thrown by the core when this process must be replaced: after it nothing here may be used again. */
+/**
+ * Thrown by the core when this process must be replaced: after it nothing here may be used again.
+ */
 export class SignerLost extends Error {
   override readonly name = 'SignerLost';
   readonly error: PkiError;
@@ -28,11 +30,16 @@ export class SignerLost extends Error {
   }
 }
 
-const unavailable = (error: PkiError): SignOutcome => ({ ok: false, kind: 'failed', code: error.code, message: error.message });
+const unavailable = (error: PkiError): SignOutcome => ({
+  ok: false,
+  kind: 'failed',
+  code: error.code,
+  message: error.message,
+});
 
 /**
- * The work of one signer process, without its channel. Owner of the module, the login, the sessions and the keys of
- * this process.
+ * The work of one signer process, without its channel. Owner of the module, the login, the sessions
+ * and the keys of this process.
  */
 export class SignerCore {
   readonly #token: OpenToken;
@@ -52,9 +59,14 @@ export class SignerCore {
     this.#options = options;
     this.#token = openToken(access.modulePath, access.tokenLabel);
     this.#anchor = login(this.#token, access.pin, 'read');
-    this.#pool = new SessionPool(this.#token, this.#anchor, options.mode === 'sync' ? 1 : options.sessions);
+    this.#pool = new SessionPool(
+      this.#token,
+      this.#anchor,
+      options.mode === 'sync' ? 1 : options.sessions,
+    );
     const { lib } = this.#token.module;
-    this.#engine = options.mode === 'async' ? asyncEngine(lib, this.#pool) : syncEngine(lib, this.#pool);
+    this.#engine =
+      options.mode === 'async' ? asyncEngine(lib, this.#pool) : syncEngine(lib, this.#pool);
     this.#decided = options.mode !== 'auto';
   }
 
@@ -66,7 +78,10 @@ export class SignerCore {
     return this.#pool.size;
   }
 
-  /** Finds the key, checks it and signs with it. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_SIGNATURE_INVALID (fatal), HSM_UNAVAILABLE, HSM_FAILED. */
+  /**
+   * Finds the key, checks it and signs with it. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT,
+   * HSM_SIGNATURE_INVALID (fatal), HSM_UNAVAILABLE, HSM_FAILED.
+   */
   async useKey(handle: KeyHandle): Promise<void> {
     const key = loadSigningKey(this.#token, this.#anchor, handle);
     if (!this.#decided) await this.#decide(key);
@@ -81,8 +96,9 @@ export class SignerCore {
   }
 
   /**
-   * Signs the items; outcomes in their order. `afterEach` is told of each that is done. Throws SignerLost when the token is lost to this process or returned an
-   * invalid signature; then no outcome of the call counts.
+   * Signs the items; outcomes in their order. `afterEach` is told of each that is done. Throws
+   * SignerLost when the token is lost to this process or returned an invalid signature; then no
+   * outcome of the call counts.
    */
   async sign(items: readonly SignItem[], afterEach: () => void = () => {}): Promise<SignOutcome[]> {
     const outcomes = new Array<SignOutcome>(items.length);
@@ -94,11 +110,16 @@ export class SignerCore {
         afterEach();
       }
     };
-    await Promise.all(Array.from({ length: Math.min(this.#engine.concurrency, items.length) }, work));
+    await Promise.all(
+      Array.from({ length: Math.min(this.#engine.concurrency, items.length) }, work),
+    );
     return outcomes;
   }
 
-  /** Keeps sessions alive and signs with one key, the next in turn: found the key and signed with it is what healthy means. Throws SignerLost. */
+  /**
+   * Keeps sessions alive and signs with one key, the next in turn: found the key and signed with it
+   * is what healthy means. Throws SignerLost.
+   */
   async probe(): Promise<void> {
     await this.#recovering(async () => {
       this.#pool.keepAlive();
@@ -121,17 +142,29 @@ export class SignerCore {
   async #signOne(item: SignItem): Promise<SignOutcome> {
     if (item.proof !== undefined) {
       const proof = checkProof(item.proof);
-      if (!proof.ok) return { ok: false, kind: 'refused', code: proof.error.code, message: proof.error.message };
+      if (!proof.ok)
+        return { ok: false, kind: 'refused', code: proof.error.code, message: proof.error.message };
     }
     if (!this.#keys.has(item.ckaId)) {
-      return unavailable(new PkiError('HSM_KEY_NOT_FOUND', `the signer has no key with the CKA_ID ${item.ckaId}`));
+      return unavailable(
+        new PkiError('HSM_KEY_NOT_FOUND', `the signer has no key with the CKA_ID ${item.ckaId}`),
+      );
     }
     try {
       return await this.#recovering(async () => {
         const key = this.#keys.get(item.ckaId);
-        if (key === undefined) throw new PkiError('HSM_KEY_NOT_FOUND', `the key ${item.ckaId} was forgotten meanwhile`);
+        if (key === undefined)
+          throw new PkiError('HSM_KEY_NOT_FOUND', `the key ${item.ckaId} was forgotten meanwhile`);
         const raw = this.#engine.sign(key, tokenInput(key, item.bytes));
-        return { ok: true, signature: verifiedSignature(key, item.bytes, raw instanceof Promise ? await raw : raw, item.format) };
+        return {
+          ok: true,
+          signature: verifiedSignature(
+            key,
+            item.bytes,
+            raw instanceof Promise ? await raw : raw,
+            item.format,
+          ),
+        };
       });
     } catch (thrown) {
       if (thrown instanceof SignerLost) throw thrown;
@@ -140,9 +173,9 @@ export class SignerCore {
   }
 
   /**
-   * Runs `work`; when its sessions or handles turn out to be stale, opens and finds them again and runs it once more.
-   * The same bytes are signed again then, which harms nobody: it is the same certificate. Throws SignerLost if that did
-   * not cure it.
+   * Runs `work`; when its sessions or handles turn out to be stale, opens and finds them again and
+   * runs it once more. The same bytes are signed again then, which harms nobody: it is the same
+   * certificate. Throws SignerLost if that did not cure it.
    */
   async #recovering<T>(work: () => Promise<T>): Promise<T> {
     const recoveries = this.#recoveries;
@@ -166,7 +199,8 @@ export class SignerCore {
   #orLost(thrown: unknown): PkiError {
     if (thrown instanceof SignerLost) throw thrown;
     const error = PkiError.from(thrown, 'HSM_FAILED');
-    if (error.code === 'HSM_SIGNATURE_INVALID' || cureOf(error) === 'respawn') throw new SignerLost(error);
+    if (error.code === 'HSM_SIGNATURE_INVALID' || cureOf(error) === 'respawn')
+      throw new SignerLost(error);
     return error;
   }
 
@@ -174,11 +208,17 @@ export class SignerCore {
     this.#recoveries++;
     try {
       this.#pool.renew();
-      for (const handle of this.#handles.values()) this.#keys.set(handle.ckaId, loadSigningKey(this.#token, this.#anchor, handle));
+      for (const handle of this.#handles.values())
+        this.#keys.set(handle.ckaId, loadSigningKey(this.#token, this.#anchor, handle));
     } catch (thrown) {
-      // A key that was there and is not found now: so SoftHSM looks after its directory was away, until the process ends.
+      // A key that was there and is not found now: so SoftHSM looks after its directory was away,
+      // until the process ends.
       const error = PkiError.from(thrown, 'HSM_FAILED');
-      throw new SignerLost(new PkiError('HSM_UNAVAILABLE', `sessions could not be opened again: ${error.message}`, { cause: error }));
+      throw new SignerLost(
+        new PkiError('HSM_UNAVAILABLE', `sessions could not be opened again: ${error.message}`, {
+          cause: error,
+        }),
+      );
     }
   }
 
@@ -201,8 +241,8 @@ export class SignerCore {
 }
 
 /**
- * Signed by every self-test. Never a structure that someone could take for a certificate, a CRL or a token: its first
- * octet is not that of a SEQUENCE, and it is no base64url.
+ * Signed by every self-test. Never a structure that someone could take for a certificate, a CRL or
+ * a token: its first octet is not that of a SEQUENCE, and it is no base64url.
  */
 const selfTestBytes = Buffer.from('\u0000meshca signer self-test', 'utf8');
 

@@ -34,7 +34,10 @@ export interface SignerGroupOwner {
   statusChanged(): void;
 }
 
-/** A signer that died younger than this counts as a failed start, so that a crash loop is slowed down. */
+/**
+ * A signer that died younger than this counts as a failed start, so that a crash loop is slowed
+ * down.
+ */
 const stableMs = 10_000;
 const closeGraceMs = 1000;
 
@@ -90,13 +93,14 @@ export class SignerGroup {
   get refusal(): PkiError | undefined {
     if (this.#closed) return new PkiError('SHUTTING_DOWN', 'the signers are closed');
     if (this.#fatal !== undefined) return this.#fatal;
-    if (this.#ready.size === 0) return new PkiError('HSM_UNAVAILABLE', `no signer is ready: ${this.#reason ?? 'starting'}`);
+    if (this.#ready.size === 0)
+      return new PkiError('HSM_UNAVAILABLE', `no signer is ready: ${this.#reason ?? 'starting'}`);
     return undefined;
   }
 
   /**
-   * Resolves when each signer has had its start; rejects if the first fails, or a later one for good. Processes boot side
-   * by side once the first has succeeded, but log in one after another.
+   * Resolves when each signer has had its start; rejects if the first fails, or a later one for
+   * good. Processes boot side by side once the first has succeeded, but log in one after another.
    */
   async start(): Promise<void> {
     const error = await this.#start(this.#fork());
@@ -110,11 +114,20 @@ export class SignerGroup {
     this.#scheduleProbe();
   }
 
-  /** Gives a signer a key that the others have. One that can not use it has a token that it should not be trusted with. */
+  /**
+   * Gives a signer a key that the others have. One that can not use it has a token that it should
+   * not be trusted with.
+   */
   teach(link: SignerLink, key: KeyHandle): void {
     link.useKey(key).catch((thrown: unknown) => {
       const { message } = PkiError.from(thrown);
-      if (!link.dead) link.kill(new PkiError('HSM_UNAVAILABLE', `the signer can not use a key that others can: ${message}`));
+      if (!link.dead)
+        link.kill(
+          new PkiError(
+            'HSM_UNAVAILABLE',
+            `the signer can not use a key that others can: ${message}`,
+          ),
+        );
     });
   }
 
@@ -132,14 +145,29 @@ export class SignerGroup {
   }
 
   #fork(): SignerLink {
-    const { token, mode, sessionsPerProcess, clock, execPath, deadlineMs, startDeadlineMs, logger } = this.#options;
+    const {
+      token,
+      mode,
+      sessionsPerProcess,
+      clock,
+      execPath,
+      deadlineMs,
+      startDeadlineMs,
+      logger,
+    } = this.#options;
     guardSoftHsm(token, logger);
     const child = forkHsmProcess('signer-process', {
       execPath,
       environment: token.environment ?? {},
       ...(mode === 'sync' ? {} : { threads: Math.min(sessionsPerProcess, 128) }),
     });
-    const link = new SignerLink(child, { clock, deadlineMs, startDeadlineMs, pin: token.pin, onDeath: (error) => this.#died(link, error) });
+    const link = new SignerLink(child, {
+      clock,
+      deadlineMs,
+      startDeadlineMs,
+      pin: token.pin,
+      onDeath: (error) => this.#died(link, error),
+    });
     this.#alive.add(link);
     void link.exited.then(() => this.#alive.delete(link));
     return link;
@@ -151,9 +179,21 @@ export class SignerGroup {
     this.#starting = link;
     try {
       const { modulePath, tokenLabel, pin } = token;
-      const started = await logins.take(token, () => link.start({ type: 'start', token: { modulePath, tokenLabel, pin }, mode, sessions: sessionsPerProcess, keys: this.#owner.keys() }));
+      const started = await logins.take(token, () =>
+        link.start({
+          type: 'start',
+          token: { modulePath, tokenLabel, pin },
+          mode,
+          sessions: sessionsPerProcess,
+          keys: this.#owner.keys(),
+        }),
+      );
       if (link.dead) return new PkiError('HSM_UNAVAILABLE', 'the signer process has ended');
-      for (const { ckaId, error } of started.unusable) logger.error({ ckaId, code: error.code, reason: error.message }, 'signer can not use a key');
+      for (const { ckaId, error } of started.unusable)
+        logger.error(
+          { ckaId, code: error.code, reason: error.message },
+          'signer can not use a key',
+        );
     } catch (thrown) {
       return PkiError.from(thrown, 'HSM_UNAVAILABLE');
     } finally {
@@ -189,9 +229,15 @@ export class SignerGroup {
   /** Once per cause: a token that is away for hours is not worth a line per attempt. */
   #logLoss(link: SignerLink, error: PkiError, wasReady: boolean): void {
     const { logger } = this.#options;
-    const fields = { signerPid: link.pid, code: error.code, reason: error.message, signersReady: this.#ready.size };
+    const fields = {
+      signerPid: link.pid,
+      code: error.code,
+      reason: error.message,
+      signersReady: this.#ready.size,
+    };
     if (wasReady) logger.warn(fields, 'signer lost');
-    else if (this.#loggedStartFailure !== this.#reason) logger.warn(fields, 'signer did not start; trying again');
+    else if (this.#loggedStartFailure !== this.#reason)
+      logger.warn(fields, 'signer did not start; trying again');
     else logger.debug(fields, 'signer did not start');
     this.#loggedStartFailure = wasReady ? undefined : this.#reason;
   }
@@ -202,15 +248,30 @@ export class SignerGroup {
     this.#cancelProbe?.();
     for (const link of this.#alive) link.kill(this.#fatal);
     this.#owner.noneReady(this.#fatal);
-    if (this.#started) this.#options.logger.fatal({ code: error.code, reason: error.message }, 'signing has stopped');
+    if (this.#started)
+      this.#options.logger.fatal(
+        { code: error.code, reason: error.message },
+        'signing has stopped',
+      );
     this.#update();
   }
 
-  /** Starts the next missing signer when its time has come: at once after a success, with backoff after failures. */
+  /**
+   * Starts the next missing signer when its time has come: at once after a success, with backoff
+   * after failures.
+   */
   #scheduleStart(afterSuccess = false): void {
-    if (this.#closed || this.#fatal !== undefined || this.#starting !== undefined || this.#cancelStart !== undefined) return;
+    if (
+      this.#closed ||
+      this.#fatal !== undefined ||
+      this.#starting !== undefined ||
+      this.#cancelStart !== undefined
+    )
+      return;
     if (this.#ready.size >= this.#options.processes) return;
-    const delayMs = afterSuccess ? 0 : respawnDelayMs(this.#failures, this.#options.random.uniform());
+    const delayMs = afterSuccess
+      ? 0
+      : respawnDelayMs(this.#failures, this.#options.random.uniform());
     this.#cancelStart = this.#options.clock.after(delayMs, () => {
       this.#cancelStart = undefined;
       if (this.#closed || this.#fatal !== undefined) return;
@@ -219,7 +280,10 @@ export class SignerGroup {
     });
   }
 
-  /** An idle signer is probed, so that a lost token is noticed and recovery begins before the next request comes. */
+  /**
+   * An idle signer is probed, so that a lost token is noticed and recovery begins before the next
+   * request comes.
+   */
   #scheduleProbe(): void {
     if (this.#closed || this.#fatal !== undefined) return;
     const { clock, probeIntervalMs } = this.#options;

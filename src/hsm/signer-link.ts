@@ -21,9 +21,9 @@ export interface SignerLinkOptions {
 }
 
 /**
- * The parent's end of one signer process, from fork to death. It dies once: by `kill`, by its own report, by silence
- * beyond the deadline, by exit. What waits for it is rejected then, with HSM_UNAVAILABLE or the fatal error, and
- * `onDeath` is told.
+ * The parent's end of one signer process, from fork to death. It dies once: by `kill`, by its own
+ * report, by silence beyond the deadline, by exit. What waits for it is rejected then, with
+ * HSM_UNAVAILABLE or the fatal error, and `onDeath` is told.
  */
 export class SignerLink {
   readonly #child: ChildProcess;
@@ -61,12 +61,23 @@ export class SignerLink {
       });
     });
     child.on('message', (message) => this.#receive(message as FromSigner));
-    child.on('error', (error) => this.#die(new PkiError('HSM_UNAVAILABLE', `signer process: ${error.message}`, { cause: error })));
+    child.on('error', (error) =>
+      this.#die(
+        new PkiError('HSM_UNAVAILABLE', `signer process: ${error.message}`, { cause: error }),
+      ),
+    );
     child.on('exit', (code, signal) => {
       const said = this.#stderr();
-      this.#die(new PkiError('HSM_UNAVAILABLE', `signer process ended (${signal ?? `exit ${code}`})${said === '' ? '' : `: ${said}`}`));
+      this.#die(
+        new PkiError(
+          'HSM_UNAVAILABLE',
+          `signer process ended (${signal ?? `exit ${code}`})${said === '' ? '' : `: ${said}`}`,
+        ),
+      );
     });
-    child.on('disconnect', () => this.#die(new PkiError('HSM_UNAVAILABLE', 'signer process closed its channel')));
+    child.on('disconnect', () =>
+      this.#die(new PkiError('HSM_UNAVAILABLE', 'signer process closed its channel')),
+    );
   }
 
   get pid(): number | undefined {
@@ -86,7 +97,9 @@ export class SignerLink {
   }
 
   /** Logs in and finds the keys. Rejects with the error of the start; the link is dead then. */
-  async start(message: Extract<ToSigner, { type: 'start' }>): Promise<Extract<FromSigner, { type: 'started' }>> {
+  async start(
+    message: Extract<ToSigner, { type: 'start' }>,
+  ): Promise<Extract<FromSigner, { type: 'started' }>> {
     const answer = await this.#ask(startId, message);
     if (answer.type !== 'started') throw this.#protocolBreach();
     for (const key of message.keys) this.#keys.add(key.ckaId);
@@ -123,7 +136,8 @@ export class SignerLink {
     this.itemsInFlight += items.length;
     try {
       const answer = await this.#ask(id, { type: 'sign', id, items });
-      if (answer.type !== 'signed' || answer.outcomes.length !== items.length) throw this.#protocolBreach();
+      if (answer.type !== 'signed' || answer.outcomes.length !== items.length)
+        throw this.#protocolBreach();
       const itemMs = answer.spentMs / items.length;
       this.itemMs = this.itemMs === undefined ? itemMs : this.itemMs * 0.8 + itemMs * 0.2;
       return answer.outcomes;
@@ -133,7 +147,10 @@ export class SignerLink {
     }
   }
 
-  /** Finds out whether the signer lives and its token signs. Its failure shows as the death of the link. */
+  /**
+   * Finds out whether the signer lives and its token signs. Its failure shows as the death of the
+   * link.
+   */
   async probe(): Promise<void> {
     const id = this.#nextId++;
     await this.#ask(id, { type: 'probe', id });
@@ -175,7 +192,10 @@ export class SignerLink {
   #send(message: ToSigner): void {
     if (this.#dead || !this.#child.connected) return;
     this.#child.send(message, (error) => {
-      if (error) this.#die(new PkiError('HSM_UNAVAILABLE', `signer process: ${error.message}`, { cause: error }));
+      if (error)
+        this.#die(
+          new PkiError('HSM_UNAVAILABLE', `signer process: ${error.message}`, { cause: error }),
+        );
     });
   }
 
@@ -185,7 +205,12 @@ export class SignerLink {
     switch (message.type) {
       case 'start-failed':
       case 'lost':
-        this.#die(fromWire(message.error, message.error.code === 'HSM_SIGNATURE_INVALID' ? 'fatal' : 'request'));
+        this.#die(
+          fromWire(
+            message.error,
+            message.error.code === 'HSM_SIGNATURE_INVALID' ? 'fatal' : 'request',
+          ),
+        );
         return;
       case 'progress':
         this.#rewatch();
@@ -213,27 +238,37 @@ export class SignerLink {
   }
 
   /**
-   * Any answer is progress, and the next has the whole deadline again. A second, short look before the kill: after a
-   * stall of our own event loop the timer fires before the answers that lie in the channel are read.
+   * Any answer is progress, and the next has the whole deadline again. A second, short look before
+   * the kill: after a stall of our own event loop the timer fires before the answers that lie in
+   * the channel are read.
    */
   #watch(): void {
     const deadlineMs = this.#waiting.has(startId) ? this.#startDeadlineMs : this.#deadlineMs;
     this.#cancelWatch = this.#clock.after(deadlineMs, () => {
       this.#cancelWatch = this.#clock.after(100, () => {
-        this.#die(new PkiError('HSM_UNAVAILABLE', `the signer process did not answer within ${deadlineMs} ms`));
+        this.#die(
+          new PkiError(
+            'HSM_UNAVAILABLE',
+            `the signer process did not answer within ${deadlineMs} ms`,
+          ),
+        );
       });
     });
   }
 
   #protocolBreach(): PkiError {
-    const error = new PkiError('HSM_UNAVAILABLE', 'the signer process gave an answer that does not belong to the question');
+    const error = new PkiError(
+      'HSM_UNAVAILABLE',
+      'the signer process gave an answer that does not belong to the question',
+    );
     this.#die(error);
     return error;
   }
 
   #die(error: PkiError): void {
     if (this.#dead) return;
-    // Also where it seems to have exited: the one thing that must never be is a forgotten signer with a login.
+    // Also where it seems to have exited: the one thing that must never be is a forgotten signer
+    // with a login.
     this.#child.kill('SIGKILL');
     this.#markDead(error);
   }

@@ -3,8 +3,8 @@ import { SignerCore, SignerLost } from './signer-core.ts';
 import { toWire, type FromSigner, type ToSigner } from './protocol.ts';
 
 /**
- * The entry of a signer process: a process edge, which reads `process`. It speaks only over its IPC channel and ends
- * with it, so that it never outlives its parent.
+ * The entry of a signer process: a process edge, which reads `process`. It speaks only over its IPC
+ * channel and ends with it, so that it never outlives its parent.
  */
 
 let core: SignerCore | undefined;
@@ -25,7 +25,10 @@ function lost(thrown: unknown): void {
   ending = true;
 }
 
-/** SIGKILL, because an orderly exit runs the module's destructors, which crash while one of its threads is signing. */
+/**
+ * SIGKILL, because an orderly exit runs the module's destructors, which crash while one of its
+ * threads is signing.
+ */
 const die = (): void => {
   process.kill(process.pid, 'SIGKILL');
 };
@@ -69,7 +72,10 @@ async function start(message: Extract<ToSigner, { type: 'start' }>): Promise<voi
   send({ type: 'started', mode: core.mode, sessions: core.sessions, unusable });
 }
 
-async function useKey(current: SignerCore, message: Extract<ToSigner, { type: 'use-key' }>): Promise<void> {
+async function useKey(
+  current: SignerCore,
+  message: Extract<ToSigner, { type: 'use-key' }>,
+): Promise<void> {
   try {
     await current.useKey(message.key);
     send({ type: 'key-used', id: message.id, mode: current.mode });
@@ -116,7 +122,10 @@ async function handle(message: ToSigner): Promise<void> {
     case 'close':
       ending = true;
       // Finalising a module while one of its threads is signing crashes it.
-      await Promise.race([Promise.allSettled(running), new Promise((resolve) => setTimeout(resolve, closeWaitMs))]);
+      await Promise.race([
+        Promise.allSettled(running),
+        new Promise((resolve) => setTimeout(resolve, closeWaitMs)),
+      ]);
       try {
         core.close();
       } finally {
@@ -133,7 +142,8 @@ process.on('message', (message: ToSigner) => {
   void work.then(() => running.delete(work));
 });
 process.on('disconnect', die);
-// Ctrl-C and systemd signal the whole group. The parent decides when its signers end: after it has drained.
+// Ctrl-C and systemd signal the whole group. The parent decides when its signers end: after it has
+// drained.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('SIGHUP', () => {});

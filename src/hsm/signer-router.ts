@@ -4,8 +4,9 @@ import { failedOutcome } from './sign-queue.ts';
 import type { ManagedSigners } from './signers.ts';
 
 /**
- * Several tokens behind one port, each with signer processes of its own: what happens to one (its circuit opens, it becomes
- * fatal) is no matter of the others. A key belongs to the token that it was made known with. Owner of the signers it is given.
+ * Several tokens behind one port, each with signer processes of its own: what happens to one (its
+ * circuit opens, it becomes fatal) is no matter of the others. A key belongs to the token that it
+ * was made known with. Owner of the signers it is given.
  */
 export class SignerRouter implements ManagedSigners {
   readonly #byToken: ReadonlyMap<string, ManagedSigners>;
@@ -25,7 +26,11 @@ export class SignerRouter implements ManagedSigners {
   async useKey(key: KeyHandle): Promise<void> {
     const token = key.token ?? this.#first;
     const signers = this.#byToken.get(token);
-    if (signers === undefined) throw new PkiError('HSM_UNAVAILABLE', `no ${token} token is configured, and the key ${key.ckaId} is in it`);
+    if (signers === undefined)
+      throw new PkiError(
+        'HSM_UNAVAILABLE',
+        `no ${token} token is configured, and the key ${key.ckaId} is in it`,
+      );
     await signers.useKey(key);
     this.#tokenOfKey.set(key.ckaId, token);
   }
@@ -44,17 +49,26 @@ export class SignerRouter implements ManagedSigners {
       const token = this.#tokenOfKey.get(item.ckaId);
       const signers = token === undefined ? undefined : this.#byToken.get(token);
       if (signers === undefined) {
-        outcomes[index] = failedOutcome('HSM_KEY_NOT_FOUND', `no key with the CKA_ID ${item.ckaId} is in use`);
+        outcomes[index] = failedOutcome(
+          'HSM_KEY_NOT_FOUND',
+          `no key with the CKA_ID ${item.ckaId} is in use`,
+        );
         continue;
       }
       const part = parts.get(signers);
       if (part === undefined) parts.set(signers, [index]);
       else part.push(index);
     }
-    await Promise.all([...parts].map(async ([signers, indexes]) => {
-      const signed = await signers.sign(indexes.length === items.length ? items : indexes.map((index) => items[index] as SignItem));
-      for (const [at, index] of indexes.entries()) outcomes[index] = signed[at] as SignOutcome;
-    }));
+    await Promise.all(
+      [...parts].map(async ([signers, indexes]) => {
+        const signed = await signers.sign(
+          indexes.length === items.length
+            ? items
+            : indexes.map((index) => items[index] as SignItem),
+        );
+        for (const [at, index] of indexes.entries()) outcomes[index] = signed[at] as SignOutcome;
+      }),
+    );
     return outcomes;
   }
 
@@ -64,14 +78,33 @@ export class SignerRouter implements ManagedSigners {
     const sum = { signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
     for (const each of this.#byToken.values()) {
       const state = each.state();
-      for (const name of ['signers', 'signersReady', 'respawns', 'inFlight', 'signatures', 'chunks'] as const) sum[name] += state[name];
+      for (const name of [
+        'signers',
+        'signersReady',
+        'respawns',
+        'inFlight',
+        'signatures',
+        'chunks',
+      ] as const)
+        sum[name] += state[name];
     }
     return { status, reason, ...sum };
   }
 
   /** Of one token; one that is not configured is `closed`. */
   stateOf(token: string): SignersState {
-    return this.#byToken.get(token)?.state() ?? { status: 'closed', reason: `no ${token} token is configured`, signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
+    return (
+      this.#byToken.get(token)?.state() ?? {
+        status: 'closed',
+        reason: `no ${token} token is configured`,
+        signers: 0,
+        signersReady: 0,
+        respawns: 0,
+        inFlight: 0,
+        signatures: 0,
+        chunks: 0,
+      }
+    );
   }
 
   /** Whether this key can be used: its token was asked for it, and is there. */
@@ -81,7 +114,9 @@ export class SignerRouter implements ManagedSigners {
   }
 
   onChange(listener: (state: SignersState) => void): () => void {
-    const stops = [...this.#byToken.values()].map((each) => each.onChange(() => listener(this.state())));
+    const stops = [...this.#byToken.values()].map((each) =>
+      each.onChange(() => listener(this.state())),
+    );
     return () => {
       for (const stop of stops) stop();
     };

@@ -1,7 +1,14 @@
 import { PkiError } from '../common/errors/index.ts';
 import { atTurnEnd, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
-import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome, TokenConfig } from './contract.ts';
+import type {
+  KeyHandle,
+  SignItem,
+  Signers,
+  SignersState,
+  SignOutcome,
+  TokenConfig,
+} from './contract.ts';
 import { LoginTurns } from './login-turns.ts';
 import type { EngineMode } from './protocol.ts';
 import { chunkSize } from './respawn.ts';
@@ -11,7 +18,10 @@ import type { SignerLink } from './signer-link.ts';
 
 export interface SignersOptions {
   readonly token: TokenConfig;
-  /** Shared with whatever else of this server logs in to the token; without it the signers take turns among themselves. */
+  /**
+   * Shared with whatever else of this server logs in to the token; without it the signers take
+   * turns among themselves.
+   */
   readonly logins?: LoginTurns;
   /** Signer processes: one per core for a token that computes on this machine. */
   readonly processes: number;
@@ -38,18 +48,25 @@ export interface SignersOptions {
 export interface ManagedSigners extends Signers, AsyncDisposable {
   /** Process IDs of the ready signers. */
   pids(): readonly number[];
-  /** For drills: closes all sessions of all signers, as a restart of the token does. Costs one recovery. */
+  /**
+   * For drills: closes all sessions of all signers, as a restart of the token does. Costs one
+   * recovery.
+   */
   invalidateSessions(): void;
 }
 
 /**
- * Starts the signer processes. The first logs in alone, and the others only after it succeeded: a wrong PIN is tried
- * once. Throws HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND, HSM_PIN_WRONG, HSM_PIN_LOCKED, HSM_UNAVAILABLE, HSM_FAILED;
- * no process is left then.
+ * Starts the signer processes. The first logs in alone, and the others only after it succeeded: a
+ * wrong PIN is tried once. Throws HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND, HSM_PIN_WRONG,
+ * HSM_PIN_LOCKED, HSM_UNAVAILABLE, HSM_FAILED; no process is left then.
  */
 export async function createSigners(options: SignersOptions): Promise<ManagedSigners> {
-  for (const [name, value] of [['processes', options.processes], ['sessions per process', options.sessionsPerProcess]] as const) {
-    if (!Number.isInteger(value) || value < 1) throw new PkiError('CONFIG_INVALID', `hsm: the number of ${name} must be a positive integer`);
+  for (const [name, value] of [
+    ['processes', options.processes],
+    ['sessions per process', options.sessionsPerProcess],
+  ] as const) {
+    if (!Number.isInteger(value) || value < 1)
+      throw new PkiError('CONFIG_INVALID', `hsm: the number of ${name} must be a positive integer`);
   }
   const signers = new ProcessSigners(options);
   try {
@@ -61,7 +78,10 @@ export async function createSigners(options: SignersOptions): Promise<ManagedSig
   return signers;
 }
 
-/** With a signer at work already, a second chunk is handed to it ahead of time only if the queue is worth it. */
+/**
+ * With a signer at work already, a second chunk is handed to it ahead of time only if the queue is
+ * worth it.
+ */
 const aheadMinimum = 8;
 
 /** Owner of the queue and of the keys in use. */
@@ -96,7 +116,8 @@ class ProcessSigners implements ManagedSigners {
       {
         keys: () => [...this.#keys.values()],
         signerReady: () => this.#dispatch(),
-        noneReady: (error) => this.#queue.failAll(codeFor(error), `no signer is ready: ${error.message}`),
+        noneReady: (error) =>
+          this.#queue.failAll(codeFor(error), `no signer is ready: ${error.message}`),
         statusChanged: () => this.#tellListeners(),
       },
     );
@@ -113,17 +134,29 @@ class ProcessSigners implements ManagedSigners {
     const results = await Promise.allSettled(links.map((link) => link.useKey(key)));
     const failures = links.flatMap((link, index) => {
       const result = results[index];
-      return result?.status === 'rejected' ? [{ link, error: PkiError.from(result.reason, 'HSM_UNAVAILABLE') }] : [];
+      return result?.status === 'rejected'
+        ? [{ link, error: PkiError.from(result.reason, 'HSM_UNAVAILABLE') }]
+        : [];
     });
     if (this.#group.fatal !== undefined) throw this.#group.fatal;
     if (failures.length === links.length) {
       // What the token said of the key tells more than that a signer died over it.
-      throw failures.find(({ error }) => error.code !== 'HSM_UNAVAILABLE')?.error ?? failures[0]?.error ?? new PkiError('HSM_UNAVAILABLE', 'no signer is ready');
+      throw (
+        failures.find(({ error }) => error.code !== 'HSM_UNAVAILABLE')?.error ??
+        failures[0]?.error ??
+        new PkiError('HSM_UNAVAILABLE', 'no signer is ready')
+      );
     }
     this.#keys.set(key.ckaId, key);
     const modes = [...new Set(links.filter(({ dead }) => !dead).map(({ mode }) => mode))].join(',');
     this.#logger.info({ ckaId: key.ckaId, keyType: key.keyType, mode: modes }, 'key in use');
-    for (const { link, error } of failures) link.kill(new PkiError('HSM_UNAVAILABLE', `the signer can not use a key that others can: ${error.message}`));
+    for (const { link, error } of failures)
+      link.kill(
+        new PkiError(
+          'HSM_UNAVAILABLE',
+          `the signer can not use a key that others can: ${error.message}`,
+        ),
+      );
     for (const link of this.#group.ready) if (!link.hasKey(key.ckaId)) this.#group.teach(link, key);
   }
 
@@ -138,7 +171,13 @@ class ProcessSigners implements ManagedSigners {
     const refusal = this.#refusal(items.length);
     for (const entry of queued) {
       if (refusal !== undefined) entry.settle(failedOutcome(refusal.code, refusal.message));
-      else if (!this.#keys.has(entry.item.ckaId)) entry.settle(failedOutcome('HSM_KEY_NOT_FOUND', `no key with the CKA_ID ${entry.item.ckaId} is in use`));
+      else if (!this.#keys.has(entry.item.ckaId))
+        entry.settle(
+          failedOutcome(
+            'HSM_KEY_NOT_FOUND',
+            `no key with the CKA_ID ${entry.item.ckaId} is in use`,
+          ),
+        );
       else this.#queue.push(entry);
     }
     this.#dispatchSoon();
@@ -146,7 +185,12 @@ class ProcessSigners implements ManagedSigners {
   }
 
   state(): SignersState {
-    return { ...this.#group.state, inFlight: this.#queue.length + this.#itemsInFlight, signatures: this.#signatures, chunks: this.#chunks };
+    return {
+      ...this.#group.state,
+      inFlight: this.#queue.length + this.#itemsInFlight,
+      signatures: this.#signatures,
+      chunks: this.#chunks,
+    };
   }
 
   onChange(listener: (state: SignersState) => void): () => void {
@@ -178,13 +222,15 @@ class ProcessSigners implements ManagedSigners {
     this.#queue.failAll('SHUTTING_DOWN', 'the signers are closed');
     // What is being signed may finish: its intents are on record.
     const untilMs = this.#clock.monotonicMs() + this.#deadlineMs;
-    while (this.#itemsInFlight > 0 && this.#clock.monotonicMs() < untilMs) await this.#clock.sleep(5);
+    while (this.#itemsInFlight > 0 && this.#clock.monotonicMs() < untilMs)
+      await this.#clock.sleep(5);
     await this.#group.close();
   }
 
   #refusal(items: number): PkiError | undefined {
     if (this.#group.refusal !== undefined) return this.#group.refusal;
-    if (this.#queue.length + items > this.#maxQueued) return new PkiError('OVERLOADED', `more than ${this.#maxQueued} signatures are waiting`);
+    if (this.#queue.length + items > this.#maxQueued)
+      return new PkiError('OVERLOADED', `more than ${this.#maxQueued} signatures are waiting`);
     return undefined;
   }
 
@@ -249,11 +295,18 @@ class ProcessSigners implements ManagedSigners {
         listener(state);
       } catch (thrown) {
         // A listener's defect must not stop the recovery that is going on around this call.
-        this.#logger.error({ reason: PkiError.from(thrown).message }, 'a listener of the signers failed');
+        this.#logger.error(
+          { reason: PkiError.from(thrown).message },
+          'a listener of the signers failed',
+        );
       }
     }
   }
 }
 
-/** Whatever a signer died of, its items may have been signed or not: unavailable, unless the port is fatal. */
-const codeFor = (error: PkiError): PkiError['code'] => (isFinal(error.code) ? error.code : 'HSM_UNAVAILABLE');
+/**
+ * Whatever a signer died of, its items may have been signed or not: unavailable, unless the port is
+ * fatal.
+ */
+const codeFor = (error: PkiError): PkiError['code'] =>
+  isFinal(error.code) ? error.code : 'HSM_UNAVAILABLE';

@@ -5,9 +5,10 @@ import type { SessionPool } from './session-pool.ts';
 import type { SigningKey } from './signing-key.ts';
 
 /**
- * One signature by the token, raw (ECDSA as r || s). `sync` blocks the process for the time of C_Sign and is the faster
- * one where the token computes in this process (SoftHSM); `async` keeps one operation per session in flight and is the
- * faster one where the token answers over a network. `input` must not be changed until the answer is there.
+ * One signature by the token, raw (ECDSA as r || s). `sync` blocks the process for the time of
+ * C_Sign and is the faster one where the token computes in this process (SoftHSM); `async` keeps
+ * one operation per session in flight and is the faster one where the token answers over a network.
+ * `input` must not be changed until the answer is there.
  */
 export interface SigningEngine {
   readonly mode: 'sync' | 'async';
@@ -26,8 +27,11 @@ export function syncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine
       const session = pool.acquireNow();
       try {
         calling('C_SignInit', () => lib.C_SignInit(session.handle, key.mechanism, key.handle));
-        // Too small a buffer would leave the operation active and the session stuck, so there is room to spare.
-        return calling('C_Sign', () => lib.C_Sign(session.handle, input, Buffer.allocUnsafe(outputLength(key))));
+        // Too small a buffer would leave the operation active and the session stuck, so there is
+        // room to spare.
+        return calling('C_Sign', () =>
+          lib.C_Sign(session.handle, input, Buffer.allocUnsafe(outputLength(key))),
+        );
       } finally {
         pool.release(session);
       }
@@ -36,8 +40,9 @@ export function syncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine
 }
 
 export function asyncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngine {
-  // pkcs11js references only the callback of an asynchronous call (its issue 121): a buffer that nothing else holds is
-  // collected under the running C_Sign. Holding it in a local variable is not enough, V8 drops what is not read again.
+  // pkcs11js references only the callback of an asynchronous call (its issue 121): a buffer that
+  // nothing else holds is collected under the running C_Sign. Holding it in a local variable is not
+  // enough, V8 drops what is not read again.
   const pinned = new Set<{ readonly input: Buffer; readonly output: Buffer }>();
   return {
     mode: 'async',
@@ -51,10 +56,15 @@ export function asyncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngin
       try {
         calling('C_SignInit', () => lib.C_SignInit(session.handle, key.mechanism, key.handle));
         return await new Promise<Buffer>((resolve, reject) => {
-          lib.C_Sign(session.handle, buffers.input, buffers.output, (error: Error | null, signature) => {
-            if (error) reject(hsmError('C_Sign', error));
-            else resolve(signature);
-          });
+          lib.C_Sign(
+            session.handle,
+            buffers.input,
+            buffers.output,
+            (error: Error | null, signature) => {
+              if (error) reject(hsmError('C_Sign', error));
+              else resolve(signature);
+            },
+          );
         });
       } finally {
         pinned.delete(buffers);
@@ -65,9 +75,10 @@ export function asyncEngine(lib: pkcs11.PKCS11, pool: SessionPool): SigningEngin
 }
 
 /**
- * Chooses by what the token does while it signs: one that computes inside this process burns its CPU time and gains
- * nothing by concurrency beyond what several signer processes give; one that is waited for leaves the CPU idle. Rates
- * alone would mislead on a machine whose other cores happen to be idle at start.
+ * Chooses by what the token does while it signs: one that computes inside this process burns its
+ * CPU time and gains nothing by concurrency beyond what several signer processes give; one that is
+ * waited for leaves the CPU idle. Rates alone would mislead on a machine whose other cores happen
+ * to be idle at start.
  */
 export async function chooseEngine(
   engines: { readonly sync: SigningEngine; readonly async: SigningEngine },
@@ -90,7 +101,9 @@ export async function chooseEngine(
   const parallel = engines.async.concurrency * 2;
   const asyncStartMs = measure.monotonicMs();
   // oxlint-disable-next-line typescript/await-thenable -- values and promises are mixed on purpose
-  await Promise.all(Array.from({ length: parallel }, async () => engines.async.sign(key, Buffer.from(input))));
+  await Promise.all(
+    Array.from({ length: parallel }, async () => engines.async.sign(key, Buffer.from(input))),
+  );
   const asyncMs = (measure.monotonicMs() - asyncStartMs) / parallel;
   return asyncMs * 1.5 < syncMs ? engines.async : engines.sync;
 }

@@ -9,23 +9,38 @@ import { keySpecs, sha256DigestInfoPrefix, type KeySpec } from './key-spec.ts';
 import { hasMechanism, type OpenToken } from './module.ts';
 import { checkPrivateKey, findPrivateKey } from './token-keys.ts';
 
-/** A key found in the token, with what is needed to sign with it and to check what the token answers. */
+/**
+ * A key found in the token, with what is needed to sign with it and to check what the token
+ * answers.
+ */
 export interface SigningKey {
   readonly ckaId: string;
   readonly spec: KeySpec;
   /** The object handle: valid for this process, until the token is lost. */
   readonly handle: Buffer;
   readonly mechanism: pkcs11.Mechanism;
-  /** From the recorded certificate, not from the token: a token that swapped its key would vouch for itself. */
+  /**
+   * From the recorded certificate, not from the token: a token that swapped its key would vouch for
+   * itself.
+   */
   readonly publicKey: KeyObject;
 }
 
 /**
- * Finds the key and checks its attributes. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED.
+ * Finds the key and checks its attributes. Throws HSM_KEY_NOT_FOUND, HSM_KEY_UNFIT,
+ * HSM_UNAVAILABLE, HSM_FAILED.
  */
-export function loadSigningKey(token: OpenToken, session: graphene.Session, key: KeyHandle): SigningKey {
+export function loadSigningKey(
+  token: OpenToken,
+  session: graphene.Session,
+  key: KeyHandle,
+): SigningKey {
   const found = findPrivateKey(session, key.ckaId);
-  if (found === undefined) throw new PkiError('HSM_KEY_NOT_FOUND', `C_FindObjects: the token holds no private key with the CKA_ID ${key.ckaId}`);
+  if (found === undefined)
+    throw new PkiError(
+      'HSM_KEY_NOT_FOUND',
+      `C_FindObjects: the token holds no private key with the CKA_ID ${key.ckaId}`,
+    );
   checkPrivateKey(found, key.ckaId, key.keyType);
   const spec = keySpecs[key.keyType];
   return {
@@ -38,13 +53,16 @@ export function loadSigningKey(token: OpenToken, session: graphene.Session, key:
 }
 
 /**
- * ECDSA over a hash made here: CKM_ECDSA is what every token offers, and the bytes need not travel. RSA likewise through
- * CKM_RSA_PKCS over a DigestInfo made here; a token that refuses the bare mechanism (FIPS modes do) hashes by itself
- * with CKM_SHA256_RSA_PKCS. Both give the same signature (RFC 8017 section 8.2).
+ * ECDSA over a hash made here: CKM_ECDSA is what every token offers, and the bytes need not travel.
+ * RSA likewise through CKM_RSA_PKCS over a DigestInfo made here; a token that refuses the bare
+ * mechanism (FIPS modes do) hashes by itself with CKM_SHA256_RSA_PKCS. Both give the same signature
+ * (RFC 8017 section 8.2).
  */
 function chooseMechanism(token: OpenToken, spec: KeySpec): number {
   if (spec.family === 'ec') return pkcs11.CKM_ECDSA;
-  return hasMechanism(token, pkcs11.CKM_RSA_PKCS) ? pkcs11.CKM_RSA_PKCS : pkcs11.CKM_SHA256_RSA_PKCS;
+  return hasMechanism(token, pkcs11.CKM_RSA_PKCS)
+    ? pkcs11.CKM_RSA_PKCS
+    : pkcs11.CKM_SHA256_RSA_PKCS;
 }
 
 function importRecordedKey(key: KeyHandle, spec: KeySpec): KeyObject {
@@ -52,15 +70,29 @@ function importRecordedKey(key: KeyHandle, spec: KeySpec): KeyObject {
   try {
     publicKey = createPublicKey({ key: key.spkiDer, format: 'der', type: 'spki' });
   } catch (thrown) {
-    throw new PkiError('HSM_KEY_UNFIT', `the recorded public key of ${key.ckaId} can not be imported`, { cause: thrown });
+    throw new PkiError(
+      'HSM_KEY_UNFIT',
+      `the recorded public key of ${key.ckaId} can not be imported`,
+      { cause: thrown },
+    );
   }
   const details = publicKey.asymmetricKeyDetails;
-  const fits = spec.family === 'ec' ? details?.namedCurve === spec.namedCurve : details?.modulusLength === spec.modulusBits;
-  if (!fits) throw new PkiError('HSM_KEY_UNFIT', `the recorded public key of ${key.ckaId} is not of type ${key.keyType}`);
+  const fits =
+    spec.family === 'ec'
+      ? details?.namedCurve === spec.namedCurve
+      : details?.modulusLength === spec.modulusBits;
+  if (!fits)
+    throw new PkiError(
+      'HSM_KEY_UNFIT',
+      `the recorded public key of ${key.ckaId} is not of type ${key.keyType}`,
+    );
   return publicKey;
 }
 
-/** What the token is given for these bytes. A buffer of its own: asynchronous calls hand its address to another thread. */
+/**
+ * What the token is given for these bytes. A buffer of its own: asynchronous calls hand its address
+ * to another thread.
+ */
 export function tokenInput(key: SigningKey, bytes: Buffer): Buffer {
   if (key.mechanism.mechanism === pkcs11.CKM_SHA256_RSA_PKCS) return bytes;
   const digest = hash(key.spec.hash, bytes, 'buffer');
@@ -68,13 +100,25 @@ export function tokenInput(key: SigningKey, bytes: Buffer): Buffer {
 }
 
 /**
- * Verifies what the token returned and gives it the wanted form. Throws HSM_SIGNATURE_INVALID, grade fatal: an invalid
- * signature means a defect or an attack in the token or in the way to it, and no item after it can be believed.
+ * Verifies what the token returned and gives it the wanted form. Throws HSM_SIGNATURE_INVALID,
+ * grade fatal: an invalid signature means a defect or an attack in the token or in the way to it,
+ * and no item after it can be believed.
  */
-export function verifiedSignature(key: SigningKey, bytes: Buffer, raw: Buffer, format: 'x509' | 'jose'): Buffer {
-  const valid = raw.length === key.spec.signatureLength && verify(key.spec.hash, bytes, { key: key.publicKey, dsaEncoding: 'ieee-p1363' }, raw);
+export function verifiedSignature(
+  key: SigningKey,
+  bytes: Buffer,
+  raw: Buffer,
+  format: 'x509' | 'jose',
+): Buffer {
+  const valid =
+    raw.length === key.spec.signatureLength &&
+    verify(key.spec.hash, bytes, { key: key.publicKey, dsaEncoding: 'ieee-p1363' }, raw);
   if (!valid) {
-    throw new PkiError('HSM_SIGNATURE_INVALID', `C_Sign: the signature by ${key.ckaId} does not verify with the recorded public key`, { grade: 'fatal' });
+    throw new PkiError(
+      'HSM_SIGNATURE_INVALID',
+      `C_Sign: the signature by ${key.ckaId} does not verify with the recorded public key`,
+      { grade: 'fatal' },
+    );
   }
   if (key.spec.family === 'ec' && format === 'x509') return ecdsaSigValue(raw);
   return Buffer.from(raw);

@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 
 import type { Logger } from '../common/runtime/index.ts';
@@ -10,15 +21,20 @@ const defaultConf = '/etc/softhsm/softhsm2.conf';
 const copyName = 'token.object.meshca-copy';
 
 /**
- * Keeps SoftHSM 2.6 from losing a token. At each C_Login it truncates the file `token.object` and writes it again, without
- * a sync: a process killed in between, or a power failure, leaves it empty, and with it goes the key under which all private
- * keys of the token are encrypted. So before a process of ours may log in, a whole `token.object` is copied beside it, and a
- * broken one is put back from its copy. The copy holds nothing that the original does not, under the same permissions.
+ * Keeps SoftHSM 2.6 from losing a token. At each C_Login it truncates the file `token.object` and
+ * writes it again, without a sync: a process killed in between, or a power failure, leaves it
+ * empty, and with it goes the key under which all private keys of the token are encrypted. So
+ * before a process of ours may log in, a whole `token.object` is copied beside it, and a broken one
+ * is put back from its copy. The copy holds nothing that the original does not, under the same
+ * permissions.
  *
- * Does nothing for other modules, and where the token directory can not be read. To be called before each fork; cheap: two
- * small files per token.
+ * Does nothing for other modules, and where the token directory can not be read. To be called
+ * before each fork; cheap: two small files per token.
  */
-export function guardSoftHsm(token: Pick<TokenConfig, 'modulePath' | 'environment'>, logger: Logger): void {
+export function guardSoftHsm(
+  token: Pick<TokenConfig, 'modulePath' | 'environment'>,
+  logger: Logger,
+): void {
   if (!basename(token.modulePath).startsWith('libsofthsm')) return;
   for (const dir of tokenDirectories(token.environment?.['SOFTHSM2_CONF'] ?? defaultConf)) {
     try {
@@ -41,16 +57,23 @@ function guardOne(dir: string, logger: Logger): void {
   }
   if (isWholeObject(present)) {
     // but for the generation, which each login raises
-    if (!existsSync(copyPath) || !readFileSync(copyPath).subarray(8).equals(present.subarray(8))) writeWhole(copyPath, present, path);
+    if (!existsSync(copyPath) || !readFileSync(copyPath).subarray(8).equals(present.subarray(8)))
+      writeWhole(copyPath, present, path);
     return;
   }
   const copy = existsSync(copyPath) ? readFileSync(copyPath) : undefined;
   if (copy === undefined || !isWholeObject(copy)) {
-    logger.error({ path, bytes: present.length }, 'a SoftHSM token is broken (its token.object is not whole) and there is no copy of it: restore the token directory from a backup');
+    logger.error(
+      { path, bytes: present.length },
+      'a SoftHSM token is broken (its token.object is not whole) and there is no copy of it: restore the token directory from a backup',
+    );
     return;
   }
   writeWhole(path, copy, copyPath);
-  logger.warn({ path }, 'a SoftHSM token was broken, as after a process that was killed at its login; its token.object was put back from the copy');
+  logger.warn(
+    { path },
+    'a SoftHSM token was broken, as after a process that was killed at its login; its token.object was put back from the copy',
+  );
 }
 
 /** Whole or not at all, and durable; owner and mode as the file it stands for. */
@@ -77,18 +100,24 @@ function writeWhole(path: string, bytes: Buffer, like: string): void {
 function tokenDirectories(confPath: string): readonly string[] {
   try {
     const conf = readFileSync(confPath, 'utf8');
-    const setting = (name: string): string | undefined => new RegExp(`^[ \\t]*${name.replace('.', '\\.')}[ \\t]*=[ \\t]*(.+?)[ \\t]*$`, 'm').exec(conf)?.[1];
+    const setting = (name: string): string | undefined =>
+      new RegExp(`^[ \\t]*${name.replace('.', '\\.')}[ \\t]*=[ \\t]*(.+?)[ \\t]*$`, 'm').exec(
+        conf,
+      )?.[1];
     const root = setting('directories.tokendir');
     if (root === undefined || (setting('objectstore.backend') ?? 'file') !== 'file') return [];
-    return readdirSync(root, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(root, entry.name));
+    return readdirSync(root, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => join(root, entry.name));
   } catch {
     return [];
   }
 }
 
 /**
- * SoftHSM's object file: generation (8 bytes), then attributes to the end, each as type (8), kind (8) and value; kind 1 is a
- * boolean (1), 2 a number (8), 3 bytes behind their length (8). A token's own object has no other kinds.
+ * SoftHSM's object file: generation (8 bytes), then attributes to the end, each as type (8), kind
+ * (8) and value; kind 1 is a boolean (1), 2 a number (8), 3 bytes behind their length (8). A
+ * token's own object has no other kinds.
  */
 export function isWholeObject(bytes: Buffer): boolean {
   let [offset, attributes] = [8, 0];
@@ -110,4 +139,5 @@ export function isWholeObject(bytes: Buffer): boolean {
 }
 
 /** Blocks for a moment; only where a token seems broken, when nothing could be signed anyway. */
-const pause = (ms: number): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+const pause = (ms: number): void =>
+  void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);

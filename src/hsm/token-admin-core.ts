@@ -8,9 +8,20 @@ import { keySpecs } from './key-spec.ts';
 import { login, openToken, type OpenToken } from './module.ts';
 import type { TokenAccess } from './protocol.ts';
 import { loadSigningKey, tokenInput, verifiedSignature } from './signing-key.ts';
-import { checkPrivateKey, findPrivateKey, idOf, labelOf, privateKeys, publicKeys, readSpki } from './token-keys.ts';
+import {
+  checkPrivateKey,
+  findPrivateKey,
+  idOf,
+  labelOf,
+  privateKeys,
+  publicKeys,
+  readSpki,
+} from './token-keys.ts';
 
-/** The work of the token-admin process, without its channel: one login, one read-write session, one operation at a time. */
+/**
+ * The work of the token-admin process, without its channel: one login, one read-write session, one
+ * operation at a time.
+ */
 export class TokenAdminCore {
   readonly #token: OpenToken;
   readonly #session: graphene.Session;
@@ -26,13 +37,28 @@ export class TokenAdminCore {
       throw new PkiError('ALREADY_EXISTS', `the token holds a key with the CKA_ID ${ckaId}`);
     }
     const spec = keySpecs[keyType];
-    const mechanism = spec.family === 'ec' ? pkcs11.CKM_EC_KEY_PAIR_GEN : pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN;
-    const kind = spec.family === 'ec' ? { paramsEC: spec.params } : { modulusBits: spec.modulusBits, publicExponent: Buffer.from([1, 0, 1]) };
+    const mechanism =
+      spec.family === 'ec' ? pkcs11.CKM_EC_KEY_PAIR_GEN : pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN;
+    const kind =
+      spec.family === 'ec'
+        ? { paramsEC: spec.params }
+        : { modulusBits: spec.modulusBits, publicExponent: Buffer.from([1, 0, 1]) };
     calling('C_GenerateKeyPair', () =>
       this.#session.generateKeyPair(
         mechanism,
-        { token: true, private: false, modifiable: false, verify: true, encrypt: false, wrap: false, id, label, ...kind },
-        // Each default is stated: what a template leaves out, SoftHSM grants (DECRYPT, UNWRAP, MODIFIABLE, not SENSITIVE).
+        {
+          token: true,
+          private: false,
+          modifiable: false,
+          verify: true,
+          encrypt: false,
+          wrap: false,
+          id,
+          label,
+          ...kind,
+        },
+        // Each default is stated: what a template leaves out, SoftHSM grants (DECRYPT, UNWRAP,
+        // MODIFIABLE, not SENSITIVE).
         {
           token: true,
           private: true,
@@ -57,7 +83,11 @@ export class TokenAdminCore {
     if (key === undefined) return undefined;
     checkPrivateKey(key, ckaId);
     const found = this.#describe(key, ckaId);
-    if (found.keyType === 'other') throw new PkiError('HSM_KEY_UNFIT', `the token holds no public key of a supported type for the CKA_ID ${ckaId}`);
+    if (found.keyType === 'other')
+      throw new PkiError(
+        'HSM_KEY_UNFIT',
+        `the token holds no public key of a supported type for the CKA_ID ${ckaId}`,
+      );
     return found;
   }
 
@@ -70,28 +100,46 @@ export class TokenAdminCore {
     const { lib } = this.#token.module;
     const { handle } = this.#session;
     calling('C_SignInit', () => lib.C_SignInit(handle, loaded.mechanism, loaded.handle));
-    const raw = calling('C_Sign', () => lib.C_Sign(handle, tokenInput(loaded, bytes), Buffer.alloc(loaded.spec.signatureLength + 64)));
+    const raw = calling('C_Sign', () =>
+      lib.C_Sign(handle, tokenInput(loaded, bytes), Buffer.alloc(loaded.spec.signatureLength + 64)),
+    );
     return verifiedSignature(loaded, bytes, raw, 'x509');
   }
 
   destroyKey(ckaId: string): void {
     const id = idBytes(ckaId);
     const keys = privateKeys(this.#session, id);
-    if (keys.length === 0) throw new PkiError('HSM_KEY_NOT_FOUND', `the token holds no private key with the CKA_ID ${ckaId}`);
-    // The private key first: a public key that is left over harms nobody, and the next call finds it.
-    for (const object of [...keys, ...publicKeys(this.#session, id)]) calling('C_DestroyObject', () => object.destroy());
+    if (keys.length === 0)
+      throw new PkiError(
+        'HSM_KEY_NOT_FOUND',
+        `the token holds no private key with the CKA_ID ${ckaId}`,
+      );
+    // The private key first: a public key that is left over harms nobody, and the next call finds
+    // it.
+    for (const object of [...keys, ...publicKeys(this.#session, id)])
+      calling('C_DestroyObject', () => object.destroy());
   }
 
   close(): void {
     this.#token.module.finalize();
   }
 
-  /** Attributes as asked for, and a signature that verifies: else the pair is destroyed, since nothing knows of it yet. */
+  /**
+   * Attributes as asked for, and a signature that verifies: else the pair is destroyed, since
+   * nothing knows of it yet.
+   */
   #proven(ckaId: string, keyType: KeyHandle['keyType']): Buffer {
     try {
       const found = this.findKey(ckaId);
-      if (found?.keyType !== keyType) throw new PkiError('HSM_KEY_UNFIT', `the token made a key of type ${found?.keyType ?? 'unknown'} instead of ${keyType}`);
-      this.sign({ ckaId, keyType, spkiDer: found.spkiDer }, Buffer.from('\u0000meshca key generation test', 'utf8'));
+      if (found?.keyType !== keyType)
+        throw new PkiError(
+          'HSM_KEY_UNFIT',
+          `the token made a key of type ${found?.keyType ?? 'unknown'} instead of ${keyType}`,
+        );
+      this.sign(
+        { ckaId, keyType, spkiDer: found.spkiDer },
+        Buffer.from('\u0000meshca key generation test', 'utf8'),
+      );
       return found.spkiDer;
     } catch (thrown) {
       this.destroyKey(ckaId);
@@ -102,11 +150,20 @@ export class TokenAdminCore {
   #describe(key: graphene.SessionObject, ckaId: string): TokenKey {
     const [publicKey] = publicKeys(this.#session, Buffer.from(ckaId, 'hex'));
     const spki = publicKey === undefined || ckaId === '' ? undefined : readSpki(publicKey);
-    return { ckaId, label: labelOf(key), keyType: spki?.keyType ?? 'other', spkiDer: spki?.spkiDer ?? Buffer.alloc(0) };
+    return {
+      ckaId,
+      label: labelOf(key),
+      keyType: spki?.keyType ?? 'other',
+      spkiDer: spki?.spkiDer ?? Buffer.alloc(0),
+    };
   }
 }
 
 function idBytes(ckaId: string): Buffer {
-  if (!/^(?:[0-9a-f]{2}){1,64}$/.test(ckaId)) throw new PkiError('INVALID_REQUEST', `"${ckaId}" is not a CKA_ID in lower-case hex of 1 to 64 octets`);
+  if (!/^(?:[0-9a-f]{2}){1,64}$/.test(ckaId))
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `"${ckaId}" is not a CKA_ID in lower-case hex of 1 to 64 octets`,
+    );
   return Buffer.from(ckaId, 'hex');
 }

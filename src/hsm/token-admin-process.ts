@@ -1,9 +1,18 @@
 import { PkiError } from '../common/errors/index.ts';
 import { hardenProcess } from './harden.ts';
-import { toWire, type AdminCall, type AdminResult, type FromAdmin, type ToAdmin } from './protocol.ts';
+import {
+  toWire,
+  type AdminCall,
+  type AdminResult,
+  type FromAdmin,
+  type ToAdmin,
+} from './protocol.ts';
 import { TokenAdminCore } from './token-admin-core.ts';
 
-/** The entry of a token-admin process: a process edge. Sessions in the token exist from `open` to `close`, and end with the parent. */
+/**
+ * The entry of a token-admin process: a process edge. Sessions in the token exist from `open` to
+ * `close`, and end with the parent.
+ */
 
 let core: TokenAdminCore | undefined;
 
@@ -43,7 +52,8 @@ process.on('message', ({ id, call }: ToAdmin) => {
   }
 });
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
-// A root operation that has begun is finished or given up by the parent, not by a Ctrl-C that reaches the whole group.
+// A root operation that has begun is finished or given up by the parent, not by a Ctrl-C that
+// reaches the whole group.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('SIGHUP', () => {});

@@ -7,7 +7,13 @@ import type { KeyHandle, TokenAdmin, TokenConfig, TokenKey } from './contract.ts
 import { forkHsmProcess, stderrTail } from './fork.ts';
 import { guardSoftHsm } from './softhsm-guard.ts';
 import type { LoginTurns } from './login-turns.ts';
-import { fromWire, type AdminCall, type AdminResult, type FromAdmin, type ToAdmin } from './protocol.ts';
+import {
+  fromWire,
+  type AdminCall,
+  type AdminResult,
+  type FromAdmin,
+  type ToAdmin,
+} from './protocol.ts';
 
 export interface TokenAdminOptions {
   /** For each operation. Default 30000. */
@@ -23,15 +29,23 @@ export interface TokenAdminOptions {
 }
 
 /**
- * Starts a process of its own and logs in, once. Throws HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND, HSM_PIN_WRONG,
- * HSM_PIN_LOCKED, HSM_UNAVAILABLE, HSM_FAILED; nothing is left running then.
+ * Starts a process of its own and logs in, once. Throws HSM_MODULE_MISSING, HSM_TOKEN_NOT_FOUND,
+ * HSM_PIN_WRONG, HSM_PIN_LOCKED, HSM_UNAVAILABLE, HSM_FAILED; nothing is left running then.
  */
-export async function openTokenAdmin(token: TokenConfig, options: TokenAdminOptions): Promise<TokenAdmin & AsyncDisposable> {
+export async function openTokenAdmin(
+  token: TokenConfig,
+  options: TokenAdminOptions,
+): Promise<TokenAdmin & AsyncDisposable> {
   guardSoftHsm(token, options.logger);
-  const child = forkHsmProcess('token-admin-process', { execPath: options.execPath, environment: token.environment ?? {} });
+  const child = forkHsmProcess('token-admin-process', {
+    execPath: options.execPath,
+    environment: token.environment ?? {},
+  });
   const admin = new ForkedTokenAdmin(child, options, token.pin);
   try {
-    await (options.logins === undefined ? admin.open(token) : options.logins.take(token, () => admin.open(token)));
+    await (options.logins === undefined
+      ? admin.open(token)
+      : options.logins.take(token, () => admin.open(token)));
   } catch (thrown) {
     await admin.close();
     throw thrown;
@@ -39,7 +53,10 @@ export async function openTokenAdmin(token: TokenConfig, options: TokenAdminOpti
   return admin;
 }
 
-/** Owner of the child. Operations run one after another; the first that misses its deadline ends the process, and all after it fail with HSM_UNAVAILABLE. */
+/**
+ * Owner of the child. Operations run one after another; the first that misses its deadline ends the
+ * process, and all after it fail with HSM_UNAVAILABLE.
+ */
 class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #options: TokenAdminOptions;
@@ -47,7 +64,13 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
   readonly #stderr: () => string;
   #tail: Promise<unknown> = Promise.resolve();
   #nextId = 1;
-  #waiting: { readonly id: number; readonly resolve: (result: AdminResult) => void; readonly reject: (error: PkiError) => void } | undefined;
+  #waiting:
+    | {
+        readonly id: number;
+        readonly resolve: (result: AdminResult) => void;
+        readonly reject: (error: PkiError) => void;
+      }
+    | undefined;
   #ended: PkiError | undefined;
 
   constructor(child: ChildProcess, options: TokenAdminOptions, pin: string) {
@@ -61,10 +84,19 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
       });
     });
     child.on('message', (message) => this.#receive(message as FromAdmin));
-    child.on('error', (error) => this.#end(new PkiError('HSM_UNAVAILABLE', `token-admin process: ${error.message}`, { cause: error })));
+    child.on('error', (error) =>
+      this.#end(
+        new PkiError('HSM_UNAVAILABLE', `token-admin process: ${error.message}`, { cause: error }),
+      ),
+    );
     child.on('exit', (code, signal) => {
       const said = this.#stderr();
-      this.#end(new PkiError('HSM_UNAVAILABLE', `token-admin process ended (${signal ?? `exit ${code}`})${said === '' ? '' : `: ${said}`}`));
+      this.#end(
+        new PkiError(
+          'HSM_UNAVAILABLE',
+          `token-admin process ended (${signal ?? `exit ${code}`})${said === '' ? '' : `: ${said}`}`,
+        ),
+      );
     });
   }
 
@@ -72,9 +104,15 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
     await this.#call({ name: 'open', token: { modulePath, tokenLabel, pin } });
   }
 
-  async generateKey(key: { readonly ckaId: string; readonly label: string; readonly keyType: KeyHandle['keyType'] }): Promise<{ readonly spkiDer: Buffer }> {
+  async generateKey(key: {
+    readonly ckaId: string;
+    readonly label: string;
+    readonly keyType: KeyHandle['keyType'];
+  }): Promise<{ readonly spkiDer: Buffer }> {
     const { ckaId, label, keyType } = key;
-    return (await this.#call({ name: 'generate-key', ckaId, label, keyType })) as { spkiDer: Buffer };
+    return (await this.#call({ name: 'generate-key', ckaId, label, keyType })) as {
+      spkiDer: Buffer;
+    };
   }
 
   async findKey(ckaId: string): Promise<TokenKey | undefined> {
@@ -87,7 +125,11 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
 
   async sign(key: KeyHandle, bytes: Buffer): Promise<Buffer> {
     const { ckaId, keyType, spkiDer } = key;
-    return ((await this.#call({ name: 'sign', key: { ckaId, keyType, spkiDer }, bytes })) as { signature: Buffer }).signature;
+    return (
+      (await this.#call({ name: 'sign', key: { ckaId, keyType, spkiDer }, bytes })) as {
+        signature: Buffer;
+      }
+    ).signature;
   }
 
   async destroyKey(ckaId: string): Promise<void> {
@@ -113,16 +155,29 @@ class ForkedTokenAdmin implements TokenAdmin, AsyncDisposable {
   async #callNow(call: AdminCall): Promise<AdminResult> {
     if (this.#ended !== undefined) throw this.#ended;
     const id = this.#nextId++;
-    const deadlineMs = call.name === 'generate-key' ? (this.#options.generateDeadlineMs ?? 120_000) : (this.#options.deadlineMs ?? 30_000);
+    const deadlineMs =
+      call.name === 'generate-key'
+        ? (this.#options.generateDeadlineMs ?? 120_000)
+        : (this.#options.deadlineMs ?? 30_000);
     const cancel = this.#options.clock.after(deadlineMs, () => {
-      this.#end(new PkiError('HSM_UNAVAILABLE', `${call.name}: the token did not answer within ${deadlineMs} ms`));
+      this.#end(
+        new PkiError(
+          'HSM_UNAVAILABLE',
+          `${call.name}: the token did not answer within ${deadlineMs} ms`,
+        ),
+      );
     });
     try {
       return await new Promise<AdminResult>((resolve, reject) => {
         this.#waiting = { id, resolve, reject };
         const message: ToAdmin = { id, call };
         this.#child.send(message, (error) => {
-          if (error) this.#end(new PkiError('HSM_UNAVAILABLE', `token-admin process: ${error.message}`, { cause: error }));
+          if (error)
+            this.#end(
+              new PkiError('HSM_UNAVAILABLE', `token-admin process: ${error.message}`, {
+                cause: error,
+              }),
+            );
         });
       });
     } finally {

@@ -17,19 +17,34 @@ export function publicKeys(session: graphene.Session, ckaId?: Buffer): graphene.
   return find(session, graphene.ObjectClass.PUBLIC_KEY, ckaId);
 }
 
-function find(session: graphene.Session, objectClass: graphene.ObjectClass, ckaId: Buffer | undefined): graphene.SessionObject[] {
-  const template = { class: objectClass, token: true, ...(ckaId === undefined ? {} : { id: ckaId }) };
+function find(
+  session: graphene.Session,
+  objectClass: graphene.ObjectClass,
+  ckaId: Buffer | undefined,
+): graphene.SessionObject[] {
+  const template = {
+    class: objectClass,
+    token: true,
+    ...(ckaId === undefined ? {} : { id: ckaId }),
+  };
   const found = calling('C_FindObjects', () => session.find(template));
   return Array.from({ length: found.length }, (_, index) => found.items(index));
 }
 
 /**
- * The one private key with this CKA_ID, or undefined. Two of them are refused rather than guessed between.
- * Throws HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED.
+ * The one private key with this CKA_ID, or undefined. Two of them are refused rather than guessed
+ * between. Throws HSM_KEY_UNFIT, HSM_UNAVAILABLE, HSM_FAILED.
  */
-export function findPrivateKey(session: graphene.Session, ckaId: string): graphene.SessionObject | undefined {
+export function findPrivateKey(
+  session: graphene.Session,
+  ckaId: string,
+): graphene.SessionObject | undefined {
   const keys = privateKeys(session, Buffer.from(ckaId, 'hex'));
-  if (keys.length > 1) throw new PkiError('HSM_KEY_UNFIT', `C_FindObjects: ${keys.length} private keys have the CKA_ID ${ckaId}`);
+  if (keys.length > 1)
+    throw new PkiError(
+      'HSM_KEY_UNFIT',
+      `C_FindObjects: ${keys.length} private keys have the CKA_ID ${ckaId}`,
+    );
   return keys[0];
 }
 
@@ -44,14 +59,18 @@ function attribute(object: graphene.SessionObject, type: number): Buffer | undef
     return object.getAttribute(type);
   } catch (thrown) {
     const name = ckrName(thrown);
-    if (name === 'CKR_ATTRIBUTE_TYPE_INVALID' || name === 'CKR_ATTRIBUTE_SENSITIVE') return undefined;
+    if (name === 'CKR_ATTRIBUTE_TYPE_INVALID' || name === 'CKR_ATTRIBUTE_SENSITIVE')
+      return undefined;
     return calling('C_GetAttributeValue', () => {
       throw thrown;
     });
   }
 }
 
-/** What a signing key must be: made in this token, never outside it in the clear, good for signatures and nothing else. */
+/**
+ * What a signing key must be: made in this token, never outside it in the clear, good for
+ * signatures and nothing else.
+ */
 const required: readonly (readonly [string, number, boolean])[] = [
   ['CKA_LOCAL', pkcs11.CKA_LOCAL, true],
   ['CKA_ALWAYS_SENSITIVE', pkcs11.CKA_ALWAYS_SENSITIVE, true],
@@ -61,7 +80,10 @@ const required: readonly (readonly [string, number, boolean])[] = [
   ['CKA_SIGN', pkcs11.CKA_SIGN, true],
 ];
 
-/** Refused where the token says so; a token that lacks the attribute can not do the operation with the key either. */
+/**
+ * Refused where the token says so; a token that lacks the attribute can not do the operation with
+ * the key either.
+ */
 const forbidden: readonly (readonly [string, number])[] = [
   ['CKA_DECRYPT', pkcs11.CKA_DECRYPT],
   ['CKA_UNWRAP', pkcs11.CKA_UNWRAP],
@@ -69,31 +91,51 @@ const forbidden: readonly (readonly [string, number])[] = [
 ];
 
 /** Throws HSM_KEY_UNFIT, naming each attribute that is not as it must be. */
-export function checkPrivateKey(key: graphene.SessionObject, ckaId: string, keyType?: KeyType): void {
-  const wrong = required.filter(([, type, wanted]) => boolean(key, type) !== wanted).map(([name, , wanted]) => `${name} is not ${String(wanted)}`);
-  for (const [name, type] of forbidden) if (boolean(key, type) === true) wrong.push(`${name} is true`);
+export function checkPrivateKey(
+  key: graphene.SessionObject,
+  ckaId: string,
+  keyType?: KeyType,
+): void {
+  const wrong = required
+    .filter(([, type, wanted]) => boolean(key, type) !== wanted)
+    .map(([name, , wanted]) => `${name} is not ${String(wanted)}`);
+  for (const [name, type] of forbidden)
+    if (boolean(key, type) === true) wrong.push(`${name} is true`);
   if (keyType !== undefined) {
     const family = attribute(key, pkcs11.CKA_KEY_TYPE)?.readUInt32LE(0);
     const expected = keySpecs[keyType].family === 'ec' ? pkcs11.CKK_EC : pkcs11.CKK_RSA;
     if (family !== expected) wrong.push(`CKA_KEY_TYPE is not that of ${keyType}`);
   }
-  if (wrong.length > 0) throw new PkiError('HSM_KEY_UNFIT', `the key ${ckaId} may not sign: ${wrong.join(', ')}`);
+  if (wrong.length > 0)
+    throw new PkiError('HSM_KEY_UNFIT', `the key ${ckaId} may not sign: ${wrong.join(', ')}`);
 }
 
-export const labelOf = (object: graphene.SessionObject): string => attribute(object, pkcs11.CKA_LABEL)?.toString('utf8') ?? '';
-export const idOf = (object: graphene.SessionObject): string => attribute(object, pkcs11.CKA_ID)?.toString('hex') ?? '';
+export const labelOf = (object: graphene.SessionObject): string =>
+  attribute(object, pkcs11.CKA_LABEL)?.toString('utf8') ?? '';
+export const idOf = (object: graphene.SessionObject): string =>
+  attribute(object, pkcs11.CKA_ID)?.toString('hex') ?? '';
 
 /** SubjectPublicKeyInfo of a public key object; undefined if it is of no type that we know. */
-export function readSpki(key: graphene.SessionObject): { readonly keyType: KeyType; readonly spkiDer: Buffer } | undefined {
+export function readSpki(
+  key: graphene.SessionObject,
+): { readonly keyType: KeyType; readonly spkiDer: Buffer } | undefined {
   const family = attribute(key, pkcs11.CKA_KEY_TYPE)?.readUInt32LE(0);
-  if (family === pkcs11.CKK_EC) return readEcSpki(attribute(key, pkcs11.CKA_EC_PARAMS), attribute(key, pkcs11.CKA_EC_POINT));
-  if (family === pkcs11.CKK_RSA) return readRsaSpki(attribute(key, pkcs11.CKA_MODULUS), attribute(key, pkcs11.CKA_PUBLIC_EXPONENT));
+  if (family === pkcs11.CKK_EC)
+    return readEcSpki(attribute(key, pkcs11.CKA_EC_PARAMS), attribute(key, pkcs11.CKA_EC_POINT));
+  if (family === pkcs11.CKK_RSA)
+    return readRsaSpki(
+      attribute(key, pkcs11.CKA_MODULUS),
+      attribute(key, pkcs11.CKA_PUBLIC_EXPONENT),
+    );
   return undefined;
 }
 
 type Spki = { readonly keyType: KeyType; readonly spkiDer: Buffer } | undefined;
 
-/** PKCS#11 2.40 wants CKA_EC_POINT as a DER OCTET STRING around the point; older tokens give the bare point. */
+/**
+ * PKCS#11 2.40 wants CKA_EC_POINT as a DER OCTET STRING around the point; older tokens give the
+ * bare point.
+ */
 export function readEcSpki(params: Buffer | undefined, point: Buffer | undefined): Spki {
   if (params === undefined || point === undefined) return undefined;
   for (const keyType of keyTypes) {
@@ -108,7 +150,10 @@ export function readEcSpki(params: Buffer | undefined, point: Buffer | undefined
 
 export function readRsaSpki(modulus: Buffer | undefined, exponent: Buffer | undefined): Spki {
   if (modulus === undefined || exponent === undefined) return undefined;
-  const spkiDer = sequence(rsaAlgorithm, bitString(sequence(unsignedInteger(modulus), unsignedInteger(exponent))));
+  const spkiDer = sequence(
+    rsaAlgorithm,
+    bitString(sequence(unsignedInteger(modulus), unsignedInteger(exponent))),
+  );
   const bits = modulusBits(modulus);
   for (const keyType of keyTypes) {
     const spec = keySpecs[keyType];
@@ -119,7 +164,9 @@ export function readRsaSpki(modulus: Buffer | undefined, exponent: Buffer | unde
 
 function modulusBits(modulus: Buffer): number {
   const start = modulus.findIndex((octet) => octet !== 0);
-  return start < 0 ? 0 : (modulus.length - start) * 8 - Math.clz32((modulus[start] as number) << 24);
+  return start < 0
+    ? 0
+    : (modulus.length - start) * 8 - Math.clz32((modulus[start] as number) << 24);
 }
 
 /** The bytes come from outside: what OpenSSL would not import must not become a certificate. */

@@ -1,7 +1,15 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
-import { crossOf, hasOwnKey, isTrusted, maySign, type Authority, type AuthorityScope, type BundleRevision } from '../domain/index.ts';
+import {
+  crossOf,
+  hasOwnKey,
+  isTrusted,
+  maySign,
+  type Authority,
+  type AuthorityScope,
+  type BundleRevision,
+} from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 import type { AuthorityStore, BundleStore, ObjectLedger } from '../store/contract.ts';
 import type { Authorities } from './contract.ts';
@@ -13,7 +21,9 @@ export interface RegistryDependencies {
   readonly objects: Pick<ObjectLedger, 'require' | 'proven'>;
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
   readonly logger: Logger;
-  /** SHA-256 of the public keys of authorities that have no certificate yet; their owner adds to it. */
+  /**
+   * SHA-256 of the public keys of authorities that have no certificate yet; their owner adds to it.
+   */
   readonly requestedKeys?: ReadonlySet<string>;
   /** Where this server stands, for authorities that sign in one replica or region only. */
   /** Whether chains end with the cross-certificates of their root. Default no. */
@@ -30,7 +40,9 @@ export class AuthorityRegistry implements Authorities {
   #all: readonly Authority[] = [];
   #issuers: readonly IssuerView[] = [];
   #chains = new Map<string, readonly Buffer[]>();
-  #published: readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[] | undefined;
+  #published:
+    | readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[]
+    | undefined;
   #keyDigests = new Set<string>();
   #bundle: BundleRevision | undefined;
   #fingerprint = '';
@@ -39,11 +51,18 @@ export class AuthorityRegistry implements Authorities {
     this.#dependencies = dependencies;
   }
 
-  /** Reads the authorities and the bundle again, and makes their keys known to the signers. Throws HSM_* if a key is missing, OBJECT_NOT_IN_LOG. */
+  /**
+   * Reads the authorities and the bundle again, and makes their keys known to the signers. Throws
+   * HSM_* if a key is missing, OBJECT_NOT_IN_LOG.
+   */
   async refresh(): Promise<void> {
-    const [found, bundle] = await Promise.all([this.#dependencies.authorities.list(), this.#dependencies.bundles.latest()]);
+    const [found, bundle] = await Promise.all([
+      this.#dependencies.authorities.list(),
+      this.#dependencies.bundles.latest(),
+    ]);
     const { objects } = this.#dependencies;
-    // at the start nothing goes on from what was changed past the log; later it is left out, and what was known good stays
+    // at the start nothing goes on from what was changed past the log; later it is left out, and
+    // what was known good stays
     if (this.#all.length === 0) for (const each of found) objects.require(each);
     const all = found.filter((authority) => objects.proven(authority));
     if (bundle !== undefined) objects.require(bundle);
@@ -52,9 +71,23 @@ export class AuthorityRegistry implements Authorities {
     await this.#loadKeys(all);
     this.#all = all;
     this.#bundle = bundle;
-    this.#keyDigests = new Set(all.flatMap((authority) => (authority.spkiDer === null ? [] : [sha256Hex(authority.spkiDer)])));
-    this.#issuers = all.filter((authority) => authority.kind === 'issuing' && hasOwnKey(authority) && maySign(authority.state) && authority.certificateDer !== null)
-      .map((authority) => ({ authority, certificate: unwrap(parseCertificate(authority.certificateDer as Buffer)) }));
+    this.#keyDigests = new Set(
+      all.flatMap((authority) =>
+        authority.spkiDer === null ? [] : [sha256Hex(authority.spkiDer)],
+      ),
+    );
+    this.#issuers = all
+      .filter(
+        (authority) =>
+          authority.kind === 'issuing' &&
+          hasOwnKey(authority) &&
+          maySign(authority.state) &&
+          authority.certificateDer !== null,
+      )
+      .map((authority) => ({
+        authority,
+        certificate: unwrap(parseCertificate(authority.certificateDer as Buffer)),
+      }));
     this.#chains = new Map();
     this.#published = undefined;
     this.#fingerprint = fingerprint;
@@ -66,20 +99,32 @@ export class AuthorityRegistry implements Authorities {
   }
 
   rootsDer(): readonly Buffer[] {
-    return this.#all.filter((authority) => authority.kind === 'root' && isTrusted(authority.state) && authority.certificateDer !== null).map((authority) => authority.certificateDer as Buffer);
+    return this.#all
+      .filter(
+        (authority) =>
+          authority.kind === 'root' &&
+          isTrusted(authority.state) &&
+          authority.certificateDer !== null,
+      )
+      .map((authority) => authority.certificateDer as Buffer);
   }
 
   issuing(scope: { readonly nodeSelectors?: readonly string[] } = {}): Authority | undefined {
     return this.#pick(scope.nodeSelectors ?? [])?.authority;
   }
 
-  issuerFor(request: { readonly nodeSelectors?: readonly string[]; readonly holder: string }): IssuerView | undefined {
+  issuerFor(request: {
+    readonly nodeSelectors?: readonly string[];
+    readonly holder: string;
+  }): IssuerView | undefined {
     return this.#pick(request.nodeSelectors ?? [], request.holder);
   }
 
   /** The active JWT authority: the newest. */
   jwt(): Authority | undefined {
-    return this.#all.filter((authority) => authority.kind === 'jwt' && maySign(authority.state)).at(-1);
+    return this.#all
+      .filter((authority) => authority.kind === 'jwt' && maySign(authority.state))
+      .at(-1);
   }
 
   chainDer(authorityId: string): readonly Buffer[] {
@@ -89,7 +134,9 @@ export class AuthorityRegistry implements Authorities {
     const root = this.rootOf(authorityId);
     if (this.#dependencies.crossCertificates === true && root !== undefined) {
       // one of a root that is tainted would be believed by those who have not heard of it
-      for (const cross of crossOf(root, this.#all)) if (['active', 'old'].includes(this.#byId(cross.parentId)?.state ?? '')) chain.push(cross.certificateDer as Buffer);
+      for (const cross of crossOf(root, this.#all))
+        if (['active', 'old'].includes(this.#byId(cross.parentId)?.state ?? ''))
+          chain.push(cross.certificateDer as Buffer);
     }
     this.#chains.set(authorityId, chain);
     return chain;
@@ -107,7 +154,14 @@ export class AuthorityRegistry implements Authorities {
   }
 
   published(): readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[] {
-    this.#published ??= this.#all.filter((each) => each.kind === 'issuing' && hasOwnKey(each) && (each.state === 'published' || each.state === 'active')).map(({ id }) => ({ authorityId: id, chainDer: this.#plainChain(id) }));
+    this.#published ??= this.#all
+      .filter(
+        (each) =>
+          each.kind === 'issuing' &&
+          hasOwnKey(each) &&
+          (each.state === 'published' || each.state === 'active'),
+      )
+      .map(({ id }) => ({ authorityId: id, chainDer: this.#plainChain(id) }));
     return this.#published;
   }
 
@@ -116,7 +170,10 @@ export class AuthorityRegistry implements Authorities {
   }
 
   isAuthorityKey(publicKeySha256: string): boolean {
-    return this.#keyDigests.has(publicKeySha256) || this.#dependencies.requestedKeys?.has(publicKeySha256) === true;
+    return (
+      this.#keyDigests.has(publicKeySha256) ||
+      this.#dependencies.requestedKeys?.has(publicKeySha256) === true
+    );
   }
 
   onChange(listener: () => void): () => void {
@@ -126,7 +183,12 @@ export class AuthorityRegistry implements Authorities {
 
   #plainChain(authorityId: string): Buffer[] {
     const chain: Buffer[] = [];
-    for (let at = this.#byId(authorityId); at !== undefined && at.kind === 'issuing'; at = this.#byId(at.parentId)) chain.push(at.certificateDer as Buffer);
+    for (
+      let at = this.#byId(authorityId);
+      at !== undefined && at.kind === 'issuing';
+      at = this.#byId(at.parentId)
+    )
+      chain.push(at.certificateDer as Buffer);
     return chain;
   }
 
@@ -136,24 +198,47 @@ export class AuthorityRegistry implements Authorities {
 
   /** A scoped authority that applies goes before an unscoped one; among equals the newest. */
   #pick(nodeSelectors: readonly string[], holder = ''): IssuerView | undefined {
-    const fitting = this.#issuers.filter(({ authority }) => applies(authority.scope, nodeSelectors, holder, this.#dependencies.place));
-    return fitting.findLast(({ authority }) => Object.keys(authority.scope).length > 0) ?? fitting.at(-1);
+    const fitting = this.#issuers.filter(({ authority }) =>
+      applies(authority.scope, nodeSelectors, holder, this.#dependencies.place),
+    );
+    return (
+      fitting.findLast(({ authority }) => Object.keys(authority.scope).length > 0) ?? fitting.at(-1)
+    );
   }
 
   async #loadKeys(all: readonly Authority[]): Promise<void> {
     this.#missingKeys = false;
     for (const authority of all) {
-      if ((authority.token !== 'issuing' && authority.token !== 'standby') || authority.spkiDer === null) continue;
+      if (
+        (authority.token !== 'issuing' && authority.token !== 'standby') ||
+        authority.spkiDer === null
+      )
+        continue;
       const wanted = isTrusted(authority.state);
       if (wanted && !this.#loadedKeys.has(authority.ckaId)) {
         try {
-          await this.#dependencies.signers.useKey({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer: authority.spkiDer, token: authority.token });
+          await this.#dependencies.signers.useKey({
+            ckaId: authority.ckaId,
+            keyType: authority.keyType,
+            spkiDer: authority.spkiDer,
+            token: authority.token,
+          });
         } catch (thrown) {
           // what stands by, or signs no more, must not keep away those that sign
           if (authority.token !== 'standby' && authority.state === 'active') throw thrown;
           const { code, message } = PkiError.from(thrown);
           this.#missingKeys = true;
-          this.#dependencies.logger.warn({ code, error: message, authority: authority.id, kind: authority.kind, token: authority.token, alert: true }, 'the key of an authority can not be used; it is tried again');
+          this.#dependencies.logger.warn(
+            {
+              code,
+              error: message,
+              authority: authority.id,
+              kind: authority.kind,
+              token: authority.token,
+              alert: true,
+            },
+            'the key of an authority can not be used; it is tried again',
+          );
           continue;
         }
         this.#loadedKeys.add(authority.ckaId);
@@ -164,10 +249,22 @@ export class AuthorityRegistry implements Authorities {
   }
 }
 
-function applies(scope: AuthorityScope, nodeSelectors: readonly string[], holder: string, place: RegistryDependencies['place']): boolean {
+function applies(
+  scope: AuthorityScope,
+  nodeSelectors: readonly string[],
+  holder: string,
+  place: RegistryDependencies['place'],
+): boolean {
   if (scope.replica !== undefined && scope.replica !== place?.replica) return false;
   if (scope.region !== undefined && scope.region !== place?.region) return false;
-  if (scope.selectors !== undefined && !scope.selectors.every((selector) => nodeSelectors.includes(selector))) return false;
+  if (
+    scope.selectors !== undefined &&
+    !scope.selectors.every((selector) => nodeSelectors.includes(selector))
+  )
+    return false;
   // the same node always falls on the same side of a share
-  return scope.share === undefined || Number.parseInt(sha256Hex(Buffer.from(holder)).slice(0, 8), 16) / 0x1_0000_0000 < scope.share;
+  return (
+    scope.share === undefined ||
+    Number.parseInt(sha256Hex(Buffer.from(holder)).slice(0, 8), 16) / 0x1_0000_0000 < scope.share
+  );
 }

@@ -1,10 +1,12 @@
 import { atTurnEnd } from '../common/runtime/index.ts';
 
 /**
- * Group commit: callers hand in groups of items; groups that arrive while a batch is being worked on, or within the same
- * turn of the event loop, share the next batch. A lone group waits for nothing but the turn's end.
+ * Group commit: callers hand in groups of items; groups that arrive while a batch is being worked
+ * on, or within the same turn of the event loop, share the next batch. A lone group waits for
+ * nothing but the turn's end.
  *
- * Owner of its queue. `work` gets at most `limit` items (a larger group goes alone, whole) and returns one result per item.
+ * Owner of its queue. `work` gets at most `limit` items (a larger group goes alone, whole) and
+ * returns one result per item.
  */
 export class Batcher<T, R> {
   readonly #work: (items: readonly T[]) => Promise<readonly R[]>;
@@ -49,7 +51,11 @@ export class Batcher<T, R> {
 
   async #runOne(groups: readonly Group<T, R>[]): Promise<void> {
     try {
-      const results = await this.#work(groups.length === 1 ? (groups[0] as Group<T, R>).items : groups.flatMap((group) => group.items));
+      const results = await this.#work(
+        groups.length === 1
+          ? (groups[0] as Group<T, R>).items
+          : groups.flatMap((group) => group.items),
+      );
       let start = 0;
       for (const group of groups) {
         group.resolve(results.slice(start, start + group.items.length));

@@ -4,29 +4,51 @@ import { sha256Hex } from '../common/x509/index.ts';
 import type { Authority, AuthorityKind, AuthorityState, TokenRole } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
 import type { AuthorityStore } from '../store/contract.ts';
-import { authorityEvent, completeAuthority, recordAuthority, type MakerDependencies } from './authority-maker.ts';
+import {
+  authorityEvent,
+  completeAuthority,
+  recordAuthority,
+  type MakerDependencies,
+} from './authority-maker.ts';
 
 export interface BootstrapDependencies extends MakerDependencies {
   readonly authorities: AuthorityStore;
   /** Opens a session process on a token; it is closed again as soon as the work on it is done. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
-  /** False where another CA certifies our issuing intermediates: then only the JWT authority is made here. Default true. */
+  /**
+   * False where another CA certifies our issuing intermediates: then only the JWT authority is made
+   * here. Default true.
+   */
   readonly ownRoot?: boolean;
   readonly logger: Logger;
-  /** After an accepted restore: keys of authorities whose records were lost are passed over, not a reason to stop. */
+  /**
+   * After an accepted restore: keys of authorities whose records were lost are passed over, not a
+   * reason to stop.
+   */
   readonly tolerateUnknownKeys?: boolean;
-  /** Takes the SHA-256 of the public keys that an open token holds for authorities without a certificate. */
+  /**
+   * Takes the SHA-256 of the public keys that an open token holds for authorities without a
+   * certificate.
+   */
   readonly requestedKeys?: Set<string>;
 }
 
 /**
- * Brings the authorities of a first start into being, or resumes where a crash left off: the record with its CKA_ID is
- * durable before the key is made, so a key found under a recorded CKA_ID is ours and is used, and no second root arises.
- * A token that holds keys of ours that the database does not know is a fatal error (TOKEN_FOREIGN).
+ * Brings the authorities of a first start into being, or resumes where a crash left off: the record
+ * with its CKA_ID is durable before the key is made, so a key found under a recorded CKA_ID is ours
+ * and is used, and no second root arises. A token that holds keys of ours that the database does
+ * not know is a fatal error (TOKEN_FOREIGN).
  */
 export async function bootstrapAuthorities(dependencies: BootstrapDependencies): Promise<void> {
   const existing = await dependencies.authorities.list();
-  const complete = (kind: AuthorityKind): boolean => existing.some((authority) => authority.kind === kind && authority.state !== 'preparing' && authority.state !== 'prepared' && authority.state !== 'published');
+  const complete = (kind: AuthorityKind): boolean =>
+    existing.some(
+      (authority) =>
+        authority.kind === kind &&
+        authority.state !== 'preparing' &&
+        authority.state !== 'prepared' &&
+        authority.state !== 'published',
+    );
   await withToken(dependencies, 'issuing', async (issuingToken) => {
     await checkToken(issuingToken, 'issuing', existing, dependencies);
     if (dependencies.ownRoot !== false && (!complete('root') || !complete('issuing'))) {
@@ -41,47 +63,103 @@ export async function bootstrapAuthorities(dependencies: BootstrapDependencies):
   });
 }
 
-/** One authority from wherever it stands to `active`. On a first start nobody holds anything yet, so nothing has to be confirmed. */
-async function bring(kind: AuthorityKind, parent: Authority | undefined, token: TokenAdmin, signingToken: TokenAdmin | undefined, dependencies: BootstrapDependencies): Promise<Authority> {
-  const found = (await dependencies.authorities.list({ kind })).find((authority) => ['preparing', 'prepared', 'published', 'active'].includes(authority.state));
-  let authority = found ?? await recordAuthority({ kind, parentId: parent?.id ?? null }, dependencies);
+/**
+ * One authority from wherever it stands to `active`. On a first start nobody holds anything yet, so
+ * nothing has to be confirmed.
+ */
+async function bring(
+  kind: AuthorityKind,
+  parent: Authority | undefined,
+  token: TokenAdmin,
+  signingToken: TokenAdmin | undefined,
+  dependencies: BootstrapDependencies,
+): Promise<Authority> {
+  const found = (await dependencies.authorities.list({ kind })).find((authority) =>
+    ['preparing', 'prepared', 'published', 'active'].includes(authority.state),
+  );
+  let authority =
+    found ?? (await recordAuthority({ kind, parentId: parent?.id ?? null }, dependencies));
   dependencies.step?.(`${kind}-recorded`);
-  if (authority.state === 'preparing') authority = await completeAuthority({ authority, parent, token, signingToken }, dependencies);
+  if (authority.state === 'preparing')
+    authority = await completeAuthority({ authority, parent, token, signingToken }, dependencies);
   for (const to of ['published', 'active'] as const) {
-    if (isBefore(authority.state, to)) authority = await dependencies.authorities.transition(authority.id, authority.version, to, dependencies.clock.now(), authorityEvent(dependencies, 'server', `authority.${to}`, authority, { reason: 'first start' }));
+    if (isBefore(authority.state, to))
+      authority = await dependencies.authorities.transition(
+        authority.id,
+        authority.version,
+        to,
+        dependencies.clock.now(),
+        authorityEvent(dependencies, 'server', `authority.${to}`, authority, {
+          reason: 'first start',
+        }),
+      );
     dependencies.step?.(`${kind}-${to}`);
   }
   return authority;
 }
 
-async function checkToken(token: TokenAdmin, role: TokenRole, known: readonly Authority[], dependencies: BootstrapDependencies): Promise<void> {
+async function checkToken(
+  token: TokenAdmin,
+  role: TokenRole,
+  known: readonly Authority[],
+  dependencies: BootstrapDependencies,
+): Promise<void> {
   const keys = await token.listKeys();
   const ours = keys.filter((key) => key.label.startsWith(keyLabelPrefix));
   const prefix = `${keyLabelPrefix}${dependencies.trustDomain.name}/`;
   const otherDomain = ours.find((key) => !key.label.startsWith(prefix));
   if (otherDomain !== undefined) {
-    throw new PkiError('TOKEN_FOREIGN', `the ${role} token holds a key of another trust domain: ${otherDomain.label}`, { grade: 'fatal', detail: { token: role, label: otherDomain.label } });
+    throw new PkiError(
+      'TOKEN_FOREIGN',
+      `the ${role} token holds a key of another trust domain: ${otherDomain.label}`,
+      { grade: 'fatal', detail: { token: role, label: otherDomain.label } },
+    );
   }
   const recorded = new Set(known.map((authority) => authority.ckaId));
   const unknown = ours.find((key) => !recorded.has(key.ckaId));
   if (unknown !== undefined && dependencies.tolerateUnknownKeys === true) {
-    dependencies.logger.warn({ token: role, label: unknown.label, ckaId: unknown.ckaId }, 'the token holds a key that this database does not know; it was lost with the restore and signs nothing');
+    dependencies.logger.warn(
+      { token: role, label: unknown.label, ckaId: unknown.ckaId },
+      'the token holds a key that this database does not know; it was lost with the restore and signs nothing',
+    );
   } else if (unknown !== undefined) {
-    throw new PkiError('TOKEN_FOREIGN', `the ${role} token holds the key ${unknown.label} (CKA_ID ${unknown.ckaId}), which this database does not know`, {
-      grade: 'fatal', detail: { token: role, label: unknown.label, ckaId: unknown.ckaId },
-      next: 'Connect the database that belongs to this token (restore it from its backup), or start with a new token. Nothing was changed.',
-    });
+    throw new PkiError(
+      'TOKEN_FOREIGN',
+      `the ${role} token holds the key ${unknown.label} (CKA_ID ${unknown.ckaId}), which this database does not know`,
+      {
+        grade: 'fatal',
+        detail: { token: role, label: unknown.label, ckaId: unknown.ckaId },
+        next: 'Connect the database that belongs to this token (restore it from its backup), or start with a new token. Nothing was changed.',
+      },
+    );
   }
-  const waiting = new Set(known.filter(({ spkiDer }) => spkiDer === null).map(({ ckaId }) => ckaId));
-  for (const key of keys) if (waiting.has(key.ckaId)) dependencies.requestedKeys?.add(sha256Hex(key.spkiDer));
+  const waiting = new Set(
+    known.filter(({ spkiDer }) => spkiDer === null).map(({ ckaId }) => ckaId),
+  );
+  for (const key of keys)
+    if (waiting.has(key.ckaId)) dependencies.requestedKeys?.add(sha256Hex(key.spkiDer));
   const present = new Set(keys.map((key) => key.ckaId));
-  const missing = known.find((authority) => authority.token === role && authority.spkiDer !== null && mustBePresent(authority.state) && !present.has(authority.ckaId));
+  const missing = known.find(
+    (authority) =>
+      authority.token === role &&
+      authority.spkiDer !== null &&
+      mustBePresent(authority.state) &&
+      !present.has(authority.ckaId),
+  );
   if (missing !== undefined) {
-    throw new PkiError('HSM_KEY_NOT_FOUND', `the ${role} token lacks the key of the ${missing.kind} authority ${missing.id} (CKA_ID ${missing.ckaId})`, { grade: 'fatal' });
+    throw new PkiError(
+      'HSM_KEY_NOT_FOUND',
+      `the ${role} token lacks the key of the ${missing.kind} authority ${missing.id} (CKA_ID ${missing.ckaId})`,
+      { grade: 'fatal' },
+    );
   }
 }
 
-async function withToken<T>(dependencies: BootstrapDependencies, role: TokenRole, work: (token: TokenAdmin) => Promise<T>): Promise<T> {
+async function withToken<T>(
+  dependencies: BootstrapDependencies,
+  role: TokenRole,
+  work: (token: TokenAdmin) => Promise<T>,
+): Promise<T> {
   const token = await dependencies.openToken(role);
   try {
     return await work(token);
@@ -91,5 +169,7 @@ async function withToken<T>(dependencies: BootstrapDependencies, role: TokenRole
 }
 
 const order: readonly AuthorityState[] = ['preparing', 'prepared', 'published', 'active'];
-const isBefore = (state: AuthorityState, to: AuthorityState): boolean => order.includes(state) && order.indexOf(state) < order.indexOf(to);
-const mustBePresent = (state: AuthorityState): boolean => state === 'prepared' || state === 'published' || state === 'active';
+const isBefore = (state: AuthorityState, to: AuthorityState): boolean =>
+  order.includes(state) && order.indexOf(state) < order.indexOf(to);
+const mustBePresent = (state: AuthorityState): boolean =>
+  state === 'prepared' || state === 'published' || state === 'active';

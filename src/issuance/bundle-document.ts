@@ -2,20 +2,41 @@ import { createPublicKey } from 'node:crypto';
 import type { Authority } from '../domain/index.ts';
 
 /**
- * The SPIFFE bundle document of these authorities (SPIFFE_Trust_Domain_and_Bundle section 4): roots as `x509-svid` with
- * their certificate, JWT keys as `jwt-svid`. Roots and JWT keys only: an intermediate in a bundle would be a trust anchor.
- * The text depends on nothing but its inputs, so equal inputs give equal text.
+ * The SPIFFE bundle document of these authorities (SPIFFE_Trust_Domain_and_Bundle section 4): roots
+ * as `x509-svid` with their certificate, JWT keys as `jwt-svid`. Roots and JWT keys only: an
+ * intermediate in a bundle would be a trust anchor. The text depends on nothing but its inputs, so
+ * equal inputs give equal text.
  */
-export function bundleDocument(authorities: readonly Authority[], sequence: number, refreshHintSeconds: number): string {
+export function bundleDocument(
+  authorities: readonly Authority[],
+  sequence: number,
+  refreshHintSeconds: number,
+): string {
   const keys = authorities
-    .filter((authority) => (authority.kind === 'root' || authority.kind === 'jwt') && authority.spkiDer !== null)
+    .filter(
+      (authority) =>
+        (authority.kind === 'root' || authority.kind === 'jwt') && authority.spkiDer !== null,
+    )
     .sort((a, b) => (a.id < b.id ? -1 : 1))
     .map((authority) => jwk(authority));
-  return JSON.stringify({ keys, spiffe_sequence: sequence, spiffe_refresh_hint: refreshHintSeconds });
+  return JSON.stringify({
+    keys,
+    spiffe_sequence: sequence,
+    spiffe_refresh_hint: refreshHintSeconds,
+  });
 }
 
 function jwk(authority: Authority): object {
-  const key = createPublicKey({ key: authority.spkiDer as Buffer, format: 'der', type: 'spki' }).export({ format: 'jwk' });
-  if (authority.kind === 'root') return { ...key, use: 'x509-svid', x5c: [(authority.certificateDer as Buffer).toString('base64')] };
+  const key = createPublicKey({
+    key: authority.spkiDer as Buffer,
+    format: 'der',
+    type: 'spki',
+  }).export({ format: 'jwk' });
+  if (authority.kind === 'root')
+    return {
+      ...key,
+      use: 'x509-svid',
+      x5c: [(authority.certificateDer as Buffer).toString('base64')],
+    };
   return { ...key, use: 'jwt-svid', kid: authority.ckaId };
 }

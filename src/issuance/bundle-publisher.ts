@@ -14,46 +14,91 @@ export interface BundlePublisherDependencies {
 }
 
 /**
- * Appends a bundle revision if these authorities make another bundle than the latest one. It is signed by a JWT authority
- * that stands in the revision before (the first revision: by one of its own), so that whoever holds one revision can verify
- * the next. Returns the latest revision either way.
+ * Appends a bundle revision if these authorities make another bundle than the latest one. It is
+ * signed by a JWT authority that stands in the revision before (the first revision: by one of its
+ * own), so that whoever holds one revision can verify the next. Returns the latest revision either
+ * way.
  */
-export async function publishBundle(authorities: readonly Authority[], dependencies: BundlePublisherDependencies): Promise<BundleRevision> {
+export async function publishBundle(
+  authorities: readonly Authority[],
+  dependencies: BundlePublisherDependencies,
+): Promise<BundleRevision> {
   const { store, clock } = dependencies;
   const latest = await store.latest();
   const trusted = authorities.filter((authority) => isTrusted(authority.state));
-  if (latest !== undefined && bundleDocument(trusted, latest.sequence, dependencies.refreshHintSeconds) === latest.document) return latest;
+  if (
+    latest !== undefined &&
+    bundleDocument(trusted, latest.sequence, dependencies.refreshHintSeconds) === latest.document
+  )
+    return latest;
   const sequence = (latest?.sequence ?? 0) + 1;
   const document = bundleDocument(trusted, sequence, dependencies.refreshHintSeconds);
   const candidates = signersFor(authorities, latest);
-  if (candidates.length === 0) throw new PkiError('NO_ISSUER', 'no JWT authority of the present bundle can sign the next one');
+  if (candidates.length === 0)
+    throw new PkiError('NO_ISSUER', 'no JWT authority of the present bundle can sign the next one');
   const { signer, jws } = await signedBy(candidates, document, dependencies.signers);
   const revision: BundleRevision = { sequence, document, jws, createdAt: clock.now() };
   await store.append(revision, {
-    timeMs: clock.nowMs(), actor: 'server', kind: 'bundle.published', subject: String(sequence),
-    detail: { sequence, signer: signer.id, authorities: trusted.filter((authority) => authority.kind === 'root' || authority.kind === 'jwt').map((authority) => authority.id) },
+    timeMs: clock.nowMs(),
+    actor: 'server',
+    kind: 'bundle.published',
+    subject: String(sequence),
+    detail: {
+      sequence,
+      signer: signer.id,
+      authorities: trusted
+        .filter((authority) => authority.kind === 'root' || authority.kind === 'jwt')
+        .map((authority) => authority.id),
+    },
   });
   return revision;
 }
 
 /** By the first whose token answers: one of them may be lost. */
-async function signedBy(candidates: readonly Authority[], document: string, signers: Pick<Signers, 'sign'>): Promise<{ readonly signer: Authority; readonly jws: string }> {
+async function signedBy(
+  candidates: readonly Authority[],
+  document: string,
+  signers: Pick<Signers, 'sign'>,
+): Promise<{ readonly signer: Authority; readonly jws: string }> {
   let failure: PkiError | undefined;
   for (const signer of candidates) {
-    const header = { alg: joseAlgorithm(signer.keyType), kid: signer.ckaId, typ: 'meshca-bundle+jws' };
+    const header = {
+      alg: joseAlgorithm(signer.keyType),
+      kid: signer.ckaId,
+      typ: 'meshca-bundle+jws',
+    };
     const input = `${Buffer.from(JSON.stringify(header)).toString('base64url')}.${Buffer.from(document).toString('base64url')}`;
-    const [outcome] = await signers.sign([{ ckaId: signer.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' }]);
-    if (outcome?.ok === true) return { signer, jws: `${input}.${outcome.signature.toString('base64url')}` };
-    failure ??= new PkiError(outcome?.code ?? 'HSM_UNAVAILABLE', outcome?.message ?? 'the signer gave no answer');
+    const [outcome] = await signers.sign([
+      { ckaId: signer.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' },
+    ]);
+    if (outcome?.ok === true)
+      return { signer, jws: `${input}.${outcome.signature.toString('base64url')}` };
+    failure ??= new PkiError(
+      outcome?.code ?? 'HSM_UNAVAILABLE',
+      outcome?.message ?? 'the signer gave no answer',
+    );
   }
   throw failure ?? new PkiError('NO_ISSUER', 'no JWT authority can sign the bundle');
 }
 
 /** Those that sign now go first. */
-function signersFor(authorities: readonly Authority[], latest: BundleRevision | undefined): readonly Authority[] {
-  const candidates = authorities.filter((authority) => authority.kind === 'jwt' && authority.spkiDer !== null && (maySign(authority.state) || authority.state === 'old'))
+function signersFor(
+  authorities: readonly Authority[],
+  latest: BundleRevision | undefined,
+): readonly Authority[] {
+  const candidates = authorities
+    .filter(
+      (authority) =>
+        authority.kind === 'jwt' &&
+        authority.spkiDer !== null &&
+        (maySign(authority.state) || authority.state === 'old'),
+    )
     .sort((a, b) => Number(maySign(b.state)) - Number(maySign(a.state)));
   if (latest === undefined) return candidates;
-  const known = new Set((JSON.parse(latest.document) as { keys: { kid?: string }[] }).keys.flatMap((key) => (key.kid === undefined ? [] : [key.kid])));
+  const known = new Set(
+    (JSON.parse(latest.document) as { keys: { kid?: string }[] }).keys.flatMap((key) =>
+      key.kid === undefined ? [] : [key.kid],
+    ),
+  );
   return candidates.filter((authority) => known.has(authority.ckaId));
 }

@@ -1,9 +1,19 @@
 import type { PkiError } from '../common/errors/index.ts';
 import type { SpiffeId } from '../common/spiffe/index.ts';
 import type { KeyType } from '../common/x509/key-type.ts';
-import type { Authority, AuditValue, BundleRevision, CertificateKind, LeafProfile, Rights } from '../domain/index.ts';
+import type {
+  Authority,
+  AuditValue,
+  BundleRevision,
+  CertificateKind,
+  LeafProfile,
+  Rights,
+} from '../domain/index.ts';
 
-/** One leaf to be issued. The caller of this port has already decided that it may be: identity and rights are his word. */
+/**
+ * One leaf to be issued. The caller of this port has already decided that it may be: identity and
+ * rights are his word.
+ */
 export interface LeafRequest {
   /** UUIDv7: the same requester, ID and key get the recorded certificate again. */
   readonly requestId: string;
@@ -44,7 +54,9 @@ export interface IssuedLeaf {
   readonly spkiDer: Buffer;
 }
 
-export type LeafResult = { readonly ok: true; readonly leaf: IssuedLeaf } | { readonly ok: false; readonly error: PkiError; readonly refusalId: string };
+export type LeafResult =
+  | { readonly ok: true; readonly leaf: IssuedLeaf }
+  | { readonly ok: false; readonly error: PkiError; readonly refusalId: string };
 
 export interface JwtRequest {
   readonly spiffeId: SpiffeId;
@@ -64,9 +76,10 @@ export interface IssuedJwt {
 }
 
 /**
- * Issues leaves and tokens: prepare → intents durable → sign → verify → recorded → released. Results per item, in order;
- * a refusal of an authenticated caller's item is on record (audit) before it is returned. Concurrent calls share commits
- * and hand-overs. Never throws for one item's sake.
+ * Issues leaves and tokens: prepare → intents durable → sign → verify → recorded → released.
+ * Results per item, in order; a refusal of an authenticated caller's item is on record (audit)
+ * before it is returned. Concurrent calls share commits and hand-overs. Never throws for one item's
+ * sake.
  */
 export interface Issuer {
   issue(requests: readonly LeafRequest[]): Promise<readonly LeafResult[]>;
@@ -74,7 +87,10 @@ export interface Issuer {
   issueJwt(request: JwtRequest): Promise<IssuedJwt>;
 }
 
-/** What the authorities of this server are right now; owner: the authority registry, refreshed after each transition. */
+/**
+ * What the authorities of this server are right now; owner: the authority registry, refreshed after
+ * each transition.
+ */
 export interface Authorities {
   all(): readonly Authority[];
   /** Certificates of trusted roots, DER. */
@@ -87,7 +103,10 @@ export interface Authorities {
   rootOf(authorityId: string): Authority | undefined;
   bundle(): BundleRevision;
   tainted(): readonly Authority[];
-  /** Issuing authorities that may sign, now or next (`published`, `active`), with their chain without the root. One object until something changes. */
+  /**
+   * Issuing authorities that may sign, now or next (`published`, `active`), with their chain
+   * without the root. One object until something changes.
+   */
   published(): readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[];
   onChange(listener: () => void): () => void;
 }

@@ -1,15 +1,36 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import { checkCrlSignature, parseCertificate, parseCrl, sha256Hex, type ParsedCrl } from '../common/x509/index.ts';
+import {
+  checkCrlSignature,
+  parseCertificate,
+  parseCrl,
+  sha256Hex,
+  type ParsedCrl,
+} from '../common/x509/index.ts';
 import { assembleSigned, buildCrlTbs, lintCrl } from '../certs/index.ts';
-import { crlIsDue, crlState, hasOwnKey, needsCrl, publishesCrl, takesCrl, type Authority, type CrlContent, type CrlStanding, type StoredCrl, type TokenRole } from '../domain/index.ts';
+import {
+  crlIsDue,
+  crlState,
+  hasOwnKey,
+  needsCrl,
+  publishesCrl,
+  takesCrl,
+  type Authority,
+  type CrlContent,
+  type CrlStanding,
+  type StoredCrl,
+  type TokenRole,
+} from '../domain/index.ts';
 import type { Signers, TokenAdmin } from '../hsm/contract.ts';
 import type { RevocationStore } from '../store/contract.ts';
 import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './crl-import.ts';
 
 export interface CrlPublisherDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
-  readonly store: Pick<RevocationStore, 'list' | 'saveCrl' | 'crls' | 'highestCrlNumber' | 'issuerCrlNumber'>;
+  readonly store: Pick<
+    RevocationStore,
+    'list' | 'saveCrl' | 'crls' | 'highestCrlNumber' | 'issuerCrlNumber'
+  >;
   readonly onRevision: (listener: () => void) => () => void;
   readonly signers: Pick<Signers, 'sign'>;
   /** For the CRLs of roots: opened for as long as one signature takes. */
@@ -18,7 +39,10 @@ export interface CrlPublisherDependencies {
   readonly held?: () => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** Beyond the longest tolerated outage of the CA: an expired CRL fails every leaf where it is enforced. */
+  /**
+   * Beyond the longest tolerated outage of the CA: an expired CRL fails every leaf where it is
+   * enforced.
+   */
   readonly lifeSeconds: number;
   /** How far the clocks of the mesh may differ: a CRL begins that much earlier. */
   readonly clockSkewSeconds: number;
@@ -33,16 +57,21 @@ export interface PublishedCrl {
 const lookEveryMs = 60_000;
 const afterChangeMs = 20;
 const retryMs = 5000;
-/** While the CRL of an authority that has just begun to sign is under way, the set before is still handed out. */
+/**
+ * While the CRL of an authority that has just begun to sign is under way, the set before is still
+ * handed out.
+ */
 const graceSeconds = 30;
 
 type Kept = StoredCrl & { readonly parsed: ParsedCrl; readonly listed: ReadonlySet<string> };
 
 /**
- * The CRLs of this CA: one of each authority that signs certificates, signed by its own key, kept in the store, signed anew at
- * half of its life and whenever something was revoked. Those of authorities whose key others hold are brought in, checked
- * against their recorded certificate, and kept like the others. Owner of what is handed out: a complete set, one CRL for each authority
- * whose certificates may be in use, or none, since with CRL checking on a chain that lacks one fails as a whole.
+ * The CRLs of this CA: one of each authority that signs certificates, signed by its own key, kept
+ * in the store, signed anew at half of its life and whenever something was revoked. Those of
+ * authorities whose key others hold are brought in, checked against their recorded certificate, and
+ * kept like the others. Owner of what is handed out: a complete set, one CRL for each authority
+ * whose certificates may be in use, or none, since with CRL checking on a chain that lacks one
+ * fails as a whole.
  */
 export class CrlPublisher {
   readonly #dependencies: CrlPublisherDependencies;
@@ -63,12 +92,18 @@ export class CrlPublisher {
     this.#dependencies = dependencies;
   }
 
-  /** Resolves when every CRL that can be signed now is. One that can not is retried and logged, never thrown. */
+  /**
+   * Resolves when every CRL that can be signed now is. One that can not is retried and logged,
+   * never thrown.
+   */
   async start(): Promise<void> {
     const { authorities, onRevision, store } = this.#dependencies;
     for (const crl of await store.crls()) this.#keep(crl);
     this.#started = true;
-    this.#stop = [authorities.onChange(() => this.#soon(afterChangeMs)), onRevision(() => this.#soon(afterChangeMs))];
+    this.#stop = [
+      authorities.onChange(() => this.#soon(afterChangeMs)),
+      onRevision(() => this.#soon(afterChangeMs)),
+    ];
     await this.#round();
   }
 
@@ -76,7 +111,10 @@ export class CrlPublisher {
   crl(authorityId: string): Promise<Buffer> {
     const stored = this.#stored.get(authorityId);
     const authority = this.#dependencies.authorities.all().find(({ id }) => id === authorityId);
-    if (stored === undefined || authority === undefined || !this.#handsOut(authority)) return Promise.reject(new PkiError('NOT_FOUND', `no authority ${authorityId} publishes a CRL here`));
+    if (stored === undefined || authority === undefined || !this.#handsOut(authority))
+      return Promise.reject(
+        new PkiError('NOT_FOUND', `no authority ${authorityId} publishes a CRL here`),
+      );
     return Promise.resolve(stored.der);
   }
 
@@ -92,25 +130,65 @@ export class CrlPublisher {
   }
 
   /**
-   * Takes in the CRL of an authority whose key is not here. Durable, and part of the set, when this resolves. Throws what
-   * `checkExternalCrl` fails with, and CRL_NOT_NEWER; the very CRL that is here already is no error.
+   * Takes in the CRL of an authority whose key is not here. Durable, and part of the set, when this
+   * resolves. Throws what `checkExternalCrl` fails with, and CRL_NOT_NEWER; the very CRL that is
+   * here already is no error.
    */
-  async importExternal({ actor, crlDer, dryRun = false }: { readonly actor: string; readonly crlDer: Buffer; readonly dryRun?: boolean }): Promise<ImportedCrl> {
+  async importExternal({
+    actor,
+    crlDer,
+    dryRun = false,
+  }: {
+    readonly actor: string;
+    readonly crlDer: Buffer;
+    readonly dryRun?: boolean;
+  }): Promise<ImportedCrl> {
     const { authorities, clock, clockSkewSeconds, lifeSeconds, logger } = this.#dependencies;
-    if (!this.#started || this.#dependencies.held?.() === true) throw new PkiError('DATABASE_STALE', 'this server signs nothing yet, and hands out no CRLs');
+    if (!this.#started || this.#dependencies.held?.() === true)
+      throw new PkiError('DATABASE_STALE', 'this server signs nothing yet, and hands out no CRLs');
     const now = clock.now();
-    const { crl, authorities: of, warnings } = unwrap(checkExternalCrl({ der: Buffer.from(crlDer), all: authorities.all(), now, clockSkewSeconds, lifeSeconds }));
+    const {
+      crl,
+      authorities: of,
+      warnings,
+    } = unwrap(
+      checkExternalCrl({
+        der: Buffer.from(crlDer),
+        all: authorities.all(),
+        now,
+        clockSkewSeconds,
+        lifeSeconds,
+      }),
+    );
     const older = of.filter((each) => this.#stored.get(each.id)?.der.equals(crl.raw) !== true);
     for (const authority of older) await this.#requireNewer(authority, crl);
     if (!dryRun) {
       for (const authority of older) await this.#take(authority, crl, actor);
       this.#assemble();
       const ends = warnings.some((text) => text.startsWith('it revokes'));
-      if (older.length > 0) logger[ends ? 'warn' : 'info']({ authorities: of.map(({ id }) => id), actor, number: String(crl.number), nextUpdate: crl.nextUpdate, revoked: crl.revoked.size, warnings, ...(ends ? { alert: true } : {}) }, 'a CRL from outside was taken in');
+      if (older.length > 0)
+        logger[ends ? 'warn' : 'info'](
+          {
+            authorities: of.map(({ id }) => id),
+            actor,
+            number: String(crl.number),
+            nextUpdate: crl.nextUpdate,
+            revoked: crl.revoked.size,
+            warnings,
+            ...(ends ? { alert: true } : {}),
+          },
+          'a CRL from outside was taken in',
+        );
     }
     return {
-      authorityIds: of.map(({ id }) => id), number: String(crl.number), thisUpdate: crl.thisUpdate, nextUpdate: crl.nextUpdate, revoked: crl.revoked.size, warnings,
-      changed: !dryRun && older.length > 0, handedOut: this.#set.length > 0,
+      authorityIds: of.map(({ id }) => id),
+      number: String(crl.number),
+      thisUpdate: crl.thisUpdate,
+      nextUpdate: crl.nextUpdate,
+      revoked: crl.revoked.size,
+      warnings,
+      changed: !dryRun && older.length > 0,
+      handedOut: this.#set.length > 0,
     };
   }
 
@@ -122,8 +200,16 @@ export class CrlPublisher {
     return all.filter(needsCrl).map((authority): CrlStanding => {
       const stored = this.#stored.get(authority.id);
       return {
-        authorityId: authority.id, source: hasOwnKey(authority) ? 'own' : 'external', state: crlState(stored, authority.notAfter, now), thisUpdate: stored?.thisUpdate ?? 0, nextUpdate: stored?.nextUpdate ?? 0,
-        number: stored === undefined ? '' : String(stored.parsed.number), unlisted: stored === undefined || hasOwnKey(authority) ? [] : unlistedBelow(authority, stored.parsed, all, now).map(({ id }) => id),
+        authorityId: authority.id,
+        source: hasOwnKey(authority) ? 'own' : 'external',
+        state: crlState(stored, authority.notAfter, now),
+        thisUpdate: stored?.thisUpdate ?? 0,
+        nextUpdate: stored?.nextUpdate ?? 0,
+        number: stored === undefined ? '' : String(stored.parsed.number),
+        unlisted:
+          stored === undefined || hasOwnKey(authority)
+            ? []
+            : unlistedBelow(authority, stored.parsed, all, now).map(({ id }) => id),
       };
     });
   }
@@ -167,12 +253,19 @@ export class CrlPublisher {
         const error = PkiError.from(thrown);
         if (error.code === 'SHUTTING_DOWN') return false;
         failed = true;
-        logger.error({ authority: authority.id, kind: authority.kind, code: error.code, error: error.message }, 'a CRL could not be signed');
+        logger.error(
+          { authority: authority.id, kind: authority.kind, code: error.code, error: error.message },
+          'a CRL could not be signed',
+        );
       }
     }
     this.#assemble();
     // one that an authority of somebody else would have to sign is not waited for
-    return failed || (this.#incompleteSince !== undefined && this.#dependencies.clock.now() - this.#incompleteSince <= graceSeconds);
+    return (
+      failed ||
+      (this.#incompleteSince !== undefined &&
+        this.#dependencies.clock.now() - this.#incompleteSince <= graceSeconds)
+    );
   }
 
   async #bring(authority: Authority): Promise<void> {
@@ -181,17 +274,52 @@ export class CrlPublisher {
     const content = await this.#contentOf(authority, now);
     const stored = this.#stored.get(authority.id);
     const listed = stored?.listed ?? new Set<string>();
-    if (!crlIsDue({ stored, listed, content: content.filter(({ notAfter }) => notAfter >= now), lifeSeconds, notAfter: authority.notAfter, now })) return;
+    if (
+      !crlIsDue({
+        stored,
+        listed,
+        content: content.filter(({ notAfter }) => notAfter >= now),
+        lifeSeconds,
+        notAfter: authority.notAfter,
+        now,
+      })
+    )
+      return;
     await this.#sign(authority, content, now);
   }
 
-  /** What ended within the last life of a CRL stays on it: it appears at least once after its expiry (RFC 5280 section 3.3). */
+  /**
+   * What ended within the last life of a CRL stays on it: it appears at least once after its expiry
+   * (RFC 5280 section 3.3).
+   */
   async #contentOf(authority: Authority, now: number): Promise<readonly CrlContent[]> {
     const { authorities, store, lifeSeconds } = this.#dependencies;
     const endingFrom = now - lifeSeconds;
-    const below = authorities.all().filter(({ parentId, state, certificateDer, notAfter }) => parentId === authority.id && state === 'revoked' && certificateDer !== null && notAfter >= endingFrom)
-      .map(({ certificateDer, taintedAt, createdAt, notAfter }): CrlContent => ({ serial: unwrap(parseCertificate(certificateDer as Buffer)).serialHex, revokedAt: taintedAt ?? createdAt, reason: 'cACompromise', notAfter }));
-    const leaves = (await store.list(authority.id, endingFrom)).map(({ serial, revokedAt, reason, notAfter }): CrlContent => ({ serial, revokedAt, reason: reason === 'unspecified' ? undefined : reason, notAfter }));
+    const below = authorities
+      .all()
+      .filter(
+        ({ parentId, state, certificateDer, notAfter }) =>
+          parentId === authority.id &&
+          state === 'revoked' &&
+          certificateDer !== null &&
+          notAfter >= endingFrom,
+      )
+      .map(
+        ({ certificateDer, taintedAt, createdAt, notAfter }): CrlContent => ({
+          serial: unwrap(parseCertificate(certificateDer as Buffer)).serialHex,
+          revokedAt: taintedAt ?? createdAt,
+          reason: 'cACompromise',
+          notAfter,
+        }),
+      );
+    const leaves = (await store.list(authority.id, endingFrom)).map(
+      ({ serial, revokedAt, reason, notAfter }): CrlContent => ({
+        serial,
+        revokedAt,
+        reason: reason === 'unspecified' ? undefined : reason,
+        notAfter,
+      }),
+    );
     return [...below, ...leaves];
   }
 
@@ -200,30 +328,59 @@ export class CrlPublisher {
     const issuer = unwrap(parseCertificate(authority.certificateDer as Buffer));
     const thisUpdate = Math.max(now - clockSkewSeconds, issuer.notBefore);
     const nextUpdate = Math.min(now + lifeSeconds, issuer.notAfter);
-    if (nextUpdate <= thisUpdate) throw new PkiError('ISSUER_LIFETIME', `authority ${authority.id} is at its end and signs no CRL any more`);
-    // from the clock, so that numbers grow over a restore as well: a backup does not know those that were signed after it
+    if (nextUpdate <= thisUpdate)
+      throw new PkiError(
+        'ISSUER_LIFETIME',
+        `authority ${authority.id} is at its end and signs no CRL any more`,
+      );
+    // from the clock, so that numbers grow over a restore as well: a backup does not know those
+    // that were signed after it
     const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authority.id)) + 1);
-    const revoked = content.map(({ serial, revokedAt, reason }) => ({ serialHex: serial, revokedAt, ...(reason === undefined ? {} : { reason }) }));
+    const revoked = content.map(({ serial, revokedAt, reason }) => ({
+      serialHex: serial,
+      revokedAt,
+      ...(reason === undefined ? {} : { reason }),
+    }));
     const input = { issuer, number: BigInt(number), thisUpdate, nextUpdate, revoked };
     const tbsDer = buildCrlTbs(input);
     unwrap(lintCrl(tbsDer, input));
     const der = assembleSigned(tbsDer, authority.keyType, await this.#signature(authority, tbsDer));
-    // held against the certificate once more: a CRL that does not verify would fail every chain below
+    // held against the certificate once more: a CRL that does not verify would fail every chain
+    // below
     unwrap(checkCrlSignature(unwrap(parseCrl(der)), issuer));
     const crl: StoredCrl = { authorityId: authority.id, number, thisUpdate, nextUpdate, der };
-    await store.saveCrl(crl, { timeMs: clock.nowMs(), actor: 'server', kind: 'crl.signed', subject: authority.id, detail: { number, thisUpdate, nextUpdate, entries: revoked.length, sha256: sha256Hex(der) } });
+    await store.saveCrl(crl, {
+      timeMs: clock.nowMs(),
+      actor: 'server',
+      kind: 'crl.signed',
+      subject: authority.id,
+      detail: { number, thisUpdate, nextUpdate, entries: revoked.length, sha256: sha256Hex(der) },
+    });
     this.#keep(crl);
   }
 
   async #signature(authority: Authority, tbsDer: Buffer): Promise<Buffer> {
     if (authority.token === 'issuing') {
-      const [outcome] = await this.#dependencies.signers.sign([{ ckaId: authority.ckaId, bytes: tbsDer, format: 'x509' }]);
-      if (outcome === undefined || !outcome.ok) throw new PkiError(outcome?.code ?? 'HSM_UNAVAILABLE', outcome?.message ?? 'the signer gave no answer');
+      const [outcome] = await this.#dependencies.signers.sign([
+        { ckaId: authority.ckaId, bytes: tbsDer, format: 'x509' },
+      ]);
+      if (outcome === undefined || !outcome.ok)
+        throw new PkiError(
+          outcome?.code ?? 'HSM_UNAVAILABLE',
+          outcome?.message ?? 'the signer gave no answer',
+        );
       return outcome.signature;
     }
     const token = await this.#dependencies.openToken(authority.token);
     try {
-      return await token.sign({ ckaId: authority.ckaId, keyType: authority.keyType, spkiDer: authority.spkiDer as Buffer }, tbsDer);
+      return await token.sign(
+        {
+          ckaId: authority.ckaId,
+          keyType: authority.keyType,
+          spkiDer: authority.spkiDer as Buffer,
+        },
+        tbsDer,
+      );
     } finally {
       await token.close();
     }
@@ -235,20 +392,49 @@ export class CrlPublisher {
 
   async #requireNewer(authority: Authority, crl: ParsedCrl): Promise<void> {
     const present = await this.#dependencies.store.issuerCrlNumber(authority.id);
-    if (crl.number <= present) throw new PkiError('CRL_NOT_NEWER', `the CRL has number ${crl.number}, and of ${authority.kind} authority ${authority.id} number ${present} is on record`);
+    if (crl.number <= present)
+      throw new PkiError(
+        'CRL_NOT_NEWER',
+        `the CRL has number ${crl.number}, and of ${authority.kind} authority ${authority.id} number ${present} is on record`,
+      );
     const stored = this.#stored.get(authority.id);
-    // a higher number with an earlier date: whoever numbers them has lost count, or this one was kept back
-    if (stored !== undefined && crl.thisUpdate < stored.thisUpdate) throw new PkiError('CRL_NOT_NEWER', `the CRL begins before the one of ${authority.kind} authority ${authority.id} that is here`);
+    // a higher number with an earlier date: whoever numbers them has lost count, or this one was
+    // kept back
+    if (stored !== undefined && crl.thisUpdate < stored.thisUpdate)
+      throw new PkiError(
+        'CRL_NOT_NEWER',
+        `the CRL begins before the one of ${authority.kind} authority ${authority.id} that is here`,
+      );
   }
 
   async #take(authority: Authority, crl: ParsedCrl, actor: string): Promise<void> {
     const { clock, store } = this.#dependencies;
     // ours is counted on where theirs does not fit: the order is what the store has to keep
     const next = (await store.highestCrlNumber(authority.id)) + 1;
-    const number = crl.number <= BigInt(Number.MAX_SAFE_INTEGER) ? Math.max(next, Number(crl.number)) : next;
+    const number =
+      crl.number <= BigInt(Number.MAX_SAFE_INTEGER) ? Math.max(next, Number(crl.number)) : next;
     const { thisUpdate, nextUpdate, raw } = crl;
-    const stored: StoredCrl = { authorityId: authority.id, number, thisUpdate, nextUpdate, der: raw };
-    await store.saveCrl(stored, { timeMs: clock.nowMs(), actor, kind: 'crl.imported', subject: authority.id, detail: { number, crlNumber: String(crl.number), thisUpdate, nextUpdate, entries: crl.revoked.size, sha256: sha256Hex(raw) } });
+    const stored: StoredCrl = {
+      authorityId: authority.id,
+      number,
+      thisUpdate,
+      nextUpdate,
+      der: raw,
+    };
+    await store.saveCrl(stored, {
+      timeMs: clock.nowMs(),
+      actor,
+      kind: 'crl.imported',
+      subject: authority.id,
+      detail: {
+        number,
+        crlNumber: String(crl.number),
+        thisUpdate,
+        nextUpdate,
+        entries: crl.revoked.size,
+        sha256: sha256Hex(raw),
+      },
+    });
     this.#keep(stored);
   }
 
@@ -256,7 +442,11 @@ export class CrlPublisher {
     const parsed = parseCrl(crl.der);
     // one that somebody spoiled in the database counts as none, and is signed anew
     if (!parsed.ok) return;
-    this.#stored.set(crl.authorityId, { ...crl, parsed: parsed.value, listed: new Set(parsed.value.revoked.keys()) });
+    this.#stored.set(crl.authorityId, {
+      ...crl,
+      parsed: parsed.value,
+      listed: new Set(parsed.value.revoked.keys()),
+    });
   }
 
   #assemble(): void {
@@ -266,33 +456,73 @@ export class CrlPublisher {
     const current = (id: string): boolean => (this.#stored.get(id)?.nextUpdate ?? 0) > now;
     const missing = all.filter((authority) => needsCrl(authority) && !current(authority.id));
     if (missing.length > 0) {
-      if (this.#incompleteSince === undefined) logger.warn({ missing: missing.map(({ id, kind }) => `${kind}/${id}`) }, 'the set of CRLs is not complete');
+      if (this.#incompleteSince === undefined)
+        logger.warn(
+          { missing: missing.map(({ id, kind }) => `${kind}/${id}`) },
+          'the set of CRLs is not complete',
+        );
       this.#incompleteSince ??= now;
       if (now - this.#incompleteSince < graceSeconds) return;
     } else this.#incompleteSince = undefined;
-    const set = missing.length > 0 ? [] : this.#distinct(all.filter((authority) => this.#handsOut(authority) && authority.state !== 'prepared' && current(authority.id)));
+    const set =
+      missing.length > 0
+        ? []
+        : this.#distinct(
+            all.filter(
+              (authority) =>
+                this.#handsOut(authority) &&
+                authority.state !== 'prepared' &&
+                current(authority.id),
+            ),
+          );
     this.#warn(now);
-    if (set.length === this.#set.length && set.every((crl, index) => crl.der.equals(this.#set[index]?.der as Buffer))) return;
+    if (
+      set.length === this.#set.length &&
+      set.every((crl, index) => crl.der.equals(this.#set[index]?.der as Buffer))
+    )
+      return;
     this.#set = set.map(({ authorityId, der, nextUpdate }) => ({ authorityId, der, nextUpdate }));
     for (const listener of this.#listeners) listener();
   }
 
-  /** One that is of two records, of a certificate that was issued anew for the same key, goes out once. */
+  /**
+   * One that is of two records, of a certificate that was issued anew for the same key, goes out
+   * once.
+   */
   #distinct(authorities: readonly Authority[]): readonly StoredCrl[] {
-    return [...new Map(authorities.map(({ id }) => this.#stored.get(id) as StoredCrl).map((crl) => [crl.der.toString('latin1'), crl])).values()];
+    return [
+      ...new Map(
+        authorities
+          .map(({ id }) => this.#stored.get(id) as StoredCrl)
+          .map((crl) => [crl.der.toString('latin1'), crl]),
+      ).values(),
+    ];
   }
 
-  /** Before it is too late, and once for each change: that a CRL which has to come from others ends soon, or has ended. */
+  /**
+   * Before it is too late, and once for each change: that a CRL which has to come from others ends
+   * soon, or has ended.
+   */
   #warn(now: number): void {
     const { logger } = this.#dependencies;
     for (const { authorityId, source, state, nextUpdate, unlisted } of this.standings()) {
       const said = `${state} ${nextUpdate} ${unlisted.join()}`;
       if (this.#said.get(authorityId) === said) continue;
       this.#said.set(authorityId, said);
-      if (unlisted.length > 0) logger.warn({ authority: authorityId, unlisted }, 'the CRL of an authority of others does not name what was revoked here below it; have it revoked there as well');
+      if (unlisted.length > 0)
+        logger.warn(
+          { authority: authorityId, unlisted },
+          'the CRL of an authority of others does not name what was revoked here below it; have it revoked there as well',
+        );
       if (state === 'current' || state === 'missing') continue;
-      const next = source === 'own' ? 'it is signed anew when its key can be used' : 'fetch the next one from its authority, then: meshca authority import-crl FILE';
-      logger.warn({ authority: authorityId, source, endsInSeconds: nextUpdate - now, next, alert: true }, state === 'expired' ? 'a CRL has ended: no CRLs are handed out' : 'a CRL ends soon');
+      const next =
+        source === 'own'
+          ? 'it is signed anew when its key can be used'
+          : 'fetch the next one from its authority, then: meshca authority import-crl FILE';
+      logger.warn(
+        { authority: authorityId, source, endsInSeconds: nextUpdate - now, next, alert: true },
+        state === 'expired' ? 'a CRL has ended: no CRLs are handed out' : 'a CRL ends soon',
+      );
     }
   }
 }

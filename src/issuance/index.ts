@@ -1,14 +1,51 @@
 export { AuthorityRegistry, type RegistryDependencies } from './authority-registry.ts';
-export { authorityEvent, completeAuthority, labelOf, recordAuthority, type AuthorityPlan, type MakerDependencies } from './authority-maker.ts';
+export {
+  authorityEvent,
+  completeAuthority,
+  labelOf,
+  recordAuthority,
+  type AuthorityPlan,
+  type MakerDependencies,
+} from './authority-maker.ts';
 export * from './rotation/index.ts';
 export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts';
 export { bundleDocument } from './bundle-document.ts';
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';
-export type { Authorities, IssuedJwt, IssuedLeaf, Issuer, JwtRequest, LeafRequest, LeafResult } from './contract.ts';
+export type {
+  Authorities,
+  IssuedJwt,
+  IssuedLeaf,
+  Issuer,
+  JwtRequest,
+  LeafRequest,
+  LeafResult,
+} from './contract.ts';
 export type { ImportedCrl } from './crl-import.ts';
 export { CrlPublisher, type CrlPublisherDependencies } from './crl-publisher.ts';
 export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';
-export { createIssuer, type IssuanceObserver, type PipelineDependencies, type PipelineStep } from './pipeline.ts';
+export {
+  createIssuer,
+  type IssuanceObserver,
+  type PipelineDependencies,
+  type PipelineStep,
+} from './pipeline.ts';
 export type { IssuerView, PrepareOptions } from './prepare.ts';
 export { ServerCertificate, type ServerIdentity } from './server-certificate.ts';
-export { AuthoritySources, crossSign, type CrossRequest, signDownstream, type DownstreamAuthority, type DownstreamGrant, type DownstreamRequest, UpstreamCrls, UpstreamSupply, VaultSession, vaultUpstream, type AuthorityRequest, type ImportedAuthority, type SourceDependencies, type UpstreamAuthority, type VaultOptions } from './sources/index.ts';
+export {
+  AuthoritySources,
+  crossSign,
+  type CrossRequest,
+  signDownstream,
+  type DownstreamAuthority,
+  type DownstreamGrant,
+  type DownstreamRequest,
+  UpstreamCrls,
+  UpstreamSupply,
+  VaultSession,
+  vaultUpstream,
+  type AuthorityRequest,
+  type ImportedAuthority,
+  type SourceDependencies,
+  type UpstreamAuthority,
+  type VaultOptions,
+} from './sources/index.ts';

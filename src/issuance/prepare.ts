@@ -33,68 +33,131 @@ export interface PrepareOptions {
 }
 
 /** The CSR as far as it can be judged without knowing the issuer. Only its public key goes on. */
-export function readCsr(request: LeafRequest, isAuthorityKey: (publicKeySha256: string) => boolean): Result<{ readonly csr: ParsedCsr; readonly publicKeySha256: string }> {
+export function readCsr(
+  request: LeafRequest,
+  isAuthorityKey: (publicKeySha256: string) => boolean,
+): Result<{ readonly csr: ParsedCsr; readonly publicKeySha256: string }> {
   const parsed = parseCsr(request.csrDer);
   if (!parsed.ok) return parsed;
   const csr = parsed.value;
   const allowed = request.keyTypes ?? keyTypes;
-  if (!allowed.includes(csr.keyType)) return fail('KEY_UNSUPPORTED', `a key of type ${csr.keyType} is not allowed here; allowed: ${allowed.join(', ')}`);
+  if (!allowed.includes(csr.keyType))
+    return fail(
+      'KEY_UNSUPPORTED',
+      `a key of type ${csr.keyType} is not allowed here; allowed: ${allowed.join(', ')}`,
+    );
   const named = namedIdentityProblem(csr, request);
   if (named !== undefined) return fail('CSR_IDENTITY_MISMATCH', named);
   const publicKeySha256 = sha256Hex(csr.spkiDer);
-  if (isAuthorityKey(publicKeySha256)) return fail('KEY_RESERVED', 'the public key in the request is the key of an authority');
+  if (isAuthorityKey(publicKeySha256))
+    return fail('KEY_RESERVED', 'the public key in the request is the key of an authority');
   return ok({ csr, publicKeySha256 });
 }
 
-/** Strict parse done: checks the lifetime, builds and lints the TBSCertificate. Pure but for serial and clock. */
-export function prepare(request: LeafRequest, csr: ParsedCsr, publicKeySha256: string, issuer: IssuerView, options: PrepareOptions): Result<Prepared> {
+/**
+ * Strict parse done: checks the lifetime, builds and lints the TBSCertificate. Pure but for serial
+ * and clock.
+ */
+export function prepare(
+  request: LeafRequest,
+  csr: ParsedCsr,
+  publicKeySha256: string,
+  issuer: IssuerView,
+  options: PrepareOptions,
+): Result<Prepared> {
   const now = options.clock.now();
   const lifetime = validity(request, issuer.certificate, now, options);
   if (!lifetime.ok) return lifetime;
   const crlUrl = request.profile === 'revocable' ? options.crlUrl(issuer.authority.id) : undefined;
   if (request.profile === 'revocable' && crlUrl === undefined) {
-    return fail('INVALID_REQUEST', 'the entry asks for a revocable certificate, and this server has no CRL distribution point', { next: 'Set issuance.crlBaseUrl, or let the entry use the short-lived profile.' });
+    return fail(
+      'INVALID_REQUEST',
+      'the entry asks for a revocable certificate, and this server has no CRL distribution point',
+      { next: 'Set issuance.crlBaseUrl, or let the entry use the short-lived profile.' },
+    );
   }
   const serial = newSerial(options.clock.nowMs(), options.random);
   const { notBefore, notAfter } = lifetime.value;
   const tbsDer = buildLeafTbs({
-    serial, issuer: issuer.certificate, spkiDer: csr.spkiDer, spiffeId: request.spiffeId, dnsNames: request.dnsNames, notBefore, notAfter,
-    profile: request.profile, ...(crlUrl === undefined ? {} : { crlUrl }),
+    serial,
+    issuer: issuer.certificate,
+    spkiDer: csr.spkiDer,
+    spiffeId: request.spiffeId,
+    dnsNames: request.dnsNames,
+    notBefore,
+    notAfter,
+    profile: request.profile,
+    ...(crlUrl === undefined ? {} : { crlUrl }),
   });
   const linted = lint(tbsDer, request.profile, {
-    issuer: issuer.certificate, spkiDer: csr.spkiDer, spiffeId: request.spiffeId, dnsNames: request.dnsNames, notBefore, notAfter,
+    issuer: issuer.certificate,
+    spkiDer: csr.spkiDer,
+    spiffeId: request.spiffeId,
+    dnsNames: request.dnsNames,
+    notBefore,
+    notAfter,
     ...(crlUrl === undefined ? {} : { crlUrl }),
   });
   if (!linted.ok) return linted;
   const intent: Intent = {
-    serial: serial.toString('hex'), spiffeId: request.spiffeId.toString(), kind: request.kind, profile: request.profile, entryId: request.entryId,
-    delegationId: request.delegationId, requester: request.requester, holder: request.holder, publicKeySha256, requestId: request.requestId,
-    authorityId: issuer.authority.id, createdAtMs: options.clock.nowMs(), notBefore, notAfter, replaces: request.replaces, tbsDer,
+    serial: serial.toString('hex'),
+    spiffeId: request.spiffeId.toString(),
+    kind: request.kind,
+    profile: request.profile,
+    entryId: request.entryId,
+    delegationId: request.delegationId,
+    requester: request.requester,
+    holder: request.holder,
+    publicKeySha256,
+    requestId: request.requestId,
+    authorityId: issuer.authority.id,
+    createdAtMs: options.clock.nowMs(),
+    notBefore,
+    notAfter,
+    replaces: request.replaces,
+    tbsDer,
   };
   return ok({ request, csr, issuer, intent, now });
 }
 
-function validity(request: LeafRequest, issuer: ParsedCertificate, now: number, options: PrepareOptions): Result<{ readonly notBefore: number; readonly notAfter: number }> {
+function validity(
+  request: LeafRequest,
+  issuer: ParsedCertificate,
+  now: number,
+  options: PrepareOptions,
+): Result<{ readonly notBefore: number; readonly notAfter: number }> {
   const { ttlSeconds } = request;
   if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < options.minimumTtlSeconds) {
-    return fail('TTL_OUT_OF_RANGE', `a lifetime of ${ttlSeconds} s is below the minimum of ${options.minimumTtlSeconds} s`);
+    return fail(
+      'TTL_OUT_OF_RANGE',
+      `a lifetime of ${ttlSeconds} s is below the minimum of ${options.minimumTtlSeconds} s`,
+    );
   }
   const notBefore = Math.max(now - options.leafBackdateSeconds, issuer.notBefore);
   if (request.profile !== 'revocable' && ttlSeconds > shortLivedMaximumSeconds) {
-    return fail('TTL_OUT_OF_RANGE', `a lifetime of ${ttlSeconds} s is above ${shortLivedMaximumSeconds} s, the maximum of the short-lived profile`);
+    return fail(
+      'TTL_OUT_OF_RANGE',
+      `a lifetime of ${ttlSeconds} s is above ${shortLivedMaximumSeconds} s, the maximum of the short-lived profile`,
+    );
   }
   const notAfter = now + ttlSeconds;
   if (notAfter > issuer.notAfter) {
-    return fail('ISSUER_LIFETIME', `a lifetime of ${ttlSeconds} s ends ${notAfter - issuer.notAfter} s after the issuing authority`);
+    return fail(
+      'ISSUER_LIFETIME',
+      `a lifetime of ${ttlSeconds} s ends ${notAfter - issuer.notAfter} s after the issuing authority`,
+    );
   }
   return ok({ notBefore, notAfter });
 }
 
 function namedIdentityProblem(csr: ParsedCsr, request: LeafRequest): string | undefined {
   const foreignId = csr.uriSans.find((uri) => uri !== request.spiffeId.toString());
-  if (foreignId !== undefined) return `the request names ${JSON.stringify(foreignId)}, the caller may have ${request.spiffeId.toString()}`;
+  if (foreignId !== undefined)
+    return `the request names ${JSON.stringify(foreignId)}, the caller may have ${request.spiffeId.toString()}`;
   const foreignName = csr.dnsSans.find((name) => !request.dnsNames.includes(name.toLowerCase()));
-  if (foreignName !== undefined) return `the request names the DNS name ${JSON.stringify(foreignName)}, which this identity does not have`;
-  if (csr.otherSanKinds.length > 0) return `the request names a SAN of kind ${csr.otherSanKinds[0]}, which no identity here has`;
+  if (foreignName !== undefined)
+    return `the request names the DNS name ${JSON.stringify(foreignName)}, which this identity does not have`;
+  if (csr.otherSanKinds.length > 0)
+    return `the request names a SAN of kind ${csr.otherSanKinds[0]}, which no identity here has`;
   return undefined;
 }

@@ -1,10 +1,20 @@
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { serverId, type TrustDomain } from '../common/spiffe/index.ts';
-import { certificatesToPem, createCsr, generateKeyPairAsync, pemEncode, pkcs8Of, sha256Hex } from '../common/x509/index.ts';
+import {
+  certificatesToPem,
+  createCsr,
+  generateKeyPairAsync,
+  pemEncode,
+  pkcs8Of,
+  sha256Hex,
+} from '../common/x509/index.ts';
 import type { Authorities, Issuer } from './contract.ts';
 
-/** What the TLS listener presents. The chain ends with the root, so that a joining agent can check it by fingerprint. */
+/**
+ * What the TLS listener presents. The chain ends with the root, so that a joining agent can check
+ * it by fingerprint.
+ */
 export interface ServerIdentity {
   readonly chainPem: string;
   readonly keyPem: string;
@@ -17,9 +27,15 @@ export interface ServerIdentity {
 export interface ServerCertificateDependencies {
   readonly issuer: Issuer;
   readonly authorities: Pick<Authorities, 'all' | 'issuing' | 'rootOf' | 'onChange'>;
-  /** Whether every agent that may come back holds this root: only then the server shows itself under it, as long as it can wait. */
+  /**
+   * Whether every agent that may come back holds this root: only then the server shows itself under
+   * it, as long as it can wait.
+   */
   readonly rootHeld?: (rootId: string) => boolean;
-  /** Of all certificates of the server, those of earlier processes included, only this one is presented from now on. */
+  /**
+   * Of all certificates of the server, those of earlier processes included, only this one is
+   * presented from now on.
+   */
   readonly presented?: (serial: string) => Promise<void>;
   readonly trustDomain: TrustDomain;
   readonly dnsNames: readonly string[];
@@ -34,7 +50,10 @@ const retrySeconds = { first: 1, longest: 60 };
 const leastLifeShare = 0.2;
 const waitSeconds = 5;
 
-/** Owner of the server's own certificate: issued by our authority like any other, renewed at about a third of its life with a new key. */
+/**
+ * Owner of the server's own certificate: issued by our authority like any other, renewed at about a
+ * third of its life with a new key.
+ */
 export class ServerCertificate {
   readonly #dependencies: ServerCertificateDependencies;
   readonly #listeners = new Set<(identity: ServerIdentity) => void>();
@@ -48,7 +67,10 @@ export class ServerCertificate {
     this.#dependencies = dependencies;
   }
 
-  /** Obtains the first certificate; throws what stands in the way. Renewal goes on by itself from then on. */
+  /**
+   * Obtains the first certificate; throws what stands in the way. Renewal goes on by itself from
+   * then on.
+   */
   async start(): Promise<void> {
     await this.#renew();
     this.#schedule(this.#renewalDelaySeconds());
@@ -58,7 +80,8 @@ export class ServerCertificate {
   }
 
   current(): ServerIdentity {
-    if (this.#current === undefined) throw new PkiError('STARTING_UP', 'the server has no certificate yet');
+    if (this.#current === undefined)
+      throw new PkiError('STARTING_UP', 'the server has no certificate yet');
     return this.#current;
   }
 
@@ -81,16 +104,34 @@ export class ServerCertificate {
   async #renew(): Promise<void> {
     const { issuer, authorities, trustDomain, clock } = this.#dependencies;
     const { privateKey } = await generateKeyPairAsync('ec-p256');
-    const [result] = await issuer.issue([{
-      requestId: uuidv7(clock.nowMs()), csrDer: createCsr(privateKey), spiffeId: serverId(trustDomain), dnsNames: this.#dependencies.dnsNames, kind: 'server', profile: 'server',
-      ttlSeconds: this.#dependencies.ttlSeconds, requester: 'server', holder: 'server', entryId: null, delegationId: null, replaces: this.#current?.serial ?? null, rights: {}, reason: { purpose: 'server certificate' },
-    }]);
-    if (result === undefined || !result.ok) throw result?.error ?? new PkiError('INTERNAL', 'no result for the server certificate');
+    const [result] = await issuer.issue([
+      {
+        requestId: uuidv7(clock.nowMs()),
+        csrDer: createCsr(privateKey),
+        spiffeId: serverId(trustDomain),
+        dnsNames: this.#dependencies.dnsNames,
+        kind: 'server',
+        profile: 'server',
+        ttlSeconds: this.#dependencies.ttlSeconds,
+        requester: 'server',
+        holder: 'server',
+        entryId: null,
+        delegationId: null,
+        replaces: this.#current?.serial ?? null,
+        rights: {},
+        reason: { purpose: 'server certificate' },
+      },
+    ]);
+    if (result === undefined || !result.ok)
+      throw result?.error ?? new PkiError('INTERNAL', 'no result for the server certificate');
     const root = authorities.rootOf(result.leaf.authorityId)?.certificateDer;
     const leafDer = result.leaf.chainDer[0] as Buffer;
     this.#current = {
-      chainPem: certificatesToPem([...result.leaf.chainDer, ...(root ? [root] : [])]), keyPem: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)),
-      sha256: Buffer.from(sha256Hex(leafDer), 'hex'), serial: result.leaf.serial, notAfter: result.leaf.notAfter,
+      chainPem: certificatesToPem([...result.leaf.chainDer, ...(root ? [root] : [])]),
+      keyPem: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)),
+      sha256: Buffer.from(sha256Hex(leafDer), 'hex'),
+      serial: result.leaf.serial,
+      notAfter: result.leaf.notAfter,
     };
     this.#authorityId = result.leaf.authorityId;
     for (const listener of this.#listeners) listener(this.#current);
@@ -99,17 +140,29 @@ export class ServerCertificate {
 
   /** Its issuer was not tainted. */
   #trusted(): boolean {
-    const { state } = this.#dependencies.authorities.all().find(({ id }) => id === this.#authorityId) ?? {};
+    const { state } =
+      this.#dependencies.authorities.all().find(({ id }) => id === this.#authorityId) ?? {};
     return state === 'active' || state === 'old';
   }
 
-  /** The next one would stand under a root that some agent lacks: not while the present one lasts well. */
+  /**
+   * The next one would stand under a root that some agent lacks: not while the present one lasts
+   * well.
+   */
   #waits(): boolean {
     const { authorities, clock, ttlSeconds, rootHeld } = this.#dependencies;
     const next = authorities.issuing();
     const nextRoot = next === undefined ? undefined : authorities.rootOf(next.id);
-    if (nextRoot === undefined || nextRoot.id === authorities.rootOf(this.#authorityId)?.id || !this.#trusted()) return false;
-    return rootHeld?.(nextRoot.id) === false && this.notAfter() - clock.now() > ttlSeconds * leastLifeShare;
+    if (
+      nextRoot === undefined ||
+      nextRoot.id === authorities.rootOf(this.#authorityId)?.id ||
+      !this.#trusted()
+    )
+      return false;
+    return (
+      rootHeld?.(nextRoot.id) === false &&
+      this.notAfter() - clock.now() > ttlSeconds * leastLifeShare
+    );
   }
 
   #renewalDelaySeconds(): number {
@@ -126,12 +179,25 @@ export class ServerCertificate {
       }
       this.#renew().then(
         () => {
-          this.#dependencies.logger.info({ serial: this.#current?.serial, notAfter: this.#current?.notAfter }, 'server certificate renewed');
+          this.#dependencies.logger.info(
+            { serial: this.#current?.serial, notAfter: this.#current?.notAfter },
+            'server certificate renewed',
+          );
           this.#schedule(this.#renewalDelaySeconds());
         },
         (thrown: unknown) => {
-          this.#dependencies.logger.warn({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message, notAfter: this.#current?.notAfter }, 'server certificate not renewed; trying again');
-          this.#schedule(retry * (0.5 + this.#dependencies.random.uniform()), Math.min(retry * 2, retrySeconds.longest));
+          this.#dependencies.logger.warn(
+            {
+              code: PkiError.from(thrown).code,
+              error: PkiError.from(thrown).message,
+              notAfter: this.#current?.notAfter,
+            },
+            'server certificate not renewed; trying again',
+          );
+          this.#schedule(
+            retry * (0.5 + this.#dependencies.random.uniform()),
+            Math.min(retry * 2, retrySeconds.longest),
+          );
         },
       );
     });

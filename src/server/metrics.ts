@@ -1,75 +1,231 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 export interface MetricSources {
-  /** Unix seconds by which the certificate of this name expires; shown as an instant, so that an alert can subtract now. */
+  /**
+   * Unix seconds by which the certificate of this name expires; shown as an instant, so that an
+   * alert can subtract now.
+   */
   readonly expiryHorizon: () => Readonly<Record<string, number>>;
-  readonly hsm: () => { readonly status: string; readonly signersReady: number; readonly signers: number; readonly respawns: number; readonly signatures: number; readonly chunks: number; readonly inFlight: number };
+  readonly hsm: () => {
+    readonly status: string;
+    readonly signersReady: number;
+    readonly signers: number;
+    readonly respawns: number;
+    readonly signatures: number;
+    readonly chunks: number;
+    readonly inFlight: number;
+  };
   readonly connections: () => number;
   readonly agentsConnected: () => number;
   readonly ready: () => boolean;
   readonly certificatesByState: () => Promise<Readonly<Record<string, number>>>;
   /** What waits for approval now, by the name of its RPC. */
-  readonly pendingOperations: () => Promise<ReadonlyMap<string, { readonly count: number; readonly oldestSeconds: number }>>;
+  readonly pendingOperations: () => Promise<
+    ReadonlyMap<string, { readonly count: number; readonly oldestSeconds: number }>
+  >;
 }
 
 const hsmStates = ['starting', 'ready', 'degraded', 'open', 'fatal', 'closed'];
 
-/** The server's metrics (Prometheus naming: base units, _total for counters). Gauges ask their owner when scraped. */
+/**
+ * The server's metrics (Prometheus naming: base units, _total for counters). Gauges ask their owner
+ * when scraped.
+ */
 export class ServerMetrics {
   readonly registry = new Registry();
-  readonly #issued = new Counter({ name: 'meshca_certificates_issued_total', help: 'Certificates issued, by kind.', labelNames: ['kind'], registers: [this.registry] });
-  readonly #refused = new Counter({ name: 'meshca_issuance_refusals_total', help: 'Requests for a certificate or token that were refused, by code.', labelNames: ['code'], registers: [this.registry] });
-  readonly #duration = new Histogram({
-    name: 'meshca_issuance_duration_seconds', help: 'From request to recorded and released.', registers: [this.registry], buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+  readonly #issued = new Counter({
+    name: 'meshca_certificates_issued_total',
+    help: 'Certificates issued, by kind.',
+    labelNames: ['kind'],
+    registers: [this.registry],
   });
-  readonly #moves = new Counter({ name: 'meshca_authority_transitions_total', help: 'Transitions of authorities that this server carried out, by kind and new state.', labelNames: ['kind', 'to'], registers: [this.registry] });
-  readonly #notInLog = new Counter({ name: 'meshca_objects_not_in_log_total', help: 'Looks at an object in the database that is not as the audit log has it, by kind: alert on any.', labelNames: ['kind'], registers: [this.registry] });
-  readonly #calls = new Counter({ name: 'meshca_grpc_calls_total', help: 'gRPC calls that ended, by method and code.', labelNames: ['method', 'code'], registers: [this.registry] });
+  readonly #refused = new Counter({
+    name: 'meshca_issuance_refusals_total',
+    help: 'Requests for a certificate or token that were refused, by code.',
+    labelNames: ['code'],
+    registers: [this.registry],
+  });
+  readonly #duration = new Histogram({
+    name: 'meshca_issuance_duration_seconds',
+    help: 'From request to recorded and released.',
+    registers: [this.registry],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+  });
+  readonly #moves = new Counter({
+    name: 'meshca_authority_transitions_total',
+    help: 'Transitions of authorities that this server carried out, by kind and new state.',
+    labelNames: ['kind', 'to'],
+    registers: [this.registry],
+  });
+  readonly #notInLog = new Counter({
+    name: 'meshca_objects_not_in_log_total',
+    help: 'Looks at an object in the database that is not as the audit log has it, by kind: alert on any.',
+    labelNames: ['kind'],
+    registers: [this.registry],
+  });
+  readonly #calls = new Counter({
+    name: 'meshca_grpc_calls_total',
+    help: 'gRPC calls that ended, by method and code.',
+    labelNames: ['method', 'code'],
+    registers: [this.registry],
+  });
   readonly #callDuration = new Histogram({
-    name: 'meshca_grpc_unary_duration_seconds', help: 'Duration of unary gRPC calls.', labelNames: ['method'], registers: [this.registry], buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+    name: 'meshca_grpc_unary_duration_seconds',
+    help: 'Duration of unary gRPC calls.',
+    labelNames: ['method'],
+    registers: [this.registry],
+    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
   });
 
   readonly #commits = new Histogram({
-    name: 'meshca_store_commit_duration_seconds', help: 'From the begin of a transaction until it is on the disk.', registers: [this.registry], buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+    name: 'meshca_store_commit_duration_seconds',
+    help: 'From the begin of a transaction until it is on the disk.',
+    registers: [this.registry],
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
   });
-  readonly #writes = new Counter({ name: 'meshca_store_writes_total', help: 'Writes; those that arrive together share a commit.', registers: [this.registry] });
+  readonly #writes = new Counter({
+    name: 'meshca_store_writes_total',
+    help: 'Writes; those that arrive together share a commit.',
+    registers: [this.registry],
+  });
 
   constructor(sources: MetricSources) {
     collectDefaultMetrics({ register: this.registry });
-    this.#gauge('meshca_certificate_expiry_timestamp_seconds', 'When the certificate of this authority or of the server expires (Unix seconds).', 'name', sources.expiryHorizon);
-    this.#gauge('meshca_hsm_state', 'The state of the signers: 1 for the present one.', 'state', () => Object.fromEntries(hsmStates.map((state) => [state, sources.hsm().status === state ? 1 : 0])));
-    this.#gauge('meshca_certificates', 'Certificates on record, by state.', 'state', sources.certificatesByState);
+    this.#gauge(
+      'meshca_certificate_expiry_timestamp_seconds',
+      'When the certificate of this authority or of the server expires (Unix seconds).',
+      'name',
+      sources.expiryHorizon,
+    );
+    this.#gauge(
+      'meshca_hsm_state',
+      'The state of the signers: 1 for the present one.',
+      'state',
+      () =>
+        Object.fromEntries(
+          hsmStates.map((state) => [state, sources.hsm().status === state ? 1 : 0]),
+        ),
+    );
+    this.#gauge(
+      'meshca_certificates',
+      'Certificates on record, by state.',
+      'state',
+      sources.certificatesByState,
+    );
     this.#pending(sources);
     this.#single('meshca_hsm_signers', 'Signer processes wanted.', () => sources.hsm().signers);
-    this.#single('meshca_hsm_signers_ready', 'Signer processes that found their keys and signed with them.', () => sources.hsm().signersReady);
-    this.#single('meshca_hsm_in_flight', 'Signatures asked for and not answered yet.', () => sources.hsm().inFlight);
-    this.#single('meshca_hsm_respawns', 'Signer processes respawned since start.', () => sources.hsm().respawns);
-    this.#single('meshca_hsm_signatures', 'Signatures since start.', () => sources.hsm().signatures);
-    this.#single('meshca_hsm_chunks', 'Times that signatures were handed to a signer process, since start.', () => sources.hsm().chunks);
+    this.#single(
+      'meshca_hsm_signers_ready',
+      'Signer processes that found their keys and signed with them.',
+      () => sources.hsm().signersReady,
+    );
+    this.#single(
+      'meshca_hsm_in_flight',
+      'Signatures asked for and not answered yet.',
+      () => sources.hsm().inFlight,
+    );
+    this.#single(
+      'meshca_hsm_respawns',
+      'Signer processes respawned since start.',
+      () => sources.hsm().respawns,
+    );
+    this.#single(
+      'meshca_hsm_signatures',
+      'Signatures since start.',
+      () => sources.hsm().signatures,
+    );
+    this.#single(
+      'meshca_hsm_chunks',
+      'Times that signatures were handed to a signer process, since start.',
+      () => sources.hsm().chunks,
+    );
     this.#single('meshca_connections', 'Open connections.', sources.connections);
     this.#single('meshca_agents_connected', 'Agents with a sync stream.', sources.agentsConnected);
     this.#single('meshca_ready', '1 when the server is ready.', () => (sources.ready() ? 1 : 0));
   }
 
   /** The audit log's tree, once it is open. */
-  watchLog(log: { readonly size: number; readonly foreignRecords: number; readonly basis: { readonly snapshot: { readonly size: number; readonly timeMs: number } | undefined; readonly review: { readonly of: number; readonly checked: number }; readonly damage: unknown } }): void {
-    this.#single('meshca_audit_snapshot_timestamp_seconds', 'When the newest snapshot of the audit log was made (Unix seconds); 0: a start reads the whole log.', () => (log.basis.snapshot?.timeMs ?? 0) / 1000);
-    this.#single('meshca_audit_snapshot_records', 'Records under the newest snapshot: a start reads those behind it.', () => log.basis.snapshot?.size ?? 0);
-    this.#single('meshca_audit_review_records', 'Records that the start has passed over, on the strength of a snapshot.', () => log.basis.review.of);
-    this.#single('meshca_audit_review_checked_records', 'How many of them were looked at since.', () => log.basis.review.checked);
-    this.#single('meshca_audit_damaged', '1: a record is not the one that was signed, and nothing is signed any more: alert.', () => (log.basis.damage === undefined ? 0 : 1));
+  watchLog(log: {
+    readonly size: number;
+    readonly foreignRecords: number;
+    readonly basis: {
+      readonly snapshot: { readonly size: number; readonly timeMs: number } | undefined;
+      readonly review: { readonly of: number; readonly checked: number };
+      readonly damage: unknown;
+    };
+  }): void {
+    this.#single(
+      'meshca_audit_snapshot_timestamp_seconds',
+      'When the newest snapshot of the audit log was made (Unix seconds); 0: a start reads the whole log.',
+      () => (log.basis.snapshot?.timeMs ?? 0) / 1000,
+    );
+    this.#single(
+      'meshca_audit_snapshot_records',
+      'Records under the newest snapshot: a start reads those behind it.',
+      () => log.basis.snapshot?.size ?? 0,
+    );
+    this.#single(
+      'meshca_audit_review_records',
+      'Records that the start has passed over, on the strength of a snapshot.',
+      () => log.basis.review.of,
+    );
+    this.#single(
+      'meshca_audit_review_checked_records',
+      'How many of them were looked at since.',
+      () => log.basis.review.checked,
+    );
+    this.#single(
+      'meshca_audit_damaged',
+      '1: a record is not the one that was signed, and nothing is signed any more: alert.',
+      () => (log.basis.damage === undefined ? 0 : 1),
+    );
     this.#single('meshca_audit_tree_size', 'Records in the tree of the audit log.', () => log.size);
-    this.#single('meshca_audit_foreign_records', 'Rows of the audit table found since start that no server wrote: alert on any.', () => log.foreignRecords);
+    this.#single(
+      'meshca_audit_foreign_records',
+      'Rows of the audit table found since start that no server wrote: alert on any.',
+      () => log.foreignRecords,
+    );
   }
 
-  watchWitnesses(witnesses: readonly { readonly name: string; readonly cosignedSize: number; readonly failures: number }[]): void {
-    this.#gauge('meshca_audit_witness_size', 'Records under the newest checkpoint that this witness cosigned since start.', 'witness', () => Object.fromEntries(witnesses.map(({ name, cosignedSize }) => [name, cosignedSize])));
-    this.#gauge('meshca_audit_witness_failures', 'Checkpoints that this witness has not cosigned when asked, since start: alert where it grows.', 'witness', () => Object.fromEntries(witnesses.map(({ name, failures }) => [name, failures])));
+  watchWitnesses(
+    witnesses: readonly {
+      readonly name: string;
+      readonly cosignedSize: number;
+      readonly failures: number;
+    }[],
+  ): void {
+    this.#gauge(
+      'meshca_audit_witness_size',
+      'Records under the newest checkpoint that this witness cosigned since start.',
+      'witness',
+      () => Object.fromEntries(witnesses.map(({ name, cosignedSize }) => [name, cosignedSize])),
+    );
+    this.#gauge(
+      'meshca_audit_witness_failures',
+      'Checkpoints that this witness has not cosigned when asked, since start: alert where it grows.',
+      'witness',
+      () => Object.fromEntries(witnesses.map(({ name, failures }) => [name, failures])),
+    );
   }
 
-  watchCrls(crls: { standings(): readonly { readonly authorityId: string; readonly nextUpdate: number }[]; set(): readonly unknown[] }): void {
-    this.#gauge('meshca_crl_next_update_timestamp_seconds', 'When the CRL of this authority ends (Unix seconds), 0 where it is missing.', 'authority', () => Object.fromEntries(crls.standings().map(({ authorityId, nextUpdate }) => [authorityId, nextUpdate])));
-    this.#single('meshca_crls_handed_out', 'CRLs in the set that goes to workloads; 0 while it is not complete.', () => crls.set().length);
+  watchCrls(crls: {
+    standings(): readonly { readonly authorityId: string; readonly nextUpdate: number }[];
+    set(): readonly unknown[];
+  }): void {
+    this.#gauge(
+      'meshca_crl_next_update_timestamp_seconds',
+      'When the CRL of this authority ends (Unix seconds), 0 where it is missing.',
+      'authority',
+      () =>
+        Object.fromEntries(
+          crls.standings().map(({ authorityId, nextUpdate }) => [authorityId, nextUpdate]),
+        ),
+    );
+    this.#single(
+      'meshca_crls_handed_out',
+      'CRLs in the set that goes to workloads; 0 while it is not complete.',
+      () => crls.set().length,
+    );
   }
 
   committed({ writes, seconds }: { readonly writes: number; readonly seconds: number }): void {
@@ -100,21 +256,51 @@ export class ServerMetrics {
   }
 
   #pending({ pendingOperations }: MetricSources): void {
-    const of = (value: 'count' | 'oldestSeconds') => async (): Promise<Readonly<Record<string, number>>> => Object.fromEntries([...(await pendingOperations())].map(([kind, found]) => [kind, found[value]]));
-    this.#gauge('meshca_pending_operations', 'Operations under dual control that wait for approval, by kind (the RPC that was called).', 'kind', of('count'));
-    this.#gauge('meshca_pending_operation_age_seconds', 'Age of the oldest operation of this kind that waits for approval.', 'kind', of('oldestSeconds'));
+    const of =
+      (value: 'count' | 'oldestSeconds') => async (): Promise<Readonly<Record<string, number>>> =>
+        Object.fromEntries(
+          [...(await pendingOperations())].map(([kind, found]) => [kind, found[value]]),
+        );
+    this.#gauge(
+      'meshca_pending_operations',
+      'Operations under dual control that wait for approval, by kind (the RPC that was called).',
+      'kind',
+      of('count'),
+    );
+    this.#gauge(
+      'meshca_pending_operation_age_seconds',
+      'Age of the oldest operation of this kind that waits for approval.',
+      'kind',
+      of('oldestSeconds'),
+    );
   }
 
   #single(name: string, help: string, value: () => number): void {
-    new Gauge({ name, help, registers: [this.registry], collect() { this.set(value()); } });
+    new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      collect() {
+        this.set(value());
+      },
+    });
   }
 
-  #gauge(name: string, help: string, label: string, values: () => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>): void {
+  #gauge(
+    name: string,
+    help: string,
+    label: string,
+    values: () => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>,
+  ): void {
     new Gauge({
-      name, help, labelNames: [label], registers: [this.registry],
+      name,
+      help,
+      labelNames: [label],
+      registers: [this.registry],
       async collect() {
         this.reset();
-        for (const [key, value] of Object.entries(await values())) this.set({ [label]: key }, value);
+        for (const [key, value] of Object.entries(await values()))
+          this.set({ [label]: key }, value);
       },
     });
   }

@@ -1,7 +1,9 @@
 /** One reason why this process should get no traffic, or undefined. */
 export type ReadinessCheck = () => string | undefined;
 
-/** Ready means: could serve a request now. Owner of nothing; each check asks the owner of its state. */
+/**
+ * Ready means: could serve a request now. Owner of nothing; each check asks the owner of its state.
+ */
 export class Readiness {
   readonly #checks: ReadinessCheck[] = [];
 

@@ -42,16 +42,22 @@ export interface Listening {
 }
 
 /**
- * gRPC over TLS 1.3: own TLS server, so that callers with and without certificate share one port, the certificate is
- * renewed without restart, and no session is ever resumed (a resumed one would skip the check of expiry). A client
- * certificate proves a key here; who that is, the inventory says.
+ * gRPC over TLS 1.3: own TLS server, so that callers with and without certificate share one port,
+ * the certificate is renewed without restart, and no session is ever resumed (a resumed one would
+ * skip the check of expiry). A client certificate proves a key here; who that is, the inventory
+ * says.
  */
 export async function startTlsListener(dependencies: TlsListenerDependencies): Promise<Listening> {
   const { options, identity, logger } = dependencies;
-  const injector = dependencies.grpcServer.createConnectionInjector(ServerCredentials.createInsecure());
+  const injector = dependencies.grpcServer.createConnectionInjector(
+    ServerCredentials.createInsecure(),
+  );
   let presented = identity.current();
   const server = createServer({
-    ...contextOf(presented, dependencies.rootsDer()), requestCert: true, rejectUnauthorized: false, ALPNProtocols: ['h2'],
+    ...contextOf(presented, dependencies.rootsDer()),
+    requestCert: true,
+    rejectUnauthorized: false,
+    ALPNProtocols: ['h2'],
     handshakeTimeout: options.handshakeSeconds * 1000,
   });
   server.maxConnections = connectionLimit(options.connections);
@@ -69,12 +75,15 @@ export async function startTlsListener(dependencies: TlsListenerDependencies): P
   await listen(server, options);
   const bound = server.address() as AddressInfo;
   return {
-    address: bound.address, port: bound.port,
+    address: bound.address,
+    port: bound.port,
     close: async (graceMs) => {
       stopWatching();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       injector.drain(graceMs);
-      dependencies.connections.closeAll(new PkiError('SHUTTING_DOWN', 'the server is shutting down'));
+      dependencies.connections.closeAll(
+        new PkiError('SHUTTING_DOWN', 'the server is shutting down'),
+      );
       await closed;
       injector.destroy();
     },
@@ -84,7 +93,8 @@ export async function startTlsListener(dependencies: TlsListenerDependencies): P
 const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
   cert: identity.chainPem,
   key: identity.keyPem,
-  // named so that no store of public roots is loaded: whether a client is known is decided by the inventory
+  // named so that no store of public roots is loaded: whether a client is known is decided by the
+  // inventory
   ca: certificatesToPem(rootsDer),
   minVersion: 'TLSv1.3' as const,
   ecdhCurve: 'X25519MLKEM768:X25519:P-256:P-384',
@@ -92,8 +102,9 @@ const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
 });
 
 /**
- * Bounds the handshakes under way. When there are too many, the oldest goes: an honest one takes milliseconds, so that the
- * oldest are those of peers that connect and say nothing, and these can not keep anybody out.
+ * Bounds the handshakes under way. When there are too many, the oldest goes: an honest one takes
+ * milliseconds, so that the oldest are those of peers that connect and say nothing, and these can
+ * not keep anybody out.
  */
 function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDependencies): void {
   const underWay = new Set<Socket>();
@@ -115,10 +126,16 @@ function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDe
   });
 }
 
-/** Descriptors that stay free of connections: for the database, the token's processes, the operations port and the admin socket. */
+/**
+ * Descriptors that stay free of connections: for the database, the token's processes, the
+ * operations port and the admin socket.
+ */
 const reservedDescriptors = 512;
 
-/** At most what the process may open; where the limit is low, a flood of connections would else take the database and signers with it. */
+/**
+ * At most what the process may open; where the limit is low, a flood of connections would else take
+ * the database and signers with it.
+ */
 function connectionLimit(wanted: number): number {
   try {
     const found = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
@@ -129,7 +146,12 @@ function connectionLimit(wanted: number): number {
   }
 }
 
-function accept(socket: TLSSocket, presented: TlsIdentity, injector: ConnectionInjector, dependencies: TlsListenerDependencies): void {
+function accept(
+  socket: TLSSocket,
+  presented: TlsIdentity,
+  injector: ConnectionInjector,
+  dependencies: TlsListenerDependencies,
+): void {
   socket.on('error', () => socket.destroy());
   if (socket.alpnProtocol !== 'h2') {
     dependencies.refusals.count('tls-handshake', 'INVALID_REQUEST');
@@ -146,15 +168,35 @@ async function callerOf(socket: TLSSocket, peer: string, callers: Callers): Prom
   const raw = socket.getPeerX509Certificate()?.raw;
   if (raw === undefined) return callers.anonymous(peer);
   const parsed = parseCertificate(raw);
-  if (!parsed.ok) throw new PkiError('CERTIFICATE_UNKNOWN', `the client certificate is not one of this CA: ${parsed.error.message}`);
+  if (!parsed.ok)
+    throw new PkiError(
+      'CERTIFICATE_UNKNOWN',
+      `the client certificate is not one of this CA: ${parsed.error.message}`,
+    );
   return callers.resolve({ serial: parsed.value.serialHex, sha256: sha256Hex(raw) }, peer);
 }
 
-async function listen(server: TlsServer, options: { readonly address: string; readonly port: number }): Promise<void> {
+async function listen(
+  server: TlsServer,
+  options: { readonly address: string; readonly port: number },
+): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE') reject(new PkiError('SOCKET_IN_USE', `${options.address}:${options.port} is in use`, { cause: error, grade: 'fatal' }));
-      else reject(new PkiError('CONFIG_INVALID', `listen.address ${options.address}:${options.port} can not be used: ${error.code ?? error.message}`, { cause: error, grade: 'fatal' }));
+      if (error.code === 'EADDRINUSE')
+        reject(
+          new PkiError('SOCKET_IN_USE', `${options.address}:${options.port} is in use`, {
+            cause: error,
+            grade: 'fatal',
+          }),
+        );
+      else
+        reject(
+          new PkiError(
+            'CONFIG_INVALID',
+            `listen.address ${options.address}:${options.port} can not be used: ${error.code ?? error.message}`,
+            { cause: error, grade: 'fatal' },
+          ),
+        );
     });
     server.listen({ host: options.address, port: options.port, backlog: 1024 }, resolve);
   });

@@ -1,6 +1,18 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
-import { auditorGrant, auditorRole, fixedPrefix, holdsEverything, permits, prefixesFor, wholeTrustDomain, type Grant, type RegistrationEntry, type Target, type Verb } from '../domain/index.ts';
+import {
+  auditorGrant,
+  auditorRole,
+  fixedPrefix,
+  holdsEverything,
+  permits,
+  prefixesFor,
+  wholeTrustDomain,
+  type Grant,
+  type RegistrationEntry,
+  type Target,
+  type Verb,
+} from '../domain/index.ts';
 import type { ObjectLedger, Page, PageRequest, RoleStore } from '../store/contract.ts';
 import type { Caller, OperatorCaller } from './caller.ts';
 
@@ -25,11 +37,19 @@ export class OperatorRights {
 
   /** Throws ROLE_MISSING. */
   require(verb: Verb, target: Target): void {
-    if (!this.permits(verb, target)) throw new PkiError('ROLE_MISSING', `this takes a role with the verb ${verb}${describe(target)}`);
+    if (!this.permits(verb, target))
+      throw new PkiError(
+        'ROLE_MISSING',
+        `this takes a role with the verb ${verb}${describe(target)}`,
+      );
   }
 
   requireEverything(what: string): void {
-    if (!this.everything) throw new PkiError('ROLE_MISSING', `${what} takes a role with the verb * on the whole trust domain, or the local socket`);
+    if (!this.everything)
+      throw new PkiError(
+        'ROLE_MISSING',
+        `${what} takes a role with the verb * on the whole trust domain, or the local socket`,
+      );
   }
 
   /** Prefixes over which the verb is held; undefined: all. */
@@ -38,27 +58,43 @@ export class OperatorRights {
   }
 }
 
-/** Finds what an operator may do: a local caller everything (the socket admits only few uids), an admin what his roles say. */
+/**
+ * Finds what an operator may do: a local caller everything (the socket admits only few uids), an
+ * admin what his roles say.
+ */
 export class Access {
   readonly #roles: Pick<RoleStore, 'forMember'>;
   readonly #objects: Pick<ObjectLedger, 'require'>;
   readonly trustDomain: TrustDomain;
 
-  constructor(roles: Pick<RoleStore, 'forMember'>, trustDomain: TrustDomain, objects: Pick<ObjectLedger, 'require'>) {
+  constructor(
+    roles: Pick<RoleStore, 'forMember'>,
+    trustDomain: TrustDomain,
+    objects: Pick<ObjectLedger, 'require'>,
+  ) {
     this.#roles = roles;
     this.#objects = objects;
     this.trustDomain = trustDomain;
   }
 
-  /** Throws CALLER_NOT_ADMITTED for any other class, whatever the front let through; OBJECT_NOT_IN_LOG for a role that was changed past the log. */
+  /**
+   * Throws CALLER_NOT_ADMITTED for any other class, whatever the front let through;
+   * OBJECT_NOT_IN_LOG for a role that was changed past the log.
+   */
   async of(caller: OperatorCaller): Promise<OperatorRights> {
     const actual = caller as Caller;
     if (actual.class === 'local') return new OperatorRights([], true);
-    if (actual.class !== 'admin') throw new PkiError('CALLER_NOT_ADMITTED', `this is open to admin and local callers, not to ${actual.class}`);
+    if (actual.class !== 'admin')
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `this is open to admin and local callers, not to ${actual.class}`,
+      );
     const roles = await this.#roles.forMember(actual.spiffeId);
     for (const role of roles) this.#objects.require(role);
     // the grant of the auditor is ours, whatever the database says it is
-    const grants = roles.map((role) => (role.name === auditorRole ? auditorGrant(this.trustDomain) : role));
+    const grants = roles.map((role) =>
+      role.name === auditorRole ? auditorGrant(this.trustDomain) : role,
+    );
     return new OperatorRights(grants, holdsEverything(grants, this.trustDomain));
   }
 
@@ -70,19 +106,26 @@ export class Access {
 
 /** What an entry reaches: its ID, or all that its template can give. */
 export const targetOf = (entry: Pick<RegistrationEntry, 'spiffeId'>): Target =>
-  /[{}]/.test(entry.spiffeId) ? { kind: 'below', prefix: fixedPrefix(entry.spiffeId) } : { kind: 'id', spiffeId: entry.spiffeId };
+  /[{}]/.test(entry.spiffeId)
+    ? { kind: 'below', prefix: fixedPrefix(entry.spiffeId) }
+    : { kind: 'id', spiffeId: entry.spiffeId };
 
 const scannedPages = 20;
 
 /**
- * A page of what the caller may see. Keys are the store's, so that pages are taken whole: a page may be shorter than asked,
- * even empty with a `next`, when much of what was read is hidden.
+ * A page of what the caller may see. Keys are the store's, so that pages are taken whole: a page
+ * may be shorter than asked, even empty with a `next`, when much of what was read is hidden.
  */
-export async function visiblePage<T>(fetch: (page: PageRequest) => Promise<Page<T>>, visible: (item: T) => boolean, request: PageRequest): Promise<Page<T>> {
+export async function visiblePage<T>(
+  fetch: (page: PageRequest) => Promise<Page<T>>,
+  visible: (item: T) => boolean,
+  request: PageRequest,
+): Promise<Page<T>> {
   let page = await fetch(request);
   for (let scanned = 1; ; scanned += 1) {
     const items = page.items.filter(visible);
-    if (items.length > 0 || page.next === undefined || scanned === scannedPages) return { items, next: page.next };
+    if (items.length > 0 || page.next === undefined || scanned === scannedPages)
+      return { items, next: page.next };
     page = await fetch({ size: request.size, after: page.next });
   }
 }

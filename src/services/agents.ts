@@ -1,7 +1,13 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { Agent, AgentState, RegistrationEntry } from '../domain/index.ts';
-import type { AgentStore, CertificateStore, EntryStore, Page, PageRequest } from '../store/contract.ts';
+import type {
+  AgentStore,
+  CertificateStore,
+  EntryStore,
+  Page,
+  PageRequest,
+} from '../store/contract.ts';
 import { pagesOf } from '../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
@@ -33,11 +39,19 @@ export class AgentService implements Agents {
     this.#deps = deps;
   }
 
-  list(caller: OperatorCaller, filter: { readonly state?: AgentState }, page: PageRequest): Promise<Page<AgentView>> {
+  list(
+    caller: OperatorCaller,
+    filter: { readonly state?: AgentState },
+    page: PageRequest,
+  ): Promise<Page<AgentView>> {
     return refusing(this.#deps.refusals, caller, 'ListAgents', undefined, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('agent.read', { kind: 'none' });
-      const found = await visiblePage((next) => this.#deps.agents.list(filter, next), ({ spiffeId }) => rights.permits('agent.read', { kind: 'id', spiffeId }), checkPage(page));
+      const found = await visiblePage(
+        (next) => this.#deps.agents.list(filter, next),
+        ({ spiffeId }) => rights.permits('agent.read', { kind: 'id', spiffeId }),
+        checkPage(page),
+      );
       return { items: found.items.map((agent) => this.#view(agent)), next: found.next };
     });
   }
@@ -51,9 +65,20 @@ export class AgentService implements Agents {
       const now = this.#deps.clock.now();
       const parentIds = await this.#deps.nodeSets.parents(agent);
       const [obtainable, liveCertificates, lastNotAfter, consumers] = await Promise.all([
-        this.#obtainable(parentIds, rights), this.#deps.certificates.countLive({ holder: spiffeId }, now), this.#deps.certificates.lastNotAfter({ holder: spiffeId }, now), this.#deps.agents.consumers(spiffeId),
+        this.#obtainable(parentIds, rights),
+        this.#deps.certificates.countLive({ holder: spiffeId }, now),
+        this.#deps.certificates.lastNotAfter({ holder: spiffeId }, now),
+        this.#deps.agents.consumers(spiffeId),
       ]);
-      return { agent: this.#view(agent), parentIds, obtainable: obtainable.shown, obtainableTotal: obtainable.total, liveCertificates, lastNotAfter, consumers };
+      return {
+        agent: this.#view(agent),
+        parentIds,
+        obtainable: obtainable.shown,
+        obtainableTotal: obtainable.total,
+        liveCertificates,
+        lastNotAfter,
+        consumers,
+      };
     });
   }
 
@@ -65,27 +90,50 @@ export class AgentService implements Agents {
     return this.#end(caller, 'EvictAgent', 'evicted', spiffeId, reason);
   }
 
-  #end(caller: OperatorCaller, operation: string, state: 'banned' | 'evicted', spiffeId: string, reason: string): Promise<AgentView> {
+  #end(
+    caller: OperatorCaller,
+    operation: string,
+    state: 'banned' | 'evicted',
+    spiffeId: string,
+    reason: string,
+  ): Promise<AgentView> {
     return refusing(this.#deps.refusals, caller, operation, spiffeId, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require(state === 'banned' ? 'agent.ban' : 'agent.evict', { kind: 'id', spiffeId });
       const text = checkText('reason', reason, 500);
       const before = await this.#deps.agents.byId(spiffeId);
       if (before === undefined) throw unknownAgent(spiffeId);
-      // an evicted agent may attest again, so that evicting lifts a ban: that takes the right to ban as well
-      if (before.state === 'banned' && state === 'evicted') rights.require('agent.ban', { kind: 'id', spiffeId });
+      // an evicted agent may attest again, so that evicting lifts a ban: that takes the right to
+      // ban as well
+      if (before.state === 'banned' && state === 'evicted')
+        rights.require('agent.ban', { kind: 'id', spiffeId });
       const agent = await this.#deps.agents.setState(spiffeId, state, text, {
-        timeMs: this.#deps.clock.nowMs(), actor: actorOf(caller), kind: `agent.${state}`, subject: spiffeId, detail: { reason: text, before: before.state, serial: before.serial },
+        timeMs: this.#deps.clock.nowMs(),
+        actor: actorOf(caller),
+        kind: `agent.${state}`,
+        subject: spiffeId,
+        detail: { reason: text, before: before.state, serial: before.serial },
       });
       this.#deps.callers.announce({
-        kind: 'identity', spiffeId, error: state === 'banned' ? new PkiError('AGENT_BANNED', `the agent ${spiffeId} was banned`) : new PkiError('AGENT_EVICTED', `the agent ${spiffeId} was evicted`),
+        kind: 'identity',
+        spiffeId,
+        error:
+          state === 'banned'
+            ? new PkiError('AGENT_BANNED', `the agent ${spiffeId} was banned`)
+            : new PkiError('AGENT_EVICTED', `the agent ${spiffeId} was evicted`),
       });
       return this.#view(agent);
     });
   }
 
-  /** The blast radius: all entries under any of its parents, those that have expired left out. Shown are those that the caller may read, counted are all. */
-  async #obtainable(parentIds: readonly string[], rights: OperatorRights): Promise<{ readonly shown: readonly RegistrationEntry[]; readonly total: number }> {
+  /**
+   * The blast radius: all entries under any of its parents, those that have expired left out. Shown
+   * are those that the caller may read, counted are all.
+   */
+  async #obtainable(
+    parentIds: readonly string[],
+    rights: OperatorRights,
+  ): Promise<{ readonly shown: readonly RegistrationEntry[]; readonly total: number }> {
     const now = this.#deps.clock.now();
     const shown: RegistrationEntry[] = [];
     let total = 0;
@@ -93,7 +141,8 @@ export class AgentService implements Agents {
       for (const entry of entries) {
         if (entry.expiresAt !== 0 && entry.expiresAt <= now) continue;
         total += 1;
-        if (shown.length < shownEntries && rights.permits('entry.read', targetOf(entry))) shown.push(entry);
+        if (shown.length < shownEntries && rights.permits('entry.read', targetOf(entry)))
+          shown.push(entry);
       }
     }
     return { shown, total };
@@ -104,4 +153,5 @@ export class AgentService implements Agents {
   }
 }
 
-const unknownAgent = (spiffeId: string): PkiError => new PkiError('NOT_FOUND', `there is no agent ${JSON.stringify(spiffeId.slice(0, 300))}`);
+const unknownAgent = (spiffeId: string): PkiError =>
+  new PkiError('NOT_FOUND', `there is no agent ${JSON.stringify(spiffeId.slice(0, 300))}`);

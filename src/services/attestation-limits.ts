@@ -3,7 +3,9 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { KeyedBuckets, TokenBucket, type Rate } from './limits.ts';
 
-/** Attestations from one address that came to nothing; beyond, the address waits behind the others. */
+/**
+ * Attestations from one address that came to nothing; beyond, the address waits behind the others.
+ */
 const failureRate: Rate = { perSecond: 0.5, burst: 20 };
 const suspectSeconds = 60;
 const maximumSuspects = 10_000;
@@ -11,9 +13,10 @@ const maximumSuspects = 10_000;
 const reserve = 0.5;
 
 /**
- * The global limit on attestation, in which nobody can take all of it from the others: an address whose attestations keep
- * failing gets only what is left while the bucket is more than half full. It is never shut out, since many honest nodes may
- * stand behind it (a load balancer, NAT). Owner of the bucket and of what is remembered of addresses.
+ * The global limit on attestation, in which nobody can take all of it from the others: an address
+ * whose attestations keep failing gets only what is left while the bucket is more than half full.
+ * It is never shut out, since many honest nodes may stand behind it (a load balancer, NAT). Owner
+ * of the bucket and of what is remembered of addresses.
  */
 export class AttestationLimits {
   readonly #clock: Pick<Clock, 'monotonicMs'>;
@@ -29,15 +32,22 @@ export class AttestationLimits {
 
   /** Throws RATE_LIMITED with the time to wait. */
   admit(peer: string): void {
-    const waitMs = this.#isSuspect(networkOf(peer)) && this.#bucket.level <= reserve ? 1000 : this.#bucket.take();
-    if (waitMs > 0) throw new PkiError('RATE_LIMITED', `too many attestations: try again in ${waitMs} ms`, { detail: { waitMs } });
+    const waitMs =
+      this.#isSuspect(networkOf(peer)) && this.#bucket.level <= reserve
+        ? 1000
+        : this.#bucket.take();
+    if (waitMs > 0)
+      throw new PkiError('RATE_LIMITED', `too many attestations: try again in ${waitMs} ms`, {
+        detail: { waitMs },
+      });
   }
 
   failed(peer: string): void {
     const network = networkOf(peer);
     if (this.#failures.take(network) === 0) return;
     this.#suspects.delete(network);
-    if (this.#suspects.size >= maximumSuspects) this.#suspects.delete(this.#suspects.keys().next().value as string);
+    if (this.#suspects.size >= maximumSuspects)
+      this.#suspects.delete(this.#suspects.keys().next().value as string);
     this.#suspects.set(network, this.#clock.monotonicMs() + suspectSeconds * 1000);
   }
 
@@ -55,10 +65,21 @@ export function networkOf(peer: string): string {
   const colon = peer.lastIndexOf(':');
   const address = colon < 0 ? peer : peer.slice(0, colon);
   if (!isIPv6(address)) return address;
-  if (address.toLowerCase().startsWith('::ffff:') && address.includes('.')) return address.slice('::ffff:'.length);
+  if (address.toLowerCase().startsWith('::ffff:') && address.includes('.'))
+    return address.slice('::ffff:'.length);
   const [head = '', tail] = address.split('::', 2);
   const before = head === '' ? [] : head.split(':');
   const after = tail === undefined || tail === '' ? [] : tail.split(':');
-  const groups = tail === undefined ? before : [...before, ...Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => '0'), ...after];
-  return groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(':');
+  const groups =
+    tail === undefined
+      ? before
+      : [
+          ...before,
+          ...Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => '0'),
+          ...after,
+        ];
+  return groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':');
 }

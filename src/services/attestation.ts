@@ -8,7 +8,14 @@ import { attestationMessage } from '../common/wire/attestation-message.ts';
 import { isAgentPath, type Agent, type BundleRevision, type JoinToken } from '../domain/index.ts';
 import type { AgentStore, BundleStore, JoinTokenStore } from '../store/contract.ts';
 import type { AgentCaller, AnonymousCaller } from './caller.ts';
-import type { AgentSvid, AttestExchange, AttestPeer, AttestStart, AttestStep, NodeAttestation } from './contract.ts';
+import type {
+  AgentSvid,
+  AttestExchange,
+  AttestPeer,
+  AttestStart,
+  AttestStep,
+  NodeAttestation,
+} from './contract.ts';
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
 import { AttestationLimits } from './attestation-limits.ts';
 import { KeyedBuckets, TokenBucket } from './limits.ts';
@@ -33,7 +40,10 @@ const maximumTokenLength = 256;
 const maximumCsrBytes = 16_384;
 const renewalRate = { perSecond: 0.2, burst: 10 };
 
-/** Owner of the global limits on attestation: the rate of all, and the number of challenges that wait for their answer. */
+/**
+ * Owner of the global limits on attestation: the rate of all, and the number of challenges that
+ * wait for their answer.
+ */
 export class NodeAttestationService implements NodeAttestation {
   readonly #deps: AttestationDeps;
   readonly #limits: AttestationLimits;
@@ -55,12 +65,17 @@ export class NodeAttestationService implements NodeAttestation {
       this.#limits.admit(peer.peer);
     } catch (thrown) {
       // counted only: never a wait, and never an fsync
-      void this.#deps.refusals.refused({ class: 'anonymous', peer: peer.peer }, operation, PkiError.from(thrown));
+      void this.#deps.refusals.refused(
+        { class: 'anonymous', peer: peer.peer },
+        operation,
+        PkiError.from(thrown),
+      );
       throw thrown;
     }
     return new Exchange(this.#deps, peer, {
       claim: () => {
-        if (this.#pending >= this.#deps.settings.maximumPendingChallenges) throw new PkiError('OVERLOADED', 'too many attestations wait for their answer');
+        if (this.#pending >= this.#deps.settings.maximumPendingChallenges)
+          throw new PkiError('OVERLOADED', 'too many attestations wait for their answer');
         this.#pending += 1;
         let held = true;
         return () => {
@@ -75,22 +90,36 @@ export class NodeAttestationService implements NodeAttestation {
 
   async bundleSteps(sequence: number): Promise<readonly BundleRevision[]> {
     const waitMs = this.#steps.take();
-    if (waitMs > 0) throw new PkiError('RATE_LIMITED', `too many requests for bundle steps: try again in ${waitMs} ms`, { detail: { waitMs } });
-    if (!Number.isSafeInteger(sequence) || sequence < 0) throw new PkiError('INVALID_REQUEST', 'the sequence is no whole number');
+    if (waitMs > 0)
+      throw new PkiError(
+        'RATE_LIMITED',
+        `too many requests for bundle steps: try again in ${waitMs} ms`,
+        { detail: { waitMs } },
+      );
+    if (!Number.isSafeInteger(sequence) || sequence < 0)
+      throw new PkiError('INVALID_REQUEST', 'the sequence is no whole number');
     return this.#deps.bundles.since(sequence);
   }
 
-  renew(caller: AgentCaller, request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string }): Promise<AgentSvid> {
+  renew(
+    caller: AgentCaller,
+    request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string },
+  ): Promise<AgentSvid> {
     return refusing(this.#deps.refusals, caller, 'RenewAgent', caller.spiffeId, async () => {
       requireAgent(caller);
       checkRequestId(request.requestId);
       checkText('agent_version', request.agentVersion, 128);
       enforceRate(this.#renewals.take(caller.spiffeId), 'too many renewals');
-      return this.#inTurn(caller.spiffeId, () => this.#deps.enrolment.renew(caller, { ...request, peer: caller.peer }));
+      return this.#inTurn(caller.spiffeId, () =>
+        this.#deps.enrolment.renew(caller, { ...request, peer: caller.peer }),
+      );
     });
   }
 
-  /** Sessions of one agent begin and go on one after the other, so that two attestations at once end with one that stands. */
+  /**
+   * Sessions of one agent begin and go on one after the other, so that two attestations at once end
+   * with one that stands.
+   */
   async #inTurn<T>(agentId: string, act: () => Promise<T>): Promise<T> {
     const before = this.#turns.get(agentId);
     const turn = (async () => {
@@ -142,14 +171,22 @@ class Exchange implements AttestExchange {
 
   start(start: AttestStart): Promise<AttestStep> {
     return refusing(this.#deps.refusals, this.#caller, operation, undefined, async () => {
-      if (this.#started || this.#closed) throw new PkiError('INVALID_REQUEST', 'an attestation has one start');
+      if (this.#started || this.#closed)
+        throw new PkiError('INVALID_REQUEST', 'an attestation has one start');
       this.#started = true;
       checkRequestId(start.requestId);
       checkText('agent_version', start.agentVersion, 128);
-      if (start.protocolVersion < 1) throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
-      if (start.csrDer.length > maximumCsrBytes) throw new PkiError('REQUEST_TOO_LARGE', `the CSR has more than ${maximumCsrBytes} bytes`);
+      if (start.protocolVersion < 1)
+        throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
+      if (start.csrDer.length > maximumCsrBytes)
+        throw new PkiError('REQUEST_TOO_LARGE', `the CSR has more than ${maximumCsrBytes} bytes`);
       const { spkiDer } = unwrap(parseCsr(start.csrDer));
-      const key = { requestId: start.requestId, csrDer: start.csrDer, agentVersion: start.agentVersion, peer: this.#peer.peer };
+      const key = {
+        requestId: start.requestId,
+        csrDer: start.csrDer,
+        agentVersion: start.agentVersion,
+        peer: this.#peer.peer,
+      };
       switch (start.method.type) {
         case 'join_token':
           return this.#done(await this.#joinToken(start.method.token, key, spkiDer));
@@ -167,10 +204,18 @@ class Exchange implements AttestExchange {
       // taken away before anything else: a nonce is good for one try
       this.#challenge = undefined;
       challenge?.release();
-      if (challenge === undefined) throw new PkiError('INVALID_REQUEST', 'there is no challenge to answer');
-      if (this.#deps.clock.monotonicMs() > challenge.untilMs) throw new PkiError('ATTESTATION_FAILED', 'the challenge was answered too late');
+      if (challenge === undefined)
+        throw new PkiError('INVALID_REQUEST', 'there is no challenge to answer');
+      if (this.#deps.clock.monotonicMs() > challenge.untilMs)
+        throw new PkiError('ATTESTATION_FAILED', 'the challenge was answered too late');
       const node = await challenge.prove(signature);
-      return this.#asNode(node.agentId, async () => this.#done(await this.#limits.inTurn(node.agentId, () => this.#deps.enrolment.begin(node, challenge.key))));
+      return this.#asNode(node.agentId, async () =>
+        this.#done(
+          await this.#limits.inTurn(node.agentId, () =>
+            this.#deps.enrolment.begin(node, challenge.key),
+          ),
+        ),
+      );
     });
   }
 
@@ -187,68 +232,135 @@ class Exchange implements AttestExchange {
   }
 
   async #joinToken(token: string, key: AgentKey, spkiDer: Buffer): Promise<AgentSvid> {
-    const unknown = (): PkiError => new PkiError('JOIN_TOKEN_INVALID', 'the join token is unknown, expired, or was used with another key');
+    const unknown = (): PkiError =>
+      new PkiError(
+        'JOIN_TOKEN_INVALID',
+        'the join token is unknown, expired, or was used with another key',
+      );
     if (token === '' || token.length > maximumTokenLength) throw unknown();
     const hash = createHash('sha256').update(token).digest();
     const found = await this.#deps.tokens.byHash(hash.toString('hex'));
-    if (found === undefined || !timingSafeEqual(Buffer.from(found.tokenSha256, 'hex'), hash) || found.expiresAt <= this.#deps.clock.now()) throw unknown();
-    return this.#asNode(found.agentId, () => this.#limits.inTurn(found.agentId, () => this.#redeem(found, key, sha256Hex(spkiDer), unknown)));
+    if (
+      found === undefined ||
+      !timingSafeEqual(Buffer.from(found.tokenSha256, 'hex'), hash) ||
+      found.expiresAt <= this.#deps.clock.now()
+    )
+      throw unknown();
+    return this.#asNode(found.agentId, () =>
+      this.#limits.inTurn(found.agentId, () =>
+        this.#redeem(found, key, sha256Hex(spkiDer), unknown),
+      ),
+    );
   }
 
-  async #redeem(found: JoinToken, key: AgentKey, publicKeySha256: string, unknown: () => PkiError): Promise<AgentSvid> {
+  async #redeem(
+    found: JoinToken,
+    key: AgentKey,
+    publicKeySha256: string,
+    unknown: () => PkiError,
+  ): Promise<AgentSvid> {
     const agent = await this.#deps.agents.byId(found.agentId);
-    if (agent?.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${found.agentId} is banned`);
-    if (found.boundPublicKeySha256 !== null && found.boundPublicKeySha256 !== publicKeySha256) throw unknown();
+    if (agent?.state === 'banned')
+      throw new PkiError('AGENT_BANNED', `the agent ${found.agentId} is banned`);
+    if (found.boundPublicKeySha256 !== null && found.boundPublicKeySha256 !== publicKeySha256)
+      throw unknown();
     const bound = await this.#deps.tokens.bind(found.id, publicKeySha256, this.#deps.clock.now());
     if (bound.boundPublicKeySha256 !== publicKeySha256) throw unknown();
     const node: ProvenNode = {
-      agentId: found.agentId, attestationType: 'join_token', selectors: found.nodeSelectors, act: 'attest', tokenId: found.id, detail: { method: 'join_token', token: found.id },
+      agentId: found.agentId,
+      attestationType: 'join_token',
+      selectors: found.nodeSelectors,
+      act: 'attest',
+      tokenId: found.id,
+      detail: { method: 'join_token', token: found.id },
     };
-    // the token itself is the request: whatever ID a repeated call has, the same token and key lead to one certificate
+    // the token itself is the request: whatever ID a repeated call has, the same token and key lead
+    // to one certificate
     const once = { ...key, requestId: found.id };
     if (bound.resultSerial === null) return this.#deps.enrolment.begin(node, once);
-    // used already: the same answer, as long as the session that began with it has not moved on or been ended
-    const stands = agent?.state === 'active' && agent.serial === bound.resultSerial && agent.svidNotAfter > this.#deps.clock.now();
-    const repeated = stands ? await this.#deps.enrolment.repeat(node, once, bound.resultSerial) : undefined;
+    // used already: the same answer, as long as the session that began with it has not moved on or
+    // been ended
+    const stands =
+      agent?.state === 'active' &&
+      agent.serial === bound.resultSerial &&
+      agent.svidNotAfter > this.#deps.clock.now();
+    const repeated = stands
+      ? await this.#deps.enrolment.repeat(node, once, bound.resultSerial)
+      : undefined;
     if (repeated === undefined) throw unknown();
     return repeated;
   }
 
   #x509pop(chainDer: readonly Buffer[], key: AgentKey, newSpkiDer: Buffer): AttestStep {
-    const node = unwrap(verifyNodeCertificate(chainDer, this.#deps.settings.x509popRootsDer, this.#deps.clock.now()));
+    const node = unwrap(
+      verifyNodeCertificate(chainDer, this.#deps.settings.x509popRootsDer, this.#deps.clock.now()),
+    );
     const agentId = x509popAgentId(this.#deps.settings.trustDomain, node.fingerprint).toString();
     return this.#challengeFor(key, newSpkiDer, async (message, signature) => {
       checkProof(node.spkiDer, message, signature);
       return this.#asNode(agentId, async () => {
-        if ((await this.#deps.agents.byId(agentId))?.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${agentId} is banned`);
-        return { agentId, attestationType: 'x509pop', selectors: node.selectors, act: 'attest', detail: { method: 'x509pop', fingerprint: node.fingerprint } };
+        if ((await this.#deps.agents.byId(agentId))?.state === 'banned')
+          throw new PkiError('AGENT_BANNED', `the agent ${agentId} is banned`);
+        return {
+          agentId,
+          attestationType: 'x509pop',
+          selectors: node.selectors,
+          act: 'attest',
+          detail: { method: 'x509pop', fingerprint: node.fingerprint },
+        };
       });
     });
   }
 
-  /** Any ID gets a challenge; whether there is such an agent, or what became of it, is said to its key alone. */
+  /**
+   * Any ID gets a challenge; whether there is such an agent, or what became of it, is said to its
+   * key alone.
+   */
   #expired(spiffeId: string, serial: string, key: AgentKey, newSpkiDer: Buffer): AttestStep {
     const id = SpiffeId.parse(spiffeId);
-    if (!id.ok || !isAgentPath(id.value) || !id.value.trustDomain.equals(this.#deps.settings.trustDomain)) throw new PkiError('ATTESTATION_FAILED', 'the ID is not of an agent of this trust domain');
+    if (
+      !id.ok ||
+      !isAgentPath(id.value) ||
+      !id.value.trustDomain.equals(this.#deps.settings.trustDomain)
+    )
+      throw new PkiError('ATTESTATION_FAILED', 'the ID is not of an agent of this trust domain');
     return this.#challengeFor(key, newSpkiDer, async (message, signature) => {
       const agent = await this.#deps.agents.byId(spiffeId);
-      if (agent === undefined || agent.serial !== serial) throw new PkiError('ATTESTATION_FAILED', 'no agent with this ID has this certificate as its newest');
+      if (agent === undefined || agent.serial !== serial)
+        throw new PkiError(
+          'ATTESTATION_FAILED',
+          'no agent with this ID has this certificate as its newest',
+        );
       checkProof(agent.spkiDer, message, signature);
       return this.#asNode(spiffeId, () => Promise.resolve(this.#recovering(agent)));
     });
   }
 
   #recovering(agent: Agent): ProvenNode {
-    if (agent.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${agent.spiffeId} is banned`);
-    if (agent.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${agent.spiffeId} was evicted`);
-    if (this.#deps.clock.now() > agent.svidNotAfter + this.#deps.settings.recoveryGraceSeconds) throw new PkiError('RENEWAL_GRACE_EXCEEDED', `the last SVID expired at ${new Date(agent.svidNotAfter * 1000).toISOString()}, longer ago than ${this.#deps.settings.recoveryGraceSeconds} s`);
+    if (agent.state === 'banned')
+      throw new PkiError('AGENT_BANNED', `the agent ${agent.spiffeId} is banned`);
+    if (agent.state === 'evicted')
+      throw new PkiError('AGENT_EVICTED', `the agent ${agent.spiffeId} was evicted`);
+    if (this.#deps.clock.now() > agent.svidNotAfter + this.#deps.settings.recoveryGraceSeconds)
+      throw new PkiError(
+        'RENEWAL_GRACE_EXCEEDED',
+        `the last SVID expired at ${new Date(agent.svidNotAfter * 1000).toISOString()}, longer ago than ${this.#deps.settings.recoveryGraceSeconds} s`,
+      );
     return {
-      agentId: agent.spiffeId, attestationType: agent.attestationType, selectors: agent.selectors, act: 'recover', generation: agent.generation,
+      agentId: agent.spiffeId,
+      attestationType: agent.attestationType,
+      selectors: agent.selectors,
+      act: 'recover',
+      generation: agent.generation,
       detail: { method: 'expired_svid', recovered: agent.serial },
     };
   }
 
-  #challengeFor(key: AgentKey, newSpkiDer: Buffer, prove: (message: Buffer, signature: Buffer) => Promise<ProvenNode>): AttestStep {
+  #challengeFor(
+    key: AgentKey,
+    newSpkiDer: Buffer,
+    prove: (message: Buffer, signature: Buffer) => Promise<ProvenNode>,
+  ): AttestStep {
     const free = this.#limits.claim();
     // whoever never answers keeps his stream, but not the slot
     const cancel = this.#deps.clock.after(this.#deps.settings.challengeTtlSeconds * 1000, free);
@@ -259,9 +371,20 @@ class Exchange implements AttestExchange {
     const nonce = this.#deps.random.bytes(32);
     const trustDomainName = this.#deps.settings.trustDomain.name;
     const { serverCertificateSha256 } = this.#peer;
-    const message = attestationMessage({ nonce, trustDomainName, serverCertificateSha256, newSpkiDer });
+    const message = attestationMessage({
+      nonce,
+      trustDomainName,
+      serverCertificateSha256,
+      newSpkiDer,
+    });
     const untilMs = this.#deps.clock.monotonicMs() + this.#deps.settings.challengeTtlSeconds * 1000;
-    this.#challenge = { nonce, untilMs, key, release, prove: (signature) => prove(message, signature) };
+    this.#challenge = {
+      nonce,
+      untilMs,
+      key,
+      release,
+      prove: (signature) => prove(message, signature),
+    };
     return { kind: 'challenge', nonce, trustDomainName, serverCertificateSha256 };
   }
 

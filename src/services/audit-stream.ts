@@ -1,16 +1,33 @@
 import type { Clock } from '../common/runtime/index.ts';
-import { claimOf, tileWidth, type EvidenceStatement, type ExportLine } from '../common/tlog/index.ts';
+import {
+  claimOf,
+  tileWidth,
+  type EvidenceStatement,
+  type ExportLine,
+} from '../common/tlog/index.ts';
 import { readCanonical, type AuditRecord } from '../domain/index.ts';
-import type { AuditStore, CertificateStore, EvidenceStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import type {
+  AuditStore,
+  CertificateStore,
+  EvidenceStore,
+  LogStore,
+  StoredCheckpoint,
+} from '../store/contract.ts';
 import { pagesOf } from '../store/pages.ts';
 
-/** What is known of the log beside the store; absent where no log is kept (tests of single services). */
+/**
+ * What is known of the log beside the store; absent where no log is kept (tests of single
+ * services).
+ */
 export interface LogFacts {
   readonly origin: string;
   verifierKey(): string;
   /** Further keys of this log. */
   otherKeys?(): readonly string[];
-  /** Whether the record of this sequence with this hash is in the tree, or was written by this process and waits for it. */
+  /**
+   * Whether the record of this sequence with this hash is in the tree, or was written by this
+   * process and waits for it.
+   */
   holds(sequence: number, leafHash: Buffer): Promise<boolean>;
 }
 
@@ -23,18 +40,36 @@ export interface AuditStreamDeps {
   readonly clock: Clock;
 }
 
-/** The whole log as lines of an export, up to what is under a checkpoint now and what waits behind it. */
-export async function* exportLines(deps: AuditStreamDeps, signal: AbortSignal): AsyncGenerator<ExportLine> {
+/**
+ * The whole log as lines of an export, up to what is under a checkpoint now and what waits behind
+ * it.
+ */
+export async function* exportLines(
+  deps: AuditStreamDeps,
+  signal: AbortSignal,
+): AsyncGenerator<ExportLine> {
   const { log, facts, clock } = deps;
   const newest = await log.latestCheckpoint();
   const until = await deps.audit.count();
   const size = newest?.size ?? 0;
-  const reasons = new Map((await allExcluded(log)).map(({ sequence, reason }) => [sequence, reason]));
-  yield { type: 'log', version: 1, origin: facts.origin, verifierKey: facts.verifierKey(), otherKeys: facts.otherKeys?.() ?? [], exportedAtMs: clock.nowMs() };
+  const reasons = new Map(
+    (await allExcluded(log)).map(({ sequence, reason }) => [sequence, reason]),
+  );
+  yield {
+    type: 'log',
+    version: 1,
+    origin: facts.origin,
+    verifierKey: facts.verifierKey(),
+    otherKeys: facts.otherKeys?.() ?? [],
+    exportedAtMs: clock.nowMs(),
+  };
   const checkpoints = new Checkpoints(log);
   let tile = -1;
-  for (let after: string | undefined; !signal.aborted;) {
-    const page = await deps.audit.list({}, after === undefined ? { size: 1000 } : { size: 1000, after });
+  for (let after: string | undefined; !signal.aborted; ) {
+    const page = await deps.audit.list(
+      {},
+      after === undefined ? { size: 1000 } : { size: 1000, after },
+    );
     const places = await log.indexesOf(page.items.map(({ sequence }) => sequence));
     for (const [at, record] of page.items.entries()) {
       if (record.sequence > until) break;
@@ -42,23 +77,32 @@ export async function* exportLines(deps: AuditStreamDeps, signal: AbortSignal): 
       const index = place !== undefined && place < size ? place : undefined;
       if (index !== undefined && Math.floor(index / tileWidth) !== tile) {
         tile = Math.floor(index / tileWidth);
-        yield { type: 'tile', index: tile, hashes: ((await log.tile(0, tile)) ?? Buffer.alloc(0)).toString('base64') };
+        yield {
+          type: 'tile',
+          index: tile,
+          hashes: ((await log.tile(0, tile)) ?? Buffer.alloc(0)).toString('base64'),
+        };
       }
       yield recordLine(record, index, reasons.get(record.sequence));
       if (index === undefined) continue;
       if (record.kind === 'authority.active') yield* evidenceLines(record, deps.evidence);
-      for (const { note, timeMs } of await checkpoints.upTo(Math.min(index + 1, size))) yield { type: 'checkpoint', note, timeMs };
+      for (const { note, timeMs } of await checkpoints.upTo(Math.min(index + 1, size)))
+        yield { type: 'checkpoint', note, timeMs };
     }
     if (page.next === undefined || page.items.length === 0) break;
     after = page.next;
   }
   // those that stand over records which are not there: the reader is to see that
-  for (const { note, timeMs } of await checkpoints.upTo(size)) yield { type: 'checkpoint', note, timeMs };
+  for (const { note, timeMs } of await checkpoints.upTo(size))
+    yield { type: 'checkpoint', note, timeMs };
   yield { type: 'end', size };
 }
 
 /** As it stands, whether it is right or not: the reader is to see that. */
-async function* evidenceLines({ subject, canonical }: AuditRecord, evidence: EvidenceStore): AsyncGenerator<ExportLine> {
+async function* evidenceLines(
+  { subject, canonical }: AuditRecord,
+  evidence: EvidenceStore,
+): AsyncGenerator<ExportLine> {
   const claim = claimOf(subject, readCanonical(canonical)?.detail ?? {});
   const statement = claim === undefined ? undefined : await evidence.statement(claim.sha256);
   if (claim === undefined || statement === undefined) return;
@@ -73,20 +117,33 @@ async function* evidenceLines({ subject, canonical }: AuditRecord, evidence: Evi
 
 function partsOf(statement: string): number {
   try {
-    return (JSON.parse(statement.slice(statement.indexOf('\n') + 1)) as EvidenceStatement).chunks.length;
+    return (JSON.parse(statement.slice(statement.indexOf('\n') + 1)) as EvidenceStatement).chunks
+      .length;
   } catch {
     return 0;
   }
 }
 
-const recordLine = (record: AuditRecord, index: number | undefined, reason: string | undefined): ExportLine => ({
-  type: 'record', sequence: record.sequence, ...(index === undefined ? { out: reason ?? 'waiting' } : { index }), timeMs: record.timeMs, actor: record.actor, kind: record.kind,
-  subject: record.subject, canonical: record.canonical.toString('utf8'),
+const recordLine = (
+  record: AuditRecord,
+  index: number | undefined,
+  reason: string | undefined,
+): ExportLine => ({
+  type: 'record',
+  sequence: record.sequence,
+  ...(index === undefined ? { out: reason ?? 'waiting' } : { index }),
+  timeMs: record.timeMs,
+  actor: record.actor,
+  kind: record.kind,
+  subject: record.subject,
+  canonical: record.canonical.toString('utf8'),
 });
 
-async function allExcluded(log: LogStore): Promise<readonly { readonly sequence: number; readonly reason: string }[]> {
+async function allExcluded(
+  log: LogStore,
+): Promise<readonly { readonly sequence: number; readonly reason: string }[]> {
   const all: { readonly sequence: number; readonly reason: string }[] = [];
-  for (let after = 0; ;) {
+  for (let after = 0; ; ) {
     const some = await log.excluded(after, 1000);
     all.push(...some);
     const last = some.at(-1);
@@ -95,7 +152,9 @@ async function allExcluded(log: LogStore): Promise<readonly { readonly sequence:
   }
 }
 
-/** Checkpoints in the order of their size, read in pages and handed out as the records reach them. */
+/**
+ * Checkpoints in the order of their size, read in pages and handed out as the records reach them.
+ */
 class Checkpoints {
   readonly #log: LogStore;
   #waiting: StoredCheckpoint[] = [];
@@ -132,7 +191,11 @@ export interface WatchedRecord {
 }
 
 /** `undefined` once nothing more can be missed, then records as they are committed. */
-export async function* watchRecords(deps: AuditStreamDeps, filter: WatchFilter, signal: AbortSignal): AsyncGenerator<WatchedRecord | undefined> {
+export async function* watchRecords(
+  deps: AuditStreamDeps,
+  filter: WatchFilter,
+  signal: AbortSignal,
+): AsyncGenerator<WatchedRecord | undefined> {
   let wake: (() => void) | undefined;
   let news = false;
   const stop = deps.log.onRecords(() => {
@@ -143,17 +206,23 @@ export async function* watchRecords(deps: AuditStreamDeps, filter: WatchFilter, 
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     let after = await deps.audit.count();
-    const holders = filter.identity === undefined ? new Set<string>() : await holdersOf(deps, filter.identity, signal);
+    const holders =
+      filter.identity === undefined
+        ? new Set<string>()
+        : await holdersOf(deps, filter.identity, signal);
     yield undefined;
     while (!signal.aborted) {
       news = false;
-      for (let more = true; more && !signal.aborted;) {
+      for (let more = true; more && !signal.aborted; ) {
         const page = await deps.audit.list({}, { size: 500, after: String(after) });
         for (const record of page.items) {
           after = record.sequence;
           const said = readCanonical(record.canonical);
           if (!matches(record, said?.detail ?? {}, filter)) continue;
-          const holder = record.kind === 'certificate.issued' && filter.identity !== undefined ? String(said?.detail['holder'] ?? '') : '';
+          const holder =
+            record.kind === 'certificate.issued' && filter.identity !== undefined
+              ? String(said?.detail['holder'] ?? '')
+              : '';
           const newHolder = holder !== '' && !holders.has(holder);
           if (holder !== '') holders.add(holder);
           yield { record, newHolder };
@@ -168,15 +237,25 @@ export async function* watchRecords(deps: AuditStreamDeps, filter: WatchFilter, 
   }
 }
 
-function matches(record: AuditRecord, detail: Readonly<Record<string, unknown>>, { identity, kind, actor }: WatchFilter): boolean {
+function matches(
+  record: AuditRecord,
+  detail: Readonly<Record<string, unknown>>,
+  { identity, kind, actor }: WatchFilter,
+): boolean {
   if (kind !== undefined && record.kind !== kind) return false;
   if (actor !== undefined && record.actor !== actor) return false;
   return identity === undefined || record.subject === identity || detail['spiffeId'] === identity;
 }
 
-async function holdersOf(deps: AuditStreamDeps, spiffeId: string, signal: AbortSignal): Promise<Set<string>> {
+async function holdersOf(
+  deps: AuditStreamDeps,
+  spiffeId: string,
+  signal: AbortSignal,
+): Promise<Set<string>> {
   const holders = new Set<string>();
-  for await (const certificates of pagesOf((page) => deps.certificates.list({ spiffeId }, 'created', page))) {
+  for await (const certificates of pagesOf((page) =>
+    deps.certificates.list({ spiffeId }, 'created', page),
+  )) {
     if (signal.aborted) break;
     for (const { holder, state } of certificates) if (state === 'issued') holders.add(holder);
   }

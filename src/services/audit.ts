@@ -1,7 +1,22 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { AuditRecord } from '../domain/index.ts';
-import type { AuditFilter, AuditStore, CertificateStore, EvidenceStore, LogStore, Page, PageRequest } from '../store/contract.ts';
-import { exportLines, watchRecords, type AuditStreamDeps, type LogFacts, type WatchedRecord, type WatchFilter } from './audit-stream.ts';
+import type {
+  AuditFilter,
+  AuditStore,
+  CertificateStore,
+  EvidenceStore,
+  LogStore,
+  Page,
+  PageRequest,
+} from '../store/contract.ts';
+import {
+  exportLines,
+  watchRecords,
+  type AuditStreamDeps,
+  type LogFacts,
+  type WatchedRecord,
+  type WatchFilter,
+} from './audit-stream.ts';
 import type { OperatorCaller } from './caller.ts';
 import type { Audit } from './contract.ts';
 import type { InventoryDeps } from './inventory.ts';
@@ -20,7 +35,10 @@ export interface AuditDeps extends InventoryDeps {
 
 const chunkBytes = 256 * 1024;
 
-/** The record of all acts. It names everybody's identities and acts, so that it takes audit.read on the whole trust domain. */
+/**
+ * The record of all acts. It names everybody's identities and acts, so that it takes audit.read on
+ * the whole trust domain.
+ */
 export class AuditService implements Audit {
   readonly #deps: AuditDeps;
 
@@ -29,20 +47,31 @@ export class AuditService implements Audit {
   }
 
   list(caller: OperatorCaller, filter: AuditFilter, page: PageRequest): Promise<Page<AuditRecord>> {
-    return this.#reading(caller, 'ListAuditRecords', () => this.#deps.audit.list(filter, checkPage(page)));
+    return this.#reading(caller, 'ListAuditRecords', () =>
+      this.#deps.audit.list(filter, checkPage(page)),
+    );
   }
 
   export(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
-    return this.#reading(caller, 'ExportAudit', () => Promise.resolve(chunks(this.#streamDeps(), signal)));
+    return this.#reading(caller, 'ExportAudit', () =>
+      Promise.resolve(chunks(this.#streamDeps(), signal)),
+    );
   }
 
-  watch(caller: OperatorCaller, filter: WatchFilter, signal: AbortSignal): Promise<AsyncIterable<WatchedRecord | undefined>> {
-    return this.#reading(caller, 'WatchAudit', () => Promise.resolve(watchRecords(this.#streamDeps(), filter, signal)));
+  watch(
+    caller: OperatorCaller,
+    filter: WatchFilter,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<WatchedRecord | undefined>> {
+    return this.#reading(caller, 'WatchAudit', () =>
+      Promise.resolve(watchRecords(this.#streamDeps(), filter, signal)),
+    );
   }
 
   #streamDeps(): AuditStreamDeps {
     const { audit, log, certificates, evidence, clock, facts } = this.#deps;
-    if (facts === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server keeps no tree over its audit records');
+    if (facts === undefined)
+      throw new PkiError('NOT_IMPLEMENTED', 'this server keeps no tree over its audit records');
     return { audit, log, certificates, evidence, clock, facts };
   }
 

@@ -1,7 +1,16 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import type { AuthorityRequest, AuthoritySources, CrlPublisher, CrossRequest, DownstreamAuthority, DownstreamRequest, ImportedAuthority, ImportedCrl } from '../issuance/index.ts';
+import type {
+  AuthorityRequest,
+  AuthoritySources,
+  CrlPublisher,
+  CrossRequest,
+  DownstreamAuthority,
+  DownstreamRequest,
+  ImportedAuthority,
+  ImportedCrl,
+} from '../issuance/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
@@ -10,7 +19,9 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { requestIdOrNew } from './requests.ts';
 
 export interface AuthoritySourcingDeps {
-  readonly sources: Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'> | undefined;
+  readonly sources:
+    | Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'>
+    | undefined;
   readonly downstream: ((request: DownstreamRequest) => Promise<DownstreamAuthority>) | undefined;
   readonly cross?: ((request: CrossRequest) => Promise<Authority>) | undefined;
   readonly crlSource?: Pick<CrlPublisher, 'importExternal'> | undefined;
@@ -21,7 +32,10 @@ export interface AuthoritySourcingDeps {
   readonly clock: Clock;
 }
 
-/** What comes in here is trusted by the whole mesh afterwards: it takes every verb on the whole trust domain, or the local socket. */
+/**
+ * What comes in here is trusted by the whole mesh afterwards: it takes every verb on the whole
+ * trust domain, or the local socket.
+ */
 export class AuthoritySourcingService implements AuthoritySourcing {
   readonly #deps: AuthoritySourcingDeps;
 
@@ -29,48 +43,102 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     this.#deps = deps;
   }
 
-  request(caller: OperatorCaller, input: { readonly id?: string; readonly keyType?: KeyType; readonly scope?: { readonly replica?: string; readonly region?: string } }): Promise<AuthorityRequest> {
-    return this.#acting(caller, 'CreateAuthorityCsr', input.id, (sources) => sources.request({ actor: actorOf(caller), ...input }));
+  request(
+    caller: OperatorCaller,
+    input: {
+      readonly id?: string;
+      readonly keyType?: KeyType;
+      readonly scope?: { readonly replica?: string; readonly region?: string };
+    },
+  ): Promise<AuthorityRequest> {
+    return this.#acting(caller, 'CreateAuthorityCsr', input.id, (sources) =>
+      sources.request({ actor: actorOf(caller), ...input }),
+    );
   }
 
-  importChain(caller: OperatorCaller, input: { readonly id: string; readonly certificatesDer: readonly Buffer[]; readonly rootSha256?: string; readonly dryRun: boolean }): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
-    return this.#acting(caller, 'ImportAuthority', input.id, (sources) => sources.importChain({ actor: actorOf(caller), ...input }));
+  importChain(
+    caller: OperatorCaller,
+    input: {
+      readonly id: string;
+      readonly certificatesDer: readonly Buffer[];
+      readonly rootSha256?: string;
+      readonly dryRun: boolean;
+    },
+  ): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
+    return this.#acting(caller, 'ImportAuthority', input.id, (sources) =>
+      sources.importChain({ actor: actorOf(caller), ...input }),
+    );
   }
 
   prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority> {
-    return this.#acting(caller, 'RequestAuthority', undefined, (sources) => sources.prepareUpstream(actorOf(caller)));
+    return this.#acting(caller, 'RequestAuthority', undefined, (sources) =>
+      sources.prepareUpstream(actorOf(caller)),
+    );
   }
 
   /** Whoever holds such an intermediate can be anybody in the trust domain. */
-  signDownstream(caller: OperatorCaller, input: { readonly csrDer: Buffer; readonly issuerId?: string; readonly lifeSeconds: number; readonly requestId: string }): Promise<DownstreamAuthority> {
+  signDownstream(
+    caller: OperatorCaller,
+    input: {
+      readonly csrDer: Buffer;
+      readonly issuerId?: string;
+      readonly lifeSeconds: number;
+      readonly requestId: string;
+    },
+  ): Promise<DownstreamAuthority> {
     return this.#acting(caller, 'SignDownstream', input.issuerId, () => {
       const { downstream, clock } = this.#deps;
-      if (downstream === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
-      return downstream({ ...input, actor: actorOf(caller), requestId: requestIdOrNew(input.requestId, clock.nowMs()) });
+      if (downstream === undefined)
+        throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
+      return downstream({
+        ...input,
+        actor: actorOf(caller),
+        requestId: requestIdOrNew(input.requestId, clock.nowMs()),
+      });
     });
   }
 
-  crossSign(caller: OperatorCaller, input: { readonly fromId: string; readonly toId: string }): Promise<{ readonly authority: Authority; readonly inChains: boolean }> {
+  crossSign(
+    caller: OperatorCaller,
+    input: { readonly fromId: string; readonly toId: string },
+  ): Promise<{ readonly authority: Authority; readonly inChains: boolean }> {
     return this.#acting(caller, 'CrossSign', input.toId, async () => {
       const { cross, crossInChains = false } = this.#deps;
-      if (cross === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
-      return { authority: await cross({ ...input, actor: actorOf(caller) }), inChains: crossInChains };
+      if (cross === undefined)
+        throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
+      return {
+        authority: await cross({ ...input, actor: actorOf(caller) }),
+        inChains: crossInChains,
+      };
     });
   }
 
-  /** It ends what it names for everybody who checks CRLs: the same right as for the authority itself. */
-  importCrl(caller: OperatorCaller, input: { readonly crlDer: Buffer; readonly dryRun: boolean }): Promise<ImportedCrl> {
+  /**
+   * It ends what it names for everybody who checks CRLs: the same right as for the authority
+   * itself.
+   */
+  importCrl(
+    caller: OperatorCaller,
+    input: { readonly crlDer: Buffer; readonly dryRun: boolean },
+  ): Promise<ImportedCrl> {
     return refusing(this.#deps.refusals, caller, 'ImportCrl', undefined, async () => {
       (await this.#deps.access.of(caller)).requireEverything('bringing in a CRL');
-      if (this.#deps.crlSource === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server hands out no CRLs');
+      if (this.#deps.crlSource === undefined)
+        throw new PkiError('NOT_IMPLEMENTED', 'this server hands out no CRLs');
       return this.#deps.crlSource.importExternal({ actor: actorOf(caller), ...input });
     });
   }
 
-  #acting<T>(caller: OperatorCaller, operation: string, subject: string | undefined, act: (sources: NonNullable<AuthoritySourcingDeps['sources']>) => Promise<T>): Promise<T> {
+  #acting<T>(
+    caller: OperatorCaller,
+    operation: string,
+    subject: string | undefined,
+    act: (sources: NonNullable<AuthoritySourcingDeps['sources']>) => Promise<T>,
+  ): Promise<T> {
     return refusing(this.#deps.refusals, caller, operation, subject?.slice(0, 64), async () => {
       (await this.#deps.access.of(caller)).requireEverything('bringing in an authority');
-      if (this.#deps.sources === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server takes in no authorities');
+      if (this.#deps.sources === undefined)
+        throw new PkiError('NOT_IMPLEMENTED', 'this server takes in no authorities');
       return act(this.#deps.sources);
     });
   }

@@ -17,7 +17,10 @@ export interface BackupDeps {
   readonly logger: Logger;
 }
 
-/** Copies of the database for whoever may do everything: they hold no keys, but all identities and who may have them. */
+/**
+ * Copies of the database for whoever may do everything: they hold no keys, but all identities and
+ * who may have them.
+ */
 export class BackupService implements Backup {
   readonly #deps: BackupDeps;
 
@@ -29,7 +32,15 @@ export class BackupService implements Backup {
     return refusing(this.#deps.refusals, caller, 'Backup', undefined, async () => {
       (await this.#deps.access.of(caller)).requireEverything('a backup');
       const { store, clock } = this.#deps;
-      await store.audit.append([{ timeMs: clock.nowMs(), actor: actorOf(caller), kind: 'database.backed-up', subject: 'database', detail: {} }]);
+      await store.audit.append([
+        {
+          timeMs: clock.nowMs(),
+          actor: actorOf(caller),
+          kind: 'database.backed-up',
+          subject: 'database',
+          detail: {},
+        },
+      ]);
       return copy(store, signal);
     });
   }
@@ -40,7 +51,8 @@ async function* copy(store: Pick<Store, 'backup'>, signal: AbortSignal): AsyncGe
   try {
     const path = join(folder, 'backup.db');
     await store.backup(path);
-    for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024, signal })) yield chunk as Buffer;
+    for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024, signal }))
+      yield chunk as Buffer;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,5 +1,12 @@
 /** What a caller may be, for the table of RPCs; deny by default. */
-export const callerClasses = ['anonymous', 'agent', 'workload', 'delegate', 'admin', 'local'] as const;
+export const callerClasses = [
+  'anonymous',
+  'agent',
+  'workload',
+  'delegate',
+  'admin',
+  'local',
+] as const;
 export type CallerClass = (typeof callerClasses)[number];
 
 /** Without a certificate: may attest, and nothing else. */
@@ -9,7 +16,10 @@ export interface AnonymousCaller {
   readonly peer: string;
 }
 
-/** On the admin socket, told by SO_PEERCRED; made by `Callers.local`, which refuses every other uid. May do everything. */
+/**
+ * On the admin socket, told by SO_PEERCRED; made by `Callers.local`, which refuses every other uid.
+ * May do everything.
+ */
 export interface LocalCaller {
   readonly class: 'local';
   readonly uid: number;
@@ -17,7 +27,10 @@ export interface LocalCaller {
   readonly pid: number;
 }
 
-/** What all callers with a certificate of ours have in common. All of it comes from the inventory record, nothing from a name. */
+/**
+ * What all callers with a certificate of ours have in common. All of it comes from the inventory
+ * record, nothing from a name.
+ */
 export interface CertificateIdentity {
   readonly spiffeId: string;
   /** Lower-case hex, as in the inventory. */
@@ -35,13 +48,19 @@ export interface AgentCaller extends CertificateIdentity {
   readonly generation: number;
 }
 
-/** A workload without a delegation, or the holder of a `delegated` or `server` certificate: it may call nothing of ours. */
+/**
+ * A workload without a delegation, or the holder of a `delegated` or `server` certificate: it may
+ * call nothing of ours.
+ */
 export interface WorkloadCaller extends CertificateIdentity {
   readonly class: 'workload';
   readonly kind: 'workload' | 'delegated' | 'server';
 }
 
-/** A certificate of kind `workload` whose ID has an active delegation. Never one of kind `delegated`. */
+/**
+ * A certificate of kind `workload` whose ID has an active delegation. Never one of kind
+ * `delegated`.
+ */
 export interface DelegateCaller extends CertificateIdentity {
   readonly class: 'delegate';
   readonly kind: 'workload';

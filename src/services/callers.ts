@@ -2,7 +2,14 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { isTrusted, type CertificateRecord, type Rights } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { AgentStore, CertificateStore, DelegationStore, EntryStore, ObjectLedger, RevocationStore } from '../store/contract.ts';
+import type {
+  AgentStore,
+  CertificateStore,
+  DelegationStore,
+  EntryStore,
+  ObjectLedger,
+  RevocationStore,
+} from '../store/contract.ts';
 import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from './contract.ts';
 import type { InventoryProof } from './inventory-proof.ts';
@@ -31,13 +38,19 @@ interface Standing {
   readonly record: CertificateRecord;
   /** Of the counter of changes when it was checked. */
   readonly asOf: number;
-  /** When something ends that no change announces: an expiry of the delegation or entry that the class rests on. */
+  /**
+   * When something ends that no change announces: an expiry of the delegation or entry that the
+   * class rests on.
+   */
   readonly validUntil: number;
 }
 
 const maximumStandings = 20_000;
 
-/** Tells who calls, by the inventory record of the presented certificate. Owner of the cache of standings. */
+/**
+ * Tells who calls, by the inventory record of the presented certificate. Owner of the cache of
+ * standings.
+ */
 export class CallerRegistry implements Callers {
   readonly #deps: CallerDeps;
   readonly #standings = new Map<string, Standing>();
@@ -65,15 +78,36 @@ export class CallerRegistry implements Callers {
     return { class: 'anonymous', peer };
   }
 
-  local({ uid, gid, pid }: { readonly uid: number; readonly gid: number; readonly pid: number }): LocalCaller {
-    if (!this.#deps.localUids.has(uid)) throw new PkiError('CALLER_NOT_ADMITTED', `the admin socket is open to uid 0, the server's own and configured ones, not to uid ${uid}`);
+  local({
+    uid,
+    gid,
+    pid,
+  }: {
+    readonly uid: number;
+    readonly gid: number;
+    readonly pid: number;
+  }): LocalCaller {
+    if (!this.#deps.localUids.has(uid))
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `the admin socket is open to uid 0, the server's own and configured ones, not to uid ${uid}`,
+      );
     return { class: 'local', uid, gid, pid };
   }
 
   async resolve(certificate: PeerCertificate, peer: string): Promise<CertificateCaller> {
     const record = await this.#deps.certificates.bySerial(certificate.serial);
     // a certificate that only looks like ours: same serial, another issuer or content
-    if (record === undefined || record.sha256 === null || record.sha256 !== certificate.sha256 || record.state !== 'issued') throw new PkiError('CERTIFICATE_UNKNOWN', `no issued certificate with the serial ${certificate.serial.slice(0, 64)} and this digest is in the inventory`);
+    if (
+      record === undefined ||
+      record.sha256 === null ||
+      record.sha256 !== certificate.sha256 ||
+      record.state !== 'issued'
+    )
+      throw new PkiError(
+        'CERTIFICATE_UNKNOWN',
+        `no issued certificate with the serial ${certificate.serial.slice(0, 64)} and this digest is in the inventory`,
+      );
     return (await this.#admitted(record, peer)).caller;
   }
 
@@ -81,10 +115,17 @@ export class CallerRegistry implements Callers {
     const known = this.#standings.get(caller.serial);
     const now = this.#deps.clock.now();
     if (known !== undefined) this.#refuseExpired(known.record, now);
-    if (known?.asOf === this.#changes && now < known.validUntil) return known.caller.peer === caller.peer ? known.caller : { ...known.caller, peer: caller.peer };
+    if (known?.asOf === this.#changes && now < known.validUntil)
+      return known.caller.peer === caller.peer
+        ? known.caller
+        : { ...known.caller, peer: caller.peer };
     // read again: a renewal has perhaps written into the record by what it was replaced
     const record = await this.#deps.certificates.bySerial(caller.serial);
-    if (record === undefined || record.state !== 'issued') throw new PkiError('CERTIFICATE_UNKNOWN', `the certificate ${caller.serial} is not in the inventory`);
+    if (record === undefined || record.state !== 'issued')
+      throw new PkiError(
+        'CERTIFICATE_UNKNOWN',
+        `the certificate ${caller.serial} is not in the inventory`,
+      );
     return (await this.#admitted(record, caller.peer)).caller;
   }
 
@@ -108,7 +149,10 @@ export class CallerRegistry implements Callers {
     this.#listeners.clear();
   }
 
-  /** He proved the key of a certificate of ours, so that it is known who is refused: a banned or cloned agent that tries is on record. */
+  /**
+   * He proved the key of a certificate of ours, so that it is known who is refused: a banned or
+   * cloned agent that tries is on record.
+   */
   async #admitted(record: CertificateRecord, peer: string): Promise<Standing> {
     try {
       return await this.#check(record, peer);
@@ -125,34 +169,62 @@ export class CallerRegistry implements Callers {
     const now = this.#deps.clock.now();
     this.#refuseExpired(record, now);
     this.#refuseUntrusted(record);
-    if (this.#deps.revocations.revoked(record.serial)) throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
+    if (this.#deps.revocations.revoked(record.serial))
+      throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
     await this.#deps.inventory?.require(record);
     const { caller, validUntil } = await this.#classify(record, peer, now);
     const standing = { caller, record, asOf, validUntil };
     this.#standings.delete(record.serial);
-    if (this.#standings.size >= maximumStandings) this.#standings.delete(this.#standings.keys().next().value as string);
+    if (this.#standings.size >= maximumStandings)
+      this.#standings.delete(this.#standings.keys().next().value as string);
     this.#standings.set(record.serial, standing);
     return standing;
   }
 
-  async #classify(record: CertificateRecord, peer: string, now: number): Promise<{ readonly caller: CertificateCaller; readonly validUntil: number }> {
+  async #classify(
+    record: CertificateRecord,
+    peer: string,
+    now: number,
+  ): Promise<{ readonly caller: CertificateCaller; readonly validUntil: number }> {
     const { spiffeId, serial, notAfter, authorityId, entryId } = record;
     const identity = { spiffeId, serial, notAfter, authorityId, entryId, peer };
     switch (record.kind) {
       case 'agent':
-        return { caller: { ...identity, class: 'agent', kind: 'agent', generation: await this.#agentGeneration(record) }, validUntil: Infinity };
+        return {
+          caller: {
+            ...identity,
+            class: 'agent',
+            kind: 'agent',
+            generation: await this.#agentGeneration(record),
+          },
+          validUntil: Infinity,
+        };
       case 'admin':
-        return { caller: { ...identity, class: 'admin', kind: 'admin' }, validUntil: await this.#adminUntil(record, now) };
+        return {
+          caller: { ...identity, class: 'admin', kind: 'admin' },
+          validUntil: await this.#adminUntil(record, now),
+        };
       case 'workload': {
         const delegations = await this.#deps.delegations.activeFor(spiffeId, now);
         const ends = delegations.map(({ expiresAt }) => expiresAt).filter((at) => at > 0);
-        if (delegations.length === 0) return { caller: { ...identity, class: 'workload', kind: 'workload' }, validUntil: Infinity };
-        return { caller: { ...identity, class: 'delegate', kind: 'workload' }, validUntil: Math.min(Infinity, ...ends) };
+        if (delegations.length === 0)
+          return {
+            caller: { ...identity, class: 'workload', kind: 'workload' },
+            validUntil: Infinity,
+          };
+        return {
+          caller: { ...identity, class: 'delegate', kind: 'workload' },
+          validUntil: Math.min(Infinity, ...ends),
+        };
       }
       case 'delegated':
       case 'server':
-        // whatever its name says or is delegated to: what a delegate signed never becomes more than a workload
-        return { caller: { ...identity, class: 'workload', kind: record.kind }, validUntil: Infinity };
+        // whatever its name says or is delegated to: what a delegate signed never becomes more than
+        // a workload
+        return {
+          caller: { ...identity, class: 'workload', kind: record.kind },
+          validUntil: Infinity,
+        };
       default:
         throw new PkiError('CALLER_NOT_ADMITTED', 'the certificate of an authority is no caller');
     }
@@ -160,41 +232,83 @@ export class CallerRegistry implements Callers {
 
   async #agentGeneration(record: CertificateRecord): Promise<number> {
     const agent = await this.#deps.agents.byId(record.spiffeId);
-    if (agent === undefined) throw new PkiError('CERTIFICATE_UNKNOWN', `no agent ${record.spiffeId} is on record`);
+    if (agent === undefined)
+      throw new PkiError('CERTIFICATE_UNKNOWN', `no agent ${record.spiffeId} is on record`);
     this.#deps.objects.require(agent);
-    if (agent.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
-    if (agent.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${record.spiffeId} was evicted`);
-    if (!(await serialLeadsTo(this.#deps.certificates, record, agent.serial))) throw new PkiError('AGENT_SUPERSEDED', `the certificate ${record.serial} belongs to an earlier session of ${record.spiffeId}`);
+    if (agent.state === 'banned')
+      throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
+    if (agent.state === 'evicted')
+      throw new PkiError('AGENT_EVICTED', `the agent ${record.spiffeId} was evicted`);
+    if (!(await serialLeadsTo(this.#deps.certificates, record, agent.serial)))
+      throw new PkiError(
+        'AGENT_SUPERSEDED',
+        `the certificate ${record.serial} belongs to an earlier session of ${record.spiffeId}`,
+      );
     return agent.generation;
   }
 
-  /** An admin by entry is one as long as the entry says so; a minted one until his certificate ends. */
+  /**
+   * An admin by entry is one as long as the entry says so; a minted one until his certificate ends.
+   */
   async #adminUntil(record: CertificateRecord, now: number): Promise<number> {
     if (record.entryId === null) return Infinity;
     const entry = await this.#deps.entries.byId(record.entryId);
-    const stands = entry !== undefined && entry.admin && entry.spiffeId === record.spiffeId && (entry.expiresAt === 0 || entry.expiresAt > now);
+    const stands =
+      entry !== undefined &&
+      entry.admin &&
+      entry.spiffeId === record.spiffeId &&
+      (entry.expiresAt === 0 || entry.expiresAt > now);
     if (entry !== undefined) this.#deps.objects.require(entry);
-    if (!stands) throw new PkiError('CALLER_NOT_ADMITTED', `the entry ${record.entryId} no longer makes ${record.spiffeId} an admin`);
+    if (!stands)
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `the entry ${record.entryId} no longer makes ${record.spiffeId} an admin`,
+      );
     return entry.expiresAt === 0 ? Infinity : entry.expiresAt;
   }
 
   #refuseExpired(record: CertificateRecord, now: number): void {
-    if (now > record.notAfter) throw new PkiError('CERTIFICATE_EXPIRED', `the certificate ${record.serial} expired at ${new Date(record.notAfter * 1000).toISOString()}`);
-    if (now < record.notBefore) throw new PkiError('CERTIFICATE_NOT_YET_VALID', `the certificate ${record.serial} is valid from ${new Date(record.notBefore * 1000).toISOString()} on`);
+    if (now > record.notAfter)
+      throw new PkiError(
+        'CERTIFICATE_EXPIRED',
+        `the certificate ${record.serial} expired at ${new Date(record.notAfter * 1000).toISOString()}`,
+      );
+    if (now < record.notBefore)
+      throw new PkiError(
+        'CERTIFICATE_NOT_YET_VALID',
+        `the certificate ${record.serial} is valid from ${new Date(record.notBefore * 1000).toISOString()} on`,
+      );
   }
 
   #refuseUntrusted(record: CertificateRecord): void {
     const issuer = this.#deps.authorities.all().find(({ id }) => id === record.authorityId);
     const root = this.#deps.authorities.rootOf(record.authorityId);
-    const trusted = issuer !== undefined && isTrusted(issuer.state) && root !== undefined && isTrusted(root.state);
-    if (!trusted) throw new PkiError('CHAIN_UNTRUSTED', `the authority ${record.authorityId} that signed the certificate, or its root, is no longer trusted`);
+    const trusted =
+      issuer !== undefined &&
+      isTrusted(issuer.state) &&
+      root !== undefined &&
+      isTrusted(root.state);
+    if (!trusted)
+      throw new PkiError(
+        'CHAIN_UNTRUSTED',
+        `the authority ${record.authorityId} that signed the certificate, or its root, is no longer trusted`,
+      );
   }
 
   #rootsText(): string {
-    return this.#deps.authorities.rootsDer().map((der) => der.toString('base64')).sort().join('\n');
+    return this.#deps.authorities
+      .rootsDer()
+      .map((der) => der.toString('base64'))
+      .sort()
+      .join('\n');
   }
 }
 
 /** The rights that issuing for this caller rests on besides those of the item. */
 export const callerRights = (caller: CertificateCaller): Pick<Rights, 'callerSerial' | 'agent'> =>
-  caller.class === 'agent' ? { callerSerial: caller.serial, agent: { spiffeId: caller.spiffeId, generation: caller.generation } } : { callerSerial: caller.serial };
+  caller.class === 'agent'
+    ? {
+        callerSerial: caller.serial,
+        agent: { spiffeId: caller.spiffeId, generation: caller.generation },
+      }
+    : { callerSerial: caller.serial };

@@ -1,8 +1,21 @@
 import type { ApprovalGate, Approvals, ApprovalSights } from './approvals/index.ts';
 import type { NodeAttestation } from './contracts/attestation.ts';
-import type { AuthoritySourcing, AuthorityViews, CrlViews, Rotation } from './contracts/authorities.ts';
+import type {
+  AuthoritySourcing,
+  AuthorityViews,
+  CrlViews,
+  Rotation,
+} from './contracts/authorities.ts';
 import type { Callers, Refusals } from './contracts/callers.ts';
-import type { Audit, Backup, Certificates, Mint, Restore, Revocations, Status } from './contracts/inspection.ts';
+import type {
+  Audit,
+  Backup,
+  Certificates,
+  Mint,
+  Restore,
+  Revocations,
+  Status,
+} from './contracts/inspection.ts';
 import type { Downstream, Signing, Svids } from './contracts/issuing.ts';
 import type { Agents, Delegations, Entries, Roles, Tokens } from './contracts/registration.ts';
 import type { Sync } from './contracts/sync.ts';
@@ -16,9 +29,10 @@ export type * from './contracts/authorities.ts';
 export type * from './contracts/inspection.ts';
 
 /**
- * What the front calls. Every method takes its caller first and decides itself whether that caller may: the front's table
- * of classes is the first fence, this is the second. Methods throw PkiError with a stable code; batches answer per item.
- * A refusal of an authenticated caller is on record before the error is thrown; see Refusals.
+ * What the front calls. Every method takes its caller first and decides itself whether that caller
+ * may: the front's table of classes is the first fence, this is the second. Methods throw PkiError
+ * with a stable code; batches answer per item. A refusal of an authenticated caller is on record
+ * before the error is thrown; see Refusals.
  */
 export interface Services {
   readonly callers: Callers;

@@ -15,7 +15,12 @@ import { DelegationService } from './delegations.ts';
 import { DownstreamService } from './downstream.ts';
 import { Enrolment } from './enrolment.ts';
 import { EntryService } from './entries.ts';
-import { AuthorityViewService, CertificateService, StatusService, type ServerFacts } from './inventory.ts';
+import {
+  AuthorityViewService,
+  CertificateService,
+  StatusService,
+  type ServerFacts,
+} from './inventory.ts';
 import { HandshakeLedger } from './handshakes.ts';
 import { InventoryProof } from './inventory-proof.ts';
 import { MintService } from './mint.ts';
@@ -67,60 +72,228 @@ export interface RunningServices extends Services {
   close(): Promise<void>;
 }
 
-/** All services over one store and issuer. Throws CONFIG_INVALID for settings that contradict each other. */
+/**
+ * All services over one store and issuer. Throws CONFIG_INVALID for settings that contradict each
+ * other.
+ */
 export function createServices(parts: ServiceParts): RunningServices {
   const { store, issuer, authorities, clock, random, logger, settings, facts } = parts;
   checkServiceSettings(settings);
   const onRevision: Store['onRevision'] = (listener) => store.onRevision(listener);
-  const refusals = new RefusalLog({ audit: store.audit, clock, logger, rate: settings.refusalRate });
+  const refusals = new RefusalLog({
+    audit: store.audit,
+    clock,
+    logger,
+    rate: settings.refusalRate,
+  });
   // before the hub, so that in each turn the node sets are forgotten before the hub asks for them
-  const nodeSets = new NodeSetIndex({ entries: store.entries, objects: store.objects, trustDomain: settings.trustDomain, clock, onRevision });
-  const inventory = parts.logFacts === undefined ? undefined : new InventoryProof(store.audit, parts.logFacts);
+  const nodeSets = new NodeSetIndex({
+    entries: store.entries,
+    objects: store.objects,
+    trustDomain: settings.trustDomain,
+    clock,
+    onRevision,
+  });
+  const inventory =
+    parts.logFacts === undefined ? undefined : new InventoryProof(store.audit, parts.logFacts);
   const callers = new CallerRegistry({
-    certificates: store.certificates, revocations: store.revocations, agents: store.agents, delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, onRevision, clock, refusals,
+    certificates: store.certificates,
+    revocations: store.revocations,
+    agents: store.agents,
+    delegations: store.delegations,
+    entries: store.entries,
+    objects: store.objects,
+    authorities,
+    onRevision,
+    clock,
+    refusals,
     inventory,
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
   const access = new Access(store.roles, settings.trustDomain, store.objects);
-  const dualControl = new DualControl({ store: store.approvals, meta: store.meta, callers, access, refusals, trustDomain: settings.trustDomain, clock, logger });
+  const dualControl = new DualControl({
+    store: store.approvals,
+    meta: store.meta,
+    callers,
+    access,
+    refusals,
+    trustDomain: settings.trustDomain,
+    clock,
+    logger,
+  });
   const shared = { access, refusals, clock, settings };
-  const source = new SyncSource({ entries: store.entries, bundles: store.bundles, meta: store.meta, authorities, clock, taintWindowSeconds: settings.taintWindowSeconds, ...(parts.crls === undefined ? {} : { crls: parts.crls }) });
+  const source = new SyncSource({
+    entries: store.entries,
+    bundles: store.bundles,
+    meta: store.meta,
+    authorities,
+    clock,
+    taintWindowSeconds: settings.taintWindowSeconds,
+    ...(parts.crls === undefined ? {} : { crls: parts.crls }),
+  });
   const handshakes = parts.handshakes ?? new HandshakeLedger();
   const sync = new SyncHub({
-    source, handshakes, crls: parts.crls, checkpoints: parts.checkpoints, onHeld: () => parts.rotation?.controller.poke(), entries: store.entries, agents: store.agents, objects: store.objects, issuance: store.issuance, meta: store.meta, authorities, nodeSets, callers, refusals, onRevision, clock, logger, settings,
+    source,
+    handshakes,
+    crls: parts.crls,
+    checkpoints: parts.checkpoints,
+    onHeld: () => parts.rotation?.controller.poke(),
+    entries: store.entries,
+    agents: store.agents,
+    objects: store.objects,
+    issuance: store.issuance,
+    meta: store.meta,
+    authorities,
+    nodeSets,
+    callers,
+    refusals,
+    onRevision,
+    clock,
+    logger,
+    settings,
   });
-  const enrolment = new Enrolment({ agents: store.agents, objects: store.objects, issuer, authorities, callers, refusals, clock, settings });
-  const signing = new SigningService({ delegations: store.delegations, entries: store.entries, objects: store.objects, authorities, issuer, refusals, clock, settings, onRevision });
+  const enrolment = new Enrolment({
+    agents: store.agents,
+    objects: store.objects,
+    issuer,
+    authorities,
+    callers,
+    refusals,
+    clock,
+    settings,
+  });
+  const signing = new SigningService({
+    delegations: store.delegations,
+    entries: store.entries,
+    objects: store.objects,
+    authorities,
+    issuer,
+    refusals,
+    clock,
+    settings,
+    onRevision,
+  });
   const downstream = new DownstreamService({
-    certificates: store.certificates, entries: store.entries, agents: store.agents, objects: store.objects, nodeSets, inventory, revocations: store.revocations, authorities, sign: parts.downstream, held: parts.held ?? (() => false), onRevision, refusals, clock, logger, settings,
+    certificates: store.certificates,
+    entries: store.entries,
+    agents: store.agents,
+    objects: store.objects,
+    nodeSets,
+    inventory,
+    revocations: store.revocations,
+    authorities,
+    sign: parts.downstream,
+    held: parts.held ?? (() => false),
+    onRevision,
+    refusals,
+    clock,
+    logger,
+    settings,
   });
   return {
     callers,
     refusals,
     sync,
-    attestation: new NodeAttestationService({ bundles: store.bundles, agents: store.agents, tokens: store.tokens, enrolment, refusals, clock, random, settings }),
-    svids: new SvidService({ agents: store.agents, entries: store.entries, objects: store.objects, nodeSets, issuer, refusals, clock, settings }),
+    attestation: new NodeAttestationService({
+      bundles: store.bundles,
+      agents: store.agents,
+      tokens: store.tokens,
+      enrolment,
+      refusals,
+      clock,
+      random,
+      settings,
+    }),
+    svids: new SvidService({
+      agents: store.agents,
+      entries: store.entries,
+      objects: store.objects,
+      nodeSets,
+      issuer,
+      refusals,
+      clock,
+      settings,
+    }),
     signing,
     downstream,
     entries: new EntryService({ ...shared, entries: store.entries }),
-    agents: new AgentService({ agents: store.agents, entries: store.entries, certificates: store.certificates, nodeSets, sessions: sync, callers, access, refusals, clock }),
+    agents: new AgentService({
+      agents: store.agents,
+      entries: store.entries,
+      certificates: store.certificates,
+      nodeSets,
+      sessions: sync,
+      callers,
+      access,
+      refusals,
+      clock,
+    }),
     tokens: new TokenService({ ...shared, tokens: store.tokens, authorities, random }),
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
     approvals: dualControl,
     gate: dualControl,
-    sights: new ApprovalSights({ entries: store.entries, roles: store.roles, approvals: store.approvals, objects: store.objects, trustDomain: settings.trustDomain }),
+    sights: new ApprovalSights({
+      entries: store.entries,
+      roles: store.roles,
+      approvals: store.approvals,
+      objects: store.objects,
+      trustDomain: settings.trustDomain,
+    }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
-    authorities: new AuthorityViewService({ ...shared, store: store.authorities, certificates: store.certificates, authorities }),
-    authoritySources: new AuthoritySourcingService({ ...shared, sources: parts.sources, downstream: parts.downstream, cross: parts.cross, crossInChains: parts.crossInChains, crlSource: parts.crlSource }),
-    crls: { standings: () => parts.crlSource?.standings() ?? [], handedOut: () => (parts.crls?.set().length ?? 0) > 0 },
-    rotation: parts.rotation === undefined ? noRotation : new RotationService({ ...shared, ...parts.rotation, store, defaultTaintWindowSeconds: settings.taintWindowSeconds }),
+    authorities: new AuthorityViewService({
+      ...shared,
+      store: store.authorities,
+      certificates: store.certificates,
+      authorities,
+    }),
+    authoritySources: new AuthoritySourcingService({
+      ...shared,
+      sources: parts.sources,
+      downstream: parts.downstream,
+      cross: parts.cross,
+      crossInChains: parts.crossInChains,
+      crlSource: parts.crlSource,
+    }),
+    crls: {
+      standings: () => parts.crlSource?.standings() ?? [],
+      handedOut: () => (parts.crls?.set().length ?? 0) > 0,
+    },
+    rotation:
+      parts.rotation === undefined
+        ? noRotation
+        : new RotationService({
+            ...shared,
+            ...parts.rotation,
+            store,
+            defaultTaintWindowSeconds: settings.taintWindowSeconds,
+          }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
-    revocations: new RevocationService({ ...shared, certificates: store.certificates, revocations: store.revocations, callers, inventory, authorities }),
+    revocations: new RevocationService({
+      ...shared,
+      certificates: store.certificates,
+      revocations: store.revocations,
+      callers,
+      inventory,
+      authorities,
+    }),
     mint: new MintService({ ...shared, issuer, authorities }),
     backup: new BackupService({ ...shared, store, logger }),
     restore: new RestoreService({ ...shared, store, facts: parts.restoreFacts }),
-    audit: new AuditService({ ...shared, audit: store.audit, log: store.log, certificates: store.certificates, evidence: store.evidence, facts: parts.logFacts }),
-    status: new StatusService({ ...shared, facts, meta: store.meta, certificates: store.certificates, sessions: sync }),
+    audit: new AuditService({
+      ...shared,
+      audit: store.audit,
+      log: store.log,
+      certificates: store.certificates,
+      evidence: store.evidence,
+      facts: parts.logFacts,
+    }),
+    status: new StatusService({
+      ...shared,
+      facts,
+      meta: store.meta,
+      certificates: store.certificates,
+      sessions: sync,
+    }),
     async close() {
       sync.close();
       callers.close();

@@ -34,13 +34,28 @@ export class DelegationService implements Delegations {
       const draft = checkDelegation(input, settings, now);
       requireReach(await this.#deps.access.of(caller), draft);
       // roles know no DNS names, so that none limits what a name in a delegation would be good for
-      if (draft.dnsPatterns.length > 0) (await this.#deps.access.of(caller)).requireEverything('a delegation with DNS patterns');
-      const delegation: Delegation = { ...draft, id: uuidv7(clock.nowMs()), revokedAt: null, createdAt: now, createdBy: actorOf(caller) };
+      if (draft.dnsPatterns.length > 0)
+        (await this.#deps.access.of(caller)).requireEverything('a delegation with DNS patterns');
+      const delegation: Delegation = {
+        ...draft,
+        id: uuidv7(clock.nowMs()),
+        revokedAt: null,
+        createdAt: now,
+        createdBy: actorOf(caller),
+      };
       await this.#deps.delegations.create(delegation, {
-        timeMs: clock.nowMs(), actor: actorOf(caller), kind: 'delegation.created', subject: delegation.clientId,
+        timeMs: clock.nowMs(),
+        actor: actorOf(caller),
+        kind: 'delegation.created',
+        subject: delegation.clientId,
         detail: {
-          delegation: delegation.id, patterns: delegation.patterns, maxTtlSeconds: delegation.maxTtlSeconds, keyTypes: delegation.keyTypes, dnsPatterns: delegation.dnsPatterns,
-          profile: delegation.profile, expiresAt: delegation.expiresAt,
+          delegation: delegation.id,
+          patterns: delegation.patterns,
+          maxTtlSeconds: delegation.maxTtlSeconds,
+          keyTypes: delegation.keyTypes,
+          dnsPatterns: delegation.dnsPatterns,
+          profile: delegation.profile,
+          expiresAt: delegation.expiresAt,
         },
       });
       this.#deps.callers.invalidate();
@@ -48,11 +63,19 @@ export class DelegationService implements Delegations {
     });
   }
 
-  list(caller: OperatorCaller, filter: { readonly includeRevoked: boolean }, page: PageRequest): Promise<Page<Delegation>> {
+  list(
+    caller: OperatorCaller,
+    filter: { readonly includeRevoked: boolean },
+    page: PageRequest,
+  ): Promise<Page<Delegation>> {
     return refusing(this.#deps.refusals, caller, 'ListDelegations', undefined, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('delegation.read', { kind: 'none' });
-      return visiblePage((next) => this.#deps.delegations.list(filter, next), ({ clientId }) => rights.permits('delegation.read', { kind: 'id', spiffeId: clientId }), checkPage(page));
+      return visiblePage(
+        (next) => this.#deps.delegations.list(filter, next),
+        ({ clientId }) => rights.permits('delegation.read', { kind: 'id', spiffeId: clientId }),
+        checkPage(page),
+      );
     });
   }
 
@@ -63,11 +86,19 @@ export class DelegationService implements Delegations {
       const rights = await this.#deps.access.of(caller);
       rights.require('delegation.write', { kind: 'none' });
       const delegation = await this.#deps.delegations.byId(id);
-      if (delegation === undefined) throw new PkiError('NOT_FOUND', `there is no delegation ${JSON.stringify(id.slice(0, 64))}`);
+      if (delegation === undefined)
+        throw new PkiError(
+          'NOT_FOUND',
+          `there is no delegation ${JSON.stringify(id.slice(0, 64))}`,
+        );
       // taking away needs the client alone: less power over more patterns is never a gain
       rights.require('delegation.write', { kind: 'id', spiffeId: delegation.clientId });
       const revoked = await this.#deps.delegations.revoke(id, clock.now(), {
-        timeMs: clock.nowMs(), actor: actorOf(caller), kind: 'delegation.revoked', subject: delegation.clientId, detail: { delegation: id, reason: text },
+        timeMs: clock.nowMs(),
+        actor: actorOf(caller),
+        kind: 'delegation.revoked',
+        subject: delegation.clientId,
+        detail: { delegation: id, reason: text },
       });
       this.#deps.callers.invalidate();
       return revoked;
@@ -75,7 +106,10 @@ export class DelegationService implements Delegations {
   }
 }
 
-function requireReach(rights: OperatorRights, delegation: Pick<Delegation, 'clientId' | 'patterns'>): void {
+function requireReach(
+  rights: OperatorRights,
+  delegation: Pick<Delegation, 'clientId' | 'patterns'>,
+): void {
   rights.require('delegation.write', { kind: 'id', spiffeId: delegation.clientId });
   for (const pattern of delegation.patterns) rights.require('delegation.write', reachOf(pattern));
 }

@@ -3,7 +3,13 @@ import type { Clock, Logger } from '../common/runtime/index.ts';
 import type { Agent, CertificateRecord, RegistrationEntry } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
 import type { DownstreamAuthority, DownstreamRequest } from '../issuance/sources/downstream.ts';
-import type { AgentStore, CertificateStore, EntryStore, ObjectLedger, RevocationStore } from '../store/contract.ts';
+import type {
+  AgentStore,
+  CertificateStore,
+  EntryStore,
+  ObjectLedger,
+  RevocationStore,
+} from '../store/contract.ts';
 import { pagesOf } from '../store/pages.ts';
 import type { Caller, DelegateCaller, WorkloadCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
@@ -36,23 +42,34 @@ export interface DownstreamDeps {
   readonly settings: ServiceSettings;
 }
 
-/** What the right to be a downstream CA rests on: the SVID's entry, the agent behind it, and the ID that the entry must still give. */
+/**
+ * What the right to be a downstream CA rests on: the SVID's entry, the agent behind it, and the ID
+ * that the entry must still give.
+ */
 interface Ground {
   readonly entryId: string;
   readonly holder: string;
   readonly spiffeId: string;
 }
 
-/** One token at a time, and few that wait for it: what is beyond has a CA certificate with days left. */
+/**
+ * One token at a time, and few that wait for it: what is beyond has a CA certificate with days
+ * left.
+ */
 const maximumWaiting = 8;
 const afterRevisionMs = 200;
 const lookEveryMs = 60_000;
 /** The right has ended, and did not merely fail to be looked up. */
-const endings: ReadonlySet<string> = new Set(['DOWNSTREAM_NOT_ALLOWED', 'AGENT_BANNED', 'AGENT_EVICTED']);
+const endings: ReadonlySet<string> = new Set([
+  'DOWNSTREAM_NOT_ALLOWED',
+  'AGENT_BANNED',
+  'AGENT_EVICTED',
+]);
 
 /**
- * CA certificates for workloads of downstream entries, as nested servers need them. Owner of the queue before the root token,
- * of the rates, and of the watch over what was given: when entry or agent go, the certificate is revoked on its parent's CRL.
+ * CA certificates for workloads of downstream entries, as nested servers need them. Owner of the
+ * queue before the root token, of the rates, and of the watch over what was given: when entry or
+ * agent go, the certificate is revoked on its parent's CRL.
  */
 export class DownstreamService implements Downstream {
   readonly #deps: DownstreamDeps;
@@ -74,26 +91,54 @@ export class DownstreamService implements Downstream {
     this.#soon(afterRevisionMs);
   }
 
-  sign(caller: WorkloadCaller | DelegateCaller, input: { readonly requestId: string; readonly csrDer: Buffer; readonly ttlSeconds: number }): ReturnType<Downstream['sign']> {
-    return refusing(this.#deps.refusals, caller, 'SignDownstreamAuthority', caller.entryId?.slice(0, 64), async () => {
-      const { sign, authorities, settings, clock, revocations } = this.#deps;
-      requireWorkload(caller);
-      const requestId = requestIdOrNew(input.requestId, clock.nowMs());
-      const { record, ground } = await this.#groundOf(caller);
-      const { entry, agent } = await this.#standing(ground);
-      if (sign === undefined) throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
-      enforceRate(this.#buckets.take(entry.id), 'too many CA certificates for this entry');
-      enforceRate(this.#total.take(), 'too many CA certificates');
-      const signed = await this.#inTurn(() => sign({
-        actor: caller.spiffeId, requestId, csrDer: input.csrDer, ...(input.ttlSeconds === 0 ? {} : { lifeSeconds: input.ttlSeconds }),
-        grant: {
-          entryId: entry.id, holder: agent.spiffeId, maximumLifeSeconds: settings.downstreamTtlSeconds, ownKeySha256: record.publicKeySha256, repeatable: (serial) => !revocations.revoked(serial),
-          rights: { ...callerRights(caller), entry: { id: entry.id, revision: entry.revision }, agent: { spiffeId: agent.spiffeId, generation: agent.generation } },
-          reason: { workload: caller.spiffeId, entry: entry.id, agent: agent.spiffeId, svid: caller.serial },
-        },
-      }));
-      return { ...signed, rootsDer: authorities.rootsDer() };
-    });
+  sign(
+    caller: WorkloadCaller | DelegateCaller,
+    input: { readonly requestId: string; readonly csrDer: Buffer; readonly ttlSeconds: number },
+  ): ReturnType<Downstream['sign']> {
+    return refusing(
+      this.#deps.refusals,
+      caller,
+      'SignDownstreamAuthority',
+      caller.entryId?.slice(0, 64),
+      async () => {
+        const { sign, authorities, settings, clock, revocations } = this.#deps;
+        requireWorkload(caller);
+        const requestId = requestIdOrNew(input.requestId, clock.nowMs());
+        const { record, ground } = await this.#groundOf(caller);
+        const { entry, agent } = await this.#standing(ground);
+        if (sign === undefined)
+          throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
+        enforceRate(this.#buckets.take(entry.id), 'too many CA certificates for this entry');
+        enforceRate(this.#total.take(), 'too many CA certificates');
+        const signed = await this.#inTurn(() =>
+          sign({
+            actor: caller.spiffeId,
+            requestId,
+            csrDer: input.csrDer,
+            ...(input.ttlSeconds === 0 ? {} : { lifeSeconds: input.ttlSeconds }),
+            grant: {
+              entryId: entry.id,
+              holder: agent.spiffeId,
+              maximumLifeSeconds: settings.downstreamTtlSeconds,
+              ownKeySha256: record.publicKeySha256,
+              repeatable: (serial) => !revocations.revoked(serial),
+              rights: {
+                ...callerRights(caller),
+                entry: { id: entry.id, revision: entry.revision },
+                agent: { spiffeId: agent.spiffeId, generation: agent.generation },
+              },
+              reason: {
+                workload: caller.spiffeId,
+                entry: entry.id,
+                agent: agent.spiffeId,
+                svid: caller.serial,
+              },
+            },
+          }),
+        );
+        return { ...signed, rootsDer: authorities.rootsDer() };
+      },
+    );
   }
 
   async close(): Promise<void> {
@@ -103,34 +148,71 @@ export class DownstreamService implements Downstream {
     await this.#looking;
   }
 
-  /** From the record, never from what the caller says; the record itself is held against the log. */
-  async #groundOf(caller: WorkloadCaller | DelegateCaller): Promise<{ readonly record: CertificateRecord; readonly ground: Ground }> {
+  /**
+   * From the record, never from what the caller says; the record itself is held against the log.
+   */
+  async #groundOf(
+    caller: WorkloadCaller | DelegateCaller,
+  ): Promise<{ readonly record: CertificateRecord; readonly ground: Ground }> {
     const record = await this.#deps.certificates.bySerial(caller.serial);
-    if (record === undefined) throw new PkiError('CERTIFICATE_UNKNOWN', `the certificate ${caller.serial} is not in the inventory`);
+    if (record === undefined)
+      throw new PkiError(
+        'CERTIFICATE_UNKNOWN',
+        `the certificate ${caller.serial} is not in the inventory`,
+      );
     await this.#deps.inventory?.require(record);
-    if (record.entryId === null) throw new PkiError('DOWNSTREAM_NOT_ALLOWED', 'the certificate was minted, and comes from no entry');
-    return { record, ground: { entryId: record.entryId, holder: record.holder, spiffeId: record.spiffeId } };
+    if (record.entryId === null)
+      throw new PkiError(
+        'DOWNSTREAM_NOT_ALLOWED',
+        'the certificate was minted, and comes from no entry',
+      );
+    return {
+      record,
+      ground: { entryId: record.entryId, holder: record.holder, spiffeId: record.spiffeId },
+    };
   }
 
-  /** Entry and agent as they are now, by the log. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED, AGENT_EVICTED, OBJECT_NOT_IN_LOG. */
-  async #standing({ entryId, holder, spiffeId }: Ground): Promise<{ readonly entry: RegistrationEntry; readonly agent: Agent }> {
+  /**
+   * Entry and agent as they are now, by the log. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED,
+   * AGENT_EVICTED, OBJECT_NOT_IN_LOG.
+   */
+  async #standing({
+    entryId,
+    holder,
+    spiffeId,
+  }: Ground): Promise<{ readonly entry: RegistrationEntry; readonly agent: Agent }> {
     const { entries, agents, objects, nodeSets, clock } = this.#deps;
     const [entry, agent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
-    if (entry === undefined) throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} is gone`);
+    if (entry === undefined)
+      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} is gone`);
     objects.require(entry);
-    if (!entry.downstream) throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} makes no downstream CA`);
-    if (entry.expiresAt !== 0 && entry.expiresAt <= clock.now()) throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} has expired`);
-    if (entry.spiffeId !== spiffeId) throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} is one of another identity now`);
-    if (agent === undefined) throw new PkiError('AGENT_EVICTED', `the agent ${holder} is not on record`);
+    if (!entry.downstream)
+      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} makes no downstream CA`);
+    if (entry.expiresAt !== 0 && entry.expiresAt <= clock.now())
+      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} has expired`);
+    if (entry.spiffeId !== spiffeId)
+      throw new PkiError(
+        'DOWNSTREAM_NOT_ALLOWED',
+        `the entry ${entryId} is one of another identity now`,
+      );
+    if (agent === undefined)
+      throw new PkiError('AGENT_EVICTED', `the agent ${holder} is not on record`);
     objects.require(agent);
-    if (agent.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
-    if (agent.state !== 'active') throw new PkiError('AGENT_EVICTED', `the agent ${holder} was evicted`);
-    if (!(await nodeSets.parents(agent)).includes(entry.parentId)) throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} is no more for the agent ${holder}`);
+    if (agent.state === 'banned')
+      throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
+    if (agent.state !== 'active')
+      throw new PkiError('AGENT_EVICTED', `the agent ${holder} was evicted`);
+    if (!(await nodeSets.parents(agent)).includes(entry.parentId))
+      throw new PkiError(
+        'DOWNSTREAM_NOT_ALLOWED',
+        `the entry ${entryId} is no more for the agent ${holder}`,
+      );
     return { entry, agent };
   }
 
   async #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    if (this.#waiting >= maximumWaiting) throw new PkiError('OVERLOADED', `${maximumWaiting} CA certificates are being signed`);
+    if (this.#waiting >= maximumWaiting)
+      throw new PkiError('OVERLOADED', `${maximumWaiting} CA certificates are being signed`);
     this.#waiting += 1;
     const mine = this.#tail.then(act);
     this.#tail = mine.catch(() => {});
@@ -161,12 +243,29 @@ export class DownstreamService implements Downstream {
     const { certificates, revocations, clock, logger, settings, held } = this.#deps;
     if (held()) return;
     try {
-      for await (const records of pagesOf((page) => certificates.list({ spiffeId: settings.trustDomain.id, kind: 'authority', state: 'issued', expiresAfter: clock.now() }, 'created', page))) {
-        for (const record of records) if (record.entryId !== null && !revocations.revoked(record.serial) && !this.#closed) await this.#keepOrRevoke(record);
+      for await (const records of pagesOf((page) =>
+        certificates.list(
+          {
+            spiffeId: settings.trustDomain.id,
+            kind: 'authority',
+            state: 'issued',
+            expiresAfter: clock.now(),
+          },
+          'created',
+          page,
+        ),
+      )) {
+        for (const record of records)
+          if (record.entryId !== null && !revocations.revoked(record.serial) && !this.#closed)
+            await this.#keepOrRevoke(record);
       }
     } catch (thrown) {
       const { code, message } = PkiError.from(thrown);
-      if (code !== 'SHUTTING_DOWN') logger.error({ code, error: message }, 'the grounds of downstream CAs could not be looked at; trying again');
+      if (code !== 'SHUTTING_DOWN')
+        logger.error(
+          { code, error: message },
+          'the grounds of downstream CAs could not be looked at; trying again',
+        );
     }
   }
 
@@ -182,15 +281,46 @@ export class DownstreamService implements Downstream {
       // what was changed past the log neither gives nor takes away
       if (!endings.has(code)) return;
       // on whose CRL it is to stand is the log's word as well
-      await revocations.revokeAgain({ serial, reason: 'privilegeWithdrawn', revokedAt: clock.now(), revokedBy: 'server', authorityId, notAfter }, {
-        timeMs: clock.nowMs(), actor: 'server', kind: 'certificate.revoked', subject: spiffeId, detail: { holder: agentId, workload, entry: entryId, code, why: message },
-      });
-      logger.warn({ serial, workload, entry: entryId, code, error: message, validUntil: notAfter, alert: true }, 'a downstream CA was revoked: who checks CRLs refuses it, others believe it until it ends or its root is replaced');
+      await revocations.revokeAgain(
+        {
+          serial,
+          reason: 'privilegeWithdrawn',
+          revokedAt: clock.now(),
+          revokedBy: 'server',
+          authorityId,
+          notAfter,
+        },
+        {
+          timeMs: clock.nowMs(),
+          actor: 'server',
+          kind: 'certificate.revoked',
+          subject: spiffeId,
+          detail: { holder: agentId, workload, entry: entryId, code, why: message },
+        },
+      );
+      logger.warn(
+        {
+          serial,
+          workload,
+          entry: entryId,
+          code,
+          error: message,
+          validUntil: notAfter,
+          alert: true,
+        },
+        'a downstream CA was revoked: who checks CRLs refuses it, others believe it until it ends or its root is replaced',
+      );
     }
   }
 }
 
-/** The second fence behind the front's table: what a delegate had signed is no workload of an agent. */
+/**
+ * The second fence behind the front's table: what a delegate had signed is no workload of an agent.
+ */
 function requireWorkload(caller: Caller): void {
-  if ((caller.class !== 'workload' && caller.class !== 'delegate') || caller.kind !== 'workload') throw new PkiError('CALLER_NOT_ADMITTED', 'this is open to workloads with an SVID from an agent');
+  if ((caller.class !== 'workload' && caller.class !== 'delegate') || caller.kind !== 'workload')
+    throw new PkiError(
+      'CALLER_NOT_ADMITTED',
+      'this is open to workloads with an SVID from an agent',
+    );
 }

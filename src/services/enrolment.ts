@@ -46,50 +46,105 @@ export class Enrolment {
   /** A new session: ends the earlier one of this agent, its connections and streams. */
   async begin(node: ProvenNode, key: AgentKey): Promise<AgentSvid> {
     const attestedAt = this.#deps.clock.now();
-    // a ban while it is signed withholds it; an agent that is new or was evicted has no session yet whose end could
+    // a ban while it is signed withholds it; an agent that is new or was evicted has no session yet
+    // whose end could
     const known = await this.#deps.agents.byId(node.agentId);
     if (known !== undefined) this.#deps.objects.require(known);
-    const rights = known?.state === 'active' ? { agent: { spiffeId: known.spiffeId, generation: known.generation } } : {};
-    const leaf = await issueOne(this.#deps, { ...this.#request(node.agentId, node.selectors, key), replaces: null, rights, reason: { ...node.detail, peer: key.peer } });
+    const rights =
+      known?.state === 'active'
+        ? { agent: { spiffeId: known.spiffeId, generation: known.generation } }
+        : {};
+    const leaf = await issueOne(this.#deps, {
+      ...this.#request(node.agentId, node.selectors, key),
+      replaces: null,
+      rights,
+      reason: { ...node.detail, peer: key.peer },
+    });
     const agent = await this.#deps.agents.record({
       agent: {
-        spiffeId: node.agentId, attestationType: node.attestationType, selectors: node.selectors, serial: leaf.serial, spkiDer: leaf.spkiDer, attestedAt,
-        renewedAt: attestedAt, svidNotAfter: leaf.notAfter, version: key.agentVersion,
+        spiffeId: node.agentId,
+        attestationType: node.attestationType,
+        selectors: node.selectors,
+        serial: leaf.serial,
+        spkiDer: leaf.spkiDer,
+        attestedAt,
+        renewedAt: attestedAt,
+        svidNotAfter: leaf.notAfter,
+        version: key.agentVersion,
       },
       act: node.act,
       ...(node.generation === undefined ? {} : { generation: node.generation }),
       ...(node.tokenId === undefined ? {} : { tokenId: node.tokenId }),
       event: {
-        timeMs: this.#deps.clock.nowMs(), actor: node.agentId, kind: node.act === 'attest' ? 'agent.attested' : 'agent.recovered', subject: node.agentId,
-        detail: { ...node.detail, peer: key.peer, serial: leaf.serial, selectors: node.selectors.map(selectorText), version: key.agentVersion },
+        timeMs: this.#deps.clock.nowMs(),
+        actor: node.agentId,
+        kind: node.act === 'attest' ? 'agent.attested' : 'agent.recovered',
+        subject: node.agentId,
+        detail: {
+          ...node.detail,
+          peer: key.peer,
+          serial: leaf.serial,
+          selectors: node.selectors.map(selectorText),
+          version: key.agentVersion,
+        },
       },
     });
     this.#deps.callers.announce({
-      kind: 'identity', spiffeId: node.agentId, beforeGeneration: agent.generation, error: new PkiError('AGENT_SUPERSEDED', `a new session of ${node.agentId} began from ${key.peer}`),
+      kind: 'identity',
+      spiffeId: node.agentId,
+      beforeGeneration: agent.generation,
+      error: new PkiError(
+        'AGENT_SUPERSEDED',
+        `a new session of ${node.agentId} began from ${key.peer}`,
+      ),
     });
     return { leaf, bundle: this.#deps.authorities.bundle() };
   }
 
-  /** The answer that a lost one was: issuance gives the recorded certificate again, nothing is recorded anew. */
+  /**
+   * The answer that a lost one was: issuance gives the recorded certificate again, nothing is
+   * recorded anew.
+   */
   async repeat(node: ProvenNode, key: AgentKey, serial: string): Promise<AgentSvid | undefined> {
-    const leaf: IssuedLeaf = await issueOne(this.#deps, { ...this.#request(node.agentId, node.selectors, key), replaces: null, rights: {}, reason: { ...node.detail, peer: key.peer } });
+    const leaf: IssuedLeaf = await issueOne(this.#deps, {
+      ...this.#request(node.agentId, node.selectors, key),
+      replaces: null,
+      rights: {},
+      reason: { ...node.detail, peer: key.peer },
+    });
     return leaf.serial === serial ? { leaf, bundle: this.#deps.authorities.bundle() } : undefined;
   }
 
   async renew(caller: AgentCaller, key: AgentKey): Promise<AgentSvid> {
     const known = await standingAgent(this.#deps, caller);
     const leaf = await issueOne(this.#deps, {
-      ...this.#request(caller.spiffeId, known.selectors, key), replaces: caller.serial, rights: callerRights(caller), reason: { method: 'renew', peer: key.peer, renewed: caller.serial },
+      ...this.#request(caller.spiffeId, known.selectors, key),
+      replaces: caller.serial,
+      rights: callerRights(caller),
+      reason: { method: 'renew', peer: key.peer, renewed: caller.serial },
     });
     const renewedAt = this.#deps.clock.now();
     await this.#deps.agents.record({
       agent: {
-        spiffeId: caller.spiffeId, attestationType: known.attestationType, selectors: known.selectors, serial: leaf.serial, spkiDer: leaf.spkiDer, attestedAt: known.attestedAt,
-        renewedAt, svidNotAfter: leaf.notAfter, version: key.agentVersion,
+        spiffeId: caller.spiffeId,
+        attestationType: known.attestationType,
+        selectors: known.selectors,
+        serial: leaf.serial,
+        spkiDer: leaf.spkiDer,
+        attestedAt: known.attestedAt,
+        renewedAt,
+        svidNotAfter: leaf.notAfter,
+        version: key.agentVersion,
       },
       act: 'renew',
       generation: caller.generation,
-      event: { timeMs: this.#deps.clock.nowMs(), actor: caller.spiffeId, kind: 'agent.renewed', subject: caller.spiffeId, detail: { serial: leaf.serial, renewed: caller.serial, peer: key.peer } },
+      event: {
+        timeMs: this.#deps.clock.nowMs(),
+        actor: caller.spiffeId,
+        kind: 'agent.renewed',
+        subject: caller.spiffeId,
+        detail: { serial: leaf.serial, renewed: caller.serial, peer: key.peer },
+      },
     });
     this.#deps.callers.invalidate();
     return { leaf, bundle: this.#deps.authorities.bundle() };
@@ -97,8 +152,18 @@ export class Enrolment {
 
   #request(agentId: string, selectors: readonly Selector[], key: AgentKey) {
     return {
-      requestId: key.requestId, csrDer: key.csrDer, spiffeId: SpiffeId.of(agentId), dnsNames: [], kind: 'agent', profile: 'short-lived', ttlSeconds: this.#deps.settings.agentTtlSeconds,
-      requester: agentId, holder: agentId, entryId: null, delegationId: null, nodeSelectors: selectors.map(selectorText),
+      requestId: key.requestId,
+      csrDer: key.csrDer,
+      spiffeId: SpiffeId.of(agentId),
+      dnsNames: [],
+      kind: 'agent',
+      profile: 'short-lived',
+      ttlSeconds: this.#deps.settings.agentTtlSeconds,
+      requester: agentId,
+      holder: agentId,
+      entryId: null,
+      delegationId: null,
+      nodeSelectors: selectors.map(selectorText),
     } as const;
   }
 }

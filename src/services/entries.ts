@@ -1,7 +1,20 @@
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
-import { checkConflicts, checkEntry, type EntryDraft, type EntrySight, type RegistrationEntry } from '../domain/index.ts';
-import type { EntryChange, EntryFilter, EntryStore, EntryWrite, Page, PageRequest } from '../store/contract.ts';
+import {
+  checkConflicts,
+  checkEntry,
+  type EntryDraft,
+  type EntrySight,
+  type RegistrationEntry,
+} from '../domain/index.ts';
+import type {
+  EntryChange,
+  EntryFilter,
+  EntryStore,
+  EntryWrite,
+  Page,
+  PageRequest,
+} from '../store/contract.ts';
 import { pagesOf } from '../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
@@ -22,7 +35,10 @@ export interface EntryDeps {
 
 const maximumApplied = 50_000;
 
-/** Registration entries. Each change is judged before and after: whoever may not write both sides may not make it. */
+/**
+ * Registration entries. Each change is judged before and after: whoever may not write both sides
+ * may not make it.
+ */
 export class EntryService implements Entries {
   readonly #deps: EntryDeps;
 
@@ -34,7 +50,9 @@ export class EntryService implements Entries {
     return refusing(this.#deps.refusals, caller, 'CreateEntries', undefined, async () => {
       checkBatchSize(inputs.length);
       const rights = await this.#deps.access.of(caller);
-      const items = inputs.map((input) => this.#judged(input.id, () => this.#createWrite(caller, rights, input)));
+      const items = inputs.map((input) =>
+        this.#judged(input.id, () => this.#createWrite(caller, rights, input)),
+      );
       return this.#writeEach(caller, 'CreateEntries', items);
     });
   }
@@ -45,16 +63,25 @@ export class EntryService implements Entries {
       rights.require('entry.read', { kind: 'none' });
       const entry = await this.#deps.entries.byId(id);
       // who may not read it learns nothing of it
-      if (entry === undefined || !rights.permits('entry.read', targetOf(entry))) throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
+      if (entry === undefined || !rights.permits('entry.read', targetOf(entry)))
+        throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
       return entry;
     });
   }
 
-  list(caller: OperatorCaller, filter: EntryFilter, page: PageRequest): Promise<Page<RegistrationEntry>> {
+  list(
+    caller: OperatorCaller,
+    filter: EntryFilter,
+    page: PageRequest,
+  ): Promise<Page<RegistrationEntry>> {
     return refusing(this.#deps.refusals, caller, 'ListEntries', undefined, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('entry.read', { kind: 'none' });
-      return visiblePage((next) => this.#deps.entries.list(filter, next), (entry) => rights.permits('entry.read', targetOf(entry)), checkPage(page));
+      return visiblePage(
+        (next) => this.#deps.entries.list(filter, next),
+        (entry) => rights.permits('entry.read', targetOf(entry)),
+        checkPage(page),
+      );
     });
   }
 
@@ -62,7 +89,11 @@ export class EntryService implements Entries {
     return refusing(this.#deps.refusals, caller, 'UpdateEntry', input.id.slice(0, 64), async () => {
       const rights = await this.#deps.access.of(caller);
       const before = await this.#writable(rights, input.id);
-      if (revision !== 0 && revision !== before.revision) throw new PkiError('CONFLICT', `the entry ${input.id} is at revision ${before.revision}, not ${revision}`);
+      if (revision !== 0 && revision !== before.revision)
+        throw new PkiError(
+          'CONFLICT',
+          `the entry ${input.id} is at revision ${before.revision}, not ${revision}`,
+        );
       const draft = this.#checked(rights, input, before);
       const [change] = await this.#write(caller, [this.#updateWrite(caller, before, draft)]);
       return change?.after as RegistrationEntry;
@@ -73,33 +104,65 @@ export class EntryService implements Entries {
     return refusing(this.#deps.refusals, caller, 'DeleteEntries', undefined, async () => {
       checkBatchSize(ids.length);
       const rights = await this.#deps.access.of(caller);
-      const items = await Promise.all(ids.map(async (id): Promise<Judged> => {
-        try {
-          return { ok: true, write: this.#deleteWrite(caller, await this.#writable(rights, id)) };
-        } catch (thrown) {
-          return { ok: false, id, error: PkiError.from(thrown) };
-        }
-      }));
+      const items = await Promise.all(
+        ids.map(async (id): Promise<Judged> => {
+          try {
+            return { ok: true, write: this.#deleteWrite(caller, await this.#writable(rights, id)) };
+          } catch (thrown) {
+            return { ok: false, id, error: PkiError.from(thrown) };
+          }
+        }),
+      );
       return this.#writeEach(caller, 'DeleteEntries', items);
     });
   }
 
-  apply(caller: OperatorCaller, inputs: readonly EntryInput[], options: { readonly prune: boolean; readonly dryRun: boolean }): ReturnType<Entries['apply']> {
+  apply(
+    caller: OperatorCaller,
+    inputs: readonly EntryInput[],
+    options: { readonly prune: boolean; readonly dryRun: boolean },
+  ): ReturnType<Entries['apply']> {
     return refusing(this.#deps.refusals, caller, 'ApplyEntries', undefined, async () => {
-      if (inputs.length > maximumApplied) throw new PkiError('REQUEST_TOO_LARGE', `an apply has at most ${maximumApplied} entries, this one has ${inputs.length}`);
+      if (inputs.length > maximumApplied)
+        throw new PkiError(
+          'REQUEST_TOO_LARGE',
+          `an apply has at most ${maximumApplied} entries, this one has ${inputs.length}`,
+        );
       const rights = await this.#deps.access.of(caller);
       rights.require('entry.write', { kind: 'none' });
       const present = await this.#all();
-      const { writes, unchanged, drafts } = this.#plan(caller, rights, inputs, present, options.prune);
+      const { writes, unchanged, drafts } = this.#plan(
+        caller,
+        rights,
+        inputs,
+        present,
+        options.prune,
+      );
       if (writes.length === 0) return { changes: [], unchanged, applied: !options.dryRun };
       // as far as can be told without the transaction, in which it is checked again
-      checkConflicts(sightOf(present), drafts, new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]), this.#deps.settings.trustDomain);
-      if (options.dryRun) return { changes: planned(writes, present, this.#deps.clock.now(), actorOf(caller)), unchanged, applied: false };
+      checkConflicts(
+        sightOf(present),
+        drafts,
+        new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]),
+        this.#deps.settings.trustDomain,
+      );
+      if (options.dryRun)
+        return {
+          changes: planned(writes, present, this.#deps.clock.now(), actorOf(caller)),
+          unchanged,
+          applied: false,
+        };
       return { changes: await this.#write(caller, writes, drafts), unchanged, applied: true };
     });
   }
 
-  #plan(caller: OperatorCaller, rights: OperatorRights, inputs: readonly EntryInput[], present: ReadonlyMap<string, RegistrationEntry>, prune: boolean): Plan {
+  #plan(
+    caller: OperatorCaller,
+    rights: OperatorRights,
+    inputs: readonly EntryInput[],
+    present: ReadonlyMap<string, RegistrationEntry>,
+    prune: boolean,
+  ): Plan {
     const byGrant = new Map([...present.values()].map((entry) => [grantKey(entry), entry]));
     const writes: EntryWrite[] = [];
     const drafts: EntryDraft[] = [];
@@ -109,10 +172,24 @@ export class EntryService implements Entries {
     for (const [index, input] of inputs.entries()) {
       const position = `entry ${index + 1} (${(input.id || input.spiffeId).slice(0, 200)})`;
       const twin = input.id === '' ? byGrant.get(grantKey(input)) : undefined;
-      const draft = located(position, () => this.#checked(rights, { ...input, id: input.id === '' ? (twin?.id ?? uuidv7(this.#deps.clock.nowMs())) : input.id }, present.get(twin?.id ?? input.id)));
-      if (stated.has(draft.id)) throw new PkiError('INVALID_REQUEST', `${position}: the ID ${draft.id} stands twice`);
+      const draft = located(position, () =>
+        this.#checked(
+          rights,
+          {
+            ...input,
+            id: input.id === '' ? (twin?.id ?? uuidv7(this.#deps.clock.nowMs())) : input.id,
+          },
+          present.get(twin?.id ?? input.id),
+        ),
+      );
+      if (stated.has(draft.id))
+        throw new PkiError('INVALID_REQUEST', `${position}: the ID ${draft.id} stands twice`);
       const grant = grantKey(draft);
-      if (grants.has(grant)) throw new PkiError('ALREADY_EXISTS', `${position}: SPIFFE ID, parent and selectors stand twice`);
+      if (grants.has(grant))
+        throw new PkiError(
+          'ALREADY_EXISTS',
+          `${position}: SPIFFE ID, parent and selectors stand twice`,
+        );
       stated.add(draft.id);
       grants.add(grant);
       drafts.push(draft);
@@ -125,13 +202,23 @@ export class EntryService implements Entries {
       }
     }
     if (prune) {
-      for (const entry of present.values()) if (!stated.has(entry.id) && mayWrite(rights, entry)) writes.push(this.#deleteWrite(caller, entry));
+      for (const entry of present.values())
+        if (!stated.has(entry.id) && mayWrite(rights, entry))
+          writes.push(this.#deleteWrite(caller, entry));
     }
     return { writes, unchanged, drafts };
   }
 
   #createWrite(caller: OperatorCaller, rights: OperatorRights, input: EntryInput): EntryWrite {
-    return this.#write1(caller, 'create', this.#checked(rights, { ...input, id: input.id === '' ? uuidv7(this.#deps.clock.nowMs()) : input.id }), 0);
+    return this.#write1(
+      caller,
+      'create',
+      this.#checked(rights, {
+        ...input,
+        id: input.id === '' ? uuidv7(this.#deps.clock.nowMs()) : input.id,
+      }),
+      0,
+    );
   }
 
   #updateWrite(caller: OperatorCaller, before: RegistrationEntry, draft: EntryDraft): EntryWrite {
@@ -140,33 +227,60 @@ export class EntryService implements Entries {
   }
 
   #deleteWrite(caller: OperatorCaller, before: RegistrationEntry): EntryWrite {
-    return { action: 'delete', id: before.id, revision: before.revision, event: entryEvent('delete', before, actorOf(caller), this.#deps.clock.nowMs()) };
+    return {
+      action: 'delete',
+      id: before.id,
+      revision: before.revision,
+      event: entryEvent('delete', before, actorOf(caller), this.#deps.clock.nowMs()),
+    };
   }
 
-  #write1(caller: OperatorCaller, action: 'create' | 'update', draft: EntryDraft, revision: number): EntryWrite {
-    return { action, id: draft.id, draft, revision, event: entryEvent(action, draft, actorOf(caller), this.#deps.clock.nowMs()) };
+  #write1(
+    caller: OperatorCaller,
+    action: 'create' | 'update',
+    draft: EntryDraft,
+    revision: number,
+  ): EntryWrite {
+    return {
+      action,
+      id: draft.id,
+      draft,
+      revision,
+      event: entryEvent(action, draft, actorOf(caller), this.#deps.clock.nowMs()),
+    };
   }
 
-  /** The draft by its own rules, and the right to the state that it leads to. An entry that stands as it is may keep a past expiry. */
+  /**
+   * The draft by its own rules, and the right to the state that it leads to. An entry that stands
+   * as it is may keep a past expiry.
+   */
   #checked(rights: OperatorRights, input: EntryInput, before?: RegistrationEntry): EntryDraft {
     const { settings, clock } = this.#deps;
-    const now = before !== undefined && before.expiresAt === input.expiresAt ? Math.min(clock.now(), input.expiresAt - 1) : clock.now();
+    const now =
+      before !== undefined && before.expiresAt === input.expiresAt
+        ? Math.min(clock.now(), input.expiresAt - 1)
+        : clock.now();
     const draft = checkEntry(input, settings, now);
     this.#requireWrite(rights, draft);
     // roles know no DNS names: who writes entries of one team must not name the services of another
-    if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true)) rights.requireEverything('adding DNS names to an entry');
+    if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))
+      rights.requireEverything('adding DNS names to an entry');
     return draft;
   }
 
   #requireWrite(rights: OperatorRights, entry: EntryDraft): void {
     rights.require('entry.write', targetOf(entry));
-    if (entry.admin || entry.downstream) rights.requireEverything(`an entry that makes ${entry.admin ? 'an admin' : 'a downstream CA'}`);
+    if (entry.admin || entry.downstream)
+      rights.requireEverything(
+        `an entry that makes ${entry.admin ? 'an admin' : 'a downstream CA'}`,
+      );
   }
 
   async #writable(rights: OperatorRights, id: string): Promise<RegistrationEntry> {
     rights.require('entry.write', { kind: 'none' });
     const before = await this.#deps.entries.byId(id);
-    if (before === undefined) throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
+    if (before === undefined)
+      throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
     this.#requireWrite(rights, before);
     return before;
   }
@@ -179,15 +293,35 @@ export class EntryService implements Entries {
     }
   }
 
-  /** All in one commit if they can be; where one is refused by the store, each for itself, so that it holds up no other. */
-  async #writeEach(caller: OperatorCaller, operation: string, items: readonly Judged[]): Promise<readonly EntryResult[]> {
+  /**
+   * All in one commit if they can be; where one is refused by the store, each for itself, so that
+   * it holds up no other.
+   */
+  async #writeEach(
+    caller: OperatorCaller,
+    operation: string,
+    items: readonly Judged[],
+  ): Promise<readonly EntryResult[]> {
     const writes = items.flatMap((item) => (item.ok ? [item.write] : []));
     const done = new Map<EntryWrite, EntryResult>();
-    const together = writes.length > 1 ? await this.#write(caller, writes).catch(() => undefined) : undefined;
-    for (const [index, write] of writes.entries()) done.set(write, together === undefined ? await this.#writeOne(caller, write) : result(write, together[index]));
-    const results = items.map((item): EntryResult => (item.ok ? (done.get(item.write) as EntryResult) : item));
-    // oxlint-disable-next-line typescript/await-thenable -- values and promises are mixed on purpose
-    await Promise.all(results.map((each) => (each.ok ? undefined : this.#deps.refusals.refused(caller, operation, each.error, each.id.slice(0, 64)))));
+    const together =
+      writes.length > 1 ? await this.#write(caller, writes).catch(() => undefined) : undefined;
+    for (const [index, write] of writes.entries())
+      done.set(
+        write,
+        together === undefined
+          ? await this.#writeOne(caller, write)
+          : result(write, together[index]),
+      );
+    const results = items.map(
+      (item): EntryResult => (item.ok ? (done.get(item.write) as EntryResult) : item),
+    );
+    const refused = results.filter((each) => !each.ok);
+    await Promise.all(
+      refused.map((each) =>
+        this.#deps.refusals.refused(caller, operation, each.error, each.id.slice(0, 64)),
+      ),
+    );
     return results;
   }
 
@@ -200,21 +334,32 @@ export class EntryService implements Entries {
     }
   }
 
-  #write(caller: OperatorCaller, writes: readonly EntryWrite[], alsoCheck: readonly EntryDraft[] = []): Promise<readonly EntryChange[]> {
+  #write(
+    caller: OperatorCaller,
+    writes: readonly EntryWrite[],
+    alsoCheck: readonly EntryDraft[] = [],
+  ): Promise<readonly EntryChange[]> {
     const written = writes.flatMap(({ draft }) => (draft === undefined ? [] : [draft]));
     const drafts = alsoCheck.length > 0 ? alsoCheck : written;
     const touched = new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]);
-    return this.#deps.entries.write(writes, { now: this.#deps.clock.now(), createdBy: actorOf(caller) }, (view) => checkConflicts(view, drafts, touched, this.#deps.settings.trustDomain));
+    return this.#deps.entries.write(
+      writes,
+      { now: this.#deps.clock.now(), createdBy: actorOf(caller) },
+      (view) => checkConflicts(view, drafts, touched, this.#deps.settings.trustDomain),
+    );
   }
 
   async #all(): Promise<ReadonlyMap<string, RegistrationEntry>> {
     const all = new Map<string, RegistrationEntry>();
-    for await (const entries of pagesOf((page) => this.#deps.entries.list({}, page))) for (const entry of entries) all.set(entry.id, entry);
+    for await (const entries of pagesOf((page) => this.#deps.entries.list({}, page)))
+      for (const entry of entries) all.set(entry.id, entry);
     return all;
   }
 }
 
-type Judged = { readonly ok: true; readonly write: EntryWrite } | { readonly ok: false; readonly id: string; readonly error: PkiError };
+type Judged =
+  | { readonly ok: true; readonly write: EntryWrite }
+  | { readonly ok: false; readonly id: string; readonly error: PkiError };
 
 interface Plan {
   readonly writes: readonly EntryWrite[];
@@ -223,11 +368,18 @@ interface Plan {
 }
 
 const mayWrite = (rights: OperatorRights, entry: RegistrationEntry): boolean =>
-  rights.permits('entry.write', targetOf(entry)) && (rights.everything || (!entry.admin && !entry.downstream));
+  rights.permits('entry.write', targetOf(entry)) &&
+  (rights.everything || (!entry.admin && !entry.downstream));
 
 const result = (write: EntryWrite, change: EntryChange | undefined): EntryResult => {
   const entry = change?.after ?? change?.before;
-  return entry === undefined ? { ok: false, id: write.id, error: new PkiError('INTERNAL', 'the store gave no result for an entry') } : { ok: true, id: write.id, entry };
+  return entry === undefined
+    ? {
+        ok: false,
+        id: write.id,
+        error: new PkiError('INTERNAL', 'the store gave no result for an entry'),
+      }
+    : { ok: true, id: write.id, entry };
 };
 
 function sightOf(present: ReadonlyMap<string, RegistrationEntry>): EntrySight {
@@ -236,15 +388,30 @@ function sightOf(present: ReadonlyMap<string, RegistrationEntry>): EntrySight {
   return {
     bySpiffeId: (spiffeId) => byId.get(spiffeId) ?? [],
     templates: () => all.filter(({ isTemplate }) => isTemplate),
-    statedBelow: (prefix) => all.filter((entry) => !entry.isTemplate && entry.spiffeId.startsWith(prefix)),
+    statedBelow: (prefix) =>
+      all.filter((entry) => !entry.isTemplate && entry.spiffeId.startsWith(prefix)),
   };
 }
 
 /** The diff of a dry run; entries that do not exist yet have revision 0. */
-function planned(writes: readonly EntryWrite[], present: ReadonlyMap<string, RegistrationEntry>, now: number, createdBy: string): readonly EntryChange[] {
+function planned(
+  writes: readonly EntryWrite[],
+  present: ReadonlyMap<string, RegistrationEntry>,
+  now: number,
+  createdBy: string,
+): readonly EntryChange[] {
   return writes.map(({ action, id, draft }): EntryChange => {
     const before = present.get(id);
-    const after = draft === undefined ? undefined : { ...draft, revision: before?.revision ?? 0, createdAt: before?.createdAt ?? now, updatedAt: now, createdBy: before?.createdBy ?? createdBy };
+    const after =
+      draft === undefined
+        ? undefined
+        : {
+            ...draft,
+            revision: before?.revision ?? 0,
+            createdAt: before?.createdAt ?? now,
+            updatedAt: now,
+            createdBy: before?.createdBy ?? createdBy,
+          };
     return { action, before, after };
   });
 }
@@ -255,6 +422,10 @@ function located<T>(position: string, act: () => T): T {
     return act();
   } catch (thrown) {
     const error = PkiError.from(thrown);
-    throw new PkiError(error.code, `${position}: ${error.message}`, { cause: error, next: error.next, detail: error.detail });
+    throw new PkiError(error.code, `${position}: ${error.message}`, {
+      cause: error,
+      next: error.next,
+      detail: error.detail,
+    });
   }
 }

@@ -1,7 +1,10 @@
 import { selectorText } from '../common/spiffe/index.ts';
 import type { EntryDraft, RegistrationEntry } from '../domain/index.ts';
 
-/** What makes two entries the same grant to the same processes, whatever their IDs: the store allows it once. */
+/**
+ * What makes two entries the same grant to the same processes, whatever their IDs: the store allows
+ * it once.
+ */
 export const grantKey = (entry: Pick<EntryDraft, 'spiffeId' | 'parentId' | 'selectors'>): string =>
   JSON.stringify([entry.spiffeId, entry.parentId, entry.selectors.map(selectorText).sort()]);
 
@@ -12,7 +15,20 @@ export function isUnchanged(entry: RegistrationEntry, draft: EntryDraft): boolea
 
 function comparable(entry: EntryDraft): string {
   return JSON.stringify([
-    entry.id, entry.spiffeId, entry.isTemplate, Object.entries(entry.placeholders).sort(([a], [b]) => (a < b ? -1 : 1)), entry.parentId, entry.selectors.map(selectorText),
-    entry.x509TtlSeconds, entry.jwtTtlSeconds, entry.profile, entry.dnsNames, entry.hint, entry.expiresAt, entry.admin, entry.downstream, entry.allowWeakSelectors,
+    entry.id,
+    entry.spiffeId,
+    entry.isTemplate,
+    Object.entries(entry.placeholders).sort(([a], [b]) => (a < b ? -1 : 1)),
+    entry.parentId,
+    entry.selectors.map(selectorText),
+    entry.x509TtlSeconds,
+    entry.jwtTtlSeconds,
+    entry.profile,
+    entry.dnsNames,
+    entry.hint,
+    entry.expiresAt,
+    entry.admin,
+    entry.downstream,
+    entry.allowWeakSelectors,
   ]);
 }

@@ -4,8 +4,8 @@ import type { HandshakeReport } from './contract.ts';
 const maximumPerAgent = 2_000;
 
 /**
- * What workloads and proxies report of their handshakes, newest report per consumer and issuer key. Kept in memory: after a
- * restart the agents report again. Owner of what it holds.
+ * What workloads and proxies report of their handshakes, newest report per consumer and issuer key.
+ * Kept in memory: after a restart the agents report again. Owner of what it holds.
  */
 export class HandshakeLedger {
   readonly #byAgent = new Map<string, Map<string, HandshakeReport>>();
@@ -26,7 +26,12 @@ export class HandshakeLedger {
   }
 
   /** Sums over all consumers, for peers whose leaf names this issuer key (hex). */
-  totals(issuerKeyId: string): { readonly reporters: number; readonly succeeded: number; readonly failed: number; readonly reasons: Readonly<Record<string, number>> } {
+  totals(issuerKeyId: string): {
+    readonly reporters: number;
+    readonly succeeded: number;
+    readonly failed: number;
+    readonly reasons: Readonly<Record<string, number>>;
+  } {
     let reporters = 0;
     let succeeded = 0;
     let failed = 0;
@@ -37,7 +42,8 @@ export class HandshakeLedger {
         reporters += 1;
         succeeded += report.succeeded;
         failed += report.failed;
-        for (const [reason, count] of Object.entries(report.reasons)) reasons[reason] = (reasons[reason] ?? 0) + count;
+        for (const [reason, count] of Object.entries(report.reasons))
+          reasons[reason] = (reasons[reason] ?? 0) + count;
       }
     }
     return { reporters, succeeded, failed, reasons };

@@ -1,7 +1,17 @@
 export { Pruner } from './pruner.ts';
 export {
-  actorOf, callerClasses, type AdminCaller, type AgentCaller, type AnonymousCaller, type Caller, type CallerClass, type CertificateCaller, type DelegateCaller, type LocalCaller,
-  type OperatorCaller, type WorkloadCaller,
+  actorOf,
+  callerClasses,
+  type AdminCaller,
+  type AgentCaller,
+  type AnonymousCaller,
+  type Caller,
+  type CallerClass,
+  type CertificateCaller,
+  type DelegateCaller,
+  type LocalCaller,
+  type OperatorCaller,
+  type WorkloadCaller,
 } from './caller.ts';
 export type * from './contract.ts';
 export { createServices, type RunningServices, type ServiceParts } from './create.ts';

@@ -1,12 +1,32 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
-import { wholeTrustDomain, type Authority, type AuthorityKind, type AuthorityState, type CertificateRecord } from '../domain/index.ts';
+import {
+  wholeTrustDomain,
+  type Authority,
+  type AuthorityKind,
+  type AuthorityState,
+  type CertificateRecord,
+} from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { AuthorityStore, CertificateFilter, CertificateStore, MetaStore, Page, PageRequest } from '../store/contract.ts';
+import type {
+  AuthorityStore,
+  CertificateFilter,
+  CertificateStore,
+  MetaStore,
+  Page,
+  PageRequest,
+} from '../store/contract.ts';
 import { visiblePage, type Access } from './access.ts';
 import type { OperatorCaller } from './caller.ts';
-import type { AuthorityView, AuthorityViews, BundleView, Certificates, Status, StatusView } from './contract.ts';
+import type {
+  AuthorityView,
+  AuthorityViews,
+  BundleView,
+  Certificates,
+  Status,
+  StatusView,
+} from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkPage } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
@@ -24,7 +44,10 @@ export interface AuthorityViewDeps extends InventoryDeps {
   readonly authorities: Pick<Authorities, 'rootsDer' | 'bundle'>;
 }
 
-/** Authorities and the bundle, to look at. Public facts: a role with authority.read on any prefix sees all. */
+/**
+ * Authorities and the bundle, to look at. Public facts: a role with authority.read on any prefix
+ * sees all.
+ */
 export class AuthorityViewService implements AuthorityViews {
   readonly #deps: AuthorityViewDeps;
 
@@ -32,10 +55,16 @@ export class AuthorityViewService implements AuthorityViews {
     this.#deps = deps;
   }
 
-  list(caller: OperatorCaller, filter: { readonly kind?: AuthorityKind; readonly state?: AuthorityState }): Promise<readonly AuthorityView[]> {
+  list(
+    caller: OperatorCaller,
+    filter: { readonly kind?: AuthorityKind; readonly state?: AuthorityState },
+  ): Promise<readonly AuthorityView[]> {
     return this.#reading(caller, 'ListAuthorities', undefined, async () => {
       const { kind, state } = filter;
-      const found = await this.#deps.store.list({ ...(kind === undefined ? {} : { kind }), ...(state === undefined ? {} : { states: [state] }) });
+      const found = await this.#deps.store.list({
+        ...(kind === undefined ? {} : { kind }),
+        ...(state === undefined ? {} : { states: [state] }),
+      });
       return Promise.all(found.map((authority) => this.#view(authority)));
     });
   }
@@ -43,7 +72,8 @@ export class AuthorityViewService implements AuthorityViews {
   get(caller: OperatorCaller, id: string): Promise<AuthorityView> {
     return this.#reading(caller, 'GetAuthority', id.slice(0, 64), async () => {
       const authority = await this.#deps.store.byId(id);
-      if (authority === undefined) throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
+      if (authority === undefined)
+        throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
       return this.#view(authority);
     });
   }
@@ -51,11 +81,21 @@ export class AuthorityViewService implements AuthorityViews {
   bundle(caller: OperatorCaller): Promise<BundleView> {
     return this.#reading(caller, 'GetBundle', undefined, () => {
       const rootsDer = this.#deps.authorities.rootsDer();
-      return Promise.resolve({ trustDomainName: this.#deps.settings.trustDomain.name, rootsDer, bundle: this.#deps.authorities.bundle(), fingerprints: rootsDer.map(sha256Hex) });
+      return Promise.resolve({
+        trustDomainName: this.#deps.settings.trustDomain.name,
+        rootsDer,
+        bundle: this.#deps.authorities.bundle(),
+        fingerprints: rootsDer.map(sha256Hex),
+      });
     });
   }
 
-  #reading<T>(caller: OperatorCaller, operation: string, subject: string | undefined, act: () => Promise<T>): Promise<T> {
+  #reading<T>(
+    caller: OperatorCaller,
+    operation: string,
+    subject: string | undefined,
+    act: () => Promise<T>,
+  ): Promise<T> {
     return refusing(this.#deps.refusals, caller, operation, subject, async () => {
       (await this.#deps.access.of(caller)).require('authority.read', { kind: 'none' });
       return act();
@@ -63,7 +103,13 @@ export class AuthorityViewService implements AuthorityViews {
   }
 
   async #view(authority: Authority): Promise<AuthorityView> {
-    return { authority, liveCertificates: await this.#deps.certificates.countLive({ authorityId: authority.id }, this.#deps.clock.now()) };
+    return {
+      authority,
+      liveCertificates: await this.#deps.certificates.countLive(
+        { authorityId: authority.id },
+        this.#deps.clock.now(),
+      ),
+    };
   }
 }
 
@@ -79,29 +125,62 @@ export class CertificateService implements Certificates {
     this.#deps = deps;
   }
 
-  list(caller: OperatorCaller, filter: CertificateFilter, order: 'created' | 'expiry', page: PageRequest): Promise<Page<CertificateRecord>> {
+  list(
+    caller: OperatorCaller,
+    filter: CertificateFilter,
+    order: 'created' | 'expiry',
+    page: PageRequest,
+  ): Promise<Page<CertificateRecord>> {
     return refusing(this.#deps.refusals, caller, 'ListCertificates', undefined, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('certificate.read', { kind: 'none' });
       const prefixes = rights.prefixes('certificate.read');
-      // a role with one prefix lets the database do the narrowing; whatever it answers is still looked at one by one
-      const only = prefixes?.length === 1 && prefixes[0] !== wholeTrustDomain(this.#deps.settings.trustDomain) && filter.spiffeId === undefined && filter.spiffeIdPrefix === undefined ? prefixes[0] : undefined;
-      const narrowed = only === undefined ? filter : { ...filter, ...(only.endsWith('/') ? { spiffeIdPrefix: only } : { spiffeId: only }) };
-      // the certificates of authorities have no path, and belong to whoever sees the whole trust domain
+      // a role with one prefix lets the database do the narrowing; whatever it answers is still
+      // looked at one by one
+      const only =
+        prefixes?.length === 1 &&
+        prefixes[0] !== wholeTrustDomain(this.#deps.settings.trustDomain) &&
+        filter.spiffeId === undefined &&
+        filter.spiffeIdPrefix === undefined
+          ? prefixes[0]
+          : undefined;
+      const narrowed =
+        only === undefined
+          ? filter
+          : { ...filter, ...(only.endsWith('/') ? { spiffeIdPrefix: only } : { spiffeId: only }) };
+      // the certificates of authorities have no path, and belong to whoever sees the whole trust
+      // domain
       const seesAll = rights.permits('certificate.read', this.#deps.access.all);
-      return visiblePage((next) => this.#deps.certificates.list(narrowed, order, next), ({ spiffeId }) => seesAll || rights.permits('certificate.read', { kind: 'id', spiffeId }), checkPage(page));
+      return visiblePage(
+        (next) => this.#deps.certificates.list(narrowed, order, next),
+        ({ spiffeId }) => seesAll || rights.permits('certificate.read', { kind: 'id', spiffeId }),
+        checkPage(page),
+      );
     });
   }
 
   get(caller: OperatorCaller, serial: string): Promise<CertificateRecord> {
-    return refusing(this.#deps.refusals, caller, 'GetCertificate', serial.slice(0, 64), async () => {
-      const rights = await this.#deps.access.of(caller);
-      rights.require('certificate.read', { kind: 'none' });
-      const record = await this.#deps.certificates.bySerial(serial.toLowerCase());
-      const visible = record !== undefined && (rights.permits('certificate.read', this.#deps.access.all) || rights.permits('certificate.read', { kind: 'id', spiffeId: record.spiffeId }));
-      if (!visible) throw new PkiError('NOT_FOUND', `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))}`);
-      return record;
-    });
+    return refusing(
+      this.#deps.refusals,
+      caller,
+      'GetCertificate',
+      serial.slice(0, 64),
+      async () => {
+        const rights = await this.#deps.access.of(caller);
+        rights.require('certificate.read', { kind: 'none' });
+        const record = await this.#deps.certificates.bySerial(serial.toLowerCase());
+        const visible =
+          record !== undefined &&
+          (rights.permits('certificate.read', this.#deps.access.all) ||
+            rights.permits('certificate.read', { kind: 'id', spiffeId: record.spiffeId }));
+        if (!visible)
+          throw new PkiError(
+            'NOT_FOUND',
+            `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))}`,
+          );
+        return record;
+      },
+    );
   }
 }
 
@@ -133,10 +212,21 @@ export class StatusService implements Status {
       const { facts, settings } = this.#deps;
       const { certificates, clock, meta } = this.#deps;
       // under way now, or found after a crash and possibly live
-      const [position, counts, abandoned] = await Promise.all([meta.position(), certificates.countByState(), certificates.countLive({ state: 'abandoned' }, clock.now())]);
+      const [position, counts, abandoned] = await Promise.all([
+        meta.position(),
+        certificates.countByState(),
+        certificates.countLive({ state: 'abandoned' }, clock.now()),
+      ]);
       return {
-        version: settings.serverVersion, trustDomainName: settings.trustDomain.name, startedAt: facts.startedAt(), ...facts.readiness(), hsmStatus: facts.hsmStatus(),
-        agentsConnected: this.#deps.sessions.connectedCount(), position, unfinishedIntents: counts.intent + abandoned, serverCertificateNotAfter: facts.serverCertificateNotAfter(),
+        version: settings.serverVersion,
+        trustDomainName: settings.trustDomain.name,
+        startedAt: facts.startedAt(),
+        ...facts.readiness(),
+        hsmStatus: facts.hsmStatus(),
+        agentsConnected: this.#deps.sessions.connectedCount(),
+        position,
+        unfinishedIntents: counts.intent + abandoned,
+        serverCertificateNotAfter: facts.serverCertificateNotAfter(),
       };
     });
   }

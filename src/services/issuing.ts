@@ -20,37 +20,80 @@ export interface IssuingDeps {
 /** An item after the services have decided: to be issued, or refused before issuance saw it. */
 export type Decided =
   | { readonly ok: true; readonly request: LeafRequest }
-  | { readonly ok: false; readonly requestId: string; readonly subject: string; readonly error: PkiError };
+  | {
+      readonly ok: false;
+      readonly requestId: string;
+      readonly subject: string;
+      readonly error: PkiError;
+    };
 
-/** Each item of a batch by itself: one that is refused is no other's concern. `subject`: what its refusal is about. */
-export function decideEach<T extends { readonly requestId: string }>(items: readonly T[], nowMs: number, subject: (item: T) => string, request: (item: T) => LeafRequest): readonly Decided[] {
+/**
+ * Each item of a batch by itself: one that is refused is no other's concern. `subject`: what its
+ * refusal is about.
+ */
+export function decideEach<T extends { readonly requestId: string }>(
+  items: readonly T[],
+  nowMs: number,
+  subject: (item: T) => string,
+  request: (item: T) => LeafRequest,
+): readonly Decided[] {
   const seen = new Set<string>();
   return items.map((item): Decided => {
     try {
       const requestId = requestIdOrNew(item.requestId, nowMs);
-      if (seen.has(requestId)) throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
+      if (seen.has(requestId))
+        throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
       seen.add(requestId);
       return { ok: true, request: request({ ...item, requestId }) };
     } catch (thrown) {
-      return { ok: false, requestId: item.requestId, subject: subject(item), error: PkiError.from(thrown) };
+      return {
+        ok: false,
+        requestId: item.requestId,
+        subject: subject(item),
+        error: PkiError.from(thrown),
+      };
     }
   });
 }
 
-/** Issues what was allowed in one batch and puts the refusals of the rest on record; outcomes in the order of the items. */
-export async function issueDecided(deps: { readonly issuer: Issuer; readonly refusals: RefusalLog }, caller: Caller, operation: string, decided: readonly Decided[]): Promise<readonly SvidOutcome[]> {
+/**
+ * Issues what was allowed in one batch and puts the refusals of the rest on record; outcomes in the
+ * order of the items.
+ */
+export async function issueDecided(
+  deps: { readonly issuer: Issuer; readonly refusals: RefusalLog },
+  caller: Caller,
+  operation: string,
+  decided: readonly Decided[],
+): Promise<readonly SvidOutcome[]> {
   const allowed = decided.filter((item) => item.ok);
   const [results] = await Promise.all([
     allowed.length === 0 ? [] : deps.issuer.issue(allowed.map(({ request }) => request)),
-    ...decided.map((item) => (item.ok ? undefined : deps.refusals.refused(caller, operation, item.error, item.subject.slice(0, 300)))),
+    ...decided.map((item) =>
+      item.ok
+        ? undefined
+        : deps.refusals.refused(caller, operation, item.error, item.subject.slice(0, 300)),
+    ),
   ]);
   let next = 0;
   return decided.map((item): SvidOutcome => {
-    if (!item.ok) return { ok: false, requestId: item.requestId, error: item.error, refusalId: deps.refusals.idOf(item.error) ?? '' };
+    if (!item.ok)
+      return {
+        ok: false,
+        requestId: item.requestId,
+        error: item.error,
+        refusalId: deps.refusals.idOf(item.error) ?? '',
+      };
     const result = results[next];
     next += 1;
     const { requestId } = item.request;
-    if (result === undefined) return { ok: false, requestId, error: new PkiError('INTERNAL', 'issuance gave no result for an item'), refusalId: '' };
+    if (result === undefined)
+      return {
+        ok: false,
+        requestId,
+        error: new PkiError('INTERNAL', 'issuance gave no result for an item'),
+        refusalId: '',
+      };
     if (result.ok) return { ok: true, requestId, leaf: result.leaf };
     // issuance has it on record already
     deps.refusals.mark(result.error, result.refusalId);
@@ -59,7 +102,10 @@ export async function issueDecided(deps: { readonly issuer: Issuer; readonly ref
 }
 
 /** One leaf, thrown if refused. */
-export async function issueOne(deps: { readonly issuer: Issuer; readonly refusals: RefusalLog }, request: LeafRequest): Promise<Extract<SvidOutcome, { ok: true }>['leaf']> {
+export async function issueOne(
+  deps: { readonly issuer: Issuer; readonly refusals: RefusalLog },
+  request: LeafRequest,
+): Promise<Extract<SvidOutcome, { ok: true }>['leaf']> {
   const [result] = await deps.issuer.issue([request]);
   if (result === undefined) throw new PkiError('INTERNAL', 'issuance gave no result');
   if (result.ok) return result.leaf;

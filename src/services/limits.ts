@@ -13,7 +13,8 @@ export class TokenBucket {
   #atMs: number;
 
   constructor(rate: Rate, clock: Pick<Clock, 'monotonicMs'>) {
-    if (!(rate.perSecond > 0) || !(rate.burst >= 1)) throw new RangeError('a rate needs perSecond > 0 and burst >= 1');
+    if (!(rate.perSecond > 0) || !(rate.burst >= 1))
+      throw new RangeError('a rate needs perSecond > 0 and burst >= 1');
     this.#rate = rate;
     this.#clock = clock;
     this.#tokens = rate.burst;
@@ -21,8 +22,9 @@ export class TokenBucket {
   }
 
   /**
-   * Takes `cost` if it is there: 0, else the milliseconds after which it will be. A cost beyond the burst is taken when the
-   * bucket is full, and leaves a debt, so that a large batch is slow but never impossible.
+   * Takes `cost` if it is there: 0, else the milliseconds after which it will be. A cost beyond the
+   * burst is taken when the bucket is full, and leaves a debt, so that a large batch is slow but
+   * never impossible.
    */
   take(cost = 1): number {
     this.#refill();
@@ -47,14 +49,20 @@ export class TokenBucket {
 
   #refill(): void {
     const nowMs = this.#clock.monotonicMs();
-    this.#tokens = Math.min(this.#rate.burst, this.#tokens + (Math.max(0, nowMs - this.#atMs) / 1000) * this.#rate.perSecond);
+    this.#tokens = Math.min(
+      this.#rate.burst,
+      this.#tokens + (Math.max(0, nowMs - this.#atMs) / 1000) * this.#rate.perSecond,
+    );
     this.#atMs = nowMs;
   }
 }
 
 const maximumBuckets = 20_000;
 
-/** One bucket per key. Full buckets are forgotten when there are many: a new one is full as well. Owner of its map. */
+/**
+ * One bucket per key. Full buckets are forgotten when there are many: a new one is full as well.
+ * Owner of its map.
+ */
 export class KeyedBuckets {
   readonly #rate: Rate;
   readonly #clock: Pick<Clock, 'monotonicMs'>;

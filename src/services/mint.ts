@@ -44,11 +44,27 @@ export class MintService implements Mint {
       const actor = actorOf(caller);
       enforceRate(this.#buckets.take(actor), 'too many certificates');
       const maximum = Math.min(settings.maximumX509TtlSeconds, shortLivedMaximumSeconds);
-      const ttlSeconds = request.ttlSeconds === 0 ? Math.min(settings.defaultX509TtlSeconds, maximum) : ttlWithin(request.ttlSeconds, settings.minimumTtlSeconds, maximum);
-      if (request.csrDer.length === 0) throw new PkiError('CSR_MALFORMED', 'the request has no CSR');
+      const ttlSeconds =
+        request.ttlSeconds === 0
+          ? Math.min(settings.defaultX509TtlSeconds, maximum)
+          : ttlWithin(request.ttlSeconds, settings.minimumTtlSeconds, maximum);
+      if (request.csrDer.length === 0)
+        throw new PkiError('CSR_MALFORMED', 'the request has no CSR');
       const leaf = await issueOne(this.#deps, {
-        requestId, csrDer: request.csrDer, spiffeId, dnsNames, kind: request.admin ? 'admin' : 'workload', profile: 'short-lived', ttlSeconds, requester: actor, holder: actor,
-        entryId: null, delegationId: null, replaces: null, rights: caller.class === 'admin' ? { callerSerial: caller.serial } : {}, reason: { method: 'mint' },
+        requestId,
+        csrDer: request.csrDer,
+        spiffeId,
+        dnsNames,
+        kind: request.admin ? 'admin' : 'workload',
+        profile: 'short-lived',
+        ttlSeconds,
+        requester: actor,
+        holder: actor,
+        entryId: null,
+        delegationId: null,
+        replaces: null,
+        rights: caller.class === 'admin' ? { callerSerial: caller.serial } : {},
+        reason: { method: 'mint' },
       });
       return { leaf, rootsDer: this.#deps.authorities.rootsDer() };
     });

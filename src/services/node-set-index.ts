@@ -12,7 +12,13 @@ export class NodeSetIndex {
   readonly #stop: () => void;
   #sets: Promise<readonly RegistrationEntry[]> | undefined;
 
-  constructor(deps: { readonly entries: Pick<EntryStore, 'nodeSets'>; readonly objects: Pick<ObjectLedger, 'proven'>; readonly trustDomain: TrustDomain; readonly clock: Pick<Clock, 'now'>; readonly onRevision: (listener: () => void) => () => void }) {
+  constructor(deps: {
+    readonly entries: Pick<EntryStore, 'nodeSets'>;
+    readonly objects: Pick<ObjectLedger, 'proven'>;
+    readonly trustDomain: TrustDomain;
+    readonly clock: Pick<Clock, 'now'>;
+    readonly onRevision: (listener: () => void) => () => void;
+  }) {
     this.#entries = deps.entries;
     this.#objects = deps.objects;
     this.#serverId = serverId(deps.trustDomain).toString();
@@ -29,7 +35,9 @@ export class NodeSetIndex {
   all(): Promise<readonly RegistrationEntry[]> {
     if (this.#sets !== undefined) return this.#sets;
     // a set that was put in past the log has no members
-    const reading = this.#entries.nodeSets(this.#serverId).then((sets) => sets.filter((set) => this.#objects.proven(set)));
+    const reading = this.#entries
+      .nodeSets(this.#serverId)
+      .then((sets) => sets.filter((set) => this.#objects.proven(set)));
     this.#sets = reading;
     // a failed read is not remembered
     reading.catch(() => {

@@ -3,7 +3,11 @@ import type { Clock, Logger } from '../common/runtime/index.ts';
 import type { AuditStore, Lease, LeaseStore, RetentionStore } from '../store/contract.ts';
 
 export interface PrunerDependencies {
-  readonly store: { readonly retention: RetentionStore; readonly leases: LeaseStore; readonly audit: Pick<AuditStore, 'append'> };
+  readonly store: {
+    readonly retention: RetentionStore;
+    readonly leases: LeaseStore;
+    readonly audit: Pick<AuditStore, 'append'>;
+  };
   /** How long certificates and tokens stay after they expired. */
   readonly keepSeconds: number;
   readonly holder: string;
@@ -22,7 +26,10 @@ const restMs = 50;
 const checkpointsWholeMs = 7 * 86_400_000;
 const checkpointEveryMs = 3_600_000;
 
-/** Takes out of the database what expired long ago, one replica at a time. What it removed is on record by number; the records of the log stay. */
+/**
+ * Takes out of the database what expired long ago, one replica at a time. What it removed is on
+ * record by number; the records of the log stay.
+ */
 export class Pruner {
   readonly #dependencies: PrunerDependencies;
   #cancel: (() => void) | undefined;
@@ -43,32 +50,61 @@ export class Pruner {
     await this.#running;
   }
 
-  /** One round now. Throws STORE_*, LEASE_LOST; answers nothing removed where another replica does it. */
-  async round(): Promise<{ readonly certificates: number; readonly jwtSvids: number; readonly checkpoints: number }> {
-    const { store: { retention, leases, audit }, keepSeconds, holder, clock } = this.#dependencies;
+  /**
+   * One round now. Throws STORE_*, LEASE_LOST; answers nothing removed where another replica does
+   * it.
+   */
+  async round(): Promise<{
+    readonly certificates: number;
+    readonly jwtSvids: number;
+    readonly checkpoints: number;
+  }> {
+    const {
+      store: { retention, leases, audit },
+      keepSeconds,
+      holder,
+      clock,
+    } = this.#dependencies;
     const removed = { certificates: 0, jwtSvids: 0, checkpoints: 0 };
     const expiredBefore = clock.now() - keepSeconds;
-    const held = async (): Promise<Lease | undefined> => (this.#closed ? undefined : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs));
+    const held = async (): Promise<Lease | undefined> =>
+      this.#closed ? undefined : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);
     let lease = await held();
     if (lease === undefined) return removed;
     for (const [name, prune] of [
-      ['certificates', (mine: Lease) => retention.pruneCertificates(expiredBefore, batch, mine)], ['jwtSvids', (mine: Lease) => retention.pruneJwtSvids(expiredBefore, batch, mine)],
+      ['certificates', (mine: Lease) => retention.pruneCertificates(expiredBefore, batch, mine)],
+      ['jwtSvids', (mine: Lease) => retention.pruneJwtSvids(expiredBefore, batch, mine)],
     ] as const) {
-      for (let taken = batch; taken === batch && lease !== undefined;) {
+      for (let taken = batch; taken === batch && lease !== undefined; ) {
         taken = await prune(lease);
         removed[name] += taken;
         if (taken === batch) await clock.sleep(restMs);
         lease = await held();
       }
     }
-    for (let after: number | undefined = 0; after !== undefined && lease !== undefined;) {
-      const step: Awaited<ReturnType<RetentionStore['pruneCheckpoints']>> = await retention.pruneCheckpoints({ timeMs: clock.nowMs() - checkpointsWholeMs, everyMs: checkpointEveryMs }, after, batch, lease);
+    for (let after: number | undefined = 0; after !== undefined && lease !== undefined; ) {
+      const step: Awaited<ReturnType<RetentionStore['pruneCheckpoints']>> =
+        await retention.pruneCheckpoints(
+          { timeMs: clock.nowMs() - checkpointsWholeMs, everyMs: checkpointEveryMs },
+          after,
+          batch,
+          lease,
+        );
       removed.checkpoints += step.removed;
       after = step.next;
       if (after !== undefined) await clock.sleep(restMs);
       lease = await held();
     }
-    if (removed.certificates + removed.jwtSvids > 0) await audit.append([{ timeMs: clock.nowMs(), actor: 'server', kind: 'inventory.pruned', subject: 'database', detail: { ...removed, expiredBefore } }]);
+    if (removed.certificates + removed.jwtSvids > 0)
+      await audit.append([
+        {
+          timeMs: clock.nowMs(),
+          actor: 'server',
+          kind: 'inventory.pruned',
+          subject: 'database',
+          detail: { ...removed, expiredBefore },
+        },
+      ]);
     if (lease !== undefined) await leases.release(lease);
     return removed;
   }
@@ -77,12 +113,19 @@ export class Pruner {
     const { clock, logger } = this.#dependencies;
     if (this.#closed) return;
     this.#cancel = clock.after(delayMs, () => {
-      this.#running = this.round().then(
-        (removed) => {
-          if (Object.values(removed).some((count) => count > 0)) logger.info(removed, 'what expired long ago has left the database');
-        },
-        (thrown: unknown) => logger.error({ code: PkiError.from(thrown).code, error: PkiError.from(thrown).message }, 'what expired long ago could not be removed; it is tried again'),
-      ).then(() => this.#plan(everyMs));
+      this.#running = this.round()
+        .then(
+          (removed) => {
+            if (Object.values(removed).some((count) => count > 0))
+              logger.info(removed, 'what expired long ago has left the database');
+          },
+          (thrown: unknown) =>
+            logger.error(
+              { code: PkiError.from(thrown).code, error: PkiError.from(thrown).message },
+              'what expired long ago could not be removed; it is tried again',
+            ),
+        )
+        .then(() => this.#plan(everyMs));
     });
   }
 }

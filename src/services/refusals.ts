@@ -6,9 +6,27 @@ import { actorOf, type Caller } from './caller.ts';
 import type { Refusals } from './contract.ts';
 import { KeyedBuckets, type Rate } from './limits.ts';
 
-/** Codes of these statuses are refusals: the caller was told no. The rest is absence or trouble, and no act of anybody. */
-const refusalStatuses: ReadonlySet<StatusName> = new Set(['PERMISSION_DENIED', 'UNAUTHENTICATED', 'INVALID_ARGUMENT', 'FAILED_PRECONDITION', 'ALREADY_EXISTS', 'OUT_OF_RANGE', 'RESOURCE_EXHAUSTED']);
-const notRefusals: ReadonlySet<ErrorCode> = new Set(['HSM_UNAVAILABLE', 'NO_ISSUER', 'OVERLOADED', 'SHUTTING_DOWN', 'STARTING_UP', 'APPROVAL_REQUIRED']);
+/**
+ * Codes of these statuses are refusals: the caller was told no. The rest is absence or trouble, and
+ * no act of anybody.
+ */
+const refusalStatuses: ReadonlySet<StatusName> = new Set([
+  'PERMISSION_DENIED',
+  'UNAUTHENTICATED',
+  'INVALID_ARGUMENT',
+  'FAILED_PRECONDITION',
+  'ALREADY_EXISTS',
+  'OUT_OF_RANGE',
+  'RESOURCE_EXHAUSTED',
+]);
+const notRefusals: ReadonlySet<ErrorCode> = new Set([
+  'HSM_UNAVAILABLE',
+  'NO_ISSUER',
+  'OVERLOADED',
+  'SHUTTING_DOWN',
+  'STARTING_UP',
+  'APPROVAL_REQUIRED',
+]);
 /** Told no as well, with a status that says to try again: two who use one identity show by it. */
 const alsoRefusals: ReadonlySet<ErrorCode> = new Set(['AGENT_SUPERSEDED', 'OBJECT_NOT_IN_LOG']);
 /** Never a record of their own: they come in floods, and each record costs an fsync. */
@@ -31,7 +49,12 @@ export class RefusalLog implements Refusals {
   #appending: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
 
-  constructor(deps: { readonly audit: Pick<AuditStore, 'append'>; readonly clock: Clock; readonly logger: Logger; readonly rate: Rate }) {
+  constructor(deps: {
+    readonly audit: Pick<AuditStore, 'append'>;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly rate: Rate;
+  }) {
     this.#audit = deps.audit;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
@@ -39,16 +62,37 @@ export class RefusalLog implements Refusals {
     this.#sinceMs = deps.clock.nowMs();
   }
 
-  async refused(caller: Caller, operation: string, error: PkiError, subject?: string): Promise<string> {
-    return this.#record(caller.class === 'anonymous' ? undefined : actorOf(caller), operation, error, subject);
+  async refused(
+    caller: Caller,
+    operation: string,
+    error: PkiError,
+    subject?: string,
+  ): Promise<string> {
+    return this.#record(
+      caller.class === 'anonymous' ? undefined : actorOf(caller),
+      operation,
+      error,
+      subject,
+    );
   }
 
-  /** For a caller who proved who he is by other means than a certificate of ours: a node during attestation. */
-  async refusedAs(actor: string, operation: string, error: PkiError, subject?: string): Promise<string> {
+  /**
+   * For a caller who proved who he is by other means than a certificate of ours: a node during
+   * attestation.
+   */
+  async refusedAs(
+    actor: string,
+    operation: string,
+    error: PkiError,
+    subject?: string,
+  ): Promise<string> {
     return this.#record(actor, operation, error, subject);
   }
 
-  /** An error that is on record elsewhere (issuance audits its own refusals) and must not be recorded again. */
+  /**
+   * An error that is on record elsewhere (issuance audits its own refusals) and must not be
+   * recorded again.
+   */
   mark(error: PkiError, refusalId: string): void {
     this.#ids.set(error, refusalId);
   }
@@ -79,13 +123,22 @@ export class RefusalLog implements Refusals {
       this.#sinceMs = this.#clock.nowMs();
       const total = counters.reduce((sum, [, count]) => sum + count, 0);
       await this.#append({
-        timeMs: this.#clock.nowMs(), actor: 'server', kind: 'requests.refused', subject: 'summary', detail: { total, sinceMs, counts: counters.map(([key, count]) => `${key} ${count}`) },
+        timeMs: this.#clock.nowMs(),
+        actor: 'server',
+        kind: 'requests.refused',
+        subject: 'summary',
+        detail: { total, sinceMs, counts: counters.map(([key, count]) => `${key} ${count}`) },
       });
     }
     await this.#appending;
   }
 
-  async #record(actor: string | undefined, operation: string, error: PkiError, subject: string | undefined): Promise<string> {
+  async #record(
+    actor: string | undefined,
+    operation: string,
+    error: PkiError,
+    subject: string | undefined,
+  ): Promise<string> {
     const known = this.#ids.get(error);
     if (known !== undefined) return known;
     const refusalId = uuidv7(this.#clock.nowMs());
@@ -96,13 +149,24 @@ export class RefusalLog implements Refusals {
       return refusalId;
     }
     await this.#append({
-      timeMs: this.#clock.nowMs(), actor, kind: 'request.refused', subject: (subject ?? actor).slice(0, maximumText),
-      detail: { code: error.code, message: error.message.slice(0, maximumText), operation, refusalId },
+      timeMs: this.#clock.nowMs(),
+      actor,
+      kind: 'request.refused',
+      subject: (subject ?? actor).slice(0, maximumText),
+      detail: {
+        code: error.code,
+        message: error.message.slice(0, maximumText),
+        operation,
+        refusalId,
+      },
     });
     return refusalId;
   }
 
-  /** Refusals of one turn, and those that come while a commit runs, share a commit. A failing store is logged: the refusal stands all the same. */
+  /**
+   * Refusals of one turn, and those that come while a commit runs, share a commit. A failing store
+   * is logged: the refusal stands all the same.
+   */
   #append(event: AuditEvent): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting.push({ event, done: resolve });
@@ -117,7 +181,10 @@ export class RefusalLog implements Refusals {
       try {
         await this.#audit.append(batch.map(({ event }) => event));
       } catch (error) {
-        this.#logger.error({ err: error, refusals: batch.map(({ event }) => event.detail) }, 'refusals could not be recorded');
+        this.#logger.error(
+          { err: error, refusals: batch.map(({ event }) => event.detail) },
+          'refusals could not be recorded',
+        );
       }
       for (const { done } of batch) done();
     }
@@ -125,10 +192,23 @@ export class RefusalLog implements Refusals {
   }
 }
 
-export const isRefusal = (code: ErrorCode): boolean => alsoRefusals.has(code) || (refusalStatuses.has(codes[code].status) && codes[code].audience === 'caller' && !notRefusals.has(code));
+export const isRefusal = (code: ErrorCode): boolean =>
+  alsoRefusals.has(code) ||
+  (refusalStatuses.has(codes[code].status) &&
+    codes[code].audience === 'caller' &&
+    !notRefusals.has(code));
 
-/** Runs an operation of a caller; what it throws becomes a PkiError and, if it is a refusal, is on record before it goes on. */
-export async function refusing<T>(refusals: Refusals, caller: Caller, operation: string, subject: string | undefined, act: () => Promise<T>): Promise<T> {
+/**
+ * Runs an operation of a caller; what it throws becomes a PkiError and, if it is a refusal, is on
+ * record before it goes on.
+ */
+export async function refusing<T>(
+  refusals: Refusals,
+  caller: Caller,
+  operation: string,
+  subject: string | undefined,
+  act: () => Promise<T>,
+): Promise<T> {
   try {
     return await act();
   } catch (thrown) {

@@ -8,7 +8,10 @@ const none: Counts = { signed: 0, failed: 0 };
 /** Authorities that signed in the life of one process; the oldest leave first. */
 const maximumAuthorities = 1_000;
 
-/** What became of the certificates that were asked of each issuing authority, in this process since its start. Owner of the counts. */
+/**
+ * What became of the certificates that were asked of each issuing authority, in this process since
+ * its start. Owner of the counts.
+ */
 export class RenewalLedger {
   readonly #counts = new Map<string, Counts>();
   /** All others, when an authority was first asked about. */
@@ -16,7 +19,8 @@ export class RenewalLedger {
 
   record(authorityId: string, outcome: 'signed' | 'failed'): void {
     const before = this.#counts.get(authorityId) ?? none;
-    if (this.#counts.size >= maximumAuthorities && !this.#counts.has(authorityId)) this.#counts.delete(this.#counts.keys().next().value as string);
+    if (this.#counts.size >= maximumAuthorities && !this.#counts.has(authorityId))
+      this.#counts.delete(this.#counts.keys().next().value as string);
     this.#counts.set(authorityId, { ...before, [outcome]: before[outcome] + 1 });
   }
 
@@ -31,6 +35,10 @@ export class RenewalLedger {
     }
     let baseline = this.#baselines.get(authorityId);
     if (baseline === undefined) this.#baselines.set(authorityId, (baseline = others));
-    return { ...own, othersSigned: Math.max(0, others.signed - baseline.signed), othersFailed: Math.max(0, others.failed - baseline.failed) };
+    return {
+      ...own,
+      othersSigned: Math.max(0, others.signed - baseline.signed),
+      othersFailed: Math.max(0, others.failed - baseline.failed),
+    };
   }
 }

@@ -9,7 +9,9 @@ import { refusing } from './refusals.ts';
 
 /** What the process knows of a database that is older than what was signed. */
 export interface RestoreFacts {
-  stale(): { readonly size: number; readonly expected: number; readonly foundBy: string } | undefined;
+  stale():
+    | { readonly size: number; readonly expected: number; readonly foundBy: string }
+    | undefined;
   /** From the database that was replaced, if it is there. */
   lost(): { readonly proven: boolean; readonly lost: readonly LostAct[] };
   /** Throws CONFLICT. */
@@ -24,7 +26,10 @@ export interface RestoreDeps extends InventoryDeps {
 /** Named in one answer; more are only counted. */
 const namedAgents = 500;
 
-/** A database that was put back from a backup: what it lacks, and that somebody takes responsibility for going on with it. */
+/**
+ * A database that was put back from a backup: what it lacks, and that somebody takes responsibility
+ * for going on with it.
+ */
 export class RestoreService implements Restore {
   readonly #deps: RestoreDeps;
 
@@ -50,7 +55,16 @@ export class RestoreService implements Restore {
     const stale = facts?.stale();
     if (facts === undefined || stale === undefined) {
       const { size } = await store.log.head();
-      return { stale: false, size, expected: size, foundBy: '', proven: false, lost: [], comingBack: [], agents: 0 };
+      return {
+        stale: false,
+        size,
+        expected: size,
+        foundBy: '',
+        proven: false,
+        lost: [],
+        comingBack: [],
+        agents: 0,
+      };
     }
     return { stale: true, ...stale, ...facts.lost(), ...(await this.#comingBack()) };
   }
@@ -59,12 +73,16 @@ export class RestoreService implements Restore {
     const { store, clock } = this.#deps;
     const comingBack: RestoreView['comingBack'][number][] = [];
     for await (const tokens of pagesOf((page) => store.tokens.list(page))) {
-      for (const { id, agentId, expiresAt, usedAt } of tokens) if (usedAt === null && expiresAt > clock.now()) comingBack.push({ kind: 'token', id, state: `open for ${agentId}` });
+      for (const { id, agentId, expiresAt, usedAt } of tokens)
+        if (usedAt === null && expiresAt > clock.now())
+          comingBack.push({ kind: 'token', id, state: `open for ${agentId}` });
     }
-    for (const { id, kind, state } of await store.authorities.list()) if (isTrusted(state)) comingBack.push({ kind: 'authority', id: `${kind}/${id}`, state });
+    for (const { id, kind, state } of await store.authorities.list())
+      if (isTrusted(state)) comingBack.push({ kind: 'authority', id: `${kind}/${id}`, state });
     let agents = 0;
     for await (const found of pagesOf((page) => store.agents.list({ state: 'active' }, page))) {
-      for (const { spiffeId, state } of found) if ((agents += 1) <= namedAgents) comingBack.push({ kind: 'agent', id: spiffeId, state });
+      for (const { spiffeId, state } of found)
+        if ((agents += 1) <= namedAgents) comingBack.push({ kind: 'agent', id: spiffeId, state });
     }
     return { comingBack, agents };
   }

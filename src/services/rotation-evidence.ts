@@ -10,13 +10,23 @@ export interface EvidenceSource {
 }
 
 /**
- * Who was counted when an authority last became active: each part is handed out once it was found to be what the log commits
- * to. That the first ones cover it is known before this resolves, so that a caller gets a plain refusal where he can.
+ * Who was counted when an authority last became active: each part is handed out once it was found
+ * to be what the log commits to. That the first ones cover it is known before this resolves, so
+ * that a caller gets a plain refusal where he can.
  */
-export async function evidenceParts(authorityId: string, { audit, evidence }: EvidenceSource): Promise<AsyncIterable<EvidencePart>> {
+export async function evidenceParts(
+  authorityId: string,
+  { audit, evidence }: EvidenceSource,
+): Promise<AsyncIterable<EvidencePart>> {
   const sha256 = evidence.expected(authorityId);
   if (sha256 === undefined) {
-    throw new PkiError('NOT_FOUND', `the log knows of no list of who had confirmed authority ${authorityId}`, { next: 'There is none before it signs, nor for the authorities of a first start, nor of a server that kept no lists.' });
+    throw new PkiError(
+      'NOT_FOUND',
+      `the log knows of no list of who had confirmed authority ${authorityId}`,
+      {
+        next: 'There is none before it signs, nor for the authorities of a first start, nor of a server that kept no lists.',
+      },
+    );
   }
   const checking = async <T>(act: () => T | Promise<T>): Promise<T> => {
     try {
@@ -40,7 +50,17 @@ export async function evidenceParts(authorityId: string, { audit, evidence }: Ev
   })();
 }
 
-async function sequenceOf(authorityId: string, sha256: string, audit: Pick<AuditStore, 'list'>): Promise<number> {
-  const { items } = await audit.list({ subject: authorityId, kind: 'authority.active', newestFirst: true }, { size: 20 });
-  return items.find(({ canonical }) => readCanonical(canonical)?.detail['evidence'] === sha256)?.sequence ?? 0;
+async function sequenceOf(
+  authorityId: string,
+  sha256: string,
+  audit: Pick<AuditStore, 'list'>,
+): Promise<number> {
+  const { items } = await audit.list(
+    { subject: authorityId, kind: 'authority.active', newestFirst: true },
+    { size: 20 },
+  );
+  return (
+    items.find(({ canonical }) => readCanonical(canonical)?.detail['evidence'] === sha256)
+      ?.sequence ?? 0
+  );
 }

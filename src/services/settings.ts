@@ -18,7 +18,9 @@ export interface ServiceSettings {
   readonly defaultJwtTtlSeconds: number;
   readonly maximumJwtTtlSeconds: number;
   readonly agentTtlSeconds: number;
-  /** How long after the expiry of its SVID an agent may come back by proving its last recorded key. */
+  /**
+   * How long after the expiry of its SVID an agent may come back by proving its last recorded key.
+   */
   readonly recoveryGraceSeconds: number;
   readonly defaultJoinTokenTtlSeconds: number;
   readonly maximumJoinTokenTtlSeconds: number;
@@ -36,7 +38,10 @@ export interface ServiceSettings {
   /** Of CA certificates for one downstream entry, and for all: each opens the root token. */
   readonly downstreamRate: Rate;
   readonly downstreamTotalRate: Rate;
-  /** Of refusals of one authenticated caller that get a record of their own; those beyond are summarised. */
+  /**
+   * Of refusals of one authenticated caller that get a record of their own; those beyond are
+   * summarised.
+   */
   readonly refusalRate: Rate;
   /** Within which agents replace what a tainted authority signed. */
   readonly taintWindowSeconds: number;
@@ -69,14 +74,50 @@ export const defaultServiceSettings = {
 /** Refuses settings that contradict each other. Throws CONFIG_INVALID. */
 export function checkServiceSettings(settings: ServiceSettings): void {
   const ordered = (what: string, ...values: readonly number[]): void => {
-    const bad = values.some((value, index) => !Number.isSafeInteger(value) || value < 1 || value < (values[index - 1] ?? 0));
-    if (bad) throw new PkiError('CONFIG_INVALID', `${what}: ${values.join(', ')} s are not whole seconds in rising order`);
+    const bad = values.some(
+      (value, index) =>
+        !Number.isSafeInteger(value) || value < 1 || value < (values[index - 1] ?? 0),
+    );
+    if (bad)
+      throw new PkiError(
+        'CONFIG_INVALID',
+        `${what}: ${values.join(', ')} s are not whole seconds in rising order`,
+      );
   };
-  ordered('minimum, default and maximum X.509 lifetime', settings.minimumTtlSeconds, settings.defaultX509TtlSeconds, settings.maximumX509TtlSeconds);
-  ordered('minimum, default and maximum JWT lifetime', settings.minimumTtlSeconds, settings.defaultJwtTtlSeconds, settings.maximumJwtTtlSeconds);
-  ordered('minimum lifetime, lifetime of agents and what a short-lived certificate may have', settings.minimumTtlSeconds, settings.agentTtlSeconds, shortLivedMaximumSeconds);
-  ordered('default and maximum life of join tokens', settings.defaultJoinTokenTtlSeconds, settings.maximumJoinTokenTtlSeconds);
-  for (const rate of [settings.attestationRate, settings.signingRate, settings.refusalRate, settings.downstreamRate, settings.downstreamTotalRate]) {
-    if (!(rate.perSecond > 0) || !(rate.burst >= 1)) throw new PkiError('CONFIG_INVALID', 'a rate needs perSecond above 0 and a burst of at least 1');
+  ordered(
+    'minimum, default and maximum X.509 lifetime',
+    settings.minimumTtlSeconds,
+    settings.defaultX509TtlSeconds,
+    settings.maximumX509TtlSeconds,
+  );
+  ordered(
+    'minimum, default and maximum JWT lifetime',
+    settings.minimumTtlSeconds,
+    settings.defaultJwtTtlSeconds,
+    settings.maximumJwtTtlSeconds,
+  );
+  ordered(
+    'minimum lifetime, lifetime of agents and what a short-lived certificate may have',
+    settings.minimumTtlSeconds,
+    settings.agentTtlSeconds,
+    shortLivedMaximumSeconds,
+  );
+  ordered(
+    'default and maximum life of join tokens',
+    settings.defaultJoinTokenTtlSeconds,
+    settings.maximumJoinTokenTtlSeconds,
+  );
+  for (const rate of [
+    settings.attestationRate,
+    settings.signingRate,
+    settings.refusalRate,
+    settings.downstreamRate,
+    settings.downstreamTotalRate,
+  ]) {
+    if (!(rate.perSecond > 0) || !(rate.burst >= 1))
+      throw new PkiError(
+        'CONFIG_INVALID',
+        'a rate needs perSecond above 0 and a burst of at least 1',
+      );
   }
 }

@@ -22,12 +22,17 @@ export interface SigningDeps extends IssuingDeps {
 
 const maximumKnownIds = 20_000;
 
-/** Signs for control planes inside their delegation; what comes out is always of kind `delegated`. */
+/**
+ * Signs for control planes inside their delegation; what comes out is always of kind `delegated`.
+ */
 export class SigningService implements Signing {
   readonly #deps: SigningDeps;
   readonly #buckets: KeyedBuckets;
   readonly #stop: () => void;
-  /** Whether an ID is an admin's, as of the present revision; a new map each time, so that a read from before fills the old one. */
+  /**
+   * Whether an ID is an admin's, as of the present revision; a new map each time, so that a read
+   * from before fills the old one.
+   */
   #adminById = new Map<string, boolean>();
 
   constructor(deps: SigningDeps) {
@@ -42,14 +47,25 @@ export class SigningService implements Signing {
     this.#stop();
   }
 
-  sign(caller: DelegateCaller, items: readonly DelegatedItem[]): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }> {
+  sign(
+    caller: DelegateCaller,
+    items: readonly DelegatedItem[],
+  ): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }> {
     return refusing(this.#deps.refusals, caller, 'Sign', undefined, async () => {
       checkBatchSize(items.length);
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
       const delegations = await this.#activeOf(caller);
       const adminIds = await this.#adminIds(items);
-      const decided = decideEach(items, this.#deps.clock.nowMs(), ({ spiffeId }) => spiffeId, (item) => this.#leafRequest(caller, delegations, adminIds, item));
-      return { outcomes: await issueDecided(this.#deps, caller, 'Sign', decided), rootsDer: this.#deps.authorities.rootsDer() };
+      const decided = decideEach(
+        items,
+        this.#deps.clock.nowMs(),
+        ({ spiffeId }) => spiffeId,
+        (item) => this.#leafRequest(caller, delegations, adminIds, item),
+      );
+      return {
+        outcomes: await issueDecided(this.#deps, caller, 'Sign', decided),
+        rootsDer: this.#deps.authorities.rootsDer(),
+      };
     });
   }
 
@@ -60,24 +76,41 @@ export class SigningService implements Signing {
         delegationIds: delegations.map(({ id }) => id),
         patterns: [...new Set(delegations.flatMap(({ patterns }) => patterns))],
         maxTtlSeconds: Math.max(...delegations.map(({ maxTtlSeconds }) => maxTtlSeconds)),
-        keyTypes: keyTypes.filter((type) => delegations.some((delegation) => delegation.keyTypes.includes(type))),
+        keyTypes: keyTypes.filter((type) =>
+          delegations.some((delegation) => delegation.keyTypes.includes(type)),
+        ),
       };
     });
   }
 
   async #activeOf(caller: DelegateCaller): Promise<readonly Delegation[]> {
     const actual = caller as Caller;
-    if (actual.class !== 'delegate' || actual.kind !== 'workload') throw new PkiError('CALLER_NOT_ADMITTED', `this is open to delegates, not to ${actual.class}`);
-    const delegations = await this.#deps.delegations.activeFor(caller.spiffeId, this.#deps.clock.now());
-    if (delegations.length === 0) throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
+    if (actual.class !== 'delegate' || actual.kind !== 'workload')
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `this is open to delegates, not to ${actual.class}`,
+      );
+    const delegations = await this.#deps.delegations.activeFor(
+      caller.spiffeId,
+      this.#deps.clock.now(),
+    );
+    if (delegations.length === 0)
+      throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
     for (const delegation of delegations) this.#deps.objects.require(delegation);
     return delegations;
   }
 
-  /** IDs among those asked for that an entry makes an admin of: a delegate gets none of them, even without the rights. */
+  /**
+   * IDs among those asked for that an entry makes an admin of: a delegate gets none of them, even
+   * without the rights.
+   */
   async #adminIds(items: readonly DelegatedItem[]): Promise<ReadonlySet<string>> {
-    const asked = [...new Set(items.map(({ spiffeId }) => spiffeId))].filter((id) => userSpiffeId(id, this.#deps.settings.trustDomain).ok);
-    const found = await Promise.all(asked.map(async (spiffeId) => ((await this.#isAdminId(spiffeId)) ? [spiffeId] : [])));
+    const asked = [...new Set(items.map(({ spiffeId }) => spiffeId))].filter(
+      (id) => userSpiffeId(id, this.#deps.settings.trustDomain).ok,
+    );
+    const found = await Promise.all(
+      asked.map(async (spiffeId) => ((await this.#isAdminId(spiffeId)) ? [spiffeId] : [])),
+    );
     return new Set(found.flat());
   }
 
@@ -91,18 +124,28 @@ export class SigningService implements Signing {
   }
 
   async #statedAsAdmin(spiffeId: string): Promise<boolean> {
-    for await (const entries of pagesOf((page) => this.#deps.entries.list({ spiffeId }, page))) if (entries.some(({ admin }) => admin)) return true;
+    for await (const entries of pagesOf((page) => this.#deps.entries.list({ spiffeId }, page)))
+      if (entries.some(({ admin }) => admin)) return true;
     return false;
   }
 
-  #leafRequest(caller: DelegateCaller, delegations: readonly Delegation[], adminIds: ReadonlySet<string>, item: DelegatedItem): LeafRequest {
+  #leafRequest(
+    caller: DelegateCaller,
+    delegations: readonly Delegation[],
+    adminIds: ReadonlySet<string>,
+    item: DelegatedItem,
+  ): LeafRequest {
     const { settings } = this.#deps;
     const spiffeId = unwrap(userSpiffeId(item.spiffeId, settings.trustDomain));
-    if (adminIds.has(item.spiffeId)) throw new PkiError('OUTSIDE_DELEGATION', `${item.spiffeId} is the identity of an admin`);
+    if (adminIds.has(item.spiffeId))
+      throw new PkiError('OUTSIDE_DELEGATION', `${item.spiffeId} is the identity of an admin`);
     const dnsNames = checkDnsNames(item.dnsNames, settings.reservedDnsNames);
-    if (item.ttlSeconds !== 0) ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, settings.maximumX509TtlSeconds);
+    if (item.ttlSeconds !== 0)
+      ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, settings.maximumX509TtlSeconds);
     const keyType: KeyType = unwrap(parseCsr(item.csrDer)).keyType;
-    const { delegation, ttlSeconds } = unwrap(chooseDelegation(delegations, { spiffeId, dnsNames, ttlSeconds: item.ttlSeconds, keyType }));
+    const { delegation, ttlSeconds } = unwrap(
+      chooseDelegation(delegations, { spiffeId, dnsNames, ttlSeconds: item.ttlSeconds, keyType }),
+    );
     return {
       requestId: item.requestId,
       csrDer: item.csrDer,

@@ -3,12 +3,27 @@ import type { Agent } from '../domain/index.ts';
 import type { AgentStore, ObjectLedger } from '../store/contract.ts';
 import type { AgentCaller } from './caller.ts';
 
-/** A calling agent as it is on record, while the caller's session is its present one. Throws AGENT_EVICTED, AGENT_BANNED, AGENT_SUPERSEDED, OBJECT_NOT_IN_LOG. */
-export async function standingAgent({ agents, objects }: { readonly agents: Pick<AgentStore, 'byId'>; readonly objects: Pick<ObjectLedger, 'require'> }, caller: AgentCaller): Promise<Agent> {
+/**
+ * A calling agent as it is on record, while the caller's session is its present one. Throws
+ * AGENT_EVICTED, AGENT_BANNED, AGENT_SUPERSEDED, OBJECT_NOT_IN_LOG.
+ */
+export async function standingAgent(
+  {
+    agents,
+    objects,
+  }: { readonly agents: Pick<AgentStore, 'byId'>; readonly objects: Pick<ObjectLedger, 'require'> },
+  caller: AgentCaller,
+): Promise<Agent> {
   const agent = await agents.byId(caller.spiffeId);
-  if (agent === undefined || agent.state === 'evicted') throw new PkiError('AGENT_EVICTED', `the agent ${caller.spiffeId} is not on record, or was evicted`);
-  if (agent.state === 'banned') throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);
-  if (agent.generation !== caller.generation) throw new PkiError('AGENT_SUPERSEDED', `a newer session of ${caller.spiffeId} took over`);
+  if (agent === undefined || agent.state === 'evicted')
+    throw new PkiError(
+      'AGENT_EVICTED',
+      `the agent ${caller.spiffeId} is not on record, or was evicted`,
+    );
+  if (agent.state === 'banned')
+    throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);
+  if (agent.generation !== caller.generation)
+    throw new PkiError('AGENT_SUPERSEDED', `a newer session of ${caller.spiffeId} took over`);
   objects.require(agent);
   return agent;
 }

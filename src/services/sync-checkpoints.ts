@@ -6,11 +6,17 @@ export interface Checkpoints {
   /** The newest as a signed note. */
   latest(): string | undefined;
   onCheckpoint(listener: () => void): () => void;
-  /** One that an agent holds. What it means for the server is the owner's business; a false one means nothing. */
+  /**
+   * One that an agent holds. What it means for the server is the owner's business; a false one
+   * means nothing.
+   */
   seen(note: string, agentId: string): Promise<void>;
 }
 
-/** Checkpoints come twice a second under load; to thousands of agents only so often, the newest last. */
+/**
+ * Checkpoints come twice a second under load; to thousands of agents only so often, the newest
+ * last.
+ */
 const everyMs = 5_000;
 const maximumBytes = 8 * 1024;
 
@@ -22,7 +28,11 @@ export class CheckpointOffers {
   #cancel: (() => void) | undefined;
   #atMs = -Infinity;
 
-  constructor(checkpoints: Checkpoints, clock: Pick<Clock, 'after' | 'monotonicMs'>, tell: () => void) {
+  constructor(
+    checkpoints: Checkpoints,
+    clock: Pick<Clock, 'after' | 'monotonicMs'>,
+    tell: () => void,
+  ) {
     this.#checkpoints = checkpoints;
     this.#stop = checkpoints.onCheckpoint(() => {
       this.#cancel ??= clock.after(Math.max(0, this.#atMs + everyMs - clock.monotonicMs()), () => {
@@ -40,7 +50,8 @@ export class CheckpointOffers {
   /** One object for all sessions, so that it is encoded once. */
   readonly message = (): SyncMessage | undefined => {
     const note = this.#checkpoints.latest();
-    if (note !== undefined && this.#made?.note !== note) this.#made = { note, message: { kind: 'checkpoint', note } };
+    if (note !== undefined && this.#made?.note !== note)
+      this.#made = { note, message: { kind: 'checkpoint', note } };
     return this.#made?.message;
   };
 

@@ -7,7 +7,9 @@ export const pageEntries = 500;
 const pageBytes = 1_000_000;
 
 /** Entries in runs of at most 500 and about 1 MB; at least one run, that may be empty. */
-export function inPages(entries: readonly RegistrationEntry[]): readonly (readonly RegistrationEntry[])[] {
+export function inPages(
+  entries: readonly RegistrationEntry[],
+): readonly (readonly RegistrationEntry[])[] {
   const pages: RegistrationEntry[][] = [[]];
   let bytes = 0;
   for (const entry of entries) {
@@ -24,29 +26,50 @@ export function inPages(entries: readonly RegistrationEntry[]): readonly (readon
   return pages;
 }
 
-/** An upper bound of what an entry takes on the wire: each text with its length, the numbers generously. */
+/**
+ * An upper bound of what an entry takes on the wire: each text with its length, the numbers
+ * generously.
+ */
 function sizeOf(entry: RegistrationEntry): number {
-  let bytes = 100 + entry.id.length + Buffer.byteLength(entry.spiffeId) + Buffer.byteLength(entry.hint);
-  for (const { type, value } of entry.selectors) bytes += 12 + Buffer.byteLength(type) + Buffer.byteLength(value);
+  let bytes =
+    100 + entry.id.length + Buffer.byteLength(entry.spiffeId) + Buffer.byteLength(entry.hint);
+  for (const { type, value } of entry.selectors)
+    bytes += 12 + Buffer.byteLength(type) + Buffer.byteLength(value);
   for (const name of entry.dnsNames) bytes += 4 + name.length;
-  for (const [name, values] of Object.entries(entry.placeholders)) bytes += 12 + name.length + values.reduce((sum, value) => sum + 4 + value.length, 0);
+  for (const [name, values] of Object.entries(entry.placeholders))
+    bytes += 12 + name.length + values.reduce((sum, value) => sum + 4 + value.length, 0);
   return bytes;
 }
 
-/** The messages of one change; only the last moves the position, so that whoever loses the middle starts from before. */
-export function changeMessages(upserts: readonly RegistrationEntry[], removedIds: readonly string[], position: Position): readonly SyncMessage[] {
+/**
+ * The messages of one change; only the last moves the position, so that whoever loses the middle
+ * starts from before.
+ */
+export function changeMessages(
+  upserts: readonly RegistrationEntry[],
+  removedIds: readonly string[],
+  position: Position,
+): readonly SyncMessage[] {
   if (upserts.length === 0 && removedIds.length === 0) return [];
   const pages = inPages(upserts);
   return pages.map((page, index) => ({
-    kind: 'entries', snapshotBegin: false, snapshotEnd: false, upserts: page, removedIds: index === 0 ? removedIds : [], position: index === pages.length - 1 ? position : undefined,
+    kind: 'entries',
+    snapshotBegin: false,
+    snapshotEnd: false,
+    upserts: page,
+    removedIds: index === 0 ? removedIds : [],
+    position: index === pages.length - 1 ? position : undefined,
   }));
 }
 
 /**
- * The epoch that an agent is told: the database's, and which node sets it is in. To the agent it is one opaque word; when
- * its node sets have changed while it was away, its position is of another epoch, and a snapshot follows.
+ * The epoch that an agent is told: the database's, and which node sets it is in. To the agent it is
+ * one opaque word; when its node sets have changed while it was away, its position is of another
+ * epoch, and a snapshot follows.
  */
 export function epochFor(databaseEpoch: string, parents: readonly string[]): string {
   const sets = parents.slice(1);
-  return sets.length === 0 ? databaseEpoch : `${databaseEpoch}.${createHash('sha256').update(sets.join('\n')).digest('hex').slice(0, 16)}`;
+  return sets.length === 0
+    ? databaseEpoch
+    : `${databaseEpoch}.${createHash('sha256').update(sets.join('\n')).digest('hex').slice(0, 16)}`;
 }

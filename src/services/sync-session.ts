@@ -14,8 +14,9 @@ interface Snapshot {
 }
 
 /**
- * What one connected agent has been sent and still has to be sent. It keeps no queue of events, only which kinds of state
- * are behind; when the transport takes more, it reads the newest state. One pump at a time. Owner: the hub.
+ * What one connected agent has been sent and still has to be sent. It keeps no queue of events,
+ * only which kinds of state are behind; when the transport takes more, it reads the newest state.
+ * One pump at a time. Owner: the hub.
  */
 export class AgentSession {
   readonly caller: AgentCaller;
@@ -39,9 +40,17 @@ export class AgentSession {
   #sentCheckpoint: SyncMessage | undefined;
 
   /** `checkpoint`: the newest of the audit log, for an agent that keeps them. */
-  constructor(caller: AgentCaller, parents: readonly string[], transport: SyncSession, source: SyncSource, from: {
-    readonly position: Position | undefined; readonly bundleSequence: number; readonly checkpoint?: (() => SyncMessage | undefined) | undefined;
-  }) {
+  constructor(
+    caller: AgentCaller,
+    parents: readonly string[],
+    transport: SyncSession,
+    source: SyncSource,
+    from: {
+      readonly position: Position | undefined;
+      readonly bundleSequence: number;
+      readonly checkpoint?: (() => SyncMessage | undefined) | undefined;
+    },
+  ) {
     this.caller = caller;
     this.parents = parents;
     this.#transport = transport;
@@ -96,8 +105,15 @@ export class AgentSession {
 
   /** Nothing changed for this agent up to there: what it is asked about next time begins later. */
   upToDate(position: Position): void {
-    if (this.#behind.entries || this.#snapshot !== undefined || this.#position === undefined || this.#pumping) return;
-    if (this.#position.revision < position.revision) this.#position = { epoch: this.#position.epoch, revision: position.revision };
+    if (
+      this.#behind.entries ||
+      this.#snapshot !== undefined ||
+      this.#position === undefined ||
+      this.#pumping
+    )
+      return;
+    if (this.#position.revision < position.revision)
+      this.#position = { epoch: this.#position.epoch, revision: position.revision };
   }
 
   /** It is under other parents now: what it holds is replaced whole. */
@@ -144,7 +160,14 @@ export class AgentSession {
   }
 
   #hasWork(): boolean {
-    return this.#outbox.length > 0 || this.#behind.bundles || this.#behind.authorities || this.#behind.entries || this.#behind.checkpoint || this.#snapshot !== undefined;
+    return (
+      this.#outbox.length > 0 ||
+      this.#behind.bundles ||
+      this.#behind.authorities ||
+      this.#behind.entries ||
+      this.#behind.checkpoint ||
+      this.#snapshot !== undefined
+    );
   }
 
   async #run(): Promise<void> {
@@ -154,7 +177,8 @@ export class AgentSession {
       // trust before identities: entries may come from an authority that is new
       else if (this.#behind.bundles) await this.#bundles();
       else if (this.#behind.authorities) this.#authorities();
-      else if (this.#snapshot !== undefined || this.#position === undefined) await this.#snapshotPage();
+      else if (this.#snapshot !== undefined || this.#position === undefined)
+        await this.#snapshotPage();
       else if (this.#behind.checkpoint) this.#newestCheckpoint();
       else await this.#changes(this.#position);
     }
@@ -173,10 +197,15 @@ export class AgentSession {
     this.#behind.authorities = false;
     const message = this.#source.authoritiesMessage();
     const text = [
-      ...message.tainted.map(({ authorityId, windowSeconds }) => `tainted ${authorityId} ${windowSeconds}`), ...message.published.map(({ authorityId }) => authorityId),
+      ...message.tainted.map(
+        ({ authorityId, windowSeconds }) => `tainted ${authorityId} ${windowSeconds}`,
+      ),
+      ...message.published.map(({ authorityId }) => authorityId),
     ].join(' ');
-    // one object until one of them changes: neither names nor dates tell two CRLs of one second apart
-    const sameCrls = message.crls === this.#sentCrls || message.crls.length + this.#sentCrls.length === 0;
+    // one object until one of them changes: neither names nor dates tell two CRLs of one second
+    // apart
+    const sameCrls =
+      message.crls === this.#sentCrls || message.crls.length + this.#sentCrls.length === 0;
     if (text === this.#sentAuthorities && sameCrls) return;
     this.#sentAuthorities = text;
     this.#sentCrls = message.crls;
@@ -193,14 +222,26 @@ export class AgentSession {
 
   async #snapshotPage(): Promise<void> {
     const snapshot = (this.#snapshot ??= await this.#begin());
-    const page = await this.#source.page(snapshot.parents, snapshot.after === undefined ? { size: pageEntries } : { size: pageEntries, after: snapshot.after });
+    const page = await this.#source.page(
+      snapshot.parents,
+      snapshot.after === undefined
+        ? { size: pageEntries }
+        : { size: pageEntries, after: snapshot.after },
+    );
     // restarted while the page was read: the new snapshot begins from the beginning
     if (this.#snapshot !== snapshot) return;
     const last = page.next === undefined;
     const pages = inPages(page.items);
     for (const [index, upserts] of pages.entries()) {
       const end = last && index === pages.length - 1;
-      this.#outbox.push({ kind: 'entries', snapshotBegin: !snapshot.begun, snapshotEnd: end, upserts, removedIds: [], position: end ? snapshot.position : undefined });
+      this.#outbox.push({
+        kind: 'entries',
+        snapshotBegin: !snapshot.begun,
+        snapshotEnd: end,
+        upserts,
+        removedIds: [],
+        position: end ? snapshot.position : undefined,
+      });
       snapshot.begun = true;
     }
     snapshot.after = page.next;
@@ -214,28 +255,45 @@ export class AgentSession {
   async #begin(): Promise<Snapshot> {
     const { parents } = this;
     const position = await this.#source.position();
-    return { position: { epoch: epochFor(position.epoch, parents), revision: position.revision }, parents, after: undefined, begun: false };
+    return {
+      position: { epoch: epochFor(position.epoch, parents), revision: position.revision },
+      parents,
+      after: undefined,
+      begun: false,
+    };
   }
 
   async #changes(from: Position): Promise<void> {
     const { parents } = this;
-    const which = this.#changed === undefined ? undefined : parents.filter((parent) => this.#changed?.has(parent));
+    const which =
+      this.#changed === undefined
+        ? undefined
+        : parents.filter((parent) => this.#changed?.has(parent));
     this.#behind.entries = false;
     this.#changed = new Set();
     if (which?.length === 0) return;
-    const delta = await (which?.length === 1 ? this.#source.changesOfOne(which[0] as string, from.revision) : this.#source.changes(which ?? parents, from.revision));
+    const delta = await (which?.length === 1
+      ? this.#source.changesOfOne(which[0] as string, from.revision)
+      : this.#source.changes(which ?? parents, from.revision));
     // the parents changed, or a snapshot was asked for, while it was read
     if (this.parents !== parents || this.#position !== from) return;
     if (delta === undefined) {
       this.restart();
       return;
     }
-    const position = { epoch: epochFor(delta.position.epoch, parents), revision: delta.position.revision };
+    const position = {
+      epoch: epochFor(delta.position.epoch, parents),
+      revision: delta.position.revision,
+    };
     if (position.epoch !== from.epoch) {
       this.restart();
       return;
     }
     this.#position = position;
-    this.#outbox.push(...(which?.length === 1 ? this.#source.sharedMessages(delta, position) : changeMessages(delta.upserts, delta.removedIds, position)));
+    this.#outbox.push(
+      ...(which?.length === 1
+        ? this.#source.sharedMessages(delta, position)
+        : changeMessages(delta.upserts, delta.removedIds, position)),
+    );
   }
 }

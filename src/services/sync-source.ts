@@ -24,7 +24,11 @@ type AuthoritiesMessage = Extract<SyncMessage, { kind: 'authorities' }>;
 
 /** The CRLs of this CA: a complete set, or none. */
 export interface Crls {
-  set(): readonly { readonly authorityId: string; readonly der: Buffer; readonly nextUpdate: number }[];
+  set(): readonly {
+    readonly authorityId: string;
+    readonly der: Buffer;
+    readonly nextUpdate: number;
+  }[];
   onChange(listener: () => void): () => void;
 }
 
@@ -33,8 +37,9 @@ const maximumShared = 1000;
 const maximumReaders = 16;
 
 /**
- * Reads for all sessions, each thing once: a change under one parent is one query and one message object, however many
- * agents have that parent. Owner of what is shared, which lasts until the next change.
+ * Reads for all sessions, each thing once: a change under one parent is one query and one message
+ * object, however many agents have that parent. Owner of what is shared, which lasts until the next
+ * change.
  */
 export class SyncSource {
   readonly #deps: SyncSourceDeps;
@@ -64,7 +69,8 @@ export class SyncSource {
   }
 
   async page(parents: readonly string[], request: PageRequest): Promise<Page<RegistrationEntry>> {
-    if (this.#readers >= maximumReaders) await new Promise<void>((resolve) => this.#queue.push(resolve));
+    if (this.#readers >= maximumReaders)
+      await new Promise<void>((resolve) => this.#queue.push(resolve));
     else this.#readers += 1;
     try {
       return await this.#deps.entries.byParents(parents, request);
@@ -80,7 +86,9 @@ export class SyncSource {
   }
 
   changesOfOne(parent: string, revision: number): Promise<Changes> {
-    return remembered(this.#changes, `${parent} ${revision}`, () => this.#deps.entries.changes([parent], revision));
+    return remembered(this.#changes, `${parent} ${revision}`, () =>
+      this.#deps.entries.changes([parent], revision),
+    );
   }
 
   /** The same objects for the same change and position, so that they are encoded once. */
@@ -98,21 +106,32 @@ export class SyncSource {
     return messages;
   }
 
-  /** The steps after a sequence; for one that the database never had (it was restored), the present bundle alone. */
+  /**
+   * The steps after a sequence; for one that the database never had (it was restored), the present
+   * bundle alone.
+   */
   bundleSteps(sequence: number): Promise<BundlesMessage> {
     return remembered(this.#steps, sequence, async () => {
       const present = this.#deps.authorities.bundle();
       if (sequence > present.sequence) return { kind: 'bundles', steps: [present] };
-      return { kind: 'bundles', steps: sequence === present.sequence ? [] : await this.#deps.bundles.since(sequence) };
+      return {
+        kind: 'bundles',
+        steps: sequence === present.sequence ? [] : await this.#deps.bundles.since(sequence),
+      };
     });
   }
 
   authoritiesMessage(): AuthoritiesMessage {
     this.#tainted ??= {
       kind: 'authorities',
-      tainted: this.#deps.authorities.tainted().map(({ id, subjectKeyId, taintedAt, taintWindowSeconds }) => ({
-        authorityId: id, subjectKeyId: subjectKeyId ?? '', windowSeconds: taintWindowSeconds ?? this.#deps.taintWindowSeconds, taintedAt: taintedAt ?? 0,
-      })),
+      tainted: this.#deps.authorities
+        .tainted()
+        .map(({ id, subjectKeyId, taintedAt, taintWindowSeconds }) => ({
+          authorityId: id,
+          subjectKeyId: subjectKeyId ?? '',
+          windowSeconds: taintWindowSeconds ?? this.#deps.taintWindowSeconds,
+          taintedAt: taintedAt ?? 0,
+        })),
       published: this.#deps.authorities.published(),
       crls: this.#deps.crls?.set() ?? [],
     };

@@ -4,10 +4,23 @@ import { protocolVersion } from '../common/wire/index.ts';
 import { serverId } from '../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { AgentStore, EntryStore, IssuanceStore, MetaStore, ObjectLedger } from '../store/contract.ts';
+import type {
+  AgentStore,
+  EntryStore,
+  IssuanceStore,
+  MetaStore,
+  ObjectLedger,
+} from '../store/contract.ts';
 import type { AgentCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
-import type { EndedCallers, Sync, SyncConnection, SyncHello, SyncMessage, SyncSession } from './contract.ts';
+import type {
+  EndedCallers,
+  Sync,
+  SyncConnection,
+  SyncHello,
+  SyncMessage,
+  SyncSession,
+} from './contract.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { KeyedBuckets, type Rate } from './limits.ts';
@@ -43,7 +56,10 @@ export interface SyncDeps {
   readonly settings: ServiceSettings;
 }
 
-/** Of one agent: each session may cost a snapshot of all its entries. An honest one reconnects with backoff. */
+/**
+ * Of one agent: each session may cost a snapshot of all its entries. An honest one reconnects with
+ * backoff.
+ */
 const openRate: Rate = { perSecond: 1, burst: 30 };
 
 interface Connected {
@@ -52,12 +68,15 @@ interface Connected {
   readonly cancelExpiry: () => void;
 }
 
-/** `issuer-sets`: published issuing authorities come down, their digest is taken; `handshakes`: reports are taken. */
+/**
+ * `issuer-sets`: published issuing authorities come down, their digest is taken; `handshakes`:
+ * reports are taken.
+ */
 const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
 
 /**
- * All connected agents. A change of entries costs one query for the parents that it touches; only sessions under those are
- * woken. Owner of the sessions and of the index from parents to them.
+ * All connected agents. A change of entries costs one query for the parents that it touches; only
+ * sessions under those are woken. Owner of the sessions and of the index from parents to them.
  */
 export class SyncHub implements Sync {
   readonly #deps: SyncDeps;
@@ -83,16 +102,20 @@ export class SyncHub implements Sync {
       ...(deps.crls === undefined ? [] : [deps.crls.onChange(() => this.#authoritiesMoved())]),
       deps.callers.onEnded((ended) => this.#ended(ended)),
     ];
-    this.#checkpoints = deps.checkpoints === undefined ? undefined : new CheckpointOffers(deps.checkpoints, deps.clock, () => {
-      for (const { session } of this.#connected.values()) session.checkpointMoved();
-    });
+    this.#checkpoints =
+      deps.checkpoints === undefined
+        ? undefined
+        : new CheckpointOffers(deps.checkpoints, deps.clock, () => {
+            for (const { session } of this.#connected.values()) session.checkpointMoved();
+          });
   }
 
   open(caller: AgentCaller, hello: SyncHello, transport: SyncSession): Promise<SyncConnection> {
     return refusing(this.#deps.refusals, caller, 'Sync', caller.spiffeId, async () => {
       requireAgent(caller);
       if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
-      if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1) throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
+      if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1)
+        throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
       enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
       const version = checkText('agent_version', hello.agentVersion, 128);
       const agent = await standingAgent(this.#deps, caller);
@@ -101,10 +124,23 @@ export class SyncHub implements Sync {
       const present = await this.#deps.meta.position();
       const parents = await this.#deps.nodeSets.parents(agent);
       const epoch = epochFor(present.epoch, parents);
-      const from = hello.position?.epoch === epoch && hello.position.revision <= present.revision ? hello.position : undefined;
-      const session = new AgentSession(caller, parents, transport, this.#deps.source, { position: from, bundleSequence: count(hello.bundleSequence), checkpoint: hello.capabilities.includes('checkpoints') ? this.#checkpoints?.message : undefined });
+      const from =
+        hello.position?.epoch === epoch && hello.position.revision <= present.revision
+          ? hello.position
+          : undefined;
+      const session = new AgentSession(caller, parents, transport, this.#deps.source, {
+        position: from,
+        bundleSequence: count(hello.bundleSequence),
+        checkpoint: hello.capabilities.includes('checkpoints')
+          ? this.#checkpoints?.message
+          : undefined,
+      });
       const connected = this.#register(session, agent);
-      this.#deps.agents.seen(caller.spiffeId, { at: this.#deps.clock.now(), version, survivedOutageSeconds: count(hello.survivedOutageSeconds) });
+      this.#deps.agents.seen(caller.spiffeId, {
+        at: this.#deps.clock.now(),
+        version,
+        survivedOutageSeconds: count(hello.survivedOutageSeconds),
+      });
       try {
         // node sets may have changed between reading and registering
         await this.#reparent([connected]);
@@ -115,7 +151,11 @@ export class SyncHub implements Sync {
       // the first one: from here on changes are told from each other
       if (this.#seen === undefined) this.#revisionMoved();
       const welcome: SyncMessage = {
-        kind: 'welcome', protocolVersion: Math.min(protocolVersion, hello.protocolVersion), capabilities, epoch: epochFor(present.epoch, session.parents), serverTime: this.#deps.clock.now(),
+        kind: 'welcome',
+        protocolVersion: Math.min(protocolVersion, hello.protocolVersion),
+        capabilities,
+        epoch: epochFor(present.epoch, session.parents),
+        serverTime: this.#deps.clock.now(),
         serverVersion: this.#deps.settings.serverVersion,
       };
       // once the front holds the connection, so that no `drained` comes before it can be passed on
@@ -139,7 +179,11 @@ export class SyncHub implements Sync {
 
   /** Every agent begins anew: the database behind the sessions is another one now. */
   restartAll(): void {
-    for (const connected of [...this.#connected.values()]) this.#end(connected, new PkiError('STARTING_UP', 'the server goes on with another state of its database'));
+    for (const connected of [...this.#connected.values()])
+      this.#end(
+        connected,
+        new PkiError('STARTING_UP', 'the server goes on with another state of its database'),
+      );
   }
 
   #authoritiesMoved(): void {
@@ -159,10 +203,14 @@ export class SyncHub implements Sync {
     this.#closed = true;
     this.#checkpoints?.close();
     for (const stop of this.#stop) stop();
-    for (const connected of [...this.#connected.values()]) this.#end(connected, new PkiError('SHUTTING_DOWN', 'the server is shutting down'));
+    for (const connected of [...this.#connected.values()])
+      this.#end(connected, new PkiError('SHUTTING_DOWN', 'the server is shutting down'));
   }
 
-  /** Resolves when all that is known to have changed has been handed to the sessions; for tests and a clean shutdown. */
+  /**
+   * Resolves when all that is known to have changed has been handed to the sessions; for tests and
+   * a clean shutdown.
+   */
   async settled(): Promise<void> {
     while (this.#wave !== undefined) await this.#wave;
   }
@@ -170,9 +218,18 @@ export class SyncHub implements Sync {
   #register(session: AgentSession, agent: Pick<Agent, 'spiffeId' | 'selectors'>): Connected {
     const { caller } = session;
     const earlier = this.#connected.get(caller.spiffeId);
-    if (earlier !== undefined) this.#end(earlier, new PkiError('AGENT_SUPERSEDED', `a newer sync session of ${caller.spiffeId} took over`));
+    if (earlier !== undefined)
+      this.#end(
+        earlier,
+        new PkiError('AGENT_SUPERSEDED', `a newer sync session of ${caller.spiffeId} took over`),
+      );
     const leftMs = Math.max(0, caller.notAfter + 1 - this.#deps.clock.now()) * 1000;
-    const cancelExpiry = this.#deps.clock.after(leftMs, () => this.#end(connected, new PkiError('CERTIFICATE_EXPIRED', 'the certificate of this connection has expired')));
+    const cancelExpiry = this.#deps.clock.after(leftMs, () =>
+      this.#end(
+        connected,
+        new PkiError('CERTIFICATE_EXPIRED', 'the certificate of this connection has expired'),
+      ),
+    );
     const connected: Connected = { session, agent, cancelExpiry };
     this.#connected.set(caller.spiffeId, connected);
     this.#index(session);
@@ -187,7 +244,8 @@ export class SyncHub implements Sync {
   #remove(connected: Connected): void {
     connected.cancelExpiry();
     this.#unindex(connected.session);
-    if (this.#connected.get(connected.agent.spiffeId) === connected) this.#connected.delete(connected.agent.spiffeId);
+    if (this.#connected.get(connected.agent.spiffeId) === connected)
+      this.#connected.delete(connected.agent.spiffeId);
   }
 
   #index(session: AgentSession): void {
@@ -226,8 +284,12 @@ export class SyncHub implements Sync {
         await this.#oneWave();
       } catch (thrown) {
         // nobody may miss a change: who can not be told of it takes a snapshot on a new stream
-        this.#deps.logger.error({ err: thrown }, 'a change could not be read for the connected agents');
-        for (const connected of [...this.#connected.values()]) this.#end(connected, PkiError.from(thrown));
+        this.#deps.logger.error(
+          { err: thrown },
+          'a change could not be read for the connected agents',
+        );
+        for (const connected of [...this.#connected.values()])
+          this.#end(connected, PkiError.from(thrown));
         this.#seen = undefined;
       }
     }
@@ -235,7 +297,8 @@ export class SyncHub implements Sync {
 
   async #oneWave(): Promise<void> {
     if (this.#seen === undefined) {
-      // nobody was connected when it was forgotten: what came before this moment is read from each session's own position
+      // nobody was connected when it was forgotten: what came before this moment is read from each
+      // session's own position
       this.#seen = await this.#deps.meta.position();
       this.#deps.source.entriesMoved();
       await this.#reparent([...this.#connected.values()]);
@@ -252,7 +315,8 @@ export class SyncHub implements Sync {
     const woken = new Map<AgentSession, string[]>();
     if (changed.parentIds.length > 0) {
       this.#deps.source.entriesMoved();
-      if (changed.parentIds.includes(this.#serverId)) await this.#reparent([...this.#connected.values()]);
+      if (changed.parentIds.includes(this.#serverId))
+        await this.#reparent([...this.#connected.values()]);
       for (const parent of changed.parentIds) {
         for (const session of this.#byParent.get(parent) ?? []) {
           const parents = woken.get(session);
@@ -262,7 +326,8 @@ export class SyncHub implements Sync {
       }
     }
     for (const [session, parents] of woken) session.entriesChanged(parents);
-    for (const { session } of this.#connected.values()) if (!woken.has(session)) session.upToDate(changed.position);
+    for (const { session } of this.#connected.values())
+      if (!woken.has(session)) session.upToDate(changed.position);
   }
 
   async #reparent(connected: readonly Connected[]): Promise<void> {
@@ -281,11 +346,18 @@ export class SyncHub implements Sync {
   #ended(ended: EndedCallers): void {
     if (ended.kind === 'identity') {
       const connected = this.#connected.get(ended.spiffeId);
-      if (connected !== undefined && (ended.beforeGeneration === undefined || connected.session.caller.generation < ended.beforeGeneration)) this.#end(connected, ended.error);
+      if (
+        connected !== undefined &&
+        (ended.beforeGeneration === undefined ||
+          connected.session.caller.generation < ended.beforeGeneration)
+      )
+        this.#end(connected, ended.error);
       return;
     }
     for (const connected of this.#connected.values()) {
-      this.#deps.callers.stillStands(connected.session.caller).catch((thrown: unknown) => this.#end(connected, PkiError.from(thrown)));
+      this.#deps.callers
+        .stillStands(connected.session.caller)
+        .catch((thrown: unknown) => this.#end(connected, PkiError.from(thrown)));
     }
   }
 }

@@ -1,7 +1,12 @@
 import { createHash } from 'node:crypto';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
-import { isPathSegment, joinedAgentId, parseSelector, selectorText } from '../common/spiffe/index.ts';
+import {
+  isPathSegment,
+  joinedAgentId,
+  parseSelector,
+  selectorText,
+} from '../common/spiffe/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import type { JoinToken } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
@@ -36,39 +41,100 @@ export class TokenService implements Tokens {
     this.#deps = deps;
   }
 
-  create(caller: OperatorCaller, request: { readonly agentName: string; readonly ttlSeconds: number; readonly nodeSelectors: readonly string[] }): ReturnType<Tokens['create']> {
-    return refusing(this.#deps.refusals, caller, 'CreateJoinToken', request.agentName.slice(0, maximumNameLength), async () => {
-      const { settings, clock } = this.#deps;
-      const { agentName } = request;
-      // the name of the folder of x509pop agents can not be a name in it
-      if (!isPathSegment(agentName) || agentName.length > maximumNameLength || agentName === 'x509pop') throw new PkiError('INVALID_REQUEST', `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not one free path segment of [A-Za-z0-9._-], up to ${maximumNameLength}`);
-      const agentId = joinedAgentId(settings.trustDomain, agentName).toString();
-      const rights = await this.#deps.access.of(caller);
-      rights.require('token.create', { kind: 'id', spiffeId: agentId });
-      if (request.nodeSelectors.length > maximumNodeSelectors) throw new PkiError('SELECTOR_INVALID', `a token has at most ${maximumNodeSelectors} node selectors`);
-      const nodeSelectors = [...new Set(request.nodeSelectors)].sort().map((text) => unwrap(parseSelector(text)));
-      // selectors put a node into node sets, and so under entries that have nothing to do with its own name
-      if (nodeSelectors.length > 0) rights.require('token.create', this.#deps.access.all);
-      const ttlSeconds = request.ttlSeconds === 0 ? settings.defaultJoinTokenTtlSeconds : request.ttlSeconds;
-      if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < minimumTokenTtlSeconds || ttlSeconds > settings.maximumJoinTokenTtlSeconds) throw new PkiError('TTL_OUT_OF_RANGE', `the token's lifetime of ${ttlSeconds} s is outside ${minimumTokenTtlSeconds} to ${settings.maximumJoinTokenTtlSeconds} s`);
-      const token = this.#deps.random.bytes(tokenBytes).toString('base64url');
-      const now = clock.now();
-      const record: JoinToken = {
-        id: uuidv7(clock.nowMs()), tokenSha256: createHash('sha256').update(token).digest('hex'), agentId, nodeSelectors, expiresAt: now + ttlSeconds, boundPublicKeySha256: null,
-        usedAt: null, resultSerial: null, createdBy: actorOf(caller), createdAt: now,
-      };
-      await this.#deps.tokens.create(record, {
-        timeMs: clock.nowMs(), actor: actorOf(caller), kind: 'token.created', subject: agentId, detail: { token: record.id, expiresAt: record.expiresAt, nodeSelectors: nodeSelectors.map(selectorText) },
-      });
-      return { token, record, bundleFingerprint: fingerprintOf(this.#deps.authorities.rootsDer()) };
-    });
+  create(
+    caller: OperatorCaller,
+    request: {
+      readonly agentName: string;
+      readonly ttlSeconds: number;
+      readonly nodeSelectors: readonly string[];
+    },
+  ): ReturnType<Tokens['create']> {
+    return refusing(
+      this.#deps.refusals,
+      caller,
+      'CreateJoinToken',
+      request.agentName.slice(0, maximumNameLength),
+      async () => {
+        const { settings, clock } = this.#deps;
+        const { agentName } = request;
+        // the name of the folder of x509pop agents can not be a name in it
+        if (
+          !isPathSegment(agentName) ||
+          agentName.length > maximumNameLength ||
+          agentName === 'x509pop'
+        )
+          throw new PkiError(
+            'INVALID_REQUEST',
+            `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not one free path segment of [A-Za-z0-9._-], up to ${maximumNameLength}`,
+          );
+        const agentId = joinedAgentId(settings.trustDomain, agentName).toString();
+        const rights = await this.#deps.access.of(caller);
+        rights.require('token.create', { kind: 'id', spiffeId: agentId });
+        if (request.nodeSelectors.length > maximumNodeSelectors)
+          throw new PkiError(
+            'SELECTOR_INVALID',
+            `a token has at most ${maximumNodeSelectors} node selectors`,
+          );
+        const nodeSelectors = [...new Set(request.nodeSelectors)]
+          .sort()
+          .map((text) => unwrap(parseSelector(text)));
+        // selectors put a node into node sets, and so under entries that have nothing to do with
+        // its own name
+        if (nodeSelectors.length > 0) rights.require('token.create', this.#deps.access.all);
+        const ttlSeconds =
+          request.ttlSeconds === 0 ? settings.defaultJoinTokenTtlSeconds : request.ttlSeconds;
+        if (
+          !Number.isSafeInteger(ttlSeconds) ||
+          ttlSeconds < minimumTokenTtlSeconds ||
+          ttlSeconds > settings.maximumJoinTokenTtlSeconds
+        )
+          throw new PkiError(
+            'TTL_OUT_OF_RANGE',
+            `the token's lifetime of ${ttlSeconds} s is outside ${minimumTokenTtlSeconds} to ${settings.maximumJoinTokenTtlSeconds} s`,
+          );
+        const token = this.#deps.random.bytes(tokenBytes).toString('base64url');
+        const now = clock.now();
+        const record: JoinToken = {
+          id: uuidv7(clock.nowMs()),
+          tokenSha256: createHash('sha256').update(token).digest('hex'),
+          agentId,
+          nodeSelectors,
+          expiresAt: now + ttlSeconds,
+          boundPublicKeySha256: null,
+          usedAt: null,
+          resultSerial: null,
+          createdBy: actorOf(caller),
+          createdAt: now,
+        };
+        await this.#deps.tokens.create(record, {
+          timeMs: clock.nowMs(),
+          actor: actorOf(caller),
+          kind: 'token.created',
+          subject: agentId,
+          detail: {
+            token: record.id,
+            expiresAt: record.expiresAt,
+            nodeSelectors: nodeSelectors.map(selectorText),
+          },
+        });
+        return {
+          token,
+          record,
+          bundleFingerprint: fingerprintOf(this.#deps.authorities.rootsDer()),
+        };
+      },
+    );
   }
 
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>> {
     return refusing(this.#deps.refusals, caller, 'ListJoinTokens', undefined, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('token.read', { kind: 'none' });
-      return visiblePage((next) => this.#deps.tokens.list(next), ({ agentId }) => rights.permits('token.read', { kind: 'id', spiffeId: agentId }), checkPage(page));
+      return visiblePage(
+        (next) => this.#deps.tokens.list(next),
+        ({ agentId }) => rights.permits('token.read', { kind: 'id', spiffeId: agentId }),
+        checkPage(page),
+      );
     });
   }
 
@@ -79,15 +145,28 @@ export class TokenService implements Tokens {
       const rights = await this.#deps.access.of(caller);
       rights.require('token.create', { kind: 'none' });
       const token = await tokens.byId(id);
-      if (token === undefined) throw new PkiError('NOT_FOUND', `there is no join token ${JSON.stringify(id.slice(0, 64))}`);
+      if (token === undefined)
+        throw new PkiError(
+          'NOT_FOUND',
+          `there is no join token ${JSON.stringify(id.slice(0, 64))}`,
+        );
       // taking away needs the name alone, whatever selectors the token gives
       rights.require('token.create', { kind: 'id', spiffeId: token.agentId });
-      return tokens.revoke(id, clock.now(), { timeMs: clock.nowMs(), actor: actorOf(caller), kind: 'token.revoked', subject: token.agentId, detail: { token: id, reason: text } });
+      return tokens.revoke(id, clock.now(), {
+        timeMs: clock.nowMs(),
+        actor: actorOf(caller),
+        kind: 'token.revoked',
+        subject: token.agentId,
+        detail: { token: id, reason: text },
+      });
     });
   }
 }
 
-/** Of the newest root: those after it came later, and an agent that starts from it walks on through the signed bundles. */
+/**
+ * Of the newest root: those after it came later, and an agent that starts from it walks on through
+ * the signed bundles.
+ */
 const fingerprintOf = (rootsDer: readonly Buffer[]): string => {
   const newest = rootsDer.at(-1);
   return newest === undefined ? '' : sha256Hex(newest);

@@ -1,7 +1,16 @@
 import { createHash, createPublicKey, verify } from 'node:crypto';
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
 import { parseSelector, type Selector } from '../common/spiffe/index.ts';
-import { DerReader, keyTypeOfSpki, parsing, sha256Hex, signatureAlgorithmFor, tag, verifyChain, type VerifiedChain } from '../common/x509/index.ts';
+import {
+  DerReader,
+  keyTypeOfSpki,
+  parsing,
+  sha256Hex,
+  signatureAlgorithmFor,
+  tag,
+  verifyChain,
+  type VerifiedChain,
+} from '../common/x509/index.ts';
 
 export interface NodeProof {
   /** SHA-256 of the node's certificate, hex: the name of the agent. */
@@ -10,29 +19,65 @@ export interface NodeProof {
   readonly selectors: readonly Selector[];
 }
 
-/** A node's certificate under one of the configured CAs, and what it says of the node. Fails with ATTESTATION_FAILED. */
-export function verifyNodeCertificate(chainDer: readonly Buffer[], rootsDer: readonly Buffer[], now: number): Result<NodeProof> {
-  if (rootsDer.length === 0) return fail('ATTESTATION_FAILED', 'attestation by x509pop is not configured on this server');
+/**
+ * A node's certificate under one of the configured CAs, and what it says of the node. Fails with
+ * ATTESTATION_FAILED.
+ */
+export function verifyNodeCertificate(
+  chainDer: readonly Buffer[],
+  rootsDer: readonly Buffer[],
+  now: number,
+): Result<NodeProof> {
+  if (rootsDer.length === 0)
+    return fail('ATTESTATION_FAILED', 'attestation by x509pop is not configured on this server');
   const verified = verifyChain({ chainDer, roots: rootsDer, now, purpose: 'client' });
-  if (!verified.ok) return fail('ATTESTATION_FAILED', `node certificate: ${verified.error.message}`, { cause: verified.error });
+  if (!verified.ok)
+    return fail('ATTESTATION_FAILED', `node certificate: ${verified.error.message}`, {
+      cause: verified.error,
+    });
   const { leaf } = verified.value;
   if (leaf.isCa) return fail('ATTESTATION_FAILED', 'the node certificate is a CA');
-  if (leaf.keyUsage?.names.has('digitalSignature') === false) return fail('ATTESTATION_FAILED', 'the key usage of the node certificate lacks digitalSignature');
+  if (leaf.keyUsage?.names.has('digitalSignature') === false)
+    return fail(
+      'ATTESTATION_FAILED',
+      'the key usage of the node certificate lacks digitalSignature',
+    );
   const key = keyTypeOfSpki(leaf.spkiDer);
-  if (!key.ok) return fail('ATTESTATION_FAILED', `node certificate: ${key.error.message}`, { cause: key.error });
-  return ok({ fingerprint: sha256Hex(leaf.raw), spkiDer: leaf.spkiDer, selectors: selectorsOf(verified.value) });
+  if (!key.ok)
+    return fail('ATTESTATION_FAILED', `node certificate: ${key.error.message}`, {
+      cause: key.error,
+    });
+  return ok({
+    fingerprint: sha256Hex(leaf.raw),
+    spkiDer: leaf.spkiDer,
+    selectors: selectorsOf(verified.value),
+  });
 }
 
 /** Whether `signature` over the message is of the key. Throws ATTESTATION_FAILED. */
 export function checkProof(spkiDer: Buffer, message: Buffer, signature: Buffer): void {
   const keyType = keyTypeOfSpki(spkiDer);
-  const good = keyType.ok && signature.length <= 1024 && verify(signatureAlgorithmFor(keyType.value).hash, message, createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }), signature);
-  if (!good) throw new PkiError('ATTESTATION_FAILED', 'the signature over the challenge is not of the key that it should prove');
+  const good =
+    keyType.ok &&
+    signature.length <= 1024 &&
+    verify(
+      signatureAlgorithmFor(keyType.value).hash,
+      message,
+      createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }),
+      signature,
+    );
+  if (!good)
+    throw new PkiError(
+      'ATTESTATION_FAILED',
+      'the signature over the challenge is not of the key that it should prove',
+    );
 }
 
 /** Names that can not be written as a selector are left out, never repaired. */
 function selectorsOf({ leaf, chain, root }: VerifiedChain): readonly Selector[] {
-  const authorities = [...chain.slice(1), root].map(({ raw }) => `x509pop:ca:fingerprint:${createHash('sha256').update(raw).digest('hex')}`);
+  const authorities = [...chain.slice(1), root].map(
+    ({ raw }) => `x509pop:ca:fingerprint:${createHash('sha256').update(raw).digest('hex')}`,
+  );
   const texts = [
     ...commonNames(leaf.subjectDer).map((name) => `x509pop:subject:cn:${name}`),
     ...authorities,
@@ -47,7 +92,10 @@ function selectorsOf({ leaf, chain, root }: VerifiedChain): readonly Selector[] 
 
 const commonNameOid = '550403';
 
-/** Values of commonName as UTF8String or PrintableString; a name in another encoding, or not valid UTF-8, is none. */
+/**
+ * Values of commonName as UTF8String or PrintableString; a name in another encoding, or not valid
+ * UTF-8, is none.
+ */
 export function commonNames(nameDer: Buffer): readonly string[] {
   const found = parsing('CERTIFICATE_MALFORMED', () => {
     const names: string[] = [];
@@ -58,7 +106,10 @@ export function commonNames(nameDer: Buffer): readonly string[] {
         const attribute = set.sequence('attribute');
         const oid = attribute.oidHex('attribute type');
         const value = attribute.any('attribute value');
-        if (oid === commonNameOid && (value.tag === tag.utf8String || value.tag === tag.printableString)) {
+        if (
+          oid === commonNameOid &&
+          (value.tag === tag.utf8String || value.tag === tag.printableString)
+        ) {
           const text = value.content.toString('utf8');
           if (Buffer.from(text, 'utf8').equals(value.content)) names.push(text);
         }

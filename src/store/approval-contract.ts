@@ -1,5 +1,11 @@
 import type { ApprovalPolicy } from '../common/approval/index.ts';
-import type { AuditEvent, OperationState, PendingOperation, StoredPolicy, SubmittedApproval } from '../domain/index.ts';
+import type {
+  AuditEvent,
+  OperationState,
+  PendingOperation,
+  StoredPolicy,
+  SubmittedApproval,
+} from '../domain/index.ts';
 import type { Page, PageRequest } from './contract.ts';
 
 export interface OperationStep {
@@ -13,22 +19,46 @@ export interface OperationStep {
 }
 
 /**
- * What dual control rests on. Each answer is as the log has it: a policy or operation that was changed, put in, or removed
- * past this store throws OBJECT_NOT_IN_LOG, so that dual control can not be switched off in the database.
+ * What dual control rests on. Each answer is as the log has it: a policy or operation that was
+ * changed, put in, or removed past this store throws OBJECT_NOT_IN_LOG, so that dual control can
+ * not be switched off in the database.
  */
 export interface ApprovalStore {
   policy(): Promise<StoredPolicy>;
   /** Compare-and-set on the version (0 for the first), else CONFLICT. */
-  putPolicy(policy: ApprovalPolicy, version: number, by: string, now: number, event: AuditEvent): Promise<StoredPolicy>;
-  /** Refuses (RATE_LIMITED) more than so many pending ones of one proposer, or in all, that have not expired at `now`. */
-  propose(operation: PendingOperation, limits: { readonly perProposer: number; readonly total: number; readonly now: number }, event: AuditEvent): Promise<void>;
+  putPolicy(
+    policy: ApprovalPolicy,
+    version: number,
+    by: string,
+    now: number,
+    event: AuditEvent,
+  ): Promise<StoredPolicy>;
+  /**
+   * Refuses (RATE_LIMITED) more than so many pending ones of one proposer, or in all, that have not
+   * expired at `now`.
+   */
+  propose(
+    operation: PendingOperation,
+    limits: { readonly perProposer: number; readonly total: number; readonly now: number },
+    event: AuditEvent,
+  ): Promise<void>;
   byId(id: string): Promise<PendingOperation>;
   /** Pending and not expired at `now`, of one proposer. */
   openOf(proposer: string, now: number): Promise<readonly PendingOperation[]>;
   /** Newest first. What the log does not have so is marked, not hidden. */
-  list(filter: { readonly pendingAt?: number }, page: PageRequest): Promise<Page<PendingOperation & { readonly altered: boolean }>>;
+  list(
+    filter: { readonly pendingAt?: number },
+    page: PageRequest,
+  ): Promise<Page<PendingOperation & { readonly altered: boolean }>>;
   /** Compare-and-set on version and on one of the states, else CONFLICT. */
-  step(id: string, version: number, from: readonly OperationState[], step: OperationStep, now: number, event: AuditEvent): Promise<PendingOperation>;
+  step(
+    id: string,
+    version: number,
+    from: readonly OperationState[],
+    step: OperationStep,
+    now: number,
+    event: AuditEvent,
+  ): Promise<PendingOperation>;
   /** Those found executing at start: nobody knows how far they came. */
   interrupted(): Promise<readonly PendingOperation[]>;
 }

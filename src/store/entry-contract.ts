@@ -26,12 +26,17 @@ export interface EntryWrite {
 
 export interface EntryStore {
   /**
-   * All or nothing, in one transaction and one revision. Refuses (ALREADY_EXISTS) an ID that is taken, and a second entry
-   * with the same SPIFFE ID, parent and selectors. The domain's rules are checked by the caller, except those that need the
-   * transaction: `guard` runs inside it, before the writes, with the present state and may throw. It may run more than once.
-   * Writes are applied in their order; two entries may swap what they state.
+   * All or nothing, in one transaction and one revision. Refuses (ALREADY_EXISTS) an ID that is
+   * taken, and a second entry with the same SPIFFE ID, parent and selectors. The domain's rules are
+   * checked by the caller, except those that need the transaction: `guard` runs inside it, before
+   * the writes, with the present state and may throw. It may run more than once. Writes are applied
+   * in their order; two entries may swap what they state.
    */
-  write(writes: readonly EntryWrite[], context: { readonly now: number; readonly createdBy: string }, guard?: (view: EntryView) => void): Promise<readonly EntryChange[]>;
+  write(
+    writes: readonly EntryWrite[],
+    context: { readonly now: number; readonly createdBy: string },
+    guard?: (view: EntryView) => void,
+  ): Promise<readonly EntryChange[]>;
   byId(id: string): Promise<RegistrationEntry | undefined>;
   byIds(ids: readonly string[]): Promise<readonly RegistrationEntry[]>;
   list(filter: EntryFilter, page: PageRequest): Promise<Page<RegistrationEntry>>;
@@ -40,17 +45,31 @@ export interface EntryStore {
   /** Entries with the server as parent: definitions of node sets. */
   nodeSets(serverId: string): Promise<readonly RegistrationEntry[]>;
   /**
-   * What changed for these parents after `revision`: entries now present, and IDs that are gone or moved to another parent.
-   * `undefined`: too old (pruned), from the future, or more than is good for one answer (5,000): take a snapshot in pages.
-   * Complete up to and including the returned position. May name IDs as removed that this reader never saw.
+   * What changed for these parents after `revision`: entries now present, and IDs that are gone or
+   * moved to another parent. `undefined`: too old (pruned), from the future, or more than is good
+   * for one answer (5,000): take a snapshot in pages. Complete up to and including the returned
+   * position. May name IDs as removed that this reader never saw.
    */
-  changes(parentIds: readonly string[], revision: number): Promise<{ readonly upserts: readonly RegistrationEntry[]; readonly removedIds: readonly string[]; readonly position: Position } | undefined>;
+  changes(
+    parentIds: readonly string[],
+    revision: number,
+  ): Promise<
+    | {
+        readonly upserts: readonly RegistrationEntry[];
+        readonly removedIds: readonly string[];
+        readonly position: Position;
+      }
+    | undefined
+  >;
   /**
-   * The parents for which `changes` would answer something after `revision`: those of entries created, updated, deleted or
-   * moved (both parents), each once; the server's ID stands for node sets. One cheap read of the change log, so that a
-   * change costs one query and not one per connected agent. `undefined`: too old (pruned). Complete up to the position.
+   * The parents for which `changes` would answer something after `revision`: those of entries
+   * created, updated, deleted or moved (both parents), each once; the server's ID stands for node
+   * sets. One cheap read of the change log, so that a change costs one query and not one per
+   * connected agent. `undefined`: too old (pruned). Complete up to the position.
    */
-  changedParents(revision: number): Promise<{ readonly parentIds: readonly string[]; readonly position: Position } | undefined>;
+  changedParents(
+    revision: number,
+  ): Promise<{ readonly parentIds: readonly string[]; readonly position: Position } | undefined>;
   count(): Promise<number>;
 }
 
@@ -59,6 +78,9 @@ export interface EntryView {
   byId(id: string): RegistrationEntry | undefined;
   bySpiffeId(spiffeId: string): readonly RegistrationEntry[];
   templates(): readonly RegistrationEntry[];
-  /** Entries that are no templates and whose SPIFFE ID starts with `prefix` (a range of the index, read lazily). */
+  /**
+   * Entries that are no templates and whose SPIFFE ID starts with `prefix` (a range of the index,
+   * read lazily).
+   */
   statedBelow(prefix: string): Iterable<RegistrationEntry>;
 }

@@ -2,7 +2,10 @@ import type { LogObjectKind } from '../domain/index.ts';
 
 /** Leases by name: who may do what only one may do at a time. */
 export interface LeaseStore {
-  /** Takes a lease that is free or has run out at `nowMs`, with a new and higher fence; renews it for its holder with the fence it has. `undefined`: another holds it. */
+  /**
+   * Takes a lease that is free or has run out at `nowMs`, with a new and higher fence; renews it
+   * for its holder with the fence it has. `undefined`: another holds it.
+   */
   acquire(name: string, holder: string, nowMs: number, lifeMs: number): Promise<Lease | undefined>;
   /** Throws LEASE_LOST when the fence is no longer the present one. */
   renew(lease: Lease, nowMs: number, lifeMs: number): Promise<Lease>;
@@ -13,24 +16,36 @@ export interface LeaseStore {
 export interface Lease {
   readonly name: string;
   readonly holder: string;
-  /** Grows with every change of holder. A write under a lease passes it and is refused (LEASE_LOST) if a higher one exists. */
+  /**
+   * Grows with every change of holder. A write under a lease passes it and is refused (LEASE_LOST)
+   * if a higher one exists.
+   */
   readonly fence: number;
   readonly expiresAtMs: number;
 }
 
-/** Whether what a read gave is what the log commits to: the newest record about the object holds the digest of exactly this row. */
+/**
+ * Whether what a read gave is what the log commits to: the newest record about the object holds the
+ * digest of exactly this row.
+ */
 export interface ObjectLedger {
   /** @throws OBJECT_NOT_IN_LOG */
   require(object: object): void;
   proven(object: object): boolean;
-  /** How many objects of a kind the log says there are now: with each row proven, as many rows means that none was taken away. */
+  /**
+   * How many objects of a kind the log says there are now: with each row proven, as many rows means
+   * that none was taken away.
+   */
   expectedCount(kind: LogObjectKind): number;
   /** Called at each look at an object that is not proven. */
   onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void;
 }
 
 export interface ObjectMismatch {
-  /** `consumer`: what this process was told over a session; `activation-evidence`: what the record of an activation commits to. */
+  /**
+   * `consumer`: what this process was told over a session; `activation-evidence`: what the record
+   * of an activation commits to.
+   */
   readonly kind: LogObjectKind | 'consumer' | 'activation-evidence';
   readonly id: string;
   /** No record at all, a record of its deletion, or a record of another state. */
@@ -42,8 +57,14 @@ export interface PendingRecord {
   readonly sequence: number;
   /** Computed from the canonical bytes as they are stored; of what was written, if it is `gone`. */
   readonly leafHash: Buffer;
-  /** `own`: written by this process and unchanged since; `sealed`: covered by this seal; `open`: from before the first session; `gone`: written by this process and no longer there; `foreign`: none of these. */
-  readonly origin: { readonly kind: 'own' | 'open' | 'foreign' | 'gone' } | { readonly kind: 'sealed'; readonly seal: LogSeal };
+  /**
+   * `own`: written by this process and unchanged since; `sealed`: covered by this seal; `open`:
+   * from before the first session; `gone`: written by this process and no longer there; `foreign`:
+   * none of these.
+   */
+  readonly origin:
+    | { readonly kind: 'own' | 'open' | 'foreign' | 'gone' }
+    | { readonly kind: 'sealed'; readonly seal: LogSeal };
 }
 
 /** Signature over the records of one commit, by a key that lived in one process. */
@@ -79,7 +100,10 @@ export interface LogTile {
   readonly hashes: Buffer;
 }
 
-/** What the log says of all objects after its first `size` records. It counts under a good signature of the log's key, and only where the tree has this root at this size. */
+/**
+ * What the log says of all objects after its first `size` records. It counts under a good signature
+ * of the log's key, and only where the tree has this root at this size.
+ */
 export interface LogSnapshot {
   /** Leaves of the tree that it covers. */
   readonly size: number;
@@ -95,10 +119,16 @@ export interface LogSnapshot {
 
 /** The memory of the log at one instant. */
 export interface LedgerCopy {
-  /** The last record of this process that it holds and that is not in the tree yet; undefined: it holds what is in the tree, and no more. */
+  /**
+   * The last record of this process that it holds and that is not in the tree yet; undefined: it
+   * holds what is in the tree, and no more.
+   */
   readonly pending: number | undefined;
   readonly objects: number;
-  /** Whether nothing has come to light since that makes it worthless: a record that it holds and that did not get into the tree. */
+  /**
+   * Whether nothing has come to light since that makes it worthless: a record that it holds and
+   * that did not get into the tree.
+   */
   readonly good: () => boolean;
   /** Made as they are asked for; the same memory gives the same bytes. */
   readonly parts: () => Iterable<Buffer>;
@@ -108,7 +138,11 @@ export interface LedgerCopy {
 export interface LogReview {
   readonly of: number;
   readonly checked: number;
-  /** Looks at so many further records. `whole`: all of them are under the snapshot's root, and say what it says. Does not block for longer than those records take. @throws AUDIT_INVALID with the `sequence` of the record, where it is known */
+  /**
+   * Looks at so many further records. `whole`: all of them are under the snapshot's root, and say
+   * what it says. Does not block for longer than those records take. @throws AUDIT_INVALID with the
+   * `sequence` of the record, where it is known
+   */
   step(records: number): Promise<'more' | 'whole'>;
 }
 
@@ -116,13 +150,23 @@ export interface LogReview {
 export interface LogStore {
   /** Leaves in the tree, and the highest sequence that was looked at for it. */
   head(): Promise<{ readonly size: number; readonly sequence: number }>;
-  /** The snapshot on which the memory rests, with the records behind it; undefined: it rests on the records alone. Its signature was not looked at: that is for whoever has the key, before anything rests on it. */
+  /**
+   * The snapshot on which the memory rests, with the records behind it; undefined: it rests on the
+   * records alone. Its signature was not looked at: that is for whoever has the key, before
+   * anything rests on it.
+   */
   basis(): Promise<LogSnapshot | undefined>;
-  /** The basis is not good: the memory rests on an older one instead, or on all records. For a start, before anybody else is served. */
+  /**
+   * The basis is not good: the memory rests on an older one instead, or on all records. For a
+   * start, before anybody else is served.
+   */
   withoutBasis(why: string): Promise<void>;
   /** undefined where the memory rests on the records alone. */
   review(): LogReview | undefined;
-  /** What a snapshot is made of. undefined: this process knows something else than the log says, since somebody touched records before they were in the tree. */
+  /**
+   * What a snapshot is made of. undefined: this process knows something else than the log says,
+   * since somebody touched records before they were in the tree.
+   */
   copyLedger(): Promise<LedgerCopy | undefined>;
   putSnapshotPart(size: number, position: number, content: Buffer): Promise<void>;
   /** After its parts. It and the one before it are kept. */
@@ -130,30 +174,52 @@ export interface LogStore {
   dropSnapshots(): Promise<void>;
   /** Removes some of the parts that belong to no snapshot; whether there are more. */
   sweepSnapshotParts(): Promise<boolean>;
-  /** What was computed from the basis and the records behind it when the store opened, over the leaves that were in the tree then. */
+  /**
+   * What was computed from the basis and the records behind it when the store opened, over the
+   * leaves that were in the tree then.
+   */
   recomputed(): Promise<{ readonly size: number; readonly root: Buffer }>;
-  /** The first leaf whose record is gone or no longer hashes to what the tree has; slow, for when something is wrong. */
-  firstWrong(): Promise<{ readonly index: number; readonly sequence: number | undefined } | undefined>;
+  /**
+   * The first leaf whose record is gone or no longer hashes to what the tree has; slow, for when
+   * something is wrong.
+   */
+  firstWrong(): Promise<
+    { readonly index: number; readonly sequence: number | undefined } | undefined
+  >;
   tile(level: number, index: number): Promise<Buffer | undefined>;
-  tiles(after: { readonly level: number; readonly index: number } | undefined, limit: number): Promise<readonly LogTile[]>;
+  tiles(
+    after: { readonly level: number; readonly index: number } | undefined,
+    limit: number,
+  ): Promise<readonly LogTile[]>;
   /** From now on each commit with records carries a seal. */
   beginSession(session: LogSession, seal: (bytes: Buffer) => Buffer): Promise<void>;
   sessions(): Promise<readonly LogSession[]>;
   /** Records after the head, in their order, with what vouches for them. */
   pending(limit: number): Promise<readonly PendingRecord[]>;
-  /** Grows the tree by these records and stores its new checkpoint, in one transaction under the lease's fence. */
+  /**
+   * Grows the tree by these records and stores its new checkpoint, in one transaction under the
+   * lease's fence.
+   */
   extend(step: LogStep, lease: Lease): Promise<void>;
-  /** Records that are not in the tree, and were found good, count for their objects from here on. */
+  /**
+   * Records that are not in the tree, and were found good, count for their objects from here on.
+   */
   vouch(sequences: readonly number[]): Promise<void>;
   latestCheckpoint(): Promise<StoredCheckpoint | undefined>;
-  /** Adds signature lines of witnesses to the note of the checkpoint with this text; a line of a key that signed it already takes its place. No-op where there is no such checkpoint. */
+  /**
+   * Adds signature lines of witnesses to the note of the checkpoint with this text; a line of a key
+   * that signed it already takes its place. No-op where there is no such checkpoint.
+   */
   addCosignatures(size: number, note: string): Promise<void>;
   checkpoints(afterSize: number, limit: number): Promise<readonly StoredCheckpoint[]>;
   /** The hash of a record that this process wrote and that is not in the tree yet. */
   pendingHash(sequence: number): Buffer | undefined;
   /** The place of records in the tree, undefined for those outside. */
   indexesOf(sequences: readonly number[]): Promise<readonly (number | undefined)[]>;
-  excluded(afterSequence: number, limit: number): Promise<readonly { readonly sequence: number; readonly reason: string }[]>;
+  excluded(
+    afterSequence: number,
+    limit: number,
+  ): Promise<readonly { readonly sequence: number; readonly reason: string }[]>;
   /** Called after each commit with records, before their writers go on. */
   onRecords(listener: () => void): () => void;
 }

@@ -1,8 +1,14 @@
-import type { CertificateKind, CertificateRecord, CertificateState, OperationState } from '../domain/index.ts';
+import type {
+  CertificateKind,
+  CertificateRecord,
+  CertificateState,
+  OperationState,
+} from '../domain/index.ts';
 
 /**
- * The tables as kysely sees them; the DDL is in the migrations of each engine. Digests, serials and DER are bytes, lists and
- * records are JSON text, flags are 0 or 1, instants are Unix seconds unless the name ends in `_ms`.
+ * The tables as kysely sees them; the DDL is in the migrations of each engine. Digests, serials and
+ * DER are bytes, lists and records are JSON text, flags are 0 or 1, instants are Unix seconds
+ * unless the name ends in `_ms`.
  */
 export interface Schema {
   readonly meta: MetaTable;
@@ -11,11 +17,26 @@ export interface Schema {
   readonly jwt_svids: JwtSvidTable;
   readonly authorities: AuthorityTable;
   readonly rotations: RotationTable;
-  readonly clock_anchor: { readonly id: number; readonly boot_id: string; readonly uptime_ms: number; readonly wall_ms: number };
-  readonly bundles: { readonly sequence: number; readonly document: string; readonly jws: string; readonly created_at: number };
+  readonly clock_anchor: {
+    readonly id: number;
+    readonly boot_id: string;
+    readonly uptime_ms: number;
+    readonly wall_ms: number;
+  };
+  readonly bundles: {
+    readonly sequence: number;
+    readonly document: string;
+    readonly jws: string;
+    readonly created_at: number;
+  };
   readonly entries: EntryTable;
   readonly entry_selectors: { readonly entry_id: string; readonly selector: string };
-  readonly entry_removals: { readonly position: number; readonly revision: number; readonly parent_id: string; readonly entry_id: string };
+  readonly entry_removals: {
+    readonly position: number;
+    readonly revision: number;
+    readonly parent_id: string;
+    readonly entry_id: string;
+  };
   readonly agents: AgentTable;
   readonly consumers: ConsumerTable;
   readonly join_tokens: JoinTokenTable;
@@ -25,20 +46,74 @@ export interface Schema {
   readonly revocations: RevocationTable;
   readonly crls: CrlTable;
   readonly audit: AuditTable;
-  readonly leases: { readonly name: string; readonly holder: string; readonly fence: number; readonly expires_at_ms: number };
+  readonly leases: {
+    readonly name: string;
+    readonly holder: string;
+    readonly fence: number;
+    readonly expires_at_ms: number;
+  };
   readonly log_head: { readonly id: number; readonly size: number; readonly sequence: number };
-  readonly log_runs: { readonly first_index: number; readonly first_sequence: number; readonly length: number };
-  readonly log_excluded: { readonly sequence: number; readonly reason: string; readonly found_at: number };
-  readonly log_tiles: { readonly level: number; readonly position: number; readonly hashes: Uint8Array };
-  readonly log_checkpoints: { readonly size: number; readonly root: Uint8Array; readonly note: string; readonly time_ms: number };
-  readonly log_sessions: { readonly id: string; readonly spki_der: Uint8Array; readonly signature: Uint8Array; readonly signer: string; readonly started_at_ms: number };
-  readonly log_seals: { readonly last_sequence: number; readonly first_sequence: number; readonly session_id: string; readonly signature: Uint8Array };
-  readonly log_snapshots: { readonly size: number; readonly root: Uint8Array; readonly sequence: number; readonly parts: number; readonly digest: Uint8Array; readonly signature: Uint8Array; readonly time_ms: number };
-  readonly log_snapshot_parts: { readonly size: number; readonly position: number; readonly content: Uint8Array };
+  readonly log_runs: {
+    readonly first_index: number;
+    readonly first_sequence: number;
+    readonly length: number;
+  };
+  readonly log_excluded: {
+    readonly sequence: number;
+    readonly reason: string;
+    readonly found_at: number;
+  };
+  readonly log_tiles: {
+    readonly level: number;
+    readonly position: number;
+    readonly hashes: Uint8Array;
+  };
+  readonly log_checkpoints: {
+    readonly size: number;
+    readonly root: Uint8Array;
+    readonly note: string;
+    readonly time_ms: number;
+  };
+  readonly log_sessions: {
+    readonly id: string;
+    readonly spki_der: Uint8Array;
+    readonly signature: Uint8Array;
+    readonly signer: string;
+    readonly started_at_ms: number;
+  };
+  readonly log_seals: {
+    readonly last_sequence: number;
+    readonly first_sequence: number;
+    readonly session_id: string;
+    readonly signature: Uint8Array;
+  };
+  readonly log_snapshots: {
+    readonly size: number;
+    readonly root: Uint8Array;
+    readonly sequence: number;
+    readonly parts: number;
+    readonly digest: Uint8Array;
+    readonly signature: Uint8Array;
+    readonly time_ms: number;
+  };
+  readonly log_snapshot_parts: {
+    readonly size: number;
+    readonly position: number;
+    readonly content: Uint8Array;
+  };
   readonly approval_policy: PolicyTable;
   readonly operations: OperationTable;
-  readonly activation_evidence: { readonly sha256: string; readonly authority_id: string; readonly created_at: number; readonly statement: Uint8Array };
-  readonly activation_evidence_parts: { readonly sha256: string; readonly position: number; readonly deflated: Uint8Array };
+  readonly activation_evidence: {
+    readonly sha256: string;
+    readonly authority_id: string;
+    readonly created_at: number;
+    readonly statement: Uint8Array;
+  };
+  readonly activation_evidence_parts: {
+    readonly sha256: string;
+    readonly position: number;
+    readonly deflated: Uint8Array;
+  };
 }
 export type TableName = keyof Schema;
 
@@ -222,7 +297,9 @@ export interface RoleTable {
 export interface AuditTable {
   readonly sequence: number;
   readonly time_ms: number;
-  /** Highest `time_ms` up to this row: grows with the sequence even where the wall clock does not. */
+  /**
+   * Highest `time_ms` up to this row: grows with the sequence even where the wall clock does not.
+   */
   readonly time_high_ms: number;
   readonly actor: string;
   readonly kind: string;

@@ -1,6 +1,13 @@
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import { silentLogger, systemClock, systemRandom, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
+import {
+  silentLogger,
+  systemClock,
+  systemRandom,
+  type Clock,
+  type Logger,
+  type Random,
+} from '../common/runtime/index.ts';
 import { fromServiceError, workloadContract } from '../common/wire/index.ts';
 import type { SpiffeWorkloadAPIClient } from '../common/wire/generated/SpiffeWorkloadAPI.ts';
 import { endpointOfSocket, parseEndpoint, type WorkloadEndpoint } from './endpoint.ts';
@@ -14,9 +21,15 @@ export interface SourceOptions {
   readonly socketPath?: string;
   /** Ends `connect` while it waits. Does not close a source that is connected. */
   readonly signal?: AbortSignal;
-  /** How long `connect` waits for the first answer before it rejects with the last reason; default 30 s. */
+  /**
+   * How long `connect` waits for the first answer before it rejects with the last reason; default
+   * 30 s.
+   */
   readonly waitMs?: number;
-  /** Delay before a broken stream is opened again: grows from `initialMs` to `maximumMs`, always spread. */
+  /**
+   * Delay before a broken stream is opened again: grows from `initialMs` to `maximumMs`, always
+   * spread.
+   */
   readonly backoff?: { readonly initialMs: number; readonly maximumMs: number };
   readonly logger?: Logger;
   readonly clock?: Clock;
@@ -47,17 +60,25 @@ export function sourceContext(options: SourceOptions): SourceContext {
   };
 }
 
-/** The header that keeps a browser or a confused proxy from fetching identities (Workload Endpoint section 6). */
+/**
+ * The header that keeps a browser or a confused proxy from fetching identities (Workload Endpoint
+ * section 6).
+ */
 export function securityHeader(): Metadata {
   const metadata = new Metadata();
   metadata.set('workload.spiffe.io', 'true');
   return metadata;
 }
 
-/** A failed call. PermissionDenied has one meaning in the Workload API, whichever agent says it: no identity for this process. */
+/**
+ * A failed call. PermissionDenied has one meaning in the Workload API, whichever agent says it: no
+ * identity for this process.
+ */
 export function callFailure(error: ServiceError): PkiError {
   const failure = fromServiceError(error);
-  return failure.code === 'CALLER_NOT_ADMITTED' ? new PkiError('NO_IDENTITY', failure.message, { cause: error }) : failure;
+  return failure.code === 'CALLER_NOT_ADMITTED'
+    ? new PkiError('NO_IDENTITY', failure.message, { cause: error })
+    : failure;
 }
 
 function endpointOf(options: SourceOptions): WorkloadEndpoint {
@@ -66,21 +87,29 @@ function endpointOf(options: SourceOptions): WorkloadEndpoint {
   }
   if (options.socketPath !== undefined) return unwrap(endpointOfSocket(options.socketPath));
   const text = options.endpoint ?? endpointFromEnvironment();
-  if (text === undefined || text === '') throw new PkiError('ENDPOINT_INVALID', 'neither an endpoint was given nor is SPIFFE_ENDPOINT_SOCKET set');
+  if (text === undefined || text === '')
+    throw new PkiError(
+      'ENDPOINT_INVALID',
+      'neither an endpoint was given nor is SPIFFE_ENDPOINT_SOCKET set',
+    );
   return unwrap(parseEndpoint(text));
 }
 
 function connectClient(endpoint: WorkloadEndpoint): SpiffeWorkloadAPIClient {
   // the Workload API is plain gRPC on a local socket: the kernel tells the agent who calls
-  return new (workloadContract().packages.SpiffeWorkloadAPI)(endpoint.grpcTarget, credentials.createInsecure(), {
-    // a proxy from the environment must never see this traffic
-    'grpc.enable_http_proxy': 0,
-    'grpc.use_local_subchannel_pool': 1,
-    'grpc.enable_retries': 0,
-    'grpc.initial_reconnect_backoff_ms': 50,
-    'grpc.min_reconnect_backoff_ms': 50,
-    'grpc.max_reconnect_backoff_ms': 1000,
-    'grpc.max_receive_message_length': 64 * 1024 * 1024,
-    'grpc.default_authority': 'localhost',
-  });
+  return new (workloadContract().packages.SpiffeWorkloadAPI)(
+    endpoint.grpcTarget,
+    credentials.createInsecure(),
+    {
+      // a proxy from the environment must never see this traffic
+      'grpc.enable_http_proxy': 0,
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.enable_retries': 0,
+      'grpc.initial_reconnect_backoff_ms': 50,
+      'grpc.min_reconnect_backoff_ms': 50,
+      'grpc.max_reconnect_backoff_ms': 1000,
+      'grpc.max_receive_message_length': 64 * 1024 * 1024,
+      'grpc.default_authority': 'localhost',
+    },
+  );
 }

@@ -11,7 +11,10 @@ export interface HandshakeCounts {
 
 /** Both roles together, for peers whose certificate names this issuer. */
 export interface IssuerCounts {
-  /** AuthorityKeyIdentifier, lower-case hex; empty where the peer showed no certificate that could be read. */
+  /**
+   * AuthorityKeyIdentifier, lower-case hex; empty where the peer showed no certificate that could
+   * be read.
+   */
   readonly issuerKeyId: string;
   readonly succeeded: number;
   readonly failed: number;
@@ -29,7 +32,10 @@ export class Counters {
   onChange: (() => void) | undefined;
   readonly #ok = { client: 0, server: 0 };
   readonly #failed: Record<Role, Map<string, number>> = { client: new Map(), server: new Map() };
-  readonly #byIssuer = new Map<string, { succeeded: number; failed: number; readonly reasons: Map<string, number> }>();
+  readonly #byIssuer = new Map<
+    string,
+    { succeeded: number; failed: number; readonly reasons: Map<string, number> }
+  >();
 
   succeeded(role: Role, issuerKeyId = ''): void {
     this.#ok[role] += 1;
@@ -51,13 +57,27 @@ export class Counters {
   }
 
   byIssuer(): readonly IssuerCounts[] {
-    return [...this.#byIssuer].map(([issuerKeyId, { succeeded, failed, reasons }]) => ({ issuerKeyId, succeeded, failed, reasons: Object.fromEntries(reasons) }));
+    return [...this.#byIssuer].map(([issuerKeyId, { succeeded, failed, reasons }]) => ({
+      issuerKeyId,
+      succeeded,
+      failed,
+      reasons: Object.fromEntries(reasons),
+    }));
   }
 
-  #of(issuerKeyId: string): { succeeded: number; failed: number; readonly reasons: Map<string, number> } {
-    const key = this.#byIssuer.has(issuerKeyId) || (this.#byIssuer.size < maximumIssuers && issuerKeyId.length <= 128) ? issuerKeyId : '';
+  #of(issuerKeyId: string): {
+    succeeded: number;
+    failed: number;
+    readonly reasons: Map<string, number>;
+  } {
+    const key =
+      this.#byIssuer.has(issuerKeyId) ||
+      (this.#byIssuer.size < maximumIssuers && issuerKeyId.length <= 128)
+        ? issuerKeyId
+        : '';
     let counts = this.#byIssuer.get(key);
-    if (counts === undefined) this.#byIssuer.set(key, (counts = { succeeded: 0, failed: 0, reasons: new Map() }));
+    if (counts === undefined)
+      this.#byIssuer.set(key, (counts = { succeeded: 0, failed: 0, reasons: new Map() }));
     return counts;
   }
 }

@@ -9,8 +9,9 @@ export interface WorkloadEndpoint {
 }
 
 /**
- * An endpoint as SPIFFE_ENDPOINT_SOCKET states it (SPIFFE Workload Endpoint section 4): `unix:///absolute/path` or
- * `tcp://IP:port`, nothing else: no relative path, no host name, no user, query or fragment.
+ * An endpoint as SPIFFE_ENDPOINT_SOCKET states it (SPIFFE Workload Endpoint section 4):
+ * `unix:///absolute/path` or `tcp://IP:port`, nothing else: no relative path, no host name, no
+ * user, query or fragment.
  */
 export function parseEndpoint(text: string): Result<WorkloadEndpoint> {
   if (text.startsWith('unix:')) return unixEndpoint(text);
@@ -19,16 +20,20 @@ export function parseEndpoint(text: string): Result<WorkloadEndpoint> {
 }
 
 /** An endpoint from the absolute path of a Unix socket. */
-export const endpointOfSocket = (socketPath: string): Result<WorkloadEndpoint> => parseEndpoint(`unix://${socketPath}`);
+export const endpointOfSocket = (socketPath: string): Result<WorkloadEndpoint> =>
+  parseEndpoint(`unix://${socketPath}`);
 
 function unixEndpoint(text: string): Result<WorkloadEndpoint> {
-  if (!text.startsWith('unix:///')) return bad(text, 'needs an absolute path after unix:// (three slashes in all)');
+  if (!text.startsWith('unix:///'))
+    return bad(text, 'needs an absolute path after unix:// (three slashes in all)');
   const path = text.slice('unix://'.length);
   if (/[?#]/.test(path)) return bad(text, 'must not have a query or a fragment');
   if (path.includes('\0')) return bad(text, 'has a NUL in its path');
   if (path.endsWith('/')) return bad(text, 'names a directory, not a socket');
-  // sun_path of sockaddr_un has 108 octets, one of them for the NUL: the kernel would truncate silently
-  if (Buffer.byteLength(path) > 107) return bad(text, 'has a path longer than the 107 bytes that a Unix socket can have');
+  // sun_path of sockaddr_un has 108 octets, one of them for the NUL: the kernel would truncate
+  // silently
+  if (Buffer.byteLength(path) > 107)
+    return bad(text, 'has a path longer than the 107 bytes that a Unix socket can have');
   return ok({ text, grpcTarget: `unix:${path}` });
 }
 
@@ -39,11 +44,18 @@ function tcpEndpoint(text: string): Result<WorkloadEndpoint> {
   const address = (six ?? four) as string;
   const family = isIP(address);
   if (family === 0) return bad(text, 'must name an IP address, not a host name');
-  if ((family === 6) !== (six !== undefined)) return bad(text, 'has an IPv6 address without brackets, or brackets around IPv4');
+  if ((family === 6) !== (six !== undefined))
+    return bad(text, 'has an IPv6 address without brackets, or brackets around IPv4');
   const port = Number(portText);
   if (port < 1 || port > 65_535) return bad(text, 'has a port outside 1 to 65535');
-  return ok({ text, grpcTarget: family === 6 ? `ipv6:[${address}]:${port}` : `ipv4:${address}:${port}` });
+  return ok({
+    text,
+    grpcTarget: family === 6 ? `ipv6:[${address}]:${port}` : `ipv4:${address}:${port}`,
+  });
 }
 
 const bad = (text: string, why: string): Result<WorkloadEndpoint> =>
-  fail('ENDPOINT_INVALID', `the Workload API endpoint ${JSON.stringify(text.slice(0, 200))} ${why}`);
+  fail(
+    'ENDPOINT_INVALID',
+    `the Workload API endpoint ${JSON.stringify(text.slice(0, 200))} ${why}`,
+  );

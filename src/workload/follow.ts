@@ -3,7 +3,10 @@ import { PkiError } from '../common/errors/index.ts';
 import { callFailure, type SourceContext } from './client.ts';
 
 export interface FollowedStream {
-  /** Resolves with the first message that was taken; rejects after `waitMs`, on `signal`, or when retrying can not help. */
+  /**
+   * Resolves with the first message that was taken; rejects after `waitMs`, on `signal`, or when
+   * retrying can not help.
+   */
   readonly first: Promise<void>;
   readonly state: () => FollowState;
   close(): void;
@@ -18,8 +21,9 @@ export interface FollowState {
 }
 
 /**
- * Keeps a server stream of the Workload API open for as long as the source lives. Every message is the full state, so a
- * reconnect needs no memory. A message that `take` throws on is refused as a whole: what was held before stays.
+ * Keeps a server stream of the Workload API open for as long as the source lives. Every message is
+ * the full state, so a reconnect needs no memory. A message that `take` throws on is refused as a
+ * whole: what was held before stays.
  */
 export function follow<Message>(
   context: SourceContext,
@@ -48,10 +52,17 @@ export function follow<Message>(
     call?.cancel();
     first.reject(reason ?? new PkiError('CANCELLED', 'the source was closed'));
   };
-  const onAbort = (): void => close(new PkiError('CANCELLED', 'connecting was aborted', { cause: signal?.reason }));
+  const onAbort = (): void =>
+    close(new PkiError('CANCELLED', 'connecting was aborted', { cause: signal?.reason }));
   const cancelWait = context.clock.after(context.waitMs, () => {
     const why = lastError;
-    close(why ?? new PkiError('UNREACHABLE', `the Workload API at ${context.endpoint.text} gave no answer within ${context.waitMs} ms`));
+    close(
+      why ??
+        new PkiError(
+          'UNREACHABLE',
+          `the Workload API at ${context.endpoint.text} gave no answer within ${context.waitMs} ms`,
+        ),
+    );
   });
   const settle = (): void => {
     cancelWait();
@@ -61,8 +72,12 @@ export function follow<Message>(
   const again = (): void => {
     if (closed) return;
     connected = false;
-    // half of the delay is fixed, half is random: many workloads of one node must not come back in step
-    const delay = Math.min(context.backoff.maximumMs, context.backoff.initialMs * 2 ** Math.min(failures, 20));
+    // half of the delay is fixed, half is random: many workloads of one node must not come back in
+    // step
+    const delay = Math.min(
+      context.backoff.maximumMs,
+      context.backoff.initialMs * 2 ** Math.min(failures, 20),
+    );
     failures += 1;
     cancelTimer = context.clock.after(delay * (0.5 + context.random.uniform() / 2), () => {
       reconnects += 1;
@@ -83,7 +98,10 @@ export function follow<Message>(
       } catch (thrown) {
         refusedMessages += 1;
         lastError = PkiError.from(thrown, 'SVID_INVALID');
-        context.logger.warn({ code: lastError.code, endpoint: context.endpoint.text }, `refused an update of the Workload API: ${lastError.message}`);
+        context.logger.warn(
+          { code: lastError.code, endpoint: context.endpoint.text },
+          `refused an update of the Workload API: ${lastError.message}`,
+        );
         return;
       }
       lastError = undefined;
@@ -92,11 +110,21 @@ export function follow<Message>(
     const finish = (error: ServiceError | undefined): void => {
       if (ended || closed) return;
       ended = true;
-      lastError = error === undefined ? new PkiError('UNREACHABLE', 'the Workload API ended the stream') : callFailure(error);
-      context.logger.debug({ code: lastError.code, endpoint: context.endpoint.text }, `the stream of the Workload API ended: ${lastError.message}`);
-      // the standard forbids retrying InvalidArgument; a method that is not there will not appear either
+      lastError =
+        error === undefined
+          ? new PkiError('UNREACHABLE', 'the Workload API ended the stream')
+          : callFailure(error);
+      context.logger.debug(
+        { code: lastError.code, endpoint: context.endpoint.text },
+        `the stream of the Workload API ended: ${lastError.message}`,
+      );
+      // the standard forbids retrying InvalidArgument; a method that is not there will not appear
+      // either
       if (error?.code === status.INVALID_ARGUMENT || error?.code === status.UNIMPLEMENTED) {
-        context.logger.error({ code: lastError.code, endpoint: context.endpoint.text }, `the Workload API refuses the call: ${lastError.message}`);
+        context.logger.error(
+          { code: lastError.code, endpoint: context.endpoint.text },
+          `the Workload API refuses the call: ${lastError.message}`,
+        );
         close(lastError);
         return;
       }
@@ -111,5 +139,9 @@ export function follow<Message>(
     signal?.addEventListener('abort', onAbort, { once: true });
     start();
   }
-  return { first: first.promise, state: () => ({ connected, reconnects, refusedMessages, lastError }), close: () => close() };
+  return {
+    first: first.promise,
+    state: () => ({ connected, reconnects, refusedMessages, lastError }),
+    close: () => close(),
+  };
 }

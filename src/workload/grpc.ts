@@ -10,11 +10,15 @@ import type { X509Source } from './x509-source.ts';
 type SecureConnector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 
 /**
- * Channel credentials for grpc-js whose every connection has the current certificate, speaks TLS 1.3 and has verified the
- * server's SPIFFE ID before the first byte of HTTP/2. `createSsl` of grpc-js can do none of the three: it fixes the
- * certificate once, accepts TLS 1.2 and checks DNS names.
+ * Channel credentials for grpc-js whose every connection has the current certificate, speaks TLS
+ * 1.3 and has verified the server's SPIFFE ID before the first byte of HTTP/2. `createSsl` of
+ * grpc-js can do none of the three: it fixes the certificate once, accepts TLS 1.2 and checks DNS
+ * names.
  */
-export function grpcChannelCredentials(source: X509Source, options: ClientOptions): ChannelCredentials {
+export function grpcChannelCredentials(
+  source: X509Source,
+  options: ClientOptions,
+): ChannelCredentials {
   return new SvidChannelCredentials(source, options);
 }
 
@@ -36,11 +40,19 @@ class SvidChannelCredentials extends ChannelCredentials {
     return this === other;
   }
 
-  override _createSecureConnector(_target: unknown, _options: unknown, callCredentials?: CallCredentials): SecureConnector {
+  override _createSecureConnector(
+    _target: unknown,
+    _options: unknown,
+    callCredentials?: CallCredentials,
+  ): SecureConnector {
     const credentials = callCredentials ?? CallCredentials.createEmpty();
     return {
       connect: async (socket: Socket) => ({
-        socket: await connectTls(this.#source, { socket, expect: this.#options.expect, ALPNProtocols: ['h2'] }),
+        socket: await connectTls(this.#source, {
+          socket,
+          expect: this.#options.expect,
+          ALPNProtocols: ['h2'],
+        }),
         secure: true,
       }),
       waitForReady: () => Promise.resolve(),
@@ -59,12 +71,22 @@ export interface GrpcListenOptions extends Omit<ServerOptions, 'ALPNProtocols'> 
 
 export interface GrpcListener extends AsyncDisposable {
   readonly port: number;
-  /** Takes no new connections, lets calls finish for `graceMs` (default 1 s), then closes all. Shut the grpc server down afterwards. */
+  /**
+   * Takes no new connections, lets calls finish for `graceMs` (default 1 s), then closes all. Shut
+   * the grpc server down afterwards.
+   */
   close(graceMs?: number): Promise<void>;
 }
 
-/** Lets a grpc-js server listen on TLS 1.3 for verified and authorized peers. The certificate of new connections is always current; open streams live on. */
-export async function listenGrpc(source: X509Source, server: Server, options: GrpcListenOptions): Promise<GrpcListener> {
+/**
+ * Lets a grpc-js server listen on TLS 1.3 for verified and authorized peers. The certificate of new
+ * connections is always current; open streams live on.
+ */
+export async function listenGrpc(
+  source: X509Source,
+  server: Server,
+  options: GrpcListenOptions,
+): Promise<GrpcListener> {
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const front = createTlsServer(source, { ...options, ALPNProtocols: ['h2'] }, (socket) => {
     // TLS that agreed on nothing would be read as HTTP/2 all the same
@@ -81,11 +103,20 @@ export async function listenGrpc(source: X509Source, server: Server, options: Gr
     await closed;
     injector.destroy();
   };
-  return { port: (front.address() as AddressInfo).port, close, [Symbol.asyncDispose]: () => close() };
+  return {
+    port: (front.address() as AddressInfo).port,
+    close,
+    [Symbol.asyncDispose]: () => close(),
+  };
 }
 
-/** Who calls, in a handler of a server that listens by `listenGrpc`. Read it once per stream: grpc-js copies the certificate each time. */
-export function grpcPeerId(call: { getAuthContext(): { readonly sslPeerCertificate?: { readonly raw: Buffer } | undefined } }): SpiffeId | undefined {
+/**
+ * Who calls, in a handler of a server that listens by `listenGrpc`. Read it once per stream:
+ * grpc-js copies the certificate each time.
+ */
+export function grpcPeerId(call: {
+  getAuthContext(): { readonly sslPeerCertificate?: { readonly raw: Buffer } | undefined };
+}): SpiffeId | undefined {
   const certificate = call.getAuthContext().sslPeerCertificate;
   const text = certificate === undefined ? undefined : idTextOf(certificate.raw);
   return text === undefined ? undefined : SpiffeId.of(text);

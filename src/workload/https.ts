@@ -7,11 +7,21 @@ import { connectTls, type ClientOptions } from './tls-client.ts';
 import { protectServer, tlsServerOptions, type ServerOptions } from './tls-server.ts';
 import type { X509Source } from './x509-source.ts';
 
-/** Seconds before the end of a peer's certificate from which on a kept-alive connection takes no new request. */
+/**
+ * Seconds before the end of a peer's certificate from which on a kept-alive connection takes no new
+ * request.
+ */
 const lastSeconds = 2;
 
-/** An HTTPS server that serves verified and authorized peers only (`peerOf(request.socket)` tells whom) and rotates by itself. */
-export function createHttpsServer(source: X509Source, options: ServerOptions, onRequest: RequestListener): Server {
+/**
+ * An HTTPS server that serves verified and authorized peers only (`peerOf(request.socket)` tells
+ * whom) and rotates by itself.
+ */
+export function createHttpsServer(
+  source: X509Source,
+  options: ServerOptions,
+  onRequest: RequestListener,
+): Server {
   const server = createServer(tlsServerOptions(source, options));
   protectServer(source, server, options.authorize);
   server.on('request', (request, response) => {
@@ -23,8 +33,14 @@ export function createHttpsServer(source: X509Source, options: ServerOptions, on
   return server;
 }
 
-/** For `https.request({agent})`: every new connection has the current certificate and a verified server. Destroy it with the source. */
-export function httpsAgent(source: X509Source, options: ClientOptions & { readonly keepAlive?: boolean; readonly maxSockets?: number }): Agent {
+/**
+ * For `https.request({agent})`: every new connection has the current certificate and a verified
+ * server. Destroy it with the source.
+ */
+export function httpsAgent(
+  source: X509Source,
+  options: ClientOptions & { readonly keepAlive?: boolean; readonly maxSockets?: number },
+): Agent {
   return new SvidAgent(source, options);
 }
 
@@ -36,21 +52,36 @@ class SvidAgent extends Agent {
   #generation = 0;
   readonly #born = new WeakMap<object, number>();
 
-  constructor(source: X509Source, options: ClientOptions & { readonly keepAlive?: boolean; readonly maxSockets?: number }) {
+  constructor(
+    source: X509Source,
+    options: ClientOptions & { readonly keepAlive?: boolean; readonly maxSockets?: number },
+  ) {
     // sessions are never cached: a resumed one would skip the check of the certificate
-    super({ keepAlive: options.keepAlive ?? true, maxCachedSessions: 0, ...(options.maxSockets === undefined ? {} : { maxSockets: options.maxSockets }) });
+    super({
+      keepAlive: options.keepAlive ?? true,
+      maxCachedSessions: 0,
+      ...(options.maxSockets === undefined ? {} : { maxSockets: options.maxSockets }),
+    });
     this.#source = source;
     this.#options = options;
     this.#stop = source.onUpdate(() => {
       this.#generation += 1;
-      for (const sockets of Object.values(this.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+      for (const sockets of Object.values(this.freeSockets))
+        for (const socket of sockets ?? []) socket.destroy();
     });
   }
 
-  override createConnection(options: RequestOptions, callback?: (error: Error | null, stream: Duplex) => void): Duplex | null | undefined {
+  override createConnection(
+    options: RequestOptions,
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): Duplex | null | undefined {
     const generation = this.#generation;
     const { host, port } = options;
-    connectTls(this.#source, { expect: this.#options.expect, host: host ?? 'localhost', port: Number(port ?? 443) }).then(
+    connectTls(this.#source, {
+      expect: this.#options.expect,
+      host: host ?? 'localhost',
+      port: Number(port ?? 443),
+    }).then(
       (socket) => {
         this.#born.set(socket, generation);
         callback?.(null, socket);
@@ -62,8 +93,16 @@ class SvidAgent extends Agent {
 
   override keepSocketAlive(socket: Duplex): boolean {
     const peer = peerOf(socket as Socket);
-    if (peer === undefined || endsSoon(peer.notAfter) || this.#born.get(socket) !== this.#generation) return false;
-    return (super.keepSocketAlive as unknown as (this: Agent, socket: Duplex) => boolean).call(this, socket);
+    if (
+      peer === undefined ||
+      endsSoon(peer.notAfter) ||
+      this.#born.get(socket) !== this.#generation
+    )
+      return false;
+    return (super.keepSocketAlive as unknown as (this: Agent, socket: Duplex) => boolean).call(
+      this,
+      socket,
+    );
   }
 
   override destroy(): void {

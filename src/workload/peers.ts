@@ -3,7 +3,12 @@ import type { TLSSocket } from 'node:tls';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { peerChainOf, type Clock } from '../common/runtime/index.ts';
 import type { SpiffeId } from '../common/spiffe/index.ts';
-import { parseCertificate, verifyX509Svid, type ParsedCrl, type VerifiedSvid } from '../common/x509/index.ts';
+import {
+  parseCertificate,
+  verifyX509Svid,
+  type ParsedCrl,
+  type VerifiedSvid,
+} from '../common/x509/index.ts';
 import type { Authorizer } from './authorize.ts';
 import type { Counters, Role } from './counters.ts';
 import type { X509Bundles } from './x509-update.ts';
@@ -34,8 +39,8 @@ const known = new WeakMap<Socket, Peer>();
 export const peerOf = (socket: Socket): Peer | undefined => known.get(socket);
 
 /**
- * Admits peers and ends their connections when the ground for it goes: at the end of the certificate, or when its root leaves
- * the bundle. Owner of the open connections of one source.
+ * Admits peers and ends their connections when the ground for it goes: at the end of the
+ * certificate, or when its root leaves the bundle. Owner of the open connections of one source.
  */
 export class PeerRegister {
   readonly #clock: Clock;
@@ -45,7 +50,13 @@ export class PeerRegister {
   readonly #crls: CrlsOf;
   readonly #open = new Map<TLSSocket, Admission>();
 
-  constructor(clock: Clock, bundles: () => X509Bundles, counters: Counters, enforce: boolean, crls: CrlsOf = () => undefined) {
+  constructor(
+    clock: Clock,
+    bundles: () => X509Bundles,
+    counters: Counters,
+    enforce: boolean,
+    crls: CrlsOf = () => undefined,
+  ) {
     this.#clock = clock;
     this.#bundles = bundles;
     this.#counters = counters;
@@ -57,27 +68,61 @@ export class PeerRegister {
     return this.#open.size;
   }
 
-  /** The complete check of a peer's chain (leaf first): X.509-SVID against the bundle of its own trust domain, then the authorizer. Throws. */
+  /**
+   * The complete check of a peer's chain (leaf first): X.509-SVID against the bundle of its own
+   * trust domain, then the authorizer. Throws.
+   */
   check(chainDer: readonly Buffer[], role: Role, authorizer: Authorizer): VerifiedSvid {
-    if (chainDer.length === 0) throw new PkiError('PEER_CERTIFICATE_MISSING', 'the peer presented no certificate');
+    if (chainDer.length === 0)
+      throw new PkiError('PEER_CERTIFICATE_MISSING', 'the peer presented no certificate');
     const purpose = role === 'server' ? 'client' : 'server';
     const bundles = this.#bundles();
-    const verified = unwrap(verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now: this.#clock.now(), purpose, crls: this.#crls }));
+    const verified = unwrap(
+      verifyX509Svid({
+        chainDer,
+        bundle: (name) => bundles.get(name),
+        now: this.#clock.now(),
+        purpose,
+        crls: this.#crls,
+      }),
+    );
     if (!authorizer.admits(verified.id)) {
-      throw new PkiError('PEER_NOT_AUTHORIZED', `the peer is ${verified.id}, admitted is ${authorizer.description}`);
+      throw new PkiError(
+        'PEER_NOT_AUTHORIZED',
+        `the peer is ${verified.id}, admitted is ${authorizer.description}`,
+      );
     }
     return verified;
   }
 
-  /** Checks the peer of a socket after its handshake and keeps watch over it. Throws; the caller destroys the socket then. */
+  /**
+   * Checks the peer of a socket after its handshake and keeps watch over it. Throws; the caller
+   * destroys the socket then.
+   */
   admit(socket: TLSSocket, role: Role, authorizer: Authorizer): Peer {
-    // a resumed session tells nothing about the certificate now: it may have expired, or its root may be gone
-    if (socket.isSessionReused()) throw new PkiError('SESSION_RESUMED', 'the peer resumed an earlier TLS session');
-    if (socket.getProtocol() !== 'TLSv1.3') throw new PkiError('HANDSHAKE_FAILED', `the connection speaks ${socket.getProtocol() ?? 'no TLS'}, not TLSv1.3`);
+    // a resumed session tells nothing about the certificate now: it may have expired, or its root
+    // may be gone
+    if (socket.isSessionReused())
+      throw new PkiError('SESSION_RESUMED', 'the peer resumed an earlier TLS session');
+    if (socket.getProtocol() !== 'TLSv1.3')
+      throw new PkiError(
+        'HANDSHAKE_FAILED',
+        `the connection speaks ${socket.getProtocol() ?? 'no TLS'}, not TLSv1.3`,
+      );
     const chainDer = peerChainOf(socket);
     const verified = this.check(chainDer, role, authorizer);
-    const notAfter = Math.min(verified.root.notAfter, ...verified.chain.map((each) => each.notAfter));
-    const admission: Admission = { id: verified.id, serial: verified.leaf.serialHex, notAfter, issuerKeyId: verified.leaf.authorityKeyId ?? '', chainDer, role };
+    const notAfter = Math.min(
+      verified.root.notAfter,
+      ...verified.chain.map((each) => each.notAfter),
+    );
+    const admission: Admission = {
+      id: verified.id,
+      serial: verified.leaf.serialHex,
+      notAfter,
+      issuerKeyId: verified.leaf.authorityKeyId ?? '',
+      chainDer,
+      role,
+    };
     known.set(socket, admission);
     this.#open.set(socket, admission);
     const cancel = this.#enforce ? this.#endAt(socket, notAfter) : undefined;
@@ -94,7 +139,13 @@ export class PeerRegister {
     const bundles = this.#bundles();
     for (const [socket, { chainDer, role }] of this.#open) {
       const purpose = role === 'server' ? 'client' : 'server';
-      const still = verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now: this.#clock.now(), purpose, crls: this.#crls });
+      const still = verifyX509Svid({
+        chainDer,
+        bundle: (name) => bundles.get(name),
+        now: this.#clock.now(),
+        purpose,
+        crls: this.#crls,
+      });
       // that a CRL is missing now is no word against a peer who was admitted on one
       if (still.ok || still.error.code === 'REVOCATION_UNKNOWN') continue;
       this.#counters.closedAsDistrusted += 1;
@@ -106,7 +157,9 @@ export class PeerRegister {
     for (const socket of this.#open.keys()) socket.destroy();
   }
 
-  /** In short steps on the wall clock, since a machine that slept must not lengthen a certificate. */
+  /**
+   * In short steps on the wall clock, since a machine that slept must not lengthen a certificate.
+   */
   #endAt(socket: TLSSocket, notAfter: number): () => void {
     let cancel: () => void = () => undefined;
     const look = (): void => {
@@ -116,25 +169,36 @@ export class PeerRegister {
         return;
       }
       this.#counters.closedAsExpired += 1;
-      socket.destroy(new PkiError('CERTIFICATE_EXPIRED', 'the certificate that the peer was admitted on has expired'));
+      socket.destroy(
+        new PkiError(
+          'CERTIFICATE_EXPIRED',
+          'the certificate that the peer was admitted on has expired',
+        ),
+      );
     };
     look();
     return () => cancel();
   }
 }
 
-/** The SPIFFE ID in a leaf that was verified before; reads it again from the bytes, and never from a display form. */
+/**
+ * The SPIFFE ID in a leaf that was verified before; reads it again from the bytes, and never from a
+ * display form.
+ */
 export function idTextOf(leafDer: Buffer): string | undefined {
   const leaf = parseCertificate(leafDer);
   return leaf.ok && leaf.value.uriSans.length === 1 ? leaf.value.uriSans[0] : undefined;
 }
 
-/** By whom the certificate of a peer says it was issued, verified or not, for counting; empty where there is none to read. */
+/**
+ * By whom the certificate of a peer says it was issued, verified or not, for counting; empty where
+ * there is none to read.
+ */
 export function issuerKeyIdOf(socket: TLSSocket): string {
   try {
     const [leafDer] = peerChainOf(socket);
     const leaf = leafDer === undefined ? undefined : parseCertificate(leafDer);
-    return leaf?.ok === true ? leaf.value.authorityKeyId ?? '' : '';
+    return leaf?.ok === true ? (leaf.value.authorityKeyId ?? '') : '';
   } catch {
     // a socket that is gone has no peer any more
     return '';

@@ -13,9 +13,10 @@ const deadlineMs = 5000;
 const maximumReasonLength = 300;
 
 /**
- * Tells our agent, on the socket of the Workload API, which update is in force here and how handshakes went, so that a
- * rotation can be proven by what workloads use and a canary can be stopped by what they see. Another agent does not offer
- * that service: then nothing is said again. Never a reason to fail.
+ * Tells our agent, on the socket of the Workload API, which update is in force here and how
+ * handshakes went, so that a rotation can be proven by what workloads use and a canary can be
+ * stopped by what they see. Another agent does not offer that service: then nothing is said again.
+ * Never a reason to fail.
  */
 export class Reporter {
   /** Names this source towards the agent; random, and no secret. */
@@ -39,7 +40,11 @@ export class Reporter {
     this.#since = context.clock.now();
     this.clientId = uuidv7(context.clock.nowMs());
     // on the connection that the stream has: the agent knows a process by its connection
-    this.#client = new (reportsContract().packages.meshca.workload.v1.Reports)(context.endpoint.grpcTarget, null as never, { channelOverride: context.client.getChannel() });
+    this.#client = new (reportsContract().packages.meshca.workload.v1.Reports)(
+      context.endpoint.grpcTarget,
+      null as never,
+      { channelOverride: context.client.getChannel() },
+    );
     counters.onChange = () => this.#later(intervalMs);
   }
 
@@ -52,7 +57,10 @@ export class Reporter {
   /** An update was refused; what was held before stays in force. */
   refused(reason: string): void {
     if (this.#spiffeId === '') return;
-    this.#loaded = { authoritySetDigest: Buffer.alloc(0), refusedReason: reason.slice(0, maximumReasonLength) };
+    this.#loaded = {
+      authoritySetDigest: Buffer.alloc(0),
+      refusedReason: reason.slice(0, maximumReasonLength),
+    };
     this.#send();
   }
 
@@ -79,14 +87,28 @@ export class Reporter {
     this.#underWay = true;
     this.#due = false;
     const request: ReportRequest = {
-      clientId: this.clientId, spiffeId: this.#spiffeId, capabilities: [...this.#capabilities], ...(this.#loaded === undefined ? {} : { loaded: this.#loaded }),
-      handshakes: this.#counters.byIssuer().map(({ issuerKeyId, succeeded, failed, reasons }) => ({ issuerKeyId: Buffer.from(issuerKeyId, 'hex'), succeeded, failed, reasons, since: this.#since })),
+      clientId: this.clientId,
+      spiffeId: this.#spiffeId,
+      capabilities: [...this.#capabilities],
+      ...(this.#loaded === undefined ? {} : { loaded: this.#loaded }),
+      handshakes: this.#counters.byIssuer().map(({ issuerKeyId, succeeded, failed, reasons }) => ({
+        issuerKeyId: Buffer.from(issuerKeyId, 'hex'),
+        succeeded,
+        failed,
+        reasons,
+        since: this.#since,
+      })),
     };
-    this.#client.report(request, securityHeader(), { deadline: Date.now() + deadlineMs }, (error: ServiceError | null) => {
-      this.#underWay = false;
-      if (error?.code === status.UNIMPLEMENTED) this.close();
-      else if (error !== null) this.#later(retryMs);
-      if (this.#due) this.#send();
-    });
+    this.#client.report(
+      request,
+      securityHeader(),
+      { deadline: Date.now() + deadlineMs },
+      (error: ServiceError | null) => {
+        this.#underWay = false;
+        if (error?.code === status.UNIMPLEMENTED) this.close();
+        else if (error !== null) this.#later(retryMs);
+        if (this.#due) this.#send();
+      },
+    );
   }
 }

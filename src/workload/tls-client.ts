@@ -1,5 +1,10 @@
 import type { Socket } from 'node:net';
-import { connect as connectSocket, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
+import {
+  connect as connectSocket,
+  type ConnectionOptions,
+  type PeerCertificate,
+  type TLSSocket,
+} from 'node:tls';
 import { PkiError } from '../common/errors/index.ts';
 import { chainOf } from '../common/runtime/index.ts';
 import type { Authorizer } from './authorize.ts';
@@ -26,8 +31,9 @@ export interface ConnectOptions extends ClientOptions {
 }
 
 /**
- * Options for one `tls.connect`, with the certificate of this moment: take new ones for each connection. The server is checked
- * as an X.509-SVID against `expect` before `secureConnect`. Never add `session`: Node skips the check on a resumed one.
+ * Options for one `tls.connect`, with the certificate of this moment: take new ones for each
+ * connection. The server is checked as an X.509-SVID against `expect` before `secureConnect`. Never
+ * add `session`: Node skips the check on a resumed one.
  */
 export function tlsClientOptions(source: X509Source, options: ClientOptions): ConnectionOptions {
   const inside = internalsOf(source);
@@ -46,12 +52,16 @@ export function tlsClientOptions(source: X509Source, options: ClientOptions): Co
   };
 }
 
-/** A connection whose server has been verified and authorized; rejects with a PkiError. It ends with the server's certificate. */
+/**
+ * A connection whose server has been verified and authorized; rejects with a PkiError. It ends with
+ * the server's certificate.
+ */
 export function connectTls(source: X509Source, options: ConnectOptions): Promise<TLSSocket> {
   const { counters, peers, context } = internalsOf(source);
   const { expect, timeoutMs = 10_000, signal, ...where } = options;
   // the type leaves no way to pass it, plain JavaScript does
-  if ('session' in where) throw new PkiError('SESSION_RESUMED', 'a session can not be resumed by this client');
+  if ('session' in where)
+    throw new PkiError('SESSION_RESUMED', 'a session can not be resumed by this client');
   return new Promise((resolve, reject) => {
     const socket = connectSocket({ ...where, ...tlsClientOptions(source, { expect }) });
     // read as soon as it is there: of a connection that is refused nothing is left to ask
@@ -74,9 +84,18 @@ export function connectTls(source: X509Source, options: ConnectOptions): Promise
       socket.destroy();
       reject(error);
     };
-    const onClose = (): void => refuse(new PkiError('HANDSHAKE_FAILED', 'the other side closed the connection during the handshake'));
-    const onAbort = (): void => refuse(new PkiError('CANCELLED', 'connecting was aborted', { cause: signal?.reason }));
-    const cancelTimer = context.clock.after(timeoutMs, () => refuse(new PkiError('HANDSHAKE_FAILED', `no TLS connection within ${timeoutMs} ms`)));
+    const onClose = (): void =>
+      refuse(
+        new PkiError(
+          'HANDSHAKE_FAILED',
+          'the other side closed the connection during the handshake',
+        ),
+      );
+    const onAbort = (): void =>
+      refuse(new PkiError('CANCELLED', 'connecting was aborted', { cause: signal?.reason }));
+    const cancelTimer = context.clock.after(timeoutMs, () =>
+      refuse(new PkiError('HANDSHAKE_FAILED', `no TLS connection within ${timeoutMs} ms`)),
+    );
     socket.once('error', refuse);
     socket.once('close', onClose);
     socket.once('secureConnect', () => {

@@ -4,8 +4,9 @@ import { certificatesToPem } from '../common/x509/index.ts';
 import type { X509Bundles, X509Svid } from './x509-update.ts';
 
 /**
- * What both roles present and trust. `ca` has the roots of all trust domains, so OpenSSL alone would let the root of one sign
- * for another: the SVID check that follows decides, with the roots of the peer's own trust domain only.
+ * What both roles present and trust. `ca` has the roots of all trust domains, so OpenSSL alone
+ * would let the root of one sign for another: the SVID check that follows decides, with the roots
+ * of the peer's own trust domain only.
  */
 export function tlsMaterial(svid: X509Svid, bundles: X509Bundles): SecureContextOptions {
   return {

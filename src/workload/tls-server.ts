@@ -13,11 +13,14 @@ export interface ServerOptions {
 }
 
 /**
- * Options for a TLS server, with the certificate of this moment. They make OpenSSL check the chain; they can **not** make it
- * check the SPIFFE ID, and they do not rotate: give the server to `protectServer`, or use `createTlsServer` or
- * `createHttpsServer`, which do.
+ * Options for a TLS server, with the certificate of this moment. They make OpenSSL check the chain;
+ * they can **not** make it check the SPIFFE ID, and they do not rotate: give the server to
+ * `protectServer`, or use `createTlsServer` or `createHttpsServer`, which do.
  */
-export function tlsServerOptions(source: X509Source, options: Omit<ServerOptions, 'authorize'> = {}): TlsOptions {
+export function tlsServerOptions(
+  source: X509Source,
+  options: Omit<ServerOptions, 'authorize'> = {},
+): TlsOptions {
   return {
     ...internalsOf(source).material(),
     requestCert: true,
@@ -27,22 +30,31 @@ export function tlsServerOptions(source: X509Source, options: Omit<ServerOptions
   };
 }
 
-/** A TLS server whose `secureConnection` (and `onConnection`) sees only peers that were verified and authorized. */
-export function createTlsServer(source: X509Source, options: ServerOptions, onConnection?: (socket: TLSSocket, peer: Peer) => void): Server {
+/**
+ * A TLS server whose `secureConnection` (and `onConnection`) sees only peers that were verified and
+ * authorized.
+ */
+export function createTlsServer(
+  source: X509Source,
+  options: ServerOptions,
+  onConnection?: (socket: TLSSocket, peer: Peer) => void,
+): Server {
   const server = createServer(tlsServerOptions(source, options));
   protectServer(source, server, options.authorize);
-  if (onConnection !== undefined) server.on('secureConnection', (socket) => onConnection(socket, peerOf(socket) as Peer));
+  if (onConnection !== undefined)
+    server.on('secureConnection', (socket) => onConnection(socket, peerOf(socket) as Peer));
   return server;
 }
 
 /**
- * Puts the SVID check in front of a server made with `tlsServerOptions` (tls, https or http2), and rotates its certificate
- * with the source until it closes. Before the first connection.
+ * Puts the SVID check in front of a server made with `tlsServerOptions` (tls, https or http2), and
+ * rotates its certificate with the source until it closes. Before the first connection.
  */
 export function protectServer(source: X509Source, server: Server, authorizer: Authorizer): void {
   const { counters, peers, material, context } = internalsOf(source);
   keepPeerChains(server);
-  // `emit` is the one way by which Node hands out a socket: whoever listens, now or later, gets none that was not admitted
+  // `emit` is the one way by which Node hands out a socket: whoever listens, now or later, gets
+  // none that was not admitted
   const emit = server.emit.bind(server) as (event: string | symbol, ...args: unknown[]) => boolean;
   server.emit = (event: string | symbol, ...args: unknown[]): boolean => {
     if (event !== 'secureConnection') return emit(event, ...args);
@@ -53,14 +65,20 @@ export function protectServer(source: X509Source, server: Server, authorizer: Au
     } catch (thrown) {
       const error = tlsFailure(thrown);
       counters.failed('server', error, issuerKeyIdOf(socket));
-      context.logger.info({ code: error.code, remoteAddress: socket.remoteAddress }, `refused a peer: ${error.message}`);
+      context.logger.info(
+        { code: error.code, remoteAddress: socket.remoteAddress },
+        `refused a peer: ${error.message}`,
+      );
       socket.on('error', () => undefined);
       socket.destroy();
       return true;
     }
     counters.succeeded('server', peer.issuerKeyId);
-    // an admitted socket that ends with an error must not end the process of a user who listens for none
-    socket.on('error', (error) => context.logger.debug({ error: error.message }, 'a TLS connection ended with an error'));
+    // an admitted socket that ends with an error must not end the process of a user who listens for
+    // none
+    socket.on('error', (error) =>
+      context.logger.debug({ error: error.message }, 'a TLS connection ended with an error'),
+    );
     return emit(event, ...args);
   };
   server.on('tlsClientError', (thrown: Error, socket: TLSSocket) => {

@@ -14,24 +14,35 @@ import type { X509SVIDResponse__Output } from '../common/wire/generated/X509SVID
 /** Chooses one of several identities; undefined if none fits. */
 export type SvidPicker = (svids: readonly X509Svid[]) => X509Svid | undefined;
 
-export const pickHint = (hint: string): SvidPicker => (svids) => svids.find((svid) => svid.hint === hint);
-export const pickId = (id: string): SvidPicker => (svids) => svids.find((svid) => svid.id.toString() === id);
+export const pickHint =
+  (hint: string): SvidPicker =>
+  (svids) =>
+    svids.find((svid) => svid.hint === hint);
+export const pickId =
+  (id: string): SvidPicker =>
+  (svids) =>
+    svids.find((svid) => svid.id.toString() === id);
 
 export interface X509SourceOptions extends SourceOptions {
   /** Default: the first, as the standard says. */
   readonly picker?: SvidPicker;
   /**
-   * Ends connections whose peer's certificate expires, or whose root leaves the bundle; default true. Off, a connection lives
-   * as long as the two sides like, on a certificate that is long dead.
+   * Ends connections whose peer's certificate expires, or whose root leaves the bundle; default
+   * true. Off, a connection lives as long as the two sides like, on a certificate that is long
+   * dead.
    */
   readonly enforce?: boolean;
   /**
-   * `enforce`: peers of the own trust domain are held against the CRLs that come with the identity, one for each authority of
-   * their chain; where one is missing or has expired, nobody of that chain is admitted (REVOCATION_UNKNOWN). Certificates with
-   * noRevAvail are short-lived and stand in no CRL. Other trust domains publish their own. Default `ignore`.
+   * `enforce`: peers of the own trust domain are held against the CRLs that come with the identity,
+   * one for each authority of their chain; where one is missing or has expired, nobody of that
+   * chain is admitted (REVOCATION_UNKNOWN). Certificates with noRevAvail are short-lived and stand
+   * in no CRL. Other trust domains publish their own. Default `ignore`.
    */
   readonly crl?: 'enforce' | 'ignore';
-  /** Tells our agent what is in force here and counts of handshakes per issuer, for rotations; default true. Says nothing to other agents. */
+  /**
+   * Tells our agent what is in force here and counts of handshakes per issuer, for rotations;
+   * default true. Says nothing to other agents.
+   */
   readonly reports?: boolean;
 }
 
@@ -42,7 +53,12 @@ export interface X509SourceStats {
   readonly rotations: number;
   readonly refusedUpdates: number;
   readonly reconnects: number;
-  readonly svid: { readonly id: string; readonly serial: string; readonly notBefore: number; readonly notAfter: number };
+  readonly svid: {
+    readonly id: string;
+    readonly serial: string;
+    readonly notBefore: number;
+    readonly notAfter: number;
+  };
   /** Since the certificate in use was received, and until it expires (negative: expired). */
   readonly ageSeconds: number;
   readonly remainingSeconds: number;
@@ -74,11 +90,13 @@ export interface SourceInternals {
 const internals = new WeakMap<X509Source, SourceInternals>();
 
 /** @internal */
-export const internalsOf = (source: X509Source): SourceInternals => internals.get(source) as SourceInternals;
+export const internalsOf = (source: X509Source): SourceInternals =>
+  internals.get(source) as SourceInternals;
 
 /**
- * The identity of this process, always current: holds the stream of the Workload API open and swaps certificate, key and
- * bundles as a whole whenever the agent sends new ones. When the agent is away it keeps what it has, and reconnects.
+ * The identity of this process, always current: holds the stream of the Workload API open and swaps
+ * certificate, key and bundles as a whole whenever the agent sends new ones. When the agent is away
+ * it keeps what it has, and reconnects.
  */
 export class X509Source implements AsyncDisposable {
   readonly #context: SourceContext;
@@ -97,9 +115,22 @@ export class X509Source implements AsyncDisposable {
     this.#context = sourceContext(options);
     this.#picker = options.picker ?? ((svids) => svids[0]);
     const enforcesCrl = options.crl === 'enforce';
-    const crls: CrlsOf = (name) => (enforcesCrl && name === this.svid.id.trustDomain.name ? this.#current.update.crls : undefined);
-    this.#peers = new PeerRegister(this.#context.clock, () => this.bundles, this.#counters, options.enforce ?? true, crls);
-    this.#reporter = options.reports === false ? undefined : new Reporter(this.#context, this.#counters, ['reports-handshakes', ...(enforcesCrl ? ['enforces-crl'] : [])]);
+    const crls: CrlsOf = (name) =>
+      enforcesCrl && name === this.svid.id.trustDomain.name ? this.#current.update.crls : undefined;
+    this.#peers = new PeerRegister(
+      this.#context.clock,
+      () => this.bundles,
+      this.#counters,
+      options.enforce ?? true,
+      crls,
+    );
+    this.#reporter =
+      options.reports === false
+        ? undefined
+        : new Reporter(this.#context, this.#counters, [
+            'reports-handshakes',
+            ...(enforcesCrl ? ['enforces-crl'] : []),
+          ]);
     internals.set(this, {
       counters: this.#counters,
       peers: this.#peers,
@@ -109,11 +140,19 @@ export class X509Source implements AsyncDisposable {
     });
   }
 
-  /** Resolves with the first valid identity in hand. Throws ENDPOINT_INVALID, NO_IDENTITY, UNREACHABLE, CANCELLED, or why the update was refused. */
+  /**
+   * Resolves with the first valid identity in hand. Throws ENDPOINT_INVALID, NO_IDENTITY,
+   * UNREACHABLE, CANCELLED, or why the update was refused.
+   */
   static async connect(options: X509SourceOptions = {}): Promise<X509Source> {
     const source = new X509Source(options);
     const { client } = source.#context;
-    source.#stream = follow(source.#context, () => client.fetchX509Svid({}, source.#header()), (message) => source.#takeAndReport(message), options.signal);
+    source.#stream = follow(
+      source.#context,
+      () => client.fetchX509Svid({}, source.#header()),
+      (message) => source.#takeAndReport(message),
+      options.signal,
+    );
     try {
       await source.#stream.first;
     } catch (error) {
@@ -137,7 +176,10 @@ export class X509Source implements AsyncDisposable {
     return this.#current.update.bundles;
   }
 
-  /** Called after each update is in force, renewals and bundle changes alike. Returns the unsubscribe function. */
+  /**
+   * Called after each update is in force, renewals and bundle changes alike. Returns the
+   * unsubscribe function.
+   */
   onUpdate(listener: (svid: X509Svid) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -152,14 +194,25 @@ export class X509Source implements AsyncDisposable {
       rotations: this.#rotations,
       refusedUpdates: stream.refusedMessages,
       reconnects: stream.reconnects,
-      svid: { id: svid.id.toString(), serial: svid.serial, notBefore: svid.notBefore, notAfter: svid.notAfter },
+      svid: {
+        id: svid.id.toString(),
+        serial: svid.serial,
+        notBefore: svid.notBefore,
+        notAfter: svid.notAfter,
+      },
       ageSeconds: Math.floor((this.#context.clock.monotonicMs() - receivedMs) / 1000),
       remainingSeconds: svid.notAfter - this.#context.clock.now(),
-      handshakes: { client: this.#counters.handshakes('client'), server: this.#counters.handshakes('server') },
+      handshakes: {
+        client: this.#counters.handshakes('client'),
+        server: this.#counters.handshakes('server'),
+      },
       openConnections: this.#peers.size,
       closedAsExpired: this.#counters.closedAsExpired,
       closedAsDistrusted: this.#counters.closedAsDistrusted,
-      lastError: stream.lastError === undefined ? undefined : { code: stream.lastError.code, message: stream.lastError.message },
+      lastError:
+        stream.lastError === undefined
+          ? undefined
+          : { code: stream.lastError.code, message: stream.lastError.message },
     };
   }
 
@@ -179,13 +232,15 @@ export class X509Source implements AsyncDisposable {
   }
 
   get #current(): Held {
-    if (this.#held === undefined) throw new PkiError('STARTING_UP', 'the source has no identity yet');
+    if (this.#held === undefined)
+      throw new PkiError('STARTING_UP', 'the source has no identity yet');
     return this.#held;
   }
 
   #header(): Metadata {
     const metadata = securityHeader();
-    // our agent then waits for our word before it counts what was sent as in force; others pass it over
+    // our agent then waits for our word before it counts what was sent as in force; others pass it
+    // over
     if (this.#reporter !== undefined) metadata.set('meshca-client', this.#reporter.clientId);
     return metadata;
   }
@@ -199,19 +254,27 @@ export class X509Source implements AsyncDisposable {
     }
     if (this.#closed) return;
     const { svid, update } = this.#current;
-    this.#reporter?.loaded(svid.id.toString(), setDigest(update.bundles.get(svid.id.trustDomain.name) ?? []));
+    this.#reporter?.loaded(
+      svid.id.toString(),
+      setDigest(update.bundles.get(svid.id.trustDomain.name) ?? []),
+    );
   }
 
   #take(message: X509SVIDResponse__Output): void {
     if (this.#closed) return;
     const update = readX509Update(message, this.#context.clock.now());
     const svid = this.#picker(update.svids);
-    if (svid === undefined) throw new PkiError('NO_IDENTITY', `the picker chose none of the identities ${update.svids.map((each) => each.id).join(', ')}`);
+    if (svid === undefined)
+      throw new PkiError(
+        'NO_IDENTITY',
+        `the picker chose none of the identities ${update.svids.map((each) => each.id).join(', ')}`,
+      );
     const before = this.#held;
     const renewed = before?.svid.serial !== svid.serial;
     const material = tlsMaterial(svid, update.bundles);
     const receivedMs = renewed ? this.#context.clock.monotonicMs() : (before as Held).receivedMs;
-    // made here, so that an update which OpenSSL can not use is refused while the old one still serves
+    // made here, so that an update which OpenSSL can not use is refused while the old one still
+    // serves
     this.#held = { update, svid, receivedMs, material, context: createSecureContext(material) };
     this.#updates += 1;
     if (renewed && before !== undefined) this.#rotations += 1;

@@ -1,7 +1,14 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
-import { parseCrl, spkiOf, splitDer, verifyX509Svid, type ParsedCertificate, type ParsedCrl } from '../common/x509/index.ts';
+import {
+  parseCrl,
+  spkiOf,
+  splitDer,
+  verifyX509Svid,
+  type ParsedCertificate,
+  type ParsedCrl,
+} from '../common/x509/index.ts';
 import type { X509SVID__Output } from '../common/wire/generated/X509SVID.ts';
 import type { X509SVIDResponse__Output } from '../common/wire/generated/X509SVIDResponse.ts';
 
@@ -32,34 +39,66 @@ export interface X509Update {
 }
 
 /**
- * Reads a message of FetchX509SVID and checks everything that can be checked here: an identity whose key, name or chain is
- * wrong would only fail later, in the handshakes of all peers. Throws SVID_INVALID, CHAIN_UNTRUSTED, CERTIFICATE_MALFORMED
- * or CERTIFICATE_EXPIRED; then nothing of the message may be used.
+ * Reads a message of FetchX509SVID and checks everything that can be checked here: an identity
+ * whose key, name or chain is wrong would only fail later, in the handshakes of all peers. Throws
+ * SVID_INVALID, CHAIN_UNTRUSTED, CERTIFICATE_MALFORMED or CERTIFICATE_EXPIRED; then nothing of the
+ * message may be used.
  */
 export function readX509Update(message: X509SVIDResponse__Output, now: number): X509Update {
-  if (message.svids.length === 0) throw new PkiError('SVID_INVALID', 'the update has no X.509-SVID');
+  if (message.svids.length === 0)
+    throw new PkiError('SVID_INVALID', 'the update has no X.509-SVID');
   const bundles = new Map<string, readonly Buffer[]>();
-  for (const [name, roots] of Object.entries(message.federatedBundles)) bundles.set(unwrap(TrustDomain.parse(name)).name, unwrap(splitDer(roots)));
+  for (const [name, roots] of Object.entries(message.federatedBundles))
+    bundles.set(unwrap(TrustDomain.parse(name)).name, unwrap(splitDer(roots)));
   // after the federated ones: nobody else may state the roots of the workload's own trust domain
-  for (const svid of message.svids) bundles.set(unwrap(SpiffeId.parse(svid.spiffeId)).trustDomain.name, unwrap(splitDer(svid.bundle)));
-  return { svids: message.svids.map((svid) => readSvid(svid, bundles, now)), bundles, crls: readCrls(message.crl) };
+  for (const svid of message.svids)
+    bundles.set(
+      unwrap(SpiffeId.parse(svid.spiffeId)).trustDomain.name,
+      unwrap(splitDer(svid.bundle)),
+    );
+  return {
+    svids: message.svids.map((svid) => readSvid(svid, bundles, now)),
+    bundles,
+    crls: readCrls(message.crl),
+  };
 }
 
-/** One that can not be read is left out: whoever enforces CRLs misses it, and admits nobody whom it would have told about. */
-const readCrls = (crls: readonly Buffer[]): readonly ParsedCrl[] => crls.flatMap((der) => {
-  const crl = parseCrl(der);
-  return crl.ok ? [crl.value] : [];
-});
+/**
+ * One that can not be read is left out: whoever enforces CRLs misses it, and admits nobody whom it
+ * would have told about.
+ */
+const readCrls = (crls: readonly Buffer[]): readonly ParsedCrl[] =>
+  crls.flatMap((der) => {
+    const crl = parseCrl(der);
+    return crl.ok ? [crl.value] : [];
+  });
 
 function readSvid(svid: X509SVID__Output, bundles: X509Bundles, now: number): X509Svid {
   const id = unwrap(SpiffeId.parse(svid.spiffeId));
   const chainDer = unwrap(splitDer(svid.x509Svid));
   const verified = unwrap(verifyX509Svid({ chainDer, bundle: (name) => bundles.get(name), now }));
-  if (!verified.id.equals(id)) throw new PkiError('SVID_INVALID', `the update calls the identity ${id}, its certificate ${verified.id}`);
+  if (!verified.id.equals(id))
+    throw new PkiError(
+      'SVID_INVALID',
+      `the update calls the identity ${id}, its certificate ${verified.id}`,
+    );
   const privateKey = readKey(svid.x509SvidKey, id);
-  if (!spkiOf(privateKey).equals(verified.leaf.spkiDer)) throw new PkiError('SVID_INVALID', `the private key of ${id} does not belong to its certificate`);
+  if (!spkiOf(privateKey).equals(verified.leaf.spkiDer))
+    throw new PkiError(
+      'SVID_INVALID',
+      `the private key of ${id} does not belong to its certificate`,
+    );
   const { leaf } = verified;
-  return { id, chainDer, leaf, privateKey, hint: svid.hint, serial: leaf.serialHex, notBefore: leaf.notBefore, notAfter: leaf.notAfter };
+  return {
+    id,
+    chainDer,
+    leaf,
+    privateKey,
+    hint: svid.hint,
+    serial: leaf.serialHex,
+    notBefore: leaf.notBefore,
+    notAfter: leaf.notAfter,
+  };
 }
 
 function readKey(der: Buffer, id: SpiffeId): KeyObject {

@@ -8,8 +8,16 @@ const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md
 
 test('every drill stands in docs/drills.md', () => {
   const folder = join(root, 'test', 'drills');
-  const names = readdirSync(folder).flatMap((file) => /^ {2}name: '([a-z-]+)',\n {2}promise:/m.exec(readFileSync(join(folder, file), 'utf8'))?.[1] ?? []);
+  const names = readdirSync(folder).flatMap(
+    (file) =>
+      /^ {2}name: '([a-z-]+)',\n {2}promise:/m.exec(
+        readFileSync(join(folder, file), 'utf8'),
+      )?.[1] ?? [],
+  );
   assert.ok(names.length >= 13, names.join());
   const text = readFileSync(join(root, 'docs', 'drills.md'), 'utf8');
-  assert.deepEqual(names.filter((name) => !text.includes(`**\`${name}\`**`)), []);
+  assert.deepEqual(
+    names.filter((name) => !text.includes(`**\`${name}\`**`)),
+    [],
+  );
 });

@@ -4,7 +4,9 @@ import { closure, cycles, loadGraph, type Graph } from './graph.ts';
 import { floorViolations, partOf } from './rules.ts';
 
 const graph = loadGraph(['src', 'sidecar']);
-const ours: Graph = new Map([...graph].filter(([path]) => !path.startsWith('src/common/wire/generated/')));
+const ours: Graph = new Map(
+  [...graph].filter(([path]) => !path.startsWith('src/common/wire/generated/')),
+);
 
 const pkcs11 = ['npm:pkcs11js', 'npm:graphene-pk11'];
 const sql = ['npm:kysely', 'node:sqlite', 'npm:pg'];
@@ -18,22 +20,34 @@ const processEdges = new Set([
   'sidecar/attest/inspector-child.ts', // the same
   'src/workload/environment.ts', // SPIFFE_ENDPOINT_SOCKET, as the standard asks of a library
 ]);
-const isProcessEdge = (path: string): boolean => processEdges.has(path) || path.startsWith('src/demo/');
+const isProcessEdge = (path: string): boolean =>
+  processEdges.has(path) || path.startsWith('src/demo/');
 
 const lineLimit = 300;
 /** Longer files, each with the reason why it stays in one piece. */
 const longFiles: Readonly<Record<string, string>> = {};
 
 /** How an entry comes to load what it must not, one line each. */
-function ways(entry: string, forbidden: readonly string[], options?: { dynamic: boolean }): readonly string[] {
+function ways(
+  entry: string,
+  forbidden: readonly string[],
+  options?: { dynamic: boolean },
+): readonly string[] {
   const reached = closure(graph, entry, options);
   return forbidden.flatMap((name) => reached.get(name)?.join(' > ') ?? []);
 }
 
 test('the sources were read and resolved', () => {
   assert.ok(graph.size > 30, `${graph.size} files`);
-  assert.ok([...graph.values()].some(({ edges }) => edges.some(({ target }) => target === 'src/common/errors/index.ts')));
-  assert.ok([...graph.values()].some(({ edges }) => edges.some(({ target }) => pkcs11.includes(target))), 'PKCS#11 is imported somewhere');
+  assert.ok(
+    [...graph.values()].some(({ edges }) =>
+      edges.some(({ target }) => target === 'src/common/errors/index.ts'),
+    ),
+  );
+  assert.ok(
+    [...graph.values()].some(({ edges }) => edges.some(({ target }) => pkcs11.includes(target))),
+    'PKCS#11 is imported somewhere',
+  );
 });
 
 test('imports only go down the floors, and guests import src/common only', () => {
@@ -45,9 +59,15 @@ test('no two folders import each other, directly or in a circle', () => {
 });
 
 test('PKCS#11 packages are imported by src/hsm only, SQL packages by src/store only', () => {
-  const stray = [...graph.values()].flatMap(({ path, edges }) => edges
-    .filter(({ target }) => (pkcs11.includes(target) && !path.startsWith('src/hsm/')) || (sql.includes(target) && !path.startsWith('src/store/')))
-    .map(({ target }) => `${path} imports ${target}`));
+  const stray = [...graph.values()].flatMap(({ path, edges }) =>
+    edges
+      .filter(
+        ({ target }) =>
+          (pkcs11.includes(target) && !path.startsWith('src/hsm/')) ||
+          (sql.includes(target) && !path.startsWith('src/store/')),
+      )
+      .map(({ target }) => `${path} imports ${target}`),
+  );
   assert.deepEqual(stray, []);
 });
 
@@ -72,35 +92,59 @@ test('the command line and the client library load no native code', () => {
 });
 
 test('what every command loads at its start holds neither PKCS#11 nor SQL', () => {
-  if (graph.has('src/main.ts')) assert.deepEqual(ways('src/main.ts', [...pkcs11, ...sql], { dynamic: false }), []);
+  if (graph.has('src/main.ts'))
+    assert.deepEqual(ways('src/main.ts', [...pkcs11, ...sql], { dynamic: false }), []);
 });
 
 test('the main process of the server can not load PKCS#11: only the forked signer does', () => {
-  const entries = [...graph.keys()].filter((path) => path === 'src/compose.ts' || /^src\/(compose|server|services|issuance)\//.test(path));
+  const entries = [...graph.keys()].filter(
+    (path) => path === 'src/compose.ts' || /^src\/(compose|server|services|issuance)\//.test(path),
+  );
   assert.ok(entries.length > 0);
   for (const path of entries) assert.deepEqual(ways(path, pkcs11), []);
   assert.notDeepEqual(ways('src/hsm/signer-process.ts', pkcs11), []);
 });
 
 test('each import names what it imports', () => {
-  assert.deepEqual([...graph.values()].filter(({ unknownImports }) => unknownImports > 0).map(({ path }) => path), []);
+  assert.deepEqual(
+    [...graph.values()].filter(({ unknownImports }) => unknownImports > 0).map(({ path }) => path),
+    [],
+  );
 });
 
 test('nothing is exported by default', () => {
-  assert.deepEqual([...ours.values()].filter(({ defaultExport }) => defaultExport).map(({ path }) => path), []);
+  assert.deepEqual(
+    [...ours.values()].filter(({ defaultExport }) => defaultExport).map(({ path }) => path),
+    [],
+  );
 });
 
 test('process is read at process edges only', () => {
-  assert.deepEqual([...ours.values()].filter(({ path, readsProcess }) => readsProcess && !isProcessEdge(path)).map(({ path }) => path), []);
+  assert.deepEqual(
+    [...ours.values()]
+      .filter(({ path, readsProcess }) => readsProcess && !isProcessEdge(path))
+      .map(({ path }) => path),
+    [],
+  );
 });
 
 test(`no file has more than ${lineLimit} lines without a reason`, () => {
-  assert.deepEqual([...ours.values()].filter(({ path, lines }) => lines > lineLimit && !(path in longFiles)).map(({ path, lines }) => `${path}: ${lines}`), []);
+  assert.deepEqual(
+    [...ours.values()]
+      .filter(({ path, lines }) => lines > lineLimit && !(path in longFiles))
+      .map(({ path, lines }) => `${path}: ${lines}`),
+    [],
+  );
   // An exception that is no longer needed must go.
-  const settled = Object.keys(longFiles).filter((path) => (graph.get(path)?.lines ?? 0) <= lineLimit);
+  const settled = Object.keys(longFiles).filter(
+    (path) => (graph.get(path)?.lines ?? 0) <= lineLimit,
+  );
   assert.deepEqual(settled, []);
 });
 
 test('files are named in kebab-case', () => {
-  assert.deepEqual([...ours.keys()].filter((path) => !/^[a-z0-9/-]+\.ts$/.test(path)), []);
+  assert.deepEqual(
+    [...ours.keys()].filter((path) => !/^[a-z0-9/-]+\.ts$/.test(path)),
+    [],
+  );
 });

@@ -1,6 +1,9 @@
 import type { Graph } from './graph.ts';
 
-/** Lowest first. A file may import from its own folder, from the other folders of its group, and from lower floors. */
+/**
+ * Lowest first. A file may import from its own folder, from the other folders of its group, and
+ * from lower floors.
+ */
 export const floors: readonly (readonly string[])[] = [
   ['src/common/errors', 'src/common/runtime', 'src/common/unix'],
   ['src/common/spiffe'],
@@ -35,7 +38,8 @@ const guests: Readonly<Record<string, readonly string[]>> = {
 /** The process edge: the only file that may import everything. */
 const entry = 'src/main.ts';
 
-const inside = (path: string, place: string): boolean => path === `${place}.ts` || path.startsWith(`${place}/`);
+const inside = (path: string, place: string): boolean =>
+  path === `${place}.ts` || path.startsWith(`${place}/`);
 
 function floorOf(path: string): { readonly level: number; readonly place: string } | undefined {
   for (const [level, places] of floors.entries()) {
@@ -45,7 +49,8 @@ function floorOf(path: string): { readonly level: number; readonly place: string
   return undefined;
 }
 
-const guestOf = (path: string): string | undefined => Object.keys(guests).find((place) => inside(path, place));
+const guestOf = (path: string): string | undefined =>
+  Object.keys(guests).find((place) => inside(path, place));
 
 /** One line per import that goes up, sideways, or from a place that has no floor. */
 export function floorViolations(graph: Graph): readonly string[] {
@@ -72,16 +77,26 @@ function upward(from: ReturnType<typeof floorOf>, target: string): string | unde
   if (from === undefined) return undefined;
   if (to === undefined) return 'which has no floor below';
   if (to.level > from.level) return `${from.place} lies below ${to.place}`;
-  if (blind.some((pair) => pair.includes(from.place) && pair.includes(to.place) && from.place !== to.place)) return `${from.place} and ${to.place} are blind to each other`;
+  if (
+    blind.some(
+      (pair) => pair.includes(from.place) && pair.includes(to.place) && from.place !== to.place,
+    )
+  )
+    return `${from.place} and ${to.place} are blind to each other`;
   return undefined;
 }
 
 function foreign(guest: string, target: string): string | undefined {
   const allowed = [guest, 'src/common', ...(guests[guest] ?? [])];
-  return allowed.some((place) => inside(target, place)) ? undefined : `only ${allowed.slice(1).join(' and ')} may be imported there`;
+  return allowed.some((place) => inside(target, place))
+    ? undefined
+    : `only ${allowed.slice(1).join(' and ')} may be imported there`;
 }
 
-/** Folder for the search for circles: the parts of src/, src/common/ and sidecar/; a file at their top counts for itself. */
+/**
+ * Folder for the search for circles: the parts of src/, src/common/ and sidecar/; a file at their
+ * top counts for itself.
+ */
 export function partOf(path: string): string {
   const parts = path.split('/');
   const depth = path.startsWith('src/common/') ? 3 : 2;

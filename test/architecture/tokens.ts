@@ -1,18 +1,37 @@
-/** A token of TypeScript source, as coarse as finding imports needs. `text` of a string is its content, without escapes resolved. */
+/**
+ * A token of TypeScript source, as coarse as finding imports needs. `text` of a string is its
+ * content, without escapes resolved.
+ */
 export interface Token {
   readonly kind: 'word' | 'string' | 'template' | 'regex' | 'punctuation';
   readonly text: string;
 }
 
-// After these a slash begins a regular expression; after any other word, a value, `)` or `]` it divides. That is wrong for
-// `if (a) /b/.test(c)`, a form that this project does not use.
-const beforeExpression = new Set(['return', 'typeof', 'case', 'in', 'of', 'do', 'else', 'void', 'delete', 'throw', 'new', 'await', 'yield', 'instanceof']);
+// After these a slash begins a regular expression; after any other word, a value, `)` or `]` it
+// divides. That is wrong for `if (a) /b/.test(c)`, a form that this project does not use.
+const beforeExpression = new Set([
+  'return',
+  'typeof',
+  'case',
+  'in',
+  'of',
+  'do',
+  'else',
+  'void',
+  'delete',
+  'throw',
+  'new',
+  'await',
+  'yield',
+  'instanceof',
+]);
 const wordStart = /[\p{ID_Start}$_#]/u;
 const wordPart = /[\p{ID_Continue}$_\u200c\u200d]/u;
 
 /**
- * Splits source into tokens and drops comments. Code inside `${}` of templates is split too, since it can hold an import.
- * Numbers come as words. Punctuation comes as single characters, `?.` as `?` and `.`.
+ * Splits source into tokens and drops comments. Code inside `${}` of templates is split too, since
+ * it can hold an import. Numbers come as words. Punctuation comes as single characters, `?.` as `?`
+ * and `.`.
  */
 export function tokenize(source: string): readonly Token[] {
   const tokens: Token[] = [];
@@ -28,7 +47,10 @@ export function tokenize(source: string): readonly Token[] {
         tokens.push({ kind: 'template', text: source.slice(start, at++) });
         return;
       } else if (source[at] === '$' && source[at + 1] === '{') {
-        tokens.push({ kind: 'template', text: source.slice(start, at) }, { kind: 'punctuation', text: '${' });
+        tokens.push(
+          { kind: 'template', text: source.slice(start, at) },
+          { kind: 'punctuation', text: '${' },
+        );
         at += 2;
         braces.push(true);
         return;
@@ -41,7 +63,7 @@ export function tokenize(source: string): readonly Token[] {
     if (/\s/.test(character)) at++;
     else if (source.startsWith('//', at)) at = endOfLine(source, at);
     else if (source.startsWith('/*', at)) at = endOf(source, '*/', at + 2);
-    else if (character === '"' || character === '\'') {
+    else if (character === '"' || character === "'") {
       const start = ++at;
       while (at < source.length && source[at] !== character) at += source[at] === '\\' ? 2 : 1;
       tokens.push({ kind: 'string', text: source.slice(start, at++) });

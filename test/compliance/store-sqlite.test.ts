@@ -10,7 +10,13 @@ storeSuite('sqlite', async (options = {}) => {
   const folder = mkdtempSync(join(tmpdir(), 'meshca-store-'));
   const clock = new ManualClock();
   const opened = async (): Promise<OpenedStore> => {
-    const store = await openSqliteStore({ path: join(folder, 'meshca.db'), clock, logger: silentLogger, pid: process.pid, ...options });
+    const store = await openSqliteStore({
+      path: join(folder, 'meshca.db'),
+      clock,
+      logger: silentLogger,
+      pid: process.pid,
+      ...options,
+    });
     return {
       store,
       clock,

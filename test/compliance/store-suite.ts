@@ -13,7 +13,10 @@ import { rightsCases } from './store-suite-rights.ts';
 import { rotationCases } from './store-suite-rotations.ts';
 import type { OpenStore } from './store-fixtures.ts';
 
-/** What every engine behind the store's contract must do. `open` gives a new, empty database each time. */
+/**
+ * What every engine behind the store's contract must do. `open` gives a new, empty database each
+ * time.
+ */
 export function storeSuite(name: string, open: OpenStore): void {
   issuanceCases(name, open);
   rightsCases(name, open);

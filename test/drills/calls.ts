@@ -5,14 +5,22 @@ import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync, parseCertificate } from '../../src/common/x509/index.ts';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { patienceMs } from '../support/until.ts';
-import { allMethods, attestByToken, channelCredentials, type Credential } from '../support/server.ts';
+import {
+  allMethods,
+  attestByToken,
+  channelCredentials,
+  type Credential,
+} from '../support/server.ts';
 
 // the answers' shapes are those of the contracts; a drill reads few of their fields
 export type Answer = Readonly<Record<string, any>>;
 
 const methods = allMethods();
 
-/** Calls to a server in another process, which may be dead, restarting or stopped: every call ends within its deadline. */
+/**
+ * Calls to a server in another process, which may be dead, restarting or stopped: every call ends
+ * within its deadline.
+ */
 export class Calls {
   readonly #adminSocketPath: string;
   readonly #port: number;
@@ -40,13 +48,22 @@ export class Calls {
   }
 
   local(): Client {
-    return this.#remember(new Client(`unix:${this.#adminSocketPath}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost', ...reconnecting }));
+    return this.#remember(
+      new Client(`unix:${this.#adminSocketPath}`, credentials.createInsecure(), {
+        'grpc.default_authority': 'localhost',
+        ...reconnecting,
+      }),
+    );
   }
 
   client(credential?: Credential): Client {
-    return this.#remember(new Client(`127.0.0.1:${this.#port}`, channelCredentials(this.#rootsDer, credential), {
-      'grpc.ssl_target_name_override': 'localhost', 'grpc.default_authority': 'localhost', ...reconnecting,
-    }));
+    return this.#remember(
+      new Client(`127.0.0.1:${this.#port}`, channelCredentials(this.#rootsDer, credential), {
+        'grpc.ssl_target_name_override': 'localhost',
+        'grpc.default_authority': 'localhost',
+        ...reconnecting,
+      }),
+    );
   }
 
   async joinAgent(name: string): Promise<Credential> {
@@ -61,8 +78,17 @@ export class Calls {
 
   async mint(spiffeId: string): Promise<Credential> {
     const { privateKey } = await generateKeyPairAsync('ec-p256');
-    const minted = await this.admin('Certificates/MintX509Svid', { spiffeId, csrDer: createCsr(privateKey), requestId: uuidv7() });
-    return { spiffeId, serial: unwrap(parseCertificate(minted['chainDer'][0] as Buffer)).serialHex, chainDer: minted['chainDer'], privateKey };
+    const minted = await this.admin('Certificates/MintX509Svid', {
+      spiffeId,
+      csrDer: createCsr(privateKey),
+      requestId: uuidv7(),
+    });
+    return {
+      spiffeId,
+      serial: unwrap(parseCertificate(minted['chainDer'][0] as Buffer)).serialHex,
+      chainDer: minted['chainDer'],
+      privateKey,
+    };
   }
 
   forget(client: Client): void {
@@ -83,20 +109,41 @@ export class Calls {
 }
 
 const reconnecting = {
-  'grpc.initial_reconnect_backoff_ms': 50, 'grpc.min_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 200,
-  'grpc.enable_retries': 0, 'grpc.use_local_subchannel_pool': 1, 'grpc.max_receive_message_length': 64 * 1024 * 1024,
+  'grpc.initial_reconnect_backoff_ms': 50,
+  'grpc.min_reconnect_backoff_ms': 50,
+  'grpc.max_reconnect_backoff_ms': 200,
+  'grpc.enable_retries': 0,
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.max_receive_message_length': 64 * 1024 * 1024,
 };
 
-/** Rejects with the PkiError of the trailers; without any, UNREACHABLE stands for a connection that broke. */
-export function unary(client: Client, path: string, request: object, deadlineMs = patienceMs): Promise<Answer> {
+/**
+ * Rejects with the PkiError of the trailers; without any, UNREACHABLE stands for a connection that
+ * broke.
+ */
+export function unary(
+  client: Client,
+  path: string,
+  request: object,
+  deadlineMs = patienceMs,
+): Promise<Answer> {
   const method = methods[path];
   if (method === undefined) throw new Error(`no method ${path}`);
   return new Promise((resolve, reject) => {
-    client.makeUnaryRequest(path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => object, request, new Metadata(), { deadline: Date.now() + deadlineMs }, (error: ServiceError | null, response) => {
-      if (error) reject(fromServiceError(error));
-      else resolve(response as Answer);
-    });
+    client.makeUnaryRequest(
+      path,
+      method.requestSerialize as (value: object) => Buffer,
+      method.responseDeserialize as (bytes: Buffer) => object,
+      request,
+      new Metadata(),
+      { deadline: Date.now() + deadlineMs },
+      (error: ServiceError | null, response) => {
+        if (error) reject(fromServiceError(error));
+        else resolve(response as Answer);
+      },
+    );
   });
 }
 
-export const codeOf = (thrown: unknown): string => (thrown instanceof PkiError ? thrown.code : String(thrown));
+export const codeOf = (thrown: unknown): string =>
+  thrown instanceof PkiError ? thrown.code : String(thrown);

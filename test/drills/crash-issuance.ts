@@ -7,12 +7,18 @@ import { createWorld } from './world.ts';
 
 const parts = ['order', 'kills', 'rights', 'first-start'] as const;
 
-/** Promise 2: intent durable, then signed, then recorded and durable, then released; and promise 3 at the end of a right. */
+/**
+ * Promise 2: intent durable, then signed, then recorded and durable, then released; and promise 3
+ * at the end of a right.
+ */
 export const crashIssuance: Drill = {
   name: 'crash-issuance',
-  promise: 'no released certificate is unrecorded, no unfinished one is signed later, nothing is released after a ban or delete',
+  promise:
+    'no released certificate is unrecorded, no unfinished one is signed later, nothing is released after a ban or delete',
   options: [
-    '--synchronous off    what it looks like when commits are not synced: must fail', `--only PART,PART     of ${parts.join(', ')}`, '--kills N            kills of server and signers (default 300, 24 with --short)',
+    '--synchronous off    what it looks like when commits are not synced: must fail',
+    `--only PART,PART     of ${parts.join(', ')}`,
+    '--kills N            kills of server and signers (default 300, 24 with --short)',
     '--endings N          bans and deletes (default 80, 8 with --short)',
   ],
   async run(context) {
@@ -33,6 +39,13 @@ export const crashIssuance: Drill = {
       if (wants('rights')) figures['rights'] = await drillRights(world, context, breaches);
     }
     if (wants('first-start')) figures['firstStart'] = await drillBootstrap(context, breaches);
-    return { figures: { seconds: round((performance.now() - started) / 1000, 1), ...figures, broken: breaches.list }, broken: breaches.list };
+    return {
+      figures: {
+        seconds: round((performance.now() - started) / 1000, 1),
+        ...figures,
+        broken: breaches.list,
+      },
+      broken: breaches.list,
+    };
   },
 };

@@ -36,11 +36,17 @@ interface Journey {
 }
 
 /**
- * Fsync → sign → fsync → release, read from the system calls of the server's threads. kill -9 alone proves nothing about
- * it, since the page cache survives the process; so the kernel's order is compared, and the database files are put back to
- * what had been synced at the kill before the server starts again.
+ * Fsync → sign → fsync → release, read from the system calls of the server's threads. kill -9 alone
+ * proves nothing about it, since the page cache survives the process; so the kernel's order is
+ * compared, and the database files are put back to what had been synced at the kill before the
+ * server starts again.
  */
-export async function drillOrder(world: World, { short, say, signal }: DrillContext, breaches: Breaches, synchronous: 'FULL' | 'OFF'): Promise<OrderFigures> {
+export async function drillOrder(
+  world: World,
+  { short, say, signal }: DrillContext,
+  breaches: Breaches,
+  synchronous: 'FULL' | 'OFF',
+): Promise<OrderFigures> {
   const tracePath = join(world.dir, 'trace');
   say(`order: the server runs under strace, synchronous ${synchronous}`);
   const server = world.start({ under: straceOptions(tracePath), synchronous });
@@ -51,14 +57,19 @@ export async function drillOrder(world: World, { short, say, signal }: DrillCont
   for (const name of ['a', 'b', 'c', 'd']) load.addMinter(`traced-${name}`);
   load.start();
   const wanted = short ? 60 : 400;
-  for (const endMs = performance.now() + 3 * patienceMs; load.received.size < wanted && performance.now() < endMs && server.alive();) {
+  for (
+    const endMs = performance.now() + 3 * patienceMs;
+    load.received.size < wanted && performance.now() < endMs && server.alive();
+  ) {
     signal.throwIfAborted();
     await sleep(20);
   }
   breaches.expect(await server.kill(), 'a signer outlived its server');
   await load.stop();
   await traceEnded(tracePath, server.pid);
-  say(`order: ${load.received.size} certificates received, the server was killed; reading the trace`);
+  say(
+    `order: ${load.received.size} certificates received, the server was killed; reading the trace`,
+  );
 
   const received = [...load.received.values()];
   const replay = new Replay(world, received, breaches, short ? 25 : 120);
@@ -68,7 +79,10 @@ export async function drillOrder(world: World, { short, say, signal }: DrillCont
   }
   await rm(tracePath, { force: true });
   const result = replay.result();
-  breaches.expect(result.released === received.length, `${received.length - result.released} certificates were received that the trace does not show`);
+  breaches.expect(
+    result.released === received.length,
+    `${received.length - result.released} certificates were received that the trace does not show`,
+  );
 
   say('order: the files are put back to what had been synced; the server starts on them');
   await writeFile(world.databasePath, replay.image(world.databasePath));
@@ -88,12 +102,18 @@ export async function drillOrder(world: World, { short, say, signal }: DrillCont
     await again.kill();
   }
   return {
-    certificates: received.length, syncs: result.syncs, syncedBeforeSigning: `${result.intentsInTime}/${result.handedOver}`, syncedBeforeRelease: `${result.recordsInTime}/${result.released}`,
-    images: result.images, foundAfterPowerLoss: `${found}/${received.length}`,
+    certificates: received.length,
+    syncs: result.syncs,
+    syncedBeforeSigning: `${result.intentsInTime}/${result.handedOver}`,
+    syncedBeforeRelease: `${result.recordsInTime}/${result.released}`,
+    images: result.images,
+    foundAfterPowerLoss: `${found}/${received.length}`,
   };
 }
 
-/** Owner of the synced state of the two files and of every certificate's way, as the trace is read. */
+/**
+ * Owner of the synced state of the two files and of every certificate's way, as the trace is read.
+ */
 class Replay {
   readonly #world: World;
   readonly #breaches: Breaches;
@@ -106,7 +126,10 @@ class Replay {
   #recordsInTime = 0;
   #images = 0;
   #event = 0;
-  /** The event at which each sync under way began, by its thread; and that of the latest which has ended. */
+  /**
+   * The event at which each sync under way began, by its thread; and that of the latest which has
+   * ended.
+   */
   readonly #syncing = new Map<number, number>();
   #syncedTo = 0;
 
@@ -115,9 +138,16 @@ class Replay {
     this.#breaches = breaches;
     this.#imageEvery = Math.max(1, Math.floor((received.length * 2) / images));
     this.#journeys = received.map((each) => ({
-      received: each, serial: Buffer.from(each.serial, 'hex'), signature: each.der.subarray(-64), intentAt: undefined, recordAt: undefined, handedOver: false, released: false,
+      received: each,
+      serial: Buffer.from(each.serial, 'hex'),
+      signature: each.der.subarray(-64),
+      intentAt: undefined,
+      recordAt: undefined,
+      handedOver: false,
+      released: false,
     }));
-    for (const path of [world.databasePath, `${world.databasePath}-wal`]) this.#files.set(path, new SyncedFile());
+    for (const path of [world.databasePath, `${world.databasePath}-wal`])
+      this.#files.set(path, new SyncedFile());
   }
 
   file(event: Exclude<TraceEvent, { kind: 'send' }>): void {
@@ -138,8 +168,10 @@ class Replay {
     file.write(event.offset, event.data);
     if (!ofWal) return;
     for (const each of this.#journeys) {
-      if (each.intentAt === undefined && event.data.includes(each.serial)) each.intentAt = this.#event;
-      if (each.recordAt === undefined && event.data.includes(each.signature)) each.recordAt = this.#event;
+      if (each.intentAt === undefined && event.data.includes(each.serial))
+        each.intentAt = this.#event;
+      if (each.recordAt === undefined && event.data.includes(each.signature))
+        each.recordAt = this.#event;
     }
   }
 
@@ -166,9 +198,20 @@ class Replay {
     return (this.#files.get(path) as SyncedFile).image();
   }
 
-  result(): { readonly handedOver: number; readonly intentsInTime: number; readonly released: number; readonly recordsInTime: number; readonly images: number; readonly syncs: number } {
+  result(): {
+    readonly handedOver: number;
+    readonly intentsInTime: number;
+    readonly released: number;
+    readonly recordsInTime: number;
+    readonly images: number;
+    readonly syncs: number;
+  } {
     return {
-      handedOver: this.#handedOver, intentsInTime: this.#intentsInTime, released: this.#released, recordsInTime: this.#recordsInTime, images: this.#images,
+      handedOver: this.#handedOver,
+      intentsInTime: this.#intentsInTime,
+      released: this.#released,
+      recordsInTime: this.#recordsInTime,
+      images: this.#images,
       syncs: [...this.#files.values()].reduce((sum, { syncs }) => sum + syncs, 0),
     };
   }
@@ -177,7 +220,10 @@ class Replay {
     return event !== undefined && event < this.#syncedTo;
   }
 
-  /** Opens what a power loss at this instant would have left, now and then: what counts is what SQLite recovers from it. */
+  /**
+   * Opens what a power loss at this instant would have left, now and then: what counts is what
+   * SQLite recovers from it.
+   */
   async #sample(): Promise<void> {
     if ((this.#handedOver + this.#released) % this.#imageEvery !== 0) return;
     this.#images += 1;
@@ -192,14 +238,24 @@ class Replay {
         for (const each of this.#journeys) {
           if (!each.handedOver) continue;
           const found = (state.get(each.serial) as { state: string } | undefined)?.state;
-          if (each.released) this.#breaches.expect(found === 'issued', `a power loss would have left a released certificate ${found ?? 'unrecorded'}`);
-          else this.#breaches.expect(found !== undefined, 'a power loss would have left a signed certificate unrecorded');
+          if (each.released)
+            this.#breaches.expect(
+              found === 'issued',
+              `a power loss would have left a released certificate ${found ?? 'unrecorded'}`,
+            );
+          else
+            this.#breaches.expect(
+              found !== undefined,
+              'a power loss would have left a signed certificate unrecorded',
+            );
         }
       } finally {
         database.close();
       }
     } catch (thrown) {
-      this.#breaches.add(`a power loss would have left no usable database: ${(thrown as Error).message}`);
+      this.#breaches.add(
+        `a power loss would have left no usable database: ${(thrown as Error).message}`,
+      );
     }
     await rm(dir, { recursive: true, force: true });
   }
@@ -207,7 +263,7 @@ class Replay {
 
 /** strace is a process of its own here: it ends a moment after the server. */
 async function traceEnded(path: string, pid: number): Promise<void> {
-  for (const endMs = performance.now() + patienceMs; performance.now() < endMs;) {
+  for (const endMs = performance.now() + patienceMs; performance.now() < endMs; ) {
     const text = await readFile(path, 'latin1').catch(() => '');
     if (new RegExp(`^${pid} +\\+\\+\\+ (killed|exited)`, 'm').test(text.slice(-10_000))) return;
     await sleep(25);

@@ -37,7 +37,9 @@ export class Breaches {
   }
 
   get list(): readonly string[] {
-    return [...this.#seen].map(([text, count]) => (count === 1 ? text : `${text} (${count} times)`));
+    return [...this.#seen].map(([text, count]) =>
+      count === 1 ? text : `${text} (${count} times)`,
+    );
   }
 }
 

@@ -15,16 +15,22 @@ interface Figures {
   readonly failedHandshakes: number;
 }
 
-/** From an empty state to two workloads in mTLS: `npm start` without a terminal, cold and then warm. */
+/**
+ * From an empty state to two workloads in mTLS: `npm start` without a terminal, cold and then warm.
+ */
 export const firstIdentity: Drill = {
   name: 'first-identity',
   promise: 'two workloads come to mTLS from nothing, several renewals, no failed handshake',
-  options: ['--seconds N          how long they talk (default 25 with --short, else 60)', '--warm N             a warm start takes at most so many seconds (default 15)'],
+  options: [
+    '--seconds N          how long they talk (default 25 with --short, else 60)',
+    '--warm N             a warm start takes at most so many seconds (default 15)',
+  ],
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
     const seconds = Number(options['seconds'] ?? (short ? 25 : 60));
     const warmLimit = Number(options['warm'] ?? 15);
-    if (![seconds, warmLimit].every((each) => Number.isFinite(each) && each > 0)) throw new Error('--seconds and --warm want a number');
+    if (![seconds, warmLimit].every((each) => Number.isFinite(each) && each > 0))
+      throw new Error('--seconds and --warm want a number');
     const home = await mkdtemp(join(tmpdir(), 'meshca-drill-'));
     try {
       say(`cold start in an empty state directory, then ${seconds} s of traffic`);
@@ -32,23 +38,47 @@ export const firstIdentity: Drill = {
       say('warm start on the same state');
       const warm = await runDemo(home, short ? 1 : 5, { say, signal });
       const { seconds: first, renewals, requests, failedHandshakes } = cold;
-      breaches.expect(first !== null && first < 180, `the first request in mTLS took ${first} s, promised are 180`);
-      breaches.expect(warm.seconds !== null && warm.seconds < warmLimit, `a warm start took ${warm.seconds} s, promised are ${warmLimit}`);
+      breaches.expect(
+        first !== null && first < 180,
+        `the first request in mTLS took ${first} s, promised are 180`,
+      );
+      breaches.expect(
+        warm.seconds !== null && warm.seconds < warmLimit,
+        `a warm start took ${warm.seconds} s, promised are ${warmLimit}`,
+      );
       breaches.expect(requests > 0 && warm.requests > 0, 'no request was served');
-      // lives of 30 s are renewed after 8 to 12 s; in the tests one renewal of each has to be seen, with seconds to spare
-      breaches.expect(renewals >= (short ? 2 : Math.floor(seconds / 13) * 2), `${renewals} renewals in ${seconds} s`);
-      breaches.expect(failedHandshakes === 0 && warm.failedHandshakes === 0, `${failedHandshakes} and ${warm.failedHandshakes} handshakes failed`);
+      // lives of 30 s are renewed after 8 to 12 s; in the tests one renewal of each has to be seen,
+      // with seconds to spare
+      breaches.expect(
+        renewals >= (short ? 2 : Math.floor(seconds / 13) * 2),
+        `${renewals} renewals in ${seconds} s`,
+      );
+      breaches.expect(
+        failedHandshakes === 0 && warm.failedHandshakes === 0,
+        `${failedHandshakes} and ${warm.failedHandshakes} handshakes failed`,
+      );
       say(`cold ${first} s, warm ${warm.seconds} s`);
-      return { figures: { seconds: first, renewals, requests, failedHandshakes }, broken: breaches.list };
+      return {
+        figures: { seconds: first, renewals, requests, failedHandshakes },
+        broken: breaches.list,
+      };
     } finally {
       await rm(home, { recursive: true, force: true });
     }
   },
 };
 
-function runDemo(home: string, seconds: number, { say, signal }: Pick<DrillContext, 'say' | 'signal'>): Promise<Figures> {
+function runDemo(
+  home: string,
+  seconds: number,
+  { say, signal }: Pick<DrillContext, 'say' | 'signal'>,
+): Promise<Figures> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [demo, '--home', home, '--seconds', String(seconds), '--json'], { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const child = spawn(
+      process.execPath,
+      [demo, '--home', home, '--seconds', String(seconds), '--json'],
+      { stdio: ['ignore', 'pipe', 'pipe'], detached: true },
+    );
     let out = '';
     let said = '';
     const end = (): void => void child.kill('SIGTERM');
@@ -58,7 +88,8 @@ function runDemo(home: string, seconds: number, { say, signal }: Pick<DrillConte
     child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
     child.stderr.on('data', (bytes: Buffer) => {
       said = (said + bytes.toString()).slice(-4000);
-      for (const line of bytes.toString().split('\n')) if (line.trim() !== '' && !line.includes('requests served')) say(line);
+      for (const line of bytes.toString().split('\n'))
+        if (line.trim() !== '' && !line.includes('requests served')) say(line);
     });
     child.once('error', reject);
     child.once('close', (code) => {

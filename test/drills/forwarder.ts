@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** A TCP forwarder that can be cut to the millisecond: while it is down, connections are refused, as by a stopped server. */
+/**
+ * A TCP forwarder that can be cut to the millisecond: while it is down, connections are refused, as
+ * by a stopped server.
+ */
 export class Forwarder implements AsyncDisposable {
   readonly #to: number;
   readonly #sockets = new Set<Socket>();
@@ -15,7 +18,10 @@ export class Forwarder implements AsyncDisposable {
   async up(): Promise<void> {
     const server = createServer((near) => {
       const far = connect(this.#to, '127.0.0.1');
-      for (const [from, into] of [[near, far], [far, near]] as const) {
+      for (const [from, into] of [
+        [near, far],
+        [far, near],
+      ] as const) {
         this.#sockets.add(from);
         from.setNoDelay(true);
         from.on('error', () => into.destroy());

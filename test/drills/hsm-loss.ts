@@ -16,7 +16,10 @@ interface Case {
 }
 
 export interface CaseFigures {
-  /** From the end of the fault to the first certificate whose request was sent after it; the slowest of the rounds. */
+  /**
+   * From the end of the fault to the first certificate whose request was sent after it; the slowest
+   * of the rounds.
+   */
   readonly resumedSeconds: number;
   /** Until all signers were back; the slowest. */
   readonly allSignersSeconds: number;
@@ -61,7 +64,11 @@ const cases: readonly Case[] = [
   { name: 'allSignersKilled', act: (_world, server) => signalSigners(server, 'SIGKILL') },
 ];
 
-async function signalSigners(server: ServerProcess, signal: 'SIGSTOP' | 'SIGKILL', count = Infinity): Promise<number> {
+async function signalSigners(
+  server: ServerProcess,
+  signal: 'SIGSTOP' | 'SIGKILL',
+  count = Infinity,
+): Promise<number> {
   const pids = await server.signerPids();
   const startMs = now();
   for (const pid of pids.slice(0, count)) process.kill(pid, signal);
@@ -69,8 +76,8 @@ async function signalSigners(server: ServerProcess, signal: 'SIGSTOP' | 'SIGKILL
 }
 
 /**
- * Signers that are killed as they start, around their login. SoftHSM writes its token anew at each login, so that this is
- * where a token, and with it every key of the CA, can be lost.
+ * Signers that are killed as they start, around their login. SoftHSM writes its token anew at each
+ * login, so that this is where a token, and with it every key of the CA, can be lost.
  */
 async function killAtLogin(_world: World, server: ServerProcess): Promise<number> {
   const seen = new Set(childrenOf(server.pid));
@@ -81,10 +88,12 @@ async function killAtLogin(_world: World, server: ServerProcess): Promise<number
     for (const pid of childrenOf(server.pid)) {
       if (seen.has(pid)) continue;
       seen.add(pid);
-      pending.push(sleep(randomInt(80, 200)).then(() => {
-        // a child that has ended by itself meanwhile is still the server's to reap or gone
-        if (childrenOf(server.pid).includes(pid)) process.kill(pid, 'SIGKILL');
-      }));
+      pending.push(
+        sleep(randomInt(80, 200)).then(() => {
+          // a child that has ended by itself meanwhile is still the server's to reap or gone
+          if (childrenOf(server.pid).includes(pid)) process.kill(pid, 'SIGKILL');
+        }),
+      );
     }
     await sleep(5);
   }
@@ -92,10 +101,14 @@ async function killAtLogin(_world: World, server: ServerProcess): Promise<number
   return now();
 }
 
-/** The token goes and comes, the signers stop and die, under load from callers that check what they get. */
+/**
+ * The token goes and comes, the signers stop and die, under load from callers that check what they
+ * get.
+ */
 export const hsmLoss: Drill = {
   name: 'hsm-loss',
-  promise: 'signing resumes in under 5 s without a restart of the server; meanwhile UNAVAILABLE, no wrong answer, no crash',
+  promise:
+    'signing resumes in under 5 s without a restart of the server; meanwhile UNAVAILABLE, no wrong answer, no crash',
   options: ['--rounds N           of each case (default 5, 1 with --short)'],
   async run({ short, options, say, signal }) {
     const breaches = new Breaches();
@@ -113,10 +126,20 @@ export const hsmLoss: Drill = {
     try {
       await progress(load, now(), 'before the first case');
       for (const each of cases) {
-        figures[each.name] = await play(each, { world, server, load, rounds, short, signal, breaches });
+        figures[each.name] = await play(each, {
+          world,
+          server,
+          load,
+          rounds,
+          short,
+          signal,
+          breaches,
+        });
         record.check([...load.received.values()], each.name);
         const { resumedSeconds, allSignersSeconds } = figures[each.name] as CaseFigures;
-        say(`${each.name}: signing after ${resumedSeconds} s, all signers after ${allSignersSeconds} s`);
+        say(
+          `${each.name}: signing after ${resumedSeconds} s, all signers after ${allSignersSeconds} s`,
+        );
       }
     } finally {
       await load.stop();
@@ -127,7 +150,13 @@ export const hsmLoss: Drill = {
     const how = server.alive() ? await server.stop() : await server.exited;
     breaches.expect(how === 'exit 0', `the server ended with ${how}`);
     return {
-      figures: { seconds: round((now() - startedMs) / 1000, 1), certificates: received.length, answers: Object.fromEntries(load.refused), cases: figures, broken: breaches.list },
+      figures: {
+        seconds: round((now() - startedMs) / 1000, 1),
+        certificates: received.length,
+        answers: Object.fromEntries(load.refused),
+        cases: figures,
+        broken: breaches.list,
+      },
       broken: breaches.list,
     };
   },
@@ -143,7 +172,10 @@ interface Play {
   readonly breaches: Breaches;
 }
 
-async function play({ name, act }: Case, { world, server, load, rounds, short, signal, breaches }: Play): Promise<CaseFigures> {
+async function play(
+  { name, act }: Case,
+  { world, server, load, rounds, short, signal, breaches }: Play,
+): Promise<CaseFigures> {
   let [resumed, all] = [0, 0];
   const [certificates, unavailable] = [load.received.size, countOf(load)];
   for (let turn = 0; turn < rounds; turn += 1) {
@@ -151,29 +183,57 @@ async function play({ name, act }: Case, { world, server, load, rounds, short, s
     const before = await server.signerPids();
     const overMs = await act(world, server, turn, load);
     resumed = Math.max(resumed, (await progress(load, overMs, name)) - overMs);
-    all = Math.max(all, (await recovered(world, server, name === 'sessionsInvalidated' ? [] : before)) - overMs);
+    all = Math.max(
+      all,
+      (await recovered(world, server, name === 'sessionsInvalidated' ? [] : before)) - overMs,
+    );
     breaches.expect(server.alive(), `${name}: the server ended`);
     await sleep(100);
   }
-  // the tests run this on machines that are slow, loaded or stand still: there it has to resume, and what it waits for is bounded by test/unit/hsm-decisions.test.ts
+  // the tests run this on machines that are slow, loaded or stand still: there it has to resume,
+  // and what it waits for is bounded by test/unit/hsm-decisions.test.ts
   if (!short) {
-    breaches.expect(resumed < promisedSeconds * 1000, `${name}: signing resumed after ${round(resumed / 1000)} s`);
-    breaches.expect(all < 3 * promisedSeconds * 1000, `${name}: all signers were back after ${round(all / 1000)} s`);
+    breaches.expect(
+      resumed < promisedSeconds * 1000,
+      `${name}: signing resumed after ${round(resumed / 1000)} s`,
+    );
+    breaches.expect(
+      all < 3 * promisedSeconds * 1000,
+      `${name}: all signers were back after ${round(all / 1000)} s`,
+    );
   }
-  return { resumedSeconds: round(resumed / 1000), allSignersSeconds: round(all / 1000), rounds, certificates: load.received.size - certificates, unavailable: countOf(load) - unavailable };
+  return {
+    resumedSeconds: round(resumed / 1000),
+    allSignersSeconds: round(all / 1000),
+    rounds,
+    certificates: load.received.size - certificates,
+    unavailable: countOf(load) - unavailable,
+  };
 }
 
-const countOf = (load: Load): number => [...load.refused.values()].reduce((sum, count) => sum + count, 0);
+const countOf = (load: Load): number =>
+  [...load.refused.values()].reduce((sum, count) => sum + count, 0);
 
-/** When the server says that its HSM is ready again, and each signer that was hurt is alive or replaced. */
-async function recovered(world: World, server: ServerProcess, before: readonly number[]): Promise<number> {
+/**
+ * When the server says that its HSM is ready again, and each signer that was hurt is alive or
+ * replaced.
+ */
+async function recovered(
+  world: World,
+  server: ServerProcess,
+  before: readonly number[],
+): Promise<number> {
   const endMs = now() + patienceMs;
   while (now() < endMs) {
     const { hsmStatus } = await world.calls.admin('Server/GetStatus');
     const pids = await server.signerPids();
-    if (hsmStatus === 'ready' && pids.length >= before.length && pids.every((pid) => ['R', 'S', 'D'].includes(stateOf(pid)))) return now();
+    if (
+      hsmStatus === 'ready' &&
+      pids.length >= before.length &&
+      pids.every((pid) => ['R', 'S', 'D'].includes(stateOf(pid)))
+    )
+      return now();
     await sleep(25);
   }
   throw new Error(`the signers were not back within ${patienceMs / 1000} s`);
 }
-

@@ -2,7 +2,12 @@ import { createPublicKey } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@grpc/grpc-js';
 import { uuidv7 } from '../../src/common/runtime/index.ts';
-import { createCsr, generateKeyPairAsync, spkiOf, verifyX509Svid } from '../../src/common/x509/index.ts';
+import {
+  createCsr,
+  generateKeyPairAsync,
+  spkiOf,
+  verifyX509Svid,
+} from '../../src/common/x509/index.ts';
 import type { Credential } from '../support/server.ts';
 import { codeOf, unary, type Calls } from './calls.ts';
 import type { Breaches } from './drill.ts';
@@ -26,13 +31,28 @@ interface CallerKind {
   readonly name: string;
   readonly spiffeId: string;
   readonly batch: number;
-  readonly send: (items: readonly { readonly requestId: string; readonly csrDer: Buffer }[]) => Promise<readonly ItemAnswer[]>;
+  readonly send: (
+    items: readonly { readonly requestId: string; readonly csrDer: Buffer }[],
+  ) => Promise<readonly ItemAnswer[]>;
 }
 
-/** Codes with which a CA that is dying, restarting or without its token may answer. Everything else is a wrong answer. */
-export const availabilityCodes: ReadonlySet<string> = new Set(['UNREACHABLE', 'HSM_UNAVAILABLE', 'SHUTTING_DOWN', 'STARTING_UP', 'OVERLOADED', 'CANCELLED']);
+/**
+ * Codes with which a CA that is dying, restarting or without its token may answer. Everything else
+ * is a wrong answer.
+ */
+export const availabilityCodes: ReadonlySet<string> = new Set([
+  'UNREACHABLE',
+  'HSM_UNAVAILABLE',
+  'SHUTTING_DOWN',
+  'STARTING_UP',
+  'OVERLOADED',
+  'CANCELLED',
+]);
 
-/** Several callers on all three ways to a signature. An answer that did not come is asked for again with the same request ID. */
+/**
+ * Several callers on all three ways to a signature. An answer that did not come is asked for again
+ * with the same request ID.
+ */
 export class Load {
   readonly received = new Map<string, Received>();
   readonly refused = new Map<string, number>();
@@ -48,7 +68,12 @@ export class Load {
   #running = false;
   #loops: Promise<void>[] = [];
 
-  constructor(options: { readonly calls: Calls; readonly breaches: Breaches; readonly allowed?: ReadonlySet<string>; readonly pauseMs?: number }) {
+  constructor(options: {
+    readonly calls: Calls;
+    readonly breaches: Breaches;
+    readonly allowed?: ReadonlySet<string>;
+    readonly pauseMs?: number;
+  }) {
     this.#calls = options.calls;
     this.#breaches = options.breaches;
     this.#allowed = options.allowed ?? availabilityCodes;
@@ -56,10 +81,12 @@ export class Load {
   }
 
   async prepare(): Promise<void> {
-    this.#keys = await Promise.all(Array.from({ length: 8 }, async () => {
-      const { privateKey } = await generateKeyPairAsync('ec-p256');
-      return { csrDer: createCsr(privateKey), spkiDer: spkiOf(createPublicKey(privateKey)) };
-    }));
+    this.#keys = await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        const { privateKey } = await generateKeyPairAsync('ec-p256');
+        return { csrDer: createCsr(privateKey), spkiDer: spkiOf(createPublicKey(privateKey)) };
+      }),
+    );
   }
 
   /** Mints over the local socket. */
@@ -67,15 +94,33 @@ export class Load {
     const client = this.#calls.local();
     const spiffeId = `spiffe://${trustDomain}/minted/${name}`;
     this.#kinds.push({
-      name, spiffeId, batch: 1,
-      send: async ([item]) => [{ chainDer: (await unary(client, '/meshca.admin.v1.Certificates/MintX509Svid', { spiffeId, ...item }))['chainDer'] }],
+      name,
+      spiffeId,
+      batch: 1,
+      send: async ([item]) => [
+        {
+          chainDer: (
+            await unary(client, '/meshca.admin.v1.Certificates/MintX509Svid', { spiffeId, ...item })
+          )['chainDer'],
+        },
+      ],
     });
   }
 
   /** Signs for an entry, as an agent. */
-  addAgent(name: string, credential: Credential, entry: { readonly id: string; readonly spiffeId: string }, batch: number): Client {
+  addAgent(
+    name: string,
+    credential: Credential,
+    entry: { readonly id: string; readonly spiffeId: string },
+    batch: number,
+  ): Client {
     const client = this.#calls.client(credential);
-    this.#kinds.push({ name, spiffeId: entry.spiffeId, batch, send: (items) => signForEntry(client, entry.id, items) });
+    this.#kinds.push({
+      name,
+      spiffeId: entry.spiffeId,
+      batch,
+      send: (items) => signForEntry(client, entry.id, items),
+    });
     return client;
   }
 
@@ -83,8 +128,20 @@ export class Load {
   addDelegate(name: string, credential: Credential, spiffeId: string): void {
     const client = this.#calls.client(credential);
     this.#kinds.push({
-      name, spiffeId, batch: 1,
-      send: async ([item]) => [{ chainDer: (await unary(client, '/meshca.signing.v1.Signing/Sign', { spiffeId, ttlSeconds: 600, ...item }))['chainDer'] }],
+      name,
+      spiffeId,
+      batch: 1,
+      send: async ([item]) => [
+        {
+          chainDer: (
+            await unary(client, '/meshca.signing.v1.Signing/Sign', {
+              spiffeId,
+              ttlSeconds: 600,
+              ...item,
+            })
+          )['chainDer'],
+        },
+      ],
     });
   }
 
@@ -104,15 +161,37 @@ export class Load {
       const ids = again ?? Array.from({ length: kind.batch }, () => uuidv7());
       again = undefined;
       // the key belongs to the request: a repeated one has the same
-      const keys = ids.map((id) => this.#keys[Number.parseInt(id.slice(-2), 16) % this.#keys.length] as { csrDer: Buffer; spkiDer: Buffer });
+      const keys = ids.map(
+        (id) =>
+          this.#keys[Number.parseInt(id.slice(-2), 16) % this.#keys.length] as {
+            csrDer: Buffer;
+            spkiDer: Buffer;
+          },
+      );
       const sentAtMs = performance.now();
       try {
-        const answers = await kind.send(ids.map((requestId, at) => ({ requestId, csrDer: (keys[at] as { csrDer: Buffer }).csrDer })));
+        const answers = await kind.send(
+          ids.map((requestId, at) => ({
+            requestId,
+            csrDer: (keys[at] as { csrDer: Buffer }).csrDer,
+          })),
+        );
         const receivedAtMs = performance.now();
-        this.#breaches.expect(answers.length === ids.length, `${kind.name}: ${answers.length} results for ${ids.length} items`);
+        this.#breaches.expect(
+          answers.length === ids.length,
+          `${kind.name}: ${answers.length} results for ${ids.length} items`,
+        );
         for (const [at, answer] of answers.entries()) {
           if ('refused' in answer) this.#refusal(answer.refused);
-          else this.#take(kind, ids[at] as string, (keys[at] as { spkiDer: Buffer }).spkiDer, answer.chainDer, sentAtMs, receivedAtMs);
+          else
+            this.#take(
+              kind,
+              ids[at] as string,
+              (keys[at] as { spkiDer: Buffer }).spkiDer,
+              answer.chainDer,
+              sentAtMs,
+              receivedAtMs,
+            );
         }
         await sleep(this.#pauseMs);
       } catch (thrown) {
@@ -128,26 +207,64 @@ export class Load {
     this.#breaches.expect(this.#allowed.has(code), `a caller was answered ${code}`);
   }
 
-  #take(kind: CallerKind, requestId: string, spkiDer: Buffer, chainDer: readonly Buffer[], sentAtMs: number, receivedAtMs: number): void {
+  #take(
+    kind: CallerKind,
+    requestId: string,
+    spkiDer: Buffer,
+    chainDer: readonly Buffer[],
+    sentAtMs: number,
+    receivedAtMs: number,
+  ): void {
     const { rootsDer } = this.#calls;
-    const verified = verifyX509Svid({ chainDer, bundle: (name) => (name === trustDomain ? rootsDer : undefined), now: Math.floor(Date.now() / 1000) });
+    const verified = verifyX509Svid({
+      chainDer,
+      bundle: (name) => (name === trustDomain ? rootsDer : undefined),
+      now: Math.floor(Date.now() / 1000),
+    });
     if (!verified.ok) {
-      this.#breaches.add(`a caller received a certificate that does not verify: ${verified.error.code} ${verified.error.message}`);
+      this.#breaches.add(
+        `a caller received a certificate that does not verify: ${verified.error.code} ${verified.error.message}`,
+      );
       return;
     }
     const { leaf, id } = verified.value;
-    this.#breaches.expect(id.toString() === kind.spiffeId, `${kind.name} received a certificate for ${id.toString()}`);
-    this.#breaches.expect(leaf.spkiDer.equals(spkiDer), `${kind.name} received a certificate for another key`);
+    this.#breaches.expect(
+      id.toString() === kind.spiffeId,
+      `${kind.name} received a certificate for ${id.toString()}`,
+    );
+    this.#breaches.expect(
+      leaf.spkiDer.equals(spkiDer),
+      `${kind.name} received a certificate for another key`,
+    );
     const before = this.received.get(leaf.serialHex);
-    this.#breaches.expect(before === undefined || before.requestId === requestId, 'one serial was received for two requests');
+    this.#breaches.expect(
+      before === undefined || before.requestId === requestId,
+      'one serial was received for two requests',
+    );
     this.lastReceivedMs = receivedAtMs;
     this.lastServedSentMs = Math.max(this.lastServedSentMs, sentAtMs);
-    this.received.set(leaf.serialHex, { serial: leaf.serialHex, der: chainDer[0] as Buffer, spiffeId: kind.spiffeId, requestId, caller: kind.name, sentAtMs, receivedAtMs });
+    this.received.set(leaf.serialHex, {
+      serial: leaf.serialHex,
+      der: chainDer[0] as Buffer,
+      spiffeId: kind.spiffeId,
+      requestId,
+      caller: kind.name,
+      sentAtMs,
+      receivedAtMs,
+    });
   }
 }
 
 /** A batch of an agent; items that are refused one by one come as codes. */
-export async function signForEntry(client: Client, entryId: string, items: readonly { readonly requestId: string; readonly csrDer: Buffer }[]): Promise<readonly ItemAnswer[]> {
-  const { results } = await unary(client, '/meshca.issuer.v1.AgentIssuer/SignX509Svids', { items: items.map((item) => ({ ...item, entryId })) });
-  return (results as any[]).map((result) => (result.svid ? { chainDer: result.svid.chainDer } : { refused: result.refusal.code }));
+export async function signForEntry(
+  client: Client,
+  entryId: string,
+  items: readonly { readonly requestId: string; readonly csrDer: Buffer }[],
+): Promise<readonly ItemAnswer[]> {
+  const { results } = await unary(client, '/meshca.issuer.v1.AgentIssuer/SignX509Svids', {
+    items: items.map((item) => ({ ...item, entryId })),
+  });
+  return (results as any[]).map((result) =>
+    result.svid ? { chainDer: result.svid.chainDer } : { refused: result.refusal.code },
+  );
 }

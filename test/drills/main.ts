@@ -18,7 +18,23 @@ import { upstream } from './upstream.ts';
 // npm run drill -- NAME [--json] [--short] [--option value]
 // Exit codes: 0 the promise held, 1 it broke, 2 wrong call, 3 the drill itself failed.
 
-const drills: readonly Drill[] = [firstIdentity, crashIssuance, hsmLoss, caOutage, auditTamper, restoreStale, rotateAll, laggard, compromise, absent, transitionKills, taint, tokenDestroyed, upstream, ceremony];
+const drills: readonly Drill[] = [
+  firstIdentity,
+  crashIssuance,
+  hsmLoss,
+  caOutage,
+  auditTamper,
+  restoreStale,
+  rotateAll,
+  laggard,
+  compromise,
+  absent,
+  transitionKills,
+  taint,
+  tokenDestroyed,
+  upstream,
+  ceremony,
+];
 
 const usage = `npm run drill -- NAME [--json] [--short] [OPTION...]
 npm run drill -- list
@@ -30,12 +46,18 @@ ${drills.map(({ name, promise, options }) => `  ${name.padEnd(16)} ${promise}${o
 `;
 
 const stop = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(name, () => stop.abort(new Error(`stopped by ${name}`)));
 process.stdout.on('error', () => stop.abort(new Error('nobody reads the figures')));
 
 class UsageError extends Error {}
 
-function parse(args: readonly string[]): { readonly name: string; readonly json: boolean; readonly short: boolean; readonly options: Record<string, string> } {
+function parse(args: readonly string[]): {
+  readonly name: string;
+  readonly json: boolean;
+  readonly short: boolean;
+  readonly options: Record<string, string>;
+} {
   const options: Record<string, string> = {};
   let name = '';
   for (let index = 0; index < args.length; index += 1) {
@@ -48,7 +70,8 @@ function parse(args: readonly string[]): { readonly name: string; readonly json:
     const [key, inline] = arg.slice(2).split('=', 2) as [string, string | undefined];
     const next = args[index + 1];
     if (inline !== undefined) options[key] = inline;
-    else if (key !== 'json' && key !== 'short' && next !== undefined && !next.startsWith('--')) options[key] = args[(index += 1)] as string;
+    else if (key !== 'json' && key !== 'short' && next !== undefined && !next.startsWith('--'))
+      options[key] = args[(index += 1)] as string;
     else options[key] = 'true';
   }
   const { json, short, ...rest } = options;
@@ -56,14 +79,23 @@ function parse(args: readonly string[]): { readonly name: string; readonly json:
 }
 
 function summary(drill: Drill, { figures, broken }: DrillReport): string {
-  const lines = Object.entries(figures).filter(([key]) => key !== 'broken').map(([key, value]) => `  ${key.padEnd(22)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`);
+  const lines = Object.entries(figures)
+    .filter(([key]) => key !== 'broken')
+    .map(
+      ([key, value]) =>
+        `  ${key.padEnd(22)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`,
+    );
   return `${drill.name}: ${broken.length === 0 ? 'the promise held' : 'THE PROMISE BROKE'}\n${[...lines, ...broken.map((each) => `  ✗ ${each}`)].join('\n')}\n`;
 }
 
 async function main(): Promise<number> {
   const { name, json, short, options } = parse(process.argv.slice(2));
   if (name === 'list' || name === '' || options['help'] !== undefined) {
-    process.stdout.write(name === 'list' ? `${drills.map((each) => `${each.name.padEnd(16)} ${each.promise}`).join('\n')}\n` : usage);
+    process.stdout.write(
+      name === 'list'
+        ? `${drills.map((each) => `${each.name.padEnd(16)} ${each.promise}`).join('\n')}\n`
+        : usage,
+    );
     return name === '' && options['help'] === undefined ? 2 : 0;
   }
   const drill = drills.find((each) => each.name === name);
@@ -72,7 +104,10 @@ async function main(): Promise<number> {
   const unknown = Object.keys(options).find((key) => !known.includes(key));
   if (unknown !== undefined) throw new UsageError(`${name} has no option --${unknown}`);
   const startedMs = performance.now();
-  const say = (text: string): void => void process.stderr.write(`${((performance.now() - startedMs) / 1000).toFixed(1).padStart(6)} s  ${text}\n`);
+  const say = (text: string): void =>
+    void process.stderr.write(
+      `${((performance.now() - startedMs) / 1000).toFixed(1).padStart(6)} s  ${text}\n`,
+    );
   const report = await drill.run({ short, options, say, signal: stop.signal });
   process.stdout.write(json ? `${JSON.stringify(report.figures)}\n` : summary(drill, report));
   if (json) for (const each of report.broken) process.stderr.write(`broken: ${each}\n`);
@@ -84,8 +119,16 @@ try {
   exitCode = await main();
 } catch (thrown) {
   const wrongCall = thrown instanceof UsageError;
-  if (stop.signal.aborted) process.stderr.write(`${(stop.signal.reason as Error).message}; everything that was started is gone\n`);
-  else process.stderr.write(wrongCall ? `${thrown.message}\n\n${usage}` : `the drill failed: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
+  if (stop.signal.aborted)
+    process.stderr.write(
+      `${(stop.signal.reason as Error).message}; everything that was started is gone\n`,
+    );
+  else
+    process.stderr.write(
+      wrongCall
+        ? `${thrown.message}\n\n${usage}`
+        : `the drill failed: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,
+    );
   exitCode = wrongCall ? 2 : 3;
 }
 process.exitCode = exitCode;

@@ -2,15 +2,24 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { authorizeAny, connectTls, createTlsServer, X509Source } from '../../src/workload/index.ts';
 
-// A workload that serves mTLS and connects to others all the time, each time anew. It tells what it sees.
+// A workload that serves mTLS and connects to others all the time, each time anew. It tells what it
+// sees.
 //
 //   node mtls-workload.js AGENT_SOCKET PAUSE_MS
 
 export type FromWorkload =
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'reported'; readonly number: number }
-  | { readonly type: 'traffic'; readonly handshakes: number; readonly failed: number; readonly failures: Readonly<Record<string, number>>; readonly chainDer: readonly string[] };
-export type ToWorkload = { readonly type: 'peers'; readonly ports: readonly number[] } | { readonly type: 'report'; readonly number: number };
+  | {
+      readonly type: 'traffic';
+      readonly handshakes: number;
+      readonly failed: number;
+      readonly failures: Readonly<Record<string, number>>;
+      readonly chainDer: readonly string[];
+    };
+export type ToWorkload =
+  | { readonly type: 'peers'; readonly ports: readonly number[] }
+  | { readonly type: 'report'; readonly number: number };
 
 const [, , socketPath, pause] = process.argv as [string, string, string, string];
 const tell = (message: FromWorkload): void => {
@@ -32,15 +41,27 @@ process.on('message', (message: ToWorkload) => {
 });
 
 const source = await X509Source.connect({ socketPath, waitMs: 120_000 });
-const server = createTlsServer(source, { authorize: authorizeAny(), handshakeTimeoutMs: 120_000 }, (socket) => {
-  socket.on('error', () => undefined);
-  socket.end('x');
-});
-server.listen(0, '127.0.0.1', () => tell({ type: 'listening', port: (server.address() as AddressInfo).port }));
+const server = createTlsServer(
+  source,
+  { authorize: authorizeAny(), handshakeTimeoutMs: 120_000 },
+  (socket) => {
+    socket.on('error', () => undefined);
+    socket.end('x');
+  },
+);
+server.listen(0, '127.0.0.1', () =>
+  tell({ type: 'listening', port: (server.address() as AddressInfo).port }),
+);
 setInterval(report, 500);
 
 function report(): void {
-  tell({ type: 'traffic', handshakes, failed, failures, chainDer: source.svid.chainDer.map((der) => der.toString('base64')) });
+  tell({
+    type: 'traffic',
+    handshakes,
+    failed,
+    failures,
+    chainDer: source.svid.chainDer.map((der) => der.toString('base64')),
+  });
 }
 
 for (;;) {
@@ -48,7 +69,12 @@ for (;;) {
   const port = ports[Math.floor(Math.random() * ports.length)];
   if (port === undefined) continue;
   try {
-    const socket = await connectTls(source, { host: '127.0.0.1', port, expect: authorizeAny(), timeoutMs: 120_000 });
+    const socket = await connectTls(source, {
+      host: '127.0.0.1',
+      port,
+      expect: authorizeAny(),
+      timeoutMs: 120_000,
+    });
     // a server that refuses says so only after the client's part of the handshake
     await new Promise<void>((resolve, reject) => {
       socket.once('data', () => resolve());
@@ -59,7 +85,10 @@ for (;;) {
     handshakes += 1;
   } catch (thrown) {
     failed += 1;
-    const text = thrown instanceof Error ? `${(thrown as { code?: string }).code ?? ''} ${thrown.message}`.trim().slice(0, 200) : String(thrown);
+    const text =
+      thrown instanceof Error
+        ? `${(thrown as { code?: string }).code ?? ''} ${thrown.message}`.trim().slice(0, 200)
+        : String(thrown);
     failures[text] = (failures[text] ?? 0) + 1;
   }
 }

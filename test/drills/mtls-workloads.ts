@@ -28,7 +28,11 @@ export class MtlsWorkloads implements AsyncDisposable {
     // a few at a time: each is a process of its own that has to start
     for (let started = 0; started < count; started += 5) {
       signal.throwIfAborted();
-      ports.push(...await Promise.all(Array.from({ length: Math.min(5, count - started) }, () => this.#one())));
+      ports.push(
+        ...(await Promise.all(
+          Array.from({ length: Math.min(5, count - started) }, () => this.#one()),
+        )),
+      );
     }
     for (const child of this.#children) child.send({ type: 'peers', ports } satisfies ToWorkload);
   }
@@ -44,18 +48,23 @@ export class MtlsWorkloads implements AsyncDisposable {
   /** Resolves when `totals` knows all that each of them has seen until now. */
   async reported(): Promise<void> {
     const number = (this.#asked += 1);
-    await Promise.all(this.#children.map((child) => new Promise<void>((resolve) => {
-      const heard = (message: FromWorkload): void => {
-        if (message.type !== 'reported' || message.number !== number) return;
-        child.off('message', heard);
-        resolve();
-      };
-      child.on('message', heard);
-      // one that has ended says nothing more
-      child.once('exit', () => resolve());
-      if (child.exitCode !== null || child.signalCode !== null) resolve();
-      else child.send({ type: 'report', number } satisfies ToWorkload);
-    })));
+    await Promise.all(
+      this.#children.map(
+        (child) =>
+          new Promise<void>((resolve) => {
+            const heard = (message: FromWorkload): void => {
+              if (message.type !== 'reported' || message.number !== number) return;
+              child.off('message', heard);
+              resolve();
+            };
+            child.on('message', heard);
+            // one that has ended says nothing more
+            child.once('exit', () => resolve());
+            if (child.exitCode !== null || child.signalCode !== null) resolve();
+            else child.send({ type: 'report', number } satisfies ToWorkload);
+          }),
+      ),
+    );
   }
 
   totals(): WorkloadTotals {
@@ -65,32 +74,43 @@ export class MtlsWorkloads implements AsyncDisposable {
     for (const each of this.#traffic.values()) {
       handshakes += each.handshakes;
       failed += each.failed;
-      for (const [text, count] of Object.entries(each.failures)) failures[text] = (failures[text] ?? 0) + count;
+      for (const [text, count] of Object.entries(each.failures))
+        failures[text] = (failures[text] ?? 0) + count;
       chains.push(each.chainDer.map((der) => Buffer.from(der, 'base64')));
     }
     // one that died would be missed among the numbers
-    failed += this.#children.filter(({ exitCode, signalCode }) => exitCode !== null || signalCode !== null).length;
+    failed += this.#children.filter(
+      ({ exitCode, signalCode }) => exitCode !== null || signalCode !== null,
+    ).length;
     return { handshakes, failed, failures, chains };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#children.map(async (child) => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const gone = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGKILL');
-      await gone;
-    }));
+    await Promise.all(
+      this.#children.map(async (child) => {
+        if (child.exitCode !== null || child.signalCode !== null) return;
+        const gone = new Promise((resolve) => child.once('exit', resolve));
+        child.kill('SIGKILL');
+        await gone;
+      }),
+    );
   }
 
   #one(): Promise<number> {
-    const child = fork(workloadEntry, [this.#options.socketPath, String(this.#options.pauseMs)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: ['--max-semi-space-size=2'], detached: true });
+    const child = fork(workloadEntry, [this.#options.socketPath, String(this.#options.pauseMs)], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      execArgv: ['--max-semi-space-size=2'],
+      detached: true,
+    });
     this.#children.push(child);
     return new Promise((resolve, reject) => {
       child.on('message', (message: FromWorkload) => {
         if (message.type === 'listening') resolve(message.port);
         else if (message.type === 'traffic') this.#traffic.set(child, message);
       });
-      child.once('exit', (code, signal) => reject(new Error(`a workload ended before it listened (${signal ?? code})`)));
+      child.once('exit', (code, signal) =>
+        reject(new Error(`a workload ended before it listened (${signal ?? code})`)),
+      );
     });
   }
 }

@@ -3,17 +3,28 @@ import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import { splitDer } from '../../src/common/x509/index.ts';
 import { workloadContract } from '../../src/common/wire/index.ts';
 
-// A workload with several identities: keeps what the Workload API gave it last, as every client of the standard does, and
-// says so when one of them expires before it was replaced.
+// A workload with several identities: keeps what the Workload API gave it last, as every client of
+// the standard does, and says so when one of them expires before it was replaced.
 //
 //   node outage-client.js SOCKET
 
 export interface ClientReport {
   readonly type: 'state';
-  /** `notAfterMs`: the last millisecond of the life, since notAfter is inclusive (RFC 5280 section 4.1.2.5) and counts whole seconds. */
-  readonly held: readonly { readonly spiffeId: string; readonly serial: string; readonly notAfterMs: number }[];
+  /**
+   * `notAfterMs`: the last millisecond of the life, since notAfter is inclusive (RFC 5280 section
+   * 4.1.2.5) and counts whole seconds.
+   */
+  readonly held: readonly {
+    readonly spiffeId: string;
+    readonly serial: string;
+    readonly notAfterMs: number;
+  }[];
   /** Serials that expired while they were the current ones. */
-  readonly expired: readonly { readonly spiffeId: string; readonly serial: string; readonly notAfterMs: number }[];
+  readonly expired: readonly {
+    readonly spiffeId: string;
+    readonly serial: string;
+    readonly notAfterMs: number;
+  }[];
   readonly updates: number;
   /** Shortest rest of life that a replaced certificate still had, in ms. */
   readonly closestMs: number;
@@ -29,9 +40,19 @@ const [, , socketPath] = process.argv as [string, string, string];
 process.on('disconnect', () => process.exit(0));
 process.on('SIGINT', () => undefined);
 
-const client = new (workloadContract().packages.SpiffeWorkloadAPI)(`unix:${socketPath}`, credentials.createInsecure(), {
-  'grpc.initial_reconnect_backoff_ms': 50, 'grpc.min_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 200, 'grpc.default_authority': 'localhost', 'grpc.max_receive_message_length': 64 * 1024 * 1024,
-}) as unknown as Client & { fetchX509Svid(request: object, metadata: Metadata): NodeJS.EventEmitter };
+const client = new (workloadContract().packages.SpiffeWorkloadAPI)(
+  `unix:${socketPath}`,
+  credentials.createInsecure(),
+  {
+    'grpc.initial_reconnect_backoff_ms': 50,
+    'grpc.min_reconnect_backoff_ms': 50,
+    'grpc.max_reconnect_backoff_ms': 200,
+    'grpc.default_authority': 'localhost',
+    'grpc.max_receive_message_length': 64 * 1024 * 1024,
+  },
+) as unknown as Client & {
+  fetchX509Svid(request: object, metadata: Metadata): NodeJS.EventEmitter;
+};
 
 let held = new Map<string, Held>();
 const expired = new Map<string, Held>();
@@ -55,7 +76,8 @@ function open(): void {
       const known = held.get(spiffeId);
       const leaf = new X509Certificate(leafOf(x509Svid));
       const serial = leaf.serialNumber.toLowerCase();
-      if (known !== undefined && known.serial !== serial) closestMs = Math.min(closestMs, known.notAfterMs - Date.now());
+      if (known !== undefined && known.serial !== serial)
+        closestMs = Math.min(closestMs, known.notAfterMs - Date.now());
       next.set(spiffeId, { spiffeId, serial, notAfterMs: leaf.validToDate.getTime() + 999 });
     }
     held = next;
@@ -72,10 +94,17 @@ function leafOf(chain: Buffer): Buffer {
 
 setInterval(() => {
   const nowMs = Date.now();
-  for (const each of held.values()) if (each.notAfterMs < nowMs && !expired.has(each.serial)) expired.set(each.serial, each);
+  for (const each of held.values())
+    if (each.notAfterMs < nowMs && !expired.has(each.serial)) expired.set(each.serial, each);
 }, 25);
 setInterval(() => {
-  const report: ClientReport = { type: 'state', held: [...held.values()], expired: [...expired.values()], updates, closestMs };
+  const report: ClientReport = {
+    type: 'state',
+    held: [...held.values()],
+    expired: [...expired.values()],
+    updates,
+    closestMs,
+  };
   if (process.connected) process.send?.(report);
 }, 200);
 open();

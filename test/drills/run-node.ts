@@ -1,7 +1,14 @@
 import { spawn } from 'node:child_process';
 
-/** Runs a script with this Node; SIGTERM after `limitMs`, or when the drill is stopped, which rejects. */
-export function runNode(args: readonly string[], limitMs: number, signal: AbortSignal): Promise<{ readonly code: number | null; readonly stderr: string }> {
+/**
+ * Runs a script with this Node; SIGTERM after `limitMs`, or when the drill is stopped, which
+ * rejects.
+ */
+export function runNode(
+  args: readonly string[],
+  limitMs: number,
+  signal: AbortSignal,
+): Promise<{ readonly code: number | null; readonly stderr: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [...args], { stdio: ['ignore', 'ignore', 'pipe'] });
     let stderr = '';

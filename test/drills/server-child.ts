@@ -24,7 +24,10 @@ export interface ServerProcess {
   signerPids(): Promise<readonly number[]>;
   /** Steps at which a signer was killed by the hook. */
   readonly signerKills: readonly string[];
-  /** SIGKILL; resolves when the server is gone and its signers are too. False if a signer outlived it (it is ended then). */
+  /**
+   * SIGKILL; resolves when the server is gone and its signers are too. False if a signer outlived
+   * it (it is ended then).
+   */
   kill(): Promise<boolean>;
   /** SIGTERM, SIGKILL when patience ends. */
   stop(): Promise<string>;
@@ -32,19 +35,30 @@ export interface ServerProcess {
   childrenGone(): Promise<boolean>;
 }
 
-
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const entry = fileURLToPath(new URL(`./server-process.${extension}`, import.meta.url));
 
-export function startServerProcess(configPath: string, logPath: string, { under = [], ...options }: StartOptions): ServerProcess {
+export function startServerProcess(
+  configPath: string,
+  logPath: string,
+  { under = [], ...options }: StartOptions,
+): ServerProcess {
   const log = openSync(logPath, 'a', 0o600);
-  const [command, ...args] = [...under, process.execPath, entry, configPath, JSON.stringify(options)] as unknown as readonly [string, ...string[]];
+  const [command, ...args] = [
+    ...under,
+    process.execPath,
+    entry,
+    configPath,
+    JSON.stringify(options),
+  ] as unknown as readonly [string, ...string[]];
   const child = spawn(command, [...args], { stdio: ['ignore', log, log, 'ipc'], detached: true });
   closeSync(log);
   const { pid } = child;
   if (pid === undefined) {
     child.on('error', () => undefined);
-    throw new Error(`${command} could not be started: "npm run setup -- --for=test" installs what is missing`);
+    throw new Error(
+      `${command} could not be started: "npm run setup -- --for=test" installs what is missing`,
+    );
   }
 
   let state: 'starting' | 'ready' | 'ended' = 'starting';
@@ -83,7 +97,11 @@ export function startServerProcess(configPath: string, logPath: string, { under 
       clearTimeout(startLimit);
       state = 'ended';
       const how = signal ?? `exit ${code}`;
-      ready.reject(new Error(`the server ended (${how}) before it was ready${failure === '' ? '' : `: ${failure}`}; the end of its log: ${tail(logPath)}`));
+      ready.reject(
+        new Error(
+          `the server ended (${how}) before it was ready${failure === '' ? '' : `: ${failure}`}; the end of its log: ${tail(logPath)}`,
+        ),
+      );
       resolve(how);
     });
   });
@@ -92,7 +110,7 @@ export function startServerProcess(configPath: string, logPath: string, { under 
   };
 
   const childrenGone = async (): Promise<boolean> => {
-    for (const endMs = performance.now() + patienceMs; performance.now() < endMs;) {
+    for (const endMs = performance.now() + patienceMs; performance.now() < endMs; ) {
       if (![...seen].some(isAlive)) return true;
       await sleep(20);
     }
@@ -101,15 +119,20 @@ export function startServerProcess(configPath: string, logPath: string, { under 
   };
 
   return {
-    pid, ready: ready.promise, exited, signerKills, childrenGone,
+    pid,
+    ready: ready.promise,
+    exited,
+    signerKills,
+    childrenGone,
     alive: () => state !== 'ended',
     readyAtMs: () => readyAtMs,
     arm: (armed) => tell({ type: 'arm', arm: armed }),
     invalidateSessions: () => tell({ type: 'invalidate-sessions' }),
-    signerPids: () => new Promise((resolve) => {
-      waiting.push(resolve);
-      tell({ type: 'signer-pids' });
-    }),
+    signerPids: () =>
+      new Promise((resolve) => {
+        waiting.push(resolve);
+        tell({ type: 'signer-pids' });
+      }),
     kill: async () => {
       if (state !== 'ended') {
         look();
@@ -131,7 +154,11 @@ export function startServerProcess(configPath: string, logPath: string, { under 
 /** Process IDs of the children of `pid`; none if it is gone. */
 export function childrenOf(pid: number): readonly number[] {
   try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter((text) => text !== '').map(Number);
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .trim()
+      .split(' ')
+      .filter((text) => text !== '')
+      .map(Number);
   } catch {
     return [];
   }

@@ -10,7 +10,10 @@ export interface ServerProcessOptions {
   readonly synchronous?: 'FULL' | 'OFF';
 }
 
-export type ToServer = { readonly type: 'arm'; readonly arm: Armed } | { readonly type: 'invalidate-sessions' } | { readonly type: 'signer-pids' };
+export type ToServer =
+  | { readonly type: 'arm'; readonly arm: Armed }
+  | { readonly type: 'invalidate-sessions' }
+  | { readonly type: 'signer-pids' };
 
 export type FromServer =
   | { readonly type: 'ready'; readonly port: number }

@@ -6,7 +6,8 @@ import { loadServerConfig } from '../../src/config/index.ts';
 import { startServer } from '../../src/compose/index.ts';
 import type { FromServer, ServerProcessOptions, ToServer } from './server-messages.ts';
 
-// The product's server as its own main starts it, with the hooks of the drills. Ends with its IPC channel.
+// The product's server as its own main starts it, with the hooks of the drills. Ends with its IPC
+// channel.
 //
 //   node server-process.js CONFIG OPTIONS_AS_JSON
 
@@ -40,17 +41,34 @@ process.on('disconnect', () => stop.abort());
 
 const loaded = await loadServerConfig({ path: configPath, env: {} });
 if (!loaded.ok) throw loaded.error;
-const logger = await createLogger({ level: loaded.value.log.level, format: 'json', name: 'meshca-server', isTerminal: false });
+const logger = await createLogger({
+  level: loaded.value.log.level,
+  format: 'json',
+  name: 'meshca-server',
+  isTerminal: false,
+});
 try {
   await using server = await startServer({
-    config: loaded.value, env: {}, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, clock: systemClock, random: systemRandom, logger,
-    faults: { step, onDurable: () => step('commit-durable'), ...(options.synchronous === 'OFF' ? { synchronous: 'OFF' } : {}) },
+    config: loaded.value,
+    env: {},
+    pid: process.pid,
+    uid: process.getuid?.() ?? 0,
+    execPath: process.execPath,
+    clock: systemClock,
+    random: systemRandom,
+    logger,
+    faults: {
+      step,
+      onDurable: () => step('commit-durable'),
+      ...(options.synchronous === 'OFF' ? { synchronous: 'OFF' } : {}),
+    },
   });
   signerPids = () => server.signerPids();
   process.on('message', (message: ToServer) => {
     if (message.type === 'arm') armed = message.arm;
     if (message.type === 'invalidate-sessions') server.invalidateSessions();
-    if (message.type === 'signer-pids') tell({ type: 'signer-pids', pids: [...server.signerPids()] });
+    if (message.type === 'signer-pids')
+      tell({ type: 'signer-pids', pids: [...server.signerPids()] });
   });
   tell({ type: 'ready', port: server.port });
   await new Promise<void>((resolve) => {

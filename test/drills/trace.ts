@@ -1,57 +1,103 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 
-/** What strace has to print so that `readTrace` can replay it. Other processes that the server starts are told apart by how they were made. */
+/**
+ * What strace has to print so that `readTrace` can replay it. Other processes that the server
+ * starts are told apart by how they were made.
+ */
 export const straceOptions = (outPath: string): readonly string[] => [
-  'strace', '-D', '-f', '--seccomp-bpf', '-o', outPath, '-xx', '-y', '-s', '4000000', '-e', 'trace=fdatasync,fsync,pwrite64,write,writev,sendmsg,sendto,ftruncate,clone,clone3',
+  'strace',
+  '-D',
+  '-f',
+  '--seccomp-bpf',
+  '-o',
+  outPath,
+  '-xx',
+  '-y',
+  '-s',
+  '4000000',
+  '-e',
+  'trace=fdatasync,fsync,pwrite64,write,writev,sendmsg,sendto,ftruncate,clone,clone3',
 ];
 
 export type TraceEvent =
-  | { readonly kind: 'write'; readonly path: string; readonly offset: number; readonly data: Buffer }
+  | {
+      readonly kind: 'write';
+      readonly path: string;
+      readonly offset: number;
+      readonly data: Buffer;
+    }
   | { readonly kind: 'truncate'; readonly path: string; readonly size: number }
-  /** What was written before it begins is on the disk when it has ended well; the same `id` stands in both. */
+  /**
+   * What was written before it begins is on the disk when it has ended well; the same `id` stands
+   * in both.
+   */
   | { readonly kind: 'sync-begins'; readonly path: string; readonly id: number }
   | { readonly kind: 'synced'; readonly path: string; readonly id: number }
-  /** To a socket, pipe or log: whoever reads it knows the data from here on, be it written in part only. */
+  /**
+   * To a socket, pipe or log: whoever reads it knows the data from here on, be it written in part
+   * only.
+   */
   | { readonly kind: 'send'; readonly to: string; readonly data: Buffer };
 
 /**
- * The system calls of all threads of process `pid`, in the order in which the kernel saw them. A write to a file stands where
- * it had returned, a send where it began.
+ * The system calls of all threads of process `pid`, in the order in which the kernel saw them. A
+ * write to a file stands where it had returned, a send where it began.
  */
 export async function* readTrace(path: string, pid: number): AsyncGenerator<TraceEvent> {
   const threads = new Set([pid]);
   const unfinished = new Map<number, string>();
-  for await (const line of createInterface({ input: createReadStream(path, 'latin1'), crlfDelay: Infinity })) {
+  for await (const line of createInterface({
+    input: createReadStream(path, 'latin1'),
+    crlfDelay: Infinity,
+  })) {
     const [, thread, rest] = /^(\d+) +(.*)$/.exec(line) ?? [];
     const id = Number(thread);
     if (rest === undefined || !threads.has(id)) continue;
-    const begun = rest.endsWith('<unfinished ...>') ? rest.slice(0, -'<unfinished ...>'.length).trimEnd() : undefined;
+    const begun = rest.endsWith('<unfinished ...>')
+      ? rest.slice(0, -'<unfinished ...>'.length).trimEnd()
+      : undefined;
     const resumed = /^<\.\.\. \w+ resumed>/.exec(rest);
-    const text = resumed === null ? (begun ?? rest) : `${unfinished.get(id) ?? ''}${rest.slice(resumed[0].length)}`;
+    const text =
+      resumed === null
+        ? (begun ?? rest)
+        : `${unfinished.get(id) ?? ''}${rest.slice(resumed[0].length)}`;
     if (begun !== undefined) unfinished.set(id, begun);
-    const born = begun === undefined && /^clone3?\(.*CLONE_THREAD/.test(text) ? /\) += (\d+)$/.exec(text)?.[1] : undefined;
+    const born =
+      begun === undefined && /^clone3?\(.*CLONE_THREAD/.test(text)
+        ? /\) += (\d+)$/.exec(text)?.[1]
+        : undefined;
     if (born !== undefined) threads.add(Number(born));
-    yield* parseCall(text, id, begun !== undefined ? 'begins' : resumed !== null ? 'ends' : 'whole');
+    yield* parseCall(
+      text,
+      id,
+      begun !== undefined ? 'begins' : resumed !== null ? 'ends' : 'whole',
+    );
   }
 }
 
 const call = /^(\w+)\(\d+<((?:\\x[0-9a-f]{2})*)>/;
 const strings = /"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?/g;
 
-function* parseCall(text: string, id: number, part: 'whole' | 'begins' | 'ends'): Generator<TraceEvent> {
+function* parseCall(
+  text: string,
+  id: number,
+  part: 'whole' | 'begins' | 'ends',
+): Generator<TraceEvent> {
   const head = call.exec(text);
   if (head === null) return;
   const [, name, target] = head as unknown as [string, string, string];
   const path = bytes(target).toString('utf8');
-  const returned = part === 'begins' ? undefined : /\) += (-?\d+)(?: |$)/.exec(text.slice(-80))?.[1];
+  const returned =
+    part === 'begins' ? undefined : /\) += (-?\d+)(?: |$)/.exec(text.slice(-80))?.[1];
   if (name === 'fsync' || name === 'fdatasync') {
     if (part !== 'ends') yield { kind: 'sync-begins', path, id };
     if (returned === '0') yield { kind: 'synced', path, id };
     return;
   }
   if (name === 'ftruncate') {
-    if (returned === '0') yield { kind: 'truncate', path, size: Number(/, (\d+)\)/.exec(text.slice(-80))?.[1]) };
+    if (returned === '0')
+      yield { kind: 'truncate', path, size: Number(/, (\d+)\)/.exec(text.slice(-80))?.[1]) };
     return;
   }
   const toFile = name === 'pwrite64';
@@ -64,19 +110,31 @@ function* parseCall(text: string, id: number, part: 'whole' | 'begins' | 'ends')
   }
   const data = Buffer.concat(parts);
   if (!toFile) yield { kind: 'send', to: path, data };
-  else yield { kind: 'write', path, offset: Number(/, (\d+)\) += \d+$/.exec(text.slice(-80))?.[1]), data: data.subarray(0, Number(returned)) };
+  else
+    yield {
+      kind: 'write',
+      path,
+      offset: Number(/, (\d+)\) += \d+$/.exec(text.slice(-80))?.[1]),
+      data: data.subarray(0, Number(returned)),
+    };
 }
 
 const bytes = (text: string): Buffer => Buffer.from(text.replaceAll('\\x', ''), 'hex');
 
 type Step = { readonly offset: number; readonly data: Buffer } | { readonly size: number };
 
-/** One file as it would be found after the power failed: what was written before the last completed sync began, and nothing else. */
+/**
+ * One file as it would be found after the power failed: what was written before the last completed
+ * sync began, and nothing else.
+ */
 export class SyncedFile {
   #synced: Buffer = Buffer.alloc(0);
   #size = 0;
   #waiting: Step[] = [];
-  /** How many steps were taken over, in all; and up to which step each sync that is under way reaches. */
+  /**
+   * How many steps were taken over, in all; and up to which step each sync that is under way
+   * reaches.
+   */
   #taken = 0;
   readonly #reach = new Map<number, number>();
   syncs = 0;

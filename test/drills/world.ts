@@ -18,9 +18,15 @@ export interface World extends AsyncDisposable {
   readonly port: number;
   readonly opsPort: number;
   readonly calls: Calls;
-  /** Writes the configuration again with other settings of `issuance`, and of the further sections, for the next start. */
+  /**
+   * Writes the configuration again with other settings of `issuance`, and of the further sections,
+   * for the next start.
+   */
   configure(issuance: object, sections?: object): Promise<void>;
-  /** Starts the server on the same database, tokens and ports as before. Resolves at once; see `ready`. */
+  /**
+   * Starts the server on the same database, tokens and ports as before. Resolves at once; see
+   * `ready`.
+   */
   start(options?: StartOptions): ServerProcess;
 }
 
@@ -33,7 +39,10 @@ export interface WorldOptions {
   readonly signal: AbortSignal;
 }
 
-/** Fresh tokens, an empty data directory, ports that are free, a configuration; everything is removed and stopped at the end. */
+/**
+ * Fresh tokens, an empty data directory, ports that are free, a configuration; everything is
+ * removed and stopped at the end.
+ */
 export async function createWorld(options: WorldOptions): Promise<World> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-drill-'));
   const tokens = await createTokens();
@@ -42,24 +51,51 @@ export async function createWorld(options: WorldOptions): Promise<World> {
   await mkdir(dataDir, { mode: 0o700 });
   const configPath = join(dir, 'server.json');
   const { issuing, root } = tokens.tokens;
-  const configure = (issuance: object, sections = options.sections): Promise<void> => writeFile(configPath, JSON.stringify({
-    trustDomain, dataDir, listen: { port }, ops: { port: opsPort }, log: { level: 'info', format: 'json' },
-    hsm: {
-      // a signer that a loaded machine starves of its processor is no signer that hangs, where that is not what is played
-      module: tokens.modulePath, softhsmConf: tokens.confPath, signers: options.signers ?? 2, deadlineMs: 30_000, ...options.hsm,
-      issuing: { label: issuing.label, pinFile: issuing.pinFile }, root: { label: root.label, pinFile: root.pinFile },
-    },
-    issuance: { minimumTtlSeconds: 2, ...issuance },
-    attestation: { perSecond: 1000 },
-    limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000 },
-    ...sections,
-  }, undefined, 2));
+  const configure = (issuance: object, sections = options.sections): Promise<void> =>
+    writeFile(
+      configPath,
+      JSON.stringify(
+        {
+          trustDomain,
+          dataDir,
+          listen: { port },
+          ops: { port: opsPort },
+          log: { level: 'info', format: 'json' },
+          hsm: {
+            // a signer that a loaded machine starves of its processor is no signer that hangs,
+            // where that is not what is played
+            module: tokens.modulePath,
+            softhsmConf: tokens.confPath,
+            signers: options.signers ?? 2,
+            deadlineMs: 30_000,
+            ...options.hsm,
+            issuing: { label: issuing.label, pinFile: issuing.pinFile },
+            root: { label: root.label, pinFile: root.pinFile },
+          },
+          issuance: { minimumTtlSeconds: 2, ...issuance },
+          attestation: { perSecond: 1000 },
+          limits: { signsPerSecond: 1_000_000, signsBurst: 1_000_000 },
+          ...sections,
+        },
+        undefined,
+        2,
+      ),
+    );
   await configure(options.issuance ?? {});
   const adminSocketPath = join(dataDir, 'admin.sock');
   const calls = new Calls({ adminSocketPath, port });
   const children = new Set<ServerProcess>();
   return {
-    dir, tokens, configPath, configure, dataDir, databasePath: join(dataDir, 'meshca.db'), adminSocketPath, port, opsPort, calls,
+    dir,
+    tokens,
+    configPath,
+    configure,
+    dataDir,
+    databasePath: join(dataDir, 'meshca.db'),
+    adminSocketPath,
+    port,
+    opsPort,
+    calls,
     start: (startOptions = {}) => {
       const child = startServerProcess(configPath, join(dir, 'server.log'), startOptions);
       children.add(child);

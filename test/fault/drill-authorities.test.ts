@@ -15,6 +15,10 @@ describe('authorities that somebody else certifies', { concurrency: true }, () =
     assert.equal(code, 0, stderr);
     assert.equal(figures.intermediates, 1);
     assert.equal(figures.verifiedByOpenssl, 2);
-    assert.ok(Object.keys(figures.refusals).length >= 15 && !Object.values(figures.refusals).includes('resolved'), JSON.stringify(figures));
+    assert.ok(
+      Object.keys(figures.refusals).length >= 15 &&
+        !Object.values(figures.refusals).includes('resolved'),
+      JSON.stringify(figures),
+    );
   });
 });

@@ -7,5 +7,9 @@ test('a stolen intermediate: its leaves are replaced in the window, those who ch
   assert.equal(code, 0, stderr);
   assert.equal(figures.failedHandshakes, 0);
   assert.ok(figures.refusedByCrlAfter < figures.rootReplacedAfter);
-  assert.deepEqual(figures.refusedBy, { libraryIgnoringCrls: 'CHAIN_UNTRUSTED', openssl: true, node: true });
+  assert.deepEqual(figures.refusedBy, {
+    libraryIgnoringCrls: 'CHAIN_UNTRUSTED',
+    openssl: true,
+    node: true,
+  });
 });

@@ -3,22 +3,46 @@ import { test } from 'node:test';
 import { runDrill } from '../support/drill.ts';
 
 test('each intent is synced before it is signed and each record before its release, and what was synced is enough to go on from', async () => {
-  const { code, figures, stderr } = await runDrill('crash-issuance', '--short', '--json', '--only', 'order');
+  const { code, figures, stderr } = await runDrill(
+    'crash-issuance',
+    '--short',
+    '--json',
+    '--only',
+    'order',
+  );
   assert.equal(code, 0, stderr);
-  const { certificates, syncedBeforeSigning, syncedBeforeRelease, foundAfterPowerLoss, images } = figures.order;
+  const { certificates, syncedBeforeSigning, syncedBeforeRelease, foundAfterPowerLoss, images } =
+    figures.order;
   assert.ok(certificates >= 60 && images >= 10);
-  for (const share of [syncedBeforeSigning, syncedBeforeRelease, foundAfterPowerLoss]) assert.equal(share, `${certificates}/${certificates}`);
+  for (const share of [syncedBeforeSigning, syncedBeforeRelease, foundAfterPowerLoss])
+    assert.equal(share, `${certificates}/${certificates}`);
 });
 
 test('the same drill fails when commits are not synced', async () => {
-  const { code, figures, stderr } = await runDrill('crash-issuance', '--short', '--json', '--only', 'order', '--synchronous', 'off');
+  const { code, figures, stderr } = await runDrill(
+    'crash-issuance',
+    '--short',
+    '--json',
+    '--only',
+    'order',
+    '--synchronous',
+    'off',
+  );
   assert.equal(code, 1, stderr);
-  const { certificates, syncedBeforeSigning, syncedBeforeRelease, foundAfterPowerLoss } = figures.order;
-  for (const share of [syncedBeforeSigning, syncedBeforeRelease, foundAfterPowerLoss]) assert.equal(share, `0/${certificates}`);
+  const { certificates, syncedBeforeSigning, syncedBeforeRelease, foundAfterPowerLoss } =
+    figures.order;
+  for (const share of [syncedBeforeSigning, syncedBeforeRelease, foundAfterPowerLoss])
+    assert.equal(share, `0/${certificates}`);
 });
 
 test('kill -9 of server and signers between any two steps leaves no released certificate unrecorded and no unfinished one signed later', async () => {
-  const { code, figures, stderr } = await runDrill('crash-issuance', '--short', '--json', '--only', 'kills');
+  const { code, figures, stderr } = await runDrill(
+    'crash-issuance',
+    '--short',
+    '--json',
+    '--only',
+    'kills',
+  );
   assert.equal(code, 0, stderr);
   assert.equal(figures.kills.server, 12);
   assert.equal(figures.kills.signer, 12);
@@ -26,8 +50,17 @@ test('kill -9 of server and signers between any two steps leaves no released cer
 });
 
 test('nothing is released after the answer to a ban or delete, and a first start that is killed leaves no orphan', async () => {
-  const { code, figures, stderr } = await runDrill('crash-issuance', '--short', '--json', '--only', 'rights,first-start');
+  const { code, figures, stderr } = await runDrill(
+    'crash-issuance',
+    '--short',
+    '--json',
+    '--only',
+    'rights,first-start',
+  );
   assert.equal(code, 0, stderr);
-  assert.deepEqual([figures.rights.bans, figures.rights.deletes, figures.firstStart.kills], [4, 4, 4]);
+  assert.deepEqual(
+    [figures.rights.bans, figures.rights.deletes, figures.firstStart.kills],
+    [4, 4, 4],
+  );
   assert.ok(figures.rights.refusedAfter > 0);
 });

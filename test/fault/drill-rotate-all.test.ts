@@ -7,6 +7,9 @@ test('one command rotates intermediate and root under mTLS traffic: no failed ha
   assert.equal(code, 0, stderr);
   assert.equal(figures.failedHandshakes, 0);
   assert.ok(figures.handshakes > 2 * figures.workloads);
-  assert.deepEqual(figures.rotations.map(({ kind }: { kind: string }) => kind), ['issuing', 'root', 'issuing']);
+  assert.deepEqual(
+    figures.rotations.map(({ kind }: { kind: string }) => kind),
+    ['issuing', 'root', 'issuing'],
+  );
   assert.equal(figures.verifiedByOpenssl, figures.workloads);
 });

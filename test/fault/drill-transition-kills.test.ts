@@ -5,6 +5,9 @@ import { runDrill } from '../support/drill.ts';
 test('killed at steps of a rotation the server goes on, nothing is done twice, and an actor that has lost its lease does nothing', async () => {
   const { code, figures, stderr } = await runDrill('transition-kills', '--short', '--json');
   assert.equal(code, 0, stderr);
-  assert.deepEqual([figures.kills, figures.failedHandshakes, figures.secondServersRefused], [6, 0, 2]);
+  assert.deepEqual(
+    [figures.kills, figures.failedHandshakes, figures.secondServersRefused],
+    [6, 0, 2],
+  );
   assert.ok(figures.takeovers >= 5 && figures.writesRefused >= 4, JSON.stringify(figures));
 });

@@ -3,8 +3,21 @@ import { createPublicKey, randomBytes, verify, type KeyObject } from 'node:crypt
 import { rename } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 
-import { LoginTurns, openTokenAdmin, type KeyHandle, type ManagedSigners, type SignItem, type SignOutcome } from '../../src/hsm/index.ts';
-import { adminOptions, childrenOf, hsmFixture, isAlive, type HsmFixture } from '../integration/hsm-fixture.ts';
+import {
+  LoginTurns,
+  openTokenAdmin,
+  type KeyHandle,
+  type ManagedSigners,
+  type SignItem,
+  type SignOutcome,
+} from '../../src/hsm/index.ts';
+import {
+  adminOptions,
+  childrenOf,
+  hsmFixture,
+  isAlive,
+  type HsmFixture,
+} from '../integration/hsm-fixture.ts';
 import { patienceMs, until } from '../support/until.ts';
 
 interface Load {
@@ -18,22 +31,34 @@ interface Load {
 const callers = 4;
 const itemsPerCall = 20;
 
-/** Calls without pause, each outcome checked: a valid signature or HSM_UNAVAILABLE, nothing else. */
+/**
+ * Calls without pause, each outcome checked: a valid signature or HSM_UNAVAILABLE, nothing else.
+ */
 function load(signers: ManagedSigners, key: KeyHandle): Load {
   const publicKey: KeyObject = createPublicKey({ key: key.spkiDer, format: 'der', type: 'spki' });
   let [running, signed, failed, lastMs] = [true, 0, 0, performance.now()];
   const caller = async (): Promise<void> => {
     while (running) {
-      const items = Array.from({ length: itemsPerCall }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(300), format: 'x509' }));
+      const items = Array.from(
+        { length: itemsPerCall },
+        (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(300), format: 'x509' }),
+      );
       const outcomes = await signers.sign(items);
       assert.equal(outcomes.length, items.length);
       outcomes.forEach((outcome: SignOutcome, index) => {
         if (outcome.ok) {
-          assert.ok(verify('sha256', (items[index] as SignItem).bytes, publicKey, outcome.signature), 'a wrong signature was released');
+          assert.ok(
+            verify('sha256', (items[index] as SignItem).bytes, publicKey, outcome.signature),
+            'a wrong signature was released',
+          );
           signed++;
           lastMs = performance.now();
         } else {
-          assert.deepEqual([outcome.kind, outcome.code], ['failed', 'HSM_UNAVAILABLE'], outcome.message);
+          assert.deepEqual(
+            [outcome.kind, outcome.code],
+            ['failed', 'HSM_UNAVAILABLE'],
+            outcome.message,
+          );
           failed++;
         }
       });
@@ -72,11 +97,14 @@ describe('signers that lose their token or their life', () => {
     return signers;
   }
 
-  const moveAway = (): Promise<void> => rename(fixture.tokens.tokenDir, `${fixture.tokens.tokenDir}.away`);
-  const moveBack = (): Promise<void> => rename(`${fixture.tokens.tokenDir}.away`, fixture.tokens.tokenDir);
+  const moveAway = (): Promise<void> =>
+    rename(fixture.tokens.tokenDir, `${fixture.tokens.tokenDir}.away`);
+  const moveBack = (): Promise<void> =>
+    rename(`${fixture.tokens.tokenDir}.away`, fixture.tokens.tokenDir);
 
   for (const mode of ['sync', 'async'] as const) {
-    // how long it takes is bounded by what the signers wait for (test/unit/hsm-decisions.test.ts) and measured by the drill hsm-loss
+    // how long it takes is bounded by what the signers wait for (test/unit/hsm-decisions.test.ts)
+    // and measured by the drill hsm-loss
     it(`signs again by itself after the token directory came back, calls made meanwhile (${mode})`, async () => {
       const signers = await readySigners(mode);
       const running = load(signers, key);
@@ -108,7 +136,9 @@ describe('signers that lose their token or their life', () => {
       await moveBack();
     }
     await until(() => signers.state().status === 'ready', 'all signers are back');
-    const [outcome] = await signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]);
+    const [outcome] = await signers.sign([
+      { ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' },
+    ]);
     assert.equal(outcome?.ok, true);
     await signers.close();
   });
@@ -122,7 +152,10 @@ describe('signers that lose their token or their life', () => {
         await until(() => running.signed() > signed + 50, 'the load is on');
         const [victim] = signers.pids();
         process.kill(victim as number, 'SIGKILL');
-        await until(() => signers.state().status === 'ready' && !signers.pids().includes(victim as number), 'the signer is replaced');
+        await until(
+          () => signers.state().status === 'ready' && !signers.pids().includes(victim as number),
+          'the signer is replaced',
+        );
       }
       const sinceMs = performance.now();
       await until(() => running.lastSignedMs() > sinceMs, 'signing goes on');
@@ -147,8 +180,14 @@ describe('signers that lose their token or their life', () => {
     };
     await stopAndWait();
     const { signed, failed } = await running.stop();
-    // those that were handed to the stopped one, and no other: while one signer is there, no call is refused
-    assert.ok(signed > 0 && failed > 0 && (seen.includes('open') || failed <= callers * itemsPerCall * signers.state().respawns), `${signed} signed, ${failed} failed, ${seen.join(', ')}`);
+    // those that were handed to the stopped one, and no other: while one signer is there, no call
+    // is refused
+    assert.ok(
+      signed > 0 &&
+        failed > 0 &&
+        (seen.includes('open') || failed <= callers * itemsPerCall * signers.state().respawns),
+      `${signed} signed, ${failed} failed, ${seen.join(', ')}`,
+    );
     await stopAndWait();
     await signers.close();
   });
@@ -182,7 +221,14 @@ describe('signers that lose their token or their life', () => {
     process.kill(signers.pids()[0] as number, 'SIGKILL');
     await taken;
     await until(() => signers.state().status === 'ready', 'it is replaced');
-    const items = Array.from({ length: 40 }, (_, index): SignItem => ({ ckaId: index % 2 === 0 ? key.ckaId : second.ckaId, bytes: randomBytes(9), format: 'jose' }));
+    const items = Array.from(
+      { length: 40 },
+      (_, index): SignItem => ({
+        ckaId: index % 2 === 0 ? key.ckaId : second.ckaId,
+        bytes: randomBytes(9),
+        format: 'jose',
+      }),
+    );
     assert.ok((await signers.sign(items)).every(({ ok }) => ok));
     await signers.close();
   });
@@ -193,15 +239,29 @@ describe('signers that lose their token or their life', () => {
     const answered: Promise<readonly SignOutcome[] | 'late'>[] = [];
     const stop = signers.onChange(({ status }) => {
       seen.push(status);
-      // in the moment of the opening; without delay: before anything else of this process has its turn
-      if (status === 'open') answered.push(Promise.race([signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]), new Promise<'late'>((resolve) => setImmediate(() => resolve('late')))]));
+      // in the moment of the opening; without delay: before anything else of this process has its
+      // turn
+      if (status === 'open')
+        answered.push(
+          Promise.race([
+            signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]),
+            new Promise<'late'>((resolve) => setImmediate(() => resolve('late'))),
+          ]),
+        );
     });
     for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
     await until(() => answered.length > 0, 'open');
-    for (const outcomes of await Promise.all(answered)) assert.ok(outcomes !== 'late' && outcomes[0]?.ok === false && outcomes[0].code === 'HSM_UNAVAILABLE', String(outcomes));
+    for (const outcomes of await Promise.all(answered))
+      assert.ok(
+        outcomes !== 'late' && outcomes[0]?.ok === false && outcomes[0].code === 'HSM_UNAVAILABLE',
+        String(outcomes),
+      );
     await until(() => signers.state().status === 'ready', 'ready');
     assert.deepEqual([seen[0], seen.at(-1)], ['degraded', 'ready']);
-    assert.ok(seen.every((status, index) => status !== seen[index - 1]), seen.join(', '));
+    assert.ok(
+      seen.every((status, index) => status !== seen[index - 1]),
+      seen.join(', '),
+    );
     stop();
     const told = seen.length;
     await signers.close();
@@ -250,8 +310,13 @@ describe('signers that lose their token or their life', () => {
     await admin.close();
     await until(() => signers.state().respawns > 0, 'the loss of the key is noticed');
     await until(() => signers.state().status === 'ready', 'the signers are back');
-    const outcomes = await signers.sign([key, doomed].map(({ ckaId }) => ({ ckaId, bytes: randomBytes(9), format: 'x509' as const })));
-    assert.deepEqual(outcomes.map(({ ok }) => ok), [true, false]);
+    const outcomes = await signers.sign(
+      [key, doomed].map(({ ckaId }) => ({ ckaId, bytes: randomBytes(9), format: 'x509' as const })),
+    );
+    assert.deepEqual(
+      outcomes.map(({ ok }) => ok),
+      [true, false],
+    );
     await signers.close();
   });
 });

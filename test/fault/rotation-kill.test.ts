@@ -6,8 +6,20 @@ import { silentLogger, systemClock } from '../../src/common/runtime/index.ts';
 import { createWorld, type World } from '../drills/world.ts';
 import { patienceMs, until } from '../support/until.ts';
 
-/** Where a rotation of the root, with the intermediate that goes with it, is cut off: after a record, a key, a signature, a transition. */
-const steps = ['root-recorded', 'root-key', 'root-certificate', 'root-published', 'root-active', 'issuing-certificate', 'issuing-active', 'issuing-old'] as const;
+/**
+ * Where a rotation of the root, with the intermediate that goes with it, is cut off: after a
+ * record, a key, a signature, a transition.
+ */
+const steps = [
+  'root-recorded',
+  'root-key',
+  'root-certificate',
+  'root-published',
+  'root-active',
+  'issuing-certificate',
+  'issuing-active',
+  'issuing-old',
+] as const;
 
 interface Row {
   readonly kind: string;
@@ -19,7 +31,11 @@ interface Row {
 function authorities(world: World): readonly Row[] {
   const database = new DatabaseSync(world.databasePath, { readOnly: true, timeout: patienceMs });
   try {
-    return database.prepare("SELECT kind, state, token, cka_id FROM authorities WHERE kind <> 'log' ORDER BY kind, created_at, id").all() as unknown as Row[];
+    return database
+      .prepare(
+        "SELECT kind, state, token, cka_id FROM authorities WHERE kind <> 'log' ORDER BY kind, created_at, id",
+      )
+      .all() as unknown as Row[];
   } finally {
     database.close();
   }
@@ -27,7 +43,15 @@ function authorities(world: World): readonly Row[] {
 
 test('a rotation goes on from wherever the server was killed, makes nothing twice, and leaves no key that nobody knows', async () => {
   await using world = await createWorld({
-    signal: new AbortController().signal, signers: 1, issuance: { bundleRefreshHintSeconds: 1, agentTtlSeconds: 60, maximumTtlSeconds: 60, defaultTtlSeconds: 60, serverTtlSeconds: 60 },
+    signal: new AbortController().signal,
+    signers: 1,
+    issuance: {
+      bundleRefreshHintSeconds: 1,
+      agentTtlSeconds: 60,
+      maximumTtlSeconds: 60,
+      defaultTtlSeconds: 60,
+      serverTtlSeconds: 60,
+    },
     sections: { rotation: { automatic: false, retireMarginSeconds: 1, jwksCacheSeconds: 1 } },
   });
   // the first start makes its own authorities, with steps of the same names
@@ -42,22 +66,47 @@ test('a rotation goes on from wherever the server was killed, makes nothing twic
     }
     // it may die before it is ready: rotation goes on as soon as the server is up
     server.ready.catch(() => {});
-    const how = await Promise.race([server.exited, new Promise<string>((resolve) => setTimeout(() => resolve('still alive'), patienceMs).unref())]);
+    const how = await Promise.race([
+      server.exited,
+      new Promise<string>((resolve) =>
+        setTimeout(() => resolve('still alive'), patienceMs).unref(),
+      ),
+    ]);
     assert.equal(how, 'SIGKILL', step);
     await server.kill();
   }
   const last = world.start();
   await last.ready;
-  await until(() => authorities(world).filter(({ state }) => state === 'active').length === 3 && !authorities(world).some(({ state }) => state === 'published'), 'the rotation is over');
-  assert.deepEqual(authorities(world).map(({ kind, state }) => `${kind} ${state}`), ['issuing old', 'issuing active', 'jwt active', 'root old', 'root active']);
+  await until(
+    () =>
+      authorities(world).filter(({ state }) => state === 'active').length === 3 &&
+      !authorities(world).some(({ state }) => state === 'published'),
+    'the rotation is over',
+  );
+  assert.deepEqual(
+    authorities(world).map(({ kind, state }) => `${kind} ${state}`),
+    ['issuing old', 'issuing active', 'jwt active', 'root old', 'root active'],
+  );
   await world.calls.learnRoots();
   await world.calls.mint('spiffe://drill.test/after');
   await last.stop();
   const { modulePath, environment, tokens } = world.tokens;
   const known = authorities(world);
   for (const role of ['root', 'issuing'] as const) {
-    await using token = await openTokenAdmin({ modulePath, environment, tokenLabel: tokens[role].label, pin: tokens[role].pin }, { execPath: process.execPath, clock: systemClock, logger: silentLogger });
-    const held = (await token.listKeys()).filter(({ label }) => !label.includes('/log/')).map(({ ckaId }) => ckaId).sort();
-    assert.deepEqual(held, known.filter((each) => each.token === role).map((each) => each.cka_id).sort());
+    await using token = await openTokenAdmin(
+      { modulePath, environment, tokenLabel: tokens[role].label, pin: tokens[role].pin },
+      { execPath: process.execPath, clock: systemClock, logger: silentLogger },
+    );
+    const held = (await token.listKeys())
+      .filter(({ label }) => !label.includes('/log/'))
+      .map(({ ckaId }) => ckaId)
+      .sort();
+    assert.deepEqual(
+      held,
+      known
+        .filter((each) => each.token === role)
+        .map((each) => each.cka_id)
+        .sort(),
+    );
   }
 });

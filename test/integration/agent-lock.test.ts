@@ -27,7 +27,9 @@ async function directoryFor(context: TestContext): Promise<string> {
 
 test('a directory that another process holds is refused with its process ID; killed, it stops nobody, though its children live on and its file is left', async (context) => {
   const directory = join(await directoryFor(context), 'data');
-  const child = spawn(process.execPath, [holder, directory], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [holder, directory], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const exited = once(child, 'exit');
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const line = async (): Promise<string> => String((await lines.next()).value);
@@ -37,7 +39,10 @@ test('a directory that another process holds is refused with its process ID; kil
 
   const refused: unknown = await lockDirectory(directory, me).catch((thrown: unknown) => thrown);
   assert.ok(refused instanceof PkiError);
-  assert.deepEqual([refused.code, refused.detail['pid'], refused.grade], ['STATE_LOCKED', child.pid, 'fatal']);
+  assert.deepEqual(
+    [refused.code, refused.detail['pid'], refused.grade],
+    ['STATE_LOCKED', child.pid, 'fatal'],
+  );
   assert.match(refused.next, /dataDir/);
 
   child.kill('SIGKILL');
@@ -45,7 +50,10 @@ test('a directory that another process holds is refused with its process ID; kil
   process.kill(grandchild, 0);
   assert.deepEqual(await readdir(directory), ['agent.lock']);
   const lock = await lockDirectory(directory, me);
-  assert.equal((JSON.parse(await readFile(join(directory, 'agent.lock'), 'utf8')) as { pid: number }).pid, process.pid);
+  assert.equal(
+    (JSON.parse(await readFile(join(directory, 'agent.lock'), 'utf8')) as { pid: number }).pid,
+    process.pid,
+  );
   lock.release();
 });
 
@@ -72,10 +80,22 @@ test('a link in the place of the file is not followed', async (context) => {
 test('a second agent on one data directory ends with the code and the next step, takes nothing from the first, and starts once that one has ended', async (context) => {
   const directory = await directoryFor(context);
   const config = (name: string): object => ({
-    trustDomain: 'td', serverAddress: '127.0.0.1:1', dataDir: join(directory, 'data'), bootstrap: { rootFingerprint: 'ab'.repeat(32) }, attestation: { joinToken: 'none' },
-    workloadApi: { socketPath: join(directory, `w-${name}`) }, localApi: { socketPath: join(directory, `l-${name}`) }, ops: { port: 0 },
+    trustDomain: 'td',
+    serverAddress: '127.0.0.1:1',
+    dataDir: join(directory, 'data'),
+    bootstrap: { rootFingerprint: 'ab'.repeat(32) },
+    attestation: { joinToken: 'none' },
+    workloadApi: { socketPath: join(directory, `w-${name}`) },
+    localApi: { socketPath: join(directory, `l-${name}`) },
+    ops: { port: 0 },
   });
-  const first = await startAgent({ config: agentConfigSchema.parse(config('1')), logger: silentLogger, version: 'test', uid: process.getuid?.() ?? 0, pid: process.pid });
+  const first = await startAgent({
+    config: agentConfigSchema.parse(config('1')),
+    logger: silentLogger,
+    version: 'test',
+    uid: process.getuid?.() ?? 0,
+    pid: process.pid,
+  });
   let over = false;
   context.after(async () => {
     if (!over) await first[Symbol.asyncDispose]();
@@ -85,16 +105,28 @@ test('a second agent on one data directory ends with the code and the next step,
   await writeFile(underWay, 'half');
   const configPath = join(directory, 'agent.json');
   await writeFile(configPath, JSON.stringify(config('2')));
-  const run = async (signal: AbortSignal): Promise<{ readonly code: number; readonly text: string }> => {
+  const run = async (
+    signal: AbortSignal,
+  ): Promise<{ readonly code: number; readonly text: string }> => {
     const stderr = new PassThrough();
     let text = '';
     stderr.on('data', (data: Buffer) => void (text += data.toString()));
-    const code = await runAgent({ configPath, env: {}, stdout: new PassThrough(), stderr, signal, logger: silentLogger });
+    const code = await runAgent({
+      configPath,
+      env: {},
+      stdout: new PassThrough(),
+      stderr,
+      signal,
+      logger: silentLogger,
+    });
     return { code, text };
   };
   const refused = await run(new AbortController().signal);
   assert.equal(refused.code, 1);
-  assert.match(refused.text, new RegExp(`^error STATE_LOCKED: process ${process.pid} runs an agent on .*\nnext: .*dataDir`));
+  assert.match(
+    refused.text,
+    new RegExp(`^error STATE_LOCKED: process ${process.pid} runs an agent on .*\nnext: .*dataDir`),
+  );
   assert.equal(await readFile(underWay, 'utf8'), 'half');
   over = true;
   await first[Symbol.asyncDispose]();

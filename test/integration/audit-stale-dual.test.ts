@@ -14,12 +14,23 @@ test('under dual control one admin alone can not accept a loss; approvals that a
   await switchOn(world);
   await logSettled(server);
   const chunks: Buffer[] = [];
-  await serverStreamCall(server.adminClient(), '/meshca.admin.v1.Server/Backup', {}, (message: { data: Buffer }) => void chunks.push(message.data));
+  await serverStreamCall(
+    server.adminClient(),
+    '/meshca.admin.v1.Server/Backup',
+    {},
+    (message: { data: Buffer }) => void chunks.push(message.data),
+  );
   const backup = join(server.dir, 'backup.db');
   await writeFile(backup, Buffer.concat(chunks));
-  for (let at = 0; at < 3; at += 1) await server.admin('Tokens/CreateJoinToken', { agentName: `lost-${at}` });
+  for (let at = 0; at < 3; at += 1)
+    await server.admin('Tokens/CreateJoinToken', { agentName: `lost-${at}` });
   await server.stop();
-  replaceDatabase({ path: join(server.dir, 'data', 'meshca.db'), from: backup, pid: process.pid, now: Math.floor(Date.now() / 1000) });
+  replaceDatabase({
+    path: join(server.dir, 'data', 'meshca.db'),
+    from: backup,
+    pid: process.pid,
+    now: Math.floor(Date.now() / 1000),
+  });
   await server.restart();
   const { stale, expected } = await server.admin('Server/ShowRestore');
   assert.equal(stale, true);
@@ -34,10 +45,25 @@ test('under dual control one admin alone can not accept a loss; approvals that a
   assert.equal((await server.admin('Server/ShowRestore')).stale, false);
   await until(() => server.server.port !== 0);
   assert.equal((await server.admin('Server/GetStatus')).ready, true);
-  const { records } = await server.admin('Audit/ListAuditRecords', { kind: 'database.restored', page: { size: 10, token: '' } });
+  const { records } = await server.admin('Audit/ListAuditRecords', {
+    kind: 'database.restored',
+    page: { size: 10, token: '' },
+  });
   assert.equal(records.length, 1);
-  assert.equal(await codeOf(server.admin('Roles/PutRole', { role: { name: 'x', verbs: ['*'], prefixes: ['spiffe://mesh.test/'], members: [] } })), 'APPROVAL_REQUIRED', 'it is still on');
+  assert.equal(
+    await codeOf(
+      server.admin('Roles/PutRole', {
+        role: { name: 'x', verbs: ['*'], prefixes: ['spiffe://mesh.test/'], members: [] },
+      }),
+    ),
+    'APPROVAL_REQUIRED',
+    'it is still on',
+  );
   await server.restart();
   assert.equal((await server.admin('Server/GetStatus')).ready, true);
-  assert.equal((await server.admin('Approvals/GetOperation', { id })).operation.status, 'executed', 'and its outcome is proven by the log');
+  assert.equal(
+    (await server.admin('Approvals/GetOperation', { id })).operation.status,
+    'executed',
+    'and its outcome is proven by the log',
+  );
 });

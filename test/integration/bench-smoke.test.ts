@@ -5,26 +5,48 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-const main = fileURLToPath(new URL(`../../bench/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url));
+const main = fileURLToPath(
+  new URL(`../../bench/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
+);
 
 interface Printed {
   readonly cores: number;
-  readonly figures: readonly { readonly name: string; readonly what: string; readonly ratio: number; readonly met: boolean | null; readonly detail: Readonly<Record<string, number>> }[];
+  readonly figures: readonly {
+    readonly name: string;
+    readonly what: string;
+    readonly ratio: number;
+    readonly met: boolean | null;
+    readonly detail: Readonly<Record<string, number>>;
+  }[];
 }
-const bench = async (...names: readonly string[]): Promise<Printed> => JSON.parse((await run(process.execPath, [main, '--short', '--json', ...names], { timeout: 500_000 })).stdout) as Printed;
+const bench = async (...names: readonly string[]): Promise<Printed> =>
+  JSON.parse(
+    (await run(process.execPath, [main, '--short', '--json', ...names], { timeout: 500_000 }))
+      .stdout,
+  ) as Printed;
 
 function assertFigures({ figures, cores }: Printed, names: readonly string[]): void {
   assert.ok(cores >= 1);
-  assert.deepEqual(figures.map(({ name }) => name), names);
+  assert.deepEqual(
+    figures.map(({ name }) => name),
+    names,
+  );
   for (const { name, what, ratio, met, detail } of figures) {
     assert.ok(what.length > 0 && Number.isFinite(ratio) && ratio > 0, `${name}: ${ratio}`);
     assert.ok(met === null || typeof met === 'boolean');
-    assert.ok(Object.values(detail).every((value) => Number.isFinite(value)), `${name}: ${JSON.stringify(detail)}`);
+    assert.ok(
+      Object.values(detail).every((value) => Number.isFinite(value)),
+      `${name}: ${JSON.stringify(detail)}`,
+    );
   }
 }
 
 test('the short bench gives figures of a start, of the store and of fan-out', async () => {
-  assertFigures(await bench('sync', 'start', 'store.batch100'), ['start.log', 'store.batch100', 'sync.fanout']);
+  assertFigures(await bench('sync', 'start', 'store.batch100'), [
+    'start.log',
+    'store.batch100',
+    'sync.fanout',
+  ]);
 });
 
 test('the short bench gives a figure of issuance through a real server, against the crypto floor', async () => {
@@ -40,5 +62,9 @@ test('the short bench says what the audit log and its checks cost on a whole iss
 });
 
 test('the bench refuses names and options that it does not know', async () => {
-  for (const wrong of ['issuanse', '--shrot']) await assert.rejects(run(process.execPath, [main, wrong]), (error: { readonly code: number }) => error.code === 2);
+  for (const wrong of ['issuanse', '--shrot'])
+    await assert.rejects(
+      run(process.execPath, [main, wrong]),
+      (error: { readonly code: number }) => error.code === 2,
+    );
 });

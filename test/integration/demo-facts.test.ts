@@ -12,7 +12,10 @@ test('an operations port that closes a connection is asked again, and one that n
     socket.on('error', () => {});
     connections += 1;
     if (connections < 3) socket.destroy();
-    else socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntext'));
+    else
+      socket.once('data', () =>
+        socket.end('HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntext'),
+      );
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -21,5 +24,11 @@ test('an operations port that closes a connection is asked again, and one that n
   assert.equal(connections, 3);
   server.close();
   await once(server, 'close');
-  await assert.rejects(readText(port, '/bundle', new AbortController().signal), (error) => error instanceof PkiError && error.code === 'DEMO_PART_FAILED' && /ECONNREFUSED/.test(error.message));
+  await assert.rejects(
+    readText(port, '/bundle', new AbortController().signal),
+    (error) =>
+      error instanceof PkiError &&
+      error.code === 'DEMO_PART_FAILED' &&
+      /ECONNREFUSED/.test(error.message),
+  );
 });

@@ -4,8 +4,13 @@ import { readFileSync } from 'node:fs';
 import { silentLogger, systemClock, systemRandom } from '../../src/common/runtime/index.ts';
 import type { KeyType } from '../../src/common/x509/key-type.ts';
 import {
-  createSigners, openTokenAdmin,
-  type KeyHandle, type ManagedSigners, type ProofOfPossession, type SignersOptions, type TokenConfig,
+  createSigners,
+  openTokenAdmin,
+  type KeyHandle,
+  type ManagedSigners,
+  type ProofOfPossession,
+  type SignersOptions,
+  type TokenConfig,
 } from '../../src/hsm/index.ts';
 import { createTokens, type TestTokens } from '../support/softhsm.ts';
 
@@ -21,7 +26,12 @@ export interface HsmFixture extends AsyncDisposable {
 export async function hsmFixture(): Promise<HsmFixture> {
   const tokens = await createTokens();
   const { label, pin } = tokens.tokens.issuing;
-  const token: TokenConfig = { modulePath: tokens.modulePath, tokenLabel: label, pin, environment: tokens.environment };
+  const token: TokenConfig = {
+    modulePath: tokens.modulePath,
+    tokenLabel: label,
+    pin,
+    environment: tokens.environment,
+  };
   const opened: ManagedSigners[] = [];
   return {
     tokens,
@@ -29,7 +39,11 @@ export async function hsmFixture(): Promise<HsmFixture> {
     makeKey: async (keyType) => {
       await using admin = await openTokenAdmin(token, adminOptions);
       const ckaId = randomBytes(8).toString('hex');
-      const { spkiDer } = await admin.generateKey({ ckaId, label: `meshca/test/${keyType}`, keyType });
+      const { spkiDer } = await admin.generateKey({
+        ckaId,
+        label: `meshca/test/${keyType}`,
+        keyType,
+      });
       return { ckaId, keyType, spkiDer };
     },
     signers: async (options = {}) => {
@@ -44,14 +58,26 @@ export async function hsmFixture(): Promise<HsmFixture> {
   };
 }
 
-export const adminOptions = { execPath: process.execPath, clock: systemClock, logger: silentLogger } as const;
+export const adminOptions = {
+  execPath: process.execPath,
+  clock: systemClock,
+  logger: silentLogger,
+} as const;
 
 export const signersDefaults = {
-  processes: 2, mode: 'sync', sessionsPerProcess: 4,
-  execPath: process.execPath, clock: systemClock, random: systemRandom, logger: silentLogger,
+  processes: 2,
+  mode: 'sync',
+  sessionsPerProcess: 4,
+  execPath: process.execPath,
+  clock: systemClock,
+  random: systemRandom,
+  logger: silentLogger,
 } as const satisfies Partial<SignersOptions>;
 
-export function proofBy(key: { publicKey: KeyObject; privateKey: KeyObject }, algorithm: ProofOfPossession['algorithm'] = 'ecdsa-sha256'): ProofOfPossession {
+export function proofBy(
+  key: { publicKey: KeyObject; privateKey: KeyObject },
+  algorithm: ProofOfPossession['algorithm'] = 'ecdsa-sha256',
+): ProofOfPossession {
   const signedBytes = randomBytes(150);
   return {
     spkiDer: key.publicKey.export({ format: 'der', type: 'spki' }),
@@ -61,11 +87,16 @@ export function proofBy(key: { publicKey: KeyObject; privateKey: KeyObject }, al
   };
 }
 
-export const newRequester = (): { publicKey: KeyObject; privateKey: KeyObject } => generateKeyPairSync('ec', { namedCurve: 'P-256' });
+export const newRequester = (): { publicKey: KeyObject; privateKey: KeyObject } =>
+  generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
 /** Process IDs of the children of `pid`. */
 export function childrenOf(pid: number): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter((text) => text !== '').map(Number);
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .filter((text) => text !== '')
+    .map(Number);
 }
 
 export function isAlive(pid: number): boolean {
@@ -75,4 +106,3 @@ export function isAlive(pid: number): boolean {
     return false;
   }
 }
-

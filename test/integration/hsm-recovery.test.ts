@@ -4,11 +4,18 @@ import { after, before, describe, it } from 'node:test';
 import graphene from 'graphene-pk11';
 
 import { PkiError } from '../../src/common/errors/index.ts';
-import { createSigners, openTokenAdmin, type KeyHandle, type SignItem } from '../../src/hsm/index.ts';
+import {
+  createSigners,
+  openTokenAdmin,
+  type KeyHandle,
+  type SignItem,
+} from '../../src/hsm/index.ts';
 import { SignerCore, SignerLost } from '../../src/hsm/signer-core.ts';
 import { adminOptions, hsmFixture, signersDefaults, type HsmFixture } from './hsm-fixture.ts';
 
-/** The core of a signer runs in this process here, so that the test reaches the sessions under it. */
+/**
+ * The core of a signer runs in this process here, so that the test reaches the sessions under it.
+ */
 describe('the recovery inside one signer', () => {
   let fixture: HsmFixture;
   let key: KeyHandle;
@@ -22,12 +29,18 @@ describe('the recovery inside one signer', () => {
 
   async function open(mode: 'sync' | 'async'): Promise<SignerCore> {
     core?.close();
-    core = new SignerCore(fixture.token, { mode, sessions: 4, monotonicMs: () => performance.now(), cpuMs: () => 0 });
+    core = new SignerCore(fixture.token, {
+      mode,
+      sessions: 4,
+      monotonicMs: () => performance.now(),
+      cpuMs: () => 0,
+    });
     await core.useKey(key);
     return core;
   }
 
-  const items = (count: number, ckaId = key.ckaId): SignItem[] => Array.from({ length: count }, () => ({ ckaId, bytes: randomBytes(200), format: 'x509' }));
+  const items = (count: number, ckaId = key.ckaId): SignItem[] =>
+    Array.from({ length: count }, () => ({ ckaId, bytes: randomBytes(200), format: 'x509' }));
 
   async function signsWell(signer: SignerCore): Promise<void> {
     const asked = items(30);
@@ -53,7 +66,10 @@ describe('the recovery inside one signer', () => {
   it('is lost when the login has ended with the last session: the PIN comes from the parent only', async () => {
     const signer = await open('sync');
     signer.invalidateSessions();
-    await assert.rejects(signer.sign(items(3)), (thrown) => thrown instanceof SignerLost && thrown.error.code === 'HSM_UNAVAILABLE');
+    await assert.rejects(
+      signer.sign(items(3)),
+      (thrown) => thrown instanceof SignerLost && thrown.error.code === 'HSM_UNAVAILABLE',
+    );
   });
 
   it('is lost by a probe too', async () => {
@@ -68,21 +84,35 @@ describe('the recovery inside one signer', () => {
     await signer.useKey(swapped);
     await using admin = await openTokenAdmin(fixture.token, adminOptions);
     await admin.destroyKey(swapped.ckaId);
-    await admin.generateKey({ ckaId: swapped.ckaId, label: 'meshca/test/swapped', keyType: 'ec-p256' });
-    await assert.rejects(signer.sign(items(2, swapped.ckaId)), (thrown) => thrown instanceof SignerLost && thrown.error.code === 'HSM_SIGNATURE_INVALID');
+    await admin.generateKey({
+      ckaId: swapped.ckaId,
+      label: 'meshca/test/swapped',
+      keyType: 'ec-p256',
+    });
+    await assert.rejects(
+      signer.sign(items(2, swapped.ckaId)),
+      (thrown) => thrown instanceof SignerLost && thrown.error.code === 'HSM_SIGNATURE_INVALID',
+    );
     core?.close();
     core = undefined;
   });
 
   it('reports a Node binary that can not be started', async () => {
     const execPath = '/nowhere/node';
-    const unavailable = (thrown: unknown): boolean => thrown instanceof PkiError && thrown.code === 'HSM_UNAVAILABLE';
-    await assert.rejects(createSigners({ ...signersDefaults, token: fixture.token, execPath }), unavailable);
+    const unavailable = (thrown: unknown): boolean =>
+      thrown instanceof PkiError && thrown.code === 'HSM_UNAVAILABLE';
+    await assert.rejects(
+      createSigners({ ...signersDefaults, token: fixture.token, execPath }),
+      unavailable,
+    );
     await assert.rejects(openTokenAdmin(fixture.token, { ...adminOptions, execPath }), unavailable);
   });
 });
 
-/** Closes every session of this process in the token except the oldest, which is the anchor. Returns how many. */
+/**
+ * Closes every session of this process in the token except the oldest, which is the anchor. Returns
+ * how many.
+ */
 function closeSessionsButFirst({ tokens }: HsmFixture): number {
   const { lib } = graphene.Module.load(tokens.modulePath);
   const open: Buffer[] = [];

@@ -11,7 +11,12 @@ const hashOf = (key: KeyHandle): string => (key.keyType === 'ec-p384' ? 'sha384'
 function isValid(key: KeyHandle, item: SignItem, outcome: SignOutcome | undefined): boolean {
   if (outcome?.ok !== true) return false;
   const publicKey = createPublicKey({ key: key.spkiDer, format: 'der', type: 'spki' });
-  return verify(hashOf(key), item.bytes, { key: publicKey, dsaEncoding: item.format === 'x509' ? 'der' : 'ieee-p1363' }, outcome.signature);
+  return verify(
+    hashOf(key),
+    item.bytes,
+    { key: publicKey, dsaEncoding: item.format === 'x509' ? 'der' : 'ieee-p1363' },
+    outcome.signature,
+  );
 }
 
 describe('signing with a real token', () => {
@@ -32,12 +37,18 @@ describe('signing with a real token', () => {
       for (const key of keys) {
         await signers.useKey(key);
         for (const format of ['x509', 'jose'] as const) {
-          for (let round = 0; round < 5; round++) items.push({ key, item: { ckaId: key.ckaId, bytes: randomBytes(1 + randomInt(900)), format } });
+          for (let round = 0; round < 5; round++)
+            items.push({
+              key,
+              item: { ckaId: key.ckaId, bytes: randomBytes(1 + randomInt(900)), format },
+            });
         }
       }
       const outcomes = await signers.sign(items.map(({ item }) => item));
       assert.equal(outcomes.length, items.length);
-      items.forEach(({ key, item }, index) => assert.ok(isValid(key, item, outcomes[index]), `${key.keyType} ${item.format}`));
+      items.forEach(({ key, item }, index) =>
+        assert.ok(isValid(key, item, outcomes[index]), `${key.keyType} ${item.format}`),
+      );
       assert.equal(signers.state().signatures, items.length);
       assert.equal(signers.state().inFlight, 0);
       await signers.close();
@@ -55,7 +66,9 @@ describe('signing with a real token', () => {
           const bad = randomInt(5) === 0;
           const proof = proofBy(newRequester());
           return {
-            ckaId: key.ckaId, bytes: randomBytes(100), format: 'x509',
+            ckaId: key.ckaId,
+            bytes: randomBytes(100),
+            format: 'x509',
             proof: bad ? { ...proof, signedBytes: randomBytes(10) } : proof,
           };
         });
@@ -80,7 +93,8 @@ describe('signing with a real token', () => {
     const good = proofBy(newRequester());
     const offCurve = Buffer.from(good.spkiDer);
     offCurve[offCurve.length - 1] = (offCurve.at(-1) as number) ^ 1;
-    const rsa = (modulusLength: number, publicExponent = 65_537) => proofBy(generateKeyPairSync('rsa', { modulusLength, publicExponent }), 'rsa-sha256');
+    const rsa = (modulusLength: number, publicExponent = 65_537) =>
+      proofBy(generateKeyPairSync('rsa', { modulusLength, publicExponent }), 'rsa-sha256');
     const cases: readonly (readonly [string, SignItem['proof'], string])[] = [
       ['point off the curve', { ...good, spkiDer: offCurve }, 'KEY_WEAK'],
       ['no key at all', { ...good, spkiDer: Buffer.alloc(0) }, 'KEY_WEAK'],
@@ -91,17 +105,39 @@ describe('signing with a real token', () => {
       ['empty signature', { ...good, signature: Buffer.alloc(0) }, 'CSR_SIGNATURE_INVALID'],
       ['wrong hash', { ...good, algorithm: 'ecdsa-sha384' }, 'CSR_SIGNATURE_INVALID'],
       ['RSA scheme with an EC key', { ...good, algorithm: 'rsa-sha256' }, 'CSR_SIGNATURE_INVALID'],
-      ['unknown scheme', { ...good, algorithm: 'toString' as 'rsa-sha256' }, 'CSR_SIGNATURE_INVALID'],
+      [
+        'unknown scheme',
+        { ...good, algorithm: 'toString' as 'rsa-sha256' },
+        'CSR_SIGNATURE_INVALID',
+      ],
     ];
-    const outcomes = await signers.sign(cases.map(([, proof]) => ({ ckaId: key.ckaId, bytes: randomBytes(50), format: 'x509', ...(proof === undefined ? {} : { proof }) })));
+    const outcomes = await signers.sign(
+      cases.map(([, proof]) => ({
+        ckaId: key.ckaId,
+        bytes: randomBytes(50),
+        format: 'x509',
+        ...(proof === undefined ? {} : { proof }),
+      })),
+    );
     cases.forEach(([name, , code], index) => {
       const outcome = outcomes[index] as SignOutcome;
       assert.ok(!outcome.ok, name);
       assert.deepEqual([outcome.kind, outcome.code], ['refused', code], name);
     });
     assert.equal(signers.state().signatures, 0);
-    const accepted = [rsa(2048), good, proofBy(generateKeyPairSync('ec', { namedCurve: 'P-384' }), 'ecdsa-sha384')];
-    const signed = await signers.sign(accepted.map((proof) => ({ ckaId: key.ckaId, bytes: randomBytes(50), format: 'x509', proof })));
+    const accepted = [
+      rsa(2048),
+      good,
+      proofBy(generateKeyPairSync('ec', { namedCurve: 'P-384' }), 'ecdsa-sha384'),
+    ];
+    const signed = await signers.sign(
+      accepted.map((proof) => ({
+        ckaId: key.ckaId,
+        bytes: randomBytes(50),
+        format: 'x509',
+        proof,
+      })),
+    );
     assert.ok(signed.every(({ ok }) => ok));
     await signers.close();
   });
@@ -128,7 +164,10 @@ describe('signing with a real token', () => {
     const signers = await fixture.signers();
     const key = await fixture.makeKey('ec-p256');
     await signers.useKey(key);
-    const items = Array.from({ length: 20 }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(30), format: 'jose' }));
+    const items = Array.from(
+      { length: 20 },
+      (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(30), format: 'jose' }),
+    );
     const outcomes = await signers.sign(items);
     items.forEach((item, index) => assert.ok(isValid(key, item, outcomes[index])));
     await signers.close();
@@ -140,7 +179,10 @@ describe('signing with a real token', () => {
     await signers.useKey(key);
     // A corrupt one would make the port fatal, since each is verified in the signer.
     for (let round = 0; round < 5; round++) {
-      const items = Array.from({ length: 500 }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(2000), format: 'x509' }));
+      const items = Array.from(
+        { length: 500 },
+        (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(2000), format: 'x509' }),
+      );
       assert.ok((await signers.sign(items)).every(({ ok }) => ok));
     }
     assert.equal(signers.state().status, 'ready');
@@ -153,9 +195,16 @@ describe('signing with a real token', () => {
     const key = keys[0] as KeyHandle;
     await signers.useKey(key);
     assert.deepEqual(await signers.sign([]), []);
-    const items = Array.from({ length: 11 }, (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(30), format: 'x509' }));
+    const items = Array.from(
+      { length: 11 },
+      (): SignItem => ({ ckaId: key.ckaId, bytes: randomBytes(30), format: 'x509' }),
+    );
     const outcomes = await signers.sign(items);
-    assert.ok(outcomes.every((outcome) => !outcome.ok && outcome.kind === 'failed' && outcome.code === 'OVERLOADED'));
+    assert.ok(
+      outcomes.every(
+        (outcome) => !outcome.ok && outcome.kind === 'failed' && outcome.code === 'OVERLOADED',
+      ),
+    );
     assert.ok((await signers.sign(items.slice(1))).every(({ ok }) => ok));
     await signers.close();
   });

@@ -6,7 +6,8 @@ import { openTokenAdmin } from '../../src/hsm/index.ts';
 import { isWholeObject } from '../../src/hsm/softhsm-guard.ts';
 import { adminOptions, hsmFixture, type HsmFixture } from './hsm-fixture.ts';
 
-const objects = ({ tokens }: HsmFixture): readonly string[] => readdirSync(tokens.tokenDir).map((name) => join(tokens.tokenDir, name, 'token.object'));
+const objects = ({ tokens }: HsmFixture): readonly string[] =>
+  readdirSync(tokens.tokenDir).map((name) => join(tokens.tokenDir, name, 'token.object'));
 
 describe('SoftHSM, which truncates its token at each login', () => {
   it('gets a token back that a killed login left empty, with its keys', async () => {
@@ -14,7 +15,10 @@ describe('SoftHSM, which truncates its token at each login', () => {
     const key = await fixture.makeKey('ec-p256');
     for (const path of objects(fixture)) truncateSync(path, 0);
     await using admin = await openTokenAdmin(fixture.token, adminOptions);
-    assert.deepEqual((await admin.listKeys()).map(({ ckaId }) => ckaId), [key.ckaId]);
+    assert.deepEqual(
+      (await admin.listKeys()).map(({ ckaId }) => ckaId),
+      [key.ckaId],
+    );
     assert.equal((await admin.sign(key, Buffer.from('x'))).length > 0, true);
     for (const path of objects(fixture)) assert.ok(isWholeObject(readFileSync(path)));
   });
@@ -25,7 +29,9 @@ describe('SoftHSM, which truncates its token at each login', () => {
     const signers = await fixture.signers({ processes: 1 });
     await signers.useKey(key);
     for (const path of objects(fixture)) {
-      assert.ok(readFileSync(`${path}.meshca-copy`).subarray(8).equals(readFileSync(path).subarray(8)));
+      assert.ok(
+        readFileSync(`${path}.meshca-copy`).subarray(8).equals(readFileSync(path).subarray(8)),
+      );
       assert.equal(statSync(`${path}.meshca-copy`).mode, statSync(path).mode);
       truncateSync(path, 100);
     }
@@ -40,15 +46,20 @@ describe('SoftHSM, which truncates its token at each login', () => {
       truncateSync(path, 0);
       writeFileSync(`${path}.meshca-copy`, 'nonsense');
     }
-    await assert.rejects(openTokenAdmin(fixture.token, adminOptions), { code: 'HSM_TOKEN_NOT_FOUND' });
+    await assert.rejects(openTokenAdmin(fixture.token, adminOptions), {
+      code: 'HSM_TOKEN_NOT_FOUND',
+    });
   });
 
   it('tells a whole object file from one that is cut anywhere', async () => {
     await using fixture = await hsmFixture();
     const whole = readFileSync(objects(fixture)[0] as string);
     assert.ok(isWholeObject(whole));
-    // between two attributes a cut can not be seen; SoftHSM writes the file with one call, so that there is none
-    const seen = Array.from({ length: whole.length }, (_, length) => isWholeObject(whole.subarray(0, length))).filter(Boolean).length;
+    // between two attributes a cut can not be seen; SoftHSM writes the file with one call, so that
+    // there is none
+    const seen = Array.from({ length: whole.length }, (_, length) =>
+      isWholeObject(whole.subarray(0, length)),
+    ).filter(Boolean).length;
     assert.ok(seen < 10, `${seen} cuts look whole`);
     assert.equal(isWholeObject(Buffer.alloc(0)), false);
     assert.equal(isWholeObject(Buffer.alloc(whole.length)), false);

@@ -8,8 +8,20 @@ import graphene from 'graphene-pk11';
 import pkcs11 from 'pkcs11js';
 
 import { PkiError, type ErrorCode } from '../../src/common/errors/index.ts';
-import { createSigners, openTokenAdmin, type KeyHandle, type TokenConfig } from '../../src/hsm/index.ts';
-import { adminOptions, childrenOf, hsmFixture, isAlive, signersDefaults, type HsmFixture } from './hsm-fixture.ts';
+import {
+  createSigners,
+  openTokenAdmin,
+  type KeyHandle,
+  type TokenConfig,
+} from '../../src/hsm/index.ts';
+import {
+  adminOptions,
+  childrenOf,
+  hsmFixture,
+  isAlive,
+  signersDefaults,
+  type HsmFixture,
+} from './hsm-fixture.ts';
 import { until } from '../support/until.ts';
 
 const withCode = (code: ErrorCode, pattern?: RegExp) => (thrown: unknown) => {
@@ -28,14 +40,28 @@ describe('the start of the signers', () => {
   });
   after(() => fixture[Symbol.asyncDispose]());
 
-  async function failsWith(token: Partial<TokenConfig>, code: ErrorCode, pattern?: RegExp): Promise<void> {
-    await assert.rejects(createSigners({ ...signersDefaults, token: { ...fixture.token, ...token } }), withCode(code, pattern));
-    await assert.rejects(openTokenAdmin({ ...fixture.token, ...token }, adminOptions), withCode(code, pattern));
+  async function failsWith(
+    token: Partial<TokenConfig>,
+    code: ErrorCode,
+    pattern?: RegExp,
+  ): Promise<void> {
+    await assert.rejects(
+      createSigners({ ...signersDefaults, token: { ...fixture.token, ...token } }),
+      withCode(code, pattern),
+    );
+    await assert.rejects(
+      openTokenAdmin({ ...fixture.token, ...token }, adminOptions),
+      withCode(code, pattern),
+    );
     assert.deepEqual(childrenOf(process.pid), [], 'no process is left behind');
   }
 
   it('names a module that is missing, is not absolute, or is no PKCS#11 module', async () => {
-    await failsWith({ modulePath: '/nowhere/libpkcs11.so' }, 'HSM_MODULE_MISSING', /\/nowhere\/libpkcs11\.so/);
+    await failsWith(
+      { modulePath: '/nowhere/libpkcs11.so' },
+      'HSM_MODULE_MISSING',
+      /\/nowhere\/libpkcs11\.so/,
+    );
     await failsWith({ modulePath: 'libpkcs11.so' }, 'HSM_MODULE_MISSING', /absolute/);
     const text = join(fixture.tokens.dir, 'not-a-module.so');
     await writeFile(text, 'text');
@@ -43,12 +69,26 @@ describe('the start of the signers', () => {
   });
 
   it('lists the labels that it found when the token is not there', async () => {
-    await failsWith({ tokenLabel: 'elsewhere' }, 'HSM_TOKEN_NOT_FOUND', /"meshca-issuing", "meshca-root"|"meshca-root", "meshca-issuing"/);
+    await failsWith(
+      { tokenLabel: 'elsewhere' },
+      'HSM_TOKEN_NOT_FOUND',
+      /"meshca-issuing", "meshca-root"|"meshca-root", "meshca-issuing"/,
+    );
   });
 
   it('reports a module that can not initialise with the operation and the CKR name', async () => {
-    await failsWith({ environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } }, 'HSM_UNAVAILABLE', /C_Initialize of \S+: CKR_GENERAL_ERROR/);
-    await assert.rejects(openTokenAdmin({ ...fixture.token, environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } }, adminOptions), (error) => error instanceof PkiError && error.next.includes('softhsmConf'));
+    await failsWith(
+      { environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } },
+      'HSM_UNAVAILABLE',
+      /C_Initialize of \S+: CKR_GENERAL_ERROR/,
+    );
+    await assert.rejects(
+      openTokenAdmin(
+        { ...fixture.token, environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } },
+        adminOptions,
+      ),
+      (error) => error instanceof PkiError && error.next.includes('softhsmConf'),
+    );
   });
 
   it('tries a wrong PIN once, in one process, and gives up', async () => {
@@ -58,7 +98,11 @@ describe('the start of the signers', () => {
     }, 2);
     try {
       await assert.rejects(
-        createSigners({ ...signersDefaults, processes: 4, token: { ...fixture.token, pin: 'wrong-pin' } }),
+        createSigners({
+          ...signersDefaults,
+          processes: 4,
+          token: { ...fixture.token, pin: 'wrong-pin' },
+        }),
         withCode('HSM_PIN_WRONG', /C_Login to the token "meshca-issuing": CKR_PIN_INCORRECT/),
       );
       await new Promise((resolve) => setTimeout(resolve, 300));
@@ -85,7 +129,9 @@ describe('the start of the signers', () => {
     await new Promise((resolve) => setTimeout(resolve, 1200));
     assert.equal(signers.state().respawns, 1);
     assert.deepEqual(childrenOf(process.pid), []);
-    const [outcome] = await signers.sign([{ ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' }]);
+    const [outcome] = await signers.sign([
+      { ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' },
+    ]);
     assert.ok(outcome?.ok === false && outcome.code === 'HSM_PIN_WRONG');
     await assert.rejects(signers.useKey(key), withCode('HSM_PIN_WRONG'));
     await signers.close();
@@ -117,13 +163,16 @@ describe('the start of the signers', () => {
         const signers = await createSigners({ token, processes: 2, mode: 'async', sessionsPerProcess: 2, execPath: process.execPath, clock: systemClock, random: systemRandom, logger: silentLogger });
         process.send(signers.pids());
       });`;
-    const parent = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
     const pids = await new Promise<number[]>((resolve) => {
       parent.once('message', (message) => resolve(message as number[]));
       parent.send(fixture.token);
     });
     assert.equal(pids.length, 2);
-    for (const pid of pids) for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
+    for (const pid of pids)
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
     await new Promise((resolve) => setTimeout(resolve, 100));
     assert.ok(pids.every(isAlive));
     // One that can not notice the end of its channel, as one that hangs in its module can not.
@@ -133,7 +182,10 @@ describe('the start of the signers', () => {
   });
 });
 
-/** What another process can see of it. Signers are not dumpable, so that only root sees their environment at all. */
+/**
+ * What another process can see of it. Signers are not dumpable, so that only root sees their
+ * environment at all.
+ */
 function readProcess(pid: number, file: string): string {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'latin1');
@@ -151,9 +203,13 @@ function changePin({ tokens }: HsmFixture, label: string, from: string, to: stri
   module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
   try {
     const slots = module.getSlots(true);
-    const slot = Array.from({ length: slots.length }, (_, index) => slots.items(index)).find((each) => each.getToken().label === label);
+    const slot = Array.from({ length: slots.length }, (_, index) => slots.items(index)).find(
+      (each) => each.getToken().label === label,
+    );
     assert.ok(slot !== undefined);
-    const session = slot.open(graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION);
+    const session = slot.open(
+      graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION,
+    );
     session.login(from);
     session.setPin(from, to);
   } finally {

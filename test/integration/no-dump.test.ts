@@ -9,6 +9,9 @@ test('a process that asks for it leaves no core file and lets nobody of its user
     const prctl = koffi.load(null).func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)');
     console.log(JSON.stringify([prctl(3, 0, 0, 0, 0), forbidDumps('linux'), prctl(3, 0, 0, 0, 0), forbidDumps('darwin')]));
   `;
-  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8', cwd: new URL('../..', import.meta.url) });
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    encoding: 'utf8',
+    cwd: new URL('../..', import.meta.url),
+  });
   assert.equal(stdout.trim(), '[1,true,0,false]', stderr);
 });

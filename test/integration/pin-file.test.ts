@@ -25,11 +25,24 @@ test('a PIN file that others may write is refused, one that all may read is used
     const path = join(dir, 'pin');
     await writeFile(path, '1234\n');
     await symlink(path, join(dir, 'link'));
-    for (const [mode, outcome, warnings] of [[0o600, '1234', 0], [0o400, '1234', 0], [0o640, '1234', 0], [0o644, '1234', 1], [0o664, 'HSM_PIN_FILE_OPEN', 0], [0o620, 'HSM_PIN_FILE_OPEN', 0], [0o602, 'HSM_PIN_FILE_OPEN', 0], [0o666, 'HSM_PIN_FILE_OPEN', 0]] as const) {
+    for (const [mode, outcome, warnings] of [
+      [0o600, '1234', 0],
+      [0o400, '1234', 0],
+      [0o640, '1234', 0],
+      [0o644, '1234', 1],
+      [0o664, 'HSM_PIN_FILE_OPEN', 0],
+      [0o620, 'HSM_PIN_FILE_OPEN', 0],
+      [0o602, 'HSM_PIN_FILE_OPEN', 0],
+      [0o666, 'HSM_PIN_FILE_OPEN', 0],
+    ] as const) {
       await chmod(path, mode);
       for (const name of ['pin', 'link']) {
         const found = read(join(dir, name));
-        assert.deepEqual([found.outcome, found.warnings.length], [outcome, warnings], `${name} with ${mode.toString(8)}`);
+        assert.deepEqual(
+          [found.outcome, found.warnings.length],
+          [outcome, warnings],
+          `${name} with ${mode.toString(8)}`,
+        );
         assert.ok(!JSON.stringify(found.warnings).includes('1234'));
       }
     }

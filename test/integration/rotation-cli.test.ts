@@ -7,18 +7,37 @@ import { SimAgent, simServer } from '../support/sim-agent.ts';
 import { until } from '../support/until.ts';
 
 const config = {
-  issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 4, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
+  issuance: {
+    minimumTtlSeconds: 2,
+    defaultTtlSeconds: 4,
+    maximumTtlSeconds: 60,
+    agentTtlSeconds: 60,
+    serverTtlSeconds: 60,
+    jwtMaximumTtlSeconds: 60,
+    jwtDefaultTtlSeconds: 30,
+    bundleRefreshHintSeconds: 1,
+  },
   rotation: { marginSeconds: 60, retireMarginSeconds: 1, jwksCacheSeconds: 1 },
 };
 
-function cli(server: TestServer, options: { readonly isTerminal?: boolean; readonly signal?: AbortSignal } = {}) {
+function cli(
+  server: TestServer,
+  options: { readonly isTerminal?: boolean; readonly signal?: AbortSignal } = {},
+) {
   let out = '';
   let err = '';
   const context: CliContext = {
-    env: {}, out: (text) => void (out += text), err: (text) => void (err += text), readStdin: async () => '', terminal: { isTerminal: options.isTerminal ?? false, columns: 140, color: false },
-    signal: options.signal ?? new AbortController().signal, now: () => Math.floor(Date.now() / 1000), parts: {} as CliContext['parts'],
+    env: {},
+    out: (text) => void (out += text),
+    err: (text) => void (err += text),
+    readStdin: async () => '',
+    terminal: { isTerminal: options.isTerminal ?? false, columns: 140, color: false },
+    signal: options.signal ?? new AbortController().signal,
+    now: () => Math.floor(Date.now() / 1000),
+    parts: {} as CliContext['parts'],
   };
-  const run = async (...args: readonly string[]): Promise<number> => runCli(['--server-socket', server.server.adminSocketPath, ...args], context);
+  const run = async (...args: readonly string[]): Promise<number> =>
+    runCli(['--server-socket', server.server.adminSocketPath, ...args], context);
   return { run, out: () => out, err: () => err };
 }
 
@@ -28,7 +47,19 @@ test('on the command line a chain is rotated with progress, step by step, piped 
   const agent = await SimAgent.join(simServer(server), 'node-1', ['web']);
 
   const piped = cli(server);
-  assert.equal(await piped.run('authority', 'rotate', '--kind', 'issuing', '--kind', 'root', '--reason', 'exercise'), 0);
+  assert.equal(
+    await piped.run(
+      'authority',
+      'rotate',
+      '--kind',
+      'issuing',
+      '--kind',
+      'root',
+      '--reason',
+      'exercise',
+    ),
+    0,
+  );
   assert.match(piped.out(), /issuing [0-9a-f]{12} active/);
   assert.match(piped.out(), /root [0-9a-f]{12} published proven \d\/2/);
   assert.ok(!piped.out().includes('\u001b['));
@@ -52,12 +83,16 @@ test('on the command line a chain is rotated with progress, step by step, piped 
   assert.equal(await watched, 0);
   assert.equal(watching.err(), '');
 
-  // a workload that does not read: the command waits and names it; stopped, the server goes on by itself
+  // a workload that does not read: the command waits and names it; stopped, the server goes on by
+  // itself
   agent.freeze('web');
   const stop = new AbortController();
   const waiting = cli(server, { signal: stop.signal });
   const run = waiting.run('authority', 'rotate', '--kind', 'root');
-  await until(() => waiting.out().includes('waits for node-1: spiffe://mesh.test/web web'), 'the command names who lags');
+  await until(
+    () => waiting.out().includes('waits for node-1: spiffe://mesh.test/web web'),
+    'the command names who lags',
+  );
   assert.match(waiting.out(), /waits for node-1: spiffe:\/\/mesh.test\/web web/);
   stop.abort();
   assert.notEqual(await run, 0);
@@ -71,7 +106,10 @@ test('on the command line a chain is rotated with progress, step by step, piped 
   assert.equal(await prepared.run('authority', 'publish', '--kind', 'jwt'), 0);
   assert.equal(await prepared.run('authority', 'activate', '--kind', 'jwt'), 0);
   // it signs a moment before its operation is closed
-  await until(async () => (await server.admin('Authorities/GetRotationStatus')).operations.length === 0, 'nothing is under way');
+  await until(
+    async () => (await server.admin('Authorities/GetRotationStatus')).operations.length === 0,
+    'nothing is under way',
+  );
   const refused = cli(server);
   assert.equal(await refused.run('authority', 'publish', '--kind', 'jwt'), 3);
 });

@@ -6,7 +6,14 @@ import { createCsr, generateKeyPairAsync } from '../../src/common/x509/index.ts'
 import { fromServiceError } from '../../src/common/wire/index.ts';
 import { admission } from '../../src/server/index.ts';
 import { callerClasses, type CallerClass } from '../../src/services/index.ts';
-import { allMethods, codeOf, startTestServer, unaryCall, type Credential, type TestServer } from '../support/server.ts';
+import {
+  allMethods,
+  codeOf,
+  startTestServer,
+  unaryCall,
+  type Credential,
+  type TestServer,
+} from '../support/server.ts';
 import { patienceMs } from '../support/until.ts';
 
 const delegateId = 'spiffe://mesh.test/control-plane';
@@ -21,13 +28,21 @@ before(async () => {
   t = await startTestServer();
   agent = await t.joinAgent('node-1');
   delegate = await t.mint(delegateId);
-  await t.admin('Delegations/CreateDelegation', { delegation: { clientId: delegateId, patterns: ['spiffe://mesh.test/ns/**'], maxTtlSeconds: 3600 } });
+  await t.admin('Delegations/CreateDelegation', {
+    delegation: {
+      clientId: delegateId,
+      patterns: ['spiffe://mesh.test/ns/**'],
+      maxTtlSeconds: 3600,
+    },
+  });
   clients.anonymous = t.client();
   clients.agent = t.client(agent);
   clients.workload = t.client(await t.mint('spiffe://mesh.test/web'));
   clients.delegate = t.client(delegate);
   clients.admin = t.client(await t.mint('spiffe://mesh.test/admin/alice', { admin: true }));
-  clients.local = new Client(`unix:${t.server.adminSocketPath}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost' });
+  clients.local = new Client(`unix:${t.server.adminSocketPath}`, credentials.createInsecure(), {
+    'grpc.default_authority': 'localhost',
+  });
 });
 after(async () => {
   clients.local?.close();
@@ -36,7 +51,8 @@ after(async () => {
 
 test('the table of admission names every method of our contracts, and classes that exist', () => {
   for (const path of Object.keys(allMethods())) assert.ok(admission[path] !== undefined, path);
-  for (const classes of Object.values(admission)) for (const each of classes) assert.ok(callerClasses.includes(each), each);
+  for (const classes of Object.values(admission))
+    for (const each of classes) assert.ok(callerClasses.includes(each), each);
 });
 
 describe('every RPC against every class of caller', () => {
@@ -44,7 +60,9 @@ describe('every RPC against every class of caller', () => {
     for (const caller of callerClasses) {
       const admitted = (admission[path] ?? []).includes(caller);
       test(`${path.split('.').at(-1)} ${admitted ? 'admits' : 'refuses'} ${caller}`, async () => {
-        const code = method.responseStream ? await streamCode(clients[caller], path, admitted ? 5_000 : patienceMs) : await codeOf(unaryCall(clients[caller], path));
+        const code = method.responseStream
+          ? await streamCode(clients[caller], path, admitted ? 5_000 : patienceMs)
+          : await codeOf(unaryCall(clients[caller], path));
         if (admitted) assert.ok(!refusals.includes(code), code);
         else assert.equal(code, caller === 'anonymous' ? 'UNAUTHENTICATED' : 'CALLER_NOT_ADMITTED');
       });
@@ -52,12 +70,21 @@ describe('every RPC against every class of caller', () => {
   }
 });
 
-/** Opens a stream, sends an empty message, and gives the code it ends with: that of the deadline, where it would stay open. */
+/**
+ * Opens a stream, sends an empty message, and gives the code it ends with: that of the deadline,
+ * where it would stay open.
+ */
 function streamCode(client: Client, path: string, deadlineMs = patienceMs): Promise<string> {
   const method = allMethods()[path];
   if (method === undefined) throw new Error(path);
   return new Promise((resolve) => {
-    const call = client.makeBidiStreamRequest(path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => object, new Metadata(), { deadline: Date.now() + deadlineMs });
+    const call = client.makeBidiStreamRequest(
+      path,
+      method.requestSerialize as (value: object) => Buffer,
+      method.responseDeserialize as (bytes: Buffer) => object,
+      new Metadata(),
+      { deadline: Date.now() + deadlineMs },
+    );
     call.on('data', () => {});
     call.on('error', (error: ServiceError) => resolve(fromServiceError(error).code));
     call.on('end', () => resolve('ended'));
@@ -70,9 +97,24 @@ function streamCode(client: Client, path: string, deadlineMs = patienceMs): Prom
 describe('who poses as somebody else', () => {
   test('a certificate that a delegate had signed is no agent, no admin and no delegate, whatever its name', async () => {
     const { privateKey } = await generateKeyPairAsync('ec-p256');
-    const signed = await unaryCall(clients.delegate, '/meshca.signing.v1.Signing/Sign', { requestId: uuidv7(), spiffeId: 'spiffe://mesh.test/ns/a/sa/b', csrDer: createCsr(privateKey) });
-    await t.admin('Delegations/CreateDelegation', { delegation: { clientId: 'spiffe://mesh.test/ns/a/sa/b', patterns: ['spiffe://mesh.test/**'], maxTtlSeconds: 3600 } });
-    const leaf = t.client({ spiffeId: signed.spiffeId, serial: signed.serial, chainDer: signed.chainDer, privateKey });
+    const signed = await unaryCall(clients.delegate, '/meshca.signing.v1.Signing/Sign', {
+      requestId: uuidv7(),
+      spiffeId: 'spiffe://mesh.test/ns/a/sa/b',
+      csrDer: createCsr(privateKey),
+    });
+    await t.admin('Delegations/CreateDelegation', {
+      delegation: {
+        clientId: 'spiffe://mesh.test/ns/a/sa/b',
+        patterns: ['spiffe://mesh.test/**'],
+        maxTtlSeconds: 3600,
+      },
+    });
+    const leaf = t.client({
+      spiffeId: signed.spiffeId,
+      serial: signed.serial,
+      chainDer: signed.chainDer,
+      privateKey,
+    });
     for (const path of Object.keys(allMethods())) {
       if (allMethods()[path]?.responseStream) continue;
       assert.equal(await codeOf(unaryCall(leaf, path)), 'CALLER_NOT_ADMITTED', path);
@@ -82,20 +124,57 @@ describe('who poses as somebody else', () => {
   test('nobody is given an ID of the CA: not by mint, delegation, entry or template', async () => {
     const { privateKey } = await generateKeyPairAsync('ec-p256');
     const csrDer = createCsr(privateKey);
-    for (const spiffeId of ['spiffe://mesh.test/meshca/server', 'spiffe://mesh.test/meshca/agent/node-1', 'spiffe://mesh.test/meshca']) {
-      assert.equal(await codeOf(t.admin('Certificates/MintX509Svid', { spiffeId, csrDer, requestId: uuidv7() })), 'SPIFFE_ID_RESERVED', spiffeId);
-      assert.match(await codeOf(unaryCall(clients.delegate, '/meshca.signing.v1.Signing/Sign', { requestId: uuidv7(), spiffeId, csrDer })), /OUTSIDE_DELEGATION|SPIFFE_ID_RESERVED/);
-      const { results } = await t.admin('Entries/CreateEntries', { entries: [{ spiffeId, parentId: agent.spiffeId, selectors: ['unix:uid:1'] }] });
+    for (const spiffeId of [
+      'spiffe://mesh.test/meshca/server',
+      'spiffe://mesh.test/meshca/agent/node-1',
+      'spiffe://mesh.test/meshca',
+    ]) {
+      assert.equal(
+        await codeOf(
+          t.admin('Certificates/MintX509Svid', { spiffeId, csrDer, requestId: uuidv7() }),
+        ),
+        'SPIFFE_ID_RESERVED',
+        spiffeId,
+      );
+      assert.match(
+        await codeOf(
+          unaryCall(clients.delegate, '/meshca.signing.v1.Signing/Sign', {
+            requestId: uuidv7(),
+            spiffeId,
+            csrDer,
+          }),
+        ),
+        /OUTSIDE_DELEGATION|SPIFFE_ID_RESERVED/,
+      );
+      const { results } = await t.admin('Entries/CreateEntries', {
+        entries: [{ spiffeId, parentId: agent.spiffeId, selectors: ['unix:uid:1'] }],
+      });
       assert.equal(results[0].problem.code, 'SPIFFE_ID_RESERVED');
     }
-    assert.match(await codeOf(t.admin('Delegations/CreateDelegation', { delegation: { clientId: delegateId, patterns: ['spiffe://mesh.test/meshca/**'], maxTtlSeconds: 60 } })), /SPIFFE_ID_RESERVED|PATTERN_INVALID/);
+    assert.match(
+      await codeOf(
+        t.admin('Delegations/CreateDelegation', {
+          delegation: {
+            clientId: delegateId,
+            patterns: ['spiffe://mesh.test/meshca/**'],
+            maxTtlSeconds: 60,
+          },
+        }),
+      ),
+      /SPIFFE_ID_RESERVED|PATTERN_INVALID/,
+    );
   });
 
   test('the same name with another key, or a certificate of another CA with a known serial, is not in the inventory', async () => {
     const other = await startTestServer();
     try {
       const foreign = await other.joinAgent('node-1');
-      assert.equal(await codeOf(unaryCall(t.client({ ...foreign }), '/meshca.issuer.v1.AgentIssuer/SignX509Svids')), 'CERTIFICATE_UNKNOWN');
+      assert.equal(
+        await codeOf(
+          unaryCall(t.client({ ...foreign }), '/meshca.issuer.v1.AgentIssuer/SignX509Svids'),
+        ),
+        'CERTIFICATE_UNKNOWN',
+      );
     } finally {
       await other[Symbol.asyncDispose]();
     }
@@ -106,7 +185,11 @@ describe('who poses as somebody else', () => {
     const client = t.client(banned);
     const sign = async (as: Client): Promise<string> => {
       const csrDer = createCsr((await generateKeyPairAsync('ec-p256')).privateKey);
-      return codeOf(unaryCall(as, '/meshca.issuer.v1.AgentIssuer/SignX509Svids', { items: [{ requestId: uuidv7(), entryId: 'none', csrDer }] }));
+      return codeOf(
+        unaryCall(as, '/meshca.issuer.v1.AgentIssuer/SignX509Svids', {
+          items: [{ requestId: uuidv7(), entryId: 'none', csrDer }],
+        }),
+      );
     };
     assert.equal(await sign(client), 'resolved');
     const stream = streamCode(client, '/meshca.issuer.v1.AgentIssuer/Sync');
@@ -121,9 +204,22 @@ describe('who poses as somebody else', () => {
 
   test('a delegation that is revoked signs nothing from the answer on', async () => {
     const temporary = await t.mint('spiffe://mesh.test/temporary-plane');
-    const { id } = await t.admin('Delegations/CreateDelegation', { delegation: { clientId: temporary.spiffeId, patterns: ['spiffe://mesh.test/tmp/*'], maxTtlSeconds: 600 } });
+    const { id } = await t.admin('Delegations/CreateDelegation', {
+      delegation: {
+        clientId: temporary.spiffeId,
+        patterns: ['spiffe://mesh.test/tmp/*'],
+        maxTtlSeconds: 600,
+      },
+    });
     const client = t.client(temporary);
-    const ask = async (): Promise<string> => codeOf(unaryCall(client, '/meshca.signing.v1.Signing/Sign', { requestId: uuidv7(), spiffeId: 'spiffe://mesh.test/tmp/a', csrDer: createCsr((await generateKeyPairAsync('ec-p256')).privateKey) }));
+    const ask = async (): Promise<string> =>
+      codeOf(
+        unaryCall(client, '/meshca.signing.v1.Signing/Sign', {
+          requestId: uuidv7(),
+          spiffeId: 'spiffe://mesh.test/tmp/a',
+          csrDer: createCsr((await generateKeyPairAsync('ec-p256')).privateKey),
+        }),
+      );
     assert.equal(await ask(), 'resolved');
     await t.admin('Delegations/RevokeDelegation', { id });
     assert.equal(await ask(), 'CALLER_NOT_ADMITTED');

@@ -12,7 +12,9 @@ import { createTokens, type TestTokens } from '../support/softhsm.ts';
 const run = promisify(execFile);
 const script = fileURLToPath(import.meta.resolve('#softhsm/init.mjs'));
 
-interface Outcome { readonly tokens: Record<'issuing' | 'root', { readonly created: boolean }> }
+interface Outcome {
+  readonly tokens: Record<'issuing' | 'root', { readonly created: boolean }>;
+}
 
 async function init(dir: string): Promise<Outcome> {
   const { stdout } = await run(process.execPath, [script, '--dir', dir, '--json']);
@@ -20,14 +22,19 @@ async function init(dir: string): Promise<Outcome> {
 }
 
 async function initFails(dir: string): Promise<string> {
-  const error = await run(process.execPath, [script, '--dir', dir, '--json']).then(() => assert.fail('it succeeded'), (reason: unknown) => reason as { stderr: string; code: number });
+  const error = await run(process.execPath, [script, '--dir', dir, '--json']).then(
+    () => assert.fail('it succeeded'),
+    (reason: unknown) => reason as { stderr: string; code: number },
+  );
   assert.equal(error.code, 1);
   return error.stderr;
 }
 
 /** What an independent tool sees. */
 async function labels({ modulePath, environment }: TestTokens): Promise<readonly string[]> {
-  const { stdout } = await run('pkcs11-tool', ['--module', modulePath, '--list-token-slots'], { env: { ...process.env, ...environment } });
+  const { stdout } = await run('pkcs11-tool', ['--module', modulePath, '--list-token-slots'], {
+    env: { ...process.env, ...environment },
+  });
   return [...stdout.matchAll(/token label\s*: (\S+)/g)].map(([, label]) => label as string).sort();
 }
 
@@ -37,16 +44,31 @@ test('two tokens with PINs of their own, which another PKCS#11 tool finds by lab
   assert.notEqual(made.tokens.issuing.pin, made.tokens.root.pin);
   for (const { label, pin } of Object.values(made.tokens)) {
     assert.match(pin, /^[\w-]{32}$/);
-    await run('pkcs11-tool', ['--module', made.modulePath, '--token-label', label, '--login', '--pin', 'env:PIN', '--list-objects'], { env: { ...process.env, ...made.environment, PIN: pin } });
+    await run(
+      'pkcs11-tool',
+      [
+        '--module',
+        made.modulePath,
+        '--token-label',
+        label,
+        '--login',
+        '--pin',
+        'env:PIN',
+        '--list-objects',
+      ],
+      { env: { ...process.env, ...made.environment, PIN: pin } },
+    );
   }
 });
 
 test('keys and PINs are readable by their owner only', async () => {
   await using made = await createTokens();
-  for (const folder of ['', 'tokens', 'pins']) assert.equal((await stat(join(made.dir, folder))).mode & 0o777, 0o700);
+  for (const folder of ['', 'tokens', 'pins'])
+    assert.equal((await stat(join(made.dir, folder))).mode & 0o777, 0o700);
   const pins = await readdir(join(made.dir, 'pins'));
   assert.deepEqual(pins.sort(), ['issuing.pin', 'issuing.so-pin', 'root.pin', 'root.so-pin']);
-  for (const name of pins) assert.equal((await stat(join(made.dir, 'pins', name))).mode & 0o777, 0o600);
+  for (const name of pins)
+    assert.equal((await stat(join(made.dir, 'pins', name))).mode & 0o777, 0o600);
 });
 
 test('a second run changes nothing, and closes folders that were left open', async () => {
@@ -73,7 +95,10 @@ test('a run that was killed at any moment is completed by the next', async () =>
   for (let attempt = 0; attempt < 12; attempt++) {
     await rm(join(made.dir, 'tokens'), { recursive: true });
     await rm(join(made.dir, 'pins'), { recursive: true });
-    const child = spawn(process.execPath, [script, '--dir', made.dir], { stdio: 'ignore', detached: true });
+    const child = spawn(process.execPath, [script, '--dir', made.dir], {
+      stdio: 'ignore',
+      detached: true,
+    });
     const ended = new Promise((resolve) => child.once('exit', resolve));
     await sleep(60 + attempt * 12);
     // The whole group, since the work is done in a child of it.
@@ -93,8 +118,11 @@ test('what a killed run left half written is made anew, and nothing that it did 
   const store = join(made.dir, 'tokens');
   const marker = `${made.tokens.issuing.pinFile}.making`;
   const folders = await readdir(store);
-  const isIssuing = async (folder: string): Promise<boolean> => (await readFile(join(store, folder, 'token.object'))).includes('meshca-issuing');
-  const issuing = (await isIssuing(folders[0] as string)) ? folders[0] as string : folders[1] as string;
+  const isIssuing = async (folder: string): Promise<boolean> =>
+    (await readFile(join(store, folder, 'token.object'))).includes('meshca-issuing');
+  const issuing = (await isIssuing(folders[0] as string))
+    ? (folders[0] as string)
+    : (folders[1] as string);
   const others = folders.filter((folder) => folder !== issuing);
   // as SoftHSM leaves it in the middle of C_InitToken
   await truncate(join(store, issuing, 'token.object'), 64);
@@ -117,7 +145,21 @@ test('a token whose user PIN was never set gets it, without being initialised ag
   await rm(join(made.dir, 'tokens'), { recursive: true });
   await mkdir(join(made.dir, 'tokens'));
   const soPin = await readFile(join(made.dir, 'pins', 'issuing.so-pin'), 'utf8');
-  await run('pkcs11-tool', ['--module', made.modulePath, '--init-token', '--label', 'meshca-issuing', '--so-pin', soPin, '--slot-index', '0'], { env: { ...process.env, ...made.environment } });
+  await run(
+    'pkcs11-tool',
+    [
+      '--module',
+      made.modulePath,
+      '--init-token',
+      '--label',
+      'meshca-issuing',
+      '--so-pin',
+      soPin,
+      '--slot-index',
+      '0',
+    ],
+    { env: { ...process.env, ...made.environment } },
+  );
   const [token] = await readdir(join(made.dir, 'tokens'));
   assert.equal((await init(made.dir)).tokens.issuing.created, true);
   assert.ok((await readdir(join(made.dir, 'tokens'))).includes(token as string));
@@ -149,15 +191,28 @@ test('damaged tokens are not replaced by new ones with their labels', async () =
 
 test('the PIN is in no argument list and no environment', async () => {
   await using made = await createTokens();
-  const pins = await Promise.all((await readdir(join(made.dir, 'pins'))).map((name) => readFile(join(made.dir, 'pins', name), 'utf8')));
-  // The work takes a tenth of a second: it is repeated until the process that does it was caught at it.
-  for (let seen = 0; seen < 3;) {
+  const pins = await Promise.all(
+    (await readdir(join(made.dir, 'pins'))).map((name) =>
+      readFile(join(made.dir, 'pins', name), 'utf8'),
+    ),
+  );
+  // The work takes a tenth of a second: it is repeated until the process that does it was caught at
+  // it.
+  for (let seen = 0; seen < 3; ) {
     await rm(join(made.dir, 'tokens'), { recursive: true });
     const child = spawn(process.execPath, [script, '--dir', made.dir], { stdio: 'ignore' });
     const ended = new Promise((resolve) => child.once('exit', resolve));
     while (child.exitCode === null) {
-      const family = [`${child.pid}`, ...look(`/proc/${child.pid}/task/${child.pid}/children`).split(' ').filter((pid) => pid !== '')];
-      for (const text of family.flatMap((pid) => [look(`/proc/${pid}/cmdline`), look(`/proc/${pid}/environ`)])) {
+      const family = [
+        `${child.pid}`,
+        ...look(`/proc/${child.pid}/task/${child.pid}/children`)
+          .split(' ')
+          .filter((pid) => pid !== ''),
+      ];
+      for (const text of family.flatMap((pid) => [
+        look(`/proc/${pid}/cmdline`),
+        look(`/proc/${pid}/environ`),
+      ])) {
         for (const pin of pins) assert.ok(!text.includes(pin));
         if (text.includes('init-tokens.mjs')) seen++;
       }

@@ -1,5 +1,16 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdtempSync,
+  openSync,
+  closeSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +19,15 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { silentLogger, systemClock } from '../../src/common/runtime/index.ts';
 import { openSqliteStore, type SqliteStoreOptions, type Store } from '../../src/store/index.ts';
 import { migrate, migrations } from '../../src/store/sqlite/migrations.ts';
-import { activeAuthority, by, code, creates, draft, event, issued } from '../compliance/store-fixtures.ts';
+import {
+  activeAuthority,
+  by,
+  code,
+  creates,
+  draft,
+  event,
+  issued,
+} from '../compliance/store-fixtures.ts';
 
 function databasePath(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'meshca-store-'));
@@ -39,14 +58,25 @@ test('a database of a later release, a changed migration record and another prog
   outside(`${path}.foreign`, 'CREATE TABLE customers (id INTEGER)');
   await assert.rejects(open(`${path}.foreign`), code('STORE_FAILED'));
   const foreign = new DatabaseSync(`${path}.foreign`);
-  assert.deepEqual(foreign.prepare('SELECT name FROM sqlite_schema').all().map(({ name }) => name), ['customers'], 'and it is left as it was');
+  assert.deepEqual(
+    foreign
+      .prepare('SELECT name FROM sqlite_schema')
+      .all()
+      .map(({ name }) => name),
+    ['customers'],
+    'and it is left as it was',
+  );
   foreign.close();
 });
 
 test('an old copy is brought forward in order, once, and a step that fails leaves it as it was', (t) => {
   const path = databasePath(t);
   const step = (version: number, sql: string) => ({ version, name: `step-${version}`, sql });
-  const [one, two, bad] = [step(1, 'CREATE TABLE a (x INTEGER) STRICT'), step(2, 'ALTER TABLE a ADD COLUMN y TEXT; UPDATE a SET y = x + 1'), step(3, 'CREATE TABLE c (z INTEGER) STRICT; SELECT nonsense')];
+  const [one, two, bad] = [
+    step(1, 'CREATE TABLE a (x INTEGER) STRICT'),
+    step(2, 'ALTER TABLE a ADD COLUMN y TEXT; UPDATE a SET y = x + 1'),
+    step(3, 'CREATE TABLE c (z INTEGER) STRICT; SELECT nonsense'),
+  ];
   const database = new DatabaseSync(path);
   migrate(database, 1, [one]);
   database.exec('INSERT INTO a (x) VALUES (41)');
@@ -56,23 +86,52 @@ test('an old copy is brought forward in order, once, and a step that fails leave
   migrate(old, 2, [one, two]);
   migrate(old, 3, [one, two]);
   assert.deepEqual({ ...old.prepare('SELECT x, y FROM a').get() }, { x: 41, y: '42' });
-  assert.deepEqual(old.prepare('SELECT version, applied_at FROM migrations').all().map((row) => ({ ...row })), [{ version: 1, applied_at: 1 }, { version: 2, applied_at: 2 }]);
+  assert.deepEqual(
+    old
+      .prepare('SELECT version, applied_at FROM migrations')
+      .all()
+      .map((row) => ({ ...row })),
+    [
+      { version: 1, applied_at: 1 },
+      { version: 2, applied_at: 2 },
+    ],
+  );
   assert.throws(() => migrate(old, 4, [one, two, bad]));
-  assert.deepEqual(old.prepare(`SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`).all().map(({ name }) => name), ['a', 'migrations']);
+  assert.deepEqual(
+    old
+      .prepare(`SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`)
+      .all()
+      .map(({ name }) => name),
+    ['a', 'migrations'],
+  );
   assert.throws(() => migrate(old, 4, [one]), code('STORE_TOO_NEW'));
-  assert.throws(() => migrate(old, 4, [step(1, 'CREATE TABLE b (x INTEGER)'), two]), code('STORE_CORRUPT'));
+  assert.throws(
+    () => migrate(old, 4, [step(1, 'CREATE TABLE b (x INTEGER)'), two]),
+    code('STORE_CORRUPT'),
+  );
   old.close();
 });
 
 test('a file that is no database, or was cut or overwritten, is corrupt by code, and the message names the file', async (t) => {
   const path = databasePath(t);
   writeFileSync(path, Buffer.alloc(8192, 'x'));
-  await assert.rejects(open(path), (error) => code('STORE_CORRUPT')(error) && (error as PkiError).message.includes(path) && (error as PkiError).grade === 'fatal');
+  await assert.rejects(
+    open(path),
+    (error) =>
+      code('STORE_CORRUPT')(error) &&
+      (error as PkiError).message.includes(path) &&
+      (error as PkiError).grade === 'fatal',
+  );
   rmSync(path);
   const store = await open(path);
   const { id: authorityId } = await activeAuthority(store);
   for (let index = 0; index < 40; index += 1) await issued(store, authorityId);
-  await store.entries.write(Array.from({ length: 200 }, (_, index) => creates(draft({ spiffeId: `spiffe://example.org/w${index}` }))), by);
+  await store.entries.write(
+    Array.from({ length: 200 }, (_, index) =>
+      creates(draft({ spiffeId: `spiffe://example.org/w${index}` })),
+    ),
+    by,
+  );
   await store.close();
   const size = statSync(path).size;
   copyFileSync(path, `${path}.cut`);
@@ -89,12 +148,19 @@ test('a file that is no database, or was cut or overwritten, is corrupt by code,
   };
   await assert.rejects(reads(`${path}.cut`), code('STORE_CORRUPT'));
   const whole = new DatabaseSync(path);
-  const leaves = whole.prepare(`SELECT pageno FROM dbstat WHERE name = 'entries' AND pagetype = 'leaf'`).all();
+  const leaves = whole
+    .prepare(`SELECT pageno FROM dbstat WHERE name = 'entries' AND pagetype = 'leaf'`)
+    .all();
   whole.close();
   const file = openSync(path, 'r+');
-  for (const { pageno } of leaves) writeSync(file, Buffer.alloc(512, 0xff), 0, 512, (Number(pageno) - 1) * 4096);
+  for (const { pageno } of leaves)
+    writeSync(file, Buffer.alloc(512, 0xff), 0, 512, (Number(pageno) - 1) * 4096);
   closeSync(file);
-  await assert.rejects(reads(path), (error) => code('STORE_CORRUPT')(error) && (error as PkiError).message.includes('table entries'));
+  await assert.rejects(
+    reads(path),
+    (error) =>
+      code('STORE_CORRUPT')(error) && (error as PkiError).message.includes('table entries'),
+  );
 });
 
 test('a row that somebody filled with other than what was written is corrupt, by the name of its table', async (t) => {
@@ -105,7 +171,10 @@ test('a row that somebody filled with other than what was written is corrupt, by
   await store.close();
   outside(path, `UPDATE entries SET selectors = '{broken'`);
   const again = await open(path);
-  await assert.rejects(again.entries.byId(made.id), (error) => code('STORE_CORRUPT')(error) && (error as PkiError).message.includes('entries'));
+  await assert.rejects(
+    again.entries.byId(made.id),
+    (error) => code('STORE_CORRUPT')(error) && (error as PkiError).message.includes('entries'),
+  );
   await again.close();
 });
 
@@ -114,10 +183,21 @@ test('the log refuses to be changed, deleted from or replaced', async (t) => {
   const store = await open(path);
   await store.audit.append([event('a.b'), event('a.c')]);
   await store.close();
-  for (const sql of ['UPDATE audit SET kind = 1', 'DELETE FROM audit', 'DELETE FROM audit WHERE sequence = 2']) {
+  for (const sql of [
+    'UPDATE audit SET kind = 1',
+    'DELETE FROM audit',
+    'DELETE FROM audit WHERE sequence = 2',
+  ]) {
     assert.throws(() => outside(path, sql), /append-only/);
   }
-  assert.throws(() => outside(path, `PRAGMA recursive_triggers = ON; INSERT OR REPLACE INTO audit SELECT * FROM audit WHERE sequence = 1`), /append-only/);
+  assert.throws(
+    () =>
+      outside(
+        path,
+        `PRAGMA recursive_triggers = ON; INSERT OR REPLACE INTO audit SELECT * FROM audit WHERE sequence = 1`,
+      ),
+    /append-only/,
+  );
   const again = await open(path);
   assert.equal(await again.audit.count(), 2);
   await again.close();
@@ -126,9 +206,16 @@ test('the log refuses to be changed, deleted from or replaced', async (t) => {
 test('calls of one turn share a commit, and none returns before it', async (t) => {
   let durable = 0;
   // no time passes, so that no group is split because the machine is slow
-  const store = await open(databasePath(t), { clock: { ...systemClock, monotonicMs: () => 0 }, onDurable: () => (durable += 1) });
+  const store = await open(databasePath(t), {
+    clock: { ...systemClock, monotonicMs: () => 0 },
+    onDurable: () => (durable += 1),
+  });
   const seen: number[] = [];
-  await Promise.all(Array.from({ length: 50 }, () => store.audit.append([event('a.b')]).then(() => seen.push(durable))));
+  await Promise.all(
+    Array.from({ length: 50 }, () =>
+      store.audit.append([event('a.b')]).then(() => seen.push(durable)),
+    ),
+  );
   assert.ok(durable <= 10, `${durable} commits for 50 calls`);
   assert.ok(seen.every((count) => count > 0));
   assert.equal(await store.audit.count(), 50);
@@ -160,7 +247,10 @@ test('no secret-bearing column exists, and what is issued keeps no TBS', async (
   await issued(store, authorityId, { tbsDer: Buffer.from('to be signed, once') });
   await store.close();
   const database = new DatabaseSync(path, { readOnly: true });
-  assert.deepEqual({ ...database.prepare('SELECT count(tbs_der) AS kept FROM certificates').get() }, { kept: 0 });
+  assert.deepEqual(
+    { ...database.prepare('SELECT count(tbs_der) AS kept FROM certificates').get() },
+    { kept: 0 },
+  );
   database.close();
   assert.ok(readFileSync(path).length > 0);
 });

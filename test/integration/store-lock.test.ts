@@ -12,9 +12,12 @@ import { silentLogger, systemClock } from '../../src/common/runtime/index.ts';
 import { openSqliteStore, type Store } from '../../src/store/index.ts';
 import { code } from '../compliance/store-fixtures.ts';
 
-const open = (path: string): Promise<Store> => openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
+const open = (path: string): Promise<Store> =>
+  openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
 
-const holderScript = fileURLToPath(new URL(`./store-holder${extname(fileURLToPath(import.meta.url))}`, import.meta.url));
+const holderScript = fileURLToPath(
+  new URL(`./store-holder${extname(fileURLToPath(import.meta.url))}`, import.meta.url),
+);
 
 function folder(t: TestContext): string {
   const made = mkdtempSync(join(tmpdir(), 'meshca-store-'));
@@ -32,7 +35,9 @@ interface Holder {
 
 /** Starts another process that holds the database and appends to its log without end. */
 async function holder(t: TestContext, path: string): Promise<Holder> {
-  const child = spawn(process.execPath, [holderScript, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [holderScript, path], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const exited = once(child, 'exit');
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');
@@ -47,15 +52,16 @@ async function holder(t: TestContext, path: string): Promise<Holder> {
     for (const check of waiting) check();
   });
   await once(lines, 'line');
-  const reached = (count: number): Promise<void> => new Promise((resolve) => {
-    const check = (): void => {
-      if (acknowledged < count) return;
-      waiting.delete(check);
-      resolve();
-    };
-    waiting.add(check);
-    check();
-  });
+  const reached = (count: number): Promise<void> =>
+    new Promise((resolve) => {
+      const check = (): void => {
+        if (acknowledged < count) return;
+        waiting.delete(check);
+        resolve();
+      };
+      waiting.add(check);
+      check();
+    });
   return { child, acknowledged: () => acknowledged, reached, kill };
 }
 
@@ -72,7 +78,8 @@ test('a database that another process holds is refused with its pid and time, an
   await other.reached(20);
   await other.kill();
   const store = await open(path);
-  // Whether a power cut would have lost them is for the fault drill: after a kill the page cache is still there.
+  // Whether a power cut would have lost them is for the fault drill: after a kill the page cache is
+  // still there.
   assert.ok((await store.audit.count()) >= other.acknowledged());
   await store.close();
 });
@@ -85,7 +92,10 @@ test('killed at any instant, a writer leaves a database that opens and has all t
     await writer.kill();
     const store = await open(path);
     const count = await store.audit.count();
-    assert.ok(count >= before + writer.acknowledged(), `${count} records, ${writer.acknowledged()} acknowledged`);
+    assert.ok(
+      count >= before + writer.acknowledged(),
+      `${count} records, ${writer.acknowledged()} acknowledged`,
+    );
     before = count;
     await store.close();
   }
@@ -93,12 +103,18 @@ test('killed at any instant, a writer leaves a database that opens and has all t
 
 test('of servers that start at the same instant exactly one gets the database', async (t) => {
   const path = join(folder(t), 'meshca.db');
-  const children = Array.from({ length: 4 }, () => spawn(process.execPath, [holderScript, path], { stdio: ['ignore', 'pipe', 'ignore'] }));
+  const children = Array.from({ length: 4 }, () =>
+    spawn(process.execPath, [holderScript, path], { stdio: ['ignore', 'pipe', 'ignore'] }),
+  );
   t.after(() => children.forEach((child) => child.kill('SIGKILL')));
-  const starts = await Promise.all(children.map((child) => Promise.race([
-    once(child.stdout, 'data').then(() => 'open'),
-    once(child, 'exit').then(() => 'refused'),
-  ])));
+  const starts = await Promise.all(
+    children.map((child) =>
+      Promise.race([
+        once(child.stdout, 'data').then(() => 'open'),
+        once(child, 'exit').then(() => 'refused'),
+      ]),
+    ),
+  );
   assert.deepEqual(starts.sort(), ['open', 'refused', 'refused', 'refused']);
 });
 
@@ -120,7 +136,10 @@ test('the lock holds inside one process too, and by any name of the file', async
 
 test('a failed start gives the lock back', async (t) => {
   const path = join(folder(t), 'meshca.db');
-  writeFileSync(path, 'this is no database, and it is long enough to be taken for one by its size alone'.repeat(20));
+  writeFileSync(
+    path,
+    'this is no database, and it is long enough to be taken for one by its size alone'.repeat(20),
+  );
   await assert.rejects(open(path), code('STORE_CORRUPT'));
   rmSync(path);
   await (await open(path)).close();

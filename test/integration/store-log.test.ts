@@ -20,12 +20,16 @@ interface Opened {
 async function withStore(work: (opened: Opened) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'meshca-log-'));
   const path = join(folder, 'meshca.db');
-  const open = () => openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
+  const open = () =>
+    openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
   const opened: Opened = {
-    path, store: await open(),
+    path,
+    store: await open(),
     sql: (text) => {
       const database = new DatabaseSync(path, { timeout: 5_000 });
-      const triggers = database.prepare(`SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'`).all() as { name: string; sql: string }[];
+      const triggers = database
+        .prepare(`SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'`)
+        .all() as { name: string; sql: string }[];
       for (const { name } of triggers) database.exec(`DROP TRIGGER ${name}`);
       database.exec(text);
       for (const trigger of triggers) database.exec(trigger.sql);
@@ -52,10 +56,22 @@ async function sequence(store: Store): Promise<void> {
   const range = new CompactRange();
   const tiles = new TileCollector(() => undefined);
   for (const record of pending) range.append(record.leafHash, tiles.add);
-  await store.log.extend({
-    fromSize: 0, taken: pending.map(({ sequence: at }) => at), excluded: [], sequence: pending.at(-1)?.sequence ?? 0, tiles: tiles.changed().map(({ address, hashes }) => ({ ...address, hashes })),
-    checkpoint: { size: range.size, root: range.root(), note: 'note', timeMs: systemClock.nowMs() },
-  }, lease);
+  await store.log.extend(
+    {
+      fromSize: 0,
+      taken: pending.map(({ sequence: at }) => at),
+      excluded: [],
+      sequence: pending.at(-1)?.sequence ?? 0,
+      tiles: tiles.changed().map(({ address, hashes }) => ({ ...address, hashes })),
+      checkpoint: {
+        size: range.size,
+        root: range.root(),
+        note: 'note',
+        timeMs: systemClock.nowMs(),
+      },
+    },
+    lease,
+  );
 }
 
 test('the first record that is not the one in the tree is named, whichever way it was touched', async () => {
@@ -73,12 +89,34 @@ test('the first record that is not the one in the tree is named, whichever way i
     };
     opened.sql('CREATE TABLE kept AS SELECT * FROM audit');
     const restore = 'DELETE FROM audit; INSERT INTO audit SELECT * FROM kept';
-    assert.deepEqual(await wrongAfter(`UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), 'a.b', 'a.c') AS BLOB) WHERE sequence IN (301, 500)`, restore), { index: 300, sequence: 301 });
-    assert.deepEqual(await wrongAfter('DELETE FROM audit WHERE sequence = 257', restore), { index: 256, sequence: 257 });
-    assert.deepEqual(await wrongAfter('DELETE FROM audit WHERE sequence > 599', restore), { index: 599, sequence: 600 });
-    assert.deepEqual(await wrongAfter('UPDATE audit SET sequence = -1 WHERE sequence = 9; UPDATE audit SET sequence = 9 WHERE sequence = 10; UPDATE audit SET sequence = 10 WHERE sequence = -1', restore), { index: 8, sequence: 9 });
+    assert.deepEqual(
+      await wrongAfter(
+        `UPDATE audit SET canonical = CAST(replace(CAST(canonical AS TEXT), 'a.b', 'a.c') AS BLOB) WHERE sequence IN (301, 500)`,
+        restore,
+      ),
+      { index: 300, sequence: 301 },
+    );
+    assert.deepEqual(await wrongAfter('DELETE FROM audit WHERE sequence = 257', restore), {
+      index: 256,
+      sequence: 257,
+    });
+    assert.deepEqual(await wrongAfter('DELETE FROM audit WHERE sequence > 599', restore), {
+      index: 599,
+      sequence: 600,
+    });
+    assert.deepEqual(
+      await wrongAfter(
+        'UPDATE audit SET sequence = -1 WHERE sequence = 9; UPDATE audit SET sequence = 9 WHERE sequence = 10; UPDATE audit SET sequence = 10 WHERE sequence = -1',
+        restore,
+      ),
+      { index: 8, sequence: 9 },
+    );
     opened.sql('UPDATE log_tiles SET hashes = zeroblob(8192) WHERE level = 0 AND position = 1');
-    assert.deepEqual(await (await opened.reopen()).log.firstWrong(), { index: 256, sequence: 257 }, 'a tile that was changed');
+    assert.deepEqual(
+      await (await opened.reopen()).log.firstWrong(),
+      { index: 256, sequence: 257 },
+      'a tile that was changed',
+    );
   });
 });
 
@@ -86,13 +124,29 @@ test('a record that waits for the tree is told apart: ours, gone, changed, put t
   await withStore(async (opened) => {
     const { store } = opened;
     await store.audit.append([event('a.b', 'before any session')]);
-    const kinds = async (of: Store): Promise<readonly string[]> => (await of.log.pending(100)).map(({ sequence: at, origin }) => `${at} ${origin.kind}`);
+    const kinds = async (of: Store): Promise<readonly string[]> =>
+      (await of.log.pending(100)).map(({ sequence: at, origin }) => `${at} ${origin.kind}`);
     await sequence(store);
-    await store.log.beginSession({ id: 's', spkiDer: Buffer.from('key'), signature: Buffer.from('signature'), signer: 'log', startedAtMs: 1 }, () => Buffer.from('seal'));
+    await store.log.beginSession(
+      {
+        id: 's',
+        spkiDer: Buffer.from('key'),
+        signature: Buffer.from('signature'),
+        signer: 'log',
+        startedAtMs: 1,
+      },
+      () => Buffer.from('seal'),
+    );
     await store.audit.append([event('a.b', '2'), event('a.b', '3'), event('a.b', '4')]);
-    opened.sql(`DELETE FROM audit WHERE sequence = 3; UPDATE audit SET canonical = x'00' WHERE sequence = 4; INSERT INTO audit SELECT 5, time_ms, time_high_ms, actor, kind, subject, canonical, sha256 FROM audit WHERE sequence = 2`);
+    opened.sql(
+      `DELETE FROM audit WHERE sequence = 3; UPDATE audit SET canonical = x'00' WHERE sequence = 4; INSERT INTO audit SELECT 5, time_ms, time_high_ms, actor, kind, subject, canonical, sha256 FROM audit WHERE sequence = 2`,
+    );
     assert.deepEqual(await kinds(store), ['2 own', '3 gone', '4 foreign', '5 foreign']);
     assert.equal(store.log.pendingHash(5), undefined);
-    assert.deepEqual(await kinds(await opened.reopen()), ['2 sealed', '4 sealed', '5 foreign'], 'whether the seal holds is for whoever checks it');
+    assert.deepEqual(
+      await kinds(await opened.reopen()),
+      ['2 sealed', '4 sealed', '5 foreign'],
+      'whether the seal holds is for whoever checks it',
+    );
   });
 });

@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { canTether } from '../../src/demo/children.ts';
 import { patienceMs } from '../support/until.ts';
 
-// The life of the demonstration as a program, with a stand-in for the product: the real one is played by its drill.
+// The life of the demonstration as a program, with a stand-in for the product: the real one is
+// played by its drill.
 
 const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
 const program = fileURLToPath(new URL(`../../src/demo/main${extension}`, import.meta.url));
@@ -38,11 +39,19 @@ after(async () => {
 });
 
 function start(args: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Run {
-  const child = spawn(process.execPath, [program, '--home', home, '--product', product, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  const child = spawn(process.execPath, [program, '--home', home, '--product', product, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  });
   const [lines, errors]: [string[], string[]] = [[], []];
   child.stdout.on('data', (bytes: Buffer) => lines.push(...bytes.toString().split('\n')));
   child.stderr.on('data', (bytes: Buffer) => errors.push(...bytes.toString().split('\n')));
-  const run = { child, lines, errors, exited: once(child, 'close').then(([code]) => code as number | null) };
+  const run = {
+    child,
+    lines,
+    errors,
+    exited: once(child, 'close').then(([code]) => code as number | null),
+  };
   runs.push(run);
   return run;
 }
@@ -50,14 +59,19 @@ function start(args: readonly string[] = [], env: Readonly<Record<string, string
 async function seen({ lines, errors, child }: Run, text: string, times = 1): Promise<void> {
   const end = performance.now() + patienceMs;
   while (lines.filter((line) => line.includes(text)).length < times) {
-    assert.ok(performance.now() < end && child.exitCode === null, `"${text}" was not said: ${[...lines, ...errors].join('\n')}`);
+    assert.ok(
+      performance.now() < end && child.exitCode === null,
+      `"${text}" was not said: ${[...lines, ...errors].join('\n')}`,
+    );
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
 /** Process IDs of the parts, as the run recorded them. */
 async function parts(): Promise<readonly number[]> {
-  const { children } = JSON.parse(await readFile(join(home, 'run', 'demo.json'), 'utf8')) as { children: readonly { pid: number }[] };
+  const { children } = JSON.parse(await readFile(join(home, 'run', 'demo.json'), 'utf8')) as {
+    children: readonly { pid: number }[];
+  };
   return children.map(({ pid }) => pid);
 }
 
@@ -102,9 +116,17 @@ test('a demonstration that was killed is cleaned up by the next one, which is wa
   const next = start(['--seconds', '5', '--json']);
   assert.equal(await next.exited, 0);
   assert.deepEqual(pids.filter(alive), []);
-  const figures = JSON.parse(next.lines.join('')) as { seconds: number; renewals: number; requests: number; failedHandshakes: number };
+  const figures = JSON.parse(next.lines.join('')) as {
+    seconds: number;
+    renewals: number;
+    requests: number;
+    failedHandshakes: number;
+  };
   assert.deepEqual(Object.keys(figures), ['seconds', 'renewals', 'requests', 'failedHandshakes']);
-  assert.ok(figures.seconds > 0 && figures.renewals >= 2 && figures.requests > 0, JSON.stringify(figures));
+  assert.ok(
+    figures.seconds > 0 && figures.renewals >= 2 && figures.requests > 0,
+    JSON.stringify(figures),
+  );
   assert.equal(figures.failedHandshakes, 0);
 });
 
@@ -132,5 +154,10 @@ test('a demonstration whose folder is deleted ends all its parts and says why, w
   await second.exited;
   // by setpriv, which every Debian has
   assert.ok(canTether());
-  for (const end = performance.now() + patienceMs; others.some(alive); await new Promise((resolve) => setTimeout(resolve, 50))) assert.ok(performance.now() < end, 'some parts go on');
+  for (
+    const end = performance.now() + patienceMs;
+    others.some(alive);
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  )
+    assert.ok(performance.now() < end, 'some parts go on');
 });

@@ -13,10 +13,19 @@ import { createIntermediate, createRoot, createSvid } from '../support/test-pki.
 import { freePort } from '../support/ports.ts';
 import { patienceMs } from '../support/until.ts';
 
-const project = (import.meta.resolve('#proto/spiffe/workload.proto')).replace(/proto\/spiffe\/workload\.proto$/, '');
-const library = import.meta.url.endsWith('.ts') ? `${project}src/workload/index.ts` : `${project}dist/src/workload/index.js`;
+const project = import.meta
+  .resolve('#proto/spiffe/workload.proto')
+  .replace(/proto\/spiffe\/workload\.proto$/, '');
+const library = import.meta.url.endsWith('.ts')
+  ? `${project}src/workload/index.ts`
+  : `${project}dist/src/workload/index.js`;
 const text = await readFile(new URL('docs/client-library.md', project), 'utf8');
-const examples = new Map([...text.matchAll(/```ts (\S+)\n([\s\S]*?)```/g)].map(([, name, code]) => [name as string, code as string]));
+const examples = new Map(
+  [...text.matchAll(/```ts (\S+)\n([\s\S]*?)```/g)].map(([, name, code]) => [
+    name as string,
+    code as string,
+  ]),
+);
 
 let folder: string;
 const agents: FakeWorkloadApi[] = [];
@@ -29,9 +38,20 @@ before(async () => {
   for (const name of ['greeter', 'caller']) {
     const id = `spiffe://example.org/${name}`;
     const agent = await FakeWorkloadApi.start();
-    agent.setX509({ svids: [{ ...createSvid(issuer, id), bundleDer: [root.certificateDer], hint: 'internal' }] });
-    agent.setJwks({ 'spiffe://example.org': JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: 'k', use: 'jwt-svid' }] }) });
-    const token = await new SignJWT({}).setSubject(id).setAudience('api.example.org').setExpirationTime('5m').setProtectedHeader({ alg: 'ES256', kid: 'k' }).sign(privateKey);
+    agent.setX509({
+      svids: [{ ...createSvid(issuer, id), bundleDer: [root.certificateDer], hint: 'internal' }],
+    });
+    agent.setJwks({
+      'spiffe://example.org': JSON.stringify({
+        keys: [{ ...(await exportJWK(publicKey)), kid: 'k', use: 'jwt-svid' }],
+      }),
+    });
+    const token = await new SignJWT({})
+      .setSubject(id)
+      .setAudience('api.example.org')
+      .setExpirationTime('5m')
+      .setProtectedHeader({ alg: 'ES256', kid: 'k' })
+      .sign(privateKey);
     agent.onJwt = () => ({ spiffeId: id, svid: token });
     agents.push(agent);
   }
@@ -43,9 +63,14 @@ after(async () => {
 
 async function run(name: string, agent: FakeWorkloadApi, port: number): Promise<ChildProcess> {
   const file = join(folder, `${name.replace('=', '-')}.mts`);
-  const code = (examples.get(name) as string).replaceAll("'meshca/workload'", JSON.stringify(library)).replaceAll('8443', String(port));
+  const code = (examples.get(name) as string)
+    .replaceAll("'meshca/workload'", JSON.stringify(library))
+    .replaceAll('8443', String(port));
   await writeFile(file, code);
-  return spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, SPIFFE_ENDPOINT_SOCKET: `unix://${agent.socketPath}` } });
+  return spawn(process.execPath, [file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, SPIFFE_ENDPOINT_SOCKET: `unix://${agent.socketPath}` },
+  });
 }
 
 async function outputOf(child: ChildProcess): Promise<string> {
@@ -57,9 +82,11 @@ async function outputOf(child: ChildProcess): Promise<string> {
 }
 
 async function reachable(port: number): Promise<void> {
-  for (const end = performance.now() + patienceMs; performance.now() < end;) {
+  for (const end = performance.now() + patienceMs; performance.now() < end; ) {
     const socket = connect(port, '127.0.0.1');
-    const up = await new Promise<boolean>((resolve) => socket.once('connect', () => resolve(true)).once('error', () => resolve(false)));
+    const up = await new Promise<boolean>((resolve) =>
+      socket.once('connect', () => resolve(true)).once('error', () => resolve(false)),
+    );
     socket.destroy();
     if (up) return;
     await sleep(50);
@@ -74,7 +101,10 @@ for (const protocol of ['https', 'tls', 'grpc']) {
     const server = await run(`server=${protocol}`, greeter, port);
     try {
       await reachable(port);
-      assert.match(await outputOf(await run(`client=${protocol}`, caller, port)), /hello spiffe:\/\/example\.org\/caller/);
+      assert.match(
+        await outputOf(await run(`client=${protocol}`, caller, port)),
+        /hello spiffe:\/\/example\.org\/caller/,
+      );
     } finally {
       server.kill('SIGKILL');
     }

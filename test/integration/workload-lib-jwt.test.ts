@@ -19,18 +19,31 @@ async function newSigner(kid: string, use = 'jwt-svid'): Promise<Signer> {
 
 const now = (): number => Math.floor(Date.now() / 1000);
 const sub = 'spiffe://a.test/web';
-const token = ({ key, kid }: Signer, claims: JWTPayload = {}, header: Record<string, string> = {}): Promise<string> =>
-  new SignJWT({ sub, aud: ['api'], exp: now() + 60, iat: now(), ...claims }).setProtectedHeader({ alg: 'ES256', kid, ...header }).sign(key);
-const jwks = (...signers: readonly Signer[]): string => JSON.stringify({ keys: signers.map((each) => each.jwk) });
+const token = (
+  { key, kid }: Signer,
+  claims: JWTPayload = {},
+  header: Record<string, string> = {},
+): Promise<string> =>
+  new SignJWT({ sub, aud: ['api'], exp: now() + 60, iat: now(), ...claims })
+    .setProtectedHeader({ alg: 'ES256', kid, ...header })
+    .sign(key);
+const jwks = (...signers: readonly Signer[]): string =>
+  JSON.stringify({ keys: signers.map((each) => each.jwk) });
 
 const [ours, foreign] = [await newSigner('one'), await newSigner('two')];
 
-async function start(): Promise<{ readonly api: FakeWorkloadApi; readonly source: JwtSource } & AsyncDisposable> {
+async function start(): Promise<
+  { readonly api: FakeWorkloadApi; readonly source: JwtSource } & AsyncDisposable
+> {
   const api = await FakeWorkloadApi.start();
   api.setJwks({ 'spiffe://a.test': jwks(ours), 'spiffe://b.test': jwks(foreign) });
-  const source = await JwtSource.connect({ socketPath: api.socketPath, backoff: { initialMs: 5, maximumMs: 20 } });
+  const source = await JwtSource.connect({
+    socketPath: api.socketPath,
+    backoff: { initialMs: 5, maximumMs: 20 },
+  });
   return {
-    api, source,
+    api,
+    source,
     [Symbol.asyncDispose]: async () => {
       await source.close();
       await api[Symbol.asyncDispose]();
@@ -95,27 +108,72 @@ test('a good token of each held trust domain is valid for its audience', async (
   await using all = await start();
   const { source } = all;
   assert.equal((await source.validate(await token(ours), 'api')).id.toString(), sub);
-  assert.equal((await source.validate(await token(foreign, { sub: 'spiffe://b.test/x' }), 'api')).claims.sub, 'spiffe://b.test/x');
+  assert.equal(
+    (await source.validate(await token(foreign, { sub: 'spiffe://b.test/x' }), 'api')).claims.sub,
+    'spiffe://b.test/x',
+  );
   assert.ok(await source.validate(await token(ours, {}, { typ: 'JWT' }), 'api'));
 });
 
 const wrong: readonly (readonly [string, () => Promise<string>, string])[] = [
   ['another audience', () => token(ours, { aud: ['other'] }), 'JWT_INVALID'],
-  ['no audience', () => new SignJWT({ sub, exp: now() + 60 }).setProtectedHeader({ alg: 'ES256', kid: 'one' }).sign(ours.key), 'JWT_INVALID'],
+  [
+    'no audience',
+    () =>
+      new SignJWT({ sub, exp: now() + 60 })
+        .setProtectedHeader({ alg: 'ES256', kid: 'one' })
+        .sign(ours.key),
+    'JWT_INVALID',
+  ],
   ['an expiry in the past', () => token(ours, { exp: now() - 10 }), 'CERTIFICATE_EXPIRED'],
-  ['no expiry', () => new SignJWT({ sub, aud: 'api' }).setProtectedHeader({ alg: 'ES256', kid: 'one' }).sign(ours.key), 'JWT_INVALID'],
+  [
+    'no expiry',
+    () =>
+      new SignJWT({ sub, aud: 'api' })
+        .setProtectedHeader({ alg: 'ES256', kid: 'one' })
+        .sign(ours.key),
+    'JWT_INVALID',
+  ],
   ['a subject that is no SPIFFE ID', () => token(ours, { sub: 'web' }), 'JWT_INVALID'],
-  ['the ID of a trust domain as subject', () => token(ours, { sub: 'spiffe://a.test' }), 'JWT_INVALID'],
+  [
+    'the ID of a trust domain as subject',
+    () => token(ours, { sub: 'spiffe://a.test' }),
+    'JWT_INVALID',
+  ],
   ['a subject of ours signed by another trust domain', () => token(foreign), 'CHAIN_UNTRUSTED'],
-  ['the key ID of ours and the key of another', () => token({ ...foreign, kid: 'one' }), 'CHAIN_UNTRUSTED'],
-  ['a trust domain that is not held', () => token(ours, { sub: 'spiffe://c.test/x' }), 'CHAIN_UNTRUSTED'],
+  [
+    'the key ID of ours and the key of another',
+    () => token({ ...foreign, kid: 'one' }),
+    'CHAIN_UNTRUSTED',
+  ],
+  [
+    'a trust domain that is not held',
+    () => token(ours, { sub: 'spiffe://c.test/x' }),
+    'CHAIN_UNTRUSTED',
+  ],
   ['another type', () => token(ours, {}, { typ: 'at+jwt' }), 'JWT_INVALID'],
-  ['a symmetric algorithm', () => new SignJWT({ sub, aud: 'api', exp: now() + 60 }).setProtectedHeader({ alg: 'HS256', kid: 'one' }).sign(Buffer.from(JSON.stringify(ours.jwk))), 'JWT_INVALID'],
-  ['no signature', async () => `${Buffer.from('{"alg":"none"}').toString('base64url')}.${(await token(ours)).split('.')[1]}.`, 'JWT_INVALID'],
-  ['a changed claim', async () => {
-    const [head, , signature] = (await token(ours)).split('.');
-    return `${head}.${Buffer.from(JSON.stringify({ sub: 'spiffe://a.test/admin', aud: 'api', exp: now() + 60 })).toString('base64url')}.${signature}`;
-  }, 'CHAIN_UNTRUSTED'],
+  [
+    'a symmetric algorithm',
+    () =>
+      new SignJWT({ sub, aud: 'api', exp: now() + 60 })
+        .setProtectedHeader({ alg: 'HS256', kid: 'one' })
+        .sign(Buffer.from(JSON.stringify(ours.jwk))),
+    'JWT_INVALID',
+  ],
+  [
+    'no signature',
+    async () =>
+      `${Buffer.from('{"alg":"none"}').toString('base64url')}.${(await token(ours)).split('.')[1]}.`,
+    'JWT_INVALID',
+  ],
+  [
+    'a changed claim',
+    async () => {
+      const [head, , signature] = (await token(ours)).split('.');
+      return `${head}.${Buffer.from(JSON.stringify({ sub: 'spiffe://a.test/admin', aud: 'api', exp: now() + 60 })).toString('base64url')}.${signature}`;
+    },
+    'CHAIN_UNTRUSTED',
+  ],
   ['no form at all', () => Promise.resolve('not.a'), 'JWT_INVALID'],
 ];
 

@@ -9,14 +9,22 @@ import { until } from '../support/until.ts';
 const root = createRoot('a.test');
 const issuer = createIntermediate(root, 'a.test');
 const bundleDer = [root.certificateDer];
-const identity = (id: string, hint = ''): FakeIdentity => ({ ...createSvid(issuer, id), bundleDer, hint });
+const identity = (id: string, hint = ''): FakeIdentity => ({
+  ...createSvid(issuer, id),
+  bundleDer,
+  hint,
+});
 const quick = { backoff: { initialMs: 5, maximumMs: 20 } } as const;
-const connect = (api: FakeWorkloadApi, options: X509SourceOptions = {}): Promise<X509Source> => X509Source.connect({ socketPath: api.socketPath, ...quick, ...options });
+const connect = (api: FakeWorkloadApi, options: X509SourceOptions = {}): Promise<X509Source> =>
+  X509Source.connect({ socketPath: api.socketPath, ...quick, ...options });
 
 test('connect resolves with the first identity, its key and all bundles', async () => {
   await using api = await FakeWorkloadApi.start();
   const foreign = createRoot('b.test');
-  api.setX509({ svids: [identity('spiffe://a.test/web'), identity('spiffe://a.test/other')], federated: { 'spiffe://b.test': [foreign.certificateDer] } });
+  api.setX509({
+    svids: [identity('spiffe://a.test/web'), identity('spiffe://a.test/other')],
+    federated: { 'spiffe://b.test': [foreign.certificateDer] },
+  });
   await using source = await connect(api);
   assert.equal(source.svid.id.toString(), 'spiffe://a.test/web');
   assert.equal(source.svids.length, 2);
@@ -29,20 +37,30 @@ test('connect resolves with the first identity, its key and all bundles', async 
 test('the agent is reached over TCP by IP address too', async () => {
   await using api = await FakeWorkloadApi.start();
   api.setX509({ svids: [identity('spiffe://a.test/web')] });
-  await using source = await X509Source.connect({ endpoint: `tcp://127.0.0.1:${await api.listenTcp()}` });
+  await using source = await X509Source.connect({
+    endpoint: `tcp://127.0.0.1:${await api.listenTcp()}`,
+  });
   assert.equal(source.svid.id.path, '/web');
 });
 
 test('a federated bundle can not replace the roots of the own trust domain', async () => {
   await using api = await FakeWorkloadApi.start();
-  api.setX509({ svids: [identity('spiffe://a.test/web')], federated: { 'spiffe://a.test': [createRoot('a.test').certificateDer] } });
+  api.setX509({
+    svids: [identity('spiffe://a.test/web')],
+    federated: { 'spiffe://a.test': [createRoot('a.test').certificateDer] },
+  });
   await using source = await connect(api);
   assert.deepEqual(source.bundles.get('a.test'), bundleDer);
 });
 
 test('a picker chooses by hint or by ID, and an update in which it finds nothing is refused', async () => {
   await using api = await FakeWorkloadApi.start();
-  api.setX509({ svids: [identity('spiffe://a.test/web', 'internal'), identity('spiffe://a.test/db', 'external')] });
+  api.setX509({
+    svids: [
+      identity('spiffe://a.test/web', 'internal'),
+      identity('spiffe://a.test/db', 'external'),
+    ],
+  });
   await using byHint = await connect(api, { picker: pickHint('external') });
   await using byId = await connect(api, { picker: pickId('spiffe://a.test/db') });
   assert.equal(byHint.svid.id.toString(), 'spiffe://a.test/db');
@@ -71,13 +89,24 @@ test('what retrying can not cure ends connect at once', async () => {
 });
 
 test('connect gives up when nobody listens, and at once when it is aborted', async () => {
-  await assert.rejects(X509Source.connect({ socketPath: '/nonexistent/meshca.sock', waitMs: 200, ...quick }), { code: 'UNREACHABLE' });
+  await assert.rejects(
+    X509Source.connect({ socketPath: '/nonexistent/meshca.sock', waitMs: 200, ...quick }),
+    { code: 'UNREACHABLE' },
+  );
   const abort = new AbortController();
-  const waiting = X509Source.connect({ socketPath: '/nonexistent/meshca.sock', waitMs: 60_000, signal: abort.signal });
+  const waiting = X509Source.connect({
+    socketPath: '/nonexistent/meshca.sock',
+    waitMs: 60_000,
+    signal: abort.signal,
+  });
   abort.abort();
   await assert.rejects(waiting, { code: 'CANCELLED' });
-  await assert.rejects(X509Source.connect({ endpoint: 'agent.sock' }), { code: 'ENDPOINT_INVALID' });
-  await assert.rejects(X509Source.connect({ endpoint: 'unix:///x', socketPath: '/x' }), { code: 'ENDPOINT_INVALID' });
+  await assert.rejects(X509Source.connect({ endpoint: 'agent.sock' }), {
+    code: 'ENDPOINT_INVALID',
+  });
+  await assert.rejects(X509Source.connect({ endpoint: 'unix:///x', socketPath: '/x' }), {
+    code: 'ENDPOINT_INVALID',
+  });
 });
 
 test('an update that would break handshakes is refused as a whole, and the identity before it stays in use', async () => {
@@ -90,12 +119,32 @@ test('an update that would break handshakes is refused as a whole, and the ident
   const broken: readonly (readonly [string, readonly FakeIdentity[], string])[] = [
     ['no identity at all', [], 'SVID_INVALID'],
     ['the key of another certificate', [{ ...other, keyDer: good.keyDer }], 'SVID_INVALID'],
-    ['another name than the certificate', [{ ...other, id: 'spiffe://a.test/admin' }], 'SVID_INVALID'],
+    [
+      'another name than the certificate',
+      [{ ...other, id: 'spiffe://a.test/admin' }],
+      'SVID_INVALID',
+    ],
     ['a key that is none', [{ ...other, keyDer: Buffer.from('key') }], 'SVID_INVALID'],
-    ['a bundle that did not issue it', [{ ...other, bundleDer: [createRoot('a.test').certificateDer] }], 'CHAIN_UNTRUSTED'],
-    ['a certificate with trailing bytes', [{ ...other, chainDer: [Buffer.concat([...other.chainDer, Buffer.of(1)])] }], 'CERTIFICATE_MALFORMED'],
-    ['an expired certificate', [{ ...createSvid(issuer, 'spiffe://a.test/web', { notAfterIn: -5 }), bundleDer }], 'CERTIFICATE_EXPIRED'],
-    ['one bad identity among good ones', [other, { ...other, keyDer: good.keyDer }], 'SVID_INVALID'],
+    [
+      'a bundle that did not issue it',
+      [{ ...other, bundleDer: [createRoot('a.test').certificateDer] }],
+      'CHAIN_UNTRUSTED',
+    ],
+    [
+      'a certificate with trailing bytes',
+      [{ ...other, chainDer: [Buffer.concat([...other.chainDer, Buffer.of(1)])] }],
+      'CERTIFICATE_MALFORMED',
+    ],
+    [
+      'an expired certificate',
+      [{ ...createSvid(issuer, 'spiffe://a.test/web', { notAfterIn: -5 }), bundleDer }],
+      'CERTIFICATE_EXPIRED',
+    ],
+    [
+      'one bad identity among good ones',
+      [other, { ...other, keyDer: good.keyDer }],
+      'SVID_INVALID',
+    ],
   ];
   for (const [index, [what, svids, code]] of broken.entries()) {
     api.setX509({ svids });

@@ -7,10 +7,28 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import * as asn1js from 'asn1js';
-import { Attribute, AttributeTypeAndValue, CertificationRequest, CryptoEngine, Extension, Extensions, GeneralName, GeneralNames, setEngine } from 'pkijs';
+import {
+  Attribute,
+  AttributeTypeAndValue,
+  CertificationRequest,
+  CryptoEngine,
+  Extension,
+  Extensions,
+  GeneralName,
+  GeneralNames,
+  setEngine,
+} from 'pkijs';
 import { createPublicKey } from 'node:crypto';
 import { unwrap } from '../../src/common/errors/index.ts';
-import { createCsr, hashOf, keyTypes, pemDecode, pemEncode, pkcs8Of, type KeyType } from '../../src/common/x509/index.ts';
+import {
+  createCsr,
+  hashOf,
+  keyTypes,
+  pemDecode,
+  pemEncode,
+  pkcs8Of,
+  type KeyType,
+} from '../../src/common/x509/index.ts';
 import { parseCsr, type ParsedCsr } from '../../src/certs/index.ts';
 import { keyFor } from './certs-support.ts';
 
@@ -26,41 +44,99 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true, force: true }));
 
-/** pkijs judges: what it reads of the request is what we read, and the proof verifies for it and for node:crypto. */
+/**
+ * pkijs judges: what it reads of the request is what we read, and the proof verifies for it and for
+ * node:crypto.
+ */
 async function judge(der: Buffer): Promise<ParsedCsr> {
   const ours = unwrap(parseCsr(der));
   const theirs = CertificationRequest.fromBER(toArrayBuffer(der));
   assert.ok(Buffer.from(theirs.subjectPublicKeyInfo.toSchema().toBER()).equals(ours.spkiDer));
   assert.ok(Buffer.from(theirs.subject.toSchema().toBER()).equals(ours.subjectDer));
   assert.ok(Buffer.from(theirs.tbsView).equals(ours.proof.signedBytes));
-  const request = theirs.attributes?.find((attribute) => attribute.type === '1.2.840.113549.1.9.14');
-  const names = request === undefined ? [] : new Extensions({ schema: request.values[0] }).extensions.filter((extension) => extension.extnID === '2.5.29.17').flatMap((extension) => (extension.parsedValue as { altNames: GeneralName[] }).altNames);
-  assert.deepEqual(names.filter((name) => name.type === 6).map((name) => name.value), [...ours.uriSans]);
-  assert.deepEqual(names.filter((name) => name.type === 2).map((name) => name.value), [...ours.dnsSans]);
-  assert.equal(names.filter((name) => name.type !== 2 && name.type !== 6).length, ours.otherSanKinds.length);
+  const request = theirs.attributes?.find(
+    (attribute) => attribute.type === '1.2.840.113549.1.9.14',
+  );
+  const names =
+    request === undefined
+      ? []
+      : new Extensions({ schema: request.values[0] }).extensions
+          .filter((extension) => extension.extnID === '2.5.29.17')
+          .flatMap((extension) => (extension.parsedValue as { altNames: GeneralName[] }).altNames);
+  assert.deepEqual(
+    names.filter((name) => name.type === 6).map((name) => name.value),
+    [...ours.uriSans],
+  );
+  assert.deepEqual(
+    names.filter((name) => name.type === 2).map((name) => name.value),
+    [...ours.dnsSans],
+  );
+  assert.equal(
+    names.filter((name) => name.type !== 2 && name.type !== 6).length,
+    ours.otherSanKinds.length,
+  );
   const publicKey = createPublicKey({ key: ours.spkiDer, format: 'der', type: 'spki' });
-  assert.ok(verify(hashOf(ours.proof.algorithm), ours.proof.signedBytes, publicKey, ours.proof.signature));
+  assert.ok(
+    verify(hashOf(ours.proof.algorithm), ours.proof.signedBytes, publicKey, ours.proof.signature),
+  );
   return ours;
 }
 
 async function opensslCsr(keyType: KeyType, ...options: readonly string[]): Promise<Buffer> {
   const keyFile = join(folder, `${keyType}.pem`);
-  await writeFile(keyFile, pemEncode('PRIVATE KEY', pkcs8Of(keyFor('leaf', keyType).privateKey)), { mode: 0o600 });
+  await writeFile(keyFile, pemEncode('PRIVATE KEY', pkcs8Of(keyFor('leaf', keyType).privateKey)), {
+    mode: 0o600,
+  });
   const out = join(folder, `${keyType}.csr`);
-  await run('openssl', ['req', '-new', '-key', keyFile, '-outform', 'DER', '-out', out, ...options]);
+  await run('openssl', [
+    'req',
+    '-new',
+    '-key',
+    keyFile,
+    '-outform',
+    'DER',
+    '-out',
+    out,
+    ...options,
+  ]);
   return readFile(out);
 }
 
 async function pkijsCsr(keyType: 'ec-p256' | 'ec-p384' | 'rsa-2048'): Promise<Buffer> {
   const hash = keyType === 'ec-p384' ? 'SHA-384' : 'SHA-256';
-  const algorithm = keyType === 'rsa-2048' ? { name: 'RSASSA-PKCS1-v1_5', modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]), hash } : { name: 'ECDSA', namedCurve: keyType === 'ec-p256' ? 'P-256' : 'P-384' };
-  const pair = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
+  const algorithm =
+    keyType === 'rsa-2048'
+      ? {
+          name: 'RSASSA-PKCS1-v1_5',
+          modulusLength: 2048,
+          publicExponent: new Uint8Array([1, 0, 1]),
+          hash,
+        }
+      : { name: 'ECDSA', namedCurve: keyType === 'ec-p256' ? 'P-256' : 'P-384' };
+  const pair = (await webcrypto.subtle.generateKey(algorithm, true, [
+    'sign',
+    'verify',
+  ])) as webcrypto.CryptoKeyPair;
   const request = new CertificationRequest();
-  request.subject.typesAndValues.push(new AttributeTypeAndValue({ type: '2.5.4.3', value: new asn1js.Utf8String({ value: 'cart' }) }));
+  request.subject.typesAndValues.push(
+    new AttributeTypeAndValue({ type: '2.5.4.3', value: new asn1js.Utf8String({ value: 'cart' }) }),
+  );
   await request.subjectPublicKeyInfo.importKey(pair.publicKey as never);
-  const san = new GeneralNames({ names: [new GeneralName({ type: 6, value: uri }), new GeneralName({ type: 2, value: dns })] });
-  const extensions = new Extensions({ extensions: [new Extension({ extnID: '2.5.29.17', critical: false, extnValue: san.toSchema().toBER(false) })] });
-  request.attributes = [new Attribute({ type: '1.2.840.113549.1.9.14', values: [extensions.toSchema()] })];
+  const san = new GeneralNames({
+    names: [new GeneralName({ type: 6, value: uri }), new GeneralName({ type: 2, value: dns })],
+  });
+  const extensions = new Extensions({
+    extensions: [
+      new Extension({
+        extnID: '2.5.29.17',
+        critical: false,
+        extnValue: san.toSchema().toBER(false),
+      }),
+    ],
+  });
+  request.attributes = [
+    new Attribute({ type: '1.2.840.113549.1.9.14', values: [extensions.toSchema()] }),
+  ];
   await request.sign(pair.privateKey as never, hash);
   return Buffer.from(request.toSchema(true).toBER(false));
 }
@@ -70,8 +146,23 @@ suite('CSRs of others read as their makers meant them', () => {
     test(`from OpenSSL with ${keyType}`, async () => {
       const plain = await judge(await opensslCsr(keyType, '-subj', '/'));
       assert.deepEqual([plain.keyType, plain.subjectIsEmpty, plain.uriSans], [keyType, true, []]);
-      const named = await judge(await opensslCsr(keyType, '-subj', '/O=shop/CN=cart', '-addext', `subjectAltName=URI:${uri},DNS:${dns},IP:10.0.0.1,email:a@example.org,otherName:1.2.3;UTF8:x`, '-addext', 'keyUsage=critical,digitalSignature', '-addext', 'basicConstraints=CA:FALSE'));
-      assert.deepEqual([named.subjectIsEmpty, named.uriSans, named.dnsSans, named.otherSanKinds], [false, [uri], [dns], ['iPAddress', 'rfc822Name', 'otherName']]);
+      const named = await judge(
+        await opensslCsr(
+          keyType,
+          '-subj',
+          '/O=shop/CN=cart',
+          '-addext',
+          `subjectAltName=URI:${uri},DNS:${dns},IP:10.0.0.1,email:a@example.org,otherName:1.2.3;UTF8:x`,
+          '-addext',
+          'keyUsage=critical,digitalSignature',
+          '-addext',
+          'basicConstraints=CA:FALSE',
+        ),
+      );
+      assert.deepEqual(
+        [named.subjectIsEmpty, named.uriSans, named.dnsSans, named.otherSanKinds],
+        [false, [uri], [dns], ['iPAddress', 'rfc822Name', 'otherName']],
+      );
     });
   }
 
@@ -85,10 +176,26 @@ suite('CSRs of others read as their makers meant them', () => {
   test('from GnuTLS certtool', async () => {
     const keyFile = join(folder, 'gnutls-key.pem');
     const template = join(folder, 'template.cfg');
-    await run('certtool', ['--generate-privkey', '--key-type=ecdsa', '--curve=secp256r1', '--pkcs8', '--password=', '--outfile', keyFile]);
+    await run('certtool', [
+      '--generate-privkey',
+      '--key-type=ecdsa',
+      '--curve=secp256r1',
+      '--pkcs8',
+      '--password=',
+      '--outfile',
+      keyFile,
+    ]);
     await writeFile(template, `cn = "cart"\nuri = "${uri}"\ndns_name = "${dns}"\n`);
     const out = join(folder, 'gnutls.csr');
-    await run('certtool', ['--generate-request', '--load-privkey', keyFile, '--template', template, '--outfile', out]);
+    await run('certtool', [
+      '--generate-request',
+      '--load-privkey',
+      keyFile,
+      '--template',
+      template,
+      '--outfile',
+      out,
+    ]);
     const [block] = unwrap(pemDecode(await readFile(out, 'utf8')));
     const csr = await judge(block!.der);
     assert.deepEqual([csr.uriSans, csr.dnsSans], [[uri], [dns]]);

@@ -1,8 +1,20 @@
 import { unwrap } from '../../src/common/errors/index.ts';
 import { systemRandom } from '../../src/common/runtime/index.ts';
 import { serverId, SpiffeId, TrustDomain } from '../../src/common/spiffe/index.ts';
-import { parseCertificate, type KeyType, type ParsedCertificate } from '../../src/common/x509/index.ts';
-import { assembleSigned, buildAuthorityTbs, buildLeafTbs, lint, newSerial, type AuthorityProfile, type LeafProfile } from '../../src/certs/index.ts';
+import {
+  parseCertificate,
+  type KeyType,
+  type ParsedCertificate,
+} from '../../src/common/x509/index.ts';
+import {
+  assembleSigned,
+  buildAuthorityTbs,
+  buildLeafTbs,
+  lint,
+  newSerial,
+  type AuthorityProfile,
+  type LeafProfile,
+} from '../../src/certs/index.ts';
 import { makeKey, signWith, type TestKey } from '../unit/x509-support.ts';
 
 export const trustDomain = TrustDomain.of('example.org');
@@ -27,21 +39,60 @@ export function keyFor(role: string, keyType: KeyType): TestKey {
 }
 
 /** Builds, lints and signs an authority with a software key, as a token would. */
-export function authority(profile: AuthorityProfile, keyType: KeyType, issuer: Issued | undefined, times: Times): Issued {
+export function authority(
+  profile: AuthorityProfile,
+  keyType: KeyType,
+  issuer: Issued | undefined,
+  times: Times,
+): Issued {
   const key = keyFor(profile, keyType);
-  const tbs = buildAuthorityTbs({ serial: newSerial(Date.now(), systemRandom), profile, issuer: issuer?.parsed, spkiDer: key.spkiDer, trustDomain, ...times });
-  unwrap(lint(tbs, profile, { issuer: issuer?.parsed, spkiDer: key.spkiDer, spiffeId: SpiffeId.of(trustDomain.id), ...times }));
+  const tbs = buildAuthorityTbs({
+    serial: newSerial(Date.now(), systemRandom),
+    profile,
+    issuer: issuer?.parsed,
+    spkiDer: key.spkiDer,
+    trustDomain,
+    ...times,
+  });
+  unwrap(
+    lint(tbs, profile, {
+      issuer: issuer?.parsed,
+      spkiDer: key.spkiDer,
+      spiffeId: SpiffeId.of(trustDomain.id),
+      ...times,
+    }),
+  );
   const signer = issuer?.key ?? key;
-  return { key, parsed: unwrap(parseCertificate(assembleSigned(tbs, signer.keyType, signWith(signer, tbs)))) };
+  return {
+    key,
+    parsed: unwrap(parseCertificate(assembleSigned(tbs, signer.keyType, signWith(signer, tbs)))),
+  };
 }
 
-export const leafId = (profile: LeafProfile): SpiffeId => (profile === 'server' ? serverId(trustDomain) : SpiffeId.in(trustDomain, '/ns/shop/sa/cart'));
+export const leafId = (profile: LeafProfile): SpiffeId =>
+  profile === 'server' ? serverId(trustDomain) : SpiffeId.in(trustDomain, '/ns/shop/sa/cart');
 export const crlUrl = 'http://ca.example.org/crl/1.crl';
 
 export function leaf(profile: LeafProfile, keyType: KeyType, issuer: Issued, times: Times): Issued {
   const key = keyFor('leaf', keyType);
-  const said = { spkiDer: key.spkiDer, spiffeId: leafId(profile), dnsNames: ['cart.shop.example.org'], ...times, ...(profile === 'revocable' ? { crlUrl } : {}) };
-  const tbs = buildLeafTbs({ ...said, serial: newSerial(Date.now(), systemRandom), issuer: issuer.parsed, profile });
+  const said = {
+    spkiDer: key.spkiDer,
+    spiffeId: leafId(profile),
+    dnsNames: ['cart.shop.example.org'],
+    ...times,
+    ...(profile === 'revocable' ? { crlUrl } : {}),
+  };
+  const tbs = buildLeafTbs({
+    ...said,
+    serial: newSerial(Date.now(), systemRandom),
+    issuer: issuer.parsed,
+    profile,
+  });
   unwrap(lint(tbs, profile, { ...said, issuer: issuer.parsed }));
-  return { key, parsed: unwrap(parseCertificate(assembleSigned(tbs, issuer.key.keyType, signWith(issuer.key, tbs)))) };
+  return {
+    key,
+    parsed: unwrap(
+      parseCertificate(assembleSigned(tbs, issuer.key.keyType, signWith(issuer.key, tbs))),
+    ),
+  };
 }

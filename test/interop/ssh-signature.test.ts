@@ -6,7 +6,11 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { unwrap } from '../../src/common/errors/index.ts';
-import { parseSshPublicKey, parseSshSignature, verifySshSignature } from '../../src/common/ssh-signature/index.ts';
+import {
+  parseSshPublicKey,
+  parseSshSignature,
+  verifySshSignature,
+} from '../../src/common/ssh-signature/index.ts';
 import { SoftSecurityKey, sshKey, sshSign } from '../support/ssh.ts';
 
 const run = promisify(execFile);
@@ -19,10 +23,18 @@ before(async () => {
 });
 after(async () => rm(dir, { recursive: true, force: true }));
 
-for (const [type, bits, hash] of [['ed25519', undefined, 'sha512'], ['ed25519', undefined, 'sha256'], ['ecdsa', 256, 'sha512'], ['rsa', 2048, 'sha512'], ['rsa', 3072, 'sha256']] as const) {
+for (const [type, bits, hash] of [
+  ['ed25519', undefined, 'sha512'],
+  ['ed25519', undefined, 'sha256'],
+  ['ecdsa', 256, 'sha512'],
+  ['rsa', 2048, 'sha512'],
+  ['rsa', 3072, 'sha256'],
+] as const) {
   test(`what ssh-keygen signs with ${type} ${bits ?? ''} over ${hash} verifies, and says which key and fingerprint ssh-keygen shows`, async () => {
     const { keyPath, publicKey } = await sshKey(dir, `${type}-${bits ?? ''}-${hash}`, type, bits);
-    const signature = unwrap(parseSshSignature(await sshSign(dir, keyPath, message, namespace, hash)));
+    const signature = unwrap(
+      parseSshSignature(await sshSign(dir, keyPath, message, namespace, hash)),
+    );
     const facts = unwrap(verifySshSignature(signature, Buffer.from(message), namespace));
     const enrolled = unwrap(parseSshPublicKey(publicKey));
     assert.ok(facts.publicKey.blob.equals(enrolled.blob));
@@ -37,10 +49,26 @@ test('ssh-keygen takes the vectors of security keys with which our check is test
   for (const kind of ['ed25519', 'ecdsa'] as const) {
     const token = new SoftSecurityKey(kind);
     const armored = token.sign(message, namespace);
-    assert.ok(verifySshSignature(unwrap(parseSshSignature(armored)), Buffer.from(message), namespace).ok);
-    await writeFile(join(dir, 'allowed'), `token@test namespaces="${namespace}" ${token.publicKey}\n`);
+    assert.ok(
+      verifySshSignature(unwrap(parseSshSignature(armored)), Buffer.from(message), namespace).ok,
+    );
+    await writeFile(
+      join(dir, 'allowed'),
+      `token@test namespaces="${namespace}" ${token.publicKey}\n`,
+    );
     await writeFile(join(dir, 'token.sig'), armored);
-    const verified = run('ssh-keygen', ['-Y', 'verify', '-f', join(dir, 'allowed'), '-I', 'token@test', '-n', namespace, '-s', join(dir, 'token.sig')]);
+    const verified = run('ssh-keygen', [
+      '-Y',
+      'verify',
+      '-f',
+      join(dir, 'allowed'),
+      '-I',
+      'token@test',
+      '-n',
+      namespace,
+      '-s',
+      join(dir, 'token.sig'),
+    ]);
     verified.child.stdin?.end(message);
     assert.match((await verified).stdout, /Good "meshca-approval@v1" signature/);
   }

@@ -6,7 +6,12 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { stringify } from 'yaml';
 import { runCeremony, type CeremonyOutcome } from '../../src/ceremony/index.ts';
-import { silentLogger, systemClock, systemRandom, type Clock } from '../../src/common/runtime/index.ts';
+import {
+  silentLogger,
+  systemClock,
+  systemRandom,
+  type Clock,
+} from '../../src/common/runtime/index.ts';
 import { createTokens, type TestTokens } from './softhsm.ts';
 
 const run = promisify(execFile);
@@ -18,7 +23,10 @@ export interface HoldOptions {
   readonly clock?: Clock;
 }
 
-/** The offline machine of a ceremony: a token of its own, and a folder for plans, certificates and transcripts. */
+/**
+ * The offline machine of a ceremony: a token of its own, and a folder for plans, certificates and
+ * transcripts.
+ */
 export interface CeremonyDesk extends AsyncDisposable {
   readonly dir: string;
   readonly tokens: TestTokens;
@@ -36,18 +44,43 @@ export async function createCeremonyDesk(trustDomain: string): Promise<CeremonyD
   const file = (name: string): string => join(dir, name);
   let plans = 0;
   return {
-    dir, tokens, file,
+    dir,
+    tokens,
+    file,
     plan: (sections, over = {}) => {
       plans += 1;
       const path = file(`plan-${plans}.yaml`);
-      const token = { module: tokens.modulePath, softhsmConf: tokens.confPath, label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile };
-      writeFileSync(path, stringify({ version: 1, trustDomain, token, transcript: `transcript-${plans}.txt`, ...sections, ...over }));
+      const token = {
+        module: tokens.modulePath,
+        softhsmConf: tokens.confPath,
+        label: tokens.tokens.root.label,
+        pinFile: tokens.tokens.root.pinFile,
+      };
+      writeFileSync(
+        path,
+        stringify({
+          version: 1,
+          trustDomain,
+          token,
+          transcript: `transcript-${plans}.txt`,
+          ...sections,
+          ...over,
+        }),
+      );
       return path;
     },
-    hold: (planPath, options = {}) => runCeremony({
-      planPath, dryRun: options.dryRun ?? false, env: {}, execPath: process.execPath, clock: options.clock ?? systemClock, random: systemRandom, logger: silentLogger, show: () => {},
-      confirm: () => Promise.resolve('answer' in options ? options.answer : true),
-    }),
+    hold: (planPath, options = {}) =>
+      runCeremony({
+        planPath,
+        dryRun: options.dryRun ?? false,
+        env: {},
+        execPath: process.execPath,
+        clock: options.clock ?? systemClock,
+        random: systemRandom,
+        logger: silentLogger,
+        show: () => {},
+        confirm: () => Promise.resolve('answer' in options ? options.answer : true),
+      }),
     openssl: async (...args) => (await run('openssl', args, { cwd: dir })).stdout,
     [Symbol.asyncDispose]: async () => {
       await tokens[Symbol.asyncDispose]();
@@ -57,4 +90,8 @@ export async function createCeremonyDesk(trustDomain: string): Promise<CeremonyD
 }
 
 /** The system's clock, so many days ahead or, if negative, behind. */
-export const shiftedClock = (days: number): Clock => ({ ...systemClock, nowMs: () => systemClock.nowMs() + days * 86_400_000, now: () => systemClock.now() + days * 86_400 });
+export const shiftedClock = (days: number): Clock => ({
+  ...systemClock,
+  nowMs: () => systemClock.nowMs() + days * 86_400_000,
+  now: () => systemClock.now() + days * 86_400,
+});

@@ -10,7 +10,12 @@ export const aliceId = 'spiffe://mesh.test/admin/alice';
 
 export interface DualWorld extends AsyncDisposable {
   readonly server: TestServer;
-  readonly keys: { readonly alice: SshIdentity; readonly bob: SshIdentity; readonly carol: SshIdentity; readonly mallory: SshIdentity };
+  readonly keys: {
+    readonly alice: SshIdentity;
+    readonly bob: SshIdentity;
+    readonly carol: SshIdentity;
+    readonly mallory: SshIdentity;
+  };
   readonly dir: string;
   readonly policy: object;
   /** The ID of the operation that a call became; throws if it became none. */
@@ -19,28 +24,55 @@ export interface DualWorld extends AsyncDisposable {
   approve(id: string, ...keys: SshIdentity[]): Promise<any>;
 }
 
-/** A server with dual control on: two of alice, bob and carol, of whom alice is known as an admin too. */
+/**
+ * A server with dual control on: two of alice, bob and carol, of whom alice is known as an admin
+ * too.
+ */
 export async function startDualWorld(): Promise<DualWorld> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-dual-'));
   const server = await startTestServer();
-  const [alice, bob, carol, mallory] = (await Promise.all(['alice', 'bob', 'carol', 'mallory'].map((name) => sshKey(dir, name)))) as [SshIdentity, SshIdentity, SshIdentity, SshIdentity];
+  const [alice, bob, carol, mallory] = (await Promise.all(
+    ['alice', 'bob', 'carol', 'mallory'].map((name) => sshKey(dir, name)),
+  )) as [SshIdentity, SshIdentity, SshIdentity, SshIdentity];
   const keys = { alice, bob, carol, mallory };
   const policy = {
-    enabled: true, required: 2, lifeSeconds: 3600, approvers: [{ name: 'alice', publicKey: alice.publicKey, identities: [aliceId] }, { name: 'bob', publicKey: bob.publicKey }, { name: 'carol', publicKey: carol.publicKey }],
+    enabled: true,
+    required: 2,
+    lifeSeconds: 3600,
+    approvers: [
+      { name: 'alice', publicKey: alice.publicKey, identities: [aliceId] },
+      { name: 'bob', publicKey: bob.publicKey },
+      { name: 'carol', publicKey: carol.publicKey },
+    ],
   };
   const held = async (call: Promise<unknown>): Promise<string> => {
-    const error = await call.then(() => undefined, (thrown: PkiError) => thrown);
-    if (error?.code !== 'APPROVAL_REQUIRED') throw new Error(`not held: ${error?.code ?? 'done'} ${error?.message ?? ''}`);
+    const error = await call.then(
+      () => undefined,
+      (thrown: PkiError) => thrown,
+    );
+    if (error?.code !== 'APPROVAL_REQUIRED')
+      throw new Error(`not held: ${error?.code ?? 'done'} ${error?.message ?? ''}`);
     return String(error.detail['operationId']);
   };
-  const sign = async (id: string, key: SshIdentity, under = namespace): Promise<string> => sshSign(dir, key.keyPath, (await server.admin('Approvals/GetOperation', { id })).line, under);
+  const sign = async (id: string, key: SshIdentity, under = namespace): Promise<string> =>
+    sshSign(dir, key.keyPath, (await server.admin('Approvals/GetOperation', { id })).line, under);
   const approve = async (id: string, ...by: SshIdentity[]): Promise<any> => {
     let detail: any;
-    for (const key of by) detail = await server.admin('Approvals/SubmitApproval', { id, signature: await sign(id, key) });
+    for (const key of by)
+      detail = await server.admin('Approvals/SubmitApproval', {
+        id,
+        signature: await sign(id, key),
+      });
     return detail;
   };
   const world: DualWorld = {
-    server, keys, dir, policy, held, sign, approve,
+    server,
+    keys,
+    dir,
+    policy,
+    held,
+    sign,
+    approve,
     [Symbol.asyncDispose]: async () => {
       await server[Symbol.asyncDispose]();
       await rm(dir, { recursive: true, force: true });
@@ -50,6 +82,8 @@ export async function startDualWorld(): Promise<DualWorld> {
 }
 
 export async function switchOn(world: DualWorld): Promise<void> {
-  const id = await world.held(world.server.admin('Approvals/PutApprovalPolicy', { policy: world.policy, version: 0 }));
+  const id = await world.held(
+    world.server.admin('Approvals/PutApprovalPolicy', { policy: world.policy, version: 0 }),
+  );
   await world.approve(id, world.keys.alice, world.keys.bob);
 }

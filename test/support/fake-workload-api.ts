@@ -1,7 +1,15 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Server, ServerCredentials, status, type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, type ServiceError } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  status,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { workloadContract } from '../../src/common/wire/index.ts';
 import type { TestSvid } from './test-pki.ts';
 
@@ -30,7 +38,10 @@ export class FakeWorkloadApi implements AsyncDisposable {
   refuseWith: status | undefined;
   jwtCalls = 0;
   missingHeaders = 0;
-  onJwt: (audience: readonly string[], spiffeId: string) => { readonly spiffeId: string; readonly svid: string } = () => ({ spiffeId: '', svid: '' });
+  onJwt: (
+    audience: readonly string[],
+    spiffeId: string,
+  ) => { readonly spiffeId: string; readonly svid: string } = () => ({ spiffeId: '', svid: '' });
 
   private constructor(folder: string) {
     this.#folder = folder;
@@ -57,11 +68,17 @@ export class FakeWorkloadApi implements AsyncDisposable {
   #service(): Server {
     const server = new Server();
     server.addService(workloadContract().packages.SpiffeWorkloadAPI.service, {
-      fetchX509Svid: (call: Stream) => this.#open(call, this.#x509Streams, () => this.#x509 && x509Message(this.#x509)),
+      fetchX509Svid: (call: Stream) =>
+        this.#open(call, this.#x509Streams, () => this.#x509 && x509Message(this.#x509)),
       fetchX509Bundles: (call: Stream) => call.emit('error', { code: status.UNIMPLEMENTED }),
-      fetchJwtBundles: (call: Stream) => this.#open(call, this.#jwtStreams, () => this.#jwks && jwksMessage(this.#jwks)),
-      fetchJwtsvid: (call: ServerUnaryCall<{ audience: string[]; spiffeId: string }, unknown>, answer: sendUnaryData<unknown>) => this.#jwt(call, answer),
-      validateJwtsvid: (_call: unknown, answer: sendUnaryData<unknown>) => answer({ code: status.UNIMPLEMENTED }),
+      fetchJwtBundles: (call: Stream) =>
+        this.#open(call, this.#jwtStreams, () => this.#jwks && jwksMessage(this.#jwks)),
+      fetchJwtsvid: (
+        call: ServerUnaryCall<{ audience: string[]; spiffeId: string }, unknown>,
+        answer: sendUnaryData<unknown>,
+      ) => this.#jwt(call, answer),
+      validateJwtsvid: (_call: unknown, answer: sendUnaryData<unknown>) =>
+        answer({ code: status.UNIMPLEMENTED }),
       fetchWitsvid: (call: Stream) => call.emit('error', { code: status.UNIMPLEMENTED }),
       fetchWitBundles: (call: Stream) => call.emit('error', { code: status.UNIMPLEMENTED }),
     } as never);
@@ -101,7 +118,9 @@ export class FakeWorkloadApi implements AsyncDisposable {
       this.missingHeaders += 1;
       return { code: status.INVALID_ARGUMENT, details: 'security header missing' };
     }
-    return this.refuseWith === undefined ? undefined : { code: this.refuseWith, details: 'refused by the test' };
+    return this.refuseWith === undefined
+      ? undefined
+      : { code: this.refuseWith, details: 'refused by the test' };
   }
 
   #open(call: Stream, streams: Set<Stream>, message: () => unknown): void {
@@ -116,29 +135,45 @@ export class FakeWorkloadApi implements AsyncDisposable {
     if (first !== undefined) call.write(first);
   }
 
-  #jwt(call: ServerUnaryCall<{ audience: string[]; spiffeId: string }, unknown>, answer: sendUnaryData<unknown>): void {
+  #jwt(
+    call: ServerUnaryCall<{ audience: string[]; spiffeId: string }, unknown>,
+    answer: sendUnaryData<unknown>,
+  ): void {
     const refusal = this.#refusal(call.metadata);
     if (refusal !== undefined) {
       answer(refusal);
       return;
     }
     this.jwtCalls += 1;
-    answer(null, { svids: [{ ...this.onJwt(call.request.audience, call.request.spiffeId), hint: '' }] });
+    answer(null, {
+      svids: [{ ...this.onJwt(call.request.audience, call.request.spiffeId), hint: '' }],
+    });
   }
 }
 
-const bind = (server: Server, address: string): Promise<number> => new Promise((resolve, reject) => {
-  server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => (error ? reject(error) : resolve(port)));
-});
+const bind = (server: Server, address: string): Promise<number> =>
+  new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) =>
+      error ? reject(error) : resolve(port),
+    );
+  });
 
 const x509Message = (state: X509State): unknown => ({
   svids: state.svids.map((svid) => ({
-    spiffeId: svid.id, x509Svid: Buffer.concat(svid.chainDer), x509SvidKey: svid.keyDer, bundle: Buffer.concat(svid.bundleDer), hint: svid.hint ?? '',
+    spiffeId: svid.id,
+    x509Svid: Buffer.concat(svid.chainDer),
+    x509SvidKey: svid.keyDer,
+    bundle: Buffer.concat(svid.bundleDer),
+    hint: svid.hint ?? '',
   })),
   crl: [],
-  federatedBundles: Object.fromEntries(Object.entries(state.federated ?? {}).map(([name, roots]) => [name, Buffer.concat(roots)])),
+  federatedBundles: Object.fromEntries(
+    Object.entries(state.federated ?? {}).map(([name, roots]) => [name, Buffer.concat(roots)]),
+  ),
 });
 
 const jwksMessage = (jwks: Readonly<Record<string, string>>): unknown => ({
-  bundles: Object.fromEntries(Object.entries(jwks).map(([name, text]) => [name, Buffer.from(text)])),
+  bundles: Object.fromEntries(
+    Object.entries(jwks).map(([name, text]) => [name, Buffer.from(text)]),
+  ),
 });

@@ -25,22 +25,60 @@ export interface OpenedLog extends AsyncDisposable {
   readonly log: AuditLog;
 }
 
-export function logWorld(path: string, options: { readonly trustDomain?: string; readonly logger?: Logger; readonly snapshots?: AuditLogDependencies['snapshots'] } = {}): LogWorld {
+export function logWorld(
+  path: string,
+  options: {
+    readonly trustDomain?: string;
+    readonly logger?: Logger;
+    readonly snapshots?: AuditLogDependencies['snapshots'];
+  } = {},
+): LogWorld {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
   return {
-    path, checkpointFile: `${path}.checkpoints`, privateKey, authority: authority({ kind: 'log', state: 'active', spkiDer: spkiOf(publicKey) }), trustDomain: TrustDomain.of(options.trustDomain ?? 'mesh.test'),
-    logger: options.logger ?? silentLogger, ...(options.snapshots === undefined ? {} : { snapshots: options.snapshots }),
+    path,
+    checkpointFile: `${path}.checkpoints`,
+    privateKey,
+    authority: authority({ kind: 'log', state: 'active', spkiDer: spkiOf(publicKey) }),
+    trustDomain: TrustDomain.of(options.trustDomain ?? 'mesh.test'),
+    logger: options.logger ?? silentLogger,
+    ...(options.snapshots === undefined ? {} : { snapshots: options.snapshots }),
   };
 }
 
 /** What a start does with the database and its log. */
-export async function openLog({ path, checkpointFile, authority: signer, privateKey, trustDomain, logger, snapshots, otherKeys }: LogWorld): Promise<OpenedLog> {
+export async function openLog({
+  path,
+  checkpointFile,
+  authority: signer,
+  privateKey,
+  trustDomain,
+  logger,
+  snapshots,
+  otherKeys,
+}: LogWorld): Promise<OpenedLog> {
   await using stack = new AsyncDisposableStack();
   const store = await openSqliteStore({ path, clock: systemClock, logger, pid: process.pid });
   stack.defer(() => store.close());
   const log = await AuditLog.open({
-    log: store.log, leases: store.leases, authority: signer, trustDomain, checkpointFile, clock: systemClock, logger, restored: () => Promise.resolve(), ...(snapshots === undefined ? {} : { snapshots }),
-    signers: { useKey: () => Promise.resolve(), sign: (items) => Promise.resolve(items.map(({ ckaId, bytes }) => ({ ok: true as const, signature: sign('sha256', bytes, otherKeys?.get(ckaId) ?? privateKey) }))) },
+    log: store.log,
+    leases: store.leases,
+    authority: signer,
+    trustDomain,
+    checkpointFile,
+    clock: systemClock,
+    logger,
+    restored: () => Promise.resolve(),
+    ...(snapshots === undefined ? {} : { snapshots }),
+    signers: {
+      useKey: () => Promise.resolve(),
+      sign: (items) =>
+        Promise.resolve(
+          items.map(({ ckaId, bytes }) => ({
+            ok: true as const,
+            signature: sign('sha256', bytes, otherKeys?.get(ckaId) ?? privateKey),
+          })),
+        ),
+    },
   });
   stack.defer(() => log.close());
   const owned = stack.move();

@@ -3,23 +3,43 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLogger } from '../../src/common/runtime/index.ts';
 import { sha256Hex } from '../../src/common/x509/index.ts';
-import { authorizeAny, connectTls, createTlsServer, type X509Source } from '../../src/workload/index.ts';
+import {
+  authorizeAny,
+  connectTls,
+  createTlsServer,
+  type X509Source,
+} from '../../src/workload/index.ts';
 import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
 import { testTrustDomain, type TestServer } from './server.ts';
 import { patienceMs } from './until.ts';
 import { listen } from './workload-lib.ts';
 
-/** Lives so short that rotations are seen from beginning to end within a test, and long enough that a machine that stands still for seconds lets no leaf expire. */
+/**
+ * Lives so short that rotations are seen from beginning to end within a test, and long enough that
+ * a machine that stands still for seconds lets no leaf expire.
+ */
 export const quickLives = {
-  issuance: { minimumTtlSeconds: 2, defaultTtlSeconds: 15, maximumTtlSeconds: 60, agentTtlSeconds: 60, serverTtlSeconds: 60, jwtMaximumTtlSeconds: 60, jwtDefaultTtlSeconds: 30, bundleRefreshHintSeconds: 1 },
+  issuance: {
+    minimumTtlSeconds: 2,
+    defaultTtlSeconds: 15,
+    maximumTtlSeconds: 60,
+    agentTtlSeconds: 60,
+    serverTtlSeconds: 60,
+    jwtMaximumTtlSeconds: 60,
+    jwtDefaultTtlSeconds: 30,
+    bundleRefreshHintSeconds: 1,
+  },
   rotation: { marginSeconds: 60, retireMarginSeconds: 1, jwksCacheSeconds: 1 },
 };
 
 const myUid = `unix:uid:${process.getuid?.() ?? 0}`;
 
 /** Resolves when the condition holds; throws when patience ends, naming what was waited for. */
-export async function eventually(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+export async function eventually(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+): Promise<void> {
   const end = performance.now() + patienceMs;
   while (!(await condition())) {
     if (performance.now() > end) throw new Error(`not within ${patienceMs / 1000} s: ${what}`);
@@ -37,22 +57,40 @@ export interface MeshNode extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-export async function startNode(server: TestServer, name: string, entry: object = {}): Promise<MeshNode> {
+export async function startNode(
+  server: TestServer,
+  name: string,
+  entry: object = {},
+): Promise<MeshNode> {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-node-'));
   const { token, agentId } = await server.admin('Tokens/CreateJoinToken', { agentName: name });
   const config = agentConfigSchema.parse({
-    trustDomain: testTrustDomain, serverAddress: `127.0.0.1:${server.server.port}`, dataDir: join(directory, 'd'), bootstrap: { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) }, attestation: { joinToken: token },
-    workloadApi: { socketPath: join(directory, 'w') }, localApi: { socketPath: join(directory, 'l') }, ops: { port: 0 }, connection: { backoffBaseMs: 50, backoffCapMs: 200 },
+    trustDomain: testTrustDomain,
+    serverAddress: `127.0.0.1:${server.server.port}`,
+    dataDir: join(directory, 'd'),
+    bootstrap: { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) },
+    attestation: { joinToken: token },
+    workloadApi: { socketPath: join(directory, 'w') },
+    localApi: { socketPath: join(directory, 'l') },
+    ops: { port: 0 },
+    connection: { backoffBaseMs: 50, backoffCapMs: 200 },
   });
   let agent: RunningAgent | undefined;
   const node: MeshNode = {
-    name, socketPath: join(directory, 'w'), agentId,
+    name,
+    socketPath: join(directory, 'w'),
+    agentId,
     get agent() {
       if (agent === undefined) throw new Error(`the agent of ${name} is stopped`);
       return agent;
     },
     start: async () => {
-      agent = await startAgent({ config, logger: silentLogger, version: 'test', uid: process.getuid?.() ?? 0 });
+      agent = await startAgent({
+        config,
+        logger: silentLogger,
+        version: 'test',
+        uid: process.getuid?.() ?? 0,
+      });
     },
     stop: async () => {
       await agent?.[Symbol.asyncDispose]();
@@ -64,8 +102,20 @@ export async function startNode(server: TestServer, name: string, entry: object 
     },
   };
   await node.start();
-  await eventually(`the session of ${name}`, () => node.agent.status().connected === true && node.agent.status().synced === true);
-  await server.admin('Entries/CreateEntries', { entries: [{ spiffeId: `spiffe://${testTrustDomain}/${name}`, parentId: agentId, selectors: [myUid], ...entry }] });
+  await eventually(
+    `the session of ${name}`,
+    () => node.agent.status().connected === true && node.agent.status().synced === true,
+  );
+  await server.admin('Entries/CreateEntries', {
+    entries: [
+      {
+        spiffeId: `spiffe://${testTrustDomain}/${name}`,
+        parentId: agentId,
+        selectors: [myUid],
+        ...entry,
+      },
+    ],
+  });
   await eventually(`the entry of ${name}`, () => node.agent.status().entries === 1);
   return node;
 }
@@ -73,17 +123,28 @@ export async function startNode(server: TestServer, name: string, entry: object 
 /** What the server says of its authorities. */
 export const rotationOf = (server: TestServer) => {
   const status = (): Promise<any> => server.admin('Authorities/GetRotationStatus');
-  const inState = async (kind: string, state: string): Promise<any> => (await status()).authorities.findLast(({ authority }: any) => authority.kind === kind && authority.state === state);
+  const inState = async (kind: string, state: string): Promise<any> =>
+    (await status()).authorities.findLast(
+      ({ authority }: any) => authority.kind === kind && authority.state === state,
+    );
   const active = async (kind: string): Promise<any> => (await inState(kind, 'active')).authority;
   const activeId = async (kind: string): Promise<string> => (await active(kind)).id;
   return {
-    status, inState, active, activeId,
-    byId: async (id: string): Promise<any> => (await status()).authorities.find(({ authority }: any) => authority.id === id),
-    consumersOf: async (agentId: string): Promise<readonly any[]> => (await server.admin('Agents/GetAgent', { spiffeId: agentId })).consumers,
+    status,
+    inState,
+    active,
+    activeId,
+    byId: async (id: string): Promise<any> =>
+      (await status()).authorities.find(({ authority }: any) => authority.id === id),
+    consumersOf: async (agentId: string): Promise<readonly any[]> =>
+      (await server.admin('Agents/GetAgent', { spiffeId: agentId })).consumers,
     rotate: async (kind: string): Promise<void> => {
       const before = await activeId(kind);
       await server.admin('Authorities/RotateAuthorities', { kind });
-      await eventually(`a new ${kind} authority is active`, async () => (await activeId(kind)) !== before);
+      await eventually(
+        `a new ${kind} authority is active`,
+        async () => (await activeId(kind)) !== before,
+      );
     },
   };
 };
@@ -94,21 +155,35 @@ export interface Traffic {
 }
 
 /** Handshakes from one source to another, one after the other, until stopped. */
-export async function startTraffic(from: X509Source, to: X509Source): Promise<() => Promise<Traffic>> {
-  const tls = createTlsServer(to, { authorize: authorizeAny(), handshakeTimeoutMs: patienceMs }, (socket) => {
-    socket.on('error', () => {});
-    socket.end('hello');
-  });
+export async function startTraffic(
+  from: X509Source,
+  to: X509Source,
+): Promise<() => Promise<Traffic>> {
+  const tls = createTlsServer(
+    to,
+    { authorize: authorizeAny(), handshakeTimeoutMs: patienceMs },
+    (socket) => {
+      socket.on('error', () => {});
+      socket.end('hello');
+    },
+  );
   const port = await listen(tls);
   const failed: string[] = [];
   let handshakes = 0;
   let stopped = false;
   const once = async (): Promise<void> => {
     try {
-      const socket = await connectTls(from, { expect: authorizeAny(), host: '127.0.0.1', port, timeoutMs: patienceMs });
+      const socket = await connectTls(from, {
+        expect: authorizeAny(),
+        host: '127.0.0.1',
+        port,
+        timeoutMs: patienceMs,
+      });
       const text = await new Promise<string>((resolve, reject) => {
         let all = '';
-        socket.on('data', (bytes: Buffer) => { all += bytes.toString(); });
+        socket.on('data', (bytes: Buffer) => {
+          all += bytes.toString();
+        });
         socket.on('error', reject);
         socket.on('close', () => resolve(all));
       });

@@ -2,8 +2,9 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 
 /**
- * Below the ports that the kernel gives to whoever names none, so that nobody is given one of them between the look and the
- * use, however long a start takes; and in a block of this process, since others look as well.
+ * Below the ports that the kernel gives to whoever names none, so that nobody is given one of them
+ * between the look and the use, however long a start takes; and in a block of this process, since
+ * others look as well.
  */
 const firstPort = 10_000;
 const portsInAll = 20_000;

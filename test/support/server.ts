@@ -1,12 +1,36 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Client, credentials, Metadata, type ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
+import {
+  Client,
+  credentials,
+  Metadata,
+  type ChannelCredentials,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import type { KeyObject } from 'node:crypto';
 import { unwrap, type PkiError } from '../../src/common/errors/index.ts';
-import { silentLogger, systemClock, systemRandom, uuidv7, type Logger } from '../../src/common/runtime/index.ts';
-import { certificatesToPem, createCsr, generateKeyPairAsync, parseCertificate, pemEncode, pkcs8Of } from '../../src/common/x509/index.ts';
-import { adminContract, fromServiceError, issuerContract, signingContract } from '../../src/common/wire/index.ts';
+import {
+  silentLogger,
+  systemClock,
+  systemRandom,
+  uuidv7,
+  type Logger,
+} from '../../src/common/runtime/index.ts';
+import {
+  certificatesToPem,
+  createCsr,
+  generateKeyPairAsync,
+  parseCertificate,
+  pemEncode,
+  pkcs8Of,
+} from '../../src/common/x509/index.ts';
+import {
+  adminContract,
+  fromServiceError,
+  issuerContract,
+  signingContract,
+} from '../../src/common/wire/index.ts';
 import { startServer, type RunningServer, type ServerParts } from '../../src/compose/index.ts';
 import { serverConfigSchema, type ServerConfig } from '../../src/config/index.ts';
 import { createTokens, type TestTokens } from './softhsm.ts';
@@ -38,39 +62,83 @@ export interface TestServer extends AsyncDisposable {
   /** An agent that joined by token. */
   joinAgent(name: string): Promise<Credential>;
   /** A certificate minted over the local socket. */
-  mint(spiffeId: string, options?: { readonly admin?: boolean; readonly ttlSeconds?: number }): Promise<Credential>;
+  mint(
+    spiffeId: string,
+    options?: { readonly admin?: boolean; readonly ttlSeconds?: number },
+  ): Promise<Credential>;
   /** A gRPC client on the TLS port; without credential an anonymous one. */
   client(credential?: Credential, rootsDer?: readonly Buffer[]): Client;
 }
 
-type Definitions = Record<string, { readonly path: string; readonly requestSerialize: (value: never) => Buffer; readonly responseDeserialize: (bytes: Buffer) => unknown; readonly requestStream: boolean; readonly responseStream: boolean }>;
+type Definitions = Record<
+  string,
+  {
+    readonly path: string;
+    readonly requestSerialize: (value: never) => Buffer;
+    readonly responseDeserialize: (bytes: Buffer) => unknown;
+    readonly requestStream: boolean;
+    readonly responseStream: boolean;
+  }
+>;
 type AdminCall = (method: string, request?: object) => Promise<any>;
 
-/** Every unary and streaming method of ours by its full path, for tests that go over all of them. */
+/**
+ * Every unary and streaming method of ours by its full path, for tests that go over all of them.
+ */
 export function allMethods(): Definitions {
   const services = [
-    ...Object.values(issuerContract().packages.meshca.issuer.v1), ...Object.values(signingContract().packages.meshca.signing.v1), ...Object.values(adminContract().packages.meshca.admin.v1),
+    ...Object.values(issuerContract().packages.meshca.issuer.v1),
+    ...Object.values(signingContract().packages.meshca.signing.v1),
+    ...Object.values(adminContract().packages.meshca.admin.v1),
   ].flatMap((each) => ('service' in each ? [each.service as unknown as Definitions] : []));
-  return Object.fromEntries(services.flatMap((service) => Object.values(service).map((method) => [method.path, method])));
+  return Object.fromEntries(
+    services.flatMap((service) => Object.values(service).map((method) => [method.path, method])),
+  );
 }
 
-/** A unary call by path (`/meshca.admin.v1.Entries/ListEntries`); rejects with the PkiError of the trailers. */
-export function unaryCall(client: Client, path: string, request: object = {}, deadlineMs = patienceMs): Promise<any> {
+/**
+ * A unary call by path (`/meshca.admin.v1.Entries/ListEntries`); rejects with the PkiError of the
+ * trailers.
+ */
+export function unaryCall(
+  client: Client,
+  path: string,
+  request: object = {},
+  deadlineMs = patienceMs,
+): Promise<any> {
   const method = allMethods()[path];
   if (method === undefined) throw new Error(`no method ${path}`);
   return new Promise((resolve, reject) => {
-    client.makeUnaryRequest(path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => object, request, new Metadata(), { deadline: Date.now() + deadlineMs }, (error: ServiceError | null, response) => {
-      if (error) reject(fromServiceError(error));
-      else resolve(response);
-    });
+    client.makeUnaryRequest(
+      path,
+      method.requestSerialize as (value: object) => Buffer,
+      method.responseDeserialize as (bytes: Buffer) => object,
+      request,
+      new Metadata(),
+      { deadline: Date.now() + deadlineMs },
+      (error: ServiceError | null, response) => {
+        if (error) reject(fromServiceError(error));
+        else resolve(response);
+      },
+    );
   });
 }
 
 /** A server stream by path; resolves at its end. */
-export function serverStreamCall(client: Client, path: string, request: object, each: (message: any) => void): Promise<void> {
+export function serverStreamCall(
+  client: Client,
+  path: string,
+  request: object,
+  each: (message: any) => void,
+): Promise<void> {
   const method = allMethods()[path];
   if (method === undefined) throw new Error(`no method ${path}`);
-  const call = client.makeServerStreamRequest(path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => object, request);
+  const call = client.makeServerStreamRequest(
+    path,
+    method.requestSerialize as (value: object) => Buffer,
+    method.responseDeserialize as (bytes: Buffer) => object,
+    request,
+  );
   return new Promise((resolve, reject) => {
     call.on('data', each);
     call.on('error', (error: ServiceError) => reject(fromServiceError(error)));
@@ -79,21 +147,57 @@ export function serverStreamCall(client: Client, path: string, request: object, 
 }
 
 /** The code with which a promise is refused, or `resolved`. */
-export const codeOf = async (promise: Promise<unknown>): Promise<string> => promise.then(() => 'resolved', (error: PkiError) => error.code ?? String(error));
+export const codeOf = async (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => 'resolved',
+    (error: PkiError) => error.code ?? String(error),
+  );
 
 /** A complete server in this process: real SoftHSM tokens, real database, real sockets. */
-export async function startTestServer(over: { readonly config?: object; readonly logger?: Logger; readonly faults?: ServerParts['faults']; readonly tokens?: TestTokens; readonly dir?: string } = {}): Promise<TestServer> {
+export async function startTestServer(
+  over: {
+    readonly config?: object;
+    readonly logger?: Logger;
+    readonly faults?: ServerParts['faults'];
+    readonly tokens?: TestTokens;
+    readonly dir?: string;
+  } = {},
+): Promise<TestServer> {
   const dir = over.dir ?? (await mkdtemp(join(tmpdir(), 'meshca-server-')));
   const tokens = over.tokens ?? (await createTokens());
-  const config = serverConfigSchema.parse(merge({
-    trustDomain: testTrustDomain, dataDir: join(dir, 'data'), listen: { port: 0 }, ops: { port: 0 },
-    // a signer that a loaded machine starves of its processor is no signer that hangs
-    hsm: { module: tokens.modulePath, softhsmConf: tokens.confPath, signers: 1, deadlineMs: 30_000, issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile }, root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile } },
-  }, over.config ?? {}));
-  const start = (options: { readonly acceptRestore?: number } = {}): Promise<RunningServer> => startServer({
-    ...options,
-    config, env: {}, pid: process.pid, uid: process.getuid?.() ?? 0, execPath: process.execPath, clock: systemClock, random: systemRandom, logger: over.logger ?? silentLogger, ...(over.faults === undefined ? {} : { faults: over.faults }),
-  });
+  const config = serverConfigSchema.parse(
+    merge(
+      {
+        trustDomain: testTrustDomain,
+        dataDir: join(dir, 'data'),
+        listen: { port: 0 },
+        ops: { port: 0 },
+        // a signer that a loaded machine starves of its processor is no signer that hangs
+        hsm: {
+          module: tokens.modulePath,
+          softhsmConf: tokens.confPath,
+          signers: 1,
+          deadlineMs: 30_000,
+          issuing: { label: tokens.tokens.issuing.label, pinFile: tokens.tokens.issuing.pinFile },
+          root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile },
+        },
+      },
+      over.config ?? {},
+    ),
+  );
+  const start = (options: { readonly acceptRestore?: number } = {}): Promise<RunningServer> =>
+    startServer({
+      ...options,
+      config,
+      env: {},
+      pid: process.pid,
+      uid: process.getuid?.() ?? 0,
+      execPath: process.execPath,
+      clock: systemClock,
+      random: systemRandom,
+      logger: over.logger ?? silentLogger,
+      ...(over.faults === undefined ? {} : { faults: over.faults }),
+    });
   let running: RunningServer | undefined = await start();
   const clients = new Set<Client>();
   const present = (): RunningServer => {
@@ -104,13 +208,19 @@ export async function startTestServer(over: { readonly config?: object; readonly
     for (const client of clients) client.close();
     clients.clear();
   };
-  const localClient = (): Client => remember(new Client(`unix:${present().adminSocketPath}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost' }));
+  const localClient = (): Client =>
+    remember(
+      new Client(`unix:${present().adminSocketPath}`, credentials.createInsecure(), {
+        'grpc.default_authority': 'localhost',
+      }),
+    );
   const remember = (client: Client): Client => {
     clients.add(client);
     return client;
   };
   let local: Client | undefined;
-  const admin: AdminCall = (method, request = {}) => unaryCall((local ??= localClient()), `/meshca.admin.v1.${method}`, request);
+  const admin: AdminCall = (method, request = {}) =>
+    unaryCall((local ??= localClient()), `/meshca.admin.v1.${method}`, request);
   const rootsDer = (await admin('Authorities/GetBundle')).rootsDer as Buffer[];
   const stop = async (): Promise<void> => {
     closeClients();
@@ -118,12 +228,28 @@ export async function startTestServer(over: { readonly config?: object; readonly
     await running?.[Symbol.asyncDispose]();
     running = undefined;
   };
-  const client = (credential?: Credential, roots: readonly Buffer[] = rootsDer): Client => remember(new Client(`127.0.0.1:${present().port}`, channelCredentials(roots, credential), {
-    'grpc.ssl_target_name_override': 'localhost', 'grpc.default_authority': 'localhost', 'grpc.enable_retries': 0, 'grpc.use_local_subchannel_pool': 1, 'grpc.max_receive_message_length': 64 * 1024 * 1024,
-  }));
+  const client = (credential?: Credential, roots: readonly Buffer[] = rootsDer): Client =>
+    remember(
+      new Client(`127.0.0.1:${present().port}`, channelCredentials(roots, credential), {
+        'grpc.ssl_target_name_override': 'localhost',
+        'grpc.default_authority': 'localhost',
+        'grpc.enable_retries': 0,
+        'grpc.use_local_subchannel_pool': 1,
+        'grpc.max_receive_message_length': 64 * 1024 * 1024,
+      }),
+    );
   const self: TestServer = {
-    get server() { return present(); },
-    config, tokens, dir, rootsDer, admin, client, stop, adminClient: localClient,
+    get server() {
+      return present();
+    },
+    config,
+    tokens,
+    dir,
+    rootsDer,
+    admin,
+    client,
+    stop,
+    adminClient: localClient,
     restart: async (options = {}) => {
       await stop();
       running = await start(options);
@@ -134,7 +260,13 @@ export async function startTestServer(over: { readonly config?: object; readonly
     },
     mint: async (spiffeId, options = {}) => {
       const { privateKey } = await generateKeyPairAsync('ec-p256');
-      const minted = await admin('Certificates/MintX509Svid', { spiffeId, csrDer: createCsr(privateKey), requestId: uuidv7(), admin: options.admin ?? false, ttlSeconds: options.ttlSeconds ?? 0 });
+      const minted = await admin('Certificates/MintX509Svid', {
+        spiffeId,
+        csrDer: createCsr(privateKey),
+        requestId: uuidv7(),
+        admin: options.admin ?? false,
+        ttlSeconds: options.ttlSeconds ?? 0,
+      });
       return { spiffeId, serial: minted.serial, chainDer: minted.chainDer, privateKey };
     },
     [Symbol.asyncDispose]: async () => {
@@ -146,24 +278,52 @@ export async function startTestServer(over: { readonly config?: object; readonly
   return self;
 }
 
-export function channelCredentials(rootsDer: readonly Buffer[], credential?: Credential): ChannelCredentials {
+export function channelCredentials(
+  rootsDer: readonly Buffer[],
+  credential?: Credential,
+): ChannelCredentials {
   const roots = Buffer.from(certificatesToPem(rootsDer));
   if (credential === undefined) return credentials.createSsl(roots);
-  return credentials.createSsl(roots, Buffer.from(pemEncode('PRIVATE KEY', pkcs8Of(credential.privateKey))), Buffer.from(certificatesToPem(credential.chainDer)));
+  return credentials.createSsl(
+    roots,
+    Buffer.from(pemEncode('PRIVATE KEY', pkcs8Of(credential.privateKey))),
+    Buffer.from(certificatesToPem(credential.chainDer)),
+  );
 }
 
-/** Joins by token over an anonymous connection; `key` and `requestId` may be repeated as after a lost answer. */
-export async function attestByToken(client: Client, token: string, options: { readonly key?: KeyObject; readonly requestId?: string } = {}): Promise<Credential> {
+/**
+ * Joins by token over an anonymous connection; `key` and `requestId` may be repeated as after a
+ * lost answer.
+ */
+export async function attestByToken(
+  client: Client,
+  token: string,
+  options: { readonly key?: KeyObject; readonly requestId?: string } = {},
+): Promise<Credential> {
   const privateKey = options.key ?? (await generateKeyPairAsync('ec-p256')).privateKey;
   const method = allMethods()['/meshca.issuer.v1.NodeAttestation/Attest'];
   if (method === undefined) throw new Error('no Attest');
-  const call = client.makeBidiStreamRequest(method.path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => any, new Metadata(), { deadline: Date.now() + patienceMs });
+  const call = client.makeBidiStreamRequest(
+    method.path,
+    method.requestSerialize as (value: object) => Buffer,
+    method.responseDeserialize as (bytes: Buffer) => any,
+    new Metadata(),
+    { deadline: Date.now() + patienceMs },
+  );
   const answer = new Promise<any>((resolve, reject) => {
     call.on('data', resolve);
     call.on('error', (error: ServiceError) => reject(fromServiceError(error)));
     call.on('end', () => reject(new Error('the stream ended without an answer')));
   });
-  call.write({ start: { protocolVersion: 1, agentVersion: 'test', requestId: options.requestId ?? uuidv7(), csrDer: createCsr(privateKey), joinToken: { token } } });
+  call.write({
+    start: {
+      protocolVersion: 1,
+      agentVersion: 'test',
+      requestId: options.requestId ?? uuidv7(),
+      csrDer: createCsr(privateKey),
+      joinToken: { token },
+    },
+  });
   const { svid } = await answer;
   call.end();
   const leaf = unwrap(parseCertificate(svid.chainDer[0] as Buffer));
@@ -171,8 +331,16 @@ export async function attestByToken(client: Client, token: string, options: { re
 }
 
 function merge(base: any, over: any): any {
-  if (typeof base !== 'object' || base === null || typeof over !== 'object' || over === null || Array.isArray(over)) return over;
+  if (
+    typeof base !== 'object' ||
+    base === null ||
+    typeof over !== 'object' ||
+    over === null ||
+    Array.isArray(over)
+  )
+    return over;
   const merged = { ...base };
-  for (const [key, value] of Object.entries(over)) merged[key] = key in base ? merge(base[key], value) : value;
+  for (const [key, value] of Object.entries(over))
+    merged[key] = key in base ? merge(base[key], value) : value;
   return merged;
 }

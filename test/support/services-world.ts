@@ -6,7 +6,17 @@ import { parseSelector, TrustDomain } from '../../src/common/spiffe/index.ts';
 import { createCsr, parseCertificate, sha256Hex, spkiOf } from '../../src/common/x509/index.ts';
 import type { AuditRecord, Authority, BundleRevision } from '../../src/domain/index.ts';
 import { createIssuer, type Authorities, type JwtRequest } from '../../src/issuance/index.ts';
-import { createServices, defaultServiceSettings, type AgentCaller, type AgentSvid, type CertificateCaller, type EntryInput, type LocalCaller, type RunningServices, type ServiceSettings } from '../../src/services/index.ts';
+import {
+  createServices,
+  defaultServiceSettings,
+  type AgentCaller,
+  type AgentSvid,
+  type CertificateCaller,
+  type EntryInput,
+  type LocalCaller,
+  type RunningServices,
+  type ServiceSettings,
+} from '../../src/services/index.ts';
 import type { Store } from '../../src/store/contract.ts';
 import { openSqliteStore } from '../../src/store/index.ts';
 import { FakeClock } from '../unit/agent-support.ts';
@@ -15,9 +25,13 @@ export const trustDomain = TrustDomain.of('mesh.test');
 export const id = (path: string): string => `spiffe://mesh.test${path}`;
 export const agentId = (name: string): string => id(`/meshca/agent/${name}`);
 export const local: LocalCaller = { class: 'local', uid: 0, gid: 0, pid: 1 };
-export const newKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+export const newKey = (): KeyObject =>
+  generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 
-/** All services over the real pipeline and an in-memory database; only keys, clock and the state of the authorities are stand-ins. */
+/**
+ * All services over the real pipeline and an in-memory database; only keys, clock and the state of
+ * the authorities are stand-ins.
+ */
 export interface ServicesWorld extends AsyncDisposable {
   readonly services: RunningServices;
   readonly store: Store;
@@ -30,26 +44,61 @@ export interface ServicesWorld extends AsyncDisposable {
   /** Runs right before the next hand-over to the signers, with the intents durable. */
   beforeSigning(act: () => Promise<void>): void;
   /** What the registry of authorities says, and its change. */
-  setAuthorities(change: { readonly roots?: readonly Buffer[]; readonly tainted?: readonly Authority[]; readonly bundle?: BundleRevision; readonly all?: readonly Authority[] }): void;
+  setAuthorities(change: {
+    readonly roots?: readonly Buffer[];
+    readonly tainted?: readonly Authority[];
+    readonly bundle?: BundleRevision;
+    readonly all?: readonly Authority[];
+  }): void;
   audit(kind?: string): Promise<readonly AuditRecord[]>;
-  joinAgent(name: string, nodeSelectors?: readonly string[]): Promise<{ readonly caller: AgentCaller; readonly svid: AgentSvid; readonly key: KeyObject }>;
-  callerOf(svid: { readonly serial: string; readonly chainDer: readonly Buffer[] }): Promise<CertificateCaller>;
+  joinAgent(
+    name: string,
+    nodeSelectors?: readonly string[],
+  ): Promise<{ readonly caller: AgentCaller; readonly svid: AgentSvid; readonly key: KeyObject }>;
+  callerOf(svid: {
+    readonly serial: string;
+    readonly chainDer: readonly Buffer[];
+  }): Promise<CertificateCaller>;
   mint(path: string, admin: boolean): Promise<CertificateCaller>;
   addEntry(entry: Partial<EntryInput> & Pick<EntryInput, 'spiffeId' | 'parentId'>): Promise<string>;
 }
 
-export const entryInput = (entry: Partial<EntryInput> & Pick<EntryInput, 'spiffeId' | 'parentId'>): EntryInput => ({
-  id: '', placeholders: {}, selectors: [selector('unix:uid:1000')], x509TtlSeconds: 0, jwtTtlSeconds: 0, profile: 'short-lived', dnsNames: [], hint: '', expiresAt: 0, admin: false,
-  downstream: false, allowWeakSelectors: false, ...entry,
+export const entryInput = (
+  entry: Partial<EntryInput> & Pick<EntryInput, 'spiffeId' | 'parentId'>,
+): EntryInput => ({
+  id: '',
+  placeholders: {},
+  selectors: [selector('unix:uid:1000')],
+  x509TtlSeconds: 0,
+  jwtTtlSeconds: 0,
+  profile: 'short-lived',
+  dnsNames: [],
+  hint: '',
+  expiresAt: 0,
+  admin: false,
+  downstream: false,
+  allowWeakSelectors: false,
+  ...entry,
 });
-export const selector = (text: string): { readonly type: string; readonly value: string } => unwrap(parseSelector(text));
+export const selector = (text: string): { readonly type: string; readonly value: string } =>
+  unwrap(parseSelector(text));
 
-export async function createServicesWorld(over: Partial<ServiceSettings> = {}, remains: ServicesWorld['remains'] = { path: ':memory:', keys: new Map() }): Promise<ServicesWorld> {
+export async function createServicesWorld(
+  over: Partial<ServiceSettings> = {},
+  remains: ServicesWorld['remains'] = { path: ':memory:', keys: new Map() },
+): Promise<ServicesWorld> {
   const clock = new FakeClock(Math.floor(Date.now() / 1000) * 1000);
-  const store = await openSqliteStore({ path: remains.path, clock, logger: silentLogger, pid: process.pid });
+  const store = await openSqliteStore({
+    path: remains.path,
+    clock,
+    logger: silentLogger,
+    pid: process.pid,
+  });
   await store.meta.claim(trustDomain.name, clock.now());
   const found = await store.authorities.list();
-  const kept = (kind: Authority['kind']): { readonly key: KeyObject; readonly authority: Authority } | undefined => {
+  const kept = (
+    kind: Authority['kind'],
+  ): { readonly key: KeyObject; readonly authority: Authority } | undefined => {
     const known = found.find((each) => each.kind === kind);
     return known && { key: remains.keys.get(known.id) as KeyObject, authority: known };
   };
@@ -58,10 +107,24 @@ export async function createServicesWorld(over: Partial<ServiceSettings> = {}, r
   for (const { authority: each, key } of [root, issuing]) remains.keys.set(each.id, key);
   const listeners = new Set<() => void>();
   const state = {
-    roots: [root.authority.certificateDer as Buffer] as readonly Buffer[], tainted: [] as readonly Authority[], all: [root.authority, issuing.authority] as readonly Authority[],
-    bundle: { sequence: 1, document: '{"keys":[]}', jws: 'bundle.1', createdAt: clock.now() } as BundleRevision,
+    roots: [root.authority.certificateDer as Buffer] as readonly Buffer[],
+    tainted: [] as readonly Authority[],
+    all: [root.authority, issuing.authority] as readonly Authority[],
+    bundle: {
+      sequence: 1,
+      document: '{"keys":[]}',
+      jws: 'bundle.1',
+      createdAt: clock.now(),
+    } as BundleRevision,
   };
-  if ((await store.bundles.latest()) === undefined) await store.bundles.append(state.bundle, { timeMs: clock.nowMs(), actor: 'server', kind: 'bundle.published', subject: '1', detail: {} });
+  if ((await store.bundles.latest()) === undefined)
+    await store.bundles.append(state.bundle, {
+      timeMs: clock.nowMs(),
+      actor: 'server',
+      kind: 'bundle.published',
+      subject: '1',
+      detail: {},
+    });
   const authorities: Authorities = {
     all: () => state.all,
     rootsDer: () => state.roots,
@@ -86,29 +149,81 @@ export async function createServicesWorld(over: Partial<ServiceSettings> = {}, r
         const act = interruption;
         interruption = undefined;
         await act?.();
-        return items.map((item) => ({ ok: true as const, signature: sign('sha256', item.bytes, issuing.key) }));
+        return items.map((item) => ({
+          ok: true as const,
+          signature: sign('sha256', item.bytes, issuing.key),
+        }));
       },
     },
-    authorities: { chainDer: authorities.chainDer, issuerFor: () => ({ authority: issuing.authority, certificate: unwrap(parseCertificate(issuing.authority.certificateDer as Buffer)) }) },
+    authorities: {
+      chainDer: authorities.chainDer,
+      issuerFor: () => ({
+        authority: issuing.authority,
+        certificate: unwrap(parseCertificate(issuing.authority.certificateDer as Buffer)),
+      }),
+    },
     jwt: {
       issue: (request) => {
         jwts.push(request);
-        return Promise.resolve({ token: 'e30.e30.sig', jti: uuidv7(), issuedAt: clock.now(), expiresAt: clock.now() + request.ttlSeconds });
+        return Promise.resolve({
+          token: 'e30.e30.sig',
+          jti: uuidv7(),
+          issuedAt: clock.now(),
+          expiresAt: clock.now() + request.ttlSeconds,
+        });
       },
     },
     clock,
-    options: { clock, random: systemRandom, leafBackdateSeconds: 30, minimumTtlSeconds: 10, crlUrl: (authorityId) => `http://ca.mesh.test/crl/${authorityId}.crl`, isAuthorityKey: () => false },
+    options: {
+      clock,
+      random: systemRandom,
+      leafBackdateSeconds: 30,
+      minimumTtlSeconds: 10,
+      crlUrl: (authorityId) => `http://ca.mesh.test/crl/${authorityId}.crl`,
+      isAuthorityKey: () => false,
+    },
     observe: { issued: () => {}, refused: () => {} },
   });
-  const settings: ServiceSettings = { ...defaultServiceSettings, trustDomain, serverVersion: '0.0.0-test', serverUid: 990, reservedDnsNames: ['ca.mesh.test'], ...over };
+  const settings: ServiceSettings = {
+    ...defaultServiceSettings,
+    trustDomain,
+    serverVersion: '0.0.0-test',
+    serverUid: 990,
+    reservedDnsNames: ['ca.mesh.test'],
+    ...over,
+  };
   const services = createServices({
-    store, issuer, authorities, clock, random: systemRandom, logger: silentLogger, settings,
-    facts: { startedAt: () => clock.now(), readiness: () => ({ ready: true, reasons: [] }), hsmStatus: () => 'ok', serverCertificateNotAfter: () => 0 },
+    store,
+    issuer,
+    authorities,
+    clock,
+    random: systemRandom,
+    logger: silentLogger,
+    settings,
+    facts: {
+      startedAt: () => clock.now(),
+      readiness: () => ({ ready: true, reasons: [] }),
+      hsmStatus: () => 'ok',
+      serverCertificateNotAfter: () => 0,
+    },
   });
-  const callerOf = (svid: { readonly serial: string; readonly chainDer: readonly Buffer[] }): Promise<CertificateCaller> =>
-    services.callers.resolve({ serial: svid.serial, sha256: sha256Hex(svid.chainDer[0] as Buffer) }, '192.0.2.1:1');
+  const callerOf = (svid: {
+    readonly serial: string;
+    readonly chainDer: readonly Buffer[];
+  }): Promise<CertificateCaller> =>
+    services.callers.resolve(
+      { serial: svid.serial, sha256: sha256Hex(svid.chainDer[0] as Buffer) },
+      '192.0.2.1:1',
+    );
   return {
-    services, store, clock, jwts, settings, remains, issuing: issuing.authority, callerOf,
+    services,
+    store,
+    clock,
+    jwts,
+    settings,
+    remains,
+    issuing: issuing.authority,
+    callerOf,
     beforeSigning: (act) => {
       interruption = act;
     },
@@ -120,16 +235,33 @@ export async function createServicesWorld(over: Partial<ServiceSettings> = {}, r
       return (await store.audit.list(kind === undefined ? {} : { kind }, { size: 500 })).items;
     },
     async joinAgent(name, nodeSelectors = []) {
-      const { token } = await services.tokens.create(local, { agentName: name, ttlSeconds: 0, nodeSelectors });
-      const key = newKey();
-      const step = await services.attestation.open({ peer: '192.0.2.1:1', serverCertificateSha256: Buffer.alloc(32) }).start({
-        protocolVersion: 1, agentVersion: '1', requestId: uuidv7(), csrDer: createCsr(key), method: { type: 'join_token', token },
+      const { token } = await services.tokens.create(local, {
+        agentName: name,
+        ttlSeconds: 0,
+        nodeSelectors,
       });
+      const key = newKey();
+      const step = await services.attestation
+        .open({ peer: '192.0.2.1:1', serverCertificateSha256: Buffer.alloc(32) })
+        .start({
+          protocolVersion: 1,
+          agentVersion: '1',
+          requestId: uuidv7(),
+          csrDer: createCsr(key),
+          method: { type: 'join_token', token },
+        });
       if (step.kind !== 'svid') throw new Error('a challenge came');
       return { caller: (await callerOf(step.svid.leaf)) as AgentCaller, svid: step.svid, key };
     },
     async mint(path, admin) {
-      const { leaf } = await services.mint.mint(local, { requestId: '', spiffeId: id(path), dnsNames: [], csrDer: createCsr(newKey()), ttlSeconds: 0, admin });
+      const { leaf } = await services.mint.mint(local, {
+        requestId: '',
+        spiffeId: id(path),
+        dnsNames: [],
+        csrDer: createCsr(newKey()),
+        ttlSeconds: 0,
+        admin,
+      });
       return callerOf(leaf);
     },
     async addEntry(entry) {
@@ -144,23 +276,71 @@ export async function createServicesWorld(over: Partial<ServiceSettings> = {}, r
   };
 }
 
-async function authority(store: Store, clock: FakeClock, kind: 'root' | 'issuing', parent?: { readonly key: KeyObject; readonly authority: Authority }): Promise<{ readonly key: KeyObject; readonly authority: Authority }> {
+async function authority(
+  store: Store,
+  clock: FakeClock,
+  kind: 'root' | 'issuing',
+  parent?: { readonly key: KeyObject; readonly authority: Authority },
+): Promise<{ readonly key: KeyObject; readonly authority: Authority }> {
   const key = newKey();
   const spkiDer = spkiOf(key);
   const notBefore = clock.now() - 300;
   const notAfter = clock.now() + (kind === 'root' ? 3650 : 365) * 86_400;
   const tbs = buildAuthorityTbs({
-    serial: newSerial(clock.nowMs(), systemRandom), profile: kind === 'root' ? 'root' : 'intermediate', issuer: parent ? unwrap(parseCertificate(parent.authority.certificateDer as Buffer)) : undefined,
-    spkiDer, trustDomain, notBefore, notAfter,
+    serial: newSerial(clock.nowMs(), systemRandom),
+    profile: kind === 'root' ? 'root' : 'intermediate',
+    issuer: parent
+      ? unwrap(parseCertificate(parent.authority.certificateDer as Buffer))
+      : undefined,
+    spkiDer,
+    trustDomain,
+    notBefore,
+    notAfter,
   });
   const certificateDer = assembleSigned(tbs, 'ec-p256', sign('sha256', tbs, parent?.key ?? key));
   const authorityId = uuidv7();
-  const event = { timeMs: clock.nowMs(), actor: 'server', kind: 'authority.prepared', subject: authorityId, detail: {} };
-  await store.authorities.create({
-    id: authorityId, kind, state: 'preparing', version: 0, keyType: 'ec-p256', token: kind === 'root' ? 'root' : 'issuing', ckaId: systemRandom.bytes(16).toString('hex'), parentId: parent?.authority.id ?? null,
-    scope: {}, spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
-  }, event);
-  let made = await store.authorities.complete(authorityId, 0, { spkiDer, certificateDer, subjectKeyId: unwrap(parseCertificate(certificateDer)).subjectKeyId ?? null, notBefore, notAfter }, event);
-  for (const next of ['published', 'active'] as const) made = await store.authorities.transition(authorityId, made.version, next, clock.now(), event);
+  const event = {
+    timeMs: clock.nowMs(),
+    actor: 'server',
+    kind: 'authority.prepared',
+    subject: authorityId,
+    detail: {},
+  };
+  await store.authorities.create(
+    {
+      id: authorityId,
+      kind,
+      state: 'preparing',
+      version: 0,
+      keyType: 'ec-p256',
+      token: kind === 'root' ? 'root' : 'issuing',
+      ckaId: systemRandom.bytes(16).toString('hex'),
+      parentId: parent?.authority.id ?? null,
+      scope: {},
+      spkiDer: null,
+      certificateDer: null,
+      subjectKeyId: null,
+      notBefore: 0,
+      notAfter: 0,
+      createdAt: clock.now(),
+      activatedAt: null,
+      taintedAt: null,
+    },
+    event,
+  );
+  let made = await store.authorities.complete(
+    authorityId,
+    0,
+    {
+      spkiDer,
+      certificateDer,
+      subjectKeyId: unwrap(parseCertificate(certificateDer)).subjectKeyId ?? null,
+      notBefore,
+      notAfter,
+    },
+    event,
+  );
+  for (const next of ['published', 'active'] as const)
+    made = await store.authorities.transition(authorityId, made.version, next, clock.now(), event);
   return { key, authority: made };
 }

@@ -11,8 +11,15 @@ export interface SimServer {
   joinAgent(name: string): Promise<Credential>;
 }
 
-export const simServer = (server: { readonly rootsDer: readonly Buffer[]; readonly server: { readonly port: number }; joinAgent(name: string): Promise<Credential> }): SimServer =>
-  ({ rootsDer: server.rootsDer, port: server.server.port, joinAgent: (name) => server.joinAgent(name) });
+export const simServer = (server: {
+  readonly rootsDer: readonly Buffer[];
+  readonly server: { readonly port: number };
+  joinAgent(name: string): Promise<Credential>;
+}): SimServer => ({
+  rootsDer: server.rootsDer,
+  port: server.server.port,
+  joinAgent: (name) => server.joinAgent(name),
+});
 
 /** A leaf with its chain and key, as a workload behind this agent uses it. */
 export interface HeldLeaf {
@@ -23,7 +30,10 @@ export interface HeldLeaf {
   readonly notAfter: number;
 }
 
-/** An agent reduced to its half of the protocol: joins, syncs, verifies what it is handed, and confirms, for itself and for its consumers. */
+/**
+ * An agent reduced to its half of the protocol: joins, syncs, verifies what it is handed, and
+ * confirms, for itself and for its consumers.
+ */
 export class SimAgent implements AsyncDisposable {
   readonly name: string;
   credential: Credential;
@@ -50,9 +60,14 @@ export class SimAgent implements AsyncDisposable {
     this.#client = this.#dial();
   }
 
-  static async join(server: SimServer, name: string, consumers: readonly string[] = []): Promise<SimAgent> {
+  static async join(
+    server: SimServer,
+    name: string,
+    consumers: readonly string[] = [],
+  ): Promise<SimAgent> {
     const agent = new SimAgent(server, name, await server.joinAgent(name));
-    for (const consumer of consumers) agent.consumers.set(consumer, { rootsDer: server.rootsDer, frozen: false });
+    for (const consumer of consumers)
+      agent.consumers.set(consumer, { rootsDer: server.rootsDer, frozen: false });
     agent.connect();
     return agent;
   }
@@ -61,7 +76,12 @@ export class SimAgent implements AsyncDisposable {
     this.#away = false;
     const method = allMethods()['/meshca.issuer.v1.AgentIssuer/Sync'];
     if (method === undefined) throw new Error('no Sync');
-    const stream = this.#client.makeBidiStreamRequest(method.path, method.requestSerialize as (value: object) => Buffer, method.responseDeserialize as (bytes: Buffer) => any, new Metadata());
+    const stream = this.#client.makeBidiStreamRequest(
+      method.path,
+      method.requestSerialize as (value: object) => Buffer,
+      method.responseDeserialize as (bytes: Buffer) => any,
+      new Metadata(),
+    );
     this.#stream = stream;
     // as an agent does: a stream that ended is opened again, unless it was meant to end
     const again = (): void => {
@@ -74,16 +94,32 @@ export class SimAgent implements AsyncDisposable {
     stream.on('error', again);
     stream.on('end', again);
     stream.on('data', (message) => this.#receive(message));
-    stream.write({ hello: { protocolVersion: 1, agentVersion: 'sim', capabilities: [], bundleSequence: this.#sequence } });
+    stream.write({
+      hello: {
+        protocolVersion: 1,
+        agentVersion: 'sim',
+        capabilities: [],
+        bundleSequence: this.#sequence,
+      },
+    });
     stream.write({ consumers: { snapshot: true, consumers: this.#lines(), removedIds: [] } });
   }
 
   /** A new SVID of its own, and all over on a connection with it. */
   async renewSelf(): Promise<void> {
     const { privateKey } = await generateKeyPairAsync('ec-p256');
-    const svid = await unaryCall(this.#client, '/meshca.issuer.v1.AgentIssuer/RenewAgent', { requestId: uuidv7(), csrDer: createCsr(privateKey), agentVersion: 'sim' });
+    const svid = await unaryCall(this.#client, '/meshca.issuer.v1.AgentIssuer/RenewAgent', {
+      requestId: uuidv7(),
+      csrDer: createCsr(privateKey),
+      agentVersion: 'sim',
+    });
     const before = this.credential;
-    this.credential = { spiffeId: svid.spiffeId, serial: svid.serial, chainDer: svid.chainDer, privateKey };
+    this.credential = {
+      spiffeId: svid.spiffeId,
+      serial: svid.serial,
+      chainDer: svid.chainDer,
+      privateKey,
+    };
     const old = this.#client;
     this.disconnect();
     this.#client = this.#dial();
@@ -93,9 +129,17 @@ export class SimAgent implements AsyncDisposable {
   }
 
   #dial(): Client {
-    return new Client(`127.0.0.1:${this.#port}`, channelCredentials(this.rootsDer, this.credential), {
-      'grpc.ssl_target_name_override': 'localhost', 'grpc.default_authority': 'localhost', 'grpc.enable_retries': 0, 'grpc.use_local_subchannel_pool': 1, 'grpc.max_receive_message_length': 64 * 1024 * 1024,
-    });
+    return new Client(
+      `127.0.0.1:${this.#port}`,
+      channelCredentials(this.rootsDer, this.credential),
+      {
+        'grpc.ssl_target_name_override': 'localhost',
+        'grpc.default_authority': 'localhost',
+        'grpc.enable_retries': 0,
+        'grpc.use_local_subchannel_pool': 1,
+        'grpc.max_receive_message_length': 64 * 1024 * 1024,
+      },
+    );
   }
 
   disconnect(): void {
@@ -119,20 +163,53 @@ export class SimAgent implements AsyncDisposable {
 
   /** What its workloads saw of peers under this issuer key. */
   reportHandshakes(issuerKeyId: string, succeeded: number, failed: number): void {
-    this.#stream?.write({ handshakes: { reports: [{ spiffeId: this.credential.spiffeId, consumerId: `${this.name}-web`, issuerKeyId: Buffer.from(issuerKeyId, 'hex'), succeeded, failed, reasons: failed > 0 ? { TLS_FAILED: failed } : {}, since: 0 }] } });
+    this.#stream?.write({
+      handshakes: {
+        reports: [
+          {
+            spiffeId: this.credential.spiffeId,
+            consumerId: `${this.name}-web`,
+            issuerKeyId: Buffer.from(issuerKeyId, 'hex'),
+            succeeded,
+            failed,
+            reasons: failed > 0 ? { TLS_FAILED: failed } : {},
+            since: 0,
+          },
+        ],
+      },
+    });
   }
 
   /** Asks for a leaf, in place of the one that it has. */
   async renew(entryId: string): Promise<HeldLeaf> {
     const { privateKey } = await generateKeyPairAsync('ec-p256');
-    const { results } = await unaryCall(this.#client, '/meshca.issuer.v1.AgentIssuer/SignX509Svids', {
-      items: [{ requestId: uuidv7(), entryId, csrDer: createCsr(privateKey), selectors: [{ type: 'unix', value: 'uid:1' }], replacesSerial: this.leaf?.serial ?? '' }],
-    });
+    const { results } = await unaryCall(
+      this.#client,
+      '/meshca.issuer.v1.AgentIssuer/SignX509Svids',
+      {
+        items: [
+          {
+            requestId: uuidv7(),
+            entryId,
+            csrDer: createCsr(privateKey),
+            selectors: [{ type: 'unix', value: 'uid:1' }],
+            replacesSerial: this.leaf?.serial ?? '',
+          },
+        ],
+      },
+    );
     const [{ svid, refusal }] = results;
     if (!svid) throw new Error(`refused: ${refusal.code} ${refusal.message}`);
     const before = this.leaf;
-    this.leaf = { serial: svid.serial, authorityId: svid.authorityId, chainDer: svid.chainDer, privateKey, notAfter: svid.notAfter };
-    if (before !== undefined) this.#stream?.write({ replacements: { replacedSerials: [before.serial] } });
+    this.leaf = {
+      serial: svid.serial,
+      authorityId: svid.authorityId,
+      chainDer: svid.chainDer,
+      privateKey,
+      notAfter: svid.notAfter,
+    };
+    if (before !== undefined)
+      this.#stream?.write({ replacements: { replacedSerials: [before.serial] } });
     return this.leaf;
   }
 
@@ -159,18 +236,32 @@ export class SimAgent implements AsyncDisposable {
     const { jws, authorities } = this.#pending;
     this.#pending = {};
     if (jws !== undefined) {
-      const { keys } = JSON.parse(Buffer.from(jws.split('.')[1] as string, 'base64url').toString('utf8'));
-      this.rootsDer = keys.filter((key: any) => key.use === 'x509-svid').map((key: any) => Buffer.from(key.x5c[0], 'base64'));
-      this.jwtSpkis = keys.filter((key: any) => key.use === 'jwt-svid').map((key: any) => createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' }));
+      const { keys } = JSON.parse(
+        Buffer.from(jws.split('.')[1] as string, 'base64url').toString('utf8'),
+      );
+      this.rootsDer = keys
+        .filter((key: any) => key.use === 'x509-svid')
+        .map((key: any) => Buffer.from(key.x5c[0], 'base64'));
+      this.jwtSpkis = keys
+        .filter((key: any) => key.use === 'jwt-svid')
+        .map((key: any) =>
+          createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' }),
+        );
     }
     if (authorities !== undefined) {
       this.#published = authorities.published;
       this.tainted = authorities.tainted.map((each: any) => each.authorityId);
     }
     // a chain counts when it leads to a root that is held
-    this.issuersDer = this.#published.map(({ chainDer }) => chainDer).filter((chain) => this.rootsDer.some((root) => leadsTo(chain, root))).map((chain) => chain[0] as Buffer);
-    for (const consumer of this.consumers.values()) if (!consumer.frozen) consumer.rootsDer = this.rootsDer;
-    this.#stream?.write({ consumers: { snapshot: false, consumers: this.#lines(), removedIds: [] } });
+    this.issuersDer = this.#published
+      .map(({ chainDer }) => chainDer)
+      .filter((chain) => this.rootsDer.some((root) => leadsTo(chain, root)))
+      .map((chain) => chain[0] as Buffer);
+    for (const consumer of this.consumers.values())
+      if (!consumer.frozen) consumer.rootsDer = this.rootsDer;
+    this.#stream?.write({
+      consumers: { snapshot: false, consumers: this.#lines(), removedIds: [] },
+    });
   }
 
   #line(name: string): { rootsDer: readonly Buffer[]; frozen: boolean } {
@@ -181,8 +272,23 @@ export class SimAgent implements AsyncDisposable {
 
   #lines(): readonly object[] {
     const { spiffeId } = this.credential;
-    const own = { id: `${this.name}-self`, kind: 'agent', spiffeId, state: 'confirmed', authoritySetDigest: setDigest(this.rootsDer), jwtSetDigest: setDigest(this.jwtSpkis), issuerSetDigest: setDigest(this.issuersDer) };
-    const workloads = [...this.consumers].map(([name, { rootsDer }]) => ({ id: `${this.name}-${name}`, kind: 'workload-stream', spiffeId: `${spiffeId.split('/meshca/')[0] ?? ''}/${name}`, description: name, state: 'confirmed', authoritySetDigest: setDigest(rootsDer) }));
+    const own = {
+      id: `${this.name}-self`,
+      kind: 'agent',
+      spiffeId,
+      state: 'confirmed',
+      authoritySetDigest: setDigest(this.rootsDer),
+      jwtSetDigest: setDigest(this.jwtSpkis),
+      issuerSetDigest: setDigest(this.issuersDer),
+    };
+    const workloads = [...this.consumers].map(([name, { rootsDer }]) => ({
+      id: `${this.name}-${name}`,
+      kind: 'workload-stream',
+      spiffeId: `${spiffeId.split('/meshca/')[0] ?? ''}/${name}`,
+      description: name,
+      state: 'confirmed',
+      authoritySetDigest: setDigest(rootsDer),
+    }));
     return [own, ...workloads];
   }
 }

@@ -2,10 +2,20 @@ import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { checkNote, parseCheckpoint, parseVerifierKey, signatureLine, verifyConsistency, type NoteKey } from '../../src/common/tlog/index.ts';
+import {
+  checkNote,
+  parseCheckpoint,
+  parseVerifierKey,
+  signatureLine,
+  verifyConsistency,
+  type NoteKey,
+} from '../../src/common/tlog/index.ts';
 import { unwrap } from '../../src/common/errors/index.ts';
 
-/** A witness as C2SP tlog-witness describes it, with its state in a file: one known log key, cosignature/v1 with Ed25519. */
+/**
+ * A witness as C2SP tlog-witness describes it, with its state in a file: one known log key,
+ * cosignature/v1 with Ed25519.
+ */
 export class TestWitness implements AsyncDisposable {
   readonly key: string;
   readonly requests: { readonly old: number; readonly status: number }[] = [];
@@ -22,15 +32,25 @@ export class TestWitness implements AsyncDisposable {
     this.#name = name;
     this.#statePath = statePath;
     const raw = this.#pair.publicKey.export({ format: 'der', type: 'spki' }).subarray(-32);
-    const id = createHash('sha256').update(`${name}\n`).update(Buffer.from([4])).update(raw).digest().subarray(0, 4);
+    const id = createHash('sha256')
+      .update(`${name}\n`)
+      .update(Buffer.from([4]))
+      .update(raw)
+      .digest()
+      .subarray(0, 4);
     this.key = `${name}+${id.toString('hex')}+${Buffer.concat([Buffer.from([4]), raw]).toString('base64')}`;
     this.#server = createServer((request, response) => {
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
         if (this.mood === 'silent') return;
-        const answer = request.method === 'POST' && request.url === '/w/add-checkpoint' ? this.#add(Buffer.concat(chunks).toString('utf8')) : { status: 404, body: '' };
-        response.writeHead(answer.status, { 'content-type': answer.type ?? 'text/plain' }).end(answer.body);
+        const answer =
+          request.method === 'POST' && request.url === '/w/add-checkpoint'
+            ? this.#add(Buffer.concat(chunks).toString('utf8'))
+            : { status: 404, body: '' };
+        response
+          .writeHead(answer.status, { 'content-type': answer.type ?? 'text/plain' })
+          .end(answer.body);
       });
     });
   }
@@ -56,12 +76,20 @@ export class TestWitness implements AsyncDisposable {
   }
 
   #state(): Record<string, { readonly size: number; readonly root: string }> {
-    return existsSync(this.#statePath) ? JSON.parse(readFileSync(this.#statePath, 'utf8')) as Record<string, { size: number; root: string }> : {};
+    return existsSync(this.#statePath)
+      ? (JSON.parse(readFileSync(this.#statePath, 'utf8')) as Record<
+          string,
+          { size: number; root: string }
+        >)
+      : {};
   }
 
   #add(body: string): { readonly status: number; readonly body: string; readonly type?: string } {
     const answer = this.#judge(body);
-    this.requests.push({ old: Number(/^old ([0-9]+)/.exec(body)?.[1] ?? -1), status: answer.status });
+    this.requests.push({
+      old: Number(/^old ([0-9]+)/.exec(body)?.[1] ?? -1),
+      status: answer.status,
+    });
     return answer;
   }
 
@@ -75,21 +103,54 @@ export class TestWitness implements AsyncDisposable {
     const checkpoint = parsed.value;
     const known = this.#logKeys.filter(({ name }) => name === checkpoint.origin);
     if (known.length === 0) return { status: 404, body: '' };
-    if (!known.some((key) => checkNote(checkpoint.note, key) === 'valid')) return { status: 403, body: '' };
+    if (!known.some((key) => checkNote(checkpoint.note, key) === 'valid'))
+      return { status: 403, body: '' };
     const old = Number(match[1]);
     if (old > checkpoint.size) return { status: 400, body: '' };
     const state = this.#state();
-    const latest = state[checkpoint.origin] ?? { size: 0, root: createHash('sha256').digest('base64') };
-    if (old !== latest.size) return { status: 409, body: `${latest.size}\n`, type: 'text/x.tlog.size' };
-    if (old === checkpoint.size && latest.root !== checkpoint.root.toString('base64')) return { status: 409, body: `${latest.size}\n`, type: 'text/x.tlog.size' };
+    const latest = state[checkpoint.origin] ?? {
+      size: 0,
+      root: createHash('sha256').digest('base64'),
+    };
+    if (old !== latest.size)
+      return { status: 409, body: `${latest.size}\n`, type: 'text/x.tlog.size' };
+    if (old === checkpoint.size && latest.root !== checkpoint.root.toString('base64'))
+      return { status: 409, body: `${latest.size}\n`, type: 'text/x.tlog.size' };
     const proof = proofLines.map((line) => Buffer.from(line, 'base64'));
-    if (!verifyConsistency({ from: old, to: checkpoint.size, fromRoot: Buffer.from(latest.root, 'base64'), toRoot: checkpoint.root, proof })) return { status: 422, body: '' };
-    writeFileSync(this.#statePath, JSON.stringify({ ...state, [checkpoint.origin]: { size: checkpoint.size, root: checkpoint.root.toString('base64') } }));
+    if (
+      !verifyConsistency({
+        from: old,
+        to: checkpoint.size,
+        fromRoot: Buffer.from(latest.root, 'base64'),
+        toRoot: checkpoint.root,
+        proof,
+      })
+    )
+      return { status: 422, body: '' };
+    writeFileSync(
+      this.#statePath,
+      JSON.stringify({
+        ...state,
+        [checkpoint.origin]: { size: checkpoint.size, root: checkpoint.root.toString('base64') },
+      }),
+    );
     const time = Buffer.alloc(8);
-    time.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 1000) - (this.mood === 'late' ? 86_400 : 0)));
-    const message = Buffer.from(`cosignature/v1\ntime ${time.readBigUInt64BE()}\n${checkpoint.note.text}`);
-    const signature = Buffer.concat([time, sign(null, message, (this.mood === 'wrong-key' ? this.#other : this.#pair).privateKey)]);
+    time.writeBigUInt64BE(
+      BigInt(Math.floor(Date.now() / 1000) - (this.mood === 'late' ? 86_400 : 0)),
+    );
+    const message = Buffer.from(
+      `cosignature/v1\ntime ${time.readBigUInt64BE()}\n${checkpoint.note.text}`,
+    );
+    const signature = Buffer.concat([
+      time,
+      sign(null, message, (this.mood === 'wrong-key' ? this.#other : this.#pair).privateKey),
+    ]);
     const { id } = unwrap(parseVerifierKey(this.key));
-    return { status: 200, body: signatureLine({ name: 'someone.else/w', keyId: Buffer.alloc(4), signature }) + signatureLine({ name: this.#name, keyId: id, signature }) };
+    return {
+      status: 200,
+      body:
+        signatureLine({ name: 'someone.else/w', keyId: Buffer.alloc(4), signature }) +
+        signatureLine({ name: this.#name, keyId: id, signature }),
+    };
   }
 }

@@ -1,6 +1,12 @@
 import { once } from 'node:events';
 import type { AddressInfo, Server } from 'node:net';
-import { connect, createServer, type ConnectionOptions, type TlsOptions, type TLSSocket } from 'node:tls';
+import {
+  connect,
+  createServer,
+  type ConnectionOptions,
+  type TlsOptions,
+  type TLSSocket,
+} from 'node:tls';
 import { certificatesToPem } from '../../src/common/x509/index.ts';
 import { X509Source, type X509SourceOptions } from '../../src/workload/index.ts';
 import { FakeWorkloadApi, type FakeIdentity } from './fake-workload-api.ts';
@@ -12,10 +18,18 @@ export interface Workload extends AsyncDisposable {
 }
 
 /** A workload with its own agent. */
-export async function startWorkload(identity: FakeIdentity, options: X509SourceOptions = {}, federated: Readonly<Record<string, readonly Buffer[]>> = {}): Promise<Workload> {
+export async function startWorkload(
+  identity: FakeIdentity,
+  options: X509SourceOptions = {},
+  federated: Readonly<Record<string, readonly Buffer[]>> = {},
+): Promise<Workload> {
   const api = await FakeWorkloadApi.start();
   api.setX509({ svids: [identity], federated });
-  const source = await X509Source.connect({ socketPath: api.socketPath, backoff: { initialMs: 5, maximumMs: 20 }, ...options });
+  const source = await X509Source.connect({
+    socketPath: api.socketPath,
+    backoff: { initialMs: 5, maximumMs: 20 },
+    ...options,
+  });
   return {
     api,
     source,
@@ -38,9 +52,20 @@ const pemOf = (svid: TestSvid): { readonly cert: string; readonly key: string } 
 });
 
 /** A TLS client without any of our checks; resolves with what it read until the end, or rejects. */
-export function rawClient(port: number, svid: TestSvid | undefined, options: ConnectionOptions = {}, say = 'hello'): Promise<string> {
+export function rawClient(
+  port: number,
+  svid: TestSvid | undefined,
+  options: ConnectionOptions = {},
+  say = 'hello',
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false, ...(svid === undefined ? {} : pemOf(svid)), ...options });
+    const socket = connect({
+      host: '127.0.0.1',
+      port,
+      rejectUnauthorized: false,
+      ...(svid === undefined ? {} : pemOf(svid)),
+      ...options,
+    });
     let text = '';
     socket.on('secureConnect', () => socket.write(say));
     socket.on('data', (bytes: Buffer) => (text += bytes.toString()));
@@ -60,12 +85,15 @@ export interface RawServer extends AsyncDisposable {
 export async function rawServer(svid: TestSvid, options: TlsOptions = {}): Promise<RawServer> {
   const received: string[] = [];
   const sockets = new Set<TLSSocket>();
-  const server = createServer({ ...pemOf(svid), requestCert: true, rejectUnauthorized: false, ...options }, (socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    socket.on('data', (bytes: Buffer) => received.push(bytes.toString()));
-    socket.write('welcome');
-  });
+  const server = createServer(
+    { ...pemOf(svid), requestCert: true, rejectUnauthorized: false, ...options },
+    (socket) => {
+      sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.on('data', (bytes: Buffer) => received.push(bytes.toString()));
+      socket.write('welcome');
+    },
+  );
   server.on('tlsClientError', () => undefined);
   const port = await listen(server);
   return {

@@ -37,10 +37,14 @@ export class FakeClock implements Clock {
         return;
       }
       const cancel = this.after(delayMs, resolve);
-      options.signal?.addEventListener('abort', () => {
-        cancel();
-        reject(options.signal?.reason as Error);
-      }, { once: true });
+      options.signal?.addEventListener(
+        'abort',
+        () => {
+          cancel();
+          reject(options.signal?.reason as Error);
+        },
+        { once: true },
+      );
     });
   }
 
@@ -55,7 +59,8 @@ export class FakeClock implements Clock {
     const end = this.#monotonic + milliseconds;
     for (;;) {
       let next: Timer | undefined;
-      for (const timer of this.#timers) if (timer.at <= end && (next === undefined || timer.at < next.at)) next = timer;
+      for (const timer of this.#timers)
+        if (timer.at <= end && (next === undefined || timer.at < next.at)) next = timer;
       if (next === undefined) break;
       this.#timers.delete(next);
       this.#move(next.at);
@@ -83,10 +88,14 @@ createHook({
   destroy: (id) => void making.delete(id),
 }).enable();
 
-/** Lets promise chains, immediates and the making of keys (on the thread pool, which a loaded machine may starve) run to their end. */
+/**
+ * Lets promise chains, immediates and the making of keys (on the thread pool, which a loaded
+ * machine may starve) run to their end.
+ */
 export const settle = async (turns = 20): Promise<void> => {
   const turn = async (): Promise<void> => {
-    for (let each = 0; each < turns; each += 1) await new Promise((resolve) => setImmediate(resolve));
+    for (let each = 0; each < turns; each += 1)
+      await new Promise((resolve) => setImmediate(resolve));
   };
   await turn();
   while (making.size > 0) await new Promise((resolve) => setTimeout(resolve, 1)).then(turn);
@@ -95,10 +104,29 @@ export const settle = async (turns = 20): Promise<void> => {
 };
 
 /** Waits for what real threads still have to do; the caller asserts the condition afterwards. */
-export const eventually = (condition: () => boolean): Promise<void> => until(condition).catch(() => undefined);
+export const eventually = (condition: () => boolean): Promise<void> =>
+  until(condition).catch(() => undefined);
 
 /** `spiffe://td/<id>` for processes with these selectors. */
-export const entryOf = (id: string, texts: readonly string[], more: Partial<AgentEntry> = {}): AgentEntry => ({
-  id, revision: 1, spiffeId: `spiffe://td/${id}`, selectors: texts.map((text) => ({ type: text.slice(0, text.indexOf(':')), value: text.slice(text.indexOf(':') + 1) })),
-  x509TtlSeconds: 0, jwtTtlSeconds: 0, hint: '', dnsNames: [], expiresAt: 0, isTemplate: false, placeholders: new Map(), createdAt: 1, ...more,
+export const entryOf = (
+  id: string,
+  texts: readonly string[],
+  more: Partial<AgentEntry> = {},
+): AgentEntry => ({
+  id,
+  revision: 1,
+  spiffeId: `spiffe://td/${id}`,
+  selectors: texts.map((text) => ({
+    type: text.slice(0, text.indexOf(':')),
+    value: text.slice(text.indexOf(':') + 1),
+  })),
+  x509TtlSeconds: 0,
+  jwtTtlSeconds: 0,
+  hint: '',
+  dnsNames: [],
+  expiresAt: 0,
+  isTemplate: false,
+  placeholders: new Map(),
+  createdAt: 1,
+  ...more,
 });

@@ -3,7 +3,12 @@ import { test, type TestContext } from 'node:test';
 import { unwrap, PkiError, type ErrorCode } from '../../src/common/errors/index.ts';
 import { silentLogger } from '../../src/common/runtime/index.ts';
 import { parseSelector, TrustDomain, type Selector } from '../../src/common/spiffe/index.ts';
-import { generateKeyPairAsync, parseCertificate, pkcs8Of, spkiOf } from '../../src/common/x509/index.ts';
+import {
+  generateKeyPairAsync,
+  parseCertificate,
+  pkcs8Of,
+  spkiOf,
+} from '../../src/common/x509/index.ts';
 import { parseCsr } from '../../src/certs/index.ts';
 import type { SignX509SvidsRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsRequest.ts';
 import type { SignX509SvidsResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsResponse.ts';
@@ -12,10 +17,17 @@ import type { Identity } from '../../sidecar/contract.ts';
 import { JwtSvids, KeyPool, SigningQueue, X509Svids } from '../../sidecar/svid/index.ts';
 import type { StoredSvid, WorkloadKeyStore } from '../../sidecar/state/index.ts';
 import { entryOf, eventually, FakeClock, settle } from './agent-support.ts';
-import { extensions, leafExtensions, makeAuthority, makeCertificate, type TestKey } from './x509-support.ts';
+import {
+  extensions,
+  leafExtensions,
+  makeAuthority,
+  makeCertificate,
+  type TestKey,
+} from './x509-support.ts';
 
 const trustDomain = TrustDomain.of('td');
-const selectors = (...texts: readonly string[]): Selector[] => texts.map((text) => unwrap(parseSelector(text)));
+const selectors = (...texts: readonly string[]): Selector[] =>
+  texts.map((text) => unwrap(parseSelector(text)));
 const uid = (number: number): Selector[] => selectors(`unix:uid:${number}`);
 
 interface World {
@@ -31,7 +43,11 @@ interface World {
   refuse: Map<string, ErrorCode>;
   authorityId: string;
   ttlSeconds: number;
-  readonly issued: { readonly entryId: string; readonly requestId: string; readonly spki: string }[];
+  readonly issued: {
+    readonly entryId: string;
+    readonly requestId: string;
+    readonly spki: string;
+  }[];
   /** undefined: answers at once. */
   gate: Promise<void> | undefined;
 }
@@ -39,12 +55,36 @@ interface World {
 const authority = makeAuthority('root', { notBefore: 1_799_000_000, notAfter: 1_900_000_000 });
 
 /** Issues like a CA would; identities come from the entries. */
-function world(context: TestContext, options: { readonly warm?: number; readonly prefetch?: number; readonly keyStore?: WorkloadKeyStore; readonly entries?: number } = {}): World {
+function world(
+  context: TestContext,
+  options: {
+    readonly warm?: number;
+    readonly prefetch?: number;
+    readonly keyStore?: WorkloadKeyStore;
+    readonly entries?: number;
+  } = {},
+): World {
   const clock = new FakeClock();
   const cache = new SyncedEntryCache({ trustDomain, clock, logger: silentLogger });
-  cache.applySnapshot(Array.from({ length: options.entries ?? 3 }, (_, index) => entryOf(`e${index}`, [`unix:uid:${index}`])));
+  cache.applySnapshot(
+    Array.from({ length: options.entries ?? 3 }, (_, index) =>
+      entryOf(`e${index}`, [`unix:uid:${index}`]),
+    ),
+  );
   const self = {
-    clock, cache, calls: [], replaced: [], failures: [], expired: 0, connected: true, failWith: undefined, refuse: new Map(), authorityId: 'a1', ttlSeconds: 3600, issued: [], gate: undefined,
+    clock,
+    cache,
+    calls: [],
+    replaced: [],
+    failures: [],
+    expired: 0,
+    connected: true,
+    failWith: undefined,
+    refuse: new Map(),
+    authorityId: 'a1',
+    ttlSeconds: 3600,
+    issued: [],
+    gate: undefined,
   } as unknown as World & { x509: X509Svids };
   let serial = 0;
   const sign = async (request: SignX509SvidsRequest): Promise<SignX509SvidsResponse__Output> => {
@@ -54,19 +94,43 @@ function world(context: TestContext, options: { readonly warm?: number; readonly
     if (!self.connected) throw new PkiError('UNREACHABLE', 'away');
     const results = items.map((item) => {
       const entry = cache.get(item.entryId as string);
-      const code = self.refuse.get(item.entryId as string) ?? (entry === undefined ? 'ENTRY_NOT_AUTHORIZED' : undefined);
-      if (code !== undefined) return { requestId: item.requestId as string, refusal: { code, message: 'refused', next: '', refusalId: '' } };
+      const code =
+        self.refuse.get(item.entryId as string) ??
+        (entry === undefined ? 'ENTRY_NOT_AUTHORIZED' : undefined);
+      if (code !== undefined)
+        return {
+          requestId: item.requestId as string,
+          refusal: { code, message: 'refused', next: '', refusalId: '' },
+        };
       serial += 1;
       const { spkiDer, keyType } = unwrap(parseCsr(item.csrDer as Buffer));
-      self.issued.push({ entryId: item.entryId as string, requestId: item.requestId as string, spki: spkiDer.toString('hex') });
+      self.issued.push({
+        entryId: item.entryId as string,
+        requestId: item.requestId as string,
+        spki: spkiDer.toString('hex'),
+      });
       const notAfter = clock.now() + self.ttlSeconds;
       const leaf = makeCertificate({
-        key: { spkiDer, keyType } as TestKey, issuer: authority, notBefore: clock.now() - 30, notAfter, serial: Buffer.from([0x40, serial >> 8, serial & 0xff]),
+        key: { spkiDer, keyType } as TestKey,
+        issuer: authority,
+        notBefore: clock.now() - 30,
+        notAfter,
+        serial: Buffer.from([0x40, serial >> 8, serial & 0xff]),
         extensions: leafExtensions(authority, { san: extensions.san([entry?.spiffeId as string]) }),
       });
-      return { requestId: item.requestId as string, svid: {
-        spiffeId: entry?.spiffeId as string, serial: leaf.parsed.serialHex, chainDer: [leaf.parsed.raw], notBefore: clock.now() - 30, notAfter, lifetimeSeconds: self.ttlSeconds, serverTime: clock.now(), authorityId: self.authorityId,
-      } };
+      return {
+        requestId: item.requestId as string,
+        svid: {
+          spiffeId: entry?.spiffeId as string,
+          serial: leaf.parsed.serialHex,
+          chainDer: [leaf.parsed.raw],
+          notBefore: clock.now() - 30,
+          notAfter,
+          lifetimeSeconds: self.ttlSeconds,
+          serverTime: clock.now(),
+          authorityId: self.authorityId,
+        },
+      };
     });
     // the answer is made, and lost on the way
     if (self.failWith !== undefined) throw new PkiError(self.failWith, 'lost');
@@ -75,9 +139,25 @@ function world(context: TestContext, options: { readonly warm?: number; readonly
   const keys = new KeyPool('ec-p256', 2);
   let dice = 0;
   self.x509 = new X509Svids({
-    trustDomain, cache, queue: new SigningQueue(sign, keys, clock), roots: () => [authority.parsed.raw], connected: () => self.connected, clock, logger: silentLogger,
-    random: { uniform: () => (dice = (dice + 0.37) % 1), bytes: (length) => Buffer.alloc(length) }, warm: options.warm ?? 2, prefetch: options.prefetch ?? 0, readyDeadlineMs: 5000,
-    events: { renewed: () => {}, failed: (code) => self.failures.push(code), expiredInUse: () => { self.expired += 1; }, replaced: (each) => self.replaced.push(each) },
+    trustDomain,
+    cache,
+    queue: new SigningQueue(sign, keys, clock),
+    roots: () => [authority.parsed.raw],
+    connected: () => self.connected,
+    clock,
+    logger: silentLogger,
+    random: { uniform: () => (dice = (dice + 0.37) % 1), bytes: (length) => Buffer.alloc(length) },
+    warm: options.warm ?? 2,
+    prefetch: options.prefetch ?? 0,
+    readyDeadlineMs: 5000,
+    events: {
+      renewed: () => {},
+      failed: (code) => self.failures.push(code),
+      expiredInUse: () => {
+        self.expired += 1;
+      },
+      replaced: (each) => self.replaced.push(each),
+    },
     ...(options.keyStore === undefined ? {} : { keyStore: options.keyStore }),
   });
   context.after(() => {
@@ -87,11 +167,14 @@ function world(context: TestContext, options: { readonly warm?: number; readonly
   return self;
 }
 
-const identity = (of: World, number: number): Identity => of.cache.match(uid(number))[0] as Identity;
+const identity = (of: World, number: number): Identity =>
+  of.cache.match(uid(number))[0] as Identity;
 
 test('those who ask in one turn share one call, and one identity is signed once for all of its holders', async (context) => {
   const of = world(context, { entries: 40 });
-  const leases = Array.from({ length: 40 }, (_, index) => of.x509.acquire(identity(of, index), uid(index)));
+  const leases = Array.from({ length: 40 }, (_, index) =>
+    of.x509.acquire(identity(of, index), uid(index)),
+  );
   const twice = of.x509.acquire(identity(of, 0), uid(0));
   await Promise.all([...leases, twice].map((lease) => lease.ready()));
   assert.equal(of.calls.length, 1);
@@ -101,7 +184,11 @@ test('those who ask in one turn share one call, and one identity is signed once 
 
 test('no call has more than 500 items', async (context) => {
   const of = world(context, { entries: 620 });
-  await Promise.all(Array.from({ length: 620 }, (_, index) => of.x509.acquire(identity(of, index), uid(index)).ready()));
+  await Promise.all(
+    Array.from({ length: 620 }, (_, index) =>
+      of.x509.acquire(identity(of, index), uid(index)).ready(),
+    ),
+  );
   assert.deepEqual(of.calls.map((items) => items.length).sort(), [120, 500]);
 });
 
@@ -122,7 +209,9 @@ test('renewal comes at a third of the life with a new key, and nothing in use ex
 
 test('an outage as long as promised passes unnoticed, and on return renewals spread', async (context) => {
   const of = world(context, { entries: 60 });
-  const leases = Array.from({ length: 60 }, (_, index) => of.x509.acquire(identity(of, index), uid(index)));
+  const leases = Array.from({ length: 60 }, (_, index) =>
+    of.x509.acquire(identity(of, index), uid(index)),
+  );
   await Promise.all(leases.map((lease) => lease.ready()));
   of.connected = false;
   for (let step = 0; step < 35; step += 1) {
@@ -213,7 +302,10 @@ test('a call under way when the right ends delivers nothing', async (context) =>
   of.cache.applyChanges([], ['e0']);
   await settle();
   // the server had signed before it learned of the removal
-  of.cache.applyChanges([{ ...(entry as NonNullable<typeof entry>), selectors: selectors('unix:uid:77') }], []);
+  of.cache.applyChanges(
+    [{ ...(entry as NonNullable<typeof entry>), selectors: selectors('unix:uid:77') }],
+    [],
+  );
   resolve();
   await settle();
   await ready;
@@ -223,13 +315,47 @@ test('a call under way when the right ends delivers nothing', async (context) =>
 test('an SVID for another identity or key never reaches a workload', async (context) => {
   const of = world(context);
   const other = await generateKeyPairAsync('ec-p256');
-  const queue = { sign: () => Promise.resolve({
-    svid: { spiffeId: 'spiffe://td/e0', serial: '01', chainDer: [makeCertificate({ issuer: authority, notBefore: of.clock.now() - 30, notAfter: of.clock.now() + 3600, extensions: leafExtensions(authority, { san: extensions.san(['spiffe://td/e0']) }) }).parsed.raw], notBefore: 0, notAfter: of.clock.now() + 3600, lifetimeSeconds: 3600, serverTime: of.clock.now(), authorityId: 'a' },
-    key: { privateKeyPkcs8Der: pkcs8Of(other.privateKey), csrDer: Buffer.alloc(0), spkiDer: spkiOf(other.publicKey) }, sentAtMonotonicMs: 0,
-  }) } as unknown as SigningQueue;
+  const queue = {
+    sign: () =>
+      Promise.resolve({
+        svid: {
+          spiffeId: 'spiffe://td/e0',
+          serial: '01',
+          chainDer: [
+            makeCertificate({
+              issuer: authority,
+              notBefore: of.clock.now() - 30,
+              notAfter: of.clock.now() + 3600,
+              extensions: leafExtensions(authority, { san: extensions.san(['spiffe://td/e0']) }),
+            }).parsed.raw,
+          ],
+          notBefore: 0,
+          notAfter: of.clock.now() + 3600,
+          lifetimeSeconds: 3600,
+          serverTime: of.clock.now(),
+          authorityId: 'a',
+        },
+        key: {
+          privateKeyPkcs8Der: pkcs8Of(other.privateKey),
+          csrDer: Buffer.alloc(0),
+          spkiDer: spkiOf(other.publicKey),
+        },
+        sentAtMonotonicMs: 0,
+      }),
+  } as unknown as SigningQueue;
   const x509 = new X509Svids({
-    trustDomain, cache: of.cache, queue, roots: () => [authority.parsed.raw], connected: () => true, clock: of.clock, logger: silentLogger, random: { uniform: () => 0.5, bytes: (length) => Buffer.alloc(length) },
-    warm: 1, prefetch: 0, readyDeadlineMs: 5000, events: { renewed: () => {}, failed: () => {}, expiredInUse: () => {}, replaced: () => {} },
+    trustDomain,
+    cache: of.cache,
+    queue,
+    roots: () => [authority.parsed.raw],
+    connected: () => true,
+    clock: of.clock,
+    logger: silentLogger,
+    random: { uniform: () => 0.5, bytes: (length) => Buffer.alloc(length) },
+    warm: 1,
+    prefetch: 0,
+    readyDeadlineMs: 5000,
+    events: { renewed: () => {}, failed: () => {}, expiredInUse: () => {}, replaced: () => {} },
   });
   context.after(() => x509.stop());
   await assert.rejects(x509.acquire(identity(of, 0), uid(0)).ready(), { code: 'SVID_INVALID' });
@@ -237,7 +363,10 @@ test('an SVID for another identity or key never reaches a workload', async (cont
 
 test('a replaced certificate is proven only when each holder of it has read the next one', async (context) => {
   const of = world(context);
-  const [one, two] = [of.x509.acquire(identity(of, 0), uid(0)), of.x509.acquire(identity(of, 0), uid(0))];
+  const [one, two] = [
+    of.x509.acquire(identity(of, 0), uid(0)),
+    of.x509.acquire(identity(of, 0), uid(0)),
+  ];
   const first = await one.ready();
   const renew = async (revision: number): Promise<string> => {
     of.cache.applyChanges([entryOf('e0', ['unix:uid:0'], { revision })], []);
@@ -296,7 +425,9 @@ test('a bounded number of identities is obtained ahead of use', async (context) 
 
 test('leaves of a tainted authority are renewed inside its window, others are not', async (context) => {
   const of = world(context, { entries: 20 });
-  const leases = Array.from({ length: 20 }, (_, index) => of.x509.acquire(identity(of, index), uid(index)));
+  const leases = Array.from({ length: 20 }, (_, index) =>
+    of.x509.acquire(identity(of, index), uid(index)),
+  );
   await Promise.all(leases.slice(0, 10).map((lease) => lease.ready()));
   of.authorityId = 'a2';
   await Promise.all(leases.map((lease) => lease.ready()));
@@ -309,7 +440,9 @@ test('leaves of a tainted authority are renewed inside its window, others are no
     await settle(4);
     perStep.push(of.issued.length - before);
   }
-  const changed = leases.filter((lease, index) => lease.current()?.serial !== serials[index]).length;
+  const changed = leases.filter(
+    (lease, index) => lease.current()?.serial !== serials[index],
+  ).length;
   assert.equal(changed, of.issued.length - 20);
   assert.ok(changed >= 10);
   assert.ok(Math.max(...perStep) <= 4, 'spread');
@@ -329,13 +462,20 @@ test('of what a tainted authority signed, that which ends soonest is replaced fi
   of.authorityId = 'a2';
   of.x509.setTainted(new Map([['a1', 100]]));
   const planned = of.x509.held().map(({ renewAt }) => renewAt);
-  assert.deepEqual(planned, [...planned].sort((a, b) => a - b));
-  for (const [index, at] of planned.entries()) assert.ok(at - of.clock.now() <= 20 * (index + 1), 'each in its own part of the window');
+  assert.deepEqual(
+    planned,
+    [...planned].sort((a, b) => a - b),
+  );
+  for (const [index, at] of planned.entries())
+    assert.ok(at - of.clock.now() <= 20 * (index + 1), 'each in its own part of the window');
   for (let turn = 0; turn < 20; turn += 1) {
     of.x509.setTainted(new Map());
     of.x509.setTainted(new Map([['a1', 100]]));
   }
-  assert.deepEqual(of.x509.held().map(({ renewAt }) => renewAt), planned);
+  assert.deepEqual(
+    of.x509.held().map(({ renewAt }) => renewAt),
+    planned,
+  );
 });
 
 test('what was kept warm from a tainted authority is replaced within the window once it is used again', async (context) => {
@@ -398,7 +538,9 @@ test('ready gives up at its deadline and by its signal', async (context) => {
 test('kept workload keys are taken over after a restart only while their entry gives the same identity', async (context) => {
   const files = new Map<string, StoredSvid>();
   const keyStore: WorkloadKeyStore = {
-    save: (key, svid) => Promise.resolve(void files.set(key, svid)), remove: (key) => Promise.resolve(void files.delete(key)), load: () => Promise.resolve([...files.values()]),
+    save: (key, svid) => Promise.resolve(void files.set(key, svid)),
+    remove: (key) => Promise.resolve(void files.delete(key)),
+    load: () => Promise.resolve([...files.values()]),
   };
   const of = world(context, { keyStore });
   for (const number of [0, 1]) await of.x509.acquire(identity(of, number), uid(number)).ready();
@@ -418,15 +560,32 @@ test('JWT-SVIDs are shared per set of audiences, reused to half of their life, a
   cache.applySnapshot([entryOf('e0', ['unix:uid:0'])]);
   let [calls, away] = [0, false];
   const jwt = new JwtSvids({
-    cache, clock, logger: silentLogger, size: 3, onSigned: () => {},
+    cache,
+    clock,
+    logger: silentLogger,
+    size: 3,
+    onSigned: () => {},
     sign: () => {
       calls += 1;
-      return away ? Promise.reject(new PkiError('UNREACHABLE', 'away')) : Promise.resolve({ token: `t${calls}`, spiffeId: 'spiffe://td/e0', issuedAt: clock.now(), expiresAt: clock.now() + 300, serverTime: clock.now() });
+      return away
+        ? Promise.reject(new PkiError('UNREACHABLE', 'away'))
+        : Promise.resolve({
+            token: `t${calls}`,
+            spiffeId: 'spiffe://td/e0',
+            issuedAt: clock.now(),
+            expiresAt: clock.now() + 300,
+            serverTime: clock.now(),
+          });
     },
   });
   const [who] = cache.match(uid(0));
-  const fetch = (...audience: string[]): Promise<string> => jwt.fetch(who as Identity, audience, uid(0)).then(({ token }) => token);
-  assert.deepEqual(await Promise.all([fetch('a', 'b'), fetch('b', 'a'), fetch('a', 'b', 'a')]), ['t1', 't1', 't1']);
+  const fetch = (...audience: string[]): Promise<string> =>
+    jwt.fetch(who as Identity, audience, uid(0)).then(({ token }) => token);
+  assert.deepEqual(await Promise.all([fetch('a', 'b'), fetch('b', 'a'), fetch('a', 'b', 'a')]), [
+    't1',
+    't1',
+    't1',
+  ]);
   assert.equal(await fetch('a'), 't2');
   clock.advance(110_000);
   assert.equal(await fetch('a', 'b'), 't1', 'past a third it is still given');

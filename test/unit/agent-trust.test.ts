@@ -23,14 +23,34 @@ async function signer(kid: string): Promise<Signer> {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
   return { kid, privateKey, jwk: { ...(await exportJWK(publicKey)), kid, use: 'jwt-svid' } };
 }
-const documentOf = (sequence: number, roots: readonly TestAuthority[], jwks: readonly Signer[]): string => JSON.stringify({
-  spiffe_sequence: sequence, keys: [...roots.map(({ certificateDer }) => ({ kty: 'EC', use: 'x509-svid', x5c: [certificateDer.toString('base64')] })), ...jwks.map(({ jwk }) => jwk)],
-});
+const documentOf = (
+  sequence: number,
+  roots: readonly TestAuthority[],
+  jwks: readonly Signer[],
+): string =>
+  JSON.stringify({
+    spiffe_sequence: sequence,
+    keys: [
+      ...roots.map(({ certificateDer }) => ({
+        kty: 'EC',
+        use: 'x509-svid',
+        x5c: [certificateDer.toString('base64')],
+      })),
+      ...jwks.map(({ jwk }) => jwk),
+    ],
+  });
 const step = async (sequence: number, document: string, by: Signer) => ({
-  sequence, jws: await new CompactSign(Buffer.from(document)).setProtectedHeader({ alg: 'ES256', kid: by.kid, typ: 'meshca-bundle+jws' }).sign(by.privateKey),
+  sequence,
+  jws: await new CompactSign(Buffer.from(document))
+    .setProtectedHeader({ alg: 'ES256', kid: by.kid, typ: 'meshca-bundle+jws' })
+    .sign(by.privateKey),
 });
 
-async function holding(sequence: number, roots: readonly TestAuthority[], by: Signer): Promise<BundleStore> {
+async function holding(
+  sequence: number,
+  roots: readonly TestAuthority[],
+  by: Signer,
+): Promise<BundleStore> {
   const bundles = new BundleStore(TrustDomain.of(td), silentLogger, async () => {});
   const document = parseBundleDocument(documentOf(sequence, roots, [by]));
   assert.ok(document.ok);
@@ -41,24 +61,40 @@ async function holding(sequence: number, roots: readonly TestAuthority[], by: Si
 suite('an agent that can not verify the server', () => {
   const untrusted = new PkiError('SERVER_UNTRUSTED', 'another root');
   /** A server under `other`: it can be opened only when that root is held. */
-  const attempt = (bundles: BundleStore, steps: readonly { readonly sequence: number; readonly jws: string }[]) => {
+  const attempt = (
+    bundles: BundleStore,
+    steps: readonly { readonly sequence: number; readonly jws: string }[],
+  ) => {
     const asked: number[] = [];
-    const connection = { fetchBundleSteps: async ({ sequence }: { sequence: number }) => {
-      asked.push(sequence);
-      return { steps };
-    }, close: () => {} } as unknown as IssuerConnection;
+    const connection = {
+      fetchBundleSteps: async ({ sequence }: { sequence: number }) => {
+        asked.push(sequence);
+        return { steps };
+      },
+      close: () => {},
+    } as unknown as IssuerConnection;
     const open = async (): Promise<IssuerConnection> => {
       if (bundles.roots().some((der) => der.equals(other.certificateDer))) return connection;
       throw untrusted;
     };
-    const code = connectCatchingUp(open, { bundles, connectUnverified: async () => connection, logger: silentLogger }, new AbortController().signal).then(() => 'connected', (error: PkiError) => error.code);
+    const code = connectCatchingUp(
+      open,
+      { bundles, connectUnverified: async () => connection, logger: silentLogger },
+      new AbortController().signal,
+    ).then(
+      () => 'connected',
+      (error: PkiError) => error.code,
+    );
     return { code, asked };
   };
 
   test('walks the steps that it missed, each signed under the one before, and connects', async () => {
     const [first, second] = [await signer('a'), await signer('b')];
     const bundles = await holding(3, [root], first);
-    const { code, asked } = attempt(bundles, [await step(4, documentOf(4, [root, other], [first, second]), first), await step(5, documentOf(5, [other], [second]), second)]);
+    const { code, asked } = attempt(bundles, [
+      await step(4, documentOf(4, [root, other], [first, second]), first),
+      await step(5, documentOf(5, [other], [second]), second),
+    ]);
     assert.equal(await code, 'connected');
     assert.deepEqual([asked, bundles.current()?.sequence], [[3], 5]);
   });
@@ -66,8 +102,12 @@ suite('an agent that can not verify the server', () => {
   test('believes no step that is unsigned, signed by a stranger, for another place, or from the past', async () => {
     const [first, stranger] = [await signer('a'), await signer('z')];
     for (const steps of [
-      [], [await step(4, documentOf(4, [other], [stranger]), stranger)], [{ ...(await step(4, documentOf(4, [other], [first]), stranger)) }],
-      [{ ...(await step(5, documentOf(5, [other], [first]), first)), sequence: 4 }], [await step(2, documentOf(2, [other], [first]), first)], [await step(5, documentOf(5, [other], [stranger]), stranger)],
+      [],
+      [await step(4, documentOf(4, [other], [stranger]), stranger)],
+      [{ ...(await step(4, documentOf(4, [other], [first]), stranger)) }],
+      [{ ...(await step(5, documentOf(5, [other], [first]), first)), sequence: 4 }],
+      [await step(2, documentOf(2, [other], [first]), first)],
+      [await step(5, documentOf(5, [other], [stranger]), stranger)],
     ]) {
       const bundles = await holding(3, [root], first);
       assert.equal(await attempt(bundles, steps).code, 'SERVER_UNTRUSTED');
@@ -77,7 +117,8 @@ suite('an agent that can not verify the server', () => {
 });
 
 suite('published issuing authorities', () => {
-  const chains = (roots: { der: readonly Buffer[] }): IssuerChains => new IssuerChains(() => roots.der, systemClock, silentLogger);
+  const chains = (roots: { der: readonly Buffer[] }): IssuerChains =>
+    new IssuerChains(() => roots.der, systemClock, silentLogger);
   const good = createIntermediate(root, td);
   const published = (authorityId: string, ...chainDer: Buffer[]) => ({ authorityId, chainDer });
 
@@ -86,7 +127,10 @@ suite('published issuing authorities', () => {
     const held = chains(roots);
     const foreign = createIntermediate(other, td);
     held.set([published('1', good.certificateDer), published('2', foreign.certificateDer)]);
-    assert.deepEqual(held.verified().map(({ authorityId }) => authorityId), ['1']);
+    assert.deepEqual(
+      held.verified().map(({ authorityId }) => authorityId),
+      ['1'],
+    );
     assert.deepEqual(held.digest(), setDigest([good.certificateDer]));
     roots.der = [root.certificateDer, other.certificateDer];
     held.recheck();
@@ -100,8 +144,15 @@ suite('published issuing authorities', () => {
     const narrow = createRoot(td, { pathLength: 0 });
     const below = createIntermediate(createIntermediate(root, td, { pathLength: 0 }), td);
     held.set([
-      published('no CA', createIntermediate(root, td, { isCa: false }).certificateDer), published('may not sign', createIntermediate(root, td, { keyUsage: ['cRLSign'] }).certificateDer),
-      published('expired', createIntermediate(root, td, { notAfterIn: -1 }).certificateDer), published('too deep', ...below.chainDer), published('junk', Buffer.from('junk')), published('empty'),
+      published('no CA', createIntermediate(root, td, { isCa: false }).certificateDer),
+      published(
+        'may not sign',
+        createIntermediate(root, td, { keyUsage: ['cRLSign'] }).certificateDer,
+      ),
+      published('expired', createIntermediate(root, td, { notAfterIn: -1 }).certificateDer),
+      published('too deep', ...below.chainDer),
+      published('junk', Buffer.from('junk')),
+      published('empty'),
     ]);
     assert.deepEqual(held.verified(), []);
     const strict = chains({ der: [narrow.certificateDer] });

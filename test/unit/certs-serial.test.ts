@@ -14,14 +14,23 @@ suite('newSerial', () => {
 
   test('sorts by time and never repeats within a millisecond', () => {
     const start = Date.UTC(2026, 0);
-    const serials = Array.from({ length: 2_000 }, (_, index) => newSerial(start + index, systemRandom).toString('hex'));
+    const serials = Array.from({ length: 2_000 }, (_, index) =>
+      newSerial(start + index, systemRandom).toString('hex'),
+    );
     assert.deepEqual([...serials].sort(), serials);
-    assert.equal(new Set(Array.from({ length: 2_000 }, () => newSerial(start, systemRandom).toString('hex'))).size, 2_000);
+    assert.equal(
+      new Set(Array.from({ length: 2_000 }, () => newSerial(start, systemRandom).toString('hex')))
+        .size,
+      2_000,
+    );
   });
 
   test('takes 80 bits from the random source that it is given', () => {
     const asked: number[] = [];
-    const serial = newSerial(1, { uniform: () => 0, bytes: (length) => (asked.push(length), Buffer.alloc(length, 0xab)) });
+    const serial = newSerial(1, {
+      uniform: () => 0,
+      bytes: (length) => (asked.push(length), Buffer.alloc(length, 0xab)),
+    });
     assert.deepEqual(asked, [10]);
     assert.equal(serial.toString('hex'), `400000000001${'ab'.repeat(10)}`);
   });

@@ -4,7 +4,13 @@ import { test } from 'node:test';
 import { knownSelectors, oddSelector } from '../../src/cli/selector-hints.ts';
 
 test('each selector that the agent makes is known, and what is nearly one is named', () => {
-  for (const selector of ['unix:uid:0', 'unix:path:/usr/bin/a:b', 'systemd:id:web.service', 'peer:pinned']) assert.deepEqual(oddSelector(selector), []);
+  for (const selector of [
+    'unix:uid:0',
+    'unix:path:/usr/bin/a:b',
+    'systemd:id:web.service',
+    'peer:pinned',
+  ])
+    assert.deepEqual(oddSelector(selector), []);
   assert.match(oddSelector('unix:usr:web')[0] ?? '', /did you mean unix:user\?/);
   assert.match(oddSelector('unix:uid')[0] ?? '', /unix:uid:VALUE/);
   assert.match(oddSelector('kubernetes:pod:web')[0] ?? '', /docs\/entries\.md/);
@@ -12,6 +18,15 @@ test('each selector that the agent makes is known, and what is nearly one is nam
 });
 
 test('the known selectors are those of docs/entries.md', () => {
-  const file = ['../../docs/entries.md', '../../../docs/entries.md'].map((path) => new URL(path, import.meta.url)).map((url) => { try { return readFileSync(url, 'utf8'); } catch { return ''; } }).join('');
+  const file = ['../../docs/entries.md', '../../../docs/entries.md']
+    .map((path) => new URL(path, import.meta.url))
+    .map((url) => {
+      try {
+        return readFileSync(url, 'utf8');
+      } catch {
+        return '';
+      }
+    })
+    .join('');
   for (const selector of knownSelectors) assert.ok(file.includes(`\`${selector}`), selector);
 });

@@ -8,8 +8,16 @@ import { readEcSpki, readRsaSpki } from '../../src/hsm/token-keys.ts';
 
 describe('encodings between token and X.509', () => {
   it('writes integers without superfluous zeros and never negative', () => {
-    const cases: readonly (readonly [string, string])[] = [['00', '020100'], ['0000', '020100'], ['7f', '02017f'], ['80', '02020080'], ['0000ff', '020200ff'], ['0001', '020101']];
-    for (const [magnitude, der] of cases) assert.equal(unsignedInteger(Buffer.from(magnitude, 'hex')).toString('hex'), der);
+    const cases: readonly (readonly [string, string])[] = [
+      ['00', '020100'],
+      ['0000', '020100'],
+      ['7f', '02017f'],
+      ['80', '02020080'],
+      ['0000ff', '020200ff'],
+      ['0001', '020101'],
+    ];
+    for (const [magnitude, der] of cases)
+      assert.equal(unsignedInteger(Buffer.from(magnitude, 'hex')).toString('hex'), der);
   });
 
   it('turns r || s into an Ecdsa-Sig-Value that OpenSSL accepts, for small r and s too', () => {
@@ -24,10 +32,23 @@ describe('encodings between token and X.509', () => {
   });
 
   it('takes an OCTET STRING only if it fills its bytes exactly', () => {
-    assert.deepEqual(octetStringContent(Buffer.from('0402aabb', 'hex')), Buffer.from('aabb', 'hex'));
+    assert.deepEqual(
+      octetStringContent(Buffer.from('0402aabb', 'hex')),
+      Buffer.from('aabb', 'hex'),
+    );
     const long = Buffer.concat([Buffer.from([0x04, 0x81, 0x85]), Buffer.alloc(0x85, 1)]);
     assert.equal(octetStringContent(long)?.length, 0x85);
-    for (const bad of ['', '04', '0402aa', '0402aabbcc', '0302aabb', '0480', '0482000100', '048100ff']) assert.equal(octetStringContent(Buffer.from(bad, 'hex')), undefined, bad);
+    for (const bad of [
+      '',
+      '04',
+      '0402aa',
+      '0402aabbcc',
+      '0302aabb',
+      '0480',
+      '0482000100',
+      '048100ff',
+    ])
+      assert.equal(octetStringContent(Buffer.from(bad, 'hex')), undefined, bad);
   });
 
   it('builds the public key from a wrapped and from a bare EC point, and refuses what is no point', () => {
@@ -49,14 +70,24 @@ describe('encodings between token and X.509', () => {
   });
 
   it('builds the public key from an RSA modulus, with or without a leading zero, of the supported sizes only', () => {
-    for (const [bits, keyType] of [[2048, 'rsa-2048'], [3072, 'rsa-3072']] as const) {
+    for (const [bits, keyType] of [
+      [2048, 'rsa-2048'],
+      [3072, 'rsa-3072'],
+    ] as const) {
       const { publicKey } = generateKeyPairSync('rsa', { modulusLength: bits });
       const { n = '', e = '' } = publicKey.export({ format: 'jwk' });
       const spkiDer = publicKey.export({ format: 'der', type: 'spki' });
       const [modulus, exponent] = [Buffer.from(n, 'base64url'), Buffer.from(e, 'base64url')];
       assert.deepEqual(readRsaSpki(modulus, exponent), { keyType, spkiDer });
-      assert.deepEqual(readRsaSpki(Buffer.concat([Buffer.from([0]), modulus]), exponent), { keyType, spkiDer });
-      assert.equal(createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }).asymmetricKeyDetails?.modulusLength, bits);
+      assert.deepEqual(readRsaSpki(Buffer.concat([Buffer.from([0]), modulus]), exponent), {
+        keyType,
+        spkiDer,
+      });
+      assert.equal(
+        createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }).asymmetricKeyDetails
+          ?.modulusLength,
+        bits,
+      );
     }
     assert.equal(readRsaSpki(Buffer.alloc(128, 0xff), Buffer.from([1, 0, 1])), undefined);
     assert.equal(readRsaSpki(Buffer.alloc(0), Buffer.from([1, 0, 1])), undefined);

@@ -42,7 +42,9 @@ function fakeClock(): { readonly clock: Clock; advance(ms: number): void } {
     advance: (ms) => {
       const untilMs = nowMs + ms;
       for (;;) {
-        const [next] = [...timers].filter(({ atMs }) => atMs <= untilMs).sort((a, b) => a.atMs - b.atMs);
+        const [next] = [...timers]
+          .filter(({ atMs }) => atMs <= untilMs)
+          .sort((a, b) => a.atMs - b.atMs);
         if (next === undefined) break;
         timers.delete(next);
         nowMs = next.atMs;
@@ -57,14 +59,28 @@ function setUp() {
   const child = new FakeChild();
   const { clock, advance } = fakeClock();
   const deaths: PkiError[] = [];
-  const link = new SignerLink(child as unknown as ChildProcess, { clock, deadlineMs: 1000, startDeadlineMs: 9000, pin: 'p', onDeath: (error) => deaths.push(error) });
+  const link = new SignerLink(child as unknown as ChildProcess, {
+    clock,
+    deadlineMs: 1000,
+    startDeadlineMs: 9000,
+    pin: 'p',
+    onDeath: (error) => deaths.push(error),
+  });
   return { child, advance, deaths, link };
 }
 
 const items: readonly SignItem[] = [{ ckaId: 'aa', bytes: Buffer.alloc(1), format: 'x509' }];
-const start: Extract<ToSigner, { type: 'start' }> = { type: 'start', token: { modulePath: '/m', tokenLabel: 't', pin: 'p' }, mode: 'sync', sessions: 1, keys: [] };
-const withCode = (code: ErrorCode) => (thrown: unknown) => thrown instanceof PkiError && thrown.code === code;
-const idOf = (message: ToSigner | undefined): number => (message !== undefined && 'id' in message ? message.id : -1);
+const start: Extract<ToSigner, { type: 'start' }> = {
+  type: 'start',
+  token: { modulePath: '/m', tokenLabel: 't', pin: 'p' },
+  mode: 'sync',
+  sessions: 1,
+  keys: [],
+};
+const withCode = (code: ErrorCode) => (thrown: unknown) =>
+  thrown instanceof PkiError && thrown.code === code;
+const idOf = (message: ToSigner | undefined): number =>
+  message !== undefined && 'id' in message ? message.id : -1;
 
 describe('the watch over one signer process', () => {
   it('kills a signer that is silent beyond its deadline, once, and fails what waited for it', async () => {
@@ -87,7 +103,12 @@ describe('the watch over one signer process', () => {
     const { child, advance, deaths, link } = setUp();
     const signing = link.sign(items);
     advance(1000);
-    child.says({ type: 'signed', id: idOf(child.sent[0]), outcomes: [{ ok: true, signature: Buffer.from('s') }], spentMs: 1 });
+    child.says({
+      type: 'signed',
+      id: idOf(child.sent[0]),
+      outcomes: [{ ok: true, signature: Buffer.from('s') }],
+      spentMs: 1,
+    });
     advance(5000);
     assert.deepEqual(await signing, [{ ok: true, signature: Buffer.from('s') }]);
     assert.equal(deaths.length, 0);
@@ -134,7 +155,10 @@ describe('the watch over one signer process', () => {
     assert.equal(fatal.deaths[0]?.grade, 'fatal');
     const failed = setUp();
     const starting = failed.link.start(start);
-    failed.child.says({ type: 'start-failed', error: { code: 'HSM_PIN_WRONG', message: 'C_Login: CKR_PIN_INCORRECT' } });
+    failed.child.says({
+      type: 'start-failed',
+      error: { code: 'HSM_PIN_WRONG', message: 'C_Login: CKR_PIN_INCORRECT' },
+    });
     await assert.rejects(starting, withCode('HSM_PIN_WRONG'));
     assert.deepEqual(failed.child.signals, ['SIGKILL']);
   });

@@ -8,7 +8,12 @@ test('groups of one turn share a batch and each gets its own results', async () 
     batches.push([...items]);
     return items.map((item) => item * 10);
   }, 100);
-  const results = await Promise.all([batcher.run([1, 2]), batcher.run([3]), batcher.run([]), batcher.run([4, 5, 6])]);
+  const results = await Promise.all([
+    batcher.run([1, 2]),
+    batcher.run([3]),
+    batcher.run([]),
+    batcher.run([4, 5, 6]),
+  ]);
   assert.deepEqual(results, [[10, 20], [30], [], [40, 50, 60]]);
   assert.deepEqual(batches, [[1, 2, 3, 4, 5, 6]]);
 });
@@ -26,7 +31,9 @@ test('a batch stays within the limit unless one group alone is larger', async ()
 test('what arrives while a batch is worked on goes into the next one', async () => {
   const batches: number[][] = [];
   let open = (): void => {};
-  const gate = new Promise<void>((resolve) => { open = resolve; });
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
   const batcher = new Batcher<number, number>(async (items) => {
     batches.push([...items]);
     if (batches.length === 1) await gate;
@@ -48,5 +55,8 @@ test('a failed batch fails its groups and not the ones after it', async () => {
     return [...items];
   }, 2);
   const settled = await Promise.allSettled([batcher.run([1, 2]), batcher.run([3])]);
-  assert.deepEqual(settled.map(({ status }) => status), ['rejected', 'fulfilled']);
+  assert.deepEqual(
+    settled.map(({ status }) => status),
+    ['rejected', 'fulfilled'],
+  );
 });

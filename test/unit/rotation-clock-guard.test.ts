@@ -9,13 +9,30 @@ function world() {
   let wallMs = 1_800_000_000_000;
   let uptimeMs = 5_000_000;
   let kept: Anchor | undefined;
-  const clock: Clock = { ...systemClock, nowMs: () => wallMs, now: () => Math.floor(wallMs / 1000) };
-  const store = { clockAnchor: async () => kept, setClockAnchor: async (anchor: Anchor) => void (kept = anchor) };
+  const clock: Clock = {
+    ...systemClock,
+    nowMs: () => wallMs,
+    now: () => Math.floor(wallMs / 1000),
+  };
+  const store = {
+    clockAnchor: async () => kept,
+    setClockAnchor: async (anchor: Anchor) => void (kept = anchor),
+  };
   return {
-    pass: (seconds: number) => { wallMs += seconds * 1000; uptimeMs += seconds * 1000; },
-    jump: (seconds: number) => { wallMs += seconds * 1000; },
+    pass: (seconds: number) => {
+      wallMs += seconds * 1000;
+      uptimeMs += seconds * 1000;
+    },
+    jump: (seconds: number) => {
+      wallMs += seconds * 1000;
+    },
     start: async (bootId = 'boot-1') => {
-      const guard = new ClockGuard({ store, clock, boot: { id: bootId, uptimeMs: () => uptimeMs }, toleranceSeconds: 60 });
+      const guard = new ClockGuard({
+        store,
+        clock,
+        boot: { id: bootId, uptimeMs: () => uptimeMs },
+        toleranceSeconds: 60,
+      });
       await guard.start();
       return guard;
     },

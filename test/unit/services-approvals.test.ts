@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { canonicalJson, checkPolicy, operationBytes, readOperation, type ApprovalPolicy, type Json } from '../../src/common/approval/index.ts';
+import {
+  canonicalJson,
+  checkPolicy,
+  operationBytes,
+  readOperation,
+  type ApprovalPolicy,
+  type Json,
+} from '../../src/common/approval/index.ts';
 import type { PkiError } from '../../src/common/errors/index.ts';
 import type { AdminCaller, LocalCaller } from '../../src/services/index.ts';
 import { createServicesWorld, id, local, type ServicesWorld } from '../support/services-world.ts';
@@ -9,7 +16,11 @@ import { until } from '../support/until.ts';
 
 const namespace = 'meshca-approval@v1';
 const method = '/meshca.admin.v1.Roles/PutRole';
-const keys = { alice: new SoftSecurityKey('ed25519'), bob: new SoftSecurityKey('ecdsa'), carol: new SoftSecurityKey('ed25519') };
+const keys = {
+  alice: new SoftSecurityKey('ed25519'),
+  bob: new SoftSecurityKey('ecdsa'),
+  carol: new SoftSecurityKey('ed25519'),
+};
 type Name = keyof typeof keys;
 
 interface World {
@@ -19,23 +30,47 @@ interface World {
   approve(operation: string, name: Name): Promise<string>;
 }
 
-const code = (promise: Promise<unknown>): Promise<string> => promise.then(() => 'resolved', (error: PkiError) => error.code ?? String(error));
+const code = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => 'resolved',
+    (error: PkiError) => error.code ?? String(error),
+  );
 
 async function world(changes: Partial<ApprovalPolicy> = {}, fails = false): Promise<World> {
   const w = await createServicesWorld();
   const { approvals, gate } = w.services;
   const executed: World['executed'] = [];
   gate.connect(async (called, request, caller) => {
-    executed.push({ method: called, request, actor: caller.class === 'local' ? `uid:${caller.uid}` : caller.spiffeId });
+    executed.push({
+      method: called,
+      request,
+      actor: caller.class === 'local' ? `uid:${caller.uid}` : caller.spiffeId,
+    });
     if (fails) throw new Error('no');
     return { done: true };
   });
-  await approvals.putPolicy(local, {
-    enabled: true, required: 2, lifeSeconds: 3600, approvers: Object.entries(keys).map(([name, key]) => ({ name, publicKey: key.publicKey, identities: [], notBefore: 0, notAfter: 0 })), ...changes,
-  }, 0);
+  await approvals.putPolicy(
+    local,
+    {
+      enabled: true,
+      required: 2,
+      lifeSeconds: 3600,
+      approvers: Object.entries(keys).map(([name, key]) => ({
+        name,
+        publicKey: key.publicKey,
+        identities: [],
+        notBefore: 0,
+        notAfter: 0,
+      })),
+      ...changes,
+    },
+    0,
+  );
   return {
-    w, executed,
-    propose: async (request = { name: 'x' }, caller = local) => String(((await gate.hold(caller, method, request)) as PkiError).detail['operationId']),
+    w,
+    executed,
+    propose: async (request = { name: 'x' }, caller = local) =>
+      String(((await gate.hold(caller, method, request)) as PkiError).detail['operationId']),
     approve: async (operation, name) => {
       const { line } = await approvals.get(local, operation);
       return code(approvals.submit(local, operation, keys[name].sign(line, namespace)));
@@ -60,7 +95,20 @@ test('an approval counts as long as its approver is valid, at the decision too',
   const now = Math.floor(Date.now() / 1000);
   const { w, propose, approve, executed } = await world({
     approvers: [
-      { name: 'alice', publicKey: keys.alice.publicKey, identities: [], notBefore: 0, notAfter: now + 100 }, { name: 'bob', publicKey: keys.bob.publicKey, identities: [], notBefore: now + 200, notAfter: 0 },
+      {
+        name: 'alice',
+        publicKey: keys.alice.publicKey,
+        identities: [],
+        notBefore: 0,
+        notAfter: now + 100,
+      },
+      {
+        name: 'bob',
+        publicKey: keys.bob.publicKey,
+        identities: [],
+        notBefore: now + 200,
+        notAfter: 0,
+      },
       { name: 'carol', publicKey: keys.carol.publicKey, identities: [], notBefore: 0, notAfter: 0 },
     ],
   });
@@ -80,12 +128,23 @@ test('what an admin proposed waits no longer than his certificate lives, and is 
   await using _ = w;
   const admin = (await w.mint('/admin/erin', true)) as AdminCaller;
   assert.equal(await code(w.services.gate.hold(admin, method, {})), 'ROLE_MISSING');
-  await w.services.roles.put(local, { name: 'erins', verbs: ['*'], prefixes: [id('/')], members: [admin.spiffeId] });
+  await w.services.roles.put(local, {
+    name: 'erins',
+    verbs: ['*'],
+    prefixes: [id('/')],
+    members: [admin.spiffeId],
+  });
   const operation = await propose({ name: 'y' }, admin);
-  assert.equal((await w.services.approvals.get(local, operation)).stated.expiresAt, Math.min(w.clock.now() + 3600, admin.notAfter + 1));
+  assert.equal(
+    (await w.services.approvals.get(local, operation)).stated.expiresAt,
+    Math.min(w.clock.now() + 3600, admin.notAfter + 1),
+  );
   await approve(operation, 'alice');
   await approve(operation, 'bob');
-  assert.deepEqual(executed.map(({ actor, request }) => [actor, request]), [[admin.spiffeId, { name: 'y' }]]);
+  assert.deepEqual(
+    executed.map(({ actor, request }) => [actor, request]),
+    [[admin.spiffeId, { name: 'y' }]],
+  );
 });
 
 test('what was executing when the server stopped is interrupted, on record, and never executed again', async () => {
@@ -96,8 +155,13 @@ test('what was executing when the server stopped is interrupted, on record, and 
   // the process ends between the decision and its execution
   w.services.gate.connect(() => new Promise(() => {}));
   const { line } = await w.services.approvals.get(local, operation);
-  void w.services.approvals.submit(local, operation, keys.bob.sign(line, namespace)).catch(() => {});
-  await until(async () => (await w.store.approvals.interrupted()).length > 0, 'it is being executed');
+  void w.services.approvals
+    .submit(local, operation, keys.bob.sign(line, namespace))
+    .catch(() => {});
+  await until(
+    async () => (await w.store.approvals.interrupted()).length > 0,
+    'it is being executed',
+  );
   await w.services.gate.recover();
   assert.equal((await w.services.approvals.get(local, operation)).status, 'interrupted');
   assert.equal(await approve(operation, 'carol'), 'APPROVAL_NOT_OPEN');
@@ -111,7 +175,10 @@ test('what fails is over with its reason, and its approvals are spent', async ()
   const operation = await propose();
   await approve(operation, 'alice');
   assert.equal(await approve(operation, 'bob'), 'resolved');
-  assert.equal((await w.services.approvals.get(local, operation)).operation.outcome, 'INTERNAL: no');
+  assert.equal(
+    (await w.services.approvals.get(local, operation)).operation.outcome,
+    'INTERNAL: no',
+  );
   assert.equal(await approve(operation, 'carol'), 'APPROVAL_NOT_OPEN');
   assert.equal(executed.length, 1);
 });
@@ -126,19 +193,64 @@ test('one proposer can not fill the list', async () => {
 
 test('an operation has one form in bytes, and a policy one in text', () => {
   const operation = {
-    id: 'a', trustDomain: 'mesh.test', epoch: 'e', method, request: { b: [1, 'x', null, true], a: { c: '\u2028' } }, proposer: { actor: 'uid:0', serial: '' }, policyVersion: 1, policySha256: 'f', createdAt: 1, expiresAt: 2,
+    id: 'a',
+    trustDomain: 'mesh.test',
+    epoch: 'e',
+    method,
+    request: { b: [1, 'x', null, true], a: { c: '\u2028' } },
+    proposer: { actor: 'uid:0', serial: '' },
+    policyVersion: 1,
+    policySha256: 'f',
+    createdAt: 1,
+    expiresAt: 2,
   };
   const bytes = operationBytes(operation);
   assert.ok(readOperation(bytes).ok);
   const text = bytes.toString();
-  for (const other of [text.replace('"id":"a"', '"id": "a"'), text.replace('{"createdAt":1,', '{"createdAt":1,"createdAt":1,'), `${text} `, text.replace('v1', 'v2'), text.replace('"policyVersion":1', '"policyVersion":1.0'), text.replace('}', ',"more":1}')]) {
+  for (const other of [
+    text.replace('"id":"a"', '"id": "a"'),
+    text.replace('{"createdAt":1,', '{"createdAt":1,"createdAt":1,'),
+    `${text} `,
+    text.replace('v1', 'v2'),
+    text.replace('"policyVersion":1', '"policyVersion":1.0'),
+    text.replace('}', ',"more":1}'),
+  ]) {
     assert.equal(readOperation(Buffer.from(other)).ok, false, other);
   }
   assert.equal(canonicalJson({ b: Buffer.from('x'), a: undefined, c: -0 }), '{"b":"eA==","c":0}');
-  for (const bad of [Number.NaN, Infinity, 2 ** 53, () => 1, { a: Symbol('x') }]) assert.throws(() => canonicalJson(bad));
-  const policy = { enabled: true, required: 2, lifeSeconds: 0, approvers: (['bob', 'alice'] as const).map((name) => ({ name, publicKey: keys[name].publicKey, identities: [], notBefore: 0, notAfter: 0 })) };
+  for (const bad of [Number.NaN, Infinity, 2 ** 53, () => 1, { a: Symbol('x') }])
+    assert.throws(() => canonicalJson(bad));
+  const policy = {
+    enabled: true,
+    required: 2,
+    lifeSeconds: 0,
+    approvers: (['bob', 'alice'] as const).map((name) => ({
+      name,
+      publicKey: keys[name].publicKey,
+      identities: [],
+      notBefore: 0,
+      notAfter: 0,
+    })),
+  };
   const checked = checkPolicy(policy);
-  assert.ok(checked.ok && checked.value.lifeSeconds === 86_400 && checked.value.approvers[0]?.name === 'alice' && !checked.value.approvers[0].publicKey.includes('token@test'));
-  assert.equal(checkPolicy({ ...policy, approvers: policy.approvers.map((each) => ({ ...each, identities: ['uid:0'] })) }).ok, false);
-  assert.equal(checkPolicy({ ...policy, approvers: policy.approvers.map((each) => ({ ...each, identities: ['alice'] })) }).ok, false);
+  assert.ok(
+    checked.ok &&
+      checked.value.lifeSeconds === 86_400 &&
+      checked.value.approvers[0]?.name === 'alice' &&
+      !checked.value.approvers[0].publicKey.includes('token@test'),
+  );
+  assert.equal(
+    checkPolicy({
+      ...policy,
+      approvers: policy.approvers.map((each) => ({ ...each, identities: ['uid:0'] })),
+    }).ok,
+    false,
+  );
+  assert.equal(
+    checkPolicy({
+      ...policy,
+      approvers: policy.approvers.map((each) => ({ ...each, identities: ['alice'] })),
+    }).ok,
+    false,
+  );
 });

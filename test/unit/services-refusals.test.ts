@@ -7,11 +7,26 @@ import { KeyedBuckets, TokenBucket, type AgentCaller } from '../../src/services/
 import { RefusalLog, refusing } from '../../src/services/refusals.ts';
 import { FakeClock, settle } from './agent-support.ts';
 
-const agent = (name: string): AgentCaller => ({ class: 'agent', kind: 'agent', spiffeId: name, serial: '01', notAfter: 0, authorityId: 'a', entryId: null, peer: 'p', generation: 1 });
+const agent = (name: string): AgentCaller => ({
+  class: 'agent',
+  kind: 'agent',
+  spiffeId: name,
+  serial: '01',
+  notAfter: 0,
+  authorityId: 'a',
+  entryId: null,
+  peer: 'p',
+  generation: 1,
+});
 const stranger = { class: 'anonymous', peer: '192.0.2.1:5' } as const;
 const denied = (): PkiError => new PkiError('ROLE_MISSING', 'no');
 
-function world(rate = { perSecond: 1, burst: 3 }): { clock: FakeClock; commits: (readonly AuditEvent[])[]; log: RefusalLog; fail: { now: boolean } } {
+function world(rate = { perSecond: 1, burst: 3 }): {
+  clock: FakeClock;
+  commits: (readonly AuditEvent[])[];
+  log: RefusalLog;
+  fail: { now: boolean };
+} {
   const clock = new FakeClock();
   const commits: (readonly AuditEvent[])[] = [];
   const fail = { now: false };
@@ -22,7 +37,12 @@ function world(rate = { perSecond: 1, burst: 3 }): { clock: FakeClock; commits: 
       commits.push(events);
     },
   };
-  return { clock, commits, fail, log: new RefusalLog({ audit, clock, logger: silentLogger, rate }) };
+  return {
+    clock,
+    commits,
+    fail,
+    log: new RefusalLog({ audit, clock, logger: silentLogger, rate }),
+  };
 }
 
 test('a refusal of an authenticated caller is durable on return, once per error', async () => {
@@ -31,7 +51,18 @@ test('a refusal of an authenticated caller is durable on return, once per error'
   const first = await log.refused(agent('a'), 'Op', error, 'subject');
   assert.equal(await log.refused(agent('a'), 'Op', error), first);
   assert.equal(log.idOf(error), first);
-  assert.deepEqual(commits.flat().map(({ actor, kind, subject, detail }) => [actor, kind, subject, detail['code'], detail['refusalId']]), [['a', 'request.refused', 'subject', 'ROLE_MISSING', first]]);
+  assert.deepEqual(
+    commits
+      .flat()
+      .map(({ actor, kind, subject, detail }) => [
+        actor,
+        kind,
+        subject,
+        detail['code'],
+        detail['refusalId'],
+      ]),
+    [['a', 'request.refused', 'subject', 'ROLE_MISSING', first]],
+  );
 });
 
 test('refusals that come together share a commit', async () => {
@@ -43,14 +74,23 @@ test('refusals that come together share a commit', async () => {
 
 test('what is absent or broken is no refusal', async () => {
   const { commits, log } = world();
-  for (const code of ['NOT_FOUND', 'INTERNAL', 'HSM_UNAVAILABLE', 'STORE_FAILED', 'CONFLICT', 'CONFIG_INVALID'] as const) assert.notEqual(await log.refused(agent('a'), 'Op', new PkiError(code, 'x')), '');
+  for (const code of [
+    'NOT_FOUND',
+    'INTERNAL',
+    'HSM_UNAVAILABLE',
+    'STORE_FAILED',
+    'CONFLICT',
+    'CONFIG_INVALID',
+  ] as const)
+    assert.notEqual(await log.refused(agent('a'), 'Op', new PkiError(code, 'x')), '');
   await log.flush();
   assert.equal(commits.length, 0);
 });
 
 test('strangers and floods are counted and summarised once a minute, in one record', async () => {
   const { clock, commits, log } = world();
-  for (let call = 0; call < 1000; call += 1) await log.refused(stranger, 'Attest', new PkiError('JOIN_TOKEN_INVALID', 'x'));
+  for (let call = 0; call < 1000; call += 1)
+    await log.refused(stranger, 'Attest', new PkiError('JOIN_TOKEN_INVALID', 'x'));
   for (let call = 0; call < 10; call += 1) await log.refused(agent('a'), 'Op', denied());
   await log.refused(agent('a'), 'Sign', new PkiError('RATE_LIMITED', 'x'));
   log.count('handshake', 'CERTIFICATE_EXPIRED');
@@ -60,7 +100,12 @@ test('strangers and floods are counted and summarised once a minute, in one reco
   clock.advance(60_000);
   await settle();
   assert.equal(commits.flat().length, 5);
-  assert.deepEqual(commits.flat().at(-1)?.detail['counts'], ['Op ROLE_MISSING 7', 'Sign RATE_LIMITED 1', 'anonymous Attest JOIN_TOKEN_INVALID 1000', 'handshake CERTIFICATE_EXPIRED 1']);
+  assert.deepEqual(commits.flat().at(-1)?.detail['counts'], [
+    'Op ROLE_MISSING 7',
+    'Sign RATE_LIMITED 1',
+    'anonymous Attest JOIN_TOKEN_INVALID 1000',
+    'handshake CERTIFICATE_EXPIRED 1',
+  ]);
   clock.advance(600_000);
   await settle();
   assert.equal(commits.flat().length, 5, 'no empty summary');
@@ -69,7 +114,10 @@ test('strangers and floods are counted and summarised once a minute, in one reco
 test('a store that fails changes no refusal into anything else', async () => {
   const { fail, log } = world();
   fail.now = true;
-  await assert.rejects(refusing(log, agent('a'), 'Op', undefined, () => Promise.reject(denied())), (error) => error instanceof PkiError && error.code === 'ROLE_MISSING');
+  await assert.rejects(
+    refusing(log, agent('a'), 'Op', undefined, () => Promise.reject(denied())),
+    (error) => error instanceof PkiError && error.code === 'ROLE_MISSING',
+  );
   await log.flush();
 });
 

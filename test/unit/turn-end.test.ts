@@ -20,7 +20,15 @@ test('at the end of a turn all of a stage comes before any of the next, whoever 
   }
   assert.deepEqual(order, []);
   await turn();
-  assert.deepEqual(order, ['a', 'b', 'write', 'write of a', 'write of b', 'hand-over', 'second hand-over']);
+  assert.deepEqual(order, [
+    'a',
+    'b',
+    'write',
+    'write of a',
+    'write of b',
+    'hand-over',
+    'second hand-over',
+  ]);
   await turn();
   assert.equal(order.length, 7, 'each once');
 });
@@ -35,13 +43,21 @@ test('what asks for a stage that is over is called in the next turn', async () =
 });
 
 test('one that throws ends as any uncaught exception does, and the others are called all the same', () => {
-  const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '--eval', `
+  const { status, stdout } = spawnSync(
+    process.execPath,
+    [
+      '--input-type=module',
+      '--eval',
+      `
     import { atTurnEnd } from ${JSON.stringify(new URL(`../../src/common/runtime/index.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url).href)};
     process.on('uncaughtException', (error) => console.log(error.message));
     atTurnEnd('gather', () => { throw new Error('a defect'); });
     atTurnEnd('gather', () => console.log('gather'));
     atTurnEnd('write', () => console.log('write'));
-  `], { encoding: 'utf8' });
+  `,
+    ],
+    { encoding: 'utf8' },
+  );
   assert.equal(status, 0);
   assert.deepEqual(stdout.trim().split('\n'), ['a defect', 'gather', 'write']);
 });

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
-import { authorizeAny, authorizeBy, authorizeId, authorizeMemberOf, authorizePattern, type Authorizer } from '../../src/workload/authorize.ts';
+import {
+  authorizeAny,
+  authorizeBy,
+  authorizeId,
+  authorizeMemberOf,
+  authorizePattern,
+  type Authorizer,
+} from '../../src/workload/authorize.ts';
 
 const admits = (authorizer: Authorizer, id: string): boolean => authorizer.admits(SpiffeId.of(id));
 
@@ -37,5 +44,11 @@ test('authorizePattern lets a star stand for one whole segment and a trailing do
 
 test('authorizeAny and authorizeBy do what they say', () => {
   assert.equal(admits(authorizeAny(), 'spiffe://a.test/x'), true);
-  assert.equal(admits(authorizeBy('ends in x', (id) => id.path.endsWith('/x')), 'spiffe://a.test/y'), false);
+  assert.equal(
+    admits(
+      authorizeBy('ends in x', (id) => id.path.endsWith('/x')),
+      'spiffe://a.test/y',
+    ),
+    false,
+  );
 });

@@ -17,9 +17,30 @@ for (const [text, target] of good) {
 }
 
 const bad: readonly string[] = [
-  '', '/run/agent.sock', 'unix:run/agent.sock', 'unix:/run/agent.sock', 'unix://run/agent.sock', 'unix:///', 'unix:///run/a?b=c', 'unix:///run/a#b', 'unix:///run/a\0b',
-  `unix:///${'x'.repeat(107)}`, 'UNIX:///run/agent.sock', 'http://127.0.0.1:80', 'tcp://localhost:80', 'tcp://127.0.0.1', 'tcp://127.0.0.1:0', 'tcp://127.0.0.1:65536',
-  'tcp://127.0.0.1:80/', 'tcp://127.0.0.1:80/path', 'tcp://127.0.0.1:80?x', 'tcp://user@127.0.0.1:80', 'tcp://::1:80', 'tcp://[127.0.0.1]:80', 'tcp://[localhost]:80', 'tcp:127.0.0.1:80',
+  '',
+  '/run/agent.sock',
+  'unix:run/agent.sock',
+  'unix:/run/agent.sock',
+  'unix://run/agent.sock',
+  'unix:///',
+  'unix:///run/a?b=c',
+  'unix:///run/a#b',
+  'unix:///run/a\0b',
+  `unix:///${'x'.repeat(107)}`,
+  'UNIX:///run/agent.sock',
+  'http://127.0.0.1:80',
+  'tcp://localhost:80',
+  'tcp://127.0.0.1',
+  'tcp://127.0.0.1:0',
+  'tcp://127.0.0.1:65536',
+  'tcp://127.0.0.1:80/',
+  'tcp://127.0.0.1:80/path',
+  'tcp://127.0.0.1:80?x',
+  'tcp://user@127.0.0.1:80',
+  'tcp://::1:80',
+  'tcp://[127.0.0.1]:80',
+  'tcp://[localhost]:80',
+  'tcp:127.0.0.1:80',
 ];
 
 for (const text of bad) {

@@ -1,8 +1,31 @@
 import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { unwrap } from '../../src/common/errors/index.ts';
-import { derWriter, encodeTime, keyIdentifierOf, keyTypeOfSpki, parseCertificate, signatureAlgorithmFor, spkiOf, type KeyType, type ParsedCertificate } from '../../src/common/x509/index.ts';
+import {
+  derWriter,
+  encodeTime,
+  keyIdentifierOf,
+  keyTypeOfSpki,
+  parseCertificate,
+  signatureAlgorithmFor,
+  spkiOf,
+  type KeyType,
+  type ParsedCertificate,
+} from '../../src/common/x509/index.ts';
 
-const { bitString, context, contextPrimitive, der, derTrue, integer, namedBits, octetString, oid, sequence, setOf, utf8String } = derWriter;
+const {
+  bitString,
+  context,
+  contextPrimitive,
+  der,
+  derTrue,
+  integer,
+  namedBits,
+  octetString,
+  oid,
+  sequence,
+  setOf,
+  utf8String,
+} = derWriter;
 
 /** A fixed instant: tests of this folder do not read the clock. */
 export const now = Date.UTC(2026, 5, 1, 12) / 1000;
@@ -18,23 +41,46 @@ export interface TestKey {
 export function makeKey(keyType: KeyType = 'ec-p256'): TestKey {
   const pair = keyType.startsWith('ec')
     ? generateKeyPairSync('ec', { namedCurve: keyType === 'ec-p256' ? 'P-256' : 'P-384' })
-    : generateKeyPairSync('rsa', { modulusLength: Number(keyType.slice(4)), publicExponent: 65537 });
+    : generateKeyPairSync('rsa', {
+        modulusLength: Number(keyType.slice(4)),
+        publicExponent: 65537,
+      });
   return { keyType, ...pair, spkiDer: spkiOf(pair.publicKey) };
 }
 
 /** Signs as an authority with this key would. */
-export const signWith = (key: TestKey, bytes: Buffer): Buffer => sign(signatureAlgorithmFor(key.keyType).hash, bytes, key.privateKey);
+export const signWith = (key: TestKey, bytes: Buffer): Buffer =>
+  sign(signatureAlgorithmFor(key.keyType).hash, bytes, key.privateKey);
 
-export const commonName = (text: string): Buffer => sequence(setOf(sequence(oid('2.5.4.3'), utf8String(text))));
+export const commonName = (text: string): Buffer =>
+  sequence(setOf(sequence(oid('2.5.4.3'), utf8String(text))));
 
-export const extension = (dotted: string, critical: boolean, value: Buffer): Buffer => sequence(oid(dotted), ...(critical ? [derTrue()] : []), octetString(value));
+export const extension = (dotted: string, critical: boolean, value: Buffer): Buffer =>
+  sequence(oid(dotted), ...(critical ? [derTrue()] : []), octetString(value));
 
 export const extensions = {
-  keyUsage: (bits: readonly number[], critical = true) => extension('2.5.29.15', critical, namedBits(bits)),
-  basicConstraints: (isCa: boolean, pathLength?: number) => extension('2.5.29.19', true, sequence(...(isCa ? [derTrue()] : []), ...(pathLength === undefined ? [] : [integer(pathLength)]))),
-  extendedKeyUsage: (...oids: readonly string[]) => extension('2.5.29.37', false, sequence(...oids.map(oid))),
+  keyUsage: (bits: readonly number[], critical = true) =>
+    extension('2.5.29.15', critical, namedBits(bits)),
+  basicConstraints: (isCa: boolean, pathLength?: number) =>
+    extension(
+      '2.5.29.19',
+      true,
+      sequence(
+        ...(isCa ? [derTrue()] : []),
+        ...(pathLength === undefined ? [] : [integer(pathLength)]),
+      ),
+    ),
+  extendedKeyUsage: (...oids: readonly string[]) =>
+    extension('2.5.29.37', false, sequence(...oids.map(oid))),
   san: (uris: readonly string[], dnsNames: readonly string[] = [], critical = true) =>
-    extension('2.5.29.17', critical, sequence(...uris.map((uri) => contextPrimitive(6, Buffer.from(uri, 'latin1'))), ...dnsNames.map((name) => contextPrimitive(2, Buffer.from(name, 'latin1'))))),
+    extension(
+      '2.5.29.17',
+      critical,
+      sequence(
+        ...uris.map((uri) => contextPrimitive(6, Buffer.from(uri, 'latin1'))),
+        ...dnsNames.map((name) => contextPrimitive(2, Buffer.from(name, 'latin1'))),
+      ),
+    ),
   subjectKeyId: (id: Buffer) => extension('2.5.29.14', false, octetString(id)),
   authorityKeyId: (id: Buffer) => extension('2.5.29.35', false, sequence(contextPrimitive(0, id))),
 };
@@ -65,9 +111,13 @@ export interface CertificateShape {
 }
 
 /** Makes any certificate, right or wrong: what the product's own builder refuses to make. */
-export function makeDer(shape: CertificateShape & { readonly key: TestKey; readonly subject: Buffer }): Buffer {
+export function makeDer(
+  shape: CertificateShape & { readonly key: TestKey; readonly subject: Buffer },
+): Buffer {
   const signer = shape.issuer?.key ?? shape.key;
-  const algorithm = shape.algorithm ?? signatureAlgorithmFor(unwrap(keyTypeOfSpki(signer.spkiDer))).algorithmIdentifierDer;
+  const algorithm =
+    shape.algorithm ??
+    signatureAlgorithmFor(unwrap(keyTypeOfSpki(signer.spkiDer))).algorithmIdentifierDer;
   const tbs = sequence(
     context(0, integer(2)),
     shape.serial === undefined ? integer(1_000_003) : der(0x02, shape.serial),
@@ -79,7 +129,8 @@ export function makeDer(shape: CertificateShape & { readonly key: TestKey; reado
     context(3, sequence(...shape.extensions)),
   );
   const signature = Buffer.from(signWith(signer, tbs));
-  if (shape.corruptSignature === true) signature[signature.length - 1] = (signature[signature.length - 1] as number) ^ 1;
+  if (shape.corruptSignature === true)
+    signature[signature.length - 1] = (signature[signature.length - 1] as number) ^ 1;
   return sequence(tbs, algorithm, bitString(signature));
 }
 
@@ -89,7 +140,10 @@ export function makeCertificate(shape: CertificateShape): TestCertificate {
   return { key, subject, parsed: unwrap(parseCertificate(makeDer({ ...shape, key, subject }))) };
 }
 
-export function makeAuthority(name: string, shape: Partial<CertificateShape> & { readonly pathLength?: number } = {}): TestCertificate {
+export function makeAuthority(
+  name: string,
+  shape: Partial<CertificateShape> & { readonly pathLength?: number } = {},
+): TestCertificate {
   const key = shape.key ?? makeKey();
   return makeCertificate({
     subject: commonName(name),
@@ -97,7 +151,9 @@ export function makeAuthority(name: string, shape: Partial<CertificateShape> & {
       extensions.basicConstraints(true, shape.pathLength),
       extensions.keyUsage([bits.keyCertSign, bits.cRLSign]),
       extensions.subjectKeyId(keyIdentifierOf(key.spkiDer)),
-      ...(shape.issuer === undefined ? [] : [extensions.authorityKeyId(keyIdentifierOf(shape.issuer.key.spkiDer))]),
+      ...(shape.issuer === undefined
+        ? []
+        : [extensions.authorityKeyId(keyIdentifierOf(shape.issuer.key.spkiDer))]),
     ],
     ...shape,
     key,
@@ -105,7 +161,10 @@ export function makeAuthority(name: string, shape: Partial<CertificateShape> & {
 }
 
 /** The extensions of a good leaf, each of which may be replaced, or left out with `null`. */
-export function leafExtensions(issuer: TestCertificate, change: Readonly<Record<string, Buffer | null>> = {}): readonly Buffer[] {
+export function leafExtensions(
+  issuer: TestCertificate,
+  change: Readonly<Record<string, Buffer | null>> = {},
+): readonly Buffer[] {
   const parts: Record<string, Buffer | null> = {
     keyUsage: extensions.keyUsage([bits.digitalSignature]),
     basicConstraints: extensions.basicConstraints(false),

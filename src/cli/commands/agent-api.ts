@@ -2,7 +2,13 @@ import { join } from 'node:path';
 import { Metadata, type ClientReadableStream } from '@grpc/grpc-js';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import { certificatesToPem, parseCertificate, pemEncode, splitDer, type ParsedCertificate } from '../../common/x509/index.ts';
+import {
+  certificatesToPem,
+  parseCertificate,
+  pemEncode,
+  splitDer,
+  type ParsedCertificate,
+} from '../../common/x509/index.ts';
 import { fromServiceError } from '../../common/wire/index.ts';
 import type { X509SVIDResponse__Output } from '../../common/wire/generated/X509SVIDResponse.ts';
 import { action, collect, type Outcome } from '../action.ts';
@@ -17,29 +23,93 @@ export interface SocketOptions {
 
 /** The Workload API as a workload sees it: this process is attested like any other. */
 export function agentApiCommands(agent: Command, context: CliContext, outcome: Outcome): void {
-  const api = agent.command('api').description('ask the Workload API of this node, as a workload would');
-  const withSocket = (command: Command): Command => command.option('--socket <path>', 'the agent\'s socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock');
-  withSocket(api.command('fetch').description('the identities of this process; "fetch jwt" for a token').argument('[what]', 'x509 or jwt', 'x509')
-    .option('--audience <name>', 'repeat: audience of the token', collect).option('--spiffe-id <id>', 'of several identities, this one').option('--write <dir>', 'existing folder for svid.0.pem, svid.0.key (0600) and bundle.0.pem, and so on for each identity'))
-    .action(action<SocketOptions & { audience?: readonly string[]; spiffeId?: string; write?: string }>(context, outcome, async (options, [what]) => {
-      const path = socketOf(context, options);
-      if (what === 'jwt' && options.write !== undefined) throw new PkiError('INVALID_REQUEST', '--write is for x509');
-      if (what === 'jwt') await fetchJwt(context, path, options.audience ?? [], options.spiffeId ?? '', options.json === true);
-      else if (what === 'x509') await watchX509(context, path, { asJson: options.json === true, once: true, ...(options.write === undefined ? {} : { write: options.write }), ...(options.spiffeId === undefined ? {} : { spiffeId: options.spiffeId }) });
-      else throw new PkiError('INVALID_REQUEST', `${JSON.stringify(what)} is neither x509 nor jwt`);
-    }));
-  withSocket(api.command('watch').description('print each update of the identities of this process, until interrupted'))
-    .action(action<SocketOptions>(context, outcome, (options) => watchX509(context, socketOf(context, options), { asJson: options.json === true, once: false })));
-  withSocket(api.command('validate').description('let the agent validate a JWT-SVID').requiredOption('--audience <name>', 'the audience it must be for').argument('<token>', 'the token, "-" for standard input'))
-    .action(action<SocketOptions & { audience: string }>(context, outcome, async (options, [token]) => {
+  const api = agent
+    .command('api')
+    .description('ask the Workload API of this node, as a workload would');
+  const withSocket = (command: Command): Command =>
+    command.option(
+      '--socket <path>',
+      "the agent's socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock",
+    );
+  withSocket(
+    api
+      .command('fetch')
+      .description('the identities of this process; "fetch jwt" for a token')
+      .argument('[what]', 'x509 or jwt', 'x509')
+      .option('--audience <name>', 'repeat: audience of the token', collect)
+      .option('--spiffe-id <id>', 'of several identities, this one')
+      .option(
+        '--write <dir>',
+        'existing folder for svid.0.pem, svid.0.key (0600) and bundle.0.pem, and so on for each identity',
+      ),
+  ).action(
+    action<SocketOptions & { audience?: readonly string[]; spiffeId?: string; write?: string }>(
+      context,
+      outcome,
+      async (options, [what]) => {
+        const path = socketOf(context, options);
+        if (what === 'jwt' && options.write !== undefined)
+          throw new PkiError('INVALID_REQUEST', '--write is for x509');
+        if (what === 'jwt')
+          await fetchJwt(
+            context,
+            path,
+            options.audience ?? [],
+            options.spiffeId ?? '',
+            options.json === true,
+          );
+        else if (what === 'x509')
+          await watchX509(context, path, {
+            asJson: options.json === true,
+            once: true,
+            ...(options.write === undefined ? {} : { write: options.write }),
+            ...(options.spiffeId === undefined ? {} : { spiffeId: options.spiffeId }),
+          });
+        else
+          throw new PkiError('INVALID_REQUEST', `${JSON.stringify(what)} is neither x509 nor jwt`);
+      },
+    ),
+  );
+  withSocket(
+    api
+      .command('watch')
+      .description('print each update of the identities of this process, until interrupted'),
+  ).action(
+    action<SocketOptions>(context, outcome, (options) =>
+      watchX509(context, socketOf(context, options), {
+        asJson: options.json === true,
+        once: false,
+      }),
+    ),
+  );
+  withSocket(
+    api
+      .command('validate')
+      .description('let the agent validate a JWT-SVID')
+      .requiredOption('--audience <name>', 'the audience it must be for')
+      .argument('<token>', 'the token, "-" for standard input'),
+  ).action(
+    action<SocketOptions & { audience: string }>(context, outcome, async (options, [token]) => {
       const path = socketOf(context, options);
       const svid = token === '-' ? (await context.readStdin()).trim() : (token as string);
-      const answer = await withWorkloadApi(path, (client) => new Promise<{ spiffeId: string }>((resolve, reject) => {
-        client.validateJwtsvid({ audience: options.audience, svid }, securityHeader(), (error, response) => (error ? reject(unreachable(fromServiceError(error), path)) : resolve(response as { spiffeId: string })));
-      }));
+      const answer = await withWorkloadApi(
+        path,
+        (client) =>
+          new Promise<{ spiffeId: string }>((resolve, reject) => {
+            client.validateJwtsvid(
+              { audience: options.audience, svid },
+              securityHeader(),
+              (error, response) =>
+                error
+                  ? reject(unreachable(fromServiceError(error), path))
+                  : resolve(response as { spiffeId: string }),
+            );
+          }),
+      );
       if (options.json) json(context, answer);
       else context.out(`valid: ${answer.spiffeId}\n`);
-    }));
+    }),
+  );
 }
 
 export function socketOf(context: CliContext, options: SocketOptions): string {
@@ -53,26 +123,65 @@ function securityHeader(): Metadata {
   return metadata;
 }
 
-async function fetchJwt(context: CliContext, path: string, audience: readonly string[], spiffeId: string, asJson: boolean): Promise<void> {
+async function fetchJwt(
+  context: CliContext,
+  path: string,
+  audience: readonly string[],
+  spiffeId: string,
+  asJson: boolean,
+): Promise<void> {
   if (audience.length === 0) throw new PkiError('INVALID_REQUEST', '--audience is missing');
-  const { svids } = await withWorkloadApi(path, (client) => new Promise<{ svids: readonly { spiffeId: string; svid: string; hint: string }[] }>((resolve, reject) => {
-    client.fetchJwtsvid({ audience: [...audience], spiffeId }, securityHeader(), (error, response) => (error ? reject(unreachable(fromServiceError(error), path)) : resolve(response as { svids: { spiffeId: string; svid: string; hint: string }[] })));
-  }));
+  const { svids } = await withWorkloadApi(
+    path,
+    (client) =>
+      new Promise<{ svids: readonly { spiffeId: string; svid: string; hint: string }[] }>(
+        (resolve, reject) => {
+          client.fetchJwtsvid(
+            { audience: [...audience], spiffeId },
+            securityHeader(),
+            (error, response) =>
+              error
+                ? reject(unreachable(fromServiceError(error), path))
+                : resolve(
+                    response as { svids: { spiffeId: string; svid: string; hint: string }[] },
+                  ),
+          );
+        },
+      ),
+  );
   if (asJson) json(context, svids);
   else for (const svid of svids) context.out(`${svid.spiffeId}\n${svid.svid}\n`);
 }
 
 /** The present identities of this process, once. */
 export function fetchX509(path: string): Promise<X509SVIDResponse__Output> {
-  return withWorkloadApi(path, (client) => new Promise((resolve, reject) => {
-    const stream: ClientReadableStream<X509SVIDResponse__Output> = client.fetchX509Svid({}, securityHeader());
-    stream.on('data', (response: X509SVIDResponse__Output) => {
-      resolve(response);
-      stream.cancel();
-    });
-    stream.on('error', (error) => reject(unreachable(fromServiceError(error as Parameters<typeof fromServiceError>[0]), path)));
-    stream.on('end', () => reject(new PkiError('UNREACHABLE', `the agent at ${path} ended the stream without an identity`)));
-  }));
+  return withWorkloadApi(
+    path,
+    (client) =>
+      new Promise((resolve, reject) => {
+        const stream: ClientReadableStream<X509SVIDResponse__Output> = client.fetchX509Svid(
+          {},
+          securityHeader(),
+        );
+        stream.on('data', (response: X509SVIDResponse__Output) => {
+          resolve(response);
+          stream.cancel();
+        });
+        stream.on('error', (error) =>
+          reject(
+            unreachable(fromServiceError(error as Parameters<typeof fromServiceError>[0]), path),
+          ),
+        );
+        stream.on('end', () =>
+          reject(
+            new PkiError(
+              'UNREACHABLE',
+              `the agent at ${path} ended the stream without an identity`,
+            ),
+          ),
+        );
+      }),
+  );
 }
 
 interface X509Options {
@@ -83,52 +192,104 @@ interface X509Options {
 }
 
 async function watchX509(context: CliContext, path: string, options: X509Options): Promise<void> {
-  await withWorkloadApi(path, (client) => new Promise<void>((resolve, reject) => {
-    const stream: ClientReadableStream<X509SVIDResponse__Output> = client.fetchX509Svid({}, securityHeader());
-    const stop = (): void => stream.cancel();
-    context.signal.addEventListener('abort', stop, { once: true });
-    let failed: unknown;
-    stream.on('data', (response: X509SVIDResponse__Output) => {
-      try {
-        show(context, response, options);
-      } catch (thrown) {
-        failed = thrown;
-        stop();
-      }
-      if (options.once) stop();
-    });
-    stream.on('error', (error) => {
-      const failure = fromServiceError(error as Parameters<typeof fromServiceError>[0]);
-      if (failed !== undefined) reject(failed as Error);
-      else if (failure.code === 'CANCELLED') resolve();
-      else reject(unreachable(failure, path));
-    });
-    stream.on('end', resolve);
-  }));
+  await withWorkloadApi(
+    path,
+    (client) =>
+      new Promise<void>((resolve, reject) => {
+        const stream: ClientReadableStream<X509SVIDResponse__Output> = client.fetchX509Svid(
+          {},
+          securityHeader(),
+        );
+        const stop = (): void => stream.cancel();
+        context.signal.addEventListener('abort', stop, { once: true });
+        let failed: unknown;
+        stream.on('data', (response: X509SVIDResponse__Output) => {
+          try {
+            show(context, response, options);
+          } catch (thrown) {
+            failed = thrown;
+            stop();
+          }
+          if (options.once) stop();
+        });
+        stream.on('error', (error) => {
+          const failure = fromServiceError(error as Parameters<typeof fromServiceError>[0]);
+          if (failed !== undefined) reject(failed as Error);
+          else if (failure.code === 'CANCELLED') resolve();
+          else reject(unreachable(failure, path));
+        });
+        stream.on('end', resolve);
+      }),
+  );
 }
 
-function show(context: CliContext, response: X509SVIDResponse__Output, { asJson, write, spiffeId }: X509Options): void {
-  const svids = response.svids.filter((svid) => spiffeId === undefined || svid.spiffeId === spiffeId).map((svid) => ({ svid, leaf: leafOf(svid.x509Svid) }));
-  if (svids.length === 0) throw new PkiError('NOT_FOUND', `none of the ${response.svids.length} identities of this process is ${spiffeId ?? ''}`);
-  if (write !== undefined) for (const [index, { svid }] of svids.entries()) writeSvid(write, index, svid);
+function show(
+  context: CliContext,
+  response: X509SVIDResponse__Output,
+  { asJson, write, spiffeId }: X509Options,
+): void {
+  const svids = response.svids
+    .filter((svid) => spiffeId === undefined || svid.spiffeId === spiffeId)
+    .map((svid) => ({ svid, leaf: leafOf(svid.x509Svid) }));
+  if (svids.length === 0)
+    throw new PkiError(
+      'NOT_FOUND',
+      `none of the ${response.svids.length} identities of this process is ${spiffeId ?? ''}`,
+    );
+  if (write !== undefined)
+    for (const [index, { svid }] of svids.entries()) writeSvid(write, index, svid);
   if (asJson) {
     // the key is what the caller came for, yet it never goes to a terminal or a log
-    json(context, svids.map(({ svid, leaf }) => ({ spiffeId: svid.spiffeId, hint: svid.hint, serial: leaf?.serialHex, notBefore: leaf?.notBefore, notAfter: leaf?.notAfter, x509Svid: svid.x509Svid, bundle: svid.bundle })));
+    json(
+      context,
+      svids.map(({ svid, leaf }) => ({
+        spiffeId: svid.spiffeId,
+        hint: svid.hint,
+        serial: leaf?.serialHex,
+        notBefore: leaf?.notBefore,
+        notAfter: leaf?.notAfter,
+        x509Svid: svid.x509Svid,
+        bundle: svid.bundle,
+      })),
+    );
     return;
   }
-  table(context, [
-    { title: 'SPIFFE ID', value: ({ svid }) => svid.spiffeId }, { title: 'SERIAL', value: ({ leaf }) => leaf?.serialHex ?? '-' }, { title: 'NOT AFTER', value: ({ leaf }) => instant(leaf?.notAfter ?? 0) },
-    { title: 'ENDS', value: ({ leaf }) => until(leaf?.notAfter ?? 0, context.now()) }, { title: 'HINT', value: ({ svid }) => svid.hint || '-' },
-  ], svids, 'no identity');
+  table(
+    context,
+    [
+      { title: 'SPIFFE ID', value: ({ svid }) => svid.spiffeId },
+      { title: 'SERIAL', value: ({ leaf }) => leaf?.serialHex ?? '-' },
+      { title: 'NOT AFTER', value: ({ leaf }) => instant(leaf?.notAfter ?? 0) },
+      { title: 'ENDS', value: ({ leaf }) => until(leaf?.notAfter ?? 0, context.now()) },
+      { title: 'HINT', value: ({ svid }) => svid.hint || '-' },
+    ],
+    svids,
+    'no identity',
+  );
 }
 
 /** The key first and closed to others; the names are those of spire-agent, which scripts know. */
-function writeSvid(directory: string, index: number, svid: X509SVIDResponse__Output['svids'][number]): void {
-  writeWhole(join(directory, `svid.${index}.key`), pemEncode('PRIVATE KEY', svid.x509SvidKey), 0o600);
-  for (const [name, ders] of [['svid', svid.x509Svid], ['bundle', svid.bundle]] as const) {
+function writeSvid(
+  directory: string,
+  index: number,
+  svid: X509SVIDResponse__Output['svids'][number],
+): void {
+  writeWhole(
+    join(directory, `svid.${index}.key`),
+    pemEncode('PRIVATE KEY', svid.x509SvidKey),
+    0o600,
+  );
+  for (const [name, ders] of [
+    ['svid', svid.x509Svid],
+    ['bundle', svid.bundle],
+  ] as const) {
     const certificates = splitDer(ders);
     if (!certificates.ok) throw certificates.error;
-    writeWhole(join(directory, `${name}.${index}.pem`), certificatesToPem(certificates.value), 0o644);
+    writeWhole(
+      join(directory, `${name}.${index}.pem`),
+      certificatesToPem(certificates.value),
+      0o644,
+    );
   }
 }
 

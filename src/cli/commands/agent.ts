@@ -7,63 +7,163 @@ import { duration, facts, instant, json, table, until } from '../output.ts';
 import { agentApiCommands } from './agent-api.ts';
 
 export function agentCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  const agent = program.command('agent').description('the agent on this node, and the agents that the server knows');
-  agent.command('run').description('run the agent of this node').option('-c, --config <path>', 'YAML or JSON; every key can come from the environment too (MESHCA_AGENT_…)')
-    .action(action<{ config?: string }>(context, outcome, (options) => context.parts.runAgent({ configPath: options.config })));
-  agent.command('list').description('agents').option('--state <state>', 'active, banned or evicted').option('--limit <n>', 'at most so many', '1000')
-    .action(action<{ state?: string; limit?: string }>(context, outcome, async (options) => {
-      const found = await withAdmin(context, options, 'Agents', (calls) => allPages(context, limitOf(options), async (page) => {
-        const { agents, nextPageToken } = await calls.call('ListAgents', { page, state: options.state ?? '' });
-        return { items: agents, next: nextPageToken };
-      }));
-      if (options.json) {
-        json(context, found);
-        return;
-      }
-      table(context, [
-        { title: 'AGENT', value: (each) => each.spiffeId }, { title: 'STATE', value: (each) => each.state }, { title: 'CONNECTED', value: (each) => (each.connected ? 'yes' : 'no') },
-        { title: 'ATTESTED BY', value: (each) => each.attestationType }, { title: 'SVID ENDS', value: (each) => until(each.svidNotAfter, context.now()) }, { title: 'LAST SEEN', value: (each) => until(each.lastSeenAt, context.now()) },
-      ], found, 'no agents; "meshca token create --agent-name NAME" lets one join');
-    }));
-  agent.command('show <id>').description('one agent, by its SPIFFE ID or its name (the last segment), with its blast radius: everything that the node could obtain').action(action(context, outcome, async (options, [id]) => {
-    const spiffeId = await agentId(context, options, id as string);
-    const detail = await withAdmin(context, options, 'Agents', (calls) => calls.call('GetAgent', { spiffeId }));
-    if (options.json) {
-      json(context, detail);
-      return;
-    }
-    const found = detail.agent;
-    if (found === null) return;
-    facts(context, [
-      ['agent', found.spiffeId], ['state', found.stateReason === '' ? found.state : `${found.state}: ${found.stateReason}`], ['connected', found.connected ? 'yes' : 'no'], ['version', found.version || '-'],
-      ['attested', `${instant(found.attestedAt)} by ${found.attestationType}`], ['renewed', instant(found.renewedAt)], ['serial', found.serial], ['svid ends', `${instant(found.svidNotAfter)} (${until(found.svidNotAfter, context.now())})`],
-      ['last seen', instant(found.lastSeenAt)], ['survives an outage of', found.survivedOutageSeconds === 0 ? '-' : duration(found.survivedOutageSeconds)], ['selectors', found.selectors.join('\n') || '-'],
-      ['parents', detail.parentIds.join('\n')], ['live certificates', `${detail.liveCertificates}, the last until ${instant(detail.lastNotAfter)}`],
-      ['can obtain', `${detail.obtainableTotal} ${detail.obtainableTotal === 1 ? 'entry' : 'entries'}`],
-    ]);
-    if (detail.obtainableEntries.length > 0) {
-      context.out('\n');
-      table(context, [{ title: 'ENTRY', value: (each) => each.id }, { title: 'SPIFFE ID', value: (each) => each.spiffeId }, { title: 'SELECTORS', value: (each) => each.selectors.join(' ') }], detail.obtainableEntries, '');
-    }
-    if (detail.consumers.length > 0) {
-      context.out('\n');
-      table(context, [{ title: 'CONSUMER', value: (each) => each.id }, { title: 'KIND', value: (each) => each.kind }, { title: 'SPIFFE ID', value: (each) => each.spiffeId }, { title: 'STATE', value: (each) => each.state }], detail.consumers, '');
-    }
-  }));
-  for (const [verb, method, text] of [['ban', 'BanAgent', 'end issuing, renewal and sync for an agent at once'], ['evict', 'EvictAgent', 'forget an agent (and its ban): the node must attest again']] as const) {
-    agent.command(`${verb} <id>`).description(text).option('--reason <text>', 'stands in the audit record', '')
-      .action(action<{ reason: string }>(context, outcome, async (options, [id]) => {
-        const { changed, detail } = await withAdmin(context, options, 'Agents', async (calls) => ({
-          changed: await calls.call(method, { spiffeId: id as string, reason: options.reason }),
-          detail: await calls.call('GetAgent', { spiffeId: id as string }),
-        }));
+  const agent = program
+    .command('agent')
+    .description('the agent on this node, and the agents that the server knows');
+  agent
+    .command('run')
+    .description('run the agent of this node')
+    .option(
+      '-c, --config <path>',
+      'YAML or JSON; every key can come from the environment too (MESHCA_AGENT_…)',
+    )
+    .action(
+      action<{ config?: string }>(context, outcome, (options) =>
+        context.parts.runAgent({ configPath: options.config }),
+      ),
+    );
+  agent
+    .command('list')
+    .description('agents')
+    .option('--state <state>', 'active, banned or evicted')
+    .option('--limit <n>', 'at most so many', '1000')
+    .action(
+      action<{ state?: string; limit?: string }>(context, outcome, async (options) => {
+        const found = await withAdmin(context, options, 'Agents', (calls) =>
+          allPages(context, limitOf(options), async (page) => {
+            const { agents, nextPageToken } = await calls.call('ListAgents', {
+              page,
+              state: options.state ?? '',
+            });
+            return { items: agents, next: nextPageToken };
+          }),
+        );
         if (options.json) {
-          json(context, changed);
+          json(context, found);
           return;
         }
-        context.out(`${changed.spiffeId} is ${changed.state}\n`);
-        if (detail.liveCertificates > 0) context.out(`${detail.liveCertificates} certificates issued through it are still valid, the last until ${instant(detail.lastNotAfter)} (${until(detail.lastNotAfter, context.now())})\n`);
-      }));
+        table(
+          context,
+          [
+            { title: 'AGENT', value: (each) => each.spiffeId },
+            { title: 'STATE', value: (each) => each.state },
+            { title: 'CONNECTED', value: (each) => (each.connected ? 'yes' : 'no') },
+            { title: 'ATTESTED BY', value: (each) => each.attestationType },
+            { title: 'SVID ENDS', value: (each) => until(each.svidNotAfter, context.now()) },
+            { title: 'LAST SEEN', value: (each) => until(each.lastSeenAt, context.now()) },
+          ],
+          found,
+          'no agents; "meshca token create --agent-name NAME" lets one join',
+        );
+      }),
+    );
+  agent
+    .command('show <id>')
+    .description(
+      'one agent, by its SPIFFE ID or its name (the last segment), with its blast radius: everything that the node could obtain',
+    )
+    .action(
+      action(context, outcome, async (options, [id]) => {
+        const spiffeId = await agentId(context, options, id as string);
+        const detail = await withAdmin(context, options, 'Agents', (calls) =>
+          calls.call('GetAgent', { spiffeId }),
+        );
+        if (options.json) {
+          json(context, detail);
+          return;
+        }
+        const found = detail.agent;
+        if (found === null) return;
+        facts(context, [
+          ['agent', found.spiffeId],
+          [
+            'state',
+            found.stateReason === '' ? found.state : `${found.state}: ${found.stateReason}`,
+          ],
+          ['connected', found.connected ? 'yes' : 'no'],
+          ['version', found.version || '-'],
+          ['attested', `${instant(found.attestedAt)} by ${found.attestationType}`],
+          ['renewed', instant(found.renewedAt)],
+          ['serial', found.serial],
+          [
+            'svid ends',
+            `${instant(found.svidNotAfter)} (${until(found.svidNotAfter, context.now())})`,
+          ],
+          ['last seen', instant(found.lastSeenAt)],
+          [
+            'survives an outage of',
+            found.survivedOutageSeconds === 0 ? '-' : duration(found.survivedOutageSeconds),
+          ],
+          ['selectors', found.selectors.join('\n') || '-'],
+          ['parents', detail.parentIds.join('\n')],
+          [
+            'live certificates',
+            `${detail.liveCertificates}, the last until ${instant(detail.lastNotAfter)}`,
+          ],
+          [
+            'can obtain',
+            `${detail.obtainableTotal} ${detail.obtainableTotal === 1 ? 'entry' : 'entries'}`,
+          ],
+        ]);
+        if (detail.obtainableEntries.length > 0) {
+          context.out('\n');
+          table(
+            context,
+            [
+              { title: 'ENTRY', value: (each) => each.id },
+              { title: 'SPIFFE ID', value: (each) => each.spiffeId },
+              { title: 'SELECTORS', value: (each) => each.selectors.join(' ') },
+            ],
+            detail.obtainableEntries,
+            '',
+          );
+        }
+        if (detail.consumers.length > 0) {
+          context.out('\n');
+          table(
+            context,
+            [
+              { title: 'CONSUMER', value: (each) => each.id },
+              { title: 'KIND', value: (each) => each.kind },
+              { title: 'SPIFFE ID', value: (each) => each.spiffeId },
+              { title: 'STATE', value: (each) => each.state },
+            ],
+            detail.consumers,
+            '',
+          );
+        }
+      }),
+    );
+  for (const [verb, method, text] of [
+    ['ban', 'BanAgent', 'end issuing, renewal and sync for an agent at once'],
+    ['evict', 'EvictAgent', 'forget an agent (and its ban): the node must attest again'],
+  ] as const) {
+    agent
+      .command(`${verb} <id>`)
+      .description(text)
+      .option('--reason <text>', 'stands in the audit record', '')
+      .action(
+        action<{ reason: string }>(context, outcome, async (options, [id]) => {
+          const { changed, detail } = await withAdmin(
+            context,
+            options,
+            'Agents',
+            async (calls) => ({
+              changed: await calls.call(method, { spiffeId: id as string, reason: options.reason }),
+              detail: await calls.call('GetAgent', { spiffeId: id as string }),
+            }),
+          );
+          if (options.json) {
+            json(context, changed);
+            return;
+          }
+          context.out(`${changed.spiffeId} is ${changed.state}\n`);
+          if (detail.liveCertificates > 0)
+            context.out(
+              `${detail.liveCertificates} certificates issued through it are still valid, the last until ${instant(detail.lastNotAfter)} (${until(detail.lastNotAfter, context.now())})\n`,
+            );
+        }),
+      );
   }
   agentApiCommands(agent, context, outcome);
 }

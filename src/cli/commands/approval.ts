@@ -1,5 +1,12 @@
 import type { Command } from 'commander';
-import { approvalLine, approvalNamespace, operationSha256, readOperation, verifyEvidence, type Operation } from '../../common/approval/index.ts';
+import {
+  approvalLine,
+  approvalNamespace,
+  operationSha256,
+  readOperation,
+  verifyEvidence,
+  type Operation,
+} from '../../common/approval/index.ts';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { OperationDetail__Output } from '../../common/wire/generated/meshca/admin/v1/OperationDetail.ts';
 import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
@@ -9,63 +16,164 @@ import { writeWhole } from '../files.ts';
 import { facts, instant, json, printable, table, until } from '../output.ts';
 import { sshKeygenSign } from '../ssh-keygen.ts';
 
-/** Calls that wait for approval: look, approve, withdraw, and check afterwards without the server. */
+/**
+ * Calls that wait for approval: look, approve, withdraw, and check afterwards without the server.
+ */
 export function approvalCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  const approval = program.command('approval').description('operations that wait for approval (dual control)');
-  approval.command('list').description('operations that wait').option('--all', 'those that are over too').option('--limit <n>', 'at most so many', '1000').action(action<{ all?: boolean; limit?: string }>(context, outcome, async (options) => {
-    const found = await withAdmin(context, options, 'Approvals', (calls) => allPages(context, limitOf(options), async (page) => {
-      const { operations, nextPageToken } = await calls.call('ListOperations', { page, pendingOnly: options.all !== true });
-      return { items: operations, next: nextPageToken };
-    }));
-    if (options.json) {
-      json(context, found);
-      return;
-    }
-    table(context, [
-      { title: 'ID', value: (each) => each.id }, { title: 'STATUS', value: (each) => each.status }, { title: 'SIGNATURES', value: (each) => String(each.signatures), align: 'right' }, { title: 'PROPOSED BY', value: (each) => each.proposer },
-      { title: 'EXPIRES', value: (each) => until(each.expiresAt, context.now()) }, { title: 'CALL', value: (each) => shortMethod(each.method) },
-    ], found, 'no operation waits');
-  }));
-  approval.command('show <id>').description('exactly what would happen, and who has approved').option('--line-out <file>', 'write the line to sign into a file, for signing elsewhere').action(action<{ lineOut?: string }>(context, outcome, async (options, [id]) => {
-    const { detail, operation, line } = await fetch(context, options, id as string);
-    if (options.lineOut !== undefined) writeWhole(options.lineOut, line, 0o644);
-    if (options.json) json(context, { ...detail, bytes: detail.bytes.toString('utf8') });
-    else show(context, detail, operation, line);
-  }));
-  approval.command('sign <id>').description('approve with your SSH key: signs here with ssh-keygen, and submits').requiredOption('--ssh-key <path>', 'private key, or the .pub of a key in ssh-agent or a security key').option('--sha256 <hex>', 'only if the operation is the one that was read before')
-    .action(action<{ sshKey: string; sha256?: string }>(context, outcome, async (options, [id]) => {
-      const { detail, operation, line, sha256 } = await fetch(context, options, id as string);
-      if (options.sha256 !== undefined && options.sha256.toLowerCase() !== sha256) throw new PkiError('APPROVAL_NOT_OPEN', `the operation has the SHA-256 ${sha256}, not the one that was given`, { next: 'Read it again (meshca approval show), and sign what you have read.' });
-      if (detail.operation?.status !== 'pending') throw new PkiError('APPROVAL_NOT_OPEN', `the operation ${operation.id} is ${detail.operation?.status ?? 'gone'}`);
-      if (options.json !== true) show(context, detail, operation, line);
-      const signature = await sshKeygenSign(options.sshKey, approvalNamespace, line);
-      answer(context, options, await submit(context, options, id as string, signature));
-    }));
-  approval.command('submit <id>').description('bring a signature that was made elsewhere').requiredOption('--signature <file>', 'what ssh-keygen -Y sign wrote').action(action<{ signature: string }>(context, outcome, async (options, [id]) => {
-    answer(context, options, await submit(context, options, id as string, readBytes(options.signature).toString('utf8')));
-  }));
-  approval.command('withdraw <id>').description('end an operation that you proposed').option('--reason <text>', 'stands in the audit record', '').action(action<{ reason: string }>(context, outcome, async (options, [id]) => {
-    const withdrawn = await withAdmin(context, options, 'Approvals', (calls) => calls.call('WithdrawOperation', { id: id as string, reason: options.reason }));
-    if (options.json) json(context, withdrawn);
-    else context.out(`withdrawn ${withdrawn.id}\n`);
-  }));
-  approval.command('result <id>').description('the answer of an operation that you proposed: once, within an hour').action(action(context, outcome, async (options, [id]) => {
-    const { responseJson } = await withAdmin(context, options, 'Approvals', (calls) => calls.call('TakeResult', { id: id as string }));
-    json(context, JSON.parse(responseJson));
-  }));
-  approval.command('verify <file>').description('check offline that an operation was approved').option('--policy-sha256 <hex>', 'digest of the policy that must have decided ("meshca dual-control show")').action(action<{ policySha256?: string }>(context, outcome, async (options, [file]) => {
-    const text = readBytes(file as string).toString('utf8');
-    const verified = unwrap(verifyEvidence(evidenceOf(text), options.policySha256?.toLowerCase()));
-    if (options.json) {
-      json(context, verified);
-      return;
-    }
-    facts(context, [
-      ['approved', `${verified.approvals.map(({ approver, fingerprint }) => `${approver} (${fingerprint})`).join('\n')}`], ['needed', String(verified.required)], ['decided', instant(verified.decidedAt)], ['call', shortMethod(verified.operation.method)],
-      ['proposed by', verified.operation.proposer.actor], ['request', JSON.stringify(verified.operation.request, null, 2)], ['SHA-256', verified.operationSha256],
-      ['policy', `version ${verified.operation.policyVersion}, SHA-256 ${verified.policySha256}${options.policySha256 === undefined ? ' (compare it, or give --policy-sha256)' : ', as given'}`],
-    ]);
-  }));
+  const approval = program
+    .command('approval')
+    .description('operations that wait for approval (dual control)');
+  approval
+    .command('list')
+    .description('operations that wait')
+    .option('--all', 'those that are over too')
+    .option('--limit <n>', 'at most so many', '1000')
+    .action(
+      action<{ all?: boolean; limit?: string }>(context, outcome, async (options) => {
+        const found = await withAdmin(context, options, 'Approvals', (calls) =>
+          allPages(context, limitOf(options), async (page) => {
+            const { operations, nextPageToken } = await calls.call('ListOperations', {
+              page,
+              pendingOnly: options.all !== true,
+            });
+            return { items: operations, next: nextPageToken };
+          }),
+        );
+        if (options.json) {
+          json(context, found);
+          return;
+        }
+        table(
+          context,
+          [
+            { title: 'ID', value: (each) => each.id },
+            { title: 'STATUS', value: (each) => each.status },
+            { title: 'SIGNATURES', value: (each) => String(each.signatures), align: 'right' },
+            { title: 'PROPOSED BY', value: (each) => each.proposer },
+            { title: 'EXPIRES', value: (each) => until(each.expiresAt, context.now()) },
+            { title: 'CALL', value: (each) => shortMethod(each.method) },
+          ],
+          found,
+          'no operation waits',
+        );
+      }),
+    );
+  approval
+    .command('show <id>')
+    .description('exactly what would happen, and who has approved')
+    .option('--line-out <file>', 'write the line to sign into a file, for signing elsewhere')
+    .action(
+      action<{ lineOut?: string }>(context, outcome, async (options, [id]) => {
+        const { detail, operation, line } = await fetch(context, options, id as string);
+        if (options.lineOut !== undefined) writeWhole(options.lineOut, line, 0o644);
+        if (options.json) json(context, { ...detail, bytes: detail.bytes.toString('utf8') });
+        else show(context, detail, operation, line);
+      }),
+    );
+  approval
+    .command('sign <id>')
+    .description('approve with your SSH key: signs here with ssh-keygen, and submits')
+    .requiredOption(
+      '--ssh-key <path>',
+      'private key, or the .pub of a key in ssh-agent or a security key',
+    )
+    .option('--sha256 <hex>', 'only if the operation is the one that was read before')
+    .action(
+      action<{ sshKey: string; sha256?: string }>(context, outcome, async (options, [id]) => {
+        const { detail, operation, line, sha256 } = await fetch(context, options, id as string);
+        if (options.sha256 !== undefined && options.sha256.toLowerCase() !== sha256)
+          throw new PkiError(
+            'APPROVAL_NOT_OPEN',
+            `the operation has the SHA-256 ${sha256}, not the one that was given`,
+            { next: 'Read it again (meshca approval show), and sign what you have read.' },
+          );
+        if (detail.operation?.status !== 'pending')
+          throw new PkiError(
+            'APPROVAL_NOT_OPEN',
+            `the operation ${operation.id} is ${detail.operation?.status ?? 'gone'}`,
+          );
+        if (options.json !== true) show(context, detail, operation, line);
+        const signature = await sshKeygenSign(options.sshKey, approvalNamespace, line);
+        answer(context, options, await submit(context, options, id as string, signature));
+      }),
+    );
+  approval
+    .command('submit <id>')
+    .description('bring a signature that was made elsewhere')
+    .requiredOption('--signature <file>', 'what ssh-keygen -Y sign wrote')
+    .action(
+      action<{ signature: string }>(context, outcome, async (options, [id]) => {
+        answer(
+          context,
+          options,
+          await submit(
+            context,
+            options,
+            id as string,
+            readBytes(options.signature).toString('utf8'),
+          ),
+        );
+      }),
+    );
+  approval
+    .command('withdraw <id>')
+    .description('end an operation that you proposed')
+    .option('--reason <text>', 'stands in the audit record', '')
+    .action(
+      action<{ reason: string }>(context, outcome, async (options, [id]) => {
+        const withdrawn = await withAdmin(context, options, 'Approvals', (calls) =>
+          calls.call('WithdrawOperation', { id: id as string, reason: options.reason }),
+        );
+        if (options.json) json(context, withdrawn);
+        else context.out(`withdrawn ${withdrawn.id}\n`);
+      }),
+    );
+  approval
+    .command('result <id>')
+    .description('the answer of an operation that you proposed: once, within an hour')
+    .action(
+      action(context, outcome, async (options, [id]) => {
+        const { responseJson } = await withAdmin(context, options, 'Approvals', (calls) =>
+          calls.call('TakeResult', { id: id as string }),
+        );
+        json(context, JSON.parse(responseJson));
+      }),
+    );
+  approval
+    .command('verify <file>')
+    .description('check offline that an operation was approved')
+    .option(
+      '--policy-sha256 <hex>',
+      'digest of the policy that must have decided ("meshca dual-control show")',
+    )
+    .action(
+      action<{ policySha256?: string }>(context, outcome, async (options, [file]) => {
+        const text = readBytes(file as string).toString('utf8');
+        const verified = unwrap(
+          verifyEvidence(evidenceOf(text), options.policySha256?.toLowerCase()),
+        );
+        if (options.json) {
+          json(context, verified);
+          return;
+        }
+        facts(context, [
+          [
+            'approved',
+            `${verified.approvals.map(({ approver, fingerprint }) => `${approver} (${fingerprint})`).join('\n')}`,
+          ],
+          ['needed', String(verified.required)],
+          ['decided', instant(verified.decidedAt)],
+          ['call', shortMethod(verified.operation.method)],
+          ['proposed by', verified.operation.proposer.actor],
+          ['request', JSON.stringify(verified.operation.request, null, 2)],
+          ['SHA-256', verified.operationSha256],
+          [
+            'policy',
+            `version ${verified.operation.policyVersion}, SHA-256 ${verified.policySha256}${options.policySha256 === undefined ? ' (compare it, or give --policy-sha256)' : ', as given'}`,
+          ],
+        ]);
+      }),
+    );
 }
 
 interface Fetched {
@@ -75,38 +183,87 @@ interface Fetched {
   readonly sha256: string;
 }
 
-/** What is shown and signed comes from the bytes themselves, digested here; the server's word counts for its explanation alone. */
+/**
+ * What is shown and signed comes from the bytes themselves, digested here; the server's word counts
+ * for its explanation alone.
+ */
 async function fetch(context: CliContext, options: GlobalOptions, id: string): Promise<Fetched> {
-  const detail = await withAdmin(context, options, 'Approvals', (calls) => calls.call('GetOperation', { id }));
+  const detail = await withAdmin(context, options, 'Approvals', (calls) =>
+    calls.call('GetOperation', { id }),
+  );
   const operation = unwrap(readOperation(detail.bytes));
-  if (operation.id !== id) throw new PkiError('APPROVAL_NOT_OPEN', `the server gave the operation ${operation.id} instead of ${id}`);
+  if (operation.id !== id)
+    throw new PkiError(
+      'APPROVAL_NOT_OPEN',
+      `the server gave the operation ${operation.id} instead of ${id}`,
+    );
   const sha256 = operationSha256(detail.bytes);
   return { detail, operation, sha256, line: approvalLine(operation, sha256) };
 }
 
-function submit(context: CliContext, options: GlobalOptions, id: string, signature: string): Promise<OperationDetail__Output> {
-  return withAdmin(context, options, 'Approvals', (calls) => calls.call('SubmitApproval', { id, signature }, { deadlineSeconds: 120 }));
+function submit(
+  context: CliContext,
+  options: GlobalOptions,
+  id: string,
+  signature: string,
+): Promise<OperationDetail__Output> {
+  return withAdmin(context, options, 'Approvals', (calls) =>
+    calls.call('SubmitApproval', { id, signature }, { deadlineSeconds: 120 }),
+  );
 }
 
-function show(context: CliContext, detail: OperationDetail__Output, operation: Operation, line: string): void {
+function show(
+  context: CliContext,
+  detail: OperationDetail__Output,
+  operation: Operation,
+  line: string,
+): void {
   facts(context, [
-    ['operation', operation.id], ['status', `${detail.operation?.status ?? ''}${detail.operation?.outcome ? `: ${detail.operation.outcome}` : ''}`], ['call', shortMethod(operation.method)], ['proposed by', operation.proposer.actor],
-    ['proposed', instant(operation.createdAt)], ['expires', `${instant(operation.expiresAt)} (${until(operation.expiresAt, context.now())})`],
-    ['approved by', detail.approvals.map(({ approver, fingerprint }) => `${approver} (${fingerprint})`).join('\n') || 'nobody yet'], ['needed', `${detail.required}${detail.missing.length > 0 ? `; could still approve: ${detail.missing.join(', ')}` : ''}`],
+    ['operation', operation.id],
+    [
+      'status',
+      `${detail.operation?.status ?? ''}${detail.operation?.outcome ? `: ${detail.operation.outcome}` : ''}`,
+    ],
+    ['call', shortMethod(operation.method)],
+    ['proposed by', operation.proposer.actor],
+    ['proposed', instant(operation.createdAt)],
+    ['expires', `${instant(operation.expiresAt)} (${until(operation.expiresAt, context.now())})`],
+    [
+      'approved by',
+      detail.approvals
+        .map(({ approver, fingerprint }) => `${approver} (${fingerprint})`)
+        .join('\n') || 'nobody yet',
+    ],
+    [
+      'needed',
+      `${detail.required}${detail.missing.length > 0 ? `; could still approve: ${detail.missing.join(', ')}` : ''}`,
+    ],
     ['request', JSON.stringify(operation.request, null, 2)],
-    ...(detail.explanation.length > 0 ? [['what it changes', detail.explanation.map(printable).join('\n')] as const] : []),
+    ...(detail.explanation.length > 0
+      ? [['what it changes', detail.explanation.map(printable).join('\n')] as const]
+      : []),
     ['line to sign', line.trimEnd()],
   ]);
 }
 
-function answer(context: CliContext, options: GlobalOptions, detail: OperationDetail__Output): void {
+function answer(
+  context: CliContext,
+  options: GlobalOptions,
+  detail: OperationDetail__Output,
+): void {
   if (options.json) {
     json(context, { ...detail, bytes: detail.bytes.toString('utf8') });
     return;
   }
   const { status, outcome, id } = detail.operation ?? { status: '', outcome: '', id: '' };
-  if (status === 'pending') context.out(`approved; ${detail.approvals.length} of ${detail.required}, could still approve: ${detail.missing.join(', ')}\n`);
-  else context.out(`approved; the operation ${id} is ${status}${outcome === '' ? '' : `: ${printable(outcome)}`}\n`);
+  if (status === 'pending')
+    context.out(
+      `approved; ${detail.approvals.length} of ${detail.required}, could still approve: ${detail.missing.join(', ')}\n`,
+    );
+  else
+    context.out(
+      `approved; the operation ${id} is ${status}${outcome === '' ? '' : `: ${printable(outcome)}`}\n`,
+    );
 }
 
 /** Evidence alone, an audit record, or the JSON of "approval show". */

@@ -2,7 +2,13 @@ import type { Command } from 'commander';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { ImportAuthorityResponse__Output } from '../../common/wire/generated/meshca/admin/v1/ImportAuthorityResponse.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
-import { certificatesFromPem, certificatesToPem, pemDecode, pemEncode, sha256Hex } from '../../common/x509/index.ts';
+import {
+  certificatesFromPem,
+  certificatesToPem,
+  pemDecode,
+  pemEncode,
+  sha256Hex,
+} from '../../common/x509/index.ts';
 import { action, collect, type Outcome } from '../action.ts';
 import { authorityId } from '../authority-id.ts';
 import { readBytes, withAdmin } from '../connect.ts';
@@ -11,71 +17,246 @@ import { expectNewFile, writeNew } from '../files.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 
 /** Authorities that another CA certifies: below `meshca authority`, which must exist. */
-export function authoritySourceCommands(program: Command, context: CliContext, outcome: Outcome): void {
+export function authoritySourceCommands(
+  program: Command,
+  context: CliContext,
+  outcome: Outcome,
+): void {
   const authority = program.commands.find((each) => each.name() === 'authority');
   if (authority === undefined) throw new Error('the command authority is not there yet');
-  authority.command('csr').description('a CSR for a new intermediate, whose key stays in the token').option('--kind <kind>', 'issuing', 'issuing').option('--key-type <type>', 'default as configured').option('--id <id>', 'again for one that waits for its certificate').option('--region <name>', 'signs only on servers of this region').option('--replica <name>', 'signs only on this replica').option('--out <file>', 'write the PEM to a new file')
-    .action(action<{ kind: string; keyType?: string; id?: string; out?: string; region?: string; replica?: string }>(context, outcome, async (options) => {
-      if (options.out !== undefined) expectNewFile(options.out);
-      const made = await withAdmin(context, options, 'AuthoritySources', async (calls) => calls.call('CreateAuthorityCsr', { kind: options.kind, keyType: options.keyType ?? '', id: options.id === undefined ? '' : await authorityId(context, options, options.id), region: options.region ?? '', replica: options.replica ?? '' }));
-      const csrPem = pemEncode('CERTIFICATE REQUEST', made.csrDer);
-      const id = made.authority?.id ?? '';
-      const csrSha256 = sha256Hex(made.csrDer);
-      if (options.out !== undefined) writeNew(options.out, csrPem);
-      if (options.json) json(context, { id, csrPem, csrSha256, ...(options.out === undefined ? {} : { file: options.out }) });
-      else {
-        // the PEM alone goes to standard output, so that it can be redirected
-        if (options.out === undefined) context.out(csrPem);
-        context.err(`authority ${id}\nSHA-256 of the CSR ${csrSha256}\nnext: have it signed, then: meshca authority import ${id} --chain FILE\n`);
-      }
-    }));
-  authority.command('import <id>').description('the signed certificate of such an intermediate, with its chain and root').requiredOption('--chain <file>', 'PEM: the intermediate, what is above it, the root; may be repeated', collect).option('--root-sha256 <hex>', 'the root that it must end in').option('--dry-run', 'check and change nothing')
-    .action(action<{ chain: readonly string[]; rootSha256?: string; dryRun?: boolean }>(context, outcome, async (options, [id]) => {
-      const certificatesDer = options.chain.flatMap((path) => [...unwrap(certificatesFromPem(readBytes(path).toString('utf8')))]);
-      const imported = await withAdmin(context, options, 'AuthoritySources', async (calls) => calls.call('ImportAuthority', { id: await authorityId(context, options, id as string), certificatesDer, rootSha256: options.rootSha256 ?? '', dryRun: options.dryRun === true }, { deadlineSeconds: 60 }));
-      show(context, imported, options.json === true, options.dryRun === true);
-    }));
-  authority.command('sign-downstream').description('an intermediate for another CA of this trust domain, which can then be anybody in it').requiredOption('--csr <file>', 'its CSR (PEM)').requiredOption('--ttl <duration>', 'life, for example 90d').requiredOption('--out <file>', 'new file for its certificate, what is above it, and the root').option('--issuer <id>', 'who signs; default the newest active root')
-    .action(action<{ csr: string; ttl: string; out: string; issuer?: string }>(context, outcome, async (options) => {
-      const [block, ...more] = unwrap(pemDecode(readBytes(options.csr).toString('utf8')));
-      if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0) throw new PkiError('CSR_MALFORMED', `${options.csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`);
-      // the signed certificate of another CA must not be lost to a typo in a path
-      expectNewFile(options.out);
-      const signed = await withAdmin(context, options, 'AuthoritySources', async (calls) => calls.call('SignDownstream', { csrDer: block.der, issuerId: options.issuer === undefined ? '' : await authorityId(context, options, options.issuer), ttlSeconds: parseDuration(options.ttl), requestId: uuidv7() }, { deadlineSeconds: 60 }));
-      writeNew(options.out, certificatesToPem([...signed.chainDer, signed.rootDer]));
-      if (options.json) json(context, { ...signed, file: options.out });
-      else facts(context, [['serial', signed.serial], ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`], ['root', sha256Hex(signed.rootDer)], ['written', options.out]]);
-    }));
-  authority.command('cross').description('let an old root certify a new one, for consumers that can not take the new one in time; taken back by withdraw').requiredOption('--from <id>', 'the root that they have').requiredOption('--to <id>', 'the root that it certifies').option('--out <file>', 'new file for the cross-certificate')
-    .action(action<{ from: string; to: string; out?: string }>(context, outcome, async (options) => {
-      if (options.out !== undefined) expectNewFile(options.out);
-      const { authority: made, certificateDer, inChains } = await withAdmin(context, options, 'AuthoritySources', async (calls) => calls.call('CrossSign', { fromId: await authorityId(context, options, options.from), toId: await authorityId(context, options, options.to) }, { deadlineSeconds: 60 }));
-      if (options.out !== undefined) writeNew(options.out, certificatesToPem([certificateDer]));
-      if (options.json) json(context, { authority: made, certificateDer, inChains });
-      else facts(context, [['authority', made?.id ?? ''], ['ends', `${instant(made?.notAfter ?? 0)} (${until(made?.notAfter ?? 0, context.now())})`], ['chains', inChains ? 'end with it from now on' : 'go without it: set rotation.crossCertificates, or give the file to those who need it'], ...(options.out === undefined ? [] : [['written', options.out] as [string, string]])]);
-    }));
-  authority.command('import-crl <file>').description('the CRL of a root or intermediate whose key is not here (DER or PEM): with all of them, CRLs are handed out').option('--dry-run', 'check and change nothing')
-    .action(action<{ dryRun?: boolean }>(context, outcome, async (options, [path]) => {
-      const taken = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('ImportCrl', { crlDer: crlFile(path as string), dryRun: options.dryRun === true }));
-      if (options.json) {
-        json(context, taken);
-        return;
-      }
-      for (const warning of taken.warnings) context.err(`warning: ${warning}\n`);
-      if (options.dryRun) context.out('the CRL would be taken; nothing was changed\n');
-      facts(context, [
-        ['authority', taken.authorityIds.join(', ')], ['number', taken.number], ['ends', `${instant(taken.nextUpdate)} (${until(taken.nextUpdate, context.now())})`], ['revoked', String(taken.revoked)],
-        ...(options.dryRun ? [] : [['taken in', taken.changed ? 'yes' : 'no: it was here already'], ['next', taken.crlsHandedOut ? 'the set is complete, and goes to workloads' : 'another CRL is missing: meshca authority status']] as [string, string][]),
-      ]);
-    }));
-  authority.command('request').description('a new intermediate from the upstream (Vault or OpenBao)')
-    .action(action(context, outcome, async (options) => {
-      const imported = await withAdmin(context, options, 'AuthoritySources', (calls) => calls.call('RequestAuthority', {}, { deadlineSeconds: 60 }));
-      show(context, imported, options.json === true, false);
-    }));
+  authority
+    .command('csr')
+    .description('a CSR for a new intermediate, whose key stays in the token')
+    .option('--kind <kind>', 'issuing', 'issuing')
+    .option('--key-type <type>', 'default as configured')
+    .option('--id <id>', 'again for one that waits for its certificate')
+    .option('--region <name>', 'signs only on servers of this region')
+    .option('--replica <name>', 'signs only on this replica')
+    .option('--out <file>', 'write the PEM to a new file')
+    .action(
+      action<{
+        kind: string;
+        keyType?: string;
+        id?: string;
+        out?: string;
+        region?: string;
+        replica?: string;
+      }>(context, outcome, async (options) => {
+        if (options.out !== undefined) expectNewFile(options.out);
+        const made = await withAdmin(context, options, 'AuthoritySources', async (calls) =>
+          calls.call('CreateAuthorityCsr', {
+            kind: options.kind,
+            keyType: options.keyType ?? '',
+            id: options.id === undefined ? '' : await authorityId(context, options, options.id),
+            region: options.region ?? '',
+            replica: options.replica ?? '',
+          }),
+        );
+        const csrPem = pemEncode('CERTIFICATE REQUEST', made.csrDer);
+        const id = made.authority?.id ?? '';
+        const csrSha256 = sha256Hex(made.csrDer);
+        if (options.out !== undefined) writeNew(options.out, csrPem);
+        if (options.json)
+          json(context, {
+            id,
+            csrPem,
+            csrSha256,
+            ...(options.out === undefined ? {} : { file: options.out }),
+          });
+        else {
+          // the PEM alone goes to standard output, so that it can be redirected
+          if (options.out === undefined) context.out(csrPem);
+          context.err(
+            `authority ${id}\nSHA-256 of the CSR ${csrSha256}\nnext: have it signed, then: meshca authority import ${id} --chain FILE\n`,
+          );
+        }
+      }),
+    );
+  authority
+    .command('import <id>')
+    .description('the signed certificate of such an intermediate, with its chain and root')
+    .requiredOption(
+      '--chain <file>',
+      'PEM: the intermediate, what is above it, the root; may be repeated',
+      collect,
+    )
+    .option('--root-sha256 <hex>', 'the root that it must end in')
+    .option('--dry-run', 'check and change nothing')
+    .action(
+      action<{ chain: readonly string[]; rootSha256?: string; dryRun?: boolean }>(
+        context,
+        outcome,
+        async (options, [id]) => {
+          const certificatesDer = options.chain.flatMap((path) => [
+            ...unwrap(certificatesFromPem(readBytes(path).toString('utf8'))),
+          ]);
+          const imported = await withAdmin(context, options, 'AuthoritySources', async (calls) =>
+            calls.call(
+              'ImportAuthority',
+              {
+                id: await authorityId(context, options, id as string),
+                certificatesDer,
+                rootSha256: options.rootSha256 ?? '',
+                dryRun: options.dryRun === true,
+              },
+              { deadlineSeconds: 60 },
+            ),
+          );
+          show(context, imported, options.json === true, options.dryRun === true);
+        },
+      ),
+    );
+  authority
+    .command('sign-downstream')
+    .description(
+      'an intermediate for another CA of this trust domain, which can then be anybody in it',
+    )
+    .requiredOption('--csr <file>', 'its CSR (PEM)')
+    .requiredOption('--ttl <duration>', 'life, for example 90d')
+    .requiredOption('--out <file>', 'new file for its certificate, what is above it, and the root')
+    .option('--issuer <id>', 'who signs; default the newest active root')
+    .action(
+      action<{ csr: string; ttl: string; out: string; issuer?: string }>(
+        context,
+        outcome,
+        async (options) => {
+          const [block, ...more] = unwrap(pemDecode(readBytes(options.csr).toString('utf8')));
+          if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0)
+            throw new PkiError(
+              'CSR_MALFORMED',
+              `${options.csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`,
+            );
+          // the signed certificate of another CA must not be lost to a typo in a path
+          expectNewFile(options.out);
+          const signed = await withAdmin(context, options, 'AuthoritySources', async (calls) =>
+            calls.call(
+              'SignDownstream',
+              {
+                csrDer: block.der,
+                issuerId:
+                  options.issuer === undefined
+                    ? ''
+                    : await authorityId(context, options, options.issuer),
+                ttlSeconds: parseDuration(options.ttl),
+                requestId: uuidv7(),
+              },
+              { deadlineSeconds: 60 },
+            ),
+          );
+          writeNew(options.out, certificatesToPem([...signed.chainDer, signed.rootDer]));
+          if (options.json) json(context, { ...signed, file: options.out });
+          else
+            facts(context, [
+              ['serial', signed.serial],
+              ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`],
+              ['root', sha256Hex(signed.rootDer)],
+              ['written', options.out],
+            ]);
+        },
+      ),
+    );
+  authority
+    .command('cross')
+    .description(
+      'let an old root certify a new one, for consumers that can not take the new one in time; taken back by withdraw',
+    )
+    .requiredOption('--from <id>', 'the root that they have')
+    .requiredOption('--to <id>', 'the root that it certifies')
+    .option('--out <file>', 'new file for the cross-certificate')
+    .action(
+      action<{ from: string; to: string; out?: string }>(context, outcome, async (options) => {
+        if (options.out !== undefined) expectNewFile(options.out);
+        const {
+          authority: made,
+          certificateDer,
+          inChains,
+        } = await withAdmin(context, options, 'AuthoritySources', async (calls) =>
+          calls.call(
+            'CrossSign',
+            {
+              fromId: await authorityId(context, options, options.from),
+              toId: await authorityId(context, options, options.to),
+            },
+            { deadlineSeconds: 60 },
+          ),
+        );
+        if (options.out !== undefined) writeNew(options.out, certificatesToPem([certificateDer]));
+        if (options.json) json(context, { authority: made, certificateDer, inChains });
+        else
+          facts(context, [
+            ['authority', made?.id ?? ''],
+            [
+              'ends',
+              `${instant(made?.notAfter ?? 0)} (${until(made?.notAfter ?? 0, context.now())})`,
+            ],
+            [
+              'chains',
+              inChains
+                ? 'end with it from now on'
+                : 'go without it: set rotation.crossCertificates, or give the file to those who need it',
+            ],
+            ...(options.out === undefined ? [] : [['written', options.out] as [string, string]]),
+          ]);
+      }),
+    );
+  authority
+    .command('import-crl <file>')
+    .description(
+      'the CRL of a root or intermediate whose key is not here (DER or PEM): with all of them, CRLs are handed out',
+    )
+    .option('--dry-run', 'check and change nothing')
+    .action(
+      action<{ dryRun?: boolean }>(context, outcome, async (options, [path]) => {
+        const taken = await withAdmin(context, options, 'AuthoritySources', (calls) =>
+          calls.call('ImportCrl', {
+            crlDer: crlFile(path as string),
+            dryRun: options.dryRun === true,
+          }),
+        );
+        if (options.json) {
+          json(context, taken);
+          return;
+        }
+        for (const warning of taken.warnings) context.err(`warning: ${warning}\n`);
+        if (options.dryRun) context.out('the CRL would be taken; nothing was changed\n');
+        facts(context, [
+          ['authority', taken.authorityIds.join(', ')],
+          ['number', taken.number],
+          ['ends', `${instant(taken.nextUpdate)} (${until(taken.nextUpdate, context.now())})`],
+          ['revoked', String(taken.revoked)],
+          ...(options.dryRun
+            ? []
+            : ([
+                ['taken in', taken.changed ? 'yes' : 'no: it was here already'],
+                [
+                  'next',
+                  taken.crlsHandedOut
+                    ? 'the set is complete, and goes to workloads'
+                    : 'another CRL is missing: meshca authority status',
+                ],
+              ] as [string, string][])),
+        ]);
+      }),
+    );
+  authority
+    .command('request')
+    .description('a new intermediate from the upstream (Vault or OpenBao)')
+    .action(
+      action(context, outcome, async (options) => {
+        const imported = await withAdmin(context, options, 'AuthoritySources', (calls) =>
+          calls.call('RequestAuthority', {}, { deadlineSeconds: 60 }),
+        );
+        show(context, imported, options.json === true, false);
+      }),
+    );
 }
 
-function show(context: CliContext, imported: ImportAuthorityResponse__Output, asJson: boolean, dryRun: boolean): void {
+function show(
+  context: CliContext,
+  imported: ImportAuthorityResponse__Output,
+  asJson: boolean,
+  dryRun: boolean,
+): void {
   if (asJson) {
     json(context, imported);
     return;
@@ -87,9 +268,16 @@ function show(context: CliContext, imported: ImportAuthorityResponse__Output, as
   }
   const { authority, root } = imported;
   facts(context, [
-    ['authority', authority.id], ['state', authority.state], ['ends', `${instant(authority.notAfter)} (${until(authority.notAfter, context.now())})`],
+    ['authority', authority.id],
+    ['state', authority.state],
+    ['ends', `${instant(authority.notAfter)} (${until(authority.notAfter, context.now())})`],
     ['root', `${root.id} (${root.state}), SHA-256 ${sha256Hex(root.certificateDer)}`],
-    ['next', imported.activated ? 'it signs: agents can join' : 'meshca authority publish and activate, or meshca authority rotate'],
+    [
+      'next',
+      imported.activated
+        ? 'it signs: agents can join'
+        : 'meshca authority publish and activate, or meshca authority rotate',
+    ],
   ]);
 }
 
@@ -98,6 +286,10 @@ function crlFile(path: string): Buffer {
   if (bytes[0] === 0x30) return bytes;
   const blocks = pemDecode(bytes.toString('utf8'));
   const [block, ...more] = blocks.ok ? blocks.value : [];
-  if (block?.label !== 'X509 CRL' || more.length > 0) throw new PkiError('CRL_INVALID', `${path} holds neither one CRL in DER nor exactly one X509 CRL (PEM)`);
+  if (block?.label !== 'X509 CRL' || more.length > 0)
+    throw new PkiError(
+      'CRL_INVALID',
+      `${path} holds neither one CRL in DER nor exactly one X509 CRL (PEM)`,
+    );
   return block.der;
 }

@@ -8,39 +8,99 @@ import { facts, json, printable, table } from '../output.ts';
 
 /** Copies of the database, and putting one back. */
 export function backupCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  program.command('backup').description('a consistent copy of the database of the running server; it holds no keys').requiredOption('--out <file>', 'the file; it must not exist').action(action<{ out: string }>(context, outcome, async (options) => {
-    const bytes = await writeStream(options.out, context.signal, (write) => withAdmin(context, options, 'Server', async (calls) => {
-      for await (const { data } of calls.stream('Backup', {}, context.signal)) await write(data);
-    }));
-    if (options.json) json(context, { file: options.out, bytes });
-    else context.out(`${options.out}: ${bytes} bytes\n`);
-  }));
+  program
+    .command('backup')
+    .description('a consistent copy of the database of the running server; it holds no keys')
+    .requiredOption('--out <file>', 'the file; it must not exist')
+    .action(
+      action<{ out: string }>(context, outcome, async (options) => {
+        const bytes = await writeStream(options.out, context.signal, (write) =>
+          withAdmin(context, options, 'Server', async (calls) => {
+            for await (const { data } of calls.stream('Backup', {}, context.signal))
+              await write(data);
+          }),
+        );
+        if (options.json) json(context, { file: options.out, bytes });
+        else context.out(`${options.out}: ${bytes} bytes\n`);
+      }),
+    );
 
-  const restore = program.command('restore').description('put a backup in the place of the database, and go on with it');
-  restore.command('database <file>').description('replace the database by this backup, with the server stopped; the present one is kept beside it').option('-c, --config <path>', 'the server\'s configuration').action(action<{ config?: string }>(context, outcome, async (options, [file]) => {
-    const { path, replaced } = await context.parts.restore({ configPath: options.config, from: file as string });
-    if (options.json) json(context, { path, replaced });
-    else context.out(`${path} is now ${file}${replaced === undefined ? '' : `; the one before is ${replaced}`}\nIf it is older than what was signed, the server starts, says so and signs nothing: look at "meshca restore show".\n`);
-  }));
-  restore.command('show').description('what the database lacks, as far as the replaced database tells, and what comes back with it').option('-c, --config <path>', 'ask no server: read the database that this configuration names; the server must be stopped')
-    .action(action<{ config?: string }>(context, outcome, async (options) => {
-      const view = options.config === undefined ? await withAdmin(context, options, 'Server', (calls) => calls.call('ShowRestore', {})) : await offline(context, options.config);
-      if (options.json) json(context, view);
-      else show(context, view);
-    }));
-  restore.command('accept <records>').description('go on without what is lost; the number is the one that "restore show" gives').action(action(context, outcome, async (options, [records]) => {
-    const size = wholeNumber('the number of records', records as string);
-    const view = await withAdmin(context, options, 'Server', (calls) => calls.call('AcceptRestore', { size }));
-    if (options.json) json(context, { stale: view.stale, size: view.size });
-    else context.out('accepted: the log goes on under a new origin, agents under a new epoch; the server signs again\n');
-  }));
+  const restore = program
+    .command('restore')
+    .description('put a backup in the place of the database, and go on with it');
+  restore
+    .command('database <file>')
+    .description(
+      'replace the database by this backup, with the server stopped; the present one is kept beside it',
+    )
+    .option('-c, --config <path>', "the server's configuration")
+    .action(
+      action<{ config?: string }>(context, outcome, async (options, [file]) => {
+        const { path, replaced } = await context.parts.restore({
+          configPath: options.config,
+          from: file as string,
+        });
+        if (options.json) json(context, { path, replaced });
+        else
+          context.out(
+            `${path} is now ${file}${replaced === undefined ? '' : `; the one before is ${replaced}`}\nIf it is older than what was signed, the server starts, says so and signs nothing: look at "meshca restore show".\n`,
+          );
+      }),
+    );
+  restore
+    .command('show')
+    .description(
+      'what the database lacks, as far as the replaced database tells, and what comes back with it',
+    )
+    .option(
+      '-c, --config <path>',
+      'ask no server: read the database that this configuration names; the server must be stopped',
+    )
+    .action(
+      action<{ config?: string }>(context, outcome, async (options) => {
+        const view =
+          options.config === undefined
+            ? await withAdmin(context, options, 'Server', (calls) => calls.call('ShowRestore', {}))
+            : await offline(context, options.config);
+        if (options.json) json(context, view);
+        else show(context, view);
+      }),
+    );
+  restore
+    .command('accept <records>')
+    .description('go on without what is lost; the number is the one that "restore show" gives')
+    .action(
+      action(context, outcome, async (options, [records]) => {
+        const size = wholeNumber('the number of records', records as string);
+        const view = await withAdmin(context, options, 'Server', (calls) =>
+          calls.call('AcceptRestore', { size }),
+        );
+        if (options.json) json(context, { stale: view.stale, size: view.size });
+        else
+          context.out(
+            'accepted: the log goes on under a new origin, agents under a new epoch; the server signs again\n',
+          );
+      }),
+    );
 }
 
-type View = Pick<RestoreDifference__Output, 'stale' | 'size' | 'expected' | 'foundBy' | 'proven' | 'lost' | 'comingBack' | 'agents'>;
+type View = Pick<
+  RestoreDifference__Output,
+  'stale' | 'size' | 'expected' | 'foundBy' | 'proven' | 'lost' | 'comingBack' | 'agents'
+>;
 
 async function offline(context: CliContext, configPath: string): Promise<View> {
   const { stale, size, expected, proven, lost } = await context.parts.restoreShow({ configPath });
-  return { stale, size, expected, foundBy: 'the checkpoint file', proven, lost: [...lost], comingBack: [], agents: 0 };
+  return {
+    stale,
+    size,
+    expected,
+    foundBy: 'the checkpoint file',
+    proven,
+    lost: [...lost],
+    comingBack: [],
+    agents: 0,
+  };
 }
 
 function show(context: CliContext, view: View): void {
@@ -49,15 +109,42 @@ function show(context: CliContext, view: View): void {
     return;
   }
   facts(context, [
-    ['records here', String(view.size)], ['records signed', String(view.expected)], ['seen by', printable(view.foundBy)], ['lost', String(Math.max(0, view.expected - view.size))],
-    ['known from', view.proven ? 'the replaced database, whose records are those that were signed: bans and revocations in it stand again after the acceptance' : 'nothing that proves it: ban and revoke again whom you banned or revoked in that time, before you accept; tokens and changes must be made again by hand'],
-    ...(view.agents === 0 ? [] : [['agents that may come back', String(view.agents)] as const]), ['to accept', `meshca restore accept ${view.expected}`],
+    ['records here', String(view.size)],
+    ['records signed', String(view.expected)],
+    ['seen by', printable(view.foundBy)],
+    ['lost', String(Math.max(0, view.expected - view.size))],
+    [
+      'known from',
+      view.proven
+        ? 'the replaced database, whose records are those that were signed: bans and revocations in it stand again after the acceptance'
+        : 'nothing that proves it: ban and revoke again whom you banned or revoked in that time, before you accept; tokens and changes must be made again by hand',
+    ],
+    ...(view.agents === 0 ? [] : [['agents that may come back', String(view.agents)] as const]),
+    ['to accept', `meshca restore accept ${view.expected}`],
   ]);
   context.out('\nlost acts, issuances left out\n');
-  table(context, [
-    { title: '#', value: (each) => String(each.sequence), align: 'right' }, { title: 'TIME', value: (each) => new Date(each.timeMs).toISOString() }, { title: 'ACTOR', value: (each) => each.actor }, { title: 'KIND', value: (each) => each.kind }, { title: 'SUBJECT', value: (each) => each.subject },
-  ], view.lost, 'none are known');
+  table(
+    context,
+    [
+      { title: '#', value: (each) => String(each.sequence), align: 'right' },
+      { title: 'TIME', value: (each) => new Date(each.timeMs).toISOString() },
+      { title: 'ACTOR', value: (each) => each.actor },
+      { title: 'KIND', value: (each) => each.kind },
+      { title: 'SUBJECT', value: (each) => each.subject },
+    ],
+    view.lost,
+    'none are known',
+  );
   if (view.comingBack.length === 0) return;
   context.out('\nwhat this database holds, whatever became of it in the lost time\n');
-  table(context, [{ title: 'KIND', value: (each) => each.kind }, { title: 'ID', value: (each) => each.id }, { title: 'STATE', value: (each) => each.state }], view.comingBack, 'nothing');
+  table(
+    context,
+    [
+      { title: 'KIND', value: (each) => each.kind },
+      { title: 'ID', value: (each) => each.id },
+      { title: 'STATE', value: (each) => each.state },
+    ],
+    view.comingBack,
+    'nothing',
+  );
 }

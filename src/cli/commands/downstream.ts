@@ -3,7 +3,17 @@ import type { Command } from 'commander';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
 import { SpiffeId } from '../../common/spiffe/index.ts';
-import { certificatesToPem, createCsr, generateKeyPairAsync, pemDecode, pemEncode, pkcs8Of, sha256Hex, splitDer, verifyChain } from '../../common/x509/index.ts';
+import {
+  certificatesToPem,
+  createCsr,
+  generateKeyPairAsync,
+  pemDecode,
+  pemEncode,
+  pkcs8Of,
+  sha256Hex,
+  splitDer,
+  verifyChain,
+} from '../../common/x509/index.ts';
 import { action, type Outcome } from '../action.ts';
 import { readBytes, withSigning } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -28,44 +38,122 @@ interface Svid {
 
 /** What a workload of a downstream entry does for itself: with its own SVID, and nobody's hand. */
 export function downstreamCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  const downstream = program.command('downstream').description('CAs below this one, for workloads whose entry has the downstream flag');
-  downstream.command('request').description('obtain a CA certificate with the SVID of this process from the Workload API; needs --server HOST:PORT')
-    .option('--csr <file>', 'CSR (PEM) of the CA').option('--key-out <file>', 'in place of a CSR: make a P-256 key and write it there (0600)').requiredOption('--out <file>', 'where its certificate, what is above it, and the root are written (PEM)').option('--ttl <duration>', 'life, for example 24h; default as long as the server allows')
-    .option('--spiffe-id <id>', 'of several identities, this one').option('--socket <path>', 'the agent\'s socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock')
-    .action(action<RequestFlags>(context, outcome, async (options) => {
-      if (options.server === undefined) throw new PkiError('INVALID_REQUEST', '--server is missing: the address of the CA', { next: 'Give --server HOST:PORT, the one that the agent of this node uses.' });
-      if ((options.csr === undefined) === (options.keyOut === undefined)) throw new PkiError('INVALID_REQUEST', 'exactly one of --csr and --key-out is needed');
-      // a key that is in use is replaced by nobody's typing error
-      if (options.keyOut !== undefined && existsSync(options.keyOut)) throw new PkiError('ALREADY_EXISTS', `${options.keyOut} exists already`, { next: 'Name a new file for the key, and move it over the old one when its certificate is there.' });
-      const svid = await ownSvid(socketOf(context, options), options.spiffeId);
-      const { csrDer, keyPem } = await request(options, svid);
-      const signed = await withSigning({ server: options.server, ...svid, what: 'the SVID of this process' }, (calls) => calls.call('SignDownstreamAuthority', { requestId: uuidv7(), csrDer, ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl) }, { deadlineSeconds: 60 }));
-      const root = signed.rootsDer.find((der) => verifyChain({ chainDer: signed.chainDer, roots: [der], now: context.now() }).ok);
-      if (root === undefined) throw new PkiError('CHAIN_UNTRUSTED', 'the certificate that came leads to none of the roots that came with it', { next: 'Nothing was written; compare the clock of this machine.' });
-      // the key first: a certificate without its key would be lost
-      if (keyPem !== undefined && options.keyOut !== undefined) writeWhole(options.keyOut, keyPem, 0o600);
-      writeWhole(options.out, certificatesToPem([...signed.chainDer, root]), 0o644);
-      if (options.json) json(context, { ...signed, rootDer: root, file: options.out, ...(options.keyOut === undefined ? {} : { keyFile: options.keyOut }) });
-      else facts(context, [['as', svid.spiffeId], ['serial', signed.serial], ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`], ['root', sha256Hex(root)], ['written', [options.out, ...(options.keyOut === undefined ? [] : [options.keyOut])].join(', ')]]);
-    }));
+  const downstream = program
+    .command('downstream')
+    .description('CAs below this one, for workloads whose entry has the downstream flag');
+  downstream
+    .command('request')
+    .description(
+      'obtain a CA certificate with the SVID of this process from the Workload API; needs --server HOST:PORT',
+    )
+    .option('--csr <file>', 'CSR (PEM) of the CA')
+    .option('--key-out <file>', 'in place of a CSR: make a P-256 key and write it there (0600)')
+    .requiredOption(
+      '--out <file>',
+      'where its certificate, what is above it, and the root are written (PEM)',
+    )
+    .option('--ttl <duration>', 'life, for example 24h; default as long as the server allows')
+    .option('--spiffe-id <id>', 'of several identities, this one')
+    .option(
+      '--socket <path>',
+      "the agent's socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock",
+    )
+    .action(
+      action<RequestFlags>(context, outcome, async (options) => {
+        if (options.server === undefined)
+          throw new PkiError('INVALID_REQUEST', '--server is missing: the address of the CA', {
+            next: 'Give --server HOST:PORT, the one that the agent of this node uses.',
+          });
+        if ((options.csr === undefined) === (options.keyOut === undefined))
+          throw new PkiError('INVALID_REQUEST', 'exactly one of --csr and --key-out is needed');
+        // a key that is in use is replaced by nobody's typing error
+        if (options.keyOut !== undefined && existsSync(options.keyOut))
+          throw new PkiError('ALREADY_EXISTS', `${options.keyOut} exists already`, {
+            next: 'Name a new file for the key, and move it over the old one when its certificate is there.',
+          });
+        const svid = await ownSvid(socketOf(context, options), options.spiffeId);
+        const { csrDer, keyPem } = await request(options, svid);
+        const signed = await withSigning(
+          { server: options.server, ...svid, what: 'the SVID of this process' },
+          (calls) =>
+            calls.call(
+              'SignDownstreamAuthority',
+              {
+                requestId: uuidv7(),
+                csrDer,
+                ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl),
+              },
+              { deadlineSeconds: 60 },
+            ),
+        );
+        const root = signed.rootsDer.find(
+          (der) => verifyChain({ chainDer: signed.chainDer, roots: [der], now: context.now() }).ok,
+        );
+        if (root === undefined)
+          throw new PkiError(
+            'CHAIN_UNTRUSTED',
+            'the certificate that came leads to none of the roots that came with it',
+            { next: 'Nothing was written; compare the clock of this machine.' },
+          );
+        // the key first: a certificate without its key would be lost
+        if (keyPem !== undefined && options.keyOut !== undefined)
+          writeWhole(options.keyOut, keyPem, 0o600);
+        writeWhole(options.out, certificatesToPem([...signed.chainDer, root]), 0o644);
+        if (options.json)
+          json(context, {
+            ...signed,
+            rootDer: root,
+            file: options.out,
+            ...(options.keyOut === undefined ? {} : { keyFile: options.keyOut }),
+          });
+        else
+          facts(context, [
+            ['as', svid.spiffeId],
+            ['serial', signed.serial],
+            ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`],
+            ['root', sha256Hex(root)],
+            [
+              'written',
+              [options.out, ...(options.keyOut === undefined ? [] : [options.keyOut])].join(', '),
+            ],
+          ]);
+      }),
+    );
 }
 
 async function ownSvid(socketPath: string, spiffeId: string | undefined): Promise<Svid> {
   const { svids } = await fetchX509(socketPath);
   // the first is the one that a workload takes by default
   const svid = svids.find((each) => spiffeId === undefined || each.spiffeId === spiffeId);
-  if (svid === undefined) throw new PkiError('NOT_FOUND', `none of the ${svids.length} identities of this process is ${spiffeId ?? 'there'}`);
+  if (svid === undefined)
+    throw new PkiError(
+      'NOT_FOUND',
+      `none of the ${svids.length} identities of this process is ${spiffeId ?? 'there'}`,
+    );
   return {
-    spiffeId: svid.spiffeId, certPem: certificatesToPem(unwrap(splitDer(svid.x509Svid))), keyPem: Buffer.from(pemEncode('PRIVATE KEY', svid.x509SvidKey)), bundlePem: Buffer.from(certificatesToPem(unwrap(splitDer(svid.bundle)))),
+    spiffeId: svid.spiffeId,
+    certPem: certificatesToPem(unwrap(splitDer(svid.x509Svid))),
+    keyPem: Buffer.from(pemEncode('PRIVATE KEY', svid.x509SvidKey)),
+    bundlePem: Buffer.from(certificatesToPem(unwrap(splitDer(svid.bundle)))),
   };
 }
 
-async function request({ csr }: RequestFlags, { spiffeId }: Svid): Promise<{ readonly csrDer: Buffer; readonly keyPem?: string }> {
+async function request(
+  { csr }: RequestFlags,
+  { spiffeId }: Svid,
+): Promise<{ readonly csrDer: Buffer; readonly keyPem?: string }> {
   if (csr === undefined) {
     const { privateKey } = await generateKeyPairAsync('ec-p256');
-    return { csrDer: createCsr(privateKey, { uriSan: unwrap(SpiffeId.parse(spiffeId)).trustDomain.id }), keyPem: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)) };
+    return {
+      csrDer: createCsr(privateKey, { uriSan: unwrap(SpiffeId.parse(spiffeId)).trustDomain.id }),
+      keyPem: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)),
+    };
   }
   const [block, ...more] = unwrap(pemDecode(readBytes(csr).toString('utf8')));
-  if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0) throw new PkiError('CSR_MALFORMED', `${csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`);
+  if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0)
+    throw new PkiError(
+      'CSR_MALFORMED',
+      `${csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`,
+    );
   return { csrDer: block.der };
 }

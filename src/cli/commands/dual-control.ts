@@ -8,73 +8,202 @@ import { readBytes, withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { duration, facts, instant, json, parseDuration, table } from '../output.ts';
 
-/** The policy of dual control. Each change of one in force waits for its approvers; so does switching it on. */
+/**
+ * The policy of dual control. Each change of one in force waits for its approvers; so does
+ * switching it on.
+ */
 export function dualControlCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const dual = program.command('dual-control').description('who must approve what admins do');
-  dual.command('show').description('the policy').action(action(context, outcome, async (options) => {
-    const stored = await withAdmin(context, options, 'Approvals', (calls) => calls.call('GetApprovalPolicy', {}));
-    if (options.json) {
-      json(context, stored);
-      return;
-    }
-    const policy = present(stored.policy);
-    facts(context, [
-      ['dual control', policy.enabled ? `on: ${policy.required} of ${policy.approvers.length} approvers` : 'off'], ...(policy.lifeSeconds === 0 ? [] : [['an operation waits', duration(policy.lifeSeconds)] as const]), ['version', `${stored.version}, SHA-256 ${stored.sha256}`],
-      ['changed', `${instant(stored.updatedAt)} by ${stored.updatedBy || '-'}`],
-    ]);
-    context.out('\n');
-    table(context, [
-      { title: 'APPROVER', value: (each) => each.name }, { title: 'KEY', value: (each) => { const key = parseSshPublicKey(each.publicKey); return key.ok ? `${key.value.type} ${key.value.fingerprint}` : each.publicKey; } },
-      { title: 'VALID', value: (each) => `${each.notBefore === 0 ? '' : `from ${instant(each.notBefore)} `}${each.notAfter === 0 ? 'always' : `until ${instant(each.notAfter)}`}` }, { title: 'PROPOSES AS', value: (each) => each.identities.join(' ') || '-' },
-    ], policy.approvers, 'no approvers');
-  }));
-  dual.command('enable').description('switch it on: takes effect when so many of the approvers have approved it').requiredOption('--required <k>', 'how many must approve, at least 2')
-    .option('--approver <name=file.pub>', 'repeat; without it those of the present policy', collect).option('--identity <name=id>', 'repeat: SPIFFE ID, or uid:N, under which an approver proposes', collect).option('--life <duration>', 'how long an operation waits; default 24h')
-    .action(action<{ required: string; approver?: readonly string[]; identity?: readonly string[]; life?: string }>(context, outcome, async (options) => {
-      await change(context, options, (policy) => ({
-        enabled: true, required: wholeNumber('--required', options.required), lifeSeconds: options.life === undefined ? policy.lifeSeconds : parseDuration(options.life), approvers: options.approver === undefined ? policy.approvers : approversOf(options.approver, options.identity ?? []),
-      }));
-      context.err('keep more approvers than must approve: a lost key can be replaced only with the approval of the others\n');
-    }));
-  dual.command('disable').description('switch it off').action(action(context, outcome, (options) => change(context, options, (policy) => ({ ...policy, enabled: false }))));
-  dual.command('require <k>').description('change how many must approve').action(action(context, outcome, (options, [k]) => change(context, options, (policy) => ({ ...policy, required: wholeNumber('the number of approvals', k as string) }))));
-  dual.command('add-approver <name>').description('enrol an approver, or replace his key').requiredOption('--public-key <file>', 'his .pub file').option('--identity <id>', 'repeat: SPIFFE ID, or uid:N, under which he proposes', collect).option('--valid <duration>', 'only for so long from now on')
-    .action(action<{ publicKey: string; identity?: readonly string[]; valid?: string }>(context, outcome, (options, [name]) => change(context, options, (policy) => ({
-      ...policy, approvers: [...policy.approvers.filter((each) => each.name !== name), {
-        name: name as string, publicKey: publicKeyIn(options.publicKey), identities: [...(options.identity ?? [])], notBefore: 0, notAfter: options.valid === undefined ? 0 : context.now() + parseDuration(options.valid),
-      }],
-    }))));
-  dual.command('remove-approver <name>').description('strike an approver off the list').action(action(context, outcome, (options, [name]) => change(context, options, (policy) => {
-    if (!policy.approvers.some((each) => each.name === name)) throw new PkiError('NOT_FOUND', `no approver is called ${name ?? ''}`);
-    return { ...policy, approvers: policy.approvers.filter((each) => each.name !== name) };
-  })));
+  dual
+    .command('show')
+    .description('the policy')
+    .action(
+      action(context, outcome, async (options) => {
+        const stored = await withAdmin(context, options, 'Approvals', (calls) =>
+          calls.call('GetApprovalPolicy', {}),
+        );
+        if (options.json) {
+          json(context, stored);
+          return;
+        }
+        const policy = present(stored.policy);
+        facts(context, [
+          [
+            'dual control',
+            policy.enabled
+              ? `on: ${policy.required} of ${policy.approvers.length} approvers`
+              : 'off',
+          ],
+          ...(policy.lifeSeconds === 0
+            ? []
+            : [['an operation waits', duration(policy.lifeSeconds)] as const]),
+          ['version', `${stored.version}, SHA-256 ${stored.sha256}`],
+          ['changed', `${instant(stored.updatedAt)} by ${stored.updatedBy || '-'}`],
+        ]);
+        context.out('\n');
+        table(
+          context,
+          [
+            { title: 'APPROVER', value: (each) => each.name },
+            {
+              title: 'KEY',
+              value: (each) => {
+                const key = parseSshPublicKey(each.publicKey);
+                return key.ok ? `${key.value.type} ${key.value.fingerprint}` : each.publicKey;
+              },
+            },
+            {
+              title: 'VALID',
+              value: (each) =>
+                `${each.notBefore === 0 ? '' : `from ${instant(each.notBefore)} `}${each.notAfter === 0 ? 'always' : `until ${instant(each.notAfter)}`}`,
+            },
+            { title: 'PROPOSES AS', value: (each) => each.identities.join(' ') || '-' },
+          ],
+          policy.approvers,
+          'no approvers',
+        );
+      }),
+    );
+  dual
+    .command('enable')
+    .description('switch it on: takes effect when so many of the approvers have approved it')
+    .requiredOption('--required <k>', 'how many must approve, at least 2')
+    .option('--approver <name=file.pub>', 'repeat; without it those of the present policy', collect)
+    .option(
+      '--identity <name=id>',
+      'repeat: SPIFFE ID, or uid:N, under which an approver proposes',
+      collect,
+    )
+    .option('--life <duration>', 'how long an operation waits; default 24h')
+    .action(
+      action<{
+        required: string;
+        approver?: readonly string[];
+        identity?: readonly string[];
+        life?: string;
+      }>(context, outcome, async (options) => {
+        await change(context, options, (policy) => ({
+          enabled: true,
+          required: wholeNumber('--required', options.required),
+          lifeSeconds:
+            options.life === undefined ? policy.lifeSeconds : parseDuration(options.life),
+          approvers:
+            options.approver === undefined
+              ? policy.approvers
+              : approversOf(options.approver, options.identity ?? []),
+        }));
+        context.err(
+          'keep more approvers than must approve: a lost key can be replaced only with the approval of the others\n',
+        );
+      }),
+    );
+  dual
+    .command('disable')
+    .description('switch it off')
+    .action(
+      action(context, outcome, (options) =>
+        change(context, options, (policy) => ({ ...policy, enabled: false })),
+      ),
+    );
+  dual
+    .command('require <k>')
+    .description('change how many must approve')
+    .action(
+      action(context, outcome, (options, [k]) =>
+        change(context, options, (policy) => ({
+          ...policy,
+          required: wholeNumber('the number of approvals', k as string),
+        })),
+      ),
+    );
+  dual
+    .command('add-approver <name>')
+    .description('enrol an approver, or replace his key')
+    .requiredOption('--public-key <file>', 'his .pub file')
+    .option('--identity <id>', 'repeat: SPIFFE ID, or uid:N, under which he proposes', collect)
+    .option('--valid <duration>', 'only for so long from now on')
+    .action(
+      action<{ publicKey: string; identity?: readonly string[]; valid?: string }>(
+        context,
+        outcome,
+        (options, [name]) =>
+          change(context, options, (policy) => ({
+            ...policy,
+            approvers: [
+              ...policy.approvers.filter((each) => each.name !== name),
+              {
+                name: name as string,
+                publicKey: publicKeyIn(options.publicKey),
+                identities: [...(options.identity ?? [])],
+                notBefore: 0,
+                notAfter:
+                  options.valid === undefined ? 0 : context.now() + parseDuration(options.valid),
+              },
+            ],
+          })),
+      ),
+    );
+  dual
+    .command('remove-approver <name>')
+    .description('strike an approver off the list')
+    .action(
+      action(context, outcome, (options, [name]) =>
+        change(context, options, (policy) => {
+          if (!policy.approvers.some((each) => each.name === name))
+            throw new PkiError('NOT_FOUND', `no approver is called ${name ?? ''}`);
+          return { ...policy, approvers: policy.approvers.filter((each) => each.name !== name) };
+        }),
+      ),
+    );
 }
 
-async function change(context: CliContext, options: GlobalOptions, edit: (policy: ApprovalPolicy__Output) => ApprovalPolicy__Output): Promise<void> {
+async function change(
+  context: CliContext,
+  options: GlobalOptions,
+  edit: (policy: ApprovalPolicy__Output) => ApprovalPolicy__Output,
+): Promise<void> {
   const stored = await withAdmin(context, options, 'Approvals', async (calls) => {
     const { policy, version } = await calls.call('GetApprovalPolicy', {});
     return calls.call('PutApprovalPolicy', { policy: edit(present(policy)), version });
   });
   if (options.json) json(context, stored);
-  else context.out(`version ${stored.version} of the policy: dual control is ${stored.policy?.enabled === true ? 'on' : 'off'}\n`);
+  else
+    context.out(
+      `version ${stored.version} of the policy: dual control is ${stored.policy?.enabled === true ? 'on' : 'off'}\n`,
+    );
 }
 
-const present = (policy: ApprovalPolicy__Output | null): ApprovalPolicy__Output => policy ?? { enabled: false, required: 0, lifeSeconds: 0, approvers: [] };
+const present = (policy: ApprovalPolicy__Output | null): ApprovalPolicy__Output =>
+  policy ?? { enabled: false, required: 0, lifeSeconds: 0, approvers: [] };
 
-function approversOf(approvers: readonly string[], identities: readonly string[]): Approver__Output[] {
+function approversOf(
+  approvers: readonly string[],
+  identities: readonly string[],
+): Approver__Output[] {
   const known = identities.map((text) => pair(text, '--identity'));
   const made = approvers.map((text) => {
     const [name, file] = pair(text, '--approver');
-    return { name, publicKey: publicKeyIn(file), identities: known.filter(([owner]) => owner === name).map(([, id]) => id), notBefore: 0, notAfter: 0 };
+    return {
+      name,
+      publicKey: publicKeyIn(file),
+      identities: known.filter(([owner]) => owner === name).map(([, id]) => id),
+      notBefore: 0,
+      notAfter: 0,
+    };
   });
   const stray = known.find(([owner]) => !made.some(({ name }) => name === owner));
-  if (stray !== undefined) throw new PkiError('INVALID_REQUEST', `--identity names ${stray[0]}, who is no --approver`);
+  if (stray !== undefined)
+    throw new PkiError('INVALID_REQUEST', `--identity names ${stray[0]}, who is no --approver`);
   return made;
 }
 
 function pair(text: string, option: string): readonly [string, string] {
   const at = text.indexOf('=');
-  if (at < 1 || at === text.length - 1) throw new PkiError('INVALID_REQUEST', `${option} ${JSON.stringify(text)} is not of the form name=value`);
+  if (at < 1 || at === text.length - 1)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${option} ${JSON.stringify(text)} is not of the form name=value`,
+    );
   return [text.slice(0, at), text.slice(at + 1)];
 }
 

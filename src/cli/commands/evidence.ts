@@ -1,6 +1,10 @@
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import { EvidenceCheck, type EvidenceLine, type EvidenceStatement } from '../../common/tlog/index.ts';
+import {
+  EvidenceCheck,
+  type EvidenceLine,
+  type EvidenceStatement,
+} from '../../common/tlog/index.ts';
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -18,11 +22,18 @@ interface Read {
 export function evidenceCommand(program: Command, context: CliContext, outcome: Outcome): void {
   const authority = program.commands.find((each) => each.name() === 'authority');
   if (authority === undefined) throw new Error('the command authority is not there yet');
-  authority.command('evidence <id>').description('who was counted before this authority signed: who held it, who was passed over and why, whose leaves had expired').action(action(context, outcome, async (options, [id]) => {
-    const found = await read(context, options, id as string);
-    if (options.json) json(context, found);
-    else show(context, found);
-  }));
+  authority
+    .command('evidence <id>')
+    .description(
+      'who was counted before this authority signed: who held it, who was passed over and why, whose leaves had expired',
+    )
+    .action(
+      action(context, outcome, async (options, [id]) => {
+        const found = await read(context, options, id as string);
+        if (options.json) json(context, found);
+        else show(context, found);
+      }),
+    );
 }
 
 /** Checked here once more: what is shown agrees with the digest that the record holds. */
@@ -31,13 +42,22 @@ async function read(context: CliContext, options: GlobalOptions, id: string): Pr
     let check: EvidenceCheck | undefined;
     let head = { sha256: '', sequence: 0 };
     const consumers: EvidenceLine[] = [];
-    for await (const { statement, lines } of calls.stream('GetActivationEvidence', { id }, context.signal)) {
+    for await (const { statement, lines } of calls.stream(
+      'GetActivationEvidence',
+      { id },
+      context.signal,
+    )) {
       if (statement) {
         head = { sha256: statement.sha256, sequence: statement.sequence };
-        check = new EvidenceCheck({ authorityId: id, sha256: statement.sha256 }, statement.statement);
-      } else if (lines && check !== undefined) for (const line of check.chunk(lines)) consumers.push(line);
+        check = new EvidenceCheck(
+          { authorityId: id, sha256: statement.sha256 },
+          statement.statement,
+        );
+      } else if (lines && check !== undefined)
+        for (const line of check.chunk(lines)) consumers.push(line);
     }
-    if (context.signal.aborted || check === undefined) throw new PkiError('CANCELLED', 'the list is not complete');
+    if (context.signal.aborted || check === undefined)
+      throw new PkiError('CANCELLED', 'the list is not complete');
     return { ...head, statement: check.finish(), consumers };
   });
 }
@@ -48,20 +68,88 @@ function show(context: CliContext, { sha256, sequence, statement, consumers }: R
   const { authority, proven, inferred, unprovable, lines, without } = statement;
   facts(context, [
     ['authority', `${authority.kind} ${authority.id}, published ${instant(authority.publishedAt)}`],
-    ['signs since', `${instant(statement.decidedAt)}${statement.scope === '{}' ? '' : `, for ${statement.scope}`}`],
-    ['on the strength of', without.kind === 'proven' ? `confirmations; asked for: ${percent(statement.shares.proven)} of the proven, ${percent(statement.shares.inferred)} of the inferred` : without.kind === 'forced' ? `force, by ${without.by}: ${without.reason}` : `the deadline ${instant(without.deadline)}`],
-    ['proven', `${proven.confirmed} of ${proven.needed}; ${lines.passedOver} passed over, ${lines.expired} agents were away until all that they held had expired`], ...(statement.alteredAgents === 0 ? [] : [['altered', `${statement.alteredAgents} agents were not in the database as the log has them: they are not in this list`] as const]),
-    ['inferred', inferred.needed === 0 ? 'nobody' : `${inferred.confirmed} of ${inferred.needed}${inferred.relied > 0 ? `; what was given before had expired by ${instant(inferred.relied)}` : ''}${inferred.until > statement.decidedAt ? `; not waited for: until ${instant(inferred.until)}` : ''}`],
-    ['unseen', unprovable.until === 0 ? 'nobody' : unprovable.until > statement.decidedAt ? `not waited for; it would have been until ${instant(unprovable.until)}` : `waited until ${instant(unprovable.until)}`],
-    ['record', sequence === 0 ? `sha256 ${sha256}` : `${sequence} of the audit log, which commits to sha256 ${sha256}`],
+    [
+      'signs since',
+      `${instant(statement.decidedAt)}${statement.scope === '{}' ? '' : `, for ${statement.scope}`}`,
+    ],
+    [
+      'on the strength of',
+      without.kind === 'proven'
+        ? `confirmations; asked for: ${percent(statement.shares.proven)} of the proven, ${percent(statement.shares.inferred)} of the inferred`
+        : without.kind === 'forced'
+          ? `force, by ${without.by}: ${without.reason}`
+          : `the deadline ${instant(without.deadline)}`,
+    ],
+    [
+      'proven',
+      `${proven.confirmed} of ${proven.needed}; ${lines.passedOver} passed over, ${lines.expired} agents were away until all that they held had expired`,
+    ],
+    ...(statement.alteredAgents === 0
+      ? []
+      : [
+          [
+            'altered',
+            `${statement.alteredAgents} agents were not in the database as the log has them: they are not in this list`,
+          ] as const,
+        ]),
+    [
+      'inferred',
+      inferred.needed === 0
+        ? 'nobody'
+        : `${inferred.confirmed} of ${inferred.needed}${inferred.relied > 0 ? `; what was given before had expired by ${instant(inferred.relied)}` : ''}${inferred.until > statement.decidedAt ? `; not waited for: until ${instant(inferred.until)}` : ''}`,
+    ],
+    [
+      'unseen',
+      unprovable.until === 0
+        ? 'nobody'
+        : unprovable.until > statement.decidedAt
+          ? `not waited for; it would have been until ${instant(unprovable.until)}`
+          : `waited until ${instant(unprovable.until)}`,
+    ],
+    [
+      'record',
+      sequence === 0
+        ? `sha256 ${sha256}`
+        : `${sequence} of the audit log, which commits to sha256 ${sha256}`,
+    ],
   ]);
   context.out('\n');
-  table(context, [
-    { title: 'CLASS', value: (line) => (line.class === 'passed-over' ? `passed over: ${line.why}` : line.class) },
-    { title: 'NODE', value: (line) => line.agent.split('/').at(-1) ?? line.agent },
-    { title: 'KIND', value: (line) => (line.class === 'expired' ? 'agent' : line.kind) },
-    { title: 'WHO', value: (line) => (line.class === 'expired' || line.kind === 'agent' ? 'the agent itself' : [line.spiffeId, line.description].filter((text) => text !== '').join(' ')) },
-    { title: 'HELD', value: (line) => (line.class === 'proven' ? `${line.of} set ${line.set.slice(0, 12)}` : line.class === 'expired' ? '-' : line.holds.map(shortId).join(', ') || '-') },
-    { title: 'SINCE', value: (line) => (line.class === 'proven' ? instant(line.heardAt) : line.class === 'expired' ? `expired ${instant(line.until)}` : `${line.state}${line.reason === '' ? '' : ` (${printable(line.reason)})`}, seen ${instant(line.lastSeenAt)}`) },
-  ], consumers, 'nobody had to hold it');
+  table(
+    context,
+    [
+      {
+        title: 'CLASS',
+        value: (line) => (line.class === 'passed-over' ? `passed over: ${line.why}` : line.class),
+      },
+      { title: 'NODE', value: (line) => line.agent.split('/').at(-1) ?? line.agent },
+      { title: 'KIND', value: (line) => (line.class === 'expired' ? 'agent' : line.kind) },
+      {
+        title: 'WHO',
+        value: (line) =>
+          line.class === 'expired' || line.kind === 'agent'
+            ? 'the agent itself'
+            : [line.spiffeId, line.description].filter((text) => text !== '').join(' '),
+      },
+      {
+        title: 'HELD',
+        value: (line) =>
+          line.class === 'proven'
+            ? `${line.of} set ${line.set.slice(0, 12)}`
+            : line.class === 'expired'
+              ? '-'
+              : line.holds.map(shortId).join(', ') || '-',
+      },
+      {
+        title: 'SINCE',
+        value: (line) =>
+          line.class === 'proven'
+            ? instant(line.heardAt)
+            : line.class === 'expired'
+              ? `expired ${instant(line.until)}`
+              : `${line.state}${line.reason === '' ? '' : ` (${printable(line.reason)})`}, seen ${instant(line.lastSeenAt)}`,
+      },
+    ],
+    consumers,
+    'nobody had to hold it',
+  );
 }

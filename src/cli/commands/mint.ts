@@ -3,7 +3,15 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
-import { certificatesToPem, createCsr, generateKeyPairAsync, keyTypes, pemEncode, pkcs8Of, type KeyType } from '../../common/x509/index.ts';
+import {
+  certificatesToPem,
+  createCsr,
+  generateKeyPairAsync,
+  keyTypes,
+  pemEncode,
+  pkcs8Of,
+  type KeyType,
+} from '../../common/x509/index.ts';
 import { action, collect, type GlobalOptions, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
@@ -28,55 +36,143 @@ interface Minted {
   readonly rootsDer: readonly Buffer[];
 }
 
-/** One certificate by hand. Its key is made here; where the call is held for approval it waits here for the certificate. */
+/**
+ * One certificate by hand. Its key is made here; where the call is held for approval it waits here
+ * for the certificate.
+ */
 export function mintCommand(program: Command, context: CliContext, outcome: Outcome): void {
-  program.command('mint').description('issue one certificate for an identity by hand; the key is made here and never leaves this machine').option('--spiffe-id <id>', 'the identity').option('--dns <name>', 'repeat: DNS names', collect)
-    .option('--ttl <duration>', 'life').option('--key-type <type>', keyTypes.join(', '), 'ec-p256').option('--admin', 'the certificate may administer within its roles').requiredOption('--write <dir>', 'existing folder for svid.pem, key.pem (0600) and bundle.pem')
-    .option('--result <operation>', 'under dual control, in place of --spiffe-id: bring the certificate of a call that was held and is approved now')
-    .action(action<MintFlags>(context, outcome, async (options) => {
-      if ((options.spiffeId === undefined) === (options.result === undefined)) throw new PkiError('INVALID_REQUEST', 'give either --spiffe-id or --result');
-      expectFolder(options.write);
-      const minted = options.result === undefined ? await mint(context, options, options.spiffeId as string) : await collectHeld(context, options, options.result);
-      const paths = { svid: join(options.write, 'svid.pem'), key: keyPath(options), bundle: join(options.write, 'bundle.pem') };
-      writeWhole(paths.svid, certificatesToPem(minted.chainDer), 0o644);
-      writeWhole(paths.bundle, certificatesToPem(minted.rootsDer), 0o644);
-      if (options.json) json(context, { serial: minted.serial, spiffeId: minted.spiffeId, notAfter: minted.notAfter, files: paths });
-      else facts(context, [['spiffe id', minted.spiffeId], ['serial', minted.serial], ['ends', instant(minted.notAfter)], ['written', Object.values(paths).join('\n')]]);
-    }));
+  program
+    .command('mint')
+    .description(
+      'issue one certificate for an identity by hand; the key is made here and never leaves this machine',
+    )
+    .option('--spiffe-id <id>', 'the identity')
+    .option('--dns <name>', 'repeat: DNS names', collect)
+    .option('--ttl <duration>', 'life')
+    .option('--key-type <type>', keyTypes.join(', '), 'ec-p256')
+    .option('--admin', 'the certificate may administer within its roles')
+    .requiredOption('--write <dir>', 'existing folder for svid.pem, key.pem (0600) and bundle.pem')
+    .option(
+      '--result <operation>',
+      'under dual control, in place of --spiffe-id: bring the certificate of a call that was held and is approved now',
+    )
+    .action(
+      action<MintFlags>(context, outcome, async (options) => {
+        if ((options.spiffeId === undefined) === (options.result === undefined))
+          throw new PkiError('INVALID_REQUEST', 'give either --spiffe-id or --result');
+        expectFolder(options.write);
+        const minted =
+          options.result === undefined
+            ? await mint(context, options, options.spiffeId as string)
+            : await collectHeld(context, options, options.result);
+        const paths = {
+          svid: join(options.write, 'svid.pem'),
+          key: keyPath(options),
+          bundle: join(options.write, 'bundle.pem'),
+        };
+        writeWhole(paths.svid, certificatesToPem(minted.chainDer), 0o644);
+        writeWhole(paths.bundle, certificatesToPem(minted.rootsDer), 0o644);
+        if (options.json)
+          json(context, {
+            serial: minted.serial,
+            spiffeId: minted.spiffeId,
+            notAfter: minted.notAfter,
+            files: paths,
+          });
+        else
+          facts(context, [
+            ['spiffe id', minted.spiffeId],
+            ['serial', minted.serial],
+            ['ends', instant(minted.notAfter)],
+            ['written', Object.values(paths).join('\n')],
+          ]);
+      }),
+    );
 }
 
 const keyPath = ({ write }: MintFlags): string => join(write, 'key.pem');
-const waitingKeyPath = ({ write }: MintFlags, operation: string): string => join(write, `key.${operation}.pem`);
+const waitingKeyPath = ({ write }: MintFlags, operation: string): string =>
+  join(write, `key.${operation}.pem`);
 
-async function mint(context: CliContext, options: MintFlags & GlobalOptions, spiffeId: string): Promise<Minted> {
-  if (!(keyTypes as readonly string[]).includes(options.keyType)) throw new PkiError('KEY_UNSUPPORTED', `--key-type ${JSON.stringify(options.keyType)} is unknown`);
+async function mint(
+  context: CliContext,
+  options: MintFlags & GlobalOptions,
+  spiffeId: string,
+): Promise<Minted> {
+  if (!(keyTypes as readonly string[]).includes(options.keyType))
+    throw new PkiError(
+      'KEY_UNSUPPORTED',
+      `--key-type ${JSON.stringify(options.keyType)} is unknown`,
+    );
   const { privateKey } = await generateKeyPairAsync(options.keyType as KeyType);
   const keyPem = pemEncode('PRIVATE KEY', pkcs8Of(privateKey));
   try {
-    const minted = await withAdmin(context, options, 'Certificates', (calls) => calls.call('MintX509Svid', {
-      spiffeId, dnsNames: [...(options.dns ?? [])], csrDer: createCsr(privateKey), ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl), admin: options.admin ?? false, requestId: uuidv7(),
-    }));
+    const minted = await withAdmin(context, options, 'Certificates', (calls) =>
+      calls.call('MintX509Svid', {
+        spiffeId,
+        dnsNames: [...(options.dns ?? [])],
+        csrDer: createCsr(privateKey),
+        ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl),
+        admin: options.admin ?? false,
+        requestId: uuidv7(),
+      }),
+    );
     writeWhole(keyPath(options), keyPem, 0o600);
     return minted;
   } catch (thrown) {
     const error = PkiError.from(thrown);
     const operation = error.detail['operationId'];
-    if (error.code !== 'APPROVAL_REQUIRED' || typeof operation !== 'string' || !isOperation(operation)) throw error;
+    if (
+      error.code !== 'APPROVAL_REQUIRED' ||
+      typeof operation !== 'string' ||
+      !isOperation(operation)
+    )
+      throw error;
     // what is approved is a certificate for exactly this key
     writeWhole(waitingKeyPath(options, operation), keyPem, 0o600);
-    throw new PkiError(error.code, error.message, { cause: error, detail: error.detail, next: `${error.next} The key waits in ${waitingKeyPath(options, operation)}; within an hour of the approval: meshca mint --result ${operation} --write ${options.write}` });
+    throw new PkiError(error.code, error.message, {
+      cause: error,
+      detail: error.detail,
+      next: `${error.next} The key waits in ${waitingKeyPath(options, operation)}; within an hour of the approval: meshca mint --result ${operation} --write ${options.write}`,
+    });
   }
 }
 
-async function collectHeld(context: CliContext, options: MintFlags & GlobalOptions, operation: string): Promise<Minted> {
+async function collectHeld(
+  context: CliContext,
+  options: MintFlags & GlobalOptions,
+  operation: string,
+): Promise<Minted> {
   const waiting = waitingKeyPath(options, operation);
   // the result can be taken once: not before it is certain that its key is here
-  if (!isOperation(operation) || !existsSync(waiting)) throw new PkiError('NOT_FOUND', `no key waits for the operation ${operation} in ${options.write}`, { next: 'Give the operation and the folder that "meshca mint" named when the call was held.' });
-  const { responseJson } = await withAdmin(context, options, 'Approvals', (calls) => calls.call('TakeResult', { id: operation }));
-  const { serial, spiffeId, notAfter, chainDer, rootsDer } = JSON.parse(responseJson) as { serial: string; spiffeId: string; notAfter: number; chainDer: string[]; rootsDer: string[] };
+  if (!isOperation(operation) || !existsSync(waiting))
+    throw new PkiError(
+      'NOT_FOUND',
+      `no key waits for the operation ${operation} in ${options.write}`,
+      {
+        next: 'Give the operation and the folder that "meshca mint" named when the call was held.',
+      },
+    );
+  const { responseJson } = await withAdmin(context, options, 'Approvals', (calls) =>
+    calls.call('TakeResult', { id: operation }),
+  );
+  const { serial, spiffeId, notAfter, chainDer, rootsDer } = JSON.parse(responseJson) as {
+    serial: string;
+    spiffeId: string;
+    notAfter: number;
+    chainDer: string[];
+    rootsDer: string[];
+  };
   renameSync(waiting, keyPath(options));
-  const bytes = (texts: readonly string[]): Buffer[] => texts.map((text) => Buffer.from(text, 'base64'));
-  return { serial, spiffeId, notAfter: Number(notAfter), chainDer: bytes(chainDer), rootsDer: bytes(rootsDer) };
+  const bytes = (texts: readonly string[]): Buffer[] =>
+    texts.map((text) => Buffer.from(text, 'base64'));
+  return {
+    serial,
+    spiffeId,
+    notAfter: Number(notAfter),
+    chainDer: bytes(chainDer),
+    rootsDer: bytes(rootsDer),
+  };
 }
 
 /** Goes into a file name. */

@@ -10,9 +10,29 @@ import { facts, instant, json, table } from '../output.ts';
 
 /** Running and looking after one machine: server, mint, validate, healthcheck, explain. */
 export function nodeCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  program.command('server').description('the CA server').command('run').description('run the CA server').option('-c, --config <path>', 'YAML or JSON; every key can come from the environment too (MESHCA_SERVER_…)')
-    .option('--accept-restore <records>', 'once, after a restore: go on although a checkpoint over so many records has left the older database')
-    .action(action<{ config?: string; acceptRestore?: string }>(context, outcome, (options) => context.parts.runServer({ configPath: options.config, ...(options.acceptRestore === undefined ? {} : { acceptRestore: wholeNumber('--accept-restore', options.acceptRestore) }) })));
+  program
+    .command('server')
+    .description('the CA server')
+    .command('run')
+    .description('run the CA server')
+    .option(
+      '-c, --config <path>',
+      'YAML or JSON; every key can come from the environment too (MESHCA_SERVER_…)',
+    )
+    .option(
+      '--accept-restore <records>',
+      'once, after a restore: go on although a checkpoint over so many records has left the older database',
+    )
+    .action(
+      action<{ config?: string; acceptRestore?: string }>(context, outcome, (options) =>
+        context.parts.runServer({
+          configPath: options.config,
+          ...(options.acceptRestore === undefined
+            ? {}
+            : { acceptRestore: wholeNumber('--accept-restore', options.acceptRestore) }),
+        }),
+      ),
+    );
   mintCommand(program, context, outcome);
   validateCommand(program, context, outcome);
   healthCommand(program, context, outcome);
@@ -20,55 +40,104 @@ export function nodeCommands(program: Command, context: CliContext, outcome: Out
 }
 
 function validateCommand(program: Command, context: CliContext, outcome: Outcome): void {
-  program.command('validate [file]').description('check a configuration without starting anything').option('--agent', 'the file is an agent\'s').option('--schema <kind>', 'print the JSON Schema instead: server or agent')
-    .action(action<{ agent?: boolean; schema?: string }>(context, outcome, async (options, [file]) => {
-      if (options.schema !== undefined) {
-        if (options.schema !== 'server' && options.schema !== 'agent') throw new PkiError('INVALID_REQUEST', `--schema ${JSON.stringify(options.schema)} is neither server nor agent`);
-        context.out(`${JSON.stringify(await context.parts.jsonSchema(options.schema), null, 2)}\n`);
-        return;
-      }
-      if (file === undefined) throw new PkiError('INVALID_REQUEST', 'name the file to check');
-      const checked = await context.parts.validate(options.agent ? 'agent' : 'server', file);
-      if (!checked.ok) {
-        const other = options.agent ? 'server' : 'agent';
-        if (!(await context.parts.validate(other, file)).ok) throw checked.error;
-        throw new PkiError(checked.error.code, checked.error.message, { cause: checked.error, next: `It is a valid configuration of ${other === 'agent' ? 'an agent: add' : 'a server: leave out'} --agent.` });
-      }
-      if (options.json) json(context, { valid: true, ...Object.fromEntries(checked.value.summary) });
-      else {
-        context.out(`${file} is valid\n`);
-        facts(context, checked.value.summary);
-      }
-    }));
+  program
+    .command('validate [file]')
+    .description('check a configuration without starting anything')
+    .option('--agent', "the file is an agent's")
+    .option('--schema <kind>', 'print the JSON Schema instead: server or agent')
+    .action(
+      action<{ agent?: boolean; schema?: string }>(context, outcome, async (options, [file]) => {
+        if (options.schema !== undefined) {
+          if (options.schema !== 'server' && options.schema !== 'agent')
+            throw new PkiError(
+              'INVALID_REQUEST',
+              `--schema ${JSON.stringify(options.schema)} is neither server nor agent`,
+            );
+          context.out(
+            `${JSON.stringify(await context.parts.jsonSchema(options.schema), null, 2)}\n`,
+          );
+          return;
+        }
+        if (file === undefined) throw new PkiError('INVALID_REQUEST', 'name the file to check');
+        const checked = await context.parts.validate(options.agent ? 'agent' : 'server', file);
+        if (!checked.ok) {
+          const other = options.agent ? 'server' : 'agent';
+          if (!(await context.parts.validate(other, file)).ok) throw checked.error;
+          throw new PkiError(checked.error.code, checked.error.message, {
+            cause: checked.error,
+            next: `It is a valid configuration of ${other === 'agent' ? 'an agent: add' : 'a server: leave out'} --agent.`,
+          });
+        }
+        if (options.json)
+          json(context, { valid: true, ...Object.fromEntries(checked.value.summary) });
+        else {
+          context.out(`${file} is valid\n`);
+          facts(context, checked.value.summary);
+        }
+      }),
+    );
 }
 
-const HealthClient = makeGenericClientConstructor({
-  Check: {
-    path: '/grpc.health.v1.Health/Check', requestStream: false, responseStream: false, requestSerialize: () => Buffer.alloc(0), requestDeserialize: (bytes: Buffer) => bytes, responseSerialize: (bytes: Buffer) => bytes,
-    // HealthCheckResponse.status = 1 (field 1, varint); SERVING is 1
-    responseDeserialize: (bytes: Buffer) => (bytes[0] === 8 ? bytes[1] : 0),
+const HealthClient = makeGenericClientConstructor(
+  {
+    Check: {
+      path: '/grpc.health.v1.Health/Check',
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: () => Buffer.alloc(0),
+      requestDeserialize: (bytes: Buffer) => bytes,
+      responseSerialize: (bytes: Buffer) => bytes,
+      // HealthCheckResponse.status = 1 (field 1, varint); SERVING is 1
+      responseDeserialize: (bytes: Buffer) => (bytes[0] === 8 ? bytes[1] : 0),
+    },
   },
-}, 'Health');
+  'Health',
+);
 
 function healthCommand(program: Command, context: CliContext, outcome: Outcome): void {
-  program.command('healthcheck <what>').description('exit 0 when the server or agent on this machine serves; for containers and probes').option('--socket <path>', 'its socket')
-    .action(action<{ socket?: string }>(context, outcome, async (options, [what]) => {
-      if (what === 'agent') {
-        const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
-        const status = await withAgentLocal(path, (calls) => calls.call('GetStatus', {}, { deadlineSeconds: 5 }));
-        return report(context, options.json === true, 'agent', status.ready, status.reasons);
-      }
-      if (what !== 'server') throw new PkiError('INVALID_REQUEST', `${JSON.stringify(what)} is neither server nor agent`);
-      const path = options.socket ?? options.serverSocket ?? context.env['MESHCA_ADMIN_SOCKET'] ?? defaultAdminSocket;
-      return report(context, options.json === true, 'server', await serving(path), []);
-    }));
+  program
+    .command('healthcheck <what>')
+    .description(
+      'exit 0 when the server or agent on this machine serves; for containers and probes',
+    )
+    .option('--socket <path>', 'its socket')
+    .action(
+      action<{ socket?: string }>(context, outcome, async (options, [what]) => {
+        if (what === 'agent') {
+          const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
+          const status = await withAgentLocal(path, (calls) =>
+            calls.call('GetStatus', {}, { deadlineSeconds: 5 }),
+          );
+          return report(context, options.json === true, 'agent', status.ready, status.reasons);
+        }
+        if (what !== 'server')
+          throw new PkiError(
+            'INVALID_REQUEST',
+            `${JSON.stringify(what)} is neither server nor agent`,
+          );
+        const path =
+          options.socket ??
+          options.serverSocket ??
+          context.env['MESHCA_ADMIN_SOCKET'] ??
+          defaultAdminSocket;
+        return report(context, options.json === true, 'server', await serving(path), []);
+      }),
+    );
 }
 
 async function serving(path: string): Promise<boolean> {
-  const client = new HealthClient(`unix:${path}`, credentials.createInsecure(), { 'grpc.default_authority': 'localhost' });
+  const client = new HealthClient(`unix:${path}`, credentials.createInsecure(), {
+    'grpc.default_authority': 'localhost',
+  });
   try {
     return await new Promise<boolean>((resolve, reject) => {
-      (client['Check'] as (request: object, options: object, callback: (error: Error | null, status?: number) => void) => void).call(client, {}, { deadline: new Date(Date.now() + 5_000) }, (error, status) => {
+      (
+        client['Check'] as (
+          request: object,
+          options: object,
+          callback: (error: Error | null, status?: number) => void,
+        ) => void
+      ).call(client, {}, { deadline: new Date(Date.now() + 5_000) }, (error, status) => {
         if (error) reject(unreachable(new PkiError('UNREACHABLE', error.message), path));
         else resolve(status === 1);
       });
@@ -78,32 +147,76 @@ async function serving(path: string): Promise<boolean> {
   }
 }
 
-function report(context: CliContext, asJson: boolean, what: string, ready: boolean, reasons: readonly string[]): number {
+function report(
+  context: CliContext,
+  asJson: boolean,
+  what: string,
+  ready: boolean,
+  reasons: readonly string[],
+): number {
   if (asJson) json(context, { ready, reasons });
-  else context.out(ready ? `${what}: serving\n` : `${what}: not serving${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}\n`);
+  else
+    context.out(
+      ready
+        ? `${what}: serving\n`
+        : `${what}: not serving${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}\n`,
+    );
   return ready ? exitCodes.ok : exitCodes.unavailable;
 }
 
 function explainCommand(program: Command, context: CliContext, outcome: Outcome): void {
-  program.command('explain').description('why a process on this node got an identity or not').option('--pid <pid>', 'a running process').option('--refusal <id>', 'the refusal ID that a process was given').option('--socket <path>', 'the agent\'s local socket')
-    .action(action<{ pid?: string; refusal?: string; socket?: string }>(context, outcome, async (options) => {
-      if ((options.pid === undefined) === (options.refusal === undefined)) throw new PkiError('INVALID_REQUEST', 'give either --pid or --refusal');
-      const pid = options.pid === undefined ? undefined : Number(options.pid);
-      if (pid !== undefined && (!Number.isInteger(pid) || pid < 1)) throw new PkiError('INVALID_REQUEST', `--pid ${JSON.stringify(options.pid)} is not a process ID`);
-      const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
-      const found = await withAgentLocal(path, (calls) => calls.call('Explain', pid === undefined ? { refusalId: options.refusal as string } : { pid }));
-      if (options.json) {
-        json(context, found);
-        return;
-      }
-      facts(context, [
-        ['process', found.pid === 0 ? '-' : String(found.pid)], ['time', instant(found.time)], ['outcome', found.granted ? 'has an identity' : `refused: ${found.code}`], ...(found.message === '' ? [] : [['message', found.message] as const]),
-        ['identities', found.grantedSpiffeIds.join('\n') || '-'], ['selectors', found.selectors.join('\n') || '-'],
-      ]);
-      if (found.nearMisses.length === 0) return;
-      context.out('\nThe entries that came closest:\n');
-      table(context, [
-        { title: 'ENTRY', value: (each) => each.entryId }, { title: 'SPIFFE ID', value: (each) => each.spiffeId }, { title: 'MATCHED', value: (each) => each.matched.join(' ') || '-' }, { title: 'MISSED', value: (each) => each.missed.join(' ') || '-' },
-      ], found.nearMisses, '');
-    }));
+  program
+    .command('explain')
+    .description('why a process on this node got an identity or not')
+    .option('--pid <pid>', 'a running process')
+    .option('--refusal <id>', 'the refusal ID that a process was given')
+    .option('--socket <path>', "the agent's local socket")
+    .action(
+      action<{ pid?: string; refusal?: string; socket?: string }>(
+        context,
+        outcome,
+        async (options) => {
+          if ((options.pid === undefined) === (options.refusal === undefined))
+            throw new PkiError('INVALID_REQUEST', 'give either --pid or --refusal');
+          const pid = options.pid === undefined ? undefined : Number(options.pid);
+          if (pid !== undefined && (!Number.isInteger(pid) || pid < 1))
+            throw new PkiError(
+              'INVALID_REQUEST',
+              `--pid ${JSON.stringify(options.pid)} is not a process ID`,
+            );
+          const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
+          const found = await withAgentLocal(path, (calls) =>
+            calls.call(
+              'Explain',
+              pid === undefined ? { refusalId: options.refusal as string } : { pid },
+            ),
+          );
+          if (options.json) {
+            json(context, found);
+            return;
+          }
+          facts(context, [
+            ['process', found.pid === 0 ? '-' : String(found.pid)],
+            ['time', instant(found.time)],
+            ['outcome', found.granted ? 'has an identity' : `refused: ${found.code}`],
+            ...(found.message === '' ? [] : [['message', found.message] as const]),
+            ['identities', found.grantedSpiffeIds.join('\n') || '-'],
+            ['selectors', found.selectors.join('\n') || '-'],
+          ]);
+          if (found.nearMisses.length === 0) return;
+          context.out('\nThe entries that came closest:\n');
+          table(
+            context,
+            [
+              { title: 'ENTRY', value: (each) => each.entryId },
+              { title: 'SPIFFE ID', value: (each) => each.spiffeId },
+              { title: 'MATCHED', value: (each) => each.matched.join(' ') || '-' },
+              { title: 'MISSED', value: (each) => each.missed.join(' ') || '-' },
+            ],
+            found.nearMisses,
+            '',
+          );
+        },
+      ),
+    );
 }

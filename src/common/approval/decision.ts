@@ -1,5 +1,9 @@
 import { fail, ok, type Result } from '../errors/index.ts';
-import { parseSshPublicKey, parseSshSignature, verifySshSignature } from '../ssh-signature/index.ts';
+import {
+  parseSshPublicKey,
+  parseSshSignature,
+  verifySshSignature,
+} from '../ssh-signature/index.ts';
 import { approvalLine, approvalNamespace, operationSha256, type Operation } from './operation.ts';
 import { policySha256, type ApprovalPolicy, type Approver } from './policy.ts';
 
@@ -14,31 +18,67 @@ export interface CountedApproval {
   readonly userVerified?: boolean;
 }
 
-/** One signature, judged alone: by an approver of the policy, valid at `now`, not the proposer, over exactly this operation. */
-export function judgeApproval(policy: ApprovalPolicy, bytes: Buffer, operation: Operation, signature: string, now: number): Result<CountedApproval> {
+/**
+ * One signature, judged alone: by an approver of the policy, valid at `now`, not the proposer, over
+ * exactly this operation.
+ */
+export function judgeApproval(
+  policy: ApprovalPolicy,
+  bytes: Buffer,
+  operation: Operation,
+  signature: string,
+  now: number,
+): Result<CountedApproval> {
   const parsed = parseSshSignature(signature);
   if (!parsed.ok) return parsed;
   // the signature first: who is an approver is told to those who hold a key
-  const verified = verifySshSignature(parsed.value, Buffer.from(approvalLine(operation, operationSha256(bytes))), approvalNamespace);
+  const verified = verifySshSignature(
+    parsed.value,
+    Buffer.from(approvalLine(operation, operationSha256(bytes))),
+    approvalNamespace,
+  );
   if (!verified.ok) return verified;
   const { publicKey, securityKey } = verified.value;
   const approver = policy.approvers.find((each) => holds(each, publicKey.blob));
-  if (approver === undefined) return notCounted(`the key ${publicKey.fingerprint} is no approver's in version ${operation.policyVersion} of the policy`);
-  if (now < approver.notBefore || (approver.notAfter !== 0 && now > approver.notAfter)) return notCounted(`the approver ${approver.name} is not valid now`);
-  if (approver.identities.includes(operation.proposer.actor)) return notCounted(`${approver.name} proposed the operation himself, as ${operation.proposer.actor}`);
-  return ok({ approver: approver.name, fingerprint: publicKey.fingerprint, publicKey: approver.publicKey, signature, ...(securityKey === undefined ? {} : securityKey) });
+  if (approver === undefined)
+    return notCounted(
+      `the key ${publicKey.fingerprint} is no approver's in version ${operation.policyVersion} of the policy`,
+    );
+  if (now < approver.notBefore || (approver.notAfter !== 0 && now > approver.notAfter))
+    return notCounted(`the approver ${approver.name} is not valid now`);
+  if (approver.identities.includes(operation.proposer.actor))
+    return notCounted(
+      `${approver.name} proposed the operation himself, as ${operation.proposer.actor}`,
+    );
+  return ok({
+    approver: approver.name,
+    fingerprint: publicKey.fingerprint,
+    publicKey: approver.publicKey,
+    signature,
+    ...(securityKey === undefined ? {} : securityKey),
+  });
 }
 
 /** The approvals that count together: each approver once. */
-export function countApprovals(policy: ApprovalPolicy, bytes: Buffer, operation: Operation, signatures: readonly string[], now: number): { readonly counted: readonly CountedApproval[]; readonly enough: boolean } {
+export function countApprovals(
+  policy: ApprovalPolicy,
+  bytes: Buffer,
+  operation: Operation,
+  signatures: readonly string[],
+  now: number,
+): { readonly counted: readonly CountedApproval[]; readonly enough: boolean } {
   const counted = new Map<string, CountedApproval>();
   for (const signature of signatures) {
     const judged = judgeApproval(policy, bytes, operation, signature, now);
-    if (judged.ok && !counted.has(judged.value.approver)) counted.set(judged.value.approver, judged.value);
+    if (judged.ok && !counted.has(judged.value.approver))
+      counted.set(judged.value.approver, judged.value);
   }
   const distinct = new Set([...counted.values()].map(({ fingerprint }) => fingerprint)).size;
   const deciding = policySha256(policy, operation.policyVersion) === operation.policySha256;
-  return { counted: [...counted.values()], enough: policy.enabled && deciding && policy.required >= 2 && distinct >= policy.required };
+  return {
+    counted: [...counted.values()],
+    enough: policy.enabled && deciding && policy.required >= 2 && distinct >= policy.required,
+  };
 }
 
 const holds = (approver: Approver, blob: Buffer): boolean => {

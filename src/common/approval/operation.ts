@@ -30,18 +30,41 @@ export interface Operation {
 }
 
 const version = 'meshca-operation-v1\n';
-const members = ['createdAt', 'epoch', 'expiresAt', 'id', 'method', 'policySha256', 'policyVersion', 'proposer', 'request', 'trustDomain'];
+const members = [
+  'createdAt',
+  'epoch',
+  'expiresAt',
+  'id',
+  'method',
+  'policySha256',
+  'policyVersion',
+  'proposer',
+  'request',
+  'trustDomain',
+];
 
-/** Version line and canonical JSON: what is stored, shown, digested, and read again to be executed. */
-export const operationBytes = (operation: Operation): Buffer => Buffer.from(version + canonicalJson(operation), 'utf8');
+/**
+ * Version line and canonical JSON: what is stored, shown, digested, and read again to be executed.
+ */
+export const operationBytes = (operation: Operation): Buffer =>
+  Buffer.from(version + canonicalJson(operation), 'utf8');
 
-/** Strict: bytes that are not exactly what `operationBytes` gives for what they say are none. Fails with APPROVAL_NOT_OPEN. */
+/**
+ * Strict: bytes that are not exactly what `operationBytes` gives for what they say are none. Fails
+ * with APPROVAL_NOT_OPEN.
+ */
 export function readOperation(bytes: Buffer): Result<Operation> {
   const text = bytes.toString('utf8');
-  if (!text.startsWith(version)) return fail('APPROVAL_NOT_OPEN', 'these are not the bytes of an operation');
+  if (!text.startsWith(version))
+    return fail('APPROVAL_NOT_OPEN', 'these are not the bytes of an operation');
   try {
     const operation = JSON.parse(text.slice(version.length)) as Operation;
-    const complete = Object.keys(operation).join() === members.join() && typeof operation.proposer.actor === 'string' && [operation.policyVersion, operation.createdAt, operation.expiresAt].every(Number.isSafeInteger);
+    const complete =
+      Object.keys(operation).join() === members.join() &&
+      typeof operation.proposer.actor === 'string' &&
+      [operation.policyVersion, operation.createdAt, operation.expiresAt].every(
+        Number.isSafeInteger,
+      );
     if (complete && operationBytes(operation).equals(bytes)) return ok(operation);
   } catch {
     // said below
@@ -49,7 +72,11 @@ export function readOperation(bytes: Buffer): Result<Operation> {
   return fail('APPROVAL_NOT_OPEN', 'the bytes of the operation are not in their canonical form');
 }
 
-export const operationSha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+export const operationSha256 = (bytes: Buffer): string =>
+  createHash('sha256').update(bytes).digest('hex');
 
 /** The line that an approver signs: ASCII, ends with a line feed. */
-export const approvalLine = ({ trustDomain, id }: Pick<Operation, 'trustDomain' | 'id'>, sha256: string): string => `meshca-approval-v1 ${trustDomain} ${id} sha256:${sha256}\n`;
+export const approvalLine = (
+  { trustDomain, id }: Pick<Operation, 'trustDomain' | 'id'>,
+  sha256: string,
+): string => `meshca-approval-v1 ${trustDomain} ${id} sha256:${sha256}\n`;

@@ -25,7 +25,10 @@ export interface ApprovalPolicy {
 }
 
 export const defaultLifeSeconds = 86_400;
-/** With one, a person alone could propose on the local socket, which knows no persons, and approve with his key. */
+/**
+ * With one, a person alone could propose on the local socket, which knows no persons, and approve
+ * with his key.
+ */
 const minimumRequired = 2;
 const maximumApprovers = 50;
 const minimumLifeSeconds = 300;
@@ -33,36 +36,83 @@ const maximumLifeSeconds = 14 * 86_400;
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
 const identityPattern = /^(?:spiffe:\/\/[a-z0-9._-]{1,255}(?:\/[A-Za-z0-9._-]+)+|uid:[0-9]{1,10})$/;
 
-/** A policy in its one form: approvers by name, keys without comments. Fails with APPROVAL_POLICY_INVALID or SSH_KEY_INVALID. */
+/**
+ * A policy in its one form: approvers by name, keys without comments. Fails with
+ * APPROVAL_POLICY_INVALID or SSH_KEY_INVALID.
+ */
 export function checkPolicy(input: ApprovalPolicy): Result<ApprovalPolicy> {
   const { approvers, required, enabled } = input;
   const lifeSeconds = input.lifeSeconds === 0 ? defaultLifeSeconds : input.lifeSeconds;
-  if (approvers.length > maximumApprovers) return invalid(`${approvers.length} approvers are more than ${maximumApprovers}`);
-  if (enabled && (!Number.isSafeInteger(required) || required < minimumRequired || required > approvers.length)) return invalid(`${required} of ${approvers.length} approvers: it takes at least ${minimumRequired}, and no more than there are`);
-  if (!Number.isSafeInteger(lifeSeconds) || lifeSeconds < minimumLifeSeconds || lifeSeconds > maximumLifeSeconds) return invalid(`an operation may wait ${minimumLifeSeconds} to ${maximumLifeSeconds} s, not ${lifeSeconds}`);
+  if (approvers.length > maximumApprovers)
+    return invalid(`${approvers.length} approvers are more than ${maximumApprovers}`);
+  if (
+    enabled &&
+    (!Number.isSafeInteger(required) || required < minimumRequired || required > approvers.length)
+  )
+    return invalid(
+      `${required} of ${approvers.length} approvers: it takes at least ${minimumRequired}, and no more than there are`,
+    );
+  if (
+    !Number.isSafeInteger(lifeSeconds) ||
+    lifeSeconds < minimumLifeSeconds ||
+    lifeSeconds > maximumLifeSeconds
+  )
+    return invalid(
+      `an operation may wait ${minimumLifeSeconds} to ${maximumLifeSeconds} s, not ${lifeSeconds}`,
+    );
   const checked: Approver[] = [];
   const owners = new Map<string, string>();
   for (const approver of approvers) {
     const { name } = approver;
-    if (!namePattern.test(name)) return invalid(`the name ${JSON.stringify(name.slice(0, 80))} is not of [A-Za-z0-9._@-], up to 64`);
+    if (!namePattern.test(name))
+      return invalid(
+        `the name ${JSON.stringify(name.slice(0, 80))} is not of [A-Za-z0-9._@-], up to 64`,
+      );
     const key = parseSshPublicKey(approver.publicKey);
     if (!key.ok) return fail(key.error.code, `approver ${name}: ${key.error.message}`);
     const wrong = approver.identities.find((identity) => !identityPattern.test(identity));
-    if (wrong !== undefined || approver.identities.length > 16) return invalid(`approver ${name}: ${wrong === undefined ? 'more than 16 identities' : `${JSON.stringify(wrong.slice(0, 120))} is neither a SPIFFE ID nor uid:N`}`);
-    if (![approver.notBefore, approver.notAfter].every((at) => Number.isSafeInteger(at) && at >= 0) || (approver.notAfter !== 0 && approver.notAfter < approver.notBefore)) return invalid(`approver ${name}: the validity ends before it begins`);
+    if (wrong !== undefined || approver.identities.length > 16)
+      return invalid(
+        `approver ${name}: ${wrong === undefined ? 'more than 16 identities' : `${JSON.stringify(wrong.slice(0, 120))} is neither a SPIFFE ID nor uid:N`}`,
+      );
+    if (
+      ![approver.notBefore, approver.notAfter].every((at) => Number.isSafeInteger(at) && at >= 0) ||
+      (approver.notAfter !== 0 && approver.notAfter < approver.notBefore)
+    )
+      return invalid(`approver ${name}: the validity ends before it begins`);
     // one person under two names would be two of k
-    for (const own of [`name ${name.toLowerCase()}`, `key ${key.value.fingerprint}`, ...new Set(approver.identities.map((identity) => `identity ${identity}`))]) {
+    for (const own of [
+      `name ${name.toLowerCase()}`,
+      `key ${key.value.fingerprint}`,
+      ...new Set(approver.identities.map((identity) => `identity ${identity}`)),
+    ]) {
       const owner = owners.get(own);
       if (owner !== undefined) return invalid(`the ${own} stands twice, for ${owner} and ${name}`);
       owners.set(own, name);
     }
-    checked.push({ name, publicKey: sshKeyText(key.value), identities: [...new Set(approver.identities)].sort(), notBefore: approver.notBefore, notAfter: approver.notAfter });
+    checked.push({
+      name,
+      publicKey: sshKeyText(key.value),
+      identities: [...new Set(approver.identities)].sort(),
+      notBefore: approver.notBefore,
+      notAfter: approver.notAfter,
+    });
   }
-  return ok({ enabled, required, lifeSeconds, approvers: checked.sort((a, b) => (a.name < b.name ? -1 : 1)) });
+  return ok({
+    enabled,
+    required,
+    lifeSeconds,
+    approvers: checked.sort((a, b) => (a.name < b.name ? -1 : 1)),
+  });
 }
 
 /** What the digest in an operation is over. */
-export const policyText = (policy: ApprovalPolicy, version: number): string => canonicalJson({ ...policy, version });
-export const policySha256 = (policy: ApprovalPolicy, version: number): string => createHash('sha256').update('meshca-approval-policy-v1\n').update(policyText(policy, version)).digest('hex');
+export const policyText = (policy: ApprovalPolicy, version: number): string =>
+  canonicalJson({ ...policy, version });
+export const policySha256 = (policy: ApprovalPolicy, version: number): string =>
+  createHash('sha256')
+    .update('meshca-approval-policy-v1\n')
+    .update(policyText(policy, version))
+    .digest('hex');
 
 const invalid = (reason: string): Result<never> => fail('APPROVAL_POLICY_INVALID', reason);

@@ -10,10 +10,16 @@ export interface PkiErrorOptions {
   readonly detail?: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** A message may quote what was sent: it must fit into gRPC trailers when percent-encoded, and nobody fills a log by being refused. */
+/**
+ * A message may quote what was sent: it must fit into gRPC trailers when percent-encoded, and
+ * nobody fills a log by being refused.
+ */
 const maximumMessage = 2_000;
 
-/** The one error type of the product. `message` says what was wrong, `next` what to do, `code` never changes. */
+/**
+ * The one error type of the product. `message` says what was wrong, `next` what to do, `code` never
+ * changes.
+ */
 export class PkiError extends Error {
   override readonly name = 'PkiError';
   readonly code: ErrorCode;
@@ -22,7 +28,10 @@ export class PkiError extends Error {
   readonly detail: Readonly<Record<string, string | number | boolean>>;
 
   constructor(code: ErrorCode, message: string, options: PkiErrorOptions = {}) {
-    super(message.length > maximumMessage ? `${message.slice(0, maximumMessage)}…` : message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(
+      message.length > maximumMessage ? `${message.slice(0, maximumMessage)}…` : message,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
     this.code = code;
     this.next = options.next ?? codes[code].next;
     this.grade = options.grade ?? 'request';
@@ -33,7 +42,10 @@ export class PkiError extends Error {
     return codes[this.code];
   }
 
-  /** Normalises anything thrown. What is not a PkiError becomes INTERNAL with the original as its cause. */
+  /**
+   * Normalises anything thrown. What is not a PkiError becomes INTERNAL with the original as its
+   * cause.
+   */
   static from(thrown: unknown, code: ErrorCode = 'INTERNAL'): PkiError {
     if (thrown instanceof PkiError) return thrown;
     const message = thrown instanceof Error ? thrown.message : String(thrown);

@@ -1,6 +1,6 @@
 /**
- * Time as an argument. Every instant in this code base is a whole number of Unix **seconds** unless its name ends in
- * `Ms`; every duration carries its unit in its name.
+ * Time as an argument. Every instant in this code base is a whole number of Unix **seconds** unless
+ * its name ends in `Ms`; every duration carries its unit in its name.
  */
 export interface Clock {
   /** Wall clock, Unix milliseconds. */
@@ -9,8 +9,14 @@ export interface Clock {
   now(): number;
   /** Milliseconds on the monotonic clock; only differences mean anything. */
   monotonicMs(): number;
-  /** Resolves after `delayMs`, or rejects with the signal's reason. The timer does not keep the process alive if `unref`. */
-  sleep(delayMs: number, options?: { readonly signal?: AbortSignal; readonly unref?: boolean }): Promise<void>;
+  /**
+   * Resolves after `delayMs`, or rejects with the signal's reason. The timer does not keep the
+   * process alive if `unref`.
+   */
+  sleep(
+    delayMs: number,
+    options?: { readonly signal?: AbortSignal; readonly unref?: boolean },
+  ): Promise<void>;
   /** Calls back once after `delayMs`; returns the cancel function. */
   after(delayMs: number, callback: () => void): () => void;
 }
@@ -32,10 +38,13 @@ export const systemClock: Clock = {
         clearTimeout(timer);
         reject(signal?.reason as Error);
       };
-      const timer = setTimeout(() => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      }, Math.min(Math.max(delayMs, 0), maximumTimerMs));
+      const timer = setTimeout(
+        () => {
+          signal?.removeEventListener('abort', onAbort);
+          resolve();
+        },
+        Math.min(Math.max(delayMs, 0), maximumTimerMs),
+      );
       if (options.unref) timer.unref();
       signal?.addEventListener('abort', onAbort, { once: true });
     }),

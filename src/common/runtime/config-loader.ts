@@ -4,14 +4,18 @@ import { fail, ok, type Result } from '../errors/index.ts';
 import { nearest } from './nearest.ts';
 
 /**
- * One configuration file (YAML or JSON) and the environment become one frozen, validated record. The environment wins.
- * `hsm.idleSeconds` is `<PREFIX>HSM_IDLE_SECONDS`. Imported on its own path, since it brings zod.
+ * One configuration file (YAML or JSON) and the environment become one frozen, validated record.
+ * The environment wins. `hsm.idleSeconds` is `<PREFIX>HSM_IDLE_SECONDS`. Imported on its own path,
+ * since it brings zod.
  */
 export interface ConfigSource {
   /** `.json` is read as JSON, anything else as YAML. Absent: environment and defaults alone. */
   readonly path?: string | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** For example `MESHCA_AGENT_`. A variable with this prefix that names no key is refused like an unknown key. */
+  /**
+   * For example `MESHCA_AGENT_`. A variable with this prefix that names no key is refused like an
+   * unknown key.
+   */
   readonly envPrefix: string;
   /** Variables (or prefixes, if they end in `_`) that share the prefix and are not ours. */
   readonly ignoreEnv?: readonly string[];
@@ -27,7 +31,10 @@ export interface ConfigKey {
 type Schema = z.core.$ZodType;
 type Tree = { [key: string]: unknown };
 
-export async function loadConfig<S extends z.ZodObject>(schema: S, source: ConfigSource): Promise<Result<Readonly<z.output<S>>>> {
+export async function loadConfig<S extends z.ZodObject>(
+  schema: S,
+  source: ConfigSource,
+): Promise<Result<Readonly<z.output<S>>>> {
   let input: Tree = {};
   const where = source.path === undefined ? 'the environment' : source.path;
   if (source.path !== undefined) {
@@ -40,45 +47,75 @@ export async function loadConfig<S extends z.ZodObject>(schema: S, source: Confi
   const parsed = schema.safeParse(input);
   if (!parsed.success) {
     const problems = parsed.error.issues.flatMap((issue) => describeIssue(schema, issue));
-    return fail('CONFIG_INVALID', `${where}: ${problems.join('; ')}`, { detail: { problems: problems.length }, ...(source.path === undefined ? { next: 'No configuration file was named: give --config FILE, or set every required key in the environment.' } : {}) });
+    return fail('CONFIG_INVALID', `${where}: ${problems.join('; ')}`, {
+      detail: { problems: problems.length },
+      ...(source.path === undefined
+        ? {
+            next: 'No configuration file was named: give --config FILE, or set every required key in the environment.',
+          }
+        : {}),
+    });
   }
   return ok(deepFreeze(parsed.data));
 }
 
 /** Every key that may stand in the file, with the variable that sets it. */
 export function configKeys(schema: z.ZodObject, envPrefix: string): readonly ConfigKey[] {
-  const keys = [...leaves(schema, [])].map(({ path, schema: leaf }) => ({ path: path.join('.'), envName: envNameOf(envPrefix, path), description: descriptionOf(leaf) }));
+  const keys = [...leaves(schema, [])].map(({ path, schema: leaf }) => ({
+    path: path.join('.'),
+    envName: envNameOf(envPrefix, path),
+    description: descriptionOf(leaf),
+  }));
   const names = new Set(keys.map(({ envName }) => envName));
-  if (names.size !== keys.length) throw new Error('two configuration keys have the same environment name');
+  if (names.size !== keys.length)
+    throw new Error('two configuration keys have the same environment name');
   return keys;
 }
 
 /** JSON Schema (draft 2020-12) of what the file may hold. */
-export const configJsonSchema = (schema: z.ZodObject, title: string): object =>
-  ({ title, ...z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) });
+export const configJsonSchema = (schema: z.ZodObject, title: string): object => ({
+  title,
+  ...z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }),
+});
 
 async function readTree(path: string): Promise<Result<Tree>> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch (thrown) {
-    return fail('CONFIG_INVALID', `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'unknown error'})`, { cause: thrown, next: 'Check the path and its permissions.' });
+    return fail(
+      'CONFIG_INVALID',
+      `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'unknown error'})`,
+      { cause: thrown, next: 'Check the path and its permissions.' },
+    );
   }
   let value: unknown;
   try {
     // YAML only where it is needed: the parser takes memory that an agent would keep
-    value = path.endsWith('.json') ? JSON.parse(text) : (await import('yaml')).parse(text, { strict: true, uniqueKeys: true, maxAliasCount: 20 });
+    value = path.endsWith('.json')
+      ? JSON.parse(text)
+      : (await import('yaml')).parse(text, { strict: true, uniqueKeys: true, maxAliasCount: 20 });
   } catch (thrown) {
-    return fail('CONFIG_INVALID', `${path} is not valid ${path.endsWith('.json') ? 'JSON' : 'YAML'}: ${firstLine(thrown)}`, { cause: thrown });
+    return fail(
+      'CONFIG_INVALID',
+      `${path} is not valid ${path.endsWith('.json') ? 'JSON' : 'YAML'}: ${firstLine(thrown)}`,
+      { cause: thrown },
+    );
   }
   if (value === null || value === undefined) return ok({});
-  if (typeof value !== 'object' || Array.isArray(value)) return fail('CONFIG_INVALID', `${path} holds no mapping of keys to values`);
+  if (typeof value !== 'object' || Array.isArray(value))
+    return fail('CONFIG_INVALID', `${path} holds no mapping of keys to values`);
   return ok(value as Tree);
 }
 
 function applyEnvironment(schema: z.ZodObject, input: Tree, source: ConfigSource): Result<void> {
-  const byName = new Map([...leaves(schema, [])].map((leaf) => [envNameOf(source.envPrefix, leaf.path), leaf]));
-  const ignored = (name: string): boolean => (source.ignoreEnv ?? []).some((each) => (each.endsWith('_') ? name.startsWith(each) : name === each));
+  const byName = new Map(
+    [...leaves(schema, [])].map((leaf) => [envNameOf(source.envPrefix, leaf.path), leaf]),
+  );
+  const ignored = (name: string): boolean =>
+    (source.ignoreEnv ?? []).some((each) =>
+      each.endsWith('_') ? name.startsWith(each) : name === each,
+    );
   const unknown: string[] = [];
   for (const [name, text] of Object.entries(source.env)) {
     if (!name.startsWith(source.envPrefix) || text === undefined || ignored(name)) continue;
@@ -90,11 +127,16 @@ function applyEnvironment(schema: z.ZodObject, input: Tree, source: ConfigSource
     let at = input;
     for (const key of leaf.path.slice(0, -1)) {
       const next = at[key];
-      at = at[key] = typeof next === 'object' && next !== null && !Array.isArray(next) ? { ...(next as Tree) } : {};
+      at = at[key] =
+        typeof next === 'object' && next !== null && !Array.isArray(next)
+          ? { ...(next as Tree) }
+          : {};
     }
     at[leaf.path.at(-1) as string] = fromText(leaf.schema, text);
   }
-  return unknown.length === 0 ? ok(undefined) : fail('CONFIG_INVALID', `the environment: ${unknown.join('; ')}`);
+  return unknown.length === 0
+    ? ok(undefined)
+    : fail('CONFIG_INVALID', `the environment: ${unknown.join('; ')}`);
 }
 
 /** What does not read as the wanted type stays text, so that the schema names the problem. */
@@ -102,7 +144,12 @@ function fromText(schema: Schema, text: string): unknown {
   const kinds = kindsOf(schema);
   if (kinds.has('number') && /^-?[0-9]+(\.[0-9]+)?$/.test(text.trim())) return Number(text);
   if (kinds.has('boolean') && /^(true|false)$/.test(text.trim())) return text.trim() === 'true';
-  if (kinds.has('array') && !text.trimStart().startsWith('[')) return text.split(',').map((part) => part.trim()).filter((part) => part !== '').map((part) => fromText(elementOf(schema), part));
+  if (kinds.has('array') && !text.trimStart().startsWith('['))
+    return text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== '')
+      .map((part) => fromText(elementOf(schema), part));
   if (['array', 'object', 'record', 'tuple'].some((kind) => kinds.has(kind))) {
     try {
       return JSON.parse(text);
@@ -151,25 +198,39 @@ const shapeOf = (schema: Schema): Readonly<Record<string, Schema>> | undefined =
 
 const elementOf = (schema: Schema): Schema => {
   const bare = unwrapSchema(schema);
-  const array = defOf(bare).type === 'union' ? defOf(bare).options?.map(unwrapSchema).find((option) => defOf(option).type === 'array') : bare;
+  const array =
+    defOf(bare).type === 'union'
+      ? defOf(bare)
+          .options?.map(unwrapSchema)
+          .find((option) => defOf(option).type === 'array')
+      : bare;
   return (array === undefined ? undefined : defOf(array).element) ?? bare;
 };
 
 function kindsOf(schema: Schema): ReadonlySet<string> {
   const bare = unwrapSchema(schema);
   const def = defOf(bare);
-  return new Set(def.type === 'union' ? (def.options ?? []).flatMap((option) => [...kindsOf(option)]) : [def.type]);
+  return new Set(
+    def.type === 'union'
+      ? (def.options ?? []).flatMap((option) => [...kindsOf(option)])
+      : [def.type],
+  );
 }
 
-const descriptionOf = (schema: Schema): string => (schema as { readonly description?: string }).description ?? (unwrapSchema(schema) as { readonly description?: string }).description ?? '';
+const descriptionOf = (schema: Schema): string =>
+  (schema as { readonly description?: string }).description ??
+  (unwrapSchema(schema) as { readonly description?: string }).description ??
+  '';
 
 const envNameOf = (prefix: string, path: readonly string[]): string =>
   prefix + path.map((key) => key.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase()).join('_');
 
 function describeIssue(schema: z.ZodObject, issue: z.core.$ZodIssue): string[] {
   const path = issue.path.map(String);
-  if (issue.code === 'invalid_type' && /received undefined$/.test(issue.message)) return [`${path.join('.')} is missing`];
-  if (issue.code !== 'unrecognized_keys') return [`${path.join('.') || 'the file'}: ${issue.message}`];
+  if (issue.code === 'invalid_type' && /received undefined$/.test(issue.message))
+    return [`${path.join('.')} is missing`];
+  if (issue.code !== 'unrecognized_keys')
+    return [`${path.join('.') || 'the file'}: ${issue.message}`];
   const siblings = Object.keys(shapeAt(schema, path) ?? {});
   const everywhere = [...leaves(schema, [])].map((leaf) => leaf.path);
   return issue.keys.map((key) => {
@@ -181,7 +242,10 @@ function describeIssue(schema: z.ZodObject, issue: z.core.$ZodIssue): string[] {
   });
 }
 
-function shapeAt(schema: Schema, path: readonly string[]): Readonly<Record<string, Schema>> | undefined {
+function shapeAt(
+  schema: Schema,
+  path: readonly string[],
+): Readonly<Record<string, Schema>> | undefined {
   let at: Schema | undefined = schema;
   for (const key of path) {
     if (at === undefined) return undefined;
@@ -195,7 +259,8 @@ const suggestion = (name: string, known: readonly string[]): string => {
   return near === undefined ? '' : `; did you mean ${near}?`;
 };
 
-const firstLine = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown)).split('\n', 1)[0] as string;
+const firstLine = (thrown: unknown): string =>
+  (thrown instanceof Error ? thrown.message : String(thrown)).split('\n', 1)[0] as string;
 
 function deepFreeze<T>(value: T): T {
   if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;

@@ -1,6 +1,9 @@
 import { isIP } from 'node:net';
 
-/** An IP address or localhost, with or without a port; nothing that somebody else's DNS decides. No Host at all is HTTP/1.0. */
+/**
+ * An IP address or localhost, with or without a port; nothing that somebody else's DNS decides. No
+ * Host at all is HTTP/1.0.
+ */
 export function isLocalHost(host: string | undefined): boolean {
   if (host === undefined) return true;
   const name = host.replace(/:[0-9]{1,5}$/, '');

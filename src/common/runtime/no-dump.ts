@@ -4,11 +4,16 @@ import koffi from 'koffi';
 const PR_SET_DUMPABLE = 4;
 
 /**
- * For a process that holds PINs or private keys: no core file, and no ptrace or /proc/PID/mem by other processes of its user.
- * True if the system did it. Imported on its own path, since it brings koffi.
+ * For a process that holds PINs or private keys: no core file, and no ptrace or /proc/PID/mem by
+ * other processes of its user. True if the system did it. Imported on its own path, since it brings
+ * koffi.
  */
 export function forbidDumps(platform: NodeJS.Platform): boolean {
   if (platform !== 'linux') return false;
-  const prctl = koffi.load(null).func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)') as (...values: number[]) => number;
+  const prctl = koffi
+    .load(null)
+    .func(
+      'int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)',
+    ) as (...values: number[]) => number;
   return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) === 0;
 }

@@ -12,26 +12,58 @@ export interface LogOptions {
   readonly destination?: number;
 }
 
-/** Names of fields that could carry a secret are masked wherever they stand, as the last fence: nobody logs them on purpose. */
-const secretFields = ['pin', 'token', 'privateKey', 'keyPem', 'secret', 'password', 'authorization'];
+/**
+ * Names of fields that could carry a secret are masked wherever they stand, as the last fence:
+ * nobody logs them on purpose.
+ */
+const secretFields = [
+  'pin',
+  'token',
+  'privateKey',
+  'keyPem',
+  'secret',
+  'password',
+  'authorization',
+];
 
 /**
- * A refusal or an outage says all in its code and message; where in our code it came up helps nobody who reads the log. Of a
- * fault (INTERNAL, or no PkiError at all) the stack stays.
+ * A refusal or an outage says all in its code and message; where in our code it came up helps
+ * nobody who reads the log. Of a fault (INTERNAL, or no PkiError at all) the stack stays.
  */
-const errorForLog = (thrown: Error): object => (thrown instanceof PkiError && thrown.code !== 'INTERNAL'
-  ? { code: thrown.code, message: thrown.message, next: thrown.next, ...(thrown.cause instanceof Error && thrown.cause.message !== thrown.message ? { cause: thrown.cause.message } : {}) }
-  : stdSerializers.err(thrown));
+const errorForLog = (thrown: Error): object =>
+  thrown instanceof PkiError && thrown.code !== 'INTERNAL'
+    ? {
+        code: thrown.code,
+        message: thrown.message,
+        next: thrown.next,
+        ...(thrown.cause instanceof Error && thrown.cause.message !== thrown.message
+          ? { cause: thrown.cause.message }
+          : {}),
+      }
+    : stdSerializers.err(thrown);
 
 /** Imported on its own path, since it brings pino. JSON lines, or readable ones on a terminal. */
 export async function createLogger(options: LogOptions): Promise<Logger> {
   const base = {
-    level: options.level, name: options.name, serializers: { ...stdSerializers, err: errorForLog }, timestamp: pino.stdTimeFunctions.isoTime,
+    level: options.level,
+    name: options.name,
+    serializers: { ...stdSerializers, err: errorForLog },
+    timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: secretFields.flatMap((field) => [field, `*.${field}`]), censor: '[redacted]' },
   };
   const destination = options.destination ?? 1;
-  if (options.format === 'json' || (options.format === 'auto' && !options.isTerminal)) return pino(base, pino.destination({ dest: destination, sync: true })) as unknown as Logger;
+  if (options.format === 'json' || (options.format === 'auto' && !options.isTerminal))
+    return pino(base, pino.destination({ dest: destination, sync: true })) as unknown as Logger;
   const { default: pretty } = await import('pino-pretty');
-  return pino(base, pretty({ destination, sync: true, colorize: options.isTerminal, translateTime: 'HH:MM:ss.l', ignore: 'pid,hostname,name' })) as unknown as Logger;
+  return pino(
+    base,
+    pretty({
+      destination,
+      sync: true,
+      colorize: options.isTerminal,
+      translateTime: 'HH:MM:ss.l',
+      ignore: 'pid,hostname,name',
+    }),
+  ) as unknown as Logger;
 }

@@ -1,6 +1,9 @@
 import { randomBytes, randomFillSync } from 'node:crypto';
 
-/** Entropy as an argument. `uniform` is for jitter and may be seeded in tests; `bytes` must be a CSPRNG in production. */
+/**
+ * Entropy as an argument. `uniform` is for jitter and may be seeded in tests; `bytes` must be a
+ * CSPRNG in production.
+ */
 export interface Random {
   /** [0, 1) */
   uniform(): number;
@@ -15,7 +18,10 @@ export const systemRandom: Random = {
 const pool = Buffer.alloc(4096);
 let used = pool.length;
 
-/** A few bytes of the CSPRNG, which costs the same for four thousand; valid until the next call. What was given out is never given again. */
+/**
+ * A few bytes of the CSPRNG, which costs the same for four thousand; valid until the next call.
+ * What was given out is never given again.
+ */
 function fromPool(length: number): Buffer {
   if (used + length > pool.length) {
     randomFillSync(pool);
@@ -25,11 +31,14 @@ function fromPool(length: number): Buffer {
   return pool.subarray(used - length, used);
 }
 
-/** UUID version 7 (RFC 9562): starts with the time in milliseconds, so that indexes over it stay local. */
+/**
+ * UUID version 7 (RFC 9562): starts with the time in milliseconds, so that indexes over it stay
+ * local.
+ */
 export function uuidv7(nowMs: number = Date.now()): string {
   const tail = fromPool(10);
   const time = Math.floor(nowMs).toString(16).padStart(12, '0');
   const hex = tail.toString('hex');
-  const variant = ((tail[2] as number) & 0x3f | 0x80).toString(16);
+  const variant = (((tail[2] as number) & 0x3f) | 0x80).toString(16);
   return `${time.slice(0, 8)}-${time.slice(8)}-7${hex.slice(1, 4)}-${variant}${hex.slice(6, 8)}-${hex.slice(8, 20)}`;
 }

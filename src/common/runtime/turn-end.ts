@@ -1,4 +1,7 @@
-/** In this order: what gathers the calls of a turn into one, the writer that they lead to, and what hands work to other processes. */
+/**
+ * In this order: what gathers the calls of a turn into one, the writer that they lead to, and what
+ * hands work to other processes.
+ */
 const stages = ['gather', 'write', 'hand-over'] as const;
 export type TurnStage = (typeof stages)[number];
 
@@ -6,8 +9,9 @@ const waiting: Record<TurnStage, (() => void)[]> = { gather: [], write: [], 'han
 let scheduled = false;
 
 /**
- * Calls back when this turn of the event loop has read what its sockets had to give: all of a stage before any of the next.
- * With an immediate of its own each stage would wait for one more turn, and under load a turn takes milliseconds.
+ * Calls back when this turn of the event loop has read what its sockets had to give: all of a stage
+ * before any of the next. With an immediate of its own each stage would wait for one more turn, and
+ * under load a turn takes milliseconds.
  */
 export function atTurnEnd(stage: TurnStage, callback: () => void): void {
   waiting[stage].push(callback);

@@ -2,8 +2,9 @@ import { fail, ok, type Result } from '../errors/index.ts';
 import { SpiffeId } from './spiffe-id.ts';
 
 /**
- * A set of SPIFFE IDs in one trust domain: `*` stands for exactly one whole segment, and only a trailing `/**` crosses
- * segments (one or more). Nothing else is special, and a `*` never stands for part of a segment.
+ * A set of SPIFFE IDs in one trust domain: `*` stands for exactly one whole segment, and only a
+ * trailing `/**` crosses segments (one or more). Nothing else is special, and a `*` never stands
+ * for part of a segment.
  */
 export class SpiffeIdPattern {
   readonly text: string;
@@ -11,7 +12,12 @@ export class SpiffeIdPattern {
   readonly #segments: readonly string[];
   readonly #open: boolean;
 
-  private constructor(text: string, trustDomainName: string, segments: readonly string[], open: boolean) {
+  private constructor(
+    text: string,
+    trustDomainName: string,
+    segments: readonly string[],
+    open: boolean,
+  ) {
     this.text = text;
     this.#trustDomainName = trustDomainName;
     this.#segments = segments;
@@ -22,9 +28,19 @@ export class SpiffeIdPattern {
     const open = text.endsWith('/**');
     const body = open ? text.slice(0, -3) : text;
     // a wildcard segment is checked as a letter, so that the rules of the ID hold for the rest
-    const sample = SpiffeId.parse(body.split('/').map((segment, index) => (index > 2 && segment === '*' ? 'x' : segment)).join('/'));
-    if (!sample.ok) return fail('PATTERN_INVALID', `pattern ${JSON.stringify(text)}: ${sample.error.message}`);
-    if (!open && sample.value.path === '') return fail('PATTERN_INVALID', `pattern ${JSON.stringify(text)} names a trust domain, not an identity in it`);
+    const sample = SpiffeId.parse(
+      body
+        .split('/')
+        .map((segment, index) => (index > 2 && segment === '*' ? 'x' : segment))
+        .join('/'),
+    );
+    if (!sample.ok)
+      return fail('PATTERN_INVALID', `pattern ${JSON.stringify(text)}: ${sample.error.message}`);
+    if (!open && sample.value.path === '')
+      return fail(
+        'PATTERN_INVALID',
+        `pattern ${JSON.stringify(text)} names a trust domain, not an identity in it`,
+      );
     const segments = body.split('/').slice(3);
     return ok(new SpiffeIdPattern(text, sample.value.trustDomain.name, segments, open));
   }
@@ -32,7 +48,12 @@ export class SpiffeIdPattern {
   matches(id: SpiffeId): boolean {
     if (id.trustDomain.name !== this.#trustDomainName) return false;
     const segments = id.segments;
-    if (this.#open ? segments.length <= this.#segments.length : segments.length !== this.#segments.length) return false;
+    if (
+      this.#open
+        ? segments.length <= this.#segments.length
+        : segments.length !== this.#segments.length
+    )
+      return false;
     return this.#segments.every((wanted, index) => wanted === '*' || wanted === segments[index]);
   }
 

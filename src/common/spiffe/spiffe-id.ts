@@ -16,8 +16,16 @@ export class TrustDomain {
   static parse(text: string): Result<TrustDomain> {
     const name = text.startsWith('spiffe://') ? text.slice('spiffe://'.length) : text;
     if (name.length === 0) return fail('TRUST_DOMAIN_INVALID', 'the trust domain is empty');
-    if (name.length > maximumTrustDomainLength) return fail('TRUST_DOMAIN_INVALID', `the trust domain has ${name.length} characters, more than ${maximumTrustDomainLength}`);
-    if (!trustDomainPattern.test(name)) return fail('TRUST_DOMAIN_INVALID', `trust domain ${JSON.stringify(name)} has a character outside [a-z0-9._-]`);
+    if (name.length > maximumTrustDomainLength)
+      return fail(
+        'TRUST_DOMAIN_INVALID',
+        `the trust domain has ${name.length} characters, more than ${maximumTrustDomainLength}`,
+      );
+    if (!trustDomainPattern.test(name))
+      return fail(
+        'TRUST_DOMAIN_INVALID',
+        `trust domain ${JSON.stringify(name)} has a character outside [a-z0-9._-]`,
+      );
     return ok(new TrustDomain(name));
   }
 
@@ -39,7 +47,10 @@ export class TrustDomain {
   }
 }
 
-/** A validated SPIFFE ID. `path` is empty for the ID of the trust domain itself, else starts with a slash (SPIFFE-ID section 2). */
+/**
+ * A validated SPIFFE ID. `path` is empty for the ID of the trust domain itself, else starts with a
+ * slash (SPIFFE-ID section 2).
+ */
 export class SpiffeId {
   readonly trustDomain: TrustDomain;
   readonly path: string;
@@ -52,11 +63,16 @@ export class SpiffeId {
   }
 
   static parse(text: string): Result<SpiffeId> {
-    if (!text.startsWith('spiffe://')) return fail('SPIFFE_ID_INVALID', `${quote(text)} does not start with spiffe://`);
-    if (Buffer.byteLength(text) > maximumIdBytes) return fail('SPIFFE_ID_INVALID', `the ID has more than ${maximumIdBytes} bytes`);
+    if (!text.startsWith('spiffe://'))
+      return fail('SPIFFE_ID_INVALID', `${quote(text)} does not start with spiffe://`);
+    if (Buffer.byteLength(text) > maximumIdBytes)
+      return fail('SPIFFE_ID_INVALID', `the ID has more than ${maximumIdBytes} bytes`);
     const slash = text.indexOf('/', 'spiffe://'.length);
-    const trustDomain = TrustDomain.parse(text.slice('spiffe://'.length, slash < 0 ? undefined : slash));
-    if (!trustDomain.ok) return fail('SPIFFE_ID_INVALID', `${quote(text)}: ${trustDomain.error.message}`);
+    const trustDomain = TrustDomain.parse(
+      text.slice('spiffe://'.length, slash < 0 ? undefined : slash),
+    );
+    if (!trustDomain.ok)
+      return fail('SPIFFE_ID_INVALID', `${quote(text)}: ${trustDomain.error.message}`);
     const path = slash < 0 ? '' : text.slice(slash);
     const problem = path === '' ? undefined : pathProblem(path);
     if (problem !== undefined) return fail('SPIFFE_ID_INVALID', `${quote(text)} ${problem}`);
@@ -90,15 +106,18 @@ export class SpiffeId {
 }
 
 /** True for a single path segment of a SPIFFE ID, the unit that a template placeholder may fill. */
-export const isPathSegment = (text: string): boolean => segmentPattern.test(text) && text !== '.' && text !== '..';
+export const isPathSegment = (text: string): boolean =>
+  segmentPattern.test(text) && text !== '.' && text !== '..';
 
 function pathProblem(path: string): string | undefined {
   for (const segment of path.slice(1).split('/')) {
     if (segment === '') return 'has an empty path segment or a trailing slash';
     if (segment === '.' || segment === '..') return `has the path segment ${segment}`;
-    if (!segmentPattern.test(segment)) return `has a character outside [A-Za-z0-9._-] in segment ${quote(segment)}`;
+    if (!segmentPattern.test(segment))
+      return `has a character outside [A-Za-z0-9._-] in segment ${quote(segment)}`;
   }
   return undefined;
 }
 
-const quote = (text: string): string => JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);
+const quote = (text: string): string =>
+  JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);

@@ -1,2 +1,14 @@
-export { parseSshKeyBlob, parseSshPublicKey, sshKeyText, sshKeyTypes, type SshKeyType, type SshPublicKey } from './public-key.ts';
-export { parseSshSignature, verifySshSignature, type SshSignature, type SshSignatureFacts } from './signature.ts';
+export {
+  parseSshKeyBlob,
+  parseSshPublicKey,
+  sshKeyText,
+  sshKeyTypes,
+  type SshKeyType,
+  type SshPublicKey,
+} from './public-key.ts';
+export {
+  parseSshSignature,
+  verifySshSignature,
+  type SshSignature,
+  type SshSignatureFacts,
+} from './signature.ts';

@@ -1,4 +1,7 @@
-/** Reads the SSH wire encoding (RFC 4251, section 5). Throws RangeError past the end; the callers of this folder turn it into a result. */
+/**
+ * Reads the SSH wire encoding (RFC 4251, section 5). Throws RangeError past the end; the callers of
+ * this folder turn it into a result.
+ */
 export class WireReader {
   readonly #bytes: Buffer;
   #at = 0;
@@ -29,7 +32,8 @@ export class WireReader {
   /** Printable ASCII: every name in these formats is. */
   name(): string {
     const bytes = this.string();
-    if (bytes.length > 256 || bytes.some((byte) => byte < 0x20 || byte > 0x7e)) throw new RangeError('a name is not printable ASCII of at most 256 characters');
+    if (bytes.length > 256 || bytes.some((byte) => byte < 0x20 || byte > 0x7e))
+      throw new RangeError('a name is not printable ASCII of at most 256 characters');
     return bytes.toString('latin1');
   }
 
@@ -39,7 +43,8 @@ export class WireReader {
     const [first, second] = bytes;
     if (first === undefined || first >= 0x80) throw new RangeError('a number is zero or negative');
     if (first !== 0) return bytes;
-    if (second === undefined || second < 0x80) throw new RangeError('a number has a needless zero octet');
+    if (second === undefined || second < 0x80)
+      throw new RangeError('a number has a needless zero octet');
     return bytes.subarray(1);
   }
 

@@ -2,45 +2,95 @@ import { createHash } from 'node:crypto';
 import { PkiError } from '../errors/index.ts';
 
 /**
- * Who was counted when an authority began to sign: a statement, and behind it the consumers, one JSON object a line, in
- * chunks that the statement names by their SHA-256. The record of the activation holds the SHA-256 of the statement, so that
- * whoever has the record can check the list, whole or one chunk at a time. The bytes of a version never change.
+ * Who was counted when an authority began to sign: a statement, and behind it the consumers, one
+ * JSON object a line, in chunks that the statement names by their SHA-256. The record of the
+ * activation holds the SHA-256 of the statement, so that whoever has the record can check the list,
+ * whole or one chunk at a time. The bytes of a version never change.
  */
 export interface EvidenceStatement {
-  /** Agents whose rows were not as the log has them: only by force or deadline does it sign then, and who they were is not in the list. */
+  /**
+   * Agents whose rows were not as the log has them: only by force or deadline does it sign then,
+   * and who they were is not in the list.
+   */
   readonly alteredAgents: number;
   /** `sha256`: of the certificate (DER), of a JWT key of its SubjectPublicKeyInfo. */
-  readonly authority: { readonly id: string; readonly kind: string; readonly publishedAt: number; readonly sha256: string };
+  readonly authority: {
+    readonly id: string;
+    readonly kind: string;
+    readonly publishedAt: number;
+    readonly sha256: string;
+  };
   readonly chunks: readonly { readonly lines: number; readonly sha256: string }[];
   /** Unix seconds. */
   readonly decidedAt: number;
-  readonly inferred: { readonly confirmed: number; readonly needed: number; /** The latest expiry that was waited for, and is past; 0: nothing. */ readonly relied: number; /** Of those that were not waited for; 0: nothing. */ readonly until: number };
+  readonly inferred: {
+    readonly confirmed: number;
+    readonly needed: number /** The latest expiry that was waited for, and is past; 0: nothing. */;
+    readonly relied: number /** Of those that were not waited for; 0: nothing. */;
+    readonly until: number;
+  };
   /** How many lines there are of each class. */
-  readonly lines: { readonly expired: number; readonly passedOver: number; readonly proven: number };
+  readonly lines: {
+    readonly expired: number;
+    readonly passedOver: number;
+    readonly proven: number;
+  };
   readonly proven: { readonly confirmed: number; readonly needed: number };
   /** Above an intermediate. */
   readonly root: { readonly id: string; readonly sha256: string } | null;
   /** What it signs for, as JSON. */
   readonly scope: string;
-  /** Sets that consumers hold, each by the SHA-256 of its members: the digest is over these, sorted. */
+  /**
+   * Sets that consumers hold, each by the SHA-256 of its members: the digest is over these, sorted.
+   */
   readonly sets: readonly { readonly digest: string; readonly members: readonly string[] }[];
-  readonly shares: { readonly inferred: number; readonly proven: number; readonly unprovable: number };
+  readonly shares: {
+    readonly inferred: number;
+    readonly proven: number;
+    readonly unprovable: number;
+  };
   /** Readers that nobody sees: waited until then (Unix seconds, 0: there are none). */
   readonly unprovable: { readonly until: number };
   /** Why it signs without some, where it does. */
-  readonly without: { readonly by: string; readonly deadline: number; readonly kind: 'proven' | 'forced' | 'deadline'; readonly reason: string };
+  readonly without: {
+    readonly by: string;
+    readonly deadline: number;
+    readonly kind: 'proven' | 'forced' | 'deadline';
+    readonly reason: string;
+  };
 }
 
 export type EvidenceLine =
   | {
-    readonly agent: string; readonly class: 'proven'; readonly consumer: string; readonly description: string; /** When the server was told, Unix seconds. */ readonly heardAt: number; readonly kind: string;
-    /** What kind of set it is, whose digest `set` is: an intermediate is held by who verified it, or has its root. */
-    readonly of: 'root' | 'jwt' | 'issuing'; readonly set: string; /** By its own word. */ readonly since: number; readonly spiffeId: string;
-  }
+      readonly agent: string;
+      readonly class: 'proven';
+      readonly consumer: string;
+      readonly description: string /** When the server was told, Unix seconds. */;
+      readonly heardAt: number;
+      readonly kind: string;
+      /**
+       * What kind of set it is, whose digest `set` is: an intermediate is held by who verified it,
+       * or has its root.
+       */
+      readonly of: 'root' | 'jwt' | 'issuing';
+      readonly set: string /** By its own word. */;
+      readonly since: number;
+      readonly spiffeId: string;
+    }
   | {
-    readonly agent: string; readonly class: 'passed-over'; readonly consumer: string; readonly description: string; readonly holds: readonly string[]; readonly kind: string; readonly lastSeenAt: number;
-    readonly reason: string; readonly spiffeId: string; readonly state: string; /** The last leaf issued through its agent ends then. */ readonly until: number; readonly why: 'force' | 'deadline' | 'share';
-  }
+      readonly agent: string;
+      readonly class: 'passed-over';
+      readonly consumer: string;
+      readonly description: string;
+      readonly holds: readonly string[];
+      readonly kind: string;
+      readonly lastSeenAt: number;
+      readonly reason: string;
+      readonly spiffeId: string;
+      readonly state: string /** The last leaf issued through its agent ends then. */;
+      readonly until: number;
+      readonly why: 'force' | 'deadline' | 'share';
+    }
   /** An agent that could have come back after the publication, until its last leaf had expired. */
   | { readonly agent: string; readonly class: 'expired'; readonly until: number };
 
@@ -56,8 +106,14 @@ const version = 'meshca-activation-v1\n';
 const linesPerChunk = 1_000;
 const hashOf = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
 
-/** `lines` in the order in which they are to stand, each with its keys in order; those of the statement are put in order here. */
-export function encodeEvidence(statement: Omit<EvidenceStatement, 'chunks' | 'lines'>, lines: readonly EvidenceLine[]): ActivationEvidence {
+/**
+ * `lines` in the order in which they are to stand, each with its keys in order; those of the
+ * statement are put in order here.
+ */
+export function encodeEvidence(
+  statement: Omit<EvidenceStatement, 'chunks' | 'lines'>,
+  lines: readonly EvidenceLine[],
+): ActivationEvidence {
   const chunks: Buffer[] = [];
   const named: { lines: number; sha256: string }[] = [];
   for (let at = 0; at < lines.length; at += linesPerChunk) {
@@ -66,18 +122,33 @@ export function encodeEvidence(statement: Omit<EvidenceStatement, 'chunks' | 'li
     chunks.push(data);
     named.push({ lines: some.length, sha256: hashOf(data) });
   }
-  const count = (wanted: EvidenceLine['class']): number => lines.reduce((sum, line) => sum + (line.class === wanted ? 1 : 0), 0);
-  const whole: EvidenceStatement = { ...statement, chunks: named, lines: { expired: count('expired'), passedOver: count('passed-over'), proven: count('proven') } };
+  const count = (wanted: EvidenceLine['class']): number =>
+    lines.reduce((sum, line) => sum + (line.class === wanted ? 1 : 0), 0);
+  const whole: EvidenceStatement = {
+    ...statement,
+    chunks: named,
+    lines: { expired: count('expired'), passedOver: count('passed-over'), proven: count('proven') },
+  };
   const bytes = Buffer.from(version + JSON.stringify(ordered(whole)), 'utf8');
   return { sha256: hashOf(bytes), statement: bytes, chunks, proven: whole.proven };
 }
 
-type Plain = string | number | boolean | null | readonly Plain[] | { readonly [key: string]: Plain };
+type Plain =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly Plain[]
+  | { readonly [key: string]: Plain };
 
 function ordered(value: unknown): Plain {
   if (Array.isArray(value)) return value.map(ordered);
   if (typeof value !== 'object' || value === null) return value as Plain;
-  return Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)).map(([key, inner]) => [key, ordered(inner)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([one], [other]) => (one < other ? -1 : 1))
+      .map(([key, inner]) => [key, ordered(inner)]),
+  );
 }
 
 /** What the record of the activation says, as far as the list must agree with it. */
@@ -89,7 +160,8 @@ export interface EvidenceClaim {
 }
 
 /**
- * Checks a list against its record: the statement first, then each chunk in its order, then `finish`.
+ * Checks a list against its record: the statement first, then each chunk in its order, then
+ * `finish`.
  * @throws PkiError EVIDENCE_INVALID, saying what does not agree
  */
 export class EvidenceCheck {
@@ -102,36 +174,63 @@ export class EvidenceCheck {
 
   constructor(claim: EvidenceClaim, statement: Buffer) {
     this.#claim = claim;
-    if (hashOf(statement) !== claim.sha256) throw this.#invalid('the statement is not the one that the record commits to');
+    if (hashOf(statement) !== claim.sha256)
+      throw this.#invalid('the statement is not the one that the record commits to');
     const text = statement.toString('utf8');
-    if (!text.startsWith(version)) throw this.#invalid('the statement is of a version that this release does not read');
+    if (!text.startsWith(version))
+      throw this.#invalid('the statement is of a version that this release does not read');
     this.statement = this.#parsed(text.slice(version.length)) as EvidenceStatement;
     const { authority, sets, without, proven } = this.statement;
-    if (authority.id !== claim.authorityId) throw this.#invalid(`the statement is about authority ${authority.id}`);
+    if (authority.id !== claim.authorityId)
+      throw this.#invalid(`the statement is about authority ${authority.id}`);
     for (const { digest, members } of sets) {
-      if (digestOf(members) !== digest) throw this.#invalid(`the set ${digest} does not have the members that are given for it`);
+      if (digestOf(members) !== digest)
+        throw this.#invalid(`the set ${digest} does not have the members that are given for it`);
     }
     this.#sets = new Map(sets.map(({ digest, members }) => [digest, new Set(members)]));
     const { detail } = claim;
-    if (detail !== undefined && (detail['without'] !== without.kind || detail['provenNeeded'] !== proven.needed || detail['provenConfirmed'] !== proven.confirmed)) throw this.#invalid('the record counts otherwise');
+    if (
+      detail !== undefined &&
+      (detail['without'] !== without.kind ||
+        detail['provenNeeded'] !== proven.needed ||
+        detail['provenConfirmed'] !== proven.confirmed)
+    )
+      throw this.#invalid('the record counts otherwise');
   }
 
   /** The lines of the next chunk. */
   chunk(data: Buffer): readonly EvidenceLine[] {
     const expected = this.statement.chunks[this.#chunks];
-    if (expected === undefined) throw this.#invalid('there are more consumers than the statement names');
-    if (hashOf(data) !== expected.sha256) throw this.#invalid(`the consumers in part ${this.#chunks + 1} of ${this.statement.chunks.length} are not those that the statement commits to: the list was changed`);
+    if (expected === undefined)
+      throw this.#invalid('there are more consumers than the statement names');
+    if (hashOf(data) !== expected.sha256)
+      throw this.#invalid(
+        `the consumers in part ${this.#chunks + 1} of ${this.statement.chunks.length} are not those that the statement commits to: the list was changed`,
+      );
     this.#chunks += 1;
-    const lines = data.toString('utf8').split('\n').filter((line) => line !== '').map((line) => this.#parsed(line) as EvidenceLine);
+    const lines = data
+      .toString('utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => this.#parsed(line) as EvidenceLine);
     for (const line of lines) this.#line(line);
     return lines;
   }
 
   finish(): EvidenceStatement {
     const { chunks, lines, proven } = this.statement;
-    if (this.#chunks < chunks.length) throw this.#invalid(`${chunks.length - this.#chunks} of ${chunks.length} parts of the list are missing`);
-    if (lines.proven !== this.#counts.proven || lines.passedOver !== this.#counts['passed-over'] || lines.expired !== this.#counts.expired) throw this.#invalid('the statement counts otherwise than its list');
-    if (proven.confirmed !== lines.proven || proven.needed !== lines.proven + lines.passedOver) throw this.#invalid('the statement counts consumers that it does not list');
+    if (this.#chunks < chunks.length)
+      throw this.#invalid(
+        `${chunks.length - this.#chunks} of ${chunks.length} parts of the list are missing`,
+      );
+    if (
+      lines.proven !== this.#counts.proven ||
+      lines.passedOver !== this.#counts['passed-over'] ||
+      lines.expired !== this.#counts.expired
+    )
+      throw this.#invalid('the statement counts otherwise than its list');
+    if (proven.confirmed !== lines.proven || proven.needed !== lines.proven + lines.passedOver)
+      throw this.#invalid('the statement counts consumers that it does not list');
     return this.statement;
   }
 
@@ -143,8 +242,12 @@ export class EvidenceCheck {
     this.#last = place;
     if (line.class !== 'proven') return;
     const { authority, root } = this.statement;
-    const wanted = line.of === authority.kind ? authority.sha256 : line.of === 'root' ? root?.sha256 : undefined;
-    if (wanted === undefined || this.#sets.get(line.set)?.has(wanted) !== true) throw this.#invalid(`${place.trim()} is counted as proven, and what it holds does not have the authority in it`);
+    const wanted =
+      line.of === authority.kind ? authority.sha256 : line.of === 'root' ? root?.sha256 : undefined;
+    if (wanted === undefined || this.#sets.get(line.set)?.has(wanted) !== true)
+      throw this.#invalid(
+        `${place.trim()} is counted as proven, and what it holds does not have the authority in it`,
+      );
   }
 
   #parsed(text: string): unknown {
@@ -156,15 +259,23 @@ export class EvidenceCheck {
   }
 
   #invalid(what: string): PkiError {
-    return new PkiError('EVIDENCE_INVALID', `activation of authority ${this.#claim.authorityId}: ${what}`, { detail: { authorityId: this.#claim.authorityId } });
+    return new PkiError(
+      'EVIDENCE_INVALID',
+      `activation of authority ${this.#claim.authorityId}: ${what}`,
+      { detail: { authorityId: this.#claim.authorityId } },
+    );
   }
 }
 
 /** Of a set of authorities by their SHA-256 (hex); the same as over their encodings. */
-const digestOf = (members: readonly string[]): string => hashOf(Buffer.concat([...members].sort().map((member) => Buffer.from(member, 'hex'))));
+const digestOf = (members: readonly string[]): string =>
+  hashOf(Buffer.concat([...members].sort().map((member) => Buffer.from(member, 'hex'))));
 
 /** An activation by a server that kept no list, or the first ones of a server, have none. */
-export function claimOf(subject: string, detail: Readonly<Record<string, unknown>>): EvidenceClaim | undefined {
+export function claimOf(
+  subject: string,
+  detail: Readonly<Record<string, unknown>>,
+): EvidenceClaim | undefined {
   const sha256 = detail['evidence'];
   return typeof sha256 === 'string' ? { authorityId: subject, sha256, detail } : undefined;
 }

@@ -9,21 +9,45 @@ import { baseOfOrigin, epochOfOrigin, keyInEpoch } from './origin.ts';
 import { tileWidth } from './tiles.ts';
 
 /**
- * An export is JSON lines: first `log`, then records in the order of their sequence, each tile of leaf hashes before the
- * records it is about, the list of who had confirmed behind the record of an activation, each checkpoint behind the last record that it covers, and `end`.
+ * An export is JSON lines: first `log`, then records in the order of their sequence, each tile of
+ * leaf hashes before the records it is about, the list of who had confirmed behind the record of an
+ * activation, each checkpoint behind the last record that it covers, and `end`.
  */
 export type ExportLine =
-  | { readonly type: 'log'; readonly version: 1; readonly origin: string; readonly verifierKey: string; /** Further keys of this log: one that was lost, one that stands by. */ readonly otherKeys?: readonly string[]; readonly exportedAtMs: number }
+  | {
+      readonly type: 'log';
+      readonly version: 1;
+      readonly origin: string;
+      readonly verifierKey: string /** Further keys of this log: one that was lost, one that stands by. */;
+      readonly otherKeys?: readonly string[];
+      readonly exportedAtMs: number;
+    }
   | { readonly type: 'tile'; readonly index: number; readonly hashes: string }
-  | { readonly type: 'record'; readonly sequence: number; /** Absent: it is not in the tree. */ readonly index?: number; readonly out?: string; readonly timeMs: number; readonly actor: string; readonly kind: string; readonly subject: string; readonly canonical: string }
-  /** Behind the record of an activation: who was counted, first the statement, then each part of the list. */
+  | {
+      readonly type: 'record';
+      readonly sequence: number /** Absent: it is not in the tree. */;
+      readonly index?: number;
+      readonly out?: string;
+      readonly timeMs: number;
+      readonly actor: string;
+      readonly kind: string;
+      readonly subject: string;
+      readonly canonical: string;
+    }
+  /**
+   * Behind the record of an activation: who was counted, first the statement, then each part of the
+   * list.
+   */
   | { readonly type: 'evidence'; readonly authorityId: string; readonly statement: string }
   | { readonly type: 'evidence-lines'; readonly lines: string }
   | { readonly type: 'checkpoint'; readonly note: string; readonly timeMs: number }
   | { readonly type: 'end'; readonly size: number };
 
 export interface VerifyOptions {
-  /** Of the log, from elsewhere; absent: the one in the file, which proves nothing about who made it. */
+  /**
+   * Of the log, from elsewhere; absent: the one in the file, which proves nothing about who made
+   * it.
+   */
   readonly key?: NoteKey;
   /** A checkpoint that was seen before: the log must go on from it. */
   readonly since?: Buffer | string;
@@ -40,25 +64,45 @@ export interface ExportVerdict {
   readonly lastSequence: number;
   readonly lastTimeMs: number;
   readonly checkpoints: number;
-  /** For each witness that was given, the newest checkpoint that it cosigned; size and time (Unix seconds) 0: none. */
-  readonly cosigned: readonly { readonly witness: string; readonly size: number; readonly time: number }[];
-  /** Records that stayed out of the tree: those that wait for it, and those that no server wrote, by reason. */
+  /**
+   * For each witness that was given, the newest checkpoint that it cosigned; size and time (Unix
+   * seconds) 0: none.
+   */
+  readonly cosigned: readonly {
+    readonly witness: string;
+    readonly size: number;
+    readonly time: number;
+  }[];
+  /**
+   * Records that stayed out of the tree: those that wait for it, and those that no server wrote, by
+   * reason.
+   */
   readonly waiting: number;
   readonly out: readonly { readonly sequence: number; readonly reason: string }[];
-  /** Activations under the checkpoints: those whose list of who had confirmed is in the file and agrees with its record, and those whose record names none (a first start, an older server). */
+  /**
+   * Activations under the checkpoints: those whose list of who had confirmed is in the file and
+   * agrees with its record, and those whose record names none (a first start, an older server).
+   */
   readonly activations: { readonly withList: number; readonly without: number };
 }
 
 const maximumKeys = 20;
-const spkiSha256 = ({ publicKey }: NoteKey): string => createHash('sha256').update(publicKey.export({ format: 'der', type: 'spki' })).digest('hex');
+const spkiSha256 = ({ publicKey }: NoteKey): string =>
+  createHash('sha256')
+    .update(publicKey.export({ format: 'der', type: 'spki' }))
+    .digest('hex');
 
 const recordVersion = 'meshca-audit-v1\n';
 
 /**
  * Verifies an export, line by line, with nothing but the lines.
- * @throws PkiError AUDIT_INVALID, or EVIDENCE_INVALID for the list of an activation; its detail names the first record that is wrong as `sequence` where one can be told
+ * @throws PkiError AUDIT_INVALID, or EVIDENCE_INVALID for the list of an activation; its detail
+ * names the first record that is wrong as `sequence` where one can be told
  */
-export async function verifyExport(lines: AsyncIterable<string> | Iterable<string>, options: VerifyOptions = {}): Promise<ExportVerdict> {
+export async function verifyExport(
+  lines: AsyncIterable<string> | Iterable<string>,
+  options: VerifyOptions = {},
+): Promise<ExportVerdict> {
   const check = new ExportCheck(options);
   let isFirst = true;
   for await (const text of lines) {
@@ -75,8 +119,14 @@ class ExportCheck {
   readonly #range = new CompactRange();
   readonly #out: { sequence: number; reason: string }[] = [];
   #key: NoteKey | undefined;
-  /** Keys in the file that the log itself has named, by the SHA-256 of their SubjectPublicKeyInfo; trusted once a checkpoint of a trusted key covers the record that names them. */
-  readonly #others = new Map<string, { readonly key: NoteKey; namedAt: number; trusted: boolean; used: boolean }>();
+  /**
+   * Keys in the file that the log itself has named, by the SHA-256 of their SubjectPublicKeyInfo;
+   * trusted once a checkpoint of a trusted key covers the record that names them.
+   */
+  readonly #others = new Map<
+    string,
+    { readonly key: NoteKey; namedAt: number; trusted: boolean; used: boolean }
+  >();
   #since: Checkpoint | undefined;
   #log: { readonly origin: string; readonly verifierKey: string } | undefined;
   #tile: { readonly index: number; readonly hashes: Buffer } | undefined;
@@ -96,7 +146,8 @@ class ExportCheck {
 
   line(line: ExportLine): void {
     if (this.#ended !== undefined) throw invalid('the file goes on behind its end');
-    if (this.#log === undefined && line.type !== 'log') throw invalid('the file does not begin with the log it is of');
+    if (this.#log === undefined && line.type !== 'log')
+      throw invalid('the file does not begin with the log it is of');
     if (line.type !== 'evidence' && line.type !== 'evidence-lines') this.#activations.end();
     switch (line.type) {
       case 'log':
@@ -121,31 +172,72 @@ class ExportCheck {
   }
 
   verdict(): ExportVerdict {
-    if (this.#log === undefined || this.#ended === undefined) throw invalid('the file is not complete: it has no end');
-    if (this.#ended !== (this.#newest?.size ?? 0)) throw invalid(`the file ends at ${this.#ended} records, its newest checkpoint is over ${this.#newest?.size ?? 0}`);
-    if (this.#range.size > this.#ended) throw invalid(`record ${this.#lastLeaf.sequence} claims a place in the tree that no checkpoint covers`, this.#lastLeaf.sequence);
-    for (const { key, trusted, used } of this.#others.values()) if (used && !trusted) throw invalid(`checkpoints are signed by the key ${key.id.toString('hex')}, which no checkpoint of the log's key vouches for`);
+    if (this.#log === undefined || this.#ended === undefined)
+      throw invalid('the file is not complete: it has no end');
+    if (this.#ended !== (this.#newest?.size ?? 0))
+      throw invalid(
+        `the file ends at ${this.#ended} records, its newest checkpoint is over ${this.#newest?.size ?? 0}`,
+      );
+    if (this.#range.size > this.#ended)
+      throw invalid(
+        `record ${this.#lastLeaf.sequence} claims a place in the tree that no checkpoint covers`,
+        this.#lastLeaf.sequence,
+      );
+    for (const { key, trusted, used } of this.#others.values())
+      if (used && !trusted)
+        throw invalid(
+          `checkpoints are signed by the key ${key.id.toString('hex')}, which no checkpoint of the log's key vouches for`,
+        );
     const since = this.#since;
-    if (since !== undefined && !this.#sinceSeen) throw invalid(`the end is cut off: the checkpoint that was given is over ${since.size} records, this file has ${this.#ended} under a checkpoint`, undefined, { missingFrom: this.#ended });
+    if (since !== undefined && !this.#sinceSeen)
+      throw invalid(
+        `the end is cut off: the checkpoint that was given is over ${since.size} records, this file has ${this.#ended} under a checkpoint`,
+        undefined,
+        { missingFrom: this.#ended },
+      );
     const waiting = this.#out.filter(({ reason }) => reason === 'waiting').length;
     return {
-      ...this.#log, size: this.#ended, lastSequence: this.#atNewest.sequence, lastTimeMs: this.#atNewest.timeMs, checkpoints: this.#checkpoints, cosigned: (this.#options.witnesses ?? []).map((key) => ({ witness: key.name, size: 0, time: 0, ...this.#cosigned.get(key) })), waiting, out: this.#out.filter(({ reason }) => reason !== 'waiting'),
+      ...this.#log,
+      size: this.#ended,
+      lastSequence: this.#atNewest.sequence,
+      lastTimeMs: this.#atNewest.timeMs,
+      checkpoints: this.#checkpoints,
+      cosigned: (this.#options.witnesses ?? []).map((key) => ({
+        witness: key.name,
+        size: 0,
+        time: 0,
+        ...this.#cosigned.get(key),
+      })),
+      waiting,
+      out: this.#out.filter(({ reason }) => reason !== 'waiting'),
       activations: this.#activations.counts(),
     };
   }
 
   #begin({ origin, verifierKey, otherKeys, version }: Extract<ExportLine, { type: 'log' }>): void {
     if (this.#log !== undefined) throw invalid('the file begins twice');
-    if (version !== 1) throw invalid(`the file is of format ${String(version)}, this release reads 1`);
+    if (version !== 1)
+      throw invalid(`the file is of format ${String(version)}, this release reads 1`);
     const inFile = parseVerifierKey(verifierKey);
     const key = this.#options.key ?? (inFile.ok ? inFile.value : undefined);
     if (key === undefined) throw invalid('the verifier key in the file is not valid');
-    if (baseOfOrigin(origin) !== baseOfOrigin(key.name)) throw invalid(`the file is of the log ${origin}, the key is of ${key.name}`);
+    if (baseOfOrigin(origin) !== baseOfOrigin(key.name))
+      throw invalid(`the file is of the log ${origin}, the key is of ${key.name}`);
     this.#key = key;
     this.#log = { origin, verifierKey };
     for (const text of [verifierKey, ...(otherKeys ?? []).slice(0, maximumKeys)]) {
       const other = parseVerifierKey(text);
-      if (other.ok && !other.value.publicKey.equals(key.publicKey) && baseOfOrigin(other.value.name) === baseOfOrigin(origin)) this.#others.set(spkiSha256(other.value), { key: other.value, namedAt: Infinity, trusted: false, used: false });
+      if (
+        other.ok &&
+        !other.value.publicKey.equals(key.publicKey) &&
+        baseOfOrigin(other.value.name) === baseOfOrigin(origin)
+      )
+        this.#others.set(spkiSha256(other.value), {
+          key: other.value,
+          namedAt: Infinity,
+          trusted: false,
+          used: false,
+        });
     }
     if (this.#options.since !== undefined) {
       const opened = this.#open(this.#options.since);
@@ -157,40 +249,80 @@ class ExportCheck {
 
   #record(line: Extract<ExportLine, { type: 'record' }>): void {
     const { sequence, index } = line;
-    if (!(sequence > this.#last.sequence)) throw invalid(`record ${sequence} stands behind record ${this.#last.sequence}`, sequence);
+    if (!(sequence > this.#last.sequence))
+      throw invalid(`record ${sequence} stands behind record ${this.#last.sequence}`, sequence);
     this.#last = { sequence, timeMs: line.timeMs };
     const canonical = Buffer.from(line.canonical, 'utf8');
     if (index === undefined) {
       this.#out.push({ sequence, reason: line.out ?? 'no reason is given' });
       return;
     }
-    if (index !== this.#range.size) throw invalid(`record ${sequence} stands at place ${index} of the tree where ${this.#range.size} is next: a record before it is gone`, this.#lastLeaf.sequence + 1);
+    if (index !== this.#range.size)
+      throw invalid(
+        `record ${sequence} stands at place ${index} of the tree where ${this.#range.size} is next: a record before it is gone`,
+        this.#lastLeaf.sequence + 1,
+      );
     const leaf = leafHash(canonical);
     const expected = this.#expected(index);
-    if (expected === undefined) throw invalid(`the tree has no hash for record ${sequence}`, sequence);
-    if (!leaf.equals(expected)) throw invalid(`record ${sequence} is not the one in the tree: it was changed, or moved`, sequence);
-    if (!columnsMatch(line, canonical)) throw invalid(`the columns of record ${sequence} say something else than the record itself`, sequence);
+    if (expected === undefined)
+      throw invalid(`the tree has no hash for record ${sequence}`, sequence);
+    if (!leaf.equals(expected))
+      throw invalid(
+        `record ${sequence} is not the one in the tree: it was changed, or moved`,
+        sequence,
+      );
+    if (!columnsMatch(line, canonical))
+      throw invalid(
+        `the columns of record ${sequence} say something else than the record itself`,
+        sequence,
+      );
     this.#range.append(leaf);
     this.#named(canonical);
-    if (canonical.includes('"authority.active"')) this.#activations.record(JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as RecordedActivation, sequence);
+    if (canonical.includes('"authority.active"'))
+      this.#activations.record(
+        JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as RecordedActivation,
+        sequence,
+      );
     this.#lastLeaf = { sequence, timeMs: line.timeMs };
     this.#compareSince();
   }
 
   #checkpoint(note: string): void {
     const opened = this.#openAny(note);
-    if (!opened.ok) throw invalid(`behind record ${this.#lastLeaf.sequence}: ${opened.error.message}`, undefined, { afterSequence: this.#lastLeaf.sequence });
+    if (!opened.ok)
+      throw invalid(
+        `behind record ${this.#lastLeaf.sequence}: ${opened.error.message}`,
+        undefined,
+        { afterSequence: this.#lastLeaf.sequence },
+      );
     const { size, root } = opened.value;
-    if (size > this.#range.size) throw invalid(`the checkpoint over ${size} records stands behind ${this.#range.size}: records are gone`, this.#lastLeaf.sequence + 1);
-    if (size < this.#range.size) throw invalid(`the checkpoint over ${size} records stands behind ${this.#range.size}`);
+    if (size > this.#range.size)
+      throw invalid(
+        `the checkpoint over ${size} records stands behind ${this.#range.size}: records are gone`,
+        this.#lastLeaf.sequence + 1,
+      );
+    if (size < this.#range.size)
+      throw invalid(`the checkpoint over ${size} records stands behind ${this.#range.size}`);
     if (!root.equals(this.#range.root())) {
-      throw invalid(`the records after ${this.#atNewest.sequence} up to ${this.#lastLeaf.sequence} are not those that were signed`, this.#atNewest.sequence + 1, { until: this.#lastLeaf.sequence });
+      throw invalid(
+        `the records after ${this.#atNewest.sequence} up to ${this.#lastLeaf.sequence} are not those that were signed`,
+        this.#atNewest.sequence + 1,
+        { until: this.#lastLeaf.sequence },
+      );
     }
     for (const key of this.#options.witnesses ?? []) {
       const found = checkNote(opened.value.note, key);
-      if (found === 'invalid') throw invalid(`behind record ${this.#lastLeaf.sequence}: the cosignature of ${key.name} does not verify`, undefined, { afterSequence: this.#lastLeaf.sequence });
-      const line = opened.value.note.signatures.find((each) => each.name === key.name && each.keyId.equals(key.id));
-      if (found === 'valid' && line !== undefined) this.#cosigned.set(key, { size, time: cosignedAt(line) });
+      if (found === 'invalid')
+        throw invalid(
+          `behind record ${this.#lastLeaf.sequence}: the cosignature of ${key.name} does not verify`,
+          undefined,
+          { afterSequence: this.#lastLeaf.sequence },
+        );
+      const line = opened.value.note.signatures.find(
+        (each) => each.name === key.name && each.keyId.equals(key.id),
+      );
+      if (found === 'valid' && line !== undefined)
+        this.#cosigned.set(key, { size, time: cosignedAt(line) });
     }
     this.#newest = opened.value;
     this.#atNewest = this.#lastLeaf;
@@ -200,12 +332,21 @@ class ExportCheck {
   /** A key that the log was given stands in it, with its digest, before it may sign. */
   #named(canonical: Buffer): void {
     if (this.#others.size === 0 || !canonical.includes('"authority.prepared"')) return;
-    const { kind, detail } = JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as { readonly kind?: unknown; readonly detail?: { readonly authorityKind?: unknown; readonly spkiSha256?: unknown } };
-    const other = kind === 'authority.prepared' && detail?.authorityKind === 'log' ? this.#others.get(String(detail.spkiSha256)) : undefined;
+    const { kind, detail } = JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as {
+      readonly kind?: unknown;
+      readonly detail?: { readonly authorityKind?: unknown; readonly spkiSha256?: unknown };
+    };
+    const other =
+      kind === 'authority.prepared' && detail?.authorityKind === 'log'
+        ? this.#others.get(String(detail.spkiSha256))
+        : undefined;
     if (other !== undefined) other.namedAt = Math.min(other.namedAt, this.#range.size);
   }
 
-  /** By the key of the log, or one that the log names; what a trusted one covers is believed of the others. */
+  /**
+   * By the key of the log, or one that the log names; what a trusted one covers is believed of the
+   * others.
+   */
   #openAny(note: string): ReturnType<typeof openCheckpoint> {
     const opened = this.#open(note);
     let trusted = opened.ok;
@@ -220,27 +361,39 @@ class ExportCheck {
         found = by;
       }
     }
-    if (found.ok && trusted) for (const other of this.#others.values()) if (other.namedAt <= found.value.size) other.trusted = true;
+    if (found.ok && trusted)
+      for (const other of this.#others.values())
+        if (other.namedAt <= found.value.size) other.trusted = true;
     return found;
   }
 
   /** Under the origin of its own epoch; epochs only grow. */
-  #open(note: Buffer | string, key: NoteKey = this.#key as NoteKey): ReturnType<typeof openCheckpoint> {
+  #open(
+    note: Buffer | string,
+    key: NoteKey = this.#key as NoteKey,
+  ): ReturnType<typeof openCheckpoint> {
     const parsed = parseCheckpoint(note);
-    const epoch = parsed.ok ? epochOfOrigin(baseOfOrigin(key.name), parsed.value.origin) : undefined;
+    const epoch = parsed.ok
+      ? epochOfOrigin(baseOfOrigin(key.name), parsed.value.origin)
+      : undefined;
     return openCheckpoint(note, keyInEpoch(key, epoch ?? 0));
   }
 
   #compareSince(): void {
     if (this.#since === undefined || this.#since.size !== this.#range.size) return;
-    if (!this.#since.root.equals(this.#range.root())) throw invalid(`the first ${this.#since.size} records are not those of the checkpoint that was given: the log was rewritten`);
+    if (!this.#since.root.equals(this.#range.root()))
+      throw invalid(
+        `the first ${this.#since.size} records are not those of the checkpoint that was given: the log was rewritten`,
+      );
     this.#sinceSeen = true;
   }
 
   #expected(index: number): Buffer | undefined {
     if (this.#tile?.index !== Math.floor(index / tileWidth)) return undefined;
     const at = (index % tileWidth) * hashBytes;
-    return this.#tile.hashes.length >= at + hashBytes ? this.#tile.hashes.subarray(at, at + hashBytes) : undefined;
+    return this.#tile.hashes.length >= at + hashBytes
+      ? this.#tile.hashes.subarray(at, at + hashBytes)
+      : undefined;
   }
 }
 
@@ -249,7 +402,12 @@ function columnsMatch(line: Extract<ExportLine, { type: 'record' }>, canonical: 
   if (!text.startsWith(recordVersion)) return false;
   try {
     const said = JSON.parse(text.slice(recordVersion.length)) as Record<string, unknown>;
-    return said['actor'] === line.actor && said['kind'] === line.kind && said['subject'] === line.subject && said['timeMs'] === line.timeMs;
+    return (
+      said['actor'] === line.actor &&
+      said['kind'] === line.kind &&
+      said['subject'] === line.subject &&
+      said['timeMs'] === line.timeMs
+    );
   } catch {
     return false;
   }
@@ -258,16 +416,29 @@ function columnsMatch(line: Extract<ExportLine, { type: 'record' }>, canonical: 
 function parseLine(text: string, isFirst: boolean): ExportLine {
   try {
     const line = JSON.parse(text) as ExportLine;
-    if (typeof line === 'object' && line !== null && ['log', 'tile', 'record', 'evidence', 'evidence-lines', 'checkpoint', 'end'].includes(line.type)) return line;
+    if (
+      typeof line === 'object' &&
+      line !== null &&
+      ['log', 'tile', 'record', 'evidence', 'evidence-lines', 'checkpoint', 'end'].includes(
+        line.type,
+      )
+    )
+      return line;
   } catch {
     // said below
   }
-  if (isFirst) throw noExport(`its first line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
+  if (isFirst)
+    throw noExport(`its first line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
   throw invalid(`a line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
 }
 
 /** Another file is likelier than an altered log. */
-const noExport = (message: string): PkiError => new PkiError('AUDIT_INVALID', message, { next: 'Give a file that "meshca audit export" wrote; if this is one, keep it and the database as they are: it was altered.' });
+const noExport = (message: string): PkiError =>
+  new PkiError('AUDIT_INVALID', message, {
+    next: 'Give a file that "meshca audit export" wrote; if this is one, keep it and the database as they are: it was altered.',
+  });
 
 const invalid = (message: string, sequence?: number, detail: object = {}): PkiError =>
-  new PkiError('AUDIT_INVALID', message, { detail: { ...detail, ...(sequence === undefined ? {} : { sequence }) } });
+  new PkiError('AUDIT_INVALID', message, {
+    detail: { ...detail, ...(sequence === undefined ? {} : { sequence }) },
+  });

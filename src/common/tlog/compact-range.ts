@@ -7,8 +7,9 @@ export type NodeReader = (level: number, index: number) => Buffer;
 export type NodeSink = (level: number, index: number, hash: Buffer) => void;
 
 /**
- * The right edge of a growing Merkle tree: the roots of its complete subtrees, largest first, one for each bit that is set
- * in its size. Enough to append and to give the root, whatever the size. Sizes are whole numbers below 2^53.
+ * The right edge of a growing Merkle tree: the roots of its complete subtrees, largest first, one
+ * for each bit that is set in its size. Enough to append and to give the root, whatever the size.
+ * Sizes are whole numbers below 2^53.
  */
 export class CompactRange {
   #size = 0;
@@ -40,7 +41,9 @@ export class CompactRange {
   }
 
   root(): Buffer {
-    return this.#hashes.length === 0 ? emptyRoot : this.#hashes.reduceRight((right, left) => nodeHash(left, right));
+    return this.#hashes.length === 0
+      ? emptyRoot
+      : this.#hashes.reduceRight((right, left) => nodeHash(left, right));
   }
 
   clone(): CompactRange {
@@ -52,7 +55,9 @@ export class CompactRange {
 }
 
 /** Complete subtrees that make up a tree of this size, from the left. */
-export function edgeOf(size: number): readonly { readonly level: number; readonly index: number }[] {
+export function edgeOf(
+  size: number,
+): readonly { readonly level: number; readonly index: number }[] {
   const nodes: { level: number; index: number }[] = [];
   let start = 0;
   for (let level = 52; level >= 0; level -= 1) {

@@ -13,7 +13,9 @@ export interface RecordedActivation {
 export class ExportedActivations {
   readonly #counts = { withList: 0, without: 0 };
   /** While its list is read. */
-  #open: { readonly claim: EvidenceClaim; readonly sequence: number; check: EvidenceCheck | undefined } | undefined;
+  #open:
+    | { readonly claim: EvidenceClaim; readonly sequence: number; check: EvidenceCheck | undefined }
+    | undefined;
 
   /** A record that was found to be in the tree. */
   record({ kind, subject, detail }: RecordedActivation, sequence: number): void {
@@ -27,10 +29,19 @@ export class ExportedActivations {
   /** @throws PkiError EVIDENCE_INVALID, AUDIT_INVALID */
   part(line: Extract<ExportLine, { type: 'evidence' | 'evidence-lines' }>): void {
     const open = this.#open;
-    if (open === undefined) throw new PkiError('AUDIT_INVALID', 'a list of who had confirmed stands behind no activation');
+    if (open === undefined)
+      throw new PkiError(
+        'AUDIT_INVALID',
+        'a list of who had confirmed stands behind no activation',
+      );
     naming(open.sequence, () => {
-      if ((line.type === 'evidence') !== (open.check === undefined)) throw lacking(open.claim, open.check === undefined ? 'its list has no statement' : 'its list has two statements');
-      if (line.type === 'evidence') open.check = new EvidenceCheck(open.claim, Buffer.from(line.statement, 'utf8'));
+      if ((line.type === 'evidence') !== (open.check === undefined))
+        throw lacking(
+          open.claim,
+          open.check === undefined ? 'its list has no statement' : 'its list has two statements',
+        );
+      if (line.type === 'evidence')
+        open.check = new EvidenceCheck(open.claim, Buffer.from(line.statement, 'utf8'));
       else open.check?.chunk(Buffer.from(line.lines, 'utf8'));
     });
   }
@@ -41,7 +52,8 @@ export class ExportedActivations {
     if (open === undefined) return;
     this.#open = undefined;
     naming(open.sequence, () => {
-      if (open.check === undefined) throw lacking(open.claim, 'the list of who had confirmed is missing');
+      if (open.check === undefined)
+        throw lacking(open.claim, 'the list of who had confirmed is missing');
       open.check.finish();
     });
     this.#counts.withList += 1;
@@ -52,7 +64,10 @@ export class ExportedActivations {
   }
 }
 
-const lacking = ({ authorityId }: EvidenceClaim, what: string): PkiError => new PkiError('EVIDENCE_INVALID', `activation of authority ${authorityId}: ${what}`, { detail: { authorityId } });
+const lacking = ({ authorityId }: EvidenceClaim, what: string): PkiError =>
+  new PkiError('EVIDENCE_INVALID', `activation of authority ${authorityId}: ${what}`, {
+    detail: { authorityId },
+  });
 
 /** What is thrown names the record. */
 function naming(sequence: number, act: () => void): void {

@@ -35,10 +35,18 @@ const isKeyName = (name: string): boolean => name !== '' && !/[\s+\u0085]/u.test
 
 /** ECDSA (type 2): the key ID is the beginning of the SHA-256 of the SubjectPublicKeyInfo. */
 export function ecdsaNoteKey(name: string, spkiDer: Buffer): NoteKey {
-  return { name, type: noteTypes.ecdsa, id: createHash('sha256').update(spkiDer).digest().subarray(0, 4), publicKey: createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }) };
+  return {
+    name,
+    type: noteTypes.ecdsa,
+    id: createHash('sha256').update(spkiDer).digest().subarray(0, 4),
+    publicKey: createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }),
+  };
 }
 
-/** The `vkey` text of a key: `name+key ID in hex+base64(type and public key)`. ECDSA keys as SubjectPublicKeyInfo, Ed25519 ones as their 32 bytes. */
+/**
+ * The `vkey` text of a key: `name+key ID in hex+base64(type and public key)`. ECDSA keys as
+ * SubjectPublicKeyInfo, Ed25519 ones as their 32 bytes.
+ */
 export function formatVerifierKey(key: NoteKey): string {
   const spki = key.publicKey.export({ format: 'der', type: 'spki' });
   const bytes = key.type === noteTypes.ecdsa ? spki : spki.subarray(-32);
@@ -49,20 +57,39 @@ export function parseVerifierKey(text: string): Result<NoteKey> {
   const match = /^([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)$/.exec(text.trim());
   const bytes = Buffer.from(match?.[3] ?? '', 'base64');
   const [type] = bytes;
-  const bad = (why: string): Result<never> => fail('CHECKPOINT_INVALID', `the verifier key ${JSON.stringify(text.slice(0, 80))} ${why}`);
-  if (match === null || !isKeyName(match[1] as string) || bytes.length < 33) return bad('is not name+hash+base64');
+  const bad = (why: string): Result<never> =>
+    fail('CHECKPOINT_INVALID', `the verifier key ${JSON.stringify(text.slice(0, 80))} ${why}`);
+  if (match === null || !isKeyName(match[1] as string) || bytes.length < 33)
+    return bad('is not name+hash+base64');
   const name = match[1] as string;
   const id = Buffer.from(match[2] as string, 'hex');
   try {
     if (type === noteTypes.ecdsa) {
       const key = ecdsaNoteKey(name, bytes.subarray(1));
-      return key.id.equals(id) && key.publicKey.asymmetricKeyType === 'ec' ? ok(key) : bad('has another key ID than its key');
+      return key.id.equals(id) && key.publicKey.asymmetricKeyType === 'ec'
+        ? ok(key)
+        : bad('has another key ID than its key');
     }
-    if (type !== noteTypes.ed25519 && type !== noteTypes.cosignature) return bad(`is of type ${type}; ECDSA (2), Ed25519 (1) and witness keys (4) are known`);
+    if (type !== noteTypes.ed25519 && type !== noteTypes.cosignature)
+      return bad(`is of type ${type}; ECDSA (2), Ed25519 (1) and witness keys (4) are known`);
     const raw = bytes.subarray(1);
-    const expected = createHash('sha256').update(`${name}\n`).update(Buffer.from([type])).update(raw).digest().subarray(0, 4);
+    const expected = createHash('sha256')
+      .update(`${name}\n`)
+      .update(Buffer.from([type]))
+      .update(raw)
+      .digest()
+      .subarray(0, 4);
     if (raw.length !== 32 || !expected.equals(id)) return bad('has another key ID than its key');
-    return ok({ name, type, id, publicKey: createPublicKey({ key: Buffer.concat([ed25519Prefix, raw]), format: 'der', type: 'spki' }) });
+    return ok({
+      name,
+      type,
+      id,
+      publicKey: createPublicKey({
+        key: Buffer.concat([ed25519Prefix, raw]),
+        format: 'der',
+        type: 'spki',
+      }),
+    });
   } catch {
     return bad('holds no public key');
   }
@@ -73,7 +100,8 @@ export function parseNote(bytes: Buffer | string): Result<Note> {
   const bad = (why: string): Result<never> => fail('CHECKPOINT_INVALID', `the note ${why}`);
   const whole = typeof bytes === 'string' ? bytes : bytes.toString('utf8');
   if (whole.length > maximumBytes) return bad(`has more than ${maximumBytes} bytes`);
-  if (typeof bytes !== 'string' && !Buffer.from(whole, 'utf8').equals(bytes)) return bad('is not UTF-8');
+  if (typeof bytes !== 'string' && !Buffer.from(whole, 'utf8').equals(bytes))
+    return bad('is not UTF-8');
   // eslint-disable-next-line no-control-regex -- control characters are exactly what is refused
   if (/[\u0000-\u0009\u000b-\u001f]/.test(whole)) return bad('has control characters');
   const end = whole.lastIndexOf('\n\n');
@@ -92,42 +120,75 @@ export function parseNote(bytes: Buffer | string): Result<Note> {
 export function parseSignatureLine(line: string): NoteSignature | undefined {
   const match = /^\u2014 (\S+) ([A-Za-z0-9+/]+={0,2})$/.exec(line);
   const bytes = Buffer.from(match?.[2] ?? '', 'base64');
-  if (match === null || bytes.length < 5 || bytes.toString('base64') !== match[2] || !isKeyName(match[1] as string)) return undefined;
+  if (
+    match === null ||
+    bytes.length < 5 ||
+    bytes.toString('base64') !== match[2] ||
+    !isKeyName(match[1] as string)
+  )
+    return undefined;
   return { name: match[1] as string, keyId: bytes.subarray(0, 4), signature: bytes.subarray(4) };
 }
 
-export const signatureLine = ({ name, keyId, signature }: NoteSignature): string => `\u2014 ${name} ${Buffer.concat([keyId, signature]).toString('base64')}\n`;
-export const formatNote = (note: Note): string => `${note.text}\n${note.signatures.map(signatureLine).join('')}`;
+export const signatureLine = ({ name, keyId, signature }: NoteSignature): string =>
+  `\u2014 ${name} ${Buffer.concat([keyId, signature]).toString('base64')}\n`;
+export const formatNote = (note: Note): string =>
+  `${note.text}\n${note.signatures.map(signatureLine).join('')}`;
 
-/** The first note with the signatures of the second; undefined if they are of different texts. The later signature of a key stands. */
+/**
+ * The first note with the signatures of the second; undefined if they are of different texts. The
+ * later signature of a key stands.
+ */
 export function mergeNotes(one: string, other: string): string | undefined {
   const [kept, added] = [parseNote(one), parseNote(other)];
   if (!kept.ok || !added.ok || kept.value.text !== added.value.text) return undefined;
-  const same = (a: NoteSignature, b: NoteSignature): boolean => a.name === b.name && a.keyId.equals(b.keyId);
-  const signatures = [...kept.value.signatures.filter((each) => !added.value.signatures.some((later) => same(each, later))), ...added.value.signatures];
+  const same = (a: NoteSignature, b: NoteSignature): boolean =>
+    a.name === b.name && a.keyId.equals(b.keyId);
+  const signatures = [
+    ...kept.value.signatures.filter(
+      (each) => !added.value.signatures.some((later) => same(each, later)),
+    ),
+    ...added.value.signatures,
+  ];
   // the log's own signature first, as it was
   const first = kept.value.signatures[0] as NoteSignature;
-  return formatNote({ text: kept.value.text, signatures: [first, ...signatures.filter((each) => !same(each, first))] });
+  return formatNote({
+    text: kept.value.text,
+    signatures: [first, ...signatures.filter((each) => !same(each, first))],
+  });
 }
 
 /** When a witness made its cosignature (C2SP tlog-cosignature), Unix seconds. */
-export const cosignedAt = ({ signature }: NoteSignature): number => (signature.length === 72 ? Number(signature.readBigUInt64BE(0)) : 0);
+export const cosignedAt = ({ signature }: NoteSignature): number =>
+  signature.length === 72 ? Number(signature.readBigUInt64BE(0)) : 0;
 
-/** `absent`: no line of this key; `invalid`: a line of this key that does not verify, so that the whole note is to be refused. */
+/**
+ * `absent`: no line of this key; `invalid`: a line of this key that does not verify, so that the
+ * whole note is to be refused.
+ */
 export function checkNote(note: Note, key: NoteKey): 'valid' | 'absent' | 'invalid' {
-  const mine = note.signatures.filter((each) => each.name === key.name && each.keyId.equals(key.id));
+  const mine = note.signatures.filter(
+    (each) => each.name === key.name && each.keyId.equals(key.id),
+  );
   if (mine.length === 0) return 'absent';
   return mine.every(({ signature }) => verifies(note.text, key, signature)) ? 'valid' : 'invalid';
 }
 
 function verifies(text: string, key: NoteKey, signature: Buffer): boolean {
   try {
-    if (key.type === noteTypes.ecdsa) return verify('sha256', Buffer.from(text, 'utf8'), key.publicKey, signature);
-    if (key.type === noteTypes.ed25519) return verify(null, Buffer.from(text, 'utf8'), key.publicKey, signature);
+    if (key.type === noteTypes.ecdsa)
+      return verify('sha256', Buffer.from(text, 'utf8'), key.publicKey, signature);
+    if (key.type === noteTypes.ed25519)
+      return verify(null, Buffer.from(text, 'utf8'), key.publicKey, signature);
     // C2SP tlog-cosignature: eight bytes of time, then Ed25519 over a header with it and the note
     if (signature.length !== 72) return false;
     const time = signature.readBigUInt64BE(0);
-    return verify(null, Buffer.from(`cosignature/v1\ntime ${time}\n${text}`, 'utf8'), key.publicKey, signature.subarray(8));
+    return verify(
+      null,
+      Buffer.from(`cosignature/v1\ntime ${time}\n${text}`, 'utf8'),
+      key.publicKey,
+      signature.subarray(8),
+    );
   } catch {
     return false;
   }

@@ -14,7 +14,10 @@ let bound: Flock | undefined;
 
 const flock: Flock = (fd, operation) => {
   if (bound === undefined) {
-    const call = koffi.load(null).func('int flock(int, int)') as (fd: number, operation: number) => number;
+    const call = koffi.load(null).func('int flock(int, int)') as (
+      fd: number,
+      operation: number,
+    ) => number;
     bound = (...args) => (call(...args) === 0 ? 0 : koffi.errno());
   }
   return bound(fd, operation);
@@ -22,12 +25,16 @@ const flock: Flock = (fd, operation) => {
 
 export type LockResult =
   | { readonly held: true; release(): void }
-  | { readonly held: false; /** What the holder wrote, as it stands; may be empty. */ readonly holder: string };
+  | {
+      readonly held: false /** What the holder wrote, as it stands; may be empty. */;
+      readonly holder: string;
+    };
 
 /**
- * Takes the lock of a file for the life of this process, or says who has it. The kernel drops it with the process, also after
- * kill -9, so that a file which was left behind stops nobody; the file itself stays, since one that is removed could be locked
- * twice, by its old and its new name. Children do not inherit it. `holder` is written into it for whoever is refused. Throws what
+ * Takes the lock of a file for the life of this process, or says who has it. The kernel drops it
+ * with the process, also after kill -9, so that a file which was left behind stops nobody; the file
+ * itself stays, since one that is removed could be locked twice, by its old and its new name.
+ * Children do not inherit it. `holder` is written into it for whoever is refused. Throws what
  * open(2) says, and an error with `errno` where the file system has no such locks.
  */
 export function lockFile(path: string, holder: string, lock: Flock = flock): LockResult {
@@ -40,7 +47,10 @@ export function lockFile(path: string, holder: string, lock: Flock = flock): Loc
       closeSync(fd);
       return { held: false, holder: text };
     }
-    if (error !== 0) throw Object.assign(new Error(`the file system gives no lock (errno ${error})`), { errno: error });
+    if (error !== 0)
+      throw Object.assign(new Error(`the file system gives no lock (errno ${error})`), {
+        errno: error,
+      });
     ftruncateSync(fd, 0);
     writeSync(fd, holder, 0);
   } catch (thrown) {

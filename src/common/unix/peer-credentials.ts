@@ -1,7 +1,10 @@
 import koffi from 'koffi';
 import { PkiError } from '../errors/index.ts';
 
-/** Who connected a Unix socket, as the kernel noted it at connect(2) (unix(7), SO_PEERCRED): what the process became since, it does not tell. */
+/**
+ * Who connected a Unix socket, as the kernel noted it at connect(2) (unix(7), SO_PEERCRED): what
+ * the process became since, it does not tell.
+ */
 export interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;
@@ -12,7 +15,10 @@ const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const lengthOfUcred = 12;
 
-/** getsockopt(2) at the level of the socket; `length` (4 bytes) goes in and comes out. 0, or -1 with the error in koffi.errno(). */
+/**
+ * getsockopt(2) at the level of the socket; `length` (4 bytes) goes in and comes out. 0, or -1 with
+ * the error in koffi.errno().
+ */
 export type SocketOption = (fd: number, name: number, value: Buffer, length: Buffer) => number;
 
 let bound: SocketOption | undefined;
@@ -20,7 +26,13 @@ let bound: SocketOption | undefined;
 /** Bound at first use, from the running program, so that glibc and musl both work. */
 export const socketOption: SocketOption = (fd, name, value, length) => {
   if (bound === undefined) {
-    const getsockopt = koffi.load(null).func('int getsockopt(int, int, int, void *, void *)') as (fd: number, level: number, name: number, value: Buffer, length: Buffer) => number;
+    const getsockopt = koffi.load(null).func('int getsockopt(int, int, int, void *, void *)') as (
+      fd: number,
+      level: number,
+      name: number,
+      value: Buffer,
+      length: Buffer,
+    ) => number;
     bound = (...args) => getsockopt(args[0], SOL_SOCKET, args[1], args[2], args[3]);
   }
   return bound(fd, name, value, length);
@@ -32,8 +44,13 @@ const length = Buffer.alloc(4);
 /** Throws PEER_UNVERIFIABLE. */
 export function peerCredentials(fd: number): PeerCredentials {
   length.writeUInt32LE(lengthOfUcred);
-  if (socketOption(fd, SO_PEERCRED, value, length) !== 0 || length.readUInt32LE() !== lengthOfUcred) {
-    throw new PkiError('PEER_UNVERIFIABLE', 'the kernel gives no credentials for this connection', { detail: { errno: koffi.errno() } });
+  if (
+    socketOption(fd, SO_PEERCRED, value, length) !== 0 ||
+    length.readUInt32LE() !== lengthOfUcred
+  ) {
+    throw new PkiError('PEER_UNVERIFIABLE', 'the kernel gives no credentials for this connection', {
+      detail: { errno: koffi.errno() },
+    });
   }
   return { pid: value.readInt32LE(0), uid: value.readUInt32LE(4), gid: value.readUInt32LE(8) };
 }

@@ -1,7 +1,22 @@
 export { attestationMessage } from './attestation-message.ts';
-export { adminContract, agentContract, issuerContract, reportsContract, signingContract, workloadContract } from './load.ts';
+export {
+  adminContract,
+  agentContract,
+  issuerContract,
+  reportsContract,
+  signingContract,
+  workloadContract,
+} from './load.ts';
 export { boundRequests, type RequestBounds, type RequestOwner } from './request-bounds.ts';
-export { codeTrailer, fromServiceError, nextTrailer, outsideView, refusalIdTrailer, requestIdKey, toStatus } from './status.ts';
+export {
+  codeTrailer,
+  fromServiceError,
+  nextTrailer,
+  outsideView,
+  refusalIdTrailer,
+  requestIdKey,
+  toStatus,
+} from './status.ts';
 
 /** The protocol of agents and server; a peer one release apart speaks the lower of both. */
 export const protocolVersion = 1;

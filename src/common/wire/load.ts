@@ -10,7 +10,13 @@ import type { ProtoGrpcType as SigningProto } from './generated/signing.ts';
 import type { ProtoGrpcType as WorkloadProto } from './generated/workload.ts';
 
 /** The generated types hold for exactly these options. */
-const options: Options = { longs: Number, enums: String, defaults: true, oneofs: true, keepCase: false };
+const options: Options = {
+  longs: Number,
+  enums: String,
+  defaults: true,
+  oneofs: true,
+  keepCase: false,
+};
 
 interface Contract<T> {
   readonly definition: PackageDefinition;
@@ -25,14 +31,20 @@ function contract<T>(path: string): Contract<T> {
   if (known !== undefined) return known as Contract<T>;
   const file = fileURLToPath(import.meta.resolve(`#proto/${path}`));
   const definition = loadSync(file, { ...options, includeDirs: [dirname(file)] });
-  const fresh: Contract<T> = { definition, packages: loadPackageDefinition(definition) as GrpcObject as unknown as T };
+  const fresh: Contract<T> = {
+    definition,
+    packages: loadPackageDefinition(definition) as GrpcObject as unknown as T,
+  };
   loaded.set(path, fresh as Contract<unknown>);
   return fresh;
 }
 
-export const issuerContract = (): Contract<IssuerProto> => contract('meshca/issuer/v1/issuer.proto');
-export const signingContract = (): Contract<SigningProto> => contract('meshca/signing/v1/signing.proto');
+export const issuerContract = (): Contract<IssuerProto> =>
+  contract('meshca/issuer/v1/issuer.proto');
+export const signingContract = (): Contract<SigningProto> =>
+  contract('meshca/signing/v1/signing.proto');
 export const adminContract = (): Contract<AdminProto> => contract('meshca/admin/v1/admin.proto');
 export const agentContract = (): Contract<AgentProto> => contract('meshca/agent/v1/agent.proto');
 export const workloadContract = (): Contract<WorkloadProto> => contract('spiffe/workload.proto');
-export const reportsContract = (): Contract<ReportsProto> => contract('meshca/workload/v1/reports.proto');
+export const reportsContract = (): Contract<ReportsProto> =>
+  contract('meshca/workload/v1/reports.proto');

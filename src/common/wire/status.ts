@@ -9,17 +9,37 @@ export const refusalIdTrailer = 'meshca-refusal-id';
 /** The operation that now waits for approval. */
 export const operationIdTrailer = 'meshca-operation-id';
 
-/** What an outsider may see of an error: operators' codes become INTERNAL (or their availability class) without text. */
-export function outsideView(error: PkiError): { readonly code: ErrorCode; readonly message: string; readonly next: string } {
-  if (error.info.audience === 'caller') return { code: error.code, message: error.message, next: error.next };
+/**
+ * What an outsider may see of an error: operators' codes become INTERNAL (or their availability
+ * class) without text.
+ */
+export function outsideView(error: PkiError): {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly next: string;
+} {
+  if (error.info.audience === 'caller')
+    return { code: error.code, message: error.message, next: error.next };
   const code: ErrorCode = error.info.status === 'UNAVAILABLE' ? 'HSM_UNAVAILABLE' : 'INTERNAL';
   return { code, message: 'the server could not complete the request', next: codes[code].next };
 }
 
-/** The gRPC status of an error with its code and advice in the trailers. `full` shows operators' codes (administrators only). */
-export function toStatus(thrown: unknown, options: { readonly requestId?: string; readonly refusalId?: string; readonly full?: boolean } = {}): Partial<StatusObject> & { code: status; details: string; metadata: Metadata } {
+/**
+ * The gRPC status of an error with its code and advice in the trailers. `full` shows operators'
+ * codes (administrators only).
+ */
+export function toStatus(
+  thrown: unknown,
+  options: {
+    readonly requestId?: string;
+    readonly refusalId?: string;
+    readonly full?: boolean;
+  } = {},
+): Partial<StatusObject> & { code: status; details: string; metadata: Metadata } {
   const error = PkiError.from(thrown);
-  const view = options.full ? { code: error.code, message: error.message, next: error.next } : outsideView(error);
+  const view = options.full
+    ? { code: error.code, message: error.message, next: error.next }
+    : outsideView(error);
   const metadata = new Metadata();
   metadata.set(codeTrailer, view.code);
   metadata.set(nextTrailer, asciiOnly(view.next));
@@ -30,7 +50,10 @@ export function toStatus(thrown: unknown, options: { readonly requestId?: string
   return { code: status[codes[view.code].status], details: view.message, metadata };
 }
 
-/** The PkiError that a peer's status stands for. Statuses without our trailer map to UNREACHABLE, DEADLINE_EXCEEDED, CANCELLED or INTERNAL. */
+/**
+ * The PkiError that a peer's status stands for. Statuses without our trailer map to UNREACHABLE,
+ * DEADLINE_EXCEEDED, CANCELLED or INTERNAL.
+ */
 export function fromServiceError(error: ServiceError): PkiError {
   const text = error.metadata?.get(codeTrailer)[0];
   const next = error.metadata?.get(nextTrailer)[0];
@@ -42,21 +65,35 @@ export function fromServiceError(error: ServiceError): PkiError {
   const operationId = error.metadata?.get(operationIdTrailer)[0];
   if (typeof operationId === 'string') detail['operationId'] = operationId;
   const code = typeof text === 'string' && isErrorCode(text) ? text : bareCode(error.code);
-  return new PkiError(code, error.details || error.message, { cause: error, detail, ...(typeof next === 'string' ? { next } : {}) });
+  return new PkiError(code, error.details || error.message, {
+    cause: error,
+    detail,
+    ...(typeof next === 'string' ? { next } : {}),
+  });
 }
 
 function bareCode(code: status): ErrorCode {
   switch (code) {
-    case status.UNAVAILABLE: return 'UNREACHABLE';
-    case status.DEADLINE_EXCEEDED: return 'DEADLINE_EXCEEDED';
-    case status.CANCELLED: return 'CANCELLED';
-    case status.UNIMPLEMENTED: return 'NOT_IMPLEMENTED';
-    case status.RESOURCE_EXHAUSTED: return 'REQUEST_TOO_LARGE';
-    case status.UNAUTHENTICATED: return 'UNAUTHENTICATED';
-    case status.PERMISSION_DENIED: return 'CALLER_NOT_ADMITTED';
-    case status.NOT_FOUND: return 'NOT_FOUND';
-    case status.INVALID_ARGUMENT: return 'INVALID_REQUEST';
-    default: return 'INTERNAL';
+    case status.UNAVAILABLE:
+      return 'UNREACHABLE';
+    case status.DEADLINE_EXCEEDED:
+      return 'DEADLINE_EXCEEDED';
+    case status.CANCELLED:
+      return 'CANCELLED';
+    case status.UNIMPLEMENTED:
+      return 'NOT_IMPLEMENTED';
+    case status.RESOURCE_EXHAUSTED:
+      return 'REQUEST_TOO_LARGE';
+    case status.UNAUTHENTICATED:
+      return 'UNAUTHENTICATED';
+    case status.PERMISSION_DENIED:
+      return 'CALLER_NOT_ADMITTED';
+    case status.NOT_FOUND:
+      return 'NOT_FOUND';
+    case status.INVALID_ARGUMENT:
+      return 'INVALID_REQUEST';
+    default:
+      return 'INTERNAL';
   }
 }
 

@@ -6,7 +6,10 @@ import { checkSignature } from './signature-check.ts';
 import type { ParsedCertificate, VerifiedChain, VerifyChainInput } from './types.ts';
 
 const maximumChain = 10;
-/** Candidate paths checked, and certificates tried as a link, for one chain: bounds what cross-signed junk can cost. */
+/**
+ * Candidate paths checked, and certificates tried as a link, for one chain: bounds what
+ * cross-signed junk can cost.
+ */
 const maximumPaths = 32;
 const maximumLinksTried = 512;
 
@@ -16,11 +19,11 @@ const anyExtendedKeyUsage = '2.5.29.37.0';
 const nameConstraints = '2.5.29.30';
 
 /**
- * Path validation (RFC 5280 section 6.1) from a leaf to one of the roots. Names chain byte for byte, and key
- * identifiers must agree where both are stated. Every CA has cA and keyCertSign, its pathLen counts each intermediate
- * below it; a CA with name constraints is refused, since they are not evaluated. Fails with CERTIFICATE_MALFORMED,
- * CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID or CHAIN_UNTRUSTED. With
- * `crls` also CERTIFICATE_REVOKED and REVOCATION_UNKNOWN.
+ * Path validation (RFC 5280 section 6.1) from a leaf to one of the roots. Names chain byte for
+ * byte, and key identifiers must agree where both are stated. Every CA has cA and keyCertSign, its
+ * pathLen counts each intermediate below it; a CA with name constraints is refused, since they are
+ * not evaluated. Fails with CERTIFICATE_MALFORMED, CERTIFICATE_EXPIRED, CERTIFICATE_NOT_YET_VALID
+ * or CHAIN_UNTRUSTED. With `crls` also CERTIFICATE_REVOKED and REVOCATION_UNKNOWN.
  */
 export function verifyChain(input: VerifyChainInput): Result<VerifiedChain> {
   const [leafDer] = input.chainDer;
@@ -30,11 +33,22 @@ export function verifyChain(input: VerifyChainInput): Result<VerifiedChain> {
 }
 
 /** `verifyChain` for a leaf that is parsed already. */
-export function verifyFrom(leaf: ParsedCertificate, input: VerifyChainInput): Result<VerifiedChain> {
-  if (input.chainDer.length > maximumChain) return fail('CHAIN_UNTRUSTED', `the chain has more than ${maximumChain} certificates`);
+export function verifyFrom(
+  leaf: ParsedCertificate,
+  input: VerifyChainInput,
+): Result<VerifiedChain> {
+  if (input.chainDer.length > maximumChain)
+    return fail('CHAIN_UNTRUSTED', `the chain has more than ${maximumChain} certificates`);
   const timely = checkValidity(leaf, 'the certificate', input.now);
   if (!timely.ok) return timely;
-  const rejected = unmetCritical(leaf, 'the certificate') ?? (usable(leaf, input.purpose) ? undefined : fail('CHAIN_UNTRUSTED', 'the extended key usage of the certificate does not allow this purpose'));
+  const rejected =
+    unmetCritical(leaf, 'the certificate') ??
+    (usable(leaf, input.purpose)
+      ? undefined
+      : fail(
+          'CHAIN_UNTRUSTED',
+          'the extended key usage of the certificate does not allow this purpose',
+        ));
   if (rejected !== undefined) return rejected;
   const pool: ParsedCertificate[] = [];
   for (const der of input.chainDer.slice(1)) {
@@ -61,23 +75,38 @@ interface Candidate {
 }
 
 /** Paths that fit by name and key identifier, those that reach a root soonest first. */
-function* candidates(path: readonly ParsedCertificate[], pool: readonly ParsedCertificate[], roots: readonly ParsedCertificate[], tries: { left: number }): Generator<Candidate> {
+function* candidates(
+  path: readonly ParsedCertificate[],
+  pool: readonly ParsedCertificate[],
+  roots: readonly ParsedCertificate[],
+  tries: { left: number },
+): Generator<Candidate> {
   const last = path[path.length - 1] as ParsedCertificate;
   for (const root of roots) if (mayHaveIssued(root, last)) yield { path, root };
   for (const next of pool) {
     if (tries.left === 0) return;
     tries.left -= 1;
-    // a key that is on the path already can only lengthen it (RFC 5280 section 6.1: no certificate twice)
-    if (mayHaveIssued(next, last) && !path.some((each) => each.spkiDer.equals(next.spkiDer))) yield* candidates([...path, next], pool, roots, tries);
+    // a key that is on the path already can only lengthen it (RFC 5280 section 6.1: no certificate
+    // twice)
+    if (mayHaveIssued(next, last) && !path.some((each) => each.spkiDer.equals(next.spkiDer)))
+      yield* candidates([...path, next], pool, roots, tries);
   }
 }
 
 const mayHaveIssued = (issuer: ParsedCertificate, child: ParsedCertificate): boolean =>
-  issuer.subjectDer.equals(child.issuerDer) && (child.authorityKeyId === undefined || issuer.subjectKeyId === undefined || child.authorityKeyId === issuer.subjectKeyId);
+  issuer.subjectDer.equals(child.issuerDer) &&
+  (child.authorityKeyId === undefined ||
+    issuer.subjectKeyId === undefined ||
+    child.authorityKeyId === issuer.subjectKeyId);
 
 /** From the root down, so that no key is used before a trusted one has vouched for it. */
-function checkPath(path: readonly ParsedCertificate[], root: ParsedCertificate, { now, purpose, crls }: VerifyChainInput): Result<void> {
-  if (now < root.notBefore || now > root.notAfter) return fail('CHAIN_UNTRUSTED', 'the root of the chain is not valid now');
+function checkPath(
+  path: readonly ParsedCertificate[],
+  root: ParsedCertificate,
+  { now, purpose, crls }: VerifyChainInput,
+): Result<void> {
+  if (now < root.notBefore || now > root.notAfter)
+    return fail('CHAIN_UNTRUSTED', 'the root of the chain is not valid now');
   const rootFailure = checkAuthority(root, 'the root of the chain', path.length - 1, purpose);
   if (rootFailure !== undefined) return rootFailure;
   let issuer = root;
@@ -86,7 +115,8 @@ function checkPath(path: readonly ParsedCertificate[], root: ParsedCertificate, 
     if (index > 0) {
       const timely = checkValidity(current, 'an intermediate', now);
       if (!timely.ok) return timely;
-      if (current.keyUsage === undefined) return fail('CHAIN_UNTRUSTED', 'an intermediate has no key usage');
+      if (current.keyUsage === undefined)
+        return fail('CHAIN_UNTRUSTED', 'an intermediate has no key usage');
       const failure = checkAuthority(current, 'an intermediate', index - 1, purpose);
       if (failure !== undefined) return failure;
     }
@@ -97,36 +127,76 @@ function checkPath(path: readonly ParsedCertificate[], root: ParsedCertificate, 
   return crls === undefined ? ok(undefined) : checkRevocation(path, root, crls, now);
 }
 
-function checkAuthority(authority: ParsedCertificate, what: string, intermediatesBelow: number, purpose: VerifyChainInput['purpose']): ReturnType<typeof fail> | undefined {
+function checkAuthority(
+  authority: ParsedCertificate,
+  what: string,
+  intermediatesBelow: number,
+  purpose: VerifyChainInput['purpose'],
+): ReturnType<typeof fail> | undefined {
   if (!authority.isCa) return fail('CHAIN_UNTRUSTED', `${what} is not a CA`);
-  if (authority.keyUsage?.names.has('keyCertSign') === false) return fail('CHAIN_UNTRUSTED', `${what} may not sign certificates`);
-  if (authority.pathLength !== undefined && intermediatesBelow > authority.pathLength) return fail('CHAIN_UNTRUSTED', `${what} allows ${authority.pathLength} intermediates below it, there are ${intermediatesBelow}`);
-  if (!usable(authority, purpose)) return fail('CHAIN_UNTRUSTED', `the extended key usage of ${what} does not allow this purpose`);
-  if (authority.extensionOids.includes(nameConstraints)) return fail('CHAIN_UNTRUSTED', `${what} has name constraints, which are not supported`);
+  if (authority.keyUsage?.names.has('keyCertSign') === false)
+    return fail('CHAIN_UNTRUSTED', `${what} may not sign certificates`);
+  if (authority.pathLength !== undefined && intermediatesBelow > authority.pathLength)
+    return fail(
+      'CHAIN_UNTRUSTED',
+      `${what} allows ${authority.pathLength} intermediates below it, there are ${intermediatesBelow}`,
+    );
+  if (!usable(authority, purpose))
+    return fail('CHAIN_UNTRUSTED', `the extended key usage of ${what} does not allow this purpose`);
+  if (authority.extensionOids.includes(nameConstraints))
+    return fail('CHAIN_UNTRUSTED', `${what} has name constraints, which are not supported`);
   return unmetCritical(authority, what);
 }
 
-function unmetCritical(certificate: ParsedCertificate, what: string): ReturnType<typeof fail> | undefined {
+function unmetCritical(
+  certificate: ParsedCertificate,
+  what: string,
+): ReturnType<typeof fail> | undefined {
   const [first] = certificate.unknownCriticalExtensions;
-  return first === undefined ? undefined : fail('CHAIN_UNTRUSTED', `${what} has the critical extension ${first}, which is not supported`);
+  return first === undefined
+    ? undefined
+    : fail(
+        'CHAIN_UNTRUSTED',
+        `${what} has the critical extension ${first}, which is not supported`,
+      );
 }
 
-function usable({ extendedKeyUsage }: ParsedCertificate, purpose: VerifyChainInput['purpose']): boolean {
+function usable(
+  { extendedKeyUsage }: ParsedCertificate,
+  purpose: VerifyChainInput['purpose'],
+): boolean {
   if (extendedKeyUsage === undefined || extendedKeyUsage.includes(anyExtendedKeyUsage)) return true;
-  return (purpose === 'client' || extendedKeyUsage.includes(serverAuth)) && (purpose === 'server' || extendedKeyUsage.includes(clientAuth));
+  return (
+    (purpose === 'client' || extendedKeyUsage.includes(serverAuth)) &&
+    (purpose === 'server' || extendedKeyUsage.includes(clientAuth))
+  );
 }
 
 function checkValidity(certificate: ParsedCertificate, what: string, now: number): Result<void> {
-  if (now < certificate.notBefore) return fail('CERTIFICATE_NOT_YET_VALID', `${what} is valid from ${new Date(certificate.notBefore * 1000).toISOString()} on`);
-  if (now > certificate.notAfter) return fail('CERTIFICATE_EXPIRED', `${what} expired at ${new Date(certificate.notAfter * 1000).toISOString()}`);
+  if (now < certificate.notBefore)
+    return fail(
+      'CERTIFICATE_NOT_YET_VALID',
+      `${what} is valid from ${new Date(certificate.notBefore * 1000).toISOString()} on`,
+    );
+  if (now > certificate.notAfter)
+    return fail(
+      'CERTIFICATE_EXPIRED',
+      `${what} expired at ${new Date(certificate.notAfter * 1000).toISOString()}`,
+    );
   return ok(undefined);
 }
 
-/** Parsed roots by digest; roots come from bundles, never from a peer, so that only a bundle's owner fills it. */
+/**
+ * Parsed roots by digest; roots come from bundles, never from a peer, so that only a bundle's owner
+ * fills it.
+ */
 const parsedRoots = new Map<string, ParsedCertificate>();
 const maximumRoots = 256;
 
-/** undefined for a root that can not be parsed: it anchors nothing, and does not spoil the others of its bundle. */
+/**
+ * undefined for a root that can not be parsed: it anchors nothing, and does not spoil the others of
+ * its bundle.
+ */
 function parseRoot(der: Buffer): ParsedCertificate | undefined {
   const digest = hash('sha256', der, 'base64');
   const known = parsedRoots.get(digest);
@@ -134,7 +204,8 @@ function parseRoot(der: Buffer): ParsedCertificate | undefined {
   // a copy of its own: the parsed views must not change with the caller's buffer
   const parsed = parseCertificate(Buffer.from(der));
   if (!parsed.ok) return undefined;
-  if (parsedRoots.size >= maximumRoots) parsedRoots.delete(parsedRoots.keys().next().value as string);
+  if (parsedRoots.size >= maximumRoots)
+    parsedRoots.delete(parsedRoots.keys().next().value as string);
   parsedRoots.set(digest, parsed.value);
   return parsed.value;
 }

@@ -34,15 +34,20 @@ export interface ParsedCrl {
 export type TbsCrlFields = Omit<ParsedCrl, 'raw' | 'tbsDer' | 'signatureAlgorithm' | 'signature'>;
 
 const maximumBytes = 16_000_000;
-const oids = { authorityKeyId: '2.5.29.35', crlNumber: '2.5.29.20', reasonCode: '2.5.29.21' } as const;
+const oids = {
+  authorityKeyId: '2.5.29.35',
+  crlNumber: '2.5.29.20',
+  reasonCode: '2.5.29.21',
+} as const;
 
 /**
- * Reads a complete v2 CRL (RFC 5280 section 5) in strict DER, with nextUpdate, AuthorityKeyIdentifier and CRL number, which
- * that profile demands. Refuses what it can not evaluate: delta and indirect CRLs, and any other critical extension. Fails
- * with CRL_INVALID.
+ * Reads a complete v2 CRL (RFC 5280 section 5) in strict DER, with nextUpdate,
+ * AuthorityKeyIdentifier and CRL number, which that profile demands. Refuses what it can not
+ * evaluate: delta and indirect CRLs, and any other critical extension. Fails with CRL_INVALID.
  */
 export function parseCrl(der: Buffer): Result<ParsedCrl> {
-  if (der.length > maximumBytes) return fail('CRL_INVALID', `the CRL has more than ${maximumBytes} bytes`);
+  if (der.length > maximumBytes)
+    return fail('CRL_INVALID', `the CRL has more than ${maximumBytes} bytes`);
   return parsing('CRL_INVALID', () => {
     const outer = new DerReader(der);
     const list = outer.sequence('certificateList');
@@ -51,10 +56,17 @@ export function parseCrl(der: Buffer): Result<ParsedCrl> {
     const fields = readTbs(list);
     const tbsDer = list.since(start);
     const algorithm = list.element(tag.sequence, 'signatureAlgorithm');
-    if (!algorithm.equals(fields.signatureAlgorithmDer)) throw new DerError('the two signature algorithms differ');
+    if (!algorithm.equals(fields.signatureAlgorithmDer))
+      throw new DerError('the two signature algorithms differ');
     const signature = list.octetBits('signature');
     list.end('the signature');
-    return ok({ raw: der, tbsDer, ...fields, signatureAlgorithm: signatureAlgorithmOf(algorithm), signature });
+    return ok({
+      raw: der,
+      tbsDer,
+      ...fields,
+      signatureAlgorithm: signatureAlgorithmOf(algorithm),
+      signature,
+    });
   });
 }
 
@@ -71,35 +83,60 @@ export function parseTbsCrl(tbsDer: Buffer): Result<TbsCrlFields> {
 /** The key (SPKI) that was found to have signed a CRL: a fact of mathematics, never of trust. */
 const goodSignatures = new WeakMap<ParsedCrl, Buffer>();
 
-/** Whether `issuer` signed the CRL and may. Call with a trusted issuer only. Fails with CRL_INVALID. */
+/**
+ * Whether `issuer` signed the CRL and may. Call with a trusted issuer only. Fails with CRL_INVALID.
+ */
 export function checkCrlSignature(crl: ParsedCrl, issuer: ParsedCertificate): Result<void> {
   if (!isCrlOf(crl, issuer)) return fail('CRL_INVALID', 'the CRL names another issuer');
-  if (issuer.keyUsage?.names.has('cRLSign') === false) return fail('CRL_INVALID', 'the issuer of the CRL may not sign one');
+  if (issuer.keyUsage?.names.has('cRLSign') === false)
+    return fail('CRL_INVALID', 'the issuer of the CRL may not sign one');
   // remembered, since a long CRL would be hashed again in every handshake
   const known = goodSignatures.get(crl);
   if (known?.equals(issuer.spkiDer)) return ok(undefined);
   const signed = checkSignature(crl, issuer);
   if (signed.ok) goodSignatures.set(crl, Buffer.from(issuer.spkiDer));
-  return signed.ok ? signed : fail('CRL_INVALID', 'the signature of the CRL is wrong', { cause: signed.error });
+  return signed.ok
+    ? signed
+    : fail('CRL_INVALID', 'the signature of the CRL is wrong', { cause: signed.error });
 }
 
-export const isCrlOf = (crl: Pick<ParsedCrl, 'issuerDer' | 'authorityKeyId'>, issuer: ParsedCertificate): boolean => crl.issuerDer.equals(issuer.subjectDer) && crl.authorityKeyId === issuer.subjectKeyId;
+export const isCrlOf = (
+  crl: Pick<ParsedCrl, 'issuerDer' | 'authorityKeyId'>,
+  issuer: ParsedCertificate,
+): boolean => crl.issuerDer.equals(issuer.subjectDer) && crl.authorityKeyId === issuer.subjectKeyId;
 
 /**
- * Whether a verified path has been revoked (RFC 5280 section 6.3 for complete CRLs): each certificate on it needs a CRL of
- * its issuer that is current. A leaf with noRevAvail is passed over (RFC 9608 section 4). Fails with CERTIFICATE_REVOKED, or
- * with REVOCATION_UNKNOWN where a CRL is missing, expired or wrongly signed: then nothing of that chain can be relied on.
+ * Whether a verified path has been revoked (RFC 5280 section 6.3 for complete CRLs): each
+ * certificate on it needs a CRL of its issuer that is current. A leaf with noRevAvail is passed
+ * over (RFC 9608 section 4). Fails with CERTIFICATE_REVOKED, or with REVOCATION_UNKNOWN where a CRL
+ * is missing, expired or wrongly signed: then nothing of that chain can be relied on.
  */
-export function checkRevocation(path: readonly ParsedCertificate[], root: ParsedCertificate, crls: readonly ParsedCrl[], now: number): Result<void> {
+export function checkRevocation(
+  path: readonly ParsedCertificate[],
+  root: ParsedCertificate,
+  crls: readonly ParsedCrl[],
+  now: number,
+): Result<void> {
   let issuer = root;
   for (let index = path.length - 1; index >= 0; index -= 1) {
     const current = path[index] as ParsedCertificate;
     if (index > 0 || !current.noRevAvail) {
       const signer = issuer;
       const what = index === 0 ? 'the certificate' : 'an intermediate';
-      const crl = crls.find((each) => isCrlOf(each, signer) && now >= each.thisUpdate && now <= each.nextUpdate && checkCrlSignature(each, signer).ok);
-      if (crl === undefined) return fail('REVOCATION_UNKNOWN', `no valid CRL of the issuer of ${what} ${current.serialHex} is at hand`);
-      if (crl.revoked.has(current.serialHex)) return fail('CERTIFICATE_REVOKED', `${what} ${current.serialHex} is revoked`);
+      const crl = crls.find(
+        (each) =>
+          isCrlOf(each, signer) &&
+          now >= each.thisUpdate &&
+          now <= each.nextUpdate &&
+          checkCrlSignature(each, signer).ok,
+      );
+      if (crl === undefined)
+        return fail(
+          'REVOCATION_UNKNOWN',
+          `no valid CRL of the issuer of ${what} ${current.serialHex} is at hand`,
+        );
+      if (crl.revoked.has(current.serialHex))
+        return fail('CERTIFICATE_REVOKED', `${what} ${current.serialHex} is revoked`);
     }
     issuer = current;
   }
@@ -113,7 +150,8 @@ function readTbs(outer: DerReader): TbsCrlFields {
   const issuerDer = readName(tbs, 'issuer');
   if (issuerDer.length === 2) throw new DerError('the issuer is empty');
   const thisUpdate = readTime(tbs, 'thisUpdate');
-  if (tbs.peek() !== tag.utcTime && tbs.peek() !== tag.generalizedTime) throw new DerError('nextUpdate is missing');
+  if (tbs.peek() !== tag.utcTime && tbs.peek() !== tag.generalizedTime)
+    throw new DerError('nextUpdate is missing');
   const nextUpdate = readTime(tbs, 'nextUpdate');
   const revoked = new Map<string, RevokedEntry>();
   if (tbs.peek() === tag.sequence) {
@@ -130,20 +168,34 @@ function readTbs(outer: DerReader): TbsCrlFields {
       authorityKeyId = fields.content(tag.contextPrimitive(0), 'keyIdentifier').toString('hex');
     } else if (oid === oids.crlNumber) {
       const content = value.integer('crlNumber');
-      if ((content[0] as number) >= 0x80 || content.length > 20) throw new DerError('the CRL number is out of range');
+      if ((content[0] as number) >= 0x80 || content.length > 20)
+        throw new DerError('the CRL number is out of range');
       number = BigInt(`0x${content.toString('hex')}`);
-    } else if (critical) throw new DerError(`the CRL has the critical extension ${oid}, which is not supported`);
+    } else if (critical)
+      throw new DerError(`the CRL has the critical extension ${oid}, which is not supported`);
   }
   wrapped.end('crlExtensions');
   tbs.end('the extensions');
-  if (authorityKeyId === undefined || number === undefined) throw new DerError('the CRL lacks AuthorityKeyIdentifier or CRL number');
-  return { signatureAlgorithmDer, issuerDer, thisUpdate, nextUpdate, number, authorityKeyId, revoked };
+  if (authorityKeyId === undefined || number === undefined)
+    throw new DerError('the CRL lacks AuthorityKeyIdentifier or CRL number');
+  return {
+    signatureAlgorithmDer,
+    issuerDer,
+    thisUpdate,
+    nextUpdate,
+    number,
+    authorityKeyId,
+    revoked,
+  };
 }
 
 function readEntry(entry: DerReader, into: Map<string, RevokedEntry>): void {
   const serial = entry.integer('userCertificate');
-  if ((serial[0] as number) >= 0x80 || serial.length > 21) throw new DerError('a serial number is out of range');
-  const serialHex = (serial[0] === 0 && serial.length > 1 ? serial.subarray(1) : serial).toString('hex');
+  if ((serial[0] as number) >= 0x80 || serial.length > 21)
+    throw new DerError('a serial number is out of range');
+  const serialHex = (serial[0] === 0 && serial.length > 1 ? serial.subarray(1) : serial).toString(
+    'hex',
+  );
   if (into.has(serialHex)) throw new DerError(`the serial number ${serialHex} appears twice`);
   const revokedAt = readTime(entry, 'revocationDate');
   let reasonCode: number | undefined;
@@ -153,14 +205,19 @@ function readEntry(entry: DerReader, into: Map<string, RevokedEntry>): void {
         const content = value.content(tag.enumerated, 'reasonCode');
         if (content.length !== 1) throw new DerError('a reason code is out of range');
         reasonCode = content[0];
-      } else if (critical) throw new DerError(`an entry of the CRL has the critical extension ${oid}, which is not supported`);
+      } else if (critical)
+        throw new DerError(
+          `an entry of the CRL has the critical extension ${oid}, which is not supported`,
+        );
     }
   }
   entry.end('a revoked certificate');
   into.set(serialHex, { revokedAt, reasonCode });
 }
 
-function* readList(list: DerReader): Generator<{ readonly oid: string; readonly critical: boolean; readonly value: DerReader }> {
+function* readList(
+  list: DerReader,
+): Generator<{ readonly oid: string; readonly critical: boolean; readonly value: DerReader }> {
   if (!list.more) throw new DerError('extensions are present and empty');
   const seen = new Set<string>();
   while (list.more) {

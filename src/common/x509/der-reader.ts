@@ -1,12 +1,18 @@
 import type { ErrorCode } from '../errors/index.ts';
 import { fail, type Result } from '../errors/index.ts';
 
-/** Thrown by DerReader and by parsers built on it, never past them: `parsing` turns it into a result. */
+/**
+ * Thrown by DerReader and by parsers built on it, never past them: `parsing` turns it into a
+ * result.
+ */
 export class DerError extends Error {
   override readonly name = 'DerError';
 }
 
-/** Runs a parser; a DerError becomes a failed result with this code, anything else is a defect and is thrown on. */
+/**
+ * Runs a parser; a DerError becomes a failed result with this code, anything else is a defect and
+ * is thrown on.
+ */
 export function parsing<T>(code: ErrorCode, parse: () => Result<T>): Result<T> {
   try {
     return parse();
@@ -18,8 +24,20 @@ export function parsing<T>(code: ErrorCode, parse: () => Result<T>): Result<T> {
 
 /** Tags of the universal class, constructed where DER wants it. */
 export const tag = {
-  boolean: 0x01, integer: 0x02, bitString: 0x03, octetString: 0x04, null: 0x05, oid: 0x06, enumerated: 0x0a, utf8String: 0x0c,
-  printableString: 0x13, ia5String: 0x16, utcTime: 0x17, generalizedTime: 0x18, sequence: 0x30, set: 0x31,
+  boolean: 0x01,
+  integer: 0x02,
+  bitString: 0x03,
+  octetString: 0x04,
+  null: 0x05,
+  oid: 0x06,
+  enumerated: 0x0a,
+  utf8String: 0x0c,
+  printableString: 0x13,
+  ia5String: 0x16,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
+  sequence: 0x30,
+  set: 0x31,
   /** Context-specific, constructed: EXPLICIT, or IMPLICIT over a constructed type. */
   context: (number: number): number => 0xa0 | number,
   /** Context-specific, primitive. */
@@ -27,8 +45,9 @@ export const tag = {
 } as const;
 
 /**
- * A strict DER reader (X.690 section 10) over one buffer: definite lengths in their shortest form, single-octet tags,
- * every container consumed to its end by `end()`. It moves two offsets and copies nothing; slices are views.
+ * A strict DER reader (X.690 section 10) over one buffer: definite lengths in their shortest form,
+ * single-octet tags, every container consumed to its end by `end()`. It moves two offsets and
+ * copies nothing; slices are views.
  */
 export class DerReader {
   readonly #bytes: Buffer;
@@ -55,7 +74,8 @@ export class DerReader {
   }
 
   end(what: string): void {
-    if (this.#offset !== this.#end) throw new DerError(`${this.#end - this.#offset} bytes follow ${what}`);
+    if (this.#offset !== this.#end)
+      throw new DerError(`${this.#end - this.#offset} bytes follow ${what}`);
   }
 
   /** Reads tag and length and stands before the content; returns the offset behind the content. */
@@ -64,7 +84,8 @@ export class DerReader {
     let at = this.#offset;
     if (at + 2 > this.#end) throw new DerError(`${what} is missing or cut off`);
     const found = bytes[at] as number;
-    if (found !== wanted) throw new DerError(`${what} has tag 0x${found.toString(16)}, not 0x${wanted.toString(16)}`);
+    if (found !== wanted)
+      throw new DerError(`${what} has tag 0x${found.toString(16)}, not 0x${wanted.toString(16)}`);
     const first = bytes[at + 1] as number;
     at += 2;
     let length = first;
@@ -74,9 +95,11 @@ export class DerReader {
       if (octets > 3) throw new DerError(`${what} is too long`);
       if (at + octets > this.#end) throw new DerError(`${what} is cut off`);
       length = 0;
-      for (let index = 0; index < octets; index += 1) length = length * 256 + (bytes[at + index] as number);
+      for (let index = 0; index < octets; index += 1)
+        length = length * 256 + (bytes[at + index] as number);
       at += octets;
-      if (length < 0x80 || (octets > 1 && length < 2 ** (8 * (octets - 1)))) throw new DerError(`${what} has a length that is not in its shortest form`);
+      if (length < 0x80 || (octets > 1 && length < 2 ** (8 * (octets - 1))))
+        throw new DerError(`${what} has a length that is not in its shortest form`);
     }
     if (at + length > this.#end) throw new DerError(`${what} is cut off`);
     this.#offset = at;
@@ -128,25 +151,32 @@ export class DerReader {
     const first = content[0];
     if (first === undefined) throw new DerError(`${what} is an empty INTEGER`);
     const second = content[1];
-    if (second !== undefined && ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80))) throw new DerError(`${what} is an INTEGER that is not in its shortest form`);
+    if (
+      second !== undefined &&
+      ((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80))
+    )
+      throw new DerError(`${what} is an INTEGER that is not in its shortest form`);
     return content;
   }
 
   /** A non-negative INTEGER below 2^31. */
   smallInteger(what: string): number {
     const content = this.integer(what);
-    if ((content[0] as number) >= 0x80 || content.length > 4) throw new DerError(`${what} is out of range`);
+    if ((content[0] as number) >= 0x80 || content.length > 4)
+      throw new DerError(`${what} is out of range`);
     return content.readUIntBE(0, content.length);
   }
 
   boolean(what: string): boolean {
     const content = this.content(tag.boolean, what);
-    if (content.length !== 1 || (content[0] !== 0 && content[0] !== 0xff)) throw new DerError(`${what} is not a DER BOOLEAN`);
+    if (content.length !== 1 || (content[0] !== 0 && content[0] !== 0xff))
+      throw new DerError(`${what} is not a DER BOOLEAN`);
     return content[0] === 0xff;
   }
 
   null(what: string): void {
-    if (this.content(tag.null, what).length !== 0) throw new DerError(`${what} is a NULL with content`);
+    if (this.content(tag.null, what).length !== 0)
+      throw new DerError(`${what} is a NULL with content`);
   }
 
   /** A BIT STRING of whole octets. */
@@ -159,11 +189,17 @@ export class DerReader {
   /** Content octets of an OBJECT IDENTIFIER as hex, checked for shortest arcs. */
   oidHex(what: string): string {
     const content = this.content(tag.oid, what);
-    if (content.length === 0 || content.length > 64 || (content[content.length - 1] as number) >= 0x80) throw new DerError(`${what} is not an OBJECT IDENTIFIER`);
+    if (
+      content.length === 0 ||
+      content.length > 64 ||
+      (content[content.length - 1] as number) >= 0x80
+    )
+      throw new DerError(`${what} is not an OBJECT IDENTIFIER`);
     let start = true;
     for (let index = 0; index < content.length; index += 1) {
       const octet = content[index] as number;
-      if (start && octet === 0x80) throw new DerError(`${what} is an OBJECT IDENTIFIER with a padded arc`);
+      if (start && octet === 0x80)
+        throw new DerError(`${what} is an OBJECT IDENTIFIER with a padded arc`);
       start = octet < 0x80;
     }
     return content.toString('hex');

@@ -15,7 +15,8 @@ export function der(tagOctet: number, ...parts: readonly Uint8Array[]): Buffer {
 }
 
 /** Octets that tag and length take for this content length. */
-export const headerSize = (length: number): number => (length < 0x80 ? 2 : length < 0x100 ? 3 : length < 0x10000 ? 4 : 5);
+export const headerSize = (length: number): number =>
+  length < 0x80 ? 2 : length < 0x100 ? 3 : length < 0x10000 ? 4 : 5;
 
 /** Writes tag and length at `at`; returns the offset behind them. */
 export function writeHeader(out: Buffer, at: number, tagOctet: number, length: number): number {
@@ -26,20 +27,24 @@ export function writeHeader(out: Buffer, at: number, tagOctet: number, length: n
   }
   const octets = length < 0x100 ? 1 : length < 0x10000 ? 2 : 3;
   out[at + 1] = 0x80 | octets;
-  for (let index = 0; index < octets; index += 1) out[at + 2 + index] = (length >>> (8 * (octets - 1 - index))) & 0xff;
+  for (let index = 0; index < octets; index += 1)
+    out[at + 2 + index] = (length >>> (8 * (octets - 1 - index))) & 0xff;
   return at + 2 + octets;
 }
 
 export const sequence = (...parts: readonly Uint8Array[]): Buffer => der(tag.sequence, ...parts);
 
 /** SET OF: elements in ascending order of their encodings (X.690 section 11.6). */
-export const setOf = (...parts: readonly Buffer[]): Buffer => der(tag.set, ...[...parts].sort(Buffer.compare));
+export const setOf = (...parts: readonly Buffer[]): Buffer =>
+  der(tag.set, ...[...parts].sort(Buffer.compare));
 
 /** EXPLICIT context tag, or IMPLICIT over a constructed type. */
-export const context = (number: number, ...parts: readonly Uint8Array[]): Buffer => der(tag.context(number), ...parts);
+export const context = (number: number, ...parts: readonly Uint8Array[]): Buffer =>
+  der(tag.context(number), ...parts);
 
 /** IMPLICIT context tag over a primitive type. */
-export const contextPrimitive = (number: number, content: Uint8Array): Buffer => der(tag.contextPrimitive(number), content);
+export const contextPrimitive = (number: number, content: Uint8Array): Buffer =>
+  der(tag.contextPrimitive(number), content);
 
 export const octetString = (content: Uint8Array): Buffer => der(tag.octetString, content);
 export const derNull = (): Buffer => Buffer.from([tag.null, 0]);
@@ -50,7 +55,10 @@ export const ia5String = (text: string): Buffer => der(tag.ia5String, Buffer.fro
 /** BIT STRING of whole octets. */
 export const bitString = (content: Uint8Array): Buffer => der(tag.bitString, Buffer.of(0), content);
 
-/** BIT STRING with named bits: no trailing zero bits (X.690 section 11.2.2). `bits` are bit numbers, 0 the first. */
+/**
+ * BIT STRING with named bits: no trailing zero bits (X.690 section 11.2.2). `bits` are bit numbers,
+ * 0 the first.
+ */
 export function namedBits(bits: readonly number[]): Buffer {
   if (bits.length === 0) return der(tag.bitString, Buffer.of(0));
   const highest = Math.max(...bits);
@@ -65,7 +73,9 @@ export function unsignedInteger(magnitude: Buffer): Buffer {
   while (start < magnitude.length - 1 && magnitude[start] === 0) start += 1;
   const content = magnitude.subarray(start);
   if (content.length === 0) return Buffer.of(tag.integer, 1, 0);
-  return (content[0] as number) >= 0x80 ? der(tag.integer, Buffer.of(0), content) : der(tag.integer, content);
+  return (content[0] as number) >= 0x80
+    ? der(tag.integer, Buffer.of(0), content)
+    : der(tag.integer, content);
 }
 
 export function integer(value: number | bigint): Buffer {
@@ -80,7 +90,8 @@ export function oid(text: string): Buffer {
   const octets: number[] = [];
   for (const arc of [(arcs[0] as number) * 40 + (arcs[1] as number), ...arcs.slice(2)]) {
     const groups = [arc & 0x7f];
-    for (let rest = Math.floor(arc / 128); rest > 0; rest = Math.floor(rest / 128)) groups.unshift(0x80 | (rest & 0x7f));
+    for (let rest = Math.floor(arc / 128); rest > 0; rest = Math.floor(rest / 128))
+      groups.unshift(0x80 | (rest & 0x7f));
     octets.push(...groups);
   }
   return der(tag.oid, Buffer.from(octets));

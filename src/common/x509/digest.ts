@@ -6,8 +6,9 @@ import { DerError, DerReader, tag } from './der-reader.ts';
 export const sha256Hex = (bytes: Buffer): string => hash('sha256', bytes, 'hex');
 
 /**
- * Key identifier of a public key: the leftmost 160 bits of the SHA-256 of the BIT STRING's content (RFC 7093 section 2
- * method 1), so that nothing here needs SHA-1. 20 octets. Throws KEY_UNSUPPORTED for what is not a SubjectPublicKeyInfo.
+ * Key identifier of a public key: the leftmost 160 bits of the SHA-256 of the BIT STRING's content
+ * (RFC 7093 section 2 method 1), so that nothing here needs SHA-1. 20 octets. Throws
+ * KEY_UNSUPPORTED for what is not a SubjectPublicKeyInfo.
  */
 export function keyIdentifierOf(spkiDer: Buffer): Buffer {
   try {
@@ -19,9 +20,14 @@ export function keyIdentifierOf(spkiDer: Buffer): Buffer {
   }
 }
 
-/** SHA-256 over the sorted SHA-256 digests of these encodings: names a set of authorities whatever its order. */
+/**
+ * SHA-256 over the sorted SHA-256 digests of these encodings: names a set of authorities whatever
+ * its order.
+ */
 export function setDigest(encodings: readonly Buffer[]): Buffer {
-  const digests = encodings.map((encoding) => createHash('sha256').update(encoding).digest()).sort((a, b) => a.compare(b));
+  const digests = encodings
+    .map((encoding) => createHash('sha256').update(encoding).digest())
+    .sort((a, b) => a.compare(b));
   const hash = createHash('sha256');
   for (const digest of digests) hash.update(digest);
   return hash.digest();

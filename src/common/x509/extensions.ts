@@ -4,14 +4,31 @@ import { keyUsageNames, type AltNames, type KeyUsageName } from './types.ts';
 
 /** Content octets of the OIDs that this parser processes, as hex: id-ce is 55 1d. */
 export const extensionOid = {
-  subjectKeyId: '551d0e', keyUsage: '551d0f', subjectAltName: '551d11', basicConstraints: '551d13', nameConstraints: '551d1e', crlDistributionPoints: '551d1f',
-  certificatePolicies: '551d20', authorityKeyId: '551d23', extendedKeyUsage: '551d25', noRevAvail: '551d38',
+  subjectKeyId: '551d0e',
+  keyUsage: '551d0f',
+  subjectAltName: '551d11',
+  basicConstraints: '551d13',
+  nameConstraints: '551d1e',
+  crlDistributionPoints: '551d1f',
+  certificatePolicies: '551d20',
+  authorityKeyId: '551d23',
+  extendedKeyUsage: '551d25',
+  noRevAvail: '551d38',
 } as const;
 
-/** Extensions whose critical flag is met by what the verifier of this folder does. certificatePolicies: no policy is asked for, so none can fail. */
+/**
+ * Extensions whose critical flag is met by what the verifier of this folder does.
+ * certificatePolicies: no policy is asked for, so none can fail.
+ */
 const processed: ReadonlySet<string> = new Set<string>([
-  extensionOid.subjectKeyId, extensionOid.keyUsage, extensionOid.subjectAltName, extensionOid.basicConstraints, extensionOid.certificatePolicies, extensionOid.authorityKeyId,
-  extensionOid.extendedKeyUsage, extensionOid.noRevAvail,
+  extensionOid.subjectKeyId,
+  extensionOid.keyUsage,
+  extensionOid.subjectAltName,
+  extensionOid.basicConstraints,
+  extensionOid.certificatePolicies,
+  extensionOid.authorityKeyId,
+  extensionOid.extendedKeyUsage,
+  extensionOid.noRevAvail,
 ]);
 
 export interface Extensions {
@@ -33,11 +50,26 @@ export interface Extensions {
 
 const maximumExtensions = 64;
 
-/** Reads the content of Extensions (RFC 5280 section 4.1): at least one, none twice, no explicit DEFAULT. */
+/**
+ * Reads the content of Extensions (RFC 5280 section 4.1): at least one, none twice, no explicit
+ * DEFAULT.
+ */
 export function readExtensions(list: DerReader): Extensions {
   const into: Extensions = {
-    subjectAltName: undefined, sanCritical: false, isCa: false, pathLength: undefined, basicConstraintsCritical: false, keyUsage: undefined, extendedKeyUsage: undefined,
-    subjectKeyId: undefined, authorityKeyId: undefined, crlDistributionPoints: [], noRevAvail: false, extensionOids: [], criticalExtensionOids: [], unknownCriticalExtensions: [],
+    subjectAltName: undefined,
+    sanCritical: false,
+    isCa: false,
+    pathLength: undefined,
+    basicConstraintsCritical: false,
+    keyUsage: undefined,
+    extendedKeyUsage: undefined,
+    subjectKeyId: undefined,
+    authorityKeyId: undefined,
+    crlDistributionPoints: [],
+    noRevAvail: false,
+    extensionOids: [],
+    criticalExtensionOids: [],
+    unknownCriticalExtensions: [],
   };
   if (!list.more) throw new DerError('extensions are present and empty');
   while (list.more) {
@@ -52,7 +84,8 @@ export function readExtensions(list: DerReader): Extensions {
     extension.end('extension');
     const text = oidText(oid);
     if (into.extensionOids.includes(text)) throw new DerError(`extension ${text} appears twice`);
-    if (into.extensionOids.length === maximumExtensions) throw new DerError(`more than ${maximumExtensions} extensions`);
+    if (into.extensionOids.length === maximumExtensions)
+      throw new DerError(`more than ${maximumExtensions} extensions`);
     into.extensionOids.push(text);
     if (critical) {
       into.criticalExtensionOids.push(text);
@@ -81,7 +114,10 @@ function readKnown(into: Extensions, oid: string, critical: boolean, value: DerR
       into.extendedKeyUsage = readOids(value.sequence('extendedKeyUsage'), 'extendedKeyUsage');
       return true;
     case extensionOid.subjectKeyId:
-      into.subjectKeyId = nonEmptyHex(value.content(tag.octetString, 'subjectKeyIdentifier'), 'subjectKeyIdentifier');
+      into.subjectKeyId = nonEmptyHex(
+        value.content(tag.octetString, 'subjectKeyIdentifier'),
+        'subjectKeyIdentifier',
+      );
       return true;
     case extensionOid.authorityKeyId:
       into.authorityKeyId = readAuthorityKeyId(value.sequence('authorityKeyIdentifier'));
@@ -103,10 +139,12 @@ const keyUsageSets = new Map<number, ReadonlySet<KeyUsageName>>();
 function readKeyUsage(value: DerReader): ReadonlySet<KeyUsageName> {
   const content = value.content(tag.bitString, 'keyUsage');
   const unused = content[0];
-  if (unused === undefined || unused > 7 || content.length < 2 || content.length > 3) throw new DerError('keyUsage is not a BIT STRING of 1 to 9 bits');
+  if (unused === undefined || unused > 7 || content.length < 2 || content.length > 3)
+    throw new DerError('keyUsage is not a BIT STRING of 1 to 9 bits');
   const last = content[content.length - 1] as number;
   // named bits: the last used bit is set, all unused ones are zero (X.690 section 11.2.2)
-  if ((last & ((1 << unused) - 1)) !== 0 || ((last >> unused) & 1) === 0) throw new DerError('keyUsage has trailing zero bits or wrong unused bits');
+  if ((last & ((1 << unused) - 1)) !== 0 || ((last >> unused) & 1) === 0)
+    throw new DerError('keyUsage has trailing zero bits or wrong unused bits');
   const bits = (content[1] as number) * 256 + (content[2] ?? 0);
   if ((bits & 0x7f) !== 0) throw new DerError('keyUsage has a bit that is not defined');
   let names = keyUsageSets.get(bits);
@@ -139,10 +177,12 @@ function readOids(list: DerReader, what: string): readonly string[] {
 
 function readAuthorityKeyId(fields: DerReader): string | undefined {
   let id: string | undefined;
-  if (fields.peek() === tag.contextPrimitive(0)) id = nonEmptyHex(fields.content(tag.contextPrimitive(0), 'keyIdentifier'), 'keyIdentifier');
+  if (fields.peek() === tag.contextPrimitive(0))
+    id = nonEmptyHex(fields.content(tag.contextPrimitive(0), 'keyIdentifier'), 'keyIdentifier');
   // authorityCertIssuer and authorityCertSerialNumber: a hint for path building that is not used
   if (fields.peek() === tag.context(1)) fields.content(tag.context(1), 'authorityCertIssuer');
-  if (fields.peek() === tag.contextPrimitive(2)) fields.content(tag.contextPrimitive(2), 'authorityCertSerialNumber');
+  if (fields.peek() === tag.contextPrimitive(2))
+    fields.content(tag.contextPrimitive(2), 'authorityCertSerialNumber');
   fields.end('authorityKeyIdentifier');
   return id;
 }
@@ -154,7 +194,8 @@ function readDistributionPoints(list: DerReader): readonly string[] {
     const point = list.sequence('DistributionPoint');
     if (point.peek() === tag.context(0)) {
       const name = point.enter(tag.context(0), 'distributionPoint');
-      if (name.peek() === tag.context(0)) uris.push(...readGeneralNames(name.enter(tag.context(0), 'fullName'), 'fullName').uris);
+      if (name.peek() === tag.context(0))
+        uris.push(...readGeneralNames(name.enter(tag.context(0), 'fullName'), 'fullName').uris);
       else name.content(tag.context(1), 'nameRelativeToCRLIssuer');
       name.end('distributionPoint');
     }
@@ -166,6 +207,7 @@ function readDistributionPoints(list: DerReader): readonly string[] {
 }
 
 function nonEmptyHex(content: Buffer, what: string): string {
-  if (content.length === 0 || content.length > 128) throw new DerError(`${what} has ${content.length} octets`);
+  if (content.length === 0 || content.length > 128)
+    throw new DerError(`${what} has ${content.length} octets`);
   return content.toString('hex');
 }

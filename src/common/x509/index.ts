@@ -1,6 +1,13 @@
 export { parseCertificate, parseTbsCertificate, type TbsFields } from './certificate.ts';
 export { verifyChain } from './chain.ts';
-export { checkCrlSignature, isCrlOf, parseCrl, parseTbsCrl, type ParsedCrl, type RevokedEntry } from './crl.ts';
+export {
+  checkCrlSignature,
+  isCrlOf,
+  parseCrl,
+  parseTbsCrl,
+  type ParsedCrl,
+  type RevokedEntry,
+} from './crl.ts';
 export { createCsr, type CsrOptions } from './csr-writer.ts';
 export { DerError, DerReader, oidText, parsing, splitDer, tag } from './der-reader.ts';
 export * as derWriter from './der-writer.ts';
@@ -10,11 +17,29 @@ export { keyIdentifierOf, setDigest, sha256Hex } from './digest.ts';
 export { readExtensions, type Extensions } from './extensions.ts';
 export { generateKeyPairAsync, pkcs8Of, spkiOf, type KeyPair } from './keys.ts';
 export { keyTypes, type KeyType } from './key-type.ts';
-export { certificatesFromPem, certificatesToPem, pemDecode, pemEncode, type PemBlock } from './pem.ts';
-export { hashOf, signatureAlgorithmFor, signatureAlgorithmOf, type SigningScheme } from './signature-algorithm.ts';
+export {
+  certificatesFromPem,
+  certificatesToPem,
+  pemDecode,
+  pemEncode,
+  type PemBlock,
+} from './pem.ts';
+export {
+  hashOf,
+  signatureAlgorithmFor,
+  signatureAlgorithmOf,
+  type SigningScheme,
+} from './signature-algorithm.ts';
 export { keyTypeOfSpki } from './spki.ts';
 export { svidIdOf, verifyX509Svid } from './svid.ts';
 export {
-  keyUsageNames, type AltNames, type KeyUsageName, type ParsedCertificate, type SignatureAlgorithm, type VerifiedChain, type VerifiedSvid, type VerifyChainInput,
+  keyUsageNames,
+  type AltNames,
+  type KeyUsageName,
+  type ParsedCertificate,
+  type SignatureAlgorithm,
+  type VerifiedChain,
+  type VerifiedSvid,
+  type VerifyChainInput,
   type VerifySvidInput,
 } from './types.ts';

@@ -3,13 +3,23 @@ import type { AltNames } from './types.ts';
 
 /** Kind of each GeneralName, by its tag octet (RFC 5280 section 4.2.1.6). */
 const generalNameKinds: Readonly<Record<number, string>> = {
-  0xa0: 'otherName', 0x81: 'rfc822Name', 0x82: 'dNSName', 0xa3: 'x400Address', 0xa4: 'directoryName', 0xa5: 'ediPartyName', 0x86: 'uniformResourceIdentifier',
-  0x87: 'iPAddress', 0x88: 'registeredID',
+  0xa0: 'otherName',
+  0x81: 'rfc822Name',
+  0x82: 'dNSName',
+  0xa3: 'x400Address',
+  0xa4: 'directoryName',
+  0xa5: 'ediPartyName',
+  0x86: 'uniformResourceIdentifier',
+  0x87: 'iPAddress',
+  0x88: 'registeredID',
 };
 
 const maximumNames = 256;
 
-/** Reads GeneralNames from a reader that stands at the first name. URIs and DNS names are printable ASCII: a NUL or a control character is refused. */
+/**
+ * Reads GeneralNames from a reader that stands at the first name. URIs and DNS names are printable
+ * ASCII: a NUL or a control character is refused.
+ */
 export function readGeneralNames(names: DerReader, what: string): AltNames {
   const uris: string[] = [];
   const dnsNames: string[] = [];
@@ -19,7 +29,8 @@ export function readGeneralNames(names: DerReader, what: string): AltNames {
     if (count === maximumNames) throw new DerError(`${what} has more than ${maximumNames} names`);
     const name = names.any(what);
     const kind = generalNameKinds[name.tag];
-    if (kind === undefined) throw new DerError(`${what} has a name with the unknown tag 0x${name.tag.toString(16)}`);
+    if (kind === undefined)
+      throw new DerError(`${what} has a name with the unknown tag 0x${name.tag.toString(16)}`);
     if (name.tag === 0x86) uris.push(printableAscii(name.content, what));
     else if (name.tag === 0x82) dnsNames.push(printableAscii(name.content, what));
     else otherKinds.push(kind);
@@ -30,7 +41,8 @@ export function readGeneralNames(names: DerReader, what: string): AltNames {
 function printableAscii(content: Buffer, what: string): string {
   for (let index = 0; index < content.length; index += 1) {
     const octet = content[index] as number;
-    if (octet < 0x21 || octet > 0x7e) throw new DerError(`${what} has a name with the octet 0x${octet.toString(16)}`);
+    if (octet < 0x21 || octet > 0x7e)
+      throw new DerError(`${what} has a name with the octet 0x${octet.toString(16)}`);
   }
   if (content.length === 0) throw new DerError(`${what} has an empty name`);
   return content.toString('latin1');

@@ -12,31 +12,47 @@ export function pemEncode(label: string, derBytes: Buffer): string {
 }
 
 /** Leaf first, one certificate after another. */
-export const certificatesToPem = (ders: readonly Buffer[]): string => ders.map((each) => pemEncode('CERTIFICATE', each)).join('');
+export const certificatesToPem = (ders: readonly Buffer[]): string =>
+  ders.map((each) => pemEncode('CERTIFICATE', each)).join('');
 
-const block = /-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n([A-Za-z0-9+/=\s]*?)-----END ([A-Z0-9 ]{1,64})-----/g;
+const block =
+  /-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n([A-Za-z0-9+/=\s]*?)-----END ([A-Z0-9 ]{1,64})-----/g;
 
-/** All PEM blocks of a text; what stands between them is explanatory text and ignored (RFC 7468 section 2). */
+/**
+ * All PEM blocks of a text; what stands between them is explanatory text and ignored (RFC 7468
+ * section 2).
+ */
 export function pemDecode(text: string): Result<readonly PemBlock[]> {
   const blocks: PemBlock[] = [];
   for (const [, label, body, closing] of text.matchAll(block)) {
-    if (label !== closing) return fail('INVALID_REQUEST', `a PEM block begins as ${label} and ends as ${closing}`);
+    if (label !== closing)
+      return fail('INVALID_REQUEST', `a PEM block begins as ${label} and ends as ${closing}`);
     const base64 = (body as string).replace(/\s+/g, '');
     const derBytes = Buffer.from(base64, 'base64');
     // Buffer.from skips what it does not understand: only an exact round trip is accepted
-    if (derBytes.length === 0 || derBytes.toString('base64') !== base64) return fail('INVALID_REQUEST', `the PEM block ${label} is not valid base64`);
+    if (derBytes.length === 0 || derBytes.toString('base64') !== base64)
+      return fail('INVALID_REQUEST', `the PEM block ${label} is not valid base64`);
     blocks.push({ label: label as string, der: derBytes });
   }
-  if (blocks.length !== (text.match(/-----BEGIN /g) ?? []).length) return fail('INVALID_REQUEST', 'the text has an unfinished PEM block');
+  if (blocks.length !== (text.match(/-----BEGIN /g) ?? []).length)
+    return fail('INVALID_REQUEST', 'the text has an unfinished PEM block');
   return ok(blocks);
 }
 
-/** The certificates of a PEM text, in their order. Fails if there is none, or if a block of another kind stands among them. */
+/**
+ * The certificates of a PEM text, in their order. Fails if there is none, or if a block of another
+ * kind stands among them.
+ */
 export function certificatesFromPem(text: string): Result<readonly Buffer[]> {
   const blocks = pemDecode(text);
   if (!blocks.ok) return fail('CERTIFICATE_MALFORMED', blocks.error.message);
   const foreign = blocks.value.find((each) => each.label !== 'CERTIFICATE');
-  if (foreign !== undefined) return fail('CERTIFICATE_MALFORMED', `a PEM block ${foreign.label} stands where certificates belong`);
-  if (blocks.value.length === 0) return fail('CERTIFICATE_MALFORMED', 'the text has no PEM certificate');
+  if (foreign !== undefined)
+    return fail(
+      'CERTIFICATE_MALFORMED',
+      `a PEM block ${foreign.label} stands where certificates belong`,
+    );
+  if (blocks.value.length === 0)
+    return fail('CERTIFICATE_MALFORMED', 'the text has no PEM certificate');
   return ok(blocks.value.map((each) => each.der));
 }

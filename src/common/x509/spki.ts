@@ -34,13 +34,20 @@ const ecPublicKey = '2a8648ce3d0201';
 const rsaEncryption = '2a864886f70d010101';
 
 /**
- * The type of a SubjectPublicKeyInfo, or why it is refused: KEY_UNSUPPORTED (other algorithm, curve, encoding, size or
- * exponent) or KEY_WEAK (point not on its curve, modulus with a known weakness). Arithmetic only: no key is imported.
+ * The type of a SubjectPublicKeyInfo, or why it is refused: KEY_UNSUPPORTED (other algorithm,
+ * curve, encoding, size or exponent) or KEY_WEAK (point not on its curve, modulus with a known
+ * weakness). Arithmetic only: no key is imported.
  */
 export function keyTypeOfSpki(spkiDer: Buffer): Result<KeyType> {
   for (const curve of curves) {
-    if (spkiDer.length !== curve.prefix.length + 2 * curve.coordinateBytes || spkiDer.compare(curve.prefix, 0, curve.prefix.length, 0, curve.prefix.length) !== 0) continue;
-    return isOnCurve(spkiDer, curve) ? ok(curve.keyType) : fail('KEY_WEAK', 'the public key is not a point on its curve');
+    if (
+      spkiDer.length !== curve.prefix.length + 2 * curve.coordinateBytes ||
+      spkiDer.compare(curve.prefix, 0, curve.prefix.length, 0, curve.prefix.length) !== 0
+    )
+      continue;
+    return isOnCurve(spkiDer, curve)
+      ? ok(curve.keyType)
+      : fail('KEY_WEAK', 'the public key is not a point on its curve');
   }
   return parsing('KEY_UNSUPPORTED', () => rsaKeyType(spkiDer));
 }
@@ -59,7 +66,11 @@ function rsaKeyType(spkiDer: Buffer): Result<KeyType> {
   outer.end('subjectPublicKeyInfo');
   const algorithm = spki.sequence('algorithm');
   const oid = algorithm.oidHex('algorithm OID');
-  if (oid === ecPublicKey) return fail('KEY_UNSUPPORTED', 'the EC key is not on P-256 or P-384 as named curve with an uncompressed point');
+  if (oid === ecPublicKey)
+    return fail(
+      'KEY_UNSUPPORTED',
+      'the EC key is not on P-256 or P-384 as named curve with an uncompressed point',
+    );
   if (oid !== rsaEncryption) return fail('KEY_UNSUPPORTED', 'the key is neither EC nor RSA');
   algorithm.null('RSA parameters');
   algorithm.end('RSA parameters');
@@ -70,10 +81,13 @@ function rsaKeyType(spkiDer: Buffer): Result<KeyType> {
   const signedModulus = key.integer('modulus');
   const exponent = key.integer('publicExponent');
   key.end('publicExponent');
-  // a modulus of 2048, 3072 or 4096 bits has its top bit set, so that DER puts a zero octet before it
+  // a modulus of 2048, 3072 or 4096 bits has its top bit set, so that DER puts a zero octet before
+  // it
   const bits = (signedModulus.length - 1) * 8;
-  if (signedModulus[0] !== 0 || (bits !== 2048 && bits !== 3072 && bits !== 4096)) throw new DerError('the RSA modulus does not have exactly 2048, 3072 or 4096 bits');
-  if (exponent.toString('hex') !== '010001') return fail('KEY_UNSUPPORTED', 'the RSA exponent is not 65537');
+  if (signedModulus[0] !== 0 || (bits !== 2048 && bits !== 3072 && bits !== 4096))
+    throw new DerError('the RSA modulus does not have exactly 2048, 3072 or 4096 bits');
+  if (exponent.toString('hex') !== '010001')
+    return fail('KEY_UNSUPPORTED', 'the RSA exponent is not 65537');
   const weakness = rsaWeakness(signedModulus.subarray(1));
   return weakness === undefined ? ok<KeyType>(`rsa-${bits}`) : fail('KEY_WEAK', weakness);
 }

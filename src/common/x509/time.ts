@@ -4,9 +4,13 @@ const year2050 = Date.UTC(2050, 0, 1) / 1000;
 const year1950 = Date.UTC(1950, 0, 1) / 1000;
 const year10000 = Date.UTC(10000, 0, 1) / 1000;
 
-/** UTCTime through 2049, GeneralizedTime from 2050 on, both to the second and in Z (RFC 5280 section 4.1.2.5). Throws RangeError outside 1950 to 9999. */
+/**
+ * UTCTime through 2049, GeneralizedTime from 2050 on, both to the second and in Z (RFC 5280 section
+ * 4.1.2.5). Throws RangeError outside 1950 to 9999.
+ */
 export function encodeTime(seconds: number): Buffer {
-  if (!Number.isInteger(seconds) || seconds < year1950 || seconds >= year10000) throw new RangeError(`${seconds} is not an instant that a certificate can state`);
+  if (!Number.isInteger(seconds) || seconds < year1950 || seconds >= year10000)
+    throw new RangeError(`${seconds} is not an instant that a certificate can state`);
   const date = new Date(seconds * 1000);
   const year = date.getUTCFullYear();
   const short = seconds < year2050;
@@ -30,7 +34,10 @@ export function encodeTime(seconds: number): Buffer {
   return out;
 }
 
-/** Reads a Time; Unix seconds. A GeneralizedTime before 2050 is read too: foreign authorities write it. */
+/**
+ * Reads a Time; Unix seconds. A GeneralizedTime before 2050 is read too: foreign authorities write
+ * it.
+ */
 export function readTime(reader: DerReader, what: string): number {
   const short = reader.peek() === tag.utcTime;
   const text = reader.content(short ? tag.utcTime : tag.generalizedTime, what);
@@ -50,7 +57,16 @@ export function readTime(reader: DerReader, what: string): number {
   const hour = two(start + 6);
   const minute = two(start + 8);
   const second = two(start + 10);
-  if (month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || hour > 23 || minute > 59 || second > 59) throw bad();
+  if (
+    month < 1 ||
+    month > 12 ||
+    day < 1 ||
+    day > daysIn(year, month) ||
+    hour > 23 ||
+    minute > 59 ||
+    second > 59
+  )
+    throw bad();
   // Date.UTC takes years below 100 for 19xx
   if (year < 1000) throw bad();
   return Date.UTC(year, month - 1, day, hour, minute, second) / 1000;
@@ -58,4 +74,6 @@ export function readTime(reader: DerReader, what: string): number {
 
 const monthDays = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] as const;
 const daysIn = (year: number, month: number): number =>
-  month === 2 && ((year % 4 === 0 && year % 100 !== 0) || year % 400 === 0) ? 29 : (monthDays[month - 1] as number);
+  month === 2 && ((year % 4 === 0 && year % 100 !== 0) || year % 400 === 0)
+    ? 29
+    : (monthDays[month - 1] as number);

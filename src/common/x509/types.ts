@@ -2,11 +2,25 @@ import type { SpiffeId } from '../spiffe/index.ts';
 import type { ParsedCrl } from './crl.ts';
 
 /** Hash and scheme of a signature; ECDSA as DER Ecdsa-Sig-Value, RSA as PKCS #1 v1.5. */
-export type SignatureAlgorithm = 'ecdsa-sha256' | 'ecdsa-sha384' | 'ecdsa-sha512' | 'rsa-sha256' | 'rsa-sha384' | 'rsa-sha512';
+export type SignatureAlgorithm =
+  | 'ecdsa-sha256'
+  | 'ecdsa-sha384'
+  | 'ecdsa-sha512'
+  | 'rsa-sha256'
+  | 'rsa-sha384'
+  | 'rsa-sha512';
 
 /** RFC 5280 section 4.2.1.3, in the order of the bits. */
 export const keyUsageNames = [
-  'digitalSignature', 'nonRepudiation', 'keyEncipherment', 'dataEncipherment', 'keyAgreement', 'keyCertSign', 'cRLSign', 'encipherOnly', 'decipherOnly',
+  'digitalSignature',
+  'nonRepudiation',
+  'keyEncipherment',
+  'dataEncipherment',
+  'keyAgreement',
+  'keyCertSign',
+  'cRLSign',
+  'encipherOnly',
+  'decipherOnly',
 ] as const;
 export type KeyUsageName = (typeof keyUsageNames)[number];
 
@@ -23,7 +37,10 @@ export interface ParsedCertificate {
   readonly raw: Buffer;
   /** The signed bytes, with tag and length. */
   readonly tbsDer: Buffer;
-  /** Lower-case hex of the INTEGER's content without the sign octet: a 16-byte serial gives 32 digits. */
+  /**
+   * Lower-case hex of the INTEGER's content without the sign octet: a 16-byte serial gives 32
+   * digits.
+   */
   readonly serialHex: string;
   readonly issuerDer: Buffer;
   readonly subjectDer: Buffer;
@@ -41,7 +58,9 @@ export interface ParsedCertificate {
   readonly pathLength: number | undefined;
   readonly basicConstraintsCritical: boolean;
   /** undefined: the extension is absent. */
-  readonly keyUsage: { readonly names: ReadonlySet<KeyUsageName>; readonly critical: boolean } | undefined;
+  readonly keyUsage:
+    | { readonly names: ReadonlySet<KeyUsageName>; readonly critical: boolean }
+    | undefined;
   /** Dotted OIDs; undefined: the extension is absent. */
   readonly extendedKeyUsage: readonly string[] | undefined;
   /** Lower-case hex of the key identifiers. */
@@ -55,7 +74,10 @@ export interface ParsedCertificate {
   readonly extensionOids: readonly string[];
   /** Those of them that are critical. */
   readonly criticalExtensionOids: readonly string[];
-  /** Dotted OIDs of critical extensions that this parser does not process: a verifier must refuse (RFC 5280 section 4.2). */
+  /**
+   * Dotted OIDs of critical extensions that this parser does not process: a verifier must refuse
+   * (RFC 5280 section 4.2).
+   */
   readonly unknownCriticalExtensions: readonly string[];
   /** undefined: an algorithm that we do not verify. */
   readonly signatureAlgorithm: SignatureAlgorithm | undefined;
@@ -73,7 +95,10 @@ export interface VerifyChainInput {
   readonly now: number;
   /** What intermediates with an extended key usage must allow; default both. */
   readonly purpose?: 'client' | 'server';
-  /** Given: each certificate of the path must have a current CRL of its issuer here and not stand in it; see checkRevocation. Absent: revocation is not looked at. */
+  /**
+   * Given: each certificate of the path must have a current CRL of its issuer here and not stand in
+   * it; see checkRevocation. Absent: revocation is not looked at.
+   */
   readonly crls?: readonly ParsedCrl[];
 }
 
@@ -88,7 +113,10 @@ export interface VerifiedChain {
 export interface VerifySvidInput {
   /** Leaf first, as in `X509SVID.x509_svid` or a TLS Certificate message. */
   readonly chainDer: readonly Buffer[];
-  /** The roots (DER) of a trust domain, or undefined if it is not known. Only the leaf's own trust domain is asked for. */
+  /**
+   * The roots (DER) of a trust domain, or undefined if it is not known. Only the leaf's own trust
+   * domain is asked for.
+   */
   readonly bundle: (trustDomainName: string) => readonly Buffer[] | undefined;
   /** Unix seconds. */
   readonly now: number;

@@ -1,6 +1,18 @@
-import { encodeEvidence, type ActivationEvidence, type EvidenceLine, type EvidenceStatement } from '../../common/tlog/index.ts';
+import {
+  encodeEvidence,
+  type ActivationEvidence,
+  type EvidenceLine,
+  type EvidenceStatement,
+} from '../../common/tlog/index.ts';
 import type { Authority, AuthorityScope } from '../authority.ts';
-import { agentCounts, holding, laggardOf, silentAgent, type Confirmation, type Laggard } from './confirmation.ts';
+import {
+  agentCounts,
+  holding,
+  laggardOf,
+  silentAgent,
+  type Confirmation,
+  type Laggard,
+} from './confirmation.ts';
 import type { ActivationProof, RotationPolicy, RotationWorld, Shares } from './types.ts';
 
 export interface EvidenceInput {
@@ -24,36 +36,99 @@ export interface EvidenceInput {
   readonly now: number;
 }
 
-/** Who was counted when this authority began to sign: the same world, judged by the same rules as `confirmation`. Pure. */
+/**
+ * Who was counted when this authority began to sign: the same world, judged by the same rules as
+ * `confirmation`. Pure.
+ */
 export function activationEvidence(input: EvidenceInput): ActivationEvidence {
   const { authority, without, found, policy, now } = input;
-  const lines = [...evidenceLines(input)].sort((one, other) => (placeOf(one) < placeOf(other) ? -1 : 1));
+  const lines = [...evidenceLines(input)].sort((one, other) =>
+    placeOf(one) < placeOf(other) ? -1 : 1,
+  );
   const used = new Set(lines.flatMap((line) => (line.class === 'proven' ? [line.set] : [])));
   const confirmed = lines.reduce((sum, line) => sum + (line.class === 'proven' ? 1 : 0), 0);
   const passedOver = lines.reduce((sum, line) => sum + (line.class === 'passed-over' ? 1 : 0), 0);
   const statement: Omit<EvidenceStatement, 'chunks' | 'lines'> = {
     alteredAgents: input.world.alteredAgents ?? 0,
-    authority: { id: authority.id, kind: authority.kind, publishedAt: authority.publishedAt ?? 0, sha256: input.sha256 },
+    authority: {
+      id: authority.id,
+      kind: authority.kind,
+      publishedAt: authority.publishedAt ?? 0,
+      sha256: input.sha256,
+    },
     decidedAt: now,
-    inferred: { needed: found?.inferred.needed ?? 0, confirmed: found?.inferred.confirmed ?? 0, relied: input.relied, until: found?.inferred.until ?? 0 },
+    inferred: {
+      needed: found?.inferred.needed ?? 0,
+      confirmed: found?.inferred.confirmed ?? 0,
+      relied: input.relied,
+      until: found?.inferred.until ?? 0,
+    },
     proven: { needed: confirmed + passedOver, confirmed },
     root: input.root ?? null,
     scope: JSON.stringify(input.scope),
-    sets: [...used].sort().map((digest) => ({ digest, members: [...input.membersOf(digest)].sort() })),
+    sets: [...used]
+      .sort()
+      .map((digest) => ({ digest, members: [...input.membersOf(digest)].sort() })),
     shares: input.shares,
-    unprovable: { until: found?.unprovable.until ?? (authority.kind === 'root' || authority.kind === 'jwt' ? (authority.publishedAt ?? now) + policy.unseenSeconds[authority.kind] : 0) },
-    without: { kind: without.kind, by: without.kind === 'forced' ? without.by : '', reason: without.kind === 'forced' ? without.reason : '', deadline: without.kind === 'deadline' ? without.deadline : 0 },
+    unprovable: {
+      until:
+        found?.unprovable.until ??
+        (authority.kind === 'root' || authority.kind === 'jwt'
+          ? (authority.publishedAt ?? now) + policy.unseenSeconds[authority.kind]
+          : 0),
+    },
+    without: {
+      kind: without.kind,
+      by: without.kind === 'forced' ? without.by : '',
+      reason: without.kind === 'forced' ? without.reason : '',
+      deadline: without.kind === 'deadline' ? without.deadline : 0,
+    },
   };
   return encodeEvidence(statement, lines);
 }
 
-function* evidenceLines({ authority, root, world, policy, now, without }: EvidenceInput): Generator<EvidenceLine> {
+function* evidenceLines({
+  authority,
+  root,
+  world,
+  policy,
+  now,
+  without,
+}: EvidenceInput): Generator<EvidenceLine> {
   const margin = policy.retireMarginSeconds;
-  const counted = new Map(world.agents.filter((agent) => agentCounts(agent, now, margin)).map((agent) => [agent.id, agent]));
-  const why = without.kind === 'forced' ? 'force' : without.kind === 'deadline' ? 'deadline' : 'share';
+  const counted = new Map(
+    world.agents
+      .filter((agent) => agentCounts(agent, now, margin))
+      .map((agent) => [agent.id, agent]),
+  );
+  const why =
+    without.kind === 'forced' ? 'force' : without.kind === 'deadline' ? 'deadline' : 'share';
   const passedOver = (laggard: Laggard, id: string): EvidenceLine => {
-    const { agentId: agent, description, holds, kind, lastSeenAt, reason, spiffeId, state, until } = laggard;
-    return { agent, class: 'passed-over', consumer: id, description, holds, kind, lastSeenAt, reason, spiffeId, state, until, why };
+    const {
+      agentId: agent,
+      description,
+      holds,
+      kind,
+      lastSeenAt,
+      reason,
+      spiffeId,
+      state,
+      until,
+    } = laggard;
+    return {
+      agent,
+      class: 'passed-over',
+      consumer: id,
+      description,
+      holds,
+      kind,
+      lastSeenAt,
+      reason,
+      spiffeId,
+      state,
+      until,
+      why,
+    };
   };
   const reported = new Set<string>();
   for (const consumer of world.consumers) {
@@ -62,17 +137,36 @@ function* evidenceLines({ authority, root, world, policy, now, without }: Eviden
     if (consumer.kind === 'agent') reported.add(agent.id);
     const held = holding(authority, root?.id, consumer, world.sets);
     if (held === 'not needed') continue;
-    if (held === 'missing') yield passedOver(laggardOf(authority, consumer, agent, world.sets), consumer.id);
+    if (held === 'missing')
+      yield passedOver(laggardOf(authority, consumer, agent, world.sets), consumer.id);
     else {
       const { id, description, kind, since, spiffeId, heardAt = 0 } = consumer;
-      yield { agent: agent.id, class: 'proven', consumer: id, description, heardAt, kind, of: held.of, set: held.digest, since, spiffeId };
+      yield {
+        agent: agent.id,
+        class: 'proven',
+        consumer: id,
+        description,
+        heardAt,
+        kind,
+        of: held.of,
+        set: held.digest,
+        since,
+        spiffeId,
+      };
     }
   }
-  for (const agent of counted.values()) if (!reported.has(agent.id)) yield passedOver(silentAgent(agent), '');
+  for (const agent of counted.values())
+    if (!reported.has(agent.id)) yield passedOver(silentAgent(agent), '');
   // those that had to be waited for when it was published, and are past it
   for (const agent of world.agents) {
-    if (agent.active && !counted.has(agent.id) && agent.lastLeafNotAfter + margin >= (authority.publishedAt ?? now)) yield { agent: agent.id, class: 'expired', until: agent.lastLeafNotAfter };
+    if (
+      agent.active &&
+      !counted.has(agent.id) &&
+      agent.lastLeafNotAfter + margin >= (authority.publishedAt ?? now)
+    )
+      yield { agent: agent.id, class: 'expired', until: agent.lastLeafNotAfter };
   }
 }
 
-const placeOf = (line: EvidenceLine): string => `${line.agent} ${line.class === 'expired' ? '' : line.consumer}`;
+const placeOf = (line: EvidenceLine): string =>
+  `${line.agent} ${line.class === 'expired' ? '' : line.consumer}`;

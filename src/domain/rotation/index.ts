@@ -1,5 +1,11 @@
 export * from './types.ts';
-export { agentCounts, confirmation, isConfirmed, type Confirmation, type Laggard } from './confirmation.ts';
+export {
+  agentCounts,
+  confirmation,
+  isConfirmed,
+  type Confirmation,
+  type Laggard,
+} from './confirmation.ts';
 export { activationEvidence, type EvidenceInput } from './evidence.ts';
 export { decide, parentOf, type Decision, type DecisionInput } from './decide.ts';
 export { isStandby, publishedStandby } from './standby.ts';

@@ -4,14 +4,23 @@ import type { Authority, AuthorityKind, AuthorityScope } from '../authority.ts';
 /** The kinds that are rotated with proof. */
 export type RotatedKind = 'root' | 'issuing' | 'jwt';
 export const rotatedKinds: readonly RotatedKind[] = ['root', 'issuing', 'jwt'];
-export const isRotated = (kind: AuthorityKind): kind is RotatedKind => (rotatedKinds as readonly string[]).includes(kind);
+export const isRotated = (kind: AuthorityKind): kind is RotatedKind =>
+  (rotatedKinds as readonly string[]).includes(kind);
 
-/** An authority with what is known of the leaves that it, or an authority below it, may have signed. */
+/**
+ * An authority with what is known of the leaves that it, or an authority below it, may have signed.
+ */
 export interface AuthorityFacts {
   readonly authority: Authority;
-  /** Latest notAfter (inclusive) of any leaf or token below it that was or may have been signed; 0: none. */
+  /**
+   * Latest notAfter (inclusive) of any leaf or token below it that was or may have been signed; 0:
+   * none.
+   */
   readonly lastExpiry: number;
-  /** Leaves that are not expired and not confirmed as replaced at their holder; those that can't report count until notAfter. */
+  /**
+   * Leaves that are not expired and not confirmed as replaced at their holder; those that can't
+   * report count until notAfter.
+   */
   readonly live: number;
   /** Of these, the ones whose holder can't report a replacement. */
   readonly liveUnreported: number;
@@ -22,11 +31,17 @@ export interface AgentFacts {
   readonly active: boolean;
   readonly connected: boolean;
   readonly lastSeenAt: number;
-  /** Of its own SVID and of every leaf issued through it (inclusive): until then it may come back with a valid credential. */
+  /**
+   * Of its own SVID and of every leaf issued through it (inclusive): until then it may come back
+   * with a valid credential.
+   */
   readonly lastLeafNotAfter: number;
 }
 
-/** Certificates whose holder speaks to no agent: delegated, minted, of other servers. Counted from one publication on. */
+/**
+ * Certificates whose holder speaks to no agent: delegated, minted, of other servers. Counted from
+ * one publication on.
+ */
 export interface UnheldFacts {
   /** Given before it, and not expired. */
   readonly waiting: number;
@@ -44,7 +59,10 @@ export interface RotationWorld {
   /** By authority ID, for those in `published`. */
   readonly unheld: ReadonlyMap<string, UnheldFacts>;
   readonly sets: { readonly root: SetIndex; readonly jwt: SetIndex; readonly issuing: SetIndex };
-  /** Agents that are missing from the database, or stand there otherwise than in the log: who else counts can't be told. Default 0. */
+  /**
+   * Agents that are missing from the database, or stand there otherwise than in the log: who else
+   * counts can't be told. Default 0.
+   */
   readonly alteredAgents?: number;
 }
 
@@ -60,14 +78,26 @@ export interface RotationPolicy {
   readonly retireMarginSeconds: number;
   /** Least time in `published`, for readers that nobody sees. */
   readonly unseenSeconds: { readonly root: number; readonly jwt: number };
-  /** Part of an authority's life after which its successor is prepared, 0..1; `undefined`: by hand alone. */
+  /**
+   * Part of an authority's life after which its successor is prepared, 0..1; `undefined`: by hand
+   * alone.
+   */
   readonly prepareAtLifeFraction: number | undefined;
   readonly onDeadline: 'alert' | 'proceed';
-  /** Kinds whose certificate comes from elsewhere (a ceremony, an upstream): `prepare` waits for the import. */
+  /**
+   * Kinds whose certificate comes from elsewhere (a ceremony, an upstream): `prepare` waits for the
+   * import.
+   */
   readonly imported: readonly RotatedKind[];
-  /** Kinds of which an authority is kept ready in the standby token: published and confirmed, never signing. Default none. */
+  /**
+   * Kinds of which an authority is kept ready in the standby token: published and confirmed, never
+   * signing. Default none.
+   */
   readonly standby?: readonly RotatedKind[];
-  /** Seconds without the issuing token after which the standby signs by itself; `undefined`: an operator says so. */
+  /**
+   * Seconds without the issuing token after which the standby signs by itself; `undefined`: an
+   * operator says so.
+   */
   readonly standbyAfterSeconds?: number | undefined;
 }
 
@@ -79,15 +109,27 @@ export interface Shares {
 }
 export const allShares: Shares = { proven: 1, inferred: 1, unprovable: 1 };
 
-/** What an operation wants. Its steps follow from the states of the authorities, so that it can be taken up at any point. */
+/**
+ * What an operation wants. Its steps follow from the states of the authorities, so that it can be
+ * taken up at any point.
+ */
 export interface RotationSpec {
-  /** UUIDv7, given when the operation is created: the record of the authority is made under it exactly once. */
+  /**
+   * UUIDv7, given when the operation is created: the record of the authority is made under it
+   * exactly once.
+   */
   readonly successorId: string;
   /** The authorities that it takes the place of. */
   readonly targets: readonly string[];
-  /** What becomes of them: `old` lives on until its leaves have expired, `tainted` has them replaced. */
+  /**
+   * What becomes of them: `old` lives on until its leaves have expired, `tainted` has them
+   * replaced.
+   */
   readonly targetsBecome: 'old' | 'tainted';
-  /** What the successor signs for where it takes nobody's place; absent: everything. Targets, where there are some, sign for this as well. */
+  /**
+   * What the successor signs for where it takes nobody's place; absent: everything. Targets, where
+   * there are some, sign for this as well.
+   */
   readonly scope?: Pick<AuthorityScope, 'replica' | 'region'>;
   /** Under which root a new issuing authority is signed; null: the newest active one. */
   readonly parentId: string | null;
@@ -98,7 +140,11 @@ export interface RotationSpec {
   /** Stops after this state of the successor until the operator goes on. */
   readonly stopAfter?: 'prepared' | 'published';
   /** What the successor signs for at first, and then; the last step is everything. */
-  readonly canary?: { readonly steps: readonly AuthorityScope[]; readonly holdSeconds: number; readonly maximumFailureRate: number };
+  readonly canary?: {
+    readonly steps: readonly AuthorityScope[];
+    readonly holdSeconds: number;
+    readonly maximumFailureRate: number;
+  };
   /** Of the tainting: in how many seconds the leaves are to be replaced. */
   readonly taintWindowSeconds?: number;
 }
@@ -121,7 +167,10 @@ export interface HandshakeFacts {
   readonly failed: number;
 }
 
-/** Certificates asked of an authority since it began to sign for a part, and of the others of its kind over the same time. */
+/**
+ * Certificates asked of an authority since it began to sign for a part, and of the others of its
+ * kind over the same time.
+ */
 export interface RenewalFacts {
   readonly signed: number;
   /** Not for a fault of who asked. */
@@ -131,15 +180,32 @@ export interface RenewalFacts {
 }
 
 export type RotationAction =
-  | { readonly type: 'open'; readonly kind: RotatedKind; readonly targets: readonly string[]; readonly parentId: string | null; readonly trigger: 'schedule' | 'root' | 'token'; /** One that exists; default a new one. */ readonly successorId?: string }
+  | {
+      readonly type: 'open';
+      readonly kind: RotatedKind;
+      readonly targets: readonly string[];
+      readonly parentId: string | null;
+      readonly trigger: 'schedule' | 'root' | 'token' /** One that exists; default a new one. */;
+      readonly successorId?: string;
+    }
   /** An authority in the standby token, or what is left to do of one. */
-  | { readonly type: 'standby'; readonly kind: RotatedKind; readonly parentId: string | null; readonly authority?: Authority }
+  | {
+      readonly type: 'standby';
+      readonly kind: RotatedKind;
+      readonly parentId: string | null;
+      readonly authority?: Authority;
+    }
   /** It has not signed, and does not come to. */
   | { readonly type: 'drop'; readonly authority: Authority }
   | { readonly type: 'cancel'; readonly operation: RotationOperation; readonly reason: string }
   | { readonly type: 'prepare'; readonly operation: RotationOperation }
   | { readonly type: 'publish'; readonly authority: Authority }
-  | { readonly type: 'activate'; readonly authority: Authority; readonly scope: AuthorityScope; readonly without: ActivationProof }
+  | {
+      readonly type: 'activate';
+      readonly authority: Authority;
+      readonly scope: AuthorityScope;
+      readonly without: ActivationProof;
+    }
   | { readonly type: 'widen'; readonly authority: Authority; readonly scope: AuthorityScope }
   | { readonly type: 'supersede'; readonly authority: Authority; readonly by: string }
   | { readonly type: 'taint'; readonly authority: Authority; readonly windowSeconds: number }
@@ -155,7 +221,24 @@ export type ActivationProof =
 
 /** Something that waits, or that an operator should know. */
 export interface RotationNote {
-  readonly code: 'WAITING_CONFIRMATION' | 'WAITING_EXPIRY' | 'WAITING_SCHEDULE' | 'WAITING_IMPORT' | 'WAITING_OPERATOR' | 'WAITING_CANARY' | 'CANARY_FAILING' | 'CANARY_RENEWALS' | 'CANARY_UNREPORTED' | 'DEADLINE_NEAR' | 'DEADLINE_PASSED' | 'CLOCK_JUMPED' | 'NO_SUCCESSOR' | 'STANDBY_READY' | 'STANDBY_WAITING' | 'TOKEN_LOST' | 'AGENTS_ALTERED';
+  readonly code:
+    | 'WAITING_CONFIRMATION'
+    | 'WAITING_EXPIRY'
+    | 'WAITING_SCHEDULE'
+    | 'WAITING_IMPORT'
+    | 'WAITING_OPERATOR'
+    | 'WAITING_CANARY'
+    | 'CANARY_FAILING'
+    | 'CANARY_RENEWALS'
+    | 'CANARY_UNREPORTED'
+    | 'DEADLINE_NEAR'
+    | 'DEADLINE_PASSED'
+    | 'CLOCK_JUMPED'
+    | 'NO_SUCCESSOR'
+    | 'STANDBY_READY'
+    | 'STANDBY_WAITING'
+    | 'TOKEN_LOST'
+    | 'AGENTS_ALTERED';
   readonly authorityId: string;
   /** When it ends by itself or becomes due, Unix seconds; 0: not known. */
   readonly at: number;

@@ -6,12 +6,17 @@ import { execute, type ActionDependencies } from './actions.ts';
 import type { ClockGuard } from './clock-guard.ts';
 import { observe, type Observation, type ObserverDependencies } from './observer.ts';
 
-export interface ControllerDependencies extends ActionDependencies, Omit<ObserverDependencies, 'store' | 'clock'> {
-  readonly store: ActionDependencies['store'] & ObserverDependencies['store'] & { readonly leases: LeaseStore };
+export interface ControllerDependencies
+  extends ActionDependencies,
+    Omit<ObserverDependencies, 'store' | 'clock'> {
+  readonly store: ActionDependencies['store'] &
+    ObserverDependencies['store'] & { readonly leases: LeaseStore };
   readonly guard: ClockGuard;
   /** Of this process. */
   readonly holder: string;
-  /** The authorities moved: everybody looks again, and a new bundle is published where one is due. */
+  /**
+   * The authorities moved: everybody looks again, and a new bundle is published where one is due.
+   */
   readonly changed: () => Promise<void>;
   readonly logger: Logger;
   /** Whether the issuing token answers; default yes. */
@@ -43,9 +48,9 @@ const retryMs = { first: 500, longest: 30_000 };
 const standbyRetryMs = 30_000;
 
 /**
- * Carries rotation forward, one actor at a time: looks, decides, does the first thing that is to be done, and looks again.
- * It holds no state that matters: a restart, or another replica under the lease, goes on from what the store has. Owner of
- * the lease and of the timer.
+ * Carries rotation forward, one actor at a time: looks, decides, does the first thing that is to be
+ * done, and looks again. It holds no state that matters: a restart, or another replica under the
+ * lease, goes on from what the store has. Owner of the lease and of the timer.
  */
 export class RotationController {
   readonly #dependencies: ControllerDependencies;
@@ -87,13 +92,25 @@ export class RotationController {
   async look(): Promise<RotationState> {
     const observation = await observe(this.#dependencies);
     const { notes } = this.#decide(observation);
-    return { at: observation.now, acting: this.#lease !== undefined, observation, notes, jumpedSeconds: this.#dependencies.guard.jumpedSeconds(), failure: this.#state?.failure };
+    return {
+      at: observation.now,
+      acting: this.#lease !== undefined,
+      observation,
+      notes,
+      jumpedSeconds: this.#dependencies.guard.jumpedSeconds(),
+      failure: this.#state?.failure,
+    };
   }
 
-  /** Whether every agent that may come back is known to hold the root; true where nothing speaks against it. */
+  /**
+   * Whether every agent that may come back is known to hold the root; true where nothing speaks
+   * against it.
+   */
   rootHeld(rootId: string): boolean {
     const found = this.#state?.observation.confirmations.get(rootId);
-    return found === undefined || found.proven.laggards.every(({ consumerId }) => consumerId !== '');
+    return (
+      found === undefined || found.proven.laggards.every(({ consumerId }) => consumerId !== '')
+    );
   }
 
   /** Called after each look. Returns the unsubscribe function. */
@@ -139,15 +156,27 @@ export class RotationController {
       const state = await this.#act();
       this.#retry = retryMs.first;
       // holders that confirm the replacement of what is tainted move no revision, and wake nobody
-      const tainted = state.observation.facts.some(({ authority }) => authority.state === 'tainted');
-      const waits = tainted || state.notes.some(({ code }) => code !== 'WAITING_SCHEDULE' && code !== 'WAITING_EXPIRY');
+      const tainted = state.observation.facts.some(
+        ({ authority }) => authority.state === 'tainted',
+      );
+      const waits =
+        tainted ||
+        state.notes.some(({ code }) => code !== 'WAITING_SCHEDULE' && code !== 'WAITING_EXPIRY');
       // looking takes a small part of the time, however many agents there are
-      this.#schedule(Math.max(waits || state.observation.operations.length > 0 ? waitingMs : idleMs, Math.min(this.#lookMs * 10, longestWaitMs)));
+      this.#schedule(
+        Math.max(
+          waits || state.observation.operations.length > 0 ? waitingMs : idleMs,
+          Math.min(this.#lookMs * 10, longestWaitMs),
+        ),
+      );
     } catch (thrown) {
       const failure = PkiError.from(thrown);
       if (failure.code === 'LEASE_LOST') this.#lease = undefined;
       if (this.#closed || failure.code === 'SHUTTING_DOWN') return;
-      this.#dependencies.logger.warn({ code: failure.code, error: failure.message, retryMs: this.#retry }, 'rotation could not go on; trying again');
+      this.#dependencies.logger.warn(
+        { code: failure.code, error: failure.message, retryMs: this.#retry },
+        'rotation could not go on; trying again',
+      );
       if (this.#state !== undefined) this.#announce({ ...this.#state, failure });
       this.#schedule(this.#retry * (0.5 + this.#dependencies.random.uniform()));
       this.#retry = Math.min(this.#retry * 2, retryMs.longest);
@@ -169,11 +198,25 @@ export class RotationController {
       const observation = await observe(this.#dependencies);
       this.#lookMs = this.#dependencies.clock.monotonicMs() - startedMs;
       const { actions, notes } = this.#decide(observation);
-      const state: RotationState = { at: observation.now, acting: this.#lease !== undefined, observation, notes, jumpedSeconds: this.#dependencies.guard.jumpedSeconds(), failure: undefined };
+      const state: RotationState = {
+        at: observation.now,
+        acting: this.#lease !== undefined,
+        observation,
+        notes,
+        jumpedSeconds: this.#dependencies.guard.jumpedSeconds(),
+        failure: undefined,
+      };
       this.#announce(state);
-      const [action] = actions.filter(({ type }) => type !== 'standby' || this.#dependencies.clock.monotonicMs() >= this.#noStandbyBeforeMs);
+      const [action] = actions.filter(
+        ({ type }) =>
+          type !== 'standby' || this.#dependencies.clock.monotonicMs() >= this.#noStandbyBeforeMs,
+      );
       if (action === undefined || this.#lease === undefined || this.#closed) return state;
-      if (done >= maximumActions) throw new PkiError('INTERNAL', `rotation does not come to rest; the last action was ${action.type}`);
+      if (done >= maximumActions)
+        throw new PkiError(
+          'INTERNAL',
+          `rotation does not come to rest; the last action was ${action.type}`,
+        );
       this.#unpublished = true;
       await this.#execute(action, observation, this.#lease);
       await this.#leaseHeld();
@@ -185,13 +228,29 @@ export class RotationController {
       await execute(action, observation, lease, this.#dependencies);
     } catch (thrown) {
       const failure = PkiError.from(thrown);
-      if (action.type !== 'standby' || failure.code === 'LEASE_LOST' || failure.code === 'SHUTTING_DOWN') throw thrown;
+      if (
+        action.type !== 'standby' ||
+        failure.code === 'LEASE_LOST' ||
+        failure.code === 'SHUTTING_DOWN'
+      )
+        throw thrown;
       this.#noStandbyBeforeMs = this.#dependencies.clock.monotonicMs() + standbyRetryMs;
-      this.#dependencies.logger.warn({ code: failure.code, error: failure.message, kind: action.kind, retryMs: standbyRetryMs, alert: true }, 'there is no standby authority: it could not be made; trying again');
+      this.#dependencies.logger.warn(
+        {
+          code: failure.code,
+          error: failure.message,
+          kind: action.kind,
+          retryMs: standbyRetryMs,
+          alert: true,
+        },
+        'there is no standby authority: it could not be made; trying again',
+      );
     }
   }
 
-  /** Since when the issuing token has not answered, by the wall clock, from the time that passed. */
+  /**
+   * Since when the issuing token has not answered, by the wall clock, from the time that passed.
+   */
   #issuingTokenLostAt(now: number): number | undefined {
     const { clock, issuingTokenUsable } = this.#dependencies;
     if (issuingTokenUsable === undefined || issuingTokenUsable()) {
@@ -204,8 +263,15 @@ export class RotationController {
 
   #decide(observation: Observation) {
     return decide({
-      authorities: observation.facts, confirmations: observation.confirmations, operations: observation.operations, handshakes: observation.handshakes, renewals: observation.renewals, policy: this.#dependencies.policy, now: observation.now,
-      clockJumped: this.#dependencies.guard.jumpedSeconds() !== 0, issuingTokenLostAt: this.#issuingTokenLostAt(observation.now),
+      authorities: observation.facts,
+      confirmations: observation.confirmations,
+      operations: observation.operations,
+      handshakes: observation.handshakes,
+      renewals: observation.renewals,
+      policy: this.#dependencies.policy,
+      now: observation.now,
+      clockJumped: this.#dependencies.guard.jumpedSeconds() !== 0,
+      issuingTokenLostAt: this.#issuingTokenLostAt(observation.now),
     });
   }
 

@@ -1,7 +1,13 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { ActivationEvidence } from '../../common/tlog/index.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
-import { activationEvidence, allShares, type Authority, type RotationAction, type RotationPolicy } from '../../domain/index.ts';
+import {
+  activationEvidence,
+  allShares,
+  type Authority,
+  type RotationAction,
+  type RotationPolicy,
+} from '../../domain/index.ts';
 import type { RotationStore } from '../../store/contract.ts';
 import type { HeldSets } from './held-sets.ts';
 import { rootOf, type Observation } from './observer.ts';
@@ -13,17 +19,45 @@ export interface EvidenceDependencies {
 }
 
 /** Who was counted, as the decision to activate saw it. */
-export async function evidenceOf({ authority, scope, without }: Extract<RotationAction, { type: 'activate' }>, seen: Observation, { store, sets, policy }: EvidenceDependencies): Promise<ActivationEvidence> {
+export async function evidenceOf(
+  { authority, scope, without }: Extract<RotationAction, { type: 'activate' }>,
+  seen: Observation,
+  { store, sets, policy }: EvidenceDependencies,
+): Promise<ActivationEvidence> {
   const { world, now } = seen;
-  if (world === undefined) throw new PkiError('INTERNAL', `nobody was looked at before authority ${authority.id} is to sign`);
-  const root = authority.kind === 'issuing' ? rootOf(authority, seen.facts.map((facts) => facts.authority)) : undefined;
+  if (world === undefined)
+    throw new PkiError(
+      'INTERNAL',
+      `nobody was looked at before authority ${authority.id} is to sign`,
+    );
+  const root =
+    authority.kind === 'issuing'
+      ? rootOf(
+          authority,
+          seen.facts.map((facts) => facts.authority),
+        )
+      : undefined;
   const since = authority.kind === 'issuing' ? undefined : sets.inBundleSince(authority.id);
   return activationEvidence({
-    authority: { ...authority, publishedAt: Math.max(since ?? 0, authority.publishedAt ?? 0) }, sha256: digestOf(authority), root: root === undefined ? undefined : { id: root.id, sha256: digestOf(root) },
-    scope, without, shares: seen.operations.find(({ spec }) => spec.successorId === authority.id)?.spec.shares ?? allShares, found: seen.confirmations.get(authority.id),
-    world, membersOf: (digest) => sets.membersOf(digest), policy, now,
-    relied: authority.kind === 'root' && since !== undefined ? await store.rotations.reliedExpiry(since, now - policy.retireMarginSeconds) : 0,
+    authority: { ...authority, publishedAt: Math.max(since ?? 0, authority.publishedAt ?? 0) },
+    sha256: digestOf(authority),
+    root: root === undefined ? undefined : { id: root.id, sha256: digestOf(root) },
+    scope,
+    without,
+    shares:
+      seen.operations.find(({ spec }) => spec.successorId === authority.id)?.spec.shares ??
+      allShares,
+    found: seen.confirmations.get(authority.id),
+    world,
+    membersOf: (digest) => sets.membersOf(digest),
+    policy,
+    now,
+    relied:
+      authority.kind === 'root' && since !== undefined
+        ? await store.rotations.reliedExpiry(since, now - policy.retireMarginSeconds)
+        : 0,
   });
 }
 
-const digestOf = ({ certificateDer, spkiDer }: Authority): string => sha256Hex((certificateDer ?? spkiDer) as Buffer);
+const digestOf = ({ certificateDer, spkiDer }: Authority): string =>
+  sha256Hex((certificateDer ?? spkiDer) as Buffer);

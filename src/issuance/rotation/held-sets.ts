@@ -3,12 +3,16 @@ import { setDigest, sha256Hex } from '../../common/x509/index.ts';
 import type { Authority, BundleRevision, RotationWorld } from '../../domain/index.ts';
 import type { BundleStore } from '../../store/contract.ts';
 
-/** Up to so many issuing authorities at once, an agent that could verify only some of them is understood. */
+/**
+ * Up to so many issuing authorities at once, an agent that could verify only some of them is
+ * understood.
+ */
 const maximumSubsets = 8;
 
 /**
- * Which authorities stand behind the digests that consumers report: the sets of every bundle revision, and those of issuing
- * authorities that this process handed out. A digest that nobody knows proves nothing. Owner of that memory.
+ * Which authorities stand behind the digests that consumers report: the sets of every bundle
+ * revision, and those of issuing authorities that this process handed out. A digest that nobody
+ * knows proves nothing. Owner of that memory.
  */
 export class HeldSets {
   readonly #bundles: Pick<BundleStore, 'since'>;
@@ -26,19 +30,30 @@ export class HeldSets {
     this.#bundles = bundles;
   }
 
-  /** `proven`: whether the log vouches for a revision; from one on for which it does not, nothing is learned. */
-  async refresh(all: readonly Authority[], proven: (revision: BundleRevision) => boolean): Promise<void> {
+  /**
+   * `proven`: whether the log vouches for a revision; from one on for which it does not, nothing is
+   * learned.
+   */
+  async refresh(
+    all: readonly Authority[],
+    proven: (revision: BundleRevision) => boolean,
+  ): Promise<void> {
     for (const revision of await this.#bundles.since(this.#sequence)) {
       if (!proven(revision)) break;
       this.#learn(revision, all);
       this.#sequence = revision.sequence;
     }
-    const published = all.filter(({ kind, state }) => kind === 'issuing' && (state === 'published' || state === 'active'));
+    const published = all.filter(
+      ({ kind, state }) => kind === 'issuing' && (state === 'published' || state === 'active'),
+    );
     const key = published.map(({ id }) => id).join(' ');
     if (key === this.#published) return;
     this.#published = key;
     for (const subset of subsets(published)) {
-      this.#issuing.set(this.#digest(subset.map(({ certificateDer }) => certificateDer as Buffer)), new Set(subset.map(({ id }) => id)));
+      this.#issuing.set(
+        this.#digest(subset.map(({ certificateDer }) => certificateDer as Buffer)),
+        new Set(subset.map(({ id }) => id)),
+      );
     }
   }
 
@@ -55,18 +70,40 @@ export class HeldSets {
   }
 
   #learn(revision: BundleRevision, all: readonly Authority[]): void {
-    const { keys } = JSON.parse(revision.document) as { readonly keys: readonly Record<string, unknown>[] };
-    const roots = keys.filter(({ use }) => use === 'x509-svid').map((key) => Buffer.from((key['x5c'] as readonly string[])[0] as string, 'base64'));
-    const jwts = keys.filter(({ use }) => use === 'jwt-svid').map((key) => createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' }));
-    const ids = (found: readonly Buffer[], encoding: (authority: Authority) => Buffer | null, kind: string): ReadonlySet<string> => {
+    const { keys } = JSON.parse(revision.document) as {
+      readonly keys: readonly Record<string, unknown>[];
+    };
+    const roots = keys
+      .filter(({ use }) => use === 'x509-svid')
+      .map((key) => Buffer.from((key['x5c'] as readonly string[])[0] as string, 'base64'));
+    const jwts = keys
+      .filter(({ use }) => use === 'jwt-svid')
+      .map((key) =>
+        createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' }),
+      );
+    const ids = (
+      found: readonly Buffer[],
+      encoding: (authority: Authority) => Buffer | null,
+      kind: string,
+    ): ReadonlySet<string> => {
       const digests = new Set(found.map(sha256Hex));
-      return new Set(all.filter((authority) => authority.kind === kind && encoding(authority) !== null && digests.has(sha256Hex(encoding(authority) as Buffer))).map(({ id }) => id));
+      return new Set(
+        all
+          .filter(
+            (authority) =>
+              authority.kind === kind &&
+              encoding(authority) !== null &&
+              digests.has(sha256Hex(encoding(authority) as Buffer)),
+          )
+          .map(({ id }) => id),
+      );
     };
     const rootIds = ids(roots, ({ certificateDer }) => certificateDer, 'root');
     const jwtIds = ids(jwts, ({ spkiDer }) => spkiDer, 'jwt');
     this.#root.set(this.#digest(roots), rootIds);
     this.#jwt.set(this.#digest(jwts), jwtIds);
-    for (const id of [...rootIds, ...jwtIds]) if (!this.#since.has(id)) this.#since.set(id, revision.createdAt);
+    for (const id of [...rootIds, ...jwtIds])
+      if (!this.#since.has(id)) this.#since.set(id, revision.createdAt);
   }
 
   #digest(encodings: readonly Buffer[]): string {
@@ -79,5 +116,7 @@ export class HeldSets {
 function subsets<T>(items: readonly T[]): readonly (readonly T[])[] {
   if (items.length === 0) return [];
   if (items.length > maximumSubsets) return [items];
-  return Array.from({ length: 2 ** items.length - 1 }, (_, index) => items.filter((__, bit) => ((index + 1) >> bit) % 2 === 1));
+  return Array.from({ length: 2 ** items.length - 1 }, (_, index) =>
+    items.filter((__, bit) => ((index + 1) >> bit) % 2 === 1),
+  );
 }

@@ -1,4 +1,18 @@
-import { confirmation, isCross, isRotated, isTrusted, type AgentFacts, type Authority, type AuthorityFacts, type Confirmation, type HandshakeFacts, type RenewalFacts, type RotationOperation, type RotationPolicy, type RotationWorld } from '../../domain/index.ts';
+import {
+  confirmation,
+  isCross,
+  isRotated,
+  isTrusted,
+  type AgentFacts,
+  type Authority,
+  type AuthorityFacts,
+  type Confirmation,
+  type HandshakeFacts,
+  type RenewalFacts,
+  type RotationOperation,
+  type RotationPolicy,
+  type RotationWorld,
+} from '../../domain/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Store } from '../../store/contract.ts';
 import { pagesOf } from '../../store/pages.ts';
@@ -36,32 +50,69 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   const now = clock.now();
   const margin = policy.retireMarginSeconds;
   const unproven: string[] = [];
-  const proven = <T extends { readonly id: string }>(items: readonly T[]): readonly T[] => items.filter((item) => {
-    const stands = store.objects.proven(item);
-    if (!stands) unproven.push(item.id);
-    return stands;
-  });
+  const proven = <T extends { readonly id: string }>(items: readonly T[]): readonly T[] =>
+    items.filter((item) => {
+      const stands = store.objects.proven(item);
+      if (!stands) unproven.push(item.id);
+      return stands;
+    });
   const all = proven(await store.authorities.list());
   const operations = proven(await store.rotations.list({ underWay: true }));
   await sets.refresh(all, (revision) => store.objects.proven(revision));
   const signed = await store.rotations.signedBy(now, margin);
-  const facts = all.filter(({ kind }) => isRotated(kind)).map((authority) => factsOf(authority, all, signed));
-  // one that signs without everybody's confirmation is watched on, while there is another root to fall back to
+  const facts = all
+    .filter(({ kind }) => isRotated(kind))
+    .map((authority) => factsOf(authority, all, signed));
+  // one that signs without everybody's confirmation is watched on, while there is another root to
+  // fall back to
   const trustedRoots = all.filter(({ kind, state }) => kind === 'root' && isTrusted(state)).length;
-  const published = all.filter((each) => isRotated(each.kind) && !isCross(each, all) && (each.state === 'published' || (each.kind === 'root' && each.state === 'active' && trustedRoots > 1)));
+  const published = all.filter(
+    (each) =>
+      isRotated(each.kind) &&
+      !isCross(each, all) &&
+      (each.state === 'published' ||
+        (each.kind === 'root' && each.state === 'active' && trustedRoots > 1)),
+  );
   const confirmations = new Map<string, Confirmation>();
   let world: RotationWorld | undefined;
   if (published.length > 0) {
     world = await worldOf(published, dependencies, now, margin);
     for (const authority of published) {
-      const since = authority.kind === 'issuing' ? authority.publishedAt ?? undefined : sets.inBundleSince(authority.id);
+      const since =
+        authority.kind === 'issuing'
+          ? (authority.publishedAt ?? undefined)
+          : sets.inBundleSince(authority.id);
       // not in a bundle yet: there is nothing that anybody could confirm
-      if (since !== undefined) confirmations.set(authority.id, confirmation({ ...authority, publishedAt: Math.max(since, authority.publishedAt ?? 0) }, rootOf(authority, all)?.id, world, policy, now));
+      if (since !== undefined)
+        confirmations.set(
+          authority.id,
+          confirmation(
+            { ...authority, publishedAt: Math.max(since, authority.publishedAt ?? 0) },
+            rootOf(authority, all)?.id,
+            world,
+            policy,
+            now,
+          ),
+        );
     }
   }
-  const partial = all.filter(({ kind, state, scope }) => kind === 'issuing' && state === 'active' && Object.keys(scope).length > 0);
+  const partial = all.filter(
+    ({ kind, state, scope }) =>
+      kind === 'issuing' && state === 'active' && Object.keys(scope).length > 0,
+  );
   const { renewals } = dependencies;
-  return { now, facts, operations, unproven, confirmations, world, renewals: new Map(renewals === undefined ? [] : partial.map(({ id }) => [id, renewals(id)])), handshakes: new Map(partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')])) };
+  return {
+    now,
+    facts,
+    operations,
+    unproven,
+    confirmations,
+    world,
+    renewals: new Map(renewals === undefined ? [] : partial.map(({ id }) => [id, renewals(id)])),
+    handshakes: new Map(
+      partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')]),
+    ),
+  };
 }
 
 type Signed = Awaited<ReturnType<Store['rotations']['signedBy']>>;
@@ -80,7 +131,10 @@ function factsOf(authority: Authority, all: readonly Authority[], signed: Signed
   return { authority, lastExpiry, live, liveUnreported };
 }
 
-const below = (id: string, all: readonly Authority[]): readonly string[] => [id, ...all.filter(({ parentId }) => parentId === id).flatMap((child) => below(child.id, all))];
+const below = (id: string, all: readonly Authority[]): readonly string[] => [
+  id,
+  ...all.filter(({ parentId }) => parentId === id).flatMap((child) => below(child.id, all)),
+];
 
 export function rootOf(authority: Authority, all: readonly Authority[]): Authority | undefined {
   let at: Authority | undefined = authority;
@@ -88,7 +142,12 @@ export function rootOf(authority: Authority, all: readonly Authority[]): Authori
   return at;
 }
 
-async function worldOf(published: readonly Authority[], { store, sets, connected }: ObserverDependencies, now: number, margin: number): Promise<RotationWorld> {
+async function worldOf(
+  published: readonly Authority[],
+  { store, sets, connected }: ObserverDependencies,
+  now: number,
+  margin: number,
+): Promise<RotationWorld> {
   const lastByHolder = await store.rotations.lastNotAfterByHolder(now - margin);
   const agents: AgentFacts[] = [];
   let stand = 0;
@@ -96,12 +155,28 @@ async function worldOf(published: readonly Authority[], { store, sets, connected
   for await (const found of pagesOf((page) => store.agents.list({}, page))) {
     for (const agent of found) {
       if (store.objects.proven(agent)) stand += 1;
-      agents.push({ id: agent.spiffeId, active: agent.state === 'active', connected: connected(agent.spiffeId), lastSeenAt: agent.lastSeenAt, lastLeafNotAfter: Math.max(agent.svidNotAfter, lastByHolder.get(agent.spiffeId) ?? 0) });
+      agents.push({
+        id: agent.spiffeId,
+        active: agent.state === 'active',
+        connected: connected(agent.spiffeId),
+        lastSeenAt: agent.lastSeenAt,
+        lastLeafNotAfter: Math.max(agent.svidNotAfter, lastByHolder.get(agent.spiffeId) ?? 0),
+      });
     }
   }
   const unheld = new Map<string, Awaited<ReturnType<Store['rotations']['unheld']>>>();
   for (const authority of published) {
-    if (authority.kind === 'root') unheld.set(authority.id, await store.rotations.unheld(sets.inBundleSince(authority.id) ?? now, now - margin));
+    if (authority.kind === 'root')
+      unheld.set(
+        authority.id,
+        await store.rotations.unheld(sets.inBundleSince(authority.id) ?? now, now - margin),
+      );
   }
-  return { agents, consumers: await store.rotations.consumers(), unheld, sets: sets.sets(), alteredAgents: Math.max(0, store.objects.expectedCount('agent') - stand) };
+  return {
+    agents,
+    consumers: await store.rotations.consumers(),
+    unheld,
+    sets: sets.sets(),
+    alteredAgents: Math.max(0, store.objects.expectedCount('agent') - stand),
+  };
 }

@@ -7,35 +7,54 @@ import type { AuthorityStore, RotationStore } from '../../store/contract.ts';
 
 /** Somebody who signs the CSRs of our issuing intermediates by himself: Vault, OpenBao. */
 export interface UpstreamAuthority {
-  /** Its chains end in roots that the configuration names; else a new root of it is not trusted without an operator. */
+  /**
+   * Its chains end in roots that the configuration names; else a new root of it is not trusted
+   * without an operator.
+   */
   readonly pinned: boolean;
   /**
-   * Has a CSR signed for `lifeSeconds` from now on; answers all certificates of the chain, the root included, in any
-   * order. Throws UPSTREAM_*; nothing is retried inside. The answer is not believed: the import checks it.
+   * Has a CSR signed for `lifeSeconds` from now on; answers all certificates of the chain, the root
+   * included, in any order. Throws UPSTREAM_*; nothing is retried inside. The answer is not
+   * believed: the import checks it.
    */
   signIntermediate(csrDer: Buffer, lifeSeconds: number): Promise<readonly Buffer[]>;
-  /** The present CRLs of its issuers in DER, whoever they are of. Throws UPSTREAM_*. As little believed as a chain. */
+  /**
+   * The present CRLs of its issuers in DER, whoever they are of. Throws UPSTREAM_*. As little
+   * believed as a chain.
+   */
   crls(): Promise<readonly Buffer[]>;
   /** Has it sign its CRLs anew. Throws UPSTREAM_*, UPSTREAM_DENIED where we may not. */
   renewCrls(): Promise<void>;
 }
 
 export interface SourceDependencies {
-  readonly authorities: Pick<AuthorityStore, 'byId' | 'create' | 'complete' | 'list' | 'transition'>;
+  readonly authorities: Pick<
+    AuthorityStore,
+    'byId' | 'create' | 'complete' | 'list' | 'transition'
+  >;
   readonly rotations: Pick<RotationStore, 'create' | 'list'>;
   /** Opens a session process on the issuing token. */
   readonly openIssuingToken: () => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;
   readonly plan: { readonly keyType: KeyType; readonly lifeSeconds: number };
-  /** Three times the longest leaf: with less before it, leaves would be cut before the authority can be rotated. */
+  /**
+   * Three times the longest leaf: with less before it, leaves would be cut before the authority can
+   * be rotated.
+   */
   readonly minimumLifeSeconds: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  /** After each transition: everybody who looks at the authorities must look again, and a new bundle be published. */
+  /**
+   * After each transition: everybody who looks at the authorities must look again, and a new bundle
+   * be published.
+   */
   readonly changed: () => Promise<void>;
   readonly upstream?: UpstreamAuthority;
-  /** Takes the SHA-256 of each public key for which a CSR goes out: nobody else may be certified with it. */
+  /**
+   * Takes the SHA-256 of each public key for which a CSR goes out: nobody else may be certified
+   * with it.
+   */
   readonly requestedKeys?: Set<string>;
 }
 

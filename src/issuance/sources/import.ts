@@ -14,26 +14,57 @@ export interface ImportInput {
   readonly rootSha256?: string;
 }
 
-/** Checks a chain against the key in the token and the rules for foreign authorities. Writes nothing. Throws as `checkAuthorityChain`, and CHAIN_UNTRUSTED for another root than expected. */
-export async function checkImport(dependencies: SourceDependencies, { authority, certificatesDer, rootSha256 }: ImportInput): Promise<{ readonly chain: AuthorityChain; readonly spkiDer: Buffer }> {
+/**
+ * Checks a chain against the key in the token and the rules for foreign authorities. Writes
+ * nothing. Throws as `checkAuthorityChain`, and CHAIN_UNTRUSTED for another root than expected.
+ */
+export async function checkImport(
+  dependencies: SourceDependencies,
+  { authority, certificatesDer, rootSha256 }: ImportInput,
+): Promise<{ readonly chain: AuthorityChain; readonly spkiDer: Buffer }> {
   const spkiDer = await requestedKey(dependencies, authority);
-  const chain = unwrap(checkAuthorityChain({
-    certificatesDer, spkiDer, trustDomain: dependencies.trustDomain, now: dependencies.clock.now(), minimumLifeSeconds: dependencies.minimumLifeSeconds, plannedLifeSeconds: dependencies.plan.lifeSeconds,
-  }));
+  const chain = unwrap(
+    checkAuthorityChain({
+      certificatesDer,
+      spkiDer,
+      trustDomain: dependencies.trustDomain,
+      now: dependencies.clock.now(),
+      minimumLifeSeconds: dependencies.minimumLifeSeconds,
+      plannedLifeSeconds: dependencies.plan.lifeSeconds,
+    }),
+  );
   const found = sha256Hex(chain.root.raw);
   if (rootSha256 !== undefined && rootSha256 !== found) {
-    throw new PkiError('CHAIN_UNTRUSTED', `the chain ends in the root ${found}, not in ${rootSha256}`, { next: 'Find out who made this chain before anything trusts it.' });
+    throw new PkiError(
+      'CHAIN_UNTRUSTED',
+      `the chain ends in the root ${found}, not in ${rootSha256}`,
+      { next: 'Find out who made this chain before anything trusts it.' },
+    );
   }
   return { chain, spkiDer };
 }
 
 /**
- * Records the root and the intermediates above, then completes the authority itself. Each step is durable and the last
- * one comes last, so that the same import after a crash finds what is there and goes on. Leaves all of them `prepared`.
+ * Records the root and the intermediates above, then completes the authority itself. Each step is
+ * durable and the last one comes last, so that the same import after a crash finds what is there
+ * and goes on. Leaves all of them `prepared`.
  */
-export async function recordImport(dependencies: SourceDependencies, actor: string, authority: Authority, chain: AuthorityChain, spkiDer: Buffer): Promise<ImportedAuthority> {
+export async function recordImport(
+  dependencies: SourceDependencies,
+  actor: string,
+  authority: Authority,
+  chain: AuthorityChain,
+  spkiDer: Buffer,
+): Promise<ImportedAuthority> {
   // a rotation of the root that waits gets the new root under the ID that it waits for
-  const root = await external(dependencies, actor, 'root', chain.root, null, await awaitedId('root', dependencies));
+  const root = await external(
+    dependencies,
+    actor,
+    'root',
+    chain.root,
+    null,
+    await awaitedId('root', dependencies),
+  );
   const above: Authority[] = [];
   let parent = root;
   for (const certificate of [...chain.above].reverse()) {
@@ -42,31 +73,96 @@ export async function recordImport(dependencies: SourceDependencies, actor: stri
   }
   const { raw, subjectKeyId, notBefore, notAfter, serialHex } = chain.authority;
   const done = await dependencies.authorities.complete(
-    authority.id, authority.version, { spkiDer, certificateDer: raw, subjectKeyId: subjectKeyId as string, notBefore, notAfter, parentId: parent.id },
-    sourceEvent(dependencies, actor, 'authority.imported', authority, { serial: serialHex, sha256: sha256Hex(raw), rootSha256: sha256Hex(chain.root.raw), parent: parent.id, notAfter, warnings: chain.warnings }),
+    authority.id,
+    authority.version,
+    {
+      spkiDer,
+      certificateDer: raw,
+      subjectKeyId: subjectKeyId as string,
+      notBefore,
+      notAfter,
+      parentId: parent.id,
+    },
+    sourceEvent(dependencies, actor, 'authority.imported', authority, {
+      serial: serialHex,
+      sha256: sha256Hex(raw),
+      rootSha256: sha256Hex(chain.root.raw),
+      parent: parent.id,
+      notAfter,
+      warnings: chain.warnings,
+    }),
   );
   return { authority: done, root, above, warnings: chain.warnings, activated: false };
 }
 
 const usable: readonly AuthorityState[] = ['preparing', 'prepared', 'published', 'active', 'old'];
 
-/** The record of a certificate whose key is not ours, found by its digest or made. One that was taken out of trust is not brought back by an import. */
-async function external(dependencies: SourceDependencies, actor: string, kind: 'root' | 'issuing', certificate: ParsedCertificate, parentId: string | null, id?: string): Promise<Authority> {
+/**
+ * The record of a certificate whose key is not ours, found by its digest or made. One that was
+ * taken out of trust is not brought back by an import.
+ */
+async function external(
+  dependencies: SourceDependencies,
+  actor: string,
+  kind: 'root' | 'issuing',
+  certificate: ParsedCertificate,
+  parentId: string | null,
+  id?: string,
+): Promise<Authority> {
   const sha256 = sha256Hex(certificate.raw);
-  const known = (await dependencies.authorities.list()).find((each) => each.ckaId === sha256 || each.certificateDer?.equals(certificate.raw) === true);
+  const known = (await dependencies.authorities.list()).find(
+    (each) => each.ckaId === sha256 || each.certificateDer?.equals(certificate.raw) === true,
+  );
   if (known !== undefined && !usable.includes(known.state)) {
-    throw new PkiError('CONFLICT', `the chain leads through ${kind} authority ${known.id}, which is ${known.state} here`, { next: 'Have the authority certified below a CA that was not taken out of trust.' });
+    throw new PkiError(
+      'CONFLICT',
+      `the chain leads through ${kind} authority ${known.id}, which is ${known.state} here`,
+      { next: 'Have the authority certified below a CA that was not taken out of trust.' },
+    );
   }
   if (known !== undefined && known.state !== 'preparing') return known;
   const { clock } = dependencies;
   const record: Authority = known ?? {
-    id: id ?? uuidv7(clock.nowMs()), kind, state: 'preparing', version: 0, keyType: unwrap(keyTypeOfSpki(certificate.spkiDer)), token: 'external', ckaId: sha256, parentId, scope: {},
-    spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
+    id: id ?? uuidv7(clock.nowMs()),
+    kind,
+    state: 'preparing',
+    version: 0,
+    keyType: unwrap(keyTypeOfSpki(certificate.spkiDer)),
+    token: 'external',
+    ckaId: sha256,
+    parentId,
+    scope: {},
+    spkiDer: null,
+    certificateDer: null,
+    subjectKeyId: null,
+    notBefore: 0,
+    notAfter: 0,
+    createdAt: clock.now(),
+    activatedAt: null,
+    taintedAt: null,
   };
-  if (known === undefined) await dependencies.authorities.create(record, sourceEvent(dependencies, actor, 'authority.prepare', record, { token: 'external', sha256 }));
+  if (known === undefined)
+    await dependencies.authorities.create(
+      record,
+      sourceEvent(dependencies, actor, 'authority.prepare', record, { token: 'external', sha256 }),
+    );
   const { notBefore, notAfter, serialHex, subjectKeyId, spkiDer, raw } = certificate;
   return dependencies.authorities.complete(
-    record.id, record.version, { spkiDer, certificateDer: raw, subjectKeyId: subjectKeyId ?? null, notBefore, notAfter, ...(parentId === null ? {} : { parentId }) },
-    sourceEvent(dependencies, actor, 'authority.imported', record, { serial: serialHex, sha256, notAfter, token: 'external' }),
+    record.id,
+    record.version,
+    {
+      spkiDer,
+      certificateDer: raw,
+      subjectKeyId: subjectKeyId ?? null,
+      notBefore,
+      notAfter,
+      ...(parentId === null ? {} : { parentId }),
+    },
+    sourceEvent(dependencies, actor, 'authority.imported', record, {
+      serial: serialHex,
+      sha256,
+      notAfter,
+      token: 'external',
+    }),
   );
 }

@@ -1,6 +1,17 @@
-export type { AuthorityRequest, ImportedAuthority, SourceDependencies, UpstreamAuthority } from './contract.ts';
+export type {
+  AuthorityRequest,
+  ImportedAuthority,
+  SourceDependencies,
+  UpstreamAuthority,
+} from './contract.ts';
 export { crossSign, type CrossDependencies, type CrossRequest } from './cross.ts';
-export { signDownstream, type DownstreamAuthority, type DownstreamDependencies, type DownstreamGrant, type DownstreamRequest } from './downstream.ts';
+export {
+  signDownstream,
+  type DownstreamAuthority,
+  type DownstreamDependencies,
+  type DownstreamGrant,
+  type DownstreamRequest,
+} from './downstream.ts';
 export { AuthoritySources } from './sources.ts';
 export { UpstreamCrls } from './upstream-crls.ts';
 export { UpstreamSupply } from './upstream-supply.ts';

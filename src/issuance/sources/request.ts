@@ -7,47 +7,124 @@ import type { TokenAdmin } from '../../hsm/contract.ts';
 import { labelOf } from '../authority-maker.ts';
 import type { AuthorityRequest, SourceDependencies } from './contract.ts';
 
-/** The record of a new issuing intermediate: durable with its CKA_ID before its key exists, so that a crash leaves no key that nobody knows. */
-export async function recordRequest(dependencies: SourceDependencies, actor: string, { id, keyType = dependencies.plan.keyType, scope = {} }: { readonly id?: string | undefined; readonly keyType?: KeyType | undefined; readonly scope?: AuthorityScope | undefined } = {}): Promise<Authority> {
+/**
+ * The record of a new issuing intermediate: durable with its CKA_ID before its key exists, so that
+ * a crash leaves no key that nobody knows.
+ */
+export async function recordRequest(
+  dependencies: SourceDependencies,
+  actor: string,
+  {
+    id,
+    keyType = dependencies.plan.keyType,
+    scope = {},
+  }: {
+    readonly id?: string | undefined;
+    readonly keyType?: KeyType | undefined;
+    readonly scope?: AuthorityScope | undefined;
+  } = {},
+): Promise<Authority> {
   const { clock, random } = dependencies;
   const authority: Authority = {
-    id: id ?? uuidv7(clock.nowMs()), kind: 'issuing', state: 'preparing', version: 0, keyType, token: 'issuing', ckaId: random.bytes(16).toString('hex'), parentId: null, scope,
-    spkiDer: null, certificateDer: null, subjectKeyId: null, notBefore: 0, notAfter: 0, createdAt: clock.now(), activatedAt: null, taintedAt: null,
+    id: id ?? uuidv7(clock.nowMs()),
+    kind: 'issuing',
+    state: 'preparing',
+    version: 0,
+    keyType,
+    token: 'issuing',
+    ckaId: random.bytes(16).toString('hex'),
+    parentId: null,
+    scope,
+    spkiDer: null,
+    certificateDer: null,
+    subjectKeyId: null,
+    notBefore: 0,
+    notAfter: 0,
+    createdAt: clock.now(),
+    activatedAt: null,
+    taintedAt: null,
   };
-  await dependencies.authorities.create(authority, sourceEvent(dependencies, actor, 'authority.prepare', authority, { keyType, token: authority.token, source: 'csr', scope: JSON.stringify(scope) }));
+  await dependencies.authorities.create(
+    authority,
+    sourceEvent(dependencies, actor, 'authority.prepare', authority, {
+      keyType,
+      token: authority.token,
+      source: 'csr',
+      scope: JSON.stringify(scope),
+    }),
+  );
   return authority;
 }
 
-/** The CSR of an authority that has no certificate yet. Its key is made on the first call; every call gives a CSR for that key. */
-export async function requestFor(dependencies: SourceDependencies, authority: Authority): Promise<AuthorityRequest> {
+/**
+ * The CSR of an authority that has no certificate yet. Its key is made on the first call; every
+ * call gives a CSR for that key.
+ */
+export async function requestFor(
+  dependencies: SourceDependencies,
+  authority: Authority,
+): Promise<AuthorityRequest> {
   requirePreparing(authority);
   return withToken(dependencies, async (token) => {
     const { ckaId, keyType } = authority;
-    const { spkiDer } = (await token.findKey(ckaId)) ?? (await token.generateKey({ ckaId, label: labelOf(authority, dependencies.trustDomain), keyType }));
+    const { spkiDer } =
+      (await token.findKey(ckaId)) ??
+      (await token.generateKey({
+        ckaId,
+        label: labelOf(authority, dependencies.trustDomain),
+        keyType,
+      }));
     dependencies.requestedKeys?.add(sha256Hex(spkiDer));
     const infoDer = buildAuthorityCsr({ trustDomain: dependencies.trustDomain, spkiDer });
-    return { authority, csrDer: assembleCsr(infoDer, keyType, await token.sign({ ckaId, keyType, spkiDer }, infoDer)) };
+    return {
+      authority,
+      csrDer: assembleCsr(infoDer, keyType, await token.sign({ ckaId, keyType, spkiDer }, infoDer)),
+    };
   });
 }
 
 /** The public key of a requested authority, as its token has it. Throws HSM_KEY_NOT_FOUND. */
-export async function requestedKey(dependencies: SourceDependencies, authority: Authority): Promise<Buffer> {
+export async function requestedKey(
+  dependencies: SourceDependencies,
+  authority: Authority,
+): Promise<Buffer> {
   requirePreparing(authority);
   const found = await withToken(dependencies, (token) => token.findKey(authority.ckaId));
   if (found === undefined) {
-    throw new PkiError('HSM_KEY_NOT_FOUND', `the issuing token holds no key for authority ${authority.id} (CKA_ID ${authority.ckaId})`, { next: `Make its key and CSR with "meshca authority csr --id ${authority.id}", and have that CSR signed.` });
+    throw new PkiError(
+      'HSM_KEY_NOT_FOUND',
+      `the issuing token holds no key for authority ${authority.id} (CKA_ID ${authority.ckaId})`,
+      {
+        next: `Make its key and CSR with "meshca authority csr --id ${authority.id}", and have that CSR signed.`,
+      },
+    );
   }
-  if (unwrap(keyTypeOfSpki(found.spkiDer)) !== authority.keyType) throw new PkiError('HSM_KEY_UNFIT', `the key of authority ${authority.id} is not of type ${authority.keyType}`);
+  if (unwrap(keyTypeOfSpki(found.spkiDer)) !== authority.keyType)
+    throw new PkiError(
+      'HSM_KEY_UNFIT',
+      `the key of authority ${authority.id} is not of type ${authority.keyType}`,
+    );
   return found.spkiDer;
 }
 
 function requirePreparing(authority: Authority): void {
-  if (authority.kind !== 'issuing' || authority.token !== 'issuing') throw new PkiError('INVALID_REQUEST', `authority ${authority.id} is no issuing intermediate with a key of ours`);
+  if (authority.kind !== 'issuing' || authority.token !== 'issuing')
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `authority ${authority.id} is no issuing intermediate with a key of ours`,
+    );
   if (authority.state === 'preparing') return;
-  throw new PkiError('CONFLICT', `authority ${authority.id} is ${authority.state}: it has its certificate, or will never have one`, { next: 'Ask for a new one: "meshca authority csr --kind issuing".' });
+  throw new PkiError(
+    'CONFLICT',
+    `authority ${authority.id} is ${authority.state}: it has its certificate, or will never have one`,
+    { next: 'Ask for a new one: "meshca authority csr --kind issuing".' },
+  );
 }
 
-async function withToken<T>(dependencies: SourceDependencies, work: (token: TokenAdmin) => Promise<T>): Promise<T> {
+async function withToken<T>(
+  dependencies: SourceDependencies,
+  work: (token: TokenAdmin) => Promise<T>,
+): Promise<T> {
   const token = await dependencies.openIssuingToken();
   try {
     return await work(token);
@@ -56,5 +133,16 @@ async function withToken<T>(dependencies: SourceDependencies, work: (token: Toke
   }
 }
 
-export const sourceEvent = ({ clock }: SourceDependencies, actor: string, kind: string, authority: Authority, detail: AuditEvent['detail']): AuditEvent =>
-  ({ timeMs: clock.nowMs(), actor, kind, subject: authority.id, detail: { authorityKind: authority.kind, ...detail } });
+export const sourceEvent = (
+  { clock }: SourceDependencies,
+  actor: string,
+  kind: string,
+  authority: Authority,
+  detail: AuditEvent['detail'],
+): AuditEvent => ({
+  timeMs: clock.nowMs(),
+  actor,
+  kind,
+  subject: authority.id,
+  detail: { authorityKind: authority.kind, ...detail },
+});

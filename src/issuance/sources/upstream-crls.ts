@@ -6,7 +6,10 @@ import type { UpstreamAuthority } from './contract.ts';
 export interface UpstreamCrlsDependencies {
   readonly upstream: Pick<UpstreamAuthority, 'crls' | 'renewCrls'>;
   readonly publisher: {
-    importExternal(input: { readonly actor: string; readonly crlDer: Buffer }): Promise<{ readonly authorityIds: readonly string[] }>;
+    importExternal(input: {
+      readonly actor: string;
+      readonly crlDer: Buffer;
+    }): Promise<{ readonly authorityIds: readonly string[] }>;
     standings(): readonly CrlStanding[];
   };
   readonly authorities: { onChange(listener: () => void): () => void };
@@ -21,9 +24,9 @@ const afterChangeMs = 200;
 const firstRetrySeconds = 2;
 
 /**
- * Fetches the CRLs of the upstream and has them taken in: at the start, when an authority came or moved, and every so often.
- * One that ends soon and has no successor there is asked for; where we may not ask, an operator is told. Owner of the timer
- * and of the last failure.
+ * Fetches the CRLs of the upstream and has them taken in: at the start, when an authority came or
+ * moved, and every so often. One that ends soon and has no successor there is asked for; where we
+ * may not ask, an operator is told. Owner of the timer and of the last failure.
  */
 export class UpstreamCrls {
   readonly #dependencies: UpstreamCrlsDependencies;
@@ -50,7 +53,10 @@ export class UpstreamCrls {
     this.#running ??= this.#round().finally(() => {
       this.#running = undefined;
       const { random, refreshSeconds } = this.#dependencies;
-      const seconds = this.#failure === undefined ? refreshSeconds : Math.min(refreshSeconds, firstRetrySeconds * 2 ** (this.#failures - 1));
+      const seconds =
+        this.#failure === undefined
+          ? refreshSeconds
+          : Math.min(refreshSeconds, firstRetrySeconds * 2 ** (this.#failures - 1));
       this.#soon(this.#again ? afterChangeMs : seconds * (0.75 + random.uniform() / 2) * 1000);
       this.#again = false;
     });
@@ -80,13 +86,23 @@ export class UpstreamCrls {
     if (this.#closed || this.#external().length === 0) return;
     try {
       const { of, ended } = await this.#takeIn(await upstream.crls());
-      if (ended || this.#external().some(({ authorityId, state }) => of.has(authorityId) && state !== 'current')) await this.#renew();
+      if (
+        ended ||
+        this.#external().some(
+          ({ authorityId, state }) => of.has(authorityId) && state !== 'current',
+        )
+      )
+        await this.#renew();
       this.#failure = undefined;
       this.#failures = 0;
     } catch (thrown) {
       const error = PkiError.from(thrown);
       if (error.code === 'SHUTTING_DOWN') return;
-      if (this.#failure?.code !== error.code) logger.warn({ code: error.code, error: error.message }, 'the CRLs of the upstream could not be fetched; trying again');
+      if (this.#failure?.code !== error.code)
+        logger.warn(
+          { code: error.code, error: error.message },
+          'the CRLs of the upstream could not be fetched; trying again',
+        );
       this.#failure = error;
       this.#failures = Math.min(this.#failures + 1, 16);
     }
@@ -96,15 +112,21 @@ export class UpstreamCrls {
     return this.#dependencies.publisher.standings().filter(({ source }) => source === 'external');
   }
 
-  /** Tells whose CRLs the upstream has, and whether one of them has ended. One that is refused keeps none of the others away. */
-  async #takeIn(crls: readonly Buffer[]): Promise<{ readonly of: ReadonlySet<string>; readonly ended: boolean }> {
+  /**
+   * Tells whose CRLs the upstream has, and whether one of them has ended. One that is refused keeps
+   * none of the others away.
+   */
+  async #takeIn(
+    crls: readonly Buffer[],
+  ): Promise<{ readonly of: ReadonlySet<string>; readonly ended: boolean }> {
     const { publisher, logger } = this.#dependencies;
     const of = new Set<string>();
     let ended = false;
     for (const crlDer of crls) {
       if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
       try {
-        for (const id of (await publisher.importExternal({ actor: 'server', crlDer })).authorityIds) of.add(id);
+        for (const id of (await publisher.importExternal({ actor: 'server', crlDer })).authorityIds)
+          of.add(id);
       } catch (thrown) {
         const { code, message } = PkiError.from(thrown);
         // of another CA in the same mount
@@ -125,7 +147,15 @@ export class UpstreamCrls {
     } catch (thrown) {
       const { code, message } = PkiError.from(thrown);
       if (code === 'SHUTTING_DOWN') return;
-      logger.warn({ code, error: message, next: 'let the upstream renew its CRLs by itself (auto_rebuild), or give this server read on crl/rotate', alert: true }, 'a CRL of the upstream ends soon, and the upstream did not sign a new one');
+      logger.warn(
+        {
+          code,
+          error: message,
+          next: 'let the upstream renew its CRLs by itself (auto_rebuild), or give this server read on crl/rotate',
+          alert: true,
+        },
+        'a CRL of the upstream ends soon, and the upstream did not sign a new one',
+      );
     }
   }
 }

@@ -14,8 +14,9 @@ export interface UpstreamSupplyDependencies {
 const retrySeconds = { first: 2, longest: 60 };
 
 /**
- * Asks the upstream for an intermediate while one is needed: the first of all, or the one that a rotation waits for. Owner
- * of the retries and of the reason for the last failure; whatever it is, the present issuer goes on signing.
+ * Asks the upstream for an intermediate while one is needed: the first of all, or the one that a
+ * rotation waits for. Owner of the retries and of the reason for the last failure; whatever it is,
+ * the present issuer goes on signing.
  */
 export class UpstreamSupply {
   readonly #dependencies: UpstreamSupplyDependencies;
@@ -34,7 +35,10 @@ export class UpstreamSupply {
     return this.#failure;
   }
 
-  /** Looks whether something is needed, and asks. Resolves after one attempt, whatever came of it. While a retry is due later, it does nothing. */
+  /**
+   * Looks whether something is needed, and asks. Resolves after one attempt, whatever came of it.
+   * While a retry is due later, it does nothing.
+   */
   supply(): Promise<void> {
     if (this.#closed || this.#cancel !== undefined) return Promise.resolve();
     this.#running ??= this.#attempt().finally(() => {
@@ -60,7 +64,10 @@ export class UpstreamSupply {
     } catch (thrown) {
       const error = PkiError.from(thrown);
       this.#failure = error;
-      logger.warn({ code: error.code, error: error.message }, 'the upstream gave no intermediate; trying again');
+      logger.warn(
+        { code: error.code, error: error.message },
+        'the upstream gave no intermediate; trying again',
+      );
       if (this.#closed) return;
       this.#cancel = clock.after(this.#delaySeconds * (0.5 + random.uniform()) * 1000, () => {
         this.#cancel = undefined;

@@ -23,31 +23,67 @@ export interface TransportOptions {
 const maximumAnswerBytes = 1024 * 1024;
 
 /**
- * The transport under node-vault. Its own one follows redirects with the token in the header, takes proxies and
- * VAULT_SKIP_VERIFY from the environment, and has no bound on an answer; this one does none of that.
+ * The transport under node-vault. Its own one follows redirects with the token in the header, takes
+ * proxies and VAULT_SKIP_VERIFY from the environment, and has no bound on an answer; this one does
+ * none of that.
  */
-export function vaultTransport({ caPem, timeoutMs }: TransportOptions): { readonly defaults: () => (request: TransportRequest) => Promise<TransportResponse> } {
-  // no connection is kept: a seal or a restart between two calls, days apart, must not show as a reset of an old one
-  const agent = new Agent({ keepAlive: false, minVersion: 'TLSv1.2', ...(caPem === undefined ? {} : { ca: caPem }) });
-  const send = (options: TransportRequest): Promise<TransportResponse> => new Promise((resolve, reject) => {
-    const url = new URL(options.uri);
-    const body = options.json === undefined ? undefined : Buffer.from(JSON.stringify(options.json));
-    const headers = { ...options.headers, 'x-vault-request': 'true', ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(body.length) }) };
-    const onResponse: Parameters<typeof httpRequest>[1] & ((response: import('node:http').IncomingMessage) => void) = (response: import('node:http').IncomingMessage) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      response.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > maximumAnswerBytes) sent.destroy(new Error('the answer is too long'));
-        else chunks.push(chunk);
-      });
-      response.on('error', reject);
-      response.on('end', () => resolve({ statusCode: response.statusCode ?? 0, body: parsed(Buffer.concat(chunks)), request: { path: url.pathname } }));
-    };
-    const sent = url.protocol === 'https:' ? httpsRequest(url, { method: options.method, headers, agent, signal: AbortSignal.timeout(timeoutMs) }, onResponse) : httpRequest(url, { method: options.method, headers, signal: AbortSignal.timeout(timeoutMs) }, onResponse);
-    sent.on('error', reject);
-    sent.end(body);
+export function vaultTransport({ caPem, timeoutMs }: TransportOptions): {
+  readonly defaults: () => (request: TransportRequest) => Promise<TransportResponse>;
+} {
+  // no connection is kept: a seal or a restart between two calls, days apart, must not show as a
+  // reset of an old one
+  const agent = new Agent({
+    keepAlive: false,
+    minVersion: 'TLSv1.2',
+    ...(caPem === undefined ? {} : { ca: caPem }),
   });
+  const send = (options: TransportRequest): Promise<TransportResponse> =>
+    new Promise((resolve, reject) => {
+      const url = new URL(options.uri);
+      const body =
+        options.json === undefined ? undefined : Buffer.from(JSON.stringify(options.json));
+      const headers = {
+        ...options.headers,
+        'x-vault-request': 'true',
+        ...(body === undefined
+          ? {}
+          : { 'content-type': 'application/json', 'content-length': String(body.length) }),
+      };
+      const onResponse: Parameters<typeof httpRequest>[1] &
+        ((response: import('node:http').IncomingMessage) => void) = (
+        response: import('node:http').IncomingMessage,
+      ) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        response.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > maximumAnswerBytes) sent.destroy(new Error('the answer is too long'));
+          else chunks.push(chunk);
+        });
+        response.on('error', reject);
+        response.on('end', () =>
+          resolve({
+            statusCode: response.statusCode ?? 0,
+            body: parsed(Buffer.concat(chunks)),
+            request: { path: url.pathname },
+          }),
+        );
+      };
+      const sent =
+        url.protocol === 'https:'
+          ? httpsRequest(
+              url,
+              { method: options.method, headers, agent, signal: AbortSignal.timeout(timeoutMs) },
+              onResponse,
+            )
+          : httpRequest(
+              url,
+              { method: options.method, headers, signal: AbortSignal.timeout(timeoutMs) },
+              onResponse,
+            );
+      sent.on('error', reject);
+      sent.end(body);
+    });
   return { defaults: () => send };
 }
 

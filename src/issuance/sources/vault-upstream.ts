@@ -1,6 +1,12 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import { certificatesFromPem, parseCertificate, pemDecode, pemEncode, sha256Hex } from '../../common/x509/index.ts';
+import {
+  certificatesFromPem,
+  parseCertificate,
+  pemDecode,
+  pemEncode,
+  sha256Hex,
+} from '../../common/x509/index.ts';
 import type { UpstreamAuthority } from './contract.ts';
 import type { VaultSession } from './vault-session.ts';
 
@@ -19,23 +25,44 @@ const toleranceSeconds = 600;
 const maximumIssuers = 50;
 
 /**
- * The PKI engine of Vault or OpenBao as the CA above ours. Names and extensions come from our CSR (`use_csr_values`), so
- * that the engine needs no rules for us. A certificate that ends earlier than asked for is UPSTREAM_TTL: it would shift
- * every later rotation without anybody having decided it.
+ * The PKI engine of Vault or OpenBao as the CA above ours. Names and extensions come from our CSR
+ * (`use_csr_values`), so that the engine needs no rules for us. A certificate that ends earlier
+ * than asked for is UPSTREAM_TTL: it would shift every later rotation without anybody having
+ * decided it.
  */
 export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority {
   const { vault, mount, issuerRef, clock } = options;
   return {
     pinned: options.rootSha256.length > 0,
     async signIntermediate(csrDer, lifeSeconds) {
-      const path = issuerRef === undefined ? `${mount}/root/sign-intermediate` : `${mount}/issuer/${issuerRef}/sign-intermediate`;
-      const { data } = await vault.write(path, { csr: pemEncode('CERTIFICATE REQUEST', csrDer), use_csr_values: true, max_path_length: 0, format: 'pem', ttl: `${lifeSeconds}s` }) as { data?: { certificate?: string; issuing_ca?: string; ca_chain?: readonly string[] } };
-      if (typeof data?.certificate !== 'string') throw new PkiError('UPSTREAM_INVALID', `${path} answered without a certificate`);
+      const path =
+        issuerRef === undefined
+          ? `${mount}/root/sign-intermediate`
+          : `${mount}/issuer/${issuerRef}/sign-intermediate`;
+      const { data } = (await vault.write(path, {
+        csr: pemEncode('CERTIFICATE REQUEST', csrDer),
+        use_csr_values: true,
+        max_path_length: 0,
+        format: 'pem',
+        ttl: `${lifeSeconds}s`,
+      })) as { data?: { certificate?: string; issuing_ca?: string; ca_chain?: readonly string[] } };
+      if (typeof data?.certificate !== 'string')
+        throw new PkiError('UPSTREAM_INVALID', `${path} answered without a certificate`);
       const certificate = one(data.certificate, path);
       const { notAfter } = unwrap(parseCertificate(certificate));
       const life = notAfter - clock.now();
-      if (life < lifeSeconds - toleranceSeconds) throw new PkiError('UPSTREAM_TTL', `the upstream gave a life of ${life} s where ${lifeSeconds} s were asked for`);
-      const chain = [certificate, ...[...(data.ca_chain ?? []), ...(data.issuing_ca === undefined ? [] : [data.issuing_ca])].map((pem) => one(pem, path))];
+      if (life < lifeSeconds - toleranceSeconds)
+        throw new PkiError(
+          'UPSTREAM_TTL',
+          `the upstream gave a life of ${life} s where ${lifeSeconds} s were asked for`,
+        );
+      const chain = [
+        certificate,
+        ...[
+          ...(data.ca_chain ?? []),
+          ...(data.issuing_ca === undefined ? [] : [data.issuing_ca]),
+        ].map((pem) => one(pem, path)),
+      ];
       const unique = [...new Map(chain.map((der) => [sha256Hex(der), der])).values()];
       requireKnownRoot(unique, options.rootSha256);
       return unique;
@@ -44,9 +71,10 @@ export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority 
       const found: Buffer[] = [];
       for (const issuer of await issuersOf(options)) {
         const path = `${mount}/issuer/${issuer}/crl`;
-        const { data } = await vault.read(path) as { data?: { crl?: unknown } };
+        const { data } = (await vault.read(path)) as { data?: { crl?: unknown } };
         const blocks = typeof data?.crl === 'string' ? pemDecode(data.crl) : undefined;
-        if (blocks?.ok !== true || blocks.value.some(({ label }) => label !== 'X509 CRL')) throw new PkiError('UPSTREAM_INVALID', `${path} answered with something that is no CRL`);
+        if (blocks?.ok !== true || blocks.value.some(({ label }) => label !== 'X509 CRL'))
+          throw new PkiError('UPSTREAM_INVALID', `${path} answered with something that is no CRL`);
         found.push(...blocks.value.map(({ der }) => der));
       }
       return [...new Map(found.map((der) => [sha256Hex(der), der])).values()];
@@ -57,11 +85,22 @@ export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority 
   };
 }
 
-/** All of the mount, since leaves below an earlier one may be in use; where they can not be listed, the one that signs for us. */
-async function issuersOf({ vault, mount, issuerRef }: VaultUpstreamOptions): Promise<readonly string[]> {
+/**
+ * All of the mount, since leaves below an earlier one may be in use; where they can not be listed,
+ * the one that signs for us.
+ */
+async function issuersOf({
+  vault,
+  mount,
+  issuerRef,
+}: VaultUpstreamOptions): Promise<readonly string[]> {
   try {
-    const { data } = await vault.list(`${mount}/issuers`) as { data?: { keys?: unknown } };
-    const keys = Array.isArray(data?.keys) ? data.keys.filter((each): each is string => typeof each === 'string' && /^[A-Za-z0-9-]{1,64}$/.test(each)) : [];
+    const { data } = (await vault.list(`${mount}/issuers`)) as { data?: { keys?: unknown } };
+    const keys = Array.isArray(data?.keys)
+      ? data.keys.filter(
+          (each): each is string => typeof each === 'string' && /^[A-Za-z0-9-]{1,64}$/.test(each),
+        )
+      : [];
     if (keys.length > 0) return keys.slice(-maximumIssuers);
   } catch (thrown) {
     const { code } = PkiError.from(thrown);
@@ -73,17 +112,30 @@ async function issuersOf({ vault, mount, issuerRef }: VaultUpstreamOptions): Pro
 function one(pem: string, path: string): Buffer {
   const found = certificatesFromPem(pem);
   const [der] = found.ok ? found.value : [];
-  if (der === undefined) throw new PkiError('UPSTREAM_INVALID', `${path} answered with something that is no certificate`);
+  if (der === undefined)
+    throw new PkiError(
+      'UPSTREAM_INVALID',
+      `${path} answered with something that is no certificate`,
+    );
   return der;
 }
 
-/** Whoever has taken over the upstream could certify us below a root of his own, and the mesh would come to trust it. */
+/**
+ * Whoever has taken over the upstream could certify us below a root of his own, and the mesh would
+ * come to trust it.
+ */
 function requireKnownRoot(chain: readonly Buffer[], known: readonly string[]): void {
   if (known.length === 0) return;
-  const roots = chain.filter((der) => {
-    const parsed = parseCertificate(der);
-    return parsed.ok && parsed.value.subjectDer.equals(parsed.value.issuerDer);
-  }).map(sha256Hex);
+  const roots = chain
+    .filter((der) => {
+      const parsed = parseCertificate(der);
+      return parsed.ok && parsed.value.subjectDer.equals(parsed.value.issuerDer);
+    })
+    .map(sha256Hex);
   const foreign = roots.find((sha256) => !known.includes(sha256));
-  if (foreign !== undefined || roots.length === 0) throw new PkiError('CHAIN_UNTRUSTED', `the upstream's chain ends in the root ${foreign ?? '(none)'}, which authorities.upstream.rootSha256 does not name`);
+  if (foreign !== undefined || roots.length === 0)
+    throw new PkiError(
+      'CHAIN_UNTRUSTED',
+      `the upstream's chain ends in the root ${foreign ?? '(none)'}, which authorities.upstream.rootSha256 does not name`,
+    );
 }

@@ -3,23 +3,32 @@ import { parseSelector, selectorText, type Selector } from '../../common/spiffe/
 import { outsideView } from '../../common/wire/index.ts';
 import type { PageRequest } from '../../store/contract.ts';
 
-/** Between protobuf messages and domain types. What arrives is checked for form here; what it means is the services' business. */
+/**
+ * Between protobuf messages and domain types. What arrives is checked for form here; what it means
+ * is the services' business.
+ */
 
 const defaultPageSize = 100;
 const maximumPageSize = 1000;
 
-export function pageOf(page: { readonly size: number; readonly token: string } | null | undefined): PageRequest {
+export function pageOf(
+  page: { readonly size: number; readonly token: string } | null | undefined,
+): PageRequest {
   const size = page?.size ?? 0;
-  if (size > maximumPageSize) throw new PkiError('INVALID_REQUEST', `page.size ${size} is above ${maximumPageSize}`);
+  if (size > maximumPageSize)
+    throw new PkiError('INVALID_REQUEST', `page.size ${size} is above ${maximumPageSize}`);
   const after = page?.token ?? '';
   return { size: size === 0 ? defaultPageSize : size, ...(after === '' ? {} : { after }) };
 }
 
-export const selectorsOf = (selectors: readonly { readonly type: string; readonly value: string }[]): Selector[] => selectors.map(({ type, value }) => {
-  const parsed = parseSelector(`${type}:${value}`);
-  if (!parsed.ok) throw parsed.error;
-  return parsed.value;
-});
+export const selectorsOf = (
+  selectors: readonly { readonly type: string; readonly value: string }[],
+): Selector[] =>
+  selectors.map(({ type, value }) => {
+    const parsed = parseSelector(`${type}:${value}`);
+    if (!parsed.ok) throw parsed.error;
+    return parsed.value;
+  });
 
 export function selectorsFromText(texts: readonly string[]): Selector[] {
   return texts.map((text) => {
@@ -29,29 +38,48 @@ export function selectorsFromText(texts: readonly string[]): Selector[] {
   });
 }
 
-export const selectorTexts = (selectors: readonly Selector[]): string[] => selectors.map(selectorText);
+export const selectorTexts = (selectors: readonly Selector[]): string[] =>
+  selectors.map(selectorText);
 
 /** Empty text means "not given" on the wire. */
-export const given = <K extends string>(key: K, value: string): { readonly [P in K]?: string } => (value === '' ? {} : { [key]: value } as { readonly [P in K]?: string });
+export const given = <K extends string>(key: K, value: string): { readonly [P in K]?: string } =>
+  value === '' ? {} : ({ [key]: value } as { readonly [P in K]?: string });
 
-export function oneOf<T extends string>(what: string, value: string, allowed: readonly T[], whenEmpty: T): T {
+export function oneOf<T extends string>(
+  what: string,
+  value: string,
+  allowed: readonly T[],
+  whenEmpty: T,
+): T {
   if (value === '') return whenEmpty;
-  if (!(allowed as readonly string[]).includes(value)) throw new PkiError('INVALID_REQUEST', `${what} ${JSON.stringify(value)} is unknown; allowed: ${allowed.join(', ')}`);
+  if (!(allowed as readonly string[]).includes(value))
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${what} ${JSON.stringify(value)} is unknown; allowed: ${allowed.join(', ')}`,
+    );
   return value as T;
 }
 
 /** An item's problem as an outsider may see it; administrators see operators' codes too. */
-export function problemOf(error: PkiError, full: boolean): { readonly code: ErrorCode; readonly message: string; readonly next: string } {
+export function problemOf(
+  error: PkiError,
+  full: boolean,
+): { readonly code: ErrorCode; readonly message: string; readonly next: string } {
   return full ? { code: error.code, message: error.message, next: error.next } : outsideView(error);
 }
 
 export const tooMany = (what: string, count: number, limit: number): void => {
-  if (count > limit) throw new PkiError('REQUEST_TOO_LARGE', `${count} ${what} in one call; the limit is ${limit}`);
+  if (count > limit)
+    throw new PkiError('REQUEST_TOO_LARGE', `${count} ${what} in one call; the limit is ${limit}`);
 };
 
 /** Serials travel as lower-case hex. */
 export function serialOf(text: string): string {
   const serial = text.toLowerCase().replaceAll(':', '');
-  if (!/^[0-9a-f]{2,40}$/.test(serial)) throw new PkiError('INVALID_REQUEST', `serial ${JSON.stringify(text.slice(0, 60))} is not a hexadecimal number of at most 20 octets`);
+  if (!/^[0-9a-f]{2,40}$/.test(serial))
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `serial ${JSON.stringify(text.slice(0, 60))} is not a hexadecimal number of at most 20 octets`,
+    );
   return serial;
 }

@@ -5,21 +5,52 @@ import { oneOf, selectorsFromText, selectorTexts } from './common.ts';
 
 export function entryInput(entry: Entry__Output): EntryInput {
   return {
-    id: entry.id, spiffeId: entry.spiffeId, parentId: entry.parentId, selectors: selectorsFromText(entry.selectors), x509TtlSeconds: entry.x509TtlSeconds,
-    jwtTtlSeconds: entry.jwtTtlSeconds, profile: oneOf('profile', entry.profile, leafProfiles, 'short-lived'), dnsNames: entry.dnsNames, hint: entry.hint,
-    expiresAt: entry.expiresAt, admin: entry.admin, downstream: entry.downstream, allowWeakSelectors: entry.allowWeakSelectors,
-    placeholders: Object.fromEntries(entry.placeholders.map(({ placeholder, allowed }) => [placeholder, allowed])),
+    id: entry.id,
+    spiffeId: entry.spiffeId,
+    parentId: entry.parentId,
+    selectors: selectorsFromText(entry.selectors),
+    x509TtlSeconds: entry.x509TtlSeconds,
+    jwtTtlSeconds: entry.jwtTtlSeconds,
+    profile: oneOf('profile', entry.profile, leafProfiles, 'short-lived'),
+    dnsNames: entry.dnsNames,
+    hint: entry.hint,
+    expiresAt: entry.expiresAt,
+    admin: entry.admin,
+    downstream: entry.downstream,
+    allowWeakSelectors: entry.allowWeakSelectors,
+    placeholders: Object.fromEntries(
+      entry.placeholders.map(({ placeholder, allowed }) => [placeholder, allowed]),
+    ),
   };
 }
 
 export function entryMessage(entry: RegistrationEntry): Entry {
   return {
-    id: entry.id, spiffeId: entry.spiffeId, parentId: entry.parentId, selectors: selectorTexts(entry.selectors), x509TtlSeconds: entry.x509TtlSeconds,
-    jwtTtlSeconds: entry.jwtTtlSeconds, profile: entry.profile, dnsNames: [...entry.dnsNames], hint: entry.hint, expiresAt: entry.expiresAt, admin: entry.admin,
-    downstream: entry.downstream, allowWeakSelectors: entry.allowWeakSelectors, revision: entry.revision, createdAt: entry.createdAt, updatedAt: entry.updatedAt,
-    createdBy: entry.createdBy, placeholders: placeholderMessages(entry),
+    id: entry.id,
+    spiffeId: entry.spiffeId,
+    parentId: entry.parentId,
+    selectors: selectorTexts(entry.selectors),
+    x509TtlSeconds: entry.x509TtlSeconds,
+    jwtTtlSeconds: entry.jwtTtlSeconds,
+    profile: entry.profile,
+    dnsNames: [...entry.dnsNames],
+    hint: entry.hint,
+    expiresAt: entry.expiresAt,
+    admin: entry.admin,
+    downstream: entry.downstream,
+    allowWeakSelectors: entry.allowWeakSelectors,
+    revision: entry.revision,
+    createdAt: entry.createdAt,
+    updatedAt: entry.updatedAt,
+    createdBy: entry.createdBy,
+    placeholders: placeholderMessages(entry),
   };
 }
 
-export const placeholderMessages = (entry: RegistrationEntry): { placeholder: string; allowed: string[] }[] =>
-  Object.entries(entry.placeholders).map(([placeholder, allowed]) => ({ placeholder, allowed: [...allowed] }));
+export const placeholderMessages = (
+  entry: RegistrationEntry,
+): { placeholder: string; allowed: string[] }[] =>
+  Object.entries(entry.placeholders).map(([placeholder, allowed]) => ({
+    placeholder,
+    allowed: [...allowed],
+  }));

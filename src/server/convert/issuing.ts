@@ -9,29 +9,55 @@ import { problemOf } from './common.ts';
 import { placeholderMessages } from './entries.ts';
 
 export const agentSvidMessage = ({ leaf, bundle }: AgentSvid): AgentSvidMessage => ({
-  spiffeId: leaf.spiffeId, serial: leaf.serial, chainDer: [...leaf.chainDer], notBefore: leaf.notBefore, notAfter: leaf.notAfter, lifetimeSeconds: leaf.lifetimeSeconds,
-  serverTime: leaf.serverTime, bundle: { sequence: bundle.sequence, jws: bundle.jws },
+  spiffeId: leaf.spiffeId,
+  serial: leaf.serial,
+  chainDer: [...leaf.chainDer],
+  notBefore: leaf.notBefore,
+  notAfter: leaf.notAfter,
+  lifetimeSeconds: leaf.lifetimeSeconds,
+  serverTime: leaf.serverTime,
+  bundle: { sequence: bundle.sequence, jws: bundle.jws },
 });
 
 export function svidResult(outcome: SvidOutcome): X509SvidResult {
-  if (!outcome.ok) return { requestId: outcome.requestId, refusal: { ...problemOf(outcome.error, false), refusalId: outcome.refusalId } };
+  if (!outcome.ok)
+    return {
+      requestId: outcome.requestId,
+      refusal: { ...problemOf(outcome.error, false), refusalId: outcome.refusalId },
+    };
   const { leaf } = outcome;
   return {
     requestId: outcome.requestId,
     svid: {
-      spiffeId: leaf.spiffeId, serial: leaf.serial, chainDer: [...leaf.chainDer], notBefore: leaf.notBefore, notAfter: leaf.notAfter, lifetimeSeconds: leaf.lifetimeSeconds,
-      serverTime: leaf.serverTime, authorityId: leaf.authorityId,
+      spiffeId: leaf.spiffeId,
+      serial: leaf.serial,
+      chainDer: [...leaf.chainDer],
+      notBefore: leaf.notBefore,
+      notAfter: leaf.notAfter,
+      lifetimeSeconds: leaf.lifetimeSeconds,
+      serverTime: leaf.serverTime,
+      authorityId: leaf.authorityId,
     },
   };
 }
 
 export function signResult(outcome: SvidOutcome): SignResult {
-  if (!outcome.ok) return { requestId: outcome.requestId, refusal: { ...problemOf(outcome.error, false), refusalId: outcome.refusalId } };
+  if (!outcome.ok)
+    return {
+      requestId: outcome.requestId,
+      refusal: { ...problemOf(outcome.error, false), refusalId: outcome.refusalId },
+    };
   const { leaf } = outcome;
   return {
     requestId: outcome.requestId,
     svid: {
-      requestId: outcome.requestId, spiffeId: leaf.spiffeId, serial: leaf.serial, chainDer: [...leaf.chainDer], notBefore: leaf.notBefore, notAfter: leaf.notAfter, authorityId: leaf.authorityId,
+      requestId: outcome.requestId,
+      spiffeId: leaf.spiffeId,
+      serial: leaf.serial,
+      chainDer: [...leaf.chainDer],
+      notBefore: leaf.notBefore,
+      notAfter: leaf.notAfter,
+      authorityId: leaf.authorityId,
     },
   };
 }
@@ -39,12 +65,25 @@ export function signResult(outcome: SvidOutcome): SignResult {
 export function syncDown(message: SyncMessage): SyncDown {
   switch (message.kind) {
     case 'welcome':
-      return { welcome: { protocolVersion: message.protocolVersion, serverVersion: message.serverVersion, capabilities: [...message.capabilities], epoch: message.epoch, serverTime: message.serverTime } };
+      return {
+        welcome: {
+          protocolVersion: message.protocolVersion,
+          serverVersion: message.serverVersion,
+          capabilities: [...message.capabilities],
+          epoch: message.epoch,
+          serverTime: message.serverTime,
+        },
+      };
     case 'entries':
       return {
         entries: {
-          snapshotBegin: message.snapshotBegin, snapshotEnd: message.snapshotEnd, upserts: message.upserts.map(syncEntry), removedIds: [...message.removedIds],
-          ...(message.position === undefined ? {} : { position: { epoch: message.position.epoch, revision: message.position.revision } }),
+          snapshotBegin: message.snapshotBegin,
+          snapshotEnd: message.snapshotEnd,
+          upserts: message.upserts.map(syncEntry),
+          removedIds: [...message.removedIds],
+          ...(message.position === undefined
+            ? {}
+            : { position: { epoch: message.position.epoch, revision: message.position.revision } }),
         },
       };
     case 'bundles':
@@ -52,9 +91,21 @@ export function syncDown(message: SyncMessage): SyncDown {
     case 'authorities':
       return {
         authorities: {
-          tainted: message.tainted.map((each) => ({ authorityId: each.authorityId, subjectKeyId: Buffer.from(each.subjectKeyId, 'hex'), windowSeconds: each.windowSeconds, taintedAt: each.taintedAt })),
-          published: message.published.map(({ authorityId, chainDer }) => ({ authorityId, chainDer: [...chainDer] })),
-          crls: message.crls.map(({ authorityId, der, nextUpdate }) => ({ authorityId, der, nextUpdate })),
+          tainted: message.tainted.map((each) => ({
+            authorityId: each.authorityId,
+            subjectKeyId: Buffer.from(each.subjectKeyId, 'hex'),
+            windowSeconds: each.windowSeconds,
+            taintedAt: each.taintedAt,
+          })),
+          published: message.published.map(({ authorityId, chainDer }) => ({
+            authorityId,
+            chainDer: [...chainDer],
+          })),
+          crls: message.crls.map(({ authorityId, der, nextUpdate }) => ({
+            authorityId,
+            der,
+            nextUpdate,
+          })),
         },
       };
     case 'checkpoint':
@@ -63,7 +114,16 @@ export function syncDown(message: SyncMessage): SyncDown {
 }
 
 const syncEntry = (entry: RegistrationEntry): SyncEntry => ({
-  id: entry.id, revision: entry.revision, spiffeId: entry.spiffeId, selectors: entry.selectors.map(({ type, value }) => ({ type, value })), x509TtlSeconds: entry.x509TtlSeconds,
-  jwtTtlSeconds: entry.jwtTtlSeconds, hint: entry.hint, dnsNames: [...entry.dnsNames], expiresAt: entry.expiresAt, isTemplate: entry.isTemplate,
-  placeholders: placeholderMessages(entry), createdAt: entry.createdAt,
+  id: entry.id,
+  revision: entry.revision,
+  spiffeId: entry.spiffeId,
+  selectors: entry.selectors.map(({ type, value }) => ({ type, value })),
+  x509TtlSeconds: entry.x509TtlSeconds,
+  jwtTtlSeconds: entry.jwtTtlSeconds,
+  hint: entry.hint,
+  dnsNames: [...entry.dnsNames],
+  expiresAt: entry.expiresAt,
+  isTemplate: entry.isTemplate,
+  placeholders: placeholderMessages(entry),
+  createdAt: entry.createdAt,
 });

@@ -17,47 +17,116 @@ const shownLaggards = 200;
 export function rotationStatus(state: RotationState, crls: CrlViews): RotationStatus {
   const { observation } = state;
   return {
-    at: state.at, acting: state.acting, jumpedSeconds: state.jumpedSeconds, ...(state.failure === undefined ? {} : { failure: problemOf(state.failure, true) }),
-    authorities: observation.facts.map(({ authority, lastExpiry, live, liveUnreported }): AuthorityProgress => {
-      const found = observation.confirmations.get(authority.id);
-      return {
-        authority: authorityMessage({ authority, liveCertificates: live }), lastExpiry, live, liveUnreported, publishedAt: authority.publishedAt ?? 0,
-        ...(found === undefined ? {} : { confirmation: confirmationMessage(found) }),
-      };
-    }),
-    operations: observation.operations.map(({ id, kind, state: at, spec, createdBy, createdAt }) => ({
-      id, kind, state: at, successorId: spec.successorId, targets: [...spec.targets], targetsBecome: spec.targetsBecome, trigger: spec.trigger, stopAfter: spec.stopAfter ?? '',
-      forced: spec.force !== undefined, createdBy, createdAt,
+    at: state.at,
+    acting: state.acting,
+    jumpedSeconds: state.jumpedSeconds,
+    ...(state.failure === undefined ? {} : { failure: problemOf(state.failure, true) }),
+    authorities: observation.facts.map(
+      ({ authority, lastExpiry, live, liveUnreported }): AuthorityProgress => {
+        const found = observation.confirmations.get(authority.id);
+        return {
+          authority: authorityMessage({ authority, liveCertificates: live }),
+          lastExpiry,
+          live,
+          liveUnreported,
+          publishedAt: authority.publishedAt ?? 0,
+          ...(found === undefined ? {} : { confirmation: confirmationMessage(found) }),
+        };
+      },
+    ),
+    operations: observation.operations.map(
+      ({ id, kind, state: at, spec, createdBy, createdAt }) => ({
+        id,
+        kind,
+        state: at,
+        successorId: spec.successorId,
+        targets: [...spec.targets],
+        targetsBecome: spec.targetsBecome,
+        trigger: spec.trigger,
+        stopAfter: spec.stopAfter ?? '',
+        forced: spec.force !== undefined,
+        createdBy,
+        createdAt,
+      }),
+    ),
+    notes: state.notes.map(({ code, authorityId, at, alert }) => ({
+      code,
+      authorityId,
+      at,
+      alert,
     })),
-    notes: state.notes.map(({ code, authorityId, at, alert }) => ({ code, authorityId, at, alert })),
-    crls: crls.standings().map(({ unlisted, ...each }) => ({ ...each, unlistedIds: [...unlisted] })), crlsHandedOut: crls.handedOut(),
+    crls: crls
+      .standings()
+      .map(({ unlisted, ...each }) => ({ ...each, unlistedIds: [...unlisted] })),
+    crlsHandedOut: crls.handedOut(),
   };
 }
 
-export const compromisePlan = ({ state, tainted, ...plan }: Plan, crls: CrlViews): CompromisePlan => ({ ...plan, tainted: [...tainted], status: rotationStatus(state, crls) });
+export const compromisePlan = (
+  { state, tainted, ...plan }: Plan,
+  crls: CrlViews,
+): CompromisePlan => ({ ...plan, tainted: [...tainted], status: rotationStatus(state, crls) });
 
-const confirmationMessage = ({ proven, inferred, unprovable }: Confirmation): ConfirmationMessage => ({
-  provenNeeded: proven.needed, provenConfirmed: proven.confirmed, inferredNeeded: inferred.needed, inferredConfirmed: inferred.confirmed, inferredUntil: inferred.until,
-  unprovableUntil: unprovable.until, laggardsTotal: proven.laggards.length,
-  laggards: proven.laggards.slice(0, shownLaggards).map((each) => ({ ...each, holds: [...each.holds] })),
+const confirmationMessage = ({
+  proven,
+  inferred,
+  unprovable,
+}: Confirmation): ConfirmationMessage => ({
+  provenNeeded: proven.needed,
+  provenConfirmed: proven.confirmed,
+  inferredNeeded: inferred.needed,
+  inferredConfirmed: inferred.confirmed,
+  inferredUntil: inferred.until,
+  unprovableUntil: unprovable.until,
+  laggardsTotal: proven.laggards.length,
+  laggards: proven.laggards
+    .slice(0, shownLaggards)
+    .map((each) => ({ ...each, holds: [...each.holds] })),
 });
 
 export const kindOf = (kind: string): RotatedKind => oneOf('kind', kind, rotatedKinds, 'issuing');
 export const stopOf = (stopAfter: string): { readonly stopAfter?: 'prepared' | 'published' } =>
-  stopAfter === '' ? {} : { stopAfter: oneOf('stop_after', stopAfter, ['prepared', 'published'] as const, 'prepared') };
+  stopAfter === ''
+    ? {}
+    : { stopAfter: oneOf('stop_after', stopAfter, ['prepared', 'published'] as const, 'prepared') };
 
-export function canaryOf({ canary }: RotateRequest__Output): { readonly canary?: NonNullable<RotationSpec['canary']> } {
+export function canaryOf({ canary }: RotateRequest__Output): {
+  readonly canary?: NonNullable<RotationSpec['canary']>;
+} {
   if (canary === null) return {};
-  if (!(canary.maximumFailureRate >= 0 && canary.maximumFailureRate <= 1)) throw new PkiError('INVALID_REQUEST', 'maximum_failure_rate is between 0 and 1');
-  if (!Number.isSafeInteger(canary.holdSeconds) || canary.holdSeconds < 0) throw new PkiError('INVALID_REQUEST', 'hold_seconds is a whole number');
-  const steps = canary.steps.map(({ share, selectors }) => ({ ...(share > 0 ? { share } : {}), ...(selectors.length > 0 ? { selectors } : {}) }));
-  return { canary: { steps, holdSeconds: canary.holdSeconds, maximumFailureRate: canary.maximumFailureRate } };
+  if (!(canary.maximumFailureRate >= 0 && canary.maximumFailureRate <= 1))
+    throw new PkiError('INVALID_REQUEST', 'maximum_failure_rate is between 0 and 1');
+  if (!Number.isSafeInteger(canary.holdSeconds) || canary.holdSeconds < 0)
+    throw new PkiError('INVALID_REQUEST', 'hold_seconds is a whole number');
+  const steps = canary.steps.map(({ share, selectors }) => ({
+    ...(share > 0 ? { share } : {}),
+    ...(selectors.length > 0 ? { selectors } : {}),
+  }));
+  return {
+    canary: {
+      steps,
+      holdSeconds: canary.holdSeconds,
+      maximumFailureRate: canary.maximumFailureRate,
+    },
+  };
 }
 
 /** Where an issuing authority signs; neither: everywhere. */
-export function placeOf({ replica, region }: { readonly replica: string; readonly region: string }): { readonly scope?: NonNullable<RotationSpec['scope']> } {
+export function placeOf({
+  replica,
+  region,
+}: {
+  readonly replica: string;
+  readonly region: string;
+}): { readonly scope?: NonNullable<RotationSpec['scope']> } {
   for (const name of [replica, region]) {
-    if (name !== '' && !/^[A-Za-z0-9._-]{1,64}$/.test(name)) throw new PkiError('INVALID_REQUEST', `${JSON.stringify(name.slice(0, 80))} is no name of a replica or region ([A-Za-z0-9._-], up to 64)`);
+    if (name !== '' && !/^[A-Za-z0-9._-]{1,64}$/.test(name))
+      throw new PkiError(
+        'INVALID_REQUEST',
+        `${JSON.stringify(name.slice(0, 80))} is no name of a replica or region ([A-Za-z0-9._-], up to 64)`,
+      );
   }
-  return replica === '' && region === '' ? {} : { scope: { ...given('replica', replica), ...given('region', region) } };
+  return replica === '' && region === ''
+    ? {}
+    : { scope: { ...given('replica', replica), ...given('region', region) } };
 }

@@ -13,10 +13,15 @@ import { operatorOf, unary } from './unary.ts';
 const entryBatchLimit = 500;
 const applyLimit = 50_000;
 
-const resultMessage = (result: EntryResult) => (result.ok ? { id: result.id, entry: entryMessage(result.entry) } : { id: result.id, problem: problemOf(result.error, true) });
+const resultMessage = (result: EntryResult) =>
+  result.ok
+    ? { id: result.id, entry: entryMessage(result.entry) }
+    : { id: result.id, problem: problemOf(result.error, true) };
 
 /** An input as far as it can be read, or why not. */
-function readInput(entry: Entry__Output): { readonly ok: true; readonly input: EntryInput } | Extract<EntryResult, { ok: false }> {
+function readInput(
+  entry: Entry__Output,
+): { readonly ok: true; readonly input: EntryInput } | Extract<EntryResult, { ok: false }> {
   try {
     return { ok: true, input: entryInput(entry) };
   } catch (thrown) {
@@ -30,20 +35,37 @@ export function entriesHandlers(guard: Guard, entries: Entries): EntriesHandlers
       tooMany('entries', inputs.length, entryBatchLimit);
       const read = inputs.map(readInput);
       const good = read.flatMap((each) => (each.ok ? [each.input] : []));
-      // one that can not even be read holds up no other; a call of nothing else is refused as a whole
+      // one that can not even be read holds up no other; a call of nothing else is refused as a
+      // whole
       if (good.length === 0) inputs.forEach(entryInput);
       const created = await entries.create(operatorOf(context), good);
       let next = 0;
-      return { results: read.map((each) => resultMessage(each.ok ? (created[next++] as EntryResult) : each)) };
+      return {
+        results: read.map((each) =>
+          resultMessage(each.ok ? (created[next++] as EntryResult) : each),
+        ),
+      };
     }),
-    GetEntry: unary(guard, async (context, { id }) => entryMessage(await entries.get(operatorOf(context), id))),
+    GetEntry: unary(guard, async (context, { id }) =>
+      entryMessage(await entries.get(operatorOf(context), id)),
+    ),
     ListEntries: unary(guard, async (context, { page, filter }) => {
-      const found = await entries.list(operatorOf(context), { ...given('spiffeId', filter?.spiffeId ?? ''), ...given('parentId', filter?.parentId ?? ''), ...given('selector', filter?.selector ?? '') }, pageOf(page));
+      const found = await entries.list(
+        operatorOf(context),
+        {
+          ...given('spiffeId', filter?.spiffeId ?? ''),
+          ...given('parentId', filter?.parentId ?? ''),
+          ...given('selector', filter?.selector ?? ''),
+        },
+        pageOf(page),
+      );
       return { entries: found.items.map(entryMessage), nextPageToken: found.next ?? '' };
     }),
     UpdateEntry: unary(guard, async (context, { entry }) => {
       if (!entry) throw new PkiError('INVALID_REQUEST', 'the entry is missing');
-      return entryMessage(await entries.update(operatorOf(context), entryInput(entry), entry.revision));
+      return entryMessage(
+        await entries.update(operatorOf(context), entryInput(entry), entry.revision),
+      );
     }),
     DeleteEntries: unary(guard, async (context, { ids }) => {
       tooMany('entries', ids.length, entryBatchLimit);
@@ -51,16 +73,28 @@ export function entriesHandlers(guard: Guard, entries: Entries): EntriesHandlers
     }),
     ApplyEntries: unary(guard, async (context, { entries: inputs, prune, dryRun }) => {
       tooMany('entries', inputs.length, applyLimit);
-      const { changes, unchanged, applied } = await entries.apply(operatorOf(context), inputs.map(entryInput), { prune, dryRun });
+      const { changes, unchanged, applied } = await entries.apply(
+        operatorOf(context),
+        inputs.map(entryInput),
+        { prune, dryRun },
+      );
       return {
-        changes: changes.map(({ action, before, after }) => ({ action, ...(before ? { before: entryMessage(before) } : {}), ...(after ? { after: entryMessage(after) } : {}) })),
-        unchanged, applied,
+        changes: changes.map(({ action, before, after }) => ({
+          action,
+          ...(before ? { before: entryMessage(before) } : {}),
+          ...(after ? { after: entryMessage(after) } : {}),
+        })),
+        unchanged,
+        applied,
       };
     }),
   };
 }
 
-export function delegationsHandlers(guard: Guard, { delegations }: Pick<Services, 'delegations'>): DelegationsHandlers {
+export function delegationsHandlers(
+  guard: Guard,
+  { delegations }: Pick<Services, 'delegations'>,
+): DelegationsHandlers {
   return {
     CreateDelegation: unary(guard, async (context, { delegation }) => {
       if (!delegation) throw new PkiError('INVALID_REQUEST', 'the delegation is missing');
@@ -70,7 +104,9 @@ export function delegationsHandlers(guard: Guard, { delegations }: Pick<Services
       const found = await delegations.list(operatorOf(context), { includeRevoked }, pageOf(page));
       return { delegations: found.items.map(delegationMessage), nextPageToken: found.next ?? '' };
     }),
-    RevokeDelegation: unary(guard, async (context, { id, reason }) => delegationMessage(await delegations.revoke(operatorOf(context), id, reason))),
+    RevokeDelegation: unary(guard, async (context, { id, reason }) =>
+      delegationMessage(await delegations.revoke(operatorOf(context), id, reason)),
+    ),
   };
 }
 
@@ -84,6 +120,8 @@ export function rolesHandlers(guard: Guard, { roles }: Pick<Services, 'roles'>):
       const found = await roles.list(operatorOf(context), pageOf(page));
       return { roles: found.items.map(roleMessage), nextPageToken: found.next ?? '' };
     }),
-    DeleteRole: unary(guard, async (context, { name }) => roleMessage(await roles.delete(operatorOf(context), name))),
+    DeleteRole: unary(guard, async (context, { name }) =>
+      roleMessage(await roles.delete(operatorOf(context), name)),
+    ),
   };
 }

@@ -4,7 +4,12 @@ import type { AttestRequest__Output } from '../../common/wire/generated/meshca/i
 import type { AttestResponse } from '../../common/wire/generated/meshca/issuer/v1/AttestResponse.ts';
 import type { AttestStart__Output } from '../../common/wire/generated/meshca/issuer/v1/AttestStart.ts';
 import type { NodeAttestationHandlers } from '../../common/wire/generated/meshca/issuer/v1/NodeAttestation.ts';
-import type { AttestExchange, AttestStart, AttestStep, NodeAttestation } from '../../services/contract.ts';
+import type {
+  AttestExchange,
+  AttestStart,
+  AttestStep,
+  NodeAttestation,
+} from '../../services/contract.ts';
 import { agentSvidMessage } from '../convert/issuing.ts';
 import type { Guard } from '../guard.ts';
 import { unary } from './unary.ts';
@@ -14,10 +19,18 @@ type AttestCall = ServerDuplexStream<AttestRequest__Output, AttestResponse>;
 /** An attestation that has not ended by then is given up, so that nobody holds slots by silence. */
 const exchangeSeconds = 20;
 
-export function nodeAttestationHandlers(guard: Guard, attestation: NodeAttestation): NodeAttestationHandlers {
+export function nodeAttestationHandlers(
+  guard: Guard,
+  attestation: NodeAttestation,
+): NodeAttestationHandlers {
   return {
     Attest: (call) => attest(guard, attestation, call),
-    FetchBundleSteps: unary(guard, async (_context, request) => ({ steps: (await attestation.bundleSteps(request.sequence)).map(({ sequence, jws }) => ({ sequence, jws })) })),
+    FetchBundleSteps: unary(guard, async (_context, request) => ({
+      steps: (await attestation.bundleSteps(request.sequence)).map(({ sequence, jws }) => ({
+        sequence,
+        jws,
+      })),
+    })),
   };
 }
 
@@ -26,13 +39,23 @@ function attest(guard: Guard, attestation: NodeAttestation, call: AttestCall): v
   const fail = (thrown: unknown): void => guard.failStream(call, thrown);
   let exchange: AttestExchange;
   try {
-    if (connection.serverCertificateSha256 === undefined) throw new PkiError('CALLER_NOT_ADMITTED', 'agents attest over TLS');
-    exchange = attestation.open({ peer: connection.peer, serverCertificateSha256: connection.serverCertificateSha256 });
+    if (connection.serverCertificateSha256 === undefined)
+      throw new PkiError('CALLER_NOT_ADMITTED', 'agents attest over TLS');
+    exchange = attestation.open({
+      peer: connection.peer,
+      serverCertificateSha256: connection.serverCertificateSha256,
+    });
   } catch (thrown) {
     fail(thrown);
     return;
   }
-  const timer = setTimeout(() => fail(new PkiError('DEADLINE_EXCEEDED', `the attestation took longer than ${exchangeSeconds} s`)), exchangeSeconds * 1000);
+  const timer = setTimeout(
+    () =>
+      fail(
+        new PkiError('DEADLINE_EXCEEDED', `the attestation took longer than ${exchangeSeconds} s`),
+      ),
+    exchangeSeconds * 1000,
+  );
   let ended = false;
   const end = (): void => {
     if (ended) return;
@@ -50,7 +73,13 @@ function attest(guard: Guard, attestation: NodeAttestation, call: AttestCall): v
       (result) => {
         if (result.kind === 'challenge') {
           turn = 'answer';
-          call.write({ challenge: { nonce: result.nonce, trustDomain: result.trustDomainName, serverCertificateSha256: result.serverCertificateSha256 } });
+          call.write({
+            challenge: {
+              nonce: result.nonce,
+              trustDomain: result.trustDomainName,
+              serverCertificateSha256: result.serverCertificateSha256,
+            },
+          });
           return;
         }
         turn = 'done';
@@ -65,23 +94,47 @@ function attest(guard: Guard, attestation: NodeAttestation, call: AttestCall): v
     );
   });
   call.on('end', () => {
-    if (turn === 'start' || turn === 'answer') fail(new PkiError('INVALID_REQUEST', 'the stream ended before the attestation was complete'));
+    if (turn === 'start' || turn === 'answer')
+      fail(new PkiError('INVALID_REQUEST', 'the stream ended before the attestation was complete'));
   });
 }
 
-async function step(exchange: AttestExchange, turn: string, message: AttestRequest__Output): Promise<AttestStep> {
-  if (turn === 'start' && message.step === 'start' && message.start) return exchange.start(startOf(message.start));
-  if (turn === 'answer' && message.step === 'answer' && message.answer) return exchange.answer(message.answer.signature);
-  throw new PkiError('INVALID_REQUEST', `the step ${message.step ?? 'none'} does not belong here; expected: ${turn}`);
+async function step(
+  exchange: AttestExchange,
+  turn: string,
+  message: AttestRequest__Output,
+): Promise<AttestStep> {
+  if (turn === 'start' && message.step === 'start' && message.start)
+    return exchange.start(startOf(message.start));
+  if (turn === 'answer' && message.step === 'answer' && message.answer)
+    return exchange.answer(message.answer.signature);
+  throw new PkiError(
+    'INVALID_REQUEST',
+    `the step ${message.step ?? 'none'} does not belong here; expected: ${turn}`,
+  );
 }
 
 function startOf(start: AttestStart__Output): AttestStart {
-  return { protocolVersion: start.protocolVersion, agentVersion: start.agentVersion.slice(0, 64), requestId: start.requestId, csrDer: start.csrDer, method: methodOf(start) };
+  return {
+    protocolVersion: start.protocolVersion,
+    agentVersion: start.agentVersion.slice(0, 64),
+    requestId: start.requestId,
+    csrDer: start.csrDer,
+    method: methodOf(start),
+  };
 }
 
 function methodOf(start: AttestStart__Output): AttestStart['method'] {
   if (start.joinToken) return { type: 'join_token', token: start.joinToken.token };
   if (start.x509pop) return { type: 'x509pop', chainDer: start.x509pop.chainDer };
-  if (start.expiredSvid) return { type: 'expired_svid', spiffeId: start.expiredSvid.spiffeId, serial: start.expiredSvid.serial };
-  throw new PkiError('INVALID_REQUEST', 'no attestation method is given; offered: join_token, x509pop, expired_svid');
+  if (start.expiredSvid)
+    return {
+      type: 'expired_svid',
+      spiffeId: start.expiredSvid.spiffeId,
+      serial: start.expiredSvid.serial,
+    };
+  throw new PkiError(
+    'INVALID_REQUEST',
+    'no attestation method is given; offered: join_token, x509pop, expired_svid',
+  );
 }

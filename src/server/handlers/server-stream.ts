@@ -2,7 +2,12 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { Guard } from '../guard.ts';
 
 /** Writes what `open` yields as fast as the reader takes it; the signal ends with the call. */
-export function serverStream<Request, Response, Item>(guard: Guard, call: ServerWritableStream<Request, Response>, open: (signal: AbortSignal) => Promise<AsyncIterable<Item>>, convert: (item: Item) => Response): void {
+export function serverStream<Request, Response, Item>(
+  guard: Guard,
+  call: ServerWritableStream<Request, Response>,
+  open: (signal: AbortSignal) => Promise<AsyncIterable<Item>>,
+  convert: (item: Item) => Response,
+): void {
   const over = new AbortController();
   let wake: (() => void) | undefined;
   const end = (): void => {
@@ -16,7 +21,8 @@ export function serverStream<Request, Response, Item>(guard: Guard, call: Server
   const run = async (): Promise<void> => {
     for await (const item of await open(over.signal)) {
       if (over.signal.aborted) return;
-      if (!call.write(convert(item)) && !over.signal.aborted) await new Promise<void>((resolve) => (wake = resolve));
+      if (!call.write(convert(item)) && !over.signal.aborted)
+        await new Promise<void>((resolve) => (wake = resolve));
     }
     call.end();
   };

@@ -8,7 +8,10 @@ import type { Guard } from '../guard.ts';
 import { batchLimit } from './agent-issuer.ts';
 import { delegateOf, unary, workloadOf } from './unary.ts';
 
-export function signingHandlers(guard: Guard, { signing, downstream }: Pick<Services, 'signing' | 'downstream'>): SigningHandlers {
+export function signingHandlers(
+  guard: Guard,
+  { signing, downstream }: Pick<Services, 'signing' | 'downstream'>,
+): SigningHandlers {
   return {
     Sign: unary(guard, async (context, request) => {
       const { outcomes, rootsDer } = await signing.sign(delegateOf(context), [itemOf(request)]);
@@ -19,20 +22,35 @@ export function signingHandlers(guard: Guard, { signing, downstream }: Pick<Serv
     }),
     SignBatch: unary(guard, async (context, request) => {
       tooMany('items', request.items.length, batchLimit);
-      const { outcomes, rootsDer } = await signing.sign(delegateOf(context), request.items.map(itemOf));
+      const { outcomes, rootsDer } = await signing.sign(
+        delegateOf(context),
+        request.items.map(itemOf),
+      );
       return { results: outcomes.map(signResult), rootsDer: [...rootsDer] };
     }),
     SignDownstreamAuthority: unary(guard, async (context, { requestId, csrDer, ttlSeconds }) => {
-      const { serial, chainDer, notAfter, authorityId, rootsDer } = await downstream.sign(workloadOf(context), { requestId, csrDer, ttlSeconds });
+      const { serial, chainDer, notAfter, authorityId, rootsDer } = await downstream.sign(
+        workloadOf(context),
+        { requestId, csrDer, ttlSeconds },
+      );
       return { serial, chainDer: [...chainDer], notAfter, authorityId, rootsDer: [...rootsDer] };
     }),
     GetDelegation: unary(guard, async (context) => {
       const view = await signing.delegation(delegateOf(context));
-      return { delegationIds: [...view.delegationIds], patterns: [...view.patterns], maxTtlSeconds: view.maxTtlSeconds, keyTypes: [...view.keyTypes] };
+      return {
+        delegationIds: [...view.delegationIds],
+        patterns: [...view.patterns],
+        maxTtlSeconds: view.maxTtlSeconds,
+        keyTypes: [...view.keyTypes],
+      };
     }),
   };
 }
 
 const itemOf = (request: SignRequest__Output): DelegatedItem => ({
-  requestId: request.requestId, spiffeId: request.spiffeId, dnsNames: request.dnsNames, csrDer: request.csrDer, ttlSeconds: request.ttlSeconds,
+  requestId: request.requestId,
+  spiffeId: request.spiffeId,
+  dnsNames: request.dnsNames,
+  csrDer: request.csrDer,
+  ttlSeconds: request.ttlSeconds,
 });

@@ -1,10 +1,16 @@
-import type { ApprovalPolicy, CountedApproval, Json, Operation } from '../../common/approval/index.ts';
+import type {
+  ApprovalPolicy,
+  CountedApproval,
+  Json,
+  Operation,
+} from '../../common/approval/index.ts';
 import type { PendingOperation, StoredPolicy } from '../../domain/index.ts';
 import type { Page, PageRequest } from '../../store/contract.ts';
 import type { OperatorCaller } from '../caller.ts';
 
 /** What an operation is at this moment; beside the stored states: */
-export type OperationStatus = PendingOperation['state']
+export type OperationStatus =
+  | PendingOperation['state']
   /** Its time is over. */
   | 'expired'
   /** The policy or the database's epoch has changed since it was proposed. */
@@ -31,21 +37,37 @@ export interface OperationView extends OperationSummary {
 }
 
 /** Runs the call itself, as if its caller had just been admitted. */
-export type Execute = (method: string, request: Json, caller: OperatorCaller, operationId: string) => Promise<Json>;
+export type Execute = (
+  method: string,
+  request: Json,
+  caller: OperatorCaller,
+  operationId: string,
+) => Promise<Json>;
 
 export interface Approvals {
   /** Takes approval.read. */
-  list(caller: OperatorCaller, filter: { readonly pendingOnly: boolean }, page: PageRequest): Promise<Page<OperationSummary>>;
+  list(
+    caller: OperatorCaller,
+    filter: { readonly pendingOnly: boolean },
+    page: PageRequest,
+  ): Promise<Page<OperationSummary>>;
   get(caller: OperatorCaller, id: string): Promise<OperationView>;
   /**
-   * Adds a signature, whoever carries it (approval.submit). The one that makes k executes the operation, once, before the
-   * answer. Throws SSH_SIGNATURE_INVALID, APPROVAL_NOT_COUNTED, APPROVAL_NOT_OPEN.
+   * Adds a signature, whoever carries it (approval.submit). The one that makes k executes the
+   * operation, once, before the answer. Throws SSH_SIGNATURE_INVALID, APPROVAL_NOT_COUNTED,
+   * APPROVAL_NOT_OPEN.
    */
   submit(caller: OperatorCaller, id: string, signature: string): Promise<OperationView>;
   /** By its proposer, or with every right. */
   withdraw(caller: OperatorCaller, id: string, reason: string): Promise<OperationSummary>;
-  /** The answer of an executed operation: to its proposer alone, once, within an hour; it may hold a secret, so it is not stored. */
-  takeResult(caller: OperatorCaller, id: string): Promise<{ readonly method: string; readonly response: Json }>;
+  /**
+   * The answer of an executed operation: to its proposer alone, once, within an hour; it may hold a
+   * secret, so it is not stored.
+   */
+  takeResult(
+    caller: OperatorCaller,
+    id: string,
+  ): Promise<{ readonly method: string; readonly response: Json }>;
   policy(caller: OperatorCaller): Promise<StoredPolicy>;
   /** Only what the gate let through comes here. `version`: the present one. */
   putPolicy(caller: OperatorCaller, policy: ApprovalPolicy, version: number): Promise<StoredPolicy>;
@@ -54,8 +76,16 @@ export interface Approvals {
 /** The half that the front's gate and the start use. */
 export interface ApprovalGate {
   inForce(): Promise<StoredPolicy>;
-  /** Records the call as a pending operation and gives the error that tells so (APPROVAL_REQUIRED). `deciding`: for switching on, the policy to be. */
-  hold(caller: OperatorCaller, method: string, request: Json, deciding?: ApprovalPolicy): Promise<Error>;
+  /**
+   * Records the call as a pending operation and gives the error that tells so (APPROVAL_REQUIRED).
+   * `deciding`: for switching on, the policy to be.
+   */
+  hold(
+    caller: OperatorCaller,
+    method: string,
+    request: Json,
+    deciding?: ApprovalPolicy,
+  ): Promise<Error>;
   connect(execute: Execute): void;
   /** At start: what was executing when the server last stopped is not executed again. */
   recover(): Promise<void>;

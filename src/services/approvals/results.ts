@@ -15,7 +15,8 @@ export class ResultShelf {
 
   put(id: string, response: Json): void {
     const nowMs = this.#clock.monotonicMs();
-    for (const [old, { untilMs }] of this.#results) if (untilMs <= nowMs || this.#results.size >= maximum) this.#results.delete(old);
+    for (const [old, { untilMs }] of this.#results)
+      if (untilMs <= nowMs || this.#results.size >= maximum) this.#results.delete(old);
     this.#results.set(id, { response, untilMs: nowMs + lifeMs });
   }
 
@@ -23,6 +24,8 @@ export class ResultShelf {
   take(id: string): Json | undefined {
     const found = this.#results.get(id);
     this.#results.delete(id);
-    return found === undefined || found.untilMs <= this.#clock.monotonicMs() ? undefined : found.response;
+    return found === undefined || found.untilMs <= this.#clock.monotonicMs()
+      ? undefined
+      : found.response;
   }
 }

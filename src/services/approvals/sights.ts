@@ -18,9 +18,10 @@ export interface SightDeps {
 export type EntrySight = Pick<RegistrationEntry, 'spiffeId' | 'parentId' | 'admin' | 'downstream'>;
 
 /**
- * Whether an identity, entry or token could make or become an admin or approver. Decided on the safe side: where it can not
- * be told, it does. A "no" that rests on what is not there is given only when the log says so too: else whoever can take a row
- * away for a moment could have a token for the node of an admin. What is no SPIFFE ID is left to the service, which refuses it.
+ * Whether an identity, entry or token could make or become an admin or approver. Decided on the
+ * safe side: where it can not be told, it does. A "no" that rests on what is not there is given
+ * only when the log says so too: else whoever can take a row away for a moment could have a token
+ * for the node of an admin. What is no SPIFFE ID is left to the service, which refuses it.
  */
 export class ApprovalSights {
   readonly #deps: SightDeps;
@@ -41,7 +42,11 @@ export class ApprovalSights {
     const names = await this.#names();
     for (const entry of entries) {
       if (matches(entry, names)) return true;
-      if (normal(entry.parentId) === this.#server && (await this.#leadsOn(normal(entry.spiffeId), names))) return true;
+      if (
+        normal(entry.parentId) === this.#server &&
+        (await this.#leadsOn(normal(entry.spiffeId), names))
+      )
+        return true;
     }
     return false;
   }
@@ -55,20 +60,33 @@ export class ApprovalSights {
   /** Whether any entry beside `stated` matters: for what a pruning apply takes away. */
   async othersMatter(stated: ReadonlySet<string>): Promise<boolean> {
     const names = await this.#names();
-    return this.#some((page) => this.#deps.entries.list({}, page), (entry) => !stated.has(entry.id) && (entry.admin || entry.downstream || matches(entry, names)));
+    return this.#some(
+      (page) => this.#deps.entries.list({}, page),
+      (entry) =>
+        !stated.has(entry.id) && (entry.admin || entry.downstream || matches(entry, names)),
+    );
   }
 
-  /** A token makes a node the parent of whatever stands under its ID or, by selectors, under a node set. */
+  /**
+   * A token makes a node the parent of whatever stands under its ID or, by selectors, under a node
+   * set.
+   */
   async tokenMatters(agentName: string, nodeSelectors: readonly string[]): Promise<boolean> {
     const names = await this.#names();
-    const agentId = /^[A-Za-z0-9._-]+$/.test(agentName) ? joinedAgentId(this.#deps.trustDomain, agentName).toString() : '';
+    const agentId = /^[A-Za-z0-9._-]+$/.test(agentName)
+      ? joinedAgentId(this.#deps.trustDomain, agentName).toString()
+      : '';
     if (agentId !== '' && (await this.#leadsOn(agentId, names))) return true;
     if (nodeSelectors.length === 0) return false;
-    for (const { spiffeId } of await this.#deps.entries.nodeSets(this.#server)) if (await this.#under(spiffeId, names)) return true;
+    for (const { spiffeId } of await this.#deps.entries.nodeSets(this.#server))
+      if (await this.#under(spiffeId, names)) return true;
     return false;
   }
 
-  /** Whether an entry under this parent matters; with every entry compared with the log before the answer is no. */
+  /**
+   * Whether an entry under this parent matters; with every entry compared with the log before the
+   * answer is no.
+   */
   async #leadsOn(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
     if (await this.#under(parentId, names)) return true;
     await this.#requireAll('entry', (page) => this.#deps.entries.list({}, page));
@@ -76,10 +94,17 @@ export class ApprovalSights {
   }
 
   #under(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
-    return this.#some((page) => this.#deps.entries.byParents([parentId], page), (entry) => entry.admin || entry.downstream || matches(entry, names));
+    return this.#some(
+      (page) => this.#deps.entries.byParents([parentId], page),
+      (entry) => entry.admin || entry.downstream || matches(entry, names),
+    );
   }
 
-  async #requireAll<T extends object>(kind: 'entry' | 'role', fetch: (page: { readonly size: number; readonly after?: string }) => Promise<Page<T>>, also: (item: T) => void = () => {}): Promise<void> {
+  async #requireAll<T extends object>(
+    kind: 'entry' | 'role',
+    fetch: (page: { readonly size: number; readonly after?: string }) => Promise<Page<T>>,
+    also: (item: T) => void = () => {},
+  ): Promise<void> {
     let found = 0;
     let expected = -1;
     // a change between two pages may be counted on one side alone
@@ -93,19 +118,31 @@ export class ApprovalSights {
       });
       expected = this.#deps.objects.expectedCount(kind);
     }
-    if (found !== expected) throw new PkiError('OBJECT_NOT_IN_LOG', `the database has ${found} objects of kind ${kind}, the audit log ${expected}: whether this call needs approval can not be told`, { detail: { kind } });
+    if (found !== expected)
+      throw new PkiError(
+        'OBJECT_NOT_IN_LOG',
+        `the database has ${found} objects of kind ${kind}, the audit log ${expected}: whether this call needs approval can not be told`,
+        { detail: { kind } },
+      );
   }
 
   async #names(): Promise<ReadonlySet<string>> {
     const { policy } = await this.#deps.approvals.policy();
     const names = new Set(policy.approvers.flatMap(({ identities }) => identities));
-    await this.#requireAll('role', (page) => this.#deps.roles.list(page), ({ members }) => {
-      for (const member of members) names.add(member);
-    });
+    await this.#requireAll(
+      'role',
+      (page) => this.#deps.roles.list(page),
+      ({ members }) => {
+        for (const member of members) names.add(member);
+      },
+    );
     return names;
   }
 
-  async #some<T>(fetch: (page: { readonly size: number; readonly after?: string }) => Promise<Page<T>>, holds: (item: T) => boolean): Promise<boolean> {
+  async #some<T>(
+    fetch: (page: { readonly size: number; readonly after?: string }) => Promise<Page<T>>,
+    holds: (item: T) => boolean,
+  ): Promise<boolean> {
     for await (const items of pagesOf(fetch)) {
       if (items.some(holds)) return true;
       // many pages would hold up everybody else

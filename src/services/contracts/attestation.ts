@@ -21,7 +21,12 @@ export interface AttestStart {
 }
 
 export type AttestStep =
-  | { readonly kind: 'challenge'; readonly nonce: Buffer; readonly trustDomainName: string; readonly serverCertificateSha256: Buffer }
+  | {
+      readonly kind: 'challenge';
+      readonly nonce: Buffer;
+      readonly trustDomainName: string;
+      readonly serverCertificateSha256: Buffer;
+    }
   | { readonly kind: 'svid'; readonly svid: AgentSvid };
 
 export interface AgentSvid {
@@ -29,7 +34,10 @@ export interface AgentSvid {
   readonly bundle: BundleRevision;
 }
 
-/** One Attest stream: `start`, then `answer` if it gave a challenge. Each once; the nonce dies with the exchange. */
+/**
+ * One Attest stream: `start`, then `answer` if it gave a challenge. Each once; the nonce dies with
+ * the exchange.
+ */
 export interface AttestExchange {
   start(start: AttestStart): Promise<AttestStep>;
   answer(signature: Buffer): Promise<AttestStep>;
@@ -38,9 +46,15 @@ export interface AttestExchange {
 }
 
 export interface NodeAttestation {
-  /** The bundle revisions after a sequence; RATE_LIMITED, together with attestation. They are public. */
+  /**
+   * The bundle revisions after a sequence; RATE_LIMITED, together with attestation. They are
+   * public.
+   */
   bundleSteps(sequence: number): Promise<readonly BundleRevision[]>;
   /** Throws RATE_LIMITED or OVERLOADED before any work. */
   open(peer: AttestPeer): AttestExchange;
-  renew(caller: AgentCaller, request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string }): Promise<AgentSvid>;
+  renew(
+    caller: AgentCaller,
+    request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string },
+  ): Promise<AgentSvid>;
 }

@@ -4,20 +4,40 @@ import type { AuditFilter, CertificateFilter, Page, PageRequest } from '../../st
 import type { OperatorCaller } from '../caller.ts';
 
 export interface Certificates {
-  list(caller: OperatorCaller, filter: CertificateFilter, order: 'created' | 'expiry', page: PageRequest): Promise<Page<CertificateRecord>>;
+  list(
+    caller: OperatorCaller,
+    filter: CertificateFilter,
+    order: 'created' | 'expiry',
+    page: PageRequest,
+  ): Promise<Page<CertificateRecord>>;
   get(caller: OperatorCaller, serial: string): Promise<CertificateRecord>;
 }
 
 export interface Revocations {
-  /** Throws NOT_FOUND, REVOCATION_NOT_POSSIBLE (with what to do instead and when the certificate ends), CERTIFICATE_EXPIRED. Revoking twice is no error. */
-  revoke(caller: OperatorCaller, serial: string, reason: string): Promise<{ readonly certificate: CertificateRecord; readonly revocation: Revocation }>;
+  /**
+   * Throws NOT_FOUND, REVOCATION_NOT_POSSIBLE (with what to do instead and when the certificate
+   * ends), CERTIFICATE_EXPIRED. Revoking twice is no error.
+   */
+  revoke(
+    caller: OperatorCaller,
+    serial: string,
+    reason: string,
+  ): Promise<{ readonly certificate: CertificateRecord; readonly revocation: Revocation }>;
   of(serial: string): Promise<Revocation | undefined>;
 }
 
 export interface Mint {
-  mint(caller: OperatorCaller, request: {
-    readonly requestId: string; readonly spiffeId: string; readonly dnsNames: readonly string[]; readonly csrDer: Buffer; /** 0: the default. */ readonly ttlSeconds: number; readonly admin: boolean;
-  }): Promise<{ readonly leaf: IssuedLeaf; readonly rootsDer: readonly Buffer[] }>;
+  mint(
+    caller: OperatorCaller,
+    request: {
+      readonly requestId: string;
+      readonly spiffeId: string;
+      readonly dnsNames: readonly string[];
+      readonly csrDer: Buffer /** 0: the default. */;
+      readonly ttlSeconds: number;
+      readonly admin: boolean;
+    },
+  ): Promise<{ readonly leaf: IssuedLeaf; readonly rootsDer: readonly Buffer[] }>;
 }
 
 export interface Audit {
@@ -25,11 +45,20 @@ export interface Audit {
   /** JSON lines of an export, some at a time. */
   export(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
   /** Yields undefined once nothing more can be missed, then each record as it is committed. */
-  watch(caller: OperatorCaller, filter: { readonly identity?: string; readonly kind?: string; readonly actor?: string }, signal: AbortSignal): Promise<AsyncIterable<{ readonly record: AuditRecord; readonly newHolder: boolean } | undefined>>;
+  watch(
+    caller: OperatorCaller,
+    filter: { readonly identity?: string; readonly kind?: string; readonly actor?: string },
+    signal: AbortSignal,
+  ): Promise<
+    AsyncIterable<{ readonly record: AuditRecord; readonly newHolder: boolean } | undefined>
+  >;
 }
 
 export interface Backup {
-  /** The database as it is now, in pieces; takes every verb on the whole trust domain, or the local socket. */
+  /**
+   * The database as it is now, in pieces; takes every verb on the whole trust domain, or the local
+   * socket.
+   */
   read(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
 }
 
@@ -44,7 +73,11 @@ export interface RestoreView {
   /** The lost records come from the replaced database, and they are those that were signed. */
   readonly proven: boolean;
   readonly lost: readonly LostAct[];
-  readonly comingBack: readonly { readonly kind: 'token' | 'authority' | 'agent'; readonly id: string; readonly state: string }[];
+  readonly comingBack: readonly {
+    readonly kind: 'token' | 'authority' | 'agent';
+    readonly id: string;
+    readonly state: string;
+  }[];
   /** Agents in the database; only the first of them are named. */
   readonly agents: number;
 }
@@ -60,7 +93,10 @@ export interface LostAct {
 /** Both take every verb on the whole trust domain, or the local socket. */
 export interface Restore {
   show(caller: OperatorCaller): Promise<RestoreView>;
-  /** `size`: `expected` as it was looked at. Throws CONFLICT when there is nothing to accept, or by another number. */
+  /**
+   * `size`: `expected` as it was looked at. Throws CONFLICT when there is nothing to accept, or by
+   * another number.
+   */
   accept(caller: OperatorCaller, size: number): Promise<RestoreView>;
 }
 

@@ -7,7 +7,12 @@ import type { AgentCaller, DelegateCaller, WorkloadCaller } from '../caller.ts';
 
 export type SvidOutcome =
   | { readonly ok: true; readonly requestId: string; readonly leaf: IssuedLeaf }
-  | { readonly ok: false; readonly requestId: string; readonly error: PkiError; readonly refusalId: string };
+  | {
+      readonly ok: false;
+      readonly requestId: string;
+      readonly error: PkiError;
+      readonly refusalId: string;
+    };
 
 export interface X509SvidItem {
   readonly requestId: string;
@@ -30,11 +35,16 @@ export interface JwtSvidAsk {
 }
 
 export interface Svids {
-  /** Up to 500 items, outcomes in their order. Throws only for the whole: REQUEST_TOO_LARGE, RATE_LIMITED, or the caller lost its standing. */
+  /**
+   * Up to 500 items, outcomes in their order. Throws only for the whole: REQUEST_TOO_LARGE,
+   * RATE_LIMITED, or the caller lost its standing.
+   */
   signX509(caller: AgentCaller, items: readonly X509SvidItem[]): Promise<readonly SvidOutcome[]>;
-  signJwt(caller: AgentCaller, ask: JwtSvidAsk): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }>;
+  signJwt(
+    caller: AgentCaller,
+    ask: JwtSvidAsk,
+  ): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }>;
 }
-
 
 export interface DelegatedItem {
   readonly requestId: string;
@@ -47,18 +57,26 @@ export interface DelegatedItem {
 
 export interface Signing {
   /** Up to 500 items, outcomes in their order; a unary call is one item. `rootsDer`: the bundle. */
-  sign(caller: DelegateCaller, items: readonly DelegatedItem[]): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }>;
+  sign(
+    caller: DelegateCaller,
+    items: readonly DelegatedItem[],
+  ): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }>;
   delegation(caller: DelegateCaller): Promise<{
-    readonly delegationIds: readonly string[]; readonly patterns: readonly string[]; readonly maxTtlSeconds: number; readonly keyTypes: readonly KeyType[];
+    readonly delegationIds: readonly string[];
+    readonly patterns: readonly string[];
+    readonly maxTtlSeconds: number;
+    readonly keyTypes: readonly KeyType[];
   }>;
 }
 
-
 export interface Downstream {
   /**
-   * The certificate of a CA for the workload that calls, if the entry of its SVID allows that now. `ttlSeconds` 0: as long as
-   * allowed. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED, AGENT_EVICTED, RATE_LIMITED, OVERLOADED, and what signing a downstream
-   * authority throws.
+   * The certificate of a CA for the workload that calls, if the entry of its SVID allows that now.
+   * `ttlSeconds` 0: as long as allowed. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED, AGENT_EVICTED,
+   * RATE_LIMITED, OVERLOADED, and what signing a downstream authority throws.
    */
-  sign(caller: WorkloadCaller | DelegateCaller, input: { readonly requestId: string; readonly csrDer: Buffer; readonly ttlSeconds: number }): Promise<DownstreamAuthority & { readonly rootsDer: readonly Buffer[] }>;
+  sign(
+    caller: WorkloadCaller | DelegateCaller,
+    input: { readonly requestId: string; readonly csrDer: Buffer; readonly ttlSeconds: number },
+  ): Promise<DownstreamAuthority & { readonly rootsDer: readonly Buffer[] }>;
 }

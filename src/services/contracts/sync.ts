@@ -14,26 +14,56 @@ export interface SyncHello {
   readonly logCheckpoint?: string;
 }
 
-/** What goes down. One object may go to thousands of sessions: encode it once (WeakMap by identity), and never change it. */
+/**
+ * What goes down. One object may go to thousands of sessions: encode it once (WeakMap by identity),
+ * and never change it.
+ */
 export type SyncMessage =
-  | { readonly kind: 'welcome'; readonly protocolVersion: number; readonly capabilities: readonly string[]; readonly epoch: string; readonly serverTime: number; readonly serverVersion: string }
   | {
-      readonly kind: 'entries'; readonly snapshotBegin: boolean; readonly snapshotEnd: boolean; readonly upserts: readonly RegistrationEntry[];
-      readonly removedIds: readonly string[]; /** Absent inside a snapshot. */ readonly position: Position | undefined;
+      readonly kind: 'welcome';
+      readonly protocolVersion: number;
+      readonly capabilities: readonly string[];
+      readonly epoch: string;
+      readonly serverTime: number;
+      readonly serverVersion: string;
+    }
+  | {
+      readonly kind: 'entries';
+      readonly snapshotBegin: boolean;
+      readonly snapshotEnd: boolean;
+      readonly upserts: readonly RegistrationEntry[];
+      readonly removedIds: readonly string[] /** Absent inside a snapshot. */;
+      readonly position: Position | undefined;
     }
   | { readonly kind: 'bundles'; readonly steps: readonly BundleRevision[] }
   | {
-      readonly kind: 'authorities'; readonly tainted: readonly { readonly authorityId: string; readonly subjectKeyId: string; readonly windowSeconds: number; readonly taintedAt: number }[];
-      /** Issuing authorities that may sign, now or next: from the authority up, without the root. */
-      readonly published: readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[];
-      readonly crls: readonly { readonly authorityId: string; readonly der: Buffer; readonly nextUpdate: number }[];
+      readonly kind: 'authorities';
+      readonly tainted: readonly {
+        readonly authorityId: string;
+        readonly subjectKeyId: string;
+        readonly windowSeconds: number;
+        readonly taintedAt: number;
+      }[];
+      /**
+       * Issuing authorities that may sign, now or next: from the authority up, without the root.
+       */
+      readonly published: readonly {
+        readonly authorityId: string;
+        readonly chainDer: readonly Buffer[];
+      }[];
+      readonly crls: readonly {
+        readonly authorityId: string;
+        readonly der: Buffer;
+        readonly nextUpdate: number;
+      }[];
     }
   | { readonly kind: 'checkpoint'; readonly note: string };
 
 /**
- * The front's half of one Sync stream. Backpressure: `send` always takes the message and answers whether more may follow at
- * once (the transport's `write`). After `false` the service sends nothing until `SyncConnection.drained`; it queues nothing
- * meanwhile but remembers *that* something changed, and then sends the newest state from the position the session has.
+ * The front's half of one Sync stream. Backpressure: `send` always takes the message and answers
+ * whether more may follow at once (the transport's `write`). After `false` the service sends
+ * nothing until `SyncConnection.drained`; it queues nothing meanwhile but remembers *that*
+ * something changed, and then sends the newest state from the position the session has.
  */
 export interface SyncSession {
   send(message: SyncMessage): boolean;
@@ -56,7 +86,10 @@ export interface ConsumerState {
   readonly description: string;
 }
 
-/** TLS handshakes as one consumer saw them with peers under one issuer key (hex, may be empty), counted since `since`. */
+/**
+ * TLS handshakes as one consumer saw them with peers under one issuer key (hex, may be empty),
+ * counted since `since`.
+ */
 export interface HandshakeReport {
   readonly spiffeId: string;
   readonly consumerId: string;
@@ -68,8 +101,15 @@ export interface HandshakeReport {
 }
 
 export interface SyncConnection {
-  /** Throws INVALID_REQUEST or REQUEST_TOO_LARGE: close the stream with it. Call in the order received, awaiting each. */
-  consumers(report: { readonly snapshot: boolean; readonly consumers: readonly ConsumerState[]; readonly removedIds: readonly string[] }): Promise<void>;
+  /**
+   * Throws INVALID_REQUEST or REQUEST_TOO_LARGE: close the stream with it. Call in the order
+   * received, awaiting each.
+   */
+  consumers(report: {
+    readonly snapshot: boolean;
+    readonly consumers: readonly ConsumerState[];
+    readonly removedIds: readonly string[];
+  }): Promise<void>;
   replaced(serials: readonly string[]): Promise<void>;
   handshakes(reports: readonly HandshakeReport[]): Promise<void>;
   drained(): void;
@@ -78,7 +118,10 @@ export interface SyncConnection {
 }
 
 export interface Sync {
-  /** One session per agent: an earlier one is closed with AGENT_SUPERSEDED. Nothing is sent before this has resolved. */
+  /**
+   * One session per agent: an earlier one is closed with AGENT_SUPERSEDED. Nothing is sent before
+   * this has resolved.
+   */
   open(caller: AgentCaller, hello: SyncHello, session: SyncSession): Promise<SyncConnection>;
   connectedCount(): number;
   isConnected(agentId: string): boolean;

@@ -26,25 +26,66 @@ export interface AgentParts {
   readonly consumers: Consumers;
 }
 
-/** `flushSeen` writes what is still in memory, inside the transaction of whoever calls: the store calls it when it closes. */
-export function createAgents(engine: Engine, parts: AgentParts): { readonly store: AgentStore; readonly flushSeen: () => void } {
+/**
+ * `flushSeen` writes what is still in memory, inside the transaction of whoever calls: the store
+ * calls it when it closes.
+ */
+export function createAgents(
+  engine: Engine,
+  parts: AgentParts,
+): { readonly store: AgentStore; readonly flushSeen: () => void } {
   const { audit, revisions, ledger, consumers } = parts;
   type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
   const put = engine.statement<Row>()((query, slot) =>
-    query.insertInto('agents').values({
-      spiffe_id: slot('spiffe_id'), attestation_type: slot('attestation_type'), selectors: slot('selectors'), state: slot('state'),
-      state_reason: slot('state_reason'), generation: slot('generation'), serial: slot('serial'), spki_der: slot('spki_der'),
-      attested_at: slot('attested_at'), renewed_at: slot('renewed_at'), svid_not_after: slot('svid_not_after'), last_seen_at: slot('last_seen_at'),
-      version: slot('version'), survived_outage_seconds: slot('survived_outage_seconds'),
-    }).onConflict((conflict) => conflict.column('spiffe_id').doUpdateSet({
-      attestation_type: slot('attestation_type'), selectors: slot('selectors'), state: slot('state'), state_reason: slot('state_reason'),
-      generation: slot('generation'), serial: slot('serial'), spki_der: slot('spki_der'), attested_at: slot('attested_at'),
-      renewed_at: slot('renewed_at'), svid_not_after: slot('svid_not_after'), last_seen_at: slot('last_seen_at'), version: slot('version'),
-    })));
-  const byId = engine.statement<{ id: string }>()((query, slot) => query.selectFrom('agents').selectAll().where('spiffe_id', '=', slot('id')));
-  const setState = engine.statement<{ id: string; state: string; reason: string }>()((query, slot) =>
-    query.updateTable('agents').set((eb) => ({ state: slot('state'), state_reason: slot('reason'), generation: eb('generation', '+', 1) }))
-      .where('spiffe_id', '=', slot('id')));
+    query
+      .insertInto('agents')
+      .values({
+        spiffe_id: slot('spiffe_id'),
+        attestation_type: slot('attestation_type'),
+        selectors: slot('selectors'),
+        state: slot('state'),
+        state_reason: slot('state_reason'),
+        generation: slot('generation'),
+        serial: slot('serial'),
+        spki_der: slot('spki_der'),
+        attested_at: slot('attested_at'),
+        renewed_at: slot('renewed_at'),
+        svid_not_after: slot('svid_not_after'),
+        last_seen_at: slot('last_seen_at'),
+        version: slot('version'),
+        survived_outage_seconds: slot('survived_outage_seconds'),
+      })
+      .onConflict((conflict) =>
+        conflict.column('spiffe_id').doUpdateSet({
+          attestation_type: slot('attestation_type'),
+          selectors: slot('selectors'),
+          state: slot('state'),
+          state_reason: slot('state_reason'),
+          generation: slot('generation'),
+          serial: slot('serial'),
+          spki_der: slot('spki_der'),
+          attested_at: slot('attested_at'),
+          renewed_at: slot('renewed_at'),
+          svid_not_after: slot('svid_not_after'),
+          last_seen_at: slot('last_seen_at'),
+          version: slot('version'),
+        }),
+      ),
+  );
+  const byId = engine.statement<{ id: string }>()((query, slot) =>
+    query.selectFrom('agents').selectAll().where('spiffe_id', '=', slot('id')),
+  );
+  const setState = engine.statement<{ id: string; state: string; reason: string }>()(
+    (query, slot) =>
+      query
+        .updateTable('agents')
+        .set((eb) => ({
+          state: slot('state'),
+          state_reason: slot('reason'),
+          generation: eb('generation', '+', 1),
+        }))
+        .where('spiffe_id', '=', slot('id')),
+  );
   const sightings = createSightings(engine, parts.clock, parts.logger);
 
   const existing = (id: string): AgentTable => {
@@ -52,22 +93,43 @@ export function createAgents(engine: Engine, parts: AgentParts): { readonly stor
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);
     return row;
   };
-  const shown = (row: AgentTable): Agent => ledger.read('agent', row.spiffe_id, () => rowText.agent(row), sightings.overlay(toAgent(row)));
-  const stored = (id: string) => ({ kind: 'agent', id, text: rowText.agent(existing(id)) }) as const;
+  const shown = (row: AgentTable): Agent =>
+    ledger.read('agent', row.spiffe_id, () => rowText.agent(row), sightings.overlay(toAgent(row)));
+  const stored = (id: string) =>
+    ({ kind: 'agent', id, text: rowText.agent(existing(id)) }) as const;
 
   const record = ({ agent, act, generation, tokenId, event }: AgentAttestation): Agent => {
     const before = byId.get({ id: agent.spiffeId });
-    ledger.requireRow('agent', agent.spiffeId, before === undefined ? undefined : rowText.agent(before));
+    ledger.requireRow(
+      'agent',
+      agent.spiffeId,
+      before === undefined ? undefined : rowText.agent(before),
+    );
     refuseUnlessStanding(agent.spiffeId, before, act, generation);
     const sameSession = act === 'renew';
     put.run({
-      spiffe_id: agent.spiffeId, attestation_type: agent.attestationType, selectors: JSON.stringify(agent.selectors), state: 'active', state_reason: '',
-      generation: (before?.generation ?? 0) + (sameSession ? 0 : 1), serial: fromHex(agent.serial, 'the serial'), spki_der: agent.spkiDer,
-      attested_at: agent.attestedAt, renewed_at: agent.renewedAt, svid_not_after: agent.svidNotAfter,
-      last_seen_at: Math.max(before?.last_seen_at ?? 0, agent.renewedAt), version: agent.version, survived_outage_seconds: 0,
+      spiffe_id: agent.spiffeId,
+      attestation_type: agent.attestationType,
+      selectors: JSON.stringify(agent.selectors),
+      state: 'active',
+      state_reason: '',
+      generation: (before?.generation ?? 0) + (sameSession ? 0 : 1),
+      serial: fromHex(agent.serial, 'the serial'),
+      spki_der: agent.spkiDer,
+      attested_at: agent.attestedAt,
+      renewed_at: agent.renewedAt,
+      svid_not_after: agent.svidNotAfter,
+      last_seen_at: Math.max(before?.last_seen_at ?? 0, agent.renewedAt),
+      version: agent.version,
+      survived_outage_seconds: 0,
     });
     if (tokenId !== undefined) {
-      parts.bindTokenResult(tokenId, { agentId: agent.spiffeId, publicKeySha256: sha256Hex(agent.spkiDer), serial: agent.serial, now: agent.attestedAt });
+      parts.bindTokenResult(tokenId, {
+        agentId: agent.spiffeId,
+        publicKeySha256: sha256Hex(agent.spkiDer),
+        serial: agent.serial,
+        now: agent.attestedAt,
+      });
     }
     audit(event, stored(agent.spiffeId));
     return shown(existing(agent.spiffeId));
@@ -77,43 +139,77 @@ export function createAgents(engine: Engine, parts: AgentParts): { readonly stor
     flushSeen: sightings.flush,
     store: {
       record: (attestation) => engine.write(() => record(attestation)),
-      byId: (spiffeId) => engine.read(() => {
-        const row = byId.get({ id: spiffeId });
-        return row === undefined ? undefined : shown(row);
-      }),
-      list: (filter, page) => engine.read(() => {
-        const size = pageSize(page);
-        let query = builder.selectFrom('agents').selectAll().where('spiffe_id', '>', page.after ?? '').orderBy('spiffe_id').limit(size + 1);
-        if (filter.state !== undefined) query = query.where('state', '=', filter.state);
-        return toPage(engine.rows(query), size, shown, (row) => row.spiffe_id);
-      }),
-      setState: (spiffeId, state, reason, event) => engine.write(() => {
-        existing(spiffeId);
-        setState.run({ id: spiffeId, state, reason });
-        revisions.advance();
-        audit(event, stored(spiffeId));
-        return shown(existing(spiffeId));
-      }),
+      byId: (spiffeId) =>
+        engine.read(() => {
+          const row = byId.get({ id: spiffeId });
+          return row === undefined ? undefined : shown(row);
+        }),
+      list: (filter, page) =>
+        engine.read(() => {
+          const size = pageSize(page);
+          let query = builder
+            .selectFrom('agents')
+            .selectAll()
+            .where('spiffe_id', '>', page.after ?? '')
+            .orderBy('spiffe_id')
+            .limit(size + 1);
+          if (filter.state !== undefined) query = query.where('state', '=', filter.state);
+          return toPage(engine.rows(query), size, shown, (row) => row.spiffe_id);
+        }),
+      setState: (spiffeId, state, reason, event) =>
+        engine.write(() => {
+          existing(spiffeId);
+          setState.run({ id: spiffeId, state, reason });
+          revisions.advance();
+          audit(event, stored(spiffeId));
+          return shown(existing(spiffeId));
+        }),
       seen: sightings.seen,
-      replaceConsumers: (agentId, all) => engine.write(() => consumers.replace(existing(agentId).spiffe_id, all)),
-      updateConsumers: (agentId, changed, removedIds) => engine.write(() => consumers.update(existing(agentId).spiffe_id, changed, removedIds)),
+      replaceConsumers: (agentId, all) =>
+        engine.write(() => consumers.replace(existing(agentId).spiffe_id, all)),
+      updateConsumers: (agentId, changed, removedIds) =>
+        engine.write(() => consumers.update(existing(agentId).spiffe_id, changed, removedIds)),
       consumers: (agentId) => engine.read(() => consumers.list(agentId)),
     },
   };
 }
 
-/** A ban ends everything; an eviction ends the session and its recovery, while a new attestation is welcome. */
-function refuseUnlessStanding(id: string, before: AgentTable | undefined, act: AgentAttestation['act'], generation: number | undefined): void {
-  if (before?.state === 'banned') throw new PkiError('AGENT_BANNED', `agent ${id} is banned: ${before.state_reason}`);
+/**
+ * A ban ends everything; an eviction ends the session and its recovery, while a new attestation is
+ * welcome.
+ */
+function refuseUnlessStanding(
+  id: string,
+  before: AgentTable | undefined,
+  act: AgentAttestation['act'],
+  generation: number | undefined,
+): void {
+  if (before?.state === 'banned')
+    throw new PkiError('AGENT_BANNED', `agent ${id} is banned: ${before.state_reason}`);
   if (act === 'attest') return;
   if (before === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);
-  if (before.state !== 'active') throw new PkiError('AGENT_EVICTED', `agent ${id} was evicted: ${before.state_reason}`);
-  if (before.generation !== generation) throw new PkiError('AGENT_SUPERSEDED', `agent ${id} is in session ${before.generation}, not ${generation}`);
+  if (before.state !== 'active')
+    throw new PkiError('AGENT_EVICTED', `agent ${id} was evicted: ${before.state_reason}`);
+  if (before.generation !== generation)
+    throw new PkiError(
+      'AGENT_SUPERSEDED',
+      `agent ${id} is in session ${before.generation}, not ${generation}`,
+    );
 }
 
 const toAgent = (row: AgentTable): Agent => ({
-  spiffeId: row.spiffe_id, attestationType: row.attestation_type as AttestationType, selectors: fromJson<readonly Selector[]>('agents', row.selectors),
-  state: row.state as AgentState, stateReason: row.state_reason, generation: row.generation, serial: hex(row.serial), spkiDer: bytes(row.spki_der),
-  attestedAt: row.attested_at, renewedAt: row.renewed_at, svidNotAfter: row.svid_not_after, lastSeenAt: row.last_seen_at, version: row.version,
+  spiffeId: row.spiffe_id,
+  attestationType: row.attestation_type as AttestationType,
+  selectors: fromJson<readonly Selector[]>('agents', row.selectors),
+  state: row.state as AgentState,
+  stateReason: row.state_reason,
+  generation: row.generation,
+  serial: hex(row.serial),
+  spkiDer: bytes(row.spki_der),
+  attestedAt: row.attested_at,
+  renewedAt: row.renewed_at,
+  svidNotAfter: row.svid_not_after,
+  lastSeenAt: row.last_seen_at,
+  version: row.version,
   survivedOutageSeconds: row.survived_outage_seconds,
 });

@@ -1,6 +1,14 @@
 import { sql } from 'kysely';
 import { PkiError } from '../../common/errors/index.ts';
-import { canonicalBytes, leafHash, logObjectDigest, type AuditEvent, type AuditRecord, type LoggedObject, type LogObjectKind } from '../../domain/index.ts';
+import {
+  canonicalBytes,
+  leafHash,
+  logObjectDigest,
+  type AuditEvent,
+  type AuditRecord,
+  type LoggedObject,
+  type LogObjectKind,
+} from '../../domain/index.ts';
 import type { AuditFilter, AuditStore, Page, PageRequest } from '../contract.ts';
 import type { AuditTable } from '../schema.ts';
 import { bytes, hex } from './codec.ts';
@@ -9,8 +17,14 @@ import { issuedIn, type IssuedLeaf } from './issued.ts';
 import { numberKey, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-/** Appends to the log inside the transaction of whoever calls; `object`: the row as it is now stored, null when it was deleted. */
-export type AuditWriter = (event: AuditEvent, object?: { readonly kind: LogObjectKind; readonly id: string; readonly text: string | null }) => void;
+/**
+ * Appends to the log inside the transaction of whoever calls; `object`: the row as it is now
+ * stored, null when it was deleted.
+ */
+export type AuditWriter = (
+  event: AuditEvent,
+  object?: { readonly kind: LogObjectKind; readonly id: string; readonly text: string | null },
+) => void;
 
 /** A record as this process wrote it. */
 export interface WrittenRecord {
@@ -30,25 +44,45 @@ export interface AuditHooks {
 /** How far a clock may have gone back between two records for a search by time to find both. */
 const clockToleranceMs = 3_600_000;
 
-export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store: AuditStore; readonly write: AuditWriter } {
-  const insert = engine.statement<{ [Column in keyof AuditTable]: AuditTable[Column] }>()((query, slot) =>
-    query.insertInto('audit').values({
-      sequence: slot('sequence'), time_ms: slot('time_ms'), time_high_ms: slot('time_high_ms'), actor: slot('actor'), kind: slot('kind'),
-      subject: slot('subject'), canonical: slot('canonical'), sha256: slot('sha256'),
-    }));
+export function createAudit(
+  engine: Engine,
+  hooks: AuditHooks,
+): { readonly store: AuditStore; readonly write: AuditWriter } {
+  const insert = engine.statement<{ [Column in keyof AuditTable]: AuditTable[Column] }>()(
+    (query, slot) =>
+      query.insertInto('audit').values({
+        sequence: slot('sequence'),
+        time_ms: slot('time_ms'),
+        time_high_ms: slot('time_high_ms'),
+        actor: slot('actor'),
+        kind: slot('kind'),
+        subject: slot('subject'),
+        canonical: slot('canonical'),
+        sha256: slot('sha256'),
+      }),
+  );
   const last = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('audit').select(['sequence', 'time_high_ms']).orderBy('sequence', 'desc').limit(1));
-  const high = engine.statement<{ sequence: number }>()((query, slot) => query.selectFrom('audit').select('time_high_ms').where('sequence', '=', slot('sequence')));
+    query
+      .selectFrom('audit')
+      .select(['sequence', 'time_high_ms'])
+      .orderBy('sequence', 'desc')
+      .limit(1),
+  );
+  const high = engine.statement<{ sequence: number }>()((query, slot) =>
+    query.selectFrom('audit').select('time_high_ms').where('sequence', '=', slot('sequence')),
+  );
   const lastSequence = (): number => last.get({})?.sequence ?? 0;
 
-  // The end of the log, so that an append need not look for it; forgotten whenever something is rolled back.
+  // The end of the log, so that an append need not look for it; forgotten whenever something is
+  // rolled back.
   let end: { sequence: number; highMs: number } | undefined;
   const readEnd = (): { sequence: number; highMs: number } => {
     const row = last.get({});
     return { sequence: row?.sequence ?? 0, highMs: row?.time_high_ms ?? 0 };
   };
 
-  // The records of the open transaction, and how many of them there were before the present write of it.
+  // The records of the open transaction, and how many of them there were before the present write
+  // of it.
   let written: WrittenRecord[] = [];
   let mark = 0;
   engine.beforeJob((first) => {
@@ -70,27 +104,53 @@ export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store
   });
 
   const write: AuditWriter = (event, of) => {
-    const object = of === undefined ? undefined : { kind: of.kind, id: of.id, sha256: of.text === null ? '' : logObjectDigest(of.text), detail: event.detail };
+    const object =
+      of === undefined
+        ? undefined
+        : {
+            kind: of.kind,
+            id: of.id,
+            sha256: of.text === null ? '' : logObjectDigest(of.text),
+            detail: event.detail,
+          };
     const canonical = canonicalBytes(event, object);
     const sha256 = leafHash(canonical);
     const { timeMs, actor, kind, subject } = event;
     const append = (): void => {
       end ??= readEnd();
       end = { sequence: end.sequence + 1, highMs: Math.max(end.highMs, timeMs) };
-      insert.run({ sequence: end.sequence, time_ms: timeMs, time_high_ms: end.highMs, actor, kind, subject, canonical, sha256 });
+      insert.run({
+        sequence: end.sequence,
+        time_ms: timeMs,
+        time_high_ms: end.highMs,
+        actor,
+        kind,
+        subject,
+        canonical,
+        sha256,
+      });
     };
     try {
       append();
     } catch (thrown) {
-      // somebody else has put a row where the next one was to go: it stays out of the tree, and ours goes behind it
+      // somebody else has put a row where the next one was to go: it stays out of the tree, and
+      // ours goes behind it
       if (!(thrown instanceof PkiError && thrown.code === 'ALREADY_EXISTS')) throw thrown;
       end = undefined;
       append();
     }
-    written.push({ sequence: (end as { sequence: number }).sequence, leafHash: sha256, object, issued: issuedIn(event) });
+    written.push({
+      sequence: (end as { sequence: number }).sequence,
+      leafHash: sha256,
+      object,
+      issued: issuedIn(event),
+    });
   };
 
-  /** Sequences have no gaps and `time_high_ms` grows with them, so time is found by halving and needs no index. */
+  /**
+   * Sequences have no gaps and `time_high_ms` grows with them, so time is found by halving and
+   * needs no index.
+   */
   const firstSince = (sinceMs: number): number => {
     let low = 1;
     let above = lastSequence() + 1;
@@ -106,27 +166,38 @@ export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store
     const size = pageSize(page);
     const after = numberKey(page.after, 1)?.[0];
     const backwards = filter.newestFirst === true;
-    let query = builder.selectFrom('audit').selectAll().orderBy('sequence', backwards ? 'desc' : 'asc').limit(size + 1);
+    let query = builder
+      .selectFrom('audit')
+      .selectAll()
+      .orderBy('sequence', backwards ? 'desc' : 'asc')
+      .limit(size + 1);
     if (filter.subject !== undefined) query = query.where('subject', '=', filter.subject);
     if (filter.actor !== undefined) query = query.where('actor', '=', filter.actor);
     if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
     // Said as a literal, so that the planner may use the partial index.
-    if (filter.kind !== undefined && filter.kind !== 'certificate.issued') query = query.where(sql<boolean>`kind <> 'certificate.issued'`);
+    if (filter.kind !== undefined && filter.kind !== 'certificate.issued')
+      query = query.where(sql<boolean>`kind <> 'certificate.issued'`);
     if (filter.sinceMs !== undefined) query = query.where('time_ms', '>=', filter.sinceMs);
     if (filter.untilMs !== undefined) query = query.where('time_ms', '<=', filter.untilMs);
     const from = filter.sinceMs === undefined ? 0 : firstSince(filter.sinceMs) - 1;
     // clocks go back at times: what was recorded later may still bear a time within the bound
-    const below = filter.untilMs === undefined ? Number.MAX_SAFE_INTEGER : firstSince(filter.untilMs + clockToleranceMs + 1);
-    query = backwards ? query.where('sequence', '>', from).where('sequence', '<', Math.min(after ?? below, below)) : query.where('sequence', '>', Math.max(after ?? 0, from)).where('sequence', '<', below);
+    const below =
+      filter.untilMs === undefined
+        ? Number.MAX_SAFE_INTEGER
+        : firstSince(filter.untilMs + clockToleranceMs + 1);
+    query = backwards
+      ? query.where('sequence', '>', from).where('sequence', '<', Math.min(after ?? below, below))
+      : query.where('sequence', '>', Math.max(after ?? 0, from)).where('sequence', '<', below);
     return toPage(engine.rows(query), size, toRecord, (row) => String(row.sequence));
   };
 
   return {
     write,
     store: {
-      append: (events) => engine.write(() => {
-        for (const event of events) write(event);
-      }),
+      append: (events) =>
+        engine.write(() => {
+          for (const event of events) write(event);
+        }),
       list: (filter, page) => engine.read(() => list(filter, page)),
       count: () => engine.read(lastSequence),
     },
@@ -134,6 +205,11 @@ export function createAudit(engine: Engine, hooks: AuditHooks): { readonly store
 }
 
 const toRecord = (row: AuditTable): AuditRecord => ({
-  sequence: row.sequence, timeMs: row.time_ms, actor: row.actor, kind: row.kind, subject: row.subject,
-  canonical: bytes(row.canonical), sha256: hex(row.sha256),
+  sequence: row.sequence,
+  timeMs: row.time_ms,
+  actor: row.actor,
+  kind: row.kind,
+  subject: row.subject,
+  canonical: bytes(row.canonical),
+  sha256: hex(row.sha256),
 });

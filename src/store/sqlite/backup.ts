@@ -1,4 +1,12 @@
-import { copyFileSync, existsSync, openSync, closeSync, fsyncSync, renameSync, rmSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  openSync,
+  closeSync,
+  fsyncSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import { CompactRange } from '../../common/tlog/index.ts';
@@ -23,11 +31,16 @@ export async function backUp(database: DatabaseSync, target: string): Promise<vo
 }
 
 /**
- * Puts a backup in the place of a database that nobody uses. What was there is kept as `.replaced`. The backup is checked
- * first: a file that is none of ours, or damaged, changes nothing.
+ * Puts a backup in the place of a database that nobody uses. What was there is kept as `.replaced`.
+ * The backup is checked first: a file that is none of ours, or damaged, changes nothing.
  * @throws PkiError STORE_LOCKED, STORE_CORRUPT, STORE_FAILED
  */
-export function replaceDatabase(options: { readonly path: string; readonly from: string; readonly pid: number; readonly now: number }): { readonly replaced: string | undefined } {
+export function replaceDatabase(options: {
+  readonly path: string;
+  readonly from: string;
+  readonly pid: number;
+  readonly now: number;
+}): { readonly replaced: string | undefined } {
   const { path, from } = options;
   const lock = acquireLock(`${path}.lock`, { pid: options.pid, now: options.now });
   try {
@@ -55,9 +68,18 @@ function checkBackup(path: string): void {
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(path, { readOnly: true });
-    const [{ quick_check: result }] = database.prepare('PRAGMA quick_check').all() as [{ quick_check: string }];
-    const tables = database.prepare(`SELECT count(*) AS n FROM sqlite_schema WHERE name IN ('audit', 'meta', 'log_head')`).get() as { n: number };
-    if (result !== 'ok' || tables.n !== 3) throw new PkiError('STORE_CORRUPT', `${path} is no whole backup of this product: ${result}`, { next: 'Take another backup; the database in use was not touched.' });
+    const [{ quick_check: result }] = database.prepare('PRAGMA quick_check').all() as [
+      { quick_check: string },
+    ];
+    const tables = database
+      .prepare(
+        `SELECT count(*) AS n FROM sqlite_schema WHERE name IN ('audit', 'meta', 'log_head')`,
+      )
+      .get() as { n: number };
+    if (result !== 'ok' || tables.n !== 3)
+      throw new PkiError('STORE_CORRUPT', `${path} is no whole backup of this product: ${result}`, {
+        next: 'Take another backup; the database in use was not touched.',
+      });
   } catch (error) {
     throw storeError(error);
   } finally {
@@ -65,7 +87,10 @@ function checkBackup(path: string): void {
   }
 }
 
-/** What still stands in the write-ahead log goes into the file; a database that can not be read is kept as it is. */
+/**
+ * What still stands in the write-ahead log goes into the file; a database that can not be read is
+ * kept as it is.
+ */
 function fold(path: string): void {
   try {
     const database = new DatabaseSync(path);
@@ -87,11 +112,15 @@ export interface LostRecord {
 }
 
 /**
- * What a replaced database has on record and the present one does not, but for issuances. `proven`: its records are those
- * under the checkpoint that is given, so that what they say may be acted on. `undefined`: there is no such database, or it
- * can not be read. Reads both logs whole, in one go.
+ * What a replaced database has on record and the present one does not, but for issuances. `proven`:
+ * its records are those under the checkpoint that is given, so that what they say may be acted on.
+ * `undefined`: there is no such database, or it can not be read. Reads both logs whole, in one go.
  */
-export function readReplaced(path: string, present: string, expected: { readonly size: number; readonly root: Buffer }): { readonly proven: boolean; readonly lost: readonly LostRecord[] } | undefined {
+export function readReplaced(
+  path: string,
+  present: string,
+  expected: { readonly size: number; readonly root: Buffer },
+): { readonly proven: boolean; readonly lost: readonly LostRecord[] } | undefined {
   if (!existsSync(path)) return undefined;
   let replaced: DatabaseSync | undefined;
   let here: DatabaseSync | undefined;
@@ -106,12 +135,24 @@ export function readReplaced(path: string, present: string, expected: { readonly
       if (range.size < expected.size) range.append(leafHash(bytes(row.canonical)));
       while (next.done !== true && next.value.sequence < row.sequence) next = same.next();
       // only what is in the tree counts: a row that was put beside it would hide what was lost
-      if (next.done !== true && next.value.sequence === row.sequence && bytes(next.value.canonical).equals(bytes(row.canonical))) continue;
-      const said = JSON.parse(bytes(row.canonical).toString('utf8').split('\n')[1] ?? '{}') as Partial<LostRecord>;
+      if (
+        next.done !== true &&
+        next.value.sequence === row.sequence &&
+        bytes(next.value.canonical).equals(bytes(row.canonical))
+      )
+        continue;
+      const said = JSON.parse(
+        bytes(row.canonical).toString('utf8').split('\n')[1] ?? '{}',
+      ) as Partial<LostRecord>;
       if (said.kind === 'certificate.issued' || said.kind === 'jwt.issued') continue;
       const object = committedObject(bytes(row.canonical));
       lost.push({
-        ...(object?.kind === 'revocation' ? { revocation: loggedRevocation(object) } : {}), sequence: row.sequence, timeMs: said.timeMs ?? 0, actor: said.actor ?? '', kind: said.kind ?? '', subject: said.subject ?? '',
+        ...(object?.kind === 'revocation' ? { revocation: loggedRevocation(object) } : {}),
+        sequence: row.sequence,
+        timeMs: said.timeMs ?? 0,
+        actor: said.actor ?? '',
+        kind: said.kind ?? '',
+        subject: said.subject ?? '',
       });
     }
     return { proven: range.size === expected.size && range.root().equals(expected.root), lost };
@@ -123,8 +164,18 @@ export function readReplaced(path: string, present: string, expected: { readonly
   }
 }
 
-function* recordsInTree(database: DatabaseSync): Generator<{ readonly sequence: number; readonly canonical: Uint8Array }> {
-  const runs = database.prepare('SELECT first_sequence AS first, length FROM log_runs ORDER BY first_index').all() as { first: number; length: number }[];
-  const read = database.prepare('SELECT sequence, canonical FROM audit WHERE sequence BETWEEN ? AND ? ORDER BY sequence');
-  for (const { first, length } of runs) yield* read.iterate(first, first + length - 1) as Iterable<{ sequence: number; canonical: Uint8Array }>;
+function* recordsInTree(
+  database: DatabaseSync,
+): Generator<{ readonly sequence: number; readonly canonical: Uint8Array }> {
+  const runs = database
+    .prepare('SELECT first_sequence AS first, length FROM log_runs ORDER BY first_index')
+    .all() as { first: number; length: number }[];
+  const read = database.prepare(
+    'SELECT sequence, canonical FROM audit WHERE sequence BETWEEN ? AND ? ORDER BY sequence',
+  );
+  for (const { first, length } of runs)
+    yield* read.iterate(first, first + length - 1) as Iterable<{
+      sequence: number;
+      canonical: Uint8Array;
+    }>;
 }

@@ -9,9 +9,27 @@ import { builder } from './statement.ts';
 
 /** What a record is read from: TBS and keys of the store stay behind. */
 export const certificateColumns = [
-  'sequence', 'serial', 'spiffe_id', 'kind', 'profile', 'state', 'state_reason', 'entry_id', 'delegation_id', 'requester', 'holder',
-  'public_key_sha256', 'request_id', 'authority_id', 'created_at_ms', 'not_before', 'not_after', 'sha256', 'replaced_by',
-  'replacement_confirmed_at', 'certificate_der',
+  'sequence',
+  'serial',
+  'spiffe_id',
+  'kind',
+  'profile',
+  'state',
+  'state_reason',
+  'entry_id',
+  'delegation_id',
+  'requester',
+  'holder',
+  'public_key_sha256',
+  'request_id',
+  'authority_id',
+  'created_at_ms',
+  'not_before',
+  'not_after',
+  'sha256',
+  'replaced_by',
+  'replacement_confirmed_at',
+  'certificate_der',
 ] as const;
 export type CertificateRow = Pick<CertificateTable, (typeof certificateColumns)[number]>;
 
@@ -39,31 +57,70 @@ export const toCertificate = (row: CertificateRow): CertificateRecord => ({
   certificateDer: bytesOrNull(row.certificate_der),
 });
 
-/** Keeps the number of certificates per state, in the transaction that moves them: counting millions would block the thread. */
+/**
+ * Keeps the number of certificates per state, in the transaction that moves them: counting millions
+ * would block the thread.
+ */
 export type CountStates = (changes: Partial<Record<CertificateState, number>>) => void;
 
-export function createCertificates(engine: Engine): { readonly store: CertificateStore; readonly countStates: CountStates } {
+export function createCertificates(engine: Engine): {
+  readonly store: CertificateStore;
+  readonly countStates: CountStates;
+} {
   const bySerial = engine.statement<{ serial: Buffer }>()((query, slot) =>
-    query.selectFrom('certificates').select(certificateColumns).where('serial', '=', slot('serial')));
-  const counts = engine.statement<Record<never, never>>()((query) => query.selectFrom('certificate_counts').selectAll());
+    query
+      .selectFrom('certificates')
+      .select(certificateColumns)
+      .where('serial', '=', slot('serial')),
+  );
+  const counts = engine.statement<Record<never, never>>()((query) =>
+    query.selectFrom('certificate_counts').selectAll(),
+  );
   const addCount = engine.statement<{ state: CertificateState; change: number }>()((query, slot) =>
-    query.updateTable('certificate_counts').set((eb) => ({ count: eb('count', '+', slot('change')) })).where('state', '=', slot('state')));
+    query
+      .updateTable('certificate_counts')
+      .set((eb) => ({ count: eb('count', '+', slot('change')) }))
+      .where('state', '=', slot('state')),
+  );
 
-  const list = (filter: CertificateFilter, order: 'created' | 'expiry', page: PageRequest): Page<CertificateRecord> => {
+  const list = (
+    filter: CertificateFilter,
+    order: 'created' | 'expiry',
+    page: PageRequest,
+  ): Page<CertificateRecord> => {
     const size = pageSize(page);
-    let query = builder.selectFrom('certificates').select(certificateColumns).where(matching(filter)).limit(size + 1);
+    let query = builder
+      .selectFrom('certificates')
+      .select(certificateColumns)
+      .where(matching(filter))
+      .limit(size + 1);
     if (order === 'created') {
       const after = numberKey(page.after, 1);
       if (after !== undefined) query = query.where('sequence', '>', after[0] as number);
-      return toPage(engine.rows(query.orderBy('sequence')), size, toCertificate, (row) => String(row.sequence));
+      return toPage(engine.rows(query.orderBy('sequence')), size, toCertificate, (row) =>
+        String(row.sequence),
+      );
     }
     const after = numberKey(page.after, 2) as readonly [number, number] | undefined;
-    if (after !== undefined) query = query.where((eb) => eb(eb.refTuple('not_after', 'sequence'), '>', eb.tuple(after[0], after[1])));
-    return toPage(engine.rows(query.orderBy('not_after').orderBy('sequence')), size, toCertificate, (row) => `${row.not_after}.${row.sequence}`);
+    if (after !== undefined)
+      query = query.where((eb) =>
+        eb(eb.refTuple('not_after', 'sequence'), '>', eb.tuple(after[0], after[1])),
+      );
+    return toPage(
+      engine.rows(query.orderBy('not_after').orderBy('sequence')),
+      size,
+      toCertificate,
+      (row) => `${row.not_after}.${row.sequence}`,
+    );
   };
 
-  const live = (filter: CertificateFilter, now: number) => builder.selectFrom('certificates').where(matching(filter))
-    .where('state', 'in', ['issued', 'abandoned']).where('not_after', '>=', now).where('replacement_confirmed_at', 'is', null);
+  const live = (filter: CertificateFilter, now: number) =>
+    builder
+      .selectFrom('certificates')
+      .where(matching(filter))
+      .where('state', 'in', ['issued', 'abandoned'])
+      .where('not_after', '>=', now)
+      .where('replacement_confirmed_at', 'is', null);
 
   return {
     countStates: (changes) => {
@@ -72,19 +129,32 @@ export function createCertificates(engine: Engine): { readonly store: Certificat
       }
     },
     store: {
-      bySerial: (serial) => engine.read(() => {
-        const key = fromHexOrUndefined(serial);
-        const row = key === undefined ? undefined : bySerial.get({ serial: key });
-        return row === undefined ? undefined : toCertificate(row);
-      }),
+      bySerial: (serial) =>
+        engine.read(() => {
+          const key = fromHexOrUndefined(serial);
+          const row = key === undefined ? undefined : bySerial.get({ serial: key });
+          return row === undefined ? undefined : toCertificate(row);
+        }),
       list: (filter, order, page) => engine.read(() => list(filter, order, page)),
-      countLive: (filter, now) => engine.read(() => engine.rows(live(filter, now).select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ?? 0),
-      lastNotAfter: (filter, now) => engine.read(() => engine.rows(live(filter, now).select('not_after').orderBy('not_after', 'desc').limit(1))[0]?.not_after ?? 0),
-      countByState: () => engine.read(() => {
-        const found = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
-        for (const row of counts.all({})) found[row.state] = row.count;
-        return found;
-      }),
+      countLive: (filter, now) =>
+        engine.read(
+          () =>
+            engine.rows(live(filter, now).select((eb) => eb.fn.countAll<number>().as('count')))[0]
+              ?.count ?? 0,
+        ),
+      lastNotAfter: (filter, now) =>
+        engine.read(
+          () =>
+            engine.rows(
+              live(filter, now).select('not_after').orderBy('not_after', 'desc').limit(1),
+            )[0]?.not_after ?? 0,
+        ),
+      countByState: () =>
+        engine.read(() => {
+          const found = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
+          for (const row of counts.all({})) found[row.state] = row.count;
+          return found;
+        }),
     },
   };
 }
@@ -98,7 +168,10 @@ function matching(filter: CertificateFilter): Where {
     if (filter.spiffeId !== undefined) terms.push(eb('spiffe_id', '=', filter.spiffeId));
     if (filter.spiffeIdPrefix !== undefined) {
       // A range rather than LIKE: it can use the index and needs no escaping.
-      terms.push(eb('spiffe_id', '>=', filter.spiffeIdPrefix), eb('spiffe_id', '<', `${filter.spiffeIdPrefix}\u{10ffff}`));
+      terms.push(
+        eb('spiffe_id', '>=', filter.spiffeIdPrefix),
+        eb('spiffe_id', '<', `${filter.spiffeIdPrefix}\u{10ffff}`),
+      );
     }
     if (filter.kind !== undefined) terms.push(eb('kind', '=', filter.kind));
     if (filter.state !== undefined) {

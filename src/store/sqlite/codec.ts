@@ -2,15 +2,19 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { TableName } from '../schema.ts';
 
 /** node:sqlite gives a fresh Uint8Array per value: a view suffices. */
-export const bytes = (value: Uint8Array): Buffer => Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-export const bytesOrNull = (value: Uint8Array | null): Buffer | null => (value === null ? null : bytes(value));
+export const bytes = (value: Uint8Array): Buffer =>
+  Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+export const bytesOrNull = (value: Uint8Array | null): Buffer | null =>
+  value === null ? null : bytes(value);
 export const hex = (value: Uint8Array): string => bytes(value).toString('hex');
-export const hexOrNull = (value: Uint8Array | null): string | null => (value === null ? null : hex(value));
+export const hexOrNull = (value: Uint8Array | null): string | null =>
+  value === null ? null : hex(value);
 
 /** Strict, where `Buffer.from` would cut silently at the first bad digit. */
 export function fromHex(text: string, what: string): Buffer {
   const value = Buffer.from(text, 'hex');
-  if (value.length === 0 || value.length * 2 !== text.length) throw new PkiError('INVALID_REQUEST', `${what} is not lower-case hex of whole bytes`);
+  if (value.length === 0 || value.length * 2 !== text.length)
+    throw new PkiError('INVALID_REQUEST', `${what} is not lower-case hex of whole bytes`);
   return value;
 }
 
@@ -27,6 +31,10 @@ export function fromJson<T>(table: TableName, text: string): T {
   try {
     return JSON.parse(text) as T;
   } catch (error) {
-    throw new PkiError('STORE_CORRUPT', `table ${table}: a column does not hold the JSON that was written`, { cause: error, grade: 'fatal' });
+    throw new PkiError(
+      'STORE_CORRUPT',
+      `table ${table}: a column does not hold the JSON that was written`,
+      { cause: error, grade: 'fatal' },
+    );
   }
 }

@@ -4,7 +4,10 @@ import { storeError } from './sqlite-error.ts';
 
 const preparedLimit = 400;
 
-/** One connection with its prepared statements and the transaction that is open on it. The engine alone uses it. */
+/**
+ * One connection with its prepared statements and the transaction that is open on it. The engine
+ * alone uses it.
+ */
 export class Connection {
   readonly #database: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
@@ -45,8 +48,9 @@ export class Connection {
   }
 
   /**
-   * The reads of one turn of the event loop share a read transaction: taking and giving back its lock costs more than most
-   * reads do. Nobody else writes, and our own writes end it first, so none of them sees anything old.
+   * The reads of one turn of the event loop share a read transaction: taking and giving back its
+   * lock costs more than most reads do. Nobody else writes, and our own writes end it first, so
+   * none of them sees anything old.
    */
   beginReading(): void {
     if (this.#reading || this.#inside) return;

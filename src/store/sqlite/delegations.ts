@@ -10,19 +10,45 @@ import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-export function createDelegations(engine: Engine, audit: AuditWriter, ledger: Ledger): DelegationStore {
-  const insert = engine.statement<{ [Column in keyof DelegationTable]: DelegationTable[Column] }>()((query, slot) =>
-    query.insertInto('delegations').values({
-      id: slot('id'), client_id: slot('client_id'), patterns: slot('patterns'), max_ttl_seconds: slot('max_ttl_seconds'), key_types: slot('key_types'),
-      dns_patterns: slot('dns_patterns'), profile: slot('profile'), expires_at: slot('expires_at'), revoked_at: slot('revoked_at'),
-      created_at: slot('created_at'), created_by: slot('created_by'),
-    }));
-  const byId = engine.statement<{ id: string }>()((query, slot) => query.selectFrom('delegations').selectAll().where('id', '=', slot('id')));
+export function createDelegations(
+  engine: Engine,
+  audit: AuditWriter,
+  ledger: Ledger,
+): DelegationStore {
+  const insert = engine.statement<{ [Column in keyof DelegationTable]: DelegationTable[Column] }>()(
+    (query, slot) =>
+      query.insertInto('delegations').values({
+        id: slot('id'),
+        client_id: slot('client_id'),
+        patterns: slot('patterns'),
+        max_ttl_seconds: slot('max_ttl_seconds'),
+        key_types: slot('key_types'),
+        dns_patterns: slot('dns_patterns'),
+        profile: slot('profile'),
+        expires_at: slot('expires_at'),
+        revoked_at: slot('revoked_at'),
+        created_at: slot('created_at'),
+        created_by: slot('created_by'),
+      }),
+  );
+  const byId = engine.statement<{ id: string }>()((query, slot) =>
+    query.selectFrom('delegations').selectAll().where('id', '=', slot('id')),
+  );
   const active = engine.statement<{ client_id: string; now: number }>()((query, slot) =>
-    query.selectFrom('delegations').selectAll().where('client_id', '=', slot('client_id')).where('revoked_at', 'is', null)
-      .where((eb) => eb.or([eb('expires_at', '=', 0), eb('expires_at', '>', slot('now'))])).orderBy('id'));
+    query
+      .selectFrom('delegations')
+      .selectAll()
+      .where('client_id', '=', slot('client_id'))
+      .where('revoked_at', 'is', null)
+      .where((eb) => eb.or([eb('expires_at', '=', 0), eb('expires_at', '>', slot('now'))]))
+      .orderBy('id'),
+  );
   const revoke = engine.statement<{ id: string; now: number }>()((query, slot) =>
-    query.updateTable('delegations').set({ revoked_at: slot('now') }).where('id', '=', slot('id')));
+    query
+      .updateTable('delegations')
+      .set({ revoked_at: slot('now') })
+      .where('id', '=', slot('id')),
+  );
 
   // control planes ask with each call, and by the few delegations that there are
   const lists = new Map<string, Lists>();
@@ -35,43 +61,76 @@ export function createDelegations(engine: Engine, audit: AuditWriter, ledger: Le
     return parsed;
   };
   const toDelegation = (row: DelegationTable): Delegation => ({
-    id: row.id, clientId: row.client_id, patterns: listsOf(row).patterns, maxTtlSeconds: row.max_ttl_seconds, keyTypes: listsOf(row).keyTypes, dnsPatterns: listsOf(row).dnsPatterns,
-    profile: row.profile as LeafProfile, expiresAt: row.expires_at, revokedAt: row.revoked_at, createdAt: row.created_at, createdBy: row.created_by,
+    id: row.id,
+    clientId: row.client_id,
+    patterns: listsOf(row).patterns,
+    maxTtlSeconds: row.max_ttl_seconds,
+    keyTypes: listsOf(row).keyTypes,
+    dnsPatterns: listsOf(row).dnsPatterns,
+    profile: row.profile as LeafProfile,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at,
+    createdAt: row.created_at,
+    createdBy: row.created_by,
   });
-  const read = (row: DelegationTable): Delegation => ledger.read('delegation', row.id, () => rowText.delegation(row), toDelegation(row));
+  const read = (row: DelegationTable): Delegation =>
+    ledger.read('delegation', row.id, () => rowText.delegation(row), toDelegation(row));
 
   return {
-    create: (delegation, event) => engine.write(() => {
-      const row = toRow(delegation);
-      insert.run(row);
-      audit(event, { kind: 'delegation', id: row.id, text: rowText.delegation(row) });
-    }),
-    byId: (id) => engine.read(() => {
-      const row = byId.get({ id });
-      return row === undefined ? undefined : read(row);
-    }),
-    activeFor: (clientId, now) => engine.look(() => active.all({ client_id: clientId, now }).map(read)),
-    list: (filter, page) => engine.read(() => {
-      const size = pageSize(page);
-      let query = builder.selectFrom('delegations').selectAll().where('id', '>', page.after ?? '').orderBy('id').limit(size + 1);
-      if (!filter.includeRevoked) query = query.where('revoked_at', 'is', null);
-      return toPage(engine.rows(query), size, read, (row) => row.id);
-    }),
-    revoke: (id, now, event) => engine.write(() => {
-      const row = byId.get({ id });
-      if (row === undefined) throw new PkiError('NOT_FOUND', `there is no delegation ${id}`);
-      if (row.revoked_at !== null) throw new PkiError('CONFLICT', `delegation ${id} is revoked already`);
-      revoke.run({ id, now });
-      audit(event, { kind: 'delegation', id, text: rowText.delegation({ ...row, revoked_at: now }) });
-      return toDelegation({ ...row, revoked_at: now });
-    }),
+    create: (delegation, event) =>
+      engine.write(() => {
+        const row = toRow(delegation);
+        insert.run(row);
+        audit(event, { kind: 'delegation', id: row.id, text: rowText.delegation(row) });
+      }),
+    byId: (id) =>
+      engine.read(() => {
+        const row = byId.get({ id });
+        return row === undefined ? undefined : read(row);
+      }),
+    activeFor: (clientId, now) =>
+      engine.look(() => active.all({ client_id: clientId, now }).map(read)),
+    list: (filter, page) =>
+      engine.read(() => {
+        const size = pageSize(page);
+        let query = builder
+          .selectFrom('delegations')
+          .selectAll()
+          .where('id', '>', page.after ?? '')
+          .orderBy('id')
+          .limit(size + 1);
+        if (!filter.includeRevoked) query = query.where('revoked_at', 'is', null);
+        return toPage(engine.rows(query), size, read, (row) => row.id);
+      }),
+    revoke: (id, now, event) =>
+      engine.write(() => {
+        const row = byId.get({ id });
+        if (row === undefined) throw new PkiError('NOT_FOUND', `there is no delegation ${id}`);
+        if (row.revoked_at !== null)
+          throw new PkiError('CONFLICT', `delegation ${id} is revoked already`);
+        revoke.run({ id, now });
+        audit(event, {
+          kind: 'delegation',
+          id,
+          text: rowText.delegation({ ...row, revoked_at: now }),
+        });
+        return toDelegation({ ...row, revoked_at: now });
+      }),
   };
 }
 
 const toRow = (delegation: Delegation): DelegationTable => ({
-  id: delegation.id, client_id: delegation.clientId, patterns: JSON.stringify(delegation.patterns), max_ttl_seconds: delegation.maxTtlSeconds,
-  key_types: JSON.stringify(delegation.keyTypes), dns_patterns: JSON.stringify(delegation.dnsPatterns), profile: delegation.profile,
-  expires_at: delegation.expiresAt, revoked_at: delegation.revokedAt, created_at: delegation.createdAt, created_by: delegation.createdBy,
+  id: delegation.id,
+  client_id: delegation.clientId,
+  patterns: JSON.stringify(delegation.patterns),
+  max_ttl_seconds: delegation.maxTtlSeconds,
+  key_types: JSON.stringify(delegation.keyTypes),
+  dns_patterns: JSON.stringify(delegation.dnsPatterns),
+  profile: delegation.profile,
+  expires_at: delegation.expiresAt,
+  revoked_at: delegation.revokedAt,
+  created_at: delegation.createdAt,
+  created_by: delegation.createdBy,
 });
 
 const rememberedLists = 1000;
@@ -84,9 +143,12 @@ interface Lists {
   readonly dnsPatterns: readonly string[];
 }
 
-const listsText = (row: DelegationTable): string => `${row.patterns}\n${row.key_types}\n${row.dns_patterns}`;
+const listsText = (row: DelegationTable): string =>
+  `${row.patterns}\n${row.key_types}\n${row.dns_patterns}`;
 
 const parseLists = (row: DelegationTable): Lists => ({
-  text: listsText(row), patterns: fromJson<readonly string[]>('delegations', row.patterns), keyTypes: fromJson<readonly KeyType[]>('delegations', row.key_types),
+  text: listsText(row),
+  patterns: fromJson<readonly string[]>('delegations', row.patterns),
+  keyTypes: fromJson<readonly KeyType[]>('delegations', row.key_types),
   dnsPatterns: fromJson<readonly string[]>('delegations', row.dns_patterns),
 });

@@ -6,7 +6,13 @@ import { CommitHooks } from './commit-hooks.ts';
 import { Connection } from './connection.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
 import type { CommitFacts } from '../contract.ts';
-import { CompiledStatement, type Builder, type Slots, type Statement, type Values } from './statement.ts';
+import {
+  CompiledStatement,
+  type Builder,
+  type Slots,
+  type Statement,
+  type Values,
+} from './statement.ts';
 
 interface Job {
   readonly work: () => unknown;
@@ -14,7 +20,9 @@ interface Job {
   readonly reject: (error: PkiError) => void;
 }
 
-/** A write whose transaction is committed. `settle` may also tell that its own part was rolled back. */
+/**
+ * A write whose transaction is committed. `settle` may also tell that its own part was rolled back.
+ */
 interface Committed {
   readonly job: Job;
   readonly settle: () => void;
@@ -23,17 +31,22 @@ interface Committed {
 /** A group ends here even if more wait, so that the thread is not blocked for long. */
 const groupBudgetMs = 10;
 
-/** Makes all that was committed survive a loss of power. Rejects when it can not be known whether it does. */
+/**
+ * Makes all that was committed survive a loss of power. Rejects when it can not be known whether it
+ * does.
+ */
 export type MakeDurable = () => Promise<void>;
 
 /**
  * The one writer. Owns the connection and the queue of writes. Each write is one synchronous
- * function, so nothing can get between its statements, and no read ever sees an open transaction. Writes that wait together
- * share one commit, each inside a savepoint: one that throws leaves nothing and disturbs no other.
+ * function, so nothing can get between its statements, and no read ever sees an open transaction.
+ * Writes that wait together share one commit, each inside a savepoint: one that throws leaves
+ * nothing and disturbs no other.
  *
- * A commit is made durable off this thread. Until it is, nobody is told of it: its callers wait, reads that may have seen it
- * wait as well, and what arrives meanwhile is the next group. When it can not be made durable, nothing is read or written any
- * more, since nobody knows what the disk holds.
+ * A commit is made durable off this thread. Until it is, nobody is told of it: its callers wait,
+ * reads that may have seen it wait as well, and what arrives meanwhile is the next group. When it
+ * can not be made durable, nothing is read or written any more, since nobody knows what the disk
+ * holds.
  */
 export class Engine extends CommitHooks {
   readonly #connection: Connection;
@@ -49,8 +62,17 @@ export class Engine extends CommitHooks {
   #pending: Promise<void> | undefined;
   #broken: PkiError | undefined;
 
-  /** Without `makeDurable` a commit counts as durable when it returns. `onDurable` is called before any caller knows. */
-  constructor(options: { readonly database: DatabaseSync; readonly clock: Clock; readonly logger: Logger; readonly makeDurable?: MakeDurable | undefined; readonly onDurable?: (() => void) | undefined }) {
+  /**
+   * Without `makeDurable` a commit counts as durable when it returns. `onDurable` is called before
+   * any caller knows.
+   */
+  constructor(options: {
+    readonly database: DatabaseSync;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly makeDurable?: MakeDurable | undefined;
+    readonly onDurable?: (() => void) | undefined;
+  }) {
     super();
     this.#connection = new Connection(options.database);
     this.#clock = options.clock;
@@ -60,7 +82,9 @@ export class Engine extends CommitHooks {
   }
 
   /** Defines a query that is compiled once. */
-  statement<V extends Values>(): <Row>(build: (query: Builder, slot: Slots<V>) => Compilable<Row>) => Statement<V, Row> {
+  statement<V extends Values>(): <Row>(
+    build: (query: Builder, slot: Slots<V>) => Compilable<Row>,
+  ) => Statement<V, Row> {
     return (build) => new CompiledStatement(this, build);
   }
 
@@ -82,7 +106,10 @@ export class Engine extends CommitHooks {
     return this.#connection.run(sql, parameters);
   }
 
-  /** Resolves with what `work` returned, once it is durable; rejects with what it threw, and then nothing of it is left. */
+  /**
+   * Resolves with what `work` returned, once it is durable; rejects with what it threw, and then
+   * nothing of it is left.
+   */
   write<T>(work: () => T): Promise<T> {
     if (this.#closing) return Promise.reject(closedError());
     return this.#enqueue(work);
@@ -96,11 +123,12 @@ export class Engine extends CommitHooks {
   }
 
   /**
-   * A read that does not wait for what it saw to be durable: for what nobody is told of before a write after it is, since
-   * whatever is durable has everything before it on the disk as well.
+   * A read that does not wait for what it saw to be durable: for what nobody is told of before a
+   * write after it is, since whatever is durable has everything before it on the disk as well.
    */
   look<T>(work: () => T): Promise<T> {
-    if (this.#closing || this.#broken !== undefined) return Promise.reject(this.#broken ?? closedError());
+    if (this.#closing || this.#broken !== undefined)
+      return Promise.reject(this.#broken ?? closedError());
     try {
       this.#connection.beginReading();
       return Promise.resolve(work());
@@ -114,7 +142,9 @@ export class Engine extends CommitHooks {
     return this.#broken;
   }
 
-  /** While the last commit is being made durable: resolves when it is. Rejects when it can not be. */
+  /**
+   * While the last commit is being made durable: resolves when it is. Rejects when it can not be.
+   */
   get pending(): Promise<void> | undefined {
     return this.#pending;
   }
@@ -158,7 +188,8 @@ export class Engine extends CommitHooks {
       }
       const committed: Committed[] = [];
       const startedMs = this.#clock.monotonicMs();
-      const done = jobs.length === 1 ? this.#alone(jobs, committed) : this.#together(jobs, committed);
+      const done =
+        jobs.length === 1 ? this.#alone(jobs, committed) : this.#together(jobs, committed);
       if (done < jobs.length) this.#queue = [...jobs.slice(done), ...this.#queue];
       if (committed.length > 0) this.#finish(committed, startedMs);
       if (this.#queue.length > 0) this.#schedule();
@@ -178,9 +209,15 @@ export class Engine extends CommitHooks {
       },
       (thrown: unknown) => {
         this.#pending = undefined;
-        const error = new PkiError('STORE_FAILED', `a commit could not be made durable: ${(thrown as Error).message}`, {
-          cause: thrown, grade: 'fatal', next: 'Check the disk of the database, then start the server again: until then it signs nothing.',
-        });
+        const error = new PkiError(
+          'STORE_FAILED',
+          `a commit could not be made durable: ${(thrown as Error).message}`,
+          {
+            cause: thrown,
+            grade: 'fatal',
+            next: 'Check the disk of the database, then start the server again: until then it signs nothing.',
+          },
+        );
         this.#broken = error;
         this.#logger.error({ err: error }, 'the database is not used any more');
         for (const { job } of committed) job.reject(error);
@@ -196,7 +233,10 @@ export class Engine extends CommitHooks {
     this.#onDurable?.();
     this.#call(this.hooks.afterDurable);
     for (const { settle } of committed) settle();
-    const facts = { writes: committed.length, seconds: (this.#clock.monotonicMs() - startedMs) / 1000 };
+    const facts = {
+      writes: committed.length,
+      seconds: (this.#clock.monotonicMs() - startedMs) / 1000,
+    };
     for (const listener of this.#commitListeners) listener(facts);
   }
 
@@ -238,7 +278,8 @@ export class Engine extends CommitHooks {
       // None taken: it did not even begin, and would not for those that wait either.
       const mine = taken === 0 ? jobs : jobs.slice(0, taken);
       // A full disk refuses the group, and may still have room for the smaller ones of it.
-      if (isDiskFull(error) || isDiskFull((error as Error | undefined)?.cause)) return this.#alone(mine, committed);
+      if (isDiskFull(error) || isDiskFull((error as Error | undefined)?.cause))
+        return this.#alone(mine, committed);
       const failure = storeError(error);
       for (const job of mine) job.reject(failure);
       return mine.length;
@@ -288,7 +329,6 @@ export class Engine extends CommitHooks {
       }
     }
   }
-
 }
 
 const closedError = (): PkiError => new PkiError('SHUTTING_DOWN', 'the store is closed');

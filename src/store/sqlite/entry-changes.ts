@@ -4,38 +4,86 @@ import type { Engine } from './engine.ts';
 import { toEntry } from './entry-row.ts';
 import type { Revisions } from './meta.ts';
 
-/** Beyond this many a snapshot in pages is cheaper than one answer, which would block the thread while it is read. */
+/**
+ * Beyond this many a snapshot in pages is cheaper than one answer, which would block the thread
+ * while it is read.
+ */
 const maximumChanges = 5000;
 
 export interface EntryChanges {
   /** This parent had the entry until `revision`. */
   removed(entry: RegistrationEntry, revision: number): void;
-  /** Drops the oldest removals when there are more than a tenth too many, and remembers how far back it can still answer. */
+  /**
+   * Drops the oldest removals when there are more than a tenth too many, and remembers how far back
+   * it can still answer.
+   */
   prune(): void;
-  since(parentIds: readonly string[], revision: number):
-    { readonly upserts: readonly RegistrationEntry[]; readonly removedIds: readonly string[]; readonly position: Position } | undefined;
-  parentsSince(revision: number): { readonly parentIds: readonly string[]; readonly position: Position } | undefined;
+  since(
+    parentIds: readonly string[],
+    revision: number,
+  ):
+    | {
+        readonly upserts: readonly RegistrationEntry[];
+        readonly removedIds: readonly string[];
+        readonly position: Position;
+      }
+    | undefined;
+  parentsSince(
+    revision: number,
+  ): { readonly parentIds: readonly string[]; readonly position: Position } | undefined;
 }
 
-export function createEntryChanges(engine: Engine, revisions: Revisions, removalLimit: number): EntryChanges {
+export function createEntryChanges(
+  engine: Engine,
+  revisions: Revisions,
+  removalLimit: number,
+): EntryChanges {
   type Since = { parent_id: string; revision: number; limit: number };
   const upserted = engine.statement<Since>()((query, slot) =>
-    query.selectFrom('entries').selectAll().where('parent_id', '=', slot('parent_id')).where('revision', '>', slot('revision')).limit(slot('limit')));
+    query
+      .selectFrom('entries')
+      .selectAll()
+      .where('parent_id', '=', slot('parent_id'))
+      .where('revision', '>', slot('revision'))
+      .limit(slot('limit')),
+  );
   const removed = engine.statement<Since>()((query, slot) =>
-    query.selectFrom('entry_removals').select('entry_id').where('parent_id', '=', slot('parent_id')).where('revision', '>', slot('revision')).limit(slot('limit')));
-  const insert = engine.statement<{ revision: number; parent_id: string; entry_id: string }>()((query, slot) =>
-    query.insertInto('entry_removals').values({ revision: slot('revision'), parent_id: slot('parent_id'), entry_id: slot('entry_id') } as never));
-  const oldest = engine.statement<Record<never, never>>()((query) => query.selectFrom('entry_removals').select('position').orderBy('position').limit(1));
-  const newest = engine.statement<Record<never, never>>()((query) => query.selectFrom('entry_removals').select('position').orderBy('position', 'desc').limit(1));
+    query
+      .selectFrom('entry_removals')
+      .select('entry_id')
+      .where('parent_id', '=', slot('parent_id'))
+      .where('revision', '>', slot('revision'))
+      .limit(slot('limit')),
+  );
+  const insert = engine.statement<{ revision: number; parent_id: string; entry_id: string }>()(
+    (query, slot) =>
+      query.insertInto('entry_removals').values({
+        revision: slot('revision'),
+        parent_id: slot('parent_id'),
+        entry_id: slot('entry_id'),
+      } as never),
+  );
+  const oldest = engine.statement<Record<never, never>>()((query) =>
+    query.selectFrom('entry_removals').select('position').orderBy('position').limit(1),
+  );
+  const newest = engine.statement<Record<never, never>>()((query) =>
+    query.selectFrom('entry_removals').select('position').orderBy('position', 'desc').limit(1),
+  );
   const at = engine.statement<{ position: number }>()((query, slot) =>
-    query.selectFrom('entry_removals').select('revision').where('position', '=', slot('position')));
-  const drop = engine.statement<{ position: number }>()((query, slot) => query.deleteFrom('entry_removals').where('position', '<=', slot('position')));
+    query.selectFrom('entry_removals').select('revision').where('position', '=', slot('position')),
+  );
+  const drop = engine.statement<{ position: number }>()((query, slot) =>
+    query.deleteFrom('entry_removals').where('position', '<=', slot('position')),
+  );
 
-  // Two statements: as one union the planner reads both tables in the order of their parents, whole.
+  // Two statements: as one union the planner reads both tables in the order of their parents,
+  // whole.
   const parentsOfEntries = engine.statement<{ revision: number }>()((query, slot) =>
-    query.selectFrom('entries').select('parent_id').where('revision', '>', slot('revision')));
+    query.selectFrom('entries').select('parent_id').where('revision', '>', slot('revision')),
+  );
   const parentsOfRemovals = engine.statement<{ revision: number }>()((query, slot) =>
-    query.selectFrom('entry_removals').select('parent_id').where('revision', '>', slot('revision')));
+    query.selectFrom('entry_removals').select('parent_id').where('revision', '>', slot('revision')),
+  );
   /** The present position, unless `revision` is older than what is kept, or of another database. */
   const answerable = (revision: number): Position | undefined => {
     const position = revisions.position();
@@ -49,7 +97,8 @@ export function createEntryChanges(engine: Engine, revisions: Revisions, removal
       const rows = [...parentsOfEntries.all({ revision }), ...parentsOfRemovals.all({ revision })];
       return { parentIds: [...new Set(rows.map((row) => row.parent_id))], position };
     },
-    removed: (entry, revision) => void insert.run({ revision, parent_id: entry.parentId, entry_id: entry.id }),
+    removed: (entry, revision) =>
+      void insert.run({ revision, parent_id: entry.parentId, entry_id: entry.id }),
     prune: () => {
       const last = newest.get({})?.position ?? 0;
       // Positions have no gaps: rows leave at the low end only.
@@ -68,10 +117,12 @@ export function createEntryChanges(engine: Engine, revisions: Revisions, removal
         const limit = maximumChanges + 1 - rows.length - gone.size;
         if (limit <= 0) return undefined;
         rows.push(...upserted.all({ parent_id: parent, revision, limit }));
-        for (const row of removed.all({ parent_id: parent, revision, limit })) gone.add(row.entry_id);
+        for (const row of removed.all({ parent_id: parent, revision, limit }))
+          gone.add(row.entry_id);
       }
       if (rows.length + gone.size > maximumChanges) return undefined;
-      // One that came back, or moved between these parents, was changed after it was removed: it is among the upserts.
+      // One that came back, or moved between these parents, was changed after it was removed: it is
+      // among the upserts.
       for (const row of rows) gone.delete(row.id);
       return { upserts: rows.map(toEntry), removedIds: [...gone], position };
     },

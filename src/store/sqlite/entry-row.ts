@@ -6,8 +6,12 @@ import { flag, fromJson } from './codec.ts';
 
 type Stamp = Pick<EntryTable, 'revision' | 'created_at' | 'updated_at' | 'created_by'>;
 
-/** `type:value`, sorted and unique: two entries have the same set of selectors exactly if these lists are equal. */
-export const selectorList = (entry: Pick<EntryDraft, 'selectors'>): readonly string[] => [...new Set(entry.selectors.map(selectorText))].sort();
+/**
+ * `type:value`, sorted and unique: two entries have the same set of selectors exactly if these
+ * lists are equal.
+ */
+export const selectorList = (entry: Pick<EntryDraft, 'selectors'>): readonly string[] =>
+  [...new Set(entry.selectors.map(selectorText))].sort();
 
 const toSelector = (text: string): Selector => {
   const colon = text.indexOf(':');
@@ -18,18 +22,44 @@ export function toEntryRow(draft: EntryDraft, stamp: Stamp): EntryTable {
   const selectors = selectorList(draft);
   const text = JSON.stringify(selectors);
   return {
-    id: draft.id, spiffe_id: draft.spiffeId, is_template: flag(draft.isTemplate), placeholders: JSON.stringify(draft.placeholders), parent_id: draft.parentId,
-    selectors: text, selectors_sha256: createHash('sha256').update(text).digest(), x509_ttl_seconds: draft.x509TtlSeconds,
-    jwt_ttl_seconds: draft.jwtTtlSeconds, profile: draft.profile, dns_names: JSON.stringify(draft.dnsNames), hint: draft.hint, expires_at: draft.expiresAt,
-    admin: flag(draft.admin), downstream: flag(draft.downstream), allow_weak_selectors: flag(draft.allowWeakSelectors), ...stamp,
+    id: draft.id,
+    spiffe_id: draft.spiffeId,
+    is_template: flag(draft.isTemplate),
+    placeholders: JSON.stringify(draft.placeholders),
+    parent_id: draft.parentId,
+    selectors: text,
+    selectors_sha256: createHash('sha256').update(text).digest(),
+    x509_ttl_seconds: draft.x509TtlSeconds,
+    jwt_ttl_seconds: draft.jwtTtlSeconds,
+    profile: draft.profile,
+    dns_names: JSON.stringify(draft.dnsNames),
+    hint: draft.hint,
+    expires_at: draft.expiresAt,
+    admin: flag(draft.admin),
+    downstream: flag(draft.downstream),
+    allow_weak_selectors: flag(draft.allowWeakSelectors),
+    ...stamp,
   };
 }
 
 export const toEntry = (row: EntryTable): RegistrationEntry => ({
-  id: row.id, spiffeId: row.spiffe_id, isTemplate: row.is_template === 1,
-  placeholders: fromJson<Readonly<Record<string, readonly string[]>>>('entries', row.placeholders), parentId: row.parent_id,
-  selectors: fromJson<readonly string[]>('entries', row.selectors).map(toSelector), x509TtlSeconds: row.x509_ttl_seconds,
-  jwtTtlSeconds: row.jwt_ttl_seconds, profile: row.profile as LeafProfile, dnsNames: fromJson<readonly string[]>('entries', row.dns_names), hint: row.hint,
-  expiresAt: row.expires_at, admin: row.admin === 1, downstream: row.downstream === 1, allowWeakSelectors: row.allow_weak_selectors === 1,
-  revision: row.revision, createdAt: row.created_at, updatedAt: row.updated_at, createdBy: row.created_by,
+  id: row.id,
+  spiffeId: row.spiffe_id,
+  isTemplate: row.is_template === 1,
+  placeholders: fromJson<Readonly<Record<string, readonly string[]>>>('entries', row.placeholders),
+  parentId: row.parent_id,
+  selectors: fromJson<readonly string[]>('entries', row.selectors).map(toSelector),
+  x509TtlSeconds: row.x509_ttl_seconds,
+  jwtTtlSeconds: row.jwt_ttl_seconds,
+  profile: row.profile as LeafProfile,
+  dnsNames: fromJson<readonly string[]>('entries', row.dns_names),
+  hint: row.hint,
+  expiresAt: row.expires_at,
+  admin: row.admin === 1,
+  downstream: row.downstream === 1,
+  allowWeakSelectors: row.allow_weak_selectors === 1,
+  revision: row.revision,
+  createdAt: row.created_at,
+  updatedAt: row.updated_at,
+  createdBy: row.created_by,
 });

@@ -6,42 +6,93 @@ import type { Engine } from './engine.ts';
 import type { Ledger } from './ledger.ts';
 
 /** Runs inside the caller's transaction. */
-export type EvidenceWriter = (authorityId: string, evidence: ActivationEvidence, now: number) => void;
+export type EvidenceWriter = (
+  authorityId: string,
+  evidence: ActivationEvidence,
+  now: number,
+) => void;
 
 /** A part is a thousand lines of bounded fields; what claims to be more was not written here. */
 const maximumPartBytes = 16 * 1024 * 1024;
 
-/** A list has many words again and again: deflated it takes a tenth, and it is kept for as long as its record. */
-export function createEvidence(engine: Engine, ledger: Ledger): { readonly store: EvidenceStore; readonly write: EvidenceWriter } {
-  const insert = engine.statement<{ sha256: string; authority_id: string; created_at: number; statement: Buffer }>()((query, slot) =>
-    query.insertInto('activation_evidence').values({ sha256: slot('sha256'), authority_id: slot('authority_id'), created_at: slot('created_at'), statement: slot('statement') }));
-  const insertPart = engine.statement<{ sha256: string; position: number; deflated: Buffer }>()((query, slot) =>
-    query.insertInto('activation_evidence_parts').values({ sha256: slot('sha256'), position: slot('position'), deflated: slot('deflated') }));
-  const statement = engine.statement<{ sha256: string }>()((query, slot) => query.selectFrom('activation_evidence').select('statement').where('sha256', '=', slot('sha256')));
+/**
+ * A list has many words again and again: deflated it takes a tenth, and it is kept for as long as
+ * its record.
+ */
+export function createEvidence(
+  engine: Engine,
+  ledger: Ledger,
+): { readonly store: EvidenceStore; readonly write: EvidenceWriter } {
+  const insert = engine.statement<{
+    sha256: string;
+    authority_id: string;
+    created_at: number;
+    statement: Buffer;
+  }>()((query, slot) =>
+    query.insertInto('activation_evidence').values({
+      sha256: slot('sha256'),
+      authority_id: slot('authority_id'),
+      created_at: slot('created_at'),
+      statement: slot('statement'),
+    }),
+  );
+  const insertPart = engine.statement<{ sha256: string; position: number; deflated: Buffer }>()(
+    (query, slot) =>
+      query
+        .insertInto('activation_evidence_parts')
+        .values({ sha256: slot('sha256'), position: slot('position'), deflated: slot('deflated') }),
+  );
+  const statement = engine.statement<{ sha256: string }>()((query, slot) =>
+    query
+      .selectFrom('activation_evidence')
+      .select('statement')
+      .where('sha256', '=', slot('sha256')),
+  );
   const part = engine.statement<{ sha256: string; position: number }>()((query, slot) =>
-    query.selectFrom('activation_evidence_parts').select('deflated').where('sha256', '=', slot('sha256')).where('position', '=', slot('position')));
+    query
+      .selectFrom('activation_evidence_parts')
+      .select('deflated')
+      .where('sha256', '=', slot('sha256'))
+      .where('position', '=', slot('position')),
+  );
 
   return {
     write: (authorityId, evidence, now) => {
-      insert.run({ sha256: evidence.sha256, authority_id: authorityId, created_at: now, statement: evidence.statement });
-      for (const [position, chunk] of evidence.chunks.entries()) insertPart.run({ sha256: evidence.sha256, position, deflated: deflateRawSync(chunk, { level: 3 }) });
+      insert.run({
+        sha256: evidence.sha256,
+        authority_id: authorityId,
+        created_at: now,
+        statement: evidence.statement,
+      });
+      for (const [position, chunk] of evidence.chunks.entries())
+        insertPart.run({
+          sha256: evidence.sha256,
+          position,
+          deflated: deflateRawSync(chunk, { level: 3 }),
+        });
     },
     store: {
       expected: (authorityId) => ledger.evidenceOf(authorityId),
-      statement: (sha256) => engine.read(() => {
-        const row = statement.get({ sha256 });
-        return row === undefined ? undefined : bytes(row.statement);
-      }),
-      chunk: (sha256, index) => engine.read(() => {
-        const row = part.get({ sha256, position: index });
-        return row === undefined ? undefined : inflated(bytes(row.deflated));
-      }),
-      altered: (authorityId) => ledger.announce({ kind: 'activation-evidence', id: authorityId, found: 'differs' }),
+      statement: (sha256) =>
+        engine.read(() => {
+          const row = statement.get({ sha256 });
+          return row === undefined ? undefined : bytes(row.statement);
+        }),
+      chunk: (sha256, index) =>
+        engine.read(() => {
+          const row = part.get({ sha256, position: index });
+          return row === undefined ? undefined : inflated(bytes(row.deflated));
+        }),
+      altered: (authorityId) =>
+        ledger.announce({ kind: 'activation-evidence', id: authorityId, found: 'differs' }),
     },
   };
 }
 
-/** What does not inflate is handed out as it is: it is not what was written, and whoever compares it sees that. */
+/**
+ * What does not inflate is handed out as it is: it is not what was written, and whoever compares it
+ * sees that.
+ */
 function inflated(data: Buffer): Buffer {
   try {
     return inflateRawSync(data, { maxOutputLength: maximumPartBytes });

@@ -12,7 +12,16 @@ import type { JwtWriter } from './jwt-svids.ts';
 import { requestKey } from './request-key.ts';
 import type { RightsCheck } from './rights.ts';
 
-type IntentRow = Omit<CertificateTable, 'sequence' | 'state' | 'state_reason' | 'sha256' | 'replaced_by' | 'replacement_confirmed_at' | 'certificate_der'>;
+type IntentRow = Omit<
+  CertificateTable,
+  | 'sequence'
+  | 'state'
+  | 'state_reason'
+  | 'sha256'
+  | 'replaced_by'
+  | 'replacement_confirmed_at'
+  | 'certificate_der'
+>;
 type Signed = Extract<FinishItem, { kind: 'signed' }>;
 type RequestKey = Parameters<IssuanceStore['findRequests']>[0][number];
 
@@ -24,44 +33,121 @@ export interface IssuanceParts {
   readonly jwt: JwtWriter;
 }
 
-export function createIssuance(engine: Engine, { clock, audit, checkRights, countStates, jwt }: IssuanceParts): IssuanceStore {
-  const insert = engine.statement<{ [Column in keyof IntentRow]: IntentRow[Column] }>()((query, slot) =>
-    query.insertInto('certificates').values({
-      serial: slot('serial'), spiffe_id: slot('spiffe_id'), kind: slot('kind'), profile: slot('profile'), state: 'intent',
-      entry_id: slot('entry_id'), delegation_id: slot('delegation_id'), requester: slot('requester'), holder: slot('holder'),
-      public_key_sha256: slot('public_key_sha256'), request_id: slot('request_id'), request_key: slot('request_key'),
-      authority_id: slot('authority_id'), created_at_ms: slot('created_at_ms'), not_before: slot('not_before'), not_after: slot('not_after'),
-      replaces: slot('replaces'), tbs_der: slot('tbs_der'),
-    } as never));
+export function createIssuance(
+  engine: Engine,
+  { clock, audit, checkRights, countStates, jwt }: IssuanceParts,
+): IssuanceStore {
+  const insert = engine.statement<{ [Column in keyof IntentRow]: IntentRow[Column] }>()(
+    (query, slot) =>
+      query.insertInto('certificates').values({
+        serial: slot('serial'),
+        spiffe_id: slot('spiffe_id'),
+        kind: slot('kind'),
+        profile: slot('profile'),
+        state: 'intent',
+        entry_id: slot('entry_id'),
+        delegation_id: slot('delegation_id'),
+        requester: slot('requester'),
+        holder: slot('holder'),
+        public_key_sha256: slot('public_key_sha256'),
+        request_id: slot('request_id'),
+        request_key: slot('request_key'),
+        authority_id: slot('authority_id'),
+        created_at_ms: slot('created_at_ms'),
+        not_before: slot('not_before'),
+        not_after: slot('not_after'),
+        replaces: slot('replaces'),
+        tbs_der: slot('tbs_der'),
+      } as never),
+  );
   // One statement finds the row, checks its state and ends it.
   const end = engine.statement<{
-    serial: Buffer; state: 'issued' | 'withheld' | 'refused'; state_reason: string | null; sha256: Buffer | null; certificate_der: Buffer | null;
+    serial: Buffer;
+    state: 'issued' | 'withheld' | 'refused';
+    state_reason: string | null;
+    sha256: Buffer | null;
+    certificate_der: Buffer | null;
   }>()((query, slot) =>
-    query.updateTable('certificates')
-      .set({ state: slot('state'), state_reason: slot('state_reason'), sha256: slot('sha256'), certificate_der: slot('certificate_der'), tbs_der: null })
-      .where('serial', '=', slot('serial')).where('state', '=', 'intent').returning(['replaces', 'holder']));
+    query
+      .updateTable('certificates')
+      .set({
+        state: slot('state'),
+        state_reason: slot('state_reason'),
+        sha256: slot('sha256'),
+        certificate_der: slot('certificate_der'),
+        tbs_der: null,
+      })
+      .where('serial', '=', slot('serial'))
+      .where('state', '=', 'intent')
+      .returning(['replaces', 'holder']),
+  );
   const abandon = engine.statement<{ serial: Uint8Array; state_reason: string }>()((query, slot) =>
-    query.updateTable('certificates').set({ state: 'abandoned', state_reason: slot('state_reason') })
-      .where('serial', '=', slot('serial')).where('state', '=', 'intent'));
+    query
+      .updateTable('certificates')
+      .set({ state: 'abandoned', state_reason: slot('state_reason') })
+      .where('serial', '=', slot('serial'))
+      .where('state', '=', 'intent'),
+  );
   const stateOf = engine.statement<{ serial: Buffer }>()((query, slot) =>
-    query.selectFrom('certificates').select('state').where('serial', '=', slot('serial')));
+    query.selectFrom('certificates').select('state').where('serial', '=', slot('serial')),
+  );
   // Only at the same holder: nobody may make another's certificate look replaced.
-  const markReplaced = engine.statement<{ serial: Uint8Array; holder: string; replaced_by: Buffer }>()((query, slot) =>
-    query.updateTable('certificates').set({ replaced_by: slot('replaced_by') })
-      .where('serial', '=', slot('serial')).where('holder', '=', slot('holder')).where('state', '=', 'issued'));
-  const confirm = engine.statement<{ serial: Buffer; holder: string; now: number }>()((query, slot) =>
-    query.updateTable('certificates').set({ replacement_confirmed_at: slot('now') })
-      .where('serial', '=', slot('serial')).where('holder', '=', slot('holder')).where('state', '=', 'issued')
-      .where('replaced_by', 'is not', null).where('replacement_confirmed_at', 'is', null));
-  const gone = engine.statement<{ holder: string; kind: CertificateKind; except: Buffer; now: number }>()((query, slot) =>
-    query.updateTable('certificates').set({ replacement_confirmed_at: slot('now') })
-      .where('holder', '=', slot('holder')).where('kind', '=', slot('kind')).where('serial', '<>', slot('except')).where('state', 'in', ['issued', 'abandoned'])
-      .where('not_after', '>=', slot('now')).where('replacement_confirmed_at', 'is', null));
+  const markReplaced = engine.statement<{
+    serial: Uint8Array;
+    holder: string;
+    replaced_by: Buffer;
+  }>()((query, slot) =>
+    query
+      .updateTable('certificates')
+      .set({ replaced_by: slot('replaced_by') })
+      .where('serial', '=', slot('serial'))
+      .where('holder', '=', slot('holder'))
+      .where('state', '=', 'issued'),
+  );
+  const confirm = engine.statement<{ serial: Buffer; holder: string; now: number }>()(
+    (query, slot) =>
+      query
+        .updateTable('certificates')
+        .set({ replacement_confirmed_at: slot('now') })
+        .where('serial', '=', slot('serial'))
+        .where('holder', '=', slot('holder'))
+        .where('state', '=', 'issued')
+        .where('replaced_by', 'is not', null)
+        .where('replacement_confirmed_at', 'is', null),
+  );
+  const gone = engine.statement<{
+    holder: string;
+    kind: CertificateKind;
+    except: Buffer;
+    now: number;
+  }>()((query, slot) =>
+    query
+      .updateTable('certificates')
+      .set({ replacement_confirmed_at: slot('now') })
+      .where('holder', '=', slot('holder'))
+      .where('kind', '=', slot('kind'))
+      .where('serial', '<>', slot('except'))
+      .where('state', 'in', ['issued', 'abandoned'])
+      .where('not_after', '>=', slot('now'))
+      .where('replacement_confirmed_at', 'is', null),
+  );
   const byRequest = engine.statement<{ request_key: Buffer }>()((query, slot) =>
-    query.selectFrom('certificates').select(certificateColumns).where('request_key', '=', slot('request_key'))
-      .where(sql<boolean>`state = 'issued'`).orderBy('sequence', 'desc').limit(1));
+    query
+      .selectFrom('certificates')
+      .select(certificateColumns)
+      .where('request_key', '=', slot('request_key'))
+      .where(sql<boolean>`state = 'issued'`)
+      .orderBy('sequence', 'desc')
+      .limit(1),
+  );
   const unfinished = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('certificates').select(certificateColumns).where(sql<boolean>`state = 'intent'`).where(sql<boolean>`state <> 'issued'`).orderBy('sequence'));
+    query
+      .selectFrom('certificates')
+      .select(certificateColumns)
+      .where(sql<boolean>`state = 'intent'`)
+      .where(sql<boolean>`state <> 'issued'`)
+      .orderBy('sequence'),
+  );
 
   const recordIntents = (intents: readonly Intent[]): void => {
     for (const intent of intents) insert.run(toIntentRow(intent));
@@ -75,17 +161,26 @@ export function createIssuance(engine: Engine, { clock, audit, checkRights, coun
     return { state: 'withheld', code: 'CONFLICT', message };
   };
 
-  const finishSigned = (item: Signed, serial: Buffer, rightEnded: { code: ErrorCode; message: string } | undefined): FinishOutcome => {
+  const finishSigned = (
+    item: Signed,
+    serial: Buffer,
+    rightEnded: { code: ErrorCode; message: string } | undefined,
+  ): FinishOutcome => {
     const state = rightEnded === undefined ? 'issued' : 'withheld';
     const row = end.get({
-      serial, state, state_reason: rightEnded?.code ?? null, sha256: fromHex(item.sha256, 'the digest of the certificate'), certificate_der: item.certificateDer,
+      serial,
+      state,
+      state_reason: rightEnded?.code ?? null,
+      sha256: fromHex(item.sha256, 'the digest of the certificate'),
+      certificate_der: item.certificateDer,
     });
     if (row === undefined) return conflict(item, serial);
     if (rightEnded !== undefined) {
       audit(withheldEvent(item.event, rightEnded.code, rightEnded.message));
       return { state: 'withheld', ...rightEnded };
     }
-    if (row.replaces !== null) markReplaced.run({ serial: row.replaces, holder: row.holder, replaced_by: serial });
+    if (row.replaces !== null)
+      markReplaced.run({ serial: row.replaces, holder: row.holder, replaced_by: serial });
     audit(item.event);
     return { state: 'issued' };
   };
@@ -94,9 +189,16 @@ export function createIssuance(engine: Engine, { clock, audit, checkRights, coun
     const serial = fromHexOrUndefined(item.serial);
     if (serial === undefined) return conflict(item, undefined);
     if (item.kind === 'signed') return finishSigned(item, serial, rightEnded(item.rights));
-    const changed = item.kind === 'abandoned'
-      ? abandon.run({ serial, state_reason: item.reason }) === 1
-      : end.get({ serial, state: 'refused', state_reason: item.code, sha256: null, certificate_der: null }) !== undefined;
+    const changed =
+      item.kind === 'abandoned'
+        ? abandon.run({ serial, state_reason: item.reason }) === 1
+        : end.get({
+            serial,
+            state: 'refused',
+            state_reason: item.code,
+            sha256: null,
+            certificate_der: null,
+          }) !== undefined;
     if (!changed) return conflict(item, serial);
     audit(item.event);
     return { state: item.kind };
@@ -117,10 +219,20 @@ export function createIssuance(engine: Engine, { clock, audit, checkRights, coun
     return outcomes;
   };
 
-  const findRequest = ({ requester, requestId, publicKeySha256 }: RequestKey): CertificateRecord | undefined => {
+  const findRequest = ({
+    requester,
+    requestId,
+    publicKeySha256,
+  }: RequestKey): CertificateRecord | undefined => {
     const key = requestKey(requester, requestId, publicKeySha256);
     const row = key === null ? undefined : byRequest.get({ request_key: key });
-    if (row === undefined || row.requester !== requester || row.request_id !== requestId || hex(row.public_key_sha256) !== publicKeySha256) return undefined;
+    if (
+      row === undefined ||
+      row.requester !== requester ||
+      row.request_id !== requestId ||
+      hex(row.public_key_sha256) !== publicKeySha256
+    )
+      return undefined;
     return toCertificate(row);
   };
 
@@ -137,7 +249,8 @@ export function createIssuance(engine: Engine, { clock, audit, checkRights, coun
   return {
     recordIntents: (intents) => engine.write(() => recordIntents(intents)),
     finish: (items) => engine.write(() => finish(items)),
-    findRequest: (requester, requestId, publicKeySha256) => engine.read(() => findRequest({ requester, requestId, publicKeySha256 })),
+    findRequest: (requester, requestId, publicKeySha256) =>
+      engine.read(() => findRequest({ requester, requestId, publicKeySha256 })),
     // what is found is handed out, so it must be durable; that there is nothing hands out nothing
     findRequests: async (keys) => {
       const { pending } = engine;
@@ -146,28 +259,31 @@ export function createIssuance(engine: Engine, { clock, audit, checkRights, coun
       return found;
     },
     abandonIntents: (reason, nowMs) => engine.write(() => abandonIntents(reason, nowMs)),
-    confirmReplaced: (holder, serials, now) => engine.write(() => {
-      for (const text of serials) {
-        const serial = fromHexOrUndefined(text);
-        if (serial !== undefined) confirm.run({ serial, holder, now });
-      }
-    }),
-    confirmGone: (holder, kind, except, now) => engine.write(() => {
-      gone.run({ holder, kind, except: fromHex(except, 'the serial'), now });
-    }),
-    recordJwtSvids: (items) => engine.write(() => {
-      const rightEnded = checkRights(clock.now());
-      return items.map((item): FinishOutcome => {
-        const ended = rightEnded(item.rights);
-        if (ended !== undefined) {
-          audit(withheldEvent(item.event, ended.code, ended.message));
-          return { state: 'withheld', ...ended };
+    confirmReplaced: (holder, serials, now) =>
+      engine.write(() => {
+        for (const text of serials) {
+          const serial = fromHexOrUndefined(text);
+          if (serial !== undefined) confirm.run({ serial, holder, now });
         }
-        jwt.insert(item);
-        audit(item.event);
-        return { state: 'issued' };
-      });
-    }),
+      }),
+    confirmGone: (holder, kind, except, now) =>
+      engine.write(() => {
+        gone.run({ holder, kind, except: fromHex(except, 'the serial'), now });
+      }),
+    recordJwtSvids: (items) =>
+      engine.write(() => {
+        const rightEnded = checkRights(clock.now());
+        return items.map((item): FinishOutcome => {
+          const ended = rightEnded(item.rights);
+          if (ended !== undefined) {
+            audit(withheldEvent(item.event, ended.code, ended.message));
+            return { state: 'withheld', ...ended };
+          }
+          jwt.insert(item);
+          audit(item.event);
+          return { state: 'issued' };
+        });
+      }),
     raiseJwtExpiry: async (authorityId, expiresAt) => {
       // Between transactions everything that is read is durable.
       if ((await engine.read(() => jwt.highestExpiry(authorityId))) >= expiresAt) return;
@@ -193,20 +309,32 @@ function toIntentRow(intent: Intent): IntentRow {
     created_at_ms: intent.createdAtMs,
     not_before: intent.notBefore,
     not_after: intent.notAfter,
-    replaces: intent.replaces === null ? null : fromHex(intent.replaces, 'the serial that is replaced'),
+    replaces:
+      intent.replaces === null ? null : fromHex(intent.replaces, 'the serial that is replaced'),
     tbs_der: intent.tbsDer,
   };
 }
 
 /** `certificate.issued` becomes `certificate.withheld`, with the reason in its detail. */
 const withheldEvent = (event: AuditEvent, code: ErrorCode, message: string): AuditEvent => ({
-  ...event, kind: event.kind.replace(/\.[^.]*$/, '.withheld'), detail: { ...event.detail, code, reason: message },
+  ...event,
+  kind: event.kind.replace(/\.[^.]*$/, '.withheld'),
+  detail: { ...event.detail, code, reason: message },
 });
 
 const abandonedEvent = (record: CertificateRecord, reason: string, timeMs: number): AuditEvent => ({
-  timeMs, actor: 'server', kind: 'certificate.abandoned', subject: record.serial,
+  timeMs,
+  actor: 'server',
+  kind: 'certificate.abandoned',
+  subject: record.serial,
   detail: {
-    reason, spiffeId: record.spiffeId, kind: record.kind, requester: record.requester, holder: record.holder,
-    authorityId: record.authorityId, publicKeySha256: record.publicKeySha256, notAfter: record.notAfter,
+    reason,
+    spiffeId: record.spiffeId,
+    kind: record.kind,
+    requester: record.requester,
+    holder: record.holder,
+    authorityId: record.authorityId,
+    publicKeySha256: record.publicKeySha256,
+    notAfter: record.notAfter,
   },
 });

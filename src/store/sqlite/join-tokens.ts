@@ -10,29 +10,66 @@ import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-/** Inside the transaction that records the agent: the answer that repeated uses of the token get. */
-export type BindTokenResult = (id: string, use: { readonly agentId: string; readonly publicKeySha256: string; readonly serial: string; readonly now: number }) => void;
+/**
+ * Inside the transaction that records the agent: the answer that repeated uses of the token get.
+ */
+export type BindTokenResult = (
+  id: string,
+  use: {
+    readonly agentId: string;
+    readonly publicKeySha256: string;
+    readonly serial: string;
+    readonly now: number;
+  },
+) => void;
 
 /** In `expires_at`. */
 const revokedAt = 0;
 const alreadyOver = 'Nothing is to be done: it lets nobody join.';
 
-export function createJoinTokens(engine: Engine, audit: AuditWriter, ledger: Ledger): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
-  const insert = engine.statement<{ [Column in keyof JoinTokenTable]: JoinTokenTable[Column] }>()((query, slot) =>
-    query.insertInto('join_tokens').values({
-      id: slot('id'), token_sha256: slot('token_sha256'), agent_id: slot('agent_id'), node_selectors: slot('node_selectors'),
-      expires_at: slot('expires_at'), bound_public_key_sha256: slot('bound_public_key_sha256'), used_at: slot('used_at'),
-      result_serial: slot('result_serial'), created_by: slot('created_by'), created_at: slot('created_at'),
-    }));
-  const byId = engine.statement<{ id: string }>()((query, slot) => query.selectFrom('join_tokens').selectAll().where('id', '=', slot('id')));
-  const byHash = engine.statement<{ hash: Buffer }>()((query, slot) => query.selectFrom('join_tokens').selectAll().where('token_sha256', '=', slot('hash')));
+export function createJoinTokens(
+  engine: Engine,
+  audit: AuditWriter,
+  ledger: Ledger,
+): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
+  const insert = engine.statement<{ [Column in keyof JoinTokenTable]: JoinTokenTable[Column] }>()(
+    (query, slot) =>
+      query.insertInto('join_tokens').values({
+        id: slot('id'),
+        token_sha256: slot('token_sha256'),
+        agent_id: slot('agent_id'),
+        node_selectors: slot('node_selectors'),
+        expires_at: slot('expires_at'),
+        bound_public_key_sha256: slot('bound_public_key_sha256'),
+        used_at: slot('used_at'),
+        result_serial: slot('result_serial'),
+        created_by: slot('created_by'),
+        created_at: slot('created_at'),
+      }),
+  );
+  const byId = engine.statement<{ id: string }>()((query, slot) =>
+    query.selectFrom('join_tokens').selectAll().where('id', '=', slot('id')),
+  );
+  const byHash = engine.statement<{ hash: Buffer }>()((query, slot) =>
+    query.selectFrom('join_tokens').selectAll().where('token_sha256', '=', slot('hash')),
+  );
   const bind = engine.statement<{ id: string; key: Buffer; now: number }>()((query, slot) =>
-    query.updateTable('join_tokens').set({ bound_public_key_sha256: slot('key'), used_at: slot('now') })
-      .where('id', '=', slot('id')).where('bound_public_key_sha256', 'is', null));
+    query
+      .updateTable('join_tokens')
+      .set({ bound_public_key_sha256: slot('key'), used_at: slot('now') })
+      .where('id', '=', slot('id'))
+      .where('bound_public_key_sha256', 'is', null),
+  );
   const setResult = engine.statement<{ id: string; serial: Buffer }>()((query, slot) =>
-    query.updateTable('join_tokens').set({ result_serial: slot('serial') }).where('id', '=', slot('id')));
+    query
+      .updateTable('join_tokens')
+      .set({ result_serial: slot('serial') })
+      .where('id', '=', slot('id')),
+  );
 
-  const revoke = engine.statement<{ id: string }>()((query, slot) => query.updateTable('join_tokens').set({ expires_at: revokedAt }).where('id', '=', slot('id')));
+  const revoke = engine.statement<{ id: string }>()((query, slot) =>
+    query.updateTable('join_tokens').set({ expires_at: revokedAt }).where('id', '=', slot('id')),
+  );
 
   const existing = (id: string): JoinTokenTable => {
     const row = byId.get({ id });
@@ -42,7 +79,8 @@ export function createJoinTokens(engine: Engine, audit: AuditWriter, ledger: Led
 
   const bindKey = (id: string, publicKeySha256: string, now: number): JoinToken => {
     ledger.requireRow('join-token', id, rowText['join-token'](existing(id)));
-    if (existing(id).expires_at <= now) throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} has expired`);
+    if (existing(id).expires_at <= now)
+      throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} has expired`);
     bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
     return toToken(existing(id));
   };
@@ -50,69 +88,117 @@ export function createJoinTokens(engine: Engine, audit: AuditWriter, ledger: Led
   const bindResult: BindTokenResult = (id, { agentId, publicKeySha256, serial, now }) => {
     const row = existing(id);
     ledger.requireRow('join-token', id, rowText['join-token'](row));
-    if (row.expires_at === revokedAt) throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was revoked`);
-    if (row.agent_id !== agentId) throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} is for another agent`);
-    if (row.bound_public_key_sha256 !== null && hex(row.bound_public_key_sha256) !== publicKeySha256) {
+    if (row.expires_at === revokedAt)
+      throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was revoked`);
+    if (row.agent_id !== agentId)
+      throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} is for another agent`);
+    if (
+      row.bound_public_key_sha256 !== null &&
+      hex(row.bound_public_key_sha256) !== publicKeySha256
+    ) {
       throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was used with another key`);
     }
     if (row.result_serial !== null && hex(row.result_serial) !== serial) {
-      throw new PkiError('CONFLICT', `join token ${id} already led to certificate ${hex(row.result_serial)}`, {
-        next: 'Give the recorded certificate to the caller: the same token and key get the same answer.',
-      });
+      throw new PkiError(
+        'CONFLICT',
+        `join token ${id} already led to certificate ${hex(row.result_serial)}`,
+        {
+          next: 'Give the recorded certificate to the caller: the same token and key get the same answer.',
+        },
+      );
     }
     bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
     setResult.run({ id, serial: fromHex(serial, 'the serial') });
   };
 
-  const read = (row: JoinTokenTable): JoinToken => ledger.read('join-token', row.id, () => rowText['join-token'](row), toToken(row));
+  const read = (row: JoinTokenTable): JoinToken =>
+    ledger.read('join-token', row.id, () => rowText['join-token'](row), toToken(row));
 
   return {
     bindResult,
     store: {
-      create: (token, event) => engine.write(() => {
-        const row = toRow(token);
-        insert.run(row);
-        audit(event, { kind: 'join-token', id: row.id, text: rowText['join-token'](row) });
-      }),
-      byHash: (tokenSha256) => engine.read(() => {
-        const hash = fromHexOrUndefined(tokenSha256);
-        const row = hash === undefined ? undefined : byHash.get({ hash });
-        return row === undefined ? undefined : read(row);
-      }),
-      byId: (id) => engine.read(() => {
-        const row = byId.get({ id });
-        return row === undefined ? undefined : read(row);
-      }),
-      revoke: (id, now, event) => engine.write(() => {
-        const row = existing(id);
-        ledger.requireRow('join-token', id, rowText['join-token'](row));
-        if (row.expires_at === revokedAt) throw new PkiError('CONFLICT', `join token ${id} is revoked already`, { next: alreadyOver });
-        if (row.result_serial !== null) throw new PkiError('CONFLICT', `join token ${id} was used: ${row.agent_id} has joined with it`, { next: 'End the agent: meshca agent ban, or evict.' });
-        if (row.expires_at <= now) throw new PkiError('CONFLICT', `join token ${id} has expired`, { next: alreadyOver });
-        revoke.run({ id });
-        audit(event, { kind: 'join-token', id, text: rowText['join-token']({ ...row, expires_at: revokedAt }) });
-        return toToken({ ...row, expires_at: revokedAt });
-      }),
+      create: (token, event) =>
+        engine.write(() => {
+          const row = toRow(token);
+          insert.run(row);
+          audit(event, { kind: 'join-token', id: row.id, text: rowText['join-token'](row) });
+        }),
+      byHash: (tokenSha256) =>
+        engine.read(() => {
+          const hash = fromHexOrUndefined(tokenSha256);
+          const row = hash === undefined ? undefined : byHash.get({ hash });
+          return row === undefined ? undefined : read(row);
+        }),
+      byId: (id) =>
+        engine.read(() => {
+          const row = byId.get({ id });
+          return row === undefined ? undefined : read(row);
+        }),
+      revoke: (id, now, event) =>
+        engine.write(() => {
+          const row = existing(id);
+          ledger.requireRow('join-token', id, rowText['join-token'](row));
+          if (row.expires_at === revokedAt)
+            throw new PkiError('CONFLICT', `join token ${id} is revoked already`, {
+              next: alreadyOver,
+            });
+          if (row.result_serial !== null)
+            throw new PkiError(
+              'CONFLICT',
+              `join token ${id} was used: ${row.agent_id} has joined with it`,
+              { next: 'End the agent: meshca agent ban, or evict.' },
+            );
+          if (row.expires_at <= now)
+            throw new PkiError('CONFLICT', `join token ${id} has expired`, { next: alreadyOver });
+          revoke.run({ id });
+          audit(event, {
+            kind: 'join-token',
+            id,
+            text: rowText['join-token']({ ...row, expires_at: revokedAt }),
+          });
+          return toToken({ ...row, expires_at: revokedAt });
+        }),
       bind: (id, publicKeySha256, now) => engine.write(() => bindKey(id, publicKeySha256, now)),
-      list: (page) => engine.read(() => {
-        const size = pageSize(page);
-        const query = builder.selectFrom('join_tokens').selectAll().where('id', '>', page.after ?? '').orderBy('id').limit(size + 1);
-        return toPage(engine.rows(query), size, toToken, (row) => row.id);
-      }),
+      list: (page) =>
+        engine.read(() => {
+          const size = pageSize(page);
+          const query = builder
+            .selectFrom('join_tokens')
+            .selectAll()
+            .where('id', '>', page.after ?? '')
+            .orderBy('id')
+            .limit(size + 1);
+          return toPage(engine.rows(query), size, toToken, (row) => row.id);
+        }),
     },
   };
 }
 
 const toRow = (token: JoinToken): JoinTokenTable => ({
-  id: token.id, token_sha256: fromHex(token.tokenSha256, 'the digest of the token'), agent_id: token.agentId,
-  node_selectors: JSON.stringify(token.nodeSelectors), expires_at: token.expiresAt,
-  bound_public_key_sha256: token.boundPublicKeySha256 === null ? null : fromHex(token.boundPublicKeySha256, 'the digest of the public key'),
-  used_at: token.usedAt, result_serial: token.resultSerial === null ? null : fromHex(token.resultSerial, 'the serial'),
-  created_by: token.createdBy, created_at: token.createdAt,
+  id: token.id,
+  token_sha256: fromHex(token.tokenSha256, 'the digest of the token'),
+  agent_id: token.agentId,
+  node_selectors: JSON.stringify(token.nodeSelectors),
+  expires_at: token.expiresAt,
+  bound_public_key_sha256:
+    token.boundPublicKeySha256 === null
+      ? null
+      : fromHex(token.boundPublicKeySha256, 'the digest of the public key'),
+  used_at: token.usedAt,
+  result_serial: token.resultSerial === null ? null : fromHex(token.resultSerial, 'the serial'),
+  created_by: token.createdBy,
+  created_at: token.createdAt,
 });
 
 const toToken = (row: JoinTokenTable): JoinToken => ({
-  id: row.id, tokenSha256: hex(row.token_sha256), agentId: row.agent_id, nodeSelectors: fromJson<readonly Selector[]>('join_tokens', row.node_selectors),
-  expiresAt: row.expires_at, boundPublicKeySha256: hexOrNull(row.bound_public_key_sha256), usedAt: row.used_at, resultSerial: hexOrNull(row.result_serial),
-  createdBy: row.created_by, createdAt: row.created_at,
+  id: row.id,
+  tokenSha256: hex(row.token_sha256),
+  agentId: row.agent_id,
+  nodeSelectors: fromJson<readonly Selector[]>('join_tokens', row.node_selectors),
+  expiresAt: row.expires_at,
+  boundPublicKeySha256: hexOrNull(row.bound_public_key_sha256),
+  usedAt: row.used_at,
+  resultSerial: hexOrNull(row.result_serial),
+  createdBy: row.created_by,
+  createdAt: row.created_at,
 });

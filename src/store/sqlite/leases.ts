@@ -3,19 +3,45 @@ import type { Lease, LeaseStore } from '../contract.ts';
 import type { Schema } from '../schema.ts';
 import type { Engine } from './engine.ts';
 
-/** Inside a transaction: throws LEASE_LOST unless the fence is the present one and the lease has not been given away. */
+/**
+ * Inside a transaction: throws LEASE_LOST unless the fence is the present one and the lease has not
+ * been given away.
+ */
 export type FenceCheck = (lease: Lease) => void;
 
-export function createLeases(engine: Engine): { readonly store: LeaseStore; readonly checkFence: FenceCheck } {
+export function createLeases(engine: Engine): {
+  readonly store: LeaseStore;
+  readonly checkFence: FenceCheck;
+} {
   type Row = Schema['leases'];
-  const byName = engine.statement<{ name: string }>()((query, slot) => query.selectFrom('leases').selectAll().where('name', '=', slot('name')));
+  const byName = engine.statement<{ name: string }>()((query, slot) =>
+    query.selectFrom('leases').selectAll().where('name', '=', slot('name')),
+  );
   const put = engine.statement<{ [Column in keyof Row]: Row[Column] }>()((query, slot) =>
-    query.insertInto('leases').values({ name: slot('name'), holder: slot('holder'), fence: slot('fence'), expires_at_ms: slot('expires_at_ms') })
-      .onConflict((conflict) => conflict.column('name').doUpdateSet({ holder: slot('holder'), fence: slot('fence'), expires_at_ms: slot('expires_at_ms') })));
+    query
+      .insertInto('leases')
+      .values({
+        name: slot('name'),
+        holder: slot('holder'),
+        fence: slot('fence'),
+        expires_at_ms: slot('expires_at_ms'),
+      })
+      .onConflict((conflict) =>
+        conflict.column('name').doUpdateSet({
+          holder: slot('holder'),
+          fence: slot('fence'),
+          expires_at_ms: slot('expires_at_ms'),
+        }),
+      ),
+  );
 
   const checkFence: FenceCheck = ({ name, fence }) => {
     const present = byName.get({ name })?.fence;
-    if (present !== fence) throw new PkiError('LEASE_LOST', `the lease ${name} is at fence ${present ?? 'none'}, not ${fence}`);
+    if (present !== fence)
+      throw new PkiError(
+        'LEASE_LOST',
+        `the lease ${name} is at fence ${present ?? 'none'}, not ${fence}`,
+      );
   };
   const store = (row: Row): Lease => {
     put.run(row);
@@ -25,22 +51,32 @@ export function createLeases(engine: Engine): { readonly store: LeaseStore; read
   return {
     checkFence,
     store: {
-      acquire: (name, holder, nowMs, lifeMs) => engine.write(() => {
-        const row = byName.get({ name });
-        const expires = nowMs + lifeMs;
-        if (row === undefined) return store({ name, holder, fence: 1, expires_at_ms: expires });
-        if (row.holder === holder && row.expires_at_ms > nowMs) return store({ ...row, expires_at_ms: expires });
-        if (row.expires_at_ms > nowMs) return undefined;
-        return store({ name, holder, fence: row.fence + 1, expires_at_ms: expires });
-      }),
-      renew: (lease, nowMs, lifeMs) => engine.write(() => {
-        checkFence(lease);
-        return store({ name: lease.name, holder: lease.holder, fence: lease.fence, expires_at_ms: nowMs + lifeMs });
-      }),
-      release: (lease) => engine.write(() => {
-        const row = byName.get({ name: lease.name });
-        if (row?.fence === lease.fence && row.holder === lease.holder) store({ ...row, expires_at_ms: 0 });
-      }),
+      acquire: (name, holder, nowMs, lifeMs) =>
+        engine.write(() => {
+          const row = byName.get({ name });
+          const expires = nowMs + lifeMs;
+          if (row === undefined) return store({ name, holder, fence: 1, expires_at_ms: expires });
+          if (row.holder === holder && row.expires_at_ms > nowMs)
+            return store({ ...row, expires_at_ms: expires });
+          if (row.expires_at_ms > nowMs) return undefined;
+          return store({ name, holder, fence: row.fence + 1, expires_at_ms: expires });
+        }),
+      renew: (lease, nowMs, lifeMs) =>
+        engine.write(() => {
+          checkFence(lease);
+          return store({
+            name: lease.name,
+            holder: lease.holder,
+            fence: lease.fence,
+            expires_at_ms: nowMs + lifeMs,
+          });
+        }),
+      release: (lease) =>
+        engine.write(() => {
+          const row = byName.get({ name: lease.name });
+          if (row?.fence === lease.fence && row.holder === lease.holder)
+            store({ ...row, expires_at_ms: 0 });
+        }),
     },
   };
 }

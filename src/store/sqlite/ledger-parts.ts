@@ -14,26 +14,47 @@ type LeafItem =
   | readonly ['holder' | 'authority', id: string, last: number]
   | readonly ['given', holder: string, start: number, last: number];
 
-/** What the log says of objects, as JSON, a thousand items each: the same content gives the same bytes. */
-export function* objectParts({ objects, evidence, revocations, crls }: LedgerContent): Generator<Buffer> {
-  yield* parts('objects', (function* items(): Generator<ObjectItem> {
-    for (const [key, { sha256, sequence }] of objects) yield ['object', key, sha256, sequence];
-    for (const [id, { sha256, sequence }] of evidence) yield ['evidence', id, sha256, sequence];
-    for (const { serial, authorityId, reason, revokedAt, revokedBy, notAfter } of revocations) yield ['revocation', { serial, authorityId, reason, revokedAt, revokedBy, notAfter }];
-    for (const { id, number, issuerNumber } of crls) yield ['crl', id, number, issuerNumber];
-  })());
+/**
+ * What the log says of objects, as JSON, a thousand items each: the same content gives the same
+ * bytes.
+ */
+export function* objectParts({
+  objects,
+  evidence,
+  revocations,
+  crls,
+}: LedgerContent): Generator<Buffer> {
+  yield* parts(
+    'objects',
+    (function* items(): Generator<ObjectItem> {
+      for (const [key, { sha256, sequence }] of objects) yield ['object', key, sha256, sequence];
+      for (const [id, { sha256, sequence }] of evidence) yield ['evidence', id, sha256, sequence];
+      for (const { serial, authorityId, reason, revokedAt, revokedBy, notAfter } of revocations)
+        yield ['revocation', { serial, authorityId, reason, revokedAt, revokedBy, notAfter }];
+      for (const { id, number, issuerNumber } of crls) yield ['crl', id, number, issuerNumber];
+    })(),
+  );
 }
 
-/** What it says of leaves that may still be valid. What is over goes out of it with time, so that this is not the same for the same log. */
+/**
+ * What it says of leaves that may still be valid. What is over goes out of it with time, so that
+ * this is not the same for the same log.
+ */
 export function* leafParts({ holders, authorities, given }: IssuedContent): Generator<Buffer> {
-  yield* parts('leaves', (function* items(): Generator<LeafItem> {
-    for (const [id, last] of holders) yield ['holder', id, last];
-    for (const [id, last] of authorities) yield ['authority', id, last];
-    for (const [holder, start, last] of given) yield ['given', holder, start, last];
-  })());
+  yield* parts(
+    'leaves',
+    (function* items(): Generator<LeafItem> {
+      for (const [id, last] of holders) yield ['holder', id, last];
+      for (const [id, last] of authorities) yield ['authority', id, last];
+      for (const [holder, start, last] of given) yield ['given', holder, start, last];
+    })(),
+  );
 }
 
-function* parts(of: 'objects' | 'leaves', items: Iterable<ObjectItem | LeafItem>): Generator<Buffer> {
+function* parts(
+  of: 'objects' | 'leaves',
+  items: Iterable<ObjectItem | LeafItem>,
+): Generator<Buffer> {
   let part: (ObjectItem | LeafItem)[] = [];
   for (const item of items) {
     part.push(item);
@@ -51,19 +72,37 @@ export interface PartsContent {
   readonly objectParts: readonly Buffer[];
 }
 
-/** Of parts that were found to have the digest of a snapshot. Throws where they are not what this module makes. */
+/**
+ * Of parts that were found to have the digest of a snapshot. Throws where they are not what this
+ * module makes.
+ */
 export function contentOf(all: Iterable<Buffer>): PartsContent {
-  const ledger = { objects: [] as [string, { sha256: string; sequence: number }][], evidence: [] as [string, { sha256: string; sequence: number }][], revocations: [] as Revocation[], crls: [] as { id: string; number: number; issuerNumber: string }[] };
-  const issued = { holders: [] as [string, number][], authorities: [] as [string, number][], given: [] as [string, number, number][] };
+  const ledger = {
+    objects: [] as [string, { sha256: string; sequence: number }][],
+    evidence: [] as [string, { sha256: string; sequence: number }][],
+    revocations: [] as Revocation[],
+    crls: [] as { id: string; number: number; issuerNumber: string }[],
+  };
+  const issued = {
+    holders: [] as [string, number][],
+    authorities: [] as [string, number][],
+    given: [] as [string, number, number][],
+  };
   const hashes: Buffer[] = [];
   for (const part of all) {
-    const [of, ...items] = JSON.parse(part.toString('utf8')) as readonly ['objects' | 'leaves', ...(ObjectItem | LeafItem)[]];
+    const [of, ...items] = JSON.parse(part.toString('utf8')) as readonly [
+      'objects' | 'leaves',
+      ...(ObjectItem | LeafItem)[],
+    ];
     if (of === 'objects') hashes.push(partHash(part));
     for (const item of items) {
-      if (item[0] === 'object') ledger.objects.push([item[1], { sha256: item[2], sequence: item[3] }]);
-      else if (item[0] === 'evidence') ledger.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
+      if (item[0] === 'object')
+        ledger.objects.push([item[1], { sha256: item[2], sequence: item[3] }]);
+      else if (item[0] === 'evidence')
+        ledger.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
       else if (item[0] === 'revocation') ledger.revocations.push(item[1]);
-      else if (item[0] === 'crl') ledger.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
+      else if (item[0] === 'crl')
+        ledger.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);
       else if (item[0] === 'authority') issued.authorities.push([item[1], item[2]]);
       else if (item[0] === 'given') issued.given.push([item[1], item[2], item[3]]);

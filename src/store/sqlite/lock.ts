@@ -8,19 +8,24 @@ export interface DatabaseLock {
 }
 
 /**
- * One server per database: a second SQLite file, whose write lock (RESERVED) is held for the life of the process. The kernel
- * drops it with the process, also after kill -9, and it still lets others read who holds it. POSIX locks have one trap: a
- * process that opens and closes the file by other means than SQLite loses its lock, so nothing else here may touch it.
+ * One server per database: a second SQLite file, whose write lock (RESERVED) is held for the life
+ * of the process. The kernel drops it with the process, also after kill -9, and it still lets
+ * others read who holds it. POSIX locks have one trap: a process that opens and closes the file by
+ * other means than SQLite loses its lock, so nothing else here may touch it.
  * @throws PkiError STORE_LOCKED with the holder's `pid` and `since` in its detail
  */
-export function acquireLock(path: string, holder: { readonly pid: number; readonly now: number }): DatabaseLock {
+export function acquireLock(
+  path: string,
+  holder: { readonly pid: number; readonly now: number },
+): DatabaseLock {
   let database: DatabaseSync | undefined;
   try {
     if (!existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
     // Long enough for a reader of the holder's name to be gone, short enough to be told at once.
     database = new DatabaseSync(path, { timeout: 200 });
-    // The name must be committed to be readable, and the lock taken again after that: who starts at the same time may come
-    // between, and whoever then has the lock under the other's name gives way and tries again.
+    // The name must be committed to be readable, and the lock taken again after that: who starts at
+    // the same time may come between, and whoever then has the lock under the other's name gives
+    // way and tries again.
     for (let held = false, attempt = 0; !held; attempt += 1) {
       claim(database, holder);
       database.exec('BEGIN IMMEDIATE');
@@ -41,16 +46,27 @@ export function acquireLock(path: string, holder: { readonly pid: number; readon
   };
 }
 
-function claim(database: DatabaseSync, holder: { readonly pid: number; readonly now: number }): void {
+function claim(
+  database: DatabaseSync,
+  holder: { readonly pid: number; readonly now: number },
+): void {
   database.exec('BEGIN IMMEDIATE');
-  database.exec('CREATE TABLE IF NOT EXISTS holder (id INTEGER PRIMARY KEY CHECK (id = 1), pid INTEGER NOT NULL, since INTEGER NOT NULL) STRICT');
-  database.prepare('INSERT OR REPLACE INTO holder (id, pid, since) VALUES (1, ?, ?)').run(holder.pid, holder.now);
+  database.exec(
+    'CREATE TABLE IF NOT EXISTS holder (id INTEGER PRIMARY KEY CHECK (id = 1), pid INTEGER NOT NULL, since INTEGER NOT NULL) STRICT',
+  );
+  database
+    .prepare('INSERT OR REPLACE INTO holder (id, pid, since) VALUES (1, ?, ?)')
+    .run(holder.pid, holder.now);
   database.exec('COMMIT');
 }
 
-function readHolder(database: DatabaseSync): { readonly pid: number; readonly since: number } | undefined {
+function readHolder(
+  database: DatabaseSync,
+): { readonly pid: number; readonly since: number } | undefined {
   try {
-    return database.prepare('SELECT pid, since FROM holder').get() as { pid: number; since: number } | undefined;
+    return database.prepare('SELECT pid, since FROM holder').get() as
+      | { pid: number; since: number }
+      | undefined;
   } catch {
     // Caught in the instant of its first write: who holds it is not written yet.
     return undefined;
@@ -61,10 +77,17 @@ function lockedError(database: DatabaseSync | undefined, path: string): PkiError
   const row = database === undefined ? undefined : readHolder(database);
   if (row === undefined) return new PkiError('STORE_LOCKED', `another process holds ${path}`);
   const since = new Date(row.since * 1000).toISOString();
-  return new PkiError('STORE_LOCKED', `process ${row.pid} holds ${path} since ${since}`, { detail: { pid: row.pid, since: row.since } });
+  return new PkiError('STORE_LOCKED', `process ${row.pid} holds ${path} since ${since}`, {
+    detail: { pid: row.pid, since: row.since },
+  });
 }
 
 const lockFileError = (error: unknown, path: string): PkiError =>
-  new PkiError('STORE_FAILED', `the lock file ${path} can not be used: ${storeError(error).message}`, {
-    cause: error, next: 'Check that the folder exists and is writable; a damaged lock file may be deleted while no server runs.',
-  });
+  new PkiError(
+    'STORE_FAILED',
+    `the lock file ${path} can not be used: ${storeError(error).message}`,
+    {
+      cause: error,
+      next: 'Check that the folder exists and is writable; a damaged lock file may be deleted while no server runs.',
+    },
+  );

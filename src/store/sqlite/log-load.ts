@@ -27,7 +27,10 @@ export class LogLoad {
   readonly #source: LogLoadSource;
   #basis: (LogSnapshot & { readonly objectParts: readonly Buffer[] }) | undefined;
   #computed = new CompactRange();
-  /** Records up to this one counted although they were not in the tree: there was no checkpoint yet, and nothing to defend. */
+  /**
+   * Records up to this one counted although they were not in the tree: there was no checkpoint yet,
+   * and nothing to defend.
+   */
   #openThrough = 0;
 
   constructor(source: LogLoadSource) {
@@ -50,7 +53,10 @@ export class LogLoad {
     return this.#basis === undefined ? undefined : new SnapshotReview(this.#basis, this.#source);
   }
 
-  /** From the newest snapshot, smaller than `below`, that fits the tree, and the records behind it; else from all records. */
+  /**
+   * From the newest snapshot, smaller than `below`, that fits the tree, and the records behind it;
+   * else from all records.
+   */
   async load(below = Number.POSITIVE_INFINITY): Promise<void> {
     const { snapshots, logger } = this.#source;
     const known = snapshots.list().filter(({ size }) => size < below);
@@ -65,7 +71,10 @@ export class LogLoad {
   async withoutBasis(why: string): Promise<void> {
     const refused = this.#basis;
     if (refused === undefined) return;
-    this.#source.logger.warn({ size: refused.size, why }, 'a snapshot of the audit log is not used');
+    this.#source.logger.warn(
+      { size: refused.size, why },
+      'a snapshot of the audit log is not used',
+    );
     this.#basis = undefined;
     await this.load(refused.size);
   }
@@ -74,14 +83,18 @@ export class LogLoad {
   async #loadFrom(snapshot: LogSnapshot): Promise<string | undefined> {
     const { snapshots, size, newestCheckpoint, tile, clock } = this.#source;
     const head = { size: size(), checkpoint: newestCheckpoint() };
-    if (snapshot.size > head.size || head.checkpoint?.size !== head.size) return `the tree has ${head.size} records, the newest checkpoint is over ${head.checkpoint?.size ?? 0}`;
+    if (snapshot.size > head.size || head.checkpoint?.size !== head.size)
+      return `the tree has ${head.size} records, the newest checkpoint is over ${head.checkpoint?.size ?? 0}`;
     const fresh = emptyMemory(clock);
     let range: CompactRange;
     let hashes: readonly Buffer[];
     try {
       const parts = snapshots.parts(snapshot);
       if (parts === undefined) return 'its parts are not those that it names';
-      range = CompactRange.at(snapshot.size, nodesFromTiles(({ level, index }) => tile(level, index)));
+      range = CompactRange.at(
+        snapshot.size,
+        nodesFromTiles(({ level, index }) => tile(level, index)),
+      );
       if (!range.root().equals(snapshot.root)) return 'the tree has another root at its size';
       const content = contentOf(parts);
       fresh.ledger.restore(content.ledger);
@@ -90,13 +103,15 @@ export class LogLoad {
     } catch (thrown) {
       return (thrown as Error).message;
     }
-    // only what has its place in the tree counts, and the root below shows that these are its records
+    // only what has its place in the tree counts, and the root below shows that these are its
+    // records
     await this.#read(snapshot.sequence, (sequence, canonical, index) => {
       if (index !== range.size || index >= head.size) return;
       range.append(leafHash(canonical));
       learn(fresh, canonical, sequence, clock.now());
     });
-    if (range.size !== head.size || !range.root().equals(head.checkpoint.root)) return 'the records behind it are not those of the tree';
+    if (range.size !== head.size || !range.root().equals(head.checkpoint.root))
+      return 'the records behind it are not those of the tree';
     this.#settle(fresh, range, { ...snapshot, objectParts: hashes });
     return undefined;
   }
@@ -109,26 +124,37 @@ export class LogLoad {
     const range = new CompactRange();
     const begunMs = clock.monotonicMs();
     let saidMs = begunMs;
-    await this.#read(0, (sequence, canonical, index) => {
-      if (index !== undefined && index === range.size && index < head) range.append(leafHash(canonical));
-      // what stayed out of the tree has no say; what is not in it yet gets one when the sequencer found its seal good
-      else if (!open) return;
-      else this.#openThrough = sequence;
-      learn(fresh, canonical, sequence, clock.now());
-    }, () => {
-      const nowMs = clock.monotonicMs();
-      if (nowMs - saidMs < sayEveryMs) return;
-      saidMs = nowMs;
-      logger.info({ read: range.size, of: head }, 'reading the whole audit log');
-    });
+    await this.#read(
+      0,
+      (sequence, canonical, index) => {
+        if (index !== undefined && index === range.size && index < head)
+          range.append(leafHash(canonical));
+        // what stayed out of the tree has no say; what is not in it yet gets one when the sequencer
+        // found its seal good
+        else if (!open) return;
+        else this.#openThrough = sequence;
+        learn(fresh, canonical, sequence, clock.now());
+      },
+      () => {
+        const nowMs = clock.monotonicMs();
+        if (nowMs - saidMs < sayEveryMs) return;
+        saidMs = nowMs;
+        logger.info({ read: range.size, of: head }, 'reading the whole audit log');
+      },
+    );
     const seconds = Math.round((clock.monotonicMs() - begunMs) / 1000);
-    if (seconds >= sayEveryMs / 1000) logger.info({ records: range.size, seconds }, 'the whole audit log was read');
+    if (seconds >= sayEveryMs / 1000)
+      logger.info({ records: range.size, seconds }, 'the whole audit log was read');
     this.#settle(fresh, range, undefined);
   }
 
-  async #read(from: number, each: (sequence: number, canonical: Buffer, index: number | undefined) => void, between: () => void = () => {}): Promise<void> {
+  async #read(
+    from: number,
+    each: (sequence: number, canonical: Buffer, index: number | undefined) => void,
+    between: () => void = () => {},
+  ): Promise<void> {
     const place = this.#source.runs.walker();
-    for (let after = from; ;) {
+    for (let after = from; ; ) {
       const rows = this.#source.records(after, rowsAtOnce);
       for (const { sequence, canonical } of rows) each(sequence, canonical, place(sequence));
       if (rows.length < rowsAtOnce) return;
@@ -138,7 +164,11 @@ export class LogLoad {
     }
   }
 
-  #settle(fresh: LogMemory, range: CompactRange, basis: (LogSnapshot & { readonly objectParts: readonly Buffer[] }) | undefined): void {
+  #settle(
+    fresh: LogMemory,
+    range: CompactRange,
+    basis: (LogSnapshot & { readonly objectParts: readonly Buffer[] }) | undefined,
+  ): void {
     const { own, memory } = this.#source;
     for (const [sequence, lesson] of own()) apply(fresh, lesson, sequence);
     memory.ledger.become(fresh.ledger);

@@ -28,5 +28,9 @@ export function apply({ ledger, issued }: LogMemory, lesson: Lesson, sequence: n
 /** From a record as it stands; what is over at `now` is not told. */
 export function learn(memory: LogMemory, canonical: Buffer, sequence: number, now: number): void {
   const object = committedObject(canonical);
-  apply(memory, { object, issued: object === undefined ? issuedFrom(canonical, now) : undefined }, sequence);
+  apply(
+    memory,
+    { object, issued: object === undefined ? issuedFrom(canonical, now) : undefined },
+    sequence,
+  );
 }

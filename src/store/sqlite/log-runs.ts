@@ -5,28 +5,72 @@ type None = Record<never, never>;
 
 export type LogRuns = ReturnType<typeof createLogRuns>;
 
-/** Where each record stands in the tree: runs of sequences that follow each other, and those that stayed out. */
+/**
+ * Where each record stands in the tree: runs of sequences that follow each other, and those that
+ * stayed out.
+ */
 export function createLogRuns(engine: Engine) {
-  const lastRun = engine.statement<None>()((query) => query.selectFrom('log_runs').selectAll().orderBy('first_index', 'desc').limit(1));
-  const allRuns = engine.statement<None>()((query) => query.selectFrom('log_runs').selectAll().orderBy('first_index'));
+  const lastRun = engine.statement<None>()((query) =>
+    query.selectFrom('log_runs').selectAll().orderBy('first_index', 'desc').limit(1),
+  );
+  const allRuns = engine.statement<None>()((query) =>
+    query.selectFrom('log_runs').selectAll().orderBy('first_index'),
+  );
   const runOf = engine.statement<{ sequence: number }>()((query, slot) =>
-    query.selectFrom('log_runs').selectAll().where('first_sequence', '<=', slot('sequence')).orderBy('first_sequence', 'desc').limit(1));
+    query
+      .selectFrom('log_runs')
+      .selectAll()
+      .where('first_sequence', '<=', slot('sequence'))
+      .orderBy('first_sequence', 'desc')
+      .limit(1),
+  );
   const runAt = engine.statement<{ index: number }>()((query, slot) =>
-    query.selectFrom('log_runs').selectAll().where('first_index', '<=', slot('index')).orderBy('first_index', 'desc').limit(1));
-  const addRun = engine.statement<{ first_index: number; first_sequence: number; length: number }>()((query, slot) =>
-    query.insertInto('log_runs').values({ first_index: slot('first_index'), first_sequence: slot('first_sequence'), length: slot('length') }));
+    query
+      .selectFrom('log_runs')
+      .selectAll()
+      .where('first_index', '<=', slot('index'))
+      .orderBy('first_index', 'desc')
+      .limit(1),
+  );
+  const addRun = engine.statement<{
+    first_index: number;
+    first_sequence: number;
+    length: number;
+  }>()((query, slot) =>
+    query.insertInto('log_runs').values({
+      first_index: slot('first_index'),
+      first_sequence: slot('first_sequence'),
+      length: slot('length'),
+    }),
+  );
   const grow = engine.statement<{ first_index: number; length: number }>()((query, slot) =>
-    query.updateTable('log_runs').set({ length: slot('length') }).where('first_index', '=', slot('first_index')));
-  const exclude = engine.statement<{ sequence: number; reason: string; found_at: number }>()((query, slot) =>
-    query.insertInto('log_excluded').values({ sequence: slot('sequence'), reason: slot('reason'), found_at: slot('found_at') }).onConflict((conflict) => conflict.doNothing()));
+    query
+      .updateTable('log_runs')
+      .set({ length: slot('length') })
+      .where('first_index', '=', slot('first_index')),
+  );
+  const exclude = engine.statement<{ sequence: number; reason: string; found_at: number }>()(
+    (query, slot) =>
+      query
+        .insertInto('log_excluded')
+        .values({ sequence: slot('sequence'), reason: slot('reason'), found_at: slot('found_at') })
+        .onConflict((conflict) => conflict.doNothing()),
+  );
   const excludedAfter = engine.statement<{ sequence: number; limit: number }>()((query, slot) =>
-    query.selectFrom('log_excluded').select(['sequence', 'reason']).where('sequence', '>', slot('sequence')).orderBy('sequence').limit(slot('limit')));
+    query
+      .selectFrom('log_excluded')
+      .select(['sequence', 'reason'])
+      .where('sequence', '>', slot('sequence'))
+      .orderBy('sequence')
+      .limit(slot('limit')),
+  );
 
   return {
     add(firstIndex: number, sequences: readonly number[]): void {
       let open = lastRun.get({});
       for (const [offset, sequence] of sequences.entries()) {
-        if (open !== undefined && open.first_sequence + open.length === sequence) open = { ...open, length: open.length + 1 };
+        if (open !== undefined && open.first_sequence + open.length === sequence)
+          open = { ...open, length: open.length + 1 };
         else {
           if (open !== undefined) grow.run({ first_index: open.first_index, length: open.length });
           open = { first_index: firstIndex + offset, first_sequence: sequence, length: 1 };
@@ -36,16 +80,27 @@ export function createLogRuns(engine: Engine) {
       if (open !== undefined) grow.run({ first_index: open.first_index, length: open.length });
     },
     exclude(excluded: LogStep['excluded'], foundAt: number): void {
-      for (const { sequence, reason } of excluded) exclude.run({ sequence, reason, found_at: foundAt });
+      for (const { sequence, reason } of excluded)
+        exclude.run({ sequence, reason, found_at: foundAt });
     },
-    excluded: (afterSequence: number, limit: number): readonly { readonly sequence: number; readonly reason: string }[] => excludedAfter.all({ sequence: afterSequence, limit }).map(({ sequence, reason }) => ({ sequence, reason })),
+    excluded: (
+      afterSequence: number,
+      limit: number,
+    ): readonly { readonly sequence: number; readonly reason: string }[] =>
+      excludedAfter
+        .all({ sequence: afterSequence, limit })
+        .map(({ sequence, reason }) => ({ sequence, reason })),
     indexOf(sequence: number): number | undefined {
       const run = runOf.get({ sequence });
-      return run !== undefined && sequence < run.first_sequence + run.length ? run.first_index + sequence - run.first_sequence : undefined;
+      return run !== undefined && sequence < run.first_sequence + run.length
+        ? run.first_index + sequence - run.first_sequence
+        : undefined;
     },
     sequenceAt(index: number): number | undefined {
       const run = runAt.get({ index });
-      return run !== undefined && index < run.first_index + run.length ? run.first_sequence + index - run.first_index : undefined;
+      return run !== undefined && index < run.first_index + run.length
+        ? run.first_sequence + index - run.first_index
+        : undefined;
     },
     lastSequence(): number | undefined {
       const run = lastRun.get({});
@@ -56,14 +111,21 @@ export function createLogRuns(engine: Engine) {
       const runs = allRuns.all({});
       let at = 0;
       return (sequence) => {
-        while (at < runs.length && sequence >= (runs[at]?.first_sequence ?? 0) + (runs[at]?.length ?? 0)) at += 1;
+        while (
+          at < runs.length &&
+          sequence >= (runs[at]?.first_sequence ?? 0) + (runs[at]?.length ?? 0)
+        )
+          at += 1;
         const run = runs[at];
-        return run !== undefined && sequence >= run.first_sequence ? run.first_index + sequence - run.first_sequence : undefined;
+        return run !== undefined && sequence >= run.first_sequence
+          ? run.first_index + sequence - run.first_sequence
+          : undefined;
       };
     },
     *places(size: number): Generator<{ readonly index: number; readonly sequence: number }> {
       for (const { first_index: first, first_sequence: sequence, length } of allRuns.all({})) {
-        for (let offset = 0; offset < length && first + offset < size; offset += 1) yield { index: first + offset, sequence: sequence + offset };
+        for (let offset = 0; offset < length && first + offset < size; offset += 1)
+          yield { index: first + offset, sequence: sequence + offset };
       }
     },
   };

@@ -25,25 +25,68 @@ export interface SnapshotRows {
 }
 
 export function createSnapshotRows(engine: Engine): SnapshotRows {
-  const all = engine.statement<None>()((query) => query.selectFrom('log_snapshots').selectAll().orderBy('size', 'desc'));
+  const all = engine.statement<None>()((query) =>
+    query.selectFrom('log_snapshots').selectAll().orderBy('size', 'desc'),
+  );
   const partOf = engine.statement<{ size: number; position: number }>()((query, slot) =>
-    query.selectFrom('log_snapshot_parts').select('content').where('size', '=', slot('size')).where('position', '=', slot('position')));
-  const putPart = engine.statement<{ size: number; position: number; content: Buffer }>()((query, slot) =>
-    query.insertInto('log_snapshot_parts').values({ size: slot('size'), position: slot('position'), content: slot('content') })
-      .onConflict((conflict) => conflict.columns(['size', 'position']).doUpdateSet({ content: slot('content') })));
+    query
+      .selectFrom('log_snapshot_parts')
+      .select('content')
+      .where('size', '=', slot('size'))
+      .where('position', '=', slot('position')),
+  );
+  const putPart = engine.statement<{ size: number; position: number; content: Buffer }>()(
+    (query, slot) =>
+      query
+        .insertInto('log_snapshot_parts')
+        .values({ size: slot('size'), position: slot('position'), content: slot('content') })
+        .onConflict((conflict) =>
+          conflict.columns(['size', 'position']).doUpdateSet({ content: slot('content') }),
+        ),
+  );
   const put = engine.statement<{ [Column in keyof Row]: Row[Column] }>()((query, slot) => {
-    const values = { root: slot('root'), sequence: slot('sequence'), parts: slot('parts'), digest: slot('digest'), signature: slot('signature'), time_ms: slot('time_ms') };
-    return query.insertInto('log_snapshots').values({ size: slot('size'), ...values }).onConflict((conflict) => conflict.column('size').doUpdateSet(values));
+    const values = {
+      root: slot('root'),
+      sequence: slot('sequence'),
+      parts: slot('parts'),
+      digest: slot('digest'),
+      signature: slot('signature'),
+      time_ms: slot('time_ms'),
+    };
+    return query
+      .insertInto('log_snapshots')
+      .values({ size: slot('size'), ...values })
+      .onConflict((conflict) => conflict.column('size').doUpdateSet(values));
   });
-  const remove = engine.statement<{ size: number }>()((query, slot) => query.deleteFrom('log_snapshots').where('size', '=', slot('size')));
+  const remove = engine.statement<{ size: number }>()((query, slot) =>
+    query.deleteFrom('log_snapshots').where('size', '=', slot('size')),
+  );
   const removeAll = engine.statement<None>()((query) => query.deleteFrom('log_snapshots'));
   const orphans = engine.statement<None>()((query) =>
-    query.selectFrom('log_snapshot_parts').select(['size', 'position']).where('size', 'not in', (eb) => eb.selectFrom('log_snapshots').select('size')).limit(sweepAtOnce));
+    query
+      .selectFrom('log_snapshot_parts')
+      .select(['size', 'position'])
+      .where('size', 'not in', (eb) => eb.selectFrom('log_snapshots').select('size'))
+      .limit(sweepAtOnce),
+  );
   const removePart = engine.statement<{ size: number; position: number }>()((query, slot) =>
-    query.deleteFrom('log_snapshot_parts').where('size', '=', slot('size')).where('position', '=', slot('position')));
+    query
+      .deleteFrom('log_snapshot_parts')
+      .where('size', '=', slot('size'))
+      .where('position', '=', slot('position')),
+  );
 
   return {
-    list: () => all.all({}).map((row) => ({ size: row.size, root: bytes(row.root), sequence: row.sequence, parts: row.parts, digest: bytes(row.digest), signature: bytes(row.signature), timeMs: row.time_ms })),
+    list: () =>
+      all.all({}).map((row) => ({
+        size: row.size,
+        root: bytes(row.root),
+        sequence: row.sequence,
+        parts: row.parts,
+        digest: bytes(row.digest),
+        signature: bytes(row.signature),
+        timeMs: row.time_ms,
+      })),
     parts: (snapshot) => {
       const parts: Buffer[] = [];
       const digest = new PartsDigest();
@@ -60,7 +103,8 @@ export function createSnapshotRows(engine: Engine): SnapshotRows {
     put: ({ timeMs, ...snapshot }) => {
       put.run({ ...snapshot, time_ms: timeMs });
       const before = all.all({}).find(({ size }) => size < snapshot.size)?.size;
-      for (const { size } of all.all({})) if (size !== snapshot.size && size !== before) remove.run({ size });
+      for (const { size } of all.all({}))
+        if (size !== snapshot.size && size !== before) remove.run({ size });
     },
     drop: () => void removeAll.run({}),
     sweep: () => {

@@ -14,18 +14,34 @@ export interface Revisions {
   subscribe(listener: (position: Position) => void): () => void;
 }
 
-export function createMeta(engine: Engine, logger: Logger): { readonly store: MetaStore; readonly revisions: Revisions } {
+export function createMeta(
+  engine: Engine,
+  logger: Logger,
+): { readonly store: MetaStore; readonly revisions: Revisions } {
   type None = Record<never, never>;
   const read = engine.statement<None>()((query) => query.selectFrom('meta').selectAll());
   const next = engine.statement<None>()((query) =>
-    query.updateTable('meta').set((eb) => ({ revision: eb('revision', '+', 1) })).returning('revision'));
-  const raise = engine.statement<{ horizon: number }>()((query, slot) => query.updateTable('meta').set({ horizon: slot('horizon') }));
-  const write = engine.statement<{ trust_domain: string; epoch: string; claimed_at: number }>()((query, slot) =>
-    query.updateTable('meta').set({ trust_domain: slot('trust_domain'), epoch: slot('epoch'), claimed_at: slot('claimed_at') }));
+    query
+      .updateTable('meta')
+      .set((eb) => ({ revision: eb('revision', '+', 1) }))
+      .returning('revision'),
+  );
+  const raise = engine.statement<{ horizon: number }>()((query, slot) =>
+    query.updateTable('meta').set({ horizon: slot('horizon') }),
+  );
+  const write = engine.statement<{ trust_domain: string; epoch: string; claimed_at: number }>()(
+    (query, slot) =>
+      query.updateTable('meta').set({
+        trust_domain: slot('trust_domain'),
+        epoch: slot('epoch'),
+        claimed_at: slot('claimed_at'),
+      }),
+  );
 
   const row = () => {
     const found = read.get({});
-    if (found === undefined) throw new PkiError('STORE_CORRUPT', 'table meta has no row', { grade: 'fatal' });
+    if (found === undefined)
+      throw new PkiError('STORE_CORRUPT', 'table meta has no row', { grade: 'fatal' });
     return found;
   };
   const position = (): Position => {
@@ -54,9 +70,13 @@ export function createMeta(engine: Engine, logger: Logger): { readonly store: Me
 
   const claim = (trustDomain: string, now: number): Position => {
     const found = row();
-    if (found.trust_domain === null) write.run({ trust_domain: trustDomain, epoch: uuidv7(now * 1000), claimed_at: now });
+    if (found.trust_domain === null)
+      write.run({ trust_domain: trustDomain, epoch: uuidv7(now * 1000), claimed_at: now });
     else if (found.trust_domain !== trustDomain) {
-      throw new PkiError('TRUST_DOMAIN_CHANGED', `the database belongs to trust domain ${found.trust_domain}, not to ${trustDomain}`);
+      throw new PkiError(
+        'TRUST_DOMAIN_CHANGED',
+        `the database belongs to trust domain ${found.trust_domain}, not to ${trustDomain}`,
+      );
     }
     return position();
   };
@@ -66,16 +86,22 @@ export function createMeta(engine: Engine, logger: Logger): { readonly store: Me
       trustDomain: () => engine.read(() => row().trust_domain ?? undefined),
       claim: (trustDomain, now) => engine.write(() => claim(trustDomain, now)),
       position: () => engine.read(position),
-      renewEpoch: (now) => engine.write(() => {
-        write.run({ trust_domain: row().trust_domain as string, epoch: uuidv7(now * 1000), claimed_at: now });
-        return position();
-      }),
+      renewEpoch: (now) =>
+        engine.write(() => {
+          write.run({
+            trust_domain: row().trust_domain as string,
+            epoch: uuidv7(now * 1000),
+            claimed_at: now,
+          });
+          return position();
+        }),
     },
     revisions: {
       advance: () => {
         moved = true;
         const advanced = next.get({});
-        if (advanced === undefined) throw new PkiError('STORE_CORRUPT', 'table meta has no row', { grade: 'fatal' });
+        if (advanced === undefined)
+          throw new PkiError('STORE_CORRUPT', 'table meta has no row', { grade: 'fatal' });
         return advanced.revision;
       },
       position,

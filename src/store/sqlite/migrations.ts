@@ -10,25 +10,43 @@ import { restores } from './migrations/0006-restores.ts';
 import { evidence } from './migrations/0007-evidence.ts';
 import { snapshots } from './migrations/0008-snapshots.ts';
 
-/** A step forward; there is none back. Its text never changes once released: the checksum is recorded and compared. */
+/**
+ * A step forward; there is none back. Its text never changes once released: the checksum is
+ * recorded and compared.
+ */
 export interface Migration {
   readonly version: number;
   readonly name: string;
   readonly sql: string;
 }
 
-export const migrations: readonly Migration[] = [initial, log, rotation, revocation, approvals, restores, evidence, snapshots];
+export const migrations: readonly Migration[] = [
+  initial,
+  log,
+  rotation,
+  revocation,
+  approvals,
+  restores,
+  evidence,
+  snapshots,
+];
 
 /** `msca`; tells this product's databases from others'. */
 const applicationId = 0x6d73_6361;
 
-const checksum = (migration: Migration): string => createHash('sha256').update(migration.sql).digest('hex');
+const checksum = (migration: Migration): string =>
+  createHash('sha256').update(migration.sql).digest('hex');
 
 /**
  * Brings the database to the newest schema, all steps in one transaction.
- * @throws PkiError STORE_TOO_NEW, STORE_CORRUPT (a recorded checksum differs), STORE_FAILED (somebody else's database)
+ * @throws PkiError STORE_TOO_NEW, STORE_CORRUPT (a recorded checksum differs), STORE_FAILED
+ * (somebody else's database)
  */
-export function migrate(database: DatabaseSync, now: number, steps: readonly Migration[] = migrations): void {
+export function migrate(
+  database: DatabaseSync,
+  now: number,
+  steps: readonly Migration[] = migrations,
+): void {
   database.exec('BEGIN IMMEDIATE');
   try {
     claimFile(database);
@@ -36,15 +54,23 @@ export function migrate(database: DatabaseSync, now: number, steps: readonly Mig
     const newest = steps.at(-1)?.version ?? 0;
     for (const row of applied) {
       if (row.version > newest) {
-        throw new PkiError('STORE_TOO_NEW', `the database has schema version ${row.version} (${row.name}), this release knows ${newest}`);
+        throw new PkiError(
+          'STORE_TOO_NEW',
+          `the database has schema version ${row.version} (${row.name}), this release knows ${newest}`,
+        );
       }
       const step = steps.find((candidate) => candidate.version === row.version);
       if (step === undefined || checksum(step) !== row.sha256) {
-        throw new PkiError('STORE_CORRUPT', `table migrations: the record of step ${row.version} (${row.name}) is not the one of this release`);
+        throw new PkiError(
+          'STORE_CORRUPT',
+          `table migrations: the record of step ${row.version} (${row.name}) is not the one of this release`,
+        );
       }
     }
     const done = new Set(applied.map((row) => row.version));
-    const record = database.prepare('INSERT INTO migrations (version, name, sha256, applied_at) VALUES (?, ?, ?, ?)');
+    const record = database.prepare(
+      'INSERT INTO migrations (version, name, sha256, applied_at) VALUES (?, ?, ?, ?)',
+    );
     for (const step of steps) {
       if (done.has(step.version)) continue;
       database.exec(step.sql);
@@ -58,17 +84,29 @@ export function migrate(database: DatabaseSync, now: number, steps: readonly Mig
 }
 
 function claimFile(database: DatabaseSync): void {
-  const { application_id: found } = database.prepare('PRAGMA application_id').get() as { application_id: number };
+  const { application_id: found } = database.prepare('PRAGMA application_id').get() as {
+    application_id: number;
+  };
   if (found === applicationId) return;
-  const { tables } = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number };
+  const { tables } = database.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as {
+    tables: number;
+  };
   if (found !== 0 || tables > 0) {
-    throw new PkiError('STORE_FAILED', 'the file is a database of another program', { next: 'Give the server a database file of its own.' });
+    throw new PkiError('STORE_FAILED', 'the file is a database of another program', {
+      next: 'Give the server a database file of its own.',
+    });
   }
   database.exec(`PRAGMA application_id = ${applicationId}`);
-  database.exec('CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT');
+  database.exec(
+    'CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT',
+  );
 }
 
-function appliedMigrations(database: DatabaseSync): readonly { readonly version: number; readonly name: string; readonly sha256: string }[] {
-  const rows = database.prepare('SELECT version, name, sha256 FROM migrations ORDER BY version').all();
+function appliedMigrations(
+  database: DatabaseSync,
+): readonly { readonly version: number; readonly name: string; readonly sha256: string }[] {
+  const rows = database
+    .prepare('SELECT version, name, sha256 FROM migrations ORDER BY version')
+    .all();
   return rows as unknown as readonly { version: number; name: string; sha256: string }[];
 }

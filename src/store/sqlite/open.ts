@@ -43,10 +43,16 @@ export interface SqliteStoreOptions {
   readonly logger: Logger;
   /** Written into the lock, for whoever finds it taken. */
   readonly pid: number;
-  /** `OFF` breaks promise 2 and is there to show that the fault drill would notice; refused without `faultDrill`. */
+  /**
+   * `OFF` breaks promise 2 and is there to show that the fault drill would notice; refused without
+   * `faultDrill`.
+   */
   readonly synchronous?: 'FULL' | 'OFF';
   readonly faultDrill?: boolean;
-  /** No seals, no tree, no comparison of objects with the log: shows what they cost; refused without `faultDrill`. */
+  /**
+   * No seals, no tree, no comparison of objects with the log: shows what they cost; refused without
+   * `faultDrill`.
+   */
   readonly withoutLog?: boolean;
   /** Called right after each commit, before any caller knows of it. For the fault drill. */
   readonly onDurable?: () => void;
@@ -60,18 +66,27 @@ export interface SqliteStoreOptions {
  */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store> {
   if (options.synchronous === 'OFF' && options.faultDrill !== true) {
-    throw new PkiError('CONFIG_INVALID', 'synchronous OFF loses commits with the power; only the fault drill may ask for it');
+    throw new PkiError(
+      'CONFIG_INVALID',
+      'synchronous OFF loses commits with the power; only the fault drill may ask for it',
+    );
   }
   if (options.withoutLog === true && options.faultDrill !== true) {
-    throw new PkiError('CONFIG_INVALID', 'without the log whoever writes to the database mints identities; only a measurement may ask for it');
+    throw new PkiError(
+      'CONFIG_INVALID',
+      'without the log whoever writes to the database mints identities; only a measurement may ask for it',
+    );
   }
   const inMemory = options.path === ':memory:';
   const path = inMemory ? options.path : canonicalPath(options.path);
-  const lock = inMemory ? undefined : acquireLock(`${path}.lock`, { pid: options.pid, now: options.clock.now() });
+  const lock = inMemory
+    ? undefined
+    : acquireLock(`${path}.lock`, { pid: options.pid, now: options.clock.now() });
   let database: DatabaseSync | undefined;
   let wal: WalFile | undefined;
   try {
-    // Only under the lock: closing a file by hand drops all POSIX locks that this process has on it.
+    // Only under the lock: closing a file by hand drops all POSIX locks that this process has on
+    // it.
     if (!inMemory && !existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
     // Waiting for somebody else's write lock blocks the thread: not for long.
     database = new DatabaseSync(path, { timeout: 1000, enableForeignKeyConstraints: true });
@@ -86,25 +101,42 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
     wal?.close();
     lock?.release();
     const failure = storeError(error);
-    throw new PkiError(failure.code, `${path}: ${failure.message}`, { cause: error, next: failure.next, grade: failure.grade, detail: failure.detail });
+    throw new PkiError(failure.code, `${path}: ${failure.message}`, {
+      cause: error,
+      next: failure.next,
+      grade: failure.grade,
+      detail: failure.detail,
+    });
   }
 }
 
 /** Two names of one file share one lock. */
 function canonicalPath(path: string): string {
   try {
-    return existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path));
+    return existsSync(path)
+      ? realpathSync(path)
+      : join(realpathSync(dirname(path)), basename(path));
   } catch (error) {
-    throw new PkiError('STORE_FAILED', `the folder of ${path} can not be used: ${(error as Error).message}`, { cause: error });
+    throw new PkiError(
+      'STORE_FAILED',
+      `the folder of ${path} can not be used: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
 }
 
 function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory: boolean): void {
   database.enableDefensive(true);
-  const { journal_mode: mode } = database.prepare('PRAGMA journal_mode = WAL').get() as { journal_mode: string };
-  if (mode !== 'wal' && !inMemory) throw new PkiError('STORE_FAILED', `the file system does not allow write-ahead logging (journal mode ${mode})`);
-  // NORMAL writes a commit to the log file and syncs it at checkpoints alone: the sync of each commit is ours (WalFile), so
-  // that the thread does not stand still for it
+  const { journal_mode: mode } = database.prepare('PRAGMA journal_mode = WAL').get() as {
+    journal_mode: string;
+  };
+  if (mode !== 'wal' && !inMemory)
+    throw new PkiError(
+      'STORE_FAILED',
+      `the file system does not allow write-ahead logging (journal mode ${mode})`,
+    );
+  // NORMAL writes a commit to the log file and syncs it at checkpoints alone: the sync of each
+  // commit is ours (WalFile), so that the thread does not stand still for it
   database.exec(`PRAGMA synchronous = ${synchronous === 'FULL' ? 'NORMAL' : 'OFF'}`);
   // Without it INSERT OR REPLACE would delete audit records past their trigger.
   database.exec('PRAGMA recursive_triggers = ON');
@@ -117,9 +149,20 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
   database.exec('PRAGMA journal_size_limit = 67108864');
 }
 
-async function assemble(database: DatabaseSync, options: SqliteStoreOptions, lock: DatabaseLock | undefined, wal: WalFile | undefined): Promise<Store> {
+async function assemble(
+  database: DatabaseSync,
+  options: SqliteStoreOptions,
+  lock: DatabaseLock | undefined,
+  wal: WalFile | undefined,
+): Promise<Store> {
   const { clock, logger } = options;
-  const engine = new Engine({ database, clock, logger, makeDurable: wal?.sync, onDurable: options.onDurable });
+  const engine = new Engine({
+    database,
+    clock,
+    logger,
+    makeDurable: wal?.sync,
+    onDurable: options.onDurable,
+  });
   const refuseForeignTriggers = createTriggerGuard(database);
   refuseForeignTriggers();
   engine.beforeJob((first) => {
@@ -129,9 +172,17 @@ async function assemble(database: DatabaseSync, options: SqliteStoreOptions, loc
   const { store: meta, revisions } = createMeta(engine, logger);
   const ledger = options.withoutLog === true ? new UncheckedLedger() : new Ledger();
   const issued = new IssuedLeaves(clock, (holder) => ledger.expects('agent', holder));
-  const log = createLog(engine, { memory: { ledger, issued }, clock, logger, complete: options.withoutLog !== true });
+  const log = createLog(engine, {
+    memory: { ledger, issued },
+    clock,
+    logger,
+    complete: options.withoutLog !== true,
+  });
   const { store: leases, checkFence } = createLeases(engine);
-  const { store: audit, write: writeAudit } = createAudit(engine, options.withoutLog === true ? { sealing: () => {}, committed: () => {} } : log.hooks);
+  const { store: audit, write: writeAudit } = createAudit(
+    engine,
+    options.withoutLog === true ? { sealing: () => {}, committed: () => {} } : log.hooks,
+  );
   await log.load();
   // whoever held a lease is gone: the lock of the database is ours; fences stay
   database.exec('UPDATE leases SET expires_at_ms = 0');
@@ -140,15 +191,56 @@ async function assemble(database: DatabaseSync, options: SqliteStoreOptions, loc
   const jwt = createJwtSvids(engine);
   const consumers = createConsumers(engine, ledger, clock);
   const { store: evidence, write: writeEvidence } = createEvidence(engine, ledger);
-  const { store: agents, flushSeen } = createAgents(engine, { clock, logger, audit: writeAudit, ledger, revisions, bindTokenResult: bindResult, consumers });
+  const { store: agents, flushSeen } = createAgents(engine, {
+    clock,
+    logger,
+    audit: writeAudit,
+    ledger,
+    revisions,
+    bindTokenResult: bindResult,
+    consumers,
+  });
   return {
-    meta, audit, certificates, tokens, agents, leases, objects: ledger, log: log.store(checkFence),
-    issuance: createIssuance(engine, { clock, audit: writeAudit, checkRights: createRightsCheck(engine, ledger), countStates, jwt }),
-    authorities: createAuthorities(engine, { audit: writeAudit, ledger, checkFence, countStates, revisions, jwt, evidence: writeEvidence }),
+    meta,
+    audit,
+    certificates,
+    tokens,
+    agents,
+    leases,
+    objects: ledger,
+    log: log.store(checkFence),
+    issuance: createIssuance(engine, {
+      clock,
+      audit: writeAudit,
+      checkRights: createRightsCheck(engine, ledger),
+      countStates,
+      jwt,
+    }),
+    authorities: createAuthorities(engine, {
+      audit: writeAudit,
+      ledger,
+      checkFence,
+      countStates,
+      revisions,
+      jwt,
+      evidence: writeEvidence,
+    }),
     evidence,
-    rotations: createRotations(engine, { audit: writeAudit, ledger, checkFence, revisions, consumers, issued }),
+    rotations: createRotations(engine, {
+      audit: writeAudit,
+      ledger,
+      checkFence,
+      revisions,
+      consumers,
+      issued,
+    }),
     bundles: createBundles(engine, { audit: writeAudit, revisions, ledger }),
-    entries: createEntries(engine, { audit: writeAudit, ledger, revisions, removalLimit: options.removalLimit ?? 100_000 }),
+    entries: createEntries(engine, {
+      audit: writeAudit,
+      ledger,
+      revisions,
+      removalLimit: options.removalLimit ?? 100_000,
+    }),
     delegations: createDelegations(engine, writeAudit, ledger),
     roles: createRoles(engine, writeAudit, ledger),
     approvals: createApprovals(engine, writeAudit, ledger),
@@ -158,9 +250,10 @@ async function assemble(database: DatabaseSync, options: SqliteStoreOptions, loc
     backup: (target) => backUp(database, target),
     onCommit: (listener) => engine.onCommit(listener),
     failure: () => engine.failure,
-    close: () => (closed ??= engine.close(flushSeen).finally(() => {
-      wal?.close();
-      lock?.release();
-    })),
+    close: () =>
+      (closed ??= engine.close(flushSeen).finally(() => {
+        wal?.close();
+        lock?.release();
+      })),
   };
 }

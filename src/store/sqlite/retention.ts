@@ -4,53 +4,97 @@ import type { CountStates } from './certificates.ts';
 import type { Engine } from './engine.ts';
 import type { FenceCheck } from './leases.ts';
 
-/** Removal of what has been of no use for long, in small steps: each blocks the writer for a few milliseconds. */
-export function createRetention(engine: Engine, checkFence: FenceCheck, countStates: CountStates): RetentionStore {
+/**
+ * Removal of what has been of no use for long, in small steps: each blocks the writer for a few
+ * milliseconds.
+ */
+export function createRetention(
+  engine: Engine,
+  checkFence: FenceCheck,
+  countStates: CountStates,
+): RetentionStore {
   type Expired = { before: number; limit: number };
   const expired = engine.statement<Expired>()((query, slot) =>
-    query.selectFrom('certificates').select(['sequence', 'state']).where('not_after', '<', slot('before')).where('kind', '<>', 'authority').orderBy('not_after').orderBy('sequence').limit(slot('limit')));
-  const dropCertificate = engine.statement<{ sequence: number }>()((query, slot) => query.deleteFrom('certificates').where('sequence', '=', slot('sequence')));
+    query
+      .selectFrom('certificates')
+      .select(['sequence', 'state'])
+      .where('not_after', '<', slot('before'))
+      .where('kind', '<>', 'authority')
+      .orderBy('not_after')
+      .orderBy('sequence')
+      .limit(slot('limit')),
+  );
+  const dropCertificate = engine.statement<{ sequence: number }>()((query, slot) =>
+    query.deleteFrom('certificates').where('sequence', '=', slot('sequence')),
+  );
   const expiredTokens = engine.statement<Expired>()((query, slot) =>
-    query.selectFrom('jwt_svids').select('sequence').where('expires_at', '<', slot('before')).orderBy('expires_at').limit(slot('limit')));
-  const dropToken = engine.statement<{ sequence: number }>()((query, slot) => query.deleteFrom('jwt_svids').where('sequence', '=', slot('sequence')));
+    query
+      .selectFrom('jwt_svids')
+      .select('sequence')
+      .where('expires_at', '<', slot('before'))
+      .orderBy('expires_at')
+      .limit(slot('limit')),
+  );
+  const dropToken = engine.statement<{ sequence: number }>()((query, slot) =>
+    query.deleteFrom('jwt_svids').where('sequence', '=', slot('sequence')),
+  );
   const checkpoints = engine.statement<{ size: number; limit: number }>()((query, slot) =>
-    query.selectFrom('log_checkpoints').select(['size', 'time_ms', 'note']).where('size', '>', slot('size')).orderBy('size').limit(slot('limit')));
-  const dropCheckpoint = engine.statement<{ size: number }>()((query, slot) => query.deleteFrom('log_checkpoints').where('size', '=', slot('size')));
+    query
+      .selectFrom('log_checkpoints')
+      .select(['size', 'time_ms', 'note'])
+      .where('size', '>', slot('size'))
+      .orderBy('size')
+      .limit(slot('limit')),
+  );
+  const dropCheckpoint = engine.statement<{ size: number }>()((query, slot) =>
+    query.deleteFrom('log_checkpoints').where('size', '=', slot('size')),
+  );
 
   return {
-    pruneCertificates: (before, limit, lease) => engine.write(() => {
-      checkFence(lease);
-      const rows = expired.all({ before, limit });
-      const changes: Partial<Record<CertificateState, number>> = {};
-      for (const { sequence, state } of rows) {
-        dropCertificate.run({ sequence });
-        changes[state] = (changes[state] ?? 0) - 1;
-      }
-      countStates(changes);
-      return rows.length;
-    }),
-    pruneJwtSvids: (before, limit, lease) => engine.write(() => {
-      checkFence(lease);
-      const rows = expiredTokens.all({ before, limit });
-      for (const { sequence } of rows) dropToken.run({ sequence });
-      return rows.length;
-    }),
-    pruneCheckpoints: ({ timeMs, everyMs }, afterSize, limit, lease) => engine.write(() => {
-      checkFence(lease);
-      const rows = checkpoints.all({ size: afterSize, limit });
-      let removed = 0;
-      let next: number | undefined;
-      for (const [at, row] of rows.entries()) {
-        if (row.time_ms >= timeMs) return { removed, next: undefined };
-        // the last one of all, or of what was read, has nothing behind it to be compared with
-        const following = rows[at + 1];
-        if (following === undefined) break;
-        if (Math.floor(following.time_ms / everyMs) === Math.floor(row.time_ms / everyMs) && (signatureLines(row.note) === 1 || signatureLines(following.note) > 1)) removed += dropCheckpoint.run({ size: row.size });
-        next = row.size;
-      }
-      return { removed, next: rows.length < limit ? undefined : next };
-    }),
+    pruneCertificates: (before, limit, lease) =>
+      engine.write(() => {
+        checkFence(lease);
+        const rows = expired.all({ before, limit });
+        const changes: Partial<Record<CertificateState, number>> = {};
+        for (const { sequence, state } of rows) {
+          dropCertificate.run({ sequence });
+          changes[state] = (changes[state] ?? 0) - 1;
+        }
+        countStates(changes);
+        return rows.length;
+      }),
+    pruneJwtSvids: (before, limit, lease) =>
+      engine.write(() => {
+        checkFence(lease);
+        const rows = expiredTokens.all({ before, limit });
+        for (const { sequence } of rows) dropToken.run({ sequence });
+        return rows.length;
+      }),
+    pruneCheckpoints: ({ timeMs, everyMs }, afterSize, limit, lease) =>
+      engine.write(() => {
+        checkFence(lease);
+        const rows = checkpoints.all({ size: afterSize, limit });
+        let removed = 0;
+        let next: number | undefined;
+        for (const [at, row] of rows.entries()) {
+          if (row.time_ms >= timeMs) return { removed, next: undefined };
+          // the last one of all, or of what was read, has nothing behind it to be compared with
+          const following = rows[at + 1];
+          if (following === undefined) break;
+          if (
+            Math.floor(following.time_ms / everyMs) === Math.floor(row.time_ms / everyMs) &&
+            (signatureLines(row.note) === 1 || signatureLines(following.note) > 1)
+          )
+            removed += dropCheckpoint.run({ size: row.size });
+          next = row.size;
+        }
+        return { removed, next: rows.length < limit ? undefined : next };
+      }),
   };
 }
 
-const signatureLines = (note: string): number => note.slice(note.indexOf('\n\n') + 2).split('\n').filter((line) => line !== '').length;
+const signatureLines = (note: string): number =>
+  note
+    .slice(note.indexOf('\n\n') + 2)
+    .split('\n')
+    .filter((line) => line !== '').length;

@@ -2,12 +2,17 @@ import type { LoggedObject, Revocation, RevocationReason } from '../../domain/in
 
 export interface RevokedCopy {
   readonly revocations: readonly Revocation[];
-  readonly crls: readonly { readonly id: string; readonly number: number; readonly issuerNumber: string }[];
+  readonly crls: readonly {
+    readonly id: string;
+    readonly number: number;
+    readonly issuerNumber: string;
+  }[];
 }
 
 /**
- * The revocations and the numbers of CRLs as the records of the log tell them, whole. A digest would only show that a row is
- * gone or altered: what was revoked is to stay so, and its CRL is to name it, without the row.
+ * The revocations and the numbers of CRLs as the records of the log tell them, whole. A digest
+ * would only show that a row is gone or altered: what was revoked is to stay so, and its CRL is to
+ * name it, without the row.
  */
 export class Revoked {
   readonly #revocations = new Map<string, Revocation>();
@@ -25,10 +30,16 @@ export class Revoked {
     return this.#revocations.get(serial);
   }
 
-  /** Of certificates of this authority that end at `endingFrom` or later, in the order of revocation. */
+  /**
+   * Of certificates of this authority that end at `endingFrom` or later, in the order of
+   * revocation.
+   */
   of(authorityId: string, endingFrom: number): readonly Revocation[] {
-    return [...this.#revocations.values()].filter((each) => each.authorityId === authorityId && each.notAfter >= endingFrom)
-      .sort((one, other) => one.revokedAt - other.revokedAt || (one.serial < other.serial ? -1 : 1));
+    return [...this.#revocations.values()]
+      .filter((each) => each.authorityId === authorityId && each.notAfter >= endingFrom)
+      .sort(
+        (one, other) => one.revokedAt - other.revokedAt || (one.serial < other.serial ? -1 : 1),
+      );
   }
 
   /** The highest number of a CRL of this authority, 0 without any. */
@@ -44,8 +55,12 @@ export class Revoked {
   /** All of it, in an order that follows from it. */
   copy(): RevokedCopy {
     return {
-      revocations: [...this.#revocations.values()].sort((one, other) => (one.serial < other.serial ? -1 : 1)),
-      crls: [...this.#numbers].sort(([one], [other]) => (one < other ? -1 : 1)).map(([id, number]) => ({ id, number, issuerNumber: String(this.issuerCrlNumber(id)) })),
+      revocations: [...this.#revocations.values()].sort((one, other) =>
+        one.serial < other.serial ? -1 : 1,
+      ),
+      crls: [...this.#numbers]
+        .sort(([one], [other]) => (one < other ? -1 : 1))
+        .map(([id, number]) => ({ id, number, issuerNumber: String(this.issuerCrlNumber(id)) })),
     };
   }
 
@@ -68,6 +83,10 @@ export class Revoked {
 
 /** What a record that commits to a revocation says of it. */
 export const loggedRevocation = ({ id, detail }: LoggedObject): Revocation => ({
-  serial: id, authorityId: detail['authority'] as string, reason: detail['reason'] as RevocationReason, revokedAt: detail['revokedAt'] as number,
-  revokedBy: detail['revokedBy'] as string, notAfter: detail['notAfter'] as number,
+  serial: id,
+  authorityId: detail['authority'] as string,
+  reason: detail['reason'] as RevocationReason,
+  revokedAt: detail['revokedAt'] as number,
+  revokedBy: detail['revokedBy'] as string,
+  notAfter: detail['notAfter'] as number,
 });

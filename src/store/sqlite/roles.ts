@@ -10,23 +10,50 @@ import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 export function createRoles(engine: Engine, audit: AuditWriter, ledger: Ledger): RoleStore {
-  const put = engine.statement<{ [Column in keyof RoleTable]: RoleTable[Column] }>()((query, slot) =>
-    query.insertInto('roles').values({
-      name: slot('name'), verbs: slot('verbs'), prefixes: slot('prefixes'), members: slot('members'),
-      created_at: slot('created_at'), updated_at: slot('updated_at'),
-    }).onConflict((conflict) => conflict.column('name').doUpdateSet({
-      verbs: slot('verbs'), prefixes: slot('prefixes'), members: slot('members'), updated_at: slot('updated_at'),
-    })));
-  const byName = engine.statement<{ name: string }>()((query, slot) => query.selectFrom('roles').selectAll().where('name', '=', slot('name')));
-  const remove = engine.statement<{ name: string }>()((query, slot) => query.deleteFrom('roles').where('name', '=', slot('name')));
+  const put = engine.statement<{ [Column in keyof RoleTable]: RoleTable[Column] }>()(
+    (query, slot) =>
+      query
+        .insertInto('roles')
+        .values({
+          name: slot('name'),
+          verbs: slot('verbs'),
+          prefixes: slot('prefixes'),
+          members: slot('members'),
+          created_at: slot('created_at'),
+          updated_at: slot('updated_at'),
+        })
+        .onConflict((conflict) =>
+          conflict.column('name').doUpdateSet({
+            verbs: slot('verbs'),
+            prefixes: slot('prefixes'),
+            members: slot('members'),
+            updated_at: slot('updated_at'),
+          }),
+        ),
+  );
+  const byName = engine.statement<{ name: string }>()((query, slot) =>
+    query.selectFrom('roles').selectAll().where('name', '=', slot('name')),
+  );
+  const remove = engine.statement<{ name: string }>()((query, slot) =>
+    query.deleteFrom('roles').where('name', '=', slot('name')),
+  );
   const addMember = engine.statement<{ member: string; role: string }>()((query, slot) =>
-    query.insertInto('role_members').values({ member: slot('member'), role: slot('role') }));
-  const removeMembers = engine.statement<{ role: string }>()((query, slot) => query.deleteFrom('role_members').where('role', '=', slot('role')));
+    query.insertInto('role_members').values({ member: slot('member'), role: slot('role') }),
+  );
+  const removeMembers = engine.statement<{ role: string }>()((query, slot) =>
+    query.deleteFrom('role_members').where('role', '=', slot('role')),
+  );
   const forMember = engine.statement<{ member: string }>()((query, slot) =>
-    query.selectFrom('role_members').innerJoin('roles', 'roles.name', 'role_members.role').selectAll('roles')
-      .where('role_members.member', '=', slot('member')).orderBy('roles.name'));
+    query
+      .selectFrom('role_members')
+      .innerJoin('roles', 'roles.name', 'role_members.role')
+      .selectAll('roles')
+      .where('role_members.member', '=', slot('member'))
+      .orderBy('roles.name'),
+  );
 
-  const read = (row: RoleTable): Role => ledger.read('role', row.name, () => rowText.role(row), toRole(row));
+  const read = (row: RoleTable): Role =>
+    ledger.read('role', row.name, () => rowText.role(row), toRole(row));
 
   const existing = (name: string): Role => {
     const row = byName.get({ name });
@@ -35,32 +62,58 @@ export function createRoles(engine: Engine, audit: AuditWriter, ledger: Ledger):
   };
 
   return {
-    put: (role, event) => engine.write(() => {
-      put.run({
-        name: role.name, verbs: JSON.stringify(role.verbs), prefixes: JSON.stringify(role.prefixes), members: JSON.stringify(role.members),
-        created_at: role.createdAt, updated_at: role.updatedAt,
-      });
-      removeMembers.run({ role: role.name });
-      for (const member of new Set(role.members)) addMember.run({ member, role: role.name });
-      audit(event, { kind: 'role', id: role.name, text: rowText.role(byName.get({ name: role.name }) as RoleTable) });
-      return existing(role.name);
-    }),
-    delete: (name, event) => engine.write(() => {
-      const role = existing(name);
-      remove.run({ name });
-      audit(event, { kind: 'role', id: name, text: null });
-      return role;
-    }),
-    forMember: (spiffeId) => engine.read(() => forMember.all({ member: spiffeId }).map(read).filter((role) => role.members.includes(spiffeId))),
-    list: (page) => engine.read(() => {
-      const size = pageSize(page);
-      const query = builder.selectFrom('roles').selectAll().where('name', '>', page.after ?? '').orderBy('name').limit(size + 1);
-      return toPage(engine.rows(query), size, read, (row) => row.name);
-    }),
+    put: (role, event) =>
+      engine.write(() => {
+        put.run({
+          name: role.name,
+          verbs: JSON.stringify(role.verbs),
+          prefixes: JSON.stringify(role.prefixes),
+          members: JSON.stringify(role.members),
+          created_at: role.createdAt,
+          updated_at: role.updatedAt,
+        });
+        removeMembers.run({ role: role.name });
+        for (const member of new Set(role.members)) addMember.run({ member, role: role.name });
+        audit(event, {
+          kind: 'role',
+          id: role.name,
+          text: rowText.role(byName.get({ name: role.name }) as RoleTable),
+        });
+        return existing(role.name);
+      }),
+    delete: (name, event) =>
+      engine.write(() => {
+        const role = existing(name);
+        remove.run({ name });
+        audit(event, { kind: 'role', id: name, text: null });
+        return role;
+      }),
+    forMember: (spiffeId) =>
+      engine.read(() =>
+        forMember
+          .all({ member: spiffeId })
+          .map(read)
+          .filter((role) => role.members.includes(spiffeId)),
+      ),
+    list: (page) =>
+      engine.read(() => {
+        const size = pageSize(page);
+        const query = builder
+          .selectFrom('roles')
+          .selectAll()
+          .where('name', '>', page.after ?? '')
+          .orderBy('name')
+          .limit(size + 1);
+        return toPage(engine.rows(query), size, read, (row) => row.name);
+      }),
   };
 }
 
 const toRole = (row: RoleTable): Role => ({
-  name: row.name, verbs: fromJson<readonly string[]>('roles', row.verbs), prefixes: fromJson<readonly string[]>('roles', row.prefixes),
-  members: fromJson<readonly string[]>('roles', row.members), createdAt: row.created_at, updatedAt: row.updated_at,
+  name: row.name,
+  verbs: fromJson<readonly string[]>('roles', row.verbs),
+  prefixes: fromJson<readonly string[]>('roles', row.prefixes),
+  members: fromJson<readonly string[]>('roles', row.members),
+  createdAt: row.created_at,
+  updatedAt: row.updated_at,
 });

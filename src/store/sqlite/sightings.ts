@@ -15,29 +15,53 @@ export interface Sightings {
 
 const flushDelayMs = 800;
 
-/** When agents were last seen: kept in memory, written in one commit within a second, so that a busy agent costs no fsync. */
+/**
+ * When agents were last seen: kept in memory, written in one commit within a second, so that a busy
+ * agent costs no fsync.
+ */
 export function createSightings(engine: Engine, clock: Clock, logger: Logger): Sightings {
   const pending = new Map<string, Sighting>();
   let cancelTimer: (() => void) | undefined;
-  const update = engine.statement<{ id: string; at: number; version: string | null; outage: number | null }>()((query, slot) =>
-    query.updateTable('agents').set((eb) => ({
-      last_seen_at: eb.fn<number>('max', ['last_seen_at', slot('at')]),
-      version: eb.fn.coalesce(slot('version'), eb.ref('version')) as never,
-      survived_outage_seconds: eb.fn.coalesce(slot('outage'), eb.ref('survived_outage_seconds')) as never,
-    })).where('spiffe_id', '=', slot('id')));
+  const update = engine.statement<{
+    id: string;
+    at: number;
+    version: string | null;
+    outage: number | null;
+  }>()((query, slot) =>
+    query
+      .updateTable('agents')
+      .set((eb) => ({
+        last_seen_at: eb.fn<number>('max', ['last_seen_at', slot('at')]),
+        version: eb.fn.coalesce(slot('version'), eb.ref('version')) as never,
+        survived_outage_seconds: eb.fn.coalesce(
+          slot('outage'),
+          eb.ref('survived_outage_seconds'),
+        ) as never,
+      }))
+      .where('spiffe_id', '=', slot('id')),
+  );
 
   const flush = (): void => {
     cancelTimer?.();
     cancelTimer = undefined;
     for (const [id, sighting] of pending) {
-      update.run({ id, at: sighting.at, version: sighting.version ?? null, outage: sighting.survivedOutageSeconds ?? null });
+      update.run({
+        id,
+        at: sighting.at,
+        version: sighting.version ?? null,
+        outage: sighting.survivedOutageSeconds ?? null,
+      });
     }
     pending.clear();
   };
 
   const flushLater = (): void => {
     cancelTimer = undefined;
-    engine.write(flush).catch((error: unknown) => logger.warn({ err: error }, 'the times when agents were last seen could not be written'));
+    engine
+      .write(flush)
+      .catch((error: unknown) =>
+        logger.warn({ err: error }, 'the times when agents were last seen could not be written'),
+      );
   };
 
   return {
@@ -51,7 +75,9 @@ export function createSightings(engine: Engine, clock: Clock, logger: Logger): S
       const sighting = pending.get(agent.spiffeId);
       if (sighting === undefined) return agent;
       return {
-        ...agent, lastSeenAt: Math.max(agent.lastSeenAt, sighting.at), version: sighting.version ?? agent.version,
+        ...agent,
+        lastSeenAt: Math.max(agent.lastSeenAt, sighting.at),
+        version: sighting.version ?? agent.version,
         survivedOutageSeconds: sighting.survivedOutageSeconds ?? agent.survivedOutageSeconds,
       };
     },

@@ -1,24 +1,34 @@
 import { PkiError } from '../../common/errors/index.ts';
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html). */
-const result = { busy: 5, locked: 6, corrupt: 11, full: 13, constraint: 19, notDatabase: 26 } as const;
+const result = {
+  busy: 5,
+  locked: 6,
+  corrupt: 11,
+  full: 13,
+  constraint: 19,
+  notDatabase: 26,
+} as const;
 const constraintPrimaryKey = 1555;
 const constraintUnique = 2067;
 const constraintRowId = 2579;
 const constraintForeignKey = 787;
 
 const codeOf = (thrown: unknown): number | undefined =>
-  thrown instanceof Error && 'errcode' in thrown && typeof thrown.errcode === 'number' ? thrown.errcode : undefined;
+  thrown instanceof Error && 'errcode' in thrown && typeof thrown.errcode === 'number'
+    ? thrown.errcode
+    : undefined;
 
-export const isDiskFull = (thrown: unknown): boolean => ((codeOf(thrown) ?? 0) & 0xff) === result.full;
+export const isDiskFull = (thrown: unknown): boolean =>
+  ((codeOf(thrown) ?? 0) & 0xff) === result.full;
 export const isBusy = (thrown: unknown): boolean => {
   const primary = (codeOf(thrown) ?? 0) & 0xff;
   return primary === result.busy || primary === result.locked;
 };
 
 /**
- * What the engine threw as a PkiError; a PkiError stays itself. `sql` names the table in the message, its values never do.
- * Anything that is neither is a defect of ours and becomes INTERNAL.
+ * What the engine threw as a PkiError; a PkiError stays itself. `sql` names the table in the
+ * message, its values never do. Anything that is neither is a defect of ours and becomes INTERNAL.
  */
 export function storeError(thrown: unknown, sql?: string): PkiError {
   if (thrown instanceof PkiError) return thrown;
@@ -26,17 +36,25 @@ export function storeError(thrown: unknown, sql?: string): PkiError {
   if (code === undefined) return PkiError.from(thrown);
   const table = sql === undefined ? undefined : /(?:from|into|update) "(\w+)"/.exec(sql)?.[1];
   const message = `${table === undefined ? 'database' : `table ${table}`}: ${(thrown as Error).message}`;
-  const options = { cause: thrown, detail: { sqliteCode: code, ...(table === undefined ? {} : { table }) } };
+  const options = {
+    cause: thrown,
+    detail: { sqliteCode: code, ...(table === undefined ? {} : { table }) },
+  };
   switch (code & 0xff) {
     case result.corrupt:
     case result.notDatabase:
       return new PkiError('STORE_CORRUPT', message, { ...options, grade: 'fatal' });
     case result.constraint:
-      if (code === constraintPrimaryKey || code === constraintUnique || code === constraintRowId) return new PkiError('ALREADY_EXISTS', message, options);
-      if (code === constraintForeignKey) return new PkiError('NOT_FOUND', `${message}: what it refers to does not exist`, options);
+      if (code === constraintPrimaryKey || code === constraintUnique || code === constraintRowId)
+        return new PkiError('ALREADY_EXISTS', message, options);
+      if (code === constraintForeignKey)
+        return new PkiError('NOT_FOUND', `${message}: what it refers to does not exist`, options);
       return new PkiError('STORE_FAILED', message, options);
     case result.full:
-      return new PkiError('STORE_FAILED', message, { ...options, next: 'Free space on the disk of the database; writing goes on by itself.' });
+      return new PkiError('STORE_FAILED', message, {
+        ...options,
+        next: 'Free space on the disk of the database; writing goes on by itself.',
+      });
     default:
       return new PkiError('STORE_FAILED', message, options);
   }

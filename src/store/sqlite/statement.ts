@@ -1,13 +1,28 @@
-import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler, sql, type Compilable, type RawBuilder } from 'kysely';
+import {
+  DummyDriver,
+  Kysely,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+  sql,
+  type Compilable,
+  type RawBuilder,
+} from 'kysely';
 import type { SQLInputValue } from 'node:sqlite';
 import type { Schema } from '../schema.ts';
 import type { Engine } from './engine.ts';
 
 /** Builds SQL and nothing else: its driver is a dummy, the engine runs what it compiles. */
 export type Builder = Kysely<Schema>;
-const builderWith = (createQueryCompiler: () => SqliteQueryCompiler): Builder => new Kysely<Schema>({
-  dialect: { createAdapter: () => new SqliteAdapter(), createDriver: () => new DummyDriver(), createIntrospector: (database) => new SqliteIntrospector(database), createQueryCompiler },
-});
+const builderWith = (createQueryCompiler: () => SqliteQueryCompiler): Builder =>
+  new Kysely<Schema>({
+    dialect: {
+      createAdapter: () => new SqliteAdapter(),
+      createDriver: () => new DummyDriver(),
+      createIntrospector: (database) => new SqliteIntrospector(database),
+      createQueryCompiler,
+    },
+  });
 export const builder: Builder = builderWith(() => new SqliteQueryCompiler());
 
 /** Stands in a compiled query for a value that each run brings. */
@@ -19,9 +34,10 @@ class Slot {
 }
 
 /**
- * For statements that are kept: what the code states (a state, a limit) becomes part of the text, and only slots stay
- * parameters. A parameter that the planner has looked at (in LIMIT, or against the condition of a partial index) makes
- * SQLite prepare the statement anew whenever it is bound, which costs several times the statement itself.
+ * For statements that are kept: what the code states (a state, a limit) becomes part of the text,
+ * and only slots stay parameters. A parameter that the planner has looked at (in LIMIT, or against
+ * the condition of a partial index) makes SQLite prepare the statement anew whenever it is bound,
+ * which costs several times the statement itself.
  */
 class StatementCompiler extends SqliteQueryCompiler {
   protected override appendValue(value: unknown): void {
@@ -31,7 +47,9 @@ class StatementCompiler extends SqliteQueryCompiler {
 }
 const statementBuilder = builderWith(() => new StatementCompiler());
 
-export type Slots<Values> = <Name extends keyof Values & string>(name: Name) => RawBuilder<Values[Name]>;
+export type Slots<Values> = <Name extends keyof Values & string>(
+  name: Name,
+) => RawBuilder<Values[Name]>;
 
 /** A query that is built and compiled once, at its first use, and kept prepared. */
 export interface Statement<Values, Row> {
@@ -77,7 +95,11 @@ export class CompiledStatement<V extends Values, Row> implements Statement<V, Ro
 function bind(parameters: readonly unknown[], values: Values): SQLInputValue[] {
   const bound: SQLInputValue[] = [];
   for (const parameter of parameters) {
-    bound.push(parameter instanceof Slot ? (values[parameter.name] as SQLInputValue) : (parameter as SQLInputValue));
+    bound.push(
+      parameter instanceof Slot
+        ? (values[parameter.name] as SQLInputValue)
+        : (parameter as SQLInputValue),
+    );
   }
   return bound;
 }

@@ -1,6 +1,9 @@
 import { Ledger } from './ledger.ts';
 
-/** Takes every row for what the log has. For the measurement of what looking costs, and for nothing else. */
+/**
+ * Takes every row for what the log has. For the measurement of what looking costs, and for nothing
+ * else.
+ */
 export class UncheckedLedger extends Ledger {
   override requireRow(): void {}
 

@@ -1,8 +1,14 @@
-// A process that connects as somebody and hands its end of the connection to its parent, which speaks on it.
+// A process that connects as somebody and hands its end of the connection to its parent, which
+// speaks on it.
 import { connect } from 'node:net';
 
 export type ActorCommand =
-  | { readonly op: 'become'; readonly uid: number; readonly gid: number; readonly groups: readonly number[] }
+  | {
+      readonly op: 'become';
+      readonly uid: number;
+      readonly gid: number;
+      readonly groups: readonly number[];
+    }
   | { readonly op: 'become-mixed'; readonly uid: number }
   | { readonly op: 'connect'; readonly path: string }
   | { readonly op: 'exec'; readonly file: string; readonly args: readonly string[] };

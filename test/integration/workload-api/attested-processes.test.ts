@@ -32,13 +32,21 @@ test('a process is known by the kernel as who connected, with its groups and its
   harness.entries.set(
     rootApp,
     entryOf('all', 'spiffe://td.test/all', [
-      `unix:uid:${workloadUid}`, `unix:gid:${workloadUid + 1}`, `unix:supplementary_gid:${workloadUid + 2}`, `unix:path:${process.execPath}`, 'peer:pinned',
+      `unix:uid:${workloadUid}`,
+      `unix:gid:${workloadUid + 1}`,
+      `unix:supplementary_gid:${workloadUid + 2}`,
+      `unix:path:${process.execPath}`,
+      'peer:pinned',
     ]),
   );
   const actor = await workload(harness);
   const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
   await until(() => state.messages.length === 1);
-  assert.deepEqual(state.messages[0]?.svids.map((each) => each.spiffeId), ['spiffe://td.test/all'], 'the reader is root, and gets nothing of root');
+  assert.deepEqual(
+    state.messages[0]?.svids.map((each) => each.spiffeId),
+    ['spiffe://td.test/all'],
+    'the reader is root, and gets nothing of root',
+  );
 });
 
 test('a process that exits while a sibling holds its connection gets nothing more and the stream ends', async () => {
@@ -51,7 +59,10 @@ test('a process that exits while a sibling holds its connection gets nothing mor
   await actor.exited();
   harness.svids.renew(identity);
   await until(() => state.closed);
-  assert.deepEqual([state.status, state.code, state.messages.length], [status.PERMISSION_DENIED, 'PEER_UNVERIFIABLE', 1]);
+  assert.deepEqual(
+    [state.status, state.code, state.messages.length],
+    [status.PERMISSION_DENIED, 'PEER_UNVERIFIABLE', 1],
+  );
   await until(() => harness.api.connections() === 0 && harness.svids.open === 0);
 });
 
@@ -76,7 +87,10 @@ test('a process that execs another program while streaming gets nothing more, th
   await until(() => commandOf(actor.pid) === 'sleep');
   harness.svids.renew(identity);
   await until(() => state.closed);
-  assert.deepEqual([state.status, state.code, state.messages.length], [status.PERMISSION_DENIED, 'PEER_UNVERIFIABLE', 1]);
+  assert.deepEqual(
+    [state.status, state.code, state.messages.length],
+    [status.PERMISSION_DENIED, 'PEER_UNVERIFIABLE', 1],
+  );
 });
 
 test('a process that execs its own program again counts as exec too', async () => {
@@ -109,7 +123,12 @@ test('a process that connects and execs a setuid root program gets neither its o
   copyFileSync('/bin/sleep', setuid);
   chownSync(setuid, 0, 0);
   chmodSync(setuid, 0o4755);
-  harness.entries.set(app, rootApp, entryOf('path', 'spiffe://td.test/path', ['unix:uid:0', `unix:path:${setuid}`]), entryOf('mine', 'spiffe://td.test/mine', [`unix:uid:${workloadUid}`, `unix:path:${setuid}`]));
+  harness.entries.set(
+    app,
+    rootApp,
+    entryOf('path', 'spiffe://td.test/path', ['unix:uid:0', `unix:path:${setuid}`]),
+    entryOf('mine', 'spiffe://td.test/mine', [`unix:uid:${workloadUid}`, `unix:path:${setuid}`]),
+  );
   for (const when of ['before the first call', 'while streaming'] as const) {
     const actor = await workload(harness);
     const client = speak(await actor.connect(harness.path));
@@ -121,7 +140,10 @@ test('a process that connects and execs a setuid root program gets neither its o
     const { state } = streaming ?? client.fetchX509Svid();
     harness.svids.renew(identity);
     await until(() => state.closed);
-    assert.deepEqual([when, state.code, state.messages.length], [when, 'PEER_UNVERIFIABLE', streaming === undefined ? 0 : 1]);
+    assert.deepEqual(
+      [when, state.code, state.messages.length],
+      [when, 'PEER_UNVERIFIABLE', streaming === undefined ? 0 : 1],
+    );
   }
 });
 
@@ -146,9 +168,14 @@ test('an exec before the agent accepts can not be seen, and then mixed IDs alone
   const fd = await accepted;
   actor.exec(setuid, '30');
   await until(() => effectiveUid(actor.pid) === 0);
-  assert.deepEqual({ ...kernel.peerCredentials(fd) }, { pid: actor.pid, uid: workloadUid, gid: workloadUid + 1 });
+  assert.deepEqual(
+    { ...kernel.peerCredentials(fd) },
+    { pid: actor.pid, uid: workloadUid, gid: workloadUid + 1 },
+  );
   using peer = harness.attestor.connect(fd);
-  assert.throws(() => harness.attestor.attest(peer, () => new Set()), { code: 'PEER_UNVERIFIABLE' });
+  assert.throws(() => harness.attestor.attest(peer, () => new Set()), {
+    code: 'PEER_UNVERIFIABLE',
+  });
   look?.();
   socket.destroy();
 });
@@ -185,7 +212,10 @@ test('a stopped process that is killed in the middle of a delivery leaves nothin
   await until(() => state.messages.length === 2);
   actor.kill();
   client.session.destroy();
-  await until(() => harness.api.connections() === 0 && harness.svids.open === 0 && harness.consumers.open === 0);
+  await until(
+    () =>
+      harness.api.connections() === 0 && harness.svids.open === 0 && harness.consumers.open === 0,
+  );
 });
 
 test('the descriptors of connections are given back', async () => {
@@ -201,30 +231,54 @@ test('the descriptors of connections are given back', async () => {
   }
   await until(() => harness.api.connections() === 0);
   await delay(20);
-  assert.ok(readdirSync('/proc/self/fd').length <= before + 5, `${before} descriptors before, ${readdirSync('/proc/self/fd').length} after`);
+  assert.ok(
+    readdirSync('/proc/self/fd').length <= before + 5,
+    `${before} descriptors before, ${readdirSync('/proc/self/fd').length} after`,
+  );
 });
 
 test('the hash of a binary is taken when a candidate entry asks for it, once, and grants', async () => {
   await using harness = await startHarness();
   const digest = createHash('sha256').update(readFileSync(process.execPath)).digest('hex');
-  harness.entries.set(entryOf('other', 'spiffe://td.test/other', ['unix:uid:1', `unix:sha256:${digest}`]), app);
+  harness.entries.set(
+    entryOf('other', 'spiffe://td.test/other', ['unix:uid:1', `unix:sha256:${digest}`]),
+    app,
+  );
   const actor = await workload(harness);
   const first = speak(await actor.connect(harness.path)).fetchX509Svid();
   await until(() => first.state.messages.length === 1);
-  assert.equal(hashOf(harness, actor.pid), undefined, 'the entry of another user is no reason to read the binary');
-  harness.entries.set(entryOf('hashed', 'spiffe://td.test/hashed', [`unix:uid:${workloadUid}`, `unix:sha256:${digest}`]));
+  assert.equal(
+    hashOf(harness, actor.pid),
+    undefined,
+    'the entry of another user is no reason to read the binary',
+  );
+  harness.entries.set(
+    entryOf('hashed', 'spiffe://td.test/hashed', [
+      `unix:uid:${workloadUid}`,
+      `unix:sha256:${digest}`,
+    ]),
+  );
   await until(() => first.state.messages.length === 2);
   assert.equal(first.state.messages[1]?.svids[0]?.spiffeId, 'spiffe://td.test/hashed');
   assert.equal(hashOf(harness, actor.pid), digest);
   harness.entries.wantedCalls.length = 0;
   const second = speak(await actor.connect(harness.path)).fetchX509Svid();
   await until(() => second.state.messages.length === 1);
-  assert.deepEqual(harness.entries.wantedCalls, [], 'a new connection of the same process uses the hash that is known');
+  assert.deepEqual(
+    harness.entries.wantedCalls,
+    [],
+    'a new connection of the same process uses the hash that is known',
+  );
 });
 
 test('a wrong hash gives no identity', async () => {
   await using harness = await startHarness();
-  harness.entries.set(entryOf('hashed', 'spiffe://td.test/hashed', [`unix:uid:${workloadUid}`, `unix:sha256:${'0'.repeat(64)}`]));
+  harness.entries.set(
+    entryOf('hashed', 'spiffe://td.test/hashed', [
+      `unix:uid:${workloadUid}`,
+      `unix:sha256:${'0'.repeat(64)}`,
+    ]),
+  );
   const actor = await workload(harness);
   const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
   await until(() => state.closed);
@@ -242,27 +296,43 @@ test('in another mount namespace a path counts only if it is the same file for t
   );
   const idsOf = async (script: string): Promise<readonly (string | undefined)[]> => {
     // where / is no mount point (a chroot), its propagation can not be changed, nor need it be
-    const unshared = 'if /usr/bin/unshare -m true 2>/dev/null; then exec /usr/bin/unshare -m "$@"; fi; exec /usr/bin/unshare -m --propagation unchanged "$@"';
-    const actor = await harness.actor({ file: '/bin/sh', args: ['-c', unshared, 'sh', '/bin/sh', '-c', script, 'sh'] });
+    const unshared =
+      'if /usr/bin/unshare -m true 2>/dev/null; then exec /usr/bin/unshare -m "$@"; fi; exec /usr/bin/unshare -m --propagation unchanged "$@"';
+    const actor = await harness.actor({
+      file: '/bin/sh',
+      args: ['-c', unshared, 'sh', '/bin/sh', '-c', script, 'sh'],
+    });
     const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
     await until(() => state.messages.length === 1 || state.closed);
     return state.messages[0]?.svids.map((each) => each.spiffeId) ?? [];
   };
-  // in a chroot the kernel tells the path of the other namespace from that one's root, where the agent can find no file: it
-  // matches no selector at all
+  // in a chroot the kernel tells the path of the other namespace from that one's root, where the
+  // agent can find no file: it matches no selector at all
   const inChroot = spawnSync('/usr/bin/unshare', ['-m', 'true']).status !== 0;
   // as a systemd unit with PrivateTmp has it
-  assert.deepEqual(await idsOf(`exec ${process.execPath} "$@"`), inChroot ? [] : ['spiffe://td.test/node']);
+  assert.deepEqual(
+    await idsOf(`exec ${process.execPath} "$@"`),
+    inChroot ? [] : ['spiffe://td.test/node'],
+  );
   // as an attacker has it, who mounts his program where another one belongs
-  assert.deepEqual(await idsOf(`mount --bind ${process.execPath} ${tool} && exec ${tool} "$@"`), inChroot ? [] : ['spiffe://td.test/foreign']);
+  assert.deepEqual(
+    await idsOf(`mount --bind ${process.execPath} ${tool} && exec ${tool} "$@"`),
+    inChroot ? [] : ['spiffe://td.test/foreign'],
+  );
 });
 
 test('a binary that was replaced under a running process keeps its path, and a file named as if deleted gains none', async () => {
   await using harness = await startHarness();
   const tool = join(harness.folder, 'tool');
   const decoy = `${tool} (deleted)`;
-  harness.entries.set(entryOf('tool', 'spiffe://td.test/tool', ['unix:uid:0', `unix:path:${tool}`]), rootApp);
-  const idsOf = async (file: string, meanwhile: () => void): Promise<readonly (string | undefined)[]> => {
+  harness.entries.set(
+    entryOf('tool', 'spiffe://td.test/tool', ['unix:uid:0', `unix:path:${tool}`]),
+    rootApp,
+  );
+  const idsOf = async (
+    file: string,
+    meanwhile: () => void,
+  ): Promise<readonly (string | undefined)[]> => {
     copyFileSync(process.execPath, file);
     const actor = await harness.actor({ file, args: [] });
     meanwhile();
@@ -270,19 +340,37 @@ test('a binary that was replaced under a running process keeps its path, and a f
     await until(() => state.messages.length === 1);
     return state.messages[0]?.svids.map((each) => each.spiffeId) ?? [];
   };
-  assert.deepEqual(await idsOf(tool, () => rmSync(tool)), ['spiffe://td.test/tool', 'spiffe://td.test/root']);
+  assert.deepEqual(await idsOf(tool, () => rmSync(tool)), [
+    'spiffe://td.test/tool',
+    'spiffe://td.test/root',
+  ]);
   assert.deepEqual(await idsOf(decoy, () => {}), ['spiffe://td.test/root']);
 });
 
 test('without SO_PEERPIDFD the start time stands in, the selector peer:pinned is absent, and a process that is gone is refused', async () => {
   const warnings: string[] = [];
-  const logger = { debug() {}, info() {}, warn: (_fields: object, message?: string) => void warnings.push(message ?? ''), error() {}, fatal() {}, child: () => logger };
-  await using harness = await startHarness({ attestor: { kernel: { ...linuxKernel(), peerPidfd: () => undefined }, logger } });
-  harness.entries.set(app, entryOf('pinned', 'spiffe://td.test/pinned', [`unix:uid:${workloadUid}`, 'peer:pinned']));
+  const logger = {
+    debug() {},
+    info() {},
+    warn: (_fields: object, message?: string) => void warnings.push(message ?? ''),
+    error() {},
+    fatal() {},
+    child: () => logger,
+  };
+  await using harness = await startHarness({
+    attestor: { kernel: { ...linuxKernel(), peerPidfd: () => undefined }, logger },
+  });
+  harness.entries.set(
+    app,
+    entryOf('pinned', 'spiffe://td.test/pinned', [`unix:uid:${workloadUid}`, 'peer:pinned']),
+  );
   const actor = await workload(harness);
   const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
   await until(() => state.messages.length === 1);
-  assert.deepEqual(state.messages[0]?.svids.map((each) => each.spiffeId), ['spiffe://td.test/app']);
+  assert.deepEqual(
+    state.messages[0]?.svids.map((each) => each.spiffeId),
+    ['spiffe://td.test/app'],
+  );
   speak(await actor.connect(harness.path));
   assert.equal(warnings.filter((each) => each.includes('peer:pinned')).length, 1, 'logged once');
   actor.kill();
@@ -294,7 +382,8 @@ test('without SO_PEERPIDFD the start time stands in, the selector peer:pinned is
 
 const statusOf = (pid: number): string => readFileSync(`/proc/${pid}/status`, 'utf8');
 const commandOf = (pid: number): string => /^Name:\t(.*)$/m.exec(statusOf(pid))?.[1] ?? '';
-const effectiveUid = (pid: number): number => Number(/^Uid:\t\d+\t(\d+)/m.exec(statusOf(pid))?.[1] ?? -1);
+const effectiveUid = (pid: number): number =>
+  Number(/^Uid:\t\d+\t(\d+)/m.exec(statusOf(pid))?.[1] ?? -1);
 
 function hashOf(harness: Harness, pid: number): string | undefined {
   using peer = harness.attestor.open(pid);

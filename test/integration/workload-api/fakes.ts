@@ -1,16 +1,46 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock, type Clock } from '../../../src/common/runtime/index.ts';
-import { parseSelector, selectorText, SpiffeId, TrustDomain, type Selector } from '../../../src/common/spiffe/index.ts';
+import {
+  parseSelector,
+  selectorText,
+  SpiffeId,
+  TrustDomain,
+  type Selector,
+} from '../../../src/common/spiffe/index.ts';
 import { unwrap } from '../../../src/common/errors/index.ts';
 import {
   identityKey,
-  type AgentEntry, type BundleSource, type ConsumerRegistry, type EntryCache, type HeldJwtSvid, type HeldX509Svid, type Identity, type SvidLease, type SvidManager, type TrustBundle,
+  type AgentEntry,
+  type BundleSource,
+  type ConsumerRegistry,
+  type EntryCache,
+  type HeldJwtSvid,
+  type HeldX509Svid,
+  type Identity,
+  type SvidLease,
+  type SvidManager,
+  type TrustBundle,
 } from '../../../sidecar/contract.ts';
 
-export const entryOf = (id: string, spiffeId: string, selectors: readonly string[], more: Partial<AgentEntry> = {}): AgentEntry => ({
-  id, spiffeId, selectors: selectors.map((text) => unwrap(parseSelector(text))),
-  revision: 1, x509TtlSeconds: 0, jwtTtlSeconds: 0, hint: '', dnsNames: [], expiresAt: 0, isTemplate: false, placeholders: new Map(), createdAt: 0,
+export const entryOf = (
+  id: string,
+  spiffeId: string,
+  selectors: readonly string[],
+  more: Partial<AgentEntry> = {},
+): AgentEntry => ({
+  id,
+  spiffeId,
+  selectors: selectors.map((text) => unwrap(parseSelector(text))),
+  revision: 1,
+  x509TtlSeconds: 0,
+  jwtTtlSeconds: 0,
+  hint: '',
+  dnsNames: [],
+  expiresAt: 0,
+  isTemplate: false,
+  placeholders: new Map(),
+  createdAt: 0,
   ...more,
 });
 
@@ -33,12 +63,15 @@ export class FakeEntries implements EntryCache {
   }
   match(selectors: readonly Selector[]): readonly Identity[] {
     const held = new Set(selectors.map(selectorText));
-    return this.entries.filter((entry) => entry.selectors.every((each) => held.has(selectorText(each)))).map((entry) => ({ entry, spiffeId: SpiffeId.of(entry.spiffeId) }));
+    return this.entries
+      .filter((entry) => entry.selectors.every((each) => held.has(selectorText(each))))
+      .map((entry) => ({ entry, spiffeId: SpiffeId.of(entry.spiffeId) }));
   }
   wanted(selectors: readonly Selector[], prefixes: readonly string[]): ReadonlySet<string> {
     this.wantedCalls.push([...prefixes]);
     const held = new Set(selectors.map(selectorText));
-    const costly = (text: string): string | undefined => prefixes.find((prefix) => text.startsWith(`${prefix}:`));
+    const costly = (text: string): string | undefined =>
+      prefixes.find((prefix) => text.startsWith(`${prefix}:`));
     const wanted = new Set<string>();
     for (const entry of this.entries) {
       const texts = entry.selectors.map(selectorText);
@@ -52,7 +85,11 @@ export class FakeEntries implements EntryCache {
     return this.entries
       .map((entry) => {
         const texts = entry.selectors.map(selectorText);
-        return { entry, matched: texts.filter((each) => held.has(each)), missed: texts.filter((each) => !held.has(each)) };
+        return {
+          entry,
+          matched: texts.filter((each) => held.has(each)),
+          missed: texts.filter((each) => !held.has(each)),
+        };
       })
       .filter((each) => each.missed.length > 0 && each.matched.length > 0)
       .slice(0, limit);
@@ -66,7 +103,9 @@ export class FakeEntries implements EntryCache {
   }
 }
 
-/** SvidManager whose SVIDs are random bytes. `signing` holds the first SVIDs back until it resolves. */
+/**
+ * SvidManager whose SVIDs are random bytes. `signing` holds the first SVIDs back until it resolves.
+ */
 export class FakeSvids implements SvidManager {
   signing: Promise<void> | undefined;
   jwtDelayMs = 0;
@@ -79,7 +118,12 @@ export class FakeSvids implements SvidManager {
   renew(identity: Identity): HeldX509Svid {
     const key = identityKey(identity);
     const svid: HeldX509Svid = {
-      identity, serial: randomBytes(8).toString('hex'), chainDer: [randomBytes(700), randomBytes(600)], privateKeyPkcs8Der: randomBytes(138), notBefore: 0, notAfter: 2_000_000_000,
+      identity,
+      serial: randomBytes(8).toString('hex'),
+      chainDer: [randomBytes(700), randomBytes(600)],
+      privateKeyPkcs8Der: randomBytes(138),
+      notBefore: 0,
+      notAfter: 2_000_000_000,
     };
     this.#svids.set(key, svid);
     for (const each of this.#listeners.get(key) ?? []) each(svid);
@@ -112,13 +156,27 @@ export class FakeSvids implements SvidManager {
   async fetchJwt(identity: Identity, audience: readonly string[]): Promise<HeldJwtSvid> {
     this.jwtCalls.push({ id: identity.spiffeId.toString(), audience });
     if (this.jwtDelayMs > 0) await delay(this.jwtDelayMs);
-    return { spiffeId: identity.spiffeId, token: `token-for-${audience.join('+')}`, expiresAt: 2_000_000_000, hint: identity.entry.hint };
+    return {
+      spiffeId: identity.spiffeId,
+      token: `token-for-${audience.join('+')}`,
+      expiresAt: 2_000_000_000,
+      hint: identity.entry.hint,
+    };
   }
 }
 
 export const bundleOf = (name: string, sequence = 1, jwksJson = '{"keys":[]}'): TrustBundle => {
   const root = randomBytes(500);
-  return { trustDomain: TrustDomain.of(name), sequence, rootsDer: [root], jwksJson, authoritySetDigest: createHash('sha256').update(createHash('sha256').update(root).digest()).digest(), jwtSetDigest: createHash('sha256').update(jwksJson).digest() };
+  return {
+    trustDomain: TrustDomain.of(name),
+    sequence,
+    rootsDer: [root],
+    jwksJson,
+    authoritySetDigest: createHash('sha256')
+      .update(createHash('sha256').update(root).digest())
+      .digest(),
+    jwtSetDigest: createHash('sha256').update(jwksJson).digest(),
+  };
 };
 
 export class FakeBundles implements BundleSource {
@@ -152,17 +210,41 @@ export class FakeConsumers implements ConsumerRegistry {
   readonly capabilities: string[] = [];
   open = 0;
 
-  register(consumer: Parameters<ConsumerRegistry['register']>[0]): ReturnType<ConsumerRegistry['register']> {
+  register(
+    consumer: Parameters<ConsumerRegistry['register']>[0],
+  ): ReturnType<ConsumerRegistry['register']> {
     this.open += 1;
-    const note = (state: string) => (digest: Buffer): void => void this.reports.push(`${state} ${consumer.spiffeId} ${digest.toString('hex').slice(0, 8)}`);
-    return { id: String(this.open), pending: note('pending'), confirmed: note('confirmed'), refused: note('refused'), given: () => {}, capable: (all) => void (all.length > 0 && this.capabilities.push(...all)), stalled: (reason) => void this.stalls.push(reason), remove: () => void (this.open -= 1) };
+    const note =
+      (state: string) =>
+      (digest: Buffer): void =>
+        void this.reports.push(
+          `${state} ${consumer.spiffeId} ${digest.toString('hex').slice(0, 8)}`,
+        );
+    return {
+      id: String(this.open),
+      pending: note('pending'),
+      confirmed: note('confirmed'),
+      refused: note('refused'),
+      given: () => {},
+      capable: (all) => void (all.length > 0 && this.capabilities.push(...all)),
+      stalled: (reason) => void this.stalls.push(reason),
+      remove: () => void (this.open -= 1),
+    };
   }
 }
 
-/** Real time that can be moved on by hand, so that long limits pass at once and no slow machine makes short ones of them. */
+/**
+ * Real time that can be moved on by hand, so that long limits pass at once and no slow machine
+ * makes short ones of them.
+ */
 export class LeapClock implements Clock {
   #leptMs = 0;
-  readonly #timers = new Set<{ readonly delayMs: number; readonly dueMs: number; readonly callback: () => void; cancel: () => void }>();
+  readonly #timers = new Set<{
+    readonly delayMs: number;
+    readonly dueMs: number;
+    readonly callback: () => void;
+    cancel: () => void;
+  }>();
 
   nowMs = (): number => systemClock.nowMs() + this.#leptMs;
   now = (): number => Math.floor(this.nowMs() / 1000);

@@ -8,7 +8,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { linuxProc } from '../../../sidecar/attest/proc.ts';
-import { listenUnix, silentWorkloadApiMetrics, type WorkloadApiMetrics } from '../../../sidecar/workload-api/index.ts';
+import {
+  listenUnix,
+  silentWorkloadApiMetrics,
+  type WorkloadApiMetrics,
+} from '../../../sidecar/workload-api/index.ts';
 import { entryOf, LeapClock } from './fakes.ts';
 import { speak, startHarness } from './support.ts';
 import { until } from '../../support/until.ts';
@@ -17,7 +21,10 @@ const everyone = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
 
 test('one user can not take the connections of another', async () => {
   const refused: string[] = [];
-  const metrics: WorkloadApiMetrics = { ...silentWorkloadApiMetrics, connectionRefused: (reason) => void refused.push(reason) };
+  const metrics: WorkloadApiMetrics = {
+    ...silentWorkloadApiMetrics,
+    connectionRefused: (reason) => void refused.push(reason),
+  };
   await using harness = await startHarness({ api: { metrics, limits: { connectionsPerUid: 5 } } });
   harness.entries.set(everyone, entryOf('b', 'spiffe://td.test/b', ['unix:uid:23456']));
   const greedy = await harness.actor();
@@ -52,8 +59,14 @@ test('streams and calls are limited per user with a clear code', async () => {
   harness.entries.set(everyone);
   const actor = await harness.actor();
   const client = speak(await actor.connect(harness.path));
-  const [one, two, three] = [client.fetchX509Svid(), client.fetchX509Svid(), client.fetchX509Svid()];
-  await until(() => three.state.closed && one.state.messages.length === 1 && two.state.messages.length === 1);
+  const [one, two, three] = [
+    client.fetchX509Svid(),
+    client.fetchX509Svid(),
+    client.fetchX509Svid(),
+  ];
+  await until(
+    () => three.state.closed && one.state.messages.length === 1 && two.state.messages.length === 1,
+  );
   assert.equal(three.state.code, 'RATE_LIMITED');
   one.request.close();
   await until(() => harness.svids.open === 1);
@@ -72,7 +85,13 @@ test('containers that share a user have shares of their own by control group', a
   const proc = linuxProc();
   const groups = new Map<number, string>();
   await using harness = await startHarness({
-    attestor: { proc: { ...proc, read: (pid, name) => (name === 'cgroup' ? `0::${groups.get(pid) ?? '/'}\n` : proc.read(pid, name)) } },
+    attestor: {
+      proc: {
+        ...proc,
+        read: (pid, name) =>
+          name === 'cgroup' ? `0::${groups.get(pid) ?? '/'}\n` : proc.read(pid, name),
+      },
+    },
     api: { limits: { streamsPerCgroup: 2 } },
   });
   harness.entries.set(everyone);
@@ -82,7 +101,10 @@ test('containers that share a user have shares of their own by control group', a
   const client = speak(await greedy.connect(harness.path));
   const calls = [client.fetchX509Svid(), client.fetchX509Svid(), client.fetchX509Svid()];
   await until(() => calls.some((each) => each.state.closed));
-  assert.deepEqual(calls.map((each) => each.state.code).filter((code) => code !== undefined), ['RATE_LIMITED']);
+  assert.deepEqual(
+    calls.map((each) => each.state.code).filter((code) => code !== undefined),
+    ['RATE_LIMITED'],
+  );
   const { state } = speak(await other.connect(harness.path)).fetchX509Svid();
   await until(() => state.messages.length === 1);
 });
@@ -90,7 +112,11 @@ test('containers that share a user have shares of their own by control group', a
 test('a caller with very many selectors gets an error that fits into trailers', async () => {
   await using harness = await startHarness();
   const actor = await harness.actor();
-  await actor.become(23_456, 23_456, Array.from({ length: 5_000 }, (_, index) => 100_000 + index));
+  await actor.become(
+    23_456,
+    23_456,
+    Array.from({ length: 5_000 }, (_, index) => 100_000 + index),
+  );
   const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
   await until(() => state.closed);
   assert.equal(state.code, 'NO_IDENTITY');
@@ -122,7 +148,10 @@ test('garbage on the socket ends its connection and disturbs nobody', async () =
   socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
   socket.write(Buffer.alloc(65_536, 7));
   await until(() => harness.api.connections() === 1);
-  harness.svids.renew({ entry: everyone, spiffeId: harness.entries.match([{ type: 'unix', value: 'uid:0' }])[0]!.spiffeId });
+  harness.svids.renew({
+    entry: everyone,
+    spiffeId: harness.entries.match([{ type: 'unix', value: 'uid:0' }])[0]!.spiffeId,
+  });
   await until(() => state.messages.length === 2);
   socket.destroy();
 });
@@ -130,7 +159,9 @@ test('garbage on the socket ends its connection and disturbs nobody', async () =
 test('the socket has its mode and owner from the first moment, and its file goes with it', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'wl-sock-'));
   const path = join(folder, 'deeper', 'api.sock');
-  const listening = await listenUnix({ path, mode: 0o660, uid: 0, gid: 1234 }, (socket) => socket.destroy());
+  const listening = await listenUnix({ path, mode: 0o660, uid: 0, gid: 1234 }, (socket) =>
+    socket.destroy(),
+  );
   const found = await stat(path);
   assert.deepEqual([found.mode & 0o777, found.gid, found.isSocket()], [0o660, 1234, true]);
   await listening.close();
@@ -143,26 +174,51 @@ test('a live socket is never taken over, a stale one is replaced, and a file tha
   const path = join(folder, 's');
   const server = createServer().listen(path);
   await until(() => server.listening);
-  await assert.rejects(listenUnix({ path }, () => {}), { code: 'SOCKET_IN_USE' });
+  await assert.rejects(
+    listenUnix({ path }, () => {}),
+    { code: 'SOCKET_IN_USE' },
+  );
   server.close();
 
-  const victim = spawn(process.execPath, ['-e', `require('node:net').createServer().listen(${JSON.stringify(path)}, () => console.log('up'))`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const victim = spawn(
+    process.execPath,
+    [
+      '-e',
+      `require('node:net').createServer().listen(${JSON.stringify(path)}, () => console.log('up'))`,
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
   await once(victim.stdout, 'data');
   victim.kill('SIGKILL');
   await once(victim, 'exit');
   assert.ok((await lstat(path)).isSocket(), 'a killed process leaves its file');
-  const [one, two] = await Promise.allSettled([listenUnix({ path }, (socket) => socket.destroy()), delay(0).then(() => listenUnix({ path }, (socket) => socket.destroy()))]);
+  const [one, two] = await Promise.allSettled([
+    listenUnix({ path }, (socket) => socket.destroy()),
+    delay(0).then(() => listenUnix({ path }, (socket) => socket.destroy())),
+  ]);
   const winners = [one, two].flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   assert.equal(winners.length, 1, 'of two that start at once one wins');
   await winners[0]?.close();
 
   await writeFile(path, 'precious');
-  await assert.rejects(listenUnix({ path }, () => {}), { code: 'CONFIG_INVALID' });
+  await assert.rejects(
+    listenUnix({ path }, () => {}),
+    { code: 'CONFIG_INVALID' },
+  );
   await rm(path);
   await symlink('/etc/passwd', path);
-  await assert.rejects(listenUnix({ path }, () => {}), { code: 'CONFIG_INVALID' });
-  await assert.rejects(listenUnix({ path: 'relative.sock' }, () => {}), { code: 'CONFIG_INVALID' });
-  await assert.rejects(listenUnix({ path: `/${'x'.repeat(100)}` }, () => {}), { code: 'CONFIG_INVALID' });
+  await assert.rejects(
+    listenUnix({ path }, () => {}),
+    { code: 'CONFIG_INVALID' },
+  );
+  await assert.rejects(
+    listenUnix({ path: 'relative.sock' }, () => {}),
+    { code: 'CONFIG_INVALID' },
+  );
+  await assert.rejects(
+    listenUnix({ path: `/${'x'.repeat(100)}` }, () => {}),
+    { code: 'CONFIG_INVALID' },
+  );
   await chmod(folder, 0o700);
   await rm(folder, { recursive: true });
 });

@@ -19,15 +19,33 @@ import { until } from '../../support/until.ts';
 async function startLocal(harness: Harness, options: Partial<LocalApiOptions> = {}) {
   const path = join(harness.folder, 'local.sock');
   const api = await startLocalApi({
-    socket: { path }, allowedUids: [], status: () => ({ spiffeId: 'spiffe://td.test/meshca/agent/n', ready: true }),
-    attestor: harness.attestor, entries: harness.entries, refusals: harness.refusals, clock: systemClock, logger: silentLogger,
+    socket: { path },
+    allowedUids: [],
+    status: () => ({ spiffeId: 'spiffe://td.test/meshca/agent/n', ready: true }),
+    attestor: harness.attestor,
+    entries: harness.entries,
+    refusals: harness.refusals,
+    clock: systemClock,
+    logger: silentLogger,
     ...options,
   });
-  const client = new (agentContract().packages.meshca.agent.v1.AgentLocal)(`unix:${path}`, credentials.createInsecure());
+  const client = new (agentContract().packages.meshca.agent.v1.AgentLocal)(
+    `unix:${path}`,
+    credentials.createInsecure(),
+  );
   return {
     path,
-    status: () => promisify((callback: (error: ServiceError | null, value?: AgentStatus__Output) => void) => client.GetStatus({}, callback))() as Promise<AgentStatus__Output>,
-    explain: (request: ExplainRequest) => promisify((argument: ExplainRequest, callback: (error: ServiceError | null, value?: Explanation__Output) => void) => client.Explain(argument, callback))(request) as Promise<Explanation__Output>,
+    status: () =>
+      promisify((callback: (error: ServiceError | null, value?: AgentStatus__Output) => void) =>
+        client.GetStatus({}, callback),
+      )() as Promise<AgentStatus__Output>,
+    explain: (request: ExplainRequest) =>
+      promisify(
+        (
+          argument: ExplainRequest,
+          callback: (error: ServiceError | null, value?: Explanation__Output) => void,
+        ) => client.Explain(argument, callback),
+      )(request) as Promise<Explanation__Output>,
     async [Symbol.asyncDispose]() {
       client.close();
       await api.drain(50);
@@ -46,14 +64,29 @@ test('root reads the status over a socket that only its owner may open', async (
 test('explain by refusal ID tells what the caller was not told: the nearest entries and what each missed', async () => {
   await using harness = await startHarness();
   await using local = await startLocal(harness);
-  harness.entries.set(entryOf('near', 'spiffe://td.test/near', ['unix:uid:0', 'unix:path:/opt/near']));
+  harness.entries.set(
+    entryOf('near', 'spiffe://td.test/near', ['unix:uid:0', 'unix:path:/opt/near']),
+  );
   const error = await collect(harness.client().FetchX509SVID({}, header())).error();
   const refusalId = String(fromServiceError(error).detail['refusalId']);
   const explained = await local.explain({ refusalId });
-  assert.deepEqual([explained.pid, explained.code, explained.granted, explained.refusalId], [process.pid, 'NO_IDENTITY', false, refusalId]);
-  assert.deepEqual(explained.nearMisses, [{ entryId: 'near', spiffeId: 'spiffe://td.test/near', matched: ['unix:uid:0'], missed: ['unix:path:/opt/near'] }]);
+  assert.deepEqual(
+    [explained.pid, explained.code, explained.granted, explained.refusalId],
+    [process.pid, 'NO_IDENTITY', false, refusalId],
+  );
+  assert.deepEqual(explained.nearMisses, [
+    {
+      entryId: 'near',
+      spiffeId: 'spiffe://td.test/near',
+      matched: ['unix:uid:0'],
+      missed: ['unix:path:/opt/near'],
+    },
+  ]);
   assert.ok(explained.selectors.includes('peer:pinned'));
-  await assert.rejects(local.explain({ refusalId: 'unknown' }), (thrown: ServiceError) => fromServiceError(thrown).code === 'NOT_FOUND');
+  await assert.rejects(
+    local.explain({ refusalId: 'unknown' }),
+    (thrown: ServiceError) => fromServiceError(thrown).code === 'NOT_FOUND',
+  );
 });
 
 test('explain by pid attests the process, hash included, and says what it is granted', async () => {
@@ -63,12 +96,19 @@ test('explain by pid attests the process, hash included, and says what it is gra
   const actor = await harness.actor();
   await actor.become(23_456);
   const explained = await local.explain({ pid: actor.pid });
-  assert.deepEqual([explained.granted, explained.grantedSpiffeIds, explained.code], [true, ['spiffe://td.test/app'], '']);
+  assert.deepEqual(
+    [explained.granted, explained.grantedSpiffeIds, explained.code],
+    [true, ['spiffe://td.test/app'], ''],
+  );
   assert.ok(explained.selectors.some((each) => each.startsWith('unix:sha256:')));
   const mixed = await harness.actor();
   await mixed.becomeMixed(23_456);
   assert.equal((await local.explain({ pid: mixed.pid })).code, 'PEER_UNVERIFIABLE');
-  for (const request of [{}, { pid: 0 }, { pid: -1 }]) await assert.rejects(local.explain(request), (thrown: ServiceError) => fromServiceError(thrown).code === 'INVALID_REQUEST');
+  for (const request of [{}, { pid: 0 }, { pid: -1 }])
+    await assert.rejects(
+      local.explain(request),
+      (thrown: ServiceError) => fromServiceError(thrown).code === 'INVALID_REQUEST',
+    );
 });
 
 test('explain of a process that does not exist is refused, at the command line with exit code 3', async () => {
@@ -76,26 +116,51 @@ test('explain of a process that does not exist is refused, at the command line w
   await using local = await startLocal(harness);
   // above the highest pid that Linux gives
   const pid = 2 ** 22 + 5;
-  await assert.rejects(local.explain({ pid }), (thrown: ServiceError) => fromServiceError(thrown).code === 'NOT_FOUND');
+  await assert.rejects(
+    local.explain({ pid }),
+    (thrown: ServiceError) => fromServiceError(thrown).code === 'NOT_FOUND',
+  );
   let errors = '';
   const context: CliContext = {
-    env: {}, out: () => {}, err: (text) => (errors += text), readStdin: async () => '', terminal: { isTerminal: false, columns: 80, color: false }, signal: new AbortController().signal, now: () => systemClock.now(), parts: {} as CliContext['parts'],
+    env: {},
+    out: () => {},
+    err: (text) => (errors += text),
+    readStdin: async () => '',
+    terminal: { isTerminal: false, columns: 80, color: false },
+    signal: new AbortController().signal,
+    now: () => systemClock.now(),
+    parts: {} as CliContext['parts'],
   };
-  assert.equal(await runCli(['explain', '--pid', String(pid), '--socket', local.path, '--json'], context), 3);
+  assert.equal(
+    await runCli(['explain', '--pid', String(pid), '--socket', local.path, '--json'], context),
+    3,
+  );
   assert.equal((JSON.parse(errors) as { error: { code: string } }).error.code, 'NOT_FOUND');
 });
 
 test('users who are neither root, nor the agent, nor configured are refused, whatever the mode of the socket lets in', async () => {
   await using harness = await startHarness();
   const path = join(harness.folder, 'local.sock');
-  await using local = await startLocal(harness, { socket: { path, mode: 0o777 }, allowedUids: [34_567] });
+  await using local = await startLocal(harness, {
+    socket: { path, mode: 0o777 },
+    allowedUids: [34_567],
+  });
   const call = async (uid: number): Promise<string> => {
     const actor = await harness.actor();
     await actor.become(uid);
     const { session } = speak(await actor.connect(local.path));
-    const request = session.request({ ':method': 'POST', ':path': '/meshca.agent.v1.AgentLocal/GetStatus', 'content-type': 'application/grpc', te: 'trailers' });
+    const request = session.request({
+      ':method': 'POST',
+      ':path': '/meshca.agent.v1.AgentLocal/GetStatus',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    });
     let code: unknown;
-    for (const event of ['response', 'trailers']) request.on(event, (headers: Record<string, unknown>) => (code = headers['meshca-code'] ?? code));
+    for (const event of ['response', 'trailers'])
+      request.on(
+        event,
+        (headers: Record<string, unknown>) => (code = headers['meshca-code'] ?? code),
+      );
     request.resume();
     request.end(Buffer.alloc(5));
     await until(() => request.closed);

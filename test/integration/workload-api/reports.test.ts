@@ -14,10 +14,20 @@ const clientId = 'client-0001';
 
 function clientOf(harness: Harness) {
   const client = harness.client();
-  const reports = new (reportsContract().packages.meshca.workload.v1.Reports)(`unix:${harness.path}`, credentials.createInsecure(), { channelOverride: client.getChannel() });
-  const report = (request: ReportRequest): Promise<number> => new Promise((resolve) => {
-    reports.Report({ clientId, spiffeId, ...request }, header(), { deadline: Date.now() + patienceMs }, (error: ServiceError | null) => resolve(error?.code ?? status.OK));
-  });
+  const reports = new (reportsContract().packages.meshca.workload.v1.Reports)(
+    `unix:${harness.path}`,
+    credentials.createInsecure(),
+    { channelOverride: client.getChannel() },
+  );
+  const report = (request: ReportRequest): Promise<number> =>
+    new Promise((resolve) => {
+      reports.Report(
+        { clientId, spiffeId, ...request },
+        header(),
+        { deadline: Date.now() + patienceMs },
+        (error: ServiceError | null) => resolve(error?.code ?? status.OK),
+      );
+    });
   const stream = () => {
     const metadata = header();
     metadata.set('meshca-client', clientId);
@@ -31,7 +41,8 @@ async function world() {
   const harness = await startHarness({ api: { onHandshakes: (count) => void counts.push(count) } });
   harness.entries.set(entryOf('a', spiffeId, [`unix:uid:${process.getuid?.() ?? 0}`]));
   const digest = (): Buffer => harness.bundles.own?.authoritySetDigest as Buffer;
-  const states = (): string[] => harness.consumers.reports.map((each) => each.split(' ')[0] as string);
+  const states = (): string[] =>
+    harness.consumers.reports.map((each) => each.split(' ')[0] as string);
   return { harness, counts, digest, states, ...clientOf(harness) };
 }
 
@@ -44,16 +55,29 @@ test('a client that confirms loading counts when it has said so, not when it has
   assert.deepEqual(states(), ['pending'], 'it was read, and that is not enough');
   assert.equal(await report({ loaded: { authoritySetDigest: Buffer.alloc(32, 9) } }), status.OK);
   assert.deepEqual(states(), ['pending'], 'another set is not this one');
-  assert.equal(await report({ capabilities: ['enforces-crl', 'reports-handshakes', 'root'], loaded: { authoritySetDigest: digest() } }), status.OK);
+  assert.equal(
+    await report({
+      capabilities: ['enforces-crl', 'reports-handshakes', 'root'],
+      loaded: { authoritySetDigest: digest() },
+    }),
+    status.OK,
+  );
   assert.deepEqual(states(), ['pending', 'confirmed']);
-  assert.deepEqual(harness.consumers.capabilities, ['enforces-crl', 'reports-handshakes'], 'only what a client can state');
+  assert.deepEqual(
+    harness.consumers.capabilities,
+    ['enforces-crl', 'reports-handshakes'],
+    'only what a client can state',
+  );
 });
 
 test('an update that the client refuses is reported as refused', async () => {
   const { harness, report, stream, states } = await world();
   await using _ = harness;
   await stream().first();
-  assert.equal(await report({ loaded: { refusedReason: 'the roots can not be parsed' } }), status.OK);
+  assert.equal(
+    await report({ loaded: { refusedReason: 'the roots can not be parsed' } }),
+    status.OK,
+  );
   assert.deepEqual(states(), ['pending', 'refused']);
 });
 
@@ -62,8 +86,23 @@ test('counts of handshakes go on under the consumer line of the client', async (
   await using _ = harness;
   await stream().first();
   const issuerKeyId = Buffer.from('ab'.repeat(20), 'hex');
-  assert.equal(await report({ handshakes: [{ issuerKeyId, succeeded: 7, failed: 2, reasons: { CHAIN_UNTRUSTED: 2 }, since: 100 }] }), status.OK);
-  assert.deepEqual(counts.map(({ spiffeId: of, succeeded, failed, reasons }) => [of, succeeded, failed, { ...reasons }]), [[spiffeId, 7, 2, { CHAIN_UNTRUSTED: 2 }]]);
+  assert.equal(
+    await report({
+      handshakes: [
+        { issuerKeyId, succeeded: 7, failed: 2, reasons: { CHAIN_UNTRUSTED: 2 }, since: 100 },
+      ],
+    }),
+    status.OK,
+  );
+  assert.deepEqual(
+    counts.map(({ spiffeId: of, succeeded, failed, reasons }) => [
+      of,
+      succeeded,
+      failed,
+      { ...reasons },
+    ]),
+    [[spiffeId, 7, 2, { CHAIN_UNTRUSTED: 2 }]],
+  );
   assert.notEqual(counts[0]?.consumerId, '');
 });
 
@@ -75,9 +114,18 @@ test('a client speaks for its own identity, its own stream and within bounds', a
   assert.equal(await report({ spiffeId: 'spiffe://td.test/other' }), status.INVALID_ARGUMENT);
   assert.equal(await report({ clientId: 'client-0002' }), status.NOT_FOUND);
   assert.equal(await report({ clientId: '../../etc' }), status.INVALID_ARGUMENT);
-  assert.equal(await report({ handshakes: [{ reasons: { 'new\nline': 1 } }] }), status.INVALID_ARGUMENT);
-  assert.equal(await report({ handshakes: [{ issuerKeyId: Buffer.alloc(65) }] }), status.INVALID_ARGUMENT);
-  assert.equal(await report({ handshakes: Array.from({ length: 101 }, () => ({})) }), status.INVALID_ARGUMENT);
+  assert.equal(
+    await report({ handshakes: [{ reasons: { 'new\nline': 1 } }] }),
+    status.INVALID_ARGUMENT,
+  );
+  assert.equal(
+    await report({ handshakes: [{ issuerKeyId: Buffer.alloc(65) }] }),
+    status.INVALID_ARGUMENT,
+  );
+  assert.equal(
+    await report({ handshakes: Array.from({ length: 101 }, () => ({})) }),
+    status.INVALID_ARGUMENT,
+  );
   assert.deepEqual([counts.length, states().join()], [0, 'pending']);
 });
 
@@ -89,18 +137,35 @@ test('another process can not speak for a client, though it has the same identit
   const { connect } = await import('node:http2');
   const socket = await actor.connect(harness.path);
   const session = connect('http://localhost', { createConnection: () => socket });
-  const message = reportsContract().packages.meshca.workload.v1.Reports.service.Report.requestSerialize({ clientId, spiffeId, loaded: { authoritySetDigest: digest() } });
+  const message =
+    reportsContract().packages.meshca.workload.v1.Reports.service.Report.requestSerialize({
+      clientId,
+      spiffeId,
+      loaded: { authoritySetDigest: digest() },
+    });
   const frame = Buffer.concat([Buffer.from([0]), Buffer.alloc(4), message]);
   frame.writeUInt32BE(message.length, 1);
-  const request = session.request({ ':method': 'POST', ':path': '/meshca.workload.v1.Reports/Report', 'content-type': 'application/grpc', te: 'trailers', 'workload.spiffe.io': 'true' });
+  const request = session.request({
+    ':method': 'POST',
+    ':path': '/meshca.workload.v1.Reports/Report',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    'workload.spiffe.io': 'true',
+  });
   const code = new Promise<string>((resolve) => {
-    request.on('response', (headers) => { if (headers['grpc-status'] !== undefined) resolve(String(headers['grpc-status'])); });
+    request.on('response', (headers) => {
+      if (headers['grpc-status'] !== undefined) resolve(String(headers['grpc-status']));
+    });
     request.on('trailers', (trailers) => resolve(String(trailers['grpc-status'])));
   });
   request.resume();
   request.end(frame);
   assert.equal(await code, String(status.NOT_FOUND));
   assert.deepEqual(states(), ['pending']);
-  assert.equal(await report({ loaded: { authoritySetDigest: digest() } }), status.OK, 'and the client itself still can');
+  assert.equal(
+    await report({ loaded: { authoritySetDigest: digest() } }),
+    status.OK,
+    'and the client itself still can',
+  );
   session.destroy();
 });

@@ -12,7 +12,11 @@ import { workloadContract } from '../../../src/common/wire/index.ts';
 import type { X509SVIDResponse__Output } from '../../../src/common/wire/generated/X509SVIDResponse.ts';
 import type { SpiffeWorkloadAPIClient } from '../../../src/common/wire/generated/SpiffeWorkloadAPI.ts';
 import { createAttestor, type AttestorOptions } from '../../../sidecar/attest/index.ts';
-import { createRefusalLog, startWorkloadApi, type WorkloadApiOptions } from '../../../sidecar/workload-api/index.ts';
+import {
+  createRefusalLog,
+  startWorkloadApi,
+  type WorkloadApiOptions,
+} from '../../../sidecar/workload-api/index.ts';
 import { patienceMs, until } from '../../support/until.ts';
 import type { ActorCommand } from './actor.ts';
 import { FakeBundles, FakeConsumers, FakeEntries, FakeSvids } from './fakes.ts';
@@ -23,7 +27,9 @@ export interface HarnessOptions {
   readonly api?: Partial<WorkloadApiOptions>;
 }
 
-/** A Workload API on real sockets, processes and system calls, over fakes of the rest of the agent. */
+/**
+ * A Workload API on real sockets, processes and system calls, over fakes of the rest of the agent.
+ */
 export async function startHarness(options: HarnessOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'wl-api-'));
   await chmod(folder, 0o755);
@@ -34,15 +40,42 @@ export async function startHarness(options: HarnessOptions = {}) {
   const bundles = new FakeBundles();
   const consumers = new FakeConsumers();
   const refusals = createRefusalLog();
-  const attestor = createAttestor({ clock, logger: silentLogger, inspector: { deadlineMs: patienceMs }, ...options.attestor });
-  const api = await startWorkloadApi({ socket: { path }, attestor, entries, svids, bundles, consumers, refusals, clock, logger: silentLogger, ...options.api });
+  const attestor = createAttestor({
+    clock,
+    logger: silentLogger,
+    inspector: { deadlineMs: patienceMs },
+    ...options.attestor,
+  });
+  const api = await startWorkloadApi({
+    socket: { path },
+    attestor,
+    entries,
+    svids,
+    bundles,
+    consumers,
+    refusals,
+    clock,
+    logger: silentLogger,
+    ...options.api,
+  });
   const clients: SpiffeWorkloadAPIClient[] = [];
   const actors: Actor[] = [];
   return {
-    folder, path, entries, svids, bundles, consumers, refusals, attestor, api, clock,
+    folder,
+    path,
+    entries,
+    svids,
+    bundles,
+    consumers,
+    refusals,
+    attestor,
+    api,
+    clock,
     client(): SpiffeWorkloadAPIClient {
       const { SpiffeWorkloadAPI } = workloadContract().packages;
-      const client = new SpiffeWorkloadAPI(`unix:${path}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+      const client = new SpiffeWorkloadAPI(`unix:${path}`, credentials.createInsecure(), {
+        'grpc.use_local_subchannel_pool': 1,
+      });
       clients.push(client);
       return client;
     },
@@ -109,13 +142,23 @@ export interface Actor {
   exited(): Promise<void>;
 }
 
-/** `launcher` runs before node, for example to enter another namespace; it must exec what it is given. */
-export async function startActor(launcher?: { readonly file: string; readonly args: readonly string[] }): Promise<Actor> {
+/**
+ * `launcher` runs before node, for example to enter another namespace; it must exec what it is
+ * given.
+ */
+export async function startActor(launcher?: {
+  readonly file: string;
+  readonly args: readonly string[];
+}): Promise<Actor> {
   const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-  const child: ChildProcess = fork(fileURLToPath(new URL(`./actor${extension}`, import.meta.url)), [], {
-    stdio: ['pipe', 'ignore', 'ignore', 'ipc'],
-    ...(launcher === undefined ? {} : { execPath: launcher.file, execArgv: [...launcher.args] }),
-  });
+  const child: ChildProcess = fork(
+    fileURLToPath(new URL(`./actor${extension}`, import.meta.url)),
+    [],
+    {
+      stdio: ['pipe', 'ignore', 'ignore', 'ipc'],
+      ...(launcher === undefined ? {} : { execPath: launcher.file, execArgv: [...launcher.args] }),
+    },
+  );
   const ended = once(child, 'exit');
   await once(child, 'message');
   const order = async (command: ActorCommand): Promise<unknown[]> => {
@@ -134,7 +177,8 @@ export async function startActor(launcher?: { readonly file: string; readonly ar
       const [, socket] = await order({ op: 'connect', path });
       return socket as Socket;
     },
-    exec: (file, ...args) => void child.send({ op: 'exec', file, args: [file, ...args] } satisfies ActorCommand),
+    exec: (file, ...args) =>
+      void child.send({ op: 'exec', file, args: [file, ...args] } satisfies ActorCommand),
     kill: (signal = 'SIGKILL') => void child.kill(signal),
     async exited() {
       await ended;
@@ -144,14 +188,28 @@ export async function startActor(launcher?: { readonly file: string; readonly ar
 
 /** A gRPC call by hand over a given socket, so that a test decides who connected and who reads. */
 export function speak(socket: Socket) {
-  const session: ClientHttp2Session = connectHttp2('http://localhost', { createConnection: () => socket });
+  const session: ClientHttp2Session = connectHttp2('http://localhost', {
+    createConnection: () => socket,
+  });
   session.on('error', () => {});
   return {
     session,
     fetchX509Svid(metadata: Readonly<Record<string, string>> = { 'workload.spiffe.io': 'true' }) {
       const { service } = workloadContract().packages.SpiffeWorkloadAPI;
-      const request = session.request({ ':method': 'POST', ':path': '/SpiffeWorkloadAPI/FetchX509SVID', 'content-type': 'application/grpc', te: 'trailers', ...metadata });
-      const state = { messages: [] as X509SVIDResponse__Output[], status: undefined as number | undefined, details: '', code: undefined as string | undefined, closed: false };
+      const request = session.request({
+        ':method': 'POST',
+        ':path': '/SpiffeWorkloadAPI/FetchX509SVID',
+        'content-type': 'application/grpc',
+        te: 'trailers',
+        ...metadata,
+      });
+      const state = {
+        messages: [] as X509SVIDResponse__Output[],
+        status: undefined as number | undefined,
+        details: '',
+        code: undefined as string | undefined,
+        closed: false,
+      };
       let buffered: Buffer = Buffer.alloc(0);
       const onHeaders = (headers: Readonly<Record<string, unknown>>): void => {
         if (headers['grpc-status'] === undefined) return;

@@ -11,7 +11,10 @@ import { bundleOf, entryOf, LeapClock } from './fakes.ts';
 import { collect, header, speak, startHarness } from './support.ts';
 import { until } from '../../support/until.ts';
 
-const identityOf = (entry: ReturnType<typeof entryOf>) => ({ entry, spiffeId: SpiffeId.of(entry.spiffeId) });
+const identityOf = (entry: ReturnType<typeof entryOf>) => ({
+  entry,
+  spiffeId: SpiffeId.of(entry.spiffeId),
+});
 
 const { stallMs } = defaultLimits;
 
@@ -26,8 +29,17 @@ test('the first message comes at once with the full state, the oldest entry firs
   );
   const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
   const message = await stream.first();
-  assert.deepEqual(message.svids.map((each) => [each.spiffeId, each.hint]), [['spiffe://td.test/first', 'internal'], ['spiffe://td.test/second', '']]);
-  assert.deepEqual(message.svids[0]?.bundle, Buffer.concat([...(harness.bundles.own?.rootsDer ?? [])]));
+  assert.deepEqual(
+    message.svids.map((each) => [each.spiffeId, each.hint]),
+    [
+      ['spiffe://td.test/first', 'internal'],
+      ['spiffe://td.test/second', ''],
+    ],
+  );
+  assert.deepEqual(
+    message.svids[0]?.bundle,
+    Buffer.concat([...(harness.bundles.own?.rootsDer ?? [])]),
+  );
   assert.equal(message.svids[0]?.x509Svid.length, 1300);
   assert.deepEqual(Object.keys(message.federatedBundles), ['spiffe://other.test']);
   assert.deepEqual(message.federatedBundles['spiffe://other.test'], foreign.rootsDer[0]);
@@ -41,7 +53,10 @@ test('a message that was read confirms the SVID and the roots, and the end of th
   const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
   await stream.first();
   await until(() => harness.svids.confirmed.length === 1);
-  assert.deepEqual(harness.consumers.reports.map((each) => each.split(' ')[0]), ['pending', 'confirmed']);
+  assert.deepEqual(
+    harness.consumers.reports.map((each) => each.split(' ')[0]),
+    ['pending', 'confirmed'],
+  );
   const renewed = harness.svids.renew(identityOf(entry));
   await until(() => harness.svids.confirmed.includes(renewed.serial));
   assert.equal(harness.consumers.reports.length, 2, 'a renewal alone is no news about roots');
@@ -81,14 +96,17 @@ test('a process whose last entry goes is told PermissionDenied on the open strea
 
 test('a caller without identity learns its own selectors and a refusal ID, and nothing of the entries of others', async () => {
   await using harness = await startHarness();
-  harness.entries.set(entryOf('secret-entry', 'spiffe://td.test/secret-app', ['unix:uid:0', 'unix:path:/opt/secret']));
+  harness.entries.set(
+    entryOf('secret-entry', 'spiffe://td.test/secret-app', ['unix:uid:0', 'unix:path:/opt/secret']),
+  );
   const error = await collect(harness.client().FetchX509SVID({}, header())).error();
   const seen = fromServiceError(error);
   assert.equal(error.code, status.PERMISSION_DENIED);
   assert.equal(seen.code, 'NO_IDENTITY');
   assert.match(error.details, /unix:uid:0/);
   const everything = `${error.details} ${JSON.stringify(error.metadata.getMap())}`;
-  for (const word of ['secret', 'td.test']) assert.ok(!everything.includes(word), `${word} in ${everything}`);
+  for (const word of ['secret', 'td.test'])
+    assert.ok(!everything.includes(word), `${word} in ${everything}`);
   const refusal = harness.refusals.get(String(seen.detail['refusalId']));
   assert.equal(refusal?.pid, process.pid);
   assert.ok(refusal?.selectors.some((each) => each.value === 'uid:0'));
@@ -98,17 +116,29 @@ test('a call without the security header, or with another value, is InvalidArgum
   await using harness = await startHarness();
   harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
   const actor = await harness.actor();
-  for (const metadata of [{}, { 'workload.spiffe.io': 'false' }, { 'workload.spiffe.io': 'true, true' }]) {
-    const { state } = speak(await actor.connect(harness.path)).fetchX509Svid(metadata as Record<string, string>);
+  for (const metadata of [
+    {},
+    { 'workload.spiffe.io': 'false' },
+    { 'workload.spiffe.io': 'true, true' },
+  ]) {
+    const { state } = speak(await actor.connect(harness.path)).fetchX509Svid(
+      metadata as Record<string, string>,
+    );
     await until(() => state.closed);
-    assert.deepEqual([state.status, state.code, state.messages.length], [status.INVALID_ARGUMENT, 'SECURITY_HEADER_MISSING', 0]);
+    assert.deepEqual(
+      [state.status, state.code, state.messages.length],
+      [status.INVALID_ARGUMENT, 'SECURITY_HEADER_MISSING', 0],
+    );
   }
 });
 
 test('before the entries or the bundle are there the answer is Unavailable', async () => {
   await using harness = await startHarness();
   harness.entries.isSynced = false;
-  assert.equal(fromServiceError(await collect(harness.client().FetchX509SVID({}, header())).error()).code, 'NOT_SYNCED');
+  assert.equal(
+    fromServiceError(await collect(harness.client().FetchX509SVID({}, header())).error()).code,
+    'NOT_SYNCED',
+  );
   harness.bundles.set(undefined);
   const error = await collect(harness.client().FetchX509Bundles({}, header())).error();
   assert.deepEqual([error.code, fromServiceError(error).code], [status.UNAVAILABLE, 'STARTING_UP']);
@@ -118,7 +148,10 @@ test('the first message waits for SVIDs that are still being signed', async () =
   await using harness = await startHarness();
   let signed = (): void => {};
   harness.svids.signing = new Promise((resolve) => (signed = resolve));
-  harness.entries.set(entryOf('a', 'spiffe://td.test/one', ['unix:uid:0']), entryOf('b', 'spiffe://td.test/two', ['unix:uid:0']));
+  harness.entries.set(
+    entryOf('a', 'spiffe://td.test/one', ['unix:uid:0']),
+    entryOf('b', 'spiffe://td.test/two', ['unix:uid:0']),
+  );
   const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
   await delay(50);
   assert.equal(stream.messages.length, 0);
@@ -131,12 +164,19 @@ test('X.509 bundles are keyed by trust domain ID, own and federated, and follow 
   await using harness = await startHarness();
   harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
   harness.bundles.set(harness.bundles.own, [bundleOf('other.test')]);
-  const stream = collect<X509BundlesResponse__Output>(harness.client().FetchX509Bundles({}, header()));
-  assert.deepEqual(Object.keys((await stream.first()).bundles).sort(), ['spiffe://other.test', 'spiffe://td.test']);
+  const stream = collect<X509BundlesResponse__Output>(
+    harness.client().FetchX509Bundles({}, header()),
+  );
+  assert.deepEqual(Object.keys((await stream.first()).bundles).sort(), [
+    'spiffe://other.test',
+    'spiffe://td.test',
+  ]);
   harness.bundles.set(bundleOf('td.test', 2));
   await stream.count(2);
   assert.deepEqual(Object.keys(stream.messages[1]?.bundles ?? {}), ['spiffe://td.test']);
-  await until(() => harness.consumers.reports.filter((each) => each.startsWith('confirmed')).length === 2);
+  await until(
+    () => harness.consumers.reports.filter((each) => each.startsWith('confirmed')).length === 2,
+  );
   stream.cancel();
 });
 
@@ -144,8 +184,14 @@ test('the WIT calls are Unimplemented, also for a caller without identity and be
   await using harness = await startHarness();
   harness.entries.isSynced = false;
   const client = harness.client();
-  assert.equal((await collect(client.FetchWITSVID({}, header())).error()).code, status.UNIMPLEMENTED);
-  assert.equal((await collect(client.FetchWITBundles({}, header())).error()).code, status.UNIMPLEMENTED);
+  assert.equal(
+    (await collect(client.FetchWITSVID({}, header())).error()).code,
+    status.UNIMPLEMENTED,
+  );
+  assert.equal(
+    (await collect(client.FetchWITBundles({}, header())).error()).code,
+    status.UNIMPLEMENTED,
+  );
 });
 
 test('a reader that stands still gets, when it goes on, one message with the newest state and no backlog', async () => {
@@ -157,7 +203,8 @@ test('a reader that stands still gets, when it goes on, one message with the new
   const { state } = speak(socket).fetchX509Svid();
   await until(() => state.messages.length === 1);
   await until(() => harness.svids.confirmed.length === 1);
-  const handle = (socket as unknown as { _handle: { readStop(): void; readStart(): void } })._handle;
+  const handle = (socket as unknown as { _handle: { readStop(): void; readStart(): void } })
+    ._handle;
   handle.readStop();
   let newest = '';
   for (let each = 0; each < 200; each += 1) {
@@ -167,7 +214,9 @@ test('a reader that stands still gets, when it goes on, one message with the new
   await delay(50);
   assert.equal(harness.svids.confirmed.length, 1, 'nothing is confirmed that was not read');
   handle.readStart();
-  await until(() => state.messages.at(-1)?.svids[0]?.x509Svid.toString('hex').startsWith(newest) ?? false);
+  await until(
+    () => state.messages.at(-1)?.svids[0]?.x509Svid.toString('hex').startsWith(newest) ?? false,
+  );
   assert.equal(state.messages.length, 3, 'the message that was under way, and the newest');
 });
 
@@ -194,7 +243,11 @@ test('a stream that takes no message for 30 seconds is closed, an idle one is no
   await until(() => harness.api.connections() === 0);
   await until(() => harness.svids.open === 0);
   assert.equal(harness.svids.confirmed.length, 1);
-  assert.deepEqual(harness.consumers.stalls, ['took no message for 30 s; its stream was closed'], 'it stays known by name');
+  assert.deepEqual(
+    harness.consumers.stalls,
+    ['took no message for 30 s; its stream was closed'],
+    'it stays known by name',
+  );
 });
 
 test('a stream whose HTTP/2 window is kept closed counts as one that takes no message', async () => {
@@ -203,7 +256,9 @@ test('a stream whose HTTP/2 window is kept closed counts as one that takes no me
   harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
   const actor = await harness.actor();
   const client = speak(await actor.connect(harness.path));
-  await new Promise<void>((resolve) => client.session.settings({ initialWindowSize: 0 }, () => resolve()));
+  await new Promise<void>((resolve) =>
+    client.session.settings({ initialWindowSize: 0 }, () => resolve()),
+  );
   const { state } = client.fetchX509Svid();
   await until(() => clock.runs(stallMs), 'a message is under way');
   assert.equal(harness.api.connections(), 1);

@@ -21,8 +21,16 @@ interface World {
 
 function worldOf(change: Partial<World> = {}) {
   const world: World = {
-    pid: 50, uid: 7, pidfd: 9, exited: false, startTime: '1000', stack: '123', exe: Buffer.from('/usr/bin/app'), groups: [8, 9],
-    status: 'Uid:\t7\t7\t7\t7\nGid:\t7\t7\t7\t7\nGroups:\t8 10\n', ...change,
+    pid: 50,
+    uid: 7,
+    pidfd: 9,
+    exited: false,
+    startTime: '1000',
+    stack: '123',
+    exe: Buffer.from('/usr/bin/app'),
+    groups: [8, 9],
+    status: 'Uid:\t7\t7\t7\t7\nGid:\t7\t7\t7\t7\nGroups:\t8 10\n',
+    ...change,
   };
   const closed: number[] = [];
   const asked: number[] = [];
@@ -38,12 +46,27 @@ function worldOf(change: Partial<World> = {}) {
     unreadBytes: () => 0,
     close: (fd) => void closed.push(fd),
   };
-  const fields = (): string => Array.from({ length: 50 }, (_, index) => ({ 22: world.startTime, 28: world.stack })[index + 3] ?? '1').join(' ');
+  const fields = (): string =>
+    Array.from(
+      { length: 50 },
+      (_, index) => ({ 22: world.startTime, 28: world.stack })[index + 3] ?? '1',
+    ).join(' ');
   const proc: Proc = {
-    read: (_pid, name) => ({ stat: `50 (x) ${fields()}\n`, status: world.status, cgroup: '0::/system.slice/app.service\n' })[name],
+    read: (_pid, name) =>
+      ({
+        stat: `50 (x) ${fields()}\n`,
+        status: world.status,
+        cgroup: '0::/system.slice/app.service\n',
+      })[name],
     link: (_pid, name) => (name === 'exe' ? world.exe : Buffer.from('mnt:[1]')),
   };
-  const sources: UnixSources = { proc, names: { userName: () => 'app', groupName: (gid) => (gid === 8 ? 'ops' : undefined) }, overflowGid: 65_534, mountNamespace: Buffer.from('mnt:[1]'), systemd: true };
+  const sources: UnixSources = {
+    proc,
+    names: { userName: () => 'app', groupName: (gid) => (gid === 8 ? 'ops' : undefined) },
+    overflowGid: 65_534,
+    mountNamespace: Buffer.from('mnt:[1]'),
+    systemd: true,
+  };
   return { world, kernel, proc, sources, closed, asked };
 }
 
@@ -100,15 +123,27 @@ test('each single ID that differs from the peer makes it unverifiable', () => {
   }
 });
 
-const selectorsOf = (change: Partial<World>, more: Partial<UnixSources> = {}): readonly string[] => {
+const selectorsOf = (
+  change: Partial<World>,
+  more: Partial<UnixSources> = {},
+): readonly string[] => {
   const { kernel, proc, sources } = worldOf(change);
-  return unixFacts({ ...sources, ...more }, peerOfSocket(kernel, proc, 3, overflow)).selectors.map((each) => `${each.type}:${each.value}`);
+  return unixFacts({ ...sources, ...more }, peerOfSocket(kernel, proc, 3, overflow)).selectors.map(
+    (each) => `${each.type}:${each.value}`,
+  );
 };
 
 test('the selectors are complete, and a supplementary group must hold at connect and now', () => {
   assert.deepEqual(selectorsOf({}), [
-    'unix:uid:7', 'unix:user:app', 'unix:gid:7', 'unix:supplementary_gid:8', 'unix:supplementary_group:ops', 'unix:path:/usr/bin/app',
-    'unix:cgroup:/system.slice/app.service', 'systemd:id:app.service', 'peer:pinned',
+    'unix:uid:7',
+    'unix:user:app',
+    'unix:gid:7',
+    'unix:supplementary_gid:8',
+    'unix:supplementary_group:ops',
+    'unix:path:/usr/bin/app',
+    'unix:cgroup:/system.slice/app.service',
+    'systemd:id:app.service',
+    'peer:pinned',
   ]);
 });
 
@@ -118,7 +153,13 @@ test('without a pidfd the selector peer:pinned is absent, and without systemd it
 });
 
 test('a path that is no clean text, not absolute, or hidden gives no path selector', () => {
-  for (const exe of [undefined, Buffer.from('/bin/a\nb'), Buffer.from([0x2f, 0xff, 0xfe]), Buffer.from('(unreachable)/bin/x'), Buffer.from(`/${'x'.repeat(2000)}`)]) {
+  for (const exe of [
+    undefined,
+    Buffer.from('/bin/a\nb'),
+    Buffer.from([0x2f, 0xff, 0xfe]),
+    Buffer.from('(unreachable)/bin/x'),
+    Buffer.from(`/${'x'.repeat(2000)}`),
+  ]) {
     assert.ok(!selectorsOf({ exe }).some((each) => each.includes('path:')), String(exe));
   }
 });
@@ -126,7 +167,12 @@ test('a path that is no clean text, not absolute, or hidden gives no path select
 test('an agent that may not look into other processes says so once and shares no facts between connections', () => {
   const { kernel, proc } = worldOf({ stack: '0', exe: undefined });
   const warnings: object[] = [];
-  using attestor = createAttestor({ clock: systemClock, logger: { ...silentLogger, warn: (fields) => void warnings.push(fields) }, kernel, proc });
+  using attestor = createAttestor({
+    clock: systemClock,
+    logger: { ...silentLogger, warn: (fields) => void warnings.push(fields) },
+    kernel,
+    proc,
+  });
   const [one, two] = [attestor.connect(3), attestor.connect(3)];
   assert.equal(warnings.length, 1);
   assert.notEqual(one.image, two.image);
@@ -144,6 +190,9 @@ test('two connections of one image share its facts, those of another image do no
 test('a path in another mount namespace is a foreign one until it is verified, and so is one whose namespace is hidden', () => {
   for (const mountNamespace of [Buffer.from('mnt:[2]'), undefined]) {
     const selectors = selectorsOf({}, { mountNamespace });
-    assert.ok(selectors.includes('unix:foreign_path:/usr/bin/app') && !selectors.includes('unix:path:/usr/bin/app'));
+    assert.ok(
+      selectors.includes('unix:foreign_path:/usr/bin/app') &&
+        !selectors.includes('unix:path:/usr/bin/app'),
+    );
   }
 });

@@ -16,7 +16,15 @@ function setUp(change: Partial<DeliveryOptions> = {}) {
       return () => timers.delete(timer);
     },
   };
-  const state = { value: 'a', unread: 10 as number | undefined, writes: [] as string[], read: [] as string[], written: [] as (() => void)[], stalled: 0, errors: [] as string[] };
+  const state = {
+    value: 'a',
+    unread: 10 as number | undefined,
+    writes: [] as string[],
+    read: [] as string[],
+    written: [] as (() => void)[],
+    stalled: 0,
+    errors: [] as string[],
+  };
   const delivery = startDelivery({
     clock,
     stallMs: 30_000,
@@ -29,7 +37,11 @@ function setUp(change: Partial<DeliveryOptions> = {}) {
     } as unknown as DeliveryOptions['call'],
     produce: async () => {
       const { value } = state;
-      return { bytes: Buffer.from(value), onSent: () => {}, onRead: () => void state.read.push(value) };
+      return {
+        bytes: Buffer.from(value),
+        onSent: () => {},
+        onRead: () => void state.read.push(value),
+      };
     },
     unreadBytes: () => state.unread,
     onError: (error) => void state.errors.push(error.code),
@@ -37,12 +49,16 @@ function setUp(change: Partial<DeliveryOptions> = {}) {
     ...change,
   });
   return {
-    state, delivery, timers,
+    state,
+    delivery,
+    timers,
     async advance(ms: number): Promise<void> {
       await settle();
       const end = nowMs + ms;
       for (;;) {
-        const next = [...timers].filter((each) => each.atMs <= end).sort((one, other) => one.atMs - other.atMs)[0];
+        const next = [...timers]
+          .filter((each) => each.atMs <= end)
+          .sort((one, other) => one.atMs - other.atMs)[0];
         if (next === undefined) break;
         nowMs = next.atMs;
         timers.delete(next);
@@ -69,7 +85,11 @@ test('while one message is under way any number of changes become one message wi
   assert.deepEqual(state.writes, ['a']);
   state.written[0]?.();
   await advance(100);
-  assert.deepEqual([state.writes, state.read], [['a'], []], 'the kernel has it, the reader has not');
+  assert.deepEqual(
+    [state.writes, state.read],
+    [['a'], []],
+    'the kernel has it, the reader has not',
+  );
   state.unread = 0;
   await advance(500);
   assert.deepEqual([state.writes, state.read], [['a', 'd'], ['a']]);

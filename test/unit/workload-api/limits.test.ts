@@ -19,7 +19,10 @@ test('a rate limit admits the burst, then the rate, and says how long to wait', 
   let nowMs = 0;
   const clock: Clock = { ...systemClock, monotonicMs: () => nowMs };
   const limit = new RateLimit(clock, 2, 3);
-  assert.deepEqual([limit.take('a'), limit.take('a'), limit.take('a'), limit.take('a')], [0, 0, 0, 500]);
+  assert.deepEqual(
+    [limit.take('a'), limit.take('a'), limit.take('a'), limit.take('a')],
+    [0, 0, 0, 500],
+  );
   assert.equal(limit.take('b'), 0);
   nowMs = 500;
   assert.deepEqual([limit.take('a'), limit.take('a')], [0, 500]);
@@ -37,12 +40,16 @@ test('many keys do not fill the memory of a rate limit', () => {
 test('recent values forget the oldest of a key', () => {
   const recent = new RecentValues(2);
   for (const value of ['1', '2', '1', '3']) recent.add('a', value);
-  assert.deepEqual(['1', '2', '3'].map((value) => recent.has('a', value)), [true, false, true]);
+  assert.deepEqual(
+    ['1', '2', '3'].map((value) => recent.has('a', value)),
+    [true, false, true],
+  );
 });
 
 test('a user who is refused all the time pushes only his own refusals out of the log', () => {
   const log = createRefusalLog({ perUid: 10, total: 20 });
-  const add = (uid: number, id: string): void => log.add({ id, uid, code: 'NO_IDENTITY', message: '', time: 0, pid: 1, selectors: [] });
+  const add = (uid: number, id: string): void =>
+    log.add({ id, uid, code: 'NO_IDENTITY', message: '', time: 0, pid: 1, selectors: [] });
   add(1, 'quiet');
   for (let each = 0; each < 1000; each += 1) add(2, `loud-${each}`);
   assert.equal(log.get('quiet')?.uid, 1);
