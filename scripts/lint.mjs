@@ -1,6 +1,7 @@
-// Lints with types (oxlint) and checks types (tsc).
+// Checks the format (biome), lints with types (oxlint) and checks types (tsc).
 //
 //   node scripts/lint.mjs [--fix]
+import { format } from './format.mjs';
 import { foreground, inRoot, isMain, main, projectNode } from './lib.mjs';
 import { generate } from './gen-proto.mjs';
 import { setup } from './setup.mjs';
@@ -8,6 +9,8 @@ import { setup } from './setup.mjs';
 /** @returns {Promise<number>} exit code of the first check that failed, or 0 */
 export async function lint({ fix = false, types = true } = {}) {
   generate({ check: true, useStamp: true });
+  const formatted = await format({ check: !fix });
+  if (formatted !== 0) return formatted;
   const style = await foreground(projectNode, [
     inRoot('node_modules', 'oxlint', 'bin', 'oxlint'),
     '--type-aware',

@@ -23,10 +23,6 @@ const processEdges = new Set([
 const isProcessEdge = (path: string): boolean =>
   processEdges.has(path) || path.startsWith('src/demo/');
 
-const lineLimit = 300;
-/** Longer files, each with the reason why it stays in one piece. */
-const longFiles: Readonly<Record<string, string>> = {};
-
 /** How an entry comes to load what it must not, one line each. */
 function ways(
   entry: string,
@@ -126,20 +122,6 @@ test('process is read at process edges only', () => {
       .map(({ path }) => path),
     [],
   );
-});
-
-test(`no file has more than ${lineLimit} lines without a reason`, () => {
-  assert.deepEqual(
-    [...ours.values()]
-      .filter(({ path, lines }) => lines > lineLimit && !(path in longFiles))
-      .map(({ path, lines }) => `${path}: ${lines}`),
-    [],
-  );
-  // An exception that is no longer needed must go.
-  const settled = Object.keys(longFiles).filter(
-    (path) => (graph.get(path)?.lines ?? 0) <= lineLimit,
-  );
-  assert.deepEqual(settled, []);
 });
 
 test('files are named in kebab-case', () => {
