@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock, uuidv7 } from '../src/common/runtime/index.ts';
 import type { AuditEvent } from '../src/domain/index.ts';
-import { agentId, by, creates, draft } from '../test/compliance/store-fixtures.ts';
+import { agentId, by, creates, draft } from '../test/compliance/store/fixtures.ts';
 import { logWorld, openLog, type LogWorld } from '../test/support/log-world.ts';
 import { median, type Figure } from './figures.ts';
 

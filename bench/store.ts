@@ -8,7 +8,7 @@ import { newSerial } from '../src/certs/index.ts';
 import type { Intent } from '../src/domain/index.ts';
 import { openSqliteStore, type Store } from '../src/store/index.ts';
 import type { FinishItem } from '../src/store/contract.ts';
-import { activeAuthority, agentId, intent } from '../test/compliance/store-fixtures.ts';
+import { activeAuthority, agentId, intent } from '../test/compliance/store/fixtures.ts';
 import { median, type Figure } from './figures.ts';
 
 const batches = [1, 10, 100, 500] as const;

@@ -1,4 +1,4 @@
-// Compiles src/, sidecar/, test/ and bench/ to dist/. Skips the compiler when no input has changed
+// Compiles src/, sidecar/, demo/, drills/, test/ and bench/ to dist/. Skips the compiler when no input has changed
 // since it last succeeded.
 //
 //   node scripts/build.mjs [--force]
@@ -18,7 +18,7 @@ import {
 } from './lib.mjs';
 import { setup } from './setup.mjs';
 
-const sources = ['src', 'sidecar', 'test', 'bench'];
+const sources = ['src', 'sidecar', 'demo', 'drills', 'test', 'bench'];
 const stamp = inRoot('dist', '.build-stamp');
 
 export function build({ quiet = false, force = false, checkGenerated = false } = {}) {

@@ -16,7 +16,9 @@ export async function lint({ fix = false, types = true } = {}) {
     '--type-aware',
     '--deny-warnings',
     ...(fix ? ['--fix'] : []),
-    ...['src', 'sidecar', 'test', 'bench', 'scripts', 'softhsm'].map((folder) => inRoot(folder)),
+    ...['src', 'sidecar', 'demo', 'drills', 'test', 'bench', 'scripts', 'softhsm'].map((folder) =>
+      inRoot(folder),
+    ),
   ]);
   if (style !== 0 || !types) return style;
   return foreground(projectNode, [

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
 
 test('every drill stands in docs/drills.md', () => {
-  const folder = join(root, 'test', 'drills');
+  const folder = join(root, 'drills');
   const names = readdirSync(folder).flatMap(
     (file) =>
       /^ {2}name: '([a-z-]+)',\n {2}promise:/m.exec(

@@ -32,7 +32,7 @@ const guests: Readonly<Record<string, readonly string[]>> = {
   'src/ceremony': ['src/certs', 'src/hsm'],
   'src/workload': [],
   // The demonstration is a user of the library and starts the real processes.
-  'src/demo': ['src/workload'],
+  demo: ['src/workload'],
 };
 
 /** The process edge: the only file that may import everything. */

@@ -205,7 +205,7 @@ test('floors: up, sideways, foreign and homeless are reported, down is not', () 
         'sidecar/b.ts': '',
         'src/cli/a.ts': 'import "../common/errors/index.ts";',
         'src/workload/a.ts': '',
-        'src/demo/main.ts': 'import "../workload/a.ts";',
+        'demo/main.ts': 'import "../src/workload/a.ts";',
       }),
     ),
     [],

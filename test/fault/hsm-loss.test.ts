@@ -11,13 +11,7 @@ import {
   type SignItem,
   type SignOutcome,
 } from '../../src/hsm/index.ts';
-import {
-  adminOptions,
-  childrenOf,
-  hsmFixture,
-  isAlive,
-  type HsmFixture,
-} from '../integration/hsm-fixture.ts';
+import { adminOptions, childrenOf, hsmFixture, isAlive, type HsmFixture } from '../support/hsm.ts';
 import { patienceMs, until } from '../support/until.ts';
 
 interface Load {

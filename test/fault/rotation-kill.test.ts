@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { openTokenAdmin } from '../../src/hsm/index.ts';
 import { silentLogger, systemClock } from '../../src/common/runtime/index.ts';
-import { createWorld, type World } from '../drills/world.ts';
+import { createWorld, type World } from '../../drills/world.ts';
 import { patienceMs, until } from '../support/until.ts';
 
 /**

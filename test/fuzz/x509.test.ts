@@ -13,13 +13,7 @@ import {
 } from '../../src/common/x509/index.ts';
 import { lint, parseCsr } from '../../src/certs/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
-import {
-  leafExtensions,
-  makeAuthority,
-  makeCertificate,
-  makeKey,
-  now,
-} from '../unit/x509-support.ts';
+import { leafExtensions, makeAuthority, makeCertificate, makeKey, now } from '../support/x509.ts';
 
 /**
  * Each property runs until its time is over, so that the whole file stays within seconds, and once

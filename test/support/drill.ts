@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const entry = fileURLToPath(new URL(`../drills/main.${extension}`, import.meta.url));
+const entry = fileURLToPath(new URL(`../../drills/main.${extension}`, import.meta.url));
 
 export interface DrillRun {
   readonly code: number | null;

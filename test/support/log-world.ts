@@ -5,7 +5,7 @@ import { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { spkiOf } from '../../src/common/x509/index.ts';
 import type { Authority } from '../../src/domain/index.ts';
 import { openSqliteStore, type Store } from '../../src/store/index.ts';
-import { authority } from '../compliance/store-fixtures.ts';
+import { authority } from '../compliance/store/fixtures.ts';
 
 /** A database and what lies beside it; a key in memory stands for that in the token. */
 export interface LogWorld {

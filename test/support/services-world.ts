@@ -19,7 +19,7 @@ import {
 } from '../../src/services/index.ts';
 import type { Store } from '../../src/store/contract.ts';
 import { openSqliteStore } from '../../src/store/index.ts';
-import { FakeClock } from '../unit/agent-support.ts';
+import { FakeClock } from './agent.ts';
 
 export const trustDomain = TrustDomain.of('mesh.test');
 export const id = (path: string): string => `spiffe://mesh.test${path}`;

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  activeAuthority,
+  agentId,
+  code,
+  everyPage,
+  intent,
+  issued,
+  start,
+  type OpenStore,
+} from './fixtures.ts';
+
+export function certificateCases(name: string, open: OpenStore): void {
+  test(`${name}: certificates are listed in pages by creation and by expiry, each exactly once while others are issued`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const { id: authorityId } = await activeAuthority(store);
+    const batch = Array.from({ length: 25 }, (_, index) =>
+      intent({ authorityId, notAfter: start + 100 + ((index * 7) % 5) }),
+    );
+    await store.issuance.recordIntents(batch);
+    const created = await everyPage(async (page) => {
+      await store.issuance.recordIntents([intent({ spiffeId: 'spiffe://example.org/later' })]);
+      return store.certificates.list({ spiffeId: 'spiffe://example.org/web' }, 'created', page);
+    }, 4);
+    assert.deepEqual(
+      created.map(({ serial }) => serial),
+      batch.map(({ serial }) => serial),
+    );
+    const expiring = await everyPage(
+      (page) => store.certificates.list({ spiffeId: 'spiffe://example.org/web' }, 'expiry', page),
+      3,
+    );
+    assert.deepEqual(
+      expiring.map(({ sequence }) => sequence),
+      created
+        .toSorted((a, b) => a.notAfter - b.notAfter || a.sequence - b.sequence)
+        .map(({ sequence }) => sequence),
+    );
+    for (const after of ['x', '1.2.3', '-', '1e3'])
+      await assert.rejects(
+        store.certificates.list({}, 'created', { size: 1, after }),
+        code('INVALID_REQUEST'),
+      );
+  });
+
+  test(`${name}: each filter of certificates selects what it says, alone and together`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const { id: authorityId } = await activeAuthority(store);
+    const web = await issued(store, authorityId, { entryId: 'e1', notAfter: start + 10 });
+    const webAdmin = await issued(store, authorityId, {
+      spiffeId: 'spiffe://example.org/web/admin',
+      kind: 'admin',
+      holder: 'uid:0',
+      notAfter: start + 20,
+    });
+    const pending = intent({
+      spiffeId: 'spiffe://example.org/webb',
+      authorityId: 'other',
+      notAfter: start + 30,
+    });
+    await store.issuance.recordIntents([pending]);
+    const found = async (
+      filter: Parameters<typeof store.certificates.list>[0],
+    ): Promise<readonly string[]> => {
+      const byCreation = await store.certificates.list(filter, 'created', { size: 10 });
+      const byExpiry = await store.certificates.list(filter, 'expiry', { size: 10 });
+      assert.deepEqual(byCreation.items, byExpiry.items);
+      return byCreation.items.map(({ serial }) => serial);
+    };
+    assert.deepEqual(await found({}), [web.serial, webAdmin.serial, pending.serial]);
+    assert.deepEqual(await found({ spiffeId: 'spiffe://example.org/web' }), [web.serial]);
+    assert.deepEqual(await found({ spiffeIdPrefix: 'spiffe://example.org/web/' }), [
+      webAdmin.serial,
+    ]);
+    assert.deepEqual(await found({ spiffeIdPrefix: 'spiffe://example.org/web' }), [
+      web.serial,
+      webAdmin.serial,
+      pending.serial,
+    ]);
+    assert.deepEqual(await found({ spiffeIdPrefix: 'spiffe://example.org/%' }), []);
+    assert.deepEqual(await found({ kind: 'admin' }), [webAdmin.serial]);
+    assert.deepEqual(await found({ state: 'intent' }), [pending.serial]);
+    assert.deepEqual(await found({ state: 'issued' }), [web.serial, webAdmin.serial]);
+    assert.deepEqual(await found({ holder: agentId }), [web.serial, pending.serial]);
+    assert.deepEqual(await found({ authorityId: 'other' }), [pending.serial]);
+    assert.deepEqual(await found({ entryId: 'e1' }), [web.serial]);
+    assert.deepEqual(await found({ expiresBefore: start + 20 }), [web.serial]);
+    assert.deepEqual(await found({ expiresAfter: start + 20 }), [pending.serial]);
+    assert.deepEqual(
+      await found({ holder: agentId, state: 'issued', expiresAfter: start, authorityId }),
+      [web.serial],
+    );
+  });
+
+  test(`${name}: live means issued or abandoned, inside its life and not confirmed as replaced`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const { id: authorityId } = await activeAuthority(store);
+    await issued(store, authorityId, { notAfter: start + 10 });
+    const old = await issued(store, authorityId, { notAfter: start + 40 });
+    await store.issuance.recordIntents([intent({ authorityId, notAfter: start + 30 })]);
+    assert.equal(await store.certificates.countLive({ authorityId }, start), 2);
+    await store.issuance.abandonIntents('crash', start * 1000);
+    assert.equal(await store.certificates.countLive({ authorityId }, start), 3);
+    assert.equal(await store.certificates.lastNotAfter({ authorityId }, start), start + 40);
+    await issued(store, authorityId, { notAfter: start + 5, replaces: old.serial });
+    await store.issuance.confirmReplaced(agentId, [old.serial], start);
+    assert.equal(await store.certificates.lastNotAfter({ authorityId }, start), start + 30);
+    assert.equal(
+      await store.certificates.countLive({ authorityId }, start + 10),
+      2,
+      'notAfter is inclusive',
+    );
+    assert.equal(await store.certificates.countLive({ authorityId }, start + 11), 1);
+    assert.equal(await store.certificates.lastNotAfter({ authorityId }, start + 31), 0);
+    assert.deepEqual(await store.certificates.countByState(), {
+      intent: 0,
+      issued: 3,
+      withheld: 0,
+      refused: 0,
+      abandoned: 1,
+    });
+  });
+
+  test(`${name}: a serial that is no hex or not on record is just not found`, async () => {
+    await using opened = await open();
+    for (const serial of ['', 'zz', 'abc', '00'])
+      assert.equal(await opened.store.certificates.bySerial(serial), undefined);
+  });
+}

@@ -1,0 +1,34 @@
+import { approvalCases } from './suite-approvals.ts';
+import { agentCases } from './suite-agents.ts';
+import { authorityCases } from './suite-authorities.ts';
+import { certificateCases } from './suite-certificates.ts';
+import { entryCases } from './suite-entries.ts';
+import { entryChangeCases } from './suite-changes.ts';
+import { issuanceCases } from './suite-issuance.ts';
+import { logCases } from './suite-log.ts';
+import { recordCases } from './suite-records.ts';
+import { revocationCases } from './suite-revocations.ts';
+import { retentionCases } from './suite-retention.ts';
+import { rightsCases } from './suite-rights.ts';
+import { rotationCases } from './suite-rotations.ts';
+import type { OpenStore } from './fixtures.ts';
+
+/**
+ * What every engine behind the store's contract must do. `open` gives a new, empty database each
+ * time.
+ */
+export function storeSuite(name: string, open: OpenStore): void {
+  issuanceCases(name, open);
+  rightsCases(name, open);
+  certificateCases(name, open);
+  authorityCases(name, open);
+  entryCases(name, open);
+  entryChangeCases(name, open);
+  agentCases(name, open);
+  recordCases(name, open);
+  logCases(name, open);
+  approvalCases(name, open);
+  rotationCases(name, open);
+  revocationCases(name, open);
+  retentionCases(name, open);
+}

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { replaceDatabase } from '../../../src/store/index.ts';
+import { startDualWorld, switchOn } from '../../support/dual-control.ts';
+import { codeOf, serverStreamCall } from '../../support/server.ts';
+import { logSettled } from '../../support/settled.ts';
+import { until } from '../../support/until.ts';
+
+test('under dual control one admin alone can not accept a loss; approvals that are given while the database is stale count, and are in the log that goes on', async () => {
+  await using world = await startDualWorld();
+  const { server, keys } = world;
+  await switchOn(world);
+  await logSettled(server);
+  const chunks: Buffer[] = [];
+  await serverStreamCall(
+    server.adminClient(),
+    '/meshca.admin.v1.Server/Backup',
+    {},
+    (message: { data: Buffer }) => void chunks.push(message.data),
+  );
+  const backup = join(server.dir, 'backup.db');
+  await writeFile(backup, Buffer.concat(chunks));
+  for (let at = 0; at < 3; at += 1)
+    await server.admin('Tokens/CreateJoinToken', { agentName: `lost-${at}` });
+  await server.stop();
+  replaceDatabase({
+    path: join(server.dir, 'data', 'meshca.db'),
+    from: backup,
+    pid: process.pid,
+    now: Math.floor(Date.now() / 1000),
+  });
+  await server.restart();
+  const { stale, expected } = await server.admin('Server/ShowRestore');
+  assert.equal(stale, true);
+  const accept = () => server.admin('Server/AcceptRestore', { size: Number(expected) });
+  const id = await world.held(accept());
+  await world.approve(id, keys.alice);
+  assert.equal((await server.admin('Server/ShowRestore')).stale, true, 'one is not enough');
+  // a restart in between: what was proposed and signed while the tree stood still is under its seal
+  await server.restart();
+  assert.equal((await server.admin('Approvals/GetOperation', { id })).operation.status, 'pending');
+  assert.equal((await world.approve(id, keys.bob)).operation.status, 'executed');
+  assert.equal((await server.admin('Server/ShowRestore')).stale, false);
+  await until(() => server.server.port !== 0);
+  assert.equal((await server.admin('Server/GetStatus')).ready, true);
+  const { records } = await server.admin('Audit/ListAuditRecords', {
+    kind: 'database.restored',
+    page: { size: 10, token: '' },
+  });
+  assert.equal(records.length, 1);
+  assert.equal(
+    await codeOf(
+      server.admin('Roles/PutRole', {
+        role: { name: 'x', verbs: ['*'], prefixes: ['spiffe://mesh.test/'], members: [] },
+      }),
+    ),
+    'APPROVAL_REQUIRED',
+    'it is still on',
+  );
+  await server.restart();
+  assert.equal((await server.admin('Server/GetStatus')).ready, true);
+  assert.equal(
+    (await server.admin('Approvals/GetOperation', { id })).operation.status,
+    'executed',
+    'and its outcome is proven by the log',
+  );
+});

@@ -1,0 +1,280 @@
+import assert from 'node:assert/strict';
+import { createPublicKey, randomBytes, verify } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import graphene from 'graphene-pk11';
+import pkcs11 from 'pkcs11js';
+
+import { PkiError, type ErrorCode } from '../../../src/common/errors/index.ts';
+import { keyTypes, type KeyType } from '../../../src/common/x509/key-type.ts';
+import { openTokenAdmin, type KeyHandle, type TokenAdmin } from '../../../src/hsm/index.ts';
+import { adminOptions, childrenOf, hsmFixture, type HsmFixture } from '../../support/hsm.ts';
+import { until } from '../../support/until.ts';
+
+const withCode = (code: ErrorCode) => (thrown: unknown) =>
+  thrown instanceof PkiError && thrown.code === code;
+
+describe('keys in a real token', () => {
+  let fixture: HsmFixture;
+  let admin: TokenAdmin;
+  before(async () => {
+    fixture = await hsmFixture();
+    admin = await openTokenAdmin(fixture.token, adminOptions);
+  });
+  after(async () => {
+    await admin.close();
+    await fixture[Symbol.asyncDispose]();
+  });
+
+  for (const keyType of keyTypes) {
+    it(`makes a key of type ${keyType}, finds it again, signs with it and destroys it`, async () => {
+      const ckaId = randomBytes(16).toString('hex');
+      const label = `meshca/example.org/issuing/${keyType}`;
+      const { spkiDer } = await admin.generateKey({ ckaId, label, keyType });
+      assert.deepEqual(await admin.findKey(ckaId), { ckaId, label, keyType, spkiDer });
+      const publicKey = createPublicKey({ key: spkiDer, format: 'der', type: 'spki' });
+      assert.deepEqual(publicKey.export({ format: 'der', type: 'spki' }), spkiDer);
+      if (publicKey.asymmetricKeyType === 'rsa')
+        assert.equal(publicKey.asymmetricKeyDetails?.publicExponent, 65_537n);
+
+      const bytes = randomBytes(500);
+      const signature = await admin.sign({ ckaId, keyType, spkiDer }, bytes);
+      assert.ok(verify(keyType === 'ec-p384' ? 'sha384' : 'sha256', bytes, publicKey, signature));
+
+      await assert.rejects(
+        admin.generateKey({ ckaId, label, keyType }),
+        withCode('ALREADY_EXISTS'),
+      );
+      await admin.destroyKey(ckaId);
+      assert.equal(await admin.findKey(ckaId), undefined);
+      await assert.rejects(
+        admin.sign({ ckaId, keyType, spkiDer }, bytes),
+        withCode('HSM_KEY_NOT_FOUND'),
+      );
+      await assert.rejects(admin.destroyKey(ckaId), withCode('HSM_KEY_NOT_FOUND'));
+    });
+  }
+
+  it('asks for every attribute of a signing key, since the token grants what is left out', async () => {
+    const key = await fixture.makeKey('ec-p256');
+    const attributes = inToken(fixture, (session) => {
+      const found = session
+        .find({ class: graphene.ObjectClass.PRIVATE_KEY, id: Buffer.from(key.ckaId, 'hex') })
+        .items(0);
+      const names = {
+        sensitive: null,
+        alwaysSensitive: null,
+        extractable: null,
+        neverExtractable: null,
+        local: null,
+        modifiable: null,
+        sign: null,
+        decrypt: null,
+        unwrap: null,
+        derive: null,
+        signRecover: null,
+        private: null,
+        token: null,
+      };
+      return found.getAttribute(names as unknown as graphene.ITemplate);
+    });
+    assert.deepEqual(
+      { ...attributes },
+      {
+        sensitive: true,
+        alwaysSensitive: true,
+        extractable: false,
+        neverExtractable: true,
+        local: true,
+        modifiable: false,
+        sign: true,
+        decrypt: false,
+        unwrap: false,
+        derive: false,
+        signRecover: false,
+        private: true,
+        token: true,
+      },
+    );
+  });
+
+  it('refuses to sign with an extractable key, a key that is not sensitive, and one that may decrypt or unwrap', async () => {
+    const signers = await fixture.signers({ processes: 1 });
+    const fit = await fixture.makeKey('ec-p256');
+    for (const fault of [
+      { extractable: true },
+      { sensitive: false },
+      { derive: true },
+      { sign: false },
+    ]) {
+      const ckaId = makeFaulty(fixture, fault);
+      await assert.rejects(admin.findKey(ckaId), withCode('HSM_KEY_UNFIT'), JSON.stringify(fault));
+      const handle: KeyHandle = { ...fit, ckaId };
+      await assert.rejects(admin.sign(handle, Buffer.from('x')), withCode('HSM_KEY_UNFIT'));
+      await assert.rejects(signers.useKey(handle), withCode('HSM_KEY_UNFIT'));
+    }
+    assert.equal(signers.state().status, 'ready');
+    await signers.useKey(fit);
+    await signers.close();
+  });
+
+  it('refuses a key that was made outside the token', async () => {
+    const ckaId = importKey(fixture);
+    await assert.rejects(admin.findKey(ckaId), withCode('HSM_KEY_UNFIT'));
+    assert.ok(
+      (await admin.listKeys()).some((key) => key.ckaId === ckaId),
+      'it is listed all the same',
+    );
+  });
+
+  it('refuses two private keys with one CKA_ID rather than guess', async () => {
+    const key = await fixture.makeKey('ec-p256');
+    makeFaulty(fixture, {}, key.ckaId);
+    await assert.rejects(admin.findKey(key.ckaId), withCode('HSM_KEY_UNFIT'));
+    const signers = await fixture.signers({ processes: 1 });
+    await assert.rejects(signers.useKey(key), withCode('HSM_KEY_UNFIT'));
+    await signers.close();
+  });
+
+  it('refuses a key of another type than recorded, and one that is not there', async () => {
+    const [ec, rsa] = [await fixture.makeKey('ec-p256'), await fixture.makeKey('rsa-2048')];
+    const signers = await fixture.signers();
+    await assert.rejects(
+      signers.useKey({ ...ec, keyType: 'ec-p384' as KeyType }),
+      withCode('HSM_KEY_UNFIT'),
+    );
+    await assert.rejects(
+      signers.useKey({ ...ec, keyType: 'rsa-2048', spkiDer: rsa.spkiDer }),
+      withCode('HSM_KEY_UNFIT'),
+    );
+    await assert.rejects(signers.useKey({ ...ec, ckaId: 'ffff' }), withCode('HSM_KEY_NOT_FOUND'));
+    await assert.rejects(
+      signers.useKey({ ...ec, spkiDer: Buffer.from('junk') }),
+      withCode('HSM_KEY_UNFIT'),
+    );
+    assert.equal(signers.state().status, 'ready');
+    assert.equal(signers.state().respawns, 0);
+    await signers.close();
+  });
+
+  it('becomes fatal over a recorded key that is not the key in the token, and returns no signature from then on', async () => {
+    const [mine, foreign] = [await fixture.makeKey('ec-p256'), await fixture.makeKey('ec-p256')];
+    await assert.rejects(
+      admin.sign({ ...mine, spkiDer: foreign.spkiDer }, Buffer.from('x')),
+      withCode('HSM_SIGNATURE_INVALID'),
+    );
+    const signers = await fixture.signers();
+    await signers.useKey(mine);
+    await assert.rejects(
+      signers.useKey({ ...foreign, spkiDer: mine.spkiDer }),
+      withCode('HSM_SIGNATURE_INVALID'),
+    );
+    await until(() => signers.state().status === 'fatal', 'fatal');
+    const [outcome] = await signers.sign([
+      { ckaId: mine.ckaId, bytes: Buffer.from('x'), format: 'x509' },
+    ]);
+    assert.ok(
+      outcome?.ok === false &&
+        outcome.kind === 'failed' &&
+        outcome.code === 'HSM_SIGNATURE_INVALID',
+    );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.equal(signers.state().respawns, 0);
+    await signers.close();
+  });
+
+  it('refuses a CKA_ID that is no hex, ends its process on close, and fails calls after it', async () => {
+    await assert.rejects(
+      admin.generateKey({ ckaId: 'xyz', label: 'x', keyType: 'ec-p256' }),
+      withCode('INVALID_REQUEST'),
+    );
+    const before = childrenOf(process.pid).length;
+    const other = await openTokenAdmin(fixture.token, adminOptions);
+    assert.equal(childrenOf(process.pid).length, before + 1);
+    await other.close();
+    assert.equal(childrenOf(process.pid).length, before);
+    await assert.rejects(other.listKeys(), withCode('SHUTTING_DOWN'));
+  });
+
+  it('gives up an operation that misses its deadline and kills the process', async () => {
+    const slow = await openTokenAdmin(fixture.token, { ...adminOptions, generateDeadlineMs: 20 });
+    await assert.rejects(
+      slow.generateKey({
+        ckaId: randomBytes(8).toString('hex'),
+        label: 'slow',
+        keyType: 'rsa-4096',
+      }),
+      withCode('HSM_UNAVAILABLE'),
+    );
+    await assert.rejects(slow.listKeys(), withCode('HSM_UNAVAILABLE'));
+    await slow.close();
+  });
+});
+
+const p256 = Buffer.from('06082a8648ce3d030107', 'hex');
+
+/** Runs in this process, which has the module for the time of the call. */
+function inToken<T>({ tokens, token }: HsmFixture, work: (session: graphene.Session) => T): T {
+  process.env['SOFTHSM2_CONF'] = tokens.environment.SOFTHSM2_CONF;
+  const module = graphene.Module.load(tokens.modulePath);
+  module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
+  try {
+    const slots = module.getSlots(true);
+    const slot = Array.from({ length: slots.length }, (_, index) => slots.items(index)).find(
+      (each) => each.getToken().label === token.tokenLabel,
+    );
+    assert.ok(slot !== undefined);
+    const session = slot.open(
+      graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION,
+    );
+    session.login(token.pin);
+    return work(session);
+  } finally {
+    module.finalize();
+  }
+}
+
+function makeFaulty(
+  fixture: HsmFixture,
+  fault: object,
+  ckaId = randomBytes(8).toString('hex'),
+): string {
+  const id = Buffer.from(ckaId, 'hex');
+  inToken(fixture, (session) => {
+    session.generateKeyPair(
+      graphene.KeyGenMechanism.EC,
+      { token: true, verify: true, id, paramsEC: p256 },
+      {
+        token: true,
+        sensitive: true,
+        extractable: false,
+        sign: true,
+        decrypt: false,
+        unwrap: false,
+        derive: false,
+        id,
+        ...fault,
+      },
+    );
+  });
+  return ckaId;
+}
+
+function importKey(fixture: HsmFixture): string {
+  const ckaId = randomBytes(8).toString('hex');
+  inToken(fixture, (session) => {
+    session.create({
+      class: graphene.ObjectClass.PRIVATE_KEY,
+      keyType: graphene.KeyType.EC,
+      token: true,
+      private: true,
+      sensitive: true,
+      extractable: false,
+      sign: true,
+      derive: false,
+      id: Buffer.from(ckaId, 'hex'),
+      paramsEC: p256,
+      value: randomBytes(32),
+    });
+  });
+  return ckaId;
+}

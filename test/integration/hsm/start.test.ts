@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import graphene from 'graphene-pk11';
+import pkcs11 from 'pkcs11js';
+
+import { PkiError, type ErrorCode } from '../../../src/common/errors/index.ts';
+import {
+  createSigners,
+  openTokenAdmin,
+  type KeyHandle,
+  type TokenConfig,
+} from '../../../src/hsm/index.ts';
+import {
+  adminOptions,
+  childrenOf,
+  hsmFixture,
+  isAlive,
+  signersDefaults,
+  type HsmFixture,
+} from '../../support/hsm.ts';
+import { until } from '../../support/until.ts';
+
+const withCode = (code: ErrorCode, pattern?: RegExp) => (thrown: unknown) => {
+  assert.ok(thrown instanceof PkiError, String(thrown));
+  assert.equal(thrown.code, code, thrown.message);
+  if (pattern !== undefined) assert.match(thrown.message, pattern);
+  return true;
+};
+
+describe('the start of the signers', () => {
+  let fixture: HsmFixture;
+  let key: KeyHandle;
+  before(async () => {
+    fixture = await hsmFixture();
+    key = await fixture.makeKey('ec-p256');
+  });
+  after(() => fixture[Symbol.asyncDispose]());
+
+  async function failsWith(
+    token: Partial<TokenConfig>,
+    code: ErrorCode,
+    pattern?: RegExp,
+  ): Promise<void> {
+    await assert.rejects(
+      createSigners({ ...signersDefaults, token: { ...fixture.token, ...token } }),
+      withCode(code, pattern),
+    );
+    await assert.rejects(
+      openTokenAdmin({ ...fixture.token, ...token }, adminOptions),
+      withCode(code, pattern),
+    );
+    assert.deepEqual(childrenOf(process.pid), [], 'no process is left behind');
+  }
+
+  it('names a module that is missing, is not absolute, or is no PKCS#11 module', async () => {
+    await failsWith(
+      { modulePath: '/nowhere/libpkcs11.so' },
+      'HSM_MODULE_MISSING',
+      /\/nowhere\/libpkcs11\.so/,
+    );
+    await failsWith({ modulePath: 'libpkcs11.so' }, 'HSM_MODULE_MISSING', /absolute/);
+    const text = join(fixture.tokens.dir, 'not-a-module.so');
+    await writeFile(text, 'text');
+    await failsWith({ modulePath: text }, 'HSM_MODULE_MISSING');
+  });
+
+  it('lists the labels that it found when the token is not there', async () => {
+    await failsWith(
+      { tokenLabel: 'elsewhere' },
+      'HSM_TOKEN_NOT_FOUND',
+      /"meshca-issuing", "meshca-root"|"meshca-root", "meshca-issuing"/,
+    );
+  });
+
+  it('reports a module that can not initialise with the operation and the CKR name', async () => {
+    await failsWith(
+      { environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } },
+      'HSM_UNAVAILABLE',
+      /C_Initialize of \S+: CKR_GENERAL_ERROR/,
+    );
+    await assert.rejects(
+      openTokenAdmin(
+        { ...fixture.token, environment: { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' } },
+        adminOptions,
+      ),
+      (error) => error instanceof PkiError && error.next.includes('softhsmConf'),
+    );
+  });
+
+  it('tries a wrong PIN once, in one process, and gives up', async () => {
+    const forked = new Set<number>();
+    const watch = setInterval(() => {
+      for (const pid of childrenOf(process.pid)) forked.add(pid);
+    }, 2);
+    try {
+      await assert.rejects(
+        createSigners({
+          ...signersDefaults,
+          processes: 4,
+          token: { ...fixture.token, pin: 'wrong-pin' },
+        }),
+        withCode('HSM_PIN_WRONG', /C_Login to the token "meshca-issuing": CKR_PIN_INCORRECT/),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    } finally {
+      clearInterval(watch);
+    }
+    assert.equal(forked.size, 1);
+    await failsWith({ pin: '' }, 'HSM_PIN_WRONG');
+  });
+
+  it('stops for good when the PIN was changed under it: one attempt, then fatal', async () => {
+    const other = fixture.tokens.tokens.root;
+    const token = { ...fixture.token, tokenLabel: other.label, pin: other.pin };
+    const signers = await fixture.signers({ token, processes: 2 });
+    const seen: string[] = [];
+    signers.onChange(({ status }) => seen.push(status));
+    changePin(fixture, other.label, other.pin, 'another-pin');
+    for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
+    await until(() => signers.state().status === 'fatal', 'fatal');
+    const { respawns, reason } = signers.state();
+    assert.equal(respawns, 1);
+    assert.match(reason ?? '', /HSM_PIN_WRONG/);
+    assert.equal(seen.at(-1), 'fatal');
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    assert.equal(signers.state().respawns, 1);
+    assert.deepEqual(childrenOf(process.pid), []);
+    const [outcome] = await signers.sign([
+      { ckaId: key.ckaId, bytes: Buffer.from('x'), format: 'x509' },
+    ]);
+    assert.ok(outcome?.ok === false && outcome.code === 'HSM_PIN_WRONG');
+    await assert.rejects(signers.useKey(key), withCode('HSM_PIN_WRONG'));
+    await signers.close();
+  });
+
+  it('shows the PIN neither in the arguments nor in the environment of any child, nor the environment of the server', async () => {
+    process.env['HSM_TEST_SECRET'] = 'do-not-inherit';
+    const signers = await fixture.signers();
+    await using admin = await openTokenAdmin(fixture.token, adminOptions);
+    await admin.listKeys();
+    delete process.env['HSM_TEST_SECRET'];
+    const pids = childrenOf(process.pid);
+    assert.equal(pids.length, 3);
+    for (const pid of pids) {
+      for (const file of ['cmdline', 'environ']) {
+        const text = readProcess(pid, file);
+        assert.ok(!text.includes(fixture.token.pin), `${file} of a child`);
+        assert.ok(!text.includes('do-not-inherit'), `${file} of a child`);
+      }
+    }
+    await signers.close();
+  });
+
+  it('leaves no signer behind when the parent is killed, and ignores signals that are meant for the parent', async () => {
+    const script = `
+      const { createSigners } = await import(${JSON.stringify(new URL(`../../../src/hsm/index.${extension}`, import.meta.url).href)});
+      const { systemClock, systemRandom, silentLogger } = await import(${JSON.stringify(new URL(`../../../src/common/runtime/index.${extension}`, import.meta.url).href)});
+      process.once('message', async (token) => {
+        const signers = await createSigners({ token, processes: 2, mode: 'async', sessionsPerProcess: 2, execPath: process.execPath, clock: systemClock, random: systemRandom, logger: silentLogger });
+        process.send(signers.pids());
+      });`;
+    const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    const pids = await new Promise<number[]>((resolve) => {
+      parent.once('message', (message) => resolve(message as number[]));
+      parent.send(fixture.token);
+    });
+    assert.equal(pids.length, 2);
+    for (const pid of pids)
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.ok(pids.every(isAlive));
+    // One that can not notice the end of its channel, as one that hangs in its module can not.
+    process.kill(pids[0] as number, 'SIGSTOP');
+    parent.kill('SIGKILL');
+    await until(() => !pids.some(isAlive), 'the signers end with their parent');
+  });
+});
+
+/**
+ * What another process can see of it. Signers are not dumpable, so that only root sees their
+ * environment at all.
+ */
+function readProcess(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'latin1');
+  } catch (thrown) {
+    assert.equal((thrown as NodeJS.ErrnoException).code, 'EACCES');
+    return '';
+  }
+}
+
+const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+
+function changePin({ tokens }: HsmFixture, label: string, from: string, to: string): void {
+  process.env['SOFTHSM2_CONF'] = tokens.environment.SOFTHSM2_CONF;
+  const module = graphene.Module.load(tokens.modulePath);
+  module.initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
+  try {
+    const slots = module.getSlots(true);
+    const slot = Array.from({ length: slots.length }, (_, index) => slots.items(index)).find(
+      (each) => each.getToken().label === label,
+    );
+    assert.ok(slot !== undefined);
+    const session = slot.open(
+      graphene.SessionFlag.SERIAL_SESSION | graphene.SessionFlag.RW_SESSION,
+    );
+    session.login(from);
+    session.setPin(from, to);
+  } finally {
+    module.finalize();
+    delete process.env['SOFTHSM2_CONF'];
+  }
+}

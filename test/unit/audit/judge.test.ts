@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
+import { test } from 'node:test';
+import { judgePending } from '../../../src/audit/judge.ts';
+import { openSession, SealCheck } from '../../../src/audit/session.ts';
+import { spkiOf } from '../../../src/common/x509/index.ts';
+import { leafHash, sealBytes } from '../../../src/domain/index.ts';
+import type { LogSeal, PendingRecord } from '../../../src/store/contract.ts';
+import { FakeClock } from '../../support/agent.ts';
+
+const origin = 'td/meshca/audit';
+const hash = (sequence: number): Buffer => leafHash(Buffer.from(`record ${sequence}`));
+
+async function sealer(key: KeyObject): Promise<{
+  readonly id: string;
+  readonly seal: (first: number, last: number) => LogSeal;
+  readonly session: Awaited<ReturnType<typeof openSession>>['session'];
+}> {
+  const { session, seal } = await openSession({
+    sign: (text) => Promise.resolve(sign('sha256', Buffer.from(text), key)),
+    signer: 'log',
+    origin,
+    clock: new FakeClock(),
+  });
+  return {
+    id: session.id,
+    session,
+    seal: (firstSequence, lastSequence) => {
+      const bounds = { sessionId: session.id, firstSequence, lastSequence };
+      return {
+        ...bounds,
+        signature: seal(
+          sealBytes(
+            bounds,
+            Array.from({ length: lastSequence - firstSequence + 1 }, (_, at) =>
+              hash(firstSequence + at),
+            ),
+          ),
+        ),
+      };
+    },
+  };
+}
+
+const of = (sequence: number, kind: 'own' | 'open' | 'foreign' | 'gone'): PendingRecord => ({
+  sequence,
+  leafHash: hash(sequence),
+  origin: { kind },
+});
+const under = (sequence: number, seal: LogSeal, leaf = hash(sequence)): PendingRecord => ({
+  sequence,
+  leafHash: leaf,
+  origin: { kind: 'sealed', seal },
+});
+const verdict = (
+  judged: ReturnType<typeof judgePending>,
+): { readonly taken: number[]; readonly out: number[]; readonly upTo: number } => ({
+  taken: judged.taken.map(({ sequence }) => sequence),
+  out: judged.excluded.map(({ sequence }) => sequence),
+  upTo: judged.sequence,
+});
+
+const logKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const checkOf = (...sessions: Parameters<SealCheck['learn']>[0]): SealCheck => {
+  const check = new SealCheck({ origin, logSpkiDer: spkiOf(logKey.publicKey) });
+  check.learn(sessions);
+  return check;
+};
+
+test('own and open records get into the tree; foreign ones and those that were deleted stay out, named, and hold up nobody', () => {
+  const judged = judgePending(
+    [of(1, 'open'), of(2, 'own'), of(3, 'foreign'), of(4, 'gone'), of(5, 'own')],
+    checkOf(),
+    false,
+  );
+  assert.deepEqual(verdict(judged), { taken: [1, 2, 5], out: [3, 4], upTo: 5 });
+  assert.notEqual(judged.excluded[0]?.reason, judged.excluded[1]?.reason);
+});
+
+test('a seal counts for exactly the records that it was made over, by a key that the key of the log has signed', async () => {
+  const good = await sealer(logKey.privateKey);
+  const check = checkOf(good.session);
+  const seal = good.seal(1, 3);
+  assert.deepEqual(
+    verdict(
+      judgePending(
+        [1, 2, 3].map((at) => under(at, seal)),
+        check,
+        false,
+      ),
+    ),
+    { taken: [1, 2, 3], out: [], upTo: 3 },
+  );
+  assert.deepEqual(
+    verdict(judgePending([under(1, seal), under(2, seal, hash(9)), under(3, seal)], check, false)),
+    { taken: [], out: [1, 2, 3], upTo: 3 },
+    'one was changed',
+  );
+  assert.deepEqual(
+    verdict(judgePending([under(1, seal), under(3, seal)], check, false)),
+    { taken: [], out: [1, 3], upTo: 3 },
+    'one is missing',
+  );
+  assert.deepEqual(
+    verdict(judgePending([under(4, { ...seal, firstSequence: 4, lastSequence: 4 })], check, false)),
+    { taken: [], out: [4], upTo: 4 },
+    'a seal of other records',
+  );
+  const stranger = await sealer(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+  const foreign = stranger.seal(1, 1);
+  assert.deepEqual(
+    verdict(judgePending([under(1, foreign)], checkOf(stranger.session), false)),
+    { taken: [], out: [1], upTo: 1 },
+    'a session that another key signed',
+  );
+  assert.deepEqual(
+    verdict(judgePending([under(1, foreign)], check, false)),
+    { taken: [], out: [1], upTo: 1 },
+    'a session that nobody knows',
+  );
+  const elsewhere = new SealCheck({
+    origin: 'other/meshca/audit',
+    logSpkiDer: spkiOf(logKey.publicKey),
+  });
+  elsewhere.learn([good.session]);
+  assert.deepEqual(
+    verdict(judgePending([under(1, good.seal(1, 1))], elsewhere, false)),
+    { taken: [], out: [1], upTo: 1 },
+    'a session of another log',
+  );
+});
+
+test('a seal that reaches beyond what was read waits for the rest', async () => {
+  const good = await sealer(logKey.privateKey);
+  const check = checkOf(good.session);
+  const seal = good.seal(2, 4);
+  assert.deepEqual(
+    verdict(judgePending([of(1, 'own'), under(2, seal), under(3, seal)], check, true)),
+    { taken: [1], out: [], upTo: 1 },
+  );
+  assert.deepEqual(
+    verdict(judgePending([under(2, seal), under(3, seal), under(4, seal)], check, true)),
+    { taken: [2, 3, 4], out: [], upTo: 4 },
+  );
+});

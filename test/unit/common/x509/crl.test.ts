@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict';
+import { sign } from 'node:crypto';
+import { suite, test } from 'node:test';
+import { buildCrlTbs, lintCrl } from '../../../../src/certs/index.ts';
+import { crlIsDue, type CrlContent } from '../../../../src/domain/index.ts';
+import {
+  derWriter as w,
+  parseCertificate,
+  parseCrl,
+  parseTbsCrl,
+  verifyX509Svid,
+  type ParsedCrl,
+} from '../../../../src/common/x509/index.ts';
+import { unwrap } from '../../../../src/common/errors/index.ts';
+import {
+  createIntermediate,
+  createRoot,
+  createSvid,
+  type TestAuthority,
+} from '../../../support/test-pki.ts';
+
+const now = Math.floor(Date.now() / 1000);
+const algorithm = w.sequence(w.oid('1.2.840.10045.4.3.2'));
+const sealed = (tbs: Buffer, issuer: TestAuthority): Buffer =>
+  w.sequence(tbs, algorithm, w.bitString(sign('sha256', tbs, issuer.privateKey)));
+
+interface Wanted {
+  readonly revoked?: readonly string[];
+  readonly thisUpdate?: number;
+  readonly nextUpdate?: number;
+  readonly signer?: TestAuthority;
+}
+const crlOf = (
+  issuer: TestAuthority,
+  { revoked = [], thisUpdate = now - 60, nextUpdate = now + 600, signer = issuer }: Wanted = {},
+): Buffer =>
+  sealed(
+    buildCrlTbs({
+      issuer: unwrap(parseCertificate(issuer.certificateDer)),
+      number: 7n,
+      thisUpdate,
+      nextUpdate,
+      revoked: revoked.map((serialHex) => ({
+        serialHex,
+        revokedAt: now - 10,
+        reason: 'keyCompromise' as const,
+      })),
+    }),
+    signer,
+  );
+
+const root = createRoot('td.test');
+const issuer = createIntermediate(root, 'td.test');
+const leaf = createSvid(issuer, 'spiffe://td.test/web');
+const serialOf = (der: Buffer | undefined): string =>
+  unwrap(parseCertificate(der as Buffer)).serialHex;
+const verdict = (crls: readonly Buffer[], at = now): string => {
+  const verified = verifyX509Svid({
+    chainDer: leaf.chainDer,
+    bundle: () => [root.certificateDer],
+    now: at,
+    crls: () => crls.map((der) => unwrap(parseCrl(der))),
+  });
+  return verified.ok ? 'ok' : verified.error.code;
+};
+
+suite('a chain is held against CRLs', () => {
+  test('with a current CRL of every level it passes, and without CRLs nothing is looked at', () => {
+    assert.equal(verdict([crlOf(root), crlOf(issuer)]), 'ok');
+    assert.equal(
+      verifyX509Svid({
+        chainDer: leaf.chainDer,
+        bundle: () => [root.certificateDer],
+        now,
+        crls: () => undefined,
+      }).ok,
+      true,
+    );
+  });
+
+  test('a revoked leaf and a leaf below a revoked intermediate are refused', () => {
+    assert.equal(
+      verdict([crlOf(root), crlOf(issuer, { revoked: [serialOf(leaf.chainDer[0])] })]),
+      'CERTIFICATE_REVOKED',
+    );
+    assert.equal(
+      verdict([crlOf(root, { revoked: [serialOf(issuer.certificateDer)] }), crlOf(issuer)]),
+      'CERTIFICATE_REVOKED',
+    );
+    assert.equal(
+      verdict([crlOf(root, { revoked: [serialOf(leaf.chainDer[0])] }), crlOf(issuer)]),
+      'ok',
+      'a serial counts in the CRL of its own issuer alone',
+    );
+  });
+
+  test('a level without a CRL, an expired or future one, and one that somebody else signed, let nobody through', () => {
+    assert.equal(verdict([]), 'REVOCATION_UNKNOWN');
+    assert.equal(verdict([crlOf(issuer)]), 'REVOCATION_UNKNOWN');
+    assert.equal(verdict([crlOf(root)]), 'REVOCATION_UNKNOWN');
+    assert.equal(
+      verdict([crlOf(root), crlOf(issuer, { thisUpdate: now - 100, nextUpdate: now - 1 })]),
+      'REVOCATION_UNKNOWN',
+    );
+    assert.equal(
+      verdict([crlOf(root), crlOf(issuer, { thisUpdate: now + 10 })]),
+      'REVOCATION_UNKNOWN',
+    );
+    assert.equal(verdict([crlOf(root), crlOf(issuer, { signer: root })]), 'REVOCATION_UNKNOWN');
+    assert.equal(
+      verdict([
+        crlOf(root),
+        crlOf(issuer, { signer: root }),
+        crlOf(issuer, { revoked: [serialOf(leaf.chainDer[0])] }),
+      ]),
+      'CERTIFICATE_REVOKED',
+      'a forged empty one does not hide the real one',
+    );
+  });
+});
+
+suite('the reader of CRLs', () => {
+  const parsed: ParsedCrl = unwrap(parseCrl(crlOf(issuer, { revoked: ['0a', 'ff01'] })));
+
+  test('reads what the builder wrote', () => {
+    assert.deepEqual(
+      [
+        [...parsed.revoked.keys()],
+        parsed.number,
+        parsed.thisUpdate,
+        parsed.nextUpdate,
+        parsed.revoked.get('0a')?.reasonCode,
+      ],
+      [['0a', 'ff01'], 7n, now - 60, now + 600, 1],
+    );
+  });
+
+  test('refuses every truncation and every trailing byte', () => {
+    const der = crlOf(issuer, { revoked: ['0a'] });
+    for (let length = 0; length < der.length; length += 1)
+      assert.equal(parseCrl(der.subarray(0, length)).ok, false);
+    assert.equal(parseCrl(Buffer.concat([der, Buffer.from([0])])).ok, false);
+  });
+
+  test('refuses what it can not evaluate: delta CRLs, critical extensions, CRLs without nextUpdate, number or AKI, versions other than 2', () => {
+    const name = unwrap(parseCertificate(issuer.certificateDer)).subjectDer;
+    const time = (seconds: number): Buffer =>
+      w.der(
+        0x17,
+        Buffer.from(
+          `${new Date(seconds * 1000).toISOString().replace(/[-:T]/g, '').slice(2, 14)}Z`,
+          'latin1',
+        ),
+      );
+    const extension = (oid: string, critical: boolean, value: Buffer): Buffer =>
+      w.sequence(w.oid(oid), ...(critical ? [w.derTrue()] : []), w.octetString(value));
+    const aki = extension('2.5.29.35', false, w.sequence(w.contextPrimitive(0, issuer.keyId)));
+    const number = extension('2.5.29.20', false, w.integer(7));
+    const tbs = (parts: { version?: Buffer[]; next?: Buffer[]; extensions?: Buffer[] }): Buffer =>
+      w.sequence(
+        ...(parts.version ?? [w.integer(1)]),
+        algorithm,
+        name,
+        time(now),
+        ...(parts.next ?? [time(now + 60)]),
+        w.context(0, w.sequence(...(parts.extensions ?? [aki, number]))),
+      );
+    assert.equal(parseTbsCrl(tbs({})).ok, true);
+    for (const bad of [
+      tbs({ version: [] }),
+      tbs({ version: [w.integer(0)] }),
+      tbs({ next: [] }),
+      tbs({ extensions: [aki] }),
+      tbs({ extensions: [number] }),
+      tbs({ extensions: [aki, number, number] }),
+      tbs({ extensions: [aki, number, extension('2.5.29.27', true, w.integer(1))] }),
+      tbs({ extensions: [aki, number, extension('2.5.29.28', true, w.sequence())] }),
+    ])
+      assert.equal(parseTbsCrl(bad).ok, false);
+  });
+
+  test('survives random damage without an exception', () => {
+    const der = crlOf(issuer, { revoked: ['0a', '0b'] });
+    for (let at = 0; at < der.length; at += 1) {
+      for (const flip of [0x01, 0x80, 0xff]) {
+        const damaged = Buffer.from(der);
+        damaged[at] = (damaged[at] as number) ^ flip;
+        parseCrl(damaged);
+      }
+    }
+  });
+});
+
+test('the lint finds each difference between a CRL and what it is meant to say', () => {
+  const meant = {
+    issuer: unwrap(parseCertificate(issuer.certificateDer)),
+    number: 7n,
+    thisUpdate: now - 30,
+    nextUpdate: now + 600,
+    revoked: [{ serialHex: '0a', revokedAt: now - 5 }],
+  };
+  const tbs = buildCrlTbs(meant);
+  assert.equal(lintCrl(tbs, meant).ok, true);
+  for (const other of [
+    { issuer: unwrap(parseCertificate(root.certificateDer)) },
+    { number: 8n },
+    { thisUpdate: now - 31 },
+    { nextUpdate: now + 601 },
+    { revoked: [] },
+    { revoked: [{ serialHex: '0b', revokedAt: now - 5 }] },
+    { revoked: [{ serialHex: '0a', revokedAt: now - 6 }] },
+  ])
+    assert.equal(lintCrl(tbs, { ...meant, ...other }).ok, false);
+  const long = { ...meant, nextUpdate: meant.issuer.notAfter + 1 };
+  assert.equal(lintCrl(buildCrlTbs(long), long).ok, false, 'beyond the life of its issuer');
+  const byLeaf = { ...meant, issuer: unwrap(parseCertificate(leaf.chainDer[0] as Buffer)) };
+  assert.equal(lintCrl(tbs, byLeaf).ok, false);
+});
+
+test('a CRL is due when there is none, at half of its life, and when a certificate was revoked since', () => {
+  const entry = (serial: string): CrlContent => ({
+    serial,
+    revokedAt: now,
+    reason: undefined,
+    notAfter: now + 100,
+  });
+  const base = {
+    stored: { nextUpdate: now + 1000 },
+    listed: new Set(['aa']),
+    content: [entry('aa')],
+    lifeSeconds: 1000,
+    notAfter: now + 1_000_000,
+    now,
+  };
+  assert.equal(crlIsDue(base), false);
+  assert.equal(crlIsDue({ ...base, stored: undefined }), true);
+  assert.equal(crlIsDue({ ...base, content: [entry('aa'), entry('bb')] }), true);
+  assert.equal(crlIsDue({ ...base, now: now + 499 }), false);
+  assert.equal(crlIsDue({ ...base, now: now + 500 }), true);
+  assert.equal(
+    crlIsDue({ ...base, notAfter: now + 1000, now: now + 900 }),
+    false,
+    'it reaches to the end of its authority already',
+  );
+  assert.equal(
+    crlIsDue({ ...base, listed: new Set(['aa', 'cc']) }),
+    false,
+    'what has expired leaves with the next one',
+  );
+});

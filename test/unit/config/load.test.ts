@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { loadServerConfig } from '../../../src/config/index.ts';
+
+const environment = (over: Readonly<Record<string, string>>): Record<string, string> => ({
+  MESHCA_SERVER_TRUST_DOMAIN: 'mesh.test',
+  ...over,
+});
+
+test('two roles of tokens in one token are refused, and the message names both', async () => {
+  const cases: readonly (readonly [
+    first: string,
+    second: string,
+    over: Readonly<Record<string, string>>,
+  ])[] = [
+    [
+      'hsm.root',
+      'hsm.issuing',
+      { MESHCA_SERVER_HSM_ISSUING_LABEL: 'one', MESHCA_SERVER_HSM_ROOT_LABEL: 'one' },
+    ],
+    [
+      'hsm.standby',
+      'hsm.issuing',
+      { MESHCA_SERVER_HSM_ISSUING_LABEL: 'one', MESHCA_SERVER_HSM_STANDBY_LABEL: 'one' },
+    ],
+    [
+      'hsm.root',
+      'hsm.standby',
+      { MESHCA_SERVER_HSM_ROOT_LABEL: 'one', MESHCA_SERVER_HSM_STANDBY_LABEL: 'one' },
+    ],
+    [
+      'hsm.root',
+      'hsm.standby',
+      {
+        MESHCA_SERVER_HSM_ROOT_LABEL: 'one',
+        MESHCA_SERVER_HSM_STANDBY_LABEL: 'one',
+        MESHCA_SERVER_HSM_MODULE: '/m.so',
+        MESHCA_SERVER_HSM_STANDBY_MODULE: '/m.so',
+      },
+    ],
+  ];
+  for (const [first, second, over] of cases) {
+    const loaded = await loadServerConfig({ env: environment(over) });
+    assert.ok(!loaded.ok, JSON.stringify(over));
+    assert.equal(loaded.error.code, 'CONFIG_INVALID');
+    assert.ok(
+      loaded.error.message.includes(first) && loaded.error.message.includes(second),
+      loaded.error.message,
+    );
+  }
+});
+
+test('the same label in another module, or in another SoftHSM, is another token', async () => {
+  for (const place of [
+    { MESHCA_SERVER_HSM_STANDBY_MODULE: '/other.so' },
+    { MESHCA_SERVER_HSM_STANDBY_SOFTHSM_CONF: '/other.conf' },
+  ]) {
+    const loaded = await loadServerConfig({
+      env: environment({
+        MESHCA_SERVER_HSM_ROOT_LABEL: 'one',
+        MESHCA_SERVER_HSM_STANDBY_LABEL: 'one',
+        ...place,
+      }),
+    });
+    assert.ok(loaded.ok, loaded.ok ? '' : loaded.error.message);
+  }
+});

@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SpiffeId, TrustDomain } from '../../../src/common/spiffe/index.ts';
+import {
+  checkRole,
+  chooseDelegation,
+  dnsPatternMatches,
+  holdsEverything,
+  permits,
+  parentsOf,
+  type Delegation,
+  type RegistrationEntry,
+} from '../../../src/domain/index.ts';
+
+const trustDomain = TrustDomain.of('mesh.test');
+const td = 'spiffe://mesh.test';
+
+test('a prefix ends with a segment, and without a slash it is one ID alone', () => {
+  const may = (prefix: string, spiffeId: string): boolean =>
+    permits([{ verbs: ['entry.read'], prefixes: [prefix] }], 'entry.read', {
+      kind: 'id',
+      spiffeId,
+    });
+  assert.ok(may(`${td}/a/`, `${td}/a/b/c`));
+  assert.ok(may(`${td}/a`, `${td}/a`));
+  for (const [prefix, spiffeId] of [
+    ['/a', '/a/b'],
+    ['/a', '/ab'],
+    ['/a/', '/a'],
+    ['/a/', '/ab/c'],
+    ['/a/b/', '/a/c'],
+  ] as const)
+    assert.ok(!may(td + prefix, td + spiffeId), `${prefix} ${spiffeId}`);
+  assert.ok(
+    !permits([{ verbs: ['*'], prefixes: [`${td}/a`] }], 'entry.read', {
+      kind: 'below',
+      prefix: `${td}/a`,
+    }),
+  );
+});
+
+test('the verb of one role and the prefix of another do not add up', () => {
+  const grants = [
+    { verbs: ['*'], prefixes: [`${td}/a/`] },
+    { verbs: ['entry.read'], prefixes: [`${td}/`] },
+  ];
+  assert.ok(!permits(grants, 'entry.write', { kind: 'id', spiffeId: `${td}/b` }));
+  assert.ok(!holdsEverything(grants, trustDomain));
+  assert.ok(holdsEverything([{ verbs: ['*'], prefixes: [`${td}/`] }], trustDomain));
+});
+
+test('noun.*, *.read and * allow what they say', () => {
+  const may = (verb: string, asked: 'entry.read' | 'entry.write' | 'agent.read'): boolean =>
+    permits([{ verbs: [verb], prefixes: [`${td}/`] }], asked, { kind: 'none' });
+  assert.deepEqual(
+    ['entry.*', '*.read', '*', 'entry.read', 'agent.*'].map((verb) => [
+      may(verb, 'entry.read'),
+      may(verb, 'entry.write'),
+      may(verb, 'agent.read'),
+    ]),
+    [
+      [true, true, false],
+      [true, false, true],
+      [true, true, true],
+      [true, false, false],
+      [false, false, true],
+    ],
+  );
+});
+
+test('a role with a bad name, verb, prefix or member is refused', () => {
+  const good = { name: 'a', verbs: ['*'], prefixes: [`${td}/`], members: [`${td}/ops`] };
+  assert.ok(checkRole(good, trustDomain).ok);
+  for (const change of [
+    { name: 'A' },
+    { name: '' },
+    { verbs: [] },
+    { verbs: ['entry.sing'] },
+    { verbs: ['*.write'] },
+    { verbs: ['role.write'] },
+    { prefixes: [] },
+    { prefixes: [td] },
+    { prefixes: ['spiffe://other.test/'] },
+    { prefixes: [`${td}/a//`] },
+    { prefixes: [`${td}/../`] },
+    { prefixes: ['spiffe://mesh'] },
+    { prefixes: [`${td}/a/*`] },
+    { members: [`${td}/meshca/agent/n1`] },
+    { members: ['spiffe://other.test/x'] },
+  ])
+    assert.ok(!checkRole({ ...good, ...change }, trustDomain).ok, JSON.stringify(change));
+});
+
+test('one delegation must allow all of an ask, and the closest says why not', () => {
+  const delegation = (over: Partial<Delegation>): Delegation => ({
+    id: 'd',
+    clientId: `${td}/c`,
+    patterns: [`${td}/ns/*/sa/*`],
+    maxTtlSeconds: 100,
+    keyTypes: ['ec-p256'],
+    dnsPatterns: [],
+    profile: 'short-lived',
+    expiresAt: 0,
+    revokedAt: null,
+    createdAt: 0,
+    createdBy: 'x',
+    ...over,
+  });
+  const ask = (over: object): string => {
+    const chosen = chooseDelegation(
+      [
+        delegation({}),
+        delegation({
+          id: 'e',
+          patterns: [`${td}/ns/**`],
+          maxTtlSeconds: 10,
+          dnsPatterns: ['*.svc.test'],
+        }),
+      ],
+      {
+        spiffeId: SpiffeId.of(`${td}/ns/a/sa/b`),
+        dnsNames: [],
+        ttlSeconds: 0,
+        keyType: 'ec-p256',
+        ...over,
+      },
+    );
+    return chosen.ok
+      ? `${chosen.value.delegation.id} ${chosen.value.ttlSeconds}`
+      : chosen.error.code;
+  };
+  assert.equal(ask({}), 'd 100');
+  assert.equal(ask({ dnsNames: ['a.svc.test'] }), 'e 10');
+  assert.equal(
+    ask({ dnsNames: ['a.svc.test'], ttlSeconds: 50 }),
+    'TTL_OUT_OF_RANGE',
+    'the name of one and the life of the other do not add up',
+  );
+  assert.equal(ask({ keyType: 'rsa-2048' }), 'KEY_UNSUPPORTED');
+  assert.equal(ask({ spiffeId: SpiffeId.of(`${td}/nsx/a`) }), 'OUTSIDE_DELEGATION');
+  assert.equal(ask({ dnsNames: ['a.b.svc.test'] }), 'OUTSIDE_DELEGATION');
+  assert.ok(
+    !dnsPatternMatches('*.svc.test', 'svc.test') &&
+      !dnsPatternMatches('*.svc.test', 'x.svc.test.evil') &&
+      dnsPatternMatches('*.svc.test', 'x.svc.test'),
+  );
+});
+
+test('an agent is in the node sets whose selectors it has all of, until they expire', () => {
+  const set = (spiffeId: string, values: readonly string[], expiresAt = 0) =>
+    ({
+      spiffeId,
+      selectors: values.map((value) => ({ type: 'node', value })),
+      expiresAt,
+    }) as unknown as RegistrationEntry;
+  const agent = {
+    spiffeId: 'me',
+    selectors: [
+      { type: 'node', value: 'a' },
+      { type: 'node', value: 'b' },
+    ],
+  };
+  assert.deepEqual(
+    parentsOf(
+      agent,
+      [
+        set('z', ['a']),
+        set('y', ['a', 'b']),
+        set('x', ['a', 'c']),
+        set('w', []),
+        set('v', ['a'], 10),
+        set('z', ['b']),
+      ],
+      10,
+    ),
+    ['me', 'y', 'z'],
+  );
+});

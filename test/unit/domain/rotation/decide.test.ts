@@ -1,0 +1,555 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  allShares,
+  confirmation,
+  decide,
+  isConfirmed,
+  scheduleProblem,
+  type AgentFacts,
+  type Authority,
+  type Confirmation,
+  type ConsumerRecord,
+  type DecisionInput,
+  type RotatedKind,
+  type RotationOperation,
+  type RotationPolicy,
+  type RotationWorld,
+} from '../../../../src/domain/index.ts';
+
+const now = 1_800_000_000;
+const policy: RotationPolicy = {
+  longestLeafSeconds: 3_600,
+  longestJwtSeconds: 600,
+  issuingLifeSeconds: 86_400,
+  marginSeconds: 600,
+  retireMarginSeconds: 60,
+  unseenSeconds: { root: 600, jwt: 900 },
+  prepareAtLifeFraction: 0.66,
+  onDeadline: 'alert',
+  imported: [],
+};
+
+const authority = (
+  id: string,
+  kind: RotatedKind,
+  state: Authority['state'],
+  over: Partial<Authority> = {},
+): Authority => ({
+  id,
+  kind,
+  state,
+  version: 1,
+  keyType: 'ec-p256',
+  token: kind === 'root' ? 'root' : 'issuing',
+  ckaId: id,
+  parentId: kind === 'issuing' ? 'r1' : null,
+  scope: {},
+  spkiDer: null,
+  certificateDer: null,
+  subjectKeyId: 'aa',
+  notBefore: now - 1_000,
+  notAfter: now + 1_000_000,
+  createdAt: now - 1_000,
+  activatedAt: state === 'active' ? now - 500 : null,
+  taintedAt: null,
+  publishedAt: now - 1_000,
+  ...over,
+});
+const operation = (
+  over: Partial<RotationOperation['spec']> = {},
+  kind: RotatedKind = 'issuing',
+): RotationOperation => ({
+  id: 'op',
+  kind,
+  state: 'running',
+  version: 0,
+  createdBy: 'uid:0',
+  createdAt: now,
+  updatedAt: now,
+  spec: {
+    successorId: 'new',
+    targets: ['old'],
+    targetsBecome: 'old',
+    parentId: null,
+    trigger: 'operator',
+    shares: allShares,
+    ...over,
+  },
+});
+const complete: Confirmation = {
+  proven: { needed: 2, confirmed: 2, laggards: [] },
+  inferred: { needed: 0, confirmed: 0, until: 0 },
+  unprovable: { until: 0 },
+};
+const lagging: Confirmation = { ...complete, proven: { needed: 2, confirmed: 1, laggards: [] } };
+
+function input(
+  authorities: readonly Authority[],
+  over: Partial<DecisionInput> = {},
+): DecisionInput {
+  return {
+    authorities: authorities.map((each) => ({
+      authority: each,
+      lastExpiry: 0,
+      live: 0,
+      liveUnreported: 0,
+    })),
+    confirmations: new Map(),
+    operations: [],
+    handshakes: new Map(),
+    policy,
+    now,
+    clockJumped: false,
+    ...over,
+  };
+}
+const actionTypes = (given: DecisionInput): readonly string[] =>
+  decide(given).actions.map(({ type }) => type);
+const noteCodes = (given: DecisionInput): readonly string[] =>
+  decide(given).notes.map(({ code }) => code);
+
+const root = authority('r1', 'root', 'active', { notAfter: now + 10_000_000 });
+const published = [
+  root,
+  authority('old', 'issuing', 'active'),
+  authority('new', 'issuing', 'published', { publishedAt: now - 100 }),
+];
+
+test('a published authority signs when all have confirmed, and not while one has not', () => {
+  assert.deepEqual(
+    actionTypes(
+      input(published, { operations: [operation()], confirmations: new Map([['new', complete]]) }),
+    ),
+    ['activate'],
+  );
+  assert.deepEqual(
+    actionTypes(
+      input(published, { operations: [operation()], confirmations: new Map([['new', lagging]]) }),
+    ),
+    [],
+  );
+  assert.deepEqual(actionTypes(input(published, { operations: [operation()] })), []);
+  assert.deepEqual(
+    actionTypes(
+      input(published, {
+        operations: [operation({ shares: { ...allShares, proven: 0.5 } })],
+        confirmations: new Map([['new', lagging]]),
+      }),
+    ),
+    ['activate'],
+  );
+  assert.deepEqual(
+    actionTypes(
+      input(published, {
+        operations: [operation({ force: { by: 'uid:0', reason: 'x' } })],
+        confirmations: new Map([['new', lagging]]),
+      }),
+    ),
+    ['activate'],
+  );
+  assert.deepEqual(
+    actionTypes(
+      input(published, {
+        operations: [{ ...operation(), state: 'paused' }],
+        confirmations: new Map([['new', complete]]),
+      }),
+    ),
+    [],
+  );
+});
+
+test('past the deadline it alerts, or goes on without those who lag, as configured; from half of the time on it alerts', () => {
+  const notAfter = now + policy.longestLeafSeconds + policy.marginSeconds;
+  const late = [
+    root,
+    authority('old', 'issuing', 'active', { notAfter }),
+    published[2] as Authority,
+  ];
+  const given = input(late, {
+    operations: [operation()],
+    confirmations: new Map([['new', lagging]]),
+  });
+  assert.deepEqual(actionTypes(given), []);
+  assert.ok(noteCodes(given).includes('DEADLINE_PASSED'));
+  const proceeding = decide({ ...given, policy: { ...policy, onDeadline: 'proceed' } }).actions[0];
+  assert.ok(proceeding?.type === 'activate' && proceeding.without.kind === 'deadline');
+  assert.deepEqual(
+    decide({ ...given, policy: { ...policy, onDeadline: 'proceed' }, clockJumped: true }).actions,
+    [],
+  );
+  const near = input(
+    [
+      root,
+      authority('old', 'issuing', 'active', { notAfter: notAfter + 90 }),
+      published[2] as Authority,
+    ],
+    { operations: [operation()], confirmations: new Map([['new', lagging]]) },
+  );
+  assert.ok(noteCodes(near).includes('DEADLINE_NEAR'));
+  assert.ok(
+    !noteCodes(
+      input(
+        [
+          root,
+          authority('old', 'issuing', 'active', { notAfter: notAfter + 900 }),
+          published[2] as Authority,
+        ],
+        { operations: [operation()], confirmations: new Map([['new', lagging]]) },
+      ),
+    ).includes('DEADLINE_NEAR'),
+  );
+});
+
+test('a successor that signs for a part is widened in time, not while handshakes fail, and it says when nobody reports', () => {
+  const canary = {
+    steps: [{ share: 0.1 }, { share: 0.5 }],
+    holdSeconds: 100,
+    maximumFailureRate: 0.01,
+  };
+  const partly = (scope: Authority['scope'], activatedAt: number) =>
+    input(
+      [
+        root,
+        authority('old', 'issuing', 'active'),
+        authority('new', 'issuing', 'active', { scope, activatedAt }),
+      ],
+      { operations: [operation({ canary })] },
+    );
+  const first = decide(
+    input(published, {
+      operations: [operation({ canary })],
+      confirmations: new Map([['new', complete]]),
+    }),
+  ).actions[0];
+  assert.ok(first?.type === 'activate' && first.scope.share === 0.1);
+  assert.deepEqual(actionTypes(partly({ share: 0.1 }, now - 50)), []);
+  assert.ok(noteCodes(partly({ share: 0.1 }, now - 50)).includes('CANARY_UNREPORTED'));
+  const widened = decide(partly({ share: 0.1 }, now - 100)).actions[0];
+  assert.ok(widened?.type === 'widen' && widened.scope.share === 0.5);
+  const whole = decide(partly({ share: 0.5 }, now - 200)).actions[0];
+  assert.ok(whole?.type === 'widen' && Object.keys(whole.scope).length === 0);
+  const failing = {
+    ...partly({ share: 0.1 }, now - 500),
+    handshakes: new Map([['new', { reporters: 3, succeeded: 90, failed: 10 }]]),
+  };
+  assert.deepEqual(actionTypes(failing), []);
+  assert.ok(noteCodes(failing).includes('CANARY_FAILING'));
+  assert.deepEqual(actionTypes(partly({}, now - 500)), ['supersede']);
+  const asked = (failed: number, othersFailed: number): DecisionInput => ({
+    ...partly({ share: 0.1 }, now - 500),
+    renewals: new Map([
+      ['new', { signed: 100 - failed, failed, othersSigned: 900 - othersFailed, othersFailed }],
+    ]),
+  });
+  assert.deepEqual(actionTypes(asked(5, 9)), []);
+  assert.ok(noteCodes(asked(5, 9)).includes('CANARY_RENEWALS'));
+  // what fails everywhere is no fault of the new one
+  assert.deepEqual(actionTypes(asked(5, 45)), ['widen']);
+});
+
+test('one authority of each kind is kept ready in the standby token, replaced with its root, and signs by itself only where policy says so', () => {
+  const standby = { ...policy, standby: ['issuing' as const], prepareAtLifeFraction: undefined };
+  const signing = authority('old', 'issuing', 'active', {
+    parentId: 'r1',
+    notAfter: now + 10_000_000,
+  });
+  const ready = (state: Authority['state'], more: Partial<Authority> = {}) =>
+    authority('by', 'issuing', state, {
+      token: 'standby',
+      parentId: 'r1',
+      notAfter: now + 10_000_000,
+      ...more,
+    });
+  const roots = [authority('r1', 'root', 'active', { notAfter: now + 100_000_000 })];
+  const at = (
+    authorities: readonly Authority[],
+    more: Partial<DecisionInput> = {},
+  ): DecisionInput => input([...roots, signing, ...authorities], { policy: standby, ...more });
+  assert.deepEqual(actionTypes(at([])), ['standby']);
+  assert.deepEqual(actionTypes(at([ready('preparing')])), ['standby']);
+  assert.deepEqual(actionTypes(at([ready('prepared')])), ['publish']);
+  const confirmations = new Map([['by', complete]]);
+  assert.deepEqual(actionTypes(at([ready('published')], { confirmations })), []);
+  assert.ok(noteCodes(at([ready('published')], { confirmations })).includes('STANDBY_READY'));
+  // under a root that signs no more it is made anew, and given up when everybody holds the next
+  assert.deepEqual(actionTypes(at([ready('published', { parentId: 'r0' })])), ['standby']);
+  assert.deepEqual(
+    actionTypes(
+      at([ready('published', { id: 'before', parentId: 'r0' }), ready('published')], {
+        confirmations,
+      }),
+    ),
+    ['drop'],
+  );
+  const lost = { confirmations, issuingTokenLostAt: now - 40 };
+  assert.deepEqual(actionTypes(at([ready('published')], lost)), []);
+  assert.ok(noteCodes(at([ready('published')], lost)).includes('TOKEN_LOST'));
+  const automatic = { ...lost, policy: { ...standby, standbyAfterSeconds: 30 } };
+  const [opened] = decide(at([ready('published')], automatic)).actions;
+  assert.ok(
+    opened?.type === 'open' && opened.successorId === 'by' && opened.targets.includes('old'),
+  );
+  const [withRegion] = decide(
+    at(
+      [
+        authority('there', 'issuing', 'active', {
+          scope: { region: 'eu' },
+          parentId: 'r1',
+          notAfter: now + 10_000_000,
+        }),
+        ready('published'),
+      ],
+      automatic,
+    ),
+  ).actions;
+  assert.deepEqual(withRegion?.type === 'open' ? withRegion.targets : [], ['old', 'there']);
+  assert.deepEqual(
+    actionTypes(at([ready('published')], { ...automatic, issuingTokenLostAt: now - 10 })),
+    [],
+  );
+  assert.deepEqual(
+    actionTypes(at([ready('published')], { ...automatic, confirmations: new Map() })),
+    [],
+  );
+  assert.deepEqual(actionTypes(at([ready('published')], { ...automatic, clockJumped: true })), []);
+});
+
+test('the schedule prepares in time, replaces intermediates of a root that no longer signs, and nothing twice', () => {
+  const due = authority('old', 'issuing', 'active', {
+    notBefore: now - 70_000,
+    notAfter: now + 30_000,
+  });
+  assert.deepEqual(actionTypes(input([root, due])), ['open']);
+  assert.deepEqual(
+    actionTypes(input([root, due], { policy: { ...policy, prepareAtLifeFraction: undefined } })),
+    [],
+  );
+  assert.deepEqual(actionTypes(input([root, due], { clockJumped: true })), []);
+  assert.deepEqual(actionTypes(input([root, due], { operations: [operation()] })), ['prepare']);
+  const orphan = [
+    authority('r1', 'root', 'old'),
+    authority('r2', 'root', 'active', { notAfter: now + 10_000_000 }),
+    authority('old', 'issuing', 'active'),
+  ];
+  const opened = decide(input(orphan)).actions.find(({ type }) => type === 'open');
+  assert.ok(opened?.type === 'open' && opened.trigger === 'root' && opened.parentId === 'r2');
+});
+
+test('a root that is replaced because it is tainted is tainted only when somebody signs under another', () => {
+  const roots = [
+    authority('old', 'root', 'old'),
+    authority('new', 'root', 'active', { notAfter: now + 10_000_000 }),
+  ];
+  const tainting = operation({ targetsBecome: 'tainted' }, 'root');
+  assert.ok(
+    !actionTypes(
+      input([...roots, authority('i1', 'issuing', 'active', { parentId: 'old' })], {
+        operations: [tainting],
+      }),
+    ).includes('taint'),
+  );
+  assert.ok(
+    actionTypes(
+      input(
+        [
+          ...roots,
+          authority('i1', 'issuing', 'old', { parentId: 'old' }),
+          authority('i2', 'issuing', 'active', { parentId: 'new' }),
+        ],
+        { operations: [tainting] },
+      ),
+    ).includes('taint'),
+  );
+  // whoever stands below it follows
+  assert.ok(
+    actionTypes(
+      input([authority('r1', 'root', 'tainted'), authority('i1', 'issuing', 'old')]),
+    ).includes('taint'),
+  );
+});
+
+test('lives that leave no room for a rotation are told with what is missing', () => {
+  assert.equal(scheduleProblem('issuing', 365 * 86_400, policy), undefined);
+  const problem = scheduleProblem('issuing', 6_000, policy);
+  assert.ok(
+    problem !== undefined &&
+      problem.missingSeconds > 0 &&
+      scheduleProblem('issuing', problem.neededLifeSeconds + 1, policy) === undefined,
+  );
+});
+
+test('who has confirmed is counted by what he holds; refusals and sleepers are named until what they have has expired', () => {
+  const agent = (id: string, over: Partial<AgentFacts> = {}): AgentFacts => ({
+    id,
+    active: true,
+    connected: true,
+    lastSeenAt: now,
+    lastLeafNotAfter: now + 100,
+    ...over,
+  });
+  const consumer = (
+    agentId: string,
+    id: string,
+    over: Partial<ConsumerRecord> = {},
+  ): ConsumerRecord => ({
+    agentId,
+    id,
+    kind: id === 'self' ? 'agent' : 'proxy',
+    spiffeId: '',
+    authoritySetDigest: 'both',
+    jwtSetDigest: '',
+    issuerSetDigest: '',
+    capabilities: [],
+    state: 'confirmed',
+    reason: '',
+    since: 0,
+    heardAt: now,
+    description: '',
+    ...over,
+  });
+  const world = (
+    agents: readonly AgentFacts[],
+    consumers: readonly ConsumerRecord[],
+  ): RotationWorld => ({
+    agents,
+    consumers,
+    unheld: new Map(),
+    sets: {
+      root: new Map([
+        ['both', new Set(['a', 'b'])],
+        ['one', new Set(['a'])],
+      ]),
+      jwt: new Map(),
+      issuing: new Map(),
+    },
+  });
+  const next = authority('b', 'root', 'published');
+  const count = (agents: readonly AgentFacts[], consumers: readonly ConsumerRecord[]) =>
+    confirmation(next, undefined, world(agents, consumers), policy, now).proven;
+  assert.equal(count([agent('x')], [consumer('x', 'self')]).confirmed, 1);
+  assert.equal(
+    count([agent('x')], [consumer('x', 'self', { authoritySetDigest: 'one' })]).laggards[0]?.state,
+    'behind',
+  );
+  assert.equal(
+    count([agent('x')], [consumer('x', 'self', { authoritySetDigest: 'unheard of' })]).laggards
+      .length,
+    1,
+  );
+  assert.deepEqual(
+    count(
+      [agent('x')],
+      [consumer('x', 'self'), consumer('x', 'p', { state: 'refused', reason: 'no' })],
+    ).laggards.map(({ state, reason }) => [state, reason]),
+    [['refused', 'no']],
+  );
+  // what it had read before is what it holds; a first offer that was not read says nothing
+  const holds = (authoritySetDigest: string) =>
+    count(
+      [agent('x')],
+      [consumer('x', 'self'), consumer('x', 'p', { state: 'pending', authoritySetDigest })],
+    ).laggards[0]?.holds;
+  assert.deepEqual([holds('one'), holds('both'), holds('unheard of')], [['a'], [], []]);
+  assert.equal(count([agent('x')], []).laggards[0]?.state, 'silent');
+  // what stands in the database alone was told to nobody who is here
+  const { heardAt: _, ...row } = consumer('x', 'self');
+  assert.deepEqual(
+    [count([agent('x')], [row]).confirmed, count([agent('x')], [row]).laggards[0]?.state],
+    [0, 'silent'],
+  );
+  const altered = confirmation(
+    next,
+    undefined,
+    { ...world([agent('x')], [consumer('x', 'self')]), alteredAgents: 1 },
+    policy,
+    now + 10_000,
+  );
+  assert.deepEqual(
+    [
+      altered.proven.confirmed,
+      isConfirmed(altered, allShares, now + 10_000),
+      isConfirmed({ ...altered, alteredAgents: 0 }, allShares, now + 10_000),
+    ],
+    [1, false, true],
+  );
+  assert.equal(count([agent('x', { connected: false })], []).laggards[0]?.state, 'absent');
+  assert.equal(
+    count(
+      [agent('x', { connected: false, lastLeafNotAfter: now - 1_000 })],
+      [consumer('x', 'self', { authoritySetDigest: 'one' })],
+    ).needed,
+    0,
+  );
+  assert.equal(count([agent('x', { active: false })], []).needed, 0);
+  assert.ok(
+    confirmation(next, undefined, world([], []), policy, now).unprovable.until ===
+      now - 1_000 + policy.unseenSeconds.root,
+  );
+});
+
+test('what is made for a region takes nobody’s place where it is the first, and a new root brings a successor for each scope, first the one for everywhere', () => {
+  const eu = { region: 'eu' };
+  const first = operation({ targets: [], scope: eu });
+  assert.deepEqual(
+    actionTypes(input([root, authority('old', 'issuing', 'active')], { operations: [first] })),
+    ['prepare'],
+  );
+  const activated = decide(
+    input(published, { operations: [first], confirmations: new Map([['new', complete]]) }),
+  ).actions[0];
+  assert.deepEqual(activated?.type === 'activate' ? activated.scope : undefined, eu);
+  assert.deepEqual(
+    actionTypes(
+      input(
+        [
+          root,
+          authority('old', 'issuing', 'active'),
+          authority('new', 'issuing', 'active', { scope: eu }),
+        ],
+        { operations: [first] },
+      ),
+    ),
+    ['finish'],
+  );
+  const roots = [
+    authority('r1', 'root', 'old', { notAfter: now + 10_000_000 }),
+    authority('r2', 'root', 'active', { notAfter: now + 10_000_000 }),
+  ];
+  const orphans = [
+    authority('there', 'issuing', 'active', { scope: eu }),
+    authority('all', 'issuing', 'active'),
+  ];
+  const targetsOf = (given: DecisionInput): unknown =>
+    decide(given).actions.flatMap((action) => (action.type === 'open' ? [action.targets] : []));
+  assert.deepEqual(targetsOf(input([...roots, ...orphans])), [['all']]);
+  assert.deepEqual(
+    targetsOf(
+      input([
+        ...roots,
+        orphans[0] as Authority,
+        authority('all', 'issuing', 'active', { parentId: 'r2' }),
+      ]),
+    ),
+    [['there']],
+  );
+});
+
+test('a root is not tainted before somebody under another one signs everywhere: one of a region does not stand in for all', () => {
+  const taints = operation(
+    { successorId: 'r2', targets: ['r1'], targetsBecome: 'tainted' },
+    'root',
+  );
+  const given = (scope: Authority['scope']) =>
+    input(
+      [
+        authority('r1', 'root', 'old', { notAfter: now + 10_000_000 }),
+        authority('r2', 'root', 'active', { notAfter: now + 10_000_000 }),
+        authority('all', 'issuing', 'active'),
+        authority('other', 'issuing', 'active', { parentId: 'r2', scope }),
+      ],
+      { operations: [taints] },
+    );
+  assert.ok(!actionTypes(given({ region: 'eu' })).includes('taint'));
+  assert.ok(actionTypes(given({})).includes('taint'));
+});

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
+import { describe, it } from 'node:test';
+
+import { ecdsaSigValue, octetStringContent, unsignedInteger } from '../../../src/hsm/der.ts';
+import { keySpecs, type EcSpec } from '../../../src/hsm/key-spec.ts';
+import { readEcSpki, readRsaSpki } from '../../../src/hsm/token-keys.ts';
+
+describe('encodings between token and X.509', () => {
+  it('writes integers without superfluous zeros and never negative', () => {
+    const cases: readonly (readonly [string, string])[] = [
+      ['00', '020100'],
+      ['0000', '020100'],
+      ['7f', '02017f'],
+      ['80', '02020080'],
+      ['0000ff', '020200ff'],
+      ['0001', '020101'],
+    ];
+    for (const [magnitude, der] of cases)
+      assert.equal(unsignedInteger(Buffer.from(magnitude, 'hex')).toString('hex'), der);
+  });
+
+  it('turns r || s into an Ecdsa-Sig-Value that OpenSSL accepts, for small r and s too', () => {
+    for (const curve of ['P-256', 'P-384'] as const) {
+      const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: curve });
+      for (let round = 0; round < 300; round++) {
+        const bytes = Buffer.from(`message ${round}`);
+        const raw = sign('sha256', bytes, { key: privateKey, dsaEncoding: 'ieee-p1363' });
+        assert.ok(verify('sha256', bytes, publicKey, ecdsaSigValue(raw)));
+      }
+    }
+  });
+
+  it('takes an OCTET STRING only if it fills its bytes exactly', () => {
+    assert.deepEqual(
+      octetStringContent(Buffer.from('0402aabb', 'hex')),
+      Buffer.from('aabb', 'hex'),
+    );
+    const long = Buffer.concat([Buffer.from([0x04, 0x81, 0x85]), Buffer.alloc(0x85, 1)]);
+    assert.equal(octetStringContent(long)?.length, 0x85);
+    for (const bad of [
+      '',
+      '04',
+      '0402aa',
+      '0402aabbcc',
+      '0302aabb',
+      '0480',
+      '0482000100',
+      '048100ff',
+    ])
+      assert.equal(octetStringContent(Buffer.from(bad, 'hex')), undefined, bad);
+  });
+
+  it('builds the public key from a wrapped and from a bare EC point, and refuses what is no point', () => {
+    for (const keyType of ['ec-p256', 'ec-p384'] as const) {
+      const spec = keySpecs[keyType] as EcSpec;
+      const { publicKey } = generateKeyPairSync('ec', { namedCurve: spec.namedCurve });
+      const spkiDer = publicKey.export({ format: 'der', type: 'spki' });
+      const bare = spkiDer.subarray(-spec.pointLength);
+      const wrapped = Buffer.concat([Buffer.from([0x04, spec.pointLength]), bare]);
+      assert.deepEqual(readEcSpki(spec.params, bare), { keyType, spkiDer });
+      assert.deepEqual(readEcSpki(spec.params, wrapped), { keyType, spkiDer });
+      const off = Buffer.from(bare);
+      off[off.length - 1] = (off.at(-1) as number) ^ 1;
+      assert.equal(readEcSpki(spec.params, off), undefined, 'not on the curve');
+      assert.equal(readEcSpki(spec.params, bare.subarray(1)), undefined);
+      assert.equal(readEcSpki(spec.params, Buffer.concat([wrapped, Buffer.from([0])])), undefined);
+      assert.equal(readEcSpki(Buffer.from('06052b8104000a', 'hex'), bare), undefined, 'secp256k1');
+    }
+  });
+
+  it('builds the public key from an RSA modulus, with or without a leading zero, of the supported sizes only', () => {
+    for (const [bits, keyType] of [
+      [2048, 'rsa-2048'],
+      [3072, 'rsa-3072'],
+    ] as const) {
+      const { publicKey } = generateKeyPairSync('rsa', { modulusLength: bits });
+      const { n = '', e = '' } = publicKey.export({ format: 'jwk' });
+      const spkiDer = publicKey.export({ format: 'der', type: 'spki' });
+      const [modulus, exponent] = [Buffer.from(n, 'base64url'), Buffer.from(e, 'base64url')];
+      assert.deepEqual(readRsaSpki(modulus, exponent), { keyType, spkiDer });
+      assert.deepEqual(readRsaSpki(Buffer.concat([Buffer.from([0]), modulus]), exponent), {
+        keyType,
+        spkiDer,
+      });
+      assert.equal(
+        createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }).asymmetricKeyDetails
+          ?.modulusLength,
+        bits,
+      );
+    }
+    assert.equal(readRsaSpki(Buffer.alloc(128, 0xff), Buffer.from([1, 0, 1])), undefined);
+    assert.equal(readRsaSpki(Buffer.alloc(0), Buffer.from([1, 0, 1])), undefined);
+    assert.equal(readRsaSpki(undefined, undefined), undefined);
+  });
+});

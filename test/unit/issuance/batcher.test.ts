@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Batcher } from '../../../src/issuance/batcher.ts';
+
+test('groups of one turn share a batch and each gets its own results', async () => {
+  const batches: number[][] = [];
+  const batcher = new Batcher<number, number>(async (items) => {
+    batches.push([...items]);
+    return items.map((item) => item * 10);
+  }, 100);
+  const results = await Promise.all([
+    batcher.run([1, 2]),
+    batcher.run([3]),
+    batcher.run([]),
+    batcher.run([4, 5, 6]),
+  ]);
+  assert.deepEqual(results, [[10, 20], [30], [], [40, 50, 60]]);
+  assert.deepEqual(batches, [[1, 2, 3, 4, 5, 6]]);
+});
+
+test('a batch stays within the limit unless one group alone is larger', async () => {
+  const sizes: number[] = [];
+  const batcher = new Batcher<number, number>(async (items) => {
+    sizes.push(items.length);
+    return [...items];
+  }, 3);
+  await Promise.all([batcher.run([1, 2]), batcher.run([3, 4]), batcher.run([5, 6, 7, 8])]);
+  assert.deepEqual(sizes, [2, 2, 4]);
+});
+
+test('what arrives while a batch is worked on goes into the next one', async () => {
+  const batches: number[][] = [];
+  let open = (): void => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const batcher = new Batcher<number, number>(async (items) => {
+    batches.push([...items]);
+    if (batches.length === 1) await gate;
+    return [...items];
+  }, 100);
+  const first = batcher.run([1]);
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  const later = [batcher.run([2]), batcher.run([3])];
+  open();
+  await Promise.all([first, ...later]);
+  assert.deepEqual(batches, [[1], [2, 3]]);
+});
+
+test('a failed batch fails its groups and not the ones after it', async () => {
+  let calls = 0;
+  const batcher = new Batcher<number, number>(async (items) => {
+    calls += 1;
+    if (calls === 1) throw new Error('disk full');
+    return [...items];
+  }, 2);
+  const settled = await Promise.allSettled([batcher.run([1, 2]), batcher.run([3])]);
+  assert.deepEqual(
+    settled.map(({ status }) => status),
+    ['rejected', 'fulfilled'],
+  );
+});

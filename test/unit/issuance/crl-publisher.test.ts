@@ -1,0 +1,357 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
+import { test } from 'node:test';
+import {
+  assembleSigned,
+  buildAuthorityTbs,
+  buildCrlTbs,
+  newSerial,
+} from '../../../src/certs/index.ts';
+import { PkiError, unwrap } from '../../../src/common/errors/index.ts';
+import { systemRandom, uuidv7, type Logger } from '../../../src/common/runtime/index.ts';
+import { TrustDomain } from '../../../src/common/spiffe/index.ts';
+import {
+  parseCertificate,
+  sha256Hex,
+  spkiOf,
+  type ParsedCertificate,
+} from '../../../src/common/x509/index.ts';
+import type { AuditEvent, Authority, StoredCrl } from '../../../src/domain/index.ts';
+import { CrlPublisher, UpstreamCrls } from '../../../src/issuance/index.ts';
+import { FakeClock } from '../../support/agent.ts';
+
+const day = 86_400;
+const trustDomain = TrustDomain.of('mesh.test');
+
+interface Ca {
+  readonly authority: Authority;
+  readonly certificate: ParsedCertificate;
+  readonly key: KeyObject;
+}
+
+function ca(
+  clock: FakeClock,
+  kind: 'root' | 'issuing',
+  issuer: Ca | undefined,
+  over: Partial<Authority> = {},
+): Ca {
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  const spkiDer = spkiOf(key);
+  const [notBefore, notAfter] = [clock.now() - day, clock.now() + 400 * day];
+  const tbsDer = buildAuthorityTbs({
+    serial: newSerial(clock.nowMs(), systemRandom),
+    profile: kind === 'root' ? 'root' : 'intermediate',
+    issuer: issuer?.certificate,
+    spkiDer,
+    trustDomain,
+    notBefore,
+    notAfter,
+  });
+  const certificateDer = assembleSigned(
+    tbsDer,
+    'ec-p256',
+    sign('sha256', tbsDer, issuer?.key ?? key),
+  );
+  const certificate = unwrap(parseCertificate(certificateDer));
+  const authority: Authority = {
+    id: uuidv7(clock.nowMs()),
+    kind,
+    state: 'active',
+    version: 3,
+    keyType: 'ec-p256',
+    token: 'external',
+    ckaId: sha256Hex(certificateDer),
+    parentId: issuer?.authority.id ?? null,
+    scope: {},
+    spkiDer,
+    certificateDer,
+    subjectKeyId: certificate.subjectKeyId ?? null,
+    notBefore,
+    notAfter,
+    createdAt: clock.now(),
+    activatedAt: clock.now(),
+    taintedAt: null,
+    ...over,
+  };
+  return { authority, certificate, key };
+}
+
+function crlOf(
+  { certificate, key }: Ca,
+  options: {
+    readonly number: number;
+    readonly thisUpdate: number;
+    readonly nextUpdate: number;
+    readonly revoked?: readonly string[];
+  },
+): Buffer {
+  const { number, thisUpdate, nextUpdate, revoked = [] } = options;
+  const tbsDer = buildCrlTbs({
+    issuer: certificate,
+    number: BigInt(number),
+    thisUpdate,
+    nextUpdate,
+    revoked: revoked.map((serialHex) => ({ serialHex, revokedAt: thisUpdate })),
+  });
+  return assembleSigned(tbsDer, 'ec-p256', sign('sha256', tbsDer, key));
+}
+
+/** The publisher over a store in memory, below a root of others. */
+function world(clock: FakeClock, all: Authority[], signing: Ca) {
+  const crls = new Map<string, StoredCrl>();
+  const events: AuditEvent[] = [];
+  const lines: { readonly text: string; readonly fields: Readonly<Record<string, unknown>> }[] = [];
+  const line = (fields: object, text: string): void =>
+    void lines.push({ text, fields: fields as Record<string, unknown> });
+  const logger = {
+    debug: () => {},
+    info: line,
+    warn: line,
+    error: line,
+    child: () => logger,
+  } as unknown as Logger;
+  const listeners = new Set<() => void>();
+  const state = { held: false };
+  const publisher = new CrlPublisher({
+    authorities: {
+      all: () => all,
+      onChange: (listener) => {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+    },
+    store: {
+      list: () => Promise.resolve([]),
+      crls: () => Promise.resolve([...crls.values()]),
+      highestCrlNumber: (id) => Promise.resolve(crls.get(id)?.number ?? 0),
+      issuerCrlNumber: (id) =>
+        Promise.resolve(
+          events
+            .filter(({ subject }) => subject === id)
+            .reduce((most, { detail }) => {
+              const number = BigInt(detail['crlNumber'] as string);
+              return number > most ? number : most;
+            }, 0n),
+        ),
+      saveCrl: (crl, event) => {
+        crls.set(crl.authorityId, crl);
+        events.push(event);
+        return Promise.resolve();
+      },
+    },
+    onRevision: () => () => {},
+    signers: {
+      sign: (items) =>
+        Promise.resolve(
+          items.map(({ bytes }) => ({
+            ok: true as const,
+            signature: sign('sha256', bytes, signing.key),
+          })),
+        ),
+    },
+    openToken: () => Promise.reject(new Error('no token')),
+    held: () => state.held,
+    clock,
+    logger,
+    lifeSeconds: 7 * day,
+    clockSkewSeconds: 300,
+  });
+  return {
+    publisher,
+    events,
+    lines,
+    logger,
+    state,
+    moved: () => {
+      for (const listener of listeners) listener();
+    },
+  };
+}
+
+/** So that what timers started has happened. */
+async function settled(clock: FakeClock, seconds: number): Promise<void> {
+  const step = Math.max(1, Math.ceil(seconds / 50));
+  for (let at = 0; at < seconds; at += step) {
+    clock.advance(step * 1000);
+    for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+const setup = () => {
+  const clock = new FakeClock();
+  const root = ca(clock, 'root', undefined);
+  const issuing = ca(clock, 'issuing', root, { token: 'issuing' });
+  return { clock, root, issuing, ...world(clock, [root.authority, issuing.authority], issuing) };
+};
+const stateOf = (publisher: CrlPublisher, { authority }: Ca): string =>
+  publisher.standings().find(({ authorityId }) => authorityId === authority.id)?.state ?? 'none';
+
+test('a CRL from outside is warned of in its last third, and takes the whole set away when it ends', async () => {
+  const { clock, root, publisher, lines } = setup();
+  await publisher.start();
+  assert.deepEqual([publisher.set().length, stateOf(publisher, root)], [0, 'missing']);
+  const imported = await publisher.importExternal({
+    actor: 'uid:0',
+    crlDer: crlOf(root, { number: 1, thisUpdate: clock.now(), nextUpdate: clock.now() + 9 * day }),
+  });
+  assert.deepEqual([imported.handedOut, imported.changed, publisher.set().length], [true, true, 2]);
+  const alerts = (): string[] =>
+    lines
+      .filter(({ fields }) => fields['alert'] === true && fields['source'] === 'external')
+      .map(({ text }) => text);
+  await settled(clock, 5 * day);
+  assert.deepEqual([stateOf(publisher, root), alerts()], ['current', []]);
+  await settled(clock, 2 * day);
+  assert.deepEqual(
+    [stateOf(publisher, root), alerts(), publisher.set().length],
+    ['expiring', ['a CRL ends soon'], 2],
+  );
+  await settled(clock, 2 * day + 600);
+  await settled(clock, 200);
+  assert.deepEqual([stateOf(publisher, root), publisher.set().length], ['expired', 0]);
+  assert.deepEqual(
+    alerts(),
+    ['a CRL ends soon', 'a CRL has ended: no CRLs are handed out'],
+    'once for each change',
+  );
+  await publisher.importExternal({
+    actor: 'uid:0',
+    crlDer: crlOf(root, { number: 2, thisUpdate: clock.now(), nextUpdate: clock.now() + 9 * day }),
+  });
+  assert.equal(publisher.set().length, 2);
+  await publisher.close();
+});
+
+test('what was revoked here below an authority of others is told of until its CRL names it', async () => {
+  const clock = new FakeClock();
+  const root = ca(clock, 'root', undefined);
+  const [issuing, stolen] = [
+    ca(clock, 'issuing', root, { token: 'issuing' }),
+    ca(clock, 'issuing', root, { token: 'issuing', state: 'revoked' }),
+  ];
+  const { publisher } = world(
+    clock,
+    [root.authority, issuing.authority, stolen.authority],
+    issuing,
+  );
+  await publisher.start();
+  const take = (number: number, revoked: readonly string[]) =>
+    publisher.importExternal({
+      actor: 'uid:0',
+      crlDer: crlOf(root, {
+        number,
+        thisUpdate: clock.now(),
+        nextUpdate: clock.now() + 9 * day,
+        revoked,
+      }),
+    });
+  assert.match((await take(1, [])).warnings.join(), /revoked here and is not on it/);
+  assert.deepEqual(publisher.standings()[0]?.unlisted, [stolen.authority.id]);
+  assert.deepEqual((await take(2, [stolen.certificate.serialHex])).warnings, []);
+  assert.deepEqual(publisher.standings()[0]?.unlisted, []);
+  await publisher.close();
+});
+
+test('of a certificate that was issued anew for the same key the CRL counts for both, and goes out once', async () => {
+  const clock = new FakeClock();
+  const root = ca(clock, 'root', undefined);
+  const again: Authority = { ...root.authority, id: uuidv7(clock.nowMs()), ckaId: 'ab'.repeat(32) };
+  const issuing = ca(clock, 'issuing', root, { token: 'issuing' });
+  const { publisher } = world(clock, [root.authority, again, issuing.authority], issuing);
+  await publisher.start();
+  const taken = await publisher.importExternal({
+    actor: 'uid:0',
+    crlDer: crlOf(root, { number: 1, thisUpdate: clock.now(), nextUpdate: clock.now() + 9 * day }),
+  });
+  assert.deepEqual(
+    [taken.authorityIds, taken.handedOut, publisher.set().length],
+    [[root.authority.id, again.id], true, 2],
+  );
+  await publisher.close();
+});
+
+test('before the server may sign, and while the database is stale, none is taken in', async () => {
+  const { clock, root, publisher, events, state } = setup();
+  await assert.rejects(
+    publisher.importExternal({
+      actor: 'uid:0',
+      crlDer: crlOf(root, { number: 1, thisUpdate: clock.now(), nextUpdate: clock.now() + day }),
+    }),
+    { code: 'DATABASE_STALE' },
+  );
+  await publisher.start();
+  state.held = true;
+  await assert.rejects(
+    publisher.importExternal({
+      actor: 'uid:0',
+      crlDer: crlOf(root, { number: 1, thisUpdate: clock.now(), nextUpdate: clock.now() + day }),
+    }),
+    { code: 'DATABASE_STALE' },
+  );
+  assert.deepEqual(
+    events.filter(({ kind }) => kind === 'crl.imported'),
+    [],
+  );
+  await publisher.close();
+});
+
+test('an upstream whose CRL has ended is asked for a new one; one that goes back in numbers changes nothing', async () => {
+  const { clock, root, publisher, logger } = setup();
+  await publisher.start();
+  const upstream = {
+    present: crlOf(root, {
+      number: 5,
+      thisUpdate: clock.now() - 3 * day,
+      nextUpdate: clock.now() - day,
+    }),
+    renewed: 0,
+    failing: false,
+  };
+  const crls = new UpstreamCrls({
+    upstream: {
+      crls: () =>
+        upstream.failing
+          ? Promise.reject(new PkiError('UPSTREAM_SEALED', 'sealed'))
+          : Promise.resolve([upstream.present]),
+      renewCrls: () => {
+        upstream.renewed += 1;
+        upstream.present = crlOf(root, {
+          number: 6,
+          thisUpdate: clock.now(),
+          nextUpdate: clock.now() + 3 * day,
+        });
+        return Promise.resolve();
+      },
+    },
+    publisher,
+    authorities: { onChange: () => () => {} },
+    clock,
+    random: systemRandom,
+    logger,
+    refreshSeconds: 600,
+  });
+  await crls.fetch();
+  assert.deepEqual(
+    [upstream.renewed, stateOf(publisher, root), publisher.set().length],
+    [1, 'current', 2],
+  );
+  upstream.present = crlOf(root, {
+    number: 4,
+    thisUpdate: clock.now(),
+    nextUpdate: clock.now() + 9 * day,
+  });
+  await crls.fetch();
+  assert.equal(publisher.standings()[0]?.number, '6');
+  upstream.failing = true;
+  await crls.fetch();
+  assert.equal(crls.failure()?.code, 'UPSTREAM_SEALED');
+  upstream.failing = false;
+  await settled(clock, 60);
+  assert.equal(
+    crls.failure(),
+    undefined,
+    'it is asked again soon, and not only at the next refresh',
+  );
+  crls.close();
+  await publisher.close();
+});

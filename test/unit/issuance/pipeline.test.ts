@@ -1,0 +1,326 @@
+import assert from 'node:assert/strict';
+import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
+import { test } from 'node:test';
+import { unwrap } from '../../../src/common/errors/index.ts';
+import {
+  systemClock,
+  systemRandom,
+  uuidv7,
+  type Clock,
+} from '../../../src/common/runtime/index.ts';
+import { SpiffeId, TrustDomain } from '../../../src/common/spiffe/index.ts';
+import {
+  createCsr,
+  parseCertificate,
+  sha256Hex,
+  spkiOf,
+  verifyX509Svid,
+} from '../../../src/common/x509/index.ts';
+import { assembleSigned, buildAuthorityTbs, newSerial } from '../../../src/certs/index.ts';
+import type {
+  AuditEvent,
+  Authority,
+  CertificateRecord,
+  Intent,
+} from '../../../src/domain/index.ts';
+import type { SignItem, SignOutcome } from '../../../src/hsm/contract.ts';
+import {
+  createIssuer,
+  type LeafRequest,
+  type PipelineDependencies,
+} from '../../../src/issuance/index.ts';
+import type { FinishItem, FinishOutcome } from '../../../src/store/contract.ts';
+
+const trustDomain = TrustDomain.of('mesh.test');
+const now = Math.floor(Date.now() / 1000);
+
+function softwareAuthority(
+  kind: 'root' | 'issuing',
+  lifeSeconds: number,
+  parent?: { key: ReturnType<typeof createPrivateKey>; authority: Authority },
+) {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const spkiDer = spkiOf(privateKey);
+  const tbs = buildAuthorityTbs({
+    serial: newSerial(Date.now(), systemRandom),
+    profile: kind === 'root' ? 'root' : 'intermediate',
+    issuer: parent
+      ? unwrap(parseCertificate(parent.authority.certificateDer as Buffer))
+      : undefined,
+    spkiDer,
+    trustDomain,
+    notBefore: now - 300,
+    notAfter: now + lifeSeconds,
+  });
+  const certificateDer = assembleSigned(
+    tbs,
+    'ec-p256',
+    sign('sha256', tbs, parent?.key ?? privateKey),
+  );
+  const authority: Authority = {
+    id: uuidv7(),
+    kind,
+    state: 'active',
+    version: 3,
+    keyType: 'ec-p256',
+    token: kind === 'root' ? 'root' : 'issuing',
+    ckaId: `${kind}01`,
+    parentId: parent?.authority.id ?? null,
+    scope: {},
+    spkiDer,
+    certificateDer,
+    subjectKeyId: unwrap(parseCertificate(certificateDer)).subjectKeyId ?? null,
+    notBefore: now - 300,
+    notAfter: now + lifeSeconds,
+    createdAt: now,
+    activatedAt: now,
+    taintedAt: null,
+  };
+  return { key: privateKey, authority };
+}
+
+const root = softwareAuthority('root', 10 * 86_400);
+const issuing = softwareAuthority('issuing', 5 * 86_400, root);
+const requesterKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+
+interface World {
+  readonly log: string[];
+  readonly intents: Intent[];
+  readonly finished: FinishItem[];
+  readonly refusals: AuditEvent[];
+  outcome: (item: SignItem) => SignOutcome;
+  finish: (item: FinishItem) => FinishOutcome;
+  recorded: CertificateRecord | undefined;
+  recordFails: boolean;
+  issuerAvailable: boolean;
+}
+
+function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof createIssuer> } {
+  const state: World = {
+    log: [],
+    intents: [],
+    finished: [],
+    refusals: [],
+    recorded: undefined,
+    recordFails: false,
+    issuerAvailable: true,
+    outcome: (item) => ({ ok: true, signature: sign('sha256', item.bytes, issuing.key) }),
+    finish: () => ({ state: 'issued' }),
+  };
+  const dependencies: PipelineDependencies = {
+    store: {
+      recordIntents: async (intents) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        if (state.recordFails) throw new Error('disk full');
+        state.log.push('intents');
+        state.intents.push(...intents);
+      },
+      finish: async (items) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        state.log.push('finish');
+        state.finished.push(...items);
+        return items.map((item) =>
+          item.kind === 'signed' ? state.finish(item) : { state: item.kind },
+        );
+      },
+      findRequests: async (keys) => keys.map(() => state.recorded),
+    },
+    audit: { append: async (events) => void state.refusals.push(...events) },
+    signers: {
+      sign: async (items) => {
+        state.log.push('sign');
+        return items.map((item) => state.outcome(item));
+      },
+    },
+    authorities: {
+      chainDer: () => [issuing.authority.certificateDer as Buffer],
+      issuerFor: () =>
+        state.issuerAvailable
+          ? {
+              authority: issuing.authority,
+              certificate: unwrap(parseCertificate(issuing.authority.certificateDer as Buffer)),
+            }
+          : undefined,
+    },
+    jwt: { issue: () => Promise.reject(new Error('not here')) },
+    clock,
+    options: {
+      clock,
+      random: systemRandom,
+      leafBackdateSeconds: 30,
+      minimumTtlSeconds: 10,
+      crlUrl: (id) => `http://ca.mesh.test/crl/${id}.crl`,
+      isAuthorityKey: (digest) => digest === sha256Hex(issuing.authority.spkiDer as Buffer),
+    },
+    observe: { issued: () => {}, refused: () => {} },
+  };
+  return Object.assign(state, { issuer: createIssuer(dependencies) });
+}
+
+const request = (over: Partial<LeafRequest> = {}): LeafRequest => ({
+  requestId: uuidv7(),
+  csrDer: createCsr(requesterKey),
+  spiffeId: SpiffeId.of('spiffe://mesh.test/web'),
+  dnsNames: [],
+  kind: 'workload',
+  profile: 'short-lived',
+  ttlSeconds: 3600,
+  requester: 'spiffe://mesh.test/meshca/agent/n1',
+  holder: 'spiffe://mesh.test/meshca/agent/n1',
+  entryId: 'web',
+  delegationId: null,
+  replaces: null,
+  rights: {},
+  reason: { selectors: ['unix:uid:1'] },
+  ...over,
+});
+
+test('an issued leaf verifies to the root, and was recorded before it was signed and again before it was released', async () => {
+  const w = world();
+  const [result] = await w.issuer.issue([request()]);
+  assert.ok(result?.ok);
+  assert.deepEqual(w.log, ['intents', 'sign', 'finish']);
+  const verified = verifyX509Svid({
+    chainDer: result.leaf.chainDer,
+    bundle: () => [root.authority.certificateDer as Buffer],
+    now,
+  });
+  assert.ok(verified.ok, verified.ok ? '' : verified.error.message);
+  assert.equal(verified.value.id.toString(), 'spiffe://mesh.test/web');
+  assert.equal(w.intents[0]?.serial, verified.value.leaf.serialHex);
+  assert.ok(verified.value.leaf.noRevAvail);
+});
+
+test('items of one call and of concurrent calls share commits, and refusals come per item in their place', async () => {
+  const w = world();
+  const bad = request({ csrDer: Buffer.concat([createCsr(requesterKey), Buffer.from([0])]) });
+  const [mixed, other] = await Promise.all([
+    w.issuer.issue([request(), bad, request({ ttlSeconds: 9 })]),
+    w.issuer.issue([request()]),
+  ]);
+  assert.deepEqual(
+    mixed?.map((result) => (result.ok ? 'ok' : result.error.code)),
+    ['ok', 'CSR_MALFORMED', 'TTL_OUT_OF_RANGE'],
+  );
+  assert.ok(other?.[0]?.ok);
+  assert.deepEqual(w.log, ['intents', 'sign', 'sign', 'finish']);
+  assert.deepEqual(
+    w.refusals.map((event) => event.detail['code']),
+    ['CSR_MALFORMED', 'TTL_OUT_OF_RANGE'],
+  );
+});
+
+test('nothing is signed when the intent could not be recorded', async () => {
+  const w = world();
+  w.recordFails = true;
+  const [result] = await w.issuer.issue([request()]);
+  assert.equal(result?.ok, false);
+  assert.deepEqual(w.log, []);
+});
+
+test('a withheld certificate is recorded and never released', async () => {
+  const w = world();
+  w.finish = () => ({ state: 'withheld', code: 'AGENT_BANNED', message: 'banned meanwhile' });
+  const [result] = await w.issuer.issue([request()]);
+  assert.ok(result && !result.ok);
+  assert.equal(result.error.code, 'AGENT_BANNED');
+  assert.equal(w.finished[0]?.kind, 'signed');
+});
+
+test('an item whose proof fails becomes a refusal on record, one that the token lost is abandoned', async () => {
+  const w = world();
+  let count = 0;
+  w.outcome = () =>
+    count++ === 0
+      ? { ok: false, kind: 'refused', code: 'CSR_SIGNATURE_INVALID', message: 'bad proof' }
+      : { ok: false, kind: 'failed', code: 'HSM_UNAVAILABLE', message: 'gone' };
+  const results = await w.issuer.issue([request(), request()]);
+  assert.deepEqual(
+    results.map((result) => (result.ok ? 'ok' : result.error.code)),
+    ['CSR_SIGNATURE_INVALID', 'HSM_UNAVAILABLE'],
+  );
+  assert.deepEqual(
+    w.finished.map((item) => item.kind),
+    ['refused', 'abandoned'],
+  );
+});
+
+test('the same request sent twice at once, in one call or in two, is signed once', async () => {
+  const w = world();
+  const twice = request();
+  const results = (
+    await Promise.all([w.issuer.issue([twice, twice]), w.issuer.issue([twice])])
+  ).flat();
+  assert.equal(w.intents.length, 1);
+  assert.equal(
+    new Set(results.map((result) => (result.ok ? result.leaf.serial : 'refused'))).size,
+    1,
+  );
+});
+
+test('a request whose answer was lost gets the recorded certificate, unless the record is of another identity', async () => {
+  const first = world();
+  const lost = request();
+  const [answer] = await first.issuer.issue([lost]);
+  assert.ok(answer?.ok);
+  const intent = first.intents[0] as Intent;
+  const record: CertificateRecord = {
+    ...intent,
+    sequence: 1,
+    state: 'issued',
+    stateReason: null,
+    sha256: 'x',
+    replacedBy: null,
+    replacementConfirmedAt: null,
+    certificateDer: answer.leaf.chainDer[0] as Buffer,
+  };
+  const again = world();
+  again.recorded = record;
+  const [repeated] = await again.issuer.issue([lost]);
+  assert.ok(repeated?.ok && repeated.leaf.serial === answer.leaf.serial);
+  assert.equal(again.intents.length, 0);
+  const [other] = await again.issuer.issue([
+    { ...lost, spiffeId: SpiffeId.of('spiffe://mesh.test/other') },
+  ]);
+  assert.ok(other?.ok && other.leaf.serial !== answer.leaf.serial);
+});
+
+test('refusals name what was wrong', async () => {
+  const w = world();
+  const code = async (over: Partial<LeafRequest>): Promise<string> => {
+    const [result] = await w.issuer.issue([request(over)]);
+    return result?.ok === false ? result.error.code : 'issued';
+  };
+  assert.equal(
+    await code({ csrDer: createCsr(requesterKey, { uriSan: 'spiffe://mesh.test/somebody-else' }) }),
+    'CSR_IDENTITY_MISMATCH',
+  );
+  assert.equal(
+    await code({ csrDer: createCsr(requesterKey, { uriSan: 'spiffe://mesh.test/web' }) }),
+    'issued',
+  );
+  assert.equal(await code({ csrDer: createCsr(issuing.key) }), 'KEY_RESERVED');
+  assert.equal(await code({ keyTypes: ['rsa-2048'] }), 'KEY_UNSUPPORTED');
+  assert.equal(await code({ ttlSeconds: 86_401 }), 'TTL_OUT_OF_RANGE');
+  assert.equal(await code({ ttlSeconds: 1.5 }), 'TTL_OUT_OF_RANGE');
+  assert.equal(await code({ ttlSeconds: 6 * 86_400, profile: 'revocable' }), 'ISSUER_LIFETIME');
+  w.issuerAvailable = false;
+  assert.equal(await code({}), 'NO_ISSUER');
+  assert.equal(w.intents.length, 1);
+});
+
+test('a leaf never outlives its issuer nor begins before it, and a revocable one has a distribution point and no noRevAvail', async () => {
+  const w = world();
+  const [result] = await w.issuer.issue([
+    request({ profile: 'revocable', ttlSeconds: 2 * 86_400 }),
+  ]);
+  assert.ok(result?.ok, result?.ok === false ? result.error.message : '');
+  const leaf = unwrap(parseCertificate(result.leaf.chainDer[0] as Buffer));
+  assert.equal(leaf.noRevAvail, false);
+  assert.deepEqual(leaf.crlDistributionPoints, [
+    `http://ca.mesh.test/crl/${issuing.authority.id}.crl`,
+  ]);
+  assert.ok(
+    leaf.notAfter <= issuing.authority.notAfter && leaf.notBefore >= issuing.authority.notBefore,
+  );
+});
