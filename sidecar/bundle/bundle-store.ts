@@ -2,7 +2,7 @@ import { compactVerify, decodeProtectedHeader, importJWK, type JWK } from 'jose'
 import { fail, ok, PkiError, type Result } from '../../src/common/errors/index.ts';
 import type { Logger } from '../../src/common/runtime/index.ts';
 import { TrustDomain } from '../../src/common/spiffe/index.ts';
-import type { BundleSource, TrustBundle } from '../contract.ts';
+import type { BundleSource, TrustBundle } from '../ports/bundles.ts';
 import { parseBundleDocument, toTrustBundle, type BundleDocument } from './document.ts';
 
 export interface BundleStep {

@@ -2,7 +2,7 @@ import { createPublicKey, type JsonWebKey } from 'node:crypto';
 import { fail, ok, type Result } from '../../src/common/errors/index.ts';
 import type { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { parseCertificate, setDigest, spkiOf } from '../../src/common/x509/index.ts';
-import type { TrustBundle } from '../contract.ts';
+import type { TrustBundle } from '../ports/bundles.ts';
 
 const maximumAuthorities = 100;
 const maximumDocumentBytes = 1_000_000;

@@ -8,7 +8,7 @@ import {
   type Template,
   type TrustDomain,
 } from '../../src/common/spiffe/index.ts';
-import type { AgentEntry, EntryCache, Identity, NearMiss } from '../contract.ts';
+import type { AgentEntry, EntryCache, Identity, NearMiss } from '../ports/entries.ts';
 import { SelectorIndex } from './selector-index.ts';
 
 interface Item {

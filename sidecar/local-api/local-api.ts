@@ -8,7 +8,7 @@ import type { AgentStatus } from '../../src/common/wire/generated/meshca/agent/v
 import type { ExplainRequest__Output } from '../../src/common/wire/generated/meshca/agent/v1/ExplainRequest.ts';
 import type { Explanation } from '../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
 import { linuxKernel, type Attestor, type Kernel } from '../attest/index.ts';
-import type { EntryCache } from '../contract.ts';
+import type { EntryCache } from '../ports/entries.ts';
 import { listenUnix, type RefusalLog, type SocketOptions } from '../workload-api/index.ts';
 
 export interface LocalApiOptions {

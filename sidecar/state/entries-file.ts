@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { AgentEntry } from '../contract.ts';
+import type { AgentEntry } from '../ports/entries.ts';
 import { replaceFile } from './files.ts';
 
 export interface SyncPosition {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Left } from '../contract.ts';
+import type { Left } from '../ports/consumers.ts';
 import { replaceFile } from './files.ts';
 
 const fileName = 'holdings.json';

@@ -1,6 +1,7 @@
 import type { PkiError } from '../../src/common/errors/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
-import type { HeldX509Svid, Identity } from '../contract.ts';
+import type { HeldX509Svid } from '../ports/svids.ts';
+import type { Identity } from '../ports/entries.ts';
 import type { Unanswered } from './signing-queue.ts';
 
 /**

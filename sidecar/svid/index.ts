@@ -1,5 +1,6 @@
 import type { Selector } from '../../src/common/spiffe/index.ts';
-import type { HeldJwtSvid, Identity, SvidLease, SvidManager } from '../contract.ts';
+import type { HeldJwtSvid, SvidLease, SvidManager } from '../ports/svids.ts';
+import type { Identity } from '../ports/entries.ts';
 import type { JwtSvids } from './jwt-svids.ts';
 import type { X509Svids } from './x509-svids.ts';
 

@@ -4,7 +4,8 @@ import type { Selector } from '../../src/common/spiffe/index.ts';
 import type { SignJwtSvidRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidRequest.ts';
 import type { SignJwtSvidResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidResponse.ts';
 import type { SyncedEntryCache } from '../cache/index.ts';
-import { identityKey, type HeldJwtSvid, type Identity } from '../contract.ts';
+import { identityKey, type Identity } from '../ports/entries.ts';
+import type { HeldJwtSvid } from '../ports/svids.ts';
 
 export interface JwtSvidsParts {
   readonly sign: (request: SignJwtSvidRequest) => Promise<SignJwtSvidResponse__Output>;

@@ -1,5 +1,6 @@
 import type { Clock } from '../../src/common/runtime/index.ts';
-import { identityKey, type HeldX509Svid, type Identity } from '../contract.ts';
+import { identityKey, type Identity } from '../ports/entries.ts';
+import type { HeldX509Svid } from '../ports/svids.ts';
 import type { StoredSvid } from '../state/index.ts';
 import { newRecord, type HeldRecord } from './held-record.ts';
 import type { Interner } from './memory.ts';

@@ -1,6 +1,6 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock } from '../../src/common/runtime/index.ts';
-import type { HeldX509Svid, SvidLease } from '../contract.ts';
+import type { HeldX509Svid, SvidLease } from '../ports/svids.ts';
 import type { HeldRecord, LeaseSink } from './held-record.ts';
 
 export interface LeasePorts {

@@ -1,7 +1,7 @@
 import type { Clock, Logger, Random } from '../../src/common/runtime/index.ts';
 import type { TrustDomain } from '../../src/common/spiffe/index.ts';
 import type { SyncedEntryCache } from '../cache/index.ts';
-import type { HeldX509Svid } from '../contract.ts';
+import type { HeldX509Svid } from '../ports/svids.ts';
 import type { WorkloadKeyStore } from '../state/index.ts';
 import type { SigningQueue } from './signing-queue.ts';
 

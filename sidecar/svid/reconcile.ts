@@ -1,5 +1,5 @@
 import type { SyncedEntryCache } from '../cache/index.ts';
-import { identityKey, type Identity } from '../contract.ts';
+import { identityKey, type Identity } from '../ports/entries.ts';
 import { isInUse, type HeldRecord } from './held-record.ts';
 
 export interface Reconciled {

@@ -1,7 +1,7 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { SpiffeId, TrustDomain } from '../../src/common/spiffe/index.ts';
 import { verifyX509Svid } from '../../src/common/x509/index.ts';
-import type { HeldX509Svid } from '../contract.ts';
+import type { HeldX509Svid } from '../ports/svids.ts';
 import type { HeldRecord } from './held-record.ts';
 import { compact, type Interner } from './memory.ts';
 import type { Signed } from './signing-queue.ts';

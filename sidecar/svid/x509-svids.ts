@@ -1,6 +1,7 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
-import { identityKey, type HeldX509Svid, type Identity, type SvidLease } from '../contract.ts';
+import { identityKey, type Identity } from '../ports/entries.ts';
+import type { HeldX509Svid, SvidLease } from '../ports/svids.ts';
 import { Agenda, pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/index.ts';
 import { currentOf, isInUse, newRecord, type HeldRecord } from './held-record.ts';
 import { fromStored, toStored } from './kept-keys.ts';

@@ -1,6 +1,11 @@
 import { uuidv7, type Clock } from '../../src/common/runtime/index.ts';
 import type { Consumer } from '../../src/common/wire/generated/meshca/issuer/v1/Consumer.ts';
-import type { ConsumerDescription, ConsumerHandle, ConsumerRegistry, Left } from '../contract.ts';
+import type {
+  ConsumerDescription,
+  ConsumerHandle,
+  ConsumerRegistry,
+  Left,
+} from '../ports/consumers.ts';
 import { Departed, type DepartedGroup } from './departed.ts';
 
 interface Line {

@@ -1,4 +1,4 @@
-import type { Left } from '../contract.ts';
+import type { Left } from '../ports/consumers.ts';
 
 export interface DepartedGroup {
   readonly key: string;

@@ -1,7 +1,7 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { EntriesPage__Output } from '../../src/common/wire/generated/meshca/issuer/v1/EntriesPage.ts';
 import type { SyncedEntryCache } from '../cache/index.ts';
-import type { AgentEntry } from '../contract.ts';
+import type { AgentEntry } from '../ports/entries.ts';
 import type { SyncPosition } from '../state/index.ts';
 import { fromWire } from './wire-entry.ts';
 

@@ -1,5 +1,5 @@
 import type { HandshakeReport } from '../../src/common/wire/generated/meshca/issuer/v1/HandshakeReport.ts';
-import type { HandshakeCount } from '../contract.ts';
+import type { HandshakeCount } from '../ports/handshakes.ts';
 
 /** The server keeps 2,000 of one agent, and takes 1,000 in one message. */
 const maximumHeld = 2000;

@@ -1,5 +1,5 @@
 import type { SyncEntry__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncEntry.ts';
-import type { AgentEntry } from '../contract.ts';
+import type { AgentEntry } from '../ports/entries.ts';
 
 const noPlaceholders: ReadonlyMap<string, readonly string[]> = new Map();
 const none: readonly string[] = [];

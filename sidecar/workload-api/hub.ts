@@ -1,4 +1,5 @@
-import type { BundleSource, EntryCache } from '../contract.ts';
+import type { BundleSource } from '../ports/bundles.ts';
+import type { EntryCache } from '../ports/entries.ts';
 
 export interface Subscriber {
   entriesChanged(): void;

@@ -9,7 +9,7 @@ import {
 } from 'jose';
 import { fail, ok, type Result } from '../../src/common/errors/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
-import type { TrustBundle } from '../contract.ts';
+import type { TrustBundle } from '../ports/bundles.ts';
 
 /** JWT-SVID section 3.1: no symmetric algorithm, no EdDSA, never `none`. */
 const algorithms = [

@@ -6,7 +6,7 @@ import type { JWTSVIDRequest__Output } from '../../src/common/wire/generated/JWT
 import type { JWTSVIDResponse } from '../../src/common/wire/generated/JWTSVIDResponse.ts';
 import type { ValidateJWTSVIDRequest__Output } from '../../src/common/wire/generated/ValidateJWTSVIDRequest.ts';
 import type { ValidateJWTSVIDResponse } from '../../src/common/wire/generated/ValidateJWTSVIDResponse.ts';
-import { identityKey } from '../contract.ts';
+import { identityKey } from '../ports/entries.ts';
 import { validateJwtSvid } from './jwt-validation.ts';
 import type { WorkloadApiLimits, WorkloadApiOptions, WorkloadRpc } from './ports.ts';
 import type { Session, Sessions } from './session.ts';

@@ -1,13 +1,8 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock } from '../../src/common/runtime/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
-import {
-  identityKey,
-  type HeldX509Svid,
-  type Identity,
-  type SvidLease,
-  type SvidManager,
-} from '../contract.ts';
+import { identityKey, type Identity } from '../ports/entries.ts';
+import type { HeldX509Svid, SvidLease, SvidManager } from '../ports/svids.ts';
 
 interface Held {
   readonly lease: SvidLease;

@@ -1,7 +1,8 @@
 import { workloadContract } from '../../src/common/wire/index.ts';
 import { setDigest } from '../../src/common/x509/index.ts';
 import type { X509SVIDResponse } from '../../src/common/wire/generated/X509SVIDResponse.ts';
-import type { BundleSource, HeldX509Svid, TrustBundle } from '../contract.ts';
+import type { BundleSource, TrustBundle } from '../ports/bundles.ts';
+import type { HeldX509Svid } from '../ports/svids.ts';
 
 /**
  * Messages as bytes, so that one encoding serves many streams. Maps are keyed by the SPIFFE ID of

@@ -1,13 +1,11 @@
 import type { ErrorCode } from '../../src/common/errors/index.ts';
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
 import type { Attestor, Kernel } from '../attest/index.ts';
-import type {
-  BundleSource,
-  ConsumerRegistry,
-  EntryCache,
-  HandshakeCount,
-  SvidManager,
-} from '../contract.ts';
+import type { BundleSource } from '../ports/bundles.ts';
+import type { ConsumerRegistry } from '../ports/consumers.ts';
+import type { EntryCache } from '../ports/entries.ts';
+import type { HandshakeCount } from '../ports/handshakes.ts';
+import type { SvidManager } from '../ports/svids.ts';
 import type { RefusalLog } from './refusals.ts';
 import type { SocketOptions } from './socket.ts';
 

@@ -4,7 +4,7 @@ import { uuidv7 } from '../../src/common/runtime/index.ts';
 import { selectorText, type Selector } from '../../src/common/spiffe/index.ts';
 import { toStatus } from '../../src/common/wire/index.ts';
 import type { Attested, Peer } from '../attest/index.ts';
-import type { Identity } from '../contract.ts';
+import type { Identity } from '../ports/entries.ts';
 import type { Connection, Connections } from './connections.ts';
 import { OpenCounter, RateLimit, RecentValues } from './limits.ts';
 import type {

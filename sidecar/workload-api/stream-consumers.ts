@@ -1,4 +1,6 @@
-import type { ConsumerHandle, HeldX509Svid, Identity } from '../contract.ts';
+import type { ConsumerHandle } from '../ports/consumers.ts';
+import type { HeldX509Svid } from '../ports/svids.ts';
+import type { Identity } from '../ports/entries.ts';
 import type { StreamParts } from './streams.ts';
 import type { Session } from './session.ts';
 

@@ -1,5 +1,7 @@
 import { PkiError } from '../../src/common/errors/index.ts';
-import { identityKey, type HeldX509Svid, type Identity, type TrustBundle } from '../contract.ts';
+import { identityKey, type Identity } from '../ports/entries.ts';
+import type { HeldX509Svid } from '../ports/svids.ts';
+import type { TrustBundle } from '../ports/bundles.ts';
 import { startDelivery, type Message } from './delivery.ts';
 import type { Hub } from './hub.ts';
 import { createLeaseSet } from './leases.ts';

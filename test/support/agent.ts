@@ -1,6 +1,6 @@
 import { createHook } from 'node:async_hooks';
 import type { Clock } from '../../src/common/runtime/index.ts';
-import type { AgentEntry } from '../../sidecar/contract.ts';
+import type { AgentEntry } from '../../sidecar/ports/entries.ts';
 import { until } from './until.ts';
 
 interface Timer {

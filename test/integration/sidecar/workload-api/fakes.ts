@@ -12,16 +12,17 @@ import { unwrap } from '../../../../src/common/errors/index.ts';
 import {
   identityKey,
   type AgentEntry,
-  type BundleSource,
-  type ConsumerRegistry,
   type EntryCache,
-  type HeldJwtSvid,
-  type HeldX509Svid,
   type Identity,
-  type SvidLease,
-  type SvidManager,
-  type TrustBundle,
-} from '../../../../sidecar/contract.ts';
+} from '../../../../sidecar/ports/entries.ts';
+import type { BundleSource, TrustBundle } from '../../../../sidecar/ports/bundles.ts';
+import type { ConsumerRegistry } from '../../../../sidecar/ports/consumers.ts';
+import type {
+  HeldJwtSvid,
+  HeldX509Svid,
+  SvidLease,
+  SvidManager,
+} from '../../../../sidecar/ports/svids.ts';
 
 export const entryOf = (
   id: string,

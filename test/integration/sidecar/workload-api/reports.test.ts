@@ -4,7 +4,7 @@ import { credentials, status, type ServiceError } from '@grpc/grpc-js';
 import { reportsContract } from '../../../../src/common/wire/index.ts';
 import type { ReportRequest } from '../../../../src/common/wire/generated/meshca/workload/v1/ReportRequest.ts';
 import type { X509SVIDResponse__Output } from '../../../../src/common/wire/generated/X509SVIDResponse.ts';
-import type { HandshakeCount } from '../../../../sidecar/contract.ts';
+import type { HandshakeCount } from '../../../../sidecar/ports/handshakes.ts';
 import { entryOf } from './fakes.ts';
 import { collect, header, startHarness, type Harness } from './support.ts';
 import { patienceMs, until } from '../../../support/until.ts';

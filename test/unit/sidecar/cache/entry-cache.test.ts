@@ -5,7 +5,7 @@ import { unwrap } from '../../../../src/common/errors/index.ts';
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
 import { parseSelector, TrustDomain, type Selector } from '../../../../src/common/spiffe/index.ts';
 import { SyncedEntryCache } from '../../../../sidecar/cache/index.ts';
-import type { AgentEntry } from '../../../../sidecar/contract.ts';
+import type { AgentEntry } from '../../../../sidecar/ports/entries.ts';
 import { entryOf, FakeClock } from '../../../support/agent.ts';
 import { cpuMs } from '../../../support/cpu.ts';
 

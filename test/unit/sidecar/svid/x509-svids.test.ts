@@ -13,7 +13,7 @@ import { parseCsr } from '../../../../src/certs/index.ts';
 import type { SignX509SvidsRequest } from '../../../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsRequest.ts';
 import type { SignX509SvidsResponse__Output } from '../../../../src/common/wire/generated/meshca/issuer/v1/SignX509SvidsResponse.ts';
 import { SyncedEntryCache } from '../../../../sidecar/cache/index.ts';
-import type { Identity } from '../../../../sidecar/contract.ts';
+import type { Identity } from '../../../../sidecar/ports/entries.ts';
 import { JwtSvids, KeyPool, SigningQueue, X509Svids } from '../../../../sidecar/svid/index.ts';
 import type { StoredSvid, WorkloadKeyStore } from '../../../../sidecar/state/index.ts';
 import { entryOf, eventually, FakeClock, settle } from '../../../support/agent.ts';
