@@ -7,7 +7,7 @@ import { silentLogger, systemClock, systemRandom, uuidv7 } from '../src/common/r
 import { newSerial } from '../src/certs/index.ts';
 import type { Intent } from '../src/domain/index.ts';
 import { openSqliteStore, type Store } from '../src/store/index.ts';
-import type { FinishItem } from '../src/store/contract.ts';
+import type { FinishItem } from '../src/store/ports/index.ts';
 import { activeAuthority, agentId, intent } from '../test/compliance/store/fixtures.ts';
 import { median, type Figure } from './figures.ts';
 

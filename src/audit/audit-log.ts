@@ -4,7 +4,7 @@ import { ecdsaNoteKey, formatVerifierKey, keyInEpoch, type NoteKey } from '../co
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { LeaseStore, LogSnapshot, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import type { LeaseStore, LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { Basis, type SnapshotLimits } from './basis.ts';
 import { CheckpointFile } from './checkpoint-file.ts';
 import { SeenCheckpoints } from './seen-checkpoints.ts';

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import type { LogSnapshot, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import type { LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { BackgroundCheck } from './background-check.ts';
 import type { Sequencer } from './sequencer.ts';
 import type { LogSigner } from './session.ts';

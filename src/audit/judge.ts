@@ -1,4 +1,4 @@
-import type { LogSeal, PendingRecord } from '../store/contract.ts';
+import type { LogSeal, PendingRecord } from '../store/ports/index.ts';
 import type { SealCheck } from './session.ts';
 import { sealBytes } from '../domain/index.ts';
 

@@ -1,5 +1,5 @@
 import type { NoteKey } from '../common/tlog/index.ts';
-import type { LogStore, StoredCheckpoint } from '../store/contract.ts';
+import type { LogStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { openInEpoch } from './checkpoint-file.ts';
 import { compareOutside, type OutsideCheckpoint } from './start-check.ts';
 

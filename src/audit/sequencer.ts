@@ -9,7 +9,7 @@ import {
   tileWidth,
   type NoteKey,
 } from '../common/tlog/index.ts';
-import type { Lease, LeaseStore, LogStore, StoredCheckpoint } from '../store/contract.ts';
+import type { Lease, LeaseStore, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { judgePending } from './judge.ts';
 import type { LogSigner, SealCheck } from './session.ts';
 import type { SnapshotKeeper } from './snapshot-keeper.ts';

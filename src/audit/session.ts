@@ -1,7 +1,7 @@
 import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { spkiOf } from '../common/x509/index.ts';
-import type { LogSeal, LogSession } from '../store/contract.ts';
+import type { LogSeal, LogSession } from '../store/ports/index.ts';
 
 /** Signs text with the log's key in the token: ECDSA with SHA-256 as DER. */
 export type LogSigner = (text: string) => Promise<Buffer>;

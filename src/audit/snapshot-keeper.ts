@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import type { LedgerCopy, LogSnapshot, LogStore } from '../store/contract.ts';
+import type { LedgerCopy, LogSnapshot, LogStore } from '../store/ports/index.ts';
 import type { LogSigner } from './session.ts';
 import { snapshotStatement } from './snapshot.ts';
 

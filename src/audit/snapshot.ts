@@ -1,6 +1,6 @@
 import { verify } from 'node:crypto';
 import { baseOfOrigin, type NoteKey } from '../common/tlog/index.ts';
-import type { LogSnapshot } from '../store/contract.ts';
+import type { LogSnapshot } from '../store/ports/index.ts';
 
 /** Can not be taken for a checkpoint, which begins with the log's origin, nor for a session. */
 export const snapshotStatement = (

@@ -6,7 +6,7 @@ import {
   type Checkpoint,
   type NoteKey,
 } from '../common/tlog/index.ts';
-import type { LogStore } from '../store/contract.ts';
+import type { LogStore } from '../store/ports/index.ts';
 import { openInEpoch } from './checkpoint-file.ts';
 import { isSigned } from './snapshot.ts';
 import { withTiles } from './tiles.ts';

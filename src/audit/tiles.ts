@@ -5,7 +5,7 @@ import {
   type NodeReader,
   type TileAddress,
 } from '../common/tlog/index.ts';
-import type { LogStore } from '../store/contract.ts';
+import type { LogStore } from '../store/ports/index.ts';
 
 class TileMissing extends Error {
   readonly address: TileAddress;

@@ -10,7 +10,7 @@ import {
   type Note,
   type NoteKey,
 } from '../common/tlog/index.ts';
-import type { LogStore, StoredCheckpoint } from '../store/contract.ts';
+import type { LogStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { withTiles } from './tiles.ts';
 
 export interface WitnessDependencies {

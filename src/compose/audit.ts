@@ -20,7 +20,7 @@ import { databasePath, type ServerConfig } from '../config/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { AuthorityPlan } from '../issuance/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { StoredCheckpoint } from '../store/contract.ts';
+import type { StoredCheckpoint } from '../store/ports/index.ts';
 import { readReplaced, type LostRecord, type Store } from '../store/index.ts';
 
 export interface AuditLogParts {

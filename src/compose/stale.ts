@@ -3,7 +3,7 @@ import type { AuditLog } from '../audit/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import type { ManagedSigners, TokenAdmin } from '../hsm/index.ts';
 import type { Issuer } from '../issuance/index.ts';
-import type { LeaseStore } from '../store/contract.ts';
+import type { LeaseStore } from '../store/ports/index.ts';
 
 type Log = Pick<AuditLog, 'stale' | 'damage'>;
 

@@ -11,7 +11,7 @@ import type {
   TokenRole,
 } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
-import type { AuthorityStore, IssuanceStore, Lease } from '../store/contract.ts';
+import type { AuthorityStore, IssuanceStore, Lease } from '../store/ports/index.ts';
 
 export interface AuthorityPlan {
   readonly keyType: KeyType;

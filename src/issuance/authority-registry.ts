@@ -11,7 +11,7 @@ import {
   type BundleRevision,
 } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { AuthorityStore, BundleStore, ObjectLedger } from '../store/contract.ts';
+import type { AuthorityStore, BundleStore, ObjectLedger } from '../store/ports/index.ts';
 import type { Authorities } from './contract.ts';
 import type { IssuerView } from './prepare.ts';
 

@@ -3,7 +3,7 @@ import type { Logger } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import type { Authority, AuthorityKind, AuthorityState, TokenRole } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
-import type { AuthorityStore } from '../store/contract.ts';
+import type { AuthorityStore } from '../store/ports/index.ts';
 import {
   authorityEvent,
   completeAuthority,

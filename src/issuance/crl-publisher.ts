@@ -22,7 +22,7 @@ import {
   type TokenRole,
 } from '../domain/index.ts';
 import type { Signers, TokenAdmin } from '../hsm/contract.ts';
-import type { RevocationStore } from '../store/contract.ts';
+import type { RevocationStore } from '../store/ports/index.ts';
 import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './crl-import.ts';
 
 export interface CrlPublisherDependencies {

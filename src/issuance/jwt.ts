@@ -3,7 +3,7 @@ import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import type { Authority, AuditEvent } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/contract.ts';
+import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
 import { Batcher } from './batcher.ts';
 import type { IssuedJwt, JwtRequest } from './contract.ts';
 

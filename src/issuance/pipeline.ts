@@ -4,7 +4,7 @@ import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
 import { assembleSigned, type ParsedCsr } from '../certs/index.ts';
 import type { AuditEvent, CertificateRecord, Intent } from '../domain/index.ts';
 import type { Signers, SignItem, SignOutcome } from '../hsm/contract.ts';
-import type { AuditStore, FinishItem, FinishOutcome, IssuanceStore } from '../store/contract.ts';
+import type { AuditStore, FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
 import { Batcher } from './batcher.ts';
 import type {
   Authorities,

@@ -13,7 +13,7 @@ import {
   type Target,
   type Verb,
 } from '../domain/index.ts';
-import type { ObjectLedger, Page, PageRequest, RoleStore } from '../store/contract.ts';
+import type { ObjectLedger, Page, PageRequest, RoleStore } from '../store/ports/index.ts';
 import type { Caller, OperatorCaller } from './caller.ts';
 
 /** What an operator may do, read once per call. */

@@ -6,7 +6,7 @@ import { SpiffeId, x509popAgentId } from '../common/spiffe/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import { attestationMessage } from '../common/wire/attestation-message.ts';
 import { isAgentPath, type Agent, type BundleRevision, type JoinToken } from '../domain/index.ts';
-import type { AgentStore, BundleStore, JoinTokenStore } from '../store/contract.ts';
+import type { AgentStore, BundleStore, JoinTokenStore } from '../store/ports/index.ts';
 import type { AgentCaller, AnonymousCaller } from './caller.ts';
 import type {
   AgentSvid,

@@ -12,7 +12,7 @@ import type {
   EvidenceStore,
   LogStore,
   StoredCheckpoint,
-} from '../store/contract.ts';
+} from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 
 /**

@@ -8,7 +8,7 @@ import type {
   LogStore,
   Page,
   PageRequest,
-} from '../store/contract.ts';
+} from '../store/ports/index.ts';
 import {
   exportLines,
   watchRecords,

@@ -9,7 +9,7 @@ import type {
   EntryStore,
   ObjectLedger,
   RevocationStore,
-} from '../store/contract.ts';
+} from '../store/ports/index.ts';
 import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from './contract.ts';
 import type { InventoryProof } from './inventory-proof.ts';

@@ -1,7 +1,7 @@
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities, Issuer } from '../issuance/contract.ts';
 import type { CrlPublisher } from '../issuance/crl-publisher.ts';
-import type { Store } from '../store/contract.ts';
+import type { Store } from '../store/ports/index.ts';
 import { Access } from './access.ts';
 import { BackupService } from './backup.ts';
 import { AgentService } from './agents.ts';

@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { checkDelegation, patternReach, type Delegation, type Target } from '../domain/index.ts';
-import type { DelegationStore, Page, PageRequest } from '../store/contract.ts';
+import type { DelegationStore, Page, PageRequest } from '../store/ports/index.ts';
 import { visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';

@@ -9,7 +9,7 @@ import type {
   EntryStore,
   ObjectLedger,
   RevocationStore,
-} from '../store/contract.ts';
+} from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import type { Caller, DelegateCaller, WorkloadCaller } from './caller.ts';
 import { callerRights } from './callers.ts';

@@ -2,7 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { selectorText, SpiffeId, type Selector } from '../common/spiffe/index.ts';
 import type { AttestationType, AuditValue } from '../domain/index.ts';
 import type { Authorities, IssuedLeaf } from '../issuance/contract.ts';
-import type { AgentStore } from '../store/contract.ts';
+import type { AgentStore } from '../store/ports/index.ts';
 import type { AgentCaller } from './caller.ts';
 import { callerRights, type CallerRegistry } from './callers.ts';
 import type { AgentSvid } from './contract.ts';

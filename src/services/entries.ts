@@ -14,7 +14,7 @@ import type {
   EntryWrite,
   Page,
   PageRequest,
-} from '../store/contract.ts';
+} from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';

@@ -1,6 +1,6 @@
 import { selectorText } from '../common/spiffe/index.ts';
 import type { AuditEvent, AuditValue, EntryDraft, RegistrationEntry } from '../domain/index.ts';
-import type { EntryWrite } from '../store/contract.ts';
+import type { EntryWrite } from '../store/ports/index.ts';
 
 const kinds = {
   create: 'entry.created',

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { leafHash, readCanonical, type CertificateRecord } from '../domain/index.ts';
-import type { AuditStore } from '../store/contract.ts';
+import type { AuditStore } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import type { LogFacts } from './audit-stream.ts';
 

@@ -16,7 +16,7 @@ import type {
   MetaStore,
   Page,
   PageRequest,
-} from '../store/contract.ts';
+} from '../store/ports/index.ts';
 import { visiblePage, type Access } from './access.ts';
 import type { OperatorCaller } from './caller.ts';
 import type {

@@ -1,5 +1,5 @@
 import type { CertificateRecord } from '../domain/index.ts';
-import type { CertificateStore } from '../store/contract.ts';
+import type { CertificateStore } from '../store/ports/index.ts';
 
 /**
  * Renewals that an unexpired SVID can have behind it: at a third of the life there are two or

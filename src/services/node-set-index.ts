@@ -1,7 +1,7 @@
 import type { Clock } from '../common/runtime/index.ts';
 import { serverId, type TrustDomain } from '../common/spiffe/index.ts';
 import { parentsOf, type Agent, type RegistrationEntry } from '../domain/index.ts';
-import type { EntryStore, ObjectLedger } from '../store/contract.ts';
+import type { EntryStore, ObjectLedger } from '../store/ports/index.ts';
 
 /** Node sets, read again after each revision; owner of that memory. */
 export class NodeSetIndex {

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import type { AuditStore, Lease, LeaseStore, RetentionStore } from '../store/contract.ts';
+import type { AuditStore, Lease, LeaseStore, RetentionStore } from '../store/ports/index.ts';
 
 export interface PrunerDependencies {
   readonly store: {

@@ -1,7 +1,7 @@
 import { codes, type ErrorCode, PkiError, type StatusName } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { AuditEvent } from '../domain/index.ts';
-import type { AuditStore } from '../store/contract.ts';
+import type { AuditStore } from '../store/ports/index.ts';
 import { actorOf, type Caller } from './caller.ts';
 import type { Refusals } from './contract.ts';
 import { KeyedBuckets, type Rate } from './limits.ts';

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { isOneLine, uuidv7 } from '../common/runtime/index.ts';
-import type { PageRequest } from '../store/contract.ts';
+import type { PageRequest } from '../store/ports/index.ts';
 import type { AgentCaller, Caller } from './caller.ts';
 
 export const maximumPageSize = 500;

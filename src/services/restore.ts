@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { isTrusted } from '../domain/index.ts';
-import type { Store } from '../store/contract.ts';
+import type { Store } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { LostAct, Restore, RestoreView } from './contract.ts';

@@ -7,7 +7,7 @@ import {
   type RevocationReason,
 } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { CertificateStore, RevocationStore } from '../store/contract.ts';
+import type { CertificateStore, RevocationStore } from '../store/ports/index.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type { Revocations } from './contract.ts';

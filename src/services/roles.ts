@@ -1,7 +1,7 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { auditorGrant, auditorRole, checkRole, type Role } from '../domain/index.ts';
-import type { Page, PageRequest, RoleStore } from '../store/contract.ts';
+import type { Page, PageRequest, RoleStore } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';

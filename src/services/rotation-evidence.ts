@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { EvidenceCheck } from '../common/tlog/index.ts';
 import { readCanonical } from '../domain/index.ts';
-import type { AuditStore, EvidenceStore } from '../store/contract.ts';
+import type { AuditStore, EvidenceStore } from '../store/ports/index.ts';
 import type { EvidencePart } from './contract.ts';
 
 export interface EvidenceSource {

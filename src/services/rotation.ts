@@ -25,7 +25,7 @@ import type {
   AuthorityStore,
   EvidenceStore,
   RotationStore,
-} from '../store/contract.ts';
+} from '../store/ports/index.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CompromisePlan, EvidencePart, Rotation, RotateInput } from './contract.ts';

@@ -3,7 +3,7 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
 import { checkDnsNames, chooseDelegation, userSpiffeId, type Delegation } from '../domain/index.ts';
 import type { Authorities, LeafRequest } from '../issuance/contract.ts';
-import type { DelegationStore, EntryStore } from '../store/contract.ts';
+import type { DelegationStore, EntryStore } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import type { Caller, DelegateCaller } from './caller.ts';
 import { callerRights } from './callers.ts';

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Agent } from '../domain/index.ts';
-import type { AgentStore, ObjectLedger } from '../store/contract.ts';
+import type { AgentStore, ObjectLedger } from '../store/ports/index.ts';
 import type { AgentCaller } from './caller.ts';
 
 /**

@@ -14,7 +14,7 @@ import {
   type RegistrationEntry,
 } from '../domain/index.ts';
 import type { IssuedJwt, LeafRequest } from '../issuance/contract.ts';
-import type { AgentStore, EntryStore } from '../store/contract.ts';
+import type { AgentStore, EntryStore } from '../store/ports/index.ts';
 import type { AgentCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from './contract.ts';

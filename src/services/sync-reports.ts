@@ -2,7 +2,7 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { SpiffeId } from '../common/spiffe/index.ts';
 import type { ConsumerRecord } from '../domain/index.ts';
-import type { AgentStore, IssuanceStore } from '../store/contract.ts';
+import type { AgentStore, IssuanceStore } from '../store/ports/index.ts';
 import type { ConsumerState, HandshakeReport, SyncConnection } from './contract.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import { TokenBucket } from './limits.ts';

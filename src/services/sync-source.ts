@@ -1,7 +1,13 @@
 import type { Clock } from '../common/runtime/index.ts';
 import type { Position, RegistrationEntry } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { BundleStore, EntryStore, MetaStore, Page, PageRequest } from '../store/contract.ts';
+import type {
+  BundleStore,
+  EntryStore,
+  MetaStore,
+  Page,
+  PageRequest,
+} from '../store/ports/index.ts';
 import type { SyncMessage } from './contract.ts';
 import { changeMessages } from './sync-pages.ts';
 

@@ -10,7 +10,7 @@ import type {
   IssuanceStore,
   MetaStore,
   ObjectLedger,
-} from '../store/contract.ts';
+} from '../store/ports/index.ts';
 import type { AgentCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type {

@@ -10,7 +10,7 @@ import {
 import { sha256Hex } from '../common/x509/index.ts';
 import type { JoinToken } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { JoinTokenStore, Page, PageRequest } from '../store/contract.ts';
+import type { JoinTokenStore, Page, PageRequest } from '../store/ports/index.ts';
 import { visiblePage, type Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { Tokens } from './contract.ts';

@@ -1,4 +1,3 @@
 export { replaceDatabase, readReplaced, type LostRecord } from './sqlite/backup.ts';
-export type * from './approval-contract.ts';
-export type * from './contract.ts';
+export type * from './ports/index.ts';
 export { openSqliteStore, type SqliteStoreOptions } from './sqlite/open.ts';

@@ -1,4 +1,4 @@
-import type { Page, PageRequest } from './contract.ts';
+import type { Page, PageRequest } from './ports/pages.ts';
 
 /**
  * A listing to its end, page by page. What changes meanwhile may be missed or seen, as the keys of

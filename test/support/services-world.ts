@@ -17,7 +17,7 @@ import {
   type RunningServices,
   type ServiceSettings,
 } from '../../src/services/index.ts';
-import type { Store } from '../../src/store/contract.ts';
+import type { Store } from '../../src/store/ports/index.ts';
 import { openSqliteStore } from '../../src/store/index.ts';
 import { FakeClock } from './agent.ts';
 

@@ -20,7 +20,7 @@ import type {
   Lease,
   RotationStore,
   TransitionContext,
-} from '../../store/contract.ts';
+} from '../../store/ports/index.ts';
 import {
   authorityEvent,
   completeAuthority,

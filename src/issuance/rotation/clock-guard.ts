@@ -1,5 +1,5 @@
 import type { Clock } from '../../common/runtime/index.ts';
-import type { RotationStore } from '../../store/contract.ts';
+import type { RotationStore } from '../../store/ports/index.ts';
 
 /**
  * Of this boot of the machine: an ID that changes with each one, and the time since then,

@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Logger } from '../../common/runtime/index.ts';
 import { decide, type RotationAction, type RotationNote } from '../../domain/index.ts';
-import type { Lease, LeaseStore } from '../../store/contract.ts';
+import type { Lease, LeaseStore } from '../../store/ports/index.ts';
 import { execute, type ActionDependencies } from './actions.ts';
 import type { ClockGuard } from './clock-guard.ts';
 import { observe, type Observation, type ObserverDependencies } from './observer.ts';

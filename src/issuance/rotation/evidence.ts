@@ -8,7 +8,7 @@ import {
   type RotationAction,
   type RotationPolicy,
 } from '../../domain/index.ts';
-import type { RotationStore } from '../../store/contract.ts';
+import type { RotationStore } from '../../store/ports/index.ts';
 import type { HeldSets } from './held-sets.ts';
 import { rootOf, type Observation } from './observer.ts';
 

@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto';
 import { setDigest, sha256Hex } from '../../common/x509/index.ts';
 import type { Authority, BundleRevision, RotationWorld } from '../../domain/index.ts';
-import type { BundleStore } from '../../store/contract.ts';
+import type { BundleStore } from '../../store/ports/index.ts';
 
 /**
  * Up to so many issuing authorities at once, an agent that could verify only some of them is

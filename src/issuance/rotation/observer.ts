@@ -14,7 +14,7 @@ import {
   type RotationWorld,
 } from '../../domain/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type { Store } from '../../store/contract.ts';
+import type { Store } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { HeldSets } from './held-sets.ts';
 

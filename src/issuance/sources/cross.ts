@@ -5,7 +5,7 @@ import { parseCertificate, sha256Hex, verifyChain } from '../../common/x509/inde
 import { assembleSigned, buildAuthorityTbs, lint, newSerial } from '../../certs/index.ts';
 import { crossOf, hasOwnKey, type Authority, type TokenRole } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
-import type { AuthorityStore, IssuanceStore } from '../../store/contract.ts';
+import type { AuthorityStore, IssuanceStore } from '../../store/ports/index.ts';
 import { authorityEvent } from '../authority-maker.ts';
 
 export interface CrossDependencies {

@@ -19,7 +19,7 @@ import {
 } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
 import { checkProof } from '../../hsm/proof.ts';
-import type { IssuanceStore } from '../../store/contract.ts';
+import type { IssuanceStore } from '../../store/ports/index.ts';
 
 export interface DownstreamDependencies {
   /** As the log has them: what was changed past the server certifies nobody. */

@@ -1,7 +1,7 @@
 import { PkiError, type ErrorCode } from '../../common/errors/index.ts';
 import { parseSelector, selectorText, type Selector } from '../../common/spiffe/index.ts';
 import { outsideView } from '../../common/wire/index.ts';
-import type { PageRequest } from '../../store/contract.ts';
+import type { PageRequest } from '../../store/ports/index.ts';
 
 /**
  * Between protobuf messages and domain types. What arrives is checked for form here; what it means

@@ -12,7 +12,7 @@ import {
   type AuthorityKind,
 } from '../../domain/index.ts';
 import type { Services } from '../../services/contract.ts';
-import type { CertificateFilter } from '../../store/contract.ts';
+import type { CertificateFilter } from '../../store/ports/index.ts';
 import { given, oneOf, pageOf, serialOf } from '../convert/common.ts';
 import { entryMessage } from '../convert/entries.ts';
 import {

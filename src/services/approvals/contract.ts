@@ -5,7 +5,7 @@ import type {
   Operation,
 } from '../../common/approval/index.ts';
 import type { PendingOperation, StoredPolicy } from '../../domain/index.ts';
-import type { Page, PageRequest } from '../../store/contract.ts';
+import type { Page, PageRequest } from '../../store/ports/index.ts';
 import type { OperatorCaller } from '../caller.ts';
 
 /** What an operation is at this moment; beside the stored states: */

@@ -1,4 +1,4 @@
-import type { ApprovalStore } from '../../store/approval-contract.ts';
+import type { ApprovalStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 
 export interface PendingFacts {

@@ -2,8 +2,13 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { PkiError } from '../../common/errors/index.ts';
 import { joinedAgentId, serverId, SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
 import { fixedPrefix, type RegistrationEntry } from '../../domain/index.ts';
-import type { ApprovalStore } from '../../store/approval-contract.ts';
-import type { EntryStore, ObjectLedger, Page, RoleStore } from '../../store/contract.ts';
+import type {
+  ApprovalStore,
+  EntryStore,
+  ObjectLedger,
+  Page,
+  RoleStore,
+} from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 
 export interface SightDeps {

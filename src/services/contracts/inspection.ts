@@ -1,6 +1,6 @@
 import type { AuditRecord, CertificateRecord, Position, Revocation } from '../../domain/index.ts';
 import type { IssuedLeaf } from '../../issuance/contract.ts';
-import type { AuditFilter, CertificateFilter, Page, PageRequest } from '../../store/contract.ts';
+import type { AuditFilter, CertificateFilter, Page, PageRequest } from '../../store/ports/index.ts';
 import type { OperatorCaller } from '../caller.ts';
 
 export interface Certificates {

@@ -9,7 +9,7 @@ import type {
   RegistrationEntry,
   Role,
 } from '../../domain/index.ts';
-import type { EntryChange, EntryFilter, Page, PageRequest } from '../../store/contract.ts';
+import type { EntryChange, EntryFilter, Page, PageRequest } from '../../store/ports/index.ts';
 import type { OperatorCaller } from '../caller.ts';
 
 export type EntryResult =

@@ -3,7 +3,7 @@ import { sha256Hex } from '../../common/x509/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
 import type { Agent, AgentState, AttestationType } from '../../domain/index.ts';
-import type { AgentAttestation, AgentStore } from '../contract.ts';
+import type { AgentAttestation, AgentStore } from '../ports/index.ts';
 import type { AgentTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromJson, hex } from './codec.ts';

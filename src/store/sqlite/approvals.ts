@@ -6,7 +6,7 @@ import type {
   StoredPolicy,
   SubmittedApproval,
 } from '../../domain/index.ts';
-import type { ApprovalStore } from '../approval-contract.ts';
+import type { ApprovalStore } from '../ports/index.ts';
 import type { OperationTable, PolicyTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromJson } from './codec.ts';

@@ -9,7 +9,7 @@ import {
   type LoggedObject,
   type LogObjectKind,
 } from '../../domain/index.ts';
-import type { AuditFilter, AuditStore, Page, PageRequest } from '../contract.ts';
+import type { AuditFilter, AuditStore, Page, PageRequest } from '../ports/index.ts';
 import type { AuditTable } from '../schema.ts';
 import { bytes, hex } from './codec.ts';
 import type { Engine } from './engine.ts';

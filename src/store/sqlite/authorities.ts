@@ -10,7 +10,7 @@ import {
   type AuthorityState,
   type TokenRole,
 } from '../../domain/index.ts';
-import type { AuthorityStore, Lease, TransitionContext } from '../contract.ts';
+import type { AuthorityStore, Lease, TransitionContext } from '../ports/index.ts';
 import type { AuthorityTable, CertificateTable } from '../schema.ts';
 import type { KeyType } from '../../common/x509/index.ts';
 import type { AuditWriter } from './audit.ts';

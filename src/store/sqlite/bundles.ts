@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { BundleRevision } from '../../domain/index.ts';
-import type { BundleStore } from '../contract.ts';
+import type { BundleStore } from '../ports/index.ts';
 import type { Schema } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import type { Engine } from './engine.ts';

@@ -1,6 +1,6 @@
 import { sql, type Expression, type SqlBool } from 'kysely';
 import type { CertificateRecord, CertificateState } from '../../domain/index.ts';
-import type { CertificateFilter, CertificateStore, Page, PageRequest } from '../contract.ts';
+import type { CertificateFilter, CertificateStore, Page, PageRequest } from '../ports/index.ts';
 import type { CertificateTable } from '../schema.ts';
 import { bytesOrNull, fromHexOrUndefined, hex, hexOrNull } from './codec.ts';
 import type { Engine } from './engine.ts';

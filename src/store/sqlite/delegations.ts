@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { KeyType } from '../../common/x509/index.ts';
 import type { Delegation, LeafProfile } from '../../domain/index.ts';
-import type { DelegationStore } from '../contract.ts';
+import type { DelegationStore } from '../ports/index.ts';
 import type { DelegationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';

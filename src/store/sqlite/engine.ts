@@ -5,7 +5,7 @@ import { atTurnEnd, type Clock, type Logger } from '../../common/runtime/index.t
 import { CommitHooks } from './commit-hooks.ts';
 import { Connection } from './connection.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
-import type { CommitFacts } from '../contract.ts';
+import type { CommitFacts } from '../ports/index.ts';
 import {
   CompiledStatement,
   type Builder,

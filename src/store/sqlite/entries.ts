@@ -8,7 +8,7 @@ import type {
   EntryWrite,
   Page,
   PageRequest,
-} from '../contract.ts';
+} from '../ports/index.ts';
 import type { EntryTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import type { Engine } from './engine.ts';

@@ -1,6 +1,6 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import type { ActivationEvidence } from '../../common/tlog/index.ts';
-import type { EvidenceStore } from '../contract.ts';
+import type { EvidenceStore } from '../ports/index.ts';
 import { bytes } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { Ledger } from './ledger.ts';

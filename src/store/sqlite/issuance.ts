@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { ErrorCode } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { AuditEvent, CertificateKind, CertificateRecord, Intent } from '../../domain/index.ts';
-import type { FinishItem, FinishOutcome, IssuanceStore } from '../contract.ts';
+import type { FinishItem, FinishOutcome, IssuanceStore } from '../ports/index.ts';
 import type { CertificateTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { certificateColumns, toCertificate, type CountStates } from './certificates.ts';

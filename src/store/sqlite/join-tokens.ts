@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
 import type { JoinToken } from '../../domain/index.ts';
-import type { JoinTokenStore } from '../contract.ts';
+import type { JoinTokenStore } from '../ports/index.ts';
 import type { JoinTokenTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromHex, fromHexOrUndefined, fromJson, hex, hexOrNull } from './codec.ts';

@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { JwtSvidRecord } from '../contract.ts';
+import type { JwtSvidRecord } from '../ports/index.ts';
 import type { JwtSvidTable } from '../schema.ts';
 import type { Engine } from './engine.ts';
 

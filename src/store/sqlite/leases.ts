@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Lease, LeaseStore } from '../contract.ts';
+import type { Lease, LeaseStore } from '../ports/index.ts';
 import type { Schema } from '../schema.ts';
 import type { Engine } from './engine.ts';
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { PkiError } from '../../common/errors/index.ts';
 import { logObjectDigest, type LoggedObject, type LogObjectKind } from '../../domain/index.ts';
-import type { ObjectLedger, ObjectMismatch } from '../contract.ts';
+import type { ObjectLedger, ObjectMismatch } from '../ports/index.ts';
 import type {
   AgentTable,
   AuthorityTable,

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Logger } from '../../common/runtime/index.ts';
 import { CompactRange, nodesFromTiles } from '../../common/tlog/index.ts';
 import { leafHash } from '../../domain/index.ts';
-import type { LogSnapshot } from '../contract.ts';
+import type { LogSnapshot } from '../ports/index.ts';
 import { contentOf } from './ledger-parts.ts';
 import { apply, emptyMemory, learn, type Lesson, type LogMemory } from './log-memory.ts';
 import { SnapshotReview, type ReviewSource } from './log-review.ts';

@@ -2,7 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { CompactRange } from '../../common/tlog/index.ts';
 import { leafHash } from '../../domain/index.ts';
-import type { LogReview, LogSnapshot } from '../contract.ts';
+import type { LogReview, LogSnapshot } from '../ports/index.ts';
 import { objectParts, partHash } from './ledger-parts.ts';
 import { emptyMemory, learn, type LogMemory } from './log-memory.ts';
 import type { LogRuns } from './log-runs.ts';

@@ -1,4 +1,4 @@
-import type { LogStep } from '../contract.ts';
+import type { LogStep } from '../ports/index.ts';
 import type { Engine } from './engine.ts';
 
 type None = Record<never, never>;

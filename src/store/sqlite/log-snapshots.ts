@@ -1,4 +1,4 @@
-import type { LogSnapshot } from '../contract.ts';
+import type { LogSnapshot } from '../ports/index.ts';
 import type { Schema } from '../schema.ts';
 import { bytes } from './codec.ts';
 import type { Engine } from './engine.ts';

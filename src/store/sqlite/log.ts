@@ -11,7 +11,7 @@ import type {
   LogTile,
   PendingRecord,
   StoredCheckpoint,
-} from '../contract.ts';
+} from '../ports/index.ts';
 import type { Schema } from '../schema.ts';
 import type { AuditHooks, WrittenRecord } from './audit.ts';
 import { bytes } from './codec.ts';

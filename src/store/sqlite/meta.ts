@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Logger } from '../../common/runtime/index.ts';
 import type { Position } from '../../domain/index.ts';
-import type { MetaStore } from '../contract.ts';
+import type { MetaStore } from '../ports/index.ts';
 import type { Engine } from './engine.ts';
 
 export interface Revisions {

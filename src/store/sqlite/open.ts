@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
-import type { Store } from '../contract.ts';
+import type { Store } from '../ports/index.ts';
 import { createAgents } from './agents.ts';
 import { createApprovals } from './approvals.ts';
 import { createAudit } from './audit.ts';

@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Page, PageRequest } from '../contract.ts';
+import type { Page, PageRequest } from '../ports/index.ts';
 
 const maximumSize = 1000;
 

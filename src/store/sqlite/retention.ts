@@ -1,5 +1,5 @@
 import type { CertificateState } from '../../domain/index.ts';
-import type { RetentionStore } from '../contract.ts';
+import type { RetentionStore } from '../ports/index.ts';
 import type { CountStates } from './certificates.ts';
 import type { Engine } from './engine.ts';
 import type { FenceCheck } from './leases.ts';

@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { AuditEvent, Revocation } from '../../domain/index.ts';
-import type { RevocationStore } from '../revocation-contract.ts';
+import type { RevocationStore } from '../ports/index.ts';
 import type { CrlTable, RevocationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromHexOrUndefined, hex } from './codec.ts';

@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Role } from '../../domain/index.ts';
-import type { RoleStore } from '../contract.ts';
+import type { RoleStore } from '../ports/index.ts';
 import type { RoleTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';

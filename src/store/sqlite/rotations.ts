@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { PkiError } from '../../common/errors/index.ts';
 import type { RotatedKind, RotationOperation, RotationSpec } from '../../domain/index.ts';
-import type { RotationStore } from '../contract.ts';
+import type { RotationStore } from '../ports/index.ts';
 import type { RotationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';

@@ -1,6 +1,6 @@
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { Agent } from '../../domain/index.ts';
-import type { AgentStore } from '../contract.ts';
+import type { AgentStore } from '../ports/index.ts';
 import type { Engine } from './engine.ts';
 
 type Sighting = Parameters<AgentStore['seen']>[1];

@@ -21,7 +21,7 @@ import type {
   Page,
   PageRequest,
   Store,
-} from '../../../src/store/contract.ts';
+} from '../../../src/store/ports/index.ts';
 
 /** What an engine gives to the suite. */
 export interface OpenedStore {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RegistrationEntry } from '../../../src/domain/index.ts';
-import type { Store } from '../../../src/store/contract.ts';
+import type { Store } from '../../../src/store/ports/index.ts';
 import {
   agentId,
   by,

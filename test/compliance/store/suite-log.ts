@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { CompactRange, leafHash, TileCollector } from '../../../src/common/tlog/index.ts';
 import { canonicalBytes, readCanonical, sealBytes } from '../../../src/domain/index.ts';
-import type { LogStep, Store } from '../../../src/store/contract.ts';
+import type { LogStep, Store } from '../../../src/store/ports/index.ts';
 import {
   agentId,
   attested,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { uuidv7 } from '../../../src/common/runtime/index.ts';
-import type { Lease, Store } from '../../../src/store/contract.ts';
+import type { Lease, Store } from '../../../src/store/ports/index.ts';
 import {
   activeAuthority,
   agentId,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/common/errors/index.ts';
 import type { Rights } from '../../../src/domain/index.ts';
-import type { Store } from '../../../src/store/contract.ts';
+import type { Store } from '../../../src/store/ports/index.ts';
 import {
   activeAuthority,
   agentId,

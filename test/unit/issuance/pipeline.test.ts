@@ -29,7 +29,7 @@ import {
   type LeafRequest,
   type PipelineDependencies,
 } from '../../../src/issuance/index.ts';
-import type { FinishItem, FinishOutcome } from '../../../src/store/contract.ts';
+import type { FinishItem, FinishOutcome } from '../../../src/store/ports/index.ts';
 
 const trustDomain = TrustDomain.of('mesh.test');
 const now = Math.floor(Date.now() / 1000);

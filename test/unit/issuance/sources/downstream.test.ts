@@ -19,7 +19,7 @@ import {
   type DownstreamGrant,
   type DownstreamRequest,
 } from '../../../../src/issuance/index.ts';
-import type { FinishItem } from '../../../../src/store/contract.ts';
+import type { FinishItem } from '../../../../src/store/ports/index.ts';
 import { FakeClock } from '../../../support/agent.ts';
 
 const day = 86_400;

@@ -1,28 +1,5 @@
-import type { AuditEvent, EntryDraft, Position, RegistrationEntry } from '../domain/index.ts';
-import type { Page, PageRequest } from './contract.ts';
-
-export interface EntryFilter {
-  readonly spiffeId?: string;
-  readonly parentId?: string;
-  /** `type:value`: entries that have this selector among theirs. */
-  readonly selector?: string;
-}
-
-export interface EntryChange {
-  readonly action: 'create' | 'update' | 'delete';
-  readonly before: RegistrationEntry | undefined;
-  readonly after: RegistrationEntry | undefined;
-}
-
-export interface EntryWrite {
-  readonly action: 'create' | 'update' | 'delete';
-  /** For `delete` only its ID counts. */
-  readonly id: string;
-  readonly draft?: EntryDraft;
-  /** Compare-and-set for update and delete, 0: whatever is there. */
-  readonly revision: number;
-  readonly event: AuditEvent;
-}
+import type { AuditEvent, EntryDraft, Position, RegistrationEntry } from '../../domain/index.ts';
+import type { Page, PageRequest } from './pages.ts';
 
 export interface EntryStore {
   /**
@@ -71,6 +48,29 @@ export interface EntryStore {
     revision: number,
   ): Promise<{ readonly parentIds: readonly string[]; readonly position: Position } | undefined>;
   count(): Promise<number>;
+}
+
+export interface EntryWrite {
+  readonly action: 'create' | 'update' | 'delete';
+  /** For `delete` only its ID counts. */
+  readonly id: string;
+  readonly draft?: EntryDraft;
+  /** Compare-and-set for update and delete, 0: whatever is there. */
+  readonly revision: number;
+  readonly event: AuditEvent;
+}
+
+export interface EntryChange {
+  readonly action: 'create' | 'update' | 'delete';
+  readonly before: RegistrationEntry | undefined;
+  readonly after: RegistrationEntry | undefined;
+}
+
+export interface EntryFilter {
+  readonly spiffeId?: string;
+  readonly parentId?: string;
+  /** `type:value`: entries that have this selector among theirs. */
+  readonly selector?: string;
 }
 
 /** Synchronous reads inside the transaction. */

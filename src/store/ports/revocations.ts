@@ -1,4 +1,4 @@
-import type { AuditEvent, Revocation, StoredCrl } from '../domain/index.ts';
+import type { AuditEvent, Revocation, StoredCrl } from '../../domain/index.ts';
 
 /**
  * Revocations of leaves, and the CRLs that were signed; see Store for what holds of every method.

@@ -1,22 +1,12 @@
-import type { ApprovalPolicy } from '../common/approval/index.ts';
+import type { ApprovalPolicy } from '../../common/approval/index.ts';
 import type {
   AuditEvent,
   OperationState,
   PendingOperation,
   StoredPolicy,
   SubmittedApproval,
-} from '../domain/index.ts';
-import type { Page, PageRequest } from './contract.ts';
-
-export interface OperationStep {
-  readonly state: OperationState;
-  readonly approvals?: readonly SubmittedApproval[];
-  readonly outcome?: string;
-  readonly evidence?: string;
-  readonly decidedAt?: number;
-  /** The version of the policy that must still be the present one in the transaction. */
-  readonly policyVersion?: number;
-}
+} from '../../domain/index.ts';
+import type { Page, PageRequest } from './pages.ts';
 
 /**
  * What dual control rests on. Each answer is as the log has it: a policy or operation that was
@@ -61,4 +51,14 @@ export interface ApprovalStore {
   ): Promise<PendingOperation>;
   /** Those found executing at start: nobody knows how far they came. */
   interrupted(): Promise<readonly PendingOperation[]>;
+}
+
+export interface OperationStep {
+  readonly state: OperationState;
+  readonly approvals?: readonly SubmittedApproval[];
+  readonly outcome?: string;
+  readonly evidence?: string;
+  readonly decidedAt?: number;
+  /** The version of the policy that must still be the present one in the transaction. */
+  readonly policyVersion?: number;
 }

@@ -1,4 +1,4 @@
-import type { Lease } from './log-contract.ts';
+import type { Lease } from './leases.ts';
 
 /**
  * What leaves the database when it is of no more use. Each call is one transaction under the

@@ -1,0 +1,45 @@
+import type { Agent, AgentState, AuditEvent, ConsumerRecord } from '../../domain/index.ts';
+import type { Page, PageRequest } from './pages.ts';
+
+export interface AgentStore {
+  /**
+   * Records a (re-)attestation or renewal after its SVID was issued: refused with AGENT_BANNED,
+   * AGENT_EVICTED or AGENT_SUPERSEDED when that no longer stands. Binds the join token's result in
+   * the same transaction: JOIN_TOKEN_INVALID when it is of another agent or key, CONFLICT when it
+   * led to another serial already (give that one to the caller).
+   */
+  record(attestation: AgentAttestation): Promise<Agent>;
+  byId(spiffeId: string): Promise<Agent | undefined>;
+  list(filter: { readonly state?: AgentState }, page: PageRequest): Promise<Page<Agent>>;
+  /** Ban or evict: adds one to the generation and moves the revision. */
+  setState(spiffeId: string, state: AgentState, reason: string, event: AuditEvent): Promise<Agent>;
+  /** Not audited, not durable at once: may be coalesced by the engine. */
+  seen(
+    spiffeId: string,
+    seen: {
+      readonly at: number;
+      readonly version?: string;
+      readonly survivedOutageSeconds?: number;
+    },
+  ): void;
+  replaceConsumers(agentId: string, consumers: readonly ConsumerRecord[]): Promise<void>;
+  updateConsumers(
+    agentId: string,
+    changed: readonly ConsumerRecord[],
+    removedIds: readonly string[],
+  ): Promise<void>;
+  consumers(agentId: string): Promise<readonly ConsumerRecord[]>;
+}
+
+export interface AgentAttestation {
+  readonly agent: Omit<
+    Agent,
+    'generation' | 'state' | 'stateReason' | 'lastSeenAt' | 'survivedOutageSeconds'
+  >;
+  /** `renew` keeps the generation; the two others start a new session. */
+  readonly act: 'attest' | 'recover' | 'renew';
+  /** For `renew` and `recover`: the generation that must still stand. */
+  readonly generation?: number;
+  readonly tokenId?: string;
+  readonly event: AuditEvent;
+}

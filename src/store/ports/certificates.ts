@@ -1,0 +1,32 @@
+import type { CertificateKind, CertificateRecord, CertificateState } from '../../domain/index.ts';
+import type { Page, PageRequest } from './pages.ts';
+
+export interface CertificateStore {
+  bySerial(serial: string): Promise<CertificateRecord | undefined>;
+  list(
+    filter: CertificateFilter,
+    order: 'created' | 'expiry',
+    page: PageRequest,
+  ): Promise<Page<CertificateRecord>>;
+  /** Issued or abandoned, not expired, and not confirmed as replaced. */
+  countLive(filter: CertificateFilter, now: number): Promise<number>;
+  /** Latest notAfter of live certificates, or 0. */
+  lastNotAfter(filter: CertificateFilter, now: number): Promise<number>;
+  /**
+   * A self-made record of a certificate that is not issued through intents of a requester (an
+   * authority's own).
+   */
+  countByState(): Promise<Readonly<Record<CertificateState, number>>>;
+}
+
+export interface CertificateFilter {
+  readonly spiffeId?: string;
+  readonly spiffeIdPrefix?: string;
+  readonly kind?: CertificateKind;
+  readonly state?: CertificateState;
+  readonly holder?: string;
+  readonly authorityId?: string;
+  readonly entryId?: string;
+  readonly expiresBefore?: number;
+  readonly expiresAfter?: number;
+}

@@ -1,0 +1,13 @@
+/**
+ * A page by key: `after` is the last key of the page before (opaque to callers), never an offset. A
+ * size outside 1 to 1,000 is brought inside; an `after` that no page gave is INVALID_REQUEST.
+ */
+export interface PageRequest {
+  readonly size: number;
+  readonly after?: string;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next: string | undefined;
+}

@@ -1,0 +1,75 @@
+import type { PkiError } from '../../common/errors/index.ts';
+import type { Position } from '../../domain/index.ts';
+import type { AgentStore } from './agents.ts';
+import type { ApprovalStore } from './approvals.ts';
+import type { AuditStore } from './audit.ts';
+import type { AuthorityStore } from './authorities.ts';
+import type { BundleStore } from './bundles.ts';
+import type { CertificateStore } from './certificates.ts';
+import type { DelegationStore } from './delegations.ts';
+import type { EntryStore } from './entries.ts';
+import type { EvidenceStore } from './evidence.ts';
+import type { IssuanceStore } from './issuance.ts';
+import type { JoinTokenStore } from './join-tokens.ts';
+import type { LeaseStore } from './leases.ts';
+import type { LogStore } from './log.ts';
+import type { MetaStore } from './meta.ts';
+import type { ObjectLedger } from './objects.ts';
+import type { RetentionStore } from './retention.ts';
+import type { RevocationStore } from './revocations.ts';
+import type { RoleStore } from './roles.ts';
+import type { RotationStore } from './rotations.ts';
+
+/**
+ * The store's ports, one per noun. Every method is one transaction and resolves when it is durable
+ * (fdatasync done), so a caller that has its answer may act on it. Audit events given to a method
+ * are recorded in that same transaction. Methods throw PkiError: NOT_FOUND, ALREADY_EXISTS,
+ * CONFLICT (compare-and-set lost), STORE_*. Nothing is retried inside, except by an engine whose
+ * serialisation failures are transient. Calls may be made concurrently; they are applied in some
+ * order. Calls that wait together may share one commit; each stays atomic by itself. After `close`:
+ * SHUTTING_DOWN. An `expiresAt` is the first second in which the object no longer holds; a
+ * certificate's notAfter is its last (inclusive).
+ */
+export interface Store {
+  readonly issuance: IssuanceStore;
+  readonly certificates: CertificateStore;
+  readonly authorities: AuthorityStore;
+  readonly evidence: EvidenceStore;
+  readonly bundles: BundleStore;
+  readonly rotations: RotationStore;
+  readonly entries: EntryStore;
+  readonly agents: AgentStore;
+  readonly tokens: JoinTokenStore;
+  readonly delegations: DelegationStore;
+  readonly roles: RoleStore;
+  readonly revocations: RevocationStore;
+  readonly retention: RetentionStore;
+  readonly approvals: ApprovalStore;
+  readonly audit: AuditStore;
+  readonly meta: MetaStore;
+  readonly leases: LeaseStore;
+  readonly log: LogStore;
+  readonly objects: ObjectLedger;
+  /** Called after each commit that moved the revision. Returns the unsubscribe function. */
+  onRevision(listener: (position: Position) => void): () => void;
+  /**
+   * Writes a consistent copy of the database, as of some moment during the call, to a file that
+   * must not exist. Writers go on meanwhile.
+   */
+  backup(path: string): Promise<void>;
+  /** Called for each durable commit. Returns the unsubscribe function. */
+  onCommit(listener: (commit: CommitFacts) => void): () => void;
+  /**
+   * Why nothing is read or written any more: a commit could not be made durable. The server must be
+   * started again.
+   */
+  failure(): PkiError | undefined;
+  close(): Promise<void>;
+}
+
+export interface CommitFacts {
+  /** Writes that shared it. */
+  readonly writes: number;
+  /** From the begin of its transaction until it was durable. */
+  readonly seconds: number;
+}
