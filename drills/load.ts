@@ -184,14 +184,13 @@ export class Load {
         for (const [at, answer] of answers.entries()) {
           if ('refused' in answer) this.#refusal(answer.refused);
           else
-            this.#take(
-              kind,
-              ids[at] as string,
-              (keys[at] as { spkiDer: Buffer }).spkiDer,
-              answer.chainDer,
+            this.#take(kind, {
+              requestId: ids[at] as string,
+              spkiDer: (keys[at] as { spkiDer: Buffer }).spkiDer,
+              chainDer: answer.chainDer,
               sentAtMs,
               receivedAtMs,
-            );
+            });
         }
         await sleep(this.#pauseMs);
       } catch (thrown) {
@@ -209,11 +208,19 @@ export class Load {
 
   #take(
     kind: CallerKind,
-    requestId: string,
-    spkiDer: Buffer,
-    chainDer: readonly Buffer[],
-    sentAtMs: number,
-    receivedAtMs: number,
+    {
+      requestId,
+      spkiDer,
+      chainDer,
+      sentAtMs,
+      receivedAtMs,
+    }: {
+      readonly requestId: string;
+      readonly spkiDer: Buffer;
+      readonly chainDer: readonly Buffer[];
+      readonly sentAtMs: number;
+      readonly receivedAtMs: number;
+    },
   ): void {
     const { rootsDer } = this.#calls;
     const verified = verifyX509Svid({

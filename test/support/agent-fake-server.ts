@@ -119,6 +119,7 @@ export class FakeServer {
     return this.sessions.at(-1) as SyncSession;
   }
 
+  // oxlint-disable-next-line test-sizes/function-lines -- one fake server, handler by handler
   async start(
     port = 0,
     options: { readonly maxVersion?: 'TLSv1.2'; readonly sendRoot?: boolean } = {},

@@ -56,6 +56,7 @@ export const caExtensions = [
   'authorityKeyIdentifier=keyid',
 ] as const;
 
+// oxlint-disable-next-line test-sizes/function-lines -- a foreign CA, command by command
 export async function createCompanyCa(
   options: {
     readonly rootDays?: number;
@@ -97,8 +98,13 @@ export async function createCompanyCa(
     issuer: string,
     csr: string,
     out: string,
-    extensions: readonly string[] | undefined,
-    dates: readonly string[],
+    {
+      extensions,
+      dates,
+    }: {
+      readonly extensions: readonly string[] | undefined;
+      readonly dates: readonly string[];
+    },
   ): Promise<void> => {
     await writeFile(
       file(`${out}.ext`),
@@ -171,18 +177,15 @@ export async function createCompanyCa(
     '-subj',
     '/O=Company/CN=Company Machines',
   );
-  await ca(
-    'root',
-    'sub.csr',
-    'sub',
-    options.subExtensions ?? [
+  await ca('root', 'sub.csr', 'sub', {
+    extensions: options.subExtensions ?? [
       'basicConstraints=critical,CA:TRUE,pathlen:1',
       'keyUsage=critical,keyCertSign,cRLSign',
       'subjectKeyIdentifier=hash',
       'authorityKeyIdentifier=keyid',
     ],
-    ['-days', String(options.subDays ?? 1825)],
-  );
+    dates: ['-days', String(options.subDays ?? 1825)],
+  });
   return {
     dir,
     rootPem: await readFile(file('root.pem'), 'utf8'),
@@ -194,7 +197,7 @@ export async function createCompanyCa(
         startDate === undefined || endDate === undefined
           ? ['-days', String(days)]
           : ['-startdate', startDate, '-enddate', endDate];
-      await ca('sub', `req${count}.pem`, `cert${count}`, extensions, dates);
+      await ca('sub', `req${count}.pem`, `cert${count}`, { extensions, dates });
       return readFile(file(`cert${count}.pem`), 'utf8');
     },
     async crl(

@@ -55,7 +55,9 @@ export async function startDualWorld(): Promise<DualWorld> {
     return String(error.detail['operationId']);
   };
   const sign = async (id: string, key: SshIdentity, under = namespace): Promise<string> =>
-    sshSign(dir, key.keyPath, (await server.admin('Approvals/GetOperation', { id })).line, under);
+    sshSign(dir, key.keyPath, (await server.admin('Approvals/GetOperation', { id })).line, {
+      namespace: under,
+    });
   const approve = async (id: string, ...by: SshIdentity[]): Promise<any> => {
     let detail: any;
     for (const key of by)

@@ -57,6 +57,7 @@ export interface MeshNode extends AsyncDisposable {
   start(): Promise<void>;
 }
 
+// oxlint-disable-next-line test-sizes/function-lines -- one object with all that a test does to a node
 export async function startNode(
   server: TestServer,
   name: string,

@@ -61,6 +61,7 @@ export const upstreamOf = (bao: OpenBao, over: object = {}): object => ({
   ...over,
 });
 
+// oxlint-disable-next-line test-sizes/function-lines -- the set-up of a foreign server, command by command
 export async function startOpenBao(): Promise<OpenBao> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-openbao-'));
   const port = await freePort();

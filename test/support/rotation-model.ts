@@ -83,6 +83,7 @@ interface Node {
   lastSeenAt: number;
 }
 
+// oxlint-disable-next-line test-sizes/function-lines -- the model is one state and its moves
 export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult {
   const random = generator(seed);
   const chance = (p: number): boolean => random() < p;

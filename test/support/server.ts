@@ -154,6 +154,7 @@ export const codeOf = async (promise: Promise<unknown>): Promise<string> =>
   );
 
 /** A complete server in this process: real SoftHSM tokens, real database, real sockets. */
+// oxlint-disable-next-line test-sizes/function-lines -- one object with all that a test does to a server
 export async function startTestServer(
   over: {
     readonly config?: object;

@@ -83,6 +83,7 @@ export const entryInput = (
 export const selector = (text: string): { readonly type: string; readonly value: string } =>
   unwrap(parseSelector(text));
 
+// oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
 export async function createServicesWorld(
   over: Partial<ServiceSettings> = {},
   remains: ServicesWorld['remains'] = { path: ':memory:', keys: new Map() },
@@ -276,6 +277,7 @@ export async function createServicesWorld(
   };
 }
 
+// oxlint-disable-next-line test-sizes/function-lines -- one record with all its fields
 async function authority(
   store: Store,
   clock: FakeClock,

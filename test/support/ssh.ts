@@ -41,8 +41,7 @@ export async function sshSign(
   dir: string,
   keyPath: string,
   message: string | Buffer,
-  namespace: string,
-  hash?: string,
+  { namespace, hash }: { readonly namespace: string; readonly hash?: string | undefined },
 ): Promise<string> {
   const file = join(dir, `message-${(count += 1)}`);
   await writeFile(file, message);

@@ -26,9 +26,7 @@ const note = (size: number, signatures = 1): string =>
 async function checkpoint(
   store: Store,
   lease: Lease,
-  size: number,
-  timeMs: number,
-  signatures = 1,
+  { size, timeMs, signatures }: Readonly<Record<'size' | 'timeMs' | 'signatures', number>>,
 ): Promise<void> {
   await store.audit.append([event('a.b')]);
   const pending = await store.log.pending(100);
@@ -141,7 +139,7 @@ export function retentionCases(name: string, open: OpenStore): void {
         [at(3, 1), 1],
       ] as const
     ).entries())
-      await checkpoint(store, log, index + 1, timeMs, signatures);
+      await checkpoint(store, log, { size: index + 1, timeMs, signatures });
     let removed = 0;
     for (let after: number | undefined = 0; after !== undefined; ) {
       const step: { readonly removed: number; readonly next: number | undefined } =

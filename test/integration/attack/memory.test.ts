@@ -40,13 +40,12 @@ interface Unfinished {
   readonly bytes: number;
 }
 
-/** A request of which all but the last byte is sent. */
+/** A request of which all but the last byte is sent; `content` is a whole body in place of that. */
 function unfinished(
   session: ClientHttp2Session,
   path: string,
-  bytes: number,
+  content: number | Buffer,
   headers: Readonly<Record<string, string>> = {},
-  body?: Buffer,
 ): Unfinished {
   const stream = session.request({
     ':method': 'POST',
@@ -66,13 +65,17 @@ function unfinished(
   stream.on('error', () => {});
   stream.on('close', () => (state.closed = true));
   stream.resume();
-  const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(bytes, 1);
   // in pieces, so that what has left can be told from what waits for the peer to take it
-  const whole = body ?? Buffer.concat([prefix, Buffer.alloc(bytes - 1, 1)]);
+  const whole = typeof content === 'number' ? allButOne(content) : content;
   for (let at = 0; at < whole.length; at += pieceBytes)
     stream.write(whole.subarray(at, at + pieceBytes));
   return { stream, state, bytes: whole.length };
+}
+
+function allButOne(bytes: number): Buffer {
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(bytes, 1);
+  return Buffer.concat([prefix, Buffer.alloc(bytes - 1, 1)]);
 }
 
 /**
@@ -179,13 +182,10 @@ describe('the Workload API', () => {
     const zipped = gzipSync(Buffer.alloc(24 * kibibyte - 100));
     const body = Buffer.concat([Buffer.from([1, 0, 0, 0, zipped.length]), zipped]);
     const calls = Array.from({ length: 6 }, () =>
-      unfinished(
-        session,
-        validate,
-        0,
-        { 'workload.spiffe.io': 'true', 'grpc-encoding': 'gzip' },
-        body,
-      ),
+      unfinished(session, validate, body, {
+        'workload.spiffe.io': 'true',
+        'grpc-encoding': 'gzip',
+      }),
     );
     await until(() => refusedOf(calls).length >= 2);
     session.destroy();

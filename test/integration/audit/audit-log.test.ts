@@ -34,7 +34,6 @@ function sql<T>(server: TestServer, work: (database: DatabaseSync) => T): T {
 async function addEntry(
   server: TestServer,
   entryId: string,
-  path: string,
   agent: Credential,
   changes: object = {},
 ): Promise<void> {
@@ -42,7 +41,7 @@ async function addEntry(
     entries: [
       {
         id: entryId,
-        spiffeId: id(path),
+        spiffeId: id(`/${entryId}`),
         parentId: agent.spiffeId,
         selectors: ['unix:uid:1000'],
         ...changes,
@@ -90,7 +89,7 @@ const startFails = async (server: TestServer): Promise<PkiError> =>
 test('each record is under a checkpoint within a second, also over a restart, and the checkpoints leave the database', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
-  await addEntry(server, 'web', '/web', agent);
+  await addEntry(server, 'web', agent);
   assert.equal(await signs(server, agent, 'web'), 'issued');
   const count = (): number =>
     sql(
@@ -124,9 +123,9 @@ test('each record is under a checkpoint within a second, also over a restart, an
 test('an entry that was put in or changed by SQL signs nothing, on a running server and on one that was stopped', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
-  await addEntry(server, 'web', '/web', agent);
-  await addEntry(server, 'db', '/db', agent);
-  await addEntry(server, 'gone', '/gone', agent);
+  await addEntry(server, 'web', agent);
+  await addEntry(server, 'db', agent);
+  await addEntry(server, 'gone', agent);
   const copy = (into: string) =>
     sql(server, (database) =>
       database.exec(
@@ -181,7 +180,7 @@ test('an entry that was put in or changed by SQL signs nothing, on a running ser
 test('who writes the audit row as well gets nothing: without a seal it stays out of the tree', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
-  await addEntry(server, 'web', '/web', agent);
+  await addEntry(server, 'web', agent);
   await until(() => checkpointSizes(server).length > 0);
   /** The row and a perfect record of it. */
   const forge = (entryId: string): void =>
@@ -280,7 +279,7 @@ test('who writes the audit row as well gets nothing: without a seal it stays out
 test('records that were durable and not in the tree when the server was killed get in at the next start', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
-  await addEntry(server, 'web', '/web', agent);
+  await addEntry(server, 'web', agent);
   await until(() => checkpointSizes(server).length > 0);
   // another actor has the lease: this process commits and seals, and can not sequence, as if it
   // were killed at that moment
@@ -289,7 +288,7 @@ test('records that were durable and not in the tree when the server was killed g
       `UPDATE leases SET holder = 'other', fence = fence + 1, expires_at_ms = 99999999999999 WHERE name = 'audit-log'`,
     ),
   );
-  await addEntry(server, 'late', '/late', agent);
+  await addEntry(server, 'late', agent);
   const pending = (): number =>
     sql(
       server,
@@ -328,7 +327,7 @@ test('roles, delegations, join tokens, agents and authorities that were changed 
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
   const victim = await server.joinAgent('victim');
-  await addEntry(server, 'secret', '/secret', victim);
+  await addEntry(server, 'secret', victim);
   const admin = await server.mint(id('/alice'), { admin: true });
   const list = (as: Credential) =>
     codeOf(
@@ -404,10 +403,10 @@ test('roles, delegations, join tokens, agents and authorities that were changed 
 test('a log that was changed, cut, or is not the one whose checkpoint left the database keeps the server from starting or signing', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
-  await addEntry(server, 'web', '/web', agent);
+  await addEntry(server, 'web', agent);
   await until(() => checkpointSizes(server).length > 0);
   sql(server, (database) => database.exec(`VACUUM INTO '${join(server.dir, 'older.db')}'`));
-  await addEntry(server, 'db', '/db', agent);
+  await addEntry(server, 'db', agent);
   await server.stop();
   const good = await readFile(databaseOf(server));
   const restore = async (bytes: Buffer): Promise<void> => {
@@ -498,7 +497,7 @@ test('a certificate whose inventory row was made another kind by SQL opens nothi
 test('a trigger that somebody put into the database changes nothing that is written: a running server writes no more, a stopped one does not start', async () => {
   await using server = await startTestServer();
   const agent = await server.joinAgent('node-1');
-  await addEntry(server, 'web', '/web', agent);
+  await addEntry(server, 'web', agent);
   const trigger = `CREATE TRIGGER quiet AFTER INSERT ON entries BEGIN UPDATE entries SET spiffe_id = '${id('/admin')}' WHERE id = NEW.id; END`;
   sql(server, (database) => database.exec(trigger));
   const { results } = await server
@@ -516,7 +515,7 @@ test('a trigger that somebody put into the database changes nothing that is writ
   // it goes on by itself when the trigger is gone
   sql(server, (database) => database.exec('DROP TRIGGER quiet'));
   assert.deepEqual([results[0].entry ?? null, written], [null, 0]);
-  await addEntry(server, 'again', '/again', agent);
+  await addEntry(server, 'again', agent);
   await server.stop();
   sql(server, (database) => database.exec(trigger));
   assert.equal((await startFails(server)).code, 'STORE_CORRUPT');
@@ -529,6 +528,6 @@ test('a trigger that somebody put into the database changes nothing that is writ
   assert.equal((await startFails(server)).code, 'STORE_CORRUPT');
   sql(server, (database) => database.exec('DROP TRIGGER audit_refuses_update'));
   await server.restart();
-  await addEntry(server, 'db', '/db', agent);
+  await addEntry(server, 'db', agent);
   assert.equal(await signs(server, agent, 'db'), 'issued');
 });

@@ -64,14 +64,13 @@ async function revocable(
   server: TestServer,
   agent: Credential,
   entryId: string,
-  path: string,
   changes: object = {},
 ): Promise<Credential> {
   await server.admin('Entries/CreateEntries', {
     entries: [
       {
         id: entryId,
-        spiffeId: id(path),
+        spiffeId: id(`/${entryId}`),
         parentId: agent.spiffeId,
         selectors: ['unix:uid:1000'],
         profile: 'revocable',
@@ -96,7 +95,7 @@ async function revocable(
   );
   assert.ok(results[0].svid, JSON.stringify(results[0].refusal));
   return {
-    spiffeId: id(path),
+    spiffeId: id(`/${entryId}`),
     serial: results[0].svid.serial,
     chainDer: results[0].svid.chainDer,
     privateKey,
@@ -136,14 +135,14 @@ test('a revocation stands, on its CRL and at the server, when its row is deleted
   const path = databaseOf(server);
   const agent = await server.joinAgent('node-1');
   const [gone, moved, good, admin] = [
-    await revocable(server, agent, 'gone', '/gone'),
-    await revocable(server, agent, 'moved', '/moved'),
-    await revocable(server, agent, 'good', '/good'),
-    await revocable(server, agent, 'admin', '/admin', { admin: true }),
+    await revocable(server, agent, 'gone'),
+    await revocable(server, agent, 'moved'),
+    await revocable(server, agent, 'good'),
+    await revocable(server, agent, 'admin', { admin: true }),
   ];
   const later = [
-    await revocable(server, agent, 'later-1', '/later-1'),
-    await revocable(server, agent, 'later-2', '/later-2'),
+    await revocable(server, agent, 'later-1'),
+    await revocable(server, agent, 'later-2'),
   ];
   await server.admin('Roles/PutRole', {
     role: { name: 'all', verbs: ['*'], prefixes: [id('/')], members: [admin.spiffeId] },
@@ -201,7 +200,7 @@ test('a revocation stands, on its CRL and at the server, when its row is deleted
 test('a certificate whose inventory row was altered by SQL is not revoked by what the row says', async () => {
   await using server = await startTestServer({ config });
   const agent = await server.joinAgent('node-1');
-  const target = await revocable(server, agent, 'web', '/web');
+  const target = await revocable(server, agent, 'web');
   for (const change of [
     `authority_id = 'another'`,
     `profile = 'short-lived'`,
@@ -305,14 +304,13 @@ test('what was revoked since a backup is revoked again when it is restored, and 
   await using server = await startTestServer({ config });
   const agent = await server.joinAgent('node-1');
   const certificates: Credential[] = [];
-  for (const name of ['a', 'b', 'd'])
-    certificates.push(await revocable(server, agent, name, `/${name}`));
+  for (const name of ['a', 'b', 'd']) certificates.push(await revocable(server, agent, name));
   const [a, b, d] = certificates as [Credential, Credential, Credential];
   await revoke(server, a.serial);
   await crlWith(server, a.serial);
   const backup = join(server.dir, 'older.db');
   sql(databaseOf(server), `VACUUM INTO '${backup}'`);
-  const c = await revocable(server, agent, 'c', '/c');
+  const c = await revocable(server, agent, 'c');
   for (const { serial } of [b, c]) {
     await revoke(server, serial);
     await crlWith(server, serial);

@@ -80,6 +80,7 @@ async function gnutls(
  * The chain is held to be good, for both purposes, by OpenSSL in its strict mode, GnuTLS,
  * node:crypto, pkijs and our own verifier.
  */
+// oxlint-disable-next-line test-sizes/function-lines -- one comparison, field by field
 async function agreeOn(
   chain: { readonly root: Issued; readonly intermediate: Issued; readonly leaf: Issued },
   profile: LeafProfile,

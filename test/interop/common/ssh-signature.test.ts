@@ -33,7 +33,7 @@ for (const [type, bits, hash] of [
   test(`what ssh-keygen signs with ${type} ${bits ?? ''} over ${hash} verifies, and says which key and fingerprint ssh-keygen shows`, async () => {
     const { keyPath, publicKey } = await sshKey(dir, `${type}-${bits ?? ''}-${hash}`, type, bits);
     const signature = unwrap(
-      parseSshSignature(await sshSign(dir, keyPath, message, namespace, hash)),
+      parseSshSignature(await sshSign(dir, keyPath, message, { namespace, hash })),
     );
     const facts = unwrap(verifySshSignature(signature, Buffer.from(message), namespace));
     const enrolled = unwrap(parseSshPublicKey(publicKey));
@@ -77,5 +77,5 @@ test('ssh-keygen takes the vectors of security keys with which our check is test
 test('other curves and DSA are not taken', async () => {
   const { keyPath, publicKey } = await sshKey(dir, 'p384', 'ecdsa', 384);
   assert.equal(parseSshPublicKey(publicKey).ok, false);
-  assert.equal(parseSshSignature(await sshSign(dir, keyPath, message, namespace)).ok, false);
+  assert.equal(parseSshSignature(await sshSign(dir, keyPath, message, { namespace })).ok, false);
 });

@@ -95,6 +95,7 @@ interface World {
   issuerAvailable: boolean;
 }
 
+// oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
 function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof createIssuer> } {
   const state: World = {
     log: [],

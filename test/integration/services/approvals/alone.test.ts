@@ -358,7 +358,9 @@ describe('alone, no signature makes two', () => {
     assert.equal(
       await submit(
         id,
-        await sshSign(w.dir, w.keys.bob.keyPath, (line as string).trimEnd(), 'meshca-approval@v1'),
+        await sshSign(w.dir, w.keys.bob.keyPath, (line as string).trimEnd(), {
+          namespace: 'meshca-approval@v1',
+        }),
       ),
       'SSH_SIGNATURE_INVALID',
     );

@@ -73,7 +73,9 @@ test('dual control is switched on, holds a role, is signed here and elsewhere, a
   // on a machine without a way to the server
   await writeFile(
     key('bob.sig'),
-    await sshSign(dir, key('bob'), await readFile(key('line')), 'meshca-approval@v1'),
+    await sshSign(dir, key('bob'), await readFile(key('line')), {
+      namespace: 'meshca-approval@v1',
+    }),
   );
   assert.match(
     (await run('approval', 'submit', id, '--signature', key('bob.sig'))).out,

@@ -80,6 +80,7 @@ async function directoryFor(context: TestContext): Promise<string> {
   return join(directory, 'state');
 }
 
+// oxlint-disable-next-line test-sizes/function-lines -- one agent, part by part
 async function startAgent(
   context: TestContext,
   server: FakeServer,

@@ -30,6 +30,7 @@ export interface HarnessOptions {
 /**
  * A Workload API on real sockets, processes and system calls, over fakes of the rest of the agent.
  */
+// oxlint-disable-next-line test-sizes/function-lines -- one harness, part by part
 export async function startHarness(options: HarnessOptions = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'wl-api-'));
   await chmod(folder, 0o755);

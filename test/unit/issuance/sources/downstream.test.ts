@@ -77,6 +77,7 @@ function authority(
   };
 }
 
+// oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
 function world() {
   const clock = new FakeClock();
   const keys = { root: newKey(), issuing: newKey() };

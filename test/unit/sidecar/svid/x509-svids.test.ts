@@ -55,6 +55,7 @@ interface World {
 const authority = makeAuthority('root', { notBefore: 1_799_000_000, notAfter: 1_900_000_000 });
 
 /** Issues like a CA would; identities come from the entries. */
+// oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
 function world(
   context: TestContext,
   options: {

@@ -4,6 +4,7 @@ import { PkiError } from '../../../../src/common/errors/index.ts';
 import { systemClock, type Clock } from '../../../../src/common/runtime/index.ts';
 import { startDelivery, type DeliveryOptions } from '../../../../sidecar/workload-api/delivery.ts';
 
+// oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
 function setUp(change: Partial<DeliveryOptions> = {}) {
   let nowMs = 0;
   const timers = new Set<{ readonly atMs: number; readonly run: () => void }>();
