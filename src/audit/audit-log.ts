@@ -6,7 +6,7 @@ import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 import type { LeaseStore, LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { Basis, type SnapshotLimits } from './basis.ts';
-import { CheckpointFile } from './checkpoint-file.ts';
+import { CheckpointFile, type LogKeys } from './checkpoint-file.ts';
 import { SeenCheckpoints } from './seen-checkpoints.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
@@ -22,10 +22,11 @@ export interface AuditLogDependencies {
   readonly log: LogStore;
   readonly leases: LeaseStore;
   readonly signers: Pick<Signers, 'sign' | 'useKey'>;
-  /** The active authority of kind `log`. */
+  /** The log authority that signed the newest checkpoint; the active one of an empty log. */
   readonly authority: Authority;
   /**
-   * Further log authorities: their keys go with exports, for the checkpoints that they have signed.
+   * Further log authorities, proven by the log. Their checkpoints and seals count, their keys go
+   * with exports, and one of them signs while the key of `authority` can't be used.
    */
   readonly others?: readonly Authority[];
   readonly trustDomain: TrustDomain;
@@ -59,6 +60,8 @@ export class AuditLog {
   readonly #seen: SeenCheckpoints;
   /** Whose key signs. */
   #signer: Authority;
+  /** All whose keys this log has, or had. */
+  readonly #authorities: Authority[];
   readonly #seals: SealCheck;
   readonly #sign: LogSigner;
   #key: NoteKey;
@@ -72,14 +75,20 @@ export class AuditLog {
 
   private constructor(
     dependencies: AuditLogDependencies,
-    baseKey: NoteKey,
+    signer: Authority,
     epoch: number,
     file: CheckpointFile,
-    seals: SealCheck,
     basis: LogSnapshot | undefined,
   ) {
     const { log, leases, signers, clock, logger } = dependencies;
-    this.#signer = dependencies.authority;
+    const baseKey = noteKeyOf(dependencies, signer);
+    const authorities = [dependencies.authority, ...(dependencies.others ?? [])];
+    const seals = new SealCheck({
+      origin: baseKey.name,
+      logSpkisDer: authorities.map(({ spkiDer }) => spkiDer as Buffer),
+    });
+    this.#authorities = authorities;
+    this.#signer = signer;
     this.#seals = seals;
     const sign: LogSigner = async (text) => {
       const [outcome] = await signers.sign([
@@ -143,27 +152,16 @@ export class AuditLog {
    * @throws PkiError AUDIT_INVALID, TREE_TRUNCATED, HSM_*
    */
   static async open(dependencies: AuditLogDependencies): Promise<AuditLog> {
-    const { log, signers, authority } = dependencies;
-    const spkiDer = authority.spkiDer as Buffer;
-    const origin = logOrigin(dependencies.trustDomain);
-    const baseKey = ecdsaNoteKey(origin, spkiDer);
-    // proves that the token holds this very key: the row alone would not
-    await signers.useKey({
-      ckaId: authority.ckaId,
-      keyType: authority.keyType,
-      spkiDer,
-      token: authority.token,
-    });
+    const { log, authority, others = [] } = dependencies;
+    const signer = await usableSigner(dependencies);
+    const key = noteKeyOf(dependencies, authority);
     const file = new CheckpointFile(dependencies.checkpointFile);
-    const stored = await checkStoredLog(log, baseKey, await file.outside(baseKey));
-    const audit = new AuditLog(
-      dependencies,
-      baseKey,
-      stored.epoch,
-      file,
-      new SealCheck({ origin, logSpkiDer: spkiDer }),
-      await log.basis(),
+    const stored = await checkStoredLog(
+      log,
+      key,
+      await file.outside(key, ...others.map((other) => noteKeyOf(dependencies, other))),
     );
+    const audit = new AuditLog(dependencies, signer, stored.epoch, file, await log.basis());
     audit.#begunAt = (await log.head()).sequence;
     audit.#latest = await log.latestCheckpoint();
     if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
@@ -172,12 +170,13 @@ export class AuditLog {
       if (audit.#held) await audit.#sequencer.vouchPending();
       else await audit.#sequencer.catchUp();
       await audit.#beginSession();
-      await audit.#basis.snapshotAtRest();
+      await audit.#basis.snapshotAtRest({ wanted: signer !== authority });
     } catch (thrown) {
       await audit.close();
       throw thrown;
     }
     audit.#basis.checkInBackground();
+    if (signer !== authority) audit.#sayWhoSigns();
     return audit;
   }
 
@@ -199,30 +198,23 @@ export class AuditLog {
         'CONFLICT',
         'the database is older than what was signed: first its loss is to be accepted',
       );
-    const { signers, logger } = this.#dependencies;
-    const spkiDer = authority.spkiDer as Buffer;
-    await signers.useKey({
-      ckaId: authority.ckaId,
-      keyType: authority.keyType,
-      spkiDer,
-      token: authority.token,
-    });
-    const origin = logOrigin(this.#dependencies.trustDomain);
-    this.#seals.accept(spkiDer);
+    await useKeyOf(authority, this.#dependencies);
+    this.#seals.accept(authority.spkiDer as Buffer);
+    if (!this.#authorities.some(({ id }) => id === authority.id)) this.#authorities.push(authority);
     this.#signer = authority;
-    this.#baseKey = ecdsaNoteKey(origin, spkiDer);
+    this.#baseKey = noteKeyOf(this.#dependencies, authority);
     this.#key = keyInEpoch(this.#baseKey, this.#epoch);
     await this.#sequencer.catchUp();
     await this.#beginSession();
     await this.#sequencer.catchUp();
     await this.#basis.snapshotAtRest({ wanted: true });
-    logger.warn(
-      {
-        authority: authority.id,
-        token: authority.token,
-        verifierKey: this.verifierKey(),
-        alert: true,
-      },
+    this.#sayWhoSigns();
+  }
+
+  #sayWhoSigns(): void {
+    const { id, token } = this.#signer;
+    this.#dependencies.logger.warn(
+      { authority: id, token, verifierKey: this.verifierKey(), alert: true },
       'another key signs the audit log from now on',
     );
   }
@@ -275,7 +267,7 @@ export class AuditLog {
    * contain makes it `stale`.
    */
   async seen(note: string, from: string): Promise<'unknown' | 'contained' | 'stale'> {
-    const seen = await this.#seen.look(note, this.#latest, this.#key);
+    const seen = await this.#seen.look(note, this.#latest, this.#keys());
     if (!('outside' in seen)) return seen.found;
     // beside the others, so that a restart knows of it as well
     await this.#file.append(note, this.#dependencies.clock.nowMs(), from).catch(() => {});
@@ -340,12 +332,18 @@ export class AuditLog {
 
   /** As `vkey` text, of the other keys that this log has, or had. */
   otherKeys(): readonly string[] {
-    const { authority, others = [], trustDomain } = this.#dependencies;
-    return [authority, ...others]
-      .filter(({ id, spkiDer }) => id !== this.#signer.id && spkiDer !== null)
-      .map(({ spkiDer }) =>
-        formatVerifierKey(ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer)),
-      );
+    return this.#authorities
+      .filter(({ id }) => id !== this.#signer.id)
+      .map((other) => formatVerifierKey(noteKeyOf(this.#dependencies, other)));
+  }
+
+  #keys(): LogKeys {
+    return [
+      this.#key,
+      ...this.#authorities
+        .filter(({ id }) => id !== this.#signer.id)
+        .map((other) => noteKeyOf(this.#dependencies, other)),
+    ];
   }
 
   /** As `vkey` text, for whoever checks exports. */
@@ -426,5 +424,41 @@ export class AuditLog {
         'the checkpoint could not be written to its file',
       );
     }
+  }
+}
+
+const noteKeyOf = (
+  { trustDomain }: Pick<AuditLogDependencies, 'trustDomain'>,
+  { spkiDer }: Authority,
+): NoteKey => ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer);
+
+/** Proves that the token holds this very key: the row alone would not. Throws HSM_*. */
+const useKeyOf = (
+  { ckaId, keyType, spkiDer, token }: Authority,
+  { signers }: Pick<AuditLogDependencies, 'signers'>,
+): Promise<void> => signers.useKey({ ckaId, keyType, spkiDer: spkiDer as Buffer, token });
+
+/**
+ * The authority that signs from this start on: the one that signed last. If its token is away, one
+ * whose token is here. The key of an `old` authority signs nothing more: if such a key signed last
+ * and is away, the database is not the newest.
+ * @throws PkiError HSM_* of the authority that signed last
+ */
+async function usableSigner(dependencies: AuditLogDependencies): Promise<Authority> {
+  const { authority, others = [] } = dependencies;
+  try {
+    await useKeyOf(authority, dependencies);
+    return authority;
+  } catch (thrown) {
+    if (authority.state === 'old') throw thrown;
+    for (const other of others) {
+      try {
+        await useKeyOf(other, dependencies);
+        return other;
+      } catch {
+        /* not here either: the error of the one that signed last is the one to show */
+      }
+    }
+    throw thrown;
   }
 }

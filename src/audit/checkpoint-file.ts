@@ -28,30 +28,28 @@ export class CheckpointFile {
   }
 
   /**
-   * The newest one of this log; lines that a crash cut are passed over. Throws TREE_TRUNCATED when
-   * the file is of another log or key.
+   * What the file holds of this log, under whichever of its keys: a key that stands by has signed
+   * nothing yet, and a key that was lost signs nothing more. Lines that a crash cut are passed over.
+   * `shown`: those that somebody else kept and this database lacked.
+   * @throws PkiError TREE_TRUNCATED when the file holds checkpoints and none is of this log
    */
-  async newest(key: NoteKey): Promise<(Checkpoint & { readonly epoch: number }) | undefined> {
-    return (await this.outside(key)).newest;
-  }
-
-  /** `shown`: those that somebody else kept and this database lacked. */
-  async outside(key: NoteKey): Promise<{
+  async outside(...keys: LogKeys): Promise<{
     readonly newest: (Checkpoint & { readonly epoch: number }) | undefined;
     readonly shown: readonly (Checkpoint & { readonly epoch: number; readonly foundBy: string })[];
   }> {
     const shown: (Checkpoint & { readonly epoch: number; readonly foundBy: string })[] = [];
+    const [{ name }] = keys;
     const own: { readonly note: string; readonly epoch: number; readonly size: number }[] = [];
     let other = 0;
     for (const { note, foundBy } of readCheckpointLines(await this.#read())) {
       if (foundBy !== '') {
-        const opened = openInEpoch(note, key);
+        const opened = openInEpoch(note, ...keys);
         if (opened === undefined) other += 1;
         else shown.push({ ...opened, foundBy });
         continue;
       }
       const [origin = '', sizeText] = note.split('\n', 2);
-      const epoch = epochOfOrigin(baseOfOrigin(key.name), origin);
+      const epoch = epochOfOrigin(baseOfOrigin(name), origin);
       const size = Number(sizeText);
       if (epoch === undefined || !Number.isSafeInteger(size)) other += 1;
       else own.push({ note, epoch, size });
@@ -63,14 +61,14 @@ export class CheckpointFile {
       .sort((one, next) => next.epoch - one.epoch || next.size - one.size);
     let newest: (Checkpoint & { readonly epoch: number }) | undefined;
     for (const { note } of newestFirst) {
-      newest = openInEpoch(note, key);
+      newest = openInEpoch(note, ...keys);
       if (newest !== undefined) break;
       other += 1;
     }
     if (newest === undefined && other > 0) {
       throw new PkiError(
         'TREE_TRUNCATED',
-        `${this.#path} holds ${other} checkpoints, and none of them is signed by the log key in this token`,
+        `${this.#path} holds ${other} checkpoints, and none of them is signed by a key of this log`,
         {
           grade: 'fatal',
           next: 'Connect the token that belongs to this log. If this is a new installation, move the file away.',
@@ -142,13 +140,21 @@ function readCheckpointLines(
   });
 }
 
-/** A checkpoint of this log in whichever epoch, or undefined. */
+/** Keys of one log. All of them have its origin for their name. */
+export type LogKeys = readonly [NoteKey, ...NoteKey[]];
+
+/** A checkpoint of this log in whichever epoch, under one of its keys, or undefined. */
 export function openInEpoch(
   note: string,
-  key: NoteKey,
+  ...keys: LogKeys
 ): (Checkpoint & { readonly epoch: number }) | undefined {
   const parsed = parseCheckpoint(note);
-  const epoch = parsed.ok ? epochOfOrigin(baseOfOrigin(key.name), parsed.value.origin) : undefined;
-  const opened = epoch === undefined ? undefined : openCheckpoint(note, keyInEpoch(key, epoch));
-  return opened?.ok === true ? { ...opened.value, epoch: epoch as number } : undefined;
+  if (!parsed.ok) return undefined;
+  const epoch = epochOfOrigin(baseOfOrigin(keys[0].name), parsed.value.origin);
+  if (epoch === undefined) return undefined;
+  for (const key of keys) {
+    const opened = openCheckpoint(note, keyInEpoch(key, epoch));
+    if (opened.ok) return { ...opened.value, epoch };
+  }
+  return undefined;
 }

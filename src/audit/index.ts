@@ -6,5 +6,6 @@ export {
   checkStoredLog,
   staleError,
   type OutsideCheckpoint,
+  type StoredLog,
   type Staleness,
 } from './start-check.ts';

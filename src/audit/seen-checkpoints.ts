@@ -1,6 +1,5 @@
-import type { NoteKey } from '../common/tlog/index.ts';
 import type { LogStore, StoredCheckpoint } from '../store/ports/index.ts';
-import { openInEpoch } from './checkpoint-file.ts';
+import { openInEpoch, type LogKeys } from './checkpoint-file.ts';
 import { compareOutside, type OutsideCheckpoint } from './start-check.ts';
 
 export type Seen =
@@ -20,15 +19,15 @@ export class SeenCheckpoints {
     this.#log = log;
   }
 
-  /** `unknown`: not signed with this key; the others: how the tree under `latest` stands to it. */
-  async look(note: string, latest: StoredCheckpoint | undefined, key: NoteKey): Promise<Seen> {
+  /** `unknown`: signed with none of these keys. Else: how the tree under `latest` stands to it. */
+  async look(note: string, latest: StoredCheckpoint | undefined, keys: LogKeys): Promise<Seen> {
     const known = this.#known.get(note);
     if (known !== undefined) return known;
-    const outside = openInEpoch(note, key);
+    const outside = openInEpoch(note, ...keys);
     const seen =
       outside === undefined
         ? { found: 'unknown' as const }
-        : await this.#compare(outside, latest, key);
+        : await this.#compare(outside, latest, keys);
     if ('outside' in seen) return seen;
     if (this.#known.size >= rememberedNotes)
       this.#known.delete(this.#known.keys().next().value as string);
@@ -43,9 +42,9 @@ export class SeenCheckpoints {
   async #compare(
     outside: OutsideCheckpoint,
     latest: StoredCheckpoint | undefined,
-    key: NoteKey,
+    keys: LogKeys,
   ): Promise<Seen> {
-    const inside = latest === undefined ? undefined : openInEpoch(latest.note, key);
+    const inside = latest === undefined ? undefined : openInEpoch(latest.note, ...keys);
     if (inside === undefined)
       return outside.size === 0 ? { found: 'contained' } : { found: 'older', outside };
     const found = await compareOutside(this.#log, inside, outside);

@@ -36,13 +36,13 @@ export const sessionStatement = (session: Omit<LogSession, 'signature'>, origin:
 /** Checks seals under sessions that the log's key has signed; each session once. */
 export class SealCheck {
   readonly #origin: string;
-  /** Of the log's keys, the present one last. */
+  /** Of the log's keys. */
   readonly #logSpkisDer: Buffer[];
   readonly #known = new Map<string, ReturnType<typeof createPublicKey> | undefined>();
 
-  constructor(options: { readonly origin: string; readonly logSpkiDer: Buffer }) {
+  constructor(options: { readonly origin: string; readonly logSpkisDer: readonly Buffer[] }) {
     this.#origin = options.origin;
-    this.#logSpkisDer = [options.logSpkiDer];
+    this.#logSpkisDer = [...options.logSpkisDer];
   }
 
   /** Another key of the log: sessions that it has signed count as well. */

@@ -9,13 +9,14 @@ import {
   staleError,
   Witness,
   type OutsideCheckpoint,
+  type StoredLog,
 } from '../audit/index.ts';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Checkpoints } from '../services/sync-checkpoints.ts';
 import type { RestoreFacts } from '../services/restore.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
-import { ecdsaNoteKey, parseVerifierKey } from '../common/tlog/index.ts';
+import { ecdsaNoteKey, parseVerifierKey, type NoteKey } from '../common/tlog/index.ts';
 import { databasePath, type ServerConfig } from '../config/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { AuthorityPlan } from '../issuance/index.ts';
@@ -70,21 +71,36 @@ export async function logAuthority(
   );
 }
 
-/**
- * A newer checkpoint under another key of this log: the database is from before that key took over.
- */
-async function refuseOtherKeys(
-  { config, store, trustDomain }: AuditLogParts,
+/** Further authorities of the log, whose checkpoints count as well. */
+const otherLogAuthorities = async (
+  { authorities }: Pick<Store, 'authorities'>,
   signer: Authority,
-): Promise<void> {
-  const size = (await store.log.latestCheckpoint())?.size ?? 0;
-  for (const { id, spkiDer } of await store.authorities.list({ kind: 'log', states: logStates })) {
-    if (id === signer.id || spkiDer === null) continue;
-    const { newest } = await new CheckpointFile(checkpointFilePath(config)).outside(
-      ecdsaNoteKey(logOrigin(trustDomain), spkiDer),
-    );
-    if (newest !== undefined && newest.size > size) throw staleError(newest, size);
-  }
+): Promise<readonly Authority[]> =>
+  (await authorities.list({ kind: 'log', states: logStates })).filter(
+    ({ id, spkiDer }) => id !== signer.id && spkiDer !== null,
+  );
+
+/**
+ * The log that is stored, against its newest checkpoint and the checkpoint file. The keys are taken
+ * from the database: a checkpoint under a further key can only show that the database is older.
+ * Undefined: there is no log yet.
+ * @throws PkiError AUDIT_INVALID, TREE_TRUNCATED
+ */
+export async function checkLog(
+  config: ServerConfig,
+  store: Pick<Store, 'authorities' | 'log'>,
+): Promise<StoredLog | undefined> {
+  const trustDomain = TrustDomain.of(config.trustDomain);
+  const authority = await logAuthority(store, trustDomain);
+  if (authority === undefined || authority.spkiDer === null) return undefined;
+  const [key, ...others] = [authority, ...(await otherLogAuthorities(store, authority))].map(
+    ({ spkiDer }) => ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer),
+  ) as [NoteKey, ...NoteKey[]];
+  return checkStoredLog(
+    store.log,
+    key,
+    await new CheckpointFile(checkpointFilePath(config)).outside(key, ...others),
+  );
 }
 
 /**
@@ -106,14 +122,9 @@ export async function checkLogAtStart(
   { config, acceptRestore }: { readonly config: ServerConfig; readonly acceptRestore?: number },
   store: Store,
 ): Promise<boolean> {
-  const authority = await logAuthority(store, TrustDomain.of(config.trustDomain));
-  if (authority === undefined || authority.spkiDer === null) return false;
-  const key = ecdsaNoteKey(logOrigin(TrustDomain.of(config.trustDomain)), authority.spkiDer);
-  const { size, newer } = await checkStoredLog(
-    store.log,
-    key,
-    await new CheckpointFile(checkpointFilePath(config)).outside(key),
-  );
+  const checked = await checkLog(config, store);
+  if (checked === undefined) return false;
+  const { size, newer } = checked;
   // who accepts something else than is there is not to find himself with a running server
   if (newer !== undefined && acceptRestore !== undefined && acceptRestore !== newer.size)
     throw staleError(newer, size);
@@ -139,14 +150,13 @@ export async function startAuditLog(parts: AuditLogParts): Promise<AuditLog> {
     });
   const checkpointFile = checkpointFilePath(config);
   mkdirSync(dirname(checkpointFile), { recursive: true, mode: 0o700 });
-  await refuseOtherKeys(parts, authority);
   const log = await AuditLog.open({
     log: store.log,
     leases: store.leases,
     signers,
     authority,
-    others: (await store.authorities.list({ kind: 'log', states: logStates })).filter(
-      ({ id }) => id !== authority.id,
+    others: (await otherLogAuthorities(store, authority)).filter((other) =>
+      store.objects.proven(other),
     ),
     trustDomain,
     checkpointFile,

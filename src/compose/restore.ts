@@ -1,12 +1,8 @@
-import { CheckpointFile, checkStoredLog } from '../audit/index.ts';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { silentLogger, systemClock } from '../common/runtime/index.ts';
-import { ecdsaNoteKey } from '../common/tlog/index.ts';
-import { TrustDomain } from '../common/spiffe/index.ts';
-import { logOrigin } from '../audit/index.ts';
 import { databasePath, loadServerConfig } from '../config/index.ts';
 import { openSqliteStore, readReplaced, replaceDatabase, type LostRecord } from '../store/index.ts';
-import { checkpointFilePath, logAuthority } from './audit.ts';
+import { checkLog } from './audit.ts';
 
 interface Where {
   readonly configPath: string | undefined;
@@ -45,17 +41,9 @@ export async function lostWith(options: Where): Promise<{
   const path = databasePath(config);
   const store = await openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: 0 });
   try {
-    const authority = await logAuthority(store, TrustDomain.of(config.trustDomain));
-    if (authority === undefined) throw new PkiError('NOT_FOUND', 'the database has no log');
-    const key = ecdsaNoteKey(
-      logOrigin(TrustDomain.of(config.trustDomain)),
-      authority.spkiDer as Buffer,
-    );
-    const { size, newer } = await checkStoredLog(
-      store.log,
-      key,
-      await new CheckpointFile(checkpointFilePath(config)).outside(key),
-    );
+    const checked = await checkLog(config, store);
+    if (checked === undefined) throw new PkiError('NOT_FOUND', 'the database has no log');
+    const { size, newer } = checked;
     if (newer === undefined) return { stale: false, size, expected: size, proven: false, lost: [] };
     const replaced = readReplaced(`${path}.replaced`, path, newer);
     return {

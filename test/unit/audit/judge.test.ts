@@ -62,7 +62,7 @@ const verdict = (
 
 const logKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const checkOf = (...sessions: Parameters<SealCheck['learn']>[0]): SealCheck => {
-  const check = new SealCheck({ origin, logSpkiDer: spkiOf(logKey.publicKey) });
+  const check = new SealCheck({ origin, logSpkisDer: [spkiOf(logKey.publicKey)] });
   check.learn(sessions);
   return check;
 };
@@ -120,7 +120,7 @@ test('a seal counts for exactly the records that it was made over, by a key that
   );
   const elsewhere = new SealCheck({
     origin: 'other/meshca/audit',
-    logSpkiDer: spkiOf(logKey.publicKey),
+    logSpkisDer: [spkiOf(logKey.publicKey)],
   });
   elsewhere.learn([good.session]);
   assert.deepEqual(
