@@ -40,12 +40,14 @@ export function lint(tbsDer: Buffer, profile: Profile, context: LintContext): Re
 function checkFrame(
   tbs: TbsFields,
   profile: Profile,
-  { issuer, spkiDer }: LintContext,
+  { issuer, spkiDer, serial }: LintContext,
 ): string | undefined {
   if ((issuer === undefined) !== (profile === 'root'))
     return 'a root, and nothing else, is self-signed';
   // 16 octets of which the first is 0x40 to 0x7f: see newSerial
   if (!/^[4-7][0-9a-f]{31}$/.test(tbs.serialHex)) return 'the serial is not one of ours';
+  if (serial !== undefined && tbs.serialHex !== serial.toString('hex'))
+    return 'the serial is another one';
   if (/^(..)\1{9}$/.test(tbs.serialHex.slice(12)))
     return 'the random part of the serial is not random';
   if (!tbs.spkiDer.equals(spkiDer)) return 'the public key is another one';

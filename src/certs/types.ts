@@ -98,6 +98,8 @@ export interface CrlInput {
 export interface LintContext {
   /** undefined: self-signed. */
   readonly issuer: ParsedCertificate | undefined;
+  /** As it goes on record; absent where the certificate is not recorded here (a ceremony). */
+  readonly serial?: Buffer;
   readonly spkiDer: Buffer;
   /** For an authority: the ID of its trust domain. */
   readonly spiffeId: SpiffeId;

@@ -25,7 +25,6 @@ import {
   type MakerDependencies,
   type VaultSession,
   type IssuanceObserver,
-  type PipelineStep,
   type PrepareOptions,
 } from '../issuance/index.ts';
 import {
@@ -85,7 +84,7 @@ export interface ServerParts {
   readonly acceptRestore?: number;
   /** For the fault drills; absent in production. */
   readonly faults?: {
-    readonly step?: (name: PipelineStep | string) => void;
+    readonly step?: (name: string) => void;
     readonly synchronous?: 'OFF';
     readonly onDurable?: () => void /** For the measurement of what it costs. */;
     readonly withoutLog?: true;

@@ -13,7 +13,7 @@ import {
 import type { Signers } from '../hsm/contract.ts';
 import type { AuthorityStore, BundleStore, ObjectLedger } from '../store/ports/index.ts';
 import type { Authorities } from './contract.ts';
-import type { IssuerView } from './prepare.ts';
+import type { IssuerView } from './leaf/prepare.ts';
 
 export interface RegistryDependencies {
   readonly authorities: Pick<AuthorityStore, 'list'>;

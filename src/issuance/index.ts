@@ -27,9 +27,16 @@ export {
   createIssuer,
   type IssuanceObserver,
   type PipelineDependencies,
-  type PipelineStep,
-} from './pipeline.ts';
-export type { IssuerView, PrepareOptions } from './prepare.ts';
+} from './leaf/leaf-issuer.ts';
+export type { IssuerView, PrepareOptions } from './leaf/prepare.ts';
+export {
+  createRecordedIssuance,
+  type CertificateDraft,
+  type CertificateOutcome,
+  type PreparedCertificate,
+  type RecordedIssuance,
+  type RecordedStep,
+} from './recorded.ts';
 export { ServerCertificate, type ServerIdentity } from './server-certificate.ts';
 export {
   AuthoritySources,

@@ -1,35 +1,35 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
 import { test } from 'node:test';
-import { unwrap } from '../../../src/common/errors/index.ts';
+import { unwrap } from '../../../../src/common/errors/index.ts';
 import {
   systemClock,
   systemRandom,
   uuidv7,
   type Clock,
-} from '../../../src/common/runtime/index.ts';
-import { SpiffeId, TrustDomain } from '../../../src/common/spiffe/index.ts';
+} from '../../../../src/common/runtime/index.ts';
+import { SpiffeId, TrustDomain } from '../../../../src/common/spiffe/index.ts';
 import {
   createCsr,
   parseCertificate,
   sha256Hex,
   spkiOf,
   verifyX509Svid,
-} from '../../../src/common/x509/index.ts';
-import { assembleSigned, buildAuthorityTbs, newSerial } from '../../../src/certs/index.ts';
+} from '../../../../src/common/x509/index.ts';
+import { assembleSigned, buildAuthorityTbs, newSerial } from '../../../../src/certs/index.ts';
 import type {
   AuditEvent,
   Authority,
   CertificateRecord,
   Intent,
-} from '../../../src/domain/index.ts';
-import type { SignItem, SignOutcome } from '../../../src/hsm/contract.ts';
+} from '../../../../src/domain/index.ts';
+import type { SignItem, SignOutcome } from '../../../../src/hsm/contract.ts';
 import {
   createIssuer,
   type LeafRequest,
   type PipelineDependencies,
-} from '../../../src/issuance/index.ts';
-import type { FinishItem, FinishOutcome } from '../../../src/store/ports/index.ts';
+} from '../../../../src/issuance/index.ts';
+import type { FinishItem, FinishOutcome } from '../../../../src/store/ports/index.ts';
 
 const trustDomain = TrustDomain.of('mesh.test');
 const now = Math.floor(Date.now() / 1000);

@@ -1,17 +1,16 @@
-import { fail, ok, type Result } from '../common/errors/index.ts';
-import type { Clock, Random } from '../common/runtime/index.ts';
-import { keyTypes, sha256Hex, type ParsedCertificate } from '../common/x509/index.ts';
-import { buildLeafTbs, lint, newSerial, parseCsr, type ParsedCsr } from '../certs/index.ts';
-import { shortLivedMaximumSeconds, type Authority, type Intent } from '../domain/index.ts';
-import type { LeafRequest } from './contract.ts';
+import { fail, ok, type Result } from '../../common/errors/index.ts';
+import type { Clock, Random } from '../../common/runtime/index.ts';
+import { keyTypes, sha256Hex, type ParsedCertificate } from '../../common/x509/index.ts';
+import { buildLeafTbs, newSerial, parseCsr, type ParsedCsr } from '../../certs/index.ts';
+import { shortLivedMaximumSeconds, type Authority } from '../../domain/index.ts';
+import type { LeafRequest } from '../contract.ts';
+import type { CertificateDraft } from '../recorded.ts';
 
-/** An item that passed every check and may be signed, once, by the issuer it was prepared for. */
-export interface Prepared {
+/** A request whose CSR was read; of the CSR only the public key goes on. */
+export interface ReadRequest {
   readonly request: LeafRequest;
   readonly csr: ParsedCsr;
-  readonly issuer: IssuerView;
-  readonly intent: Intent;
-  readonly now: number;
+  readonly publicKeySha256: string;
 }
 
 /** An issuing authority as preparation needs it. */
@@ -32,11 +31,11 @@ export interface PrepareOptions {
   readonly isAuthorityKey: (publicKeySha256: string) => boolean;
 }
 
-/** The CSR as far as it can be judged without knowing the issuer. Only its public key goes on. */
+/** The CSR as far as it can be judged without knowing the issuer. */
 export function readCsr(
   request: LeafRequest,
   isAuthorityKey: (publicKeySha256: string) => boolean,
-): Result<{ readonly csr: ParsedCsr; readonly publicKeySha256: string }> {
+): Result<ReadRequest> {
   const parsed = parseCsr(request.csrDer);
   if (!parsed.ok) return parsed;
   const csr = parsed.value;
@@ -51,24 +50,20 @@ export function readCsr(
   const publicKeySha256 = sha256Hex(csr.spkiDer);
   if (isAuthorityKey(publicKeySha256))
     return fail('KEY_RESERVED', 'the public key in the request is the key of an authority');
-  return ok({ csr, publicKeySha256 });
+  return ok({ request, csr, publicKeySha256 });
 }
 
-/**
- * Strict parse done: checks the lifetime, builds and lints the TBSCertificate. Pure but for serial
- * and clock.
- */
-export function prepare(
-  request: LeafRequest,
-  csr: ParsedCsr,
-  publicKeySha256: string,
+/** Checks the lifetime and builds the TBSCertificate. Pure but for serial and clock. */
+export function draftLeaf(
+  { request, csr, publicKeySha256 }: ReadRequest,
   issuer: IssuerView,
+  now: number,
   options: PrepareOptions,
-): Result<Prepared> {
-  const now = options.clock.now();
+): Result<CertificateDraft> {
   const lifetime = validity(request, issuer.certificate, now, options);
   if (!lifetime.ok) return lifetime;
-  const crlUrl = request.profile === 'revocable' ? options.crlUrl(issuer.authority.id) : undefined;
+  const { authority } = issuer;
+  const crlUrl = request.profile === 'revocable' ? options.crlUrl(authority.id) : undefined;
   if (request.profile === 'revocable' && crlUrl === undefined) {
     return fail(
       'INVALID_REQUEST',
@@ -76,49 +71,51 @@ export function prepare(
       { next: 'Set issuance.crlBaseUrl, or let the entry use the short-lived profile.' },
     );
   }
-  const serial = newSerial(options.clock.nowMs(), options.random);
-  const { notBefore, notAfter } = lifetime.value;
-  const tbsDer = buildLeafTbs({
-    serial,
+  const { profile, spiffeId, dnsNames } = request;
+  const expected = {
+    serial: newSerial(options.clock.nowMs(), options.random),
     issuer: issuer.certificate,
     spkiDer: csr.spkiDer,
-    spiffeId: request.spiffeId,
-    dnsNames: request.dnsNames,
-    notBefore,
-    notAfter,
-    profile: request.profile,
+    spiffeId,
+    dnsNames,
+    ...lifetime.value,
     ...(crlUrl === undefined ? {} : { crlUrl }),
-  });
-  const linted = lint(tbsDer, request.profile, {
-    issuer: issuer.certificate,
-    spkiDer: csr.spkiDer,
-    spiffeId: request.spiffeId,
-    dnsNames: request.dnsNames,
-    notBefore,
-    notAfter,
-    ...(crlUrl === undefined ? {} : { crlUrl }),
-  });
-  if (!linted.ok) return linted;
-  const intent: Intent = {
-    serial: serial.toString('hex'),
-    spiffeId: request.spiffeId.toString(),
-    kind: request.kind,
-    profile: request.profile,
-    entryId: request.entryId,
-    delegationId: request.delegationId,
-    requester: request.requester,
-    holder: request.holder,
-    publicKeySha256,
-    requestId: request.requestId,
-    authorityId: issuer.authority.id,
-    createdAtMs: options.clock.nowMs(),
-    notBefore,
-    notAfter,
-    replaces: request.replaces,
-    tbsDer,
   };
-  return ok({ request, csr, issuer, intent, now });
+  return ok({
+    tbsDer: buildLeafTbs({ ...expected, profile }),
+    profile,
+    expected,
+    signer: { authorityId: authority.id, ckaId: authority.ckaId, keyType: authority.keyType },
+    proof: csr.proof,
+    record: { ...recordOf(request), publicKeySha256 },
+    rights: { ...request.rights, authorityId: authority.id },
+    issuedAs: {
+      kind: 'certificate.issued',
+      subject: spiffeId.toString(),
+      detail: request.reason,
+    },
+  });
 }
+
+const recordOf = ({
+  kind,
+  profile,
+  entryId,
+  delegationId,
+  requester,
+  holder,
+  requestId,
+  replaces,
+}: LeafRequest): Omit<CertificateDraft['record'], 'publicKeySha256'> => ({
+  kind,
+  profile,
+  entryId,
+  delegationId,
+  requester,
+  holder,
+  requestId,
+  replaces,
+});
 
 function validity(
   request: LeafRequest,

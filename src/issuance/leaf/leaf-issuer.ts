@@ -1,0 +1,294 @@
+import { codes, PkiError, type StatusName } from '../../common/errors/index.ts';
+import { uuidv7, type Clock } from '../../common/runtime/index.ts';
+import { parseCertificate } from '../../common/x509/index.ts';
+import type { AuditEvent, CertificateRecord, Intent } from '../../domain/index.ts';
+import type { Signers } from '../../hsm/contract.ts';
+import type { AuditStore, IssuanceStore } from '../../store/ports/index.ts';
+import { Batcher } from '../batcher.ts';
+import { refusedEvent } from '../certificate-events.ts';
+import type {
+  Authorities,
+  IssuedJwt,
+  IssuedLeaf,
+  Issuer,
+  JwtRequest,
+  LeafRequest,
+  LeafResult,
+} from '../contract.ts';
+import {
+  commitLimit,
+  createRecordedIssuance,
+  type CertificateOutcome,
+  type PreparedCertificate,
+  type RecordedIssuance,
+  type RecordedStep,
+} from '../recorded.ts';
+import {
+  draftLeaf,
+  readCsr,
+  type IssuerView,
+  type PrepareOptions,
+  type ReadRequest,
+} from './prepare.ts';
+import { UnderWay } from './under-way.ts';
+
+export interface PipelineDependencies {
+  readonly store: Pick<IssuanceStore, 'recordIntents' | 'finish' | 'findRequests'>;
+  readonly audit: Pick<AuditStore, 'append'>;
+  readonly signers: Pick<Signers, 'sign'>;
+  readonly authorities: Pick<Authorities, 'chainDer'> & {
+    issuerFor(request: LeafRequest): IssuerView | undefined;
+  };
+  readonly jwt: { issue(request: JwtRequest): Promise<IssuedJwt> };
+  readonly clock: Clock;
+  readonly options: PrepareOptions;
+  readonly observe: IssuanceObserver;
+  /** Called between the steps, in order: for the fault drill. */
+  readonly step?: (name: RecordedStep) => void;
+}
+
+/** What the metrics need to know of issuance. */
+export interface IssuanceObserver {
+  issued(kind: string, seconds: number): void;
+  refused(code: string): void;
+  /** What came of what was asked of an issuing authority. `failed`: for no fault of who asked. */
+  outcome?(authorityId: string, outcome: 'signed' | 'failed'): void;
+}
+
+/** A request with one of these is refused by any authority: the fault is the caller's. */
+const faultsOfCaller: ReadonlySet<StatusName> = new Set([
+  'INVALID_ARGUMENT',
+  'PERMISSION_DENIED',
+  'UNAUTHENTICATED',
+  'RESOURCE_EXHAUSTED',
+]);
+
+/** A request that nothing stands in the way of yet, and its place in the batch. */
+interface Fresh extends ReadRequest {
+  readonly index: number;
+  readonly key: string;
+}
+
+interface Ready extends Fresh {
+  readonly now: number;
+  readonly prepared: PreparedCertificate;
+}
+
+/** What the intent and the record of a leaf both say. */
+type LeafFacts = Pick<
+  Intent,
+  'requestId' | 'spiffeId' | 'serial' | 'notBefore' | 'notAfter' | 'authorityId' | 'publicKeySha256'
+>;
+
+interface Refusal {
+  readonly index: number;
+  readonly request: LeafRequest;
+  readonly error: PkiError;
+}
+
+/** The answers of one batch by place, and the refusals that are still to be recorded. */
+interface Batch {
+  readonly answers: (LeafResult | Promise<LeafResult> | undefined)[];
+  readonly refusals: Refusal[];
+}
+
+/** Builds the issuer of leaves and JWT-SVIDs. */
+export function createIssuer(dependencies: PipelineDependencies): Issuer {
+  const leaves = new LeafIssuer(dependencies);
+  return {
+    issue: (requests) => leaves.issue(requests),
+    issueJwt: (request) => dependencies.jwt.issue(request),
+  };
+}
+
+/** Leaves by the recorded way. Owner of the requests under way. */
+class LeafIssuer {
+  readonly #dependencies: PipelineDependencies;
+  readonly #recorded: RecordedIssuance;
+  readonly #refusals: Batcher<AuditEvent, undefined>;
+  readonly #underWay = new UnderWay();
+
+  constructor(dependencies: PipelineDependencies) {
+    const { store, audit, clock } = dependencies;
+    this.#dependencies = dependencies;
+    this.#recorded = createRecordedIssuance({ store, clock });
+    this.#refusals = new Batcher(async (batch) => {
+      await audit.append(batch);
+      return batch.map(() => undefined);
+    }, commitLimit);
+  }
+
+  async issue(requests: readonly LeafRequest[]): Promise<readonly LeafResult[]> {
+    const { clock, observe, authorities } = this.#dependencies;
+    const startedMs = clock.monotonicMs();
+    const results = await this.#answers(requests);
+    for (const [index, result] of results.entries()) {
+      const request = requests[index] as LeafRequest;
+      if (result.ok) {
+        observe.issued(request.kind, (clock.monotonicMs() - startedMs) / 1000);
+        observe.outcome?.(result.leaf.authorityId, 'signed');
+        continue;
+      }
+      observe.refused(result.error.code);
+      if (!faultsOfCaller.has(codes[result.error.code].status))
+        observe.outcome?.(authorities.issuerFor(request)?.authority.id ?? '', 'failed');
+    }
+    return results;
+  }
+
+  async #answers(requests: readonly LeafRequest[]): Promise<readonly LeafResult[]> {
+    const batch: Batch = { answers: new Array(requests.length), refusals: [] };
+    const fresh = this.#take(requests, batch);
+    try {
+      const ready = this.#prepare(await this.#answerRepeated(fresh, batch), batch);
+      await Promise.all([this.#sign(ready, batch), this.#refuse(batch)]);
+    } catch (thrown) {
+      this.#fail(PkiError.from(thrown), batch);
+    }
+    for (const { index, key } of fresh)
+      this.#underWay.answer(key, batch.answers[index] as LeafResult);
+    // oxlint-disable-next-line typescript/await-thenable -- values and promises are mixed on purpose
+    return Promise.all(batch.answers as (LeafResult | Promise<LeafResult>)[]);
+  }
+
+  /** Reads the CSRs. A request that is under way already gets the same answer. */
+  #take(requests: readonly LeafRequest[], { answers, refusals }: Batch): readonly Fresh[] {
+    const { isAuthorityKey } = this.#dependencies.options;
+    const fresh: Fresh[] = [];
+    for (const [index, request] of requests.entries()) {
+      const read = readCsr(request, isAuthorityKey);
+      if (!read.ok) {
+        refusals.push({ index, request, error: read.error });
+        continue;
+      }
+      const key = UnderWay.keyOf(read.value);
+      const running = this.#underWay.join(key);
+      if (running === undefined) fresh.push({ index, key, ...read.value });
+      else answers[index] = running;
+    }
+    return fresh;
+  }
+
+  /** Answers from the record what was asked before; returns the rest. */
+  async #answerRepeated(fresh: readonly Fresh[], { answers }: Batch): Promise<readonly Fresh[]> {
+    const recorded = await this.#dependencies.store.findRequests(
+      fresh.map(({ request: { requester, requestId }, publicKeySha256 }) => ({
+        requester,
+        requestId,
+        publicKeySha256,
+      })),
+    );
+    return fresh.filter((item, position) => {
+      const record = recorded[position];
+      const answer = record === undefined ? undefined : this.#repeated(record, item);
+      if (answer === undefined) return true;
+      answers[item.index] = answer;
+      return false;
+    });
+  }
+
+  #prepare(fresh: readonly Fresh[], { refusals }: Batch): readonly Ready[] {
+    const { authorities, clock, options } = this.#dependencies;
+    const ready: Ready[] = [];
+    for (const item of fresh) {
+      const { index, request } = item;
+      const issuer = authorities.issuerFor(request);
+      if (issuer === undefined) {
+        const error = new PkiError('NO_ISSUER', 'no issuing authority is active for this request');
+        refusals.push({ index, request, error });
+        continue;
+      }
+      const now = clock.now();
+      const draft = draftLeaf(item, issuer, now, options);
+      const prepared = draft.ok ? this.#recorded.prepare(draft.value) : draft;
+      if (prepared.ok) ready.push({ ...item, now, prepared: prepared.value });
+      else refusals.push({ index, request, error: prepared.error });
+    }
+    return ready;
+  }
+
+  async #sign(ready: readonly Ready[], { answers }: Batch): Promise<void> {
+    const { signers, step } = this.#dependencies;
+    const outcomes = await this.#recorded.run(
+      ready.map(({ prepared }) => prepared),
+      { sign: (items) => signers.sign(items), ...(step === undefined ? {} : { step }) },
+    );
+    for (const [position, item] of ready.entries())
+      answers[item.index] = this.#released(item, outcomes[position] as CertificateOutcome);
+  }
+
+  async #refuse({ answers, refusals }: Batch): Promise<void> {
+    const { clock } = this.#dependencies;
+    const ids = refusals.map(() => uuidv7(clock.nowMs()));
+    await this.#refusals.run(
+      refusals.map(({ request, error }, position) =>
+        refusedEvent(
+          { ...request, spiffeId: request.spiffeId.toString() },
+          error,
+          ids[position] as string,
+          clock.nowMs(),
+        ),
+      ),
+    );
+    for (const [position, { index, error }] of refusals.entries())
+      answers[index] = { ok: false, error, refusalId: ids[position] as string };
+  }
+
+  /**
+   * The store failed: nothing is released. What was recorded is found as unfinished at the next
+   * start.
+   */
+  #fail(error: PkiError, { answers }: Batch): void {
+    for (let index = 0; index < answers.length; index += 1)
+      answers[index] ??= {
+        ok: false,
+        error,
+        refusalId: uuidv7(this.#dependencies.clock.nowMs()),
+      };
+  }
+
+  #released({ csr, now, prepared: { intent } }: Ready, outcome: CertificateOutcome): LeafResult {
+    if (!outcome.ok) return outcome;
+    return { ok: true, leaf: this.#leaf(intent, outcome.certificateDer, now, csr.spkiDer) };
+  }
+
+  /**
+   * The recorded certificate of a request whose answer was lost. The record of another identity, or
+   * of a certificate that has ended, does not count.
+   */
+  #repeated(record: CertificateRecord, { request, csr }: Fresh): LeafResult | undefined {
+    const { certificateDer } = record;
+    const now = this.#dependencies.clock.now();
+    if (
+      record.state !== 'issued' ||
+      certificateDer === null ||
+      record.spiffeId !== request.spiffeId.toString() ||
+      record.kind !== request.kind ||
+      record.notAfter <= now ||
+      !parseCertificate(certificateDer).ok
+    )
+      return undefined;
+    return { ok: true, leaf: this.#leaf(record, certificateDer, now, csr.spkiDer) };
+  }
+
+  #leaf(
+    { requestId, spiffeId, serial, notBefore, notAfter, authorityId, publicKeySha256 }: LeafFacts,
+    certificateDer: Buffer,
+    now: number,
+    spkiDer: Buffer,
+  ): IssuedLeaf {
+    return {
+      requestId,
+      spiffeId,
+      serial,
+      chainDer: [certificateDer, ...this.#dependencies.authorities.chainDer(authorityId)],
+      notBefore,
+      notAfter,
+      lifetimeSeconds: notAfter - now,
+      serverTime: now,
+      authorityId,
+      publicKeySha256,
+      spkiDer,
+    };
+  }
+}

@@ -1,0 +1,34 @@
+import type { LeafResult } from '../contract.ts';
+import type { ReadRequest } from './prepare.ts';
+
+/**
+ * Owner of the requests under way, so that a request that is sent twice at once is signed once. The
+ * key has what the request asks for: two different requests under one ID must not get each other's
+ * answer.
+ */
+export class UnderWay {
+  readonly #running = new Map<string, PromiseWithResolvers<LeafResult>>();
+
+  static keyOf({ request, publicKeySha256 }: ReadRequest): string {
+    return [
+      request.requester,
+      request.requestId,
+      publicKeySha256,
+      request.kind,
+      request.spiffeId.toString(),
+      ...request.dnsNames,
+    ].join('\u0000');
+  }
+
+  /** The answer that is under way for this key, or undefined; then the caller owes one. */
+  join(key: string): Promise<LeafResult> | undefined {
+    const running = this.#running.get(key);
+    if (running === undefined) this.#running.set(key, Promise.withResolvers());
+    return running?.promise;
+  }
+
+  answer(key: string, result: LeafResult): void {
+    this.#running.get(key)?.resolve(result);
+    this.#running.delete(key);
+  }
+}

@@ -1,0 +1,280 @@
+import { ok, PkiError, type Result } from '../common/errors/index.ts';
+import { uuidv7, type Clock } from '../common/runtime/index.ts';
+import { sha256Hex, type KeyType } from '../common/x509/index.ts';
+import { assembleSigned, lint, type LintContext, type Profile } from '../certs/index.ts';
+import type { Intent, Rights } from '../domain/index.ts';
+import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/contract.ts';
+import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
+import { Batcher } from './batcher.ts';
+import { abandonedEvent, issuedEvent, refusedEvent, type IssuedAs } from './certificate-events.ts';
+
+/** A certificate that somebody was allowed to have, before it is checked and recorded. */
+export interface CertificateDraft {
+  readonly tbsDer: Buffer;
+  readonly profile: Profile;
+  /** What the TBSCertificate must say. `prepare` reads the bytes anew and compares. */
+  readonly expected: LintContext & { readonly serial: Buffer };
+  /** The authority whose key signs. */
+  readonly signer: {
+    readonly authorityId: string;
+    readonly ckaId: string;
+    readonly keyType: KeyType;
+  };
+  /** Proof of possession that the signer checks first; absent where it was checked before. */
+  readonly proof?: ProofOfPossession;
+  readonly record: Pick<
+    Intent,
+    | 'kind'
+    | 'profile'
+    | 'entryId'
+    | 'delegationId'
+    | 'requester'
+    | 'holder'
+    | 'publicKeySha256'
+    | 'requestId'
+    | 'replaces'
+  >;
+  /** The transaction that releases checks these again. */
+  readonly rights: Rights;
+  readonly issuedAs: IssuedAs;
+  /**
+   * A check of the assembled certificate, beside that of its signature by the signer. Absent on the
+   * hot path, where the main process does no public-key work.
+   */
+  readonly verify?: (certificateDer: Buffer) => Result<unknown>;
+}
+
+/** The end of one prepared certificate. */
+export type CertificateOutcome =
+  | { readonly ok: true; readonly certificateDer: Buffer; readonly sha256: string }
+  | { readonly ok: false; readonly error: PkiError; readonly refusalId: string };
+
+export interface SigningStep {
+  /**
+   * Outcomes in the order of the items. Each signature was verified with the public key in the
+   * issuer's recorded certificate. What throws here counts as the failure of every item.
+   */
+  sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
+  /** Called between the steps, in order: for the fault drill. */
+  readonly step?: (name: RecordedStep) => void;
+}
+export type RecordedStep = 'prepared' | 'intents-durable' | 'signed' | 'recorded';
+
+/**
+ * The one way to a certificate: prepared → intent durable → signed → verified → finished or
+ * abandoned → released. Promise 2 of the product lives in `run`.
+ */
+export interface RecordedIssuance {
+  /**
+   * Holds the bytes against the profile and the record. Fails with LINT_FAILED. Pure: nothing is
+   * recorded yet.
+   */
+  prepare(draft: CertificateDraft): Result<PreparedCertificate>;
+  /**
+   * Redeems each item: it can be given to this function once, and only to the issuance that made
+   * it (INTERNAL otherwise, and then nothing is recorded or signed). Outcomes in the order of the
+   * items; concurrent calls share commits. Rejects when the store fails: nothing is released then,
+   * and the intents are found as unfinished at the next start.
+   */
+  run(
+    prepared: readonly PreparedCertificate[],
+    signing: SigningStep,
+  ): Promise<readonly CertificateOutcome[]>;
+}
+
+export interface RecordedDependencies {
+  readonly store: Pick<IssuanceStore, 'recordIntents' | 'finish'>;
+  readonly clock: Clock;
+}
+
+/** Commits larger than this block the event loop for longer than they save (bench/store). */
+export const commitLimit = 200;
+
+interface Item {
+  readonly draft: CertificateDraft;
+  readonly intent: Intent;
+}
+
+/**
+ * A certificate that passed every check and may be signed once. Only `prepare` makes one; a copy or
+ * an imitation is refused.
+ */
+class Prepared {
+  /** What will be on record. */
+  readonly intent: Intent;
+  readonly #issuance: object;
+  #item: Item | undefined;
+
+  constructor(issuance: object, item: Item) {
+    this.intent = item.intent;
+    this.#issuance = issuance;
+    this.#item = item;
+    Object.freeze(this);
+  }
+
+  static redeem(value: Prepared, issuance: object): Item {
+    if (!(#item in value) || value.#issuance !== issuance)
+      throw new PkiError('INTERNAL', 'a certificate was prepared by another issuance');
+    const item = value.#item;
+    if (item === undefined)
+      throw new PkiError('INTERNAL', 'a prepared certificate was to be signed twice');
+    value.#item = undefined;
+    return item;
+  }
+}
+export type { Prepared as PreparedCertificate };
+type PreparedCertificate = Prepared;
+
+export function createRecordedIssuance({ store, clock }: RecordedDependencies): RecordedIssuance {
+  const intents = new Batcher<Intent, undefined>(async (batch) => {
+    await store.recordIntents(batch);
+    return batch.map(() => undefined);
+  }, commitLimit);
+  const finishes = new Batcher<FinishItem, FinishOutcome>(
+    (batch) => store.finish(batch),
+    commitLimit,
+  );
+
+  const issuance: RecordedIssuance = {
+    prepare(draft) {
+      const { expected, profile, tbsDer } = draft;
+      const linted = lint(tbsDer, profile, expected);
+      if (!linted.ok) return linted;
+      return ok(new Prepared(issuance, { draft, intent: intentOf(draft, clock.nowMs()) }));
+    },
+    async run(prepared, { sign, step = noStep }) {
+      if (prepared.length === 0) return [];
+      const items = prepared.map((each) => Prepared.redeem(each, issuance));
+      step('prepared');
+      await intents.run(items.map(({ intent }) => intent));
+      step('intents-durable');
+      const signed = await outcomesOf(items.map(toSignItem), sign);
+      step('signed');
+      const endings = items.map((item, index) => endingOf(item, signed[index], clock.nowMs()));
+      const finished = await finishes.run(endings.map(({ finish }) => finish));
+      step('recorded');
+      return endings.map(({ outcome, finish }, index) =>
+        outcome.ok ? released(outcome, finish, finished[index], clock.nowMs()) : outcome,
+      );
+    },
+  };
+  return issuance;
+}
+
+const noStep = (): void => {};
+
+const intentOf = (
+  { tbsDer, expected, signer, record }: CertificateDraft,
+  nowMs: number,
+): Intent => ({
+  serial: expected.serial.toString('hex'),
+  spiffeId: expected.spiffeId.toString(),
+  kind: record.kind,
+  profile: record.profile,
+  entryId: record.entryId,
+  delegationId: record.delegationId,
+  requester: record.requester,
+  holder: record.holder,
+  publicKeySha256: record.publicKeySha256,
+  requestId: record.requestId,
+  authorityId: signer.authorityId,
+  createdAtMs: nowMs,
+  notBefore: expected.notBefore,
+  notAfter: expected.notAfter,
+  replaces: record.replaces,
+  tbsDer,
+});
+
+const toSignItem = ({ draft }: Item): SignItem => ({
+  ckaId: draft.signer.ckaId,
+  bytes: draft.tbsDer,
+  format: 'x509',
+  ...(draft.proof === undefined ? {} : { proof: draft.proof }),
+});
+
+/** What the signers did not answer for may have been signed all the same. */
+async function outcomesOf(
+  items: readonly SignItem[],
+  sign: SigningStep['sign'],
+): Promise<readonly SignOutcome[]> {
+  try {
+    return await sign(items);
+  } catch (thrown) {
+    const { code, message } = PkiError.from(thrown);
+    return items.map(() => ({ ok: false, kind: 'failed', code, message }));
+  }
+}
+
+interface Ending {
+  readonly finish: FinishItem;
+  readonly outcome: CertificateOutcome;
+}
+
+function endingOf(item: Item, signed: SignOutcome | undefined, nowMs: number): Ending {
+  const { draft, intent } = item;
+  if (signed === undefined)
+    return abandoned(intent, new PkiError('HSM_UNAVAILABLE', 'the signer gave no answer'), nowMs);
+  if (!signed.ok) {
+    const error = new PkiError(signed.code, signed.message);
+    return signed.kind === 'refused'
+      ? refused(item, error, nowMs)
+      : abandoned(intent, error, nowMs);
+  }
+  let certificateDer: Buffer;
+  try {
+    certificateDer = assembleSigned(draft.tbsDer, draft.signer.keyType, signed.signature);
+  } catch (thrown) {
+    return abandoned(intent, PkiError.from(thrown), nowMs);
+  }
+  const verified = draft.verify?.(certificateDer);
+  if (verified?.ok === false) return abandoned(intent, verified.error, nowMs);
+  const sha256 = sha256Hex(certificateDer);
+  return {
+    outcome: { ok: true, certificateDer, sha256 },
+    finish: {
+      kind: 'signed',
+      serial: intent.serial,
+      certificateDer,
+      sha256,
+      rights: draft.rights,
+      event: issuedEvent(intent, draft.issuedAs, sha256, nowMs),
+    },
+  };
+}
+
+/** The signer refused key or proof: nothing was signed. */
+function refused({ draft, intent }: Item, error: PkiError, nowMs: number): Ending {
+  const refusalId = uuidv7(nowMs);
+  const event = refusedEvent({ ...intent, reason: draft.issuedAs.detail }, error, refusalId, nowMs);
+  return {
+    outcome: { ok: false, error, refusalId },
+    finish: { kind: 'refused', serial: intent.serial, code: error.code, event },
+  };
+}
+
+function abandoned(intent: Intent, error: PkiError, nowMs: number): Ending {
+  return {
+    outcome: { ok: false, error, refusalId: uuidv7(nowMs) },
+    finish: {
+      kind: 'abandoned',
+      serial: intent.serial,
+      reason: error.code,
+      event: abandonedEvent(intent, error.code, nowMs),
+    },
+  };
+}
+
+/** A certificate whose right ended meanwhile is withheld: it stays on record and goes to nobody. */
+function released(
+  outcome: CertificateOutcome,
+  { serial }: FinishItem,
+  finished: FinishOutcome | undefined,
+  nowMs: number,
+): CertificateOutcome {
+  if (finished?.state === 'issued') return outcome;
+  const error =
+    finished?.state === 'withheld'
+      ? new PkiError(finished.code, finished.message, { detail: { serial, withheld: true } })
+      : new PkiError('WITHHELD', 'the certificate was recorded and not released');
+  return { ok: false, error, refusalId: uuidv7(nowMs) };
+}

@@ -1,0 +1,248 @@
+import assert from 'node:assert/strict';
+import { sign } from 'node:crypto';
+import { test } from 'node:test';
+import {
+  buildAuthorityTbs,
+  buildLeafTbs,
+  assembleSigned,
+  newSerial,
+} from '../../../src/certs/index.ts';
+import { fail, PkiError, unwrap } from '../../../src/common/errors/index.ts';
+import { systemClock, systemRandom } from '../../../src/common/runtime/index.ts';
+import { SpiffeId, TrustDomain } from '../../../src/common/spiffe/index.ts';
+import {
+  generateKeyPairAsync,
+  parseCertificate,
+  sha256Hex,
+  spkiOf,
+} from '../../../src/common/x509/index.ts';
+import type { Intent } from '../../../src/domain/index.ts';
+import type { SignItem, SignOutcome } from '../../../src/hsm/contract.ts';
+import {
+  createRecordedIssuance,
+  type CertificateDraft,
+  type PreparedCertificate,
+  type RecordedIssuance,
+} from '../../../src/issuance/index.ts';
+import type { FinishItem, FinishOutcome } from '../../../src/store/ports/index.ts';
+
+const now = systemClock.now();
+const issuingKey = (await generateKeyPairAsync('ec-p256')).privateKey;
+const leafSpki = spkiOf((await generateKeyPairAsync('ec-p256')).privateKey);
+const rootTbs = buildAuthorityTbs({
+  serial: newSerial(now * 1000, systemRandom),
+  profile: 'root',
+  issuer: undefined,
+  spkiDer: spkiOf(issuingKey),
+  trustDomain: TrustDomain.of('mesh.test'),
+  notBefore: now - 300,
+  notAfter: now + 86_400,
+});
+const issuer = unwrap(
+  parseCertificate(assembleSigned(rootTbs, 'ec-p256', sign('sha256', rootTbs, issuingKey))),
+);
+
+function draft(over: Partial<CertificateDraft> = {}): CertificateDraft {
+  const expected = {
+    serial: newSerial(now * 1000, systemRandom),
+    issuer,
+    spkiDer: leafSpki,
+    spiffeId: SpiffeId.of('spiffe://mesh.test/web'),
+    dnsNames: [],
+    notBefore: now - 30,
+    notAfter: now + 3600,
+  };
+  return {
+    tbsDer: buildLeafTbs({ ...expected, profile: 'short-lived' }),
+    profile: 'short-lived',
+    expected,
+    signer: { authorityId: 'a1', ckaId: '01', keyType: 'ec-p256' },
+    record: {
+      kind: 'workload',
+      profile: 'short-lived',
+      entryId: 'web',
+      delegationId: null,
+      requester: 'spiffe://mesh.test/meshca/agent/n1',
+      holder: 'spiffe://mesh.test/meshca/agent/n1',
+      publicKeySha256: sha256Hex(leafSpki),
+      requestId: 'r1',
+      replaces: null,
+    },
+    rights: { authorityId: 'a1' },
+    issuedAs: {
+      kind: 'certificate.issued',
+      subject: 'spiffe://mesh.test/web',
+      detail: { node: 1 },
+    },
+    ...over,
+  };
+}
+
+interface World {
+  readonly log: string[];
+  readonly intents: Intent[];
+  readonly finished: FinishItem[];
+  finish: (item: FinishItem) => FinishOutcome;
+  storeFails: boolean;
+  readonly issuance: RecordedIssuance;
+}
+
+function world(): World {
+  const state: Omit<World, 'issuance'> = {
+    log: [],
+    intents: [],
+    finished: [],
+    finish: (item) => ({ state: item.kind === 'signed' ? 'issued' : item.kind }),
+    storeFails: false,
+  };
+  const issuance = createRecordedIssuance({
+    clock: systemClock,
+    store: {
+      recordIntents: async (items) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        if (state.storeFails) throw new PkiError('STORE_FAILED', 'disk full');
+        state.log.push('intents');
+        state.intents.push(...items);
+      },
+      finish: async (items) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        state.log.push('finish');
+        state.finished.push(...items);
+        return items.map((item) => state.finish(item));
+      },
+    },
+  });
+  return Object.assign(state, { issuance });
+}
+
+const signs = async (items: readonly SignItem[]): Promise<readonly SignOutcome[]> =>
+  items.map(({ bytes }) => ({ ok: true, signature: sign('sha256', bytes, issuingKey) }));
+const prepared = (w: World, over: Partial<CertificateDraft> = {}): PreparedCertificate =>
+  unwrap(w.issuance.prepare(draft(over)));
+
+test('the intent is durable before the token signs, and the end before anything is released', async () => {
+  const w = world();
+  const item = prepared(w);
+  const [outcome] = await w.issuance.run([item], {
+    sign: (items) => {
+      w.log.push('sign');
+      return signs(items);
+    },
+  });
+  assert.deepEqual(w.log, ['intents', 'sign', 'finish']);
+  assert.ok(outcome?.ok);
+  const certificate = unwrap(parseCertificate(outcome.certificateDer));
+  assert.equal(certificate.serialHex, w.intents[0]?.serial);
+  assert.equal(item.intent.serial, certificate.serialHex);
+  const [end] = w.finished;
+  assert.ok(end?.kind === 'signed');
+  assert.deepEqual(
+    [end.event.kind, end.event.detail['serial'], end.event.detail['node']],
+    ['certificate.issued', certificate.serialHex, 1],
+  );
+});
+
+test('bytes that say something else than the record are refused before anything is recorded', () => {
+  const w = world();
+  const right = draft();
+  for (const wrong of [
+    { notAfter: right.expected.notAfter + 1 },
+    { serial: newSerial(now * 1000, systemRandom) },
+    { spiffeId: SpiffeId.of('spiffe://mesh.test/other') },
+  ]) {
+    const result = w.issuance.prepare({ ...right, expected: { ...right.expected, ...wrong } });
+    assert.equal(result.ok ? 'prepared' : result.error.code, 'LINT_FAILED');
+  }
+});
+
+test('a prepared certificate is signed once, and only by the issuance that made it', async () => {
+  const w = world();
+  const item = prepared(w);
+  const rejects = (value: PreparedCertificate, issuance = w.issuance) =>
+    assert.rejects(issuance.run([value], { sign: signs }), { code: 'INTERNAL' });
+  await rejects(item, world().issuance);
+  await rejects({ intent: item.intent } as unknown as PreparedCertificate);
+  await rejects(Object.create(item) as PreparedCertificate);
+  assert.deepEqual(w.log, []);
+  assert.ok((await w.issuance.run([item], { sign: signs }))[0]?.ok);
+  await rejects(item);
+  const twice = prepared(w);
+  await assert.rejects(w.issuance.run([twice, twice], { sign: signs }), { code: 'INTERNAL' });
+  assert.equal(w.intents.length, 1);
+});
+
+test('a signature that failed, or whose outcome is unknown, leaves an abandoned record at once', async () => {
+  const unknown: readonly (() => Promise<readonly SignOutcome[]>)[] = [
+    () => Promise.reject(new PkiError('HSM_UNAVAILABLE', 'no answer in time')),
+    () => Promise.resolve([]),
+    () =>
+      Promise.resolve([
+        { ok: false, kind: 'failed', code: 'HSM_UNAVAILABLE', message: 'gone' } as const,
+      ]),
+  ];
+  for (const answer of unknown) {
+    const w = world();
+    const [outcome] = await w.issuance.run([prepared(w)], { sign: answer });
+    assert.equal(outcome?.ok === false && outcome.error.code, 'HSM_UNAVAILABLE');
+    const [end] = w.finished;
+    assert.ok(end?.kind === 'abandoned' && end.reason === 'HSM_UNAVAILABLE');
+    assert.equal(end.serial, w.intents[0]?.serial);
+    assert.equal(end.event.kind, 'certificate.abandoned');
+  }
+});
+
+test('a key or proof that the signer refuses leaves a refusal on record', async () => {
+  const w = world();
+  const [outcome] = await w.issuance.run([prepared(w)], {
+    sign: async () => [
+      { ok: false, kind: 'refused', code: 'CSR_SIGNATURE_INVALID', message: 'bad proof' },
+    ],
+  });
+  assert.ok(outcome?.ok === false && outcome.error.code === 'CSR_SIGNATURE_INVALID');
+  const [end] = w.finished;
+  assert.ok(end?.kind === 'refused');
+  assert.equal(end.event.detail['refusalId'], outcome.refusalId);
+});
+
+test('a certificate that does not pass the check after signing is abandoned', async () => {
+  const w = world();
+  const item = prepared(w, { verify: () => fail('CHAIN_UNTRUSTED', 'not signed by the issuer') });
+  const [outcome] = await w.issuance.run([item], { sign: signs });
+  assert.equal(outcome?.ok === false && outcome.error.code, 'CHAIN_UNTRUSTED');
+  assert.equal(w.finished[0]?.kind, 'abandoned');
+});
+
+test('a certificate whose right ended meanwhile stays on record and is not released', async () => {
+  const w = world();
+  w.finish = () => ({ state: 'withheld', code: 'AGENT_BANNED', message: 'banned' });
+  const [outcome] = await w.issuance.run([prepared(w)], { sign: signs });
+  assert.ok(outcome?.ok === false && outcome.error.code === 'AGENT_BANNED');
+  assert.equal(outcome.error.detail['withheld'], true);
+  assert.equal(w.finished[0]?.kind, 'signed');
+});
+
+test('nothing is signed when the intents can not be recorded', async () => {
+  const w = world();
+  w.storeFails = true;
+  let signed = 0;
+  await assert.rejects(
+    w.issuance.run([prepared(w)], {
+      sign: (items) => {
+        signed += items.length;
+        return signs(items);
+      },
+    }),
+    { code: 'STORE_FAILED' },
+  );
+  assert.equal(signed, 0);
+});
+
+test('concurrent calls share their commits, and each gets its own outcomes', async () => {
+  const w = world();
+  const [one, two] = await Promise.all([
+    w.issuance.run([prepared(w)], { sign: signs }),
+    w.issuance.run([prepared(w), prepared(w)], { sign: signs }),
+  ]);
+  assert.deepEqual([one?.length, two?.length], [1, 2]);
+  assert.deepEqual(w.log, ['intents', 'finish']);
+});
