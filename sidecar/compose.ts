@@ -11,7 +11,9 @@ import type { AgentStatus } from '../src/common/wire/generated/meshca/agent/v1/A
 import type { AuthoritiesUpdate__Output } from '../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { TaintedAuthority__Output } from '../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import { parseCertificate } from '../src/common/x509/index.ts';
-import { createAttestor } from './attest/index.ts';
+import { localApi, localApiLimits } from './apis/local/index.ts';
+import { defaultWorkloadApiLimits, workloadApi } from './apis/workload/index.ts';
+import { createAttestor, linuxKernel } from './attest/index.ts';
 import { connectCatchingUp } from './catch-up.ts';
 import { BundleStore, checkCrlSet, IssuerChains, readBundleFile } from './bundle/index.ts';
 import { SyncedEntryCache } from './cache/index.ts';
@@ -23,7 +25,6 @@ import {
   type ConnectionOptions,
   type ServerTrust,
 } from './issuer-client/index.ts';
-import { startLocalApi } from './local-api/index.ts';
 import { createAgentMetrics } from './metrics.ts';
 import { AgentIdentity, configuredCredential } from './node-attestation/index.ts';
 import { startOps } from './ops.ts';
@@ -44,7 +45,12 @@ import {
   IssuerSession,
   Replacements,
 } from './sync/index.ts';
-import { createRefusalLog, startWorkloadApi } from './workload-api/index.ts';
+import {
+  createRefusalLog,
+  defaultLimits,
+  silentMetrics,
+  startLocalServer,
+} from './local-server/index.ts';
 
 export interface AgentDependencies {
   readonly config: AgentConfig;
@@ -349,37 +355,61 @@ export async function startAgent({
   const attestor = createAttestor({ clock, logger: logger.child({ part: 'attest' }) });
   started.use(attestor);
   const refusals = createRefusalLog();
-  const shared = { attestor, entries: cache, refusals, clock };
+  const shared = {
+    attestor,
+    kernel: linuxKernel(),
+    entries: cache,
+    bundles,
+    consumers,
+    refusals,
+    clock,
+  };
   const { connectionsPerUid, streamsPerUid } = config.workloadApi;
-  const workloadApi = await startWorkloadApi({
+  const workloadServer = await startLocalServer({
     ...shared,
     socket: {
       path: config.workloadApi.socketPath,
       mode: Number.parseInt(config.workloadApi.socketMode, 8),
     },
-    svids: svidManager(x509, jwt),
-    bundles,
-    consumers,
-    onHandshakes: (count) => handshakes.record(count),
+    apis: [
+      workloadApi({
+        svids: svidManager(x509, jwt),
+        bundles,
+        onHandshakes: (count) => handshakes.record(count),
+        clock,
+        limits: defaultWorkloadApiLimits,
+      }),
+    ],
     logger: logger.child({ part: 'workload-api' }),
     metrics: metrics.workloadApi,
     limits: {
+      ...defaultLimits,
       ...(connectionsPerUid === undefined ? {} : { connectionsPerUid }),
       ...(streamsPerUid === undefined ? {} : { streamsPerUid }),
     },
   });
-  started.defer(() => workloadApi.drain(notReadyDrainMs));
-  const localApi = await startLocalApi({
+  started.defer(() => workloadServer.drain(notReadyDrainMs));
+  const localServer = await startLocalServer({
     ...shared,
     socket: {
       path: config.localApi.socketPath,
       mode: Number.parseInt(config.localApi.socketMode, 8),
     },
-    allowedUids: [uid, ...config.localApi.uids],
-    status,
+    apis: [
+      localApi({
+        allowedUids: [uid, ...config.localApi.uids],
+        status,
+        attestor,
+        entries: cache,
+        refusals,
+        clock,
+      }),
+    ],
     logger: logger.child({ part: 'local-api' }),
+    metrics: silentMetrics,
+    limits: localApiLimits,
   });
-  started.use(localApi);
+  started.use(localServer);
   const ops = await startOps({
     ...config.ops,
     metrics: () => metrics.registry.metrics(),

@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { WorkloadApiMetrics } from './workload-api/index.ts';
+import type { LocalServerMetrics } from './local-server/index.ts';
 
 /** What is read when someone scrapes. */
 export interface AgentGauges {
@@ -19,7 +19,7 @@ export interface AgentGauges {
 
 export interface AgentMetrics {
   readonly registry: Registry;
-  readonly workloadApi: WorkloadApiMetrics;
+  readonly workloadApi: LocalServerMetrics;
   renewal(kind: 'x509' | 'jwt' | 'agent', succeeded: boolean): void;
   refused(code: string): void;
   expiredInUse(): void;

@@ -10,13 +10,14 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
-import { silentLogger, systemClock, uuidv7 } from '../../../src/common/runtime/index.ts';
+import { systemClock, uuidv7 } from '../../../src/common/runtime/index.ts';
 import {
   certificatesToPem,
   createCsr,
   generateKeyPairAsync,
 } from '../../../src/common/x509/index.ts';
-import { startLocalApi } from '../../../sidecar/local-api/index.ts';
+import { localApi, localApiLimits } from '../../../sidecar/apis/local/index.ts';
+import { silentMetrics, startLocalServer } from '../../../sidecar/local-server/index.ts';
 import {
   startTestServer,
   testTrustDomain,
@@ -24,9 +25,9 @@ import {
   type Credential,
   type TestServer,
 } from '../../support/server.ts';
-import { entryOf } from '../sidecar/workload-api/fakes.ts';
+import { entryOf } from '../sidecar/local-server/fakes.ts';
 import { until } from '../../support/until.ts';
-import { speak, startHarness, type Harness } from '../sidecar/workload-api/support.ts';
+import { speak, startHarness, type Harness } from '../sidecar/local-server/support.ts';
 
 /** What clients that never finish a request make agent and server hold. */
 
@@ -213,15 +214,22 @@ describe('the Workload API', () => {
 test('the local API bounds what callers that may not ask can make it hold', async () => {
   await using harness = await startHarness();
   const path = join(harness.folder, 'local.sock');
-  await using _api = await startLocalApi({
+  const { attestor, entries, refusals } = harness;
+  await using _api = await startLocalServer({
+    ...harness.serverParts,
     socket: { path, mode: 0o666 },
-    allowedUids: [],
-    status: () => ({}),
-    attestor: harness.attestor,
-    entries: harness.entries,
-    refusals: harness.refusals,
-    clock: systemClock,
-    logger: silentLogger,
+    apis: [
+      localApi({
+        allowedUids: [],
+        status: () => ({}),
+        attestor,
+        entries,
+        refusals,
+        clock: systemClock,
+      }),
+    ],
+    metrics: silentMetrics,
+    limits: localApiLimits,
   });
   const stranger = await harness.actor();
   await stranger.become(23_456);

@@ -1,0 +1,88 @@
+import { PkiError } from '../../../src/common/errors/index.ts';
+import { selectorText, type Selector } from '../../../src/common/spiffe/index.ts';
+import type { ExplainRequest__Output } from '../../../src/common/wire/generated/meshca/agent/v1/ExplainRequest.ts';
+import type { Explanation } from '../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
+import type { Attestor } from '../../attest/index.ts';
+import type { RefusalLog } from '../../local-server/index.ts';
+import type { EntryCache } from '../../ports/entries.ts';
+import type { Clock } from '../../../src/common/runtime/index.ts';
+
+const nearMissLimit = 10;
+
+export interface ExplainParts {
+  readonly attestor: Attestor;
+  readonly entries: EntryCache;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+}
+
+/** Why a process, or a refused call, has an identity or none. */
+export async function explain(
+  parts: ExplainParts,
+  { target, refusalId, pid }: ExplainRequest__Output,
+): Promise<Explanation> {
+  if (target === 'refusalId') return explainRefusal(parts, refusalId ?? '');
+  if (target !== 'pid' || pid === undefined || pid <= 0)
+    throw new PkiError('INVALID_REQUEST', 'name a process ID or a refusal ID');
+  try {
+    return await explainProcess(parts, pid);
+  } catch (thrown) {
+    const { code, message } = PkiError.from(thrown);
+    if (code !== 'PEER_UNVERIFIABLE') throw thrown;
+    return { pid, granted: false, code, message, time: parts.clock.now() };
+  }
+}
+
+function explainRefusal(parts: ExplainParts, id: string): Explanation {
+  const refusal = parts.refusals.get(id);
+  if (refusal === undefined)
+    throw new PkiError(
+      'NOT_FOUND',
+      'there is no recent refusal with this ID; the agent keeps the last ones of each user until it restarts',
+      { next: 'Explain the process itself: meshca explain --pid N.' },
+    );
+  return {
+    ...verdict(parts, refusal.selectors),
+    pid: refusal.pid,
+    refusalId: refusal.id,
+    code: refusal.code,
+    message: refusal.message,
+    time: refusal.time,
+  };
+}
+
+async function explainProcess(parts: ExplainParts, pid: number): Promise<Explanation> {
+  const { attestor, entries, clock } = parts;
+  using peer = attestor.open(pid);
+  // an operator wants to see all facts, asked for by an entry or not
+  const { selectors, problem } = await attestor.attest(
+    peer,
+    (_selectors, prefixes) => new Set(prefixes),
+  );
+  const answer = verdict(parts, selectors);
+  return {
+    ...answer,
+    pid,
+    message: problem ?? '',
+    time: clock.now(),
+    code: answer.granted ? '' : entries.synced() ? 'NO_IDENTITY' : 'NOT_SYNCED',
+  };
+}
+
+function verdict(
+  parts: ExplainParts,
+  selectors: readonly Selector[],
+): Explanation & { readonly granted: boolean } {
+  const identities = parts.entries.match(selectors);
+  return {
+    selectors: selectors.map(selectorText),
+    granted: identities.length > 0,
+    grantedSpiffeIds: identities.map((each) => each.spiffeId.toString()),
+    nearMisses: parts.entries.nearMisses(selectors, nearMissLimit).map((each) => ({
+      entryId: each.entry.id,
+      spiffeId: each.entry.spiffeId,
+      matched: [...each.matched],
+      missed: [...each.missed],
+    })),
+  };
+}

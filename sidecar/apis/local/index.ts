@@ -1,0 +1,1 @@
+export { localApi, localApiLimits, type LocalApiParts } from './local-api.ts';

@@ -1,0 +1,63 @@
+import type { Clock } from '../../../src/common/runtime/index.ts';
+import { agentContract } from '../../../src/common/wire/index.ts';
+import type { AgentStatus } from '../../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
+import type { ExplainRequest__Output } from '../../../src/common/wire/generated/meshca/agent/v1/ExplainRequest.ts';
+import type { Attestor } from '../../attest/index.ts';
+import {
+  defaultLimits,
+  type LocalServerLimits,
+  type RefusalLog,
+  type SocketApi,
+} from '../../local-server/index.ts';
+import type { EntryCache } from '../../ports/entries.ts';
+import { explain } from './explain.ts';
+
+export interface LocalApiParts {
+  /** Beside uid 0. The agent's own belongs here. */
+  readonly allowedUids: readonly number[];
+  readonly status: () => AgentStatus;
+  readonly attestor: Attestor;
+  readonly entries: EntryCache;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+}
+
+/** Of the socket of this API: few people ask few things. */
+export const localApiLimits: LocalServerLimits = {
+  ...defaultLimits,
+  connections: 64,
+  connectionsPerUid: 64,
+  connectionsPerCgroup: 64,
+  streamsPerConnection: 8,
+  requestBytes: 4096,
+  requestBytesPerUid: 512 * 1024,
+  requestBytesTotal: 1024 * 1024,
+  idleMs: 300_000,
+};
+
+/**
+ * What operators of the node ask the agent. The mode of the socket is the first fence; the caller's
+ * uid is checked in any case.
+ */
+export function localApi(parts: LocalApiParts): SocketApi {
+  return {
+    name: 'local',
+    metadata: {
+      kind: 'none',
+      reason: 'callers are admitted by uid, and no web page has one of them',
+    },
+    callers: { kind: 'operators', uids: new Set([0, ...parts.allowedUids]) },
+    services: () => [
+      {
+        definition: agentContract().packages.meshca.agent.v1.AgentLocal.service,
+        methods: {
+          GetStatus: { kind: 'unary', run: async () => parts.status() },
+          Explain: {
+            kind: 'unary',
+            run: (_session, request) => explain(parts, request as ExplainRequest__Output),
+          },
+        },
+      },
+    ],
+  };
+}

@@ -1,0 +1,30 @@
+import { PkiError } from '../../../src/common/errors/index.ts';
+import type { Clock } from '../../../src/common/runtime/index.ts';
+import { RateLimit, RecentValues, type Session } from '../../local-server/index.ts';
+import type { WorkloadApiLimits } from './options.ts';
+
+/** Charges a user for audience sets that it has not used lately. Owner of what each user used. */
+export class AudienceCharges {
+  readonly #fresh: RateLimit;
+  readonly #recent: RecentValues;
+
+  constructor(clock: Clock, limits: WorkloadApiLimits) {
+    const { newAudiencesPerMinute, newAudiencesBurst } = limits;
+    this.#fresh = new RateLimit(clock, newAudiencesPerMinute / 60, newAudiencesBurst);
+    this.#recent = new RecentValues(newAudiencesBurst * 4);
+  }
+
+  /** Throws RATE_LIMITED. */
+  charge({ connection }: Session, audienceSet: string): void {
+    const uid = String(connection.uid);
+    if (!this.#recent.has(uid, audienceSet)) {
+      const waitMs = this.#fresh.take(uid);
+      if (waitMs > 0)
+        throw new PkiError(
+          'RATE_LIMITED',
+          `too many new JWT audiences from this user or control group; wait ${Math.max(1, waitMs)} ms`,
+        );
+    }
+    this.#recent.add(uid, audienceSet);
+  }
+}

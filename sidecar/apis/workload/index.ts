@@ -1,0 +1,6 @@
+export {
+  defaultWorkloadApiLimits,
+  type WorkloadApiLimits,
+  type WorkloadApiParts,
+} from './options.ts';
+export { workloadApi } from './workload-api.ts';

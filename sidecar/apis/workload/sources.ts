@@ -1,0 +1,101 @@
+import { PkiError } from '../../../src/common/errors/index.ts';
+import {
+  createLeaseSet,
+  type Content,
+  type Granted,
+  type LeaseSet,
+  type StreamHandle,
+  type StreamSource,
+} from '../../local-server/index.ts';
+import type { TrustBundle } from '../../ports/bundles.ts';
+import { identityKey } from '../../ports/entries.ts';
+import type { Messages } from './messages.ts';
+import type { WorkloadApiParts } from './options.ts';
+
+/** The streams of the Workload API send one thing each. */
+const onlyKey = '';
+
+/** FetchX509SVID: all SVIDs of the process in one message, the default first. */
+export class X509SvidSource implements StreamSource {
+  readonly #leases: LeaseSet;
+  readonly #messages: Messages;
+  readonly #firstMessageMs: number;
+  readonly #leaveClients: () => void;
+
+  constructor(
+    { svids, clock, limits }: WorkloadApiParts,
+    messages: Messages,
+    stream: StreamHandle,
+    leaveClients: () => void,
+  ) {
+    this.#leases = createLeaseSet(svids, clock, () => stream.changed());
+    this.#messages = messages;
+    this.#firstMessageMs = limits.firstMessageMs;
+    this.#leaveClients = leaveClients;
+  }
+
+  contents(
+    granted: Granted,
+    own: TrustBundle,
+    first: boolean,
+  ): Promise<readonly Content[]> | readonly Content[] {
+    const leases = this.#leases;
+    leases.hold(granted.identities, granted.attested.selectors);
+    const waiting = first ? leases.settle(this.#firstMessageMs) : undefined;
+    if (waiting === undefined && (!first || leases.current().length > 0))
+      return this.#content(granted, own);
+    return (waiting ?? Promise.resolve()).then(() => {
+      const contents = this.#content(granted, own);
+      if (contents.length > 0) return contents;
+      throw (
+        leases.firstFailure() ?? new PkiError('STARTING_UP', 'the first SVID is still being signed')
+      );
+    });
+  }
+
+  received(): void {}
+
+  release(): void {
+    this.#leases.release();
+    this.#leaveClients();
+  }
+
+  #content({ identities }: Granted, own: TrustBundle): readonly Content[] {
+    const svids = this.#leases.current();
+    if (svids.length === 0) return [];
+    const serials = svids.map((each) => `${identityKey(each.identity)}=${each.serial}`).join(',');
+    const hints = identities.map((each) => each.entry.hint).join(',');
+    return [
+      {
+        key: onlyKey,
+        version: `${serials}|${hints}|${this.#messages.rootsVersion(own)}`,
+        svids,
+        authorities: own.authoritySetDigest,
+        encode: () => this.#messages.x509Svids(svids, own),
+        onRead: () => this.#leases.confirm(svids),
+      },
+    ];
+  }
+}
+
+export const x509BundleSource = (messages: Messages): StreamSource =>
+  bundleSource((own) => ({
+    version: messages.rootsVersion(own),
+    authorities: own.authoritySetDigest,
+    encode: () => messages.x509Bundles(own),
+  }));
+
+export const jwtBundleSource = (messages: Messages): StreamSource =>
+  bundleSource((own) => ({
+    version: messages.jwtVersion(own),
+    authorities: own.jwtSetDigest,
+    encode: () => messages.jwtBundles(own),
+  }));
+
+const bundleSource = (
+  content: (own: TrustBundle) => Pick<Content, 'version' | 'authorities' | 'encode'>,
+): StreamSource => ({
+  contents: (_granted, own) => [{ key: onlyKey, svids: [], onRead: () => {}, ...content(own) }],
+  received: () => {},
+  release: () => {},
+});

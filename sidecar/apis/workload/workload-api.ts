@@ -1,0 +1,73 @@
+import { PkiError } from '../../../src/common/errors/index.ts';
+import { reportsContract, workloadContract } from '../../../src/common/wire/index.ts';
+import type { ReportRequest__Output } from '../../../src/common/wire/generated/meshca/workload/v1/ReportRequest.ts';
+import type { Session, SocketApi, StreamMethod, UnaryMethod } from '../../local-server/index.ts';
+import { AudienceCharges } from './audiences.ts';
+import { fetchJwtSvid, validateJwt } from './jwt.ts';
+import { createMessages } from './messages.ts';
+import type { WorkloadApiParts } from './options.ts';
+import { Clients } from './reports.ts';
+import { jwtBundleSource, X509SvidSource, x509BundleSource } from './sources.ts';
+
+/**
+ * The SPIFFE Workload API, and beside it what client libraries report. SPIFFE Workload Endpoint
+ * section 3: every request carries the metadata `workload.spiffe.io: true`.
+ */
+export function workloadApi(parts: WorkloadApiParts): SocketApi {
+  return {
+    name: 'workload',
+    metadata: { kind: 'required', key: 'workload.spiffe.io', value: 'true' },
+    callers: { kind: 'workloads' },
+    services({ bundleGeneration }) {
+      const clients = new Clients(parts.onHandshakes);
+      const messages = createMessages(parts.bundles, bundleGeneration);
+      const charges = new AudienceCharges(parts.clock, parts.limits);
+      return [
+        {
+          definition: workloadContract().packages.SpiffeWorkloadAPI.service,
+          methods: {
+            FetchX509SVID: stream('roots', (handle) => {
+              const leaveClients = clients.enter(handle);
+              return new X509SvidSource(parts, messages, handle, leaveClients);
+            }),
+            FetchX509Bundles: stream('roots', () => x509BundleSource(messages)),
+            FetchJWTBundles: stream('jwt', () => jwtBundleSource(messages)),
+            FetchJWTSVID: unary(fetchJwtSvid(parts, charges)),
+            ValidateJWTSVID: unary(validateJwt(parts)),
+            FetchWITSVID: notOffered('FetchWITSVID'),
+            FetchWITBundles: notOffered('FetchWITBundles'),
+          },
+        },
+        {
+          definition: reportsContract().packages.meshca.workload.v1.Reports.service,
+          methods: {
+            Report: unary((session: Session, request: ReportRequest__Output) =>
+              clients.report(session, request),
+            ),
+          },
+        },
+      ];
+    },
+  };
+}
+
+const stream = (takes: 'roots' | 'jwt', open: StreamMethod['open']): StreamMethod => ({
+  kind: 'stream',
+  proof: 'kernel',
+  consumer: 'workload-stream',
+  takes,
+  open,
+});
+
+const unary = <Request>(
+  run: (session: Session, request: Request) => Promise<unknown>,
+): UnaryMethod => ({
+  kind: 'unary',
+  run: (session, request) => run(session, request as Request),
+});
+
+/** The same answer for everyone, identity or not: a client must learn that it need not try again. */
+const notOffered = (rpc: string): StreamMethod =>
+  stream('roots', () => {
+    throw new PkiError('NOT_IMPLEMENTED', `this release does not offer ${rpc}`);
+  });

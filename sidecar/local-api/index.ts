@@ -1,1 +1,0 @@
-export { startLocalApi, type LocalApi, type LocalApiOptions } from './local-api.ts';

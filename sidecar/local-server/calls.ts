@@ -1,0 +1,106 @@
+import type {
+  sendUnaryData,
+  Server,
+  ServerUnaryCall,
+  UntypedHandleCall,
+  UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Session } from './session.ts';
+import type { CalledMethod, Sessions } from './sessions.ts';
+import type { ApiService, SocketApi, StreamMethod, UnaryMethod } from './socket-api.ts';
+import { ServedStream, type StreamCall, type StreamParts } from './stream.ts';
+
+/** Registers the services of an API: each call gets a session, or a status. */
+export function registerApi(
+  server: Server,
+  parts: StreamParts,
+  api: SocketApi,
+  services: readonly ApiService[],
+): void {
+  for (const { definition, methods } of services) {
+    const encoded = Object.fromEntries(
+      Object.entries(definition).map(([rpc, each]) => [
+        rpc,
+        // streams write bytes that were encoded once for all of them
+        each.responseStream ? { ...each, responseSerialize: (bytes: Buffer) => bytes } : each,
+      ]),
+    );
+    const handlers: UntypedServiceImplementation = {};
+    for (const rpc of Object.keys(definition)) {
+      const method = methods[rpc];
+      if (method === undefined) continue;
+      handlers[rpc] = (
+        method.kind === 'unary'
+          ? (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) =>
+              serveUnary(parts.sessions, { api, rpc }, method, { call, callback })
+          : (call: StreamCall) => serveStream(parts, { api, rpc }, method, call)
+      ) as UntypedHandleCall;
+    }
+    server.addService(encoded, handlers);
+  }
+}
+
+/** Runs a unary handler; whatever it throws becomes a status. */
+function serveUnary(
+  sessions: Sessions,
+  method: CalledMethod,
+  { run }: UnaryMethod,
+  {
+    call,
+    callback,
+  }: {
+    readonly call: ServerUnaryCall<unknown, unknown>;
+    readonly callback: sendUnaryData<unknown>;
+  },
+): void {
+  let session: Session | undefined;
+  let answered = false;
+  const answer = (send: () => void): void => {
+    if (answered) return;
+    answered = true;
+    send();
+    session?.end();
+  };
+  const refuse = (thrown: unknown): void =>
+    answer(() => callback(sessions.status(thrown, method, session)));
+  try {
+    session = sessions.open(call, method, refuse);
+  } catch (thrown) {
+    refuse(thrown);
+    return;
+  }
+  call.on('cancelled', () => refuse(new PkiError('CANCELLED', 'the caller cancelled the call')));
+  run(session, call.request).then((response) => answer(() => callback(null, response)), refuse);
+}
+
+function serveStream(
+  parts: StreamParts,
+  method: CalledMethod,
+  streamMethod: StreamMethod,
+  call: StreamCall,
+): void {
+  const { sessions } = parts;
+  // cancelled before it began: no event will tell
+  if (call.cancelled || call.destroyed) return;
+  let session: Session | undefined;
+  let stream: ServedStream;
+  try {
+    session = sessions.open(call, method, (error) => stream.end(error));
+    stream = new ServedStream(parts, session, call, { called: method, method: streamMethod });
+  } catch (thrown) {
+    call.emit('error', sessions.status(thrown, method, session));
+    session?.end();
+    return;
+  }
+  call.on('cancelled', () => stream.end(undefined));
+  call.on('close', () => stream.end(undefined));
+  if ('read' in call) {
+    call.on('data', (request: unknown) => stream.received(request));
+    call.on('end', () => {
+      stream.end(undefined);
+      call.end();
+    });
+  }
+  stream.changed();
+}

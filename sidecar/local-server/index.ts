@@ -1,0 +1,25 @@
+export { createLeaseSet, type LeaseSet } from './leases.ts';
+export { OpenCounter, RateLimit, RecentValues } from './limits.ts';
+export {
+  defaultLimits,
+  silentMetrics,
+  type LocalServer,
+  type LocalServerLimits,
+  type LocalServerMetrics,
+  type LocalServerOptions,
+} from './options.ts';
+export { createRefusalLog, type Refusal, type RefusalLog } from './refusals.ts';
+export { startLocalServer } from './server.ts';
+export type { Granted, Session } from './session.ts';
+export type {
+  ApiHost,
+  ApiService,
+  Callers,
+  MetadataRule,
+  SocketApi,
+  StreamMethod,
+  UnaryMethod,
+} from './socket-api.ts';
+export { listenUnix, type ListeningSocket, type SocketOptions } from './socket.ts';
+export { StreamConsumers } from './stream-consumers.ts';
+export type { Content, StreamHandle, StreamSource } from './stream-source.ts';

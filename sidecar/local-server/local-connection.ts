@@ -1,0 +1,109 @@
+import type { Socket } from 'node:net';
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Clock } from '../../src/common/runtime/index.ts';
+import type { Peer } from '../attest/index.ts';
+
+export interface LocalConnectionParts {
+  readonly id: string;
+  readonly uid: number;
+  readonly pid: number;
+  /** undefined: the kernel could not vouch for the peer; `refusal` says why. */
+  readonly peer: Peer | undefined;
+  readonly refusal: PkiError | undefined;
+  readonly socket: Socket;
+  readonly clock: Clock;
+  readonly firstCallMs: number;
+  readonly idleMs: number;
+  readonly unreadBytes: () => number | undefined;
+  /** The function that gives the place back, or undefined: the cgroup has no place left. */
+  readonly takeCgroup: (key: string) => (() => void) | undefined;
+}
+
+/** Time for the trailers to leave. */
+const trailersMs = 250;
+
+/** One accepted connection and the process behind it. Owner of the peer. */
+export class LocalConnection {
+  readonly #parts: LocalConnectionParts;
+  readonly #calls = new Set<(error: PkiError) => void>();
+  #cancelIdle: () => void;
+  #cgroup: { readonly key: string; readonly release: () => void } | undefined;
+
+  constructor(parts: LocalConnectionParts) {
+    this.#parts = parts;
+    this.#cancelIdle = parts.clock.after(parts.firstCallMs, () => this.destroy());
+  }
+
+  get id(): string {
+    return this.#parts.id;
+  }
+  get uid(): number {
+    return this.#parts.uid;
+  }
+  get pid(): number {
+    return this.#parts.pid;
+  }
+  get peer(): Peer | undefined {
+    return this.#parts.peer;
+  }
+  get openCalls(): number {
+    return this.#calls.size;
+  }
+
+  /** The process that connected; throws PEER_UNVERIFIABLE where the kernel does not vouch for it. */
+  vouched(): Peer {
+    const { peer, refusal } = this.#parts;
+    if (peer !== undefined) return peer;
+    throw refusal ?? new PkiError('PEER_UNVERIFIABLE', 'the kernel does not vouch for the caller');
+  }
+
+  /** Ends each open call with an error, then the connection. */
+  fail(error: PkiError): void {
+    this.endCalls(error);
+    // the process behind it gets nothing else from now on
+    this.#parts.clock.after(trailersMs, () => this.destroy());
+  }
+
+  endCalls(error: PkiError): void {
+    for (const end of [...this.#calls]) end(error);
+  }
+
+  /** Registers an open call; the returned function ends the registration. */
+  enter(end: (error: PkiError) => void): () => void {
+    const { socket, clock, idleMs } = this.#parts;
+    this.#cancelIdle();
+    this.#calls.add(end);
+    return () => {
+      if (!this.#calls.delete(end) || this.#calls.size > 0 || socket.destroyed) return;
+      this.#cancelIdle();
+      this.#cancelIdle = clock.after(idleMs, () => this.destroy());
+    };
+  }
+
+  /** Counts the connection towards its cgroup, once it is known. False: no place left. */
+  countIn(cgroupKey: string): boolean {
+    // the root of the hierarchy is no one's own: there only the uid counts
+    if (cgroupKey === '/' || this.#cgroup?.key === cgroupKey) return true;
+    const release = this.#parts.takeCgroup(cgroupKey);
+    if (release === undefined) return false;
+    this.#cgroup?.release();
+    this.#cgroup = { key: cgroupKey, release };
+    return true;
+  }
+
+  /** See Kernel.unreadBytes; undefined too after the socket closed. */
+  unreadBytes(): number | undefined {
+    return this.#parts.unreadBytes();
+  }
+
+  destroy(): void {
+    this.#parts.socket.destroy();
+  }
+
+  /** The socket has closed. */
+  closed(): void {
+    this.#cancelIdle();
+    this.#cgroup?.release();
+    this.#parts.peer?.[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,118 @@
+import type { ErrorCode } from '../../src/common/errors/index.ts';
+import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import type { Attestor, Kernel } from '../attest/index.ts';
+import type { BundleSource } from '../ports/bundles.ts';
+import type { ConsumerRegistry } from '../ports/consumers.ts';
+import type { EntryCache } from '../ports/entries.ts';
+import type { RefusalLog } from './refusals.ts';
+import type { SocketApi } from './socket-api.ts';
+import type { SocketOptions } from './socket.ts';
+
+/**
+ * What a local server counts; `rpc` is the name of a method that an API registered. All calls are
+ * cheap and never throw.
+ */
+export interface LocalServerMetrics {
+  connectionOpened(): void;
+  connectionClosed(): void;
+  /** Closed at accept, before any call. */
+  connectionRefused(reason: 'total' | 'uid'): void;
+  streamOpened(rpc: string): void;
+  streamClosed(rpc: string): void;
+  /** A message left for the kernel. */
+  delivered(rpc: string): void;
+  /** The reader has taken it, so many milliseconds later. */
+  confirmed(rpc: string, afterMs: number): void;
+  refused(rpc: string, code: ErrorCode): void;
+}
+
+export const silentMetrics: LocalServerMetrics = {
+  connectionOpened: () => {},
+  connectionClosed: () => {},
+  connectionRefused: () => {},
+  streamOpened: () => {},
+  streamClosed: () => {},
+  delivered: () => {},
+  confirmed: () => {},
+  refused: () => {},
+};
+
+export interface LocalServerLimits {
+  /** Upper bound; what the descriptor limit leaves after the reserve may be less. */
+  readonly connections: number;
+  readonly connectionsPerUid: number;
+  readonly connectionsPerCgroup: number;
+  readonly streamsPerConnection: number;
+  readonly streamsPerUid: number;
+  readonly streamsPerCgroup: number;
+  /** Calls of all kinds, and the messages of a client stream, per uid and per cgroup. */
+  readonly callsPerSecond: number;
+  readonly callsBurst: number;
+  /** Largest request. */
+  readonly requestBytes: number;
+  /** Of one call. */
+  readonly metadataBytes: number;
+  /** Requests that are under way or not complete yet, with their metadata: per uid, and of all. */
+  readonly requestBytesPerUid: number;
+  readonly requestBytesTotal: number;
+  /** The same for a uid that no API of the socket admits. */
+  readonly requestBytesPerStranger: number;
+  /** Descriptors that stay free for the rest of the agent. */
+  readonly reservedDescriptors: number;
+  /** A connection without its first call is closed after this. */
+  readonly firstCallMs: number;
+  /** A connection whose last call ended is closed after this. */
+  readonly idleMs: number;
+  /** A connection of a uid that no API of the socket admits is closed after this. */
+  readonly strangerMs: number;
+  /** A stream whose message is not taken, or not acknowledged, for so long is closed. */
+  readonly stallMs: number;
+}
+
+export const defaultLimits: LocalServerLimits = {
+  connections: 8192,
+  connectionsPerUid: 1024,
+  connectionsPerCgroup: 512,
+  streamsPerConnection: 32,
+  streamsPerUid: 2048,
+  streamsPerCgroup: 1024,
+  callsPerSecond: 500,
+  callsBurst: 2000,
+  requestBytes: 24 * 1024,
+  metadataBytes: 8 * 1024,
+  requestBytesPerUid: 4 * 1024 * 1024,
+  requestBytesTotal: 16 * 1024 * 1024,
+  requestBytesPerStranger: 32 * 1024,
+  reservedDescriptors: 256,
+  firstCallMs: 10_000,
+  idleMs: 120_000,
+  strangerMs: 5_000,
+  stallMs: 30_000,
+};
+
+export interface LocalServerOptions {
+  readonly socket: SocketOptions;
+  /** Each answers calls of its own services. */
+  readonly apis: readonly SocketApi[];
+  /** Not disposed by the server: several servers share it. */
+  readonly attestor: Attestor;
+  readonly kernel: Kernel;
+  readonly entries: EntryCache;
+  readonly bundles: BundleSource;
+  readonly consumers: ConsumerRegistry;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: LocalServerMetrics;
+  readonly limits: LocalServerLimits;
+}
+
+export interface LocalServer extends AsyncDisposable {
+  readonly path: string;
+  connections(): number;
+  /**
+   * Stops accepting, ends all streams with SHUTTING_DOWN and closes what is left after the grace.
+   * Disposing is drain(1000).
+   */
+  drain(graceMs: number): Promise<void>;
+}

@@ -1,0 +1,128 @@
+import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-js';
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Clock } from '../../src/common/runtime/index.ts';
+import { boundRequests } from '../../src/common/wire/index.ts';
+import { registerApi } from './calls.ts';
+import { Connections } from './connections.ts';
+import { createHub, type Hub } from './hub.ts';
+import type { LocalServer, LocalServerLimits, LocalServerOptions } from './options.ts';
+import { Sessions } from './sessions.ts';
+import { assertDeclared } from './socket-api.ts';
+import { listenUnix, type ListeningSocket } from './socket.ts';
+
+const sweepMs = 1_000;
+
+/**
+ * Serves APIs on a Unix socket. Every caller is attested, again before each message. Throws
+ * SOCKET_IN_USE or CONFIG_INVALID, and INTERNAL for an API that declares no rule for metadata.
+ */
+export async function startLocalServer(options: LocalServerOptions): Promise<LocalServer> {
+  const { apis, clock, logger, limits } = options;
+  const admits = (uid: number): boolean =>
+    apis.some(({ callers }) => callers.kind === 'workloads' || callers.uids.has(uid));
+  const connections = new Connections({ ...options, admits });
+  const sessions = new Sessions({ ...options, connections });
+  const hub = createHub(options.entries, options.bundles);
+  let listening: ListeningSocket;
+  let injector: ConnectionInjector;
+  const server = createGrpcServer(limits, connections, admits);
+  try {
+    for (const api of apis) {
+      const services = api.services({ bundleGeneration: hub.bundleGeneration });
+      assertDeclared(api, services);
+      registerApi(server, { ...options, sessions, hub }, api, services);
+    }
+    injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+    listening = await listenUnix(options.socket, (socket) => {
+      try {
+        if (connections.accept(socket) !== undefined) injector.injectConnection(socket);
+      } catch (thrown) {
+        socket.destroy();
+        logger.error({ err: thrown }, 'a connection could not be accepted');
+      }
+    });
+  } catch (thrown) {
+    hub.stop();
+    throw thrown;
+  }
+  listening.server.on('error', (error) =>
+    logger.error({ err: error, path: options.socket.path }, 'a socket of the agent failed'),
+  );
+  const running = { server, injector, listening, connections, sessions, hub, clock };
+  const stopSweep = sweepRegularly(connections, clock);
+  let draining: Promise<void> | undefined;
+  const drainOnce = (graceMs: number): Promise<void> =>
+    (draining ??= drain(running, graceMs, stopSweep));
+  return {
+    path: options.socket.path,
+    connections: () => connections.size,
+    drain: drainOnce,
+    [Symbol.asyncDispose]: () => drainOnce(1_000),
+  };
+}
+
+function createGrpcServer(
+  limits: LocalServerLimits,
+  connections: Connections,
+  admits: (uid: number) => boolean,
+): Server {
+  return new Server({
+    'grpc.max_concurrent_streams': limits.streamsPerConnection,
+    'grpc.max_receive_message_length': limits.requestBytes,
+    'grpc.max_send_message_length': -1,
+    'grpc.enable_channelz': 0,
+    interceptors: [
+      boundRequests({
+        metadataBytes: limits.metadataBytes,
+        messageBytes: limits.requestBytes,
+        totalBytes: limits.requestBytesTotal,
+        ownerOf: (peer) => {
+          const uid = connections.byId(peer)?.uid;
+          if (uid === undefined) return undefined;
+          const bytes = admits(uid) ? limits.requestBytesPerUid : limits.requestBytesPerStranger;
+          return { name: String(uid), bytes };
+        },
+      }),
+    ],
+  });
+}
+
+function sweepRegularly(connections: Connections, clock: Clock): () => void {
+  const again = (): (() => void) =>
+    clock.after(sweepMs, () => {
+      connections.sweep();
+      cancel = again();
+    });
+  let cancel = again();
+  return () => cancel();
+}
+
+interface RunningServer {
+  readonly server: Server;
+  readonly injector: ConnectionInjector;
+  readonly listening: ListeningSocket;
+  readonly connections: Connections;
+  readonly sessions: Sessions;
+  readonly hub: Hub;
+  readonly clock: Clock;
+}
+
+async function drain(
+  running: RunningServer,
+  graceMs: number,
+  stopSweep: () => void,
+): Promise<void> {
+  const { server, injector, listening, connections, sessions, hub, clock } = running;
+  sessions.stop();
+  await listening.close();
+  hub.stop();
+  connections.failAll(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
+  injector.drain(graceMs);
+  const deadline = clock.monotonicMs() + graceMs;
+  while (connections.size > 0 && clock.monotonicMs() < deadline)
+    await clock.sleep(Math.min(10, graceMs));
+  stopSweep();
+  connections.destroyAll();
+  injector.destroy();
+  server.forceShutdown();
+}

@@ -1,0 +1,108 @@
+import type { ServerUnaryCall } from '@grpc/grpc-js';
+import { PkiError } from '../../src/common/errors/index.ts';
+import { selectorText } from '../../src/common/spiffe/index.ts';
+import type { Attested, Attestor } from '../attest/index.ts';
+import type { EntryCache, Identity } from '../ports/entries.ts';
+import type { LocalConnection } from './local-connection.ts';
+
+export type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, 'getPeer' | 'metadata'>;
+
+export interface Granted {
+  readonly attested: Attested;
+  /** Never empty; the default first. */
+  readonly identities: readonly Identity[];
+}
+
+/** One call of one process. */
+export interface Session {
+  readonly connection: LocalConnection;
+  readonly rpc: string;
+  /**
+   * All facts, anew. Throws PEER_UNVERIFIABLE, or RATE_LIMITED when the cgroup has no place left.
+   */
+  attest(): Promise<Attested>;
+  /**
+   * attest, then the identities; throws NO_IDENTITY with the caller's own selectors, NOT_SYNCED
+   * before there are entries.
+   */
+  grant(): Promise<Granted>;
+  /** The last step before anything is handed over; throws PEER_UNVERIFIABLE. */
+  verify(): void;
+  /** Idempotent. */
+  end(): void;
+}
+
+export interface CallSessionParts {
+  readonly connection: LocalConnection;
+  readonly rpc: string;
+  readonly attestor: Attestor;
+  readonly entries: EntryCache;
+  /** Called with each new attestation, unless the call has ended; throws RATE_LIMITED. */
+  readonly count: (attested: Attested) => void;
+  readonly release: () => void;
+}
+
+/** Clients bound the size of trailers, some at 8 KiB, and the text is percent-encoded. */
+const listedCharacters = 1_500;
+
+export class CallSession implements Session {
+  readonly #parts: CallSessionParts;
+  #ended = false;
+
+  constructor(parts: CallSessionParts) {
+    this.#parts = parts;
+  }
+
+  get connection(): LocalConnection {
+    return this.#parts.connection;
+  }
+  get rpc(): string {
+    return this.#parts.rpc;
+  }
+
+  async attest(): Promise<Attested> {
+    const { attestor, connection, entries, count } = this.#parts;
+    const attested = await attestor.attest(connection.vouched(), (selectors, prefixes) =>
+      entries.wanted(selectors, prefixes),
+    );
+    // the call may have ended while a binary was read: what it counts for must not be taken again
+    if (!this.#ended) count(attested);
+    return attested;
+  }
+
+  async grant(): Promise<Granted> {
+    const { entries } = this.#parts;
+    if (!entries.synced())
+      throw new PkiError('NOT_SYNCED', 'the agent has not received its entries yet');
+    const attested = await this.attest();
+    const identities = entries.match(attested.selectors);
+    if (identities.length === 0) throw noIdentity(attested);
+    return { attested, identities };
+  }
+
+  verify(): void {
+    this.#parts.attestor.verify(this.#parts.connection.vouched());
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#parts.release();
+  }
+}
+
+/** The caller learns its own selectors, and nothing about entries. */
+function noIdentity(attested: Attested): PkiError {
+  const texts: string[] = [];
+  let length = 0;
+  for (const each of attested.selectors.map(selectorText)) {
+    length += each.length;
+    if (length > listedCharacters) break;
+    texts.push(each);
+  }
+  const more = attested.selectors.length - texts.length;
+  return new PkiError(
+    'NO_IDENTITY',
+    `no registration entry gives this process an identity; its selectors are ${texts.join(', ')}${more > 0 ? ` and ${more} more` : ''}`,
+  );
+}

@@ -1,0 +1,185 @@
+import { PkiError } from '../../src/common/errors/index.ts';
+import { uuidv7, type Clock, type Logger } from '../../src/common/runtime/index.ts';
+import type { Selector } from '../../src/common/spiffe/index.ts';
+import { toStatus } from '../../src/common/wire/index.ts';
+import type { Attestor } from '../attest/index.ts';
+import type { EntryCache } from '../ports/entries.ts';
+import type { Connections } from './connections.ts';
+import { OpenCounter, RateLimit } from './limits.ts';
+import type { LocalConnection } from './local-connection.ts';
+import type { LocalServerLimits, LocalServerMetrics } from './options.ts';
+import type { RefusalLog } from './refusals.ts';
+import { CallSession, type AnyCall, type Session } from './session.ts';
+import type { SocketApi } from './socket-api.ts';
+
+export interface SessionsParts {
+  readonly attestor: Attestor;
+  readonly entries: EntryCache;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly connections: Connections;
+  readonly limits: LocalServerLimits;
+  readonly metrics: LocalServerMetrics;
+}
+
+/** The method that is called, and the API that offers it. */
+export interface CalledMethod {
+  readonly api: SocketApi;
+  readonly rpc: string;
+}
+
+export const limited = (what: string, waitMs?: number): PkiError =>
+  new PkiError(
+    'RATE_LIMITED',
+    waitMs === undefined
+      ? `too many ${what} are open for this user or control group`
+      : `too many ${what} from this user or control group; wait ${Math.max(1, waitMs)} ms`,
+  );
+
+/** Opens a session for each call that may be answered, and words the answer for those that may not. */
+export class Sessions {
+  readonly #parts: SessionsParts;
+  readonly #streamsPerUid: OpenCounter;
+  readonly #streamsPerCgroup: OpenCounter;
+  readonly #calls: RateLimit;
+  readonly #logs: RateLimit;
+  readonly #lastSelectors = new WeakMap<LocalConnection, readonly Selector[]>();
+  #stopped = false;
+
+  constructor(parts: SessionsParts) {
+    const { limits, clock } = parts;
+    this.#parts = parts;
+    this.#streamsPerUid = new OpenCounter(limits.streamsPerUid);
+    this.#streamsPerCgroup = new OpenCounter(limits.streamsPerCgroup);
+    this.#calls = new RateLimit(clock, limits.callsPerSecond, limits.callsBurst);
+    this.#logs = new RateLimit(clock, 2, 20);
+  }
+
+  /** Throws what the caller must be told. `onEnd` is called when the connection must end. */
+  open(call: AnyCall, method: CalledMethod, onEnd: (error: PkiError) => void): Session {
+    const { attestor, entries, connections } = this.#parts;
+    assertMetadata(call, method.api);
+    if (this.#stopped) throw new PkiError('SHUTTING_DOWN', 'the agent is shutting down');
+    const connection = connections.byId(call.getPeer());
+    if (connection === undefined)
+      throw new PkiError('PEER_UNVERIFIABLE', 'the connection was closed');
+    assertAdmitted(connection.uid, method.api);
+    this.#chargeCall(`uid:${connection.uid}`);
+    const releaseUid = this.#streamsPerUid.take(String(connection.uid));
+    if (releaseUid === undefined) throw limited('streams');
+    const leave = connection.enter(onEnd);
+    const cgroup = this.#cgroupPlace(connection);
+    return new CallSession({
+      rpc: method.rpc,
+      connection,
+      attestor,
+      entries,
+      count: ({ selectors, cgroupKey }) => {
+        this.#lastSelectors.set(connection, selectors);
+        cgroup.count(cgroupKey);
+      },
+      release() {
+        leave();
+        releaseUid();
+        cgroup.release();
+      },
+    });
+  }
+
+  /** Charges a message of a client stream like a call; throws RATE_LIMITED. */
+  chargeMessage({ connection }: Session): void {
+    this.#chargeCall(`uid:${connection.uid}`);
+  }
+
+  /** The gRPC status of an error: notes refusals under an ID, counts and logs. */
+  status(
+    thrown: unknown,
+    { api, rpc }: CalledMethod,
+    session: Session | undefined,
+  ): ReturnType<typeof toStatus> {
+    const { metrics, logger } = this.#parts;
+    const error = PkiError.from(thrown);
+    metrics.refused(rpc, error.code);
+    const connection = session?.connection;
+    const { uid, pid } = connection ?? {};
+    const fields = { api: api.name, rpc, code: error.code, uid, pid };
+    if (api.callers.kind === 'operators') {
+      logger.info({ ...fields, reason: error.message }, 'a call of an operator was refused');
+      return toStatus(error, { full: true });
+    }
+    if (error.code === 'INTERNAL') {
+      logger.error({ ...fields, err: error }, 'a call failed');
+      return toStatus(
+        new PkiError('INTERNAL', 'the agent could not complete the request', { cause: error }),
+      );
+    }
+    const onRecord = error.code === 'NO_IDENTITY' || error.code === 'PEER_UNVERIFIABLE';
+    if (!onRecord || connection === undefined) return toStatus(error);
+    const refusalId = this.#record(error, connection);
+    if (this.#logs.take(String(connection.uid)) === 0)
+      logger.info({ ...fields, refusalId, reason: error.message }, 'a workload was refused');
+    const { code, message, next } = error;
+    return toStatus(
+      new PkiError(code, `${message}; refusal ID ${refusalId}`, { next, cause: error }),
+      { refusalId },
+    );
+  }
+
+  /** From now on every call is answered with SHUTTING_DOWN. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  #record({ code, message }: PkiError, connection: LocalConnection): string {
+    const { refusals, clock } = this.#parts;
+    const id = uuidv7(clock.nowMs());
+    const { pid, uid } = connection;
+    const selectors = this.#lastSelectors.get(connection) ?? [];
+    refusals.add({ id, code, message, time: clock.now(), pid, uid, selectors });
+    return id;
+  }
+
+  #chargeCall(key: string): void {
+    const waitMs = this.#calls.take(key);
+    if (waitMs > 0) throw limited('calls', waitMs);
+  }
+
+  /** What one call takes of the limits of its control group, which may change under it. */
+  #cgroupPlace(connection: LocalConnection): { count(key: string): void; release(): void } {
+    let release: (() => void) | undefined;
+    let counted: string | undefined;
+    return {
+      count: (key) => {
+        if (!connection.countIn(key)) throw limited('connections');
+        if (counted === key || key === '/') return;
+        if (counted === undefined) this.#chargeCall(`cgroup:${key}`);
+        const place = this.#streamsPerCgroup.take(key);
+        if (place === undefined) throw limited('streams');
+        release?.();
+        release = place;
+        counted = key;
+      },
+      release: () => release?.(),
+    };
+  }
+}
+
+function assertMetadata({ metadata }: AnyCall, { metadata: rule }: SocketApi): void {
+  if (rule.kind === 'none') return;
+  const values = metadata.get(rule.key);
+  if (values.length !== 1 || values[0] !== rule.value)
+    throw new PkiError(
+      'SECURITY_HEADER_MISSING',
+      `the call lacks the metadata "${rule.key}: ${rule.value}"`,
+    );
+}
+
+function assertAdmitted(uid: number, { callers }: SocketApi): void {
+  if (callers.kind === 'operators' && !callers.uids.has(uid))
+    throw new PkiError(
+      'CALLER_NOT_ADMITTED',
+      'this socket is for root, the user of the agent and the configured users',
+      { detail: { uid } },
+    );
+}

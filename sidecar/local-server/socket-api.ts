@@ -1,0 +1,85 @@
+import type { ServiceDefinition } from '@grpc/grpc-js';
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Session } from './session.ts';
+import type { ReaderKind } from './stream-consumers.ts';
+import type { StreamHandle, StreamSource } from './stream-source.ts';
+
+/**
+ * What the metadata of every request must carry. A web page can make a browser connect somewhere,
+ * but it can't set metadata: a required key keeps such requests away from identities.
+ */
+export type MetadataRule =
+  | { readonly kind: 'required'; readonly key: string; readonly value: string }
+  | { readonly kind: 'none'; readonly reason: string };
+
+/** Whose calls an API answers. */
+export type Callers =
+  /** Any process: what it gets rests on its attestation. */
+  | { readonly kind: 'workloads' }
+  /** Users with these IDs, who are told errors in full. */
+  | { readonly kind: 'operators'; readonly uids: ReadonlySet<number> };
+
+/**
+ * An API on a socket of the agent. The local server enforces the metadata rule and the callers
+ * before any method runs, so that an API can't forget them.
+ */
+export interface SocketApi {
+  /** For logs. */
+  readonly name: string;
+  readonly metadata: MetadataRule;
+  readonly callers: Callers;
+  /** Called once, at the start. */
+  services(host: ApiHost): readonly ApiService[];
+}
+
+/** What the local server lends to its APIs. */
+export interface ApiHost {
+  /** Counts the changes of the bundles: what was encoded from an older one is stale. */
+  bundleGeneration(): number;
+}
+
+export interface ApiService {
+  readonly definition: ServiceDefinition;
+  /** One for each method of the definition. */
+  readonly methods: Readonly<Record<string, UnaryMethod | StreamMethod>>;
+}
+
+export interface UnaryMethod {
+  readonly kind: 'unary';
+  run(session: Session, request: unknown): Promise<unknown>;
+}
+
+/** A stream of messages, each with proof that its reader has it. */
+export interface StreamMethod extends ReaderKind {
+  readonly kind: 'stream';
+  /**
+   * `kernel`: the bytes have left the socket's buffer. `ack`: the reader says so, by the nonce that
+   * the message carried; for methods whose client sends a stream too.
+   */
+  readonly proof: 'kernel' | 'ack';
+  /** A throw ends the stream. `request` is undefined where the client sends a stream. */
+  open(stream: StreamHandle, request: unknown): StreamSource;
+}
+
+/** Throws INTERNAL for an API that must not be started. */
+export function assertDeclared(api: SocketApi, services: readonly ApiService[]): void {
+  const defect = (what: string): PkiError =>
+    new PkiError('INTERNAL', `the API ${JSON.stringify(api.name)} ${what}`);
+  const rule = api.metadata as Partial<MetadataRule> | undefined;
+  const declared =
+    rule !== undefined &&
+    (rule.kind === 'required'
+      ? Boolean(rule.key) && Boolean(rule.value)
+      : rule.kind === 'none' && Boolean(rule.reason));
+  if (!declared) throw defect('declares no rule for the metadata of requests');
+  for (const { definition, methods } of services) {
+    for (const [name, { path, requestStream, responseStream }] of Object.entries(definition)) {
+      const method = methods[name];
+      if (method === undefined) throw defect(`does not answer ${path}`);
+      if ((method.kind === 'stream') !== responseStream)
+        throw defect(`answers ${path} as if it were a ${method.kind} method`);
+      if (method.kind === 'unary' ? requestStream : (method.proof === 'ack') !== requestStream)
+        throw defect(`can't get proof of delivery for ${path} in the way that it declares`);
+    }
+  }
+}

@@ -1,0 +1,210 @@
+import type { Metadata, ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import type { BundleSource } from '../ports/bundles.ts';
+import type { ConsumerRegistry } from '../ports/consumers.ts';
+import { identityKey, type EntryCache, type Identity } from '../ports/entries.ts';
+import { Delivery, type Message } from './delivery.ts';
+import type { Hub } from './hub.ts';
+import type { LocalServerLimits, LocalServerMetrics } from './options.ts';
+import { ackProof, kernelProof, type AckProof, type DeliveryProof } from './proof.ts';
+import type { Granted, Session } from './session.ts';
+import type { CalledMethod, Sessions } from './sessions.ts';
+import type { StreamMethod } from './socket-api.ts';
+import { StreamConsumers } from './stream-consumers.ts';
+import type { Content, StreamHandle, StreamSource } from './stream-source.ts';
+
+export interface StreamParts {
+  readonly entries: EntryCache;
+  readonly bundles: BundleSource;
+  readonly consumers: ConsumerRegistry;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly limits: LocalServerLimits;
+  readonly metrics: LocalServerMetrics;
+  readonly sessions: Sessions;
+  readonly hub: Hub;
+}
+
+export type StreamCall =
+  | ServerWritableStream<unknown, Buffer>
+  | ServerDuplexStream<unknown, Buffer>;
+
+/**
+ * One stream of one session: full state at once, and again on each change, to a process that is
+ * attested anew before each message.
+ */
+export class ServedStream implements StreamHandle {
+  readonly session: Session;
+  readonly metadata: Metadata;
+  readonly consumers: StreamConsumers;
+  readonly #parts: StreamParts;
+  readonly #called: CalledMethod;
+  readonly #call: StreamCall;
+  readonly #proof: DeliveryProof | AckProof;
+  readonly #delivery: Delivery;
+  readonly #source: StreamSource;
+  readonly #leaveHub: () => void;
+  readonly #sent = new Map<string, string>();
+  #granted: Granted | undefined;
+  #ended = false;
+
+  /** Throws what `method.open` throws. */
+  constructor(
+    parts: StreamParts,
+    session: Session,
+    call: StreamCall,
+    { called, method }: { readonly called: CalledMethod; readonly method: StreamMethod },
+  ) {
+    const { clock, limits, metrics, hub } = parts;
+    this.#parts = parts;
+    this.#called = called;
+    this.session = session;
+    this.metadata = call.metadata;
+    this.#call = call;
+    this.consumers = new StreamConsumers(parts.consumers, session, method);
+    this.#proof =
+      method.proof === 'ack'
+        ? ackProof()
+        : kernelProof(() => session.connection.unreadBytes(), clock);
+    this.#delivery = new Delivery({
+      call,
+      clock,
+      proof: this.#proof,
+      stallMs: limits.stallMs,
+      produce: (nonce) => this.#produce(nonce),
+      onError: (error) => this.#failed(error),
+      onStall: () => this.#stalled(),
+    });
+    this.#source = method.open(this, 'request' in call ? call.request : undefined);
+    this.#leaveHub = hub.add({
+      bundlesChanged: () => this.changed(),
+      entriesChanged: () => {
+        if (!this.#unaffected()) this.changed();
+      },
+    });
+    metrics.streamOpened(session.rpc);
+  }
+
+  changed(): void {
+    this.#delivery.changed();
+  }
+
+  acknowledge(nonce: string): void {
+    if ('acknowledge' in this.#proof) this.#proof.acknowledge(nonce);
+  }
+
+  refuse(nonce: string, reason: string): void {
+    if ('refuse' in this.#proof) this.#proof.refuse(nonce, reason);
+  }
+
+  /** A message of the client. */
+  received(request: unknown): void {
+    if (this.#ended) return;
+    try {
+      this.#parts.sessions.chargeMessage(this.session);
+      this.#source.received(request);
+    } catch (thrown) {
+      this.end(PkiError.from(thrown));
+    }
+  }
+
+  /** Idempotent. */
+  end(error: PkiError | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#delivery.stop();
+    this.#leaveHub();
+    this.#source.release();
+    this.consumers.remove();
+    this.#parts.metrics.streamClosed(this.session.rpc);
+    if (error !== undefined)
+      this.#call.emit('error', this.#parts.sessions.status(error, this.#called, this.session));
+    this.session.end();
+  }
+
+  async #produce(nonce: string): Promise<Message | undefined> {
+    const own = this.#parts.bundles.current();
+    if (own === undefined) throw new PkiError('STARTING_UP', 'the agent has no trust bundle yet');
+    const granted = await this.session.grant();
+    this.#granted = granted;
+    const pending = this.#source.contents(granted, own, this.#sent.size === 0);
+    const contents = pending instanceof Promise ? await pending : pending;
+    const stale = contents.filter(({ key, version }) => this.#sent.get(key) !== version);
+    const content = stale[0];
+    if (content === undefined) return undefined;
+    // what was waited for may have taken long enough for another process to stand there now
+    if (pending instanceof Promise) this.session.verify();
+    return this.#message(content, granted, { nonce, more: stale.length > 1 });
+  }
+
+  #message(
+    content: Content,
+    { identities }: Granted,
+    { nonce, more }: { readonly nonce: string; readonly more: boolean },
+  ): Message {
+    const { metrics } = this.#parts;
+    const { rpc } = this.session;
+    return {
+      bytes: content.encode(nonce),
+      onSent: () => {
+        this.#sent.set(content.key, content.version);
+        this.consumers.sent(identities, content.authorities, content.svids);
+        metrics.delivered(rpc);
+        if (more) this.changed();
+      },
+      onRead: (afterMs) => {
+        if (content.authorities !== undefined) this.consumers.read(content.authorities);
+        content.onRead();
+        metrics.confirmed(rpc, afterMs);
+      },
+      onRefused: (reason) => {
+        this.#parts.logger.warn(
+          { rpc, pid: this.session.connection.pid, resource: content.key, reason },
+          'a reader refused what it was sent; it keeps what it had',
+        );
+        if (content.authorities !== undefined)
+          this.consumers.refused(`the client refused the update: ${reason}`);
+      },
+    };
+  }
+
+  #failed(error: PkiError): void {
+    const { connection } = this.session;
+    this.end(error);
+    // a connection belongs to one process image: after an exec nothing on it can be proven any more
+    if (error.code === 'PEER_UNVERIFIABLE' && connection.peer !== undefined) connection.fail(error);
+  }
+
+  #stalled(): void {
+    const { connection, rpc } = this.session;
+    const { stallMs } = this.#parts.limits;
+    this.#parts.logger.warn(
+      { rpc, uid: connection.uid, pid: connection.pid, stallMs },
+      'a workload takes no message; its connection is closed',
+    );
+    this.consumers.stalled(`took no message for ${stallMs / 1000} s; its stream was closed`);
+    this.end(new PkiError('DEADLINE_EXCEEDED', `no message was taken for ${stallMs} ms`));
+    connection.destroy();
+  }
+
+  /**
+   * True if a change of the entries can not concern a process with these selectors, so that it need
+   * not be attested anew.
+   */
+  #unaffected(): boolean {
+    const { entries } = this.#parts;
+    const granted = this.#granted;
+    if (granted === undefined) return false;
+    const { selectors } = granted.attested;
+    const now = entries.match(selectors);
+    return (
+      now.length === granted.identities.length &&
+      now.every((each, index) => sameIdentity(each, granted.identities[index] as Identity)) &&
+      entries.wanted(selectors, ['unix:sha256', 'unix:path']).size === 0
+    );
+  }
+}
+
+const sameIdentity = (one: Identity, other: Identity): boolean =>
+  identityKey(one) === identityKey(other) && one.entry.revision === other.entry.revision;

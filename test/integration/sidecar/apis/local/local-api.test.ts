@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { test } from 'node:test';
+import { credentials, type ServiceError } from '@grpc/grpc-js';
+import { runCli } from '../../../../../src/cli/program.ts';
+import type { CliContext } from '../../../../../src/cli/context.ts';
+import { systemClock } from '../../../../../src/common/runtime/index.ts';
+import { agentContract, fromServiceError } from '../../../../../src/common/wire/index.ts';
+import type { AgentStatus__Output } from '../../../../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
+import type { ExplainRequest } from '../../../../../src/common/wire/generated/meshca/agent/v1/ExplainRequest.ts';
+import type { Explanation__Output } from '../../../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
+import { localApi, localApiLimits } from '../../../../../sidecar/apis/local/index.ts';
+import { silentMetrics, startLocalServer } from '../../../../../sidecar/local-server/index.ts';
+import { entryOf } from '../../local-server/fakes.ts';
+import { collect, header, speak, startHarness, type Harness } from '../../local-server/support.ts';
+import { until } from '../../../../support/until.ts';
+
+async function startLocal(
+  harness: Harness,
+  { mode = 0o600, allowedUids = [] as readonly number[] } = {},
+) {
+  const path = join(harness.folder, 'local.sock');
+  const { attestor, entries, refusals } = harness;
+  const api = await startLocalServer({
+    ...harness.serverParts,
+    socket: { path, mode },
+    apis: [
+      localApi({
+        allowedUids,
+        status: () => ({ spiffeId: 'spiffe://td.test/meshca/agent/n', ready: true }),
+        attestor,
+        entries,
+        refusals,
+        clock: systemClock,
+      }),
+    ],
+    metrics: silentMetrics,
+    limits: localApiLimits,
+  });
+  const client = new (agentContract().packages.meshca.agent.v1.AgentLocal)(
+    `unix:${path}`,
+    credentials.createInsecure(),
+  );
+  return {
+    path,
+    status: () =>
+      promisify((callback: (error: ServiceError | null, value?: AgentStatus__Output) => void) =>
+        client.GetStatus({}, callback),
+      )() as Promise<AgentStatus__Output>,
+    explain: (request: ExplainRequest) =>
+      promisify(
+        (
+          argument: ExplainRequest,
+          callback: (error: ServiceError | null, value?: Explanation__Output) => void,
+        ) => client.Explain(argument, callback),
+      )(request) as Promise<Explanation__Output>,
+    async [Symbol.asyncDispose]() {
+      client.close();
+      await api.drain(50);
+    },
+  };
+}
+
+test('root reads the status over a socket that only its owner may open', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  assert.equal((await stat(local.path)).mode & 0o777, 0o600);
+  const status = await local.status();
+  assert.deepEqual([status.spiffeId, status.ready], ['spiffe://td.test/meshca/agent/n', true]);
+});
+
+test('explain by refusal ID tells what the caller was not told: the nearest entries and what each missed', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  harness.entries.set(
+    entryOf('near', 'spiffe://td.test/near', ['unix:uid:0', 'unix:path:/opt/near']),
+  );
+  const error = await collect(harness.client().FetchX509SVID({}, header())).error();
+  const refusalId = String(fromServiceError(error).detail['refusalId']);
+  const explained = await local.explain({ refusalId });
+  assert.deepEqual(
+    [explained.pid, explained.code, explained.granted, explained.refusalId],
+    [process.pid, 'NO_IDENTITY', false, refusalId],
+  );
+  assert.deepEqual(explained.nearMisses, [
+    {
+      entryId: 'near',
+      spiffeId: 'spiffe://td.test/near',
+      matched: ['unix:uid:0'],
+      missed: ['unix:path:/opt/near'],
+    },
+  ]);
+  assert.ok(explained.selectors.includes('peer:pinned'));
+  await assert.rejects(
+    local.explain({ refusalId: 'unknown' }),
+    (thrown: ServiceError) => fromServiceError(thrown).code === 'NOT_FOUND',
+  );
+});
+
+test('explain by pid attests the process, hash included, and says what it is granted', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:23456']));
+  const actor = await harness.actor();
+  await actor.become(23_456);
+  const explained = await local.explain({ pid: actor.pid });
+  assert.deepEqual(
+    [explained.granted, explained.grantedSpiffeIds, explained.code],
+    [true, ['spiffe://td.test/app'], ''],
+  );
+  assert.ok(explained.selectors.some((each) => each.startsWith('unix:sha256:')));
+  const mixed = await harness.actor();
+  await mixed.becomeMixed(23_456);
+  assert.equal((await local.explain({ pid: mixed.pid })).code, 'PEER_UNVERIFIABLE');
+  for (const request of [{}, { pid: 0 }, { pid: -1 }])
+    await assert.rejects(
+      local.explain(request),
+      (thrown: ServiceError) => fromServiceError(thrown).code === 'INVALID_REQUEST',
+    );
+});
+
+test('explain of a process that does not exist is refused, at the command line with exit code 3', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  // above the highest pid that Linux gives
+  const pid = 2 ** 22 + 5;
+  await assert.rejects(
+    local.explain({ pid }),
+    (thrown: ServiceError) => fromServiceError(thrown).code === 'NOT_FOUND',
+  );
+  let errors = '';
+  const context: CliContext = {
+    env: {},
+    out: () => {},
+    err: (text) => (errors += text),
+    readStdin: async () => '',
+    terminal: { isTerminal: false, columns: 80, color: false },
+    signal: new AbortController().signal,
+    now: () => systemClock.now(),
+    parts: {} as CliContext['parts'],
+  };
+  assert.equal(
+    await runCli(['explain', '--pid', String(pid), '--socket', local.path, '--json'], context),
+    3,
+  );
+  assert.equal((JSON.parse(errors) as { error: { code: string } }).error.code, 'NOT_FOUND');
+});
+
+test('users who are neither root, nor the agent, nor configured are refused, whatever the mode of the socket lets in', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness, { mode: 0o777, allowedUids: [34_567] });
+  const call = async (uid: number): Promise<string> => {
+    const actor = await harness.actor();
+    await actor.become(uid);
+    const { session } = speak(await actor.connect(local.path));
+    const request = session.request({
+      ':method': 'POST',
+      ':path': '/meshca.agent.v1.AgentLocal/GetStatus',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    });
+    let code: unknown;
+    for (const event of ['response', 'trailers'])
+      request.on(
+        event,
+        (headers: Record<string, unknown>) => (code = headers['meshca-code'] ?? code),
+      );
+    request.resume();
+    request.end(Buffer.alloc(5));
+    await until(() => request.closed);
+    session.destroy();
+    return String(code ?? 'OK');
+  };
+  assert.equal(await call(23_456), 'CALLER_NOT_ADMITTED');
+  assert.equal(await call(34_567), 'OK');
+});

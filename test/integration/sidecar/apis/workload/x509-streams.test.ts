@@ -1,0 +1,304 @@
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import { test } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { SpiffeId } from '../../../../../src/common/spiffe/index.ts';
+import { fromServiceError } from '../../../../../src/common/wire/index.ts';
+import type { X509BundlesResponse__Output } from '../../../../../src/common/wire/generated/X509BundlesResponse.ts';
+import type { X509SVIDResponse__Output } from '../../../../../src/common/wire/generated/X509SVIDResponse.ts';
+import { defaultLimits } from '../../../../../sidecar/local-server/index.ts';
+import { bundleOf, entryOf, LeapClock } from '../../local-server/fakes.ts';
+import { collect, header, speak, startHarness } from '../../local-server/support.ts';
+import { until } from '../../../../support/until.ts';
+
+const identityOf = (entry: ReturnType<typeof entryOf>) => ({
+  entry,
+  spiffeId: SpiffeId.of(entry.spiffeId),
+});
+
+const { stallMs } = defaultLimits;
+
+test('the first message comes at once with the full state, the oldest entry first, unique hints and the federated bundles', async () => {
+  await using harness = await startHarness();
+  const foreign = bundleOf('other.test');
+  harness.bundles.set(harness.bundles.own, [foreign]);
+  harness.entries.set(
+    entryOf('a', 'spiffe://td.test/first', ['unix:uid:0'], { hint: 'internal' }),
+    entryOf('b', 'spiffe://td.test/second', ['unix:uid:0'], { hint: 'internal' }),
+    entryOf('c', 'spiffe://td.test/not-mine', ['unix:uid:4711']),
+  );
+  const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
+  const message = await stream.first();
+  assert.deepEqual(
+    message.svids.map((each) => [each.spiffeId, each.hint]),
+    [
+      ['spiffe://td.test/first', 'internal'],
+      ['spiffe://td.test/second', ''],
+    ],
+  );
+  assert.deepEqual(
+    message.svids[0]?.bundle,
+    Buffer.concat([...(harness.bundles.own?.rootsDer ?? [])]),
+  );
+  assert.equal(message.svids[0]?.x509Svid.length, 1300);
+  assert.deepEqual(Object.keys(message.federatedBundles), ['spiffe://other.test']);
+  assert.deepEqual(message.federatedBundles['spiffe://other.test'], foreign.rootsDer[0]);
+  stream.cancel();
+});
+
+test('a message that was read confirms the SVID and the roots, and the end of the stream releases all', async () => {
+  await using harness = await startHarness();
+  const entry = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
+  harness.entries.set(entry);
+  const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
+  await stream.first();
+  await until(() => harness.svids.confirmed.length === 1);
+  assert.deepEqual(
+    harness.consumers.reports.map((each) => each.split(' ')[0]),
+    ['pending', 'confirmed'],
+  );
+  const renewed = harness.svids.renew(identityOf(entry));
+  await until(() => harness.svids.confirmed.includes(renewed.serial));
+  assert.equal(harness.consumers.reports.length, 2, 'a renewal alone is no news about roots');
+  harness.bundles.set(bundleOf('td.test', 2));
+  await until(() => harness.consumers.reports.length === 4);
+  assert.equal(stream.messages.length, 3);
+  stream.cancel();
+  await until(() => harness.svids.open === 0 && harness.consumers.open === 0);
+});
+
+test('a change of entries that does not concern a process sends it nothing, and one that does sends the whole new state', async () => {
+  await using harness = await startHarness();
+  const mine = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
+  harness.entries.set(mine);
+  const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
+  await stream.first();
+  harness.entries.set(mine, entryOf('x', 'spiffe://td.test/x', ['unix:uid:4711']));
+  await delay(50);
+  assert.equal(stream.messages.length, 1);
+  harness.entries.set(mine, entryOf('b', 'spiffe://td.test/more', ['unix:uid:0']));
+  await stream.count(2);
+  assert.equal(stream.messages[1]?.svids.length, 2);
+  stream.cancel();
+});
+
+test('a process whose last entry goes is told PermissionDenied on the open stream', async () => {
+  await using harness = await startHarness();
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
+  await stream.first();
+  harness.entries.set();
+  const error = await stream.error();
+  assert.equal(error.code, status.PERMISSION_DENIED);
+  assert.equal(fromServiceError(error).code, 'NO_IDENTITY');
+  assert.equal(stream.messages.length, 1);
+});
+
+test('a caller without identity learns its own selectors and a refusal ID, and nothing of the entries of others', async () => {
+  await using harness = await startHarness();
+  harness.entries.set(
+    entryOf('secret-entry', 'spiffe://td.test/secret-app', ['unix:uid:0', 'unix:path:/opt/secret']),
+  );
+  const error = await collect(harness.client().FetchX509SVID({}, header())).error();
+  const seen = fromServiceError(error);
+  assert.equal(error.code, status.PERMISSION_DENIED);
+  assert.equal(seen.code, 'NO_IDENTITY');
+  assert.match(error.details, /unix:uid:0/);
+  const everything = `${error.details} ${JSON.stringify(error.metadata.getMap())}`;
+  for (const word of ['secret', 'td.test'])
+    assert.ok(!everything.includes(word), `${word} in ${everything}`);
+  const refusal = harness.refusals.get(String(seen.detail['refusalId']));
+  assert.equal(refusal?.pid, process.pid);
+  assert.ok(refusal?.selectors.some((each) => each.value === 'uid:0'));
+});
+
+test('a call without the security header, or with another value, is InvalidArgument', async () => {
+  await using harness = await startHarness();
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  const actor = await harness.actor();
+  for (const metadata of [
+    {},
+    { 'workload.spiffe.io': 'false' },
+    { 'workload.spiffe.io': 'true, true' },
+  ]) {
+    const { state } = speak(await actor.connect(harness.path)).fetchX509Svid(
+      metadata as Record<string, string>,
+    );
+    await until(() => state.closed);
+    assert.deepEqual(
+      [state.status, state.code, state.messages.length],
+      [status.INVALID_ARGUMENT, 'SECURITY_HEADER_MISSING', 0],
+    );
+  }
+});
+
+test('before the entries or the bundle are there the answer is Unavailable', async () => {
+  await using harness = await startHarness();
+  harness.entries.isSynced = false;
+  assert.equal(
+    fromServiceError(await collect(harness.client().FetchX509SVID({}, header())).error()).code,
+    'NOT_SYNCED',
+  );
+  harness.bundles.set(undefined);
+  const error = await collect(harness.client().FetchX509Bundles({}, header())).error();
+  assert.deepEqual([error.code, fromServiceError(error).code], [status.UNAVAILABLE, 'STARTING_UP']);
+});
+
+test('the first message waits for SVIDs that are still being signed', async () => {
+  await using harness = await startHarness();
+  let signed = (): void => {};
+  harness.svids.signing = new Promise((resolve) => (signed = resolve));
+  harness.entries.set(
+    entryOf('a', 'spiffe://td.test/one', ['unix:uid:0']),
+    entryOf('b', 'spiffe://td.test/two', ['unix:uid:0']),
+  );
+  const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
+  await delay(50);
+  assert.equal(stream.messages.length, 0);
+  signed();
+  assert.equal((await stream.first()).svids.length, 2);
+  stream.cancel();
+});
+
+test('X.509 bundles are keyed by trust domain ID, own and federated, and follow changes', async () => {
+  await using harness = await startHarness();
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  harness.bundles.set(harness.bundles.own, [bundleOf('other.test')]);
+  const stream = collect<X509BundlesResponse__Output>(
+    harness.client().FetchX509Bundles({}, header()),
+  );
+  assert.deepEqual(Object.keys((await stream.first()).bundles).sort(), [
+    'spiffe://other.test',
+    'spiffe://td.test',
+  ]);
+  harness.bundles.set(bundleOf('td.test', 2));
+  await stream.count(2);
+  assert.deepEqual(Object.keys(stream.messages[1]?.bundles ?? {}), ['spiffe://td.test']);
+  await until(
+    () => harness.consumers.reports.filter((each) => each.startsWith('confirmed')).length === 2,
+  );
+  stream.cancel();
+});
+
+test('the WIT calls are Unimplemented, also for a caller without identity and before the entries are there', async () => {
+  await using harness = await startHarness();
+  harness.entries.isSynced = false;
+  const client = harness.client();
+  assert.equal(
+    (await collect(client.FetchWITSVID({}, header())).error()).code,
+    status.UNIMPLEMENTED,
+  );
+  assert.equal(
+    (await collect(client.FetchWITBundles({}, header())).error()).code,
+    status.UNIMPLEMENTED,
+  );
+});
+
+test('a reader that stands still gets, when it goes on, one message with the newest state and no backlog', async () => {
+  await using harness = await startHarness();
+  const entry = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
+  harness.entries.set(entry);
+  const actor = await harness.actor();
+  const socket = await actor.connect(harness.path);
+  const { state } = speak(socket).fetchX509Svid();
+  await until(() => state.messages.length === 1);
+  await until(() => harness.svids.confirmed.length === 1);
+  const handle = (socket as unknown as { _handle: { readStop(): void; readStart(): void } })
+    ._handle;
+  handle.readStop();
+  let newest = '';
+  for (let each = 0; each < 200; each += 1) {
+    newest = harness.svids.renew(identityOf(entry)).chainDer[0]?.toString('hex') ?? '';
+    if (each % 20 === 0) await delay(2);
+  }
+  await delay(50);
+  assert.equal(harness.svids.confirmed.length, 1, 'nothing is confirmed that was not read');
+  handle.readStart();
+  await until(
+    () => state.messages.at(-1)?.svids[0]?.x509Svid.toString('hex').startsWith(newest) ?? false,
+  );
+  assert.equal(state.messages.length, 3, 'the message that was under way, and the newest');
+});
+
+test('a stream that takes no message for 30 seconds is closed, an idle one is not', async () => {
+  const clock = new LeapClock();
+  await using harness = await startHarness({ clock });
+  const entry = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
+  harness.entries.set(entry);
+  const actor = await harness.actor();
+  const socket = await actor.connect(harness.path);
+  const { state } = speak(socket).fetchX509Svid();
+  await until(() => harness.svids.confirmed.length === 1);
+  await until(() => !clock.runs(stallMs), 'nothing is under way');
+  clock.leap(40_000);
+  await delay(100);
+  assert.equal(state.closed, false, '40 seconds without news is no stall');
+  (socket as unknown as { _handle: { readStop(): void } })._handle.readStop();
+  harness.svids.renew(identityOf(entry));
+  await until(() => clock.runs(stallMs), 'the message is under way');
+  clock.leap(6_000);
+  await delay(100);
+  assert.equal(harness.api.connections(), 1, '6 seconds are not enough');
+  clock.leap(stallMs - 6_000);
+  await until(() => harness.api.connections() === 0);
+  await until(() => harness.svids.open === 0);
+  assert.equal(harness.svids.confirmed.length, 1);
+  assert.deepEqual(
+    harness.consumers.stalls,
+    ['took no message for 30 s; its stream was closed'],
+    'it stays known by name',
+  );
+});
+
+test('a stream whose HTTP/2 window is kept closed counts as one that takes no message', async () => {
+  const clock = new LeapClock();
+  await using harness = await startHarness({ clock });
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  const actor = await harness.actor();
+  const client = speak(await actor.connect(harness.path));
+  await new Promise<void>((resolve) =>
+    client.session.settings({ initialWindowSize: 0 }, () => resolve()),
+  );
+  const { state } = client.fetchX509Svid();
+  await until(() => clock.runs(stallMs), 'a message is under way');
+  assert.equal(harness.api.connections(), 1);
+  clock.leap(stallMs);
+  await until(() => harness.api.connections() === 0);
+  assert.equal(state.messages.length, 0);
+  assert.equal(harness.svids.confirmed.length, 0);
+});
+
+test('calls that are cancelled at any moment leave nothing open and do not disturb others on their connection', async () => {
+  const clock = new LeapClock();
+  await using harness = await startHarness({ clock });
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  const actor = await harness.actor();
+  const client = speak(await actor.connect(harness.path));
+  const steady = client.fetchX509Svid();
+  await until(() => steady.state.messages.length === 1);
+  for (let each = 0; each < 300; each += 1) {
+    const { request } = client.fetchX509Svid();
+    if (each % 3 === 0) request.close(8);
+    else if (each % 3 === 1) setImmediate(() => request.close(8));
+    else setTimeout(() => request.close(8), each % 7);
+    if (each % 10 === 0) await delay(2);
+  }
+  await until(() => harness.svids.open === 1 && harness.consumers.open === 1);
+  await until(() => !clock.runs(stallMs), 'nothing is under way');
+  clock.leap(stallMs + 10_000);
+  await delay(100);
+  assert.deepEqual([harness.api.connections(), steady.state.closed], [1, false]);
+});
+
+test('draining tells open streams that the agent shuts down, removes the socket and frees everything', async () => {
+  const harness = await startHarness();
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
+  await stream.first();
+  await harness.api.drain(500);
+  assert.equal(fromServiceError(await stream.error()).code, 'SHUTTING_DOWN');
+  assert.equal(harness.svids.open, 0);
+  assert.equal(harness.api.connections(), 0);
+  assert.equal(harness.entries.listeners, 0);
+  await harness[Symbol.asyncDispose]();
+});
