@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { Operations } from '../api/index.ts';
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
@@ -411,9 +412,12 @@ export async function startServer(parts: ServerParts): Promise<RunningServer> {
   stack.defer(() => services.close());
   await services.gate.recover();
   const connections: Connections = new Connections(services.callers, clock);
+  const operations = new Operations(services, clock);
+  services.gate.connect((method, request, caller) => operations.execute(method, request, caller));
   const front = buildGrpcServer(
-    services,
     {
+      operations,
+      services,
       connections,
       callers: services.callers,
       refusals: services.refusals,

@@ -1,10 +1,7 @@
-export { admission } from './admission.ts';
-export { guarding, guardingOf, type Guarding } from './guarding.ts';
-export { startAdminListener } from './admin-listener.ts';
-export { Connections, type Connection } from './connections.ts';
-export { buildGrpcServer, type GrpcFront } from './grpc-server.ts';
-export type { CallContext, GuardDependencies } from './guard.ts';
+export { startAdminListener } from './grpc/admin-listener.ts';
+export { Connections, type Connection } from './grpc/connections.ts';
+export { buildGrpcServer, type GrpcFront } from './grpc/grpc-server.ts';
+export { startTlsListener, type Listening, type TlsIdentity } from './grpc/tls-listener.ts';
 export { ServerMetrics } from './metrics.ts';
 export { startOpsListener } from './ops-listener.ts';
 export { Readiness } from './readiness.ts';
-export { startTlsListener, type Listening, type TlsIdentity } from './tls-listener.ts';

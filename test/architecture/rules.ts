@@ -16,6 +16,7 @@ export const floors: readonly (readonly string[])[] = [
   ['src/issuance'],
   ['src/audit'],
   ['src/services'],
+  ['src/api'],
   ['src/server'],
   ['src/config'],
   ['src/compose'],

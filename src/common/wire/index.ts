@@ -1,4 +1,15 @@
 export { attestationMessage } from './attestation-message.ts';
+export type {
+  AdminServiceName,
+  MethodAt,
+  MethodKind,
+  MethodName,
+  MethodPath,
+  MethodPathOf,
+  MethodType,
+  ServiceName,
+  ServiceTypes,
+} from './contract-types.ts';
 export {
   adminContract,
   agentContract,
@@ -7,6 +18,14 @@ export {
   signingContract,
   workloadContract,
 } from './load.ts';
+export {
+  exactRequestFromJson,
+  methodDefinition,
+  requestFromJson,
+  requestToJson,
+  responseToJson,
+  serviceDefinition,
+} from './method-messages.ts';
 export { boundRequests, type RequestBounds, type RequestOwner } from './request-bounds.ts';
 export {
   codeTrailer,

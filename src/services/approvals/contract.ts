@@ -37,12 +37,7 @@ export interface OperationView extends OperationSummary {
 }
 
 /** Runs the call itself, as if its caller had just been admitted. */
-export type Execute = (
-  method: string,
-  request: Json,
-  caller: OperatorCaller,
-  operationId: string,
-) => Promise<Json>;
+export type Execute = (method: string, request: Json, caller: OperatorCaller) => Promise<Json>;
 
 export interface Approvals {
   /** Takes approval.read. */

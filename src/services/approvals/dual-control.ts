@@ -18,6 +18,7 @@ import {
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7, type Clock, type Logger } from '../../common/runtime/index.ts';
 import type { TrustDomain } from '../../common/spiffe/index.ts';
+import type { MethodPath } from '../../common/wire/index.ts';
 import type { AuditEvent, AuditValue, PendingOperation, StoredPolicy } from '../../domain/index.ts';
 import type { ApprovalStore } from '../../store/ports/index.ts';
 import type { MetaStore, Page, PageRequest } from '../../store/ports/index.ts';
@@ -51,7 +52,7 @@ export interface DualControlDeps {
  * The one call that may be decided by a policy that is not in force yet: the one that puts it in
  * force.
  */
-export const policyMethod = '/meshca.admin.v1.Approvals/PutApprovalPolicy';
+export const policyMethod: MethodPath = '/meshca.admin.v1.Approvals/PutApprovalPolicy';
 
 const perProposer = 20;
 const total = 200;
@@ -373,7 +374,7 @@ export class DualControl implements Approvals, ApprovalGate {
       const stated = unwrap(readOperation(operation.bytes));
       this.#results.put(
         id,
-        await this.#execute(stated.method, stated.request, await this.#proposer(stated), id),
+        await this.#execute(stated.method, stated.request, await this.#proposer(stated)),
       );
     } catch (thrown) {
       failure = PkiError.from(thrown);

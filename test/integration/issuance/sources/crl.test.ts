@@ -14,7 +14,7 @@ import {
   pemEncode,
   sha256Hex,
 } from '../../../../src/common/x509/index.ts';
-import { guardingOf } from '../../../../src/server/guarding.ts';
+import { rowAt } from '../../../../src/api/index.ts';
 import {
   authorizeAny,
   connectTls,
@@ -235,14 +235,10 @@ describe('CRLs of a company CA above ours', () => {
   });
 
   test('under dual control it waits for approval like the import of an authority; a dry run does not', async () => {
-    const guarding = guardingOf('/meshca.admin.v1.AuthoritySources/ImportCrl') as (
-      request: object,
-      sights: object,
-    ) => Promise<boolean>;
-    assert.deepEqual(
-      [await guarding({ dryRun: false }, {}), await guarding({ dryRun: true }, {})],
-      [true, false],
-    );
+    const { dualControl } = rowAt('/meshca.admin.v1.AuthoritySources/ImportCrl');
+    assert.ok(typeof dualControl === 'object');
+    const matters = (dryRun: boolean) => dualControl.matters({ dryRun }, {} as never);
+    assert.deepEqual([await matters(false), await matters(true)], [true, false]);
   });
 
   test('with the last of them the set is complete, stands at its URL, and OpenSSL verifies a leaf with the CRL of every level', async () => {

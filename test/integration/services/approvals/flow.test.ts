@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { verifyEvidence } from '../../../../src/common/approval/index.ts';
 import { unwrap } from '../../../../src/common/errors/index.ts';
-import { guarding } from '../../../../src/server/index.ts';
 import { namespace, startDualWorld, type DualWorld } from '../../../support/dual-control.ts';
-import { allMethods, codeOf } from '../../../support/server.ts';
+import { codeOf } from '../../../support/server.ts';
 import { SoftSecurityKey } from '../../../support/ssh.ts';
+import { until } from '../../../support/until.ts';
 
 let w: DualWorld;
 const role = (name: string, members: readonly string[] = []): object => ({
@@ -22,14 +22,6 @@ before(async () => {
   w = await startDualWorld();
 });
 after(async () => w?.[Symbol.asyncDispose]());
-
-test('the table of guarding names every method of administration, and nothing else', () => {
-  const methods = Object.keys(allMethods())
-    .filter((path) => path.startsWith('/meshca.admin.v1.'))
-    .sort();
-  assert.deepEqual(Object.keys(guarding).sort(), methods);
-});
-import { until } from '../../../support/until.ts';
 
 describe('switching on', () => {
   test('nothing is held before, and a policy that is not switched on can be prepared', async () => {

@@ -1,0 +1,50 @@
+import type { AgentState } from '../../domain/index.ts';
+import { oneOf, pageOf } from '../messages/common.ts';
+import { entryMessage } from '../messages/entries.ts';
+import { agentMessage } from '../messages/views.ts';
+import type { OperationsOf } from '../operation.ts';
+
+const agentStates: readonly AgentState[] = ['active', 'banned', 'evicted'];
+
+export const agentOperations: OperationsOf<'meshca.admin.v1.Agents'> = {
+  ListAgents: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { page, state }) => {
+      const { items, next } = await services.agents.list(
+        caller,
+        state === '' ? {} : { state: oneOf('state', state, agentStates, 'active') },
+        pageOf(page),
+      );
+      return { agents: items.map(agentMessage), nextPageToken: next ?? '' };
+    },
+  },
+  GetAgent: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { spiffeId }) => {
+      const detail = await services.agents.get(caller, spiffeId);
+      return {
+        agent: agentMessage(detail.agent),
+        parentIds: [...detail.parentIds],
+        obtainableEntries: detail.obtainable.map(entryMessage),
+        obtainableTotal: detail.obtainableTotal,
+        liveCertificates: detail.liveCertificates,
+        lastNotAfter: detail.lastNotAfter,
+        consumers: [...detail.consumers],
+      };
+    },
+  },
+  BanAgent: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { spiffeId, reason }) =>
+      agentMessage(await services.agents.ban(caller, spiffeId, reason)),
+  },
+  EvictAgent: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { spiffeId, reason }) =>
+      agentMessage(await services.agents.evict(caller, spiffeId, reason)),
+  },
+};

@@ -1,0 +1,81 @@
+import type { CertificateFilter__Output } from '../../common/wire/generated/meshca/admin/v1/CertificateFilter.ts';
+import { certificateKinds, certificateStates } from '../../domain/index.ts';
+import type { CertificateFilter } from '../../store/contract.ts';
+import { given, oneOf, pageOf, serialOf } from '../messages/common.ts';
+import { certificateMessage } from '../messages/views.ts';
+import type { OperationsOf } from '../operation.ts';
+
+export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'> = {
+  ListCertificates: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { page, filter, order }) => {
+      const { items, next } = await services.certificates.list(
+        caller,
+        filterOf(filter),
+        oneOf('order', order, ['created', 'expiry'], 'created'),
+        pageOf(page),
+      );
+      return {
+        certificates: items.map((record) => certificateMessage(record)),
+        nextPageToken: next ?? '',
+      };
+    },
+  },
+  GetCertificate: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { serial }) => {
+      const record = await services.certificates.get(caller, serialOf(serial));
+      return certificateMessage(record, await services.revocations.of(record.serial));
+    },
+  },
+  RevokeCertificate: {
+    admits: 'operators',
+    dualControl: 'always',
+    run: async ({ services }, caller, { serial, reason }) => {
+      const { certificate, revocation } = await services.revocations.revoke(
+        caller,
+        serialOf(serial),
+        reason,
+      );
+      return certificateMessage(certificate, revocation);
+    },
+  },
+  MintX509Svid: {
+    admits: 'operators',
+    dualControl: {
+      when: 'it is for an admin, or for an ID that a role names or that an approver proposes under',
+      matters: ({ admin, spiffeId }, sights) => admin || sights.idMatters(spiffeId),
+    },
+    preview: async (_deps, _caller, { spiffeId, admin, ttlSeconds }) => [
+      `issue a certificate for ${spiffeId}${admin ? ', with the rights of an admin as far as roles name it' : ''}, for ${ttlSeconds === 0 ? 'the default time' : `${ttlSeconds} s`}`,
+    ],
+    run: async ({ services }, caller, request) => {
+      const { leaf, rootsDer } = await services.mint.mint(caller, request);
+      return {
+        serial: leaf.serial,
+        chainDer: [...leaf.chainDer],
+        rootsDer: [...rootsDer],
+        notAfter: leaf.notAfter,
+        spiffeId: leaf.spiffeId,
+      };
+    },
+  },
+};
+
+function filterOf(filter: CertificateFilter__Output | null): CertificateFilter {
+  if (filter === null) return {};
+  const { kind, state, expiresBefore, expiresAfter } = filter;
+  return {
+    ...given('spiffeId', filter.spiffeId),
+    ...given('spiffeIdPrefix', filter.spiffeIdPrefix),
+    ...given('holder', filter.holder),
+    ...given('authorityId', filter.authorityId),
+    ...given('entryId', filter.entryId),
+    ...(kind === '' ? {} : { kind: oneOf('kind', kind, certificateKinds, 'workload') }),
+    ...(state === '' ? {} : { state: oneOf('state', state, certificateStates, 'issued') }),
+    ...(expiresBefore === 0 ? {} : { expiresBefore }),
+    ...(expiresAfter === 0 ? {} : { expiresAfter }),
+  };
+}

@@ -1,0 +1,59 @@
+import { compromisePlan, rotationStatus } from '../messages/rotation.ts';
+import type { OperationsOf } from '../operation.ts';
+import { authorityLines, proofText } from '../preview/authorities.ts';
+import { isoTime } from '../preview/entries.ts';
+
+/** What ends trust in an authority. */
+export const compromiseOperations: Pick<
+  OperationsOf<'meshca.admin.v1.Authorities'>,
+  'TaintAuthority' | 'RevokeAuthority' | 'PlanCompromise' | 'CompromiseAuthority'
+> = {
+  TaintAuthority: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: async (deps, caller, { id, force }) => [
+      `have all leaves under ${id} replaced; where it is the last that signs, a successor first, ${proofText(force, null)}`,
+      ...(await authorityLines(deps, caller, (each) => each.id === id)),
+    ],
+    run: async ({ services }, caller, { id, windowSeconds, reason, force }) =>
+      rotationStatus(
+        await services.rotation.taint(caller, { id, windowSeconds, reason, force }),
+        services.crls,
+      ),
+  },
+  RevokeAuthority: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: async (deps, caller, { id, force }) => [
+      `revoke ${id}${force ? ' even while leaves of it are live (force)' : ', if no leaf of it is live'}`,
+      ...(await authorityLines(deps, caller, (each) => each.id === id)),
+    ],
+    run: async ({ services }, caller, { id, reason, force }) =>
+      rotationStatus(await services.rotation.revoke(caller, { id, reason, force }), services.crls),
+  },
+  PlanCompromise: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { id }) =>
+      compromisePlan(await services.rotation.planCompromise(caller, id), services.crls),
+  },
+  CompromiseAuthority: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: async (deps, caller, { id }) => {
+      const plan = await deps.services.rotation.planCompromise(caller, id);
+      const exposedUntil = plan.exposedUntil === 0 ? 'then' : isoTime(plan.exposedUntil);
+      return [
+        `taint ${plan.tainted.join(', ')}${plan.replacesRoot ? '; the root is replaced as well and leaves the bundle' : ''}`,
+        `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`,
+        `${plan.live} live leaves, ${plan.liveUnreported} of them with holders that can not report; exposed until ${exposedUntil}`,
+        ...(await authorityLines(deps, caller, (each) => plan.tainted.includes(each.id))),
+      ];
+    },
+    run: async ({ services }, caller, { id, windowSeconds, reason, force }) =>
+      compromisePlan(
+        await services.rotation.compromise(caller, { id, windowSeconds, reason, force }),
+        services.crls,
+      ),
+  },
+};

@@ -1,0 +1,60 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { OperatorCaller } from '../../services/caller.ts';
+import { pageOf } from '../messages/common.ts';
+import { roleMessage } from '../messages/views.ts';
+import type { OperationDeps, OperationsOf } from '../operation.ts';
+import { diff, type Fields } from '../preview/diff.ts';
+import { memberLines } from '../preview/members.ts';
+
+export const roleOperations: OperationsOf<'meshca.admin.v1.Roles'> = {
+  PutRole: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: async (deps, caller, { role }) =>
+      role === null
+        ? []
+        : [
+            ...diff(
+              `put role ${role.name}`,
+              await presentRole(deps, caller, role.name),
+              withoutTimes(role),
+            ),
+            ...(await memberLines(deps, caller, role.members)),
+          ],
+    run: async ({ services }, caller, { role }) => {
+      if (!role) throw new PkiError('INVALID_REQUEST', 'the role is missing');
+      return roleMessage(await services.roles.put(caller, role));
+    },
+  },
+  ListRoles: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { page }) => {
+      const { items, next } = await services.roles.list(caller, pageOf(page));
+      return { roles: items.map(roleMessage), nextPageToken: next ?? '' };
+    },
+  },
+  DeleteRole: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: async (deps, caller, { name }) =>
+      diff(`delete role ${name}`, await presentRole(deps, caller, name), undefined),
+    run: async ({ services }, caller, { name }) =>
+      roleMessage(await services.roles.delete(caller, name)),
+  },
+};
+
+async function presentRole(
+  { services }: OperationDeps,
+  caller: OperatorCaller,
+  name: string,
+): Promise<Fields | undefined> {
+  const { items } = await services.roles.list(caller, { size: 1000 });
+  const role = items.find((each) => each.name === name);
+  return role === undefined ? undefined : withoutTimes(roleMessage(role));
+}
+
+function withoutTimes(role: object): Fields {
+  const { createdAt: _c, updatedAt: _u, ...stated } = role as Record<string, unknown>;
+  return stated;
+}

@@ -1,0 +1,71 @@
+import { canaryOf, kindOf, placeOf, rotationStatus, stopOf } from '../messages/rotation.ts';
+import type { OperationsOf } from '../operation.ts';
+import { authorityLines, proofText, scopeLines } from '../preview/authorities.ts';
+
+/** Rotations: each operation records a goal, and the server works towards it by itself. */
+export const rotationOperations: Pick<
+  OperationsOf<'meshca.admin.v1.Authorities'>,
+  'RotateAuthorities' | 'ContinueRotation' | 'WithdrawAuthority' | 'AcceptClock'
+> = {
+  RotateAuthorities: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: async (deps, caller, { kind, stopAfter, force, shares, replica, region }) => {
+      const publishing = stopAfter === 'prepared' ? ' not yet' : '';
+      const activating =
+        stopAfter === ''
+          ? `activate it ${proofText(force, shares)}`
+          : `stop when it is ${stopAfter}`;
+      return [
+        ...scopeLines(replica, region),
+        `make a successor of the ${kind} authority (prepared), publish it${publishing}, and ${activating}; what signs now is then trusted until its last leaf has expired`,
+        ...(await authorityLines(deps, caller, (each) => each.kind === kind)),
+      ];
+    },
+    run: async ({ services }, caller, request) =>
+      rotationStatus(
+        await services.rotation.rotate(caller, {
+          kind: kindOf(request.kind),
+          reason: request.reason,
+          force: request.force,
+          ...stopOf(request.stopAfter),
+          ...(request.shares === null ? {} : { shares: request.shares }),
+          ...canaryOf(request),
+          ...placeOf(request),
+        }),
+        services.crls,
+      ),
+  },
+  ContinueRotation: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: async (deps, caller, { kind, id, force, shares }) => [
+      `go on with the rotation ${id || `of the ${kind} authority`}: activate its successor ${proofText(force, shares)}`,
+      ...(await authorityLines(deps, caller, (each) => each.kind === kind || each.id === id)),
+    ],
+    run: async ({ services }, caller, request) =>
+      rotationStatus(
+        await services.rotation.proceed(caller, {
+          ...(request.id === '' ? { kind: kindOf(request.kind) } : { id: request.id }),
+          reason: request.reason,
+          force: request.force,
+          ...stopOf(request.stopAfter),
+          ...(request.shares === null ? {} : { shares: request.shares }),
+        }),
+        services.crls,
+      ),
+  },
+  WithdrawAuthority: {
+    admits: 'operators',
+    dualControl: 'always',
+    preview: (deps, caller, { id }) => authorityLines(deps, caller, (each) => each.id === id),
+    run: async ({ services }, caller, { id, reason }) =>
+      rotationStatus(await services.rotation.withdraw(caller, id, reason), services.crls),
+  },
+  AcceptClock: {
+    admits: 'operators',
+    dualControl: 'always',
+    run: async ({ services }, caller, { reason }) =>
+      rotationStatus(await services.rotation.acceptClock(caller, reason), services.crls),
+  },
+};

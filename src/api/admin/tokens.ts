@@ -1,0 +1,35 @@
+import { pageOf } from '../messages/common.ts';
+import { tokenMessage } from '../messages/views.ts';
+import type { OperationsOf } from '../operation.ts';
+
+export const tokenOperations: OperationsOf<'meshca.admin.v1.Tokens'> = {
+  CreateJoinToken: {
+    admits: 'operators',
+    dualControl: {
+      when: 'the node would become the parent of an entry that matters, by its name or its selectors',
+      matters: ({ agentName, nodeSelectors }, sights) =>
+        sights.tokenMatters(agentName, nodeSelectors),
+    },
+    preview: async (_deps, _caller, { agentName, nodeSelectors }) => [
+      `let a node join as ${agentName}${nodeSelectors.length > 0 ? ` with the selectors ${nodeSelectors.join(', ')}` : ''}; what it could then obtain: meshca agent show`,
+    ],
+    run: async ({ services }, caller, request) => {
+      const { token, record, bundleFingerprint } = await services.tokens.create(caller, request);
+      return tokenMessage(record, { token, bundleFingerprint });
+    },
+  },
+  ListJoinTokens: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { page }) => {
+      const { items, next } = await services.tokens.list(caller, pageOf(page));
+      return { tokens: items.map((record) => tokenMessage(record)), nextPageToken: next ?? '' };
+    },
+  },
+  RevokeJoinToken: {
+    admits: 'operators',
+    dualControl: 'never',
+    run: async ({ services }, caller, { id, reason }) =>
+      tokenMessage(await services.tokens.revoke(caller, id, reason)),
+  },
+};

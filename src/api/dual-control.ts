@@ -1,0 +1,45 @@
+import { checkPolicy, type ApprovalPolicy } from '../common/approval/index.ts';
+import { PkiError, unwrap } from '../common/errors/index.ts';
+import type { PutApprovalPolicyRequest__Output } from '../common/wire/generated/meshca/admin/v1/PutApprovalPolicyRequest.ts';
+import { requestToJson } from '../common/wire/index.ts';
+import { policyMethod } from '../services/approvals/index.ts';
+import type { Caller } from '../services/caller.ts';
+import type { Services } from '../services/contract.ts';
+import { approvalPolicyOf } from './messages/approvals.ts';
+import type { Row } from './row.ts';
+
+/**
+ * Resolves for a call that may go on. A call that waits for approval is recorded as a pending
+ * operation, and APPROVAL_REQUIRED is thrown.
+ */
+export async function passDualControl(
+  { gate, sights }: Pick<Services, 'gate' | 'sights'>,
+  { path, dualControl }: Row,
+  caller: Caller,
+  request: object,
+): Promise<void> {
+  if (dualControl === 'never' || (caller.class !== 'local' && caller.class !== 'admin')) return;
+  const { policy, version } = await gate.inForce();
+  let deciding: ApprovalPolicy | undefined;
+  if (!policy.enabled) {
+    if (path !== policyMethod) return;
+    deciding = policyToBe(request as PutApprovalPolicyRequest__Output, version);
+    if (deciding === undefined) return;
+  } else if (dualControl !== 'always' && !(await dualControl.matters(request, sights))) return;
+  throw await gate.hold(caller, path, requestToJson(path, request), deciding);
+}
+
+/**
+ * The policy of a request that switches dual control on. Its own approvers decide on it: so their
+ * keys are known to work.
+ */
+function policyToBe(
+  { policy, version }: PutApprovalPolicyRequest__Output,
+  present: number,
+): ApprovalPolicy | undefined {
+  const stated = approvalPolicyOf(policy);
+  if (!stated.enabled) return undefined;
+  if (version !== present)
+    throw new PkiError('CONFLICT', `the approval policy is at version ${present}, not ${version}`);
+  return unwrap(checkPolicy(stated));
+}

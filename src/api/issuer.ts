@@ -1,0 +1,55 @@
+import { selectorsOf, tooMany } from './messages/common.ts';
+import { agentSvidMessage, svidResult } from './messages/issuing.ts';
+import type { OperationsOf } from './operation.ts';
+
+/** Items of one batch of certificates. */
+export const batchLimit = 500;
+
+const maximumVersion = 64;
+
+export const nodeAttestationOperations: OperationsOf<'meshca.issuer.v1.NodeAttestation'> = {
+  Attest: { admits: 'strangers' },
+  FetchBundleSteps: {
+    admits: 'strangers',
+    run: async ({ services }, _caller, { sequence }) => {
+      const steps = await services.attestation.bundleSteps(sequence);
+      return { steps: steps.map((step) => ({ sequence: step.sequence, jws: step.jws })) };
+    },
+  },
+};
+
+export const agentIssuerOperations: OperationsOf<'meshca.issuer.v1.AgentIssuer'> = {
+  RenewAgent: {
+    admits: 'agents',
+    run: async ({ services }, caller, { requestId, csrDer, agentVersion }) =>
+      agentSvidMessage(
+        await services.attestation.renew(caller, {
+          requestId,
+          csrDer,
+          agentVersion: agentVersion.slice(0, maximumVersion),
+        }),
+      ),
+  },
+  SignX509Svids: {
+    admits: 'agents',
+    run: async ({ services }, caller, { items }) => {
+      tooMany('items', items.length, batchLimit);
+      const outcomes = await services.svids.signX509(
+        caller,
+        items.map((item) => ({ ...item, selectors: selectorsOf(item.selectors) })),
+      );
+      return { results: outcomes.map(svidResult) };
+    },
+  },
+  SignJwtSvid: {
+    admits: 'agents',
+    run: async ({ services }, caller, request) => {
+      const { token, spiffeId, issuedAt, expiresAt, serverTime } = await services.svids.signJwt(
+        caller,
+        { ...request, selectors: selectorsOf(request.selectors) },
+      );
+      return { token, spiffeId, issuedAt, expiresAt, serverTime };
+    },
+  },
+  Sync: { admits: 'agents' },
+};

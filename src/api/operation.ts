@@ -1,0 +1,116 @@
+import type { Clock } from '../common/runtime/index.ts';
+import type { MethodName, MethodType, ServiceName, ServiceTypes } from '../common/wire/index.ts';
+import type { ApprovalSights, OperationView } from '../services/approvals/index.ts';
+import type { Caller, CallerClass, OperatorCaller } from '../services/caller.ts';
+import type { Services } from '../services/contract.ts';
+
+/**
+ * Who may call an operation, as classes of callers. The class comes from the inventory record of
+ * the caller's certificate, or from the kernel on the local socket. Services check the caller's own
+ * rights.
+ */
+export const admissions = {
+  /** Nodes that have no identity yet. */
+  strangers: ['anonymous'],
+  agents: ['agent'],
+  /** Control planes that sign inside their delegation. */
+  delegates: ['delegate'],
+  /** Holders of an SVID, with or without a delegation; the service looks at the entry behind it. */
+  workloads: ['workload', 'delegate'],
+  operators: ['local', 'admin'],
+} as const satisfies Readonly<Record<string, readonly CallerClass[]>>;
+
+export type Admission = keyof typeof admissions;
+
+/** The callers that an admission lets through. */
+export type Admitted<A extends Admission> = Extract<
+  Caller,
+  { readonly class: (typeof admissions)[A][number] }
+>;
+
+/** What rows run with: the services, and what belongs to the table itself. */
+export interface OperationDeps {
+  readonly services: Services;
+  readonly clock: Clock;
+  /** What a pending operation would do, with the rights of the reader. */
+  readonly preview: (
+    stated: OperationView['stated'],
+    caller: OperatorCaller,
+  ) => Promise<readonly string[]>;
+}
+
+/** Dual control by content: a call waits for approval when its request matters. */
+export interface ByContent<Request> {
+  /** For the reference: completes "waits for approval when …". */
+  readonly when: string;
+  readonly matters: (request: Request, sights: ApprovalSights) => boolean | Promise<boolean>;
+}
+
+/**
+ * Whether a call waits for approval while dual control is on. `never` is for operations that only
+ * read, only take away (an emergency must not wait: ban, evict, revoke a delegation), or are a part
+ * of approving.
+ */
+export type DualControlRule<Request> = 'always' | 'never' | ByContent<Request>;
+
+/** A method of administration with one request and one answer. */
+export interface AdminOperation<Request, Response> {
+  readonly admits: 'operators';
+  readonly dualControl: DualControlRule<Request>;
+  /** What the call would change, for its approvers; with the rights of the reader. */
+  readonly preview?: (
+    deps: OperationDeps,
+    caller: OperatorCaller,
+    request: Request,
+  ) => Promise<readonly string[]>;
+  readonly run: (
+    deps: OperationDeps,
+    caller: OperatorCaller,
+    request: Request,
+  ) => Promise<Response>;
+}
+
+/** A method with one request and many answers. A stream can not wait for approval. */
+export interface AdminStream<Request, Response> {
+  readonly admits: 'operators';
+  readonly dualControl: 'never';
+  /** The answers in their order, until the end or until `signal` is aborted. */
+  readonly open: (
+    deps: OperationDeps,
+    caller: OperatorCaller,
+    request: Request,
+    signal: AbortSignal,
+  ) => Promise<AsyncIterable<Response>>;
+}
+
+/** A method of agents, nodes or control planes with one request and one answer. */
+export type PeerOperation<Request, Response> = {
+  [A in Exclude<Admission, 'operators'>]: {
+    readonly admits: A;
+    readonly run: (deps: OperationDeps, caller: Admitted<A>, request: Request) => Promise<Response>;
+  };
+}[Exclude<Admission, 'operators'>];
+
+/** A dialogue of both sides. The table admits its callers; the server has its handler. */
+export interface PeerExchange {
+  readonly admits: Exclude<Admission, 'operators'>;
+}
+
+type RowOf<S extends ServiceName, M extends MethodType> = S extends `meshca.admin.v1.${string}`
+  ? M['kind'] extends 'unary'
+    ? AdminOperation<M['requestRead'], M['responseSent']>
+    : M['kind'] extends 'stream'
+      ? AdminStream<M['requestRead'], M['responseSent']>
+      : never
+  : M['kind'] extends 'unary'
+    ? PeerOperation<M['requestRead'], M['responseSent']>
+    : M['kind'] extends 'exchange'
+      ? PeerExchange
+      : never;
+
+/** The rows of one service: exactly one for each of its methods. */
+export type OperationsOf<S extends ServiceName> = {
+  readonly [M in MethodName<S>]: ServiceTypes[S][M] extends infer T extends MethodType
+    ? RowOf<S, T>
+    : never;
+};

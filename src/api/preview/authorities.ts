@@ -1,0 +1,50 @@
+import type { OperatorCaller } from '../../services/caller.ts';
+import { authorityMessage } from '../messages/views.ts';
+import type { OperationDeps } from '../operation.ts';
+import { isoTime } from './entries.ts';
+
+/** The present state of the authorities that an operation concerns. */
+export async function authorityLines(
+  { services }: OperationDeps,
+  caller: OperatorCaller,
+  concerned: (authority: { readonly id: string; readonly kind: string }) => boolean,
+): Promise<readonly string[]> {
+  const views = await services.authorities.list(caller, {});
+  return views
+    .filter(({ authority }) => concerned(authority))
+    .map((view) => {
+      const { id, kind, state, notAfter, liveCertificates } = authorityMessage(view);
+      return `now: ${kind} ${id} is ${state}, ends ${isoTime(Number(notAfter))}, ${liveCertificates} live certificates`;
+    });
+}
+
+type ShareClass = 'proven' | 'inferred' | 'unprovable';
+
+/** The proof that an activation waits for. */
+export const proofText = (
+  force: boolean,
+  shares: Readonly<Record<ShareClass, number>> | null,
+): string => {
+  if (force) return 'WITHOUT waiting for proof (force)';
+  const who =
+    shares === null
+      ? 'all consumers'
+      : (['proven', 'inferred', 'unprovable'] as const)
+          .map((each) => `${shares[each] * 100} % ${each}`)
+          .join(', ');
+  return `when ${who} have confirmed`;
+};
+
+/** Where a scoped authority signs; empty for one that signs everywhere. */
+export function scopeLines(replica: string, region: string): readonly string[] {
+  if (replica === '' && region === '') return [];
+  const place = [
+    replica === '' ? '' : `replica ${JSON.stringify(replica)}`,
+    region === '' ? '' : `region ${JSON.stringify(region)}`,
+  ]
+    .filter((text) => text !== '')
+    .join(' in ');
+  return [
+    `only for ${place}: in the place of the one that signs there alone, or beside those that sign everywhere`,
+  ];
+}

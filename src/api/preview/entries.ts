@@ -1,0 +1,83 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { OperatorCaller } from '../../services/caller.ts';
+import { entryMessage } from '../messages/entries.ts';
+import type { OperationDeps } from '../operation.ts';
+import type { Fields } from './diff.ts';
+
+/** Parents that are looked up for one preview. */
+const maximumParents = 20;
+
+/** What a creator states: without the fields of the server, and without those that are not set. */
+export function statedEntry(entry: object): Fields {
+  const {
+    revision: _r,
+    createdAt: _c,
+    updatedAt: _u,
+    createdBy: _b,
+    ...own
+  } = entry as Record<string, unknown>;
+  return Object.fromEntries(
+    Object.entries(own).filter(
+      ([, value]) =>
+        value !== '' &&
+        value !== 0 &&
+        value !== false &&
+        !(Array.isArray(value) && value.length === 0),
+    ),
+  );
+}
+
+export const presentEntry = (
+  { services }: OperationDeps,
+  caller: OperatorCaller,
+  id: string,
+): Promise<Fields | undefined> =>
+  foundOrNot(services.entries.get(caller, id).then((entry) => statedEntry(entryMessage(entry))));
+
+/**
+ * Who is a parent already, and who could become it with a join token from before: an entry is worth
+ * as much as its node.
+ */
+export async function parentLines(
+  { services, clock }: OperationDeps,
+  caller: OperatorCaller,
+  entries: readonly { readonly parentId: string }[],
+): Promise<readonly string[]> {
+  const ids = [...new Set(entries.map(({ parentId }) => parentId))].filter((id) =>
+    id.includes('/meshca/agent/'),
+  );
+  if (ids.length === 0) return [];
+  const now = clock.now();
+  const { items: tokens } = await services.tokens.list(caller, { size: 1000 });
+  const lines = ids.slice(0, maximumParents).map(async (id): Promise<readonly string[]> => {
+    const detail = await foundOrNot(services.agents.get(caller, id));
+    const standing =
+      detail === undefined
+        ? 'has not joined'
+        : `is ${detail.agent.state}, joined ${isoTime(detail.agent.attestedAt)} by ${detail.agent.attestationType}`;
+    const open = tokens.filter(
+      ({ agentId, usedAt, expiresAt }) => agentId === id && usedAt === null && expiresAt > now,
+    );
+    return [
+      `now: the parent ${id} ${standing}`,
+      ...open.map(
+        (token) =>
+          `now: the join token ${token.id} of ${token.createdBy} lets a node become it until ${isoTime(token.expiresAt)}`,
+      ),
+    ];
+  });
+  return (await Promise.all(lines)).flat();
+}
+
+/** undefined in place of NOT_FOUND. */
+async function foundOrNot<T>(looked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await looked;
+  } catch (thrown) {
+    if (PkiError.from(thrown).code === 'NOT_FOUND') return undefined;
+    throw thrown;
+  }
+}
+
+/** Unix seconds as ISO 8601. */
+export const isoTime = (seconds: number): string => new Date(seconds * 1000).toISOString();

@@ -1,0 +1,58 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { SignRequest__Output } from '../common/wire/generated/meshca/signing/v1/SignRequest.ts';
+import type { DelegatedItem } from '../services/contract.ts';
+import { batchLimit } from './issuer.ts';
+import { tooMany } from './messages/common.ts';
+import { signResult } from './messages/issuing.ts';
+import type { OperationsOf } from './operation.ts';
+
+export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
+  Sign: {
+    admits: 'delegates',
+    run: async ({ services }, caller, request) => {
+      const { outcomes, rootsDer } = await services.signing.sign(caller, [itemOf(request)]);
+      const outcome = outcomes[0];
+      if (outcome === undefined) throw new PkiError('INTERNAL', 'no outcome for the item');
+      if (!outcome.ok) throw outcome.error;
+      return { ...signResult(outcome).svid, rootsDer: [...rootsDer] };
+    },
+  },
+  SignBatch: {
+    admits: 'delegates',
+    run: async ({ services }, caller, { items }) => {
+      tooMany('items', items.length, batchLimit);
+      const { outcomes, rootsDer } = await services.signing.sign(caller, items.map(itemOf));
+      return { results: outcomes.map(signResult), rootsDer: [...rootsDer] };
+    },
+  },
+  GetDelegation: {
+    admits: 'delegates',
+    run: async ({ services }, caller) => {
+      const view = await services.signing.delegation(caller);
+      return {
+        delegationIds: [...view.delegationIds],
+        patterns: [...view.patterns],
+        maxTtlSeconds: view.maxTtlSeconds,
+        keyTypes: [...view.keyTypes],
+      };
+    },
+  },
+  SignDownstreamAuthority: {
+    admits: 'workloads',
+    run: async ({ services }, caller, { requestId, csrDer, ttlSeconds }) => {
+      const { serial, chainDer, notAfter, authorityId, rootsDer } = await services.downstream.sign(
+        caller,
+        { requestId, csrDer, ttlSeconds },
+      );
+      return { serial, chainDer: [...chainDer], notAfter, authorityId, rootsDer: [...rootsDer] };
+    },
+  },
+};
+
+const itemOf = (request: SignRequest__Output): DelegatedItem => ({
+  requestId: request.requestId,
+  spiffeId: request.spiffeId,
+  dnsNames: request.dnsNames,
+  csrDer: request.csrDer,
+  ttlSeconds: request.ttlSeconds,
+});

@@ -1,0 +1,57 @@
+import { admit } from '../../api/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
+import type { Logger } from '../../common/runtime/index.ts';
+import type { CallerClass } from '../../services/caller.ts';
+import type { Callers, Refusals } from '../../services/contract.ts';
+import { requestIdOf, type AnyCall, type CallContext } from './call.ts';
+import type { Connections } from './connections.ts';
+
+export interface CallAdmissionDeps {
+  readonly connections: Pick<Connections, 'byKey'>;
+  readonly callers: Pick<Callers, 'stillStands'>;
+  readonly refusals: Pick<Refusals, 'refused'>;
+  readonly logger: Logger;
+}
+
+/** Finds the caller of a call, checks that he still stands, and that his class is admitted. */
+export class CallAdmission {
+  readonly #deps: CallAdmissionDeps;
+
+  constructor(deps: CallAdmissionDeps) {
+    this.#deps = deps;
+  }
+
+  async admit(
+    method: string,
+    classes: readonly CallerClass[],
+    call: AnyCall,
+    requestId = requestIdOf(call),
+  ): Promise<CallContext> {
+    const { connections, callers, refusals, logger } = this.#deps;
+    const connection = connections.byKey(call.getPeer());
+    if (connection === undefined)
+      throw new PkiError('UNAUTHENTICATED', 'the connection of this call is gone');
+    const first = await connection.caller;
+    const caller =
+      first.class === 'anonymous' || first.class === 'local'
+        ? first
+        : await callers.stillStands(first);
+    try {
+      admit(method, classes, caller);
+    } catch (thrown) {
+      // on record under his name: whoever answers the call knows of no caller yet
+      await refusals.refused(caller, method, PkiError.from(thrown));
+      throw thrown;
+    }
+    return {
+      caller,
+      connection,
+      requestId,
+      method,
+      // few calls log anything, and a child logger costs as much as a look-up in the database
+      get logger() {
+        return logger.child({ requestId, method });
+      },
+    };
+  }
+}

@@ -1,0 +1,37 @@
+import type { ServerDuplexStream, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import { uuidv7, type Logger } from '../../common/runtime/index.ts';
+import { requestIdKey } from '../../common/wire/index.ts';
+import type { Caller } from '../../services/caller.ts';
+import type { Connection } from './connections.ts';
+
+export type UnaryCall = ServerUnaryCall<unknown, unknown>;
+export type WritableCall = ServerWritableStream<unknown, unknown>;
+export type DuplexCall = ServerDuplexStream<unknown, unknown>;
+export type AnyCall = UnaryCall | WritableCall | DuplexCall;
+
+/** What the server knows of an admitted call. */
+export interface CallContext {
+  readonly caller: Caller;
+  readonly connection: Connection;
+  readonly requestId: string;
+  readonly method: string;
+  readonly logger: Logger;
+}
+
+/** The ID that the caller gave the request, or a new one. */
+export function requestIdOf(call: AnyCall): string {
+  const stated = call.metadata.get(requestIdKey)[0];
+  return typeof stated === 'string' && /^[A-Za-z0-9._-]{1,64}$/.test(stated) ? stated : uuidv7();
+}
+
+/** A caller's name in the server's own log. */
+export function callerName(caller: Caller): string {
+  switch (caller.class) {
+    case 'local':
+      return `uid:${caller.uid}`;
+    case 'anonymous':
+      return caller.peer;
+    default:
+      return caller.spiffeId;
+  }
+}

@@ -1,0 +1,294 @@
+import type { Duplex } from 'node:stream';
+import type { Clock } from '../../common/runtime/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
+import type { RequestOwner } from '../../common/wire/index.ts';
+import type { Caller, CertificateCaller } from '../../services/caller.ts';
+import type { Callers, EndedCallers } from '../../services/contract.ts';
+
+/** One accepted connection. Its caller is resolved once and re-checked per call. */
+export interface Connection {
+  /**
+   * Unique for the life of the process; stands in for the peer address in grpc-js, so that a call
+   * finds its connection.
+   */
+  readonly key: string;
+  readonly peer: string;
+  readonly socket: Duplex;
+  /** SHA-256 of the certificate that the server presented; absent on the local socket. */
+  readonly serverCertificateSha256: Buffer | undefined;
+  /** The caller, or the error that keeps it from being one. */
+  readonly caller: Promise<Caller>;
+  /** Ends every open stream with this error, then the connection. */
+  readonly onClose: Set<(error: PkiError) => void>;
+}
+
+/**
+ * What a guest may take: a connection whose caller is not, or not yet, known to have business here
+ * (nobody's certificate, one that is refused, a workload's). An attestation and its bundle steps
+ * need far less. Together they bound what strangers can make the server hold: places, descriptors,
+ * and messages that never end.
+ */
+export interface GuestLimits {
+  /**
+   * Guests at once; beyond, the oldest goes, which is whoever lingers and not whoever attests now.
+   */
+  readonly connections: number;
+  readonly seconds: number;
+  readonly bytes: number;
+}
+
+const defaultGuestLimits: GuestLimits = { connections: 1000, seconds: 120, bytes: 256 * 1024 };
+const guestCheckMs = 200;
+/**
+ * Connections of one identity at once; beyond, its oldest goes: each may hold as many unfinished
+ * messages as it has streams. An agent has one, and one more while it renews; a control plane may
+ * have many replicas.
+ */
+const perIdentity: Readonly<Record<CertificateCaller['class'], number>> = {
+  agent: 16,
+  workload: 16,
+  admin: 64,
+  delegate: 256,
+};
+
+/**
+ * Bytes of requests under way or not complete, for all connections of one identity: several of the
+ * largest messages for an agent, and for a control plane as many batches of 500 large CSRs as it
+ * keeps in flight.
+ */
+const mebibyte = 1024 * 1024;
+const requestBytes: Readonly<Record<Caller['class'], number>> = {
+  anonymous: 256 * 1024,
+  workload: 256 * 1024,
+  agent: 16 * mebibyte,
+  delegate: 64 * mebibyte,
+  admin: 32 * mebibyte,
+  local: 32 * mebibyte,
+};
+
+interface Guest {
+  readonly connection: Connection;
+  readonly untilMs: number;
+}
+
+/**
+ * Owner of all connections. A connection ends with its caller's certificate (notAfter), and at once
+ * when the caller loses its standing (ban, eviction, supersession, its root leaving the bundle).
+ * Guests are limited.
+ */
+export class Connections {
+  readonly #guestLimits: GuestLimits;
+  readonly #guests = new Map<string, Guest>();
+  #guestsWatched = false;
+  readonly #byKey = new Map<string, Connection>();
+  readonly #bySpiffeId = new Map<string, Set<Connection>>();
+  readonly #owners = new Map<string, RequestOwner>();
+  readonly #callers: Callers;
+  readonly #clock: Clock;
+  #next = 1;
+
+  constructor(callers: Callers, clock: Clock, guestLimits: GuestLimits = defaultGuestLimits) {
+    this.#guestLimits = guestLimits;
+    this.#callers = callers;
+    this.#clock = clock;
+    callers.onEnded((ended) => void this.#onEnded(ended));
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  add(input: {
+    readonly socket: Duplex;
+    readonly peer: string;
+    readonly serverCertificateSha256?: Buffer;
+    readonly caller: Promise<Caller>;
+    readonly guestSeconds?: number;
+  }): Connection {
+    const key = `connection-${this.#next++}`;
+    const connection: Connection = {
+      key,
+      peer: input.peer,
+      socket: input.socket,
+      serverCertificateSha256: input.serverCertificateSha256,
+      caller: input.caller,
+      onClose: new Set(),
+    };
+    this.#byKey.set(key, connection);
+    // a control plane may send its first batch before the inventory was asked
+    this.#owners.set(key, { name: key, bytes: requestBytes.agent });
+    this.#admitGuest(connection, input.guestSeconds ?? this.#guestLimits.seconds);
+    let cancelExpiry: (() => void) | undefined;
+    let spiffeId: string | undefined;
+    input.socket.once('close', () => {
+      cancelExpiry?.();
+      this.#byKey.delete(key);
+      this.#guests.delete(key);
+      this.#owners.delete(key);
+      if (spiffeId !== undefined) this.#forget(spiffeId, connection);
+    });
+    // grpc-js knows a connection by the address of its socket alone
+    Object.defineProperties(input.socket, {
+      remoteAddress: { value: key, configurable: true },
+      remotePort: { value: undefined, configurable: true },
+    });
+    input.caller.then(
+      (caller) => {
+        if (hasBusiness(caller)) this.#guests.delete(key);
+        if (this.#byKey.has(key)) this.#owners.set(key, ownerOf(caller, key));
+        if (caller.class === 'anonymous' || caller.class === 'local' || input.socket.destroyed)
+          return;
+        spiffeId = caller.spiffeId;
+        this.#remember(spiffeId, connection, perIdentity[caller.class]);
+        cancelExpiry = this.#closeAt(connection, caller.notAfter);
+      },
+      // the refusal reaches the peer with its first call; until then the connection may do nothing
+      () => {
+        if (this.#byKey.has(key))
+          this.#owners.set(key, { name: key, bytes: requestBytes.anonymous });
+      },
+    );
+    return connection;
+  }
+
+  byKey(key: string): Connection | undefined {
+    return this.#byKey.get(key);
+  }
+
+  /** On whose account the requests of a connection are; its own until its caller is known. */
+  requestOwner(key: string): RequestOwner | undefined {
+    return this.#owners.get(key);
+  }
+
+  close(connection: Connection, error: PkiError): void {
+    for (const end of connection.onClose) end(error);
+    connection.onClose.clear();
+    // the trailers of the streams go out first
+    this.#clock.after(50, () => connection.socket.destroy());
+  }
+
+  closeAll(error: PkiError): void {
+    for (const connection of this.#byKey.values()) this.close(connection, error);
+  }
+
+  #admitGuest(connection: Connection, seconds: number): void {
+    this.#guests.set(connection.key, {
+      connection,
+      untilMs: this.#clock.monotonicMs() + seconds * 1000,
+    });
+    if (this.#guests.size > this.#guestLimits.connections) {
+      const [oldest] = this.#guests.values();
+      if (oldest !== undefined)
+        this.#dismiss(oldest.connection, 'more strangers are connected than the server holds');
+    }
+    if (!this.#guestsWatched) this.#watchGuests();
+  }
+
+  #watchGuests(): void {
+    this.#guestsWatched = this.#guests.size > 0;
+    if (this.#guestsWatched) this.#clock.after(guestCheckMs, () => this.#checkGuests());
+  }
+
+  #checkGuests(): void {
+    const nowMs = this.#clock.monotonicMs();
+    for (const { connection, untilMs } of this.#guests.values()) {
+      if (nowMs >= untilMs)
+        this.#dismiss(
+          connection,
+          'the connection of a caller without a role here was open for too long',
+        );
+      else if (bytesRead(connection.socket) > this.#guestLimits.bytes)
+        this.#dismiss(
+          connection,
+          `a caller without a role here sent more than ${this.#guestLimits.bytes} bytes`,
+        );
+    }
+    this.#watchGuests();
+  }
+
+  #dismiss(connection: Connection, why: string): void {
+    this.#guests.delete(connection.key);
+    this.close(connection, new PkiError('OVERLOADED', why));
+  }
+
+  #closeAt(connection: Connection, notAfter: number): () => void {
+    // notAfter is inclusive: the certificate is good through that second
+    const delayMs = (notAfter + 1) * 1000 - this.#clock.nowMs();
+    let cancel = this.#clock.after(delayMs, () => {
+      if (this.#clock.now() > notAfter)
+        this.close(
+          connection,
+          new PkiError('CERTIFICATE_EXPIRED', 'the certificate of this connection has expired'),
+        );
+      else cancel = this.#closeAt(connection, notAfter);
+    });
+    return () => cancel();
+  }
+
+  async #onEnded(ended: EndedCallers): Promise<void> {
+    if (ended.kind === 'recheck') {
+      for (const connection of this.#byKey.values()) await this.#recheck(connection);
+      return;
+    }
+    for (const connection of [...(this.#bySpiffeId.get(ended.spiffeId) ?? [])]) {
+      const caller = await connection.caller;
+      if (
+        ended.beforeGeneration !== undefined &&
+        caller.class === 'agent' &&
+        caller.generation >= ended.beforeGeneration
+      )
+        continue;
+      this.close(connection, ended.error);
+    }
+  }
+
+  async #recheck(connection: Connection): Promise<void> {
+    try {
+      const caller = await connection.caller;
+      if (caller.class !== 'anonymous' && caller.class !== 'local')
+        await this.#callers.stillStands(caller satisfies CertificateCaller);
+    } catch (thrown) {
+      this.close(connection, PkiError.from(thrown));
+    }
+  }
+
+  #remember(spiffeId: string, connection: Connection, limit: number): void {
+    const known = this.#bySpiffeId.get(spiffeId);
+    if (known === undefined) {
+      this.#bySpiffeId.set(spiffeId, new Set([connection]));
+      return;
+    }
+    known.add(connection);
+    if (known.size <= limit) return;
+    const [oldest] = known;
+    if (oldest === undefined) return;
+    known.delete(oldest);
+    this.close(
+      oldest,
+      new PkiError('OVERLOADED', `${spiffeId} has more than ${limit} connections`),
+    );
+  }
+
+  #forget(spiffeId: string, connection: Connection): void {
+    const known = this.#bySpiffeId.get(spiffeId);
+    known?.delete(connection);
+    if (known?.size === 0) this.#bySpiffeId.delete(spiffeId);
+  }
+}
+
+function ownerOf(caller: Caller, key: string): RequestOwner {
+  const name =
+    caller.class === 'anonymous'
+      ? key
+      : caller.class === 'local'
+        ? `uid:${caller.uid}`
+        : caller.spiffeId;
+  return { name, bytes: requestBytes[caller.class] };
+}
+
+/** Whether a caller of this class may do more than attest and ask for health. */
+const hasBusiness = (caller: Caller): boolean =>
+  caller.class !== 'anonymous' && caller.class !== 'workload';
+
+const bytesRead = (socket: Duplex): number =>
+  (socket as Duplex & { readonly bytesRead?: number }).bytesRead ?? 0;

@@ -1,0 +1,71 @@
+import { placeholderMessages } from '../../../api/index.ts';
+import type { SyncDown } from '../../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
+import type { SyncEntry } from '../../../common/wire/generated/meshca/issuer/v1/SyncEntry.ts';
+import type { RegistrationEntry } from '../../../domain/index.ts';
+import type { SyncMessage } from '../../../services/contract.ts';
+
+export function syncDown(message: SyncMessage): SyncDown {
+  switch (message.kind) {
+    case 'welcome':
+      return {
+        welcome: {
+          protocolVersion: message.protocolVersion,
+          serverVersion: message.serverVersion,
+          capabilities: [...message.capabilities],
+          epoch: message.epoch,
+          serverTime: message.serverTime,
+        },
+      };
+    case 'entries':
+      return {
+        entries: {
+          snapshotBegin: message.snapshotBegin,
+          snapshotEnd: message.snapshotEnd,
+          upserts: message.upserts.map(syncEntry),
+          removedIds: [...message.removedIds],
+          ...(message.position === undefined
+            ? {}
+            : { position: { epoch: message.position.epoch, revision: message.position.revision } }),
+        },
+      };
+    case 'bundles':
+      return { bundles: { steps: message.steps.map(({ sequence, jws }) => ({ sequence, jws })) } };
+    case 'authorities':
+      return {
+        authorities: {
+          tainted: message.tainted.map((each) => ({
+            authorityId: each.authorityId,
+            subjectKeyId: Buffer.from(each.subjectKeyId, 'hex'),
+            windowSeconds: each.windowSeconds,
+            taintedAt: each.taintedAt,
+          })),
+          published: message.published.map(({ authorityId, chainDer }) => ({
+            authorityId,
+            chainDer: [...chainDer],
+          })),
+          crls: message.crls.map(({ authorityId, der, nextUpdate }) => ({
+            authorityId,
+            der,
+            nextUpdate,
+          })),
+        },
+      };
+    case 'checkpoint':
+      return { checkpoint: { note: message.note } };
+  }
+}
+
+const syncEntry = (entry: RegistrationEntry): SyncEntry => ({
+  id: entry.id,
+  revision: entry.revision,
+  spiffeId: entry.spiffeId,
+  selectors: entry.selectors.map(({ type, value }) => ({ type, value })),
+  x509TtlSeconds: entry.x509TtlSeconds,
+  jwtTtlSeconds: entry.jwtTtlSeconds,
+  hint: entry.hint,
+  dnsNames: [...entry.dnsNames],
+  expiresAt: entry.expiresAt,
+  isTemplate: entry.isTemplate,
+  placeholders: placeholderMessages(entry),
+  createdAt: entry.createdAt,
+});

@@ -1,0 +1,148 @@
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { PkiError } from '../../../common/errors/index.ts';
+import type { Consumer__Output } from '../../../common/wire/generated/meshca/issuer/v1/Consumer.ts';
+import type { SyncDown } from '../../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
+import type { SyncHello__Output } from '../../../common/wire/generated/meshca/issuer/v1/SyncHello.ts';
+import type { SyncUp__Output } from '../../../common/wire/generated/meshca/issuer/v1/SyncUp.ts';
+import type {
+  ConsumerState,
+  Sync,
+  SyncConnection,
+  SyncHello,
+  SyncMessage,
+  SyncSession,
+} from '../../../services/contract.ts';
+import type { AgentCaller } from '../../../services/caller.ts';
+import { syncDown } from './sync-messages.ts';
+
+/** One message may go to thousands of agents: converted once. */
+const converted = new WeakMap<SyncMessage, SyncDown>();
+
+function messageFor(message: SyncMessage): SyncDown {
+  const known = converted.get(message);
+  if (known !== undefined) return known;
+  const fresh = syncDown(message);
+  converted.set(message, fresh);
+  return fresh;
+}
+
+type SyncCall = ServerDuplexStream<SyncUp__Output, SyncDown>;
+
+/** One Sync stream. The session's backpressure is that of the stream. */
+export function syncStream(
+  sync: Pick<Sync, 'open'>,
+  caller: AgentCaller,
+  call: SyncCall,
+  fail: (thrown: unknown) => void,
+): void {
+  new SyncStream((hello, session) => sync.open(caller, hello, session), call, fail);
+}
+
+/** Works on the agent's messages one at a time, in their order. Owner of the session. */
+class SyncStream implements SyncSession {
+  readonly #open: (hello: SyncHello, session: SyncSession) => Promise<SyncConnection>;
+  readonly #call: SyncCall;
+  readonly #refuse: (thrown: unknown) => void;
+  #connection: SyncConnection | undefined;
+  #over = false;
+  #work: Promise<void> = Promise.resolve();
+  #waiting = 0;
+
+  constructor(
+    open: (hello: SyncHello, session: SyncSession) => Promise<SyncConnection>,
+    call: SyncCall,
+    refuse: (thrown: unknown) => void,
+  ) {
+    this.#open = open;
+    this.#call = call;
+    this.#refuse = refuse;
+    call.on('data', (message: SyncUp__Output) => this.#take(message));
+    call.on('drain', () => this.#connection?.drained());
+    call.on('end', () => {
+      this.#close();
+      call.end();
+    });
+    for (const event of ['cancelled', 'close', 'error'] as const)
+      call.on(event, () => this.#close());
+  }
+
+  send(message: SyncMessage): boolean {
+    return this.#over || this.#call.write(messageFor(message));
+  }
+
+  close(error: PkiError): void {
+    this.#fail(error);
+  }
+
+  #take(message: SyncUp__Output): void {
+    // one message at a time: what the agent sends faster stays in its socket
+    if (++this.#waiting === 1) this.#call.pause();
+    this.#work = this.#work
+      .then(() => this.#handle(message))
+      .then(
+        () => {
+          if (--this.#waiting === 0) this.#call.resume();
+        },
+        (thrown: unknown) => this.#fail(thrown),
+      );
+  }
+
+  async #handle(message: SyncUp__Output): Promise<void> {
+    if (this.#over) return;
+    if (message.hello) {
+      if (this.#connection !== undefined)
+        throw new PkiError('INVALID_REQUEST', 'a second hello on one sync stream');
+      this.#connection = await this.#open(helloOf(message.hello), this);
+      // TypeScript does not see that the stream may have ended meanwhile
+      if (this.#over as boolean) this.#connection.closed();
+      return;
+    }
+    if (this.#connection === undefined)
+      throw new PkiError('INVALID_REQUEST', 'the first message of a sync stream is its hello');
+    await report(this.#connection, message);
+  }
+
+  #fail(thrown: unknown): void {
+    this.#close();
+    this.#refuse(thrown);
+  }
+
+  #close(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#connection?.closed();
+  }
+}
+
+async function report(connection: SyncConnection, message: SyncUp__Output): Promise<void> {
+  if (message.consumers) {
+    const { snapshot, removedIds, consumers } = message.consumers;
+    await connection.consumers({ snapshot, removedIds, consumers: consumers.map(consumerOf) });
+  } else if (message.replacements) {
+    await connection.replaced(message.replacements.replacedSerials);
+  } else if (message.handshakes) {
+    const { reports } = message.handshakes;
+    await connection.handshakes(
+      reports.map((each) => ({ ...each, issuerKeyId: each.issuerKeyId.toString('hex') })),
+    );
+  }
+}
+
+const consumerOf = (consumer: Consumer__Output): ConsumerState => ({
+  ...consumer,
+  authoritySetDigest: consumer.authoritySetDigest.toString('hex'),
+  jwtSetDigest: consumer.jwtSetDigest.toString('hex'),
+  issuerSetDigest: consumer.issuerSetDigest.toString('hex'),
+});
+
+const helloOf = (hello: SyncHello__Output): SyncHello => ({
+  protocolVersion: hello.protocolVersion,
+  agentVersion: hello.agentVersion.slice(0, 64),
+  capabilities: hello.capabilities,
+  bundleSequence: hello.bundleSequence,
+  survivedOutageSeconds: hello.survivedOutageSeconds,
+  position: hello.position
+    ? { epoch: hello.position.epoch, revision: hello.position.revision }
+    : undefined,
+  logCheckpoint: hello.logCheckpoint,
+});

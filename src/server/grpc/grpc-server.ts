@@ -1,0 +1,73 @@
+import { Server } from '@grpc/grpc-js';
+import { serviceNames, type Operations } from '../../api/index.ts';
+import { boundRequests, serviceDefinition, type RequestOwner } from '../../common/wire/index.ts';
+import type { Services } from '../../services/contract.ts';
+import { Guard, type GuardDeps } from './guard.ts';
+import { addLibraryServices } from './library-services.ts';
+import { exchangesOf, guardedService } from './operation-services.ts';
+
+export interface GrpcServerOptions {
+  readonly messageBytes: number;
+  readonly streamsPerConnection: number;
+}
+
+export interface GrpcServerDeps extends GuardDeps {
+  readonly operations: Operations;
+  readonly services: Pick<Services, 'attestation' | 'sync'>;
+}
+
+const metadataBytes = 16 * 1024;
+/** Of all callers; one that holds little is served beyond it. */
+const requestBytesInAll = 512 * 1024 * 1024;
+
+export interface GrpcFront {
+  readonly server: Server;
+  /** For grpc.health.v1: the whole server under the empty name. */
+  setServing(serving: boolean): void;
+}
+
+/** The gRPC server with every service behind the guard; listeners inject connections into it. */
+export function buildGrpcServer(deps: GrpcServerDeps, options: GrpcServerOptions): GrpcFront {
+  const server = new Server({
+    'grpc.max_receive_message_length': options.messageBytes,
+    'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': options.streamsPerConnection,
+    // nobody reads its counters here, and it keeps a record of each call
+    'grpc.enable_channelz': 0,
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 20_000,
+    interceptors: [
+      boundRequests({
+        metadataBytes,
+        messageBytes: options.messageBytes,
+        totalBytes: requestBytesInAll,
+        ownerOf: (peer) => withRoom(deps.connections.requestOwner(peer), options.messageBytes),
+        onRefused: (_peer, error) => deps.refusals.count('request', error.code),
+      }),
+    ],
+  });
+  const guard = new Guard(deps);
+  const exchanges = exchangesOf(deps.services);
+  for (const service of serviceNames)
+    server.addService(
+      serviceDefinition(service),
+      guardedService(guard, deps.operations, exchanges, service),
+    );
+  const { health } = addLibraryServices(server, guard);
+  return {
+    server,
+    setServing: (serving) => health.setStatus('', serving ? 'SERVING' : 'NOT_SERVING'),
+  };
+}
+
+/**
+ * Whoever may send large messages at all has room for some of the largest, where the configuration
+ * makes them larger.
+ */
+const withRoom = (
+  owner: RequestOwner | undefined,
+  messageBytes: number,
+): RequestOwner | undefined =>
+  owner === undefined || owner.bytes < 1024 * 1024
+    ? owner
+    : { name: owner.name, bytes: Math.max(owner.bytes, 4 * messageBytes) };

@@ -1,0 +1,83 @@
+import type { handleUnaryCall, UntypedHandleCall } from '@grpc/grpc-js';
+import type { Clock, Logger } from '../../common/runtime/index.ts';
+import type { CallerClass } from '../../services/caller.ts';
+import type { Callers, Refusals } from '../../services/contract.ts';
+import { requestIdOf, type DuplexCall } from './call.ts';
+import { CallAdmission } from './call-admission.ts';
+import type { Connections } from './connections.ts';
+import { RefusalStatus } from './refusal-status.ts';
+import { GuardedStream, type StreamWork } from './stream-call.ts';
+import { GuardedUnary, type UnaryWork } from './unary-call.ts';
+
+export interface GuardDeps {
+  readonly connections: Connections;
+  readonly callers: Callers;
+  readonly refusals: Refusals;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly limits: { readonly concurrentCalls: number; readonly unarySeconds: number };
+  readonly observe: (method: string, code: string, seconds: number) => void;
+}
+
+/** A method that is to be guarded: its path, and the classes of callers that it admits. */
+export interface GuardedMethod {
+  readonly path: string;
+  readonly admits: readonly CallerClass[];
+}
+
+/**
+ * Stands before every handler, ours and those of libraries: finds the connection, re-checks its
+ * caller, admits his class, limits concurrency and duration, and turns errors into statuses. Owner
+ * of the number of unary calls under way.
+ */
+export class Guard {
+  readonly #deps: GuardDeps;
+  readonly #admission: CallAdmission;
+  readonly #refusalStatus: RefusalStatus;
+  #unaryCalls = 0;
+
+  constructor(deps: GuardDeps) {
+    this.#deps = deps;
+    this.#admission = new CallAdmission(deps);
+    this.#refusalStatus = new RefusalStatus(deps);
+  }
+
+  unary(method: GuardedMethod, work: UnaryWork): handleUnaryCall<unknown, unknown> {
+    const { clock, observe, limits } = this.#deps;
+    return (call, callback) => {
+      this.#unaryCalls += 1;
+      const requestId = requestIdOf(call);
+      const guarded = new GuardedUnary({
+        method: method.path,
+        requestId,
+        call,
+        callback,
+        clock,
+        limitSeconds: limits.unarySeconds,
+        refusalStatus: this.#refusalStatus,
+        onAnswered: (code, seconds) => {
+          this.#unaryCalls -= 1;
+          observe(method.path, code, seconds);
+        },
+      });
+      if (this.#unaryCalls > limits.concurrentCalls) guarded.failOverloaded(limits.concurrentCalls);
+      else guarded.run(this.#admission.admit(method.path, method.admits, call, requestId), work);
+    };
+  }
+
+  stream(method: GuardedMethod, work: StreamWork): UntypedHandleCall {
+    const { clock, observe } = this.#deps;
+    return (call: DuplexCall) => {
+      const requestId = requestIdOf(call);
+      const guarded = new GuardedStream({
+        method: method.path,
+        requestId,
+        call,
+        clock,
+        refusalStatus: this.#refusalStatus,
+        onEnded: (code, seconds) => observe(method.path, code, seconds),
+      });
+      guarded.run(this.#admission.admit(method.path, method.admits, call, requestId), work);
+    };
+  }
+}

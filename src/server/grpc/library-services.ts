@@ -1,0 +1,92 @@
+import type {
+  handleUnaryCall,
+  Server,
+  ServiceDefinition,
+  UntypedHandleCall,
+  UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { loadSync, type PackageDefinition } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import {
+  HealthImplementation,
+  protoPath as healthProtoPath,
+  service as healthService,
+} from 'grpc-health-check';
+import { libraryMethods } from '../../api/index.ts';
+import { adminContract, issuerContract, signingContract } from '../../common/wire/index.ts';
+import type { Guard } from './guard.ts';
+
+/** Adds grpc.health.v1 and reflection behind the guard. */
+export function addLibraryServices(
+  server: Server,
+  guard: Guard,
+): { readonly health: HealthImplementation } {
+  const guarded = {
+    addService: (
+      definition: ServiceDefinition,
+      implementation: UntypedServiceImplementation,
+    ): void => server.addService(definition, guardedLibrary(guard, definition, implementation)),
+  };
+  const health = new HealthImplementation({ '': 'NOT_SERVING' });
+  // the library calls addService only
+  health.addToServer({
+    addService: (_: ServiceDefinition, implementation: UntypedServiceImplementation) =>
+      guarded.addService(healthService, implementation),
+  } as unknown as Server);
+  new ReflectionService(reflected()).addToServer(guarded);
+  return { health };
+}
+
+const reflected = (): PackageDefinition => ({
+  ...issuerContract().definition,
+  ...signingContract().definition,
+  ...adminContract().definition,
+  ...loadSync(healthProtoPath, { longs: Number, enums: String, defaults: true, oneofs: true }),
+});
+
+function guardedLibrary(
+  guard: Guard,
+  definition: ServiceDefinition,
+  implementation: UntypedServiceImplementation,
+): UntypedServiceImplementation {
+  return Object.fromEntries(
+    Object.entries(definition).map(
+      ([name, { path, originalName, requestStream, responseStream }]) => {
+        const admits = libraryMethods[path];
+        if (admits === undefined)
+          throw new Error(`nobody is admitted to ${path}: name its callers`);
+        const handler = implementation[name] ?? implementation[originalName ?? name];
+        if (handler === undefined) throw new Error(`${path} has no handler`);
+        if (requestStream && !responseStream)
+          throw new Error(`${path}: client streaming is not offered`);
+        const bound = handler.bind(implementation) as UntypedHandleCall;
+        const method = { path, admits };
+        return [name, responseStream ? stream(guard, method, bound) : unary(guard, method, bound)];
+      },
+    ),
+  );
+}
+
+type GuardedMethod = Parameters<Guard['unary']>[0];
+
+const stream = (
+  guard: Guard,
+  method: GuardedMethod,
+  handler: UntypedHandleCall,
+): UntypedHandleCall =>
+  guard.stream(method, (_context, call) => (handler as (call: unknown) => void)(call));
+
+const unary = (
+  guard: Guard,
+  method: GuardedMethod,
+  handler: UntypedHandleCall,
+): UntypedHandleCall =>
+  guard.unary(method, {
+    run: (_context, call) =>
+      new Promise((resolve, reject) => {
+        (handler as handleUnaryCall<unknown, unknown>)(call, (error, value) => {
+          if (error === null || error === undefined) resolve(value);
+          else reject(error as Error);
+        });
+      }),
+  });

@@ -1,0 +1,76 @@
+import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { admittedClasses, rowAt, type Operations, type Row } from '../../api/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
+import type { AttestRequest__Output } from '../../common/wire/generated/meshca/issuer/v1/AttestRequest.ts';
+import type { AttestResponse } from '../../common/wire/generated/meshca/issuer/v1/AttestResponse.ts';
+import type { SyncDown } from '../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
+import type { SyncUp__Output } from '../../common/wire/generated/meshca/issuer/v1/SyncUp.ts';
+import { serviceDefinition, type MethodPathOf, type ServiceName } from '../../common/wire/index.ts';
+import type { Services } from '../../services/contract.ts';
+import { attestStream } from './exchanges/attest.ts';
+import { syncStream } from './exchanges/sync.ts';
+import type { WritableCall } from './call.ts';
+import type { Guard } from './guard.ts';
+import type { StreamWork } from './stream-call.ts';
+import { writeStream } from './write-stream.ts';
+
+/** The handlers of all dialogues: the table of operations admits their callers. */
+export type Exchanges = Readonly<Record<MethodPathOf<'exchange'>, StreamWork>>;
+
+export const exchangesOf = ({
+  attestation,
+  sync,
+}: Pick<Services, 'attestation' | 'sync'>): Exchanges => ({
+  '/meshca.issuer.v1.NodeAttestation/Attest': ({ connection }, call, fail) =>
+    attestStream(
+      attestation,
+      connection,
+      call as ServerDuplexStream<AttestRequest__Output, AttestResponse>,
+      fail,
+    ),
+  '/meshca.issuer.v1.AgentIssuer/Sync': ({ caller }, call, fail) => {
+    if (caller.class !== 'agent')
+      throw new PkiError('CALLER_NOT_ADMITTED', `a caller of class ${caller.class} is no agent`);
+    syncStream(sync, caller, call as ServerDuplexStream<SyncUp__Output, SyncDown>, fail);
+  },
+});
+
+/** The handlers of one service, each behind the guard. */
+export function guardedService(
+  guard: Guard,
+  operations: Operations,
+  exchanges: Exchanges,
+  service: ServiceName,
+): UntypedServiceImplementation {
+  return Object.fromEntries(
+    Object.entries(serviceDefinition(service)).map(([name, { path }]) => {
+      const row = rowAt(path);
+      const method = { path, admits: admittedClasses(row) };
+      return [
+        name,
+        row.run === undefined
+          ? guard.stream(method, streamWork(row, operations, exchanges))
+          : guard.unary(method, {
+              pass: ({ caller }, request) => operations.pass(path, caller, request),
+              run: ({ caller }, { request }) => operations.run(path, caller, request as object),
+            }),
+      ];
+    }),
+  );
+}
+
+function streamWork(row: Row, operations: Operations, exchanges: Exchanges): StreamWork {
+  if (row.open === undefined) return exchanges[row.path as keyof Exchanges];
+  return ({ caller }, call, fail) =>
+    writeStream(
+      call as unknown as WritableCall,
+      (signal) =>
+        operations.open(
+          row.path,
+          caller,
+          (call as unknown as WritableCall).request as object,
+          signal,
+        ),
+      fail,
+    );
+}

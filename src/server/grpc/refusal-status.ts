@@ -1,0 +1,76 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { toStatus } from '../../common/wire/index.ts';
+import type { Caller } from '../../services/caller.ts';
+import type { Refusals } from '../../services/contract.ts';
+import { TokenBucket } from '../../services/limits.ts';
+import { callerName, type AnyCall, type CallContext } from './call.ts';
+import type { Connections } from './connections.ts';
+
+export interface RefusalStatusDeps {
+  readonly connections: Pick<Connections, 'byKey'>;
+  readonly refusals: Pick<Refusals, 'idOf' | 'refused'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** A call that failed. `context`: absent where it was not admitted. */
+export interface FailedCall {
+  readonly method: string;
+  readonly requestId: string;
+  readonly context: CallContext | undefined;
+  readonly call: AnyCall;
+}
+
+export interface RefusalAnswer {
+  readonly code: string;
+  readonly status: ReturnType<typeof toStatus> & Error;
+}
+
+/**
+ * Turns errors into statuses with code, advice, request ID and refusal ID, and logs each once.
+ * Owner of the limit of log lines about strangers, who are counted in any case: nobody fills a disk
+ * by being refused.
+ */
+export class RefusalStatus {
+  readonly #deps: RefusalStatusDeps;
+  readonly #strangerLines: TokenBucket;
+
+  constructor(deps: RefusalStatusDeps) {
+    this.#deps = deps;
+    this.#strangerLines = new TokenBucket({ perSecond: 5, burst: 100 }, deps.clock);
+  }
+
+  async of(
+    { method, requestId, context, call }: FailedCall,
+    thrown: unknown,
+  ): Promise<RefusalAnswer> {
+    const { connections, refusals } = this.#deps;
+    const error = PkiError.from(thrown);
+    const caller: Caller = context?.caller ?? {
+      class: 'anonymous',
+      peer: connections.byKey(call.getPeer())?.peer ?? 'unknown',
+    };
+    const refusalId = refusals.idOf(error) ?? (await refusals.refused(caller, method, error));
+    this.#log(error, caller, { requestId, refusalId, method });
+    const full = caller.class === 'local' || caller.class === 'admin';
+    const status = toStatus(error, { requestId, refusalId, full });
+    return { code: error.code, status: Object.assign(new Error(status.details), status) };
+  }
+
+  #log(
+    error: PkiError,
+    caller: Caller,
+    ids: { readonly requestId: string; readonly refusalId: string; readonly method: string },
+  ): void {
+    const { logger } = this.#deps;
+    const fields = { ...ids, code: error.code, caller: callerName(caller) };
+    if (error.info.status === 'INTERNAL' || error.grade === 'fatal')
+      logger.error({ ...fields, error: error.message, cause: causeText(error) }, 'request failed');
+    else if (caller.class !== 'anonymous' || this.#strangerLines.take() === 0)
+      logger.info({ ...fields, reason: error.message }, 'request refused');
+  }
+}
+
+const causeText = (error: PkiError): string | undefined =>
+  error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : undefined;

@@ -1,0 +1,76 @@
+import type { Clock } from '../../common/runtime/index.ts';
+import { callerName, type CallContext, type DuplexCall } from './call.ts';
+import type { RefusalStatus } from './refusal-status.ts';
+
+/** What an admitted stream does. `fail` ends the stream with an error, in the way of every refusal. */
+export type StreamWork = (
+  context: CallContext,
+  call: DuplexCall,
+  fail: (thrown: unknown) => void,
+) => void;
+
+export interface GuardedStreamDeps {
+  readonly method: string;
+  readonly requestId: string;
+  readonly call: DuplexCall;
+  readonly clock: Clock;
+  readonly refusalStatus: RefusalStatus;
+  readonly onEnded: (code: string, seconds: number) => void;
+}
+
+/** One stream from its admission to its end; it ends with its connection at the latest. */
+export class GuardedStream {
+  readonly #deps: GuardedStreamDeps;
+  readonly #startedMs: number;
+  readonly #fail = (thrown: unknown): void => this.#refuse(thrown);
+  #context: CallContext | undefined;
+  #over = false;
+  #failing = false;
+
+  constructor(deps: GuardedStreamDeps) {
+    this.#deps = deps;
+    this.#startedMs = deps.clock.monotonicMs();
+    deps.call.on('cancelled', () => this.#finish('CANCELLED'));
+    deps.call.on('finish', () => this.#finish('OK'));
+    deps.call.on('error', () => {});
+  }
+
+  run(admission: Promise<CallContext>, work: StreamWork): void {
+    admission
+      .then((context) => {
+        this.#context = context;
+        context.connection.onClose.add(this.#fail);
+        context.logger.debug({ caller: callerName(context.caller) }, 'stream opened');
+        if (!this.#over) work(context, this.#deps.call, this.#fail);
+      })
+      .catch(this.#fail);
+  }
+
+  #refuse(thrown: unknown): void {
+    // one refusal a stream, however many messages the peer sends while it is being recorded
+    if (this.#over || this.#failing) return;
+    this.#failing = true;
+    const { method, requestId, call, refusalStatus } = this.#deps;
+    void refusalStatus
+      .of({ method, requestId, context: this.#context, call }, thrown)
+      .then(({ code, status }) => {
+        if (this.#finish(code)) call.emit('error', status);
+      });
+  }
+
+  /** false for a stream that ended before. */
+  #finish(code: string): boolean {
+    if (this.#over) return false;
+    this.#over = true;
+    const context = this.#context;
+    context?.connection.onClose.delete(this.#fail);
+    const { clock, onEnded } = this.#deps;
+    const durationMs = clock.monotonicMs() - this.#startedMs;
+    onEnded(code, durationMs / 1000);
+    context?.logger.debug(
+      { caller: callerName(context.caller), code, durationMs: Math.round(durationMs) },
+      'stream ended',
+    );
+    return true;
+  }
+}

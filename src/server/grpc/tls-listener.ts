@@ -1,0 +1,203 @@
+import { createServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
+import { constants } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { AddressInfo, Socket } from 'node:net';
+import type { ConnectionInjector, Server as GrpcServer } from '@grpc/grpc-js';
+import { ServerCredentials } from '@grpc/grpc-js';
+import { PkiError } from '../../common/errors/index.ts';
+import type { Logger } from '../../common/runtime/index.ts';
+import { certificatesToPem, parseCertificate, sha256Hex } from '../../common/x509/index.ts';
+import type { Caller } from '../../services/caller.ts';
+import type { Callers, Refusals } from '../../services/contract.ts';
+import type { Connections } from './connections.ts';
+
+export interface TlsIdentity {
+  readonly chainPem: string;
+  readonly keyPem: string;
+  readonly sha256: Buffer;
+}
+
+export interface TlsListenerDependencies {
+  readonly grpcServer: GrpcServer;
+  readonly connections: Connections;
+  readonly callers: Callers;
+  readonly refusals: Pick<Refusals, 'count'>;
+  readonly identity: { current(): TlsIdentity; onChange(listener: () => void): () => void };
+  readonly rootsDer: () => readonly Buffer[];
+  readonly logger: Logger;
+  readonly options: {
+    readonly address: string;
+    readonly port: number;
+    readonly connections: number;
+    readonly handshakes: number;
+    readonly handshakeSeconds: number;
+  };
+}
+
+export interface Listening {
+  readonly address: string;
+  readonly port: number;
+  /** Stops accepting, lets open calls end for `graceMs`, then closes all. */
+  close(graceMs: number): Promise<void>;
+}
+
+/**
+ * gRPC over TLS 1.3: own TLS server, so that callers with and without certificate share one port,
+ * the certificate is renewed without restart, and no session is ever resumed (a resumed one would
+ * skip the check of expiry). A client certificate proves a key here; who that is, the inventory
+ * says.
+ */
+export async function startTlsListener(dependencies: TlsListenerDependencies): Promise<Listening> {
+  const { options, identity, logger } = dependencies;
+  const injector = dependencies.grpcServer.createConnectionInjector(
+    ServerCredentials.createInsecure(),
+  );
+  let presented = identity.current();
+  const server = createServer({
+    ...contextOf(presented, dependencies.rootsDer()),
+    requestCert: true,
+    rejectUnauthorized: false,
+    ALPNProtocols: ['h2'],
+    handshakeTimeout: options.handshakeSeconds * 1000,
+  });
+  server.maxConnections = connectionLimit(options.connections);
+  const stopWatching = identity.onChange(() => {
+    presented = identity.current();
+    server.setSecureContext(contextOf(presented, dependencies.rootsDer()));
+  });
+  limitHandshakes(server, dependencies);
+  server.on('secureConnection', (socket) => accept(socket, presented, injector, dependencies));
+  server.on('tlsClientError', (error: NodeJS.ErrnoException) => {
+    dependencies.refusals.count('tls-handshake', 'UNAUTHENTICATED');
+    logger.debug({ reason: error.code ?? error.message }, 'TLS handshake failed');
+  });
+  server.on('drop', () => dependencies.refusals.count('connect', 'OVERLOADED'));
+  await listen(server, options);
+  const bound = server.address() as AddressInfo;
+  return {
+    address: bound.address,
+    port: bound.port,
+    close: async (graceMs) => {
+      stopWatching();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      injector.drain(graceMs);
+      dependencies.connections.closeAll(
+        new PkiError('SHUTTING_DOWN', 'the server is shutting down'),
+      );
+      await closed;
+      injector.destroy();
+    },
+  };
+}
+
+const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
+  cert: identity.chainPem,
+  key: identity.keyPem,
+  // named so that no store of public roots is loaded: whether a client is known is decided by the
+  // inventory
+  ca: certificatesToPem(rootsDer),
+  minVersion: 'TLSv1.3' as const,
+  ecdhCurve: 'X25519MLKEM768:X25519:P-256:P-384',
+  secureOptions: constants.SSL_OP_NO_TICKET,
+});
+
+/**
+ * Bounds the handshakes under way. When there are too many, the oldest goes: an honest one takes
+ * milliseconds, so that the oldest are those of peers that connect and say nothing, and these can
+ * not keep anybody out.
+ */
+function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDependencies): void {
+  const underWay = new Set<Socket>();
+  server.prependListener('connection', (socket: Socket) => {
+    if (underWay.size >= options.handshakes) {
+      refusals.count('tls-handshake', 'OVERLOADED');
+      const [oldest] = underWay;
+      if (oldest !== undefined) {
+        underWay.delete(oldest);
+        oldest.destroy();
+      }
+    }
+    underWay.add(socket);
+    socket.once('close', () => underWay.delete(socket));
+  });
+  server.on('secureConnection', (socket) => {
+    const { _parent: parent } = socket as TLSSocket & { readonly _parent?: Socket };
+    if (parent !== undefined) underWay.delete(parent);
+  });
+}
+
+/**
+ * Descriptors that stay free of connections: for the database, the token's processes, the
+ * operations port and the admin socket.
+ */
+const reservedDescriptors = 512;
+
+/**
+ * At most what the process may open; where the limit is low, a flood of connections would else take
+ * the database and signers with it.
+ */
+function connectionLimit(wanted: number): number {
+  try {
+    const found = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+    if (found === undefined) return wanted;
+    return Math.max(64, Math.min(wanted, Number(found) - reservedDescriptors));
+  } catch {
+    return wanted;
+  }
+}
+
+function accept(
+  socket: TLSSocket,
+  presented: TlsIdentity,
+  injector: ConnectionInjector,
+  dependencies: TlsListenerDependencies,
+): void {
+  socket.on('error', () => socket.destroy());
+  if (socket.alpnProtocol !== 'h2') {
+    dependencies.refusals.count('tls-handshake', 'INVALID_REQUEST');
+    socket.destroy();
+    return;
+  }
+  const peer = `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
+  const caller = callerOf(socket, peer, dependencies.callers);
+  dependencies.connections.add({ socket, peer, serverCertificateSha256: presented.sha256, caller });
+  injector.injectConnection(socket);
+}
+
+async function callerOf(socket: TLSSocket, peer: string, callers: Callers): Promise<Caller> {
+  const raw = socket.getPeerX509Certificate()?.raw;
+  if (raw === undefined) return callers.anonymous(peer);
+  const parsed = parseCertificate(raw);
+  if (!parsed.ok)
+    throw new PkiError(
+      'CERTIFICATE_UNKNOWN',
+      `the client certificate is not one of this CA: ${parsed.error.message}`,
+    );
+  return callers.resolve({ serial: parsed.value.serialHex, sha256: sha256Hex(raw) }, peer);
+}
+
+async function listen(
+  server: TlsServer,
+  options: { readonly address: string; readonly port: number },
+): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE')
+        reject(
+          new PkiError('SOCKET_IN_USE', `${options.address}:${options.port} is in use`, {
+            cause: error,
+            grade: 'fatal',
+          }),
+        );
+      else
+        reject(
+          new PkiError(
+            'CONFIG_INVALID',
+            `listen.address ${options.address}:${options.port} can not be used: ${error.code ?? error.message}`,
+            { cause: error, grade: 'fatal' },
+          ),
+        );
+    });
+    server.listen({ host: options.address, port: options.port, backlog: 1024 }, resolve);
+  });
+}

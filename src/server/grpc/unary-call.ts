@@ -1,0 +1,85 @@
+import type { sendUnaryData } from '@grpc/grpc-js';
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import { callerName, type CallContext, type UnaryCall } from './call.ts';
+import type { RefusalStatus } from './refusal-status.ts';
+
+/** What an admitted call does. */
+export interface UnaryWork {
+  /** What may hold the call up. A call that was answered meanwhile (its time is over) goes no further. */
+  readonly pass?: (context: CallContext, request: object) => Promise<void>;
+  readonly run: (context: CallContext, call: UnaryCall) => Promise<unknown>;
+}
+
+export interface GuardedUnaryDeps {
+  readonly method: string;
+  readonly requestId: string;
+  readonly call: UnaryCall;
+  readonly callback: sendUnaryData<unknown>;
+  readonly clock: Clock;
+  readonly limitSeconds: number;
+  readonly refusalStatus: RefusalStatus;
+  readonly onAnswered: (code: string, seconds: number) => void;
+}
+
+/** One unary call from its admission to its answer: answered once, within its time. */
+export class GuardedUnary {
+  readonly #deps: GuardedUnaryDeps;
+  readonly #startedMs: number;
+  readonly #cancelDeadline: () => void;
+  #context: CallContext | undefined;
+  #answered = false;
+  #failing = false;
+
+  constructor(deps: GuardedUnaryDeps) {
+    this.#deps = deps;
+    const { clock, limitSeconds } = deps;
+    this.#startedMs = clock.monotonicMs();
+    this.#cancelDeadline = clock.after(limitSeconds * 1000, () =>
+      this.#fail(new PkiError('DEADLINE_EXCEEDED', `the call took longer than ${limitSeconds} s`)),
+    );
+  }
+
+  failOverloaded(limit: number): void {
+    this.#fail(new PkiError('OVERLOADED', `${limit} calls are under way`));
+  }
+
+  run(admission: Promise<CallContext>, work: UnaryWork): void {
+    this.#work(admission, work).catch((thrown: unknown) => this.#fail(thrown));
+  }
+
+  async #work(admission: Promise<CallContext>, work: UnaryWork): Promise<void> {
+    const { call, callback } = this.#deps;
+    const context = await admission;
+    this.#context = context;
+    await work.pass?.(context, call.request as object);
+    if (this.#answered) return;
+    const response = await work.run(context, call);
+    this.#answer('OK', () => callback(null, response));
+  }
+
+  #answer(code: string, send: () => void): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#cancelDeadline();
+    const { clock, onAnswered } = this.#deps;
+    const durationMs = clock.monotonicMs() - this.#startedMs;
+    onAnswered(code, durationMs / 1000);
+    const context = this.#context;
+    if (code === 'OK')
+      context?.logger.debug(
+        { caller: callerName(context.caller), durationMs: Math.round(durationMs * 100) / 100 },
+        'request done',
+      );
+    send();
+  }
+
+  #fail(thrown: unknown): void {
+    if (this.#failing || this.#answered) return;
+    this.#failing = true;
+    const { method, requestId, call, callback, refusalStatus } = this.#deps;
+    void refusalStatus
+      .of({ method, requestId, context: this.#context, call }, thrown)
+      .then(({ code, status }) => this.#answer(code, () => callback(status)));
+  }
+}

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
+import { test } from 'node:test';
+import { systemClock } from '../../../../src/common/runtime/index.ts';
+import { Connections } from '../../../../src/server/grpc/connections.ts';
+import type { Caller } from '../../../../src/services/caller.ts';
+import type { Callers } from '../../../../src/services/contract.ts';
+
+const callers = { onEnded: () => () => {} } as unknown as Callers;
+const soon = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const socket = (): Duplex & { bytesRead?: number } =>
+  new Duplex({
+    read() {},
+    write(_chunk, _encoding, done) {
+      done();
+    },
+  });
+const anonymous = Promise.resolve<Caller>({ class: 'anonymous', peer: 'x' });
+const agentOf = (spiffeId: string): Promise<Caller> =>
+  Promise.resolve({
+    class: 'agent',
+    kind: 'agent',
+    spiffeId,
+    serial: '01',
+    notAfter: systemClock.now() + 3600,
+    authorityId: 'a',
+    entryId: null,
+    peer: 'x',
+    generation: 1,
+  });
+
+test('beyond the places of strangers the oldest goes, and agents take none of them', async () => {
+  const connections = new Connections(callers, systemClock, {
+    connections: 2,
+    seconds: 60,
+    bytes: 1000,
+  });
+  const agent = socket();
+  connections.add({ socket: agent, peer: 'a', caller: agentOf('spiffe://td/meshca/agent/a') });
+  await soon(1);
+  const strangers = [socket(), socket(), socket()];
+  for (const each of strangers) connections.add({ socket: each, peer: 's', caller: anonymous });
+  await soon(100);
+  assert.deepEqual(
+    [agent, ...strangers].map(({ destroyed }) => destroyed),
+    [false, true, false, false],
+  );
+  for (const each of [agent, ...strangers]) each.destroy();
+  await soon(1);
+  assert.equal(connections.size, 0);
+});
+
+test('a stranger ends after his time, and after the bytes that he may send; a refused caller is one', async () => {
+  const connections = new Connections(callers, systemClock, {
+    connections: 10,
+    seconds: 60,
+    bytes: 1000,
+  });
+  const [lingering, chatty, refused, agent] = [socket(), socket(), socket(), socket()];
+  const no = Promise.reject<Caller>(new Error('no'));
+  no.catch(() => {});
+  connections.add({ socket: lingering, peer: 's', caller: anonymous, guestSeconds: 0.05 });
+  connections.add({ socket: chatty, peer: 's', caller: anonymous });
+  connections.add({ socket: refused, peer: 's', caller: no, guestSeconds: 0.05 });
+  connections.add({
+    socket: agent,
+    peer: 'a',
+    caller: agentOf('spiffe://td/meshca/agent/a'),
+    guestSeconds: 0.05,
+  });
+  chatty.bytesRead = 1001;
+  agent.bytesRead = 1_000_000;
+  await soon(600);
+  assert.deepEqual(
+    [lingering, chatty, refused, agent].map(({ destroyed }) => destroyed),
+    [true, true, true, false],
+  );
+  agent.destroy();
+});
+
+test('one identity holds a bounded number of connections', async () => {
+  const connections = new Connections(callers, systemClock);
+  const sockets = Array.from({ length: 18 }, socket);
+  for (const each of sockets)
+    connections.add({ socket: each, peer: 'a', caller: agentOf('spiffe://td/meshca/agent/a') });
+  await soon(150);
+  assert.deepEqual(
+    sockets.map(({ destroyed }, index) => (destroyed ? index : -1)).filter((index) => index >= 0),
+    [0, 1],
+  );
+  for (const each of sockets) each.destroy();
+  await soon(10);
+  connections.closeAll(new Error('end') as never);
+});
