@@ -1,6 +1,7 @@
+import type { Json } from '../common/approval/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { MethodName, MethodType, ServiceName, ServiceTypes } from '../common/wire/index.ts';
-import type { ApprovalSights, OperationView } from '../services/approvals/index.ts';
+import type { ApprovalSights } from '../services/approvals/index.ts';
 import type { Caller, CallerClass, OperatorCaller } from '../services/caller.ts';
 import type { Services } from '../services/contract.ts';
 
@@ -28,15 +29,18 @@ export type Admitted<A extends Admission> = Extract<
   { readonly class: (typeof admissions)[A][number] }
 >;
 
+/** A call as a pending operation states it. */
+export interface StatedCall {
+  readonly method: string;
+  readonly request: Json;
+}
+
 /** What rows run with: the services, and what belongs to the table itself. */
 export interface OperationDeps {
   readonly services: Services;
   readonly clock: Clock;
   /** What a pending operation would do, with the rights of the reader. */
-  readonly preview: (
-    stated: OperationView['stated'],
-    caller: OperatorCaller,
-  ) => Promise<readonly string[]>;
+  readonly preview: (stated: StatedCall, caller: OperatorCaller) => Promise<readonly string[]>;
 }
 
 /** Dual control by content: a call waits for approval when its request matters. */

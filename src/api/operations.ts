@@ -2,11 +2,10 @@ import type { Json } from '../common/approval/index.ts';
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { exactRequestFromJson, requestFromJson, responseToJson } from '../common/wire/index.ts';
-import type { OperationView } from '../services/approvals/index.ts';
 import type { Caller, OperatorCaller } from '../services/caller.ts';
 import type { Services } from '../services/contract.ts';
 import { passDualControl } from './dual-control.ts';
-import type { OperationDeps } from './operation.ts';
+import type { OperationDeps, StatedCall } from './operation.ts';
 import { admit, admittedClasses, rowAt, rows, type Row } from './row.ts';
 
 /** Lines of one preview. */
@@ -23,7 +22,7 @@ export class Operations {
     this.#deps = {
       services,
       clock,
-      preview: (stated, caller) => this.#preview(stated, caller),
+      preview: (stated, caller) => this.preview(stated, caller),
     };
   }
 
@@ -68,19 +67,13 @@ export class Operations {
     return responseToJson(row.path, await this.run(path, caller, read));
   }
 
-  #admitted(path: string, caller: Caller): Row {
-    const row = rowAt(path);
-    admit(path, admittedClasses(row), caller);
-    return row;
-  }
-
   /**
    * What an operation would change, compared with what is there now: a help beside the request
    * itself, which an approver reads from the bytes that he signs. What the reader may not see is
    * left out.
    */
-  async #preview(
-    { method, request }: OperationView['stated'],
+  async preview(
+    { method, request }: StatedCall,
     caller: OperatorCaller,
   ): Promise<readonly string[]> {
     const row = rows.get(method);
@@ -92,5 +85,11 @@ export class Operations {
       const error = PkiError.from(thrown);
       return [`it can not be compared with what is there now: ${error.code} ${error.message}`];
     }
+  }
+
+  #admitted(path: string, caller: Caller): Row {
+    const row = rowAt(path);
+    admit(path, admittedClasses(row), caller);
+    return row;
   }
 }

@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { operationsMarkdown } from '../../src/api/reference.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
 
@@ -19,5 +20,13 @@ test('every drill stands in docs/drills.md', () => {
   assert.deepEqual(
     names.filter((name) => !text.includes(`**\`${name}\`**`)),
     [],
+  );
+});
+
+test('docs/api.md is what the table of operations says', () => {
+  assert.equal(
+    readFileSync(join(root, 'docs', 'api.md'), 'utf8'),
+    operationsMarkdown(),
+    'run "node scripts/gen-operations.mjs" and commit the result',
   );
 });

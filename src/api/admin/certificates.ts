@@ -1,6 +1,6 @@
 import type { CertificateFilter__Output } from '../../common/wire/generated/meshca/admin/v1/CertificateFilter.ts';
 import { certificateKinds, certificateStates } from '../../domain/index.ts';
-import type { CertificateFilter } from '../../store/contract.ts';
+import type { CertificateFilter } from '../../store/ports/index.ts';
 import { given, oneOf, pageOf, serialOf } from '../messages/common.ts';
 import { certificateMessage } from '../messages/views.ts';
 import type { OperationsOf } from '../operation.ts';
