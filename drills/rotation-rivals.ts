@@ -5,7 +5,7 @@ import {
   type Clock,
 } from '../src/common/runtime/index.ts';
 import { PkiError } from '../src/common/errors/index.ts';
-import { buildRotation } from '../src/compose/rotation.ts';
+import { buildRotation, linuxBoot } from '../src/compose/rotation.ts';
 import { databasePath } from '../src/config/index.ts';
 import type { RotatedKind, TokenRole } from '../src/domain/index.ts';
 import { createSigners, openTokenAdmin, type TokenAdmin } from '../src/hsm/index.ts';
@@ -106,15 +106,6 @@ export async function drillRivals(
     await registry.refresh();
   };
   await changed();
-  const plans = Object.fromEntries(
-    (['root', 'issuing', 'jwt'] as const).map((kind) => [
-      kind,
-      {
-        keyType: config.authorities[kind].keyType,
-        lifeSeconds: config.authorities[kind].lifeDays * 86_400,
-      },
-    ]),
-  );
   const build = async (over: {
     readonly store: Store;
     readonly openToken: typeof openToken;
@@ -123,11 +114,15 @@ export async function drillRivals(
     (
       await buildRotation({
         config,
-        plans,
         connected: () => false,
         handshakes: () => ({ reporters: 0, succeeded: 0, failed: 0 }),
         changed,
         moved: () => undefined,
+        renewals: () => ({ signed: 0, failed: 0, othersSigned: 0, othersFailed: 0 }),
+        issuingTokenUsable: () => true,
+        canUse: () => true,
+        boot: linuxBoot(),
+        step: () => undefined,
         random: systemRandom,
         logger: silentLogger,
         ...over,

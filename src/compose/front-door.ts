@@ -2,6 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import type { Authorities } from '../issuance/index.ts';
 import type { Listening } from '../server/index.ts';
+import type { SigningGate } from './signing-gate.ts';
 
 export interface FrontDoorDependencies {
   readonly authorities: Pick<Authorities, 'issuing' | 'onChange'>;
@@ -13,9 +14,8 @@ export interface FrontDoorDependencies {
    */
   readonly open: () => Promise<Listening>;
   readonly opened: () => void;
-  /** Nothing may be signed, so that the server can not get a certificate of its own. */
-  readonly held: () => boolean;
-  readonly onHeld: (listener: () => void) => () => void;
+  /** While it is closed, the server can not get a certificate of its own. */
+  readonly gate: Pick<SigningGate, 'isOpen' | 'refusal' | 'onChange'>;
   /** Where intermediates come from: says what to do while there is none. */
   readonly advice: 'hsm' | 'external' | 'upstream';
   /** Why the upstream gave none, if it was asked. */
@@ -52,8 +52,10 @@ export class FrontDoor {
   }
 
   reason(): string | undefined {
-    const { authorities, advice, failure, held } = this.#dependencies;
-    if (held() && this.#listening === undefined) return 'DATABASE_STALE: the TLS port is not open';
+    const { authorities, advice, failure, gate } = this.#dependencies;
+    const refusal = gate.refusal();
+    if (refusal !== undefined && this.#listening === undefined)
+      return `${refusal.code}: the TLS port is not open`;
     if (authorities.issuing() === undefined) {
       const why = failure();
       return `NO_ISSUER: no issuing authority is active${why === undefined ? '' : ` (${why.code}: ${why.message})`}; ${next[advice]}`;
@@ -65,8 +67,8 @@ export class FrontDoor {
    * Opens now, or throws why not; without an issuing authority it waits for one in the background.
    */
   async start(): Promise<void> {
-    const { authorities, logger, held, onHeld } = this.#dependencies;
-    if (authorities.issuing() !== undefined && !held()) {
+    const { authorities, logger, gate } = this.#dependencies;
+    if (authorities.issuing() !== undefined && gate.isOpen) {
       await this.#open();
       return;
     }
@@ -74,7 +76,10 @@ export class FrontDoor {
       { reason: this.reason() },
       'the server may not or can not issue anything yet: it only administers',
     );
-    const stops = [authorities.onChange(() => this.#openLater()), onHeld(() => this.#openLater())];
+    const stops = [
+      authorities.onChange(() => this.#openLater()),
+      gate.onChange(() => this.#openLater()),
+    ];
     this.#stopListening = () => stops.forEach((stop) => stop());
     this.#openLater();
   }
@@ -88,12 +93,12 @@ export class FrontDoor {
   }
 
   #openLater(): void {
-    const { authorities, clock, logger } = this.#dependencies;
+    const { authorities, gate, clock, logger } = this.#dependencies;
     if (
       this.#closed ||
       this.#opening !== undefined ||
       this.#listening !== undefined ||
-      this.#dependencies.held() ||
+      !gate.isOpen ||
       authorities.issuing() === undefined
     )
       return;

@@ -1,3 +1,4 @@
-export { startServer, type RunningServer, type ServerParts } from './server.ts';
+export type { Faults, ServerDependencies } from './context.ts';
+export { startServer, type RunningServer } from './server.ts';
 export { restoreDatabase, lostWith } from './restore.ts';
 export { runServer, type RunServerOptions } from './run.ts';

@@ -2,7 +2,7 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import { silentLogger, systemClock } from '../common/runtime/index.ts';
 import { databasePath, loadServerConfig } from '../config/index.ts';
 import { openSqliteStore, readReplaced, replaceDatabase, type LostRecord } from '../store/index.ts';
-import { checkLog } from './audit.ts';
+import { checkLog } from './log.ts';
 
 interface Where {
   readonly configPath: string | undefined;

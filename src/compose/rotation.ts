@@ -5,78 +5,108 @@ import { TrustDomain } from '../common/spiffe/index.ts';
 import { rotationPolicy, type ServerConfig } from '../config/index.ts';
 import type { HandshakeFacts, RenewalFacts, TokenRole } from '../domain/index.ts';
 import type { TokenAdmin } from '../hsm/index.ts';
-import {
-  ClockGuard,
-  HeldSets,
-  RotationController,
-  type Boot,
-  type MakerDependencies,
-} from '../issuance/index.ts';
+import { ClockGuard, HeldSets, RotationController, type Boot } from '../issuance/index.ts';
+import type { HandshakeLedger, RenewalLedger } from '../services/index.ts';
 import type { Store } from '../store/index.ts';
+import type { ServerContext } from './context.ts';
+import type { LateEdges } from './late-edges.ts';
+import { authorityPlans } from './settings.ts';
+import type { RecordStage } from './store-and-log.ts';
+import type { TokenStage } from './tokens.ts';
 
-export interface RotationParts {
+export interface RotationDependencies {
   readonly config: ServerConfig;
   readonly store: Store;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
-  readonly plans: MakerDependencies['plans'];
   readonly connected: (agentId: string) => boolean;
   readonly handshakes: (issuerKeyId: string) => HandshakeFacts;
-  readonly renewals?: (authorityId: string) => RenewalFacts;
+  readonly renewals: (authorityId: string) => RenewalFacts;
   readonly changed: () => Promise<void>;
   readonly moved: (kind: string, to: string) => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  /** Whether the issuing token answers; default yes. */
-  readonly issuingTokenUsable?: () => boolean;
-  readonly canUse?: (ckaId: string) => boolean;
-  readonly boot?: Boot;
-  readonly step?: (name: string) => void;
+  /** Whether the issuing token answers. */
+  readonly issuingTokenUsable: () => boolean;
+  /** Whether the key with this CKA_ID can be used. */
+  readonly canUse: (ckaId: string) => boolean;
+  readonly boot: Boot;
+  readonly step: (name: string) => void;
+}
+
+export interface BuiltRotation {
+  readonly controller: RotationController;
+  readonly guard: ClockGuard;
+  readonly canUse: (ckaId: string) => boolean;
 }
 
 /** Rotation over the store; it begins to act with `controller.start()`. */
-export async function buildRotation(parts: RotationParts): Promise<{
-  readonly controller: RotationController;
-  readonly guard: ClockGuard;
-  readonly canUse?: (ckaId: string) => boolean;
-}> {
-  const { config, store, clock, random, logger } = parts;
+export async function buildRotation(dependencies: RotationDependencies): Promise<BuiltRotation> {
+  const { config, store, boot, canUse, ...others } = dependencies;
+  const { clock, logger } = others;
   const guard = new ClockGuard({
     store: store.rotations,
     clock,
-    boot: parts.boot ?? linuxBoot(),
+    boot,
     toleranceSeconds: config.rotation.clockToleranceSeconds,
   });
   await guard.start();
   const controller = new RotationController({
+    ...others,
     store,
     guard,
-    openToken: parts.openToken,
     trustDomain: TrustDomain.of(config.trustDomain),
-    plans: parts.plans,
+    plans: authorityPlans(config),
     clockSkewSeconds: config.authorities.clockSkewSeconds,
-    connected: parts.connected,
-    handshakes: parts.handshakes,
     sets: new HeldSets(store.bundles),
     policy: rotationPolicy(config),
     holder: uuidv7(clock.nowMs()),
-    changed: parts.changed,
-    ...(parts.renewals === undefined ? {} : { renewals: parts.renewals }),
-    moved: parts.moved,
-    ...(parts.issuingTokenUsable === undefined
-      ? {}
-      : { issuingTokenUsable: parts.issuingTokenUsable }),
-    clock,
-    random,
-    logger,
     progress: (text) => logger.info({}, text),
-    ...(parts.step === undefined ? {} : { step: parts.step }),
   });
-  return { controller, guard, ...(parts.canUse === undefined ? {} : { canUse: parts.canUse }) };
+  return { controller, guard, canUse };
 }
 
-/** CLOCK_BOOTTIME as /proc/uptime has it: goes on while the machine sleeps. */
-function linuxBoot(): Boot {
+/** The server's rotation, with what its decisions rest on. */
+export function openRotation(
+  { context, tokens, records }: Below,
+  { late, handshakes, renewals, changed }: RotationFacts,
+): Promise<BuiltRotation> {
+  const { config, metrics, clock, random, logger, faults } = context;
+  const { gate } = tokens;
+  return buildRotation({
+    config,
+    store: records.store,
+    openToken: gate.openToken,
+    connected: (agentId) => late.edges.isConnected(agentId),
+    handshakes: (keyId) => handshakes.totals(keyId),
+    renewals: (id) => renewals.compare(id),
+    changed,
+    moved: (kind, to) => metrics.authorityMoved(kind, to),
+    canUse: (ckaId) => gate.signers.canUse(ckaId),
+    issuingTokenUsable: () => tokens.issuingTokenUsable(),
+    clock,
+    random,
+    logger: logger.child({ part: 'rotation' }),
+    boot: linuxBoot(),
+    step: faults.step,
+  });
+}
+
+interface Below {
+  readonly context: ServerContext;
+  readonly tokens: TokenStage;
+  readonly records: RecordStage;
+}
+
+interface RotationFacts {
+  readonly late: LateEdges;
+  readonly handshakes: HandshakeLedger;
+  readonly renewals: RenewalLedger;
+  readonly changed: () => Promise<void>;
+}
+
+/** CLOCK_BOOTTIME as /proc/uptime has it: it goes on while the machine sleeps. */
+export function linuxBoot(): Boot {
   return {
     id: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     uptimeMs: () => uptime() * 1000,

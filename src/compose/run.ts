@@ -3,7 +3,8 @@ import { systemClock, systemRandom, type Logger } from '../common/runtime/index.
 import { forbidDumps } from '../common/runtime/no-dump.ts';
 import { createLogger } from '../common/runtime/pino-logger.ts';
 import { loadServerConfig } from '../config/index.ts';
-import { startServer, type ServerParts } from './server.ts';
+import type { ServerDependencies } from './context.ts';
+import { startServer } from './server.ts';
 
 export interface RunServerOptions {
   readonly configPath: string | undefined;
@@ -19,7 +20,7 @@ export interface RunServerOptions {
   readonly signal: AbortSignal;
   readonly acceptRestore?: number;
   readonly logger?: Logger;
-  readonly faults?: ServerParts['faults'];
+  readonly faults?: ServerDependencies['faults'];
 }
 
 /**

@@ -8,7 +8,13 @@ import { certificatesFromPem } from '../common/x509/index.ts';
 import { readPin, type ServerConfig } from '../config/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import type { TokenConfig } from '../hsm/index.ts';
-import { VaultSession, vaultUpstream, type UpstreamAuthority } from '../issuance/index.ts';
+import {
+  VaultSession,
+  vaultUpstream,
+  type AuthorityPlan,
+  type MakerDependencies,
+  type UpstreamAuthority,
+} from '../issuance/index.ts';
 import { defaultServiceSettings, type ServiceSettings } from '../services/index.ts';
 
 /** What the configuration means for each part; nothing here decides, it only translates. */
@@ -43,13 +49,18 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
   };
 }
 
+/** Where the PIN of a token may come from, and who is told of a file that others can read. */
+export interface PinSources {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly vault: VaultSession | undefined;
+  readonly logger: Logger;
+}
+
 /** Where a token is, with its PIN. Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*. */
 export async function tokenConfig(
   config: ServerConfig,
   role: TokenRole,
-  env: Readonly<Record<string, string | undefined>>,
-  vault: VaultSession | undefined,
-  logger: Logger,
+  { env, vault, logger }: PinSources,
 ): Promise<TokenConfig> {
   const { hsm } = config;
   if (role === 'external')
@@ -153,6 +164,21 @@ export const issuingLifeSeconds = ({ authorities }: ServerConfig): number =>
  */
 export const minimumAuthorityLifeSeconds = ({ issuance }: ServerConfig): number =>
   3 * Math.max(issuance.maximumTtlSeconds, issuance.agentTtlSeconds, issuance.serverTtlSeconds);
+
+/** Key type and life of each kind of authority. */
+export function authorityPlans({ authorities }: ServerConfig): MakerDependencies['plans'] {
+  const plan = (kind: 'root' | 'issuing' | 'jwt') => ({
+    keyType: authorities[kind].keyType,
+    lifeSeconds: authorities[kind].lifeDays * 86_400,
+  });
+  return { root: plan('root'), issuing: plan('issuing'), jwt: plan('jwt'), log: logPlan };
+}
+
+/**
+ * P-256 whatever else is configured: C2SP signed-note has no other type that a token can sign. Its
+ * key does not expire: old checkpoints stay checkable.
+ */
+export const logPlan: AuthorityPlan = { keyType: 'ec-p256', lifeSeconds: 36_500 * 86_400 };
 
 /** Where the CRL of an authority is found by others; undefined: nowhere. */
 export const crlUrlOf =

@@ -2,16 +2,24 @@ import type { AuditLog } from '../audit/index.ts';
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
-import type { Authority, TokenRole } from '../domain/index.ts';
-import type { TokenAdmin } from '../hsm/index.ts';
-import { authorityEvent, completeAuthority, recordAuthority } from '../issuance/index.ts';
+import type { Authority } from '../domain/index.ts';
+import {
+  authorityEvent,
+  completeAuthority,
+  recordAuthority,
+  type AuthorityRegistry,
+} from '../issuance/index.ts';
 import type { Store } from '../store/index.ts';
-import { logPlan } from './audit.ts';
+import type { ServerContext } from './context.ts';
+import { logPlan } from './settings.ts';
+import type { SigningGate } from './signing-gate.ts';
+import type { RecordStage } from './store-and-log.ts';
+import type { TokenStage } from './tokens.ts';
 
-export interface StandbyLogParts {
+export interface StandbyLogDependencies {
   readonly store: Pick<Store, 'authorities' | 'issuance'>;
-  readonly auditLog: Pick<AuditLog, 'adopt' | 'signer' | 'stale'>;
-  readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
+  readonly auditLog: Pick<AuditLog, 'adopt' | 'signer'>;
+  readonly gate: Pick<SigningGate, 'isOpen' | 'openToken'>;
   /** Whether leaves are signed in the standby token, and the issuing token does not answer. */
   readonly tokenLost: () => boolean;
   readonly trustDomain: TrustDomain;
@@ -28,14 +36,14 @@ const retryMs = 30_000;
  * issuing token is lost. Owner of its timer.
  */
 export class StandbyLog {
-  readonly #parts: StandbyLogParts;
+  readonly #dependencies: StandbyLogDependencies;
   #working: Promise<void> | undefined;
   #again = false;
   #cancel: (() => void) | undefined;
   #closed = false;
 
-  constructor(parts: StandbyLogParts) {
-    this.#parts = parts;
+  constructor(dependencies: StandbyLogDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /**
@@ -53,12 +61,12 @@ export class StandbyLog {
       .catch((thrown: unknown) => {
         const { code, message } = PkiError.from(thrown);
         if (this.#closed) return;
-        this.#parts.logger.error(
+        this.#dependencies.logger.error(
           { code, error: message, retryMs, alert: true },
           'the audit log has no key that stands by, or it could not take over; trying again',
         );
-        this.#cancel = this.#parts.clock.after(
-          this.#parts.tokenLost() ? 1_000 : retryMs,
+        this.#cancel = this.#dependencies.clock.after(
+          this.#dependencies.tokenLost() ? 1_000 : retryMs,
           () => void this.look(),
         );
       })
@@ -78,9 +86,9 @@ export class StandbyLog {
   }
 
   async #work(): Promise<void> {
-    const { auditLog, tokenLost } = this.#parts;
-    if (auditLog.stale !== undefined) return;
-    const all = await this.#parts.store.authorities.list({ kind: 'log' });
+    const { auditLog, gate, tokenLost } = this.#dependencies;
+    if (!gate.isOpen) return;
+    const all = await this.#dependencies.store.authorities.list({ kind: 'log' });
     await this.#settle(all);
     if (auditLog.signer.token === 'standby') return;
     const standby = all.findLast(
@@ -102,12 +110,12 @@ export class StandbyLog {
         'the key of the audit log is lost, and none stands by: records are kept, sealed, and get no checkpoint',
       );
     await auditLog.adopt(standby);
-    await this.#settle(await this.#parts.store.authorities.list({ kind: 'log' }));
+    await this.#settle(await this.#dependencies.store.authorities.list({ kind: 'log' }));
   }
 
   /** The states follow whose key signs: also after a crash between the two. */
   async #settle(all: readonly Authority[]): Promise<void> {
-    const signer = all.find(({ id }) => id === this.#parts.auditLog.signer.id);
+    const signer = all.find(({ id }) => id === this.#dependencies.auditLog.signer.id);
     if (signer?.state !== 'published') return;
     await this.#move(signer, 'active');
     for (const other of all)
@@ -115,7 +123,7 @@ export class StandbyLog {
   }
 
   async #prepare(known: Authority | undefined): Promise<void> {
-    const { store, openToken, trustDomain, clock, random } = this.#parts;
+    const { store, gate, trustDomain, clock, random } = this.#dependencies;
     const maker = {
       authorities: store.authorities,
       issuance: store.issuance,
@@ -128,7 +136,7 @@ export class StandbyLog {
     let authority =
       known ?? (await recordAuthority({ kind: 'log', parentId: null, token: 'standby' }, maker));
     if (authority.state === 'preparing') {
-      const token = await openToken('standby');
+      const token = await gate.openToken('standby');
       try {
         authority = await completeAuthority(
           { authority, parent: undefined, token, signingToken: undefined },
@@ -142,15 +150,50 @@ export class StandbyLog {
   }
 
   async #move(authority: Authority, to: Authority['state']): Promise<void> {
-    const { store, clock } = this.#parts;
+    const { store, clock } = this.#dependencies;
     await store.authorities.transition(
       authority.id,
       authority.version,
       to,
       clock.now(),
-      authorityEvent(this.#parts, 'server', `authority.${to}`, authority, {
+      authorityEvent(this.#dependencies, 'server', `authority.${to}`, authority, {
         token: authority.token,
       }),
     );
   }
+}
+
+/** The stack owns the standby log; there is none where no standby token is configured. */
+export async function openStandbyLog(
+  {
+    context,
+    tokens,
+    records,
+    registry,
+  }: {
+    readonly context: ServerContext;
+    readonly tokens: TokenStage;
+    readonly records: RecordStage;
+    readonly registry: Pick<AuthorityRegistry, 'onChange'>;
+  },
+  stack: AsyncDisposableStack,
+): Promise<void> {
+  const { config, trustDomain, clock, random, logger } = context;
+  const { gate } = tokens;
+  if (config.hsm.standby === undefined) return;
+  const standbyLog = new StandbyLog({
+    store: records.store,
+    auditLog: records.log,
+    gate,
+    tokenLost: () => gate.signers.primaryToken() === 'standby' && !tokens.issuingTokenUsable(),
+    trustDomain,
+    clock,
+    random,
+    logger: logger.child({ part: 'audit' }),
+  });
+  stack.defer(() => standbyLog.close());
+  const look = (): void => void standbyLog.look();
+  for (const stop of [registry.onChange(look), gate.signers.onChange(look), gate.onChange(look)])
+    stack.defer(stop);
+  await standbyLog.look();
 }

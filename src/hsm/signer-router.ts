@@ -4,23 +4,35 @@ import { failedOutcome } from './sign-queue.ts';
 import type { ManagedSigners } from './signers.ts';
 
 /**
- * Several tokens behind one port, each with signer processes of its own: what happens to one (its
- * circuit opens, it becomes fatal) is no matter of the others. A key belongs to the token that it
+ * Several tokens behind one port, each with signer processes of its own. A failure of one (its
+ * circuit opens, it becomes fatal) does not affect the others. A key belongs to the token that it
  * was made known with. Owner of the signers it is given.
  */
 export class SignerRouter implements ManagedSigners {
   readonly #byToken: ReadonlyMap<string, ManagedSigners>;
   readonly #first: string;
-  readonly #primary: () => string;
+  #primary: (() => string) | undefined;
   readonly #tokenOfKey = new Map<string, string>();
 
-  /** @param primary the token whose state is the state of the whole: the one that signs now */
-  constructor(byToken: ReadonlyMap<string, ManagedSigners>, primary: () => string) {
+  constructor(byToken: ReadonlyMap<string, ManagedSigners>) {
     const [first] = byToken.keys();
     if (first === undefined) throw new PkiError('INTERNAL', 'a router needs at least one token');
     this.#byToken = byToken;
     this.#first = first;
+  }
+
+  /**
+   * Names the token whose state is the state of the whole: the one that signs now. Called once, when
+   * that is known; until then it is the first token.
+   */
+  follow(primary: () => string): void {
+    if (this.#primary !== undefined)
+      throw new PkiError('INTERNAL', 'the router follows a token already');
     this.#primary = primary;
+  }
+
+  primaryToken(): string {
+    return this.#primary?.() ?? this.#first;
   }
 
   async useKey(key: KeyHandle): Promise<void> {
@@ -74,7 +86,7 @@ export class SignerRouter implements ManagedSigners {
 
   /** Status and reason of the token that signs; the counts of all. */
   state(): SignersState {
-    const { status, reason } = this.stateOf(this.#primary());
+    const { status, reason } = this.stateOf(this.primaryToken());
     const sum = { signers: 0, signersReady: 0, respawns: 0, inFlight: 0, signatures: 0, chunks: 0 };
     for (const each of this.#byToken.values()) {
       const state = each.state();

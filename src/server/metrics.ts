@@ -89,8 +89,12 @@ export class ServerMetrics {
     registers: [this.registry],
   });
 
-  constructor(sources: MetricSources) {
+  constructor() {
     collectDefaultMetrics({ register: this.registry });
+  }
+
+  /** The server's own gauges, once its parts are there. */
+  watchServer(sources: MetricSources): void {
     this.#gauge(
       'meshca_certificate_expiry_timestamp_seconds',
       'When the certificate of this authority or of the server expires (Unix seconds).',

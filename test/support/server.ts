@@ -31,7 +31,11 @@ import {
   issuerContract,
   signingContract,
 } from '../../src/common/wire/index.ts';
-import { startServer, type RunningServer, type ServerParts } from '../../src/compose/index.ts';
+import {
+  startServer,
+  type RunningServer,
+  type ServerDependencies,
+} from '../../src/compose/index.ts';
 import { serverConfigSchema, type ServerConfig } from '../../src/config/index.ts';
 import { createTokens, type TestTokens } from './softhsm.ts';
 import { patienceMs } from './until.ts';
@@ -159,7 +163,7 @@ export async function startTestServer(
   over: {
     readonly config?: object;
     readonly logger?: Logger;
-    readonly faults?: ServerParts['faults'];
+    readonly faults?: ServerDependencies['faults'];
     readonly tokens?: TestTokens;
     readonly dir?: string;
   } = {},

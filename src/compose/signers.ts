@@ -7,18 +7,19 @@ import {
   type TokenConfig,
 } from '../hsm/index.ts';
 import type { VaultSession } from '../issuance/index.ts';
-import type { ServerParts } from './server.ts';
+import type { ServerContext } from './context.ts';
 import { signerCount, standbySignerCount, tokenConfig } from './settings.ts';
 
-export interface TokenSignersParts {
-  readonly parts: Pick<ServerParts, 'config' | 'env' | 'execPath' | 'clock' | 'random' | 'logger'>;
+export interface TokenSignersDependencies {
+  readonly context: Pick<
+    ServerContext,
+    'config' | 'env' | 'execPath' | 'clock' | 'random' | 'logger'
+  >;
   readonly vault: VaultSession | undefined;
   readonly logins: LoginTurns;
   readonly issuingToken: TokenConfig;
-  /** The standby signs already: the server begins without the issuing token. */
+  /** The standby signs already: the server starts without the issuing token. */
   readonly failedOver: boolean;
-  /** Which of the tokens signs leaves now. */
-  readonly signingToken: () => string;
 }
 
 /**
@@ -26,10 +27,10 @@ export interface TokenSignersParts {
  * stack owns them. Throws HSM_* of a token that the server can not begin without.
  */
 export async function openSigners(
-  { parts, vault, logins, issuingToken, failedOver, signingToken }: TokenSignersParts,
+  { context, vault, logins, issuingToken, failedOver }: TokenSignersDependencies,
   stack: AsyncDisposableStack,
 ): Promise<SignerRouter> {
-  const { config, env, execPath, clock, random, logger } = parts;
+  const { config, env, execPath, clock, random, logger } = context;
   const signersOf = (
     role: string,
     token: TokenConfig,
@@ -55,7 +56,7 @@ export async function openSigners(
     const signers = stack.use(
       new DeferredSigners({
         open: async () =>
-          signersOf(role, await tokenConfig(config, role, env, vault, logger), processes),
+          signersOf(role, await tokenConfig(config, role, { env, vault, logger }), processes),
         clock,
         logger: logger.child({ part: 'hsm', token: role }),
       }),
@@ -73,5 +74,5 @@ export async function openSigners(
   ]);
   if (config.hsm.standby !== undefined)
     byToken.set('standby', await deferred('standby', standbySignerCount(config)));
-  return new SignerRouter(byToken, signingToken);
+  return new SignerRouter(byToken);
 }

@@ -1,0 +1,204 @@
+import { PkiError } from '../common/errors/index.ts';
+import {
+  AuthorityRegistry,
+  AuthoritySources,
+  crossSign,
+  publishBundle,
+  signDownstream,
+  UpstreamSupply,
+  type CrlPublisher,
+  type CrossRequest,
+  type DownstreamAuthority,
+  type DownstreamRequest,
+  type UpstreamAuthority,
+} from '../issuance/index.ts';
+import type { Authority } from '../domain/index.ts';
+import { HandshakeLedger, RenewalLedger } from '../services/index.ts';
+import type { ServerContext } from './context.ts';
+import type { LateEdges } from './late-edges.ts';
+import { openRotation, type BuiltRotation } from './rotation.ts';
+import { openCrls } from './crls.ts';
+import {
+  crlUrlOf,
+  issuingLifeSeconds,
+  minimumAuthorityLifeSeconds,
+  upstreamAuthority,
+} from './settings.ts';
+import { openStandbyLog } from './standby-log.ts';
+import type { RecordStage } from './store-and-log.ts';
+import type { TokenStage } from './tokens.ts';
+
+/** The third stage: the authorities, where they come from, their rotation and their CRLs. */
+export interface AuthorityStage extends AsyncDisposable {
+  readonly registry: AuthorityRegistry;
+  readonly sources: AuthoritySources;
+  /** Absent where intermediates do not come from an upstream. */
+  readonly supply: UpstreamSupply | undefined;
+  readonly signDownstream: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
+  readonly crossSign: (request: CrossRequest) => Promise<Authority>;
+  readonly rotation: BuiltRotation;
+  readonly crls: CrlPublisher;
+  /** Handshakes that agents report, which rotation decides by. */
+  readonly handshakes: HandshakeLedger;
+  /** What became of the certificates asked of each issuing authority, which rotation decides by. */
+  readonly renewals: RenewalLedger;
+}
+
+/** The stages below this one. */
+interface Below {
+  readonly context: ServerContext;
+  readonly tokens: TokenStage;
+  readonly records: RecordStage;
+}
+
+/** Reads the authorities, publishes the bundle, and brings about what is missing. */
+export async function openAuthorities(below: Below, late: LateEdges): Promise<AuthorityStage> {
+  const { context, tokens, records } = below;
+  const { gate } = tokens;
+  await using stack = new AsyncDisposableStack();
+  const registry = createRegistry(below);
+  const reread = (): Promise<void> => rereadAuthorities(registry, context);
+  const changed = (): Promise<void> => publishChange(registry, below);
+  await changed();
+  gate.onReopen(changed);
+  stack.defer(records.store.onRevision(() => void reread()));
+
+  const upstream = upstreamAuthority(context.config, tokens.vault, context.clock);
+  const sources = createSources(below, { upstream, changed });
+  await gate.whenOpen(() => sources.resumeFirst('server'));
+  const supply =
+    upstream === undefined
+      ? undefined
+      : new UpstreamSupply({
+          ...context,
+          sources,
+          present: () => registry.issuing() !== undefined,
+        });
+  stack.defer(() => supply?.close());
+  if (gate.isOpen) await supply?.supply();
+  gate.onReopen(() => void supply?.supply());
+
+  const handshakes = new HandshakeLedger();
+  const renewals = new RenewalLedger();
+  const rotation = await openRotation(below, { late, handshakes, renewals, changed });
+  stack.defer(() => rotation.controller.close());
+  stack.defer(
+    gate.signers.onChange(() => {
+      // a token that is back has the keys that were missed
+      void reread();
+      rotation.controller.poke();
+    }),
+  );
+  const crls = await openCrls({ ...below, registry, upstream }, stack);
+  await openStandbyLog({ ...below, registry }, stack);
+
+  const owned = stack.move();
+  return {
+    registry,
+    sources,
+    supply,
+    ...rootSigning(below, registry),
+    rotation,
+    crls,
+    handshakes,
+    renewals,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function createRegistry({ context, tokens, records }: Below): AuthorityRegistry {
+  const { config, logger } = context;
+  const { store, requestedKeys } = records;
+  const registry = new AuthorityRegistry({
+    place: config.authorities,
+    crossCertificates: config.rotation.crossCertificates,
+    authorities: store.authorities,
+    bundles: store.bundles,
+    objects: store.objects,
+    signers: tokens.gate.signers,
+    logger,
+    requestedKeys,
+  });
+  tokens.gate.signers.follow(() => registry.issuing()?.token ?? 'issuing');
+  return registry;
+}
+
+async function rereadAuthorities(
+  registry: AuthorityRegistry,
+  { logger }: ServerContext,
+): Promise<void> {
+  try {
+    await registry.refresh();
+  } catch (thrown) {
+    const { code, message } = PkiError.from(thrown);
+    logger.error({ code, error: message }, 'the authorities could not be read again');
+  }
+}
+
+/** After each transition: everybody looks again, and a new bundle is published where one is due. */
+async function publishChange(
+  registry: AuthorityRegistry,
+  { context, tokens, records }: Below,
+): Promise<void> {
+  await registry.refresh();
+  if (!tokens.gate.isOpen) return;
+  await publishBundle(registry.all(), {
+    store: records.store.bundles,
+    signers: tokens.gate.signers,
+    clock: context.clock,
+    refreshHintSeconds: context.config.issuance.bundleRefreshHintSeconds,
+  });
+  await registry.refresh();
+}
+
+function createSources(
+  { context, tokens, records }: Below,
+  {
+    upstream,
+    changed,
+  }: { readonly upstream: UpstreamAuthority | undefined; readonly changed: () => Promise<void> },
+): AuthoritySources {
+  const { config, trustDomain, clock, random, logger } = context;
+  const { store, requestedKeys } = records;
+  return new AuthoritySources({
+    authorities: store.authorities,
+    rotations: store.rotations,
+    openIssuingToken: () => tokens.gate.openToken('issuing'),
+    trustDomain,
+    plan: { keyType: config.authorities.issuing.keyType, lifeSeconds: issuingLifeSeconds(config) },
+    minimumLifeSeconds: minimumAuthorityLifeSeconds(config),
+    clock,
+    random,
+    logger,
+    changed,
+    requestedKeys,
+    ...(upstream === undefined ? {} : { upstream }),
+  });
+}
+
+/** What a root signs on demand: CAs downstream, and cross-certificates. */
+function rootSigning(
+  { context, tokens, records }: Below,
+  registry: AuthorityRegistry,
+): Pick<AuthorityStage, 'signDownstream' | 'crossSign'> {
+  const { config, trustDomain, clock, random } = context;
+  const shared = {
+    issuance: records.store.issuance,
+    openToken: tokens.gate.openToken,
+    trustDomain,
+    clockSkewSeconds: config.authorities.clockSkewSeconds,
+    clock,
+    random,
+  };
+  return {
+    signDownstream: (request) =>
+      signDownstream(request, {
+        ...shared,
+        authorities: { list: () => Promise.resolve(registry.all()) },
+        isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
+        crlUrl: crlUrlOf(config),
+      }),
+    crossSign: (request) =>
+      crossSign(request, { ...shared, authorities: records.store.authorities }),
+  };
+}

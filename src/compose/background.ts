@@ -1,0 +1,46 @@
+import { uuidv7 } from '../common/runtime/index.ts';
+import { Pruner } from '../services/index.ts';
+import type { AuthorityStage } from './authorities.ts';
+import type { ServerContext } from './context.ts';
+import type { DoorStage } from './doors.ts';
+import type { RecordStage } from './store-and-log.ts';
+import type { TokenStage } from './tokens.ts';
+
+interface Below {
+  readonly context: ServerContext;
+  readonly tokens: TokenStage;
+  readonly records: RecordStage;
+  readonly authorities: AuthorityStage;
+  readonly doors: DoorStage;
+}
+
+/** Starts what works by itself, once the doors are open: rotation and pruning. */
+export async function startBackgroundWork({
+  context,
+  tokens,
+  records,
+  authorities,
+  doors,
+}: Below): Promise<AsyncDisposable> {
+  const { config, clock, logger } = context;
+  const { store } = records;
+  const { rotation, supply } = authorities;
+  await using stack = new AsyncDisposableStack();
+  if (config.retention.certificatesDays > 0) {
+    const pruner = new Pruner({
+      store,
+      keepSeconds: config.retention.certificatesDays * 86_400,
+      holder: uuidv7(clock.nowMs()),
+      clock,
+      logger: logger.child({ part: 'retention' }),
+    });
+    stack.defer(() => pruner.close());
+    pruner.start();
+  }
+  doors.showReadiness();
+  stack.defer(store.onRevision(() => rotation.controller.poke()));
+  if (supply !== undefined) stack.defer(rotation.controller.onState(() => void supply.supply()));
+  await tokens.gate.whenOpen(() => rotation.controller.start());
+  tokens.gate.onReopen(doors.showReadiness);
+  return stack.move();
+}

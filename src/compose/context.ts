@@ -1,0 +1,57 @@
+import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import { TrustDomain } from '../common/spiffe/index.ts';
+import type { ServerConfig } from '../config/index.ts';
+import { Readiness, ServerMetrics } from '../server/index.ts';
+
+/** What the process edge gives to a server. */
+export interface ServerDependencies {
+  readonly config: ServerConfig;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly pid: number;
+  readonly uid: number;
+  /** The Node binary, for signer processes. */
+  readonly execPath: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** The operator accepts that the database is older than a checkpoint over so many records. */
+  readonly acceptRestore?: number;
+  /** Only fault drills and the benchmark set it. */
+  readonly faults?: Partial<Faults>;
+}
+
+/** The hooks of fault drills and of the benchmark. */
+export interface Faults {
+  /** Called after each step of an issuance and of the making of an authority. */
+  readonly step: (name: string) => void;
+  /** `OFF`: commits are not synced to the disk. */
+  readonly synchronous: 'OFF' | undefined;
+  /** Called after each commit. */
+  readonly onDurable: (() => void) | undefined;
+  /** For the measurement of what the audit log costs: records get no seal and no tree. */
+  readonly withoutLog: boolean;
+}
+
+/** What every stage of the composition uses. */
+export interface ServerContext extends Omit<ServerDependencies, 'faults'> {
+  readonly trustDomain: TrustDomain;
+  readonly faults: Faults;
+  readonly readiness: Readiness;
+  readonly metrics: ServerMetrics;
+}
+
+export function serverContext({ faults, ...dependencies }: ServerDependencies): ServerContext {
+  return {
+    ...dependencies,
+    trustDomain: TrustDomain.of(dependencies.config.trustDomain),
+    faults: {
+      step: () => {},
+      synchronous: undefined,
+      onDurable: undefined,
+      withoutLog: false,
+      ...faults,
+    },
+    readiness: new Readiness(),
+    metrics: new ServerMetrics(),
+  };
+}

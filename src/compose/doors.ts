@@ -1,0 +1,163 @@
+import { adminSocketPath, type ServerConfig } from '../config/index.ts';
+import {
+  buildGrpcServer,
+  Connections,
+  startAdminListener,
+  startOpsListener,
+  startTlsListener,
+  type GrpcFront,
+  type Listening,
+} from '../server/index.ts';
+import type { AuthorityStage } from './authorities.ts';
+import type { ServerContext } from './context.ts';
+import { FrontDoor } from './front-door.ts';
+import type { IssuingStage } from './issuing.ts';
+import { watchServer } from './metrics.ts';
+import type { ServiceStage } from './services.ts';
+import { readPem } from './settings.ts';
+import type { RecordStage } from './store-and-log.ts';
+import type { TokenStage } from './tokens.ts';
+
+/** The last stage: everything that listens. */
+export interface DoorStage extends AsyncDisposable {
+  /** 0 until the TLS port is open. */
+  readonly port: () => number;
+  readonly opsPort: number;
+  readonly adminSocketPath: string;
+  /** Tells health checks again whether the server is ready. */
+  readonly showReadiness: () => void;
+}
+
+interface Below {
+  readonly context: ServerContext;
+  readonly tokens: TokenStage;
+  readonly records: RecordStage;
+  readonly authorities: AuthorityStage;
+  readonly issuing: IssuingStage;
+  readonly service: ServiceStage;
+}
+
+/** How long calls may go on when the server stops. */
+const graceMs = 3_000;
+
+export async function openDoors(below: Below): Promise<DoorStage> {
+  const { context, tokens, authorities, service } = below;
+  const { config, readiness, clock, logger } = context;
+  const { gate } = tokens;
+  const { callers } = service.services;
+  await using stack = new AsyncDisposableStack();
+  const connections = new Connections(callers, clock);
+  watchServer(below, connections);
+  const front = createFront(below, connections);
+  stack.defer(() => front.server.forceShutdown());
+  const showReadiness = (): void => front.setServing(readiness.ready);
+  stack.defer(() => front.setServing(false));
+  for (const stop of [
+    gate.signers.onChange(showReadiness),
+    authorities.registry.onChange(showReadiness),
+    gate.onChange(showReadiness),
+  ])
+    stack.defer(stop);
+
+  const ops = await openOps(below);
+  stack.defer(() => ops.close());
+  const adminPath = adminSocketPath(config);
+  const admin = await startAdminListener({
+    grpcServer: front.server,
+    connections,
+    callers,
+    logger,
+    path: adminPath,
+    mode: Number.parseInt(config.admin.socketMode, 8),
+  });
+  stack.defer(() => admin.close(graceMs));
+  const door = new FrontDoor({
+    authorities: authorities.registry,
+    logger,
+    clock,
+    open: () => listenTls(below, { front, connections }),
+    opened: showReadiness,
+    gate,
+    advice: config.authorities.source,
+    failure: () => authorities.supply?.failure(),
+  });
+  stack.defer(() => door.close(graceMs));
+  readiness.add(() => door.reason());
+  await door.start();
+
+  const owned = stack.move();
+  return {
+    port: () => door.port,
+    opsPort: ops.port,
+    adminSocketPath: adminPath,
+    showReadiness,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function createFront({ context, service }: Below, connections: Connections): GrpcFront {
+  const { config, clock, logger, metrics } = context;
+  const { services, operations } = service;
+  return buildGrpcServer(
+    {
+      operations,
+      services,
+      connections,
+      callers: services.callers,
+      refusals: services.refusals,
+      clock,
+      logger,
+      limits: config.limits,
+      observe: (method, code, seconds) => metrics.call(method, code, seconds),
+    },
+    config.limits,
+  );
+}
+
+async function listenTls(
+  { context, authorities, issuing, service }: Below,
+  { front, connections }: { readonly front: GrpcFront; readonly connections: Connections },
+): Promise<Listening> {
+  const { config, logger } = context;
+  await issuing.certificate.start();
+  return startTlsListener({
+    grpcServer: front.server,
+    connections,
+    callers: service.services.callers,
+    refusals: service.services.refusals,
+    identity: issuing.certificate,
+    rootsDer: () => authorities.registry.rootsDer(),
+    logger,
+    options: {
+      address: config.listen.address,
+      port: config.listen.port,
+      connections: config.limits.connections,
+      handshakes: config.limits.handshakes,
+      handshakeSeconds: config.limits.handshakeSeconds,
+    },
+  });
+}
+
+function openOps({ context, authorities }: Below) {
+  const { config, metrics, readiness, logger } = context;
+  return startOpsListener({
+    metrics: () => metrics.registry.metrics(),
+    metricsContentType: metrics.registry.contentType,
+    reasons: () => readiness.reasons(),
+    bundle: () => authorities.registry.bundle().document,
+    bundleRefreshSeconds: config.issuance.bundleRefreshHintSeconds,
+    crl: (id) => authorities.crls.crl(id),
+    logger,
+    options: { address: config.ops.address, port: config.ops.port, ...opsTls(config) },
+  });
+}
+
+const opsTls = ({ ops }: ServerConfig) =>
+  ops.tlsCertFile === undefined || ops.tlsKeyFile === undefined
+    ? {}
+    : {
+        tls: {
+          certPem: readPem(ops.tlsCertFile, 'ops.tlsCertFile'),
+          keyPem: readPem(ops.tlsKeyFile, 'ops.tlsKeyFile'),
+        },
+      };

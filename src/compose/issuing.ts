@@ -1,0 +1,84 @@
+import {
+  createIssuer,
+  createJwtIssuer,
+  ServerCertificate,
+  type Issuer,
+  type PrepareOptions,
+} from '../issuance/index.ts';
+import { SpiffeId } from '../common/spiffe/index.ts';
+import type { AuthorityStage } from './authorities.ts';
+import type { ServerContext } from './context.ts';
+import { crlUrlOf } from './settings.ts';
+import type { RecordStage } from './store-and-log.ts';
+import type { TokenStage } from './tokens.ts';
+
+/** The fourth stage: leaves and JWT-SVIDs, the server's own certificate among them. */
+export interface IssuingStage extends AsyncDisposable {
+  readonly issuer: Issuer;
+  readonly certificate: ServerCertificate;
+}
+
+interface Below {
+  readonly context: ServerContext;
+  readonly tokens: TokenStage;
+  readonly records: RecordStage;
+  readonly authorities: AuthorityStage;
+}
+
+export function openIssuing(below: Below): IssuingStage {
+  const { context, records, authorities } = below;
+  const { config, trustDomain, clock, random, logger } = context;
+  const { issuance } = records.store;
+  const issuer = below.tokens.gate.issuer(buildIssuer(below));
+  const certificate = new ServerCertificate({
+    issuer,
+    authorities: authorities.registry,
+    trustDomain,
+    dnsNames: config.listen.dnsNames,
+    ttlSeconds: config.issuance.serverTtlSeconds,
+    clock,
+    random,
+    logger,
+    rootHeld: (rootId) => authorities.rotation.controller.rootHeld(rootId),
+    presented: (serial) => issuance.confirmGone('server', 'server', serial, clock.now()),
+  });
+  return { issuer, certificate, [Symbol.asyncDispose]: async () => certificate.close() };
+}
+
+function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
+  const { config, trustDomain, clock, random, metrics, faults } = context;
+  const { issuance } = config;
+  const { store } = records;
+  const { registry, renewals } = authorities;
+  const options: PrepareOptions = {
+    clock,
+    random,
+    leafBackdateSeconds: issuance.leafBackdateSeconds,
+    minimumTtlSeconds: issuance.minimumTtlSeconds,
+    isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
+    crlUrl: crlUrlOf(config),
+  };
+  const jwt = createJwtIssuer({
+    store: store.issuance,
+    signers: tokens.gate.signers,
+    authority: () => registry.jwt(),
+    clock,
+    random,
+    issuer: issuance.jwtIssuer ?? SpiffeId.of(`spiffe://${trustDomain.name}`).toString(),
+  });
+  return createIssuer({
+    store: store.issuance,
+    audit: store.audit,
+    signers: tokens.gate.signers,
+    authorities: registry,
+    jwt,
+    clock,
+    options,
+    observe: {
+      issued: (kind, seconds) => metrics.issued(kind, seconds),
+      refused: (code) => metrics.refused(code),
+      outcome: (id, outcome) => renewals.record(id, outcome),
+    },
+    step: faults.step,
+  });
+}

@@ -1,0 +1,69 @@
+import { Operations } from '../api/index.ts';
+import { createServices, type RunningServices } from '../services/index.ts';
+import { restoreFacts } from './accepted-loss.ts';
+import type { AuthorityStage } from './authorities.ts';
+import type { ServerContext } from './context.ts';
+import type { IssuingStage } from './issuing.ts';
+import type { LateEdges } from './late-edges.ts';
+import { agentCheckpoints } from './log.ts';
+import { serviceSettings } from './settings.ts';
+import type { RecordStage } from './store-and-log.ts';
+import type { TokenStage } from './tokens.ts';
+
+/** The fifth stage: who may do what. */
+export interface ServiceStage extends AsyncDisposable {
+  readonly services: RunningServices;
+  readonly operations: Operations;
+}
+
+interface Below {
+  readonly context: ServerContext;
+  readonly tokens: TokenStage;
+  readonly records: RecordStage;
+  readonly authorities: AuthorityStage;
+  readonly issuing: IssuingStage;
+}
+
+export async function openServices(below: Below, late: LateEdges): Promise<ServiceStage> {
+  const { context, tokens, records, authorities, issuing } = below;
+  const { config, readiness, clock, random, logger, faults } = context;
+  const { gate } = tokens;
+  await using stack = new AsyncDisposableStack();
+  const startedAt = clock.now();
+  const services = createServices({
+    store: records.store,
+    issuer: issuing.issuer,
+    authorities: authorities.registry,
+    clock,
+    random,
+    logger,
+    ...(faults.withoutLog ? {} : { logFacts: records.log }),
+    restoreFacts: restoreFacts(config, records.log, gate),
+    checkpoints: agentCheckpoints(records.log, logger),
+    sources: authorities.sources,
+    downstream: authorities.signDownstream,
+    held: () => !gate.isOpen,
+    cross: authorities.crossSign,
+    crossInChains: config.rotation.crossCertificates,
+    handshakes: authorities.handshakes,
+    rotation: authorities.rotation,
+    crls: authorities.crls,
+    crlSource: authorities.crls,
+    settings: serviceSettings(config, context.uid),
+    facts: {
+      startedAt: () => startedAt,
+      readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }),
+      hsmStatus: () => gate.signers.state().status,
+      serverCertificateNotAfter: () => issuing.certificate.notAfter(),
+    },
+  });
+  stack.defer(() => services.close());
+  late.fill({ isConnected: (agentId) => services.sync.isConnected(agentId) });
+  // agents come back to another epoch, and those whom the acceptance has banned again do not
+  gate.onReopen(() => services.sync.restartAll());
+  await services.gate.recover();
+  const operations = new Operations(services, clock);
+  services.gate.connect((method, request, caller) => operations.execute(method, request, caller));
+  const owned = stack.move();
+  return { services, operations, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}

@@ -1,0 +1,226 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { AuditLog } from '../audit/index.ts';
+import type { TokenRole } from '../domain/index.ts';
+import {
+  failedOutcome,
+  type ManagedSigners,
+  type SignerRouter,
+  type Signers,
+  type SignItem,
+  type SignOutcome,
+  type TokenAdmin,
+} from '../hsm/index.ts';
+import type { Issuer } from '../issuance/index.ts';
+import type { LeaseStore } from '../store/ports/index.ts';
+
+/** Says whether the database is the one that was signed last. In production: the audit log. */
+export type GateJudge = Pick<AuditLog, 'stale' | 'damage' | 'onStale'>;
+
+/** The signers as everything but the audit log gets them. */
+export type GatedSigners = Omit<ManagedSigners, 'close' | typeof Symbol.asyncDispose> &
+  Pick<SignerRouter, 'stateOf' | 'primaryToken' | 'canUse' | 'follow'>;
+
+/**
+ * The only way to the keys: signers and tokens are built behind it, and nothing else of the server
+ * holds them. It is closed until the audit log has judged the database, while the log calls the
+ * database stale or damaged, and for good after `shut`. Everything that signs certificates, tokens,
+ * bundles, CRLs and authorities goes through `signers` or `openToken`. The audit log goes through
+ * `logSigners`: the log decides when the gate opens, so only `shut` stops it.
+ *
+ * Owner of whether anything may be signed.
+ */
+export class SigningGate {
+  readonly #openToken: (role: TokenRole) => Promise<TokenAdmin>;
+  readonly #works: (() => Promise<void> | void)[] = [];
+  #router: SignerRouter | undefined;
+  #judge: GateJudge | undefined;
+  #beforeJudgement = 0;
+  #shut = false;
+
+  constructor(openToken: (role: TokenRole) => Promise<TokenAdmin>) {
+    this.#openToken = openToken;
+  }
+
+  get isOpen(): boolean {
+    return this.refusal() === undefined;
+  }
+
+  /** Why nothing is signed now, as the error that a caller gets; undefined: the gate is open. */
+  refusal(): PkiError | undefined {
+    if (this.#shut) return stopping();
+    if (this.#judge === undefined) {
+      if (this.#beforeJudgement > 0) return undefined;
+      return new PkiError(
+        'STARTING_UP',
+        'nothing is signed before the audit log has judged the database',
+      );
+    }
+    const { damage, stale } = this.#judge;
+    if (damage !== undefined)
+      return new PkiError(damage.code, `nothing is signed: ${damage.message}`, { cause: damage });
+    if (stale === undefined) return undefined;
+    return new PkiError(
+      'DATABASE_STALE',
+      'the database is older than what was signed: nothing is signed before an operator has accepted the loss',
+    );
+  }
+
+  /** The same for operators, with figures, as readiness shows it. */
+  reason(): string | undefined {
+    const refusal = this.refusal();
+    if (refusal === undefined) return undefined;
+    const { damage, stale } = this.#judge ?? {};
+    if (damage !== undefined) return `${damage.code}: ${damage.message}: nothing is signed`;
+    if (stale === undefined) return `${refusal.code}: ${refusal.message}`;
+    return `DATABASE_STALE: the database has ${stale.size} records under checkpoints, ${stale.foundBy} has a checkpoint over ${stale.newer.size}: nothing is signed; see "meshca restore show"`;
+  }
+
+  /** Puts the signers behind the gate, once. The caller stays their owner. */
+  enclose(router: SignerRouter): void {
+    if (this.#router !== undefined)
+      throw new PkiError('INTERNAL', 'the gate has its signers already');
+    this.#router = router;
+  }
+
+  /** From now on the log decides, once. */
+  judgedBy(judge: GateJudge): void {
+    if (this.#judge !== undefined) throw new PkiError('INTERNAL', 'the gate has its judge already');
+    this.#judge = judge;
+  }
+
+  /**
+   * Opens for the length of one work before the log has judged: the first authorities, and with
+   * them the key of the log itself, must be made first. The caller has checked the stored log.
+   */
+  async beforeJudgement(work: () => Promise<void>): Promise<void> {
+    if (this.#judge !== undefined)
+      throw new PkiError('INTERNAL', 'the log has judged the database already');
+    this.#beforeJudgement += 1;
+    try {
+      await work();
+    } finally {
+      this.#beforeJudgement -= 1;
+    }
+  }
+
+  /** Closes the gate for good, for the log as well: the server stops. */
+  shut(): void {
+    this.#shut = true;
+  }
+
+  /** Called when the judge has changed its mind. Returns the unsubscribe function. */
+  onChange(listener: () => void): () => void {
+    if (this.#judge === undefined)
+      throw new PkiError('INTERNAL', 'the log has not judged the database yet');
+    return this.#judge.onStale(listener);
+  }
+
+  /** Registers what is to be done whenever the gate opens again, in this order. */
+  onReopen(work: () => Promise<void> | void): void {
+    this.#works.push(work);
+  }
+
+  /** Does the work now if the gate is open, and whenever it opens again. */
+  async whenOpen(work: () => Promise<void> | void): Promise<void> {
+    this.onReopen(work);
+    if (this.isOpen) await work();
+  }
+
+  /** Does all that waited for the gate; to be called when an operator has accepted the loss. */
+  async reopened(): Promise<void> {
+    for (const work of this.#works) await work();
+  }
+
+  readonly signers: GatedSigners = {
+    useKey: (key) => this.#enclosed().useKey(key),
+    forgetKey: (ckaId) => this.#enclosed().forgetKey(ckaId),
+    sign: (items) => {
+      const refusal = this.refusal();
+      return refusal === undefined
+        ? this.#enclosed().sign(items)
+        : Promise.resolve(failedOutcomes(items, refusal));
+    },
+    state: () => this.#enclosed().state(),
+    stateOf: (token) => this.#enclosed().stateOf(token),
+    primaryToken: () => this.#enclosed().primaryToken(),
+    canUse: (ckaId) => this.#enclosed().canUse(ckaId),
+    follow: (primary) => this.#enclosed().follow(primary),
+    onChange: (listener) => this.#enclosed().onChange(listener),
+    pids: () => this.#enclosed().pids(),
+    invalidateSessions: () => this.#enclosed().invalidateSessions(),
+  };
+
+  /** For the audit log alone. */
+  readonly logSigners: Pick<Signers, 'sign' | 'useKey'> = {
+    useKey: (key) => this.#enclosed().useKey(key),
+    sign: (items) =>
+      this.#shut
+        ? Promise.resolve(failedOutcomes(items, stopping()))
+        : this.#enclosed().sign(items),
+  };
+
+  /** Opens a token; what it signs or generates goes through the gate each time. */
+  readonly openToken = async (role: TokenRole): Promise<TokenAdmin> => {
+    this.#require();
+    const token = await this.#openToken(role);
+    return {
+      generateKey: (key) => this.#required(() => token.generateKey(key)),
+      findKey: (ckaId) => token.findKey(ckaId),
+      listKeys: () => token.listKeys(),
+      sign: (key, bytes) => this.#required(() => token.sign(key, bytes)),
+      destroyKey: (ckaId) => this.#required(() => token.destroyKey(ckaId)),
+      close: () => token.close(),
+    };
+  };
+
+  /**
+   * Refuses before an intent is written: a database that may be replaced must not fill with intents
+   * that nobody signs.
+   */
+  issuer(issuer: Issuer): Issuer {
+    return {
+      issue: (requests) => this.#required(() => issuer.issue(requests)),
+      issueJwt: (request) => this.#required(() => issuer.issueJwt(request)),
+    };
+  }
+
+  /**
+   * Gives no lease while the gate is closed: nobody acts on authorities or prunes then. To whoever
+   * asks, another one holds the lease.
+   */
+  leases(leases: LeaseStore): LeaseStore {
+    return {
+      acquire: (...args) => (this.isOpen ? leases.acquire(...args) : Promise.resolve(undefined)),
+      renew: async (...args) => {
+        if (!this.isOpen)
+          throw new PkiError('LEASE_LOST', 'nothing may be signed on the strength of the database');
+        return leases.renew(...args);
+      },
+      release: (lease) => leases.release(lease),
+    };
+  }
+
+  #require(): void {
+    const refusal = this.refusal();
+    if (refusal !== undefined) throw refusal;
+  }
+
+  async #required<T>(work: () => Promise<T>): Promise<T> {
+    this.#require();
+    return work();
+  }
+
+  #enclosed(): SignerRouter {
+    if (this.#router === undefined)
+      throw new PkiError('INTERNAL', 'the signers are used before they are started');
+    return this.#router;
+  }
+}
+
+const failedOutcomes = (
+  items: readonly SignItem[],
+  { code, message }: PkiError,
+): readonly SignOutcome[] => items.map(() => failedOutcome(code, message));
+
+const stopping = (): PkiError =>
+  new PkiError('SHUTTING_DOWN', 'the server is stopping: nothing is signed any more');

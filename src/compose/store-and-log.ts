@@ -1,0 +1,170 @@
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { AuditLog } from '../audit/index.ts';
+import { PkiError } from '../common/errors/index.ts';
+import { databasePath } from '../config/index.ts';
+import type { TokenRole } from '../domain/index.ts';
+import type { TokenAdmin } from '../hsm/index.ts';
+import { bootstrapAuthorities } from '../issuance/index.ts';
+import { openSqliteStore, type Store } from '../store/index.ts';
+import type { ServerContext } from './context.ts';
+import { isOlderAtStart, startAuditLog, wasRestored } from './log.ts';
+import { authorityPlans } from './settings.ts';
+import type { TokenStage } from './tokens.ts';
+import { startWitnesses } from './witnesses.ts';
+
+/** The second stage: the database, and the log that says whether it may be relied on. */
+export interface RecordStage extends AsyncDisposable {
+  /** Its leases are given only while the signing gate is open. */
+  readonly store: Store;
+  readonly log: AuditLog;
+  /**
+   * SHA-256 of the public keys of authorities that have no certificate yet. Bootstrap and the
+   * sources of authorities add to it.
+   */
+  readonly requestedKeys: Set<string>;
+}
+
+/** A token that does not answer. One that answers wrongly keeps the server from starting. */
+const tokenAbsent: ReadonlySet<string> = new Set([
+  'HSM_UNAVAILABLE',
+  'HSM_TOKEN_NOT_FOUND',
+  'HSM_MODULE_MISSING',
+  'HSM_FAILED',
+]);
+
+/**
+ * Opens the database, makes the first authorities if the database is not stale, starts the signers,
+ * and opens the log, which judges the gate from then on.
+ */
+export async function openStoreAndLog(
+  context: ServerContext,
+  tokens: TokenStage,
+): Promise<RecordStage> {
+  const { config, clock, logger, readiness, metrics } = context;
+  const { gate } = tokens;
+  await using stack = new AsyncDisposableStack();
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+  const store = await openStore(context);
+  stack.defer(() => store.close());
+  await store.meta.claim(context.trustDomain.name, clock.now());
+
+  const requestedKeys = new Set<string>();
+  const bootstrap = (): Promise<void> =>
+    makeAuthorities(context, { store, openToken: gate.openToken, requestedKeys });
+  const failedOver = await signsInStandby(context, store);
+  // if the database is stale, generate no keys: the authorities that it lists may be outdated
+  if (!(await isOlderAtStart(context, store)) || context.acceptRestore !== undefined)
+    await gate.beforeJudgement(() =>
+      failedOver ? withoutIssuingToken(context, bootstrap) : bootstrap(),
+    );
+  stack.use(await tokens.startSigners({ failedOver }));
+  readiness.add(() => {
+    const { status, reason } = gate.signers.state();
+    return status === 'ready' || status === 'degraded'
+      ? undefined
+      : `the HSM (${gate.signers.primaryToken()} token) is ${status}${reason === undefined ? '' : `: ${reason}`}`;
+  });
+
+  const log = await startAuditLog({ context, store, signers: gate.logSigners });
+  stack.defer(async () => {
+    await log.close();
+    gate.shut();
+  });
+  gate.judgedBy(log);
+  gate.onReopen(bootstrap);
+  readiness.add(() => gate.reason());
+  readiness.add(() => store.failure()?.message);
+  const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
+  if (abandoned.length > 0)
+    logger.warn(
+      { count: abandoned.length },
+      'certificates were being signed when the server last stopped; they are recorded as abandoned',
+    );
+
+  stack.defer(store.onCommit((commit) => metrics.committed(commit)));
+  metrics.watchLog(log);
+  const witnesses = startWitnesses(context, store, log, gate);
+  stack.defer(async () => void (await Promise.all(witnesses.map((witness) => witness.close()))));
+  if (witnesses.length > 0) metrics.watchWitnesses(witnesses);
+  stack.defer(store.objects.onMismatch(({ kind }) => metrics.notInLog(kind)));
+
+  const owned = stack.move();
+  return {
+    store: { ...store, leases: gate.leases(store.leases) },
+    log,
+    requestedKeys,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function openStore({ config, clock, logger, pid, faults }: ServerContext): Promise<Store> {
+  const path = databasePath(config);
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const { synchronous, withoutLog, onDurable } = faults;
+  return openSqliteStore({
+    path,
+    clock,
+    logger,
+    pid,
+    ...(synchronous === undefined ? {} : { synchronous, faultDrill: true }),
+    ...(withoutLog ? { withoutLog, faultDrill: true } : {}),
+    ...(onDurable === undefined ? {} : { onDurable }),
+  });
+}
+
+/** Whether an issuing authority in the standby token is active: the issuing token may be lost. */
+async function signsInStandby({ config }: ServerContext, store: Store): Promise<boolean> {
+  if (config.hsm.standby === undefined) return false;
+  const active = await store.authorities.list({ kind: 'issuing', states: ['active'] });
+  return active.some(({ token }) => token === 'standby');
+}
+
+/** Does the work; an issuing token that does not answer is no reason not to start. */
+async function withoutIssuingToken(
+  { logger }: ServerContext,
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (thrown) {
+    const { code, message } = PkiError.from(thrown);
+    if (!tokenAbsent.has(code)) throw thrown;
+    logger.error(
+      { code, error: message, alert: true },
+      'the issuing token is not there; the standby signs',
+    );
+  }
+}
+
+/** Makes the authorities that a first start needs, and finishes those that a crash interrupted. */
+async function makeAuthorities(
+  { config, trustDomain, clock, random, logger, faults, acceptRestore }: ServerContext,
+  {
+    store,
+    openToken,
+    requestedKeys,
+  }: {
+    readonly store: Store;
+    readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
+    readonly requestedKeys: Set<string>;
+  },
+): Promise<void> {
+  const { authorities } = config;
+  await bootstrapAuthorities({
+    tolerateUnknownKeys: acceptRestore !== undefined || (await wasRestored(store)),
+    requestedKeys,
+    authorities: store.authorities,
+    issuance: store.issuance,
+    openToken,
+    ownRoot: authorities.source === 'hsm',
+    trustDomain,
+    plans: authorityPlans(config),
+    clockSkewSeconds: authorities.clockSkewSeconds,
+    clock,
+    random,
+    logger,
+    progress: (text) => logger.info({}, text),
+    step: faults.step,
+  });
+}

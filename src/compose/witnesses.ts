@@ -1,0 +1,36 @@
+import { Witness, type AuditLog } from '../audit/index.ts';
+import { unwrap } from '../common/errors/index.ts';
+import { parseVerifierKey } from '../common/tlog/index.ts';
+import type { StoredCheckpoint } from '../store/ports/index.ts';
+import type { Store } from '../store/index.ts';
+import type { ServerContext } from './context.ts';
+import type { SigningGate } from './signing-gate.ts';
+
+/**
+ * Starts to submit checkpoints to the configured witnesses. The newest one is submitted at once,
+ * unless the gate is closed: then it may not be the newest.
+ */
+export function startWitnesses(
+  { config, clock, logger }: Pick<ServerContext, 'config' | 'clock' | 'logger'>,
+  store: Pick<Store, 'log'>,
+  log: Pick<AuditLog, 'latest' | 'onCheckpoint'>,
+  gate: Pick<SigningGate, 'isOpen'>,
+): readonly Witness[] {
+  const witnesses = config.audit.witnesses.map(
+    ({ url, key }) =>
+      new Witness({
+        url: url.replace(/\/+$/, ''),
+        key: unwrap(parseVerifierKey(key)),
+        log: store.log,
+        fetch,
+        clock,
+        logger: logger.child({ part: 'witness' }),
+      }),
+  );
+  const submit = (checkpoint: StoredCheckpoint): void => {
+    for (const witness of witnesses) witness.submit(checkpoint);
+  };
+  if (log.latest !== undefined && gate.isOpen) submit(log.latest);
+  if (witnesses.length > 0) log.onCheckpoint(submit);
+  return witnesses;
+}
