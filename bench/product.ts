@@ -62,7 +62,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-bench-'));
   stack.defer(() => rm(dir, { recursive: true, force: true }));
   const tokens = stack.use(await createTokens());
-  const [port, opsPort] = (await freePorts(2)) as [number, number];
+  const [port, opsPort, httpPort] = (await freePorts(3)) as [number, number, number];
   const adminSocket = join(dir, 'admin.sock');
   const configPath = join(dir, 'server.json');
   writeFileSync(
@@ -72,6 +72,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
       dataDir: join(dir, 'server'),
       listen: { port },
       ops: { port: opsPort },
+      http: { plain: { port: httpPort } },
       admin: { socketPath: adminSocket },
       log: { format: 'json' },
       hsm: {
@@ -121,7 +122,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
     unaryCall(client, `/meshca.admin.v1.${method}`, request, 30_000);
   const rootsDer = (await admin('Authorities/GetBundle')).rootsDer as Buffer[];
   const bundlePath = join(dir, 'bundle.json');
-  writeFileSync(bundlePath, await (await fetch(`http://127.0.0.1:${opsPort}/bundle`)).text());
+  writeFileSync(bundlePath, await (await fetch(`http://127.0.0.1:${httpPort}/bundle`)).text());
 
   const owned = stack.move();
   holder = owned;

@@ -48,12 +48,13 @@ export interface SoftHsm {
 export interface Ports {
   readonly grpc: number;
   readonly serverOps: number;
+  readonly serverHttp: number;
   readonly agentOps: number;
 }
 
 /** Ports that are free now; both servers start within a moment. */
 export async function freePorts(): Promise<Ports> {
-  const servers = [createServer(), createServer(), createServer()];
+  const servers = [createServer(), createServer(), createServer(), createServer()];
   const ports: number[] = [];
   for (const server of servers) {
     server.listen(0, '127.0.0.1');
@@ -64,8 +65,8 @@ export async function freePorts(): Promise<Ports> {
     server.close();
     await once(server, 'close');
   }
-  const [grpc, serverOps, agentOps] = ports as [number, number, number];
-  return { grpc, serverOps, agentOps };
+  const [grpc, serverOps, serverHttp, agentOps] = ports as [number, number, number, number];
+  return { grpc, serverOps, serverHttp, agentOps };
 }
 
 export function writeServerConfig(home: DemoHome, hsm: SoftHsm, ports: Ports): void {
@@ -86,6 +87,7 @@ export function writeServerConfig(home: DemoHome, hsm: SoftHsm, ports: Ports): v
     listen: { address: '127.0.0.1', port: ports.grpc },
     admin: { socketPath: pathsOf(home).adminSocket },
     ops: { address: '127.0.0.1', port: ports.serverOps },
+    http: { plain: { address: '127.0.0.1', port: ports.serverHttp } },
     log: { format: 'json' },
   });
 }

@@ -120,7 +120,7 @@ export class Orchestrator {
 
     emit({ kind: 'step', text: 'registering the demo workloads, starting the agent' });
     emit({ kind: 'agent', state: 'starting' });
-    writeDurably(paths.bundle, await readText(ports.serverOps, '/bundle', this.#stopping.signal));
+    writeDurably(paths.bundle, await readText(ports.serverHttp, '/bundle', this.#stopping.signal));
     const perWorkload = accounts(home, node, workloadMain, uid);
     await this.#startAgent(ports, perWorkload);
 

@@ -60,6 +60,7 @@ export async function createWorld(options: WorldOptions): Promise<World> {
           dataDir,
           listen: { port },
           ops: { port: opsPort },
+          http: { plain: { enabled: false } },
           log: { level: 'info', format: 'json' },
           hsm: {
             // a signer that a loaded machine starves of its processor is no signer that hangs,

@@ -1,9 +1,8 @@
-import { adminSocketPath, type ServerConfig } from '../config/index.ts';
+import { adminSocketPath } from '../config/index.ts';
 import {
   buildGrpcServer,
   Connections,
   startAdminListener,
-  startOpsListener,
   startTlsListener,
   type GrpcFront,
   type Listening,
@@ -11,10 +10,10 @@ import {
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
 import { FrontDoor } from './front-door.ts';
+import { openHttp, openOperationsPort } from './http.ts';
 import type { IssuingStage } from './issuing.ts';
 import { watchServer } from './metrics.ts';
 import type { ServiceStage } from './services.ts';
-import { readPem } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -23,6 +22,7 @@ export interface DoorStage extends AsyncDisposable {
   /** 0 until the TLS port is open. */
   readonly port: () => number;
   readonly opsPort: number;
+  readonly httpPorts: () => { readonly plain: number; readonly tls: number };
   readonly adminSocketPath: string;
   /** Tells health checks again whether the server is ready. */
   readonly showReadiness: () => void;
@@ -41,7 +41,7 @@ interface Below {
 const graceMs = 3_000;
 
 export async function openDoors(below: Below): Promise<DoorStage> {
-  const { context, tokens, authorities, service } = below;
+  const { context, tokens, authorities, issuing, service } = below;
   const { config, readiness, clock, logger } = context;
   const { gate } = tokens;
   const { callers } = service.services;
@@ -59,8 +59,9 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   ])
     stack.defer(stop);
 
-  const ops = await openOps(below);
+  const ops = await openOperationsPort(context);
   stack.defer(() => ops.close());
+  const http = stack.use(await openHttp(context, authorities));
   const adminPath = adminSocketPath(config);
   const admin = await startAdminListener({
     grpcServer: front.server,
@@ -75,7 +76,11 @@ export async function openDoors(below: Below): Promise<DoorStage> {
     authorities: authorities.registry,
     logger,
     clock,
-    open: () => listenTls(below, { front, connections }),
+    open: async () => {
+      await issuing.certificate.start();
+      await http.openTls(issuing.certificate);
+      return listenTls(below, { front, connections });
+    },
     opened: showReadiness,
     gate,
     advice: config.authorities.source,
@@ -89,6 +94,7 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   return {
     port: () => door.port,
     opsPort: ops.port,
+    httpPorts: () => ({ plain: http.plainPort, tls: http.tlsPort }),
     adminSocketPath: adminPath,
     showReadiness,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -119,7 +125,6 @@ async function listenTls(
   { front, connections }: { readonly front: GrpcFront; readonly connections: Connections },
 ): Promise<Listening> {
   const { config, logger } = context;
-  await issuing.certificate.start();
   return startTlsListener({
     grpcServer: front.server,
     connections,
@@ -137,27 +142,3 @@ async function listenTls(
     },
   });
 }
-
-function openOps({ context, authorities }: Below) {
-  const { config, metrics, readiness, logger } = context;
-  return startOpsListener({
-    metrics: () => metrics.registry.metrics(),
-    metricsContentType: metrics.registry.contentType,
-    reasons: () => readiness.reasons(),
-    bundle: () => authorities.registry.bundle().document,
-    bundleRefreshSeconds: config.issuance.bundleRefreshHintSeconds,
-    crl: (id) => authorities.crls.crl(id),
-    logger,
-    options: { address: config.ops.address, port: config.ops.port, ...opsTls(config) },
-  });
-}
-
-const opsTls = ({ ops }: ServerConfig) =>
-  ops.tlsCertFile === undefined || ops.tlsKeyFile === undefined
-    ? {}
-    : {
-        tls: {
-          certPem: readPem(ops.tlsCertFile, 'ops.tlsCertFile'),
-          keyPem: readPem(ops.tlsKeyFile, 'ops.tlsKeyFile'),
-        },
-      };

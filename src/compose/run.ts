@@ -63,6 +63,7 @@ export async function runServer(options: RunServerOptions): Promise<number> {
         address: config.listen.address,
         port: server.port,
         opsPort: server.opsPort,
+        httpPorts: server.httpPorts,
         adminSocket: server.adminSocketPath,
       },
       'the server is running',

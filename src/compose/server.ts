@@ -15,6 +15,8 @@ export interface RunningServer extends AsyncDisposable {
    */
   readonly port: number;
   readonly opsPort: number;
+  /** 0 where the listener is not open. */
+  readonly httpPorts: { readonly plain: number; readonly tls: number };
   readonly adminSocketPath: string;
   /** Process IDs of the signers, for drills. */
   signerPids(): readonly number[];
@@ -46,6 +48,9 @@ export async function startServer(dependencies: ServerDependencies): Promise<Run
       return doors.port();
     },
     opsPort: doors.opsPort,
+    get httpPorts() {
+      return doors.httpPorts();
+    },
     adminSocketPath: doors.adminSocketPath,
     signerPids: () => signers.pids(),
     invalidateSessions: () => signers.invalidateSessions(),

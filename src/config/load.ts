@@ -1,8 +1,7 @@
-import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
 import { noteTypes, parseVerifierKey } from '../common/tlog/index.ts';
-import type { Logger } from '../common/runtime/index.ts';
+import { isLoopback, type Logger } from '../common/runtime/index.ts';
 import { configJsonSchema, loadConfig } from '../common/runtime/config-loader.ts';
 import {
   rotatedKinds,
@@ -11,6 +10,7 @@ import {
   type RotationPolicy,
 } from '../domain/index.ts';
 import { readPinFile } from '../hsm/index.ts';
+import { isNetwork } from '../server/http/client-address.ts';
 import { serverConfigSchema, type ServerConfig } from './schema.ts';
 
 export const serverEnvPrefix = 'MESHCA_SERVER_';
@@ -154,10 +154,22 @@ function contradiction(config: ServerConfig): string | undefined {
     return `retention.certificatesDays (${certificatesDays}) is not above attestation.graceDays (${graceDays}): agents that may still come back would be forgotten`;
   if ((ops.tlsCertFile === undefined) !== (ops.tlsKeyFile === undefined))
     return 'ops.tlsCertFile and ops.tlsKeyFile go together';
+  const front = httpContradiction(config);
+  if (front !== undefined) return front;
   const shared = sharedToken(hsm);
   if (shared !== undefined) return shared;
   if (ops.tlsCertFile === undefined && !isLoopback(ops.address))
     return `ops.address ${ops.address} is not a loopback address: set ops.tlsCertFile and ops.tlsKeyFile, or use 127.0.0.1`;
+  return undefined;
+}
+
+function httpContradiction({ http }: ServerConfig): string | undefined {
+  if ((http.tls.certFile === undefined) !== (http.tls.keyFile === undefined))
+    return 'http.tls.certFile and http.tls.keyFile go together';
+  for (const name of ['plain', 'tls'] as const)
+    for (const [index, network] of http[name].trustedProxies.entries())
+      if (!isNetwork(network))
+        return `http.${name}.trustedProxies.${index} (${network}) is neither an IP address nor a network such as 10.0.0.0/8`;
   return undefined;
 }
 
@@ -225,8 +237,3 @@ function upstreamContradiction({
   }
   return undefined;
 }
-
-const isLoopback = (address: string): boolean =>
-  address === 'localhost' ||
-  address === '::1' ||
-  (isIP(address) === 4 && address.startsWith('127.'));

@@ -1,16 +1,7 @@
 import { z } from 'zod';
 import { parseDnsName, TrustDomain } from '../common/spiffe/index.ts';
-import { keyTypes } from '../common/x509/key-type.ts';
-
-const seconds = (description: string) =>
-  z.number().int().positive().describe(`${description} (seconds)`);
-const days = (description: string) =>
-  z.number().int().positive().max(36_500).describe(`${description} (days)`);
-const count = (description: string, maximum = 1_000_000) =>
-  z.number().int().positive().max(maximum).describe(description);
-const path = (description: string) => z.string().min(1).describe(description);
-const keyType = (description: string) => z.enum(keyTypes).describe(description);
-const port = (description: string) => z.number().int().min(0).max(65_535).describe(description);
+import { count, days, keyType, path, port, seconds } from './fields.ts';
+import { httpSchema, opsSchema } from './http-schema.ts';
 
 const tokenKeys = (label: string, role: string) => ({
   label: z.string().min(1).max(32).default(label).describe(`Label of the ${role} token`),
@@ -288,20 +279,8 @@ export const serverConfigSchema = z.strictObject({
         .describe("User IDs beside 0 and the server's own that may administer locally"),
     })
     .prefault({}),
-  ops: z
-    .strictObject({
-      address: z
-        .string()
-        .min(1)
-        .default('127.0.0.1')
-        .describe(
-          'Address of the HTTP port for /metrics, /live, /ready, /bundle, /crl; loopback unless it has TLS',
-        ),
-      port: port('HTTP port').default(9464),
-      tlsCertFile: path('PEM certificate chain for the HTTP port').optional(),
-      tlsKeyFile: path('PEM key for the HTTP port').optional(),
-    })
-    .prefault({}),
+  ops: opsSchema,
+  http: httpSchema,
   attestation: z
     .strictObject({
       x509popCaFile: path(

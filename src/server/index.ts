@@ -3,5 +3,11 @@ export { Connections, type Connection } from './grpc/connections.ts';
 export { buildGrpcServer, type GrpcFront } from './grpc/grpc-server.ts';
 export { startTlsListener, type Listening, type TlsIdentity } from './grpc/tls-listener.ts';
 export { ServerMetrics } from './metrics.ts';
-export { startOpsListener } from './ops-listener.ts';
+export {
+  bundlePlugin,
+  crlPlugin,
+  HttpFront,
+  startOperationsPort,
+  type HttpIdentity,
+} from './http/index.ts';
 export { Readiness } from './readiness.ts';

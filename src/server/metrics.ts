@@ -76,6 +76,18 @@ export class ServerMetrics {
     registers: [this.registry],
     buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
   });
+  readonly #http = new Counter({
+    name: 'meshca_http_requests_total',
+    help: 'Requests that the HTTP front answered, by plug-in (none: no resource was named) and status.',
+    labelNames: ['plugin', 'status'],
+    registers: [this.registry],
+  });
+  readonly #httpRefused = new Counter({
+    name: 'meshca_http_connections_refused_total',
+    help: 'HTTP connections that were ended to make room, by listener and reason (evicted: without a whole request; full: all others had one).',
+    labelNames: ['listener', 'reason'],
+    registers: [this.registry],
+  });
 
   readonly #commits = new Histogram({
     name: 'meshca_store_commit_duration_seconds',
@@ -252,6 +264,14 @@ export class ServerMetrics {
 
   refused(code: string): void {
     this.#refused.inc({ code });
+  }
+
+  httpAnswered(plugin: string, status: number): void {
+    this.#http.inc({ plugin, status });
+  }
+
+  httpRefused(listener: string, reason: string): void {
+    this.#httpRefused.inc({ listener, reason });
   }
 
   call(method: string, code: string, seconds: number): void {

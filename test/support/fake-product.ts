@@ -15,6 +15,7 @@ const option = (name: string): string => args[args.indexOf(name) + 1] as string;
 const configuration = (): {
   dataDir: string;
   ops: { port: number };
+  http: { plain: { port: number } };
   workloadApi: { socketPath: string };
   trustDomain: string;
   attestation: object;
@@ -61,8 +62,9 @@ function serve(): void {
     line('the token does not accept the PIN', 'HSM_PIN_WRONG');
     exit(1);
   }
-  operations(configuration().ops.port, {
-    '/bundle': '{"keys":[]}',
+  const { ops, http } = configuration();
+  operations(http.plain.port, { '/bundle': '{"keys":[]}' });
+  operations(ops.port, {
     '/metrics':
       'meshca_certificates_issued_total{kind="workload"} 5\nmeshca_certificates_issued_total{kind="agent"} 2\n',
   });

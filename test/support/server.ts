@@ -174,6 +174,7 @@ export function testServerConfig({
         dataDir: join(dir, 'data'),
         listen: { port: 0 },
         ops: { port: 0 },
+        http: { plain: { port: 0 } },
         // a signer that a loaded machine starves of its processor is no signer that hangs
         hsm: {
           module: tokens.modulePath,

@@ -4,4 +4,4 @@ export { systemRandom, uuidv7, type Random } from './random.ts';
 export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';
 export { isOneLine, oneLine } from './one-line.ts';
 export { atTurnEnd, type TurnStage } from './turn-end.ts';
-export { isLocalHost } from './local-host.ts';
+export { isLocalHost, isLoopback } from './local-host.ts';

@@ -9,3 +9,9 @@ export function isLocalHost(host: string | undefined): boolean {
   const name = host.replace(/:[0-9]{1,5}$/, '');
   return name === 'localhost' || isIP(name.replace(/^\[(.*)\]$/, '$1')) !== 0;
 }
+
+/** Whether an address to listen on or to connect to stays on this machine, whatever DNS says. */
+export const isLoopback = (address: string): boolean =>
+  address === 'localhost' ||
+  address === '::1' ||
+  (isIP(address) === 4 && address.startsWith('127.'));

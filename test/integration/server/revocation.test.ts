@@ -55,7 +55,7 @@ async function serverOf(context: TestContext): Promise<{
     server,
     crl: async (authorityId) => {
       const response = await fetch(
-        `http://127.0.0.1:${server.server.opsPort}/crl/${authorityId}.crl`,
+        `http://127.0.0.1:${server.server.httpPorts.plain}/crl/${authorityId}.crl`,
       );
       assert.deepEqual(
         [response.status, response.headers.get('content-type')],

@@ -356,7 +356,7 @@ describe('when the ground goes', () => {
   const rootCrl = async (): Promise<ReadonlySet<string>> => {
     const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'root' });
     const response = await fetch(
-      `http://127.0.0.1:${server.server.opsPort}/crl/${authorities[0].id}.crl`,
+      `http://127.0.0.1:${server.server.httpPorts.plain}/crl/${authorities[0].id}.crl`,
     );
     return new Set(unwrap(parseCrl(Buffer.from(await response.arrayBuffer()))).revoked.keys());
   };

@@ -107,7 +107,9 @@ async function issuerCrl(server: TestServer): Promise<ParsedCrl> {
   const issuing = authorities.find(
     (each: Record<string, unknown>) => each['kind'] === 'issuing' && each['state'] === 'active',
   );
-  const response = await fetch(`http://127.0.0.1:${server.server.opsPort}/crl/${issuing.id}.crl`);
+  const response = await fetch(
+    `http://127.0.0.1:${server.server.httpPorts.plain}/crl/${issuing.id}.crl`,
+  );
   return unwrap(parseCrl(Buffer.from(await response.arrayBuffer())));
 }
 

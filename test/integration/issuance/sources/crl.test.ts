@@ -90,7 +90,7 @@ describe('CRLs of a company CA above ours', () => {
     };
   };
   const published = async (id: string): Promise<Buffer | number> => {
-    const response = await fetch(`http://127.0.0.1:${server.server.opsPort}/crl/${id}.crl`);
+    const response = await fetch(`http://127.0.0.1:${server.server.httpPorts.plain}/crl/${id}.crl`);
     return response.status === 200 ? Buffer.from(await response.arrayBuffer()) : response.status;
   };
   const metrics = async (): Promise<string> =>

@@ -35,7 +35,9 @@ describe('CRLs of a real OpenBao above ours', () => {
   const status = (): Promise<any> => server.admin('Authorities/GetRotationStatus');
   const handedOut = async (): Promise<boolean> => (await status()).crlsHandedOut === true;
   const rootCrl = async (): Promise<ParsedCrl> => {
-    const response = await fetch(`http://127.0.0.1:${server.server.opsPort}/crl/${rootId}.crl`);
+    const response = await fetch(
+      `http://127.0.0.1:${server.server.httpPorts.plain}/crl/${rootId}.crl`,
+    );
     assert.equal(response.status, 200);
     return unwrap(parseCrl(Buffer.from(await response.arrayBuffer())));
   };

@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import { count, path, port, seconds } from './fields.ts';
+
+const trustedProxies = (what: string) =>
+  z
+    .array(z.string())
+    .max(64)
+    .default([])
+    .describe(
+      `Addresses and networks (10.0.0.0/8) of proxies in front of the ${what}, whose X-Forwarded-For is believed`,
+    );
+
+/** The operations port. */
+export const opsSchema = z
+  .strictObject({
+    address: z
+      .string()
+      .min(1)
+      .default('127.0.0.1')
+      .describe(
+        'Address of the operations port for /metrics, /live, /ready; loopback unless it has TLS',
+      ),
+    port: port('Operations port').default(9464),
+    tlsCertFile: path('PEM certificate chain for the operations port').optional(),
+    tlsKeyFile: path('PEM key for the operations port').optional(),
+  })
+  .prefault({});
+
+/** The HTTP front: what the server offers to others over HTTP. */
+export const httpSchema = z
+  .strictObject({
+    publicBaseUrl: z
+      .url({ protocol: /^https?$/ })
+      .optional()
+      .describe(
+        'Address under which clients reach the HTTP ports, for resources that name their own addresses',
+      ),
+    plain: z
+      .strictObject({
+        enabled: z
+          .boolean()
+          .default(true)
+          .describe(
+            'Whether the plain HTTP port is open. CRLs are offered on it; the bundle only where its address is loopback',
+          ),
+        address: z.string().min(1).default('127.0.0.1').describe('Address of the plain HTTP port'),
+        port: port('Plain HTTP port').default(8480),
+        trustedProxies: trustedProxies('plain HTTP port'),
+      })
+      .prefault({}),
+    tls: z
+      .strictObject({
+        enabled: z
+          .boolean()
+          .default(false)
+          .describe('Whether the HTTPS port is open, for the bundle and CRLs'),
+        address: z.string().min(1).default('127.0.0.1').describe('Address of the HTTPS port'),
+        port: port('HTTPS port').default(8444),
+        trustedProxies: trustedProxies('HTTPS port'),
+        certFile: path(
+          "PEM certificate chain of the HTTPS port; default the server's own certificate, renewed by itself",
+        ).optional(),
+        keyFile: path('PEM key of http.tls.certFile').optional(),
+      })
+      .prefault({}),
+    connections: count('Connections at once, of each HTTP port').default(1_024),
+    headSeconds: seconds('A request whose head takes longer is refused (408)').default(10),
+    requestSeconds: seconds('A request that takes longer with its body is refused (408)').default(
+      30,
+    ),
+    answerSeconds: seconds('A client that takes longer for reading an answer is cut off').default(
+      60,
+    ),
+  })
+  .prefault({});

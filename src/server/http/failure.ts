@@ -1,0 +1,60 @@
+import { PkiError, type ErrorCode, type StatusName } from '../../common/errors/index.ts';
+import type { HttpAnswer, HttpFailure } from './plugin.ts';
+
+const httpStatus: Readonly<Record<StatusName, number>> = {
+  CANCELLED: 499,
+  UNKNOWN: 500,
+  INVALID_ARGUMENT: 400,
+  DEADLINE_EXCEEDED: 503,
+  NOT_FOUND: 404,
+  ALREADY_EXISTS: 409,
+  PERMISSION_DENIED: 403,
+  RESOURCE_EXHAUSTED: 429,
+  FAILED_PRECONDITION: 503,
+  ABORTED: 503,
+  OUT_OF_RANGE: 400,
+  UNIMPLEMENTED: 501,
+  INTERNAL: 500,
+  UNAVAILABLE: 503,
+  DATA_LOSS: 500,
+  UNAUTHENTICATED: 401,
+};
+
+/** What an outsider may know of an error that a handler threw. */
+export function failureOf(thrown: unknown): HttpFailure {
+  const error = PkiError.from(thrown);
+  const shown =
+    error.info.audience === 'caller' && error.code !== 'INTERNAL'
+      ? error
+      : new PkiError('INTERNAL', 'internal error');
+  return {
+    status: httpStatus[shown.info.status],
+    code: shown.code,
+    message: shown.message,
+    next: shown.next,
+  };
+}
+
+/** A failure that the front finds itself, before a handler runs. */
+export function failure(
+  status: number,
+  code: ErrorCode,
+  message: string,
+  more: { readonly next?: string; readonly headers?: Readonly<Record<string, string>> } = {},
+): HttpFailure {
+  const { next } = new PkiError(code, message);
+  return { status, code, message, next, ...more };
+}
+
+/** The form of meshca's own resources: code, message and what to do next, as JSON. */
+export const jsonErrorForm = ({
+  status,
+  code,
+  message,
+  next,
+  headers,
+}: HttpFailure): HttpAnswer => ({
+  status,
+  headers: { 'content-type': 'application/json', ...headers },
+  body: `${JSON.stringify({ code, message, next })}\n`,
+});

@@ -1,0 +1,284 @@
+import { constants } from 'node:crypto';
+import {
+  createServer as createHttpServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { trustedProxies } from './client-address.ts';
+import { ConnectionSlots } from './connection-slots.ts';
+import { Exchange } from './exchange.ts';
+import { failure, jsonErrorForm } from './failure.ts';
+import type { HttpAnswer, HttpFailure, HttpPlugin } from './plugin.ts';
+import type { Routes } from './routes.ts';
+
+/** Certificate and key of a TLS listener, renewed while it listens. */
+export interface HttpIdentity {
+  current(): { readonly chainPem: string; readonly keyPem: string };
+  onChange(listener: () => void): () => void;
+}
+
+export interface HttpListenerPlan {
+  readonly name: 'plain' | 'tls';
+  readonly address: string;
+  readonly port: number;
+  readonly trustedProxies: readonly string[];
+  /** Absent: plain HTTP. */
+  readonly identity?: HttpIdentity;
+  readonly routes: Routes;
+  readonly publicBaseUrl: string | undefined;
+  readonly limits: HttpListenerLimits;
+}
+
+export interface HttpListenerLimits {
+  readonly connections: number;
+  /** For a request's head, a TLS handshake included; beyond: 408. */
+  readonly headSeconds: number;
+  /** For a whole request with its body; beyond: 408. */
+  readonly requestSeconds: number;
+  /** For a client to take an answer; beyond, its connection ends. */
+  readonly answerSeconds: number;
+}
+
+export interface HttpListenerDependencies {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly observe: HttpObserver;
+}
+
+export interface HttpObserver {
+  /** `plugin` is `none` where nobody knows whose request it was. */
+  answered(plugin: string, status: number): void;
+  /** Connections that were ended so that others find room. */
+  refused(listener: string, reason: 'evicted' | 'full'): void;
+}
+
+export interface HttpListener {
+  readonly port: number;
+  /** Ends what holds no whole request, lets the others have their answers for `graceMs`. */
+  close(graceMs: number): Promise<void>;
+}
+
+const headBytes = 16 * 1024;
+/** Node looks for requests that take too long only so often; its default is 30 s. */
+const checkEveryMs = 1_000;
+/** How long a client that still sends has for reading why it was refused. */
+const lingerMs = 1_000;
+
+/** One listener of the HTTP front: sockets, sizes and times; what is asked for, `Exchange` decides. */
+export async function startHttpListener(
+  plan: HttpListenerPlan,
+  dependencies: HttpListenerDependencies,
+): Promise<HttpListener> {
+  const listener = new Listener(plan, dependencies);
+  await listener.listen();
+  return listener;
+}
+
+class Listener implements HttpListener {
+  readonly #plan: HttpListenerPlan;
+  readonly #dependencies: HttpListenerDependencies;
+  readonly #slots: ConnectionSlots;
+  readonly #exchange: Exchange;
+  readonly #server: Server;
+  /** Whom a connection last spoke to: gives the form of errors without a handler. */
+  readonly #speaking = new WeakMap<Socket, HttpPlugin>();
+  readonly #answers = new WeakMap<Socket, ServerResponse>();
+  readonly #refused = new WeakSet<Socket>();
+  #stopWatching: (() => void) | undefined;
+  #closing = false;
+
+  constructor(plan: HttpListenerPlan, dependencies: HttpListenerDependencies) {
+    this.#plan = plan;
+    this.#dependencies = dependencies;
+    this.#slots = new ConnectionSlots(plan.limits.connections, (reason) =>
+      dependencies.observe.refused(plan.name, reason),
+    );
+    this.#exchange = new Exchange({
+      routes: plan.routes,
+      proxies: trustedProxies(plan.trustedProxies),
+      publicBaseUrl: plan.publicBaseUrl,
+      clock: dependencies.clock,
+      logger: dependencies.logger,
+      claimed: ({ socket }, plugin) => this.#speaking.set(socket, plugin),
+      received: ({ socket }) => this.#slots.requestComplete(socket),
+    });
+    this.#server = this.#create();
+    this.#server.prependListener('connection', (socket: Socket) => this.#slots.add(socket));
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) =>
+      this.#refuse(error, socket as Socket),
+    );
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  async listen(): Promise<void> {
+    const { name, address, port } = this.#plan;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (error: NodeJS.ErrnoException) =>
+        reject(
+          new PkiError(
+            error.code === 'EADDRINUSE' ? 'SOCKET_IN_USE' : 'CONFIG_INVALID',
+            `http.${name}: ${address}:${port} can not be used: ${error.code ?? error.message}`,
+            { cause: error, grade: 'fatal' },
+          ),
+        ),
+      );
+      this.#server.listen({ host: address, port }, resolve);
+    });
+  }
+
+  async close(graceMs: number): Promise<void> {
+    this.#closing = true;
+    this.#stopWatching?.();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#slots.destroyUnfinished();
+    const cancel = this.#dependencies.clock.after(graceMs, () =>
+      this.#server.closeAllConnections(),
+    );
+    await closed;
+    cancel();
+  }
+
+  #create(): Server {
+    const { identity, limits } = this.#plan;
+    const options: ServerOptions = {
+      connectionsCheckingInterval: checkEveryMs,
+      headersTimeout: limits.headSeconds * 1000,
+      requestTimeout: limits.requestSeconds * 1000,
+      maxHeaderSize: headBytes,
+      // told in the form of the plug-in, by Exchange
+      requireHostHeader: false,
+    };
+    const handle = (request: IncomingMessage, response: ServerResponse): void =>
+      void this.#serve(request, response);
+    if (identity === undefined) return createHttpServer(options, handle);
+    const server = createHttpsServer(
+      { ...options, ...contextOf(identity), handshakeTimeout: limits.headSeconds * 1000 },
+      handle,
+    );
+    this.#stopWatching = identity.onChange(() => server.setSecureContext(contextOf(identity)));
+    return server;
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request;
+    const { observe, logger } = this.#dependencies;
+    this.#answers.set(socket, response);
+    response.once('close', () => this.#over(socket, response));
+    response.on('error', () => response.destroy());
+    try {
+      const { plugin, answer } = await this.#exchange.answer(request, response);
+      if (answer === undefined || response.destroyed || response.writableEnded) return;
+      observe.answered(plugin, answer.status);
+      this.#send(request, response, answer);
+    } catch (thrown) {
+      const { code, message } = PkiError.from(thrown);
+      logger.error({ code, error: message }, 'HTTP answer failed');
+      response.destroy();
+    }
+  }
+
+  #send(request: IncomingMessage, response: ServerResponse, answer: HttpAnswer): void {
+    // what was not read of a body must not be taken for the next request
+    const unread = !request.complete;
+    if (unread || this.#closing) response.shouldKeepAlive = false;
+    const cancel = this.#dependencies.clock.after(this.#plan.limits.answerSeconds * 1000, () =>
+      response.destroy(),
+    );
+    response.once('close', cancel);
+    const body = Buffer.from(answer.body ?? '');
+    response.writeHead(answer.status, {
+      'x-content-type-options': 'nosniff',
+      ...answer.headers,
+      'content-length': body.length,
+    });
+    if (request.method !== 'HEAD' && body.length > 0) response.write(body);
+    if (!unread) {
+      response.end();
+      return;
+    }
+    // a connection that ends with bytes unread is reset, and the client may lose the answer
+    const end = (): void => void response.end();
+    request.once('end', end).once('close', end).resume();
+    response.once('close', this.#dependencies.clock.after(lingerMs, end));
+  }
+
+  #over(socket: Socket, response: ServerResponse): void {
+    if (this.#answers.get(socket) === response) this.#answers.delete(socket);
+    this.#slots.requestOver(socket);
+  }
+
+  /** What Node refuses before or instead of a handler: 400, 408, 431. */
+  #refuse(error: NodeJS.ErrnoException, socket: Socket): void {
+    // Node tells again when more comes in
+    if (this.#refused.has(socket)) return;
+    this.#refused.add(socket);
+    const answered = this.#answers.get(socket);
+    const refused = refusalOf(error);
+    if (refused === undefined || !socket.writable || answered?.headersSent === true) {
+      socket.destroy();
+      return;
+    }
+    const plugin = this.#speaking.get(socket) ?? this.#onlyPlugin();
+    const answer = (plugin?.errorForm ?? jsonErrorForm)(refused);
+    this.#dependencies.observe.answered(plugin?.name ?? 'none', answer.status);
+    const end = (): void => void socket.destroy();
+    socket.end(rawAnswer(answer));
+    socket.once('end', end).resume();
+    socket.once('close', this.#dependencies.clock.after(lingerMs, end));
+  }
+
+  /** Before a request names its resource, its errors belong to whoever is alone on the listener. */
+  #onlyPlugin(): HttpPlugin | undefined {
+    const { plugins } = this.#plan.routes;
+    return plugins.length === 1 ? plugins[0] : undefined;
+  }
+}
+
+const contextOf = (identity: HttpIdentity) => {
+  const { chainPem, keyPem } = identity.current();
+  return {
+    cert: chainPem,
+    key: keyPem,
+    minVersion: 'TLSv1.3' as const,
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
+};
+
+function refusalOf(error: NodeJS.ErrnoException): HttpFailure | undefined {
+  switch (error.code) {
+    case 'ECONNRESET':
+      return undefined;
+    case 'HPE_HEADER_OVERFLOW':
+      return failure(431, 'REQUEST_TOO_LARGE', `the head has more than ${headBytes} bytes`, {
+        next: 'Send fewer or shorter header fields.',
+      });
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return failure(408, 'DEADLINE_EXCEEDED', 'the request did not come in time', {
+        next: 'Send the whole request at once.',
+      });
+    default:
+      return failure(400, 'INVALID_REQUEST', 'this is not an HTTP/1.1 request');
+  }
+}
+
+function rawAnswer({ status, headers = {}, body = '' }: HttpAnswer): Buffer {
+  const content = Buffer.from(body);
+  const lines = Object.entries({
+    'x-content-type-options': 'nosniff',
+    ...headers,
+    'content-length': String(content.length),
+    connection: 'close',
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`;
+  return Buffer.concat([Buffer.from(head), content]);
+}

@@ -1,0 +1,160 @@
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import { PkiError } from '../../common/errors/index.ts';
+import { isLocalHost, isLoopback, type Logger } from '../../common/runtime/index.ts';
+import { ConnectionSlots } from './connection-slots.ts';
+
+export interface OperationsPortDependencies {
+  readonly metrics: () => Promise<string>;
+  readonly metricsContentType: string;
+  readonly reasons: () => readonly string[];
+  /** Connections that were ended so that others find room. */
+  readonly onRefused: (reason: 'evicted' | 'full') => void;
+  readonly logger: Logger;
+  readonly options: {
+    readonly address: string;
+    readonly port: number;
+    readonly tls?: { readonly certPem: string; readonly keyPem: string };
+  };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+const maximumConnections = 256;
+
+/**
+ * HTTP for operations: read-only, no secrets, loopback unless it has TLS (the configuration sees to
+ * that). Apart from the HTTP front, so that whatever happens there leaves probes and metrics alone.
+ */
+export async function startOperationsPort(
+  dependencies: OperationsPortDependencies,
+): Promise<{ readonly port: number; close(): Promise<void> }> {
+  const { options } = dependencies;
+  const slots = new ConnectionSlots(maximumConnections, dependencies.onRefused);
+  const server = createServer(options.tls, answerWith(dependencies, slots));
+  server.prependListener('connection', (socket: Socket) => slots.add(socket));
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        new PkiError(
+          'SOCKET_IN_USE',
+          `the operations port ${options.address}:${options.port} can not be used: ${error.code ?? error.message}`,
+          { cause: error, grade: 'fatal' },
+        ),
+      ),
+    );
+    server.listen({ host: options.address, port: options.port }, resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        // a handshake under way is no HTTP connection yet
+        slots.destroyUnfinished();
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function createServer(
+  tls: OperationsPortDependencies['options']['tls'],
+  handle: RequestListener,
+): Server {
+  const times = {
+    headersTimeout: 5_000,
+    requestTimeout: 10_000,
+    // Node looks for requests that take too long only so often; its default is 30 s
+    connectionsCheckingInterval: 1_000,
+  };
+  if (tls === undefined) return createHttpServer(times, handle);
+  return createHttpsServer(
+    {
+      ...times,
+      cert: tls.certPem,
+      key: tls.keyPem,
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: times.headersTimeout,
+    },
+    handle,
+  );
+}
+
+const answerWith =
+  (dependencies: OperationsPortDependencies, slots: ConnectionSlots): RequestListener =>
+  (request, response) => {
+    const { socket } = request;
+    slots.requestComplete(socket);
+    response.once('close', () => slots.requestOver(socket));
+    route(request, dependencies)
+      .catch((thrown: unknown): Answer => {
+        const { code, message, next } = PkiError.from(thrown);
+        dependencies.logger.error(
+          { code, error: message, path: request.url?.slice(0, 200) },
+          'operations request failed',
+        );
+        return json(503, { code, message: 'internal error', next });
+      })
+      .then(
+        (answer) => send(request, response, answer),
+        () => response.destroy(),
+      );
+  };
+
+async function route(
+  request: IncomingMessage,
+  { metrics, metricsContentType, reasons, options }: OperationsPortDependencies,
+): Promise<Answer> {
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    return json(405, { code: 'INVALID_REQUEST', message: 'only GET is offered here' });
+  const path = (request.url ?? '/').split('?', 1)[0] as string;
+  switch (path) {
+    case '/metrics':
+      // a page in a browser of this machine must not read them by a name that it made point to
+      // loopback; the rest is public
+      if (isLoopback(options.address) && !isLocalHost(request.headers.host))
+        return json(421, {
+          code: 'INVALID_REQUEST',
+          message: 'on loopback, metrics are for a Host that is an address or localhost',
+          next: 'Scrape by address, or let the proxy in front set Host to the address that it connects to.',
+        });
+      return { status: 200, type: metricsContentType, body: await metrics() };
+    case '/live':
+      return json(200, { live: true });
+    case '/ready': {
+      const found = reasons();
+      return json(found.length === 0 ? 200 : 503, { ready: found.length === 0, reasons: found });
+    }
+    default:
+      return json(404, {
+        code: 'NOT_FOUND',
+        message: `${path.slice(0, 100)} is not offered here`,
+        next: 'Offered: /metrics, /live, /ready. The bundle and CRLs are at the HTTP port: http.plain, http.tls.',
+      });
+  }
+}
+
+const json = (status: number, body: object): Answer => ({
+  status,
+  type: 'application/json',
+  body: `${JSON.stringify(body)}\n`,
+});
+
+function send(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
+  response.writeHead(answer.status, {
+    'content-type': answer.type,
+    'x-content-type-options': 'nosniff',
+  });
+  response.end(request.method === 'HEAD' ? undefined : answer.body);
+}

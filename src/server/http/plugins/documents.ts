@@ -1,0 +1,56 @@
+import { jsonErrorForm } from '../failure.ts';
+import type { HttpAnswer, HttpPlugin } from '../plugin.ts';
+
+/** Room for a herd of readers; each answer is a document that is there already. */
+const limits = { concurrent: 256, handlerSeconds: 10 } as const;
+
+export interface BundleSource {
+  /** SPIFFE bundle document. Throws NO_ISSUER while there is none. */
+  readonly document: () => string;
+  readonly refreshHintSeconds: number;
+}
+
+/**
+ * The SPIFFE trust bundle of our trust domain (SPIFFE Trust Domain and Bundle, section 5.2). It
+ * carries no signature: who reads it over a network needs TLS.
+ */
+export const bundlePlugin = ({ document, refreshHintSeconds }: BundleSource): HttpPlugin => ({
+  name: 'bundle',
+  listeners: ['tls', 'loopback'],
+  limits,
+  errorForm: jsonErrorForm,
+  routes: [
+    {
+      method: 'GET',
+      path: '/bundle',
+      handle: () => ({
+        status: 200,
+        headers: {
+          'content-type': 'application/json',
+          'cache-control': `max-age=${refreshHintSeconds}`,
+        },
+        body: document(),
+      }),
+    },
+  ],
+});
+
+/** The CRL of each authority (RFC 5280, section 4.2.1.13: over plain HTTP, since it is signed). */
+export const crlPlugin = (crl: (authorityId: string) => Promise<Buffer>): HttpPlugin => ({
+  name: 'crl',
+  listeners: ['tls', 'plain'],
+  limits,
+  errorForm: jsonErrorForm,
+  below: ['/crl/'],
+  routes: [
+    {
+      method: 'GET',
+      path: '/crl/:id(^[0-9A-Za-z-]{1,64}).crl',
+      handle: async ({ parameters }): Promise<HttpAnswer> => ({
+        status: 200,
+        headers: { 'content-type': 'application/pkix-crl' },
+        body: await crl(parameters['id'] ?? ''),
+      }),
+    },
+  ],
+});
