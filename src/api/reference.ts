@@ -9,7 +9,7 @@ export const operationsMarkdown = (): string =>
 
 const introduction = `# The server's API
 
-<!-- Generated from src/api by scripts/gen-operations.mjs. Do not edit. -->
+<!-- Generated from src/api by scripts/reference.mjs. Do not edit. -->
 
 Every method of the server's gRPC services, from the table that the server itself runs on. The messages stand in [proto/](../proto/README.md).
 

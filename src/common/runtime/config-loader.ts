@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { fail, ok, type Result } from '../errors/index.ts';
+import { configTypeOf } from './config-type.ts';
 import { nearest } from './nearest.ts';
 
 /**
@@ -26,6 +27,10 @@ export interface ConfigKey {
   readonly path: string;
   readonly envName: string;
   readonly description: string;
+  /** In words, with the range of a number. */
+  readonly type: string;
+  /** The default; undefined where the key has none. */
+  readonly fallback: unknown;
 }
 
 type Schema = z.core.$ZodType;
@@ -65,6 +70,7 @@ export function configKeys(schema: z.ZodObject, envPrefix: string): readonly Con
     path: path.join('.'),
     envName: envNameOf(envPrefix, path),
     description: descriptionOf(leaf),
+    ...configTypeOf(leaf),
   }));
   const names = new Set(keys.map(({ envName }) => envName));
   if (names.size !== keys.length)

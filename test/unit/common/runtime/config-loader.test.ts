@@ -150,3 +150,29 @@ test('every key has its variable and stands in the JSON Schema', () => {
   };
   assert.ok('hsm' in json.properties && json.additionalProperties === false);
 });
+
+test('a key tells its type in words, and its default', () => {
+  const typed = z.strictObject({
+    port: z.number().int().min(0).max(65_535).default(8480),
+    seconds: z.number().int().positive().optional(),
+    share: z.number().max(1).default(0.5),
+    mode: z.enum(['auto', 'sync']).default('auto'),
+    on: z.boolean().default(false),
+    names: z.array(z.string()).default([]),
+    witnesses: z.array(z.strictObject({ url: z.string(), key: z.string() })).optional(),
+    either: z.union([z.literal('off'), z.number().int()]),
+  });
+  assert.deepEqual(
+    configKeys(typed, 'M_').map(({ path, type, fallback }) => [path, type, fallback]),
+    [
+      ['port', 'whole number from 0 to 65535', 8480],
+      ['seconds', 'whole number from 1 on', undefined],
+      ['share', 'number up to 1', 0.5],
+      ['mode', 'one of auto, sync', 'auto'],
+      ['on', 'true or false', false],
+      ['names', 'list of text', []],
+      ['witnesses', 'list of { url, key }', undefined],
+      ['either', '"off" or whole number', undefined],
+    ],
+  );
+});

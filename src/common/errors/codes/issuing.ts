@@ -1,0 +1,122 @@
+import { caller, operator, type CodeInfo } from './code-info.ts';
+
+/** Codes of attestation, entries and issuing. */
+export const issuingCodes = {
+  // node attestation
+  JOIN_TOKEN_INVALID: caller(
+    'PERMISSION_DENIED',
+    'The join token gives no right to join.',
+    'Create a new token (meshca token create): this one is unknown, expired, or used with another key.',
+  ),
+  ATTESTATION_FAILED: caller(
+    'PERMISSION_DENIED',
+    'The node could not prove what it claims to be.',
+    'Check the credential that the message names.',
+  ),
+  RENEWAL_GRACE_EXCEEDED: caller(
+    'PERMISSION_DENIED',
+    'The agent was away for longer than its old key counts.',
+    'The last SVID expired too long ago; attest again with a new join token or certificate.',
+  ),
+  SERVER_UNTRUSTED: caller(
+    'UNAUTHENTICATED',
+    'The server did not prove that it is the CA that the agent was told to trust.',
+    'Check the bundle file or fingerprint that the agent was given: the server did not prove to be this CA.',
+  ),
+
+  // issuing
+  ENTRY_NOT_AUTHORIZED: caller(
+    'PERMISSION_DENIED',
+    'No entry gives this identity to this agent.',
+    'No registration entry gives this identity to this agent; see "meshca entry list".',
+  ),
+  ENTRY_CHANGED: caller(
+    'ABORTED',
+    'The entry behind the certificate changed while it was signed.',
+    'The entry changed while the certificate was being signed; ask again.',
+  ),
+  TTL_OUT_OF_RANGE: caller(
+    'INVALID_ARGUMENT',
+    'The lifetime is shorter or longer than allowed.',
+    'Ask for a lifetime inside the limits that the message names.',
+  ),
+  ISSUER_LIFETIME: caller(
+    'FAILED_PRECONDITION',
+    'The certificate would outlive its issuer.',
+    'The issuing authority does not live long enough for this lifetime; ask for less, or rotate the authority.',
+  ),
+  OUTSIDE_DELEGATION: caller(
+    'PERMISSION_DENIED',
+    'The identity lies outside of what is delegated to the caller.',
+    'Ask for an identity inside your delegation; see "meshca delegation list".',
+  ),
+  LINT_FAILED: operator(
+    'INTERNAL',
+    'A certificate failed our own check before it was signed.',
+    'The certificate would have broken its profile; report this as a defect with the message.',
+  ),
+  NO_ISSUER: caller(
+    'UNAVAILABLE',
+    'There is no authority that can sign.',
+    'No authority is active; see "meshca authority list" and "meshca status". Where another CA certifies ours: "meshca authority csr --kind issuing", have it signed, "meshca authority import ID --chain FILE".',
+  ),
+  AUTHORITY_UNFIT: caller(
+    'FAILED_PRECONDITION',
+    'The certificate can not serve as an authority of ours.',
+    'Have the certificate made again with the property that the message names; the key and its CSR stay as they are.',
+  ),
+  CERTIFICATE_KEY_MISMATCH: caller(
+    'FAILED_PRECONDITION',
+    'The certificate holds another key than the one that it was asked for.',
+    'Take the certificate that was made for the CSR of this very authority: "meshca authority csr --id ID" prints it again.',
+  ),
+  WITHHELD: caller(
+    'ABORTED',
+    'The certificate was signed, and the right to it had ended by then.',
+    'A right ended while the certificate was being signed; it was recorded and not released.',
+  ),
+
+  // workload attestation
+  NO_IDENTITY: caller(
+    'PERMISSION_DENIED',
+    'No entry matches the process that asks.',
+    'Give the refusal ID to an operator of this node: "meshca explain --refusal ID" tells which entries came closest.',
+  ),
+  PEER_UNVERIFIABLE: caller(
+    'PERMISSION_DENIED',
+    'Who is calling on the socket could not be proven.',
+    'The kernel could not prove who is calling (process gone, replaced, or with mixed user IDs); connect from the process that needs the identity.',
+  ),
+  SECURITY_HEADER_MISSING: caller(
+    'INVALID_ARGUMENT',
+    'The call has no security header of the Workload API.',
+    'Send the metadata "workload.spiffe.io: true" with the call.',
+  ),
+  NOT_SYNCED: caller(
+    'UNAVAILABLE',
+    'The agent does not know its entries yet.',
+    'Retry in a moment: the agent has not received its entries yet.',
+  ),
+
+  // registration
+  SELECTOR_INVALID: caller(
+    'INVALID_ARGUMENT',
+    'The text is no selector.',
+    'Write a selector as type:value, for example unix:uid:1000.',
+  ),
+  SELECTORS_WEAK: caller(
+    'FAILED_PRECONDITION',
+    'The selectors could match a process that they should not.',
+    'Path and hash alone do not identify a process; add uid, user or group, or set allowWeakSelectors.',
+  ),
+  TEMPLATE_INVALID: caller(
+    'INVALID_ARGUMENT',
+    'The SPIFFE ID of the entry is no valid template.',
+    'A placeholder is {type.key} as a whole segment or part of one, each with its allowed values.',
+  ),
+  PARENT_INVALID: caller(
+    'INVALID_ARGUMENT',
+    'The parent ID names nothing that can have entries.',
+    'The parent is an agent ID, a node set, or the server ID for a node set.',
+  ),
+} as const satisfies Record<string, CodeInfo>;
