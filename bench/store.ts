@@ -6,7 +6,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { silentLogger, systemClock, systemRandom, uuidv7 } from '../src/common/runtime/index.ts';
 import { newSerial } from '../src/certs/index.ts';
 import type { Intent } from '../src/domain/index.ts';
-import { openSqliteStore, type Store } from '../src/store/index.ts';
+import type { Ledger } from '../src/ledger/index.ts';
+import { openStore } from '../test/support/open-store.ts';
 import type { FinishItem } from '../src/store/ports/index.ts';
 import { activeAuthority, agentId, intent } from '../test/compliance/store/fixtures.ts';
 import { median, type Figure } from './figures.ts';
@@ -26,7 +27,7 @@ export async function benchStore({
 }): Promise<readonly Figure[]> {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-bench-store-'));
   try {
-    const store = await openSqliteStore({
+    const store = await openStore({
       path: join(dir, 'meshca.db'),
       clock: systemClock,
       logger: silentLogger,
@@ -51,7 +52,7 @@ export async function benchStore({
 }
 
 async function benchBatch(
-  store: Store,
+  store: Ledger,
   raw: Raw,
   authorityId: string,
   batch: number,
@@ -90,7 +91,7 @@ interface Costs {
 }
 
 async function recordFor(
-  store: Store,
+  store: Ledger,
   authorityId: string,
   batch: number,
   seconds: number,

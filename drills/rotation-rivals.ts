@@ -15,7 +15,8 @@ import {
   publishBundle,
   type RotationController,
 } from '../src/issuance/index.ts';
-import { openSqliteStore, type Store } from '../src/store/index.ts';
+import type { Ledger } from '../src/ledger/index.ts';
+import { openStore } from '../test/support/open-store.ts';
 import { startTestServer } from '../test/support/server.ts';
 import type { Breaches } from './drill.ts';
 import { RotationRecord } from './rotation-record.ts';
@@ -54,7 +55,7 @@ export async function drillRivals(
   );
   await server.stop();
   const { config, tokens } = server;
-  const store = await openSqliteStore({
+  const store = await openStore({
     path: databasePath(config),
     clock: systemClock,
     logger: silentLogger,
@@ -107,7 +108,7 @@ export async function drillRivals(
   };
   await changed();
   const build = async (over: {
-    readonly store: Store;
+    readonly store: Ledger;
     readonly openToken: typeof openToken;
     readonly clock: Clock;
   }): Promise<RotationController> =>
@@ -169,7 +170,7 @@ export async function drillRivals(
 }
 
 /** Nobody is there who could confirm, and nothing is waited for: it is forced. */
-async function open(kind: RotatedKind, store: Store): Promise<void> {
+async function open(kind: RotatedKind, store: Ledger): Promise<void> {
   const targets = (await store.authorities.list({ kind, states: ['active'] })).map(({ id }) => id);
   await openOperation(
     {
@@ -185,7 +186,7 @@ async function open(kind: RotatedKind, store: Store): Promise<void> {
 }
 
 /** Until nothing is under way and each intermediate stands under a root that signs. */
-async function bringToEnd(controller: RotationController, store: Store): Promise<void> {
+async function bringToEnd(controller: RotationController, store: Ledger): Promise<void> {
   for (let left = 200; left > 0; left -= 1) {
     await controller.settle();
     const all = await store.authorities.list();
@@ -242,7 +243,7 @@ class Between {
     }
   }
 
-  store(store: Store): Store {
+  store(store: Ledger): Ledger {
     const { authorities, rotations } = store;
     return Object.create(store, {
       authorities: {
@@ -267,7 +268,7 @@ class Between {
             this.write('changed a rotation', () => rotations.update(...args)),
         },
       },
-    }) as Store;
+    }) as Ledger;
   }
 
   token(token: TokenAdmin): TokenAdmin {

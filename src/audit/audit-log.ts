@@ -4,13 +4,14 @@ import { ecdsaNoteKey, formatVerifierKey, keyInEpoch, type NoteKey } from '../co
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { LeaseStore, LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
+import type { LedgerLog } from '../ledger/index.ts';
+import type { LeaseStore, LogSnapshot, StoredCheckpoint } from '../store/ports/index.ts';
 import { Basis, type SnapshotLimits } from './basis.ts';
 import { CheckpointFile, type LogKeys } from './checkpoint-file.ts';
 import { SeenCheckpoints } from './seen-checkpoints.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
-import { isUnder } from './tiles.ts';
+import { isUnder } from '../ledger/index.ts';
 import {
   checkStoredLog,
   staleError,
@@ -19,7 +20,7 @@ import {
 } from './start-check.ts';
 
 export interface AuditLogDependencies {
-  readonly log: LogStore;
+  readonly log: LedgerLog;
   readonly leases: LeaseStore;
   readonly signers: Pick<Signers, 'sign' | 'useKey'>;
   /** The log authority that signed the newest checkpoint; the active one of an empty log. */
@@ -51,7 +52,7 @@ export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.na
 export class AuditLog {
   readonly #dependencies: AuditLogDependencies;
   #baseKey: NoteKey;
-  readonly #log: LogStore;
+  readonly #log: LedgerLog;
   readonly #file: CheckpointFile;
   readonly #sequencer: Sequencer;
   readonly #listeners = new Set<(checkpoint: StoredCheckpoint) => void>();
@@ -161,7 +162,7 @@ export class AuditLog {
       key,
       await file.outside(key, ...others.map((other) => noteKeyOf(dependencies, other))),
     );
-    const audit = new AuditLog(dependencies, signer, stored.epoch, file, await log.basis());
+    const audit = new AuditLog(dependencies, signer, stored.epoch, file, log.basis());
     audit.#begunAt = (await log.head()).sequence;
     audit.#latest = await log.latestCheckpoint();
     if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import type { LogReview } from '../store/ports/index.ts';
+import type { LogReview } from '../ledger/index.ts';
 
 export interface BackgroundCheckDependencies {
   readonly review: LogReview;

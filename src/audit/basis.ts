@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import type { LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
+import type { LedgerLog } from '../ledger/index.ts';
+import type { LogSnapshot, StoredCheckpoint } from '../store/ports/index.ts';
 import { BackgroundCheck } from './background-check.ts';
 import type { Sequencer } from './sequencer.ts';
 import type { LogSigner } from './session.ts';
@@ -14,7 +15,7 @@ export interface SnapshotLimits {
 }
 
 export interface BasisDependencies {
-  readonly log: LogStore;
+  readonly log: LedgerLog;
   readonly sign: LogSigner;
   readonly origin: string;
   readonly clock: Clock;

@@ -1,6 +1,6 @@
 export { AuditLog, logOrigin, type AuditLogDependencies } from './audit-log.ts';
 export { Witness } from './witness.ts';
-export { withTiles } from './tiles.ts';
+export { withTiles } from '../ledger/index.ts';
 export { CheckpointFile, openInEpoch } from './checkpoint-file.ts';
 export {
   checkStoredLog,

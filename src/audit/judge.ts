@@ -1,4 +1,5 @@
-import type { LogSeal, PendingRecord } from '../store/ports/index.ts';
+import type { PendingRecord } from '../ledger/index.ts';
+import type { LogSeal } from '../store/ports/index.ts';
 import type { SealCheck } from './session.ts';
 import { sealBytes } from '../domain/index.ts';
 

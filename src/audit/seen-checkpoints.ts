@@ -1,4 +1,5 @@
-import type { LogStore, StoredCheckpoint } from '../store/ports/index.ts';
+import type { LedgerLog } from '../ledger/index.ts';
+import type { StoredCheckpoint } from '../store/ports/index.ts';
 import { openInEpoch, type LogKeys } from './checkpoint-file.ts';
 import { compareOutside, type OutsideCheckpoint } from './start-check.ts';
 
@@ -12,10 +13,10 @@ const rememberedNotes = 512;
  * What was found of checkpoints that came from elsewhere; thousands of agents hold the same few.
  */
 export class SeenCheckpoints {
-  readonly #log: Pick<LogStore, 'tile'>;
+  readonly #log: Pick<LedgerLog, 'tile'>;
   readonly #known = new Map<string, Seen>();
 
-  constructor(log: Pick<LogStore, 'tile'>) {
+  constructor(log: Pick<LedgerLog, 'tile'>) {
     this.#log = log;
   }
 

@@ -9,13 +9,14 @@ import {
   tileWidth,
   type NoteKey,
 } from '../common/tlog/index.ts';
-import type { Lease, LeaseStore, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
+import type { LedgerLog } from '../ledger/index.ts';
+import type { Lease, LeaseStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { judgePending } from './judge.ts';
 import type { LogSigner, SealCheck } from './session.ts';
 import type { SnapshotKeeper } from './snapshot-keeper.ts';
 
 export interface SequencerDependencies {
-  readonly log: LogStore;
+  readonly log: LedgerLog;
   readonly leases: LeaseStore;
   readonly sign: LogSigner;
   readonly seals: SealCheck;
@@ -99,7 +100,7 @@ export class Sequencer {
       const { log, seals } = this.#dependencies;
       seals.learn(await log.sessions());
       const pending = await log.pending(Number.MAX_SAFE_INTEGER);
-      await log.vouch(judgePending(pending, seals, false).taken.map(({ sequence }) => sequence));
+      log.vouch(judgePending(pending, seals, false).taken.map(({ sequence }) => sequence));
     });
   }
 

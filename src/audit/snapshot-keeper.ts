@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import type { LedgerCopy, LogSnapshot, LogStore } from '../store/ports/index.ts';
+import type { LedgerCopy, LedgerLog } from '../ledger/index.ts';
+import type { LogSnapshot } from '../store/ports/index.ts';
 import type { LogSigner } from './session.ts';
 import { snapshotStatement } from './snapshot.ts';
 
 export interface SnapshotKeeperDependencies {
-  readonly log: LogStore;
+  readonly log: LedgerLog;
   readonly sign: LogSigner;
   /** In whichever epoch. */
   readonly origin: string;
@@ -115,7 +116,7 @@ export class SnapshotKeeper {
 
   async #take(): Promise<LedgerCopy | undefined> {
     const { log, logger } = this.#dependencies;
-    const copy = await log.copyLedger();
+    const copy = log.copyLedger();
     if (copy !== undefined) return copy;
     this.#stopped = true;
     logger.warn(

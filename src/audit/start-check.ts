@@ -6,10 +6,10 @@ import {
   type Checkpoint,
   type NoteKey,
 } from '../common/tlog/index.ts';
-import type { LogStore } from '../store/ports/index.ts';
+import type { LedgerLog } from '../ledger/index.ts';
 import { openInEpoch } from './checkpoint-file.ts';
 import { isSigned } from './snapshot.ts';
-import { withTiles } from './tiles.ts';
+import { withTiles } from '../ledger/index.ts';
 
 export interface StoredLog {
   readonly size: number;
@@ -49,16 +49,13 @@ export interface Staleness {
  * than what was signed)
  */
 export async function checkStoredLog(
-  log: LogStore,
+  log: LedgerLog,
   key: NoteKey,
   { newest: outside, shown }: Outside,
 ): Promise<StoredLog> {
   await settleBasis(log, key);
-  const [head, computed, stored] = await Promise.all([
-    log.head(),
-    log.recomputed(),
-    log.latestCheckpoint(),
-  ]);
+  const [head, stored] = await Promise.all([log.head(), log.latestCheckpoint()]);
+  const computed = log.recomputed();
   if (stored === undefined) {
     if (head.size > 0) throw invalid('the database has a tree and no checkpoint over it');
     return {
@@ -111,12 +108,8 @@ export async function checkStoredLog(
 /**
  * What the memory of the log rests on was signed with this key, or it rests on the records alone.
  */
-async function settleBasis(log: LogStore, key: NoteKey): Promise<void> {
-  for (
-    let basis = await log.basis();
-    basis !== undefined && !isSigned(basis, key);
-    basis = await log.basis()
-  )
+async function settleBasis(log: LedgerLog, key: NoteKey): Promise<void> {
+  for (let basis = log.basis(); basis !== undefined && !isSigned(basis, key); basis = log.basis())
     await log.withoutBasis('it is not signed by the log key in this token');
 }
 
@@ -125,7 +118,7 @@ async function settleBasis(log: LogStore, key: NoteKey): Promise<void> {
  * and `rewritten` mean that the database is not the one that was signed last.
  */
 export async function compareOutside(
-  log: Pick<LogStore, 'tile'>,
+  log: Pick<LedgerLog, 'tile'>,
   inside: OutsideCheckpoint,
   outside: OutsideCheckpoint,
 ): Promise<'contained' | 'older' | 'rewritten'> {

@@ -10,15 +10,16 @@ import {
   type Note,
   type NoteKey,
 } from '../common/tlog/index.ts';
-import type { LogStore, StoredCheckpoint } from '../store/ports/index.ts';
-import { withTiles } from './tiles.ts';
+import type { LedgerLog } from '../ledger/index.ts';
+import type { StoredCheckpoint } from '../store/ports/index.ts';
+import { withTiles } from '../ledger/index.ts';
 
 export interface WitnessDependencies {
   /** Submission prefix, without a slash at its end. */
   readonly url: string;
   /** Of type 4 (cosignature/v1). */
   readonly key: NoteKey;
-  readonly log: Pick<LogStore, 'tile' | 'addCosignatures'>;
+  readonly log: Pick<LedgerLog, 'tile' | 'addCosignatures'>;
   readonly fetch: typeof fetch;
   readonly clock: Clock;
   readonly logger: Logger;

@@ -1,13 +1,14 @@
 import type { AuditLog, OutsideCheckpoint } from '../audit/index.ts';
 import { databasePath, type ServerConfig } from '../config/index.ts';
 import type { RestoreFacts } from '../services/restore.ts';
-import { readReplaced, type LostRecord, type Store } from '../store/index.ts';
+import type { Ledger } from '../ledger/index.ts';
+import { readReplaced, type LostRecord } from '../store/index.ts';
 import type { ServerContext } from './context.ts';
 import type { SigningGate } from './signing-gate.ts';
 
 export interface AcceptedLossDependencies {
   readonly context: Pick<ServerContext, 'config' | 'clock' | 'logger'>;
-  readonly store: Store;
+  readonly store: Ledger;
 }
 
 export interface AcceptedLoss {
@@ -91,7 +92,7 @@ export async function recordAcceptedLoss(
 }
 
 async function banAgain(
-  { agents }: Pick<Store, 'agents'>,
+  { agents }: Pick<Ledger, 'agents'>,
   spiffeIds: readonly string[],
   event: { readonly timeMs: number; readonly actor: string },
 ): Promise<void> {

@@ -17,7 +17,7 @@ import type { ServerConfig } from '../config/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/index.ts';
 import type { Checkpoints } from '../services/sync-checkpoints.ts';
-import type { Store } from '../store/index.ts';
+import type { Ledger } from '../ledger/index.ts';
 import { recordAcceptedLoss } from './accepted-loss.ts';
 import type { ServerContext } from './context.ts';
 
@@ -26,7 +26,7 @@ export interface AuditLogDependencies {
     ServerContext,
     'config' | 'trustDomain' | 'clock' | 'logger' | 'acceptRestore' | 'uid'
   >;
-  readonly store: Store;
+  readonly store: Ledger;
   readonly signers: Pick<Signers, 'sign' | 'useKey'>;
 }
 
@@ -41,7 +41,7 @@ const logStates = ['published', 'active', 'old'] as const;
  * caller asks the token for the key afterwards.
  */
 export async function logAuthority(
-  { authorities, log }: Pick<Store, 'authorities' | 'log'>,
+  { authorities, log }: Pick<Ledger, 'authorities' | 'log'>,
   trustDomain: TrustDomain,
 ): Promise<Authority | undefined> {
   const all = (await authorities.list({ kind: 'log', states: logStates })).filter(
@@ -61,7 +61,7 @@ export async function logAuthority(
 
 /** Further authorities of the log, whose checkpoints count as well. */
 const otherLogAuthorities = async (
-  { authorities }: Pick<Store, 'authorities'>,
+  { authorities }: Pick<Ledger, 'authorities'>,
   signer: Authority,
 ): Promise<readonly Authority[]> =>
   (await authorities.list({ kind: 'log', states: logStates })).filter(
@@ -76,7 +76,7 @@ const otherLogAuthorities = async (
  */
 export async function checkLog(
   config: ServerConfig,
-  store: Pick<Store, 'authorities' | 'log'>,
+  store: Pick<Ledger, 'authorities' | 'log'>,
 ): Promise<StoredLog | undefined> {
   const trustDomain = TrustDomain.of(config.trustDomain);
   const authority = await logAuthority(store, trustDomain);
@@ -95,7 +95,7 @@ export async function checkLog(
  * Whether the log says that the database was restored once. The checkpoint that says so is verified
  * before anything rests on the database.
  */
-export async function wasRestored(store: Pick<Store, 'log'>): Promise<boolean> {
+export async function wasRestored(store: Pick<Ledger, 'log'>): Promise<boolean> {
   const newest = await store.log.latestCheckpoint();
   return /\/meshca\/audit\/[1-9][0-9]*$/.test(newest?.note.split('\n')[0] ?? '');
 }
@@ -108,7 +108,7 @@ export async function wasRestored(store: Pick<Store, 'log'>): Promise<boolean> {
  */
 export async function isOlderAtStart(
   { config, acceptRestore }: Pick<ServerContext, 'config' | 'acceptRestore'>,
-  store: Store,
+  store: Ledger,
 ): Promise<boolean> {
   const checked = await checkLog(config, store);
   if (checked === undefined) return false;
@@ -147,8 +147,8 @@ export async function startAuditLog({
     leases: store.leases,
     signers,
     authority,
-    others: (await otherLogAuthorities(store, authority)).filter((other) =>
-      store.objects.proven(other),
+    others: (await otherLogAuthorities(store, authority)).flatMap(
+      (other) => store.objects.prove('authority', other) ?? [],
     ),
     trustDomain,
     checkpointFile,

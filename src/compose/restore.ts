@@ -1,6 +1,7 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { silentLogger, systemClock } from '../common/runtime/index.ts';
 import { databasePath, loadServerConfig } from '../config/index.ts';
+import { openLedger } from '../ledger/index.ts';
 import { openSqliteStore, readReplaced, replaceDatabase, type LostRecord } from '../store/index.ts';
 import { checkLog } from './log.ts';
 
@@ -39,7 +40,12 @@ export async function lostWith(options: Where): Promise<{
 }> {
   const config = await configOf(options);
   const path = databasePath(config);
-  const store = await openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: 0 });
+  const [clock, logger] = [systemClock, silentLogger];
+  const store = await openLedger({
+    engine: (memory) => openSqliteStore({ path, clock, logger, pid: 0, memory }),
+    clock,
+    logger,
+  });
   try {
     const checked = await checkLog(config, store);
     if (checked === undefined) throw new PkiError('NOT_FOUND', 'the database has no log');

@@ -7,7 +7,7 @@ import type { HandshakeFacts, RenewalFacts, TokenRole } from '../domain/index.ts
 import type { TokenAdmin } from '../hsm/index.ts';
 import { ClockGuard, HeldSets, RotationController, type Boot } from '../issuance/index.ts';
 import type { HandshakeLedger, RenewalLedger } from '../services/index.ts';
-import type { Store } from '../store/index.ts';
+import type { Ledger } from '../ledger/index.ts';
 import type { ServerContext } from './context.ts';
 import type { LateEdges } from './late-edges.ts';
 import { authorityPlans } from './settings.ts';
@@ -16,7 +16,7 @@ import type { TokenStage } from './tokens.ts';
 
 export interface RotationDependencies {
   readonly config: ServerConfig;
-  readonly store: Store;
+  readonly store: Ledger;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly connected: (agentId: string) => boolean;
   readonly handshakes: (issuerKeyId: string) => HandshakeFacts;

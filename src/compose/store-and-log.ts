@@ -6,7 +6,8 @@ import { databasePath } from '../config/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import type { TokenAdmin } from '../hsm/index.ts';
 import { bootstrapAuthorities } from '../issuance/index.ts';
-import { openSqliteStore, type Store } from '../store/index.ts';
+import { openLedger, type Ledger } from '../ledger/index.ts';
+import { openSqliteStore } from '../store/index.ts';
 import type { ServerContext } from './context.ts';
 import { isOlderAtStart, startAuditLog, wasRestored } from './log.ts';
 import { authorityPlans } from './settings.ts';
@@ -16,7 +17,7 @@ import { startWitnesses } from './witnesses.ts';
 /** The second stage: the database, and the log that says whether it may be relied on. */
 export interface RecordStage extends AsyncDisposable {
   /** Its leases are given only while the signing gate is open. */
-  readonly store: Store;
+  readonly store: Ledger;
   readonly log: AuditLog;
   /**
    * SHA-256 of the public keys of authorities that have no certificate yet. Bootstrap and the
@@ -98,23 +99,30 @@ export async function openStoreAndLog(
   };
 }
 
-async function openStore({ config, clock, logger, pid, faults }: ServerContext): Promise<Store> {
+async function openStore({ config, clock, logger, pid, faults }: ServerContext): Promise<Ledger> {
   const path = databasePath(config);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const { synchronous, withoutLog, onDurable } = faults;
-  return openSqliteStore({
-    path,
+  return openLedger({
+    engine: (memory) =>
+      openSqliteStore({
+        path,
+        clock,
+        logger,
+        pid,
+        memory,
+        ...(synchronous === undefined ? {} : { synchronous, faultDrill: true }),
+        ...(withoutLog ? { withoutLog, faultDrill: true } : {}),
+        ...(onDurable === undefined ? {} : { onDurable }),
+      }),
     clock,
     logger,
-    pid,
-    ...(synchronous === undefined ? {} : { synchronous, faultDrill: true }),
-    ...(withoutLog ? { withoutLog, faultDrill: true } : {}),
-    ...(onDurable === undefined ? {} : { onDurable }),
+    unchecked: withoutLog,
   });
 }
 
 /** Whether an issuing authority in the standby token is active: the issuing token may be lost. */
-async function signsInStandby({ config }: ServerContext, store: Store): Promise<boolean> {
+async function signsInStandby({ config }: ServerContext, store: Ledger): Promise<boolean> {
   if (config.hsm.standby === undefined) return false;
   const active = await store.authorities.list({ kind: 'issuing', states: ['active'] });
   return active.some(({ token }) => token === 'standby');
@@ -145,7 +153,7 @@ async function makeAuthorities(
     openToken,
     requestedKeys,
   }: {
-    readonly store: Store;
+    readonly store: Ledger;
     readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
     readonly requestedKeys: Set<string>;
   },

@@ -2,7 +2,7 @@ import { Witness, type AuditLog } from '../audit/index.ts';
 import { unwrap } from '../common/errors/index.ts';
 import { parseVerifierKey } from '../common/tlog/index.ts';
 import type { StoredCheckpoint } from '../store/ports/index.ts';
-import type { Store } from '../store/index.ts';
+import type { Ledger } from '../ledger/index.ts';
 import type { ServerContext } from './context.ts';
 import type { SigningGate } from './signing-gate.ts';
 
@@ -12,7 +12,7 @@ import type { SigningGate } from './signing-gate.ts';
  */
 export function startWitnesses(
   { config, clock, logger }: Pick<ServerContext, 'config' | 'clock' | 'logger'>,
-  store: Pick<Store, 'log'>,
+  store: Pick<Ledger, 'log'>,
   log: Pick<AuditLog, 'latest' | 'onCheckpoint'>,
   gate: Pick<SigningGate, 'isOpen'>,
 ): readonly Witness[] {

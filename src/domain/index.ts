@@ -18,6 +18,16 @@ export {
   type LogObjectKind,
 } from './log-object.ts';
 export {
+  approvalPolicyId,
+  deletedObject,
+  loggedId,
+  loggedObject,
+  loggedText,
+  selectorList,
+  type LoggedValues,
+} from './logged-values.ts';
+export type { Proven } from './proven.ts';
+export {
   authorityStates,
   crossOf,
   hasOwnKey,
@@ -78,6 +88,7 @@ export {
 } from './entry-rules.ts';
 export { parentsOf } from './node-sets.ts';
 export {
+  loggedRevocation,
   crlIsDue,
   crlState,
   crlStates,

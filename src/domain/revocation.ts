@@ -1,3 +1,4 @@
+import type { LoggedObject } from './audit.ts';
 import { hasOwnKey, isCross, isTrusted, type Authority } from './authority.ts';
 
 /** RFC 5280 section 5.3.1, those that an administrator may state. */
@@ -20,6 +21,16 @@ export interface Revocation {
   /** Of the certificate. */
   readonly notAfter: number;
 }
+
+/** What a record that commits to a revocation says of it. */
+export const loggedRevocation = ({ id, detail }: LoggedObject): Revocation => ({
+  serial: id,
+  authorityId: detail['authority'] as string,
+  reason: detail['reason'] as RevocationReason,
+  revokedAt: detail['revokedAt'] as number,
+  revokedBy: detail['revokedBy'] as string,
+  notAfter: detail['notAfter'] as number,
+});
 
 /** A CRL as it was signed, or brought in, last. */
 export interface StoredCrl {

@@ -11,14 +11,15 @@ import {
   type BundleRevision,
 } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
-import type { AuthorityStore, BundleStore, ObjectLedger } from '../store/ports/index.ts';
+import type { ObjectLedger } from '../ledger/index.ts';
+import type { AuthorityStore, BundleStore } from '../store/ports/index.ts';
 import type { Authorities } from './contract.ts';
 import type { IssuerView } from './leaf/prepare.ts';
 
 export interface RegistryDependencies {
   readonly authorities: Pick<AuthorityStore, 'list'>;
   readonly bundles: Pick<BundleStore, 'latest'>;
-  readonly objects: Pick<ObjectLedger, 'require' | 'proven'>;
+  readonly objects: Pick<ObjectLedger, 'require' | 'prove'>;
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
   readonly logger: Logger;
   /**
@@ -63,9 +64,9 @@ export class AuthorityRegistry implements Authorities {
     const { objects } = this.#dependencies;
     // at the start nothing goes on from what was changed past the log; later it is left out, and
     // what was known good stays
-    if (this.#all.length === 0) for (const each of found) objects.require(each);
-    const all = found.filter((authority) => objects.proven(authority));
-    if (bundle !== undefined) objects.require(bundle);
+    if (this.#all.length === 0) for (const each of found) objects.require('authority', each);
+    const all = found.flatMap((authority) => objects.prove('authority', authority) ?? []);
+    if (bundle !== undefined) objects.require('bundle', bundle);
     const fingerprint = `${bundle?.sequence ?? 0}|${all.map((authority) => `${authority.id}:${authority.version}`).join(',')}`;
     if (fingerprint === this.#fingerprint && !this.#missingKeys) return;
     await this.#loadKeys(all);

@@ -22,13 +22,13 @@ import {
   type TokenRole,
 } from '../domain/index.ts';
 import type { Signers, TokenAdmin } from '../hsm/contract.ts';
-import type { RevocationStore } from '../store/ports/index.ts';
+import type { LedgerRevocations } from '../ledger/index.ts';
 import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './crl-import.ts';
 
 export interface CrlPublisherDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
   readonly store: Pick<
-    RevocationStore,
+    LedgerRevocations,
     'list' | 'saveCrl' | 'crls' | 'highestCrlNumber' | 'issuerCrlNumber'
   >;
   readonly onRevision: (listener: () => void) => () => void;

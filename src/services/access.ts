@@ -13,7 +13,8 @@ import {
   type Target,
   type Verb,
 } from '../domain/index.ts';
-import type { ObjectLedger, Page, PageRequest, RoleStore } from '../store/ports/index.ts';
+import type { ObjectLedger } from '../ledger/index.ts';
+import type { Page, PageRequest, RoleStore } from '../store/ports/index.ts';
 import type { Caller, OperatorCaller } from './caller.ts';
 
 /** What an operator may do, read once per call. */
@@ -89,8 +90,9 @@ export class Access {
         'CALLER_NOT_ADMITTED',
         `this is open to admin and local callers, not to ${actual.class}`,
       );
-    const roles = await this.#roles.forMember(actual.spiffeId);
-    for (const role of roles) this.#objects.require(role);
+    const roles = (await this.#roles.forMember(actual.spiffeId)).map((role) =>
+      this.#objects.require('role', role),
+    );
     // the grant of the auditor is ours, whatever the database says it is
     const grants = roles.map((role) =>
       role.name === auditorRole ? auditorGrant(this.trustDomain) : role,

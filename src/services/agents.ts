@@ -1,13 +1,8 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { Agent, AgentState, RegistrationEntry } from '../domain/index.ts';
-import type {
-  AgentStore,
-  CertificateStore,
-  EntryStore,
-  Page,
-  PageRequest,
-} from '../store/ports/index.ts';
+import type { LedgerAgents } from '../ledger/index.ts';
+import type { CertificateStore, EntryStore, Page, PageRequest } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
@@ -18,7 +13,7 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { checkPage, checkText } from './requests.ts';
 
 export interface AgentDeps {
-  readonly agents: Pick<AgentStore, 'byId' | 'list' | 'setState' | 'consumers'>;
+  readonly agents: Pick<LedgerAgents, 'byId' | 'list' | 'setState' | 'consumers'>;
   readonly entries: Pick<EntryStore, 'byParents'>;
   readonly certificates: Pick<CertificateStore, 'countLive' | 'lastNotAfter'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;

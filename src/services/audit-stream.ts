@@ -6,13 +6,8 @@ import {
   type ExportLine,
 } from '../common/tlog/index.ts';
 import { readCanonical, type AuditRecord } from '../domain/index.ts';
-import type {
-  AuditStore,
-  CertificateStore,
-  EvidenceStore,
-  LogStore,
-  StoredCheckpoint,
-} from '../store/ports/index.ts';
+import type { LedgerEvidence, LedgerLog } from '../ledger/index.ts';
+import type { AuditStore, CertificateStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 
 /**
@@ -33,9 +28,9 @@ export interface LogFacts {
 
 export interface AuditStreamDeps {
   readonly audit: Pick<AuditStore, 'list' | 'count'>;
-  readonly log: LogStore;
+  readonly log: LedgerLog;
   readonly certificates: Pick<CertificateStore, 'list'>;
-  readonly evidence: EvidenceStore;
+  readonly evidence: LedgerEvidence;
   readonly facts: LogFacts;
   readonly clock: Clock;
 }
@@ -101,7 +96,7 @@ export async function* exportLines(
 /** As it stands, whether it is right or not: the reader is to see that. */
 async function* evidenceLines(
   { subject, canonical }: AuditRecord,
-  evidence: EvidenceStore,
+  evidence: LedgerEvidence,
 ): AsyncGenerator<ExportLine> {
   const claim = claimOf(subject, readCanonical(canonical)?.detail ?? {});
   const statement = claim === undefined ? undefined : await evidence.statement(claim.sha256);
@@ -140,7 +135,7 @@ const recordLine = (
 });
 
 async function allExcluded(
-  log: LogStore,
+  log: LedgerLog,
 ): Promise<readonly { readonly sequence: number; readonly reason: string }[]> {
   const all: { readonly sequence: number; readonly reason: string }[] = [];
   for (let after = 0; ; ) {
@@ -156,12 +151,12 @@ async function allExcluded(
  * Checkpoints in the order of their size, read in pages and handed out as the records reach them.
  */
 class Checkpoints {
-  readonly #log: LogStore;
+  readonly #log: LedgerLog;
   #waiting: StoredCheckpoint[] = [];
   #readUpTo = 0;
   #all = false;
 
-  constructor(log: LogStore) {
+  constructor(log: LedgerLog) {
     this.#log = log;
   }
 

@@ -1,11 +1,10 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { AuditRecord } from '../domain/index.ts';
+import type { LedgerEvidence, LedgerLog } from '../ledger/index.ts';
 import type {
   AuditFilter,
   AuditStore,
   CertificateStore,
-  EvidenceStore,
-  LogStore,
   Page,
   PageRequest,
 } from '../store/ports/index.ts';
@@ -27,9 +26,9 @@ export type { LogFacts } from './audit-stream.ts';
 
 export interface AuditDeps extends InventoryDeps {
   readonly audit: Pick<AuditStore, 'list' | 'count'>;
-  readonly log: LogStore;
+  readonly log: LedgerLog;
   readonly certificates: Pick<CertificateStore, 'list'>;
-  readonly evidence: EvidenceStore;
+  readonly evidence: LedgerEvidence;
   readonly facts: LogFacts | undefined;
 }
 

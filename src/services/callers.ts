@@ -2,13 +2,12 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { isTrusted, type CertificateRecord, type Rights } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
+import type { LedgerRevocations, ObjectLedger } from '../ledger/index.ts';
 import type {
   AgentStore,
   CertificateStore,
   DelegationStore,
   EntryStore,
-  ObjectLedger,
-  RevocationStore,
 } from '../store/ports/index.ts';
 import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from './contract.ts';
@@ -18,7 +17,7 @@ import type { RefusalLog } from './refusals.ts';
 
 export interface CallerDeps {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
-  readonly revocations: Pick<RevocationStore, 'revoked'>;
+  readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'byId'>;
@@ -231,10 +230,10 @@ export class CallerRegistry implements Callers {
   }
 
   async #agentGeneration(record: CertificateRecord): Promise<number> {
-    const agent = await this.#deps.agents.byId(record.spiffeId);
-    if (agent === undefined)
+    const found = await this.#deps.agents.byId(record.spiffeId);
+    if (found === undefined)
       throw new PkiError('CERTIFICATE_UNKNOWN', `no agent ${record.spiffeId} is on record`);
-    this.#deps.objects.require(agent);
+    const agent = this.#deps.objects.require('agent', found);
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
     if (agent.state === 'evicted')
@@ -252,13 +251,13 @@ export class CallerRegistry implements Callers {
    */
   async #adminUntil(record: CertificateRecord, now: number): Promise<number> {
     if (record.entryId === null) return Infinity;
-    const entry = await this.#deps.entries.byId(record.entryId);
+    const found = await this.#deps.entries.byId(record.entryId);
+    const entry = found === undefined ? undefined : this.#deps.objects.require('entry', found);
     const stands =
       entry !== undefined &&
       entry.admin &&
       entry.spiffeId === record.spiffeId &&
       (entry.expiresAt === 0 || entry.expiresAt > now);
-    if (entry !== undefined) this.#deps.objects.require(entry);
     if (!stands)
       throw new PkiError(
         'CALLER_NOT_ADMITTED',

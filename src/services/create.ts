@@ -1,7 +1,7 @@
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities, Issuer } from '../issuance/contract.ts';
 import type { CrlPublisher } from '../issuance/crl-publisher.ts';
-import type { Store } from '../store/ports/index.ts';
+import type { Ledger } from '../ledger/index.ts';
 import { Access } from './access.ts';
 import { BackupService } from './backup.ts';
 import { AgentService } from './agents.ts';
@@ -38,7 +38,7 @@ import { SyncHub, type SyncDeps } from './sync.ts';
 import { TokenService } from './tokens.ts';
 
 export interface ServiceParts {
-  readonly store: Store;
+  readonly store: Ledger;
   readonly issuer: Issuer;
   readonly authorities: Authorities;
   readonly clock: Clock;
@@ -79,7 +79,7 @@ export interface RunningServices extends Services {
 export function createServices(parts: ServiceParts): RunningServices {
   const { store, issuer, authorities, clock, random, logger, settings, facts } = parts;
   checkServiceSettings(settings);
-  const onRevision: Store['onRevision'] = (listener) => store.onRevision(listener);
+  const onRevision: Ledger['onRevision'] = (listener) => store.onRevision(listener);
   const refusals = new RefusalLog({
     audit: store.audit,
     clock,

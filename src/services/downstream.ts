@@ -1,15 +1,10 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
-import type { Agent, CertificateRecord, RegistrationEntry } from '../domain/index.ts';
+import type { Agent, CertificateRecord, RegistrationEntry, Proven } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
 import type { DownstreamAuthority, DownstreamRequest } from '../issuance/sources/downstream.ts';
-import type {
-  AgentStore,
-  CertificateStore,
-  EntryStore,
-  ObjectLedger,
-  RevocationStore,
-} from '../store/ports/index.ts';
+import type { LedgerRevocations, ObjectLedger } from '../ledger/index.ts';
+import type { AgentStore, CertificateStore, EntryStore } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import type { Caller, DelegateCaller, WorkloadCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
@@ -29,7 +24,7 @@ export interface DownstreamDeps {
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
   /** Absent where no tree is kept over the log. */
   readonly inventory: Pick<InventoryProof, 'require' | 'downstream'> | undefined;
-  readonly revocations: Pick<RevocationStore, 'revokeAgain' | 'revoked'>;
+  readonly revocations: Pick<LedgerRevocations, 'revokeAgain' | 'revoked'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
   /** Absent: this server signs no authorities. */
   readonly sign: ((request: DownstreamRequest) => Promise<DownstreamAuthority>) | undefined;
@@ -176,16 +171,15 @@ export class DownstreamService implements Downstream {
    * Entry and agent as they are now, by the log. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED,
    * AGENT_EVICTED, OBJECT_NOT_IN_LOG.
    */
-  async #standing({
-    entryId,
-    holder,
-    spiffeId,
-  }: Ground): Promise<{ readonly entry: RegistrationEntry; readonly agent: Agent }> {
+  async #standing({ entryId, holder, spiffeId }: Ground): Promise<{
+    readonly entry: Proven<RegistrationEntry>;
+    readonly agent: Proven<Agent>;
+  }> {
     const { entries, agents, objects, nodeSets, clock } = this.#deps;
-    const [entry, agent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
-    if (entry === undefined)
+    const [found, foundAgent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
+    if (found === undefined)
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} is gone`);
-    objects.require(entry);
+    const entry = objects.require('entry', found);
     if (!entry.downstream)
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} makes no downstream CA`);
     if (entry.expiresAt !== 0 && entry.expiresAt <= clock.now())
@@ -195,9 +189,9 @@ export class DownstreamService implements Downstream {
         'DOWNSTREAM_NOT_ALLOWED',
         `the entry ${entryId} is one of another identity now`,
       );
-    if (agent === undefined)
+    if (foundAgent === undefined)
       throw new PkiError('AGENT_EVICTED', `the agent ${holder} is not on record`);
-    objects.require(agent);
+    const agent = objects.require('agent', foundAgent);
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
     if (agent.state !== 'active')

@@ -48,8 +48,8 @@ export class Enrolment {
     const attestedAt = this.#deps.clock.now();
     // a ban while it is signed withholds it; an agent that is new or was evicted has no session yet
     // whose end could
-    const known = await this.#deps.agents.byId(node.agentId);
-    if (known !== undefined) this.#deps.objects.require(known);
+    const found = await this.#deps.agents.byId(node.agentId);
+    const known = found === undefined ? undefined : this.#deps.objects.require('agent', found);
     const rights =
       known?.state === 'active'
         ? { agent: { spiffeId: known.spiffeId, generation: known.generation } }

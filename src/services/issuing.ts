@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { Issuer, LeafRequest } from '../issuance/contract.ts';
-import type { ObjectLedger } from '../store/ports/index.ts';
+import type { ObjectLedger } from '../ledger/index.ts';
 import type { Caller } from './caller.ts';
 import type { SvidOutcome } from './contract.ts';
 import type { RefusalLog } from './refusals.ts';

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { isTrusted } from '../domain/index.ts';
-import type { Store } from '../store/ports/index.ts';
+import type { Ledger } from '../ledger/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { LostAct, Restore, RestoreView } from './contract.ts';
@@ -19,7 +19,7 @@ export interface RestoreFacts {
 }
 
 export interface RestoreDeps extends InventoryDeps {
-  readonly store: Pick<Store, 'tokens' | 'authorities' | 'agents' | 'log'>;
+  readonly store: Pick<Ledger, 'tokens' | 'authorities' | 'agents' | 'log'>;
   readonly facts: RestoreFacts | undefined;
 }
 

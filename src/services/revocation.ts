@@ -7,7 +7,8 @@ import {
   type RevocationReason,
 } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type { CertificateStore, RevocationStore } from '../store/ports/index.ts';
+import type { LedgerRevocations } from '../ledger/index.ts';
+import type { CertificateStore } from '../store/ports/index.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type { Revocations } from './contract.ts';
@@ -17,7 +18,7 @@ import { refusing } from './refusals.ts';
 
 export interface RevocationDeps extends InventoryDeps {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
-  readonly revocations: Pick<RevocationStore, 'revoke' | 'bySerial'>;
+  readonly revocations: Pick<LedgerRevocations, 'revoke' | 'bySerial'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
   /** Absent where no tree is kept over the log. */
   readonly inventory: Pick<InventoryProof, 'require'> | undefined;

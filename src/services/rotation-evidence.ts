@@ -1,12 +1,13 @@
 import { PkiError } from '../common/errors/index.ts';
 import { EvidenceCheck } from '../common/tlog/index.ts';
 import { readCanonical } from '../domain/index.ts';
-import type { AuditStore, EvidenceStore } from '../store/ports/index.ts';
+import type { LedgerEvidence } from '../ledger/index.ts';
+import type { AuditStore } from '../store/ports/index.ts';
 import type { EvidencePart } from './contract.ts';
 
 export interface EvidenceSource {
   readonly audit: Pick<AuditStore, 'list'>;
-  readonly evidence: EvidenceStore;
+  readonly evidence: LedgerEvidence;
 }
 
 /**

@@ -20,12 +20,8 @@ import {
   type RotationController,
   type RotationState,
 } from '../issuance/index.ts';
-import type {
-  AuditStore,
-  AuthorityStore,
-  EvidenceStore,
-  RotationStore,
-} from '../store/ports/index.ts';
+import type { LedgerEvidence, LedgerRotations } from '../ledger/index.ts';
+import type { AuditStore, AuthorityStore } from '../store/ports/index.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CompromisePlan, EvidencePart, Rotation, RotateInput } from './contract.ts';
@@ -39,9 +35,9 @@ export interface RotationDeps {
   readonly guard: Pick<ClockGuard, 'accept' | 'jumpedSeconds'>;
   readonly store: {
     readonly authorities: AuthorityStore;
-    readonly rotations: RotationStore;
+    readonly rotations: LedgerRotations;
     readonly audit: Pick<AuditStore, 'append' | 'list'>;
-    readonly evidence: EvidenceStore;
+    readonly evidence: LedgerEvidence;
   };
   readonly access: Access;
   readonly refusals: RefusalLog;
@@ -493,7 +489,7 @@ export class RotationService implements Rotation {
 
   #update(
     operation: RotationOperation,
-    change: Parameters<RotationStore['update']>[2],
+    change: Parameters<LedgerRotations['update']>[2],
     actor: string,
     kind: string,
     reason: string,

@@ -96,8 +96,7 @@ export class SigningService implements Signing {
     );
     if (delegations.length === 0)
       throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
-    for (const delegation of delegations) this.#deps.objects.require(delegation);
-    return delegations;
+    return delegations.map((delegation) => this.#deps.objects.require('delegation', delegation));
   }
 
   /**

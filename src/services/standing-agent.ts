@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Agent } from '../domain/index.ts';
-import type { AgentStore, ObjectLedger } from '../store/ports/index.ts';
+import type { Agent, Proven } from '../domain/index.ts';
+import type { ObjectLedger } from '../ledger/index.ts';
+import type { AgentStore } from '../store/ports/index.ts';
 import type { AgentCaller } from './caller.ts';
 
 /**
@@ -13,7 +14,7 @@ export async function standingAgent(
     objects,
   }: { readonly agents: Pick<AgentStore, 'byId'>; readonly objects: Pick<ObjectLedger, 'require'> },
   caller: AgentCaller,
-): Promise<Agent> {
+): Promise<Proven<Agent>> {
   const agent = await agents.byId(caller.spiffeId);
   if (agent === undefined || agent.state === 'evicted')
     throw new PkiError(
@@ -24,6 +25,5 @@ export async function standingAgent(
     throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);
   if (agent.generation !== caller.generation)
     throw new PkiError('AGENT_SUPERSEDED', `a newer session of ${caller.spiffeId} took over`);
-  objects.require(agent);
-  return agent;
+  return objects.require('agent', agent);
 }

@@ -148,8 +148,7 @@ export class SvidService implements Svids {
         'ENTRY_NOT_AUTHORIZED',
         `no entry ${JSON.stringify(entryId.slice(0, 64))} gives an identity to this agent`,
       );
-    this.#deps.objects.require(entry);
-    return entry;
+    return this.#deps.objects.require('entry', entry);
   }
 
   #leafRequest(

@@ -2,7 +2,8 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { SpiffeId } from '../common/spiffe/index.ts';
 import type { ConsumerRecord } from '../domain/index.ts';
-import type { AgentStore, IssuanceStore } from '../store/ports/index.ts';
+import type { LedgerAgents } from '../ledger/index.ts';
+import type { IssuanceStore } from '../store/ports/index.ts';
 import type { ConsumerState, HandshakeReport, SyncConnection } from './contract.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import { TokenBucket } from './limits.ts';
@@ -18,7 +19,7 @@ const reportRate = { perSecond: 10, burst: 100 };
 const states: readonly string[] = ['pending', 'confirmed', 'refused'];
 
 export interface ReportDeps {
-  readonly agents: Pick<AgentStore, 'replaceConsumers' | 'updateConsumers'>;
+  readonly agents: Pick<LedgerAgents, 'replaceConsumers' | 'updateConsumers'>;
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
   readonly handshakes: Pick<HandshakeLedger, 'record'>;
   readonly clock: Clock;

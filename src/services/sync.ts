@@ -4,13 +4,8 @@ import { protocolVersion } from '../common/wire/index.ts';
 import { serverId } from '../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
-import type {
-  AgentStore,
-  EntryStore,
-  IssuanceStore,
-  MetaStore,
-  ObjectLedger,
-} from '../store/ports/index.ts';
+import type { LedgerAgents, ObjectLedger } from '../ledger/index.ts';
+import type { EntryStore, IssuanceStore, MetaStore } from '../store/ports/index.ts';
 import type { AgentCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type {
@@ -37,7 +32,7 @@ import type { Crls, SyncSource } from './sync-source.ts';
 export interface SyncDeps {
   readonly source: SyncSource;
   readonly entries: Pick<EntryStore, 'changedParents'>;
-  readonly agents: Pick<AgentStore, 'byId' | 'seen' | 'replaceConsumers' | 'updateConsumers'>;
+  readonly agents: Pick<LedgerAgents, 'byId' | 'seen' | 'replaceConsumers' | 'updateConsumers'>;
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly meta: Pick<MetaStore, 'position'>;

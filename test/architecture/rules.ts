@@ -13,6 +13,7 @@ export const floors: readonly (readonly string[])[] = [
   ['src/domain'],
   ['src/certs'],
   ['src/hsm', 'src/store'],
+  ['src/ledger'],
   ['src/issuance'],
   ['src/audit'],
   ['src/services'],

@@ -4,7 +4,8 @@ import { silentLogger, systemClock, type Logger } from '../../src/common/runtime
 import { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { spkiOf } from '../../src/common/x509/index.ts';
 import type { Authority } from '../../src/domain/index.ts';
-import { openSqliteStore, type Store } from '../../src/store/index.ts';
+import type { Ledger } from '../../src/ledger/index.ts';
+import { openStore } from './open-store.ts';
 import { authority } from '../compliance/store/fixtures.ts';
 
 /** A database and what lies beside it; a key in memory stands for that in the token. */
@@ -21,7 +22,7 @@ export interface LogWorld {
 }
 
 export interface OpenedLog extends AsyncDisposable {
-  readonly store: Store;
+  readonly store: Ledger;
   readonly log: AuditLog;
 }
 
@@ -57,7 +58,7 @@ export async function openLog({
   otherKeys,
 }: LogWorld): Promise<OpenedLog> {
   await using stack = new AsyncDisposableStack();
-  const store = await openSqliteStore({ path, clock: systemClock, logger, pid: process.pid });
+  const store = await openStore({ path, clock: systemClock, logger, pid: process.pid });
   stack.defer(() => store.close());
   const log = await AuditLog.open({
     log: store.log,

@@ -17,8 +17,8 @@ import {
   type RunningServices,
   type ServiceSettings,
 } from '../../src/services/index.ts';
-import type { Store } from '../../src/store/ports/index.ts';
-import { openSqliteStore } from '../../src/store/index.ts';
+import type { Ledger } from '../../src/ledger/index.ts';
+import { openStore } from './open-store.ts';
 import { FakeClock } from './agent.ts';
 
 export const trustDomain = TrustDomain.of('mesh.test');
@@ -34,7 +34,7 @@ export const newKey = (): KeyObject =>
  */
 export interface ServicesWorld extends AsyncDisposable {
   readonly services: RunningServices;
-  readonly store: Store;
+  readonly store: Ledger;
   readonly clock: FakeClock;
   readonly jwts: JwtRequest[];
   readonly issuing: Authority;
@@ -89,7 +89,7 @@ export async function createServicesWorld(
   remains: ServicesWorld['remains'] = { path: ':memory:', keys: new Map() },
 ): Promise<ServicesWorld> {
   const clock = new FakeClock(Math.floor(Date.now() / 1000) * 1000);
-  const store = await openSqliteStore({
+  const store = await openStore({
     path: remains.path,
     clock,
     logger: silentLogger,
@@ -279,7 +279,7 @@ export async function createServicesWorld(
 
 // oxlint-disable-next-line test-sizes/function-lines -- one record with all its fields
 async function authority(
-  store: Store,
+  store: Ledger,
   clock: FakeClock,
   kind: 'root' | 'issuing',
   parent?: { readonly key: KeyObject; readonly authority: Authority },

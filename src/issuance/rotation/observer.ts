@@ -12,14 +12,16 @@ import {
   type RotationOperation,
   type RotationPolicy,
   type RotationWorld,
+  type LoggedValues,
+  type Proven,
 } from '../../domain/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type { Store } from '../../store/ports/index.ts';
+import type { Ledger } from '../../ledger/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { HeldSets } from './held-sets.ts';
 
 export interface ObserverDependencies {
-  readonly store: Pick<Store, 'authorities' | 'rotations' | 'agents' | 'objects'>;
+  readonly store: Pick<Ledger, 'authorities' | 'rotations' | 'agents' | 'objects'>;
   readonly sets: HeldSets;
   /** Whether an agent has a sync session with any replica. */
   readonly connected: (agentId: string) => boolean;
@@ -50,15 +52,18 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   const now = clock.now();
   const margin = policy.retireMarginSeconds;
   const unproven: string[] = [];
-  const proven = <T extends { readonly id: string }>(items: readonly T[]): readonly T[] =>
-    items.filter((item) => {
-      const stands = store.objects.proven(item);
-      if (!stands) unproven.push(item.id);
-      return stands;
+  const proven = <Kind extends 'authority' | 'rotation'>(
+    kind: Kind,
+    items: readonly LoggedValues[Kind][],
+  ): readonly Proven<LoggedValues[Kind]>[] =>
+    items.flatMap((item) => {
+      const stands = store.objects.prove(kind, item);
+      if (stands === undefined) unproven.push(item.id);
+      return stands ?? [];
     });
-  const all = proven(await store.authorities.list());
-  const operations = proven(await store.rotations.list({ underWay: true }));
-  await sets.refresh(all, (revision) => store.objects.proven(revision));
+  const all = proven('authority', await store.authorities.list());
+  const operations = proven('rotation', await store.rotations.list({ underWay: true }));
+  await sets.refresh(all, (revision) => store.objects.prove('bundle', revision) !== undefined);
   const signed = await store.rotations.signedBy(now, margin);
   const facts = all
     .filter(({ kind }) => isRotated(kind))
@@ -66,7 +71,7 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   // one that signs without everybody's confirmation is watched on, while there is another root to
   // fall back to
   const trustedRoots = all.filter(({ kind, state }) => kind === 'root' && isTrusted(state)).length;
-  const published = all.filter(
+  const published: readonly Authority[] = all.filter(
     (each) =>
       isRotated(each.kind) &&
       !isCross(each, all) &&
@@ -115,7 +120,7 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   };
 }
 
-type Signed = Awaited<ReturnType<Store['rotations']['signedBy']>>;
+type Signed = Awaited<ReturnType<Ledger['rotations']['signedBy']>>;
 
 /** What a root signed is what the authorities below it signed. */
 function factsOf(authority: Authority, all: readonly Authority[], signed: Signed): AuthorityFacts {
@@ -154,7 +159,7 @@ async function worldOf(
   // all of them: one that was banned, or taken away, past the server would else count no more
   for await (const found of pagesOf((page) => store.agents.list({}, page))) {
     for (const agent of found) {
-      if (store.objects.proven(agent)) stand += 1;
+      if (store.objects.prove('agent', agent) !== undefined) stand += 1;
       agents.push({
         id: agent.spiffeId,
         active: agent.state === 'active',
@@ -164,7 +169,7 @@ async function worldOf(
       });
     }
   }
-  const unheld = new Map<string, Awaited<ReturnType<Store['rotations']['unheld']>>>();
+  const unheld = new Map<string, Awaited<ReturnType<Ledger['rotations']['unheld']>>>();
   for (const authority of published) {
     if (authority.kind === 'root')
       unheld.set(

@@ -20,7 +20,7 @@ import { uuidv7, type Clock, type Logger } from '../../common/runtime/index.ts';
 import type { TrustDomain } from '../../common/spiffe/index.ts';
 import type { MethodPath } from '../../common/wire/index.ts';
 import type { AuditEvent, AuditValue, PendingOperation, StoredPolicy } from '../../domain/index.ts';
-import type { ApprovalStore } from '../../store/ports/index.ts';
+import type { LedgerApprovals } from '../../ledger/index.ts';
 import type { MetaStore, Page, PageRequest } from '../../store/ports/index.ts';
 import type { Access } from '../access.ts';
 import { actorOf, type OperatorCaller } from '../caller.ts';
@@ -38,7 +38,7 @@ import type {
 import { ResultShelf } from './results.ts';
 
 export interface DualControlDeps {
-  readonly store: ApprovalStore;
+  readonly store: LedgerApprovals;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly callers: Pick<Callers, 'local' | 'stillStands'>;
   readonly access: Access;

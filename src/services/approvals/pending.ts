@@ -1,4 +1,4 @@
-import type { ApprovalStore } from '../../store/ports/index.ts';
+import type { LedgerApprovals } from '../../ledger/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 
 export interface PendingFacts {
@@ -9,7 +9,7 @@ export interface PendingFacts {
 
 /** What waits for approval, by the name of its RPC. */
 export async function pendingByKind(
-  approvals: Pick<ApprovalStore, 'list'>,
+  approvals: Pick<LedgerApprovals, 'list'>,
   now: number,
 ): Promise<ReadonlyMap<string, PendingFacts>> {
   const found = new Map<string, PendingFacts>();

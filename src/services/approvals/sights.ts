@@ -1,20 +1,15 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { PkiError } from '../../common/errors/index.ts';
 import { joinedAgentId, serverId, SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
-import { fixedPrefix, type RegistrationEntry } from '../../domain/index.ts';
-import type {
-  ApprovalStore,
-  EntryStore,
-  ObjectLedger,
-  Page,
-  RoleStore,
-} from '../../store/ports/index.ts';
+import { fixedPrefix, type LoggedValues, type RegistrationEntry } from '../../domain/index.ts';
+import type { LedgerApprovals, ObjectLedger } from '../../ledger/index.ts';
+import type { EntryStore, Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 
 export interface SightDeps {
   readonly entries: Pick<EntryStore, 'byId' | 'byParents' | 'nodeSets' | 'list'>;
   readonly roles: Pick<RoleStore, 'list'>;
-  readonly approvals: Pick<ApprovalStore, 'policy'>;
+  readonly approvals: Pick<LedgerApprovals, 'policy'>;
   readonly objects: Pick<ObjectLedger, 'require' | 'expectedCount'>;
   readonly trustDomain: TrustDomain;
 }
@@ -105,10 +100,10 @@ export class ApprovalSights {
     );
   }
 
-  async #requireAll<T extends object>(
-    kind: 'entry' | 'role',
-    fetch: (page: { readonly size: number; readonly after?: string }) => Promise<Page<T>>,
-    also: (item: T) => void = () => {},
+  async #requireAll<Kind extends 'entry' | 'role'>(
+    kind: Kind,
+    fetch: (page: PageRequest) => Promise<Page<LoggedValues[Kind]>>,
+    also: (item: LoggedValues[Kind]) => void = () => {},
   ): Promise<void> {
     let found = 0;
     let expected = -1;
@@ -116,7 +111,7 @@ export class ApprovalSights {
     for (let attempt = 0; attempt < 3 && found !== expected; attempt += 1) {
       found = 0;
       await this.#some(fetch, (item) => {
-        this.#deps.objects.require(item);
+        this.#deps.objects.require(kind, item);
         also(item);
         found += 1;
         return false;

@@ -1,4 +1,4 @@
-import type { Agent, AgentState, AuditEvent, ConsumerRecord } from '../../domain/index.ts';
+import type { Agent, AgentState, AuditEvent } from '../../domain/index.ts';
 import type { Page, PageRequest } from './pages.ts';
 
 export interface AgentStore {
@@ -22,13 +22,6 @@ export interface AgentStore {
       readonly survivedOutageSeconds?: number;
     },
   ): void;
-  replaceConsumers(agentId: string, consumers: readonly ConsumerRecord[]): Promise<void>;
-  updateConsumers(
-    agentId: string,
-    changed: readonly ConsumerRecord[],
-    removedIds: readonly string[],
-  ): Promise<void>;
-  consumers(agentId: string): Promise<readonly ConsumerRecord[]>;
 }
 
 export interface AgentAttestation {

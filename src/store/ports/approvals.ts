@@ -9,12 +9,11 @@ import type {
 import type { Page, PageRequest } from './pages.ts';
 
 /**
- * What dual control rests on. Each answer is as the log has it: a policy or operation that was
- * changed, put in, or removed past this store throws OBJECT_NOT_IN_LOG, so that dual control can
- * not be switched off in the database.
+ * The rows on which dual control rests. Writes go on from a policy or operation only if it is as
+ * the log has it (OBJECT_NOT_IN_LOG); reads prove nothing.
  */
 export interface ApprovalStore {
-  policy(): Promise<StoredPolicy>;
+  policy(): Promise<StoredPolicy | undefined>;
   /** Compare-and-set on the version (0 for the first), else CONFLICT. */
   putPolicy(
     policy: ApprovalPolicy,
@@ -35,11 +34,8 @@ export interface ApprovalStore {
   byId(id: string): Promise<PendingOperation>;
   /** Pending and not expired at `now`, of one proposer. */
   openOf(proposer: string, now: number): Promise<readonly PendingOperation[]>;
-  /** Newest first. What the log does not have so is marked, not hidden. */
-  list(
-    filter: { readonly pendingAt?: number },
-    page: PageRequest,
-  ): Promise<Page<PendingOperation & { readonly altered: boolean }>>;
+  /** Newest first. */
+  list(filter: { readonly pendingAt?: number }, page: PageRequest): Promise<Page<PendingOperation>>;
   /** Compare-and-set on version and on one of the states, else CONFLICT. */
   step(
     id: string,
@@ -49,8 +45,8 @@ export interface ApprovalStore {
     now: number,
     event: AuditEvent,
   ): Promise<PendingOperation>;
-  /** Those found executing at start: nobody knows how far they came. */
-  interrupted(): Promise<readonly PendingOperation[]>;
+  /** Those in state `executing`. */
+  executing(): Promise<readonly PendingOperation[]>;
 }
 
 export interface OperationStep {

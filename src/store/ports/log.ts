@@ -5,34 +5,21 @@ export interface LogStore {
   /** Leaves in the tree, and the highest sequence that was looked at for it. */
   head(): Promise<{ readonly size: number; readonly sequence: number }>;
   /**
-   * The snapshot on which the memory rests, with the records behind it; undefined: it rests on the
-   * records alone. Its signature was not looked at: that is for whoever has the key, before
-   * anything rests on it.
+   * Records behind that sequence, in their order, each with its place in the tree if it has one.
+   * Does not wait until what it saw is durable: for the memory of this process alone.
    */
-  basis(): Promise<LogSnapshot | undefined>;
-  /**
-   * The basis is not good: the memory rests on an older one instead, or on all records. For a
-   * start, before anybody else is served.
-   */
-  withoutBasis(why: string): Promise<void>;
-  /** undefined where the memory rests on the records alone. */
-  review(): LogReview | undefined;
-  /**
-   * What a snapshot is made of. undefined: this process knows something else than the log says,
-   * since somebody touched records before they were in the tree.
-   */
-  copyLedger(): Promise<LedgerCopy | undefined>;
+  records(after: number, limit: number): Promise<readonly LogRow[]>;
+  /** The sequence of the record at that place of the tree. */
+  sequenceAt(index: number): Promise<number | undefined>;
+  /** The newest first. Nothing here says that they are good. */
+  snapshots(): Promise<readonly LogSnapshot[]>;
+  snapshotPart(size: number, position: number): Promise<Buffer | undefined>;
   putSnapshotPart(size: number, position: number, content: Buffer): Promise<void>;
   /** After its parts. It and the one before it are kept. */
   putSnapshot(snapshot: LogSnapshot): Promise<void>;
   dropSnapshots(): Promise<void>;
   /** Removes some of the parts that belong to no snapshot; whether there are more. */
   sweepSnapshotParts(): Promise<boolean>;
-  /**
-   * What was computed from the basis and the records behind it when the store opened, over the
-   * leaves that were in the tree then.
-   */
-  recomputed(): Promise<{ readonly size: number; readonly root: Buffer }>;
   /**
    * The first leaf whose record is gone or no longer hashes to what the tree has; slow, for when
    * something is wrong.
@@ -48,17 +35,13 @@ export interface LogStore {
   /** From now on each commit with records carries a seal. */
   beginSession(session: LogSession, seal: (bytes: Buffer) => Buffer): Promise<void>;
   sessions(): Promise<readonly LogSession[]>;
-  /** Records after the head, in their order, with what vouches for them. */
-  pending(limit: number): Promise<readonly PendingRecord[]>;
+  /** Records that are not in the tree yet, in their order, with the seals over them. */
+  unsequenced(limit: number): Promise<UnsequencedRecords>;
   /**
    * Grows the tree by these records and stores its new checkpoint, in one transaction under the
    * lease's fence.
    */
   extend(step: LogStep, lease: Lease): Promise<void>;
-  /**
-   * Records that are not in the tree, and were found good, count for their objects from here on.
-   */
-  vouch(sequences: readonly number[]): Promise<void>;
   latestCheckpoint(): Promise<StoredCheckpoint | undefined>;
   /**
    * Adds signature lines of witnesses to the note of the checkpoint with this text; a line of a key
@@ -66,16 +49,12 @@ export interface LogStore {
    */
   addCosignatures(size: number, note: string): Promise<void>;
   checkpoints(afterSize: number, limit: number): Promise<readonly StoredCheckpoint[]>;
-  /** The hash of a record that this process wrote and that is not in the tree yet. */
-  pendingHash(sequence: number): Buffer | undefined;
   /** The place of records in the tree, undefined for those outside. */
   indexesOf(sequences: readonly number[]): Promise<readonly (number | undefined)[]>;
   excluded(
     afterSequence: number,
     limit: number,
   ): Promise<readonly { readonly sequence: number; readonly reason: string }[]>;
-  /** Called after each commit with records, before their writers go on. */
-  onRecords(listener: () => void): () => void;
 }
 
 export interface LogStep {
@@ -88,19 +67,23 @@ export interface LogStep {
   readonly checkpoint: StoredCheckpoint;
 }
 
-/** An audit record that is not in the tree yet. */
-export interface PendingRecord {
+/** A record as it stands in the database. */
+export interface LogRow {
   readonly sequence: number;
-  /** Computed from the canonical bytes as they are stored; of what was written, if it is `gone`. */
-  readonly leafHash: Buffer;
-  /**
-   * `own`: written by this process and unchanged since; `sealed`: covered by this seal; `open`:
-   * from before the first session; `gone`: written by this process and no longer there; `foreign`:
-   * none of these.
-   */
-  readonly origin:
-    | { readonly kind: 'own' | 'open' | 'foreign' | 'gone' }
-    | { readonly kind: 'sealed'; readonly seal: LogSeal };
+  readonly canonical: Buffer;
+  /** Its place by the table of runs, which others can write: the root of the tree shows the truth. */
+  readonly index: number | undefined;
+}
+
+export interface UnsequencedRecords {
+  /** No session ever began here, or there is no checkpoint yet: there is nothing to defend. */
+  readonly open: boolean;
+  readonly records: readonly {
+    readonly sequence: number;
+    readonly canonical: Buffer;
+    /** The one that covers it, if there is any. Nobody has checked it. */
+    readonly seal: LogSeal | undefined;
+  }[];
 }
 
 /** Signature over the records of one commit, by a key that lived in one process. */
@@ -151,33 +134,4 @@ export interface LogSnapshot {
   readonly digest: Buffer;
   readonly signature: Buffer;
   readonly timeMs: number;
-}
-
-/** The memory of the log at one instant. */
-export interface LedgerCopy {
-  /**
-   * The last record of this process that it holds and that is not in the tree yet; undefined: it
-   * holds what is in the tree, and no more.
-   */
-  readonly pending: number | undefined;
-  readonly objects: number;
-  /**
-   * Whether nothing has come to light since that makes it worthless: a record that it holds and
-   * that did not get into the tree.
-   */
-  readonly good: () => boolean;
-  /** Made as they are asked for; the same memory gives the same bytes. */
-  readonly parts: () => Iterable<Buffer>;
-}
-
-/** Reads again the records under the snapshot on which the memory of this process rests. */
-export interface LogReview {
-  readonly of: number;
-  readonly checked: number;
-  /**
-   * Looks at so many further records. `whole`: all of them are under the snapshot's root, and say
-   * what it says. Does not block for longer than those records take. @throws AUDIT_INVALID with the
-   * `sequence` of the record, where it is known
-   */
-  step(records: number): Promise<'more' | 'whole'>;
 }

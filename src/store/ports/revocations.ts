@@ -2,8 +2,8 @@ import type { AuditEvent, Revocation, StoredCrl } from '../../domain/index.ts';
 
 /**
  * Revocations of leaves, and the CRLs that were signed; see Store for what holds of every method.
- * What is revoked is what the log says: a row that was deleted or changed ends no revocation, one
- * that was put in revokes nothing, and each look at such a row is an ObjectMismatch.
+ * What is revoked is what the log says, and not these rows: a revocation that is on record is
+ * written again where its row was lost, and one that was put in beside the log is overwritten.
  */
 export interface RevocationStore {
   /**
@@ -21,26 +21,13 @@ export interface RevocationStore {
    * time as well.
    */
   revokeAgain(revocation: Revocation, event: AuditEvent): Promise<Revocation>;
-  /** At once, and without a look at the table. */
-  revoked(serial: string): boolean;
-  bySerial(serial: string): Promise<Revocation | undefined>;
+  row(serial: string): Promise<Revocation | undefined>;
+  /** Of certificates of this authority that end at `endingFrom` or later. */
+  rows(authorityId: string, endingFrom: number): Promise<readonly Revocation[]>;
   /**
-   * Of certificates of this authority that end at `endingFrom` or later, in the order of
-   * revocation.
-   */
-  list(authorityId: string, endingFrom: number): Promise<readonly Revocation[]>;
-  /**
-   * Replaces the one before; CONFLICT unless its number is higher than `highestCrlNumber`. Moves
+   * Replaces the one before; CONFLICT unless its number is higher than each one that is on record. Moves
    * the revision.
    */
   saveCrl(crl: StoredCrl, event: AuditEvent): Promise<void>;
-  /** Those that are as the log has them. */
   crls(): Promise<readonly StoredCrl[]>;
-  /** Of the CRLs of this authority that are on record, 0 without any. */
-  highestCrlNumber(authorityId: string): Promise<number>;
-  /**
-   * Of the CRLs from outside that are on record, the highest number by their issuer (`crlNumber` in
-   * the event's detail): up to 20 octets. 0 without any.
-   */
-  issuerCrlNumber(authorityId: string): Promise<bigint>;
 }

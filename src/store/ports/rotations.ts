@@ -1,4 +1,4 @@
-import type { AuditEvent, ConsumerRecord, RotationOperation } from '../../domain/index.ts';
+import type { AuditEvent, RotationOperation } from '../../domain/index.ts';
 import type { Lease } from './leases.ts';
 
 /** Goals of rotation, and what a decision on them is made from. */
@@ -21,7 +21,7 @@ export interface RotationStore {
   /** Newest first; `underWay`: those that are running or paused. */
   list(filter: { readonly underWay: boolean }): Promise<readonly RotationOperation[]>;
   /**
-   * What each authority may have signed for others, CAs downstream that were not revoked among
+   * By the rows of the inventory, what each authority may have signed for others, CAs downstream that were not revoked among
    * them: latest notAfter of anything issued, abandoned or in the making that has not been over for
    * longer than the margin, and how many are live.
    */
@@ -49,11 +49,6 @@ export interface RotationStore {
    * notAfter before `now`, or 0.
    */
   reliedExpiry(since: number, now: number): Promise<number>;
-  /**
-   * Consumers of all agents: of those that have reported to this process what they said, else what
-   * the database has, without `heardAt`.
-   */
-  consumers(): Promise<readonly ConsumerRecord[]>;
   /** See ClockGuard. */
   clockAnchor(): Promise<
     { readonly bootId: string; readonly uptimeMs: number; readonly wallMs: number } | undefined

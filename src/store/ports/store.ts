@@ -6,6 +6,7 @@ import type { AuditStore } from './audit.ts';
 import type { AuthorityStore } from './authorities.ts';
 import type { BundleStore } from './bundles.ts';
 import type { CertificateStore } from './certificates.ts';
+import type { ConsumerStore } from './consumers.ts';
 import type { DelegationStore } from './delegations.ts';
 import type { EntryStore } from './entries.ts';
 import type { EvidenceStore } from './evidence.ts';
@@ -14,7 +15,6 @@ import type { JoinTokenStore } from './join-tokens.ts';
 import type { LeaseStore } from './leases.ts';
 import type { LogStore } from './log.ts';
 import type { MetaStore } from './meta.ts';
-import type { ObjectLedger } from './objects.ts';
 import type { RetentionStore } from './retention.ts';
 import type { RevocationStore } from './revocations.ts';
 import type { RoleStore } from './roles.ts';
@@ -39,6 +39,7 @@ export interface Store {
   readonly rotations: RotationStore;
   readonly entries: EntryStore;
   readonly agents: AgentStore;
+  readonly consumers: ConsumerStore;
   readonly tokens: JoinTokenStore;
   readonly delegations: DelegationStore;
   readonly roles: RoleStore;
@@ -49,7 +50,6 @@ export interface Store {
   readonly meta: MetaStore;
   readonly leases: LeaseStore;
   readonly log: LogStore;
-  readonly objects: ObjectLedger;
   /** Called after each commit that moved the revision. Returns the unsubscribe function. */
   onRevision(listener: (position: Position) => void): () => void;
   /**

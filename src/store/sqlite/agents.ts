@@ -2,14 +2,18 @@ import { PkiError } from '../../common/errors/index.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
-import type { Agent, AgentState, AttestationType } from '../../domain/index.ts';
-import type { AgentAttestation, AgentStore } from '../ports/index.ts';
+import {
+  loggedObject,
+  type Agent,
+  type AgentState,
+  type AttestationType,
+} from '../../domain/index.ts';
+import type { AgentAttestation, AgentStore, ConsumerStore, LogGuard } from '../ports/index.ts';
 import type { AgentTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromJson, hex } from './codec.ts';
-import type { Consumers } from './consumers.ts';
+import { createConsumers } from './consumers.ts';
 import type { Engine } from './engine.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import type { BindTokenResult } from './join-tokens.ts';
 import type { Revisions } from './meta.ts';
 import { pageSize, toPage } from './paging.ts';
@@ -17,13 +21,12 @@ import { createSightings } from './sightings.ts';
 import { builder } from './statement.ts';
 
 export interface AgentParts {
-  readonly ledger: Ledger;
+  readonly guard: LogGuard;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly audit: AuditWriter;
   readonly revisions: Revisions;
   readonly bindTokenResult: BindTokenResult;
-  readonly consumers: Consumers;
 }
 
 /**
@@ -33,8 +36,12 @@ export interface AgentParts {
 export function createAgents(
   engine: Engine,
   parts: AgentParts,
-): { readonly store: AgentStore; readonly flushSeen: () => void } {
-  const { audit, revisions, ledger, consumers } = parts;
+): {
+  readonly store: AgentStore;
+  readonly consumers: ConsumerStore;
+  readonly flushSeen: () => void;
+} {
+  const { audit, revisions, guard } = parts;
   type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
   const put = engine.statement<Row>()((query, slot) =>
     query
@@ -93,18 +100,12 @@ export function createAgents(
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);
     return row;
   };
-  const shown = (row: AgentTable): Agent =>
-    ledger.read('agent', row.spiffe_id, () => rowText.agent(row), sightings.overlay(toAgent(row)));
-  const stored = (id: string) =>
-    ({ kind: 'agent', id, text: rowText.agent(existing(id)) }) as const;
+  const shown = (row: AgentTable): Agent => sightings.overlay(toAgent(row));
+  const stored = (id: string) => loggedObject('agent', toAgent(existing(id)));
 
   const record = ({ agent, act, generation, tokenId, event }: AgentAttestation): Agent => {
     const before = byId.get({ id: agent.spiffeId });
-    ledger.requireRow(
-      'agent',
-      agent.spiffeId,
-      before === undefined ? undefined : rowText.agent(before),
-    );
+    guard.requireRow('agent', agent.spiffeId, before === undefined ? undefined : toAgent(before));
     refuseUnlessStanding(agent.spiffeId, before, act, generation);
     const sameSession = act === 'renew';
     put.run({
@@ -137,6 +138,7 @@ export function createAgents(
 
   return {
     flushSeen: sightings.flush,
+    consumers: createConsumers(engine, existing),
     store: {
       record: (attestation) => engine.write(() => record(attestation)),
       byId: (spiffeId) =>
@@ -165,11 +167,6 @@ export function createAgents(
           return shown(existing(spiffeId));
         }),
       seen: sightings.seen,
-      replaceConsumers: (agentId, all) =>
-        engine.write(() => consumers.replace(existing(agentId).spiffe_id, all)),
-      updateConsumers: (agentId, changed, removedIds) =>
-        engine.write(() => consumers.update(existing(agentId).spiffe_id, changed, removedIds)),
-      consumers: (agentId) => engine.read(() => consumers.list(agentId)),
     },
   };
 }

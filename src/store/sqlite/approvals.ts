@@ -1,29 +1,26 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { ApprovalPolicy } from '../../common/approval/index.ts';
-import type {
-  OperationState,
-  PendingOperation,
-  StoredPolicy,
-  SubmittedApproval,
+import {
+  approvalPolicyId,
+  loggedObject,
+  type OperationState,
+  type PendingOperation,
+  type StoredPolicy,
+  type SubmittedApproval,
 } from '../../domain/index.ts';
-import type { ApprovalStore } from '../ports/index.ts';
+import type { ApprovalStore, LogGuard } from '../ports/index.ts';
 import type { OperationTable, PolicyTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-const policyId = 'policy';
-const noPolicy: StoredPolicy = {
-  version: 0,
-  policy: { enabled: false, required: 0, lifeSeconds: 0, approvers: [] },
-  updatedAt: 0,
-  updatedBy: '',
-};
-
-export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledger): ApprovalStore {
+export function createApprovals(
+  engine: Engine,
+  audit: AuditWriter,
+  guard: LogGuard,
+): ApprovalStore {
   const policyRow = engine.statement<Record<never, never>>()((query) =>
     query.selectFrom('approval_policy').selectAll().where('id', '=', 1),
   );
@@ -106,23 +103,12 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
     query.selectFrom('operations').selectAll().where('state', '=', 'executing'),
   );
 
-  const read = (row: OperationTable): PendingOperation =>
-    ledger.read('operation', row.id, () => rowText.operation(row), toOperation(row));
-  const required = (row: OperationTable): PendingOperation => {
-    const operation = read(row);
-    ledger.require(operation);
-    return operation;
-  };
-  const presentPolicy = (): StoredPolicy => {
+  const presentPolicy = (): StoredPolicy | undefined => {
     const row = policyRow.get({});
-    // an absent row as well: else to delete it would end dual control
-    ledger.requireRow(
-      'approval-policy',
-      policyId,
-      row === undefined ? undefined : rowText['approval-policy'](row),
-    );
-    return row === undefined ? noPolicy : toPolicy(row);
+    return row === undefined ? undefined : toPolicy(row);
   };
+  const requirePolicy = (): void =>
+    guard.requireRow('approval-policy', approvalPolicyId, presentPolicy());
 
   return {
     policy: () => engine.read(presentPolicy),
@@ -134,20 +120,16 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
             'CONFLICT',
             `the approval policy is at version ${row?.version ?? 0}, not ${version}`,
           );
-        presentPolicy();
+        requirePolicy();
         putPolicy.run({
           version: version + 1,
           policy: JSON.stringify(policy),
           updated_at: now,
           updated_by: by,
         });
-        const written = policyRow.get({}) as PolicyTable;
-        audit(event, {
-          kind: 'approval-policy',
-          id: policyId,
-          text: rowText['approval-policy'](written),
-        });
-        return toPolicy(written);
+        const written = toPolicy(policyRow.get({}) as PolicyTable);
+        audit(event, loggedObject('approval-policy', written));
+        return written;
       }),
     propose: (operation, { perProposer, total, now }, event) =>
       engine.write(() => {
@@ -163,11 +145,7 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
           );
         }
         insert.run(toRow(operation));
-        audit(event, {
-          kind: 'operation',
-          id: operation.id,
-          text: rowText.operation(byId.get({ id: operation.id }) as OperationTable),
-        });
+        audit(event, loggedObject('operation', operation));
       }),
     byId: (id) =>
       engine.read(() => {
@@ -177,15 +155,14 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
             'NOT_FOUND',
             `there is no operation ${JSON.stringify(id.slice(0, 64))}`,
           );
-        return required(row);
+        return toOperation(row);
       }),
     openOf: (proposer, now) =>
       engine.read(() =>
         pending
           .all({ now })
           .filter((row) => row.proposer === proposer)
-          .map(read)
-          .filter((operation) => ledger.proven(operation)),
+          .map(toOperation),
       ),
     list: (filter, page) =>
       engine.read(() => {
@@ -198,15 +175,7 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
         if (page.after !== undefined) query = query.where('id', '<', page.after);
         if (filter.pendingAt !== undefined)
           query = query.where('state', '=', 'pending').where('expires_at', '>', filter.pendingAt);
-        return toPage(
-          engine.rows(query),
-          size,
-          (row) => {
-            const operation = read(row);
-            return { ...operation, altered: !ledger.proven(operation) };
-          },
-          (row) => row.id,
-        );
+        return toPage(engine.rows(query), size, toOperation, (row) => row.id);
       }),
     step: (
       id,
@@ -228,13 +197,13 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
             'CONFLICT',
             `the operation ${id} is ${row.state} at version ${row.version}`,
           );
-        required(row);
+        guard.requireRow('operation', id, toOperation(row));
         if (policyVersion !== undefined && (policyRow.get({})?.version ?? 0) !== policyVersion)
           throw new PkiError(
             'APPROVAL_NOT_OPEN',
             'the approval policy has changed since the operation was proposed',
           );
-        if (policyVersion !== undefined) presentPolicy();
+        if (policyVersion !== undefined) requirePolicy();
         update.run({
           id,
           version: version + 1,
@@ -245,17 +214,11 @@ export function createApprovals(engine: Engine, audit: AuditWriter, ledger: Ledg
           decided_at: decidedAt ?? row.decided_at,
           updated_at: now,
         });
-        const written = byId.get({ id }) as OperationTable;
-        audit(event, { kind: 'operation', id, text: rowText.operation(written) });
-        return toOperation(written);
+        const written = toOperation(byId.get({ id }) as OperationTable);
+        audit(event, loggedObject('operation', written));
+        return written;
       }),
-    interrupted: () =>
-      engine.read(() =>
-        executing
-          .all({})
-          .map(read)
-          .filter((operation) => ledger.proven(operation)),
-      ),
+    executing: () => engine.read(() => executing.all({}).map(toOperation)),
   };
 }
 

@@ -3,42 +3,34 @@ import { PkiError } from '../../common/errors/index.ts';
 import {
   canonicalBytes,
   leafHash,
-  logObjectDigest,
   type AuditEvent,
   type AuditRecord,
-  type LoggedObject,
-  type LogObjectKind,
+  type LogObject,
 } from '../../domain/index.ts';
-import type { AuditFilter, AuditStore, Page, PageRequest } from '../ports/index.ts';
+import type {
+  AuditFilter,
+  AuditStore,
+  CommittedRecord,
+  Page,
+  PageRequest,
+} from '../ports/index.ts';
 import type { AuditTable } from '../schema.ts';
 import { bytes, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { issuedIn, type IssuedLeaf } from './issued.ts';
 import { numberKey, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 /**
- * Appends to the log inside the transaction of whoever calls; `object`: the row as it is now
- * stored, null when it was deleted.
+ * Appends to the log inside the transaction of whoever calls; `object`: what the record commits
+ * to.
  */
-export type AuditWriter = (
-  event: AuditEvent,
-  object?: { readonly kind: LogObjectKind; readonly id: string; readonly text: string | null },
-) => void;
-
-/** A record as this process wrote it. */
-export interface WrittenRecord {
-  readonly sequence: number;
-  readonly leafHash: Buffer;
-  readonly object: LoggedObject | undefined;
-  readonly issued: IssuedLeaf | undefined;
-}
+export type AuditWriter = (event: AuditEvent, object?: LogObject) => void;
 
 export interface AuditHooks {
   /** Inside the transaction, with all its records that stand: may write, must not append. */
-  readonly sealing: (records: readonly WrittenRecord[]) => void;
+  readonly sealing: (records: readonly CommittedRecord[]) => void;
   /** After the commit. */
-  readonly committed: (records: readonly WrittenRecord[]) => void;
+  readonly committed: (records: readonly CommittedRecord[]) => void;
 }
 
 /** How far a clock may have gone back between two records for a search by time to find both. */
@@ -83,7 +75,7 @@ export function createAudit(
 
   // The records of the open transaction, and how many of them there were before the present write
   // of it.
-  let written: WrittenRecord[] = [];
+  let written: CommittedRecord[] = [];
   let mark = 0;
   engine.beforeJob((first) => {
     if (first) written = [];
@@ -103,16 +95,7 @@ export function createAudit(
     if (records.length > 0) hooks.committed(records);
   });
 
-  const write: AuditWriter = (event, of) => {
-    const object =
-      of === undefined
-        ? undefined
-        : {
-            kind: of.kind,
-            id: of.id,
-            sha256: of.text === null ? '' : logObjectDigest(of.text),
-            detail: event.detail,
-          };
+  const write: AuditWriter = (event, object) => {
     const canonical = canonicalBytes(event, object);
     const sha256 = leafHash(canonical);
     const { timeMs, actor, kind, subject } = event;
@@ -142,8 +125,7 @@ export function createAudit(
     written.push({
       sequence: (end as { sequence: number }).sequence,
       leafHash: sha256,
-      object,
-      issued: issuedIn(event),
+      statement: object === undefined ? event : { ...event, object },
     });
   };
 

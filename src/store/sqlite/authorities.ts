@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { parseCertificate } from '../../common/x509/index.ts';
 import {
+  loggedObject,
   isLegalTransition,
   legalTransitions,
   type Authority,
@@ -10,13 +11,12 @@ import {
   type AuthorityState,
   type TokenRole,
 } from '../../domain/index.ts';
-import type { AuthorityStore, Lease, TransitionContext } from '../ports/index.ts';
+import type { AuthorityStore, Lease, LogGuard, TransitionContext } from '../ports/index.ts';
 import type { AuthorityTable, CertificateTable } from '../schema.ts';
 import type { KeyType } from '../../common/x509/index.ts';
 import type { AuditWriter } from './audit.ts';
 import type { CountStates } from './certificates.ts';
 import { bytesOrNull, fromHex, fromJson } from './codec.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import type { FenceCheck } from './leases.ts';
 import type { Engine } from './engine.ts';
 import type { EvidenceWriter } from './evidence.ts';
@@ -25,7 +25,7 @@ import type { Revisions } from './meta.ts';
 import { builder } from './statement.ts';
 
 export interface AuthorityParts {
-  readonly ledger: Ledger;
+  readonly guard: LogGuard;
   readonly checkFence: FenceCheck;
   readonly audit: AuditWriter;
   readonly countStates: CountStates;
@@ -49,7 +49,7 @@ type InventoryRow = Pick<
 
 export function createAuthorities(
   engine: Engine,
-  { audit, ledger, checkFence, countStates, revisions, jwt, evidence }: AuthorityParts,
+  { audit, guard, checkFence, countStates, revisions, jwt, evidence }: AuthorityParts,
 ): AuthorityStore {
   const insert = engine.statement<{ [Column in keyof AuthorityTable]: AuthorityTable[Column] }>()(
     (query, slot) =>
@@ -170,15 +170,12 @@ export function createAuthorities(
     return row;
   };
 
-  const stored = (id: string) =>
-    ({ kind: 'authority', id, text: rowText.authority(existing(id)) }) as const;
-  const read = (row: AuthorityTable): Authority =>
-    ledger.read('authority', row.id, () => rowText.authority(row), toAuthority(row));
+  const stored = (id: string) => loggedObject('authority', toAuthority(existing(id)));
 
   /** The row, if it is as the log has it, the compare-and-set holds and the step is legal. */
   const stepping = (id: string, version: number, to: AuthorityState): AuthorityTable => {
     const row = existing(id);
-    ledger.requireRow('authority', id, rowText.authority(row));
+    guard.requireRow('authority', id, toAuthority(row));
     if (row.version !== version)
       throw new PkiError(
         'CONFLICT',
@@ -297,7 +294,7 @@ export function createAuthorities(
       engine.write(() => {
         fenced(lease);
         const row = existing(id);
-        ledger.requireRow('authority', id, rowText.authority(row));
+        guard.requireRow('authority', id, toAuthority(row));
         if (row.version !== version)
           throw new PkiError(
             'CONFLICT',
@@ -313,7 +310,7 @@ export function createAuthorities(
     byId: (id) =>
       engine.read(() => {
         const row = byId.get({ id });
-        return row === undefined ? undefined : read(row);
+        return row === undefined ? undefined : toAuthority(row);
       }),
     list: (filter = {}) =>
       engine.read(() => {
@@ -324,7 +321,7 @@ export function createAuthorities(
           .orderBy('id');
         if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
         if (filter.states !== undefined) query = query.where('state', 'in', filter.states);
-        return engine.rows(query).map(read);
+        return engine.rows(query).map(toAuthority);
       }),
     highestJwtExpiry: (id) => engine.read(() => jwt.highestExpiry(id)),
   };

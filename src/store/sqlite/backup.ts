@@ -10,10 +10,14 @@ import {
 import { backup, DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import { CompactRange } from '../../common/tlog/index.ts';
-import { committedObject, leafHash, type Revocation } from '../../domain/index.ts';
+import {
+  committedObject,
+  leafHash,
+  loggedRevocation,
+  type Revocation,
+} from '../../domain/index.ts';
 import { bytes } from './codec.ts';
 import { acquireLock } from './lock.ts';
-import { loggedRevocation } from './revoked.ts';
 import { storeError } from './sqlite-error.ts';
 
 /** Pages per step of the copy: the thread is free between the steps. */

@@ -1,19 +1,14 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { BundleRevision } from '../../domain/index.ts';
+import { loggedObject, type BundleRevision } from '../../domain/index.ts';
 import type { BundleStore } from '../ports/index.ts';
 import type { Schema } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import type { Engine } from './engine.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import type { Revisions } from './meta.ts';
 
 export function createBundles(
   engine: Engine,
-  {
-    audit,
-    revisions,
-    ledger,
-  }: { readonly audit: AuditWriter; readonly revisions: Revisions; readonly ledger: Ledger },
+  { audit, revisions }: { readonly audit: AuditWriter; readonly revisions: Revisions },
 ): BundleStore {
   const insert = engine.statement<{
     sequence: number;
@@ -39,15 +34,6 @@ export function createBundles(
       .orderBy('sequence'),
   );
 
-  const read = (row: Schema['bundles']): BundleRevision =>
-    ledger.read('bundle', String(row.sequence), () => rowText.bundle(row), toBundle(row));
-  const stored = ({ sequence, document, jws, createdAt }: BundleRevision) =>
-    ({
-      kind: 'bundle',
-      id: String(sequence),
-      text: rowText.bundle({ sequence, document, jws, created_at: createdAt }),
-    }) as const;
-
   return {
     append: (revision, event) =>
       engine.write(() => {
@@ -64,14 +50,14 @@ export function createBundles(
           created_at: revision.createdAt,
         });
         revisions.advance();
-        audit(event, stored(revision));
+        audit(event, loggedObject('bundle', revision));
       }),
     latest: () =>
       engine.read(() => {
         const row = latest.get({});
-        return row === undefined ? undefined : read(row);
+        return row === undefined ? undefined : toBundle(row);
       }),
-    since: (sequence) => engine.read(() => since.all({ sequence }).map(read)),
+    since: (sequence) => engine.read(() => since.all({ sequence }).map(toBundle)),
   };
 }
 

@@ -1,28 +1,15 @@
-import type { Clock } from '../../common/runtime/index.ts';
 import type { ConsumerRecord } from '../../domain/index.ts';
+import type { ConsumerStore } from '../ports/index.ts';
 import type { ConsumerTable } from '../schema.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { HeardConsumers } from './heard.ts';
-import type { Ledger } from './ledger.ts';
 import { builder } from './statement.ts';
 
-/**
- * The writing ones run inside the caller's transaction. Reading gives what was heard, and what the
- * database has of agents that have not spoken yet.
- */
-export interface Consumers {
-  replace(agentId: string, consumers: readonly ConsumerRecord[]): void;
-  update(agentId: string, changed: readonly ConsumerRecord[], removedIds: readonly string[]): void;
-  list(agentId: string): readonly ConsumerRecord[];
-  all(): readonly ConsumerRecord[];
-}
-
-/** Every row is read for it. */
-const compareEveryMs = 2_000;
-
-export function createConsumers(engine: Engine, ledger: Ledger, clock: Clock): Consumers {
-  const heard = new HeardConsumers(engine, clock);
+/** `existing` throws NOT_FOUND for an agent that is not on record. */
+export function createConsumers(
+  engine: Engine,
+  existing: (agentId: string) => { readonly spiffe_id: string },
+): ConsumerStore {
   const put = engine.statement<{ [Column in keyof ConsumerTable]: ConsumerTable[Column] }>()(
     (query, slot) => {
       const reported = {
@@ -60,66 +47,53 @@ export function createConsumers(engine: Engine, ledger: Ledger, clock: Clock): C
       .orderBy('id'),
   );
 
-  let comparedMs = -Infinity;
-  /**
-   * A row counts for nothing where its agent has spoken; that somebody else has written it is to be
-   * known all the same.
-   */
-  const compare = (): void => {
-    if (clock.monotonicMs() - comparedMs < compareEveryMs) return;
-    comparedMs = clock.monotonicMs();
-    for (const row of engine.rows(
-      builder
-        .selectFrom('consumers')
-        .select([
-          'agent_id',
-          'id',
-          'state',
-          'authority_set_digest',
-          'jwt_set_digest',
-          'issuer_set_digest',
-        ]),
-    )) {
-      if (!heard.has(row.agent_id)) continue;
-      const told = heard.get(row.agent_id, row.id);
-      if (told === undefined || !isAsTold(row, told))
-        ledger.announce({
-          kind: 'consumer',
-          id: `${row.agent_id} ${row.id}`,
-          found: told === undefined ? 'absent' : 'differs',
-        });
-    }
-  };
-
   const putAll = (agentId: string, consumers: readonly ConsumerRecord[]): void => {
     // The agent that reports is the one that is written, whatever the records say.
     for (const consumer of consumers) put.run(toRow(agentId, consumer));
   };
 
   return {
-    replace: (agentId, consumers) => {
-      clear.run({ agent_id: agentId });
-      putAll(agentId, consumers);
-      heard.replace(agentId, consumers);
-    },
-    update: (agentId, changed, removedIds) => {
-      for (const id of removedIds) remove.run({ agent_id: agentId, id });
-      putAll(agentId, changed);
-      heard.update(agentId, changed, removedIds);
-    },
-    list: (agentId) => heard.of(agentId) ?? list.all({ agent_id: agentId }).map(toConsumer),
-    all: () => {
-      compare();
-      const silent = engine
-        .rows(builder.selectFrom('consumers').select('agent_id').distinct())
-        .filter(({ agent_id: id }) => !heard.has(id));
-      return [
-        ...silent.flatMap(({ agent_id: id }) => list.all({ agent_id: id }).map(toConsumer)),
-        ...heard.all(),
-      ];
-    },
+    replace: (agentId, consumers) =>
+      engine.write(() => {
+        const { spiffe_id: agent } = existing(agentId);
+        clear.run({ agent_id: agent });
+        putAll(agent, consumers);
+      }),
+    update: (agentId, changed, removedIds) =>
+      engine.write(() => {
+        const { spiffe_id: agent } = existing(agentId);
+        for (const id of removedIds) remove.run({ agent_id: agent, id });
+        putAll(agent, changed);
+      }),
+    list: (agentId) => engine.read(() => list.all({ agent_id: agentId }).map(toConsumer)),
+    agents: () =>
+      engine.read(() =>
+        engine
+          .rows(builder.selectFrom('consumers').select('agent_id').distinct())
+          .map((row) => row.agent_id),
+      ),
+    digests: () =>
+      engine.read(() =>
+        engine.rows(builder.selectFrom('consumers').select(digestColumns)).map((row) => ({
+          agentId: row.agent_id,
+          id: row.id,
+          state: row.state as ConsumerRecord['state'],
+          authoritySetDigest: row.authority_set_digest,
+          jwtSetDigest: row.jwt_set_digest,
+          issuerSetDigest: row.issuer_set_digest,
+        })),
+      ),
   };
 }
+
+const digestColumns = [
+  'agent_id',
+  'id',
+  'state',
+  'authority_set_digest',
+  'jwt_set_digest',
+  'issuer_set_digest',
+] as const;
 
 const toRow = (agentId: string, consumer: ConsumerRecord): ConsumerTable => ({
   agent_id: agentId,
@@ -136,7 +110,7 @@ const toRow = (agentId: string, consumer: ConsumerRecord): ConsumerTable => ({
   capabilities: JSON.stringify(consumer.capabilities),
 });
 
-export const toConsumer = (row: ConsumerTable): ConsumerRecord => ({
+const toConsumer = (row: ConsumerTable): ConsumerRecord => ({
   agentId: row.agent_id,
   id: row.id,
   kind: row.kind,
@@ -150,15 +124,3 @@ export const toConsumer = (row: ConsumerTable): ConsumerRecord => ({
   issuerSetDigest: row.issuer_set_digest,
   capabilities: fromJson<readonly string[]>('consumers', row.capabilities),
 });
-
-const isAsTold = (
-  row: Pick<
-    ConsumerTable,
-    'state' | 'authority_set_digest' | 'jwt_set_digest' | 'issuer_set_digest'
-  >,
-  told: ConsumerRecord,
-): boolean =>
-  told.state === row.state &&
-  told.authoritySetDigest === row.authority_set_digest &&
-  told.jwtSetDigest === row.jwt_set_digest &&
-  told.issuerSetDigest === row.issuer_set_digest;

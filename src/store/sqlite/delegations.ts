@@ -1,20 +1,15 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { KeyType } from '../../common/x509/index.ts';
-import type { Delegation, LeafProfile } from '../../domain/index.ts';
+import { loggedObject, type Delegation, type LeafProfile } from '../../domain/index.ts';
 import type { DelegationStore } from '../ports/index.ts';
 import type { DelegationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-export function createDelegations(
-  engine: Engine,
-  audit: AuditWriter,
-  ledger: Ledger,
-): DelegationStore {
+export function createDelegations(engine: Engine, audit: AuditWriter): DelegationStore {
   const insert = engine.statement<{ [Column in keyof DelegationTable]: DelegationTable[Column] }>()(
     (query, slot) =>
       query.insertInto('delegations').values({
@@ -73,23 +68,21 @@ export function createDelegations(
     createdAt: row.created_at,
     createdBy: row.created_by,
   });
-  const read = (row: DelegationTable): Delegation =>
-    ledger.read('delegation', row.id, () => rowText.delegation(row), toDelegation(row));
 
   return {
     create: (delegation, event) =>
       engine.write(() => {
         const row = toRow(delegation);
         insert.run(row);
-        audit(event, { kind: 'delegation', id: row.id, text: rowText.delegation(row) });
+        audit(event, loggedObject('delegation', toDelegation(row)));
       }),
     byId: (id) =>
       engine.read(() => {
         const row = byId.get({ id });
-        return row === undefined ? undefined : read(row);
+        return row === undefined ? undefined : toDelegation(row);
       }),
     activeFor: (clientId, now) =>
-      engine.look(() => active.all({ client_id: clientId, now }).map(read)),
+      engine.look(() => active.all({ client_id: clientId, now }).map(toDelegation)),
     list: (filter, page) =>
       engine.read(() => {
         const size = pageSize(page);
@@ -100,7 +93,7 @@ export function createDelegations(
           .orderBy('id')
           .limit(size + 1);
         if (!filter.includeRevoked) query = query.where('revoked_at', 'is', null);
-        return toPage(engine.rows(query), size, read, (row) => row.id);
+        return toPage(engine.rows(query), size, toDelegation, (row) => row.id);
       }),
     revoke: (id, now, event) =>
       engine.write(() => {
@@ -109,12 +102,9 @@ export function createDelegations(
         if (row.revoked_at !== null)
           throw new PkiError('CONFLICT', `delegation ${id} is revoked already`);
         revoke.run({ id, now });
-        audit(event, {
-          kind: 'delegation',
-          id,
-          text: rowText.delegation({ ...row, revoked_at: now }),
-        });
-        return toDelegation({ ...row, revoked_at: now });
+        const revoked = toDelegation({ ...row, revoked_at: now });
+        audit(event, loggedObject('delegation', revoked));
+        return revoked;
       }),
   };
 }

@@ -1,5 +1,11 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { EntryDraft, RegistrationEntry } from '../../domain/index.ts';
+import {
+  deletedObject,
+  loggedObject,
+  selectorList,
+  type EntryDraft,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
 import type {
   EntryChange,
   EntryFilter,
@@ -12,15 +18,13 @@ import type {
 import type { EntryTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import type { Engine } from './engine.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import { createEntryChanges } from './entry-changes.ts';
-import { selectorList, toEntry, toEntryRow } from './entry-row.ts';
+import { toEntry, toEntryRow } from './entry-row.ts';
 import type { Revisions } from './meta.ts';
 import { badCursor, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 export interface EntryParts {
-  readonly ledger: Ledger;
   readonly audit: AuditWriter;
   readonly revisions: Revisions;
   /** How many removals are kept for agents that were away. */
@@ -30,7 +34,7 @@ type WriteContext = Parameters<EntryStore['write']>[1];
 
 export function createEntries(
   engine: Engine,
-  { audit, ledger, revisions, removalLimit }: EntryParts,
+  { audit, revisions, removalLimit }: EntryParts,
 ): EntryStore {
   type Row = { [Column in keyof EntryTable]: EntryTable[Column] };
   const columns = (slot: <Name extends keyof Row & string>(name: Name) => unknown): never =>
@@ -129,11 +133,9 @@ export function createEntries(
   );
   const changed = createEntryChanges(engine, revisions, removalLimit);
 
-  const read = (row: EntryTable): RegistrationEntry =>
-    ledger.read('entry', row.id, () => rowText.entry(row), toEntry(row));
   const find = (id: string): RegistrationEntry | undefined => {
     const row = byId.get({ id });
-    return row === undefined ? undefined : read(row);
+    return row === undefined ? undefined : toEntry(row);
   };
   /**
    * By pages of IDs and not with an open cursor, which the next run of its statement would break.
@@ -162,7 +164,8 @@ export function createEntries(
   };
 
   const addSelectors = (entry: RegistrationEntry): void => {
-    for (const selector of selectorList(entry)) addSelector.run({ entry_id: entry.id, selector });
+    for (const selector of selectorList(entry.selectors))
+      addSelector.run({ entry_id: entry.id, selector });
   };
 
   const create = (
@@ -252,8 +255,8 @@ export function createEntries(
     const changes = writes.map((one) => apply(one, revision, context));
     refuseTwins(changes);
     for (const { id, event } of writes) {
-      const row = byId.get({ id });
-      audit(event, { kind: 'entry', id, text: row === undefined ? null : rowText.entry(row) });
+      const entry = find(id);
+      audit(event, entry === undefined ? deletedObject('entry', id) : loggedObject('entry', entry));
     }
     changed.prune();
     return changes;
@@ -281,7 +284,7 @@ export function createEntries(
         ),
       );
     }
-    return toPage(engine.rows(query), size, read, (row) => row.id);
+    return toPage(engine.rows(query), size, toEntry, (row) => row.id);
   };
 
   const byParents = (parentIds: readonly string[], page: PageRequest): Page<RegistrationEntry> => {
@@ -305,7 +308,7 @@ export function createEntries(
     list: (filter, page) => engine.read(() => list(filter, page)),
     byParents: (parentIds, page) => engine.read(() => byParents(parentIds, page)),
     nodeSets: (serverId) =>
-      engine.read(() => byParent.all({ parent_id: serverId, after: '', limit: -1 }).map(read)),
+      engine.read(() => byParent.all({ parent_id: serverId, after: '', limit: -1 }).map(toEntry)),
     changes: (parentIds, revision) => engine.read(() => changed.since(parentIds, revision)),
     changedParents: (revision) => engine.read(() => changed.parentsSince(revision)),
     count: () => engine.read(() => count.get({})?.count ?? 0),

@@ -1,17 +1,15 @@
 import { createHash } from 'node:crypto';
-import { selectorText, type Selector } from '../../common/spiffe/index.ts';
-import type { EntryDraft, LeafProfile, RegistrationEntry } from '../../domain/index.ts';
+import type { Selector } from '../../common/spiffe/index.ts';
+import {
+  selectorList,
+  type EntryDraft,
+  type LeafProfile,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
 import type { EntryTable } from '../schema.ts';
 import { flag, fromJson } from './codec.ts';
 
 type Stamp = Pick<EntryTable, 'revision' | 'created_at' | 'updated_at' | 'created_by'>;
-
-/**
- * `type:value`, sorted and unique: two entries have the same set of selectors exactly if these
- * lists are equal.
- */
-export const selectorList = (entry: Pick<EntryDraft, 'selectors'>): readonly string[] =>
-  [...new Set(entry.selectors.map(selectorText))].sort();
 
 const toSelector = (text: string): Selector => {
   const colon = text.indexOf(':');
@@ -19,7 +17,7 @@ const toSelector = (text: string): Selector => {
 };
 
 export function toEntryRow(draft: EntryDraft, stamp: Stamp): EntryTable {
-  const selectors = selectorList(draft);
+  const selectors = selectorList(draft.selectors);
   const text = JSON.stringify(selectors);
   return {
     id: draft.id,

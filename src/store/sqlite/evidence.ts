@@ -3,7 +3,6 @@ import type { ActivationEvidence } from '../../common/tlog/index.ts';
 import type { EvidenceStore } from '../ports/index.ts';
 import { bytes } from './codec.ts';
 import type { Engine } from './engine.ts';
-import type { Ledger } from './ledger.ts';
 
 /** Runs inside the caller's transaction. */
 export type EvidenceWriter = (
@@ -19,10 +18,10 @@ const maximumPartBytes = 16 * 1024 * 1024;
  * A list has many words again and again: deflated it takes a tenth, and it is kept for as long as
  * its record.
  */
-export function createEvidence(
-  engine: Engine,
-  ledger: Ledger,
-): { readonly store: EvidenceStore; readonly write: EvidenceWriter } {
+export function createEvidence(engine: Engine): {
+  readonly store: EvidenceStore;
+  readonly write: EvidenceWriter;
+} {
   const insert = engine.statement<{
     sha256: string;
     authority_id: string;
@@ -72,7 +71,6 @@ export function createEvidence(
         });
     },
     store: {
-      expected: (authorityId) => ledger.evidenceOf(authorityId),
       statement: (sha256) =>
         engine.read(() => {
           const row = statement.get({ sha256 });
@@ -83,8 +81,6 @@ export function createEvidence(
           const row = part.get({ sha256, position: index });
           return row === undefined ? undefined : inflated(bytes(row.deflated));
         }),
-      altered: (authorityId) =>
-        ledger.announce({ kind: 'activation-evidence', id: authorityId, found: 'differs' }),
     },
   };
 }

@@ -1,12 +1,11 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
-import type { JoinToken } from '../../domain/index.ts';
-import type { JoinTokenStore } from '../ports/index.ts';
+import { loggedObject, type JoinToken } from '../../domain/index.ts';
+import type { JoinTokenStore, LogGuard } from '../ports/index.ts';
 import type { JoinTokenTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromHex, fromHexOrUndefined, fromJson, hex, hexOrNull } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
@@ -30,7 +29,7 @@ const alreadyOver = 'Nothing is to be done: it lets nobody join.';
 export function createJoinTokens(
   engine: Engine,
   audit: AuditWriter,
-  ledger: Ledger,
+  guard: LogGuard,
 ): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
   const insert = engine.statement<{ [Column in keyof JoinTokenTable]: JoinTokenTable[Column] }>()(
     (query, slot) =>
@@ -78,7 +77,7 @@ export function createJoinTokens(
   };
 
   const bindKey = (id: string, publicKeySha256: string, now: number): JoinToken => {
-    ledger.requireRow('join-token', id, rowText['join-token'](existing(id)));
+    guard.requireRow('join-token', id, toToken(existing(id)));
     if (existing(id).expires_at <= now)
       throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} has expired`);
     bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
@@ -87,7 +86,7 @@ export function createJoinTokens(
 
   const bindResult: BindTokenResult = (id, { agentId, publicKeySha256, serial, now }) => {
     const row = existing(id);
-    ledger.requireRow('join-token', id, rowText['join-token'](row));
+    guard.requireRow('join-token', id, toToken(row));
     if (row.expires_at === revokedAt)
       throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was revoked`);
     if (row.agent_id !== agentId)
@@ -111,9 +110,6 @@ export function createJoinTokens(
     setResult.run({ id, serial: fromHex(serial, 'the serial') });
   };
 
-  const read = (row: JoinTokenTable): JoinToken =>
-    ledger.read('join-token', row.id, () => rowText['join-token'](row), toToken(row));
-
   return {
     bindResult,
     store: {
@@ -121,23 +117,23 @@ export function createJoinTokens(
         engine.write(() => {
           const row = toRow(token);
           insert.run(row);
-          audit(event, { kind: 'join-token', id: row.id, text: rowText['join-token'](row) });
+          audit(event, loggedObject('join-token', toToken(row)));
         }),
       byHash: (tokenSha256) =>
         engine.read(() => {
           const hash = fromHexOrUndefined(tokenSha256);
           const row = hash === undefined ? undefined : byHash.get({ hash });
-          return row === undefined ? undefined : read(row);
+          return row === undefined ? undefined : toToken(row);
         }),
       byId: (id) =>
         engine.read(() => {
           const row = byId.get({ id });
-          return row === undefined ? undefined : read(row);
+          return row === undefined ? undefined : toToken(row);
         }),
       revoke: (id, now, event) =>
         engine.write(() => {
           const row = existing(id);
-          ledger.requireRow('join-token', id, rowText['join-token'](row));
+          guard.requireRow('join-token', id, toToken(row));
           if (row.expires_at === revokedAt)
             throw new PkiError('CONFLICT', `join token ${id} is revoked already`, {
               next: alreadyOver,
@@ -151,12 +147,9 @@ export function createJoinTokens(
           if (row.expires_at <= now)
             throw new PkiError('CONFLICT', `join token ${id} has expired`, { next: alreadyOver });
           revoke.run({ id });
-          audit(event, {
-            kind: 'join-token',
-            id,
-            text: rowText['join-token']({ ...row, expires_at: revokedAt }),
-          });
-          return toToken({ ...row, expires_at: revokedAt });
+          const revoked = toToken({ ...row, expires_at: revokedAt });
+          audit(event, loggedObject('join-token', revoked));
+          return revoked;
         }),
       bind: (id, publicKeySha256, now) => engine.write(() => bindKey(id, publicKeySha256, now)),
       list: (page) =>

@@ -24,6 +24,14 @@ export function createLogRuns(engine: Engine) {
       .orderBy('first_sequence', 'desc')
       .limit(1),
   );
+  const runsWithin = engine.statement<{ first: number; last: number }>()((query, slot) =>
+    query
+      .selectFrom('log_runs')
+      .selectAll()
+      .where('first_sequence', '>', slot('first'))
+      .where('first_sequence', '<=', slot('last'))
+      .orderBy('first_sequence'),
+  );
   const runAt = engine.statement<{ index: number }>()((query, slot) =>
     query
       .selectFrom('log_runs')
@@ -106,9 +114,10 @@ export function createLogRuns(engine: Engine) {
       const run = lastRun.get({});
       return run === undefined ? undefined : run.first_sequence + run.length - 1;
     },
-    /** For sequences that only grow. */
-    walker(): (sequence: number) => number | undefined {
-      const runs = allRuns.all({});
+    /** Gives places of sequences of this range; they may only grow. */
+    walker(first: number, last: number): (sequence: number) => number | undefined {
+      const before = runOf.get({ sequence: first });
+      const runs = [...(before === undefined ? [] : [before]), ...runsWithin.all({ first, last })];
       let at = 0;
       return (sequence) => {
         while (

@@ -2,7 +2,6 @@ import type { LogSnapshot } from '../ports/index.ts';
 import type { Schema } from '../schema.ts';
 import { bytes } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { PartsDigest } from './ledger-parts.ts';
 
 type None = Record<never, never>;
 type Row = Schema['log_snapshots'];
@@ -14,8 +13,7 @@ const sweepAtOnce = 4;
 export interface SnapshotRows {
   /** The newest first. */
   list(): readonly LogSnapshot[];
-  /** Its parts, if they are there and have its digest. */
-  parts(snapshot: LogSnapshot): readonly Buffer[] | undefined;
+  part(size: number, position: number): Buffer | undefined;
   putPart(size: number, position: number, content: Buffer): void;
   /** Keeps this one and the newest that is smaller. */
   put(snapshot: LogSnapshot): void;
@@ -87,17 +85,9 @@ export function createSnapshotRows(engine: Engine): SnapshotRows {
         signature: bytes(row.signature),
         timeMs: row.time_ms,
       })),
-    parts: (snapshot) => {
-      const parts: Buffer[] = [];
-      const digest = new PartsDigest();
-      for (let position = 0; position < snapshot.parts; position += 1) {
-        const row = partOf.get({ size: snapshot.size, position });
-        if (row === undefined) return undefined;
-        const content = bytes(row.content);
-        digest.add(content);
-        parts.push(content);
-      }
-      return digest.digest().equals(snapshot.digest) ? parts : undefined;
+    part: (size, position) => {
+      const row = partOf.get({ size, position });
+      return row === undefined ? undefined : bytes(row.content);
     },
     putPart: (size, position, content) => void putPart.run({ size, position, content }),
     put: ({ timeMs, ...snapshot }) => {

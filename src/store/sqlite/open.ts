@@ -3,24 +3,21 @@ import { basename, dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
-import type { Store } from '../ports/index.ts';
+import type { LogMemory, Store } from '../ports/index.ts';
 import { createAgents } from './agents.ts';
 import { createApprovals } from './approvals.ts';
 import { createAudit } from './audit.ts';
 import { createAuthorities } from './authorities.ts';
 import { createBundles } from './bundles.ts';
 import { createCertificates } from './certificates.ts';
-import { createConsumers } from './consumers.ts';
 import { createDelegations } from './delegations.ts';
 import { Engine } from './engine.ts';
 import { createEntries } from './entries.ts';
 import { createEvidence } from './evidence.ts';
-import { IssuedLeaves } from './issued.ts';
 import { createIssuance } from './issuance.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { createJwtSvids } from './jwt-svids.ts';
 import { createLeases } from './leases.ts';
-import { Ledger } from './ledger.ts';
 import { createLog } from './log.ts';
 import { acquireLock, type DatabaseLock } from './lock.ts';
 import { createMeta } from './meta.ts';
@@ -31,7 +28,6 @@ import { createRevocations } from './revocations.ts';
 import { createRightsCheck } from './rights.ts';
 import { createRoles } from './roles.ts';
 import { backUp } from './backup.ts';
-import { UncheckedLedger } from './unchecked-ledger.ts';
 import { storeError } from './sqlite-error.ts';
 import { openWal, type WalFile } from './wal.ts';
 import { createTriggerGuard } from './trigger-guard.ts';
@@ -43,6 +39,8 @@ export interface SqliteStoreOptions {
   readonly logger: Logger;
   /** Written into the lock, for whoever finds it taken. */
   readonly pid: number;
+  /** What the log says: fed by this store, and asked by its writes. */
+  readonly memory: LogMemory;
   /**
    * `OFF` breaks promise 2 and is there to show that the fault drill would notice; refused without
    * `faultDrill`.
@@ -50,8 +48,7 @@ export interface SqliteStoreOptions {
   readonly synchronous?: 'FULL' | 'OFF';
   readonly faultDrill?: boolean;
   /**
-   * No seals, no tree, no comparison of objects with the log: shows what they cost; refused without
-   * `faultDrill`.
+   * No seals over records: shows what they cost; refused without `faultDrill`.
    */
   readonly withoutLog?: boolean;
   /** Called right after each commit, before any caller knows of it. For the fault drill. */
@@ -170,35 +167,32 @@ async function assemble(
   });
   let closed: Promise<void> | undefined;
   const { store: meta, revisions } = createMeta(engine, logger);
-  const ledger = options.withoutLog === true ? new UncheckedLedger() : new Ledger();
-  const issued = new IssuedLeaves(clock, (holder) => ledger.expects('agent', holder));
-  const log = createLog(engine, {
-    memory: { ledger, issued },
-    clock,
-    logger,
-    complete: options.withoutLog !== true,
-  });
-  const { store: leases, checkFence } = createLeases(engine);
-  const { store: audit, write: writeAudit } = createAudit(
-    engine,
-    options.withoutLog === true ? { sealing: () => {}, committed: () => {} } : log.hooks,
-  );
-  await log.load();
   // whoever held a lease is gone: the lock of the database is ours; fences stay
   database.exec('UPDATE leases SET expires_at_ms = 0');
+  const { memory } = options;
+  const { guard } = memory;
+  const { store: leases, checkFence } = createLeases(engine);
+  const log = createLog(engine, checkFence);
+  const { store: audit, write: writeAudit } = createAudit(engine, {
+    sealing: options.withoutLog === true ? () => {} : log.sealing,
+    committed: (records) => memory.committed(records),
+  });
+  await memory.begin(log.store);
   const { store: certificates, countStates } = createCertificates(engine);
-  const { store: tokens, bindResult } = createJoinTokens(engine, writeAudit, ledger);
+  const { store: tokens, bindResult } = createJoinTokens(engine, writeAudit, guard);
   const jwt = createJwtSvids(engine);
-  const consumers = createConsumers(engine, ledger, clock);
-  const { store: evidence, write: writeEvidence } = createEvidence(engine, ledger);
-  const { store: agents, flushSeen } = createAgents(engine, {
+  const { store: evidence, write: writeEvidence } = createEvidence(engine);
+  const {
+    store: agents,
+    consumers,
+    flushSeen,
+  } = createAgents(engine, {
     clock,
     logger,
     audit: writeAudit,
-    ledger,
+    guard,
     revisions,
     bindTokenResult: bindResult,
-    consumers,
   });
   return {
     meta,
@@ -206,19 +200,19 @@ async function assemble(
     certificates,
     tokens,
     agents,
+    consumers,
     leases,
-    objects: ledger,
-    log: log.store(checkFence),
+    log: log.store,
     issuance: createIssuance(engine, {
       clock,
       audit: writeAudit,
-      checkRights: createRightsCheck(engine, ledger),
+      checkRights: createRightsCheck(engine, guard),
       countStates,
       jwt,
     }),
     authorities: createAuthorities(engine, {
       audit: writeAudit,
-      ledger,
+      guard,
       checkFence,
       countStates,
       revisions,
@@ -228,23 +222,20 @@ async function assemble(
     evidence,
     rotations: createRotations(engine, {
       audit: writeAudit,
-      ledger,
+      guard,
       checkFence,
       revisions,
-      consumers,
-      issued,
     }),
-    bundles: createBundles(engine, { audit: writeAudit, revisions, ledger }),
+    bundles: createBundles(engine, { audit: writeAudit, revisions }),
     entries: createEntries(engine, {
       audit: writeAudit,
-      ledger,
       revisions,
       removalLimit: options.removalLimit ?? 100_000,
     }),
-    delegations: createDelegations(engine, writeAudit, ledger),
-    roles: createRoles(engine, writeAudit, ledger),
-    approvals: createApprovals(engine, writeAudit, ledger),
-    revocations: createRevocations(engine, { audit: writeAudit, ledger, revisions }),
+    delegations: createDelegations(engine, writeAudit),
+    roles: createRoles(engine, writeAudit),
+    approvals: createApprovals(engine, writeAudit, guard),
+    revocations: createRevocations(engine, { audit: writeAudit, guard, revisions }),
     retention: createRetention(engine, checkFence, countStates),
     onRevision: revisions.subscribe,
     backup: (target) => backUp(database, target),

@@ -1,20 +1,24 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { AuditEvent, Revocation } from '../../domain/index.ts';
-import type { RevocationStore } from '../ports/index.ts';
+import {
+  loggedObject,
+  type AuditEvent,
+  type Revocation,
+  type RevocationReason,
+} from '../../domain/index.ts';
+import type { LogGuard, RevocationStore } from '../ports/index.ts';
 import type { CrlTable, RevocationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import type { Revisions } from './meta.ts';
 
 export function createRevocations(
   engine: Engine,
   {
     audit,
-    ledger,
+    guard,
     revisions,
-  }: { readonly audit: AuditWriter; readonly ledger: Ledger; readonly revisions: Revisions },
+  }: { readonly audit: AuditWriter; readonly guard: LogGuard; readonly revisions: Revisions },
 ): RevocationStore {
   const insert = engine.statement<{ [Column in keyof RevocationTable]: RevocationTable[Column] }>()(
     (query, slot) =>
@@ -66,7 +70,7 @@ export function createRevocations(
     query.deleteFrom('revocations').where('serial', '=', slot('serial')),
   );
 
-  // revocations of the open transaction, which the ledger learns of after its commit
+  // revocations of the open transaction, which the log tells of after its commit
   const open = new Map<string, Revocation>();
   engine.afterCommit(() => open.clear());
   engine.onRollback(() => open.clear());
@@ -75,10 +79,10 @@ export function createRevocations(
     drop.run({ serial: row.serial });
     insert.run({ ...row });
   };
-  const same = (serial: string, row: RevocationTable | undefined): boolean =>
-    ledger.sameRow('revocation', serial, row === undefined ? undefined : rowText.revocation(row));
-  const sameCrl = (id: string, row: CrlTable | undefined): boolean =>
-    ledger.sameRow('crl', id, row === undefined ? undefined : rowText.crl(row));
+  const rowOf = (serial: Buffer): Revocation | undefined => {
+    const row = bySerial.get({ serial });
+    return row === undefined ? undefined : toRevocation(row);
+  };
 
   const revoke = (
     serialHex: string,
@@ -87,17 +91,16 @@ export function createRevocations(
   ): Promise<Revocation> =>
     engine.write(() => {
       const serial = fromHex(serialHex, 'the serial');
-      const known = ledger.revoked.get(serialHex);
+      const known = guard.revocation(serialHex);
       if (known !== undefined) {
-        if (!same(serialHex, bySerial.get({ serial }))) put(toRow(known, serial));
+        if (!guard.sameRow('revocation', serialHex, rowOf(serial))) put(toRow(known, serial));
         return known;
       }
       const made = open.get(serialHex);
       if (made !== undefined) return made;
       const revoked = state(serial);
-      const row = toRow(revoked, serial);
       // in the place of one that somebody else has put there
-      put(row);
+      put(toRow(revoked, serial));
       revisions.advance();
       const { authorityId: authority, reason, revokedAt, revokedBy, notAfter } = revoked;
       // the record says it all, so that the revocation stands without its row
@@ -114,7 +117,7 @@ export function createRevocations(
             notAfter,
           },
         },
-        { kind: 'revocation', id: serialHex, text: rowText.revocation(row) },
+        { ...loggedObject('revocation', { ...revoked, serial: hex(serial) }), id: serialHex },
       );
       open.set(serialHex, revoked);
       return revoked;
@@ -132,65 +135,57 @@ export function createRevocations(
         return { ...revocation, authorityId: of.authority_id, notAfter: of.not_after };
       }),
     revokeAgain: (revocation, event) => revoke(revocation.serial, event, () => revocation),
-    revoked: (serial) => ledger.revoked.get(serial) !== undefined,
-    bySerial: (serial) =>
+    row: (serial) =>
       engine.read(() => {
         const key = fromHexOrUndefined(serial);
-        if (key !== undefined) same(serial, bySerial.get({ serial: key }));
-        return ledger.revoked.get(serial);
+        return key === undefined ? undefined : rowOf(key);
       }),
-    list: (authorityId, endingFrom) =>
-      engine.read(() => {
-        const found = new Map(
-          ofAuthority
-            .all({ authority_id: authorityId, ending_from: endingFrom })
-            .map((row) => [hex(row.serial), row]),
-        );
-        const listed = ledger.revoked.of(authorityId, endingFrom);
-        for (const serial of new Set([...found.keys(), ...listed.map((each) => each.serial)]))
-          same(serial, found.get(serial));
-        return listed;
-      }),
+    rows: (authorityId, endingFrom) =>
+      engine.read(() =>
+        ofAuthority.all({ authority_id: authorityId, ending_from: endingFrom }).map(toRevocation),
+      ),
     saveCrl: (crl, event) =>
       engine.write(() => {
-        const highest = ledger.revoked.crlNumber(crl.authorityId);
+        const highest = guard.crlNumber(crl.authorityId);
         if (highest >= crl.number)
           throw new PkiError(
             'CONFLICT',
             `the CRL of authority ${crl.authorityId} has number ${highest} already`,
           );
-        const row = {
+        putCrl.run({
           authority_id: crl.authorityId,
           number: crl.number,
           this_update: crl.thisUpdate,
           next_update: crl.nextUpdate,
           der: crl.der,
-        };
-        putCrl.run(row);
+        });
         revisions.advance();
         audit(
           { ...event, detail: { ...event.detail, number: crl.number } },
-          { kind: 'crl', id: crl.authorityId, text: rowText.crl(row) },
+          loggedObject('crl', crl),
         );
       }),
     crls: () =>
-      engine.read(() => {
-        const rows = crlRows.all({});
-        return rows
-          .filter((row) => sameCrl(row.authority_id, row))
-          .map((row) => ({
-            authorityId: row.authority_id,
-            number: row.number,
-            thisUpdate: row.this_update,
-            nextUpdate: row.next_update,
-            der: bytes(row.der),
-          }));
-      }),
-    highestCrlNumber: (authorityId) => engine.read(() => ledger.revoked.crlNumber(authorityId)),
-    issuerCrlNumber: (authorityId) =>
-      engine.read(() => ledger.revoked.issuerCrlNumber(authorityId)),
+      engine.read(() =>
+        crlRows.all({}).map((row) => ({
+          authorityId: row.authority_id,
+          number: row.number,
+          thisUpdate: row.this_update,
+          nextUpdate: row.next_update,
+          der: bytes(row.der),
+        })),
+      ),
   };
 }
+
+const toRevocation = (row: RevocationTable): Revocation => ({
+  serial: hex(row.serial),
+  authorityId: row.authority_id,
+  reason: row.reason as RevocationReason,
+  revokedAt: row.revoked_at,
+  revokedBy: row.revoked_by,
+  notAfter: row.not_after,
+});
 
 const toRow = (
   revocation: Revocation,

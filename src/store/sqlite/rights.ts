@@ -1,8 +1,8 @@
 import type { ErrorCode } from '../../common/errors/index.ts';
 import { maySign, type AuthorityState, type Rights } from '../../domain/index.ts';
+import type { LogGuard } from '../ports/index.ts';
 import { fromHexOrUndefined } from './codec.ts';
 import type { Engine } from './engine.ts';
-import type { Ledger } from './ledger.ts';
 
 export interface RightEnded {
   readonly code: ErrorCode;
@@ -16,7 +16,7 @@ export interface RightEnded {
  */
 export type RightsCheck = (now: number) => (rights: Rights) => RightEnded | undefined;
 
-export function createRightsCheck(engine: Engine, ledger: Pick<Ledger, 'revoked'>): RightsCheck {
+export function createRightsCheck(engine: Engine, guard: LogGuard): RightsCheck {
   const authority = engine.statement<{ id: string }>()((query, slot) =>
     query.selectFrom('authorities').select('state').where('id', '=', slot('id')),
   );
@@ -105,7 +105,7 @@ export function createRightsCheck(engine: Engine, ledger: Pick<Ledger, 'revoked'
     // by the log, whatever became of the row; a row that the log does not know yet is perhaps of
     // this very transaction
     if (
-      ledger.revoked.get(serial) !== undefined ||
+      guard.revocation(serial) !== undefined ||
       revocation.get({ serial: key as Buffer }) !== undefined
     )
       return ended('CERTIFICATE_REVOKED', `the caller's certificate ${serial} was revoked`);

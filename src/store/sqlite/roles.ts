@@ -1,15 +1,14 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Role } from '../../domain/index.ts';
+import { deletedObject, loggedObject, type Role } from '../../domain/index.ts';
 import type { RoleStore } from '../ports/index.ts';
 import type { RoleTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-export function createRoles(engine: Engine, audit: AuditWriter, ledger: Ledger): RoleStore {
+export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
   const put = engine.statement<{ [Column in keyof RoleTable]: RoleTable[Column] }>()(
     (query, slot) =>
       query
@@ -52,9 +51,6 @@ export function createRoles(engine: Engine, audit: AuditWriter, ledger: Ledger):
       .orderBy('roles.name'),
   );
 
-  const read = (row: RoleTable): Role =>
-    ledger.read('role', row.name, () => rowText.role(row), toRole(row));
-
   const existing = (name: string): Role => {
     const row = byName.get({ name });
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no role ${name}`);
@@ -74,25 +70,22 @@ export function createRoles(engine: Engine, audit: AuditWriter, ledger: Ledger):
         });
         removeMembers.run({ role: role.name });
         for (const member of new Set(role.members)) addMember.run({ member, role: role.name });
-        audit(event, {
-          kind: 'role',
-          id: role.name,
-          text: rowText.role(byName.get({ name: role.name }) as RoleTable),
-        });
-        return existing(role.name);
+        const stored = existing(role.name);
+        audit(event, loggedObject('role', stored));
+        return stored;
       }),
     delete: (name, event) =>
       engine.write(() => {
         const role = existing(name);
         remove.run({ name });
-        audit(event, { kind: 'role', id: name, text: null });
+        audit(event, deletedObject('role', name));
         return role;
       }),
     forMember: (spiffeId) =>
       engine.read(() =>
         forMember
           .all({ member: spiffeId })
-          .map(read)
+          .map(toRole)
           .filter((role) => role.members.includes(spiffeId)),
       ),
     list: (page) =>
@@ -104,7 +97,7 @@ export function createRoles(engine: Engine, audit: AuditWriter, ledger: Ledger):
           .where('name', '>', page.after ?? '')
           .orderBy('name')
           .limit(size + 1);
-        return toPage(engine.rows(query), size, read, (row) => row.name);
+        return toPage(engine.rows(query), size, toRole, (row) => row.name);
       }),
   };
 }

@@ -1,30 +1,30 @@
 import { sql } from 'kysely';
 import { PkiError } from '../../common/errors/index.ts';
-import type { RotatedKind, RotationOperation, RotationSpec } from '../../domain/index.ts';
-import type { RotationStore } from '../ports/index.ts';
+import {
+  loggedObject,
+  type RotatedKind,
+  type RotationOperation,
+  type RotationSpec,
+} from '../../domain/index.ts';
+import type { LogGuard, RotationStore } from '../ports/index.ts';
 import type { RotationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
-import type { Consumers } from './consumers.ts';
 import type { Engine } from './engine.ts';
-import type { IssuedLeaves } from './issued.ts';
 import type { FenceCheck } from './leases.ts';
-import { rowText, type Ledger } from './ledger.ts';
 import type { Revisions } from './meta.ts';
 import { builder } from './statement.ts';
 
 export interface RotationParts {
   readonly audit: AuditWriter;
-  readonly ledger: Ledger;
+  readonly guard: LogGuard;
   readonly checkFence: FenceCheck;
   readonly revisions: Revisions;
-  readonly consumers: Consumers;
-  readonly issued: IssuedLeaves;
 }
 
 export function createRotations(
   engine: Engine,
-  { audit, ledger, checkFence, revisions, consumers, issued }: RotationParts,
+  { audit, guard, checkFence, revisions }: RotationParts,
 ): RotationStore {
   const insert = engine.statement<{ [Column in keyof RotationTable]: RotationTable[Column] }>()(
     (query, slot) =>
@@ -77,10 +77,7 @@ export function createRotations(
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no rotation ${id}`);
     return row;
   };
-  const stored = (id: string) =>
-    ({ kind: 'rotation', id, text: rowText.rotation(existing(id)) }) as const;
-  const read = (row: RotationTable): RotationOperation =>
-    ledger.read('rotation', row.id, () => rowText.rotation(row), toOperation(row));
+  const stored = (id: string) => loggedObject('rotation', toOperation(existing(id)));
   /** Holders that are agents tell of replacements and of what they hold. */
   const isAgent = sql<boolean>`holder IN (SELECT spiffe_id FROM agents)`;
   /**
@@ -128,7 +125,7 @@ export function createRotations(
       engine.write(() => {
         if (lease !== undefined) checkFence(lease);
         const row = existing(id);
-        ledger.requireRow('rotation', id, rowText.rotation(row));
+        guard.requireRow('rotation', id, toOperation(row));
         if (row.version !== version)
           throw new PkiError(
             'CONFLICT',
@@ -144,12 +141,12 @@ export function createRotations(
         });
         revisions.advance();
         audit(event, stored(id));
-        return read(existing(id));
+        return toOperation(existing(id));
       }),
     byId: (id) =>
       engine.read(() => {
         const row = byId.get({ id });
-        return row === undefined ? undefined : read(row);
+        return row === undefined ? undefined : toOperation(row);
       }),
     list: ({ underWay }) =>
       engine.read(() => {
@@ -160,7 +157,7 @@ export function createRotations(
           .orderBy('id', 'desc')
           .limit(1000);
         if (underWay) query = query.where('state', 'in', ['running', 'paused']);
-        return engine.rows(query).map(read);
+        return engine.rows(query).map(toOperation);
       }),
     signedBy: (now, marginSeconds) =>
       engine.read(() => {
@@ -199,27 +196,22 @@ export function createRotations(
         )) {
           found.set(row.id, { lastExpiry: row.highest_jwt_expiry, live: 0, liveUnreported: 0 });
         }
-        // what the log has is valid, whatever became of its row
-        for (const id of issued.authorities()) {
-          const last = issued.lastOf(id);
-          const facts = found.get(id);
-          if (last >= now - marginSeconds && last > (facts?.lastExpiry ?? 0))
-            found.set(id, { live: 0, liveUnreported: 0, ...facts, lastExpiry: last });
-        }
         return found;
       }),
     lastNotAfterByHolder: (now) =>
-      engine.read(() => {
-        const found = new Map(issued.holders(now));
-        for (const { holder, last } of engine.rows(
-          leavesOut()
-            .select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')])
-            .where('not_after', '>=', now)
-            .groupBy('holder'),
-        ))
-          found.set(holder, Math.max(last, found.get(holder) ?? 0));
-        return found;
-      }),
+      engine.read(
+        () =>
+          new Map(
+            engine
+              .rows(
+                leavesOut()
+                  .select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')])
+                  .where('not_after', '>=', now)
+                  .groupBy('holder'),
+              )
+              .map(({ holder, last }) => [holder, last] as const),
+          ),
+      ),
     unheld: (since, now) =>
       engine.read(() => {
         const given = mayBeOut()
@@ -237,14 +229,7 @@ export function createRotations(
             ])
             .where('created_at_ms', '<=', (since + 1) * 1000),
         )[0];
-        // at least one, where the log has what the inventory has not
-        const logged = issued.unheldUntil(since);
-        const waiting = Math.max(before?.count ?? 0, logged >= now ? 1 : 0);
-        return {
-          total: Math.max(total, waiting),
-          waiting,
-          until: Math.max(before?.last ?? 0, logged >= now ? logged : 0),
-        };
+        return { total, waiting: before?.count ?? 0, until: before?.last ?? 0 };
       }),
     reliedExpiry: (since, now) =>
       engine.read(
@@ -259,7 +244,6 @@ export function createRotations(
               .select((eb) => eb.fn.max<number | null>('not_after').as('last')),
           )[0]?.last ?? 0,
       ),
-    consumers: () => engine.read(consumers.all),
     clockAnchor: () =>
       engine.read(() => {
         const row = engine.rows(builder.selectFrom('clock_anchor').selectAll())[0];

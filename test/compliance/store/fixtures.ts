@@ -15,17 +15,12 @@ import type {
   Rights,
   Role,
 } from '../../../src/domain/index.ts';
-import type {
-  EntryWrite,
-  FinishItem,
-  Page,
-  PageRequest,
-  Store,
-} from '../../../src/store/ports/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
+import type { EntryWrite, FinishItem, Page, PageRequest } from '../../../src/store/ports/index.ts';
 
 /** What an engine gives to the suite. */
 export interface OpenedStore {
-  readonly store: Store;
+  readonly store: Ledger;
   readonly clock: ManualClock;
   /** Closes it and opens the same database again. */
   reopen(): Promise<OpenedStore>;
@@ -150,7 +145,7 @@ export const jwtMade = {
 
 /** An authority that signs. */
 export async function activeAuthority(
-  store: Store,
+  store: Ledger,
   kind: AuthorityKind = 'jwt',
 ): Promise<Authority> {
   const made = authority({ kind });
@@ -175,7 +170,7 @@ export async function activeAuthority(
 
 /** Records an intent and finishes it as signed under an active authority's right alone. */
 export async function issued(
-  store: Store,
+  store: Ledger,
   authorityId: string,
   changes: Partial<Intent> = {},
 ): Promise<Intent> {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLogger } from '../../../src/common/runtime/index.ts';
-import { openSqliteStore } from '../../../src/store/index.ts';
+import { openStore } from '../../support/open-store.ts';
 import { ManualClock, type OpenedStore } from './fixtures.ts';
 import { storeSuite } from './suite.ts';
 
@@ -10,7 +10,7 @@ storeSuite('sqlite', async (options = {}) => {
   const folder = mkdtempSync(join(tmpdir(), 'meshca-store-'));
   const clock = new ManualClock();
   const opened = async (): Promise<OpenedStore> => {
-    const store = await openSqliteStore({
+    const store = await openStore({
       path: join(folder, 'meshca.db'),
       clock,
       logger: silentLogger,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RegistrationEntry } from '../../../src/domain/index.ts';
-import type { Store } from '../../../src/store/ports/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
 import {
   agentId,
   by,
@@ -17,7 +17,7 @@ const other = 'spiffe://example.org/meshca/agent/node-2';
 
 export function entryChangeCases(name: string, open: OpenStore): void {
   const changed = async (
-    store: Store,
+    store: Ledger,
     parents: readonly string[],
     since: number,
   ): Promise<unknown> => {

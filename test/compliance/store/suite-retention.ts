@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { uuidv7 } from '../../../src/common/runtime/index.ts';
-import type { Lease, Store } from '../../../src/store/ports/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
+import type { Lease } from '../../../src/store/ports/index.ts';
 import {
   activeAuthority,
   agentId,
@@ -13,7 +14,7 @@ import {
   type OpenStore,
 } from './fixtures.ts';
 
-const held = async (store: Store, name = 'pruning'): Promise<Lease> => {
+const held = async (store: Ledger, name = 'pruning'): Promise<Lease> => {
   const lease = await store.leases.acquire(name, 'me', start * 1000, 86_400_000);
   assert.ok(lease !== undefined);
   return lease;
@@ -24,7 +25,7 @@ const note = (size: number, signatures = 1): string =>
 
 /** Grows the tree by one record and its checkpoint. */
 async function checkpoint(
-  store: Store,
+  store: Ledger,
   lease: Lease,
   { size, timeMs, signatures }: Readonly<Record<'size' | 'timeMs' | 'signatures', number>>,
 ): Promise<void> {

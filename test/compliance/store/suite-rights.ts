@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/common/errors/index.ts';
 import type { Rights } from '../../../src/domain/index.ts';
-import type { Store } from '../../../src/store/ports/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
 import {
   activeAuthority,
   agentId,
@@ -24,7 +24,7 @@ import {
 } from './fixtures.ts';
 
 interface World {
-  readonly store: Store;
+  readonly store: Ledger;
   readonly clock: ManualClock;
   readonly rights: Required<Rights>;
   readonly authorityVersion: number;
@@ -32,7 +32,7 @@ interface World {
   readonly entry: ReturnType<typeof draft>;
 }
 
-async function world(store: Store, clock: ManualClock): Promise<World> {
+async function world(store: Ledger, clock: ManualClock): Promise<World> {
   const authority = await activeAuthority(store);
   const entry = draft({ expiresAt: start + 1000 });
   const [change] = await store.entries.write([creates(entry)], by);

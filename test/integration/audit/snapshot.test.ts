@@ -11,7 +11,8 @@ import { snapshotStatement } from '../../../src/audit/snapshot.ts';
 import { canonicalBytes, leafHash, logObjectDigest } from '../../../src/domain/index.ts';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { silentLogger, type Logger } from '../../../src/common/runtime/index.ts';
-import { replaceDatabase, type Store } from '../../../src/store/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
+import { replaceDatabase } from '../../../src/store/index.ts';
 import {
   activeAuthority,
   by,
@@ -85,21 +86,21 @@ const failure = (world: LogWorld): Promise<PkiError> =>
 
 /** What the memory of the log says, as one digest. */
 async function memory({ store }: OpenedLog): Promise<string> {
-  const copy = await store.log.copyLedger();
+  const copy = store.log.copyLedger();
   assert.ok(copy !== undefined);
   const hash = createHash('sha256');
   for (const part of copy.parts()) hash.update(part);
   return hash.digest('hex');
 }
 
-const provenEntry = async (store: Store, id: string): Promise<boolean | 'absent'> => {
+const provenEntry = async (store: Ledger, id: string): Promise<boolean | 'absent'> => {
   const entry = (await store.entries.byIds([id]))[0];
-  return entry === undefined ? 'absent' : store.objects.proven(entry);
+  return entry === undefined ? 'absent' : store.objects.prove('entry', entry) !== undefined;
 };
 const records = (count: number) =>
   Array.from({ length: count }, (_, at) => event('a.b', `subject ${at}`));
 const basisOf = async ({ store }: OpenedLog): Promise<number | undefined> =>
-  (await store.log.basis())?.size;
+  store.log.basis()?.size;
 
 /**
  * Objects of many kinds, some deleted, some revoked; returns the ID of an entry, and of one that
@@ -774,7 +775,7 @@ test('records that were touched before they were in the tree keep this process f
         ),
       );
       assert.equal(log.basis.snapshot?.size, before);
-      assert.equal(await store.log.copyLedger(), undefined);
+      assert.equal(store.log.copyLedger(), undefined);
     });
     await inStore(world, async (opened) => {
       assert.ok(((await basisOf(opened)) ?? 0) < opened.log.size);

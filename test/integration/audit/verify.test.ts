@@ -7,7 +7,7 @@ import { runCli } from '../../../src/cli/program.ts';
 import { silentLogger, systemClock, uuidv7 } from '../../../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../../src/common/x509/index.ts';
 import { Pruner } from '../../../src/services/index.ts';
-import { openSqliteStore } from '../../../src/store/index.ts';
+import { openStore } from '../../support/open-store.ts';
 import {
   startTestServer,
   unaryCall,
@@ -346,7 +346,7 @@ test('certificates and checkpoints that were pruned leave a log that verifies, a
   const since = join(server.dir, 'since');
   writeFileSync(since, readFileSync(checkpointFile(server)));
   await server.stop();
-  const store = await openSqliteStore({
+  const store = await openStore({
     path: join(server.dir, 'data', 'meshca.db'),
     clock: systemClock,
     logger: silentLogger,

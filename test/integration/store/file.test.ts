@@ -17,7 +17,8 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { silentLogger, systemClock } from '../../../src/common/runtime/index.ts';
-import { openSqliteStore, type SqliteStoreOptions, type Store } from '../../../src/store/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
+import { openStore, type TestStoreOptions } from '../../support/open-store.ts';
 import { migrate, migrations } from '../../../src/store/sqlite/migrations.ts';
 import {
   activeAuthority,
@@ -34,8 +35,8 @@ function databasePath(t: TestContext): string {
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return join(folder, 'meshca.db');
 }
-const open = (path: string, options: Partial<SqliteStoreOptions> = {}): Promise<Store> =>
-  openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid, ...options });
+const open = (path: string, options: Partial<TestStoreOptions> = {}): Promise<Ledger> =>
+  openStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid, ...options });
 
 /** Changes the closed database as somebody else would. */
 function outside(path: string, sql: string): void {

@@ -1,10 +1,10 @@
 // A process that holds a database: prints `open`, then the number of each audit record once its
 // append has resolved. Arguments: path of the database.
 import { silentLogger, systemClock } from '../../../src/common/runtime/index.ts';
-import { openSqliteStore } from '../../../src/store/index.ts';
+import { openStore } from '../../support/open-store.ts';
 
 const path = process.argv[2] as string;
-const store = await openSqliteStore({
+const store = await openStore({
   path,
   clock: systemClock,
   logger: silentLogger,

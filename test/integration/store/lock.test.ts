@@ -9,11 +9,12 @@ import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { silentLogger, systemClock } from '../../../src/common/runtime/index.ts';
-import { openSqliteStore, type Store } from '../../../src/store/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
+import { openStore } from '../../support/open-store.ts';
 import { code } from '../../compliance/store/fixtures.ts';
 
-const open = (path: string): Promise<Store> =>
-  openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
+const open = (path: string): Promise<Ledger> =>
+  openStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
 
 const holderScript = fileURLToPath(
   new URL(`./holder${extname(fileURLToPath(import.meta.url))}`, import.meta.url),

@@ -6,22 +6,23 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { silentLogger, systemClock } from '../../../src/common/runtime/index.ts';
 import { CompactRange, TileCollector } from '../../../src/common/tlog/index.ts';
-import { openSqliteStore, type Store } from '../../../src/store/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
+import { openStore } from '../../support/open-store.ts';
 import { event } from '../../compliance/store/fixtures.ts';
 
 interface Opened {
   readonly path: string;
-  store: Store;
+  store: Ledger;
   /** Whoever can write to the file. */
   sql(text: string): void;
-  reopen(): Promise<Store>;
+  reopen(): Promise<Ledger>;
 }
 
 async function withStore(work: (opened: Opened) => Promise<void>): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'meshca-log-'));
   const path = join(folder, 'meshca.db');
   const open = () =>
-    openSqliteStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
+    openStore({ path, clock: systemClock, logger: silentLogger, pid: process.pid });
   const opened: Opened = {
     path,
     store: await open(),
@@ -49,7 +50,7 @@ async function withStore(work: (opened: Opened) => Promise<void>): Promise<void>
 }
 
 /** All that is pending and good gets into the tree. */
-async function sequence(store: Store): Promise<void> {
+async function sequence(store: Ledger): Promise<void> {
   const pending = await store.log.pending(10_000);
   const lease = await store.leases.acquire('audit-log', 'test', systemClock.nowMs(), 60_000);
   assert.ok(lease !== undefined);
@@ -124,7 +125,7 @@ test('a record that waits for the tree is told apart: ours, gone, changed, put t
   await withStore(async (opened) => {
     const { store } = opened;
     await store.audit.append([event('a.b', 'before any session')]);
-    const kinds = async (of: Store): Promise<readonly string[]> =>
+    const kinds = async (of: Ledger): Promise<readonly string[]> =>
       (await of.log.pending(100)).map(({ sequence: at, origin }) => `${at} ${origin.kind}`);
     await sequence(store);
     await store.log.beginSession(

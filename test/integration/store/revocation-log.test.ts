@@ -13,7 +13,8 @@ import {
   parseCrl,
   type ParsedCrl,
 } from '../../../src/common/x509/index.ts';
-import { openSqliteStore, replaceDatabase } from '../../../src/store/index.ts';
+import { replaceDatabase } from '../../../src/store/index.ts';
+import { openStore } from '../../support/open-store.ts';
 import {
   activeAuthority,
   event,
@@ -227,7 +228,7 @@ test('the last check before a certificate is released finds the caller revoked t
   const directory = await mkdtemp(join(tmpdir(), 'meshca-revoked-'));
   const path = join(directory, 'store.db');
   const open = () =>
-    openSqliteStore({ path, clock: new ManualClock(), logger: silentLogger, pid: process.pid });
+    openStore({ path, clock: new ManualClock(), logger: silentLogger, pid: process.pid });
   let store = await open();
   try {
     const authority = await activeAuthority(store);
@@ -260,7 +261,7 @@ test('the last check before a certificate is released finds the caller revoked t
 test('when an authority was activated and tainted is part of what the log commits to', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'meshca-authority-'));
   const path = join(directory, 'store.db');
-  const store = await openSqliteStore({
+  const store = await openStore({
     path,
     clock: new ManualClock(),
     logger: silentLogger,
@@ -270,9 +271,11 @@ test('when an authority was activated and tainted is part of what the log commit
     const { id: authorityId } = await activeAuthority(store);
     // reads of one turn of the loop share a snapshot
     const proven = (): Promise<boolean> =>
-      setImmediate().then(async () =>
-        store.objects.proven((await store.authorities.byId(authorityId)) as object),
-      );
+      setImmediate().then(async () => {
+        const found = await store.authorities.byId(authorityId);
+        assert.ok(found !== undefined);
+        return store.objects.prove('authority', found) !== undefined;
+      });
     assert.equal(await proven(), true);
     for (const column of [
       'activated_at',

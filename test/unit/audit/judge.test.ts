@@ -5,7 +5,8 @@ import { judgePending } from '../../../src/audit/judge.ts';
 import { openSession, SealCheck } from '../../../src/audit/session.ts';
 import { spkiOf } from '../../../src/common/x509/index.ts';
 import { leafHash, sealBytes } from '../../../src/domain/index.ts';
-import type { LogSeal, PendingRecord } from '../../../src/store/ports/index.ts';
+import type { PendingRecord } from '../../../src/ledger/index.ts';
+import type { LogSeal } from '../../../src/store/ports/index.ts';
 import { FakeClock } from '../../support/agent.ts';
 
 const origin = 'td/meshca/audit';

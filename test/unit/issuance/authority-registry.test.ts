@@ -8,7 +8,7 @@ test('a key for which a CSR went out is the key of an authority from then on, wi
   const registry = new AuthorityRegistry({
     authorities: { list: () => Promise.resolve([]) },
     bundles: { latest: () => Promise.resolve(undefined) },
-    objects: { require: () => {}, proven: () => true },
+    objects: { require: (_kind, value) => value as never, prove: (_kind, value) => value as never },
     signers: { useKey: () => Promise.resolve(), forgetKey: () => Promise.resolve() },
     logger: silentLogger,
     requestedKeys,

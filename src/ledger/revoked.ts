@@ -1,4 +1,4 @@
-import type { LoggedObject, Revocation, RevocationReason } from '../../domain/index.ts';
+import { loggedRevocation, type LoggedObject, type Revocation } from '../domain/index.ts';
 
 export interface RevokedCopy {
   readonly revocations: readonly Revocation[];
@@ -80,13 +80,3 @@ export class Revoked {
     if (number > this.issuerCrlNumber(id)) this.#issuerNumbers.set(id, number);
   }
 }
-
-/** What a record that commits to a revocation says of it. */
-export const loggedRevocation = ({ id, detail }: LoggedObject): Revocation => ({
-  serial: id,
-  authorityId: detail['authority'] as string,
-  reason: detail['reason'] as RevocationReason,
-  revokedAt: detail['revokedAt'] as number,
-  revokedBy: detail['revokedBy'] as string,
-  notAfter: detail['notAfter'] as number,
-});

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { Revocation } from '../../domain/index.ts';
-import type { IssuedContent } from './issued.ts';
-import type { LedgerContent } from './ledger.ts';
+import type { Revocation } from '../domain/index.ts';
+import type { IssuedContent } from './issued-leaves.ts';
+import type { ObjectsContent } from './objects.ts';
 
 /** Small enough that making or reading one takes a millisecond or two. */
 const itemsPerPart = 1_000;
@@ -23,7 +23,7 @@ export function* objectParts({
   evidence,
   revocations,
   crls,
-}: LedgerContent): Generator<Buffer> {
+}: ObjectsContent): Generator<Buffer> {
   yield* parts(
     'objects',
     (function* items(): Generator<ObjectItem> {
@@ -66,7 +66,7 @@ function* parts(
 }
 
 export interface PartsContent {
-  readonly ledger: LedgerContent;
+  readonly objects: ObjectsContent;
   readonly issued: IssuedContent;
   /** SHA-256 of those that say something of objects. */
   readonly objectParts: readonly Buffer[];
@@ -77,7 +77,7 @@ export interface PartsContent {
  * module makes.
  */
 export function contentOf(all: Iterable<Buffer>): PartsContent {
-  const ledger = {
+  const said = {
     objects: [] as [string, { sha256: string; sequence: number }][],
     evidence: [] as [string, { sha256: string; sequence: number }][],
     revocations: [] as Revocation[],
@@ -97,19 +97,19 @@ export function contentOf(all: Iterable<Buffer>): PartsContent {
     if (of === 'objects') hashes.push(partHash(part));
     for (const item of items) {
       if (item[0] === 'object')
-        ledger.objects.push([item[1], { sha256: item[2], sequence: item[3] }]);
+        said.objects.push([item[1], { sha256: item[2], sequence: item[3] }]);
       else if (item[0] === 'evidence')
-        ledger.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
-      else if (item[0] === 'revocation') ledger.revocations.push(item[1]);
+        said.evidence.push([item[1], { sha256: item[2], sequence: item[3] }]);
+      else if (item[0] === 'revocation') said.revocations.push(item[1]);
       else if (item[0] === 'crl')
-        ledger.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
+        said.crls.push({ id: item[1], number: item[2], issuerNumber: item[3] });
       else if (item[0] === 'holder') issued.holders.push([item[1], item[2]]);
       else if (item[0] === 'authority') issued.authorities.push([item[1], item[2]]);
       else if (item[0] === 'given') issued.given.push([item[1], item[2], item[3]]);
       else throw new TypeError('an item of a snapshot is of no kind that is known');
     }
   }
-  return { ledger, issued, objectParts: hashes };
+  return { objects: said, issued, objectParts: hashes };
 }
 
 export const partHash = (part: Buffer): Buffer => createHash('sha256').update(part).digest();

@@ -1,21 +1,26 @@
 import { setImmediate } from 'node:timers/promises';
-import type { Logger } from '../../common/runtime/index.ts';
-import { CompactRange, nodesFromTiles } from '../../common/tlog/index.ts';
-import { leafHash } from '../../domain/index.ts';
-import type { LogSnapshot } from '../ports/index.ts';
-import { contentOf } from './ledger-parts.ts';
-import { apply, emptyMemory, learn, type Lesson, type LogMemory } from './log-memory.ts';
-import { SnapshotReview, type ReviewSource } from './log-review.ts';
-import type { SnapshotRows } from './log-snapshots.ts';
+import type { Clock, Logger } from '../common/runtime/index.ts';
+import { CompactRange } from '../common/tlog/index.ts';
+import { leafHash } from '../domain/index.ts';
+import type { LogRow, LogSnapshot, LogStore, StoredCheckpoint } from '../store/ports/index.ts';
+import { apply, emptyMemory, lessonFrom, type Lesson, type Memory } from './memory.ts';
+import { SnapshotReview, type ReviewedSnapshot } from './review.ts';
+import { contentOf, PartsDigest, type PartsContent } from './snapshot-parts.ts';
+import { withTiles } from './tiles.ts';
 
-export interface LogLoadSource extends ReviewSource {
-  readonly snapshots: SnapshotRows;
-  /** Leaves in the tree. */
-  readonly size: () => number;
-  readonly newestCheckpoint: () => { readonly size: number; readonly root: Buffer } | undefined;
+export interface LogLoadSource {
+  readonly log: LogStore;
+  /** Of this process. */
+  readonly memory: Memory;
   /** What this process has written and is not in the tree yet. */
   readonly own: () => Iterable<readonly [sequence: number, lesson: Lesson]>;
+  readonly clock: Clock;
   readonly logger: Logger;
+}
+
+interface TreeHead {
+  readonly size: number;
+  readonly checkpoint: StoredCheckpoint | undefined;
 }
 
 const rowsAtOnce = 2_000;
@@ -25,7 +30,7 @@ const sayEveryMs = 2_000;
 /** Fills the memory of the log at a start. Owner of what that memory rests on. */
 export class LogLoad {
   readonly #source: LogLoadSource;
-  #basis: (LogSnapshot & { readonly objectParts: readonly Buffer[] }) | undefined;
+  #basis: ReviewedSnapshot | undefined;
   #computed = new CompactRange();
   /**
    * Records up to this one counted although they were not in the tree: there was no checkpoint yet,
@@ -58,9 +63,9 @@ export class LogLoad {
    * else from all records.
    */
   async load(below = Number.POSITIVE_INFINITY): Promise<void> {
-    const { snapshots, logger } = this.#source;
-    const known = snapshots.list().filter(({ size }) => size < below);
-    for (const snapshot of known) {
+    const { log, logger } = this.#source;
+    for (const snapshot of await log.snapshots()) {
+      if (snapshot.size >= below) continue;
       const why = await this.#loadFrom(snapshot);
       if (why === undefined) return;
       logger.warn({ size: snapshot.size, why }, 'a snapshot of the audit log is not used');
@@ -79,67 +84,69 @@ export class LogLoad {
     await this.load(refused.size);
   }
 
+  async #head(): Promise<TreeHead> {
+    const { log } = this.#source;
+    const [{ size }, checkpoint] = await Promise.all([log.head(), log.latestCheckpoint()]);
+    return { size, checkpoint };
+  }
+
   /** Returns why it does not fit. */
   async #loadFrom(snapshot: LogSnapshot): Promise<string | undefined> {
-    const { snapshots, size, newestCheckpoint, tile, clock } = this.#source;
-    const head = { size: size(), checkpoint: newestCheckpoint() };
-    if (snapshot.size > head.size || head.checkpoint?.size !== head.size)
+    const { log, clock } = this.#source;
+    const head = await this.#head();
+    const root = head.checkpoint?.root;
+    if (snapshot.size > head.size || head.checkpoint?.size !== head.size || root === undefined)
       return `the tree has ${head.size} records, the newest checkpoint is over ${head.checkpoint?.size ?? 0}`;
     const fresh = emptyMemory(clock);
     let range: CompactRange;
-    let hashes: readonly Buffer[];
+    let content: PartsContent;
     try {
-      const parts = snapshots.parts(snapshot);
+      const parts = await this.#parts(snapshot);
       if (parts === undefined) return 'its parts are not those that it names';
-      range = CompactRange.at(
-        snapshot.size,
-        nodesFromTiles(({ level, index }) => tile(level, index)),
-      );
+      range = await withTiles(log, (read) => CompactRange.at(snapshot.size, read));
       if (!range.root().equals(snapshot.root)) return 'the tree has another root at its size';
-      const content = contentOf(parts);
-      fresh.ledger.restore(content.ledger);
+      content = contentOf(parts);
+      fresh.objects.restore(content.objects);
       fresh.issued.add(content.issued);
-      hashes = content.objectParts;
     } catch (thrown) {
       return (thrown as Error).message;
     }
     // only what has its place in the tree counts, and the root below shows that these are its
     // records
-    await this.#read(snapshot.sequence, (sequence, canonical, index) => {
+    await this.#read(snapshot.sequence, ({ sequence, canonical, index }) => {
       if (index !== range.size || index >= head.size) return;
       range.append(leafHash(canonical));
-      learn(fresh, canonical, sequence, clock.now());
+      apply(fresh, lessonFrom(canonical, clock.now()), sequence);
     });
-    if (range.size !== head.size || !range.root().equals(head.checkpoint.root))
+    if (range.size !== head.size || !range.root().equals(root))
       return 'the records behind it are not those of the tree';
-    this.#settle(fresh, range, { ...snapshot, objectParts: hashes });
+    this.#settle(fresh, range, { ...snapshot, objectParts: content.objectParts });
     return undefined;
   }
 
   async #loadWhole(): Promise<void> {
-    const { size, newestCheckpoint, clock, logger } = this.#source;
-    const head = size();
-    const open = newestCheckpoint() === undefined;
+    const { clock, logger } = this.#source;
+    const head = await this.#head();
     const fresh = emptyMemory(clock);
     const range = new CompactRange();
     const begunMs = clock.monotonicMs();
     let saidMs = begunMs;
     await this.#read(
       0,
-      (sequence, canonical, index) => {
-        if (index !== undefined && index === range.size && index < head)
+      ({ sequence, canonical, index }) => {
+        if (index !== undefined && index === range.size && index < head.size)
           range.append(leafHash(canonical));
         // what stayed out of the tree has no say; what is not in it yet gets one when the sequencer
         // found its seal good
-        else if (!open) return;
+        else if (head.checkpoint !== undefined) return;
         else this.#openThrough = sequence;
-        learn(fresh, canonical, sequence, clock.now());
+        apply(fresh, lessonFrom(canonical, clock.now()), sequence);
       },
       () => {
         const nowMs = clock.monotonicMs();
         if (nowMs - saidMs < sayEveryMs) return;
         saidMs = nowMs;
-        logger.info({ read: range.size, of: head }, 'reading the whole audit log');
+        logger.info({ read: range.size, of: head.size }, 'reading the whole audit log');
       },
     );
     const seconds = Math.round((clock.monotonicMs() - begunMs) / 1000);
@@ -148,15 +155,27 @@ export class LogLoad {
     this.#settle(fresh, range, undefined);
   }
 
+  /** Those of a snapshot, if they are there and have its digest. */
+  async #parts(snapshot: LogSnapshot): Promise<readonly Buffer[] | undefined> {
+    const parts: Buffer[] = [];
+    const digest = new PartsDigest();
+    for (let position = 0; position < snapshot.parts; position += 1) {
+      const content = await this.#source.log.snapshotPart(snapshot.size, position);
+      if (content === undefined) return undefined;
+      digest.add(content);
+      parts.push(content);
+    }
+    return digest.digest().equals(snapshot.digest) ? parts : undefined;
+  }
+
   async #read(
     from: number,
-    each: (sequence: number, canonical: Buffer, index: number | undefined) => void,
+    each: (row: LogRow) => void,
     between: () => void = () => {},
   ): Promise<void> {
-    const place = this.#source.runs.walker();
     for (let after = from; ; ) {
-      const rows = this.#source.records(after, rowsAtOnce);
-      for (const { sequence, canonical } of rows) each(sequence, canonical, place(sequence));
+      const rows = await this.#source.log.records(after, rowsAtOnce);
+      for (const row of rows) each(row);
       if (rows.length < rowsAtOnce) return;
       after = rows.at(-1)?.sequence ?? after;
       between();
@@ -164,14 +183,10 @@ export class LogLoad {
     }
   }
 
-  #settle(
-    fresh: LogMemory,
-    range: CompactRange,
-    basis: (LogSnapshot & { readonly objectParts: readonly Buffer[] }) | undefined,
-  ): void {
+  #settle(fresh: Memory, range: CompactRange, basis: ReviewedSnapshot | undefined): void {
     const { own, memory } = this.#source;
     for (const [sequence, lesson] of own()) apply(fresh, lesson, sequence);
-    memory.ledger.become(fresh.ledger);
+    memory.objects.become(fresh.objects);
     memory.issued.become(fresh.issued);
     this.#computed = range;
     this.#basis = basis;

@@ -1,5 +1,5 @@
-import { readCanonical, type AuditEvent } from '../../domain/index.ts';
-import type { Clock } from '../../common/runtime/index.ts';
+import { readCanonical, type AuditEvent } from '../domain/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
 
 /** What the record of an issuance says. */
 export interface IssuedLeaf {

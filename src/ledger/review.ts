@@ -1,24 +1,33 @@
-import { PkiError } from '../../common/errors/index.ts';
-import type { Clock } from '../../common/runtime/index.ts';
-import { CompactRange } from '../../common/tlog/index.ts';
-import { leafHash } from '../../domain/index.ts';
-import type { LogReview, LogSnapshot } from '../ports/index.ts';
-import { objectParts, partHash } from './ledger-parts.ts';
-import { emptyMemory, learn, type LogMemory } from './log-memory.ts';
-import type { LogRuns } from './log-runs.ts';
+import { PkiError } from '../common/errors/index.ts';
+import type { Clock } from '../common/runtime/index.ts';
+import { CompactRange } from '../common/tlog/index.ts';
+import { leafHash } from '../domain/index.ts';
+import type { LogSnapshot, LogStore } from '../store/ports/index.ts';
+import { apply, emptyMemory, lessonFrom, type Memory } from './memory.ts';
+import { objectParts, partHash } from './snapshot-parts.ts';
+
+/** Reads again the records under the snapshot on which the memory of this process rests. */
+export interface LogReview {
+  readonly of: number;
+  readonly checked: number;
+  /**
+   * Looks at so many further records. `whole`: all of them are under the snapshot's root, and say
+   * what it says. Does not block for longer than those records take. @throws AUDIT_INVALID with the
+   * `sequence` of the record, where it is known
+   */
+  step(records: number): Promise<'more' | 'whole'>;
+}
+
+export type ReviewedSnapshot = LogSnapshot & {
+  /** SHA-256 of those of its parts that say something of objects. */
+  readonly objectParts: readonly Buffer[];
+};
 
 export interface ReviewSource {
-  readonly records: (
-    after: number,
-    limit: number,
-  ) => readonly { readonly sequence: number; readonly canonical: Buffer }[];
-  readonly tile: (level: number, position: number) => Buffer | undefined;
-  readonly runs: LogRuns;
+  readonly log: LogStore;
   /** Of this process. */
-  readonly memory: LogMemory;
+  readonly memory: Memory;
   readonly clock: Clock;
-  /** Runs between transactions. */
-  readonly look: <T>(work: () => T) => Promise<T>;
 }
 
 /**
@@ -26,24 +35,19 @@ export interface ReviewSource {
  * and say what it says. Owner of its place in the log.
  */
 export class SnapshotReview implements LogReview {
-  readonly #snapshot: LogSnapshot & { readonly objectParts: readonly Buffer[] };
+  readonly #snapshot: ReviewedSnapshot;
   readonly #source: ReviewSource;
   readonly #range = new CompactRange();
-  readonly #said: LogMemory;
-  readonly #place: (sequence: number) => number | undefined;
+  readonly #said: Memory;
   #after = 0;
   #tile: { readonly position: number; readonly hashes: Buffer | undefined } | undefined;
   #parts: Iterator<Buffer> | undefined;
   #partsSeen = 0;
 
-  constructor(
-    snapshot: LogSnapshot & { readonly objectParts: readonly Buffer[] },
-    source: ReviewSource,
-  ) {
+  constructor(snapshot: ReviewedSnapshot, source: ReviewSource) {
     this.#snapshot = snapshot;
     this.#said = emptyMemory(source.clock);
     this.#source = source;
-    this.#place = source.runs.walker();
   }
 
   get of(): number {
@@ -54,24 +58,23 @@ export class SnapshotReview implements LogReview {
     return this.#range.size;
   }
 
-  step(records: number): Promise<'more' | 'whole'> {
-    return this.#source.look(() =>
-      this.#range.size < this.of ? this.#read(records) : this.#compare(),
-    );
+  async step(records: number): Promise<'more' | 'whole'> {
+    return this.#range.size < this.of ? this.#read(records) : this.#compare();
   }
 
-  #read(limit: number): 'more' {
-    const rows = this.#source.records(this.#after, limit);
-    if (rows.length === 0) throw this.#wrong();
-    for (const { sequence, canonical } of rows) {
+  async #read(limit: number): Promise<'more'> {
+    const { log, clock } = this.#source;
+    const rows = await log.records(this.#after, limit);
+    if (rows.length === 0) throw await this.#wrong();
+    for (const { sequence, canonical, index } of rows) {
       this.#after = sequence;
-      const index = this.#place(sequence);
       // it stayed out of the tree
       if (index === undefined) continue;
       const hash = leafHash(canonical);
-      if (index !== this.#range.size || !hash.equals(this.#stored(index))) throw this.#wrong();
+      if (index !== this.#range.size || !hash.equals(await this.#stored(index)))
+        throw await this.#wrong();
       this.#range.append(hash);
-      learn(this.#said, canonical, sequence, this.#source.clock.now());
+      apply(this.#said, lessonFrom(canonical, clock.now()), sequence);
       if (this.#range.size === this.of) break;
     }
     if (this.#range.size === this.of && !this.#range.root().equals(this.#snapshot.root))
@@ -83,7 +86,7 @@ export class SnapshotReview implements LogReview {
 
   /** One part for each step: to make one takes as long as to read some records. */
   #compare(): 'more' | 'whole' {
-    this.#parts ??= objectParts(this.#said.ledger.copy());
+    this.#parts ??= objectParts(this.#said.objects.copy());
     const next = this.#parts.next();
     const same =
       next.done === true
@@ -100,18 +103,18 @@ export class SnapshotReview implements LogReview {
     return 'whole';
   }
 
-  #stored(index: number): Buffer {
+  async #stored(index: number): Promise<Buffer> {
     const position = Math.floor(index / 256);
     if (this.#tile?.position !== position)
-      this.#tile = { position, hashes: this.#source.tile(0, position) };
+      this.#tile = { position, hashes: await this.#source.log.tile(0, position) };
     return (
       this.#tile.hashes?.subarray((index % 256) * 32, (index % 256) * 32 + 32) ?? Buffer.alloc(0)
     );
   }
 
-  #wrong(): PkiError {
+  async #wrong(): Promise<PkiError> {
     const index = this.#range.size;
-    const sequence = this.#source.runs.sequenceAt(index);
+    const sequence = await this.#source.log.sequenceAt(index);
     return invalid(
       `record ${sequence ?? '?'} (number ${index} in the tree) was changed, moved or deleted`,
       sequence,

@@ -1,0 +1,269 @@
+import { createHash } from 'node:crypto';
+import { selectorText, type Selector } from '../common/spiffe/index.ts';
+import type { Agent, JoinToken } from './agent.ts';
+import type { PendingOperation, StoredPolicy } from './approval.ts';
+import type { Authority } from './authority.ts';
+import type { BundleRevision } from './bundle.ts';
+import type { Delegation, Role } from './delegation.ts';
+import type { RegistrationEntry } from './entry.ts';
+import { logObjectDigest, type LogObject, type LogObjectKind } from './log-object.ts';
+import type { Revocation, StoredCrl } from './revocation.ts';
+import type { RotationOperation } from './rotation/types.ts';
+
+/** What the log commits to, by kind. */
+export interface LoggedValues {
+  readonly entry: RegistrationEntry;
+  readonly delegation: Delegation;
+  readonly role: Role;
+  readonly authority: Authority;
+  readonly agent: Agent;
+  readonly 'join-token': JoinToken;
+  readonly bundle: BundleRevision;
+  readonly rotation: RotationOperation;
+  readonly 'approval-policy': StoredPolicy;
+  readonly operation: PendingOperation;
+  readonly revocation: Revocation;
+  readonly crl: StoredCrl;
+}
+
+/** There is one approval policy in a database. */
+export const approvalPolicyId = 'policy';
+
+interface LoggedForm<T> {
+  readonly id: (value: T) => string;
+  readonly parts: (value: T) => readonly unknown[];
+}
+
+type Encoders<T> = { readonly [Field in keyof T]?: (value: T[Field]) => unknown };
+
+/**
+ * States how a value becomes the text that its record commits to. `digested` names the fields in
+ * the order of the text. `undigested` names every other field with the reason why it may change
+ * without a record: a field in neither list does not compile, so that a new field is in the digest
+ * unless somebody writes down why not.
+ */
+const form =
+  <T>() =>
+  <const Digested extends readonly (keyof T & string)[]>({
+    id,
+    digested,
+    encode = {},
+  }: {
+    readonly id: (value: T) => string;
+    readonly digested: Digested;
+    readonly undigested: { readonly [Field in Exclude<keyof T, Digested[number]>]-?: string };
+    readonly encode?: Encoders<T>;
+  }): LoggedForm<T> => ({
+    id,
+    parts: (value) =>
+      digested.map((field) => {
+        const special = (encode as Record<string, ((part: unknown) => unknown) | undefined>)[field];
+        return special === undefined ? encoded(value[field]) : special(value[field]);
+      }),
+  });
+
+/** As the columns of a row hold it: bytes as hex, flags as 0 or 1, lists and records as JSON. */
+function encoded(part: unknown): unknown {
+  if (part === undefined || part === null) return null;
+  if (typeof part === 'boolean') return part ? 1 : 0;
+  if (part instanceof Uint8Array) return Buffer.from(part).toString('hex');
+  return typeof part === 'object' ? JSON.stringify(part) : part;
+}
+
+/**
+ * `type:value`, sorted and unique: two entries have the same set of selectors exactly if these
+ * lists are equal.
+ */
+export const selectorList = (selectors: readonly Selector[]): readonly string[] =>
+  [...new Set(selectors.map(selectorText))].sort();
+
+/** The texts are in the records of existing logs: an order or encoding never changes. */
+const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> } = {
+  entry: form<RegistrationEntry>()({
+    id: ({ id }) => id,
+    digested: [
+      'id',
+      'spiffeId',
+      'isTemplate',
+      'placeholders',
+      'parentId',
+      'selectors',
+      'x509TtlSeconds',
+      'jwtTtlSeconds',
+      'profile',
+      'dnsNames',
+      'hint',
+      'expiresAt',
+      'admin',
+      'downstream',
+      'allowWeakSelectors',
+      'revision',
+      'createdAt',
+      'updatedAt',
+      'createdBy',
+    ],
+    undigested: {},
+    encode: { selectors: (selectors) => JSON.stringify(selectorList(selectors)) },
+  }),
+  delegation: form<Delegation>()({
+    id: ({ id }) => id,
+    digested: [
+      'id',
+      'clientId',
+      'patterns',
+      'maxTtlSeconds',
+      'keyTypes',
+      'dnsPatterns',
+      'profile',
+      'expiresAt',
+      'revokedAt',
+      'createdAt',
+      'createdBy',
+    ],
+    undigested: {},
+  }),
+  role: form<Role>()({
+    id: ({ name }) => name,
+    digested: ['name', 'verbs', 'prefixes', 'members', 'createdAt', 'updatedAt'],
+    undigested: {},
+  }),
+  authority: form<Authority>()({
+    id: ({ id }) => id,
+    digested: [
+      'id',
+      'kind',
+      'state',
+      'version',
+      'keyType',
+      'token',
+      'ckaId',
+      'parentId',
+      'scope',
+      'spkiDer',
+      'certificateDer',
+      'subjectKeyId',
+      'notBefore',
+      'notAfter',
+      'createdAt',
+      'activatedAt',
+      'taintedAt',
+      'publishedAt',
+      'taintWindowSeconds',
+    ],
+    undigested: {},
+  }),
+  agent: form<Agent>()({
+    id: ({ spiffeId }) => spiffeId,
+    digested: [
+      'spiffeId',
+      'attestationType',
+      'selectors',
+      'state',
+      'generation',
+      'serial',
+      'spkiDer',
+      'attestedAt',
+      'renewedAt',
+      'svidNotAfter',
+    ],
+    undigested: {
+      stateReason: 'display: the state itself is digested',
+      lastSeenAt: 'display: changes with every sign of life',
+      version: 'display: what the agent says of itself',
+      survivedOutageSeconds: 'display: what the agent says of itself',
+    },
+  }),
+  'join-token': form<JoinToken>()({
+    id: ({ id }) => id,
+    digested: [
+      'id',
+      'tokenSha256',
+      'agentId',
+      'nodeSelectors',
+      'expiresAt',
+      'createdBy',
+      'createdAt',
+    ],
+    undigested: {
+      boundPublicKeySha256: 'mark of use: the first use is no record of its own',
+      usedAt: 'mark of use: the first use is no record of its own',
+      resultSerial: 'mark of use: the record is that of the agent',
+    },
+  }),
+  bundle: form<BundleRevision>()({
+    id: ({ sequence }) => String(sequence),
+    digested: ['sequence', 'document', 'jws', 'createdAt'],
+    undigested: {},
+  }),
+  rotation: form<RotationOperation>()({
+    id: ({ id }) => id,
+    digested: ['id', 'kind', 'state', 'version', 'spec', 'createdBy', 'createdAt'],
+    undigested: { updatedAt: 'display' },
+  }),
+  'approval-policy': form<StoredPolicy>()({
+    id: () => approvalPolicyId,
+    digested: ['version', 'policy', 'updatedAt', 'updatedBy'],
+    undigested: {},
+  }),
+  operation: form<PendingOperation>()({
+    id: ({ id }) => id,
+    digested: [
+      'id',
+      'version',
+      'bytes',
+      'method',
+      'proposer',
+      'createdAt',
+      'expiresAt',
+      'state',
+      'approvals',
+      'outcome',
+      'evidence',
+      'decidedAt',
+      'updatedAt',
+    ],
+    undigested: {},
+  }),
+  revocation: form<Revocation>()({
+    id: ({ serial }) => serial,
+    digested: ['serial', 'authorityId', 'reason', 'revokedAt', 'revokedBy', 'notAfter'],
+    undigested: {},
+  }),
+  crl: form<StoredCrl>()({
+    id: ({ authorityId }) => authorityId,
+    digested: ['authorityId', 'number', 'thisUpdate', 'nextUpdate', 'der'],
+    undigested: {},
+    encode: { der: (der) => createHash('sha256').update(der).digest('hex') },
+  }),
+};
+
+const formOf = <Kind extends LogObjectKind>(kind: Kind): LoggedForm<LoggedValues[Kind]> =>
+  forms[kind];
+
+export const loggedId = <Kind extends LogObjectKind>(
+  kind: Kind,
+  value: LoggedValues[Kind],
+): string => formOf(kind).id(value);
+
+/** The text that a record of this value commits to, made of every digested field. */
+export const loggedText = <Kind extends LogObjectKind>(
+  kind: Kind,
+  value: LoggedValues[Kind],
+): string => JSON.stringify(formOf(kind).parts(value));
+
+/** What a record of this value commits to. */
+export const loggedObject = <Kind extends LogObjectKind>(
+  kind: Kind,
+  value: LoggedValues[Kind],
+): LogObject => ({
+  kind,
+  id: loggedId(kind, value),
+  sha256: logObjectDigest(loggedText(kind, value)),
+});
+
+/** What the record of a deletion commits to. */
+export const deletedObject = (kind: LogObjectKind, id: string): LogObject => ({
+  kind,
+  id,
+  sha256: '',
+});

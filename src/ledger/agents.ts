@@ -1,0 +1,27 @@
+import type { ConsumerRecord } from '../domain/index.ts';
+import type { AgentStore } from '../store/ports/index.ts';
+import type { Confirmations } from './confirmations.ts';
+
+/** Agents, and what they have told this process of their consumers. */
+export interface LedgerAgents extends AgentStore {
+  /** NOT_FOUND for an agent that is not on record. */
+  replaceConsumers(agentId: string, consumers: readonly ConsumerRecord[]): Promise<void>;
+  updateConsumers(
+    agentId: string,
+    changed: readonly ConsumerRecord[],
+    removedIds: readonly string[],
+  ): Promise<void>;
+  consumers(agentId: string): Promise<readonly ConsumerRecord[]>;
+}
+
+export const ledgerAgents = (rows: AgentStore, confirmations: Confirmations): LedgerAgents => ({
+  record: (attestation) => rows.record(attestation),
+  byId: (spiffeId) => rows.byId(spiffeId),
+  list: (filter, page) => rows.list(filter, page),
+  setState: (spiffeId, state, reason, event) => rows.setState(spiffeId, state, reason, event),
+  seen: (spiffeId, seen) => rows.seen(spiffeId, seen),
+  replaceConsumers: (agentId, consumers) => confirmations.replace(agentId, consumers),
+  updateConsumers: (agentId, changed, removedIds) =>
+    confirmations.update(agentId, changed, removedIds),
+  consumers: (agentId) => confirmations.list(agentId),
+});

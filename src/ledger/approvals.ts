@@ -1,0 +1,55 @@
+import { approvalPolicyId, type PendingOperation, type StoredPolicy } from '../domain/index.ts';
+import type { ApprovalStore, Page, PageRequest } from '../store/ports/index.ts';
+import type { Objects } from './objects.ts';
+
+const noPolicy: StoredPolicy = {
+  version: 0,
+  policy: { enabled: false, required: 0, lifeSeconds: 0, approvers: [] },
+  updatedAt: 0,
+  updatedBy: '',
+};
+
+/**
+ * What dual control rests on. Each answer is as the log has it: a policy or operation that was
+ * changed, put in, or removed past the server throws OBJECT_NOT_IN_LOG, so that dual control can
+ * not be switched off in the database.
+ */
+export interface LedgerApprovals extends Omit<ApprovalStore, 'policy' | 'list' | 'executing'> {
+  policy(): Promise<StoredPolicy>;
+  /** Newest first. What the log does not have so is marked, not hidden. */
+  list(
+    filter: { readonly pendingAt?: number },
+    page: PageRequest,
+  ): Promise<Page<PendingOperation & { readonly altered: boolean }>>;
+  /** Those found executing at start: nobody knows how far they came. */
+  interrupted(): Promise<readonly PendingOperation[]>;
+}
+
+export function ledgerApprovals(rows: ApprovalStore, objects: Objects): LedgerApprovals {
+  const proven = (found: readonly PendingOperation[]): readonly PendingOperation[] =>
+    found.filter((operation) => objects.prove('operation', operation) !== undefined);
+  return {
+    putPolicy: (...change) => rows.putPolicy(...change),
+    propose: (operation, limits, event) => rows.propose(operation, limits, event),
+    step: (...change) => rows.step(...change),
+    policy: async () => {
+      const policy = await rows.policy();
+      // an absent row as well: else to delete it would end dual control
+      objects.requireRow('approval-policy', approvalPolicyId, policy);
+      return policy ?? noPolicy;
+    },
+    byId: async (id) => objects.require('operation', await rows.byId(id)),
+    openOf: async (proposer, now) => proven(await rows.openOf(proposer, now)),
+    interrupted: async () => proven(await rows.executing()),
+    list: async (filter, page) => {
+      const { items, next } = await rows.list(filter, page);
+      return {
+        items: items.map((operation) => ({
+          ...operation,
+          altered: objects.prove('operation', operation) === undefined,
+        })),
+        next,
+      };
+    },
+  };
+}

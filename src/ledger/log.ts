@@ -1,0 +1,274 @@
+import type { Clock, Logger } from '../common/runtime/index.ts';
+import { leafHash } from '../domain/index.ts';
+import type {
+  CommittedRecord,
+  Lease,
+  LogSeal,
+  LogSnapshot,
+  LogStep,
+  LogStore,
+} from '../store/ports/index.ts';
+import { LogLoad } from './load.ts';
+import { apply, lessonFrom, lessonOf, type Lesson, type Memory } from './memory.ts';
+import type { LogReview } from './review.ts';
+import { leafParts, objectParts } from './snapshot-parts.ts';
+
+/** An audit record that is not in the tree yet. */
+export interface PendingRecord {
+  readonly sequence: number;
+  /** Computed from the canonical bytes as they are stored; of what was written, if it is `gone`. */
+  readonly leafHash: Buffer;
+  /**
+   * `own`: written by this process and unchanged since; `sealed`: covered by this seal; `open`:
+   * from before the first session; `gone`: written by this process and no longer there; `foreign`:
+   * none of these.
+   */
+  readonly origin:
+    | { readonly kind: 'own' | 'open' | 'foreign' | 'gone' }
+    | { readonly kind: 'sealed'; readonly seal: LogSeal };
+}
+
+/** The memory of the log at one instant. */
+export interface LedgerCopy {
+  /**
+   * The last record of this process that it holds and that is not in the tree yet; undefined: it
+   * holds what is in the tree, and no more.
+   */
+  readonly pending: number | undefined;
+  readonly objects: number;
+  /**
+   * Whether nothing has come to light since that makes it worthless: a record that it holds and
+   * that did not get into the tree.
+   */
+  readonly good: () => boolean;
+  /** Made as they are asked for; the same memory gives the same bytes. */
+  readonly parts: () => Iterable<Buffer>;
+}
+
+/** The log of this process: the tree and its records in the database, and the memory of them. */
+export interface LedgerLog
+  extends Omit<LogStore, 'records' | 'unsequenced' | 'snapshots' | 'snapshotPart' | 'sequenceAt'> {
+  /**
+   * The snapshot on which the memory rests, with the records behind it; undefined: it rests on the
+   * records alone. Its signature was not looked at: that is for whoever has the key, before
+   * anything rests on it.
+   */
+  basis(): LogSnapshot | undefined;
+  /**
+   * The basis is not good: the memory rests on an older one instead, or on all records. For a
+   * start, before anybody else is served.
+   */
+  withoutBasis(why: string): Promise<void>;
+  /** undefined where the memory rests on the records alone. */
+  review(): LogReview | undefined;
+  /**
+   * What a snapshot is made of. undefined: this process knows something else than the log says,
+   * since somebody touched records before they were in the tree.
+   */
+  copyLedger(): LedgerCopy | undefined;
+  /**
+   * What was computed from the basis and the records behind it when the store opened, over the
+   * leaves that were in the tree then.
+   */
+  recomputed(): { readonly size: number; readonly root: Buffer };
+  /** Records after the head, in their order, with what vouches for them. */
+  pending(limit: number): Promise<readonly PendingRecord[]>;
+  /**
+   * Records that are not in the tree, and were found good, count for their objects from here on.
+   */
+  vouch(sequences: readonly number[]): void;
+  /** The hash of a record that this process wrote and that is not in the tree yet. */
+  pendingHash(sequence: number): Buffer | undefined;
+  /** Called after each commit with records, before their writers go on. */
+  onRecords(listener: () => void): () => void;
+}
+
+interface Heard {
+  readonly hash: Buffer;
+  readonly lesson: Lesson;
+}
+
+export interface LogBookSource {
+  readonly memory: Memory;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The memory follows the log; without it no snapshot is made of it. */
+  readonly complete: boolean;
+}
+
+/**
+ * Feeds the memory: with the records of this process from their commit on, with those of others
+ * from the moment that they are in the tree. Owner of what is not in the tree yet, and of whether
+ * the memory says what the records say and nothing else.
+ */
+export class LogBook {
+  readonly #source: LogBookSource;
+  /** Records of this process that are not in the tree yet. */
+  readonly #own = new Map<number, Heard>();
+  /** Those of other processes, as they were judged: they may be exchanged before they count. */
+  readonly #judged = new Map<number, Heard>();
+  readonly #listeners = new Set<() => void>();
+  #log: LogStore | undefined;
+  #loading: LogLoad | undefined;
+  #exact: boolean;
+
+  constructor(source: LogBookSource) {
+    this.#source = source;
+    this.#exact = source.complete;
+  }
+
+  /** See LogMemory. */
+  async begin(log: LogStore): Promise<void> {
+    this.#log = log;
+    this.#loading = new LogLoad({
+      ...this.#source,
+      log,
+      own: () => [...this.#own].map(([sequence, { lesson }]) => [sequence, lesson] as const),
+    });
+    await this.#loading.load();
+  }
+
+  /** See LogMemory. */
+  committed(records: readonly CommittedRecord[]): void {
+    for (const { sequence, leafHash: hash, statement } of records) {
+      const lesson = lessonOf(statement);
+      this.#own.set(sequence, { hash, lesson });
+      apply(this.#source.memory, lesson, sequence);
+    }
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** What others see of it. */
+  view(): LedgerLog {
+    const { log, loading } = this.#begun();
+    return {
+      head: () => log.head(),
+      putSnapshotPart: (size, position, content) => log.putSnapshotPart(size, position, content),
+      putSnapshot: (snapshot) => log.putSnapshot(snapshot),
+      dropSnapshots: () => log.dropSnapshots(),
+      sweepSnapshotParts: () => log.sweepSnapshotParts(),
+      firstWrong: () => log.firstWrong(),
+      tile: (level, index) => log.tile(level, index),
+      tiles: (after, limit) => log.tiles(after, limit),
+      beginSession: (session, seal) => log.beginSession(session, seal),
+      sessions: () => log.sessions(),
+      latestCheckpoint: () => log.latestCheckpoint(),
+      addCosignatures: (size, note) => log.addCosignatures(size, note),
+      checkpoints: (afterSize, limit) => log.checkpoints(afterSize, limit),
+      indexesOf: (sequences) => log.indexesOf(sequences),
+      excluded: (afterSequence, limit) => log.excluded(afterSequence, limit),
+      basis: () => loading.basis,
+      withoutBasis: (why) => loading.withoutBasis(why),
+      review: () => loading.review(),
+      recomputed: () => ({ size: loading.computed.size, root: loading.computed.root() }),
+      copyLedger: () => this.#copy(),
+      pending: (limit) => this.#pending(limit),
+      extend: (step, lease) => this.#extend(step, lease),
+      vouch: (sequences) => this.#vouch(sequences),
+      pendingHash: (sequence) => this.#own.get(sequence)?.hash,
+      onRecords: (listener) => {
+        this.#listeners.add(listener);
+        return () => void this.#listeners.delete(listener);
+      },
+    };
+  }
+
+  #begun(): { readonly log: LogStore; readonly loading: LogLoad } {
+    if (this.#log === undefined || this.#loading === undefined)
+      throw new TypeError('the memory of the log is used before its store is open');
+    return { log: this.#log, loading: this.#loading };
+  }
+
+  async #pending(limit: number): Promise<readonly PendingRecord[]> {
+    const { log } = this.#begun();
+    // what is committed while the rows are read is not missing from them
+    const before = [...this.#own];
+    const { open, records } = await log.unsequenced(limit);
+    const present = records.map(({ sequence, canonical, seal }): PendingRecord => {
+      const hash = leafHash(canonical);
+      const mine = this.#own.get(sequence);
+      if (mine === undefined)
+        this.#judged.set(sequence, {
+          hash,
+          lesson: lessonFrom(canonical, this.#source.clock.now()),
+        });
+      return { sequence, leafHash: hash, origin: originOf({ hash, mine, seal, open }) };
+    });
+    const found = new Set(records.map(({ sequence }) => sequence));
+    const until = records.length < limit ? Infinity : (records.at(-1)?.sequence ?? 0);
+    const gone = before
+      .filter(([sequence]) => sequence <= until && !found.has(sequence) && this.#own.has(sequence))
+      .map(
+        ([sequence, { hash }]): PendingRecord => ({
+          sequence,
+          leafHash: hash,
+          origin: { kind: 'gone' },
+        }),
+      );
+    return gone.length === 0
+      ? present
+      : [...present, ...gone].sort((one, other) => one.sequence - other.sequence);
+  }
+
+  async #extend(step: LogStep, lease: Lease): Promise<void> {
+    const { log, loading } = this.#begun();
+    await log.extend(step, lease);
+    this.#take(step.taken);
+    if (
+      step.excluded.some(
+        ({ sequence }) => this.#own.has(sequence) || sequence <= loading.openThrough,
+      )
+    )
+      this.#exact = false;
+    for (const known of [this.#own, this.#judged])
+      for (const sequence of known.keys()) if (sequence <= step.sequence) known.delete(sequence);
+  }
+
+  #vouch(sequences: readonly number[]): void {
+    // counts before it is in the tree, and may never get there
+    if (sequences.length > 0) this.#exact = false;
+    this.#take(sequences);
+  }
+
+  /**
+   * Records of other processes count from here on, as they were judged; those of our own have
+   * counted since their commit.
+   */
+  #take(sequences: readonly number[]): void {
+    for (const sequence of sequences) {
+      if (this.#own.has(sequence)) continue;
+      const judged = this.#judged.get(sequence);
+      if (judged === undefined) this.#exact = false;
+      else apply(this.#source.memory, judged.lesson, sequence);
+    }
+  }
+
+  #copy(): LedgerCopy | undefined {
+    if (!this.#exact) return undefined;
+    const { memory } = this.#source;
+    const [objects, leaves] = [memory.objects.copy(), memory.issued.copy()];
+    let pending: number | undefined;
+    for (const sequence of this.#own.keys()) pending = Math.max(pending ?? 0, sequence);
+    function* parts(): Generator<Buffer> {
+      yield* objectParts(objects);
+      yield* leafParts(leaves);
+    }
+    return { pending, objects: objects.objects.length, good: () => this.#exact, parts };
+  }
+}
+
+function originOf({
+  hash,
+  mine,
+  seal,
+  open,
+}: {
+  readonly hash: Buffer;
+  readonly mine: Heard | undefined;
+  readonly seal: LogSeal | undefined;
+  readonly open: boolean;
+}): PendingRecord['origin'] {
+  if (mine !== undefined) return { kind: mine.hash.equals(hash) ? 'own' : 'foreign' };
+  if (seal !== undefined) return { kind: 'sealed', seal };
+  return { kind: open ? 'open' : 'foreign' };
+}

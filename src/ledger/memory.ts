@@ -1,0 +1,38 @@
+import type { Clock } from '../common/runtime/index.ts';
+import { committedObject, type AuditStatement, type LoggedObject } from '../domain/index.ts';
+import { issuedFrom, issuedIn, IssuedLeaves, type IssuedLeaf } from './issued-leaves.ts';
+import { Objects } from './objects.ts';
+
+/** What this process keeps of what the records say. */
+export interface Memory {
+  readonly objects: Objects;
+  readonly issued: IssuedLeaves;
+}
+
+/** What one record says to it. */
+export interface Lesson {
+  readonly object: LoggedObject | undefined;
+  readonly issued: IssuedLeaf | undefined;
+}
+
+export function emptyMemory(clock: Clock, objects = new Objects()): Memory {
+  return { objects, issued: new IssuedLeaves(clock, (holder) => objects.expects('agent', holder)) };
+}
+
+export function apply({ objects, issued }: Memory, lesson: Lesson, sequence: number): void {
+  if (lesson.object !== undefined) objects.apply(lesson.object, sequence);
+  if (lesson.issued !== undefined) issued.apply(lesson.issued);
+}
+
+/** Of a record as this process wrote it. */
+export const lessonOf = (statement: AuditStatement): Lesson => ({
+  object:
+    statement.object === undefined ? undefined : { ...statement.object, detail: statement.detail },
+  issued: issuedIn(statement),
+});
+
+/** Of a record as it stands; what is over at `now` is not told. */
+export function lessonFrom(canonical: Buffer, now: number): Lesson {
+  const object = committedObject(canonical);
+  return { object, issued: object === undefined ? issuedFrom(canonical, now) : undefined };
+}
