@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { PkiError } from '../src/common/errors/index.ts';
-import { oneLine, type Logger } from '../src/common/runtime/index.ts';
+import { oneLine, systemClock, systemRandom, type Logger } from '../src/common/runtime/index.ts';
 import { forbidDumps } from '../src/common/runtime/no-dump.ts';
 import { startAgent } from './compose.ts';
 import { loadAgentConfig, type AgentConfig } from './config.ts';
@@ -50,6 +50,8 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
       version: productVersion(),
       uid: process.getuid?.() ?? 0,
       pid: process.pid,
+      clock: systemClock,
+      random: systemRandom,
     });
     logger.info(
       {

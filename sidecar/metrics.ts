@@ -23,11 +23,24 @@ export interface AgentMetrics {
   renewal(kind: 'x509' | 'jwt' | 'agent', succeeded: boolean): void;
   refused(code: string): void;
   expiredInUse(): void;
+  /** From now on scrapes read these; called once, when all parts are made. */
+  observe(gauges: AgentGauges): void;
 }
 
 /** Prometheus metrics of one agent, in a registry of its own. */
-export function createAgentMetrics(gauges: AgentGauges): AgentMetrics {
+export function createAgentMetrics(): AgentMetrics {
   const registry = new Registry();
+  return {
+    registry,
+    ...issuanceCounters(registry),
+    workloadApi: workloadApiMetrics(registry),
+    observe: (gauges) => observe(registry, gauges),
+  };
+}
+
+function issuanceCounters(
+  registry: Registry,
+): Pick<AgentMetrics, 'renewal' | 'refused' | 'expiredInUse'> {
   const registers = [registry];
   const renewals = new Counter({
     name: 'meshca_agent_svid_issuances_total',
@@ -46,6 +59,18 @@ export function createAgentMetrics(gauges: AgentGauges): AgentMetrics {
     help: 'SVIDs that expired while a workload held them',
     registers,
   });
+  for (const kind of ['x509', 'jwt', 'agent'])
+    for (const outcome of ['ok', 'failed']) renewals.inc({ kind, outcome }, 0);
+  expired.inc(0);
+  return {
+    renewal: (kind, succeeded) => renewals.inc({ kind, outcome: succeeded ? 'ok' : 'failed' }),
+    refused: (code) => refusals.inc({ code }),
+    expiredInUse: () => expired.inc(),
+  };
+}
+
+function workloadApiMetrics(registry: Registry): LocalServerMetrics {
+  const registers = [registry];
   const connections = new Gauge({
     name: 'meshca_agent_workload_connections',
     help: 'Open connections of workloads',
@@ -82,67 +107,58 @@ export function createAgentMetrics(gauges: AgentGauges): AgentMetrics {
     labelNames: ['rpc', 'code'],
     registers,
   });
-  for (const kind of ['x509', 'jwt', 'agent'])
-    for (const outcome of ['ok', 'failed']) renewals.inc({ kind, outcome }, 0);
-  expired.inc(0);
+  return {
+    connectionOpened: () => connections.inc(),
+    connectionClosed: () => connections.dec(),
+    connectionRefused: (reason) => refusedConnections.inc({ reason }),
+    streamOpened: (rpc) => streams.inc({ rpc }),
+    streamClosed: (rpc) => streams.dec({ rpc }),
+    delivered: (rpc) => deliveries.inc({ rpc }),
+    confirmed: (rpc, afterMs) => confirmed.observe({ rpc }, afterMs / 1000),
+    refused: (rpc, code) => denied.inc({ rpc, code }),
+  };
+}
 
-  const gauge = (name: string, help: string, read: () => number | undefined): void => {
+function observe(registry: Registry, gauges: AgentGauges): void {
+  const rows: readonly (readonly [string, string, () => number | undefined])[] = [
+    [
+      'connected',
+      '1 while the sync stream with the server is open',
+      () => Number(gauges.connected()),
+    ],
+    ['seconds_since_contact', 'Since the sync stream was last open', gauges.secondsSinceContact],
+    ['svids', 'X.509-SVIDs held', () => gauges.svids().held],
+    [
+      'svid_soonest_expiry_seconds',
+      'Until the first SVID in use expires',
+      () => gauges.svids().soonestExpirySeconds,
+    ],
+    [
+      'own_svid_expiry_seconds',
+      'Until the SVID of the agent itself expires',
+      gauges.agentSvidExpirySeconds,
+    ],
+    [
+      'survived_outage_seconds',
+      'Outage of the CA that every SVID held now survives for certain',
+      gauges.survivedOutageSeconds,
+    ],
+    ['entries', 'Registration entries of this agent', gauges.entries],
+    ['consumers', 'Consumers that are reported to the server', gauges.consumers],
+    ['bundle_sequence', 'Sequence of the trust bundle held', gauges.bundleSequence],
+    [
+      'clock_skew_seconds',
+      'Clock of this node minus clock of the server at the last contact',
+      gauges.clockSkewSeconds,
+    ],
+  ];
+  for (const [name, help, read] of rows)
     new Gauge({
-      name,
+      name: `meshca_agent_${name}`,
       help,
-      registers,
+      registers: [registry],
       collect() {
         this.set(read() ?? Number.NaN);
       },
     });
-  };
-  gauge('meshca_agent_connected', '1 while the sync stream with the server is open', () =>
-    Number(gauges.connected()),
-  );
-  gauge(
-    'meshca_agent_seconds_since_contact',
-    'Since the sync stream was last open',
-    gauges.secondsSinceContact,
-  );
-  gauge('meshca_agent_svids', 'X.509-SVIDs held', () => gauges.svids().held);
-  gauge(
-    'meshca_agent_svid_soonest_expiry_seconds',
-    'Until the first SVID in use expires',
-    () => gauges.svids().soonestExpirySeconds,
-  );
-  gauge(
-    'meshca_agent_own_svid_expiry_seconds',
-    'Until the SVID of the agent itself expires',
-    gauges.agentSvidExpirySeconds,
-  );
-  gauge(
-    'meshca_agent_survived_outage_seconds',
-    'Outage of the CA that every SVID held now survives for certain',
-    gauges.survivedOutageSeconds,
-  );
-  gauge('meshca_agent_entries', 'Registration entries of this agent', gauges.entries);
-  gauge('meshca_agent_consumers', 'Consumers that are reported to the server', gauges.consumers);
-  gauge('meshca_agent_bundle_sequence', 'Sequence of the trust bundle held', gauges.bundleSequence);
-  gauge(
-    'meshca_agent_clock_skew_seconds',
-    'Clock of this node minus clock of the server at the last contact',
-    gauges.clockSkewSeconds,
-  );
-
-  return {
-    registry,
-    renewal: (kind, succeeded) => renewals.inc({ kind, outcome: succeeded ? 'ok' : 'failed' }),
-    refused: (code) => refusals.inc({ code }),
-    expiredInUse: () => expired.inc(),
-    workloadApi: {
-      connectionOpened: () => connections.inc(),
-      connectionClosed: () => connections.dec(),
-      connectionRefused: (reason) => refusedConnections.inc({ reason }),
-      streamOpened: (rpc) => streams.inc({ rpc }),
-      streamClosed: (rpc) => streams.dec({ rpc }),
-      delivered: (rpc) => deliveries.inc({ rpc }),
-      confirmed: (rpc, afterMs) => confirmed.observe({ rpc }, afterMs / 1000),
-      refused: (rpc, code) => denied.inc({ rpc, code }),
-    },
-  };
 }

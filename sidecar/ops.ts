@@ -1,4 +1,4 @@
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PkiError } from '../src/common/errors/index.ts';
 import { isLocalHost, type Logger } from '../src/common/runtime/index.ts';
@@ -25,71 +25,11 @@ export interface OpsServer extends AsyncDisposable {
  * SOCKET_IN_USE.
  */
 export async function startOps(parts: OpsParts): Promise<OpsServer> {
-  const server = createServer((request, response) => {
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      send(
-        response,
-        405,
-        'application/json',
-        JSON.stringify({ code: 'INVALID_REQUEST', message: 'only GET is offered here' }),
-      );
-      return;
-    }
-    const path = (request.url ?? '/').split('?', 1)[0];
-    if (path === '/live') send(response, 200, 'application/json', '{"live":true}');
-    else if (path === '/ready') {
-      const { reasons, notes } = parts.readiness();
-      send(
-        response,
-        reasons.length === 0 ? 200 : 503,
-        'application/json',
-        JSON.stringify({ ready: reasons.length === 0, reasons, notes }),
-      );
-    } else if (path === '/metrics') {
-      // a page in a browser of this machine must not read them by a name that it made point to
-      // loopback
-      if (!isLocalHost(request.headers.host)) {
-        send(
-          response,
-          421,
-          'application/json',
-          JSON.stringify({
-            code: 'INVALID_REQUEST',
-            message: 'metrics are for a Host that is an address or localhost',
-          }),
-        );
-        return;
-      }
-      parts.metrics().then(
-        (text) => send(response, 200, parts.metricsContentType, text),
-        (thrown: unknown) => {
-          parts.logger.error({ err: thrown }, 'metrics could not be collected');
-          send(response, 500, 'text/plain', 'metrics could not be collected\n');
-        },
-      );
-    } else
-      send(
-        response,
-        404,
-        'application/json',
-        JSON.stringify({ code: 'NOT_FOUND', message: 'there are /metrics, /live and /ready' }),
-      );
-  });
+  const server = createServer((request, response) => answer(parts, request, response));
   server.requestTimeout = 10_000;
   server.headersTimeout = 5_000;
   server.maxConnections = 32;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        new PkiError(
-          'SOCKET_IN_USE',
-          `the operations port ${parts.address}:${parts.port} can not be used (${error.code ?? error.message})`,
-          { cause: error },
-        ),
-      ),
-    );
-    server.listen({ host: parts.address, port: parts.port }, resolve);
-  });
+  await listen(server, parts);
   return {
     port: (server.address() as AddressInfo).port,
     [Symbol.asyncDispose]: () =>
@@ -99,6 +39,68 @@ export async function startOps(parts: OpsParts): Promise<OpsServer> {
       }),
   };
 }
+
+function listen(server: Server, { address, port }: OpsParts): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        new PkiError(
+          'SOCKET_IN_USE',
+          `the operations port ${address}:${port} can not be used (${error.code ?? error.message})`,
+          { cause: error },
+        ),
+      ),
+    );
+    server.listen({ host: address, port }, resolve);
+  });
+}
+
+function answer(parts: OpsParts, request: IncomingMessage, response: ServerResponse): void {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    sendJson(response, 405, { code: 'INVALID_REQUEST', message: 'only GET is offered here' });
+    return;
+  }
+  switch ((request.url ?? '/').split('?', 1)[0]) {
+    case '/live':
+      sendJson(response, 200, { live: true });
+      return;
+    case '/ready': {
+      const { reasons, notes } = parts.readiness();
+      const ready = reasons.length === 0;
+      sendJson(response, ready ? 200 : 503, { ready, reasons, notes });
+      return;
+    }
+    case '/metrics':
+      answerMetrics(parts, request, response);
+      return;
+    default:
+      sendJson(response, 404, {
+        code: 'NOT_FOUND',
+        message: 'there are /metrics, /live and /ready',
+      });
+  }
+}
+
+function answerMetrics(parts: OpsParts, request: IncomingMessage, response: ServerResponse): void {
+  // a page in a browser of this machine must not read them by a name that it made point to loopback
+  if (!isLocalHost(request.headers.host)) {
+    sendJson(response, 421, {
+      code: 'INVALID_REQUEST',
+      message: 'metrics are for a Host that is an address or localhost',
+    });
+    return;
+  }
+  parts.metrics().then(
+    (text) => send(response, 200, parts.metricsContentType, text),
+    (thrown: unknown) => {
+      parts.logger.error({ err: thrown }, 'metrics could not be collected');
+      send(response, 500, 'text/plain', 'metrics could not be collected\n');
+    },
+  );
+}
+
+const sendJson = (response: ServerResponse, status: number, body: object): void =>
+  send(response, status, 'application/json', JSON.stringify(body));
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {
   response.writeHead(status, {

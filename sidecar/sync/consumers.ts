@@ -164,7 +164,7 @@ export class Consumers implements ConsumerRegistry {
       digest: undefined,
       read: '',
       sets: {},
-      capabilities: [about.takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
+      capabilities: [reports({ about })],
       state: 'pending',
       reason: '',
       since: this.#clock.now(),
@@ -177,72 +177,69 @@ export class Consumers implements ConsumerRegistry {
   }
 
   #handle(line: Line): ConsumerHandle {
-    const { takes = 'roots', holder, spiffeId } = line.about;
-    const move = (state: Line['state'], digest: Buffer, why: string): void => {
-      const reason = printable(why);
-      if (
-        !this.#lines.has(line.id) ||
-        line.stalled ||
-        (line.state === state && line.reason === reason && line.digest?.equals(digest))
-      )
-        return;
-      Object.assign(line, { state, digest, reason, since: this.#clock.now() });
-      this.#touch(line.id);
-    };
     return {
       id: line.id,
-      pending: (digest) => move('pending', digest, ''),
+      pending: (digest) => this.#move(line, 'pending', digest),
       confirmed: (digest) => {
-        move('confirmed', digest, '');
+        this.#move(line, 'confirmed', digest);
         line.read = digest.toString('hex');
-        if (holder === undefined) return;
-        for (const key of this.#departed.settle(holder, spiffeId, takes)) this.#groupChanged(key);
-        for (const other of this.#lines.values())
-          if (
-            other.stalled &&
-            other.about.holder === holder &&
-            other.about.spiffeId === spiffeId &&
-            (other.about.takes ?? 'roots') === takes
-          )
-            this.#drop(other.id);
+        this.#settle(line);
       },
-      refused: (digest, reason) => move('refused', digest, reason),
+      refused: (digest, reason) => this.#move(line, 'refused', digest, reason),
       given: (notAfter) => {
         if (notAfter <= line.givenUntil) return;
         line.givenUntil = notAfter;
         this.#onHoldings();
       },
       capable: (capabilities) => {
-        const all = [
-          ...new Set([
-            takes === 'jwt' ? 'reports-jwt' : 'reports-roots',
-            ...capabilities.map(printable),
-          ]),
-        ].slice(0, 10);
+        const all = [...new Set([reports(line), ...capabilities.map(printable)])].slice(0, 10);
         if (all.join() === line.capabilities.join()) return;
         line.capabilities = all;
         this.#touch(line.id);
       },
-      stalled: (reason) => {
-        if (!this.#lines.has(line.id) || line.stalled) return;
-        const givenUntil =
-          line.givenUntil === 0 ? this.#clock.now() + bareStallSeconds : line.givenUntil;
-        Object.assign(line, {
-          state: 'refused',
-          reason: printable(reason),
-          since: this.#clock.now(),
-          stalled: true,
-          givenUntil,
-        });
-        this.#touch(line.id);
-        this.#sweepSoon();
-      },
+      stalled: (reason) => this.#stalled(line, reason),
       remove: () => {
         if (line.stalled || !this.#lines.has(line.id)) return;
         this.#drop(line.id);
         if (line.givenUntil >= this.#clock.now()) this.#depart(leftOf(line, line.givenUntil));
       },
     };
+  }
+
+  #move(line: Line, state: Line['state'], digest: Buffer, why = ''): void {
+    const reason = printable(why);
+    if (
+      !this.#lines.has(line.id) ||
+      line.stalled ||
+      (line.state === state && line.reason === reason && line.digest?.equals(digest))
+    )
+      return;
+    Object.assign(line, { state, digest, reason, since: this.#clock.now() });
+    this.#touch(line.id);
+  }
+
+  /** What the process of this line left behind, or was cut off from, no longer counts. */
+  #settle({ about: { holder, spiffeId, takes = 'roots' } }: Line): void {
+    if (holder === undefined) return;
+    for (const key of this.#departed.settle(holder, spiffeId, takes)) this.#groupChanged(key);
+    for (const { id, stalled, about } of this.#lines.values())
+      if (
+        stalled &&
+        about.holder === holder &&
+        about.spiffeId === spiffeId &&
+        (about.takes ?? 'roots') === takes
+      )
+        this.#drop(id);
+  }
+
+  #stalled(line: Line, why: string): void {
+    if (!this.#lines.has(line.id) || line.stalled) return;
+    const since = this.#clock.now();
+    const givenUntil = line.givenUntil === 0 ? since + bareStallSeconds : line.givenUntil;
+    const reason = printable(why);
+    Object.assign(line, { state: 'refused', reason, since, stalled: true, givenUntil });
+    this.#touch(line.id);
+    this.#sweepSoon();
   }
 
   #drop(id: string): void {
@@ -317,6 +314,9 @@ export class Consumers implements ConsumerRegistry {
     return undefined;
   }
 }
+
+const reports = ({ about }: Pick<Line, 'about'>): string =>
+  about.takes === 'jwt' ? 'reports-jwt' : 'reports-roots';
 
 const none = Buffer.alloc(0);
 const equal = (one: Buffer | undefined, other: Buffer | undefined): boolean =>

@@ -24,8 +24,8 @@ export interface SessionParts {
   readonly receiver: EntriesReceiver;
   readonly consumers: Consumers;
   readonly replacements: Replacements;
-  readonly handshakes?: HandshakeCounts;
-  readonly checkpoints?: { readonly note: string; keep(note: string): Promise<boolean> };
+  readonly handshakes: HandshakeCounts;
+  readonly checkpoints: { readonly note: string; keep(note: string): Promise<boolean> };
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -36,9 +36,9 @@ export interface SessionParts {
   readonly soonestExpirySeconds: () => number | undefined;
   readonly onEntries: () => void;
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
-  readonly onAuthorities?: (update: AuthoritiesUpdate__Output) => void;
+  readonly onAuthorities: (update: AuthoritiesUpdate__Output) => void;
   /** Own SVID renewed (true) or an attempt failed (false). */
-  readonly onRenewal?: (succeeded: boolean) => void;
+  readonly onRenewal: (succeeded: boolean) => void;
 }
 
 export interface SessionStatus {
@@ -185,65 +185,77 @@ export class IssuerSession {
     stream: SyncStream,
     signal: AbortSignal,
   ): Promise<void> {
-    const { identity, clock, random, connect, logger, onRenewal } = this.#parts;
     let attempt = 0;
     let renewed = false;
     while (!signal.aborted) {
       try {
         if (!renewed) {
-          const wait = identity.renewAtMonotonicMs - clock.monotonicMs();
-          if (wait > 0) {
-            await clock
-              .sleep(Math.min(wait, maximumRenewalSleepMs), {
-                signal: AbortSignal.any([signal, this.#planned.signal]),
-              })
-              .catch(() => {});
-            continue;
-          }
-          const before = identity.credential?.serial;
-          await identity.renew(connection);
-          this.#replacedSerial = before;
+          if (await this.#slept(signal)) continue;
+          await this.#renew(connection);
           renewed = true;
           attempt = 0;
-          onRenewal?.(true);
-          logger.info(
-            { spiffeId: identity.spiffeId?.toString(), serial: identity.credential?.serial },
-            'the SVID of this agent is renewed',
-          );
         }
-        const as = identity.clientIdentity();
-        if (as === undefined)
-          throw new PkiError('CERTIFICATE_EXPIRED', 'the renewed SVID is not valid');
-        this.#next = await connect(as, signal);
+        await this.#connectAnew(signal);
         stream.end();
         return;
       } catch (thrown) {
         if (signal.aborted) return;
-        const error = PkiError.from(thrown);
-        if (!renewed) onRenewal?.(false);
-        this.#lastError = error;
-        logger.warn(
-          { code: error.code, err: error },
-          renewed
-            ? 'no connection could be made with the renewed SVID'
-            : 'the SVID of this agent could not be renewed',
-        );
-        const { credential } = identity;
-        const remainingMs = ((credential?.notAfter ?? 0) - clock.now()) * 1000;
-        await clock
-          .sleep(
-            retryDelayMs(
-              attempt,
-              random.uniform(),
-              credential?.lifetimeSeconds ?? 3600,
-              Math.max(2000, remainingMs),
-            ),
-            { signal },
-          )
-          .catch(() => {});
+        await this.#renewalFailed(PkiError.from(thrown), { renewed, attempt, signal });
         attempt += 1;
       }
     }
+  }
+
+  /** False: the own SVID is due for renewal now. */
+  async #slept(signal: AbortSignal): Promise<boolean> {
+    const { identity, clock } = this.#parts;
+    const waitMs = identity.renewAtMonotonicMs - clock.monotonicMs();
+    if (waitMs <= 0) return false;
+    const either = AbortSignal.any([signal, this.#planned.signal]);
+    await clock.sleep(Math.min(waitMs, maximumRenewalSleepMs), { signal: either }).catch(() => {});
+    return true;
+  }
+
+  async #renew(connection: IssuerConnection): Promise<void> {
+    const { identity, logger, onRenewal } = this.#parts;
+    const before = identity.credential?.serial;
+    await identity.renew(connection);
+    this.#replacedSerial = before;
+    onRenewal(true);
+    logger.info(
+      { spiffeId: identity.spiffeId?.toString(), serial: identity.credential?.serial },
+      'the SVID of this agent is renewed',
+    );
+  }
+
+  async #connectAnew(signal: AbortSignal): Promise<void> {
+    const as = this.#parts.identity.clientIdentity();
+    if (as === undefined)
+      throw new PkiError('CERTIFICATE_EXPIRED', 'the renewed SVID is not valid');
+    this.#next = await this.#parts.connect(as, signal);
+  }
+
+  async #renewalFailed(
+    error: PkiError,
+    {
+      renewed,
+      attempt,
+      signal,
+    }: { readonly renewed: boolean; readonly attempt: number; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { identity, clock, random, logger, onRenewal } = this.#parts;
+    if (!renewed) onRenewal(false);
+    this.#lastError = error;
+    logger.warn(
+      { code: error.code, err: error },
+      renewed
+        ? 'no connection could be made with the renewed SVID'
+        : 'the SVID of this agent could not be renewed',
+    );
+    const { lifetimeSeconds = 3600, notAfter = 0 } = identity.credential ?? {};
+    const remainingMs = Math.max(2000, (notAfter - clock.now()) * 1000);
+    const delayMs = retryDelayMs(attempt, random.uniform(), lifetimeSeconds, remainingMs);
+    await clock.sleep(delayMs, { signal }).catch(() => {});
   }
 
   #welcome(welcome: SyncWelcome__Output): void {

@@ -20,7 +20,7 @@ export interface SyncStreamParts {
   readonly bundles: BundleStore;
   readonly consumers: Consumers;
   readonly replacements: Replacements;
-  readonly handshakes?: HandshakeCounts;
+  readonly handshakes: HandshakeCounts;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly agentId: string;
@@ -30,9 +30,9 @@ export interface SyncStreamParts {
   readonly onEntries: () => void;
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
   /** Issuing authorities and CRLs, full state; after the bundle that they are to be judged by. */
-  readonly onAuthorities?: (update: AuthoritiesUpdate__Output) => void;
-  /** Keeps checkpoints of the audit log; absent: none are asked for. */
-  readonly checkpoints?: { readonly note: string; keep(note: string): Promise<boolean> };
+  readonly onAuthorities: (update: AuthoritiesUpdate__Output) => void;
+  /** Keeps checkpoints of the audit log. */
+  readonly checkpoints: { readonly note: string; keep(note: string): Promise<boolean> };
 }
 
 const welcomeDeadlineMs = 15_000;
@@ -99,12 +99,8 @@ export class SyncStream {
       hello: {
         protocolVersion,
         agentVersion: parts.agentVersion,
-        capabilities: [
-          'issuer-sets',
-          'handshakes',
-          ...(parts.checkpoints === undefined ? [] : ['checkpoints']),
-        ],
-        logCheckpoint: parts.checkpoints?.note ?? '',
+        capabilities: ['issuer-sets', 'handshakes', 'checkpoints'],
+        logCheckpoint: parts.checkpoints.note,
         bundleSequence: parts.bundles.current()?.sequence ?? 0,
         survivedOutageSeconds: parts.survivedOutageSeconds,
         ...(position === undefined ? {} : { position }),
@@ -152,7 +148,7 @@ export class SyncStream {
     for (let serials = replacements.drain(); serials !== undefined; serials = replacements.drain())
       this.#call.write({ replacements: { replacedSerials: [...serials] } });
     if (!this.#takesHandshakes) return;
-    for (let reports = handshakes?.drain(); reports !== undefined; reports = handshakes?.drain())
+    for (let reports = handshakes.drain(); reports !== undefined; reports = handshakes.drain())
       this.#call.write({ handshakes: { reports: [...reports] } });
   }
 
@@ -179,10 +175,10 @@ export class SyncStream {
         bundles.setFederated(message.bundles.federated);
     } else if (message.authorities) {
       onTainted(message.authorities.tainted);
-      onAuthorities?.(message.authorities);
+      onAuthorities(message.authorities);
     } else if (message.checkpoint) {
       await checkpoints
-        ?.keep(message.checkpoint.note)
+        .keep(message.checkpoint.note)
         .catch((thrown: unknown) =>
           logger.error(
             { err: thrown },
@@ -204,7 +200,7 @@ export class SyncStream {
       consumers: { snapshot: true, consumers: [...snapshot.consumers], removedIds: [] },
     });
     replacements.requeue();
-    handshakes?.requeue();
+    handshakes.requeue();
     this.#flush();
     onWelcome(welcome);
   }

@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { silentLogger } from '../../src/common/runtime/index.ts';
 import { sha256Hex } from '../../src/common/x509/index.ts';
 import {
   authorizeAny,
@@ -10,6 +9,7 @@ import {
   type X509Source,
 } from '../../src/workload/index.ts';
 import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
+import { agentEnvironment } from './agent-environment.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
 import { testTrustDomain, type TestServer } from './server.ts';
 import { patienceMs } from './until.ts';
@@ -86,12 +86,7 @@ export async function startNode(
       return agent;
     },
     start: async () => {
-      agent = await startAgent({
-        config,
-        logger: silentLogger,
-        version: 'test',
-        uid: process.getuid?.() ?? 0,
-      });
+      agent = await startAgent(agentEnvironment(config));
     },
     stop: async () => {
       await agent?.[Symbol.asyncDispose]();

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { credentials, Metadata } from '@grpc/grpc-js';
-import { silentLogger, uuidv7 } from '../../../src/common/runtime/index.ts';
+import { uuidv7 } from '../../../src/common/runtime/index.ts';
 import {
   certificatesToPem,
   createCsr,
@@ -25,6 +25,7 @@ import {
   X509Source,
 } from '../../../src/workload/index.ts';
 import { startAgent, type RunningAgent } from '../../../sidecar/compose.ts';
+import { agentEnvironment } from '../../support/agent-environment.ts';
 import { agentConfigSchema } from '../../../sidecar/config.ts';
 import {
   codeOf,
@@ -296,12 +297,7 @@ async function agentOf(
     ops: { port: 0 },
     connection: { backoffBaseMs: 50, backoffCapMs: 200 },
   });
-  const agent = await startAgent({
-    config,
-    logger: silentLogger,
-    version: 'test',
-    uid: process.getuid?.() ?? 0,
-  });
+  const agent = await startAgent(agentEnvironment(config));
   defer(context, () => agent[Symbol.asyncDispose]());
   return { agent, socketPath: join(directory, 'w'), agentId };
 }

@@ -3,11 +3,11 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { silentLogger } from '../../../src/common/runtime/index.ts';
 import { sha256Hex, verifyX509Svid } from '../../../src/common/x509/index.ts';
 import type { CliContext } from '../../../src/cli/context.ts';
 import { runCli } from '../../../src/cli/program.ts';
 import { startAgent } from '../../../sidecar/compose.ts';
+import { agentEnvironment } from '../../support/agent-environment.ts';
 import { agentConfigSchema } from '../../../sidecar/config.ts';
 import { startTestServer, testTrustDomain } from '../../support/server.ts';
 import { until } from '../../support/until.ts';
@@ -49,14 +49,7 @@ test('a nested server gets its intermediate by itself, with the SVID of the proc
     ops: { port: 0 },
     connection: { backoffBaseMs: 50, backoffCapMs: 200 },
   });
-  const agent = stack.use(
-    await startAgent({
-      config,
-      logger: silentLogger,
-      version: 'test',
-      uid: process.getuid?.() ?? 0,
-    }),
-  );
+  const agent = stack.use(await startAgent(agentEnvironment(config)));
   await until(() => agent.status().synced === true);
   const request = (...args: readonly string[]) =>
     meshca(

@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { silentLogger } from '../../../src/common/runtime/index.ts';
 import { sha256Hex } from '../../../src/common/x509/index.ts';
 import { workloadContract } from '../../../src/common/wire/index.ts';
 import type { JWTSVIDResponse__Output } from '../../../src/common/wire/generated/JWTSVIDResponse.ts';
 import type { SpiffeWorkloadAPIClient } from '../../../src/common/wire/generated/SpiffeWorkloadAPI.ts';
 import type { X509SVIDResponse__Output } from '../../../src/common/wire/generated/X509SVIDResponse.ts';
 import { startAgent, type RunningAgent } from '../../../sidecar/compose.ts';
+import { agentEnvironment } from '../../support/agent-environment.ts';
 import { agentConfigSchema } from '../../../sidecar/config.ts';
 import { replaceDatabase } from '../../../src/store/index.ts';
 import { freePort } from '../../support/ports.ts';
@@ -52,12 +52,7 @@ async function agentOf(
     connection: { backoffBaseMs: 50, backoffCapMs: 200 },
   });
   const start = async (): Promise<RunningAgent> => {
-    const agent = await startAgent({
-      config,
-      logger: silentLogger,
-      version: 'test',
-      uid: process.getuid?.() ?? 0,
-    });
+    const agent = await startAgent(agentEnvironment(config));
     defer(context, () => agent[Symbol.asyncDispose]());
     return agent;
   };

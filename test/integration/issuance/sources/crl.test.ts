@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { unwrap } from '../../../../src/common/errors/index.ts';
-import { silentLogger } from '../../../../src/common/runtime/index.ts';
 import {
   certificatesFromPem,
   certificatesToPem,
@@ -22,6 +21,7 @@ import {
   X509Source,
 } from '../../../../src/workload/index.ts';
 import { startAgent } from '../../../../sidecar/compose.ts';
+import { agentEnvironment } from '../../../support/agent-environment.ts';
 import { agentConfigSchema } from '../../../../sidecar/config.ts';
 import { createCompanyCa, type CompanyCa } from '../../../support/company-ca.ts';
 import {
@@ -338,14 +338,7 @@ describe('CRLs of a company CA above ours', () => {
     });
     await using stack = new AsyncDisposableStack();
     stack.defer(() => rm(directory, { recursive: true, force: true }));
-    const agent = stack.use(
-      await startAgent({
-        config,
-        logger: silentLogger,
-        version: 'test',
-        uid: process.getuid?.() ?? 0,
-      }),
-    );
+    const agent = stack.use(await startAgent(agentEnvironment(config)));
     await until(() => agent.status().synced === true);
     await server.admin('Entries/CreateEntries', {
       entries: [

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
 import { startAgent } from '../../../../sidecar/compose.ts';
+import { agentEnvironment } from '../../../support/agent-environment.ts';
 import { agentConfigSchema } from '../../../../sidecar/config.ts';
 import { runAgent } from '../../../../sidecar/main.ts';
 import { lockDirectory } from '../../../../sidecar/state/index.ts';
@@ -89,13 +90,7 @@ test('a second agent on one data directory ends with the code and the next step,
     localApi: { socketPath: join(directory, `l-${name}`) },
     ops: { port: 0 },
   });
-  const first = await startAgent({
-    config: agentConfigSchema.parse(config('1')),
-    logger: silentLogger,
-    version: 'test',
-    uid: process.getuid?.() ?? 0,
-    pid: process.pid,
-  });
+  const first = await startAgent(agentEnvironment(agentConfigSchema.parse(config('1'))));
   let over = false;
   context.after(async () => {
     if (!over) await first[Symbol.asyncDispose]();

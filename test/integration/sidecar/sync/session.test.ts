@@ -25,12 +25,18 @@ import {
   configuredCredential,
   type CredentialFiles,
 } from '../../../../sidecar/node-attestation/index.ts';
-import { AgentState, loadEntries, saveEntries } from '../../../../sidecar/state/index.ts';
+import {
+  AgentState,
+  CheckpointKeeper,
+  loadEntries,
+  saveEntries,
+} from '../../../../sidecar/state/index.ts';
 import { entryOf } from '../../../support/agent.ts';
 import { JwtSvids, KeyPool, SigningQueue, X509Svids } from '../../../../sidecar/svid/index.ts';
 import {
   Consumers,
   EntriesReceiver,
+  HandshakeCounts,
   IssuerSession,
   Replacements,
 } from '../../../../sidecar/sync/index.ts';
@@ -134,6 +140,8 @@ async function startAgent(
     receiver,
     consumers,
     replacements,
+    handshakes: new HandshakeCounts(report),
+    checkpoints: await CheckpointKeeper.open(options.directory),
     clock: systemClock,
     random,
     logger: silentLogger,
@@ -148,6 +156,8 @@ async function startAgent(
       x509.setTainted(
         new Map(tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds])),
       ),
+    onAuthorities: () => {},
+    onRenewal: () => {},
   });
   const keys = new KeyPool('ec-p256', 4);
   const x509: X509Svids = new X509Svids({

@@ -10,7 +10,7 @@ import {
   IssuerChains,
   parseBundleDocument,
 } from '../../../../sidecar/bundle/index.ts';
-import { connectCatchingUp } from '../../../../sidecar/catch-up.ts';
+import { connectCatchingUp } from '../../../../sidecar/compose/catch-up.ts';
 import type { IssuerConnection } from '../../../../sidecar/issuer-client/index.ts';
 import { createIntermediate, createRoot, type TestAuthority } from '../../../support/test-pki.ts';
 

@@ -1,7 +1,7 @@
-import type { Clock, Logger } from '../src/common/runtime/index.ts';
-import type { SyncedEntryCache } from './cache/index.ts';
-import { saveEntries } from './state/index.ts';
-import type { EntriesReceiver } from './sync/index.ts';
+import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import type { SyncedEntryCache } from '../cache/index.ts';
+import { saveEntries } from '../state/index.ts';
+import type { EntriesReceiver } from '../sync/index.ts';
 
 export interface EntriesKeeperParts {
   readonly directory: string;

@@ -1,6 +1,6 @@
-import type { Clock, Logger } from '../src/common/runtime/index.ts';
-import { saveHoldings } from './state/index.ts';
-import type { Consumers } from './sync/index.ts';
+import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import { saveHoldings } from '../state/index.ts';
+import type { Consumers } from '../sync/index.ts';
 
 /**
  * Changes within this time become one write. What was given in the last moment before a crash is

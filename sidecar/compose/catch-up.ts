@@ -1,7 +1,7 @@
-import { PkiError } from '../src/common/errors/index.ts';
-import type { Logger } from '../src/common/runtime/index.ts';
-import type { BundleStore } from './bundle/index.ts';
-import type { IssuerConnection } from './issuer-client/index.ts';
+import { PkiError } from '../../src/common/errors/index.ts';
+import type { Logger } from '../../src/common/runtime/index.ts';
+import type { BundleStore } from '../bundle/index.ts';
+import type { IssuerConnection } from '../issuer-client/index.ts';
 
 export interface CatchUpParts {
   readonly bundles: BundleStore;

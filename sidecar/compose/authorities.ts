@@ -1,0 +1,69 @@
+import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
+import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
+import { parseCertificate } from '../../src/common/x509/index.ts';
+import { checkCrlSet, type BundleStore, type IssuerChains } from '../bundle/index.ts';
+import type { AgentIdentity } from '../node-attestation/index.ts';
+import type { JwtSvids, X509Svids } from '../svid/index.ts';
+
+export interface AuthoritiesParts {
+  readonly bundles: BundleStore;
+  readonly issuers: IssuerChains;
+  readonly identity: AgentIdentity;
+  readonly x509: X509Svids;
+  readonly jwt: JwtSvids;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The own SVID is to be renewed at another time than was planned. */
+  readonly replan: () => void;
+  /** What the agent holds has changed. */
+  readonly onChange: () => void;
+}
+
+/** Acts on what the server says of its authorities. */
+export class AuthoritiesFollower {
+  readonly #parts: AuthoritiesParts;
+  #pulledForwardSerial = '';
+
+  constructor(parts: AuthoritiesParts) {
+    this.#parts = parts;
+  }
+
+  /** All authorities that are tainted now: what they signed is renewed inside their windows. */
+  tainted(tainted: readonly TaintedAuthority__Output[]): void {
+    const { x509, jwt, identity, replan } = this.#parts;
+    x509.setTainted(
+      new Map(tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds])),
+    );
+    if (tainted.length > 0) jwt.clear();
+    const { credential } = identity;
+    const own =
+      credential === undefined ? undefined : parseCertificate(credential.chainDer[0] as Buffer);
+    const issuer = own?.ok === true ? own.value.authorityKeyId : undefined;
+    const mine = tainted.find(({ subjectKeyId }) => issuer === subjectKeyId.toString('hex'));
+    // once for each certificate: the server repeats its state, and each draw would only bring it
+    // forward
+    if (mine === undefined || credential?.serial === this.#pulledForwardSerial) return;
+    this.#pulledForwardSerial = credential?.serial ?? '';
+    identity.pullForward(mine.windowSeconds);
+    replan();
+  }
+
+  /** The published issuers and their CRLs. */
+  updated({ published, crls: wireCrls }: AuthoritiesUpdate__Output): void {
+    const { bundles, issuers, clock, logger, onChange } = this.#parts;
+    issuers.set(published);
+    const crls = checkCrlSet(
+      wireCrls.map(({ der }) => der),
+      [...bundles.roots(), ...issuers.verified().flatMap(({ chainDer }) => chainDer)],
+      clock.now(),
+    );
+    if (!crls.ok)
+      logger.error(
+        { code: crls.error.code, reason: crls.error.message },
+        'the CRLs of the server are not handed on',
+      );
+    bundles.setCrls(crls.ok ? crls.value : []);
+    onChange();
+  }
+}

@@ -1,0 +1,119 @@
+import type { AgentStatus } from '../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
+import { localApi, localApiLimits } from '../apis/local/index.ts';
+import { defaultWorkloadApiLimits, workloadApi } from '../apis/workload/index.ts';
+import { createAttestor, linuxKernel } from '../attest/index.ts';
+import {
+  createRefusalLog,
+  defaultLimits,
+  silentMetrics,
+  startLocalServer,
+  type LocalServerOptions,
+} from '../local-server/index.ts';
+import type { AgentMetrics } from '../metrics.ts';
+import { startOps } from '../ops.ts';
+import type { ConsumersStage } from './consumers.ts';
+import type { EntriesStage } from './entries.ts';
+import type { AgentEnvironment } from './environment.ts';
+import type { Readiness } from './report.ts';
+import type { SvidsStage } from './svids.ts';
+import type { TrustStage } from './trust.ts';
+
+/** Last stage: the sockets for workloads, for operators of the node, and for monitoring. */
+export interface DoorsStage extends AsyncDisposable {
+  readonly opsPort: number;
+}
+
+export interface DoorsParts {
+  readonly trust: TrustStage;
+  readonly entries: EntriesStage;
+  readonly held: ConsumersStage;
+  readonly svids: SvidsStage;
+  readonly metrics: AgentMetrics;
+  readonly readiness: () => Readiness;
+  readonly status: () => AgentStatus;
+}
+
+type SharedOptions = Pick<
+  LocalServerOptions,
+  'attestor' | 'kernel' | 'entries' | 'bundles' | 'consumers' | 'refusals' | 'clock'
+>;
+
+const drainMs = 1000;
+
+export async function openDoors(
+  environment: AgentEnvironment,
+  parts: DoorsParts,
+): Promise<DoorsStage> {
+  const { config, logger, clock } = environment;
+  const { trust, entries, held, metrics, readiness } = parts;
+  await using started = new AsyncDisposableStack();
+  const attestor = started.use(createAttestor({ clock, logger: logger.child({ part: 'attest' }) }));
+  const shared: SharedOptions = {
+    attestor,
+    kernel: linuxKernel(),
+    entries: entries.cache,
+    bundles: trust.bundles,
+    consumers: held.consumers,
+    refusals: createRefusalLog(),
+    clock,
+  };
+  const workloads = await openWorkloadSocket(environment, parts, shared);
+  started.defer(() => workloads.drain(drainMs));
+  started.use(await openLocalSocket(environment, parts, shared));
+  const ops = started.use(
+    await startOps({
+      ...config.ops,
+      metrics: () => metrics.registry.metrics(),
+      metricsContentType: metrics.registry.contentType,
+      readiness,
+      logger,
+    }),
+  );
+  const open = started.move();
+  return { opsPort: ops.port, [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+function openWorkloadSocket(
+  { config, logger }: AgentEnvironment,
+  { held, svids, metrics }: DoorsParts,
+  shared: SharedOptions,
+) {
+  const { socketPath, socketMode, connectionsPerUid, streamsPerUid } = config.workloadApi;
+  const { bundles, clock } = shared;
+  return startLocalServer({
+    ...shared,
+    socket: { path: socketPath, mode: Number.parseInt(socketMode, 8) },
+    apis: [
+      workloadApi({
+        svids: svids.manager,
+        bundles,
+        onHandshakes: (count) => held.handshakes.record(count),
+        clock,
+        limits: defaultWorkloadApiLimits,
+      }),
+    ],
+    logger: logger.child({ part: 'workload-api' }),
+    metrics: metrics.workloadApi,
+    limits: {
+      ...defaultLimits,
+      ...(connectionsPerUid === undefined ? {} : { connectionsPerUid }),
+      ...(streamsPerUid === undefined ? {} : { streamsPerUid }),
+    },
+  });
+}
+
+function openLocalSocket(
+  { config, logger, uid }: AgentEnvironment,
+  { status }: DoorsParts,
+  shared: SharedOptions,
+) {
+  const { socketPath, socketMode, uids } = config.localApi;
+  return startLocalServer({
+    ...shared,
+    socket: { path: socketPath, mode: Number.parseInt(socketMode, 8) },
+    apis: [localApi({ ...shared, allowedUids: [uid, ...uids], status })],
+    logger: logger.child({ part: 'local-api' }),
+    metrics: silentMetrics,
+    limits: localApiLimits,
+  });
+}

@@ -1,0 +1,104 @@
+import type { Clock } from '../../src/common/runtime/index.ts';
+import type { AgentStatus } from '../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
+import type { AgentConfig } from '../config.ts';
+import type { AgentGauges } from '../metrics.ts';
+import type { IssuerSession } from '../sync/index.ts';
+import type { ConsumersStage } from './consumers.ts';
+import type { EntriesStage } from './entries.ts';
+import type { SvidsStage } from './svids.ts';
+import type { TrustStage } from './trust.ts';
+
+export interface ReportParts {
+  readonly config: AgentConfig;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly trust: TrustStage;
+  readonly entries: EntriesStage;
+  readonly held: ConsumersStage;
+  readonly svids: SvidsStage;
+  readonly session: IssuerSession;
+  readonly outageSeconds: () => number;
+}
+
+export interface Readiness {
+  /** Why no workload can be served; empty when it can. */
+  readonly reasons: readonly string[];
+  /** What an operator should know, though workloads are served. */
+  readonly notes: readonly string[];
+}
+
+export function readinessOf(parts: ReportParts): Readiness {
+  const { config, trust, entries, session, outageSeconds } = parts;
+  const { connected, lastError, barred } = session.status();
+  const reasons: string[] = [];
+  const notes: string[] = [];
+  const because = lastError === undefined ? '' : `: ${lastError.message} (${lastError.code})`;
+  if (trust.bundles.current() === undefined || trust.identity.credential === undefined)
+    reasons.push(`the node is not attested yet${because}`);
+  else if (!entries.cache.synced())
+    reasons.push(`the entries have not been received yet${because}`);
+  if (barred !== undefined)
+    reasons.push(`the server gives this agent nothing new: ${barred.message} (${barred.code})`);
+  if (!connected && reasons.length === 0)
+    notes.push(`not connected to the server${because}; what is valid is served`);
+  const promised = config.outage.promisedSeconds;
+  if (promised !== undefined && outageSeconds() < promised)
+    notes.push(
+      `an outage of ${promised} s is promised, but SVIDs in use survive only ${outageSeconds()} s`,
+    );
+  return { reasons, notes };
+}
+
+export function statusOf(parts: ReportParts): AgentStatus {
+  const { config, version, clock, trust, entries, svids, session, outageSeconds } = parts;
+  const { identity, bundles, trustDomain } = trust;
+  const { credential } = identity;
+  const { connected, lastError } = session.status();
+  const { reasons, notes } = readinessOf(parts);
+  const renewInMs = identity.renewAtMonotonicMs - clock.monotonicMs();
+  return {
+    spiffeId: identity.spiffeId?.toString() ?? '',
+    trustDomain: trustDomain.name,
+    version,
+    connected,
+    synced: entries.cache.synced(),
+    ready: reasons.length === 0,
+    reasons: [...reasons, ...notes],
+    svidNotAfter: credential?.notAfter ?? 0,
+    svidRenewAt: credential === undefined ? 0 : clock.now() + Math.round(renewInMs / 1000),
+    entries: entries.cache.size(),
+    survivedOutageSeconds: outageSeconds(),
+    bundleSequence: bundles.current()?.sequence ?? 0,
+    serverAddress: config.serverAddress,
+    lastError: lastError === undefined ? '' : `${lastError.code}: ${lastError.message}`,
+    svids: svids.x509.held().map(({ svid, renewAt, consumers }) => ({
+      spiffeId: svid.identity.spiffeId.toString(),
+      entryId: svid.identity.entry.id,
+      serial: svid.serial,
+      notAfter: svid.notAfter,
+      renewAt,
+      consumers,
+      hint: svid.identity.entry.hint,
+    })),
+  };
+}
+
+export function gaugesOf(parts: ReportParts): AgentGauges {
+  const { clock, trust, entries, held, svids, session, outageSeconds } = parts;
+  const { identity, bundles } = trust;
+  return {
+    connected: () => session.connected(),
+    svids: () => svids.x509.horizon(),
+    entries: () => entries.cache.size(),
+    consumers: () => held.consumers.size,
+    agentSvidExpirySeconds: () =>
+      identity.credential === undefined ? undefined : identity.credential.notAfter - clock.now(),
+    survivedOutageSeconds: outageSeconds,
+    bundleSequence: () => bundles.current()?.sequence ?? 0,
+    clockSkewSeconds: () => session.status().clockSkewSeconds,
+    secondsSinceContact: () => {
+      const { lastContactMonotonicMs: last } = session.status();
+      return last === undefined ? undefined : (clock.monotonicMs() - last) / 1000;
+    },
+  };
+}

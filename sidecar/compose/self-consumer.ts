@@ -1,0 +1,43 @@
+import type { BundleStore, IssuerChains } from '../bundle/index.ts';
+import type { AgentIdentity } from '../node-attestation/index.ts';
+import type { Consumers } from '../sync/index.ts';
+
+export interface SelfConsumerParts {
+  readonly consumers: Consumers;
+  readonly bundles: BundleStore;
+  readonly issuers: IssuerChains;
+  readonly identity: AgentIdentity;
+  readonly version: string;
+}
+
+/** The agent as a consumer of its own bundle. Owner of its line among the consumers. */
+export class SelfConsumer {
+  readonly #parts: SelfConsumerParts;
+  #line: ReturnType<Consumers['registerAgent']> | undefined;
+
+  constructor(parts: SelfConsumerParts) {
+    this.#parts = parts;
+  }
+
+  /** From the first session on, when the agent has a name. */
+  register(): void {
+    const { consumers, identity, version } = this.#parts;
+    this.#line ??= consumers.registerAgent(
+      identity.spiffeId?.toString() ?? '',
+      `meshca agent ${version}`,
+    );
+    this.confirm();
+  }
+
+  /** Tells what the agent holds now. */
+  confirm(): void {
+    const { bundles, issuers } = this.#parts;
+    const bundle = bundles.current();
+    const issuing = issuers.digest();
+    if (bundle === undefined) return;
+    this.#line?.hold(bundle.authoritySetDigest, {
+      jwt: bundle.jwtSetDigest,
+      ...(issuing === undefined ? {} : { issuers: issuing }),
+    });
+  }
+}

@@ -1,0 +1,81 @@
+import { PkiError } from '../../src/common/errors/index.ts';
+import { IssuerChains } from '../bundle/index.ts';
+import type { AgentMetrics } from '../metrics.ts';
+import { CheckpointKeeper } from '../state/index.ts';
+import { IssuerSession } from '../sync/index.ts';
+import { AuthoritiesFollower } from './authorities.ts';
+import type { ConsumersStage } from './consumers.ts';
+import type { EntriesStage } from './entries.ts';
+import type { AgentEnvironment } from './environment.ts';
+import { SelfConsumer } from './self-consumer.ts';
+import type { SvidsStage } from './svids.ts';
+import type { TrustStage } from './trust.ts';
+
+/** Fifth stage: the session with the server. */
+export interface SessionStage {
+  readonly session: IssuerSession;
+  /** Runs it, until it is disposed. */
+  run(): AsyncDisposable;
+}
+
+export interface SessionStageParts {
+  readonly trust: TrustStage;
+  readonly entries: EntriesStage;
+  readonly held: ConsumersStage;
+  readonly svids: SvidsStage;
+  readonly metrics: AgentMetrics;
+  readonly outageSeconds: () => number;
+}
+
+export async function openSession(
+  environment: AgentEnvironment,
+  { trust, entries, held, svids, metrics, outageSeconds }: SessionStageParts,
+): Promise<SessionStage> {
+  const { config, logger, version, clock, random } = environment;
+  const { identity, bundles, connect } = trust;
+  const { consumers, replacements, handshakes } = held;
+  const { x509, jwt } = svids;
+  const bundleLogger = logger.child({ part: 'bundle' });
+  const issuers = new IssuerChains(() => bundles.roots(), clock, bundleLogger);
+  const self = new SelfConsumer({ consumers, bundles, issuers, identity, version });
+  const follower = new AuthoritiesFollower({
+    ...{ bundles, issuers, identity, x509, jwt, clock, logger },
+    replan: () => session.replan(),
+    onChange: () => self.confirm(),
+  });
+  const session: IssuerSession = new IssuerSession({
+    ...{ identity, bundles, consumers, replacements, handshakes, clock, random, connect },
+    receiver: entries.receiver,
+    checkpoints: await CheckpointKeeper.open(config.dataDir),
+    logger: logger.child({ part: 'session' }),
+    agentVersion: version,
+    survivedOutageSeconds: outageSeconds,
+    reconnect: { baseMs: config.connection.backoffBaseMs, capMs: config.connection.backoffCapMs },
+    soonestExpirySeconds: () => x509.horizon().soonestExpirySeconds,
+    onEntries: () => entries.keeper.changed(),
+    onTainted: (tainted) => follower.tainted(tainted),
+    onAuthorities: (update) => follower.updated(update),
+    onRenewal: (succeeded) => metrics.renewal('agent', succeeded),
+  });
+  bundles.onChange(() => {
+    issuers.recheck();
+    self.confirm();
+  });
+  session.onChange(() => {
+    if (!session.connected()) return;
+    self.register();
+    x509.reconnected();
+  });
+  return { session, run: () => runSession(session) };
+}
+
+function runSession(session: IssuerSession): AsyncDisposable {
+  const stop = new AbortController();
+  const running = session.run(stop.signal);
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
+      await running;
+    },
+  };
+}

@@ -1,0 +1,132 @@
+import { PkiError } from '../../src/common/errors/index.ts';
+import { TrustDomain } from '../../src/common/spiffe/index.ts';
+import { BundleStore, readBundleFile } from '../bundle/index.ts';
+import { fingerprintHex, type AgentConfig } from '../config.ts';
+import {
+  IssuerConnection,
+  type ConnectionOptions,
+  type ServerTrust,
+} from '../issuer-client/index.ts';
+import { AgentIdentity, configuredCredential } from '../node-attestation/index.ts';
+import { AgentState, lockDirectory } from '../state/index.ts';
+import { connectCatchingUp } from './catch-up.ts';
+import type { AgentEnvironment } from './environment.ts';
+
+type Identity = ConnectionOptions['identity'];
+
+/** First stage: whom the agent believes, who it is, and how it reaches the server. */
+export interface TrustStage extends AsyncDisposable {
+  readonly trustDomain: TrustDomain;
+  readonly bundles: BundleStore;
+  readonly identity: AgentIdentity;
+  /** To the server as the bundle proves it; walks the bundle forward where it must. */
+  readonly connect: (as: Identity, signal: AbortSignal) => Promise<IssuerConnection>;
+}
+
+/** Takes the state directory and keeps it until it is disposed. */
+export async function openTrust(environment: AgentEnvironment): Promise<TrustStage> {
+  const { config, logger, version, pid, clock, random } = environment;
+  await using started = new AsyncDisposableStack();
+  const trustDomain = TrustDomain.of(config.trustDomain);
+  const lock = await lockDirectory(config.dataDir, { pid, now: clock.now() });
+  started.defer(() => lock.release());
+  const state = await AgentState.open(config.dataDir, trustDomain);
+  const bundles = new BundleStore(trustDomain, logger.child({ part: 'bundle' }), (json) =>
+    state.saveBundle(json),
+  );
+  const keptBundle = (await state.bundle()) ?? (await configuredBundle(config));
+  if (keptBundle !== undefined) bundles.restore(keptBundle);
+
+  const dial = connector(environment, trustDomain);
+  const connect = connectorByBundle(environment, bundles, dial);
+  const attestationLogger = logger.child({ part: 'attestation' });
+  const identity = await AgentIdentity.load({
+    trustDomain,
+    state,
+    bundles,
+    clock,
+    random,
+    logger: attestationLogger,
+    agentVersion: version,
+    configured: () => configuredCredential(config.attestation, attestationLogger),
+    connectAnonymously: (signal) =>
+      bundles.roots().length > 0
+        ? connect(undefined, signal)
+        : dial(undefined, bootstrapTrust(config), signal),
+  });
+  assertCanJoin(config, identity, bundles);
+  const parts = started.move();
+  return {
+    trustDomain,
+    bundles,
+    identity,
+    connect,
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  };
+}
+
+type Dial = (
+  identity: Identity,
+  trust: ServerTrust,
+  signal: AbortSignal,
+) => Promise<IssuerConnection>;
+
+const connector =
+  ({ config, clock, logger }: AgentEnvironment, trustDomain: TrustDomain): Dial =>
+  (identity, trust, signal) =>
+    IssuerConnection.open(
+      {
+        address: config.serverAddress,
+        trustDomain,
+        trust,
+        identity,
+        clock,
+        connectTimeoutMs: config.connection.timeoutMs,
+        callDeadlineMs: config.connection.callDeadlineMs,
+        keepaliveMs: config.connection.keepaliveMs,
+        logger: logger.child({ part: 'connection' }),
+      },
+      signal,
+    );
+
+function connectorByBundle(
+  { logger }: AgentEnvironment,
+  bundles: BundleStore,
+  dial: Dial,
+): TrustStage['connect'] {
+  const byBundle: ServerTrust = { kind: 'bundle', roots: () => bundles.roots() };
+  const catchUp = {
+    bundles,
+    connectUnverified: (signal: AbortSignal) => dial(undefined, { kind: 'insecure' }, signal),
+    logger: logger.child({ part: 'bundle' }),
+  };
+  return (as, signal) => connectCatchingUp(() => dial(as, byBundle, signal), catchUp, signal);
+}
+
+async function configuredBundle({ bootstrap }: AgentConfig) {
+  return bootstrap.bundlePath === undefined ? undefined : readBundleFile(bootstrap.bundlePath);
+}
+
+function bootstrapTrust({ bootstrap }: AgentConfig): ServerTrust {
+  if (bootstrap.rootFingerprint !== undefined)
+    return { kind: 'fingerprint', rootSha256Hex: fingerprintHex(bootstrap.rootFingerprint) };
+  if (bootstrap.insecureBootstrap) return { kind: 'insecure' };
+  throw new PkiError('SERVER_UNTRUSTED', 'there is nothing to verify the server with', {
+    next: 'Set bootstrap.bundlePath or bootstrap.rootFingerprint.',
+  });
+}
+
+/** Finds at the start what no retry could mend. */
+function assertCanJoin(config: AgentConfig, identity: AgentIdentity, bundles: BundleStore): void {
+  if (bundles.roots().length === 0) bootstrapTrust(config);
+  const { joinToken, joinTokenPath, certificatePath } = config.attestation;
+  if (
+    identity.credential === undefined &&
+    [joinToken, joinTokenPath, certificatePath].every((each) => each === undefined)
+  ) {
+    throw new PkiError(
+      'NODE_CREDENTIAL_MISSING',
+      'this agent has no identity yet, and neither a join token nor a node certificate is configured',
+    );
+  }
+}
