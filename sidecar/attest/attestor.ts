@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readlinkSync } from 'node:fs';
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock, Logger } from '../../src/common/runtime/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
@@ -6,6 +6,7 @@ import { fileAccountNames, type AccountNames } from './account-names.ts';
 import type { Inspection } from './inspect-file.ts';
 import { startInspector, type Inspector, type InspectorOptions } from './inspector.ts';
 import { linuxKernel, type Kernel } from './kernel.ts';
+import { OverflowIds } from './overflow-ids.ts';
 import { assertSameProcess, peerOfPid, peerOfSocket, type ImageFacts, type Peer } from './peer.ts';
 import { parseStatus } from './proc-parse.ts';
 import { linuxProc, type Proc } from './proc.ts';
@@ -55,6 +56,7 @@ export interface AttestorOptions {
   readonly kernel?: Kernel;
   readonly proc?: Proc;
   readonly names?: AccountNames;
+  readonly overflow?: OverflowIds;
   /** Default: whether systemd is the init of this machine (sd_booted(3)). */
   readonly systemd?: boolean;
 }
@@ -66,11 +68,11 @@ const retryAfterMs = 60_000;
 
 export function createAttestor(options: AttestorOptions): Attestor {
   const { clock, logger, kernel = linuxKernel(), proc = linuxProc() } = options;
-  const overflowUid = kernelNumber('/proc/sys/kernel/overflowuid');
+  const overflow = options.overflow ?? OverflowIds.ofSystem(proc);
   const sources: UnixSources = {
     proc,
     names: options.names ?? fileAccountNames(),
-    overflowGid: kernelNumber('/proc/sys/kernel/overflowgid'),
+    overflow,
     mountNamespace: ownMountNamespace(),
     systemd: options.systemd ?? existsSync('/run/systemd/system'),
   };
@@ -175,7 +177,7 @@ export function createAttestor(options: AttestorOptions): Attestor {
   };
 
   return {
-    connect: (socketFd) => adopt(peerOfSocket(kernel, proc, socketFd, overflowUid)),
+    connect: (socketFd) => adopt(peerOfSocket(kernel, proc, socketFd, overflow)),
     open(pid) {
       const status = parseStatus(proc.read(pid, 'status') ?? '');
       if (status === undefined)
@@ -183,10 +185,10 @@ export function createAttestor(options: AttestorOptions): Attestor {
           detail: { pid },
           next: 'Give the ID of a process that runs now, as the agent counts them: from inside a container it is another number. For one that has ended: meshca explain --refusal ID.',
         });
-      if (status.uids[1] === overflowUid)
+      if (overflow.isUnknownUid(status.uids[1] as number, pid))
         throw new PkiError(
           'PEER_UNVERIFIABLE',
-          `the user of process ${pid} is unknown to this system (overflow uid ${overflowUid})`,
+          `the user of process ${pid} is unknown to this system (overflow uid ${status.uids[1]})`,
           { detail: { pid } },
         );
       return adopt(
@@ -227,10 +229,6 @@ function note(image: ImageFacts, inspection: Inspection, needed: ReadonlySet<str
     if (inspection.unlinked) image.verifiedPath = withoutDeletedMark(path.text);
     else if (inspection.problem === undefined) image.verifiedPath = path.text;
   } else if (path.foreign && !path.deleted && inspection.samePath) image.verifiedPath = path.text;
-}
-
-function kernelNumber(path: string): number {
-  return Number(readFileSync(path, 'utf8').trim());
 }
 
 function ownMountNamespace(): Buffer | undefined {

@@ -6,4 +6,5 @@ export {
   type Wanted,
 } from './attestor.ts';
 export { linuxKernel, type Kernel, type PeerCredentials } from './kernel.ts';
+export { OverflowIds, type IdSpace } from './overflow-ids.ts';
 export type { ImageFacts, Peer } from './peer.ts';

@@ -1,5 +1,6 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Kernel } from './kernel.ts';
+import type { OverflowIds } from './overflow-ids.ts';
 import { parseStat, type ProcessStat } from './proc-parse.ts';
 import type { Proc } from './proc.ts';
 
@@ -65,16 +66,16 @@ export function peerOfSocket(
   kernel: Kernel,
   proc: Proc,
   socketFd: number,
-  overflowUid: number,
+  overflow: OverflowIds,
 ): Peer {
   const { pid, uid, gid } = kernel.peerCredentials(socketFd);
   if (pid <= 0)
     throw unverifiable('the calling process is outside the process namespace of the agent', {
       uid,
     });
-  if (uid === overflowUid)
+  if (overflow.isUnknownUid(uid, pid))
     throw unverifiable(
-      `the user of the calling process is unknown to this system (overflow uid ${overflowUid})`,
+      `the user of the calling process is unknown to this system (overflow uid ${uid})`,
       { pid },
     );
   const groups = kernel.peerGroups(socketFd);

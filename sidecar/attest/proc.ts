@@ -8,7 +8,7 @@ export interface Proc {
   /** undefined: no such process, or no right to read. */
   read(pid: number, name: 'status' | 'stat' | 'cgroup'): string | undefined;
   /** The target of a magic link as bytes; undefined as above. */
-  link(pid: number, name: 'exe' | 'ns/mnt'): Buffer | undefined;
+  link(pid: number | 'self', name: 'exe' | 'ns/mnt' | 'ns/user'): Buffer | undefined;
 }
 
 const maximumBytes = 1 << 20;

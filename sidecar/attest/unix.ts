@@ -2,6 +2,7 @@ import { isOneLine } from '../../src/common/runtime/one-line.ts';
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import type { AccountNames } from './account-names.ts';
+import type { OverflowIds } from './overflow-ids.ts';
 import type { ExecutablePath, Peer } from './peer.ts';
 import { parseCgroup, parseStatus, systemdUnit } from './proc-parse.ts';
 import type { Proc } from './proc.ts';
@@ -17,7 +18,7 @@ export interface UnixFacts {
 export interface UnixSources {
   readonly proc: Proc;
   readonly names: AccountNames;
-  readonly overflowGid: number;
+  readonly overflow: OverflowIds;
   /** The agent's own mount namespace, as its link reads. */
   readonly mountNamespace: Buffer | undefined;
   /** systemd rules the cgroup tree of this machine, so that the names in it are its units. */
@@ -57,14 +58,14 @@ export function unixFacts(sources: UnixSources, peer: Peer): UnixFacts {
   unix(`uid:${peer.uid}`);
   const user = sources.names.userName(peer.uid);
   if (user !== undefined) unix(`user:${user}`);
-  if (peer.gid !== sources.overflowGid) {
+  if (!sources.overflow.isUnknownGid(peer.gid, peer.pid)) {
     unix(`gid:${peer.gid}`);
     const group = sources.names.groupName(peer.gid);
     if (group !== undefined) unix(`group:${group}`);
   }
   const atConnect = peer.groups === undefined ? undefined : new Set(peer.groups);
   for (const gid of new Set(status.groups.slice(0, maximumGroups))) {
-    if (gid === sources.overflowGid || atConnect?.has(gid) === false) continue;
+    if (atConnect?.has(gid) === false || sources.overflow.isUnknownGid(gid, peer.pid)) continue;
     unix(`supplementary_gid:${gid}`);
     const group = sources.names.groupName(gid);
     if (group !== undefined) unix(`supplementary_group:${group}`);

@@ -8,7 +8,8 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
-import { linuxKernel } from '../../../../sidecar/attest/index.ts';
+import { linuxKernel, OverflowIds } from '../../../../sidecar/attest/index.ts';
+import { linuxProc } from '../../../../sidecar/attest/proc.ts';
 import { entryOf } from './fakes.ts';
 import { speak, startHarness, type Harness } from './support.ts';
 import { until } from '../../../support/until.ts';
@@ -190,8 +191,23 @@ test('a process with mixed user IDs is refused', async () => {
   assert.deepEqual([state.status, state.code], [status.PERMISSION_DENIED, 'PEER_UNVERIFIABLE']);
 });
 
-test('the overflow user, who may be anyone of another namespace, is refused', async () => {
+test('uid 65534 is a user like others where the agent’s user namespace knows all users', async () => {
   await using harness = await startHarness();
+  harness.entries.set(
+    entryOf('nobody', 'spiffe://td.test/nobody', ['unix:uid:65534', 'unix:gid:65534']),
+  );
+  const actor = await harness.actor();
+  await actor.become(65_534);
+  const { state } = speak(await actor.connect(harness.path)).fetchX509Svid();
+  await until(() => state.messages.length === 1);
+  assert.equal(state.messages[0]?.svids[0]?.spiffeId, 'spiffe://td.test/nobody');
+});
+
+test('the overflow user, who may be anyone of another namespace, is refused', async () => {
+  const space = { overflowId: 65_534, map: '0 100000 1000' };
+  await using harness = await startHarness({
+    attestor: { overflow: new OverflowIds(space, space, linuxProc()) },
+  });
   harness.entries.set(entryOf('nobody', 'spiffe://td.test/nobody', ['unix:uid:65534']));
   const actor = await harness.actor();
   await actor.become(65_534);

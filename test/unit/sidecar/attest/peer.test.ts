@@ -3,9 +3,14 @@ import { test } from 'node:test';
 import { silentLogger, systemClock } from '../../../../src/common/runtime/index.ts';
 import { createAttestor } from '../../../../sidecar/attest/attestor.ts';
 import { assertSameProcess, peerOfSocket } from '../../../../sidecar/attest/peer.ts';
+import { OverflowIds } from '../../../../sidecar/attest/overflow-ids.ts';
 import type { Kernel } from '../../../../sidecar/attest/kernel.ts';
 import type { Proc } from '../../../../sidecar/attest/proc.ts';
 import { unixFacts, type UnixSources } from '../../../../sidecar/attest/unix.ts';
+
+/** A user namespace that has no ID 65534, so that the kernel shows it for all that it does not know. */
+const narrow = { overflowId: 65_534, map: '0 100000 1000\n' };
+const overflow = new OverflowIds(narrow, narrow, { read: () => undefined, link: () => undefined });
 
 interface World {
   pid: number;
@@ -63,18 +68,17 @@ function worldOf(change: Partial<World> = {}) {
   const sources: UnixSources = {
     proc,
     names: { userName: () => 'app', groupName: (gid) => (gid === 8 ? 'ops' : undefined) },
-    overflowGid: 65_534,
+    overflow,
     mountNamespace: Buffer.from('mnt:[1]'),
     systemd: true,
   };
   return { world, kernel, proc, sources, closed, asked };
 }
 
-const overflow = 65_534;
 const unverifiable = { code: 'PEER_UNVERIFIABLE' };
 
 test('a peer without process ID and the overflow user are refused before a pidfd is opened', () => {
-  for (const change of [{ pid: 0 }, { uid: overflow }]) {
+  for (const change of [{ pid: 0 }, { uid: 65_534 }]) {
     const { kernel, proc, closed, asked } = worldOf(change);
     assert.throws(() => peerOfSocket(kernel, proc, 3, overflow), unverifiable);
     assert.deepEqual([closed, asked], [[], []]);
