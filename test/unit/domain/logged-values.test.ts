@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import test from 'node:test';
+import {
+  deletedObject,
+  loggedObject,
+  loggedText,
+  logObjectKinds,
+  type LoggedValues,
+} from '../../../src/domain/index.ts';
+
+const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
+  entry: {
+    id: 'web',
+    spiffeId: 'spiffe://example.org/{unix.user}',
+    isTemplate: true,
+    placeholders: { 'unix.user': ['alice', 'bob'] },
+    parentId: 'spiffe://example.org/meshca/agent/node-1',
+    selectors: [
+      { type: 'unix', value: 'user:web' },
+      { type: 'unix', value: 'gid:5' },
+    ],
+    x509TtlSeconds: 60,
+    jwtTtlSeconds: 0,
+    profile: 'short-lived',
+    dnsNames: ['web.example.org'],
+    hint: 'a "hint"',
+    expiresAt: 9,
+    admin: false,
+    downstream: true,
+    allowWeakSelectors: false,
+    revision: 7,
+    createdAt: 1,
+    updatedAt: 2,
+    createdBy: 'uid:0',
+  },
+  delegation: {
+    id: 'd',
+    clientId: 'spiffe://example.org/cp',
+    patterns: ['spiffe://example.org/ns/*'],
+    maxTtlSeconds: 3600,
+    keyTypes: ['ec-p256'],
+    dnsPatterns: [],
+    profile: 'short-lived',
+    expiresAt: 0,
+    revokedAt: null,
+    createdAt: 1,
+    createdBy: 'uid:0',
+  },
+  role: {
+    name: 'ops',
+    verbs: ['entry.*'],
+    prefixes: ['spiffe://example.org/a/'],
+    members: ['spiffe://example.org/alice'],
+    createdAt: 1,
+    updatedAt: 2,
+  },
+  authority: {
+    id: 'a',
+    kind: 'issuing',
+    state: 'active',
+    version: 4,
+    keyType: 'ec-p256',
+    token: 'issuing',
+    ckaId: 'ab',
+    parentId: null,
+    scope: { share: 0.5 },
+    spkiDer: Buffer.from('key'),
+    certificateDer: null,
+    subjectKeyId: null,
+    notBefore: 1,
+    notAfter: 2,
+    createdAt: 1,
+    activatedAt: 1,
+    taintedAt: null,
+  },
+  agent: {
+    spiffeId: 'spiffe://example.org/meshca/agent/node-1',
+    attestationType: 'join_token',
+    selectors: [{ type: 'node', value: 'a' }],
+    state: 'active',
+    stateReason: 'not digested',
+    generation: 1,
+    serial: '0a',
+    spkiDer: Buffer.from('key'),
+    attestedAt: 1,
+    renewedAt: 2,
+    svidNotAfter: 3,
+    lastSeenAt: 4,
+    version: 'not digested',
+    survivedOutageSeconds: 5,
+  },
+  'join-token': {
+    id: 't',
+    tokenSha256: 'ab',
+    agentId: 'spiffe://example.org/meshca/agent/node-1',
+    nodeSelectors: [],
+    expiresAt: 9,
+    boundPublicKeySha256: 'not digested',
+    usedAt: 8,
+    resultSerial: 'not digested',
+    createdBy: 'uid:0',
+    createdAt: 1,
+  },
+  bundle: { sequence: 3, document: '{}', jws: 'a.b.c', createdAt: 1 },
+  rotation: {
+    id: 'r',
+    kind: 'root',
+    state: 'running',
+    version: 1,
+    spec: { goal: 'replace' } as never,
+    createdBy: 'uid:0',
+    createdAt: 1,
+    updatedAt: 99,
+  },
+  'approval-policy': {
+    version: 1,
+    policy: { enabled: true, required: 2, lifeSeconds: 60, approvers: [] },
+    updatedAt: 1,
+    updatedBy: 'uid:0',
+  },
+  operation: {
+    id: 'o',
+    version: 1,
+    bytes: Buffer.from('bytes'),
+    method: 'BanAgent',
+    proposer: 'uid:0',
+    createdAt: 1,
+    expiresAt: 2,
+    state: 'pending',
+    approvals: [],
+    outcome: '',
+    evidence: '',
+    decidedAt: 0,
+    updatedAt: 1,
+  },
+  revocation: {
+    serial: '0a',
+    authorityId: 'a',
+    reason: 'keyCompromise',
+    revokedAt: 1,
+    revokedBy: 'uid:0',
+    notAfter: 2,
+  },
+  crl: { authorityId: 'a', number: 5, thisUpdate: 1, nextUpdate: 2, der: Buffer.from('crl') },
+};
+
+/** As the records of existing logs commit to them. */
+const texts: Readonly<Record<keyof LoggedValues, string>> = {
+  entry:
+    '["web","spiffe://example.org/{unix.user}",1,"{\\"unix.user\\":[\\"alice\\",\\"bob\\"]}","spiffe://example.org/meshca/agent/node-1","[\\"unix:gid:5\\",\\"unix:user:web\\"]",60,0,"short-lived","[\\"web.example.org\\"]","a \\"hint\\"",9,0,1,0,7,1,2,"uid:0"]',
+  delegation:
+    '["d","spiffe://example.org/cp","[\\"spiffe://example.org/ns/*\\"]",3600,"[\\"ec-p256\\"]","[]","short-lived",0,null,1,"uid:0"]',
+  role: '["ops","[\\"entry.*\\"]","[\\"spiffe://example.org/a/\\"]","[\\"spiffe://example.org/alice\\"]",1,2]',
+  authority:
+    '["a","issuing","active",4,"ec-p256","issuing","ab",null,"{\\"share\\":0.5}","6b6579",null,null,1,2,1,1,null,null,null]',
+  agent:
+    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3]',
+  'join-token': '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1]',
+  bundle: '[3,"{}","a.b.c",1]',
+  rotation: '["r","root","running",1,"{\\"goal\\":\\"replace\\"}","uid:0",1]',
+  'approval-policy':
+    '[1,"{\\"enabled\\":true,\\"required\\":2,\\"lifeSeconds\\":60,\\"approvers\\":[]}",1,"uid:0"]',
+  operation: '["o",1,"6279746573","BanAgent","uid:0",1,2,"pending","[]","","",0,1]',
+  revocation: '["0a","a","keyCompromise",1,"uid:0",2]',
+  crl: `["a",5,1,2,"${createHash('sha256').update('crl').digest('hex')}"]`,
+};
+
+test('the text of each kind is that of the records in existing logs', () => {
+  for (const kind of logObjectKinds)
+    assert.equal(loggedText(kind, values[kind] as never), texts[kind], kind);
+});
+
+test('a record commits to the digest of the text, under the ID of the object', () => {
+  const ids = logObjectKinds.map((kind) => loggedObject(kind, values[kind] as never).id);
+  assert.deepEqual(ids, [
+    'web',
+    'd',
+    'ops',
+    'a',
+    'spiffe://example.org/meshca/agent/node-1',
+    't',
+    '3',
+    'r',
+    'policy',
+    'o',
+    '0a',
+    'a',
+  ]);
+  assert.equal(
+    loggedObject('bundle', values.bundle).sha256,
+    createHash('sha256').update('meshca-object-v1\n').update(texts.bundle).digest('hex'),
+  );
+  assert.deepEqual(deletedObject('entry', 'web'), { kind: 'entry', id: 'web', sha256: '' });
+});
+
+test('the order in which selectors are held does not change the text', () => {
+  const { selectors } = values.entry;
+  assert.equal(
+    loggedText('entry', { ...values.entry, selectors: [...selectors].reverse() }),
+    texts.entry,
+  );
+});

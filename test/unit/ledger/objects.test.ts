@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { PkiError } from '../../../src/common/errors/index.ts';
+import {
+  deletedObject,
+  loggedObject,
+  type Agent,
+  type Authority,
+  type Proven,
+  type RegistrationEntry,
+} from '../../../src/domain/index.ts';
+import { Objects, type ObjectMismatch } from '../../../src/ledger/objects.ts';
+import { authority, draft } from '../../compliance/store/fixtures.ts';
+
+const entry: RegistrationEntry = {
+  ...draft({ id: 'web' }),
+  revision: 3,
+  createdAt: 1,
+  updatedAt: 2,
+  createdBy: 'uid:0',
+};
+
+const agent: Agent = {
+  spiffeId: 'spiffe://example.org/meshca/agent/node-1',
+  attestationType: 'join_token',
+  selectors: [{ type: 'node', value: 'a' }],
+  state: 'active',
+  stateReason: '',
+  generation: 1,
+  serial: '0a',
+  spkiDer: Buffer.from('key'),
+  attestedAt: 1,
+  renewedAt: 1,
+  svidNotAfter: 9,
+  lastSeenAt: 1,
+  version: '1',
+  survivedOutageSeconds: 0,
+};
+
+function objectsWith(...said: ReturnType<typeof loggedObject>[]): {
+  readonly objects: Objects;
+  readonly seen: ObjectMismatch[];
+} {
+  const objects = new Objects();
+  for (const [at, object] of said.entries()) objects.apply({ ...object, detail: {} }, at + 1);
+  const seen: ObjectMismatch[] = [];
+  objects.onMismatch((mismatch) => void seen.push(mismatch));
+  return { objects, seen };
+}
+
+const notInLog = (error: unknown): boolean =>
+  error instanceof PkiError && error.code === 'OBJECT_NOT_IN_LOG';
+
+test('a value is proven when every digested field is as the newest record has it', () => {
+  const { objects, seen } = objectsWith(loggedObject('entry', entry));
+  assert.deepEqual(objects.require('entry', entry), entry);
+  assert.deepEqual(objects.prove('entry', structuredClone(entry)), entry);
+  assert.deepEqual(seen, []);
+});
+
+test('a change of any field but a display field is noticed, and announced', () => {
+  const root = authority();
+  const { objects, seen } = objectsWith(
+    loggedObject('entry', entry),
+    loggedObject('agent', agent),
+    loggedObject('authority', root),
+  );
+  const changed = (value: unknown): unknown =>
+    typeof value === 'number'
+      ? value + 1
+      : typeof value === 'boolean'
+        ? !value
+        : Buffer.isBuffer(value)
+          ? Buffer.concat([value, Buffer.from([0])])
+          : typeof value === 'string'
+            ? `${value}x`
+            : value === null
+              ? 1
+              : Array.isArray(value)
+                ? [...value, { type: 'x', value: 'y' }]
+                : { ...(value as object), x: ['y'] };
+  const display = ['stateReason', 'lastSeenAt', 'version', 'survivedOutageSeconds'];
+  for (const [kind, value] of [
+    ['entry', entry],
+    ['agent', agent],
+    ['authority', root],
+  ] as const)
+    for (const field of Object.keys(value)) {
+      const copy = { ...value, [field]: changed((value as never)[field]) };
+      const proven = objects.prove(kind, copy as never) !== undefined;
+      assert.equal(proven, kind === 'agent' && display.includes(field), `${kind}.${field}`);
+    }
+  assert.ok(seen.length > 40 && seen.every(({ found }) => found !== 'deleted'));
+});
+
+test('a proven value and all in it is frozen, so that nobody changes it behind its proof', () => {
+  const { objects } = objectsWith(loggedObject('entry', entry));
+  const proven = objects.require('entry', structuredClone(entry));
+  assert.throws(() => Object.assign(proven, { admin: true }), TypeError);
+  assert.throws(() => Object.assign(proven.selectors[0] ?? {}, { value: 'uid:0' }), TypeError);
+  assert.throws(() => (proven.dnsNames as string[]).push('ca.example.org'), TypeError);
+});
+
+test('a changed copy of a proven value neither compiles as one nor passes', () => {
+  const root = authority();
+  const { objects } = objectsWith(loggedObject('authority', root));
+  const asRead: Authority = objects.require('authority', root);
+  const changed: Authority = { ...asRead, state: 'active' };
+  // @ts-expect-error a copy is not proven
+  const copy: Proven<Authority> = changed;
+  // @ts-expect-error what was only read is not proven
+  const read: Proven<Authority> = root;
+  assert.notEqual(copy, read);
+  assert.throws(() => objects.require('authority', changed), notInLog);
+});
+
+test('what was deleted, or never recorded, is not proven', () => {
+  const { objects, seen } = objectsWith(
+    loggedObject('entry', entry),
+    deletedObject('entry', entry.id),
+  );
+  assert.throws(() => objects.require('entry', entry), notInLog);
+  assert.throws(() => objects.require('agent', agent), notInLog);
+  assert.deepEqual(
+    seen.map(({ kind, found }) => `${kind} ${found}`),
+    ['entry deleted', 'agent absent'],
+  );
+  assert.equal(objects.expectedCount('entry'), 0);
+});
+
+test('the newest record counts, in whatever order records are told', () => {
+  const objects = new Objects();
+  objects.apply({ ...loggedObject('entry', { ...entry, revision: 4 }), detail: {} }, 8);
+  objects.apply({ ...loggedObject('entry', entry), detail: {} }, 5);
+  assert.equal(objects.prove('entry', entry), undefined);
+  assert.ok(objects.prove('entry', { ...entry, revision: 4 }));
+});
+
+test('a row that is gone is noticed as well as one that was changed', () => {
+  const { objects, seen } = objectsWith(loggedObject('entry', entry));
+  assert.throws(() => objects.requireRow('entry', entry.id, undefined), notInLog);
+  assert.ok(objects.sameRow('entry', 'unknown', undefined));
+  assert.equal(seen.length, 1);
+});
+
+test('a copy of the memory gives the same answers', () => {
+  const { objects } = objectsWith(loggedObject('entry', entry), loggedObject('agent', agent));
+  const other = new Objects();
+  other.restore(objects.copy());
+  assert.ok(other.prove('entry', entry));
+  assert.equal(other.expectedCount('agent'), 1);
+  assert.equal(other.prove('entry', { ...entry, admin: true }), undefined);
+});
