@@ -3,7 +3,17 @@ import { parseTemplate, serverId, SpiffeId, type TrustDomain } from '../common/s
 import type { EntryDraft, RegistrationEntry } from './entry.ts';
 import { allowedValues, fixedPrefix, parentKind } from './entry-rules.ts';
 
-/** What the rules between entries need to see, read inside the transaction of the change. */
+/** The entries that the rules between entries need to see, named before they are read. */
+export interface EntryReads {
+  /** Each entry with one of these SPIFFE IDs. */
+  readonly spiffeIds: readonly string[];
+  /** Each template. */
+  readonly templates: boolean;
+  /** Each entry that is no template and whose SPIFFE ID starts with one of these. */
+  readonly statedBelow: readonly string[];
+}
+
+/** What was read: the named entries, as they stand before the change. */
 export interface EntrySight {
   bySpiffeId(spiffeId: string): readonly RegistrationEntry[];
   templates(): readonly RegistrationEntry[];
@@ -11,6 +21,21 @@ export interface EntrySight {
 }
 
 type Stated = Pick<EntryDraft, 'id' | 'spiffeId' | 'isTemplate' | 'placeholders' | 'parentId'>;
+
+/** What `checkConflicts` looks at for these drafts. */
+export function conflictReads(drafts: readonly EntryDraft[], trustDomain: TrustDomain): EntryReads {
+  const parents = drafts.filter(({ parentId }) => {
+    const kind = parentKind(parentId, trustDomain);
+    return kind.ok && kind.value === 'node-set';
+  });
+  return {
+    spiffeIds: [...new Set(parents.map(({ parentId }) => parentId))],
+    templates: drafts.some(({ isTemplate }) => !isTemplate),
+    statedBelow: drafts
+      .filter(({ isTemplate }) => isTemplate)
+      .map((draft) => fixedPrefix(draft.spiffeId)),
+  };
+}
 
 /**
  * The rules between entries, for the state that a change leads to: no template can produce an ID

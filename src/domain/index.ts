@@ -73,7 +73,12 @@ export {
   type DelegationDraft,
   type DelegationLimits,
 } from './delegation-rules.ts';
-export { checkConflicts, type EntrySight } from './entry-conflicts.ts';
+export {
+  checkConflicts,
+  conflictReads,
+  type EntryReads,
+  type EntrySight,
+} from './entry-conflicts.ts';
 export {
   allowedValues,
   checkDnsNames,

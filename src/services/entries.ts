@@ -2,6 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import {
   checkConflicts,
+  conflictReads,
   checkEntry,
   type EntryDraft,
   type EntrySight,
@@ -342,10 +343,15 @@ export class EntryService implements Entries {
     const written = writes.flatMap(({ draft }) => (draft === undefined ? [] : [draft]));
     const drafts = alsoCheck.length > 0 ? alsoCheck : written;
     const touched = new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]);
+    const { trustDomain } = this.#deps.settings;
     return this.#deps.entries.write(
       writes,
       { now: this.#deps.clock.now(), createdBy: actorOf(caller) },
-      (view) => checkConflicts(view, drafts, touched, this.#deps.settings.trustDomain),
+      {
+        locks: ['entries'],
+        reads: conflictReads(drafts, trustDomain),
+        judge: (found) => checkConflicts(found, drafts, touched, trustDomain),
+      },
     );
   }
 

@@ -1,18 +1,25 @@
-import type { AuditEvent, EntryDraft, Position, RegistrationEntry } from '../../domain/index.ts';
+import type {
+  AuditEvent,
+  EntryDraft,
+  EntryReads,
+  EntrySight,
+  Position,
+  RegistrationEntry,
+} from '../../domain/index.ts';
 import type { Page, PageRequest } from './pages.ts';
 
 export interface EntryStore {
   /**
    * All or nothing, in one transaction and one revision. Refuses (ALREADY_EXISTS) an ID that is
    * taken, and a second entry with the same SPIFFE ID, parent and selectors. The domain's rules are
-   * checked by the caller, except those that need the transaction: `guard` runs inside it, before
-   * the writes, with the present state and may throw. It may run more than once. Writes are applied
-   * in their order; two entries may swap what they state.
+   * checked by the caller, except those that need the transaction: `guard` judges the present state
+   * inside it, before the writes. Writes are applied in their order; two entries may swap what they
+   * state.
    */
   write(
     writes: readonly EntryWrite[],
     context: { readonly now: number; readonly createdBy: string },
-    guard?: (view: EntryView) => void,
+    guard?: EntryGuard,
   ): Promise<readonly EntryChange[]>;
   byId(id: string): Promise<RegistrationEntry | undefined>;
   byIds(ids: readonly string[]): Promise<readonly RegistrationEntry[]>;
@@ -73,14 +80,18 @@ export interface EntryFilter {
   readonly selector?: string;
 }
 
-/** Synchronous reads inside the transaction. */
-export interface EntryView {
-  byId(id: string): RegistrationEntry | undefined;
-  bySpiffeId(spiffeId: string): readonly RegistrationEntry[];
-  templates(): readonly RegistrationEntry[];
+/**
+ * A judgement inside the transaction of a write. It names the locks that keep its answer true until
+ * the commit and the rows that it rests on, so that an engine with concurrent writers takes the
+ * locks, reads the rows in sets, and only then asks.
+ */
+export interface EntryGuard {
+  /** `entries`: nobody else writes entries meanwhile. Taken before anything is read. */
+  readonly locks: readonly 'entries'[];
+  readonly reads: EntryReads;
   /**
-   * Entries that are no templates and whose SPIFFE ID starts with `prefix` (a range of the index,
-   * read lazily).
+   * Pure, and may be called more than once. What it throws fails the write, and nothing of it is
+   * left. To look at rows that are not among `reads` is a defect (INTERNAL).
    */
-  statedBelow(prefix: string): Iterable<RegistrationEntry>;
+  readonly judge: (found: EntrySight) => void;
 }

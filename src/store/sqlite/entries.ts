@@ -5,12 +5,14 @@ import {
   selectorList,
   type EntryDraft,
   type RegistrationEntry,
+  type EntryReads,
+  type EntrySight,
 } from '../../domain/index.ts';
 import type {
   EntryChange,
   EntryFilter,
+  EntryGuard,
   EntryStore,
-  EntryView,
   EntryWrite,
   Page,
   PageRequest,
@@ -156,11 +158,15 @@ export function createEntries(
       after = last.spiffe_id;
     }
   }
-  const view: EntryView = {
-    byId: find,
-    bySpiffeId: (spiffeId) => bySpiffeId.all({ spiffe_id: spiffeId }).map(toEntry),
-    templates: () => templates.all({}).map(toEntry),
-    statedBelow,
+  const sightOf = (reads: EntryReads): EntrySight => {
+    const ids = new Set(reads.spiffeIds);
+    const prefixes = new Set(reads.statedBelow);
+    return {
+      bySpiffeId: (id) => bySpiffeId.all({ spiffe_id: named(ids, id) }).map(toEntry),
+      templates: () =>
+        reads.templates ? templates.all({}).map(toEntry) : notNamed('the templates'),
+      statedBelow: (prefix) => statedBelow(named(prefixes, prefix)),
+    };
   };
 
   const addSelectors = (entry: RegistrationEntry): void => {
@@ -247,9 +253,10 @@ export function createEntries(
   const write = (
     writes: readonly EntryWrite[],
     context: WriteContext,
-    guard?: (view: EntryView) => void,
+    guard?: EntryGuard,
   ): readonly EntryChange[] => {
-    guard?.(view);
+    // the transaction of the one writer is the lock
+    guard?.judge(sightOf(guard.reads));
     if (writes.length === 0) return [];
     const revision = revisions.advance();
     const changes = writes.map((one) => apply(one, revision, context));
@@ -314,6 +321,12 @@ export function createEntries(
     count: () => engine.read(() => count.get({})?.count ?? 0),
   };
 }
+
+const notNamed = (what: string): never => {
+  throw new PkiError('INTERNAL', `a guard looks at ${what}, which it has not named`);
+};
+const named = (names: ReadonlySet<string>, name: string): string =>
+  names.has(name) ? name : notNamed(`entries of ${name}`);
 
 function parentCursor(
   after: string | undefined,

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PkiError } from '../../../src/common/errors/index.ts';
+import type { EntryReads, EntrySight } from '../../../src/domain/index.ts';
+import type { EntryGuard } from '../../../src/store/ports/index.ts';
 import {
   agentId,
   by,
@@ -16,6 +18,12 @@ import {
 } from './fixtures.ts';
 
 const other = 'spiffe://example.org/meshca/agent/node-2';
+
+const guard = (reads: Partial<EntryReads>, judge: (found: EntrySight) => unknown): EntryGuard => ({
+  locks: ['entries'],
+  reads: { spiffeIds: [], templates: false, statedBelow: [], ...reads },
+  judge,
+});
 
 export function entryCases(name: string, open: OpenStore): void {
   test(`${name}: an entry is stored with revision and times, updated by compare-and-set, and deleted`, async () => {
@@ -87,18 +95,43 @@ export function entryCases(name: string, open: OpenStore): void {
       code('INVALID_REQUEST'),
     );
     await assert.rejects(
-      store.entries.write([creates(fresh)], by, (view) => {
-        assert.equal(view.byId(made.id)?.spiffeId, made.spiffeId);
-        throw new PkiError('SPIFFE_ID_RESERVED', 'guarded');
-      }),
+      store.entries.write(
+        [creates(fresh)],
+        by,
+        guard({ spiffeIds: [made.spiffeId] }, (found) => {
+          assert.deepEqual(
+            found.bySpiffeId(made.spiffeId).map(({ id }) => id),
+            [made.id],
+          );
+          throw new PkiError('SPIFFE_ID_RESERVED', 'guarded');
+        }),
+      ),
       code('SPIFFE_ID_RESERVED'),
     );
     await assert.rejects(
-      store.entries.write([creates(fresh)], by, () => {
-        throw new TypeError('a defect');
-      }),
+      store.entries.write(
+        [creates(fresh)],
+        by,
+        guard({}, () => {
+          throw new TypeError('a defect');
+        }),
+      ),
       code('INTERNAL'),
     );
+    for (const look of [
+      (found: EntrySight) => found.bySpiffeId(made.spiffeId),
+      (found: EntrySight) => found.templates(),
+      (found: EntrySight) => [...found.statedBelow(made.spiffeId)],
+    ])
+      await assert.rejects(
+        store.entries.write(
+          [creates(fresh)],
+          by,
+          guard({ spiffeIds: ['spiffe://example.org/x'], statedBelow: ['x'] }, look),
+        ),
+        code('INTERNAL'),
+        'a guard sees what it has named, and nothing else',
+      );
     assert.deepEqual(await store.meta.position(), before);
     assert.equal(await store.audit.count(), records);
     assert.equal(await store.entries.count(), 1);
@@ -282,7 +315,9 @@ export function entryCases(name: string, open: OpenStore): void {
       by,
     );
     let seen: readonly string[] = [];
-    await store.entries.write([], by, (view) => {
+    const below = 'spiffe://example.org/user/';
+    const reads = { spiffeIds: [twin.spiffeId], templates: true, statedBelow: [below] };
+    const judge = (view: EntrySight): void => {
       assert.deepEqual(
         view.templates().map(({ id }) => id),
         [template.id],
@@ -294,12 +329,13 @@ export function entryCases(name: string, open: OpenStore): void {
           .sort(),
         [stated[0]!.id, twin.id].sort(),
       );
-      seen = [...view.statedBelow('spiffe://example.org/user/')].map(({ id }) => id);
-      for (const { id } of view.statedBelow('spiffe://example.org/user/')) {
+      seen = [...view.statedBelow(below)].map(({ id }) => id);
+      for (const { id } of view.statedBelow(below)) {
         assert.equal(id, seen[0]);
         break;
       }
-    });
+    };
+    await store.entries.write([], by, guard(reads, judge));
     assert.deepEqual([...seen].sort(), [...stated, twin].map(({ id }) => id).sort());
   });
 }
