@@ -9,7 +9,7 @@ import type { Intent } from '../src/domain/index.ts';
 import type { Ledger } from '../src/ledger/index.ts';
 import { openStore } from '../test/support/open-store.ts';
 import type { FinishItem } from '../src/store/ports/index.ts';
-import { activeAuthority, agentId, intent } from '../test/compliance/store/fixtures.ts';
+import { mayFinish, activeAuthority, agentId, intent } from '../test/compliance/store/fixtures.ts';
 import { median, type Figure } from './figures.ts';
 
 const batches = [1, 10, 100, 500] as const;
@@ -145,7 +145,7 @@ function signedItem(item: Intent): FinishItem {
     serial: item.serial,
     certificateDer,
     sha256,
-    rights: { authorityId: item.authorityId },
+    rights: [mayFinish(item.authorityId)],
     event: {
       timeMs: Date.now(),
       actor: agentId,

@@ -183,6 +183,7 @@ function rootSigning(
 ): Pick<AuthorityStage, 'signDownstream' | 'crossSign'> {
   const { config, trustDomain, clock, random } = context;
   const shared = {
+    recorded: records.recorded,
     issuance: records.store.issuance,
     openToken: tokens.gate.openToken,
     trustDomain,

@@ -68,6 +68,7 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
   });
   return createIssuer({
     store: store.issuance,
+    recorded: records.recorded,
     audit: store.audit,
     signers: tokens.gate.signers,
     authorities: registry,

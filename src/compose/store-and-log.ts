@@ -5,7 +5,11 @@ import { PkiError } from '../common/errors/index.ts';
 import { databasePath } from '../config/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import type { TokenAdmin } from '../hsm/index.ts';
-import { bootstrapAuthorities } from '../issuance/index.ts';
+import {
+  bootstrapAuthorities,
+  createRecordedIssuance,
+  type RecordedIssuance,
+} from '../issuance/index.ts';
 import { openLedger, type Ledger } from '../ledger/index.ts';
 import { openSqliteStore } from '../store/index.ts';
 import type { ServerContext } from './context.ts';
@@ -18,6 +22,8 @@ import { startWitnesses } from './witnesses.ts';
 export interface RecordStage extends AsyncDisposable {
   /** Its leases are given only while the signing gate is open. */
   readonly store: Ledger;
+  /** The one way to a certificate. */
+  readonly recorded: RecordedIssuance;
   readonly log: AuditLog;
   /**
    * SHA-256 of the public keys of authorities that have no certificate yet. Bootstrap and the
@@ -42,7 +48,7 @@ export async function openStoreAndLog(
   context: ServerContext,
   tokens: TokenStage,
 ): Promise<RecordStage> {
-  const { config, clock, logger, readiness, metrics } = context;
+  const { config, clock, readiness, metrics } = context;
   const { gate } = tokens;
   await using stack = new AsyncDisposableStack();
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
@@ -50,6 +56,7 @@ export async function openStoreAndLog(
   stack.defer(() => store.close());
   await store.meta.claim(context.trustDomain.name, clock.now());
 
+  const recorded = createRecordedIssuance({ store: store.issuance, clock });
   const requestedKeys = new Set<string>();
   const bootstrap = (): Promise<void> =>
     makeAuthorities(context, { store, openToken: gate.openToken, requestedKeys });
@@ -76,12 +83,7 @@ export async function openStoreAndLog(
   gate.onReopen(bootstrap);
   readiness.add(() => gate.reason());
   readiness.add(() => store.failure()?.message);
-  const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
-  if (abandoned.length > 0)
-    logger.warn(
-      { count: abandoned.length },
-      'certificates were being signed when the server last stopped; they are recorded as abandoned',
-    );
+  await abandonUnfinished(store, context);
 
   stack.defer(store.onCommit((commit) => metrics.committed(commit)));
   metrics.watchLog(log);
@@ -93,6 +95,7 @@ export async function openStoreAndLog(
   const owned = stack.move();
   return {
     store: { ...store, leases: gate.leases(store.leases) },
+    recorded,
     log,
     requestedKeys,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -119,6 +122,16 @@ async function openStore({ config, clock, logger, pid, faults }: ServerContext):
     logger,
     unchecked: withoutLog,
   });
+}
+
+/** What was being signed when the server last stopped is never signed later. */
+async function abandonUnfinished(store: Ledger, { clock, logger }: ServerContext): Promise<void> {
+  const abandoned = await store.issuance.abandonIntents('SERVER_RESTART', clock.nowMs());
+  if (abandoned.length > 0)
+    logger.warn(
+      { count: abandoned.length },
+      'certificates were being signed when the server last stopped; they are recorded as abandoned',
+    );
 }
 
 /** Whether an issuing authority in the standby token is active: the issuing token may be lost. */

@@ -113,6 +113,26 @@ export interface Authority {
   readonly taintWindowSeconds?: number | null;
 }
 
+/** The record with which the life of an authority begins, before it has a key or certificate. */
+export const preparingAuthority = (
+  authority: Pick<
+    Authority,
+    'id' | 'kind' | 'keyType' | 'token' | 'ckaId' | 'parentId' | 'createdAt'
+  > & { readonly scope?: AuthorityScope },
+): Authority => ({
+  scope: {},
+  ...authority,
+  state: 'preparing',
+  version: 0,
+  spkiDer: null,
+  certificateDer: null,
+  subjectKeyId: null,
+  notBefore: 0,
+  notAfter: 0,
+  activatedAt: null,
+  taintedAt: null,
+});
+
 /** Cross-certificates of a root that are in use: its name and key, signed by another root. */
 export const crossOf = (root: Authority, all: readonly Authority[]): readonly Authority[] =>
   all.filter(

@@ -83,21 +83,3 @@ export interface Intent {
   readonly replaces: string | null;
   readonly tbsDer: Buffer;
 }
-
-/**
- * The rights under which an item was prepared. The last transaction checks each one again, under
- * the lock that taint, ban, delete and revoke also take; the first that no longer stands makes the
- * certificate withheld.
- */
-export interface Rights {
-  /** Must still be in a state that signs (`active`). */
-  readonly authorityId: string;
-  /** Must still exist at this revision and not have expired. */
-  readonly entry?: { readonly id: string; readonly revision: number };
-  /** Must still be active in this session (generation). */
-  readonly agent?: { readonly spiffeId: string; readonly generation: number };
-  /** Must not be revoked or expired. */
-  readonly delegationId?: string;
-  /** The caller's certificate: must still be issued and inside its life. */
-  readonly callerSerial?: string;
-}

@@ -36,6 +36,7 @@ export {
   isTrusted,
   legalTransitions,
   maySign,
+  preparingAuthority,
   type Authority,
   type AuthorityKind,
   type AuthorityScope,
@@ -60,7 +61,6 @@ export {
   type CertificateState,
   type Intent,
   type LeafProfile,
-  type Rights,
 } from './certificate.ts';
 export type { Delegation, Role } from './delegation.ts';
 export type { EntryDraft, RegistrationEntry } from './entry.ts';
@@ -108,6 +108,20 @@ export {
   type RevocationReason,
   type StoredCrl,
 } from './revocation.ts';
+export {
+  finishingStates,
+  firstEnded,
+  wantRows,
+  type AgentRight,
+  type AuthorityRight,
+  type CallerRight,
+  type DelegationRight,
+  type Right,
+  type RightEnded,
+  type RightNoun,
+  type RightRows,
+  type Rights,
+} from './rights.ts';
 export {
   auditorGrant,
   auditorRole,

@@ -3,12 +3,13 @@ import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import { SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { parseCertificate, sha256Hex, type KeyType } from '../common/x509/index.ts';
 import { assembleSigned, buildAuthorityTbs, lint, newSerial } from '../certs/index.ts';
-import type {
-  AuditEvent,
-  Authority,
-  AuthorityKind,
-  AuthorityScope,
-  TokenRole,
+import {
+  preparingAuthority,
+  type AuditEvent,
+  type Authority,
+  type AuthorityKind,
+  type AuthorityScope,
+  type TokenRole,
 } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
 import type { AuthorityStore, IssuanceStore, Lease } from '../store/ports/index.ts';
@@ -66,25 +67,16 @@ export async function recordAuthority(
 ): Promise<Authority> {
   const { clock, random } = dependencies;
   const { kind, actor = 'server' } = ask;
-  const authority: Authority = {
+  const authority = preparingAuthority({
     id: ask.id ?? uuidv7(clock.nowMs()),
     kind,
-    state: 'preparing',
-    version: 0,
     keyType: planOf(kind, dependencies).keyType,
     token: ask.token ?? tokenOf[kind],
     ckaId: random.bytes(16).toString('hex'),
     parentId: ask.parentId,
     scope: ask.scope ?? {},
-    spkiDer: null,
-    certificateDer: null,
-    subjectKeyId: null,
-    notBefore: 0,
-    notAfter: 0,
     createdAt: clock.now(),
-    activatedAt: null,
-    taintedAt: null,
-  };
+  });
   await dependencies.authorities.create(
     authority,
     authorityEvent(dependencies, actor, 'authority.prepare', authority, {

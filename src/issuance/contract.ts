@@ -29,7 +29,8 @@ export interface LeafRequest {
   readonly entryId: string | null;
   readonly delegationId: string | null;
   readonly replaces: string | null;
-  readonly rights: Omit<Rights, 'authorityId'>;
+  /** Beside that of the authority to sign. */
+  readonly rights: Rights;
   /** Key types allowed; all if absent. */
   readonly keyTypes?: readonly KeyType[];
   /** Why, for the audit record: entry, agent, selectors. */
@@ -64,7 +65,8 @@ export interface JwtRequest {
   readonly ttlSeconds: number;
   readonly entryId: string;
   readonly holder: string;
-  readonly rights: Omit<Rights, 'authorityId'>;
+  /** Beside that of the authority to sign. */
+  readonly rights: Rights;
   readonly reason: Readonly<Record<string, AuditValue>>;
 }
 

@@ -31,6 +31,7 @@ export {
 export type { IssuerView, PrepareOptions } from './leaf/prepare.ts';
 export {
   createRecordedIssuance,
+  signerOf,
   type CertificateDraft,
   type CertificateOutcome,
   type PreparedCertificate,

@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
-import type { Authority, AuditEvent } from '../domain/index.ts';
+import { finishingStates, type Authority, type AuditEvent } from '../domain/index.ts';
 import type { Signers } from '../hsm/contract.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
 import { Batcher } from './batcher.ts';
@@ -91,7 +91,10 @@ export function createJwtIssuer(dependencies: JwtIssuerDependencies): {
         authorityId: authority.id,
         entryId: request.entryId,
         holder: request.holder,
-        rights: { ...request.rights, authorityId: authority.id },
+        rights: [
+          { kind: 'authority', id: authority.id, states: finishingStates },
+          ...request.rights,
+        ],
         event: event(request, jti, authority, expiresAt, clock.nowMs()),
       },
     ]);

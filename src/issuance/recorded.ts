@@ -2,7 +2,13 @@ import { ok, PkiError, type Result } from '../common/errors/index.ts';
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { sha256Hex, type KeyType } from '../common/x509/index.ts';
 import { assembleSigned, lint, type LintContext, type Profile } from '../certs/index.ts';
-import type { Intent, Rights } from '../domain/index.ts';
+import {
+  finishingStates,
+  type Authority,
+  type AuthorityState,
+  type Intent,
+  type Rights,
+} from '../domain/index.ts';
 import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/contract.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
 import { Batcher } from './batcher.ts';
@@ -19,6 +25,8 @@ export interface CertificateDraft {
     readonly authorityId: string;
     readonly ckaId: string;
     readonly keyType: KeyType;
+    /** The transaction that releases wants the authority in one of these states. */
+    readonly states: readonly AuthorityState[];
   };
   /** Proof of possession that the signer checks first; absent where it was checked before. */
   readonly proof?: ProofOfPossession;
@@ -34,7 +42,7 @@ export interface CertificateDraft {
     | 'requestId'
     | 'replaces'
   >;
-  /** The transaction that releases checks these again. */
+  /** The transaction that releases checks these again, after that of the authority to sign. */
   readonly rights: Rights;
   readonly issuedAs: IssuedAs;
   /**
@@ -43,6 +51,18 @@ export interface CertificateDraft {
    */
   readonly verify?: (certificateDer: Buffer) => Result<unknown>;
 }
+
+/** An authority that is active, or has become old since it began. */
+export const signerOf = ({
+  id,
+  ckaId,
+  keyType,
+}: Pick<Authority, 'id' | 'ckaId' | 'keyType'>): CertificateDraft['signer'] => ({
+  authorityId: id,
+  ckaId,
+  keyType,
+  states: finishingStates,
+});
 
 /** The end of one prepared certificate. */
 export type CertificateOutcome =
@@ -192,16 +212,19 @@ const toSignItem = ({ draft }: Item): SignItem => ({
   ...(draft.proof === undefined ? {} : { proof: draft.proof }),
 });
 
+type Signed = SignOutcome | PkiError | undefined;
+
 /** What the signers did not answer for may have been signed all the same. */
 async function outcomesOf(
   items: readonly SignItem[],
   sign: SigningStep['sign'],
-): Promise<readonly SignOutcome[]> {
+): Promise<readonly Signed[]> {
   try {
     return await sign(items);
   } catch (thrown) {
-    const { code, message } = PkiError.from(thrown);
-    return items.map(() => ({ ok: false, kind: 'failed', code, message }));
+    // an error each: refusals are told apart by their error
+    const { code, message, next, grade, detail } = PkiError.from(thrown);
+    return items.map(() => new PkiError(code, message, { cause: thrown, next, grade, detail }));
   }
 }
 
@@ -210,10 +233,11 @@ interface Ending {
   readonly outcome: CertificateOutcome;
 }
 
-function endingOf(item: Item, signed: SignOutcome | undefined, nowMs: number): Ending {
+function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
   const { draft, intent } = item;
   if (signed === undefined)
     return abandoned(intent, new PkiError('HSM_UNAVAILABLE', 'the signer gave no answer'), nowMs);
+  if (signed instanceof PkiError) return abandoned(intent, signed, nowMs);
   if (!signed.ok) {
     const error = new PkiError(signed.code, signed.message);
     return signed.kind === 'refused'
@@ -236,7 +260,10 @@ function endingOf(item: Item, signed: SignOutcome | undefined, nowMs: number): E
       serial: intent.serial,
       certificateDer,
       sha256,
-      rights: draft.rights,
+      rights: [
+        { kind: 'authority', id: draft.signer.authorityId, states: draft.signer.states },
+        ...draft.rights,
+      ],
       event: issuedEvent(intent, draft.issuedAs, sha256, nowMs),
     },
   };

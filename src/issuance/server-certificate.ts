@@ -118,7 +118,7 @@ export class ServerCertificate {
         entryId: null,
         delegationId: null,
         replaces: this.#current?.serial ?? null,
-        rights: {},
+        rights: [],
         reason: { purpose: 'server certificate' },
       },
     ]);

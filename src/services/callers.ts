@@ -304,10 +304,9 @@ export class CallerRegistry implements Callers {
 }
 
 /** The rights that issuing for this caller rests on besides those of the item. */
-export const callerRights = (caller: CertificateCaller): Pick<Rights, 'callerSerial' | 'agent'> =>
-  caller.class === 'agent'
-    ? {
-        callerSerial: caller.serial,
-        agent: { spiffeId: caller.spiffeId, generation: caller.generation },
-      }
-    : { callerSerial: caller.serial };
+export const callerRights = (caller: CertificateCaller): Rights => [
+  ...(caller.class === 'agent'
+    ? [{ kind: 'agent' as const, spiffeId: caller.spiffeId, generation: caller.generation }]
+    : []),
+  { kind: 'caller', serial: caller.serial },
+];

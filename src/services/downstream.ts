@@ -117,11 +117,11 @@ export class DownstreamService implements Downstream {
               maximumLifeSeconds: settings.downstreamTtlSeconds,
               ownKeySha256: record.publicKeySha256,
               repeatable: (serial) => !revocations.revoked(serial),
-              rights: {
+              rights: [
+                { kind: 'entry', id: entry.id, revision: entry.revision },
+                { kind: 'agent', spiffeId: agent.spiffeId, generation: agent.generation },
                 ...callerRights(caller),
-                entry: { id: entry.id, revision: entry.revision },
-                agent: { spiffeId: agent.spiffeId, generation: agent.generation },
-              },
+              ],
               reason: {
                 workload: caller.spiffeId,
                 entry: entry.id,

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { selectorText, SpiffeId, type Selector } from '../common/spiffe/index.ts';
-import type { AttestationType, AuditValue } from '../domain/index.ts';
+import type { AttestationType, AuditValue, Rights } from '../domain/index.ts';
 import type { Authorities, IssuedLeaf } from '../issuance/contract.ts';
 import type { AgentStore } from '../store/ports/index.ts';
 import type { AgentCaller } from './caller.ts';
@@ -50,10 +50,10 @@ export class Enrolment {
     // whose end could
     const found = await this.#deps.agents.byId(node.agentId);
     const known = found === undefined ? undefined : this.#deps.objects.require('agent', found);
-    const rights =
+    const rights: Rights =
       known?.state === 'active'
-        ? { agent: { spiffeId: known.spiffeId, generation: known.generation } }
-        : {};
+        ? [{ kind: 'agent', spiffeId: known.spiffeId, generation: known.generation }]
+        : [];
     const leaf = await issueOne(this.#deps, {
       ...this.#request(node.agentId, node.selectors, key),
       replaces: null,
@@ -109,7 +109,7 @@ export class Enrolment {
     const leaf: IssuedLeaf = await issueOne(this.#deps, {
       ...this.#request(node.agentId, node.selectors, key),
       replaces: null,
-      rights: {},
+      rights: [],
       reason: { ...node.detail, peer: key.peer },
     });
     return leaf.serial === serial ? { leaf, bundle: this.#deps.authorities.bundle() } : undefined;

@@ -4,6 +4,7 @@ import { checkDnsNames, shortLivedMaximumSeconds, userSpiffeId } from '../domain
 import type { Authorities, Issuer } from '../issuance/contract.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
+import { callerRights } from './callers.ts';
 import type { Mint } from './contract.ts';
 import { issueOne } from './issuing.ts';
 import { KeyedBuckets } from './limits.ts';
@@ -63,7 +64,7 @@ export class MintService implements Mint {
         entryId: null,
         delegationId: null,
         replaces: null,
-        rights: caller.class === 'admin' ? { callerSerial: caller.serial } : {},
+        rights: caller.class === 'admin' ? callerRights(caller) : [],
         reason: { method: 'mint' },
       });
       return { leaf, rootsDer: this.#deps.authorities.rootsDer() };

@@ -158,7 +158,7 @@ export class SigningService implements Signing {
       entryId: null,
       delegationId: delegation.id,
       replaces: null,
-      rights: { ...callerRights(caller), delegationId: delegation.id },
+      rights: [{ kind: 'delegation', id: delegation.id }, ...callerRights(caller)],
       keyTypes: delegation.keyTypes,
       reason: { client: caller.spiffeId, delegation: delegation.id },
     };

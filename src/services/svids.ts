@@ -110,7 +110,10 @@ export class SvidService implements Svids {
           entryId: entry.id,
           holder: caller.spiffeId,
           ttlSeconds: ttlWithin(ask.ttlSeconds, settings.minimumTtlSeconds, entryTtl),
-          rights: { ...callerRights(caller), entry: { id: entry.id, revision: entry.revision } },
+          rights: [
+            { kind: 'entry', id: entry.id, revision: entry.revision },
+            ...callerRights(caller),
+          ],
           reason: {
             agent: caller.spiffeId,
             entry: entry.id,
@@ -181,7 +184,7 @@ export class SvidService implements Svids {
       entryId: entry.id,
       delegationId: null,
       replaces: serialOrNull(item.replacesSerial),
-      rights: { ...callerRights(caller), entry: { id: entry.id, revision: entry.revision } },
+      rights: [{ kind: 'entry', id: entry.id, revision: entry.revision }, ...callerRights(caller)],
       reason: {
         agent: caller.spiffeId,
         entry: entry.id,

@@ -157,17 +157,20 @@ export const codeOf = async (promise: Promise<unknown>): Promise<string> =>
     (error: PkiError) => error.code ?? String(error),
   );
 
-/** The configuration of a server on these tokens that keeps its data in this folder. */
-export function testServerConfig({
-  dir,
-  tokens,
-  over = {},
-}: {
-  readonly dir: string;
-  readonly tokens: TestTokens;
-  readonly over?: object;
-}): ServerConfig {
-  return serverConfigSchema.parse(
+/** A complete server in this process: real SoftHSM tokens, real database, real sockets. */
+// oxlint-disable-next-line test-sizes/function-lines -- one object with all that a test does to a server
+export async function startTestServer(
+  over: {
+    readonly config?: object;
+    readonly logger?: Logger;
+    readonly faults?: ServerDependencies['faults'];
+    readonly tokens?: TestTokens;
+    readonly dir?: string;
+  } = {},
+): Promise<TestServer> {
+  const dir = over.dir ?? (await mkdtemp(join(tmpdir(), 'meshca-server-')));
+  const tokens = over.tokens ?? (await createTokens());
+  const config = serverConfigSchema.parse(
     merge(
       {
         trustDomain: testTrustDomain,
@@ -185,25 +188,9 @@ export function testServerConfig({
           root: { label: tokens.tokens.root.label, pinFile: tokens.tokens.root.pinFile },
         },
       },
-      over,
+      over.config ?? {},
     ),
   );
-}
-
-/** A complete server in this process: real SoftHSM tokens, real database, real sockets. */
-// oxlint-disable-next-line test-sizes/function-lines -- one object with all that a test does to a server
-export async function startTestServer(
-  over: {
-    readonly config?: object;
-    readonly logger?: Logger;
-    readonly faults?: ServerDependencies['faults'];
-    readonly tokens?: TestTokens;
-    readonly dir?: string;
-  } = {},
-): Promise<TestServer> {
-  const dir = over.dir ?? (await mkdtemp(join(tmpdir(), 'meshca-server-')));
-  const tokens = over.tokens ?? (await createTokens());
-  const config = testServerConfig({ dir, tokens, over: over.config ?? {} });
   const start = (options: { readonly acceptRestore?: number } = {}): Promise<RunningServer> =>
     startServer({
       ...options,

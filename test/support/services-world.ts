@@ -5,7 +5,12 @@ import { silentLogger, systemRandom, uuidv7 } from '../../src/common/runtime/ind
 import { parseSelector, TrustDomain } from '../../src/common/spiffe/index.ts';
 import { createCsr, parseCertificate, sha256Hex, spkiOf } from '../../src/common/x509/index.ts';
 import type { AuditRecord, Authority, BundleRevision } from '../../src/domain/index.ts';
-import { createIssuer, type Authorities, type JwtRequest } from '../../src/issuance/index.ts';
+import {
+  createIssuer,
+  createRecordedIssuance,
+  type Authorities,
+  type JwtRequest,
+} from '../../src/issuance/index.ts';
 import {
   createServices,
   defaultServiceSettings,
@@ -144,6 +149,7 @@ export async function createServicesWorld(
   let interruption: (() => Promise<void>) | undefined;
   const issuer = createIssuer({
     store: store.issuance,
+    recorded: createRecordedIssuance({ store: store.issuance, clock }),
     audit: store.audit,
     signers: {
       sign: async (items) => {

@@ -17,7 +17,6 @@ import type {
 } from '../contract.ts';
 import {
   commitLimit,
-  createRecordedIssuance,
   type CertificateOutcome,
   type PreparedCertificate,
   type RecordedIssuance,
@@ -33,7 +32,8 @@ import {
 import { UnderWay } from './under-way.ts';
 
 export interface PipelineDependencies {
-  readonly store: Pick<IssuanceStore, 'recordIntents' | 'finish' | 'findRequests'>;
+  readonly store: Pick<IssuanceStore, 'findRequests'>;
+  readonly recorded: RecordedIssuance;
   readonly audit: Pick<AuditStore, 'append'>;
   readonly signers: Pick<Signers, 'sign'>;
   readonly authorities: Pick<Authorities, 'chainDer'> & {
@@ -104,16 +104,13 @@ export function createIssuer(dependencies: PipelineDependencies): Issuer {
 /** Leaves by the recorded way. Owner of the requests under way. */
 class LeafIssuer {
   readonly #dependencies: PipelineDependencies;
-  readonly #recorded: RecordedIssuance;
   readonly #refusals: Batcher<AuditEvent, undefined>;
   readonly #underWay = new UnderWay();
 
   constructor(dependencies: PipelineDependencies) {
-    const { store, audit, clock } = dependencies;
     this.#dependencies = dependencies;
-    this.#recorded = createRecordedIssuance({ store, clock });
     this.#refusals = new Batcher(async (batch) => {
-      await audit.append(batch);
+      await dependencies.audit.append(batch);
       return batch.map(() => undefined);
     }, commitLimit);
   }
@@ -188,7 +185,7 @@ class LeafIssuer {
   }
 
   #prepare(fresh: readonly Fresh[], { refusals }: Batch): readonly Ready[] {
-    const { authorities, clock, options } = this.#dependencies;
+    const { authorities, recorded, clock, options } = this.#dependencies;
     const ready: Ready[] = [];
     for (const item of fresh) {
       const { index, request } = item;
@@ -200,7 +197,7 @@ class LeafIssuer {
       }
       const now = clock.now();
       const draft = draftLeaf(item, issuer, now, options);
-      const prepared = draft.ok ? this.#recorded.prepare(draft.value) : draft;
+      const prepared = draft.ok ? recorded.prepare(draft.value) : draft;
       if (prepared.ok) ready.push({ ...item, now, prepared: prepared.value });
       else refusals.push({ index, request, error: prepared.error });
     }
@@ -208,8 +205,8 @@ class LeafIssuer {
   }
 
   async #sign(ready: readonly Ready[], { answers }: Batch): Promise<void> {
-    const { signers, step } = this.#dependencies;
-    const outcomes = await this.#recorded.run(
+    const { recorded, signers, step } = this.#dependencies;
+    const outcomes = await recorded.run(
       ready.map(({ prepared }) => prepared),
       { sign: (items) => signers.sign(items), ...(step === undefined ? {} : { step }) },
     );

@@ -4,7 +4,7 @@ import { keyTypes, sha256Hex, type ParsedCertificate } from '../../common/x509/i
 import { buildLeafTbs, newSerial, parseCsr, type ParsedCsr } from '../../certs/index.ts';
 import { shortLivedMaximumSeconds, type Authority } from '../../domain/index.ts';
 import type { LeafRequest } from '../contract.ts';
-import type { CertificateDraft } from '../recorded.ts';
+import { signerOf, type CertificateDraft } from '../recorded.ts';
 
 /** A request whose CSR was read; of the CSR only the public key goes on. */
 export interface ReadRequest {
@@ -85,10 +85,10 @@ export function draftLeaf(
     tbsDer: buildLeafTbs({ ...expected, profile }),
     profile,
     expected,
-    signer: { authorityId: authority.id, ckaId: authority.ckaId, keyType: authority.keyType },
+    signer: signerOf(authority),
     proof: csr.proof,
     record: { ...recordOf(request), publicKeySha256 },
-    rights: { ...request.rights, authorityId: authority.id },
+    rights: request.rights,
     issuedAs: {
       kind: 'certificate.issued',
       subject: spiffeId.toString(),

@@ -1,32 +1,24 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock, Random } from '../../common/runtime/index.ts';
-import { SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
-import {
-  parseCertificate,
-  sha256Hex,
-  verifyChain,
-  type ParsedCertificate,
-} from '../../common/x509/index.ts';
-import { assembleSigned, buildAuthorityTbs, lint, newSerial, parseCsr } from '../../certs/index.ts';
-import {
-  hasOwnKey,
-  type Authority,
-  type AuditValue,
-  type CertificateRecord,
-  type Intent,
-  type Rights,
-  type TokenRole,
-} from '../../domain/index.ts';
+import type { TrustDomain } from '../../common/spiffe/index.ts';
+import { sha256Hex, verifyChain } from '../../common/x509/index.ts';
+import { parseCsr } from '../../certs/index.ts';
+import type { Authority, AuditValue, Rights, TokenRole } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
 import { checkProof } from '../../hsm/proof.ts';
 import type { IssuanceStore } from '../../store/ports/index.ts';
+import { issueAuthorityCertificate } from '../authority-certificate.ts';
+import { signerOf, type RecordedIssuance } from '../recorded.ts';
+import { authoritySigner } from '../token-signer.ts';
+import { authoritiesAbove, downstreamIssuer, downstreamLife } from './downstream-issuer.ts';
 
 export interface DownstreamDependencies {
   /** As the log has them: what was changed past the server certifies nobody. */
   readonly authorities: { list(): Promise<readonly Authority[]> };
   /** Also of those without a certificate, whose CSRs others have seen. */
   readonly isAuthorityKey?: (publicKeySha256: string) => boolean;
-  readonly issuance: Pick<IssuanceStore, 'recordIntents' | 'finish' | 'findRequest'>;
+  readonly recorded: RecordedIssuance;
+  readonly issuance: Pick<IssuanceStore, 'findRequest'>;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;
   readonly clockSkewSeconds: number;
@@ -53,7 +45,7 @@ export interface DownstreamGrant {
   /** The agent through which it has its SVID. */
   readonly holder: string;
   /** Re-checked in the transaction that releases. */
-  readonly rights: Omit<Rights, 'authorityId'>;
+  readonly rights: Rights;
   readonly maximumLifeSeconds: number;
   /** Of its SVID: a CA has a key of its own. */
   readonly ownKeySha256: string;
@@ -65,10 +57,10 @@ export interface DownstreamGrant {
 
 export interface DownstreamAuthority {
   readonly serial: string;
-  /** Who signed it. */
+  /** The authority that signed the certificate. */
   readonly authorityId: string;
   readonly notAfter: number;
-  /** Its certificate, and what is above it without the root. */
+  /** The certificate, and what is above it without the root. */
   readonly chainDer: readonly Buffer[];
   readonly rootDer: Buffer;
 }
@@ -83,121 +75,116 @@ export async function signDownstream(
   request: DownstreamRequest,
   dependencies: DownstreamDependencies,
 ): Promise<DownstreamAuthority> {
-  const { trustDomain, clock, random, issuance } = dependencies;
+  const { actor, requestId, grant, lifeSeconds } = request;
+  const { clock, clockSkewSeconds, crlUrl, openToken } = dependencies;
   const all = await dependencies.authorities.list();
-  const issuerOf = issuerFor(request.issuerId, all);
-  const issuer = unwrap(parseCertificate(issuerOf.certificateDer as Buffer));
-  if (issuer.pathLength !== undefined && issuer.pathLength < 1) {
-    throw new PkiError(
-      'AUTHORITY_UNFIT',
-      `authority ${issuerOf.id} has pathLen ${issuer.pathLength}: nothing but leaves may be below it`,
-      { next: 'Let a root sign, or an authority with pathLen 1 or more.' },
-    );
-  }
-  const csr = unwrap(parseCsr(request.csrDer));
-  unwrap(checkProof(csr.proof));
-  const asked =
-    csr.uriSans.find((uri) => uri !== trustDomain.id) ?? csr.dnsSans[0] ?? csr.otherSanKinds[0];
+  const issuer = downstreamIssuer(request.issuerId, all);
+  const spkiDer = keyOf(request, all, dependencies);
+  const repeated = await repeatedAnswer(request, spkiDer, all, dependencies);
+  if (repeated !== undefined) return repeated;
+  const life = downstreamLife(
+    { lifeSeconds, maximumLifeSeconds: grant?.maximumLifeSeconds, clockSkewSeconds },
+    issuer,
+    clock.now(),
+  );
+  const { authority, certificate } = issuer;
+  const url = crlUrl?.(authority.id);
+  const issued = await issueAuthorityCertificate(
+    {
+      profile: 'intermediate',
+      issuer: certificate,
+      signer: signerOf(authority),
+      spkiDer,
+      ...life,
+      ...(url === undefined ? {} : { crlUrl: url }),
+      record: {
+        requester: actor,
+        holder: grant?.holder ?? actor,
+        requestId,
+        entryId: grant?.entryId ?? null,
+      },
+      rights: grant?.rights ?? [],
+      issuedAs: {
+        kind: 'authority.downstream',
+        subject: dependencies.trustDomain.id,
+        detail: grant?.reason ?? {},
+      },
+    },
+    authoritySigner(authority, openToken),
+    dependencies,
+  );
+  return answer({ ...issued, notAfter: life.notAfter }, authority, all);
+}
+
+/**
+ * The key in the CSR, with its proof checked. Throws CSR_*, KEY_RESERVED for the key of an
+ * authority here and for that of the caller's SVID.
+ */
+function keyOf(
+  { csrDer, grant }: DownstreamRequest,
+  all: readonly Authority[],
+  { trustDomain, isAuthorityKey }: DownstreamDependencies,
+): Buffer {
+  const { spkiDer, proof, uriSans, dnsSans, otherSanKinds } = unwrap(parseCsr(csrDer));
+  unwrap(checkProof(proof));
+  const asked = uriSans.find((uri) => uri !== trustDomain.id) ?? dnsSans[0] ?? otherSanKinds[0];
   if (asked !== undefined)
     throw new PkiError(
       'CSR_IDENTITY_MISMATCH',
       `the CSR asks for ${asked}: a downstream authority has the name ${trustDomain.id} and no other`,
     );
-  const publicKeySha256 = sha256Hex(csr.spkiDer);
-  if (
-    dependencies.isAuthorityKey?.(publicKeySha256) === true ||
-    all.some((each) => each.spkiDer?.equals(csr.spkiDer) === true)
-  )
+  const sha256 = sha256Hex(spkiDer);
+  if (isAuthorityKey?.(sha256) === true || all.some((each) => each.spkiDer?.equals(spkiDer)))
     throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of an authority here');
-  if (request.grant?.ownKeySha256 === publicKeySha256)
+  if (grant?.ownKeySha256 === sha256)
     throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of the SVID of the caller');
-  const repeated =
-    request.grant === undefined
-      ? undefined
-      : recorded(
-          await issuance.findRequest(request.actor, request.requestId, publicKeySha256),
-          request.grant,
-          clock.now(),
-          all,
-        );
-  if (repeated !== undefined) return repeated;
-  const above = ancestry(issuerOf, all);
-  const { notBefore, notAfter } = lifeOf(request, [issuerOf, ...above], issuer, dependencies);
+  return spkiDer;
+}
 
-  const serial = newSerial(clock.nowMs(), random);
-  const crlUrl = dependencies.crlUrl?.(issuerOf.id);
-  const wanted = {
-    issuer,
-    spkiDer: csr.spkiDer,
-    notBefore,
-    notAfter,
-    ...(crlUrl === undefined ? {} : { crlUrl }),
-  };
-  const tbsDer = buildAuthorityTbs({ ...wanted, serial, profile: 'intermediate', trustDomain });
-  unwrap(lint(tbsDer, 'intermediate', { ...wanted, spiffeId: SpiffeId.of(trustDomain.id) }));
-  const serialHex = serial.toString('hex');
-  const intent: Intent = {
-    serial: serialHex,
-    spiffeId: trustDomain.id,
-    kind: 'authority',
-    profile: 'authority',
-    entryId: request.grant?.entryId ?? null,
-    delegationId: null,
-    requester: request.actor,
-    holder: request.grant?.holder ?? request.actor,
-    publicKeySha256,
-    requestId: request.requestId,
-    authorityId: issuerOf.id,
-    createdAtMs: clock.nowMs(),
-    notBefore,
-    notAfter,
-    replaces: null,
-    tbsDer,
-  };
-  await issuance.recordIntents([intent]);
-  const certificateDer = await signed(intent, issuerOf, issuer, request, dependencies);
-  const [outcome] = await issuance.finish([
-    {
-      kind: 'signed',
-      serial: serialHex,
-      certificateDer,
-      sha256: sha256Hex(certificateDer),
-      rights: { ...request.grant?.rights, authorityId: issuerOf.id },
-      event: {
-        timeMs: clock.nowMs(),
-        actor: request.actor,
-        kind: 'authority.downstream',
-        subject: trustDomain.id,
-        detail: {
-          ...request.grant?.reason,
-          serial: serialHex,
-          sha256: sha256Hex(certificateDer),
-          authority: issuerOf.id,
-          publicKeySha256,
-          requestId: request.requestId,
-          notAfter,
-        },
-      },
-    },
-  ]);
-  if (outcome?.state !== 'issued')
-    throw new PkiError(
-      outcome?.state === 'withheld' ? outcome.code : 'WITHHELD',
-      outcome?.state === 'withheld'
-        ? outcome.message
-        : 'the certificate was recorded and not released',
-    );
-  return answer(serialHex, notAfter, certificateDer, issuerOf, all);
+/**
+ * The certificate of the same request, whose answer was lost: only while it, the authority that
+ * signed it and the grant are what they were. An operator gets a new one each time.
+ */
+async function repeatedAnswer(
+  { actor, requestId, grant }: DownstreamRequest,
+  spkiDer: Buffer,
+  all: readonly Authority[],
+  { issuance, clock }: DownstreamDependencies,
+): Promise<DownstreamAuthority | undefined> {
+  if (grant === undefined) return undefined;
+  const record = await issuance.findRequest(actor, requestId, sha256Hex(spkiDer));
+  const now = clock.now();
+  if (
+    record === undefined ||
+    record.certificateDer === null ||
+    record.kind !== 'authority' ||
+    record.entryId !== grant.entryId ||
+    record.notAfter <= now ||
+    !grant.repeatable(record.serial)
+  )
+    return undefined;
+  const { certificateDer, serial, notAfter } = record;
+  const issuer = all.find(({ id }) => id === record.authorityId);
+  if (issuer === undefined || issuer.certificateDer === null || issuer.state !== 'active')
+    return undefined;
+  const verified = verifyChain({
+    chainDer: [certificateDer],
+    roots: [issuer.certificateDer],
+    now,
+  });
+  return verified.ok ? answer({ serial, notAfter, certificateDer }, issuer, all) : undefined;
 }
 
 function answer(
-  serial: string,
-  notAfter: number,
-  certificateDer: Buffer,
+  {
+    serial,
+    notAfter,
+    certificateDer,
+  }: { readonly serial: string; readonly notAfter: number; readonly certificateDer: Buffer },
   issuer: Authority,
   all: readonly Authority[],
 ): DownstreamAuthority {
-  const line = [issuer, ...ancestry(issuer, all)];
+  const line = [issuer, ...authoritiesAbove(issuer, all)];
   const root = line.at(-1) as Authority;
   return {
     serial,
@@ -211,163 +198,4 @@ function answer(
     ],
     rootDer: root.certificateDer as Buffer,
   };
-}
-
-/**
- * The certificate of the same request, whose answer was lost: only while it, the authority that
- * signed it and the grant are what they were.
- */
-function recorded(
-  record: CertificateRecord | undefined,
-  grant: DownstreamGrant,
-  now: number,
-  all: readonly Authority[],
-): DownstreamAuthority | undefined {
-  if (
-    record === undefined ||
-    record.certificateDer === null ||
-    record.kind !== 'authority' ||
-    record.entryId !== grant.entryId ||
-    record.notAfter <= now ||
-    !grant.repeatable(record.serial)
-  )
-    return undefined;
-  const issuer = all.find(({ id }) => id === record.authorityId);
-  if (issuer === undefined || issuer.certificateDer === null || issuer.state !== 'active')
-    return undefined;
-  const verified = verifyChain({
-    chainDer: [record.certificateDer],
-    roots: [issuer.certificateDer],
-    now,
-  });
-  return verified.ok
-    ? answer(record.serial, record.notAfter, record.certificateDer, issuer, all)
-    : undefined;
-}
-
-/**
- * What the token did not sign, or not well, ends as abandoned: it is counted as possibly live, and
- * never signed later.
- */
-async function signed(
-  intent: Intent,
-  issuerOf: Authority,
-  issuer: ParsedCertificate,
-  request: DownstreamRequest,
-  dependencies: DownstreamDependencies,
-): Promise<Buffer> {
-  const { clock, issuance } = dependencies;
-  try {
-    const certificateDer = assembleSigned(
-      intent.tbsDer,
-      issuerOf.keyType,
-      await sign(issuerOf, intent.tbsDer, dependencies),
-    );
-    unwrap(verifyChain({ chainDer: [certificateDer], roots: [issuer.raw], now: clock.now() }));
-    return certificateDer;
-  } catch (thrown) {
-    const { code } = PkiError.from(thrown);
-    const { serial, authorityId, requestId, notAfter, spiffeId } = intent;
-    await issuance.finish([
-      {
-        kind: 'abandoned',
-        serial,
-        reason: code,
-        event: {
-          timeMs: clock.nowMs(),
-          actor: request.actor,
-          kind: 'certificate.abandoned',
-          subject: spiffeId,
-          detail: { serial, reason: code, authority: authorityId, requestId, notAfter },
-        },
-      },
-    ]);
-    throw thrown;
-  }
-}
-
-function issuerFor(id: string | undefined, all: readonly Authority[]): Authority {
-  const issuer =
-    id === undefined
-      ? all.findLast((each) => each.kind === 'root' && hasOwnKey(each) && each.state === 'active')
-      : all.find((each) => each.id === id);
-  if (issuer === undefined)
-    throw id === undefined
-      ? new PkiError('NO_ISSUER', 'no active root has its key here', {
-          next: 'Let the ceremony, or whoever holds the root, sign the CSR.',
-        })
-      : new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
-  if (issuer.certificateDer === null || !hasOwnKey(issuer))
-    throw new PkiError(
-      'AUTHORITY_UNFIT',
-      `authority ${issuer.id} has no certificate, or its key is not here`,
-      { next: 'Name an active root or issuing authority of this server.' },
-    );
-  if (issuer.state !== 'active')
-    throw new PkiError(
-      'CONFLICT',
-      `authority ${issuer.id} is ${issuer.state}, and only an active one signs`,
-    );
-  return issuer;
-}
-
-function ancestry(authority: Authority, all: readonly Authority[]): readonly Authority[] {
-  const found: Authority[] = [];
-  for (
-    let at = all.find((each) => each.id === authority.parentId);
-    at !== undefined;
-    at = all.find((each) => each.id === at?.parentId)
-  )
-    found.push(at);
-  return found;
-}
-
-/** Never cut in silence: what would outlive any CA above it is refused. */
-function lifeOf(
-  { lifeSeconds: asked, grant }: DownstreamRequest,
-  parents: readonly Authority[],
-  issuer: ParsedCertificate,
-  { clock, clockSkewSeconds }: DownstreamDependencies,
-): { readonly notBefore: number; readonly notAfter: number } {
-  const now = clock.now();
-  const lifeSeconds =
-    asked ??
-    Math.min(
-      grant?.maximumLifeSeconds ?? 0,
-      Math.min(...parents.map((each) => each.notAfter)) - now,
-    );
-  if (grant !== undefined && lifeSeconds > grant.maximumLifeSeconds)
-    throw new PkiError(
-      'TTL_OUT_OF_RANGE',
-      `a downstream authority lives at most ${grant.maximumLifeSeconds} s (issuance.downstreamTtlSeconds)`,
-    );
-  if (!Number.isSafeInteger(lifeSeconds) || lifeSeconds < 60)
-    throw new PkiError('TTL_OUT_OF_RANGE', 'a downstream authority lives at least 60 s');
-  const last = Math.min(...parents.map((each) => each.notAfter));
-  if (now + lifeSeconds > last)
-    throw new PkiError(
-      'ISSUER_LIFETIME',
-      `it would outlive what is above it, which ends at ${new Date(last * 1000).toISOString()}`,
-      { next: `Ask for at most ${Math.max(0, last - now)} s, or rotate the root first.` },
-    );
-  return {
-    notBefore: Math.max(now - clockSkewSeconds, issuer.notBefore),
-    notAfter: now + lifeSeconds,
-  };
-}
-
-async function sign(
-  issuer: Authority,
-  tbsDer: Buffer,
-  { openToken }: DownstreamDependencies,
-): Promise<Buffer> {
-  const token = await openToken(issuer.token);
-  try {
-    return await token.sign(
-      { ckaId: issuer.ckaId, keyType: issuer.keyType, spkiDer: issuer.spkiDer as Buffer },
-      tbsDer,
-    );
-  } finally {
-    await token.close();
-  }
 }

@@ -2,7 +2,7 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
 import { keyTypeOfSpki, sha256Hex, type ParsedCertificate } from '../../common/x509/index.ts';
 import { checkAuthorityChain, type AuthorityChain } from '../../certs/index.ts';
-import type { Authority, AuthorityState } from '../../domain/index.ts';
+import { preparingAuthority, type Authority, type AuthorityState } from '../../domain/index.ts';
 import type { ImportedAuthority, SourceDependencies } from './contract.ts';
 import { awaitedId } from './adopt.ts';
 import { requestedKey, sourceEvent } from './request.ts';
@@ -122,25 +122,17 @@ async function external(
   }
   if (known !== undefined && known.state !== 'preparing') return known;
   const { clock } = dependencies;
-  const record: Authority = known ?? {
-    id: id ?? uuidv7(clock.nowMs()),
-    kind,
-    state: 'preparing',
-    version: 0,
-    keyType: unwrap(keyTypeOfSpki(certificate.spkiDer)),
-    token: 'external',
-    ckaId: sha256,
-    parentId,
-    scope: {},
-    spkiDer: null,
-    certificateDer: null,
-    subjectKeyId: null,
-    notBefore: 0,
-    notAfter: 0,
-    createdAt: clock.now(),
-    activatedAt: null,
-    taintedAt: null,
-  };
+  const record: Authority =
+    known ??
+    preparingAuthority({
+      id: id ?? uuidv7(clock.nowMs()),
+      kind,
+      keyType: unwrap(keyTypeOfSpki(certificate.spkiDer)),
+      token: 'external',
+      ckaId: sha256,
+      parentId,
+      createdAt: clock.now(),
+    });
   if (known === undefined)
     await dependencies.authorities.create(
       record,

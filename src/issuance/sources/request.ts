@@ -2,7 +2,12 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
 import { keyTypeOfSpki, sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import { assembleCsr, buildAuthorityCsr } from '../../certs/index.ts';
-import type { AuditEvent, Authority, AuthorityScope } from '../../domain/index.ts';
+import {
+  preparingAuthority,
+  type AuditEvent,
+  type Authority,
+  type AuthorityScope,
+} from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
 import { labelOf } from '../authority-maker.ts';
 import type { AuthorityRequest, SourceDependencies } from './contract.ts';
@@ -25,25 +30,16 @@ export async function recordRequest(
   } = {},
 ): Promise<Authority> {
   const { clock, random } = dependencies;
-  const authority: Authority = {
+  const authority = preparingAuthority({
     id: id ?? uuidv7(clock.nowMs()),
     kind: 'issuing',
-    state: 'preparing',
-    version: 0,
     keyType,
     token: 'issuing',
     ckaId: random.bytes(16).toString('hex'),
     parentId: null,
     scope,
-    spkiDer: null,
-    certificateDer: null,
-    subjectKeyId: null,
-    notBefore: 0,
-    notAfter: 0,
     createdAt: clock.now(),
-    activatedAt: null,
-    taintedAt: null,
-  };
+  });
   await dependencies.authorities.create(
     authority,
     sourceEvent(dependencies, actor, 'authority.prepare', authority, {

@@ -10,6 +10,7 @@ import {
 import type { AuthorityRequest, ImportedAuthority, SourceDependencies } from './contract.ts';
 import { adopt, awaitedId } from './adopt.ts';
 import { checkImport, recordImport } from './import.ts';
+import { authoritiesAbove } from './downstream-issuer.ts';
 import { recordRequest, requestFor, sourceEvent } from './request.ts';
 
 /**
@@ -123,13 +124,7 @@ export class AuthoritySources {
           (each.state === 'prepared' || each.state === 'published'),
       );
       if (own === undefined || everSigned(all)) return;
-      const above: Authority[] = [];
-      for (
-        let at = all.find((each) => each.id === own.parentId);
-        at !== undefined;
-        at = all.find((each) => each.id === at?.parentId)
-      )
-        above.push(at);
+      const above = [...authoritiesAbove(own, all)];
       const root = above.pop();
       if (root !== undefined)
         await this.#handOn(actor, { authority: own, root, above, warnings: [], activated: false });

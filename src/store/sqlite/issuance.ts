@@ -1,7 +1,13 @@
 import { sql } from 'kysely';
 import type { ErrorCode } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type { AuditEvent, CertificateKind, CertificateRecord, Intent } from '../../domain/index.ts';
+import type {
+  AuditEvent,
+  CertificateKind,
+  CertificateRecord,
+  Intent,
+  RightEnded,
+} from '../../domain/index.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../ports/index.ts';
 import type { CertificateTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
@@ -164,7 +170,7 @@ export function createIssuance(
   const finishSigned = (
     item: Signed,
     serial: Buffer,
-    rightEnded: { code: ErrorCode; message: string } | undefined,
+    rightEnded: RightEnded | undefined,
   ): FinishOutcome => {
     const state = rightEnded === undefined ? 'issued' : 'withheld';
     const row = end.get({
@@ -185,10 +191,10 @@ export function createIssuance(
     return { state: 'issued' };
   };
 
-  const finishOne = (item: FinishItem, rightEnded: ReturnType<RightsCheck>): FinishOutcome => {
+  const finishOne = (item: FinishItem, rightEnded: RightEnded | undefined): FinishOutcome => {
     const serial = fromHexOrUndefined(item.serial);
     if (serial === undefined) return conflict(item, undefined);
-    if (item.kind === 'signed') return finishSigned(item, serial, rightEnded(item.rights));
+    if (item.kind === 'signed') return finishSigned(item, serial, rightEnded);
     const changed =
       item.kind === 'abandoned'
         ? abandon.run({ serial, state_reason: item.reason }) === 1
@@ -205,10 +211,13 @@ export function createIssuance(
   };
 
   const finish = (items: readonly FinishItem[]): readonly FinishOutcome[] => {
-    const rightEnded = checkRights(clock.now());
+    const ended = checkRights(
+      items.map((item) => (item.kind === 'signed' ? item.rights : [])),
+      clock.now(),
+    );
     const changes = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
-    const outcomes = items.map((item) => {
-      const outcome = finishOne(item, rightEnded);
+    const outcomes = items.map((item, index) => {
+      const outcome = finishOne(item, ended[index]);
       if (outcome.state !== 'withheld' || outcome.code !== 'CONFLICT') {
         changes[outcome.state] += 1;
         changes.intent -= 1;
@@ -272,9 +281,12 @@ export function createIssuance(
       }),
     recordJwtSvids: (items) =>
       engine.write(() => {
-        const rightEnded = checkRights(clock.now());
-        return items.map((item): FinishOutcome => {
-          const ended = rightEnded(item.rights);
+        const rightsEnded = checkRights(
+          items.map(({ rights }) => rights),
+          clock.now(),
+        );
+        return items.map((item, index): FinishOutcome => {
+          const ended = rightsEnded[index];
           if (ended !== undefined) {
             audit(withheldEvent(item.event, ended.code, ended.message));
             return { state: 'withheld', ...ended };

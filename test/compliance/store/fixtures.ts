@@ -2,18 +2,20 @@ import { randomBytes } from 'node:crypto';
 import { PkiError, type ErrorCode } from '../../../src/common/errors/index.ts';
 import { systemClock, uuidv7, type Clock } from '../../../src/common/runtime/index.ts';
 import { parseSelector } from '../../../src/common/spiffe/index.ts';
-import type {
-  Agent,
-  AuditEvent,
-  AuditValue,
-  Authority,
-  AuthorityKind,
-  Delegation,
-  EntryDraft,
-  Intent,
-  JoinToken,
-  Rights,
-  Role,
+import {
+  finishingStates,
+  type Agent,
+  type AuditEvent,
+  type AuditValue,
+  type Authority,
+  type AuthorityKind,
+  type AuthorityRight,
+  type Delegation,
+  type EntryDraft,
+  type Intent,
+  type JoinToken,
+  type Rights,
+  type Role,
 } from '../../../src/domain/index.ts';
 import type { Ledger } from '../../../src/ledger/index.ts';
 import type { EntryWrite, FinishItem, Page, PageRequest } from '../../../src/store/ports/index.ts';
@@ -88,6 +90,13 @@ export const intent = (changes: Partial<Intent> = {}): Intent => ({
   replaces: null,
   tbsDer: Buffer.from('tbs'),
   ...changes,
+});
+
+/** The right of an authority to finish a signature. */
+export const mayFinish = (id: string): AuthorityRight => ({
+  kind: 'authority',
+  id,
+  states: finishingStates,
 });
 
 export const signed = (item: Intent, rights: Rights): FinishItem => ({
@@ -176,7 +185,7 @@ export async function issued(
 ): Promise<Intent> {
   const one = intent({ authorityId, ...changes });
   await store.issuance.recordIntents([one]);
-  const [outcome] = await store.issuance.finish([signed(one, { authorityId })]);
+  const [outcome] = await store.issuance.finish([signed(one, [mayFinish(authorityId)])]);
   if (outcome?.state !== 'issued') throw new Error(`not issued: ${JSON.stringify(outcome)}`);
   return one;
 }

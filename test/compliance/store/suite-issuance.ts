@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { uuidv7 } from '../../../src/common/runtime/index.ts';
 import { canonicalBytes } from '../../../src/domain/index.ts';
 import {
+  mayFinish,
   activeAuthority,
   agentId,
   code,
@@ -26,7 +27,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
     const before = await store.certificates.bySerial(one.serial);
     assert.equal(before?.state, 'intent');
     assert.equal(before?.certificateDer, null);
-    const item = signed(one, { authorityId });
+    const item = signed(one, [mayFinish(authorityId)]);
     assert.deepEqual(await store.issuance.finish([item]), [{ state: 'issued' }]);
     const after = await store.certificates.bySerial(one.serial);
     assert.equal(after?.state, 'issued');
@@ -81,7 +82,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
       calls
         .filter((_, index) => index % 4 !== 0)
         .map(({ batch }) =>
-          store.issuance.finish(batch.map((one) => signed(one, { authorityId }))),
+          store.issuance.finish(batch.map((one) => signed(one, [mayFinish(authorityId)]))),
         ),
     );
     assert.ok(finished.flat().every(({ state }) => state === 'issued'));
@@ -114,7 +115,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
         code: 'CSR_SIGNATURE_INVALID',
         event: event('certificate.refused', b.serial),
       },
-      signed(a, { authorityId }),
+      signed(a, [mayFinish(authorityId)]),
       {
         kind: 'abandoned',
         serial: c.serial,
@@ -139,9 +140,9 @@ export function issuanceCases(name: string, open: OpenStore): void {
     await store.issuance.abandonIntents('restart', start * 1000);
     const stranger = intent({ authorityId });
     const outcomes = await store.issuance.finish([
-      signed(one, { authorityId }),
-      signed(stranger, { authorityId }),
-      signed({ ...one, serial: 'no hex' }, { authorityId }),
+      signed(one, [mayFinish(authorityId)]),
+      signed(stranger, [mayFinish(authorityId)]),
+      signed({ ...one, serial: 'no hex' }, [mayFinish(authorityId)]),
     ]);
     assert.deepEqual(
       outcomes.map((outcome) => outcome.state === 'withheld' && outcome.code),
@@ -169,7 +170,9 @@ export function issuanceCases(name: string, open: OpenStore): void {
     const one = intent({ authorityId });
     await store.issuance.recordIntents([one]);
     const outcomes = (
-      await Promise.all([1, 2, 3].map(() => store.issuance.finish([signed(one, { authorityId })])))
+      await Promise.all(
+        [1, 2, 3].map(() => store.issuance.finish([signed(one, [mayFinish(authorityId)])])),
+      )
     ).flat();
     assert.deepEqual(outcomes.map(({ state }) => state).sort(), ['issued', 'withheld', 'withheld']);
   });
@@ -314,7 +317,7 @@ export function issuanceCases(name: string, open: OpenStore): void {
       authorityId,
       entryId: 'e',
       holder: agentId,
-      rights: { authorityId },
+      rights: [mayFinish(authorityId)],
       event: event('jwt.issued'),
     };
     assert.deepEqual(await store.issuance.recordJwtSvids([record]), [{ state: 'issued' }]);
@@ -325,7 +328,11 @@ export function issuanceCases(name: string, open: OpenStore): void {
     );
     assert.equal((await store.audit.list({ kind: 'jwt.issued' }, { size: 10 })).items.length, 1);
     const [withheld] = await store.issuance.recordJwtSvids([
-      { ...record, jti: uuidv7(), rights: { authorityId, entry: { id: 'gone', revision: 1 } } },
+      {
+        ...record,
+        jti: uuidv7(),
+        rights: [mayFinish(authorityId), { kind: 'entry', id: 'gone', revision: 1 }],
+      },
     ]);
     assert.equal(withheld?.state === 'withheld' && withheld.code, 'ENTRY_NOT_AUTHORIZED');
     assert.equal((await store.audit.list({ kind: 'jwt.withheld' }, { size: 10 })).items.length, 1);

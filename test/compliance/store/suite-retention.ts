@@ -4,6 +4,7 @@ import { uuidv7 } from '../../../src/common/runtime/index.ts';
 import type { Ledger } from '../../../src/ledger/index.ts';
 import type { Lease } from '../../../src/store/ports/index.ts';
 import {
+  mayFinish,
   activeAuthority,
   agentId,
   code,
@@ -102,7 +103,7 @@ export function retentionCases(name: string, open: OpenStore): void {
       authorityId,
       entryId: 'e',
       holder: agentId,
-      rights: { authorityId },
+      rights: [mayFinish(authorityId)],
       event: event('jwt.issued'),
     });
     await store.issuance.recordJwtSvids([token(start - 10), token(start - 20), token(start + 10)]);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RevocationReason, StoredCrl } from '../../../src/domain/index.ts';
 import {
+  mayFinish,
   activeAuthority,
   event,
   intent,
@@ -97,7 +98,7 @@ export function revocationCases(name: string, open: OpenStore): void {
     await store.issuance.recordIntents([asked]);
     await store.revocations.revoke(revocation(caller.serial), event('certificate.revoked'));
     const [outcome] = await store.issuance.finish([
-      signed(asked, { authorityId: authority.id, callerSerial: caller.serial }),
+      signed(asked, [mayFinish(authority.id), { kind: 'caller', serial: caller.serial }]),
     ]);
     assert.deepEqual(
       [outcome?.state, outcome?.state === 'withheld' && outcome.code],

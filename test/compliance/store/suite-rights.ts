@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/common/errors/index.ts';
-import type { Rights } from '../../../src/domain/index.ts';
+import type {
+  AuthorityRight,
+  CallerRight,
+  DelegationRight,
+  Right,
+  Rights,
+} from '../../../src/domain/index.ts';
 import type { Ledger } from '../../../src/ledger/index.ts';
 import {
+  mayFinish,
   activeAuthority,
   agentId,
   attested,
@@ -26,7 +33,13 @@ import {
 interface World {
   readonly store: Ledger;
   readonly clock: ManualClock;
-  readonly rights: Required<Rights>;
+  readonly rights: {
+    readonly authority: AuthorityRight;
+    readonly entry: Right;
+    readonly agent: Right;
+    readonly delegation: DelegationRight;
+    readonly caller: CallerRight;
+  };
   readonly authorityVersion: number;
   readonly authorityId: string;
   readonly entry: ReturnType<typeof draft>;
@@ -51,11 +64,11 @@ async function world(store: Ledger, clock: ManualClock): Promise<World> {
     authorityId: authority.id,
     authorityVersion: authority.version,
     rights: {
-      authorityId: authority.id,
-      entry: { id: entry.id, revision: change!.after!.revision },
-      agent: { spiffeId: agent.spiffeId, generation: agent.generation },
-      delegationId: allowed.id,
-      callerSerial: caller.serial,
+      authority: mayFinish(authority.id),
+      entry: { kind: 'entry', id: entry.id, revision: change!.after!.revision },
+      agent: { kind: 'agent', spiffeId: agent.spiffeId, generation: agent.generation },
+      delegation: { kind: 'delegation', id: allowed.id },
+      caller: { kind: 'caller', serial: caller.serial },
     },
   };
 }
@@ -150,7 +163,7 @@ const endings: readonly (readonly [
   [
     'the delegation was revoked',
     'OUTSIDE_DELEGATION',
-    (w) => w.store.delegations.revoke(w.rights.delegationId, start, event('delegation.revoked')),
+    (w) => w.store.delegations.revoke(w.rights.delegation.id, start, event('delegation.revoked')),
   ],
 ];
 
@@ -163,7 +176,7 @@ export function rightsCases(name: string, open: OpenStore): void {
         const one = intent({ authorityId: w.authorityId });
         await w.store.issuance.recordIntents([one]);
         await act(w);
-        const [outcome] = await w.store.issuance.finish([signed(one, w.rights)]);
+        const [outcome] = await w.store.issuance.finish([signed(one, Object.values(w.rights))]);
         const record = await w.store.certificates.bySerial(one.serial);
         const { items } = await w.store.audit.list({ subject: one.serial }, { size: 10 });
         if (expected === undefined) {
@@ -191,45 +204,57 @@ export function rightsCases(name: string, open: OpenStore): void {
       notBefore: start + 10_000,
       notAfter: start + 20_000,
     });
-    const check = async (changes: Partial<Rights>): Promise<string | false | undefined> => {
+    const check = async (...rights: Rights): Promise<string | false | undefined> => {
       const one = intent({ authorityId: w.authorityId });
       await w.store.issuance.recordIntents([one]);
       const [outcome] = await w.store.issuance.finish([
-        signed(one, { authorityId: w.authorityId, ...changes }),
+        signed(one, [w.rights.authority, ...rights]),
       ]);
       return outcome?.state === 'withheld' ? outcome.code : outcome?.state;
     };
-    assert.equal(await check({ authorityId: 'unknown' }), 'AUTHORITY_TAINTED');
-    assert.equal(await check({ entry: { id: 'unknown', revision: 1 } }), 'ENTRY_NOT_AUTHORIZED');
+    assert.equal(await check(mayFinish('unknown')), 'AUTHORITY_TAINTED');
     assert.equal(
-      await check({ agent: { spiffeId: 'spiffe://example.org/unknown', generation: 1 } }),
+      await check({ kind: 'entry', id: 'unknown', revision: 1 }),
+      'ENTRY_NOT_AUTHORIZED',
+    );
+    assert.equal(
+      await check({ kind: 'agent', spiffeId: 'spiffe://example.org/unknown', generation: 1 }),
       'AGENT_EVICTED',
     );
-    assert.equal(await check({ agent: { spiffeId: agentId, generation: 2 } }), 'AGENT_SUPERSEDED');
-    assert.equal(await check({ delegationId: 'unknown' }), 'OUTSIDE_DELEGATION');
-    assert.equal(await check({ callerSerial: newSerial() }), 'CERTIFICATE_UNKNOWN');
-    assert.equal(await check({ callerSerial: 'no hex' }), 'CERTIFICATE_UNKNOWN');
-    assert.equal(await check({ callerSerial: unfinished.serial }), 'CERTIFICATE_UNKNOWN');
-    assert.equal(await check({ callerSerial: early.serial }), 'CERTIFICATE_EXPIRED');
-    opened.clock.advance(1999);
-    assert.equal(await check({ delegationId: w.rights.delegationId }), 'issued');
-    opened.clock.advance(1);
-    assert.equal(await check({ delegationId: w.rights.delegationId }), 'OUTSIDE_DELEGATION');
-    opened.clock.advance(1000);
     assert.equal(
-      await check({ callerSerial: w.rights.callerSerial }),
-      'issued',
-      'notAfter is inclusive',
+      await check({ kind: 'agent', spiffeId: agentId, generation: 2 }),
+      'AGENT_SUPERSEDED',
     );
+    assert.equal(await check({ kind: 'delegation', id: 'unknown' }), 'OUTSIDE_DELEGATION');
+    assert.equal(await check({ kind: 'caller', serial: newSerial() }), 'CERTIFICATE_UNKNOWN');
+    assert.equal(await check({ kind: 'caller', serial: 'no hex' }), 'CERTIFICATE_UNKNOWN');
+    assert.equal(await check({ kind: 'caller', serial: unfinished.serial }), 'CERTIFICATE_UNKNOWN');
+    assert.equal(await check({ kind: 'caller', serial: early.serial }), 'CERTIFICATE_EXPIRED');
+    assert.equal(
+      await check({ ...w.rights.authority, states: ['preparing'] }),
+      'AUTHORITY_TAINTED',
+      'the right names its states',
+    );
+    assert.equal(
+      await check({ kind: 'quota', id: 'a' } as unknown as Right),
+      'WITHHELD',
+      'a kind that nobody here can check',
+    );
+    opened.clock.advance(1999);
+    assert.equal(await check(w.rights.delegation), 'issued');
     opened.clock.advance(1);
-    assert.equal(await check({ callerSerial: w.rights.callerSerial }), 'CERTIFICATE_EXPIRED');
+    assert.equal(await check(w.rights.delegation), 'OUTSIDE_DELEGATION');
+    opened.clock.advance(1000);
+    assert.equal(await check(w.rights.caller), 'issued', 'notAfter is inclusive');
+    opened.clock.advance(1);
+    assert.equal(await check(w.rights.caller), 'CERTIFICATE_EXPIRED');
   });
 
   test(`${name}: a ban among concurrent batches: nothing that is decided after it is issued`, async () => {
     await using opened = await open();
     const { store } = opened;
     const w = await world(store, opened.clock);
-    const rights = { authorityId: w.authorityId, agent: w.rights.agent };
+    const rights = [w.rights.authority, w.rights.agent];
     const all = Array.from({ length: 60 }, () => intent({ authorityId: w.authorityId }));
     await store.issuance.recordIntents(all);
     let banned = false;

@@ -16,6 +16,7 @@ import {
 import { replaceDatabase } from '../../../src/store/index.ts';
 import { openStore } from '../../support/open-store.ts';
 import {
+  mayFinish,
   activeAuthority,
   event,
   intent,
@@ -242,7 +243,7 @@ test('the last check before a certificate is released finds the caller revoked t
       const asked = intent({ authorityId: authority.id });
       await store.issuance.recordIntents([asked]);
       const [outcome] = await store.issuance.finish([
-        signed(asked, { authorityId: authority.id, callerSerial: caller.serial }),
+        signed(asked, [mayFinish(authority.id), { kind: 'caller', serial: caller.serial }]),
       ]);
       assert.deepEqual(
         [outcome?.state, outcome?.state === 'withheld' && outcome.code],

@@ -20,6 +20,7 @@ import type { Intent } from '../../../src/domain/index.ts';
 import type { SignItem, SignOutcome } from '../../../src/hsm/contract.ts';
 import {
   createRecordedIssuance,
+  signerOf,
   type CertificateDraft,
   type PreparedCertificate,
   type RecordedIssuance,
@@ -56,7 +57,7 @@ function draft(over: Partial<CertificateDraft> = {}): CertificateDraft {
     tbsDer: buildLeafTbs({ ...expected, profile: 'short-lived' }),
     profile: 'short-lived',
     expected,
-    signer: { authorityId: 'a1', ckaId: '01', keyType: 'ec-p256' },
+    signer: signerOf({ id: 'a1', ckaId: '01', keyType: 'ec-p256' }),
     record: {
       kind: 'workload',
       profile: 'short-lived',
@@ -68,7 +69,7 @@ function draft(over: Partial<CertificateDraft> = {}): CertificateDraft {
       requestId: 'r1',
       replaces: null,
     },
-    rights: { authorityId: 'a1' },
+    rights: [{ kind: 'entry', id: 'web', revision: 3 }],
     issuedAs: {
       kind: 'certificate.issued',
       subject: 'spiffe://mesh.test/web',
@@ -140,6 +141,10 @@ test('the intent is durable before the token signs, and the end before anything 
     [end.event.kind, end.event.detail['serial'], end.event.detail['node']],
     ['certificate.issued', certificate.serialHex, 1],
   );
+  assert.deepEqual(end.rights, [
+    { kind: 'authority', id: 'a1', states: ['active', 'old'] },
+    { kind: 'entry', id: 'web', revision: 3 },
+  ]);
 });
 
 test('bytes that say something else than the record are refused before anything is recorded', () => {

@@ -298,7 +298,10 @@ test('JWT-SVIDs are for entries of the agent, with audiences and lives inside th
   assert.equal((await jwt()).spiffeId, id('/web'));
   assert.deepEqual(w.jwts[0]?.audience, ['a', 'b']);
   assert.equal(w.jwts[0]?.ttlSeconds, 60);
-  assert.equal(w.jwts[0]?.rights.agent?.generation, 1);
+  assert.deepEqual(
+    w.jwts[0]?.rights.find(({ kind }) => kind === 'agent'),
+    { kind: 'agent', spiffeId: agentId('n1'), generation: 1 },
+  );
   await assert.rejects(jwt({ entryId: 'other' }), rejectsWith('ENTRY_NOT_AUTHORIZED'));
   await assert.rejects(jwt({ ttlSeconds: 61 }), rejectsWith('TTL_OUT_OF_RANGE'));
   for (const audience of [

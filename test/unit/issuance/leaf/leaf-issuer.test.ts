@@ -26,6 +26,7 @@ import type {
 import type { SignItem, SignOutcome } from '../../../../src/hsm/contract.ts';
 import {
   createIssuer,
+  createRecordedIssuance,
   type LeafRequest,
   type PipelineDependencies,
 } from '../../../../src/issuance/index.ts';
@@ -108,7 +109,8 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     outcome: (item) => ({ ok: true, signature: sign('sha256', item.bytes, issuing.key) }),
     finish: () => ({ state: 'issued' }),
   };
-  const dependencies: PipelineDependencies = {
+  const recorded = createRecordedIssuance({
+    clock,
     store: {
       recordIntents: async (intents) => {
         await new Promise((resolve) => setImmediate(resolve));
@@ -124,8 +126,11 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
           item.kind === 'signed' ? state.finish(item) : { state: item.kind },
         );
       },
-      findRequests: async (keys) => keys.map(() => state.recorded),
     },
+  });
+  const dependencies: PipelineDependencies = {
+    recorded,
+    store: { findRequests: async (keys) => keys.map(() => state.recorded) },
     audit: { append: async (events) => void state.refusals.push(...events) },
     signers: {
       sign: async (items) => {
@@ -171,7 +176,7 @@ const request = (over: Partial<LeafRequest> = {}): LeafRequest => ({
   entryId: 'web',
   delegationId: null,
   replaces: null,
-  rights: {},
+  rights: [],
   reason: { selectors: ['unix:uid:1'] },
   ...over,
 });

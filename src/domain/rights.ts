@@ -1,0 +1,189 @@
+import type { ErrorCode } from '../common/errors/index.ts';
+import type { AgentState } from './agent.ts';
+import type { AuthorityState } from './authority.ts';
+import type { CertificateState } from './certificate.ts';
+
+/** What rights are read from: the part of each row that they need. */
+export interface RightRows {
+  readonly authority: { readonly state: AuthorityState };
+  readonly entry: { readonly revision: number; readonly expiresAt: number };
+  readonly agent: { readonly state: AgentState; readonly generation: number };
+  readonly delegation: { readonly revokedAt: number | null; readonly expiresAt: number };
+  readonly certificate: {
+    readonly state: CertificateState;
+    readonly notBefore: number;
+    readonly notAfter: number;
+    readonly revoked: boolean;
+  };
+}
+export type RightNoun = keyof RightRows;
+
+/** Takes the rows that a right reads, by noun and key. */
+export type WantRow = (noun: RightNoun, key: string) => void;
+/** A row that was asked for; undefined: there is none. */
+export type ReadRow = <N extends RightNoun>(noun: N, key: string) => RightRows[N] | undefined;
+
+export interface RightEnded {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/**
+ * A kind of right. `rows` names every row that `ended` reads, so that an engine can lock and read
+ * the rows of a whole batch before anything is judged. `ended` is pure.
+ */
+interface RightKind<R> {
+  rows(right: R, want: WantRow): void;
+  /** Why the right no longer stands at `now` (Unix seconds); undefined: it stands. */
+  ended(right: R, read: ReadRow, now: number): RightEnded | undefined;
+}
+
+const ended = (code: ErrorCode, message: string): RightEnded => ({ code, message });
+
+/** The authority is in one of these states. */
+export interface AuthorityRight {
+  readonly kind: 'authority';
+  readonly id: string;
+  readonly states: readonly AuthorityState[];
+}
+
+/**
+ * The states in which an authority may finish a signature. An authority that has just become old
+ * finishes what it began: the intent was on record before, so that retiring waits for it.
+ */
+export const finishingStates: readonly AuthorityState[] = ['active', 'old'];
+
+const authority: RightKind<AuthorityRight> = {
+  rows: ({ id }, want) => want('authority', id),
+  ended({ id, states }, read) {
+    const state = read('authority', id)?.state;
+    return state !== undefined && states.includes(state)
+      ? undefined
+      : ended('AUTHORITY_TAINTED', `authority ${id} is ${state ?? 'gone'} and signs no more`);
+  },
+};
+
+/** The entry exists at this revision and has not expired. */
+export interface EntryRight {
+  readonly kind: 'entry';
+  readonly id: string;
+  readonly revision: number;
+}
+
+const entry: RightKind<EntryRight> = {
+  rows: ({ id }, want) => want('entry', id),
+  ended({ id, revision }, read, now) {
+    const row = read('entry', id);
+    if (row === undefined) return ended('ENTRY_NOT_AUTHORIZED', `entry ${id} was deleted`);
+    if (row.revision !== revision) return ended('ENTRY_CHANGED', `entry ${id} was changed`);
+    return isOver(row.expiresAt, now)
+      ? ended('ENTRY_NOT_AUTHORIZED', `entry ${id} has expired`)
+      : undefined;
+  },
+};
+
+/** The agent is active in this session (generation). */
+export interface AgentRight {
+  readonly kind: 'agent';
+  readonly spiffeId: string;
+  readonly generation: number;
+}
+
+const agent: RightKind<AgentRight> = {
+  rows: ({ spiffeId }, want) => want('agent', spiffeId),
+  ended({ spiffeId, generation }, read) {
+    const row = read('agent', spiffeId);
+    if (row === undefined) return ended('AGENT_EVICTED', `agent ${spiffeId} is not on record`);
+    if (row.state === 'banned') return ended('AGENT_BANNED', `agent ${spiffeId} is banned`);
+    if (row.state !== 'active') return ended('AGENT_EVICTED', `agent ${spiffeId} was evicted`);
+    return row.generation === generation
+      ? undefined
+      : ended('AGENT_SUPERSEDED', `a newer session of agent ${spiffeId} took over`);
+  },
+};
+
+/** The delegation is neither revoked nor expired. */
+export interface DelegationRight {
+  readonly kind: 'delegation';
+  readonly id: string;
+}
+
+const delegation: RightKind<DelegationRight> = {
+  rows: ({ id }, want) => want('delegation', id),
+  ended({ id }, read, now) {
+    const row = read('delegation', id);
+    if (row === undefined) return ended('OUTSIDE_DELEGATION', `delegation ${id} is not on record`);
+    if (row.revokedAt !== null) return ended('OUTSIDE_DELEGATION', `delegation ${id} was revoked`);
+    return isOver(row.expiresAt, now)
+      ? ended('OUTSIDE_DELEGATION', `delegation ${id} has expired`)
+      : undefined;
+  },
+};
+
+/** The caller's certificate is issued, not revoked, and inside its life. */
+export interface CallerRight {
+  readonly kind: 'caller';
+  readonly serial: string;
+}
+
+const caller: RightKind<CallerRight> = {
+  rows: ({ serial }, want) => want('certificate', serial),
+  ended({ serial }, read, now) {
+    const row = read('certificate', serial);
+    if (row?.state !== 'issued')
+      return ended(
+        'CERTIFICATE_UNKNOWN',
+        `the caller's certificate ${serial} is not on record as issued`,
+      );
+    if (row.revoked)
+      return ended('CERTIFICATE_REVOKED', `the caller's certificate ${serial} was revoked`);
+    // Both ends are inclusive (RFC 5280 section 4.1.2.5).
+    return row.notAfter < now || row.notBefore > now
+      ? ended('CERTIFICATE_EXPIRED', `the caller's certificate ${serial} is outside its life`)
+      : undefined;
+  },
+};
+
+const kinds = { authority, entry, agent, delegation, caller } as const;
+
+/**
+ * One right under which an item was prepared. The list of kinds is open: a new kind is a row in
+ * `kinds`, and nothing else has to know it.
+ */
+export type Right = {
+  [K in keyof typeof kinds]: (typeof kinds)[K] extends RightKind<infer R> ? R : never;
+}[keyof typeof kinds];
+
+/**
+ * The rights under which an item was prepared, the most telling refusal first. The last transaction
+ * checks each one again, under the lock that taint, ban, delete and revoke also take; the first
+ * that no longer stands makes the certificate withheld.
+ */
+export type Rights = readonly Right[];
+
+/** Names every row that these rights read. A right of an unknown kind reads none. */
+export function wantRows(rights: Rights, want: WantRow): void {
+  for (const right of rights) kindOf(right)?.rows(right, want);
+}
+
+/**
+ * The first of the rights that no longer stands at `now`. A right of a kind that is not in the list
+ * does not stand: an older server refuses what it can not check.
+ */
+export function firstEnded(rights: Rights, read: ReadRow, now: number): RightEnded | undefined {
+  for (const right of rights) {
+    const kind = kindOf(right);
+    if (kind === undefined)
+      return ended('WITHHELD', `this server can not check a right of kind ${right.kind}`);
+    const why = kind.ended(right, read, now);
+    if (why !== undefined) return why;
+  }
+  return undefined;
+}
+
+function kindOf(right: Right): RightKind<Right> | undefined {
+  return Object.hasOwn(kinds, right.kind) ? (kinds[right.kind] as RightKind<Right>) : undefined;
+}
+
+/** `expiresAt` 0 means never. */
+const isOver = (expiresAt: number, now: number): boolean => expiresAt !== 0 && expiresAt <= now;

@@ -1,0 +1,102 @@
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { parseCertificate, type ParsedCertificate } from '../../common/x509/index.ts';
+import { hasOwnKey, type Authority } from '../../domain/index.ts';
+
+/** An authority that may certify CAs, with what is above it up to the root. */
+export interface DownstreamIssuer {
+  readonly authority: Authority;
+  readonly certificate: ParsedCertificate;
+  readonly above: readonly Authority[];
+}
+
+/**
+ * The named authority; by default the newest active root whose key is ours. Throws NO_ISSUER,
+ * NOT_FOUND, AUTHORITY_UNFIT, CONFLICT.
+ */
+export function downstreamIssuer(
+  id: string | undefined,
+  all: readonly Authority[],
+): DownstreamIssuer {
+  const authority =
+    id === undefined
+      ? all.findLast((each) => each.kind === 'root' && hasOwnKey(each) && each.state === 'active')
+      : all.find((each) => each.id === id);
+  if (authority === undefined)
+    throw id === undefined
+      ? new PkiError('NO_ISSUER', 'no active root has its key here', {
+          next: 'Let the ceremony, or whoever holds the root, sign the CSR.',
+        })
+      : new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
+  if (authority.certificateDer === null || !hasOwnKey(authority))
+    throw new PkiError(
+      'AUTHORITY_UNFIT',
+      `authority ${authority.id} has no certificate, or its key is not here`,
+      { next: 'Name an active root or issuing authority of this server.' },
+    );
+  if (authority.state !== 'active')
+    throw new PkiError(
+      'CONFLICT',
+      `authority ${authority.id} is ${authority.state}, and only an active one signs`,
+    );
+  const certificate = unwrap(parseCertificate(authority.certificateDer));
+  if (certificate.pathLength !== undefined && certificate.pathLength < 1)
+    throw new PkiError(
+      'AUTHORITY_UNFIT',
+      `authority ${authority.id} has pathLen ${certificate.pathLength}: nothing but leaves may be below it`,
+      { next: 'Let a root sign, or an authority with pathLen 1 or more.' },
+    );
+  return { authority, certificate, above: authoritiesAbove(authority, all) };
+}
+
+/** From the issuer of an authority up to its root. */
+export function authoritiesAbove(
+  authority: Authority,
+  all: readonly Authority[],
+): readonly Authority[] {
+  const above: Authority[] = [];
+  for (
+    let at = all.find((each) => each.id === authority.parentId);
+    at !== undefined;
+    at = all.find((each) => each.id === at?.parentId)
+  )
+    above.push(at);
+  return above;
+}
+
+export interface DownstreamLifeRequest {
+  /** undefined: as long as allowed. */
+  readonly lifeSeconds: number | undefined;
+  /** undefined: only what the authorities above allow. */
+  readonly maximumLifeSeconds: number | undefined;
+  readonly clockSkewSeconds: number;
+}
+
+/**
+ * The life of a CA below an issuer. It is never cut in silence: a request for more than any CA
+ * above has left is refused. Throws TTL_OUT_OF_RANGE, ISSUER_LIFETIME.
+ */
+export function downstreamLife(
+  { lifeSeconds: asked, maximumLifeSeconds, clockSkewSeconds }: DownstreamLifeRequest,
+  { authority, certificate, above }: DownstreamIssuer,
+  now: number,
+): { readonly notBefore: number; readonly notAfter: number } {
+  const last = Math.min(...[authority, ...above].map(({ notAfter }) => notAfter));
+  const lifeSeconds = asked ?? Math.min(maximumLifeSeconds ?? 0, last - now);
+  if (maximumLifeSeconds !== undefined && lifeSeconds > maximumLifeSeconds)
+    throw new PkiError(
+      'TTL_OUT_OF_RANGE',
+      `a downstream authority lives at most ${maximumLifeSeconds} s (issuance.downstreamTtlSeconds)`,
+    );
+  if (!Number.isSafeInteger(lifeSeconds) || lifeSeconds < 60)
+    throw new PkiError('TTL_OUT_OF_RANGE', 'a downstream authority lives at least 60 s');
+  if (now + lifeSeconds > last)
+    throw new PkiError(
+      'ISSUER_LIFETIME',
+      `it would outlive what is above it, which ends at ${new Date(last * 1000).toISOString()}`,
+      { next: `Ask for at most ${Math.max(0, last - now)} s, or rotate the root first.` },
+    );
+  return {
+    notBefore: Math.max(now - clockSkewSeconds, certificate.notBefore),
+    notAfter: now + lifeSeconds,
+  };
+}

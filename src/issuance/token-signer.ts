@@ -1,0 +1,32 @@
+import type { Authority, TokenRole } from '../domain/index.ts';
+import type { KeyHandle, SignOutcome, TokenAdmin } from '../hsm/contract.ts';
+import type { SigningStep } from './recorded.ts';
+
+/** The signing step with a key of a token that is open. A token that does not sign throws. */
+export const tokenSigner = (
+  token: Pick<TokenAdmin, 'sign'>,
+  key: KeyHandle,
+): Pick<SigningStep, 'sign'> => ({
+  async sign(items) {
+    const outcomes: SignOutcome[] = [];
+    for (const { bytes } of items)
+      outcomes.push({ ok: true, signature: await token.sign(key, bytes) });
+    return outcomes;
+  },
+});
+
+/** The same with the key of an authority, in its token, which is open for this step alone. */
+export const authoritySigner = (
+  { token: role, ckaId, keyType, spkiDer }: Authority,
+  openToken: (role: TokenRole) => Promise<TokenAdmin>,
+): Pick<SigningStep, 'sign'> => ({
+  async sign(items) {
+    const token = await openToken(role);
+    try {
+      const key = { ckaId, keyType, spkiDer: spkiDer as Buffer };
+      return await tokenSigner(token, key).sign(items);
+    } finally {
+      await token.close();
+    }
+  },
+});

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  firstEnded,
+  finishingStates,
+  wantRows,
+  type Right,
+  type RightNoun,
+  type RightRows,
+  type Rights,
+} from '../../../src/domain/index.ts';
+
+const now = 1_000;
+const rows: { readonly [N in RightNoun]: RightRows[N] } = {
+  authority: { state: 'active' },
+  entry: { revision: 3, expiresAt: now + 1 },
+  agent: { state: 'active', generation: 2 },
+  delegation: { revokedAt: null, expiresAt: 0 },
+  certificate: { state: 'issued', notBefore: now, notAfter: now, revoked: false },
+};
+const standing: Rights = [
+  { kind: 'authority', id: 'a', states: finishingStates },
+  { kind: 'entry', id: 'e', revision: 3 },
+  { kind: 'agent', spiffeId: 'spiffe://mesh.test/meshca/agent/n', generation: 2 },
+  { kind: 'delegation', id: 'd' },
+  { kind: 'caller', serial: '40' },
+];
+
+type Rows = { readonly [N in RightNoun]?: RightRows[N] | undefined };
+
+/** Judges with the rows that the rights named, and no others. */
+function judge(rights: Rights, changed: Rows = {}): string | undefined {
+  const named = new Set<string>();
+  wantRows(rights, (noun, key) => named.add(`${noun} ${key}`));
+  const all: Rows = { ...rows, ...changed };
+  return firstEnded(
+    rights,
+    (noun, key) => {
+      assert.ok(named.has(`${noun} ${key}`), `${noun} ${key} is read and was not named`);
+      return all[noun] as never;
+    },
+    now,
+  )?.code;
+}
+
+test('rights stand while their rows are what they were', () => {
+  assert.equal(judge(standing), undefined);
+  assert.equal(judge([]), undefined);
+});
+
+test('each kind names the rows that it reads, and says why it ended', () => {
+  const endings: readonly (readonly [Rows, string])[] = [
+    [{ authority: undefined }, 'AUTHORITY_TAINTED'],
+    [{ authority: { state: 'tainted' } }, 'AUTHORITY_TAINTED'],
+    [{ entry: undefined }, 'ENTRY_NOT_AUTHORIZED'],
+    [{ entry: { revision: 4, expiresAt: 0 } }, 'ENTRY_CHANGED'],
+    [{ entry: { revision: 3, expiresAt: now } }, 'ENTRY_NOT_AUTHORIZED'],
+    [{ agent: undefined }, 'AGENT_EVICTED'],
+    [{ agent: { state: 'banned', generation: 2 } }, 'AGENT_BANNED'],
+    [{ agent: { state: 'evicted', generation: 2 } }, 'AGENT_EVICTED'],
+    [{ agent: { state: 'active', generation: 3 } }, 'AGENT_SUPERSEDED'],
+    [{ delegation: undefined }, 'OUTSIDE_DELEGATION'],
+    [{ delegation: { revokedAt: 1, expiresAt: 0 } }, 'OUTSIDE_DELEGATION'],
+    [{ delegation: { revokedAt: null, expiresAt: now } }, 'OUTSIDE_DELEGATION'],
+    [{ certificate: undefined }, 'CERTIFICATE_UNKNOWN'],
+    [{ certificate: { ...rows.certificate, state: 'withheld' } }, 'CERTIFICATE_UNKNOWN'],
+    [{ certificate: { ...rows.certificate, revoked: true } }, 'CERTIFICATE_REVOKED'],
+    [{ certificate: { ...rows.certificate, notAfter: now - 1 } }, 'CERTIFICATE_EXPIRED'],
+    [{ certificate: { ...rows.certificate, notBefore: now + 1 } }, 'CERTIFICATE_EXPIRED'],
+  ];
+  for (const [changed, code] of endings)
+    assert.equal(judge(standing, changed), code, JSON.stringify(changed));
+});
+
+test('the first right of the list that ended is the one that is named', () => {
+  const gone: Rows = { entry: undefined, agent: undefined };
+  assert.equal(judge(standing, gone), 'ENTRY_NOT_AUTHORIZED');
+  assert.equal(judge([...standing].reverse(), gone), 'AGENT_EVICTED');
+});
+
+test('an authority that has become old finishes a leaf, and nothing where only active counts', () => {
+  const old: Rows = { authority: { state: 'old' } };
+  assert.equal(judge(standing, old), undefined);
+  assert.equal(
+    judge([{ kind: 'authority', id: 'a', states: ['active'] }], old),
+    'AUTHORITY_TAINTED',
+  );
+});
+
+test('a right of a kind that is not in the list does not stand', () => {
+  for (const kind of ['quota', 'constructor', '__proto__'])
+    assert.equal(judge([{ kind } as unknown as Right]), 'WITHHELD');
+});
