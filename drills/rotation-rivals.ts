@@ -11,6 +11,7 @@ import type { RotatedKind, TokenRole } from '../src/domain/index.ts';
 import { createSigners, openTokenAdmin, type TokenAdmin } from '../src/hsm/index.ts';
 import {
   AuthorityRegistry,
+  createRecordedIssuance,
   openOperation,
   publishBundle,
   type RotationController,
@@ -126,6 +127,7 @@ export async function drillRivals(
         step: () => undefined,
         random: systemRandom,
         logger: silentLogger,
+        recorded: createRecordedIssuance({ store: over.store.issuance, clock: over.clock }),
         ...over,
       })
     ).controller;

@@ -5,7 +5,13 @@ import { TrustDomain } from '../common/spiffe/index.ts';
 import { rotationPolicy, type ServerConfig } from '../config/index.ts';
 import type { HandshakeFacts, RenewalFacts, TokenRole } from '../domain/index.ts';
 import type { TokenAdmin } from '../hsm/index.ts';
-import { ClockGuard, HeldSets, RotationController, type Boot } from '../issuance/index.ts';
+import {
+  ClockGuard,
+  HeldSets,
+  RotationController,
+  type Boot,
+  type RecordedIssuance,
+} from '../issuance/index.ts';
 import type { HandshakeLedger, RenewalLedger } from '../services/index.ts';
 import type { Ledger } from '../ledger/index.ts';
 import type { ServerContext } from './context.ts';
@@ -17,6 +23,7 @@ import type { TokenStage } from './tokens.ts';
 export interface RotationDependencies {
   readonly config: ServerConfig;
   readonly store: Ledger;
+  readonly recorded: RecordedIssuance;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly connected: (agentId: string) => boolean;
   readonly handshakes: (issuerKeyId: string) => HandshakeFacts;
@@ -76,6 +83,7 @@ export function openRotation(
   return buildRotation({
     config,
     store: records.store,
+    recorded: records.recorded,
     openToken: gate.openToken,
     connected: (agentId) => late.edges.isConnected(agentId),
     handshakes: (keyId) => handshakes.totals(keyId),

@@ -8,6 +8,7 @@ import {
   completeAuthority,
   recordAuthority,
   type AuthorityRegistry,
+  type RecordedIssuance,
 } from '../issuance/index.ts';
 import type { Store } from '../store/index.ts';
 import type { ServerContext } from './context.ts';
@@ -17,7 +18,8 @@ import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
 export interface StandbyLogDependencies {
-  readonly store: Pick<Store, 'authorities' | 'issuance'>;
+  readonly store: Pick<Store, 'authorities'>;
+  readonly recorded: RecordedIssuance;
   readonly auditLog: Pick<AuditLog, 'adopt' | 'signer'>;
   readonly gate: Pick<SigningGate, 'isOpen' | 'openToken'>;
   /** Whether leaves are signed in the standby token, and the issuing token does not answer. */
@@ -123,10 +125,10 @@ export class StandbyLog {
   }
 
   async #prepare(known: Authority | undefined): Promise<void> {
-    const { store, gate, trustDomain, clock, random } = this.#dependencies;
+    const { store, recorded, gate, trustDomain, clock, random } = this.#dependencies;
     const maker = {
       authorities: store.authorities,
-      issuance: store.issuance,
+      recorded,
       trustDomain,
       plans: { log: logPlan },
       clockSkewSeconds: 0,
@@ -156,9 +158,13 @@ export class StandbyLog {
       authority.version,
       to,
       clock.now(),
-      authorityEvent(this.#dependencies, 'server', `authority.${to}`, authority, {
-        token: authority.token,
-      }),
+      authorityEvent(
+        this.#dependencies,
+        { actor: 'server', kind: `authority.${to}`, authority },
+        {
+          token: authority.token,
+        },
+      ),
     );
   }
 }
@@ -183,6 +189,7 @@ export async function openStandbyLog(
   if (config.hsm.standby === undefined) return;
   const standbyLog = new StandbyLog({
     store: records.store,
+    recorded: records.recorded,
     auditLog: records.log,
     gate,
     tokenLost: () => gate.signers.primaryToken() === 'standby' && !tokens.issuingTokenUsable(),

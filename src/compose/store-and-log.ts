@@ -59,7 +59,7 @@ export async function openStoreAndLog(
   const recorded = createRecordedIssuance({ store: store.issuance, clock });
   const requestedKeys = new Set<string>();
   const bootstrap = (): Promise<void> =>
-    makeAuthorities(context, { store, openToken: gate.openToken, requestedKeys });
+    makeAuthorities(context, { store, recorded, openToken: gate.openToken, requestedKeys });
   const failedOver = await signsInStandby(context, store);
   // if the database is stale, generate no keys: the authorities that it lists may be outdated
   if (!(await isOlderAtStart(context, store)) || context.acceptRestore !== undefined)
@@ -163,10 +163,12 @@ async function makeAuthorities(
   { config, trustDomain, clock, random, logger, faults, acceptRestore }: ServerContext,
   {
     store,
+    recorded,
     openToken,
     requestedKeys,
   }: {
     readonly store: Ledger;
+    readonly recorded: RecordedIssuance;
     readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
     readonly requestedKeys: Set<string>;
   },
@@ -176,7 +178,7 @@ async function makeAuthorities(
     tolerateUnknownKeys: acceptRestore !== undefined || (await wasRestored(store)),
     requestedKeys,
     authorities: store.authorities,
-    issuance: store.issuance,
+    recorded,
     openToken,
     ownRoot: authorities.source === 'hsm',
     trustDomain,

@@ -1,18 +1,22 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
-import { SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
+import type { TrustDomain } from '../common/spiffe/index.ts';
 import { parseCertificate, sha256Hex, type KeyType } from '../common/x509/index.ts';
-import { assembleSigned, buildAuthorityTbs, lint, newSerial } from '../certs/index.ts';
 import {
   preparingAuthority,
   type AuditEvent,
   type Authority,
   type AuthorityKind,
   type AuthorityScope,
+  type AuthorityState,
   type TokenRole,
 } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
-import type { AuthorityStore, IssuanceStore, Lease } from '../store/ports/index.ts';
+import type { AuthorityStore, Lease } from '../store/ports/index.ts';
+import { issueAuthorityCertificate, type AuthorityCertificate } from './authority-certificate.ts';
+import { authorityEvent } from './authority-event.ts';
+import type { RecordedIssuance } from './recorded.ts';
+import { tokenSigner } from './token-signer.ts';
 
 export interface AuthorityPlan {
   readonly keyType: KeyType;
@@ -25,7 +29,7 @@ export interface AuthorityPlan {
  */
 export interface MakerDependencies {
   readonly authorities: Pick<AuthorityStore, 'create' | 'complete'>;
-  readonly issuance: Pick<IssuanceStore, 'recordIntents'>;
+  readonly recorded: RecordedIssuance;
   readonly trustDomain: TrustDomain;
   readonly plans: Readonly<Partial<Record<AuthorityKind, AuthorityPlan>>>;
   /** How far the clocks of the mesh may differ: authorities are valid from that much earlier. */
@@ -79,11 +83,15 @@ export async function recordAuthority(
   });
   await dependencies.authorities.create(
     authority,
-    authorityEvent(dependencies, actor, 'authority.prepare', authority, {
-      keyType: authority.keyType,
-      token: authority.token,
-      ...(ask.scope === undefined ? {} : { scope: JSON.stringify(ask.scope) }),
-    }),
+    authorityEvent(
+      dependencies,
+      { actor, kind: 'authority.prepare', authority },
+      {
+        keyType: authority.keyType,
+        token: authority.token,
+        ...(ask.scope === undefined ? {} : { scope: JSON.stringify(ask.scope) }),
+      },
+    ),
     ask.lease,
   );
   return authority;
@@ -110,128 +118,125 @@ export async function completeAuthority(
   ask: CompletionAsk,
   dependencies: MakerDependencies,
 ): Promise<Authority> {
-  const { authority, parent, token, signingToken, actor = 'server', lease } = ask;
-  const { ckaId, keyType, kind } = authority;
-  const label = labelOf(authority, dependencies.trustDomain);
-  const present = await token.findKey(ckaId);
-  dependencies.progress?.(
-    present === undefined
-      ? `creating the ${kind} key (${keyType}) in the ${authority.token} token`
-      : `resuming the ${kind} key found in the ${authority.token} token`,
-  );
-  const { spkiDer } = present ?? (await token.generateKey({ ckaId, label, keyType }));
+  const { authority, signingToken } = ask;
+  const { kind } = authority;
+  const spkiDer = await keyOf(ask, dependencies);
   dependencies.step?.(`${kind}-key`);
-  const notBefore = dependencies.clock.now() - dependencies.clockSkewSeconds;
-  const notAfter = dependencies.clock.now() + planOf(kind, dependencies).lifeSeconds;
+  const now = dependencies.clock.now();
+  const life = {
+    notBefore: now - dependencies.clockSkewSeconds,
+    notAfter: now + planOf(kind, dependencies).lifeSeconds,
+  };
   if (kind !== 'root' && kind !== 'issuing') {
-    return dependencies.authorities.complete(
-      authority.id,
-      authority.version,
-      { spkiDer, certificateDer: null, subjectKeyId: null, notBefore, notAfter },
-      authorityEvent(dependencies, actor, 'authority.prepared', authority, {
-        kid: ckaId,
+    return complete(ask, dependencies, {
+      made: { spkiDer, certificateDer: null, subjectKeyId: null, ...life },
+      detail: {
+        kid: authority.ckaId,
         spkiSha256: sha256Hex(spkiDer),
-        notAfter,
-      }),
-      lease,
-    );
+        notAfter: life.notAfter,
+      },
+    });
   }
   if (signingToken === undefined)
     throw new PkiError('INTERNAL', 'no token to sign the certificate of an authority with');
-  const certificateDer = await signCertificate(
-    { authority, parent, spkiDer, notBefore, notAfter },
-    signingToken,
+  const { certificateDer, sha256 } = await certify(
+    { ...ask, signingToken, spkiDer, life },
     dependencies,
   );
   dependencies.step?.(`${kind}-certificate`);
-  const parsed = unwrap(parseCertificate(certificateDer));
+  const { subjectKeyId, notBefore, notAfter, serialHex } = unwrap(parseCertificate(certificateDer));
+  return complete(ask, dependencies, {
+    made: {
+      spkiDer,
+      certificateDer,
+      subjectKeyId: subjectKeyId as string,
+      notBefore,
+      notAfter,
+    },
+    detail: { serial: serialHex, sha256, notAfter },
+  });
+}
+
+function complete(
+  { authority, actor = 'server', lease }: CompletionAsk,
+  dependencies: MakerDependencies,
+  {
+    made,
+    detail,
+  }: {
+    readonly made: Parameters<AuthorityStore['complete']>[2];
+    readonly detail: AuditEvent['detail'];
+  },
+): Promise<Authority> {
   return dependencies.authorities.complete(
     authority.id,
     authority.version,
-    {
-      spkiDer,
-      certificateDer,
-      subjectKeyId: parsed.subjectKeyId as string,
-      notBefore: parsed.notBefore,
-      notAfter: parsed.notAfter,
-    },
-    authorityEvent(dependencies, actor, 'authority.prepared', authority, {
-      serial: parsed.serialHex,
-      sha256: sha256Hex(certificateDer),
-      notAfter: parsed.notAfter,
-    }),
+    made,
+    authorityEvent(dependencies, { actor, kind: 'authority.prepared', authority }, detail),
     lease,
   );
 }
 
-/**
- * Its intent is durable before the token signs. The certificate ends with its issuer's at the
- * latest.
- */
-async function signCertificate(
-  input: {
-    readonly authority: Authority;
-    readonly parent: Authority | undefined;
-    readonly spkiDer: Buffer;
-    readonly notBefore: number;
-    readonly notAfter: number;
-  },
-  token: TokenAdmin,
-  dependencies: MakerDependencies,
+async function keyOf(
+  { authority, token }: CompletionAsk,
+  { trustDomain, progress }: MakerDependencies,
 ): Promise<Buffer> {
-  const { authority, parent, spkiDer } = input;
+  const { ckaId, keyType, kind } = authority;
+  const present = await token.findKey(ckaId);
+  progress?.(
+    present === undefined
+      ? `creating the ${kind} key (${keyType}) in the ${authority.token} token`
+      : `resuming the ${kind} key found in the ${authority.token} token`,
+  );
+  const label = labelOf(authority, trustDomain);
+  return (present ?? (await token.generateKey({ ckaId, label, keyType }))).spkiDer;
+}
+
+/** While these last, an authority may certify a new one below it. */
+const parentStates: readonly AuthorityState[] = ['prepared', 'published', 'active', 'old'];
+
+/** The certificate ends with its issuer's at the latest. */
+function certify(
+  {
+    authority,
+    parent,
+    signingToken,
+    spkiDer,
+    life,
+  }: CompletionAsk & {
+    readonly signingToken: TokenAdmin;
+    readonly spkiDer: Buffer;
+    readonly life: { readonly notBefore: number; readonly notAfter: number };
+  },
+  dependencies: MakerDependencies,
+): Promise<AuthorityCertificate> {
   const issuer =
     parent === undefined ? undefined : unwrap(parseCertificate(parent.certificateDer as Buffer));
-  const signer = {
-    ckaId: (parent ?? authority).ckaId,
-    keyType: (parent ?? authority).keyType,
-    spkiDer: parent?.spkiDer ?? spkiDer,
-  };
-  const profile = parent === undefined ? 'root' : 'intermediate';
-  const notBefore = Math.max(input.notBefore, issuer?.notBefore ?? 0);
-  const notAfter = Math.min(input.notAfter, issuer?.notAfter ?? input.notAfter);
-  const serial = newSerial(dependencies.clock.nowMs(), dependencies.random);
-  const { trustDomain } = dependencies;
-  const tbsDer = buildAuthorityTbs({
-    serial,
-    profile,
-    issuer,
-    spkiDer,
-    trustDomain,
-    notBefore,
-    notAfter,
-  });
-  unwrap(
-    lint(tbsDer, profile, {
-      issuer,
-      spkiDer,
-      spiffeId: SpiffeId.of(trustDomain.id),
-      notBefore,
-      notAfter,
-    }),
-  );
-  await dependencies.issuance.recordIntents([
+  const { id, ckaId, keyType } = parent ?? authority;
+  return issueAuthorityCertificate(
     {
-      serial: serial.toString('hex'),
-      spiffeId: trustDomain.id,
-      kind: 'authority',
-      profile: 'authority',
-      entryId: null,
-      delegationId: null,
-      requester: 'server',
-      holder: 'server',
-      publicKeySha256: sha256Hex(spkiDer),
-      requestId: authority.id,
-      authorityId: parent?.id ?? authority.id,
-      createdAtMs: dependencies.clock.nowMs(),
-      notBefore,
-      notAfter,
-      replaces: null,
-      tbsDer,
+      profile: parent === undefined ? 'root' : 'intermediate',
+      issuer,
+      signer: {
+        authorityId: id,
+        ckaId,
+        keyType,
+        states: parent === undefined ? ['preparing'] : parentStates,
+      },
+      spkiDer,
+      notBefore: Math.max(life.notBefore, issuer?.notBefore ?? 0),
+      notAfter: Math.min(life.notAfter, issuer?.notAfter ?? life.notAfter),
+      record: { requester: 'server', holder: 'server', requestId: authority.id, entryId: null },
+      rights: [],
+      issuedAs: {
+        kind: 'authority.certified',
+        subject: authority.id,
+        detail: { authorityKind: authority.kind },
+      },
     },
-  ]);
-  const signature = await token.sign(signer, tbsDer);
-  return assembleSigned(tbsDer, signer.keyType, signature);
+    tokenSigner(signingToken, { ckaId, keyType, spkiDer: parent?.spkiDer ?? spkiDer }),
+    dependencies,
+  );
 }
 
 function planOf(kind: AuthorityKind, { plans }: Pick<MakerDependencies, 'plans'>): AuthorityPlan {
@@ -245,17 +250,3 @@ export const labelOf = (
   authority: Pick<Authority, 'kind' | 'id'>,
   trustDomain: TrustDomain,
 ): string => `${keyLabelPrefix}${trustDomain.name}/${authority.kind}/${authority.id}`;
-
-export const authorityEvent = (
-  { clock }: { readonly clock: Clock },
-  actor: string,
-  kind: string,
-  authority: Pick<Authority, 'id' | 'kind'>,
-  detail: AuditEvent['detail'],
-): AuditEvent => ({
-  timeMs: clock.nowMs(),
-  actor,
-  kind,
-  subject: authority.id,
-  detail: { authorityKind: authority.kind, ...detail },
-});

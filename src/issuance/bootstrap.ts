@@ -4,12 +4,8 @@ import { sha256Hex } from '../common/x509/index.ts';
 import type { Authority, AuthorityKind, AuthorityState, TokenRole } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
 import type { AuthorityStore } from '../store/ports/index.ts';
-import {
-  authorityEvent,
-  completeAuthority,
-  recordAuthority,
-  type MakerDependencies,
-} from './authority-maker.ts';
+import { authorityEvent } from './authority-event.ts';
+import { completeAuthority, recordAuthority, type MakerDependencies } from './authority-maker.ts';
 
 export interface BootstrapDependencies extends MakerDependencies {
   readonly authorities: AuthorityStore;
@@ -89,9 +85,13 @@ async function bring(
         authority.version,
         to,
         dependencies.clock.now(),
-        authorityEvent(dependencies, 'server', `authority.${to}`, authority, {
-          reason: 'first start',
-        }),
+        authorityEvent(
+          dependencies,
+          { actor: 'server', kind: `authority.${to}`, authority },
+          {
+            reason: 'first start',
+          },
+        ),
       );
     dependencies.step?.(`${kind}-${to}`);
   }

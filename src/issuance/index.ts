@@ -1,6 +1,6 @@
 export { AuthorityRegistry, type RegistryDependencies } from './authority-registry.ts';
+export { authorityEvent } from './authority-event.ts';
 export {
-  authorityEvent,
   completeAuthority,
   labelOf,
   recordAuthority,

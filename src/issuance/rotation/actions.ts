@@ -16,27 +16,21 @@ import {
 import type { TokenAdmin } from '../../hsm/contract.ts';
 import type {
   AuthorityStore,
-  IssuanceStore,
   Lease,
   RotationStore,
   TransitionContext,
 } from '../../store/ports/index.ts';
-import {
-  authorityEvent,
-  completeAuthority,
-  recordAuthority,
-  type MakerDependencies,
-} from '../authority-maker.ts';
+import { authorityEvent } from '../authority-event.ts';
+import { completeAuthority, recordAuthority, type MakerDependencies } from '../authority-maker.ts';
 import { evidenceOf, type EvidenceDependencies } from './evidence.ts';
 import type { Observation } from './observer.ts';
 
 export interface ActionDependencies
-  extends Omit<MakerDependencies, 'authorities' | 'issuance'>,
+  extends Omit<MakerDependencies, 'authorities'>,
     Omit<EvidenceDependencies, 'store'> {
   readonly store: {
     readonly authorities: AuthorityStore;
     readonly rotations: RotationStore;
-    readonly issuance: Pick<IssuanceStore, 'recordIntents'>;
   };
   /** Opens a session process on a token; closed again as soon as the work on it is done. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
@@ -69,7 +63,7 @@ export async function execute(
       authority.version,
       to,
       dependencies.clock.now(),
-      authorityEvent(dependencies, actor, `authority.${to}`, authority, detail),
+      authorityEvent(dependencies, { actor, kind: `authority.${to}`, authority }, detail),
       { ...context, lease },
     );
     dependencies.moved(authority.kind, to);
@@ -143,9 +137,7 @@ export async function execute(
         action.scope,
         authorityEvent(
           dependencies,
-          'server',
-          'authority.scope',
-          action.authority,
+          { actor: 'server', kind: 'authority.scope', authority: action.authority },
           scopeOf(action.scope),
         ),
         lease,
@@ -191,7 +183,7 @@ async function prepare(
 ): Promise<void> {
   const { store, openToken } = dependencies;
   const { kind, spec } = operation;
-  const made = { ...dependencies, authorities: store.authorities, issuance: store.issuance };
+  const made = { ...dependencies, authorities: store.authorities };
   const known = await store.authorities.byId(spec.successorId);
   const parentId =
     known?.parentId ??
@@ -244,7 +236,7 @@ async function complete(
           actor,
           lease,
         },
-        { ...dependencies, authorities: store.authorities, issuance: store.issuance },
+        { ...dependencies, authorities: store.authorities },
       );
     } finally {
       await other?.close();
@@ -267,7 +259,7 @@ async function prepareStandby(
     known ??
     (await recordAuthority(
       { kind, parentId, token: 'standby', lease },
-      { ...dependencies, authorities: store.authorities, issuance: store.issuance },
+      { ...dependencies, authorities: store.authorities },
     ));
   dependencies.step?.(`${kind}-standby-recorded`);
   await complete(authority, parent, 'server', lease, dependencies);
@@ -306,7 +298,11 @@ export async function cancelOperation(
       successor.version,
       to,
       clock.now(),
-      authorityEvent(dependencies, actor, `authority.${to}`, successor, { reason }),
+      authorityEvent(
+        dependencies,
+        { actor, kind: `authority.${to}`, authority: successor },
+        { reason },
+      ),
       lease === undefined ? {} : { lease },
     );
 }

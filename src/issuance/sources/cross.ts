@@ -12,7 +12,7 @@ import {
 import type { TokenAdmin } from '../../hsm/contract.ts';
 import type { AuthorityStore } from '../../store/ports/index.ts';
 import { issueAuthorityCertificate, type AuthorityCertificate } from '../authority-certificate.ts';
-import { authorityEvent } from '../authority-maker.ts';
+import { authorityEvent } from '../authority-event.ts';
 import { signerOf, type RecordedIssuance } from '../recorded.ts';
 import { authoritySigner } from '../token-signer.ts';
 
@@ -138,11 +138,15 @@ async function publish(
     createdAt: clock.now(),
   });
   const event = (kind: string) =>
-    authorityEvent(dependencies, actor, kind, record, {
-      crossFrom: from.authority.id,
-      crossTo: to.authority.id,
-      sha256,
-    });
+    authorityEvent(
+      dependencies,
+      { actor, kind, authority: record },
+      {
+        crossFrom: from.authority.id,
+        crossTo: to.authority.id,
+        sha256,
+      },
+    );
   await authorities.create(record, event('authority.prepare'));
   const { spkiDer, subjectKeyId } = to.certificate;
   const { version } = await authorities.complete(

@@ -3,9 +3,10 @@ import { uuidv7 } from '../../common/runtime/index.ts';
 import { keyTypeOfSpki, sha256Hex, type ParsedCertificate } from '../../common/x509/index.ts';
 import { checkAuthorityChain, type AuthorityChain } from '../../certs/index.ts';
 import { preparingAuthority, type Authority, type AuthorityState } from '../../domain/index.ts';
+import { authorityEvent } from '../authority-event.ts';
 import type { ImportedAuthority, SourceDependencies } from './contract.ts';
 import { awaitedId } from './adopt.ts';
-import { requestedKey, sourceEvent } from './request.ts';
+import { requestedKey } from './request.ts';
 
 export interface ImportInput {
   readonly authority: Authority;
@@ -83,14 +84,18 @@ export async function recordImport(
       notAfter,
       parentId: parent.id,
     },
-    sourceEvent(dependencies, actor, 'authority.imported', authority, {
-      serial: serialHex,
-      sha256: sha256Hex(raw),
-      rootSha256: sha256Hex(chain.root.raw),
-      parent: parent.id,
-      notAfter,
-      warnings: chain.warnings,
-    }),
+    authorityEvent(
+      dependencies,
+      { actor, kind: 'authority.imported', authority },
+      {
+        serial: serialHex,
+        sha256: sha256Hex(raw),
+        rootSha256: sha256Hex(chain.root.raw),
+        parent: parent.id,
+        notAfter,
+        warnings: chain.warnings,
+      },
+    ),
   );
   return { authority: done, root, above, warnings: chain.warnings, activated: false };
 }
@@ -136,7 +141,11 @@ async function external(
   if (known === undefined)
     await dependencies.authorities.create(
       record,
-      sourceEvent(dependencies, actor, 'authority.prepare', record, { token: 'external', sha256 }),
+      authorityEvent(
+        dependencies,
+        { actor, kind: 'authority.prepare', authority: record },
+        { token: 'external', sha256 },
+      ),
     );
   const { notBefore, notAfter, serialHex, subjectKeyId, spkiDer, raw } = certificate;
   return dependencies.authorities.complete(
@@ -150,11 +159,15 @@ async function external(
       notAfter,
       ...(parentId === null ? {} : { parentId }),
     },
-    sourceEvent(dependencies, actor, 'authority.imported', record, {
-      serial: serialHex,
-      sha256,
-      notAfter,
-      token: 'external',
-    }),
+    authorityEvent(
+      dependencies,
+      { actor, kind: 'authority.imported', authority: record },
+      {
+        serial: serialHex,
+        sha256,
+        notAfter,
+        token: 'external',
+      },
+    ),
   );
 }

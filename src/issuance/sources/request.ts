@@ -2,14 +2,10 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
 import { keyTypeOfSpki, sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import { assembleCsr, buildAuthorityCsr } from '../../certs/index.ts';
-import {
-  preparingAuthority,
-  type AuditEvent,
-  type Authority,
-  type AuthorityScope,
-} from '../../domain/index.ts';
+import { preparingAuthority, type Authority, type AuthorityScope } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/contract.ts';
 import { labelOf } from '../authority-maker.ts';
+import { authorityEvent } from '../authority-event.ts';
 import type { AuthorityRequest, SourceDependencies } from './contract.ts';
 
 /**
@@ -42,12 +38,16 @@ export async function recordRequest(
   });
   await dependencies.authorities.create(
     authority,
-    sourceEvent(dependencies, actor, 'authority.prepare', authority, {
-      keyType,
-      token: authority.token,
-      source: 'csr',
-      scope: JSON.stringify(scope),
-    }),
+    authorityEvent(
+      dependencies,
+      { actor, kind: 'authority.prepare', authority },
+      {
+        keyType,
+        token: authority.token,
+        source: 'csr',
+        scope: JSON.stringify(scope),
+      },
+    ),
   );
   return authority;
 }
@@ -128,17 +128,3 @@ async function withToken<T>(
     await token.close();
   }
 }
-
-export const sourceEvent = (
-  { clock }: SourceDependencies,
-  actor: string,
-  kind: string,
-  authority: Authority,
-  detail: AuditEvent['detail'],
-): AuditEvent => ({
-  timeMs: clock.nowMs(),
-  actor,
-  kind,
-  subject: authority.id,
-  detail: { authorityKind: authority.kind, ...detail },
-});

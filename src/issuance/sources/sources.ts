@@ -7,11 +7,12 @@ import {
   type Authority,
   type AuthorityScope,
 } from '../../domain/index.ts';
+import { authorityEvent } from '../authority-event.ts';
 import type { AuthorityRequest, ImportedAuthority, SourceDependencies } from './contract.ts';
 import { adopt, awaitedId } from './adopt.ts';
 import { checkImport, recordImport } from './import.ts';
 import { authoritiesAbove } from './downstream-issuer.ts';
-import { recordRequest, requestFor, sourceEvent } from './request.ts';
+import { recordRequest, requestFor } from './request.ts';
 
 /**
  * Issuing intermediates that another CA certifies: an offline ceremony, a company CA, Vault or
@@ -193,7 +194,11 @@ export class AuthoritySources {
           at.version,
           to,
           clock.now(),
-          sourceEvent(this.#dependencies, actor, `authority.${to}`, at, { reason: 'first start' }),
+          authorityEvent(
+            this.#dependencies,
+            { actor, kind: `authority.${to}`, authority: at },
+            { reason: 'first start' },
+          ),
         );
     }
     return at;

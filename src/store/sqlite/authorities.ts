@@ -145,23 +145,8 @@ export function createAuthorities(
       certificate_der: slot('certificate_der'),
     } as never),
   );
-  // the usual way: its intent was durable before the token signed it
-  const finishIntent = engine.statement<{
-    serial: Buffer;
-    sha256: Buffer;
-    certificate_der: Buffer;
-  }>()((query, slot) =>
-    query
-      .updateTable('certificates')
-      .set({
-        state: 'issued',
-        sha256: slot('sha256'),
-        certificate_der: slot('certificate_der'),
-        tbs_der: null,
-      })
-      .where('serial', '=', slot('serial'))
-      .where('kind', '=', 'authority')
-      .where('state', '=', 'intent'),
+  const certificateState = engine.statement<{ serial: Buffer }>()((query, slot) =>
+    query.selectFrom('certificates').select('state').where('serial', '=', slot('serial')),
   );
 
   const existing = (id: string): AuthorityTable => {
@@ -218,10 +203,11 @@ export function createAuthorities(
   const recordCertificate = (row: AuthorityTable, der: Buffer, createdAtMs: number): void => {
     const certificate = unwrap(parseCertificate(der));
     const serial = fromHex(certificate.serialHex, 'the serial');
-    if (finishIntent.run({ serial, sha256: sha256(der), certificate_der: der }) === 1) {
-      countStates({ intent: -1, issued: 1 });
-      return;
-    }
+    const state = certificateState.get({ serial })?.state;
+    // a certificate that was signed here took the recorded way
+    if (state === 'issued') return;
+    if (state !== undefined)
+      throw new PkiError('CONFLICT', `certificate ${certificate.serialHex} is ${state} on record`);
     insertCertificate.run({
       serial,
       spiffe_id: certificate.uriSans[0] ?? '',

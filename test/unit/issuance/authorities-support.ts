@@ -1,6 +1,6 @@
 import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { assembleSigned, buildAuthorityTbs, newSerial } from '../../../src/certs/index.ts';
-import { PkiError, unwrap } from '../../../src/common/errors/index.ts';
+import { PkiError, unwrap, type ErrorCode } from '../../../src/common/errors/index.ts';
 import { systemRandom, uuidv7 } from '../../../src/common/runtime/index.ts';
 import { TrustDomain } from '../../../src/common/spiffe/index.ts';
 import {
@@ -76,11 +76,11 @@ export function recordedWorld(clock: FakeClock): {
   readonly intents: Intent[];
   readonly finished: FinishItem[];
   /** Set: the right ended with this code while the token signed. */
-  readonly ending: { code?: 'ENTRY_CHANGED' };
+  readonly ending: { code?: ErrorCode };
 } {
   const intents: Intent[] = [];
   const finished: FinishItem[] = [];
-  const ending: { code?: 'ENTRY_CHANGED' } = {};
+  const ending: { code?: ErrorCode } = {};
   const recorded = createRecordedIssuance({
     clock,
     store: {

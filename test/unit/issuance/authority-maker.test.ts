@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { unwrap } from '../../../src/common/errors/index.ts';
+import { systemRandom } from '../../../src/common/runtime/index.ts';
+import { parseCertificate } from '../../../src/common/x509/index.ts';
+import type { Authority } from '../../../src/domain/index.ts';
+import { completeAuthority, recordAuthority } from '../../../src/issuance/index.ts';
+import { FakeClock } from '../../support/agent.ts';
+import {
+  authority,
+  day,
+  newKey,
+  OneKeyToken,
+  recordedWorld,
+  trustDomain,
+} from './authorities-support.ts';
+
+function world() {
+  const clock = new FakeClock();
+  const rootKey = newKey();
+  const root = authority(clock, 'root', rootKey);
+  const store = recordedWorld(clock);
+  const completed: Authority[] = [];
+  const dependencies = {
+    authorities: {
+      create: async () => {},
+      complete: async (_: string, version: number, made: Partial<Authority>) => {
+        completed.push({ ...root.record, ...made, state: 'prepared', version: version + 1 });
+        return completed.at(-1) as Authority;
+      },
+    },
+    recorded: store.recorded,
+    trustDomain,
+    plans: {
+      root: { keyType: 'ec-p256' as const, lifeSeconds: 10 * day },
+      issuing: { keyType: 'ec-p256' as const, lifeSeconds: 90 * day },
+    },
+    clockSkewSeconds: 300,
+    clock,
+    random: systemRandom,
+  };
+  /** A new root, or an issuing authority below the root that stands. */
+  const make = async (kind: 'root' | 'issuing', signingToken: OneKeyToken): Promise<Authority> => {
+    const parent = kind === 'root' ? undefined : root.record;
+    const record = await recordAuthority({ kind, parentId: parent?.id ?? null }, dependencies);
+    const own = kind === 'root' ? signingToken : new OneKeyToken(newKey());
+    return completeAuthority(
+      {
+        authority: record,
+        parent,
+        token: await own.open(),
+        signingToken: await signingToken.open(),
+      },
+      dependencies,
+    );
+  };
+  return { ...store, clock, root, rootToken: new OneKeyToken(rootKey), completed, make };
+}
+
+test('a new authority is recorded before its parent signs, and ends with its parent', async () => {
+  const w = world();
+  const made = await w.make('issuing', w.rootToken);
+  const certificate = unwrap(parseCertificate(made.certificateDer as Buffer));
+  assert.equal(w.intents[0]?.serial, certificate.serialHex);
+  assert.equal(certificate.notAfter, w.root.certificate.notAfter);
+  const [end] = w.finished;
+  assert.ok(end?.kind === 'signed');
+  assert.equal(end.event.kind, 'authority.certified');
+  assert.deepEqual(end.rights, [
+    {
+      kind: 'authority',
+      id: w.root.record.id,
+      states: ['prepared', 'published', 'active', 'old'],
+    },
+  ]);
+});
+
+test('a root signs itself while it is being prepared, and never later', async () => {
+  const w = world();
+  const made = await w.make('root', new OneKeyToken(newKey()));
+  const certificate = unwrap(parseCertificate(made.certificateDer as Buffer));
+  assert.ok(certificate.issuerDer.equals(certificate.subjectDer));
+  const [end] = w.finished;
+  assert.ok(end?.kind === 'signed' && end.rights[0]?.kind === 'authority');
+  assert.deepEqual(end.rights[0].states, ['preparing']);
+  assert.equal(end.rights[0].id, w.intents[0]?.requestId);
+});
+
+test('an authority whose certificate is not signed stays preparing, its intent abandoned at once', async () => {
+  const w = world();
+  w.rootToken.failing = true;
+  await assert.rejects(w.make('issuing', w.rootToken), { code: 'HSM_UNAVAILABLE' });
+  assert.deepEqual(
+    w.finished.map(({ kind, serial }) => [kind, serial]),
+    [['abandoned', w.intents[0]?.serial]],
+  );
+  assert.deepEqual(w.completed, []);
+});
+
+test('an authority whose parent was tainted while it signed is not completed', async () => {
+  const w = world();
+  w.ending.code = 'AUTHORITY_TAINTED';
+  await assert.rejects(w.make('issuing', w.rootToken), { code: 'AUTHORITY_TAINTED' });
+  assert.equal(w.finished[0]?.kind, 'signed');
+  assert.deepEqual(w.completed, []);
+});
