@@ -26,7 +26,7 @@ export async function passDualControl(
     deciding = policyToBe(request as PutApprovalPolicyRequest__Output, version);
     if (deciding === undefined) return;
   } else if (dualControl !== 'always' && !(await dualControl.matters(request, sights))) return;
-  throw await gate.hold(caller, path, requestToJson(path, request), deciding);
+  throw await gate.hold(caller, { method: path, request: requestToJson(path, request), deciding });
 }
 
 /**

@@ -1,5 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
+import type { OperationName } from '../common/wire/index.ts';
 import type { Agent, AgentState, RegistrationEntry } from '../domain/index.ts';
 import type { LedgerAgents } from '../ledger/index.ts';
 import type { CertificateStore, EntryStore, Page, PageRequest } from '../store/ports/index.ts';
@@ -87,7 +88,7 @@ export class AgentService implements Agents {
 
   #end(
     caller: OperatorCaller,
-    operation: string,
+    operation: OperationName,
     state: 'banned' | 'evicted',
     spiffeId: string,
     reason: string,

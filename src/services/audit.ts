@@ -1,4 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
+import type { OperationName } from '../common/wire/index.ts';
 import type { AuditRecord } from '../domain/index.ts';
 import type { LedgerEvidence, LedgerLog } from '../ledger/index.ts';
 import type {
@@ -74,7 +75,7 @@ export class AuditService implements Audit {
     return { audit, log, certificates, evidence, clock, facts };
   }
 
-  #reading<T>(caller: OperatorCaller, operation: string, act: () => Promise<T>): Promise<T> {
+  #reading<T>(caller: OperatorCaller, operation: OperationName, act: () => Promise<T>): Promise<T> {
     return refusing(this.#deps.refusals, caller, operation, undefined, async () => {
       (await this.#deps.access.of(caller)).require('audit.read', this.#deps.access.all);
       return act();

@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
+import type { OperationName } from '../common/wire/index.ts';
 import type {
   AuthorityRequest,
   AuthoritySources,
@@ -131,7 +132,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
 
   #acting<T>(
     caller: OperatorCaller,
-    operation: string,
+    operation: OperationName,
     subject: string | undefined,
     act: (sources: NonNullable<AuthoritySourcingDeps['sources']>) => Promise<T>,
   ): Promise<T> {

@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
+import type { OperationName } from '../common/wire/index.ts';
 import {
   wholeTrustDomain,
   type Authority,
@@ -92,7 +93,7 @@ export class AuthorityViewService implements AuthorityViews {
 
   #reading<T>(
     caller: OperatorCaller,
-    operation: string,
+    operation: OperationName,
     subject: string | undefined,
     act: () => Promise<T>,
   ): Promise<T> {

@@ -1,9 +1,10 @@
 import { codes, type ErrorCode, PkiError, type StatusName } from '../common/errors/index.ts';
+import type { OperationName } from '../common/wire/index.ts';
 import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { AuditEvent } from '../domain/index.ts';
 import type { AuditStore } from '../store/ports/index.ts';
 import { actorOf, type Caller } from './caller.ts';
-import type { Refusals } from './contract.ts';
+import type { Refusals } from './contracts/callers.ts';
 import { KeyedBuckets, type Rate } from './limits.ts';
 
 /**
@@ -205,7 +206,7 @@ export const isRefusal = (code: ErrorCode): boolean =>
 export async function refusing<T>(
   refusals: Refusals,
   caller: Caller,
-  operation: string,
+  operation: OperationName,
   subject: string | undefined,
   act: () => Promise<T>,
 ): Promise<T> {

@@ -1,4 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
+import type { OperationName } from '../common/wire/index.ts';
 import { isTrusted } from '../domain/index.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { pagesOf } from '../store/pages.ts';
@@ -87,7 +88,11 @@ export class RestoreService implements Restore {
     return { comingBack, agents };
   }
 
-  #everything<T>(caller: OperatorCaller, operation: string, act: () => Promise<T>): Promise<T> {
+  #everything<T>(
+    caller: OperatorCaller,
+    operation: OperationName,
+    act: () => Promise<T>,
+  ): Promise<T> {
     return refusing(this.#deps.refusals, caller, operation, undefined, async () => {
       (await this.#deps.access.of(caller)).requireEverything('a restore');
       return act();

@@ -1,5 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
+import type { OperationName } from '../common/wire/index.ts';
 import {
   isLegalTransition,
   isRotated,
@@ -536,7 +537,7 @@ export class RotationService implements Rotation {
 
   #acting(
     caller: OperatorCaller,
-    operation: string,
+    operation: OperationName,
     subject: string | undefined,
     verb: Verb,
     force: boolean,
@@ -553,7 +554,7 @@ export class RotationService implements Rotation {
     });
   }
 
-  #reading<T>(caller: OperatorCaller, operation: string, act: () => Promise<T>): Promise<T> {
+  #reading<T>(caller: OperatorCaller, operation: OperationName, act: () => Promise<T>): Promise<T> {
     const { access, refusals } = this.#deps;
     return refusing(refusals, caller, operation, undefined, async () => {
       (await access.of(caller)).require('authority.read', { kind: 'none' });

@@ -106,4 +106,7 @@ export type MethodAt<Path extends MethodPath> = Path extends `/${infer S}/${infe
     : never
   : never;
 
+/** The names of all methods, without their services. */
+export type OperationName = { [S in ServiceName]: MethodName<S> }[ServiceName];
+
 export type AdminServiceName = Extract<ServiceName, `meshca.admin.v1.${string}`>;

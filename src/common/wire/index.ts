@@ -7,6 +7,7 @@ export type {
   MethodPath,
   MethodPathOf,
   MethodType,
+  OperationName,
   ServiceName,
   ServiceTypes,
 } from './contract-types.ts';

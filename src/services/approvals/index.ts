@@ -5,7 +5,8 @@ export type {
   OperationStatus,
   OperationSummary,
   OperationView,
-} from './contract.ts';
-export { DualControl, policyMethod } from './dual-control.ts';
-export { ApprovalSights, type EntrySight } from './sights.ts';
+} from './approvals.ts';
+export { DualControl } from './dual-control.ts';
 export { pendingByKind, type PendingFacts } from './pending.ts';
+export { policyMethod } from './policy-request.ts';
+export { ApprovalSights, type EntrySight } from './sights.ts';

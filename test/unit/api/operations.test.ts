@@ -40,8 +40,8 @@ function world({ enabled = true, matters = true } = {}) {
         policy: { enabled, required: 2, lifeSeconds: 60, approvers: [] },
         version: 3,
       }),
-      hold: async (_caller: unknown, method: string, request: Json, deciding?: unknown) => {
-        held.push({ method, request, deciding });
+      hold: async (_caller: unknown, call: Held) => {
+        held.push(call);
         return new PkiError('APPROVAL_REQUIRED', 'held');
       },
     },

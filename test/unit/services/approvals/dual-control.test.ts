@@ -75,7 +75,7 @@ async function world(changes: Partial<ApprovalPolicy> = {}, fails = false): Prom
     w,
     executed,
     propose: async (request = { name: 'x' }, caller = local) =>
-      String(((await gate.hold(caller, method, request)) as PkiError).detail['operationId']),
+      String(((await gate.hold(caller, { method, request })) as PkiError).detail['operationId']),
     approve: async (operation, name) => {
       const { line } = await approvals.get(local, operation);
       return code(approvals.submit(local, operation, keys[name].sign(line, namespace)));
@@ -132,7 +132,7 @@ test('what an admin proposed waits no longer than his certificate lives, and is 
   const { w, propose, approve, executed } = await world();
   await using _ = w;
   const admin = (await w.mint('/admin/erin', true)) as AdminCaller;
-  assert.equal(await code(w.services.gate.hold(admin, method, {})), 'ROLE_MISSING');
+  assert.equal(await code(w.services.gate.hold(admin, { method, request: {} })), 'ROLE_MISSING');
   await w.services.roles.put(local, {
     name: 'erins',
     verbs: ['*'],
@@ -192,7 +192,10 @@ test('one proposer can not fill the list', async () => {
   const { w, propose } = await world();
   await using _ = w;
   for (let index = 0; index < 20; index += 1) await propose({ index });
-  assert.equal(await code(w.services.gate.hold(local, method, { index: 20 })), 'RATE_LIMITED');
+  assert.equal(
+    await code(w.services.gate.hold(local, { method, request: { index: 20 } })),
+    'RATE_LIMITED',
+  );
   assert.match(await propose({ index: 20 }, { ...local, uid: 1000 }), /^[0-9a-f-]{36}$/);
 });
 

@@ -7,6 +7,7 @@ import type {
 import type { PendingOperation, StoredPolicy } from '../../domain/index.ts';
 import type { Page, PageRequest } from '../../store/ports/index.ts';
 import type { OperatorCaller } from '../caller.ts';
+import type { HeldCall } from './proposals.ts';
 
 /** What an operation is at this moment; beside the stored states: */
 export type OperationStatus =
@@ -68,19 +69,11 @@ export interface Approvals {
   putPolicy(caller: OperatorCaller, policy: ApprovalPolicy, version: number): Promise<StoredPolicy>;
 }
 
-/** The half that the front's gate and the start use. */
+/** The half that the table of operations and the start use. */
 export interface ApprovalGate {
   inForce(): Promise<StoredPolicy>;
-  /**
-   * Records the call as a pending operation and gives the error that tells so (APPROVAL_REQUIRED).
-   * `deciding`: for switching on, the policy to be.
-   */
-  hold(
-    caller: OperatorCaller,
-    method: string,
-    request: Json,
-    deciding?: ApprovalPolicy,
-  ): Promise<Error>;
+  /** Records the call as a pending operation and gives the error that tells so (APPROVAL_REQUIRED). */
+  hold(caller: OperatorCaller, call: HeldCall): Promise<Error>;
   connect(execute: Execute): void;
   /** At start: what was executing when the server last stopped is not executed again. */
   recover(): Promise<void>;

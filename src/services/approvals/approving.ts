@@ -1,0 +1,58 @@
+import {
+  countApprovals,
+  evidenceText,
+  judgeApproval,
+  operationSha256,
+  type ApprovalPolicy,
+  type Operation,
+} from '../../common/approval/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import type { AuditValue, PendingOperation } from '../../domain/index.ts';
+
+export interface JudgedApproval {
+  /** Whether the policy's number of approvers is reached with this signature. */
+  readonly decides: boolean;
+  /** For offline checks. */
+  readonly evidence: string;
+  readonly auditKind: 'approval.given' | 'approval.decided';
+  readonly auditDetail: Readonly<Record<string, AuditValue>>;
+}
+
+/**
+ * Judges one more signature on an operation. Throws SSH_SIGNATURE_INVALID, and APPROVAL_NOT_COUNTED
+ * also for an approver who approved before.
+ */
+export function judgeAdded(
+  policy: ApprovalPolicy,
+  { operation, stated }: { readonly operation: PendingOperation; readonly stated: Operation },
+  signature: string,
+  now: number,
+): JudgedApproval {
+  const { id, bytes } = operation;
+  const { approver, fingerprint } = unwrap(judgeApproval(policy, bytes, stated, signature, now));
+  const earlier = operation.approvals.map((each) => each.signature);
+  const before = countApprovals(policy, bytes, stated, earlier, now);
+  if (before.counted.some((each) => each.approver === approver))
+    throw new PkiError('APPROVAL_NOT_COUNTED', `${approver} has approved ${id} already`);
+  const { counted, enough } = countApprovals(policy, bytes, stated, [...earlier, signature], now);
+  const evidence = evidenceText({
+    operation: bytes,
+    policy,
+    signatures: counted.map((each) => each.signature),
+    decidedAt: now,
+  });
+  const detail = { approver, fingerprint, operationSha256: operationSha256(bytes) };
+  return {
+    decides: enough,
+    evidence,
+    auditKind: enough ? 'approval.decided' : 'approval.given',
+    auditDetail: enough
+      ? {
+          ...detail,
+          approvers: counted.map((each) => each.approver),
+          publicKeys: counted.map(({ publicKey }) => publicKey),
+          evidence,
+        }
+      : { ...detail, signature },
+  };
+}

@@ -1,0 +1,117 @@
+import { readOperation, type Operation } from '../../common/approval/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import type { Clock, Logger } from '../../common/runtime/index.ts';
+import type { AuditEvent, AuditValue, PendingOperation } from '../../domain/index.ts';
+import type { LedgerApprovals } from '../../ledger/index.ts';
+import type { OperationStep } from '../../store/ports/index.ts';
+import type { OperatorCaller } from '../caller.ts';
+import type { Callers } from '../contracts/callers.ts';
+import type { Execute } from './approvals.ts';
+import type { ResultShelf } from './results.ts';
+
+export interface ExecutionDeps {
+  readonly store: Pick<LedgerApprovals, 'step' | 'interrupted'>;
+  readonly callers: Pick<Callers, 'local' | 'stillStands'>;
+  readonly results: Pick<ResultShelf, 'put'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const maximumReason = 500;
+
+/** Executes operations that are decided, each at most once. */
+export class Execution {
+  readonly #deps: ExecutionDeps;
+  #execute: Execute | undefined;
+
+  constructor(deps: ExecutionDeps) {
+    this.#deps = deps;
+  }
+
+  connect(execute: Execute): void {
+    this.#execute = execute;
+  }
+
+  /** Runs what the stored bytes say, with the rights that its proposer has now. */
+  async run(operation: PendingOperation): Promise<PendingOperation> {
+    const failure = await this.#attempt(operation);
+    if (failure === undefined)
+      return this.#end(operation, { state: 'executed', outcome: '' }, operation.proposer, {});
+    const { code, message } = failure;
+    this.#deps.logger.warn(
+      { operation: operation.id, method: operation.method, code, reason: message },
+      'an approved operation failed',
+    );
+    const outcome = `${code}: ${message}`.slice(0, maximumReason);
+    return this.#end(operation, { state: 'failed', outcome }, operation.proposer, {
+      code,
+      message: message.slice(0, maximumReason),
+    });
+  }
+
+  /** At start: what was executing when the server last stopped is not executed again. */
+  async recover(): Promise<void> {
+    const { store, logger } = this.#deps;
+    for (const operation of await store.interrupted()) {
+      const outcome = 'the server stopped meanwhile; see the audit log for how far it came';
+      await this.#end(operation, { state: 'interrupted', outcome }, 'server', {});
+      logger.warn(
+        { operation: operation.id, method: operation.method },
+        'an approved operation was being executed when the server last stopped; it is not executed again',
+      );
+    }
+  }
+
+  /** The failure, if it failed. */
+  async #attempt({ id, bytes }: PendingOperation): Promise<PkiError | undefined> {
+    try {
+      if (this.#execute === undefined)
+        throw new PkiError('INTERNAL', 'nothing is connected that could execute operations');
+      const stated = unwrap(readOperation(bytes));
+      const proposer = await this.#proposer(stated);
+      this.#deps.results.put(id, await this.#execute(stated.method, stated.request, proposer));
+      return undefined;
+    } catch (thrown) {
+      return PkiError.from(thrown);
+    }
+  }
+
+  #end(
+    { id, version, method }: PendingOperation,
+    step: OperationStep & { readonly state: 'executed' | 'failed' | 'interrupted' },
+    actor: string,
+    detail: Readonly<Record<string, AuditValue>>,
+  ): Promise<PendingOperation> {
+    const { store, clock } = this.#deps;
+    const event: AuditEvent = {
+      timeMs: clock.nowMs(),
+      actor,
+      kind: `approval.${step.state}`,
+      subject: id,
+      detail: { method, ...detail },
+    };
+    return store.step(id, version, ['executing'], step, clock.now(), event);
+  }
+
+  async #proposer({ id, proposer }: Operation): Promise<OperatorCaller> {
+    const { callers } = this.#deps;
+    if (proposer.serial === '')
+      return callers.local({ uid: Number(proposer.actor.replace(/^uid:/, '')), gid: 0, pid: 0 });
+    const caller = await callers.stillStands({
+      class: 'admin',
+      kind: 'admin',
+      spiffeId: proposer.actor,
+      serial: proposer.serial,
+      notAfter: 0,
+      authorityId: '',
+      entryId: null,
+      peer: `operation ${id}`,
+    });
+    if (caller.class !== 'admin' || caller.spiffeId !== proposer.actor)
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `${proposer.actor}, who proposed the operation, is no admin any more`,
+      );
+    return caller;
+  }
+}

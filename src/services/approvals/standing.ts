@@ -1,0 +1,46 @@
+import { readOperation, type Operation } from '../../common/approval/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
+import type { PendingOperation, StoredPolicy } from '../../domain/index.ts';
+import type { OperationStatus } from './approvals.ts';
+import { decidingPolicy } from './policy-request.ts';
+
+/**
+ * The status of an operation as far as it follows from the operation alone; undefined where it
+ * depends on the policy and on the database's epoch.
+ */
+export function settledStatus(
+  operation: PendingOperation & { readonly altered?: boolean },
+  { trustDomainName, now }: { readonly trustDomainName: string; readonly now: number },
+): OperationStatus | undefined {
+  if (operation.altered === true) return 'altered';
+  if (operation.state !== 'pending') return operation.state;
+  const stated = readOperation(operation.bytes);
+  if (
+    !stated.ok ||
+    stated.value.id !== operation.id ||
+    stated.value.trustDomain !== trustDomainName
+  )
+    return 'altered';
+  return now >= stated.value.expiresAt ? 'expired' : undefined;
+}
+
+/** The status of an operation that is not settled. */
+export const openStatus = (
+  stated: Operation,
+  epoch: string,
+  stored: StoredPolicy,
+): 'pending' | 'void' =>
+  stated.epoch === epoch && decidingPolicy(stated, stored) !== undefined ? 'pending' : 'void';
+
+const reasons: Partial<Record<OperationStatus, string>> = {
+  expired: 'its time is over',
+  void: 'the approval policy or the epoch of the database has changed since',
+  altered: 'its row is not what was proposed',
+  executing: 'it is being executed',
+};
+
+export const notOpen = ({ id }: PendingOperation, status: OperationStatus): PkiError =>
+  new PkiError(
+    'APPROVAL_NOT_OPEN',
+    `the operation ${id} takes no approval: ${reasons[status] ?? `it is ${status}`}`,
+  );
