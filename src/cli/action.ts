@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { PkiError } from '../common/errors/index.ts';
-import type { ServerOptions } from './connect.ts';
+import type { ServerOptions } from './target.ts';
 import type { CliContext } from './context.ts';
 import { exitCodeOf } from './exit-codes.ts';
 import { printError } from './output.ts';

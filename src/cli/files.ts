@@ -4,6 +4,7 @@ import {
   constants,
   existsSync,
   linkSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -126,4 +127,16 @@ function cannotWrite(path: string, thrown: unknown, next: string): PkiError {
       cause: thrown,
     });
   return new PkiError('INVALID_REQUEST', `${path} can not be written (${code})`, { next });
+}
+
+export function readBytes(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (thrown) {
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${path} can not be read (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+      { next: 'Check the path and its permissions.' },
+    );
+  }
 }

@@ -2,7 +2,13 @@ import { Command, CommanderError } from 'commander';
 import { PkiError } from '../common/errors/index.ts';
 import { version } from '../common/runtime/version.ts';
 import { action, pathOf, type Outcome } from './action.ts';
-import { accessCommands } from './commands/access.ts';
+import { authorityCommands } from './commands/authority.ts';
+import { bundleCommands } from './commands/bundle.ts';
+import { certificateCommands } from './commands/certificate.ts';
+import { delegationCommands } from './commands/delegation.ts';
+import { roleCommands } from './commands/role.ts';
+import { statusCommand } from './commands/status.ts';
+import { tokenCommands } from './commands/token.ts';
 import { approvalCommands } from './commands/approval.ts';
 import { auditCommands } from './commands/audit.ts';
 import { backupCommands } from './commands/backup.ts';
@@ -12,7 +18,6 @@ import { ceremonyCommands } from './commands/ceremony.ts';
 import { downstreamCommands } from './commands/downstream.ts';
 import { dualControlCommands } from './commands/dual-control.ts';
 import { entryCommands } from './commands/entry.ts';
-import { inventoryCommands } from './commands/inventory.ts';
 import { nodeCommands } from './commands/node.ts';
 import { evidenceCommand } from './commands/evidence.ts';
 import { rotationCommands } from './commands/rotation.ts';
@@ -20,6 +25,29 @@ import { completionScript } from './completion.ts';
 import type { CliContext } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
 import { printError } from './output.ts';
+
+/** In the order of the help. `rotationCommands` and its like add to commands that come before. */
+const commands = [
+  nodeCommands,
+  agentCommands,
+  entryCommands,
+  tokenCommands,
+  delegationCommands,
+  roleCommands,
+  bundleCommands,
+  authorityCommands,
+  certificateCommands,
+  statusCommand,
+  approvalCommands,
+  dualControlCommands,
+  auditCommands,
+  backupCommands,
+  authoritySourceCommands,
+  rotationCommands,
+  evidenceCommand,
+  downstreamCommands,
+  ceremonyCommands,
+];
 
 /** Runs one command line; `args` without node and script. Returns the exit code (exit-codes.ts). */
 export async function runCli(args: readonly string[], context: CliContext): Promise<number> {
@@ -65,20 +93,7 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
     })
     .configureHelp({ showGlobalOptions: true })
     .exitOverride();
-  nodeCommands(program, context, outcome);
-  agentCommands(program, context, outcome);
-  entryCommands(program, context, outcome);
-  accessCommands(program, context, outcome);
-  inventoryCommands(program, context, outcome);
-  approvalCommands(program, context, outcome);
-  dualControlCommands(program, context, outcome);
-  auditCommands(program, context, outcome);
-  backupCommands(program, context, outcome);
-  authoritySourceCommands(program, context, outcome);
-  rotationCommands(program, context, outcome);
-  evidenceCommand(program, context, outcome);
-  downstreamCommands(program, context, outcome);
-  ceremonyCommands(program, context, outcome);
+  for (const add of commands) add(program, context, outcome);
   program
     .command('completion <shell>')
     .description('print a completion script for bash, zsh or fish')

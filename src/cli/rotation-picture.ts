@@ -2,7 +2,9 @@ import type { AuthorityProgress__Output } from '../common/wire/generated/meshca/
 import type { Confirmation__Output } from '../common/wire/generated/meshca/admin/v1/Confirmation.ts';
 import type { Laggard__Output } from '../common/wire/generated/meshca/admin/v1/Laggard.ts';
 import type { RotationStatus__Output } from '../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
-import { duration, instant, printable, until } from './output.ts';
+import type { GlobalOptions } from './action.ts';
+import type { CliContext } from './context.ts';
+import { duration, instant, json, printable, until } from './output.ts';
 
 export interface PictureOptions {
   readonly now: number;
@@ -248,4 +250,21 @@ function paint(text: string, state: string, { color }: PictureOptions): string {
           ? 36
           : 0;
   return code === 0 ? text : `\u001b[${code}m${text}\u001b[0m`;
+}
+
+/** What is under way, or the whole status as JSON. */
+export function showRotation(
+  context: CliContext,
+  options: GlobalOptions,
+  status: RotationStatus__Output,
+): void {
+  if (options.json) {
+    json(context, status);
+    return;
+  }
+  for (const operation of status.operations)
+    context.out(
+      `under way: ${operation.kind} ${shortId(operation.successorId)} in the place of ${operation.targets.map(shortId).join(', ') || 'nobody'}${operation.forced ? ', forced' : ''}\n`,
+    );
+  if (status.operations.length === 0) context.out('nothing is under way\n');
 }

@@ -1,7 +1,8 @@
 import type { RotationStatus__Output } from '../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import { PkiError } from '../common/errors/index.ts';
-import { withAdmin, type ServerOptions } from './connect.ts';
+import { withAdmin } from './connect.ts';
 import type { CliContext } from './context.ts';
+import type { ServerOptions } from './target.ts';
 import { chainPicture } from './rotation-picture.ts';
 
 export interface Goal {

@@ -11,8 +11,9 @@ import {
 } from '../../common/x509/index.ts';
 import { fromServiceError } from '../../common/wire/index.ts';
 import type { X509SVIDResponse__Output } from '../../common/wire/generated/X509SVIDResponse.ts';
-import { action, collect, type Outcome } from '../action.ts';
-import { unreachable, withWorkloadApi } from '../connect.ts';
+import { action, collect, type GlobalOptions, type Outcome } from '../action.ts';
+import { withWorkloadApi } from '../connect.ts';
+import { unreachable } from '../unreachable.ts';
 import { defaultWorkloadSocket, type CliContext } from '../context.ts';
 import { writeWhole } from '../files.ts';
 import { instant, json, table, until } from '../output.ts';
@@ -26,11 +27,24 @@ export function agentApiCommands(agent: Command, context: CliContext, outcome: O
   const api = agent
     .command('api')
     .description('ask the Workload API of this node, as a workload would');
-  const withSocket = (command: Command): Command =>
-    command.option(
-      '--socket <path>',
-      "the agent's socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock",
-    );
+  fetchCommand(api, context, outcome);
+  watchCommand(api, context, outcome);
+  validateCommand(api, context, outcome);
+}
+
+const withSocket = (command: Command): Command =>
+  command.option(
+    '--socket <path>',
+    "the agent's socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock",
+  );
+
+interface FetchFlags extends SocketOptions {
+  readonly audience?: readonly string[];
+  readonly spiffeId?: string;
+  readonly write?: string;
+}
+
+function fetchCommand(api: Command, context: CliContext, outcome: Outcome): void {
   withSocket(
     api
       .command('fetch')
@@ -43,33 +57,24 @@ export function agentApiCommands(agent: Command, context: CliContext, outcome: O
         'existing folder for svid.0.pem, svid.0.key (0600) and bundle.0.pem, and so on for each identity',
       ),
   ).action(
-    action<SocketOptions & { audience?: readonly string[]; spiffeId?: string; write?: string }>(
-      context,
-      outcome,
-      async (options, [what]) => {
-        const path = socketOf(context, options);
-        if (what === 'jwt' && options.write !== undefined)
-          throw new PkiError('INVALID_REQUEST', '--write is for x509');
-        if (what === 'jwt')
-          await fetchJwt(
-            context,
-            path,
-            options.audience ?? [],
-            options.spiffeId ?? '',
-            options.json === true,
-          );
-        else if (what === 'x509')
-          await watchX509(context, path, {
-            asJson: options.json === true,
-            once: true,
-            ...(options.write === undefined ? {} : { write: options.write }),
-            ...(options.spiffeId === undefined ? {} : { spiffeId: options.spiffeId }),
-          });
-        else
-          throw new PkiError('INVALID_REQUEST', `${JSON.stringify(what)} is neither x509 nor jwt`);
-      },
-    ),
+    action<FetchFlags>(context, outcome, async (options, [what]) => {
+      const path = socketOf(context, options);
+      if (what === 'jwt' && options.write !== undefined)
+        throw new PkiError('INVALID_REQUEST', '--write is for x509');
+      if (what === 'jwt') await fetchJwt(context, path, options);
+      else if (what === 'x509')
+        await watchX509(context, path, {
+          asJson: options.json === true,
+          once: true,
+          ...(options.write === undefined ? {} : { write: options.write }),
+          ...(options.spiffeId === undefined ? {} : { spiffeId: options.spiffeId }),
+        });
+      else throw new PkiError('INVALID_REQUEST', `${JSON.stringify(what)} is neither x509 nor jwt`);
+    }),
   );
+}
+
+function watchCommand(api: Command, context: CliContext, outcome: Outcome): void {
   withSocket(
     api
       .command('watch')
@@ -82,6 +87,9 @@ export function agentApiCommands(agent: Command, context: CliContext, outcome: O
       }),
     ),
   );
+}
+
+function validateCommand(api: Command, context: CliContext, outcome: Outcome): void {
   withSocket(
     api
       .command('validate')
@@ -126,9 +134,7 @@ function securityHeader(): Metadata {
 async function fetchJwt(
   context: CliContext,
   path: string,
-  audience: readonly string[],
-  spiffeId: string,
-  asJson: boolean,
+  { audience = [], spiffeId = '', json: asJson = false }: FetchFlags & GlobalOptions,
 ): Promise<void> {
   if (audience.length === 0) throw new PkiError('INVALID_REQUEST', '--audience is missing');
   const { svids } = await withWorkloadApi(

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { AgentDetail__Output } from '../../common/wire/generated/meshca/admin/v1/AgentDetail.ts';
 import { action, allPages, limitOf, type Outcome } from '../action.ts';
 import { agentId } from '../agent-id.ts';
 import { withAdmin } from '../connect.ts';
@@ -22,6 +23,43 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
         context.parts.runAgent({ configPath: options.config }),
       ),
     );
+  listCommand(agent, context, outcome);
+  showCommand(agent, context, outcome);
+  for (const [verb, method, text] of [
+    ['ban', 'BanAgent', 'end issuing, renewal and sync for an agent at once'],
+    ['evict', 'EvictAgent', 'forget an agent (and its ban): the node must attest again'],
+  ] as const) {
+    agent
+      .command(`${verb} <id>`)
+      .description(text)
+      .option('--reason <text>', 'stands in the audit record', '')
+      .action(
+        action<{ reason: string }>(context, outcome, async (options, [id]) => {
+          const { changed, detail } = await withAdmin(
+            context,
+            options,
+            'Agents',
+            async (calls) => ({
+              changed: await calls.call(method, { spiffeId: id as string, reason: options.reason }),
+              detail: await calls.call('GetAgent', { spiffeId: id as string }),
+            }),
+          );
+          if (options.json) {
+            json(context, changed);
+            return;
+          }
+          context.out(`${changed.spiffeId} is ${changed.state}\n`);
+          if (detail.liveCertificates > 0)
+            context.out(
+              `${detail.liveCertificates} certificates issued through it are still valid, the last until ${instant(detail.lastNotAfter)} (${until(detail.lastNotAfter, context.now())})\n`,
+            );
+        }),
+      );
+  }
+  agentApiCommands(agent, context, outcome);
+}
+
+function listCommand(agent: Command, context: CliContext, outcome: Outcome): void {
   agent
     .command('list')
     .description('agents')
@@ -57,6 +95,9 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
         );
       }),
     );
+}
+
+function showCommand(agent: Command, context: CliContext, outcome: Outcome): void {
   agent
     .command('show <id>')
     .description(
@@ -72,98 +113,72 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
           json(context, detail);
           return;
         }
-        const found = detail.agent;
-        if (found === null) return;
-        facts(context, [
-          ['agent', found.spiffeId],
-          [
-            'state',
-            found.stateReason === '' ? found.state : `${found.state}: ${found.stateReason}`,
-          ],
-          ['connected', found.connected ? 'yes' : 'no'],
-          ['version', found.version || '-'],
-          ['attested', `${instant(found.attestedAt)} by ${found.attestationType}`],
-          ['renewed', instant(found.renewedAt)],
-          ['serial', found.serial],
-          [
-            'svid ends',
-            `${instant(found.svidNotAfter)} (${until(found.svidNotAfter, context.now())})`,
-          ],
-          ['last seen', instant(found.lastSeenAt)],
-          [
-            'survives an outage of',
-            found.survivedOutageSeconds === 0 ? '-' : duration(found.survivedOutageSeconds),
-          ],
-          ['selectors', found.selectors.join('\n') || '-'],
-          ['parents', detail.parentIds.join('\n')],
-          [
-            'live certificates',
-            `${detail.liveCertificates}, the last until ${instant(detail.lastNotAfter)}`,
-          ],
-          [
-            'can obtain',
-            `${detail.obtainableTotal} ${detail.obtainableTotal === 1 ? 'entry' : 'entries'}`,
-          ],
-        ]);
-        if (detail.obtainableEntries.length > 0) {
-          context.out('\n');
-          table(
-            context,
-            [
-              { title: 'ENTRY', value: (each) => each.id },
-              { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-              { title: 'SELECTORS', value: (each) => each.selectors.join(' ') },
-            ],
-            detail.obtainableEntries,
-            '',
-          );
-        }
-        if (detail.consumers.length > 0) {
-          context.out('\n');
-          table(
-            context,
-            [
-              { title: 'CONSUMER', value: (each) => each.id },
-              { title: 'KIND', value: (each) => each.kind },
-              { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-              { title: 'STATE', value: (each) => each.state },
-            ],
-            detail.consumers,
-            '',
-          );
-        }
+        showAgent(context, detail);
       }),
     );
-  for (const [verb, method, text] of [
-    ['ban', 'BanAgent', 'end issuing, renewal and sync for an agent at once'],
-    ['evict', 'EvictAgent', 'forget an agent (and its ban): the node must attest again'],
-  ] as const) {
-    agent
-      .command(`${verb} <id>`)
-      .description(text)
-      .option('--reason <text>', 'stands in the audit record', '')
-      .action(
-        action<{ reason: string }>(context, outcome, async (options, [id]) => {
-          const { changed, detail } = await withAdmin(
-            context,
-            options,
-            'Agents',
-            async (calls) => ({
-              changed: await calls.call(method, { spiffeId: id as string, reason: options.reason }),
-              detail: await calls.call('GetAgent', { spiffeId: id as string }),
-            }),
-          );
-          if (options.json) {
-            json(context, changed);
-            return;
-          }
-          context.out(`${changed.spiffeId} is ${changed.state}\n`);
-          if (detail.liveCertificates > 0)
-            context.out(
-              `${detail.liveCertificates} certificates issued through it are still valid, the last until ${instant(detail.lastNotAfter)} (${until(detail.lastNotAfter, context.now())})\n`,
-            );
-        }),
-      );
+}
+
+function showAgent(context: CliContext, detail: AgentDetail__Output): void {
+  const { agent } = detail;
+  if (agent === null) return;
+  facts(context, [
+    ['agent', agent.spiffeId],
+    ['state', agent.stateReason === '' ? agent.state : `${agent.state}: ${agent.stateReason}`],
+    ['connected', agent.connected ? 'yes' : 'no'],
+    ['version', agent.version || '-'],
+    ['attested', `${instant(agent.attestedAt)} by ${agent.attestationType}`],
+    ['renewed', instant(agent.renewedAt)],
+    ['serial', agent.serial],
+    ['svid ends', `${instant(agent.svidNotAfter)} (${until(agent.svidNotAfter, context.now())})`],
+    ['last seen', instant(agent.lastSeenAt)],
+    [
+      'survives an outage of',
+      agent.survivedOutageSeconds === 0 ? '-' : duration(agent.survivedOutageSeconds),
+    ],
+    ['selectors', agent.selectors.join('\n') || '-'],
+    ['parents', detail.parentIds.join('\n')],
+    [
+      'live certificates',
+      `${detail.liveCertificates}, the last until ${instant(detail.lastNotAfter)}`,
+    ],
+    [
+      'can obtain',
+      `${detail.obtainableTotal} ${detail.obtainableTotal === 1 ? 'entry' : 'entries'}`,
+    ],
+  ]);
+  showHoldings(context, detail);
+}
+
+/** The entries that the node can obtain, and the consumers on it. */
+function showHoldings(
+  context: CliContext,
+  { obtainableEntries, consumers }: AgentDetail__Output,
+): void {
+  if (obtainableEntries.length > 0) {
+    context.out('\n');
+    table(
+      context,
+      [
+        { title: 'ENTRY', value: (each) => each.id },
+        { title: 'SPIFFE ID', value: (each) => each.spiffeId },
+        { title: 'SELECTORS', value: (each) => each.selectors.join(' ') },
+      ],
+      obtainableEntries,
+      '',
+    );
   }
-  agentApiCommands(agent, context, outcome);
+  if (consumers.length > 0) {
+    context.out('\n');
+    table(
+      context,
+      [
+        { title: 'CONSUMER', value: (each) => each.id },
+        { title: 'KIND', value: (each) => each.kind },
+        { title: 'SPIFFE ID', value: (each) => each.spiffeId },
+        { title: 'STATE', value: (each) => each.state },
+      ],
+      consumers,
+      '',
+    );
+  }
 }

@@ -10,9 +10,9 @@ import {
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { OperationDetail__Output } from '../../common/wire/generated/meshca/admin/v1/OperationDetail.ts';
 import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
-import { readBytes, withAdmin } from '../connect.ts';
+import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { writeWhole } from '../files.ts';
+import { readBytes, writeWhole } from '../files.ts';
 import { facts, instant, json, printable, table, until } from '../output.ts';
 import { sshKeygenSign } from '../ssh-keygen.ts';
 
@@ -58,6 +58,15 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
         );
       }),
     );
+  showCommand(approval, context, outcome);
+  signCommand(approval, context, outcome);
+  submitCommand(approval, context, outcome);
+  withdrawCommand(approval, context, outcome);
+  resultCommand(approval, context, outcome);
+  verifyCommand(approval, context, outcome);
+}
+
+function showCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('show <id>')
     .description('exactly what would happen, and who has approved')
@@ -70,6 +79,9 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
         else show(context, detail, operation, line);
       }),
     );
+}
+
+function signCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('sign <id>')
     .description('approve with your SSH key: signs here with ssh-keygen, and submits')
@@ -97,6 +109,9 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
         answer(context, options, await submit(context, options, id as string, signature));
       }),
     );
+}
+
+function submitCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('submit <id>')
     .description('bring a signature that was made elsewhere')
@@ -115,6 +130,9 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
         );
       }),
     );
+}
+
+function withdrawCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('withdraw <id>')
     .description('end an operation that you proposed')
@@ -128,6 +146,9 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
         else context.out(`withdrawn ${withdrawn.id}\n`);
       }),
     );
+}
+
+function resultCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('result <id>')
     .description('the answer of an operation that you proposed: once, within an hour')
@@ -139,6 +160,9 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
         json(context, JSON.parse(responseJson));
       }),
     );
+}
+
+function verifyCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('verify <file>')
     .description('check offline that an operation was approved')

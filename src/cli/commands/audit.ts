@@ -72,6 +72,10 @@ export function auditCommands(program: Command, context: CliContext, outcome: Ou
     .description('the whole log into one file that "audit verify" checks')
     .requiredOption('--out <file>', 'the file; it must not exist')
     .action(action<{ out: string }>(context, outcome, (options) => exportTo(context, options)));
+  verifyCommand(audit, context, outcome);
+}
+
+function verifyCommand(audit: Command, context: CliContext, outcome: Outcome): void {
   audit
     .command('verify <file>')
     .description('check an export without server or database')
@@ -238,49 +242,64 @@ async function verify(
       complete,
       keyFrom: key === undefined ? 'file' : 'given',
     });
-  else {
-    facts(context, [
-      ['verdict', complete],
-      ['log', verdict.origin],
-      ['records in the tree', String(verdict.size)],
-      ['checkpoints', `${verdict.checkpoints}, all signed and consistent`],
-      [
-        'activations',
-        `${verdict.activations.withList} with the list of who had confirmed, as their records have it; ${verdict.activations.without} before there were lists`,
-      ],
-      ['not in the tree yet', String(verdict.waiting)],
-      ...verdict.cosigned.map(
-        ({ witness, size, time }) =>
-          [
-            'witness',
-            time === 0
-              ? `${printable(witness)} has cosigned nothing`
-              : `${printable(witness)}: up to ${size} records, ${instant(time)}`,
-          ] as const,
-      ),
-      [
-        'out of the tree',
-        verdict.out.length === 0
-          ? '0'
-          : verdict.out.map(({ sequence, reason }) => `record ${sequence}: ${reason}`).join('\n'),
-      ],
-      [
-        'key',
-        key === undefined
-          ? `${verdict.verifierKey}\nfrom the file itself: compare it with the one you know, or give --key`
-          : formatVerifierKey(key),
-      ],
-      ...(since === undefined
-        ? [
-            [
-              'end',
-              'not checked: a log that was cut at an older checkpoint looks like this; give --since',
-            ] as const,
-          ]
-        : []),
-    ]);
-  }
+  else showVerdict(context, { verdict, complete, key, cutChecked: since !== undefined });
   return verdict.out.length === 0 && silent.length === 0 ? exitCodes.ok : exitCodes.failed;
+}
+
+function showVerdict(
+  context: CliContext,
+  {
+    verdict,
+    complete,
+    key,
+    cutChecked,
+  }: {
+    readonly verdict: Awaited<ReturnType<typeof verifyExport>>;
+    readonly complete: string;
+    readonly key: NoteKey | undefined;
+    readonly cutChecked: boolean;
+  },
+): void {
+  facts(context, [
+    ['verdict', complete],
+    ['log', verdict.origin],
+    ['records in the tree', String(verdict.size)],
+    ['checkpoints', `${verdict.checkpoints}, all signed and consistent`],
+    [
+      'activations',
+      `${verdict.activations.withList} with the list of who had confirmed, as their records have it; ${verdict.activations.without} before there were lists`,
+    ],
+    ['not in the tree yet', String(verdict.waiting)],
+    ...verdict.cosigned.map(
+      ({ witness, size, time }) =>
+        [
+          'witness',
+          time === 0
+            ? `${printable(witness)} has cosigned nothing`
+            : `${printable(witness)}: up to ${size} records, ${instant(time)}`,
+        ] as const,
+    ),
+    [
+      'out of the tree',
+      verdict.out.length === 0
+        ? '0'
+        : verdict.out.map(({ sequence, reason }) => `record ${sequence}: ${reason}`).join('\n'),
+    ],
+    [
+      'key',
+      key === undefined
+        ? `${verdict.verifierKey}\nfrom the file itself: compare it with the one you know, or give --key`
+        : formatVerifierKey(key),
+    ],
+    ...(!cutChecked
+      ? [
+          [
+            'end',
+            'not checked: a log that was cut at an older checkpoint looks like this; give --since',
+          ] as const,
+        ]
+      : []),
+  ]);
 }
 
 function readKey(text: string): NoteKey {

@@ -11,9 +11,9 @@ import {
 } from '../../common/x509/index.ts';
 import { action, collect, type Outcome } from '../action.ts';
 import { authorityId } from '../authority-id.ts';
-import { readBytes, withAdmin } from '../connect.ts';
+import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { expectNewFile, writeNew } from '../files.ts';
+import { expectNewFile, readBytes, writeNew } from '../files.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 
 /** Authorities that another CA certifies: below `meshca authority`, which must exist. */
@@ -24,6 +24,15 @@ export function authoritySourceCommands(
 ): void {
   const authority = program.commands.find((each) => each.name() === 'authority');
   if (authority === undefined) throw new Error('the command authority is not there yet');
+  csrCommand(authority, context, outcome);
+  importCommand(authority, context, outcome);
+  signDownstreamCommand(authority, context, outcome);
+  crossCommand(authority, context, outcome);
+  importCrlCommand(authority, context, outcome);
+  requestCommand(authority, context, outcome);
+}
+
+function csrCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('csr')
     .description('a CSR for a new intermediate, whose key stays in the token')
@@ -72,6 +81,9 @@ export function authoritySourceCommands(
         }
       }),
     );
+}
+
+function importCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('import <id>')
     .description('the signed certificate of such an intermediate, with its chain and root')
@@ -106,6 +118,9 @@ export function authoritySourceCommands(
         },
       ),
     );
+}
+
+function signDownstreamCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('sign-downstream')
     .description(
@@ -155,6 +170,9 @@ export function authoritySourceCommands(
         },
       ),
     );
+}
+
+function crossCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('cross')
     .description(
@@ -199,6 +217,9 @@ export function authoritySourceCommands(
           ]);
       }),
     );
+}
+
+function importCrlCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('import-crl <file>')
     .description(
@@ -238,6 +259,9 @@ export function authoritySourceCommands(
         ]);
       }),
     );
+}
+
+function requestCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('request')
     .description('a new intermediate from the upstream (Vault or OpenBao)')

@@ -8,23 +8,7 @@ import { facts, json, printable, table } from '../output.ts';
 
 /** Copies of the database, and putting one back. */
 export function backupCommands(program: Command, context: CliContext, outcome: Outcome): void {
-  program
-    .command('backup')
-    .description('a consistent copy of the database of the running server; it holds no keys')
-    .requiredOption('--out <file>', 'the file; it must not exist')
-    .action(
-      action<{ out: string }>(context, outcome, async (options) => {
-        const bytes = await writeStream(options.out, context.signal, (write) =>
-          withAdmin(context, options, 'Server', async (calls) => {
-            for await (const { data } of calls.stream('Backup', {}, context.signal))
-              await write(data);
-          }),
-        );
-        if (options.json) json(context, { file: options.out, bytes });
-        else context.out(`${options.out}: ${bytes} bytes\n`);
-      }),
-    );
-
+  backupCommand(program, context, outcome);
   const restore = program
     .command('restore')
     .description('put a backup in the place of the database, and go on with it');
@@ -47,6 +31,30 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
           );
       }),
     );
+  showCommand(restore, context, outcome);
+  acceptCommand(restore, context, outcome);
+}
+
+function backupCommand(program: Command, context: CliContext, outcome: Outcome): void {
+  program
+    .command('backup')
+    .description('a consistent copy of the database of the running server; it holds no keys')
+    .requiredOption('--out <file>', 'the file; it must not exist')
+    .action(
+      action<{ out: string }>(context, outcome, async (options) => {
+        const bytes = await writeStream(options.out, context.signal, (write) =>
+          withAdmin(context, options, 'Server', async (calls) => {
+            for await (const { data } of calls.stream('Backup', {}, context.signal))
+              await write(data);
+          }),
+        );
+        if (options.json) json(context, { file: options.out, bytes });
+        else context.out(`${options.out}: ${bytes} bytes\n`);
+      }),
+    );
+}
+
+function showCommand(restore: Command, context: CliContext, outcome: Outcome): void {
   restore
     .command('show')
     .description(
@@ -66,6 +74,9 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
         else show(context, view);
       }),
     );
+}
+
+function acceptCommand(restore: Command, context: CliContext, outcome: Outcome): void {
   restore
     .command('accept <records>')
     .description('go on without what is lost; the number is the one that "restore show" gives')

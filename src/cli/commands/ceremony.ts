@@ -35,6 +35,10 @@ export function ceremonyCommands(program: Command, context: CliContext, outcome:
           ]);
       }),
     );
+  verifyCommand(ceremony, context, outcome);
+}
+
+function verifyCommand(ceremony: Command, context: CliContext, outcome: Outcome): void {
   ceremony
     .command('verify <transcript>')
     .description('check an archived transcript')

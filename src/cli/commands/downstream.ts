@@ -14,10 +14,10 @@ import {
   splitDer,
   verifyChain,
 } from '../../common/x509/index.ts';
-import { action, type Outcome } from '../action.ts';
-import { readBytes, withSigning } from '../connect.ts';
+import { action, type GlobalOptions, type Outcome } from '../action.ts';
+import { withSigning } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { writeWhole } from '../files.ts';
+import { readBytes, writeWhole } from '../files.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 import { fetchX509, socketOf, type SocketOptions } from './agent-api.ts';
 
@@ -59,66 +59,78 @@ export function downstreamCommands(program: Command, context: CliContext, outcom
       "the agent's socket; default SPIFFE_ENDPOINT_SOCKET or /run/meshca/agent/workload.sock",
     )
     .action(
-      action<RequestFlags>(context, outcome, async (options) => {
-        if (options.server === undefined)
-          throw new PkiError('INVALID_REQUEST', '--server is missing: the address of the CA', {
-            next: 'Give --server HOST:PORT, the one that the agent of this node uses.',
-          });
-        if ((options.csr === undefined) === (options.keyOut === undefined))
-          throw new PkiError('INVALID_REQUEST', 'exactly one of --csr and --key-out is needed');
-        // a key that is in use is replaced by nobody's typing error
-        if (options.keyOut !== undefined && existsSync(options.keyOut))
-          throw new PkiError('ALREADY_EXISTS', `${options.keyOut} exists already`, {
-            next: 'Name a new file for the key, and move it over the old one when its certificate is there.',
-          });
-        const svid = await ownSvid(socketOf(context, options), options.spiffeId);
-        const { csrDer, keyPem } = await request(options, svid);
-        const signed = await withSigning(
-          { server: options.server, ...svid, what: 'the SVID of this process' },
-          (calls) =>
-            calls.call(
-              'SignDownstreamAuthority',
-              {
-                requestId: uuidv7(),
-                csrDer,
-                ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl),
-              },
-              { deadlineSeconds: 60 },
-            ),
-        );
-        const root = signed.rootsDer.find(
-          (der) => verifyChain({ chainDer: signed.chainDer, roots: [der], now: context.now() }).ok,
-        );
-        if (root === undefined)
-          throw new PkiError(
-            'CHAIN_UNTRUSTED',
-            'the certificate that came leads to none of the roots that came with it',
-            { next: 'Nothing was written; compare the clock of this machine.' },
-          );
-        // the key first: a certificate without its key would be lost
-        if (keyPem !== undefined && options.keyOut !== undefined)
-          writeWhole(options.keyOut, keyPem, 0o600);
-        writeWhole(options.out, certificatesToPem([...signed.chainDer, root]), 0o644);
-        if (options.json)
-          json(context, {
-            ...signed,
-            rootDer: root,
-            file: options.out,
-            ...(options.keyOut === undefined ? {} : { keyFile: options.keyOut }),
-          });
-        else
-          facts(context, [
-            ['as', svid.spiffeId],
-            ['serial', signed.serial],
-            ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`],
-            ['root', sha256Hex(root)],
-            [
-              'written',
-              [options.out, ...(options.keyOut === undefined ? [] : [options.keyOut])].join(', '),
-            ],
-          ]);
-      }),
+      action<RequestFlags>(context, outcome, (options) => requestAuthority(context, options)),
     );
+}
+
+async function requestAuthority(
+  context: CliContext,
+  options: RequestFlags & GlobalOptions,
+): Promise<void> {
+  const server = checkedServer(options);
+  const svid = await ownSvid(socketOf(context, options), options.spiffeId);
+  const { csrDer, keyPem } = await request(options, svid);
+  const signed = await withSigning({ server, ...svid, what: 'the SVID of this process' }, (calls) =>
+    calls.call(
+      'SignDownstreamAuthority',
+      {
+        requestId: uuidv7(),
+        csrDer,
+        ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl),
+      },
+      { deadlineSeconds: 60 },
+    ),
+  );
+  const root = rootOf(signed, context.now());
+  // the key first: a certificate without its key would be lost
+  if (keyPem !== undefined && options.keyOut !== undefined)
+    writeWhole(options.keyOut, keyPem, 0o600);
+  writeWhole(options.out, certificatesToPem([...signed.chainDer, root]), 0o644);
+  if (options.json)
+    json(context, {
+      ...signed,
+      rootDer: root,
+      file: options.out,
+      ...(options.keyOut === undefined ? {} : { keyFile: options.keyOut }),
+    });
+  else
+    facts(context, [
+      ['as', svid.spiffeId],
+      ['serial', signed.serial],
+      ['ends', `${instant(signed.notAfter)} (${until(signed.notAfter, context.now())})`],
+      ['root', sha256Hex(root)],
+      ['written', options.keyOut === undefined ? options.out : `${options.out}, ${options.keyOut}`],
+    ]);
+}
+
+/** The address of the CA, once the options fit each other. */
+function checkedServer({ server, csr, keyOut }: RequestFlags & GlobalOptions): string {
+  if (server === undefined)
+    throw new PkiError('INVALID_REQUEST', '--server is missing: the address of the CA', {
+      next: 'Give --server HOST:PORT, the one that the agent of this node uses.',
+    });
+  if ((csr === undefined) === (keyOut === undefined))
+    throw new PkiError('INVALID_REQUEST', 'exactly one of --csr and --key-out is needed');
+  // a typing error must not replace a key that is in use
+  if (keyOut !== undefined && existsSync(keyOut))
+    throw new PkiError('ALREADY_EXISTS', `${keyOut} exists already`, {
+      next: 'Name a new file for the key, and move it over the old one when its certificate is there.',
+    });
+  return server;
+}
+
+function rootOf(
+  { chainDer, rootsDer }: { readonly chainDer: Buffer[]; readonly rootsDer: Buffer[] },
+  now: number,
+): Buffer {
+  const root = rootsDer.find((der) => verifyChain({ chainDer, roots: [der], now }).ok);
+  if (root === undefined)
+    throw new PkiError(
+      'CHAIN_UNTRUSTED',
+      'the certificate that came leads to none of the roots that came with it',
+      { next: 'Nothing was written; compare the clock of this machine.' },
+    );
+  return root;
 }
 
 async function ownSvid(socketPath: string, spiffeId: string | undefined): Promise<Svid> {

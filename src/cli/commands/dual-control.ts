@@ -4,7 +4,8 @@ import { parseSshPublicKey } from '../../common/ssh-signature/index.ts';
 import type { ApprovalPolicy__Output } from '../../common/wire/generated/meshca/admin/v1/ApprovalPolicy.ts';
 import type { Approver__Output } from '../../common/wire/generated/meshca/admin/v1/Approver.ts';
 import { action, collect, wholeNumber, type GlobalOptions, type Outcome } from '../action.ts';
-import { readBytes, withAdmin } from '../connect.ts';
+import { withAdmin } from '../connect.ts';
+import { readBytes } from '../files.ts';
 import type { CliContext } from '../context.ts';
 import { duration, facts, instant, json, parseDuration, table } from '../output.ts';
 
@@ -14,6 +15,15 @@ import { duration, facts, instant, json, parseDuration, table } from '../output.
  */
 export function dualControlCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const dual = program.command('dual-control').description('who must approve what admins do');
+  showCommand(dual, context, outcome);
+  enableCommand(dual, context, outcome);
+  disableCommand(dual, context, outcome);
+  requireCommand(dual, context, outcome);
+  addApproverCommand(dual, context, outcome);
+  removeApproverCommand(dual, context, outcome);
+}
+
+function showCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('show')
     .description('the policy')
@@ -64,6 +74,9 @@ export function dualControlCommands(program: Command, context: CliContext, outco
         );
       }),
     );
+}
+
+function enableCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('enable')
     .description('switch it on: takes effect when so many of the approvers have approved it')
@@ -97,6 +110,9 @@ export function dualControlCommands(program: Command, context: CliContext, outco
         );
       }),
     );
+}
+
+function disableCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('disable')
     .description('switch it off')
@@ -105,6 +121,9 @@ export function dualControlCommands(program: Command, context: CliContext, outco
         change(context, options, (policy) => ({ ...policy, enabled: false })),
       ),
     );
+}
+
+function requireCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('require <k>')
     .description('change how many must approve')
@@ -116,6 +135,9 @@ export function dualControlCommands(program: Command, context: CliContext, outco
         })),
       ),
     );
+}
+
+function addApproverCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('add-approver <name>')
     .description('enrol an approver, or replace his key')
@@ -143,6 +165,9 @@ export function dualControlCommands(program: Command, context: CliContext, outco
           })),
       ),
     );
+}
+
+function removeApproverCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('remove-approver <name>')
     .description('strike an approver off the list')

@@ -64,7 +64,13 @@ async function read(context: CliContext, options: GlobalOptions, id: string): Pr
 
 const percent = (share: number): string => `${Math.round(share * 100)}%`;
 
-function show(context: CliContext, { sha256, sequence, statement, consumers }: Read): void {
+function show(context: CliContext, read: Read): void {
+  showStatement(context, read);
+  context.out('\n');
+  showConsumers(context, read.consumers);
+}
+
+function showStatement(context: CliContext, { sha256, sequence, statement }: Read): void {
   const { authority, proven, inferred, unprovable, lines, without } = statement;
   facts(context, [
     ['authority', `${authority.kind} ${authority.id}, published ${instant(authority.publishedAt)}`],
@@ -113,7 +119,9 @@ function show(context: CliContext, { sha256, sequence, statement, consumers }: R
         : `${sequence} of the audit log, which commits to sha256 ${sha256}`,
     ],
   ]);
-  context.out('\n');
+}
+
+function showConsumers(context: CliContext, consumers: Read['consumers']): void {
   table(
     context,
     [

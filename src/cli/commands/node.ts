@@ -1,8 +1,9 @@
 import { credentials, makeGenericClientConstructor } from '@grpc/grpc-js';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
-import { action, wholeNumber, type Outcome } from '../action.ts';
-import { unreachable, withAgentLocal } from '../connect.ts';
+import { action, wholeNumber, type GlobalOptions, type Outcome } from '../action.ts';
+import { withAgentLocal } from '../connect.ts';
+import { unreachable } from '../unreachable.ts';
 import { defaultAdminSocket, defaultLocalSocket, type CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { mintCommand } from './mint.ts';
@@ -108,7 +109,7 @@ function healthCommand(program: Command, context: CliContext, outcome: Outcome):
           const status = await withAgentLocal(path, (calls) =>
             calls.call('GetStatus', {}, { deadlineSeconds: 5 }),
           );
-          return report(context, options.json === true, 'agent', status.ready, status.reasons);
+          return report(context, options, 'agent', status);
         }
         if (what !== 'server')
           throw new PkiError(
@@ -120,7 +121,10 @@ function healthCommand(program: Command, context: CliContext, outcome: Outcome):
           options.serverSocket ??
           context.env['MESHCA_ADMIN_SOCKET'] ??
           defaultAdminSocket;
-        return report(context, options.json === true, 'server', await serving(path), []);
+        return report(context, options, 'server', {
+          ready: await serving(path),
+          reasons: [],
+        });
       }),
     );
 }
@@ -149,12 +153,11 @@ async function serving(path: string): Promise<boolean> {
 
 function report(
   context: CliContext,
-  asJson: boolean,
+  options: GlobalOptions,
   what: string,
-  ready: boolean,
-  reasons: readonly string[],
+  { ready, reasons }: { readonly ready: boolean; readonly reasons: readonly string[] },
 ): number {
-  if (asJson) json(context, { ready, reasons });
+  if (options.json) json(context, { ready, reasons });
   else
     context.out(
       ready

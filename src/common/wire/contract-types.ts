@@ -1,5 +1,6 @@
 import type { MethodDefinition } from '@grpc/proto-loader';
 import type { ProtoGrpcType as AdminProto } from './generated/admin.ts';
+import type { ProtoGrpcType as AgentProto } from './generated/agent.ts';
 import type { ProtoGrpcType as IssuerProto } from './generated/issuer.ts';
 import type { ProtoGrpcType as SigningProto } from './generated/signing.ts';
 
@@ -110,3 +111,6 @@ export type MethodAt<Path extends MethodPath> = Path extends `/${infer S}/${infe
 export type OperationName = { [S in ServiceName]: MethodName<S> }[ServiceName];
 
 export type AdminServiceName = Extract<ServiceName, `meshca.admin.v1.${string}`>;
+
+/** The agent's local API: no service of the server. */
+export type AgentLocalMethods = MethodsOf<AgentProto['meshca']['agent']['v1']['AgentLocal']>;

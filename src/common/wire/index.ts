@@ -1,6 +1,7 @@
 export { attestationMessage } from './attestation-message.ts';
 export type {
   AdminServiceName,
+  AgentLocalMethods,
   MethodAt,
   MethodKind,
   MethodName,

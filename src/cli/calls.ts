@@ -1,0 +1,94 @@
+import { Client, Metadata, type ServiceError } from '@grpc/grpc-js';
+import type { MethodDefinition, ServiceDefinition } from '@grpc/proto-loader';
+import { PkiError } from '../common/errors/index.ts';
+import { uuidv7 } from '../common/runtime/index.ts';
+import { fromServiceError, requestIdKey, type MethodType } from '../common/wire/index.ts';
+import { unreachable } from './unreachable.ts';
+
+/** The methods of one service, by name. */
+export type Methods = Readonly<Record<string, MethodType>>;
+
+type NameOf<M extends Methods, Kind extends MethodType['kind']> = {
+  [N in keyof M & string]: M[N]['kind'] extends Kind ? N : never;
+}[keyof M & string];
+
+export interface CallOptions {
+  readonly deadlineSeconds?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** The calls of one service; errors come as PkiError with the server's code and advice. */
+export class Calls<M extends Methods> {
+  readonly #client: Client;
+  readonly #definition: ServiceDefinition;
+  /** The server, as errors name it. */
+  readonly #shown: string;
+
+  constructor(client: Client, definition: ServiceDefinition, shown: string) {
+    this.#client = client;
+    this.#definition = definition;
+    this.#shown = shown;
+  }
+
+  call<N extends NameOf<M, 'unary'>>(
+    name: N,
+    request: M[N]['requestSent'],
+    { deadlineSeconds = 30, metadata = {} }: CallOptions = {},
+  ): Promise<M[N]['responseRead']> {
+    const method = this.#method(name);
+    const deadline = new Date(Date.now() + deadlineSeconds * 1000);
+    return new Promise((resolve, reject) => {
+      this.#client.makeUnaryRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        request,
+        metadataOf(metadata),
+        { deadline },
+        (error, response) => {
+          if (error !== null) reject(unreachable(fromServiceError(error), this.#shown));
+          else resolve(response as M[N]['responseRead']);
+        },
+      );
+    });
+  }
+
+  /** A server stream; its end by `signal` is no error. */
+  async *stream<N extends NameOf<M, 'stream'>>(
+    name: N,
+    request: M[N]['requestSent'],
+    signal: AbortSignal,
+  ): AsyncGenerator<M[N]['responseRead']> {
+    const method = this.#method(name);
+    const call = this.#client.makeServerStreamRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      request,
+      metadataOf({}),
+    );
+    const stop = (): void => call.cancel();
+    signal.addEventListener('abort', stop, { once: true });
+    try {
+      for await (const message of call) yield message as M[N]['responseRead'];
+    } catch (thrown) {
+      if (!signal.aborted) throw unreachable(fromServiceError(thrown as ServiceError), this.#shown);
+    } finally {
+      signal.removeEventListener('abort', stop);
+      call.cancel();
+    }
+  }
+
+  #method(name: string): MethodDefinition<object, object> {
+    const method = this.#definition[name];
+    if (method === undefined) throw new PkiError('INTERNAL', `the contract has no method ${name}`);
+    return method as MethodDefinition<object, object>;
+  }
+}
+
+function metadataOf(entries: Readonly<Record<string, string>>): Metadata {
+  const metadata = new Metadata();
+  metadata.set(requestIdKey, uuidv7());
+  for (const [key, value] of Object.entries(entries)) metadata.set(key, value);
+  return metadata;
+}

@@ -1,0 +1,129 @@
+import type { Command } from 'commander';
+import { action, type Outcome } from '../action.ts';
+import { authorityId } from '../authority-id.ts';
+import { withAdmin } from '../connect.ts';
+import type { CliContext } from '../context.ts';
+import { instant, json, parseDuration } from '../output.ts';
+import { replaced, stateOf } from '../rotation-goals.ts';
+import { shortId, showRotation } from '../rotation-picture.ts';
+import { follow, type Goal } from '../rotation-progress.ts';
+
+/** What ends trust in an authority: below `meshca authority`. */
+export function compromiseCommands(
+  authority: Command,
+  context: CliContext,
+  outcome: Outcome,
+): void {
+  taintCommand(authority, context, outcome);
+  revokeCommand(authority, context, outcome);
+  compromiseCommand(authority, context, outcome);
+}
+
+function taintCommand(authority: Command, context: CliContext, outcome: Outcome): void {
+  authority
+    .command('taint <id>')
+    .description(
+      'have everything replaced that it signed; where it is the last that signs, its successor is made first',
+    )
+    .requiredOption('--reason <text>', 'for the record')
+    .option('--window <duration>', 'in which its leaves are replaced, spread')
+    .option('--force', 'its successor signs without proof')
+    .option('--no-wait', 'return at once')
+    .action(
+      action<{ reason: string; window?: string; force?: boolean; wait: boolean }>(
+        context,
+        outcome,
+        async (options, [id]) => {
+          const authority = await authorityId(context, options, id as string);
+          const begun = await withAdmin(context, options, 'Authorities', (calls) =>
+            calls.call('TaintAuthority', {
+              id: authority,
+              reason: options.reason,
+              windowSeconds: options.window === undefined ? 0 : parseDuration(options.window),
+              force: options.force ?? false,
+            }),
+          );
+          showRotation(
+            context,
+            options,
+            options.wait ? await follow(context, options, replaced(authority)) : begun,
+          );
+        },
+      ),
+    );
+}
+
+function revokeCommand(authority: Command, context: CliContext, outcome: Outcome): void {
+  authority
+    .command('revoke <id>')
+    .description('a tainted authority is trusted no more; refused while leaves of it are live')
+    .requiredOption('--reason <text>', 'for the record')
+    .option('--force', 'whatever still is live')
+    .action(
+      action<{ reason: string; force?: boolean }>(context, outcome, async (options, [id]) => {
+        const authority = await authorityId(context, options, id as string);
+        showRotation(
+          context,
+          options,
+          await withAdmin(context, options, 'Authorities', (calls) =>
+            calls.call('RevokeAuthority', {
+              id: authority,
+              reason: options.reason,
+              force: options.force ?? false,
+            }),
+          ),
+        );
+      }),
+    );
+}
+
+function compromiseCommand(authority: Command, context: CliContext, outcome: Outcome): void {
+  authority
+    .command('compromise <id>')
+    .description(
+      'its key is in other hands: everything below it is replaced, and its root as well unless every consumer enforces CRLs',
+    )
+    .requiredOption('--reason <text>', 'for the record')
+    .option('--window <duration>', 'in which leaves are replaced, spread')
+    .option('--force', 'successors sign without proof')
+    .option('--dry-run', 'say what would be done')
+    .option('--no-wait', 'return at once')
+    .action(
+      action<{ reason: string; window?: string; force?: boolean; dryRun?: boolean; wait: boolean }>(
+        context,
+        outcome,
+        async (options, [id]) => {
+          const request = {
+            id: await authorityId(context, options, id as string),
+            reason: options.reason,
+            windowSeconds: options.window === undefined ? 0 : parseDuration(options.window),
+            force: options.force ?? false,
+          };
+          const plan = await withAdmin(context, options, 'Authorities', (calls) =>
+            calls.call('PlanCompromise', request),
+          );
+          const said = [
+            `tainted: ${plan.tainted.map(shortId).join(', ')}${plan.replacesRoot ? ' (the root is replaced and leaves the bundle: a CRL would not reach everybody)' : ''}`,
+            `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`,
+            `${plan.live} live leaves are replaced, ${plan.liveUnreported} of them at holders that can't report`,
+            `what a thief signs is believed until the root has left the bundle: at the latest ${instant(plan.exposedUntil)}`,
+          ];
+          if (!options.json) context.out(`${said.join('\n')}\n`);
+          if (options.dryRun) {
+            if (options.json) json(context, plan);
+            return;
+          }
+          const begun = await withAdmin(context, options, 'Authorities', (calls) =>
+            calls.call('CompromiseAuthority', request),
+          );
+          const wanted = begun.tainted;
+          const goal: Goal = {
+            reached: (status) => wanted.every((each) => stateOf(status, each) === 'revoked'),
+            line: (status) => wanted.map((each) => replaced(each).line(status)).join('; '),
+          };
+          const status = options.wait ? await follow(context, options, goal) : begun.status;
+          if (status !== null) showRotation(context, options, status);
+        },
+      ),
+    );
+}

@@ -1,0 +1,168 @@
+import type { Command } from 'commander';
+import type { Delegation__Output } from '../../common/wire/generated/meshca/admin/v1/Delegation.ts';
+import { action, allPages, collect, limitOf, theOne, type Outcome } from '../action.ts';
+import { withAdmin } from '../connect.ts';
+import type { CliContext } from '../context.ts';
+import { duration, facts, instant, json, parseDuration, table, until } from '../output.ts';
+
+/** Delegations: who may sign, and for which identities. */
+export function delegationCommands(program: Command, context: CliContext, outcome: Outcome): void {
+  const delegation = program
+    .command('delegation')
+    .description('control planes that may have identities signed');
+  createCommand(delegation, context, outcome);
+  listCommand(delegation, context, outcome);
+  showCommand(delegation, context, outcome);
+  deleteCommand(delegation, context, outcome);
+}
+
+function createCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
+  delegation
+    .command('create')
+    .description('let a client sign inside patterns')
+    .requiredOption('--client-id <id>', 'SPIFFE ID of the control plane')
+    .requiredOption(
+      '--pattern <pattern>',
+      'repeat: "*" is one segment, a trailing "/**" crosses',
+      collect,
+    )
+    .requiredOption('--max-ttl <duration>', 'longest life it may ask for')
+    .option('--key-type <type>', 'repeat: allowed key types; all if absent', collect)
+    .option('--dns-pattern <pattern>', 'repeat: DNS names it may ask for', collect)
+    .option('--profile <name>', 'short-lived (default) or revocable')
+    .option('--expires <duration>', 'the delegation itself ends after so long')
+    .action(
+      action<{
+        clientId: string;
+        pattern: readonly string[];
+        maxTtl: string;
+        keyType?: readonly string[];
+        dnsPattern?: readonly string[];
+        profile?: string;
+        expires?: string;
+      }>(context, outcome, async (options) => {
+        const made = await withAdmin(context, options, 'Delegations', (calls) =>
+          calls.call('CreateDelegation', {
+            delegation: {
+              clientId: options.clientId,
+              patterns: [...options.pattern],
+              maxTtlSeconds: parseDuration(options.maxTtl),
+              keyTypes: [...(options.keyType ?? [])],
+              dnsPatterns: [...(options.dnsPattern ?? [])],
+              profile: options.profile ?? '',
+              expiresAt:
+                options.expires === undefined ? 0 : context.now() + parseDuration(options.expires),
+            },
+          }),
+        );
+        if (options.json) json(context, made);
+        else
+          context.out(
+            `created ${made.id}: ${made.clientId} may sign ${made.patterns.join(', ')} for up to ${duration(made.maxTtlSeconds)}\n`,
+          );
+      }),
+    );
+}
+
+function listCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
+  delegation
+    .command('list')
+    .description('delegations')
+    .option('--all', 'revoked ones too')
+    .option('--limit <n>', 'at most so many', '1000')
+    .action(
+      action<{ all?: boolean; limit?: string }>(context, outcome, async (options) => {
+        const found = await withAdmin(context, options, 'Delegations', (calls) =>
+          allPages(context, limitOf(options), async (page) => {
+            const { delegations, nextPageToken } = await calls.call('ListDelegations', {
+              page,
+              includeRevoked: options.all ?? false,
+            });
+            return { items: delegations, next: nextPageToken };
+          }),
+        );
+        if (options.json) {
+          json(context, found);
+          return;
+        }
+        table(
+          context,
+          [
+            { title: 'ID', value: (each) => each.id },
+            { title: 'CLIENT', value: (each) => each.clientId },
+            { title: 'MAX TTL', value: (each) => duration(each.maxTtlSeconds) },
+            {
+              title: 'ENDS',
+              value: (each) =>
+                each.revokedAt > 0
+                  ? `revoked ${instant(each.revokedAt)}`
+                  : until(each.expiresAt, context.now()),
+            },
+            { title: 'PATTERNS', value: (each) => each.patterns.join(' ') },
+          ],
+          found,
+          'no delegations',
+        );
+      }),
+    );
+}
+
+function showCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
+  delegation
+    .command('show <id>')
+    .description('one delegation, revoked or not')
+    .action(
+      action(context, outcome, async (options, [id]) => {
+        const found = await withAdmin(context, options, 'Delegations', (calls) =>
+          theOne<Delegation__Output>(
+            `delegation ${JSON.stringify(id)}`,
+            ({ id: each }) => each === id,
+            async (page) => {
+              const { delegations, nextPageToken } = await calls.call('ListDelegations', {
+                page,
+                includeRevoked: true,
+              });
+              return { items: delegations, next: nextPageToken };
+            },
+          ),
+        );
+        if (options.json) {
+          json(context, found);
+          return;
+        }
+        facts(context, [
+          ['id', found.id],
+          ['client', found.clientId],
+          ['patterns', found.patterns.join('\n')],
+          ['max ttl', duration(found.maxTtlSeconds)],
+          ['key types', found.keyTypes.join(' ') || 'all'],
+          ['dns names', found.dnsPatterns.join(' ') || '-'],
+          ['profile', found.profile],
+          [
+            'ends',
+            found.expiresAt === 0
+              ? '-'
+              : `${instant(found.expiresAt)} (${until(found.expiresAt, context.now())})`,
+          ],
+          ['revoked', instant(found.revokedAt)],
+          ['created', `${instant(found.createdAt)} by ${found.createdBy}`],
+        ]);
+      }),
+    );
+}
+
+function deleteCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
+  delegation
+    .command('delete <id>')
+    .description('revoke a delegation at once')
+    .option('--reason <text>', 'stands in the audit record', '')
+    .action(
+      action<{ reason: string }>(context, outcome, async (options, [id]) => {
+        const revoked = await withAdmin(context, options, 'Delegations', (calls) =>
+          calls.call('RevokeDelegation', { id: id as string, reason: options.reason }),
+        );
+        if (options.json) json(context, revoked);
+        else context.out(`revoked ${revoked.id} of ${revoked.clientId}\n`);
+      }),
+    );
+}

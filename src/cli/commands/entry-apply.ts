@@ -1,0 +1,102 @@
+import type { Command } from 'commander';
+import { parse } from 'yaml';
+import { PkiError } from '../../common/errors/index.ts';
+import type { Entry, Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
+import { action, type GlobalOptions, type Outcome } from '../action.ts';
+import { withAdmin } from '../connect.ts';
+import { readBytes } from '../files.ts';
+import type { CliContext } from '../context.ts';
+import { entryFile, entryFromFile, type EntryFile } from '../entry-file.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { json } from '../output.ts';
+import { noteAbsentParents, noteOddSelectors } from '../entry-notes.ts';
+
+export function applyCommand(entry: Command, context: CliContext, outcome: Outcome): void {
+  entry
+    .command('apply')
+    .description('make the entries what a file says; prints the difference')
+    .requiredOption('-f, --file <path>', 'YAML or JSON, "-" for standard input')
+    .option('--prune', 'delete entries that the file does not name')
+    .option('--dry-run', 'print the difference and change nothing')
+    .action(
+      action<{ file: string; prune?: boolean; dryRun?: boolean }>(context, outcome, (options) =>
+        apply(context, options),
+      ),
+    );
+}
+
+async function apply(
+  context: CliContext,
+  options: GlobalOptions & {
+    readonly file: string;
+    readonly prune?: boolean;
+    readonly dryRun?: boolean;
+  },
+): Promise<number> {
+  const text =
+    options.file === '-' ? await context.readStdin() : readBytes(options.file).toString('utf8');
+  const entries = entriesOf(text, options.file);
+  noteOddSelectors(context, options, entries);
+  if (context.terminal.isTerminal && entries.length >= 2_000)
+    context.err(`comparing ${entries.length} entries with those of the server\n`);
+  const answer = await withAdmin(context, options, 'Entries', (calls) =>
+    calls.call(
+      'ApplyEntries',
+      { entries, prune: options.prune ?? false, dryRun: options.dryRun ?? false },
+      { deadlineSeconds: 120 },
+    ),
+  );
+  if (options.json) {
+    json(context, answer);
+    return exitCodes.ok;
+  }
+  for (const { action: what, before, after } of answer.changes) {
+    const sign = what === 'create' ? '+' : what === 'update' ? '~' : '-';
+    context.out(`${sign} ${(after ?? before)?.id ?? ''}  ${(after ?? before)?.spiffeId ?? ''}\n`);
+    if (before && after)
+      for (const line of differences(before, after)) context.out(`    ${line}\n`);
+  }
+  const count = (what: string): number =>
+    answer.changes.filter((change) => change.action === what).length;
+  context.out(
+    `${answer.applied ? 'applied' : 'dry run, nothing changed'}: ${count('create')} created, ${count('update')} updated, ${count('delete')} deleted, ${answer.unchanged} unchanged\n`,
+  );
+  await noteAbsentParents(
+    context,
+    options,
+    answer.changes.flatMap(({ after }) => (after ? [after.parentId] : [])),
+  );
+  return exitCodes.ok;
+}
+
+function entriesOf(text: string, path: string): Entry[] {
+  let parsed: unknown;
+  try {
+    parsed = parse(text, { strict: true, uniqueKeys: true, maxAliasCount: 20 });
+  } catch (thrown) {
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${path} is not valid YAML or JSON: ${thrown instanceof Error ? thrown.message.split('\n')[0] : ''}`,
+    );
+  }
+  const list = Array.isArray(parsed) ? parsed : (parsed as { entries?: unknown } | null)?.entries;
+  if (!Array.isArray(list))
+    throw new PkiError('INVALID_REQUEST', `${path} has no list "entries"`, {
+      next: 'See "meshca entry export" for the form.',
+    });
+  return list.map((each: EntryFile, index) => entryFromFile(each, `${path}: entry ${index + 1}`));
+}
+
+/** Field by field, as the file writes them. */
+function differences(before: Entry__Output, after: Entry__Output): string[] {
+  const [old, fresh] = [
+    { ...entryFile(before) } as Record<string, unknown>,
+    { ...entryFile(after) } as Record<string, unknown>,
+  ];
+  return [...new Set([...Object.keys(old), ...Object.keys(fresh)])]
+    .filter((key) => JSON.stringify(old[key]) !== JSON.stringify(fresh[key]))
+    .map(
+      (key) =>
+        `${key}: ${JSON.stringify(old[key]) ?? '(none)'} → ${JSON.stringify(fresh[key]) ?? '(none)'}`,
+    );
+}

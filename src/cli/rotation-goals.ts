@@ -1,0 +1,89 @@
+import { PkiError } from '../common/errors/index.ts';
+import type { RotationStatus__Output } from '../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
+import type { CliContext } from './context.ts';
+import { shortId, summaryLine } from './rotation-picture.ts';
+import type { Goal } from './rotation-progress.ts';
+
+const ended = ['retired', 'revoked', 'discarded', 'withdrawn'];
+const order = ['preparing', 'prepared', 'published', 'active', 'old'];
+
+export const stateOf = (status: RotationStatus__Output, id: string): string | undefined =>
+  status.authorities.find(({ authority }) => authority?.id === id)?.authority?.state;
+
+export function successorOf(status: RotationStatus__Output, kind: string): string {
+  const operation = status.operations.find((each) => each.kind === kind);
+  if (operation === undefined)
+    throw new PkiError('NOT_FOUND', `no rotation of kind ${kind} is under way`, {
+      next: 'Begin one: meshca authority prepare, or rotate.',
+    });
+  return operation.successorId;
+}
+
+/** The authority is at that state or past it. */
+export function arrives(context: CliContext, id: string, wanted: string): Goal {
+  return {
+    reached: (status) => {
+      const state = stateOf(status, id);
+      if (state !== undefined && (ended.includes(state) || state === 'tainted'))
+        throw new PkiError('CONFLICT', `authority ${id} has become ${state}`, {
+          next: 'See meshca authority status.',
+        });
+      return state !== undefined && order.indexOf(state) >= order.indexOf(wanted);
+    },
+    line: (status) => summaryLine(status, id, context.now()),
+  };
+}
+
+/**
+ * Its successor signs, for a root also an intermediate under it, and the ones before sign no more
+ * (or are gone).
+ */
+export function rotated(
+  context: CliContext,
+  begun: RotationStatus__Output,
+  kind: string,
+  retired: boolean,
+): Goal {
+  const operation = begun.operations.find((each) => each.kind === kind);
+  if (operation === undefined) return { reached: () => true, line: () => 'done' };
+  const { successorId, targets } = operation;
+  const active = arrives(context, successorId, 'active');
+  const gone = (status: RotationStatus__Output, id: string): boolean => {
+    const state = stateOf(status, id);
+    return state === undefined || ended.includes(state) || (!retired && state !== 'active');
+  };
+  return {
+    reached: (status) => {
+      if (!active.reached(status) || !targets.every((id) => gone(status, id))) return false;
+      if (kind !== 'root') return true;
+      const issuers = status.authorities.flatMap(({ authority }) =>
+        authority?.kind === 'issuing' ? [authority] : [],
+      );
+      return (
+        issuers.some(({ state, parentId }) => state === 'active' && parentId === successorId) &&
+        issuers
+          .filter(({ parentId }) => targets.includes(parentId))
+          .every(({ id }) => gone(status, id))
+      );
+    },
+    line: (status) => {
+      const below = status.operations.find((each) => each.kind === 'issuing');
+      return kind === 'root' && below !== undefined && active.reached(status)
+        ? summaryLine(status, below.successorId, context.now())
+        : summaryLine(status, successorId, context.now());
+    },
+  };
+}
+
+/** Tainted, and nothing of it is live any more. */
+export function replaced(id: string): Goal {
+  const found = (status: RotationStatus__Output) =>
+    status.authorities.find(({ authority }) => authority?.id === id);
+  return {
+    reached: (status) =>
+      ['tainted', 'revoked'].includes(stateOf(status, id) ?? '') &&
+      (found(status)?.live ?? 0) === 0,
+    line: (status) =>
+      `${shortId(id)} ${stateOf(status, id) ?? 'unknown'}, ${found(status)?.live ?? 0} live leaves`,
+  };
+}

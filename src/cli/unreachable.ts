@@ -1,0 +1,33 @@
+import { PkiError } from '../common/errors/index.ts';
+
+/** gRPC's own text for a dead address helps nobody. */
+export function unreachable(error: PkiError, shown: string): PkiError {
+  if (error.code !== 'UNREACHABLE') return error;
+  if (error.message.includes('EACCES'))
+    return new PkiError(
+      'CALLER_NOT_ADMITTED',
+      `this user has no permission to connect to ${shown}`,
+      {
+        cause: error,
+        next: 'Call it as root, as the user of the server or agent, or as a user whom its configuration names.',
+      },
+    );
+  const other = /the server is not spiffe:\S+/.exec(error.message)?.[0];
+  if (other !== undefined || error.message.includes('certificate')) {
+    return new PkiError(
+      'CHAIN_UNTRUSTED',
+      `${shown} is not trusted: ${other ?? 'its certificate does not lead to a root of the bundle, or has expired'}`,
+      {
+        cause: error,
+        next: 'Check that the address is that of the CA and the bundle is its present one ("meshca bundle show" on its machine), and both clocks.',
+      },
+    );
+  }
+  const reason = error.message.includes('Name resolution failed')
+    ? 'its name can not be resolved'
+    : /ENOENT|ECONNREFUSED|EACCES|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH/.exec(
+        error.message,
+      )?.[0];
+  const why = reason === undefined ? '' : ` (${reason})`;
+  return new PkiError('UNREACHABLE', `nothing answers at ${shown}${why}`, { cause: error });
+}
