@@ -11,7 +11,7 @@ import { createCsr, generateKeyPairAsync } from '../src/common/x509/index.ts';
 import {
   attestByToken,
   channelCredentials,
-  unaryCall,
+  untypedCall,
   type Credential,
 } from '../test/support/server.ts';
 import { createTokens, type TestTokens } from '../test/support/softhsm.ts';
@@ -119,7 +119,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   });
   stack.defer(() => client.close());
   const admin: Product['admin'] = (method, request = {}) =>
-    unaryCall(client, `/meshca.admin.v1.${method}`, request, 30_000);
+    untypedCall(client, `/meshca.admin.v1.${method}`, request, 30_000);
   const rootsDer = (await admin('Authorities/GetBundle')).rootsDer as Buffer[];
   const bundlePath = join(dir, 'bundle.json');
   writeFileSync(bundlePath, await (await fetch(`http://127.0.0.1:${httpPort}/bundle`)).text());

@@ -290,11 +290,11 @@ async function activation(
       newestFirst: true,
       page: { size: 1 },
     });
-    const { detail } = JSON.parse(records[0].canonical.toString('utf8').split('\n')[1]) as {
+    const { detail } = JSON.parse(records[0]!.canonical.toString('utf8').split('\n')[1]!) as {
       detail: { evidence?: string };
     };
     if (detail.evidence !== undefined)
-      return { evidence: detail.evidence, sequence: records[0].sequence };
+      return { evidence: detail.evidence, sequence: records[0]!.sequence };
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error('the intermediate did not sign within 20 s');

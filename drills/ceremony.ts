@@ -52,7 +52,7 @@ export const ceremony: Drill = {
     const rootDer = (await dersOf(desk, 'root.pem'))[0] as Buffer;
     const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });
     const csrDer = made.csrDer as Buffer;
-    const authorityId = made.authority.id as string;
+    const authorityId = made.authority!.id as string;
     const csrSha256 = sha256Hex(csrDer);
     writeFileSync(desk.file('ours.csr'), pemEncode('CERTIFICATE REQUEST', csrDer));
     const intermediate = (over: object = {}): object => ({
@@ -148,7 +148,10 @@ export const ceremony: Drill = {
 
     // at the server
     const importing = (certificatesDer: readonly Buffer[], to = authorityId): Promise<any> =>
-      server.admin('AuthoritySources/ImportAuthority', { id: to, certificatesDer });
+      server.admin('AuthoritySources/ImportAuthority', {
+        id: to,
+        certificatesDer: [...certificatesDer],
+      });
     await using company = await createCompanyCa();
     const signedOutside = async (settings: Parameters<typeof company.sign>[1]): Promise<Buffer[]> =>
       [await company.sign(csrDer, settings), company.subPem, company.rootPem].flatMap((pem) => [
@@ -230,7 +233,7 @@ export const ceremony: Drill = {
         ),
       );
       const chain = await dersOf(desk, `issuing-${index}.pem`);
-      const imported = await importing(chain, further.authority.id);
+      const imported = await importing(chain, further.authority!.id);
       warnings.push(...(imported.warnings as string[]));
       if (index === 1) await until(() => server.server.port > 0);
       else
@@ -266,7 +269,7 @@ export const ceremony: Drill = {
     }
     const { rootsDer } = await server.admin('Authorities/GetBundle');
     breaches.expect(
-      (rootsDer as Buffer[]).length === 1 && rootDer.equals(rootsDer[0]),
+      rootsDer.length === 1 && rootDer.equals(rootsDer[0]!),
       'the bundle is not the offline root alone',
     );
     return {

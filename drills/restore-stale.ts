@@ -127,7 +127,7 @@ export const restoreStale: Drill = {
     const status = await server.admin('Server/GetStatus');
     breaches.expect(status.epoch !== epochBefore, 'the epoch is the one of before');
     const banStands =
-      (await server.admin('Agents/GetAgent', { spiffeId: thief.spiffeId })).agent.state ===
+      (await server.admin('Agents/GetAgent', { spiffeId: thief.spiffeId })).agent?.state ===
       'banned';
     breaches.expect(banStands, 'the ban of the lost time does not stand');
     breaches.expect(

@@ -30,6 +30,10 @@ import {
   fromServiceError,
   issuerContract,
   signingContract,
+  type AdminServiceName,
+  type MethodAt,
+  type MethodPath,
+  type MethodPathOf,
 } from '../../src/common/wire/index.ts';
 import {
   startServer,
@@ -84,7 +88,21 @@ type Definitions = Record<
     readonly responseStream: boolean;
   }
 >;
-type AdminCall = (method: string, request?: object) => Promise<any>;
+/** `Entries/ListEntries` */
+export type AdminMethod =
+  MethodPathOf<'unary', AdminServiceName> extends infer P
+    ? P extends `/meshca.admin.v1.${infer M}`
+      ? M
+      : never
+    : never;
+
+type AdminAt<M extends AdminMethod> = MethodAt<`/meshca.admin.v1.${M}` & MethodPath>;
+
+/** A unary call of administration: messages are typed by the contract. */
+export type AdminCall = <M extends AdminMethod>(
+  method: M,
+  request?: AdminAt<M>['requestSent'],
+) => Promise<AdminAt<M>['responseRead']>;
 
 /**
  * Every unary and streaming method of ours by its full path, for tests that go over all of them.
@@ -104,7 +122,15 @@ export function allMethods(): Definitions {
  * A unary call by path (`/meshca.admin.v1.Entries/ListEntries`); rejects with the PkiError of the
  * trailers.
  */
-export function unaryCall(
+export const unaryCall = <P extends MethodPathOf<'unary'>>(
+  client: Client,
+  path: P,
+  request: MethodAt<P>['requestSent'] = {},
+  deadlineMs = patienceMs,
+): Promise<MethodAt<P>['responseRead']> => untypedCall(client, path, request, deadlineMs);
+
+/** The same for a path that a loop gives, or for a request that does not fit its method. */
+export function untypedCall(
   client: Client,
   path: string,
   request: object = {},
@@ -225,8 +251,8 @@ export async function startTestServer(
     return client;
   };
   let local: Client | undefined;
-  const admin: AdminCall = (method, request = {}) =>
-    unaryCall((local ??= localClient()), `/meshca.admin.v1.${method}`, request);
+  const admin: AdminCall = (method, request) =>
+    untypedCall((local ??= localClient()), `/meshca.admin.v1.${method}`, request);
   const rootsDer = (await admin('Authorities/GetBundle')).rootsDer as Buffer[];
   const stop = async (): Promise<void> => {
     closeClients();

@@ -198,8 +198,8 @@ export class SimAgent implements AsyncDisposable {
         ],
       },
     );
-    const [{ svid, refusal }] = results;
-    if (!svid) throw new Error(`refused: ${refusal.code} ${refusal.message}`);
+    const { svid, refusal } = results[0]!;
+    if (!svid) throw new Error(`refused: ${refusal?.code} ${refusal?.message}`);
     const before = this.leaf;
     this.leaf = {
       serial: svid.serial,

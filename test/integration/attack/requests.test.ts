@@ -18,6 +18,7 @@ import {
   startTestServer,
   testTrustDomain,
   unaryCall,
+  untypedCall,
   type Credential,
   type TestServer,
 } from '../../support/server.ts';
@@ -294,10 +295,10 @@ describe('names and numbers at the edge', () => {
         },
       ],
     });
-    assert.equal(other.outcome, 'entry', JSON.stringify(other.problem));
+    assert.equal(other!.outcome, 'entry', JSON.stringify(other!.problem));
     await t.admin('Entries/DeleteEntries', { ids: ['good'] });
-    if (result.outcome === 'entry') await t.admin('Entries/DeleteEntries', { ids: [result.id] });
-    return result.outcome === 'entry' ? 'created' : result.problem.code;
+    if (result!.outcome === 'entry') await t.admin('Entries/DeleteEntries', { ids: [result!.id] });
+    return result!.outcome === 'entry' ? 'created' : result!.problem!.code;
   };
   const cases: readonly (readonly [what: string, over: object, code: string])[] = [
     ['the server', { spiffeId: id('/meshca/server') }, 'SPIFFE_ID_RESERVED'],
@@ -387,7 +388,7 @@ describe('names and numbers at the edge', () => {
         'Tokens/ListJoinTokens',
         'Roles/ListRoles',
         'Delegations/ListDelegations',
-      ]) {
+      ] as const) {
         const code = await codeOf(t.admin(method, { page: { size: 10, token } }));
         assert.ok(
           ['INVALID_REQUEST', 'resolved'].includes(code),
@@ -415,7 +416,7 @@ describe('what others grant', () => {
   }
   const as = (credential: Credential, method: string, request: object): Promise<string> =>
     codeOf(
-      unaryCall(t.client(credential), `/meshca.admin.v1.${method}`, request).then((answer) => {
+      untypedCall(t.client(credential), `/meshca.admin.v1.${method}`, request).then((answer) => {
         const problem = answer.results?.[0]?.problem;
         if (problem) throw Object.assign(new Error(problem.message), { code: problem.code });
       }),

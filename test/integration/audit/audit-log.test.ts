@@ -48,7 +48,7 @@ async function addEntry(
       },
     ],
   });
-  assert.equal(results[0].entry?.id, entryId, JSON.stringify(results[0]));
+  assert.equal(results[0]!.entry?.id, entryId, JSON.stringify(results[0]));
 }
 
 /** What the agent gets for an entry: `issued`, or the code of the refusal. */
@@ -68,7 +68,7 @@ async function signs(server: TestServer, agent: Credential, entryId: string): Pr
       ],
     },
   );
-  return results[0].svid ? 'issued' : results[0].refusal.code;
+  return results[0]!.svid ? 'issued' : results[0]!.refusal!.code;
 }
 
 const checkpointSizes = (server: TestServer): readonly number[] => {
@@ -514,7 +514,7 @@ test('a trigger that somebody put into the database changes nothing that is writ
   ).n;
   // it goes on by itself when the trigger is gone
   sql(server, (database) => database.exec('DROP TRIGGER quiet'));
-  assert.deepEqual([results[0].entry ?? null, written], [null, 0]);
+  assert.deepEqual([results[0]!.entry ?? null, written], [null, 0]);
   await addEntry(server, 'again', agent);
   await server.stop();
   sql(server, (database) => database.exec(trigger));

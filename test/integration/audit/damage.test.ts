@@ -32,7 +32,7 @@ async function signs(server: TestServer, agent: Credential): Promise<string> {
   return unaryCall(server.client(agent), '/meshca.issuer.v1.AgentIssuer/SignX509Svids', {
     items: [item],
   }).then(
-    ({ results }) => (results[0].svid ? 'issued' : (results[0].refusal.code as string)),
+    ({ results }) => (results[0]!.svid ? 'issued' : results[0]!.refusal!.code),
     (thrown: unknown) => PkiError.from(thrown).code,
   );
 }

@@ -78,7 +78,7 @@ async function signs(server: TestServer, agent: Credential): Promise<string> {
   return unaryCall(server.client(agent), '/meshca.issuer.v1.AgentIssuer/SignX509Svids', {
     items: [item],
   }).then(
-    ({ results }) => (results[0].svid ? 'issued' : (results[0].refusal.code as string)),
+    ({ results }) => (results[0]!.svid ? 'issued' : results[0]!.refusal!.code),
     (thrown: { code: string }) => thrown.code,
   );
 }
@@ -229,7 +229,7 @@ test('agents notice a database that was put back where nothing else does: a runn
   await until(() => server.server.port !== 0);
   assert.equal(await signs(server, agent), 'issued');
   assert.equal(
-    (await server.admin('Agents/GetAgent', { spiffeId: other.spiffeId })).agent.state,
+    (await server.admin('Agents/GetAgent', { spiffeId: other.spiffeId })).agent?.state,
     'banned',
     'the ban of the lost time stands',
   );
@@ -238,7 +238,7 @@ test('agents notice a database that was put back where nothing else does: a runn
     page: { size: 10, token: '' },
   });
   assert.equal(records.length, 1);
-  assert.equal(records[0].actor, `uid:${process.getuid?.() ?? 0}`);
+  assert.equal(records[0]!.actor, `uid:${process.getuid?.() ?? 0}`);
 
   // a checkpoint of the epoch that was given up is no news
   const late = sync(server, agent, held);

@@ -60,7 +60,7 @@ async function issue(
     '/meshca.issuer.v1.AgentIssuer/SignX509Svids',
     { items },
   );
-  assert.ok(results.every((result: { svid: unknown }) => result.svid));
+  assert.ok(results.every((result) => result.svid));
 }
 
 const checkpointFile = (server: TestServer): string => join(server.dir, 'data', 'checkpoints.log');
@@ -249,7 +249,7 @@ test('rows changed in the database of a running server are named in the next exp
   };
   assert.equal((await verify('good')).code, 0);
   const { records } = await server.admin('Audit/ListAuditRecords', { page: { size: 1000 } });
-  const next = records.at(-1).sequence + 1;
+  const next = records.at(-1)!.sequence + 1;
   sql(
     `INSERT INTO audit SELECT ${next}, time_ms, time_high_ms, actor, kind, subject, canonical, sha256 FROM audit WHERE sequence = 9`,
   );

@@ -121,7 +121,7 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
   test('the CSR comes from the other token; a tampered, swapped or foreign one is refused', async () => {
     const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });
     const csrDer = made.csrDer as Buffer;
-    id = made.authority.id;
+    id = made.authority!.id;
     csrSha256 = sha256Hex(csrDer);
     writeFileSync(file('ours.csr'), pemEncode('CERTIFICATE REQUEST', csrDer));
     const offered = async (der: Buffer, sha256 = sha256Hex(der)): Promise<string> => {
@@ -206,12 +206,12 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
     assert.equal(certificatesDer.length, 2);
     const imported = await server.admin('AuthoritySources/ImportAuthority', {
       id,
-      certificatesDer,
+      certificatesDer: [...certificatesDer],
     });
     assert.deepEqual(imported.warnings, [
       'it names no CRL: if it is stolen, only replacing the root stops it',
     ]);
-    assert.equal(imported.authority.state, 'active');
+    assert.equal(imported.authority!.state, 'active');
     await until(() => server.server.port > 0);
     const svid = await server.mint('spiffe://mesh.test/workload');
     writeFileSync(file('leaf.pem'), pemEncode('CERTIFICATE', svid.chainDer[0] as Buffer));
@@ -294,7 +294,7 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
     // it completes the set of the server below this root
     assert.equal((await server.admin('Authorities/GetRotationStatus')).crlsHandedOut, false);
     const [crl] = unwrap(pemDecode(readFileSync(file('root.crl'), 'utf8')));
-    const taken = await server.admin('AuthoritySources/ImportCrl', { crlDer: crl?.der });
+    const taken = await server.admin('AuthoritySources/ImportCrl', { crlDer: crl!.der });
     assert.deepEqual([taken.revoked, taken.warnings], [1, []]);
     await until(() => taken.crlsHandedOut === true);
   });

@@ -11,6 +11,7 @@ import {
   codeOf,
   startTestServer,
   unaryCall,
+  untypedCall,
   type Credential,
   type TestServer,
 } from '../../support/server.ts';
@@ -56,7 +57,7 @@ describe('every RPC against every class of caller', () => {
       test(`${path.split('.').at(-1)} ${admitted ? 'admits' : 'refuses'} ${caller}`, async () => {
         const code = method.responseStream
           ? await streamCode(clients[caller], path, admitted ? 5_000 : patienceMs)
-          : await codeOf(unaryCall(clients[caller], path));
+          : await codeOf(untypedCall(clients[caller], path));
         if (admitted) assert.ok(!refusals.includes(code), code);
         else assert.equal(code, caller === 'anonymous' ? 'UNAUTHENTICATED' : 'CALLER_NOT_ADMITTED');
       });
@@ -111,7 +112,7 @@ describe('who poses as somebody else', () => {
     });
     for (const path of Object.keys(allMethods())) {
       if (allMethods()[path]?.responseStream) continue;
-      assert.equal(await codeOf(unaryCall(leaf, path)), 'CALLER_NOT_ADMITTED', path);
+      assert.equal(await codeOf(untypedCall(leaf, path)), 'CALLER_NOT_ADMITTED', path);
     }
   });
 
@@ -143,7 +144,7 @@ describe('who poses as somebody else', () => {
       const { results } = await t.admin('Entries/CreateEntries', {
         entries: [{ spiffeId, parentId: agent.spiffeId, selectors: ['unix:uid:1'] }],
       });
-      assert.equal(results[0].problem.code, 'SPIFFE_ID_RESERVED');
+      assert.equal(results[0]!.problem?.code, 'SPIFFE_ID_RESERVED');
     }
     assert.match(
       await codeOf(

@@ -67,13 +67,13 @@ const item = (over: object): object => ({ requestId: uuidv7(), entryId: 'web', c
 async function refusal(over: object): Promise<string> {
   const { results } = await unaryCall(client, sign, { items: [item(over)] });
   const [result] = results;
-  if (result.svid) return 'issued';
+  if (result!.svid) return 'issued';
   assert.ok(
-    result.refusal.next.length > 10 &&
-      result.refusal.message.length > 5 &&
-      result.refusal.refusalId.length > 10,
+    result!.refusal!.next.length > 10 &&
+      result!.refusal!.message.length > 5 &&
+      result!.refusal!.refusalId.length > 10,
   );
-  return result.refusal.code;
+  return result!.refusal!.code;
 }
 
 describe('an agent that asks for what it can not have gets a stable code', () => {
@@ -123,7 +123,7 @@ describe('an agent that asks for what it can not have gets a stable code', () =>
       ],
     });
     assert.deepEqual(
-      results.map((result: { outcome: string }) => result.outcome),
+      results.map((result) => result.outcome),
       ['svid', 'refusal', 'svid'],
     );
   });
@@ -200,7 +200,7 @@ describe('entries, delegations and configuration', () => {
     const { results } = await t.admin('Entries/CreateEntries', {
       entries: [{ parentId: agent.spiffeId, selectors: ['unix:uid:1'], ...entry }],
     });
-    return results[0].problem?.code ?? 'created';
+    return results[0]!.problem?.code ?? 'created';
   };
   test('an entry with an invalid, foreign, reserved or weakly selected identity is refused', async () => {
     assert.equal(await problem({ spiffeId: 'spiffe://mesh.test/a//b' }), 'SPIFFE_ID_INVALID');

@@ -11,8 +11,8 @@ test('a server starts from nothing, issues to an agent, and keeps its trust doma
   const { certificates } = await t.admin('Certificates/ListCertificates', {
     filter: { spiffeId: agent.spiffeId },
   });
-  assert.equal(certificates[0].serial, agent.serial);
-  assert.equal(certificates[0].state, 'issued');
+  assert.equal(certificates[0]!.serial, agent.serial);
+  assert.equal(certificates[0]!.state, 'issued');
   await t.restart();
   const { rootsDer } = await t.admin('Authorities/GetBundle');
   assert.deepEqual(

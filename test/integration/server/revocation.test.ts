@@ -66,10 +66,8 @@ async function serverOf(context: TestContext): Promise<{
     },
     authorities: async () => {
       const { authorities } = await server.admin('Authorities/ListAuthorities', {});
-      const of = (kind: string): Record<string, any> =>
-        authorities.find(
-          (each: Record<string, any>) => each['kind'] === kind && each['state'] === 'active',
-        );
+      const of = (kind: string) =>
+        authorities.find((each) => each.kind === kind && each.state === 'active')!;
       return { root: of('root'), issuing: of('issuing') };
     },
   };
@@ -85,8 +83,8 @@ async function svid(
   const { results } = await unaryCall(client, '/meshca.issuer.v1.AgentIssuer/SignX509Svids', {
     items: [{ requestId: uuidv7(), entryId, csrDer: createCsr(privateKey) }],
   });
-  assert.ok(results[0].svid, JSON.stringify(results[0].refusal));
-  return results[0].svid;
+  assert.ok(results[0]!.svid, JSON.stringify(results[0]!.refusal));
+  return results[0]!.svid;
 }
 
 async function entry(
@@ -98,7 +96,7 @@ async function entry(
   const { results } = await server.admin('Entries/CreateEntries', {
     entries: [{ spiffeId: spiffeId(name), parentId, selectors: [myUid], profile }],
   });
-  return results[0].entry.id as string;
+  return results[0]!.entry!.id;
 }
 
 test('a revoked certificate stands in the CRL of its authority at once, and OpenSSL and GnuTLS refuse it with the CRLs of every level', async (context) => {

@@ -81,7 +81,7 @@ test('a nested server gets its intermediate by itself, with the SVID of the proc
   );
 
   await upper.admin('Entries/UpdateEntry', {
-    entry: { ...entry, id: results[0].entry.id, downstream: true },
+    entry: { ...entry, id: results[0]!.entry!.id, downstream: true },
   });
 
   await context.test('a key and a certificate for a CA of another make', async () => {
@@ -138,7 +138,7 @@ test('a nested server gets its intermediate by itself, with the SVID of the proc
       );
       const { authorities } = await upper.admin('Authorities/ListAuthorities', { kind: 'root' });
       const response = await fetch(
-        `http://127.0.0.1:${upper.server.httpPorts.plain}/crl/${authorities[0].id}.crl`,
+        `http://127.0.0.1:${upper.server.httpPorts.plain}/crl/${authorities[0]!.id}.crl`,
       );
       await writeFile(file('root.crl'), Buffer.from(await response.arrayBuffer()));
       const dry = await local('authority', 'import-crl', file('root.crl'), '--dry-run');

@@ -67,8 +67,8 @@ async function entryOf(name: string, over: object = {}): Promise<Entry> {
       },
     ],
   });
-  assert.ok(results[0].entry, JSON.stringify(results[0].problem));
-  return results[0].entry;
+  assert.ok(results[0]!.entry, JSON.stringify(results[0]!.problem));
+  return results[0]!.entry;
 }
 
 /** What an agent obtains for a process of that entry. */
@@ -79,11 +79,11 @@ async function svidOf(entry: Entry, agent: Credential = node): Promise<Credentia
     '/meshca.issuer.v1.AgentIssuer/SignX509Svids',
     { items: [{ requestId: uuidv7(), entryId: entry.id, csrDer: createCsr(privateKey) }] },
   );
-  assert.ok(results[0].svid, JSON.stringify(results[0].refusal));
+  assert.ok(results[0]!.svid, JSON.stringify(results[0]!.refusal));
   return {
     spiffeId: entry.spiffeId,
-    serial: results[0].svid.serial,
-    chainDer: results[0].svid.chainDer,
+    serial: results[0]!.svid.serial,
+    chainDer: results[0]!.svid.chainDer,
     privateKey,
   };
 }
@@ -356,7 +356,7 @@ describe('when the ground goes', () => {
   const rootCrl = async (): Promise<ReadonlySet<string>> => {
     const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'root' });
     const response = await fetch(
-      `http://127.0.0.1:${server.server.httpPorts.plain}/crl/${authorities[0].id}.crl`,
+      `http://127.0.0.1:${server.server.httpPorts.plain}/crl/${authorities[0]!.id}.crl`,
     );
     return new Set(unwrap(parseCrl(Buffer.from(await response.arrayBuffer()))).revoked.keys());
   };
@@ -400,7 +400,7 @@ describe('when the ground goes', () => {
         code,
       );
     assert.ok(
-      (await server.admin('Certificates/GetCertificate', { serial: serials[0] })).revokedAt > 0,
+      (await server.admin('Certificates/GetCertificate', { serial: serials[0]! })).revokedAt > 0,
     );
   });
 
@@ -412,12 +412,11 @@ describe('when the ground goes', () => {
     });
     await until(async () => (await rootCrl()).has(signed.serial), 'the revocation');
     const { certificates } = await server.admin('Certificates/ListCertificates', {
-      spiffeId: 'spiffe://mesh.test',
-      kind: 'authority',
+      filter: { spiffeId: 'spiffe://mesh.test', kind: 'authority' },
     });
     const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'issuing' });
-    const own = unwrap(parseCertificate(authorities[0].certificateDer)).serialHex;
-    assert.ok(certificates.some(({ serial }: { serial: string }) => serial === own));
+    const own = unwrap(parseCertificate(authorities[0]!.certificateDer)).serialHex;
+    assert.ok(certificates.some(({ serial }) => serial === own));
     assert.equal(
       await codeOf(server.admin('Certificates/RevokeCertificate', { serial: own })),
       'REVOCATION_NOT_POSSIBLE',
@@ -426,7 +425,7 @@ describe('when the ground goes', () => {
 
   test('a row that was made to look like a downstream CA has no authority of ours revoked', async () => {
     const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'issuing' });
-    const own = unwrap(parseCertificate(authorities[0].certificateDer)).serialHex;
+    const own = unwrap(parseCertificate(authorities[0]!.certificateDer)).serialHex;
     const database = new DatabaseSync(join(server.config.dataDir, 'meshca.db'), {
       timeout: patienceMs,
     });

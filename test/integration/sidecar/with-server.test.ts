@@ -92,7 +92,7 @@ test('a real server and a real agent: an entry becomes an identity within moment
   const { results } = await server.admin('Entries/CreateEntries', {
     entries: [{ spiffeId, parentId: agentId, selectors: [myUid], x509TtlSeconds: 15 }],
   });
-  const entryId = results[0].entry.id as string;
+  const entryId = results[0]!.entry!.id;
   await until(() => agent.status().entries === 1, 'the entry');
   const stream = client.FetchX509SVID({}, header());
   stream.on('data', (response) => responses.push(response));
@@ -118,9 +118,7 @@ test('a real server and a real agent: an entry becomes an identity within moment
     const { certificates } = await server.admin('Certificates/ListCertificates', {
       filter: { spiffeId },
     });
-    const first = (certificates as Record<string, unknown>[]).find(
-      ({ serial }) => serial === serials[0],
-    );
+    const first = certificates.find(({ serial }) => serial === serials[0]);
     if (Number(first?.['replacementConfirmedAt'] ?? 0) > 0) replacedBy = String(first?.['serial']);
     return replacedBy !== '';
   }, 'the proof of the replacement');

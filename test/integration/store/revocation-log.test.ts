@@ -95,22 +95,20 @@ async function revocable(
       ],
     },
   );
-  assert.ok(results[0].svid, JSON.stringify(results[0].refusal));
+  assert.ok(results[0]!.svid, JSON.stringify(results[0]!.refusal));
   return {
     spiffeId: id(`/${entryId}`),
-    serial: results[0].svid.serial,
-    chainDer: results[0].svid.chainDer,
+    serial: results[0]!.svid.serial,
+    chainDer: results[0]!.svid.chainDer,
     privateKey,
   };
 }
 
 async function issuerCrl(server: TestServer): Promise<ParsedCrl> {
   const { authorities } = await server.admin('Authorities/ListAuthorities', {});
-  const issuing = authorities.find(
-    (each: Record<string, unknown>) => each['kind'] === 'issuing' && each['state'] === 'active',
-  );
+  const issuing = authorities.find((each) => each.kind === 'issuing' && each.state === 'active');
   const response = await fetch(
-    `http://127.0.0.1:${server.server.httpPorts.plain}/crl/${issuing.id}.crl`,
+    `http://127.0.0.1:${server.server.httpPorts.plain}/crl/${issuing!.id}.crl`,
   );
   return unwrap(parseCrl(Buffer.from(await response.arrayBuffer())));
 }

@@ -42,7 +42,7 @@ async function mesh(
             (
               await server.admin('Tokens/CreateJoinToken', {
                 agentName,
-                nodeSelectors: selectorsOf(index),
+                nodeSelectors: [...selectorsOf(index)],
               })
             ).token,
           ),
@@ -63,7 +63,7 @@ async function mesh(
     server,
     agents,
     under: async (authorityId) => {
-      const leaves = await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index])));
+      const leaves = await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index]!)));
       return agents
         .filter((_, index) => leaves[index]?.authorityId === authorityId)
         .map(({ name }) => name);
@@ -93,7 +93,7 @@ async function begin(
   reporter.freeze();
   await server.admin('Authorities/RotateAuthorities', {
     kind: 'issuing',
-    canary: { steps, holdSeconds, maximumFailureRate: 0.05 },
+    canary: { steps: [...steps], holdSeconds, maximumFailureRate: 0.05 },
   });
   await eventually('only that one has not confirmed', async () => {
     const published = (await status()).authorities.find(

@@ -78,13 +78,12 @@ test('an old root certifies a new one: chains then verify under either root alon
     return `${stdout}${stderr}`;
   };
   const certificateOf = async (id: string): Promise<Buffer> =>
-    (await server.admin('Authorities/ListAuthorities')).authorities.find(
-      (each: any) => each.id === id,
-    ).certificateDer;
+    (await server.admin('Authorities/ListAuthorities')).authorities.find((each) => each.id === id)!
+      .certificateDer;
   const [oldRoot, newRoot] = [await certificateOf(from), await certificateOf(to)];
   await eventually(
     'chains end with it',
-    async () => (await agent.renew(results[0].entry.id)).chainDer.length === 3,
+    async () => (await agent.renew(results[0]!.entry!.id)).chainDer.length === 3,
   );
   const chain = agent.leaf?.chainDer ?? [];
   assert.match(openssl(oldRoot, chain), /leaf\.pem: OK/);
@@ -120,6 +119,6 @@ test('an old root certifies a new one: chains then verify under either root alon
   });
   await eventually(
     'chains go without it',
-    async () => (await agent.renew(results[0].entry.id)).chainDer.length === 2,
+    async () => (await agent.renew(results[0]!.entry!.id)).chainDer.length === 2,
   );
 });

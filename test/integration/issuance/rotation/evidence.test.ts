@@ -311,9 +311,9 @@ test('after an activation anybody who may read can see who had confirmed, and ch
     kind: 'authority.active',
     page: { size: 10 },
   });
-  const { detail } = JSON.parse(records[0].canonical.toString().split('\n')[1]);
+  const { detail } = JSON.parse(records[0]!.canonical.toString().split('\n')[1]!);
   assert.deepEqual(
-    [records[0].sequence, detail.provenNeeded, detail.provenConfirmed],
+    [records[0]!.sequence, detail.provenNeeded, detail.provenConfirmed],
     [sequence, 6, 5],
   );
   const shown = await cli(server, 'authority', 'evidence', before);
@@ -328,7 +328,7 @@ test('after an activation anybody who may read can see who had confirmed, and ch
       server.mint(`spiffe://mesh.test/admin/${name}`, { admin: true }),
     ),
   );
-  await server.admin('Roles/PutRole', { role: { name: 'auditor', members: [auditor?.spiffeId] } });
+  await server.admin('Roles/PutRole', { role: { name: 'auditor', members: [auditor!.spiffeId] } });
   const reads = (credential: typeof auditor): Promise<string> =>
     codeOf(
       serverStreamCall(

@@ -19,7 +19,7 @@ const idle = async (server: TestServer): Promise<boolean> =>
 const scopes = async (server: TestServer): Promise<readonly string[]> =>
   (await issuing(server)).map(({ scopeJson }) => scopeJson).sort();
 const rotate = async (server: TestServer, more: object): Promise<string> =>
-  (await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', ...more })).operations[0]
+  (await server.admin('Authorities/RotateAuthorities', { kind: 'issuing', ...more })).operations[0]!
     .successorId;
 
 /**
@@ -108,8 +108,8 @@ test('an intermediate for a region is made under the root in service, signs ther
       ({ kind, state }: any) => kind === 'root' && state === 'active',
     );
     return (
-      root.id !== everywhere.parentId &&
-      (await issuing(there)).every(({ parentId }) => parentId === root.id) &&
+      root!.id !== everywhere.parentId &&
+      (await issuing(there)).every(({ parentId }) => parentId === root!.id) &&
       idle(there)
     );
   });
@@ -152,7 +152,7 @@ test('on the command line: --region goes with issuing alone; where the last that
   const everywhere = (await issuing(server)).find(({ scopeJson }) => scopeJson === '{}');
   const made = await cli('prepare', '--region', 'us');
   assert.equal(made.code, 0);
-  const { successorId } = (await server.admin('Authorities/GetRotationStatus')).operations[0];
+  const { successorId } = (await server.admin('Authorities/GetRotationStatus')).operations[0]!;
   await server.admin('Authorities/TaintAuthority', { id: everywhere.id, reason: 'drill' });
   await until(
     async () =>

@@ -146,7 +146,7 @@ test('a forced activation needs a reason and stands in the log with whoever was 
     page: { size: 100 },
     kind: 'authority.active',
   });
-  const { detail, actor } = JSON.parse(records.at(-1).canonical.toString('utf8').split('\n')[1]);
+  const { detail, actor } = JSON.parse(records.at(-1)!.canonical.toString('utf8').split('\n')[1]!);
   assert.deepEqual(
     [actor, detail.without, detail.reason],
     [`uid:${process.getuid?.() ?? 0}`, 'forced', 'the node is in repair'],
@@ -253,7 +253,7 @@ test('a compromised intermediate takes its root with it: leaves are replaced, an
     const [root] = (
       await server.admin('Authorities/ListAuthorities', { kind: 'root' })
     ).authorities.filter(({ id }: any) => id === oldRoot);
-    return root.state === 'revoked';
+    return root!.state === 'revoked';
   });
   const { rootsDer } = await server.admin('Authorities/GetBundle');
   assert.equal(rootsDer.length, 1);

@@ -140,7 +140,7 @@ test('tainting an intermediate makes the agent and its workloads renew within th
   defer(context, () => source.close());
   const [serial, agentSerial] = [
     source.svid.serial,
-    (await server.admin('Agents/GetAgent', { spiffeId: agentId })).agent.serial as string,
+    (await server.admin('Agents/GetAgent', { spiffeId: agentId })).agent!.serial as string,
   ];
   const stolen = await activeId('issuing');
   await server.admin('Authorities/TaintAuthority', {
@@ -152,7 +152,7 @@ test('tainting an intermediate makes the agent and its workloads renew within th
   await eventually(
     'so does the agent',
     async () =>
-      (await server.admin('Agents/GetAgent', { spiffeId: agentId })).agent.serial !== agentSerial,
+      (await server.admin('Agents/GetAgent', { spiffeId: agentId })).agent!.serial !== agentSerial,
   );
   assert.notEqual(source.svid.leaf.authorityKeyId, (await byId(stolen)).authority.subjectKeyId);
   await eventually('the old ones are known as replaced', async () => {
@@ -161,7 +161,7 @@ test('tainting an intermediate makes the agent and its workloads renew within th
         server.admin('Certificates/GetCertificate', { serial: each }),
       ),
     );
-    return old.replacementConfirmedAt > 0 && oldAgent.replacedBy !== '';
+    return old!.replacementConfirmedAt > 0 && oldAgent!.replacedBy !== '';
   });
   assert.equal(agent.status().connected, true);
 });

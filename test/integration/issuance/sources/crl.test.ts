@@ -62,13 +62,13 @@ describe('CRLs of a company CA above ours', () => {
     const certificatesDer = ders(await ca.sign(csrDer), ca.subPem, ca.rootPem);
     issuingSerial = unwrap(parseCertificate(certificatesDer[0] as Buffer)).serialHex;
     const imported = await server.admin('AuthoritySources/ImportAuthority', {
-      id: authority.id,
+      id: authority!.id,
       certificatesDer,
     });
     Object.assign(ids, {
-      root: imported.root.id,
-      sub: imported.above[0].id,
-      issuing: authority.id,
+      root: imported.root!.id,
+      sub: imported.above[0]!.id,
+      issuing: authority!.id,
     });
     await until(() => server.server.port > 0);
   });
@@ -86,7 +86,7 @@ describe('CRLs of a company CA above ours', () => {
     const { crls, crlsHandedOut } = await server.admin('Authorities/GetRotationStatus');
     return {
       handedOut: crlsHandedOut,
-      of: (id) => crls.find(({ authorityId }: Standing) => authorityId === id),
+      of: (id) => crls.find(({ authorityId }) => authorityId === id)!,
     };
   };
   const published = async (id: string): Promise<Buffer | number> => {

@@ -10,7 +10,7 @@ import {
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { codeOf, startTestServer, unaryCall, type TestServer } from '../../../support/server.ts';
+import { codeOf, startTestServer, untypedCall, type TestServer } from '../../../support/server.ts';
 
 describe('an intermediate for a CA downstream', () => {
   let server: TestServer;
@@ -38,7 +38,7 @@ describe('an intermediate for a CA downstream', () => {
       csrDer: await csr('spiffe://mesh.test'),
       ttlSeconds: 30 * days,
     });
-    const certificate = unwrap(parseCertificate(signed.chainDer[0]));
+    const certificate = unwrap(parseCertificate(signed.chainDer[0]!));
     assert.equal(certificate.pathLength, 0);
     assert.deepEqual(certificate.uriSans, ['spiffe://mesh.test']);
     writeFileSync(join(server.dir, 'down.pem'), certificatesToPem(signed.chainDer));
@@ -71,7 +71,7 @@ describe('an intermediate for a CA downstream', () => {
 
   test('is refused by an authority whose pathLen forbids it, with a foreign name, a used key, a life too long, or by a key that is not here', async () => {
     const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'issuing' });
-    assert.equal(await asked({ issuerId: authorities[0].id }), 'AUTHORITY_UNFIT');
+    assert.equal(await asked({ issuerId: authorities[0]!.id }), 'AUTHORITY_UNFIT');
     assert.equal(
       await asked({ csrDer: await csr('spiffe://other.test') }),
       'CSR_IDENTITY_MISMATCH',
@@ -92,7 +92,7 @@ describe('an intermediate for a CA downstream', () => {
     const { csrDer, authority } = await server.admin('AuthoritySources/CreateAuthorityCsr', {
       kind: 'issuing',
     });
-    assert.equal(authority.state, 'preparing');
+    assert.equal(authority!.state, 'preparing');
     assert.equal(await asked({ csrDer }), 'KEY_RESERVED');
     await server.restart();
     assert.equal(await asked({ csrDer }), 'KEY_RESERVED');
@@ -117,7 +117,7 @@ describe('an intermediate for a CA downstream', () => {
     ]) {
       assert.equal(
         await codeOf(
-          unaryCall(
+          untypedCall(
             server.client(admin),
             `/meshca.admin.v1.AuthoritySources/${method}`,
             method === 'SignDownstream' ? { csrDer: await csr(), ttlSeconds: 30 * days } : {},

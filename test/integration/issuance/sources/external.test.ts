@@ -38,7 +38,13 @@ describe('an intermediate that a company CA certifies', () => {
   const chain = async (options: Parameters<CompanyCa['sign']>[1] = {}): Promise<Buffer[]> =>
     ders(await ca.sign(csrDer, options), ca.subPem, ca.rootPem);
   const refused = async (certificatesDer: readonly Buffer[], more: object = {}): Promise<string> =>
-    codeOf(server.admin('AuthoritySources/ImportAuthority', { id, certificatesDer, ...more }));
+    codeOf(
+      server.admin('AuthoritySources/ImportAuthority', {
+        id,
+        certificatesDer: [...certificatesDer],
+        ...more,
+      }),
+    );
 
   test('a server without a root of its own starts, is not ready and says what to do', async () => {
     const status = await server.admin('Server/GetStatus');
@@ -66,9 +72,9 @@ describe('an intermediate that a company CA certifies', () => {
 
   test('the CSR is for a key in the token, verifies in OpenSSL, and is the same key again after a restart', async () => {
     const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });
-    id = made.authority.id;
+    id = made.authority!.id;
     csrDer = made.csrDer;
-    assert.equal(made.authority.state, 'preparing');
+    assert.equal(made.authority!.state, 'preparing');
     const file = join(ca.dir, 'ours.csr');
     writeFileSync(file, csrDer);
     assert.match(
@@ -177,9 +183,9 @@ describe('an intermediate that a company CA certifies', () => {
       rootSha256: sha256Hex(certificatesDer[2] as Buffer),
     });
     assert.equal(imported.activated, true);
-    assert.equal(imported.authority.state, 'active');
+    assert.equal(imported.authority!.state, 'active');
     assert.deepEqual(
-      [imported.root.kind, imported.root.token, imported.root.state],
+      [imported.root!.kind, imported.root!.token, imported.root!.state],
       ['root', 'external', 'active'],
     );
     await until(() => server.server.port > 0);
@@ -237,13 +243,13 @@ describe('an intermediate that a company CA certifies', () => {
       keyType: 'ec-p384',
     });
     csrDer = made.csrDer;
-    id = made.authority.id;
+    id = made.authority!.id;
     const imported = await server.admin('AuthoritySources/ImportAuthority', {
       id,
       certificatesDer: await chain(),
     });
     assert.equal(imported.activated, false);
-    assert.equal(imported.authority.state, 'prepared');
+    assert.equal(imported.authority!.state, 'prepared');
     const { authorities } = await server.admin('Authorities/ListAuthorities');
     assert.equal(
       authorities.filter((each: { token: string }) => each.token === 'external').length,
@@ -279,9 +285,9 @@ describe('an intermediate that a company CA certifies', () => {
       kind: 'issuing',
       reason: 'drill',
     });
-    const wanted = status.operations[0].successorId;
+    const wanted = status.operations[0]!.successorId;
     const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });
-    assert.equal(made.authority.id, wanted);
+    assert.equal(made.authority!.id, wanted);
     assert.deepEqual(
       unwrap(parseCsr((await server.admin('AuthoritySources/CreateAuthorityCsr', {})).csrDer))
         .spkiDer,
@@ -305,14 +311,14 @@ describe('an intermediate that a company CA certifies', () => {
     });
     csrDer = made.csrDer;
     await server.admin('AuthoritySources/ImportAuthority', {
-      id: made.authority.id,
+      id: made.authority!.id,
       certificatesDer: await chain(),
     });
-    await server.admin('Authorities/ContinueRotation', { id: made.authority.id, reason: 'go on' });
-    await reaches(made.authority.id, 'active');
+    await server.admin('Authorities/ContinueRotation', { id: made.authority!.id, reason: 'go on' });
+    await reaches(made.authority!.id, 'active');
     assert.deepEqual(
       JSON.parse(
-        (await server.admin('Authorities/GetAuthority', { id: made.authority.id })).scopeJson,
+        (await server.admin('Authorities/GetAuthority', { id: made.authority!.id })).scopeJson,
       ),
       { region: 'eu' },
     );
@@ -341,21 +347,21 @@ describe('an intermediate that a company CA certifies', () => {
     await using second = await createCompanyCa();
     const made = await server.admin('AuthoritySources/CreateAuthorityCsr', { kind: 'issuing' });
     const imported = await server.admin('AuthoritySources/ImportAuthority', {
-      id: made.authority.id,
+      id: made.authority!.id,
       certificatesDer: ders(await second.sign(made.csrDer), second.subPem, second.rootPem),
     });
-    assert.deepEqual([imported.root.state, imported.authority.state], ['prepared', 'prepared']);
+    assert.deepEqual([imported.root!.state, imported.authority!.state], ['prepared', 'prepared']);
     await sleep(200);
     assert.deepEqual((await server.admin('Authorities/GetBundle')).rootsDer.length, 1);
     await server.admin('Authorities/ContinueRotation', {
-      id: imported.root.id,
+      id: imported.root!.id,
       force: true,
       reason: 'nobody else reads the bundle here',
     });
-    await reaches(imported.root.id, 'active');
+    await reaches(imported.root!.id, 'active');
     assert.deepEqual((await server.admin('Authorities/GetBundle')).rootsDer.length, 2);
-    await server.admin('Authorities/ContinueRotation', { id: made.authority.id, reason: 'go on' });
-    await reaches(made.authority.id, 'active');
+    await server.admin('Authorities/ContinueRotation', { id: made.authority!.id, reason: 'go on' });
+    await reaches(made.authority!.id, 'active');
     const svid = await server.mint('spiffe://mesh.test/second');
     assert.ok(
       verifyX509Svid({

@@ -24,7 +24,7 @@ describe('CRLs of a real OpenBao above ours', () => {
       },
     });
     await until(async () => server.server.port > 0, 'a first intermediate');
-    rootId = (await server.admin('Authorities/ListAuthorities', { kind: 'root' })).authorities[0]
+    rootId = (await server.admin('Authorities/ListAuthorities', { kind: 'root' })).authorities[0]!
       .id;
   });
   after(async () => {

@@ -88,7 +88,7 @@ describe('intermediates that a real OpenBao signs', () => {
 
   test('a further intermediate is signed and waits; sealed, the next one waits with a clear error while issuing goes on', async () => {
     const imported = await server.admin('AuthoritySources/RequestAuthority');
-    assert.equal(imported.authority.state, 'prepared');
+    assert.equal(imported.authority!.state, 'prepared');
     await bao.seal();
     assert.equal(await request(), 'UPSTREAM_SEALED');
     assert.ok((await server.mint('spiffe://mesh.test/while-sealed')).chainDer.length === 2);

@@ -37,7 +37,7 @@ test('bundle and CRLs are at the HTTP ports, under our own certificate, and not 
   });
   const { plain } = server.server.httpPorts;
   const { authorities } = await server.admin('Authorities/ListAuthorities', { kind: 'root' });
-  const crl = `/crl/${authorities[0].id}.crl`;
+  const crl = `/crl/${authorities[0]!.id}.crl`;
   const bundle = await fetch(`http://127.0.0.1:${plain}/bundle`);
   assert.equal(((await bundle.json()) as { keys: object[] }).keys.length > 1, true);
   for (const [path, type] of [

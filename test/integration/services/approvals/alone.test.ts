@@ -13,7 +13,7 @@ import {
   switchOn,
   type DualWorld,
 } from '../../../support/dual-control.ts';
-import { codeOf, unaryCall } from '../../../support/server.ts';
+import { codeOf, unaryCall, untypedCall } from '../../../support/server.ts';
 import { sshSign } from '../../../support/ssh.ts';
 
 /**
@@ -22,11 +22,12 @@ import { sshSign } from '../../../support/ssh.ts';
  */
 let w: DualWorld;
 let alice: Client;
+let root: Client;
 const everything = { verbs: ['*'], prefixes: ['spiffe://mesh.test/'] };
 const local = (method: string, request: object = {}): Promise<any> =>
-  w.server.admin(method, request);
+  untypedCall(root, `/meshca.admin.v1.${method}`, request);
 const remote = (method: string, request: object = {}): Promise<any> =>
-  unaryCall(alice, `/meshca.admin.v1.${method}`, request);
+  untypedCall(alice, `/meshca.admin.v1.${method}`, request);
 const submit = (id: string, signature: string): Promise<string> =>
   codeOf(local('Approvals/SubmitApproval', { id, signature }));
 const putRole = (name: string): object => ({ role: { name, ...everything, members: [] } });
@@ -47,6 +48,7 @@ const entry = (changes: object): object => ({
 
 before(async () => {
   w = await startDualWorld();
+  root = w.server.adminClient();
   await w.server.admin('Roles/PutRole', {
     role: { name: 'root-team', ...everything, members: [aliceId, 'spiffe://mesh.test/admin/bob'] },
   });

@@ -16,7 +16,7 @@ const putRole = (name: string): Promise<string> =>
 const roleNames = async (): Promise<readonly string[]> =>
   (await w.server.admin('Roles/ListRoles')).roles.map((each: any) => each.name);
 const statusOf = async (id: string): Promise<string> =>
-  (await w.server.admin('Approvals/GetOperation', { id })).operation.status;
+  (await w.server.admin('Approvals/GetOperation', { id })).operation!.status;
 
 before(async () => {
   w = await startDualWorld();
@@ -26,7 +26,7 @@ after(async () => w?.[Symbol.asyncDispose]());
 describe('switching on', () => {
   test('nothing is held before, and a policy that is not switched on can be prepared', async () => {
     await w.server.admin('Roles/PutRole', role('before'));
-    assert.equal((await w.server.admin('Approvals/GetApprovalPolicy')).policy.enabled, false);
+    assert.equal((await w.server.admin('Approvals/GetApprovalPolicy')).policy?.enabled, false);
   });
 
   test('a policy with one approver enough, fewer approvers than needed, or one key under two names is refused', async () => {
@@ -88,10 +88,10 @@ describe('switching on', () => {
     const shown = await w.server.admin('Approvals/GetOperation', { id });
     assert.deepEqual([shown.required, shown.missing], [2, ['alice', 'bob', 'carol']]);
     assert.equal((await w.approve(id, w.keys.alice)).operation.status, 'pending');
-    assert.equal((await w.server.admin('Approvals/GetApprovalPolicy')).policy.enabled, false);
+    assert.equal((await w.server.admin('Approvals/GetApprovalPolicy')).policy?.enabled, false);
     assert.equal((await w.approve(id, w.keys.carol)).operation.status, 'executed');
     const { policy, version } = await w.server.admin('Approvals/GetApprovalPolicy');
-    assert.deepEqual([policy.enabled, version, policy.approvers.length], [true, 1, 3]);
+    assert.deepEqual([policy!.enabled, version, policy!.approvers.length], [true, 1, 3]);
   });
 });
 
@@ -116,7 +116,7 @@ describe('an operation', () => {
       kind: 'approval.decided',
       subject: id,
     });
-    const verified = unwrap(verifyEvidence((records[0].canonical as Buffer).toString()));
+    const verified = unwrap(verifyEvidence((records[0]!.canonical as Buffer).toString()));
     assert.deepEqual(
       [verified.operation.id, verified.approvals.map(({ approver }) => approver).sort()],
       [id, ['bob', 'carol']],
@@ -160,8 +160,8 @@ describe('an operation', () => {
       }),
     );
     const { explanation } = await w.server.admin('Approvals/GetOperation', { id });
-    assert.match(explanation[0], /successor of the jwt authority .* stop when it is prepared/);
-    assert.match(explanation[1], /^now: jwt .* is active/);
+    assert.match(explanation[0]!, /successor of the jwt authority .* stop when it is prepared/);
+    assert.match(explanation[1]!, /^now: jwt .* is active/);
     const count = async (): Promise<number> =>
       (await w.server.admin('Authorities/ListAuthorities', { kind: 'jwt' })).authorities.length;
     assert.equal(await count(), 1);
@@ -289,7 +289,7 @@ describe('an operation', () => {
       id,
       signature: token.sign(line, namespace),
     });
-    assert.equal(done.operation.status, 'executed');
+    assert.equal(done.operation!.status, 'executed');
     assert.deepEqual(
       done.approvals.map((each: any) => [each.approver, each.counter]),
       [
