@@ -13,7 +13,7 @@ import {
   switchOn,
   type DualWorld,
 } from '../../../support/dual-control.ts';
-import { codeOf, unaryCall, untypedCall } from '../../../support/server.ts';
+import { codeOf, unaryCall, untypedCall, type AdminMethod } from '../../../support/server.ts';
 import { sshSign } from '../../../support/ssh.ts';
 
 /**
@@ -22,10 +22,9 @@ import { sshSign } from '../../../support/ssh.ts';
  */
 let w: DualWorld;
 let alice: Client;
-let root: Client;
 const everything = { verbs: ['*'], prefixes: ['spiffe://mesh.test/'] };
 const local = (method: string, request: object = {}): Promise<any> =>
-  untypedCall(root, `/meshca.admin.v1.${method}`, request);
+  w.server.admin(method as AdminMethod, request);
 const remote = (method: string, request: object = {}): Promise<any> =>
   untypedCall(alice, `/meshca.admin.v1.${method}`, request);
 const submit = (id: string, signature: string): Promise<string> =>
@@ -48,7 +47,6 @@ const entry = (changes: object): object => ({
 
 before(async () => {
   w = await startDualWorld();
-  root = w.server.adminClient();
   await w.server.admin('Roles/PutRole', {
     role: { name: 'root-team', ...everything, members: [aliceId, 'spiffe://mesh.test/admin/bob'] },
   });
