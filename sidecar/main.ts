@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { PkiError } from '../src/common/errors/index.ts';
 import { oneLine, systemClock, systemRandom, type Logger } from '../src/common/runtime/index.ts';
 import { forbidDumps } from '../src/common/runtime/no-dump.ts';
-import { startAgent } from './compose.ts';
+import { startAgent, type RunningAgent } from './compose.ts';
 import { loadAgentConfig, type AgentConfig } from './config.ts';
 
 export interface RunAgentOptions {
@@ -44,7 +44,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
   if (options.platform !== undefined && !forbidDumps(options.platform))
     logger.warn({}, 'this system can not keep the memory of the agent out of core files');
   try {
-    await using agent = await startAgent({
+    const starting = startAgent({
       config: loaded.value,
       logger,
       version: productVersion(),
@@ -53,6 +53,11 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
       clock: systemClock,
       random: systemRandom,
     });
+    await using agent = await startedOrStopped(starting, signal);
+    if (agent === undefined) {
+      logger.info({}, 'the agent was stopped while it started');
+      return 0;
+    }
     logger.info(
       {
         trustDomain: loaded.value.trustDomain,
@@ -69,6 +74,28 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     return complain(error);
   }
   return 0;
+}
+
+/** What a start that is under way may still take to end in order. */
+const startGraceMs = 2_000;
+
+/**
+ * The agent, or undefined where the signal came and the start did not end within the grace: one that
+ * waits, for a disk or a file system of the network, does not keep anybody from ending it. An agent
+ * that stands after that is disposed.
+ */
+async function startedOrStopped(
+  starting: Promise<RunningAgent>,
+  signal: AbortSignal,
+): Promise<RunningAgent | undefined> {
+  const stopped = aborted(signal).then(() => systemClock.sleep(startGraceMs, { unref: true }));
+  const first = await Promise.race([starting, stopped]);
+  if (first !== undefined) return first;
+  starting.then(
+    (agent) => agent[Symbol.asyncDispose](),
+    () => {},
+  );
+  return undefined;
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>

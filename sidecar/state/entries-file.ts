@@ -1,8 +1,6 @@
-import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { AgentEntry } from '../ports/entries.ts';
-import { replaceFile } from './files.ts';
+import { openPrivateFile, replaceFile } from './files.ts';
 
 export interface SyncPosition {
   readonly epoch: string;
@@ -52,13 +50,13 @@ export async function loadEntries(
 ): Promise<
   { readonly position: SyncPosition; readonly entries: readonly AgentEntry[] } | undefined
 > {
-  const input = createReadStream(join(directory, fileName), { encoding: 'utf8' });
-  const reader = createInterface({ input, crlfDelay: Infinity });
+  const file = await openPrivateFile(join(directory, fileName)).catch(() => undefined);
+  if (file === undefined) return undefined;
   const entries: AgentEntry[] = [];
   let position: SyncPosition | undefined;
   let whole = false;
   try {
-    for await (const line of reader) {
+    for await (const line of file.readLines()) {
       const record = JSON.parse(line) as Record<string, unknown>;
       if (position === undefined) {
         if (
@@ -79,8 +77,7 @@ export async function loadEntries(
   } catch {
     return undefined;
   } finally {
-    reader.close();
-    input.destroy();
+    await file.close();
   }
   return position !== undefined && whole ? { position, entries } : undefined;
 }

@@ -1,5 +1,5 @@
-import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { chmod, lstat, mkdir, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { PkiError } from '../../src/common/errors/index.ts';
@@ -30,6 +30,7 @@ export async function ownDirectory(path: string): Promise<void> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     const found = await lstat(path);
     if (!found.isDirectory()) throw new Error('it is no directory');
+    await assertNotPlanted(path, found.mode);
     // whoever owns it can put another bundle in, whatever the modes say; the owner of a new file is
     // who we are
     const probe = join(path, temporaryFile());
@@ -45,12 +46,28 @@ export async function ownDirectory(path: string): Promise<void> {
     if ((found.mode & 0o077) !== 0) await chmod(path, 0o700);
     await rm(probe, { force: true });
   } catch (thrown) {
+    if (thrown instanceof PkiError) throw thrown;
     throw new PkiError(
       'STATE_UNUSABLE',
       `the directory ${path} can not be used: ${(thrown as Error).message}`,
       { cause: thrown },
     );
   }
+}
+
+/** What others could put into a directory is never believed: narrowing it comes too late. */
+async function assertNotPlanted(path: string, mode: number): Promise<void> {
+  if ((mode & 0o022) === 0) return;
+  const names = await readdir(path);
+  if (names.length === 0) return;
+  throw new PkiError(
+    'STATE_UNUSABLE',
+    `others may write into the directory ${path} (mode ${(mode & 0o7777).toString(8)}), so that what is in it may be theirs`,
+    {
+      detail: { files: names.length },
+      next: 'Find out who could write there. Then empty the directory, "chmod 700" it, and let the agent attest again.',
+    },
+  );
 }
 
 /**
@@ -101,13 +118,28 @@ export async function removeFile(path: string): Promise<void> {
 }
 
 /**
- * The text of a file that must be private: owned by us and closed to others, no link; undefined if
- * it is not there. Throws STATE_UNUSABLE.
+ * The text of a file that must be private; undefined if it is not there. Throws STATE_UNUSABLE, as
+ * `openPrivateFile` does.
  */
 export async function readPrivateFile(path: string): Promise<string | undefined> {
-  let file;
+  const file = await openPrivateFile(path);
   try {
-    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    return await file?.readFile('utf8');
+  } finally {
+    await file?.close();
+  }
+}
+
+/**
+ * Opens a plain file that belongs to the owner of its directory and is closed to others, for
+ * reading; undefined if it is not there. Never waits: a FIFO without a writer would hold the reader
+ * for ever. Throws STATE_UNUSABLE.
+ */
+export async function openPrivateFile(path: string): Promise<FileHandle | undefined> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let file: FileHandle;
+  try {
+    file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new PkiError('STATE_UNUSABLE', `${path} can not be read: ${(thrown as Error).message}`, {
@@ -115,18 +147,28 @@ export async function readPrivateFile(path: string): Promise<string | undefined>
     });
   }
   try {
-    const found = await file.stat();
-    if (!found.isFile()) throw new PkiError('STATE_UNUSABLE', `${path} is no plain file`);
-    if ((found.mode & 0o077) !== 0)
-      throw new PkiError(
-        'STATE_UNUSABLE',
-        `${path} is open to others (mode ${(found.mode & 0o777).toString(8)}); its key may be known`,
-        { next: 'Find out who could read it; then "chmod 600" it, or remove it and attest again.' },
-      );
-    return await file.readFile('utf8');
-  } finally {
+    assertPrivate(path, await file.stat(), (await lstat(dirname(path))).uid);
+    return file;
+  } catch (thrown) {
     await file.close();
+    throw thrown;
   }
+}
+
+function assertPrivate(path: string, file: Stats, owner: number): void {
+  if (!file.isFile()) throw new PkiError('STATE_UNUSABLE', `${path} is no plain file`);
+  if (file.uid !== owner)
+    throw new PkiError(
+      'STATE_UNUSABLE',
+      `${path} belongs to user ${file.uid}, its directory to user ${owner}: somebody else may have put it there`,
+      { next: 'Find out who made it; then remove it, and let the agent attest again.' },
+    );
+  if ((file.mode & 0o077) !== 0)
+    throw new PkiError(
+      'STATE_UNUSABLE',
+      `${path} is open to others (mode ${(file.mode & 0o777).toString(8)}); its key may be known`,
+      { next: 'Find out who could read it; then "chmod 600" it, or remove it and attest again.' },
+    );
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Left } from '../ports/consumers.ts';
-import { replaceFile } from './files.ts';
+import { readPrivateFile, replaceFile } from './files.ts';
 
 const fileName = 'holdings.json';
 const maximumRecords = 100_000;
@@ -20,7 +19,8 @@ export async function saveHoldings(directory: string, records: Iterable<Left>): 
 
 export async function loadHoldings(directory: string): Promise<readonly Left[]> {
   try {
-    const record = JSON.parse(await readFile(join(directory, fileName), 'utf8')) as {
+    const text = await readPrivateFile(join(directory, fileName));
+    const record = JSON.parse(text ?? '{}') as {
       readonly version?: unknown;
       readonly holders?: unknown;
     };

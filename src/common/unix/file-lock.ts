@@ -1,4 +1,12 @@
-import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from 'node:fs';
 import koffi from 'koffi';
 
 /** <sys/file.h>, <errno.h> */
@@ -38,8 +46,11 @@ export type LockResult =
  * open(2) says, and an error with `errno` where the file system has no such locks.
  */
 export function lockFile(path: string, holder: string, lock: Flock = flock): LockResult {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   try {
+    // reading a FIFO or a terminal would hold this thread for ever
+    if (!fstatSync(fd).isFile()) throw new Error('it is no plain file');
     let error = lock(fd, LOCK_EX | LOCK_NB);
     while (error === EINTR) error = lock(fd, LOCK_EX | LOCK_NB);
     if (error === EWOULDBLOCK) {
