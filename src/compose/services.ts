@@ -1,5 +1,5 @@
 import { Operations } from '../api/index.ts';
-import { createServices, type RunningServices } from '../services/index.ts';
+import { createServices, InventoryProof, type RunningServices } from '../services/index.ts';
 import { restoreFacts } from './accepted-loss.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
@@ -37,7 +37,8 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     clock,
     random,
     logger,
-    ...(faults.withoutLog ? {} : { logFacts: records.log }),
+    logFacts: records.log,
+    inventory: faults.withoutLog ? unproven : new InventoryProof(records.store.audit, records.log),
     restoreFacts: restoreFacts(config, records.log, gate),
     checkpoints: agentCheckpoints(records.log, logger),
     sources: authorities.sources,
@@ -48,7 +49,6 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     handshakes: authorities.handshakes,
     rotation: authorities.rotation,
     crls: authorities.crls,
-    crlSource: authorities.crls,
     settings: serviceSettings(config, context.uid),
     facts: {
       startedAt: () => startedAt,
@@ -67,3 +67,9 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   const owned = stack.move();
   return { services, operations, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
+
+/** For the measurement without a log: there are no proofs, so that each row counts as it is. */
+const unproven: Pick<InventoryProof, 'require' | 'downstream'> = {
+  require: () => Promise.resolve(),
+  downstream: () => Promise.resolve(undefined),
+};

@@ -10,15 +10,12 @@ import type { LedgerEvidence, LedgerLog } from '../ledger/index.ts';
 import type { AuditStore, CertificateStore, StoredCheckpoint } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
 
-/**
- * What is known of the log beside the store; absent where no log is kept (tests of single
- * services).
- */
+/** What is known of the log beside the store. */
 export interface LogFacts {
   readonly origin: string;
   verifierKey(): string;
   /** Further keys of this log. */
-  otherKeys?(): readonly string[];
+  otherKeys(): readonly string[];
   /**
    * Whether the record of this sequence with this hash is in the tree, or was written by this
    * process and waits for it.
@@ -55,7 +52,7 @@ export async function* exportLines(
     version: 1,
     origin: facts.origin,
     verifierKey: facts.verifierKey(),
-    otherKeys: facts.otherKeys?.() ?? [],
+    otherKeys: facts.otherKeys(),
     exportedAtMs: clock.nowMs(),
   };
   const checkpoints = new Checkpoints(log);

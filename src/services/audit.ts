@@ -1,4 +1,3 @@
-import { PkiError } from '../common/errors/index.ts';
 import type { OperationName } from '../common/wire/index.ts';
 import type { AuditRecord } from '../domain/index.ts';
 import type { LedgerEvidence, LedgerLog } from '../ledger/index.ts';
@@ -30,7 +29,7 @@ export interface AuditDeps extends InventoryDeps {
   readonly log: LedgerLog;
   readonly certificates: Pick<CertificateStore, 'list'>;
   readonly evidence: LedgerEvidence;
-  readonly facts: LogFacts | undefined;
+  readonly facts: LogFacts;
 }
 
 const chunkBytes = 256 * 1024;
@@ -70,8 +69,6 @@ export class AuditService implements Audit {
 
   #streamDeps(): AuditStreamDeps {
     const { audit, log, certificates, evidence, clock, facts } = this.#deps;
-    if (facts === undefined)
-      throw new PkiError('NOT_IMPLEMENTED', 'this server keeps no tree over its audit records');
     return { audit, log, certificates, evidence, clock, facts };
   }
 

@@ -1,4 +1,3 @@
-import { PkiError } from '../common/errors/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { OperationName } from '../common/wire/index.ts';
@@ -20,14 +19,12 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { requestIdOrNew } from './requests.ts';
 
 export interface AuthoritySourcingDeps {
-  readonly sources:
-    | Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'>
-    | undefined;
-  readonly downstream: ((request: DownstreamRequest) => Promise<DownstreamAuthority>) | undefined;
-  readonly cross?: ((request: CrossRequest) => Promise<Authority>) | undefined;
-  readonly crlSource?: Pick<CrlPublisher, 'importExternal'> | undefined;
+  readonly sources: Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'>;
+  readonly downstream: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
+  readonly cross: (request: CrossRequest) => Promise<Authority>;
+  readonly crls: Pick<CrlPublisher, 'importExternal'>;
   /** Whether cross-certificates are handed out in chains. */
-  readonly crossInChains?: boolean | undefined;
+  readonly crossInChains: boolean;
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -89,8 +86,6 @@ export class AuthoritySourcingService implements AuthoritySourcing {
   ): Promise<DownstreamAuthority> {
     return this.#acting(caller, 'SignDownstream', input.issuerId, () => {
       const { downstream, clock } = this.#deps;
-      if (downstream === undefined)
-        throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
       return downstream({
         ...input,
         actor: actorOf(caller),
@@ -104,9 +99,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     input: { readonly fromId: string; readonly toId: string },
   ): Promise<{ readonly authority: Authority; readonly inChains: boolean }> {
     return this.#acting(caller, 'CrossSign', input.toId, async () => {
-      const { cross, crossInChains = false } = this.#deps;
-      if (cross === undefined)
-        throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
+      const { cross, crossInChains } = this.#deps;
       return {
         authority: await cross({ ...input, actor: actorOf(caller) }),
         inChains: crossInChains,
@@ -124,9 +117,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
   ): Promise<ImportedCrl> {
     return refusing(this.#deps.refusals, caller, 'ImportCrl', undefined, async () => {
       (await this.#deps.access.of(caller)).requireEverything('bringing in a CRL');
-      if (this.#deps.crlSource === undefined)
-        throw new PkiError('NOT_IMPLEMENTED', 'this server hands out no CRLs');
-      return this.#deps.crlSource.importExternal({ actor: actorOf(caller), ...input });
+      return this.#deps.crls.importExternal({ actor: actorOf(caller), ...input });
     });
   }
 
@@ -134,12 +125,10 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     caller: OperatorCaller,
     operation: OperationName,
     subject: string | undefined,
-    act: (sources: NonNullable<AuthoritySourcingDeps['sources']>) => Promise<T>,
+    act: (sources: AuthoritySourcingDeps['sources']) => Promise<T>,
   ): Promise<T> {
     return refusing(this.#deps.refusals, caller, operation, subject?.slice(0, 64), async () => {
       (await this.#deps.access.of(caller)).requireEverything('bringing in an authority');
-      if (this.#deps.sources === undefined)
-        throw new PkiError('NOT_IMPLEMENTED', 'this server takes in no authorities');
       return act(this.#deps.sources);
     });
   }

@@ -22,8 +22,7 @@ export interface CallerDeps {
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'byId'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
-  /** Absent where no tree is kept over the log. */
-  readonly inventory?: Pick<InventoryProof, 'require'> | undefined;
+  readonly inventory: Pick<InventoryProof, 'require'>;
   readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly clock: Clock;
@@ -170,7 +169,7 @@ export class CallerRegistry implements Callers {
     this.#refuseUntrusted(record);
     if (this.#deps.revocations.revoked(record.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
-    await this.#deps.inventory?.require(record);
+    await this.#deps.inventory.require(record);
     const { caller, validUntil } = await this.#classify(record, peer, now);
     const standing = { caller, record, asOf, validUntil };
     this.#standings.delete(record.serial);

@@ -21,8 +21,8 @@ import {
   StatusService,
   type ServerFacts,
 } from './inventory.ts';
-import { HandshakeLedger } from './handshakes.ts';
-import { InventoryProof } from './inventory-proof.ts';
+import type { HandshakeLedger } from './handshakes.ts';
+import type { InventoryProof } from './inventory-proof.ts';
 import { MintService } from './mint.ts';
 import { NodeSetIndex } from './node-set-index.ts';
 import { RefusalLog } from './refusals.ts';
@@ -30,14 +30,14 @@ import { RestoreService, type RestoreFacts } from './restore.ts';
 import { RevocationService } from './revocation.ts';
 import { RoleService } from './roles.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
-import { noRotation, RotationService, type RotationDeps } from './rotation.ts';
+import { RotationService, type RotationDeps } from './rotation.ts';
 import { SigningService } from './signing.ts';
 import { SvidService } from './svids.ts';
 import { SyncSource, type Crls } from './sync-source.ts';
 import { SyncHub, type SyncDeps } from './sync.ts';
 import { TokenService } from './tokens.ts';
 
-export interface ServiceParts {
+export interface ServicesDependencies {
   readonly store: Ledger;
   readonly issuer: Issuer;
   readonly authorities: Authorities;
@@ -46,24 +46,19 @@ export interface ServiceParts {
   readonly logger: Logger;
   readonly settings: ServiceSettings;
   readonly facts: ServerFacts;
-  /** Absent: nothing is exported. */
-  readonly logFacts?: LogFacts;
-  readonly restoreFacts?: RestoreFacts;
-  /** Absent: agents are given no checkpoints to keep. */
-  readonly checkpoints?: SyncDeps['checkpoints'];
-  readonly handshakes?: HandshakeLedger;
-  /** Absent: no CRLs are handed out. */
-  readonly crls?: Crls;
-  /** Absent: none are taken in. */
-  readonly crlSource?: Pick<CrlPublisher, 'importExternal' | 'standings'>;
-  /** Absent: the authorities stay as they are. */
-  readonly rotation?: Pick<RotationDeps, 'controller' | 'guard' | 'canUse'>;
-  readonly sources?: AuthoritySourcingDeps['sources'];
-  readonly downstream?: AuthoritySourcingDeps['downstream'];
-  /** Whether nothing may be decided on the strength of the database for now; default no. */
-  readonly held?: () => boolean;
-  readonly cross?: AuthoritySourcingDeps['cross'];
-  readonly crossInChains?: boolean;
+  readonly logFacts: LogFacts;
+  readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
+  readonly restoreFacts: RestoreFacts;
+  readonly checkpoints: SyncDeps['checkpoints'];
+  readonly handshakes: HandshakeLedger;
+  readonly crls: Crls & Pick<CrlPublisher, 'importExternal' | 'standings'>;
+  readonly rotation: Pick<RotationDeps, 'controller' | 'guard' | 'canUse'>;
+  readonly sources: AuthoritySourcingDeps['sources'];
+  readonly downstream: AuthoritySourcingDeps['downstream'];
+  /** Whether nothing may be decided on the strength of the database for now. */
+  readonly held: () => boolean;
+  readonly cross: AuthoritySourcingDeps['cross'];
+  readonly crossInChains: boolean;
 }
 
 export interface RunningServices extends Services {
@@ -76,8 +71,8 @@ export interface RunningServices extends Services {
  * All services over one store and issuer. Throws CONFIG_INVALID for settings that contradict each
  * other.
  */
-export function createServices(parts: ServiceParts): RunningServices {
-  const { store, issuer, authorities, clock, random, logger, settings, facts } = parts;
+export function createServices(parts: ServicesDependencies): RunningServices {
+  const { store, issuer, authorities, inventory, clock, random, logger, settings, facts } = parts;
   checkServiceSettings(settings);
   const onRevision: Ledger['onRevision'] = (listener) => store.onRevision(listener);
   const refusals = new RefusalLog({
@@ -94,8 +89,6 @@ export function createServices(parts: ServiceParts): RunningServices {
     clock,
     onRevision,
   });
-  const inventory =
-    parts.logFacts === undefined ? undefined : new InventoryProof(store.audit, parts.logFacts);
   const callers = new CallerRegistry({
     certificates: store.certificates,
     revocations: store.revocations,
@@ -129,15 +122,14 @@ export function createServices(parts: ServiceParts): RunningServices {
     authorities,
     clock,
     taintWindowSeconds: settings.taintWindowSeconds,
-    ...(parts.crls === undefined ? {} : { crls: parts.crls }),
+    crls: parts.crls,
   });
-  const handshakes = parts.handshakes ?? new HandshakeLedger();
   const sync = new SyncHub({
     source,
-    handshakes,
+    handshakes: parts.handshakes,
     crls: parts.crls,
     checkpoints: parts.checkpoints,
-    onHeld: () => parts.rotation?.controller.poke(),
+    onHeld: () => parts.rotation.controller.poke(),
     entries: store.entries,
     agents: store.agents,
     objects: store.objects,
@@ -183,7 +175,7 @@ export function createServices(parts: ServiceParts): RunningServices {
     revocations: store.revocations,
     authorities,
     sign: parts.downstream,
-    held: parts.held ?? (() => false),
+    held: parts.held,
     onRevision,
     refusals,
     clock,
@@ -252,21 +244,18 @@ export function createServices(parts: ServiceParts): RunningServices {
       downstream: parts.downstream,
       cross: parts.cross,
       crossInChains: parts.crossInChains,
-      crlSource: parts.crlSource,
+      crls: parts.crls,
     }),
     crls: {
-      standings: () => parts.crlSource?.standings() ?? [],
-      handedOut: () => (parts.crls?.set().length ?? 0) > 0,
+      standings: () => parts.crls.standings(),
+      handedOut: () => parts.crls.set().length > 0,
     },
-    rotation:
-      parts.rotation === undefined
-        ? noRotation
-        : new RotationService({
-            ...shared,
-            ...parts.rotation,
-            store,
-            defaultTaintWindowSeconds: settings.taintWindowSeconds,
-          }),
+    rotation: new RotationService({
+      ...shared,
+      ...parts.rotation,
+      store,
+      defaultTaintWindowSeconds: settings.taintWindowSeconds,
+    }),
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     revocations: new RevocationService({
       ...shared,

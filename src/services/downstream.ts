@@ -22,12 +22,10 @@ export interface DownstreamDeps {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
-  /** Absent where no tree is kept over the log. */
-  readonly inventory: Pick<InventoryProof, 'require' | 'downstream'> | undefined;
+  readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
   readonly revocations: Pick<LedgerRevocations, 'revokeAgain' | 'revoked'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
-  /** Absent: this server signs no authorities. */
-  readonly sign: ((request: DownstreamRequest) => Promise<DownstreamAuthority>) | undefined;
+  readonly sign: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
   /** Nothing is decided on the strength of the database for now. */
   readonly held: () => boolean;
   readonly onRevision: (listener: () => void) => () => void;
@@ -101,8 +99,6 @@ export class DownstreamService implements Downstream {
         const requestId = requestIdOrNew(input.requestId, clock.nowMs());
         const { record, ground } = await this.#groundOf(caller);
         const { entry, agent } = await this.#standing(ground);
-        if (sign === undefined)
-          throw new PkiError('NOT_IMPLEMENTED', 'this server signs no authorities');
         enforceRate(this.#buckets.take(entry.id), 'too many CA certificates for this entry');
         enforceRate(this.#total.take(), 'too many CA certificates');
         const signed = await this.#inTurn(() =>
@@ -155,7 +151,7 @@ export class DownstreamService implements Downstream {
         'CERTIFICATE_UNKNOWN',
         `the certificate ${caller.serial} is not in the inventory`,
       );
-    await this.#deps.inventory?.require(record);
+    await this.#deps.inventory.require(record);
     if (record.entryId === null)
       throw new PkiError(
         'DOWNSTREAM_NOT_ALLOWED',
@@ -265,7 +261,7 @@ export class DownstreamService implements Downstream {
 
   async #keepOrRevoke({ serial, spiffeId, createdAtMs }: CertificateRecord): Promise<void> {
     const { revocations, inventory, clock, logger } = this.#deps;
-    const issued = await inventory?.downstream({ serial, spiffeId, createdAtMs });
+    const issued = await inventory.downstream({ serial, spiffeId, createdAtMs });
     if (issued === undefined) return;
     const { workload, entryId, agentId, authorityId, notAfter } = issued;
     try {

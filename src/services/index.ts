@@ -14,7 +14,8 @@ export {
   type WorkloadCaller,
 } from './caller.ts';
 export type * from './contract.ts';
-export { createServices, type RunningServices, type ServiceParts } from './create.ts';
+export { createServices, type RunningServices, type ServicesDependencies } from './create.ts';
+export { InventoryProof } from './inventory-proof.ts';
 export { HandshakeLedger } from './handshakes.ts';
 export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './renewals.ts';

@@ -1,4 +1,3 @@
-import { PkiError } from '../common/errors/index.ts';
 import type { OperationName } from '../common/wire/index.ts';
 import { isTrusted } from '../domain/index.ts';
 import type { Ledger } from '../ledger/index.ts';
@@ -21,7 +20,7 @@ export interface RestoreFacts {
 
 export interface RestoreDeps extends InventoryDeps {
   readonly store: Pick<Ledger, 'tokens' | 'authorities' | 'agents' | 'log'>;
-  readonly facts: RestoreFacts | undefined;
+  readonly facts: RestoreFacts;
 }
 
 /** Named in one answer; more are only counted. */
@@ -44,17 +43,15 @@ export class RestoreService implements Restore {
 
   accept(caller: OperatorCaller, size: number): Promise<RestoreView> {
     return this.#everything(caller, 'AcceptRestore', async () => {
-      const { facts } = this.#deps;
-      if (facts === undefined) throw new PkiError('CONFLICT', 'there is no loss to accept');
-      await facts.accept(size, actorOf(caller));
+      await this.#deps.facts.accept(size, actorOf(caller));
       return this.#view();
     });
   }
 
   async #view(): Promise<RestoreView> {
     const { facts, store } = this.#deps;
-    const stale = facts?.stale();
-    if (facts === undefined || stale === undefined) {
+    const stale = facts.stale();
+    if (stale === undefined) {
       const { size } = await store.log.head();
       return {
         stale: false,

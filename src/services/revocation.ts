@@ -21,7 +21,7 @@ export interface RevocationDeps extends InventoryDeps {
   readonly revocations: Pick<LedgerRevocations, 'revoke' | 'bySerial'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
   /** Absent where no tree is kept over the log. */
-  readonly inventory: Pick<InventoryProof, 'require'> | undefined;
+  readonly inventory: Pick<InventoryProof, 'require'>;
   readonly authorities: Pick<Authorities, 'all'>;
 }
 
@@ -67,7 +67,7 @@ export class RevocationService implements Revocations {
         }
         // whether it can be revoked, and on whose CRL it is to stand, is read from this row
         if (record.state === 'issued' && record.kind !== 'authority')
-          await inventory?.require(record);
+          await inventory.require(record);
         checkRevocable(record, clock.now(), this.#deps.authorities.all());
         const actor = actorOf(caller);
         const revocation = await revocations.revoke(

@@ -44,8 +44,8 @@ export interface RotationDeps {
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly defaultTaintWindowSeconds: number;
-  /** Whether its token answers for this key; default yes. */
-  readonly canUse?: (ckaId: string) => boolean;
+  /** Whether its token answers for this key. */
+  readonly canUse: (ckaId: string) => boolean;
 }
 
 const longestWindowSeconds = 30 * 86_400;
@@ -378,7 +378,7 @@ export class RotationService implements Rotation {
     const { kind } = authority;
     if (!isRotated(kind))
       throw new PkiError('INVALID_REQUEST', `a ${kind} authority is not rotated`);
-    if (this.#deps.canUse?.(authority.ckaId) === false)
+    if (!this.#deps.canUse(authority.ckaId))
       throw new PkiError(
         'HSM_UNAVAILABLE',
         `the standby token does not answer for the key of authority ${authority.id}`,
@@ -562,23 +562,6 @@ export class RotationService implements Rotation {
     });
   }
 }
-
-const refuse = (): Promise<never> =>
-  Promise.reject(new PkiError('NOT_IMPLEMENTED', 'this server rotates no authorities'));
-/** Where nothing rotates. */
-export const noRotation: Rotation = {
-  rotate: refuse,
-  proceed: refuse,
-  withdraw: refuse,
-  taint: refuse,
-  revoke: refuse,
-  planCompromise: refuse,
-  compromise: refuse,
-  acceptClock: refuse,
-  status: refuse,
-  evidence: refuse,
-  watch: refuse,
-};
 
 const whole = (scope: AuthorityScope): boolean => Object.keys(scope).length === 0;
 

@@ -17,7 +17,7 @@ export interface SyncSourceDeps {
   readonly meta: Pick<MetaStore, 'position'>;
   readonly authorities: Pick<Authorities, 'tainted' | 'published' | 'bundle'>;
   /** What is handed out; absent: none are. */
-  readonly crls?: Pick<Crls, 'set'>;
+  readonly crls: Pick<Crls, 'set'>;
   readonly clock: Clock;
   readonly taintWindowSeconds: number;
 }
@@ -139,7 +139,7 @@ export class SyncSource {
           taintedAt: taintedAt ?? 0,
         })),
       published: this.#deps.authorities.published(),
-      crls: this.#deps.crls?.set() ?? [],
+      crls: this.#deps.crls.set(),
     };
     return this.#tainted;
   }

@@ -38,8 +38,8 @@ export interface SyncDeps {
   readonly meta: Pick<MetaStore, 'position'>;
   readonly authorities: Pick<Authorities, 'onChange'>;
   readonly handshakes: HandshakeLedger;
-  readonly crls?: Pick<Crls, 'onChange'> | undefined;
-  readonly checkpoints?: Checkpoints | undefined;
+  readonly crls: Pick<Crls, 'onChange'>;
+  readonly checkpoints: Checkpoints;
   /** Called when an agent came, went or reported what its consumers hold. */
   readonly onHeld: () => void;
   readonly nodeSets: NodeSetIndex;
@@ -80,7 +80,7 @@ export class SyncHub implements Sync {
   readonly #byParent = new Map<string, Set<AgentSession>>();
   readonly #serverId: string;
   readonly #stop: (() => void)[];
-  readonly #checkpoints: CheckpointOffers | undefined;
+  readonly #checkpoints: CheckpointOffers;
   /** Up to where all sessions know, or have been told that they are behind. */
   #seen: Position | undefined;
   #wave: Promise<void> | undefined;
@@ -94,15 +94,12 @@ export class SyncHub implements Sync {
     this.#stop = [
       deps.onRevision(() => this.#revisionMoved()),
       deps.authorities.onChange(() => this.#authoritiesMoved()),
-      ...(deps.crls === undefined ? [] : [deps.crls.onChange(() => this.#authoritiesMoved())]),
+      deps.crls.onChange(() => this.#authoritiesMoved()),
       deps.callers.onEnded((ended) => this.#ended(ended)),
     ];
-    this.#checkpoints =
-      deps.checkpoints === undefined
-        ? undefined
-        : new CheckpointOffers(deps.checkpoints, deps.clock, () => {
-            for (const { session } of this.#connected.values()) session.checkpointMoved();
-          });
+    this.#checkpoints = new CheckpointOffers(deps.checkpoints, deps.clock, () => {
+      for (const { session } of this.#connected.values()) session.checkpointMoved();
+    });
   }
 
   open(caller: AgentCaller, hello: SyncHello, transport: SyncSession): Promise<SyncConnection> {
@@ -115,7 +112,7 @@ export class SyncHub implements Sync {
       const version = checkText('agent_version', hello.agentVersion, 128);
       const agent = await standingAgent(this.#deps, caller);
       // a session that is refused for another reason has shown its checkpoint before
-      await this.#checkpoints?.seen(hello.logCheckpoint ?? '', caller.spiffeId);
+      await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
       const present = await this.#deps.meta.position();
       const parents = await this.#deps.nodeSets.parents(agent);
       const epoch = epochFor(present.epoch, parents);
@@ -127,7 +124,7 @@ export class SyncHub implements Sync {
         position: from,
         bundleSequence: count(hello.bundleSequence),
         checkpoint: hello.capabilities.includes('checkpoints')
-          ? this.#checkpoints?.message
+          ? this.#checkpoints.message
           : undefined,
       });
       const connected = this.#register(session, agent);
@@ -196,7 +193,7 @@ export class SyncHub implements Sync {
 
   close(): void {
     this.#closed = true;
-    this.#checkpoints?.close();
+    this.#checkpoints.close();
     for (const stop of this.#stop) stop();
     for (const connected of [...this.#connected.values()])
       this.#end(connected, new PkiError('SHUTTING_DOWN', 'the server is shutting down'));

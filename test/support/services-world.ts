@@ -14,6 +14,7 @@ import {
 import {
   createServices,
   defaultServiceSettings,
+  InventoryProof,
   type AgentCaller,
   type AgentSvid,
   type CertificateCaller,
@@ -24,6 +25,7 @@ import {
 } from '../../src/services/index.ts';
 import type { Ledger } from '../../src/ledger/index.ts';
 import { openStore } from './open-store.ts';
+import { fakeServiceParts } from './fake-service-parts.ts';
 import { FakeClock } from './agent.ts';
 
 export const trustDomain = TrustDomain.of('mesh.test');
@@ -199,7 +201,10 @@ export async function createServicesWorld(
     reservedDnsNames: ['ca.mesh.test'],
     ...over,
   };
+  const fakes = fakeServiceParts();
   const services = createServices({
+    ...fakes,
+    inventory: new InventoryProof(store.audit, fakes.logFacts),
     store,
     issuer,
     authorities,

@@ -19,8 +19,8 @@ export interface ControllerDependencies
    */
   readonly changed: () => Promise<void>;
   readonly logger: Logger;
-  /** Whether the issuing token answers; default yes. */
-  readonly issuingTokenUsable?: () => boolean;
+  /** Whether the issuing token answers. */
+  readonly issuingTokenUsable: () => boolean;
 }
 
 /** What was seen and decided last. */
@@ -253,7 +253,7 @@ export class RotationController {
    */
   #issuingTokenLostAt(now: number): number | undefined {
     const { clock, issuingTokenUsable } = this.#dependencies;
-    if (issuingTokenUsable === undefined || issuingTokenUsable()) {
+    if (issuingTokenUsable()) {
       this.#tokenLostMs = undefined;
       return undefined;
     }

@@ -27,8 +27,8 @@ export interface ObserverDependencies {
   readonly connected: (agentId: string) => boolean;
   /** Handshakes with peers under this key ID (hex). */
   readonly handshakes: (subjectKeyId: string) => HandshakeFacts;
-  /** What was asked of an authority since it was first looked at so; default nothing is known. */
-  readonly renewals?: (authorityId: string) => RenewalFacts;
+  /** What was asked of an authority since it was first looked at so. */
+  readonly renewals: (authorityId: string) => RenewalFacts;
   readonly policy: RotationPolicy;
   readonly clock: Clock;
 }
@@ -113,7 +113,7 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
     unproven,
     confirmations,
     world,
-    renewals: new Map(renewals === undefined ? [] : partial.map(({ id }) => [id, renewals(id)])),
+    renewals: new Map(partial.map(({ id }) => [id, renewals(id)])),
     handshakes: new Map(
       partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')]),
     ),

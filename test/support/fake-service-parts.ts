@@ -1,0 +1,69 @@
+import { PkiError } from '../../src/common/errors/index.ts';
+import { HandshakeLedger, type ServicesDependencies } from '../../src/services/index.ts';
+
+const absent = (what: string) => (): Promise<never> =>
+  Promise.reject(new PkiError('INTERNAL', `this test has no ${what}`));
+
+/**
+ * What services need beside store, issuer and authorities, for tests of services alone: no CRLs, no
+ * rotation, no token, and a log in which every record stands.
+ */
+export function fakeServiceParts(): Pick<
+  ServicesDependencies,
+  | 'logFacts'
+  | 'restoreFacts'
+  | 'checkpoints'
+  | 'handshakes'
+  | 'crls'
+  | 'rotation'
+  | 'sources'
+  | 'downstream'
+  | 'held'
+  | 'cross'
+  | 'crossInChains'
+> {
+  return {
+    logFacts: {
+      origin: 'mesh.test/meshca/audit',
+      verifierKey: () => '',
+      otherKeys: () => [],
+      holds: () => Promise.resolve(true),
+    },
+    restoreFacts: {
+      stale: () => undefined,
+      lost: () => ({ proven: false, lost: [] }),
+      accept: () => Promise.reject(new PkiError('CONFLICT', 'there is no loss to accept')),
+    },
+    checkpoints: {
+      latest: () => undefined,
+      onCheckpoint: () => () => {},
+      seen: () => Promise.resolve(),
+    },
+    handshakes: new HandshakeLedger(),
+    crls: {
+      set: () => [],
+      onChange: () => () => {},
+      standings: () => [],
+      importExternal: absent('CRLs'),
+    },
+    rotation: {
+      controller: {
+        look: absent('rotation'),
+        settle: absent('rotation'),
+        poke: () => {},
+        onState: () => () => {},
+      },
+      guard: { accept: absent('rotation'), jumpedSeconds: () => 0 },
+      canUse: () => true,
+    },
+    sources: {
+      request: absent('sources of authorities'),
+      importChain: absent('sources of authorities'),
+      prepareUpstream: absent('sources of authorities'),
+    },
+    downstream: absent('root token'),
+    held: () => false,
+    cross: absent('root token'),
+    crossInChains: false,
+  };
+}
