@@ -169,7 +169,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
           serverAddress: `127.0.0.1:${port}`,
           dataDir: join(home, 'state'),
           bootstrap: { bundlePath },
-          attestation: { joinToken: token },
+          attestation: { joinToken: { token } },
           workloadApi: { socketPath: workloadSocket },
           localApi: { socketPath: join(home, 'local.sock') },
           ops: { port: agentOps },

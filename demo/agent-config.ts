@@ -17,7 +17,7 @@ export function writeAgentConfig(
     serverAddress: `127.0.0.1:${ports.grpc}`,
     dataDir: join(home.agent, 'state'),
     bootstrap: { bundlePath: paths.bundle },
-    attestation: joins ? { joinTokenPath: paths.joinToken } : {},
+    attestation: joins ? { joinToken: { path: paths.joinToken } } : {},
     workloadApi: { socketPath: paths.workloadSocket, socketMode: '0777' },
     localApi: { socketPath: paths.agentSocket },
     ops: { address: '127.0.0.1', port: ports.agentOps },

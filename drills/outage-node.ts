@@ -157,7 +157,7 @@ export class OutageNode implements AsyncDisposable {
         serverAddress: `127.0.0.1:${port}`,
         dataDir: join(this.#dir, 'state'),
         bootstrap: { bundlePath: join(this.#dir, 'bundle.pem') },
-        attestation: joins ? { joinTokenPath: join(this.#dir, 'token') } : {},
+        attestation: joins ? { joinToken: { path: join(this.#dir, 'token') } } : {},
         workloadApi: { socketPath: this.socketPath },
         localApi: { socketPath: join(this.#dir, 'l.sock') },
         ops: { port: 0 },

@@ -3,6 +3,11 @@ import { fail, ok, type Result } from '../src/common/errors/index.ts';
 import { configJsonSchema, loadConfig } from '../src/common/runtime/config-loader.ts';
 import { TrustDomain } from '../src/common/spiffe/index.ts';
 import { keyTypes } from '../src/common/x509/key-type.ts';
+import {
+  configuredTypes,
+  nodeAttestorSchemas,
+  nodeAttestorTypes,
+} from './node-attestation/index.ts';
 import { survivedOutageSeconds } from './schedule/index.ts';
 
 export const agentEnvPrefix = 'MESHCA_AGENT_';
@@ -51,17 +56,9 @@ export const agentConfigSchema = z.strictObject({
     })
     .prefault({}),
   attestation: z
-    .strictObject({
-      joinToken: z
-        .string()
-        .min(1)
-        .optional()
-        .describe('Join token; prefer joinTokenPath or the environment'),
-      joinTokenPath: path('File with the join token').optional(),
-      certificatePath: path("PEM chain of the node's own certificate (x509pop)").optional(),
-      keyPath: path("PEM key of the node's own certificate").optional(),
-    })
-    .prefault({}),
+    .strictObject(nodeAttestorSchemas(nodeAttestorTypes))
+    .prefault({})
+    .describe('What this node proves itself with: one type of node attestation'),
   workloadApi: z
     .strictObject({
       socketPath: path('Socket of the SPIFFE Workload API').default(
@@ -218,15 +215,8 @@ function contradiction(config: AgentConfig): string | undefined {
     (bootstrap.bundlePath !== undefined || bootstrap.rootFingerprint !== undefined)
   )
     return 'bootstrap.insecureBootstrap stands beside a bundle or fingerprint: remove it, so that those count';
-  if ((attestation.certificatePath === undefined) !== (attestation.keyPath === undefined))
-    return 'attestation.certificatePath and attestation.keyPath go together';
-  const methods = [
-    attestation.joinToken,
-    attestation.joinTokenPath,
-    attestation.certificatePath,
-  ].filter((each) => each !== undefined);
-  if (methods.length > 1)
-    return 'attestation: give one of joinToken, joinTokenPath, certificatePath';
+  const types = configuredTypes(attestation);
+  if (types.length > 1) return `attestation: give one of ${types.join(', ')}`;
   const survived = configuredOutageSeconds(config);
   if (outage.promisedSeconds !== undefined && outage.promisedSeconds > survived) {
     return `outage.promisedSeconds (${outage.promisedSeconds}) is more than SVIDs of ${outage.shortestTtlSeconds} s survive for certain (${survived}): raise the lives, and outage.shortestTtlSeconds with them, or promise less`;

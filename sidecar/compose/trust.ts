@@ -7,7 +7,12 @@ import {
   type ConnectionOptions,
   type ServerTrust,
 } from '../issuer-client/index.ts';
-import { AgentIdentity, configuredCredential } from '../node-attestation/index.ts';
+import {
+  AgentIdentity,
+  configuredEvidence,
+  configuredTypes,
+  nodeAttestorTypes,
+} from '../node-attestation/index.ts';
 import { AgentState, lockDirectory } from '../state/index.ts';
 import { connectCatchingUp } from './catch-up.ts';
 import type { AgentEnvironment } from './environment.ts';
@@ -48,7 +53,7 @@ export async function openTrust(environment: AgentEnvironment): Promise<TrustSta
     random,
     logger: attestationLogger,
     agentVersion: version,
-    configured: () => configuredCredential(config.attestation, attestationLogger),
+    configured: () => configuredEvidence(nodeAttestorTypes, config.attestation, attestationLogger),
     connectAnonymously: (signal) =>
       bundles.roots().length > 0
         ? connect(undefined, signal)
@@ -119,14 +124,10 @@ function bootstrapTrust({ bootstrap }: AgentConfig): ServerTrust {
 /** Finds at the start what no retry could mend. */
 function assertCanJoin(config: AgentConfig, identity: AgentIdentity, bundles: BundleStore): void {
   if (bundles.roots().length === 0) bootstrapTrust(config);
-  const { joinToken, joinTokenPath, certificatePath } = config.attestation;
-  if (
-    identity.credential === undefined &&
-    [joinToken, joinTokenPath, certificatePath].every((each) => each === undefined)
-  ) {
+  if (identity.credential === undefined && configuredTypes(config.attestation).length === 0) {
     throw new PkiError(
       'NODE_CREDENTIAL_MISSING',
-      'this agent has no identity yet, and neither a join token nor a node certificate is configured',
+      'this agent has no identity yet, and attestation names nothing that it can prove itself with',
     );
   }
 }

@@ -14,7 +14,8 @@ import type { BundleStore } from '../bundle/index.ts';
 import type { ClientIdentity, IssuerConnection } from '../issuer-client/index.ts';
 import { pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/index.ts';
 import type { AgentCredential, AgentState, PendingRequest } from '../state/index.ts';
-import { attest, purposeOf, tokenSha256, type NodeCredential } from './attest.ts';
+import { attest, evidencePurpose, purposeOf, type NodeCredential } from './attest.ts';
+import type { ConfiguredEvidence } from './configured-evidence.ts';
 
 export interface AgentIdentityDependencies {
   readonly trustDomain: TrustDomain;
@@ -28,7 +29,7 @@ export interface AgentIdentityDependencies {
    * What the operator configured, read again at each attestation so that a new token needs no
    * restart. Throws NODE_CREDENTIAL_MISSING.
    */
-  readonly configured: () => Promise<NodeCredential>;
+  readonly configured: () => Promise<ConfiguredEvidence>;
   /** A connection without a client certificate, its server verified. */
   readonly connectAnonymously: (signal: AbortSignal) => Promise<IssuerConnection>;
 }
@@ -182,21 +183,15 @@ export class AgentIdentity {
       csrDer: createCsr(key),
       agentVersion,
     });
-    await this.#accept(answer, pending, sentAt, held.joinTokenSha256);
+    await this.#accept(answer, pending, sentAt, held.usedEvidence);
   }
 
   async #fresh(held: AgentCredential | undefined, refused: PkiError): Promise<NodeCredential> {
     const configured = await this.#dependencies.configured().catch((thrown: unknown) => {
       throw held === undefined ? thrown : refused;
     });
-    // a token is good for one key: trying it again only looks like an attack
-    if (
-      held !== undefined &&
-      configured.kind === 'join-token' &&
-      tokenSha256(configured.token) === held.joinTokenSha256
-    )
-      throw refused;
-    return configured;
+    if (configured.once && evidencePurpose(configured) === held?.usedEvidence) throw refused;
+    return { kind: 'evidence', evidence: configured };
   }
 
   async #attest(credential: NodeCredential, signal: AbortSignal): Promise<void> {
@@ -221,12 +216,12 @@ export class AgentIdentity {
         answer,
         pending,
         sentAt,
-        credential.kind === 'join-token'
-          ? tokenSha256(credential.token)
-          : (this.#held?.credential.joinTokenSha256 ?? ''),
+        credential.kind === 'evidence' && credential.evidence.once
+          ? evidencePurpose(credential.evidence)
+          : (this.#held?.credential.usedEvidence ?? ''),
       );
       this.#dependencies.logger.info(
-        { spiffeId: answer.spiffeId, method: credential.kind, serial: answer.serial },
+        { spiffeId: answer.spiffeId, method: methodOf(credential), serial: answer.serial },
         'the node is attested',
       );
     } finally {
@@ -252,7 +247,7 @@ export class AgentIdentity {
     answer: AgentSvid__Output,
     pending: PendingRequest,
     sentAtMonotonicMs: number,
-    joinTokenSha256: string,
+    usedEvidence: string,
   ): Promise<void> {
     const { trustDomain, bundles, state } = this.#dependencies;
     const roots = bundles.roots();
@@ -280,7 +275,7 @@ export class AgentIdentity {
       notBefore: answer.notBefore,
       notAfter: answer.notAfter,
       lifetimeSeconds: answer.lifetimeSeconds,
-      joinTokenSha256,
+      usedEvidence,
     };
     await state.saveCredential(credential);
     await state.clearPending();
@@ -329,6 +324,9 @@ export class AgentIdentity {
     };
   }
 }
+
+const methodOf = (credential: NodeCredential): string =>
+  credential.kind === 'evidence' ? credential.evidence.type : 'expired_svid';
 
 const keyOf = (holder: {
   readonly privateKeyPkcs8Der: Buffer;

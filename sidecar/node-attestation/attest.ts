@@ -1,22 +1,19 @@
-import { createHash, sign, type KeyObject } from 'node:crypto';
-import { PkiError, unwrap } from '../../src/common/errors/index.ts';
+import type { KeyObject } from 'node:crypto';
+import { PkiError } from '../../src/common/errors/index.ts';
 import type { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { attestationMessage, protocolVersion } from '../../src/common/wire/index.ts';
 import type { AgentSvid__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AgentSvid.ts';
 import type { AttestChallenge__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AttestChallenge.ts';
 import type { AttestStart } from '../../src/common/wire/generated/meshca/issuer/v1/AttestStart.ts';
-import { keyTypeOfSpki, signatureAlgorithmFor, spkiOf } from '../../src/common/x509/index.ts';
 import type { IssuerConnection } from '../issuer-client/index.ts';
+import type { ConfiguredEvidence } from './configured-evidence.ts';
+import { signedBy } from './key-proof.ts';
 
-/** How the node proves who it is. */
+const minimumNonceBytes = 16;
+
+/** How the node proves who it is: by configured evidence, or by the SVID that it had. */
 export type NodeCredential =
-  | { readonly kind: 'join-token'; readonly token: string }
-  /** The node's own certificate, leaf first, and its key. */
-  | {
-      readonly kind: 'x509pop';
-      readonly chainDer: readonly Buffer[];
-      readonly privateKey: KeyObject;
-    }
+  | { readonly kind: 'evidence'; readonly evidence: ConfiguredEvidence }
   /** The last SVID of this agent, expired within the server's grace. */
   | {
       readonly kind: 'expired-svid';
@@ -35,16 +32,13 @@ export interface AttestationRequest {
   readonly agentVersion: string;
 }
 
-/** What is told apart for the reuse of an unanswered request: another token is another request. */
+/** What is told apart for the reuse of an unanswered request: other evidence is another request. */
 export const purposeOf = (credential: NodeCredential): string =>
-  credential.kind === 'join-token'
-    ? `join-token:${tokenSha256(credential.token)}`
-    : credential.kind === 'expired-svid'
-      ? `expired-svid:${credential.serial}`
-      : 'x509pop';
+  credential.kind === 'expired-svid'
+    ? `expired-svid:${credential.serial}`
+    : evidencePurpose(credential.evidence);
 
-export const tokenSha256 = (token: string): string =>
-  createHash('sha256').update(token).digest('hex');
+export const evidencePurpose = ({ type, name }: ConfiguredEvidence): string => `${type}:${name}`;
 
 /**
  * One attestation over a connection whose server has been verified. Throws the server's refusal, or
@@ -77,16 +71,10 @@ export function attest(
         settle(() => resolve(svid));
         return;
       }
-      try {
-        if (!response.challenge)
-          throw new PkiError(
-            'ATTESTATION_FAILED',
-            'the server sent neither a challenge nor an SVID',
-          );
-        call.write({ answer: { signature: answerTo(response.challenge, connection, request) } });
-      } catch (thrown) {
-        settle(() => reject(thrown as Error));
-      }
+      answerTo(response.challenge, connection, request).then(
+        (payload) => void (settled || call.write({ answer: { payload } })),
+        (thrown: unknown) => settle(() => reject(PkiError.from(thrown))),
+      );
     });
     call.write({ start: startOf(request) });
   });
@@ -94,33 +82,48 @@ export function attest(
 
 function startOf({ credential, requestId, csrDer, agentVersion }: AttestationRequest): AttestStart {
   const common = { protocolVersion, agentVersion, requestId, csrDer };
-  switch (credential.kind) {
-    case 'join-token':
-      return { ...common, joinToken: { token: credential.token } };
-    case 'x509pop':
-      return { ...common, x509pop: { chainDer: [...credential.chainDer] } };
-    case 'expired-svid':
-      return {
-        ...common,
-        expiredSvid: { spiffeId: credential.spiffeId, serial: credential.serial },
-      };
-  }
+  if (credential.kind === 'expired-svid')
+    return {
+      ...common,
+      expiredSvid: { spiffeId: credential.spiffeId, serial: credential.serial },
+    };
+  const { type, payload } = credential.evidence;
+  return { ...common, node: { type, payload } };
 }
 
-function answerTo(
-  challenge: AttestChallenge__Output,
+async function answerTo(
+  challenge: AttestChallenge__Output | null | undefined,
   connection: IssuerConnection,
-  { credential, newSpkiDer, trustDomain }: AttestationRequest,
-): Buffer {
-  if (credential.kind === 'join-token')
+  request: AttestationRequest,
+): Promise<Buffer> {
+  if (!challenge)
+    throw new PkiError('ATTESTATION_FAILED', 'the server sent neither a challenge nor an SVID');
+  const { credential } = request;
+  if (credential.kind === 'expired-svid')
+    return signedBy(credential.privateKey, messageFor(challenge, connection, request));
+  const { evidence } = credential;
+  if (evidence.answer === undefined)
     throw new PkiError(
       'ATTESTATION_FAILED',
-      'the server asks for a signature although a join token was sent',
+      `the server sends a challenge, and ${evidence.type} knows none`,
     );
-  if (challenge.nonce.length < 16)
+  return evidence.answer({
+    message: messageFor(challenge, connection, request),
+    payload: challenge.payload,
+  });
+}
+
+/**
+ * What the answer proves possession over. It is made of what this end sees, never of what it is
+ * told: a relayed challenge names another certificate. Throws SERVER_UNTRUSTED.
+ */
+function messageFor(
+  challenge: AttestChallenge__Output,
+  connection: IssuerConnection,
+  { newSpkiDer, trustDomain }: AttestationRequest,
+): Buffer {
+  if (challenge.nonce.length < minimumNonceBytes)
     throw new PkiError('SERVER_UNTRUSTED', 'the nonce of the server is too short');
-  // signed is what this end sees, never what it is told: a relayed challenge names another
-  // certificate
   const { leafSha256 } = connection.server;
   if (!challenge.serverCertificateSha256.equals(leafSha256))
     throw new PkiError('SERVER_UNTRUSTED', 'the challenge was made for another connection');
@@ -129,12 +132,10 @@ function answerTo(
       'SERVER_UNTRUSTED',
       `the challenge is for the trust domain ${JSON.stringify(challenge.trustDomain)}`,
     );
-  const message = attestationMessage({
+  return attestationMessage({
     nonce: challenge.nonce,
     trustDomainName: trustDomain.name,
     serverCertificateSha256: leafSha256,
     newSpkiDer,
   });
-  const { hash } = signatureAlgorithmFor(unwrap(keyTypeOfSpki(spkiOf(credential.privateKey))));
-  return sign(hash, message, credential.privateKey);
 }

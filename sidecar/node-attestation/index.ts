@@ -1,9 +1,12 @@
+import type { NodeAttestorType } from './node-attestor.ts';
+import * as types from './types.ts';
+
 export { AgentIdentity, type AgentIdentityDependencies } from './agent-identity.ts';
 export {
-  attest,
-  purposeOf,
-  tokenSha256,
-  type AttestationRequest,
-  type NodeCredential,
-} from './attest.ts';
-export { configuredCredential, type CredentialFiles } from './configured-credential.ts';
+  configuredEvidence,
+  configuredTypes,
+  nodeAttestorSchemas,
+  type ConfiguredEvidence,
+  type NodeAttestorConfiguration,
+} from './configured-evidence.ts';
+export const nodeAttestorTypes: readonly NodeAttestorType[] = Object.values(types);

@@ -16,10 +16,10 @@ export interface AgentCredential {
   readonly notAfter: number;
   readonly lifetimeSeconds: number;
   /**
-   * SHA-256 (hex) of the join token that this identity came from: the same token is not tried a
-   * second time.
+   * Which evidence that is good for one key this identity came from: it is not shown a second time.
+   * Empty: none.
    */
-  readonly joinTokenSha256: string;
+  readonly usedEvidence: string;
 }
 
 /**
@@ -82,7 +82,7 @@ export class AgentState {
         notBefore: number(record, 'notBefore'),
         notAfter: number(record, 'notAfter'),
         lifetimeSeconds: number(record, 'lifetimeSeconds'),
-        joinTokenSha256: text(record, 'joinTokenSha256'),
+        usedEvidence: text(record, 'usedEvidence'),
       };
       const leaf = parseCertificate(credential.chainDer[0] as Buffer);
       if (!leaf.ok) throw leaf.error;
@@ -110,7 +110,7 @@ export class AgentState {
           notBefore: credential.notBefore,
           notAfter: credential.notAfter,
           lifetimeSeconds: credential.lifetimeSeconds,
-          joinTokenSha256: credential.joinTokenSha256,
+          usedEvidence: credential.usedEvidence,
         },
         undefined,
         1,

@@ -6,7 +6,7 @@ import type { ServerContext } from './context.ts';
 import type { IssuingStage } from './issuing.ts';
 import type { LateEdges } from './late-edges.ts';
 import { agentCheckpoints } from './log.ts';
-import { serviceSettings } from './settings.ts';
+import { nodeAttestors, serviceSettings } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -50,6 +50,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     rotation: authorities.rotation,
     crls: authorities.crls,
     settings: serviceSettings(config, context.uid),
+    attestors: nodeAttestors(config, { clock, tokens: records.store.tokens }),
     facts: {
       startedAt: () => startedAt,
       readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }),

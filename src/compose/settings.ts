@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { PkiError, unwrap } from '../common/errors/index.ts';
+import { PkiError } from '../common/errors/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { version } from '../common/runtime/version.ts';
-import { certificatesFromPem } from '../common/x509/index.ts';
 import { readPin, type ServerConfig } from '../config/index.ts';
 import type { TokenRole } from '../domain/index.ts';
 import type { TokenConfig } from '../hsm/index.ts';
@@ -15,7 +14,13 @@ import {
   type MakerDependencies,
   type UpstreamAuthority,
 } from '../issuance/index.ts';
-import { defaultServiceSettings, type ServiceSettings } from '../services/index.ts';
+import {
+  defaultServiceSettings,
+  NodeAttestors,
+  nodeAttestorTypes,
+  type NodeAttestorParts,
+  type ServiceSettings,
+} from '../services/index.ts';
 
 /** What the configuration means for each part; nothing here decides, it only translates. */
 export function serviceSettings(config: ServerConfig, serverUid: number): ServiceSettings {
@@ -36,10 +41,6 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
     downstreamTtlSeconds: issuance.downstreamTtlSeconds,
     recoveryGraceSeconds: attestation.graceDays * 86_400,
     defaultJoinTokenTtlSeconds: attestation.joinTokenTtlSeconds,
-    x509popRootsDer:
-      attestation.x509popCaFile === undefined
-        ? []
-        : readCertificates(attestation.x509popCaFile, 'attestation.x509popCaFile'),
     attestationRate: { perSecond: attestation.perSecond, burst: attestation.perSecond * 5 },
     signingRate: { perSecond: limits.signsPerSecond, burst: limits.signsBurst },
     downstreamTotalRate: {
@@ -91,11 +92,17 @@ export const signerCount = (config: ServerConfig): number =>
 export const standbySignerCount = (config: ServerConfig): number =>
   config.hsm.standby?.signers ?? signerCount(config);
 
-/** PEM files that the configuration names. Throws CONFIG_INVALID. */
-export function readCertificates(path: string, key: string): readonly Buffer[] {
-  return unwrap(certificatesFromPem(readPem(path, key)));
-}
+/** The types of node attestation that are configured. Throws CONFIG_INVALID. */
+export const nodeAttestors = (
+  config: ServerConfig,
+  parts: Omit<NodeAttestorParts, 'readFile'>,
+): NodeAttestors =>
+  new NodeAttestors(TrustDomain.of(config.trustDomain), nodeAttestorTypes, config.attestation, {
+    ...parts,
+    readFile: readPem,
+  });
 
+/** A PEM file that the configuration names. Throws CONFIG_INVALID. */
 export function readPem(path: string, key: string): string {
   try {
     return readFileSync(path, 'utf8');

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseDnsName, TrustDomain } from '../common/spiffe/index.ts';
+import { nodeAttestorSchemas, nodeAttestorTypes } from '../services/index.ts';
 import { count, days, keyType, path, port, seconds } from './fields.ts';
 import { httpSchema, opsSchema } from './http-schema.ts';
 
@@ -283,9 +284,7 @@ export const serverConfigSchema = z.strictObject({
   http: httpSchema,
   attestation: z
     .strictObject({
-      x509popCaFile: path(
-        'PEM file with the CAs under which node certificates are accepted (x509pop)',
-      ).optional(),
+      ...nodeAttestorSchemas(nodeAttestorTypes),
       joinTokenTtlSeconds: seconds('Life of a join token where its creator says nothing').default(
         600,
       ),

@@ -1,11 +1,16 @@
-import type { Selector } from '../common/spiffe/index.ts';
+import type { Selector, SpiffeId } from '../common/spiffe/index.ts';
 
 export type AgentState = 'active' | 'banned' | 'evicted';
-export type AttestationType = 'join_token' | 'x509pop';
+
+/** Which IDs node attestation can give to agents. */
+export interface AgentNames {
+  isAgent(id: SpiffeId): boolean;
+}
 
 export interface Agent {
   readonly spiffeId: string;
-  readonly attestationType: AttestationType;
+  /** The type of node attestation that gave the ID; it never changes. */
+  readonly attestationType: string;
   /** Selectors of the node itself. */
   readonly selectors: readonly Selector[];
   readonly state: AgentState;

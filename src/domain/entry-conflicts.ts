@@ -1,7 +1,13 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import { parseTemplate, serverId, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
+import {
+  isReserved,
+  parseTemplate,
+  serverId,
+  SpiffeId,
+  type TrustDomain,
+} from '../common/spiffe/index.ts';
 import type { EntryDraft, RegistrationEntry } from './entry.ts';
-import { allowedValues, fixedPrefix, parentKind } from './entry-rules.ts';
+import { allowedValues, fixedPrefix } from './entry-rules.ts';
 
 /** The entries that the rules between entries need to see, named before they are read. */
 export interface EntryReads {
@@ -23,11 +29,8 @@ export interface EntrySight {
 type Stated = Pick<EntryDraft, 'id' | 'spiffeId' | 'isTemplate' | 'placeholders' | 'parentId'>;
 
 /** What `checkConflicts` looks at for these drafts. */
-export function conflictReads(drafts: readonly EntryDraft[], trustDomain: TrustDomain): EntryReads {
-  const parents = drafts.filter(({ parentId }) => {
-    const kind = parentKind(parentId, trustDomain);
-    return kind.ok && kind.value === 'node-set';
-  });
+export function conflictReads(drafts: readonly EntryDraft[]): EntryReads {
+  const parents = drafts.filter(({ parentId }) => isNodeSet(parentId));
   return {
     spiffeIds: [...new Set(parents.map(({ parentId }) => parentId))],
     templates: drafts.some(({ isTemplate }) => !isTemplate),
@@ -70,7 +73,7 @@ export function checkConflicts(
   }
   const server = serverId(trustDomain).toString();
   for (const draft of drafts) {
-    if (unwrap(parentKind(draft.parentId, trustDomain)) !== 'node-set') continue;
+    if (!isNodeSet(draft.parentId)) continue;
     const defined = [
       ...others(sight.bySpiffeId(draft.parentId)),
       ...drafts.filter(({ spiffeId }) => spiffeId === draft.parentId),
@@ -97,3 +100,6 @@ const taken = (spiffeId: string, statedBy: string, template: Stated): PkiError =
       next: 'Take the value out of the allowed values of the template, or choose another ID for the entry.',
     },
   );
+
+/** Of the parents that an entry may have, the server and agents lie below /meshca. */
+const isNodeSet = (parentId: string): boolean => !isReserved(SpiffeId.of(parentId));

@@ -15,10 +15,12 @@ import {
   type TrustDomain,
 } from '../common/spiffe/index.ts';
 import { leafProfiles, shortLivedMaximumSeconds } from './certificate.ts';
+import type { AgentNames } from './agent.ts';
 import type { EntryDraft } from './entry.ts';
 
 export interface EntryLimits {
   readonly trustDomain: TrustDomain;
+  readonly agentNames: AgentNames;
   /** DNS names of the CA itself. */
   readonly reservedDnsNames: readonly string[];
   readonly minimumTtlSeconds: number;
@@ -55,7 +57,7 @@ export function checkEntry(
   const placeholders = isTemplate
     ? checkTemplate(input, limits.trustDomain)
     : checkStated(input, limits.trustDomain);
-  const parent = unwrap(parentKind(input.parentId, limits.trustDomain));
+  const parent = unwrap(parentKind(input.parentId, limits));
   if (parent === 'server') checkNodeSet(input, isTemplate);
   else if (input.parentId === input.spiffeId)
     throw new PkiError('PARENT_INVALID', `the entry ${input.spiffeId} is its own parent`);
@@ -86,9 +88,9 @@ export function checkEntry(
  * What kind of parent an ID is; whether a node set of that ID exists is the store's to say. Fails
  * with PARENT_INVALID.
  */
-export function parentKind(
+function parentKind(
   text: string,
-  trustDomain: TrustDomain,
+  { trustDomain, agentNames }: Pick<EntryLimits, 'trustDomain' | 'agentNames'>,
 ): Result<'server' | 'agent' | 'node-set'> {
   const id = SpiffeId.parse(text);
   if (!id.ok) return fail('PARENT_INVALID', `parent: ${id.error.message}`);
@@ -98,22 +100,13 @@ export function parentKind(
       `the parent ${text} is not in the trust domain ${trustDomain.name}`,
     );
   if (id.value.equals(serverId(trustDomain))) return ok('server');
-  if (isAgentPath(id.value)) return ok('agent');
+  if (agentNames.isAgent(id.value)) return ok('agent');
   if (isReserved(id.value) || id.value.path === '')
     return fail(
       'PARENT_INVALID',
       `the parent ${text} is neither an agent, nor a node set, nor the server`,
     );
   return ok('node-set');
-}
-
-/** Of the shapes that attestation gives: /meshca/agent/NAME, /meshca/agent/x509pop/FINGERPRINT. */
-export function isAgentPath(id: SpiffeId): boolean {
-  const [root, agent, name, fingerprint, ...more] = id.segments;
-  if (root !== 'meshca' || agent !== 'agent' || name === undefined || more.length > 0) return false;
-  return fingerprint === undefined
-    ? name !== 'x509pop'
-    : name === 'x509pop' && /^[0-9a-f]{64}$/.test(fingerprint);
 }
 
 /**

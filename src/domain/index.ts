@@ -1,4 +1,4 @@
-export type { Agent, AgentState, AttestationType, ConsumerRecord, JoinToken } from './agent.ts';
+export type { Agent, AgentNames, AgentState, ConsumerRecord, JoinToken } from './agent.ts';
 export {
   canonicalBytes,
   committedObject,
@@ -85,9 +85,7 @@ export {
   checkEntry,
   entryIdPattern,
   fixedPrefix,
-  isAgentPath,
   isWeak,
-  parentKind,
   userSpiffeId,
   type EntryLimits,
 } from './entry-rules.ts';

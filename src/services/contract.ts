@@ -1,5 +1,5 @@
 import type { ApprovalGate, Approvals, ApprovalSights } from './approvals/index.ts';
-import type { NodeAttestation } from './contracts/attestation.ts';
+import type { NodeAttestation } from './attestation/node-attestation.ts';
 import type {
   AuthoritySourcing,
   AuthorityViews,
@@ -21,7 +21,7 @@ import type { Agents, Delegations, Entries, Roles, Tokens } from './contracts/re
 import type { Sync } from './contracts/sync.ts';
 
 export type * from './contracts/callers.ts';
-export type * from './contracts/attestation.ts';
+export type * from './attestation/node-attestation.ts';
 export type * from './contracts/issuing.ts';
 export type * from './contracts/sync.ts';
 export type * from './contracts/registration.ts';

@@ -6,14 +6,15 @@ import { Access } from './access.ts';
 import { BackupService } from './backup.ts';
 import { AgentService } from './agents.ts';
 import { AuthoritySourcingService, type AuthoritySourcingDeps } from './authority-sources.ts';
-import { NodeAttestationService } from './attestation.ts';
+import { NodeAttestationService } from './attestation/service.ts';
 import { AuditService, type LogFacts } from './audit.ts';
 import { ApprovalSights, DualControl } from './approvals/index.ts';
 import { CallerRegistry } from './callers.ts';
 import type { Services } from './contract.ts';
 import { DelegationService } from './delegations.ts';
 import { DownstreamService } from './downstream.ts';
-import { Enrolment } from './enrolment.ts';
+import type { NodeAttestors } from './attestation/node-attestors.ts';
+import { Enrolment } from './attestation/enrolment.ts';
 import { EntryService } from './entries.ts';
 import {
   AuthorityViewService,
@@ -35,7 +36,7 @@ import { SigningService } from './signing.ts';
 import { SvidService } from './svids.ts';
 import { SyncSource, type Crls } from './sync-source.ts';
 import { SyncHub, type SyncDeps } from './sync.ts';
-import { TokenService } from './tokens.ts';
+import { TokenService } from './attestation/join-token/tokens.ts';
 
 export interface ServicesDependencies {
   readonly store: Ledger;
@@ -45,6 +46,7 @@ export interface ServicesDependencies {
   readonly random: Random;
   readonly logger: Logger;
   readonly settings: ServiceSettings;
+  readonly attestors: NodeAttestors;
   readonly facts: ServerFacts;
   readonly logFacts: LogFacts;
   readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
@@ -190,6 +192,7 @@ export function createServices(parts: ServicesDependencies): RunningServices {
       bundles: store.bundles,
       agents: store.agents,
       tokens: store.tokens,
+      attestors: parts.attestors,
       enrolment,
       refusals,
       clock,
@@ -208,7 +211,7 @@ export function createServices(parts: ServicesDependencies): RunningServices {
     }),
     signing,
     downstream,
-    entries: new EntryService({ ...shared, entries: store.entries }),
+    entries: new EntryService({ ...shared, entries: store.entries, agentNames: parts.attestors }),
     agents: new AgentService({
       agents: store.agents,
       entries: store.entries,
@@ -220,7 +223,13 @@ export function createServices(parts: ServicesDependencies): RunningServices {
       refusals,
       clock,
     }),
-    tokens: new TokenService({ ...shared, tokens: store.tokens, authorities, random }),
+    tokens: new TokenService({
+      ...shared,
+      tokens: store.tokens,
+      attestors: parts.attestors,
+      authorities,
+      random,
+    }),
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
     approvals: dualControl,
     gate: dualControl,

@@ -4,6 +4,7 @@ import {
   checkConflicts,
   conflictReads,
   checkEntry,
+  type AgentNames,
   type EntryDraft,
   type EntrySight,
   type RegistrationEntry,
@@ -31,6 +32,7 @@ export interface EntryDeps {
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
+  readonly agentNames: AgentNames;
   readonly settings: ServiceSettings;
 }
 
@@ -256,12 +258,12 @@ export class EntryService implements Entries {
    * as it is may keep a past expiry.
    */
   #checked(rights: OperatorRights, input: EntryInput, before?: RegistrationEntry): EntryDraft {
-    const { settings, clock } = this.#deps;
+    const { settings, agentNames, clock } = this.#deps;
     const now =
       before !== undefined && before.expiresAt === input.expiresAt
         ? Math.min(clock.now(), input.expiresAt - 1)
         : clock.now();
-    const draft = checkEntry(input, settings, now);
+    const draft = checkEntry(input, { ...settings, agentNames }, now);
     this.#requireWrite(rights, draft);
     // roles know no DNS names: who writes entries of one team must not name the services of another
     if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))
@@ -349,7 +351,7 @@ export class EntryService implements Entries {
       { now: this.#deps.clock.now(), createdBy: actorOf(caller) },
       {
         locks: ['entries'],
-        reads: conflictReads(drafts, trustDomain),
+        reads: conflictReads(drafts),
         judge: (found) => checkConflicts(found, drafts, touched, trustDomain),
       },
     );

@@ -16,6 +16,14 @@ export {
 export type * from './contract.ts';
 export { createServices, type RunningServices, type ServicesDependencies } from './create.ts';
 export { InventoryProof } from './inventory-proof.ts';
+export {
+  NodeAttestors,
+  nodeAttestorSchemas,
+  nodeAttestorTypes,
+  type NodeAttestorConfiguration,
+  type NodeAttestorParts,
+  type NodeAttestorType,
+} from './attestation/index.ts';
 export { HandshakeLedger } from './handshakes.ts';
 export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './renewals.ts';

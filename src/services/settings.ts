@@ -24,8 +24,6 @@ export interface ServiceSettings {
   readonly recoveryGraceSeconds: number;
   readonly defaultJoinTokenTtlSeconds: number;
   readonly maximumJoinTokenTtlSeconds: number;
-  /** CA certificates (DER) under which nodes attest by x509pop; empty: the method is off. */
-  readonly x509popRootsDer: readonly Buffer[];
   readonly challengeTtlSeconds: number;
   /** Exchanges that wait for the answer to a challenge. */
   readonly maximumPendingChallenges: number;
@@ -59,7 +57,6 @@ export const defaultServiceSettings = {
   recoveryGraceSeconds: 7 * 24 * 3600,
   defaultJoinTokenTtlSeconds: 600,
   maximumJoinTokenTtlSeconds: 7 * 24 * 3600,
-  x509popRootsDer: [],
   challengeTtlSeconds: 30,
   maximumPendingChallenges: 1000,
   attestationRate: { perSecond: 100, burst: 500 },

@@ -21,6 +21,7 @@ import { PkiError, unwrap, type ErrorCode } from '../../src/common/errors/index.
 import { attestationMessage, issuerContract, toStatus } from '../../src/common/wire/index.ts';
 import type { AgentSvid } from '../../src/common/wire/generated/meshca/issuer/v1/AgentSvid.ts';
 import type { AttestRequest__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AttestRequest.ts';
+import type { AttestStart__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AttestStart.ts';
 import type { AttestResponse } from '../../src/common/wire/generated/meshca/issuer/v1/AttestResponse.ts';
 import type { RenewAgentRequest__Output } from '../../src/common/wire/generated/meshca/issuer/v1/RenewAgentRequest.ts';
 import type { SignJwtSvidRequest__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidRequest.ts';
@@ -31,7 +32,7 @@ import type { SyncDown } from '../../src/common/wire/generated/meshca/issuer/v1/
 import type { SyncEntry } from '../../src/common/wire/generated/meshca/issuer/v1/SyncEntry.ts';
 import type { SyncUp__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncUp.ts';
 import type { X509SvidItem__Output } from '../../src/common/wire/generated/meshca/issuer/v1/X509SvidItem.ts';
-import { pemEncode, pkcs8Of, sha256Hex } from '../../src/common/x509/index.ts';
+import { pemEncode, pkcs8Of, sha256Hex, splitDer } from '../../src/common/x509/index.ts';
 import {
   extensions,
   leafExtensions,
@@ -334,11 +335,15 @@ export class FakeServer {
       if (message.start) {
         start = message.start;
         const spki = unwrap(parseCsr(start.csrDer)).spkiDer.toString('hex');
-        this.attestations.push({ method: start.method ?? '', requestId: start.requestId, spki });
+        this.attestations.push({
+          method: start.node?.type ?? start.evidence ?? '',
+          requestId: start.requestId,
+          spki,
+        });
         if (this.attestRefusal !== undefined) refuse(this.attestRefusal);
-        else if (start.joinToken) {
+        else if (start.node?.type === 'join_token') {
           this.#tokenKey ??= spki;
-          if (start.joinToken.token === joinToken && this.#tokenKey === spki) grant();
+          if (start.node.payload.toString() === joinToken && this.#tokenKey === spki) grant();
           else refuse('JOIN_TOKEN_INVALID');
         } else
           call.write({
@@ -357,12 +362,10 @@ export class FakeServer {
         serverCertificateSha256: this.#leafSha256,
         newSpkiDer,
       });
-      const proving = start?.x509pop
-        ? createPublicKey(pemEncode('CERTIFICATE', start.x509pop.chainDer[0] as Buffer))
-        : this.lastAgentKey;
+      const proving = provingKeyOf(start) ?? this.lastAgentKey;
       if (
         proving !== undefined &&
-        verify('sha256', signed, proving, message.answer?.signature as Buffer)
+        verify('sha256', signed, proving, message.answer?.payload as Buffer)
       )
         grant();
       else refuse('ATTESTATION_FAILED');
@@ -500,4 +503,11 @@ export function defer(context: TestContext, cleanup: () => unknown): void {
   context.after(async () => {
     for (const each of list.reverse()) await each();
   });
+}
+
+/** The key of the node's certificate, if that is what the node shows. */
+function provingKeyOf(start: AttestStart__Output | undefined): KeyObject | undefined {
+  if (start?.node?.type !== 'x509pop') return undefined;
+  const [leafDer] = unwrap(splitDer(start.node.payload));
+  return createPublicKey(pemEncode('CERTIFICATE', leafDer as Buffer));
 }

@@ -74,7 +74,7 @@ function serve(): void {
 function attend(): void {
   const config = configuration();
   const known = existsSync(config.dataDir);
-  if (!known && !('joinTokenPath' in config.attestation)) {
+  if (!known && !('joinToken' in config.attestation)) {
     line('no join token', 'ATTESTATION_FAILED');
     exit(1);
   }

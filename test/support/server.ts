@@ -353,7 +353,7 @@ export async function attestByToken(
       agentVersion: 'test',
       requestId: options.requestId ?? uuidv7(),
       csrDer: createCsr(privateKey),
-      joinToken: { token },
+      node: { type: 'join_token', payload: Buffer.from(token) },
     },
   });
   const { svid } = await answer;

@@ -15,11 +15,15 @@ import {
   createServices,
   defaultServiceSettings,
   InventoryProof,
+  NodeAttestors,
+  nodeAttestorTypes,
   type AgentCaller,
   type AgentSvid,
   type CertificateCaller,
   type EntryInput,
   type LocalCaller,
+  type NodeAttestorConfiguration,
+  type NodeAttestorType,
   type RunningServices,
   type ServiceSettings,
 } from '../../src/services/index.ts';
@@ -34,6 +38,13 @@ export const agentId = (name: string): string => id(`/meshca/agent/${name}`);
 export const local: LocalCaller = { class: 'local', uid: 0, gid: 0, pid: 1 };
 export const newKey = (): KeyObject =>
   generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+
+/** The types of node attestation, their configuration, and the files that it names. */
+export interface NodeAttestation {
+  readonly types?: readonly NodeAttestorType[];
+  readonly configuration?: NodeAttestorConfiguration;
+  readonly files?: Readonly<Record<string, string>>;
+}
 
 /**
  * All services over the real pipeline and an in-memory database; only keys, clock and the state of
@@ -94,6 +105,7 @@ export const selector = (text: string): { readonly type: string; readonly value:
 export async function createServicesWorld(
   over: Partial<ServiceSettings> = {},
   remains: ServicesWorld['remains'] = { path: ':memory:', keys: new Map() },
+  nodes: NodeAttestation = {},
 ): Promise<ServicesWorld> {
   const clock = new FakeClock(Math.floor(Date.now() / 1000) * 1000);
   const store = await openStore({
@@ -202,10 +214,17 @@ export async function createServicesWorld(
     ...over,
   };
   const fakes = fakeServiceParts();
+  const attestors = new NodeAttestors(
+    trustDomain,
+    nodes.types ?? nodeAttestorTypes,
+    nodes.configuration ?? {},
+    { clock, tokens: store.tokens, readFile: (path) => nodes.files?.[path] ?? '' },
+  );
   const services = createServices({
     ...fakes,
     inventory: new InventoryProof(store.audit, fakes.logFacts),
     store,
+    attestors,
     issuer,
     authorities,
     clock,
@@ -260,7 +279,7 @@ export async function createServicesWorld(
           agentVersion: '1',
           requestId: uuidv7(),
           csrDer: createCsr(key),
-          method: { type: 'join_token', token },
+          evidence: { kind: 'node', type: 'join_token', payload: Buffer.from(token) },
         });
       if (step.kind !== 'svid') throw new Error('a challenge came');
       return { caller: (await callerOf(step.svid.leaf)) as AgentCaller, svid: step.svid, key };

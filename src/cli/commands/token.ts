@@ -45,7 +45,7 @@ function createCommand(token: Command, context: CliContext, outcome: Outcome): v
             ['root fingerprint', made.bundleFingerprint],
           ]);
           context.out(
-            '\nOn the node: the token into the file that attestation.joinTokenPath names (0600), the fingerprint into bootstrap.rootFingerprint (see "meshca validate --schema agent").\n',
+            '\nOn the node: the token into the file that attestation.joinToken.path names (0600), the fingerprint into bootstrap.rootFingerprint (see "meshca validate --schema agent").\n',
           );
         },
       ),

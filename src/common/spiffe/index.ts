@@ -1,6 +1,6 @@
 export { parseDnsName } from './dns-name.ts';
 export { SpiffeIdPattern } from './pattern.ts';
-export { isAgentId, isReserved, joinedAgentId, serverId, x509popAgentId } from './reserved.ts';
+export { agentId, isAgentId, isReserved, serverId } from './reserved.ts';
 export { parseSelector, selectorText, type Selector } from './selector.ts';
 export { isPathSegment, SpiffeId, TrustDomain } from './spiffe-id.ts';
 export { parseTemplate, Template, type AllowedValues } from './template.ts';

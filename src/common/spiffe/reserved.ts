@@ -9,13 +9,9 @@ const reservedRoot = '/meshca';
 export const serverId = (trustDomain: TrustDomain): SpiffeId =>
   SpiffeId.in(trustDomain, '/meshca/server');
 
-/** The ID of an agent that joined by token: `name` is one path segment. */
-export const joinedAgentId = (trustDomain: TrustDomain, name: string): SpiffeId =>
-  SpiffeId.in(trustDomain, `/meshca/agent/${name}`);
-
-/** The ID of an agent attested by x509pop: the SHA-256 fingerprint of its certificate, in hex. */
-export const x509popAgentId = (trustDomain: TrustDomain, fingerprintHex: string): SpiffeId =>
-  SpiffeId.in(trustDomain, `/meshca/agent/x509pop/${fingerprintHex}`);
+/** The ID of an agent: its name, or the type that attested it and its name there. */
+export const agentId = (trustDomain: TrustDomain, ...segments: readonly string[]): SpiffeId =>
+  SpiffeId.in(trustDomain, `/meshca/agent/${segments.join('/')}`);
 
 export const isReserved = (id: SpiffeId): boolean =>
   id.path === reservedRoot || id.path.startsWith(`${reservedRoot}/`);

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { PkiError } from '../../common/errors/index.ts';
-import { joinedAgentId, serverId, SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
+import { agentId, serverId, SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
 import { fixedPrefix, type LoggedValues, type RegistrationEntry } from '../../domain/index.ts';
 import type { LedgerApprovals, ObjectLedger } from '../../ledger/index.ts';
 import type { EntryStore, Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
@@ -73,10 +73,10 @@ export class ApprovalSights {
    */
   async tokenMatters(agentName: string, nodeSelectors: readonly string[]): Promise<boolean> {
     const names = await this.#names();
-    const agentId = /^[A-Za-z0-9._-]+$/.test(agentName)
-      ? joinedAgentId(this.#deps.trustDomain, agentName).toString()
+    const parentId = /^[A-Za-z0-9._-]+$/.test(agentName)
+      ? agentId(this.#deps.trustDomain, agentName).toString()
       : '';
-    if (agentId !== '' && (await this.#leadsOn(agentId, names))) return true;
+    if (parentId !== '' && (await this.#leadsOn(parentId, names))) return true;
     if (nodeSelectors.length === 0) return false;
     for (const { spiffeId } of await this.#deps.entries.nodeSets(this.#server))
       if (await this.#under(spiffeId, names)) return true;

@@ -2,12 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
-import {
-  loggedObject,
-  type Agent,
-  type AgentState,
-  type AttestationType,
-} from '../../domain/index.ts';
+import { loggedObject, type Agent, type AgentState } from '../../domain/index.ts';
 import type { AgentAttestation, AgentStore, ConsumerStore, LogGuard } from '../ports/index.ts';
 import type { AgentTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
@@ -107,6 +102,11 @@ export function createAgents(
     const before = byId.get({ id: agent.spiffeId });
     guard.requireRow('agent', agent.spiffeId, before === undefined ? undefined : toAgent(before));
     refuseUnlessStanding(agent.spiffeId, before, act, generation);
+    if (before !== undefined && before.attestation_type !== agent.attestationType)
+      throw new PkiError(
+        'ATTESTATION_FAILED',
+        `agent ${agent.spiffeId} attested by ${before.attestation_type}, not by ${agent.attestationType}: an agent never changes its type`,
+      );
     const sameSession = act === 'renew';
     put.run({
       spiffe_id: agent.spiffeId,
@@ -196,7 +196,7 @@ function refuseUnlessStanding(
 
 const toAgent = (row: AgentTable): Agent => ({
   spiffeId: row.spiffe_id,
-  attestationType: row.attestation_type as AttestationType,
+  attestationType: row.attestation_type,
   selectors: fromJson<readonly Selector[]>('agents', row.selectors),
   state: row.state as AgentState,
   stateReason: row.state_reason,

@@ -95,7 +95,7 @@ test('a configuration that bombs, pollutes or repeats is refused, and what it qu
     );
     assert.ok(!('polluted' in {}));
     const message = await read(
-      'trustDomain: td\nserverAddress: a:1\nattestation: { joinToken: [s3cr3t-token] }\n',
+      'trustDomain: td\nserverAddress: a:1\nattestation: { joinToken: { token: [s3cr3t-token] } }\n',
     );
     assert.ok(message !== 'valid' && !message.includes('s3cr3t'), message);
   } finally {

@@ -151,7 +151,7 @@ describe('old keys and tokens', () => {
         const { nonce, trustDomain, serverCertificateSha256 } = message.challenge;
         call.write({
           answer: {
-            signature: sign(
+            payload: sign(
               'sha256',
               attestationMessage({
                 nonce,

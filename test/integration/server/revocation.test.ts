@@ -289,7 +289,7 @@ async function agentOf(
     serverAddress: `127.0.0.1:${server.server.port}`,
     dataDir: join(directory, 'd'),
     bootstrap: { rootFingerprint: sha256Hex(server.rootsDer[0] as Buffer) },
-    attestation: { joinToken: token },
+    attestation: { joinToken: { token } },
     workloadApi: { socketPath: join(directory, 'w') },
     localApi: { socketPath: join(directory, 'l') },
     ops: { port: 0 },

@@ -43,7 +43,7 @@ test('a nested server gets its intermediate by itself, with the SVID of the proc
     serverAddress: `127.0.0.1:${upper.server.port}`,
     dataDir: file('d'),
     bootstrap: { rootFingerprint: sha256Hex(upper.rootsDer[0] as Buffer) },
-    attestation: { joinToken: token },
+    attestation: { joinToken: { token } },
     workloadApi: { socketPath: file('w') },
     localApi: { socketPath: file('l') },
     ops: { port: 0 },

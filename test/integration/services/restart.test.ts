@@ -48,7 +48,11 @@ test('what was decided before a restart holds after it: tokens, sessions, bans, 
       agentVersion: '1',
       requestId: uuidv7(),
       csrDer: createCsr(key),
-      method: { type: 'join_token' as const, token },
+      evidence: {
+        kind: 'node' as const,
+        type: 'join_token',
+        payload: Buffer.from(token),
+      },
     });
     const attest = async (
       w: ServicesWorld,

@@ -46,7 +46,7 @@ async function run(context: TestContext, server: FakeServer, config: object = {}
       serverAddress: server.address,
       dataDir: join(directory, 'data'),
       bootstrap: { rootFingerprint: server.rootFingerprint },
-      attestation: { joinToken },
+      attestation: { joinToken: { token: joinToken } },
       workloadApi: { socketPath: join(directory, 'w.sock') },
       localApi: { socketPath: join(directory, 'l.sock') },
       ops: { port: 0 },
@@ -234,7 +234,18 @@ test('a start that can not succeed ends with its code and advice', async (contex
     [{ bootstrap: { bundlePath: '/nonexistent' } }, 1, 'BUNDLE_INVALID'],
     [{ outage: { promisedSeconds: 3000 } }, 2, 'promisedSeconds'],
     [{ ops: { address: '0.0.0.0' } }, 2, 'loopback'],
-    [{ attestation: { joinToken: 'a', joinTokenPath: '/b' } }, 2, 'give one of'],
+    [{ attestation: { joinToken: { token: 'a', path: '/b' } } }, 2, 'give one of'],
+    [
+      {
+        attestation: {
+          joinToken: { token: 'a' },
+          x509pop: { certificatePath: '/a', keyPath: '/b' },
+        },
+      },
+      2,
+      'give one of joinToken, x509pop',
+    ],
+    [{ attestation: { x509pop: { certificatePath: '/a' } } }, 2, 'keyPath is missing'],
   ] as const) {
     const agent = await run(context, server, config);
     assert.equal(await agent.exit, exit, text);

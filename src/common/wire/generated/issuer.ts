@@ -16,13 +16,13 @@ import type { Consumer as _meshca_issuer_v1_Consumer, Consumer__Output as _meshc
 import type { ConsumerReport as _meshca_issuer_v1_ConsumerReport, ConsumerReport__Output as _meshca_issuer_v1_ConsumerReport__Output } from './meshca/issuer/v1/ConsumerReport.ts';
 import type { Crl as _meshca_issuer_v1_Crl, Crl__Output as _meshca_issuer_v1_Crl__Output } from './meshca/issuer/v1/Crl.ts';
 import type { EntriesPage as _meshca_issuer_v1_EntriesPage, EntriesPage__Output as _meshca_issuer_v1_EntriesPage__Output } from './meshca/issuer/v1/EntriesPage.ts';
-import type { ExpiredSvidMethod as _meshca_issuer_v1_ExpiredSvidMethod, ExpiredSvidMethod__Output as _meshca_issuer_v1_ExpiredSvidMethod__Output } from './meshca/issuer/v1/ExpiredSvidMethod.ts';
+import type { ExpiredSvid as _meshca_issuer_v1_ExpiredSvid, ExpiredSvid__Output as _meshca_issuer_v1_ExpiredSvid__Output } from './meshca/issuer/v1/ExpiredSvid.ts';
 import type { FederatedBundle as _meshca_issuer_v1_FederatedBundle, FederatedBundle__Output as _meshca_issuer_v1_FederatedBundle__Output } from './meshca/issuer/v1/FederatedBundle.ts';
 import type { HandshakeReport as _meshca_issuer_v1_HandshakeReport, HandshakeReport__Output as _meshca_issuer_v1_HandshakeReport__Output } from './meshca/issuer/v1/HandshakeReport.ts';
 import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from './meshca/issuer/v1/HandshakeReports.ts';
-import type { JoinTokenMethod as _meshca_issuer_v1_JoinTokenMethod, JoinTokenMethod__Output as _meshca_issuer_v1_JoinTokenMethod__Output } from './meshca/issuer/v1/JoinTokenMethod.ts';
 import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__Output as _meshca_issuer_v1_LogCheckpoint__Output } from './meshca/issuer/v1/LogCheckpoint.ts';
 import type { NodeAttestationClient as _meshca_issuer_v1_NodeAttestationClient, NodeAttestationDefinition as _meshca_issuer_v1_NodeAttestationDefinition } from './meshca/issuer/v1/NodeAttestation.ts';
+import type { NodeEvidence as _meshca_issuer_v1_NodeEvidence, NodeEvidence__Output as _meshca_issuer_v1_NodeEvidence__Output } from './meshca/issuer/v1/NodeEvidence.ts';
 import type { PlaceholderValues as _meshca_issuer_v1_PlaceholderValues, PlaceholderValues__Output as _meshca_issuer_v1_PlaceholderValues__Output } from './meshca/issuer/v1/PlaceholderValues.ts';
 import type { Position as _meshca_issuer_v1_Position, Position__Output as _meshca_issuer_v1_Position__Output } from './meshca/issuer/v1/Position.ts';
 import type { PublishedIssuer as _meshca_issuer_v1_PublishedIssuer, PublishedIssuer__Output as _meshca_issuer_v1_PublishedIssuer__Output } from './meshca/issuer/v1/PublishedIssuer.ts';
@@ -41,7 +41,6 @@ import type { SyncHello as _meshca_issuer_v1_SyncHello, SyncHello__Output as _me
 import type { SyncUp as _meshca_issuer_v1_SyncUp, SyncUp__Output as _meshca_issuer_v1_SyncUp__Output } from './meshca/issuer/v1/SyncUp.ts';
 import type { SyncWelcome as _meshca_issuer_v1_SyncWelcome, SyncWelcome__Output as _meshca_issuer_v1_SyncWelcome__Output } from './meshca/issuer/v1/SyncWelcome.ts';
 import type { TaintedAuthority as _meshca_issuer_v1_TaintedAuthority, TaintedAuthority__Output as _meshca_issuer_v1_TaintedAuthority__Output } from './meshca/issuer/v1/TaintedAuthority.ts';
-import type { X509PopMethod as _meshca_issuer_v1_X509PopMethod, X509PopMethod__Output as _meshca_issuer_v1_X509PopMethod__Output } from './meshca/issuer/v1/X509PopMethod.ts';
 import type { X509Svid as _meshca_issuer_v1_X509Svid, X509Svid__Output as _meshca_issuer_v1_X509Svid__Output } from './meshca/issuer/v1/X509Svid.ts';
 import type { X509SvidItem as _meshca_issuer_v1_X509SvidItem, X509SvidItem__Output as _meshca_issuer_v1_X509SvidItem__Output } from './meshca/issuer/v1/X509SvidItem.ts';
 import type { X509SvidResult as _meshca_issuer_v1_X509SvidResult, X509SvidResult__Output as _meshca_issuer_v1_X509SvidResult__Output } from './meshca/issuer/v1/X509SvidResult.ts';
@@ -71,16 +70,16 @@ export interface ProtoGrpcType {
         ConsumerReport: MessageTypeDefinition<_meshca_issuer_v1_ConsumerReport, _meshca_issuer_v1_ConsumerReport__Output>
         Crl: MessageTypeDefinition<_meshca_issuer_v1_Crl, _meshca_issuer_v1_Crl__Output>
         EntriesPage: MessageTypeDefinition<_meshca_issuer_v1_EntriesPage, _meshca_issuer_v1_EntriesPage__Output>
-        ExpiredSvidMethod: MessageTypeDefinition<_meshca_issuer_v1_ExpiredSvidMethod, _meshca_issuer_v1_ExpiredSvidMethod__Output>
+        ExpiredSvid: MessageTypeDefinition<_meshca_issuer_v1_ExpiredSvid, _meshca_issuer_v1_ExpiredSvid__Output>
         FederatedBundle: MessageTypeDefinition<_meshca_issuer_v1_FederatedBundle, _meshca_issuer_v1_FederatedBundle__Output>
         HandshakeReport: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReport, _meshca_issuer_v1_HandshakeReport__Output>
         HandshakeReports: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReports, _meshca_issuer_v1_HandshakeReports__Output>
-        JoinTokenMethod: MessageTypeDefinition<_meshca_issuer_v1_JoinTokenMethod, _meshca_issuer_v1_JoinTokenMethod__Output>
         LogCheckpoint: MessageTypeDefinition<_meshca_issuer_v1_LogCheckpoint, _meshca_issuer_v1_LogCheckpoint__Output>
         /**
          * Open to callers without an identity. Limited globally.
          */
         NodeAttestation: SubtypeConstructor<typeof grpc.Client, _meshca_issuer_v1_NodeAttestationClient> & { service: _meshca_issuer_v1_NodeAttestationDefinition }
+        NodeEvidence: MessageTypeDefinition<_meshca_issuer_v1_NodeEvidence, _meshca_issuer_v1_NodeEvidence__Output>
         PlaceholderValues: MessageTypeDefinition<_meshca_issuer_v1_PlaceholderValues, _meshca_issuer_v1_PlaceholderValues__Output>
         Position: MessageTypeDefinition<_meshca_issuer_v1_Position, _meshca_issuer_v1_Position__Output>
         PublishedIssuer: MessageTypeDefinition<_meshca_issuer_v1_PublishedIssuer, _meshca_issuer_v1_PublishedIssuer__Output>
@@ -99,7 +98,6 @@ export interface ProtoGrpcType {
         SyncUp: MessageTypeDefinition<_meshca_issuer_v1_SyncUp, _meshca_issuer_v1_SyncUp__Output>
         SyncWelcome: MessageTypeDefinition<_meshca_issuer_v1_SyncWelcome, _meshca_issuer_v1_SyncWelcome__Output>
         TaintedAuthority: MessageTypeDefinition<_meshca_issuer_v1_TaintedAuthority, _meshca_issuer_v1_TaintedAuthority__Output>
-        X509PopMethod: MessageTypeDefinition<_meshca_issuer_v1_X509PopMethod, _meshca_issuer_v1_X509PopMethod__Output>
         X509Svid: MessageTypeDefinition<_meshca_issuer_v1_X509Svid, _meshca_issuer_v1_X509Svid__Output>
         X509SvidItem: MessageTypeDefinition<_meshca_issuer_v1_X509SvidItem, _meshca_issuer_v1_X509SvidItem__Output>
         X509SvidResult: MessageTypeDefinition<_meshca_issuer_v1_X509SvidResult, _meshca_issuer_v1_X509SvidResult__Output>

@@ -79,8 +79,8 @@ class AttestStream {
   #answer(result: AttestStep): void {
     if (result.kind === 'challenge') {
       this.#turn = 'answer';
-      const { nonce, trustDomainName: trustDomain, serverCertificateSha256 } = result;
-      this.#call.write({ challenge: { nonce, trustDomain, serverCertificateSha256 } });
+      const { nonce, trustDomainName: trustDomain, serverCertificateSha256, payload } = result;
+      this.#call.write({ challenge: { nonce, trustDomain, serverCertificateSha256, payload } });
       return;
     }
     this.#turn = 'done';
@@ -104,7 +104,7 @@ async function step(
   if (turn === 'start' && message.step === 'start' && message.start)
     return exchange.start(startOf(message.start));
   if (turn === 'answer' && message.step === 'answer' && message.answer)
-    return exchange.answer(message.answer.signature);
+    return exchange.answer(message.answer.payload);
   throw new PkiError(
     'INVALID_REQUEST',
     `the step ${message.step ?? 'none'} does not belong here; expected: ${turn}`,
@@ -117,21 +117,16 @@ function startOf(start: AttestStart__Output): AttestStart {
     agentVersion: start.agentVersion.slice(0, 64),
     requestId: start.requestId,
     csrDer: start.csrDer,
-    method: methodOf(start),
+    evidence: evidenceOf(start),
   };
 }
 
-function methodOf(start: AttestStart__Output): AttestStart['method'] {
-  if (start.joinToken) return { type: 'join_token', token: start.joinToken.token };
-  if (start.x509pop) return { type: 'x509pop', chainDer: start.x509pop.chainDer };
-  if (start.expiredSvid)
-    return {
-      type: 'expired_svid',
-      spiffeId: start.expiredSvid.spiffeId,
-      serial: start.expiredSvid.serial,
-    };
+function evidenceOf({ node, expiredSvid }: AttestStart__Output): AttestStart['evidence'] {
+  if (node) return { kind: 'node', type: node.type, payload: node.payload };
+  if (expiredSvid)
+    return { kind: 'expired-svid', spiffeId: expiredSvid.spiffeId, serial: expiredSvid.serial };
   throw new PkiError(
     'INVALID_REQUEST',
-    'no attestation method is given; offered: join_token, x509pop, expired_svid',
+    'the start has neither evidence of the node nor an expired SVID',
   );
 }

@@ -330,7 +330,7 @@ describe('CRLs of a company CA above ours', () => {
       serverAddress: `127.0.0.1:${server.server.port}`,
       dataDir: join(directory, 'd'),
       bootstrap: { rootFingerprint: sha256Hex(ders(ca.rootPem)[0] as Buffer) },
-      attestation: { joinToken: token },
+      attestation: { joinToken: { token } },
       workloadApi: { socketPath: join(directory, 'w') },
       localApi: { socketPath: join(directory, 'l') },
       ops: { port: 0 },

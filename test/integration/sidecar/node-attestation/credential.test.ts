@@ -3,9 +3,15 @@ import { chmod, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { configuredCredential } from '../../../../sidecar/node-attestation/index.ts';
+import {
+  configuredEvidence,
+  nodeAttestorTypes,
+} from '../../../../sidecar/node-attestation/index.ts';
 import { silentLogger, type Logger } from '../../../../src/common/runtime/index.ts';
 import { codeOf } from '../../../support/server.ts';
+
+const evidenceFrom = async (path: string, logger: Logger): Promise<string> =>
+  (await configuredEvidence(nodeAttestorTypes, { joinToken: { path } }, logger)).payload.toString();
 
 test('a join token that others may read or write is used, with a warning that names the file and not the token', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'meshca-credential-'));
@@ -28,10 +34,7 @@ test('a join token that others may read or write is used, with a warning that na
           ...silentLogger,
           warn: (...line: unknown[]) => void warnings.push(line),
         };
-        assert.deepEqual(await configuredCredential({ joinTokenPath: join(dir, name) }, logger), {
-          kind: 'join-token',
-          token: 'a-secret',
-        });
+        assert.equal(await evidenceFrom(join(dir, name), logger), 'a-secret');
         assert.equal(warnings.length, count, `${name} with ${mode.toString(8)}`);
         for (const [fields] of warnings)
           assert.equal((fields as { path: string }).path, join(dir, name));
@@ -40,7 +43,7 @@ test('a join token that others may read or write is used, with a warning that na
     }
     for (const unusable of ['none', '.'])
       assert.equal(
-        await codeOf(configuredCredential({ joinTokenPath: join(dir, unusable) }, silentLogger)),
+        await codeOf(evidenceFrom(join(dir, unusable), silentLogger)),
         'NODE_CREDENTIAL_MISSING',
       );
   } finally {

@@ -22,8 +22,9 @@ import { SyncedEntryCache } from '../../../../sidecar/cache/index.ts';
 import { IssuerConnection, type ServerTrust } from '../../../../sidecar/issuer-client/index.ts';
 import {
   AgentIdentity,
-  configuredCredential,
-  type CredentialFiles,
+  configuredEvidence,
+  nodeAttestorTypes,
+  type NodeAttestorConfiguration,
 } from '../../../../sidecar/node-attestation/index.ts';
 import {
   AgentState,
@@ -74,7 +75,7 @@ interface Agent {
 interface AgentOptions {
   readonly directory: string;
   readonly trust?: ServerTrust;
-  readonly credential?: CredentialFiles;
+  readonly nodeAttestation?: NodeAttestorConfiguration;
   readonly random?: Random;
   readonly prefetch?: number;
   readonly receiver?: EntriesReceiver;
@@ -114,7 +115,12 @@ async function startAgent(
     random,
     logger: silentLogger,
     agentVersion: 'test',
-    configured: () => configuredCredential(options.credential ?? { joinToken }, silentLogger),
+    configured: () =>
+      configuredEvidence(
+        nodeAttestorTypes,
+        options.nodeAttestation ?? { joinToken: { token: joinToken } },
+        silentLogger,
+      ),
     connectAnonymously: (signal) =>
       IssuerConnection.open(
         {
@@ -266,7 +272,7 @@ test('an agent with a kept SVID comes back without attesting', async (context) =
   const first = await startAgent(context, server, { directory });
   await until(() => first.cache.synced(), 'the snapshot');
   await first.stop();
-  const second = await startAgent(context, server, { directory, credential: {} });
+  const second = await startAgent(context, server, { directory, nodeAttestation: {} });
   await until(() => second.cache.synced(), 'the snapshot');
   assert.equal(server.attestations.length, 1);
 });
@@ -286,7 +292,7 @@ test('an agent whose SVID expired proves its last key and needs nobody', async (
   server.lastAgentKey = createPublicKey(
     createPrivateKey({ key: Buffer.from(kept.privateKey, 'base64'), format: 'der', type: 'pkcs8' }),
   );
-  const second = await startAgent(context, server, { directory, credential: {} });
+  const second = await startAgent(context, server, { directory, nodeAttestation: {} });
   await until(() => second.cache.synced(), 'the snapshot');
   assert.equal(server.attestations.at(-1)?.method, 'expiredSvid');
 });
@@ -308,7 +314,9 @@ test('a node certificate proves its node, again after an eviction, and a challen
   server.corruptChallenge = true;
   const agent = await startAgent(context, server, {
     directory,
-    credential: { certificatePath: join(base, 'node.pem'), keyPath: join(base, 'node.key') },
+    nodeAttestation: {
+      x509pop: { certificatePath: join(base, 'node.pem'), keyPath: join(base, 'node.key') },
+    },
   });
   await until(
     () => agent.session.status().lastError?.code === 'SERVER_UNTRUSTED',

@@ -9,7 +9,7 @@ import type { Long } from '@grpc/proto-loader';
 export interface Agent {
   'spiffeId'?: (string);
   /**
-   * join_token, x509pop
+   * The type of node attestation, for example join_token.
    */
   'attestationType'?: (string);
   'selectors'?: (string)[];
@@ -34,7 +34,7 @@ export interface Agent {
 export interface Agent__Output {
   'spiffeId': (string);
   /**
-   * join_token, x509pop
+   * The type of node attestation, for example join_token.
    */
   'attestationType': (string);
   'selectors': (string)[];

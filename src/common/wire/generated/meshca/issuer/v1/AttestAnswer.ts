@@ -2,17 +2,15 @@
 // Source: proto/meshca/issuer/v1/issuer.proto
 
 /**
- * What must be signed: "meshca-node-attestation-v1" 0x00, then each of nonce, trust domain name (UTF-8), SHA-256 of the
- * server's TLS certificate (DER) and the new key's SubjectPublicKeyInfo, each preceded by its length as uint32 big-endian.
+ * For expired_svid, and for types that say nothing else, a signature over that message.
  */
 export interface AttestAnswer {
-  'signature'?: (Buffer | Uint8Array | string);
+  'payload'?: (Buffer | Uint8Array | string);
 }
 
 /**
- * What must be signed: "meshca-node-attestation-v1" 0x00, then each of nonce, trust domain name (UTF-8), SHA-256 of the
- * server's TLS certificate (DER) and the new key's SubjectPublicKeyInfo, each preceded by its length as uint32 big-endian.
+ * For expired_svid, and for types that say nothing else, a signature over that message.
  */
 export interface AttestAnswer__Output {
-  'signature': (Buffer);
+  'payload': (Buffer);
 }

@@ -13,12 +13,12 @@ import type { BundleUpdate as _meshca_issuer_v1_BundleUpdate, BundleUpdate__Outp
  */
 export interface NodeAttestationClient extends grpc.Client {
   /**
-   * One attestation or recovery: Start, then (x509pop, expired) Challenge and Answer, then the SVID.
+   * One attestation or recovery: Start, then a Challenge and its Answer where the type asks for one, then the SVID.
    */
   Attest(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_issuer_v1_AttestRequest, _meshca_issuer_v1_AttestResponse__Output>;
   Attest(options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_issuer_v1_AttestRequest, _meshca_issuer_v1_AttestResponse__Output>;
   /**
-   * One attestation or recovery: Start, then (x509pop, expired) Challenge and Answer, then the SVID.
+   * One attestation or recovery: Start, then a Challenge and its Answer where the type asks for one, then the SVID.
    */
   attest(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_issuer_v1_AttestRequest, _meshca_issuer_v1_AttestResponse__Output>;
   attest(options?: grpc.CallOptions): grpc.ClientDuplexStream<_meshca_issuer_v1_AttestRequest, _meshca_issuer_v1_AttestResponse__Output>;
@@ -47,7 +47,7 @@ export interface NodeAttestationClient extends grpc.Client {
  */
 export interface NodeAttestationHandlers extends grpc.UntypedServiceImplementation {
   /**
-   * One attestation or recovery: Start, then (x509pop, expired) Challenge and Answer, then the SVID.
+   * One attestation or recovery: Start, then a Challenge and its Answer where the type asks for one, then the SVID.
    */
   Attest: grpc.handleBidiStreamingCall<_meshca_issuer_v1_AttestRequest__Output, _meshca_issuer_v1_AttestResponse>;
 

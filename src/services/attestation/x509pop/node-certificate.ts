@@ -1,18 +1,17 @@
-import { createHash, createPublicKey, verify } from 'node:crypto';
-import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
-import { parseSelector, type Selector } from '../common/spiffe/index.ts';
+import { createHash } from 'node:crypto';
+import { fail, ok, type Result } from '../../../common/errors/index.ts';
+import { parseSelector, type Selector } from '../../../common/spiffe/index.ts';
 import {
   DerReader,
   keyTypeOfSpki,
   parsing,
   sha256Hex,
-  signatureAlgorithmFor,
   tag,
   verifyChain,
   type VerifiedChain,
-} from '../common/x509/index.ts';
+} from '../../../common/x509/index.ts';
 
-export interface NodeProof {
+export interface NodeCertificate {
   /** SHA-256 of the node's certificate, hex: the name of the agent. */
   readonly fingerprint: string;
   readonly spkiDer: Buffer;
@@ -27,9 +26,7 @@ export function verifyNodeCertificate(
   chainDer: readonly Buffer[],
   rootsDer: readonly Buffer[],
   now: number,
-): Result<NodeProof> {
-  if (rootsDer.length === 0)
-    return fail('ATTESTATION_FAILED', 'attestation by x509pop is not configured on this server');
+): Result<NodeCertificate> {
   const verified = verifyChain({ chainDer, roots: rootsDer, now, purpose: 'client' });
   if (!verified.ok)
     return fail('ATTESTATION_FAILED', `node certificate: ${verified.error.message}`, {
@@ -52,25 +49,6 @@ export function verifyNodeCertificate(
     spkiDer: leaf.spkiDer,
     selectors: selectorsOf(verified.value),
   });
-}
-
-/** Whether `signature` over the message is of the key. Throws ATTESTATION_FAILED. */
-export function checkProof(spkiDer: Buffer, message: Buffer, signature: Buffer): void {
-  const keyType = keyTypeOfSpki(spkiDer);
-  const good =
-    keyType.ok &&
-    signature.length <= 1024 &&
-    verify(
-      signatureAlgorithmFor(keyType.value).hash,
-      message,
-      createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }),
-      signature,
-    );
-  if (!good)
-    throw new PkiError(
-      'ATTESTATION_FAILED',
-      'the signature over the challenge is not of the key that it should prove',
-    );
 }
 
 /** Names that can not be written as a selector are left out, never repaired. */

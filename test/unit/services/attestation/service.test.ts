@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
 import { createHash, sign, type KeyObject } from 'node:crypto';
 import { test } from 'node:test';
-import { PkiError } from '../../../src/common/errors/index.ts';
-import { uuidv7 } from '../../../src/common/runtime/index.ts';
-import { attestationMessage } from '../../../src/common/wire/index.ts';
-import { createCsr, spkiOf } from '../../../src/common/x509/index.ts';
+import { PkiError } from '../../../../src/common/errors/index.ts';
+import { uuidv7 } from '../../../../src/common/runtime/index.ts';
+import { attestationMessage } from '../../../../src/common/wire/index.ts';
+import { certificatesToPem, createCsr, spkiOf } from '../../../../src/common/x509/index.ts';
 import type {
   AgentCaller,
   AgentSvid,
   AttestExchange,
   AttestStart,
   AttestStep,
-} from '../../../src/services/index.ts';
-import { networkOf } from '../../../src/services/attestation-limits.ts';
-import { createIntermediate, createRoot, createSvid } from '../../support/test-pki.ts';
+} from '../../../../src/services/index.ts';
+import { networkOf } from '../../../../src/services/attestation/limits.ts';
+import { createIntermediate, createRoot, createSvid } from '../../../support/test-pki.ts';
 import {
   agentId,
   createServicesWorld,
@@ -21,8 +21,9 @@ import {
   local,
   newKey,
   trustDomain,
+  type NodeAttestation,
   type ServicesWorld,
-} from '../../support/services-world.ts';
+} from '../../../support/services-world.ts';
 
 const rejectsWith =
   (code: string) =>
@@ -32,7 +33,7 @@ const serverHash = createHash('sha256').update('server').digest();
 const open = (w: ServicesWorld): AttestExchange =>
   w.services.attestation.open({ peer: '192.0.2.7:9', serverCertificateSha256: serverHash });
 const start = (
-  method: AttestStart['method'],
+  evidence: AttestStart['evidence'],
   key: KeyObject,
   requestId = uuidv7(),
 ): AttestStart => ({
@@ -40,8 +41,16 @@ const start = (
   agentVersion: '1.0',
   requestId,
   csrDer: createCsr(key),
-  method,
+  evidence,
 });
+const node = (type: string, payload: Buffer): AttestStart['evidence'] => ({
+  kind: 'node',
+  type,
+  payload,
+});
+const byToken = (token: string): AttestStart['evidence'] => node('join_token', Buffer.from(token));
+const byChain = (chainDer: readonly Buffer[]): AttestStart['evidence'] =>
+  node('x509pop', Buffer.concat(chainDer));
 const svidOf = (step: AttestStep): AgentSvid => {
   assert.equal(step.kind, 'svid');
   return (step as Extract<AttestStep, { kind: 'svid' }>).svid;
@@ -51,8 +60,7 @@ const join = async (
   token: string,
   key: KeyObject,
   requestId = uuidv7(),
-): Promise<AgentSvid> =>
-  svidOf(await open(w).start(start({ type: 'join_token', token }, key, requestId)));
+): Promise<AgentSvid> => svidOf(await open(w).start(start(byToken(token), key, requestId)));
 const tokenFor = async (w: ServicesWorld, agentName: string, ttlSeconds = 0): Promise<string> =>
   (await w.services.tokens.create(local, { agentName, ttlSeconds, nodeSelectors: [] })).token;
 
@@ -153,7 +161,7 @@ test('a banned agent can neither join, renew nor recover, and an evicted one onl
     const exchange = open(w);
     const fresh = newKey();
     const step = await exchange.start(
-      start({ type: 'expired_svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
+      start({ kind: 'expired-svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
     );
     return exchange.answer(answer(step, key, fresh));
   };
@@ -198,13 +206,13 @@ test('an expired agent comes back by its last key within the grace, and its earl
   const fresh = newKey();
   const exchange = open(w);
   const step = await exchange.start(
-    start({ type: 'expired_svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
+    start({ kind: 'expired-svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
   );
   const back = svidOf(await exchange.answer(answer(step, key, fresh)));
   assert.equal(((await w.callerOf(back.leaf)) as AgentCaller).generation, 2);
   const again = open(w);
   const old = await again.start(
-    start({ type: 'expired_svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
+    start({ kind: 'expired-svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
   );
   await assert.rejects(
     again.answer(answer(old, key, fresh)),
@@ -215,7 +223,7 @@ test('an expired agent comes back by its last key within the grace, and its earl
   const late = open(w);
   const third = newKey();
   const challenge = await late.start(
-    start({ type: 'expired_svid', spiffeId: agentId('n1'), serial: back.leaf.serial }, third),
+    start({ kind: 'expired-svid', spiffeId: agentId('n1'), serial: back.leaf.serial }, third),
   );
   await assert.rejects(
     late.answer(answer(challenge, fresh, third)),
@@ -232,7 +240,7 @@ test('an answer proves one nonce, trust domain, server certificate and new key, 
     return {
       exchange,
       step: await exchange.start(
-        start({ type: 'expired_svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
+        start({ kind: 'expired-svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
       ),
     };
   };
@@ -275,7 +283,7 @@ test('nothing is said of an agent to whoever does not hold its key', async () =>
     const exchange = open(w);
     const fresh = newKey();
     const step = await exchange.start(
-      start({ type: 'expired_svid', spiffeId: agentId(name), serial: svid.leaf.serial }, fresh),
+      start({ kind: 'expired-svid', spiffeId: agentId(name), serial: svid.leaf.serial }, fresh),
     );
     await assert.rejects(
       exchange.answer(answer(step, fresh, fresh)),
@@ -284,26 +292,32 @@ test('nothing is said of an agent to whoever does not hold its key', async () =>
   }
   await assert.rejects(
     open(w).start(
-      start({ type: 'expired_svid', spiffeId: id('/web'), serial: svid.leaf.serial }, newKey()),
+      start({ kind: 'expired-svid', spiffeId: id('/web'), serial: svid.leaf.serial }, newKey()),
     ),
     rejectsWith('ATTESTATION_FAILED'),
   );
 });
 
+/** x509pop with this CA. */
+const nodesUnder = (rootDer: Buffer): NodeAttestation => ({
+  configuration: { x509pop: { caFile: 'nodes.pem' } },
+  files: { 'nodes.pem': certificatesToPem([rootDer]) },
+});
+
 test('x509pop: a node under a configured CA gets the ID of its fingerprint and selectors of its certificate', async () => {
   const root = createRoot('nodes.test', { subject: 'nodes' });
   const intermediate = createIntermediate(root, 'nodes.test');
-  const node = createSvid(intermediate, 'spiffe://nodes.test/rack/1', {
+  const rack = createSvid(intermediate, 'spiffe://nodes.test/rack/1', {
     subject: 'rack-1',
     dnsSans: ['rack1.nodes.test'],
   });
-  await using w = await createServicesWorld({ x509popRootsDer: [root.certificateDer] });
+  await using w = await createServicesWorld({}, undefined, nodesUnder(root.certificateDer));
   const fresh = newKey();
   const exchange = open(w);
-  const step = await exchange.start(start({ type: 'x509pop', chainDer: node.chainDer }, fresh));
-  const svid = svidOf(await exchange.answer(answer(step, node.privateKey, fresh)));
+  const step = await exchange.start(start(byChain(rack.chainDer), fresh));
+  const svid = svidOf(await exchange.answer(answer(step, rack.privateKey, fresh)));
   const fingerprint = createHash('sha256')
-    .update(node.chainDer[0] as Buffer)
+    .update(rack.chainDer[0] as Buffer)
     .digest('hex');
   assert.equal(svid.leaf.spiffeId, `${trustDomain.id}/meshca/agent/x509pop/${fingerprint}`);
   const texts =
@@ -317,7 +331,7 @@ test('x509pop: a node under a configured CA gets the ID of its fingerprint and s
 
 test('x509pop refuses foreign, expired, CA and server-only certificates, and a proof by another key', async () => {
   const root = createRoot('nodes.test');
-  await using w = await createServicesWorld({ x509popRootsDer: [root.certificateDer] });
+  await using w = await createServicesWorld({}, undefined, nodesUnder(root.certificateDer));
   const chains = [
     createSvid(createRoot('nodes.test'), 'spiffe://nodes.test/x').chainDer,
     createSvid(root, 'spiffe://nodes.test/x', { notBeforeIn: -100, notAfterIn: -10 }).chainDer,
@@ -330,20 +344,20 @@ test('x509pop refuses foreign, expired, CA and server-only certificates, and a p
   ];
   for (const chainDer of chains)
     await assert.rejects(
-      open(w).start(start({ type: 'x509pop', chainDer }, newKey())),
+      open(w).start(start(byChain(chainDer), newKey())),
       rejectsWith('ATTESTATION_FAILED'),
     );
-  const node = createSvid(root, 'spiffe://nodes.test/x');
+  const rack = createSvid(root, 'spiffe://nodes.test/x');
   const exchange = open(w);
   const fresh = newKey();
-  const step = await exchange.start(start({ type: 'x509pop', chainDer: node.chainDer }, fresh));
+  const step = await exchange.start(start(byChain(rack.chainDer), fresh));
   await assert.rejects(
     exchange.answer(answer(step, fresh, fresh)),
     rejectsWith('ATTESTATION_FAILED'),
   );
   await using off = await createServicesWorld();
   await assert.rejects(
-    open(off).start(start({ type: 'x509pop', chainDer: node.chainDer }, newKey())),
+    open(off).start(start(byChain(rack.chainDer), newKey())),
     rejectsWith('ATTESTATION_FAILED'),
   );
 });
@@ -355,13 +369,13 @@ test('attestations are limited before any work, pending challenges are bounded, 
   });
   const before = await w.store.audit.count();
   const challenge = () =>
-    open(w).start(start({ type: 'expired_svid', spiffeId: agentId('x'), serial: 'aa' }, newKey()));
+    open(w).start(start({ kind: 'expired-svid', spiffeId: agentId('x'), serial: 'aa' }, newKey()));
   await challenge();
   await challenge();
   await assert.rejects(challenge(), rejectsWith('OVERLOADED'));
   w.clock.advance(30_000);
   const held = open(w);
-  await held.start(start({ type: 'expired_svid', spiffeId: agentId('x'), serial: 'aa' }, newKey()));
+  await held.start(start({ kind: 'expired-svid', spiffeId: agentId('x'), serial: 'aa' }, newKey()));
   held.close();
   await challenge();
   for (let call = 0; call < 30; call += 1) await join(w, 'guess', newKey()).catch(() => {});
@@ -427,7 +441,7 @@ test('whoever fails again and again can not keep others from attesting, and is n
     try {
       const exchange = from(`192.0.2.66:${each}`);
       admitted += 1;
-      await exchange.start(start({ type: 'join_token', token: 'guess' }, newKey())).catch(() => {});
+      await exchange.start(start(byToken('guess'), newKey())).catch(() => {});
       exchange.close();
     } catch (thrown) {
       assert.equal((thrown as PkiError).code, 'RATE_LIMITED');
@@ -437,11 +451,7 @@ test('whoever fails again and again can not keep others from attesting, and is n
   assert.ok(admitted >= 80 && admitted <= 110, `${admitted} admitted`);
   for (let each = 0; each < 20; each += 1) {
     const exchange = from(`192.0.2.7:${each}`);
-    svidOf(
-      await exchange.start(
-        start({ type: 'join_token', token: await tokenFor(w, `honest-${each}`) }, newKey()),
-      ),
-    );
+    svidOf(await exchange.start(start(byToken(await tokenFor(w, `honest-${each}`)), newKey())));
     exchange.close();
   }
 });

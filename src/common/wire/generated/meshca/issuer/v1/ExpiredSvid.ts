@@ -4,7 +4,7 @@
 /**
  * An agent whose SVID expired within the grace proves its last recorded key.
  */
-export interface ExpiredSvidMethod {
+export interface ExpiredSvid {
   'spiffeId'?: (string);
   'serial'?: (string);
 }
@@ -12,7 +12,7 @@ export interface ExpiredSvidMethod {
 /**
  * An agent whose SVID expired within the grace proves its last recorded key.
  */
-export interface ExpiredSvidMethod__Output {
+export interface ExpiredSvid__Output {
   'spiffeId': (string);
   'serial': (string);
 }

@@ -14,10 +14,10 @@ export interface AttestStart {
   readonly agentVersion: string;
   readonly requestId: string;
   readonly csrDer: Buffer;
-  readonly method:
-    | { readonly type: 'join_token'; readonly token: string }
-    | { readonly type: 'x509pop'; readonly chainDer: readonly Buffer[] }
-    | { readonly type: 'expired_svid'; readonly spiffeId: string; readonly serial: string };
+  readonly evidence: /** For the type of node attestation of that name, which alone understands the payload. */
+    | { readonly kind: 'node'; readonly type: string; readonly payload: Buffer }
+    /** The last SVID of an agent, which proves its key. */
+    | { readonly kind: 'expired-svid'; readonly spiffeId: string; readonly serial: string };
 }
 
 export type AttestStep =
@@ -26,6 +26,8 @@ export type AttestStep =
       readonly nonce: Buffer;
       readonly trustDomainName: string;
       readonly serverCertificateSha256: Buffer;
+      /** Of the type, beside the nonce. */
+      readonly payload: Buffer;
     }
   | { readonly kind: 'svid'; readonly svid: AgentSvid };
 
@@ -40,7 +42,8 @@ export interface AgentSvid {
  */
 export interface AttestExchange {
   start(start: AttestStart): Promise<AttestStep>;
-  answer(signature: Buffer): Promise<AttestStep>;
+  /** The signature over the challenge, or whatever the type proves possession with. */
+  answer(answer: Buffer): Promise<AttestStep>;
   /** The stream ended; always called, frees the slot of a pending challenge. */
   close(): void;
 }

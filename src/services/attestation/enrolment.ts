@@ -1,13 +1,13 @@
-import { PkiError } from '../common/errors/index.ts';
-import { selectorText, SpiffeId, type Selector } from '../common/spiffe/index.ts';
-import type { AttestationType, AuditValue, Rights } from '../domain/index.ts';
-import type { Authorities, IssuedLeaf } from '../issuance/contract.ts';
-import type { AgentStore } from '../store/ports/index.ts';
-import type { AgentCaller } from './caller.ts';
-import { callerRights, type CallerRegistry } from './callers.ts';
-import type { AgentSvid } from './contract.ts';
-import { issueOne, type IssuingDeps } from './issuing.ts';
-import { standingAgent } from './standing-agent.ts';
+import { PkiError } from '../../common/errors/index.ts';
+import { selectorText, SpiffeId, type Selector } from '../../common/spiffe/index.ts';
+import type { AuditValue, Rights } from '../../domain/index.ts';
+import type { Authorities, IssuedLeaf } from '../../issuance/contract.ts';
+import type { AgentStore } from '../../store/ports/index.ts';
+import type { AgentCaller } from '../caller.ts';
+import { callerRights, type CallerRegistry } from '../callers.ts';
+import type { AgentSvid } from './node-attestation.ts';
+import { issueOne, type IssuingDeps } from '../issuing.ts';
+import { standingAgent } from '../standing-agent.ts';
 
 export interface EnrolmentDeps extends IssuingDeps {
   readonly agents: Pick<AgentStore, 'byId' | 'record'>;
@@ -18,7 +18,7 @@ export interface EnrolmentDeps extends IssuingDeps {
 /** A node that has proved who it is, by whichever method. */
 export interface ProvenNode {
   readonly agentId: string;
-  readonly attestationType: AttestationType;
+  readonly attestationType: string;
   readonly selectors: readonly Selector[];
   readonly act: 'attest' | 'recover';
   /** For `recover`: the session that must still stand. */

@@ -1,26 +1,24 @@
 import { createHash } from 'node:crypto';
-import { PkiError, unwrap } from '../common/errors/index.ts';
-import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
-import {
-  isPathSegment,
-  joinedAgentId,
-  parseSelector,
-  selectorText,
-} from '../common/spiffe/index.ts';
-import { sha256Hex } from '../common/x509/index.ts';
-import type { JoinToken } from '../domain/index.ts';
-import type { Authorities } from '../issuance/contract.ts';
-import type { JoinTokenStore, Page, PageRequest } from '../store/ports/index.ts';
-import { visiblePage, type Access } from './access.ts';
-import { actorOf, type OperatorCaller } from './caller.ts';
-import type { Tokens } from './contract.ts';
-import { refusing, type RefusalLog } from './refusals.ts';
-import { checkPage, checkText } from './requests.ts';
-import type { ServiceSettings } from './settings.ts';
+import { PkiError, unwrap } from '../../../common/errors/index.ts';
+import { uuidv7, type Clock, type Random } from '../../../common/runtime/index.ts';
+import { agentId as agentIdIn, parseSelector, selectorText } from '../../../common/spiffe/index.ts';
+import { sha256Hex } from '../../../common/x509/index.ts';
+import type { JoinToken } from '../../../domain/index.ts';
+import type { Authorities } from '../../../issuance/contract.ts';
+import type { JoinTokenStore, Page, PageRequest } from '../../../store/ports/index.ts';
+import { visiblePage, type Access, type OperatorRights } from '../../access.ts';
+import { actorOf, type OperatorCaller } from '../../caller.ts';
+import type { Tokens } from '../../contract.ts';
+import { refusing, type RefusalLog } from '../../refusals.ts';
+import { checkPage, checkText } from '../../requests.ts';
+import type { ServiceSettings } from '../../settings.ts';
+import type { NodeAttestors } from '../node-attestors.ts';
 
 export interface TokenDeps {
   readonly tokens: Pick<JoinTokenStore, 'create' | 'list' | 'byId' | 'revoke'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
+  /** Which names are free for agents. */
+  readonly attestors: Pick<NodeAttestors, 'isFreeName'>;
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -33,6 +31,12 @@ const minimumTokenTtlSeconds = 10;
 const maximumNameLength = 128;
 const maximumNodeSelectors = 64;
 
+interface JoinTokenRequest {
+  readonly agentName: string;
+  readonly ttlSeconds: number;
+  readonly nodeSelectors: readonly string[];
+}
+
 /** Join tokens: 256 random bits, shown once, kept as their SHA-256. */
 export class TokenService implements Tokens {
   readonly #deps: TokenDeps;
@@ -41,65 +45,24 @@ export class TokenService implements Tokens {
     this.#deps = deps;
   }
 
-  create(
-    caller: OperatorCaller,
-    request: {
-      readonly agentName: string;
-      readonly ttlSeconds: number;
-      readonly nodeSelectors: readonly string[];
-    },
-  ): ReturnType<Tokens['create']> {
+  create(caller: OperatorCaller, request: JoinTokenRequest): ReturnType<Tokens['create']> {
     return refusing(
       this.#deps.refusals,
       caller,
       'CreateJoinToken',
       request.agentName.slice(0, maximumNameLength),
       async () => {
-        const { settings, clock } = this.#deps;
-        const { agentName } = request;
-        // the name of the folder of x509pop agents can not be a name in it
-        if (
-          !isPathSegment(agentName) ||
-          agentName.length > maximumNameLength ||
-          agentName === 'x509pop'
-        )
-          throw new PkiError(
-            'INVALID_REQUEST',
-            `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not one free path segment of [A-Za-z0-9._-], up to ${maximumNameLength}`,
-          );
-        const agentId = joinedAgentId(settings.trustDomain, agentName).toString();
+        const { clock, authorities } = this.#deps;
         const rights = await this.#deps.access.of(caller);
-        rights.require('token.create', { kind: 'id', spiffeId: agentId });
-        if (request.nodeSelectors.length > maximumNodeSelectors)
-          throw new PkiError(
-            'SELECTOR_INVALID',
-            `a token has at most ${maximumNodeSelectors} node selectors`,
-          );
-        const nodeSelectors = [...new Set(request.nodeSelectors)]
-          .sort()
-          .map((text) => unwrap(parseSelector(text)));
-        // selectors put a node into node sets, and so under entries that have nothing to do with
-        // its own name
-        if (nodeSelectors.length > 0) rights.require('token.create', this.#deps.access.all);
-        const ttlSeconds =
-          request.ttlSeconds === 0 ? settings.defaultJoinTokenTtlSeconds : request.ttlSeconds;
-        if (
-          !Number.isSafeInteger(ttlSeconds) ||
-          ttlSeconds < minimumTokenTtlSeconds ||
-          ttlSeconds > settings.maximumJoinTokenTtlSeconds
-        )
-          throw new PkiError(
-            'TTL_OUT_OF_RANGE',
-            `the token's lifetime of ${ttlSeconds} s is outside ${minimumTokenTtlSeconds} to ${settings.maximumJoinTokenTtlSeconds} s`,
-          );
+        const asked = this.#checked(rights, request);
         const token = this.#deps.random.bytes(tokenBytes).toString('base64url');
         const now = clock.now();
         const record: JoinToken = {
           id: uuidv7(clock.nowMs()),
           tokenSha256: createHash('sha256').update(token).digest('hex'),
-          agentId,
-          nodeSelectors,
-          expiresAt: now + ttlSeconds,
+          agentId: asked.agentId,
+          nodeSelectors: asked.nodeSelectors,
+          expiresAt: now + asked.ttlSeconds,
           boundPublicKeySha256: null,
           usedAt: null,
           resultSerial: null,
@@ -110,20 +73,51 @@ export class TokenService implements Tokens {
           timeMs: clock.nowMs(),
           actor: actorOf(caller),
           kind: 'token.created',
-          subject: agentId,
+          subject: record.agentId,
           detail: {
             token: record.id,
             expiresAt: record.expiresAt,
-            nodeSelectors: nodeSelectors.map(selectorText),
+            nodeSelectors: record.nodeSelectors.map(selectorText),
           },
         });
-        return {
-          token,
-          record,
-          bundleFingerprint: fingerprintOf(this.#deps.authorities.rootsDer()),
-        };
+        return { token, record, bundleFingerprint: fingerprintOf(authorities.rootsDer()) };
       },
     );
+  }
+
+  /** Throws INVALID_REQUEST, ROLE_MISSING, SELECTOR_INVALID, TTL_OUT_OF_RANGE. */
+  #checked(
+    rights: OperatorRights,
+    { agentName, nodeSelectors: texts, ttlSeconds: asked }: JoinTokenRequest,
+  ): Pick<JoinToken, 'agentId' | 'nodeSelectors'> & { readonly ttlSeconds: number } {
+    const { settings, attestors, access } = this.#deps;
+    if (!attestors.isFreeName(agentName))
+      throw new PkiError(
+        'INVALID_REQUEST',
+        `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not one free path segment of [A-Za-z0-9._-], up to ${maximumNameLength}`,
+      );
+    const agentId = agentIdIn(settings.trustDomain, agentName).toString();
+    rights.require('token.create', { kind: 'id', spiffeId: agentId });
+    if (texts.length > maximumNodeSelectors)
+      throw new PkiError(
+        'SELECTOR_INVALID',
+        `a token has at most ${maximumNodeSelectors} node selectors`,
+      );
+    const nodeSelectors = [...new Set(texts)].sort().map((text) => unwrap(parseSelector(text)));
+    // selectors put a node into node sets, and so under entries that have nothing to do with its
+    // own name
+    if (nodeSelectors.length > 0) rights.require('token.create', access.all);
+    const ttlSeconds = asked === 0 ? settings.defaultJoinTokenTtlSeconds : asked;
+    if (
+      !Number.isSafeInteger(ttlSeconds) ||
+      ttlSeconds < minimumTokenTtlSeconds ||
+      ttlSeconds > settings.maximumJoinTokenTtlSeconds
+    )
+      throw new PkiError(
+        'TTL_OUT_OF_RANGE',
+        `the token's lifetime of ${ttlSeconds} s is outside ${minimumTokenTtlSeconds} to ${settings.maximumJoinTokenTtlSeconds} s`,
+      );
+    return { agentId, nodeSelectors, ttlSeconds };
   }
 
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>> {

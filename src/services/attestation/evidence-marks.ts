@@ -1,0 +1,99 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import type { Agent } from '../../domain/index.ts';
+import type { AgentStore, JoinTokenStore } from '../../store/ports/index.ts';
+import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
+import type { AgentSvid } from './node-attestation.ts';
+import type { EvidenceUse } from './node-attestor.ts';
+
+export interface EvidenceMarkDeps {
+  readonly agents: Pick<AgentStore, 'byId'>;
+  readonly tokens: Pick<JoinTokenStore, 'bind'>;
+  readonly enrolment: Pick<Enrolment, 'begin' | 'repeat'>;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+interface MarkedKey extends AgentKey {
+  /** SHA-256 of the SubjectPublicKeyInfo, hex. */
+  readonly sha256: string;
+}
+
+/**
+ * Whether evidence is still good. The marks are rows that the log commits to: the join token with
+ * the key and certificate that it led to, and the agent itself for evidence that is good once.
+ */
+export class EvidenceMarks {
+  readonly #deps: EvidenceMarkDeps;
+
+  constructor(deps: EvidenceMarkDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Enrols the node, or repeats the answer that got lost. Throws AGENT_BANNED, ATTESTATION_FAILED
+   * where the ID belongs to another type, and what the evidence says of a second use.
+   */
+  async redeem(node: ProvenNode, use: EvidenceUse, key: MarkedKey): Promise<AgentSvid> {
+    const agent = await this.#deps.agents.byId(node.agentId);
+    if (agent?.state === 'banned')
+      throw new PkiError('AGENT_BANNED', `the agent ${node.agentId} is banned`);
+    if (agent !== undefined && agent.attestationType !== node.attestationType)
+      throw new PkiError(
+        'ATTESTATION_FAILED',
+        `the agent ${node.agentId} attested by ${agent.attestationType}, and an agent never changes its type`,
+        { next: 'Join under another name.' },
+      );
+    switch (use.kind) {
+      case 'repeatable':
+        return this.#deps.enrolment.begin(node, key);
+      case 'once':
+        return this.#once(node, agent, key);
+      case 'token':
+        return this.#token(node, agent, use, key);
+    }
+  }
+
+  async #once(node: ProvenNode, agent: Agent | undefined, key: MarkedKey): Promise<AgentSvid> {
+    if (agent?.state !== 'active') return this.#deps.enrolment.begin(node, key);
+    const repeated = this.#stands(agent, agent.serial)
+      ? await this.#deps.enrolment.repeat(node, key, agent.serial)
+      : undefined;
+    if (repeated === undefined)
+      throw new PkiError(
+        'ATTESTATION_FAILED',
+        `the agent ${node.agentId} has attested already, and ${node.attestationType} is good once`,
+        { next: 'If this node is rightly here again: meshca agent evict, then let it attest.' },
+      );
+    return repeated;
+  }
+
+  async #token(
+    proven: ProvenNode,
+    agent: Agent | undefined,
+    { tokenId, refused }: Extract<EvidenceUse, { kind: 'token' }>,
+    key: MarkedKey,
+  ): Promise<AgentSvid> {
+    const bound = await this.#deps.tokens.bind(tokenId, key.sha256, this.#deps.clock.now());
+    if (bound.boundPublicKeySha256 !== key.sha256) throw refused();
+    const node = { ...proven, tokenId };
+    // the token itself is the request: whatever ID a repeated call has, the same token and key lead
+    // to one certificate
+    const once = { ...key, requestId: tokenId };
+    if (bound.resultSerial === null) return this.#deps.enrolment.begin(node, once);
+    // used already: the same answer, as long as the session that began with it has not moved on or
+    // been ended
+    const repeated = this.#stands(agent, bound.resultSerial)
+      ? await this.#deps.enrolment.repeat(node, once, bound.resultSerial)
+      : undefined;
+    if (repeated === undefined) throw refused();
+    return repeated;
+  }
+
+  #stands(agent: Agent | undefined, serial: string): boolean {
+    return (
+      agent?.state === 'active' &&
+      agent.serial === serial &&
+      agent.svidNotAfter > this.#deps.clock.now()
+    );
+  }
+}

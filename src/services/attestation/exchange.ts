@@ -1,0 +1,226 @@
+import { parseCsr } from '../../certs/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import type { Clock, Random } from '../../common/runtime/index.ts';
+import { attestationMessage } from '../../common/wire/attestation-message.ts';
+import { sha256Hex } from '../../common/x509/index.ts';
+import type { AgentStore, JoinTokenStore } from '../../store/ports/index.ts';
+import type { AnonymousCaller } from '../caller.ts';
+import { refusing, type RefusalLog } from '../refusals.ts';
+import { checkRequestId, checkText } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
+import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
+import { EvidenceMarks } from './evidence-marks.ts';
+import type {
+  AgentSvid,
+  AttestExchange,
+  AttestPeer,
+  AttestStart,
+  AttestStep,
+} from './node-attestation.ts';
+import type { NodeProof } from './node-attestor.ts';
+import type { NodeAttestors } from './node-attestors.ts';
+import { Recovery } from './recovery.ts';
+
+export interface ExchangeDeps {
+  readonly agents: Pick<AgentStore, 'byId'>;
+  readonly tokens: Pick<JoinTokenStore, 'bind'>;
+  readonly attestors: NodeAttestors;
+  readonly enrolment: Enrolment;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly settings: ServiceSettings;
+}
+
+/** What one exchange takes from all of them together. */
+export interface ExchangeLimits {
+  /** A slot for a pending challenge; returns its release. Throws OVERLOADED. */
+  claim(): () => void;
+  inTurn<T>(agentId: string, act: () => Promise<T>): Promise<T>;
+  /** The exchange came to nothing. */
+  failed(): void;
+}
+
+interface PendingChallenge {
+  readonly untilMs: number;
+  /** Checks the answer and enrols the node; says nothing about agents before the answer is good. */
+  settle(answer: Buffer): Promise<AgentSvid>;
+  readonly release: () => void;
+}
+
+/** The key that the agent asks for, as read from its CSR. */
+interface NewKey extends AgentKey {
+  readonly spkiDer: Buffer;
+}
+
+export const attestOperation = 'Attest';
+const maximumCsrBytes = 16_384;
+const maximumPayloadBytes = 128 * 1024;
+
+/** One attestation or recovery. Owner of its challenge, which is good for one answer. */
+export class Exchange implements AttestExchange {
+  readonly #deps: ExchangeDeps;
+  readonly #peer: AttestPeer;
+  readonly #limits: ExchangeLimits;
+  readonly #caller: AnonymousCaller;
+  readonly #marks: EvidenceMarks;
+  readonly #recovery: Recovery;
+  #started = false;
+  #closed = false;
+  #succeeded = false;
+  #challenge: PendingChallenge | undefined;
+
+  constructor(deps: ExchangeDeps, peer: AttestPeer, limits: ExchangeLimits) {
+    this.#deps = deps;
+    this.#peer = peer;
+    this.#limits = limits;
+    this.#caller = { class: 'anonymous', peer: peer.peer };
+    this.#marks = new EvidenceMarks(deps);
+    this.#recovery = new Recovery(deps);
+  }
+
+  start(start: AttestStart): Promise<AttestStep> {
+    return refusing(this.#deps.refusals, this.#caller, attestOperation, undefined, () => {
+      if (this.#started || this.#closed)
+        throw new PkiError('INVALID_REQUEST', 'an attestation has one start');
+      this.#started = true;
+      const key = this.#newKey(start);
+      return start.evidence.kind === 'node'
+        ? this.#attest(start.evidence, key)
+        : this.#recover(start.evidence, key);
+    });
+  }
+
+  answer(answer: Buffer): Promise<AttestStep> {
+    return refusing(this.#deps.refusals, this.#caller, attestOperation, undefined, async () => {
+      const challenge = this.#challenge;
+      // taken away before anything else: a nonce is good for one try
+      this.#challenge = undefined;
+      challenge?.release();
+      if (challenge === undefined)
+        throw new PkiError('INVALID_REQUEST', 'there is no challenge to answer');
+      if (this.#deps.clock.monotonicMs() > challenge.untilMs)
+        throw new PkiError('ATTESTATION_FAILED', 'the challenge was answered too late');
+      return this.#done(await challenge.settle(answer));
+    });
+  }
+
+  close(): void {
+    if (!this.#closed && !this.#succeeded) this.#limits.failed();
+    this.#closed = true;
+    this.#challenge?.release();
+    this.#challenge = undefined;
+  }
+
+  #newKey(start: AttestStart): NewKey {
+    checkRequestId(start.requestId);
+    checkText('agent_version', start.agentVersion, 128);
+    if (start.protocolVersion < 1)
+      throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
+    if (start.csrDer.length > maximumCsrBytes)
+      throw new PkiError('REQUEST_TOO_LARGE', `the CSR has more than ${maximumCsrBytes} bytes`);
+    const { spkiDer } = unwrap(parseCsr(start.csrDer));
+    return {
+      requestId: start.requestId,
+      csrDer: start.csrDer,
+      agentVersion: start.agentVersion,
+      peer: this.#peer.peer,
+      spkiDer,
+    };
+  }
+
+  async #attest(
+    { type, payload }: Extract<AttestStart['evidence'], { kind: 'node' }>,
+    key: NewKey,
+  ): Promise<AttestStep> {
+    if (payload.length > maximumPayloadBytes)
+      throw new PkiError(
+        'REQUEST_TOO_LARGE',
+        `the evidence has more than ${maximumPayloadBytes} bytes`,
+      );
+    const step = await this.#deps.attestors.attestor(type).start(payload);
+    if (step.kind === 'proven') return this.#done(await this.#enrol(type, step, key));
+    return this.#challengeFor(key, step.payload, async (message, answer) =>
+      this.#enrol(type, await step.prove(answer, message), key),
+    );
+  }
+
+  #recover(
+    { spiffeId, serial }: Extract<AttestStart['evidence'], { kind: 'expired-svid' }>,
+    key: NewKey,
+  ): Promise<AttestStep> {
+    this.#recovery.checkId(spiffeId);
+    return Promise.resolve(
+      this.#challengeFor(key, Buffer.alloc(0), async (message, answer) => {
+        const agent = await this.#recovery.prove(spiffeId, serial, message, answer);
+        return this.#asNode(spiffeId, () => {
+          const node = this.#recovery.recovering(agent);
+          return this.#limits.inTurn(spiffeId, () => this.#deps.enrolment.begin(node, key));
+        });
+      }),
+    );
+  }
+
+  /** The node has proved itself: its ID, whether its evidence is still good, and its SVID. */
+  #enrol(type: string, proof: NodeProof, key: NewKey): Promise<AgentSvid> {
+    const agentId = this.#deps.attestors.agentIdOf(type, proof);
+    const node: ProvenNode = {
+      agentId,
+      attestationType: type,
+      selectors: proof.selectors,
+      act: 'attest',
+      detail: { ...proof.detail, method: type },
+    };
+    return this.#asNode(agentId, () =>
+      this.#limits.inTurn(agentId, () =>
+        this.#marks.redeem(node, proof.use, { ...key, sha256: sha256Hex(key.spkiDer) }),
+      ),
+    );
+  }
+
+  #done(svid: AgentSvid): AttestStep {
+    this.#succeeded = true;
+    return { kind: 'svid', svid };
+  }
+
+  #challengeFor(
+    key: NewKey,
+    payload: Buffer,
+    settle: (message: Buffer, answer: Buffer) => Promise<AgentSvid>,
+  ): AttestStep {
+    const free = this.#limits.claim();
+    const ttlMs = this.#deps.settings.challengeTtlSeconds * 1000;
+    // whoever never answers keeps his stream, but not the slot
+    const cancel = this.#deps.clock.after(ttlMs, free);
+    const release = (): void => {
+      cancel();
+      free();
+    };
+    const nonce = this.#deps.random.bytes(32);
+    const trustDomainName = this.#deps.settings.trustDomain.name;
+    const { serverCertificateSha256 } = this.#peer;
+    const message = attestationMessage({
+      nonce,
+      trustDomainName,
+      serverCertificateSha256,
+      newSpkiDer: key.spkiDer,
+    });
+    this.#challenge = {
+      untilMs: this.#deps.clock.monotonicMs() + ttlMs,
+      release,
+      settle: (answer) => settle(message, answer),
+    };
+    return { kind: 'challenge', nonce, trustDomainName, serverCertificateSha256, payload };
+  }
+
+  /** From here on the node has proved who it is: what refuses it is on record under its name. */
+  async #asNode<T>(agentId: string, act: () => Promise<T>): Promise<T> {
+    try {
+      return await act();
+    } catch (thrown) {
+      const error = PkiError.from(thrown);
+      await this.#deps.refusals.refusedAs(agentId, attestOperation, error, agentId);
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,24 @@
+import { createPublicKey, verify } from 'node:crypto';
+import { PkiError } from '../../common/errors/index.ts';
+import { keyTypeOfSpki, signatureAlgorithmFor } from '../../common/x509/index.ts';
+
+const maximumSignatureBytes = 1024;
+
+/** Requires that `signature` over the message is of the key. Throws ATTESTATION_FAILED. */
+export function checkKeyProof(spkiDer: Buffer, message: Buffer, signature: Buffer): void {
+  const keyType = keyTypeOfSpki(spkiDer);
+  const good =
+    keyType.ok &&
+    signature.length <= maximumSignatureBytes &&
+    verify(
+      signatureAlgorithmFor(keyType.value).hash,
+      message,
+      createPublicKey({ key: spkiDer, format: 'der', type: 'spki' }),
+      signature,
+    );
+  if (!good)
+    throw new PkiError(
+      'ATTESTATION_FAILED',
+      'the signature over the challenge is not of the key that it should prove',
+    );
+}

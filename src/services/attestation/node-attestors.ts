@@ -1,0 +1,115 @@
+import type { z } from 'zod';
+import { PkiError } from '../../common/errors/index.ts';
+import { agentId, isPathSegment, SpiffeId, type TrustDomain } from '../../common/spiffe/index.ts';
+import type { AgentNames } from '../../domain/index.ts';
+import type {
+  NodeAttestor,
+  NodeAttestorParts,
+  NodeAttestorType,
+  NodeProof,
+} from './node-attestor.ts';
+
+const typePattern = /^[a-z][a-z0-9_]{0,31}$/;
+const maximumNameLength = 128;
+const maximumSelectors = 256;
+
+/** Of each type, by its type name. */
+export type NodeAttestorConfiguration = Readonly<Record<string, unknown>>;
+
+/** `x509pop` stays, `join_token` becomes `joinToken`. */
+export const configurationKeyOf = (type: string): string =>
+  type.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+
+/** The part of the schema of `attestation` that the types bring. */
+export const nodeAttestorSchemas = (
+  types: readonly NodeAttestorType[],
+): Readonly<Record<string, z.ZodType>> =>
+  Object.fromEntries(
+    types.map(({ type, configuration }) => [configurationKeyOf(type), configuration]),
+  );
+
+/**
+ * The registry of node attestation, and the owner of its namespace: a type gives agents only its
+ * own paths and selectors, and the name of a type is no name of an agent.
+ */
+export class NodeAttestors implements AgentNames {
+  readonly #trustDomain: TrustDomain;
+  readonly #types: ReadonlyMap<string, NodeAttestorType>;
+  readonly #attestors: ReadonlyMap<string, NodeAttestor>;
+
+  /** Throws CONFIG_INVALID where a type can not use its configuration. */
+  constructor(
+    trustDomain: TrustDomain,
+    types: readonly NodeAttestorType[],
+    configuration: NodeAttestorConfiguration,
+    parts: NodeAttestorParts,
+  ) {
+    this.#trustDomain = trustDomain;
+    this.#types = new Map(types.map((each) => [each.type, each]));
+    if (this.#types.size !== types.length || types.some(({ type }) => !typePattern.test(type)))
+      throw new Error(
+        `types of node attestation need names of their own: ${types.map(({ type }) => type).join(', ')}`,
+      );
+    this.#attestors = new Map(
+      types.flatMap((each) => {
+        const attestor = each.create(configuration[configurationKeyOf(each.type)], parts);
+        return attestor === undefined ? [] : [[each.type, attestor] as const];
+      }),
+    );
+  }
+
+  /** Throws ATTESTATION_FAILED for a type that this server does not know or is not set up for. */
+  attestor(type: string): NodeAttestor {
+    const attestor = this.#attestors.get(type);
+    if (attestor === undefined)
+      throw new PkiError(
+        'ATTESTATION_FAILED',
+        `this server does not offer node attestation by ${JSON.stringify(type.slice(0, 40))}; it offers ${[...this.#attestors.keys()].join(', ')}`,
+        {
+          next: 'Configure the agent for a type that the server offers, or set the type up in attestation of the server.',
+        },
+      );
+    return attestor;
+  }
+
+  /** Whether an operator may give this name to an agent. */
+  isFreeName(name: string): boolean {
+    return isPathSegment(name) && name.length <= maximumNameLength && !this.#types.has(name);
+  }
+
+  /** Whether node attestation can give this ID to an agent of this trust domain. */
+  isAgent(id: SpiffeId): boolean {
+    const [root, agent, first, second, ...more] = id.segments;
+    if (root !== 'meshca' || agent !== 'agent' || first === undefined || more.length > 0)
+      return false;
+    if (!id.trustDomain.equals(this.#trustDomain)) return false;
+    if (second === undefined) return !this.#types.has(first);
+    const type = this.#types.get(first);
+    return type?.namespace === 'own' && type.isAgentName(second);
+  }
+
+  /**
+   * The ID of the agent that was proven. Throws INTERNAL where a type leaves its namespace, which is
+   * a defect of that type.
+   */
+  agentIdOf(typeName: string, proof: NodeProof): string {
+    const type = this.#types.get(typeName);
+    const name = proof.agentName;
+    if (type === undefined || !isPathSegment(name) || !type.isAgentName(name))
+      throw new PkiError('INTERNAL', `${typeName} gave an agent a name that is not its to give`);
+    if (type.namespace === 'operator') {
+      if (!this.isFreeName(name))
+        throw new PkiError('ATTESTATION_FAILED', `the name ${name} is reserved`, {
+          next: 'Give the agent another name: this one belongs to a type of node attestation.',
+        });
+      return agentId(this.#trustDomain, name).toString();
+    }
+    const foreign = proof.selectors.find((selector) => selector.type !== typeName);
+    if (foreign !== undefined || proof.selectors.length > maximumSelectors)
+      throw new PkiError(
+        'INTERNAL',
+        `${typeName} gave a node selectors that are not its to give: ${foreign?.type ?? proof.selectors.length}`,
+      );
+    return agentId(this.#trustDomain, typeName, name).toString();
+  }
+}

@@ -1,0 +1,114 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { BundleRevision } from '../../domain/index.ts';
+import type { BundleStore } from '../../store/ports/index.ts';
+import type { AgentCaller } from '../caller.ts';
+import { KeyedBuckets, TokenBucket } from '../limits.ts';
+import { refusing } from '../refusals.ts';
+import { checkRequestId, checkText, enforceRate, requireAgent } from '../requests.ts';
+import { attestOperation, Exchange, type ExchangeDeps } from './exchange.ts';
+import { AttestationLimits } from './limits.ts';
+import type { AgentSvid, AttestExchange, AttestPeer, NodeAttestation } from './node-attestation.ts';
+
+export interface AttestationDeps extends ExchangeDeps {
+  readonly bundles: Pick<BundleStore, 'since'>;
+}
+
+const renewalRate = { perSecond: 0.2, burst: 10 };
+
+/**
+ * Owner of the global limits on attestation: the rate of all, and the number of challenges that
+ * wait for their answer.
+ */
+export class NodeAttestationService implements NodeAttestation {
+  readonly #deps: AttestationDeps;
+  readonly #limits: AttestationLimits;
+  /** Apart from attestation, so that neither can be starved by way of the other. */
+  readonly #steps: TokenBucket;
+  readonly #renewals: KeyedBuckets;
+  readonly #turns = new Map<string, Promise<unknown>>();
+  #pending = 0;
+
+  constructor(deps: AttestationDeps) {
+    this.#deps = deps;
+    this.#limits = new AttestationLimits(deps.settings.attestationRate, deps.clock);
+    this.#steps = new TokenBucket(deps.settings.attestationRate, deps.clock);
+    this.#renewals = new KeyedBuckets(renewalRate, deps.clock);
+  }
+
+  open(peer: AttestPeer): AttestExchange {
+    try {
+      this.#limits.admit(peer.peer);
+    } catch (thrown) {
+      // counted only: never a wait, and never an fsync
+      void this.#deps.refusals.refused(
+        { class: 'anonymous', peer: peer.peer },
+        attestOperation,
+        PkiError.from(thrown),
+      );
+      throw thrown;
+    }
+    return new Exchange(this.#deps, peer, {
+      claim: () => this.#claim(),
+      inTurn: (agentId, act) => this.#inTurn(agentId, act),
+      failed: () => this.#limits.failed(peer.peer),
+    });
+  }
+
+  async bundleSteps(sequence: number): Promise<readonly BundleRevision[]> {
+    const waitMs = this.#steps.take();
+    if (waitMs > 0)
+      throw new PkiError(
+        'RATE_LIMITED',
+        `too many requests for bundle steps: try again in ${waitMs} ms`,
+        { detail: { waitMs } },
+      );
+    if (!Number.isSafeInteger(sequence) || sequence < 0)
+      throw new PkiError('INVALID_REQUEST', 'the sequence is no whole number');
+    return this.#deps.bundles.since(sequence);
+  }
+
+  renew(
+    caller: AgentCaller,
+    request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string },
+  ): Promise<AgentSvid> {
+    return refusing(this.#deps.refusals, caller, 'RenewAgent', caller.spiffeId, async () => {
+      requireAgent(caller);
+      checkRequestId(request.requestId);
+      checkText('agent_version', request.agentVersion, 128);
+      enforceRate(this.#renewals.take(caller.spiffeId), 'too many renewals');
+      return this.#inTurn(caller.spiffeId, () =>
+        this.#deps.enrolment.renew(caller, { ...request, peer: caller.peer }),
+      );
+    });
+  }
+
+  /** A slot for a challenge that waits; returns its release. Throws OVERLOADED. */
+  #claim(): () => void {
+    if (this.#pending >= this.#deps.settings.maximumPendingChallenges)
+      throw new PkiError('OVERLOADED', 'too many attestations wait for their answer');
+    this.#pending += 1;
+    let taken = true;
+    return () => {
+      if (taken) this.#pending -= 1;
+      taken = false;
+    };
+  }
+
+  /**
+   * Sessions of one agent begin and go on one after the other, so that two attestations at once end
+   * with one that stands.
+   */
+  async #inTurn<T>(agentId: string, act: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(agentId);
+    const turn = (async () => {
+      await before?.catch(() => {});
+      return act();
+    })();
+    this.#turns.set(agentId, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(agentId) === turn) this.#turns.delete(agentId);
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import { PkiError, unwrap } from '../../../common/errors/index.ts';
+import { certificatesFromPem, splitDer } from '../../../common/x509/index.ts';
+import { checkKeyProof } from '../key-proof.ts';
+import { nodeAttestorType } from '../node-attestor.ts';
+import { verifyNodeCertificate } from './node-certificate.ts';
+
+const maximumChainBytes = 64 * 1024;
+
+/**
+ * By a certificate that the node has from another CA. Evidence: the chain, leaf first, DER
+ * certificates one after the other. Answer: a signature by the key of the leaf.
+ */
+export const x509pop = nodeAttestorType({
+  type: 'x509pop',
+  namespace: 'own',
+  // the SHA-256 fingerprint of the node's certificate
+  isAgentName: (name) => /^[0-9a-f]{64}$/.test(name),
+  configuration: z
+    .strictObject({
+      caFile: z
+        .string()
+        .min(1)
+        .optional()
+        .describe('PEM file with the CAs under which node certificates are accepted (x509pop)'),
+    })
+    .prefault({}),
+  create({ caFile }, { clock, readFile }) {
+    if (caFile === undefined) return undefined;
+    const rootsDer = unwrap(certificatesFromPem(readFile(caFile, 'attestation.x509pop.caFile')));
+    return {
+      start(evidence) {
+        const chainDer = evidence.length > maximumChainBytes ? undefined : splitDer(evidence);
+        if (chainDer?.ok !== true || chainDer.value.length === 0)
+          throw new PkiError('ATTESTATION_FAILED', 'the evidence is not a chain of certificates');
+        const node = unwrap(verifyNodeCertificate(chainDer.value, rootsDer, clock.now()));
+        return Promise.resolve({
+          kind: 'challenge',
+          payload: Buffer.alloc(0),
+          prove(answer, message) {
+            checkKeyProof(node.spkiDer, message, answer);
+            return Promise.resolve({
+              agentName: node.fingerprint,
+              selectors: node.selectors,
+              use: { kind: 'repeatable' },
+              detail: { fingerprint: node.fingerprint },
+            });
+          },
+        });
+      },
+    };
+  },
+});
