@@ -3,7 +3,7 @@ import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
 import { ecdsaNoteKey, formatVerifierKey, keyInEpoch, type NoteKey } from '../common/tlog/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
-import type { Signers } from '../hsm/contract.ts';
+import type { Signers } from '../hsm/signing-port.ts';
 import type { LedgerLog } from '../ledger/index.ts';
 import type { LeaseStore, LogSnapshot, StoredCheckpoint } from '../store/ports/index.ts';
 import { Basis, type SnapshotLimits } from './basis.ts';

@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
-import type { KeyHandle, SignItem, SignOutcome, SignersState } from './contract.ts';
+import type { KeyHandle, SignItem, SignOutcome, SignersState } from './signing-port.ts';
 import { failedOutcome } from './sign-queue.ts';
 import type { ManagedSigners } from './signers.ts';
 

@@ -1,4 +1,5 @@
-export * from './contract.ts';
+export * from './signing-port.ts';
+export * from './token-port.ts';
 export { LoginTurns } from './login-turns.ts';
 export { createSigners, type ManagedSigners, type SignersOptions } from './signers.ts';
 export { readPinFile } from './pin-file.ts';

@@ -1,4 +1,4 @@
-import type { TokenConfig } from './contract.ts';
+import type { TokenConfig } from './token-port.ts';
 
 /**
  * One login at a time for each token, over all processes that one server starts. A login may

@@ -1,8 +1,8 @@
 import { createPublicKey, verify, type KeyObject } from 'node:crypto';
 
 import { fail, ok, type Result } from '../common/errors/index.ts';
-import type { ProofOfPossession } from './contract.ts';
-import { bitString, sequence } from './der.ts';
+import { bitString, sequence } from '../common/x509/der-writer.ts';
+import type { ProofOfPossession } from './signing-port.ts';
 import { ecPublicKeyOid, keySpecs } from './key-spec.ts';
 
 const algorithms = {

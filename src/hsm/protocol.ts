@@ -1,5 +1,6 @@
 import { PkiError, type ErrorCode } from '../common/errors/index.ts';
-import type { KeyHandle, SignItem, SignOutcome, TokenKey } from './contract.ts';
+import type { KeyHandle, SignItem, SignOutcome } from './signing-port.ts';
+import type { TokenKey } from './token-port.ts';
 
 /**
  * What parent and child say to each other over the IPC channel of child_process.fork with

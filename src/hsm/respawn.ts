@@ -1,4 +1,4 @@
-import type { SignersState } from './contract.ts';
+import type { SignersState } from './signing-port.ts';
 
 /**
  * Longest wait before a new attempt to start a signer. Signing has to resume within 5 s of the

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../common/errors/index.ts';
-import type { SignItem, SignOutcome } from './contract.ts';
+import type { SignItem, SignOutcome } from './signing-port.ts';
 
 /** One item on its way through the signers. `settle` counts once; later calls change nothing. */
 export interface QueuedItem {

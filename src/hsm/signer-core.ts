@@ -2,7 +2,7 @@ import type graphene from 'graphene-pk11';
 
 import { PkiError } from '../common/errors/index.ts';
 import { ckrMeaning } from './ckr.ts';
-import type { KeyHandle, SignItem, SignOutcome } from './contract.ts';
+import type { KeyHandle, SignItem, SignOutcome } from './signing-port.ts';
 import { login, openToken, type OpenToken } from './module.ts';
 import { checkProof } from './proof.ts';
 import type { EngineMode, TokenAccess } from './protocol.ts';

@@ -1,7 +1,8 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
-import type { KeyHandle, SignersState, TokenConfig } from './contract.ts';
+import type { KeyHandle, SignersState } from './signing-port.ts';
+import type { TokenConfig } from './token-port.ts';
 import { forkHsmProcess } from './fork.ts';
 import { guardSoftHsm } from './softhsm-guard.ts';
 import type { LoginTurns } from './login-turns.ts';

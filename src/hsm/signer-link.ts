@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import type { KeyHandle, SignItem, SignOutcome } from './contract.ts';
+import type { KeyHandle, SignItem, SignOutcome } from './signing-port.ts';
 import { stderrTail } from './fork.ts';
 import { fromWire, type EngineMode, type FromSigner, type ToSigner } from './protocol.ts';
 

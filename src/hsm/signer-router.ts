@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { KeyHandle, SignItem, SignOutcome, SignersState } from './contract.ts';
+import type { KeyHandle, SignItem, SignOutcome, SignersState } from './signing-port.ts';
 import { failedOutcome } from './sign-queue.ts';
 import type { ManagedSigners } from './signers.ts';
 

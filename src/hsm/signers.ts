@@ -1,14 +1,8 @@
 import { PkiError } from '../common/errors/index.ts';
 import { atTurnEnd, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
-import type {
-  KeyHandle,
-  SignItem,
-  Signers,
-  SignersState,
-  SignOutcome,
-  TokenConfig,
-} from './contract.ts';
+import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome } from './signing-port.ts';
+import type { TokenConfig } from './token-port.ts';
 import { LoginTurns } from './login-turns.ts';
 import type { EngineMode } from './protocol.ts';
 import { chunkSize } from './respawn.ts';

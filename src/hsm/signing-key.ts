@@ -3,8 +3,8 @@ import pkcs11 from 'pkcs11js';
 import { createPublicKey, hash, verify, type KeyObject } from 'node:crypto';
 
 import { PkiError } from '../common/errors/index.ts';
-import type { KeyHandle } from './contract.ts';
-import { ecdsaSigValue } from './der.ts';
+import { sequence, unsignedInteger } from '../common/x509/der-writer.ts';
+import type { KeyHandle } from './signing-port.ts';
 import { keySpecs, sha256DigestInfoPrefix, type KeySpec } from './key-spec.ts';
 import { hasMechanism, type OpenToken } from './module.ts';
 import { checkPrivateKey, findPrivateKey } from './token-keys.ts';
@@ -122,4 +122,13 @@ export function verifiedSignature(
   }
   if (key.spec.family === 'ec' && format === 'x509') return ecdsaSigValue(raw);
   return Buffer.from(raw);
+}
+
+/**
+ * ECDSA signatures: PKCS#11 and JOSE write r || s, both of the field's length; X.509 writes
+ * Ecdsa-Sig-Value (RFC 5480 appendix A).
+ */
+export function ecdsaSigValue(rs: Buffer): Buffer {
+  const half = rs.length >> 1;
+  return sequence(unsignedInteger(rs.subarray(0, half)), unsignedInteger(rs.subarray(half)));
 }

@@ -14,7 +14,7 @@ import {
 import { basename, join } from 'node:path';
 
 import type { Logger } from '../common/runtime/index.ts';
-import type { TokenConfig } from './contract.ts';
+import type { TokenConfig } from './token-port.ts';
 
 const defaultConf = '/etc/softhsm/softhsm2.conf';
 /** SoftHSM reads only names that end in `.object`. */

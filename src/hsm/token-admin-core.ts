@@ -3,7 +3,8 @@ import pkcs11 from 'pkcs11js';
 
 import { PkiError } from '../common/errors/index.ts';
 import { calling } from './ckr.ts';
-import type { KeyHandle, TokenKey } from './contract.ts';
+import type { KeyHandle } from './signing-port.ts';
+import type { TokenKey } from './token-port.ts';
 import { keySpecs } from './key-spec.ts';
 import { login, openToken, type OpenToken } from './module.ts';
 import type { TokenAccess } from './protocol.ts';

@@ -3,9 +3,9 @@ import pkcs11 from 'pkcs11js';
 import { createPublicKey } from 'node:crypto';
 
 import { PkiError } from '../common/errors/index.ts';
+import { bitString, octetString, sequence, unsignedInteger } from '../common/x509/der-writer.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
 import { calling, ckrName } from './ckr.ts';
-import { bitString, octetStringContent, sequence, unsignedInteger } from './der.ts';
 import { ecPublicKeyOid, keySpecs, rsaAlgorithm } from './key-spec.ts';
 
 /** Private keys with this CKA_ID. */
@@ -141,8 +141,9 @@ export function readEcSpki(params: Buffer | undefined, point: Buffer | undefined
   for (const keyType of keyTypes) {
     const spec = keySpecs[keyType];
     if (spec.family !== 'ec' || !spec.params.equals(params)) continue;
-    const bare = point.length === spec.pointLength ? point : octetStringContent(point);
-    if (bare?.length !== spec.pointLength || bare[0] !== 0x04) return undefined;
+    const bare = point.subarray(-spec.pointLength);
+    if (!point.equals(bare) && !point.equals(octetString(bare))) return undefined;
+    if (bare.length !== spec.pointLength || bare[0] !== 0x04) return undefined;
     return checked(keyType, sequence(sequence(ecPublicKeyOid, spec.params), bitString(bare)));
   }
   return undefined;

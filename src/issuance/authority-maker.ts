@@ -11,7 +11,7 @@ import {
   type AuthorityState,
   type TokenRole,
 } from '../domain/index.ts';
-import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
+import { keyLabelPrefix, type TokenAdmin } from '../hsm/token-port.ts';
 import type { AuthorityStore, Lease } from '../store/ports/index.ts';
 import { issueAuthorityCertificate, type AuthorityCertificate } from './authority-certificate.ts';
 import { authorityEvent } from './authority-event.ts';

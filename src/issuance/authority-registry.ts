@@ -10,7 +10,7 @@ import {
   type AuthorityScope,
   type BundleRevision,
 } from '../domain/index.ts';
-import type { Signers } from '../hsm/contract.ts';
+import type { Signers } from '../hsm/signing-port.ts';
 import type { ObjectLedger } from '../ledger/index.ts';
 import type { AuthorityStore, BundleStore } from '../store/ports/index.ts';
 import type { Authorities } from './contract.ts';

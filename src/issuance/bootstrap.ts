@@ -2,7 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import type { Logger } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import type { Authority, AuthorityKind, AuthorityState, TokenRole } from '../domain/index.ts';
-import { keyLabelPrefix, type TokenAdmin } from '../hsm/contract.ts';
+import { keyLabelPrefix, type TokenAdmin } from '../hsm/token-port.ts';
 import type { AuthorityStore } from '../store/ports/index.ts';
 import { authorityEvent } from './authority-event.ts';
 import { completeAuthority, recordAuthority, type MakerDependencies } from './authority-maker.ts';

@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { isTrusted, maySign, type Authority, type BundleRevision } from '../domain/index.ts';
-import type { Signers } from '../hsm/contract.ts';
+import type { Signers } from '../hsm/signing-port.ts';
 import type { BundleStore } from '../store/ports/index.ts';
 import { bundleDocument } from './bundle-document.ts';
 import { joseAlgorithm } from './jwt.ts';

@@ -21,7 +21,8 @@ import {
   type StoredCrl,
   type TokenRole,
 } from '../domain/index.ts';
-import type { Signers, TokenAdmin } from '../hsm/contract.ts';
+import type { Signers } from '../hsm/signing-port.ts';
+import type { TokenAdmin } from '../hsm/token-port.ts';
 import type { LedgerRevocations } from '../ledger/index.ts';
 import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './crl-import.ts';
 

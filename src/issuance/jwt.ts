@@ -2,7 +2,7 @@ import { PkiError } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import { finishingStates, type Authority, type AuditEvent } from '../domain/index.ts';
-import type { Signers } from '../hsm/contract.ts';
+import type { Signers } from '../hsm/signing-port.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
 import { Batcher } from './batcher.ts';
 import type { IssuedJwt, JwtRequest } from './contract.ts';

@@ -9,7 +9,7 @@ import {
   type Intent,
   type Rights,
 } from '../domain/index.ts';
-import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/contract.ts';
+import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/signing-port.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
 import { Batcher } from './batcher.ts';
 import { abandonedEvent, issuedEvent, refusedEvent, type IssuedAs } from './certificate-events.ts';

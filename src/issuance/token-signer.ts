@@ -1,5 +1,6 @@
 import type { Authority, TokenRole } from '../domain/index.ts';
-import type { KeyHandle, SignOutcome, TokenAdmin } from '../hsm/contract.ts';
+import type { KeyHandle, SignOutcome } from '../hsm/signing-port.ts';
+import type { TokenAdmin } from '../hsm/token-port.ts';
 import type { SigningStep } from './recorded.ts';
 
 /** The signing step with a key of a token that is open. A token that does not sign throws. */

@@ -2,7 +2,7 @@ import { codes, PkiError, type StatusName } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import { parseCertificate } from '../../common/x509/index.ts';
 import type { AuditEvent, CertificateRecord, Intent } from '../../domain/index.ts';
-import type { Signers } from '../../hsm/contract.ts';
+import type { Signers } from '../../hsm/signing-port.ts';
 import type { AuditStore, IssuanceStore } from '../../store/ports/index.ts';
 import { Batcher } from '../batcher.ts';
 import { refusedEvent } from '../certificate-events.ts';

@@ -13,7 +13,7 @@ import {
   type RotationSpec,
   type TokenRole,
 } from '../../domain/index.ts';
-import type { TokenAdmin } from '../../hsm/contract.ts';
+import type { TokenAdmin } from '../../hsm/token-port.ts';
 import type {
   AuthorityStore,
   Lease,

@@ -2,7 +2,7 @@ import type { Clock, Logger, Random } from '../../common/runtime/index.ts';
 import type { TrustDomain } from '../../common/spiffe/index.ts';
 import type { KeyType } from '../../common/x509/index.ts';
 import type { Authority } from '../../domain/index.ts';
-import type { TokenAdmin } from '../../hsm/contract.ts';
+import type { TokenAdmin } from '../../hsm/token-port.ts';
 import type { AuthorityStore, RotationStore } from '../../store/ports/index.ts';
 
 /** Somebody who signs the CSRs of our issuing intermediates by himself: Vault, OpenBao. */

@@ -9,7 +9,7 @@ import {
   type Authority,
   type TokenRole,
 } from '../../domain/index.ts';
-import type { TokenAdmin } from '../../hsm/contract.ts';
+import type { TokenAdmin } from '../../hsm/token-port.ts';
 import type { AuthorityStore } from '../../store/ports/index.ts';
 import { issueAuthorityCertificate, type AuthorityCertificate } from '../authority-certificate.ts';
 import { authorityEvent } from '../authority-event.ts';

@@ -4,7 +4,7 @@ import type { TrustDomain } from '../../common/spiffe/index.ts';
 import { sha256Hex, verifyChain } from '../../common/x509/index.ts';
 import { parseCsr } from '../../certs/index.ts';
 import type { Authority, AuditValue, Rights, TokenRole } from '../../domain/index.ts';
-import type { TokenAdmin } from '../../hsm/contract.ts';
+import type { TokenAdmin } from '../../hsm/token-port.ts';
 import { checkProof } from '../../hsm/proof.ts';
 import type { IssuanceStore } from '../../store/ports/index.ts';
 import { issueAuthorityCertificate } from '../authority-certificate.ts';

@@ -3,7 +3,7 @@ import { uuidv7 } from '../../common/runtime/index.ts';
 import { keyTypeOfSpki, sha256Hex, type KeyType } from '../../common/x509/index.ts';
 import { assembleCsr, buildAuthorityCsr } from '../../certs/index.ts';
 import { preparingAuthority, type Authority, type AuthorityScope } from '../../domain/index.ts';
-import type { TokenAdmin } from '../../hsm/contract.ts';
+import type { TokenAdmin } from '../../hsm/token-port.ts';
 import { labelOf } from '../authority-maker.ts';
 import { authorityEvent } from '../authority-event.ts';
 import type { AuthorityRequest, SourceDependencies } from './contract.ts';

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 
 import { serverConfigSchema } from '../../../src/config/index.ts';
 import { ckrMeaning, ckrName, hsmError, isFinal } from '../../../src/hsm/ckr.ts';
-import type { SignItem } from '../../../src/hsm/contract.ts';
+import type { SignItem } from '../../../src/hsm/signing-port.ts';
 import { keySpecs } from '../../../src/hsm/key-spec.ts';
 import {
   chunkMaximum,

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 
 import { PkiError, type ErrorCode } from '../../../src/common/errors/index.ts';
 import { systemClock, type Clock } from '../../../src/common/runtime/index.ts';
-import type { SignItem } from '../../../src/hsm/contract.ts';
+import type { SignItem } from '../../../src/hsm/signing-port.ts';
 import type { FromSigner, ToSigner } from '../../../src/hsm/protocol.ts';
 import { SignerLink } from '../../../src/hsm/signer-link.ts';
 

@@ -9,7 +9,7 @@ import {
   type ParsedCertificate,
 } from '../../../src/common/x509/index.ts';
 import type { Authority, Intent } from '../../../src/domain/index.ts';
-import type { TokenAdmin } from '../../../src/hsm/contract.ts';
+import type { TokenAdmin } from '../../../src/hsm/token-port.ts';
 import { createRecordedIssuance, type RecordedIssuance } from '../../../src/issuance/index.ts';
 import type { FinishItem } from '../../../src/store/ports/index.ts';
 import type { FakeClock } from '../../support/agent.ts';

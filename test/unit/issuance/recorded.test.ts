@@ -17,7 +17,7 @@ import {
   spkiOf,
 } from '../../../src/common/x509/index.ts';
 import type { Intent } from '../../../src/domain/index.ts';
-import type { SignItem, SignOutcome } from '../../../src/hsm/contract.ts';
+import type { SignItem, SignOutcome } from '../../../src/hsm/signing-port.ts';
 import {
   createRecordedIssuance,
   signerOf,

@@ -23,7 +23,7 @@ import type {
   CertificateRecord,
   Intent,
 } from '../../../../src/domain/index.ts';
-import type { SignItem, SignOutcome } from '../../../../src/hsm/contract.ts';
+import type { SignItem, SignOutcome } from '../../../../src/hsm/signing-port.ts';
 import {
   createIssuer,
   createRecordedIssuance,

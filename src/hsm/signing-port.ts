@@ -1,19 +1,6 @@
 import type { ErrorCode } from '../common/errors/index.ts';
 import type { KeyType } from '../common/x509/key-type.ts';
 
-/**
- * Where a token is and how to log in. The PIN is handed to signer processes over their private
- * channel, never by argv or environment.
- */
-export interface TokenConfig {
-  /** Absolute path of the PKCS#11 module. */
-  readonly modulePath: string;
-  readonly tokenLabel: string;
-  readonly pin: string;
-  /** For SoftHSM: the path of softhsm2.conf, set as SOFTHSM2_CONF in the signer's environment. */
-  readonly environment?: Readonly<Record<string, string>>;
-}
-
 /** A key that signers may use. */
 export interface KeyHandle {
   /** CKA_ID, lower-case hex. */
@@ -117,44 +104,3 @@ export interface SignersState {
   /** Times that signatures were handed to a signer process, since start. */
   readonly chunks: number;
 }
-
-/** What is found in a token; `meshca` marks objects whose label starts with our prefix. */
-export interface TokenKey {
-  readonly ckaId: string;
-  readonly label: string;
-  readonly keyType: KeyType | 'other';
-  readonly spkiDer: Buffer;
-}
-
-/**
- * Administrative operations on one token, in a process of its own that lives from open to close:
- * for the root token, sessions exist only meanwhile.
- */
-export interface TokenAdmin {
-  /**
-   * Creates a key pair in the token (SENSITIVE, not EXTRACTABLE, not MODIFIABLE, SIGN only) and
-   * returns its public key. Throws ALREADY_EXISTS if the CKA_ID is taken.
-   */
-  generateKey(key: {
-    readonly ckaId: string;
-    readonly label: string;
-    readonly keyType: KeyType;
-  }): Promise<{ readonly spkiDer: Buffer }>;
-  /**
-   * The key pair with this CKA_ID after checking its attributes (LOCAL, ALWAYS_SENSITIVE,
-   * NEVER_EXTRACTABLE), or undefined.
-   */
-  findKey(ckaId: string): Promise<TokenKey | undefined>;
-  /** All key pairs in the token. */
-  listKeys(): Promise<readonly TokenKey[]>;
-  /** Signs with a key of this token and verifies the signature with `key.spkiDer`. */
-  sign(key: KeyHandle, bytes: Buffer): Promise<Buffer>;
-  destroyKey(ckaId: string): Promise<void>;
-  close(): Promise<void>;
-}
-
-/**
- * Labels of our objects: `meshca/<trust domain>/<kind>/<authority id>`, so that a foreign token is
- * recognised (TOKEN_FOREIGN).
- */
-export const keyLabelPrefix = 'meshca/';
