@@ -1,9 +1,10 @@
-import type {
-  handleUnaryCall,
-  Server,
-  ServiceDefinition,
-  UntypedHandleCall,
-  UntypedServiceImplementation,
+import {
+  status,
+  type handleUnaryCall,
+  type Server,
+  type ServiceDefinition,
+  type UntypedHandleCall,
+  type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { loadSync, type PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
@@ -13,7 +14,9 @@ import {
   service as healthService,
 } from 'grpc-health-check';
 import { libraryMethods } from '../../api/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
 import { adminContract, issuerContract, signingContract } from '../../common/wire/index.ts';
+import { reflected } from '../../common/wire/reflection.ts';
 import type { Guard } from './guard.ts';
 
 /** Adds grpc.health.v1 and reflection behind the guard. */
@@ -33,16 +36,17 @@ export function addLibraryServices(
     addService: (_: ServiceDefinition, implementation: UntypedServiceImplementation) =>
       guarded.addService(healthService, implementation),
   } as unknown as Server);
-  new ReflectionService(reflected()).addToServer(guarded);
+  new ReflectionService(contracts()).addToServer(guarded);
   return { health };
 }
 
-const reflected = (): PackageDefinition => ({
-  ...issuerContract().definition,
-  ...signingContract().definition,
-  ...adminContract().definition,
-  ...loadSync(healthProtoPath, { longs: Number, enums: String, defaults: true, oneofs: true }),
-});
+const contracts = (): PackageDefinition =>
+  reflected(
+    issuerContract().definition,
+    signingContract().definition,
+    adminContract().definition,
+    loadSync(healthProtoPath, { longs: Number, enums: String, defaults: true, oneofs: true }),
+  );
 
 function guardedLibrary(
   guard: Guard,
@@ -86,7 +90,17 @@ const unary = (
       new Promise((resolve, reject) => {
         (handler as handleUnaryCall<unknown, unknown>)(call, (error, value) => {
           if (error === null || error === undefined) resolve(value);
-          else reject(error as Error);
+          else reject(errorOf(error));
         });
       }),
   });
+
+/** grpc-health-check calls back with a bare status, which is no Error. */
+function errorOf(refused: { readonly code?: number; readonly details?: string } | Error): Error {
+  if (refused instanceof Error) return refused;
+  const { code, details = 'the library gave no reason' } = refused;
+  if (code !== status.NOT_FOUND) return new PkiError('INTERNAL', details);
+  return new PkiError('NOT_FOUND', details, {
+    next: 'Ask for the health of the whole server: leave the service empty.',
+  });
+}
