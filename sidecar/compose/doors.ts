@@ -1,5 +1,7 @@
 import type { AgentStatus } from '../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
+import { agentContract, reportsContract, workloadContract } from '../../src/common/wire/index.ts';
 import { localApi, localApiLimits } from '../apis/local/index.ts';
+import { standardApi } from '../apis/standard/index.ts';
 import { defaultWorkloadApiLimits, workloadApi } from '../apis/workload/index.ts';
 import { createAttestor, linuxKernel } from '../attest/index.ts';
 import {
@@ -75,7 +77,7 @@ export async function openDoors(
 
 function openWorkloadSocket(
   { config, logger }: AgentEnvironment,
-  { held, svids, metrics }: DoorsParts,
+  { held, svids, metrics, readiness }: DoorsParts,
   shared: SharedOptions,
 ) {
   const { socketPath, socketMode, connectionsPerUid, streamsPerUid } = config.workloadApi;
@@ -91,6 +93,11 @@ function openWorkloadSocket(
         clock,
         limits: defaultWorkloadApiLimits,
       }),
+      standardApi({
+        callers: { kind: 'workloads' },
+        ready: () => readiness().reasons.length === 0,
+        contracts: [workloadContract().definition, reportsContract().definition],
+      }),
     ],
     logger: logger.child({ part: 'workload-api' }),
     metrics: metrics.workloadApi,
@@ -104,14 +111,22 @@ function openWorkloadSocket(
 
 function openLocalSocket(
   { config, logger, uid }: AgentEnvironment,
-  { status }: DoorsParts,
+  { status, readiness }: DoorsParts,
   shared: SharedOptions,
 ) {
   const { socketPath, socketMode, uids } = config.localApi;
+  const api = localApi({ ...shared, allowedUids: [uid, ...uids], status });
   return startLocalServer({
     ...shared,
     socket: { path: socketPath, mode: Number.parseInt(socketMode, 8) },
-    apis: [localApi({ ...shared, allowedUids: [uid, ...uids], status })],
+    apis: [
+      api,
+      standardApi({
+        callers: api.callers,
+        ready: () => readiness().reasons.length === 0,
+        contracts: [agentContract().definition],
+      }),
+    ],
     logger: logger.child({ part: 'local-api' }),
     metrics: silentMetrics,
     limits: localApiLimits,

@@ -1,11 +1,13 @@
 import type {
   sendUnaryData,
   Server,
+  ServerDuplexStream,
   ServerUnaryCall,
   UntypedHandleCall,
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
+import { serveDialogue } from './dialogue.ts';
 import type { Session } from './session.ts';
 import type { CalledMethod, Sessions } from './sessions.ts';
 import type { ApiService, SocketApi, StreamMethod, UnaryMethod } from './socket-api.ts';
@@ -23,7 +25,9 @@ export function registerApi(
       Object.entries(definition).map(([rpc, each]) => [
         rpc,
         // streams write bytes that were encoded once for all of them
-        each.responseStream ? { ...each, responseSerialize: (bytes: Buffer) => bytes } : each,
+        methods[rpc]?.kind === 'stream'
+          ? { ...each, responseSerialize: (bytes: Buffer) => bytes }
+          : each,
       ]),
     );
     const handlers: UntypedServiceImplementation = {};
@@ -34,7 +38,10 @@ export function registerApi(
         method.kind === 'unary'
           ? (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) =>
               serveUnary(parts.sessions, { api, rpc }, method, { call, callback })
-          : (call: StreamCall) => serveStream(parts, { api, rpc }, method, call)
+          : method.kind === 'dialogue'
+            ? (call: ServerDuplexStream<unknown, unknown>) =>
+                serveDialogue(parts.sessions, { api, rpc }, method, call)
+            : (call: StreamCall) => serveStream(parts, { api, rpc }, method, call)
       ) as UntypedHandleCall;
     }
     server.addService(encoded, handlers);

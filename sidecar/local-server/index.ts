@@ -15,6 +15,7 @@ export type {
   ApiHost,
   ApiService,
   Callers,
+  DialogueMethod,
   MetadataRule,
   SocketApi,
   StreamMethod,

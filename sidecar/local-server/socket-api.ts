@@ -41,12 +41,21 @@ export interface ApiHost {
 export interface ApiService {
   readonly definition: ServiceDefinition;
   /** One for each method of the definition. */
-  readonly methods: Readonly<Record<string, UnaryMethod | StreamMethod>>;
+  readonly methods: Readonly<Record<string, UnaryMethod | StreamMethod | DialogueMethod>>;
 }
 
 export interface UnaryMethod {
   readonly kind: 'unary';
   run(session: Session, request: unknown): Promise<unknown>;
+}
+
+/**
+ * A stream on which each request gets one answer, in turn. Nothing of an identity goes over it: the
+ * caller is not attested, and no delivery is proven.
+ */
+export interface DialogueMethod {
+  readonly kind: 'dialogue';
+  answer(request: unknown): Promise<unknown>;
 }
 
 /** A stream of messages, each with proof that its reader has it. */
@@ -76,8 +85,10 @@ export function assertDeclared(api: SocketApi, services: readonly ApiService[]):
     for (const [name, { path, requestStream, responseStream }] of Object.entries(definition)) {
       const method = methods[name];
       if (method === undefined) throw defect(`does not answer ${path}`);
-      if ((method.kind === 'stream') !== responseStream)
+      const isUnary = method.kind === 'unary';
+      if (isUnary === responseStream || (method.kind === 'dialogue' && !requestStream))
         throw defect(`answers ${path} as if it were a ${method.kind} method`);
+      if (method.kind === 'dialogue') continue;
       if (method.kind === 'unary' ? requestStream : (method.proof === 'ack') !== requestStream)
         throw defect(`can't get proof of delivery for ${path} in the way that it declares`);
     }

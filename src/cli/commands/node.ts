@@ -79,22 +79,6 @@ function validateCommand(program: Command, context: CliContext, outcome: Outcome
     );
 }
 
-const HealthClient = makeGenericClientConstructor(
-  {
-    Check: {
-      path: '/grpc.health.v1.Health/Check',
-      requestStream: false,
-      responseStream: false,
-      requestSerialize: () => Buffer.alloc(0),
-      requestDeserialize: (bytes: Buffer) => bytes,
-      responseSerialize: (bytes: Buffer) => bytes,
-      // HealthCheckResponse.status = 1 (field 1, varint); SERVING is 1
-      responseDeserialize: (bytes: Buffer) => (bytes[0] === 8 ? bytes[1] : 0),
-    },
-  },
-  'Health',
-);
-
 function healthCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('healthcheck <what>')
@@ -130,20 +114,22 @@ function healthCommand(program: Command, context: CliContext, outcome: Outcome):
 }
 
 async function serving(path: string): Promise<boolean> {
+  const { healthService } = await import('../../common/wire/standard-services.ts');
+  const HealthClient = makeGenericClientConstructor(healthService, 'Health');
   const client = new HealthClient(`unix:${path}`, credentials.createInsecure(), {
     'grpc.default_authority': 'localhost',
   });
+  const check = client['Check'] as (
+    request: object,
+    options: object,
+    callback: (error: Error | null, answer?: { readonly status: string }) => void,
+  ) => void;
   try {
     return await new Promise<boolean>((resolve, reject) => {
-      (
-        client['Check'] as (
-          request: object,
-          options: object,
-          callback: (error: Error | null, status?: number) => void,
-        ) => void
-      ).call(client, {}, { deadline: new Date(Date.now() + 5_000) }, (error, status) => {
+      const options = { deadline: new Date(Date.now() + 5_000) };
+      check.call(client, { service: '' }, options, (error, answer) => {
         if (error) reject(unreachable(new PkiError('UNREACHABLE', error.message), path));
-        else resolve(status === 1);
+        else resolve(answer?.status === 'SERVING');
       });
     });
   } finally {

@@ -7,35 +7,40 @@ import descriptor, {
 // Imported on its own path: only who serves reflection needs it.
 
 /**
- * A contract as gRPC reflection may show it. protobufjs names the message of a map's entries like
- * the field (`Reasons`); protoc names it `ReasonsEntry`, and readers such as grpcurl refuse anything
- * else (google/protobuf/descriptor.proto, MessageOptions.map_entry).
+ * Contracts as gRPC reflection may show them. protobufjs writes descriptors that readers such as
+ * grpcurl refuse, so two things are mended (google/protobuf/descriptor.proto): the message of a
+ * map's entries is named `ReasonsEntry`, not `Reasons`; and a file names the files that it uses.
  */
 export function reflected(...definitions: readonly PackageDefinition[]): PackageDefinition {
+  const files = new Map<string, IFileDescriptorProto>();
+  for (const definition of definitions)
+    for (const bytes of filesOf(definition)) {
+      const file = descriptor.FileDescriptorProto.decode(bytes) as unknown as IFileDescriptorProto;
+      if (!files.has(file.name ?? '')) files.set(file.name ?? '', file);
+    }
+  for (const file of files.values())
+    for (const message of file.messageType ?? []) renameEntries(message);
+  nameDependencies([...files.values()]);
+  const mended = [...files.values()].map((file) =>
+    Buffer.from(descriptor.FileDescriptorProto.encode(file).finish()),
+  );
   return Object.fromEntries(
     definitions.flatMap((definition) =>
-      Object.entries(definition).map(([name, part]) => {
-        const { fileDescriptorProtos: files } = part as { fileDescriptorProtos?: unknown };
-        return [
-          name,
-          Array.isArray(files) ? { ...part, fileDescriptorProtos: files.map(mended) } : part,
-        ];
-      }),
+      Object.entries(definition).map(([name, part]) => [
+        name,
+        'fileDescriptorProtos' in part ? { ...part, fileDescriptorProtos: mended } : part,
+      ]),
     ),
   ) as PackageDefinition;
 }
 
-const known = new Map<Buffer, Buffer>();
-
-function mended(bytes: Buffer): Buffer {
-  const before = known.get(bytes);
-  if (before !== undefined) return before;
-  const file = descriptor.FileDescriptorProto.decode(bytes) as unknown as IFileDescriptorProto;
-  for (const message of file.messageType ?? []) renameEntries(message);
-  const after = Buffer.from(descriptor.FileDescriptorProto.encode(file).finish());
-  known.set(bytes, after);
-  return after;
-}
+const filesOf = (definition: PackageDefinition): ReadonlySet<Buffer> =>
+  new Set(
+    Object.values(definition).flatMap((part) => {
+      const { fileDescriptorProtos: files } = part as { fileDescriptorProtos?: unknown };
+      return Array.isArray(files) ? (files as Buffer[]) : [];
+    }),
+  );
 
 function renameEntries(message: IDescriptorProto): void {
   for (const nested of message.nestedType ?? []) {
@@ -48,4 +53,76 @@ function renameEntries(message: IDescriptorProto): void {
     nested.name = `${nested.name}Entry`;
     field.typeName = nested.name;
   }
+}
+
+function nameDependencies(files: readonly IFileDescriptorProto[]): void {
+  const owners = new Map<string, IFileDescriptorProto>();
+  for (const file of files) for (const name of typesOf(file)) owners.set(name, file);
+  for (const file of files) {
+    const uses = new Set<string>();
+    for (const { scope, name } of referencesOf(file)) {
+      const owner = ownerOf(scope, name, owners);
+      if (owner !== undefined && owner !== file) uses.add(owner.name ?? '');
+    }
+    file.dependency = [...uses].sort();
+  }
+}
+
+const under = (scope: string, name: string | undefined): string =>
+  scope === '' ? (name ?? '') : `${scope}.${name}`;
+
+/** The full names of all messages and enums of a file. */
+function typesOf(file: IFileDescriptorProto): readonly string[] {
+  const within = (scope: string, message: IDescriptorProto): string[] => {
+    const own = under(scope, message.name ?? '');
+    return [
+      own,
+      ...(message.enumType ?? []).map(({ name }) => under(own, name ?? '')),
+      ...(message.nestedType ?? []).flatMap((nested) => within(own, nested)),
+    ];
+  };
+  const scope = file.package ?? '';
+  return [
+    ...(file.enumType ?? []).map(({ name }) => under(scope, name ?? '')),
+    ...(file.messageType ?? []).flatMap((message) => within(scope, message)),
+  ];
+}
+
+interface Reference {
+  readonly scope: string;
+  readonly name: string;
+}
+
+function referencesOf(file: IFileDescriptorProto): readonly Reference[] {
+  const within = (scope: string, message: IDescriptorProto): Reference[] => {
+    const own = under(scope, message.name ?? '');
+    return [
+      ...(message.field ?? []).map(({ typeName }) => ({ scope: own, name: typeName ?? '' })),
+      ...(message.nestedType ?? []).flatMap((nested) => within(own, nested)),
+    ];
+  };
+  const scope = file.package ?? '';
+  return [
+    ...(file.messageType ?? []).flatMap((message) => within(scope, message)),
+    ...(file.service ?? []).flatMap(({ method }) =>
+      (method ?? []).flatMap(({ inputType, outputType }) => [
+        { scope, name: inputType ?? '' },
+        { scope, name: outputType ?? '' },
+      ]),
+    ),
+  ].filter(({ name }) => name !== '');
+}
+
+/** Names are looked up from the innermost scope outwards, as protoc does. */
+function ownerOf<Owner>(
+  scope: string,
+  name: string,
+  owners: ReadonlyMap<string, Owner>,
+): Owner | undefined {
+  if (name.startsWith('.')) return owners.get(name.slice(1));
+  for (let at = scope; at !== ''; at = at.includes('.') ? at.slice(0, at.lastIndexOf('.')) : '') {
+    const owner = owners.get(under(at, name));
+    if (owner !== undefined) return owner;
+  }
+  return owners.get(name);
 }

@@ -6,17 +6,14 @@ import {
   type UntypedHandleCall,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import { loadSync, type PackageDefinition } from '@grpc/proto-loader';
+import type { PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
-import {
-  HealthImplementation,
-  protoPath as healthProtoPath,
-  service as healthService,
-} from 'grpc-health-check';
+import { HealthImplementation } from 'grpc-health-check';
 import { libraryMethods } from '../../api/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import { adminContract, issuerContract, signingContract } from '../../common/wire/index.ts';
 import { reflected } from '../../common/wire/reflection.ts';
+import { healthDefinition, healthService } from '../../common/wire/standard-services.ts';
 import type { Guard } from './guard.ts';
 
 /** Adds grpc.health.v1 and reflection behind the guard. */
@@ -45,7 +42,7 @@ const contracts = (): PackageDefinition =>
     issuerContract().definition,
     signingContract().definition,
     adminContract().definition,
-    loadSync(healthProtoPath, { longs: Number, enums: String, defaults: true, oneofs: true }),
+    healthDefinition,
   );
 
 function guardedLibrary(

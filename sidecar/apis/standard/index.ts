@@ -1,0 +1,1 @@
+export { standardApi, type StandardApiParts } from './standard-api.ts';
