@@ -107,6 +107,12 @@ function workloadApiMetrics(registry: Registry): LocalServerMetrics {
     labelNames: ['rpc', 'code'],
     registers,
   });
+  const http2Refused = new Counter({
+    name: 'meshca_agent_workload_http2_refusals_total',
+    help: 'Streams and connections of workloads that the HTTP/2 layer refused, by HTTP/2 code',
+    labelNames: ['what', 'code'],
+    registers,
+  });
   return {
     connectionOpened: () => connections.inc(),
     connectionClosed: () => connections.dec(),
@@ -116,6 +122,7 @@ function workloadApiMetrics(registry: Registry): LocalServerMetrics {
     delivered: (rpc) => deliveries.inc({ rpc }),
     confirmed: (rpc, afterMs) => confirmed.observe({ rpc }, afterMs / 1000),
     refused: (rpc, code) => denied.inc({ rpc, code }),
+    http2Refused: (what, code) => http2Refused.inc({ what, code }),
   };
 }
 

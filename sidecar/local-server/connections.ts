@@ -89,8 +89,6 @@ export class Connections {
       takeCgroup: (key) => this.#perCgroup.take(key),
       ...attested(attestor, fd),
     });
-    // grpc-js maps a call to its connection by the remote address alone
-    Object.defineProperty(socket, 'remoteAddress', { value: connection.id });
     if (!admitted) clock.after(limits.strangerMs, () => connection.destroy());
     this.#open.set(connection.id, connection);
     metrics.connectionOpened();
@@ -127,6 +125,19 @@ export class Connections {
         connection.fail(PkiError.from(thrown));
       }
     }
+  }
+
+  /** Counts and logs what the HTTP/2 layer refuses on this connection. */
+  refusals({ uid, pid }: LocalConnection): LocalServerMetrics['http2Refused'] {
+    const { metrics, logger } = this.#options;
+    return (what, code) => {
+      metrics.http2Refused(what, code);
+      if (this.#refusalLogs.take(`http2:${uid}`) === 0)
+        logger.warn(
+          { what, code, uid, pid },
+          'a client does not speak HTTP/2 as it must: the HTTP/2 layer refused what it sent',
+        );
+    };
   }
 
   failAll(error: PkiError): void {

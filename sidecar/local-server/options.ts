@@ -24,6 +24,8 @@ export interface LocalServerMetrics {
   /** The reader has taken it, so many milliseconds later. */
   confirmed(rpc: string, afterMs: number): void;
   refused(rpc: string, code: ErrorCode): void;
+  /** The HTTP/2 layer refused a stream or a connection, with an HTTP/2 code, before any handler. */
+  http2Refused(what: 'stream' | 'connection', code: string): void;
 }
 
 export const silentMetrics: LocalServerMetrics = {
@@ -35,6 +37,7 @@ export const silentMetrics: LocalServerMetrics = {
   delivered: () => {},
   confirmed: () => {},
   refused: () => {},
+  http2Refused: () => {},
 };
 
 export interface LocalServerLimits {

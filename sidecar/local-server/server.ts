@@ -4,6 +4,7 @@ import type { Clock } from '../../src/common/runtime/index.ts';
 import { boundRequests } from '../../src/common/wire/index.ts';
 import { registerApi } from './calls.ts';
 import { Connections } from './connections.ts';
+import { filteredSocket } from './filtered-socket.ts';
 import { createHub, type Hub } from './hub.ts';
 import type { LocalServer, LocalServerLimits, LocalServerOptions } from './options.ts';
 import { Sessions } from './sessions.ts';
@@ -35,7 +36,10 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
     injector = server.createConnectionInjector(ServerCredentials.createInsecure());
     listening = await listenUnix(options.socket, (socket) => {
       try {
-        if (connections.accept(socket) !== undefined) injector.injectConnection(socket);
+        const connection = connections.accept(socket);
+        if (connection === undefined) return;
+        const refused = connections.refusals(connection);
+        injector.injectConnection(filteredSocket(socket, connection.id, refused));
       } catch (thrown) {
         socket.destroy();
         logger.error({ err: thrown }, 'a connection could not be accepted');

@@ -1,0 +1,86 @@
+import { performServerHandshake } from 'node:http2';
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { AuthorityFilter } from './authority-filter.ts';
+import { RefusedFrames } from './refused-frames.ts';
+
+/** A socket with a filter on what comes in, and a look at what goes out. */
+class FilteredSocket extends Duplex {
+  readonly #socket: Socket;
+  readonly #outgoing: RefusedFrames;
+
+  constructor(socket: Socket, onRefused: OnRefused) {
+    super();
+    this.#socket = socket;
+    this.#outgoing = new RefusedFrames(onRefused);
+    const incoming = new AuthorityFilter();
+    socket.on('data', (chunk: Buffer) => {
+      const passed = incoming.push(chunk);
+      if (passed.length > 0 && !this.push(passed)) socket.pause();
+    });
+    socket.once('end', () => this.push(null));
+    socket.once('close', () => this.destroy());
+  }
+
+  override _read(): void {
+    this.#socket.resume();
+  }
+
+  /** The callback is the socket's own: that the kernel has the bytes is part of what is proven. */
+  override _write(
+    chunk: Buffer,
+    _encoding: string,
+    callback: (error?: Error | null) => void,
+  ): void {
+    this.#outgoing.watch(chunk);
+    this.#socket.write(chunk, callback);
+  }
+
+  override _writev(
+    chunks: readonly { readonly chunk: Buffer }[],
+    callback: (error?: Error | null) => void,
+  ): void {
+    const all = chunks.map(({ chunk }) => chunk);
+    for (const each of all) this.#outgoing.watch(each);
+    this.#socket.write(Buffer.concat(all), callback);
+  }
+
+  override _final(callback: (error?: Error | null) => void): void {
+    this.#socket.end(callback);
+  }
+
+  override _destroy(_error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#socket.destroy();
+    callback();
+  }
+}
+
+type OnRefused = ConstructorParameters<typeof RefusedFrames>[0];
+type SocketOverStream = new (stream: Duplex) => Socket;
+
+let overStream: SocketOverStream | undefined;
+
+/**
+ * Node's socket over a stream, which node:http2 reads as fast as a socket of its own. It has no
+ * public name: a session over a stream that is none shows its constructor.
+ */
+function socketOverStream(): SocketOverStream {
+  if (overStream === undefined) {
+    const stream = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() });
+    const session = performServerHandshake(stream);
+    session.on('error', () => {});
+    overStream = session.socket.constructor as SocketOverStream;
+    session.destroy();
+  }
+  return overStream;
+}
+
+/**
+ * What node:http2 gets in the place of the accepted socket. grpc-js maps a call to its connection by
+ * the remote address alone, which is `id`.
+ */
+export function filteredSocket(socket: Socket, id: string, onRefused: OnRefused): Socket {
+  const filtered = new (socketOverStream())(new FilteredSocket(socket, onRefused));
+  Object.defineProperty(filtered, 'remoteAddress', { value: id });
+  return filtered;
+}

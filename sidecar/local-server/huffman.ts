@@ -1,0 +1,46 @@
+/**
+ * HPACK's Huffman code (RFC 7541 appendix B) is canonical: how many symbols have each length tells
+ * where a symbol ends. Index: length in bits.
+ */
+const symbolsOfLength: readonly number[] = [
+  ...[0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3],
+  ...[0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29, 0, 4],
+];
+const firstCodes: readonly number[] = symbolsOfLength.reduce<number[]>((codes, _count, length) => {
+  const before = length === 0 ? 0 : (codes[length - 1] as number);
+  return [...codes, length === 0 ? 0 : (before + (symbolsOfLength[length - 1] as number)) * 2];
+}, []);
+
+/** Symbols of six bits. */
+const blank = 0b010100;
+const slash = 0b011000;
+const dot = 0b010111;
+
+/** Puts a dot in the place of each slash and blank, which are as long as it. */
+export function dotSlashes(encoded: Buffer): void {
+  let code = 0;
+  let length = 0;
+  for (let position = 0; position < encoded.length * 8; position += 1) {
+    code = code * 2 + bitAt(encoded, position);
+    length += 1;
+    // no symbol is longer: this is no Huffman code, and whoever decodes it will say so
+    if (length >= symbolsOfLength.length) return;
+    const index = code - (firstCodes[length] as number);
+    if (index < 0 || index >= (symbolsOfLength[length] as number)) continue;
+    if (length === 6 && (code === slash || code === blank)) setDot(encoded, position - 5);
+    code = 0;
+    length = 0;
+  }
+}
+
+const bitAt = (bytes: Buffer, position: number): number =>
+  ((bytes[position >> 3] as number) >> (7 - (position & 7))) & 1;
+
+function setDot(bytes: Buffer, start: number): void {
+  for (let bit = 0; bit < 6; bit += 1) {
+    const position = start + bit;
+    const mask = 0x80 >> (position & 7);
+    const byte = bytes[position >> 3] as number;
+    bytes[position >> 3] = ((dot >> (5 - bit)) & 1) === 1 ? byte | mask : byte & ~mask;
+  }
+}
