@@ -3,70 +3,37 @@ import { PkiError } from '../src/common/errors/index.ts';
 import { lastLines } from './children.ts';
 import { pathsOf } from './configs.ts';
 import { openHome, RunRecord } from './home.ts';
-import { apply, newModel, nextSecond, type DemoEvent } from './model.ts';
 import { parseOptions, usage, type DemoOptions } from './options.ts';
 import { Orchestrator } from './orchestrator.ts';
-import { draw } from './picture.ts';
-import { farewell, plainLine, summary, trafficLine, tryNext } from './plain.ts';
-import { Screen } from './screen.ts';
+import { tryNext } from './plain.ts';
+import { Teller } from './teller.ts';
 
-const trafficEverySeconds = 5;
-
+/** Runs the demonstration until a person, a failure or the time limit ends it. Returns the exit code. */
 async function main(options: DemoOptions): Promise<number> {
   const home = openHome(options.home);
-  const model = newModel(Date.now());
-  const commands = tryNext(pathsOf(home).adminSocket, pathsOf(home).agentSocket);
-  const picture = stdout.isTTY === true && !options.json && env['TERM'] !== 'dumb';
-  const color = (env['NO_COLOR'] ?? '') === '';
-  const screen = picture
-    ? new Screen(stdout, (size) =>
-        draw(model, size, { color, nowMs: Date.now(), tryNext: commands }),
-      )
-    : undefined;
-  const say = (text: string): void => {
-    if (picture) return;
-    (options.json ? stderr : stdout).write(text);
-  };
-
   const over = Promise.withResolvers<PkiError | undefined>();
   const end = (): void => over.resolve(undefined);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
-  // the reader of our lines is gone: end in order, as on Ctrl-C
-  stdout.on('error', end);
-  // whatever goes wrong in here, the parts that were started are ended in order
-  const broken = (thrown: unknown): void => over.resolve(PkiError.from(thrown));
-  process.on('uncaughtException', broken);
-  process.on('unhandledRejection', broken);
+  const fail = (error: PkiError): void => over.resolve(error);
+  endOnSignals(end, fail);
 
   const { record, recovered } = await RunRecord.acquire(home, pid);
-  let said = false;
-  const emit = (event: DemoEvent): void => {
-    const line = apply(model, event, Date.now());
-    if (line !== undefined) say(plainLine(line));
-    if (model.firstRequestMs === undefined || said) return;
-    said = true;
-    if (!options.json) say(`${['Try next:', ...commands].join('\n  ')}\n`);
-    if (options.seconds !== undefined) setTimeout(end, options.seconds * 1000);
-  };
+  const teller = new Teller({
+    json: options.json,
+    terminal: stdout.isTTY === true && env['TERM'] !== 'dumb',
+    color: (env['NO_COLOR'] ?? '') === '',
+    commands: tryNext(pathsOf(home).adminSocket, pathsOf(home).agentSocket),
+    onTraffic: () => {
+      if (options.seconds !== undefined) setTimeout(end, options.seconds * 1000);
+    },
+  });
   if (recovered.length > 0)
-    emit({
+    teller.tell({
       kind: 'step',
       text: `ended what a killed demonstration left behind: ${recovered.join(', ')}`,
     });
-
-  let second = 0;
   const ticker = setInterval(() => {
-    nextSecond(model);
-    second += 1;
-    if (!record.intact())
-      over.resolve(
-        new PkiError(
-          'DEMO_HOME_GONE',
-          `the folder ${home.root} was deleted, or taken by another demonstration, while this one ran`,
-        ),
-      );
-    if (second % trafficEverySeconds === 0 && model.firstRequestMs !== undefined)
-      say(trafficLine(model, Date.now()));
+    teller.tick();
+    if (!record.intact()) fail(homeGone(home.root));
   }, 1000);
   const orchestrator = new Orchestrator({
     home,
@@ -75,32 +42,44 @@ async function main(options: DemoOptions): Promise<number> {
     node: execPath,
     uid: getuid?.() ?? -1,
     product: options.product,
-    emit,
-    onFailure: (error) => over.resolve(error),
+    emit: (event) => teller.tell(event),
+    onFailure: fail,
   });
-  screen?.open();
-  orchestrator
-    .start()
-    .catch((thrown: unknown) => over.resolve(PkiError.from(thrown, 'DEMO_PART_FAILED')));
+  teller.open();
+  orchestrator.start().catch((thrown: unknown) => fail(PkiError.from(thrown, 'DEMO_PART_FAILED')));
   const failure = await over.promise;
-  emit({ kind: 'step', text: 'stopping' });
+  teller.tell({ kind: 'step', text: 'stopping' });
   try {
     await orchestrator.stop();
   } finally {
     orchestrator.kill();
   }
   clearInterval(ticker);
-  screen?.close();
+  teller.close();
   record.release();
   if (failure !== undefined) {
     report(failure);
     return 1;
   }
-  if (picture) stdout.write(farewell(model));
-  if (options.json) stdout.write(summary(model));
-  else say(trafficLine(model, Date.now()));
+  teller.farewell();
   return 0;
 }
+
+function endOnSignals(end: () => void, fail: (error: PkiError) => void): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
+  // whoever reads our lines is gone: end in order, as on Ctrl-C
+  stdout.on('error', end);
+  // whatever fails in this process, the parts that were started are ended in order
+  const broken = (thrown: unknown): void => fail(PkiError.from(thrown));
+  process.on('uncaughtException', broken);
+  process.on('unhandledRejection', broken);
+}
+
+const homeGone = (path: string): PkiError =>
+  new PkiError(
+    'DEMO_HOME_GONE',
+    `the folder ${path} was deleted, or taken by another demonstration, while this one ran`,
+  );
 
 /** For a person: what failed, the end of its log, where the rest is, what to do. */
 function report(error: PkiError): void {

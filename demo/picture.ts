@@ -150,7 +150,8 @@ function partLines(model: DemoModel, width: number, paint: Paint, nowMs: number)
 
 function workloadLines(model: DemoModel, width: number, paint: Paint, nowMs: number): string[] {
   const cards = (['greeter', 'caller'] as const).map(
-    (name) => (each: number) => card(name, model.workloads[name], each, paint, nowMs),
+    (name) => (cardWidth: number) =>
+      card(name, model.workloads[name], { width: cardWidth, paint, nowMs }),
   );
   if (width < 70) return cards.flatMap((make) => make(width));
   const half = Math.floor((width - 3) / 2);
@@ -161,9 +162,11 @@ function workloadLines(model: DemoModel, width: number, paint: Paint, nowMs: num
 function card(
   name: WorkloadName,
   view: WorkloadView,
-  width: number,
-  paint: Paint,
-  nowMs: number,
+  {
+    width,
+    paint,
+    nowMs,
+  }: { readonly width: number; readonly paint: Paint; readonly nowMs: number },
 ): string[] {
   const { held } = view;
   const role = name === 'greeter' ? 'serves HTTPS' : 'calls it';
