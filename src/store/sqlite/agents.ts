@@ -24,6 +24,8 @@ export interface AgentParts {
   readonly bindTokenResult: BindTokenResult;
 }
 
+type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
+
 /**
  * `flushSeen` writes what is still in memory, inside the transaction of whoever calls: the store
  * calls it when it closes.
@@ -36,58 +38,8 @@ export function createAgents(
   readonly consumers: ConsumerStore;
   readonly flushSeen: () => void;
 } {
+  const { put, byId, setState } = agentStatements(engine);
   const { audit, revisions, guard } = parts;
-  type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
-  const put = engine.statement<Row>()((query, slot) =>
-    query
-      .insertInto('agents')
-      .values({
-        spiffe_id: slot('spiffe_id'),
-        attestation_type: slot('attestation_type'),
-        selectors: slot('selectors'),
-        state: slot('state'),
-        state_reason: slot('state_reason'),
-        generation: slot('generation'),
-        serial: slot('serial'),
-        spki_der: slot('spki_der'),
-        attested_at: slot('attested_at'),
-        renewed_at: slot('renewed_at'),
-        svid_not_after: slot('svid_not_after'),
-        last_seen_at: slot('last_seen_at'),
-        version: slot('version'),
-        survived_outage_seconds: slot('survived_outage_seconds'),
-      })
-      .onConflict((conflict) =>
-        conflict.column('spiffe_id').doUpdateSet({
-          attestation_type: slot('attestation_type'),
-          selectors: slot('selectors'),
-          state: slot('state'),
-          state_reason: slot('state_reason'),
-          generation: slot('generation'),
-          serial: slot('serial'),
-          spki_der: slot('spki_der'),
-          attested_at: slot('attested_at'),
-          renewed_at: slot('renewed_at'),
-          svid_not_after: slot('svid_not_after'),
-          last_seen_at: slot('last_seen_at'),
-          version: slot('version'),
-        }),
-      ),
-  );
-  const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query.selectFrom('agents').selectAll().where('spiffe_id', '=', slot('id')),
-  );
-  const setState = engine.statement<{ id: string; state: string; reason: string }>()(
-    (query, slot) =>
-      query
-        .updateTable('agents')
-        .set((eb) => ({
-          state: slot('state'),
-          state_reason: slot('reason'),
-          generation: eb('generation', '+', 1),
-        }))
-        .where('spiffe_id', '=', slot('id')),
-  );
   const sightings = createSightings(engine, parts.clock, parts.logger);
 
   const existing = (id: string): AgentTable => {
@@ -168,6 +120,60 @@ export function createAgents(
         }),
       seen: sightings.seen,
     },
+  };
+}
+
+function agentStatements(engine: Engine) {
+  return {
+    put: engine.statement<Row>()((query, slot) =>
+      query
+        .insertInto('agents')
+        .values({
+          spiffe_id: slot('spiffe_id'),
+          attestation_type: slot('attestation_type'),
+          selectors: slot('selectors'),
+          state: slot('state'),
+          state_reason: slot('state_reason'),
+          generation: slot('generation'),
+          serial: slot('serial'),
+          spki_der: slot('spki_der'),
+          attested_at: slot('attested_at'),
+          renewed_at: slot('renewed_at'),
+          svid_not_after: slot('svid_not_after'),
+          last_seen_at: slot('last_seen_at'),
+          version: slot('version'),
+          survived_outage_seconds: slot('survived_outage_seconds'),
+        })
+        .onConflict((conflict) =>
+          conflict.column('spiffe_id').doUpdateSet({
+            attestation_type: slot('attestation_type'),
+            selectors: slot('selectors'),
+            state: slot('state'),
+            state_reason: slot('state_reason'),
+            generation: slot('generation'),
+            serial: slot('serial'),
+            spki_der: slot('spki_der'),
+            attested_at: slot('attested_at'),
+            renewed_at: slot('renewed_at'),
+            svid_not_after: slot('svid_not_after'),
+            last_seen_at: slot('last_seen_at'),
+            version: slot('version'),
+          }),
+        ),
+    ),
+    byId: engine.statement<{ id: string }>()((query, slot) =>
+      query.selectFrom('agents').selectAll().where('spiffe_id', '=', slot('id')),
+    ),
+    setState: engine.statement<{ id: string; state: string; reason: string }>()((query, slot) =>
+      query
+        .updateTable('agents')
+        .set((eb) => ({
+          state: slot('state'),
+          state_reason: slot('reason'),
+          generation: eb('generation', '+', 1),
+        }))
+        .where('spiffe_id', '=', slot('id')),
+    ),
   };
 }
 

@@ -21,88 +21,8 @@ export function createApprovals(
   audit: AuditWriter,
   guard: LogGuard,
 ): ApprovalStore {
-  const policyRow = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('approval_policy').selectAll().where('id', '=', 1),
-  );
-  const putPolicy = engine.statement<{
-    version: number;
-    policy: string;
-    updated_at: number;
-    updated_by: string;
-  }>()((query, slot) =>
-    query
-      .insertInto('approval_policy')
-      .values({
-        id: 1,
-        version: slot('version'),
-        policy: slot('policy'),
-        updated_at: slot('updated_at'),
-        updated_by: slot('updated_by'),
-      })
-      .onConflict((conflict) =>
-        conflict.column('id').doUpdateSet({
-          version: slot('version'),
-          policy: slot('policy'),
-          updated_at: slot('updated_at'),
-          updated_by: slot('updated_by'),
-        }),
-      ),
-  );
-  const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query.selectFrom('operations').selectAll().where('id', '=', slot('id')),
-  );
-  const insert = engine.statement<{ [Column in keyof OperationTable]: OperationTable[Column] }>()(
-    (query, slot) =>
-      query.insertInto('operations').values({
-        id: slot('id'),
-        version: slot('version'),
-        bytes: slot('bytes'),
-        method: slot('method'),
-        proposer: slot('proposer'),
-        created_at: slot('created_at'),
-        expires_at: slot('expires_at'),
-        state: slot('state'),
-        approvals: slot('approvals'),
-        outcome: slot('outcome'),
-        evidence: slot('evidence'),
-        decided_at: slot('decided_at'),
-        updated_at: slot('updated_at'),
-      }),
-  );
-  const update = engine.statement<{
-    id: string;
-    version: number;
-    state: OperationState;
-    approvals: string;
-    outcome: string;
-    evidence: string;
-    decided_at: number;
-    updated_at: number;
-  }>()((query, slot) =>
-    query
-      .updateTable('operations')
-      .set({
-        version: slot('version'),
-        state: slot('state'),
-        approvals: slot('approvals'),
-        outcome: slot('outcome'),
-        evidence: slot('evidence'),
-        decided_at: slot('decided_at'),
-        updated_at: slot('updated_at'),
-      })
-      .where('id', '=', slot('id')),
-  );
-  const pending = engine.statement<{ now: number }>()((query, slot) =>
-    query
-      .selectFrom('operations')
-      .selectAll()
-      .where('state', '=', 'pending')
-      .where('expires_at', '>', slot('now')),
-  );
-  const executing = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('operations').selectAll().where('state', '=', 'executing'),
-  );
-
+  const { policyRow, byId, pending, executing } = approvalReads(engine);
+  const { putPolicy, insert, update } = approvalWrites(engine);
   const presentPolicy = (): StoredPolicy | undefined => {
     const row = policyRow.get({});
     return row === undefined ? undefined : toPolicy(row);
@@ -219,6 +139,97 @@ export function createApprovals(
         return written;
       }),
     executing: () => engine.read(() => executing.all({}).map(toOperation)),
+  };
+}
+
+function approvalReads(engine: Engine) {
+  return {
+    policyRow: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('approval_policy').selectAll().where('id', '=', 1),
+    ),
+    byId: engine.statement<{ id: string }>()((query, slot) =>
+      query.selectFrom('operations').selectAll().where('id', '=', slot('id')),
+    ),
+    pending: engine.statement<{ now: number }>()((query, slot) =>
+      query
+        .selectFrom('operations')
+        .selectAll()
+        .where('state', '=', 'pending')
+        .where('expires_at', '>', slot('now')),
+    ),
+    executing: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('operations').selectAll().where('state', '=', 'executing'),
+    ),
+  };
+}
+
+function approvalWrites(engine: Engine) {
+  return {
+    putPolicy: engine.statement<{
+      version: number;
+      policy: string;
+      updated_at: number;
+      updated_by: string;
+    }>()((query, slot) =>
+      query
+        .insertInto('approval_policy')
+        .values({
+          id: 1,
+          version: slot('version'),
+          policy: slot('policy'),
+          updated_at: slot('updated_at'),
+          updated_by: slot('updated_by'),
+        })
+        .onConflict((conflict) =>
+          conflict.column('id').doUpdateSet({
+            version: slot('version'),
+            policy: slot('policy'),
+            updated_at: slot('updated_at'),
+            updated_by: slot('updated_by'),
+          }),
+        ),
+    ),
+    insert: engine.statement<{ [Column in keyof OperationTable]: OperationTable[Column] }>()(
+      (query, slot) =>
+        query.insertInto('operations').values({
+          id: slot('id'),
+          version: slot('version'),
+          bytes: slot('bytes'),
+          method: slot('method'),
+          proposer: slot('proposer'),
+          created_at: slot('created_at'),
+          expires_at: slot('expires_at'),
+          state: slot('state'),
+          approvals: slot('approvals'),
+          outcome: slot('outcome'),
+          evidence: slot('evidence'),
+          decided_at: slot('decided_at'),
+          updated_at: slot('updated_at'),
+        }),
+    ),
+    update: engine.statement<{
+      id: string;
+      version: number;
+      state: OperationState;
+      approvals: string;
+      outcome: string;
+      evidence: string;
+      decided_at: number;
+      updated_at: number;
+    }>()((query, slot) =>
+      query
+        .updateTable('operations')
+        .set({
+          version: slot('version'),
+          state: slot('state'),
+          approvals: slot('approvals'),
+          outcome: slot('outcome'),
+          evidence: slot('evidence'),
+          decided_at: slot('decided_at'),
+          updated_at: slot('updated_at'),
+        })
+        .where('id', '=', slot('id')),
+    ),
   };
 }
 

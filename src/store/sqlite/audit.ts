@@ -40,29 +40,7 @@ export function createAudit(
   engine: Engine,
   hooks: AuditHooks,
 ): { readonly store: AuditStore; readonly write: AuditWriter } {
-  const insert = engine.statement<{ [Column in keyof AuditTable]: AuditTable[Column] }>()(
-    (query, slot) =>
-      query.insertInto('audit').values({
-        sequence: slot('sequence'),
-        time_ms: slot('time_ms'),
-        time_high_ms: slot('time_high_ms'),
-        actor: slot('actor'),
-        kind: slot('kind'),
-        subject: slot('subject'),
-        canonical: slot('canonical'),
-        sha256: slot('sha256'),
-      }),
-  );
-  const last = engine.statement<Record<never, never>>()((query) =>
-    query
-      .selectFrom('audit')
-      .select(['sequence', 'time_high_ms'])
-      .orderBy('sequence', 'desc')
-      .limit(1),
-  );
-  const high = engine.statement<{ sequence: number }>()((query, slot) =>
-    query.selectFrom('audit').select('time_high_ms').where('sequence', '=', slot('sequence')),
-  );
+  const { insert, last, high } = auditStatements(engine);
   const lastSequence = (): number => last.get({})?.sequence ?? 0;
 
   // The end of the log, so that an append need not look for it; forgotten whenever something is
@@ -183,6 +161,34 @@ export function createAudit(
       list: (filter, page) => engine.read(() => list(filter, page)),
       count: () => engine.read(lastSequence),
     },
+  };
+}
+
+function auditStatements(engine: Engine) {
+  return {
+    insert: engine.statement<{ [Column in keyof AuditTable]: AuditTable[Column] }>()(
+      (query, slot) =>
+        query.insertInto('audit').values({
+          sequence: slot('sequence'),
+          time_ms: slot('time_ms'),
+          time_high_ms: slot('time_high_ms'),
+          actor: slot('actor'),
+          kind: slot('kind'),
+          subject: slot('subject'),
+          canonical: slot('canonical'),
+          sha256: slot('sha256'),
+        }),
+    ),
+    last: engine.statement<Record<never, never>>()((query) =>
+      query
+        .selectFrom('audit')
+        .select(['sequence', 'time_high_ms'])
+        .orderBy('sequence', 'desc')
+        .limit(1),
+    ),
+    high: engine.statement<{ sequence: number }>()((query, slot) =>
+      query.selectFrom('audit').select('time_high_ms').where('sequence', '=', slot('sequence')),
+    ),
   };
 }
 

@@ -47,108 +47,17 @@ type InventoryRow = Pick<
   | 'certificate_der'
 >;
 
+type Moved = Pick<
+  AuthorityTable,
+  'id' | 'state' | 'scope' | 'activated_at' | 'tainted_at' | 'published_at' | 'taint_window_seconds'
+>;
+
 export function createAuthorities(
   engine: Engine,
   { audit, guard, checkFence, countStates, revisions, jwt, evidence }: AuthorityParts,
 ): AuthorityStore {
-  const insert = engine.statement<{ [Column in keyof AuthorityTable]: AuthorityTable[Column] }>()(
-    (query, slot) =>
-      query.insertInto('authorities').values({
-        id: slot('id'),
-        kind: slot('kind'),
-        state: slot('state'),
-        version: slot('version'),
-        key_type: slot('key_type'),
-        token: slot('token'),
-        cka_id: slot('cka_id'),
-        parent_id: slot('parent_id'),
-        scope: slot('scope'),
-        spki_der: slot('spki_der'),
-        certificate_der: slot('certificate_der'),
-        subject_key_id: slot('subject_key_id'),
-        not_before: slot('not_before'),
-        not_after: slot('not_after'),
-        created_at: slot('created_at'),
-        activated_at: slot('activated_at'),
-        tainted_at: slot('tainted_at'),
-        highest_jwt_expiry: slot('highest_jwt_expiry'),
-        published_at: slot('published_at'),
-        taint_window_seconds: slot('taint_window_seconds'),
-      }),
-  );
-  const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query.selectFrom('authorities').selectAll().where('id', '=', slot('id')),
-  );
-  const fill = engine.statement<{
-    id: string;
-    spki_der: Buffer;
-    certificate_der: Buffer | null;
-    subject_key_id: string | null;
-    not_before: number;
-    not_after: number;
-    parent_id: string | null;
-  }>()((query, slot) =>
-    query
-      .updateTable('authorities')
-      .set({
-        spki_der: slot('spki_der'),
-        certificate_der: slot('certificate_der'),
-        subject_key_id: slot('subject_key_id'),
-        not_before: slot('not_before'),
-        not_after: slot('not_after'),
-        parent_id: slot('parent_id'),
-      })
-      .where('id', '=', slot('id')),
-  );
-  type Moved = Pick<
-    AuthorityTable,
-    | 'id'
-    | 'state'
-    | 'scope'
-    | 'activated_at'
-    | 'tainted_at'
-    | 'published_at'
-    | 'taint_window_seconds'
-  >;
-  const move = engine.statement<{ [Column in keyof Moved]: Moved[Column] }>()((query, slot) =>
-    query
-      .updateTable('authorities')
-      .set((eb) => ({
-        state: slot('state'),
-        version: eb('version', '+', 1),
-        scope: slot('scope'),
-        activated_at: slot('activated_at'),
-        tainted_at: slot('tainted_at'),
-        published_at: slot('published_at'),
-        taint_window_seconds: slot('taint_window_seconds'),
-      }))
-      .where('id', '=', slot('id')),
-  );
-  const insertCertificate = engine.statement<{
-    [Column in keyof InventoryRow]: InventoryRow[Column];
-  }>()((query, slot) =>
-    query.insertInto('certificates').values({
-      serial: slot('serial'),
-      spiffe_id: slot('spiffe_id'),
-      kind: 'authority',
-      profile: 'authority',
-      state: 'issued',
-      requester: 'server',
-      holder: 'server',
-      public_key_sha256: slot('public_key_sha256'),
-      request_id: '',
-      authority_id: slot('authority_id'),
-      created_at_ms: slot('created_at_ms'),
-      not_before: slot('not_before'),
-      not_after: slot('not_after'),
-      sha256: slot('sha256'),
-      certificate_der: slot('certificate_der'),
-    } as never),
-  );
-  const certificateState = engine.statement<{ serial: Buffer }>()((query, slot) =>
-    query.selectFrom('certificates').select('state').where('serial', '=', slot('serial')),
-  );
-
+  const { byId, certificateState } = authorityReads(engine);
+  const { insert, fill, move, insertCertificate } = authorityWrites(engine);
   const existing = (id: string): AuthorityTable => {
     const row = byId.get({ id });
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no authority ${id}`);
@@ -310,6 +219,103 @@ export function createAuthorities(
         return engine.rows(query).map(toAuthority);
       }),
     highestJwtExpiry: (id) => engine.read(() => jwt.highestExpiry(id)),
+  };
+}
+
+function authorityReads(engine: Engine) {
+  return {
+    byId: engine.statement<{ id: string }>()((query, slot) =>
+      query.selectFrom('authorities').selectAll().where('id', '=', slot('id')),
+    ),
+    certificateState: engine.statement<{ serial: Buffer }>()((query, slot) =>
+      query.selectFrom('certificates').select('state').where('serial', '=', slot('serial')),
+    ),
+  };
+}
+
+function authorityWrites(engine: Engine) {
+  return {
+    insert: engine.statement<{ [Column in keyof AuthorityTable]: AuthorityTable[Column] }>()(
+      (query, slot) =>
+        query.insertInto('authorities').values({
+          id: slot('id'),
+          kind: slot('kind'),
+          state: slot('state'),
+          version: slot('version'),
+          key_type: slot('key_type'),
+          token: slot('token'),
+          cka_id: slot('cka_id'),
+          parent_id: slot('parent_id'),
+          scope: slot('scope'),
+          spki_der: slot('spki_der'),
+          certificate_der: slot('certificate_der'),
+          subject_key_id: slot('subject_key_id'),
+          not_before: slot('not_before'),
+          not_after: slot('not_after'),
+          created_at: slot('created_at'),
+          activated_at: slot('activated_at'),
+          tainted_at: slot('tainted_at'),
+          highest_jwt_expiry: slot('highest_jwt_expiry'),
+          published_at: slot('published_at'),
+          taint_window_seconds: slot('taint_window_seconds'),
+        }),
+    ),
+    fill: engine.statement<{
+      id: string;
+      spki_der: Buffer;
+      certificate_der: Buffer | null;
+      subject_key_id: string | null;
+      not_before: number;
+      not_after: number;
+      parent_id: string | null;
+    }>()((query, slot) =>
+      query
+        .updateTable('authorities')
+        .set({
+          spki_der: slot('spki_der'),
+          certificate_der: slot('certificate_der'),
+          subject_key_id: slot('subject_key_id'),
+          not_before: slot('not_before'),
+          not_after: slot('not_after'),
+          parent_id: slot('parent_id'),
+        })
+        .where('id', '=', slot('id')),
+    ),
+    move: engine.statement<{ [Column in keyof Moved]: Moved[Column] }>()((query, slot) =>
+      query
+        .updateTable('authorities')
+        .set((eb) => ({
+          state: slot('state'),
+          version: eb('version', '+', 1),
+          scope: slot('scope'),
+          activated_at: slot('activated_at'),
+          tainted_at: slot('tainted_at'),
+          published_at: slot('published_at'),
+          taint_window_seconds: slot('taint_window_seconds'),
+        }))
+        .where('id', '=', slot('id')),
+    ),
+    insertCertificate: engine.statement<{
+      [Column in keyof InventoryRow]: InventoryRow[Column];
+    }>()((query, slot) =>
+      query.insertInto('certificates').values({
+        serial: slot('serial'),
+        spiffe_id: slot('spiffe_id'),
+        kind: 'authority',
+        profile: 'authority',
+        state: 'issued',
+        requester: 'server',
+        holder: 'server',
+        public_key_sha256: slot('public_key_sha256'),
+        request_id: '',
+        authority_id: slot('authority_id'),
+        created_at_ms: slot('created_at_ms'),
+        not_before: slot('not_before'),
+        not_after: slot('not_after'),
+        sha256: slot('sha256'),
+        certificate_der: slot('certificate_der'),
+      } as never),
+    ),
   };
 }
 

@@ -10,30 +10,7 @@ export function createBundles(
   engine: Engine,
   { audit, revisions }: { readonly audit: AuditWriter; readonly revisions: Revisions },
 ): BundleStore {
-  const insert = engine.statement<{
-    sequence: number;
-    document: string;
-    jws: string;
-    created_at: number;
-  }>()((query, slot) =>
-    query.insertInto('bundles').values({
-      sequence: slot('sequence'),
-      document: slot('document'),
-      jws: slot('jws'),
-      created_at: slot('created_at'),
-    }),
-  );
-  const latest = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('bundles').selectAll().orderBy('sequence', 'desc').limit(1),
-  );
-  const since = engine.statement<{ sequence: number }>()((query, slot) =>
-    query
-      .selectFrom('bundles')
-      .selectAll()
-      .where('sequence', '>', slot('sequence'))
-      .orderBy('sequence'),
-  );
-
+  const { insert, latest, since } = bundleStatements(engine);
   return {
     append: (revision, event) =>
       engine.write(() => {
@@ -58,6 +35,34 @@ export function createBundles(
         return row === undefined ? undefined : toBundle(row);
       }),
     since: (sequence) => engine.read(() => since.all({ sequence }).map(toBundle)),
+  };
+}
+
+function bundleStatements(engine: Engine) {
+  return {
+    insert: engine.statement<{
+      sequence: number;
+      document: string;
+      jws: string;
+      created_at: number;
+    }>()((query, slot) =>
+      query.insertInto('bundles').values({
+        sequence: slot('sequence'),
+        document: slot('document'),
+        jws: slot('jws'),
+        created_at: slot('created_at'),
+      }),
+    ),
+    latest: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('bundles').selectAll().orderBy('sequence', 'desc').limit(1),
+    ),
+    since: engine.statement<{ sequence: number }>()((query, slot) =>
+      query
+        .selectFrom('bundles')
+        .selectAll()
+        .where('sequence', '>', slot('sequence'))
+        .orderBy('sequence'),
+    ),
   };
 }
 

@@ -67,22 +67,7 @@ export function createCertificates(engine: Engine): {
   readonly store: CertificateStore;
   readonly countStates: CountStates;
 } {
-  const bySerial = engine.statement<{ serial: Buffer }>()((query, slot) =>
-    query
-      .selectFrom('certificates')
-      .select(certificateColumns)
-      .where('serial', '=', slot('serial')),
-  );
-  const counts = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('certificate_counts').selectAll(),
-  );
-  const addCount = engine.statement<{ state: CertificateState; change: number }>()((query, slot) =>
-    query
-      .updateTable('certificate_counts')
-      .set((eb) => ({ count: eb('count', '+', slot('change')) }))
-      .where('state', '=', slot('state')),
-  );
-
+  const { bySerial, counts, addCount } = certificateStatements(engine);
   const list = (
     filter: CertificateFilter,
     order: 'created' | 'expiry',
@@ -156,6 +141,26 @@ export function createCertificates(engine: Engine): {
           return found;
         }),
     },
+  };
+}
+
+function certificateStatements(engine: Engine) {
+  return {
+    bySerial: engine.statement<{ serial: Buffer }>()((query, slot) =>
+      query
+        .selectFrom('certificates')
+        .select(certificateColumns)
+        .where('serial', '=', slot('serial')),
+    ),
+    counts: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('certificate_counts').selectAll(),
+    ),
+    addCount: engine.statement<{ state: CertificateState; change: number }>()((query, slot) =>
+      query
+        .updateTable('certificate_counts')
+        .set((eb) => ({ count: eb('count', '+', slot('change')) }))
+        .where('state', '=', slot('state')),
+    ),
   };
 }
 

@@ -10,43 +10,7 @@ export function createConsumers(
   engine: Engine,
   existing: (agentId: string) => { readonly spiffe_id: string },
 ): ConsumerStore {
-  const put = engine.statement<{ [Column in keyof ConsumerTable]: ConsumerTable[Column] }>()(
-    (query, slot) => {
-      const reported = {
-        kind: slot('kind'),
-        spiffe_id: slot('spiffe_id'),
-        authority_set_digest: slot('authority_set_digest'),
-        state: slot('state'),
-        reason: slot('reason'),
-        since: slot('since'),
-        description: slot('description'),
-        jwt_set_digest: slot('jwt_set_digest'),
-        issuer_set_digest: slot('issuer_set_digest'),
-        capabilities: slot('capabilities'),
-      };
-      return query
-        .insertInto('consumers')
-        .values({ agent_id: slot('agent_id'), id: slot('id'), ...reported })
-        .onConflict((conflict) => conflict.columns(['agent_id', 'id']).doUpdateSet(reported));
-    },
-  );
-  const clear = engine.statement<{ agent_id: string }>()((query, slot) =>
-    query.deleteFrom('consumers').where('agent_id', '=', slot('agent_id')),
-  );
-  const remove = engine.statement<{ agent_id: string; id: string }>()((query, slot) =>
-    query
-      .deleteFrom('consumers')
-      .where('agent_id', '=', slot('agent_id'))
-      .where('id', '=', slot('id')),
-  );
-  const list = engine.statement<{ agent_id: string }>()((query, slot) =>
-    query
-      .selectFrom('consumers')
-      .selectAll()
-      .where('agent_id', '=', slot('agent_id'))
-      .orderBy('id'),
-  );
-
+  const { put, clear, remove, list } = consumerStatements(engine);
   const putAll = (agentId: string, consumers: readonly ConsumerRecord[]): void => {
     // The agent that reports is the one that is written, whatever the records say.
     for (const consumer of consumers) put.run(toRow(agentId, consumer));
@@ -83,6 +47,47 @@ export function createConsumers(
           issuerSetDigest: row.issuer_set_digest,
         })),
       ),
+  };
+}
+
+function consumerStatements(engine: Engine) {
+  return {
+    put: engine.statement<{ [Column in keyof ConsumerTable]: ConsumerTable[Column] }>()(
+      (query, slot) => {
+        const reported = {
+          kind: slot('kind'),
+          spiffe_id: slot('spiffe_id'),
+          authority_set_digest: slot('authority_set_digest'),
+          state: slot('state'),
+          reason: slot('reason'),
+          since: slot('since'),
+          description: slot('description'),
+          jwt_set_digest: slot('jwt_set_digest'),
+          issuer_set_digest: slot('issuer_set_digest'),
+          capabilities: slot('capabilities'),
+        };
+        return query
+          .insertInto('consumers')
+          .values({ agent_id: slot('agent_id'), id: slot('id'), ...reported })
+          .onConflict((conflict) => conflict.columns(['agent_id', 'id']).doUpdateSet(reported));
+      },
+    ),
+    clear: engine.statement<{ agent_id: string }>()((query, slot) =>
+      query.deleteFrom('consumers').where('agent_id', '=', slot('agent_id')),
+    ),
+    remove: engine.statement<{ agent_id: string; id: string }>()((query, slot) =>
+      query
+        .deleteFrom('consumers')
+        .where('agent_id', '=', slot('agent_id'))
+        .where('id', '=', slot('id')),
+    ),
+    list: engine.statement<{ agent_id: string }>()((query, slot) =>
+      query
+        .selectFrom('consumers')
+        .selectAll()
+        .where('agent_id', '=', slot('agent_id'))
+        .orderBy('id'),
+    ),
   };
 }
 

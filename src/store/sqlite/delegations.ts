@@ -10,41 +10,7 @@ import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 export function createDelegations(engine: Engine, audit: AuditWriter): DelegationStore {
-  const insert = engine.statement<{ [Column in keyof DelegationTable]: DelegationTable[Column] }>()(
-    (query, slot) =>
-      query.insertInto('delegations').values({
-        id: slot('id'),
-        client_id: slot('client_id'),
-        patterns: slot('patterns'),
-        max_ttl_seconds: slot('max_ttl_seconds'),
-        key_types: slot('key_types'),
-        dns_patterns: slot('dns_patterns'),
-        profile: slot('profile'),
-        expires_at: slot('expires_at'),
-        revoked_at: slot('revoked_at'),
-        created_at: slot('created_at'),
-        created_by: slot('created_by'),
-      }),
-  );
-  const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query.selectFrom('delegations').selectAll().where('id', '=', slot('id')),
-  );
-  const active = engine.statement<{ client_id: string; now: number }>()((query, slot) =>
-    query
-      .selectFrom('delegations')
-      .selectAll()
-      .where('client_id', '=', slot('client_id'))
-      .where('revoked_at', 'is', null)
-      .where((eb) => eb.or([eb('expires_at', '=', 0), eb('expires_at', '>', slot('now'))]))
-      .orderBy('id'),
-  );
-  const revoke = engine.statement<{ id: string; now: number }>()((query, slot) =>
-    query
-      .updateTable('delegations')
-      .set({ revoked_at: slot('now') })
-      .where('id', '=', slot('id')),
-  );
-
+  const { insert, byId, active, revoke } = delegationStatements(engine);
   // control planes ask with each call, and by the few delegations that there are
   const lists = new Map<string, Lists>();
   const listsOf = (row: DelegationTable): Lists => {
@@ -106,6 +72,45 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
         audit(event, loggedObject('delegation', revoked));
         return revoked;
       }),
+  };
+}
+
+function delegationStatements(engine: Engine) {
+  return {
+    insert: engine.statement<{ [Column in keyof DelegationTable]: DelegationTable[Column] }>()(
+      (query, slot) =>
+        query.insertInto('delegations').values({
+          id: slot('id'),
+          client_id: slot('client_id'),
+          patterns: slot('patterns'),
+          max_ttl_seconds: slot('max_ttl_seconds'),
+          key_types: slot('key_types'),
+          dns_patterns: slot('dns_patterns'),
+          profile: slot('profile'),
+          expires_at: slot('expires_at'),
+          revoked_at: slot('revoked_at'),
+          created_at: slot('created_at'),
+          created_by: slot('created_by'),
+        }),
+    ),
+    byId: engine.statement<{ id: string }>()((query, slot) =>
+      query.selectFrom('delegations').selectAll().where('id', '=', slot('id')),
+    ),
+    active: engine.statement<{ client_id: string; now: number }>()((query, slot) =>
+      query
+        .selectFrom('delegations')
+        .selectAll()
+        .where('client_id', '=', slot('client_id'))
+        .where('revoked_at', 'is', null)
+        .where((eb) => eb.or([eb('expires_at', '=', 0), eb('expires_at', '>', slot('now'))]))
+        .orderBy('id'),
+    ),
+    revoke: engine.statement<{ id: string; now: number }>()((query, slot) =>
+      query
+        .updateTable('delegations')
+        .set({ revoked_at: slot('now') })
+        .where('id', '=', slot('id')),
+    ),
   };
 }
 

@@ -33,57 +33,24 @@ export interface EntryChanges {
   ): { readonly parentIds: readonly string[]; readonly position: Position } | undefined;
 }
 
+type Since = { parent_id: string; revision: number; limit: number };
+
 export function createEntryChanges(
   engine: Engine,
   revisions: Revisions,
   removalLimit: number,
 ): EntryChanges {
-  type Since = { parent_id: string; revision: number; limit: number };
-  const upserted = engine.statement<Since>()((query, slot) =>
-    query
-      .selectFrom('entries')
-      .selectAll()
-      .where('parent_id', '=', slot('parent_id'))
-      .where('revision', '>', slot('revision'))
-      .limit(slot('limit')),
-  );
-  const removed = engine.statement<Since>()((query, slot) =>
-    query
-      .selectFrom('entry_removals')
-      .select('entry_id')
-      .where('parent_id', '=', slot('parent_id'))
-      .where('revision', '>', slot('revision'))
-      .limit(slot('limit')),
-  );
-  const insert = engine.statement<{ revision: number; parent_id: string; entry_id: string }>()(
-    (query, slot) =>
-      query.insertInto('entry_removals').values({
-        revision: slot('revision'),
-        parent_id: slot('parent_id'),
-        entry_id: slot('entry_id'),
-      } as never),
-  );
-  const oldest = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('entry_removals').select('position').orderBy('position').limit(1),
-  );
-  const newest = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('entry_removals').select('position').orderBy('position', 'desc').limit(1),
-  );
-  const at = engine.statement<{ position: number }>()((query, slot) =>
-    query.selectFrom('entry_removals').select('revision').where('position', '=', slot('position')),
-  );
-  const drop = engine.statement<{ position: number }>()((query, slot) =>
-    query.deleteFrom('entry_removals').where('position', '<=', slot('position')),
-  );
-
-  // Two statements: as one union the planner reads both tables in the order of their parents,
-  // whole.
-  const parentsOfEntries = engine.statement<{ revision: number }>()((query, slot) =>
-    query.selectFrom('entries').select('parent_id').where('revision', '>', slot('revision')),
-  );
-  const parentsOfRemovals = engine.statement<{ revision: number }>()((query, slot) =>
-    query.selectFrom('entry_removals').select('parent_id').where('revision', '>', slot('revision')),
-  );
+  const {
+    upserted,
+    removed,
+    insert,
+    oldest,
+    newest,
+    at,
+    drop,
+    parentsOfEntries,
+    parentsOfRemovals,
+  } = entryChangeStatements(engine);
   /** The present position, unless `revision` is older than what is kept, or of another database. */
   const answerable = (revision: number): Position | undefined => {
     const position = revisions.position();
@@ -126,5 +93,60 @@ export function createEntryChanges(
       for (const row of rows) gone.delete(row.id);
       return { upserts: rows.map(toEntry), removedIds: [...gone], position };
     },
+  };
+}
+
+function entryChangeStatements(engine: Engine) {
+  return {
+    upserted: engine.statement<Since>()((query, slot) =>
+      query
+        .selectFrom('entries')
+        .selectAll()
+        .where('parent_id', '=', slot('parent_id'))
+        .where('revision', '>', slot('revision'))
+        .limit(slot('limit')),
+    ),
+    removed: engine.statement<Since>()((query, slot) =>
+      query
+        .selectFrom('entry_removals')
+        .select('entry_id')
+        .where('parent_id', '=', slot('parent_id'))
+        .where('revision', '>', slot('revision'))
+        .limit(slot('limit')),
+    ),
+    insert: engine.statement<{ revision: number; parent_id: string; entry_id: string }>()(
+      (query, slot) =>
+        query.insertInto('entry_removals').values({
+          revision: slot('revision'),
+          parent_id: slot('parent_id'),
+          entry_id: slot('entry_id'),
+        } as never),
+    ),
+    oldest: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('entry_removals').select('position').orderBy('position').limit(1),
+    ),
+    newest: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('entry_removals').select('position').orderBy('position', 'desc').limit(1),
+    ),
+    at: engine.statement<{ position: number }>()((query, slot) =>
+      query
+        .selectFrom('entry_removals')
+        .select('revision')
+        .where('position', '=', slot('position')),
+    ),
+    drop: engine.statement<{ position: number }>()((query, slot) =>
+      query.deleteFrom('entry_removals').where('position', '<=', slot('position')),
+    ),
+    // Two statements: as one union the planner reads both tables in the order of their parents,
+    // whole.
+    parentsOfEntries: engine.statement<{ revision: number }>()((query, slot) =>
+      query.selectFrom('entries').select('parent_id').where('revision', '>', slot('revision')),
+    ),
+    parentsOfRemovals: engine.statement<{ revision: number }>()((query, slot) =>
+      query
+        .selectFrom('entry_removals')
+        .select('parent_id')
+        .where('revision', '>', slot('revision')),
+    ),
   };
 }

@@ -22,39 +22,7 @@ export function createEvidence(engine: Engine): {
   readonly store: EvidenceStore;
   readonly write: EvidenceWriter;
 } {
-  const insert = engine.statement<{
-    sha256: string;
-    authority_id: string;
-    created_at: number;
-    statement: Buffer;
-  }>()((query, slot) =>
-    query.insertInto('activation_evidence').values({
-      sha256: slot('sha256'),
-      authority_id: slot('authority_id'),
-      created_at: slot('created_at'),
-      statement: slot('statement'),
-    }),
-  );
-  const insertPart = engine.statement<{ sha256: string; position: number; deflated: Buffer }>()(
-    (query, slot) =>
-      query
-        .insertInto('activation_evidence_parts')
-        .values({ sha256: slot('sha256'), position: slot('position'), deflated: slot('deflated') }),
-  );
-  const statement = engine.statement<{ sha256: string }>()((query, slot) =>
-    query
-      .selectFrom('activation_evidence')
-      .select('statement')
-      .where('sha256', '=', slot('sha256')),
-  );
-  const part = engine.statement<{ sha256: string; position: number }>()((query, slot) =>
-    query
-      .selectFrom('activation_evidence_parts')
-      .select('deflated')
-      .where('sha256', '=', slot('sha256'))
-      .where('position', '=', slot('position')),
-  );
-
+  const { insert, insertPart, statement, part } = evidenceStatements(engine);
   return {
     write: (authorityId, evidence, now) => {
       insert.run({
@@ -82,6 +50,45 @@ export function createEvidence(engine: Engine): {
           return row === undefined ? undefined : inflated(bytes(row.deflated));
         }),
     },
+  };
+}
+
+function evidenceStatements(engine: Engine) {
+  return {
+    insert: engine.statement<{
+      sha256: string;
+      authority_id: string;
+      created_at: number;
+      statement: Buffer;
+    }>()((query, slot) =>
+      query.insertInto('activation_evidence').values({
+        sha256: slot('sha256'),
+        authority_id: slot('authority_id'),
+        created_at: slot('created_at'),
+        statement: slot('statement'),
+      }),
+    ),
+    insertPart: engine.statement<{ sha256: string; position: number; deflated: Buffer }>()(
+      (query, slot) =>
+        query.insertInto('activation_evidence_parts').values({
+          sha256: slot('sha256'),
+          position: slot('position'),
+          deflated: slot('deflated'),
+        }),
+    ),
+    statement: engine.statement<{ sha256: string }>()((query, slot) =>
+      query
+        .selectFrom('activation_evidence')
+        .select('statement')
+        .where('sha256', '=', slot('sha256')),
+    ),
+    part: engine.statement<{ sha256: string; position: number }>()((query, slot) =>
+      query
+        .selectFrom('activation_evidence_parts')
+        .select('deflated')
+        .where('sha256', '=', slot('sha256'))
+        .where('position', '=', slot('position')),
+    ),
   };
 }
 

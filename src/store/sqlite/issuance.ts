@@ -43,118 +43,8 @@ export function createIssuance(
   engine: Engine,
   { clock, audit, checkRights, countStates, jwt }: IssuanceParts,
 ): IssuanceStore {
-  const insert = engine.statement<{ [Column in keyof IntentRow]: IntentRow[Column] }>()(
-    (query, slot) =>
-      query.insertInto('certificates').values({
-        serial: slot('serial'),
-        spiffe_id: slot('spiffe_id'),
-        kind: slot('kind'),
-        profile: slot('profile'),
-        state: 'intent',
-        entry_id: slot('entry_id'),
-        delegation_id: slot('delegation_id'),
-        requester: slot('requester'),
-        holder: slot('holder'),
-        public_key_sha256: slot('public_key_sha256'),
-        request_id: slot('request_id'),
-        request_key: slot('request_key'),
-        authority_id: slot('authority_id'),
-        created_at_ms: slot('created_at_ms'),
-        not_before: slot('not_before'),
-        not_after: slot('not_after'),
-        replaces: slot('replaces'),
-        tbs_der: slot('tbs_der'),
-      } as never),
-  );
-  // One statement finds the row, checks its state and ends it.
-  const end = engine.statement<{
-    serial: Buffer;
-    state: 'issued' | 'withheld' | 'refused';
-    state_reason: string | null;
-    sha256: Buffer | null;
-    certificate_der: Buffer | null;
-  }>()((query, slot) =>
-    query
-      .updateTable('certificates')
-      .set({
-        state: slot('state'),
-        state_reason: slot('state_reason'),
-        sha256: slot('sha256'),
-        certificate_der: slot('certificate_der'),
-        tbs_der: null,
-      })
-      .where('serial', '=', slot('serial'))
-      .where('state', '=', 'intent')
-      .returning(['replaces', 'holder']),
-  );
-  const abandon = engine.statement<{ serial: Uint8Array; state_reason: string }>()((query, slot) =>
-    query
-      .updateTable('certificates')
-      .set({ state: 'abandoned', state_reason: slot('state_reason') })
-      .where('serial', '=', slot('serial'))
-      .where('state', '=', 'intent'),
-  );
-  const stateOf = engine.statement<{ serial: Buffer }>()((query, slot) =>
-    query.selectFrom('certificates').select('state').where('serial', '=', slot('serial')),
-  );
-  // Only at the same holder: nobody may make another's certificate look replaced.
-  const markReplaced = engine.statement<{
-    serial: Uint8Array;
-    holder: string;
-    replaced_by: Buffer;
-  }>()((query, slot) =>
-    query
-      .updateTable('certificates')
-      .set({ replaced_by: slot('replaced_by') })
-      .where('serial', '=', slot('serial'))
-      .where('holder', '=', slot('holder'))
-      .where('state', '=', 'issued'),
-  );
-  const confirm = engine.statement<{ serial: Buffer; holder: string; now: number }>()(
-    (query, slot) =>
-      query
-        .updateTable('certificates')
-        .set({ replacement_confirmed_at: slot('now') })
-        .where('serial', '=', slot('serial'))
-        .where('holder', '=', slot('holder'))
-        .where('state', '=', 'issued')
-        .where('replaced_by', 'is not', null)
-        .where('replacement_confirmed_at', 'is', null),
-  );
-  const gone = engine.statement<{
-    holder: string;
-    kind: CertificateKind;
-    except: Buffer;
-    now: number;
-  }>()((query, slot) =>
-    query
-      .updateTable('certificates')
-      .set({ replacement_confirmed_at: slot('now') })
-      .where('holder', '=', slot('holder'))
-      .where('kind', '=', slot('kind'))
-      .where('serial', '<>', slot('except'))
-      .where('state', 'in', ['issued', 'abandoned'])
-      .where('not_after', '>=', slot('now'))
-      .where('replacement_confirmed_at', 'is', null),
-  );
-  const byRequest = engine.statement<{ request_key: Buffer }>()((query, slot) =>
-    query
-      .selectFrom('certificates')
-      .select(certificateColumns)
-      .where('request_key', '=', slot('request_key'))
-      .where(sql<boolean>`state = 'issued'`)
-      .orderBy('sequence', 'desc')
-      .limit(1),
-  );
-  const unfinished = engine.statement<Record<never, never>>()((query) =>
-    query
-      .selectFrom('certificates')
-      .select(certificateColumns)
-      .where(sql<boolean>`state = 'intent'`)
-      .where(sql<boolean>`state <> 'issued'`)
-      .orderBy('sequence'),
-  );
-
+  const { stateOf, byRequest, unfinished } = issuanceReads(engine);
+  const { insert, end, abandon, markReplaced, confirm, gone } = issuanceWrites(engine);
   const recordIntents = (intents: readonly Intent[]): void => {
     for (const intent of intents) insert.run(toIntentRow(intent));
     countStates({ intent: intents.length });
@@ -301,6 +191,125 @@ export function createIssuance(
       if ((await engine.read(() => jwt.highestExpiry(authorityId))) >= expiresAt) return;
       await engine.write(() => jwt.raiseExpiry(authorityId, expiresAt));
     },
+  };
+}
+
+function issuanceReads(engine: Engine) {
+  return {
+    stateOf: engine.statement<{ serial: Buffer }>()((query, slot) =>
+      query.selectFrom('certificates').select('state').where('serial', '=', slot('serial')),
+    ),
+    byRequest: engine.statement<{ request_key: Buffer }>()((query, slot) =>
+      query
+        .selectFrom('certificates')
+        .select(certificateColumns)
+        .where('request_key', '=', slot('request_key'))
+        .where(sql<boolean>`state = 'issued'`)
+        .orderBy('sequence', 'desc')
+        .limit(1),
+    ),
+    unfinished: engine.statement<Record<never, never>>()((query) =>
+      query
+        .selectFrom('certificates')
+        .select(certificateColumns)
+        .where(sql<boolean>`state = 'intent'`)
+        .where(sql<boolean>`state <> 'issued'`)
+        .orderBy('sequence'),
+    ),
+  };
+}
+
+function issuanceWrites(engine: Engine) {
+  return {
+    insert: engine.statement<{ [Column in keyof IntentRow]: IntentRow[Column] }>()((query, slot) =>
+      query.insertInto('certificates').values({
+        serial: slot('serial'),
+        spiffe_id: slot('spiffe_id'),
+        kind: slot('kind'),
+        profile: slot('profile'),
+        state: 'intent',
+        entry_id: slot('entry_id'),
+        delegation_id: slot('delegation_id'),
+        requester: slot('requester'),
+        holder: slot('holder'),
+        public_key_sha256: slot('public_key_sha256'),
+        request_id: slot('request_id'),
+        request_key: slot('request_key'),
+        authority_id: slot('authority_id'),
+        created_at_ms: slot('created_at_ms'),
+        not_before: slot('not_before'),
+        not_after: slot('not_after'),
+        replaces: slot('replaces'),
+        tbs_der: slot('tbs_der'),
+      } as never),
+    ),
+    // One statement finds the row, checks its state and ends it.
+    end: engine.statement<{
+      serial: Buffer;
+      state: 'issued' | 'withheld' | 'refused';
+      state_reason: string | null;
+      sha256: Buffer | null;
+      certificate_der: Buffer | null;
+    }>()((query, slot) =>
+      query
+        .updateTable('certificates')
+        .set({
+          state: slot('state'),
+          state_reason: slot('state_reason'),
+          sha256: slot('sha256'),
+          certificate_der: slot('certificate_der'),
+          tbs_der: null,
+        })
+        .where('serial', '=', slot('serial'))
+        .where('state', '=', 'intent')
+        .returning(['replaces', 'holder']),
+    ),
+    abandon: engine.statement<{ serial: Uint8Array; state_reason: string }>()((query, slot) =>
+      query
+        .updateTable('certificates')
+        .set({ state: 'abandoned', state_reason: slot('state_reason') })
+        .where('serial', '=', slot('serial'))
+        .where('state', '=', 'intent'),
+    ),
+    // Only at the same holder: nobody may make another's certificate look replaced.
+    markReplaced: engine.statement<{
+      serial: Uint8Array;
+      holder: string;
+      replaced_by: Buffer;
+    }>()((query, slot) =>
+      query
+        .updateTable('certificates')
+        .set({ replaced_by: slot('replaced_by') })
+        .where('serial', '=', slot('serial'))
+        .where('holder', '=', slot('holder'))
+        .where('state', '=', 'issued'),
+    ),
+    confirm: engine.statement<{ serial: Buffer; holder: string; now: number }>()((query, slot) =>
+      query
+        .updateTable('certificates')
+        .set({ replacement_confirmed_at: slot('now') })
+        .where('serial', '=', slot('serial'))
+        .where('holder', '=', slot('holder'))
+        .where('state', '=', 'issued')
+        .where('replaced_by', 'is not', null)
+        .where('replacement_confirmed_at', 'is', null),
+    ),
+    gone: engine.statement<{
+      holder: string;
+      kind: CertificateKind;
+      except: Buffer;
+      now: number;
+    }>()((query, slot) =>
+      query
+        .updateTable('certificates')
+        .set({ replacement_confirmed_at: slot('now') })
+        .where('holder', '=', slot('holder'))
+        .where('kind', '=', slot('kind'))
+        .where('serial', '<>', slot('except'))
+        .where('state', 'in', ['issued', 'abandoned'])
+        .where('not_after', '>=', slot('now'))
+        .where('replacement_confirmed_at', 'is', null),
+    ),
   };
 }
 

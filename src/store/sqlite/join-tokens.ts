@@ -31,45 +31,7 @@ export function createJoinTokens(
   audit: AuditWriter,
   guard: LogGuard,
 ): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
-  const insert = engine.statement<{ [Column in keyof JoinTokenTable]: JoinTokenTable[Column] }>()(
-    (query, slot) =>
-      query.insertInto('join_tokens').values({
-        id: slot('id'),
-        token_sha256: slot('token_sha256'),
-        agent_id: slot('agent_id'),
-        node_selectors: slot('node_selectors'),
-        expires_at: slot('expires_at'),
-        bound_public_key_sha256: slot('bound_public_key_sha256'),
-        used_at: slot('used_at'),
-        result_serial: slot('result_serial'),
-        created_by: slot('created_by'),
-        created_at: slot('created_at'),
-      }),
-  );
-  const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query.selectFrom('join_tokens').selectAll().where('id', '=', slot('id')),
-  );
-  const byHash = engine.statement<{ hash: Buffer }>()((query, slot) =>
-    query.selectFrom('join_tokens').selectAll().where('token_sha256', '=', slot('hash')),
-  );
-  const bind = engine.statement<{ id: string; key: Buffer; now: number }>()((query, slot) =>
-    query
-      .updateTable('join_tokens')
-      .set({ bound_public_key_sha256: slot('key'), used_at: slot('now') })
-      .where('id', '=', slot('id'))
-      .where('bound_public_key_sha256', 'is', null),
-  );
-  const setResult = engine.statement<{ id: string; serial: Buffer }>()((query, slot) =>
-    query
-      .updateTable('join_tokens')
-      .set({ result_serial: slot('serial') })
-      .where('id', '=', slot('id')),
-  );
-
-  const revoke = engine.statement<{ id: string }>()((query, slot) =>
-    query.updateTable('join_tokens').set({ expires_at: revokedAt }).where('id', '=', slot('id')),
-  );
-
+  const { insert, byId, byHash, bind, setResult, revoke } = joinTokenStatements(engine);
   const existing = (id: string): JoinTokenTable => {
     const row = byId.get({ id });
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no join token ${id}`);
@@ -164,6 +126,48 @@ export function createJoinTokens(
           return toPage(engine.rows(query), size, toToken, (row) => row.id);
         }),
     },
+  };
+}
+
+function joinTokenStatements(engine: Engine) {
+  return {
+    insert: engine.statement<{ [Column in keyof JoinTokenTable]: JoinTokenTable[Column] }>()(
+      (query, slot) =>
+        query.insertInto('join_tokens').values({
+          id: slot('id'),
+          token_sha256: slot('token_sha256'),
+          agent_id: slot('agent_id'),
+          node_selectors: slot('node_selectors'),
+          expires_at: slot('expires_at'),
+          bound_public_key_sha256: slot('bound_public_key_sha256'),
+          used_at: slot('used_at'),
+          result_serial: slot('result_serial'),
+          created_by: slot('created_by'),
+          created_at: slot('created_at'),
+        }),
+    ),
+    byId: engine.statement<{ id: string }>()((query, slot) =>
+      query.selectFrom('join_tokens').selectAll().where('id', '=', slot('id')),
+    ),
+    byHash: engine.statement<{ hash: Buffer }>()((query, slot) =>
+      query.selectFrom('join_tokens').selectAll().where('token_sha256', '=', slot('hash')),
+    ),
+    bind: engine.statement<{ id: string; key: Buffer; now: number }>()((query, slot) =>
+      query
+        .updateTable('join_tokens')
+        .set({ bound_public_key_sha256: slot('key'), used_at: slot('now') })
+        .where('id', '=', slot('id'))
+        .where('bound_public_key_sha256', 'is', null),
+    ),
+    setResult: engine.statement<{ id: string; serial: Buffer }>()((query, slot) =>
+      query
+        .updateTable('join_tokens')
+        .set({ result_serial: slot('serial') })
+        .where('id', '=', slot('id')),
+    ),
+    revoke: engine.statement<{ id: string }>()((query, slot) =>
+      query.updateTable('join_tokens').set({ expires_at: revokedAt }).where('id', '=', slot('id')),
+    ),
   };
 }
 

@@ -9,32 +9,13 @@ import type { Engine } from './engine.ts';
  */
 export type FenceCheck = (lease: Lease) => void;
 
+type Row = Schema['leases'];
+
 export function createLeases(engine: Engine): {
   readonly store: LeaseStore;
   readonly checkFence: FenceCheck;
 } {
-  type Row = Schema['leases'];
-  const byName = engine.statement<{ name: string }>()((query, slot) =>
-    query.selectFrom('leases').selectAll().where('name', '=', slot('name')),
-  );
-  const put = engine.statement<{ [Column in keyof Row]: Row[Column] }>()((query, slot) =>
-    query
-      .insertInto('leases')
-      .values({
-        name: slot('name'),
-        holder: slot('holder'),
-        fence: slot('fence'),
-        expires_at_ms: slot('expires_at_ms'),
-      })
-      .onConflict((conflict) =>
-        conflict.column('name').doUpdateSet({
-          holder: slot('holder'),
-          fence: slot('fence'),
-          expires_at_ms: slot('expires_at_ms'),
-        }),
-      ),
-  );
-
+  const { byName, put } = leaseStatements(engine);
   const checkFence: FenceCheck = ({ name, fence }) => {
     const present = byName.get({ name })?.fence;
     if (present !== fence)
@@ -78,5 +59,30 @@ export function createLeases(engine: Engine): {
             store({ ...row, expires_at_ms: 0 });
         }),
     },
+  };
+}
+
+function leaseStatements(engine: Engine) {
+  return {
+    byName: engine.statement<{ name: string }>()((query, slot) =>
+      query.selectFrom('leases').selectAll().where('name', '=', slot('name')),
+    ),
+    put: engine.statement<{ [Column in keyof Row]: Row[Column] }>()((query, slot) =>
+      query
+        .insertInto('leases')
+        .values({
+          name: slot('name'),
+          holder: slot('holder'),
+          fence: slot('fence'),
+          expires_at_ms: slot('expires_at_ms'),
+        })
+        .onConflict((conflict) =>
+          conflict.column('name').doUpdateSet({
+            holder: slot('holder'),
+            fence: slot('fence'),
+            expires_at_ms: slot('expires_at_ms'),
+          }),
+        ),
+    ),
   };
 }

@@ -10,69 +10,8 @@ export type LogRuns = ReturnType<typeof createLogRuns>;
  * stayed out.
  */
 export function createLogRuns(engine: Engine) {
-  const lastRun = engine.statement<None>()((query) =>
-    query.selectFrom('log_runs').selectAll().orderBy('first_index', 'desc').limit(1),
-  );
-  const allRuns = engine.statement<None>()((query) =>
-    query.selectFrom('log_runs').selectAll().orderBy('first_index'),
-  );
-  const runOf = engine.statement<{ sequence: number }>()((query, slot) =>
-    query
-      .selectFrom('log_runs')
-      .selectAll()
-      .where('first_sequence', '<=', slot('sequence'))
-      .orderBy('first_sequence', 'desc')
-      .limit(1),
-  );
-  const runsWithin = engine.statement<{ first: number; last: number }>()((query, slot) =>
-    query
-      .selectFrom('log_runs')
-      .selectAll()
-      .where('first_sequence', '>', slot('first'))
-      .where('first_sequence', '<=', slot('last'))
-      .orderBy('first_sequence'),
-  );
-  const runAt = engine.statement<{ index: number }>()((query, slot) =>
-    query
-      .selectFrom('log_runs')
-      .selectAll()
-      .where('first_index', '<=', slot('index'))
-      .orderBy('first_index', 'desc')
-      .limit(1),
-  );
-  const addRun = engine.statement<{
-    first_index: number;
-    first_sequence: number;
-    length: number;
-  }>()((query, slot) =>
-    query.insertInto('log_runs').values({
-      first_index: slot('first_index'),
-      first_sequence: slot('first_sequence'),
-      length: slot('length'),
-    }),
-  );
-  const grow = engine.statement<{ first_index: number; length: number }>()((query, slot) =>
-    query
-      .updateTable('log_runs')
-      .set({ length: slot('length') })
-      .where('first_index', '=', slot('first_index')),
-  );
-  const exclude = engine.statement<{ sequence: number; reason: string; found_at: number }>()(
-    (query, slot) =>
-      query
-        .insertInto('log_excluded')
-        .values({ sequence: slot('sequence'), reason: slot('reason'), found_at: slot('found_at') })
-        .onConflict((conflict) => conflict.doNothing()),
-  );
-  const excludedAfter = engine.statement<{ sequence: number; limit: number }>()((query, slot) =>
-    query
-      .selectFrom('log_excluded')
-      .select(['sequence', 'reason'])
-      .where('sequence', '>', slot('sequence'))
-      .orderBy('sequence')
-      .limit(slot('limit')),
-  );
-
+  const { lastRun, allRuns, runOf, runsWithin, runAt, excludedAfter } = logRunReads(engine);
+  const { addRun, grow, exclude } = logRunWrites(engine);
   return {
     add(firstIndex: number, sequences: readonly number[]): void {
       let open = lastRun.get({});
@@ -137,5 +76,81 @@ export function createLogRuns(engine: Engine) {
           yield { index: first + offset, sequence: sequence + offset };
       }
     },
+  };
+}
+
+function logRunReads(engine: Engine) {
+  return {
+    lastRun: engine.statement<None>()((query) =>
+      query.selectFrom('log_runs').selectAll().orderBy('first_index', 'desc').limit(1),
+    ),
+    allRuns: engine.statement<None>()((query) =>
+      query.selectFrom('log_runs').selectAll().orderBy('first_index'),
+    ),
+    runOf: engine.statement<{ sequence: number }>()((query, slot) =>
+      query
+        .selectFrom('log_runs')
+        .selectAll()
+        .where('first_sequence', '<=', slot('sequence'))
+        .orderBy('first_sequence', 'desc')
+        .limit(1),
+    ),
+    runsWithin: engine.statement<{ first: number; last: number }>()((query, slot) =>
+      query
+        .selectFrom('log_runs')
+        .selectAll()
+        .where('first_sequence', '>', slot('first'))
+        .where('first_sequence', '<=', slot('last'))
+        .orderBy('first_sequence'),
+    ),
+    runAt: engine.statement<{ index: number }>()((query, slot) =>
+      query
+        .selectFrom('log_runs')
+        .selectAll()
+        .where('first_index', '<=', slot('index'))
+        .orderBy('first_index', 'desc')
+        .limit(1),
+    ),
+    excludedAfter: engine.statement<{ sequence: number; limit: number }>()((query, slot) =>
+      query
+        .selectFrom('log_excluded')
+        .select(['sequence', 'reason'])
+        .where('sequence', '>', slot('sequence'))
+        .orderBy('sequence')
+        .limit(slot('limit')),
+    ),
+  };
+}
+
+function logRunWrites(engine: Engine) {
+  return {
+    addRun: engine.statement<{
+      first_index: number;
+      first_sequence: number;
+      length: number;
+    }>()((query, slot) =>
+      query.insertInto('log_runs').values({
+        first_index: slot('first_index'),
+        first_sequence: slot('first_sequence'),
+        length: slot('length'),
+      }),
+    ),
+    grow: engine.statement<{ first_index: number; length: number }>()((query, slot) =>
+      query
+        .updateTable('log_runs')
+        .set({ length: slot('length') })
+        .where('first_index', '=', slot('first_index')),
+    ),
+    exclude: engine.statement<{ sequence: number; reason: string; found_at: number }>()(
+      (query, slot) =>
+        query
+          .insertInto('log_excluded')
+          .values({
+            sequence: slot('sequence'),
+            reason: slot('reason'),
+            found_at: slot('found_at'),
+          })
+          .onConflict((conflict) => conflict.doNothing()),
+    ),
   };
 }

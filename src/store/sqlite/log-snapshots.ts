@@ -23,57 +23,8 @@ export interface SnapshotRows {
 }
 
 export function createSnapshotRows(engine: Engine): SnapshotRows {
-  const all = engine.statement<None>()((query) =>
-    query.selectFrom('log_snapshots').selectAll().orderBy('size', 'desc'),
-  );
-  const partOf = engine.statement<{ size: number; position: number }>()((query, slot) =>
-    query
-      .selectFrom('log_snapshot_parts')
-      .select('content')
-      .where('size', '=', slot('size'))
-      .where('position', '=', slot('position')),
-  );
-  const putPart = engine.statement<{ size: number; position: number; content: Buffer }>()(
-    (query, slot) =>
-      query
-        .insertInto('log_snapshot_parts')
-        .values({ size: slot('size'), position: slot('position'), content: slot('content') })
-        .onConflict((conflict) =>
-          conflict.columns(['size', 'position']).doUpdateSet({ content: slot('content') }),
-        ),
-  );
-  const put = engine.statement<{ [Column in keyof Row]: Row[Column] }>()((query, slot) => {
-    const values = {
-      root: slot('root'),
-      sequence: slot('sequence'),
-      parts: slot('parts'),
-      digest: slot('digest'),
-      signature: slot('signature'),
-      time_ms: slot('time_ms'),
-    };
-    return query
-      .insertInto('log_snapshots')
-      .values({ size: slot('size'), ...values })
-      .onConflict((conflict) => conflict.column('size').doUpdateSet(values));
-  });
-  const remove = engine.statement<{ size: number }>()((query, slot) =>
-    query.deleteFrom('log_snapshots').where('size', '=', slot('size')),
-  );
-  const removeAll = engine.statement<None>()((query) => query.deleteFrom('log_snapshots'));
-  const orphans = engine.statement<None>()((query) =>
-    query
-      .selectFrom('log_snapshot_parts')
-      .select(['size', 'position'])
-      .where('size', 'not in', (eb) => eb.selectFrom('log_snapshots').select('size'))
-      .limit(sweepAtOnce),
-  );
-  const removePart = engine.statement<{ size: number; position: number }>()((query, slot) =>
-    query
-      .deleteFrom('log_snapshot_parts')
-      .where('size', '=', slot('size'))
-      .where('position', '=', slot('position')),
-  );
-
+  const { all, partOf, putPart, put, remove, removeAll, orphans, removePart } =
+    snapshotRowStatements(engine);
   return {
     list: () =>
       all.all({}).map((row) => ({
@@ -102,5 +53,60 @@ export function createSnapshotRows(engine: Engine): SnapshotRows {
       for (const { size, position } of found) removePart.run({ size, position });
       return found.length === sweepAtOnce;
     },
+  };
+}
+
+function snapshotRowStatements(engine: Engine) {
+  return {
+    all: engine.statement<None>()((query) =>
+      query.selectFrom('log_snapshots').selectAll().orderBy('size', 'desc'),
+    ),
+    partOf: engine.statement<{ size: number; position: number }>()((query, slot) =>
+      query
+        .selectFrom('log_snapshot_parts')
+        .select('content')
+        .where('size', '=', slot('size'))
+        .where('position', '=', slot('position')),
+    ),
+    putPart: engine.statement<{ size: number; position: number; content: Buffer }>()(
+      (query, slot) =>
+        query
+          .insertInto('log_snapshot_parts')
+          .values({ size: slot('size'), position: slot('position'), content: slot('content') })
+          .onConflict((conflict) =>
+            conflict.columns(['size', 'position']).doUpdateSet({ content: slot('content') }),
+          ),
+    ),
+    put: engine.statement<{ [Column in keyof Row]: Row[Column] }>()((query, slot) => {
+      const values = {
+        root: slot('root'),
+        sequence: slot('sequence'),
+        parts: slot('parts'),
+        digest: slot('digest'),
+        signature: slot('signature'),
+        time_ms: slot('time_ms'),
+      };
+      return query
+        .insertInto('log_snapshots')
+        .values({ size: slot('size'), ...values })
+        .onConflict((conflict) => conflict.column('size').doUpdateSet(values));
+    }),
+    remove: engine.statement<{ size: number }>()((query, slot) =>
+      query.deleteFrom('log_snapshots').where('size', '=', slot('size')),
+    ),
+    removeAll: engine.statement<None>()((query) => query.deleteFrom('log_snapshots')),
+    orphans: engine.statement<None>()((query) =>
+      query
+        .selectFrom('log_snapshot_parts')
+        .select(['size', 'position'])
+        .where('size', 'not in', (eb) => eb.selectFrom('log_snapshots').select('size'))
+        .limit(sweepAtOnce),
+    ),
+    removePart: engine.statement<{ size: number; position: number }>()((query, slot) =>
+      query
+        .deleteFrom('log_snapshot_parts')
+        .where('size', '=', slot('size'))
+        .where('position', '=', slot('position')),
+    ),
   };
 }

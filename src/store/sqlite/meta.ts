@@ -14,30 +14,13 @@ export interface Revisions {
   subscribe(listener: (position: Position) => void): () => void;
 }
 
+type None = Record<never, never>;
+
 export function createMeta(
   engine: Engine,
   logger: Logger,
 ): { readonly store: MetaStore; readonly revisions: Revisions } {
-  type None = Record<never, never>;
-  const read = engine.statement<None>()((query) => query.selectFrom('meta').selectAll());
-  const next = engine.statement<None>()((query) =>
-    query
-      .updateTable('meta')
-      .set((eb) => ({ revision: eb('revision', '+', 1) }))
-      .returning('revision'),
-  );
-  const raise = engine.statement<{ horizon: number }>()((query, slot) =>
-    query.updateTable('meta').set({ horizon: slot('horizon') }),
-  );
-  const write = engine.statement<{ trust_domain: string; epoch: string; claimed_at: number }>()(
-    (query, slot) =>
-      query.updateTable('meta').set({
-        trust_domain: slot('trust_domain'),
-        epoch: slot('epoch'),
-        claimed_at: slot('claimed_at'),
-      }),
-  );
-
+  const { read, next, raise, write } = metaStatements(engine);
   const row = () => {
     const found = read.get({});
     if (found === undefined)
@@ -112,5 +95,28 @@ export function createMeta(
         return () => void listeners.delete(listener);
       },
     },
+  };
+}
+
+function metaStatements(engine: Engine) {
+  return {
+    read: engine.statement<None>()((query) => query.selectFrom('meta').selectAll()),
+    next: engine.statement<None>()((query) =>
+      query
+        .updateTable('meta')
+        .set((eb) => ({ revision: eb('revision', '+', 1) }))
+        .returning('revision'),
+    ),
+    raise: engine.statement<{ horizon: number }>()((query, slot) =>
+      query.updateTable('meta').set({ horizon: slot('horizon') }),
+    ),
+    write: engine.statement<{ trust_domain: string; epoch: string; claimed_at: number }>()(
+      (query, slot) =>
+        query.updateTable('meta').set({
+          trust_domain: slot('trust_domain'),
+          epoch: slot('epoch'),
+          claimed_at: slot('claimed_at'),
+        }),
+    ),
   };
 }

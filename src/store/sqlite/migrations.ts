@@ -9,16 +9,7 @@ import { approvals } from './migrations/0005-approvals.ts';
 import { restores } from './migrations/0006-restores.ts';
 import { evidence } from './migrations/0007-evidence.ts';
 import { snapshots } from './migrations/0008-snapshots.ts';
-
-/**
- * A step forward; there is none back. Its text never changes once released: the checksum is
- * recorded and compared.
- */
-export interface Migration {
-  readonly version: number;
-  readonly name: string;
-  readonly sql: string;
-}
+import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
   initial,

@@ -4,6 +4,8 @@ import type { CountStates } from './certificates.ts';
 import type { Engine } from './engine.ts';
 import type { FenceCheck } from './leases.ts';
 
+type Expired = { before: number; limit: number };
+
 /**
  * Removal of what has been of no use for long, in small steps: each blocks the writer for a few
  * milliseconds.
@@ -13,43 +15,8 @@ export function createRetention(
   checkFence: FenceCheck,
   countStates: CountStates,
 ): RetentionStore {
-  type Expired = { before: number; limit: number };
-  const expired = engine.statement<Expired>()((query, slot) =>
-    query
-      .selectFrom('certificates')
-      .select(['sequence', 'state'])
-      .where('not_after', '<', slot('before'))
-      .where('kind', '<>', 'authority')
-      .orderBy('not_after')
-      .orderBy('sequence')
-      .limit(slot('limit')),
-  );
-  const dropCertificate = engine.statement<{ sequence: number }>()((query, slot) =>
-    query.deleteFrom('certificates').where('sequence', '=', slot('sequence')),
-  );
-  const expiredTokens = engine.statement<Expired>()((query, slot) =>
-    query
-      .selectFrom('jwt_svids')
-      .select('sequence')
-      .where('expires_at', '<', slot('before'))
-      .orderBy('expires_at')
-      .limit(slot('limit')),
-  );
-  const dropToken = engine.statement<{ sequence: number }>()((query, slot) =>
-    query.deleteFrom('jwt_svids').where('sequence', '=', slot('sequence')),
-  );
-  const checkpoints = engine.statement<{ size: number; limit: number }>()((query, slot) =>
-    query
-      .selectFrom('log_checkpoints')
-      .select(['size', 'time_ms', 'note'])
-      .where('size', '>', slot('size'))
-      .orderBy('size')
-      .limit(slot('limit')),
-  );
-  const dropCheckpoint = engine.statement<{ size: number }>()((query, slot) =>
-    query.deleteFrom('log_checkpoints').where('size', '=', slot('size')),
-  );
-
+  const { expired, dropCertificate, expiredTokens, dropToken, checkpoints, dropCheckpoint } =
+    retentionStatements(engine);
   return {
     pruneCertificates: (before, limit, lease) =>
       engine.write(() => {
@@ -90,6 +57,46 @@ export function createRetention(
         }
         return { removed, next: rows.length < limit ? undefined : next };
       }),
+  };
+}
+
+function retentionStatements(engine: Engine) {
+  return {
+    expired: engine.statement<Expired>()((query, slot) =>
+      query
+        .selectFrom('certificates')
+        .select(['sequence', 'state'])
+        .where('not_after', '<', slot('before'))
+        .where('kind', '<>', 'authority')
+        .orderBy('not_after')
+        .orderBy('sequence')
+        .limit(slot('limit')),
+    ),
+    dropCertificate: engine.statement<{ sequence: number }>()((query, slot) =>
+      query.deleteFrom('certificates').where('sequence', '=', slot('sequence')),
+    ),
+    expiredTokens: engine.statement<Expired>()((query, slot) =>
+      query
+        .selectFrom('jwt_svids')
+        .select('sequence')
+        .where('expires_at', '<', slot('before'))
+        .orderBy('expires_at')
+        .limit(slot('limit')),
+    ),
+    dropToken: engine.statement<{ sequence: number }>()((query, slot) =>
+      query.deleteFrom('jwt_svids').where('sequence', '=', slot('sequence')),
+    ),
+    checkpoints: engine.statement<{ size: number; limit: number }>()((query, slot) =>
+      query
+        .selectFrom('log_checkpoints')
+        .select(['size', 'time_ms', 'note'])
+        .where('size', '>', slot('size'))
+        .orderBy('size')
+        .limit(slot('limit')),
+    ),
+    dropCheckpoint: engine.statement<{ size: number }>()((query, slot) =>
+      query.deleteFrom('log_checkpoints').where('size', '=', slot('size')),
+    ),
   };
 }
 

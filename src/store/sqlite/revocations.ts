@@ -20,56 +20,8 @@ export function createRevocations(
     revisions,
   }: { readonly audit: AuditWriter; readonly guard: LogGuard; readonly revisions: Revisions },
 ): RevocationStore {
-  const insert = engine.statement<{ [Column in keyof RevocationTable]: RevocationTable[Column] }>()(
-    (query, slot) =>
-      query.insertInto('revocations').values({
-        serial: slot('serial'),
-        authority_id: slot('authority_id'),
-        reason: slot('reason'),
-        revoked_at: slot('revoked_at'),
-        revoked_by: slot('revoked_by'),
-        not_after: slot('not_after'),
-      }),
-  );
-  const bySerial = engine.statement<{ serial: Buffer }>()((query, slot) =>
-    query.selectFrom('revocations').selectAll().where('serial', '=', slot('serial')),
-  );
-  const certificate = engine.statement<{ serial: Buffer }>()((query, slot) =>
-    query
-      .selectFrom('certificates')
-      .select(['authority_id', 'not_after'])
-      .where('serial', '=', slot('serial')),
-  );
-  const putCrl = engine.statement<{ [Column in keyof CrlTable]: CrlTable[Column] }>()(
-    (query, slot) => {
-      const values = {
-        number: slot('number'),
-        this_update: slot('this_update'),
-        next_update: slot('next_update'),
-        der: slot('der'),
-      };
-      return query
-        .insertInto('crls')
-        .values({ authority_id: slot('authority_id'), ...values })
-        .onConflict((conflict) => conflict.column('authority_id').doUpdateSet(values));
-    },
-  );
-
-  const crlRows = engine.statement<Record<never, never>>()((query) =>
-    query.selectFrom('crls').selectAll().orderBy('authority_id'),
-  );
-  const ofAuthority = engine.statement<{ authority_id: string; ending_from: number }>()(
-    (query, slot) =>
-      query
-        .selectFrom('revocations')
-        .selectAll()
-        .where('authority_id', '=', slot('authority_id'))
-        .where('not_after', '>=', slot('ending_from')),
-  );
-  const drop = engine.statement<{ serial: Buffer }>()((query, slot) =>
-    query.deleteFrom('revocations').where('serial', '=', slot('serial')),
-  );
-
+  const { insert, bySerial, certificate, putCrl, crlRows, ofAuthority, drop } =
+    revocationStatements(engine);
   // revocations of the open transaction, which the log tells of after its commit
   const open = new Map<string, Revocation>();
   engine.afterCommit(() => open.clear());
@@ -175,6 +127,56 @@ export function createRevocations(
           der: bytes(row.der),
         })),
       ),
+  };
+}
+
+function revocationStatements(engine: Engine) {
+  return {
+    insert: engine.statement<{ [Column in keyof RevocationTable]: RevocationTable[Column] }>()(
+      (query, slot) =>
+        query.insertInto('revocations').values({
+          serial: slot('serial'),
+          authority_id: slot('authority_id'),
+          reason: slot('reason'),
+          revoked_at: slot('revoked_at'),
+          revoked_by: slot('revoked_by'),
+          not_after: slot('not_after'),
+        }),
+    ),
+    bySerial: engine.statement<{ serial: Buffer }>()((query, slot) =>
+      query.selectFrom('revocations').selectAll().where('serial', '=', slot('serial')),
+    ),
+    certificate: engine.statement<{ serial: Buffer }>()((query, slot) =>
+      query
+        .selectFrom('certificates')
+        .select(['authority_id', 'not_after'])
+        .where('serial', '=', slot('serial')),
+    ),
+    putCrl: engine.statement<{ [Column in keyof CrlTable]: CrlTable[Column] }>()((query, slot) => {
+      const values = {
+        number: slot('number'),
+        this_update: slot('this_update'),
+        next_update: slot('next_update'),
+        der: slot('der'),
+      };
+      return query
+        .insertInto('crls')
+        .values({ authority_id: slot('authority_id'), ...values })
+        .onConflict((conflict) => conflict.column('authority_id').doUpdateSet(values));
+    }),
+    crlRows: engine.statement<Record<never, never>>()((query) =>
+      query.selectFrom('crls').selectAll().orderBy('authority_id'),
+    ),
+    ofAuthority: engine.statement<{ authority_id: string; ending_from: number }>()((query, slot) =>
+      query
+        .selectFrom('revocations')
+        .selectAll()
+        .where('authority_id', '=', slot('authority_id'))
+        .where('not_after', '>=', slot('ending_from')),
+    ),
+    drop: engine.statement<{ serial: Buffer }>()((query, slot) =>
+      query.deleteFrom('revocations').where('serial', '=', slot('serial')),
+    ),
   };
 }
 

@@ -9,48 +9,7 @@ import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
-  const put = engine.statement<{ [Column in keyof RoleTable]: RoleTable[Column] }>()(
-    (query, slot) =>
-      query
-        .insertInto('roles')
-        .values({
-          name: slot('name'),
-          verbs: slot('verbs'),
-          prefixes: slot('prefixes'),
-          members: slot('members'),
-          created_at: slot('created_at'),
-          updated_at: slot('updated_at'),
-        })
-        .onConflict((conflict) =>
-          conflict.column('name').doUpdateSet({
-            verbs: slot('verbs'),
-            prefixes: slot('prefixes'),
-            members: slot('members'),
-            updated_at: slot('updated_at'),
-          }),
-        ),
-  );
-  const byName = engine.statement<{ name: string }>()((query, slot) =>
-    query.selectFrom('roles').selectAll().where('name', '=', slot('name')),
-  );
-  const remove = engine.statement<{ name: string }>()((query, slot) =>
-    query.deleteFrom('roles').where('name', '=', slot('name')),
-  );
-  const addMember = engine.statement<{ member: string; role: string }>()((query, slot) =>
-    query.insertInto('role_members').values({ member: slot('member'), role: slot('role') }),
-  );
-  const removeMembers = engine.statement<{ role: string }>()((query, slot) =>
-    query.deleteFrom('role_members').where('role', '=', slot('role')),
-  );
-  const forMember = engine.statement<{ member: string }>()((query, slot) =>
-    query
-      .selectFrom('role_members')
-      .innerJoin('roles', 'roles.name', 'role_members.role')
-      .selectAll('roles')
-      .where('role_members.member', '=', slot('member'))
-      .orderBy('roles.name'),
-  );
-
+  const { put, byName, remove, addMember, removeMembers, forMember } = roleStatements(engine);
   const existing = (name: string): Role => {
     const row = byName.get({ name });
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no role ${name}`);
@@ -99,6 +58,51 @@ export function createRoles(engine: Engine, audit: AuditWriter): RoleStore {
           .limit(size + 1);
         return toPage(engine.rows(query), size, toRole, (row) => row.name);
       }),
+  };
+}
+
+function roleStatements(engine: Engine) {
+  return {
+    put: engine.statement<{ [Column in keyof RoleTable]: RoleTable[Column] }>()((query, slot) =>
+      query
+        .insertInto('roles')
+        .values({
+          name: slot('name'),
+          verbs: slot('verbs'),
+          prefixes: slot('prefixes'),
+          members: slot('members'),
+          created_at: slot('created_at'),
+          updated_at: slot('updated_at'),
+        })
+        .onConflict((conflict) =>
+          conflict.column('name').doUpdateSet({
+            verbs: slot('verbs'),
+            prefixes: slot('prefixes'),
+            members: slot('members'),
+            updated_at: slot('updated_at'),
+          }),
+        ),
+    ),
+    byName: engine.statement<{ name: string }>()((query, slot) =>
+      query.selectFrom('roles').selectAll().where('name', '=', slot('name')),
+    ),
+    remove: engine.statement<{ name: string }>()((query, slot) =>
+      query.deleteFrom('roles').where('name', '=', slot('name')),
+    ),
+    addMember: engine.statement<{ member: string; role: string }>()((query, slot) =>
+      query.insertInto('role_members').values({ member: slot('member'), role: slot('role') }),
+    ),
+    removeMembers: engine.statement<{ role: string }>()((query, slot) =>
+      query.deleteFrom('role_members').where('role', '=', slot('role')),
+    ),
+    forMember: engine.statement<{ member: string }>()((query, slot) =>
+      query
+        .selectFrom('role_members')
+        .innerJoin('roles', 'roles.name', 'role_members.role')
+        .selectAll('roles')
+        .where('role_members.member', '=', slot('member'))
+        .orderBy('roles.name'),
+    ),
   };
 }
 

@@ -26,52 +26,7 @@ export function createRotations(
   engine: Engine,
   { audit, guard, checkFence, revisions }: RotationParts,
 ): RotationStore {
-  const insert = engine.statement<{ [Column in keyof RotationTable]: RotationTable[Column] }>()(
-    (query, slot) =>
-      query.insertInto('rotations').values({
-        id: slot('id'),
-        kind: slot('kind'),
-        state: slot('state'),
-        version: slot('version'),
-        spec: slot('spec'),
-        created_by: slot('created_by'),
-        created_at: slot('created_at'),
-        updated_at: slot('updated_at'),
-      }),
-  );
-  const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query.selectFrom('rotations').selectAll().where('id', '=', slot('id')),
-  );
-  const change = engine.statement<{
-    id: string;
-    state: string;
-    spec: string;
-    updated_at: number;
-  }>()((query, slot) =>
-    query
-      .updateTable('rotations')
-      .set((eb) => ({
-        state: slot('state'),
-        spec: slot('spec'),
-        version: eb('version', '+', 1),
-        updated_at: slot('updated_at'),
-      }))
-      .where('id', '=', slot('id')),
-  );
-  const setAnchor = engine.statement<{ boot_id: string; uptime_ms: number; wall_ms: number }>()(
-    (query, slot) => {
-      const anchor = {
-        boot_id: slot('boot_id'),
-        uptime_ms: slot('uptime_ms'),
-        wall_ms: slot('wall_ms'),
-      };
-      return query
-        .insertInto('clock_anchor')
-        .values({ id: 1, ...anchor })
-        .onConflict((conflict) => conflict.column('id').doUpdateSet(anchor));
-    },
-  );
-
+  const { insert, byId, change, setAnchor } = rotationStatements(engine);
   const existing = (id: string): RotationTable => {
     const row = byId.get({ id });
     if (row === undefined) throw new PkiError('NOT_FOUND', `there is no rotation ${id}`);
@@ -255,6 +210,56 @@ export function createRotations(
       engine.write(
         () => void setAnchor.run({ boot_id: bootId, uptime_ms: uptimeMs, wall_ms: wallMs }),
       ),
+  };
+}
+
+function rotationStatements(engine: Engine) {
+  return {
+    insert: engine.statement<{ [Column in keyof RotationTable]: RotationTable[Column] }>()(
+      (query, slot) =>
+        query.insertInto('rotations').values({
+          id: slot('id'),
+          kind: slot('kind'),
+          state: slot('state'),
+          version: slot('version'),
+          spec: slot('spec'),
+          created_by: slot('created_by'),
+          created_at: slot('created_at'),
+          updated_at: slot('updated_at'),
+        }),
+    ),
+    byId: engine.statement<{ id: string }>()((query, slot) =>
+      query.selectFrom('rotations').selectAll().where('id', '=', slot('id')),
+    ),
+    change: engine.statement<{
+      id: string;
+      state: string;
+      spec: string;
+      updated_at: number;
+    }>()((query, slot) =>
+      query
+        .updateTable('rotations')
+        .set((eb) => ({
+          state: slot('state'),
+          spec: slot('spec'),
+          version: eb('version', '+', 1),
+          updated_at: slot('updated_at'),
+        }))
+        .where('id', '=', slot('id')),
+    ),
+    setAnchor: engine.statement<{ boot_id: string; uptime_ms: number; wall_ms: number }>()(
+      (query, slot) => {
+        const anchor = {
+          boot_id: slot('boot_id'),
+          uptime_ms: slot('uptime_ms'),
+          wall_ms: slot('wall_ms'),
+        };
+        return query
+          .insertInto('clock_anchor')
+          .values({ id: 1, ...anchor })
+          .onConflict((conflict) => conflict.column('id').doUpdateSet(anchor));
+      },
+    ),
   };
 }
 

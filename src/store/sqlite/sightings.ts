@@ -20,26 +20,9 @@ const flushDelayMs = 800;
  * agent costs no fsync.
  */
 export function createSightings(engine: Engine, clock: Clock, logger: Logger): Sightings {
+  const { update } = sightingStatements(engine);
   const pending = new Map<string, Sighting>();
   let cancelTimer: (() => void) | undefined;
-  const update = engine.statement<{
-    id: string;
-    at: number;
-    version: string | null;
-    outage: number | null;
-  }>()((query, slot) =>
-    query
-      .updateTable('agents')
-      .set((eb) => ({
-        last_seen_at: eb.fn<number>('max', ['last_seen_at', slot('at')]),
-        version: eb.fn.coalesce(slot('version'), eb.ref('version')) as never,
-        survived_outage_seconds: eb.fn.coalesce(
-          slot('outage'),
-          eb.ref('survived_outage_seconds'),
-        ) as never,
-      }))
-      .where('spiffe_id', '=', slot('id')),
-  );
 
   const flush = (): void => {
     cancelTimer?.();
@@ -81,5 +64,28 @@ export function createSightings(engine: Engine, clock: Clock, logger: Logger): S
         survivedOutageSeconds: sighting.survivedOutageSeconds ?? agent.survivedOutageSeconds,
       };
     },
+  };
+}
+
+function sightingStatements(engine: Engine) {
+  return {
+    update: engine.statement<{
+      id: string;
+      at: number;
+      version: string | null;
+      outage: number | null;
+    }>()((query, slot) =>
+      query
+        .updateTable('agents')
+        .set((eb) => ({
+          last_seen_at: eb.fn<number>('max', ['last_seen_at', slot('at')]),
+          version: eb.fn.coalesce(slot('version'), eb.ref('version')) as never,
+          survived_outage_seconds: eb.fn.coalesce(
+            slot('outage'),
+            eb.ref('survived_outage_seconds'),
+          ) as never,
+        }))
+        .where('spiffe_id', '=', slot('id')),
+    ),
   };
 }

@@ -10,7 +10,6 @@ import {
 } from 'kysely';
 import type { SQLInputValue } from 'node:sqlite';
 import type { Schema } from '../schema.ts';
-import type { Engine } from './engine.ts';
 
 /** Builds SQL and nothing else: its driver is a dummy, the engine runs what it compiles. */
 export type Builder = Kysely<Schema>;
@@ -61,29 +60,36 @@ export interface Statement<Values, Row> {
 
 export type Values = Readonly<Record<string, SQLInputValue>>;
 
+/** What runs a statement: the engine. */
+export interface StatementRunner {
+  all(sql: string, parameters: readonly SQLInputValue[]): readonly unknown[];
+  get(sql: string, parameters: readonly SQLInputValue[]): unknown;
+  run(sql: string, parameters: readonly SQLInputValue[]): number;
+}
+
 export class CompiledStatement<V extends Values, Row> implements Statement<V, Row> {
-  readonly #engine: Engine;
+  readonly #runner: StatementRunner;
   readonly #build: (query: Builder, slot: Slots<V>) => Compilable<Row>;
   #compiled: { readonly sql: string; readonly parameters: readonly unknown[] } | undefined;
 
-  constructor(engine: Engine, build: (query: Builder, slot: Slots<V>) => Compilable<Row>) {
-    this.#engine = engine;
+  constructor(runner: StatementRunner, build: (query: Builder, slot: Slots<V>) => Compilable<Row>) {
+    this.#runner = runner;
     this.#build = build;
   }
 
   all(values: V): readonly Row[] {
     const { sql: text, parameters } = this.#prepare();
-    return this.#engine.all(text, bind(parameters, values)) as readonly Row[];
+    return this.#runner.all(text, bind(parameters, values)) as readonly Row[];
   }
 
   get(values: V): Row | undefined {
     const { sql: text, parameters } = this.#prepare();
-    return this.#engine.get(text, bind(parameters, values)) as Row | undefined;
+    return this.#runner.get(text, bind(parameters, values)) as Row | undefined;
   }
 
   run(values: V): number {
     const { sql: text, parameters } = this.#prepare();
-    return this.#engine.run(text, bind(parameters, values));
+    return this.#runner.run(text, bind(parameters, values));
   }
 
   #prepare(): { readonly sql: string; readonly parameters: readonly unknown[] } {

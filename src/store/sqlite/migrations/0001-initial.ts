@@ -1,4 +1,4 @@
-import type { Migration } from '../migrations.ts';
+import type { Migration } from './migration.ts';
 
 /*
  * The certificates table is the hot one. Its key grows, serials and request keys start with the time, and the rows of one

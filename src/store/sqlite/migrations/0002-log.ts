@@ -1,4 +1,4 @@
-import type { Migration } from '../migrations.ts';
+import type { Migration } from './migration.ts';
 
 /*
  * What the log's tree needs lies beside the audit table, which stays append-only. A record's place in the tree follows from

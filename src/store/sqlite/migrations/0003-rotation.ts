@@ -1,4 +1,4 @@
-import type { Migration } from '../migrations.ts';
+import type { Migration } from './migration.ts';
 
 /*
  * What consumers hold beside roots, when an authority entered its state, and the operations of rotation that are under way.

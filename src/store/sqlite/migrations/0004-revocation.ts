@@ -1,4 +1,4 @@
-import type { Migration } from '../migrations.ts';
+import type { Migration } from './migration.ts';
 
 /* Beside the certificates, whose table is the hot one: few are ever revoked. */
 const sql = `

@@ -1,4 +1,4 @@
-import type { Migration } from '../migrations.ts';
+import type { Migration } from './migration.ts';
 
 /* Dual control: the policy (one row), and the operations that wait for approvals or waited. */
 const sql = `

@@ -1,4 +1,4 @@
-import type { Migration } from '../migrations.ts';
+import type { Migration } from './migration.ts';
 
 /*
  * Who was counted when an authority began to sign: a statement, whose SHA-256 stands in the record of the activation, and the

@@ -1,4 +1,4 @@
-import type { Migration } from '../migrations.ts';
+import type { Migration } from './migration.ts';
 
 /*
  * What the log says of all objects after its first `size` records, so that a start need not read those. The row is written
