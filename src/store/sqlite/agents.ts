@@ -3,7 +3,14 @@ import { sha256Hex } from '../../common/x509/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
 import { loggedObject, type Agent, type AgentState } from '../../domain/index.ts';
-import type { AgentAttestation, AgentStore, ConsumerStore, LogGuard } from '../ports/index.ts';
+import type {
+  AgentAttestation,
+  AgentStore,
+  ConsumerStore,
+  LogGuard,
+  Page,
+  PageRequest,
+} from '../ports/index.ts';
 import type { AgentTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromJson, hex } from './codec.ts';
@@ -50,7 +57,8 @@ export function createAgents(
   const shown = (row: AgentTable): Agent => sightings.overlay(toAgent(row));
   const stored = (id: string) => loggedObject('agent', toAgent(existing(id)));
 
-  const record = ({ agent, act, generation, tokenId, event }: AgentAttestation): Agent => {
+  const record = (attestation: AgentAttestation): Agent => {
+    const { agent, act, generation, tokenId, event } = attestation;
     const before = byId.get({ id: agent.spiffeId });
     guard.requireRow('agent', agent.spiffeId, before === undefined ? undefined : toAgent(before));
     refuseUnlessStanding(agent.spiffeId, before, act, generation);
@@ -59,23 +67,7 @@ export function createAgents(
         'ATTESTATION_FAILED',
         `agent ${agent.spiffeId} attested by ${before.attestation_type}, not by ${agent.attestationType}: an agent never changes its type`,
       );
-    const sameSession = act === 'renew';
-    put.run({
-      spiffe_id: agent.spiffeId,
-      attestation_type: agent.attestationType,
-      selectors: JSON.stringify(agent.selectors),
-      state: 'active',
-      state_reason: '',
-      generation: (before?.generation ?? 0) + (sameSession ? 0 : 1),
-      serial: fromHex(agent.serial, 'the serial'),
-      spki_der: agent.spkiDer,
-      attested_at: agent.attestedAt,
-      renewed_at: agent.renewedAt,
-      svid_not_after: agent.svidNotAfter,
-      last_seen_at: Math.max(before?.last_seen_at ?? 0, agent.renewedAt),
-      version: agent.version,
-      survived_outage_seconds: 0,
-    });
+    put.run(attestedRow(attestation, before));
     if (tokenId !== undefined) {
       parts.bindTokenResult(tokenId, {
         agentId: agent.spiffeId,
@@ -98,18 +90,7 @@ export function createAgents(
           const row = byId.get({ id: spiffeId });
           return row === undefined ? undefined : shown(row);
         }),
-      list: (filter, page) =>
-        engine.read(() => {
-          const size = pageSize(page);
-          let query = builder
-            .selectFrom('agents')
-            .selectAll()
-            .where('spiffe_id', '>', page.after ?? '')
-            .orderBy('spiffe_id')
-            .limit(size + 1);
-          if (filter.state !== undefined) query = query.where('state', '=', filter.state);
-          return toPage(engine.rows(query), size, shown, (row) => row.spiffe_id);
-        }),
+      list: (filter, page) => engine.read(() => listed(engine, filter, page, shown)),
       setState: (spiffeId, state, reason, event) =>
         engine.write(() => {
           existing(spiffeId);
@@ -122,6 +103,41 @@ export function createAgents(
     },
   };
 }
+
+function listed(
+  engine: Engine,
+  filter: { readonly state?: AgentState },
+  page: PageRequest,
+  shown: (row: AgentTable) => Agent,
+): Page<Agent> {
+  const size = pageSize(page);
+  let query = builder
+    .selectFrom('agents')
+    .selectAll()
+    .where('spiffe_id', '>', page.after ?? '')
+    .orderBy('spiffe_id')
+    .limit(size + 1);
+  if (filter.state !== undefined) query = query.where('state', '=', filter.state);
+  return toPage(engine.rows(query), size, shown, (row) => row.spiffe_id);
+}
+
+/** `renew` keeps the session, the two others begin one. */
+const attestedRow = ({ agent, act }: AgentAttestation, before: AgentTable | undefined): Row => ({
+  spiffe_id: agent.spiffeId,
+  attestation_type: agent.attestationType,
+  selectors: JSON.stringify(agent.selectors),
+  state: 'active',
+  state_reason: '',
+  generation: (before?.generation ?? 0) + (act === 'renew' ? 0 : 1),
+  serial: fromHex(agent.serial, 'the serial'),
+  spki_der: agent.spkiDer,
+  attested_at: agent.attestedAt,
+  renewed_at: agent.renewedAt,
+  svid_not_after: agent.svidNotAfter,
+  last_seen_at: Math.max(before?.last_seen_at ?? 0, agent.renewedAt),
+  version: agent.version,
+  survived_outage_seconds: 0,
+});
 
 function agentStatements(engine: Engine) {
   return {

@@ -36,20 +36,14 @@ export interface AuditHooks {
 /** How far a clock may have gone back between two records for a search by time to find both. */
 const clockToleranceMs = 3_600_000;
 
+type AuditStatements = ReturnType<typeof auditStatements>;
+
 export function createAudit(
   engine: Engine,
   hooks: AuditHooks,
 ): { readonly store: AuditStore; readonly write: AuditWriter } {
-  const { insert, last, high } = auditStatements(engine);
-  const lastSequence = (): number => last.get({})?.sequence ?? 0;
-
-  // The end of the log, so that an append need not look for it; forgotten whenever something is
-  // rolled back.
-  let end: { sequence: number; highMs: number } | undefined;
-  const readEnd = (): { sequence: number; highMs: number } => {
-    const row = last.get({});
-    return { sequence: row?.sequence ?? 0, highMs: row?.time_high_ms ?? 0 };
-  };
+  const statements = auditStatements(engine);
+  const append = createAppend(engine, statements);
 
   // The records of the open transaction, and how many of them there were before the present write
   // of it.
@@ -60,7 +54,6 @@ export function createAudit(
     mark = written.length;
   });
   engine.onRollback(() => {
-    end = undefined;
     written.length = Math.min(mark, written.length);
   });
   engine.beforeCommit(() => {
@@ -72,84 +65,14 @@ export function createAudit(
     mark = 0;
     if (records.length > 0) hooks.committed(records);
   });
-
   const write: AuditWriter = (event, object) => {
     const canonical = canonicalBytes(event, object);
-    const sha256 = leafHash(canonical);
-    const { timeMs, actor, kind, subject } = event;
-    const append = (): void => {
-      end ??= readEnd();
-      end = { sequence: end.sequence + 1, highMs: Math.max(end.highMs, timeMs) };
-      insert.run({
-        sequence: end.sequence,
-        time_ms: timeMs,
-        time_high_ms: end.highMs,
-        actor,
-        kind,
-        subject,
-        canonical,
-        sha256,
-      });
-    };
-    try {
-      append();
-    } catch (thrown) {
-      // somebody else has put a row where the next one was to go: it stays out of the tree, and
-      // ours goes behind it
-      if (!(thrown instanceof PkiError && thrown.code === 'ALREADY_EXISTS')) throw thrown;
-      end = undefined;
-      append();
-    }
-    written.push({
-      sequence: (end as { sequence: number }).sequence,
-      leafHash: sha256,
-      statement: object === undefined ? event : { ...event, object },
-    });
+    const hash = leafHash(canonical);
+    const sequence = append({ ...event, canonical, sha256: hash });
+    const statement = object === undefined ? event : { ...event, object };
+    written.push({ sequence, leafHash: hash, statement });
   };
-
-  /**
-   * Sequences have no gaps and `time_high_ms` grows with them, so time is found by halving and
-   * needs no index.
-   */
-  const firstSince = (sinceMs: number): number => {
-    let low = 1;
-    let above = lastSequence() + 1;
-    while (low < above) {
-      const middle = Math.floor((low + above) / 2);
-      if ((high.get({ sequence: middle })?.time_high_ms ?? 0) >= sinceMs) above = middle;
-      else low = middle + 1;
-    }
-    return low;
-  };
-
-  const list = (filter: AuditFilter, page: PageRequest): Page<AuditRecord> => {
-    const size = pageSize(page);
-    const after = numberKey(page.after, 1)?.[0];
-    const backwards = filter.newestFirst === true;
-    let query = builder
-      .selectFrom('audit')
-      .selectAll()
-      .orderBy('sequence', backwards ? 'desc' : 'asc')
-      .limit(size + 1);
-    if (filter.subject !== undefined) query = query.where('subject', '=', filter.subject);
-    if (filter.actor !== undefined) query = query.where('actor', '=', filter.actor);
-    if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
-    // Said as a literal, so that the planner may use the partial index.
-    if (filter.kind !== undefined && filter.kind !== 'certificate.issued')
-      query = query.where(sql<boolean>`kind <> 'certificate.issued'`);
-    if (filter.sinceMs !== undefined) query = query.where('time_ms', '>=', filter.sinceMs);
-    if (filter.untilMs !== undefined) query = query.where('time_ms', '<=', filter.untilMs);
-    const from = filter.sinceMs === undefined ? 0 : firstSince(filter.sinceMs) - 1;
-    // clocks go back at times: what was recorded later may still bear a time within the bound
-    const below =
-      filter.untilMs === undefined
-        ? Number.MAX_SAFE_INTEGER
-        : firstSince(filter.untilMs + clockToleranceMs + 1);
-    query = backwards
-      ? query.where('sequence', '>', from).where('sequence', '<', Math.min(after ?? below, below))
-      : query.where('sequence', '>', Math.max(after ?? 0, from)).where('sequence', '<', below);
-    return toPage(engine.rows(query), size, toRecord, (row) => String(row.sequence));
-  };
+  const firstSince = (sinceMs: number): number => firstAt(statements, sinceMs);
 
   return {
     write,
@@ -158,10 +81,97 @@ export function createAudit(
         engine.write(() => {
           for (const event of events) write(event);
         }),
-      list: (filter, page) => engine.read(() => list(filter, page)),
-      count: () => engine.read(lastSequence),
+      list: (filter, page) => engine.read(() => listed(engine, firstSince, filter, page)),
+      count: () => engine.read(() => lastSequence(statements)),
     },
   };
+}
+
+/** Gives the next record its sequence, and the row. */
+function createAppend(
+  engine: Engine,
+  { insert, last }: AuditStatements,
+): (record: AuditEvent & { readonly canonical: Buffer; readonly sha256: Buffer }) => number {
+  // The end of the log, so that an append need not look for it; forgotten whenever something is
+  // rolled back.
+  let end: { sequence: number; highMs: number } | undefined;
+  engine.onRollback(() => {
+    end = undefined;
+  });
+  const readEnd = (): { sequence: number; highMs: number } => {
+    const row = last.get({});
+    return { sequence: row?.sequence ?? 0, highMs: row?.time_high_ms ?? 0 };
+  };
+  return ({ timeMs, actor, kind, subject, canonical, sha256 }) => {
+    const append = (): number => {
+      const before = end ?? readEnd();
+      end = { sequence: before.sequence + 1, highMs: Math.max(before.highMs, timeMs) };
+      const { sequence, highMs } = end;
+      const place = { sequence, time_ms: timeMs, time_high_ms: highMs };
+      insert.run({ ...place, actor, kind, subject, canonical, sha256 });
+      return sequence;
+    };
+    try {
+      return append();
+    } catch (thrown) {
+      // somebody else has put a row where the next one was to go: it stays out of the tree, and
+      // ours goes behind it
+      if (!(thrown instanceof PkiError && thrown.code === 'ALREADY_EXISTS')) throw thrown;
+      end = undefined;
+      return append();
+    }
+  };
+}
+
+const lastSequence = ({ last }: AuditStatements): number => last.get({})?.sequence ?? 0;
+
+/**
+ * The first record at or after a time. Sequences have no gaps and `time_high_ms` grows with them, so
+ * that it is found by halving and needs no index.
+ */
+function firstAt(statements: AuditStatements, sinceMs: number): number {
+  let low = 1;
+  let above = lastSequence(statements) + 1;
+  while (low < above) {
+    const middle = Math.floor((low + above) / 2);
+    if ((statements.high.get({ sequence: middle })?.time_high_ms ?? 0) >= sinceMs) above = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function listed(
+  engine: Engine,
+  firstSince: (sinceMs: number) => number,
+  filter: AuditFilter,
+  page: PageRequest,
+): Page<AuditRecord> {
+  const size = pageSize(page);
+  const after = numberKey(page.after, 1)?.[0];
+  const backwards = filter.newestFirst === true;
+  let query = builder
+    .selectFrom('audit')
+    .selectAll()
+    .orderBy('sequence', backwards ? 'desc' : 'asc')
+    .limit(size + 1);
+  if (filter.subject !== undefined) query = query.where('subject', '=', filter.subject);
+  if (filter.actor !== undefined) query = query.where('actor', '=', filter.actor);
+  if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind);
+  // Said as a literal, so that the planner may use the partial index.
+  if (filter.kind !== undefined && filter.kind !== 'certificate.issued')
+    query = query.where(sql<boolean>`kind <> 'certificate.issued'`);
+  if (filter.sinceMs !== undefined) query = query.where('time_ms', '>=', filter.sinceMs);
+  if (filter.untilMs !== undefined) query = query.where('time_ms', '<=', filter.untilMs);
+  const from = filter.sinceMs === undefined ? 0 : firstSince(filter.sinceMs) - 1;
+  // clocks go back at times: what was recorded later may still bear a time within the bound
+  const below =
+    filter.untilMs === undefined
+      ? Number.MAX_SAFE_INTEGER
+      : firstSince(filter.untilMs + clockToleranceMs + 1);
+  query = backwards
+    ? query.where('sequence', '>', from).where('sequence', '<', Math.min(after ?? below, below))
+    : query.where('sequence', '>', Math.max(after ?? 0, from)).where('sequence', '<', below);
+  return toPage(engine.rows(query), size, toRecord, (row) => String(row.sequence));
 }
 
 function auditStatements(engine: Engine) {

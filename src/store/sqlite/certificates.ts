@@ -68,45 +68,6 @@ export function createCertificates(engine: Engine): {
   readonly countStates: CountStates;
 } {
   const { bySerial, counts, addCount } = certificateStatements(engine);
-  const list = (
-    filter: CertificateFilter,
-    order: 'created' | 'expiry',
-    page: PageRequest,
-  ): Page<CertificateRecord> => {
-    const size = pageSize(page);
-    let query = builder
-      .selectFrom('certificates')
-      .select(certificateColumns)
-      .where(matching(filter))
-      .limit(size + 1);
-    if (order === 'created') {
-      const after = numberKey(page.after, 1);
-      if (after !== undefined) query = query.where('sequence', '>', after[0] as number);
-      return toPage(engine.rows(query.orderBy('sequence')), size, toCertificate, (row) =>
-        String(row.sequence),
-      );
-    }
-    const after = numberKey(page.after, 2) as readonly [number, number] | undefined;
-    if (after !== undefined)
-      query = query.where((eb) =>
-        eb(eb.refTuple('not_after', 'sequence'), '>', eb.tuple(after[0], after[1])),
-      );
-    return toPage(
-      engine.rows(query.orderBy('not_after').orderBy('sequence')),
-      size,
-      toCertificate,
-      (row) => `${row.not_after}.${row.sequence}`,
-    );
-  };
-
-  const live = (filter: CertificateFilter, now: number) =>
-    builder
-      .selectFrom('certificates')
-      .where(matching(filter))
-      .where('state', 'in', ['issued', 'abandoned'])
-      .where('not_after', '>=', now)
-      .where('replacement_confirmed_at', 'is', null);
-
   return {
     countStates: (changes) => {
       for (const [state, change] of Object.entries(changes)) {
@@ -120,7 +81,7 @@ export function createCertificates(engine: Engine): {
           const row = key === undefined ? undefined : bySerial.get({ serial: key });
           return row === undefined ? undefined : toCertificate(row);
         }),
-      list: (filter, order, page) => engine.read(() => list(filter, order, page)),
+      list: (filter, order, page) => engine.read(() => listed(engine, filter, order, page)),
       countLive: (filter, now) =>
         engine.read(
           () =>
@@ -143,6 +104,46 @@ export function createCertificates(engine: Engine): {
     },
   };
 }
+
+function listed(
+  engine: Engine,
+  filter: CertificateFilter,
+  order: 'created' | 'expiry',
+  page: PageRequest,
+): Page<CertificateRecord> {
+  const size = pageSize(page);
+  let query = builder
+    .selectFrom('certificates')
+    .select(certificateColumns)
+    .where(matching(filter))
+    .limit(size + 1);
+  if (order === 'created') {
+    const after = numberKey(page.after, 1);
+    if (after !== undefined) query = query.where('sequence', '>', after[0] as number);
+    return toPage(engine.rows(query.orderBy('sequence')), size, toCertificate, (row) =>
+      String(row.sequence),
+    );
+  }
+  const after = numberKey(page.after, 2) as readonly [number, number] | undefined;
+  if (after !== undefined)
+    query = query.where((eb) =>
+      eb(eb.refTuple('not_after', 'sequence'), '>', eb.tuple(after[0], after[1])),
+    );
+  return toPage(
+    engine.rows(query.orderBy('not_after').orderBy('sequence')),
+    size,
+    toCertificate,
+    (row) => `${row.not_after}.${row.sequence}`,
+  );
+}
+
+const live = (filter: CertificateFilter, now: number) =>
+  builder
+    .selectFrom('certificates')
+    .where(matching(filter))
+    .where('state', 'in', ['issued', 'abandoned'])
+    .where('not_after', '>=', now)
+    .where('replacement_confirmed_at', 'is', null);
 
 function certificateStatements(engine: Engine) {
   return {

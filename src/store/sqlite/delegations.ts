@@ -11,29 +11,7 @@ import { builder } from './statement.ts';
 
 export function createDelegations(engine: Engine, audit: AuditWriter): DelegationStore {
   const { insert, byId, active, revoke } = delegationStatements(engine);
-  // control planes ask with each call, and by the few delegations that there are
-  const lists = new Map<string, Lists>();
-  const listsOf = (row: DelegationTable): Lists => {
-    const known = lists.get(row.id);
-    if (known !== undefined && known.text === listsText(row)) return known;
-    const parsed = parseLists(row);
-    if (lists.size >= rememberedLists) lists.clear();
-    lists.set(row.id, parsed);
-    return parsed;
-  };
-  const toDelegation = (row: DelegationTable): Delegation => ({
-    id: row.id,
-    clientId: row.client_id,
-    patterns: listsOf(row).patterns,
-    maxTtlSeconds: row.max_ttl_seconds,
-    keyTypes: listsOf(row).keyTypes,
-    dnsPatterns: listsOf(row).dnsPatterns,
-    profile: row.profile as LeafProfile,
-    expiresAt: row.expires_at,
-    revokedAt: row.revoked_at,
-    createdAt: row.created_at,
-    createdBy: row.created_by,
-  });
+  const toDelegation = delegationReader();
 
   return {
     create: (delegation, event) =>
@@ -73,6 +51,32 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
         return revoked;
       }),
   };
+}
+
+function delegationReader(): (row: DelegationTable) => Delegation {
+  // control planes ask with each call, and by the few delegations that there are
+  const lists = new Map<string, Lists>();
+  const listsOf = (row: DelegationTable): Lists => {
+    const known = lists.get(row.id);
+    if (known !== undefined && known.text === listsText(row)) return known;
+    const parsed = parseLists(row);
+    if (lists.size >= rememberedLists) lists.clear();
+    lists.set(row.id, parsed);
+    return parsed;
+  };
+  return (row) => ({
+    id: row.id,
+    clientId: row.client_id,
+    patterns: listsOf(row).patterns,
+    maxTtlSeconds: row.max_ttl_seconds,
+    keyTypes: listsOf(row).keyTypes,
+    dnsPatterns: listsOf(row).dnsPatterns,
+    profile: row.profile as LeafProfile,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at,
+    createdAt: row.created_at,
+    createdBy: row.created_by,
+  });
 }
 
 function delegationStatements(engine: Engine) {

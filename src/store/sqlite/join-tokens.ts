@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
 import { loggedObject, type JoinToken } from '../../domain/index.ts';
-import type { JoinTokenStore, LogGuard } from '../ports/index.ts';
+import type { JoinTokenStore, LogGuard, Page, PageRequest } from '../ports/index.ts';
 import type { JoinTokenTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromHex, fromHexOrUndefined, fromJson, hex, hexOrNull } from './codec.ts';
@@ -12,15 +12,14 @@ import { builder } from './statement.ts';
 /**
  * Inside the transaction that records the agent: the answer that repeated uses of the token get.
  */
-export type BindTokenResult = (
-  id: string,
-  use: {
-    readonly agentId: string;
-    readonly publicKeySha256: string;
-    readonly serial: string;
-    readonly now: number;
-  },
-) => void;
+export type BindTokenResult = (id: string, use: TokenUse) => void;
+
+export interface TokenUse {
+  readonly agentId: string;
+  readonly publicKeySha256: string;
+  readonly serial: string;
+  readonly now: number;
+}
 
 /** In `expires_at`. */
 const revokedAt = 0;
@@ -49,25 +48,7 @@ export function createJoinTokens(
   const bindResult: BindTokenResult = (id, { agentId, publicKeySha256, serial, now }) => {
     const row = existing(id);
     guard.requireRow('join-token', id, toToken(row));
-    if (row.expires_at === revokedAt)
-      throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was revoked`);
-    if (row.agent_id !== agentId)
-      throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} is for another agent`);
-    if (
-      row.bound_public_key_sha256 !== null &&
-      hex(row.bound_public_key_sha256) !== publicKeySha256
-    ) {
-      throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} was used with another key`);
-    }
-    if (row.result_serial !== null && hex(row.result_serial) !== serial) {
-      throw new PkiError(
-        'CONFLICT',
-        `join token ${id} already led to certificate ${hex(row.result_serial)}`,
-        {
-          next: 'Give the recorded certificate to the caller: the same token and key get the same answer.',
-        },
-      );
-    }
+    refuseResult(row, { agentId, publicKeySha256, serial });
     bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
     setResult.run({ id, serial: fromHex(serial, 'the serial') });
   };
@@ -96,37 +77,68 @@ export function createJoinTokens(
         engine.write(() => {
           const row = existing(id);
           guard.requireRow('join-token', id, toToken(row));
-          if (row.expires_at === revokedAt)
-            throw new PkiError('CONFLICT', `join token ${id} is revoked already`, {
-              next: alreadyOver,
-            });
-          if (row.result_serial !== null)
-            throw new PkiError(
-              'CONFLICT',
-              `join token ${id} was used: ${row.agent_id} has joined with it`,
-              { next: 'End the agent: meshca agent ban, or evict.' },
-            );
-          if (row.expires_at <= now)
-            throw new PkiError('CONFLICT', `join token ${id} has expired`, { next: alreadyOver });
+          refuseRevocation(row, now);
           revoke.run({ id });
           const revoked = toToken({ ...row, expires_at: revokedAt });
           audit(event, loggedObject('join-token', revoked));
           return revoked;
         }),
       bind: (id, publicKeySha256, now) => engine.write(() => bindKey(id, publicKeySha256, now)),
-      list: (page) =>
-        engine.read(() => {
-          const size = pageSize(page);
-          const query = builder
-            .selectFrom('join_tokens')
-            .selectAll()
-            .where('id', '>', page.after ?? '')
-            .orderBy('id')
-            .limit(size + 1);
-          return toPage(engine.rows(query), size, toToken, (row) => row.id);
-        }),
+      list: (page) => engine.read(() => listed(engine, page)),
     },
   };
+}
+
+function listed(engine: Engine, page: PageRequest): Page<JoinToken> {
+  const size = pageSize(page);
+  const query = builder
+    .selectFrom('join_tokens')
+    .selectAll()
+    .where('id', '>', page.after ?? '')
+    .orderBy('id')
+    .limit(size + 1);
+  return toPage(engine.rows(query), size, toToken, (row) => row.id);
+}
+
+/** Whether an agent may get this serial by the token. */
+function refuseResult(
+  row: JoinTokenTable,
+  { agentId, publicKeySha256, serial }: Pick<TokenUse, 'agentId' | 'publicKeySha256' | 'serial'>,
+): void {
+  if (row.expires_at === revokedAt)
+    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${row.id} was revoked`);
+  if (row.agent_id !== agentId)
+    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${row.id} is for another agent`);
+  if (
+    row.bound_public_key_sha256 !== null &&
+    hex(row.bound_public_key_sha256) !== publicKeySha256
+  ) {
+    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${row.id} was used with another key`);
+  }
+  if (row.result_serial !== null && hex(row.result_serial) !== serial) {
+    throw new PkiError(
+      'CONFLICT',
+      `join token ${row.id} already led to certificate ${hex(row.result_serial)}`,
+      {
+        next: 'Give the recorded certificate to the caller: the same token and key get the same answer.',
+      },
+    );
+  }
+}
+
+function refuseRevocation(row: JoinTokenTable, now: number): void {
+  if (row.expires_at === revokedAt)
+    throw new PkiError('CONFLICT', `join token ${row.id} is revoked already`, {
+      next: alreadyOver,
+    });
+  if (row.result_serial !== null)
+    throw new PkiError(
+      'CONFLICT',
+      `join token ${row.id} was used: ${row.agent_id} has joined with it`,
+      { next: 'End the agent: meshca agent ban, or evict.' },
+    );
+  if (row.expires_at <= now)
+    throw new PkiError('CONFLICT', `join token ${row.id} has expired`, { next: alreadyOver });
 }
 
 function joinTokenStatements(engine: Engine) {

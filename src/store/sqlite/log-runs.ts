@@ -1,4 +1,5 @@
 import type { LogStep } from '../ports/index.ts';
+import type { Schema } from '../schema.ts';
 import type { Engine } from './engine.ts';
 
 type None = Record<never, never>;
@@ -57,18 +58,7 @@ export function createLogRuns(engine: Engine) {
     walker(first: number, last: number): (sequence: number) => number | undefined {
       const before = runOf.get({ sequence: first });
       const runs = [...(before === undefined ? [] : [before]), ...runsWithin.all({ first, last })];
-      let at = 0;
-      return (sequence) => {
-        while (
-          at < runs.length &&
-          sequence >= (runs[at]?.first_sequence ?? 0) + (runs[at]?.length ?? 0)
-        )
-          at += 1;
-        const run = runs[at];
-        return run !== undefined && sequence >= run.first_sequence
-          ? run.first_index + sequence - run.first_sequence
-          : undefined;
-      };
+      return placesBy(runs);
     },
     *places(size: number): Generator<{ readonly index: number; readonly sequence: number }> {
       for (const { first_index: first, first_sequence: sequence, length } of allRuns.all({})) {
@@ -76,6 +66,22 @@ export function createLogRuns(engine: Engine) {
           yield { index: first + offset, sequence: sequence + offset };
       }
     },
+  };
+}
+
+/** For sequences that only grow. */
+function placesBy(runs: readonly Schema['log_runs'][]): (sequence: number) => number | undefined {
+  let at = 0;
+  return (sequence) => {
+    while (
+      at < runs.length &&
+      sequence >= (runs[at]?.first_sequence ?? 0) + (runs[at]?.length ?? 0)
+    )
+      at += 1;
+    const run = runs[at];
+    return run !== undefined && sequence >= run.first_sequence
+      ? run.first_index + sequence - run.first_sequence
+      : undefined;
   };
 }
 

@@ -2,6 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { uuidv7, type Logger } from '../../common/runtime/index.ts';
 import type { Position } from '../../domain/index.ts';
 import type { MetaStore } from '../ports/index.ts';
+import type { MetaTable } from '../schema.ts';
 import type { Engine } from './engine.ts';
 
 export interface Revisions {
@@ -16,24 +17,56 @@ export interface Revisions {
 
 type None = Record<never, never>;
 
+type MetaStatements = ReturnType<typeof metaStatements>;
+
 export function createMeta(
   engine: Engine,
   logger: Logger,
 ): { readonly store: MetaStore; readonly revisions: Revisions } {
-  const { read, next, raise, write } = metaStatements(engine);
-  const row = () => {
-    const found = read.get({});
-    if (found === undefined)
-      throw new PkiError('STORE_CORRUPT', 'table meta has no row', { grade: 'fatal' });
-    return found;
+  const statements = metaStatements(engine);
+  const present = (): MetaTable => metaRow(statements);
+  const revisions = createRevisions(engine, statements, logger);
+
+  const claim = (trustDomain: string, now: number): Position => {
+    const row = present();
+    if (row.trust_domain === null) begin(trustDomain, now);
+    else if (row.trust_domain !== trustDomain) {
+      throw new PkiError(
+        'TRUST_DOMAIN_CHANGED',
+        `the database belongs to trust domain ${row.trust_domain}, not to ${trustDomain}`,
+      );
+    }
+    return revisions.position();
   };
+  const begin = (trustDomain: string, now: number): void =>
+    void statements.write.run({
+      trust_domain: trustDomain,
+      epoch: uuidv7(now * 1000),
+      claimed_at: now,
+    });
+
+  return {
+    store: {
+      trustDomain: () => engine.read(() => present().trust_domain ?? undefined),
+      claim: (trustDomain, now) => engine.write(() => claim(trustDomain, now)),
+      position: () => engine.read(() => revisions.position()),
+      renewEpoch: (now) =>
+        engine.write(() => {
+          begin(present().trust_domain as string, now);
+          return revisions.position();
+        }),
+    },
+    revisions,
+  };
+}
+
+function createRevisions(engine: Engine, statements: MetaStatements, logger: Logger): Revisions {
   const position = (): Position => {
-    const { epoch, revision } = row();
+    const { epoch, revision } = metaRow(statements);
     return { epoch, revision };
   };
-
   const listeners = new Set<(position: Position) => void>();
-  let announced = row().revision;
+  let announced = position().revision;
   let moved = false;
   engine.afterDurable(() => {
     if (!moved) return;
@@ -50,52 +83,27 @@ export function createMeta(
       }
     }
   });
-
-  const claim = (trustDomain: string, now: number): Position => {
-    const found = row();
-    if (found.trust_domain === null)
-      write.run({ trust_domain: trustDomain, epoch: uuidv7(now * 1000), claimed_at: now });
-    else if (found.trust_domain !== trustDomain) {
-      throw new PkiError(
-        'TRUST_DOMAIN_CHANGED',
-        `the database belongs to trust domain ${found.trust_domain}, not to ${trustDomain}`,
-      );
-    }
-    return position();
-  };
-
   return {
-    store: {
-      trustDomain: () => engine.read(() => row().trust_domain ?? undefined),
-      claim: (trustDomain, now) => engine.write(() => claim(trustDomain, now)),
-      position: () => engine.read(position),
-      renewEpoch: (now) =>
-        engine.write(() => {
-          write.run({
-            trust_domain: row().trust_domain as string,
-            epoch: uuidv7(now * 1000),
-            claimed_at: now,
-          });
-          return position();
-        }),
+    advance: () => {
+      moved = true;
+      return found(statements.next.get({})).revision;
     },
-    revisions: {
-      advance: () => {
-        moved = true;
-        const advanced = next.get({});
-        if (advanced === undefined)
-          throw new PkiError('STORE_CORRUPT', 'table meta has no row', { grade: 'fatal' });
-        return advanced.revision;
-      },
-      position,
-      horizon: () => row().horizon,
-      raiseHorizon: (revision) => void raise.run({ horizon: revision }),
-      subscribe: (listener) => {
-        listeners.add(listener);
-        return () => void listeners.delete(listener);
-      },
+    position,
+    horizon: () => metaRow(statements).horizon,
+    raiseHorizon: (revision) => void statements.raise.run({ horizon: revision }),
+    subscribe: (listener) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
     },
   };
+}
+
+const metaRow = ({ read }: MetaStatements): MetaTable => found(read.get({}));
+
+function found<Row>(row: Row | undefined): Row {
+  if (row === undefined)
+    throw new PkiError('STORE_CORRUPT', 'table meta has no row', { grade: 'fatal' });
+  return row;
 }
 
 function metaStatements(engine: Engine) {

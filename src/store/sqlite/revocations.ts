@@ -4,6 +4,7 @@ import {
   type AuditEvent,
   type Revocation,
   type RevocationReason,
+  type StoredCrl,
 } from '../../domain/index.ts';
 import type { LogGuard, RevocationStore } from '../ports/index.ts';
 import type { CrlTable, RevocationTable } from '../schema.ts';
@@ -12,69 +13,17 @@ import { bytes, fromHex, fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { Revisions } from './meta.ts';
 
-export function createRevocations(
-  engine: Engine,
-  {
-    audit,
-    guard,
-    revisions,
-  }: { readonly audit: AuditWriter; readonly guard: LogGuard; readonly revisions: Revisions },
-): RevocationStore {
-  const { insert, bySerial, certificate, putCrl, crlRows, ofAuthority, drop } =
-    revocationStatements(engine);
-  // revocations of the open transaction, which the log tells of after its commit
-  const open = new Map<string, Revocation>();
-  engine.afterCommit(() => open.clear());
-  engine.onRollback(() => open.clear());
+export interface RevocationParts {
+  readonly audit: AuditWriter;
+  readonly guard: LogGuard;
+  readonly revisions: Revisions;
+}
+type RevocationStatements = ReturnType<typeof revocationStatements>;
 
-  const put = (row: RevocationTable & { readonly serial: Buffer }): void => {
-    drop.run({ serial: row.serial });
-    insert.run({ ...row });
-  };
-  const rowOf = (serial: Buffer): Revocation | undefined => {
-    const row = bySerial.get({ serial });
-    return row === undefined ? undefined : toRevocation(row);
-  };
-
-  const revoke = (
-    serialHex: string,
-    event: AuditEvent,
-    state: (serial: Buffer) => Revocation,
-  ): Promise<Revocation> =>
-    engine.write(() => {
-      const serial = fromHex(serialHex, 'the serial');
-      const known = guard.revocation(serialHex);
-      if (known !== undefined) {
-        if (!guard.sameRow('revocation', serialHex, rowOf(serial))) put(toRow(known, serial));
-        return known;
-      }
-      const made = open.get(serialHex);
-      if (made !== undefined) return made;
-      const revoked = state(serial);
-      // in the place of one that somebody else has put there
-      put(toRow(revoked, serial));
-      revisions.advance();
-      const { authorityId: authority, reason, revokedAt, revokedBy, notAfter } = revoked;
-      // the record says it all, so that the revocation stands without its row
-      audit(
-        {
-          ...event,
-          detail: {
-            ...event.detail,
-            serial: serialHex,
-            authority,
-            reason,
-            revokedAt,
-            revokedBy,
-            notAfter,
-          },
-        },
-        { ...loggedObject('revocation', { ...revoked, serial: hex(serial) }), id: serialHex },
-      );
-      open.set(serialHex, revoked);
-      return revoked;
-    });
-
+export function createRevocations(engine: Engine, parts: RevocationParts): RevocationStore {
+  const statements = revocationStatements(engine);
+  const { certificate, crlRows, ofAuthority } = statements;
+  const revoke = createRevoke(engine, statements, parts);
   return {
     revoke: (revocation, event) =>
       revoke(revocation.serial, event, (serial) => {
@@ -90,45 +39,106 @@ export function createRevocations(
     row: (serial) =>
       engine.read(() => {
         const key = fromHexOrUndefined(serial);
-        return key === undefined ? undefined : rowOf(key);
+        return key === undefined ? undefined : rowOf(statements, key);
       }),
     rows: (authorityId, endingFrom) =>
       engine.read(() =>
         ofAuthority.all({ authority_id: authorityId, ending_from: endingFrom }).map(toRevocation),
       ),
-    saveCrl: (crl, event) =>
-      engine.write(() => {
-        const highest = guard.crlNumber(crl.authorityId);
-        if (highest >= crl.number)
-          throw new PkiError(
-            'CONFLICT',
-            `the CRL of authority ${crl.authorityId} has number ${highest} already`,
-          );
-        putCrl.run({
-          authority_id: crl.authorityId,
-          number: crl.number,
-          this_update: crl.thisUpdate,
-          next_update: crl.nextUpdate,
-          der: crl.der,
-        });
-        revisions.advance();
-        audit(
-          { ...event, detail: { ...event.detail, number: crl.number } },
-          loggedObject('crl', crl),
-        );
-      }),
-    crls: () =>
-      engine.read(() =>
-        crlRows.all({}).map((row) => ({
-          authorityId: row.authority_id,
-          number: row.number,
-          thisUpdate: row.this_update,
-          nextUpdate: row.next_update,
-          der: bytes(row.der),
-        })),
-      ),
+    saveCrl: (crl, event) => engine.write(() => saveCrl(statements, parts, crl, event)),
+    crls: () => engine.read(() => crlRows.all({}).map(toCrl)),
   };
 }
+
+/** `state` is asked where the log has no revocation of this serial yet. */
+type Revoke = (
+  serialHex: string,
+  event: AuditEvent,
+  state: (serial: Buffer) => Revocation,
+) => Promise<Revocation>;
+
+function createRevoke(
+  engine: Engine,
+  statements: RevocationStatements,
+  { audit, guard, revisions }: RevocationParts,
+): Revoke {
+  // revocations of the open transaction, which the log tells of after its commit
+  const open = new Map<string, Revocation>();
+  engine.afterCommit(() => open.clear());
+  engine.onRollback(() => open.clear());
+
+  const put = (row: RevocationTable & { readonly serial: Buffer }): void => {
+    statements.drop.run({ serial: row.serial });
+    statements.insert.run({ ...row });
+  };
+  return (serialHex, event, state) =>
+    engine.write(() => {
+      const serial = fromHex(serialHex, 'the serial');
+      const known = guard.revocation(serialHex);
+      if (known !== undefined) {
+        if (!guard.sameRow('revocation', serialHex, rowOf(statements, serial)))
+          put(toRow(known, serial));
+        return known;
+      }
+      const made = open.get(serialHex);
+      if (made !== undefined) return made;
+      const revoked = state(serial);
+      // in the place of one that somebody else has put there
+      put(toRow(revoked, serial));
+      revisions.advance();
+      audit(revocationEvent(event, serialHex, revoked), {
+        ...loggedObject('revocation', { ...revoked, serial: hex(serial) }),
+        id: serialHex,
+      });
+      open.set(serialHex, revoked);
+      return revoked;
+    });
+}
+
+/** The record says it all, so that the revocation stands without its row. */
+function revocationEvent(event: AuditEvent, serial: string, revoked: Revocation): AuditEvent {
+  const { authorityId: authority, reason, revokedAt, revokedBy, notAfter } = revoked;
+  return {
+    ...event,
+    detail: { ...event.detail, serial, authority, reason, revokedAt, revokedBy, notAfter },
+  };
+}
+
+function saveCrl(
+  { putCrl }: RevocationStatements,
+  { audit, guard, revisions }: RevocationParts,
+  crl: StoredCrl,
+  event: AuditEvent,
+): void {
+  const highest = guard.crlNumber(crl.authorityId);
+  if (highest >= crl.number)
+    throw new PkiError(
+      'CONFLICT',
+      `the CRL of authority ${crl.authorityId} has number ${highest} already`,
+    );
+  putCrl.run({
+    authority_id: crl.authorityId,
+    number: crl.number,
+    this_update: crl.thisUpdate,
+    next_update: crl.nextUpdate,
+    der: crl.der,
+  });
+  revisions.advance();
+  audit({ ...event, detail: { ...event.detail, number: crl.number } }, loggedObject('crl', crl));
+}
+
+function rowOf({ bySerial }: RevocationStatements, serial: Buffer): Revocation | undefined {
+  const row = bySerial.get({ serial });
+  return row === undefined ? undefined : toRevocation(row);
+}
+
+const toCrl = (row: CrlTable): StoredCrl => ({
+  authorityId: row.authority_id,
+  number: row.number,
+  thisUpdate: row.this_update,
+  nextUpdate: row.next_update,
+  der: bytes(row.der),
+});
 
 function revocationStatements(engine: Engine) {
   return {
