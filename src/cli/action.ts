@@ -9,7 +9,7 @@ export interface GlobalOptions extends ServerOptions {
   readonly json?: boolean;
 }
 
-/** Where an action leaves the exit code that is not a failure's. */
+/** Where an action leaves its exit code; a failure has one from the table. */
 export interface Outcome {
   exitCode: number;
 }
@@ -41,8 +41,8 @@ export function action<O extends object>(
 }
 
 /**
- * What this side refused names no request: there the command's help says more than the advice for
- * callers of the API.
+ * An error of the command line itself names no request. The command's help says more about it than
+ * the advice for callers of the API.
  */
 function withHelp(error: PkiError, command: Command): PkiError {
   if (
@@ -93,7 +93,7 @@ export async function allPages<T>(
   return found;
 }
 
-/** The one of a paged list that is meant. Throws NOT_FOUND. */
+/** The first item of a paged list that `isIt` accepts. Throws NOT_FOUND. */
 export async function theOne<T>(
   what: string,
   isIt: (item: T) => boolean,
@@ -122,7 +122,7 @@ export const limitOf = (options: { readonly limit?: string }): number => {
   return limit;
 };
 
-/** Number() takes '' and ' ' for 0 and makes NaN of words, which the wire then carries as 0. */
+/** Number() reads '' and ' ' as 0, and words as NaN, which the wire carries as 0. */
 export function wholeNumber(name: string, text: string): number {
   if (!/^[0-9]{1,15}$/.test(text))
     throw new PkiError('INVALID_REQUEST', `${name} ${JSON.stringify(text)} is not a whole number`);

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { PkiError } from '../common/errors/index.ts';
 
-/** Completion scripts from the program's own tree of commands, so that they can not go stale. */
+/** Completion scripts, made from the program's own tree of commands. */
 export function completionScript(program: Command, shell: string): string {
   const words = tree(
     program,

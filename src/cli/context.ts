@@ -1,6 +1,6 @@
 import type { Result } from '../common/errors/index.ts';
 
-/** What the process edge gives the commands: nothing below reads the process itself. */
+/** What the process edge gives to the commands, which do not read the process themselves. */
 export interface CliContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly out: (text: string) => void;

@@ -22,7 +22,7 @@ export function showResults(
     } else if (!options.json)
       context.out(`${verb} ${result.entry?.id ?? result.id}  ${result.entry?.spiffeId ?? ''}\n`);
   }
-  // as many codes as entries: the first that failed speaks for all
+  // there is one exit code for many entries: that of the first failure
   return failed[0]?.problem
     ? exitCodeOf(new PkiError(knownCode(failed[0].problem.code), ''))
     : exitCodes.ok;

@@ -102,7 +102,7 @@ export async function writeStream(
   return bytes;
 }
 
-/** Never over a file that came meanwhile; file systems without links have only the look before. */
+/** Does not replace a file that came meanwhile. File systems without links check only before. */
 function nameNew(part: string, path: string): void {
   try {
     linkSync(part, path);

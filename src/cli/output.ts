@@ -125,7 +125,7 @@ export function parseDuration(text: string): number {
   return Number(match[1]) * (durationUnits[match[2] ?? 's'] as number);
 }
 
-/** What comes from elsewhere can not move the cursor or hide lines. */
+/** Text from elsewhere, so that it can not move the cursor or hide lines. */
 export const printable = (text: string): string => oneLine(text);
 
 function pad(text: string, width: number, align: 'right' | undefined, isLast: boolean): string {

@@ -19,7 +19,7 @@ export function successorOf(status: RotationStatus__Output, kind: string): strin
   return operation.successorId;
 }
 
-/** The authority is at that state or past it. */
+/** Reached when the authority is at this state or past it. */
 export function arrives(context: CliContext, id: string, wanted: string): Goal {
   return {
     reached: (status) => {
@@ -35,8 +35,8 @@ export function arrives(context: CliContext, id: string, wanted: string): Goal {
 }
 
 /**
- * Its successor signs, for a root also an intermediate under it, and the ones before sign no more
- * (or are gone).
+ * Reached when the successor signs (for a root also an intermediate under it) and the authorities
+ * before it have stopped signing, or with `retired` have ended.
  */
 export function rotated(
   context: CliContext,
@@ -75,7 +75,7 @@ export function rotated(
   };
 }
 
-/** Tainted, and nothing of it is live any more. */
+/** Reached when the authority is tainted and none of its leaves is live. */
 export function replaced(id: string): Goal {
   const found = (status: RotationStatus__Output) =>
     status.authorities.find(({ authority }) => authority?.id === id);

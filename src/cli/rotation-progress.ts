@@ -36,7 +36,7 @@ export async function follow(
       if (found !== undefined) return found;
     } catch (thrown) {
       const error = PkiError.from(thrown);
-      // a server that restarts goes on where it was, and so does this command
+      // a server that restarts continues, and so does this command
       if (!['UNREACHABLE', 'SHUTTING_DOWN', 'STARTING_UP'].includes(error.code) || ++failures > 60)
         throw error;
     }

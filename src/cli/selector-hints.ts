@@ -1,8 +1,8 @@
 import { nearest } from '../common/runtime/nearest.ts';
 
 /**
- * What the agent of this release makes of a process (docs/entries.md); a test holds it against the
- * agent.
+ * The selectors that the agent of this release makes of a process (docs/entries.md). A test compares
+ * them with the agent.
  */
 export const knownSelectors = [
   'unix:uid',
@@ -25,7 +25,7 @@ export const knownSelectors = [
  */
 export function oddSelector(selector: string): readonly string[] {
   const [type, key, ...rest] = selector.split(':');
-  // not of the form at all: the server refuses it
+  // not a selector: the server refuses it
   if (!type || key === undefined) return [];
   const known = knownSelectors as readonly string[];
   if (known.includes(`${type}:${key}`) && (rest.length > 0 || selector === 'peer:pinned'))

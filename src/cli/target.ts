@@ -50,7 +50,7 @@ function remoteTarget(options: ServerOptions & { readonly server: string }): Tar
   });
 }
 
-/** What a client shows to a server, and by what it knows the server. */
+/** The certificate that a client presents to a server, and the bundle that it trusts. */
 export interface ServerAccess {
   readonly server: string;
   readonly certPem: string;
@@ -75,8 +75,8 @@ export function serverTarget({ server, certPem, keyPem, bundlePem, what }: Serve
   checkCredentials({ certPem, keyPem, bundlePem, what });
   const wanted = serverId(own.value.trustDomain).toString();
   const tls = credentials.createSsl(bundlePem, keyPem, Buffer.from(certPem), {
-    // the chain is verified against the bundle by TLS; who the server is, by its exact ID and not
-    // by a DNS name
+    // TLS verifies the chain against the bundle; the server is known by its exact ID, not by a DNS
+    // name
     checkServerIdentity: (_host: string, certificate: PeerCertificate) => {
       const seen = parseCertificate(certificate.raw);
       return seen.ok && seen.value.uriSans.length === 1 && seen.value.uriSans[0] === wanted
@@ -92,7 +92,7 @@ export function serverTarget({ server, certPem, keyPem, bundlePem, what }: Serve
   };
 }
 
-/** What TLS would refuse without a word on what is wrong. */
+/** Checks what TLS would refuse without saying what is wrong. */
 function checkCredentials({
   certPem,
   keyPem,

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 
-/** gRPC's own text for a dead address helps nobody. */
+/** Replaces gRPC's own text about a server that does not answer. */
 export function unreachable(error: PkiError, shown: string): PkiError {
   if (error.code !== 'UNREACHABLE') return error;
   if (error.message.includes('EACCES'))

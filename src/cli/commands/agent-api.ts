@@ -245,7 +245,7 @@ function show(
   if (write !== undefined)
     for (const [index, { svid }] of svids.entries()) writeSvid(write, index, svid);
   if (asJson) {
-    // the key is what the caller came for, yet it never goes to a terminal or a log
+    // a key never goes to a terminal or a log
     json(
       context,
       svids.map(({ svid, leaf }) => ({

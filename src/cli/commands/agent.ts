@@ -32,7 +32,7 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
     agent
       .command(`${verb} <id>`)
       .description(text)
-      .option('--reason <text>', 'stands in the audit record', '')
+      .option('--reason <text>', 'for the audit record', '')
       .action(
         action<{ reason: string }>(context, outcome, async (options, [id]) => {
           const { changed, detail } = await withAdmin(
@@ -64,7 +64,7 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
     .command('list')
     .description('agents')
     .option('--state <state>', 'active, banned or evicted')
-    .option('--limit <n>', 'at most so many', '1000')
+    .option('--limit <n>', 'at most this many', '1000')
     .action(
       action<{ state?: string; limit?: string }>(context, outcome, async (options) => {
         const found = await withAdmin(context, options, 'Agents', (calls) =>

@@ -27,7 +27,7 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
     .command('list')
     .description('operations that wait')
     .option('--all', 'those that are over too')
-    .option('--limit <n>', 'at most so many', '1000')
+    .option('--limit <n>', 'at most this many', '1000')
     .action(
       action<{ all?: boolean; limit?: string }>(context, outcome, async (options) => {
         const found = await withAdmin(context, options, 'Approvals', (calls) =>
@@ -69,7 +69,7 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
 function showCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('show <id>')
-    .description('exactly what would happen, and who has approved')
+    .description('show what an operation would change, and who has approved it')
     .option('--line-out <file>', 'write the line to sign into a file, for signing elsewhere')
     .action(
       action<{ lineOut?: string }>(context, outcome, async (options, [id]) => {
@@ -114,7 +114,7 @@ function signCommand(approval: Command, context: CliContext, outcome: Outcome): 
 function submitCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('submit <id>')
-    .description('bring a signature that was made elsewhere')
+    .description('submit a signature that was made elsewhere')
     .requiredOption('--signature <file>', 'what ssh-keygen -Y sign wrote')
     .action(
       action<{ signature: string }>(context, outcome, async (options, [id]) => {
@@ -136,7 +136,7 @@ function withdrawCommand(approval: Command, context: CliContext, outcome: Outcom
   approval
     .command('withdraw <id>')
     .description('end an operation that you proposed')
-    .option('--reason <text>', 'stands in the audit record', '')
+    .option('--reason <text>', 'for the audit record', '')
     .action(
       action<{ reason: string }>(context, outcome, async (options, [id]) => {
         const withdrawn = await withAdmin(context, options, 'Approvals', (calls) =>
@@ -151,7 +151,7 @@ function withdrawCommand(approval: Command, context: CliContext, outcome: Outcom
 function resultCommand(approval: Command, context: CliContext, outcome: Outcome): void {
   approval
     .command('result <id>')
-    .description('the answer of an operation that you proposed: once, within an hour')
+    .description('print the answer of an operation that you proposed: once, within an hour')
     .action(
       action(context, outcome, async (options, [id]) => {
         const { responseJson } = await withAdmin(context, options, 'Approvals', (calls) =>
@@ -208,8 +208,8 @@ interface Fetched {
 }
 
 /**
- * What is shown and signed comes from the bytes themselves, digested here; the server's word counts
- * for its explanation alone.
+ * What is shown and signed comes from the bytes themselves, digested here. Only the explanation is
+ * the server's.
  */
 async function fetch(context: CliContext, options: GlobalOptions, id: string): Promise<Fetched> {
   const detail = await withAdmin(context, options, 'Approvals', (calls) =>

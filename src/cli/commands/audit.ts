@@ -41,8 +41,8 @@ export function auditCommands(program: Command, context: CliContext, outcome: Ou
     .option('--subject <text>', 'about exactly this')
     .option('--actor <text>', 'by exactly this actor')
     .option('--kind <kind>', 'for example certificate.issued')
-    .option('--since <duration>', 'of the last so long')
-    .option('--limit <n>', 'at most so many', '100')
+    .option('--since <duration>', 'not older than this')
+    .option('--limit <n>', 'at most this many', '100')
     .option('--oldest', 'the oldest ones instead of the newest')
     .action(action<SearchFlags>(context, outcome, (options) => search(context, options)));
   audit
@@ -55,21 +55,21 @@ export function auditCommands(program: Command, context: CliContext, outcome: Ou
     .option('--actor <text>', 'by exactly this actor')
     .option('--kind <kind>', 'for example certificate.issued, entry.created, request.refused')
     .option('--subject <text>', 'about exactly this')
-    .option('--since <duration>', 'of the last so long')
-    .option('--until <duration>', 'older than so long')
-    .option('--limit <n>', 'at most so many', '100')
+    .option('--since <duration>', 'not older than this')
+    .option('--until <duration>', 'older than this')
+    .option('--limit <n>', 'at most this many', '100')
     .option('--oldest', 'the oldest ones instead of the newest')
     .action(action<SearchFlags>(context, outcome, (options) => search(context, options)));
   audit
     .command('watch')
-    .description('records as they are made, one line each')
+    .description('print records as they are made, one line each')
     .option('--identity <id>', 'about this SPIFFE ID; says when it gets a new holder')
     .option('--kind <kind>', 'of this kind')
     .option('--actor <text>', 'by this actor')
     .action(action<SearchFlags>(context, outcome, (options) => watch(context, options)));
   audit
     .command('export')
-    .description('the whole log into one file that "audit verify" checks')
+    .description('write the whole log into one file for "audit verify"')
     .requiredOption('--out <file>', 'the file; it must not exist')
     .action(action<{ out: string }>(context, outcome, (options) => exportTo(context, options)));
   verifyCommand(audit, context, outcome);
@@ -148,7 +148,7 @@ async function search(context: CliContext, options: SearchFlags & GlobalOptions)
   );
 }
 
-/** An identity or serial may be the subject, or stand among the particulars. */
+/** An identity or serial may be the subject of a record, or be in its detail. */
 function concerns(record: AuditRecord__Output, { identity, serial }: SearchFlags): boolean {
   if (identity === undefined && serial === undefined) return true;
   const texts = Object.values(detailOf(record)).flat().map(String);

@@ -35,7 +35,7 @@ export function authoritySourceCommands(
 function csrCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('csr')
-    .description('a CSR for a new intermediate, whose key stays in the token')
+    .description('make a CSR for a new intermediate; its key stays in the token')
     .option('--kind <kind>', 'issuing', 'issuing')
     .option('--key-type <type>', 'default as configured')
     .option('--id <id>', 'again for one that waits for its certificate')
@@ -124,7 +124,7 @@ function signDownstreamCommand(authority: Command, context: CliContext, outcome:
   authority
     .command('sign-downstream')
     .description(
-      'an intermediate for another CA of this trust domain, which can then be anybody in it',
+      'sign an intermediate for another CA, which can then issue any identity of this trust domain',
     )
     .requiredOption('--csr <file>', 'its CSR (PEM)')
     .requiredOption('--ttl <duration>', 'life, for example 90d')
@@ -176,7 +176,7 @@ function crossCommand(authority: Command, context: CliContext, outcome: Outcome)
   authority
     .command('cross')
     .description(
-      'let an old root certify a new one, for consumers that can not take the new one in time; taken back by withdraw',
+      'let an old root certify a new one, for consumers that can not get the new one in time; "withdraw" takes it back',
     )
     .requiredOption('--from <id>', 'the root that they have')
     .requiredOption('--to <id>', 'the root that it certifies')
@@ -264,7 +264,7 @@ function importCrlCommand(authority: Command, context: CliContext, outcome: Outc
 function requestCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('request')
-    .description('a new intermediate from the upstream (Vault or OpenBao)')
+    .description('request a new intermediate from the upstream (Vault or OpenBao)')
     .action(
       action(context, outcome, async (options) => {
         const imported = await withAdmin(context, options, 'AuthoritySources', (calls) =>

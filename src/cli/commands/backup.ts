@@ -38,7 +38,7 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
 function backupCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('backup')
-    .description('a consistent copy of the database of the running server; it holds no keys')
+    .description('copy the database of the running server; it holds no keys')
     .requiredOption('--out <file>', 'the file; it must not exist')
     .action(
       action<{ out: string }>(context, outcome, async (options) => {

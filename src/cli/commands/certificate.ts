@@ -35,7 +35,7 @@ export function certificateCommands(program: Command, context: CliContext, outco
 function listCommand(certificate: Command, context: CliContext, outcome: Outcome): void {
   certificate
     .command('list')
-    .description('certificates, by identity or by expiry')
+    .description('list certificates by identity or expiry')
     .option('--spiffe-id <id>', 'of exactly this identity')
     .option('--prefix <id>', 'of identities that begin so')
     .option('--kind <kind>', 'workload, agent, server, admin, delegated, authority')
@@ -43,10 +43,10 @@ function listCommand(certificate: Command, context: CliContext, outcome: Outcome
     .option('--holder <id>', 'held by this agent or client')
     .option('--authority <id>', 'signed by this authority')
     .option('--entry <id>', 'issued for this entry')
-    .option('--expires-within <duration>', 'that end within so long')
-    .option('--live', 'that have not ended yet')
+    .option('--expires-within <duration>', 'that end within this time')
+    .option('--live', 'that have not ended')
     .option('--order <order>', 'created or expiry', 'created')
-    .option('--limit <n>', 'at most so many', '100')
+    .option('--limit <n>', 'at most this many', '100')
     .action(action<CertificateFlags>(context, outcome, (options) => list(context, options)));
 }
 

@@ -23,7 +23,7 @@ function taintCommand(authority: Command, context: CliContext, outcome: Outcome)
   authority
     .command('taint <id>')
     .description(
-      'have everything replaced that it signed; where it is the last that signs, its successor is made first',
+      'replace everything that an authority signed; if it is the last that signs, make its successor first',
     )
     .requiredOption('--reason <text>', 'for the record')
     .option('--window <duration>', 'in which its leaves are replaced, spread')
@@ -56,9 +56,9 @@ function taintCommand(authority: Command, context: CliContext, outcome: Outcome)
 function revokeCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('revoke <id>')
-    .description('a tainted authority is trusted no more; refused while leaves of it are live')
+    .description('end the trust in a tainted authority; refused while its leaves are live')
     .requiredOption('--reason <text>', 'for the record')
-    .option('--force', 'whatever still is live')
+    .option('--force', 'even while leaves are live')
     .action(
       action<{ reason: string; force?: boolean }>(context, outcome, async (options, [id]) => {
         const authority = await authorityId(context, options, id as string);
@@ -81,7 +81,7 @@ function compromiseCommand(authority: Command, context: CliContext, outcome: Out
   authority
     .command('compromise <id>')
     .description(
-      'its key is in other hands: everything below it is replaced, and its root as well unless every consumer enforces CRLs',
+      'the key is stolen: replace everything below the authority, and its root too unless every consumer enforces CRLs',
     )
     .requiredOption('--reason <text>', 'for the record')
     .option('--window <duration>', 'in which leaves are replaced, spread')

@@ -9,7 +9,7 @@ import { duration, facts, instant, json, parseDuration, table, until } from '../
 export function delegationCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const delegation = program
     .command('delegation')
-    .description('control planes that may have identities signed');
+    .description('control planes that may sign identities');
   createCommand(delegation, context, outcome);
   listCommand(delegation, context, outcome);
   showCommand(delegation, context, outcome);
@@ -19,7 +19,7 @@ export function delegationCommands(program: Command, context: CliContext, outcom
 function createCommand(delegation: Command, context: CliContext, outcome: Outcome): void {
   delegation
     .command('create')
-    .description('let a client sign inside patterns')
+    .description('let a client sign identities that match patterns')
     .requiredOption('--client-id <id>', 'SPIFFE ID of the control plane')
     .requiredOption(
       '--pattern <pattern>',
@@ -69,7 +69,7 @@ function listCommand(delegation: Command, context: CliContext, outcome: Outcome)
     .command('list')
     .description('delegations')
     .option('--all', 'revoked ones too')
-    .option('--limit <n>', 'at most so many', '1000')
+    .option('--limit <n>', 'at most this many', '1000')
     .action(
       action<{ all?: boolean; limit?: string }>(context, outcome, async (options) => {
         const found = await withAdmin(context, options, 'Delegations', (calls) =>
@@ -155,7 +155,7 @@ function deleteCommand(delegation: Command, context: CliContext, outcome: Outcom
   delegation
     .command('delete <id>')
     .description('revoke a delegation at once')
-    .option('--reason <text>', 'stands in the audit record', '')
+    .option('--reason <text>', 'for the audit record', '')
     .action(
       action<{ reason: string }>(context, outcome, async (options, [id]) => {
         const revoked = await withAdmin(context, options, 'Delegations', (calls) =>

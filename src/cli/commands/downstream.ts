@@ -36,7 +36,7 @@ interface Svid {
   readonly bundlePem: Buffer;
 }
 
-/** What a workload of a downstream entry does for itself: with its own SVID, and nobody's hand. */
+/** What a workload of a downstream entry does for itself, with its own SVID. */
 export function downstreamCommands(program: Command, context: CliContext, outcome: Outcome): void {
   const downstream = program
     .command('downstream')

@@ -79,7 +79,9 @@ function showCommand(dual: Command, context: CliContext, outcome: Outcome): void
 function enableCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('enable')
-    .description('switch it on: takes effect when so many of the approvers have approved it')
+    .description(
+      'switch dual control on; it takes effect when enough of the approvers have approved it',
+    )
     .requiredOption('--required <k>', 'how many must approve, at least 2')
     .option('--approver <name=file.pub>', 'repeat; without it those of the present policy', collect)
     .option(
@@ -115,7 +117,7 @@ function enableCommand(dual: Command, context: CliContext, outcome: Outcome): vo
 function disableCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('disable')
-    .description('switch it off')
+    .description('switch dual control off')
     .action(
       action(context, outcome, (options) =>
         change(context, options, (policy) => ({ ...policy, enabled: false })),
@@ -140,10 +142,14 @@ function requireCommand(dual: Command, context: CliContext, outcome: Outcome): v
 function addApproverCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('add-approver <name>')
-    .description('enrol an approver, or replace his key')
-    .requiredOption('--public-key <file>', 'his .pub file')
-    .option('--identity <id>', 'repeat: SPIFFE ID, or uid:N, under which he proposes', collect)
-    .option('--valid <duration>', 'only for so long from now on')
+    .description('enrol an approver, or replace the key of one')
+    .requiredOption('--public-key <file>', 'the .pub file')
+    .option(
+      '--identity <id>',
+      'repeat: SPIFFE ID, or uid:N, under which the approver proposes',
+      collect,
+    )
+    .option('--valid <duration>', 'valid for this time from now on')
     .action(
       action<{ publicKey: string; identity?: readonly string[]; valid?: string }>(
         context,
@@ -170,7 +176,7 @@ function addApproverCommand(dual: Command, context: CliContext, outcome: Outcome
 function removeApproverCommand(dual: Command, context: CliContext, outcome: Outcome): void {
   dual
     .command('remove-approver <name>')
-    .description('strike an approver off the list')
+    .description('remove an approver')
     .action(
       action(context, outcome, (options, [name]) =>
         change(context, options, (policy) => {

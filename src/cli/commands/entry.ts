@@ -41,7 +41,7 @@ const withFlags = (command: Command): Command =>
     .option('--profile <name>', 'short-lived (default) or revocable')
     .option('--dns <name>', 'repeat: DNS names in the certificate', collect)
     .option('--hint <text>', 'tells a workload which of its identities to use for what')
-    .option('--expires <duration>', 'the entry itself ends after so long')
+    .option('--expires <duration>', 'the entry itself ends after this time')
     .option('--admin', 'the identity may use the admin API within its roles')
     .option('--downstream', 'the identity is a downstream authority')
     .option('--allow-weak-selectors', 'path or hash alone may identify the process')
@@ -101,7 +101,7 @@ function updateCommand(entry: Command, context: CliContext, outcome: Outcome): v
   withFlags(
     entry
       .command('update <id>')
-      .description('change one entry; what is not given stays')
+      .description('change one entry; fields that are not given stay as they are')
       .option('--spiffe-id <id>', 'the identity')
       .option(...parentOption)
       .option(...selectorOption, collect),
@@ -143,7 +143,7 @@ function listCommand(entry: Command, context: CliContext, outcome: Outcome): voi
     .option('--spiffe-id <id>', 'with exactly this ID')
     .option('--parent-id <id>', 'with this parent')
     .option('--selector <type:value>', 'with this selector among theirs')
-    .option('--limit <n>', 'at most so many', '1000')
+    .option('--limit <n>', 'at most this many', '1000')
     .action(
       action<{ spiffeId?: string; parentId?: string; selector?: string; limit?: string }>(
         context,
@@ -178,7 +178,7 @@ function listCommand(entry: Command, context: CliContext, outcome: Outcome): voi
 function deleteCommand(entry: Command, context: CliContext, outcome: Outcome): void {
   entry
     .command('delete <id...>')
-    .description('delete entries; nothing is issued for them from the moment of the answer on')
+    .description('delete entries; once the command returns, nothing is issued for them')
     .action(
       action(context, outcome, async (options, ids) => {
         const results = await withAdmin(

@@ -36,7 +36,7 @@ export function evidenceCommand(program: Command, context: CliContext, outcome: 
     );
 }
 
-/** Checked here once more: what is shown agrees with the digest that the record holds. */
+/** Reads the list and checks it again: it must agree with the digest that the record holds. */
 async function read(context: CliContext, options: GlobalOptions, id: string): Promise<Read> {
   return withAdmin(context, options, 'Authorities', async (calls) => {
     let check: EvidenceCheck | undefined;

@@ -37,8 +37,8 @@ interface Minted {
 }
 
 /**
- * One certificate by hand. Its key is made here; where the call is held for approval it waits here
- * for the certificate.
+ * One certificate by hand. Its key is made here. When the call waits for approval, the key waits
+ * here for its certificate.
  */
 export function mintCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
@@ -128,7 +128,7 @@ async function mint(
       !isOperation(operation)
     )
       throw error;
-    // what is approved is a certificate for exactly this key
+    // the approval is for a certificate with exactly this key
     writeWhole(waitingKeyPath(options, operation), keyPem, 0o600);
     throw new PkiError(error.code, error.message, {
       cause: error,
@@ -144,7 +144,7 @@ async function collectHeld(
   operation: string,
 ): Promise<Minted> {
   const waiting = waitingKeyPath(options, operation);
-  // the result can be taken once: not before it is certain that its key is here
+  // the result can be taken once, so check first that its key is here
   if (!isOperation(operation) || !existsSync(waiting))
     throw new PkiError(
       'NOT_FOUND',
@@ -175,5 +175,5 @@ async function collectHeld(
   };
 }
 
-/** Goes into a file name. */
+/** Whether a text has the form of an operation's ID; it becomes part of a file name. */
 const isOperation = (text: string): boolean => /^[0-9a-f-]{36}$/.test(text);

@@ -48,7 +48,7 @@ function listCommand(role: Command, context: CliContext, outcome: Outcome): void
   role
     .command('list')
     .description('roles')
-    .option('--limit <n>', 'at most so many', '1000')
+    .option('--limit <n>', 'at most this many', '1000')
     .action(
       action<{ limit?: string }>(context, outcome, async (options) => {
         const found = await withAdmin(context, options, 'Roles', (calls) =>

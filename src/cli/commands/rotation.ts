@@ -42,7 +42,7 @@ function rotateCommand(authority: Command, context: CliContext, outcome: Outcome
   authority
     .command('rotate')
     .description(
-      'put a new authority in the place of the present one, once everybody is proven to hold it; a root brings a new intermediate with it',
+      'replace an authority after every consumer has confirmed the new one; a new root brings a new intermediate',
     )
     .option(
       '--kind <kind>',
@@ -105,7 +105,9 @@ async function rotate(context: CliContext, options: RotateFlags & GlobalOptions)
 function prepareCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('prepare')
-    .description('make a successor: key in the token, certificate; nobody is told yet')
+    .description(
+      'make a successor: its key in the token and its certificate; it is not handed out yet',
+    )
     .option('--kind <kind>', 'root, issuing, jwt', 'issuing')
     .option('--region <name>', 'issuing only: signs on servers of this region alone')
     .option('--replica <name>', 'issuing only: signs on this replica alone')
@@ -141,7 +143,7 @@ function publishCommand(authority: Command, context: CliContext, outcome: Outcom
   withStepOptions(
     authority
       .command('publish [id]')
-      .description('hand a prepared authority out, so that everybody can come to trust it'),
+      .description('hand out a prepared authority, so that consumers can come to trust it'),
   ).action(
     action<ContinueFlags>(context, outcome, (options, [id]) =>
       proceed(context, options, id, 'published'),
@@ -153,7 +155,7 @@ function activateCommand(authority: Command, context: CliContext, outcome: Outco
   withStepOptions(
     authority
       .command('activate [id]')
-      .description('let a published authority sign, once everybody is proven to hold it')
+      .description('let a published authority sign after every consumer has confirmed it')
       .option(
         '--standby',
         'the authorities in the standby token, of every kind: when the issuing token is lost',
@@ -270,7 +272,7 @@ function withdrawCommand(authority: Command, context: CliContext, outcome: Outco
 function acceptClockCommand(authority: Command, context: CliContext, outcome: Outcome): void {
   authority
     .command('accept-clock')
-    .description('the wall clock is right as it is now, after a jump')
+    .description('after a jump of the wall clock: accept its present time')
     .requiredOption('--reason <text>', 'for the record')
     .action(
       action<{ reason: string }>(context, outcome, async (options) => {
@@ -289,12 +291,12 @@ function statusCommand(authority: Command, context: CliContext, outcome: Outcome
   authority
     .command('status')
     .description('the chain: who signs, who is trusted, who has confirmed, what happens next')
-    .option('--watch', 'until it is stopped')
-    .option('--all', 'ended authorities too')
+    .option('--watch', 'follow the changes until interrupted')
+    .option('--all', 'include ended authorities')
     .action(
       action<{ watch?: boolean; all?: boolean }>(context, outcome, async (options) => {
         if (options.watch) {
-          // to be stopped is how it ends
+          // an interruption is its normal end
           await follow(context, options, {
             reached: () => false,
             line: (status) =>

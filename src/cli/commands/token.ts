@@ -20,7 +20,7 @@ function createCommand(token: Command, context: CliContext, outcome: Outcome): v
       '--agent-name <name>',
       'the agent becomes spiffe://<trust domain>/meshca/agent/<name>',
     )
-    .option('--ttl <duration>', 'until when it may be used')
+    .option('--ttl <duration>', 'how long it may be used')
     .option('--node-selector <type:value>', 'repeat: selectors of the node, for node sets', collect)
     .action(
       action<{ agentName: string; ttl?: string; nodeSelector?: readonly string[] }>(
@@ -56,7 +56,7 @@ function listCommand(token: Command, context: CliContext, outcome: Outcome): voi
   token
     .command('list')
     .description('join tokens, without their secret')
-    .option('--limit <n>', 'at most so many', '1000')
+    .option('--limit <n>', 'at most this many', '1000')
     .action(
       action<{ limit?: string }>(context, outcome, async (options) => {
         const found = await withAdmin(context, options, 'Tokens', (calls) =>
@@ -93,7 +93,7 @@ function deleteCommand(token: Command, context: CliContext, outcome: Outcome): v
   token
     .command('delete <id>')
     .description('revoke a join token that nobody has joined with')
-    .option('--reason <text>', 'stands in the audit record', '')
+    .option('--reason <text>', 'for the audit record', '')
     .action(
       action<{ reason: string }>(context, outcome, async (options, [id]) => {
         const revoked = await withAdmin(context, options, 'Tokens', (calls) =>

@@ -18,14 +18,19 @@ export interface CountedApproval {
   readonly userVerified?: boolean;
 }
 
+/** An operation, and the bytes that state it. */
+export interface ProposedOperation {
+  readonly bytes: Buffer;
+  readonly stated: Operation;
+}
+
 /**
  * One signature, judged alone: by an approver of the policy, valid at `now`, not the proposer, over
  * exactly this operation.
  */
 export function judgeApproval(
   policy: ApprovalPolicy,
-  bytes: Buffer,
-  operation: Operation,
+  { bytes, stated: operation }: ProposedOperation,
   signature: string,
   now: number,
 ): Result<CountedApproval> {
@@ -62,19 +67,19 @@ export function judgeApproval(
 /** The approvals that count together: each approver once. */
 export function countApprovals(
   policy: ApprovalPolicy,
-  bytes: Buffer,
-  operation: Operation,
+  proposed: ProposedOperation,
   signatures: readonly string[],
   now: number,
 ): { readonly counted: readonly CountedApproval[]; readonly enough: boolean } {
   const counted = new Map<string, CountedApproval>();
   for (const signature of signatures) {
-    const judged = judgeApproval(policy, bytes, operation, signature, now);
+    const judged = judgeApproval(policy, proposed, signature, now);
     if (judged.ok && !counted.has(judged.value.approver))
       counted.set(judged.value.approver, judged.value);
   }
   const distinct = new Set([...counted.values()].map(({ fingerprint }) => fingerprint)).size;
-  const deciding = policySha256(policy, operation.policyVersion) === operation.policySha256;
+  const { policyVersion, policySha256: stated } = proposed.stated;
+  const deciding = policySha256(policy, policyVersion) === stated;
   return {
     counted: [...counted.values()],
     enough: policy.enabled && deciding && policy.required >= 2 && distinct >= policy.required,

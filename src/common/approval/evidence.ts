@@ -63,8 +63,7 @@ export function verifyEvidence(
     );
   const { counted, enough } = countApprovals(
     policy,
-    read.value.operation,
-    operation.value,
+    { bytes: read.value.operation, stated: operation.value },
     signatures,
     decidedAt,
   );

@@ -31,6 +31,7 @@ export const defaultLifeSeconds = 86_400;
  */
 const minimumRequired = 2;
 const maximumApprovers = 50;
+const maximumIdentities = 16;
 const minimumLifeSeconds = 300;
 const maximumLifeSeconds = 14 * 86_400;
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
@@ -43,60 +44,16 @@ const identityPattern = /^(?:spiffe:\/\/[a-z0-9._-]{1,255}(?:\/[A-Za-z0-9._-]+)+
 export function checkPolicy(input: ApprovalPolicy): Result<ApprovalPolicy> {
   const { approvers, required, enabled } = input;
   const lifeSeconds = input.lifeSeconds === 0 ? defaultLifeSeconds : input.lifeSeconds;
-  if (approvers.length > maximumApprovers)
-    return invalid(`${approvers.length} approvers are more than ${maximumApprovers}`);
-  if (
-    enabled &&
-    (!Number.isSafeInteger(required) || required < minimumRequired || required > approvers.length)
-  )
-    return invalid(
-      `${required} of ${approvers.length} approvers: it takes at least ${minimumRequired}, and no more than there are`,
-    );
-  if (
-    !Number.isSafeInteger(lifeSeconds) ||
-    lifeSeconds < minimumLifeSeconds ||
-    lifeSeconds > maximumLifeSeconds
-  )
-    return invalid(
-      `an operation may wait ${minimumLifeSeconds} to ${maximumLifeSeconds} s, not ${lifeSeconds}`,
-    );
+  const problem = termsProblem({ ...input, lifeSeconds });
+  if (problem !== undefined) return invalid(problem);
   const checked: Approver[] = [];
   const owners = new Map<string, string>();
-  for (const approver of approvers) {
-    const { name } = approver;
-    if (!namePattern.test(name))
-      return invalid(
-        `the name ${JSON.stringify(name.slice(0, 80))} is not of [A-Za-z0-9._@-], up to 64`,
-      );
-    const key = parseSshPublicKey(approver.publicKey);
-    if (!key.ok) return fail(key.error.code, `approver ${name}: ${key.error.message}`);
-    const wrong = approver.identities.find((identity) => !identityPattern.test(identity));
-    if (wrong !== undefined || approver.identities.length > 16)
-      return invalid(
-        `approver ${name}: ${wrong === undefined ? 'more than 16 identities' : `${JSON.stringify(wrong.slice(0, 120))} is neither a SPIFFE ID nor uid:N`}`,
-      );
-    if (
-      ![approver.notBefore, approver.notAfter].every((at) => Number.isSafeInteger(at) && at >= 0) ||
-      (approver.notAfter !== 0 && approver.notAfter < approver.notBefore)
-    )
-      return invalid(`approver ${name}: the validity ends before it begins`);
-    // one person under two names would be two of k
-    for (const own of [
-      `name ${name.toLowerCase()}`,
-      `key ${key.value.fingerprint}`,
-      ...new Set(approver.identities.map((identity) => `identity ${identity}`)),
-    ]) {
-      const owner = owners.get(own);
-      if (owner !== undefined) return invalid(`the ${own} stands twice, for ${owner} and ${name}`);
-      owners.set(own, name);
-    }
-    checked.push({
-      name,
-      publicKey: sshKeyText(key.value),
-      identities: [...new Set(approver.identities)].sort(),
-      notBefore: approver.notBefore,
-      notAfter: approver.notAfter,
-    });
+  for (const each of approvers) {
+    const approver = checkApprover(each);
+    if (!approver.ok) return approver;
+    const twice = claim(owners, approver.value);
+    if (twice !== undefined) return invalid(twice);
+    checked.push(approver.value.approver);
   }
   return ok({
     enabled,
@@ -104,6 +61,80 @@ export function checkPolicy(input: ApprovalPolicy): Result<ApprovalPolicy> {
     lifeSeconds,
     approvers: checked.sort((a, b) => (a.name < b.name ? -1 : 1)),
   });
+}
+
+/** What is wrong with a policy apart from its approvers. */
+function termsProblem({
+  approvers,
+  required,
+  enabled,
+  lifeSeconds,
+}: ApprovalPolicy): string | undefined {
+  if (approvers.length > maximumApprovers)
+    return `${approvers.length} approvers are more than ${maximumApprovers}`;
+  const decidable =
+    Number.isSafeInteger(required) && required >= minimumRequired && required <= approvers.length;
+  if (enabled && !decidable)
+    return `${required} of ${approvers.length} approvers: it takes at least ${minimumRequired}, and no more than there are`;
+  const bearable =
+    Number.isSafeInteger(lifeSeconds) &&
+    lifeSeconds >= minimumLifeSeconds &&
+    lifeSeconds <= maximumLifeSeconds;
+  return bearable
+    ? undefined
+    : `an operation may wait ${minimumLifeSeconds} to ${maximumLifeSeconds} s, not ${lifeSeconds}`;
+}
+
+interface CheckedApprover {
+  readonly approver: Approver;
+  readonly fingerprint: string;
+}
+
+function checkApprover(stated: Approver): Result<CheckedApprover> {
+  const { name, identities, notBefore, notAfter } = stated;
+  if (!namePattern.test(name))
+    return invalid(
+      `the name ${JSON.stringify(name.slice(0, 80))} is not of [A-Za-z0-9._@-], up to 64`,
+    );
+  const key = parseSshPublicKey(stated.publicKey);
+  if (!key.ok) return fail(key.error.code, `approver ${name}: ${key.error.message}`);
+  const wrong = identities.find((identity) => !identityPattern.test(identity));
+  if (wrong !== undefined)
+    return invalid(
+      `approver ${name}: ${JSON.stringify(wrong.slice(0, 120))} is neither a SPIFFE ID nor uid:N`,
+    );
+  if (identities.length > maximumIdentities)
+    return invalid(`approver ${name}: more than ${maximumIdentities} identities`);
+  if (
+    ![notBefore, notAfter].every((at) => Number.isSafeInteger(at) && at >= 0) ||
+    (notAfter !== 0 && notAfter < notBefore)
+  )
+    return invalid(`approver ${name}: the validity ends before it begins`);
+  const approver = {
+    name,
+    publicKey: sshKeyText(key.value),
+    identities: [...new Set(identities)].sort(),
+    notBefore,
+    notAfter,
+  };
+  return ok({ approver, fingerprint: key.value.fingerprint });
+}
+
+/** Claims name, key and identities. One person under two names would be two of k. */
+function claim(
+  owners: Map<string, string>,
+  { approver: { name, identities }, fingerprint }: CheckedApprover,
+): string | undefined {
+  for (const own of [
+    `name ${name.toLowerCase()}`,
+    `key ${fingerprint}`,
+    ...identities.map((identity) => `identity ${identity}`),
+  ]) {
+    const owner = owners.get(own);
+    if (owner !== undefined) return `the ${own} stands twice, for ${owner} and ${name}`;
+    owners.set(own, name);
+  }
+  return undefined;
 }
 
 /** What the digest in an operation is over. */

@@ -1,5 +1,6 @@
 import {
   ServerInterceptingCall,
+  type Metadata,
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
 } from '@grpc/grpc-js';
@@ -37,88 +38,137 @@ const resetMs = 250;
 const cancelled = 8;
 
 /**
- * Bounds what callers make a gRPC server hold: grpc-js collects a request until it is complete, up
- * to the largest message for each stream, before any handler hears of it, and knows no bound per
+ * Bounds what callers make a gRPC server hold. grpc-js collects a request until it is complete, up
+ * to the largest message for each stream, before any handler hears of it; it has no bound per
  * connection or caller. Here each byte of a request and of its metadata is charged to an owner
- * until the call ends; requests of a client stream, until the message is complete. What is beyond
- * ends with OVERLOADED, and the stream is reset, since a peer that goes on sending would keep it.
+ * until the call ends; a message of a client stream, until it is complete. A call beyond the bound
+ * ends with OVERLOADED. Its stream is reset, since a peer that goes on sending would keep it open.
  */
 export function boundRequests(bounds: RequestBounds): ServerInterceptor {
-  const held = new Map<string, number>();
-  let total = 0;
-
-  const take = ({ name, bytes: most }: RequestOwner, bytes: number): boolean => {
-    const before = held.get(name) ?? 0;
-    held.set(name, before + bytes);
-    total += bytes;
-    return before + bytes <= most && (total <= bounds.totalBytes || before + bytes <= littleBytes);
-  };
-  const give = ({ name }: RequestOwner, bytes: number): void => {
-    const left = (held.get(name) ?? 0) - bytes;
-    if (left > 0) held.set(name, left);
-    else held.delete(name);
-    total -= bytes;
-  };
-
-  return (method, call) => {
-    const { stream, incomingEncoding } = inside(call);
-    const owner = bounds.ownerOf(call.getPeer());
-    let charged = 0;
-    let refused = false;
-    const refuse = (error: PkiError): void => {
-      if (refused) return;
-      refused = true;
-      bounds.onRefused?.(call.getPeer(), error);
-      call.sendStatus(toStatus(error));
-      setTimeout(() => stream.close(cancelled), resetMs).unref();
-    };
-    const charge = (bytes: number): void => {
-      if (owner === undefined || refused) return;
-      charged += bytes;
-      if (!take(owner, bytes))
-        refuse(
-          new PkiError(
-            'OVERLOADED',
-            'this caller has more bytes of requests under way than it may',
-          ),
-        );
-    };
-    const release = (): void => {
-      if (owner !== undefined) give(owner, charged);
-      charged = 0;
-    };
-    stream.on('data', (data: Buffer) => charge(data.length));
-    stream.once('close', release);
+  const accounts = new RequestAccounts(bounds.totalBytes);
+  return ({ requestStream }, call) => {
+    const bounded = new BoundedCall(call, bounds, accounts);
     return new ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, forward) => {
-            let size = 0;
-            for (const [key, values] of Object.entries(metadata.toHttp2Headers()))
-              size += key.length + String(values).length;
-            if (owner === undefined)
-              refuse(new PkiError('CANCELLED', 'the connection of this call is gone'));
-            else if (size > bounds.metadataBytes)
-              refuse(
-                new PkiError(
-                  'INVALID_REQUEST',
-                  `the metadata of the call has more than ${bounds.metadataBytes} bytes`,
-                ),
-              );
-            else charge(incomingEncoding === 'identity' ? size : size + bounds.messageBytes);
-            if (!refused) forward(metadata);
+            bounded.takeMetadata(metadata);
+            if (!bounded.refused) forward(metadata);
           },
           onReceiveMessage: (message, forward) => {
-            if (refused) return;
-            if (method.requestStream && incomingEncoding === 'identity') release();
+            if (bounded.refused) return;
+            if (requestStream) bounded.messageComplete();
             forward(message);
           },
           onReceiveHalfClose: (forward) => {
-            if (!refused) forward();
+            if (!bounded.refused) forward();
           },
         }),
     });
   };
+}
+
+/** Owner of what each owner holds, and of the total. */
+class RequestAccounts {
+  readonly #held = new Map<string, number>();
+  readonly #totalBytes: number;
+  #total = 0;
+
+  constructor(totalBytes: number) {
+    this.#totalBytes = totalBytes;
+  }
+
+  /** false where the owner, or all owners together, now hold more than they may. */
+  take({ name, bytes: most }: RequestOwner, bytes: number): boolean {
+    const held = (this.#held.get(name) ?? 0) + bytes;
+    this.#held.set(name, held);
+    this.#total += bytes;
+    return held <= most && (this.#total <= this.#totalBytes || held <= littleBytes);
+  }
+
+  give({ name }: RequestOwner, bytes: number): void {
+    const left = (this.#held.get(name) ?? 0) - bytes;
+    if (left > 0) this.#held.set(name, left);
+    else this.#held.delete(name);
+    this.#total -= bytes;
+  }
+}
+
+/** One call and what it is charged. */
+class BoundedCall {
+  readonly #call: ServerInterceptingCallInterface;
+  readonly #bounds: RequestBounds;
+  readonly #accounts: RequestAccounts;
+  readonly #inside: Inside;
+  readonly #owner: RequestOwner | undefined;
+  #charged = 0;
+  #refused = false;
+
+  constructor(
+    call: ServerInterceptingCallInterface,
+    bounds: RequestBounds,
+    accounts: RequestAccounts,
+  ) {
+    this.#call = call;
+    this.#bounds = bounds;
+    this.#accounts = accounts;
+    this.#inside = inside(call);
+    this.#owner = bounds.ownerOf(call.getPeer());
+    this.#inside.stream.on('data', (data: Buffer) => this.#charge(data.length));
+    this.#inside.stream.once('close', () => this.#release());
+  }
+
+  get refused(): boolean {
+    return this.#refused;
+  }
+
+  takeMetadata(metadata: Metadata): void {
+    let size = 0;
+    for (const [key, values] of Object.entries(metadata.toHttp2Headers()))
+      size += key.length + String(values).length;
+    const { metadataBytes, messageBytes } = this.#bounds;
+    if (this.#owner === undefined)
+      this.#refuse(new PkiError('CANCELLED', 'the connection of this call is gone'));
+    else if (size > metadataBytes)
+      this.#refuse(
+        new PkiError(
+          'INVALID_REQUEST',
+          `the metadata of the call has more than ${metadataBytes} bytes`,
+        ),
+      );
+    else this.#charge(this.#compressed ? size + messageBytes : size);
+  }
+
+  /** A message of a client stream is with its handler: the next one is charged anew. */
+  messageComplete(): void {
+    if (!this.#compressed) this.#release();
+  }
+
+  get #compressed(): boolean {
+    return this.#inside.incomingEncoding !== 'identity';
+  }
+
+  #charge(bytes: number): void {
+    if (this.#owner === undefined || this.#refused) return;
+    this.#charged += bytes;
+    if (!this.#accounts.take(this.#owner, bytes))
+      this.#refuse(
+        new PkiError('OVERLOADED', 'this caller has more bytes of requests under way than it may'),
+      );
+  }
+
+  #release(): void {
+    if (this.#owner !== undefined) this.#accounts.give(this.#owner, this.#charged);
+    this.#charged = 0;
+  }
+
+  #refuse(error: PkiError): void {
+    if (this.#refused) return;
+    this.#refused = true;
+    this.#bounds.onRefused?.(this.#call.getPeer(), error);
+    this.#call.sendStatus(toStatus(error));
+    setTimeout(() => this.#inside.stream.close(cancelled), resetMs).unref();
+  }
 }
 
 interface Inside {

@@ -21,8 +21,8 @@ const maximumStrangers = 16;
 const strangerSeconds = 5;
 
 /**
- * The local admin socket: who calls is told by the kernel (SO_PEERCRED), not by the permissions of
- * the file alone.
+ * The local admin socket. The kernel tells who calls (SO_PEERCRED); the permissions of the file are
+ * not relied on alone.
  */
 export async function startAdminListener(
   dependencies: AdminListenerDependencies,
@@ -45,7 +45,7 @@ export async function startAdminListener(
       return;
     }
     const caller = Promise.resolve().then(() => dependencies.callers.local(credentials));
-    // who is not admitted is told so, and can not take the places of those who are
+    // a caller who is not admitted is told so, and must not take the place of one who is
     caller.catch(() => {
       if (strangers.size >= maximumStrangers) socket.destroy();
       strangers.add(socket);
@@ -75,7 +75,7 @@ export async function startAdminListener(
   };
 }
 
-/** undefined for a connection that is gone already: no caller may bring the listener down. */
+/** undefined for a connection that is gone: no caller may bring the listener down. */
 function credentialsOf(socket: Socket): PeerCredentials | undefined {
   try {
     return peerCredentials(descriptorOf(socket));
@@ -92,8 +92,8 @@ function descriptorOf(socket: Socket): number {
 }
 
 /**
- * A socket file that nobody answers on is left from a crash; one that answers is another server.
- * Anything else is not ours to remove.
+ * Removes a socket file that is left from a crash: nobody answers on it. A socket that answers
+ * belongs to another server. Anything else is not removed.
  */
 async function removeStale(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
@@ -125,6 +125,6 @@ async function listen(server: NetServer, path: string, mode: number): Promise<vo
     );
     server.listen(path, resolve);
   });
-  // whoever connected before this line is told apart by his uid like everybody else
+  // a caller who connected before this line is still checked by uid
   chmodSync(path, mode);
 }

@@ -13,7 +13,7 @@ export interface CallAdmissionDeps {
   readonly logger: Logger;
 }
 
-/** Finds the caller of a call, checks that he still stands, and that his class is admitted. */
+/** Finds the caller of a call, checks its standing, and admits its class. */
 export class CallAdmission {
   readonly #deps: CallAdmissionDeps;
 
@@ -39,7 +39,7 @@ export class CallAdmission {
     try {
       admit(method, classes, caller);
     } catch (thrown) {
-      // on record under his name: whoever answers the call knows of no caller yet
+      // recorded here under the caller's name, which the answer of the call does not know yet
       await refusals.refused(caller, method, PkiError.from(thrown));
       throw thrown;
     }

@@ -23,14 +23,14 @@ export interface Connection {
 }
 
 /**
- * What a guest may take: a connection whose caller is not, or not yet, known to have business here
- * (nobody's certificate, one that is refused, a workload's). An attestation and its bundle steps
- * need far less. Together they bound what strangers can make the server hold: places, descriptors,
- * and messages that never end.
+ * What a guest may take. A guest is a connection without a caller who may do more than attest and
+ * ask for health: no certificate, a refused one, a workload's, or one not looked up yet. An
+ * attestation and its bundle steps need far less. The limits bound what strangers can make the
+ * server hold: places, descriptors, and messages that never end.
  */
 export interface GuestLimits {
   /**
-   * Guests at once; beyond, the oldest goes, which is whoever lingers and not whoever attests now.
+   * Guests at once. Beyond that the oldest is closed: it lingers, while a node that attests is new.
    */
   readonly connections: number;
   readonly seconds: number;
@@ -40,9 +40,9 @@ export interface GuestLimits {
 const defaultGuestLimits: GuestLimits = { connections: 1000, seconds: 120, bytes: 256 * 1024 };
 const guestCheckMs = 200;
 /**
- * Connections of one identity at once; beyond, its oldest goes: each may hold as many unfinished
- * messages as it has streams. An agent has one, and one more while it renews; a control plane may
- * have many replicas.
+ * Connections of one identity at once; beyond that its oldest is closed. Each connection may hold
+ * as many unfinished messages as it has streams. An agent has one, and one more while it renews; a
+ * control plane may have many replicas.
  */
 const perIdentity: Readonly<Record<CertificateCaller['class'], number>> = {
   agent: 16,
@@ -52,9 +52,9 @@ const perIdentity: Readonly<Record<CertificateCaller['class'], number>> = {
 };
 
 /**
- * Bytes of requests under way or not complete, for all connections of one identity: several of the
- * largest messages for an agent, and for a control plane as many batches of 500 large CSRs as it
- * keeps in flight.
+ * Bytes of requests that are under way or not complete, for all connections of one identity. An
+ * agent may have several of the largest messages; a control plane, as many batches of 500 large
+ * CSRs as it keeps in flight.
  */
 const mebibyte = 1024 * 1024;
 const requestBytes: Readonly<Record<Caller['class'], number>> = {
@@ -127,7 +127,7 @@ export class Connections {
       this.#owners.delete(key);
       if (spiffeId !== undefined) this.#forget(spiffeId, connection);
     });
-    // grpc-js knows a connection by the address of its socket alone
+    // grpc-js knows a connection only by the address of its socket
     Object.defineProperties(input.socket, {
       remoteAddress: { value: key, configurable: true },
       remotePort: { value: undefined, configurable: true },

@@ -17,7 +17,7 @@ export interface GrpcServerDeps extends GuardDeps {
 }
 
 const metadataBytes = 16 * 1024;
-/** Of all callers; one that holds little is served beyond it. */
+/** Of all callers together. Beyond it, callers that hold little are still served. */
 const requestBytesInAll = 512 * 1024 * 1024;
 
 export interface GrpcFront {
@@ -61,8 +61,8 @@ export function buildGrpcServer(deps: GrpcServerDeps, options: GrpcServerOptions
 }
 
 /**
- * Whoever may send large messages at all has room for some of the largest, where the configuration
- * makes them larger.
+ * A caller who may send large messages has room for four of the largest, also where the
+ * configuration makes them larger.
  */
 const withRoom = (
   owner: RequestOwner | undefined,

@@ -27,7 +27,7 @@ export interface GuardedMethod {
 
 /**
  * Stands before every handler, ours and those of libraries: finds the connection, re-checks its
- * caller, admits his class, limits concurrency and duration, and turns errors into statuses. Owner
+ * caller, admits its class, limits concurrency and duration, and turns errors into statuses. Owner
  * of the number of unary calls under way.
  */
 export class Guard {

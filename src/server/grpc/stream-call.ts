@@ -47,7 +47,7 @@ export class GuardedStream {
   }
 
   #refuse(thrown: unknown): void {
-    // one refusal a stream, however many messages the peer sends while it is being recorded
+    // one refusal for a stream, even if more messages fail while it is being recorded
     if (this.#over || this.#failing) return;
     this.#failing = true;
     const { method, requestId, call, refusalStatus } = this.#deps;

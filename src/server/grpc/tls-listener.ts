@@ -42,10 +42,10 @@ export interface Listening {
 }
 
 /**
- * gRPC over TLS 1.3: own TLS server, so that callers with and without certificate share one port,
- * the certificate is renewed without restart, and no session is ever resumed (a resumed one would
- * skip the check of expiry). A client certificate proves a key here; who that is, the inventory
- * says.
+ * gRPC over TLS 1.3. The TLS server is our own: callers with and without a certificate share one
+ * port, the server's certificate is renewed without restart, and no session is resumed (a resumed
+ * session would skip the check of expiry). A client certificate proves a key; the inventory tells
+ * whose key it is.
  */
 export async function startTlsListener(dependencies: TlsListenerDependencies): Promise<Listening> {
   const { options, identity, logger } = dependencies;
@@ -93,8 +93,7 @@ export async function startTlsListener(dependencies: TlsListenerDependencies): P
 const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
   cert: identity.chainPem,
   key: identity.keyPem,
-  // named so that no store of public roots is loaded: whether a client is known is decided by the
-  // inventory
+  // set so that no store of public roots is loaded; the inventory decides whether a client is known
   ca: certificatesToPem(rootsDer),
   minVersion: 'TLSv1.3' as const,
   ecdhCurve: 'X25519MLKEM768:X25519:P-256:P-384',
@@ -102,9 +101,9 @@ const contextOf = (identity: TlsIdentity, rootsDer: readonly Buffer[]) => ({
 });
 
 /**
- * Bounds the handshakes under way. When there are too many, the oldest goes: an honest one takes
- * milliseconds, so that the oldest are those of peers that connect and say nothing, and these can
- * not keep anybody out.
+ * Bounds the handshakes under way. When there are too many, the oldest is closed. An honest
+ * handshake takes milliseconds, so the oldest belong to peers that connect and say nothing; such
+ * peers can not keep others out.
  */
 function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDependencies): void {
   const underWay = new Set<Socket>();
@@ -133,8 +132,8 @@ function limitHandshakes(server: TlsServer, { options, refusals }: TlsListenerDe
 const reservedDescriptors = 512;
 
 /**
- * At most what the process may open; where the limit is low, a flood of connections would else take
- * the database and signers with it.
+ * At most as many connections as the process may open. Without this bound and under a low limit, a
+ * flood of connections would break the database and the signers too.
  */
 function connectionLimit(wanted: number): number {
   try {

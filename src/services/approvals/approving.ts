@@ -29,12 +29,13 @@ export function judgeAdded(
   now: number,
 ): JudgedApproval {
   const { id, bytes } = operation;
-  const { approver, fingerprint } = unwrap(judgeApproval(policy, bytes, stated, signature, now));
+  const proposed = { bytes, stated };
+  const { approver, fingerprint } = unwrap(judgeApproval(policy, proposed, signature, now));
   const earlier = operation.approvals.map((each) => each.signature);
-  const before = countApprovals(policy, bytes, stated, earlier, now);
+  const before = countApprovals(policy, proposed, earlier, now);
   if (before.counted.some((each) => each.approver === approver))
     throw new PkiError('APPROVAL_NOT_COUNTED', `${approver} has approved ${id} already`);
-  const { counted, enough } = countApprovals(policy, bytes, stated, [...earlier, signature], now);
+  const { counted, enough } = countApprovals(policy, proposed, [...earlier, signature], now);
   const evidence = evidenceText({
     operation: bytes,
     policy,

@@ -39,7 +39,7 @@ export function viewOf(
   if (policy === undefined)
     return { ...base, approvals: [], required: 0, missing: [], evidence: undefined };
   const signatures = operation.approvals.map(({ signature }) => signature);
-  const { counted } = countApprovals(policy, operation.bytes, stated, signatures, now);
+  const { counted } = countApprovals(policy, { bytes: operation.bytes, stated }, signatures, now);
   return {
     ...base,
     approvals: counted,

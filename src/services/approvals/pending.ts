@@ -7,7 +7,7 @@ export interface PendingFacts {
   readonly oldestSeconds: number;
 }
 
-/** What waits for approval, by the name of its RPC. */
+/** What waits for approval, by the name of its method. */
 export async function pendingByKind(
   approvals: Pick<LedgerApprovals, 'list'>,
   now: number,

@@ -4,7 +4,7 @@ import type { Clock } from '../../common/runtime/index.ts';
 const lifeMs = 3_600_000;
 const maximum = 200;
 
-/** Answers of executed operations, in memory alone: one may hold a join token. */
+/** Answers of executed operations. They stay in memory only: one may hold a join token. */
 export class ResultShelf {
   readonly #clock: Clock;
   readonly #results = new Map<string, { readonly response: Json; readonly untilMs: number }>();

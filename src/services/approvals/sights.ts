@@ -18,10 +18,10 @@ export interface SightDeps {
 export type EntrySight = Pick<RegistrationEntry, 'spiffeId' | 'parentId' | 'admin' | 'downstream'>;
 
 /**
- * Whether an identity, entry or token could make or become an admin or approver. Decided on the
- * safe side: where it can not be told, it does. A "no" that rests on what is not there is given
- * only when the log says so too: else whoever can take a row away for a moment could have a token
- * for the node of an admin. What is no SPIFFE ID is left to the service, which refuses it.
+ * Whether an identity, entry or token could make or become an admin or approver: it "matters". In
+ * doubt it does. A "no" that rests on absent rows is given only if the log agrees: else an attacker
+ * who removes a row for a moment could get a join token for the node of an admin. A text that is no
+ * SPIFFE ID is left to the service, which refuses it.
  */
 export class ApprovalSights {
   readonly #deps: SightDeps;
@@ -51,13 +51,13 @@ export class ApprovalSights {
     return false;
   }
 
-  /** The same for entries as they are now; unknown IDs count for nothing. */
+  /** The same for stored entries; unknown IDs do not matter. */
   async storedMatter(ids: readonly string[]): Promise<boolean> {
     const found = await Promise.all(ids.map((id) => this.#deps.entries.byId(id)));
     return this.entriesMatter(found.filter((entry) => entry !== undefined));
   }
 
-  /** Whether any entry beside `stated` matters: for what a pruning apply takes away. */
+  /** Whether any entry beside `stated` matters: a pruning apply deletes them. */
   async othersMatter(stated: ReadonlySet<string>): Promise<boolean> {
     const names = await this.#names();
     return this.#some(
@@ -68,7 +68,7 @@ export class ApprovalSights {
   }
 
   /**
-   * A token makes a node the parent of whatever stands under its ID or, by selectors, under a node
+   * A token makes a node the parent of all entries under its ID or, by selectors, under a node
    * set.
    */
   async tokenMatters(agentName: string, nodeSelectors: readonly string[]): Promise<boolean> {
@@ -84,8 +84,8 @@ export class ApprovalSights {
   }
 
   /**
-   * Whether an entry under this parent matters; with every entry compared with the log before the
-   * answer is no.
+   * Whether an entry under this parent matters. Before a "no", every entry is compared with the
+   * log.
    */
   async #leadsOn(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
     if (await this.#under(parentId, names)) return true;
@@ -107,7 +107,7 @@ export class ApprovalSights {
   ): Promise<void> {
     let found = 0;
     let expected = -1;
-    // a change between two pages may be counted on one side alone
+    // a change between two pages may be counted on one side only
     for (let attempt = 0; attempt < 3 && found !== expected; attempt += 1) {
       found = 0;
       await this.#some(fetch, (item) => {
@@ -145,7 +145,7 @@ export class ApprovalSights {
   ): Promise<boolean> {
     for await (const items of pagesOf(fetch)) {
       if (items.some(holds)) return true;
-      // many pages would hold up everybody else
+      // many pages in one turn would delay all other calls
       await turn();
     }
     return false;

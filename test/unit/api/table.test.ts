@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { libraryMethods, rows } from '../../../src/api/index.ts';
+import { libraryMethods, operationTable, rows } from '../../../src/api/index.ts';
 import { admittedClasses } from '../../../src/api/row.ts';
 import { methodDefinition } from '../../../src/common/wire/index.ts';
 
@@ -151,4 +151,29 @@ describe('each row fits its contract', () => {
       if (row.dualControl !== 'never')
         assert.ok(row.run !== undefined && row.admits === 'operators', row.path);
   });
+});
+
+test('the compiler refuses a method without a row, and a row without a method', () => {
+  const tokens = operationTable['meshca.admin.v1.Tokens'];
+  const { RevokeJoinToken: _left, ...withoutOne } = tokens;
+  // @ts-expect-error RevokeJoinToken has no row
+  const incomplete: typeof tokens = withoutOne;
+  const { 'meshca.admin.v1.Tokens': _service, ...withoutService } = operationTable;
+  // @ts-expect-error the service Tokens has no rows
+  const smaller: typeof operationTable = withoutService;
+  const wider: typeof tokens = {
+    ...tokens,
+    // @ts-expect-error there is no method of this name
+    StealJoinToken: { admits: 'operators', dualControl: 'never', run: async () => ({}) },
+  };
+  const streamed: (typeof operationTable)['meshca.admin.v1.Audit'] = {
+    ...operationTable['meshca.admin.v1.Audit'],
+    ExportAudit: {
+      admits: 'operators',
+      // @ts-expect-error a stream can not wait for approval
+      dualControl: 'always',
+      open: () => Promise.reject(new Error('unused')),
+    },
+  };
+  assert.ok(incomplete && smaller && wider && streamed);
 });

@@ -14,7 +14,7 @@ import type { Connection } from '../connections.ts';
 
 type AttestCall = ServerDuplexStream<AttestRequest__Output, AttestResponse>;
 
-/** An attestation that has not ended by then is given up, so that nobody holds slots by silence. */
+/** An attestation ends after this time, so that silent nodes hold no slots. */
 const exchangeSeconds = 20;
 
 /** One attestation: the node's start, a challenge where its method has one, the agent's SVID. */

@@ -15,7 +15,7 @@ import type {
 import type { AgentCaller } from '../../../services/caller.ts';
 import { syncDown } from './sync-messages.ts';
 
-/** One message may go to thousands of agents: converted once. */
+/** Converted messages. One message may go to thousands of agents, and is converted once. */
 const converted = new WeakMap<SyncMessage, SyncDown>();
 
 function messageFor(message: SyncMessage): SyncDown {
