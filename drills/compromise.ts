@@ -102,12 +102,12 @@ export const compromise: Drill = {
     const since = (): number => round((performance.now() - startedMs) / 1000);
 
     const plan = await server.admin('Authorities/CompromiseAuthority', {
-      id: stolen.id,
+      id: stolen!.id,
       windowSeconds,
       reason: 'stolen',
     });
     breaches.expect(
-      plan.replacesRoot === true && plan.tainted.includes(root.id),
+      plan.replacesRoot === true && plan.tainted.includes(root!.id),
       'the plan leaves the root in place although a workload ignores CRLs',
     );
     // its successor is held before it signs, so that the CRL alone is seen at work; nothing may
@@ -120,12 +120,12 @@ export const compromise: Drill = {
     };
     await eventually(
       'the stolen intermediate is tainted',
-      async () => (await byId(stolen.id)).authority.state !== 'active',
+      async () => (await byId(stolen!.id)).authority.state !== 'active',
     ).catch(explain);
     const taintedAfter = since();
     await eventually(
       'every leaf of it is replaced',
-      async () => (await byId(stolen.id)).live === 0,
+      async () => (await byId(stolen!.id)).live === 0,
     ).catch(explain);
     const replacedAfter = since();
     say(
@@ -133,7 +133,7 @@ export const compromise: Drill = {
     );
     for (const source of sources)
       breaches.expect(
-        source.svid.leaf.authorityKeyId !== stolen.subjectKeyId,
+        source.svid.leaf.authorityKeyId !== stolen!.subjectKeyId,
         `${source.svid.id.toString()} still has a leaf of the stolen intermediate`,
       );
     breaches.expect(
@@ -154,7 +154,7 @@ export const compromise: Drill = {
     );
     const ignoringThen = await verdict(lax, await thief.sign());
     breaches.expect(
-      ignoringThen === 'ok' && (await byId(root.id)).authority.state === 'active',
+      ignoringThen === 'ok' && (await byId(root!.id)).authority.state === 'active',
       `the root in service was held, and who ignores CRLs refused the thief with ${ignoringThen}: the drill does not show what the CRL does`,
     );
     say(
@@ -168,12 +168,12 @@ export const compromise: Drill = {
     const refusedWithoutCrlAfter = since();
     await eventually(
       'the old root has left the bundle',
-      async () => (await byId(root.id)).authority.state === 'revoked',
+      async () => (await byId(root!.id)).authority.state === 'revoked',
     ).catch(explain);
     await eventually('the workloads hold the new root alone', () =>
       sources.every(
         (source) =>
-          source.bundles.get(testTrustDomain)?.every((der) => !der.equals(root.certificateDer)) ===
+          source.bundles.get(testTrustDomain)?.every((der) => !der.equals(root!.certificateDer)) ===
           true,
       ),
     );

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PkiError } from '../../src/common/errors/index.ts';
+import type { OperationDetail__Output } from '../../src/common/wire/generated/meshca/admin/v1/OperationDetail.ts';
 import { sshKey, sshSign, type SshIdentity } from './ssh.ts';
 import { startTestServer, type TestServer } from './server.ts';
 
@@ -21,7 +22,7 @@ export interface DualWorld extends AsyncDisposable {
   /** The ID of the operation that a call became; throws if it became none. */
   held(call: Promise<unknown>): Promise<string>;
   sign(id: string, key: SshIdentity, namespace?: string): Promise<string>;
-  approve(id: string, ...keys: SshIdentity[]): Promise<any>;
+  approve(id: string, ...keys: SshIdentity[]): Promise<OperationDetail__Output>;
 }
 
 /**
@@ -58,14 +59,14 @@ export async function startDualWorld(): Promise<DualWorld> {
     sshSign(dir, key.keyPath, (await server.admin('Approvals/GetOperation', { id })).line, {
       namespace: under,
     });
-  const approve = async (id: string, ...by: SshIdentity[]): Promise<any> => {
-    let detail: any;
+  const approve = async (id: string, ...by: SshIdentity[]) => {
+    let detail: OperationDetail__Output | undefined;
     for (const key of by)
       detail = await server.admin('Approvals/SubmitApproval', {
         id,
         signature: await sign(id, key),
       });
-    return detail;
+    return detail!;
   };
   const world: DualWorld = {
     server,

@@ -1,3 +1,5 @@
+import type { Authority__Output } from '../../src/common/wire/generated/meshca/admin/v1/Authority.ts';
+import type { AuthorityProgress__Output } from '../../src/common/wire/generated/meshca/admin/v1/AuthorityProgress.ts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -116,23 +118,30 @@ export async function startNode(
   return node;
 }
 
+/** An authority in the status of rotation, as the server always gives it. */
+export type ShownAuthority = AuthorityProgress__Output & {
+  readonly authority: Authority__Output;
+};
+
 /** What the server says of its authorities. */
 export const rotationOf = (server: TestServer) => {
-  const status = (): Promise<any> => server.admin('Authorities/GetRotationStatus');
-  const inState = async (kind: string, state: string): Promise<any> =>
-    (await status()).authorities.findLast(
-      ({ authority }: any) => authority.kind === kind && authority.state === state,
+  const status = () => server.admin('Authorities/GetRotationStatus');
+  const shown = async (): Promise<readonly ShownAuthority[]> =>
+    (await status()).authorities as ShownAuthority[];
+  const inState = async (kind: string, state: string) =>
+    (await shown()).findLast(
+      ({ authority }) => authority.kind === kind && authority.state === state,
     );
-  const active = async (kind: string): Promise<any> => (await inState(kind, 'active')).authority;
+  const active = async (kind: string) => (await inState(kind, 'active'))!.authority;
   const activeId = async (kind: string): Promise<string> => (await active(kind)).id;
   return {
     status,
     inState,
     active,
     activeId,
-    byId: async (id: string): Promise<any> =>
-      (await status()).authorities.find(({ authority }: any) => authority.id === id),
-    consumersOf: async (agentId: string): Promise<readonly any[]> =>
+    /** Throws where it is not there. */
+    byId: async (id: string) => (await shown()).find(({ authority }) => authority.id === id)!,
+    consumersOf: async (agentId: string) =>
       (await server.admin('Agents/GetAgent', { spiffeId: agentId })).consumers,
     rotate: async (kind: string): Promise<void> => {
       const before = await activeId(kind);

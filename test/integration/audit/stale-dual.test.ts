@@ -41,7 +41,7 @@ test('under dual control one admin alone can not accept a loss; approvals that a
   // a restart in between: what was proposed and signed while the tree stood still is under its seal
   await server.restart();
   assert.equal((await server.admin('Approvals/GetOperation', { id })).operation?.status, 'pending');
-  assert.equal((await world.approve(id, keys.bob)).operation.status, 'executed');
+  assert.equal((await world.approve(id, keys.bob)).operation?.status, 'executed');
   assert.equal((await server.admin('Server/ShowRestore')).stale, false);
   await until(() => server.server.port !== 0);
   assert.equal((await server.admin('Server/GetStatus')).ready, true);

@@ -88,12 +88,12 @@ async function svidOf(entry: Entry, agent: Credential = node): Promise<Credentia
   };
 }
 
-const ask = async (as: Credential, over: object = {}): Promise<any> =>
+const ask = async (as: Credential, over: object = {}) =>
   unaryCall(server.client(as), call, { csrDer: await newCsr(), requestId: uuidv7(), ...over });
 const codeFor = async (as: Credential, over: object = {}): Promise<string> => codeOf(ask(as, over));
-const records = async (kind: string): Promise<any[]> =>
+const records = async (kind: string) =>
   (await server.admin('Audit/ListAuditRecords', { kind, page: { size: 200 } })).records;
-const update = (entry: Entry, over: object): Promise<any> =>
+const update = (entry: Entry, over: object) =>
   server.admin('Entries/UpdateEntry', {
     entry: {
       id: entry.id,
@@ -113,7 +113,7 @@ describe('a workload of a downstream entry', () => {
     const signed = await ask(svid, {
       csrDer: createCsr(privateKey, { uriSan: 'spiffe://mesh.test' }),
     });
-    const certificate = unwrap(parseCertificate(signed.chainDer[0]));
+    const certificate = unwrap(parseCertificate(signed.chainDer[0]!));
     assert.deepEqual(
       [certificate.isCa, certificate.pathLength, certificate.uriSans],
       [true, 0, ['spiffe://mesh.test']],
@@ -131,7 +131,7 @@ describe('a workload of a downstream entry', () => {
       canonical.toString('utf8'),
     );
     for (const ground of [entry.id, node.spiffeId, svid.spiffeId, svid.serial, signed.serial])
-      assert.ok(said.includes(ground), ground);
+      assert.ok(said!.includes(ground), ground);
 
     const file = async (name: string, text: string | Buffer): Promise<string> =>
       writeFile(join(server.dir, name), text).then(() => join(server.dir, name));

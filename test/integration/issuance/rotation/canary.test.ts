@@ -58,7 +58,7 @@ async function mesh(
       selectors: ['unix:uid:1'],
     })),
   });
-  const entryIds = results.map(({ entry }: any) => entry.id as string);
+  const entryIds = results.map(({ entry }) => entry!.id as string);
   return {
     server,
     agents,
@@ -76,7 +76,7 @@ const insideShare = ({ credential }: SimAgent, share: number): boolean =>
     2 ** 32 <
   share;
 const codesOf = async (server: TestServer): Promise<readonly string[]> =>
-  (await server.admin('Authorities/GetRotationStatus')).notes.map(({ code }: any) => code);
+  (await server.admin('Authorities/GetRotationStatus')).notes.map(({ code }) => code);
 
 /**
  * One agent confirms last, and has reported failed handshakes before: from its first moment on the
@@ -97,18 +97,18 @@ async function begin(
   });
   await eventually('only that one has not confirmed', async () => {
     const published = (await status()).authorities.find(
-      ({ authority }: any) => authority.kind === 'issuing' && authority.state === 'published',
+      ({ authority }) => authority!.kind === 'issuing' && authority!.state === 'published',
     );
     if (published?.confirmation?.laggardsTotal !== 1) return false;
-    reporter.reportHandshakes(published.authority.subjectKeyId, 80, 20);
+    reporter.reportHandshakes(published.authority!.subjectKeyId, 80, 20);
     reporter.thaw();
     return true;
   });
   let canary: any;
   await eventually('the new intermediate signs for a part', async () => {
     canary = (await status()).authorities.find(
-      ({ authority }: any) =>
-        authority.kind === 'issuing' && authority.state === 'active' && authority.id !== before,
+      ({ authority }) =>
+        authority!.kind === 'issuing' && authority!.state === 'active' && authority!.id !== before,
     )?.authority;
     return canary !== undefined;
   });
@@ -181,7 +181,7 @@ test('a new intermediate whose certificates come to nothing more often than thos
   broken = canary.id;
   const entryIds = new Map<string, string>(
     (await server.admin('Entries/ListEntries', { page: { size: 100 } })).entries.map(
-      ({ parentId, id }: any) => [parentId, id],
+      ({ parentId, id }) => [parentId, id],
     ),
   );
   for (const agent of agents) {
@@ -203,7 +203,7 @@ test('a new intermediate whose certificates come to nothing more often than thos
     async () => (await rotationOf(server).status()).at > canary.activatedAt + holdSeconds + 2,
   );
   const held = (await rotationOf(server).byId(canary.id)).authority;
-  assert.deepEqual([held.state, JSON.parse(held.scopeJson)], ['active', { share }]);
+  assert.deepEqual([held!.state, JSON.parse(held!.scopeJson)], ['active', { share }]);
   assert.ok((await codesOf(server)).includes('CANARY_RENEWALS'));
   // enough good ones, and it is no worse than is accepted
   await eventually(

@@ -67,7 +67,12 @@ test('on the command line a chain is rotated with progress, step by step, piped 
   const json = cli(server);
   assert.equal(await json.run('authority', 'status', '--json'), 0);
   const status = JSON.parse(json.out());
-  assert.equal(status.authorities.filter((each: any) => each.authority.kind === 'root').length, 2);
+  assert.equal(
+    status.authorities.filter(
+      (each: { authority: { kind: string } }) => each.authority.kind === 'root',
+    ).length,
+    2,
+  );
 
   const picture = cli(server, { isTerminal: true });
   assert.equal(await picture.run('authority', 'status'), 0);

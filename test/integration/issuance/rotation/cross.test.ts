@@ -38,18 +38,18 @@ test('an old root certifies a new one: chains then verify under either root alon
     const [root, issuing] = ['root', 'issuing'].map(
       (kind) =>
         authorities.findLast(
-          ({ authority }: any) => authority.kind === kind && authority.state === 'active',
+          ({ authority }) => authority!.kind === kind && authority!.state === 'active',
         )?.authority,
     );
     return root?.id !== from && issuing?.parentId === root?.id;
   });
   const to = await activeId('root');
-  const cross = (fromId: string, toId: string): Promise<any> =>
+  const cross = (fromId: string, toId: string) =>
     server.admin('AuthoritySources/CrossSign', { fromId, toId });
   const made = await cross(from, to);
   assert.equal(made.inChains, true);
-  assert.equal(made.authority.state, 'published');
-  assert.equal(made.authority.parentId, from);
+  assert.equal(made.authority!.state, 'published');
+  assert.equal(made.authority!.parentId, from);
   assert.equal(await codeOf(cross(from, to)), 'ALREADY_EXISTS');
   assert.equal(await codeOf(cross(to, to)), 'INVALID_REQUEST');
   assert.equal(await codeOf(cross(to, from)), 'CONFLICT');
@@ -100,13 +100,13 @@ test('an old root certifies a new one: chains then verify under either root alon
   const { handshakes, failed } = await stop();
   assert.deepEqual(failed, []);
   assert.ok(handshakes > 0);
-  const serial = made.authority.id;
+  const serial = made.authority!.id;
   const { records } = await server.admin('Audit/ListAuditRecords', {
     kind: 'authority.cross',
     page: { size: 10, token: '' },
   });
   assert.deepEqual(
-    records.map(({ subject }: any) => subject),
+    records.map(({ subject }) => subject),
     [serial],
   );
 
@@ -114,7 +114,7 @@ test('an old root certifies a new one: chains then verify under either root alon
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   assert.equal((await byId(from)).authority.state, 'old');
   await server.admin('Authorities/WithdrawAuthority', {
-    id: made.authority.id,
+    id: made.authority!.id,
     reason: 'everybody has the new root',
   });
   await eventually(

@@ -76,12 +76,12 @@ async function noticed(server: TestServer, kind: string): Promise<number> {
   );
 }
 
-const published = async (server: TestServer, kind: string): Promise<any> =>
-  (await rotationOf(server).status()).authorities.find(
-    ({ authority }: any) => authority.kind === kind && authority.state === 'published',
-  );
+const published = async (server: TestServer, kind: string) => {
+  const shown = await rotationOf(server).inState(kind, 'published');
+  return { ...shown!, confirmation: shown!.confirmation! };
+};
 const notes = async (server: TestServer): Promise<readonly string[]> =>
-  (await rotationOf(server).status()).notes.map(({ code }: any) => code);
+  (await rotationOf(server).status()).notes.map(({ code }) => code);
 
 /** The root is out, and the workload `db` of the first node has not read it. */
 async function waitingForOne({
@@ -130,7 +130,7 @@ test('a confirmation that somebody writes into the database activates nothing, a
   });
   const found = await published(server, 'root');
   assert.deepEqual(
-    [found.confirmation.laggardsTotal, found.confirmation.laggards[0].description],
+    [found!.confirmation!.laggardsTotal, found!.confirmation!.laggards[0]!.description],
     [1, 'db'],
   );
   // nor is one less to wait for when the row is gone
@@ -158,8 +158,8 @@ test('what was confirmed before a restart is asked for again, and rows written m
   // one set of intermediates that the agent could hold is the one with both of them
   const { authorities } = await rotationOf(server).status();
   const both = authorities
-    .filter(({ authority }: any) => authority.kind === 'issuing')
-    .map(({ authority }: any) => createHash('sha256').update(authority.certificateDer).digest());
+    .filter(({ authority }) => authority!.kind === 'issuing')
+    .map(({ authority }) => createHash('sha256').update(authority!.certificateDer).digest());
   await server.stop();
   sql(server, (database) => {
     const digest = createHash('sha256')
@@ -170,7 +170,7 @@ test('what was confirmed before a restart is asked for again, and rows written m
   await server.restart();
   const found = (await rotationOf(server).byId(id)).confirmation;
   assert.deepEqual(
-    [found.provenConfirmed, found.laggards.map(({ state }: any) => state)],
+    [found!.provenConfirmed, found!.laggards.map(({ state }) => state)],
     [0, ['absent', 'absent', 'absent']],
   );
   await eventually('the server has looked', async () =>
@@ -213,7 +213,7 @@ test('what was given to somebody who reports nothing is waited for, also when no
     (await notes(server)).includes('WAITING_CONFIRMATION'),
   );
   assert.equal(await rotationOf(server).activeId('root'), before);
-  assert.equal((await rotationOf(server).byId(authority.id)).confirmation.inferredConfirmed, 0);
+  assert.equal((await rotationOf(server).byId(authority.id)).confirmation?.inferredConfirmed, 0);
 });
 
 test('an agent that is taken out of the database, or banned there, is not one less to wait for', async (context) => {
@@ -281,7 +281,7 @@ test('after an activation anybody who may read can see who had confirmed, and ch
   let before = '';
   await eventually('the root signs', async () => {
     before = await rotationOf(server).activeId('root');
-    return before !== first.parentId;
+    return before !== first!.parentId;
   });
   const { statement, consumers, sequence } = await evidenceOf(server, before);
   assert.deepEqual(
@@ -320,7 +320,7 @@ test('after an activation anybody who may read can see who had confirmed, and ch
   assert.match(shown.out, /passed over: force +node-0 +workload-stream .*db/);
   assert.match(shown.out, new RegExp(`record +${sequence} of the audit log`));
   // the intermediate of the first start has none
-  assert.match((await cli(server, 'authority', 'evidence', first.id)).err, /NOT_FOUND/);
+  assert.match((await cli(server, 'authority', 'evidence', first!.id)).err, /NOT_FOUND/);
   assert.match((await cli(server, 'authority', 'evidence', 'none')).err, /NOT_FOUND/);
   // an auditor reads it, one without a role does not
   const [auditor, nobody] = await Promise.all(
@@ -366,7 +366,7 @@ test('a list that was changed or taken away is refused by the server and by the 
         ),
   );
   const path = join(server.dir, 'export.jsonl');
-  const verified = async (change: (text: string) => string = (text) => text): Promise<any> => {
+  const verified = async (change: (text: string) => string = (text) => text) => {
     rmSync(path, { force: true });
     assert.equal((await cli(server, 'audit', 'export', '--out', path)).code, 0);
     const text = change(readFileSync(path, 'utf8'));

@@ -10,9 +10,9 @@ import { certificatesToPem } from '../../../../src/common/x509/index.ts';
 import { codeOf, startTestServer, type TestServer } from '../../../support/server.ts';
 import { until } from '../../../support/until.ts';
 
-const issuing = async (server: TestServer): Promise<readonly any[]> =>
+const issuing = async (server: TestServer) =>
   (await server.admin('Authorities/ListAuthorities')).authorities.filter(
-    ({ kind, state }: any) => kind === 'issuing' && state === 'active',
+    ({ kind, state }) => kind === 'issuing' && state === 'active',
   );
 const idle = async (server: TestServer): Promise<boolean> =>
   (await server.admin('Authorities/GetRotationStatus')).operations.length === 0;
@@ -51,8 +51,8 @@ async function signer(context: TestContext, server: TestServer): Promise<string>
     ),
     /OK/,
   );
-  return (await issuing(server)).find(({ certificateDer }) => certificateDer.equals(chainDer[1]))
-    ?.id;
+  return (await issuing(server)).find(({ certificateDer }) => certificateDer.equals(chainDer[1]!))!
+    .id;
 }
 
 test('an intermediate for a region is made under the root in service, signs there alone, is replaced by the next of its region, and follows a new root', async (context) => {
@@ -74,11 +74,11 @@ test('an intermediate for a region is made under the root in service, signs ther
   assert.deepEqual(
     both.map(({ id, parentId, scopeJson }) => [id, parentId, scopeJson]),
     [
-      [everywhere.id, everywhere.parentId, '{}'],
-      [first, everywhere.parentId, '{"region":"eu"}'],
+      [everywhere!.id, everywhere!.parentId, '{}'],
+      [first, everywhere!.parentId, '{"region":"eu"}'],
     ],
   );
-  assert.equal(await signer(context, server), everywhere.id);
+  assert.equal(await signer(context, server), everywhere!.id);
   await server.stop();
 
   await using there = await startTestServer({
@@ -105,10 +105,10 @@ test('an intermediate for a region is made under the root in service, signs ther
   });
   await until(async () => {
     const root = (await there.admin('Authorities/ListAuthorities')).authorities.findLast(
-      ({ kind, state }: any) => kind === 'root' && state === 'active',
+      ({ kind, state }) => kind === 'root' && state === 'active',
     );
     return (
-      root!.id !== everywhere.parentId &&
+      root!.id !== everywhere!.parentId &&
       (await issuing(there)).every(({ parentId }) => parentId === root!.id) &&
       idle(there)
     );
@@ -153,10 +153,10 @@ test('on the command line: --region goes with issuing alone; where the last that
   const made = await cli('prepare', '--region', 'us');
   assert.equal(made.code, 0);
   const { successorId } = (await server.admin('Authorities/GetRotationStatus')).operations[0]!;
-  await server.admin('Authorities/TaintAuthority', { id: everywhere.id, reason: 'drill' });
+  await server.admin('Authorities/TaintAuthority', { id: everywhere!.id, reason: 'drill' });
   await until(
     async () =>
-      (await server.admin('Authorities/GetAuthority', { id: everywhere.id })).state !== 'active' &&
+      (await server.admin('Authorities/GetAuthority', { id: everywhere!.id })).state !== 'active' &&
       idle(server),
   );
   assert.equal(
@@ -164,5 +164,5 @@ test('on the command line: --region goes with issuing alone; where the last that
     'discarded',
   );
   assert.deepEqual(await scopes(server), ['{"region":"eu"}', '{}']);
-  assert.ok(![everywhere.id, undefined].includes(await signer(context, server)));
+  assert.ok(![everywhere!.id, undefined].includes(await signer(context, server)));
 });

@@ -40,16 +40,16 @@ async function mesh(context: TestContext, count: number, config: object = quick)
       selectors: ['unix:uid:1'],
     })),
   });
-  return { server, agents, entryIds: results.map(({ entry }: any) => entry.id) };
+  return { server, agents, entryIds: results.map(({ entry }) => entry!.id) };
 }
 
-const status = (server: TestServer): Promise<any> => server.admin('Authorities/GetRotationStatus');
-const rows = async (server: TestServer, kind: string): Promise<readonly any[]> =>
-  (await status(server)).authorities.filter((each: any) => each.authority.kind === kind);
-const inState = async (server: TestServer, kind: string, state: string): Promise<any> =>
-  (await rows(server, kind)).findLast((each) => each.authority.state === state)?.authority;
+const status = (server: TestServer) => server.admin('Authorities/GetRotationStatus');
+const rows = async (server: TestServer, kind: string) =>
+  (await status(server)).authorities.filter((each) => each.authority!.kind === kind);
+const inState = async (server: TestServer, kind: string, state: string) =>
+  (await rows(server, kind)).findLast((each) => each.authority!.state === state)?.authority;
 const activeOf = async (server: TestServer, kind: string): Promise<string> =>
-  (await inState(server, kind, 'active')).id;
+  (await inState(server, kind, 'active'))!.id;
 
 test('an intermediate, the root with it, and the JWT key are rotated with proof, and the agents hold what is needed before anything signs', async (context) => {
   const { server, agents, entryIds } = await mesh(context, 3);
@@ -76,7 +76,7 @@ test('an intermediate, the root with it, and the JWT key are rotated with proof,
     const [root, issuing, jwt] = await Promise.all(
       ['root', 'issuing', 'jwt'].map((kind) => inState(server, kind, 'active')),
     );
-    return root.id !== first.root && issuing.parentId === root.id && jwt.id !== first.jwt;
+    return root!.id !== first.root && issuing!.parentId === root!.id && jwt!.id !== first.jwt;
   });
   await Promise.all(agents.map((agent, index) => agent.renew(entryIds[index] as string)));
   const third = await activeOf(server, 'issuing');
@@ -84,7 +84,7 @@ test('an intermediate, the root with it, and the JWT key are rotated with proof,
   assert.ok(agents.every(({ rootsDer }) => rootsDer.length === 2));
   // each transition is on record
   const { records } = await server.admin('Audit/ListAuditRecords', { page: { size: 1000 } });
-  const kinds = records.map(({ kind }: any) => kind);
+  const kinds = records.map(({ kind }) => kind);
   for (const kind of [
     'rotation.opened',
     'authority.prepared',
@@ -104,19 +104,19 @@ test('nothing signs while one workload has not read the new root; it is named, a
   await server.admin('Authorities/RotateAuthorities', { kind: 'root' });
   await eventually('all but one confirmed', async () => {
     const published = (await rows(server, 'root')).find(
-      ({ authority }) => authority.state === 'published',
+      ({ authority }) => authority!.state === 'published',
     );
     return published?.confirmation?.laggardsTotal === 1;
   });
   await new Promise((resolve) => setTimeout(resolve, 3_000));
   assert.equal(await activeOf(server, 'root'), before);
   const { confirmation } = (await rows(server, 'root')).find(
-    ({ authority }) => authority.state === 'published',
-  );
-  assert.deepEqual([confirmation.provenNeeded, confirmation.provenConfirmed], [6, 5]);
-  const [laggard] = confirmation.laggards;
+    ({ authority }) => authority!.state === 'published',
+  )!;
+  assert.deepEqual([confirmation!.provenNeeded, confirmation!.provenConfirmed], [6, 5]);
+  const [laggard] = confirmation!.laggards;
   assert.deepEqual(
-    [laggard.agentId, laggard.description, laggard.state, laggard.holds],
+    [laggard!.agentId, laggard!.description, laggard!.state, laggard!.holds],
     [lagging.credential.spiffeId, 'db', 'behind', [before]],
   );
   lagging.thaw('db');
@@ -198,21 +198,21 @@ test('illegal steps are refused with the legal ones, and a rotation that stops g
   );
   const prepared = await inState(server, 'issuing', 'prepared');
   assert.equal(
-    await codeOf(server.admin('Authorities/RevokeAuthority', { id: prepared.id, reason: 'x' })),
+    await codeOf(server.admin('Authorities/RevokeAuthority', { id: prepared!.id, reason: 'x' })),
     'CONFLICT',
   );
-  await server.admin('Authorities/ContinueRotation', { id: prepared.id, stopAfter: 'published' });
+  await server.admin('Authorities/ContinueRotation', { id: prepared!.id, stopAfter: 'published' });
   await eventually(
     'it is published',
-    async () => (await inState(server, 'issuing', 'published'))?.id === prepared.id,
+    async () => (await inState(server, 'issuing', 'published'))?.id === prepared!.id,
   );
   await server.admin('Authorities/WithdrawAuthority', {
-    id: prepared.id,
+    id: prepared!.id,
     reason: 'changed our minds',
   });
   await eventually(
     'it is withdrawn',
-    async () => (await inState(server, 'issuing', 'withdrawn'))?.id === prepared.id,
+    async () => (await inState(server, 'issuing', 'withdrawn'))?.id === prepared!.id,
   );
   assert.equal((await status(server)).operations.length, 0);
 });
@@ -238,9 +238,9 @@ test('a compromised intermediate takes its root with it: leaves are replaced, an
   await eventually('old root and intermediate are tainted, others sign', async () => {
     const [root, issuing] = await Promise.all([rows(server, 'root'), rows(server, 'issuing')]);
     return (
-      root.some(({ authority }) => authority.id === oldRoot && authority.state === 'tainted') &&
+      root.some(({ authority }) => authority!.id === oldRoot && authority!.state === 'tainted') &&
       issuing.some(
-        ({ authority }) => authority.state === 'active' && authority.parentId !== oldRoot,
+        ({ authority }) => authority!.state === 'active' && authority!.parentId !== oldRoot,
       )
     );
   });
@@ -252,7 +252,7 @@ test('a compromised intermediate takes its root with it: leaves are replaced, an
   await eventually('nothing of it is live: it leaves', async () => {
     const [root] = (
       await server.admin('Authorities/ListAuthorities', { kind: 'root' })
-    ).authorities.filter(({ id }: any) => id === oldRoot);
+    ).authorities.filter(({ id }) => id === oldRoot);
     return root!.state === 'revoked';
   });
   const { rootsDer } = await server.admin('Authorities/GetBundle');

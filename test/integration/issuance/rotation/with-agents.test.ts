@@ -41,14 +41,14 @@ test('intermediate, JWT key and root rotate under traffic of real workloads on t
   await rotate('root');
   await eventually('an intermediate under the new root signs', async () => {
     const authority = await active('issuing');
-    return authority.parentId !== rootBefore && authority.id !== issuingBefore;
+    return authority!.parentId !== rootBefore && authority!.id !== issuingBefore;
   });
   const issuing = await active('issuing');
   await eventually(
     'the workloads use it',
     () =>
-      client.svid.leaf.authorityKeyId === issuing.subjectKeyId &&
-      peer.svid.leaf.authorityKeyId === issuing.subjectKeyId,
+      client.svid.leaf.authorityKeyId === issuing!.subjectKeyId &&
+      peer.svid.leaf.authorityKeyId === issuing!.subjectKeyId,
   );
   const { handshakes, failed } = await stop();
   assert.deepEqual(failed, []);
@@ -99,10 +99,10 @@ test('a client that reads the new root and does not load it holds the rotation u
     const laggards = (await inState('root', 'published'))?.confirmation?.laggards ?? [];
     return (
       laggards.length === 1 &&
-      laggards[0].description.startsWith(
+      laggards[0]!.description.startsWith(
         `FetchX509SVID pid ${process.pid} uid ${process.getuid?.() ?? 0}`,
       ) &&
-      laggards[0].spiffeId === `spiffe://${testTrustDomain}/one`
+      laggards[0]!.spiffeId === `spiffe://${testTrustDomain}/one`
     );
   });
   stream.cancel();

@@ -77,7 +77,7 @@ describe('CRLs of a company CA above ours', () => {
     await ca?.[Symbol.asyncDispose]();
   });
 
-  const take = (crlDer: Buffer, dryRun = false): Promise<any> =>
+  const take = (crlDer: Buffer, dryRun = false) =>
     server.admin('AuthoritySources/ImportCrl', { crlDer, dryRun });
   const status = async (): Promise<{
     readonly handedOut: boolean;

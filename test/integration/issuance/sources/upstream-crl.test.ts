@@ -32,7 +32,7 @@ describe('CRLs of a real OpenBao above ours', () => {
     await bao?.[Symbol.asyncDispose]();
   });
 
-  const status = (): Promise<any> => server.admin('Authorities/GetRotationStatus');
+  const status = () => server.admin('Authorities/GetRotationStatus');
   const handedOut = async (): Promise<boolean> => (await status()).crlsHandedOut === true;
   const rootCrl = async (): Promise<ParsedCrl> => {
     const response = await fetch(
@@ -86,10 +86,8 @@ describe('CRLs of a real OpenBao above ours', () => {
     await bao.api('PUT', 'sys/policies/acl/meshca', { policy: signingPolicy });
     await bao.api('POST', 'pki/config/crl', { expiry: '20s', auto_rebuild: false });
     await bao.api('GET', 'pki/crl/rotate');
-    const crl = async (): Promise<any> =>
-      (await status()).crls.find(
-        ({ authorityId }: { authorityId: string }) => authorityId === rootId,
-      );
+    const crl = async () =>
+      (await status()).crls.find(({ authorityId }) => authorityId === rootId)!;
     await until(
       async () => ['expiring', 'expired'].includes((await crl()).state),
       'its last third',

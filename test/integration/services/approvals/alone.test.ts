@@ -403,8 +403,8 @@ describe('alone, no signature makes two', () => {
       w.keys.carol,
     );
     const done = await w.approve(id, w.keys.carol);
-    assert.equal(done.operation.status, 'failed');
-    assert.match(done.operation.outcome, /^ROLE_MISSING/);
+    assert.equal(done.operation!.status, 'failed');
+    assert.match(done.operation!.outcome, /^ROLE_MISSING/);
     assert.equal(
       await codeOf(unaryCall(erin, '/meshca.admin.v1.Roles/PutRole', putRole('erins-third'))),
       'ROLE_MISSING',

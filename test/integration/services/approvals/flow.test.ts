@@ -14,7 +14,7 @@ const role = (name: string, members: readonly string[] = []): object => ({
 const putRole = (name: string): Promise<string> =>
   w.held(w.server.admin('Roles/PutRole', role(name)));
 const roleNames = async (): Promise<readonly string[]> =>
-  (await w.server.admin('Roles/ListRoles')).roles.map((each: any) => each.name);
+  (await w.server.admin('Roles/ListRoles')).roles.map((each) => each.name);
 const statusOf = async (id: string): Promise<string> =>
   (await w.server.admin('Approvals/GetOperation', { id })).operation!.status;
 
@@ -87,9 +87,9 @@ describe('switching on', () => {
     );
     const shown = await w.server.admin('Approvals/GetOperation', { id });
     assert.deepEqual([shown.required, shown.missing], [2, ['alice', 'bob', 'carol']]);
-    assert.equal((await w.approve(id, w.keys.alice)).operation.status, 'pending');
+    assert.equal((await w.approve(id, w.keys.alice)).operation?.status, 'pending');
     assert.equal((await w.server.admin('Approvals/GetApprovalPolicy')).policy?.enabled, false);
-    assert.equal((await w.approve(id, w.keys.carol)).operation.status, 'executed');
+    assert.equal((await w.approve(id, w.keys.carol)).operation?.status, 'executed');
     const { policy, version } = await w.server.admin('Approvals/GetApprovalPolicy');
     assert.deepEqual([policy!.enabled, version, policy!.approvers.length], [true, 1, 3]);
   });
@@ -110,7 +110,7 @@ describe('an operation', () => {
     await w.approve(id, w.keys.bob);
     assert.ok(!(await roleNames()).includes('night-shift'));
     const done = await w.approve(id, w.keys.carol);
-    assert.equal(done.operation.status, 'executed');
+    assert.equal(done.operation!.status, 'executed');
     assert.ok((await roleNames()).includes('night-shift'));
     const { records } = await w.server.admin('Audit/ListAuditRecords', {
       kind: 'approval.decided',
@@ -165,7 +165,7 @@ describe('an operation', () => {
     const count = async (): Promise<number> =>
       (await w.server.admin('Authorities/ListAuthorities', { kind: 'jwt' })).authorities.length;
     assert.equal(await count(), 1);
-    assert.equal((await w.approve(id, w.keys.bob, w.keys.carol)).operation.status, 'executed');
+    assert.equal((await w.approve(id, w.keys.bob, w.keys.carol)).operation?.status, 'executed');
     await until(async () => (await count()) >= 2, 'a second JWT authority');
     assert.equal(await count(), 2);
   });
@@ -210,8 +210,8 @@ describe('an operation', () => {
   test('that its service refuses is over, with the reason', async () => {
     const id = await w.held(w.server.admin('Roles/DeleteRole', { name: 'no-such-role' }));
     const done = await w.approve(id, w.keys.bob, w.keys.carol);
-    assert.equal(done.operation.status, 'failed');
-    assert.match(done.operation.outcome, /^NOT_FOUND/);
+    assert.equal(done.operation!.status, 'failed');
+    assert.match(done.operation!.outcome, /^NOT_FOUND/);
     assert.equal(
       await codeOf(
         w.server.admin('Approvals/SubmitApproval', {
@@ -291,7 +291,7 @@ describe('an operation', () => {
     });
     assert.equal(done.operation!.status, 'executed');
     assert.deepEqual(
-      done.approvals.map((each: any) => [each.approver, each.counter]),
+      done.approvals.map((each) => [each.approver, each.counter]),
       [
         ['bob', 0],
         ['dave', 9],
@@ -303,7 +303,7 @@ describe('an operation', () => {
     const id = await putRole('over-restart');
     await w.approve(id, w.keys.bob);
     await w.server.restart();
-    assert.equal((await w.approve(id, w.keys.carol)).operation.status, 'executed');
+    assert.equal((await w.approve(id, w.keys.carol)).operation?.status, 'executed');
     assert.ok((await roleNames()).includes('over-restart'));
   });
 
