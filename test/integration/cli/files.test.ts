@@ -17,7 +17,7 @@ import { test } from 'node:test';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { expectFolder, expectNewFile, writeStream, writeWhole } from '../../../src/cli/files.ts';
 
-test('a key that replaces a file which others could read is closed to them, and no link leads it elsewhere', () => {
+test('a key replaces a readable file with a closed one, and follows no link', () => {
   const dir = mkdtempSync(join(tmpdir(), 'meshca-cli-files-'));
   try {
     const [key, elsewhere, linked] = ['key.pem', 'elsewhere', 'linked.pem'].map((name) =>
@@ -48,7 +48,7 @@ test('a key that replaces a file which others could read is closed to them, and 
 const isRefused = (error: unknown): boolean =>
   error instanceof PkiError && error.code === 'INVALID_REQUEST';
 
-test('a stream that the disk does not take whole is an error, and no part of it stays', () => {
+test('a stream that does not fit the disk is an error and leaves no part', () => {
   const dir = mkdtempSync(join(tmpdir(), 'meshca-cli-files-'));
   try {
     // a file that may have 4 KiB: the write that crosses the limit writes what fits and reports
@@ -81,7 +81,7 @@ test('a stream that the disk does not take whole is an error, and no part of it 
   }
 });
 
-test('a stream that fails or is stopped leaves nothing, a whole one is closed to others, and no file is written over', async () => {
+test('a stream leaves a whole, closed file or nothing, and replaces no file', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'meshca-cli-files-'));
   const path = join(dir, 'out');
   try {

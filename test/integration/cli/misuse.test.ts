@@ -28,7 +28,7 @@ after(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-test('what is no number never reaches the policy of dual control as zero', async () => {
+test('a word in place of a number is refused, and is not taken as zero', async () => {
   for (const args of [
     ['require', 'x'],
     ['require', ''],
@@ -44,7 +44,7 @@ test('what is no number never reaches the policy of dual control as zero', async
   );
 });
 
-test('nothing is signed or made whose only copy would have nowhere to go', async () => {
+test('nothing is signed or made when its output can not be written', async () => {
   const before = await inventory();
   const taken = join(dir, 'taken');
   await writeFile(taken, 'x');
@@ -58,7 +58,7 @@ test('nothing is signed or made whose only copy would have nowhere to go', async
   assert.equal((await run('authority', 'list', '--state', 'preparing')).out, 'no authorities\n');
 });
 
-test('an entry without parent or selectors, or a change of nothing, is refused before the server is asked', async () => {
+test('an incomplete entry or an empty change is refused before the server is asked', async () => {
   const parent = ['--parent-id', 'spiffe://mesh.test/meshca/agent/node-1'];
   assert.match(
     (await run('entry', 'create', '--spiffe-id', 'spiffe://mesh.test/a', ...parent)).err,
@@ -107,7 +107,7 @@ test('an entry without parent or selectors, or a change of nothing, is refused b
   );
 });
 
-test('a selector that no agent makes is taken with a note that names the nearest', async () => {
+test('a selector that no agent makes is accepted, with a note that names the nearest', async () => {
   const made = await run(
     'entry',
     'create',
@@ -122,7 +122,7 @@ test('a selector that no agent makes is taken with a note that names the nearest
   assert.match(made.err, /did you mean unix:user\?/);
 });
 
-test('a wrong command line says where help is, in JSON as one object', async () => {
+test('a wrong command line names the help; with --json it is one object', async () => {
   assert.match((await run('entry', 'lst')).err, /meshca entry --help/);
   assert.match(
     (await run('authority', 'rotate', '--share', '2')).err,
@@ -143,7 +143,7 @@ test('a wrong command line says where help is, in JSON as one object', async () 
   assert.match((await run('entry', 'list', '--help')).out, /--json[\s\S]*--server-socket/);
 });
 
-test('from elsewhere a wrong key, certificate, bundle or address is told apart before or at the handshake', async () => {
+test('a wrong key, certificate, bundle or address for --server gets its own error', async () => {
   assert.equal(
     (await run('mint', '--admin', '--spiffe-id', 'spiffe://mesh.test/admin', '--write', dir)).code,
     0,
@@ -189,7 +189,7 @@ test('from elsewhere a wrong key, certificate, bundle or address is told apart b
   assert.equal(await remote('no-such-host.invalid:8443', svid, key, bundle), '5 UNREACHABLE');
 });
 
-test('the short ID that is shown for an authority is taken in place of the whole one', async () => {
+test('commands take the short ID of an authority that the CLI shows', async () => {
   const [root] = JSON.parse((await run('authority', 'list', '--kind', 'root', '--json')).out) as {
     id: string;
   }[];
@@ -206,7 +206,7 @@ test('completion offers the options that every command takes', async () => {
   );
 });
 
-test('a configuration of the other kind is told as such', async () => {
+test('the configuration of an agent is not taken for a server, and the error says so', async () => {
   let err = '';
   const validate: CliContext['parts']['validate'] = async (kind) =>
     kind === 'agent' ? ok({ summary: [] }) : fail('CONFIG_INVALID', 'unknown key serverAddress');

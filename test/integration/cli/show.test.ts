@@ -31,7 +31,7 @@ after(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-test('an agent is shown by its name as by its ID; a part of a name is none', async () => {
+test('an agent is shown by its ID or its name, not by a part of the name', async () => {
   const whole = await run('agent', 'show', agent('node-1'), '--json');
   const named = await run('agent', 'show', 'node-1', '--json');
   assert.deepEqual([whole.code, named.code], [0, 0], named.err);
@@ -42,7 +42,7 @@ test('an agent is shown by its name as by its ID; a part of a name is none', asy
   }
 });
 
-test('a delegation is shown by its ID, revoked ones too', async () => {
+test('a delegation is shown by its ID, also a revoked one', async () => {
   const { id } = JSON.parse(
     (
       await run(
@@ -102,7 +102,7 @@ test('a role is shown by its name', async () => {
   assert.deepEqual([absent.code, codeIn(absent)], [3, 'NOT_FOUND']);
 });
 
-test('an entry whose parent has never joined is made, with a note', async () => {
+test('an entry whose parent has never joined is created, with a note', async () => {
   const create = (id: string, parent: string, ...more: readonly string[]) =>
     run(
       'entry',
@@ -151,7 +151,7 @@ test('an entry whose parent has never joined is made, with a note', async () => 
   assert.equal((await run('entry', 'apply', '--file', file)).err, '');
 });
 
-test('a join token is revoked by its ID, on record, and lets nobody join; one that was used stays', async () => {
+test('a revoked join token lets nobody join and is on record; a used one can not be revoked', async () => {
   const made = JSON.parse(
     (await run('token', 'create', '--agent-name', 'node-9', '--json')).out,
   ) as { token: string; id: string };
@@ -178,7 +178,7 @@ test('a join token is revoked by its ID, on record, and lets nobody join; one th
   assert.equal((await run('agent', 'show', 'node-9')).code, 3);
 });
 
-test('an admin revokes tokens for the names alone that his role lets him make', async () => {
+test('an admin revokes only tokens for names that his role covers', async () => {
   await server.admin('Roles/PutRole', {
     role: {
       name: 'joiner',

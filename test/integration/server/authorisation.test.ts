@@ -89,8 +89,8 @@ function streamCode(client: Client, path: string, deadlineMs = patienceMs): Prom
   });
 }
 
-describe('who poses as somebody else', () => {
-  test('a certificate that a delegate had signed is no agent, no admin and no delegate, whatever its name', async () => {
+describe('a caller who poses as another', () => {
+  test('a delegated certificate is no agent, admin or delegate, whatever its name', async () => {
     const { privateKey } = await generateKeyPairAsync('ec-p256');
     const signed = await unaryCall(clients.delegate, '/meshca.signing.v1.Signing/Sign', {
       requestId: uuidv7(),
@@ -116,7 +116,7 @@ describe('who poses as somebody else', () => {
     }
   });
 
-  test('nobody is given an ID of the CA: not by mint, delegation, entry or template', async () => {
+  test('no mint, delegation, entry or template gives an ID of the CA', async () => {
     const { privateKey } = await generateKeyPairAsync('ec-p256');
     const csrDer = createCsr(privateKey);
     for (const spiffeId of [
@@ -160,7 +160,7 @@ describe('who poses as somebody else', () => {
     );
   });
 
-  test('the same name with another key, or a certificate of another CA with a known serial, is not in the inventory', async () => {
+  test('a known name with another key, or a known serial of another CA, is refused', async () => {
     const other = await startTestServer();
     try {
       const foreign = await other.joinAgent('node-1');
@@ -175,7 +175,7 @@ describe('who poses as somebody else', () => {
     }
   });
 
-  test('a banned agent loses an open connection and every call, and attests again only after eviction', async () => {
+  test('a banned agent loses its connection and calls, and attests again only after eviction', async () => {
     const banned = await t.joinAgent('node-banned');
     const client = t.client(banned);
     const sign = async (as: Client): Promise<string> => {
@@ -197,7 +197,7 @@ describe('who poses as somebody else', () => {
     assert.notEqual(await sign(t.client(banned)), 'resolved');
   });
 
-  test('a delegation that is revoked signs nothing from the answer on', async () => {
+  test('once a delegation is revoked, it signs nothing', async () => {
     const temporary = await t.mint('spiffe://mesh.test/temporary-plane');
     const { id } = await t.admin('Delegations/CreateDelegation', {
       delegation: {

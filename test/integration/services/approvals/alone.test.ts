@@ -90,7 +90,7 @@ before(async () => {
 });
 after(async () => w?.[Symbol.asyncDispose]());
 
-describe('alone, what makes or becomes an admin or approver is held', () => {
+describe('one admin alone: calls that make an admin or approver wait for approval', () => {
   const attempts: readonly (readonly [string, string, () => object | Promise<object>])[] = [
     [
       'enrolling an own second key',
@@ -293,7 +293,7 @@ describe('alone, what makes or becomes an admin or approver is held', () => {
     });
   }
 
-  test('and every call that the table says always waits does, with an empty request as well', async () => {
+  test('each operation that always waits does so, even with an empty request', async () => {
     for (const { path, dualControl } of rows.values()) {
       if (dualControl !== 'always') continue;
       const method = path.replace('/meshca.admin.v1.', '');
@@ -304,7 +304,7 @@ describe('alone, what makes or becomes an admin or approver is held', () => {
       await local('Approvals/WithdrawOperation', { id });
   });
 
-  test('while daily work and emergencies do not wait', async () => {
+  test('daily work and emergencies do not wait', async () => {
     const made = await local('Entries/CreateEntries', entry({ id: 'daily' }));
     assert.equal(made.results[0].entry.id, 'daily');
     await local('Entries/DeleteEntries', { ids: ['daily'] });
@@ -320,8 +320,8 @@ describe('alone, what makes or becomes an admin or approver is held', () => {
   });
 });
 
-describe('alone, no signature makes two', () => {
-  test('her own does not count for what she proposed, and twice is once', async () => {
+describe('one admin alone: no signature counts as two', () => {
+  test('her signature does not count for her own proposal, and counts once for others', async () => {
     const own = await w.held(remote('Roles/PutRole', putRole('mine')));
     assert.equal(await submit(own, await w.sign(own, w.keys.alice)), 'APPROVAL_NOT_COUNTED');
     const asRoot = await w.held(local('Roles/PutRole', putRole('mine')));
@@ -334,7 +334,7 @@ describe('alone, no signature makes two', () => {
     assert.ok(!(await roleNames()).includes('mine'));
   });
 
-  test('a key that is not enrolled, another namespace, another text and another operation do not count', async () => {
+  test('a strange key, another namespace, another text and another operation do not count', async () => {
     const id = await w.held(local('Roles/PutRole', putRole('strange')));
     const other = await w.held(local('Roles/PutRole', putRole('harmless')));
     const { line, bytes, operation } = await local('Approvals/GetOperation', { id });
@@ -365,7 +365,7 @@ describe('alone, no signature makes two', () => {
     assert.equal((await local('Approvals/GetOperation', { id })).approvals.length, 0);
   });
 
-  test('approvals of an executed, expired or repeated operation are worth nothing', async () => {
+  test('approvals of an executed operation count for no repetition of it', async () => {
     const id = await w.held(local('Roles/PutRole', putRole('once')));
     const signatures = await Promise.all([w.keys.bob, w.keys.carol].map((key) => w.sign(id, key)));
     for (const signature of signatures) assert.equal(await submit(id, signature), 'resolved');
@@ -382,7 +382,7 @@ describe('alone, no signature makes two', () => {
     assert.ok(!(await roleNames()).includes('once'));
   });
 
-  test('who lost his rights since he proposed gets nothing through with approvals from before', async () => {
+  test('an operation fails when its proposer has lost his rights since', async () => {
     const erin = w.server.client(await mintApproved('spiffe://mesh.test/admin/erin'));
     await w.approve(
       await w.held(
@@ -435,7 +435,7 @@ async function mintApproved(spiffeId: string) {
   };
 }
 
-describe('alone, with the database open', () => {
+describe('one admin alone, with write access to the database', () => {
   const sql = (statement: string, ...values: (string | number | Buffer)[]): void => {
     const database = new DatabaseSync(databasePath(w.server.config), { timeout: 2000 });
     try {
@@ -464,7 +464,7 @@ describe('alone, with the database open', () => {
     }
   };
 
-  test('another request in the row of an operation that is half approved is noticed', async () => {
+  test('a changed request in the row of a half approved operation is refused', async () => {
     const id = await w.held(local('Roles/PutRole', putRole('innocent')));
     await w.approve(id, w.keys.bob);
     const signature = await w.sign(id, w.keys.carol);
@@ -481,7 +481,7 @@ describe('alone, with the database open', () => {
     assert.ok(!(await roleNames()).includes('tampered'));
   });
 
-  test('an admin entry that is away for a moment, moved or unflagged does not make a token for its node free', async () => {
+  test('hiding an admin entry for a moment does not free a join token for its node', async () => {
     const [row] = rows("SELECT * FROM entries WHERE id = 'bobs-entry'");
     const ask = (): Promise<string> =>
       codeOf(local('Tokens/CreateJoinToken', { agentName: 'bobs-node' }));
@@ -546,7 +546,7 @@ describe('alone, with the database open', () => {
     assert.equal(await submit(id, signature), 'OBJECT_NOT_IN_LOG');
   });
 
-  test('a policy with other keys, without the row, or switched off guards all the same, and nothing is approved', async () => {
+  test('a changed, deleted or disabled policy row neither frees a call nor approves one', async () => {
     const [before] = rows('SELECT * FROM approval_policy');
     const pending = await w.held(local('Roles/PutRole', putRole('before-tampering')));
     const signature = await w.sign(pending, w.keys.bob);
@@ -593,7 +593,7 @@ describe('alone, with the database open', () => {
     assert.ok(!(await roleNames()).includes('tampered'));
   });
 
-  test('and neither does a restart on a tampered policy free anything', async () => {
+  test('a restart on a changed policy row frees nothing', async () => {
     const [before] = rows('SELECT * FROM approval_policy');
     await w.server.stop();
     sql('DELETE FROM approval_policy');
@@ -613,7 +613,7 @@ describe('alone, with the database open', () => {
   });
 });
 
-test('in the end she has nothing: no role, certificate or key came of it', async () => {
+test('after all attempts she has no role, certificate or key', async () => {
   assert.ok(
     !(await roleNames()).some((name) =>
       [

@@ -27,7 +27,7 @@ after(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
-test('dual control is switched on, holds a role, is signed here and elsewhere, and verified offline', async () => {
+test('the CLI switches dual control on, approves here and elsewhere, and verifies offline', async () => {
   const enable = await run(
     'dual-control',
     'enable',
@@ -119,7 +119,7 @@ test('dual control is switched on, holds a role, is signed here and elsewhere, a
   );
 });
 
-test('a certificate that was minted under dual control comes to the key that waits for it', async () => {
+test('a certificate minted under dual control is collected for its waiting key', async () => {
   const mint = await run(
     'mint',
     '--admin',
@@ -160,7 +160,7 @@ test('a certificate that was minted under dual control comes to the key that wai
   );
 });
 
-test('an approver is enrolled and struck off with the approval of the others, and a held call is withdrawn', async () => {
+test('approvers are added and removed by approval, and a waiting call is withdrawn', async () => {
   const add = heldId(
     (
       await run(

@@ -24,12 +24,12 @@ before(async () => {
 after(async () => w?.[Symbol.asyncDispose]());
 
 describe('switching on', () => {
-  test('nothing is held before, and a policy that is not switched on can be prepared', async () => {
+  test('nothing waits before it, and a disabled policy can be prepared', async () => {
     await w.server.admin('Roles/PutRole', role('before'));
     assert.equal((await w.server.admin('Approvals/GetApprovalPolicy')).policy?.enabled, false);
   });
 
-  test('a policy with one approver enough, fewer approvers than needed, or one key under two names is refused', async () => {
+  test('a policy with one approver, too few approvers, or a key under two names is refused', async () => {
     const { alice, bob } = w.keys;
     const put = (policy: object) =>
       codeOf(
@@ -81,7 +81,7 @@ describe('switching on', () => {
     );
   });
 
-  test('takes effect when those who are to approve have shown that their keys work', async () => {
+  test('takes effect when its own approvers have approved it', async () => {
     const id = await w.held(
       w.server.admin('Approvals/PutApprovalPolicy', { policy: w.policy, version: 0 }),
     );
@@ -96,7 +96,7 @@ describe('switching on', () => {
 });
 
 describe('an operation', () => {
-  test('shows what would happen, waits for two, is executed once and is found in the log with everything needed to check it offline', async () => {
+  test('shows its effect, waits for two, is executed once, and its record can be checked offline', async () => {
     const id = await putRole('night-shift');
     const shown = await w.server.admin('Approvals/GetOperation', { id });
     assert.ok(shown.explanation.includes('+ name: "night-shift"'), shown.explanation.join('\n'));
@@ -145,13 +145,13 @@ describe('an operation', () => {
     );
   });
 
-  test('that is proposed again while it waits is the same one', async () => {
+  test('that is proposed again while it waits stays one operation', async () => {
     const id = await putRole('same');
     assert.equal(await putRole('same'), id);
     assert.notEqual(await putRole('other'), id);
   });
 
-  test('on authorities shows the plan, and is carried out when it is approved', async () => {
+  test('on authorities shows the plan and is carried out after approval', async () => {
     const id = await w.held(
       w.server.admin('Authorities/RotateAuthorities', {
         kind: 'jwt',
@@ -187,7 +187,7 @@ describe('an operation', () => {
     );
   });
 
-  test('gives its answer to the proposer once: a join token is nowhere else', async () => {
+  test('gives its answer, such as a join token, to its proposer once and to nobody else', async () => {
     const entry = {
       id: 'root-admin',
       spiffeId: 'spiffe://mesh.test/admin/eve',
@@ -207,7 +207,7 @@ describe('an operation', () => {
     assert.equal(await codeOf(w.server.admin('Approvals/TakeResult', { id })), 'NOT_FOUND');
   });
 
-  test('that its service refuses is over, with the reason', async () => {
+  test('that its service refuses has failed, with the reason', async () => {
     const id = await w.held(w.server.admin('Roles/DeleteRole', { name: 'no-such-role' }));
     const done = await w.approve(id, w.keys.bob, w.keys.carol);
     assert.equal(done.operation!.status, 'failed');
@@ -240,7 +240,7 @@ describe('an operation', () => {
     assert.equal(records.length, 1);
   });
 
-  test('ends with the policy that it was proposed under', async () => {
+  test('becomes void when its policy is replaced', async () => {
     const id = await putRole('old-policy');
     const signatures = await Promise.all([w.keys.bob, w.keys.carol].map((key) => w.sign(id, key)));
     const { version } = await w.server.admin('Approvals/GetApprovalPolicy');
@@ -259,7 +259,7 @@ describe('an operation', () => {
       );
   });
 
-  test('is approved with security keys once they are enrolled by the approvers before them', async () => {
+  test('is approved with a security key after the other approvers have enrolled it', async () => {
     const token = new SoftSecurityKey('ecdsa');
     const { version, policy } = await w.server.admin('Approvals/GetApprovalPolicy');
     const approvers = [...(policy as any).approvers, { name: 'dave', publicKey: token.publicKey }];
@@ -299,7 +299,7 @@ describe('an operation', () => {
     );
   });
 
-  test('survives a restart, and so does dual control', async () => {
+  test('waits across a restart', async () => {
     const id = await putRole('over-restart');
     await w.approve(id, w.keys.bob);
     await w.server.restart();

@@ -29,7 +29,7 @@ const agentOf = (spiffeId: string): Promise<Caller> =>
     generation: 1,
   });
 
-test('beyond the places of strangers the oldest goes, and agents take none of them', async () => {
+test('beyond the limit of guests the oldest is closed, and agents are no guests', async () => {
   const connections = new Connections(callers, systemClock, {
     connections: 2,
     seconds: 60,
@@ -50,7 +50,7 @@ test('beyond the places of strangers the oldest goes, and agents take none of th
   assert.equal(connections.size, 0);
 });
 
-test('a stranger ends after his time, and after the bytes that he may send; a refused caller is one', async () => {
+test('a guest is closed after its time or its bytes; a refused caller is a guest', async () => {
   const connections = new Connections(callers, systemClock, {
     connections: 10,
     seconds: 60,

@@ -83,7 +83,7 @@ async function world(changes: Partial<ApprovalPolicy> = {}, fails = false): Prom
   };
 }
 
-test('an operation takes approvals until its last second, and none after', async () => {
+test('an operation takes approvals until its last second and none afterwards', async () => {
   const { w, propose, approve, executed } = await world();
   await using _ = w;
   const operation = await propose();
@@ -96,7 +96,7 @@ test('an operation takes approvals until its last second, and none after', async
   assert.notEqual(await propose(), operation);
 });
 
-test('an approval counts as long as its approver is valid, at the decision too', async () => {
+test('an approval counts only while its approver is valid, also at the decision', async () => {
   const now = Math.floor(Date.now() / 1000);
   const { w, propose, approve, executed } = await world({
     approvers: [
@@ -128,7 +128,7 @@ test('an approval counts as long as its approver is valid, at the decision too',
   assert.equal(executed.length, 1);
 });
 
-test('what an admin proposed waits no longer than his certificate lives, and is executed as his', async () => {
+test('the operation of an admin expires with his certificate, and runs with his rights', async () => {
   const { w, propose, approve, executed } = await world();
   await using _ = w;
   const admin = (await w.mint('/admin/erin', true)) as AdminCaller;
@@ -152,7 +152,7 @@ test('what an admin proposed waits no longer than his certificate lives, and is 
   );
 });
 
-test('what was executing when the server stopped is interrupted, on record, and never executed again', async () => {
+test('an operation that was executing at a stop is recorded as interrupted and never runs again', async () => {
   const { w, propose, approve, executed } = await world();
   await using _ = w;
   const operation = await propose();
@@ -174,7 +174,7 @@ test('what was executing when the server stopped is interrupted, on record, and 
   assert.deepEqual(executed, []);
 });
 
-test('what fails is over with its reason, and its approvals are spent', async () => {
+test('a failed operation keeps its reason, and its approvals are spent', async () => {
   const { w, propose, approve, executed } = await world({}, true);
   await using _ = w;
   const operation = await propose();
