@@ -3,6 +3,7 @@ import { fail, ok, type Result } from '../src/common/errors/index.ts';
 import { configJsonSchema, loadConfig } from '../src/common/runtime/config-loader.ts';
 import { TrustDomain } from '../src/common/spiffe/index.ts';
 import { keyTypes } from '../src/common/x509/key-type.ts';
+import { workloadAttestorSchemas, workloadAttestorTypes } from './attest/index.ts';
 import {
   configuredTypes,
   nodeAttestorSchemas,
@@ -59,6 +60,10 @@ export const agentConfigSchema = z.strictObject({
     .strictObject(nodeAttestorSchemas(nodeAttestorTypes))
     .prefault({})
     .describe('What this node proves itself with: one type of node attestation'),
+  workloadAttestation: z
+    .strictObject(workloadAttestorSchemas(workloadAttestorTypes))
+    .prefault({})
+    .describe('What is found out about workloads: types of workload attestation'),
   workloadApi: z
     .strictObject({
       socketPath: path('Socket of the SPIFFE Workload API').default(

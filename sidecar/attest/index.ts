@@ -1,3 +1,6 @@
+import * as types from './types.ts';
+import type { WorkloadAttestorType } from './workload-attestor.ts';
+
 export {
   createAttestor,
   type Attested,
@@ -8,3 +11,8 @@ export {
 export { linuxKernel, type Kernel, type PeerCredentials } from './kernel.ts';
 export { OverflowIds, type IdSpace } from './overflow-ids.ts';
 export type { ImageFacts, Peer } from './peer.ts';
+export {
+  workloadAttestorSchemas,
+  type WorkloadAttestorConfiguration,
+} from './workload-attestors.ts';
+export const workloadAttestorTypes: readonly WorkloadAttestorType[] = Object.values(types);

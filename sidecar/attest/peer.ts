@@ -23,36 +23,17 @@ export interface Peer extends Disposable {
   readonly hold: { open: boolean };
   /** False when only the start time protects against reuse of the pid. */
   readonly pinned: boolean;
-  /** Facts that hold as long as the image is the same. */
+  /** What it runs: everything learnt about it holds as long as this is the same. */
   readonly image: ImageFacts;
 }
 
-/**
- * Filled on demand by the unix attestor; each fact stays true until the next exec, which ends the
- * peer.
- */
+/** What runs in the process since its last exec; attestors keep what they learn by this object. */
 export interface ImageFacts {
   readonly startTime: string;
   /** Of this exec; undefined: the kernel hides it from the agent. */
   readonly token: string | undefined;
-  path?: ExecutablePath | undefined;
-  /** Verified against the agent's own view of the file system. */
-  verifiedPath?: string | undefined;
-  sha256?: string | undefined;
-  /**
-   * Costly selector prefixes that were looked into, with or without success: a workload can not
-   * make the agent try again and again.
-   */
-  readonly inspected: Set<string>;
-  /** Why the binary could not be inspected. */
-  problem?: string | undefined;
-}
-
-export interface ExecutablePath {
-  readonly text: string;
-  readonly deleted: boolean;
-  /** The process lives in another mount namespace: the same path may name another file there. */
-  readonly foreign: boolean;
+  /** The program for operators to read; nothing is decided by it. */
+  program?: string | undefined;
 }
 
 const unverifiable = (message: string, detail: Record<string, string | number> = {}): PkiError =>
@@ -115,7 +96,7 @@ function hold(
       pidfd,
       hold: held,
       pinned: pidfd !== undefined,
-      image: { startTime: stat.startTime, token: stat.image, inspected: new Set() },
+      image: { startTime: stat.startTime, token: stat.image },
       [Symbol.dispose]: dispose,
     };
   } catch (thrown) {

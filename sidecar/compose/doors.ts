@@ -3,7 +3,7 @@ import { agentContract, reportsContract, workloadContract } from '../../src/comm
 import { localApi, localApiLimits } from '../apis/local/index.ts';
 import { standardApi } from '../apis/standard/index.ts';
 import { defaultWorkloadApiLimits, workloadApi } from '../apis/workload/index.ts';
-import { createAttestor, linuxKernel } from '../attest/index.ts';
+import { createAttestor, linuxKernel, workloadAttestorTypes } from '../attest/index.ts';
 import {
   createRefusalLog,
   defaultLimits,
@@ -49,7 +49,14 @@ export async function openDoors(
   const { config, logger, clock } = environment;
   const { trust, entries, held, metrics, readiness } = parts;
   await using started = new AsyncDisposableStack();
-  const attestor = started.use(createAttestor({ clock, logger: logger.child({ part: 'attest' }) }));
+  const attestor = started.use(
+    createAttestor({
+      clock,
+      logger: logger.child({ part: 'attest' }),
+      types: workloadAttestorTypes,
+      configuration: config.workloadAttestation,
+    }),
+  );
   const shared: SharedOptions = {
     attestor,
     kernel: linuxKernel(),

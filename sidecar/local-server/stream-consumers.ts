@@ -112,7 +112,7 @@ export class StreamConsumers {
     const known = this.#lines.get(id);
     if (known !== undefined) return known;
     const { connection, rpc } = this.#session;
-    const path = connection.peer?.image.path?.text;
+    const path = connection.peer?.image.program;
     const handle = this.#registry.register({
       kind: this.#kind.consumer,
       spiffeId: id,

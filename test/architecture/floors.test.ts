@@ -17,7 +17,7 @@ const processEdges = new Set([
   'sidecar/main.ts', // the same for the agent
   'src/hsm/signer-process.ts', // the channel to the parent, and its end
   'src/hsm/token-admin-process.ts', // the same
-  'sidecar/attest/inspector-child.ts', // the same
+  'sidecar/attest/unix/inspector-child.ts', // the same
   'src/workload/environment.ts', // SPIFFE_ENDPOINT_SOCKET, as the standard asks of a library
 ]);
 const isProcessEdge = (path: string): boolean => processEdges.has(path) || path.startsWith('demo/');

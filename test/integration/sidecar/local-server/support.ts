@@ -22,6 +22,7 @@ import {
   linuxKernel,
   type AttestorOptions,
 } from '../../../../sidecar/attest/index.ts';
+import { unixWith } from '../../../../sidecar/attest/unix/attestor.ts';
 import {
   createRefusalLog,
   defaultLimits,
@@ -64,7 +65,8 @@ export async function startHarness(options: HarnessOptions = {}) {
   const attestor = createAttestor({
     clock,
     logger: silentLogger,
-    inspector: { deadlineMs: patienceMs },
+    types: [unixWith({ inspector: { deadlineMs: patienceMs } })],
+    configuration: {},
     ...options.attestor,
   });
   const { limits, metrics = silentMetrics, onHandshakes = () => {}, more } = options.api ?? {};

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { z } from 'zod';
 import { silentLogger, systemClock } from '../../../../src/common/runtime/index.ts';
-import { createAttestor } from '../../../../sidecar/attest/attestor.ts';
+import { createAttestor, processEvidence } from '../../../../sidecar/attest/attestor.ts';
+import { workloadAttestorTypes } from '../../../../sidecar/attest/index.ts';
 import { assertSameProcess, peerOfSocket } from '../../../../sidecar/attest/peer.ts';
 import { OverflowIds } from '../../../../sidecar/attest/overflow-ids.ts';
 import type { Kernel } from '../../../../sidecar/attest/kernel.ts';
 import type { Proc } from '../../../../sidecar/attest/proc.ts';
-import { unixFacts, type UnixSources } from '../../../../sidecar/attest/unix.ts';
+import { unixFacts, type UnixSources } from '../../../../sidecar/attest/unix/facts.ts';
+import { workloadAttestorType } from '../../../../sidecar/attest/workload-attestor.ts';
 
 /** A user namespace that has no ID 65534, so that the kernel shows it for all that it does not know. */
 const narrow = { overflowId: 65_534, map: '0 100000 1000\n' };
@@ -119,10 +122,10 @@ test('each single ID that differs from the peer makes it unverifiable', () => {
   for (const kind of ['Uid', 'Gid']) {
     for (let position = 0; position < 4; position += 1) {
       const ids = ['7', '7', '7', '7'].with(position, '0').join('\t');
-      const { world, kernel, proc, sources } = worldOf();
+      const { world, kernel, proc } = worldOf();
       const peer = peerOfSocket(kernel, proc, 3, overflow);
       world.status = world.status.replace(new RegExp(`${kind}:.*`), `${kind}:\t${ids}`);
-      assert.throws(() => unixFacts(sources, peer), unverifiable, `${kind} ${position}`);
+      assert.throws(() => processEvidence(proc, peer), unverifiable, `${kind} ${position}`);
     }
   }
 });
@@ -132,9 +135,31 @@ const selectorsOf = (
   more: Partial<UnixSources> = {},
 ): readonly string[] => {
   const { kernel, proc, sources } = worldOf(change);
-  return unixFacts({ ...sources, ...more }, peerOfSocket(kernel, proc, 3, overflow)).selectors.map(
-    (each) => `${each.type}:${each.value}`,
-  );
+  const type = workloadAttestorType({
+    type: 'unix',
+    selectorTypes: ['unix', 'systemd'],
+    configuration: z.strictObject({}).prefault({}),
+    create: () => ({
+      start: (process) => ({
+        ...unixFacts({ ...sources, ...more }, process, { inspected: new Set(), retryAtMs: 0 }),
+        costlyPrefixes: [],
+        gather: () => Promise.resolve(() => {}),
+      }),
+      [Symbol.dispose]() {},
+    }),
+  });
+  using attestor = createAttestor({
+    clock: systemClock,
+    logger: silentLogger,
+    types: [type],
+    configuration: {},
+    kernel,
+    proc,
+    overflow,
+  });
+  const found = attestor.attest(attestor.connect(3), () => new Set());
+  assert.ok(!(found instanceof Promise));
+  return found.selectors.map((each) => `${each.type}:${each.value}`);
 };
 
 test('the selectors are complete, and a supplementary group must hold at connect and now', () => {
@@ -174,6 +199,8 @@ test('an agent that may not look into other processes says so once and shares no
   using attestor = createAttestor({
     clock: systemClock,
     logger: { ...silentLogger, warn: (fields) => void warnings.push(fields) },
+    types: workloadAttestorTypes,
+    configuration: {},
     kernel,
     proc,
   });
@@ -184,7 +211,14 @@ test('an agent that may not look into other processes says so once and shares no
 
 test('two connections of one image share its facts, those of another image do not', () => {
   const { world, kernel, proc } = worldOf();
-  using attestor = createAttestor({ clock: systemClock, logger: silentLogger, kernel, proc });
+  using attestor = createAttestor({
+    clock: systemClock,
+    logger: silentLogger,
+    types: workloadAttestorTypes,
+    configuration: {},
+    kernel,
+    proc,
+  });
   const [one, two] = [attestor.connect(3), attestor.connect(3)];
   assert.equal(one.image, two.image);
   world.stack = '124';

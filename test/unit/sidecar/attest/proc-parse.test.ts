@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseAccounts } from '../../../../sidecar/attest/account-names.ts';
+import { parseAccounts } from '../../../../sidecar/attest/unix/account-names.ts';
 import {
   parseCgroup,
   parseStat,

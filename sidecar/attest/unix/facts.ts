@@ -1,16 +1,37 @@
-import { isOneLine } from '../../src/common/runtime/one-line.ts';
-import { PkiError } from '../../src/common/errors/index.ts';
-import type { Selector } from '../../src/common/spiffe/index.ts';
+import { isOneLine } from '../../../src/common/runtime/one-line.ts';
+import type { Selector } from '../../../src/common/spiffe/index.ts';
+import type { OverflowIds } from '../overflow-ids.ts';
+import { systemdUnit } from '../proc-parse.ts';
+import type { Proc } from '../proc.ts';
+import type { ProcessEvidence } from '../workload-attestor.ts';
 import type { AccountNames } from './account-names.ts';
-import type { OverflowIds } from './overflow-ids.ts';
-import type { ExecutablePath, Peer } from './peer.ts';
-import { parseCgroup, parseStatus, systemdUnit } from './proc-parse.ts';
-import type { Proc } from './proc.ts';
+
+/** What was learnt about the program of one image; each fact stays true until the next exec. */
+export interface BinaryFacts {
+  path?: ExecutablePath | undefined;
+  /** Verified against the agent's own view of the file system. */
+  verifiedPath?: string | undefined;
+  sha256?: string | undefined;
+  /**
+   * Costly selector prefixes that were looked into, with or without success: a workload can not
+   * make the agent try again and again.
+   */
+  readonly inspected: Set<string>;
+  /** Monotonic; when a look that failed may be tried again. */
+  retryAtMs: number;
+  /** Why the binary could not be inspected. */
+  problem?: string | undefined;
+}
+
+export interface ExecutablePath {
+  readonly text: string;
+  readonly deleted: boolean;
+  /** The process lives in another mount namespace: the same path may name another file there. */
+  readonly foreign: boolean;
+}
 
 export interface UnixFacts {
   readonly selectors: readonly Selector[];
-  /** What limits are counted by, beside the uid. */
-  readonly cgroupKey: string;
   /** The path needs a look at the file system before it can count as `unix:path`. */
   readonly pathUnverified: boolean;
 }
@@ -29,29 +50,17 @@ export interface UnixSources {
  * The cheap facts, read anew each time: IDs, groups, cgroup. The path is bound to the image and
  * read once for it.
  *
- * - uid and gid are those of the peer credentials. All IDs in /proc must equal them: a process with
- *   mixed IDs (setuid, setgid, or a setuid program executed over an open connection) is
- *   PEER_UNVERIFIABLE.
  * - Supplementary groups must hold at the time of connect and now.
  * - `unix:path` is the path in the agent's own mount namespace. A process in another one (a
  *   container, but also a systemd unit with PrivateTmp) could mount its own file at any path: there
  *   the path counts only if it names the same device and inode for the agent, and is
  *   `unix:foreign_path` otherwise.
- *
- * The caller must prove afterwards that the process is still the same (assertSameProcess).
  */
-export function unixFacts(sources: UnixSources, peer: Peer): UnixFacts {
-  const statusText = sources.proc.read(peer.pid, 'status');
-  const status = statusText === undefined ? undefined : parseStatus(statusText);
-  if (status === undefined)
-    throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', {
-      detail: { pid: peer.pid },
-    });
-  if (!status.uids.every((id) => id === peer.uid) || !status.gids.every((id) => id === peer.gid)) {
-    throw new PkiError('PEER_UNVERIFIABLE', 'the calling process has mixed user or group IDs', {
-      detail: { pid: peer.pid, uid: peer.uid, gid: peer.gid },
-    });
-  }
+export function unixFacts(
+  sources: UnixSources,
+  { peer, status, cgroup }: ProcessEvidence,
+  binary: BinaryFacts,
+): UnixFacts {
   const selectors: Selector[] = [];
   const unix = (value: string): void => void selectors.push({ type: 'unix', value });
 
@@ -71,22 +80,19 @@ export function unixFacts(sources: UnixSources, peer: Peer): UnixFacts {
     if (group !== undefined) unix(`supplementary_group:${group}`);
   }
 
-  peer.image.path ??= executablePath(sources, peer.pid);
-  const { path, verifiedPath, sha256 } = peer.image;
+  binary.path ??= executablePath(sources, peer.pid);
+  const { path, verifiedPath, sha256 } = binary;
   const direct = path !== undefined && !path.foreign && !path.deleted;
   if (direct) unix(`path:${path.text}`);
   else if (verifiedPath !== undefined) unix(`path:${verifiedPath}`);
   else if (path?.foreign && !path.deleted) unix(`foreign_path:${path.text}`);
   if (sha256 !== undefined) unix(`sha256:${sha256}`);
 
-  const cgroup = parseCgroup(sources.proc.read(peer.pid, 'cgroup') ?? '');
   if (cgroup.path !== undefined && isPrintable(cgroup.path)) unix(`cgroup:${cgroup.path}`);
   const unit = sources.systemd && cgroup.path !== undefined ? systemdUnit(cgroup.path) : undefined;
   if (unit !== undefined) selectors.push({ type: 'systemd', value: `id:${unit}` });
-  if (peer.pinned) selectors.push({ type: 'peer', value: 'pinned' });
   return {
     selectors,
-    cgroupKey: cgroup.limitKey,
     pathUnverified: path !== undefined && !direct && verifiedPath === undefined,
   };
 }

@@ -6,9 +6,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { systemClock } from '../../../../src/common/runtime/index.ts';
-import { patienceMs, until } from '../../../support/until.ts';
-import { startInspector } from '../../../../sidecar/attest/inspector.ts';
+import { systemClock } from '../../../../../src/common/runtime/index.ts';
+import { patienceMs, until } from '../../../../support/until.ts';
+import { startInspector } from '../../../../../sidecar/attest/unix/inspector.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'inspect-'));
 after(() => rm(folder, { recursive: true, force: true }));
