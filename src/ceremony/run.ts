@@ -48,6 +48,17 @@ export interface CeremonyOutcome {
  */
 const keyAttributes = { local: true, alwaysSensitive: true, neverExtractable: true } as const;
 
+/** A ceremony before anything is signed. */
+interface Ceremony {
+  readonly loaded: LoadedPlan;
+  readonly drafted: Draft;
+  /** The key that will sign; undefined: it is still to be made. */
+  readonly known: KeyHandle | undefined;
+  readonly token: TokenAdmin;
+  readonly files: { readonly out: string; readonly transcript: string };
+  readonly options: CeremonyOptions;
+}
+
 /**
  * Holds the ceremony that a plan describes: everything is read, built and linted first, shown,
  * confirmed, and only then signed; the result is read back and linted again before it is written.
@@ -62,12 +73,7 @@ export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOut
       ? draftRoot(loaded, await throwawayKey(loaded), options)
       : draftBelow(loaded, options);
   const files = { out: file(drafted.out), transcript: file(plan.transcript) };
-  for (const path of Object.values(files)) {
-    if (existsSync(path))
-      throw new PkiError('ALREADY_EXISTS', `${path} exists already and is not written over`, {
-        next: 'Archive it, and let the plan name a new file.',
-      });
-  }
+  assertNew(Object.values(files));
   await using token = await openTokenAdmin(tokenOf(loaded, options), {
     execPath: options.execPath,
     clock: options.clock,
@@ -75,21 +81,9 @@ export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOut
   });
   // in a dry run too: a wrong token should show on the day before
   const known = await findKey(loaded, drafted, token);
-  const shown: Facts =
-    kind === 'root'
-      ? {
-          what: 'root',
-          keyType: drafted.signerKeyType,
-          notBefore: drafted.facts['notBefore'] ?? 0,
-          notAfter: drafted.facts['notAfter'] ?? 0,
-          key:
-            known === undefined
-              ? 'will be made in the token'
-              : `is in the token already (CKA_ID ${known.ckaId})`,
-        }
-      : drafted.facts;
-  options.show({ ...shown, plan: loaded.sha256, token: plan.token.label, out: files.out });
-  if (options.dryRun) return { kind, facts: shown };
+  const facts = kind === 'root' ? rootFacts(drafted, known) : drafted.facts;
+  options.show({ ...facts, plan: loaded.sha256, token: plan.token.label, out: files.out });
+  if (options.dryRun) return { kind, facts };
   const answer = await options.confirm('Sign exactly this? Type yes: ');
   if (answer !== true)
     throw new PkiError(
@@ -98,74 +92,104 @@ export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOut
         ? 'nobody can be asked here: standard input is no terminal'
         : 'the answer was not yes',
     );
-  return await hold(loaded, drafted, known, token, files, options);
+  return await hold({ loaded, drafted, known, token, files, options });
 }
 
-async function hold(
-  loaded: LoadedPlan,
-  drafted: Draft,
-  known: KeyHandle | undefined,
-  token: TokenAdmin,
-  files: { readonly out: string; readonly transcript: string },
-  options: CeremonyOptions,
-): Promise<CeremonyOutcome> {
-  const { plan, kind } = loaded;
-  const transcript = new TranscriptWriter(files.transcript, options.clock);
+function assertNew(paths: readonly string[]): void {
+  for (const path of paths)
+    if (existsSync(path))
+      throw new PkiError('ALREADY_EXISTS', `${path} exists already and is not written over`, {
+        next: 'Archive it, and let the plan name a new file.',
+      });
+}
+
+/** A root is drafted for a throwaway key before its own exists: its digests say nothing yet. */
+const rootFacts = ({ facts, signerKeyType }: Draft, known: KeyHandle | undefined): Facts => ({
+  what: 'root',
+  keyType: signerKeyType,
+  notBefore: facts['notBefore'] ?? 0,
+  notAfter: facts['notAfter'] ?? 0,
+  key:
+    known === undefined
+      ? 'will be made in the token'
+      : `is in the token already (CKA_ID ${known.ckaId})`,
+});
+
+async function hold(ceremony: Ceremony): Promise<CeremonyOutcome> {
+  const transcript = new TranscriptWriter(ceremony.files.transcript, ceremony.options.clock);
   try {
-    transcript.record('plan', {
-      ceremony: kind,
-      trustDomain: plan.trustDomain,
-      note: plan.note ?? '',
-      sha256: loaded.sha256,
-      text: readFileSync(options.planPath, 'utf8'),
-      software: `meshca ${version}`,
-    });
-    const key = known ?? (await makeRootKey(loaded, token, transcript));
-    transcript.record('key', {
-      ckaId: key.ckaId,
-      keyType: key.keyType,
-      publicKeySha256: sha256Hex(key.spkiDer),
-      token: plan.token.label,
-      made: known === undefined,
-      attributes: keyAttributes,
-    });
-    const draft = kind === 'root' ? draftRoot(loaded, key.spkiDer, options) : drafted;
-    transcript.record('intent', {
-      ...draft.facts,
-      tbsSha256: sha256Hex(draft.tbsDer),
-      lint: 'passed',
-    });
-    const signed = assembleSigned(draft.tbsDer, key.keyType, await token.sign(key, draft.tbsDer));
-    draft.check(signed);
-    transcript.record('signed', {
-      ...(draft.label === 'CERTIFICATE'
-        ? certificateFacts(signed)
-        : { sha256: sha256Hex(signed), der: signed.toString('base64') }),
-      lint: 'passed',
-    });
-    const text = [
-      pemEncode(draft.label, signed),
-      ...draft.appended.map((der) => pemEncode('CERTIFICATE', der)),
-    ].join('');
-    writeNew(files.out, text);
-    transcript.record('file', { path: draft.out, sha256: sha256Hex(Buffer.from(text)) });
-    const signer = draft.issuer?.raw ?? signed;
-    await transcript.finish(signer, (bytes) => token.sign(key, bytes));
-    return {
-      kind,
-      facts: draft.facts,
-      files,
-      sha256: sha256Hex(signed),
-      signer: sha256Hex(signer),
-    };
+    return await signOnRecord(ceremony, transcript);
   } catch (thrown) {
-    transcript.record('failed', {
-      code: PkiError.from(thrown).code,
-      message: PkiError.from(thrown).message,
-    });
+    const { code, message } = PkiError.from(thrown);
+    transcript.record('failed', { code, message });
     transcript.close();
     throw thrown;
   }
+}
+
+/** Each step stands in the transcript before the next one is taken. */
+async function signOnRecord(
+  ceremony: Ceremony,
+  transcript: TranscriptWriter,
+): Promise<CeremonyOutcome> {
+  const { loaded, drafted, token, files, options } = ceremony;
+  const { kind } = loaded;
+  const key = await keyOnRecord(ceremony, transcript);
+  const draft = kind === 'root' ? draftRoot(loaded, key.spkiDer, options) : drafted;
+  transcript.record('intent', {
+    ...draft.facts,
+    tbsSha256: sha256Hex(draft.tbsDer),
+    lint: 'passed',
+  });
+  const signed = assembleSigned(draft.tbsDer, key.keyType, await token.sign(key, draft.tbsDer));
+  draft.check(signed);
+  transcript.record('signed', {
+    ...(draft.label === 'CERTIFICATE'
+      ? certificateFacts(signed)
+      : { sha256: sha256Hex(signed), der: signed.toString('base64') }),
+    lint: 'passed',
+  });
+  const text = [
+    pemEncode(draft.label, signed),
+    ...draft.appended.map((der) => pemEncode('CERTIFICATE', der)),
+  ].join('');
+  writeNew(files.out, text);
+  transcript.record('file', { path: draft.out, sha256: sha256Hex(Buffer.from(text)) });
+  const signer = draft.issuer?.raw ?? signed;
+  await transcript.finish(signer, (bytes) => token.sign(key, bytes));
+  return {
+    kind,
+    facts: draft.facts,
+    files,
+    sha256: sha256Hex(signed),
+    signer: sha256Hex(signer),
+  };
+}
+
+/** The plan and the key, which is made now where it is missing. */
+async function keyOnRecord(
+  { loaded, known, token, options }: Ceremony,
+  transcript: TranscriptWriter,
+): Promise<KeyHandle> {
+  const { plan, kind } = loaded;
+  transcript.record('plan', {
+    ceremony: kind,
+    trustDomain: plan.trustDomain,
+    note: plan.note ?? '',
+    sha256: loaded.sha256,
+    text: readFileSync(options.planPath, 'utf8'),
+    software: `meshca ${version}`,
+  });
+  const key = known ?? (await makeRootKey(loaded, token, transcript));
+  transcript.record('key', {
+    ckaId: key.ckaId,
+    keyType: key.keyType,
+    publicKeySha256: sha256Hex(key.spkiDer),
+    token: plan.token.label,
+    made: known === undefined,
+    attributes: keyAttributes,
+  });
+  return key;
 }
 
 /**

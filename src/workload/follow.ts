@@ -8,7 +8,7 @@ export interface FollowedStream {
    * retrying can not help.
    */
   readonly first: Promise<void>;
-  readonly state: () => FollowState;
+  state(): FollowState;
   close(): void;
 }
 
@@ -31,117 +31,148 @@ export function follow<Message>(
   take: (message: Message) => void,
   signal?: AbortSignal,
 ): FollowedStream {
-  let call: ClientReadableStream<Message> | undefined;
-  let connected = false;
-  let reconnects = 0;
-  let refusedMessages = 0;
-  let lastError: PkiError | undefined;
-  let failures = 0;
-  let cancelTimer: (() => void) | undefined;
-  let closed = false;
-  const first = Promise.withResolvers<void>();
-  first.promise.catch(() => undefined);
-
-  const close = (reason?: PkiError): void => {
-    if (closed) return;
-    closed = true;
-    cancelTimer?.();
-    cancelWait();
-    signal?.removeEventListener('abort', onAbort);
-    connected = false;
-    call?.cancel();
-    first.reject(reason ?? new PkiError('CANCELLED', 'the source was closed'));
-  };
+  const follower = new Follower(context, open, take);
   const onAbort = (): void =>
-    close(new PkiError('CANCELLED', 'connecting was aborted', { cause: signal?.reason }));
-  const cancelWait = context.clock.after(context.waitMs, () => {
-    const why = lastError;
-    close(
-      why ??
-        new PkiError(
-          'UNREACHABLE',
-          `the Workload API at ${context.endpoint.text} gave no answer within ${context.waitMs} ms`,
-        ),
-    );
-  });
-  const settle = (): void => {
-    cancelWait();
-    signal?.removeEventListener('abort', onAbort);
-    first.resolve();
-  };
-  const again = (): void => {
-    if (closed) return;
-    connected = false;
-    // half of the delay is fixed, half is random: many workloads of one node must not come back in
-    // step
-    const delay = Math.min(
-      context.backoff.maximumMs,
-      context.backoff.initialMs * 2 ** Math.min(failures, 20),
-    );
-    failures += 1;
-    cancelTimer = context.clock.after(delay * (0.5 + context.random.uniform() / 2), () => {
-      reconnects += 1;
-      start();
-    });
-  };
-  const start = (): void => {
-    if (closed) return;
-    const current = open();
-    call = current;
-    let ended = false;
-    current.on('data', (message: Message) => {
-      if (closed) return;
-      connected = true;
-      failures = 0;
-      try {
-        take(message);
-      } catch (thrown) {
-        refusedMessages += 1;
-        lastError = PkiError.from(thrown, 'SVID_INVALID');
-        context.logger.warn(
-          { code: lastError.code, endpoint: context.endpoint.text },
-          `refused an update of the Workload API: ${lastError.message}`,
-        );
-        return;
-      }
-      lastError = undefined;
-      settle();
-    });
-    const finish = (error: ServiceError | undefined): void => {
-      if (ended || closed) return;
-      ended = true;
-      lastError =
-        error === undefined
-          ? new PkiError('UNREACHABLE', 'the Workload API ended the stream')
-          : callFailure(error);
-      context.logger.debug(
-        { code: lastError.code, endpoint: context.endpoint.text },
-        `the stream of the Workload API ended: ${lastError.message}`,
-      );
-      // the standard forbids retrying InvalidArgument; a method that is not there will not appear
-      // either
-      if (error?.code === status.INVALID_ARGUMENT || error?.code === status.UNIMPLEMENTED) {
-        context.logger.error(
-          { code: lastError.code, endpoint: context.endpoint.text },
-          `the Workload API refuses the call: ${lastError.message}`,
-        );
-        close(lastError);
-        return;
-      }
-      again();
-    };
-    current.on('error', (error: ServiceError) => finish(error));
-    current.on('end', () => finish(undefined));
-  };
-
+    follower.close(new PkiError('CANCELLED', 'connecting was aborted', { cause: signal?.reason }));
   if (signal?.aborted) onAbort();
   else {
     signal?.addEventListener('abort', onAbort, { once: true });
-    start();
+    // the signal is for connecting alone
+    follower.first.then(
+      () => signal?.removeEventListener('abort', onAbort),
+      () => signal?.removeEventListener('abort', onAbort),
+    );
+    follower.start();
   }
-  return {
-    first: first.promise,
-    state: () => ({ connected, reconnects, refusedMessages, lastError }),
-    close: () => close(),
-  };
+  return follower;
+}
+
+/** Owner of the open call and of the timer until the next one. */
+class Follower<Message> implements FollowedStream {
+  readonly #context: SourceContext;
+  readonly #open: () => ClientReadableStream<Message>;
+  readonly #take: (message: Message) => void;
+  readonly #first = Promise.withResolvers<void>();
+  readonly #cancelWait: () => void;
+  #call: ClientReadableStream<Message> | undefined;
+  #cancelTimer: (() => void) | undefined;
+  #connected = false;
+  #reconnects = 0;
+  #refusedMessages = 0;
+  #lastError: PkiError | undefined;
+  #failures = 0;
+  #closed = false;
+
+  constructor(
+    context: SourceContext,
+    open: () => ClientReadableStream<Message>,
+    take: (message: Message) => void,
+  ) {
+    this.#context = context;
+    this.#open = open;
+    this.#take = take;
+    this.#first.promise.catch(() => undefined);
+    const { waitMs, endpoint } = context;
+    this.#cancelWait = context.clock.after(waitMs, () =>
+      this.close(
+        this.#lastError ??
+          new PkiError(
+            'UNREACHABLE',
+            `the Workload API at ${endpoint.text} gave no answer within ${waitMs} ms`,
+          ),
+      ),
+    );
+  }
+
+  get first(): Promise<void> {
+    return this.#first.promise;
+  }
+
+  state(): FollowState {
+    return {
+      connected: this.#connected,
+      reconnects: this.#reconnects,
+      refusedMessages: this.#refusedMessages,
+      lastError: this.#lastError,
+    };
+  }
+
+  close(reason?: PkiError): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#cancelTimer?.();
+    this.#cancelWait();
+    this.#connected = false;
+    this.#call?.cancel();
+    this.#first.reject(reason ?? new PkiError('CANCELLED', 'the source was closed'));
+  }
+
+  start(): void {
+    if (this.#closed) return;
+    const call = this.#open();
+    this.#call = call;
+    let ended = false;
+    const finish = (error: ServiceError | undefined): void => {
+      if (ended || this.#closed) return;
+      ended = true;
+      this.#finish(error);
+    };
+    call.on('data', (message: Message) => this.#receive(message));
+    call.on('error', (error: ServiceError) => finish(error));
+    call.on('end', () => finish(undefined));
+  }
+
+  #receive(message: Message): void {
+    if (this.#closed) return;
+    this.#connected = true;
+    this.#failures = 0;
+    try {
+      this.#take(message);
+    } catch (thrown) {
+      this.#refusedMessages += 1;
+      this.#lastError = PkiError.from(thrown, 'SVID_INVALID');
+      this.#log('warn', 'refused an update of the Workload API', this.#lastError);
+      return;
+    }
+    this.#lastError = undefined;
+    this.#cancelWait();
+    this.#first.resolve();
+  }
+
+  #finish(error: ServiceError | undefined): void {
+    this.#lastError =
+      error === undefined
+        ? new PkiError('UNREACHABLE', 'the Workload API ended the stream')
+        : callFailure(error);
+    this.#log('debug', 'the stream of the Workload API ended', this.#lastError);
+    // the standard forbids retrying InvalidArgument; a method that is not there will not appear
+    // either
+    if (error?.code === status.INVALID_ARGUMENT || error?.code === status.UNIMPLEMENTED) {
+      this.#log('error', 'the Workload API refuses the call', this.#lastError);
+      this.close(this.#lastError);
+      return;
+    }
+    this.#again();
+  }
+
+  #again(): void {
+    const { clock, backoff, random } = this.#context;
+    this.#connected = false;
+    // half of the delay is fixed, half is random: many workloads of one node must not come back in
+    // step
+    const delay = Math.min(
+      backoff.maximumMs,
+      backoff.initialMs * 2 ** Math.min(this.#failures, 20),
+    );
+    this.#failures += 1;
+    this.#cancelTimer = clock.after(delay * (0.5 + random.uniform() / 2), () => {
+      this.#reconnects += 1;
+      this.start();
+    });
+  }
+
+  #log(level: 'debug' | 'warn' | 'error', what: string, { code, message }: PkiError): void {
+    const { logger, endpoint } = this.#context;
+    logger[level]({ code, endpoint: endpoint.text }, `${what}: ${message}`);
+  }
 }

@@ -27,6 +27,16 @@ export interface Peer {
 /** The CRLs to hold chains of this trust domain against; undefined: revocation is not looked at. */
 export type CrlsOf = (trustDomainName: string) => readonly ParsedCrl[] | undefined;
 
+export interface PeerRegisterOptions {
+  readonly clock: Clock;
+  readonly bundles: () => X509Bundles;
+  readonly counters: Counters;
+  /** Whether connections end when the ground for them goes. */
+  readonly enforce: boolean;
+  /** Absent: revocation is not looked at. */
+  readonly crls?: CrlsOf;
+}
+
 interface Admission extends Peer {
   readonly chainDer: readonly Buffer[];
   readonly role: Role;
@@ -50,18 +60,12 @@ export class PeerRegister {
   readonly #crls: CrlsOf;
   readonly #open = new Map<TLSSocket, Admission>();
 
-  constructor(
-    clock: Clock,
-    bundles: () => X509Bundles,
-    counters: Counters,
-    enforce: boolean,
-    crls: CrlsOf = () => undefined,
-  ) {
+  constructor({ clock, bundles, counters, enforce, crls }: PeerRegisterOptions) {
     this.#clock = clock;
     this.#bundles = bundles;
     this.#counters = counters;
     this.#enforce = enforce;
-    this.#crls = crls;
+    this.#crls = crls ?? (() => undefined);
   }
 
   get size(): number {

@@ -117,13 +117,13 @@ export class X509Source implements AsyncDisposable {
     const enforcesCrl = options.crl === 'enforce';
     const crls: CrlsOf = (name) =>
       enforcesCrl && name === this.svid.id.trustDomain.name ? this.#current.update.crls : undefined;
-    this.#peers = new PeerRegister(
-      this.#context.clock,
-      () => this.bundles,
-      this.#counters,
-      options.enforce ?? true,
+    this.#peers = new PeerRegister({
+      clock: this.#context.clock,
+      bundles: () => this.bundles,
+      counters: this.#counters,
+      enforce: options.enforce ?? true,
       crls,
-    );
+    });
     this.#reporter =
       options.reports === false
         ? undefined

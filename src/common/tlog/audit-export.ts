@@ -1,47 +1,19 @@
-import { createHash } from 'node:crypto';
-import { PkiError } from '../errors/index.ts';
-import { openCheckpoint, parseCheckpoint, type Checkpoint } from './checkpoint.ts';
+import type { Checkpoint } from './checkpoint.ts';
 import { CompactRange } from './compact-range.ts';
 import { ExportedActivations, type RecordedActivation } from './export-activations.ts';
+import { ExportKeys } from './export-keys.ts';
+import {
+  columnsMatch,
+  invalid,
+  noExport,
+  parseLine,
+  recordVersion,
+  type ExportLine,
+} from './export-line.ts';
 import { hashBytes, leafHash } from './hash.ts';
 import { checkNote, cosignedAt, parseVerifierKey, type NoteKey } from './note.ts';
-import { baseOfOrigin, epochOfOrigin, keyInEpoch } from './origin.ts';
+import { baseOfOrigin } from './origin.ts';
 import { tileWidth } from './tiles.ts';
-
-/**
- * An export is JSON lines: first `log`, then records in the order of their sequence, each tile of
- * leaf hashes before the records it is about, the list of who had confirmed behind the record of an
- * activation, each checkpoint behind the last record that it covers, and `end`.
- */
-export type ExportLine =
-  | {
-      readonly type: 'log';
-      readonly version: 1;
-      readonly origin: string;
-      readonly verifierKey: string /** Further keys of this log: one that was lost, one that stands by. */;
-      readonly otherKeys?: readonly string[];
-      readonly exportedAtMs: number;
-    }
-  | { readonly type: 'tile'; readonly index: number; readonly hashes: string }
-  | {
-      readonly type: 'record';
-      readonly sequence: number /** Absent: it is not in the tree. */;
-      readonly index?: number;
-      readonly out?: string;
-      readonly timeMs: number;
-      readonly actor: string;
-      readonly kind: string;
-      readonly subject: string;
-      readonly canonical: string;
-    }
-  /**
-   * Behind the record of an activation: who was counted, first the statement, then each part of the
-   * list.
-   */
-  | { readonly type: 'evidence'; readonly authorityId: string; readonly statement: string }
-  | { readonly type: 'evidence-lines'; readonly lines: string }
-  | { readonly type: 'checkpoint'; readonly note: string; readonly timeMs: number }
-  | { readonly type: 'end'; readonly size: number };
 
 export interface VerifyOptions {
   /**
@@ -86,14 +58,6 @@ export interface ExportVerdict {
   readonly activations: { readonly withList: number; readonly without: number };
 }
 
-const maximumKeys = 20;
-const spkiSha256 = ({ publicKey }: NoteKey): string =>
-  createHash('sha256')
-    .update(publicKey.export({ format: 'der', type: 'spki' }))
-    .digest('hex');
-
-const recordVersion = 'meshca-audit-v1\n';
-
 /**
  * Verifies an export, line by line, with nothing but the lines.
  * @throws PkiError AUDIT_INVALID, or EVIDENCE_INVALID for the list of an activation; its detail
@@ -118,15 +82,7 @@ class ExportCheck {
   readonly #options: VerifyOptions;
   readonly #range = new CompactRange();
   readonly #out: { sequence: number; reason: string }[] = [];
-  #key: NoteKey | undefined;
-  /**
-   * Keys in the file that the log itself has named, by the SHA-256 of their SubjectPublicKeyInfo;
-   * trusted once a checkpoint of a trusted key covers the record that names them.
-   */
-  readonly #others = new Map<
-    string,
-    { readonly key: NoteKey; namedAt: number; trusted: boolean; used: boolean }
-  >();
+  #keys: ExportKeys | undefined;
   #since: Checkpoint | undefined;
   #log: { readonly origin: string; readonly verifierKey: string } | undefined;
   #tile: { readonly index: number; readonly hashes: Buffer } | undefined;
@@ -183,11 +139,7 @@ class ExportCheck {
         `record ${this.#lastLeaf.sequence} claims a place in the tree that no checkpoint covers`,
         this.#lastLeaf.sequence,
       );
-    for (const { key, trusted, used } of this.#others.values())
-      if (used && !trusted)
-        throw invalid(
-          `checkpoints are signed by the key ${key.id.toString('hex')}, which no checkpoint of the log's key vouches for`,
-        );
+    this.#keys?.assertVouchedFor();
     const since = this.#since;
     if (since !== undefined && !this.#sinceSeen)
       throw invalid(
@@ -223,24 +175,11 @@ class ExportCheck {
     if (key === undefined) throw invalid('the verifier key in the file is not valid');
     if (baseOfOrigin(origin) !== baseOfOrigin(key.name))
       throw invalid(`the file is of the log ${origin}, the key is of ${key.name}`);
-    this.#key = key;
+    const keys = new ExportKeys(key, origin, [verifierKey, ...(otherKeys ?? [])]);
+    this.#keys = keys;
     this.#log = { origin, verifierKey };
-    for (const text of [verifierKey, ...(otherKeys ?? []).slice(0, maximumKeys)]) {
-      const other = parseVerifierKey(text);
-      if (
-        other.ok &&
-        !other.value.publicKey.equals(key.publicKey) &&
-        baseOfOrigin(other.value.name) === baseOfOrigin(origin)
-      )
-        this.#others.set(spkiSha256(other.value), {
-          key: other.value,
-          namedAt: Infinity,
-          trusted: false,
-          used: false,
-        });
-    }
     if (this.#options.since !== undefined) {
-      const opened = this.#open(this.#options.since);
+      const opened = keys.open(this.#options.since);
       if (!opened.ok) throw opened.error;
       this.#since = opened.value;
       this.#compareSince();
@@ -277,7 +216,7 @@ class ExportCheck {
         sequence,
       );
     this.#range.append(leaf);
-    this.#named(canonical);
+    this.#keys?.record(canonical, this.#range.size);
     if (canonical.includes('"authority.active"'))
       this.#activations.record(
         JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as RecordedActivation,
@@ -288,7 +227,8 @@ class ExportCheck {
   }
 
   #checkpoint(note: string): void {
-    const opened = this.#openAny(note);
+    const opened = this.#keys?.openAny(note);
+    if (opened === undefined) throw invalid('a checkpoint stands before the log');
     if (!opened.ok)
       throw invalid(
         `behind record ${this.#lastLeaf.sequence}: ${opened.error.message}`,
@@ -310,73 +250,27 @@ class ExportCheck {
         { until: this.#lastLeaf.sequence },
       );
     }
+    this.#countCosignatures(opened.value);
+    this.#newest = opened.value;
+    this.#atNewest = this.#lastLeaf;
+    this.#checkpoints += 1;
+  }
+
+  #countCosignatures({ note, size }: Checkpoint): void {
     for (const key of this.#options.witnesses ?? []) {
-      const found = checkNote(opened.value.note, key);
+      const found = checkNote(note, key);
       if (found === 'invalid')
         throw invalid(
           `behind record ${this.#lastLeaf.sequence}: the cosignature of ${key.name} does not verify`,
           undefined,
           { afterSequence: this.#lastLeaf.sequence },
         );
-      const line = opened.value.note.signatures.find(
+      const line = note.signatures.find(
         (each) => each.name === key.name && each.keyId.equals(key.id),
       );
       if (found === 'valid' && line !== undefined)
         this.#cosigned.set(key, { size, time: cosignedAt(line) });
     }
-    this.#newest = opened.value;
-    this.#atNewest = this.#lastLeaf;
-    this.#checkpoints += 1;
-  }
-
-  /** A key that the log was given stands in it, with its digest, before it may sign. */
-  #named(canonical: Buffer): void {
-    if (this.#others.size === 0 || !canonical.includes('"authority.prepared"')) return;
-    const { kind, detail } = JSON.parse(canonical.toString('utf8').slice(recordVersion.length)) as {
-      readonly kind?: unknown;
-      readonly detail?: { readonly authorityKind?: unknown; readonly spkiSha256?: unknown };
-    };
-    const other =
-      kind === 'authority.prepared' && detail?.authorityKind === 'log'
-        ? this.#others.get(String(detail.spkiSha256))
-        : undefined;
-    if (other !== undefined) other.namedAt = Math.min(other.namedAt, this.#range.size);
-  }
-
-  /**
-   * By the key of the log, or one that the log names; what a trusted one covers is believed of the
-   * others.
-   */
-  #openAny(note: string): ReturnType<typeof openCheckpoint> {
-    const opened = this.#open(note);
-    let trusted = opened.ok;
-    let found = opened;
-    if (!opened.ok) {
-      for (const other of this.#others.values()) {
-        if (other.namedAt === Infinity) continue;
-        const by = this.#open(note, other.key);
-        if (!by.ok) continue;
-        other.used = true;
-        trusted = other.trusted;
-        found = by;
-      }
-    }
-    if (found.ok && trusted)
-      for (const other of this.#others.values())
-        if (other.namedAt <= found.value.size) other.trusted = true;
-    return found;
-  }
-
-  /** Under the origin of its own epoch; epochs only grow. */
-  #open(
-    note: Buffer | string,
-    key: NoteKey = this.#key as NoteKey,
-  ): ReturnType<typeof openCheckpoint> {
-    const parsed = parseCheckpoint(note);
-    const epoch = parsed.ok
-      ? epochOfOrigin(baseOfOrigin(key.name), parsed.value.origin)
-      : undefined;
-    return openCheckpoint(note, keyInEpoch(key, epoch ?? 0));
   }
 
   #compareSince(): void {
@@ -396,49 +290,3 @@ class ExportCheck {
       : undefined;
   }
 }
-
-function columnsMatch(line: Extract<ExportLine, { type: 'record' }>, canonical: Buffer): boolean {
-  const text = canonical.toString('utf8');
-  if (!text.startsWith(recordVersion)) return false;
-  try {
-    const said = JSON.parse(text.slice(recordVersion.length)) as Record<string, unknown>;
-    return (
-      said['actor'] === line.actor &&
-      said['kind'] === line.kind &&
-      said['subject'] === line.subject &&
-      said['timeMs'] === line.timeMs
-    );
-  } catch {
-    return false;
-  }
-}
-
-function parseLine(text: string, isFirst: boolean): ExportLine {
-  try {
-    const line = JSON.parse(text) as ExportLine;
-    if (
-      typeof line === 'object' &&
-      line !== null &&
-      ['log', 'tile', 'record', 'evidence', 'evidence-lines', 'checkpoint', 'end'].includes(
-        line.type,
-      )
-    )
-      return line;
-  } catch {
-    // said below
-  }
-  if (isFirst)
-    throw noExport(`its first line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
-  throw invalid(`a line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
-}
-
-/** Another file is likelier than an altered log. */
-const noExport = (message: string): PkiError =>
-  new PkiError('AUDIT_INVALID', message, {
-    next: 'Give a file that "meshca audit export" wrote; if this is one, keep it and the database as they are: it was altered.',
-  });
-
-const invalid = (message: string, sequence?: number, detail: object = {}): PkiError =>
-  new PkiError('AUDIT_INVALID', message, {
-    detail: { ...detail, ...(sequence === undefined ? {} : { sequence }) },
-  });

@@ -1,6 +1,6 @@
 import { PkiError } from '../errors/index.ts';
 import { claimOf, EvidenceCheck, type EvidenceClaim } from './activation-evidence.ts';
-import type { ExportLine } from './audit-export.ts';
+import type { ExportLine } from './export-line.ts';
 
 /** What a record says, as far as it matters here. */
 export interface RecordedActivation {

@@ -48,10 +48,6 @@ export {
   type EvidenceLine,
   type EvidenceStatement,
 } from './activation-evidence.ts';
-export {
-  verifyExport,
-  type ExportLine,
-  type ExportVerdict,
-  type VerifyOptions,
-} from './audit-export.ts';
+export { verifyExport, type ExportVerdict, type VerifyOptions } from './audit-export.ts';
+export type { ExportLine } from './export-line.ts';
 export { baseOfOrigin, epochOfOrigin, keyInEpoch, originOfEpoch } from './origin.ts';

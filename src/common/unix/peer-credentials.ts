@@ -26,7 +26,10 @@ let bound: SocketOption | undefined;
 /** Bound at first use, from the running program, so that glibc and musl both work. */
 export const socketOption: SocketOption = (fd, name, value, length) => {
   if (bound === undefined) {
-    const getsockopt = koffi.load(null).func('int getsockopt(int, int, int, void *, void *)') as (
+    const getsockopt = koffi
+      .load(null)
+      // oxlint-disable-next-line max-params -- getsockopt(2) has five
+      .func('int getsockopt(int, int, int, void *, void *)') as (
       fd: number,
       level: number,
       name: number,

@@ -4,32 +4,7 @@ import { readName } from './names.ts';
 import { signatureAlgorithmOf } from './signature-algorithm.ts';
 import { checkSignature } from './signature-check.ts';
 import { readTime } from './time.ts';
-import type { ParsedCertificate, SignatureAlgorithm } from './types.ts';
-
-export interface RevokedEntry {
-  /** Unix seconds. */
-  readonly revokedAt: number;
-  /** RFC 5280 section 5.3.1; undefined where none is stated. */
-  readonly reasonCode: number | undefined;
-}
-
-/** A complete CRL read by the strict parser. Buffers are views into `raw`: never write to them. */
-export interface ParsedCrl {
-  readonly raw: Buffer;
-  readonly tbsDer: Buffer;
-  readonly issuerDer: Buffer;
-  /** Unix seconds, both inclusive. */
-  readonly thisUpdate: number;
-  readonly nextUpdate: number;
-  readonly number: bigint;
-  /** Lower-case hex. */
-  readonly authorityKeyId: string;
-  /** By serial, in the form of ParsedCertificate.serialHex. */
-  readonly revoked: ReadonlyMap<string, RevokedEntry>;
-  readonly signatureAlgorithm: SignatureAlgorithm | undefined;
-  readonly signatureAlgorithmDer: Buffer;
-  readonly signature: Buffer;
-}
+import type { ParsedCertificate, ParsedCrl, RevokedEntry } from './types.ts';
 
 export type TbsCrlFields = Omit<ParsedCrl, 'raw' | 'tbsDer' | 'signatureAlgorithm' | 'signature'>;
 

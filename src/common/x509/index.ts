@@ -5,8 +5,6 @@ export {
   isCrlOf,
   parseCrl,
   parseTbsCrl,
-  type ParsedCrl,
-  type RevokedEntry,
 } from './crl.ts';
 export { createCsr, type CsrOptions } from './csr-writer.ts';
 export { DerError, DerReader, oidText, parsing, splitDer, tag } from './der-reader.ts';
@@ -37,6 +35,8 @@ export {
   type AltNames,
   type KeyUsageName,
   type ParsedCertificate,
+  type ParsedCrl,
+  type RevokedEntry,
   type SignatureAlgorithm,
   type VerifiedChain,
   type VerifiedSvid,

@@ -1,5 +1,4 @@
 import type { SpiffeId } from '../spiffe/index.ts';
-import type { ParsedCrl } from './crl.ts';
 
 /** Hash and scheme of a signature; ECDSA as DER Ecdsa-Sig-Value, RSA as PKCS #1 v1.5. */
 export type SignatureAlgorithm =
@@ -82,6 +81,31 @@ export interface ParsedCertificate {
   /** undefined: an algorithm that we do not verify. */
   readonly signatureAlgorithm: SignatureAlgorithm | undefined;
   /** AlgorithmIdentifier with tag and length. */
+  readonly signatureAlgorithmDer: Buffer;
+  readonly signature: Buffer;
+}
+
+export interface RevokedEntry {
+  /** Unix seconds. */
+  readonly revokedAt: number;
+  /** RFC 5280 section 5.3.1; undefined where none is stated. */
+  readonly reasonCode: number | undefined;
+}
+
+/** A complete CRL read by the strict parser. Buffers are views into `raw`: never write to them. */
+export interface ParsedCrl {
+  readonly raw: Buffer;
+  readonly tbsDer: Buffer;
+  readonly issuerDer: Buffer;
+  /** Unix seconds, both inclusive. */
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  readonly number: bigint;
+  /** Lower-case hex. */
+  readonly authorityKeyId: string;
+  /** By serial, in the form of ParsedCertificate.serialHex. */
+  readonly revoked: ReadonlyMap<string, RevokedEntry>;
+  readonly signatureAlgorithm: SignatureAlgorithm | undefined;
   readonly signatureAlgorithmDer: Buffer;
   readonly signature: Buffer;
 }
