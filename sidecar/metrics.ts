@@ -20,6 +20,8 @@ export interface AgentGauges {
 export interface AgentMetrics {
   readonly registry: Registry;
   readonly workloadApi: LocalServerMetrics;
+  /** A connection to the operations port was ended so that others find room. */
+  operationsRefused(reason: string): void;
   renewal(kind: 'x509' | 'jwt' | 'agent', succeeded: boolean): void;
   refused(code: string): void;
   expiredInUse(): void;
@@ -30,10 +32,17 @@ export interface AgentMetrics {
 /** Prometheus metrics of one agent, in a registry of its own. */
 export function createAgentMetrics(): AgentMetrics {
   const registry = new Registry();
+  const operations = new Counter({
+    name: 'meshca_agent_operations_connections_refused_total',
+    help: 'Connections to the operations port that were ended to make room, by reason',
+    labelNames: ['reason'],
+    registers: [registry],
+  });
   return {
     registry,
     ...issuanceCounters(registry),
     workloadApi: workloadApiMetrics(registry),
+    operationsRefused: (reason) => operations.inc({ reason }),
     observe: (gauges) => observe(registry, gauges),
   };
 }

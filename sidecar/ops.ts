@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PkiError } from '../src/common/errors/index.ts';
-import { isLocalHost, type Logger } from '../src/common/runtime/index.ts';
+import { boundConnections, isLocalHost, type Logger } from '../src/common/runtime/index.ts';
 
 export interface OpsParts {
   readonly address: string;
@@ -13,8 +13,18 @@ export interface OpsParts {
     readonly reasons: readonly string[];
     readonly notes: readonly string[];
   };
+  /** Connections that were ended so that others find room. */
+  readonly onRefused: (reason: 'evicted' | 'full') => void;
   readonly logger: Logger;
 }
+
+const maximumConnections = 32;
+const times = {
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  // Node looks for requests that take too long only so often; its default is 30 s
+  connectionsCheckingInterval: 1_000,
+};
 
 export interface OpsServer extends AsyncDisposable {
   readonly port: number;
@@ -25,16 +35,15 @@ export interface OpsServer extends AsyncDisposable {
  * SOCKET_IN_USE.
  */
 export async function startOps(parts: OpsParts): Promise<OpsServer> {
-  const server = createServer((request, response) => answer(parts, request, response));
-  server.requestTimeout = 10_000;
-  server.headersTimeout = 5_000;
-  server.maxConnections = 32;
+  const server = createServer(times, (request, response) => answer(parts, request, response));
+  const slots = boundConnections(server, maximumConnections, parts.onRefused);
   await listen(server, parts);
   return {
     port: (server.address() as AddressInfo).port,
     [Symbol.asyncDispose]: () =>
       new Promise<void>((resolve) => {
         server.close(() => resolve());
+        slots.destroyUnfinished();
         server.closeAllConnections();
       }),
   };

@@ -75,6 +75,7 @@ export async function openDoors(
       metrics: () => metrics.registry.metrics(),
       metricsContentType: metrics.registry.contentType,
       readiness,
+      onRefused: (reason) => metrics.operationsRefused(reason),
       logger,
     }),
   );

@@ -5,3 +5,5 @@ export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';
 export { isOneLine, oneLine } from './one-line.ts';
 export { atTurnEnd, type TurnStage } from './turn-end.ts';
 export { isLocalHost, isLoopback } from './local-host.ts';
+export { boundConnections, ConnectionSlots } from './connection-slots.ts';
+export { holderOf, plainAddress } from './peer-address.ts';

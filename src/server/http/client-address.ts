@@ -1,4 +1,5 @@
 import { BlockList, isIP } from 'node:net';
+import { plainAddress } from '../../common/runtime/index.ts';
 
 /** Throws where `text` is neither an address nor a network in CIDR form. */
 export function trustedProxies(networks: readonly string[]): BlockList {
@@ -56,19 +57,4 @@ export function clientAddress(
 function isTrusted(address: string, proxies: BlockList): boolean {
   const version = isIP(address);
   return version !== 0 && proxies.check(address, version === 4 ? 'ipv4' : 'ipv6');
-}
-
-/** An IPv4 address that a socket for both families shows as IPv6 is the IPv4 address. */
-const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
-
-/** Whose share of the connections an address takes: an IPv6 client has a whole /64. */
-export function holderOf(address: string): string {
-  const plain = plainAddress(address);
-  if (isIP(plain) !== 6) return plain;
-  const [head, tail] = plain.split('::') as [string, string?];
-  const groups = head === '' ? [] : head.split(':');
-  if (tail === undefined) return groups.slice(0, 4).join(':');
-  const last = tail === '' ? [] : tail.split(':');
-  const zeros = Array.from({ length: Math.max(0, 8 - groups.length - last.length) }, () => '0');
-  return [...groups, ...zeros, ...last].slice(0, 4).join(':');
 }

@@ -10,9 +10,8 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { ConnectionSlots, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { trustedProxies } from './client-address.ts';
-import { ConnectionSlots } from './connection-slots.ts';
 import { Exchange } from './exchange.ts';
 import { failure, jsonErrorForm } from './failure.ts';
 import type { HttpAnswer, HttpFailure, HttpPlugin } from './plugin.ts';

@@ -6,10 +6,14 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { PkiError } from '../../common/errors/index.ts';
-import { isLocalHost, isLoopback, type Logger } from '../../common/runtime/index.ts';
-import { ConnectionSlots } from './connection-slots.ts';
+import {
+  boundConnections,
+  isLocalHost,
+  isLoopback,
+  type Logger,
+} from '../../common/runtime/index.ts';
 
 export interface OperationsPortDependencies {
   readonly metrics: () => Promise<string>;
@@ -41,9 +45,8 @@ export async function startOperationsPort(
   dependencies: OperationsPortDependencies,
 ): Promise<{ readonly port: number; close(): Promise<void> }> {
   const { options } = dependencies;
-  const slots = new ConnectionSlots(maximumConnections, dependencies.onRefused);
-  const server = createServer(options.tls, answerWith(dependencies, slots));
-  server.prependListener('connection', (socket: Socket) => slots.add(socket));
+  const server = createServer(options.tls, answerWith(dependencies));
+  const slots = boundConnections(server, maximumConnections, dependencies.onRefused);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
@@ -92,11 +95,8 @@ function createServer(
 }
 
 const answerWith =
-  (dependencies: OperationsPortDependencies, slots: ConnectionSlots): RequestListener =>
+  (dependencies: OperationsPortDependencies): RequestListener =>
   (request, response) => {
-    const { socket } = request;
-    slots.requestComplete(socket);
-    response.once('close', () => slots.requestOver(socket));
     route(request, dependencies)
       .catch((thrown: unknown): Answer => {
         const { code, message, next } = PkiError.from(thrown);

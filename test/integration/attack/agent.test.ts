@@ -16,6 +16,7 @@ test('the operations port of an agent shows its metrics to an address, not to a 
     metrics: () => Promise.resolve('x 1\n'),
     metricsContentType: 'text/plain',
     readiness: () => ({ reasons: [], notes: [] }),
+    onRefused: () => {},
     logger: silentLogger,
   });
   const ask = (path: string, host: string): Promise<number> =>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
+import { startOps } from '../../../../sidecar/ops.ts';
 import { silentLogger, systemClock } from '../../../../src/common/runtime/index.ts';
 import { bundlePlugin, HttpFront, startOperationsPort } from '../../../../src/server/http/index.ts';
 import { until } from '../../../support/until.ts';
@@ -74,5 +75,22 @@ describe('connections that stay half open', () => {
     } finally {
       await port.close();
     }
+  });
+
+  test('keep nobody from the operations port of an agent', async () => {
+    let evicted = 0;
+    await using ops = await startOps({
+      address: '127.0.0.1',
+      port: 0,
+      metrics: () => Promise.resolve(''),
+      metricsContentType: 'text/plain',
+      readiness: () => ({ reasons: [], notes: [] }),
+      onRefused: (reason) => {
+        assert.equal(reason, 'evicted');
+        evicted += 1;
+      },
+      logger: silentLogger,
+    });
+    await judge(`http://127.0.0.1:${ops.port}/live`, 32, () => evicted);
   });
 });

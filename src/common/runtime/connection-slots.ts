@@ -1,5 +1,6 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { holderOf } from './client-address.ts';
+import { holderOf } from './peer-address.ts';
 
 interface Slot {
   readonly socket: Socket;
@@ -101,3 +102,20 @@ export class ConnectionSlots {
 /** One listener has one connection a peer's address and port; a TLS socket shows the same. */
 const keyOf = ({ remoteAddress, remotePort }: Socket): string | undefined =>
   remoteAddress === undefined ? undefined : `${remoteAddress} ${remotePort}`;
+
+/**
+ * Bounds the connections of a server whose requests have no bodies: each is whole with its head.
+ */
+export function boundConnections(
+  server: Server,
+  maximum: number,
+  onRefused: (reason: 'evicted' | 'full') => void,
+): ConnectionSlots {
+  const slots = new ConnectionSlots(maximum, onRefused);
+  server.prependListener('connection', (socket: Socket) => slots.add(socket));
+  server.prependListener('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
+    slots.requestComplete(socket);
+    response.once('close', () => slots.requestOver(socket));
+  });
+  return slots;
+}

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { describe, test } from 'node:test';
-import { ConnectionSlots } from '../../../../src/server/http/connection-slots.ts';
+import { ConnectionSlots, holderOf } from '../../../../src/common/runtime/index.ts';
 
 class FakeSocket extends EventEmitter {
   readonly remoteAddress: string;
@@ -89,5 +89,15 @@ describe('slots for connections', () => {
     connect('192.0.2.1');
     slots.destroyUnfinished();
     assert.equal(slots.size, 0);
+  });
+
+  test('an IPv6 client holds connections as its /64', () => {
+    assert.equal(holderOf('192.0.2.1'), '192.0.2.1');
+    assert.equal(holderOf('::ffff:192.0.2.1'), '192.0.2.1');
+    assert.equal(holderOf('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2');
+    assert.equal(holderOf('2001:db8::6'), '2001:db8:0:0');
+    assert.equal(holderOf('2001:db8::'), '2001:db8:0:0');
+    assert.equal(holderOf('::1'), '0:0:0:0');
+    assert.equal(holderOf('2001:db8:1::3:4:5:6'), '2001:db8:1:0');
   });
 });
