@@ -44,7 +44,7 @@ export async function startAgent(environment: AgentEnvironment): Promise<Running
       : survivedOutageSeconds(shortest);
   };
   const stages = { trust, entries, held, svids };
-  const sessionStage = await openSession(environment, { ...stages, metrics, outageSeconds });
+  const sessionStage = await openSession(environment, { ...stages, metrics });
   const { session } = sessionStage;
   late.fill(session);
   await svids.restore();

@@ -28,7 +28,7 @@ export interface Readiness {
 }
 
 export function readinessOf(parts: ReportParts): Readiness {
-  const { config, trust, entries, session, outageSeconds } = parts;
+  const { config, trust, entries, svids, session, outageSeconds } = parts;
   const { connected, lastError, barred } = session.status();
   const reasons: string[] = [];
   const notes: string[] = [];
@@ -37,6 +37,8 @@ export function readinessOf(parts: ReportParts): Readiness {
     reasons.push(`the node is not attested yet${because}`);
   else if (!entries.cache.synced())
     reasons.push(`the entries have not been received yet${because}`);
+  else if (!connected && entries.cache.size() > 0 && svids.x509.horizon().held === 0)
+    reasons.push(`no SVID is held, and the server is away${because}`);
   if (barred !== undefined)
     reasons.push(`the server gives this agent nothing new: ${barred.message} (${barred.code})`);
   if (!connected && reasons.length === 0)

@@ -2,6 +2,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { IssuerChains } from '../bundle/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { CheckpointKeeper } from '../state/index.ts';
+import { survivedOutageSeconds } from '../schedule/index.ts';
 import { IssuerSession } from '../sync/index.ts';
 import { AuthoritiesFollower } from './authorities.ts';
 import type { ConsumersStage } from './consumers.ts';
@@ -24,12 +25,11 @@ export interface SessionStageParts {
   readonly held: ConsumersStage;
   readonly svids: SvidsStage;
   readonly metrics: AgentMetrics;
-  readonly outageSeconds: () => number;
 }
 
 export async function openSession(
   environment: AgentEnvironment,
-  { trust, entries, held, svids, metrics, outageSeconds }: SessionStageParts,
+  { trust, entries, held, svids, metrics }: SessionStageParts,
 ): Promise<SessionStage> {
   const { config, logger, version, clock, random } = environment;
   const { identity, bundles, connect } = trust;
@@ -49,8 +49,12 @@ export async function openSession(
     checkpoints: await CheckpointKeeper.open(config.dataDir),
     logger: logger.child({ part: 'session' }),
     agentVersion: version,
-    survivedOutageSeconds: outageSeconds,
+    survivedOutageSeconds: () => {
+      const shortest = x509.shortestLifeSeconds();
+      return shortest === undefined ? 0 : survivedOutageSeconds(shortest);
+    },
     reconnect: { baseMs: config.connection.backoffBaseMs, capMs: config.connection.backoffCapMs },
+    shortestLifeSeconds: () => x509.horizon().shortestWantedLifeSeconds,
     soonestExpirySeconds: () => x509.horizon().soonestExpirySeconds,
     onEntries: () => entries.keeper.changed(),
     onTainted: (tainted) => follower.tainted(tainted),

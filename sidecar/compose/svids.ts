@@ -25,7 +25,8 @@ export interface SvidsParts {
   readonly metrics: AgentMetrics;
 }
 
-const readyDeadlineMs = 10_000;
+/** Below what the first message of a stream waits, so that its reader is told why it waits. */
+const readyDeadlineMs = 4_500;
 
 export function openSvids(environment: AgentEnvironment, parts: SvidsParts): SvidsStage {
   const { config, logger, clock } = environment;
@@ -74,7 +75,11 @@ function createX509(
     prefetch: svid.prefetch,
     readyDeadlineMs,
     events: {
-      renewed: () => metrics.renewal('x509', true),
+      renewed: () => {
+        metrics.renewal('x509', true);
+        // the shortest life in use may be another one now
+        session.value.reportSoon();
+      },
       failed: (code) => {
         metrics.renewal('x509', false);
         metrics.refused(code);

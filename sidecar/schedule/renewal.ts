@@ -40,15 +40,19 @@ export const survivedOutageSeconds = (lifeSeconds: number): number =>
 
 /**
  * The wait before a reconnect never exceeds a tenth of what is left of the SVID that expires first:
- * who is about to lose it asks more often.
+ * who is about to lose it asks more often. Nor does it exceed the share of the shortest life in use
+ * that is kept back for it: who has lost the last SVID of 60 s gets the next one soon.
  */
 export const reconnectCapMs = (
   configuredCapMs: number,
   soonestExpirySeconds: number | undefined,
+  shortestLifeSeconds: number | undefined,
 ): number =>
-  soonestExpirySeconds === undefined
-    ? configuredCapMs
-    : Math.min(configuredCapMs, Math.max(250, soonestExpirySeconds * 100));
+  Math.min(
+    configuredCapMs,
+    Math.max(250, (soonestExpirySeconds ?? Infinity) * 100),
+    Math.max(1000, (shortestLifeSeconds ?? Infinity) * 1000 * returnShare),
+  );
 
 /**
  * Brings a planned renewal forward into a window that starts now, spread over it; never later than

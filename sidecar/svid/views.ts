@@ -5,6 +5,11 @@ import type { HeldView } from './parts.ts';
 export interface Horizon {
   readonly held: number;
   readonly soonestExpirySeconds: number | undefined;
+  /**
+   * Of the SVIDs in use, and of those that somebody waits for, as far as their entries tell;
+   * undefined: there is none.
+   */
+  readonly shortestWantedLifeSeconds: number | undefined;
 }
 
 export function heldViews(
@@ -31,7 +36,9 @@ export function heldViews(
 export function horizonOf(records: Iterable<HeldRecord>, nowMonotonicMs: number): Horizon {
   let held = 0;
   let soonest = Infinity;
+  let shortest = Infinity;
   for (const record of records) {
+    if (isInUse(record)) shortest = Math.min(shortest, wantedLifeOf(record));
     if (currentOf(record, nowMonotonicMs) === undefined) continue;
     held += 1;
     if (record.leases.size > 0) soonest = Math.min(soonest, record.expiresAtMonotonicMs);
@@ -40,7 +47,15 @@ export function horizonOf(records: Iterable<HeldRecord>, nowMonotonicMs: number)
     held,
     soonestExpirySeconds:
       soonest === Infinity ? undefined : Math.max(0, (soonest - nowMonotonicMs) / 1000),
+    shortestWantedLifeSeconds: shortest === Infinity ? undefined : shortest,
   };
+}
+
+/** Infinity: not known yet. */
+function wantedLifeOf({ svid, lifetimeSeconds, identity }: HeldRecord): number {
+  const { x509TtlSeconds } = identity.entry;
+  if (svid !== undefined) return lifetimeSeconds;
+  return x509TtlSeconds > 0 ? x509TtlSeconds : Infinity;
 }
 
 export function shortestLifeOf(records: Iterable<HeldRecord>): number | undefined {

@@ -30,10 +30,13 @@ export interface SessionParts {
   readonly random: Random;
   readonly logger: Logger;
   readonly agentVersion: string;
+  /** Of what is in use now; 0: nothing is. */
   readonly survivedOutageSeconds: () => number;
   readonly reconnect: { readonly baseMs: number; readonly capMs: number };
   /** Until the first SVID in use expires; undefined while none is held. */
   readonly soonestExpirySeconds: () => number | undefined;
+  /** Of the SVIDs in use, and of those that somebody waits for; undefined: not known. */
+  readonly shortestLifeSeconds: () => number | undefined;
   readonly onEntries: () => void;
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
   readonly onAuthorities: (update: AuthoritiesUpdate__Output) => void;
@@ -155,7 +158,6 @@ export class IssuerSession {
       ...this.#parts,
       connection,
       agentId: identity.spiffeId?.toString() ?? '',
-      survivedOutageSeconds: this.#parts.survivedOutageSeconds(),
       onWelcome: (welcome) => this.#welcome(welcome),
     });
     this.#connection = connection;
@@ -304,7 +306,11 @@ export class IssuerSession {
         ? slowRetry
         : {
             ...reconnect,
-            capMs: reconnectCapMs(reconnect.capMs, this.#parts.soonestExpirySeconds()),
+            capMs: reconnectCapMs(
+              reconnect.capMs,
+              this.#parts.soonestExpirySeconds(),
+              this.#parts.shortestLifeSeconds(),
+            ),
           },
     );
     this.#failures += 1;

@@ -25,7 +25,8 @@ export interface SyncStreamParts {
   readonly logger: Logger;
   readonly agentId: string;
   readonly agentVersion: string;
-  readonly survivedOutageSeconds: number;
+  /** Of what is in use now; 0: nothing is. */
+  readonly survivedOutageSeconds: () => number;
   readonly onWelcome: (welcome: SyncWelcome__Output) => void;
   readonly onEntries: () => void;
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
@@ -55,6 +56,7 @@ export class SyncStream {
   /** An older server would not know what to do with them. */
   #takesHandshakes = false;
   #flushPlanned = false;
+  #toldOutageSeconds: number;
   #flushedAt = -Infinity;
   #cancelFlush: (() => void) | undefined;
   /**
@@ -67,6 +69,7 @@ export class SyncStream {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#finish = (error) => (error === undefined ? resolve() : reject(error as Error));
+    this.#toldOutageSeconds = parts.survivedOutageSeconds();
     this.#call = parts.connection.sync();
     this.#call.on('error', (error) => this.#finish(parts.connection.explain(error)));
     this.#call.on('end', () =>
@@ -102,7 +105,7 @@ export class SyncStream {
         capabilities: ['issuer-sets', 'handshakes', 'checkpoints'],
         logCheckpoint: parts.checkpoints.note,
         bundleSequence: parts.bundles.current()?.sequence ?? 0,
-        survivedOutageSeconds: parts.survivedOutageSeconds,
+        survivedOutageSeconds: this.#toldOutageSeconds,
         ...(position === undefined ? {} : { position }),
       },
     });
@@ -136,6 +139,10 @@ export class SyncStream {
   #flush(): void {
     const { consumers, replacements, handshakes, clock } = this.#parts;
     this.#flushedAt = clock.monotonicMs();
+    const survivedOutageSeconds = this.#parts.survivedOutageSeconds();
+    if (survivedOutageSeconds !== this.#toldOutageSeconds)
+      this.#call.write({ agent: { survivedOutageSeconds } });
+    this.#toldOutageSeconds = survivedOutageSeconds;
     const changes = consumers.drain();
     if (changes !== undefined)
       this.#call.write({

@@ -160,6 +160,11 @@ export class SyncHub implements Sync {
         },
         replaced: (serials) => reports.replaced(serials),
         handshakes: (batch) => reports.handshakes(batch),
+        agent: (report) =>
+          this.#deps.agents.seen(caller.spiffeId, {
+            at: this.#deps.clock.now(),
+            survivedOutageSeconds: count(report.survivedOutageSeconds),
+          }),
         drained: () => session.drained(),
         closed: () => {
           session.end();

@@ -112,6 +112,8 @@ export interface SyncConnection {
   }): Promise<void>;
   replaced(serials: readonly string[]): Promise<void>;
   handshakes(reports: readonly HandshakeReport[]): Promise<void>;
+  /** What the agent says of itself; it is shown, and decides nothing. */
+  agent(report: { readonly survivedOutageSeconds: number }): void;
   drained(): void;
   /** The stream is over, from either side. Idempotent. */
   closed(): void;

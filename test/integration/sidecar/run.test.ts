@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -7,7 +8,11 @@ import { PassThrough } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { silentLogger, type Logger } from '../../../src/common/runtime/index.ts';
-import { agentContract, workloadContract } from '../../../src/common/wire/index.ts';
+import {
+  agentContract,
+  fromServiceError,
+  workloadContract,
+} from '../../../src/common/wire/index.ts';
 import type { X509SVIDResponse__Output } from '../../../src/common/wire/generated/X509SVIDResponse.ts';
 import type { AgentStatus__Output } from '../../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
 import { configKeys } from '../../../src/common/runtime/config-loader.ts';
@@ -165,6 +170,11 @@ test('a workload gets its SVID through the whole agent, renewed before its end, 
   assert.equal(status.connected, true);
   assert.equal(status.svids[0]?.consumers, 1);
   assert.equal(status.survivedOutageSeconds, 8);
+  // what the server is told: nothing is in use at the hello, then the life that is
+  const told = server.session.up.flatMap(({ hello, agent: report }) =>
+    [hello, report].flatMap((each) => each?.survivedOutageSeconds ?? []),
+  );
+  assert.deepEqual(told, [0, 8]);
   assert.equal((await fetchJson(agent.opsPort(), '/live')).status, 200);
   assert.equal((await fetchJson(agent.opsPort(), '/ready')).status, 200);
   const metrics = (await fetchJson(agent.opsPort(), '/metrics')).body;
@@ -221,6 +231,36 @@ test('an agent that restarts while the CA is away knows its entries, and serves 
   const { status, body } = await fetchJson(again.opsPort(), '/ready');
   assert.equal(status, 200);
   assert.match(body, /not connected/);
+});
+
+test('an agent that restarts while the CA is away, with nothing to serve, is not ready and tells workloads why', async (context) => {
+  const server = new FakeServer();
+  server.entries = [wireEntry('web', [myUid])];
+  await server.start();
+  defer(context, () => server.stop());
+  const agent = await run(context, server);
+  await until(() => agent.opsPort() !== 0 && server.sessions.length === 1, 'the session');
+  const client = new (workloadContract().packages.SpiffeWorkloadAPI)(
+    `unix:${join(agent.directory, 'w.sock')}`,
+    credentials.createInsecure(),
+  );
+  defer(context, () => client.close());
+  const stream = client.FetchX509SVID({}, header());
+  stream.on('error', () => {});
+  await once(stream, 'data');
+  stream.cancel();
+  agent.stop();
+  await agent.exit;
+  await server.stop();
+  const again = start(context, agent.directory, join(agent.directory, 'agent.json'));
+  await until(() => again.opsPort() !== 0, 'the second start');
+  const { status, body } = await fetchJson(again.opsPort(), '/ready');
+  assert.equal(status, 503);
+  assert.match(body, /no SVID is held, and the server is away/);
+  const refused = client.FetchX509SVID({}, header());
+  const [error] = (await once(refused, 'error')) as [ServiceError];
+  assert.equal(fromServiceError(error).code, 'UNREACHABLE');
+  assert.match(error.details, /no connection to the server/);
 });
 
 test('a start that can not succeed ends with its code and advice', async (context) => {

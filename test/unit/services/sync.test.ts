@@ -417,6 +417,19 @@ test('an agent reports for itself, in bounds', async () => {
   );
 });
 
+test('what outage an agent survives follows what it says last, not its hello', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const survived = async (): Promise<number | undefined> =>
+    (await w.store.agents.byId(caller.spiffeId))?.survivedOutageSeconds;
+  const { connection } = await connect(w, caller, { survivedOutageSeconds: 0 });
+  assert.equal(await survived(), 0);
+  connection?.agent({ survivedOutageSeconds: 33 });
+  assert.equal(await survived(), 33);
+  connection?.agent({ survivedOutageSeconds: -1 });
+  assert.equal(await survived(), 0);
+});
+
 test('a store that fails ends the sessions instead of leaving them behind', async () => {
   await using w = await createServicesWorld();
   const receiver = await connect(w, (await w.joinAgent('n1')).caller);

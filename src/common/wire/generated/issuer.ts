@@ -3,6 +3,7 @@ import type * as grpc from '@grpc/grpc-js';
 import type { MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { AgentIssuerClient as _meshca_issuer_v1_AgentIssuerClient, AgentIssuerDefinition as _meshca_issuer_v1_AgentIssuerDefinition } from './meshca/issuer/v1/AgentIssuer.ts';
+import type { AgentReport as _meshca_issuer_v1_AgentReport, AgentReport__Output as _meshca_issuer_v1_AgentReport__Output } from './meshca/issuer/v1/AgentReport.ts';
 import type { AgentSvid as _meshca_issuer_v1_AgentSvid, AgentSvid__Output as _meshca_issuer_v1_AgentSvid__Output } from './meshca/issuer/v1/AgentSvid.ts';
 import type { AttestAnswer as _meshca_issuer_v1_AttestAnswer, AttestAnswer__Output as _meshca_issuer_v1_AttestAnswer__Output } from './meshca/issuer/v1/AttestAnswer.ts';
 import type { AttestChallenge as _meshca_issuer_v1_AttestChallenge, AttestChallenge__Output as _meshca_issuer_v1_AttestChallenge__Output } from './meshca/issuer/v1/AttestChallenge.ts';
@@ -57,6 +58,7 @@ export interface ProtoGrpcType {
          * Open to agents only.
          */
         AgentIssuer: SubtypeConstructor<typeof grpc.Client, _meshca_issuer_v1_AgentIssuerClient> & { service: _meshca_issuer_v1_AgentIssuerDefinition }
+        AgentReport: MessageTypeDefinition<_meshca_issuer_v1_AgentReport, _meshca_issuer_v1_AgentReport__Output>
         AgentSvid: MessageTypeDefinition<_meshca_issuer_v1_AgentSvid, _meshca_issuer_v1_AgentSvid__Output>
         AttestAnswer: MessageTypeDefinition<_meshca_issuer_v1_AttestAnswer, _meshca_issuer_v1_AttestAnswer__Output>
         AttestChallenge: MessageTypeDefinition<_meshca_issuer_v1_AttestChallenge, _meshca_issuer_v1_AttestChallenge__Output>

@@ -115,7 +115,8 @@ class SyncStream implements SyncSession {
 }
 
 async function report(connection: SyncConnection, message: SyncUp__Output): Promise<void> {
-  if (message.consumers) {
+  if (message.agent) connection.agent(message.agent);
+  else if (message.consumers) {
     const { snapshot, removedIds, consumers } = message.consumers;
     await connection.consumers({ snapshot, removedIds, consumers: consumers.map(consumerOf) });
   } else if (message.replacements) {

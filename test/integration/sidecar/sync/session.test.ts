@@ -154,6 +154,7 @@ async function startAgent(
     agentVersion: 'test',
     survivedOutageSeconds: () => 1980,
     soonestExpirySeconds: () => undefined,
+    shortestLifeSeconds: () => undefined,
     reconnect: { baseMs: 20, capMs: 100 },
     connect: (as, signal) =>
       IssuerConnection.open({ ...common, identity: as, trust: byBundle }, signal),

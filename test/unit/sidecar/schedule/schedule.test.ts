@@ -148,8 +148,15 @@ test('an agenda runs each key once at its last set instant, in time order, and n
 });
 
 test('who is about to lose an SVID reconnects sooner than the configured bound, and never in a tight loop', () => {
-  assert.equal(reconnectCapMs(30_000, undefined), 30_000);
-  assert.equal(reconnectCapMs(30_000, 3_600), 30_000);
-  assert.equal(reconnectCapMs(30_000, 60), 6_000);
-  assert.equal(reconnectCapMs(30_000, 0), 250);
+  assert.equal(reconnectCapMs(30_000, undefined, undefined), 30_000);
+  assert.equal(reconnectCapMs(30_000, 3_600, undefined), 30_000);
+  assert.equal(reconnectCapMs(30_000, 60, undefined), 6_000);
+  assert.equal(reconnectCapMs(30_000, 0, undefined), 250);
+});
+
+test('the shortest life in use bounds the wait before a reconnect, also when nothing is held any more', () => {
+  assert.equal(reconnectCapMs(30_000, undefined, 60), 3_000);
+  assert.equal(reconnectCapMs(30_000, undefined, 3_600), 30_000);
+  assert.equal(reconnectCapMs(30_000, undefined, 5), 1_000);
+  assert.equal(reconnectCapMs(30_000, 10, 60), 1_000);
 });

@@ -523,6 +523,29 @@ test('a wall clock that is wrong from the start, or steps back, disturbs nothing
   assert.equal(lease.current()?.serial, first.serial);
 });
 
+test('the shortest life that is wanted is known before the first SVID, from the entries of those who wait', async (context) => {
+  const of = world(context);
+  of.cache.applySnapshot([
+    entryOf('long', ['unix:uid:1'], { x509TtlSeconds: 600 }),
+    entryOf('short', ['unix:uid:2'], { x509TtlSeconds: 60 }),
+    entryOf('default', ['unix:uid:3']),
+  ]);
+  of.connected = false;
+  const wanted = (): number | undefined => of.x509.horizon().shortestWantedLifeSeconds;
+  const leaseOf = (number: number) =>
+    of.x509.acquire(of.cache.match(uid(number))[0] as Identity, uid(number));
+  const byDefault = leaseOf(3);
+  assert.equal(wanted(), undefined, 'the default of the server is not known here');
+  leaseOf(1);
+  assert.equal(wanted(), 600);
+  const short = leaseOf(2);
+  assert.equal(wanted(), 60);
+  assert.equal(of.x509.shortestLifeSeconds(), undefined, 'nothing is held');
+  short.release();
+  assert.equal(wanted(), 600);
+  byDefault.release();
+});
+
 test('ready gives up at its deadline and by its signal', async (context) => {
   const of = world(context);
   of.connected = false;

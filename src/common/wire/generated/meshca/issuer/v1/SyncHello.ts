@@ -14,7 +14,7 @@ export interface SyncHello {
   'position'?: (_meshca_issuer_v1_Position | null);
   'bundleSequence'?: (number | string | Long);
   /**
-   * The outage that this agent survives for certain.
+   * As in AgentReport, at the time of the hello.
    */
   'survivedOutageSeconds'?: (number | string | Long);
   /**
@@ -33,7 +33,7 @@ export interface SyncHello__Output {
   'position': (_meshca_issuer_v1_Position__Output | null);
   'bundleSequence': (number);
   /**
-   * The outage that this agent survives for certain.
+   * As in AgentReport, at the time of the hello.
    */
   'survivedOutageSeconds': (number);
   /**

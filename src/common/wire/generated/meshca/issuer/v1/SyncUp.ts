@@ -5,13 +5,15 @@ import type { SyncHello as _meshca_issuer_v1_SyncHello, SyncHello__Output as _me
 import type { ConsumerReport as _meshca_issuer_v1_ConsumerReport, ConsumerReport__Output as _meshca_issuer_v1_ConsumerReport__Output } from '../../../meshca/issuer/v1/ConsumerReport.ts';
 import type { ReplacementReport as _meshca_issuer_v1_ReplacementReport, ReplacementReport__Output as _meshca_issuer_v1_ReplacementReport__Output } from '../../../meshca/issuer/v1/ReplacementReport.ts';
 import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from '../../../meshca/issuer/v1/HandshakeReports.ts';
+import type { AgentReport as _meshca_issuer_v1_AgentReport, AgentReport__Output as _meshca_issuer_v1_AgentReport__Output } from '../../../meshca/issuer/v1/AgentReport.ts';
 
 export interface SyncUp {
   'hello'?: (_meshca_issuer_v1_SyncHello | null);
   'consumers'?: (_meshca_issuer_v1_ConsumerReport | null);
   'replacements'?: (_meshca_issuer_v1_ReplacementReport | null);
   'handshakes'?: (_meshca_issuer_v1_HandshakeReports | null);
-  'message'?: "hello"|"consumers"|"replacements"|"handshakes";
+  'agent'?: (_meshca_issuer_v1_AgentReport | null);
+  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent";
 }
 
 export interface SyncUp__Output {
@@ -19,5 +21,6 @@ export interface SyncUp__Output {
   'consumers'?: (_meshca_issuer_v1_ConsumerReport__Output | null);
   'replacements'?: (_meshca_issuer_v1_ReplacementReport__Output | null);
   'handshakes'?: (_meshca_issuer_v1_HandshakeReports__Output | null);
-  'message'?: "hello"|"consumers"|"replacements"|"handshakes";
+  'agent'?: (_meshca_issuer_v1_AgentReport__Output | null);
+  'message'?: "hello"|"consumers"|"replacements"|"handshakes"|"agent";
 }
