@@ -41,10 +41,26 @@ const needs = [
       spawnSync('python3', ['-c', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0,
     purposes: ['test'],
   },
+  {
+    name: 'python3-venv',
+    present: () =>
+      spawnSync('python3', ['-c', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0,
+    purposes: ['interop-python'],
+  },
+  // the distribution's own rustc and cargo are older than what the clients need
+  { name: 'cargo-web', present: () => recentCargo(), purposes: ['interop-rust'] },
+  { name: 'maven', present: onPath('mvn'), purposes: ['interop-java'] },
+  { name: 'default-jdk-headless', present: onPath('javac'), purposes: ['interop-java'] },
   { name: 'g++', present: onPath('g++'), purposes: ['compile'] },
   { name: 'make', present: onPath('make'), purposes: ['compile'] },
   { name: 'python3', present: onPath('python3'), purposes: ['compile'] },
 ];
+
+function recentCargo() {
+  const { stdout } = spawnSync('cargo', ['--version'], { encoding: 'utf8' });
+  const version = /(\d+)\.(\d+)/.exec(stdout ?? '');
+  return version !== null && (Number(version[1]) > 1 || Number(version[2]) >= 88);
+}
 
 /** @param {'build' | 'start' | 'test' | 'compile'} purpose */
 export function ensureDebianPackages(purpose, { say, fine }) {

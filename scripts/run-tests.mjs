@@ -1,0 +1,49 @@
+// Node's test runner on compiled test files, judged more strictly than it judges itself.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { foreground, inRoot, projectEnvironment, projectNode, ScriptError } from './lib.mjs';
+
+/**
+ * Runs the files. The closing lines are the runner's summary.
+ *
+ * @returns {Promise<number>} the runner's exit code; throws when a test was skipped or none ran
+ */
+export async function runTests(files, options = [], environment = {}) {
+  const scratch = mkdtempSync(join(tmpdir(), 'meshca-test-'));
+  try {
+    const counts = join(scratch, 'counts.json');
+    const code = await foreground(
+      projectNode,
+      [
+        '--enable-source-maps',
+        '--test',
+        // Two at a time: integration tests spend their time in other processes, and more would starve
+        // those on two cores. The limit is for a test that hangs: no other test comes near it.
+        '--test-concurrency=2',
+        '--test-timeout=600000',
+        '--test-reporter=spec',
+        '--test-reporter-destination=stdout',
+        `--test-reporter=${inRoot('scripts', 'count-reporter.mjs')}`,
+        `--test-reporter-destination=${counts}`,
+        ...options,
+        ...files,
+      ],
+      { env: projectEnvironment(environment) },
+    );
+    return code === 0 ? judge(JSON.parse(readFileSync(counts, 'utf8'))) : code;
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Refuses what Node's runner lets pass: no test ran, or a test was left out. */
+function judge({ tests, skipped, todo, emptyFiles }) {
+  if (tests === 0) throw new ScriptError('no test ran');
+  if (emptyFiles.length > 0) throw new ScriptError(`no test in ${emptyFiles.join(', ')}`);
+  if (skipped + todo > 0)
+    throw new ScriptError(
+      `${skipped} tests were skipped and ${todo} are to do: what is missing must fail, not be skipped`,
+    );
+  return 0;
+}

@@ -1,0 +1,169 @@
+// A workload on go-spiffe. README.md of the folder above says what it prints and reads.
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+)
+
+var output sync.Mutex
+
+func say(event string, fields map[string]any) {
+	output.Lock()
+	defer output.Unlock()
+	fields["event"] = event
+	line, _ := json.Marshal(fields)
+	fmt.Println(string(line))
+}
+
+// watcher prints each update. The library reconnects by itself after an error.
+type watcher struct{}
+
+func (watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
+	svid := update.DefaultSVID()
+	bundle, err := update.Bundles.GetX509BundleForTrustDomain(svid.ID.TrustDomain())
+	if err != nil {
+		return
+	}
+	roots := []string{}
+	for _, root := range bundle.X509Authorities() {
+		digest := sha256.Sum256(root.Raw)
+		roots = append(roots, hex.EncodeToString(digest[:]))
+	}
+	sort.Strings(roots)
+	say("identity", map[string]any{
+		"spiffeId": svid.ID.String(),
+		"serial":   svid.Certificates[0].SerialNumber.Text(16),
+		"roots":    roots,
+	})
+}
+
+func (watcher) OnX509ContextWatchError(err error) {
+	fmt.Fprintln(os.Stderr, "watch:", err)
+}
+
+func serve(source *workloadapi.X509Source) (int, error) {
+	config := tlsconfig.MTLSServerConfig(source, source, tlsconfig.AuthorizeAny())
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		return 0, err
+	}
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go answer(connection)
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+func answer(connection net.Conn) {
+	defer connection.Close()
+	_ = connection.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := bufio.NewReader(connection).ReadString('\n'); err == nil {
+		fmt.Fprintln(connection, "hello")
+	}
+}
+
+func dial(source *workloadapi.X509Source, port string) (string, error) {
+	config := tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeAny())
+	dialer := &net.Dialer{Timeout: time.Minute}
+	connection, err := tls.DialWithDialer(dialer, "tcp", "127.0.0.1:"+port, config)
+	if err != nil {
+		return "", err
+	}
+	defer connection.Close()
+	_ = connection.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprintln(connection, "hello")
+	if _, err := bufio.NewReader(connection).ReadString('\n'); err != nil {
+		return "", err
+	}
+	certificates := connection.ConnectionState().PeerCertificates
+	if len(certificates) == 0 || len(certificates[0].URIs) != 1 {
+		return "", errors.New("the peer has no SPIFFE ID")
+	}
+	id, err := spiffeid.FromURI(certificates[0].URIs[0])
+	return id.String(), err
+}
+
+func jwt(ctx context.Context, client *workloadapi.Client, audience string) (string, error) {
+	svid, err := client.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience})
+	if err != nil {
+		return "", err
+	}
+	valid, err := client.ValidateJWTSVID(ctx, svid.Marshal(), audience)
+	if err != nil {
+		return "", err
+	}
+	return valid.ID.String(), nil
+}
+
+func result(event, key, value string, err error, fields map[string]any) {
+	if err != nil {
+		fields["error"] = err.Error()
+	} else {
+		fields[key] = value
+	}
+	say(event, fields)
+}
+
+func run() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	client, err := workloadapi.New(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	go func() { _ = client.WatchX509Context(ctx, watcher{}) }()
+	source, err := workloadapi.NewX509Source(ctx, workloadapi.WithClient(client))
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	port, err := serve(source)
+	if err != nil {
+		return err
+	}
+	say("ready", map[string]any{"port": port})
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		command, argument, _ := strings.Cut(lines.Text(), " ")
+		switch command {
+		case "dial":
+			peer, err := dial(source, argument)
+			result("dialed", "peer", peer, err, map[string]any{"port": argument})
+		case "jwt":
+			subject, err := jwt(ctx, client, argument)
+			result("jwt", "subject", subject, err, map[string]any{})
+		}
+	}
+	return nil
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
