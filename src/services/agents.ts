@@ -1,6 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import type { OperationName } from '../common/wire/index.ts';
 import type { Agent, AgentState, RegistrationEntry } from '../domain/index.ts';
 import type { LedgerAgents } from '../ledger/index.ts';
 import type { CertificateStore, EntryStore, Page, PageRequest } from '../store/ports/index.ts';
@@ -79,20 +78,20 @@ export class AgentService implements Agents {
   }
 
   ban(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView> {
-    return this.#end(caller, 'BanAgent', 'banned', spiffeId, reason);
+    return this.#end(caller, 'banned', spiffeId, reason);
   }
 
   evict(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView> {
-    return this.#end(caller, 'EvictAgent', 'evicted', spiffeId, reason);
+    return this.#end(caller, 'evicted', spiffeId, reason);
   }
 
   #end(
     caller: OperatorCaller,
-    operation: OperationName,
     state: 'banned' | 'evicted',
     spiffeId: string,
     reason: string,
   ): Promise<AgentView> {
+    const operation = state === 'banned' ? 'BanAgent' : 'EvictAgent';
     return refusing(this.#deps.refusals, caller, operation, spiffeId, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require(state === 'banned' ? 'agent.ban' : 'agent.evict', { kind: 'id', spiffeId });

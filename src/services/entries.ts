@@ -3,10 +3,8 @@ import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import {
   checkConflicts,
   conflictReads,
-  checkEntry,
   type AgentNames,
   type EntryDraft,
-  type EntrySight,
   type RegistrationEntry,
 } from '../domain/index.ts';
 import type {
@@ -21,8 +19,9 @@ import { pagesOf } from '../store/pages.ts';
 import { targetOf, visiblePage, type Access, type OperatorRights } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { Entries, EntryInput, EntryResult } from './contract.ts';
-import { grantKey, isUnchanged } from './entry-diff.ts';
-import { entryEvent } from './entry-events.ts';
+import { EntryJudge, requireWrite } from './entry-judge.ts';
+import { EntryPlanner, planned, sightOf } from './entry-plan.ts';
+import { EntryWrites } from './entry-writes.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkBatchSize, checkPage } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
@@ -39,22 +38,28 @@ export interface EntryDeps {
 const maximumApplied = 50_000;
 
 /**
- * Registration entries. Each change is judged before and after: whoever may not write both sides
- * may not make it.
+ * Registration entries. Each change is judged on both sides: an operator must be allowed to write
+ * the entry as it is and as it becomes.
  */
 export class EntryService implements Entries {
   readonly #deps: EntryDeps;
+  readonly #judge: EntryJudge;
 
   constructor(deps: EntryDeps) {
     this.#deps = deps;
+    this.#judge = new EntryJudge(deps);
   }
 
   create(caller: OperatorCaller, inputs: readonly EntryInput[]): Promise<readonly EntryResult[]> {
     return refusing(this.#deps.refusals, caller, 'CreateEntries', undefined, async () => {
       checkBatchSize(inputs.length);
       const rights = await this.#deps.access.of(caller);
+      const writes = this.#writesOf(caller);
       const items = inputs.map((input) =>
-        this.#judged(input.id, () => this.#createWrite(caller, rights, input)),
+        judged(input.id, () => {
+          const id = input.id === '' ? this.#newId() : input.id;
+          return writes.create(this.#judge.draft(rights, { ...input, id }));
+        }),
       );
       return this.#writeEach(caller, 'CreateEntries', items);
     });
@@ -65,7 +70,7 @@ export class EntryService implements Entries {
       const rights = await this.#deps.access.of(caller);
       rights.require('entry.read', { kind: 'none' });
       const entry = await this.#deps.entries.byId(id);
-      // who may not read it learns nothing of it
+      // a caller who may not read it does not learn that it exists
       if (entry === undefined || !rights.permits('entry.read', targetOf(entry)))
         throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
       return entry;
@@ -97,8 +102,9 @@ export class EntryService implements Entries {
           'CONFLICT',
           `the entry ${input.id} is at revision ${before.revision}, not ${revision}`,
         );
-      const draft = this.#checked(rights, input, before);
-      const [change] = await this.#write(caller, [this.#updateWrite(caller, before, draft)]);
+      const draft = this.#judge.draft(rights, input, before);
+      const write = this.#writesOf(caller).update(before, draft);
+      const [change] = await this.#write(caller, [write]);
       return change?.after as RegistrationEntry;
     });
   }
@@ -107,10 +113,11 @@ export class EntryService implements Entries {
     return refusing(this.#deps.refusals, caller, 'DeleteEntries', undefined, async () => {
       checkBatchSize(ids.length);
       const rights = await this.#deps.access.of(caller);
+      const writes = this.#writesOf(caller);
       const items = await Promise.all(
         ids.map(async (id): Promise<Judged> => {
           try {
-            return { ok: true, write: this.#deleteWrite(caller, await this.#writable(rights, id)) };
+            return { ok: true, write: writes.delete(await this.#writable(rights, id)) };
           } catch (thrown) {
             return { ok: false, id, error: PkiError.from(thrown) };
           }
@@ -134,15 +141,13 @@ export class EntryService implements Entries {
       const rights = await this.#deps.access.of(caller);
       rights.require('entry.write', { kind: 'none' });
       const present = await this.#all();
-      const { writes, unchanged, drafts } = this.#plan(
-        caller,
-        rights,
-        inputs,
+      const planner = new EntryPlanner(
+        { rights, judge: this.#judge, writes: this.#writesOf(caller), newId: () => this.#newId() },
         present,
-        options.prune,
       );
+      const { writes, unchanged, drafts } = planner.plan(inputs, options.prune);
       if (writes.length === 0) return { changes: [], unchanged, applied: !options.dryRun };
-      // as far as can be told without the transaction, in which it is checked again
+      // a first check of conflicts; the transaction checks them again
       checkConflicts(
         sightOf(present),
         drafts,
@@ -159,146 +164,18 @@ export class EntryService implements Entries {
     });
   }
 
-  #plan(
-    caller: OperatorCaller,
-    rights: OperatorRights,
-    inputs: readonly EntryInput[],
-    present: ReadonlyMap<string, RegistrationEntry>,
-    prune: boolean,
-  ): Plan {
-    const byGrant = new Map([...present.values()].map((entry) => [grantKey(entry), entry]));
-    const writes: EntryWrite[] = [];
-    const drafts: EntryDraft[] = [];
-    const stated = new Set<string>();
-    const grants = new Set<string>();
-    let unchanged = 0;
-    for (const [index, input] of inputs.entries()) {
-      const position = `entry ${index + 1} (${(input.id || input.spiffeId).slice(0, 200)})`;
-      const twin = input.id === '' ? byGrant.get(grantKey(input)) : undefined;
-      const draft = located(position, () =>
-        this.#checked(
-          rights,
-          {
-            ...input,
-            id: input.id === '' ? (twin?.id ?? uuidv7(this.#deps.clock.nowMs())) : input.id,
-          },
-          present.get(twin?.id ?? input.id),
-        ),
-      );
-      if (stated.has(draft.id))
-        throw new PkiError('INVALID_REQUEST', `${position}: the ID ${draft.id} stands twice`);
-      const grant = grantKey(draft);
-      if (grants.has(grant))
-        throw new PkiError(
-          'ALREADY_EXISTS',
-          `${position}: SPIFFE ID, parent and selectors stand twice`,
-        );
-      stated.add(draft.id);
-      grants.add(grant);
-      drafts.push(draft);
-      const before = present.get(draft.id);
-      if (before === undefined) writes.push(this.#write1(caller, 'create', draft, 0));
-      else if (isUnchanged(before, draft)) unchanged += 1;
-      else {
-        located(position, () => this.#requireWrite(rights, before));
-        writes.push(this.#updateWrite(caller, before, draft));
-      }
-    }
-    if (prune) {
-      for (const entry of present.values())
-        if (!stated.has(entry.id) && mayWrite(rights, entry))
-          writes.push(this.#deleteWrite(caller, entry));
-    }
-    return { writes, unchanged, drafts };
-  }
-
-  #createWrite(caller: OperatorCaller, rights: OperatorRights, input: EntryInput): EntryWrite {
-    return this.#write1(
-      caller,
-      'create',
-      this.#checked(rights, {
-        ...input,
-        id: input.id === '' ? uuidv7(this.#deps.clock.nowMs()) : input.id,
-      }),
-      0,
-    );
-  }
-
-  #updateWrite(caller: OperatorCaller, before: RegistrationEntry, draft: EntryDraft): EntryWrite {
-    // at the revision that was judged: a change in between loses the comparison, not the judgement
-    return this.#write1(caller, 'update', draft, before.revision);
-  }
-
-  #deleteWrite(caller: OperatorCaller, before: RegistrationEntry): EntryWrite {
-    return {
-      action: 'delete',
-      id: before.id,
-      revision: before.revision,
-      event: entryEvent('delete', before, actorOf(caller), this.#deps.clock.nowMs()),
-    };
-  }
-
-  #write1(
-    caller: OperatorCaller,
-    action: 'create' | 'update',
-    draft: EntryDraft,
-    revision: number,
-  ): EntryWrite {
-    return {
-      action,
-      id: draft.id,
-      draft,
-      revision,
-      event: entryEvent(action, draft, actorOf(caller), this.#deps.clock.nowMs()),
-    };
-  }
-
-  /**
-   * The draft by its own rules, and the right to the state that it leads to. An entry that stands
-   * as it is may keep a past expiry.
-   */
-  #checked(rights: OperatorRights, input: EntryInput, before?: RegistrationEntry): EntryDraft {
-    const { settings, agentNames, clock } = this.#deps;
-    const now =
-      before !== undefined && before.expiresAt === input.expiresAt
-        ? Math.min(clock.now(), input.expiresAt - 1)
-        : clock.now();
-    const draft = checkEntry(input, { ...settings, agentNames }, now);
-    this.#requireWrite(rights, draft);
-    // roles know no DNS names: who writes entries of one team must not name the services of another
-    if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))
-      rights.requireEverything('adding DNS names to an entry');
-    return draft;
-  }
-
-  #requireWrite(rights: OperatorRights, entry: EntryDraft): void {
-    rights.require('entry.write', targetOf(entry));
-    if (entry.admin || entry.downstream)
-      rights.requireEverything(
-        `an entry that makes ${entry.admin ? 'an admin' : 'a downstream CA'}`,
-      );
-  }
-
   async #writable(rights: OperatorRights, id: string): Promise<RegistrationEntry> {
     rights.require('entry.write', { kind: 'none' });
     const before = await this.#deps.entries.byId(id);
     if (before === undefined)
       throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
-    this.#requireWrite(rights, before);
+    requireWrite(rights, before);
     return before;
   }
 
-  #judged(id: string, judge: () => EntryWrite): Judged {
-    try {
-      return { ok: true, write: judge() };
-    } catch (thrown) {
-      return { ok: false, id, error: PkiError.from(thrown) };
-    }
-  }
-
   /**
-   * All in one commit if they can be; where one is refused by the store, each for itself, so that
-   * it holds up no other.
+   * Writes all in one commit. If the store refuses one, each is written on its own, so that one
+   * does not hold up the others.
    */
   async #writeEach(
     caller: OperatorCaller,
@@ -357,6 +234,14 @@ export class EntryService implements Entries {
     );
   }
 
+  #writesOf(caller: OperatorCaller): EntryWrites {
+    return new EntryWrites(actorOf(caller), this.#deps.clock);
+  }
+
+  #newId(): string {
+    return uuidv7(this.#deps.clock.nowMs());
+  }
+
   async #all(): Promise<ReadonlyMap<string, RegistrationEntry>> {
     const all = new Map<string, RegistrationEntry>();
     for await (const entries of pagesOf((page) => this.#deps.entries.list({}, page)))
@@ -369,15 +254,13 @@ type Judged =
   | { readonly ok: true; readonly write: EntryWrite }
   | { readonly ok: false; readonly id: string; readonly error: PkiError };
 
-interface Plan {
-  readonly writes: readonly EntryWrite[];
-  readonly unchanged: number;
-  readonly drafts: readonly EntryDraft[];
+function judged(id: string, judge: () => EntryWrite): Judged {
+  try {
+    return { ok: true, write: judge() };
+  } catch (thrown) {
+    return { ok: false, id, error: PkiError.from(thrown) };
+  }
 }
-
-const mayWrite = (rights: OperatorRights, entry: RegistrationEntry): boolean =>
-  rights.permits('entry.write', targetOf(entry)) &&
-  (rights.everything || (!entry.admin && !entry.downstream));
 
 const result = (write: EntryWrite, change: EntryChange | undefined): EntryResult => {
   const entry = change?.after ?? change?.before;
@@ -389,51 +272,3 @@ const result = (write: EntryWrite, change: EntryChange | undefined): EntryResult
       }
     : { ok: true, id: write.id, entry };
 };
-
-function sightOf(present: ReadonlyMap<string, RegistrationEntry>): EntrySight {
-  const all = [...present.values()];
-  const byId = Map.groupBy(all, ({ spiffeId }) => spiffeId);
-  return {
-    bySpiffeId: (spiffeId) => byId.get(spiffeId) ?? [],
-    templates: () => all.filter(({ isTemplate }) => isTemplate),
-    statedBelow: (prefix) =>
-      all.filter((entry) => !entry.isTemplate && entry.spiffeId.startsWith(prefix)),
-  };
-}
-
-/** The diff of a dry run; entries that do not exist yet have revision 0. */
-function planned(
-  writes: readonly EntryWrite[],
-  present: ReadonlyMap<string, RegistrationEntry>,
-  now: number,
-  createdBy: string,
-): readonly EntryChange[] {
-  return writes.map(({ action, id, draft }): EntryChange => {
-    const before = present.get(id);
-    const after =
-      draft === undefined
-        ? undefined
-        : {
-            ...draft,
-            revision: before?.revision ?? 0,
-            createdAt: before?.createdAt ?? now,
-            updatedAt: now,
-            createdBy: before?.createdBy ?? createdBy,
-          };
-    return { action, before, after };
-  });
-}
-
-/** Says which of many entries the error is about. */
-function located<T>(position: string, act: () => T): T {
-  try {
-    return act();
-  } catch (thrown) {
-    const error = PkiError.from(thrown);
-    throw new PkiError(error.code, `${position}: ${error.message}`, {
-      cause: error,
-      next: error.next,
-      detail: error.detail,
-    });
-  }
-}
