@@ -1,7 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { PkiError } from '../src/common/errors/index.ts';
-import { oneLine, systemClock, systemRandom, type Logger } from '../src/common/runtime/index.ts';
+import {
+  errorFields,
+  type Logger,
+  oneLine,
+  systemClock,
+  systemRandom,
+} from '../src/common/runtime/index.ts';
 import { forbidDumps } from '../src/common/runtime/no-dump.ts';
 import { startAgent, type RunningAgent } from './compose.ts';
 import { loadAgentConfig, type AgentConfig } from './config.ts';
@@ -70,7 +76,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     logger.info({}, 'the agent is stopping');
   } catch (thrown) {
     const error = PkiError.from(thrown);
-    logger.fatal({ code: error.code, err: error }, 'the agent could not start');
+    logger.fatal({ ...errorFields(error) }, 'the agent could not start');
     return complain(error);
   }
   return 0;

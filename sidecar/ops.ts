@@ -1,7 +1,12 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PkiError } from '../src/common/errors/index.ts';
-import { boundConnections, isLocalHost, type Logger } from '../src/common/runtime/index.ts';
+import {
+  errorFields,
+  boundConnections,
+  isLocalHost,
+  type Logger,
+} from '../src/common/runtime/index.ts';
 
 export interface OpsParts {
   readonly address: string;
@@ -102,7 +107,7 @@ function answerMetrics(parts: OpsParts, request: IncomingMessage, response: Serv
   parts.metrics().then(
     (text) => send(response, 200, parts.metricsContentType, text),
     (thrown: unknown) => {
-      parts.logger.error({ err: thrown }, 'metrics could not be collected');
+      parts.logger.error({ ...errorFields(thrown) }, 'metrics could not be collected');
       send(response, 500, 'text/plain', 'metrics could not be collected\n');
     },
   );

@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { TaintedAuthority__Output } from '../../src/common/wire/generated/meshca/issuer/v1/TaintedAuthority.ts';
 import { parseCertificate } from '../../src/common/x509/index.ts';
@@ -59,10 +59,7 @@ export class AuthoritiesFollower {
       clock.now(),
     );
     if (!crls.ok)
-      logger.error(
-        { code: crls.error.code, reason: crls.error.message },
-        'the CRLs of the server are not handed on',
-      );
+      logger.error({ ...errorFields(crls.error) }, 'the CRLs of the server are not handed on');
     bundles.setCrls(crls.ok ? crls.value : []);
     onChange();
   }

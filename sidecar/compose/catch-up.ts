@@ -1,5 +1,5 @@
 import { PkiError } from '../../src/common/errors/index.ts';
-import type { Logger } from '../../src/common/runtime/index.ts';
+import { errorFields, type Logger } from '../../src/common/runtime/index.ts';
 import type { BundleStore } from '../bundle/index.ts';
 import type { IssuerConnection } from '../issuer-client/index.ts';
 
@@ -36,10 +36,7 @@ export async function connectCatchingUp(
       throw thrown;
     const before = bundles.current()?.sequence ?? 0;
     await walk(before, parts, signal).catch((failure: unknown) =>
-      logger.warn(
-        { code: PkiError.from(failure).code, err: failure },
-        'the bundle could not be brought up to date',
-      ),
+      logger.warn({ ...errorFields(failure) }, 'the bundle could not be brought up to date'),
     );
     const after = bundles.current()?.sequence ?? 0;
     if (after === before) throw thrown;

@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import type { SyncedEntryCache } from '../cache/index.ts';
 import { saveEntries } from '../state/index.ts';
 import type { EntriesReceiver } from '../sync/index.ts';
@@ -50,7 +50,7 @@ export class EntriesKeeper {
           await saveEntries(directory, agentId, position, cache.entries());
       })
       .catch((thrown: unknown) =>
-        logger.error({ err: thrown }, 'the entries could not be written down'),
+        logger.error({ ...errorFields(thrown) }, 'the entries could not be written down'),
       );
   }
 }

@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import { saveHoldings } from '../state/index.ts';
 import type { Consumers } from '../sync/index.ts';
 
@@ -47,7 +47,10 @@ export class HoldingsKeeper {
     this.#writing = this.#writing
       .then(() => saveHoldings(directory, consumers().holdings()))
       .catch((thrown: unknown) =>
-        logger.error({ err: thrown }, 'the holders of certificates could not be written down'),
+        logger.error(
+          { ...errorFields(thrown) },
+          'the holders of certificates could not be written down',
+        ),
       );
   }
 }

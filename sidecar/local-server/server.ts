@@ -1,6 +1,6 @@
 import { Server, ServerCredentials, type ConnectionInjector } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
-import type { Clock } from '../../src/common/runtime/index.ts';
+import { errorFields, type Clock } from '../../src/common/runtime/index.ts';
 import { boundRequests } from '../../src/common/wire/index.ts';
 import { registerApi } from './calls.ts';
 import { Connections } from './connections.ts';
@@ -42,7 +42,7 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
         injector.injectConnection(filteredSocket(socket, connection.id, refused));
       } catch (thrown) {
         socket.destroy();
-        logger.error({ err: thrown }, 'a connection could not be accepted');
+        logger.error({ ...errorFields(thrown) }, 'a connection could not be accepted');
       }
     });
   } catch (thrown) {
@@ -50,7 +50,10 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
     throw thrown;
   }
   listening.server.on('error', (error) =>
-    logger.error({ err: error, path: options.socket.path }, 'a socket of the agent failed'),
+    logger.error(
+      { ...errorFields(error), path: options.socket.path },
+      'a socket of the agent failed',
+    ),
   );
   const running = { server, injector, listening, connections, sessions, hub, clock };
   const stopSweep = sweepRegularly(connections, clock);

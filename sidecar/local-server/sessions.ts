@@ -1,5 +1,5 @@
 import { PkiError } from '../../src/common/errors/index.ts';
-import { uuidv7, type Clock, type Logger } from '../../src/common/runtime/index.ts';
+import { errorFields, type Clock, type Logger, uuidv7 } from '../../src/common/runtime/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import { toStatus } from '../../src/common/wire/index.ts';
 import type { Attestor } from '../attest/index.ts';
@@ -109,7 +109,7 @@ export class Sessions {
       return toStatus(error, { full: true });
     }
     if (error.code === 'INTERNAL') {
-      logger.error({ ...fields, err: error }, 'a call failed');
+      logger.error({ ...fields, ...errorFields(error) }, 'a call failed');
       return toStatus(
         new PkiError('INTERNAL', 'the agent could not complete the request', { cause: error }),
       );

@@ -15,6 +15,7 @@ import { putInto, verifySigned } from './signed.ts';
 import { Tainted } from './tainted.ts';
 import { heldViews, horizonOf, shortestLifeOf, type Horizon } from './views.ts';
 import { Warmth } from './warmth.ts';
+import { errorFields } from '../../src/common/runtime/index.ts';
 
 /** Renewals that an outage held up are spread over at most this after it. */
 const maximumCatchUpMs = 60_000;
@@ -220,7 +221,7 @@ export class X509Svids {
     keyStore
       ?.save(record.key, toStored(record, held))
       .catch((thrown: unknown) =>
-        logger.error({ err: thrown, spiffeId }, 'a workload key could not be kept'),
+        logger.error({ ...errorFields(thrown), spiffeId }, 'a workload key could not be kept'),
       );
     // the entry changed while this was being signed: what it says now counts
     if (record.identity.entry.revision !== askedRevision) record.signAgain = true;
@@ -253,7 +254,7 @@ export class X509Svids {
       return;
     }
     logger.warn(
-      { code: error.code, err: error, spiffeId: record.identity.spiffeId.toString() },
+      { ...errorFields(error), spiffeId: record.identity.spiffeId.toString() },
       'an SVID was not issued',
     );
     const { retryAtMonotonicMs, refused } = afterFailure(record, error, now, random.uniform());
@@ -374,7 +375,7 @@ export class X509Svids {
     this.#parts.keyStore
       ?.remove(record.key)
       .catch((thrown: unknown) =>
-        this.#parts.logger.error({ err: thrown }, 'a workload key could not be removed'),
+        this.#parts.logger.error({ ...errorFields(thrown) }, 'a workload key could not be removed'),
       );
   }
 

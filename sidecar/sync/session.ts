@@ -1,5 +1,10 @@
 import { PkiError } from '../../src/common/errors/index.ts';
-import type { Clock, Logger, Random } from '../../src/common/runtime/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  type Random,
+} from '../../src/common/runtime/index.ts';
 import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { SignJwtSvidRequest } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidRequest.ts';
 import type { SignJwtSvidResponse__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SignJwtSvidResponse.ts';
@@ -249,7 +254,7 @@ export class IssuerSession {
     if (!renewed) onRenewal(false);
     this.#lastError = error;
     logger.warn(
-      { code: error.code, err: error },
+      { ...errorFields(error) },
       renewed
         ? 'no connection could be made with the renewed SVID'
         : 'the SVID of this agent could not be renewed',
@@ -315,7 +320,7 @@ export class IssuerSession {
     );
     this.#failures += 1;
     logger.warn(
-      { code: error.code, err: error, retryInMs: Math.round(delayMs) },
+      { ...errorFields(error), retryInMs: Math.round(delayMs) },
       'no session with the server',
     );
     this.#announce();

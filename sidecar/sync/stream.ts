@@ -1,6 +1,6 @@
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { PkiError } from '../../src/common/errors/index.ts';
-import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import { protocolVersion } from '../../src/common/wire/index.ts';
 import type { AuthoritiesUpdate__Output } from '../../src/common/wire/generated/meshca/issuer/v1/AuthoritiesUpdate.ts';
 import type { SyncDown__Output } from '../../src/common/wire/generated/meshca/issuer/v1/SyncDown.ts';
@@ -176,7 +176,7 @@ export class SyncStream {
         await bundles.advance(message.bundles.steps);
       } catch (thrown) {
         // what is held stays in force; the rest of the stream is still of use
-        logger.error({ err: thrown }, 'a bundle step was refused');
+        logger.error({ ...errorFields(thrown) }, 'a bundle step was refused');
       }
       if (message.bundles.federated.length > 0 || bundles.federated().size > 0)
         bundles.setFederated(message.bundles.federated);
@@ -188,7 +188,7 @@ export class SyncStream {
         .keep(message.checkpoint.note)
         .catch((thrown: unknown) =>
           logger.error(
-            { err: thrown },
+            { ...errorFields(thrown) },
             'the checkpoint of the audit log could not be written down',
           ),
         );

@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger, uuidv7 } from '../common/runtime/index.ts';
 import { ecdsaNoteKey, formatVerifierKey, keyInEpoch, type NoteKey } from '../common/tlog/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
@@ -420,10 +420,7 @@ export class AuditLog {
     try {
       await this.#file.append(checkpoint.note, checkpoint.timeMs);
     } catch (thrown) {
-      logger.error(
-        { error: (thrown as Error).message },
-        'the checkpoint could not be written to its file',
-      );
+      logger.error({ ...errorFields(thrown) }, 'the checkpoint could not be written to its file');
     }
   }
 }

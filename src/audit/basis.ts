@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { LedgerLog } from '../ledger/index.ts';
 import type { LogSnapshot, StoredCheckpoint } from '../store/ports/index.ts';
 import { BackgroundCheck } from './background-check.ts';
@@ -129,7 +129,7 @@ export class Basis {
     const { logger, damaged } = this.#dependencies;
     this.#damage = error;
     logger.error(
-      { ...error.detail, code: error.code, error: error.message, alert: true },
+      { ...error.detail, ...errorFields(error), alert: true },
       'a record of the audit log is not the one that was signed: nothing is signed any more',
     );
     damaged();
@@ -137,7 +137,7 @@ export class Basis {
       await this.#snapshots.drop();
     } catch (thrown) {
       logger.error(
-        { error: PkiError.from(thrown).message },
+        { ...errorFields(thrown) },
         'the snapshots of the audit log could not be removed',
       );
     }

@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import {
   checkpointText,
   CompactRange,
@@ -126,7 +126,7 @@ export class Sequencer {
       if (this.#lease !== undefined) await this.#dependencies.leases.release(this.#lease);
     } catch (thrown) {
       this.#dependencies.logger.warn(
-        { error: PkiError.from(thrown).message },
+        { ...errorFields(thrown) },
         'the last records of this run get into the tree at the next start',
       );
     }
@@ -160,7 +160,7 @@ export class Sequencer {
       this.#running = false;
       if (error.code === 'SHUTTING_DOWN') return;
       this.#dependencies.logger.error(
-        { code: error.code, error: error.message },
+        { ...errorFields(error) },
         'the audit log could not be sequenced; it is tried again',
       );
       this.#range = undefined;

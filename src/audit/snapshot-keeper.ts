@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { LedgerCopy, LedgerLog } from '../ledger/index.ts';
 import type { LogSnapshot } from '../store/ports/index.ts';
 import type { LogSigner } from './session.ts';
@@ -163,10 +163,10 @@ export class SnapshotKeeper {
         /* those of older ones */
       }
     } catch (thrown) {
-      const { code, message } = PkiError.from(thrown);
+      const { code } = PkiError.from(thrown);
       if (code !== 'SHUTTING_DOWN')
         logger.warn(
-          { code, error: message },
+          { ...errorFields(thrown) },
           'no snapshot of the audit log could be made; it is tried again with the next records',
         );
     }

@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import {
   checkNote,
   consistencyProof,
@@ -106,7 +106,7 @@ export class Witness {
       const error = PkiError.from(thrown);
       const retryMs = Math.min(longestRetryMs, firstRetryMs * 2 ** (this.#row - 1));
       this.#dependencies.logger.error(
-        { witness: this.name, code: error.code, error: error.message, alert: true, retryMs },
+        { witness: this.name, ...errorFields(error), alert: true, retryMs },
         'the witness has not cosigned a checkpoint of the audit log',
       );
       this.#wanted ??= checkpoint;

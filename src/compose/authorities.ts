@@ -1,4 +1,3 @@
-import { PkiError } from '../common/errors/index.ts';
 import {
   AuthorityRegistry,
   AuthoritySources,
@@ -27,6 +26,7 @@ import {
 import { openStandbyLog } from './standby-log.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
+import { errorFields } from '../common/runtime/index.ts';
 
 /** The third stage: the authorities, where they come from, their rotation and their CRLs. */
 export interface AuthorityStage extends AsyncDisposable {
@@ -130,8 +130,7 @@ async function rereadAuthorities(
   try {
     await registry.refresh();
   } catch (thrown) {
-    const { code, message } = PkiError.from(thrown);
-    logger.error({ code, error: message }, 'the authorities could not be read again');
+    logger.error({ ...errorFields(thrown) }, 'the authorities could not be read again');
   }
 }
 

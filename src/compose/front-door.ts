@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { Authorities } from '../issuance/index.ts';
 import type { Listening } from '../server/index.ts';
 import type { SigningGate } from './signing-gate.ts';
@@ -107,10 +107,7 @@ export class FrontDoor {
         () => this.#stopListening?.(),
         (thrown: unknown) => {
           const error = PkiError.from(thrown);
-          logger.error(
-            { code: error.code, error: error.message },
-            'the TLS port could not be opened; trying again',
-          );
+          logger.error({ ...errorFields(error) }, 'the TLS port could not be opened; trying again');
           this.#cancelRetry = clock.after(retryMs, () => this.#openLater());
         },
       )

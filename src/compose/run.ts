@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import { systemClock, systemRandom, type Logger } from '../common/runtime/index.ts';
+import { errorFields, type Logger, systemClock, systemRandom } from '../common/runtime/index.ts';
 import { forbidDumps } from '../common/runtime/no-dump.ts';
 import { createLogger } from '../common/runtime/pino-logger.ts';
 import { loadServerConfig } from '../config/index.ts';
@@ -72,15 +72,7 @@ export async function runServer(options: RunServerOptions): Promise<number> {
     logger.info({}, 'the server is stopping');
   } catch (thrown) {
     const error = PkiError.from(thrown);
-    logger.fatal(
-      {
-        code: error.code,
-        error: error.message,
-        stack:
-          error.code === 'INTERNAL' && error.cause instanceof Error ? error.cause.stack : undefined,
-      },
-      'the server could not start',
-    );
+    logger.fatal(errorFields(error), 'the server could not start');
     return complain(error);
   }
   return 0;

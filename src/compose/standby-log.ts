@@ -1,6 +1,6 @@
 import type { AuditLog } from '../audit/index.ts';
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import type { Authority } from '../domain/index.ts';
 import {
@@ -61,10 +61,9 @@ export class StandbyLog {
     this.#cancel?.();
     this.#working = this.#work()
       .catch((thrown: unknown) => {
-        const { code, message } = PkiError.from(thrown);
         if (this.#closed) return;
         this.#dependencies.logger.error(
-          { code, error: message, retryMs, alert: true },
+          { ...errorFields(thrown), retryMs, alert: true },
           'the audit log has no key that stands by, or it could not take over; trying again',
         );
         this.#cancel = this.#dependencies.clock.after(

@@ -17,6 +17,7 @@ import { isOlderAtStart, startAuditLog, wasRestored } from './log.ts';
 import { authorityPlans } from './settings.ts';
 import type { TokenStage } from './tokens.ts';
 import { startWitnesses } from './witnesses.ts';
+import { errorFields } from '../common/runtime/index.ts';
 
 /** The second stage: the database, and the log that says whether it may be relied on. */
 export interface RecordStage extends AsyncDisposable {
@@ -149,10 +150,10 @@ async function withoutIssuingToken(
   try {
     await work();
   } catch (thrown) {
-    const { code, message } = PkiError.from(thrown);
+    const { code } = PkiError.from(thrown);
     if (!tokenAbsent.has(code)) throw thrown;
     logger.error(
-      { code, error: message, alert: true },
+      { ...errorFields(thrown), alert: true },
       'the issuing token is not there; the standby signs',
     );
   }

@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
 import type { KeyHandle, SignItem, SignOutcome, SignersState } from './signing-port.ts';
 import { failedOutcome } from './sign-queue.ts';
@@ -118,10 +118,10 @@ export class DeferredSigners implements ManagedSigners {
       opened.onChange(() => this.#tell());
     } catch (thrown) {
       this.#error = PkiError.from(thrown, 'HSM_UNAVAILABLE');
-      const { code, message } = this.#error;
+      const { code } = this.#error;
       const final = isFinal(code);
       this.#logger.error(
-        { code, error: message, alert: true, ...(final ? {} : { retryMs: this.#retry }) },
+        { ...errorFields(this.#error), alert: true, ...(final ? {} : { retryMs: this.#retry }) },
         final
           ? 'the token can not be used; it is not tried again before a restart'
           : 'the token is not there; it is tried again',

@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
 import type { KeyHandle, SignersState } from './signing-port.ts';
 import type { TokenConfig } from './token-port.ts';
@@ -191,10 +191,7 @@ export class SignerGroup {
       );
       if (link.dead) return new PkiError('HSM_UNAVAILABLE', 'the signer process has ended');
       for (const { ckaId, error } of started.unusable)
-        logger.error(
-          { ckaId, code: error.code, reason: error.message },
-          'signer can not use a key',
-        );
+        logger.error({ ckaId, ...errorFields(error) }, 'signer can not use a key');
     } catch (thrown) {
       return PkiError.from(thrown, 'HSM_UNAVAILABLE');
     } finally {
@@ -249,11 +246,7 @@ export class SignerGroup {
     this.#cancelProbe?.();
     for (const link of this.#alive) link.kill(this.#fatal);
     this.#owner.noneReady(this.#fatal);
-    if (this.#started)
-      this.#options.logger.fatal(
-        { code: error.code, reason: error.message },
-        'signing has stopped',
-      );
+    if (this.#started) this.#options.logger.fatal({ ...errorFields(error) }, 'signing has stopped');
     this.#update();
   }
 

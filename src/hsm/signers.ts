@@ -1,5 +1,11 @@
 import { PkiError } from '../common/errors/index.ts';
-import { atTurnEnd, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
+import {
+  errorFields,
+  atTurnEnd,
+  type Clock,
+  type Logger,
+  type Random,
+} from '../common/runtime/index.ts';
 import { isFinal } from './ckr.ts';
 import type { KeyHandle, SignItem, Signers, SignersState, SignOutcome } from './signing-port.ts';
 import type { TokenConfig } from './token-port.ts';
@@ -289,10 +295,7 @@ class ProcessSigners implements ManagedSigners {
         listener(state);
       } catch (thrown) {
         // A listener's defect must not stop the recovery that is going on around this call.
-        this.#logger.error(
-          { reason: PkiError.from(thrown).message },
-          'a listener of the signers failed',
-        );
+        this.#logger.error({ ...errorFields(thrown) }, 'a listener of the signers failed');
       }
     }
   }

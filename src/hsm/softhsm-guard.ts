@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 
-import type { Logger } from '../common/runtime/index.ts';
+import { errorFields, type Logger } from '../common/runtime/index.ts';
 import type { TokenConfig } from './token-port.ts';
 
 const defaultConf = '/etc/softhsm/softhsm2.conf';
@@ -41,7 +41,7 @@ export function guardSoftHsm(
       guardOne(dir, logger);
     } catch (error) {
       // moved away meanwhile, or not ours to write: the token itself decides whether it can be used
-      logger.debug({ err: error, dir }, 'a SoftHSM token could not be guarded');
+      logger.debug({ ...errorFields(error), dir }, 'a SoftHSM token could not be guarded');
     }
   }
 }

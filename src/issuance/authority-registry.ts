@@ -1,5 +1,5 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import type { Logger } from '../common/runtime/index.ts';
+import { errorFields, type Logger } from '../common/runtime/index.ts';
 import { parseCertificate, sha256Hex } from '../common/x509/index.ts';
 import {
   crossOf,
@@ -227,12 +227,10 @@ export class AuthorityRegistry implements Authorities {
         } catch (thrown) {
           // what stands by, or signs no more, must not keep away those that sign
           if (authority.token !== 'standby' && authority.state === 'active') throw thrown;
-          const { code, message } = PkiError.from(thrown);
           this.#missingKeys = true;
           this.#dependencies.logger.warn(
             {
-              code,
-              error: message,
+              ...errorFields(thrown),
               authority: authority.id,
               kind: authority.kind,
               token: authority.token,

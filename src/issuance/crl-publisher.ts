@@ -1,5 +1,5 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import {
   checkCrlSignature,
   parseCertificate,
@@ -255,7 +255,7 @@ export class CrlPublisher {
         if (error.code === 'SHUTTING_DOWN') return false;
         failed = true;
         logger.error(
-          { authority: authority.id, kind: authority.kind, code: error.code, error: error.message },
+          { authority: authority.id, kind: authority.kind, ...errorFields(error) },
           'a CRL could not be signed',
         );
       }

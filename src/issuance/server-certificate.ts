@@ -1,5 +1,11 @@
 import { PkiError } from '../common/errors/index.ts';
-import { uuidv7, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  type Random,
+  uuidv7,
+} from '../common/runtime/index.ts';
 import { serverId, type TrustDomain } from '../common/spiffe/index.ts';
 import {
   certificatesToPem,
@@ -188,8 +194,7 @@ export class ServerCertificate {
         (thrown: unknown) => {
           this.#dependencies.logger.warn(
             {
-              code: PkiError.from(thrown).code,
-              error: PkiError.from(thrown).message,
+              ...errorFields(thrown),
               notAfter: this.#current?.notAfter,
             },
             'server certificate not renewed; trying again',

@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { Agent, CertificateRecord, RegistrationEntry, Proven } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
 import type { DownstreamAuthority, DownstreamRequest } from '../issuance/sources/downstream.ts';
@@ -250,10 +250,10 @@ export class DownstreamService implements Downstream {
             await this.#keepOrRevoke(record);
       }
     } catch (thrown) {
-      const { code, message } = PkiError.from(thrown);
+      const { code } = PkiError.from(thrown);
       if (code !== 'SHUTTING_DOWN')
         logger.error(
-          { code, error: message },
+          { ...errorFields(thrown) },
           'the grounds of downstream CAs could not be looked at; trying again',
         );
     }
@@ -293,8 +293,7 @@ export class DownstreamService implements Downstream {
           serial,
           workload,
           entry: entryId,
-          code,
-          error: message,
+          ...errorFields(thrown),
           validUntil: notAfter,
           alert: true,
         },

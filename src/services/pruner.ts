@@ -1,5 +1,4 @@
-import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { AuditStore, Lease, LeaseStore, RetentionStore } from '../store/ports/index.ts';
 
 export interface PrunerDependencies {
@@ -121,7 +120,7 @@ export class Pruner {
           },
           (thrown: unknown) =>
             logger.error(
-              { code: PkiError.from(thrown).code, error: PkiError.from(thrown).message },
+              { ...errorFields(thrown) },
               'what expired long ago could not be removed; it is tried again',
             ),
         )

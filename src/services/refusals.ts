@@ -1,6 +1,6 @@
 import { codes, type ErrorCode, PkiError, type StatusName } from '../common/errors/index.ts';
 import type { OperationName } from '../common/wire/index.ts';
-import { uuidv7, type Clock, type Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger, uuidv7 } from '../common/runtime/index.ts';
 import type { AuditEvent } from '../domain/index.ts';
 import type { AuditStore } from '../store/ports/index.ts';
 import { actorOf, type Caller } from './caller.ts';
@@ -183,7 +183,7 @@ export class RefusalLog implements Refusals {
         await this.#audit.append(batch.map(({ event }) => event));
       } catch (error) {
         this.#logger.error(
-          { err: error, refusals: batch.map(({ event }) => event.detail) },
+          { ...errorFields(error), refusals: batch.map(({ event }) => event.detail) },
           'refusals could not be recorded',
         );
       }

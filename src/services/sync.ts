@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock, Logger } from '../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import { protocolVersion } from '../common/wire/index.ts';
 import { serverId } from '../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position } from '../domain/index.ts';
@@ -282,7 +282,7 @@ export class SyncHub implements Sync {
       } catch (thrown) {
         // nobody may miss a change: who can not be told of it takes a snapshot on a new stream
         this.#deps.logger.error(
-          { err: thrown },
+          { ...errorFields(thrown) },
           'a change could not be read for the connected agents',
         );
         for (const connected of [...this.#connected.values()])

@@ -1,4 +1,5 @@
 export { systemClock, type Clock } from './clock.ts';
+export { errorFields, type ErrorFields } from './error-fields.ts';
 export { silentLogger, type Logger } from './logger.ts';
 export { systemRandom, uuidv7, type Random } from './random.ts';
 export { chainOf, keepPeerChains, peerChainOf } from './tls-peer-chain.ts';

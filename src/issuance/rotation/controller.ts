@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Logger } from '../../common/runtime/index.ts';
+import { errorFields, type Logger } from '../../common/runtime/index.ts';
 import { decide, type RotationAction, type RotationNote } from '../../domain/index.ts';
 import type { Lease, LeaseStore } from '../../store/ports/index.ts';
 import { execute, type ActionDependencies } from './actions.ts';
@@ -174,7 +174,7 @@ export class RotationController {
       if (failure.code === 'LEASE_LOST') this.#lease = undefined;
       if (this.#closed || failure.code === 'SHUTTING_DOWN') return;
       this.#dependencies.logger.warn(
-        { code: failure.code, error: failure.message, retryMs: this.#retry },
+        { ...errorFields(failure), retryMs: this.#retry },
         'rotation could not go on; trying again',
       );
       if (this.#state !== undefined) this.#announce({ ...this.#state, failure });
@@ -237,8 +237,7 @@ export class RotationController {
       this.#noStandbyBeforeMs = this.#dependencies.clock.monotonicMs() + standbyRetryMs;
       this.#dependencies.logger.warn(
         {
-          code: failure.code,
-          error: failure.message,
+          ...errorFields(failure),
           kind: action.kind,
           retryMs: standbyRetryMs,
           alert: true,

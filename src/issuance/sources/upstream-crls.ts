@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock, Logger, Random } from '../../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger, type Random } from '../../common/runtime/index.ts';
 import type { CrlStanding } from '../../domain/index.ts';
 import type { UpstreamAuthority } from './contract.ts';
 
@@ -100,7 +100,7 @@ export class UpstreamCrls {
       if (error.code === 'SHUTTING_DOWN') return;
       if (this.#failure?.code !== error.code)
         logger.warn(
-          { code: error.code, error: error.message },
+          { ...errorFields(error) },
           'the CRLs of the upstream could not be fetched; trying again',
         );
       this.#failure = error;
@@ -128,12 +128,12 @@ export class UpstreamCrls {
         for (const id of (await publisher.importExternal({ actor: 'server', crlDer })).authorityIds)
           of.add(id);
       } catch (thrown) {
-        const { code, message } = PkiError.from(thrown);
+        const { code } = PkiError.from(thrown);
         // of another CA in the same mount
         if (code === 'CRL_ISSUER_UNKNOWN') continue;
         if (code === 'SHUTTING_DOWN' || code === 'DATABASE_STALE') throw thrown;
         ended ||= code === 'CRL_NOT_CURRENT';
-        logger.warn({ code, error: message }, 'a CRL of the upstream was refused');
+        logger.warn({ ...errorFields(thrown) }, 'a CRL of the upstream was refused');
       }
     }
     return { of, ended };
@@ -145,12 +145,11 @@ export class UpstreamCrls {
       await upstream.renewCrls();
       await this.#takeIn(await upstream.crls());
     } catch (thrown) {
-      const { code, message } = PkiError.from(thrown);
+      const { code } = PkiError.from(thrown);
       if (code === 'SHUTTING_DOWN') return;
       logger.warn(
         {
-          code,
-          error: message,
+          ...errorFields(thrown),
           next: 'let the upstream renew its CRLs by itself (auto_rebuild), or give this server read on crl/rotate',
           alert: true,
         },

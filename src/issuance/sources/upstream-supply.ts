@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock, Logger, Random } from '../../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger, type Random } from '../../common/runtime/index.ts';
 import type { AuthoritySources } from './sources.ts';
 
 export interface UpstreamSupplyDependencies {
@@ -64,10 +64,7 @@ export class UpstreamSupply {
     } catch (thrown) {
       const error = PkiError.from(thrown);
       this.#failure = error;
-      logger.warn(
-        { code: error.code, error: error.message },
-        'the upstream gave no intermediate; trying again',
-      );
+      logger.warn({ ...errorFields(error) }, 'the upstream gave no intermediate; trying again');
       if (this.#closed) return;
       this.#cancel = clock.after(this.#delaySeconds * (0.5 + random.uniform()) * 1000, () => {
         this.#cancel = undefined;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import nodeVault, { type client as VaultClient } from 'node-vault';
 import { PkiError, type ErrorCode } from '../../common/errors/index.ts';
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { vaultTransport } from './vault-transport.ts';
 
 /**
@@ -203,7 +203,7 @@ export class VaultSession {
     } catch (thrown) {
       const error = translated(thrown, 'auth/token/renew-self');
       this.#options.logger.warn(
-        { code: error.code, error: error.message },
+        { ...errorFields(error) },
         'the token for the upstream was not renewed; the next call logs in again',
       );
       this.#forget();

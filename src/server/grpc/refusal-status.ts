@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { toStatus } from '../../common/wire/index.ts';
 import type { Caller } from '../../services/caller.ts';
 import type { Refusals } from '../../services/contract.ts';
@@ -66,11 +66,8 @@ export class RefusalStatus {
     const { logger } = this.#deps;
     const fields = { ...ids, code: error.code, caller: callerName(caller) };
     if (error.info.status === 'INTERNAL' || error.grade === 'fatal')
-      logger.error({ ...fields, error: error.message, cause: causeText(error) }, 'request failed');
+      logger.error({ ...fields, ...errorFields(error) }, 'request failed');
     else if (caller.class !== 'anonymous' || this.#strangerLines.take() === 0)
       logger.info({ ...fields, reason: error.message }, 'request refused');
   }
 }
-
-const causeText = (error: PkiError): string | undefined =>
-  error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : undefined;

@@ -1,7 +1,7 @@
 import type { BlockList } from 'node:net';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { readBody } from './body.ts';
 import { clientAddress } from './client-address.ts';
 import { failure, failureOf, jsonErrorForm } from './failure.ts';
@@ -137,11 +137,10 @@ export class Exchange {
   }
 
   #failed(plugin: HttpPlugin, rawPath: string, thrown: unknown): HttpAnswer {
-    const { code, message } = PkiError.from(thrown);
     const shown = failureOf(thrown);
     if (shown.code === 'INTERNAL')
       this.#dependencies.logger.error(
-        { code, error: message, plugin: plugin.name, path: rawPath.slice(0, 200) },
+        { ...errorFields(thrown), plugin: plugin.name, path: rawPath.slice(0, 200) },
         'HTTP request failed',
       );
     return plugin.errorForm(shown);

@@ -10,7 +10,12 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { PkiError } from '../../common/errors/index.ts';
-import { ConnectionSlots, type Clock, type Logger } from '../../common/runtime/index.ts';
+import {
+  errorFields,
+  ConnectionSlots,
+  type Clock,
+  type Logger,
+} from '../../common/runtime/index.ts';
 import { trustedProxies } from './client-address.ts';
 import { Exchange } from './exchange.ts';
 import { failure, jsonErrorForm } from './failure.ts';
@@ -180,8 +185,7 @@ class Listener implements HttpListener {
       observe.answered(plugin, answer.status);
       this.#send(request, response, answer);
     } catch (thrown) {
-      const { code, message } = PkiError.from(thrown);
-      logger.error({ code, error: message }, 'HTTP answer failed');
+      logger.error({ ...errorFields(thrown) }, 'HTTP answer failed');
       response.destroy();
     }
   }

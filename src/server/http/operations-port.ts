@@ -9,6 +9,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { PkiError } from '../../common/errors/index.ts';
 import {
+  errorFields,
   boundConnections,
   isLocalHost,
   isLoopback,
@@ -99,9 +100,9 @@ const answerWith =
   (request, response) => {
     route(request, dependencies)
       .catch((thrown: unknown): Answer => {
-        const { code, message, next } = PkiError.from(thrown);
+        const { code, next } = PkiError.from(thrown);
         dependencies.logger.error(
-          { code, error: message, path: request.url?.slice(0, 200) },
+          { ...errorFields(thrown), path: request.url?.slice(0, 200) },
           'operations request failed',
         );
         return json(503, { code, message: 'internal error', next });

@@ -1,6 +1,6 @@
 import { readOperation, type Operation } from '../../common/approval/index.ts';
 import { PkiError, unwrap } from '../../common/errors/index.ts';
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import type { AuditEvent, AuditValue, PendingOperation } from '../../domain/index.ts';
 import type { LedgerApprovals } from '../../ledger/index.ts';
 import type { OperationStep } from '../../store/ports/index.ts';
@@ -39,7 +39,7 @@ export class Execution {
       return this.#end(operation, { state: 'executed', outcome: '' }, operation.proposer, {});
     const { code, message } = failure;
     this.#deps.logger.warn(
-      { operation: operation.id, method: operation.method, code, reason: message },
+      { operation: operation.id, method: operation.method, ...errorFields(failure) },
       'an approved operation failed',
     );
     const outcome = `${code}: ${message}`.slice(0, maximumReason);

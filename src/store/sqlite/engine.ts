@@ -1,7 +1,7 @@
 import type { Compilable } from 'kysely';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
-import { atTurnEnd, type Clock, type Logger } from '../../common/runtime/index.ts';
+import { errorFields, atTurnEnd, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { CommitHooks } from './commit-hooks.ts';
 import { Connection } from './connection.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
@@ -219,7 +219,7 @@ export class Engine extends CommitHooks {
           },
         );
         this.#broken = error;
-        this.#logger.error({ err: error }, 'the database is not used any more');
+        this.#logger.error({ ...errorFields(error) }, 'the database is not used any more');
         for (const { job } of committed) job.reject(error);
         if (this.#queue.length > 0) this.#schedule();
         throw error;
@@ -316,7 +316,7 @@ export class Engine extends CommitHooks {
     try {
       this.#connection.rollback();
     } catch (error) {
-      this.#logger.error({ err: error }, 'a transaction could not be rolled back');
+      this.#logger.error({ ...errorFields(error) }, 'a transaction could not be rolled back');
     }
   }
 
@@ -325,7 +325,7 @@ export class Engine extends CommitHooks {
       try {
         callback();
       } catch (error) {
-        this.#logger.error({ err: error }, 'a listener on commits failed');
+        this.#logger.error({ ...errorFields(error) }, 'a listener on commits failed');
       }
     }
   }

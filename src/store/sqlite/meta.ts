@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import { uuidv7, type Logger } from '../../common/runtime/index.ts';
+import { errorFields, type Logger, uuidv7 } from '../../common/runtime/index.ts';
 import type { Position } from '../../domain/index.ts';
 import type { MetaStore } from '../ports/index.ts';
 import type { MetaTable } from '../schema.ts';
@@ -79,7 +79,7 @@ function createRevisions(engine: Engine, statements: MetaStatements, logger: Log
       try {
         listener(now);
       } catch (error) {
-        logger.error({ err: error }, 'a listener on revisions failed');
+        logger.error({ ...errorFields(error) }, 'a listener on revisions failed');
       }
     }
   });

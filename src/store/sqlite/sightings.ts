@@ -1,4 +1,4 @@
-import type { Clock, Logger } from '../../common/runtime/index.ts';
+import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
 import type { Agent } from '../../domain/index.ts';
 import type { AgentStore } from '../ports/index.ts';
 import type { Engine } from './engine.ts';
@@ -43,7 +43,10 @@ export function createSightings(engine: Engine, clock: Clock, logger: Logger): S
     engine
       .write(flush)
       .catch((error: unknown) =>
-        logger.warn({ err: error }, 'the times when agents were last seen could not be written'),
+        logger.warn(
+          { ...errorFields(error) },
+          'the times when agents were last seen could not be written',
+        ),
       );
   };
 
