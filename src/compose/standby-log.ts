@@ -153,10 +153,8 @@ export class StandbyLog {
   async #move(authority: Authority, to: Authority['state']): Promise<void> {
     const { store, clock } = this.#dependencies;
     await store.authorities.transition(
-      authority.id,
-      authority.version,
+      { id: authority.id, version: authority.version, now: clock.now() },
       to,
-      clock.now(),
       authorityEvent(
         this.#dependencies,
         { actor: 'server', kind: `authority.${to}`, authority },

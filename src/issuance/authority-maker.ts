@@ -164,16 +164,14 @@ function complete(
     made,
     detail,
   }: {
-    readonly made: Parameters<AuthorityStore['complete']>[2];
+    readonly made: Parameters<AuthorityStore['complete']>[1];
     readonly detail: AuditEvent['detail'];
   },
 ): Promise<Authority> {
   return dependencies.authorities.complete(
-    authority.id,
-    authority.version,
+    { id: authority.id, version: authority.version, lease },
     made,
     authorityEvent(dependencies, { actor, kind: 'authority.prepared', authority }, detail),
-    lease,
   );
 }
 

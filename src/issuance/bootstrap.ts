@@ -81,10 +81,8 @@ async function bring(
   for (const to of ['published', 'active'] as const) {
     if (isBefore(authority.state, to))
       authority = await dependencies.authorities.transition(
-        authority.id,
-        authority.version,
+        { id: authority.id, version: authority.version, now: dependencies.clock.now() },
         to,
-        dependencies.clock.now(),
         authorityEvent(
           dependencies,
           { actor: 'server', kind: `authority.${to}`, authority },

@@ -29,9 +29,9 @@ export function ledgerApprovals(rows: ApprovalStore, objects: Objects): LedgerAp
   const proven = (found: readonly PendingOperation[]): readonly PendingOperation[] =>
     found.filter((operation) => objects.prove('operation', operation) !== undefined);
   return {
-    putPolicy: (...change) => rows.putPolicy(...change),
+    putPolicy: (policy, change, event) => rows.putPolicy(policy, change, event),
     propose: (operation, limits, event) => rows.propose(operation, limits, event),
-    step: (...change) => rows.step(...change),
+    step: (of, step, event) => rows.step(of, step, event),
     policy: async () => {
       const policy = await rows.policy();
       // an absent row as well: else to delete it would end dual control

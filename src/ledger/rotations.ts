@@ -22,7 +22,7 @@ export function ledgerRotations(
 ): LedgerRotations {
   return {
     create: (operation, event, lease) => rows.create(operation, event, lease),
-    update: (...change) => rows.update(...change),
+    update: (of, change, event) => rows.update(of, change, event),
     byId: (id) => rows.byId(id),
     list: (filter) => rows.list(filter),
     reliedExpiry: (since, now) => rows.reliedExpiry(since, now),

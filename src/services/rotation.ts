@@ -473,10 +473,8 @@ export class RotationService implements Rotation {
     if (!isLegalTransition(authority.state, to)) throw illegal(authority, to);
     const { clock, store } = this.#deps;
     await store.authorities.transition(
-      authority.id,
-      authority.version,
+      { id: authority.id, version: authority.version, now: clock.now() },
       to,
-      clock.now(),
       {
         timeMs: clock.nowMs(),
         actor,
@@ -490,7 +488,7 @@ export class RotationService implements Rotation {
 
   #update(
     operation: RotationOperation,
-    change: Parameters<LedgerRotations['update']>[2],
+    change: Parameters<LedgerRotations['update']>[1],
     actor: string,
     kind: string,
     reason: string,
@@ -503,10 +501,8 @@ export class RotationService implements Rotation {
       checkText('reason', reason, 500),
     );
     return this.#deps.store.rotations.update(
-      operation.id,
-      operation.version,
+      { id: operation.id, version: operation.version, now: this.#deps.clock.now() },
       change,
-      this.#deps.clock.now(),
       event,
     );
   }

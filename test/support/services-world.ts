@@ -361,8 +361,7 @@ async function authority(
     event,
   );
   let made = await store.authorities.complete(
-    authorityId,
-    0,
+    { id: authorityId, version: 0 },
     {
       spkiDer,
       certificateDer,
@@ -373,6 +372,10 @@ async function authority(
     event,
   );
   for (const next of ['published', 'active'] as const)
-    made = await store.authorities.transition(authorityId, made.version, next, clock.now(), event);
+    made = await store.authorities.transition(
+      { id: authorityId, version: made.version, now: clock.now() },
+      next,
+      event,
+    );
   return { key, authority: made };
 }

@@ -59,10 +59,8 @@ export async function execute(
     actor = 'server',
   ): Promise<void> => {
     await dependencies.store.authorities.transition(
-      authority.id,
-      authority.version,
+      { id: authority.id, version: authority.version, now: dependencies.clock.now() },
       to,
-      dependencies.clock.now(),
       authorityEvent(dependencies, { actor, kind: `authority.${to}`, authority }, detail),
       { ...context, lease },
     );
@@ -132,15 +130,13 @@ export async function execute(
     }
     case 'widen':
       await dependencies.store.authorities.rescope(
-        action.authority.id,
-        action.authority.version,
+        { id: action.authority.id, version: action.authority.version, lease },
         action.scope,
         authorityEvent(
           dependencies,
           { actor: 'server', kind: 'authority.scope', authority: action.authority },
           scopeOf(action.scope),
         ),
-        lease,
       );
       return;
     case 'supersede':
@@ -164,12 +160,14 @@ export async function execute(
       return;
     case 'finish':
       await dependencies.store.rotations.update(
-        action.operation.id,
-        action.operation.version,
+        {
+          id: action.operation.id,
+          version: action.operation.version,
+          now: dependencies.clock.now(),
+          lease,
+        },
         { state: 'done' },
-        dependencies.clock.now(),
         rotationEvent(dependencies, 'server', 'rotation.done', action.operation),
-        lease,
       );
   }
 }
@@ -278,12 +276,9 @@ export async function cancelOperation(
 ): Promise<void> {
   const { store, clock } = dependencies;
   await store.rotations.update(
-    operation.id,
-    operation.version,
+    { id: operation.id, version: operation.version, now: clock.now(), lease },
     { state: 'cancelled' },
-    clock.now(),
     rotationEvent(dependencies, actor, 'rotation.cancelled', operation, reason),
-    lease,
   );
   const successor = await store.authorities.byId(operation.spec.successorId);
   const to =
@@ -294,10 +289,8 @@ export async function cancelOperation(
         : undefined;
   if (successor !== undefined && to !== undefined)
     await store.authorities.transition(
-      successor.id,
-      successor.version,
+      { id: successor.id, version: successor.version, now: clock.now() },
       to,
-      clock.now(),
       authorityEvent(
         dependencies,
         { actor, kind: `authority.${to}`, authority: successor },

@@ -150,16 +150,13 @@ async function publish(
   await authorities.create(record, event('authority.prepare'));
   const { spkiDer, subjectKeyId } = to.certificate;
   const { version } = await authorities.complete(
-    id,
-    record.version,
+    { id, version: record.version },
     { spkiDer, certificateDer, subjectKeyId: subjectKeyId as string, ...life },
     event('authority.prepared'),
   );
   return authorities.transition(
-    id,
-    version,
+    { id, version, now: clock.now() },
     'published',
-    clock.now(),
     event('authority.published'),
   );
 }

@@ -74,8 +74,7 @@ export async function recordImport(
   }
   const { raw, subjectKeyId, notBefore, notAfter, serialHex } = chain.authority;
   const done = await dependencies.authorities.complete(
-    authority.id,
-    authority.version,
+    { id: authority.id, version: authority.version },
     {
       spkiDer,
       certificateDer: raw,
@@ -149,8 +148,7 @@ async function external(
     );
   const { notBefore, notAfter, serialHex, subjectKeyId, spkiDer, raw } = certificate;
   return dependencies.authorities.complete(
-    record.id,
-    record.version,
+    { id: record.id, version: record.version },
     {
       spkiDer,
       certificateDer: raw,

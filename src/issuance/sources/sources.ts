@@ -190,10 +190,8 @@ export class AuthoritySources {
     ] as const) {
       if (at.state === from)
         at = await authorities.transition(
-          at.id,
-          at.version,
+          { id: at.id, version: at.version, now: clock.now() },
           to,
-          clock.now(),
           authorityEvent(
             this.#dependencies,
             { actor, kind: `authority.${to}`, authority: at },

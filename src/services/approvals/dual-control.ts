@@ -134,11 +134,8 @@ export class DualControl implements Approvals, ApprovalGate {
       if (operation.state !== 'pending') throw notOpen(operation, operation.state);
       const outcome = reason.slice(0, maximumReason);
       const withdrawn = await store.step(
-        id,
-        operation.version,
-        ['pending'],
+        { id, version: operation.version, from: ['pending'], now: clock.now() },
         { state: 'withdrawn', outcome },
-        clock.now(),
         this.#event(caller, 'approval.withdrawn', id, { reason: outcome }),
       );
       return summaryOf(withdrawn, withdrawn.state);
@@ -184,7 +181,7 @@ export class DualControl implements Approvals, ApprovalGate {
         sha256: policySha256(policy, version + 1),
         version: version + 1,
       });
-      return store.putPolicy(policy, version, actorOf(caller), clock.now(), event);
+      return store.putPolicy(policy, { version, by: actorOf(caller), now: clock.now() }, event);
     });
   }
 
@@ -201,16 +198,13 @@ export class DualControl implements Approvals, ApprovalGate {
     const judged = judgeAdded(policy, { operation, stated }, signature, now);
     const submitted = { signature, submittedBy: actorOf(caller), submittedAt: now };
     return store.step(
-      id,
-      operation.version,
-      ['pending'],
+      { id, version: operation.version, from: ['pending'], now },
       {
         state: judged.decides ? 'executing' : 'pending',
         approvals: [...operation.approvals, submitted],
         policyVersion: stated.policyVersion,
         ...(judged.decides ? { decidedAt: now, evidence: judged.evidence } : {}),
       },
-      now,
       this.#event(caller, judged.auditKind, id, judged.auditDetail),
     );
   }

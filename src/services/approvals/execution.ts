@@ -90,7 +90,7 @@ export class Execution {
       subject: id,
       detail: { method, ...detail },
     };
-    return store.step(id, version, ['executing'], step, clock.now(), event);
+    return store.step({ id, version, from: ['executing'], now: clock.now() }, step, event);
   }
 
   async #proposer({ id, proposer }: Operation): Promise<OperatorCaller> {

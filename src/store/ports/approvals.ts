@@ -17,9 +17,7 @@ export interface ApprovalStore {
   /** Compare-and-set on the version (0 for the first), else CONFLICT. */
   putPolicy(
     policy: ApprovalPolicy,
-    version: number,
-    by: string,
-    now: number,
+    change: { readonly version: number; readonly by: string; readonly now: number },
     event: AuditEvent,
   ): Promise<StoredPolicy>;
   /**
@@ -38,11 +36,13 @@ export interface ApprovalStore {
   list(filter: { readonly pendingAt?: number }, page: PageRequest): Promise<Page<PendingOperation>>;
   /** Compare-and-set on version and on one of the states, else CONFLICT. */
   step(
-    id: string,
-    version: number,
-    from: readonly OperationState[],
+    of: {
+      readonly id: string;
+      readonly version: number;
+      readonly from: readonly OperationState[];
+      readonly now: number;
+    },
     step: OperationStep,
-    now: number,
     event: AuditEvent,
   ): Promise<PendingOperation>;
   /** Those in state `executing`. */

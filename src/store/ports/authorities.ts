@@ -18,8 +18,7 @@ export interface AuthorityStore {
    * inventory. `parentId` sets a parent that was not known at `create`.
    */
   complete(
-    id: string,
-    version: number,
+    of: AuthorityVersion,
     made: {
       readonly spkiDer: Buffer;
       readonly certificateDer: Buffer | null;
@@ -29,28 +28,19 @@ export interface AuthorityStore {
       readonly parentId?: string;
     },
     event: AuditEvent,
-    lease?: Lease,
   ): Promise<Authority>;
   /**
    * Compare-and-set on version; an illegal transition throws CONFLICT naming the legal ones. Moves
    * the revision.
    */
   transition(
-    id: string,
-    version: number,
+    of: { readonly id: string; readonly version: number; readonly now: number },
     to: AuthorityState,
-    now: number,
     event: AuditEvent,
     context?: TransitionContext,
   ): Promise<Authority>;
   /** What an active one signs for. Compare-and-set on version. Moves the revision. */
-  rescope(
-    id: string,
-    version: number,
-    scope: AuthorityScope,
-    event: AuditEvent,
-    lease?: Lease,
-  ): Promise<Authority>;
+  rescope(of: AuthorityVersion, scope: AuthorityScope, event: AuditEvent): Promise<Authority>;
   byId(id: string): Promise<Authority | undefined>;
   /** Not paged: there are few. Oldest first. */
   list(filter?: {
@@ -59,6 +49,13 @@ export interface AuthorityStore {
   }): Promise<readonly Authority[]>;
   /** Highest expiry of JWT-SVIDs that this authority may have signed. */
   highestJwtExpiry(id: string): Promise<number>;
+}
+
+/** Compare-and-set on the version, under a lease where there is one. */
+export interface AuthorityVersion {
+  readonly id: string;
+  readonly version: number;
+  readonly lease?: Lease | undefined;
 }
 
 export interface TransitionContext {

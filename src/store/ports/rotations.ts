@@ -7,15 +7,17 @@ export interface RotationStore {
   create(operation: RotationOperation, event: AuditEvent, lease?: Lease): Promise<void>;
   /** Compare-and-set on version. */
   update(
-    id: string,
-    version: number,
+    of: {
+      readonly id: string;
+      readonly version: number;
+      readonly now: number;
+      readonly lease?: Lease | undefined;
+    },
     change: {
       readonly state?: RotationOperation['state'];
       readonly spec?: RotationOperation['spec'];
     },
-    now: number,
     event: AuditEvent,
-    lease?: Lease,
   ): Promise<RotationOperation>;
   byId(id: string): Promise<RotationOperation | undefined>;
   /** Newest first; `underWay`: those that are running or paused. */

@@ -8,7 +8,7 @@ import {
   type StoredPolicy,
   type SubmittedApproval,
 } from '../../domain/index.ts';
-import type { ApprovalStore, LogGuard } from '../ports/index.ts';
+import type { ApprovalStore, LogGuard, OperationStep, Page, PageRequest } from '../ports/index.ts';
 import type { OperationTable, PolicyTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromJson } from './codec.ts';
@@ -16,67 +16,30 @@ import type { Engine } from './engine.ts';
 import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
+type ApprovalRows = ReturnType<typeof approvalRows>;
+
 export function createApprovals(
   engine: Engine,
   audit: AuditWriter,
   guard: LogGuard,
 ): ApprovalStore {
-  const { policyRow, byId, pending, executing } = approvalReads(engine);
-  const { putPolicy, insert, update } = approvalWrites(engine);
-  const presentPolicy = (): StoredPolicy | undefined => {
-    const row = policyRow.get({});
-    return row === undefined ? undefined : toPolicy(row);
-  };
-  const requirePolicy = (): void =>
-    guard.requireRow('approval-policy', approvalPolicyId, presentPolicy());
-
+  const rows = approvalRows(engine, guard);
+  const { byId, pending, executing } = rows;
   return {
-    policy: () => engine.read(presentPolicy),
-    putPolicy: (policy, version, by, now, event) =>
+    policy: () => engine.read(rows.policy),
+    putPolicy: (policy, change, event) =>
       engine.write(() => {
-        const row = policyRow.get({});
-        if ((row?.version ?? 0) !== version)
-          throw new PkiError(
-            'CONFLICT',
-            `the approval policy is at version ${row?.version ?? 0}, not ${version}`,
-          );
-        requirePolicy();
-        putPolicy.run({
-          version: version + 1,
-          policy: JSON.stringify(policy),
-          updated_at: now,
-          updated_by: by,
-        });
-        const written = toPolicy(policyRow.get({}) as PolicyTable);
+        const written = putPolicy(rows, policy, change);
         audit(event, loggedObject('approval-policy', written));
         return written;
       }),
-    propose: (operation, { perProposer, total, now }, event) =>
+    propose: (operation, limits, event) =>
       engine.write(() => {
-        const open = pending.all({ now });
-        if (
-          open.length >= total ||
-          open.filter(({ proposer }) => proposer === operation.proposer).length >= perProposer
-        ) {
-          throw new PkiError(
-            'RATE_LIMITED',
-            `${open.length} operations wait for approval; no more than ${perProposer} of one proposer and ${total} in all`,
-            { next: 'Have some approved, or withdraw them: "meshca approval list".' },
-          );
-        }
-        insert.run(toRow(operation));
+        refuseTooMany(pending.all({ now: limits.now }), operation, limits);
+        rows.insert.run(toRow(operation));
         audit(event, loggedObject('operation', operation));
       }),
-    byId: (id) =>
-      engine.read(() => {
-        const row = byId.get({ id });
-        if (row === undefined)
-          throw new PkiError(
-            'NOT_FOUND',
-            `there is no operation ${JSON.stringify(id.slice(0, 64))}`,
-          );
-        return toOperation(row);
-      }),
+    byId: (id) => engine.read(() => toOperation(existing(byId.get({ id }), id))),
     openOf: (proposer, now) =>
       engine.read(() =>
         pending
@@ -84,62 +47,119 @@ export function createApprovals(
           .filter((row) => row.proposer === proposer)
           .map(toOperation),
       ),
-    list: (filter, page) =>
-      engine.read(() => {
-        const size = pageSize(page);
-        let query = builder
-          .selectFrom('operations')
-          .selectAll()
-          .orderBy('id', 'desc')
-          .limit(size + 1);
-        if (page.after !== undefined) query = query.where('id', '<', page.after);
-        if (filter.pendingAt !== undefined)
-          query = query.where('state', '=', 'pending').where('expires_at', '>', filter.pendingAt);
-        return toPage(engine.rows(query), size, toOperation, (row) => row.id);
-      }),
-    step: (
-      id,
-      version,
-      from,
-      { state, approvals, outcome, evidence, decidedAt, policyVersion },
-      now,
-      event,
-    ) =>
+    list: (filter, page) => engine.read(() => listed(engine, filter, page)),
+    step: (of, step, event) =>
       engine.write(() => {
-        const row = byId.get({ id });
-        if (row === undefined)
-          throw new PkiError(
-            'NOT_FOUND',
-            `there is no operation ${JSON.stringify(id.slice(0, 64))}`,
-          );
-        if (row.version !== version || !from.includes(row.state))
-          throw new PkiError(
-            'CONFLICT',
-            `the operation ${id} is ${row.state} at version ${row.version}`,
-          );
-        guard.requireRow('operation', id, toOperation(row));
-        if (policyVersion !== undefined && (policyRow.get({})?.version ?? 0) !== policyVersion)
-          throw new PkiError(
-            'APPROVAL_NOT_OPEN',
-            'the approval policy has changed since the operation was proposed',
-          );
-        if (policyVersion !== undefined) requirePolicy();
-        update.run({
-          id,
-          version: version + 1,
-          state,
-          approvals: approvals === undefined ? row.approvals : JSON.stringify(approvals),
-          outcome: outcome ?? row.outcome,
-          evidence: evidence ?? row.evidence,
-          decided_at: decidedAt ?? row.decided_at,
-          updated_at: now,
-        });
-        const written = toOperation(byId.get({ id }) as OperationTable);
+        const written = takeStep(rows, guard, of, step);
         audit(event, loggedObject('operation', written));
         return written;
       }),
     executing: () => engine.read(() => executing.all({}).map(toOperation)),
   };
+}
+
+function approvalRows(engine: Engine, guard: LogGuard) {
+  const reads = approvalReads(engine);
+  const policy = (): StoredPolicy | undefined => {
+    const row = reads.policyRow.get({});
+    return row === undefined ? undefined : toPolicy(row);
+  };
+  return {
+    ...reads,
+    ...policyWrites(engine),
+    ...operationWrites(engine),
+    policy,
+    requirePolicy: (): void => guard.requireRow('approval-policy', approvalPolicyId, policy()),
+  };
+}
+
+function existing(row: OperationTable | undefined, id: string): OperationTable {
+  if (row === undefined)
+    throw new PkiError('NOT_FOUND', `there is no operation ${JSON.stringify(id.slice(0, 64))}`);
+  return row;
+}
+
+function putPolicy(
+  rows: ApprovalRows,
+  policy: ApprovalPolicy,
+  { version, by, now }: Parameters<ApprovalStore['putPolicy']>[1],
+): StoredPolicy {
+  const present = rows.policyRow.get({})?.version ?? 0;
+  if (present !== version)
+    throw new PkiError('CONFLICT', `the approval policy is at version ${present}, not ${version}`);
+  rows.requirePolicy();
+  rows.putPolicy.run({
+    version: version + 1,
+    policy: JSON.stringify(policy),
+    updated_at: now,
+    updated_by: by,
+  });
+  return toPolicy(rows.policyRow.get({}) as PolicyTable);
+}
+
+function refuseTooMany(
+  open: readonly OperationTable[],
+  operation: PendingOperation,
+  { perProposer, total }: Parameters<ApprovalStore['propose']>[1],
+): void {
+  if (
+    open.length < total &&
+    open.filter(({ proposer }) => proposer === operation.proposer).length < perProposer
+  )
+    return;
+  throw new PkiError(
+    'RATE_LIMITED',
+    `${open.length} operations wait for approval; no more than ${perProposer} of one proposer and ${total} in all`,
+    { next: 'Have some approved, or withdraw them: "meshca approval list".' },
+  );
+}
+
+function listed(
+  engine: Engine,
+  { pendingAt }: { readonly pendingAt?: number },
+  page: PageRequest,
+): Page<PendingOperation> {
+  const size = pageSize(page);
+  let query = builder
+    .selectFrom('operations')
+    .selectAll()
+    .orderBy('id', 'desc')
+    .limit(size + 1);
+  if (page.after !== undefined) query = query.where('id', '<', page.after);
+  if (pendingAt !== undefined)
+    query = query.where('state', '=', 'pending').where('expires_at', '>', pendingAt);
+  return toPage(engine.rows(query), size, toOperation, (row) => row.id);
+}
+
+function takeStep(
+  rows: ApprovalRows,
+  guard: LogGuard,
+  { id, version, from, now }: Parameters<ApprovalStore['step']>[0],
+  step: OperationStep,
+): PendingOperation {
+  const row = existing(rows.byId.get({ id }), id);
+  if (row.version !== version || !from.includes(row.state))
+    throw new PkiError('CONFLICT', `the operation ${id} is ${row.state} at version ${row.version}`);
+  guard.requireRow('operation', id, toOperation(row));
+  if (step.policyVersion !== undefined) {
+    if ((rows.policyRow.get({})?.version ?? 0) !== step.policyVersion)
+      throw new PkiError(
+        'APPROVAL_NOT_OPEN',
+        'the approval policy has changed since the operation was proposed',
+      );
+    rows.requirePolicy();
+  }
+  rows.update.run({
+    id,
+    version: version + 1,
+    state: step.state,
+    approvals: step.approvals === undefined ? row.approvals : JSON.stringify(step.approvals),
+    outcome: step.outcome ?? row.outcome,
+    evidence: step.evidence ?? row.evidence,
+    decided_at: step.decidedAt ?? row.decided_at,
+    updated_at: now,
+  });
+  return toOperation(rows.byId.get({ id }) as OperationTable);
 }
 
 function approvalReads(engine: Engine) {
@@ -163,7 +183,7 @@ function approvalReads(engine: Engine) {
   };
 }
 
-function approvalWrites(engine: Engine) {
+function policyWrites(engine: Engine) {
   return {
     putPolicy: engine.statement<{
       version: number;
@@ -189,6 +209,11 @@ function approvalWrites(engine: Engine) {
           }),
         ),
     ),
+  };
+}
+
+function operationWrites(engine: Engine) {
+  return {
     insert: engine.statement<{ [Column in keyof OperationTable]: OperationTable[Column] }>()(
       (query, slot) =>
         query.insertInto('operations').values({

@@ -1,4 +1,3 @@
-import { sql } from 'kysely';
 import { PkiError } from '../../common/errors/index.ts';
 import {
   loggedObject,
@@ -12,6 +11,7 @@ import type { AuditWriter } from './audit.ts';
 import { fromJson } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { FenceCheck } from './leases.ts';
+import { createLives } from './lives.ts';
 import type { Revisions } from './meta.ts';
 import { builder } from './statement.ts';
 
@@ -33,61 +33,21 @@ export function createRotations(
     return row;
   };
   const stored = (id: string) => loggedObject('rotation', toOperation(existing(id)));
-  /** Holders that are agents tell of replacements and of what they hold. */
-  const isAgent = sql<boolean>`holder IN (SELECT spiffe_id FROM agents)`;
-  /**
-   * What somebody else holds: leaves, and the certificates of CAs downstream, below which are
-   * leaves that nobody here knows of. Not those of our own authorities, which have a life of their
-   * own, nor one that was revoked: whoever trusts it still is not to be kept from the end.
-   */
-  const others = sql<boolean>`(certificates.kind <> 'authority' OR (certificates.holder <> 'server' AND (certificates.certificate_der IS NULL OR NOT EXISTS (SELECT 1 FROM authorities WHERE authorities.certificate_der = certificates.certificate_der)) AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.serial = certificates.serial)))`;
-  const mayBeOut = () =>
-    builder
-      .selectFrom('certificates')
-      .where('state', 'in', ['issued', 'abandoned', 'intent'])
-      .where(others);
-  const leavesOut = () => mayBeOut().where('kind', '<>', 'authority');
-
   return {
     create: (operation, event, lease) =>
       engine.write(() => {
         if (lease !== undefined) checkFence(lease);
-        const busy = engine.rows(
-          builder
-            .selectFrom('rotations')
-            .select('id')
-            .where('kind', '=', operation.kind)
-            .where('state', 'in', ['running', 'paused']),
-        )[0];
-        if (busy !== undefined)
-          throw new PkiError('CONFLICT', `rotation ${busy.id} of this kind is under way`, {
-            next: 'See "meshca authority status"; let it finish, or withdraw its successor first.',
-          });
-        insert.run({
-          id: operation.id,
-          kind: operation.kind,
-          state: operation.state,
-          version: operation.version,
-          spec: JSON.stringify(operation.spec),
-          created_by: operation.createdBy,
-          created_at: operation.createdAt,
-          updated_at: operation.updatedAt,
-        });
+        refuseSecond(engine, operation.kind);
+        insert.run(toRow(operation));
         revisions.advance();
         audit(event, stored(operation.id));
       }),
-    update: (id, version, { state, spec }, now, event, lease) =>
+    update: ({ id, version, now, lease }, { state, spec }, event) =>
       engine.write(() => {
         if (lease !== undefined) checkFence(lease);
         const row = existing(id);
         guard.requireRow('rotation', id, toOperation(row));
-        if (row.version !== version)
-          throw new PkiError(
-            'CONFLICT',
-            `rotation ${id} is at version ${row.version}, not ${version}`,
-          );
-        if (row.state === 'done' || row.state === 'cancelled')
-          throw new PkiError('CONFLICT', `rotation ${id} is ${row.state}`);
+        refuseUnlessUnderWay(row, version);
         change.run({
           id,
           state: state ?? row.state,
@@ -103,102 +63,8 @@ export function createRotations(
         const row = byId.get({ id });
         return row === undefined ? undefined : toOperation(row);
       }),
-    list: ({ underWay }) =>
-      engine.read(() => {
-        let query = builder
-          .selectFrom('rotations')
-          .selectAll()
-          .orderBy('created_at', 'desc')
-          .orderBy('id', 'desc')
-          .limit(1000);
-        if (underWay) query = query.where('state', 'in', ['running', 'paused']);
-        return engine.rows(query).map(toOperation);
-      }),
-    signedBy: (now, marginSeconds) =>
-      engine.read(() => {
-        const found = new Map<
-          string,
-          { lastExpiry: number; live: number; liveUnreported: number }
-        >();
-        const expiries = mayBeOut()
-          .select((eb) => ['authority_id', eb.fn.max<number>('not_after').as('last')])
-          .where('not_after', '>=', now - marginSeconds)
-          .groupBy('authority_id');
-        for (const { authority_id: id, last } of engine.rows(expiries))
-          found.set(id, { lastExpiry: last, live: 0, liveUnreported: 0 });
-        const live = builder
-          .selectFrom('certificates')
-          .select((eb) => [
-            'authority_id',
-            eb.fn.countAll<number>().as('live'),
-            sql<number>`sum(certificates.kind = 'authority' OR NOT ${isAgent})`.as('unreported'),
-          ])
-          .where('state', 'in', ['issued', 'abandoned'])
-          .where(others)
-          .where('not_after', '>=', now - marginSeconds)
-          .where('replacement_confirmed_at', 'is', null)
-          .groupBy('authority_id');
-        for (const row of engine.rows(live)) {
-          const facts = found.get(row.authority_id);
-          if (facts !== undefined)
-            Object.assign(facts, { live: row.live, liveUnreported: row.unreported });
-        }
-        for (const row of engine.rows(
-          builder
-            .selectFrom('authorities')
-            .select(['id', 'highest_jwt_expiry'])
-            .where('kind', '=', 'jwt'),
-        )) {
-          found.set(row.id, { lastExpiry: row.highest_jwt_expiry, live: 0, liveUnreported: 0 });
-        }
-        return found;
-      }),
-    lastNotAfterByHolder: (now) =>
-      engine.read(
-        () =>
-          new Map(
-            engine
-              .rows(
-                leavesOut()
-                  .select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')])
-                  .where('not_after', '>=', now)
-                  .groupBy('holder'),
-              )
-              .map(({ holder, last }) => [holder, last] as const),
-          ),
-      ),
-    unheld: (since, now) =>
-      engine.read(() => {
-        const given = mayBeOut()
-          .where('holder', '<>', 'server')
-          .where('not_after', '>=', now)
-          .where(sql<boolean>`NOT ${isAgent}`);
-        const total =
-          engine.rows(given.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ?? 0;
-        // what was made in the second of publication may not have had it
-        const before = engine.rows(
-          given
-            .select((eb) => [
-              eb.fn.countAll<number>().as('count'),
-              eb.fn.max<number | null>('not_after').as('last'),
-            ])
-            .where('created_at_ms', '<=', (since + 1) * 1000),
-        )[0];
-        return { total, waiting: before?.count ?? 0, until: before?.last ?? 0 };
-      }),
-    reliedExpiry: (since, now) =>
-      engine.read(
-        () =>
-          engine.rows(
-            mayBeOut()
-              .where('holder', '<>', 'server')
-              .where('not_after', '>=', since)
-              .where('not_after', '<', now)
-              .where('created_at_ms', '<=', (since + 1) * 1000)
-              .where(sql<boolean>`NOT ${isAgent}`)
-              .select((eb) => eb.fn.max<number | null>('not_after').as('last')),
-          )[0]?.last ?? 0,
-      ),
+    list: ({ underWay }) => engine.read(() => listed(engine, underWay)),
+    ...createLives(engine),
     clockAnchor: () =>
       engine.read(() => {
         const row = engine.rows(builder.selectFrom('clock_anchor').selectAll())[0];
@@ -212,6 +78,52 @@ export function createRotations(
       ),
   };
 }
+
+function refuseSecond(engine: Engine, kind: RotatedKind): void {
+  const busy = engine.rows(
+    builder
+      .selectFrom('rotations')
+      .select('id')
+      .where('kind', '=', kind)
+      .where('state', 'in', ['running', 'paused']),
+  )[0];
+  if (busy !== undefined)
+    throw new PkiError('CONFLICT', `rotation ${busy.id} of this kind is under way`, {
+      next: 'See "meshca authority status"; let it finish, or withdraw its successor first.',
+    });
+}
+
+function refuseUnlessUnderWay(row: RotationTable, version: number): void {
+  if (row.version !== version)
+    throw new PkiError(
+      'CONFLICT',
+      `rotation ${row.id} is at version ${row.version}, not ${version}`,
+    );
+  if (row.state === 'done' || row.state === 'cancelled')
+    throw new PkiError('CONFLICT', `rotation ${row.id} is ${row.state}`);
+}
+
+function listed(engine: Engine, underWay: boolean): readonly RotationOperation[] {
+  let query = builder
+    .selectFrom('rotations')
+    .selectAll()
+    .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(1000);
+  if (underWay) query = query.where('state', 'in', ['running', 'paused']);
+  return engine.rows(query).map(toOperation);
+}
+
+const toRow = (operation: RotationOperation): RotationTable => ({
+  id: operation.id,
+  kind: operation.kind,
+  state: operation.state,
+  version: operation.version,
+  spec: JSON.stringify(operation.spec),
+  created_by: operation.createdBy,
+  created_at: operation.createdAt,
+  updated_at: operation.updatedAt,
+});
 
 function rotationStatements(engine: Engine) {
   return {

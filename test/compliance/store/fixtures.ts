@@ -160,17 +160,14 @@ export async function activeAuthority(
   const made = authority({ kind });
   await store.authorities.create(made, event('authority.created', made.id));
   let now = await store.authorities.complete(
-    made.id,
-    1,
+    { id: made.id, version: 1 },
     jwtMade,
     event('authority.prepared', made.id),
   );
   for (const state of ['published', 'active'] as const) {
     now = await store.authorities.transition(
-      now.id,
-      now.version,
+      { id: now.id, version: now.version, now: start },
       state,
-      start,
       event(`authority.${state}`, now.id),
     );
   }

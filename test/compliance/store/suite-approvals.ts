@@ -33,21 +33,21 @@ export function approvalCases(name: string, open: OpenStore): void {
     );
     const first = await approvals.putPolicy(
       policy,
-      0,
-      'uid:0',
-      start,
+      { version: 0, by: 'uid:0', now: start },
       event('approval-policy.changed'),
     );
     assert.deepEqual([first.version, first.policy, first.updatedBy], [1, policy, 'uid:0']);
     await assert.rejects(
-      approvals.putPolicy(policy, 0, 'uid:0', start, event('approval-policy.changed')),
+      approvals.putPolicy(
+        policy,
+        { version: 0, by: 'uid:0', now: start },
+        event('approval-policy.changed'),
+      ),
       code('CONFLICT'),
     );
     await approvals.putPolicy(
       { ...policy, required: 3 },
-      1,
-      'uid:0',
-      start,
+      { version: 1, by: 'uid:0', now: start },
       event('approval-policy.changed'),
     );
     assert.deepEqual(
@@ -115,15 +115,12 @@ export function approvalCases(name: string, open: OpenStore): void {
     await approvals.propose(operation('a'), limits, event('approval.proposed'));
     const take = () =>
       approvals.step(
-        'a',
-        1,
-        ['pending'],
+        { id: 'a', version: 1, from: ['pending'], now: start + 1 },
         {
           state: 'executing',
           decidedAt: start + 1,
           approvals: [{ signature: 's', submittedBy: 'uid:0', submittedAt: start }],
         },
-        start + 1,
         event('approval.decided'),
       );
     const outcomes = await Promise.allSettled([take(), take()]);
@@ -138,24 +135,22 @@ export function approvalCases(name: string, open: OpenStore): void {
     );
     await assert.rejects(
       approvals.step(
-        'a',
-        2,
-        ['pending'],
+        { id: 'a', version: 2, from: ['pending'], now: start },
         { state: 'withdrawn' },
-        start,
         event('approval.withdrawn'),
       ),
       code('CONFLICT'),
     );
     await approvals.propose(operation('b'), limits, event('approval.proposed'));
-    await approvals.putPolicy(policy, 0, 'uid:0', start, event('approval-policy.changed'));
+    await approvals.putPolicy(
+      policy,
+      { version: 0, by: 'uid:0', now: start },
+      event('approval-policy.changed'),
+    );
     await assert.rejects(
       approvals.step(
-        'b',
-        1,
-        ['pending'],
+        { id: 'b', version: 1, from: ['pending'], now: start },
         { state: 'executing', policyVersion: 0 },
-        start,
         event('approval.decided'),
       ),
       code('APPROVAL_NOT_OPEN'),
@@ -164,11 +159,8 @@ export function approvalCases(name: string, open: OpenStore): void {
     assert.equal(
       (
         await approvals.step(
-          'b',
-          1,
-          ['pending'],
+          { id: 'b', version: 1, from: ['pending'], now: start },
           { state: 'executing', policyVersion: 1 },
-          start,
           event('approval.decided'),
         )
       ).state,

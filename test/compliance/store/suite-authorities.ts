@@ -60,17 +60,16 @@ export function authorityCases(name: string, open: OpenStore): void {
       notAfter: parsed.value.notAfter,
     };
     await assert.rejects(
-      store.authorities.complete(root.id, 2, made, event('authority.prepared')),
+      store.authorities.complete({ id: root.id, version: 2 }, made, event('authority.prepared')),
       code('CONFLICT'),
     );
     await assert.rejects(
-      store.authorities.complete('none', 1, made, event('authority.prepared')),
+      store.authorities.complete({ id: 'none', version: 1 }, made, event('authority.prepared')),
       code('NOT_FOUND'),
     );
     await assert.rejects(
       store.authorities.complete(
-        root.id,
-        1,
+        { id: root.id, version: 1 },
         { ...made, certificateDer: Buffer.from('junk') },
         event('authority.prepared'),
       ),
@@ -82,8 +81,7 @@ export function authorityCases(name: string, open: OpenStore): void {
       'a failure leaves nothing',
     );
     const done = await store.authorities.complete(
-      root.id,
-      1,
+      { id: root.id, version: 1 },
       made,
       event('authority.prepared', root.id),
     );
@@ -111,7 +109,7 @@ export function authorityCases(name: string, open: OpenStore): void {
     );
     assert.equal((await store.certificates.countByState()).issued, 1);
     await assert.rejects(
-      store.authorities.complete(root.id, 2, made, event('authority.prepared')),
+      store.authorities.complete({ id: root.id, version: 2 }, made, event('authority.prepared')),
       code('CONFLICT'),
     );
   });
@@ -124,32 +122,36 @@ export function authorityCases(name: string, open: OpenStore): void {
     const { revision } = await store.meta.position();
     await assert.rejects(
       store.authorities.transition(
-        active.id,
-        active.version - 1,
+        { id: active.id, version: active.version - 1, now: start },
         'old',
-        start,
         event('authority.old'),
       ),
       code('CONFLICT'),
     );
     await assert.rejects(
-      store.authorities.transition('none', 1, 'old', start, event('authority.old')),
+      store.authorities.transition(
+        { id: 'none', version: 1, now: start },
+        'old',
+        event('authority.old'),
+      ),
       code('NOT_FOUND'),
     );
     for (const to of authorityStates.filter(
       (state) => !legalTransitions('active').includes(state),
     )) {
       await assert.rejects(
-        store.authorities.transition(active.id, active.version, to, start, event('authority.x')),
+        store.authorities.transition(
+          { id: active.id, version: active.version, now: start },
+          to,
+          event('authority.x'),
+        ),
         code('CONFLICT'),
       );
     }
     assert.equal((await store.meta.position()).revision, revision);
     const tainted = await store.authorities.transition(
-      active.id,
-      active.version,
+      { id: active.id, version: active.version, now: start + 7 },
       'tainted',
-      start + 7,
       event('authority.tainted', active.id),
     );
     assert.deepEqual(
@@ -170,16 +172,18 @@ export function authorityCases(name: string, open: OpenStore): void {
     const one = authority();
     await store.authorities.create(one, event('authority.created'));
     await assert.rejects(
-      store.authorities.transition(one.id, 1, 'prepared', start, event('authority.prepared')),
+      store.authorities.transition(
+        { id: one.id, version: 1, now: start },
+        'prepared',
+        event('authority.prepared'),
+      ),
       code('CONFLICT'),
     );
     assert.equal(
       (
         await store.authorities.transition(
-          one.id,
-          1,
+          { id: one.id, version: 1, now: start },
           'discarded',
-          start,
           event('authority.discarded'),
         )
       ).state,
@@ -194,10 +198,8 @@ export function authorityCases(name: string, open: OpenStore): void {
     const results = await Promise.allSettled(
       (['old', 'tainted', 'old'] as const).map((to) =>
         store.authorities.transition(
-          active.id,
-          active.version,
+          { id: active.id, version: active.version, now: start },
           to,
-          start,
           event(`authority.${to}`),
         ),
       ),
@@ -217,7 +219,11 @@ export function authorityCases(name: string, open: OpenStore): void {
     const jwt = authority({ kind: 'jwt', createdAt: start });
     for (const one of [root, issuing, jwt])
       await store.authorities.create(one, event('authority.created'));
-    await store.authorities.complete(jwt.id, 1, jwtMade, event('authority.prepared'));
+    await store.authorities.complete(
+      { id: jwt.id, version: 1 },
+      jwtMade,
+      event('authority.prepared'),
+    );
     assert.deepEqual(
       (await store.authorities.list()).map(({ id }) => id),
       [jwt.id, root.id, issuing.id],

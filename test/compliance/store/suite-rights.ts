@@ -94,10 +94,8 @@ const endings: readonly (readonly [
     'AUTHORITY_TAINTED',
     (w) =>
       w.store.authorities.transition(
-        w.authorityId,
-        w.authorityVersion,
+        { id: w.authorityId, version: w.authorityVersion, now: start },
         'tainted',
-        start,
         event('authority.tainted'),
       ),
   ],
@@ -106,10 +104,8 @@ const endings: readonly (readonly [
     undefined,
     (w) =>
       w.store.authorities.transition(
-        w.authorityId,
-        w.authorityVersion,
+        { id: w.authorityId, version: w.authorityVersion, now: start },
         'old',
-        start,
         event('authority.old'),
       ),
   ],

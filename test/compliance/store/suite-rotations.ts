@@ -55,20 +55,30 @@ export function rotationCases(name: string, open: OpenStore): void {
     await store.rotations.create(operation({ kind: 'jwt' }), happened());
     assert.deepEqual(await store.rotations.byId(first.id), first);
     const paused = await store.rotations.update(
-      first.id,
-      0,
+      { id: first.id, version: 0, now: start + 1 },
       { state: 'paused' },
-      start + 1,
       happened(),
     );
     assert.deepEqual([paused.state, paused.version, paused.updatedAt], ['paused', 1, start + 1]);
     await assert.rejects(
-      store.rotations.update(first.id, 0, { state: 'running' }, start + 2, happened()),
+      store.rotations.update(
+        { id: first.id, version: 0, now: start + 2 },
+        { state: 'running' },
+        happened(),
+      ),
       code('CONFLICT'),
     );
-    await store.rotations.update(first.id, 1, { state: 'done' }, start + 2, happened());
+    await store.rotations.update(
+      { id: first.id, version: 1, now: start + 2 },
+      { state: 'done' },
+      happened(),
+    );
     await assert.rejects(
-      store.rotations.update(first.id, 2, { state: 'running' }, start + 2, happened()),
+      store.rotations.update(
+        { id: first.id, version: 2, now: start + 2 },
+        { state: 'running' },
+        happened(),
+      ),
       code('CONFLICT'),
     );
     await store.rotations.create(operation(), happened());
@@ -93,16 +103,26 @@ export function rotationCases(name: string, open: OpenStore): void {
       code('LEASE_LOST'),
     );
     await assert.rejects(
-      store.authorities.transition(made.id, 1, 'discarded', start, happened(), { lease }),
+      store.authorities.transition(
+        { id: made.id, version: 1, now: start },
+        'discarded',
+        happened(),
+        { lease },
+      ),
       code('LEASE_LOST'),
     );
     await assert.rejects(
       store.rotations.create(operation(), happened(), lease),
       code('LEASE_LOST'),
     );
-    await store.authorities.transition(made.id, 1, 'discarded', start, happened(), {
-      lease: second,
-    });
+    await store.authorities.transition(
+      { id: made.id, version: 1, now: start },
+      'discarded',
+      happened(),
+      {
+        lease: second,
+      },
+    );
   });
 
   test(`${name}: an authority remembers when it was published, its window of tainting and what it signs for`, async () => {
@@ -111,8 +131,7 @@ export function rotationCases(name: string, open: OpenStore): void {
     const made = authority({ kind: 'jwt' });
     await store.authorities.create(made, happened());
     await store.authorities.complete(
-      made.id,
-      1,
+      { id: made.id, version: 1 },
       {
         spkiDer: Buffer.from('k'),
         certificateDer: null,
@@ -123,29 +142,33 @@ export function rotationCases(name: string, open: OpenStore): void {
       happened(),
     );
     const published = await store.authorities.transition(
-      made.id,
-      2,
+      { id: made.id, version: 2, now: start + 5 },
       'published',
-      start + 5,
       happened(),
     );
     assert.equal(published.publishedAt, start + 5);
-    const active = await store.authorities.transition(made.id, 3, 'active', start + 6, happened(), {
-      scope: { share: 0.1 },
-    });
+    const active = await store.authorities.transition(
+      { id: made.id, version: 3, now: start + 6 },
+      'active',
+      happened(),
+      {
+        scope: { share: 0.1 },
+      },
+    );
     assert.deepEqual([active.scope, active.activatedAt], [{ share: 0.1 }, start + 6]);
-    const wide = await store.authorities.rescope(made.id, 4, {}, happened());
+    const wide = await store.authorities.rescope({ id: made.id, version: 4 }, {}, happened());
     assert.deepEqual([wide.scope, wide.activatedAt, wide.version], [{}, start + 6, 5]);
     const tainted = await store.authorities.transition(
-      made.id,
-      5,
+      { id: made.id, version: 5, now: start + 7 },
       'tainted',
-      start + 7,
       happened(),
       { taintWindowSeconds: 60 },
     );
     assert.deepEqual([tainted.taintWindowSeconds, tainted.taintedAt], [60, start + 7]);
-    await assert.rejects(store.authorities.rescope(made.id, 6, {}, happened()), code('CONFLICT'));
+    await assert.rejects(
+      store.authorities.rescope({ id: made.id, version: 6 }, {}, happened()),
+      code('CONFLICT'),
+    );
   });
 
   test(`${name}: who was counted is kept with the activation or not at all, and the log says which list it is`, async () => {
@@ -154,8 +177,7 @@ export function rotationCases(name: string, open: OpenStore): void {
     const made = authority({ kind: 'jwt' });
     await store.authorities.create(made, happened());
     await store.authorities.complete(
-      made.id,
-      1,
+      { id: made.id, version: 1 },
       {
         spkiDer: Buffer.from('k'),
         certificateDer: null,
@@ -165,7 +187,11 @@ export function rotationCases(name: string, open: OpenStore): void {
       },
       happened(),
     );
-    await store.authorities.transition(made.id, 2, 'published', start + 5, happened());
+    await store.authorities.transition(
+      { id: made.id, version: 2, now: start + 5 },
+      'published',
+      happened(),
+    );
     const evidence = encodeEvidence(
       {
         alteredAgents: 0,
@@ -190,17 +216,17 @@ export function rotationCases(name: string, open: OpenStore): void {
     // neither under another digest, nor where the transition fails
     await assert.rejects(
       store.authorities.transition(
-        made.id,
-        3,
+        { id: made.id, version: 3, now: start + 6 },
         'active',
-        start + 6,
         event('authority.active', made.id),
         { evidence },
       ),
       code('INTERNAL'),
     );
     await assert.rejects(
-      store.authorities.transition(made.id, 9, 'active', start + 6, active, { evidence }),
+      store.authorities.transition({ id: made.id, version: 9, now: start + 6 }, 'active', active, {
+        evidence,
+      }),
       code('CONFLICT'),
     );
     assert.deepEqual(
@@ -211,7 +237,12 @@ export function rotationCases(name: string, open: OpenStore): void {
       ],
       [undefined, undefined, undefined],
     );
-    await store.authorities.transition(made.id, 3, 'active', start + 6, active, { evidence });
+    await store.authorities.transition(
+      { id: made.id, version: 3, now: start + 6 },
+      'active',
+      active,
+      { evidence },
+    );
     const { store: again } = await opened.reopen();
     assert.equal(again.evidence.expected(made.id), evidence.sha256);
     assert.deepEqual(await again.evidence.statement(evidence.sha256), evidence.statement);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { unwrap } from '../../../src/common/errors/index.ts';
 import { systemRandom } from '../../../src/common/runtime/index.ts';
 import { parseCertificate } from '../../../src/common/x509/index.ts';
+import type { AuthorityVersion } from '../../../src/store/ports/index.ts';
 import type { Authority } from '../../../src/domain/index.ts';
 import { completeAuthority, recordAuthority } from '../../../src/issuance/index.ts';
 import { FakeClock } from '../../support/agent.ts';
@@ -24,7 +25,7 @@ function world() {
   const dependencies = {
     authorities: {
       create: async () => {},
-      complete: async (_: string, version: number, made: Partial<Authority>) => {
+      complete: async ({ version }: AuthorityVersion, made: Partial<Authority>) => {
         completed.push({ ...root.record, ...made, state: 'prepared', version: version + 1 });
         return completed.at(-1) as Authority;
       },

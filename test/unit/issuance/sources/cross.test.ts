@@ -29,7 +29,7 @@ function world() {
         authorities: {
           list: async () => [from.record, to.record],
           create: async (record) => void made.push(record),
-          complete: async (_, version, parts) => {
+          complete: async ({ version }, parts) => {
             made.push({
               ...last(),
               ...parts,
@@ -38,7 +38,7 @@ function world() {
             } as Authority);
             return last();
           },
-          transition: async (_, version, state) => {
+          transition: async ({ version }, state) => {
             made.push({ ...last(), state, version: version + 1 });
             return last();
           },

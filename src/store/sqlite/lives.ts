@@ -1,0 +1,114 @@
+import { sql } from 'kysely';
+import type { RotationStore } from '../ports/index.ts';
+import type { Engine } from './engine.ts';
+import { builder } from './statement.ts';
+
+/** Holders that are agents tell of replacements and of what they hold. */
+const isAgent = sql<boolean>`holder IN (SELECT spiffe_id FROM agents)`;
+/**
+ * What somebody else holds: leaves, and the certificates of CAs downstream, below which are
+ * leaves that nobody here knows of. Not those of our own authorities, which have a life of their
+ * own, nor one that was revoked: whoever trusts it still is not to be kept from the end.
+ */
+const others = sql<boolean>`(certificates.kind <> 'authority' OR (certificates.holder <> 'server' AND (certificates.certificate_der IS NULL OR NOT EXISTS (SELECT 1 FROM authorities WHERE authorities.certificate_der = certificates.certificate_der)) AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.serial = certificates.serial)))`;
+const mayBeOut = () =>
+  builder
+    .selectFrom('certificates')
+    .where('state', 'in', ['issued', 'abandoned', 'intent'])
+    .where(others);
+const leavesOut = () => mayBeOut().where('kind', '<>', 'authority');
+
+type Lives = Pick<RotationStore, 'signedBy' | 'lastNotAfterByHolder' | 'unheld' | 'reliedExpiry'>;
+
+/** What certificates are out, by the rows of the inventory. */
+export function createLives(engine: Engine): Lives {
+  return {
+    signedBy: (now, marginSeconds) => engine.read(() => signedBy(engine, now, marginSeconds)),
+    lastNotAfterByHolder: (now) =>
+      engine.read(
+        () =>
+          new Map(
+            engine
+              .rows(
+                leavesOut()
+                  .select((eb) => ['holder', eb.fn.max<number>('not_after').as('last')])
+                  .where('not_after', '>=', now)
+                  .groupBy('holder'),
+              )
+              .map(({ holder, last }) => [holder, last] as const),
+          ),
+      ),
+    unheld: (since, now) =>
+      engine.read(() => {
+        const given = mayBeOut()
+          .where('holder', '<>', 'server')
+          .where('not_after', '>=', now)
+          .where(sql<boolean>`NOT ${isAgent}`);
+        const total =
+          engine.rows(given.select((eb) => eb.fn.countAll<number>().as('count')))[0]?.count ?? 0;
+        // what was made in the second of publication may not have had it
+        const before = engine.rows(
+          given
+            .select((eb) => [
+              eb.fn.countAll<number>().as('count'),
+              eb.fn.max<number | null>('not_after').as('last'),
+            ])
+            .where('created_at_ms', '<=', (since + 1) * 1000),
+        )[0];
+        return { total, waiting: before?.count ?? 0, until: before?.last ?? 0 };
+      }),
+    reliedExpiry: (since, now) =>
+      engine.read(
+        () =>
+          engine.rows(
+            mayBeOut()
+              .where('holder', '<>', 'server')
+              .where('not_after', '>=', since)
+              .where('not_after', '<', now)
+              .where('created_at_ms', '<=', (since + 1) * 1000)
+              .where(sql<boolean>`NOT ${isAgent}`)
+              .select((eb) => eb.fn.max<number | null>('not_after').as('last')),
+          )[0]?.last ?? 0,
+      ),
+  };
+}
+
+function signedBy(
+  engine: Engine,
+  now: number,
+  marginSeconds: number,
+): Awaited<ReturnType<RotationStore['signedBy']>> {
+  const found = new Map<string, { lastExpiry: number; live: number; liveUnreported: number }>();
+  const expiries = mayBeOut()
+    .select((eb) => ['authority_id', eb.fn.max<number>('not_after').as('last')])
+    .where('not_after', '>=', now - marginSeconds)
+    .groupBy('authority_id');
+  for (const { authority_id: id, last } of engine.rows(expiries))
+    found.set(id, { lastExpiry: last, live: 0, liveUnreported: 0 });
+  const live = builder
+    .selectFrom('certificates')
+    .select((eb) => [
+      'authority_id',
+      eb.fn.countAll<number>().as('live'),
+      sql<number>`sum(certificates.kind = 'authority' OR NOT ${isAgent})`.as('unreported'),
+    ])
+    .where('state', 'in', ['issued', 'abandoned'])
+    .where(others)
+    .where('not_after', '>=', now - marginSeconds)
+    .where('replacement_confirmed_at', 'is', null)
+    .groupBy('authority_id');
+  for (const row of engine.rows(live)) {
+    const facts = found.get(row.authority_id);
+    if (facts !== undefined)
+      Object.assign(facts, { live: row.live, liveUnreported: row.unreported });
+  }
+  for (const row of engine.rows(
+    builder
+      .selectFrom('authorities')
+      .select(['id', 'highest_jwt_expiry'])
+      .where('kind', '=', 'jwt'),
+  )) {
+    found.set(row.id, { lastExpiry: row.highest_jwt_expiry, live: 0, liveUnreported: 0 });
+  }
+  return found;
+}
