@@ -1,3 +1,4 @@
+import { spiffeSubject } from '../src/domain/index.ts';
 import { execFile } from 'node:child_process';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -253,8 +254,7 @@ class Thief {
       serial: newSerial(systemClock.nowMs(), systemRandom),
       issuer,
       spkiDer: spkiOf(privateKey),
-      spiffeId: SpiffeId.of(`spiffe://${testTrustDomain}/node-0`),
-      dnsNames: [],
+      subject: spiffeSubject(SpiffeId.of(`spiffe://${testTrustDomain}/node-0`)),
       notBefore: now - 10,
       notAfter: now + 3600,
       profile: 'short-lived',

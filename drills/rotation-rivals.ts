@@ -13,6 +13,7 @@ import {
   AuthorityRegistry,
   createRecordedIssuance,
   openOperation,
+  passThroughPolicy,
   publishBundle,
   type RotationController,
 } from '../src/issuance/index.ts';
@@ -127,6 +128,7 @@ export async function drillRivals(
         step: () => undefined,
         random: systemRandom,
         logger: silentLogger,
+        issuancePolicy: passThroughPolicy,
         recorded: createRecordedIssuance({ store: over.store.issuance, clock: over.clock }),
         ...over,
       })

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock, Random } from '../common/runtime/index.ts';
 import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
+import { spiffeSubject } from '../domain/index.ts';
 import {
   certificatesFromPem,
   keyTypeOfSpki,
@@ -246,7 +247,7 @@ function certificateDraft(
   const serial = newSerial(clock.nowMs(), random);
   const { profile, issuer, spkiDer, notBefore, notAfter } = input;
   const tbsDer = buildAuthorityTbs({ ...input, serial, trustDomain });
-  const wanted = { ...input, spiffeId: SpiffeId.of(trustDomain.id) };
+  const wanted = { ...input, subject: spiffeSubject(SpiffeId.of(trustDomain.id)) };
   unwrap(lint(tbsDer, profile, wanted));
   return {
     tbsDer,

@@ -1,8 +1,9 @@
-import type { TrustDomain } from '../common/spiffe/index.ts';
+import { SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { derWriter, signatureAlgorithmFor, type KeyType } from '../common/x509/index.ts';
+import { spiffeSubject } from '../domain/index.ts';
 import { authoritySubject } from './authority-tbs.ts';
 import { basicConstraints, keyUsage, subjectAltName } from './fields.ts';
-import { profiles } from './profiles.ts';
+import { keyUsageFor, profiles } from './profiles.ts';
 
 const { bitString, context, integer, oid, sequence, setOf } = derWriter;
 
@@ -17,11 +18,11 @@ export function buildAuthorityCsr(input: {
   readonly trustDomain: TrustDomain;
   readonly spkiDer: Buffer;
 }): Buffer {
-  const { keyUsage: usage, pathLength } = profiles.intermediate;
+  const { pathLength } = profiles.intermediate;
   const extensions = sequence(
     basicConstraints(true, pathLength),
-    keyUsage(usage),
-    subjectAltName(false, input.trustDomain.id, []),
+    keyUsage(keyUsageFor('intermediate', input.spkiDer)),
+    subjectAltName(false, spiffeSubject(SpiffeId.of(input.trustDomain.id))),
   );
   return sequence(
     integer(0),

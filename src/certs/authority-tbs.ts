@@ -1,5 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { derWriter, keyIdentifierOf, sha256Hex, tag } from '../common/x509/index.ts';
+import { SpiffeId } from '../common/spiffe/index.ts';
+import { spiffeSubject } from '../domain/index.ts';
 import {
   authorityKeyId,
   basicConstraints,
@@ -12,7 +14,7 @@ import {
   validity,
   version3,
 } from './fields.ts';
-import { profiles } from './profiles.ts';
+import { keyUsageFor, profiles } from './profiles.ts';
 import type { AuthorityInput } from './types.ts';
 
 const { context, der, oid, sequence, setOf, utf8String } = derWriter;
@@ -43,10 +45,10 @@ export function buildAuthorityTbs(input: AuthorityInput): Buffer {
     authoritySubject(trustDomain.name, profile === 'root' ? 'root' : 'intermediate', spkiDer);
   const extensions = [
     basicConstraints(true, rules.pathLength),
-    keyUsage(rules.keyUsage),
+    keyUsage(keyUsageFor(profile, spkiDer)),
     subjectKeyId(spkiDer),
     ...(issuer === undefined ? [] : [authorityKeyId(issuer)]),
-    subjectAltName(false, trustDomain.id, []),
+    subjectAltName(false, spiffeSubject(SpiffeId.of(trustDomain.id))),
     ...(crlUrl === undefined ? [] : [crlDistributionPoint(crlUrl)]),
   ];
   return sequence(

@@ -15,7 +15,7 @@ import type { ParsedCsr } from './types.ts';
 const maximumCsrBytes = 16_384;
 const maximumAttributes = 16;
 const extensionRequest = '2a864886f70d01090e';
-const noNames: AltNames = { uris: [], dnsNames: [], otherKinds: [] };
+const noNames: AltNames = { uris: [], dnsNames: [], ips: [], otherKinds: [] };
 
 /**
  * Reads a PKCS#10 request (RFC 2986 section 4) in strict DER, to its last byte. Public key and
@@ -66,9 +66,33 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
       subjectIsEmpty: subjectDer.length === 2,
       uriSans: names.uris,
       dnsSans: names.dnsNames,
+      ipSans: names.ips,
       otherSanKinds: names.otherKinds,
+      commonNames: commonNamesOf(subjectDer),
     });
   });
+}
+
+const commonNameType = '550403';
+/** UTF8String, PrintableString, IA5String. */
+const textTags: ReadonlySet<number> = new Set([0x0c, 0x13, 0x16]);
+
+/** The common names of a Name that `readName` has checked. */
+function commonNamesOf(subjectDer: Buffer): readonly string[] {
+  const found: string[] = [];
+  const name = new DerReader(subjectDer).sequence('subject');
+  while (name.more) {
+    const set = name.enter(tag.set, 'subject');
+    while (set.more) {
+      const attribute = set.sequence('subject');
+      const type = attribute.oidHex('subject');
+      const value = attribute.any('subject');
+      // text in another encoding equals no name
+      if (type === commonNameType)
+        found.push(textTags.has(value.tag) ? value.content.toString('utf8') : '');
+    }
+  }
+  return found;
 }
 
 /**

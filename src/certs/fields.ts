@@ -2,6 +2,7 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import {
   derWriter,
   encodeTime,
+  ipOctets,
   keyIdentifierOf,
   keyTypeOfSpki,
   keyUsageNames,
@@ -10,6 +11,7 @@ import {
   type KeyUsageName,
   type ParsedCertificate,
 } from '../common/x509/index.ts';
+import type { Subject } from '../domain/index.ts';
 
 const {
   context,
@@ -89,19 +91,26 @@ export function authorityKeyId(issuer: ParsedCertificate): Buffer {
   );
 }
 
-export const subjectAltName = (
-  critical: boolean,
-  uri: string,
-  dnsNames: readonly string[],
-): Buffer =>
+/** A SPIFFE ID comes first, then the DNS names, then the IP addresses. Throws LINT_FAILED. */
+export const subjectAltName = (critical: boolean, subject: Subject): Buffer =>
   extension(
     'subjectAltName',
     critical,
     sequence(
-      contextPrimitive(6, Buffer.from(uri, 'latin1')),
-      ...dnsNames.map((name) => contextPrimitive(2, Buffer.from(name, 'latin1'))),
+      ...(subject.kind === 'spiffe'
+        ? [contextPrimitive(6, Buffer.from(subject.id.toString(), 'latin1'))]
+        : []),
+      ...subject.dnsNames.map((name) => contextPrimitive(2, Buffer.from(name, 'latin1'))),
+      ...(subject.kind === 'names' ? subject.ips.map(ipAddress) : []),
     ),
   );
+
+function ipAddress(text: string): Buffer {
+  const octets = ipOctets(text);
+  if (octets === undefined)
+    throw new PkiError('LINT_FAILED', `${JSON.stringify(text)} is no canonical IP address`);
+  return contextPrimitive(7, octets);
+}
 
 export const validity = (notBefore: number, notAfter: number): Buffer =>
   sequence(encodeTime(notBefore), encodeTime(notAfter));

@@ -19,6 +19,7 @@ export {
   type ProfileRules,
 } from './profiles.ts';
 export { newSerial } from './serial.ts';
+export { subjectProblem } from './subject.ts';
 export {
   type AuthorityInput,
   type AuthorityProfile,

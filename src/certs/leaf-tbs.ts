@@ -15,7 +15,7 @@ import {
   validity,
   version3,
 } from './fields.ts';
-import { profiles } from './profiles.ts';
+import { familyFor, profiles, type KeyFamily, type ProfileRules } from './profiles.ts';
 import type { LeafInput, LeafProfile } from './types.ts';
 
 const { context, sequence } = derWriter;
@@ -24,19 +24,19 @@ const { context, sequence } = derWriter;
 interface IssuerParts {
   /** signature and issuer. */
   readonly head: Buffer;
-  readonly extensions: Readonly<Record<LeafProfile, Buffer>>;
+  readonly extensions: Readonly<Record<LeafProfile, Readonly<Record<KeyFamily, Buffer>>>>;
 }
 
 const partsOf = new WeakMap<ParsedCertificate, IssuerParts>();
 
 /**
- * The TBSCertificate of a leaf. The subject is empty, the identity stands in a critical SAN: one
- * URI, then the DNS names. `lint` must pass before anyone signs it. Throws LINT_FAILED when the
+ * The TBSCertificate of a leaf. The subject is empty, the identity stands in a critical SAN. `lint` must pass before anyone signs it. Throws LINT_FAILED when the
  * input contradicts the profile.
  */
 export function buildLeafTbs(input: LeafInput): Buffer {
   const { issuer, profile, crlUrl } = input;
-  if ((profiles[profile].crlDistributionPoint === 'required') !== (crlUrl !== undefined))
+  const wanted = profiles[profile].crlDistributionPoint;
+  if (crlUrl === undefined ? wanted === 'required' : wanted === 'forbidden')
     throw new PkiError(
       'LINT_FAILED',
       `a CRL URL ${crlUrl === undefined ? 'is missing for' : 'does not belong into'} the profile ${profile}`,
@@ -46,12 +46,16 @@ export function buildLeafTbs(input: LeafInput): Buffer {
     parts = makeParts(issuer);
     partsOf.set(issuer, parts);
   }
-  const san = subjectAltName(true, input.spiffeId.toString(), input.dnsNames);
+  const san = subjectAltName(true, input.subject);
   const ski = subjectKeyId(input.spkiDer);
+  const family = familyFor(profile, input.spkiDer);
+  if (family === undefined)
+    throw new PkiError('LINT_FAILED', 'the key is of no type that is certified');
+  const fixed = parts.extensions[profile][family];
   const extensions =
     crlUrl === undefined
-      ? sequence(parts.extensions[profile], ski, san)
-      : sequence(parts.extensions[profile], ski, san, crlDistributionPoint(crlUrl));
+      ? sequence(fixed, ski, san)
+      : sequence(fixed, ski, san, crlDistributionPoint(crlUrl));
   return sequence(
     version3,
     serialNumber(input.serial),
@@ -65,22 +69,25 @@ export function buildLeafTbs(input: LeafInput): Buffer {
 
 function makeParts(issuer: ParsedCertificate): IssuerParts {
   const aki = authorityKeyId(issuer);
-  const fixed = (profile: LeafProfile): Buffer => {
-    const rules = profiles[profile];
-    return Buffer.concat([
-      keyUsage(rules.keyUsage),
+  const fixed = (rules: ProfileRules, family: KeyFamily): Buffer =>
+    Buffer.concat([
+      keyUsage(rules.keyUsage[family]),
       extendedKeyUsage(rules.extendedKeyUsage),
       basicConstraints(false, undefined),
       aki,
       ...(rules.noRevAvail ? [noRevAvail()] : []),
     ]);
-  };
+  const byFamily = (profile: LeafProfile): Readonly<Record<KeyFamily, Buffer>> => ({
+    ec: fixed(profiles[profile], 'ec'),
+    rsa: fixed(profiles[profile], 'rsa'),
+  });
   return {
     head: Buffer.concat([signatureAlgorithmDer(issuer.spkiDer), issuer.subjectDer]),
     extensions: {
-      'short-lived': fixed('short-lived'),
-      revocable: fixed('revocable'),
-      server: fixed('server'),
+      'short-lived': byFamily('short-lived'),
+      revocable: byFamily('revocable'),
+      server: byFamily('server'),
+      endpoint: byFamily('endpoint'),
     },
   };
 }

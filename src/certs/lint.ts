@@ -1,5 +1,4 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
-import { parseDnsName, serverId } from '../common/spiffe/index.ts';
 import {
   derWriter,
   encodeTime,
@@ -10,7 +9,8 @@ import {
   type TbsFields,
 } from '../common/x509/index.ts';
 import { extensionOids } from './fields.ts';
-import { isLeafProfile, profiles } from './profiles.ts';
+import { isLeafProfile, keyUsageFor, profiles } from './profiles.ts';
+import { statedProblem } from './subject.ts';
 import type { LintContext, Profile } from './types.ts';
 
 const maximumTbsBytes = 32_768;
@@ -111,7 +111,7 @@ function checkTimes(
 function checkNames(
   tbs: TbsFields,
   profile: Profile,
-  { spiffeId, dnsNames = [], subjectDer }: LintContext,
+  { subject, subjectDer }: LintContext,
 ): string | undefined {
   const leaf = isLeafProfile(profile);
   if ((tbs.subjectDer.length === 2) !== leaf)
@@ -122,25 +122,7 @@ function checkNames(
     return 'the subject is another one';
   if (tbs.sanCritical !== leaf)
     return 'the SAN must be critical if, and only if, the subject is empty';
-  if (tbs.uriSans.length !== 1 || tbs.uriSans[0] !== spiffeId.toString())
-    return 'the URI SAN is not the SPIFFE ID alone';
-  if ((spiffeId.path !== '') !== leaf)
-    return leaf
-      ? 'the ID of a leaf needs a path'
-      : 'the ID of an authority is that of its trust domain';
-  if (leaf && spiffeId.equals(serverId(spiffeId.trustDomain)) !== (profile === 'server'))
-    return 'the ID of the server, and no other, belongs into the server profile';
-  if (tbs.otherSanKinds.length !== 0)
-    return `a SAN of kind ${tbs.otherSanKinds[0]} is never issued`;
-  if (
-    tbs.dnsSans.length !== dnsNames.length ||
-    tbs.dnsSans.some((name, index) => name !== dnsNames[index])
-  )
-    return 'the DNS names are other ones';
-  if (!leaf && dnsNames.length !== 0) return 'an authority has no DNS name';
-  if (new Set(dnsNames).size !== dnsNames.length) return 'a DNS name appears twice';
-  if (dnsNames.some((name) => !parseDnsName(name).ok)) return 'a DNS name is invalid';
-  return undefined;
+  return statedProblem(tbs, profile, subject);
 }
 
 function checkExtensions(
@@ -159,7 +141,8 @@ function checkExtensions(
   if (tbs.isCa !== rules.isCa || tbs.pathLength !== rules.pathLength)
     return 'the basic constraints are other ones';
   const usage = tbs.keyUsage?.names;
-  if (usage?.size !== rules.keyUsage.length || rules.keyUsage.some((name) => !usage.has(name)))
+  const wanted = keyUsageFor(profile, spkiDer);
+  if (usage?.size !== wanted.length || wanted.some((name) => !usage.has(name)))
     return 'the key usage is another one';
   const extended = tbs.extendedKeyUsage ?? [];
   if (

@@ -1,10 +1,13 @@
-import type { KeyUsageName } from '../common/x509/index.ts';
+import { keyTypeOfSpki, type KeyUsageName } from '../common/x509/index.ts';
 import type { LeafProfile, Profile } from './types.ts';
 
 /** RFC 9608 and the issue of short-lived leaves: longer than this, a leaf must be revocable. */
 export const shortLivedLimitSeconds = 86_400;
 /** How far before its issuance a leaf may begin, on top of the life that was asked for. */
 export const maximumLeafBackdateSeconds = 60;
+
+/** What a key can be used for goes by its family. */
+export type KeyFamily = 'ec' | 'rsa';
 
 /**
  * A certificate profile as data. All have SKI and critical KeyUsage; all but `root` have an AKI
@@ -14,10 +17,11 @@ export interface ProfileRules {
   readonly isCa: boolean;
   readonly pathLength: number | undefined;
   /**
-   * The same for every key type: with TLS 1.3 only, an RSA leaf needs no keyEncipherment either.
+   * By the family of the certified key: outside of this mesh, where TLS 1.2 is spoken, an RSA key
+   * may have to decipher.
    */
-  readonly keyUsage: readonly KeyUsageName[];
-  /** Dotted OIDs; serverAuth and clientAuth on every leaf, none on authorities. */
+  readonly keyUsage: Readonly<Record<KeyFamily, readonly KeyUsageName[]>>;
+  /** Dotted OIDs; none on authorities. */
   readonly extendedKeyUsage: readonly string[];
   readonly noRevAvail: boolean;
   readonly crlDistributionPoint: 'required' | 'allowed' | 'forbidden';
@@ -28,10 +32,15 @@ export interface ProfileRules {
 const serverAuth = '1.3.6.1.5.5.7.3.1';
 const clientAuth = '1.3.6.1.5.5.7.3.2';
 
+const sameForAll = (...names: readonly KeyUsageName[]): ProfileRules['keyUsage'] => ({
+  ec: names,
+  rsa: names,
+});
+
 const leaf = {
   isCa: false,
   pathLength: undefined,
-  keyUsage: ['digitalSignature'],
+  keyUsage: sameForAll('digitalSignature'),
   extendedKeyUsage: [serverAuth, clientAuth],
 } as const;
 const shortLived: ProfileRules = {
@@ -42,7 +51,7 @@ const shortLived: ProfileRules = {
 };
 const authority = {
   isCa: true,
-  keyUsage: ['keyCertSign', 'cRLSign'],
+  keyUsage: sameForAll('keyCertSign', 'cRLSign'),
   extendedKeyUsage: [],
   noRevAvail: false,
   maximumLifeSeconds: undefined,
@@ -57,9 +66,35 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
     crlDistributionPoint: 'required',
     maximumLifeSeconds: undefined,
   },
+  endpoint: {
+    ...leaf,
+    keyUsage: { ec: ['digitalSignature'], rsa: ['digitalSignature', 'keyEncipherment'] },
+    extendedKeyUsage: [serverAuth],
+    noRevAvail: false,
+    crlDistributionPoint: 'allowed',
+    maximumLifeSeconds: undefined,
+  },
   intermediate: { ...authority, pathLength: 0, crlDistributionPoint: 'allowed' },
   cross: { ...authority, pathLength: 1, crlDistributionPoint: 'allowed' },
   root: { ...authority, pathLength: undefined, crlDistributionPoint: 'forbidden' },
 };
 
 export const isLeafProfile = (profile: Profile): profile is LeafProfile => !profiles[profile].isCa;
+
+/**
+ * The family of a key, where the profile tells families apart (the key is read there alone); the
+ * first one elsewhere. undefined: the key is of no type that is certified.
+ */
+export function familyFor(profile: Profile, spkiDer: Buffer): KeyFamily | undefined {
+  const { ec, rsa } = profiles[profile].keyUsage;
+  if (ec === rsa) return 'ec';
+  const keyType = keyTypeOfSpki(spkiDer);
+  if (!keyType.ok) return undefined;
+  return keyType.value.startsWith('rsa') ? 'rsa' : 'ec';
+}
+
+/** The key usage of a certificate for this key. */
+export function keyUsageFor(profile: Profile, spkiDer: Buffer): readonly KeyUsageName[] {
+  const family = familyFor(profile, spkiDer);
+  return family === undefined ? [] : profiles[profile].keyUsage[family];
+}

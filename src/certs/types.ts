@@ -1,4 +1,5 @@
-import type { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
+import type { TrustDomain } from '../common/spiffe/index.ts';
+import type { Subject } from '../domain/index.ts';
 import type { KeyType, ParsedCertificate, SignatureAlgorithm } from '../common/x509/index.ts';
 
 /** A proof that the requester holds his key, to be checked where public-key work is done. */
@@ -23,16 +24,21 @@ export interface ParsedCsr {
   readonly subjectIsEmpty: boolean;
   readonly uriSans: readonly string[];
   readonly dnsSans: readonly string[];
+  /** In canonical text; each stands among `otherSanKinds` as well. */
+  readonly ipSans: readonly string[];
   /** Kinds of requested names other than URI and DNS, one per name. */
   readonly otherSanKinds: readonly string[];
+  /** Common names in the subject. */
+  readonly commonNames: readonly string[];
 }
 
 /**
  * - `short-lived`: life up to 24 h, noRevAvail (RFC 9608), nothing about revocation.
  * - `revocable`: CRL distribution point, no noRevAvail.
  * - `server`: the certificate of the CA's own server; short-lived rules, ID `/meshca/server`.
+ * - `endpoint`: names without a SPIFFE ID; serverAuth alone, a CRL where there is one.
  */
-export type LeafProfile = 'short-lived' | 'revocable' | 'server';
+export type LeafProfile = 'short-lived' | 'revocable' | 'server' | 'endpoint';
 /**
  * `root`: self-signed, no pathLen. `intermediate`: signed by a root, pathLen 0. `cross`: another
  * root's name and key, signed by a root for consumers that can not take a second one, pathLen 1 for
@@ -45,13 +51,12 @@ export interface LeafInput {
   readonly serial: Buffer;
   readonly issuer: ParsedCertificate;
   readonly spkiDer: Buffer;
-  readonly spiffeId: SpiffeId;
-  readonly dnsNames: readonly string[];
+  readonly subject: Subject;
   /** Unix seconds. */
   readonly notBefore: number;
   readonly notAfter: number;
   readonly profile: LeafProfile;
-  /** Needed by `revocable`, refused with any other. */
+  /** Needed by `revocable`, allowed with `endpoint`, refused with any other. */
   readonly crlUrl?: string;
 }
 
@@ -102,8 +107,7 @@ export interface LintContext {
   readonly serial?: Buffer;
   readonly spkiDer: Buffer;
   /** For an authority: the ID of its trust domain. */
-  readonly spiffeId: SpiffeId;
-  readonly dnsNames?: readonly string[];
+  readonly subject: Subject;
   readonly notBefore: number;
   readonly notAfter: number;
   readonly crlUrl?: string;

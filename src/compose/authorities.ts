@@ -183,6 +183,7 @@ function rootSigning(
   const { config, trustDomain, clock, random } = context;
   const shared = {
     recorded: records.recorded,
+    issuancePolicy: records.issuancePolicy,
     issuance: records.store.issuance,
     openToken: tokens.gate.openToken,
     trustDomain,

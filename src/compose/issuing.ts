@@ -58,7 +58,9 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
     isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
     crlUrl: crlUrlOf(config),
   };
+  const { issuancePolicy } = records;
   const jwt = createJwtIssuer({
+    issuancePolicy,
     store: store.issuance,
     signers: tokens.gate.signers,
     authority: () => registry.jwt(),
@@ -69,6 +71,7 @@ function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {
   return createIssuer({
     store: store.issuance,
     recorded: records.recorded,
+    issuancePolicy,
     audit: store.audit,
     signers: tokens.gate.signers,
     authorities: registry,

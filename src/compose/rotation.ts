@@ -10,6 +10,7 @@ import {
   HeldSets,
   RotationController,
   type Boot,
+  type IssuancePolicy,
   type RecordedIssuance,
 } from '../issuance/index.ts';
 import type { HandshakeLedger, RenewalLedger } from '../services/index.ts';
@@ -24,6 +25,7 @@ export interface RotationDependencies {
   readonly config: ServerConfig;
   readonly store: Ledger;
   readonly recorded: RecordedIssuance;
+  readonly issuancePolicy: IssuancePolicy;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly connected: (agentId: string) => boolean;
   readonly handshakes: (issuerKeyId: string) => HandshakeFacts;
@@ -84,6 +86,7 @@ export function openRotation(
     config,
     store: records.store,
     recorded: records.recorded,
+    issuancePolicy: records.issuancePolicy,
     openToken: gate.openToken,
     connected: (agentId) => late.edges.isConnected(agentId),
     handshakes: (keyId) => handshakes.totals(keyId),

@@ -8,6 +8,7 @@ import {
   completeAuthority,
   recordAuthority,
   type AuthorityRegistry,
+  type IssuancePolicy,
   type RecordedIssuance,
 } from '../issuance/index.ts';
 import type { Store } from '../store/index.ts';
@@ -20,6 +21,7 @@ import type { TokenStage } from './tokens.ts';
 export interface StandbyLogDependencies {
   readonly store: Pick<Store, 'authorities'>;
   readonly recorded: RecordedIssuance;
+  readonly issuancePolicy: IssuancePolicy;
   readonly auditLog: Pick<AuditLog, 'adopt' | 'signer'>;
   readonly gate: Pick<SigningGate, 'isOpen' | 'openToken'>;
   /** Whether leaves are signed in the standby token, and the issuing token does not answer. */
@@ -124,10 +126,12 @@ export class StandbyLog {
   }
 
   async #prepare(known: Authority | undefined): Promise<void> {
-    const { store, recorded, gate, trustDomain, clock, random } = this.#dependencies;
+    const { store, recorded, issuancePolicy, gate, trustDomain, clock, random } =
+      this.#dependencies;
     const maker = {
       authorities: store.authorities,
       recorded,
+      issuancePolicy,
       trustDomain,
       plans: { log: logPlan },
       clockSkewSeconds: 0,
@@ -187,6 +191,7 @@ export async function openStandbyLog(
   const standbyLog = new StandbyLog({
     store: records.store,
     recorded: records.recorded,
+    issuancePolicy: records.issuancePolicy,
     auditLog: records.log,
     gate,
     tokenLost: () => gate.signers.primaryToken() === 'standby' && !tokens.issuingTokenUsable(),

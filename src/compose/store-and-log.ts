@@ -8,6 +8,8 @@ import type { TokenAdmin } from '../hsm/index.ts';
 import {
   bootstrapAuthorities,
   createRecordedIssuance,
+  passThroughPolicy,
+  type IssuancePolicy,
   type RecordedIssuance,
 } from '../issuance/index.ts';
 import { openLedger, type Ledger } from '../ledger/index.ts';
@@ -25,6 +27,8 @@ export interface RecordStage extends AsyncDisposable {
   readonly store: Ledger;
   /** The one way to a certificate. */
   readonly recorded: RecordedIssuance;
+  /** Decides before every certificate and token. */
+  readonly issuancePolicy: IssuancePolicy;
   readonly log: AuditLog;
   /**
    * SHA-256 of the public keys of authorities that have no certificate yet. Bootstrap and the
@@ -97,6 +101,7 @@ export async function openStoreAndLog(
   return {
     store: { ...store, leases: gate.leases(store.leases) },
     recorded,
+    issuancePolicy: passThroughPolicy,
     log,
     requestedKeys,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -180,6 +185,7 @@ async function makeAuthorities(
     requestedKeys,
     authorities: store.authorities,
     recorded,
+    issuancePolicy: passThroughPolicy,
     openToken,
     ownRoot: authorities.source === 'hsm',
     trustDomain,

@@ -63,6 +63,21 @@ export {
   type LeafProfile,
 } from './certificate.ts';
 export type { Delegation, Role } from './delegation.ts';
+export {
+  requesterClasses,
+  serverRequester,
+  type Requester,
+  type RequesterClass,
+} from './requester.ts';
+export {
+  sameSubject,
+  spiffeSubject,
+  subjectNames,
+  subjectText,
+  type NamesSubject,
+  type SpiffeSubject,
+  type Subject,
+} from './subject.ts';
 export type { EntryDraft, RegistrationEntry } from './entry.ts';
 export {
   chooseDelegation,
@@ -107,6 +122,7 @@ export {
   type StoredCrl,
 } from './revocation.ts';
 export {
+  builtInPolicyVersion,
   finishingStates,
   firstEnded,
   wantRows,

@@ -15,6 +15,8 @@ export interface RightRows {
     readonly notAfter: number;
     readonly revoked: boolean;
   };
+  /** The present policy of issuance; its key is empty. */
+  readonly policy: { readonly version: number };
 }
 export type RightNoun = keyof RightRows;
 
@@ -144,7 +146,29 @@ const caller: RightKind<CallerRight> = {
   },
 };
 
-const kinds = { authority, entry, agent, delegation, caller } as const;
+/** The policy that is built in. */
+export const builtInPolicyVersion = 0;
+
+/** The policy that allowed the item is the present one. */
+export interface PolicyRight {
+  readonly kind: 'policy';
+  readonly version: number;
+}
+
+const policy: RightKind<PolicyRight> = {
+  rows: (_, want) => want('policy', ''),
+  ended({ version }, read) {
+    const present = read('policy', '')?.version;
+    return present === version
+      ? undefined
+      : ended(
+          'POLICY_CHANGED',
+          `version ${version} of the policy allowed this, and version ${present} is in force`,
+        );
+  },
+};
+
+const kinds = { authority, entry, agent, delegation, caller, policy } as const;
 
 /**
  * One right under which an item was prepared. The list of kinds is open: a new kind is a row in

@@ -1,10 +1,22 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock, Random } from '../common/runtime/index.ts';
 import { SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
-import { sha256Hex, verifyChain, type ParsedCertificate } from '../common/x509/index.ts';
+import {
+  sha256Hex,
+  verifyChain,
+  type KeyType,
+  type ParsedCertificate,
+} from '../common/x509/index.ts';
 import { buildAuthorityTbs, newSerial, type AuthorityProfile } from '../certs/index.ts';
-import type { Intent, Rights } from '../domain/index.ts';
+import {
+  spiffeSubject,
+  type Intent,
+  type Requester,
+  type Rights,
+  type Subject,
+} from '../domain/index.ts';
 import type { IssuedAs } from './certificate-events.ts';
+import { admit, type Admission, type IssuancePolicy } from './policy.ts';
 import type { CertificateDraft, RecordedIssuance, SigningStep } from './recorded.ts';
 
 export interface AuthorityCertificateDependencies {
@@ -16,6 +28,7 @@ export interface AuthorityCertificateDependencies {
 
 /** A certificate of an authority, ours or another's. */
 export interface AuthorityCertificateRequest {
+  readonly admission: Admission;
   readonly profile: AuthorityProfile;
   /** The certificate of the authority that signs; undefined: self-signed. */
   readonly issuer: ParsedCertificate | undefined;
@@ -57,6 +70,42 @@ export async function issueAuthorityCertificate(
   return { certificateDer, sha256, serial: prepared.intent.serial };
 }
 
+/** What an authority is certified as: its trust domain. */
+const authoritySubject = (trustDomain: TrustDomain): Subject =>
+  spiffeSubject(SpiffeId.of(trustDomain.id));
+
+/** Asks the policy about the certificate of an authority. Throws POLICY_DENIED. */
+export function admitAuthority(
+  caller: Requester,
+  asked: {
+    readonly profile: AuthorityProfile;
+    readonly keyType: KeyType;
+    readonly ttlSeconds?: number | undefined;
+    readonly entryId?: string;
+  },
+  {
+    issuancePolicy,
+    trustDomain,
+  }: { readonly issuancePolicy: IssuancePolicy; readonly trustDomain: TrustDomain },
+): Admission {
+  return unwrap(
+    admit(
+      issuancePolicy,
+      {
+        type: 'x509',
+        kind: 'authority',
+        subject: authoritySubject(trustDomain),
+        profile: asked.profile,
+        keyType: asked.keyType,
+        ttlSeconds: asked.ttlSeconds,
+        entryId: asked.entryId ?? null,
+        delegationId: null,
+      },
+      caller,
+    ),
+  );
+}
+
 function draftAuthority(
   request: AuthorityCertificateRequest,
   { trustDomain, clock, random }: AuthorityCertificateDependencies,
@@ -74,7 +123,8 @@ function draftAuthority(
   return {
     tbsDer: buildAuthorityTbs({ ...wanted, profile, trustDomain }),
     profile,
-    expected: { ...wanted, spiffeId: SpiffeId.of(trustDomain.id) },
+    expected: { ...wanted, subject: authoritySubject(trustDomain) },
+    admission: request.admission,
     signer,
     record: {
       ...request.record,

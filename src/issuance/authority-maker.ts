@@ -4,6 +4,7 @@ import type { TrustDomain } from '../common/spiffe/index.ts';
 import { parseCertificate, sha256Hex, type KeyType } from '../common/x509/index.ts';
 import {
   preparingAuthority,
+  serverRequester,
   type AuditEvent,
   type Authority,
   type AuthorityKind,
@@ -13,7 +14,12 @@ import {
 } from '../domain/index.ts';
 import { keyLabelPrefix, type TokenAdmin } from '../hsm/token-port.ts';
 import type { AuthorityStore, Lease } from '../store/ports/index.ts';
-import { issueAuthorityCertificate, type AuthorityCertificate } from './authority-certificate.ts';
+import {
+  admitAuthority,
+  issueAuthorityCertificate,
+  type AuthorityCertificate,
+} from './authority-certificate.ts';
+import type { IssuancePolicy } from './policy.ts';
 import { authorityEvent } from './authority-event.ts';
 import type { RecordedIssuance } from './recorded.ts';
 import { tokenSigner } from './token-signer.ts';
@@ -30,6 +36,7 @@ export interface AuthorityPlan {
 export interface MakerDependencies {
   readonly authorities: Pick<AuthorityStore, 'create' | 'complete'>;
   readonly recorded: RecordedIssuance;
+  readonly issuancePolicy: IssuancePolicy;
   readonly trustDomain: TrustDomain;
   readonly plans: Readonly<Partial<Record<AuthorityKind, AuthorityPlan>>>;
   /** How far the clocks of the mesh may differ: authorities are valid from that much earlier. */
@@ -211,9 +218,15 @@ function certify(
   const issuer =
     parent === undefined ? undefined : unwrap(parseCertificate(parent.certificateDer as Buffer));
   const { id, ckaId, keyType } = parent ?? authority;
+  const profile = parent === undefined ? 'root' : 'intermediate';
   return issueAuthorityCertificate(
     {
-      profile: parent === undefined ? 'root' : 'intermediate',
+      admission: admitAuthority(
+        serverRequester,
+        { profile, keyType: authority.keyType },
+        dependencies,
+      ),
+      profile,
       issuer,
       signer: {
         authorityId: id,
@@ -224,7 +237,12 @@ function certify(
       spkiDer,
       notBefore: Math.max(life.notBefore, issuer?.notBefore ?? 0),
       notAfter: Math.min(life.notAfter, issuer?.notAfter ?? life.notAfter),
-      record: { requester: 'server', holder: 'server', requestId: authority.id, entryId: null },
+      record: {
+        requester: serverRequester.name,
+        holder: serverRequester.name,
+        requestId: authority.id,
+        entryId: null,
+      },
       rights: [],
       issuedAs: {
         kind: 'authority.certified',

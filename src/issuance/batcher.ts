@@ -1,5 +1,8 @@
 import { atTurnEnd } from '../common/runtime/index.ts';
 
+/** Commits larger than this block the event loop for longer than they save (bench/store). */
+export const commitLimit = 200;
+
 /**
  * Group commit: callers hand in groups of items; groups that arrive while a batch is being worked
  * on, or within the same turn of the event loop, share the next batch. A lone group waits for

@@ -41,7 +41,9 @@ export function issuedEvent(
 }
 
 /** What a refusal is about: of an intent, or of a request that led to none. */
-export type Refused = Pick<Intent, 'requester' | 'requestId' | 'kind' | 'entryId' | 'spiffeId'> & {
+export type Refused = Pick<Intent, 'requester' | 'requestId' | 'kind' | 'entryId'> & {
+  /** As it stands in records. */
+  readonly subject: string;
   readonly serial?: string;
   /** Why the request was made: entry, agent, selectors. */
   readonly reason: Readonly<Record<string, AuditValue>>;
@@ -58,7 +60,7 @@ export function refusedEvent(
     timeMs,
     actor: refused.requester,
     kind: 'certificate.refused',
-    subject: refused.spiffeId,
+    subject: refused.subject,
     detail: {
       ...refused.reason,
       code: error.code,

@@ -7,7 +7,9 @@ import type {
   BundleRevision,
   CertificateKind,
   LeafProfile,
+  Requester,
   Rights,
+  Subject,
 } from '../domain/index.ts';
 
 /**
@@ -18,13 +20,13 @@ export interface LeafRequest {
   /** UUIDv7: the same requester, ID and key get the recorded certificate again. */
   readonly requestId: string;
   readonly csrDer: Buffer;
-  readonly spiffeId: SpiffeId;
-  readonly dnsNames: readonly string[];
+  readonly subject: Subject;
   readonly kind: Exclude<CertificateKind, 'authority'>;
   readonly profile: LeafProfile | 'server';
   /** Asked for; refused (TTL_OUT_OF_RANGE, ISSUER_LIFETIME), never cut silently. */
   readonly ttlSeconds: number;
-  readonly requester: string;
+  /** Who asks, with its class: what the policy decides by. */
+  readonly caller: Requester;
   readonly holder: string;
   readonly entryId: string | null;
   readonly delegationId: string | null;
@@ -60,6 +62,7 @@ export type LeafResult =
   | { readonly ok: false; readonly error: PkiError; readonly refusalId: string };
 
 export interface JwtRequest {
+  readonly caller: Requester;
   readonly spiffeId: SpiffeId;
   readonly audience: readonly string[];
   readonly ttlSeconds: number;

@@ -30,6 +30,14 @@ export {
 } from './leaf/leaf-issuer.ts';
 export type { IssuerView, PrepareOptions } from './leaf/prepare.ts';
 export {
+  admit,
+  passThroughPolicy,
+  type Admission,
+  type IssuancePolicy,
+  type PolicyDecision,
+  type PolicyRequest,
+} from './policy.ts';
+export {
   createRecordedIssuance,
   signerOf,
   type CertificateDraft,

@@ -1,13 +1,15 @@
-import { PkiError } from '../common/errors/index.ts';
+import { PkiError, unwrap } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
 import { finishingStates, type Authority, type AuditEvent } from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
-import { Batcher } from './batcher.ts';
+import { Batcher, commitLimit } from './batcher.ts';
 import type { IssuedJwt, JwtRequest } from './contract.ts';
+import { admit, type Admission, type IssuancePolicy } from './policy.ts';
 
 export interface JwtIssuerDependencies {
+  readonly issuancePolicy: IssuancePolicy;
   readonly store: Pick<IssuanceStore, 'recordJwtSvids' | 'raiseJwtExpiry'>;
   readonly signers: Pick<Signers, 'sign'>;
   /** The active JWT authority, or undefined. */
@@ -34,106 +36,132 @@ const algorithms: Readonly<Record<KeyType, string>> = {
 export const joseAlgorithm = (keyType: KeyType): string => algorithms[keyType];
 
 /**
- * JWT-SVIDs (JWT-SVID specification sections 2 and 3): expiry on record → signed → recorded with
- * its audit event → released.
+ * JWT-SVIDs (JWT-SVID specification sections 2 and 3): allowed by the policy → expiry on record →
+ * signed → recorded with its audit event → released.
  */
 export function createJwtIssuer(dependencies: JwtIssuerDependencies): {
   issue(request: JwtRequest): Promise<IssuedJwt>;
 } {
-  const { store, signers, clock } = dependencies;
-  const records = new Batcher<JwtSvidRecord, FinishOutcome>(
-    (batch) => store.recordJwtSvids(batch),
-    200,
-  );
-  const raised = new Map<string, number>();
+  return new JwtIssuer(dependencies);
+}
 
-  async function issue(request: JwtRequest): Promise<IssuedJwt> {
-    const authority = dependencies.authority();
+/** A token that is about to be signed. */
+interface Draft {
+  readonly request: JwtRequest;
+  readonly admission: Admission;
+  readonly authority: Authority;
+  readonly jti: string;
+  readonly issuedAt: number;
+  readonly expiresAt: number;
+}
+
+/** Owner of the levels to which it has raised the highest expiry of each authority. */
+class JwtIssuer {
+  readonly #dependencies: JwtIssuerDependencies;
+  readonly #records: Batcher<JwtSvidRecord, FinishOutcome>;
+  readonly #raised = new Map<string, number>();
+
+  constructor(dependencies: JwtIssuerDependencies) {
+    this.#dependencies = dependencies;
+    this.#records = new Batcher((batch) => dependencies.store.recordJwtSvids(batch), commitLimit);
+  }
+
+  async issue(request: JwtRequest): Promise<IssuedJwt> {
+    const draft = this.#draft(request);
+    const { authority, jti, issuedAt, expiresAt } = draft;
+    if (expiresAt > (this.#raised.get(authority.id) ?? 0)) await this.#raise(authority, expiresAt);
+    const token = await this.#sign(draft);
+    const [recorded] = await this.#records.run([recordOf(draft, this.#dependencies.clock.nowMs())]);
+    if (recorded?.state === 'withheld')
+      throw new PkiError(recorded.code, recorded.message, { detail: { jti, withheld: true } });
+    if (recorded?.state !== 'issued') throw new PkiError('WITHHELD', 'the token was not released');
+    return { token, jti, issuedAt, expiresAt };
+  }
+
+  #draft(request: JwtRequest): Draft {
+    const { issuancePolicy, clock } = this.#dependencies;
+    const { caller, spiffeId, audience, ttlSeconds, entryId } = request;
+    const admission = unwrap(
+      admit(issuancePolicy, { type: 'jwt', spiffeId, audience, ttlSeconds, entryId }, caller),
+    );
+    const authority = this.#dependencies.authority();
     if (authority === undefined) throw new PkiError('NO_ISSUER', 'no JWT authority is active');
     const issuedAt = clock.now();
-    const expiresAt = issuedAt + request.ttlSeconds;
+    const expiresAt = issuedAt + ttlSeconds;
     if (expiresAt > authority.notAfter)
       throw new PkiError(
         'ISSUER_LIFETIME',
-        `a lifetime of ${request.ttlSeconds} s ends after the JWT authority`,
+        `a lifetime of ${ttlSeconds} s ends after the JWT authority`,
       );
-    if (expiresAt > (raised.get(authority.id) ?? 0)) {
-      const level = Math.ceil(expiresAt / expiryStepSeconds) * expiryStepSeconds;
-      await store.raiseJwtExpiry(authority.id, level);
-      raised.set(authority.id, Math.max(level, raised.get(authority.id) ?? 0));
-    }
-    const jti = uuidv7(clock.nowMs());
+    return { request, admission, authority, jti: uuidv7(clock.nowMs()), issuedAt, expiresAt };
+  }
+
+  async #raise({ id }: Authority, expiresAt: number): Promise<void> {
+    const level = Math.ceil(expiresAt / expiryStepSeconds) * expiryStepSeconds;
+    await this.#dependencies.store.raiseJwtExpiry(id, level);
+    this.#raised.set(id, Math.max(level, this.#raised.get(id) ?? 0));
+  }
+
+  async #sign({ request, authority, jti, issuedAt, expiresAt }: Draft): Promise<string> {
+    const { signers, issuer } = this.#dependencies;
     const header = { alg: joseAlgorithm(authority.keyType), kid: authority.ckaId, typ: 'JWT' };
     const claims = {
       sub: request.spiffeId.toString(),
       aud: request.audience,
-      iss: dependencies.issuer,
+      iss: issuer,
       iat: issuedAt,
       exp: expiresAt,
       jti,
     };
-    const signingInput = `${encode(header)}.${encode(claims)}`;
+    const input = `${encode(header)}.${encode(claims)}`;
     const [outcome] = await signers.sign([
-      { ckaId: authority.ckaId, bytes: Buffer.from(signingInput, 'ascii'), format: 'jose' },
+      { ckaId: authority.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' },
     ]);
-    if (outcome === undefined || !outcome.ok)
-      throw new PkiError(
-        outcome?.code ?? 'HSM_UNAVAILABLE',
-        outcome?.message ?? 'the signer gave no answer',
-      );
-    const [recorded] = await records.run([
-      {
-        jti,
-        subject: claims.sub,
-        audience: request.audience,
-        issuedAt,
-        expiresAt,
-        authorityId: authority.id,
-        entryId: request.entryId,
-        holder: request.holder,
-        rights: [
-          { kind: 'authority', id: authority.id, states: finishingStates },
-          ...request.rights,
-        ],
-        event: event(request, jti, authority, expiresAt, clock.nowMs()),
-      },
-    ]);
-    if (recorded?.state === 'withheld')
-      throw new PkiError(recorded.code, recorded.message, { detail: { jti, withheld: true } });
-    if (recorded?.state !== 'issued') throw new PkiError('WITHHELD', 'the token was not released');
-    return {
-      token: `${signingInput}.${outcome.signature.toString('base64url')}`,
-      jti,
-      issuedAt,
-      expiresAt,
-    };
+    if (outcome?.ok === true) return `${input}.${outcome.signature.toString('base64url')}`;
+    throw new PkiError(
+      outcome?.code ?? 'HSM_UNAVAILABLE',
+      outcome?.message ?? 'the signer gave no answer',
+    );
   }
-
-  return { issue };
 }
 
-function event(
-  request: JwtRequest,
-  jti: string,
-  authority: Authority,
-  expiresAt: number,
-  timeMs: number,
-): AuditEvent {
+const recordOf = (draft: Draft, timeMs: number): JwtSvidRecord => {
+  const { request, admission, authority, jti, issuedAt, expiresAt } = draft;
   return {
-    timeMs,
-    actor: request.holder,
-    kind: 'jwt.issued',
+    jti,
     subject: request.spiffeId.toString(),
-    detail: {
-      ...request.reason,
-      jti,
-      audience: request.audience,
-      authority: authority.id,
-      entry: request.entryId,
-      expiresAt,
-    },
+    audience: request.audience,
+    issuedAt,
+    expiresAt,
+    authorityId: authority.id,
+    entryId: request.entryId,
+    holder: request.holder,
+    rights: [
+      { kind: 'authority', id: authority.id, states: finishingStates },
+      ...request.rights,
+      { kind: 'policy', version: admission.version },
+    ],
+    event: issuedEvent(draft, timeMs),
   };
-}
+};
+
+const issuedEvent = (
+  { request, jti, authority, expiresAt }: Draft,
+  timeMs: number,
+): AuditEvent => ({
+  timeMs,
+  actor: request.holder,
+  kind: 'jwt.issued',
+  subject: request.spiffeId.toString(),
+  detail: {
+    ...request.reason,
+    jti,
+    audience: request.audience,
+    authority: authority.id,
+    entry: request.entryId,
+    expiresAt,
+  },
+});
 
 const encode = (value: object): string =>
   Buffer.from(JSON.stringify(value), 'utf8').toString('base64url');

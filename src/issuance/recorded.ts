@@ -4,6 +4,7 @@ import { sha256Hex, type KeyType } from '../common/x509/index.ts';
 import { assembleSigned, lint, type LintContext, type Profile } from '../certs/index.ts';
 import {
   finishingStates,
+  subjectText,
   type Authority,
   type AuthorityState,
   type Intent,
@@ -11,7 +12,8 @@ import {
 } from '../domain/index.ts';
 import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/signing-port.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
-import { Batcher } from './batcher.ts';
+import { Batcher, commitLimit } from './batcher.ts';
+import { requireAdmitted, type Admission } from './policy.ts';
 import { abandonedEvent, issuedEvent, refusedEvent, type IssuedAs } from './certificate-events.ts';
 
 /** A certificate that somebody was allowed to have, before it is checked and recorded. */
@@ -20,6 +22,8 @@ export interface CertificateDraft {
   readonly profile: Profile;
   /** What the TBSCertificate must say. `prepare` reads the bytes anew and compares. */
   readonly expected: LintContext & { readonly serial: Buffer };
+  /** What the policy allowed; its version becomes a right. */
+  readonly admission: Admission;
   /** The authority whose key signs. */
   readonly signer: {
     readonly authorityId: string;
@@ -42,7 +46,7 @@ export interface CertificateDraft {
     | 'requestId'
     | 'replaces'
   >;
-  /** The transaction that releases checks these again, after that of the authority to sign. */
+  /** Checked again by the transaction that releases, between those of authority and policy. */
   readonly rights: Rights;
   readonly issuedAs: IssuedAs;
   /**
@@ -86,8 +90,8 @@ export type RecordedStep = 'prepared' | 'intents-durable' | 'signed' | 'recorded
  */
 export interface RecordedIssuance {
   /**
-   * Holds the bytes against the profile and the record. Fails with LINT_FAILED. Pure: nothing is
-   * recorded yet.
+   * Holds the bytes against the profile, the record and what the policy allowed. Fails with
+   * LINT_FAILED. Pure: nothing is recorded yet.
    */
   prepare(draft: CertificateDraft): Result<PreparedCertificate>;
   /**
@@ -106,9 +110,6 @@ export interface RecordedDependencies {
   readonly store: Pick<IssuanceStore, 'recordIntents' | 'finish'>;
   readonly clock: Clock;
 }
-
-/** Commits larger than this block the event loop for longer than they save (bench/store). */
-export const commitLimit = 200;
 
 interface Item {
   readonly draft: CertificateDraft;
@@ -157,7 +158,8 @@ export function createRecordedIssuance({ store, clock }: RecordedDependencies): 
 
   const issuance: RecordedIssuance = {
     prepare(draft) {
-      const { expected, profile, tbsDer } = draft;
+      const { admission, expected, profile, record, tbsDer } = draft;
+      requireAdmitted(admission, record.kind, expected.subject);
       const linted = lint(tbsDer, profile, expected);
       if (!linted.ok) return linted;
       return ok(new Prepared(issuance, { draft, intent: intentOf(draft, clock.nowMs()) }));
@@ -188,7 +190,7 @@ const intentOf = (
   nowMs: number,
 ): Intent => ({
   serial: expected.serial.toString('hex'),
-  spiffeId: expected.spiffeId.toString(),
+  spiffeId: subjectText(expected.subject),
   kind: record.kind,
   profile: record.profile,
   entryId: record.entryId,
@@ -263,6 +265,7 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
       rights: [
         { kind: 'authority', id: draft.signer.authorityId, states: draft.signer.states },
         ...draft.rights,
+        { kind: 'policy', version: draft.admission.version },
       ],
       event: issuedEvent(intent, draft.issuedAs, sha256, nowMs),
     },
@@ -272,7 +275,12 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
 /** The signer refused key or proof: nothing was signed. */
 function refused({ draft, intent }: Item, error: PkiError, nowMs: number): Ending {
   const refusalId = uuidv7(nowMs);
-  const event = refusedEvent({ ...intent, reason: draft.issuedAs.detail }, error, refusalId, nowMs);
+  const event = refusedEvent(
+    { ...intent, subject: intent.spiffeId, reason: draft.issuedAs.detail },
+    error,
+    refusalId,
+    nowMs,
+  );
   return {
     outcome: { ok: false, error, refusalId },
     finish: { kind: 'refused', serial: intent.serial, code: error.code, event },

@@ -15,6 +15,7 @@ import {
   pkcs8Of,
   sha256Hex,
 } from '../common/x509/index.ts';
+import { serverRequester, spiffeSubject } from '../domain/index.ts';
 import type { Authorities, Issuer } from './contract.ts';
 
 /**
@@ -114,12 +115,11 @@ export class ServerCertificate {
       {
         requestId: uuidv7(clock.nowMs()),
         csrDer: createCsr(privateKey),
-        spiffeId: serverId(trustDomain),
-        dnsNames: this.#dependencies.dnsNames,
+        subject: spiffeSubject(serverId(trustDomain), this.#dependencies.dnsNames),
         kind: 'server',
         profile: 'server',
         ttlSeconds: this.#dependencies.ttlSeconds,
-        requester: 'server',
+        caller: serverRequester,
         holder: 'server',
         entryId: null,
         delegationId: null,

@@ -13,7 +13,7 @@ import type {
 } from '../issuance/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Access } from './access.ts';
-import { actorOf, type OperatorCaller } from './caller.ts';
+import { actorOf, requesterOf, type OperatorCaller } from './caller.ts';
 import type { AuthoritySourcing } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { requestIdOrNew } from './requests.ts';
@@ -88,7 +88,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
       const { downstream, clock } = this.#deps;
       return downstream({
         ...input,
-        actor: actorOf(caller),
+        caller: requesterOf(caller),
         requestId: requestIdOrNew(input.requestId, clock.nowMs()),
       });
     });
@@ -101,7 +101,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     return this.#acting(caller, 'CrossSign', input.toId, async () => {
       const { cross, crossInChains } = this.#deps;
       return {
-        authority: await cross({ ...input, actor: actorOf(caller) }),
+        authority: await cross({ ...input, caller: requesterOf(caller) }),
         inChains: crossInChains,
       };
     });

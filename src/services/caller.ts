@@ -1,3 +1,5 @@
+import type { Requester } from '../domain/index.ts';
+
 /** What a caller may be, for the table of RPCs; deny by default. */
 export const callerClasses = [
   'anonymous',
@@ -74,6 +76,12 @@ export interface AdminCaller extends CertificateIdentity {
 export type CertificateCaller = AgentCaller | WorkloadCaller | DelegateCaller | AdminCaller;
 export type OperatorCaller = LocalCaller | AdminCaller;
 export type Caller = AnonymousCaller | LocalCaller | CertificateCaller;
+
+/** The caller as issuance and its policy know it. */
+export const requesterOf = (caller: Exclude<Caller, AnonymousCaller>): Requester => ({
+  class: caller.class,
+  name: actorOf(caller),
+});
 
 /** The name under which a caller stands in the audit record and in `createdBy`. */
 export function actorOf(caller: Caller): string {

@@ -6,7 +6,7 @@ import type { DownstreamAuthority, DownstreamRequest } from '../issuance/sources
 import type { LedgerRevocations, ObjectLedger } from '../ledger/index.ts';
 import type { AgentStore, CertificateStore, EntryStore } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
-import type { Caller, DelegateCaller, WorkloadCaller } from './caller.ts';
+import { requesterOf, type Caller, type DelegateCaller, type WorkloadCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { Downstream } from './contract.ts';
 import type { InventoryProof } from './inventory-proof.ts';
@@ -103,7 +103,7 @@ export class DownstreamService implements Downstream {
         enforceRate(this.#total.take(), 'too many CA certificates');
         const signed = await this.#inTurn(() =>
           sign({
-            actor: caller.spiffeId,
+            caller: requesterOf(caller),
             requestId,
             csrDer: input.csrDer,
             ...(input.ttlSeconds === 0 ? {} : { lifeSeconds: input.ttlSeconds }),

@@ -1,9 +1,14 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import { checkDnsNames, shortLivedMaximumSeconds, userSpiffeId } from '../domain/index.ts';
+import {
+  spiffeSubject,
+  checkDnsNames,
+  shortLivedMaximumSeconds,
+  userSpiffeId,
+} from '../domain/index.ts';
 import type { Authorities, Issuer } from '../issuance/contract.ts';
 import type { Access } from './access.ts';
-import { actorOf, type OperatorCaller } from './caller.ts';
+import { actorOf, requesterOf, type OperatorCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { Mint } from './contract.ts';
 import { issueOne } from './issuing.ts';
@@ -54,12 +59,11 @@ export class MintService implements Mint {
       const leaf = await issueOne(this.#deps, {
         requestId,
         csrDer: request.csrDer,
-        spiffeId,
-        dnsNames,
+        subject: spiffeSubject(spiffeId, dnsNames),
         kind: request.admin ? 'admin' : 'workload',
         profile: 'short-lived',
         ttlSeconds,
-        requester: actor,
+        caller: requesterOf(caller),
         holder: actor,
         entryId: null,
         delegationId: null,

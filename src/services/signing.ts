@@ -1,11 +1,17 @@
 import { parseCsr } from '../certs/index.ts';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
-import { checkDnsNames, chooseDelegation, userSpiffeId, type Delegation } from '../domain/index.ts';
+import {
+  spiffeSubject,
+  checkDnsNames,
+  chooseDelegation,
+  userSpiffeId,
+  type Delegation,
+} from '../domain/index.ts';
 import type { Authorities, LeafRequest } from '../issuance/contract.ts';
 import type { DelegationStore, EntryStore } from '../store/ports/index.ts';
 import { pagesOf } from '../store/pages.ts';
-import type { Caller, DelegateCaller } from './caller.ts';
+import { requesterOf, type Caller, type DelegateCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from './contract.ts';
 import { decideEach, issueDecided, type IssuingDeps } from './issuing.ts';
@@ -148,12 +154,11 @@ export class SigningService implements Signing {
     return {
       requestId: item.requestId,
       csrDer: item.csrDer,
-      spiffeId,
-      dnsNames,
+      subject: spiffeSubject(spiffeId, dnsNames),
       kind: 'delegated',
       profile: delegation.profile,
       ttlSeconds: Math.min(ttlSeconds, settings.maximumX509TtlSeconds),
-      requester: caller.spiffeId,
+      caller: requesterOf(caller),
       holder: caller.spiffeId,
       entryId: null,
       delegationId: delegation.id,

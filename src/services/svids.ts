@@ -8,6 +8,7 @@ import {
   type Selector,
 } from '../common/spiffe/index.ts';
 import {
+  spiffeSubject,
   allowedValues,
   shortLivedMaximumSeconds,
   type Agent,
@@ -15,7 +16,7 @@ import {
 } from '../domain/index.ts';
 import type { IssuedJwt, LeafRequest } from '../issuance/contract.ts';
 import type { AgentStore, EntryStore } from '../store/ports/index.ts';
-import type { AgentCaller } from './caller.ts';
+import { requesterOf, type AgentCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from './contract.ts';
 import { KeyedBuckets } from './limits.ts';
@@ -105,6 +106,7 @@ export class SvidService implements Svids {
             ? Math.min(settings.defaultJwtTtlSeconds, settings.maximumJwtTtlSeconds)
             : Math.min(entry.jwtTtlSeconds, settings.maximumJwtTtlSeconds);
         const issued = await this.#deps.issuer.issueJwt({
+          caller: requesterOf(caller),
           spiffeId,
           audience,
           entryId: entry.id,
@@ -174,12 +176,11 @@ export class SvidService implements Svids {
     return {
       requestId: item.requestId,
       csrDer: item.csrDer,
-      spiffeId,
-      dnsNames: entry.dnsNames,
+      subject: spiffeSubject(spiffeId, entry.dnsNames),
       kind: entry.admin ? 'admin' : 'workload',
       profile: entry.profile,
       ttlSeconds: ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, entryTtl),
-      requester: caller.spiffeId,
+      caller: requesterOf(caller),
       holder: caller.spiffeId,
       entryId: entry.id,
       delegationId: null,

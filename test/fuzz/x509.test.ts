@@ -12,6 +12,7 @@ import {
   verifyX509Svid,
 } from '../../src/common/x509/index.ts';
 import { lint, parseCsr } from '../../src/certs/index.ts';
+import { spiffeSubject } from '../../src/domain/index.ts';
 import { SpiffeId } from '../../src/common/spiffe/index.ts';
 import { leafExtensions, makeAuthority, makeCertificate, makeKey, now } from '../support/x509.ts';
 
@@ -156,7 +157,7 @@ suite('hostile input', () => {
     const context = {
       issuer: root.parsed,
       spkiDer: key.spkiDer,
-      spiffeId: SpiffeId.of('spiffe://example.org/a'),
+      subject: spiffeSubject(SpiffeId.of('spiffe://example.org/a')),
       notBefore: now,
       notAfter: now + 60,
     };

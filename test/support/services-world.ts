@@ -8,6 +8,7 @@ import type { AuditRecord, Authority, BundleRevision } from '../../src/domain/in
 import {
   createIssuer,
   createRecordedIssuance,
+  passThroughPolicy,
   type Authorities,
   type JwtRequest,
 } from '../../src/issuance/index.ts';
@@ -163,6 +164,7 @@ export async function createServicesWorld(
   let interruption: (() => Promise<void>) | undefined;
   const issuer = createIssuer({
     store: store.issuance,
+    issuancePolicy: passThroughPolicy,
     recorded: createRecordedIssuance({ store: store.issuance, clock }),
     audit: store.audit,
     signers: {

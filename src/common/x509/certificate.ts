@@ -107,11 +107,12 @@ function flat({
   subjectAltName,
   ...rest
 }: Extensions): Omit<Extensions, 'subjectAltName'> &
-  Pick<ParsedCertificate, 'uriSans' | 'dnsSans' | 'otherSanKinds'> {
+  Pick<ParsedCertificate, 'uriSans' | 'dnsSans' | 'ipSans' | 'otherSanKinds'> {
   return {
     ...rest,
     uriSans: subjectAltName?.uris ?? [],
     dnsSans: subjectAltName?.dnsNames ?? [],
+    ipSans: subjectAltName?.ips ?? [],
     otherSanKinds: subjectAltName?.otherKinds ?? [],
   };
 }

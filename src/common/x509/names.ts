@@ -1,4 +1,5 @@
 import { DerError, tag, type DerReader } from './der-reader.ts';
+import { ipText } from './ip-address.ts';
 import type { AltNames } from './types.ts';
 
 /** Kind of each GeneralName, by its tag octet (RFC 5280 section 4.2.1.6). */
@@ -23,6 +24,7 @@ const maximumNames = 256;
 export function readGeneralNames(names: DerReader, what: string): AltNames {
   const uris: string[] = [];
   const dnsNames: string[] = [];
+  const ips: string[] = [];
   const otherKinds: string[] = [];
   if (!names.more) throw new DerError(`${what} is empty`);
   for (let count = 0; names.more; count += 1) {
@@ -34,8 +36,10 @@ export function readGeneralNames(names: DerReader, what: string): AltNames {
     if (name.tag === 0x86) uris.push(printableAscii(name.content, what));
     else if (name.tag === 0x82) dnsNames.push(printableAscii(name.content, what));
     else otherKinds.push(kind);
+    const ip = name.tag === 0x87 ? ipText(name.content) : undefined;
+    if (ip !== undefined) ips.push(ip);
   }
-  return { uris, dnsNames, otherKinds };
+  return { uris, dnsNames, ips, otherKinds };
 }
 
 function printableAscii(content: Buffer, what: string): string {

@@ -27,6 +27,8 @@ export type KeyUsageName = (typeof keyUsageNames)[number];
 export interface AltNames {
   readonly uris: readonly string[];
   readonly dnsNames: readonly string[];
+  /** In canonical text; an address of neither 4 nor 16 octets is left out. */
+  readonly ips: readonly string[];
   /** Kinds of all other names, for example `iPAddress` or `otherName`, one per name. */
   readonly otherKinds: readonly string[];
 }
@@ -49,6 +51,8 @@ export interface ParsedCertificate {
   readonly spkiDer: Buffer;
   readonly uriSans: readonly string[];
   readonly dnsSans: readonly string[];
+  /** In canonical text; each stands among `otherSanKinds` as well. */
+  readonly ipSans: readonly string[];
   /** Kinds of SANs other than URI and DNS, one per name. */
   readonly otherSanKinds: readonly string[];
   /** False too when there is no SAN. */

@@ -1,10 +1,15 @@
-import { codes, PkiError, type StatusName } from '../../common/errors/index.ts';
+import { codes, ok, PkiError, type Result, type StatusName } from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import { parseCertificate } from '../../common/x509/index.ts';
-import type { AuditEvent, CertificateRecord, Intent } from '../../domain/index.ts';
+import {
+  subjectText,
+  type AuditEvent,
+  type CertificateRecord,
+  type Intent,
+} from '../../domain/index.ts';
 import type { Signers } from '../../hsm/signing-port.ts';
 import type { AuditStore, IssuanceStore } from '../../store/ports/index.ts';
-import { Batcher } from '../batcher.ts';
+import { Batcher, commitLimit } from '../batcher.ts';
 import { refusedEvent } from '../certificate-events.ts';
 import type {
   Authorities,
@@ -15,12 +20,12 @@ import type {
   LeafRequest,
   LeafResult,
 } from '../contract.ts';
-import {
-  commitLimit,
-  type CertificateOutcome,
-  type PreparedCertificate,
-  type RecordedIssuance,
-  type RecordedStep,
+import { admit, type IssuancePolicy } from '../policy.ts';
+import type {
+  CertificateOutcome,
+  PreparedCertificate,
+  RecordedIssuance,
+  RecordedStep,
 } from '../recorded.ts';
 import {
   draftLeaf,
@@ -34,6 +39,7 @@ import { UnderWay } from './under-way.ts';
 export interface PipelineDependencies {
   readonly store: Pick<IssuanceStore, 'findRequests'>;
   readonly recorded: RecordedIssuance;
+  readonly issuancePolicy: IssuancePolicy;
   readonly audit: Pick<AuditStore, 'append'>;
   readonly signers: Pick<Signers, 'sign'>;
   readonly authorities: Pick<Authorities, 'chainDer'> & {
@@ -150,10 +156,9 @@ class LeafIssuer {
 
   /** Reads the CSRs. A request that is under way already gets the same answer. */
   #take(requests: readonly LeafRequest[], { answers, refusals }: Batch): readonly Fresh[] {
-    const { isAuthorityKey } = this.#dependencies.options;
     const fresh: Fresh[] = [];
     for (const [index, request] of requests.entries()) {
-      const read = readCsr(request, isAuthorityKey);
+      const read = this.#read(request);
       if (!read.ok) {
         refusals.push({ index, request, error: read.error });
         continue;
@@ -166,11 +171,26 @@ class LeafIssuer {
     return fresh;
   }
 
+  /** The CSR and the policy's decision: also where the answer will be a recorded one. */
+  #read(request: LeafRequest): Result<ReadRequest> {
+    const { issuancePolicy, options } = this.#dependencies;
+    const read = readCsr(request, options.isAuthorityKey);
+    if (!read.ok) return read;
+    const { caller, kind, subject, profile, ttlSeconds, entryId, delegationId } = request;
+    const { keyType } = read.value.csr;
+    const admitted = admit(
+      issuancePolicy,
+      { type: 'x509', kind, subject, profile, keyType, ttlSeconds, entryId, delegationId },
+      caller,
+    );
+    return admitted.ok ? ok({ ...read.value, admission: admitted.value }) : admitted;
+  }
+
   /** Answers from the record what was asked before; returns the rest. */
   async #answerRepeated(fresh: readonly Fresh[], { answers }: Batch): Promise<readonly Fresh[]> {
     const recorded = await this.#dependencies.store.findRequests(
-      fresh.map(({ request: { requester, requestId }, publicKeySha256 }) => ({
-        requester,
+      fresh.map(({ request: { caller, requestId }, publicKeySha256 }) => ({
+        requester: caller.name,
         requestId,
         publicKeySha256,
       })),
@@ -220,7 +240,7 @@ class LeafIssuer {
     await this.#refusals.run(
       refusals.map(({ request, error }, position) =>
         refusedEvent(
-          { ...request, spiffeId: request.spiffeId.toString() },
+          { ...request, requester: request.caller.name, subject: subjectText(request.subject) },
           error,
           ids[position] as string,
           clock.nowMs(),
@@ -259,7 +279,7 @@ class LeafIssuer {
     if (
       record.state !== 'issued' ||
       certificateDer === null ||
-      record.spiffeId !== request.spiffeId.toString() ||
+      record.spiffeId !== subjectText(request.subject) ||
       record.kind !== request.kind ||
       record.notAfter <= now ||
       !parseCertificate(certificateDer).ok

@@ -1,9 +1,16 @@
 import { fail, ok, type Result } from '../../common/errors/index.ts';
 import type { Clock, Random } from '../../common/runtime/index.ts';
 import { keyTypes, sha256Hex, type ParsedCertificate } from '../../common/x509/index.ts';
-import { buildLeafTbs, newSerial, parseCsr, type ParsedCsr } from '../../certs/index.ts';
-import { shortLivedMaximumSeconds, type Authority } from '../../domain/index.ts';
+import {
+  buildLeafTbs,
+  newSerial,
+  parseCsr,
+  subjectProblem,
+  type ParsedCsr,
+} from '../../certs/index.ts';
+import { shortLivedMaximumSeconds, subjectText, type Authority } from '../../domain/index.ts';
 import type { LeafRequest } from '../contract.ts';
+import type { Admission } from '../policy.ts';
 import { signerOf, type CertificateDraft } from '../recorded.ts';
 
 /** A request whose CSR was read; of the CSR only the public key goes on. */
@@ -11,6 +18,7 @@ export interface ReadRequest {
   readonly request: LeafRequest;
   readonly csr: ParsedCsr;
   readonly publicKeySha256: string;
+  readonly admission: Admission;
 }
 
 /** An issuing authority as preparation needs it. */
@@ -35,7 +43,7 @@ export interface PrepareOptions {
 export function readCsr(
   request: LeafRequest,
   isAuthorityKey: (publicKeySha256: string) => boolean,
-): Result<ReadRequest> {
+): Result<Omit<ReadRequest, 'admission'>> {
   const parsed = parseCsr(request.csrDer);
   if (!parsed.ok) return parsed;
   const csr = parsed.value;
@@ -45,7 +53,7 @@ export function readCsr(
       'KEY_UNSUPPORTED',
       `a key of type ${csr.keyType} is not allowed here; allowed: ${allowed.join(', ')}`,
     );
-  const named = namedIdentityProblem(csr, request);
+  const named = subjectProblem(csr, request.subject);
   if (named !== undefined) return fail('CSR_IDENTITY_MISMATCH', named);
   const publicKeySha256 = sha256Hex(csr.spkiDer);
   if (isAuthorityKey(publicKeySha256))
@@ -55,7 +63,7 @@ export function readCsr(
 
 /** Checks the lifetime and builds the TBSCertificate. Pure but for serial and clock. */
 export function draftLeaf(
-  { request, csr, publicKeySha256 }: ReadRequest,
+  { request, csr, publicKeySha256, admission }: ReadRequest,
   issuer: IssuerView,
   now: number,
   options: PrepareOptions,
@@ -71,13 +79,12 @@ export function draftLeaf(
       { next: 'Set issuance.crlBaseUrl, or let the entry use the short-lived profile.' },
     );
   }
-  const { profile, spiffeId, dnsNames } = request;
+  const { profile, subject } = request;
   const expected = {
     serial: newSerial(options.clock.nowMs(), options.random),
     issuer: issuer.certificate,
     spkiDer: csr.spkiDer,
-    spiffeId,
-    dnsNames,
+    subject,
     ...lifetime.value,
     ...(crlUrl === undefined ? {} : { crlUrl }),
   };
@@ -87,11 +94,12 @@ export function draftLeaf(
     expected,
     signer: signerOf(authority),
     proof: csr.proof,
+    admission,
     record: { ...recordOf(request), publicKeySha256 },
     rights: request.rights,
     issuedAs: {
       kind: 'certificate.issued',
-      subject: spiffeId.toString(),
+      subject: subjectText(subject),
       detail: request.reason,
     },
   });
@@ -102,7 +110,7 @@ const recordOf = ({
   profile,
   entryId,
   delegationId,
-  requester,
+  caller,
   holder,
   requestId,
   replaces,
@@ -111,7 +119,7 @@ const recordOf = ({
   profile,
   entryId,
   delegationId,
-  requester,
+  requester: caller.name,
   holder,
   requestId,
   replaces,
@@ -145,16 +153,4 @@ function validity(
     );
   }
   return ok({ notBefore, notAfter });
-}
-
-function namedIdentityProblem(csr: ParsedCsr, request: LeafRequest): string | undefined {
-  const foreignId = csr.uriSans.find((uri) => uri !== request.spiffeId.toString());
-  if (foreignId !== undefined)
-    return `the request names ${JSON.stringify(foreignId)}, the caller may have ${request.spiffeId.toString()}`;
-  const foreignName = csr.dnsSans.find((name) => !request.dnsNames.includes(name.toLowerCase()));
-  if (foreignName !== undefined)
-    return `the request names the DNS name ${JSON.stringify(foreignName)}, which this identity does not have`;
-  if (csr.otherSanKinds.length > 0)
-    return `the request names a SAN of kind ${csr.otherSanKinds[0]}, which no identity here has`;
-  return undefined;
 }

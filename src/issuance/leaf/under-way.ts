@@ -1,3 +1,4 @@
+import { subjectNames } from '../../domain/index.ts';
 import type { LeafResult } from '../contract.ts';
 import type { ReadRequest } from './prepare.ts';
 
@@ -11,12 +12,11 @@ export class UnderWay {
 
   static keyOf({ request, publicKeySha256 }: ReadRequest): string {
     return [
-      request.requester,
+      request.caller.name,
       request.requestId,
       publicKeySha256,
       request.kind,
-      request.spiffeId.toString(),
-      ...request.dnsNames,
+      ...subjectNames(request.subject),
     ].join('\u0000');
   }
 

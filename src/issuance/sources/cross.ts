@@ -7,11 +7,17 @@ import {
   hasOwnKey,
   preparingAuthority,
   type Authority,
+  type Requester,
   type TokenRole,
 } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/token-port.ts';
 import type { AuthorityStore } from '../../store/ports/index.ts';
-import { issueAuthorityCertificate, type AuthorityCertificate } from '../authority-certificate.ts';
+import {
+  admitAuthority,
+  issueAuthorityCertificate,
+  type AuthorityCertificate,
+} from '../authority-certificate.ts';
+import type { IssuancePolicy } from '../policy.ts';
 import { authorityEvent } from '../authority-event.ts';
 import { signerOf, type RecordedIssuance } from '../recorded.ts';
 import { authoritySigner } from '../token-signer.ts';
@@ -19,6 +25,7 @@ import { authoritySigner } from '../token-signer.ts';
 export interface CrossDependencies {
   readonly authorities: Pick<AuthorityStore, 'list' | 'create' | 'complete' | 'transition'>;
   readonly recorded: RecordedIssuance;
+  readonly issuancePolicy: IssuancePolicy;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;
   readonly clockSkewSeconds: number;
@@ -27,7 +34,7 @@ export interface CrossDependencies {
 }
 
 export interface CrossRequest {
-  readonly actor: string;
+  readonly caller: Requester;
   /** The root that consumers trust already: active or old, with its key here. */
   readonly fromId: string;
   /** The root that some consumers can't take in time. */
@@ -48,7 +55,7 @@ interface Root {
  * AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS, HSM_*.
  */
 export async function crossSign(
-  { actor, fromId, toId }: CrossRequest,
+  { caller, fromId, toId }: CrossRequest,
   dependencies: CrossDependencies,
 ): Promise<Authority> {
   const { clock, clockSkewSeconds } = dependencies;
@@ -65,22 +72,25 @@ export async function crossSign(
     ),
     notAfter: Math.min(from.certificate.notAfter, to.certificate.notAfter),
   };
+  const { keyType } = to.authority;
+  const admission = admitAuthority(caller, { profile: 'cross', keyType }, dependencies);
   const issued = await issueAuthorityCertificate(
     {
+      admission,
       profile: 'cross',
       issuer: from.certificate,
       signer: signerOf(from.authority),
       spkiDer: to.certificate.spkiDer,
       subjectDer: to.certificate.subjectDer,
       ...life,
-      record: { requester: actor, holder: actor, requestId: id, entryId: null },
+      record: { requester: caller.name, holder: caller.name, requestId: id, entryId: null },
       rights: [],
       issuedAs: { kind: 'authority.cross', subject: id, detail: { from: fromId, to: toId } },
     },
     authoritySigner(from.authority, dependencies.openToken),
     dependencies,
   );
-  return publish({ id, actor, from, to, life, issued }, dependencies);
+  return publish({ id, actor: caller.name, from, to, life, issued }, dependencies);
 }
 
 function rootOf(

@@ -1,13 +1,14 @@
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock, Random } from '../../common/runtime/index.ts';
 import type { TrustDomain } from '../../common/spiffe/index.ts';
-import { sha256Hex, verifyChain } from '../../common/x509/index.ts';
+import { sha256Hex, verifyChain, type KeyType } from '../../common/x509/index.ts';
 import { parseCsr } from '../../certs/index.ts';
-import type { Authority, AuditValue, Rights, TokenRole } from '../../domain/index.ts';
+import type { Authority, AuditValue, Requester, Rights, TokenRole } from '../../domain/index.ts';
 import type { TokenAdmin } from '../../hsm/token-port.ts';
 import { checkProof } from '../../hsm/proof.ts';
 import type { IssuanceStore } from '../../store/ports/index.ts';
-import { issueAuthorityCertificate } from '../authority-certificate.ts';
+import { admitAuthority, issueAuthorityCertificate } from '../authority-certificate.ts';
+import type { IssuancePolicy } from '../policy.ts';
 import { signerOf, type RecordedIssuance } from '../recorded.ts';
 import { authoritySigner } from '../token-signer.ts';
 import { authoritiesAbove, downstreamIssuer, downstreamLife } from './downstream-issuer.ts';
@@ -18,6 +19,7 @@ export interface DownstreamDependencies {
   /** Also of those without a certificate, whose CSRs others have seen. */
   readonly isAuthorityKey?: (publicKeySha256: string) => boolean;
   readonly recorded: RecordedIssuance;
+  readonly issuancePolicy: IssuancePolicy;
   readonly issuance: Pick<IssuanceStore, 'findRequest'>;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;
@@ -29,7 +31,7 @@ export interface DownstreamDependencies {
 }
 
 export interface DownstreamRequest {
-  readonly actor: string;
+  readonly caller: Requester;
   readonly requestId: string;
   readonly csrDer: Buffer;
   /** Default: the newest active root whose key is ours. */
@@ -75,11 +77,21 @@ export async function signDownstream(
   request: DownstreamRequest,
   dependencies: DownstreamDependencies,
 ): Promise<DownstreamAuthority> {
-  const { actor, requestId, grant, lifeSeconds } = request;
+  const { caller, requestId, grant, lifeSeconds } = request;
   const { clock, clockSkewSeconds, crlUrl, openToken } = dependencies;
   const all = await dependencies.authorities.list();
   const issuer = downstreamIssuer(request.issuerId, all);
-  const spkiDer = keyOf(request, all, dependencies);
+  const { spkiDer, keyType } = keyOf(request, all, dependencies);
+  const admission = admitAuthority(
+    caller,
+    {
+      profile: 'intermediate',
+      keyType,
+      ttlSeconds: lifeSeconds,
+      ...(grant === undefined ? {} : { entryId: grant.entryId }),
+    },
+    dependencies,
+  );
   const repeated = await repeatedAnswer(request, spkiDer, all, dependencies);
   if (repeated !== undefined) return repeated;
   const life = downstreamLife(
@@ -91,6 +103,7 @@ export async function signDownstream(
   const url = crlUrl?.(authority.id);
   const issued = await issueAuthorityCertificate(
     {
+      admission,
       profile: 'intermediate',
       issuer: certificate,
       signer: signerOf(authority),
@@ -98,8 +111,8 @@ export async function signDownstream(
       ...life,
       ...(url === undefined ? {} : { crlUrl: url }),
       record: {
-        requester: actor,
-        holder: grant?.holder ?? actor,
+        requester: caller.name,
+        holder: grant?.holder ?? caller.name,
         requestId,
         entryId: grant?.entryId ?? null,
       },
@@ -124,8 +137,8 @@ function keyOf(
   { csrDer, grant }: DownstreamRequest,
   all: readonly Authority[],
   { trustDomain, isAuthorityKey }: DownstreamDependencies,
-): Buffer {
-  const { spkiDer, proof, uriSans, dnsSans, otherSanKinds } = unwrap(parseCsr(csrDer));
+): { readonly spkiDer: Buffer; readonly keyType: KeyType } {
+  const { spkiDer, keyType, proof, uriSans, dnsSans, otherSanKinds } = unwrap(parseCsr(csrDer));
   unwrap(checkProof(proof));
   const asked = uriSans.find((uri) => uri !== trustDomain.id) ?? dnsSans[0] ?? otherSanKinds[0];
   if (asked !== undefined)
@@ -138,7 +151,7 @@ function keyOf(
     throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of an authority here');
   if (grant?.ownKeySha256 === sha256)
     throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of the SVID of the caller');
-  return spkiDer;
+  return { spkiDer, keyType };
 }
 
 /**
@@ -146,13 +159,13 @@ function keyOf(
  * signed it and the grant are what they were. An operator gets a new one each time.
  */
 async function repeatedAnswer(
-  { actor, requestId, grant }: DownstreamRequest,
+  { caller, requestId, grant }: DownstreamRequest,
   spkiDer: Buffer,
   all: readonly Authority[],
   { issuance, clock }: DownstreamDependencies,
 ): Promise<DownstreamAuthority | undefined> {
   if (grant === undefined) return undefined;
-  const record = await issuance.findRequest(actor, requestId, sha256Hex(spkiDer));
+  const record = await issuance.findRequest(caller.name, requestId, sha256Hex(spkiDer));
   const now = clock.now();
   if (
     record === undefined ||

@@ -1,9 +1,9 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { selectorText, SpiffeId, type Selector } from '../../common/spiffe/index.ts';
-import type { AuditValue, Rights } from '../../domain/index.ts';
+import { spiffeSubject, type AuditValue, type Requester, type Rights } from '../../domain/index.ts';
 import type { Authorities, IssuedLeaf } from '../../issuance/contract.ts';
 import type { AgentStore } from '../../store/ports/index.ts';
-import type { AgentCaller } from '../caller.ts';
+import { requesterOf, type AgentCaller } from '../caller.ts';
 import { callerRights, type CallerRegistry } from '../callers.ts';
 import type { AgentSvid } from './node-attestation.ts';
 import { issueOne, type IssuingDeps } from '../issuing.ts';
@@ -55,7 +55,7 @@ export class Enrolment {
         ? [{ kind: 'agent', spiffeId: known.spiffeId, generation: known.generation }]
         : [];
     const leaf = await issueOne(this.#deps, {
-      ...this.#request(node.agentId, node.selectors, key),
+      ...this.#request({ class: 'node', name: node.agentId }, node.selectors, key),
       replaces: null,
       rights,
       reason: { ...node.detail, peer: key.peer },
@@ -107,7 +107,7 @@ export class Enrolment {
    */
   async repeat(node: ProvenNode, key: AgentKey, serial: string): Promise<AgentSvid | undefined> {
     const leaf: IssuedLeaf = await issueOne(this.#deps, {
-      ...this.#request(node.agentId, node.selectors, key),
+      ...this.#request({ class: 'node', name: node.agentId }, node.selectors, key),
       replaces: null,
       rights: [],
       reason: { ...node.detail, peer: key.peer },
@@ -118,7 +118,7 @@ export class Enrolment {
   async renew(caller: AgentCaller, key: AgentKey): Promise<AgentSvid> {
     const known = await standingAgent(this.#deps, caller);
     const leaf = await issueOne(this.#deps, {
-      ...this.#request(caller.spiffeId, known.selectors, key),
+      ...this.#request(requesterOf(caller), known.selectors, key),
       replaces: caller.serial,
       rights: callerRights(caller),
       reason: { method: 'renew', peer: key.peer, renewed: caller.serial },
@@ -150,17 +150,16 @@ export class Enrolment {
     return { leaf, bundle: this.#deps.authorities.bundle() };
   }
 
-  #request(agentId: string, selectors: readonly Selector[], key: AgentKey) {
+  #request(agent: Requester, selectors: readonly Selector[], key: AgentKey) {
     return {
       requestId: key.requestId,
       csrDer: key.csrDer,
-      spiffeId: SpiffeId.of(agentId),
-      dnsNames: [],
+      subject: spiffeSubject(SpiffeId.of(agent.name)),
       kind: 'agent',
       profile: 'short-lived',
       ttlSeconds: this.#deps.settings.agentTtlSeconds,
-      requester: agentId,
-      holder: agentId,
+      caller: agent,
+      holder: agent.name,
       entryId: null,
       delegationId: null,
       nodeSelectors: selectors.map(selectorText),

@@ -1,4 +1,5 @@
 import {
+  builtInPolicyVersion,
   firstEnded,
   wantRows,
   type AgentState,
@@ -32,6 +33,8 @@ export function createRightsCheck(engine: Engine, guard: LogGuard): RightsCheck 
     agent: agentReader(engine),
     delegation: delegationReader(engine),
     certificate: certificateReader(engine, guard),
+    // no policy is kept in the database: the one that is built in is in force
+    policy: () => ({ version: builtInPolicyVersion }),
   };
   return (batch, now) => {
     const rows = readRows(batch, readers);

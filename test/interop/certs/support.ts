@@ -15,6 +15,7 @@ import {
   type AuthorityProfile,
   type LeafProfile,
 } from '../../../src/certs/index.ts';
+import { spiffeSubject } from '../../../src/domain/index.ts';
 import { makeKey, signWith, type TestKey } from '../../support/x509.ts';
 
 export const trustDomain = TrustDomain.of('example.org');
@@ -58,7 +59,7 @@ export function authority(
     lint(tbs, profile, {
       issuer: issuer?.parsed,
       spkiDer: key.spkiDer,
-      spiffeId: SpiffeId.of(trustDomain.id),
+      subject: spiffeSubject(SpiffeId.of(trustDomain.id)),
       ...times,
     }),
   );
@@ -77,8 +78,7 @@ export function leaf(profile: LeafProfile, keyType: KeyType, issuer: Issued, tim
   const key = keyFor('leaf', keyType);
   const said = {
     spkiDer: key.spkiDer,
-    spiffeId: leafId(profile),
-    dnsNames: ['cart.shop.example.org'],
+    subject: spiffeSubject(leafId(profile), ['cart.shop.example.org']),
     ...times,
     ...(profile === 'revocable' ? { crlUrl } : {}),
   };

@@ -17,6 +17,7 @@ const rows: { readonly [N in RightNoun]: RightRows[N] } = {
   agent: { state: 'active', generation: 2 },
   delegation: { revokedAt: null, expiresAt: 0 },
   certificate: { state: 'issued', notBefore: now, notAfter: now, revoked: false },
+  policy: { version: 7 },
 };
 const standing: Rights = [
   { kind: 'authority', id: 'a', states: finishingStates },
@@ -24,6 +25,7 @@ const standing: Rights = [
   { kind: 'agent', spiffeId: 'spiffe://mesh.test/meshca/agent/n', generation: 2 },
   { kind: 'delegation', id: 'd' },
   { kind: 'caller', serial: '40' },
+  { kind: 'policy', version: 7 },
 ];
 
 type Rows = { readonly [N in RightNoun]?: RightRows[N] | undefined };
@@ -67,6 +69,8 @@ test('each kind names the rows that it reads, and says why it ended', () => {
     [{ certificate: { ...rows.certificate, revoked: true } }, 'CERTIFICATE_REVOKED'],
     [{ certificate: { ...rows.certificate, notAfter: now - 1 } }, 'CERTIFICATE_EXPIRED'],
     [{ certificate: { ...rows.certificate, notBefore: now + 1 } }, 'CERTIFICATE_EXPIRED'],
+    [{ policy: { version: 8 } }, 'POLICY_CHANGED'],
+    [{ policy: undefined }, 'POLICY_CHANGED'],
   ];
   for (const [changed, code] of endings)
     assert.equal(judge(standing, changed), code, JSON.stringify(changed));

@@ -5,7 +5,11 @@ import { systemRandom } from '../../../src/common/runtime/index.ts';
 import { parseCertificate } from '../../../src/common/x509/index.ts';
 import type { AuthorityVersion } from '../../../src/store/ports/index.ts';
 import type { Authority } from '../../../src/domain/index.ts';
-import { completeAuthority, recordAuthority } from '../../../src/issuance/index.ts';
+import {
+  completeAuthority,
+  passThroughPolicy,
+  recordAuthority,
+} from '../../../src/issuance/index.ts';
 import { FakeClock } from '../../support/agent.ts';
 import {
   authority,
@@ -31,6 +35,7 @@ function world() {
       },
     },
     recorded: store.recorded,
+    issuancePolicy: passThroughPolicy,
     trustDomain,
     plans: {
       root: { keyType: 'ec-p256' as const, lifeSeconds: 10 * day },
@@ -73,6 +78,7 @@ test('a new authority is recorded before its parent signs, and ends with its par
       id: w.root.record.id,
       states: ['prepared', 'published', 'active', 'old'],
     },
+    { kind: 'policy', version: 0 },
   ]);
 });
 

@@ -16,10 +16,18 @@ import {
   sha256Hex,
   spkiOf,
 } from '../../../src/common/x509/index.ts';
-import type { Intent } from '../../../src/domain/index.ts';
+import {
+  spiffeSubject,
+  type CertificateKind,
+  type Intent,
+  type Subject,
+} from '../../../src/domain/index.ts';
 import type { SignItem, SignOutcome } from '../../../src/hsm/signing-port.ts';
 import {
+  admit,
   createRecordedIssuance,
+  passThroughPolicy,
+  type Admission,
   signerOf,
   type CertificateDraft,
   type PreparedCertificate,
@@ -43,13 +51,31 @@ const issuer = unwrap(
   parseCertificate(assembleSigned(rootTbs, 'ec-p256', sign('sha256', rootTbs, issuingKey))),
 );
 
+const web = spiffeSubject(SpiffeId.of('spiffe://mesh.test/web'));
+const admitted = (kind: CertificateKind, subject: Subject): Admission =>
+  unwrap(
+    admit(
+      passThroughPolicy,
+      {
+        type: 'x509',
+        kind,
+        subject,
+        profile: 'short-lived',
+        keyType: 'ec-p256',
+        ttlSeconds: 3600,
+        entryId: 'web',
+        delegationId: null,
+      },
+      { class: 'agent', name: 'spiffe://mesh.test/meshca/agent/n1' },
+    ),
+  );
+
 function draft(over: Partial<CertificateDraft> = {}): CertificateDraft {
   const expected = {
     serial: newSerial(now * 1000, systemRandom),
     issuer,
     spkiDer: leafSpki,
-    spiffeId: SpiffeId.of('spiffe://mesh.test/web'),
-    dnsNames: [],
+    subject: web,
     notBefore: now - 30,
     notAfter: now + 3600,
   };
@@ -57,6 +83,7 @@ function draft(over: Partial<CertificateDraft> = {}): CertificateDraft {
     tbsDer: buildLeafTbs({ ...expected, profile: 'short-lived' }),
     profile: 'short-lived',
     expected,
+    admission: admitted('workload', web),
     signer: signerOf({ id: 'a1', ckaId: '01', keyType: 'ec-p256' }),
     record: {
       kind: 'workload',
@@ -144,6 +171,7 @@ test('the intent is durable before the token signs, and the end before anything 
   assert.deepEqual(end.rights, [
     { kind: 'authority', id: 'a1', states: ['active', 'old'] },
     { kind: 'entry', id: 'web', revision: 3 },
+    { kind: 'policy', version: 0 },
   ]);
 });
 
@@ -153,11 +181,24 @@ test('bytes that say something else than the record are refused before anything 
   for (const wrong of [
     { notAfter: right.expected.notAfter + 1 },
     { serial: newSerial(now * 1000, systemRandom) },
-    { spiffeId: SpiffeId.of('spiffe://mesh.test/other') },
+    { spkiDer: spkiOf(issuingKey) },
   ]) {
     const result = w.issuance.prepare({ ...right, expected: { ...right.expected, ...wrong } });
     assert.equal(result.ok ? 'prepared' : result.error.code, 'LINT_FAILED');
   }
+});
+
+test('nothing is prepared that the policy was not asked about', () => {
+  const w = world();
+  const right = draft();
+  const other = spiffeSubject(SpiffeId.of('spiffe://mesh.test/other'));
+  for (const admission of [
+    admitted('workload', other),
+    admitted('workload', spiffeSubject(web.id, ['web.mesh.test'])),
+    admitted('admin', web),
+    { request: right.admission.request, version: 0 } as Admission,
+  ])
+    assert.throws(() => w.issuance.prepare({ ...right, admission }), { code: 'INTERNAL' });
 });
 
 test('a prepared certificate is signed once, and only by the issuance that made it', async () => {

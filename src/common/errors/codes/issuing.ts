@@ -30,6 +30,16 @@ export const issuingCodes = {
     'No entry gives this identity to this agent.',
     'No registration entry gives this identity to this agent; see "meshca entry list".',
   ),
+  POLICY_DENIED: caller(
+    'PERMISSION_DENIED',
+    'The policy of this CA does not allow what was asked for.',
+    'Ask for what the message names as allowed, or have the operator of the CA change the policy.',
+  ),
+  POLICY_CHANGED: caller(
+    'ABORTED',
+    'The policy of this CA changed while the certificate was signed.',
+    'Ask again: the request is then decided by the present policy.',
+  ),
   ENTRY_CHANGED: caller(
     'ABORTED',
     'The entry behind the certificate changed while it was signed.',

@@ -17,16 +17,20 @@ import {
   verifyX509Svid,
 } from '../../../../src/common/x509/index.ts';
 import { assembleSigned, buildAuthorityTbs, newSerial } from '../../../../src/certs/index.ts';
-import type {
-  AuditEvent,
-  Authority,
-  CertificateRecord,
-  Intent,
+import {
+  spiffeSubject,
+  subjectText,
+  type AuditEvent,
+  type Authority,
+  type CertificateRecord,
+  type Intent,
 } from '../../../../src/domain/index.ts';
 import type { SignItem, SignOutcome } from '../../../../src/hsm/signing-port.ts';
 import {
   createIssuer,
   createRecordedIssuance,
+  passThroughPolicy,
+  type IssuancePolicy,
   type LeafRequest,
   type PipelineDependencies,
 } from '../../../../src/issuance/index.ts';
@@ -92,6 +96,7 @@ interface World {
   outcome: (item: SignItem) => SignOutcome;
   finish: (item: FinishItem) => FinishOutcome;
   recorded: CertificateRecord | undefined;
+  decide: IssuancePolicy['decide'];
   recordFails: boolean;
   issuerAvailable: boolean;
 }
@@ -104,6 +109,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     finished: [],
     refusals: [],
     recorded: undefined,
+    decide: passThroughPolicy.decide,
     recordFails: false,
     issuerAvailable: true,
     outcome: (item) => ({ ok: true, signature: sign('sha256', item.bytes, issuing.key) }),
@@ -130,6 +136,7 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
   });
   const dependencies: PipelineDependencies = {
     recorded,
+    issuancePolicy: { decide: (request, caller) => state.decide(request, caller) },
     store: { findRequests: async (keys) => keys.map(() => state.recorded) },
     audit: { append: async (events) => void state.refusals.push(...events) },
     signers: {
@@ -166,12 +173,11 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
 const request = (over: Partial<LeafRequest> = {}): LeafRequest => ({
   requestId: uuidv7(),
   csrDer: createCsr(requesterKey),
-  spiffeId: SpiffeId.of('spiffe://mesh.test/web'),
-  dnsNames: [],
+  subject: spiffeSubject(SpiffeId.of('spiffe://mesh.test/web')),
   kind: 'workload',
   profile: 'short-lived',
   ttlSeconds: 3600,
-  requester: 'spiffe://mesh.test/meshca/agent/n1',
+  caller: { class: 'agent', name: 'spiffe://mesh.test/meshca/agent/n1' },
   holder: 'spiffe://mesh.test/meshca/agent/n1',
   entryId: 'web',
   delegationId: null,
@@ -286,7 +292,7 @@ test('a request whose answer was lost gets the recorded certificate, unless the 
   assert.ok(repeated?.ok && repeated.leaf.serial === answer.leaf.serial);
   assert.equal(again.intents.length, 0);
   const [other] = await again.issuer.issue([
-    { ...lost, spiffeId: SpiffeId.of('spiffe://mesh.test/other') },
+    { ...lost, subject: spiffeSubject(SpiffeId.of('spiffe://mesh.test/other')) },
   ]);
   assert.ok(other?.ok && other.leaf.serial !== answer.leaf.serial);
 });
@@ -329,4 +335,50 @@ test('a leaf never outlives its issuer nor begins before it, and a revocable one
   assert.ok(
     leaf.notAfter <= issuing.authority.notAfter && leaf.notBefore >= issuing.authority.notBefore,
   );
+});
+
+test('the policy decides each item for its caller, and what it denies is on record and not signed', async () => {
+  const w = world();
+  const asked: unknown[] = [];
+  w.decide = (about, caller) => {
+    asked.push([about.type === 'x509' && subjectText(about.subject), caller]);
+    return about.type === 'x509' && about.ttlSeconds === 60
+      ? { allowed: true, version: 4 }
+      : { allowed: false, version: 4, reason: 'at most a minute' };
+  };
+  const [short, long] = await w.issuer.issue([request({ ttlSeconds: 60 }), request()]);
+  const caller = { class: 'agent', name: 'spiffe://mesh.test/meshca/agent/n1' };
+  assert.deepEqual(asked, [
+    ['spiffe://mesh.test/web', caller],
+    ['spiffe://mesh.test/web', caller],
+  ]);
+  assert.ok(short?.ok);
+  assert.ok(long?.ok === false && long.error.code === 'POLICY_DENIED');
+  assert.equal(w.refusals[0]?.detail['refusalId'], long.refusalId);
+  assert.equal(w.refusals[0]?.detail['code'], 'POLICY_DENIED');
+  assert.equal(w.intents.length, 1);
+  const [end] = w.finished;
+  assert.ok(end?.kind === 'signed');
+  assert.deepEqual(end.rights.at(-1), { kind: 'policy', version: 4 });
+});
+
+test('a recorded certificate is not given again to whom the policy denies it now', async () => {
+  const first = world();
+  const lost = request();
+  const [answer] = await first.issuer.issue([lost]);
+  assert.ok(answer?.ok);
+  const again = world();
+  again.recorded = {
+    ...(first.intents[0] as Intent),
+    sequence: 1,
+    state: 'issued',
+    stateReason: null,
+    sha256: 'x',
+    replacedBy: null,
+    replacementConfirmedAt: null,
+    certificateDer: answer.leaf.chainDer[0] as Buffer,
+  };
+  again.decide = () => ({ allowed: false, version: 1, reason: 'no more' });
+  const [denied] = await again.issuer.issue([lost]);
+  assert.ok(denied?.ok === false && denied.error.code === 'POLICY_DENIED');
 });

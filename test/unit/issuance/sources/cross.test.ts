@@ -4,7 +4,7 @@ import { unwrap } from '../../../../src/common/errors/index.ts';
 import { systemRandom } from '../../../../src/common/runtime/index.ts';
 import { parseCertificate, verifyChain } from '../../../../src/common/x509/index.ts';
 import type { Authority } from '../../../../src/domain/index.ts';
-import { crossSign, type CrossRequest } from '../../../../src/issuance/index.ts';
+import { crossSign, passThroughPolicy, type CrossRequest } from '../../../../src/issuance/index.ts';
 import { FakeClock } from '../../../support/agent.ts';
 import {
   authority,
@@ -24,7 +24,12 @@ function world() {
   const last = (): Authority => made.at(-1) as Authority;
   const cross = (over: Partial<CrossRequest> = {}) =>
     crossSign(
-      { actor: 'uid:0', fromId: from.record.id, toId: to.record.id, ...over },
+      {
+        caller: { class: 'local', name: 'uid:0' },
+        fromId: from.record.id,
+        toId: to.record.id,
+        ...over,
+      },
       {
         authorities: {
           list: async () => [from.record, to.record],
@@ -44,6 +49,7 @@ function world() {
           },
         },
         recorded: store.recorded,
+        issuancePolicy: passThroughPolicy,
         openToken: token.open,
         trustDomain,
         clockSkewSeconds: 300,

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { systemRandom, uuidv7 } from '../../../../src/common/runtime/index.ts';
 import { createCsr, sha256Hex, spkiOf } from '../../../../src/common/x509/index.ts';
 import {
+  passThroughPolicy,
   signDownstream,
   type DownstreamGrant,
   type DownstreamRequest,
@@ -32,6 +33,7 @@ function world() {
   const dependencies = {
     authorities: { list: () => Promise.resolve([root.record, issuing.record]) },
     recorded: store.recorded,
+    issuancePolicy: passThroughPolicy,
     issuance: { findRequest: () => Promise.resolve(undefined) },
     openToken: token.open,
     trustDomain,
@@ -51,7 +53,7 @@ function world() {
   const ask = (csrKey: KeyObject, over: Partial<DownstreamRequest> = {}) =>
     signDownstream(
       {
-        actor: 'spiffe://mesh.test/nested',
+        caller: { class: 'workload', name: 'spiffe://mesh.test/nested' },
         requestId: uuidv7(clock.nowMs()),
         csrDer: createCsr(csrKey),
         grant,
@@ -85,6 +87,7 @@ test('the rights of the grant go into the transaction that releases, together wi
   assert.deepEqual(item.rights, [
     { kind: 'authority', id: made.authorityId, states: ['active', 'old'] },
     ...grant.rights,
+    { kind: 'policy', version: 0 },
   ]);
   assert.deepEqual(
     [intents[0]?.entryId, intents[0]?.holder, intents[0]?.kind],

@@ -1,0 +1,126 @@
+import { parseDnsName, serverId } from '../common/spiffe/index.ts';
+import { ipOctets } from '../common/x509/index.ts';
+import type { SpiffeSubject, NamesSubject, Subject } from '../domain/index.ts';
+import { isLeafProfile } from './profiles.ts';
+import type { ParsedCsr, Profile } from './types.ts';
+
+/** The names that stand in a certificate or CSR. */
+interface StatedNames {
+  readonly uriSans: readonly string[];
+  readonly dnsSans: readonly string[];
+  readonly ipSans: readonly string[];
+  /** Of the names that are neither URI nor DNS name; IP addresses are among them. */
+  readonly otherSanKinds: readonly string[];
+}
+
+/**
+ * What a CSR names beyond the subject that its holder may have; undefined: nothing. A CSR need not
+ * name anything, and of the names only the comparison is used.
+ */
+export function subjectProblem(csr: ParsedCsr, subject: Subject): string | undefined {
+  return subject.kind === 'spiffe' ? spiffeProblem(csr, subject) : namesProblem(csr, subject);
+}
+
+function spiffeProblem(csr: ParsedCsr, { id, dnsNames }: SpiffeSubject): string | undefined {
+  const foreignId = csr.uriSans.find((uri) => uri !== id.toString());
+  if (foreignId !== undefined)
+    return `the request names ${JSON.stringify(foreignId)}, the caller may have ${id.toString()}`;
+  const foreignName = foreignDnsName(csr, dnsNames);
+  if (foreignName !== undefined)
+    return `the request names the DNS name ${JSON.stringify(foreignName)}, which this identity does not have`;
+  if (csr.otherSanKinds.length > 0)
+    return `the request names a SAN of kind ${csr.otherSanKinds[0]}, which no identity here has`;
+  return undefined;
+}
+
+function namesProblem(csr: ParsedCsr, { dnsNames, ips }: NamesSubject): string | undefined {
+  if (csr.uriSans.length > 0)
+    return `the request names ${JSON.stringify(csr.uriSans[0])}, and this endpoint has no URI`;
+  const foreignName = foreignDnsName(csr, dnsNames);
+  if (foreignName !== undefined)
+    return `the request names the DNS name ${JSON.stringify(foreignName)}, which this endpoint does not have`;
+  const foreignKind = kindBesideIps(csr);
+  if (foreignKind !== undefined)
+    return `the request names a SAN of kind ${foreignKind}, which no endpoint here has`;
+  const foreignIp = csr.ipSans.find((ip) => !ips.includes(ip));
+  if (foreignIp !== undefined)
+    return `the request names the address ${foreignIp}, which this endpoint does not have`;
+  const foreignCommonName = csr.commonNames.find(
+    (name) => !dnsNames.includes(name.toLowerCase()) && !ips.includes(name),
+  );
+  if (foreignCommonName !== undefined)
+    return `the request has the common name ${JSON.stringify(foreignCommonName)}, which is no name of this endpoint`;
+  return undefined;
+}
+
+const foreignDnsName = (csr: ParsedCsr, dnsNames: readonly string[]): string | undefined =>
+  csr.dnsSans.find((name) => !dnsNames.includes(name.toLowerCase()));
+
+/** A kind that is neither URI, DNS name nor IP address; an address of no known length is one. */
+function kindBesideIps({ ipSans, otherSanKinds }: StatedNames): string | undefined {
+  const addresses = otherSanKinds.filter((kind) => kind === 'iPAddress');
+  return (
+    otherSanKinds.find((kind) => kind !== 'iPAddress') ??
+    (addresses.length === ipSans.length ? undefined : 'iPAddress')
+  );
+}
+
+/** Why the names in a certificate are not those of its subject; undefined: they are. */
+export function statedProblem(
+  stated: StatedNames,
+  profile: Profile,
+  subject: Subject,
+): string | undefined {
+  if ((subject.kind === 'names') !== (profile === 'endpoint'))
+    return 'names without a SPIFFE ID, and nothing else, belong into the profile endpoint';
+  const problem =
+    subject.kind === 'spiffe'
+      ? statedSpiffeProblem(stated, profile, subject)
+      : statedNamesProblem(stated, subject);
+  if (problem !== undefined) return problem;
+  const { dnsNames } = subject;
+  if (!sameList(stated.dnsSans, dnsNames)) return 'the DNS names are other ones';
+  if (new Set(dnsNames).size !== dnsNames.length) return 'a DNS name appears twice';
+  const parsed = subject.kind === 'names' ? dnsNames.map(withoutWildcard) : dnsNames;
+  return parsed.some((name) => !parseDnsName(name).ok) ? 'a DNS name is invalid' : undefined;
+}
+
+function statedSpiffeProblem(
+  stated: StatedNames,
+  profile: Profile,
+  { id, dnsNames }: SpiffeSubject,
+): string | undefined {
+  const leaf = isLeafProfile(profile);
+  if (!sameList(stated.uriSans, [id.toString()])) return 'the URI SAN is not the SPIFFE ID alone';
+  if ((id.path !== '') !== leaf)
+    return leaf
+      ? 'the ID of a leaf needs a path'
+      : 'the ID of an authority is that of its trust domain';
+  if (leaf && id.equals(serverId(id.trustDomain)) !== (profile === 'server'))
+    return 'the ID of the server, and no other, belongs into the server profile';
+  if (stated.otherSanKinds.length !== 0)
+    return `a SAN of kind ${stated.otherSanKinds[0]} is never issued`;
+  return !leaf && dnsNames.length !== 0 ? 'an authority has no DNS name' : undefined;
+}
+
+function statedNamesProblem(
+  stated: StatedNames,
+  { dnsNames, ips }: NamesSubject,
+): string | undefined {
+  if (stated.uriSans.length !== 0) return 'an endpoint has no URI SAN';
+  const kind = kindBesideIps(stated);
+  if (kind !== undefined) return `a SAN of kind ${kind} is never issued`;
+  if (dnsNames.length + ips.length === 0) return 'an endpoint has no name';
+  if (!sameList(stated.ipSans, ips)) return 'the IP addresses are other ones';
+  if (new Set(ips).size !== ips.length) return 'an IP address appears twice';
+  if (ips.some((ip) => ipOctets(ip) === undefined)) return 'an IP address is not canonical';
+  // at least two labels below the wildcard: `*.com` is nobody's
+  const bare = dnsNames.find((name) => name.startsWith('*.') && !/\..*\./.test(name));
+  return bare === undefined ? undefined : 'a wildcard stands for a whole top-level domain';
+}
+
+/** A wildcard stands for the first label, and for nothing else (RFC 6125 section 6.4.3). */
+const withoutWildcard = (name: string): string => (name.startsWith('*.') ? name.slice(2) : name);
+
+const sameList = (one: readonly string[], other: readonly string[]): boolean =>
+  one.length === other.length && one.every((item, index) => item === other[index]);

@@ -1,0 +1,52 @@
+import type { SpiffeId } from '../common/spiffe/index.ts';
+
+/** A SPIFFE identity, with DNS names beside it. */
+export interface SpiffeSubject {
+  readonly kind: 'spiffe';
+  readonly id: SpiffeId;
+  readonly dnsNames: readonly string[];
+}
+
+/** Names of an endpoint, and no SPIFFE ID: its certificate has no URI SAN. */
+export interface NamesSubject {
+  readonly kind: 'names';
+  /** Lower case; `*.` may stand for the first label. */
+  readonly dnsNames: readonly string[];
+  /** IPv4 and IPv6 addresses in canonical text. */
+  readonly ips: readonly string[];
+}
+
+/** What a certificate says of its holder. */
+export type Subject = SpiffeSubject | NamesSubject;
+
+export const spiffeSubject = (id: SpiffeId, dnsNames: readonly string[] = []): SpiffeSubject => ({
+  kind: 'spiffe',
+  id,
+  dnsNames,
+});
+
+/**
+ * A subject in one line, for records and indexes: the SPIFFE ID, or the first name with its kind. A
+ * colon never stands in the first label of a DNS name, so that the two can't be taken for each
+ * other.
+ */
+export function subjectText(subject: Subject): string {
+  if (subject.kind === 'spiffe') return subject.id.toString();
+  const [name] = subject.dnsNames;
+  return name === undefined ? `ip:${subject.ips[0] ?? ''}` : `dns:${name}`;
+}
+
+/** Every name in one line each, in order: two subjects are the same if these are. */
+export function subjectNames(subject: Subject): readonly string[] {
+  const dns = subject.dnsNames.map((name) => `dns:${name}`);
+  return subject.kind === 'spiffe'
+    ? [subject.id.toString(), ...dns]
+    : [...dns, ...subject.ips.map((ip) => `ip:${ip}`)];
+}
+
+export function sameSubject(one: Subject, other: Subject): boolean {
+  if (one === other) return true;
+  if (one.kind !== other.kind) return false;
+  const [names, others] = [subjectNames(one), subjectNames(other)];
+  return names.length === others.length && names.every((name, index) => name === others[index]);
+}
