@@ -1,6 +1,6 @@
 /**
  * What a certificate makes its holder: the caller's class comes from this record, never from a
- * name.
+ * name. An `endpoint` has names and no SPIFFE ID; it and an `authority` are admitted as no caller.
  */
 export const certificateKinds = [
   'workload',
@@ -8,6 +8,7 @@ export const certificateKinds = [
   'server',
   'admin',
   'delegated',
+  'endpoint',
   'authority',
 ] as const;
 export type CertificateKind = (typeof certificateKinds)[number];
@@ -25,6 +26,8 @@ export type CertificateState = (typeof certificateStates)[number];
 
 export const leafProfiles = ['short-lived', 'revocable'] as const;
 export type LeafProfile = (typeof leafProfiles)[number];
+/** Profiles in the inventory: an entry or delegation chooses among `leafProfiles` alone. */
+export type RecordedProfile = LeafProfile | 'server' | 'endpoint' | 'authority';
 
 /**
  * Short-lived leaves carry noRevAvail, so they may not live longer (RFC 9608; CA/B Forum draws a
@@ -37,9 +40,10 @@ export interface CertificateRecord {
   readonly sequence: number;
   /** Lower-case hex, 32 digits. */
   readonly serial: string;
+  /** The SPIFFE ID; of an endpoint `subjectText`, which is no SPIFFE ID. */
   readonly spiffeId: string;
   readonly kind: CertificateKind;
-  readonly profile: LeafProfile | 'server' | 'authority';
+  readonly profile: RecordedProfile;
   readonly state: CertificateState;
   /** Code of the refusal or why it was withheld or abandoned. */
   readonly stateReason: string | null;
@@ -66,9 +70,10 @@ export interface CertificateRecord {
 /** Durable before the token signs. */
 export interface Intent {
   readonly serial: string;
+  /** The SPIFFE ID; of an endpoint `subjectText`, which is no SPIFFE ID. */
   readonly spiffeId: string;
   readonly kind: CertificateKind;
-  readonly profile: LeafProfile | 'server' | 'authority';
+  readonly profile: RecordedProfile;
   readonly entryId: string | null;
   readonly delegationId: string | null;
   readonly requester: string;

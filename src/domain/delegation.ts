@@ -26,7 +26,7 @@ export interface Role {
   readonly name: string;
   /** `noun.verb`, `noun.*`, `*.read` or `*`. */
   readonly verbs: readonly string[];
-  /** A SPIFFE ID, or a prefix that ends in `/`. */
+  /** SPIFFE IDs, ID prefixes that end in `/`, and DNS scopes (`dns:NAME`, `dns:.SUFFIX`). */
   readonly prefixes: readonly string[];
   /** SPIFFE IDs of admins. */
   readonly members: readonly string[];

@@ -61,6 +61,7 @@ export {
   type CertificateState,
   type Intent,
   type LeafProfile,
+  type RecordedProfile,
 } from './certificate.ts';
 export type { Delegation, Role } from './delegation.ts';
 export {
@@ -141,6 +142,7 @@ export {
   auditorRole,
   checkRole,
   holdsEverything,
+  isDnsScope,
   permits,
   prefixesFor,
   verbs,

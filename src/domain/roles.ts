@@ -1,6 +1,7 @@
 import { fail, ok, type Result } from '../common/errors/index.ts';
-import { isReserved, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
+import { isReserved, parseDnsName, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import type { Role } from './delegation.ts';
+import type { NamesSubject } from './subject.ts';
 
 /**
  * What a role can allow. Changing roles, and making admins, is not among it: that takes everything
@@ -36,6 +37,8 @@ export type Verb = (typeof verbs)[number];
 export type Target =
   /** One identity. */
   | { readonly kind: 'id'; readonly spiffeId: string }
+  /** Names of an endpoint, each of which must be inside. */
+  | { readonly kind: 'names'; readonly subject: NamesSubject }
   /** Every identity whose text starts so: what a template or pattern can reach. */
   | { readonly kind: 'below'; readonly prefix: string }
   /** Nothing that belongs to an identity: a role with the verb on any prefix will do. */
@@ -60,7 +63,9 @@ export const permits = (grants: readonly Grant[], verb: Verb, target: Target): b
   grants.some(
     (grant) =>
       grant.verbs.some((allowed) => allowsVerb(allowed, verb)) &&
-      grant.prefixes.some((prefix) => covers(prefix, target)),
+      (target.kind === 'names'
+        ? coversNames(grant.prefixes, target.subject)
+        : grant.prefixes.some((prefix) => covers(prefix, target))),
   );
 
 /** Every verb over the whole trust domain. */
@@ -79,11 +84,30 @@ export const prefixesFor = (grants: readonly Grant[], verb: Verb): readonly stri
   ),
 ];
 
+const dnsScope = 'dns:';
+export const isDnsScope = (scope: string): boolean => scope.startsWith(dnsScope);
+
+/**
+ * A DNS scope is a suffix, `dns:.shop.example.org` for every name below, or `dns:www.example.org`
+ * for that name alone. A wildcard is covered where every name that it stands for is. No suffix
+ * covers an IP address: that takes everything.
+ */
+function coversNames(scopes: readonly string[], { dnsNames, ips }: NamesSubject): boolean {
+  const inside = (name: string, scope: string): boolean =>
+    scope.startsWith('.') ? name.endsWith(scope) : name === scope;
+  const suffixes = scopes.filter(isDnsScope).map((scope) => scope.slice(dnsScope.length));
+  return (
+    ips.length === 0 &&
+    dnsNames.length > 0 &&
+    dnsNames.every((name) => suffixes.some((suffix) => inside(name, suffix)))
+  );
+}
+
 /**
  * A prefix ends in a slash, so that it ends with a segment and `/team-a` never covers `/team-ab`;
  * without one it is that ID alone.
  */
-function covers(prefix: string, target: Target): boolean {
+function covers(prefix: string, target: Exclude<Target, { kind: 'names' }>): boolean {
   if (target.kind === 'none') return true;
   const text = target.kind === 'id' ? target.spiffeId : target.prefix;
   return prefix.endsWith('/') ? text.startsWith(prefix) : target.kind === 'id' && text === prefix;
@@ -161,6 +185,7 @@ function isVerbPattern(text: string): boolean {
 }
 
 function checkPrefix(prefix: string, trustDomain: TrustDomain): Result<string> {
+  if (isDnsScope(prefix)) return checkDnsScope(prefix);
   if (prefix === wholeTrustDomain(trustDomain)) return ok(prefix);
   const id = ownId(prefix.endsWith('/') ? prefix.slice(0, -1) : prefix, trustDomain);
   if (!id.ok) return id;
@@ -170,6 +195,16 @@ function checkPrefix(prefix: string, trustDomain: TrustDomain): Result<string> {
       `the prefix ${prefix} names no identity; write ${wholeTrustDomain(trustDomain)} for all of them`,
     );
   return ok(prefix);
+}
+
+/** At least two labels: a suffix over a whole top-level domain is nobody's. */
+function checkDnsScope(scope: string): Result<string> {
+  const text = scope.slice(dnsScope.length);
+  const name = parseDnsName(text.startsWith('.') ? text.slice(1) : text);
+  if (!name.ok) return name;
+  return name.value.includes('.')
+    ? ok(scope)
+    : fail('INVALID_REQUEST', `the scope ${scope} has one label; a DNS scope has two or more`);
 }
 
 function ownId(text: string, trustDomain: TrustDomain): Result<SpiffeId> {

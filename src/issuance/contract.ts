@@ -6,7 +6,7 @@ import type {
   AuditValue,
   BundleRevision,
   CertificateKind,
-  LeafProfile,
+  RecordedProfile,
   Requester,
   Rights,
   Subject,
@@ -22,7 +22,7 @@ export interface LeafRequest {
   readonly csrDer: Buffer;
   readonly subject: Subject;
   readonly kind: Exclude<CertificateKind, 'authority'>;
-  readonly profile: LeafProfile | 'server';
+  readonly profile: Exclude<RecordedProfile, 'authority'>;
   /** Asked for; refused (TTL_OUT_OF_RANGE, ISSUER_LIFETIME), never cut silently. */
   readonly ttlSeconds: number;
   /** Who asks, with its class: what the policy decides by. */

@@ -93,6 +93,8 @@ export function requireAdmitted(
 ): void {
   if (!Admitted.isOne(admission))
     throw new PkiError('INTERNAL', 'the policy was not asked about a certificate');
+  if ((kind === 'endpoint') !== (subject.kind === 'names'))
+    throw new PkiError('INTERNAL', `a certificate of kind ${kind} has no such subject`);
   const { request } = admission;
   if (request.type !== 'x509' || request.kind !== kind || !sameSubject(request.subject, subject))
     throw new PkiError('INTERNAL', 'the policy was asked about another certificate');

@@ -1,6 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import {
+  subjectNames,
   auditorGrant,
   auditorRole,
   fixedPrefix,
@@ -134,5 +135,6 @@ export async function visiblePage<T>(
 
 function describe(target: Target): string {
   if (target.kind === 'none') return '';
+  if (target.kind === 'names') return ` on ${subjectNames(target.subject).join(', ')}`;
   return target.kind === 'id' ? ` on ${target.spiffeId}` : ` on all of ${target.prefix}`;
 }

@@ -223,6 +223,8 @@ export class CallerRegistry implements Callers {
           caller: { ...identity, class: 'workload', kind: record.kind },
           validUntil: Infinity,
         };
+      case 'endpoint':
+        throw new PkiError('CALLER_NOT_ADMITTED', 'the certificate of an endpoint is no caller');
       default:
         throw new PkiError('CALLER_NOT_ADMITTED', 'the certificate of an authority is no caller');
     }

@@ -3,6 +3,7 @@ import type { Clock } from '../common/runtime/index.ts';
 import { sha256Hex } from '../common/x509/index.ts';
 import type { OperationName } from '../common/wire/index.ts';
 import {
+  isDnsScope,
   wholeTrustDomain,
   type Authority,
   type AuthorityKind,
@@ -28,6 +29,7 @@ import type {
   Status,
   StatusView,
 } from './contract.ts';
+import { targetOfRecord } from './record-target.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkPage } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
@@ -118,6 +120,14 @@ export interface CertificateDeps extends InventoryDeps {
   readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
 }
 
+/** The certificates that one scope of a role can reach. */
+const narrowing = (scope: string): CertificateFilter =>
+  isDnsScope(scope)
+    ? { kind: 'endpoint' }
+    : scope.endsWith('/')
+      ? { spiffeIdPrefix: scope }
+      : { spiffeId: scope };
+
 /** What was issued. A role sees the certificates of the identities under its prefixes. */
 export class CertificateService implements Certificates {
   readonly #deps: CertificateDeps;
@@ -142,19 +152,17 @@ export class CertificateService implements Certificates {
         prefixes?.length === 1 &&
         prefixes[0] !== wholeTrustDomain(this.#deps.settings.trustDomain) &&
         filter.spiffeId === undefined &&
-        filter.spiffeIdPrefix === undefined
+        filter.spiffeIdPrefix === undefined &&
+        filter.kind === undefined
           ? prefixes[0]
           : undefined;
-      const narrowed =
-        only === undefined
-          ? filter
-          : { ...filter, ...(only.endsWith('/') ? { spiffeIdPrefix: only } : { spiffeId: only }) };
+      const narrowed = only === undefined ? filter : { ...filter, ...narrowing(only) };
       // the certificates of authorities have no path, and belong to whoever sees the whole trust
       // domain
       const seesAll = rights.permits('certificate.read', this.#deps.access.all);
       return visiblePage(
         (next) => this.#deps.certificates.list(narrowed, order, next),
-        ({ spiffeId }) => seesAll || rights.permits('certificate.read', { kind: 'id', spiffeId }),
+        (record) => seesAll || rights.permits('certificate.read', targetOfRecord(record)),
         checkPage(page),
       );
     });
@@ -173,7 +181,7 @@ export class CertificateService implements Certificates {
         const visible =
           record !== undefined &&
           (rights.permits('certificate.read', this.#deps.access.all) ||
-            rights.permits('certificate.read', { kind: 'id', spiffeId: record.spiffeId }));
+            rights.permits('certificate.read', targetOfRecord(record)));
         if (!visible)
           throw new PkiError(
             'NOT_FOUND',

@@ -14,6 +14,7 @@ import type { CallerRegistry } from './callers.ts';
 import type { Revocations } from './contract.ts';
 import type { InventoryDeps } from './inventory.ts';
 import type { InventoryProof } from './inventory-proof.ts';
+import { targetOfRecord } from './record-target.ts';
 import { refusing } from './refusals.ts';
 
 export interface RevocationDeps extends InventoryDeps {
@@ -57,7 +58,7 @@ export class RevocationService implements Revocations {
           record === undefined ||
           !(
             rights.permits('certificate.revoke', access.all) ||
-            rights.permits('certificate.revoke', { kind: 'id', spiffeId: record.spiffeId })
+            rights.permits('certificate.revoke', targetOfRecord(record))
           )
         ) {
           throw new PkiError(

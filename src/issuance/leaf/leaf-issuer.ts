@@ -1,4 +1,11 @@
-import { codes, ok, PkiError, type Result, type StatusName } from '../../common/errors/index.ts';
+import {
+  codes,
+  fail,
+  ok,
+  PkiError,
+  type Result,
+  type StatusName,
+} from '../../common/errors/index.ts';
 import { uuidv7, type Clock } from '../../common/runtime/index.ts';
 import { parseCertificate } from '../../common/x509/index.ts';
 import {
@@ -174,6 +181,8 @@ class LeafIssuer {
   /** The CSR and the policy's decision: also where the answer will be a recorded one. */
   #read(request: LeafRequest): Result<ReadRequest> {
     const { issuancePolicy, options } = this.#dependencies;
+    if (request.subject.kind !== 'spiffe')
+      return fail('NOT_IMPLEMENTED', 'this release issues certificates for SPIFFE IDs alone');
     const read = readCsr(request, options.isAuthorityKey);
     if (!read.ok) return read;
     const { caller, kind, subject, profile, ttlSeconds, entryId, delegationId } = request;

@@ -15,6 +15,37 @@ import {
 const trustDomain = TrustDomain.of('mesh.test');
 const td = 'spiffe://mesh.test';
 
+test('a DNS scope covers endpoints whose names are all inside, and no identity', () => {
+  const may = (scopes: readonly string[], dnsNames: readonly string[], ips: string[] = []) =>
+    permits([{ verbs: ['certificate.read'], prefixes: scopes }], 'certificate.read', {
+      kind: 'names',
+      subject: { kind: 'names', dnsNames, ips },
+    });
+  assert.ok(may(['dns:.shop.test'], ['a.shop.test', '*.shop.test', 'a.b.shop.test']));
+  assert.ok(may(['dns:.shop.test', 'dns:shop.test'], ['shop.test', 'a.shop.test']));
+  assert.ok(!may(['dns:.shop.test'], ['shop.test']));
+  assert.ok(!may(['dns:shop.test'], ['a.shop.test']));
+  assert.ok(!may(['dns:.shop.test'], ['a.workshop.test']));
+  assert.ok(!may(['dns:.shop.test'], ['a.shop.test', 'a.other.test']));
+  assert.ok(
+    !may(['dns:.shop.test'], ['a.shop.test'], ['192.0.2.1']),
+    'an address is under no suffix',
+  );
+  assert.ok(!may(['dns:.shop.test'], []), 'no names at all');
+  assert.ok(!may([`${td}/`, `${td}/a/`], ['a.shop.test']));
+  assert.ok(
+    !permits([{ verbs: ['*'], prefixes: ['dns:.shop.test'] }], 'certificate.read', {
+      kind: 'id',
+      spiffeId: `${td}/a`,
+    }),
+  );
+  const check = (prefix: string) =>
+    checkRole({ name: 'web', verbs: ['*.read'], prefixes: [prefix], members: [] }, trustDomain).ok;
+  for (const scope of ['dns:.shop.test', 'dns:www.shop.test']) assert.ok(check(scope), scope);
+  for (const scope of ['dns:', 'dns:.', 'dns:.test', 'dns:test', 'dns:*.shop.test', 'dns:A.test'])
+    assert.ok(!check(scope), scope);
+});
+
 test('a prefix ends with a segment, and without a slash it is one ID alone', () => {
   const may = (prefix: string, spiffeId: string): boolean =>
     permits([{ verbs: ['entry.read'], prefixes: [prefix] }], 'entry.read', {
