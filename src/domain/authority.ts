@@ -50,6 +50,14 @@ export const isTrusted = (state: AuthorityState): boolean =>
 export const hasOwnKey = (authority: { readonly token: TokenRole }): boolean =>
   authority.token !== 'external';
 
+/** Nothing comes after these. */
+export const endedStates: readonly AuthorityState[] = [
+  'retired',
+  'revoked',
+  'discarded',
+  'withdrawn',
+];
+
 /** May sign leaves. */
 export const maySign = (state: AuthorityState): boolean => state === 'active';
 

@@ -7,6 +7,7 @@ export {
   type Laggard,
 } from './confirmation.ts';
 export { activationEvidence, type EvidenceInput } from './evidence.ts';
-export { decide, parentOf, type Decision, type DecisionInput } from './decide.ts';
+export { decide } from './decide.ts';
+export { parentOf, type Decision, type DecisionInput } from './turn.ts';
 export { isStandby, publishedStandby } from './standby.ts';
 export { activationDeadline, longestSigned, prepareDue, scheduleProblem } from './schedule.ts';

@@ -1,8 +1,8 @@
 import type { Authority } from '../authority.ts';
 import { isConfirmed } from './confirmation.ts';
-import type { DecisionInput } from './decide.ts';
 import { activationDeadline } from './schedule.ts';
-import { allShares, type RotatedKind, type RotationAction, type RotationNote } from './types.ts';
+import type { Turn } from './turn.ts';
+import { allShares, type RotatedKind, type RotationOperation } from './types.ts';
 
 /** In the standby token, not signing yet, and of no operation. */
 export const isStandby = (authority: Authority): boolean =>
@@ -24,13 +24,8 @@ export const publishedStandby = (
  * been away for long enough. Pure.
  * @param parent the root that signs now, for an issuing authority
  */
-export function keepStandby(
-  kind: RotatedKind,
-  input: DecisionInput,
-  parent: Authority | undefined,
-  actions: RotationAction[],
-  notes: RotationNote[],
-): void {
+export function keepStandby(kind: RotatedKind, parent: Authority | undefined, turn: Turn): void {
+  const { input } = turn;
   const all = input.authorities
     .map(({ authority }) => authority)
     .filter((authority) => authority.kind === kind);
@@ -38,27 +33,50 @@ export function keepStandby(
     ({ state, token, scope }) =>
       state === 'active' && token !== 'external' && Object.keys(scope).length === 0,
   );
-  // those of one replica or region can not sign either; the standby does everywhere
-  const lost = all.filter(({ state, token }) => state === 'active' && token === 'issuing');
-  const running = input.operations.filter((operation) => operation.kind === kind);
-  const held = all.filter(
-    (authority) =>
-      isStandby(authority) && !running.some(({ spec }) => spec.successorId === authority.id),
-  );
   // who signs from the standby token already has nobody to stand in for him until the other token
   // is back
   if (signing.length === 0 || !signing.every(({ token }) => token === 'issuing')) return;
   if (kind === 'issuing' && parent === undefined) return;
-  const halfway = (authority: Authority): number =>
-    authority.notBefore + Math.floor((authority.notAfter - authority.notBefore) / 2);
-  const fits = (authority: Authority): boolean =>
-    authority.parentId === (parent?.id ?? null) &&
-    (authority.state === 'preparing' ||
-      input.now < Math.min(halfway(authority), activationDeadline(kind, authority, input.policy)));
-  const ready = held.findLast(fits);
-  const lostAt = input.issuingTokenLostAt;
+  const running = input.operations.filter((operation) => operation.kind === kind);
+  const standbys = all.filter(
+    (authority) =>
+      isStandby(authority) && !running.some(({ spec }) => spec.successorId === authority.id),
+  );
+  const ready = standbys.findLast((authority) => fits(authority, parent, turn));
+  bringUp(kind, ready, parent, turn);
+  const candidate = standbys.findLast(({ state }) => state === 'published');
+  const found = candidate === undefined ? undefined : input.confirmations.get(candidate.id);
+  const confirmed = found !== undefined && isConfirmed(found, allShares, input.now);
+  noteStandby(candidate, confirmed, turn);
+  // the one before stays until everybody holds the one that stands by now
+  for (const authority of standbys)
+    if (authority !== ready && ready?.state === 'published' && confirmed)
+      turn.actions.push({ type: 'drop', authority });
+  // those of one replica or region can not sign either; the standby does everywhere
+  const lost = all.filter(({ state, token }) => state === 'active' && token === 'issuing');
+  if (candidate !== undefined && confirmed && takeoverDue(turn))
+    takeOver({ kind, candidate, lost, running: running[0] }, turn);
+}
+
+/** Under the root that signs now, and with a full life before it. */
+function fits(authority: Authority, parent: Authority | undefined, { input }: Turn): boolean {
+  const { kind, notBefore, notAfter, parentId, state } = authority;
+  if (parentId !== (parent?.id ?? null)) return false;
+  if (state === 'preparing') return true;
+  const halfway = notBefore + Math.floor((notAfter - notBefore) / 2);
+  const deadline = activationDeadline(kind as RotatedKind, authority, input.policy);
+  return input.now < Math.min(halfway, deadline);
+}
+
+/** Makes the standby, or publishes it. The key of an issuing one needs a token that may be lost. */
+function bringUp(
+  kind: RotatedKind,
+  ready: Authority | undefined,
+  parent: Authority | undefined,
+  { input, actions }: Turn,
+): void {
   if (ready === undefined || ready.state === 'preparing') {
-    if (lostAt === undefined || kind !== 'issuing')
+    if (input.issuingTokenLostAt === undefined || kind !== 'issuing')
       actions.push({
         type: 'standby',
         kind,
@@ -66,9 +84,13 @@ export function keepStandby(
         ...(ready === undefined ? {} : { authority: ready }),
       });
   } else if (ready.state === 'prepared') actions.push({ type: 'publish', authority: ready });
-  const candidate = held.findLast(({ state }) => state === 'published');
-  const found = candidate === undefined ? undefined : input.confirmations.get(candidate.id);
-  const confirmed = found !== undefined && isConfirmed(found, allShares, input.now);
+}
+
+function noteStandby(
+  candidate: Authority | undefined,
+  confirmed: boolean,
+  { input, notes }: Turn,
+): void {
   if (candidate !== undefined)
     notes.push({
       code: confirmed ? 'STANDBY_READY' : 'STANDBY_WAITING',
@@ -76,44 +98,50 @@ export function keepStandby(
       at: 0,
       alert: false,
     });
+  const { issuingTokenLostAt: lostAt, policy } = input;
   if (lostAt !== undefined)
     notes.push({
       code: 'TOKEN_LOST',
       authorityId: candidate?.id ?? '',
-      at:
-        input.policy.standbyAfterSeconds === undefined
-          ? 0
-          : lostAt + input.policy.standbyAfterSeconds,
+      at: policy.standbyAfterSeconds === undefined ? 0 : lostAt + policy.standbyAfterSeconds,
       alert: true,
     });
-  for (const authority of held) {
-    if (authority === ready) continue;
-    // the one before stays until everybody holds the one that stands by now
-    if (ready !== undefined && ready.state === 'published' && confirmed)
-      actions.push({ type: 'drop', authority });
-  }
-  if (
-    candidate === undefined ||
-    !confirmed ||
-    lostAt === undefined ||
-    input.policy.standbyAfterSeconds === undefined ||
-    input.now < lostAt + input.policy.standbyAfterSeconds
-  )
-    return;
-  const [under] = running;
-  if (under === undefined)
-    actions.push({
-      type: 'open',
-      kind,
-      targets: lost.map(({ id }) => id),
-      parentId: null,
-      trigger: 'token',
-      successorId: candidate.id,
-    });
-  else
-    actions.push({
-      type: 'cancel',
-      operation: under,
-      reason: 'the issuing token is lost: the standby signs',
-    });
+}
+
+/** The issuing token has been away for as long as the policy waits. */
+function takeoverDue({ input: { issuingTokenLostAt: lostAt, policy, now } }: Turn): boolean {
+  return (
+    lostAt !== undefined &&
+    policy.standbyAfterSeconds !== undefined &&
+    now >= lostAt + policy.standbyAfterSeconds
+  );
+}
+
+/** The standby takes the place of the authorities that are lost, once no operation is under way. */
+function takeOver(
+  standby: {
+    readonly kind: RotatedKind;
+    readonly candidate: Authority;
+    readonly lost: readonly Authority[];
+    readonly running: RotationOperation | undefined;
+  },
+  { actions }: Turn,
+): void {
+  const { kind, candidate, lost, running } = standby;
+  actions.push(
+    running === undefined
+      ? {
+          type: 'open',
+          kind,
+          targets: lost.map(({ id }) => id),
+          parentId: null,
+          trigger: 'token',
+          successorId: candidate.id,
+        }
+      : {
+          type: 'cancel',
+          operation: running,
+          reason: 'the issuing token is lost: the standby signs',
+        },
+  );
 }

@@ -1,0 +1,60 @@
+import type { Authority } from '../authority.ts';
+import { isConfirmed } from './confirmation.ts';
+import { activationDeadline } from './schedule.ts';
+import { wholeScope } from './scopes.ts';
+import type { Turn } from './turn.ts';
+import type { ActivationProof, RotationOperation } from './types.ts';
+
+/** Whether a published successor may sign: forced, confirmed, or because its time has come. */
+export function activate(operation: RotationOperation, successor: Authority, turn: Turn): void {
+  const { input, byId, actions, notes } = turn;
+  const { spec } = operation;
+  const scope = spec.canary?.steps[0] ?? wholeScope(spec, successor, byId);
+  const go = (without: ActivationProof): void =>
+    void actions.push({ type: 'activate', authority: successor, scope, without });
+  if (spec.force !== undefined) {
+    go({ kind: 'forced', ...spec.force });
+    return;
+  }
+  const found = input.confirmations.get(successor.id);
+  // what rests on the expiry of something, or on a time of waiting, is not to be had from a clock
+  // that jumped
+  if (found !== undefined && !input.clockJumped && isConfirmed(found, spec.shares, input.now)) {
+    go({ kind: 'proven' });
+    return;
+  }
+  const deadline = input.clockJumped ? undefined : deadlineOf(operation, turn);
+  if (deadline !== undefined && input.now >= deadline && input.policy.onDeadline === 'proceed') {
+    go({ kind: 'deadline', deadline });
+    return;
+  }
+  if (deadline !== undefined) noteDeadline(successor, deadline, turn);
+  if ((found?.alteredAgents ?? 0) > 0)
+    notes.push({ code: 'AGENTS_ALTERED', authorityId: successor.id, at: 0, alert: true });
+  notes.push({
+    code: 'WAITING_CONFIRMATION',
+    authorityId: successor.id,
+    at: Math.max(found?.inferred.until ?? 0, found?.unprovable.until ?? 0),
+    alert: false,
+  });
+}
+
+/** Said from half of the time to the deadline on. */
+function noteDeadline(successor: Authority, at: number, { input, notes }: Turn): void {
+  const { now } = input;
+  const publishedAt = successor.publishedAt ?? now;
+  const authorityId = successor.id;
+  if (now >= at) notes.push({ code: 'DEADLINE_PASSED', authorityId, at, alert: true });
+  else if (now >= publishedAt + (at - publishedAt) / 2)
+    notes.push({ code: 'DEADLINE_NEAR', authorityId, at, alert: true });
+}
+
+function deadlineOf({ kind, spec }: RotationOperation, { input, byId }: Turn): number | undefined {
+  const deadlines = spec.targets.flatMap((id) => {
+    const target = byId.get(id)?.authority;
+    return target === undefined || target.state !== 'active'
+      ? []
+      : [activationDeadline(kind, target, input.policy)];
+  });
+  return deadlines.length === 0 ? undefined : Math.min(...deadlines);
+}

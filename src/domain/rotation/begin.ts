@@ -1,0 +1,70 @@
+import type { Authority } from '../authority.ts';
+import { prepareDue } from './schedule.ts';
+import { sameScope } from './scopes.ts';
+import { parentOf, type Turn } from './turn.ts';
+import type { RotatedKind } from './types.ts';
+
+/** New operations: an issuer whose root no longer signs, and lives that come to their end. */
+export function begin(kind: RotatedKind, turn: Turn): void {
+  const { input, notes } = turn;
+  if (input.operations.some((operation) => operation.kind === kind)) return;
+  const ofKind = input.authorities
+    .map(({ authority }) => authority)
+    .filter((authority) => authority.kind === kind);
+  const active = ofKind.filter(({ state }) => state === 'active');
+  const signing = active.filter(({ token }) => token !== 'external');
+  if (kind === 'issuing' && replaceOrphans(signing, turn)) return;
+  if (signing.length > 0) {
+    replaceBySchedule(kind, signing, turn);
+    return;
+  }
+  // a root of others that is active is nobody's to replace here
+  if (active.length === 0 && ofKind.some(({ state }) => state !== 'preparing'))
+    notes.push({ code: 'NO_SUCCESSOR', authorityId: '', at: 0, alert: true });
+}
+
+/** Replaces issuing authorities whose root is old or tainted; true if there are any to replace. */
+function replaceOrphans(signing: readonly Authority[], { input, byId, actions }: Turn): boolean {
+  const orphans = signing.filter(
+    ({ parentId }) =>
+      parentId !== null && ['old', 'tainted'].includes(byId.get(parentId)?.authority.state ?? ''),
+  );
+  const parent = parentOf(null, input);
+  // those that sign for the same get one successor, and who signs everywhere comes first: he can
+  // stand in for the others
+  const first = orphans.find(({ scope }) => sameScope(scope, {})) ?? orphans[0];
+  if (first === undefined || parent === undefined) return false;
+  actions.push({
+    type: 'open',
+    kind: 'issuing',
+    targets: orphans.filter(({ scope }) => sameScope(scope, first.scope)).map(({ id }) => id),
+    parentId: parent.id,
+    trigger: 'root',
+  });
+  return true;
+}
+
+function replaceBySchedule(
+  kind: RotatedKind,
+  signing: readonly Authority[],
+  { input, actions, notes }: Turn,
+): void {
+  for (const authority of signing) {
+    const due = prepareDue(kind, authority, input.policy);
+    if (due === undefined) return;
+    if (input.now >= due) {
+      // one operation at a time: all that sign for the same
+      actions.push({
+        type: 'open',
+        kind,
+        targets: signing
+          .filter(({ scope }) => sameScope(scope, authority.scope))
+          .map(({ id }) => id),
+        parentId: null,
+        trigger: 'schedule',
+      });
+      return;
+    }
+    notes.push({ code: 'WAITING_SCHEDULE', authorityId: authority.id, at: due, alert: false });
+  }
+}

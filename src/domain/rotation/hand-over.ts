@@ -1,0 +1,98 @@
+import { endedStates, type Authority, type AuthorityScope } from '../authority.ts';
+import { nextScope, sameScope, wholeScope } from './scopes.ts';
+import type { DecisionInput, Turn } from './turn.ts';
+import type { RenewalFacts, RotationOperation } from './types.ts';
+
+/** The successor signs: widen it to everything, then the ones before stop. Done when they have. */
+export function handOver(operation: RotationOperation, successor: Authority, turn: Turn): void {
+  const { spec } = operation;
+  const whole = wholeScope(spec, successor, turn.byId);
+  const next = nextScope(successor, spec.canary?.steps, whole);
+  if (next === undefined) replaceTargets(operation, successor, turn);
+  else widen(operation, successor, next, turn);
+}
+
+/** The next step of a canary, if its time has come and nothing is worse than accepted. */
+function widen(
+  { spec }: RotationOperation,
+  successor: Authority,
+  next: { readonly scope: AuthorityScope; readonly index: number },
+  { input, actions, notes }: Turn,
+): void {
+  const { id: authorityId, activatedAt } = successor;
+  const accepted = spec.canary?.maximumFailureRate ?? 0;
+  const heldUntil = (activatedAt ?? input.now) + (spec.canary?.holdSeconds ?? 0) * next.index;
+  const seen = input.handshakes.get(authorityId);
+  const total = (seen?.succeeded ?? 0) + (seen?.failed ?? 0);
+  if (total > 0 && (seen?.failed ?? 0) / total > accepted) {
+    notes.push({ code: 'CANARY_FAILING', authorityId, at: 0, alert: true });
+    return;
+  }
+  const renewals = input.renewals?.get(authorityId);
+  if (renewals !== undefined && isWorse(renewals, accepted)) {
+    notes.push({ code: 'CANARY_RENEWALS', authorityId, at: 0, alert: true });
+    return;
+  }
+  if ((seen?.reporters ?? 0) === 0)
+    notes.push({ code: 'CANARY_UNREPORTED', authorityId, at: heldUntil, alert: false });
+  if (input.clockJumped || input.now < heldUntil)
+    notes.push({ code: 'WAITING_CANARY', authorityId, at: heldUntil, alert: false });
+  else actions.push({ type: 'widen', authority: successor, scope: next.scope });
+}
+
+function replaceTargets(operation: RotationOperation, successor: Authority, turn: Turn): void {
+  const { spec } = operation;
+  const { input, byId, actions } = turn;
+  const taint = spec.targetsBecome === 'tainted';
+  const open = spec.targets.flatMap((id) => {
+    const target = byId.get(id)?.authority;
+    return target === undefined || target.id === successor.id || isOver(target, taint)
+      ? []
+      : [target];
+  });
+  for (const target of open) {
+    // those below a tainted root are tainted with it: not before somebody else can sign in their
+    // place
+    const replaced = target.kind !== 'root' || signsOutside(target.id, input);
+    if (taint && replaced)
+      actions.push({
+        type: 'taint',
+        authority: target,
+        windowSeconds: spec.taintWindowSeconds ?? 0,
+      });
+    else if (target.state === 'active')
+      actions.push({ type: 'supersede', authority: target, by: successor.id });
+  }
+  if (open.length === 0) actions.push({ type: 'finish', operation });
+}
+
+/** How an old one ends is a matter of time, and needs no operation, unless it is to be tainted. */
+const isOver = ({ state }: Authority, taint: boolean): boolean =>
+  endedStates.includes(state) || state === 'tainted' || (!taint && state === 'old');
+
+/**
+ * More of what is asked of it fails than of what is asked of the others, by more than is accepted.
+ */
+function isWorse(
+  { signed, failed, othersSigned, othersFailed }: RenewalFacts,
+  accepted: number,
+): boolean {
+  const share = (bad: number, good: number): number => (bad + good === 0 ? 0 : bad / (bad + good));
+  return share(failed, signed) > share(othersFailed, othersSigned) + accepted;
+}
+
+/**
+ * One under another root can stand in: where somebody below this one signs everywhere, one that
+ * signs everywhere too.
+ */
+function signsOutside(rootId: string, { authorities }: DecisionInput): boolean {
+  const signing = authorities
+    .map(({ authority }) => authority)
+    .filter(({ kind, state }) => kind === 'issuing' && state === 'active');
+  const everywhere = signing.some(
+    ({ parentId, scope }) => parentId === rootId && sameScope(scope, {}),
+  );
+  return signing.some(
+    ({ parentId, scope }) => parentId !== rootId && (!everywhere || sameScope(scope, {})),
+  );
+}

@@ -1,0 +1,63 @@
+import { endedStates, isTrusted, type Authority, type AuthorityState } from '../authority.ts';
+import type { Turn } from './turn.ts';
+import type { AuthorityFacts } from './types.ts';
+
+/** Whoever stands below a tainted root is tainted: also when the server stopped between the two. */
+export function taintWithRoot(authority: Authority, { byId, actions }: Turn): void {
+  if (authority.parentId === null || !['published', 'active', 'old'].includes(authority.state))
+    return;
+  const parent = byId.get(authority.parentId)?.authority;
+  if (parent?.state === 'tainted')
+    actions.push({ type: 'taint', authority, windowSeconds: parent.taintWindowSeconds ?? 0 });
+}
+
+/** A cross-certificate goes with the root that it certifies. */
+export function dropWithRoot(authority: Authority, { input, actions }: Turn): void {
+  if (
+    authority.token !== 'external' ||
+    authority.kind !== 'issuing' ||
+    authority.state !== 'published'
+  )
+    return;
+  const certified = input.authorities.find(
+    ({ authority: root }) =>
+      root.kind === 'root' &&
+      root.spkiDer !== null &&
+      authority.spkiDer?.equals(root.spkiDer) === true,
+  )?.authority;
+  if (
+    certified !== undefined &&
+    (certified.state === 'tainted' || endedStates.includes(certified.state))
+  )
+    actions.push({ type: 'drop', authority });
+}
+
+/**
+ * Retire what is old once nothing that it signed can be valid any more; revoke what is tainted once
+ * all that it signed has been replaced at its holder or has expired.
+ */
+export function endLife(
+  { authority, lastExpiry, live }: AuthorityFacts,
+  { input, actions, notes }: Turn,
+): void {
+  if (authority.state !== 'old' && authority.state !== 'tainted') return;
+  if (
+    authority.kind === 'root' &&
+    input.authorities.some(
+      ({ authority: child }) => child.parentId === authority.id && stillCounts(child.state),
+    )
+  )
+    return;
+  const over = lastExpiry + input.policy.retireMarginSeconds;
+  const replaced = authority.state === 'tainted' && authority.kind !== 'jwt' && live === 0;
+  if (input.clockJumped || (!replaced && input.now <= over)) {
+    notes.push({ code: 'WAITING_EXPIRY', authorityId: authority.id, at: over, alert: false });
+    return;
+  }
+  actions.push(
+    authority.state === 'old' ? { type: 'retire', authority } : { type: 'revoke', authority },
+  );
+}
+
+const stillCounts = (state: AuthorityState): boolean =>
+  isTrusted(state) || state === 'preparing' || state === 'prepared';

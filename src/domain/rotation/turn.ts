@@ -1,0 +1,61 @@
+import type { Authority } from '../authority.ts';
+import type { Confirmation } from './confirmation.ts';
+import type {
+  AuthorityFacts,
+  HandshakeFacts,
+  RenewalFacts,
+  RotationAction,
+  RotationNote,
+  RotationOperation,
+  RotationPolicy,
+} from './types.ts';
+
+export interface DecisionInput {
+  readonly authorities: readonly AuthorityFacts[];
+  /** By ID, for those in `published`. */
+  readonly confirmations: ReadonlyMap<string, Confirmation>;
+  /** Running ones. */
+  readonly operations: readonly RotationOperation[];
+  /** By authority ID, while it signs for a part only. */
+  readonly handshakes: ReadonlyMap<string, HandshakeFacts>;
+  /** The same, of issuance. */
+  readonly renewals?: ReadonlyMap<string, RenewalFacts>;
+  readonly policy: RotationPolicy;
+  readonly now: number;
+  /**
+   * The wall clock jumped against the monotonic one: whatever rests on the passing of time waits.
+   */
+  readonly clockJumped: boolean;
+  /** Since when the issuing token has not answered, Unix seconds; absent: it answers. */
+  readonly issuingTokenLostAt?: number | undefined;
+}
+
+export interface Decision {
+  readonly actions: readonly RotationAction[];
+  readonly notes: readonly RotationNote[];
+}
+
+/** A decision in the making. `decide` owns it; each part reads the input and adds what follows. */
+export interface Turn {
+  readonly input: DecisionInput;
+  readonly byId: ReadonlyMap<string, AuthorityFacts>;
+  readonly actions: RotationAction[];
+  readonly notes: RotationNote[];
+}
+
+/**
+ * The root that signs a new issuing authority: the named one, or the newest that is active and
+ * ours.
+ */
+export function parentOf(
+  parentId: string | null,
+  input: Pick<DecisionInput, 'authorities'>,
+): Authority | undefined {
+  const roots = input.authorities
+    .map(({ authority }) => authority)
+    .filter(
+      (authority) =>
+        authority.kind === 'root' && authority.state === 'active' && authority.token !== 'external',
+    );
+  return parentId === null ? roots.at(-1) : roots.find(({ id }) => id === parentId);
+}
