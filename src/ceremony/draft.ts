@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock, Random } from '../common/runtime/index.ts';
-import { SpiffeId, TrustDomain } from '../common/spiffe/index.ts';
-import { spiffeSubject } from '../domain/index.ts';
+import { TrustDomain } from '../common/spiffe/index.ts';
 import {
   certificatesFromPem,
   keyTypeOfSpki,
@@ -14,6 +13,7 @@ import {
   type ParsedCertificate,
 } from '../common/x509/index.ts';
 import {
+  authorityIdentity,
   buildAuthorityTbs,
   buildCrlTbs,
   lint,
@@ -247,7 +247,7 @@ function certificateDraft(
   const serial = newSerial(clock.nowMs(), random);
   const { profile, issuer, spkiDer, notBefore, notAfter } = input;
   const tbsDer = buildAuthorityTbs({ ...input, serial, trustDomain });
-  const wanted = { ...input, subject: spiffeSubject(SpiffeId.of(trustDomain.id)) };
+  const wanted = { ...input, subject: authorityIdentity(trustDomain) };
   unwrap(lint(tbsDer, profile, wanted));
   return {
     tbsDer,

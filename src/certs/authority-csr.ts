@@ -1,6 +1,6 @@
-import { SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
+import type { TrustDomain } from '../common/spiffe/index.ts';
 import { derWriter, signatureAlgorithmFor, type KeyType } from '../common/x509/index.ts';
-import { spiffeSubject } from '../domain/index.ts';
+import { authorityIdentity } from './subject.ts';
 import { authoritySubject } from './authority-tbs.ts';
 import { basicConstraints, keyUsage, subjectAltName } from './fields.ts';
 import { keyUsageFor, profiles } from './profiles.ts';
@@ -22,7 +22,7 @@ export function buildAuthorityCsr(input: {
   const extensions = sequence(
     basicConstraints(true, pathLength),
     keyUsage(keyUsageFor('intermediate', input.spkiDer)),
-    subjectAltName(false, spiffeSubject(SpiffeId.of(input.trustDomain.id))),
+    subjectAltName(false, authorityIdentity(input.trustDomain)),
   );
   return sequence(
     integer(0),

@@ -1,7 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import { derWriter, keyIdentifierOf, sha256Hex, tag } from '../common/x509/index.ts';
-import { SpiffeId } from '../common/spiffe/index.ts';
-import { spiffeSubject } from '../domain/index.ts';
+import { authorityIdentity } from './subject.ts';
 import {
   authorityKeyId,
   basicConstraints,
@@ -48,7 +47,7 @@ export function buildAuthorityTbs(input: AuthorityInput): Buffer {
     keyUsage(keyUsageFor(profile, spkiDer)),
     subjectKeyId(spkiDer),
     ...(issuer === undefined ? [] : [authorityKeyId(issuer)]),
-    subjectAltName(false, spiffeSubject(SpiffeId.of(trustDomain.id))),
+    subjectAltName(false, authorityIdentity(trustDomain)),
     ...(crlUrl === undefined ? [] : [crlDistributionPoint(crlUrl)]),
   ];
   return sequence(

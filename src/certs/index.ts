@@ -19,7 +19,7 @@ export {
   type ProfileRules,
 } from './profiles.ts';
 export { newSerial } from './serial.ts';
-export { subjectProblem } from './subject.ts';
+export { authorityIdentity, subjectProblem } from './subject.ts';
 export {
   type AuthorityInput,
   type AuthorityProfile,

@@ -1,8 +1,17 @@
-import { parseDnsName, serverId } from '../common/spiffe/index.ts';
+import { parseDnsName, serverId, SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
 import { ipOctets } from '../common/x509/index.ts';
-import type { SpiffeSubject, NamesSubject, Subject } from '../domain/index.ts';
+import {
+  spiffeSubject,
+  type SpiffeSubject,
+  type NamesSubject,
+  type Subject,
+} from '../domain/index.ts';
 import { isLeafProfile } from './profiles.ts';
 import type { ParsedCsr, Profile } from './types.ts';
+
+/** The subject of every authority: the ID of its trust domain. */
+export const authorityIdentity = (trustDomain: TrustDomain): SpiffeSubject =>
+  spiffeSubject(SpiffeId.of(trustDomain.id));
 
 /** The names that stand in a certificate or CSR. */
 interface StatedNames {

@@ -1,20 +1,19 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock, Random } from '../common/runtime/index.ts';
-import { SpiffeId, type TrustDomain } from '../common/spiffe/index.ts';
+import type { TrustDomain } from '../common/spiffe/index.ts';
 import {
   sha256Hex,
   verifyChain,
   type KeyType,
   type ParsedCertificate,
 } from '../common/x509/index.ts';
-import { buildAuthorityTbs, newSerial, type AuthorityProfile } from '../certs/index.ts';
 import {
-  spiffeSubject,
-  type Intent,
-  type Requester,
-  type Rights,
-  type Subject,
-} from '../domain/index.ts';
+  authorityIdentity,
+  buildAuthorityTbs,
+  newSerial,
+  type AuthorityProfile,
+} from '../certs/index.ts';
+import type { Intent, Requester, Rights } from '../domain/index.ts';
 import type { IssuedAs } from './certificate-events.ts';
 import { admit, type Admission, type IssuancePolicy } from './policy.ts';
 import type { CertificateDraft, RecordedIssuance, SigningStep } from './recorded.ts';
@@ -70,10 +69,6 @@ export async function issueAuthorityCertificate(
   return { certificateDer, sha256, serial: prepared.intent.serial };
 }
 
-/** What an authority is certified as: its trust domain. */
-const authoritySubject = (trustDomain: TrustDomain): Subject =>
-  spiffeSubject(SpiffeId.of(trustDomain.id));
-
 /** Asks the policy about the certificate of an authority. Throws POLICY_DENIED. */
 export function admitAuthority(
   caller: Requester,
@@ -94,7 +89,7 @@ export function admitAuthority(
       {
         type: 'x509',
         kind: 'authority',
-        subject: authoritySubject(trustDomain),
+        subject: authorityIdentity(trustDomain),
         profile: asked.profile,
         keyType: asked.keyType,
         ttlSeconds: asked.ttlSeconds,
@@ -123,7 +118,7 @@ function draftAuthority(
   return {
     tbsDer: buildAuthorityTbs({ ...wanted, profile, trustDomain }),
     profile,
-    expected: { ...wanted, subject: authoritySubject(trustDomain) },
+    expected: { ...wanted, subject: authorityIdentity(trustDomain) },
     admission: request.admission,
     signer,
     record: {
