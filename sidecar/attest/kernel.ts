@@ -57,84 +57,88 @@ let shared: Kernel | undefined;
  * both work.
  */
 export function linuxKernel(): Kernel {
-  shared ??= bind();
+  shared ??= new LinuxKernel();
   return shared;
 }
 
-function bind(): Kernel {
-  const lib = koffi.load(null);
-  const poll = lib.func('int poll(void *, unsigned long, int)') as (
-    fds: Buffer,
-    count: number,
-    timeoutMs: number,
-  ) => number;
-  const ioctl = lib.func('int ioctl(int, unsigned long, ...)') as (
-    fd: number,
-    request: number,
-    type: string,
-    value: Buffer,
-  ) => number;
-  const syscall = lib.func('long syscall(long, int, unsigned int)') as (
-    number: number,
-    pid: number,
-    flags: number,
-  ) => number;
-  const value = Buffer.alloc(16);
-  const length = Buffer.alloc(4);
-  const pollBuffer = Buffer.alloc(8);
+type Poll = (fds: Buffer, count: number, timeoutMs: number) => number;
+type Ioctl = (fd: number, request: number, type: string, value: Buffer) => number;
+type Syscall = (number: number, pid: number, flags: number) => number;
 
-  return {
-    peerCredentials,
-    peerGroups(socketFd) {
-      let groups = Buffer.alloc(4 * 64);
-      for (let attempt = 0; attempt < 3; attempt += 1) {
-        length.writeUInt32LE(groups.length);
-        if (socketOption(socketFd, SO_PEERGROUPS, groups, length) === 0) {
-          return Array.from({ length: length.readUInt32LE() / 4 }, (_, index) =>
-            groups.readUInt32LE(index * 4),
-          );
-        }
-        const errno = koffi.errno();
-        if (errno === ENOPROTOOPT || errno === EINVAL) return undefined;
-        // the kernel wrote the size that it needs
-        if (errno !== ERANGE || length.readUInt32LE() > 4 * 65_536) break;
-        groups = Buffer.alloc(length.readUInt32LE());
+class LinuxKernel implements Kernel {
+  readonly #poll: Poll;
+  readonly #ioctl: Ioctl;
+  readonly #syscall: Syscall;
+  readonly #value = Buffer.alloc(16);
+  readonly #length = Buffer.alloc(4);
+  readonly #pollOne = Buffer.alloc(8);
+  readonly peerCredentials = peerCredentials;
+
+  constructor() {
+    const lib = koffi.load(null);
+    this.#poll = lib.func('int poll(void *, unsigned long, int)') as Poll;
+    this.#ioctl = lib.func('int ioctl(int, unsigned long, ...)') as Ioctl;
+    this.#syscall = lib.func('long syscall(long, int, unsigned int)') as Syscall;
+  }
+
+  peerGroups(socketFd: number): readonly number[] | undefined {
+    const length = this.#length;
+    let groups = Buffer.alloc(4 * 64);
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      length.writeUInt32LE(groups.length);
+      if (socketOption(socketFd, SO_PEERGROUPS, groups, length) === 0) {
+        return Array.from({ length: length.readUInt32LE() / 4 }, (_, index) =>
+          groups.readUInt32LE(index * 4),
+        );
       }
-      return [];
-    },
-    peerPidfd(socketFd) {
-      length.writeUInt32LE(4);
-      if (socketOption(socketFd, SO_PEERPIDFD, value, length) === 0) return value.readInt32LE(0);
       const errno = koffi.errno();
-      if (errno === ENOPROTOOPT) return undefined;
-      throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', {
-        detail: { errno },
-      });
-    },
-    pidfdOpen(pid) {
-      const fd = Number(syscall(SYS_pidfd_open, pid, 0));
-      if (fd >= 0) return fd;
-      const errno = koffi.errno();
-      if (errno === ENOSYS) return undefined;
-      throw new PkiError('PEER_UNVERIFIABLE', `there is no process ${pid}`, { detail: { errno } });
-    },
-    exited(pidfds) {
-      if (pidfds.length === 0) return [];
-      const fds = pidfds.length === 1 ? pollBuffer : Buffer.alloc(8 * pidfds.length);
-      pidfds.forEach((fd, index) => {
-        fds.writeInt32LE(fd, index * 8);
-        fds.writeInt16LE(POLLIN, index * 8 + 4);
-        fds.writeInt16LE(0, index * 8 + 6);
-      });
-      // any event, an error too, counts as gone: what can not be shown to live gets nothing
-      const result = poll(fds, pidfds.length, 0);
-      return pidfds.map((_, index) => result < 0 || fds.readInt16LE(index * 8 + 6) !== 0);
-    },
-    unreadBytes(socketFd) {
-      return ioctl(socketFd, SIOCOUTQ, 'void *', value) === 0 ? value.readInt32LE(0) : undefined;
-    },
-    close(fd) {
-      closeSync(fd);
-    },
-  };
+      if (errno === ENOPROTOOPT || errno === EINVAL) return undefined;
+      // the kernel wrote the size that it needs
+      if (errno !== ERANGE || length.readUInt32LE() > 4 * 65_536) break;
+      groups = Buffer.alloc(length.readUInt32LE());
+    }
+    return [];
+  }
+
+  peerPidfd(socketFd: number): number | undefined {
+    this.#length.writeUInt32LE(4);
+    if (socketOption(socketFd, SO_PEERPIDFD, this.#value, this.#length) === 0)
+      return this.#value.readInt32LE(0);
+    const errno = koffi.errno();
+    if (errno === ENOPROTOOPT) return undefined;
+    throw new PkiError('PEER_UNVERIFIABLE', 'the process that connected is gone', {
+      detail: { errno },
+    });
+  }
+
+  pidfdOpen(pid: number): number | undefined {
+    const fd = Number(this.#syscall(SYS_pidfd_open, pid, 0));
+    if (fd >= 0) return fd;
+    const errno = koffi.errno();
+    if (errno === ENOSYS) return undefined;
+    throw new PkiError('PEER_UNVERIFIABLE', `there is no process ${pid}`, { detail: { errno } });
+  }
+
+  exited(pidfds: readonly number[]): readonly boolean[] {
+    if (pidfds.length === 0) return [];
+    const fds = pidfds.length === 1 ? this.#pollOne : Buffer.alloc(8 * pidfds.length);
+    pidfds.forEach((fd, index) => {
+      fds.writeInt32LE(fd, index * 8);
+      fds.writeInt16LE(POLLIN, index * 8 + 4);
+      fds.writeInt16LE(0, index * 8 + 6);
+    });
+    // any event, an error too, counts as gone: what can not be shown to live gets nothing
+    const result = this.#poll(fds, pidfds.length, 0);
+    return pidfds.map((_, index) => result < 0 || fds.readInt16LE(index * 8 + 6) !== 0);
+  }
+
+  unreadBytes(socketFd: number): number | undefined {
+    return this.#ioctl(socketFd, SIOCOUTQ, 'void *', this.#value) === 0
+      ? this.#value.readInt32LE(0)
+      : undefined;
+  }
+
+  close(fd: number): void {
+    closeSync(fd);
+  }
 }

@@ -25,7 +25,7 @@ import {
   type Credential,
   type TestServer,
 } from '../../support/server.ts';
-import { entryOf } from '../sidecar/local-server/fakes.ts';
+import { entryOf } from '../../support/local-server-fakes.ts';
 import { until } from '../../support/until.ts';
 import { speak, startHarness, type Harness } from '../sidecar/local-server/support.ts';
 

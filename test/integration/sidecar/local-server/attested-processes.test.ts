@@ -8,9 +8,9 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
-import { linuxKernel, OverflowIds } from '../../../../sidecar/attest/index.ts';
+import { linuxKernel, OverflowIds, type Kernel } from '../../../../sidecar/attest/index.ts';
 import { linuxProc } from '../../../../sidecar/attest/proc.ts';
-import { entryOf } from './fakes.ts';
+import { entryOf } from '../../../support/local-server-fakes.ts';
 import { speak, startHarness, type Harness } from './support.ts';
 import { until } from '../../../support/until.ts';
 
@@ -26,6 +26,19 @@ async function workload(harness: Harness) {
   const actor = await harness.actor();
   await actor.become(workloadUid, workloadUid + 1, [workloadUid + 2]);
   return actor;
+}
+
+/** A kernel before Linux 6.5, beside the real one. */
+class KernelWithoutPidfd implements Kernel {
+  readonly #real = linuxKernel();
+
+  peerCredentials = (fd: number) => this.#real.peerCredentials(fd);
+  peerGroups = (fd: number) => this.#real.peerGroups(fd);
+  peerPidfd = (): undefined => undefined;
+  pidfdOpen = (pid: number) => this.#real.pidfdOpen(pid);
+  exited = (pidfds: readonly number[]) => this.#real.exited(pidfds);
+  unreadBytes = (fd: number) => this.#real.unreadBytes(fd);
+  close = (fd: number): void => this.#real.close(fd);
 }
 
 test('a process is known by the kernel as who connected, with its groups and its path, also when another one speaks for it', async () => {
@@ -374,7 +387,7 @@ test('without SO_PEERPIDFD the start time stands in, the selector peer:pinned is
     child: () => logger,
   };
   await using harness = await startHarness({
-    attestor: { kernel: { ...linuxKernel(), peerPidfd: () => undefined }, logger },
+    attestor: { kernel: new KernelWithoutPidfd(), logger },
   });
   harness.entries.set(
     app,

@@ -12,7 +12,7 @@ import {
   text,
 } from '../../../support/raw-http2.ts';
 import { until } from '../../../support/until.ts';
-import { entryOf } from './fakes.ts';
+import { entryOf } from '../../../support/local-server-fakes.ts';
 import { startHarness, type Harness } from './support.ts';
 
 const { headers, settings, data, rstStream } = frameTypes;

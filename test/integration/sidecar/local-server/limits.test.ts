@@ -13,7 +13,7 @@ import {
   silentMetrics,
   type LocalServerMetrics,
 } from '../../../../sidecar/local-server/index.ts';
-import { entryOf, LeapClock } from './fakes.ts';
+import { entryOf, LeapClock } from '../../../support/local-server-fakes.ts';
 import { speak, startHarness } from './support.ts';
 import { until } from '../../../support/until.ts';
 

@@ -25,7 +25,12 @@ import {
 import type { Clock } from '../../../../src/common/runtime/index.ts';
 import { identityKey } from '../../../../sidecar/ports/entries.ts';
 import { until } from '../../../support/until.ts';
-import { bundleOf, entryOf, LeapClock, type FakeSvids } from './fakes.ts';
+import {
+  bundleOf,
+  entryOf,
+  LeapClock,
+  type FakeSvids,
+} from '../../../support/local-server-fakes.ts';
 import { collect, header, startHarness, type Harness } from './support.ts';
 
 /**

@@ -34,7 +34,12 @@ import {
 } from '../../../../sidecar/local-server/index.ts';
 import { patienceMs, until } from '../../../support/until.ts';
 import type { ActorCommand } from './actor.ts';
-import { FakeBundles, FakeConsumers, FakeEntries, FakeSvids } from './fakes.ts';
+import {
+  FakeBundles,
+  FakeConsumers,
+  FakeEntries,
+  FakeSvids,
+} from '../../../support/local-server-fakes.ts';
 
 export interface HarnessOptions {
   readonly clock?: Clock;

@@ -8,7 +8,7 @@ import type { JWTBundlesResponse__Output } from '../../../../../src/common/wire/
 import type { JWTSVIDRequest } from '../../../../../src/common/wire/generated/JWTSVIDRequest.ts';
 import type { JWTSVIDResponse__Output } from '../../../../../src/common/wire/generated/JWTSVIDResponse.ts';
 import type { ValidateJWTSVIDResponse__Output } from '../../../../../src/common/wire/generated/ValidateJWTSVIDResponse.ts';
-import { bundleOf, entryOf } from '../../local-server/fakes.ts';
+import { bundleOf, entryOf } from '../../../../support/local-server-fakes.ts';
 import { collect, header, speak, startHarness, type Harness } from '../../local-server/support.ts';
 import { until } from '../../../../support/until.ts';
 

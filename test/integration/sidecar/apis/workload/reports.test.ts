@@ -5,7 +5,7 @@ import { reportsContract } from '../../../../../src/common/wire/index.ts';
 import type { ReportRequest } from '../../../../../src/common/wire/generated/meshca/workload/v1/ReportRequest.ts';
 import type { X509SVIDResponse__Output } from '../../../../../src/common/wire/generated/X509SVIDResponse.ts';
 import type { HandshakeCount } from '../../../../../sidecar/ports/handshakes.ts';
-import { entryOf } from '../../local-server/fakes.ts';
+import { entryOf } from '../../../../support/local-server-fakes.ts';
 import { collect, header, startHarness, type Harness } from '../../local-server/support.ts';
 import { patienceMs, until } from '../../../../support/until.ts';
 

@@ -7,7 +7,7 @@ import { fromServiceError } from '../../../../../src/common/wire/index.ts';
 import type { X509BundlesResponse__Output } from '../../../../../src/common/wire/generated/X509BundlesResponse.ts';
 import type { X509SVIDResponse__Output } from '../../../../../src/common/wire/generated/X509SVIDResponse.ts';
 import { defaultLimits } from '../../../../../sidecar/local-server/index.ts';
-import { bundleOf, entryOf, LeapClock } from '../../local-server/fakes.ts';
+import { bundleOf, entryOf, LeapClock } from '../../../../support/local-server-fakes.ts';
 import { collect, header, speak, startHarness } from '../../local-server/support.ts';
 import { until } from '../../../../support/until.ts';
 

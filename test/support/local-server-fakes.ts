@@ -1,28 +1,28 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { systemClock, type Clock } from '../../../../src/common/runtime/index.ts';
+import { systemClock, type Clock } from '../../src/common/runtime/index.ts';
 import {
   parseSelector,
   selectorText,
   SpiffeId,
   TrustDomain,
   type Selector,
-} from '../../../../src/common/spiffe/index.ts';
-import { unwrap } from '../../../../src/common/errors/index.ts';
+} from '../../src/common/spiffe/index.ts';
+import { unwrap } from '../../src/common/errors/index.ts';
 import {
   identityKey,
   type AgentEntry,
   type EntryCache,
   type Identity,
-} from '../../../../sidecar/ports/entries.ts';
-import type { BundleSource, TrustBundle } from '../../../../sidecar/ports/bundles.ts';
-import type { ConsumerRegistry } from '../../../../sidecar/ports/consumers.ts';
+} from '../../sidecar/ports/entries.ts';
+import type { BundleSource, TrustBundle } from '../../sidecar/ports/bundles.ts';
+import type { ConsumerRegistry } from '../../sidecar/ports/consumers.ts';
 import type {
   HeldJwtSvid,
   HeldX509Svid,
   SvidLease,
   SvidManager,
-} from '../../../../sidecar/ports/svids.ts';
+} from '../../sidecar/ports/svids.ts';
 
 export const entryOf = (
   id: string,
