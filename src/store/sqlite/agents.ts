@@ -16,7 +16,7 @@ import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromJson, hex } from './codec.ts';
 import { createConsumers } from './consumers.ts';
 import type { Engine } from './engine.ts';
-import type { BindTokenResult } from './join-tokens.ts';
+import type { BindTokenResult, TokenUse } from './join-tokens.ts';
 import type { Revisions } from './meta.ts';
 import { pageSize, toPage } from './paging.ts';
 import { createSightings } from './sightings.ts';
@@ -49,11 +49,7 @@ export function createAgents(
   const { audit, revisions, guard } = parts;
   const sightings = createSightings(engine, parts.clock, parts.logger);
 
-  const existing = (id: string): AgentTable => {
-    const row = byId.get({ id });
-    if (row === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);
-    return row;
-  };
+  const existing = (id: string): AgentTable => found(byId.get({ id }), id);
   const shown = (row: AgentTable): Agent => sightings.overlay(toAgent(row));
   const stored = (id: string) => loggedObject('agent', toAgent(existing(id)));
 
@@ -62,20 +58,9 @@ export function createAgents(
     const before = byId.get({ id: agent.spiffeId });
     guard.requireRow('agent', agent.spiffeId, before === undefined ? undefined : toAgent(before));
     refuseUnlessStanding(agent.spiffeId, before, act, generation);
-    if (before !== undefined && before.attestation_type !== agent.attestationType)
-      throw new PkiError(
-        'ATTESTATION_FAILED',
-        `agent ${agent.spiffeId} attested by ${before.attestation_type}, not by ${agent.attestationType}: an agent never changes its type`,
-      );
+    refuseOtherType(before, agent);
     put.run(attestedRow(attestation, before));
-    if (tokenId !== undefined) {
-      parts.bindTokenResult(tokenId, {
-        agentId: agent.spiffeId,
-        publicKeySha256: sha256Hex(agent.spkiDer),
-        serial: agent.serial,
-        now: agent.attestedAt,
-      });
-    }
+    if (tokenId !== undefined) parts.bindTokenResult(tokenId, tokenUse(agent));
     audit(event, stored(agent.spiffeId));
     return shown(existing(agent.spiffeId));
   };
@@ -102,6 +87,26 @@ export function createAgents(
       seen: sightings.seen,
     },
   };
+}
+
+function found(row: AgentTable | undefined, id: string): AgentTable {
+  if (row === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);
+  return row;
+}
+
+const tokenUse = (agent: AgentAttestation['agent']): TokenUse => ({
+  agentId: agent.spiffeId,
+  publicKeySha256: sha256Hex(agent.spkiDer),
+  serial: agent.serial,
+  now: agent.attestedAt,
+});
+
+function refuseOtherType(before: AgentTable | undefined, agent: AgentAttestation['agent']): void {
+  if (before !== undefined && before.attestation_type !== agent.attestationType)
+    throw new PkiError(
+      'ATTESTATION_FAILED',
+      `agent ${agent.spiffeId} attested by ${before.attestation_type}, not by ${agent.attestationType}: an agent never changes its type`,
+    );
 }
 
 function listed(

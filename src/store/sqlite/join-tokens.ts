@@ -30,28 +30,9 @@ export function createJoinTokens(
   audit: AuditWriter,
   guard: LogGuard,
 ): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
-  const { insert, byId, byHash, bind, setResult, revoke } = joinTokenStatements(engine);
-  const existing = (id: string): JoinTokenTable => {
-    const row = byId.get({ id });
-    if (row === undefined) throw new PkiError('NOT_FOUND', `there is no join token ${id}`);
-    return row;
-  };
-
-  const bindKey = (id: string, publicKeySha256: string, now: number): JoinToken => {
-    guard.requireRow('join-token', id, toToken(existing(id)));
-    if (existing(id).expires_at <= now)
-      throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} has expired`);
-    bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
-    return toToken(existing(id));
-  };
-
-  const bindResult: BindTokenResult = (id, { agentId, publicKeySha256, serial, now }) => {
-    const row = existing(id);
-    guard.requireRow('join-token', id, toToken(row));
-    refuseResult(row, { agentId, publicKeySha256, serial });
-    bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
-    setResult.run({ id, serial: fromHex(serial, 'the serial') });
-  };
+  const statements = joinTokenStatements(engine);
+  const { insert, byId, byHash, revoke } = statements;
+  const { existing, bindKey, bindResult } = tokenUses(statements, guard);
 
   return {
     bindResult,
@@ -85,6 +66,41 @@ export function createJoinTokens(
         }),
       bind: (id, publicKeySha256, now) => engine.write(() => bindKey(id, publicKeySha256, now)),
       list: (page) => engine.read(() => listed(engine, page)),
+    },
+  };
+}
+
+/** What the first use of a token writes into its row. */
+function tokenUses(
+  { byId, bind, setResult }: ReturnType<typeof joinTokenStatements>,
+  guard: LogGuard,
+): {
+  readonly existing: (id: string) => JoinTokenTable;
+  readonly bindKey: (id: string, publicKeySha256: string, now: number) => JoinToken;
+  readonly bindResult: BindTokenResult;
+} {
+  const existing = (id: string): JoinTokenTable => {
+    const row = byId.get({ id });
+    if (row === undefined) throw new PkiError('NOT_FOUND', `there is no join token ${id}`);
+    return row;
+  };
+  const bound = (id: string, publicKeySha256: string, now: number): void =>
+    void bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
+  return {
+    existing,
+    bindKey: (id, publicKeySha256, now) => {
+      guard.requireRow('join-token', id, toToken(existing(id)));
+      if (existing(id).expires_at <= now)
+        throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} has expired`);
+      bound(id, publicKeySha256, now);
+      return toToken(existing(id));
+    },
+    bindResult: (id, use) => {
+      const row = existing(id);
+      guard.requireRow('join-token', id, toToken(row));
+      refuseResult(row, use);
+      bound(id, use.publicKeySha256, use.now);
+      setResult.run({ id, serial: fromHex(use.serial, 'the serial') });
     },
   };
 }

@@ -3,10 +3,10 @@ import { basename, dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
-import type { LogMemory, Store } from '../ports/index.ts';
+import type { LogGuard, LogMemory, Store } from '../ports/index.ts';
 import { createAgents } from './agents.ts';
 import { createApprovals } from './approvals.ts';
-import { createAudit } from './audit.ts';
+import { createAudit, type AuditWriter } from './audit.ts';
 import { createAuthorities } from './authorities.ts';
 import { createBundles } from './bundles.ts';
 import { createCertificates } from './certificates.ts';
@@ -17,10 +17,10 @@ import { createEvidence } from './evidence.ts';
 import { createIssuance } from './issuance.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { createJwtSvids } from './jwt-svids.ts';
-import { createLeases } from './leases.ts';
+import { createLeases, type FenceCheck } from './leases.ts';
 import { createLog } from './log.ts';
 import { acquireLock, type DatabaseLock } from './lock.ts';
-import { createMeta } from './meta.ts';
+import { createMeta, type Revisions } from './meta.ts';
 import { migrate } from './migrations.ts';
 import { createRetention } from './retention.ts';
 import { createRotations } from './rotations.ts';
@@ -146,97 +146,51 @@ function configure(database: DatabaseSync, synchronous: 'FULL' | 'OFF', inMemory
   database.exec('PRAGMA journal_size_limit = 67108864');
 }
 
+function openEngine(
+  database: DatabaseSync,
+  { clock, logger, onDurable }: SqliteStoreOptions,
+  wal: WalFile | undefined,
+): Engine {
+  const engine = new Engine({ database, clock, logger, makeDurable: wal?.sync, onDurable });
+  const refuseForeignTriggers = createTriggerGuard(database);
+  refuseForeignTriggers();
+  engine.beforeJob((first) => {
+    if (first) refuseForeignTriggers();
+  });
+  return engine;
+}
+
 async function assemble(
   database: DatabaseSync,
   options: SqliteStoreOptions,
   lock: DatabaseLock | undefined,
   wal: WalFile | undefined,
 ): Promise<Store> {
-  const { clock, logger } = options;
-  const engine = new Engine({
-    database,
-    clock,
-    logger,
-    makeDurable: wal?.sync,
-    onDurable: options.onDurable,
-  });
-  const refuseForeignTriggers = createTriggerGuard(database);
-  refuseForeignTriggers();
-  engine.beforeJob((first) => {
-    if (first) refuseForeignTriggers();
-  });
-  let closed: Promise<void> | undefined;
+  const { memory, logger } = options;
+  const engine = openEngine(database, options, wal);
   const { store: meta, revisions } = createMeta(engine, logger);
   // whoever held a lease is gone: the lock of the database is ours; fences stay
   database.exec('UPDATE leases SET expires_at_ms = 0');
-  const { memory } = options;
-  const { guard } = memory;
   const { store: leases, checkFence } = createLeases(engine);
   const log = createLog(engine, checkFence);
-  const { store: audit, write: writeAudit } = createAudit(engine, {
+  const { store: audit, write } = createAudit(engine, {
     sealing: options.withoutLog === true ? () => {} : log.sealing,
     committed: (records) => memory.committed(records),
   });
   await memory.begin(log.store);
-  const { store: certificates, countStates } = createCertificates(engine);
-  const { store: tokens, bindResult } = createJoinTokens(engine, writeAudit, guard);
-  const jwt = createJwtSvids(engine);
-  const { store: evidence, write: writeEvidence } = createEvidence(engine);
-  const {
-    store: agents,
-    consumers,
-    flushSeen,
-  } = createAgents(engine, {
-    clock,
-    logger,
-    audit: writeAudit,
-    guard,
+  const { flushSeen, ...nouns } = createNouns(engine, options, {
+    audit: write,
+    guard: memory.guard,
+    checkFence,
     revisions,
-    bindTokenResult: bindResult,
   });
+  let closed: Promise<void> | undefined;
   return {
     meta,
     audit,
-    certificates,
-    tokens,
-    agents,
-    consumers,
     leases,
     log: log.store,
-    issuance: createIssuance(engine, {
-      clock,
-      audit: writeAudit,
-      checkRights: createRightsCheck(engine, guard),
-      countStates,
-      jwt,
-    }),
-    authorities: createAuthorities(engine, {
-      audit: writeAudit,
-      guard,
-      checkFence,
-      countStates,
-      revisions,
-      jwt,
-      evidence: writeEvidence,
-    }),
-    evidence,
-    rotations: createRotations(engine, {
-      audit: writeAudit,
-      guard,
-      checkFence,
-      revisions,
-    }),
-    bundles: createBundles(engine, { audit: writeAudit, revisions }),
-    entries: createEntries(engine, {
-      audit: writeAudit,
-      revisions,
-      removalLimit: options.removalLimit ?? 100_000,
-    }),
-    delegations: createDelegations(engine, writeAudit),
-    roles: createRoles(engine, writeAudit),
-    approvals: createApprovals(engine, writeAudit, guard),
-    revocations: createRevocations(engine, { audit: writeAudit, guard, revisions }),
-    retention: createRetention(engine, checkFence, countStates),
+    ...nouns,
     onRevision: revisions.subscribe,
     backup: (target) => backUp(database, target),
     onCommit: (listener) => engine.onCommit(listener),
@@ -246,5 +200,50 @@ async function assemble(
         wal?.close();
         lock?.release();
       })),
+  };
+}
+
+interface NounParts {
+  readonly audit: AuditWriter;
+  readonly guard: LogGuard;
+  readonly checkFence: FenceCheck;
+  readonly revisions: Revisions;
+}
+
+/** The stores of what the log commits to, and of certificates. */
+function createNouns(
+  engine: Engine,
+  { clock, logger, removalLimit = 100_000 }: SqliteStoreOptions,
+  parts: NounParts,
+) {
+  const { audit, guard, checkFence } = parts;
+  const { store: certificates, countStates } = createCertificates(engine);
+  const { store: tokens, bindResult } = createJoinTokens(engine, audit, guard);
+  const { store: evidence, write: writeEvidence } = createEvidence(engine);
+  const jwt = createJwtSvids(engine);
+  const agents = createAgents(engine, { ...parts, clock, logger, bindTokenResult: bindResult });
+  const checkRights = createRightsCheck(engine, guard);
+  return {
+    certificates,
+    tokens,
+    evidence,
+    agents: agents.store,
+    consumers: agents.consumers,
+    flushSeen: agents.flushSeen,
+    issuance: createIssuance(engine, { clock, audit, checkRights, countStates, jwt }),
+    authorities: createAuthorities(engine, {
+      ...parts,
+      countStates,
+      jwt,
+      evidence: writeEvidence,
+    }),
+    rotations: createRotations(engine, parts),
+    bundles: createBundles(engine, parts),
+    entries: createEntries(engine, { ...parts, removalLimit }),
+    delegations: createDelegations(engine, audit),
+    roles: createRoles(engine, audit),
+    approvals: createApprovals(engine, audit, guard),
+    revocations: createRevocations(engine, parts),
+    retention: createRetention(engine, checkFence, countStates),
   };
 }
