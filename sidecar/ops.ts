@@ -8,7 +8,7 @@ import {
   type Logger,
 } from '../src/common/runtime/index.ts';
 
-export interface OpsParts {
+export interface OpsDependencies {
   readonly address: string;
   readonly port: number;
   readonly metrics: () => Promise<string>;
@@ -39,7 +39,7 @@ export interface OpsServer extends AsyncDisposable {
  * HTTP for operations on a loopback address: /metrics, /live, /ready. Read-only, no secrets. Throws
  * SOCKET_IN_USE.
  */
-export async function startOps(parts: OpsParts): Promise<OpsServer> {
+export async function startOps(parts: OpsDependencies): Promise<OpsServer> {
   const server = createServer(times, (request, response) => answer(parts, request, response));
   const slots = boundConnections(server, maximumConnections, parts.onRefused);
   await listen(server, parts);
@@ -54,7 +54,7 @@ export async function startOps(parts: OpsParts): Promise<OpsServer> {
   };
 }
 
-function listen(server: Server, { address, port }: OpsParts): Promise<void> {
+function listen(server: Server, { address, port }: OpsDependencies): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
@@ -69,7 +69,7 @@ function listen(server: Server, { address, port }: OpsParts): Promise<void> {
   });
 }
 
-function answer(parts: OpsParts, request: IncomingMessage, response: ServerResponse): void {
+function answer(parts: OpsDependencies, request: IncomingMessage, response: ServerResponse): void {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     sendJson(response, 405, { code: 'INVALID_REQUEST', message: 'only GET is offered here' });
     return;
@@ -95,7 +95,11 @@ function answer(parts: OpsParts, request: IncomingMessage, response: ServerRespo
   }
 }
 
-function answerMetrics(parts: OpsParts, request: IncomingMessage, response: ServerResponse): void {
+function answerMetrics(
+  parts: OpsDependencies,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   // a page in a browser of this machine must not read them by a name that it made point to loopback
   if (!isLocalHost(request.headers.host)) {
     sendJson(response, 421, {

@@ -2,7 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { ok } from './common/errors/index.ts';
 import { runCli } from './cli/program.ts';
-import type { CliContext, CliParts } from './cli/context.ts';
+import type { CliContext, CliDependencies } from './cli/context.ts';
 import { duration } from './cli/output.ts';
 
 /**
@@ -37,7 +37,7 @@ async function askOnTerminal(question: string): Promise<boolean | undefined> {
   }
 }
 
-const parts: CliParts = {
+const parts: CliDependencies = {
   runServer: async ({ configPath, acceptRestore }) => {
     const { runServer } = await import('./compose/index.ts');
     return runServer({

@@ -7,7 +7,7 @@ import type { ProcessCgroup, ProcessStatus } from './proc-parse.ts';
 import type { Proc } from './proc.ts';
 
 /** What an attestor may use beside its own configuration. */
-export interface WorkloadAttestorParts {
+export interface WorkloadAttestorDependencies {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly proc: Proc;
@@ -55,7 +55,10 @@ export interface WorkloadAttestorType<Configuration = unknown> {
   /** Stands in the configuration as `workloadAttestation.<type>`. */
   readonly configuration: z.ZodType<Configuration>;
   /** Undefined: the type is not configured. */
-  create(configuration: Configuration, parts: WorkloadAttestorParts): WorkloadAttestor | undefined;
+  create(
+    configuration: Configuration,
+    parts: WorkloadAttestorDependencies,
+  ): WorkloadAttestor | undefined;
 }
 
 /** Checks the type against its own configuration, then forgets which that is. */

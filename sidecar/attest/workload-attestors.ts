@@ -4,7 +4,7 @@ import type { Selector } from '../../src/common/spiffe/index.ts';
 import type {
   ProcessEvidence,
   WorkloadAttestor,
-  WorkloadAttestorParts,
+  WorkloadAttestorDependencies,
   WorkloadAttestorType,
   WorkloadFacts,
 } from './workload-attestor.ts';
@@ -34,7 +34,7 @@ export class WorkloadAttestors implements WorkloadAttestor {
   constructor(
     types: readonly WorkloadAttestorType[],
     configuration: WorkloadAttestorConfiguration,
-    parts: WorkloadAttestorParts,
+    parts: WorkloadAttestorDependencies,
   ) {
     const claimed = [coreSelectorType, ...types.flatMap(({ selectorTypes }) => selectorTypes)];
     if (new Set(claimed).size !== claimed.length)

@@ -6,7 +6,7 @@ import { checkCrlSet, type BundleStore, type IssuerChains } from '../bundle/inde
 import type { AgentIdentity } from '../node-attestation/index.ts';
 import type { JwtSvids, X509Svids } from '../svid/index.ts';
 
-export interface AuthoritiesParts {
+export interface AuthoritiesDependencies {
   readonly bundles: BundleStore;
   readonly issuers: IssuerChains;
   readonly identity: AgentIdentity;
@@ -22,10 +22,10 @@ export interface AuthoritiesParts {
 
 /** Acts on what the server says of its authorities. */
 export class AuthoritiesFollower {
-  readonly #parts: AuthoritiesParts;
+  readonly #parts: AuthoritiesDependencies;
   #pulledForwardSerial = '';
 
-  constructor(parts: AuthoritiesParts) {
+  constructor(parts: AuthoritiesDependencies) {
     this.#parts = parts;
   }
 

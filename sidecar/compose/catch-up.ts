@@ -3,7 +3,7 @@ import { errorFields, type Logger } from '../../src/common/runtime/index.ts';
 import type { BundleStore } from '../bundle/index.ts';
 import type { IssuerConnection } from '../issuer-client/index.ts';
 
-export interface CatchUpParts {
+export interface CatchUpDependencies {
   readonly bundles: BundleStore;
   /**
    * A connection without an identity to whoever answers, for this one question. Nothing that is
@@ -21,7 +21,7 @@ export interface CatchUpParts {
  */
 export async function connectCatchingUp(
   open: () => Promise<IssuerConnection>,
-  parts: CatchUpParts,
+  parts: CatchUpDependencies,
   signal: AbortSignal,
 ): Promise<IssuerConnection> {
   try {
@@ -50,7 +50,7 @@ export async function connectCatchingUp(
 
 async function walk(
   sequence: number,
-  { bundles, connectUnverified }: CatchUpParts,
+  { bundles, connectUnverified }: CatchUpDependencies,
   signal: AbortSignal,
 ): Promise<void> {
   const connection = await connectUnverified(signal);

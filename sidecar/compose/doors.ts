@@ -25,7 +25,7 @@ export interface DoorsStage extends AsyncDisposable {
   readonly opsPort: number;
 }
 
-export interface DoorsParts {
+export interface DoorsDependencies {
   readonly trust: TrustStage;
   readonly entries: EntriesStage;
   readonly held: ConsumersStage;
@@ -44,7 +44,7 @@ const drainMs = 1000;
 
 export async function openDoors(
   environment: AgentEnvironment,
-  parts: DoorsParts,
+  parts: DoorsDependencies,
 ): Promise<DoorsStage> {
   const { config, logger, clock } = environment;
   const { trust, entries, held, metrics, readiness } = parts;
@@ -85,7 +85,7 @@ export async function openDoors(
 
 function openWorkloadSocket(
   { config, logger }: AgentEnvironment,
-  { held, svids, metrics, readiness }: DoorsParts,
+  { held, svids, metrics, readiness }: DoorsDependencies,
   shared: SharedOptions,
 ) {
   const { socketPath, socketMode, connectionsPerUid, streamsPerUid } = config.workloadApi;
@@ -119,7 +119,7 @@ function openWorkloadSocket(
 
 function openLocalSocket(
   { config, logger, uid }: AgentEnvironment,
-  { status, readiness }: DoorsParts,
+  { status, readiness }: DoorsDependencies,
   shared: SharedOptions,
 ) {
   const { socketPath, socketMode, uids } = config.localApi;

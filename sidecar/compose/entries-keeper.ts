@@ -3,7 +3,7 @@ import type { SyncedEntryCache } from '../cache/index.ts';
 import { saveEntries } from '../state/index.ts';
 import type { EntriesReceiver } from '../sync/index.ts';
 
-export interface EntriesKeeperParts {
+export interface EntriesKeeperDependencies {
   readonly directory: string;
   readonly cache: SyncedEntryCache;
   readonly receiver: EntriesReceiver;
@@ -19,11 +19,11 @@ const delayMs = 5000;
  * what is missing.
  */
 export class EntriesKeeper {
-  readonly #parts: EntriesKeeperParts;
+  readonly #parts: EntriesKeeperDependencies;
   #cancel: (() => void) | undefined;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(parts: EntriesKeeperParts) {
+  constructor(parts: EntriesKeeperDependencies) {
     this.#parts = parts;
   }
 

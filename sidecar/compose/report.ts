@@ -8,7 +8,7 @@ import type { EntriesStage } from './entries.ts';
 import type { SvidsStage } from './svids.ts';
 import type { TrustStage } from './trust.ts';
 
-export interface ReportParts {
+export interface ReportDependencies {
   readonly config: AgentConfig;
   readonly version: string;
   readonly clock: Clock;
@@ -27,7 +27,7 @@ export interface Readiness {
   readonly notes: readonly string[];
 }
 
-export function readinessOf(parts: ReportParts): Readiness {
+export function readinessOf(parts: ReportDependencies): Readiness {
   const { config, trust, entries, svids, session, outageSeconds } = parts;
   const { connected, lastError, barred } = session.status();
   const reasons: string[] = [];
@@ -51,7 +51,7 @@ export function readinessOf(parts: ReportParts): Readiness {
   return { reasons, notes };
 }
 
-export function statusOf(parts: ReportParts): AgentStatus {
+export function statusOf(parts: ReportDependencies): AgentStatus {
   const { config, version, clock, trust, entries, svids, session, outageSeconds } = parts;
   const { identity, bundles, trustDomain } = trust;
   const { credential } = identity;
@@ -85,7 +85,7 @@ export function statusOf(parts: ReportParts): AgentStatus {
   };
 }
 
-export function gaugesOf(parts: ReportParts): AgentGauges {
+export function gaugesOf(parts: ReportDependencies): AgentGauges {
   const { clock, trust, entries, held, svids, session, outageSeconds } = parts;
   const { identity, bundles } = trust;
   return {

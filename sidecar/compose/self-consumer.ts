@@ -2,7 +2,7 @@ import type { BundleStore, IssuerChains } from '../bundle/index.ts';
 import type { AgentIdentity } from '../node-attestation/index.ts';
 import type { Consumers } from '../sync/index.ts';
 
-export interface SelfConsumerParts {
+export interface SelfConsumerDependencies {
   readonly consumers: Consumers;
   readonly bundles: BundleStore;
   readonly issuers: IssuerChains;
@@ -12,10 +12,10 @@ export interface SelfConsumerParts {
 
 /** The agent as a consumer of its own bundle. Owner of its line among the consumers. */
 export class SelfConsumer {
-  readonly #parts: SelfConsumerParts;
+  readonly #parts: SelfConsumerDependencies;
   #line: ReturnType<Consumers['registerAgent']> | undefined;
 
-  constructor(parts: SelfConsumerParts) {
+  constructor(parts: SelfConsumerDependencies) {
     this.#parts = parts;
   }
 

@@ -19,7 +19,7 @@ export interface SessionStage {
   run(): AsyncDisposable;
 }
 
-export interface SessionStageParts {
+export interface SessionStageDependencies {
   readonly trust: TrustStage;
   readonly entries: EntriesStage;
   readonly held: ConsumersStage;
@@ -29,7 +29,7 @@ export interface SessionStageParts {
 
 export async function openSession(
   environment: AgentEnvironment,
-  { trust, entries, held, svids, metrics }: SessionStageParts,
+  { trust, entries, held, svids, metrics }: SessionStageDependencies,
 ): Promise<SessionStage> {
   const { config, logger, version, clock, random } = environment;
   const { identity, bundles, connect } = trust;

@@ -17,7 +17,7 @@ export interface SvidsStage extends AsyncDisposable {
   restore(): Promise<void>;
 }
 
-export interface SvidsParts {
+export interface SvidsDependencies {
   readonly trust: TrustStage;
   readonly entries: EntriesStage;
   readonly replacements: Replacements;
@@ -28,7 +28,7 @@ export interface SvidsParts {
 /** Below what the first message of a stream waits, so that its reader is told why it waits. */
 const readyDeadlineMs = 4_500;
 
-export function openSvids(environment: AgentEnvironment, parts: SvidsParts): SvidsStage {
+export function openSvids(environment: AgentEnvironment, parts: SvidsDependencies): SvidsStage {
   const { config, logger, clock } = environment;
   const { entries, session, metrics } = parts;
   const keys = new KeyPool(config.svid.keyType, config.svid.readyKeys);
@@ -57,7 +57,7 @@ export function openSvids(environment: AgentEnvironment, parts: SvidsParts): Svi
 
 function createX509(
   { config, logger, clock, random }: AgentEnvironment,
-  { trust, entries, replacements, session, metrics }: SvidsParts,
+  { trust, entries, replacements, session, metrics }: SvidsDependencies,
   keys: KeyPool,
 ): X509Svids {
   const { svid } = config;

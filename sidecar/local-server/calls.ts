@@ -11,12 +11,12 @@ import { serveDialogue } from './dialogue.ts';
 import type { Session } from './session.ts';
 import type { CalledMethod, Sessions } from './sessions.ts';
 import type { ApiService, SocketApi, StreamMethod, UnaryMethod } from './socket-api.ts';
-import { ServedStream, type StreamCall, type StreamParts } from './stream.ts';
+import { ServedStream, type StreamCall, type StreamDependencies } from './stream.ts';
 
 /** Registers the services of an API: each call gets a session, or a status. */
 export function registerApi(
   server: Server,
-  parts: StreamParts,
+  parts: StreamDependencies,
   api: SocketApi,
   services: readonly ApiService[],
 ): void {
@@ -82,7 +82,7 @@ function serveUnary(
 }
 
 function serveStream(
-  parts: StreamParts,
+  parts: StreamDependencies,
   method: CalledMethod,
   streamMethod: StreamMethod,
   call: StreamCall,

@@ -3,7 +3,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock } from '../../src/common/runtime/index.ts';
 import type { Peer } from '../attest/index.ts';
 
-export interface LocalConnectionParts {
+export interface LocalConnectionDependencies {
   readonly id: string;
   readonly uid: number;
   readonly pid: number;
@@ -24,12 +24,12 @@ const trailersMs = 250;
 
 /** One accepted connection and the process behind it. Owner of the peer. */
 export class LocalConnection {
-  readonly #parts: LocalConnectionParts;
+  readonly #parts: LocalConnectionDependencies;
   readonly #calls = new Set<(error: PkiError) => void>();
   #cancelIdle: () => void;
   #cgroup: { readonly key: string; readonly release: () => void } | undefined;
 
-  constructor(parts: LocalConnectionParts) {
+  constructor(parts: LocalConnectionDependencies) {
     this.#parts = parts;
     this.#cancelIdle = parts.clock.after(parts.firstCallMs, () => this.destroy());
   }

@@ -32,7 +32,7 @@ export interface Session {
   end(): void;
 }
 
-export interface CallSessionParts {
+export interface CallSessionDependencies {
   readonly connection: LocalConnection;
   readonly rpc: string;
   readonly attestor: Attestor;
@@ -46,10 +46,10 @@ export interface CallSessionParts {
 const listedCharacters = 1_500;
 
 export class CallSession implements Session {
-  readonly #parts: CallSessionParts;
+  readonly #parts: CallSessionDependencies;
   #ended = false;
 
-  constructor(parts: CallSessionParts) {
+  constructor(parts: CallSessionDependencies) {
     this.#parts = parts;
   }
 

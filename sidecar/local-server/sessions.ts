@@ -12,7 +12,7 @@ import type { RefusalLog } from './refusals.ts';
 import { CallSession, type AnyCall, type Session } from './session.ts';
 import type { SocketApi } from './socket-api.ts';
 
-export interface SessionsParts {
+export interface SessionsDependencies {
   readonly attestor: Attestor;
   readonly entries: EntryCache;
   readonly refusals: RefusalLog;
@@ -39,7 +39,7 @@ export const limited = (what: string, waitMs?: number): PkiError =>
 
 /** Opens a session for each call that may be answered, and words the answer for those that may not. */
 export class Sessions {
-  readonly #parts: SessionsParts;
+  readonly #parts: SessionsDependencies;
   readonly #streamsPerUid: OpenCounter;
   readonly #streamsPerCgroup: OpenCounter;
   readonly #calls: RateLimit;
@@ -47,7 +47,7 @@ export class Sessions {
   readonly #lastSelectors = new WeakMap<LocalConnection, readonly Selector[]>();
   #stopped = false;
 
-  constructor(parts: SessionsParts) {
+  constructor(parts: SessionsDependencies) {
     const { limits, clock } = parts;
     this.#parts = parts;
     this.#streamsPerUid = new OpenCounter(limits.streamsPerUid);

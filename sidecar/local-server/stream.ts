@@ -14,7 +14,7 @@ import type { StreamMethod } from './socket-api.ts';
 import { StreamConsumers } from './stream-consumers.ts';
 import type { Content, StreamHandle, StreamSource } from './stream-source.ts';
 
-export interface StreamParts {
+export interface StreamDependencies {
   readonly entries: EntryCache;
   readonly bundles: BundleSource;
   readonly consumers: ConsumerRegistry;
@@ -38,7 +38,7 @@ export class ServedStream implements StreamHandle {
   readonly session: Session;
   readonly metadata: Metadata;
   readonly consumers: StreamConsumers;
-  readonly #parts: StreamParts;
+  readonly #parts: StreamDependencies;
   readonly #called: CalledMethod;
   readonly #call: StreamCall;
   readonly #proof: DeliveryProof | AckProof;
@@ -51,7 +51,7 @@ export class ServedStream implements StreamHandle {
 
   /** Throws what `method.open` throws. */
   constructor(
-    parts: StreamParts,
+    parts: StreamDependencies,
     session: Session,
     call: StreamCall,
     { called, method }: { readonly called: CalledMethod; readonly method: StreamMethod },

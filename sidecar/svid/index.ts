@@ -4,10 +4,10 @@ import type { Identity } from '../ports/entries.ts';
 import type { JwtSvids } from './jwt-svids.ts';
 import type { X509Svids } from './x509-svids.ts';
 
-export { JwtSvids, type JwtSvidsParts } from './jwt-svids.ts';
+export { JwtSvids, type JwtSvidsDependencies } from './jwt-svids.ts';
 export { KeyPool } from './key-pool.ts';
 export { SigningQueue, type Signed, type SigningRequest } from './signing-queue.ts';
-export type { HeldView, X509SvidsEvents, X509SvidsParts } from './parts.ts';
+export type { HeldView, X509SvidsEvents, X509SvidsDependencies } from './parts.ts';
 export { X509Svids } from './x509-svids.ts';
 
 /** The one port of the local APIs to what this agent holds. */

@@ -7,7 +7,7 @@ import type { SyncedEntryCache } from '../cache/index.ts';
 import { identityKey, type Identity } from '../ports/entries.ts';
 import type { HeldJwtSvid } from '../ports/svids.ts';
 
-export interface JwtSvidsParts {
+export interface JwtSvidsDependencies {
   readonly sign: (request: SignJwtSvidRequest) => Promise<SignJwtSvidResponse__Output>;
   readonly cache: SyncedEntryCache;
   readonly clock: Clock;
@@ -35,11 +35,11 @@ const minimumLeftMs = 5000;
  * away is given until it ends. Owner of them.
  */
 export class JwtSvids {
-  readonly #parts: JwtSvidsParts;
+  readonly #parts: JwtSvidsDependencies;
   readonly #kept = new Map<string, Kept>();
   readonly #underWay = new Map<string, Promise<HeldJwtSvid>>();
 
-  constructor(parts: JwtSvidsParts) {
+  constructor(parts: JwtSvidsDependencies) {
     this.#parts = parts;
     parts.cache.onChange(() => this.#reconcile());
   }

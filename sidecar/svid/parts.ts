@@ -13,7 +13,7 @@ export interface X509SvidsEvents {
   readonly replaced: (serial: string) => void;
 }
 
-export interface X509SvidsParts {
+export interface X509SvidsDependencies {
   readonly trustDomain: TrustDomain;
   readonly cache: SyncedEntryCache;
   readonly queue: SigningQueue;

@@ -7,7 +7,7 @@ import { currentOf, isInUse, newRecord, type HeldRecord } from './held-record.ts
 import { fromStored, toStored } from './kept-keys.ts';
 import { Lease, noteReplaced } from './lease.ts';
 import { Interner } from './memory.ts';
-import type { HeldView, X509SvidsParts } from './parts.ts';
+import type { HeldView, X509SvidsDependencies } from './parts.ts';
 import { reconcile, toPrefetch } from './reconcile.ts';
 import { afterFailure } from './retry.ts';
 import type { Signed } from './signing-queue.ts';
@@ -25,7 +25,7 @@ const maximumCatchUpMs = 60_000;
  * after and obtained ahead of use. Owner of all of them and of their renewal.
  */
 export class X509Svids {
-  readonly #parts: X509SvidsParts;
+  readonly #parts: X509SvidsDependencies;
   readonly #records = new Map<string, HeldRecord>();
   readonly #agenda: Agenda<string>;
   readonly #watch: SuspendWatch;
@@ -37,7 +37,7 @@ export class X509Svids {
   #reconcilePlanned = false;
   #stopped = false;
 
-  constructor(parts: X509SvidsParts) {
+  constructor(parts: X509SvidsDependencies) {
     this.#parts = parts;
     this.#warmth = new Warmth(parts.warm, (record) => this.#forget(record));
     this.#watch = new SuspendWatch(parts.clock);

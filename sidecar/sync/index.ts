@@ -2,4 +2,4 @@ export { Consumers, type AgentSets, type ConsumerChanges } from './consumers.ts'
 export { EntriesReceiver } from './entries-receiver.ts';
 export { HandshakeCounts } from './handshakes.ts';
 export { Replacements } from './replacements.ts';
-export { IssuerSession, type SessionParts, type SessionStatus } from './session.ts';
+export { IssuerSession, type SessionDependencies, type SessionStatus } from './session.ts';

@@ -22,7 +22,7 @@ import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
 import { SyncStream } from './stream.ts';
 
-export interface SessionParts {
+export interface SessionDependencies {
   readonly identity: AgentIdentity;
   readonly connect: (as: ClientIdentity, signal: AbortSignal) => Promise<IssuerConnection>;
   readonly bundles: BundleStore;
@@ -71,7 +71,7 @@ const maximumRenewalSleepMs = 30_000;
  * only by its signal.
  */
 export class IssuerSession {
-  readonly #parts: SessionParts;
+  readonly #parts: SessionDependencies;
   #connection: IssuerConnection | undefined;
   #stream: SyncStream | undefined;
   #next: IssuerConnection | undefined;
@@ -91,7 +91,7 @@ export class IssuerSession {
   #planned = new AbortController();
   readonly #listeners = new Set<() => void>();
 
-  constructor(parts: SessionParts) {
+  constructor(parts: SessionDependencies) {
     this.#parts = parts;
   }
 

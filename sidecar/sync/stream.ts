@@ -14,7 +14,7 @@ import type { EntriesReceiver } from './entries-receiver.ts';
 import type { HandshakeCounts } from './handshakes.ts';
 import type { Replacements } from './replacements.ts';
 
-export interface SyncStreamParts {
+export interface SyncStreamDependencies {
   readonly connection: IssuerConnection;
   readonly receiver: EntriesReceiver;
   readonly bundles: BundleStore;
@@ -47,7 +47,7 @@ const reportEveryMs = 500;
 
 /** One sync stream from hello to its end. */
 export class SyncStream {
-  readonly #parts: SyncStreamParts;
+  readonly #parts: SyncStreamDependencies;
   readonly #call: ClientDuplexStream<SyncUp, SyncDown__Output>;
   /** Resolves when it was ended here, rejects with why it ended there. */
   readonly ended: Promise<void>;
@@ -64,7 +64,7 @@ export class SyncStream {
    */
   #work: Promise<void> = Promise.resolve();
 
-  constructor(parts: SyncStreamParts) {
+  constructor(parts: SyncStreamDependencies) {
     this.#parts = parts;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.ended = promise;

@@ -36,7 +36,7 @@ export interface StatedCall {
 }
 
 /** What rows run with: the services, and what belongs to the table itself. */
-export interface OperationDeps {
+export interface OperationDependencies {
   readonly services: Services;
   readonly clock: Clock;
   /** What a pending operation would do, with the rights of the reader. */
@@ -63,12 +63,12 @@ export interface AdminOperation<Request, Response> {
   readonly dualControl: DualControlRule<Request>;
   /** What the call would change, for its approvers; with the rights of the reader. */
   readonly preview?: (
-    deps: OperationDeps,
+    deps: OperationDependencies,
     caller: OperatorCaller,
     request: Request,
   ) => Promise<readonly string[]>;
   readonly run: (
-    deps: OperationDeps,
+    deps: OperationDependencies,
     caller: OperatorCaller,
     request: Request,
   ) => Promise<Response>;
@@ -80,7 +80,7 @@ export interface AdminStream<Request, Response> {
   readonly dualControl: 'never';
   /** The answers in their order, until the end or until `signal` is aborted. */
   readonly open: (
-    deps: OperationDeps,
+    deps: OperationDependencies,
     caller: OperatorCaller,
     request: Request,
     signal: AbortSignal,
@@ -91,7 +91,11 @@ export interface AdminStream<Request, Response> {
 export type PeerOperation<Request, Response> = {
   [A in Exclude<Admission, 'operators'>]: {
     readonly admits: A;
-    readonly run: (deps: OperationDeps, caller: Admitted<A>, request: Request) => Promise<Response>;
+    readonly run: (
+      deps: OperationDependencies,
+      caller: Admitted<A>,
+      request: Request,
+    ) => Promise<Response>;
   };
 }[Exclude<Admission, 'operators'>];
 

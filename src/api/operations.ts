@@ -5,7 +5,7 @@ import { exactRequestFromJson, requestFromJson, responseToJson } from '../common
 import type { Caller, OperatorCaller } from '../services/caller.ts';
 import type { Services } from '../services/contract.ts';
 import { passDualControl } from './dual-control.ts';
-import type { OperationDeps, StatedCall } from './operation.ts';
+import type { OperationDependencies, StatedCall } from './operation.ts';
 import { admit, admittedClasses, rowAt, rows, type Row } from './row.ts';
 
 /** Lines of one preview. */
@@ -16,7 +16,7 @@ const maximumLines = 2_000;
  * request, finds its caller, and calls `pass` and then `run` or `open`.
  */
 export class Operations {
-  readonly #deps: OperationDeps;
+  readonly #deps: OperationDependencies;
 
   constructor(services: Services, clock: Clock) {
     this.#deps = {

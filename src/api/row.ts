@@ -5,7 +5,7 @@ import {
   admissions,
   type Admission,
   type DualControlRule,
-  type OperationDeps,
+  type OperationDependencies,
 } from './operation.ts';
 import { operationTable, serviceNames } from './table.ts';
 
@@ -18,13 +18,13 @@ export interface Row {
   readonly admits: Admission;
   readonly dualControl: DualControlRule<object>;
   readonly preview?: (
-    deps: OperationDeps,
+    deps: OperationDependencies,
     caller: OperatorCaller,
     request: object,
   ) => Promise<readonly string[]>;
-  readonly run?: (deps: OperationDeps, caller: Caller, request: object) => Promise<object>;
+  readonly run?: (deps: OperationDependencies, caller: Caller, request: object) => Promise<object>;
   readonly open?: (
-    deps: OperationDeps,
+    deps: OperationDependencies,
     caller: Caller,
     request: object,
     signal: AbortSignal,

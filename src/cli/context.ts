@@ -15,11 +15,11 @@ export interface CliContext {
   /** Aborted by SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
   readonly now: () => number;
-  readonly parts: CliParts;
+  readonly parts: CliDependencies;
 }
 
 /** The parts that lie above the CLI's floor; loaded only when their command runs. */
-export interface CliParts {
+export interface CliDependencies {
   readonly runServer: (options: {
     readonly configPath: string | undefined;
     readonly acceptRestore?: number;

@@ -18,7 +18,7 @@ import {
   defaultServiceSettings,
   NodeAttestors,
   nodeAttestorTypes,
-  type NodeAttestorParts,
+  type NodeAttestorDependencies,
   type ServiceSettings,
 } from '../services/index.ts';
 
@@ -95,7 +95,7 @@ export const standbySignerCount = (config: ServerConfig): number =>
 /** The types of node attestation that are configured. Throws CONFIG_INVALID. */
 export const nodeAttestors = (
   config: ServerConfig,
-  parts: Omit<NodeAttestorParts, 'readFile'>,
+  parts: Omit<NodeAttestorDependencies, 'readFile'>,
 ): NodeAttestors =>
   new NodeAttestors(TrustDomain.of(config.trustDomain), nodeAttestorTypes, config.attestation, {
     ...parts,

@@ -12,7 +12,7 @@ import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkPage, checkText } from './requests.ts';
 
-export interface AgentDeps {
+export interface AgentDependencies {
   readonly agents: Pick<LedgerAgents, 'byId' | 'list' | 'setState' | 'consumers'>;
   readonly entries: Pick<EntryStore, 'byParents'>;
   readonly certificates: Pick<CertificateStore, 'countLive' | 'lastNotAfter'>;
@@ -28,9 +28,9 @@ const shownEntries = 500;
 
 /** The nodes: what each can obtain, and the end of it. */
 export class AgentService implements Agents {
-  readonly #deps: AgentDeps;
+  readonly #deps: AgentDependencies;
 
-  constructor(deps: AgentDeps) {
+  constructor(deps: AgentDependencies) {
     this.#deps = deps;
   }
 

@@ -23,7 +23,7 @@ export interface LogFacts {
   holds(sequence: number, leafHash: Buffer): Promise<boolean>;
 }
 
-export interface AuditStreamDeps {
+export interface AuditStreamDependencies {
   readonly audit: Pick<AuditStore, 'list' | 'count'>;
   readonly log: LedgerLog;
   readonly certificates: Pick<CertificateStore, 'list'>;
@@ -37,7 +37,7 @@ export interface AuditStreamDeps {
  * it.
  */
 export async function* exportLines(
-  deps: AuditStreamDeps,
+  deps: AuditStreamDependencies,
   signal: AbortSignal,
 ): AsyncGenerator<ExportLine> {
   const { log, facts, clock } = deps;
@@ -184,7 +184,7 @@ export interface WatchedRecord {
 
 /** `undefined` once nothing more can be missed, then records as they are committed. */
 export async function* watchRecords(
-  deps: AuditStreamDeps,
+  deps: AuditStreamDependencies,
   filter: WatchFilter,
   signal: AbortSignal,
 ): AsyncGenerator<WatchedRecord | undefined> {
@@ -240,7 +240,7 @@ function matches(
 }
 
 async function holdersOf(
-  deps: AuditStreamDeps,
+  deps: AuditStreamDependencies,
   spiffeId: string,
   signal: AbortSignal,
 ): Promise<Set<string>> {

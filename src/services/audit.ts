@@ -11,20 +11,20 @@ import type {
 import {
   exportLines,
   watchRecords,
-  type AuditStreamDeps,
+  type AuditStreamDependencies,
   type LogFacts,
   type WatchedRecord,
   type WatchFilter,
 } from './audit-stream.ts';
 import type { OperatorCaller } from './caller.ts';
 import type { Audit } from './contract.ts';
-import type { InventoryDeps } from './inventory.ts';
+import type { InventoryDependencies } from './inventory.ts';
 import { refusing } from './refusals.ts';
 import { checkPage } from './requests.ts';
 
 export type { LogFacts } from './audit-stream.ts';
 
-export interface AuditDeps extends InventoryDeps {
+export interface AuditDependencies extends InventoryDependencies {
   readonly audit: Pick<AuditStore, 'list' | 'count'>;
   readonly log: LedgerLog;
   readonly certificates: Pick<CertificateStore, 'list'>;
@@ -39,9 +39,9 @@ const chunkBytes = 256 * 1024;
  * the whole trust domain.
  */
 export class AuditService implements Audit {
-  readonly #deps: AuditDeps;
+  readonly #deps: AuditDependencies;
 
-  constructor(deps: AuditDeps) {
+  constructor(deps: AuditDependencies) {
     this.#deps = deps;
   }
 
@@ -67,7 +67,7 @@ export class AuditService implements Audit {
     );
   }
 
-  #streamDeps(): AuditStreamDeps {
+  #streamDeps(): AuditStreamDependencies {
     const { audit, log, certificates, evidence, clock, facts } = this.#deps;
     return { audit, log, certificates, evidence, clock, facts };
   }
@@ -80,7 +80,7 @@ export class AuditService implements Audit {
   }
 }
 
-async function* chunks(deps: AuditStreamDeps, signal: AbortSignal): AsyncGenerator<Buffer> {
+async function* chunks(deps: AuditStreamDependencies, signal: AbortSignal): AsyncGenerator<Buffer> {
   let text: string[] = [];
   let length = 0;
   for await (const line of exportLines(deps, signal)) {

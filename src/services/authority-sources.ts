@@ -18,7 +18,7 @@ import type { AuthoritySourcing } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { requestIdOrNew } from './requests.ts';
 
-export interface AuthoritySourcingDeps {
+export interface AuthoritySourcingDependencies {
   readonly sources: Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'>;
   readonly downstream: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
   readonly cross: (request: CrossRequest) => Promise<Authority>;
@@ -35,9 +35,9 @@ export interface AuthoritySourcingDeps {
  * trust domain, or the local socket.
  */
 export class AuthoritySourcingService implements AuthoritySourcing {
-  readonly #deps: AuthoritySourcingDeps;
+  readonly #deps: AuthoritySourcingDependencies;
 
-  constructor(deps: AuthoritySourcingDeps) {
+  constructor(deps: AuthoritySourcingDependencies) {
     this.#deps = deps;
   }
 
@@ -125,7 +125,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     caller: OperatorCaller,
     operation: OperationName,
     subject: string | undefined,
-    act: (sources: AuthoritySourcingDeps['sources']) => Promise<T>,
+    act: (sources: AuthoritySourcingDependencies['sources']) => Promise<T>,
   ): Promise<T> {
     return refusing(this.#deps.refusals, caller, operation, subject?.slice(0, 64), async () => {
       (await this.#deps.access.of(caller)).requireEverything('bringing in an authority');

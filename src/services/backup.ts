@@ -9,7 +9,7 @@ import { actorOf, type OperatorCaller } from './caller.ts';
 import type { Backup } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 
-export interface BackupDeps {
+export interface BackupDependencies {
   readonly store: Pick<Store, 'backup' | 'audit'>;
   readonly access: Access;
   readonly refusals: RefusalLog;
@@ -22,9 +22,9 @@ export interface BackupDeps {
  * who may have them.
  */
 export class BackupService implements Backup {
-  readonly #deps: BackupDeps;
+  readonly #deps: BackupDependencies;
 
-  constructor(deps: BackupDeps) {
+  constructor(deps: BackupDependencies) {
     this.#deps = deps;
   }
 

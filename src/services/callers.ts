@@ -15,7 +15,7 @@ import type { InventoryProof } from './inventory-proof.ts';
 import { serialLeadsTo } from './lineage.ts';
 import type { RefusalLog } from './refusals.ts';
 
-export interface CallerDeps {
+export interface CallerDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly agents: Pick<AgentStore, 'byId'>;
@@ -50,14 +50,14 @@ const maximumStandings = 20_000;
  * standings.
  */
 export class CallerRegistry implements Callers {
-  readonly #deps: CallerDeps;
+  readonly #deps: CallerDependencies;
   readonly #standings = new Map<string, Standing>();
   readonly #listeners = new Set<(ended: EndedCallers) => void>();
   readonly #stop: (() => void)[];
   #changes = 0;
   #roots: string;
 
-  constructor(deps: CallerDeps) {
+  constructor(deps: CallerDependencies) {
     this.#deps = deps;
     this.#roots = this.#rootsText();
     this.#stop = [

@@ -5,7 +5,10 @@ import type { Ledger } from '../ledger/index.ts';
 import { Access } from './access.ts';
 import { BackupService } from './backup.ts';
 import { AgentService } from './agents.ts';
-import { AuthoritySourcingService, type AuthoritySourcingDeps } from './authority-sources.ts';
+import {
+  AuthoritySourcingService,
+  type AuthoritySourcingDependencies,
+} from './authority-sources.ts';
 import { NodeAttestationService } from './attestation/service.ts';
 import { AuditService, type LogFacts } from './audit.ts';
 import { ApprovalSights, DualControl } from './approvals/index.ts';
@@ -31,11 +34,11 @@ import { RestoreService, type RestoreFacts } from './restore.ts';
 import { RevocationService } from './revocation.ts';
 import { RoleService } from './roles.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
-import { RotationService, type RotationDeps } from './rotation.ts';
+import { RotationService, type RotationDependencies } from './rotation.ts';
 import { SigningService } from './signing.ts';
 import { SvidService } from './svids.ts';
 import { SyncSource, type Crls } from './sync-source.ts';
-import { SyncHub, type SyncDeps } from './sync.ts';
+import { SyncHub, type SyncDependencies } from './sync.ts';
 import { TokenService } from './attestation/join-token/tokens.ts';
 
 export interface ServicesDependencies {
@@ -51,15 +54,15 @@ export interface ServicesDependencies {
   readonly logFacts: LogFacts;
   readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
   readonly restoreFacts: RestoreFacts;
-  readonly checkpoints: SyncDeps['checkpoints'];
+  readonly checkpoints: SyncDependencies['checkpoints'];
   readonly handshakes: HandshakeLedger;
   readonly crls: Crls & Pick<CrlPublisher, 'importExternal' | 'standings'>;
-  readonly rotation: Pick<RotationDeps, 'controller' | 'guard' | 'canUse'>;
-  readonly sources: AuthoritySourcingDeps['sources'];
-  readonly downstream: AuthoritySourcingDeps['downstream'];
+  readonly rotation: Pick<RotationDependencies, 'controller' | 'guard' | 'canUse'>;
+  readonly sources: AuthoritySourcingDependencies['sources'];
+  readonly downstream: AuthoritySourcingDependencies['downstream'];
   /** Whether nothing may be decided on the strength of the database for now. */
   readonly held: () => boolean;
-  readonly cross: AuthoritySourcingDeps['cross'];
+  readonly cross: AuthoritySourcingDependencies['cross'];
   readonly crossInChains: boolean;
 }
 

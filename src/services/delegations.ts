@@ -10,7 +10,7 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { checkPage, checkText } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
-export interface DelegationDeps {
+export interface DelegationDependencies {
   readonly delegations: Pick<DelegationStore, 'byId' | 'create' | 'list' | 'revoke'>;
   readonly callers: Pick<CallerRegistry, 'invalidate'>;
   readonly access: Access;
@@ -21,9 +21,9 @@ export interface DelegationDeps {
 
 /** What control planes may sign. Nobody delegates more than his own roles cover. */
 export class DelegationService implements Delegations {
-  readonly #deps: DelegationDeps;
+  readonly #deps: DelegationDependencies;
 
-  constructor(deps: DelegationDeps) {
+  constructor(deps: DelegationDependencies) {
     this.#deps = deps;
   }
 

@@ -16,7 +16,7 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { enforceRate, requestIdOrNew } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
-export interface DownstreamDeps {
+export interface DownstreamDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
   readonly entries: Pick<EntryStore, 'byId'>;
   readonly agents: Pick<AgentStore, 'byId'>;
@@ -65,7 +65,7 @@ const endings: ReadonlySet<string> = new Set([
  * agent go, the certificate is revoked on its parent's CRL.
  */
 export class DownstreamService implements Downstream {
-  readonly #deps: DownstreamDeps;
+  readonly #deps: DownstreamDependencies;
   readonly #buckets: KeyedBuckets;
   readonly #total: TokenBucket;
   readonly #stop: () => void;
@@ -76,7 +76,7 @@ export class DownstreamService implements Downstream {
   #again = false;
   #closed = false;
 
-  constructor(deps: DownstreamDeps) {
+  constructor(deps: DownstreamDependencies) {
     this.#deps = deps;
     this.#buckets = new KeyedBuckets(deps.settings.downstreamRate, deps.clock);
     this.#total = new TokenBucket(deps.settings.downstreamTotalRate, deps.clock);

@@ -26,7 +26,7 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { checkBatchSize, checkPage } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
-export interface EntryDeps {
+export interface EntryDependencies {
   readonly entries: EntryStore;
   readonly access: Access;
   readonly refusals: RefusalLog;
@@ -42,10 +42,10 @@ const maximumApplied = 50_000;
  * the entry as it is and as it becomes.
  */
 export class EntryService implements Entries {
-  readonly #deps: EntryDeps;
+  readonly #deps: EntryDependencies;
   readonly #judge: EntryJudge;
 
-  constructor(deps: EntryDeps) {
+  constructor(deps: EntryDependencies) {
     this.#deps = deps;
     this.#judge = new EntryJudge(deps);
   }

@@ -9,7 +9,7 @@ import { targetOf, type OperatorRights } from './access.ts';
 import type { EntryInput } from './contract.ts';
 import type { ServiceSettings } from './settings.ts';
 
-export interface EntryJudgeDeps {
+export interface EntryJudgeDependencies {
   readonly settings: ServiceSettings;
   readonly agentNames: AgentNames;
   readonly clock: Clock;
@@ -17,9 +17,9 @@ export interface EntryJudgeDeps {
 
 /** Judges entries by their own rules and by the rights of the operator who writes them. */
 export class EntryJudge {
-  readonly #deps: EntryJudgeDeps;
+  readonly #deps: EntryJudgeDependencies;
 
-  constructor(deps: EntryJudgeDeps) {
+  constructor(deps: EntryJudgeDependencies) {
     this.#deps = deps;
   }
 

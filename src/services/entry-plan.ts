@@ -13,7 +13,7 @@ export interface EntryPlan {
   readonly drafts: readonly EntryDraft[];
 }
 
-export interface EntryPlanDeps {
+export interface EntryPlanDependencies {
   readonly rights: OperatorRights;
   readonly judge: EntryJudge;
   readonly writes: EntryWrites;
@@ -25,7 +25,7 @@ export interface EntryPlanDeps {
  * while it is made: IDs and grants that are stated, and writes.
  */
 export class EntryPlanner {
-  readonly #deps: EntryPlanDeps;
+  readonly #deps: EntryPlanDependencies;
   readonly #present: ReadonlyMap<string, RegistrationEntry>;
   readonly #byGrant: ReadonlyMap<string, RegistrationEntry>;
   readonly #ids = new Set<string>();
@@ -34,7 +34,7 @@ export class EntryPlanner {
   readonly #writes: EntryWrite[] = [];
   #unchanged = 0;
 
-  constructor(deps: EntryPlanDeps, present: ReadonlyMap<string, RegistrationEntry>) {
+  constructor(deps: EntryPlanDependencies, present: ReadonlyMap<string, RegistrationEntry>) {
     this.#deps = deps;
     this.#present = present;
     this.#byGrant = new Map([...present.values()].map((entry) => [grantKey(entry), entry]));

@@ -21,7 +21,7 @@ export {
   nodeAttestorSchemas,
   nodeAttestorTypes,
   type NodeAttestorConfiguration,
-  type NodeAttestorParts,
+  type NodeAttestorDependencies,
   type NodeAttestorType,
 } from './attestation/index.ts';
 export { HandshakeLedger } from './handshakes.ts';

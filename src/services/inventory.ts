@@ -34,14 +34,14 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { checkPage } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
-export interface InventoryDeps {
+export interface InventoryDependencies {
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly settings: ServiceSettings;
 }
 
-export interface AuthorityViewDeps extends InventoryDeps {
+export interface AuthorityViewDependencies extends InventoryDependencies {
   readonly store: Pick<AuthorityStore, 'byId' | 'list'>;
   readonly certificates: Pick<CertificateStore, 'countLive'>;
   readonly authorities: Pick<Authorities, 'rootsDer' | 'bundle'>;
@@ -52,9 +52,9 @@ export interface AuthorityViewDeps extends InventoryDeps {
  * sees all.
  */
 export class AuthorityViewService implements AuthorityViews {
-  readonly #deps: AuthorityViewDeps;
+  readonly #deps: AuthorityViewDependencies;
 
-  constructor(deps: AuthorityViewDeps) {
+  constructor(deps: AuthorityViewDependencies) {
     this.#deps = deps;
   }
 
@@ -116,7 +116,7 @@ export class AuthorityViewService implements AuthorityViews {
   }
 }
 
-export interface CertificateDeps extends InventoryDeps {
+export interface CertificateDependencies extends InventoryDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
 }
 
@@ -130,9 +130,9 @@ const narrowing = (scope: string): CertificateFilter =>
 
 /** What was issued. A role sees the certificates of the identities under its prefixes. */
 export class CertificateService implements Certificates {
-  readonly #deps: CertificateDeps;
+  readonly #deps: CertificateDependencies;
 
-  constructor(deps: CertificateDeps) {
+  constructor(deps: CertificateDependencies) {
     this.#deps = deps;
   }
 
@@ -201,7 +201,7 @@ export interface ServerFacts {
   serverCertificateNotAfter(): number;
 }
 
-export interface StatusDeps extends InventoryDeps {
+export interface StatusDependencies extends InventoryDependencies {
   readonly facts: ServerFacts;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly certificates: Pick<CertificateStore, 'countByState' | 'countLive'>;
@@ -209,9 +209,9 @@ export interface StatusDeps extends InventoryDeps {
 }
 
 export class StatusService implements Status {
-  readonly #deps: StatusDeps;
+  readonly #deps: StatusDependencies;
 
-  constructor(deps: StatusDeps) {
+  constructor(deps: StatusDependencies) {
     this.#deps = deps;
   }
 

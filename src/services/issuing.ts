@@ -9,7 +9,7 @@ import { requestIdOrNew } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
 /** What every service that issues is made of. */
-export interface IssuingDeps {
+export interface IssuingDependencies {
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly issuer: Issuer;
   readonly refusals: RefusalLog;

@@ -17,7 +17,7 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { enforceRate, requestIdOrNew, ttlWithin } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';
 
-export interface MintDeps {
+export interface MintDependencies {
   readonly issuer: Issuer;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
   readonly access: Access;
@@ -28,10 +28,10 @@ export interface MintDeps {
 
 /** An SVID without an entry, for an operator and the first admin. */
 export class MintService implements Mint {
-  readonly #deps: MintDeps;
+  readonly #deps: MintDependencies;
   readonly #buckets: KeyedBuckets;
 
-  constructor(deps: MintDeps) {
+  constructor(deps: MintDependencies) {
     this.#deps = deps;
     this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
   }

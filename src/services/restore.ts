@@ -4,7 +4,7 @@ import type { Ledger } from '../ledger/index.ts';
 import { pagesOf } from '../store/pages.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { LostAct, Restore, RestoreView } from './contract.ts';
-import type { InventoryDeps } from './inventory.ts';
+import type { InventoryDependencies } from './inventory.ts';
 import { refusing } from './refusals.ts';
 
 /** What the process knows of a database that is older than what was signed. */
@@ -18,7 +18,7 @@ export interface RestoreFacts {
   accept(size: number, actor: string): Promise<void>;
 }
 
-export interface RestoreDeps extends InventoryDeps {
+export interface RestoreDependencies extends InventoryDependencies {
   readonly store: Pick<Ledger, 'tokens' | 'authorities' | 'agents' | 'log'>;
   readonly facts: RestoreFacts;
 }
@@ -31,9 +31,9 @@ const namedAgents = 500;
  * for going on with it.
  */
 export class RestoreService implements Restore {
-  readonly #deps: RestoreDeps;
+  readonly #deps: RestoreDependencies;
 
-  constructor(deps: RestoreDeps) {
+  constructor(deps: RestoreDependencies) {
     this.#deps = deps;
   }
 

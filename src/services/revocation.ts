@@ -12,12 +12,12 @@ import type { CertificateStore } from '../store/ports/index.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type { Revocations } from './contract.ts';
-import type { InventoryDeps } from './inventory.ts';
+import type { InventoryDependencies } from './inventory.ts';
 import type { InventoryProof } from './inventory-proof.ts';
 import { targetOfRecord } from './record-target.ts';
 import { refusing } from './refusals.ts';
 
-export interface RevocationDeps extends InventoryDeps {
+export interface RevocationDependencies extends InventoryDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoke' | 'bySerial'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
@@ -31,9 +31,9 @@ export interface RevocationDeps extends InventoryDeps {
  * its answer is its expiry.
  */
 export class RevocationService implements Revocations {
-  readonly #deps: RevocationDeps;
+  readonly #deps: RevocationDependencies;
 
-  constructor(deps: RevocationDeps) {
+  constructor(deps: RevocationDependencies) {
     this.#deps = deps;
   }
 

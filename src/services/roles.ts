@@ -9,7 +9,7 @@ import type { Roles } from './contract.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkPage } from './requests.ts';
 
-export interface RoleDeps {
+export interface RoleDependencies {
   readonly roles: RoleStore;
   readonly access: Access;
   readonly refusals: RefusalLog;
@@ -18,9 +18,9 @@ export interface RoleDeps {
 
 /** Roles of admins. Whoever could change them could give himself any: it takes everything. */
 export class RoleService implements Roles {
-  readonly #deps: RoleDeps;
+  readonly #deps: RoleDependencies;
 
-  constructor(deps: RoleDeps) {
+  constructor(deps: RoleDependencies) {
     this.#deps = deps;
   }
 

@@ -31,7 +31,7 @@ import { refusing, type RefusalLog } from './refusals.ts';
 import { canaryOf, reasonOf, scopeOf, sharesOf } from './rotation-checks.ts';
 import { checkText } from './requests.ts';
 
-export interface RotationDeps {
+export interface RotationDependencies {
   readonly controller: Pick<RotationController, 'look' | 'settle' | 'poke' | 'onState'>;
   readonly guard: Pick<ClockGuard, 'accept' | 'jumpedSeconds'>;
   readonly store: {
@@ -55,9 +55,9 @@ const longestWindowSeconds = 30 * 86_400;
  * name, and wakes the controller.
  */
 export class RotationService implements Rotation {
-  readonly #deps: RotationDeps;
+  readonly #deps: RotationDependencies;
 
-  constructor(deps: RotationDeps) {
+  constructor(deps: RotationDependencies) {
     this.#deps = deps;
   }
 

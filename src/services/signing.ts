@@ -14,12 +14,12 @@ import { pagesOf } from '../store/pages.ts';
 import { requesterOf, type Caller, type DelegateCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from './contract.ts';
-import { decideEach, issueDecided, type IssuingDeps } from './issuing.ts';
+import { decideEach, issueDecided, type IssuingDependencies } from './issuing.ts';
 import { KeyedBuckets } from './limits.ts';
 import { refusing } from './refusals.ts';
 import { checkBatchSize, enforceRate, ttlWithin } from './requests.ts';
 
-export interface SigningDeps extends IssuingDeps {
+export interface SigningDependencies extends IssuingDependencies {
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'list'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
@@ -32,7 +32,7 @@ const maximumKnownIds = 20_000;
  * Signs for control planes inside their delegation; what comes out is always of kind `delegated`.
  */
 export class SigningService implements Signing {
-  readonly #deps: SigningDeps;
+  readonly #deps: SigningDependencies;
   readonly #buckets: KeyedBuckets;
   readonly #stop: () => void;
   /**
@@ -41,7 +41,7 @@ export class SigningService implements Signing {
    */
   #adminById = new Map<string, boolean>();
 
-  constructor(deps: SigningDeps) {
+  constructor(deps: SigningDependencies) {
     this.#deps = deps;
     this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
     this.#stop = deps.onRevision(() => {

@@ -20,7 +20,7 @@ import { requesterOf, type AgentCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from './contract.ts';
 import { KeyedBuckets } from './limits.ts';
-import { decideEach, issueDecided, type IssuingDeps } from './issuing.ts';
+import { decideEach, issueDecided, type IssuingDependencies } from './issuing.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing } from './refusals.ts';
 import {
@@ -32,7 +32,7 @@ import {
 } from './requests.ts';
 import { standingAgent } from './standing-agent.ts';
 
-export interface SvidDeps extends IssuingDeps {
+export interface SvidDependencies extends IssuingDependencies {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly entries: Pick<EntryStore, 'byIds'>;
   readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
@@ -47,10 +47,10 @@ const maximumAudienceBytes = 512;
  * for.
  */
 export class SvidService implements Svids {
-  readonly #deps: SvidDeps;
+  readonly #deps: SvidDependencies;
   readonly #buckets: KeyedBuckets;
 
-  constructor(deps: SvidDeps) {
+  constructor(deps: SvidDependencies) {
     this.#deps = deps;
     this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
   }

@@ -18,7 +18,7 @@ const digestPattern = /^([0-9a-f]{64})?$/;
 const reportRate = { perSecond: 10, burst: 100 };
 const states: readonly string[] = ['pending', 'confirmed', 'refused'];
 
-export interface ReportDeps {
+export interface ReportDependencies {
   readonly agents: Pick<LedgerAgents, 'replaceConsumers' | 'updateConsumers'>;
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
   readonly handshakes: Pick<HandshakeLedger, 'record'>;
@@ -31,7 +31,7 @@ export interface ReportDeps {
  */
 export class UpwardReports {
   readonly #agentId: string;
-  readonly #deps: ReportDeps;
+  readonly #deps: ReportDependencies;
   readonly #bucket: TokenBucket;
   /**
    * undefined until the snapshot with which a session begins, so that what is on record is bounded
@@ -39,7 +39,7 @@ export class UpwardReports {
    */
   #known: Set<string> | undefined;
 
-  constructor(agentId: string, deps: ReportDeps) {
+  constructor(agentId: string, deps: ReportDependencies) {
     this.#agentId = agentId;
     this.#deps = deps;
     this.#bucket = new TokenBucket(reportRate, deps.clock);

@@ -11,7 +11,7 @@ import type {
 import type { SyncMessage } from './contract.ts';
 import { changeMessages } from './sync-pages.ts';
 
-export interface SyncSourceDeps {
+export interface SyncSourceDependencies {
   readonly entries: Pick<EntryStore, 'byParents' | 'changes'>;
   readonly bundles: Pick<BundleStore, 'since'>;
   readonly meta: Pick<MetaStore, 'position'>;
@@ -48,7 +48,7 @@ const maximumReaders = 16;
  * change.
  */
 export class SyncSource {
-  readonly #deps: SyncSourceDeps;
+  readonly #deps: SyncSourceDependencies;
   readonly #changes = new Map<string, Promise<Changes>>();
   readonly #steps = new Map<number, Promise<BundlesMessage>>();
   #messages = new WeakMap<Delta, Map<string, readonly SyncMessage[]>>();
@@ -56,7 +56,7 @@ export class SyncSource {
   #readers = 0;
   readonly #queue: (() => void)[] = [];
 
-  constructor(deps: SyncSourceDeps) {
+  constructor(deps: SyncSourceDependencies) {
     this.#deps = deps;
   }
 

@@ -29,7 +29,7 @@ import { UpwardReports } from './sync-reports.ts';
 import { AgentSession } from './sync-session.ts';
 import type { Crls, SyncSource } from './sync-source.ts';
 
-export interface SyncDeps {
+export interface SyncDependencies {
   readonly source: SyncSource;
   readonly entries: Pick<EntryStore, 'changedParents'>;
   readonly agents: Pick<LedgerAgents, 'byId' | 'seen' | 'replaceConsumers' | 'updateConsumers'>;
@@ -74,7 +74,7 @@ const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
  * sessions under those are woken. Owner of the sessions and of the index from parents to them.
  */
 export class SyncHub implements Sync {
-  readonly #deps: SyncDeps;
+  readonly #deps: SyncDependencies;
   readonly #opened: KeyedBuckets;
   readonly #connected = new Map<string, Connected>();
   readonly #byParent = new Map<string, Set<AgentSession>>();
@@ -87,7 +87,7 @@ export class SyncHub implements Sync {
   #moved = false;
   #closed = false;
 
-  constructor(deps: SyncDeps) {
+  constructor(deps: SyncDependencies) {
     this.#deps = deps;
     this.#opened = new KeyedBuckets(openRate, deps.clock);
     this.#serverId = serverId(deps.settings.trustDomain).toString();

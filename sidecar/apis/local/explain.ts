@@ -9,7 +9,7 @@ import type { Clock } from '../../../src/common/runtime/index.ts';
 
 const nearMissLimit = 10;
 
-export interface ExplainParts {
+export interface ExplainDependencies {
   readonly attestor: Attestor;
   readonly entries: EntryCache;
   readonly refusals: RefusalLog;
@@ -18,7 +18,7 @@ export interface ExplainParts {
 
 /** Why a process, or a refused call, has an identity or none. */
 export async function explain(
-  parts: ExplainParts,
+  parts: ExplainDependencies,
   { target, refusalId, pid }: ExplainRequest__Output,
 ): Promise<Explanation> {
   if (target === 'refusalId') return explainRefusal(parts, refusalId ?? '');
@@ -33,7 +33,7 @@ export async function explain(
   }
 }
 
-function explainRefusal(parts: ExplainParts, id: string): Explanation {
+function explainRefusal(parts: ExplainDependencies, id: string): Explanation {
   const refusal = parts.refusals.get(id);
   if (refusal === undefined)
     throw new PkiError(
@@ -51,7 +51,7 @@ function explainRefusal(parts: ExplainParts, id: string): Explanation {
   };
 }
 
-async function explainProcess(parts: ExplainParts, pid: number): Promise<Explanation> {
+async function explainProcess(parts: ExplainDependencies, pid: number): Promise<Explanation> {
   const { attestor, entries, clock } = parts;
   using peer = attestor.open(pid);
   // an operator wants to see all facts, asked for by an entry or not
@@ -70,7 +70,7 @@ async function explainProcess(parts: ExplainParts, pid: number): Promise<Explana
 }
 
 function verdict(
-  parts: ExplainParts,
+  parts: ExplainDependencies,
   selectors: readonly Selector[],
 ): Explanation & { readonly granted: boolean } {
   const identities = parts.entries.match(selectors);

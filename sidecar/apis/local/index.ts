@@ -1,1 +1,1 @@
-export { localApi, localApiLimits, type LocalApiParts } from './local-api.ts';
+export { localApi, localApiLimits, type LocalApiDependencies } from './local-api.ts';

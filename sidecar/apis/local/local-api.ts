@@ -12,7 +12,7 @@ import {
 import type { EntryCache } from '../../ports/entries.ts';
 import { explain } from './explain.ts';
 
-export interface LocalApiParts {
+export interface LocalApiDependencies {
   /** Beside uid 0. The agent's own belongs here. */
   readonly allowedUids: readonly number[];
   readonly status: () => AgentStatus;
@@ -39,7 +39,7 @@ export const localApiLimits: LocalServerLimits = {
  * What operators of the node ask the agent. The mode of the socket is the first fence; the caller's
  * uid is checked in any case.
  */
-export function localApi(parts: LocalApiParts): SocketApi {
+export function localApi(parts: LocalApiDependencies): SocketApi {
   return {
     name: 'local',
     metadata: {

@@ -1,1 +1,1 @@
-export { standardApi, type StandardApiParts } from './standard-api.ts';
+export { standardApi, type StandardApiDependencies } from './standard-api.ts';

@@ -9,7 +9,7 @@ import {
 } from '../../../src/common/wire/standard-services.ts';
 import type { ApiService, Callers, SocketApi } from '../../local-server/index.ts';
 
-export interface StandardApiParts {
+export interface StandardApiDependencies {
   readonly callers: Callers;
   readonly ready: () => boolean;
   /** The contracts of the other APIs on the socket. */
@@ -24,7 +24,7 @@ interface HealthCheckRequest {
  * What gRPC clients and tools expect of any server: health (grpc.health.v1, without Watch: clients
  * that only watch take UNIMPLEMENTED for healthy) and reflection.
  */
-export function standardApi({ callers, ready, contracts }: StandardApiParts): SocketApi {
+export function standardApi({ callers, ready, contracts }: StandardApiDependencies): SocketApi {
   const { Check, List } = healthService;
   if (Check === undefined || List === undefined)
     throw new PkiError('INTERNAL', 'the health contract has no Check or List');

@@ -1,6 +1,6 @@
 export {
   defaultWorkloadApiLimits,
   type WorkloadApiLimits,
-  type WorkloadApiParts,
+  type WorkloadApiDependencies,
 } from './options.ts';
 export { workloadApi } from './workload-api.ts';

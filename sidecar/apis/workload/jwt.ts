@@ -9,13 +9,13 @@ import type { Session } from '../../local-server/index.ts';
 import { identityKey } from '../../ports/entries.ts';
 import { validateJwtSvid } from './jwt-validation.ts';
 import type { AudienceCharges } from './audiences.ts';
-import type { WorkloadApiParts } from './options.ts';
+import type { WorkloadApiDependencies } from './options.ts';
 import { toStruct } from './struct.ts';
 
 /** As in the server. */
 const maximumAudienceBytes = 512;
 
-export function fetchJwtSvid({ svids, limits }: WorkloadApiParts, charges: AudienceCharges) {
+export function fetchJwtSvid({ svids, limits }: WorkloadApiDependencies, charges: AudienceCharges) {
   return async (session: Session, request: JWTSVIDRequest__Output): Promise<JWTSVIDResponse> => {
     const audience = checkAudiences(request.audience, limits.audiencesPerRequest);
     const wanted = request.spiffeId === '' ? undefined : unwrap(SpiffeId.parse(request.spiffeId));
@@ -50,7 +50,7 @@ export function fetchJwtSvid({ svids, limits }: WorkloadApiParts, charges: Audie
   };
 }
 
-export function validateJwt({ bundles, clock }: WorkloadApiParts) {
+export function validateJwt({ bundles, clock }: WorkloadApiDependencies) {
   return async (
     session: Session,
     request: ValidateJWTSVIDRequest__Output,

@@ -23,7 +23,7 @@ export const defaultWorkloadApiLimits: WorkloadApiLimits = {
   firstMessageMs: 5_000,
 };
 
-export interface WorkloadApiParts {
+export interface WorkloadApiDependencies {
   readonly svids: SvidManager;
   readonly bundles: BundleSource;
   /** What a client library counted; checked to be within what the server takes. */

@@ -10,7 +10,7 @@ import {
 import type { TrustBundle } from '../../ports/bundles.ts';
 import { identityKey } from '../../ports/entries.ts';
 import type { Messages } from './messages.ts';
-import type { WorkloadApiParts } from './options.ts';
+import type { WorkloadApiDependencies } from './options.ts';
 
 /** The streams of the Workload API send one thing each. */
 const onlyKey = '';
@@ -23,7 +23,7 @@ export class X509SvidSource implements StreamSource {
   readonly #leaveClients: () => void;
 
   constructor(
-    { svids, clock, limits }: WorkloadApiParts,
+    { svids, clock, limits }: WorkloadApiDependencies,
     messages: Messages,
     stream: StreamHandle,
     leaveClients: () => void,

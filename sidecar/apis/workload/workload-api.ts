@@ -5,7 +5,7 @@ import type { Session, SocketApi, StreamMethod, UnaryMethod } from '../../local-
 import { AudienceCharges } from './audiences.ts';
 import { fetchJwtSvid, validateJwt } from './jwt.ts';
 import { createMessages } from './messages.ts';
-import type { WorkloadApiParts } from './options.ts';
+import type { WorkloadApiDependencies } from './options.ts';
 import { Clients } from './reports.ts';
 import { jwtBundleSource, X509SvidSource, x509BundleSource } from './sources.ts';
 
@@ -13,7 +13,7 @@ import { jwtBundleSource, X509SvidSource, x509BundleSource } from './sources.ts'
  * The SPIFFE Workload API, and beside it what client libraries report. SPIFFE Workload Endpoint
  * section 3: every request carries the metadata `workload.spiffe.io: true`.
  */
-export function workloadApi(parts: WorkloadApiParts): SocketApi {
+export function workloadApi(parts: WorkloadApiDependencies): SocketApi {
   return {
     name: 'workload',
     metadata: { kind: 'required', key: 'workload.spiffe.io', value: 'true' },

@@ -6,7 +6,7 @@ import {
   workloadAttestorType,
   type ProcessEvidence,
   type WorkloadAttestor,
-  type WorkloadAttestorParts,
+  type WorkloadAttestorDependencies,
   type WorkloadAttestorType,
   type WorkloadFacts,
 } from '../workload-attestor.ts';
@@ -46,12 +46,12 @@ export const unix = unixWith({});
 /** Owner of what was learnt about the programs that run, by their image. */
 class UnixAttestor implements WorkloadAttestor {
   readonly #clock: Clock;
-  readonly #logger: WorkloadAttestorParts['logger'];
+  readonly #logger: WorkloadAttestorDependencies['logger'];
   readonly #sources: UnixSources;
   readonly #inspector: Inspector;
   readonly #binaries = new WeakMap<ImageFacts, BinaryFacts>();
 
-  constructor(parts: WorkloadAttestorParts, options: UnixAttestorOptions) {
+  constructor(parts: WorkloadAttestorDependencies, options: UnixAttestorOptions) {
     this.#clock = parts.clock;
     this.#logger = parts.logger;
     this.#sources = {

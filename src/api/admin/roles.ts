@@ -2,7 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { OperatorCaller } from '../../services/caller.ts';
 import { pageOf } from '../messages/common.ts';
 import { roleMessage } from '../messages/views.ts';
-import type { OperationDeps, OperationsOf } from '../operation.ts';
+import type { OperationDependencies, OperationsOf } from '../operation.ts';
 import { diff, type Fields } from '../preview/diff.ts';
 import { memberLines } from '../preview/members.ts';
 
@@ -45,7 +45,7 @@ export const roleOperations: OperationsOf<'meshca.admin.v1.Roles'> = {
 };
 
 async function presentRole(
-  { services }: OperationDeps,
+  { services }: OperationDependencies,
   caller: OperatorCaller,
   name: string,
 ): Promise<Fields | undefined> {

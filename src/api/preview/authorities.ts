@@ -1,11 +1,11 @@
 import type { OperatorCaller } from '../../services/caller.ts';
 import { authorityMessage } from '../messages/views.ts';
-import type { OperationDeps } from '../operation.ts';
+import type { OperationDependencies } from '../operation.ts';
 import { isoTime } from './entries.ts';
 
 /** The present state of the authorities that an operation concerns. */
 export async function authorityLines(
-  { services }: OperationDeps,
+  { services }: OperationDependencies,
   caller: OperatorCaller,
   concerned: (authority: { readonly id: string; readonly kind: string }) => boolean,
 ): Promise<readonly string[]> {

@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { OperatorCaller } from '../../services/caller.ts';
 import { entryMessage } from '../messages/entries.ts';
-import type { OperationDeps } from '../operation.ts';
+import type { OperationDependencies } from '../operation.ts';
 import type { Fields } from './diff.ts';
 
 /** Parents that are looked up for one preview. */
@@ -28,7 +28,7 @@ export function statedEntry(entry: object): Fields {
 }
 
 export const presentEntry = (
-  { services }: OperationDeps,
+  { services }: OperationDependencies,
   caller: OperatorCaller,
   id: string,
 ): Promise<Fields | undefined> =>
@@ -39,7 +39,7 @@ export const presentEntry = (
  * as much as its node.
  */
 export async function parentLines(
-  { services, clock }: OperationDeps,
+  { services, clock }: OperationDependencies,
   caller: OperatorCaller,
   entries: readonly { readonly parentId: string }[],
 ): Promise<readonly string[]> {

@@ -1,5 +1,5 @@
 import type { OperatorCaller } from '../../services/caller.ts';
-import type { OperationDeps } from '../operation.ts';
+import type { OperationDependencies } from '../operation.ts';
 import { isoTime } from './entries.ts';
 
 /** Members that are looked up for one preview. */
@@ -7,7 +7,7 @@ const maximumMembers = 20;
 
 /** What already gives somebody the identity of a member: entries and live admin certificates. */
 export async function memberLines(
-  { services, clock }: OperationDeps,
+  { services, clock }: OperationDependencies,
   caller: OperatorCaller,
   members: readonly string[],
 ): Promise<readonly string[]> {

@@ -6,7 +6,7 @@ import type { Callers, Refusals } from '../../services/contract.ts';
 import { requestIdOf, type AnyCall, type CallContext } from './call.ts';
 import type { Connections } from './connections.ts';
 
-export interface CallAdmissionDeps {
+export interface CallAdmissionDependencies {
   readonly connections: Pick<Connections, 'byKey'>;
   readonly callers: Pick<Callers, 'stillStands'>;
   readonly refusals: Pick<Refusals, 'refused'>;
@@ -15,9 +15,9 @@ export interface CallAdmissionDeps {
 
 /** Finds the caller of a call, checks its standing, and admits its class. */
 export class CallAdmission {
-  readonly #deps: CallAdmissionDeps;
+  readonly #deps: CallAdmissionDependencies;
 
-  constructor(deps: CallAdmissionDeps) {
+  constructor(deps: CallAdmissionDependencies) {
     this.#deps = deps;
   }
 

@@ -2,7 +2,7 @@ import { Server } from '@grpc/grpc-js';
 import { serviceNames, type Operations } from '../../api/index.ts';
 import { boundRequests, serviceDefinition, type RequestOwner } from '../../common/wire/index.ts';
 import type { Services } from '../../services/contract.ts';
-import { Guard, type GuardDeps } from './guard.ts';
+import { Guard, type GuardDependencies } from './guard.ts';
 import { addLibraryServices } from './library-services.ts';
 import { exchangesOf, guardedService } from './operation-services.ts';
 
@@ -11,7 +11,7 @@ export interface GrpcServerOptions {
   readonly streamsPerConnection: number;
 }
 
-export interface GrpcServerDeps extends GuardDeps {
+export interface GrpcServerDependencies extends GuardDependencies {
   readonly operations: Operations;
   readonly services: Pick<Services, 'attestation' | 'sync'>;
 }
@@ -27,7 +27,10 @@ export interface GrpcFront {
 }
 
 /** The gRPC server with every service behind the guard; listeners inject connections into it. */
-export function buildGrpcServer(deps: GrpcServerDeps, options: GrpcServerOptions): GrpcFront {
+export function buildGrpcServer(
+  deps: GrpcServerDependencies,
+  options: GrpcServerOptions,
+): GrpcFront {
   const server = new Server({
     'grpc.max_receive_message_length': options.messageBytes,
     'grpc.max_send_message_length': -1,

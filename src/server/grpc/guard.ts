@@ -9,7 +9,7 @@ import { RefusalStatus } from './refusal-status.ts';
 import { GuardedStream, type StreamWork } from './stream-call.ts';
 import { GuardedUnary, type UnaryWork } from './unary-call.ts';
 
-export interface GuardDeps {
+export interface GuardDependencies {
   readonly connections: Connections;
   readonly callers: Callers;
   readonly refusals: Refusals;
@@ -31,12 +31,12 @@ export interface GuardedMethod {
  * of the number of unary calls under way.
  */
 export class Guard {
-  readonly #deps: GuardDeps;
+  readonly #deps: GuardDependencies;
   readonly #admission: CallAdmission;
   readonly #refusalStatus: RefusalStatus;
   #unaryCalls = 0;
 
-  constructor(deps: GuardDeps) {
+  constructor(deps: GuardDependencies) {
     this.#deps = deps;
     this.#admission = new CallAdmission(deps);
     this.#refusalStatus = new RefusalStatus(deps);

@@ -7,7 +7,7 @@ import { TokenBucket } from '../../services/limits.ts';
 import { callerName, type AnyCall, type CallContext } from './call.ts';
 import type { Connections } from './connections.ts';
 
-export interface RefusalStatusDeps {
+export interface RefusalStatusDependencies {
   readonly connections: Pick<Connections, 'byKey'>;
   readonly refusals: Pick<Refusals, 'idOf' | 'refused'>;
   readonly clock: Clock;
@@ -33,10 +33,10 @@ export interface RefusalAnswer {
  * by being refused.
  */
 export class RefusalStatus {
-  readonly #deps: RefusalStatusDeps;
+  readonly #deps: RefusalStatusDependencies;
   readonly #strangerLines: TokenBucket;
 
-  constructor(deps: RefusalStatusDeps) {
+  constructor(deps: RefusalStatusDependencies) {
     this.#deps = deps;
     this.#strangerLines = new TokenBucket({ perSecond: 5, burst: 100 }, deps.clock);
   }

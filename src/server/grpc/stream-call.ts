@@ -9,7 +9,7 @@ export type StreamWork = (
   fail: (thrown: unknown) => void,
 ) => void;
 
-export interface GuardedStreamDeps {
+export interface GuardedStreamDependencies {
   readonly method: string;
   readonly requestId: string;
   readonly call: DuplexCall;
@@ -20,14 +20,14 @@ export interface GuardedStreamDeps {
 
 /** One stream from its admission to its end; it ends with its connection at the latest. */
 export class GuardedStream {
-  readonly #deps: GuardedStreamDeps;
+  readonly #deps: GuardedStreamDependencies;
   readonly #startedMs: number;
   readonly #fail = (thrown: unknown): void => this.#refuse(thrown);
   #context: CallContext | undefined;
   #over = false;
   #failing = false;
 
-  constructor(deps: GuardedStreamDeps) {
+  constructor(deps: GuardedStreamDependencies) {
     this.#deps = deps;
     this.#startedMs = deps.clock.monotonicMs();
     deps.call.on('cancelled', () => this.#finish('CANCELLED'));

@@ -11,7 +11,7 @@ export interface UnaryWork {
   readonly run: (context: CallContext, call: UnaryCall) => Promise<unknown>;
 }
 
-export interface GuardedUnaryDeps {
+export interface GuardedUnaryDependencies {
   readonly method: string;
   readonly requestId: string;
   readonly call: UnaryCall;
@@ -24,14 +24,14 @@ export interface GuardedUnaryDeps {
 
 /** One unary call from its admission to its answer: answered once, within its time. */
 export class GuardedUnary {
-  readonly #deps: GuardedUnaryDeps;
+  readonly #deps: GuardedUnaryDependencies;
   readonly #startedMs: number;
   readonly #cancelDeadline: () => void;
   #context: CallContext | undefined;
   #answered = false;
   #failing = false;
 
-  constructor(deps: GuardedUnaryDeps) {
+  constructor(deps: GuardedUnaryDependencies) {
     this.#deps = deps;
     const { clock, limitSeconds } = deps;
     this.#startedMs = clock.monotonicMs();

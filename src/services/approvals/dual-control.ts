@@ -34,7 +34,7 @@ import { Proposals, type HeldCall } from './proposals.ts';
 import { ResultShelf } from './results.ts';
 import { notOpen, openStatus, settledStatus } from './standing.ts';
 
-export interface DualControlDeps {
+export interface DualControlDependencies {
   readonly store: LedgerApprovals;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly callers: Pick<Callers, 'local' | 'stillStands'>;
@@ -57,12 +57,12 @@ const maximumAttempts = 5;
  * results that wait for their proposers.
  */
 export class DualControl implements Approvals, ApprovalGate {
-  readonly #deps: DualControlDeps;
+  readonly #deps: DualControlDependencies;
   readonly #proposals: Proposals;
   readonly #results: ResultShelf;
   readonly #execution: Execution;
 
-  constructor(deps: DualControlDeps) {
+  constructor(deps: DualControlDependencies) {
     this.#deps = deps;
     this.#proposals = new Proposals(deps);
     this.#results = new ResultShelf(deps.clock);

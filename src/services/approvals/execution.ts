@@ -9,7 +9,7 @@ import type { Callers } from '../contracts/callers.ts';
 import type { Execute } from './approvals.ts';
 import type { ResultShelf } from './results.ts';
 
-export interface ExecutionDeps {
+export interface ExecutionDependencies {
   readonly store: Pick<LedgerApprovals, 'step' | 'interrupted'>;
   readonly callers: Pick<Callers, 'local' | 'stillStands'>;
   readonly results: Pick<ResultShelf, 'put'>;
@@ -21,10 +21,10 @@ const maximumReason = 500;
 
 /** Executes operations that are decided, each at most once. */
 export class Execution {
-  readonly #deps: ExecutionDeps;
+  readonly #deps: ExecutionDependencies;
   #execute: Execute | undefined;
 
-  constructor(deps: ExecutionDeps) {
+  constructor(deps: ExecutionDependencies) {
     this.#deps = deps;
   }
 

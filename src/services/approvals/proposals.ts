@@ -17,7 +17,7 @@ import type { MetaStore } from '../../store/ports/index.ts';
 import type { Access } from '../access.ts';
 import { actorOf, type OperatorCaller } from '../caller.ts';
 
-export interface ProposalDeps {
+export interface ProposalDependencies {
   readonly store: Pick<LedgerApprovals, 'policy' | 'openOf' | 'propose'>;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly access: Pick<Access, 'of'>;
@@ -37,9 +37,9 @@ const maximumBytes = 256 * 1024;
 
 /** Turns calls that wait for approval into pending operations. */
 export class Proposals {
-  readonly #deps: ProposalDeps;
+  readonly #deps: ProposalDependencies;
 
-  constructor(deps: ProposalDeps) {
+  constructor(deps: ProposalDependencies) {
     this.#deps = deps;
   }
 

@@ -6,7 +6,7 @@ import type { LedgerApprovals, ObjectLedger } from '../../ledger/index.ts';
 import type { EntryStore, Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 
-export interface SightDeps {
+export interface SightDependencies {
   readonly entries: Pick<EntryStore, 'byId' | 'byParents' | 'nodeSets' | 'list'>;
   readonly roles: Pick<RoleStore, 'list'>;
   readonly approvals: Pick<LedgerApprovals, 'policy'>;
@@ -24,10 +24,10 @@ export type EntrySight = Pick<RegistrationEntry, 'spiffeId' | 'parentId' | 'admi
  * SPIFFE ID is left to the service, which refuses it.
  */
 export class ApprovalSights {
-  readonly #deps: SightDeps;
+  readonly #deps: SightDependencies;
   readonly #server: string;
 
-  constructor(deps: SightDeps) {
+  constructor(deps: SightDependencies) {
     this.#deps = deps;
     this.#server = serverId(deps.trustDomain).toString();
   }

@@ -6,10 +6,10 @@ import type { AgentStore } from '../../store/ports/index.ts';
 import { requesterOf, type AgentCaller } from '../caller.ts';
 import { callerRights, type CallerRegistry } from '../callers.ts';
 import type { AgentSvid } from './node-attestation.ts';
-import { issueOne, type IssuingDeps } from '../issuing.ts';
+import { issueOne, type IssuingDependencies } from '../issuing.ts';
 import { standingAgent } from '../standing-agent.ts';
 
-export interface EnrolmentDeps extends IssuingDeps {
+export interface EnrolmentDependencies extends IssuingDependencies {
   readonly agents: Pick<AgentStore, 'byId' | 'record'>;
   readonly authorities: Pick<Authorities, 'bundle'>;
   readonly callers: Pick<CallerRegistry, 'announce' | 'invalidate'>;
@@ -37,9 +37,9 @@ export interface AgentKey {
 
 /** Gives agents their own SVID and records the session that begins or goes on with it. */
 export class Enrolment {
-  readonly #deps: EnrolmentDeps;
+  readonly #deps: EnrolmentDependencies;
 
-  constructor(deps: EnrolmentDeps) {
+  constructor(deps: EnrolmentDependencies) {
     this.#deps = deps;
   }
 

@@ -6,7 +6,7 @@ import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
 import type { AgentSvid } from './node-attestation.ts';
 import type { EvidenceUse } from './node-attestor.ts';
 
-export interface EvidenceMarkDeps {
+export interface EvidenceMarkDependencies {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly enrolment: Pick<Enrolment, 'begin' | 'repeat'>;
@@ -23,9 +23,9 @@ interface MarkedKey extends AgentKey {
  * the key and certificate that it led to, and the agent itself for evidence that is good once.
  */
 export class EvidenceMarks {
-  readonly #deps: EvidenceMarkDeps;
+  readonly #deps: EvidenceMarkDependencies;
 
-  constructor(deps: EvidenceMarkDeps) {
+  constructor(deps: EvidenceMarkDependencies) {
     this.#deps = deps;
   }
 

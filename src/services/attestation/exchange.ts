@@ -21,7 +21,7 @@ import type { NodeProof } from './node-attestor.ts';
 import type { NodeAttestors } from './node-attestors.ts';
 import { Recovery } from './recovery.ts';
 
-export interface ExchangeDeps {
+export interface ExchangeDependencies {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly attestors: NodeAttestors;
@@ -59,7 +59,7 @@ const maximumPayloadBytes = 128 * 1024;
 
 /** One attestation or recovery. Owner of its challenge, which is good for one answer. */
 export class Exchange implements AttestExchange {
-  readonly #deps: ExchangeDeps;
+  readonly #deps: ExchangeDependencies;
   readonly #peer: AttestPeer;
   readonly #limits: ExchangeLimits;
   readonly #caller: AnonymousCaller;
@@ -70,7 +70,7 @@ export class Exchange implements AttestExchange {
   #succeeded = false;
   #challenge: PendingChallenge | undefined;
 
-  constructor(deps: ExchangeDeps, peer: AttestPeer, limits: ExchangeLimits) {
+  constructor(deps: ExchangeDependencies, peer: AttestPeer, limits: ExchangeLimits) {
     this.#deps = deps;
     this.#peer = peer;
     this.#limits = limits;

@@ -3,7 +3,7 @@ import * as types from './types.ts';
 
 export {
   nodeAttestorType,
-  type NodeAttestorParts,
+  type NodeAttestorDependencies,
   type NodeAttestorType,
 } from './node-attestor.ts';
 export {

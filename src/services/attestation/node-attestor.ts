@@ -6,7 +6,7 @@ import type { AuditValue } from '../../domain/index.ts';
 import type { JoinTokenStore } from '../../store/ports/index.ts';
 
 /** What an attestor may use beside its own configuration. */
-export interface NodeAttestorParts {
+export interface NodeAttestorDependencies {
   readonly clock: Pick<Clock, 'now'>;
   readonly tokens: Pick<JoinTokenStore, 'byHash'>;
   /** A file that the configuration names; `key` says where. Throws CONFIG_INVALID. */
@@ -73,7 +73,7 @@ export interface NodeAttestorType<Configuration = unknown> {
   /** Stands in the configuration as `attestation.<type in camel case>`. */
   readonly configuration: z.ZodType<Configuration>;
   /** Undefined: the type is not configured, so this server does not offer it. */
-  create(configuration: Configuration, parts: NodeAttestorParts): NodeAttestor | undefined;
+  create(configuration: Configuration, parts: NodeAttestorDependencies): NodeAttestor | undefined;
 }
 
 /** Checks the type against its own configuration, then forgets which that is. */

@@ -4,7 +4,7 @@ import { agentId, isPathSegment, SpiffeId, type TrustDomain } from '../../common
 import type { AgentNames } from '../../domain/index.ts';
 import type {
   NodeAttestor,
-  NodeAttestorParts,
+  NodeAttestorDependencies,
   NodeAttestorType,
   NodeProof,
 } from './node-attestor.ts';
@@ -42,7 +42,7 @@ export class NodeAttestors implements AgentNames {
     trustDomain: TrustDomain,
     types: readonly NodeAttestorType[],
     configuration: NodeAttestorConfiguration,
-    parts: NodeAttestorParts,
+    parts: NodeAttestorDependencies,
   ) {
     this.#trustDomain = trustDomain;
     this.#types = new Map(types.map((each) => [each.type, each]));

@@ -7,7 +7,7 @@ import type { ServiceSettings } from '../settings.ts';
 import type { ProvenNode } from './enrolment.ts';
 import { checkKeyProof } from './key-proof.ts';
 
-export interface RecoveryDeps {
+export interface RecoveryDependencies {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly attestors: AgentNames;
   readonly clock: Pick<Clock, 'now'>;
@@ -19,9 +19,9 @@ export interface RecoveryDeps {
  * a challenge; whether there is such an agent, or what became of it, is said to its key alone.
  */
 export class Recovery {
-  readonly #deps: RecoveryDeps;
+  readonly #deps: RecoveryDependencies;
 
-  constructor(deps: RecoveryDeps) {
+  constructor(deps: RecoveryDependencies) {
     this.#deps = deps;
   }
 

@@ -5,11 +5,11 @@ import type { AgentCaller } from '../caller.ts';
 import { KeyedBuckets, TokenBucket } from '../limits.ts';
 import { refusing } from '../refusals.ts';
 import { checkRequestId, checkText, enforceRate, requireAgent } from '../requests.ts';
-import { attestOperation, Exchange, type ExchangeDeps } from './exchange.ts';
+import { attestOperation, Exchange, type ExchangeDependencies } from './exchange.ts';
 import { AttestationLimits } from './limits.ts';
 import type { AgentSvid, AttestExchange, AttestPeer, NodeAttestation } from './node-attestation.ts';
 
-export interface AttestationDeps extends ExchangeDeps {
+export interface AttestationDependencies extends ExchangeDependencies {
   readonly bundles: Pick<BundleStore, 'since'>;
 }
 
@@ -20,7 +20,7 @@ const renewalRate = { perSecond: 0.2, burst: 10 };
  * wait for their answer.
  */
 export class NodeAttestationService implements NodeAttestation {
-  readonly #deps: AttestationDeps;
+  readonly #deps: AttestationDependencies;
   readonly #limits: AttestationLimits;
   /** Apart from attestation, so that neither can be starved by way of the other. */
   readonly #steps: TokenBucket;
@@ -28,7 +28,7 @@ export class NodeAttestationService implements NodeAttestation {
   readonly #turns = new Map<string, Promise<unknown>>();
   #pending = 0;
 
-  constructor(deps: AttestationDeps) {
+  constructor(deps: AttestationDependencies) {
     this.#deps = deps;
     this.#limits = new AttestationLimits(deps.settings.attestationRate, deps.clock);
     this.#steps = new TokenBucket(deps.settings.attestationRate, deps.clock);

@@ -22,7 +22,7 @@ import { pageSize, toPage } from './paging.ts';
 import { createSightings } from './sightings.ts';
 import { builder } from './statement.ts';
 
-export interface AgentParts {
+export interface AgentDependencies {
   readonly guard: LogGuard;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -39,7 +39,7 @@ type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
  */
 export function createAgents(
   engine: Engine,
-  parts: AgentParts,
+  parts: AgentDependencies,
 ): {
   readonly store: AgentStore;
   readonly consumers: ConsumerStore;

@@ -30,7 +30,7 @@ import { authorityRows, toAuthority, toRow, type AuthorityRows } from './authori
 import type { Revisions } from './meta.ts';
 import { builder } from './statement.ts';
 
-export interface AuthorityParts {
+export interface AuthorityDependencies {
   readonly guard: LogGuard;
   readonly checkFence: FenceCheck;
   readonly audit: AuditWriter;
@@ -40,7 +40,7 @@ export interface AuthorityParts {
   readonly evidence: EvidenceWriter;
 }
 type Made = Parameters<AuthorityStore['complete']>[1];
-export function createAuthorities(engine: Engine, parts: AuthorityParts): AuthorityStore {
+export function createAuthorities(engine: Engine, parts: AuthorityDependencies): AuthorityStore {
   const { audit, checkFence, revisions, jwt } = parts;
   const rows = authorityRows(engine, parts.guard);
   const stored = (id: string) => loggedObject('authority', toAuthority(rows.existing(id)));
@@ -165,7 +165,7 @@ function rescope(
 
 function complete(
   rows: AuthorityRows,
-  { countStates }: Pick<AuthorityParts, 'countStates'>,
+  { countStates }: Pick<AuthorityDependencies, 'countStates'>,
   { id, version }: AuthorityVersion,
   made: Made & { readonly createdAtMs: number },
 ): void {

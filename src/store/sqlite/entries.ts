@@ -26,7 +26,7 @@ import type { Revisions } from './meta.ts';
 import { badCursor, pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
-export interface EntryParts {
+export interface EntryDependencies {
   readonly audit: AuditWriter;
   readonly revisions: Revisions;
   /** How many removals are kept for agents that were away. */
@@ -38,7 +38,7 @@ type Row = { [Column in keyof EntryTable]: EntryTable[Column] };
 
 export function createEntries(
   engine: Engine,
-  { audit, revisions, removalLimit }: EntryParts,
+  { audit, revisions, removalLimit }: EntryDependencies,
 ): EntryStore {
   const { byId, bySpiffeId, templates, idsFrom, byParent, twin, count } = entryReads(engine);
   const { insert, update, remove, addSelector, removeSelectors } = entryWrites(engine);

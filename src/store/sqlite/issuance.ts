@@ -31,7 +31,7 @@ type IntentRow = Omit<
 type Signed = Extract<FinishItem, { kind: 'signed' }>;
 type RequestKey = Parameters<IssuanceStore['findRequests']>[0][number];
 
-export interface IssuanceParts {
+export interface IssuanceDependencies {
   readonly clock: Clock;
   readonly audit: AuditWriter;
   readonly checkRights: RightsCheck;
@@ -41,7 +41,7 @@ export interface IssuanceParts {
 
 export function createIssuance(
   engine: Engine,
-  { clock, audit, checkRights, countStates, jwt }: IssuanceParts,
+  { clock, audit, checkRights, countStates, jwt }: IssuanceDependencies,
 ): IssuanceStore {
   const { stateOf, byRequest, unfinished } = issuanceReads(engine);
   const { insert, end, abandon, markReplaced, confirm, gone } = issuanceWrites(engine);

@@ -15,14 +15,14 @@ export interface RecordRows {
   firstWrong(): { readonly index: number; readonly sequence: number } | undefined;
 }
 
-interface RecordParts {
+interface RecordDependencies {
   readonly runs: LogRuns;
   readonly seals: SealRows;
   readonly tiles: TileRows;
 }
 
 /** The records, and how far they are in the tree. */
-export function createRecordRows(engine: Engine, parts: RecordParts): RecordRows {
+export function createRecordRows(engine: Engine, parts: RecordDependencies): RecordRows {
   const { runs, seals } = parts;
   const { headRow, setHead, behind } = recordStatements(engine);
   const head = (): { size: number; sequence: number } => {
@@ -76,7 +76,7 @@ function recordStatements(engine: Engine) {
 }
 
 function firstWrong(
-  { runs, tiles }: RecordParts,
+  { runs, tiles }: RecordDependencies,
   size: number,
   next: (
     after: number,

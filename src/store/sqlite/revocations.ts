@@ -13,14 +13,14 @@ import { bytes, fromHex, fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { Revisions } from './meta.ts';
 
-export interface RevocationParts {
+export interface RevocationDependencies {
   readonly audit: AuditWriter;
   readonly guard: LogGuard;
   readonly revisions: Revisions;
 }
 type RevocationStatements = ReturnType<typeof revocationStatements>;
 
-export function createRevocations(engine: Engine, parts: RevocationParts): RevocationStore {
+export function createRevocations(engine: Engine, parts: RevocationDependencies): RevocationStore {
   const statements = revocationStatements(engine);
   const { certificate, crlRows, ofAuthority } = statements;
   const revoke = createRevoke(engine, statements, parts);
@@ -60,7 +60,7 @@ type Revoke = (
 function createRevoke(
   engine: Engine,
   statements: RevocationStatements,
-  { audit, guard, revisions }: RevocationParts,
+  { audit, guard, revisions }: RevocationDependencies,
 ): Revoke {
   // revocations of the open transaction, which the log tells of after its commit
   const open = new Map<string, Revocation>();
@@ -106,7 +106,7 @@ function revocationEvent(event: AuditEvent, serial: string, revoked: Revocation)
 
 function saveCrl(
   { putCrl }: RevocationStatements,
-  { audit, guard, revisions }: RevocationParts,
+  { audit, guard, revisions }: RevocationDependencies,
   crl: StoredCrl,
   event: AuditEvent,
 ): void {

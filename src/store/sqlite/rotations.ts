@@ -15,7 +15,7 @@ import { createLives } from './lives.ts';
 import type { Revisions } from './meta.ts';
 import { builder } from './statement.ts';
 
-export interface RotationParts {
+export interface RotationDependencies {
   readonly audit: AuditWriter;
   readonly guard: LogGuard;
   readonly checkFence: FenceCheck;
@@ -24,7 +24,7 @@ export interface RotationParts {
 
 export function createRotations(
   engine: Engine,
-  { audit, guard, checkFence, revisions }: RotationParts,
+  { audit, guard, checkFence, revisions }: RotationDependencies,
 ): RotationStore {
   const { insert, byId, change, setAnchor } = rotationStatements(engine);
   const existing = (id: string): RotationTable => {

@@ -2,7 +2,11 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { PkiError } from '../../../common/errors/index.ts';
 import { SpiffeId } from '../../../common/spiffe/index.ts';
-import { nodeAttestorType, type NodeAttestor, type NodeAttestorParts } from '../node-attestor.ts';
+import {
+  nodeAttestorType,
+  type NodeAttestor,
+  type NodeAttestorDependencies,
+} from '../node-attestor.ts';
 
 const maximumTokenLength = 256;
 
@@ -16,7 +20,7 @@ export const joinToken = nodeAttestorType({
   create: (_configuration, parts) => joinTokenAttestor(parts),
 });
 
-const joinTokenAttestor = ({ tokens, clock }: NodeAttestorParts): NodeAttestor => ({
+const joinTokenAttestor = ({ tokens, clock }: NodeAttestorDependencies): NodeAttestor => ({
   async start(evidence) {
     const token = evidence.toString('utf8');
     if (token === '' || evidence.length > maximumTokenLength) throw unknownToken();

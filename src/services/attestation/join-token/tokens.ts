@@ -14,7 +14,7 @@ import { checkPage, checkText } from '../../requests.ts';
 import type { ServiceSettings } from '../../settings.ts';
 import type { NodeAttestors } from '../node-attestors.ts';
 
-export interface TokenDeps {
+export interface TokenDependencies {
   readonly tokens: Pick<JoinTokenStore, 'create' | 'list' | 'byId' | 'revoke'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
   /** Which names are free for agents. */
@@ -39,9 +39,9 @@ interface JoinTokenRequest {
 
 /** Join tokens: 256 random bits, shown once, kept as their SHA-256. */
 export class TokenService implements Tokens {
-  readonly #deps: TokenDeps;
+  readonly #deps: TokenDependencies;
 
-  constructor(deps: TokenDeps) {
+  constructor(deps: TokenDependencies) {
     this.#deps = deps;
   }
 

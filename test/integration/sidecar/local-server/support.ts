@@ -15,7 +15,7 @@ import {
   defaultWorkloadApiLimits,
   workloadApi,
   type WorkloadApiLimits,
-  type WorkloadApiParts,
+  type WorkloadApiDependencies,
 } from '../../../../sidecar/apis/workload/index.ts';
 import {
   createAttestor,
@@ -47,7 +47,7 @@ export interface HarnessOptions {
   readonly api?: {
     readonly limits?: Partial<LocalServerLimits & WorkloadApiLimits>;
     readonly metrics?: LocalServerMetrics;
-    readonly onHandshakes?: WorkloadApiParts['onHandshakes'];
+    readonly onHandshakes?: WorkloadApiDependencies['onHandshakes'];
     /** Beside the Workload API, on the same socket. */
     readonly more?: (parts: { readonly svids: FakeSvids; readonly clock: Clock }) => SocketApi;
   };

@@ -7,7 +7,7 @@ import { PkiError, type ErrorCode } from '../../../../src/common/errors/index.ts
 import { silentLogger } from '../../../../src/common/runtime/index.ts';
 import { codeTrailer, refusalIdTrailer, requestIdKey } from '../../../../src/common/wire/index.ts';
 import type { Connection } from '../../../../src/server/grpc/connections.ts';
-import { Guard, type GuardDeps } from '../../../../src/server/grpc/guard.ts';
+import { Guard, type GuardDependencies } from '../../../../src/server/grpc/guard.ts';
 import type { UnaryWork } from '../../../../src/server/grpc/unary-call.ts';
 import type { AgentCaller, Caller } from '../../../../src/services/caller.ts';
 import { FakeClock } from '../../../support/agent.ts';
@@ -68,7 +68,7 @@ function world({ caller = agent as Caller, ended = undefined as PkiError | undef
     logger: silentLogger,
     limits: { concurrentCalls: 2, unarySeconds: 30 },
     observe: (_method: string, code: string) => observed.push(code),
-  } as unknown as GuardDeps;
+  } as unknown as GuardDependencies;
   return { guard: new Guard(deps), clock, refused, observed, connection };
 }
 

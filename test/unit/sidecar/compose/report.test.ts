@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
-import { readinessOf, type ReportParts } from '../../../../sidecar/compose/report.ts';
+import { readinessOf, type ReportDependencies } from '../../../../sidecar/compose/report.ts';
 
 interface Situation {
   readonly connected?: boolean;
@@ -15,7 +15,7 @@ interface Situation {
 }
 
 /** The few answers of the stages that readiness is made of. */
-function partsOf(situation: Situation): ReportParts {
+function partsOf(situation: Situation): ReportDependencies {
   const { connected = true, attested = true, synced = true, entries = 3, held = 2 } = situation;
   return {
     config: { outage: { promisedSeconds: situation.promised } },
@@ -29,7 +29,7 @@ function partsOf(situation: Situation): ReportParts {
       status: () => ({ connected, lastError: situation.lastError, barred: situation.barred }),
     },
     outageSeconds: () => 33,
-  } as unknown as ReportParts;
+  } as unknown as ReportDependencies;
 }
 
 const away = new PkiError('UNREACHABLE', 'refused');
