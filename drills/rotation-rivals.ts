@@ -118,7 +118,7 @@ export async function drillRivals(
       await buildRotation({
         config,
         connected: () => false,
-        handshakes: () => ({ reporters: 0, succeeded: 0, failed: 0 }),
+        handshakes: () => [],
         changed,
         moved: () => undefined,
         renewals: () => ({ signed: 0, failed: 0, othersSigned: 0, othersFailed: 0 }),

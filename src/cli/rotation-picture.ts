@@ -145,6 +145,7 @@ const texts: Readonly<Record<string, string>> = {
   WAITING_OPERATOR: 'waits for you: meshca authority publish or activate',
   WAITING_CANARY: 'signs for more',
   CANARY_FAILING: 'handshakes fail: it is not widened',
+  CANARY_NODES_FAILING: 'handshakes of some nodes fail, of too few to hold it',
   CANARY_RENEWALS: 'more of what is asked of it fails than elsewhere: it is not widened',
   CANARY_UNREPORTED: 'nobody reports handshakes',
   DEADLINE_NEAR: 'must sign soon',
@@ -162,10 +163,10 @@ const texts: Readonly<Record<string, string>> = {
 function nextLines(status: RotationStatus__Output, options: PictureOptions): readonly string[] {
   const lines = status.notes
     .filter(({ code }) => texts[code] !== undefined)
-    .map(({ code, authorityId, at, alert }) => {
+    .map(({ code, authorityId, at, alert, agents }) => {
       const kind = status.authorities.find(({ authority }) => authority?.id === authorityId)
         ?.authority?.kind;
-      const line = `${alert ? 'alert' : 'next '}: ${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${texts[code] as string}${at > 0 ? `, ${until(at, options.now)}` : ''}`;
+      const line = `${alert ? 'alert' : 'next '}: ${kind === undefined ? '' : `${kind} ${shortId(authorityId)} `}${texts[code] as string}${at > 0 ? `, ${until(at, options.now)}` : ''}${agents.length > 0 ? `: ${agents.map(printable).join(', ')}` : ''}`;
       return alert && options.color ? `\u001b[1;31m${line}\u001b[0m` : line;
     });
   lines.push(...crlLines(status, options));

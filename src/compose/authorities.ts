@@ -78,7 +78,10 @@ export async function openAuthorities(below: Below, late: LateEdges): Promise<Au
   if (gate.isOpen) await supply?.supply();
   gate.onReopen(() => void supply?.supply());
 
-  const handshakes = new HandshakeLedger();
+  const handshakes = new HandshakeLedger(
+    context.clock,
+    context.config.rotation.canaryWindowSeconds,
+  );
   const renewals = new RenewalLedger();
   const rotation = await openRotation(below, { late, handshakes, renewals, changed });
   stack.defer(() => rotation.controller.close());

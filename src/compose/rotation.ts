@@ -3,7 +3,7 @@ import { uptime } from 'node:os';
 import { uuidv7, type Clock, type Logger, type Random } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import { rotationPolicy, type ServerConfig } from '../config/index.ts';
-import type { HandshakeFacts, RenewalFacts, TokenRole } from '../domain/index.ts';
+import type { NodeHandshakes, RenewalFacts, TokenRole } from '../domain/index.ts';
 import type { TokenAdmin } from '../hsm/index.ts';
 import {
   ClockGuard,
@@ -28,7 +28,7 @@ export interface RotationDependencies {
   readonly issuancePolicy: IssuancePolicy;
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly connected: (agentId: string) => boolean;
-  readonly handshakes: (issuerKeyId: string) => HandshakeFacts;
+  readonly handshakes: (issuerKeyId: string) => readonly NodeHandshakes[];
   readonly renewals: (authorityId: string) => RenewalFacts;
   readonly changed: () => Promise<void>;
   readonly moved: (kind: string, to: string) => void;
@@ -89,7 +89,7 @@ export function openRotation(
     issuancePolicy: records.issuancePolicy,
     openToken: gate.openToken,
     connected: (agentId) => late.edges.isConnected(agentId),
-    handshakes: (keyId) => handshakes.totals(keyId),
+    handshakes: (keyId) => handshakes.nodes(keyId),
     renewals: (id) => renewals.compare(id),
     changed,
     moved: (kind, to) => metrics.authorityMoved(kind, to),

@@ -89,6 +89,7 @@ export function rotationPolicy(config: ServerConfig): RotationPolicy {
     unseenSeconds: { root: hint, jwt: Math.max(hint, rotation.jwksCacheSeconds) },
     prepareAtLifeFraction: rotation.automatic ? rotation.prepareAtPercent / 100 : undefined,
     onDeadline: rotation.onDeadline,
+    canaryLyingShare: rotation.canaryLyingShare,
     imported: authorities.source === 'hsm' ? [] : ['root', 'issuing'],
     ...(hsm.standby === undefined
       ? {}

@@ -204,6 +204,17 @@ export const serverConfigSchema = z.strictObject({
       jwksCacheSeconds: seconds(
         'The longest that a reader of the JWKS keeps it: a new JWT key signs no earlier',
       ).default(600),
+      canaryWindowSeconds: seconds(
+        'Handshakes that were reported longer ago do not count in the verdict on a new authority that signs for a part',
+      ).default(600),
+      canaryLyingShare: z
+        .number()
+        .min(0)
+        .max(0.49)
+        .default(0.25)
+        .describe(
+          'Share of the nodes that report handshakes which may lie, without holding or passing that verdict',
+        ),
       clockToleranceSeconds: seconds(
         'A jump of the wall clock beyond it stops what rests on the passing of time',
       ).default(60),

@@ -21,7 +21,7 @@ const states: readonly string[] = ['pending', 'confirmed', 'refused'];
 export interface ReportDependencies {
   readonly agents: Pick<LedgerAgents, 'replaceConsumers' | 'updateConsumers'>;
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
-  readonly handshakes: Pick<HandshakeLedger, 'record'>;
+  readonly handshakes: Pick<HandshakeLedger, 'record' | 'consumers'>;
   readonly clock: Clock;
 }
 
@@ -63,6 +63,7 @@ export class UpwardReports {
     else if (records.length > 0 || removed.length > 0)
       await this.#deps.agents.updateConsumers(this.#agentId, records, removed);
     this.#known = known;
+    this.#deps.handshakes.consumers(this.#agentId, known);
   }
 
   async replaced(serials: readonly string[]): Promise<void> {

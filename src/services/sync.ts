@@ -241,8 +241,9 @@ export class SyncHub implements Sync {
   #remove(connected: Connected): void {
     connected.cancelExpiry();
     this.#unindex(connected.session);
-    if (this.#connected.get(connected.agent.spiffeId) === connected)
-      this.#connected.delete(connected.agent.spiffeId);
+    if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
+    this.#connected.delete(connected.agent.spiffeId);
+    this.#deps.handshakes.away(connected.agent.spiffeId);
   }
 
   #index(session: AgentSession): void {
@@ -342,6 +343,8 @@ export class SyncHub implements Sync {
 
   #ended(ended: EndedCallers): void {
     if (ended.kind === 'identity') {
+      // banned or evicted: what it reported counts no more
+      if (ended.beforeGeneration === undefined) this.#deps.handshakes.forget(ended.spiffeId);
       const connected = this.#connected.get(ended.spiffeId);
       if (
         connected !== undefined &&

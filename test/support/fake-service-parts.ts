@@ -1,4 +1,5 @@
 import { PkiError } from '../../src/common/errors/index.ts';
+import { systemClock } from '../../src/common/runtime/index.ts';
 import { HandshakeLedger, type ServicesDependencies } from '../../src/services/index.ts';
 
 const absent = (what: string) => (): Promise<never> =>
@@ -39,7 +40,7 @@ export function fakeServiceParts(): Pick<
       onCheckpoint: () => () => {},
       seen: () => Promise.resolve(),
     },
-    handshakes: new HandshakeLedger(),
+    handshakes: new HandshakeLedger(systemClock, 600),
     crls: {
       set: () => [],
       onChange: () => () => {},

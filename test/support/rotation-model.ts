@@ -46,6 +46,7 @@ const tolerance = 30;
 const policy: RotationPolicy = {
   longestLeafSeconds: ttl,
   longestJwtSeconds: 300,
+  canaryLyingShare: 0.25,
   issuingLifeSeconds: 6_000,
   marginSeconds: 120,
   retireMarginSeconds: 2 * tolerance + 1,

@@ -49,11 +49,12 @@ export function rotationStatus(state: RotationState, crls: CrlViews): RotationSt
         createdAt,
       }),
     ),
-    notes: state.notes.map(({ code, authorityId, at, alert }) => ({
+    notes: state.notes.map(({ code, authorityId, at, alert, agents = [] }) => ({
       code,
       authorityId,
       at,
       alert,
+      agents: [...agents],
     })),
     crls: crls
       .standings()

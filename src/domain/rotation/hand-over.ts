@@ -1,7 +1,11 @@
 import { endedStates, type Authority, type AuthorityScope } from '../authority.ts';
+import { judgeCanary } from './canary.ts';
 import { nextScope, sameScope, wholeScope } from './scopes.ts';
 import type { DecisionInput, Turn } from './turn.ts';
 import type { RenewalFacts, RotationOperation } from './types.ts';
+
+/** Of the ones whose handshakes fail; the worst come first. */
+const maximumNamedAgents = 20;
 
 /** The successor signs: widen it to everything, then the ones before stop. Done when they have. */
 export function handOver(operation: RotationOperation, successor: Authority, turn: Turn): void {
@@ -22,10 +26,13 @@ function widen(
   const { id: authorityId, activatedAt } = successor;
   const accepted = spec.canary?.maximumFailureRate ?? 0;
   const heldUntil = (activatedAt ?? input.now) + (spec.canary?.holdSeconds ?? 0) * next.index;
-  const seen = input.handshakes.get(authorityId);
-  const total = (seen?.succeeded ?? 0) + (seen?.failed ?? 0);
-  if (total > 0 && (seen?.failed ?? 0) / total > accepted) {
-    notes.push({ code: 'CANARY_FAILING', authorityId, at: 0, alert: true });
+  const seen = judgeCanary(input.handshakes.get(authorityId) ?? [], {
+    maximumFailureRate: accepted,
+    lyingShare: input.policy.canaryLyingShare,
+  });
+  const agents = seen.failing.slice(0, maximumNamedAgents);
+  if (seen.failureRate > accepted) {
+    notes.push({ code: 'CANARY_FAILING', authorityId, at: 0, alert: true, agents });
     return;
   }
   const renewals = input.renewals?.get(authorityId);
@@ -33,7 +40,9 @@ function widen(
     notes.push({ code: 'CANARY_RENEWALS', authorityId, at: 0, alert: true });
     return;
   }
-  if ((seen?.reporters ?? 0) === 0)
+  if (agents.length > 0)
+    notes.push({ code: 'CANARY_NODES_FAILING', authorityId, at: 0, alert: true, agents });
+  if (seen.reporters === 0)
     notes.push({ code: 'CANARY_UNREPORTED', authorityId, at: heldUntil, alert: false });
   if (input.clockJumped || input.now < heldUntil)
     notes.push({ code: 'WAITING_CANARY', authorityId, at: heldUntil, alert: false });

@@ -6,6 +6,7 @@ export {
   type Confirmation,
   type Laggard,
 } from './confirmation.ts';
+export { judgeCanary, type CanaryVerdict, type NodeHandshakes } from './canary.ts';
 export { activationEvidence, type EvidenceInput } from './evidence.ts';
 export { decide } from './decide.ts';
 export { parentOf, type Decision, type DecisionInput } from './turn.ts';

@@ -1,8 +1,8 @@
 import type { Authority } from '../authority.ts';
+import type { NodeHandshakes } from './canary.ts';
 import type { Confirmation } from './confirmation.ts';
 import type {
   AuthorityFacts,
-  HandshakeFacts,
   RenewalFacts,
   RotationAction,
   RotationNote,
@@ -17,7 +17,7 @@ export interface DecisionInput {
   /** Running ones. */
   readonly operations: readonly RotationOperation[];
   /** By authority ID, while it signs for a part only. */
-  readonly handshakes: ReadonlyMap<string, HandshakeFacts>;
+  readonly handshakes: ReadonlyMap<string, readonly NodeHandshakes[]>;
   /** The same, of issuance. */
   readonly renewals?: ReadonlyMap<string, RenewalFacts>;
   readonly policy: RotationPolicy;

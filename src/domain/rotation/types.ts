@@ -84,6 +84,8 @@ export interface RotationPolicy {
    */
   readonly prepareAtLifeFraction: number | undefined;
   readonly onDeadline: 'alert' | 'proceed';
+  /** Share of the nodes that report handshakes which may lie about a canary; below 0.5. */
+  readonly canaryLyingShare: number;
   /**
    * Kinds whose certificate comes from elsewhere (a ceremony, an upstream): `prepare` waits for the
    * import.
@@ -160,13 +162,6 @@ export interface RotationOperation {
   readonly updatedAt: number;
 }
 
-/** Handshakes with peers under an authority since it began to sign; `reporters` 0: nobody tells. */
-export interface HandshakeFacts {
-  readonly reporters: number;
-  readonly succeeded: number;
-  readonly failed: number;
-}
-
 /**
  * Certificates asked of an authority since it began to sign for a part, and of the others of its
  * kind over the same time.
@@ -229,6 +224,7 @@ export interface RotationNote {
     | 'WAITING_OPERATOR'
     | 'WAITING_CANARY'
     | 'CANARY_FAILING'
+    | 'CANARY_NODES_FAILING'
     | 'CANARY_RENEWALS'
     | 'CANARY_UNREPORTED'
     | 'DEADLINE_NEAR'
@@ -243,4 +239,6 @@ export interface RotationNote {
   /** When it ends by itself or becomes due, Unix seconds; 0: not known. */
   readonly at: number;
   readonly alert: boolean;
+  /** Agents that the note is about, the worst first. */
+  readonly agents?: readonly string[];
 }

@@ -7,7 +7,7 @@ import {
   type Authority,
   type AuthorityFacts,
   type Confirmation,
-  type HandshakeFacts,
+  type NodeHandshakes,
   type RenewalFacts,
   type RotationOperation,
   type RotationPolicy,
@@ -25,8 +25,8 @@ export interface ObserverDependencies {
   readonly sets: HeldSets;
   /** Whether an agent has a sync session with any replica. */
   readonly connected: (agentId: string) => boolean;
-  /** Handshakes with peers under this key ID (hex). */
-  readonly handshakes: (subjectKeyId: string) => HandshakeFacts;
+  /** Handshakes of each connected node with peers under this key ID (hex). */
+  readonly handshakes: (subjectKeyId: string) => readonly NodeHandshakes[];
   /** What was asked of an authority since it was first looked at so. */
   readonly renewals: (authorityId: string) => RenewalFacts;
   readonly policy: RotationPolicy;
@@ -41,7 +41,7 @@ export interface Observation {
   /** Operations and authorities that the log does not vouch for: they count as absent. */
   readonly unproven: readonly string[];
   readonly confirmations: ReadonlyMap<string, Confirmation>;
-  readonly handshakes: ReadonlyMap<string, HandshakeFacts>;
+  readonly handshakes: ReadonlyMap<string, readonly NodeHandshakes[]>;
   readonly renewals: ReadonlyMap<string, RenewalFacts>;
   /** What the confirmations are counted from; absent where nothing waits for any. */
   readonly world: RotationWorld | undefined;
@@ -114,10 +114,27 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
     confirmations,
     world,
     renewals: new Map(partial.map(({ id }) => [id, renewals(id)])),
-    handshakes: new Map(
-      partial.map(({ id, subjectKeyId }) => [id, dependencies.handshakes(subjectKeyId ?? '')]),
-    ),
+    handshakes: await handshakesOf(partial, dependencies),
   };
+}
+
+/** What standing agents report: one that the log does not vouch for, or that was banned, is none. */
+async function handshakesOf(
+  partial: readonly Authority[],
+  { store, handshakes }: ObserverDependencies,
+): Promise<Observation['handshakes']> {
+  const standing = new Set<string>();
+  if (partial.length > 0) {
+    for await (const found of pagesOf((page) => store.agents.list({ state: 'active' }, page)))
+      for (const agent of found)
+        if (store.objects.prove('agent', agent) !== undefined) standing.add(agent.spiffeId);
+  }
+  return new Map(
+    partial.map(({ id, subjectKeyId }) => [
+      id,
+      handshakes(subjectKeyId ?? '').filter(({ agentId }) => standing.has(agentId)),
+    ]),
+  );
 }
 
 type Signed = Awaited<ReturnType<Ledger['rotations']['signedBy']>>;

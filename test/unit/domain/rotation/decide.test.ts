@@ -21,6 +21,7 @@ const now = 1_800_000_000;
 const policy: RotationPolicy = {
   longestLeafSeconds: 3_600,
   longestJwtSeconds: 600,
+  canaryLyingShare: 0.25,
   issuingLifeSeconds: 86_400,
   marginSeconds: 600,
   retireMarginSeconds: 60,
@@ -231,7 +232,7 @@ test('a successor that signs for a part is widened in time, not while handshakes
   assert.ok(whole?.type === 'widen' && Object.keys(whole.scope).length === 0);
   const failing = {
     ...partly({ share: 0.1 }, now - 500),
-    handshakes: new Map([['new', { reporters: 3, succeeded: 90, failed: 10 }]]),
+    handshakes: new Map([['new', [{ agentId: 'n1', succeeded: 90, failed: 10 }]]]),
   };
   assert.deepEqual(actionTypes(failing), []);
   assert.ok(noteCodes(failing).includes('CANARY_FAILING'));

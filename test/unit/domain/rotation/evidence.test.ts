@@ -23,6 +23,7 @@ const now = 1_800_000_000;
 const policy: RotationPolicy = {
   longestLeafSeconds: 3_600,
   longestJwtSeconds: 600,
+  canaryLyingShare: 0.25,
   issuingLifeSeconds: 86_400,
   marginSeconds: 600,
   retireMarginSeconds: 60,

@@ -8,6 +8,10 @@ export interface RotationNote {
   'authorityId'?: (string);
   'at'?: (number | string | Long);
   'alert'?: (boolean);
+  /**
+   * Agents that the note is about, the worst first; up to 20.
+   */
+  'agents'?: (string)[];
 }
 
 export interface RotationNote__Output {
@@ -15,4 +19,8 @@ export interface RotationNote__Output {
   'authorityId': (string);
   'at': (number);
   'alert': (boolean);
+  /**
+   * Agents that the note is about, the worst first; up to 20.
+   */
+  'agents': (string)[];
 }
