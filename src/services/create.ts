@@ -77,8 +77,49 @@ export interface RunningServices extends Services {
  * other.
  */
 export function createServices(parts: ServicesDependencies): RunningServices {
-  const { store, issuer, authorities, inventory, clock, random, logger, settings, facts } = parts;
-  checkServiceSettings(settings);
+  checkServiceSettings(parts.settings);
+  const common = createCommon(parts);
+  const { callers, refusals, nodeSets } = common;
+  const sync = createSync(parts, common);
+  const issuing = issuingServices(parts, common);
+  return {
+    callers,
+    refusals,
+    sync,
+    ...issuing,
+    ...registrationServices(parts, common, sync),
+    ...approvalServices(parts, common),
+    ...authorityServices(parts, common),
+    ...inspectionServices(parts, common, sync),
+    async close() {
+      sync.close();
+      callers.close();
+      issuing.signing.close();
+      await issuing.downstream.close();
+      nodeSets.close();
+      await refusals.flush();
+    },
+  };
+}
+
+/** What several services use. */
+interface Common {
+  readonly access: Access;
+  readonly callers: CallerRegistry;
+  readonly nodeSets: NodeSetIndex;
+  readonly refusals: RefusalLog;
+  readonly onRevision: Ledger['onRevision'];
+  /** What every service of administration uses. */
+  readonly shared: {
+    readonly access: Access;
+    readonly refusals: RefusalLog;
+    readonly clock: Clock;
+    readonly settings: ServiceSettings;
+  };
+}
+
+function createCommon(parts: ServicesDependencies): Common {
+  const { store, authorities, inventory, clock, logger, settings } = parts;
   const onRevision: Ledger['onRevision'] = (listener) => store.onRevision(listener);
   const refusals = new RefusalLog({
     audit: store.audit,
@@ -109,17 +150,15 @@ export function createServices(parts: ServicesDependencies): RunningServices {
     localUids: new Set([0, settings.serverUid, ...settings.adminUids]),
   });
   const access = new Access(store.roles, settings.trustDomain, store.objects);
-  const dualControl = new DualControl({
-    store: store.approvals,
-    meta: store.meta,
-    callers,
-    access,
-    refusals,
-    trustDomain: settings.trustDomain,
-    clock,
-    logger,
-  });
   const shared = { access, refusals, clock, settings };
+  return { access, callers, nodeSets, refusals, onRevision, shared };
+}
+
+function createSync(
+  parts: ServicesDependencies,
+  { callers, nodeSets, refusals, onRevision }: Common,
+): SyncHub {
+  const { store, authorities, clock, logger, settings } = parts;
   const source = new SyncSource({
     entries: store.entries,
     bundles: store.bundles,
@@ -129,7 +168,7 @@ export function createServices(parts: ServicesDependencies): RunningServices {
     taintWindowSeconds: settings.taintWindowSeconds,
     crls: parts.crls,
   });
-  const sync = new SyncHub({
+  return new SyncHub({
     source,
     handshakes: parts.handshakes,
     crls: parts.crls,
@@ -149,6 +188,12 @@ export function createServices(parts: ServicesDependencies): RunningServices {
     logger,
     settings,
   });
+}
+
+/** Who gets certificates: nodes, their workloads, delegates, CAs below. */
+function issuingServices(parts: ServicesDependencies, common: Common) {
+  const { store, issuer, authorities, clock, random, settings } = parts;
+  const { callers, nodeSets, refusals, onRevision } = common;
   const enrolment = new Enrolment({
     agents: store.agents,
     objects: store.objects,
@@ -170,27 +215,7 @@ export function createServices(parts: ServicesDependencies): RunningServices {
     settings,
     onRevision,
   });
-  const downstream = new DownstreamService({
-    certificates: store.certificates,
-    entries: store.entries,
-    agents: store.agents,
-    objects: store.objects,
-    nodeSets,
-    inventory,
-    revocations: store.revocations,
-    authorities,
-    sign: parts.downstream,
-    held: parts.held,
-    onRevision,
-    refusals,
-    clock,
-    logger,
-    settings,
-  });
   return {
-    callers,
-    refusals,
-    sync,
     attestation: new NodeAttestationService({
       bundles: store.bundles,
       agents: store.agents,
@@ -213,7 +238,41 @@ export function createServices(parts: ServicesDependencies): RunningServices {
       settings,
     }),
     signing,
-    downstream,
+    downstream: createDownstream(parts, common),
+  };
+}
+
+function createDownstream(
+  parts: ServicesDependencies,
+  { nodeSets, refusals, onRevision }: Common,
+): DownstreamService {
+  const { store, authorities, inventory, clock, logger, settings } = parts;
+  return new DownstreamService({
+    certificates: store.certificates,
+    entries: store.entries,
+    agents: store.agents,
+    objects: store.objects,
+    nodeSets,
+    inventory,
+    revocations: store.revocations,
+    authorities,
+    sign: parts.downstream,
+    held: parts.held,
+    onRevision,
+    refusals,
+    clock,
+    logger,
+    settings,
+  });
+}
+
+function registrationServices(
+  parts: ServicesDependencies,
+  { access, callers, nodeSets, refusals, shared }: Common,
+  sync: SyncHub,
+) {
+  const { store, authorities, clock, random } = parts;
+  return {
     entries: new EntryService({ ...shared, entries: store.entries, agentNames: parts.attestors }),
     agents: new AgentService({
       agents: store.agents,
@@ -234,6 +293,25 @@ export function createServices(parts: ServicesDependencies): RunningServices {
       random,
     }),
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
+    roles: new RoleService({ roles: store.roles, access, refusals, clock }),
+  };
+}
+
+function approvalServices(
+  { store, clock, logger, settings }: ServicesDependencies,
+  { access, callers, refusals }: Common,
+) {
+  const dualControl = new DualControl({
+    store: store.approvals,
+    meta: store.meta,
+    callers,
+    access,
+    refusals,
+    trustDomain: settings.trustDomain,
+    clock,
+    logger,
+  });
+  return {
     approvals: dualControl,
     gate: dualControl,
     sights: new ApprovalSights({
@@ -243,7 +321,12 @@ export function createServices(parts: ServicesDependencies): RunningServices {
       objects: store.objects,
       trustDomain: settings.trustDomain,
     }),
-    roles: new RoleService({ roles: store.roles, access, refusals, clock }),
+  };
+}
+
+function authorityServices(parts: ServicesDependencies, { shared }: Common) {
+  const { store, authorities, settings } = parts;
+  return {
     authorities: new AuthorityViewService({
       ...shared,
       store: store.authorities,
@@ -268,6 +351,16 @@ export function createServices(parts: ServicesDependencies): RunningServices {
       store,
       defaultTaintWindowSeconds: settings.taintWindowSeconds,
     }),
+  };
+}
+
+function inspectionServices(
+  parts: ServicesDependencies,
+  { callers, shared }: Common,
+  sync: SyncHub,
+) {
+  const { store, issuer, authorities, inventory, logger, facts } = parts;
+  return {
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     revocations: new RevocationService({
       ...shared,
@@ -295,13 +388,5 @@ export function createServices(parts: ServicesDependencies): RunningServices {
       certificates: store.certificates,
       sessions: sync,
     }),
-    async close() {
-      sync.close();
-      callers.close();
-      signing.close();
-      await downstream.close();
-      nodeSets.close();
-      await refusals.flush();
-    },
   };
 }
