@@ -1,51 +1,39 @@
 import { PkiError } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
 import type { OperationName } from '../common/wire/index.ts';
+import { isLegalTransition, rotatedKinds, type RotationSpec, type Verb } from '../domain/index.ts';
 import {
-  isLegalTransition,
-  isRotated,
-  legalTransitions,
-  rotatedKinds,
-  type Authority,
-  type AuthorityScope,
-  type RotationOperation,
-  type RotationSpec,
-  type Verb,
-} from '../domain/index.ts';
-import {
-  cancelOperation,
   openOperation,
   rootOf,
-  rotationEvent,
   type ClockGuard,
   type RotationController,
   type RotationState,
 } from '../issuance/index.ts';
-import type { LedgerEvidence, LedgerRotations } from '../ledger/index.ts';
-import type { AuditStore, AuthorityStore } from '../store/ports/index.ts';
+import type { LedgerEvidence } from '../ledger/index.ts';
 import type { Access } from './access.ts';
 import { actorOf, type OperatorCaller } from './caller.ts';
 import type { CompromisePlan, EvidencePart, Rotation, RotateInput } from './contract.ts';
 import { evidenceParts } from './rotation-evidence.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { canaryOf, reasonOf, scopeOf, sharesOf } from './rotation-checks.ts';
-import { checkText } from './requests.ts';
+import { samePlace, remains } from './rotation-scope.ts';
+import { illegal, RotationActs, type RotationActDependencies } from './rotation-acts.ts';
+import { compromisePlanOf } from './compromise-plan.ts';
 
-export interface RotationDependencies {
+export interface RotationDependencies extends RotationActDependencies {
   readonly controller: Pick<RotationController, 'look' | 'settle' | 'poke' | 'onState'>;
   readonly guard: Pick<ClockGuard, 'accept' | 'jumpedSeconds'>;
-  readonly store: {
-    readonly authorities: AuthorityStore;
-    readonly rotations: LedgerRotations;
-    readonly audit: Pick<AuditStore, 'append' | 'list'>;
-    readonly evidence: LedgerEvidence;
-  };
+  readonly store: RotationActDependencies['store'] & { readonly evidence: LedgerEvidence };
   readonly access: Access;
   readonly refusals: RefusalLog;
-  readonly clock: Clock;
   readonly defaultTaintWindowSeconds: number;
-  /** Whether its token answers for this key. */
-  readonly canUse: (ckaId: string) => boolean;
+}
+
+/** An act of an operator, and the rights that it takes. `force`: it also takes authority.force. */
+interface Acting {
+  readonly operation: OperationName;
+  readonly subject?: string | undefined;
+  readonly verb: Verb;
+  readonly force?: boolean;
 }
 
 const longestWindowSeconds = 30 * 86_400;
@@ -56,20 +44,24 @@ const longestWindowSeconds = 30 * 86_400;
  */
 export class RotationService implements Rotation {
   readonly #deps: RotationDependencies;
+  readonly #acts: RotationActs;
 
   constructor(deps: RotationDependencies) {
     this.#deps = deps;
+    this.#acts = new RotationActs(deps);
   }
 
   rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState> {
     return this.#acting(
       caller,
-      'RotateAuthorities',
-      input.kind,
-      'authority.rotate',
-      input.force,
+      {
+        operation: 'RotateAuthorities',
+        subject: input.kind,
+        verb: 'authority.rotate',
+        force: input.force,
+      },
       async (actor) => {
-        const targets = (await this.#list()).filter(
+        const targets = (await this.#acts.list()).filter(
           (each) =>
             each.kind === input.kind &&
             each.state === 'active' &&
@@ -103,20 +95,22 @@ export class RotationService implements Rotation {
   ): Promise<RotationState> {
     return this.#acting(
       caller,
-      'ContinueRotation',
-      input.id ?? input.kind,
-      'authority.rotate',
-      input.force,
+      {
+        operation: 'ContinueRotation',
+        subject: input.id ?? input.kind,
+        verb: 'authority.rotate',
+        force: input.force,
+      },
       async (actor) => {
         const standby =
           input.stopAfter === undefined && input.id !== undefined
-            ? await this.#standby(input.id)
+            ? await this.#acts.standby(input.id)
             : undefined;
         if (standby !== undefined) {
-          await this.#activateStandby(standby, actor, input);
+          await this.#acts.activateStandby(standby, actor, input);
           return;
         }
-        const operation = await this.#underWay((each) =>
+        const operation = await this.#acts.underWay((each) =>
           input.id === undefined
             ? each.kind === input.kind
             : each.id === input.id || each.spec.successorId === input.id,
@@ -128,12 +122,11 @@ export class RotationService implements Rotation {
           ...(input.shares === undefined ? {} : { shares: sharesOf(input.shares) }),
           ...(input.force ? { force: { by: actor, reason: reasonOf(input.reason, true) } } : {}),
         };
-        await this.#update(
+        await this.#acts.update(
           operation,
           { state: 'running', spec },
-          actor,
+          { actor, reason: input.reason },
           'rotation.continued',
-          input.reason,
         );
       },
     );
@@ -142,23 +135,21 @@ export class RotationService implements Rotation {
   withdraw(caller: OperatorCaller, id: string, reason: string): Promise<RotationState> {
     return this.#acting(
       caller,
-      'WithdrawAuthority',
-      id,
-      'authority.rotate',
-      false,
+      { operation: 'WithdrawAuthority', subject: id, verb: 'authority.rotate' },
       async (actor) => {
-        const authority = await this.#authority(id);
-        const operation = (await this.#operations()).find((each) => each.spec.successorId === id);
+        const authority = await this.#acts.authority(id);
+        const operation = (await this.#acts.operations()).find(
+          (each) => each.spec.successorId === id,
+        );
         // first the goal, so that nobody goes on towards it
         if (operation !== undefined)
-          await this.#update(
+          await this.#acts.update(
             operation,
             { state: 'cancelled' },
-            actor,
+            { actor, reason },
             'rotation.cancelled',
-            reason,
           );
-        await this.#move(
+        await this.#acts.move(
           authority,
           authority.state === 'published' ? 'withdrawn' : 'discarded',
           actor,
@@ -171,10 +162,12 @@ export class RotationService implements Rotation {
   taint(caller: OperatorCaller, input: Parameters<Rotation['taint']>[1]): Promise<RotationState> {
     return this.#acting(
       caller,
-      'TaintAuthority',
-      input.id,
-      'authority.taint',
-      input.force,
+      {
+        operation: 'TaintAuthority',
+        subject: input.id,
+        verb: 'authority.taint',
+        force: input.force,
+      },
       async (actor) => {
         const reason = reasonOf(input.reason, true);
         const windowSeconds =
@@ -188,14 +181,18 @@ export class RotationService implements Rotation {
             'INVALID_REQUEST',
             `the window is 1 to ${longestWindowSeconds} seconds`,
           );
-        const authority = await this.#authority(input.id);
+        const authority = await this.#acts.authority(input.id);
         if (!isLegalTransition(authority.state, 'tainted')) throw illegal(authority, 'tainted');
-        const all = await this.#list();
+        const all = await this.#acts.list();
         if (authority.state !== 'active' || remains(authority, all)) {
-          await this.#move(authority, 'tainted', actor, { reason, windowSeconds }, windowSeconds);
+          await this.#acts.move(authority, 'tainted', actor, { reason, windowSeconds });
           return;
         }
-        await this.#replaceThenTaint(authority, actor, reason, windowSeconds, input.force);
+        await this.#acts.replaceThenTaint(
+          authority,
+          { actor, reason },
+          { windowSeconds, force: input.force },
+        );
       },
     );
   }
@@ -206,12 +203,14 @@ export class RotationService implements Rotation {
   ): Promise<RotationState> {
     return this.#acting(
       caller,
-      'RevokeAuthority',
-      input.id,
-      'authority.revoke',
-      input.force,
+      {
+        operation: 'RevokeAuthority',
+        subject: input.id,
+        verb: 'authority.revoke',
+        force: input.force,
+      },
       async (actor) => {
-        const authority = await this.#authority(input.id);
+        const authority = await this.#acts.authority(input.id);
         if (!isLegalTransition(authority.state, 'revoked')) throw illegal(authority, 'revoked');
         const { observation } = await this.#deps.controller.look();
         const facts = observation.facts.find((each) => each.authority.id === authority.id);
@@ -234,7 +233,7 @@ export class RotationService implements Rotation {
             'the wall clock has jumped: what is live can not be told',
             { next: 'Set the clock right, or accept it (meshca authority accept-clock).' },
           );
-        await this.#move(authority, 'revoked', actor, {
+        await this.#acts.move(authority, 'revoked', actor, {
           reason: reasonOf(input.reason, input.force),
           forced: input.force,
           ...counts,
@@ -255,13 +254,13 @@ export class RotationService implements Rotation {
     return refusing(refusals, caller, 'CompromiseAuthority', input.id.slice(0, 64), async () => {
       (await access.of(caller)).require('authority.revoke', access.all);
       const plan = await this.#plan(input.id);
-      const authority = await this.#authority(input.id);
+      const authority = await this.#acts.authority(input.id);
       // each is a goal of its own kind: the intermediate at once under the root that everybody
       // holds, then root and intermediate
       if (authority.state !== 'tainted') await this.taint(caller, input);
       const rootId =
         plan.replacesRoot && authority.kind === 'issuing' ? plan.tainted.at(-1) : undefined;
-      const root = rootId === undefined ? undefined : await this.#authority(rootId);
+      const root = rootId === undefined ? undefined : await this.#acts.authority(rootId);
       if (root !== undefined && root.state !== 'tainted')
         await this.taint(caller, { ...input, id: root.id });
       return { ...plan, state: await this.#deps.controller.look() };
@@ -271,10 +270,7 @@ export class RotationService implements Rotation {
   acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState> {
     return this.#acting(
       caller,
-      'AcceptClock',
-      undefined,
-      'authority.force',
-      false,
+      { operation: 'AcceptClock', verb: 'authority.force' },
       async (actor) => {
         const jumpedSeconds = this.#deps.guard.jumpedSeconds();
         await this.#deps.store.audit.append([
@@ -297,7 +293,7 @@ export class RotationService implements Rotation {
 
   evidence(caller: OperatorCaller, id: string): Promise<AsyncIterable<EvidencePart>> {
     return this.#reading(caller, 'GetActivationEvidence', async () => {
-      await this.#authority(id);
+      await this.#acts.authority(id);
       return evidenceParts(id, this.#deps.store);
     });
   }
@@ -309,234 +305,20 @@ export class RotationService implements Rotation {
     });
   }
 
-  /**
-   * A CRL closes a stolen intermediate only for those who read it: where anybody does not, or can't
-   * tell, its root goes as well.
-   */
   async #plan(id: string): Promise<CompromisePlan> {
-    const authority = await this.#authority(id);
+    const authority = await this.#acts.authority(id);
     if (!rotatedKinds.some((kind) => kind === authority.kind))
       throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not replaced so`);
-    const state = await this.#deps.controller.look();
-    const all = await this.#list();
+    const { controller, store } = this.#deps;
+    const state = await controller.look();
+    const all = await this.#acts.list();
     const root = authority.kind === 'issuing' ? rootOf(authority, all) : undefined;
-    if (root?.token === 'external')
-      throw new PkiError(
-        'INVALID_REQUEST',
-        'the root is not ours: whoever has its key must replace it',
-        {
-          next: 'Taint the intermediate (meshca authority taint), and import one under another root.',
-        },
-      );
-    const consumers = (await this.#deps.store.rotations.consumers()).filter(
-      ({ kind }) => kind !== 'agent',
-    );
-    // of those that say so themselves: a row of the database may have been written by anybody
-    const enforcing = consumers.filter(
-      ({ capabilities, heardAt }) => heardAt !== undefined && capabilities.includes('enforces-crl'),
-    ).length;
-    const facts = state.observation.facts.find(
-      (each) => each.authority.id === (root ?? authority).id,
-    );
-    const replacesRoot =
-      authority.kind === 'root' ||
-      (root !== undefined && (enforcing < consumers.length || (facts?.liveUnreported ?? 0) > 0));
-    const counted = state.observation.facts.find(
-      (each) => each.authority.id === (replacesRoot && root !== undefined ? root.id : id),
-    );
-    return {
-      tainted: [id, ...(replacesRoot && root !== undefined ? [root.id] : [])],
-      replacesRoot,
-      consumersEnforcingCrl: enforcing,
-      consumers: consumers.length,
-      live: counted?.live ?? 0,
-      liveUnreported: counted?.liveUnreported ?? 0,
-      exposedUntil: counted?.lastExpiry ?? 0,
-      state,
-    };
-  }
-
-  async #standby(id: string): Promise<Authority | undefined> {
-    const found = (await this.#list()).find(
-      (each) => each.id === id && each.token === 'standby' && each.state === 'published',
-    );
-    return found === undefined ||
-      (await this.#operations()).some(({ spec }) => spec.successorId === id)
-      ? undefined
-      : found;
-  }
-
-  /**
-   * It was published long ago: what remains is to let it sign. A rotation that is under way would
-   * need the token that is lost.
-   */
-  async #activateStandby(
-    authority: Authority,
-    actor: string,
-    input: Parameters<Rotation['proceed']>[1],
-  ): Promise<void> {
-    const { kind } = authority;
-    if (!isRotated(kind))
-      throw new PkiError('INVALID_REQUEST', `a ${kind} authority is not rotated`);
-    if (!this.#deps.canUse(authority.ckaId))
-      throw new PkiError(
-        'HSM_UNAVAILABLE',
-        `the standby token does not answer for the key of authority ${authority.id}`,
-        {
-          next: 'See that the standby token is there (hsm.standby); the log of the server says what is wrong with it.',
-        },
-      );
-    const running = (await this.#operations()).find((each) => each.kind === kind);
-    if (running !== undefined)
-      await cancelOperation(running, actor, 'the standby is activated in its place', this.#deps);
-    const signing = (await this.#list()).filter(
-      (each) => each.kind === kind && each.state === 'active' && each.token !== 'external',
-    );
-    // those of one replica or region are in the lost token as well; the standby signs everywhere
-    const targets = signing.some(({ scope }) => whole(scope))
-      ? signing.filter(({ scope, token }) => whole(scope) || token === 'issuing')
-      : [];
-    await openOperation(
-      {
-        kind,
-        actor,
-        targets: targets.map(({ id }) => id),
-        trigger: 'operator',
-        reason: reasonOf(input.reason, input.force),
-        spec: {
-          successorId: authority.id,
-          shares: sharesOf(input.shares),
-          ...(input.force ? { force: { by: actor, reason: input.reason } } : {}),
-        },
-      },
-      this.#deps,
-    );
-  }
-
-  /**
-   * It is the last that signs: its successor comes first. One operation, that goes on after a
-   * crash.
-   */
-  async #replaceThenTaint(
-    authority: Authority,
-    actor: string,
-    reason: string,
-    windowSeconds: number,
-    force: boolean,
-  ): Promise<void> {
-    const kind = rotatedKinds.find((each) => each === authority.kind);
-    if (kind === undefined)
-      throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not rotated`);
-    const spec = {
-      targetsBecome: 'tainted' as const,
-      taintWindowSeconds: windowSeconds,
-      ...(force ? { force: { by: actor, reason } } : {}),
-    };
-    const running = (await this.#operations()).find((each) => each.kind === kind);
-    // what is made for one place can not stand in for who signs elsewhere
-    const elsewhere =
-      running?.spec.scope !== undefined && !samePlace(running.spec.scope, authority.scope);
-    if (running !== undefined && elsewhere)
-      await cancelOperation(
-        running,
-        actor,
-        `${authority.id} is tainted, and needs a successor first`,
-        this.#deps,
-      );
-    if (running === undefined || elsewhere) {
-      await openOperation(
-        { kind, actor, targets: [authority.id], trigger: 'taint', reason, spec },
-        this.#deps,
-      );
-      return;
-    }
-    const { stopAfter: _, ...rest } = running.spec;
-    await this.#update(
-      running,
-      {
-        state: 'running',
-        spec: { ...rest, ...spec, targets: [...new Set([...rest.targets, authority.id])] },
-      },
-      actor,
-      'rotation.taints',
-      reason,
-    );
-  }
-
-  async #move(
-    authority: Authority,
-    to: Authority['state'],
-    actor: string,
-    detail: Record<string, string | number | boolean>,
-    taintWindowSeconds?: number,
-  ): Promise<void> {
-    if (!isLegalTransition(authority.state, to)) throw illegal(authority, to);
-    const { clock, store } = this.#deps;
-    await store.authorities.transition(
-      { id: authority.id, version: authority.version, now: clock.now() },
-      to,
-      {
-        timeMs: clock.nowMs(),
-        actor,
-        kind: `authority.${to}`,
-        subject: authority.id,
-        detail: { authorityKind: authority.kind, ...detail },
-      },
-      taintWindowSeconds === undefined ? {} : { taintWindowSeconds },
-    );
-  }
-
-  #update(
-    operation: RotationOperation,
-    change: Parameters<LedgerRotations['update']>[1],
-    actor: string,
-    kind: string,
-    reason: string,
-  ): Promise<RotationOperation> {
-    const event = rotationEvent(
-      this.#deps,
-      actor,
-      kind,
-      { ...operation, spec: change.spec ?? operation.spec },
-      checkText('reason', reason, 500),
-    );
-    return this.#deps.store.rotations.update(
-      { id: operation.id, version: operation.version, now: this.#deps.clock.now() },
-      change,
-      event,
-    );
-  }
-
-  #list(): Promise<readonly Authority[]> {
-    return this.#deps.store.authorities.list();
-  }
-
-  #operations(): Promise<readonly RotationOperation[]> {
-    return this.#deps.store.rotations.list({ underWay: true });
-  }
-
-  async #underWay(matches: (operation: RotationOperation) => boolean): Promise<RotationOperation> {
-    const operation = (await this.#operations()).find(matches);
-    if (operation === undefined)
-      throw new PkiError('NOT_FOUND', 'no such rotation is under way', {
-        next: 'See what is under way: meshca authority status.',
-      });
-    return operation;
-  }
-
-  async #authority(id: string): Promise<Authority> {
-    const authority = await this.#deps.store.authorities.byId(id);
-    if (authority === undefined)
-      throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
-    return authority;
+    return compromisePlanOf(authority, root, state, await store.rotations.consumers());
   }
 
   #acting(
     caller: OperatorCaller,
-    operation: OperationName,
-    subject: string | undefined,
-    verb: Verb,
-    force: boolean,
+    { operation, subject, verb, force = false }: Acting,
     act: (actor: string) => Promise<void>,
   ): Promise<RotationState> {
     const { access, controller, refusals } = this.#deps;
@@ -557,45 +339,4 @@ export class RotationService implements Rotation {
       return act();
     });
   }
-}
-
-const whole = (scope: AuthorityScope): boolean => Object.keys(scope).length === 0;
-
-const samePlace = (a: AuthorityScope, b: AuthorityScope): boolean =>
-  a.share === undefined &&
-  a.selectors === undefined &&
-  a.replica === b.replica &&
-  a.region === b.region;
-
-/**
- * Somebody signs for all when this one does no more: another of its kind, and for a root an issuer
- * that does not stand below it.
- */
-function remains(authority: Authority, all: readonly Authority[]): boolean {
-  const others = all.filter(
-    (each) =>
-      each.id !== authority.id &&
-      each.state === 'active' &&
-      each.token !== 'external' &&
-      whole(each.scope),
-  );
-  if (!others.some(({ kind }) => kind === authority.kind)) return false;
-  return (
-    authority.kind !== 'root' ||
-    others.some((each) => each.kind === 'issuing' && each.parentId !== authority.id)
-  );
-}
-
-function illegal(authority: Authority, to: string): PkiError {
-  const legal = legalTransitions(authority.state);
-  return new PkiError(
-    'CONFLICT',
-    `authority ${authority.id} is ${authority.state} and can not become ${to}`,
-    {
-      next:
-        legal.length === 0
-          ? `${authority.state} is final.`
-          : `From ${authority.state} it may go to ${legal.join(', ')}.`,
-    },
-  );
 }
