@@ -74,7 +74,7 @@ export const auditTamper: Drill = {
         `${what}: ${good ? 'found' : 'NOT FOUND'}${sequence === undefined ? '' : ` at record ${sequence}`}`,
       );
     };
-    const middle = Math.floor(verdict.lastSequence / 2);
+    const middle = Math.floor(verdict.size / 2);
     const touched = async (
       change: string,
       undo: (database: DatabaseSync) => void,

@@ -10,6 +10,7 @@ import { hsmLoss } from './hsm-loss.ts';
 import { restoreStale } from './restore-stale.ts';
 import { laggard } from './laggard.ts';
 import { rotateAll } from './rotate-all.ts';
+import { standbyRestart } from './standby-restart.ts';
 import { taint } from './taint.ts';
 import { tokenDestroyed } from './token-destroyed.ts';
 import { transitionKills } from './transition-kills.ts';
@@ -32,6 +33,7 @@ const drills: readonly Drill[] = [
   transitionKills,
   taint,
   tokenDestroyed,
+  standbyRestart,
   upstream,
   ceremony,
 ];

@@ -47,9 +47,14 @@ export const agentConfigSchema = z.strictObject({
       ).optional(),
       rootFingerprint: z
         .string()
-        .regex(/^(sha256:)?([0-9a-fA-F]{2}:?){32}$/, 'write it as 64 hexadecimal digits')
+        .regex(
+          /^(sha256:)?([0-9a-fA-F]{2}:?){32}(,(sha256:)?([0-9a-fA-F]{2}:?){32}){0,15}$/,
+          'write it as 64 hexadecimal digits; several with commas between them',
+        )
         .optional()
-        .describe('SHA-256 of the root certificate (DER), where no bundle file is at hand'),
+        .describe(
+          'SHA-256 of the root certificate (DER), where no bundle file is at hand; several with commas',
+        ),
       insecureBootstrap: z
         .boolean()
         .default(false)
@@ -202,12 +207,14 @@ export async function loadAgentConfig(source: {
 export const agentJsonSchema = (): object =>
   configJsonSchema(agentConfigSchema, 'meshca agent configuration');
 
-/** Lower-case hex without separators. */
-export const fingerprintHex = (text: string): string =>
-  text
-    .replace(/^sha256:/, '')
-    .replaceAll(':', '')
-    .toLowerCase();
+/** Each as lower-case hex without separators. */
+export const fingerprintsHex = (text: string): readonly string[] =>
+  text.split(',').map((each) =>
+    each
+      .replace(/^sha256:/, '')
+      .replaceAll(':', '')
+      .toLowerCase(),
+  );
 
 /** What the configured lives are worth: the outage that is survived for certain. */
 export const configuredOutageSeconds = (config: AgentConfig): number =>

@@ -1,7 +1,7 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { BundleStore, readBundleFile } from '../bundle/index.ts';
-import { fingerprintHex, type AgentConfig } from '../config.ts';
+import { fingerprintsHex, type AgentConfig } from '../config.ts';
 import {
   IssuerConnection,
   type ConnectionOptions,
@@ -114,7 +114,7 @@ async function configuredBundle({ bootstrap }: AgentConfig) {
 
 function bootstrapTrust({ bootstrap }: AgentConfig): ServerTrust {
   if (bootstrap.rootFingerprint !== undefined)
-    return { kind: 'fingerprint', rootSha256Hex: fingerprintHex(bootstrap.rootFingerprint) };
+    return { kind: 'fingerprint', rootsSha256Hex: fingerprintsHex(bootstrap.rootFingerprint) };
   if (bootstrap.insecureBootstrap) return { kind: 'insecure' };
   throw new PkiError('SERVER_UNTRUSTED', 'there is nothing to verify the server with', {
     next: 'Set bootstrap.bundlePath or bootstrap.rootFingerprint.',

@@ -6,8 +6,8 @@ import { parseCertificate, sha256Hex, verifyX509Svid } from '../../src/common/x5
 /** How the server proves to be the CA. */
 export type ServerTrust =
   | { readonly kind: 'bundle'; readonly roots: () => readonly Buffer[] }
-  /** SHA-256 (hex) of a root in DER, which the server sends at the end of its chain. */
-  | { readonly kind: 'fingerprint'; readonly rootSha256Hex: string }
+  /** SHA-256 (hex) of roots in DER; the server sends one of them at the end of its chain. */
+  | { readonly kind: 'fingerprint'; readonly rootsSha256Hex: readonly string[] }
   /** Believes whoever answers. Only by explicit configuration, only for the first attestation. */
   | { readonly kind: 'insecure' };
 
@@ -47,7 +47,7 @@ export function verifyServer(
   const roots =
     trust.kind === 'bundle'
       ? trust.roots()
-      : chainDer.filter((der) => sha256Hex(der) === trust.rootSha256Hex);
+      : chainDer.filter((der) => trust.rootsSha256Hex.includes(sha256Hex(der)));
   if (roots.length === 0)
     throw untrusted(
       trust.kind === 'bundle'

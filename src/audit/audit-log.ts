@@ -26,10 +26,13 @@ export interface AuditLogDependencies {
   /** The log authority that signed the newest checkpoint; the active one of an empty log. */
   readonly authority: Authority;
   /**
-   * Further log authorities, proven by the log. Their checkpoints and seals count, their keys go
-   * with exports, and one of them signs while the key of `authority` can't be used.
+   * Further log authorities that the database names. Those whose token holds their key, and those
+   * that are `proven`, are ours: their seals count, their keys go with exports, and one of them signs
+   * while the key of `authority` can't be used.
    */
   readonly others?: readonly Authority[];
+  /** Whether the log says of the authority what the database says. */
+  readonly proven: (authority: Authority) => boolean;
   readonly trustDomain: TrustDomain;
   readonly checkpointFile: string;
   /**
@@ -41,6 +44,9 @@ export interface AuditLogDependencies {
   readonly logger: Logger;
   readonly snapshots?: SnapshotLimits;
 }
+
+/** Records that wait longer than this for a checkpoint are announced, and the server is unready. */
+const lateMs = 120_000;
 
 /** Key name and origin of the log of a trust domain. */
 export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.name}/meshca/audit`;
@@ -72,23 +78,23 @@ export class AuditLog {
   #accepting = false;
   #begunAt = 0;
   #latest: StoredCheckpoint | undefined;
+  #late = false;
   #foreign = 0;
 
   private constructor(
     dependencies: AuditLogDependencies,
-    signer: Authority,
+    { signer, ours }: LogAuthorities,
     epoch: number,
     file: CheckpointFile,
     basis: LogSnapshot | undefined,
   ) {
     const { log, leases, signers, clock, logger } = dependencies;
     const baseKey = noteKeyOf(dependencies, signer);
-    const authorities = [dependencies.authority, ...(dependencies.others ?? [])];
     const seals = new SealCheck({
       origin: baseKey.name,
-      logSpkisDer: authorities.map(({ spkiDer }) => spkiDer as Buffer),
+      logSpkisDer: ours.map(({ spkiDer }) => spkiDer as Buffer),
     });
-    this.#authorities = authorities;
+    this.#authorities = [...ours];
     this.#signer = signer;
     this.#seals = seals;
     const sign: LogSigner = async (text) => {
@@ -136,6 +142,7 @@ export class AuditLog {
       logger,
       publish: (checkpoint) => this.#publish(checkpoint, logger),
       grown: this.#basis.grown,
+      looked: () => this.#judgeWaiting(),
       onForeign: ({ sequence, reason }) => {
         this.#foreign += 1;
         logger.error(
@@ -154,7 +161,8 @@ export class AuditLog {
    */
   static async open(dependencies: AuditLogDependencies): Promise<AuditLog> {
     const { log, authority, others = [] } = dependencies;
-    const signer = await usableSigner(dependencies);
+    const found = await findAuthorities(dependencies);
+    const { signer } = found;
     const key = noteKeyOf(dependencies, authority);
     const file = new CheckpointFile(dependencies.checkpointFile);
     const stored = await checkStoredLog(
@@ -162,7 +170,7 @@ export class AuditLog {
       key,
       await file.outside(key, ...others.map((other) => noteKeyOf(dependencies, other))),
     );
-    const audit = new AuditLog(dependencies, signer, stored.epoch, file, log.basis());
+    const audit = new AuditLog(dependencies, found, stored.epoch, file, log.basis());
     audit.#begunAt = (await log.head()).sequence;
     audit.#latest = await log.latestCheckpoint();
     if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
@@ -170,6 +178,8 @@ export class AuditLog {
       // what the last process left comes in under its own seals, before this one writes
       if (audit.#held) await audit.#sequencer.vouchPending();
       else await audit.#sequencer.catchUp();
+      // what was just taken up may prove further ones
+      for (const other of others) if (dependencies.proven(other)) audit.#accept(other);
       await audit.#beginSession();
       await audit.#basis.snapshotAtRest({ wanted: signer !== authority });
     } catch (thrown) {
@@ -200,8 +210,7 @@ export class AuditLog {
         'the database is older than what was signed: first its loss is to be accepted',
       );
     await useKeyOf(authority, this.#dependencies);
-    this.#seals.accept(authority.spkiDer as Buffer);
-    if (!this.#authorities.some(({ id }) => id === authority.id)) this.#authorities.push(authority);
+    this.#accept(authority);
     this.#signer = authority;
     this.#baseKey = noteKeyOf(this.#dependencies, authority);
     this.#key = keyInEpoch(this.#baseKey, this.#epoch);
@@ -210,6 +219,12 @@ export class AuditLog {
     await this.#sequencer.catchUp();
     await this.#basis.snapshotAtRest({ wanted: true });
     this.#sayWhoSigns();
+  }
+
+  #accept(authority: Authority): void {
+    if (this.#authorities.some(({ id }) => id === authority.id)) return;
+    this.#authorities.push(authority);
+    this.#seals.accept(authority.spkiDer as Buffer);
   }
 
   #sayWhoSigns(): void {
@@ -256,7 +271,17 @@ export class AuditLog {
     return this.#basis;
   }
 
-  /** Called when `stale` or `damage` changed. Returns the unsubscribe function. */
+  /** How long the oldest record without a checkpoint has waited; 0: none waits. */
+  get waitingSeconds(): number {
+    return this.#sequencer.waitingMs / 1_000;
+  }
+
+  /** Whether records wait for a checkpoint for so long that an operator has to look. */
+  get late(): boolean {
+    return this.#stale === undefined && this.#sequencer.waitingMs >= lateMs;
+  }
+
+  /** Called when `stale`, `damage` or `late` changed. Returns the unsubscribe function. */
   onStale(listener: () => void): () => void {
     this.#staleListeners.add(listener);
     return () => void this.#staleListeners.delete(listener);
@@ -410,6 +435,20 @@ export class AuditLog {
     for (const listener of this.#staleListeners) listener();
   }
 
+  #judgeWaiting(): void {
+    if (this.late === this.#late) return;
+    this.#late = this.late;
+    const { logger } = this.#dependencies;
+    const { token } = this.#signer;
+    if (this.#late)
+      logger.error(
+        { code: 'AUDIT_LATE', alert: true, token, waitingSeconds: Math.round(this.waitingSeconds) },
+        'records of the audit log have no checkpoint for minutes; see the error before',
+      );
+    else logger.info({ token }, 'the audit log has checkpoints over all its records again');
+    for (const listener of this.#staleListeners) listener();
+  }
+
   async #publish(checkpoint: StoredCheckpoint, logger: Logger): Promise<void> {
     this.#latest = checkpoint;
     logger.info(
@@ -436,27 +475,39 @@ const useKeyOf = (
   { signers }: Pick<AuditLogDependencies, 'signers'>,
 ): Promise<void> => signers.useKey({ ckaId, keyType, spkiDer: spkiDer as Buffer, token });
 
+interface LogAuthorities {
+  /** Whose key signs from this start on. */
+  readonly signer: Authority;
+  readonly ours: readonly Authority[];
+}
+
 /**
- * The authority that signs from this start on: the one that signed last. If its token is away, one
- * whose token is here. The key of an `old` authority signs nothing more: if such a key signed last
- * and is away, the database is not the newest.
+ * The authority that signed last goes on; if its token is away, one whose token is here. The key of
+ * an `old` authority signs nothing more: if such a key signed last and is away, the database is not
+ * the newest. An authority whose last change is not in the tree yet is not proven, but its token
+ * still tells that it is ours.
  * @throws PkiError HSM_* of the authority that signed last
  */
-async function usableSigner(dependencies: AuditLogDependencies): Promise<Authority> {
-  const { authority, others = [] } = dependencies;
-  try {
-    await useKeyOf(authority, dependencies);
-    return authority;
-  } catch (thrown) {
-    if (authority.state === 'old') throw thrown;
-    for (const other of others) {
-      try {
-        await useKeyOf(other, dependencies);
-        return other;
-      } catch {
-        /* not here either: the error of the one that signed last is the one to show */
-      }
-    }
-    throw thrown;
-  }
+async function findAuthorities(dependencies: AuditLogDependencies): Promise<LogAuthorities> {
+  const { authority, others = [], proven } = dependencies;
+  const failure = await keyFailure(authority, dependencies);
+  if (failure !== undefined && authority.state === 'old') throw failure;
+  const here = new Set<Authority>();
+  for (const other of others)
+    if ((await keyFailure(other, dependencies)) === undefined) here.add(other);
+  const [standIn] = here;
+  if (failure !== undefined && standIn === undefined) throw failure;
+  return {
+    signer: failure === undefined ? authority : (standIn as Authority),
+    ours: [authority, ...others.filter((other) => here.has(other) || proven(other))],
+  };
 }
+
+const keyFailure = (
+  authority: Authority,
+  dependencies: AuditLogDependencies,
+): Promise<PkiError | undefined> =>
+  useKeyOf(authority, dependencies).then(
+    () => undefined,
+    (thrown: unknown) => PkiError.from(thrown),
+  );

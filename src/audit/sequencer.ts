@@ -38,6 +38,8 @@ export interface SequencerDependencies {
    * wait for it.
    */
   readonly grown: SnapshotKeeper['grown'];
+  /** Called after each look at what waits, whatever came of it. */
+  readonly looked: () => void;
   /** A row of the audit table that no server wrote. */
   readonly onForeign: (record: { readonly sequence: number; readonly reason: string }) => void;
 }
@@ -52,6 +54,8 @@ const renewBeforeMs = 5_000;
 const gatherMs = 40;
 const betweenMs = 500;
 const retryMs = 1_000;
+/** A failure is logged at once, then this often while it lasts. */
+const sayAgainMs = 60_000;
 /** The longest that a record waits for its turn, while nothing fails. */
 export const longestWaitMs = gatherMs + betweenMs;
 const batchLimit = 4_096;
@@ -71,11 +75,22 @@ export class Sequencer {
   #running = false;
   #turns: Promise<unknown> = Promise.resolve();
   #lastMs = -Infinity;
+  #waitingSinceMs: number | undefined;
+  #saidMs = -Infinity;
   #closed = false;
 
   constructor(dependencies: SequencerDependencies) {
     this.#dependencies = dependencies;
-    this.#stop = dependencies.log.onRecords(() => this.#wake(gatherMs));
+    this.#stop = dependencies.log.onRecords(() => {
+      this.#waitingSinceMs ??= dependencies.clock.monotonicMs();
+      this.#wake(gatherMs);
+    });
+  }
+
+  /** How long the oldest record that this process knows to be outside the tree has waited. */
+  get waitingMs(): number {
+    if (this.#waitingSinceMs === undefined) return 0;
+    return this.#dependencies.clock.monotonicMs() - this.#waitingSinceMs;
   }
 
   get size(): number {
@@ -156,17 +171,26 @@ export class Sequencer {
       // what came meanwhile did not wake it
       if (more || (await this.#dependencies.log.pending(1)).length > 0) this.#wake(gatherMs);
     } catch (thrown) {
-      const error = PkiError.from(thrown);
       this.#running = false;
-      if (error.code === 'SHUTTING_DOWN') return;
+      this.#failed(PkiError.from(thrown));
+    }
+    this.#dependencies.looked();
+  }
+
+  #failed(error: PkiError): void {
+    if (error.code === 'SHUTTING_DOWN') return;
+    const nowMs = this.#dependencies.clock.monotonicMs();
+    this.#waitingSinceMs ??= nowMs;
+    if (nowMs - this.#saidMs >= sayAgainMs) {
+      this.#saidMs = nowMs;
       this.#dependencies.logger.error(
-        { ...errorFields(error) },
+        { ...errorFields(error), retryMs, waitingMs: this.waitingMs },
         'the audit log could not be sequenced; it is tried again',
       );
-      this.#range = undefined;
-      if (error.code === 'LEASE_LOST') this.#lease = undefined;
-      this.#wake(retryMs);
     }
+    this.#range = undefined;
+    if (error.code === 'LEASE_LOST') this.#lease = undefined;
+    this.#wake(retryMs);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -185,7 +209,10 @@ export class Sequencer {
     if (lease === undefined) return false;
     const range = (this.#range ??= await this.#readEdge());
     const pending = await log.pending(batchLimit);
-    if (pending.length === 0) return false;
+    if (pending.length === 0) {
+      this.#waitingSinceMs = undefined;
+      return false;
+    }
     const sealed = pending.some(
       ({ origin }) => origin.kind === 'sealed' && !seals.knows(origin.seal.sessionId),
     );
@@ -216,6 +243,8 @@ export class Sequencer {
     }
     this.#range = next;
     this.#lastMs = clock.monotonicMs();
+    this.#waitingSinceMs = undefined;
+    this.#saidMs = -Infinity;
     for (const each of judged.excluded) this.#dependencies.onForeign(each);
     await this.#dependencies.publish(checkpoint);
     await this.#dependencies.grown(

@@ -6,7 +6,7 @@ import {
   certificatesFromPem,
   keyTypeOfSpki,
   parseCertificate,
-  pemDecode,
+  csrFromPem,
   sha256Hex,
   verifyChain,
   type KeyType,
@@ -312,15 +312,9 @@ function readIssuer(path: string, trustDomainName: string, now: number): ParsedC
 }
 
 function readCsr(path: string): Buffer {
-  const blocks = pemDecode(readText(path));
-  if (!blocks.ok) throw new PkiError('CSR_MALFORMED', `${path}: ${blocks.error.message}`);
-  const [block, ...more] = blocks.value;
-  if (block === undefined || more.length > 0 || block.label !== 'CERTIFICATE REQUEST')
-    throw new PkiError(
-      'CSR_MALFORMED',
-      `${path} does not hold exactly one CERTIFICATE REQUEST (PEM)`,
-    );
-  return block.der;
+  const csr = csrFromPem(readText(path));
+  if (!csr.ok) throw new PkiError('CSR_MALFORMED', `${path}: ${csr.error.message}`);
+  return csr.value;
 }
 
 function readText(path: string): string {

@@ -1,6 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import { certificatesFromPem, pemDecode, sha256Hex } from '../common/x509/index.ts';
+import {
+  certificatesFromPem,
+  parseCertificate,
+  parseCrl,
+  pemDecode,
+  pemEncode,
+  sha256Hex,
+} from '../common/x509/index.ts';
 import { verifyTranscript, type Facts } from './transcript.ts';
 
 export interface TranscriptFacts {
@@ -42,25 +49,38 @@ export function checkTranscript(input: {
       .filter((value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)),
   );
   for (const path of input.filePaths) {
-    if (!digestsOf(path).some((digest) => digests.has(digest)))
+    if (!standsIn(readBytes(path), digests))
       throw new PkiError('TRANSCRIPT_INVALID', `${path} does not stand in the transcript`, {
-        next: 'It is another file than the one of this ceremony.',
+        next: 'It is another file than the one of this ceremony, or something in it was added or changed.',
       });
   }
   return { records, signer, signerKnown: input.signerPath !== undefined, files: input.filePaths };
 }
 
-/** Of the file itself and of the first object in it, if it is PEM. */
-function digestsOf(path: string): readonly string[] {
-  const text = readText(path);
+/**
+ * Whether the file is one that the ceremony wrote, byte for byte, or consists of objects that stand
+ * in the transcript and of nothing else: their PEM under its label, or the DER of one.
+ */
+function standsIn(bytes: Buffer, digests: ReadonlySet<unknown>): boolean {
+  if (digests.has(sha256Hex(bytes))) return true;
+  const text = bytes.toString('utf8');
   const blocks = pemDecode(text);
-  const first = blocks.ok ? blocks.value[0] : undefined;
-  return [sha256Hex(Buffer.from(text)), ...(first === undefined ? [] : [sha256Hex(first.der)])];
+  return (
+    blocks.ok &&
+    blocks.value.length > 0 &&
+    blocks.value.every(({ label, der }) => digests.has(sha256Hex(der)) && label === labelOf(der)) &&
+    text === blocks.value.map(({ label, der }) => pemEncode(label, der)).join('')
+  );
 }
 
-function readText(path: string): string {
+const labelOf = (der: Buffer): string =>
+  parseCertificate(der).ok ? 'CERTIFICATE' : parseCrl(der).ok ? 'X509 CRL' : 'CERTIFICATE REQUEST';
+
+const readText = (path: string): string => readBytes(path).toString('utf8');
+
+function readBytes(path: string): Buffer {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path);
   } catch (thrown) {
     throw new PkiError(
       'INVALID_REQUEST',

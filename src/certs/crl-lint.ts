@@ -34,6 +34,8 @@ export function lintCrl(tbsDer: Buffer, meant: CrlInput): Result<void> {
   if (crl.thisUpdate < issuer.notBefore || crl.nextUpdate > issuer.notAfter)
     return bad('it reaches beyond the life of its issuer');
   if (crl.nextUpdate - crl.thisUpdate > maximumLifeSeconds) return bad('it lives too long');
+  for (const { revokedAt } of crl.revoked.values())
+    if (revokedAt > crl.thisUpdate) return bad('an entry is later than the CRL');
   if (
     crl.revoked.size !== meant.revoked.length ||
     !meant.revoked.every(

@@ -22,6 +22,8 @@ const reasonCodes: Readonly<Record<CrlReason, number>> = {
 export function buildCrlTbs(input: CrlInput): Buffer {
   if (input.nextUpdate <= input.thisUpdate)
     throw new PkiError('LINT_FAILED', 'a CRL must end after it begins');
+  if (input.revoked.some(({ revokedAt }) => revokedAt > input.thisUpdate))
+    throw new PkiError('LINT_FAILED', 'an entry of a CRL is later than the CRL');
   if (new Set(input.revoked.map((entry) => entry.serialHex)).size !== input.revoked.length)
     throw new PkiError('LINT_FAILED', 'a serial stands twice in a CRL');
   return sequence(
@@ -30,13 +32,17 @@ export function buildCrlTbs(input: CrlInput): Buffer {
     input.issuer.subjectDer,
     encodeTime(input.thisUpdate),
     encodeTime(input.nextUpdate),
-    ...(input.revoked.length === 0 ? [] : [sequence(...input.revoked.map(revokedCertificate))]),
+    ...(input.revoked.length === 0 ? [] : [revokedCertificates(input.revoked)]),
     context(
       0,
       sequence(authorityKeyId(input.issuer), extension('crlNumber', false, integer(input.number))),
     ),
   );
 }
+
+/** Concatenated first: an argument an entry is more than a call takes above some 62,000. */
+const revokedCertificates = (entries: readonly CrlEntry[]): Buffer =>
+  sequence(Buffer.concat(entries.map(revokedCertificate)));
 
 function revokedCertificate(entry: CrlEntry): Buffer {
   if (!/^([0-9a-f]{2}){1,20}$/.test(entry.serialHex))

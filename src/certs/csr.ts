@@ -18,7 +18,8 @@ const extensionRequest = '2a864886f70d01090e';
 const noNames: AltNames = { uris: [], dnsNames: [], ips: [], otherKinds: [] };
 
 /**
- * Reads a PKCS#10 request (RFC 2986 section 4) in strict DER, to its last byte. Public key and
+ * Reads a PKCS#10 request (RFC 2986 section 4) in strict DER, to its last byte. Attributes are held
+ * to DER's structure, not to its order, and may be absent, as tools in use write them. Public key and
  * signature algorithm are checked, the signature is left to whoever does public-key work. Fails
  * with CSR_MALFORMED, CSR_SIGNATURE_INVALID (an algorithm that is not accepted or does not fit the
  * key), KEY_UNSUPPORTED or KEY_WEAK.
@@ -39,7 +40,7 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
     if (info.smallInteger('version') !== 0) throw new DerError('the request is not of version 0');
     const subjectDer = readName(info, 'subject');
     const spkiDer = info.element(tag.sequence, 'subjectPKInfo');
-    const names = readAttributes(info.enter(tag.context(0), 'attributes'));
+    const names = info.more ? readAttributes(info.enter(tag.context(0), 'attributes')) : noNames;
     info.end('the attributes');
     const algorithmDer = request.element(tag.sequence, 'signatureAlgorithm');
     const signature = request.octetBits('signature');
@@ -50,7 +51,7 @@ export function parseCsr(der: Buffer): Result<ParsedCsr> {
     if (algorithm === undefined)
       return fail(
         'CSR_SIGNATURE_INVALID',
-        'the signature algorithm of the request is not accepted',
+        'the signature algorithm of the request is not accepted: ECDSA or RSA (PKCS #1 v1.5) with SHA-256, SHA-384 or SHA-512 is',
       );
     if (algorithm.startsWith('rsa') !== keyType.value.startsWith('rsa'))
       return fail(
@@ -96,20 +97,14 @@ function commonNamesOf(subjectDer: Buffer): readonly string[] {
 }
 
 /**
- * Reads a SET OF Attribute: in DER order, no type twice; of all of them only a requested SAN is
- * told.
+ * Reads a SET OF Attribute: no type twice. Of all of them only a requested SAN is told. The order is
+ * not DER's with many tools, and changes nothing of what is asked for.
  */
 function readAttributes(attributes: DerReader): AltNames {
   let names = noNames;
   const seen: string[] = [];
-  let previous: Buffer | undefined;
   while (attributes.more) {
-    const start = attributes.offset;
     const attribute = attributes.sequence('attribute');
-    const encoded = attributes.since(start);
-    if (previous !== undefined && Buffer.compare(previous, encoded) > 0)
-      throw new DerError('the attributes are not in the order that DER asks for');
-    previous = encoded;
     const type = attribute.oidHex('attribute type');
     if (seen.includes(type)) throw new DerError('an attribute appears twice');
     if (seen.length === maximumAttributes)
@@ -122,7 +117,8 @@ function readAttributes(attributes: DerReader): AltNames {
       while (values.more) values.any('attribute value');
       continue;
     }
-    names = readExtensions(values.sequence('extensionRequest')).subjectAltName ?? noNames;
+    const requested = readExtensions(values.sequence('extensionRequest'), { asRequested: true });
+    names = requested.subjectAltName ?? noNames;
     values.end('the requested extensions');
   }
   return names;

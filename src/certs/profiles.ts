@@ -37,10 +37,14 @@ const sameForAll = (...names: readonly KeyUsageName[]): ProfileRules['keyUsage']
   rsa: names,
 });
 
+/**
+ * A leaf with an RSA key may encipher keys as well: NSS refuses it as a server otherwise, also with
+ * TLS 1.3, which needs it for nothing.
+ */
 const leaf = {
   isCa: false,
   pathLength: undefined,
-  keyUsage: sameForAll('digitalSignature'),
+  keyUsage: { ec: ['digitalSignature'], rsa: ['digitalSignature', 'keyEncipherment'] },
   extendedKeyUsage: [serverAuth, clientAuth],
 } as const;
 const shortLived: ProfileRules = {
@@ -68,7 +72,6 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
   },
   endpoint: {
     ...leaf,
-    keyUsage: { ec: ['digitalSignature'], rsa: ['digitalSignature', 'keyEncipherment'] },
     extendedKeyUsage: [serverAuth],
     noRevAvail: false,
     crlDistributionPoint: 'allowed',

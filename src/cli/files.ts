@@ -13,6 +13,7 @@ import {
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PkiError } from '../common/errors/index.ts';
+import { csrFromPem } from '../common/x509/index.ts';
 
 /**
  * Writes a file that appears whole and with its mode: a new one is made beside it and takes its
@@ -139,4 +140,11 @@ export function readBytes(path: string): Buffer {
       { next: 'Check the path and its permissions.' },
     );
   }
+}
+
+/** The only certificate request in a PEM file. Throws CSR_MALFORMED. */
+export function readCsr(path: string): Buffer {
+  const csr = csrFromPem(readBytes(path).toString('utf8'));
+  if (!csr.ok) throw new PkiError('CSR_MALFORMED', `${path}: ${csr.error.message}`);
+  return csr.value;
 }

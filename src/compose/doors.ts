@@ -9,7 +9,7 @@ import {
 } from '../server/index.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
-import { FrontDoor } from './front-door.ts';
+import { FrontDoor, type FrontDoorDependencies } from './front-door.ts';
 import { openHttp, openOperationsPort } from './http.ts';
 import type { IssuingStage } from './issuing.ts';
 import { watchServer } from './metrics.ts';
@@ -72,21 +72,15 @@ export async function openDoors(below: Below): Promise<DoorStage> {
     mode: Number.parseInt(config.admin.socketMode, 8),
   });
   stack.defer(() => admin.close(graceMs));
-  const door = new FrontDoor({
-    authorities: authorities.registry,
-    logger,
-    clock,
+  const door = frontDoor(below, {
     open: async () => {
-      await issuing.certificate.start();
       await http.openTls(issuing.certificate);
       return listenTls(below, { front, connections });
     },
     opened: showReadiness,
-    gate,
-    advice: config.authorities.source,
-    failure: () => authorities.supply?.failure(),
   });
   stack.defer(() => door.close(graceMs));
+  stack.defer(gate.signers.onChange(() => door.poke()));
   readiness.add(() => door.reason());
   await door.start();
 
@@ -99,6 +93,23 @@ export async function openDoors(below: Below): Promise<DoorStage> {
     showReadiness,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+function frontDoor(
+  { context, tokens, authorities, issuing }: Below,
+  { open, opened }: Pick<FrontDoorDependencies, 'open' | 'opened'>,
+): FrontDoor {
+  return new FrontDoor({
+    authorities: authorities.registry,
+    logger: context.logger,
+    clock: context.clock,
+    certify: () => issuing.certificate.start(),
+    open,
+    opened,
+    gate: tokens.gate,
+    advice: context.config.authorities.source,
+    failure: () => authorities.supply?.failure(),
+  });
 }
 
 function createFront({ context, service }: Below, connections: Connections): GrpcFront {
@@ -120,7 +131,7 @@ function createFront({ context, service }: Below, connections: Connections): Grp
   );
 }
 
-async function listenTls(
+function listenTls(
   { context, authorities, issuing, service }: Below,
   { front, connections }: { readonly front: GrpcFront; readonly connections: Connections },
 ): Promise<Listening> {

@@ -8,10 +8,9 @@ export interface FrontDoorDependencies {
   readonly authorities: Pick<Authorities, 'issuing' | 'onChange'>;
   readonly clock: Clock;
   readonly logger: Logger;
-  /**
-   * Obtains the server's certificate and listens. Called again after a failure only where nothing
-   * was opened.
-   */
+  /** Obtains the server's certificate. Called again after a failure. */
+  readonly certify: () => Promise<void>;
+  /** Listens. Called once there is a certificate, and again after a failure. */
   readonly open: () => Promise<Listening>;
   readonly opened: () => void;
   /** While it is closed, the server can not get a certificate of its own. */
@@ -22,7 +21,7 @@ export interface FrontDoorDependencies {
   readonly failure: () => PkiError | undefined;
 }
 
-const retryMs = 1_000;
+const retryMs = { first: 1_000, longest: 60_000 };
 
 const next = {
   hsm: 'see "meshca authority list"',
@@ -41,6 +40,9 @@ export class FrontDoor {
   #opening: Promise<void> | undefined;
   #stopListening: (() => void) | undefined;
   #cancelRetry: (() => void) | undefined;
+  #certified = false;
+  #failure: PkiError | undefined;
+  #retryMs = retryMs.first;
   #closed = false;
 
   constructor(dependencies: FrontDoorDependencies) {
@@ -60,20 +62,25 @@ export class FrontDoor {
       const why = failure();
       return `NO_ISSUER: no issuing authority is active${why === undefined ? '' : ` (${why.code}: ${why.message})`}; ${next[advice]}`;
     }
-    return this.#listening === undefined ? 'STARTING_UP: the TLS port is not open yet' : undefined;
+    if (this.#listening !== undefined) return undefined;
+    const error = this.#failure;
+    return error === undefined
+      ? 'STARTING_UP: the TLS port is not open yet'
+      : `${error.code}: the server has no certificate of its own, so the TLS port is not open: ${error.message}`;
   }
 
   /**
-   * Opens now, or throws why not; without an issuing authority it waits for one in the background.
+   * Opens now. If nobody can certify the server, it waits for that in the background, so that an
+   * operator can mend it. Throws if the port can not be listened on.
    */
   async start(): Promise<void> {
     const { authorities, logger, gate } = this.#dependencies;
-    if (authorities.issuing() !== undefined && gate.isOpen) {
+    if (authorities.issuing() !== undefined && gate.isOpen && (await this.#certify())) {
       await this.#open();
       return;
     }
     logger.warn(
-      { reason: this.reason() },
+      { reason: this.reason(), alert: true },
       'the server may not or can not issue anything yet: it only administers',
     );
     const stops = [
@@ -92,8 +99,16 @@ export class FrontDoor {
     await this.#listening?.close(graceMs);
   }
 
+  /** What was missing may be there: tries at once. */
+  poke(): void {
+    if (this.#stopListening === undefined || this.#listening !== undefined) return;
+    this.#retryMs = retryMs.first;
+    this.#openLater();
+  }
+
   #openLater(): void {
     const { authorities, gate, clock, logger } = this.#dependencies;
+    this.#cancelRetry?.();
     if (
       this.#closed ||
       this.#opening !== undefined ||
@@ -107,8 +122,12 @@ export class FrontDoor {
         () => this.#stopListening?.(),
         (thrown: unknown) => {
           const error = PkiError.from(thrown);
-          logger.error({ ...errorFields(error) }, 'the TLS port could not be opened; trying again');
-          this.#cancelRetry = clock.after(retryMs, () => this.#openLater());
+          logger.error(
+            { ...errorFields(error), retryMs: this.#retryMs },
+            'the TLS port could not be opened; trying again',
+          );
+          this.#cancelRetry = clock.after(this.#retryMs, () => this.#openLater());
+          this.#retryMs = Math.min(this.#retryMs * 2, retryMs.longest);
         },
       )
       .finally(() => {
@@ -116,8 +135,21 @@ export class FrontDoor {
       });
   }
 
+  async #certify(): Promise<boolean> {
+    if (this.#certified) return true;
+    try {
+      await this.#dependencies.certify();
+      this.#certified = true;
+      this.#failure = undefined;
+    } catch (thrown) {
+      this.#failure = PkiError.from(thrown);
+    }
+    return this.#certified;
+  }
+
   async #open(): Promise<void> {
     const { open, opened, logger } = this.#dependencies;
+    if (!(await this.#certify())) throw this.#failure as PkiError;
     this.#listening = await open();
     logger.info({ port: this.#listening.port }, 'the TLS port is open');
     opened();

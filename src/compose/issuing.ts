@@ -39,10 +39,24 @@ export function openIssuing(below: Below): IssuingStage {
     clock,
     random,
     logger,
-    rootHeld: (rootId) => authorities.rotation.controller.rootHeld(rootId),
+    rootHeld: (rootId) => isRootKnown(below, rootId),
     presented: (serial) => issuance.confirmGone('server', 'server', serial, clock.now()),
   });
   return { issuer, certificate, [Symbol.asyncDispose]: async () => certificate.close() };
+}
+
+/**
+ * Whether every agent that may come back holds the root, and no token from before it signed may
+ * still bring an agent: the fingerprint that goes with such a token is that of the root before.
+ */
+async function isRootKnown(
+  { context, records, authorities }: Below,
+  rootId: string,
+): Promise<boolean> {
+  if (!authorities.rotation.controller.rootHeld(rootId)) return false;
+  const root = authorities.registry.all().find(({ id }) => id === rootId);
+  const { tokens } = records.store;
+  return !(await tokens.isAwaited(root?.activatedAt ?? 0, context.clock.now()));
 }
 
 function buildIssuer({ context, tokens, records, authorities }: Below): Issuer {

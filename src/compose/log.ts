@@ -147,9 +147,8 @@ export async function startAuditLog({
     leases: store.leases,
     signers,
     authority,
-    others: (await otherLogAuthorities(store, authority)).flatMap(
-      (other) => store.objects.prove('authority', other) ?? [],
-    ),
+    others: await otherLogAuthorities(store, authority),
+    proven: (other) => store.objects.prove('authority', other) !== undefined,
     trustDomain,
     checkpointFile,
     clock,

@@ -56,6 +56,7 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
       readiness: () => ({ ready: readiness.ready, reasons: readiness.reasons() }),
       hsmStatus: () => gate.signers.state().status,
       serverCertificateNotAfter: () => issuing.certificate.notAfter(),
+      serverRootDer: () => issuing.certificate.rootDer(),
     },
   });
   stack.defer(() => services.close());

@@ -18,8 +18,8 @@ export interface TokenSignersDependencies {
   readonly vault: VaultSession | undefined;
   readonly logins: LoginTurns;
   readonly issuingToken: TokenConfig;
-  /** The standby signs already: the server starts without the issuing token. */
-  readonly failedOver: boolean;
+  /** What stands by can go on without the issuing token, so the server starts without it. */
+  readonly standsBy: boolean;
 }
 
 /**
@@ -27,7 +27,7 @@ export interface TokenSignersDependencies {
  * stack owns them. Throws HSM_* of a token that the server can not begin without.
  */
 export async function openSigners(
-  { context, vault, logins, issuingToken, failedOver }: TokenSignersDependencies,
+  { context, vault, logins, issuingToken, standsBy }: TokenSignersDependencies,
   stack: AsyncDisposableStack,
 ): Promise<SignerRouter> {
   const { config, env, execPath, clock, random, logger } = context;
@@ -67,7 +67,7 @@ export async function openSigners(
   const byToken = new Map<string, ManagedSigners>([
     [
       'issuing',
-      failedOver
+      standsBy
         ? await deferred('issuing', signerCount(config))
         : stack.use(await signersOf('issuing', issuingToken, signerCount(config))),
     ],

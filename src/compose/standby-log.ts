@@ -22,10 +22,16 @@ export interface StandbyLogDependencies {
   readonly store: Pick<Store, 'authorities'>;
   readonly recorded: RecordedIssuance;
   readonly issuancePolicy: IssuancePolicy;
-  readonly auditLog: Pick<AuditLog, 'adopt' | 'signer'>;
+  readonly auditLog: Pick<AuditLog, 'adopt' | 'catchUp' | 'signer'>;
   readonly gate: Pick<SigningGate, 'isOpen' | 'openToken'>;
   /** Whether leaves are signed in the standby token, and the issuing token does not answer. */
   readonly tokenLost: () => boolean;
+  /**
+   * Whether the issuing token answers, and the standby token signs no leaves or does not answer.
+   */
+  readonly tokenBack: () => boolean;
+  /** Without a standby token, a key in it signs no more, and no other is made. */
+  readonly standbyConfigured: boolean;
   readonly trustDomain: TrustDomain;
   readonly clock: Clock;
   readonly random: Random;
@@ -36,8 +42,9 @@ const retryMs = 30_000;
 
 /**
  * A key for the audit log in the standby token. It is on record in the log under the key that it
- * may have to replace, and signs nothing until leaves are signed in the standby token and the
- * issuing token is lost. Owner of its timer.
+ * may have to replace. It signs when leaves are signed in the standby token and the issuing token is
+ * lost, or when the server starts without the issuing token. When the issuing token signs leaves
+ * again, a key in it signs the log again, and this one stands by again. Owner of its timer.
  */
 export class StandbyLog {
   readonly #dependencies: StandbyLogDependencies;
@@ -93,18 +100,21 @@ export class StandbyLog {
     if (!gate.isOpen) return;
     const all = await this.#dependencies.store.authorities.list({ kind: 'log' });
     await this.#settle(all);
-    if (auditLog.signer.token === 'standby') return;
+    if (auditLog.signer.token === 'standby') {
+      if (!this.#dependencies.tokenBack()) return;
+      await this.#comeBack(all);
+      await this.#settle(await this.#dependencies.store.authorities.list({ kind: 'log' }));
+      // a key is to stand by
+      this.#again = true;
+      return;
+    }
+    if (!this.#dependencies.standbyConfigured) return;
+    // one that signed before stands by again: keys of the log would pile up otherwise
     const standby = all.findLast(
-      ({ token, state }) => token === 'standby' && state === 'published',
+      ({ token, state }) => token === 'standby' && (state === 'published' || state === 'old'),
     );
     if (!tokenLost()) {
-      if (standby === undefined)
-        await this.#prepare(
-          all.findLast(
-            ({ token, state }) =>
-              token === 'standby' && (state === 'preparing' || state === 'prepared'),
-          ),
-        );
+      if (standby === undefined) await this.#prepare('standby', all);
       return;
     }
     if (standby === undefined)
@@ -116,16 +126,41 @@ export class StandbyLog {
     await this.#settle(await this.#dependencies.store.authorities.list({ kind: 'log' }));
   }
 
+  /**
+   * The key of the issuing token that signed before, if it is still there, since its record is in
+   * the tree whichever token is away. Otherwise another key is made in the issuing token, and its
+   * record comes into the tree under the key that it replaces.
+   */
+  async #comeBack(all: readonly Authority[]): Promise<void> {
+    const { auditLog } = this.#dependencies;
+    for (const earlier of all.filter(({ token, state }) => token === 'issuing' && state === 'old'))
+      try {
+        await auditLog.adopt(earlier);
+        return;
+      } catch (thrown) {
+        if (PkiError.from(thrown).code !== 'HSM_KEY_NOT_FOUND') throw thrown;
+      }
+    const next =
+      all.findLast(({ token, state }) => token === 'issuing' && state === 'published') ??
+      (await this.#prepare('issuing', all));
+    await auditLog.catchUp();
+    await auditLog.adopt(next);
+  }
+
   /** The states follow whose key signs: also after a crash between the two. */
   async #settle(all: readonly Authority[]): Promise<void> {
     const signer = all.find(({ id }) => id === this.#dependencies.auditLog.signer.id);
-    if (signer?.state !== 'published') return;
+    if (signer?.state !== 'published' && signer?.state !== 'old') return;
     await this.#move(signer, 'active');
     for (const other of all)
       if (other.id !== signer.id && other.state === 'active') await this.#move(other, 'old');
   }
 
-  async #prepare(known: Authority | undefined): Promise<void> {
+  /** Makes a key of the log in a token and publishes its authority, or goes on after a crash. */
+  async #prepare(role: 'issuing' | 'standby', all: readonly Authority[]): Promise<Authority> {
+    const known = all.findLast(
+      ({ token, state }) => token === role && (state === 'preparing' || state === 'prepared'),
+    );
     const { store, recorded, issuancePolicy, gate, trustDomain, clock, random } =
       this.#dependencies;
     const maker = {
@@ -139,9 +174,9 @@ export class StandbyLog {
       random,
     };
     let authority =
-      known ?? (await recordAuthority({ kind: 'log', parentId: null, token: 'standby' }, maker));
+      known ?? (await recordAuthority({ kind: 'log', parentId: null, token: role }, maker));
     if (authority.state === 'preparing') {
-      const token = await gate.openToken('standby');
+      const token = await gate.openToken(role);
       try {
         authority = await completeAuthority(
           { authority, parent: undefined, token, signingToken: undefined },
@@ -151,12 +186,12 @@ export class StandbyLog {
         await token.close();
       }
     }
-    await this.#move(authority, 'published');
+    return this.#move(authority, 'published');
   }
 
-  async #move(authority: Authority, to: Authority['state']): Promise<void> {
+  async #move(authority: Authority, to: Authority['state']): Promise<Authority> {
     const { store, clock } = this.#dependencies;
-    await store.authorities.transition(
+    return store.authorities.transition(
       { id: authority.id, version: authority.version, now: clock.now() },
       to,
       authorityEvent(
@@ -170,7 +205,7 @@ export class StandbyLog {
   }
 }
 
-/** The stack owns the standby log; there is none where no standby token is configured. */
+/** The stack owns the standby log. There is none if no standby token is configured or was used. */
 export async function openStandbyLog(
   {
     context,
@@ -187,7 +222,7 @@ export async function openStandbyLog(
 ): Promise<void> {
   const { config, trustDomain, clock, random, logger } = context;
   const { gate } = tokens;
-  if (config.hsm.standby === undefined) return;
+  if (config.hsm.standby === undefined && records.log.signer.state === 'active') return;
   const standbyLog = new StandbyLog({
     store: records.store,
     recorded: records.recorded,
@@ -195,6 +230,10 @@ export async function openStandbyLog(
     auditLog: records.log,
     gate,
     tokenLost: () => gate.signers.primaryToken() === 'standby' && !tokens.issuingTokenUsable(),
+    tokenBack: () =>
+      tokens.answers('issuing') &&
+      (gate.signers.primaryToken() !== 'standby' || !tokens.answers('standby')),
+    standbyConfigured: config.hsm.standby !== undefined,
     trustDomain,
     clock,
     random,

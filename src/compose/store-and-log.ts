@@ -65,13 +65,13 @@ export async function openStoreAndLog(
   const requestedKeys = new Set<string>();
   const bootstrap = (): Promise<void> =>
     makeAuthorities(context, { store, recorded, openToken: gate.openToken, requestedKeys });
-  const failedOver = await signsInStandby(context, store);
+  const standsBy = await hasStandby(context, store);
   // if the database is stale, generate no keys: the authorities that it lists may be outdated
   if (!(await isOlderAtStart(context, store)) || context.acceptRestore !== undefined)
     await gate.beforeJudgement(() =>
-      failedOver ? withoutIssuingToken(context, bootstrap) : bootstrap(),
+      standsBy ? withoutIssuingToken(context, bootstrap) : bootstrap(),
     );
-  stack.use(await tokens.startSigners({ failedOver }));
+  stack.use(await tokens.startSigners({ standsBy }));
   readiness.add(() => {
     const { status, reason } = gate.signers.state();
     return status === 'ready' || status === 'degraded'
@@ -86,7 +86,7 @@ export async function openStoreAndLog(
   });
   gate.judgedBy(log);
   gate.onReopen(bootstrap);
-  readiness.add(() => gate.reason());
+  readiness.add(() => gate.reason() ?? lateReason(log));
   readiness.add(() => store.failure()?.message);
   await abandonUnfinished(store, context);
 
@@ -140,12 +140,24 @@ async function abandonUnfinished(store: Ledger, { clock, logger }: ServerContext
     );
 }
 
-/** Whether an issuing authority in the standby token is active: the issuing token may be lost. */
-async function signsInStandby({ config }: ServerContext, store: Ledger): Promise<boolean> {
+/**
+ * Whether the server can start without the issuing token: a key of the log stands by, or an issuing
+ * authority in the standby token signs.
+ */
+async function hasStandby({ config }: ServerContext, store: Ledger): Promise<boolean> {
   if (config.hsm.standby === undefined) return false;
-  const active = await store.authorities.list({ kind: 'issuing', states: ['active'] });
-  return active.some(({ token }) => token === 'standby');
+  const all = await store.authorities.list({ states: ['published', 'active', 'old'] });
+  return all.some(
+    ({ kind, token, state }) =>
+      token === 'standby' && (kind === 'log' || (kind === 'issuing' && state === 'active')),
+  );
 }
+
+/** Why records that wait for a checkpoint keep the server from being ready, or undefined. */
+const lateReason = ({ late, signer }: AuditLog): string | undefined =>
+  late
+    ? `AUDIT_LATE: records of the audit log have no checkpoint for minutes; its key is in the ${signer.token} token`
+    : undefined;
 
 /** Does the work; an issuing token that does not answer is no reason not to start. */
 async function withoutIssuingToken(
@@ -159,7 +171,7 @@ async function withoutIssuingToken(
     if (!tokenAbsent.has(code)) throw thrown;
     logger.error(
       { ...errorFields(thrown), alert: true },
-      'the issuing token is not there; the standby signs',
+      'the issuing token is not there: the server starts with the standby token',
     );
   }
 }

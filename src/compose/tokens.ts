@@ -11,12 +11,14 @@ export interface TokenStage extends AsyncDisposable {
   readonly gate: SigningGate;
   /**
    * Starts the signer processes and puts them behind the gate; what is returned ends them.
-   * `failedOver`: the standby signs already, so the server starts without the issuing token.
+   * `standsBy`: a standby can go on, so the server starts without the issuing token.
    * Throws HSM_* of a token that the server can not start without.
    */
-  startSigners(options: { readonly failedOver: boolean }): Promise<AsyncDisposable>;
+  startSigners(options: { readonly standsBy: boolean }): Promise<AsyncDisposable>;
   /** Whether the issuing token answers, or may answer soon. */
   issuingTokenUsable(): boolean;
+  /** Whether the token answers now. */
+  answers(role: 'issuing' | 'standby'): boolean;
 }
 
 /** Throws HSM_PIN_MISSING, HSM_PIN_FILE_OPEN, UPSTREAM_*, before anything is made. */
@@ -37,15 +39,16 @@ export async function openTokens(context: ServerContext): Promise<TokenStage> {
   return {
     vault,
     gate,
-    async startSigners({ failedOver }) {
+    async startSigners({ standsBy }) {
       await using signersStack = new AsyncDisposableStack();
       gate.enclose(
-        await openSigners({ context, vault, logins, issuingToken, failedOver }, signersStack),
+        await openSigners({ context, vault, logins, issuingToken, standsBy }, signersStack),
       );
       return signersStack.move();
     },
     issuingTokenUsable: () =>
       ['ready', 'degraded', 'starting'].includes(gate.signers.stateOf('issuing').status),
+    answers: (role) => ['ready', 'degraded'].includes(gate.signers.stateOf(role).status),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -225,8 +225,15 @@ export class AuthorityRegistry implements Authorities {
             token: authority.token,
           });
         } catch (thrown) {
-          // what stands by, or signs no more, must not keep away those that sign
-          if (authority.token !== 'standby' && authority.state === 'active') throw thrown;
+          const { code } = PkiError.from(thrown);
+          // What stands by, or signs no more, must not keep away those that sign. A token that is
+          // away may come back; a token that is here and lacks the key is the wrong one.
+          if (
+            authority.token !== 'standby' &&
+            authority.state === 'active' &&
+            code !== 'HSM_UNAVAILABLE'
+          )
+            throw thrown;
           this.#missingKeys = true;
           this.#dependencies.logger.warn(
             {

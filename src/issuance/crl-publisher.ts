@@ -337,9 +337,11 @@ export class CrlPublisher {
     // from the clock, so that numbers grow over a restore as well: a backup does not know those
     // that were signed after it
     const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authority.id)) + 1);
+    // The CRL begins earlier than now, for clocks that are behind. An entry later than the CRL would
+    // be passed over by some until their clock is there; the record keeps the true time.
     const revoked = content.map(({ serial, revokedAt, reason }) => ({
       serialHex: serial,
-      revokedAt,
+      revokedAt: Math.min(revokedAt, thisUpdate),
       ...(reason === undefined ? {} : { reason }),
     }));
     const input = { issuer, number: BigInt(number), thisUpdate, nextUpdate, revoked };

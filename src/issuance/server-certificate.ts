@@ -35,10 +35,10 @@ export interface ServerCertificateDependencies {
   readonly issuer: Issuer;
   readonly authorities: Pick<Authorities, 'all' | 'issuing' | 'rootOf' | 'onChange'>;
   /**
-   * Whether every agent that may come back holds this root: only then the server shows itself under
-   * it, as long as it can wait.
+   * Whether every agent that may come back or join knows this root. Only then the server shows
+   * itself under it, as long as it can wait.
    */
-  readonly rootHeld?: (rootId: string) => boolean;
+  readonly rootHeld?: (rootId: string) => boolean | Promise<boolean>;
   /**
    * Of all certificates of the server, those of earlier processes included, only this one is
    * presented from now on.
@@ -67,6 +67,7 @@ export class ServerCertificate {
   #current: ServerIdentity | undefined;
   #cancel: (() => void) | undefined;
   #authorityId = '';
+  #rootDer: Buffer | undefined;
   #stopListening: (() => void) | undefined;
   #closed = false;
 
@@ -95,6 +96,11 @@ export class ServerCertificate {
   /** 0 while there is none. */
   notAfter(): number {
     return this.#current?.notAfter ?? 0;
+  }
+
+  /** The root at the end of the chain; undefined while there is no certificate. */
+  rootDer(): Buffer | undefined {
+    return this.#rootDer;
   }
 
   onChange(listener: (identity: ServerIdentity) => void): () => void {
@@ -140,6 +146,7 @@ export class ServerCertificate {
       notAfter: result.leaf.notAfter,
     };
     this.#authorityId = result.leaf.authorityId;
+    this.#rootDer = root ?? undefined;
     for (const listener of this.#listeners) listener(this.#current);
     await this.#dependencies.presented?.(result.leaf.serial);
   }
@@ -155,7 +162,7 @@ export class ServerCertificate {
    * The next one would stand under a root that some agent lacks: not while the present one lasts
    * well.
    */
-  #waits(): boolean {
+  async #waits(): Promise<boolean> {
     const { authorities, clock, ttlSeconds, rootHeld } = this.#dependencies;
     const next = authorities.issuing();
     const nextRoot = next === undefined ? undefined : authorities.rootOf(next.id);
@@ -166,9 +173,16 @@ export class ServerCertificate {
     )
       return false;
     return (
-      rootHeld?.(nextRoot.id) === false &&
-      this.notAfter() - clock.now() > ttlSeconds * leastLifeShare
+      this.notAfter() - clock.now() > ttlSeconds * leastLifeShare &&
+      (await rootHeld?.(nextRoot.id)) === false
     );
+  }
+
+  /** Returns whether it was renewed. */
+  async #renewUnlessWaiting(): Promise<boolean> {
+    if (await this.#waits()) return false;
+    await this.#renew();
+    return true;
   }
 
   #renewalDelaySeconds(): number {
@@ -179,12 +193,12 @@ export class ServerCertificate {
     if (this.#closed) return;
     this.#cancel?.();
     this.#cancel = this.#dependencies.clock.after(delaySeconds * 1000, () => {
-      if (this.#waits()) {
-        this.#schedule(waitSeconds);
-        return;
-      }
-      this.#renew().then(
-        () => {
+      this.#renewUnlessWaiting().then(
+        (renewed) => {
+          if (!renewed) {
+            this.#schedule(waitSeconds);
+            return;
+          }
           this.#dependencies.logger.info(
             { serial: this.#current?.serial, notAfter: this.#current?.notAfter },
             'server certificate renewed',

@@ -164,6 +164,7 @@ export class ServerMetrics {
   watchLog(log: {
     readonly size: number;
     readonly foreignRecords: number;
+    readonly waitingSeconds: number;
     readonly basis: {
       readonly snapshot: { readonly size: number; readonly timeMs: number } | undefined;
       readonly review: { readonly of: number; readonly checked: number };
@@ -194,6 +195,11 @@ export class ServerMetrics {
       'meshca_audit_damaged',
       '1: a record is not the one that was signed, and nothing is signed any more: alert.',
       () => (log.basis.damage === undefined ? 0 : 1),
+    );
+    this.#single(
+      'meshca_audit_waiting_seconds',
+      'How long the oldest record without a checkpoint has waited: alert above 120.',
+      () => log.waitingSeconds,
     );
     this.#single('meshca_audit_tree_size', 'Records in the tree of the audit log.', () => log.size);
     this.#single(

@@ -291,6 +291,7 @@ function registrationServices(
       attestors: parts.attestors,
       authorities,
       random,
+      shownRoot: () => parts.facts.serverRootDer(),
     }),
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),

@@ -199,6 +199,8 @@ export interface ServerFacts {
   readiness(): { readonly ready: boolean; readonly reasons: readonly string[] };
   hsmStatus(): string;
   serverCertificateNotAfter(): number;
+  /** The root that the server's certificate stands under; undefined while it has none. */
+  serverRootDer(): Buffer | undefined;
 }
 
 export interface StatusDependencies extends InventoryDependencies {

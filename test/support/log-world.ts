@@ -1,9 +1,16 @@
 import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import { AuditLog, type AuditLogDependencies } from '../../src/audit/index.ts';
-import { silentLogger, systemClock, type Logger } from '../../src/common/runtime/index.ts';
+import {
+  silentLogger,
+  systemClock,
+  type Clock,
+  type Logger,
+} from '../../src/common/runtime/index.ts';
+import { PkiError } from '../../src/common/errors/index.ts';
 import { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { spkiOf } from '../../src/common/x509/index.ts';
 import type { Authority } from '../../src/domain/index.ts';
+import { failedOutcome } from '../../src/hsm/index.ts';
 import type { Ledger } from '../../src/ledger/index.ts';
 import { openStore } from './open-store.ts';
 import { authority } from '../compliance/store/fixtures.ts';
@@ -19,6 +26,11 @@ export interface LogWorld {
   readonly snapshots?: AuditLogDependencies['snapshots'];
   /** Keys of further log authorities, by CKA_ID. */
   readonly otherKeys?: ReadonlyMap<string, KeyObject>;
+  /** Further log authorities that the database names. */
+  readonly others?: readonly Authority[];
+  /** CKA_IDs whose token is away. */
+  readonly awayKeys?: ReadonlySet<string>;
+  readonly clock?: Clock;
 }
 
 export interface OpenedLog extends AsyncDisposable {
@@ -56,6 +68,9 @@ export async function openLog({
   logger,
   snapshots,
   otherKeys,
+  others = [],
+  awayKeys = new Set(),
+  clock = systemClock,
 }: LogWorld): Promise<OpenedLog> {
   await using stack = new AsyncDisposableStack();
   const store = await openStore({ path, clock: systemClock, logger, pid: process.pid });
@@ -66,18 +81,27 @@ export async function openLog({
     authority: signer,
     trustDomain,
     checkpointFile,
-    clock: systemClock,
+    clock,
+    others,
+    proven: () => true,
     logger,
     restored: () => Promise.resolve(),
     ...(snapshots === undefined ? {} : { snapshots }),
     signers: {
-      useKey: () => Promise.resolve(),
+      useKey: ({ ckaId }) =>
+        awayKeys.has(ckaId)
+          ? Promise.reject(new PkiError('HSM_UNAVAILABLE', 'the token is away'))
+          : Promise.resolve(),
       sign: (items) =>
         Promise.resolve(
-          items.map(({ ckaId, bytes }) => ({
-            ok: true as const,
-            signature: sign('sha256', bytes, otherKeys?.get(ckaId) ?? privateKey),
-          })),
+          items.map(({ ckaId, bytes }) =>
+            awayKeys.has(ckaId)
+              ? failedOutcome('HSM_UNAVAILABLE', 'the token is away')
+              : {
+                  ok: true as const,
+                  signature: sign('sha256', bytes, otherKeys?.get(ckaId) ?? privateKey),
+                },
+          ),
         ),
     },
   });

@@ -238,6 +238,7 @@ export async function createServicesWorld(
       readiness: () => ({ ready: true, reasons: [] }),
       hsmStatus: () => 'ok',
       serverCertificateNotAfter: () => 0,
+      serverRootDer: () => undefined,
     },
   });
   const callerOf = (svid: {

@@ -14,8 +14,8 @@ export const tokenOperations: OperationsOf<'meshca.admin.v1.Tokens'> = {
       `let a node join as ${agentName}${nodeSelectors.length > 0 ? ` with the selectors ${nodeSelectors.join(', ')}` : ''}; what it could then obtain: meshca agent show`,
     ],
     run: async ({ services }, caller, request) => {
-      const { token, record, bundleFingerprint } = await services.tokens.create(caller, request);
-      return tokenMessage(record, { token, bundleFingerprint });
+      const { record, ...secret } = await services.tokens.create(caller, request);
+      return tokenMessage(record, secret);
     },
   },
   ListJoinTokens: {

@@ -36,7 +36,11 @@ export const agentMessage = (agent: AgentView): AgentMessage => ({
 
 export const tokenMessage = (
   record: JoinToken,
-  secret?: { readonly token: string; readonly bundleFingerprint: string },
+  secret?: {
+    readonly token: string;
+    readonly bundleFingerprint: string;
+    readonly rootFingerprints: readonly string[];
+  },
 ): JoinTokenMessage => ({
   id: record.id,
   agentId: record.agentId,
@@ -45,6 +49,7 @@ export const tokenMessage = (
   createdBy: record.createdBy,
   createdAt: record.createdAt,
   ...secret,
+  rootFingerprints: [...(secret?.rootFingerprints ?? [])],
 });
 
 export const delegationMessage = (delegation: Delegation): DelegationMessage => ({

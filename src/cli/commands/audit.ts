@@ -234,7 +234,7 @@ async function verify(
     witnesses,
   });
   const silent = verdict.cosigned.filter(({ time }) => time === 0);
-  const complete = `complete up to record ${verdict.lastSequence}, time ${verdict.lastSequence === 0 ? '-' : new Date(verdict.lastTimeMs).toISOString()}`;
+  const complete = `complete up to record ${verdict.size} of the tree, time ${verdict.size === 0 ? '-' : new Date(verdict.lastTimeMs).toISOString()}`;
   if (options.json)
     json(context, {
       verified: true,
@@ -269,7 +269,7 @@ function showVerdict(
       'activations',
       `${verdict.activations.withList} with the list of who had confirmed, as their records have it; ${verdict.activations.without} before there were lists`,
     ],
-    ['not in the tree yet', String(verdict.waiting)],
+    ['not in the tree yet', `${verdict.waiting}, by the word of the file`],
     ...verdict.cosigned.map(
       ({ witness, size, time }) =>
         [
@@ -282,7 +282,7 @@ function showVerdict(
     [
       'out of the tree',
       verdict.out.length === 0
-        ? '0'
+        ? '0, by the word of the file'
         : verdict.out.map(({ sequence, reason }) => `record ${sequence}: ${reason}`).join('\n'),
     ],
     [

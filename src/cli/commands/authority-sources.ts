@@ -13,7 +13,7 @@ import { action, collect, type Outcome } from '../action.ts';
 import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { expectNewFile, readBytes, writeNew } from '../files.ts';
+import { expectNewFile, readBytes, readCsr, writeNew } from '../files.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 
 /** Authorities that another CA certifies: below `meshca authority`, which must exist. */
@@ -135,19 +135,14 @@ function signDownstreamCommand(authority: Command, context: CliContext, outcome:
         context,
         outcome,
         async (options) => {
-          const [block, ...more] = unwrap(pemDecode(readBytes(options.csr).toString('utf8')));
-          if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0)
-            throw new PkiError(
-              'CSR_MALFORMED',
-              `${options.csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`,
-            );
+          const csrDer = readCsr(options.csr);
           // the signed certificate of another CA must not be lost to a typo in a path
           expectNewFile(options.out);
           const signed = await withAdmin(context, options, 'AuthoritySources', async (calls) =>
             calls.call(
               'SignDownstream',
               {
-                csrDer: block.der,
+                csrDer,
                 issuerId:
                   options.issuer === undefined
                     ? ''

@@ -7,7 +7,6 @@ import {
   certificatesToPem,
   createCsr,
   generateKeyPairAsync,
-  pemDecode,
   pemEncode,
   pkcs8Of,
   sha256Hex,
@@ -17,7 +16,7 @@ import {
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
 import { withSigning } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { readBytes, writeWhole } from '../files.ts';
+import { readCsr, writeWhole } from '../files.ts';
 import { facts, instant, json, parseDuration, until } from '../output.ts';
 import { fetchX509, socketOf, type SocketOptions } from './agent-api.ts';
 
@@ -161,11 +160,6 @@ async function request(
       keyPem: pemEncode('PRIVATE KEY', pkcs8Of(privateKey)),
     };
   }
-  const [block, ...more] = unwrap(pemDecode(readBytes(csr).toString('utf8')));
-  if (block?.label !== 'CERTIFICATE REQUEST' || more.length > 0)
-    throw new PkiError(
-      'CSR_MALFORMED',
-      `${csr} does not hold exactly one CERTIFICATE REQUEST (PEM)`,
-    );
-  return { csrDer: block.der };
+  const csrDer = readCsr(csr);
+  return { csrDer };
 }

@@ -42,7 +42,7 @@ function createCommand(token: Command, context: CliContext, outcome: Outcome): v
             ['token', made.token],
             ['agent', made.agentId],
             ['use before', `${instant(made.expiresAt)} (${until(made.expiresAt, context.now())})`],
-            ['root fingerprint', made.bundleFingerprint],
+            ['root fingerprint', made.rootFingerprints.join(',')],
           ]);
           context.out(
             '\nOn the node: the token into the file that attestation.joinToken.path names (0600), the fingerprint into bootstrap.rootFingerprint (see "meshca validate --schema agent").\n',

@@ -1,3 +1,4 @@
+import { PkiError } from '../errors/index.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { CompactRange } from './compact-range.ts';
 import { ExportedActivations, type RecordedActivation } from './export-activations.ts';
@@ -11,7 +12,13 @@ import {
   type ExportLine,
 } from './export-line.ts';
 import { hashBytes, leafHash } from './hash.ts';
-import { checkNote, cosignedAt, parseVerifierKey, type NoteKey } from './note.ts';
+import {
+  checkNote,
+  cosignedAt,
+  formatVerifierKey,
+  parseVerifierKey,
+  type NoteKey,
+} from './note.ts';
 import { baseOfOrigin } from './origin.ts';
 import { tileWidth } from './tiles.ts';
 
@@ -32,8 +39,7 @@ export interface ExportVerdict {
   readonly verifierKey: string;
   /** Records under the newest checkpoint. */
   readonly size: number;
-  /** Sequence and time of the last of them; 0 when there is none. */
-  readonly lastSequence: number;
+  /** Time of the last of them; 0 when there is none. Its place in the tree is `size`. */
   readonly lastTimeMs: number;
   readonly checkpoints: number;
   /**
@@ -46,8 +52,8 @@ export interface ExportVerdict {
     readonly time: number;
   }[];
   /**
-   * Records that stayed out of the tree: those that wait for it, and those that no server wrote, by
-   * reason.
+   * Records that stayed out of the tree, by the word of the file alone: those that wait for it, and
+   * those that no server wrote, by reason.
    */
   readonly waiting: number;
   readonly out: readonly { readonly sequence: number; readonly reason: string }[];
@@ -69,13 +75,27 @@ export async function verifyExport(
 ): Promise<ExportVerdict> {
   const check = new ExportCheck(options);
   let isFirst = true;
+  let number = 0;
   for await (const text of lines) {
+    number += 1;
     if (text === '') continue;
-    check.line(parseLine(text, isFirst));
+    naming(number, () => check.line(parseLine(text, isFirst)));
     isFirst = false;
   }
   if (isFirst) throw noExport('the file is empty');
   return check.verdict();
+}
+
+/** What is thrown names the line; whatever an altered line leads to is no defect of ours. */
+function naming(line: number, act: () => void): void {
+  try {
+    act();
+  } catch (thrown) {
+    if (!(thrown instanceof PkiError))
+      throw new PkiError('AUDIT_INVALID', `line ${line}: it can not be read`, { detail: { line } });
+    const { code, message, next, detail } = thrown;
+    throw new PkiError(code, `line ${line}: ${message}`, { next, detail: { ...detail, line } });
+  }
 }
 
 class ExportCheck {
@@ -150,8 +170,8 @@ class ExportCheck {
     const waiting = this.#out.filter(({ reason }) => reason === 'waiting').length;
     return {
       ...this.#log,
+      origin: this.#newest?.origin ?? this.#log.origin,
       size: this.#ended,
-      lastSequence: this.#atNewest.sequence,
       lastTimeMs: this.#atNewest.timeMs,
       checkpoints: this.#checkpoints,
       cosigned: (this.#options.witnesses ?? []).map((key) => ({
@@ -174,10 +194,13 @@ class ExportCheck {
     const key = this.#options.key ?? (inFile.ok ? inFile.value : undefined);
     if (key === undefined) throw invalid('the verifier key in the file is not valid');
     if (baseOfOrigin(origin) !== baseOfOrigin(key.name))
-      throw invalid(`the file is of the log ${origin}, the key is of ${key.name}`);
+      throw invalid(
+        `the file is of the log ${JSON.stringify(origin.slice(0, 120))}, the key is of ${key.name}`,
+      );
     const keys = new ExportKeys(key, origin, [verifierKey, ...(otherKeys ?? [])]);
     this.#keys = keys;
-    this.#log = { origin, verifierKey };
+    // as long as no checkpoint says more: the first line is the word of the file
+    this.#log = { origin: baseOfOrigin(origin), verifierKey: formatVerifierKey(key) };
     if (this.#options.since !== undefined) {
       const opened = keys.open(this.#options.since);
       if (!opened.ok) throw opened.error;

@@ -40,6 +40,8 @@ export class ExportedActivations {
           open.claim,
           open.check === undefined ? 'its list has no statement' : 'its list has two statements',
         );
+      if (line.type === 'evidence' && line.authorityId !== open.claim.authorityId)
+        throw lacking(open.claim, 'its list names another authority');
       if (line.type === 'evidence')
         open.check = new EvidenceCheck(open.claim, Buffer.from(line.statement, 'utf8'));
       else open.check?.chunk(Buffer.from(line.lines, 'utf8'));

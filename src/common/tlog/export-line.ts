@@ -58,23 +58,72 @@ export function columnsMatch(
   }
 }
 
-export function parseLine(text: string, isFirst: boolean): ExportLine {
+type Kind = ExportLine['type'];
+type FieldType = 'text' | 'count' | 'number' | 'texts';
+
+/** What each kind of line has besides `type`; a question mark: it may be absent. */
+const fields: Readonly<Record<Kind, Readonly<Record<string, FieldType | `${FieldType}?`>>>> = {
+  log: {
+    version: 'number',
+    origin: 'text',
+    verifierKey: 'text',
+    otherKeys: 'texts?',
+    exportedAtMs: 'number',
+  },
+  tile: { index: 'count', hashes: 'text' },
+  record: {
+    sequence: 'count',
+    index: 'count?',
+    out: 'text?',
+    timeMs: 'number',
+    actor: 'text',
+    kind: 'text',
+    subject: 'text',
+    canonical: 'text',
+  },
+  evidence: { authorityId: 'text', statement: 'text' },
+  'evidence-lines': { lines: 'text' },
+  checkpoint: { note: 'text', timeMs: 'number' },
+  end: { size: 'count' },
+};
+
+const isText = (value: unknown): boolean => typeof value === 'string';
+const fits: Readonly<Record<FieldType, (value: unknown) => boolean>> = {
+  text: isText,
+  count: (value) => Number.isSafeInteger(value) && (value as number) >= 0,
+  number: (value) => typeof value === 'number' && Number.isFinite(value),
+  texts: (value) => Array.isArray(value) && value.every(isText),
+};
+
+/** One line of an export; undefined: it is none, with every field of its kind and of its type. */
+function parseExportLine(text: string): ExportLine | undefined {
+  let line: unknown;
   try {
-    const line = JSON.parse(text) as ExportLine;
-    if (
-      typeof line === 'object' &&
-      line !== null &&
-      ['log', 'tile', 'record', 'evidence', 'evidence-lines', 'checkpoint', 'end'].includes(
-        line.type,
-      )
-    )
-      return line;
+    line = JSON.parse(text);
   } catch {
-    // said below
+    return undefined;
   }
-  if (isFirst)
-    throw noExport(`its first line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
-  throw invalid(`a line is none of an export: ${JSON.stringify(text.slice(0, 80))}`);
+  if (typeof line !== 'object' || line === null || Array.isArray(line)) return undefined;
+  const { type, ...rest } = line as Record<string, unknown>;
+  if (typeof type !== 'string' || !Object.hasOwn(fields, type)) return undefined;
+  const wanted = fields[type as Kind];
+  const isWhole = Object.entries(wanted).every(([name, kind]) => {
+    const optional = kind.endsWith('?');
+    const value = rest[name];
+    if (value === undefined) return optional;
+    return fits[(optional ? kind.slice(0, -1) : kind) as FieldType](value);
+  });
+  return isWhole && Object.keys(rest).every((name) => Object.hasOwn(wanted, name))
+    ? (line as ExportLine)
+    : undefined;
+}
+
+export function parseLine(text: string, isFirst: boolean): ExportLine {
+  const line = parseExportLine(text);
+  if (line !== undefined) return line;
+  const start = JSON.stringify(text.slice(0, 80));
+  if (isFirst) throw noExport(`it is none of an export: ${start}`);
+  throw invalid(`it is none of an export, or has a field that is not of its type: ${start}`);
 }
 
 /** Another file is likelier than an altered log. */

@@ -1,8 +1,9 @@
 import { fail, ok, type Result } from '../errors/index.ts';
 import { DerError, DerReader, parsing, tag } from './der-reader.ts';
 import { readExtensions, type Extensions } from './extensions.ts';
-import { readName } from './names.ts';
+import { readStrictName } from './names.ts';
 import { signatureAlgorithmOf } from './signature-algorithm.ts';
+import { readSpki } from './spki.ts';
 import { readTime } from './time.ts';
 import type { ParsedCertificate } from './types.ts';
 
@@ -76,7 +77,7 @@ function readTbs(outer: DerReader): TbsFields {
   );
   if (serial.length > 20) throw new DerError('the serial number has more than 20 octets');
   const tbsAlgorithmDer = tbs.element(tag.sequence, 'signature');
-  const issuerDer = readName(tbs, 'issuer');
+  const issuerDer = readStrictName(tbs, 'issuer');
   if (issuerDer.length === 2) throw new DerError('the issuer is empty');
   const validityStart = tbs.offset;
   const validity = tbs.sequence('validity');
@@ -84,8 +85,8 @@ function readTbs(outer: DerReader): TbsFields {
   const notBefore = readTime(validity, 'notBefore');
   const notAfter = readTime(validity, 'notAfter');
   validity.end('validity');
-  const subjectDer = readName(tbs, 'subject');
-  const spkiDer = tbs.element(tag.sequence, 'subjectPublicKeyInfo');
+  const subjectDer = readStrictName(tbs, 'subject');
+  const spkiDer = readSpki(tbs);
   const wrapped = tbs.enter(tag.context(3), 'extensions');
   const extensions = readExtensions(wrapped.sequence('extensions'));
   wrapped.end('extensions');
@@ -105,8 +106,9 @@ function readTbs(outer: DerReader): TbsFields {
 
 function flat({
   subjectAltName,
+  hasOcsp: _hasOcsp,
   ...rest
-}: Extensions): Omit<Extensions, 'subjectAltName'> &
+}: Extensions): Omit<Extensions, 'subjectAltName' | 'hasOcsp'> &
   Pick<ParsedCertificate, 'uriSans' | 'dnsSans' | 'ipSans' | 'otherSanKinds'> {
   return {
     ...rest,

@@ -13,12 +13,16 @@ const oids = {
   authorityKeyId: '2.5.29.35',
   crlNumber: '2.5.29.20',
   reasonCode: '2.5.29.21',
+  deltaCrlIndicator: '2.5.29.27',
+  issuingDistributionPoint: '2.5.29.28',
+  certificateIssuer: '2.5.29.29',
 } as const;
 
 /**
  * Reads a complete v2 CRL (RFC 5280 section 5) in strict DER, with nextUpdate,
  * AuthorityKeyIdentifier and CRL number, which that profile demands. Refuses what it can not
- * evaluate: delta and indirect CRLs, and any other critical extension. Fails with CRL_INVALID.
+ * evaluate: delta and indirect CRLs, those for a part of the certificates, also where the extension
+ * that says so is wrongly not critical, and any other critical extension. Fails with CRL_INVALID.
  */
 export function parseCrl(der: Buffer): Result<ParsedCrl> {
   if (der.length > maximumBytes)
@@ -83,7 +87,8 @@ export const isCrlOf = (
 /**
  * Whether a verified path has been revoked (RFC 5280 section 6.3 for complete CRLs): each
  * certificate on it needs a CRL of its issuer that is current. A leaf with noRevAvail is passed
- * over (RFC 9608 section 4). Fails with CERTIFICATE_REVOKED, or with REVOCATION_UNKNOWN where a CRL
+ * over (RFC 9608 section 4). Of several CRLs under one key the highest number counts; if another one
+ * begins later, whoever numbers them has lost count, and what is revoked in either is revoked. Fails with CERTIFICATE_REVOKED, or with REVOCATION_UNKNOWN where a CRL
  * is missing, expired or wrongly signed: then nothing of that chain can be relied on.
  */
 export function checkRevocation(
@@ -98,24 +103,38 @@ export function checkRevocation(
     if (index > 0 || !current.noRevAvail) {
       const signer = issuer;
       const what = index === 0 ? 'the certificate' : 'an intermediate';
-      const crl = crls.find(
-        (each) =>
-          isCrlOf(each, signer) &&
-          now >= each.thisUpdate &&
-          now <= each.nextUpdate &&
-          checkCrlSignature(each, signer).ok,
+      const valid = newestCrls(
+        crls.filter(
+          (each) =>
+            isCrlOf(each, signer) &&
+            now >= each.thisUpdate &&
+            now <= each.nextUpdate &&
+            checkCrlSignature(each, signer).ok,
+        ),
       );
-      if (crl === undefined)
+      if (valid.length === 0)
         return fail(
           'REVOCATION_UNKNOWN',
           `no valid CRL of the issuer of ${what} ${current.serialHex} is at hand`,
         );
-      if (crl.revoked.has(current.serialHex))
+      if (valid.some(({ revoked }) => revoked.has(current.serialHex)))
         return fail('CERTIFICATE_REVOKED', `${what} ${current.serialHex} is revoked`);
     }
     issuer = current;
   }
   return ok(undefined);
+}
+
+/** Those with the highest number, and those with the latest beginning: as a rule one and the same. */
+function newestCrls(crls: readonly ParsedCrl[]): readonly ParsedCrl[] {
+  if (crls.length < 2) return crls;
+  let number = -1n;
+  let thisUpdate = -Infinity;
+  for (const crl of crls) {
+    if (crl.number > number) ({ number } = crl);
+    thisUpdate = Math.max(thisUpdate, crl.thisUpdate);
+  }
+  return crls.filter((crl) => crl.number === number || crl.thisUpdate === thisUpdate);
 }
 
 function readTbs(outer: DerReader): TbsCrlFields {
@@ -146,7 +165,11 @@ function readTbs(outer: DerReader): TbsCrlFields {
       if ((content[0] as number) >= 0x80 || content.length > 20)
         throw new DerError('the CRL number is out of range');
       number = BigInt(`0x${content.toString('hex')}`);
-    } else if (critical)
+    } else if (oid === oids.deltaCrlIndicator || oid === oids.issuingDistributionPoint)
+      throw new DerError(
+        `the CRL is not complete: it has the extension ${oid} (${oid === oids.deltaCrlIndicator ? 'deltaCRLIndicator' : 'issuingDistributionPoint'})`,
+      );
+    else if (critical)
       throw new DerError(`the CRL has the critical extension ${oid}, which is not supported`);
   }
   wrapped.end('crlExtensions');
@@ -180,10 +203,8 @@ function readEntry(entry: DerReader, into: Map<string, RevokedEntry>): void {
         const content = value.content(tag.enumerated, 'reasonCode');
         if (content.length !== 1) throw new DerError('a reason code is out of range');
         reasonCode = content[0];
-      } else if (critical)
-        throw new DerError(
-          `an entry of the CRL has the critical extension ${oid}, which is not supported`,
-        );
+      } else if (critical || oid === oids.certificateIssuer)
+        throw new DerError(`an entry of the CRL has the extension ${oid}, which is not supported`);
     }
   }
   entry.end('a revoked certificate');

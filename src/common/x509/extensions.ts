@@ -13,6 +13,8 @@ export const extensionOid = {
   certificatePolicies: '551d20',
   authorityKeyId: '551d23',
   extendedKeyUsage: '551d25',
+  freshestCrl: '551d2e',
+  authorityInfoAccess: '2b06010505070101',
   noRevAvail: '551d38',
 } as const;
 
@@ -43,18 +45,29 @@ export interface Extensions {
   authorityKeyId: string | undefined;
   crlDistributionPoints: readonly string[];
   noRevAvail: boolean;
+  hasOcsp: boolean;
   extensionOids: string[];
   criticalExtensionOids: string[];
   unknownCriticalExtensions: string[];
 }
 
+/** Must not be critical (RFC 5280 sections 4.2.1.1 and 4.2.1.2, RFC 9608 section 2). */
+const neverCritical: ReadonlySet<string> = new Set<string>([
+  extensionOid.subjectKeyId,
+  extensionOid.authorityKeyId,
+  extensionOid.noRevAvail,
+]);
+
 const maximumExtensions = 64;
 
 /**
  * Reads the content of Extensions (RFC 5280 section 4.1): at least one, none twice, no explicit
- * DEFAULT.
+ * DEFAULT. `asRequested`: of a certificate request, where tools write empty lists and defaults.
  */
-export function readExtensions(list: DerReader): Extensions {
+export function readExtensions(
+  list: DerReader,
+  { asRequested = false }: { readonly asRequested?: boolean } = {},
+): Extensions {
   const into: Extensions = {
     subjectAltName: undefined,
     sanCritical: false,
@@ -67,18 +80,20 @@ export function readExtensions(list: DerReader): Extensions {
     authorityKeyId: undefined,
     crlDistributionPoints: [],
     noRevAvail: false,
+    hasOcsp: false,
     extensionOids: [],
     criticalExtensionOids: [],
     unknownCriticalExtensions: [],
   };
-  if (!list.more) throw new DerError('extensions are present and empty');
+  if (!list.more && !asRequested) throw new DerError('extensions are present and empty');
   while (list.more) {
     const extension = list.sequence('extension');
     const oid = extension.oidHex('extension OID');
     let critical = false;
     if (extension.peek() === tag.boolean) {
       critical = extension.boolean('critical');
-      if (!critical) throw new DerError('an extension states the default critical FALSE');
+      if (!critical && !asRequested)
+        throw new DerError('an extension states the default critical FALSE');
     }
     const value = extension.enter(tag.octetString, 'extension value');
     extension.end('extension');
@@ -87,24 +102,45 @@ export function readExtensions(list: DerReader): Extensions {
     if (into.extensionOids.length === maximumExtensions)
       throw new DerError(`more than ${maximumExtensions} extensions`);
     into.extensionOids.push(text);
+    if (critical && !asRequested && neverCritical.has(oid))
+      throw new DerError(`extension ${text} is critical, which it must never be`);
     if (critical) {
       into.criticalExtensionOids.push(text);
       if (!processed.has(oid)) into.unknownCriticalExtensions.push(text);
     }
-    if (readKnown(into, oid, critical, value)) value.end(`the value of extension ${text}`);
+    if (readKnown(into, { oid, critical, asRequested }, value))
+      value.end(`the value of extension ${text}`);
   }
+  if (into.noRevAvail && !asRequested) refuseContradiction(into);
   return into;
 }
 
+const dottedOid = (name: keyof typeof extensionOid): string => oidText(extensionOid[name]);
+
+/** noRevAvail says that there is no revocation information (RFC 9608 section 2). */
+function refuseContradiction({ isCa, hasOcsp, extensionOids }: Extensions): void {
+  if (isCa) throw new DerError('a CA certificate has noRevAvail');
+  if (
+    hasOcsp ||
+    extensionOids.includes(dottedOid('crlDistributionPoints')) ||
+    extensionOids.includes(dottedOid('freshestCrl'))
+  )
+    throw new DerError('noRevAvail stands beside a place of revocation information');
+}
+
 /** Returns false for an extension that is passed over unread. */
-function readKnown(into: Extensions, oid: string, critical: boolean, value: DerReader): boolean {
+function readKnown(
+  into: Extensions,
+  { oid, critical, asRequested }: { oid: string; critical: boolean; asRequested: boolean },
+  value: DerReader,
+): boolean {
   switch (oid) {
     case extensionOid.keyUsage:
       into.keyUsage = { names: readKeyUsage(value), critical };
       return true;
     case extensionOid.basicConstraints:
       into.basicConstraintsCritical = critical;
-      readBasicConstraints(into, value);
+      readBasicConstraints(into, value, asRequested);
       return true;
     case extensionOid.subjectAltName:
       into.sanCritical = critical;
@@ -124,6 +160,9 @@ function readKnown(into: Extensions, oid: string, critical: boolean, value: DerR
       return true;
     case extensionOid.crlDistributionPoints:
       into.crlDistributionPoints = readDistributionPoints(value.sequence('cRLDistributionPoints'));
+      return true;
+    case extensionOid.authorityInfoAccess:
+      into.hasOcsp = readsOcsp(value.sequence('authorityInfoAccess'));
       return true;
     case extensionOid.noRevAvail:
       value.null('noRevAvail');
@@ -155,11 +194,12 @@ function readKeyUsage(value: DerReader): ReadonlySet<KeyUsageName> {
   return names;
 }
 
-function readBasicConstraints(into: Extensions, value: DerReader): void {
+function readBasicConstraints(into: Extensions, value: DerReader, asRequested: boolean): void {
   const constraints = value.sequence('basicConstraints');
   if (constraints.peek() === tag.boolean) {
     into.isCa = constraints.boolean('cA');
-    if (!into.isCa) throw new DerError('basicConstraints states the default cA FALSE');
+    if (!into.isCa && !asRequested)
+      throw new DerError('basicConstraints states the default cA FALSE');
   }
   if (constraints.more) {
     if (!into.isCa) throw new DerError('basicConstraints has a pathLen without cA');
@@ -204,6 +244,21 @@ function readDistributionPoints(list: DerReader): readonly string[] {
     point.end('DistributionPoint');
   }
   return uris;
+}
+
+const ocspMethod = '2b06010505073001';
+
+/** Whether AuthorityInfoAccess (RFC 5280 section 4.2.2.1) names an OCSP responder. */
+function readsOcsp(list: DerReader): boolean {
+  let found = false;
+  if (!list.more) throw new DerError('authorityInfoAccess is empty');
+  while (list.more) {
+    const description = list.sequence('AccessDescription');
+    found = description.oidHex('accessMethod') === ocspMethod || found;
+    description.any('accessLocation');
+    description.end('AccessDescription');
+  }
+  return found;
 }
 
 function nonEmptyHex(content: Buffer, what: string): string {

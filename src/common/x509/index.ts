@@ -19,6 +19,7 @@ export { keyTypes, type KeyType } from './key-type.ts';
 export {
   certificatesFromPem,
   certificatesToPem,
+  csrFromPem,
   pemDecode,
   pemEncode,
   type PemBlock,

@@ -1,3 +1,4 @@
+import { isAscii, isUtf8 } from 'node:buffer';
 import { DerError, tag, type DerReader } from './der-reader.ts';
 import { ipText } from './ip-address.ts';
 import type { AltNames } from './types.ts';
@@ -46,10 +47,52 @@ function printableAscii(content: Buffer, what: string): string {
   for (let index = 0; index < content.length; index += 1) {
     const octet = content[index] as number;
     if (octet < 0x21 || octet > 0x7e)
-      throw new DerError(`${what} has a name with the octet 0x${octet.toString(16)}`);
+      throw new DerError(
+        `${what} has the name ${JSON.stringify(content.toString('latin1').slice(0, 80))}, in which the octet 0x${octet.toString(16)} is not allowed`,
+      );
   }
   if (content.length === 0) throw new DerError(`${what} has an empty name`);
   return content.toString('latin1');
+}
+
+/** Text types of attribute values, and whether their content is allowed (X.680 section 41). */
+const textTypes: Readonly<Record<number, (content: Buffer) => boolean>> = {
+  0x0c: (content) => isUtf8(content),
+  0x12: (content) => /^[0-9 ]*$/.test(content.toString('latin1')),
+  0x13: (content) => /^[A-Za-z0-9 '()+,./:=?-]*$/.test(content.toString('latin1')),
+  0x14: () => true,
+  0x16: (content) => isAscii(content),
+  0x1c: (content) => content.length % 4 === 0,
+  0x1e: (content) => content.length % 2 === 0,
+};
+
+/**
+ * Passes over a Name of a certificate (RFC 5280 section 4.1.2.4): types are OIDs, texts are of their
+ * type and not empty, the attributes of an RDN stand in DER's order and none twice.
+ */
+export function readStrictName(reader: DerReader, what: string): Buffer {
+  const start = reader.offset;
+  const name = reader.sequence(what);
+  while (name.more) {
+    const set = name.enter(tag.set, what);
+    if (!set.more) throw new DerError(`${what} has an empty RDN`);
+    let previous: Buffer | undefined;
+    while (set.more) {
+      const from = set.offset;
+      const attribute = set.sequence(what);
+      const encoded = set.since(from);
+      if (previous !== undefined && Buffer.compare(previous, encoded) >= 0)
+        throw new DerError(`${what} has attributes of an RDN twice, or not in DER's order`);
+      previous = encoded;
+      attribute.oidHex(`an attribute type of ${what}`);
+      const value = attribute.any(what);
+      attribute.end(what);
+      const isAllowed = textTypes[value.tag];
+      if (isAllowed !== undefined && (value.content.length === 0 || !isAllowed(value.content)))
+        throw new DerError(`${what} has a text that is empty or not of its type`);
+    }
+  }
+  return reader.since(start);
 }
 
 /** Passes over a Name, checking its structure; returns it with tag and length. */

@@ -15,14 +15,19 @@ export function pemEncode(label: string, derBytes: Buffer): string {
 export const certificatesToPem = (ders: readonly Buffer[]): string =>
   ders.map((each) => pemEncode('CERTIFICATE', each)).join('');
 
+/** White space may stand behind the first line; lines end in CRLF, LF or CR (RFC 7468 section 3). */
 const block =
-  /-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n([A-Za-z0-9+/=\s]*?)-----END ([A-Z0-9 ]{1,64})-----/g;
+  /-----BEGIN ([A-Z0-9 ]{1,64})-----[ \t]*(?:\r\n|\n|\r)([A-Za-z0-9+/=\s]*?)-----END ([A-Z0-9 ]{1,64})-----/g;
+/** What dashes of UTF-16, in either order, look like when they are read as UTF-8. */
+const utf16 = /(?:-\0){5}|(?:\0-){5}/;
 
 /**
  * All PEM blocks of a text; what stands between them is explanatory text and ignored (RFC 7468
  * section 2).
  */
 export function pemDecode(text: string): Result<readonly PemBlock[]> {
+  if (utf16.test(text))
+    return fail('INVALID_REQUEST', 'the text is UTF-16: save it as UTF-8 or ASCII');
   const blocks: PemBlock[] = [];
   for (const [, label, body, closing] of text.matchAll(block)) {
     if (label !== closing)
@@ -55,4 +60,17 @@ export function certificatesFromPem(text: string): Result<readonly Buffer[]> {
   if (blocks.value.length === 0)
     return fail('CERTIFICATE_MALFORMED', 'the text has no PEM certificate');
   return ok(blocks.value.map((each) => each.der));
+}
+
+/** The second one is what Microsoft's and older tools write. */
+const requestLabels: readonly string[] = ['CERTIFICATE REQUEST', 'NEW CERTIFICATE REQUEST'];
+
+/** The only certificate request of a PEM text. Fails with CSR_MALFORMED. */
+export function csrFromPem(text: string): Result<Buffer> {
+  const blocks = pemDecode(text);
+  if (!blocks.ok) return fail('CSR_MALFORMED', blocks.error.message);
+  const [first, ...more] = blocks.value;
+  if (first === undefined || more.length > 0 || !requestLabels.includes(first.label))
+    return fail('CSR_MALFORMED', 'the text does not hold exactly one CERTIFICATE REQUEST (PEM)');
+  return ok(first.der);
 }

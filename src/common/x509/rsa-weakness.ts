@@ -33,9 +33,48 @@ export function rsaWeakness(modulus: Buffer): string | undefined {
       if (roca && rocaResidues.get(prime.value)?.has(residue) === false) roca = false;
     }
   }
-  return roca
-    ? 'the RSA modulus has the fingerprint of the ROCA weakness (CVE-2017-15361)'
-    : undefined;
+  if (roca) return 'the RSA modulus has the fingerprint of the ROCA weakness (CVE-2017-15361)';
+  return hasClosePrimes(n) ? 'the primes of the RSA modulus are close to each other' : undefined;
+}
+
+const fermatRounds = 100;
+
+/**
+ * Fermat's method finds primes p and q if (p + q) / 2 is one of the first numbers from the root of
+ * the modulus on (CVE-2022-26320). Boulder tries 100 rounds as well.
+ */
+function hasClosePrimes(n: bigint): boolean {
+  let a = squareRoot(n);
+  if (a * a < n) a += 1n;
+  let square = a * a - n;
+  for (let round = 0; round < fermatRounds; round += 1) {
+    if (isSquare(square)) return true;
+    square += 2n * a + 1n;
+    a += 1n;
+  }
+  return false;
+}
+
+/** Rounded down, by Newton's method from above. */
+function squareRoot(n: bigint): bigint {
+  let root = 1n << BigInt((n.toString(16).length * 4 + 2) >> 1);
+  for (;;) {
+    const next = (root + n / root) >> 1n;
+    if (next >= root) return root;
+    root = next;
+  }
+}
+
+/** Squares modulo 64, 63, 65 and 11: all but one number in 119 need no root. */
+const residues = [64, 63, 65, 11].map((modulus) => ({
+  modulus: BigInt(modulus),
+  squares: new Set(Array.from({ length: modulus }, (_, value) => (value * value) % modulus)),
+}));
+
+function isSquare(n: bigint): boolean {
+  if (residues.some(({ modulus, squares }) => !squares.has(Number(n % modulus)))) return false;
+  const root = squareRoot(n);
+  return root * root === n;
 }
 
 interface Run {

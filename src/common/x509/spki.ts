@@ -30,6 +30,13 @@ const curves: readonly Curve[] = [
   },
 ];
 
+/** Octets of a coordinate on the named curves that certificates of others may have. */
+const coordinateBytes: Readonly<Record<string, number>> = {
+  '2a8648ce3d030107': 32,
+  '2b81040022': 48,
+  '2b81040023': 66,
+};
+
 const ecPublicKey = '2a8648ce3d0201';
 const rsaEncryption = '2a864886f70d010101';
 
@@ -52,6 +59,47 @@ export function keyTypeOfSpki(spkiDer: Buffer): Result<KeyType> {
   return parsing('KEY_UNSUPPORTED', () => rsaKeyType(spkiDer));
 }
 
+/**
+ * Reads the SubjectPublicKeyInfo of a certificate to its last byte; returns it with tag and length.
+ * The key may be of a type that we do not accept for our own certificates: what is checked is that
+ * it says one thing only. RSA: NULL parameters, two positive numbers. EC: a named curve, a point of
+ * its length.
+ */
+export function readSpki(reader: DerReader): Buffer {
+  const start = reader.offset;
+  const spki = reader.sequence('subjectPublicKeyInfo');
+  const algorithm = spki.sequence('the algorithm of the key');
+  const oid = algorithm.oidHex('the algorithm of the key');
+  const curve = oid === ecPublicKey ? algorithm.oidHex('the curve of the key') : undefined;
+  if (oid === rsaEncryption) algorithm.null('the parameters of the RSA key');
+  else if (curve === undefined && algorithm.more) algorithm.any('the parameters of the key');
+  algorithm.end('the algorithm of the key');
+  const key = spki.octetBits('subjectPublicKey');
+  spki.end('subjectPublicKey');
+  if (oid === rsaEncryption) readRsaKey(key);
+  if (curve !== undefined) checkPoint(key, coordinateBytes[curve]);
+  return reader.since(start);
+}
+
+function readRsaKey(bytes: Buffer): void {
+  const inner = new DerReader(bytes);
+  const key = inner.sequence('RSAPublicKey');
+  inner.end('RSAPublicKey');
+  for (const what of ['the modulus', 'the exponent']) {
+    const [first, second] = key.integer(what);
+    if ((first as number) >= 0x80 || (first === 0 && second === undefined))
+      throw new DerError(`${what} of the RSA key is not positive`);
+  }
+  key.end('the exponent');
+}
+
+function checkPoint(point: Buffer, length: number | undefined): void {
+  const compressed = point[0] === 2 || point[0] === 3;
+  if (!compressed && point[0] !== 4) throw new DerError('the EC key is no point of a known form');
+  if (length !== undefined && point.length !== 1 + (compressed ? 1 : 2) * length)
+    throw new DerError('the EC key is no point of its curve');
+}
+
 function isOnCurve(spkiDer: Buffer, { prefix, coordinateBytes, p, b }: Curve): boolean {
   const middle = prefix.length + coordinateBytes;
   const x = BigInt(`0x${spkiDer.toString('hex', prefix.length, middle)}`);
@@ -71,7 +119,13 @@ function rsaKeyType(spkiDer: Buffer): Result<KeyType> {
       'KEY_UNSUPPORTED',
       'the EC key is not on P-256 or P-384 as named curve with an uncompressed point',
     );
-  if (oid !== rsaEncryption) return fail('KEY_UNSUPPORTED', 'the key is neither EC nor RSA');
+  if (oid !== rsaEncryption)
+    return fail('KEY_UNSUPPORTED', 'the key is neither EC (P-256, P-384) nor RSA');
+  if (!algorithm.more)
+    return fail(
+      'KEY_UNSUPPORTED',
+      'the RSA key lacks the NULL parameters of its algorithm (RFC 3279 section 2.3.1); a request made with OpenSSL has them: openssl req -new -key KEY',
+    );
   algorithm.null('RSA parameters');
   algorithm.end('RSA parameters');
   const inner = new DerReader(spki.octetBits('subjectPublicKey'));
@@ -87,7 +141,7 @@ function rsaKeyType(spkiDer: Buffer): Result<KeyType> {
   if (signedModulus[0] !== 0 || (bits !== 2048 && bits !== 3072 && bits !== 4096))
     throw new DerError('the RSA modulus does not have exactly 2048, 3072 or 4096 bits');
   if (exponent.toString('hex') !== '010001')
-    return fail('KEY_UNSUPPORTED', 'the RSA exponent is not 65537');
+    return fail('KEY_UNSUPPORTED', 'the RSA exponent is not 65537, the only one that is accepted');
   const weakness = rsaWeakness(signedModulus.subarray(1));
   return weakness === undefined ? ok<KeyType>(`rsa-${bits}`) : fail('KEY_WEAK', weakness);
 }

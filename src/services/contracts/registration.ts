@@ -88,8 +88,11 @@ export interface Tokens {
     },
   ): Promise<{
     readonly token: string;
-    readonly record: JoinToken /** SHA-256 of the newest root, hex. */;
+    readonly record: JoinToken;
+    /** SHA-256 (hex) of the root that the server shows now. */
     readonly bundleFingerprint: string;
+    /** Of that root, and of those that the server may show while the token is good. */
+    readonly rootFingerprints: readonly string[];
   }>;
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>>;
   /** Throws NOT_FOUND, and CONFLICT where it led to a certificate, was revoked or has expired. */

@@ -31,7 +31,7 @@ export function createJoinTokens(
   guard: LogGuard,
 ): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
   const statements = joinTokenStatements(engine);
-  const { insert, byId, byHash, revoke } = statements;
+  const { insert, byId, byHash, revoke, awaited } = statements;
   const { existing, bindKey, bindResult } = tokenUses(statements, guard);
 
   return {
@@ -65,6 +65,8 @@ export function createJoinTokens(
           return revoked;
         }),
       bind: (id, publicKeySha256, now) => engine.write(() => bindKey(id, publicKeySha256, now)),
+      isAwaited: (madeUntil, now) =>
+        engine.read(() => awaited.get({ until: madeUntil, now }) !== undefined),
       list: (page) => engine.read(() => listed(engine, page)),
     },
   };
@@ -195,6 +197,15 @@ function joinTokenStatements(engine: Engine) {
     ),
     revoke: engine.statement<{ id: string }>()((query, slot) =>
       query.updateTable('join_tokens').set({ expires_at: revokedAt }).where('id', '=', slot('id')),
+    ),
+    awaited: engine.statement<{ until: number; now: number }>()((query, slot) =>
+      query
+        .selectFrom('join_tokens')
+        .select('id')
+        .where('created_at', '<=', slot('until'))
+        .where('expires_at', '>', slot('now'))
+        .where('result_serial', 'is', null)
+        .limit(1),
     ),
   };
 }

@@ -321,6 +321,34 @@ export function agentCases(name: string, open: OpenStore): void {
     assert.equal(await store.tokens.byId('none'), undefined);
   });
 
+  test(`${name}: a token is awaited until it has led to an agent, was revoked or has expired`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const [used, revoked] = [joinToken(), joinToken()];
+    assert.equal(await store.tokens.isAwaited(start, start), false);
+    for (const token of [used, revoked])
+      await store.tokens.create(token, event('token.created', token.id));
+    const awaited = (madeUntil: number, now: number): Promise<boolean> =>
+      store.tokens.isAwaited(madeUntil, now);
+    assert.deepEqual(
+      [await awaited(start, start + 599), await awaited(start - 1, start)],
+      [true, false],
+    );
+    assert.equal(await awaited(start, start + 600), false);
+    const agent = attested();
+    const key = createHash('sha256').update(agent.spkiDer).digest('hex');
+    await store.tokens.bind(used.id, key, start);
+    await store.agents.record({
+      agent,
+      act: 'attest',
+      tokenId: used.id,
+      event: event('agent.attested'),
+    });
+    assert.equal(await awaited(start, start), true);
+    await store.tokens.revoke(revoked.id, start, event('token.revoked', revoked.id));
+    assert.equal(await awaited(start, start), false);
+  });
+
   test(`${name}: the result of a token is set with the agent, once, for its agent and its key`, async () => {
     await using opened = await open();
     const { store } = opened;

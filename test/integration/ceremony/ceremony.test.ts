@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { verifyTranscript, type CeremonyOutcome } from '../../../src/ceremony/index.ts';
+import { checkTranscript } from '../../../src/ceremony/verify.ts';
 import { unwrap } from '../../../src/common/errors/index.ts';
 import {
   certificatesFromPem,
@@ -383,6 +384,21 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
     );
     assert.equal(verified.code, 0, verified.err);
     assert.match(verified.out, /the signer is the root that you gave/);
+    // the whole file is judged: neither the certificates above nor the text around them may differ
+    for (const name of ['issuing-3.pem', 'ours.csr']) {
+      const good = readFileSync(file(name));
+      const altered = file('altered.pem');
+      for (let at = 0; at <= good.length; at += 1) {
+        const bytes = Buffer.from(at < good.length ? good : Buffer.concat([good, Buffer.of(10)]));
+        if (at < good.length) bytes[at] = (bytes[at] as number) ^ 1;
+        writeFileSync(altered, bytes);
+        assert.throws(
+          () => checkTranscript({ path: files.transcript, filePaths: [altered] }),
+          { code: 'TRANSCRIPT_INVALID' },
+          `${name}, octet ${at}`,
+        );
+      }
+    }
     assert.match(
       (await cli('ceremony', 'verify', files.transcript, '--signer', file('root-2.pem'))).err,
       /TRANSCRIPT_INVALID/,

@@ -84,7 +84,7 @@ test('a server is accepted by its exact ID under the bundle, or under the root o
   defer(context, () => server.stop());
   for (const trust of [
     { kind: 'bundle', roots: () => [server.root.parsed.raw] },
-    { kind: 'fingerprint', rootSha256Hex: server.rootFingerprint },
+    { kind: 'fingerprint', rootsSha256Hex: [server.rootFingerprint] },
     { kind: 'insecure' },
   ] satisfies ServerTrust[]) {
     const connection = await open(server.address, trust);
@@ -110,7 +110,7 @@ test('nothing is sent to a server that does not prove to be the CA', async (cont
     });
   const good = 'spiffe://td/meshca/server';
   const trust: ServerTrust = { kind: 'bundle', roots: () => [root.parsed.raw] };
-  const print: ServerTrust = { kind: 'fingerprint', rootSha256Hex: sha256Hex(root.parsed.raw) };
+  const print: ServerTrust = { kind: 'fingerprint', rootsSha256Hex: [sha256Hex(root.parsed.raw)] };
   const cases: [
     string,
     TestCertificate,

@@ -7,6 +7,7 @@ import {
   encodeTime,
   keyIdentifierOf,
   parseCertificate,
+  parseTbsCertificate,
   signatureAlgorithmFor,
   type ParsedCertificate,
 } from '../../../src/common/x509/index.ts';
@@ -98,6 +99,16 @@ const refused = (tbs: Buffer, profile: Profile, about: Said, why: string): void 
 };
 
 suite('what the builders make', () => {
+  test('an RSA leaf has keyEncipherment, which NSS asks of servers, and an EC leaf has not', () => {
+    const rsa = makeKey('rsa-2048');
+    for (const { spkiDer } of [rsa, leafKey]) {
+      const tbs = leafTbs({ ...input, spkiDer });
+      assert.ok(passes(tbs, 'short-lived', { ...said, spkiDer }));
+      const { keyUsage } = unwrap(parseTbsCertificate(tbs));
+      assert.equal(keyUsage?.names.has('keyEncipherment'), spkiDer === rsa.spkiDer);
+    }
+  });
+
   test('passes lint in every profile', () => {
     const authority = { spiffeId: SpiffeId.of(trustDomain.id), ...year };
     assert.ok(

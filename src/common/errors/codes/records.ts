@@ -87,6 +87,11 @@ export const recordCodes = {
     'A record of the audit log is not the one that was signed.',
     'Keep the file and the database as they are: the log was altered. The message names the first record that is wrong.',
   ),
+  AUDIT_LATE: operator(
+    'UNAVAILABLE',
+    'Records of the audit log have had no checkpoint for minutes.',
+    'Connect the token that holds the key of the log, or look at the error in the server log.',
+  ),
   EVIDENCE_INVALID: caller(
     'DATA_LOSS',
     'The list of who had confirmed an authority is not the one on record.',

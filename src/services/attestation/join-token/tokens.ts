@@ -16,9 +16,11 @@ import type { NodeAttestors } from '../node-attestors.ts';
 
 export interface TokenDependencies {
   readonly tokens: Pick<JoinTokenStore, 'create' | 'list' | 'byId' | 'revoke'>;
-  readonly authorities: Pick<Authorities, 'rootsDer'>;
   /** Which names are free for agents. */
   readonly attestors: Pick<NodeAttestors, 'isFreeName'>;
+  readonly authorities: Pick<Authorities, 'all' | 'issuing' | 'rootOf'>;
+  /** The root that the server's certificate stands under; undefined while it has none. */
+  readonly shownRoot: () => Buffer | undefined;
   readonly access: Access;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -52,7 +54,7 @@ export class TokenService implements Tokens {
       'CreateJoinToken',
       request.agentName.slice(0, maximumNameLength),
       async () => {
-        const { clock, authorities } = this.#deps;
+        const { clock } = this.#deps;
         const rights = await this.#deps.access.of(caller);
         const asked = this.#checked(rights, request);
         const token = this.#deps.random.bytes(tokenBytes).toString('base64url');
@@ -80,7 +82,8 @@ export class TokenService implements Tokens {
             nodeSelectors: record.nodeSelectors.map(selectorText),
           },
         });
-        return { token, record, bundleFingerprint: fingerprintOf(authorities.rootsDer()) };
+        const rootFingerprints = this.#rootFingerprints();
+        return { token, record, bundleFingerprint: rootFingerprints[0] ?? '', rootFingerprints };
       },
     );
   }
@@ -155,13 +158,27 @@ export class TokenService implements Tokens {
       });
     });
   }
-}
 
-/**
- * Of the newest root: those after it came later, and an agent that starts from it walks on through
- * the signed bundles.
- */
-const fingerprintOf = (rootsDer: readonly Buffer[]): string => {
-  const newest = rootsDer.at(-1);
-  return newest === undefined ? '' : sha256Hex(newest);
-};
+  /**
+   * The agent checks the root that the server shows, so that one comes first. After it those that
+   * the server may show next: a new root that is published, or active already.
+   */
+  #rootFingerprints(): readonly string[] {
+    const { authorities, shownRoot } = this.#deps;
+    const issuing = authorities.issuing();
+    const shown =
+      shownRoot() ??
+      (issuing === undefined ? undefined : authorities.rootOf(issuing.id)?.certificateDer);
+    const next = authorities
+      .all()
+      .filter(({ kind, state }) => kind === 'root' && (state === 'published' || state === 'active'))
+      .map(({ certificateDer }) => certificateDer);
+    return [
+      ...new Set(
+        [shown, ...next].flatMap((der) =>
+          der === undefined || der === null ? [] : [sha256Hex(der)],
+        ),
+      ),
+    ];
+  }
+}

@@ -129,7 +129,10 @@ async function startAgent(
           trust:
             kept !== undefined
               ? byBundle
-              : (options.trust ?? { kind: 'fingerprint', rootSha256Hex: server.rootFingerprint }),
+              : (options.trust ?? {
+                  kind: 'fingerprint',
+                  rootsSha256Hex: [server.rootFingerprint],
+                }),
         },
         signal,
       ),
@@ -341,7 +344,7 @@ test('a wrong server gets no token', async (context) => {
   const directory = await directoryFor(context);
   const agent = await startAgent(context, server, {
     directory,
-    trust: { kind: 'fingerprint', rootSha256Hex: '00'.repeat(32) },
+    trust: { kind: 'fingerprint', rootsSha256Hex: ['00'.repeat(32)] },
   });
   await until(
     () => agent.session.status().lastError?.code === 'SERVER_UNTRUSTED',

@@ -16,7 +16,19 @@ import {
   now,
 } from '../../../support/x509.ts';
 
-const { context, contextPrimitive, der, integer, octetString, oid, sequence } = derWriter;
+const {
+  bitString,
+  context,
+  contextPrimitive,
+  der,
+  derNull,
+  integer,
+  octetString,
+  oid,
+  sequence,
+  setOf,
+  utf8String,
+} = derWriter;
 const key = makeKey();
 const root = makeAuthority('root');
 const hex = (text: string): Buffer => Buffer.from(text, 'hex');
@@ -26,6 +38,21 @@ const codeOf = (bytes: Buffer): string => {
 };
 const make = (...parts: readonly Buffer[]): Buffer =>
   makeDer({ key, subject: commonName('x'), issuer: root, extensions: parts });
+
+/** A certificate with this subject, or this key. */
+const named = (subject: Buffer): Buffer =>
+  makeDer({ key, subject, issuer: root, extensions: [extensions.keyUsage([0])] });
+const keyed = (spkiDer: Buffer): Buffer =>
+  makeDer({
+    key: { ...key, spkiDer },
+    subject: commonName('x'),
+    issuer: root,
+    extensions: [extensions.keyUsage([0])],
+  });
+const spkiWith = (algorithm: Buffer, point: Buffer): Buffer =>
+  sequence(algorithm, bitString(point));
+const ecAlgorithm = sequence(oid('1.2.840.10045.2.1'), oid('1.2.840.10045.3.1.7'));
+const rsaAlgorithm = sequence(oid('1.2.840.113549.1.1.1'), derNull());
 
 suite('parseCertificate', () => {
   test('reads every field of a leaf', () => {
@@ -118,6 +145,87 @@ suite('parseCertificate', () => {
     ['key usage with a tenth bit', make(extension('2.5.29.15', true, hex('0303060040')))],
     ['bytes behind the value of an extension', make(extension('2.5.29.19', true, hex('300000')))],
     ['noRevAvail that is not NULL', make(extension('2.5.29.56', false, hex('3000')))],
+    ['a critical noRevAvail', make(extension('2.5.29.56', true, hex('0500')))],
+    ['a critical SKI', make(extension('2.5.29.14', true, octetString(hex('0102'))))],
+    [
+      'a critical AKI',
+      make(extension('2.5.29.35', true, sequence(contextPrimitive(0, hex('0102'))))),
+    ],
+    [
+      'noRevAvail beside a distribution point',
+      make(
+        extension('2.5.29.56', false, hex('0500')),
+        extension(
+          '2.5.29.31',
+          false,
+          sequence(sequence(context(0, context(0, contextPrimitive(6, Buffer.from('http://a')))))),
+        ),
+      ),
+    ],
+    [
+      'noRevAvail beside a freshest CRL',
+      make(extension('2.5.29.56', false, hex('0500')), extension('2.5.29.46', false, hex('3000'))),
+    ],
+    [
+      'noRevAvail beside an OCSP responder',
+      make(
+        extension('2.5.29.56', false, hex('0500')),
+        extension(
+          '1.3.6.1.5.5.7.1.1',
+          false,
+          sequence(
+            sequence(oid('1.3.6.1.5.5.7.48.1'), contextPrimitive(6, Buffer.from('http://a'))),
+          ),
+        ),
+      ),
+    ],
+    [
+      'noRevAvail in a CA certificate',
+      make(extensions.basicConstraints(true), extension('2.5.29.56', false, hex('0500'))),
+    ],
+    ...(
+      [
+        ['an empty text', der(0x0c)],
+        ['a PrintableString with an at sign', der(0x13, Buffer.from('a@b'))],
+        ['a UTF8String that is none', der(0x0c, hex('c328'))],
+        ['an IA5String with an umlaut', der(0x16, hex('e4'))],
+        ['half a character of a BMPString', der(0x1e, hex('00'))],
+      ] as const
+    ).map(
+      ([what, value]) =>
+        [`a name with ${what}`, named(sequence(setOf(sequence(oid('2.5.4.3'), value))))] as const,
+    ),
+    [
+      'a name with an RDN out of order',
+      named(
+        sequence(
+          der(
+            0x31,
+            sequence(oid('2.5.4.10'), utf8String('b')),
+            sequence(oid('2.5.4.3'), utf8String('a')),
+          ),
+        ),
+      ),
+    ],
+    [
+      'a name with a type that is no OID',
+      named(sequence(setOf(sequence(der(0x06), utf8String('a'))))),
+    ],
+    ['a key with bytes behind it', keyed(sequence(key.spkiDer.subarray(2), hex('00')))],
+    ['an EC point that is too short', keyed(spkiWith(ecAlgorithm, hex('0401')))],
+    ['an EC point of no form', keyed(spkiWith(ecAlgorithm, Buffer.alloc(65)))],
+    [
+      'an RSA key without NULL',
+      keyed(spkiWith(sequence(oid('1.2.840.113549.1.1.1')), sequence(integer(5), integer(3)))),
+    ],
+    [
+      'an RSA key with a negative modulus',
+      keyed(spkiWith(rsaAlgorithm, sequence(der(0x02, hex('ff01')), integer(3)))),
+    ],
+    [
+      'an RSA key with a third number',
+      keyed(spkiWith(rsaAlgorithm, sequence(integer(5), integer(3), integer(1)))),
+    ],
     ['an empty extended key usage', make(extension('2.5.29.37', false, hex('3000')))],
     ['an empty SAN', make(extension('2.5.29.17', false, hex('3000')))],
     ['a SAN with a name of no known kind', make(extension('2.5.29.17', false, hex('30028900')))],

@@ -7,6 +7,7 @@ import {
   derWriter as w,
   parseCertificate,
   parseCrl,
+  pemDecode,
   parseTbsCrl,
   verifyX509Svid,
   type ParsedCrl,
@@ -18,6 +19,7 @@ import {
   createSvid,
   type TestAuthority,
 } from '../../../support/test-pki.ts';
+import { fixture } from '../../../support/fixtures.ts';
 
 const now = Math.floor(Date.now() / 1000);
 const algorithm = w.sequence(w.oid('1.2.840.10045.4.3.2'));
@@ -29,20 +31,27 @@ interface Wanted {
   readonly thisUpdate?: number;
   readonly nextUpdate?: number;
   readonly signer?: TestAuthority;
+  readonly number?: bigint;
 }
 const crlOf = (
   issuer: TestAuthority,
-  { revoked = [], thisUpdate = now - 60, nextUpdate = now + 600, signer = issuer }: Wanted = {},
+  {
+    revoked = [],
+    thisUpdate = now - 60,
+    nextUpdate = now + 600,
+    signer = issuer,
+    number = 7n,
+  }: Wanted = {},
 ): Buffer =>
   sealed(
     buildCrlTbs({
       issuer: unwrap(parseCertificate(issuer.certificateDer)),
-      number: 7n,
+      number,
       thisUpdate,
       nextUpdate,
       revoked: revoked.map((serialHex) => ({
         serialHex,
-        revokedAt: now - 10,
+        revokedAt: thisUpdate - 10,
         reason: 'keyCompromise' as const,
       })),
     }),
@@ -119,6 +128,60 @@ suite('a chain is held against CRLs', () => {
   });
 });
 
+test('of the valid CRLs under one key the highest number counts, and revoked in either is revoked', () => {
+  const revoked = [serialOf(leaf.chainDer[0])];
+  const older = crlOf(issuer, { number: 7n, thisUpdate: now - 60 });
+  const newer = crlOf(issuer, { number: 8n, thisUpdate: now - 30, revoked });
+  for (const crls of [
+    [older, newer],
+    [newer, older],
+  ])
+    assert.equal(verdict([crlOf(root), ...crls]), 'CERTIFICATE_REVOKED');
+  // it was taken off the list
+  const off = crlOf(issuer, { number: 9n, thisUpdate: now - 20 });
+  for (const crls of [
+    [newer, off],
+    [off, newer],
+  ])
+    assert.equal(verdict([crlOf(root), ...crls]), 'ok');
+  // number and date disagree: whoever numbers them has lost count
+  const lower = crlOf(issuer, { number: 6n, thisUpdate: now - 10, revoked });
+  const early = crlOf(issuer, { number: 10n, thisUpdate: now - 90, revoked });
+  for (const odd of [lower, early])
+    for (const crls of [
+      [off, odd],
+      [odd, off],
+    ])
+      assert.equal(verdict([crlOf(root), ...crls]), 'CERTIFICATE_REVOKED');
+});
+
+test('a CRL of 100,000 entries is built and read, and no entry is later than the CRL', () => {
+  const meant = {
+    issuer: unwrap(parseCertificate(issuer.certificateDer)),
+    number: 7n,
+    thisUpdate: now - 30,
+    nextUpdate: now + 600,
+    revoked: Array.from({ length: 100_000 }, (_, index) => ({
+      serialHex: (0x40_00_00_00 + index).toString(16),
+      revokedAt: now - 30,
+    })),
+  };
+  const tbs = buildCrlTbs(meant);
+  assert.equal(unwrap(parseTbsCrl(tbs)).revoked.size, 100_000);
+  assert.equal(lintCrl(tbs, meant).ok, true);
+  const late = { ...meant, revoked: [{ serialHex: '0a', revokedAt: now - 29 }] };
+  assert.throws(() => buildCrlTbs(late), { code: 'LINT_FAILED' });
+  // as published before: NSS passes the revoked leaf until its clock is there
+  const published = unwrap(
+    parseCrl(
+      unwrap(pemDecode(fixture('crl/crl-revocation-after-thisupdate.pem').toString()))[0]
+        ?.der as Buffer,
+    ),
+  );
+  for (const { revokedAt } of published.revoked.values())
+    assert.ok(revokedAt > published.thisUpdate);
+});
+
 suite('the reader of CRLs', () => {
   const parsed: ParsedCrl = unwrap(parseCrl(crlOf(issuer, { revoked: ['0a', 'ff01'] })));
 
@@ -175,6 +238,9 @@ suite('the reader of CRLs', () => {
       tbs({ extensions: [aki, number, number] }),
       tbs({ extensions: [aki, number, extension('2.5.29.27', true, w.integer(1))] }),
       tbs({ extensions: [aki, number, extension('2.5.29.28', true, w.sequence())] }),
+      // an issuer that forgot to mark them critical has made no complete CRL all the same
+      tbs({ extensions: [aki, number, extension('2.5.29.27', false, w.integer(1))] }),
+      tbs({ extensions: [aki, number, extension('2.5.29.28', false, w.sequence())] }),
     ])
       assert.equal(parseTbsCrl(bad).ok, false);
   });
@@ -197,7 +263,7 @@ test('the lint finds each difference between a CRL and what it is meant to say',
     number: 7n,
     thisUpdate: now - 30,
     nextUpdate: now + 600,
-    revoked: [{ serialHex: '0a', revokedAt: now - 5 }],
+    revoked: [{ serialHex: '0a', revokedAt: now - 35 }],
   };
   const tbs = buildCrlTbs(meant);
   assert.equal(lintCrl(tbs, meant).ok, true);
@@ -207,8 +273,8 @@ test('the lint finds each difference between a CRL and what it is meant to say',
     { thisUpdate: now - 31 },
     { nextUpdate: now + 601 },
     { revoked: [] },
-    { revoked: [{ serialHex: '0b', revokedAt: now - 5 }] },
-    { revoked: [{ serialHex: '0a', revokedAt: now - 6 }] },
+    { revoked: [{ serialHex: '0b', revokedAt: now - 35 }] },
+    { revoked: [{ serialHex: '0a', revokedAt: now - 36 }] },
   ])
     assert.equal(lintCrl(tbs, { ...meant, ...other }).ok, false);
   const long = { ...meant, nextUpdate: meant.issuer.notAfter + 1 };

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { checkPrimeSync, createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { suite, test } from 'node:test';
 import {
   derWriter,
@@ -122,6 +122,21 @@ suite('keyTypeOfSpki', () => {
     assert.equal(codeOf(rsaSpki(modulus, 2n ** 64n + 1n)), 'KEY_UNSUPPORTED');
     assert.equal(codeOf(rsaSpki(modulus, 65537, Buffer.alloc(0))), 'KEY_UNSUPPORTED');
     assert.equal(codeOf(rsaSpki(modulus, 65537, der(0x30))), 'KEY_UNSUPPORTED');
+  });
+
+  test('refuses RSA moduli whose primes are close to each other', () => {
+    // two primes above 2^1023.5, 2^500 apart at most: the root of the modulus is next to them
+    const near = (start: bigint): bigint => {
+      let candidate = start | 1n;
+      while (!checkPrimeSync(candidate)) candidate += 2n;
+      return candidate;
+    };
+    const p = near((2n ** 1023n * 3n) / 2n);
+    for (const distance of [2n, 2n ** 400n, 2n ** 500n]) {
+      const weak = p * near(p + distance);
+      assert.equal(codeOf(rsaSpki(modulusOf(weak))), 'KEY_WEAK');
+    }
+    assert.equal(codeOf(rsaSpki(modulusOf(p * near(p + 2n ** 1000n)))), 'rsa-2048');
   });
 
   test('refuses RSA moduli with a known weakness', () => {

@@ -4,7 +4,9 @@
 import type { Long } from '@grpc/proto-loader';
 
 /**
- * `token` is shown once and kept as a hash. expires_at 0: it was revoked.
+ * `token` is shown once and kept as a hash. expires_at 0: it was revoked. bundle_fingerprint: SHA-256 (hex) of the root
+ * that the server shows now. root_fingerprints: of that root and of those that it may show while the token is good;
+ * an agent that is given all of them joins whichever root the server shows then.
  */
 export interface JoinToken {
   'token'?: (string);
@@ -15,10 +17,13 @@ export interface JoinToken {
   'createdBy'?: (string);
   'createdAt'?: (number | string | Long);
   'bundleFingerprint'?: (string);
+  'rootFingerprints'?: (string)[];
 }
 
 /**
- * `token` is shown once and kept as a hash. expires_at 0: it was revoked.
+ * `token` is shown once and kept as a hash. expires_at 0: it was revoked. bundle_fingerprint: SHA-256 (hex) of the root
+ * that the server shows now. root_fingerprints: of that root and of those that it may show while the token is good;
+ * an agent that is given all of them joins whichever root the server shows then.
  */
 export interface JoinToken__Output {
   'token': (string);
@@ -29,4 +34,5 @@ export interface JoinToken__Output {
   'createdBy': (string);
   'createdAt': (number);
   'bundleFingerprint': (string);
+  'rootFingerprints': (string)[];
 }
