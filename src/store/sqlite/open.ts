@@ -203,7 +203,7 @@ async function assemble(
   };
 }
 
-interface NounParts {
+interface NounDependencies {
   readonly audit: AuditWriter;
   readonly guard: LogGuard;
   readonly checkFence: FenceCheck;
@@ -214,7 +214,7 @@ interface NounParts {
 function createNouns(
   engine: Engine,
   { clock, logger, removalLimit = 100_000 }: SqliteStoreOptions,
-  parts: NounParts,
+  parts: NounDependencies,
 ) {
   const { audit, guard, checkFence } = parts;
   const { store: certificates, countStates } = createCertificates(engine);
