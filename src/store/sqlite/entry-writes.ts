@@ -1,0 +1,136 @@
+import { PkiError } from '../../common/errors/index.ts';
+import {
+  deletedObject,
+  loggedObject,
+  selectorList,
+  type EntryDraft,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
+import type { EntryChange, EntryStore, EntryWrite } from '../ports/index.ts';
+import type { AuditWriter } from './audit.ts';
+import type { EntryChanges } from './entry-changes.ts';
+import { toEntry, toEntryRow } from './entry-row.ts';
+import type { entryReads, entryWrites } from './entry-statements.ts';
+import type { Revisions } from './meta.ts';
+
+type WriteContext = Parameters<EntryStore['write']>[1];
+
+export type EntryWriterParts = ReturnType<typeof entryReads> &
+  ReturnType<typeof entryWrites> & {
+    readonly changed: EntryChanges;
+    readonly revisions: Revisions;
+    readonly audit: AuditWriter;
+  };
+
+/** Writes of entries, inside the transaction of whoever calls. */
+export class EntryWriter {
+  readonly #parts: EntryWriterParts;
+
+  constructor(parts: EntryWriterParts) {
+    this.#parts = parts;
+  }
+
+  write(writes: readonly EntryWrite[], context: WriteContext): readonly EntryChange[] {
+    if (writes.length === 0) return [];
+    const { audit, revisions, changed } = this.#parts;
+    const revision = revisions.advance();
+    const changes = writes.map((one) => this.#apply(one, revision, context));
+    this.#refuseTwins(changes);
+    for (const { id, event } of writes) {
+      const entry = this.#find(id);
+      audit(event, entry === undefined ? deletedObject('entry', id) : loggedObject('entry', entry));
+    }
+    changed.prune();
+    return changes;
+  }
+
+  #find(id: string): RegistrationEntry | undefined {
+    const row = this.#parts.byId.get({ id });
+    return row === undefined ? undefined : toEntry(row);
+  }
+
+  #addSelectors(entry: RegistrationEntry): void {
+    for (const selector of selectorList(entry.selectors))
+      this.#parts.addSelector.run({ entry_id: entry.id, selector });
+  }
+
+  #create(draft: EntryDraft, revision: number, context: WriteContext): RegistrationEntry {
+    if (this.#parts.byId.get({ id: draft.id }) !== undefined)
+      throw new PkiError('ALREADY_EXISTS', `entry ${draft.id} exists`);
+    const row = toEntryRow(draft, {
+      revision,
+      created_at: context.now,
+      updated_at: context.now,
+      created_by: context.createdBy,
+    });
+    this.#parts.insert.run(row);
+    const entry = toEntry(row);
+    this.#addSelectors(entry);
+    return entry;
+  }
+
+  #change(
+    before: RegistrationEntry,
+    draft: EntryDraft,
+    revision: number,
+    now: number,
+  ): RegistrationEntry {
+    const row = toEntryRow(draft, {
+      revision,
+      created_at: before.createdAt,
+      updated_at: now,
+      created_by: before.createdBy,
+    });
+    this.#parts.update.run(row);
+    const entry = toEntry(row);
+    this.#parts.removeSelectors.run({ entry_id: before.id });
+    this.#addSelectors(entry);
+    if (before.parentId !== entry.parentId) this.#parts.changed.removed(before, revision);
+    return entry;
+  }
+
+  #apply(write: EntryWrite, revision: number, context: WriteContext): EntryChange {
+    const { action, id, draft } = write;
+    if (action !== 'delete' && draft?.id !== id)
+      throw new PkiError(
+        'INVALID_REQUEST',
+        `the ${action} of entry ${id} has no draft with this ID`,
+      );
+    if (action === 'create')
+      return {
+        action,
+        before: undefined,
+        after: this.#create(draft as EntryDraft, revision, context),
+      };
+    const before = this.#find(id);
+    if (before === undefined) throw new PkiError('NOT_FOUND', `there is no entry ${id}`);
+    if (write.revision !== 0 && write.revision !== before.revision) {
+      throw new PkiError(
+        'CONFLICT',
+        `entry ${id} is at revision ${before.revision}, not ${write.revision}`,
+      );
+    }
+    if (action === 'update')
+      return {
+        action,
+        before,
+        after: this.#change(before, draft as EntryDraft, revision, context.now),
+      };
+    this.#parts.remove.run({ id });
+    this.#parts.changed.removed(before, revision);
+    return { action, before, after: undefined };
+  }
+
+  /** After the whole batch, so that entries may swap what they state. */
+  #refuseTwins(changes: readonly EntryChange[]): void {
+    for (const { after } of changes) {
+      const row = after === undefined ? undefined : this.#parts.byId.get({ id: after.id });
+      const other = row === undefined ? undefined : this.#parts.twin.get(row);
+      if (other !== undefined)
+        throw new PkiError(
+          'ALREADY_EXISTS',
+          `entry ${other.id} has the same SPIFFE ID, parent and selectors as ${row?.id}`,
+        );
+    }
+  }
+}
