@@ -39,125 +39,30 @@ export interface IssuanceDependencies {
   readonly jwt: JwtWriter;
 }
 
-export function createIssuance(
-  engine: Engine,
-  { clock, audit, checkRights, countStates, jwt }: IssuanceDependencies,
-): IssuanceStore {
-  const { stateOf, byRequest, unfinished } = issuanceReads(engine);
-  const { insert, end, abandon, markReplaced, confirm, gone } = issuanceWrites(engine);
-  const recordIntents = (intents: readonly Intent[]): void => {
-    for (const intent of intents) insert.run(toIntentRow(intent));
-    countStates({ intent: intents.length });
-  };
+type IssuanceStatements = ReturnType<typeof issuanceReads> &
+  ReturnType<typeof intentWrites> &
+  ReturnType<typeof replacementWrites>;
 
-  const conflict = (item: FinishItem, serial: Buffer | undefined): FinishOutcome => {
-    const state = serial === undefined ? undefined : stateOf.get({ serial })?.state;
-    const message = `certificate ${item.serial} is ${state === undefined ? 'not on record' : state} and not an intent`;
-    audit(withheldEvent(item.event, 'CONFLICT', message));
-    return { state: 'withheld', code: 'CONFLICT', message };
-  };
-
-  const finishSigned = (
-    item: Signed,
-    serial: Buffer,
-    rightEnded: RightEnded | undefined,
-  ): FinishOutcome => {
-    const state = rightEnded === undefined ? 'issued' : 'withheld';
-    const row = end.get({
-      serial,
-      state,
-      state_reason: rightEnded?.code ?? null,
-      sha256: fromHex(item.sha256, 'the digest of the certificate'),
-      certificate_der: item.certificateDer,
-    });
-    if (row === undefined) return conflict(item, serial);
-    if (rightEnded !== undefined) {
-      audit(withheldEvent(item.event, rightEnded.code, rightEnded.message));
-      return { state: 'withheld', ...rightEnded };
-    }
-    if (row.replaces !== null)
-      markReplaced.run({ serial: row.replaces, holder: row.holder, replaced_by: serial });
-    audit(item.event);
-    return { state: 'issued' };
-  };
-
-  const finishOne = (item: FinishItem, rightEnded: RightEnded | undefined): FinishOutcome => {
-    const serial = fromHexOrUndefined(item.serial);
-    if (serial === undefined) return conflict(item, undefined);
-    if (item.kind === 'signed') return finishSigned(item, serial, rightEnded);
-    const changed =
-      item.kind === 'abandoned'
-        ? abandon.run({ serial, state_reason: item.reason }) === 1
-        : end.get({
-            serial,
-            state: 'refused',
-            state_reason: item.code,
-            sha256: null,
-            certificate_der: null,
-          }) !== undefined;
-    if (!changed) return conflict(item, serial);
-    audit(item.event);
-    return { state: item.kind };
-  };
-
-  const finish = (items: readonly FinishItem[]): readonly FinishOutcome[] => {
-    const ended = checkRights(
-      items.map((item) => (item.kind === 'signed' ? item.rights : [])),
-      clock.now(),
-    );
-    const changes = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
-    const outcomes = items.map((item, index) => {
-      const outcome = finishOne(item, ended[index]);
-      if (outcome.state !== 'withheld' || outcome.code !== 'CONFLICT') {
-        changes[outcome.state] += 1;
-        changes.intent -= 1;
-      }
-      return outcome;
-    });
-    countStates(changes);
-    return outcomes;
-  };
-
-  const findRequest = ({
-    requester,
-    requestId,
-    publicKeySha256,
-  }: RequestKey): CertificateRecord | undefined => {
-    const key = requestKey(requester, requestId, publicKeySha256);
-    const row = key === null ? undefined : byRequest.get({ request_key: key });
-    if (
-      row === undefined ||
-      row.requester !== requester ||
-      row.request_id !== requestId ||
-      hex(row.public_key_sha256) !== publicKeySha256
-    )
-      return undefined;
-    return toCertificate(row);
-  };
-
-  const abandonIntents = (reason: string, nowMs: number): readonly CertificateRecord[] => {
-    const rows = unfinished.all({});
-    for (const row of rows) {
-      abandon.run({ serial: row.serial, state_reason: reason });
-      audit(abandonedEvent(toCertificate(row), reason, nowMs));
-    }
-    countStates({ intent: -rows.length, abandoned: rows.length });
-    return rows.map((row) => toCertificate({ ...row, state: 'abandoned', state_reason: reason }));
-  };
-
+export function createIssuance(engine: Engine, parts: IssuanceDependencies): IssuanceStore {
+  const { jwt } = parts;
+  const rows = new IssuanceRows(
+    { ...issuanceReads(engine), ...intentWrites(engine), ...replacementWrites(engine) },
+    parts,
+  );
+  const { confirm, gone } = rows.statements;
   return {
-    recordIntents: (intents) => engine.write(() => recordIntents(intents)),
-    finish: (items) => engine.write(() => finish(items)),
+    recordIntents: (intents) => engine.write(() => rows.recordIntents(intents)),
+    finish: (items) => engine.write(() => rows.finish(items)),
     findRequest: (requester, requestId, publicKeySha256) =>
-      engine.read(() => findRequest({ requester, requestId, publicKeySha256 })),
+      engine.read(() => findRequest(rows.statements, { requester, requestId, publicKeySha256 })),
     // what is found is handed out, so it must be durable; that there is nothing hands out nothing
     findRequests: async (keys) => {
       const { pending } = engine;
-      const found = await engine.look(() => keys.map(findRequest));
+      const found = await engine.look(() => keys.map((key) => findRequest(rows.statements, key)));
       if (pending !== undefined && found.some((record) => record !== undefined)) await pending;
       return found;
     },
-    abandonIntents: (reason, nowMs) => engine.write(() => abandonIntents(reason, nowMs)),
+    abandonIntents: (reason, nowMs) => engine.write(() => rows.abandonIntents(reason, nowMs)),
     confirmReplaced: (holder, serials, now) =>
       engine.write(() => {
         for (const text of serials) {
@@ -169,29 +74,143 @@ export function createIssuance(
       engine.write(() => {
         gone.run({ holder, kind, except: fromHex(except, 'the serial'), now });
       }),
-    recordJwtSvids: (items) =>
-      engine.write(() => {
-        const rightsEnded = checkRights(
-          items.map(({ rights }) => rights),
-          clock.now(),
-        );
-        return items.map((item, index): FinishOutcome => {
-          const ended = rightsEnded[index];
-          if (ended !== undefined) {
-            audit(withheldEvent(item.event, ended.code, ended.message));
-            return { state: 'withheld', ...ended };
-          }
-          jwt.insert(item);
-          audit(item.event);
-          return { state: 'issued' };
-        });
-      }),
+    recordJwtSvids: (items) => engine.write(() => recordJwtSvids(items, parts)),
     raiseJwtExpiry: async (authorityId, expiresAt) => {
       // Between transactions everything that is read is durable.
       if ((await engine.read(() => jwt.highestExpiry(authorityId))) >= expiresAt) return;
       await engine.write(() => jwt.raiseExpiry(authorityId, expiresAt));
     },
   };
+}
+
+/** What happens to intents, inside the transaction of whoever calls. */
+class IssuanceRows {
+  readonly statements: IssuanceStatements;
+  readonly #parts: IssuanceDependencies;
+
+  constructor(statements: IssuanceStatements, parts: IssuanceDependencies) {
+    this.statements = statements;
+    this.#parts = parts;
+  }
+
+  recordIntents(intents: readonly Intent[]): void {
+    for (const intent of intents) this.statements.insert.run(toIntentRow(intent));
+    this.#parts.countStates({ intent: intents.length });
+  }
+
+  finish(items: readonly FinishItem[]): readonly FinishOutcome[] {
+    const { checkRights, clock, countStates } = this.#parts;
+    const ended = checkRights(
+      items.map((item) => (item.kind === 'signed' ? item.rights : [])),
+      clock.now(),
+    );
+    const changes = { intent: 0, issued: 0, withheld: 0, refused: 0, abandoned: 0 };
+    const outcomes = items.map((item, index) => {
+      const outcome = this.#finishOne(item, ended[index]);
+      if (outcome.state !== 'withheld' || outcome.code !== 'CONFLICT') {
+        changes[outcome.state] += 1;
+        changes.intent -= 1;
+      }
+      return outcome;
+    });
+    countStates(changes);
+    return outcomes;
+  }
+
+  abandonIntents(reason: string, nowMs: number): readonly CertificateRecord[] {
+    const { audit, countStates } = this.#parts;
+    const rows = this.statements.unfinished.all({});
+    for (const row of rows) {
+      this.statements.abandon.run({ serial: row.serial, state_reason: reason });
+      audit(abandonedEvent(toCertificate(row), reason, nowMs));
+    }
+    countStates({ intent: -rows.length, abandoned: rows.length });
+    return rows.map((row) => toCertificate({ ...row, state: 'abandoned', state_reason: reason }));
+  }
+
+  #finishOne(item: FinishItem, rightEnded: RightEnded | undefined): FinishOutcome {
+    const { abandon, end } = this.statements;
+    const serial = fromHexOrUndefined(item.serial);
+    if (serial === undefined) return this.#conflict(item, undefined);
+    if (item.kind === 'signed') return this.#finishSigned(item, serial, rightEnded);
+    const changed =
+      item.kind === 'abandoned'
+        ? abandon.run({ serial, state_reason: item.reason }) === 1
+        : end.get({
+            serial,
+            state: 'refused',
+            state_reason: item.code,
+            sha256: null,
+            certificate_der: null,
+          }) !== undefined;
+    if (!changed) return this.#conflict(item, serial);
+    this.#parts.audit(item.event);
+    return { state: item.kind };
+  }
+
+  #finishSigned(item: Signed, serial: Buffer, rightEnded: RightEnded | undefined): FinishOutcome {
+    const { end, markReplaced } = this.statements;
+    const { audit } = this.#parts;
+    const row = end.get({
+      serial,
+      state: rightEnded === undefined ? 'issued' : 'withheld',
+      state_reason: rightEnded?.code ?? null,
+      sha256: fromHex(item.sha256, 'the digest of the certificate'),
+      certificate_der: item.certificateDer,
+    });
+    if (row === undefined) return this.#conflict(item, serial);
+    if (rightEnded !== undefined) {
+      audit(withheldEvent(item.event, rightEnded.code, rightEnded.message));
+      return { state: 'withheld', ...rightEnded };
+    }
+    if (row.replaces !== null)
+      markReplaced.run({ serial: row.replaces, holder: row.holder, replaced_by: serial });
+    audit(item.event);
+    return { state: 'issued' };
+  }
+
+  #conflict(item: FinishItem, serial: Buffer | undefined): FinishOutcome {
+    const state = serial === undefined ? undefined : this.statements.stateOf.get({ serial })?.state;
+    const message = `certificate ${item.serial} is ${state === undefined ? 'not on record' : state} and not an intent`;
+    this.#parts.audit(withheldEvent(item.event, 'CONFLICT', message));
+    return { state: 'withheld', code: 'CONFLICT', message };
+  }
+}
+
+function findRequest(
+  { byRequest }: IssuanceStatements,
+  { requester, requestId, publicKeySha256 }: RequestKey,
+): CertificateRecord | undefined {
+  const key = requestKey(requester, requestId, publicKeySha256);
+  const row = key === null ? undefined : byRequest.get({ request_key: key });
+  if (
+    row === undefined ||
+    row.requester !== requester ||
+    row.request_id !== requestId ||
+    hex(row.public_key_sha256) !== publicKeySha256
+  )
+    return undefined;
+  return toCertificate(row);
+}
+
+function recordJwtSvids(
+  items: Parameters<IssuanceStore['recordJwtSvids']>[0],
+  { audit, checkRights, clock, jwt }: IssuanceDependencies,
+): readonly FinishOutcome[] {
+  const rightsEnded = checkRights(
+    items.map(({ rights }) => rights),
+    clock.now(),
+  );
+  return items.map((item, index): FinishOutcome => {
+    const ended = rightsEnded[index];
+    if (ended !== undefined) {
+      audit(withheldEvent(item.event, ended.code, ended.message));
+      return { state: 'withheld', ...ended };
+    }
+    jwt.insert(item);
+    audit(item.event);
+    return { state: 'issued' };
+  });
 }
 
 function issuanceReads(engine: Engine) {
@@ -219,7 +238,7 @@ function issuanceReads(engine: Engine) {
   };
 }
 
-function issuanceWrites(engine: Engine) {
+function intentWrites(engine: Engine) {
   return {
     insert: engine.statement<{ [Column in keyof IntentRow]: IntentRow[Column] }>()((query, slot) =>
       query.insertInto('certificates').values({
@@ -271,6 +290,11 @@ function issuanceWrites(engine: Engine) {
         .where('serial', '=', slot('serial'))
         .where('state', '=', 'intent'),
     ),
+  };
+}
+
+function replacementWrites(engine: Engine) {
+  return {
     // Only at the same holder: nobody may make another's certificate look replaced.
     markReplaced: engine.statement<{
       serial: Uint8Array;
