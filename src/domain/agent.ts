@@ -81,4 +81,9 @@ export interface ConsumerRecord {
    * the database alone, and proves nothing.
    */
   readonly heardAt?: number;
+  /**
+   * The new session of its agent does not know it: it counts until this instant, when the last leaf
+   * of its identity ends. Unix seconds.
+   */
+  readonly lostUntil?: number;
 }

@@ -176,6 +176,7 @@ function createSync(
     onHeld: () => parts.rotation.controller.poke(),
     entries: store.entries,
     agents: store.agents,
+    certificates: store.certificates,
     objects: store.objects,
     issuance: store.issuance,
     meta: store.meta,

@@ -3,9 +3,10 @@ import type { Clock } from '../common/runtime/index.ts';
 import { SpiffeId } from '../common/spiffe/index.ts';
 import type { ConsumerRecord } from '../domain/index.ts';
 import type { LedgerAgents } from '../ledger/index.ts';
-import type { IssuanceStore } from '../store/ports/index.ts';
+import type { CertificateStore, IssuanceStore } from '../store/ports/index.ts';
 import type { ConsumerState, HandshakeReport, SyncConnection } from './contract.ts';
 import type { HandshakeLedger } from './handshakes.ts';
+import { lostConsumers } from './lost-consumers.ts';
 import { TokenBucket } from './limits.ts';
 import { checkText, enforceRate } from './requests.ts';
 
@@ -19,7 +20,8 @@ const reportRate = { perSecond: 10, burst: 100 };
 const states: readonly string[] = ['pending', 'confirmed', 'refused'];
 
 export interface ReportDependencies {
-  readonly agents: Pick<LedgerAgents, 'replaceConsumers' | 'updateConsumers'>;
+  readonly agents: Pick<LedgerAgents, 'consumers' | 'replaceConsumers' | 'updateConsumers'>;
+  readonly certificates: Pick<CertificateStore, 'lastNotAfter'>;
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
   readonly handshakes: Pick<HandshakeLedger, 'record' | 'consumers'>;
   readonly clock: Clock;
@@ -59,7 +61,11 @@ export class UpwardReports {
         'REQUEST_TOO_LARGE',
         `an agent reports at most ${maximumConsumers} consumers`,
       );
-    if (report.snapshot) await this.#deps.agents.replaceConsumers(this.#agentId, records);
+    if (report.snapshot)
+      await this.#deps.agents.replaceConsumers(this.#agentId, [
+        ...records,
+        ...(await lostConsumers(this.#deps, this.#agentId, records)),
+      ]);
     else if (records.length > 0 || removed.length > 0)
       await this.#deps.agents.updateConsumers(this.#agentId, records, removed);
     this.#known = known;

@@ -5,7 +5,12 @@ import { serverId } from '../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
 import type { LedgerAgents, ObjectLedger } from '../ledger/index.ts';
-import type { EntryStore, IssuanceStore, MetaStore } from '../store/ports/index.ts';
+import type {
+  CertificateStore,
+  EntryStore,
+  IssuanceStore,
+  MetaStore,
+} from '../store/ports/index.ts';
 import type { AgentCaller } from './caller.ts';
 import type { CallerRegistry } from './callers.ts';
 import type {
@@ -32,7 +37,11 @@ import type { Crls, SyncSource } from './sync-source.ts';
 export interface SyncDependencies {
   readonly source: SyncSource;
   readonly entries: Pick<EntryStore, 'changedParents'>;
-  readonly agents: Pick<LedgerAgents, 'byId' | 'seen' | 'replaceConsumers' | 'updateConsumers'>;
+  readonly agents: Pick<
+    LedgerAgents,
+    'byId' | 'seen' | 'consumers' | 'replaceConsumers' | 'updateConsumers'
+  >;
+  readonly certificates: Pick<CertificateStore, 'lastNotAfter'>;
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly meta: Pick<MetaStore, 'position'>;

@@ -56,6 +56,13 @@ export interface Confirmation {
 export const agentCounts = (agent: AgentFacts, now: number, marginSeconds: number): boolean =>
   agent.active && (agent.connected || agent.lastLeafNotAfter + marginSeconds >= now);
 
+/** A consumer that its agent's new session does not know counts no longer than its certificate. */
+export const consumerCounts = (
+  { lostUntil }: ConsumerRecord,
+  now: number,
+  marginSeconds: number,
+): boolean => lostUntil === undefined || lostUntil + marginSeconds >= now;
+
 /**
  * Who holds an authority that was published. Pure.
  * - A root or JWT key is held by whoever reports a set with it: the agent, and each of its
@@ -84,7 +91,7 @@ export function confirmation(
   const reported = new Set<string>();
   for (const consumer of world.consumers) {
     const agent = counted.get(consumer.agentId);
-    if (agent === undefined) continue;
+    if (agent === undefined || !consumerCounts(consumer, now, policy.retireMarginSeconds)) continue;
     const isAgent = consumer.kind === 'agent';
     if (isAgent) reported.add(agent.id);
     const held = holding(authority, rootId, consumer, world.sets);
@@ -216,6 +223,6 @@ export function laggardOf(
       holds !== undefined && (consumer.state === 'confirmed' || !holds.has(authority.id))
         ? [...holds]
         : [],
-    until: agent.lastLeafNotAfter,
+    until: consumer.lostUntil ?? agent.lastLeafNotAfter,
   };
 }

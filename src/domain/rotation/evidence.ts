@@ -7,6 +7,7 @@ import {
 import type { Authority, AuthorityScope } from '../authority.ts';
 import {
   agentCounts,
+  consumerCounts,
   holding,
   laggardOf,
   silentAgent,
@@ -133,7 +134,7 @@ function* evidenceLines({
   const reported = new Set<string>();
   for (const consumer of world.consumers) {
     const agent = counted.get(consumer.agentId);
-    if (agent === undefined) continue;
+    if (agent === undefined || !consumerCounts(consumer, now, margin)) continue;
     if (consumer.kind === 'agent') reported.add(agent.id);
     const held = holding(authority, root?.id, consumer, world.sets);
     if (held === 'not needed') continue;

@@ -452,6 +452,13 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
       [consumer('x', 'self'), consumer('x', 'p', { state: 'pending', authoritySetDigest })],
     ).laggards[0]?.holds;
   assert.deepEqual([holds('one'), holds('both'), holds('unheard of')], [['a'], [], []]);
+  // one that a new session does not know counts as it was, and no longer than its certificate
+  const lost = (lostUntil: number) =>
+    count(
+      [agent('x')],
+      [consumer('x', 'self'), consumer('x', 'p', { authoritySetDigest: 'one', lostUntil })],
+    ).laggards.map(({ until }) => until);
+  assert.deepEqual([lost(now + 50), lost(now - 10_000)], [[now + 50], []]);
   assert.equal(count([agent('x')], []).laggards[0]?.state, 'silent');
   // what stands in the database alone was told to nobody who is here
   const { heardAt: _, ...row } = consumer('x', 'self');
