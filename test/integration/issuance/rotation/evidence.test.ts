@@ -78,7 +78,7 @@ async function noticed(server: TestServer, kind: string): Promise<number> {
 
 const published = async (server: TestServer, kind: string) => {
   const shown = await rotationOf(server).inState(kind, 'published');
-  return { ...shown!, confirmation: shown!.confirmation! };
+  return shown === undefined ? undefined : { ...shown, confirmation: shown.confirmation! };
 };
 const notes = async (server: TestServer): Promise<readonly string[]> =>
   (await rotationOf(server).status()).notes.map(({ code }) => code);
@@ -135,7 +135,7 @@ test('a confirmation that somebody writes into the database activates nothing, a
   );
   // nor is one less to wait for when the row is gone
   sql(server, (database) => database.exec(`DELETE FROM consumers WHERE id = 'node-0-db'`));
-  assert.equal((await published(server, 'root')).confirmation.laggardsTotal, 1);
+  assert.equal((await published(server, 'root'))!.confirmation.laggardsTotal, 1);
   assert.equal(await rotationOf(server).activeId('root'), before);
   lagging.thaw('db');
   await eventually(
@@ -153,7 +153,7 @@ test('what was confirmed before a restart is asked for again, and rows written m
     'it is published',
     async () => (await published(server, 'issuing')) !== undefined,
   );
-  const { id } = (await published(server, 'issuing')).authority;
+  const { id } = (await published(server, 'issuing'))!.authority;
   away.disconnect();
   // one set of intermediates that the agent could hold is the one with both of them
   const { authorities } = await rotationOf(server).status();
@@ -176,7 +176,7 @@ test('what was confirmed before a restart is asked for again, and rows written m
   await eventually('the server has looked', async () =>
     (await notes(server)).includes('WAITING_CONFIRMATION'),
   );
-  assert.equal((await published(server, 'issuing')).authority.id, id);
+  assert.equal((await published(server, 'issuing'))!.authority.id, id);
   // it comes back, and tells what it holds: that is enough
   const back = new SimAgent(simServer(server), away.name, away.credential);
   context.after(() => back[Symbol.asyncDispose]());
@@ -200,7 +200,7 @@ test('what was given to somebody who reports nothing is waited for, also when no
       .prepare('DELETE FROM certificates WHERE serial = ?')
       .run(Buffer.from(minted.serial, 'hex')),
   );
-  const { confirmation, authority } = await published(server, 'root');
+  const { confirmation, authority } = (await published(server, 'root'))!;
   assert.deepEqual(
     [
       confirmation.inferredNeeded - confirmation.inferredConfirmed,
