@@ -83,13 +83,12 @@ export class Connections {
       socket,
       clock,
       ...(admitted
-        ? { firstCallMs: limits.firstCallMs, idleMs: limits.idleMs }
-        : { firstCallMs: limits.strangerMs, idleMs: limits.strangerMs }),
+        ? { firstCallMs: limits.firstCallMs, idleMs: limits.idleMs, lifeMs: undefined }
+        : { firstCallMs: limits.strangerMs, idleMs: limits.strangerMs, lifeMs: limits.strangerMs }),
       unreadBytes: () => unreadBytes(socket, kernel),
       takeCgroup: (key) => this.#perCgroup.take(key),
       ...attested(attestor, fd),
     });
-    if (!admitted) clock.after(limits.strangerMs, () => connection.destroy());
     this.#open.set(connection.id, connection);
     metrics.connectionOpened();
     socket.once('close', () => {

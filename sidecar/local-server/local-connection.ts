@@ -14,6 +14,8 @@ export interface LocalConnectionDependencies {
   readonly clock: Clock;
   readonly firstCallMs: number;
   readonly idleMs: number;
+  /** It is closed after this, whatever it does; undefined: not for its age. */
+  readonly lifeMs: number | undefined;
   readonly unreadBytes: () => number | undefined;
   /** The function that gives the place back, or undefined: the cgroup has no place left. */
   readonly takeCgroup: (key: string) => (() => void) | undefined;
@@ -27,11 +29,14 @@ export class LocalConnection {
   readonly #parts: LocalConnectionDependencies;
   readonly #calls = new Set<(error: PkiError) => void>();
   #cancelIdle: () => void;
+  readonly #cancelLife: () => void;
   #cgroup: { readonly key: string; readonly release: () => void } | undefined;
 
   constructor(parts: LocalConnectionDependencies) {
     this.#parts = parts;
-    this.#cancelIdle = parts.clock.after(parts.firstCallMs, () => this.destroy());
+    const { clock, firstCallMs, lifeMs } = parts;
+    this.#cancelIdle = clock.after(firstCallMs, () => this.destroy());
+    this.#cancelLife = lifeMs === undefined ? () => {} : clock.after(lifeMs, () => this.destroy());
   }
 
   get id(): string {
@@ -103,6 +108,7 @@ export class LocalConnection {
   /** The socket has closed. */
   closed(): void {
     this.#cancelIdle();
+    this.#cancelLife();
     this.#cgroup?.release();
     this.#parts.peer?.[Symbol.dispose]();
   }
