@@ -14,6 +14,8 @@ export interface DelegationLimits {
   readonly trustDomain: TrustDomain;
   readonly minimumTtlSeconds: number;
   readonly maximumX509TtlSeconds: number;
+  /** The names of the CA itself. */
+  readonly reservedDnsNames: readonly string[];
 }
 
 export type DelegationDraft = Pick<
@@ -43,7 +45,7 @@ export function checkDelegation(
   if (input.patterns.length > maximumPatterns || input.dnsPatterns.length > maximumPatterns)
     throw new PkiError('INVALID_REQUEST', `a delegation has at most ${maximumPatterns} patterns`);
   for (const text of input.patterns) checkPattern(text, limits.trustDomain);
-  for (const text of input.dnsPatterns) checkDnsPattern(text);
+  for (const text of input.dnsPatterns) checkDnsPattern(text, limits.reservedDnsNames);
   const profile = (input.profile === '' ? 'short-lived' : input.profile) as LeafProfile;
   if (!leafProfiles.includes(profile))
     throw new PkiError(
@@ -203,7 +205,8 @@ function checkPattern(text: string, trustDomain: TrustDomain): void {
     );
 }
 
-function checkDnsPattern(text: string): void {
+/** A wildcard may cover a name of the CA, which is refused when it is asked for. */
+function checkDnsPattern(text: string, reserved: readonly string[]): void {
   if (text.split('.').at(-1) === '*')
     throw new PkiError(
       'DNS_NAME_INVALID',
@@ -217,4 +220,6 @@ function checkDnsPattern(text: string): void {
         .join('.'),
     ),
   );
+  if (reserved.some((own) => own.toLowerCase() === text))
+    throw new PkiError('DNS_NAME_RESERVED', `${text} is a name of the CA itself`);
 }

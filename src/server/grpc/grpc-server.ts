@@ -2,6 +2,7 @@ import { Server } from '@grpc/grpc-js';
 import { serviceNames, type Operations } from '../../api/index.ts';
 import { boundRequests, serviceDefinition, type RequestOwner } from '../../common/wire/index.ts';
 import type { Services } from '../../services/contract.ts';
+import { withEncodedRequests } from './encoded-request.ts';
 import { Guard, type GuardDependencies } from './guard.ts';
 import { addLibraryServices } from './library-services.ts';
 import { exchangesOf, guardedService } from './operation-services.ts';
@@ -53,7 +54,7 @@ export function buildGrpcServer(
   const exchanges = exchangesOf(deps.services);
   for (const service of serviceNames)
     server.addService(
-      serviceDefinition(service),
+      withEncodedRequests(serviceDefinition(service)),
       guardedService(guard, deps.operations, exchanges, service),
     );
   const { health } = addLibraryServices(server, guard);

@@ -2,6 +2,7 @@ import type { sendUnaryData } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { callerName, type CallContext, type UnaryCall } from './call.ts';
+import { decodeRequestOf } from './encoded-request.ts';
 import type { RefusalStatus } from './refusal-status.ts';
 
 /** What an admitted call does. */
@@ -52,6 +53,7 @@ export class GuardedUnary {
     const { call, callback } = this.#deps;
     const context = await admission;
     this.#context = context;
+    decodeRequestOf(call);
     await work.pass?.(context, call.request as object);
     if (this.#answered) return;
     const response = await work.run(context, call);
