@@ -42,17 +42,17 @@ export class AgentSession {
   /** `checkpoint`: the newest of the audit log, for an agent that keeps them. */
   constructor(
     caller: AgentCaller,
-    parents: readonly string[],
     transport: SyncSession,
     source: SyncSource,
     from: {
+      readonly parents: readonly string[];
       readonly position: Position | undefined;
       readonly bundleSequence: number;
       readonly checkpoint?: (() => SyncMessage | undefined) | undefined;
     },
   ) {
     this.caller = caller;
-    this.parents = parents;
+    this.parents = from.parents;
     this.#transport = transport;
     this.#source = source;
     this.#position = from.position;

@@ -129,7 +129,8 @@ export class SyncHub implements Sync {
         hello.position?.epoch === epoch && hello.position.revision <= present.revision
           ? hello.position
           : undefined;
-      const session = new AgentSession(caller, parents, transport, this.#deps.source, {
+      const session = new AgentSession(caller, transport, this.#deps.source, {
+        parents,
         position: from,
         bundleSequence: count(hello.bundleSequence),
         checkpoint: hello.capabilities.includes('checkpoints')
