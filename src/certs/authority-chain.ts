@@ -50,7 +50,38 @@ const anyExtendedKeyUsage = '2.5.29.37.0';
  * CERTIFICATE_NOT_YET_VALID, CHAIN_UNTRUSTED, KEY_UNSUPPORTED, ISSUER_LIFETIME or AUTHORITY_UNFIT.
  */
 export function checkAuthorityChain(input: AuthorityChainInput): Result<AuthorityChain> {
-  const { certificatesDer, now } = input;
+  const parsed = parseAll(input.certificatesDer);
+  if (!parsed.ok) return parsed;
+  const all = parsed.value;
+  const authority = all.find((each) => each.spkiDer.equals(input.spkiDer));
+  if (authority === undefined) {
+    return fail(
+      'CERTIFICATE_KEY_MISMATCH',
+      `none of the ${all.length} certificates is for the key of this authority (SHA-256 of its public key: ${sha256Hex(input.spkiDer)})`,
+    );
+  }
+  const unfit = ownProblem(authority, input);
+  if (unfit !== undefined) return fail('AUTHORITY_UNFIT', unfit);
+  const inTime = checkTimes(all, authority, input.now);
+  if (!inTime.ok) return inTime;
+  const chain = findChain(all, authority, input.now);
+  if (!chain.ok) return chain;
+  const { above, root } = chain.value;
+  const problem = parentProblem(authority, [...above, root]);
+  if (problem !== undefined) return fail(problem.code, problem.message);
+  const life = authority.notAfter - input.now;
+  if (life < input.minimumLifeSeconds) {
+    return fail(
+      'ISSUER_LIFETIME',
+      `the authority would end at ${instant(authority.notAfter)}, in ${life} s; at least ${input.minimumLifeSeconds} s (three times the longest leaf) must be left`,
+      { next: 'Have it certified for longer, or lower the longest leaf TTL in the configuration.' },
+    );
+  }
+  const unused = all.length - above.length - 2;
+  return ok({ authority, above, root, warnings: warningsOf(authority, input, unused) });
+}
+
+function parseAll(certificatesDer: readonly Buffer[]): Result<readonly ParsedCertificate[]> {
   if (certificatesDer.length === 0) return fail('CERTIFICATE_MALFORMED', 'there is no certificate');
   if (certificatesDer.length > maximumCertificates)
     return fail(
@@ -63,16 +94,15 @@ export function checkAuthorityChain(input: AuthorityChainInput): Result<Authorit
     if (!each.ok) return each;
     parsed.push(each.value);
   }
-  const authority = parsed.find((each) => each.spkiDer.equals(input.spkiDer));
-  if (authority === undefined) {
-    return fail(
-      'CERTIFICATE_KEY_MISMATCH',
-      `none of the ${parsed.length} certificates is for the key of this authority (SHA-256 of its public key: ${sha256Hex(input.spkiDer)})`,
-    );
-  }
-  const unfit = ownProblem(authority, input);
-  if (unfit !== undefined) return fail('AUTHORITY_UNFIT', unfit);
-  for (const each of parsed) {
+  return ok(parsed);
+}
+
+function checkTimes(
+  all: readonly ParsedCertificate[],
+  authority: ParsedCertificate,
+  now: number,
+): Result<void> {
+  for (const each of all) {
     if (now > each.notAfter)
       return fail(
         'CERTIFICATE_EXPIRED',
@@ -85,14 +115,21 @@ export function checkAuthorityChain(input: AuthorityChainInput): Result<Authorit
         `${named(each, authority)} is valid from ${instant(each.notBefore)} on`,
       );
   }
-  const roots = parsed.filter(
-    (each) => each !== authority && each.subjectDer.equals(each.issuerDer),
-  );
+  return ok(undefined);
+}
+
+/** The certificates from the authority's issuer up to a root that is signed by its own key. */
+function findChain(
+  all: readonly ParsedCertificate[],
+  authority: ParsedCertificate,
+  now: number,
+): Result<Pick<AuthorityChain, 'above' | 'root'>> {
+  const roots = all.filter((each) => each !== authority && each.subjectDer.equals(each.issuerDer));
   if (roots.length === 0)
     return fail('CHAIN_UNTRUSTED', 'there is no self-signed root among the certificates', {
       next: 'Give the whole chain in one file: the certificate of the authority, the intermediates above it, and the root.',
     });
-  const rest = parsed.filter((each) => each !== authority && !roots.includes(each));
+  const rest = all.filter((each) => each !== authority && !roots.includes(each));
   const verified = verifyChain({
     chainDer: [authority.raw, ...rest.map((each) => each.raw)],
     roots: roots.map((each) => each.raw),
@@ -102,30 +139,11 @@ export function checkAuthorityChain(input: AuthorityChainInput): Result<Authorit
     return fail(verified.error.code, verified.error.message, {
       next: 'Check that each certificate was signed by the next one, with an accepted algorithm, and that all of the chain is in the file.',
     });
-  const above = verified.value.chain.slice(1);
-  const { root } = verified.value;
+  const { chain, root } = verified.value;
   const selfSigned = verifyChain({ chainDer: [root.raw], roots: [root.raw], now });
-  if (!selfSigned.ok)
-    return fail(
-      'CHAIN_UNTRUSTED',
-      `the root is not signed by its own key: ${selfSigned.error.message}`,
-    );
-  const problem = parentProblem(authority, [...above, root]);
-  if (problem !== undefined) return fail(problem.code, problem.message);
-  const life = authority.notAfter - now;
-  if (life < input.minimumLifeSeconds) {
-    return fail(
-      'ISSUER_LIFETIME',
-      `the authority would end at ${instant(authority.notAfter)}, in ${life} s; at least ${input.minimumLifeSeconds} s (three times the longest leaf) must be left`,
-      { next: 'Have it certified for longer, or lower the longest leaf TTL in the configuration.' },
-    );
-  }
-  return ok({
-    authority,
-    above,
-    root,
-    warnings: warningsOf(authority, input, parsed.length - above.length - 2),
-  });
+  return selfSigned.ok
+    ? ok({ above: chain.slice(1), root })
+    : fail('CHAIN_UNTRUSTED', `the root is not signed by its own key: ${selfSigned.error.message}`);
 }
 
 function ownProblem(

@@ -25,52 +25,28 @@ export type DelegationDraft = Pick<
 
 const maximumPatterns = 100;
 
+/** A delegation as an operator states it. */
+export interface DelegationInput {
+  readonly clientId: string;
+  readonly patterns: readonly string[];
+  readonly maxTtlSeconds: number;
+  readonly keyTypes: readonly string[];
+  readonly dnsPatterns: readonly string[];
+  readonly profile: string;
+  readonly expiresAt: number;
+}
+
 /** A delegation as it may be stored. Throws PkiError with the code of the rule. */
 export function checkDelegation(
-  input: {
-    readonly clientId: string;
-    readonly patterns: readonly string[];
-    readonly maxTtlSeconds: number;
-    readonly keyTypes: readonly string[];
-    readonly dnsPatterns: readonly string[];
-    readonly profile: string;
-    readonly expiresAt: number;
-  },
+  input: DelegationInput,
   limits: DelegationLimits,
   now: number,
 ): DelegationDraft {
   const clientId = unwrap(userSpiffeId(input.clientId, limits.trustDomain)).toString();
-  if (input.patterns.length === 0)
-    throw new PkiError('PATTERN_INVALID', 'the delegation has no pattern: it would allow nothing');
-  if (input.patterns.length > maximumPatterns || input.dnsPatterns.length > maximumPatterns)
-    throw new PkiError('INVALID_REQUEST', `a delegation has at most ${maximumPatterns} patterns`);
-  for (const text of input.patterns) checkPattern(text, limits.trustDomain);
-  for (const text of input.dnsPatterns) checkDnsPattern(text, limits.reservedDnsNames);
-  const profile = (input.profile === '' ? 'short-lived' : input.profile) as LeafProfile;
-  if (!leafProfiles.includes(profile))
-    throw new PkiError(
-      'INVALID_REQUEST',
-      `profile ${JSON.stringify(input.profile.slice(0, 40))} is none of ${leafProfiles.join(', ')}`,
-    );
-  const maximum =
-    profile === 'short-lived'
-      ? Math.min(shortLivedMaximumSeconds, limits.maximumX509TtlSeconds)
-      : limits.maximumX509TtlSeconds;
-  if (
-    !Number.isSafeInteger(input.maxTtlSeconds) ||
-    input.maxTtlSeconds < limits.minimumTtlSeconds ||
-    input.maxTtlSeconds > maximum
-  )
-    throw new PkiError(
-      'TTL_OUT_OF_RANGE',
-      `the maximum lifetime of ${input.maxTtlSeconds} s is outside ${limits.minimumTtlSeconds} to ${maximum} s`,
-    );
-  const unknown = input.keyTypes.find((type) => !keyTypes.includes(type as KeyType));
-  if (unknown !== undefined)
-    throw new PkiError(
-      'KEY_UNSUPPORTED',
-      `key type ${JSON.stringify(unknown.slice(0, 40))} is none of ${keyTypes.join(', ')}`,
-    );
+  checkPatterns(input, limits);
+  const profile = profileOf(input.profile);
+  checkMaximumTtl(input.maxTtlSeconds, profile, limits);
+  const allowedKeys = keyTypesOf(input.keyTypes);
   if (
     !Number.isSafeInteger(input.expiresAt) ||
     input.expiresAt < 0 ||
@@ -81,14 +57,56 @@ export function checkDelegation(
     clientId,
     patterns: [...new Set(input.patterns)].sort(),
     maxTtlSeconds: input.maxTtlSeconds,
-    keyTypes:
-      input.keyTypes.length === 0
-        ? keyTypes
-        : keyTypes.filter((type) => input.keyTypes.includes(type)),
+    keyTypes: allowedKeys,
     dnsPatterns: [...new Set(input.dnsPatterns)].sort(),
     profile,
     expiresAt: input.expiresAt,
   };
+}
+
+function checkPatterns(
+  { patterns, dnsPatterns }: DelegationInput,
+  { trustDomain, reservedDnsNames }: DelegationLimits,
+): void {
+  if (patterns.length === 0)
+    throw new PkiError('PATTERN_INVALID', 'the delegation has no pattern: it would allow nothing');
+  if (patterns.length > maximumPatterns || dnsPatterns.length > maximumPatterns)
+    throw new PkiError('INVALID_REQUEST', `a delegation has at most ${maximumPatterns} patterns`);
+  for (const text of patterns) checkPattern(text, trustDomain);
+  for (const text of dnsPatterns) checkDnsPattern(text, reservedDnsNames);
+}
+
+function profileOf(text: string): LeafProfile {
+  const profile = (text === '' ? 'short-lived' : text) as LeafProfile;
+  if (leafProfiles.includes(profile)) return profile;
+  throw new PkiError(
+    'INVALID_REQUEST',
+    `profile ${JSON.stringify(text.slice(0, 40))} is none of ${leafProfiles.join(', ')}`,
+  );
+}
+
+function checkMaximumTtl(asked: number, profile: LeafProfile, limits: DelegationLimits): void {
+  const { minimumTtlSeconds: minimum, maximumX509TtlSeconds } = limits;
+  const maximum =
+    profile === 'short-lived'
+      ? Math.min(shortLivedMaximumSeconds, maximumX509TtlSeconds)
+      : maximumX509TtlSeconds;
+  if (!Number.isSafeInteger(asked) || asked < minimum || asked > maximum)
+    throw new PkiError(
+      'TTL_OUT_OF_RANGE',
+      `the maximum lifetime of ${asked} s is outside ${minimum} to ${maximum} s`,
+    );
+}
+
+/** All where none is named. */
+function keyTypesOf(asked: readonly string[]): readonly KeyType[] {
+  const unknown = asked.find((type) => !keyTypes.includes(type as KeyType));
+  if (unknown !== undefined)
+    throw new PkiError(
+      'KEY_UNSUPPORTED',
+      `key type ${JSON.stringify(unknown.slice(0, 40))} is none of ${keyTypes.join(', ')}`,
+    );
+  return asked.length === 0 ? keyTypes : keyTypes.filter((type) => asked.includes(type));
 }
 
 /**

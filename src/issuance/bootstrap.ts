@@ -50,12 +50,20 @@ export async function bootstrapAuthorities(dependencies: BootstrapDependencies):
     if (dependencies.ownRoot !== false && (!complete('root') || !complete('issuing'))) {
       await withToken(dependencies, 'root', async (rootToken) => {
         await checkToken(rootToken, 'root', existing, dependencies);
-        const root = await bring('root', undefined, rootToken, rootToken, dependencies);
-        await bring('issuing', root, issuingToken, rootToken, dependencies);
+        const root = await bring(
+          'root',
+          { token: rootToken, signingToken: rootToken },
+          dependencies,
+        );
+        await bring(
+          'issuing',
+          { parent: root, token: issuingToken, signingToken: rootToken },
+          dependencies,
+        );
       });
     }
-    if (!complete('jwt')) await bring('jwt', undefined, issuingToken, undefined, dependencies);
-    if (!complete('log')) await bring('log', undefined, issuingToken, undefined, dependencies);
+    if (!complete('jwt')) await bring('jwt', { token: issuingToken }, dependencies);
+    if (!complete('log')) await bring('log', { token: issuingToken }, dependencies);
   });
 }
 
@@ -65,9 +73,16 @@ export async function bootstrapAuthorities(dependencies: BootstrapDependencies):
  */
 async function bring(
   kind: AuthorityKind,
-  parent: Authority | undefined,
-  token: TokenAdmin,
-  signingToken: TokenAdmin | undefined,
+  {
+    parent,
+    token,
+    signingToken,
+  }: {
+    readonly parent?: Authority;
+    readonly token: TokenAdmin;
+    /** Absent where there is no certificate. */
+    readonly signingToken?: TokenAdmin;
+  },
   dependencies: BootstrapDependencies,
 ): Promise<Authority> {
   const found = (await dependencies.authorities.list({ kind })).find((authority) =>

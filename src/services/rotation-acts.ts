@@ -74,7 +74,11 @@ export class RotationActs {
       );
     const running = (await this.operations()).find((each) => each.kind === kind);
     if (running !== undefined)
-      await cancelOperation(running, actor, 'the standby is activated in its place', this.#deps);
+      await cancelOperation(
+        running,
+        { actor, reason: 'the standby is activated in its place' },
+        this.#deps,
+      );
     const signing = (await this.list()).filter(
       (each) => each.kind === kind && each.state === 'active' && each.token !== 'external',
     );
@@ -123,8 +127,7 @@ export class RotationActs {
     if (running !== undefined && elsewhere)
       await cancelOperation(
         running,
-        actor,
-        `${authority.id} is tainted, and needs a successor first`,
+        { actor, reason: `${authority.id} is tainted, and needs a successor first` },
         this.#deps,
       );
     if (running === undefined || elsewhere) {
@@ -180,9 +183,7 @@ export class RotationActs {
   ): Promise<RotationOperation> {
     const event = rotationEvent(
       this.#deps,
-      actor,
-      kind,
-      { ...operation, spec: change.spec ?? operation.spec },
+      { actor, kind, operation: { ...operation, spec: change.spec ?? operation.spec } },
       checkText('reason', reason, 500),
     );
     return this.#deps.store.rotations.update(

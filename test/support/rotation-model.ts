@@ -310,7 +310,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
         .filter(({ state }) => state === 'published')
         .map((authority) => [
           authority.id,
-          confirmation(authority, authority.parentId ?? undefined, world, policy, wall()),
+          confirmation(authority, authority.parentId ?? undefined, { world, policy, now: wall() }),
         ]),
     );
     const input: DecisionInput = {

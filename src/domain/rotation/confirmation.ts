@@ -63,6 +63,13 @@ export const consumerCounts = (
   marginSeconds: number,
 ): boolean => lostUntil === undefined || lostUntil + marginSeconds >= now;
 
+/** What a confirmation is counted from. */
+export interface ConfirmationInput {
+  readonly world: RotationWorld;
+  readonly policy: RotationPolicy;
+  readonly now: number;
+}
+
 /**
  * Who holds an authority that was published. Pure.
  * - A root or JWT key is held by whoever reports a set with it: the agent, and each of its
@@ -77,9 +84,7 @@ export const consumerCounts = (
 export function confirmation(
   authority: Authority,
   rootId: string | undefined,
-  world: RotationWorld,
-  policy: RotationPolicy,
-  now: number,
+  { world, policy, now }: ConfirmationInput,
 ): Confirmation {
   const counted = new Map(
     world.agents

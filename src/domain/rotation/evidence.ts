@@ -4,6 +4,7 @@ import {
   type EvidenceLine,
   type EvidenceStatement,
 } from '../../common/tlog/index.ts';
+import type { ConsumerRecord } from '../agent.ts';
 import type { Authority, AuthorityScope } from '../authority.ts';
 import {
   agentCounts,
@@ -12,6 +13,7 @@ import {
   laggardOf,
   silentAgent,
   type Confirmation,
+  type Held,
   type Laggard,
 } from './confirmation.ts';
 import type { ActivationProof, RotationPolicy, RotationWorld, Shares } from './types.ts';
@@ -42,14 +44,22 @@ export interface EvidenceInput {
  * `confirmation`. Pure.
  */
 export function activationEvidence(input: EvidenceInput): ActivationEvidence {
-  const { authority, without, found, policy, now } = input;
   const lines = [...evidenceLines(input)].sort((one, other) =>
     placeOf(one) < placeOf(other) ? -1 : 1,
   );
+  return encodeEvidence(statementOf(input, lines), lines);
+}
+
+function statementOf(
+  input: EvidenceInput,
+  lines: readonly EvidenceLine[],
+): Omit<EvidenceStatement, 'chunks' | 'lines'> {
+  const { authority, found } = input;
   const used = new Set(lines.flatMap((line) => (line.class === 'proven' ? [line.set] : [])));
-  const confirmed = lines.reduce((sum, line) => sum + (line.class === 'proven' ? 1 : 0), 0);
-  const passedOver = lines.reduce((sum, line) => sum + (line.class === 'passed-over' ? 1 : 0), 0);
-  const statement: Omit<EvidenceStatement, 'chunks' | 'lines'> = {
+  const count = (of: EvidenceLine['class']): number =>
+    lines.reduce((sum, line) => sum + (line.class === of ? 1 : 0), 0);
+  const confirmed = count('proven');
+  return {
     alteredAgents: input.world.alteredAgents ?? 0,
     authority: {
       id: authority.id,
@@ -57,107 +67,58 @@ export function activationEvidence(input: EvidenceInput): ActivationEvidence {
       publishedAt: authority.publishedAt ?? 0,
       sha256: input.sha256,
     },
-    decidedAt: now,
+    decidedAt: input.now,
     inferred: {
       needed: found?.inferred.needed ?? 0,
       confirmed: found?.inferred.confirmed ?? 0,
       relied: input.relied,
       until: found?.inferred.until ?? 0,
     },
-    proven: { needed: confirmed + passedOver, confirmed },
+    proven: { needed: confirmed + count('passed-over'), confirmed },
     root: input.root ?? null,
     scope: JSON.stringify(input.scope),
     sets: [...used]
       .sort()
       .map((digest) => ({ digest, members: [...input.membersOf(digest)].sort() })),
     shares: input.shares,
-    unprovable: {
-      until:
-        found?.unprovable.until ??
-        (authority.kind === 'root' || authority.kind === 'jwt'
-          ? (authority.publishedAt ?? now) + policy.unseenSeconds[authority.kind]
-          : 0),
-    },
-    without: {
-      kind: without.kind,
-      by: without.kind === 'forced' ? without.by : '',
-      reason: without.kind === 'forced' ? without.reason : '',
-      deadline: without.kind === 'deadline' ? without.deadline : 0,
-    },
+    unprovable: { until: found?.unprovable.until ?? unprovableUntil(input) },
+    without: withoutOf(input.without),
   };
-  return encodeEvidence(statement, lines);
 }
 
-function* evidenceLines({
-  authority,
-  root,
-  world,
-  policy,
-  now,
-  without,
-}: EvidenceInput): Generator<EvidenceLine> {
+const unprovableUntil = ({ authority, policy, now }: EvidenceInput): number =>
+  authority.kind === 'root' || authority.kind === 'jwt'
+    ? (authority.publishedAt ?? now) + policy.unseenSeconds[authority.kind]
+    : 0;
+
+const withoutOf = (without: ActivationProof): EvidenceStatement['without'] => ({
+  kind: without.kind,
+  by: without.kind === 'forced' ? without.by : '',
+  reason: without.kind === 'forced' ? without.reason : '',
+  deadline: without.kind === 'deadline' ? without.deadline : 0,
+});
+
+function* evidenceLines(input: EvidenceInput): Generator<EvidenceLine> {
+  const { authority, root, world, policy, now } = input;
   const margin = policy.retireMarginSeconds;
   const counted = new Map(
     world.agents
       .filter((agent) => agentCounts(agent, now, margin))
       .map((agent) => [agent.id, agent]),
   );
-  const why =
-    without.kind === 'forced' ? 'force' : without.kind === 'deadline' ? 'deadline' : 'share';
-  const passedOver = (laggard: Laggard, id: string): EvidenceLine => {
-    const {
-      agentId: agent,
-      description,
-      holds,
-      kind,
-      lastSeenAt,
-      reason,
-      spiffeId,
-      state,
-      until,
-    } = laggard;
-    return {
-      agent,
-      class: 'passed-over',
-      consumer: id,
-      description,
-      holds,
-      kind,
-      lastSeenAt,
-      reason,
-      spiffeId,
-      state,
-      until,
-      why,
-    };
-  };
+  const why = reasonOf(input.without);
   const reported = new Set<string>();
   for (const consumer of world.consumers) {
     const agent = counted.get(consumer.agentId);
     if (agent === undefined || !consumerCounts(consumer, now, margin)) continue;
     if (consumer.kind === 'agent') reported.add(agent.id);
     const held = holding(authority, root?.id, consumer, world.sets);
-    if (held === 'not needed') continue;
     if (held === 'missing')
-      yield passedOver(laggardOf(authority, consumer, agent, world.sets), consumer.id);
-    else {
-      const { id, description, kind, since, spiffeId, heardAt = 0 } = consumer;
-      yield {
-        agent: agent.id,
-        class: 'proven',
-        consumer: id,
-        description,
-        heardAt,
-        kind,
-        of: held.of,
-        set: held.digest,
-        since,
-        spiffeId,
-      };
-    }
+      yield passedOver(laggardOf(authority, consumer, agent, world.sets), consumer.id, why);
+    else if (held !== 'not needed') yield proven(consumer, held);
   }
   for (const agent of counted.values())
-    if (!reported.has(agent.id)) yield passedOver(silentAgent(agent), '');
+    if (!reported.has(agent.id)) yield passedOver(silentAgent(agent), '', why);
   // those that had to be waited for when it was published, and are past it
   for (const agent of world.agents) {
     if (
@@ -167,6 +128,45 @@ function* evidenceLines({
     )
       yield { agent: agent.id, class: 'expired', until: agent.lastLeafNotAfter };
   }
+}
+
+type PassedOver = Extract<EvidenceLine, { class: 'passed-over' }>;
+
+const reasonOf = ({ kind }: ActivationProof): PassedOver['why'] =>
+  kind === 'forced' ? 'force' : kind === 'deadline' ? 'deadline' : 'share';
+
+function passedOver(laggard: Laggard, consumer: string, why: PassedOver['why']): EvidenceLine {
+  const { agentId, description, holds, kind, lastSeenAt, reason, spiffeId, state, until } = laggard;
+  return {
+    agent: agentId,
+    class: 'passed-over',
+    consumer,
+    description,
+    holds,
+    kind,
+    lastSeenAt,
+    reason,
+    spiffeId,
+    state,
+    until,
+    why,
+  };
+}
+
+function proven(consumer: ConsumerRecord, held: Held): EvidenceLine {
+  const { id, agentId, description, kind, since, spiffeId, heardAt = 0 } = consumer;
+  return {
+    agent: agentId,
+    class: 'proven',
+    consumer: id,
+    description,
+    heardAt,
+    kind,
+    of: held.of,
+    set: held.digest,
+    since,
+    spiffeId,
+  };
 }
 
 const placeOf = (line: EvidenceLine): string =>

@@ -4,6 +4,7 @@ export {
   confirmation,
   isConfirmed,
   type Confirmation,
+  type ConfirmationInput,
   type Laggard,
 } from './confirmation.ts';
 export { judgeCanary, type CanaryVerdict, type NodeHandshakes } from './canary.ts';

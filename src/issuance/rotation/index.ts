@@ -1,10 +1,10 @@
+export type { ActionDependencies } from './actions.ts';
 export {
   cancelOperation,
   openOperation,
   rotationEvent,
-  type ActionDependencies,
   type OperationAsk,
-} from './actions.ts';
+} from './operations.ts';
 export { ClockGuard, type Boot } from './clock-guard.ts';
 export {
   RotationController,

@@ -7,6 +7,7 @@ import {
   type Authority,
   type AuthorityFacts,
   type Confirmation,
+  type ConfirmationInput,
   type NodeHandshakes,
   type RenewalFacts,
   type RotationOperation,
@@ -68,39 +69,13 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   const facts = all
     .filter(({ kind }) => isRotated(kind))
     .map((authority) => factsOf(authority, all, signed));
-  // one that signs without everybody's confirmation is watched on, while there is another root to
-  // fall back to
-  const trustedRoots = all.filter(({ kind, state }) => kind === 'root' && isTrusted(state)).length;
-  const published: readonly Authority[] = all.filter(
-    (each) =>
-      isRotated(each.kind) &&
-      !isCross(each, all) &&
-      (each.state === 'published' ||
-        (each.kind === 'root' && each.state === 'active' && trustedRoots > 1)),
-  );
-  const confirmations = new Map<string, Confirmation>();
-  let world: RotationWorld | undefined;
-  if (published.length > 0) {
-    world = await worldOf(published, dependencies, now, margin);
-    for (const authority of published) {
-      const since =
-        authority.kind === 'issuing'
-          ? (authority.publishedAt ?? undefined)
-          : sets.inBundleSince(authority.id);
-      // not in a bundle yet: there is nothing that anybody could confirm
-      if (since !== undefined)
-        confirmations.set(
-          authority.id,
-          confirmation(
-            { ...authority, publishedAt: Math.max(since, authority.publishedAt ?? 0) },
-            rootOf(authority, all)?.id,
-            world,
-            policy,
-            now,
-          ),
-        );
-    }
-  }
+  const watched = watchedOf(all);
+  const world =
+    watched.length === 0 ? undefined : await worldOf(watched, dependencies, now, margin);
+  const confirmations =
+    world === undefined
+      ? new Map<string, Confirmation>()
+      : confirmationsOf(watched, all, { world, policy, now }, sets);
   const partial = all.filter(
     ({ kind, state, scope }) =>
       kind === 'issuing' && state === 'active' && Object.keys(scope).length > 0,
@@ -135,6 +110,39 @@ async function handshakesOf(
       handshakes(subjectKeyId ?? '').filter(({ agentId }) => standing.has(agentId)),
     ]),
   );
+}
+
+/**
+ * The authorities that wait for confirmations. A root that signs without everybody's confirmation
+ * is watched on, while there is another root to fall back to.
+ */
+function watchedOf(all: readonly Authority[]): readonly Authority[] {
+  const trustedRoots = all.filter(({ kind, state }) => kind === 'root' && isTrusted(state)).length;
+  return all.filter(
+    (each) =>
+      isRotated(each.kind) &&
+      !isCross(each, all) &&
+      (each.state === 'published' ||
+        (each.kind === 'root' && each.state === 'active' && trustedRoots > 1)),
+  );
+}
+
+/** Of those that are in a bundle: of the others there is nothing that anybody could confirm. */
+function confirmationsOf(
+  watched: readonly Authority[],
+  all: readonly Authority[],
+  input: ConfirmationInput,
+  sets: HeldSets,
+): ReadonlyMap<string, Confirmation> {
+  const confirmations = new Map<string, Confirmation>();
+  for (const authority of watched) {
+    const { id, kind, publishedAt } = authority;
+    const since = kind === 'issuing' ? (publishedAt ?? undefined) : sets.inBundleSince(id);
+    if (since === undefined) continue;
+    const seen = { ...authority, publishedAt: Math.max(since, publishedAt ?? 0) };
+    confirmations.set(id, confirmation(seen, rootOf(authority, all)?.id, input));
+  }
+  return confirmations;
 }
 
 type Signed = Awaited<ReturnType<Ledger['rotations']['signedBy']>>;

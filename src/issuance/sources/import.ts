@@ -54,22 +54,23 @@ export async function recordImport(
   dependencies: SourceDependencies,
   actor: string,
   authority: Authority,
-  chain: AuthorityChain,
-  spkiDer: Buffer,
+  { chain, spkiDer }: { readonly chain: AuthorityChain; readonly spkiDer: Buffer },
 ): Promise<ImportedAuthority> {
   // a rotation of the root that waits gets the new root under the ID that it waits for
-  const root = await external(
-    dependencies,
-    actor,
-    'root',
-    chain.root,
-    null,
-    await awaitedId('root', dependencies),
-  );
+  const root = await external(dependencies, actor, {
+    kind: 'root',
+    certificate: chain.root,
+    parentId: null,
+    id: await awaitedId('root', dependencies),
+  });
   const above: Authority[] = [];
   let parent = root;
   for (const certificate of [...chain.above].reverse()) {
-    parent = await external(dependencies, actor, 'issuing', certificate, parent.id);
+    parent = await external(dependencies, actor, {
+      kind: 'issuing',
+      certificate,
+      parentId: parent.id,
+    });
     above.unshift(parent);
   }
   const { raw, subjectKeyId, notBefore, notAfter, serialHex } = chain.authority;
@@ -101,6 +102,15 @@ export async function recordImport(
 
 const usable: readonly AuthorityState[] = ['preparing', 'prepared', 'published', 'active', 'old'];
 
+/** A certificate whose key is not ours. */
+interface ForeignCertificate {
+  readonly kind: 'root' | 'issuing';
+  readonly certificate: ParsedCertificate;
+  readonly parentId: string | null;
+  /** Default: a new one. */
+  readonly id?: string | undefined;
+}
+
 /**
  * The record of a certificate whose key is not ours, found by its digest or made. One that was
  * taken out of trust is not brought back by an import.
@@ -108,10 +118,35 @@ const usable: readonly AuthorityState[] = ['preparing', 'prepared', 'published',
 async function external(
   dependencies: SourceDependencies,
   actor: string,
-  kind: 'root' | 'issuing',
-  certificate: ParsedCertificate,
-  parentId: string | null,
-  id?: string,
+  found: ForeignCertificate,
+): Promise<Authority> {
+  const record = await recordOf(dependencies, actor, found);
+  if (record.state !== 'preparing') return record;
+  const { certificate, parentId } = found;
+  const { notBefore, notAfter, serialHex, subjectKeyId, spkiDer, raw } = certificate;
+  return dependencies.authorities.complete(
+    { id: record.id, version: record.version },
+    {
+      spkiDer,
+      certificateDer: raw,
+      subjectKeyId: subjectKeyId ?? null,
+      notBefore,
+      notAfter,
+      ...(parentId === null ? {} : { parentId }),
+    },
+    authorityEvent(
+      dependencies,
+      { actor, kind: 'authority.imported', authority: record },
+      { serial: serialHex, sha256: sha256Hex(raw), notAfter, token: 'external' },
+    ),
+  );
+}
+
+/** The record as it is, or a new one in state `preparing`. */
+async function recordOf(
+  dependencies: SourceDependencies,
+  actor: string,
+  { kind, certificate, parentId, id }: ForeignCertificate,
 ): Promise<Authority> {
   const sha256 = sha256Hex(certificate.raw);
   const known = (await dependencies.authorities.list()).find(
@@ -146,26 +181,5 @@ async function external(
         { token: 'external', sha256 },
       ),
     );
-  const { notBefore, notAfter, serialHex, subjectKeyId, spkiDer, raw } = certificate;
-  return dependencies.authorities.complete(
-    { id: record.id, version: record.version },
-    {
-      spkiDer,
-      certificateDer: raw,
-      subjectKeyId: subjectKeyId ?? null,
-      notBefore,
-      notAfter,
-      ...(parentId === null ? {} : { parentId }),
-    },
-    authorityEvent(
-      dependencies,
-      { actor, kind: 'authority.imported', authority: record },
-      {
-        serial: serialHex,
-        sha256,
-        notAfter,
-        token: 'external',
-      },
-    ),
-  );
+  return record;
 }

@@ -75,7 +75,7 @@ export class AuthoritySources {
       if (input.dryRun === true) return { warnings: chain.warnings };
       return this.#handOn(
         input.actor,
-        await recordImport(this.#dependencies, input.actor, authority, chain, spkiDer),
+        await recordImport(this.#dependencies, input.actor, authority, { chain, spkiDer }),
       );
     });
   }
@@ -109,7 +109,7 @@ export class AuthoritySources {
       await this.#requireExpectedRoot(chain.root.raw, upstream.pinned);
       return this.#handOn(
         actor,
-        await recordImport(this.#dependencies, actor, authority, chain, spkiDer),
+        await recordImport(this.#dependencies, actor, authority, { chain, spkiDer }),
       );
     });
   }

@@ -427,7 +427,7 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
   });
   const next = authority('b', 'root', 'published');
   const count = (agents: readonly AgentFacts[], consumers: readonly ConsumerRecord[]) =>
-    confirmation(next, undefined, world(agents, consumers), policy, now).proven;
+    confirmation(next, undefined, { world: world(agents, consumers), policy, now }).proven;
   assert.equal(count([agent('x')], [consumer('x', 'self')]).confirmed, 1);
   assert.equal(
     count([agent('x')], [consumer('x', 'self', { authoritySetDigest: 'one' })]).laggards[0]?.state,
@@ -466,13 +466,11 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
     [count([agent('x')], [row]).confirmed, count([agent('x')], [row]).laggards[0]?.state],
     [0, 'silent'],
   );
-  const altered = confirmation(
-    next,
-    undefined,
-    { ...world([agent('x')], [consumer('x', 'self')]), alteredAgents: 1 },
+  const altered = confirmation(next, undefined, {
+    world: { ...world([agent('x')], [consumer('x', 'self')]), alteredAgents: 1 },
     policy,
-    now + 10_000,
-  );
+    now: now + 10_000,
+  });
   assert.deepEqual(
     [
       altered.proven.confirmed,
@@ -491,7 +489,7 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
   );
   assert.equal(count([agent('x', { active: false })], []).needed, 0);
   assert.ok(
-    confirmation(next, undefined, world([], []), policy, now).unprovable.until ===
+    confirmation(next, undefined, { world: world([], []), policy, now }).unprovable.until ===
       now - 1_000 + policy.unseenSeconds.root,
   );
 });

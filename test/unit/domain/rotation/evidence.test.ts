@@ -124,7 +124,7 @@ const evidence = (
     scope: {},
     without,
     shares: allShares,
-    found: confirmation(of, of.kind === 'root' ? undefined : 'r1', seen, policy, now),
+    found: confirmation(of, of.kind === 'root' ? undefined : 'r1', { world: seen, policy, now }),
     world: seen,
     membersOf: (digest) => members.get(digest) ?? [],
     relied: 0,
@@ -212,7 +212,7 @@ test('who was counted stands there by class: what they held, who was passed over
     now - 300,
   ]);
   // the counts are those from which the decision was made
-  const found = confirmation(authority(), undefined, seen, policy, now).proven;
+  const found = confirmation(authority(), undefined, { world: seen, policy, now }).proven;
   assert.deepEqual(made.proven, { needed: found.needed, confirmed: found.confirmed });
 });
 

@@ -1,0 +1,106 @@
+import { PkiError } from '../../common/errors/index.ts';
+import {
+  parentOf,
+  type AuthorityState,
+  type RotationAction,
+  type RotationOperation,
+  type TokenRole,
+} from '../../domain/index.ts';
+import type { TokenAdmin } from '../../hsm/token-port.ts';
+import type { AuthorityStore, Lease } from '../../store/ports/index.ts';
+import {
+  completeAuthority,
+  recordAuthority,
+  type CompletionAsk,
+  type MakerDependencies,
+} from '../authority-maker.ts';
+import type { Observation } from './observer.ts';
+
+export interface PreparationDependencies extends Omit<MakerDependencies, 'authorities'> {
+  readonly store: { readonly authorities: AuthorityStore };
+  /** Opens a session process on a token; closed again as soon as the work on it is done. */
+  readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
+  /** Called once for each transition. */
+  readonly moved: (kind: string, to: AuthorityState) => void;
+}
+
+/** Record with its CKA_ID → key in its token → certificate from the root's token → `prepared`. */
+export async function prepare(
+  operation: RotationOperation,
+  seen: Observation,
+  lease: Lease,
+  dependencies: PreparationDependencies,
+): Promise<void> {
+  const { store } = dependencies;
+  const { kind, spec } = operation;
+  const made = { ...dependencies, authorities: store.authorities };
+  const known = await store.authorities.byId(spec.successorId);
+  const parentId =
+    known?.parentId ??
+    (kind === 'issuing'
+      ? (parentOf(spec.parentId, { authorities: seen.facts })?.id ?? null)
+      : null);
+  const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
+  if (kind === 'issuing' && parent === undefined)
+    throw new PkiError('NO_ISSUER', 'no active root can sign a new issuing authority');
+  const authority =
+    known ??
+    (await recordAuthority(
+      {
+        id: spec.successorId,
+        kind,
+        parentId,
+        ...(spec.scope === undefined ? {} : { scope: spec.scope }),
+        actor: operation.createdBy,
+        lease,
+      },
+      made,
+    ));
+  dependencies.step?.(`${kind}-recorded`);
+  await complete({ authority, parent, actor: operation.createdBy, lease }, dependencies);
+  dependencies.step?.(`${kind}-prepared`);
+}
+
+async function complete(
+  ask: Pick<CompletionAsk, 'authority' | 'parent' | 'actor' | 'lease'>,
+  dependencies: PreparationDependencies,
+): Promise<void> {
+  const { store, openToken } = dependencies;
+  const { authority, parent } = ask;
+  const token = await openToken(authority.token);
+  try {
+    const other =
+      parent !== undefined && parent.token !== authority.token
+        ? await openToken(parent.token)
+        : undefined;
+    try {
+      await completeAuthority(
+        { ...ask, token, signingToken: authority.kind === 'root' ? token : (other ?? token) },
+        { ...dependencies, authorities: store.authorities },
+      );
+    } finally {
+      await other?.close();
+    }
+  } finally {
+    await token.close();
+  }
+  dependencies.moved(authority.kind, 'prepared');
+}
+
+/** The same in the standby token, for no operation: it is published, and waits. */
+export async function prepareStandby(
+  { kind, parentId, authority: known }: Extract<RotationAction, { type: 'standby' }>,
+  lease: Lease,
+  dependencies: PreparationDependencies,
+): Promise<void> {
+  const { store } = dependencies;
+  const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
+  const authority =
+    known ??
+    (await recordAuthority(
+      { kind, parentId, token: 'standby', lease },
+      { ...dependencies, authorities: store.authorities },
+    ));
+  dependencies.step?.(`${kind}-standby-recorded`);
+  await complete({ authority, parent, actor: 'server', lease }, dependencies);
+}
