@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { PkiError } from '../../src/common/errors/index.ts';
-import type { Clock, Logger } from '../../src/common/runtime/index.ts';
+import { KeyedBuckets, type Clock, type Logger } from '../../src/common/runtime/index.ts';
 import type { Attestor, Kernel, Peer } from '../attest/index.ts';
-import { OpenCounter, RateLimit } from './limits.ts';
+import { OpenCounter } from './limits.ts';
 import { LocalConnection } from './local-connection.ts';
 import type { LocalServerLimits, LocalServerMetrics } from './options.ts';
 
@@ -36,7 +36,7 @@ export class Connections {
   readonly #open = new Map<string, LocalConnection>();
   readonly #perUid: OpenCounter;
   readonly #perCgroup: OpenCounter;
-  readonly #refusalLogs: RateLimit;
+  readonly #refusalLogs: KeyedBuckets;
   readonly #places: number;
   #counter = 0;
   #swept = 0;
@@ -46,7 +46,7 @@ export class Connections {
     this.#options = options;
     this.#perUid = new OpenCounter(limits.connectionsPerUid);
     this.#perCgroup = new OpenCounter(limits.connectionsPerCgroup);
-    this.#refusalLogs = new RateLimit(clock, 0.2, 5);
+    this.#refusalLogs = new KeyedBuckets({ perSecond: 0.2, burst: 5 }, clock);
     const free = Math.floor(
       (descriptorLimit() - limits.reservedDescriptors) / descriptorsPerConnection,
     );

@@ -1,5 +1,5 @@
 export { createLeaseSet, type LeaseSet } from './leases.ts';
-export { OpenCounter, RateLimit, RecentValues } from './limits.ts';
+export { OpenCounter, RecentValues } from './limits.ts';
 export {
   defaultLimits,
   silentMetrics,

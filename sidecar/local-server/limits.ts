@@ -1,5 +1,3 @@
-import type { Clock } from '../../src/common/runtime/index.ts';
-
 /** Counts what is open per key. */
 export class OpenCounter {
   readonly #limit: number;
@@ -26,46 +24,6 @@ export class OpenCounter {
       if (left === 0) this.#open.delete(key);
       else this.#open.set(key, left);
     };
-  }
-}
-
-/** A token bucket per key; full buckets are forgotten. */
-export class RateLimit {
-  readonly #clock: Clock;
-  readonly #perSecond: number;
-  readonly #burst: number;
-  readonly #buckets = new Map<string, { tokens: number; atMs: number }>();
-
-  constructor(clock: Clock, perSecond: number, burst: number) {
-    this.#clock = clock;
-    this.#perSecond = perSecond;
-    this.#burst = burst;
-  }
-
-  /** 0 if admitted, else the milliseconds to wait. */
-  take(key: string): number {
-    const nowMs = this.#clock.monotonicMs();
-    let bucket = this.#buckets.get(key);
-    if (bucket === undefined) {
-      if (this.#buckets.size >= 1024) this.#forgetFull(nowMs);
-      bucket = { tokens: this.#burst, atMs: nowMs };
-      this.#buckets.set(key, bucket);
-    }
-    bucket.tokens = Math.min(
-      this.#burst,
-      bucket.tokens + ((nowMs - bucket.atMs) / 1000) * this.#perSecond,
-    );
-    bucket.atMs = nowMs;
-    if (bucket.tokens < 1) return Math.ceil(((1 - bucket.tokens) / this.#perSecond) * 1000);
-    bucket.tokens -= 1;
-    return 0;
-  }
-
-  #forgetFull(nowMs: number): void {
-    for (const [key, bucket] of this.#buckets) {
-      if (bucket.tokens + ((nowMs - bucket.atMs) / 1000) * this.#perSecond >= this.#burst)
-        this.#buckets.delete(key);
-    }
   }
 }
 

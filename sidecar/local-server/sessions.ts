@@ -1,11 +1,17 @@
 import { PkiError } from '../../src/common/errors/index.ts';
-import { errorFields, type Clock, type Logger, uuidv7 } from '../../src/common/runtime/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  uuidv7,
+  KeyedBuckets,
+} from '../../src/common/runtime/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import { toStatus } from '../../src/common/wire/index.ts';
 import type { Attestor } from '../attest/index.ts';
 import type { EntryCache } from '../ports/entries.ts';
 import type { Connections } from './connections.ts';
-import { OpenCounter, RateLimit } from './limits.ts';
+import { OpenCounter } from './limits.ts';
 import type { LocalConnection } from './local-connection.ts';
 import type { LocalServerLimits, LocalServerMetrics } from './options.ts';
 import type { RefusalLog } from './refusals.ts';
@@ -42,8 +48,8 @@ export class Sessions {
   readonly #parts: SessionsDependencies;
   readonly #streamsPerUid: OpenCounter;
   readonly #streamsPerCgroup: OpenCounter;
-  readonly #calls: RateLimit;
-  readonly #logs: RateLimit;
+  readonly #calls: KeyedBuckets;
+  readonly #logs: KeyedBuckets;
   readonly #lastSelectors = new WeakMap<LocalConnection, readonly Selector[]>();
   #stopped = false;
 
@@ -52,8 +58,11 @@ export class Sessions {
     this.#parts = parts;
     this.#streamsPerUid = new OpenCounter(limits.streamsPerUid);
     this.#streamsPerCgroup = new OpenCounter(limits.streamsPerCgroup);
-    this.#calls = new RateLimit(clock, limits.callsPerSecond, limits.callsBurst);
-    this.#logs = new RateLimit(clock, 2, 20);
+    this.#calls = new KeyedBuckets(
+      { perSecond: limits.callsPerSecond, burst: limits.callsBurst },
+      clock,
+    );
+    this.#logs = new KeyedBuckets({ perSecond: 2, burst: 20 }, clock);
   }
 
   /** Throws what the caller must be told. `onEnd` is called when the connection must end. */

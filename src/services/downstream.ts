@@ -1,5 +1,11 @@
 import { PkiError } from '../common/errors/index.ts';
-import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  KeyedBuckets,
+  TokenBucket,
+} from '../common/runtime/index.ts';
 import type { Agent, CertificateRecord, RegistrationEntry, Proven } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
 import type { DownstreamAuthority, DownstreamRequest } from '../issuance/sources/downstream.ts';
@@ -10,7 +16,6 @@ import { requesterOf, type Caller, type DelegateCaller, type WorkloadCaller } fr
 import { callerRights } from './callers.ts';
 import type { Downstream } from './contract.ts';
 import type { InventoryProof } from './inventory-proof.ts';
-import { KeyedBuckets, TokenBucket } from './limits.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { enforceRate, requestIdOrNew } from './requests.ts';

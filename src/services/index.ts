@@ -28,5 +28,4 @@ export { HandshakeLedger } from './handshakes.ts';
 export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './renewals.ts';
 export type { ServerFacts } from './inventory.ts';
-export { KeyedBuckets, TokenBucket, type Rate } from './limits.ts';
 export { defaultServiceSettings, type ServiceSettings } from './settings.ts';

@@ -1,5 +1,5 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
+import { type Clock, KeyedBuckets } from '../common/runtime/index.ts';
 import {
   spiffeSubject,
   checkDnsNames,
@@ -12,7 +12,6 @@ import { actorOf, requesterOf, type OperatorCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { Mint } from './contract.ts';
 import { issueOne } from './issuing.ts';
-import { KeyedBuckets } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { enforceRate, requestIdOrNew, ttlWithin } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';

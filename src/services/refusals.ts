@@ -1,11 +1,17 @@
 import { codes, type ErrorCode, PkiError, type StatusName } from '../common/errors/index.ts';
 import type { OperationName } from '../common/wire/index.ts';
-import { errorFields, type Clock, type Logger, uuidv7 } from '../common/runtime/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  uuidv7,
+  KeyedBuckets,
+  type Rate,
+} from '../common/runtime/index.ts';
 import type { AuditEvent } from '../domain/index.ts';
 import type { AuditStore } from '../store/ports/index.ts';
 import { actorOf, type Caller } from './caller.ts';
 import type { Refusals } from './contracts/callers.ts';
-import { KeyedBuckets, type Rate } from './limits.ts';
 
 /**
  * Codes of these statuses are refusals: the caller was told no. The rest is absence or trouble, and

@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { TrustDomain } from '../common/spiffe/index.ts';
 import { shortLivedMaximumSeconds } from '../domain/index.ts';
-import type { Rate } from './limits.ts';
+import type { Rate } from '../common/runtime/index.ts';
 
 /** What configuration decides about the services. Durations in seconds. */
 export interface ServiceSettings {

@@ -15,7 +15,7 @@ import { requesterOf, type Caller, type DelegateCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { DelegatedItem, Signing, SvidOutcome } from './contract.ts';
 import { decideEach, issueDecided, type IssuingDependencies } from './issuing.ts';
-import { KeyedBuckets } from './limits.ts';
+import { KeyedBuckets } from '../common/runtime/index.ts';
 import { refusing } from './refusals.ts';
 import { checkBatchSize, enforceRate, ttlWithin } from './requests.ts';
 

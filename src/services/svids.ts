@@ -1,5 +1,5 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import { isOneLine } from '../common/runtime/index.ts';
+import { isOneLine, KeyedBuckets } from '../common/runtime/index.ts';
 import {
   parseSelector,
   parseTemplate,
@@ -19,7 +19,6 @@ import type { AgentStore, EntryStore } from '../store/ports/index.ts';
 import { requesterOf, type AgentCaller } from './caller.ts';
 import { callerRights } from './callers.ts';
 import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from './contract.ts';
-import { KeyedBuckets } from './limits.ts';
 import { decideEach, issueDecided, type IssuingDependencies } from './issuing.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
 import { refusing } from './refusals.ts';

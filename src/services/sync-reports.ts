@@ -1,5 +1,5 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
+import { type Clock, TokenBucket } from '../common/runtime/index.ts';
 import { SpiffeId } from '../common/spiffe/index.ts';
 import type { ConsumerRecord } from '../domain/index.ts';
 import type { LedgerAgents } from '../ledger/index.ts';
@@ -7,7 +7,6 @@ import type { CertificateStore, IssuanceStore } from '../store/ports/index.ts';
 import type { ConsumerState, HandshakeReport, SyncConnection } from './contract.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import { lostConsumers } from './lost-consumers.ts';
-import { TokenBucket } from './limits.ts';
 import { checkText, enforceRate } from './requests.ts';
 
 const maximumConsumers = 10_000;

@@ -1,5 +1,11 @@
 import { PkiError } from '../common/errors/index.ts';
-import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  KeyedBuckets,
+  type Rate,
+} from '../common/runtime/index.ts';
 import { protocolVersion } from '../common/wire/index.ts';
 import { serverId } from '../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position } from '../domain/index.ts';
@@ -23,7 +29,6 @@ import type {
 } from './contract.ts';
 import type { HandshakeLedger } from './handshakes.ts';
 import type { NodeSetIndex } from './node-set-index.ts';
-import { KeyedBuckets, type Rate } from './limits.ts';
 import { refusing, type RefusalLog } from './refusals.ts';
 import { checkText, enforceRate, requireAgent } from './requests.ts';
 import type { ServiceSettings } from './settings.ts';

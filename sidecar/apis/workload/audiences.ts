@@ -1,16 +1,19 @@
 import { PkiError } from '../../../src/common/errors/index.ts';
-import type { Clock } from '../../../src/common/runtime/index.ts';
-import { RateLimit, RecentValues, type Session } from '../../local-server/index.ts';
+import { KeyedBuckets, type Clock } from '../../../src/common/runtime/index.ts';
+import { RecentValues, type Session } from '../../local-server/index.ts';
 import type { WorkloadApiLimits } from './options.ts';
 
 /** Charges a user for audience sets that it has not used lately. Owner of what each user used. */
 export class AudienceCharges {
-  readonly #fresh: RateLimit;
+  readonly #fresh: KeyedBuckets;
   readonly #recent: RecentValues;
 
   constructor(clock: Clock, limits: WorkloadApiLimits) {
     const { newAudiencesPerMinute, newAudiencesBurst } = limits;
-    this.#fresh = new RateLimit(clock, newAudiencesPerMinute / 60, newAudiencesBurst);
+    this.#fresh = new KeyedBuckets(
+      { perSecond: newAudiencesPerMinute / 60, burst: newAudiencesBurst },
+      clock,
+    );
     this.#recent = new RecentValues(newAudiencesBurst * 4);
   }
 

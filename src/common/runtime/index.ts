@@ -8,3 +8,4 @@ export { atTurnEnd, type TurnStage } from './turn-end.ts';
 export { isLocalHost, isLoopback } from './local-host.ts';
 export { boundConnections, ConnectionSlots } from './connection-slots.ts';
 export { holderOf, plainAddress } from './peer-address.ts';
+export { KeyedBuckets, TokenBucket, type Rate } from './token-bucket.ts';

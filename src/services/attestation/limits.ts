@@ -1,7 +1,6 @@
 import { isIPv6 } from 'node:net';
 import { PkiError } from '../../common/errors/index.ts';
-import type { Clock } from '../../common/runtime/index.ts';
-import { KeyedBuckets, TokenBucket, type Rate } from '../limits.ts';
+import { type Clock, KeyedBuckets, TokenBucket, type Rate } from '../../common/runtime/index.ts';
 
 /**
  * Attestations from one address that came to nothing; beyond, the address waits behind the others.

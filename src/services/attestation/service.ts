@@ -2,7 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import type { BundleRevision } from '../../domain/index.ts';
 import type { BundleStore } from '../../store/ports/index.ts';
 import type { AgentCaller } from '../caller.ts';
-import { KeyedBuckets, TokenBucket } from '../limits.ts';
+import { KeyedBuckets, TokenBucket } from '../../common/runtime/index.ts';
 import { refusing } from '../refusals.ts';
 import { checkRequestId, checkText, enforceRate, requireAgent } from '../requests.ts';
 import { attestOperation, Exchange, type ExchangeDependencies } from './exchange.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { silentLogger } from '../../../src/common/runtime/index.ts';
 import type { AuditEvent } from '../../../src/domain/index.ts';
-import { KeyedBuckets, TokenBucket, type AgentCaller } from '../../../src/services/index.ts';
+import type { AgentCaller } from '../../../src/services/index.ts';
 import { RefusalLog, refusing } from '../../../src/services/refusals.ts';
 import { FakeClock, settle } from '../../support/agent.ts';
 
@@ -119,28 +119,4 @@ test('a store that fails changes no refusal into anything else', async () => {
     (error) => error instanceof PkiError && error.code === 'ROLE_MISSING',
   );
   await log.flush();
-});
-
-test('a bucket gives its burst, refills by the monotonic clock, and lets a large cost pass only when full', () => {
-  const clock = new FakeClock();
-  const bucket = new TokenBucket({ perSecond: 10, burst: 5 }, clock);
-  assert.deepEqual([bucket.take(5), bucket.take()], [0, 100]);
-  clock.jumpWall(3_600_000);
-  assert.equal(bucket.take(), 100, 'a jump of the wall clock gives nothing');
-  clock.advance(100);
-  assert.equal(bucket.take(), 0);
-  clock.advance(500);
-  assert.equal(bucket.take(50), 0);
-  assert.equal(bucket.take(), 4600, 'it is paid back');
-  assert.throws(() => new TokenBucket({ perSecond: 0, burst: 1 }, clock), RangeError);
-});
-
-test('the buckets of many callers stay inside a bound', () => {
-  const clock = new FakeClock();
-  const buckets = new KeyedBuckets({ perSecond: 1, burst: 1 }, clock);
-  for (let caller = 0; caller < 50_000; caller += 1) buckets.take(`c${caller}`);
-  assert.ok(buckets.size <= 20_000);
-  clock.advance(1000);
-  buckets.take('new');
-  assert.ok(buckets.size <= 20_000);
 });

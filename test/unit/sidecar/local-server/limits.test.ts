@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { systemClock, type Clock } from '../../../../src/common/runtime/index.ts';
-import { OpenCounter, RateLimit, RecentValues } from '../../../../sidecar/local-server/limits.ts';
+import { OpenCounter, RecentValues } from '../../../../sidecar/local-server/limits.ts';
 import { createRefusalLog } from '../../../../sidecar/local-server/refusals.ts';
 
 test('a counter gives back each place once', () => {
@@ -13,28 +12,6 @@ test('a counter gives back each place once', () => {
   first();
   first();
   assert.equal(counter.count('a'), 1);
-});
-
-test('a rate limit admits the burst, then the rate, and says how long to wait', () => {
-  let nowMs = 0;
-  const clock: Clock = { ...systemClock, monotonicMs: () => nowMs };
-  const limit = new RateLimit(clock, 2, 3);
-  assert.deepEqual(
-    [limit.take('a'), limit.take('a'), limit.take('a'), limit.take('a')],
-    [0, 0, 0, 500],
-  );
-  assert.equal(limit.take('b'), 0);
-  nowMs = 500;
-  assert.deepEqual([limit.take('a'), limit.take('a')], [0, 500]);
-});
-
-test('many keys do not fill the memory of a rate limit', () => {
-  let nowMs = 0;
-  const limit = new RateLimit({ ...systemClock, monotonicMs: () => nowMs }, 1, 1);
-  for (let key = 0; key < 5000; key += 1) {
-    nowMs += 1000;
-    assert.equal(limit.take(String(key)), 0);
-  }
 });
 
 test('recent values forget the oldest of a key', () => {
