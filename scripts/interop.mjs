@@ -7,7 +7,7 @@
 // ${XDG_CACHE_HOME:-~/.cache}/meshca. The closing lines are the summary of node's test runner.
 import { relative } from 'node:path';
 import { build } from './build.mjs';
-import { buildForeignClients } from './foreign.mjs';
+import { buildForeignPrograms } from './foreign.mjs';
 import { filesBelow, inRoot, main, ScriptError } from './lib.mjs';
 import { runTests } from './run-tests.mjs';
 import { setup } from './setup.mjs';
@@ -23,8 +23,8 @@ await main(async (args) => {
       filters.length === 0 || filters.some((filter) => relative(folder, path).includes(filter)),
   );
   if (files.length === 0) throw new ScriptError(`no interop file matches ${filters.join(', ')}`);
-  const clients = buildForeignClients({
+  const programs = buildForeignPrograms({
     say: (line) => process.stderr.write(`interop: ${line}\n`),
   });
-  return runTests(files, options, { MESHCA_FOREIGN_CLIENTS: JSON.stringify(clients) });
+  return runTests(files, options, { MESHCA_FOREIGN_PROGRAMS: JSON.stringify(programs) });
 });

@@ -5,7 +5,8 @@ import { eventually, rotationOf } from '../support/mesh.ts';
 import { freePort } from '../support/ports.ts';
 import { startTestServer, testTrustDomain, type TestServer } from '../support/server.ts';
 import { AgentProcess } from './agent-process.ts';
-import { executableOf, ForeignClient, foreignCommands, type Language } from './foreign-client.ts';
+import { executableOf, ForeignClient, foreignCommands } from './foreign-client.ts';
+import type { Language } from './foreign-programs.ts';
 
 /** Lives in which a renewal is soon, and a machine that stands still for seconds expires nothing. */
 const lives = {

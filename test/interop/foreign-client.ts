@@ -3,8 +3,7 @@ import { accessSync, constants, realpathSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { until } from '../support/until.ts';
-
-export type Language = 'go' | 'python' | 'rust' | 'java';
+import { foreignPrograms, type ForeignPrograms, type Language } from './foreign-programs.ts';
 
 /** What a client last said of its X.509 context. */
 export interface SeenIdentity {
@@ -21,12 +20,7 @@ interface Line {
   readonly error?: string;
 }
 
-/** The commands that `npm run interop` built, by language; and grpcurl. */
-export function foreignCommands(): Readonly<Record<Language | 'grpcurl', readonly string[]>> {
-  const text = process.env['MESHCA_FOREIGN_CLIENTS'];
-  if (text === undefined) throw new Error('start this file with: npm run interop');
-  return JSON.parse(text);
-}
+export const foreignCommands = (): ForeignPrograms['clients'] => foreignPrograms().clients;
 
 /** The binary that the kernel will name for a command. */
 export function executableOf(command: readonly string[]): string {

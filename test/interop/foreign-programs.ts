@@ -1,0 +1,18 @@
+export type Language = 'go' | 'python' | 'rust' | 'java';
+export type Judge = 'go' | 'rust' | 'java';
+type Command = readonly string[];
+
+/** What `npm run interop` built or installed (scripts/foreign.mjs). */
+export interface ForeignPrograms {
+  readonly clients: Readonly<Record<Language | 'grpcurl', Command>>;
+  readonly judges: Readonly<Record<Judge, Command>>;
+  readonly pkilint: Command;
+  readonly certutil: Command;
+  readonly vfychain: Command;
+}
+
+export function foreignPrograms(): ForeignPrograms {
+  const text = process.env['MESHCA_FOREIGN_PROGRAMS'];
+  if (text === undefined) throw new Error('start this file with: npm run interop');
+  return JSON.parse(text);
+}

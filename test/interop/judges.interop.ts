@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { certificatesToPem, keyTypes, type KeyType } from '../../src/common/x509/index.ts';
+import type { LeafProfile } from '../../src/certs/index.ts';
+import { authority, leaf, type Issued, type Times } from './certs/support.ts';
+import { foreignPrograms, type Judge } from './foreign-programs.ts';
+
+const run = promisify(execFile);
+const now = Math.floor(Date.now() / 1000);
+const day = 86_400;
+const hour: Times = { notBefore: now - 60, notAfter: now + 3_600 };
+const past: Times = { notBefore: now - 7_200, notAfter: now - 3_600 };
+const year: Times = { notBefore: now - 8_000, notAfter: now + 365 * day };
+const profiles: readonly LeafProfile[] = ['short-lived', 'revocable', 'server'];
+const purposes = ['server', 'client'] as const;
+
+interface Case {
+  readonly name: string;
+  readonly purpose: (typeof purposes)[number];
+  readonly chain: readonly Buffer[];
+  readonly root: Buffer;
+}
+
+interface Verdict {
+  readonly name: string;
+  readonly accepted: boolean;
+  readonly why?: string;
+  readonly lints?: readonly string[];
+}
+
+const chainsOf = (keyType: KeyType): { readonly root: Issued; readonly intermediate: Issued } => {
+  const root = authority('root', keyType, undefined, year);
+  return { root, intermediate: authority('intermediate', keyType, root, year) };
+};
+
+/** Every profile below authorities of every key type, with a key of every type, for both purposes. */
+function goodCases(): readonly Case[] {
+  return keyTypes.flatMap((issuerType) => {
+    const { root, intermediate } = chainsOf(issuerType);
+    return profiles.flatMap((profile) =>
+      keyTypes.flatMap((leafType) => {
+        const issued = leaf(profile, leafType, intermediate, hour);
+        return purposes.map((purpose) => ({
+          name: `${profile} ${leafType} below ${issuerType}, as ${purpose}`,
+          purpose,
+          chain: [issued.parsed.raw, intermediate.parsed.raw],
+          root: root.parsed.raw,
+        }));
+      }),
+    );
+  });
+}
+
+/** What no judge may accept, so that a judge that accepts everything fails. */
+function badCases(): readonly Case[] {
+  const { root, intermediate } = chainsOf('ec-p256');
+  const good = leaf('short-lived', 'ec-p256', intermediate, hour).parsed.raw;
+  const chain = [good, intermediate.parsed.raw];
+  const changed = Buffer.from(good);
+  changed[changed.length - 1] = (changed[changed.length - 1] as number) ^ 1;
+  const common = { purpose: 'server', chain, root: root.parsed.raw } as const;
+  return [
+    { ...common, name: 'another root', root: chainsOf('ec-p384').root.parsed.raw },
+    { ...common, name: 'no intermediate', chain: [good] },
+    { ...common, name: 'a changed signature', chain: [changed, intermediate.parsed.raw] },
+    {
+      ...common,
+      name: 'an expired leaf',
+      chain: [
+        leaf('short-lived', 'ec-p256', intermediate, past).parsed.raw,
+        intermediate.parsed.raw,
+      ],
+    },
+  ];
+}
+
+const base64 = (der: Buffer): string => der.toString('base64');
+
+/** Puts all cases to a judge and gives its verdicts by the case's name. */
+async function ask(judge: Judge, cases: readonly Case[]): Promise<ReadonlyMap<string, Verdict>> {
+  const [program = '', ...args] = foreignPrograms().judges[judge];
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.on('data', (bytes: Buffer) => (text += bytes.toString()));
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  for (const { chain, root, ...rest } of cases)
+    child.stdin.write(
+      `${JSON.stringify({ ...rest, chain: chain.map(base64), root: base64(root) })}\n`,
+    );
+  child.stdin.end();
+  assert.equal(await ended, 0);
+  const verdicts = text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Verdict);
+  assert.equal(verdicts.length, cases.length);
+  return new Map(verdicts.map((verdict) => [verdict.name, verdict]));
+}
+
+let folder = '';
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'meshca-judges-'));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+let files = 0;
+async function file(content: string | Buffer): Promise<string> {
+  files += 1;
+  const path = join(folder, `${files}`);
+  await writeFile(path, content);
+  return path;
+}
+
+describe('verifiers of other languages', () => {
+  const [good, bad] = [goodCases(), badCases()];
+
+  for (const judge of ['go', 'rust', 'java'] as const) {
+    test(`${judge} accepts every certificate that is good`, async () => {
+      const refused = [...(await ask(judge, good)).values()].filter(({ accepted }) => !accepted);
+      assert.deepEqual(refused, []);
+    });
+
+    test(`${judge} refuses every certificate that is not`, async () => {
+      const accepted = [...(await ask(judge, bad)).values()].filter((verdict) => verdict.accepted);
+      assert.deepEqual(accepted, []);
+    });
+  }
+
+  test("zlint's rules of the RFCs find nothing", async () => {
+    const found = [...(await ask('go', good)).values()].flatMap(({ name, lints = [] }) =>
+      lints.map((each) => `${name}: ${each}`),
+    );
+    assert.deepEqual(found, []);
+  });
+});
+
+describe('NSS', () => {
+  /** `vfychain` on a fresh database that trusts the root. */
+  async function vfychain({ chain, root, purpose }: Case): Promise<string> {
+    const database = await mkdtemp(join(folder, 'nss-'));
+    const { certutil, vfychain: command } = foreignPrograms();
+    const [manage = '', verify = ''] = [certutil[0], command[0]];
+    await run(manage, ['-N', '-d', `sql:${database}`, '--empty-password']);
+    const paths = await Promise.all([root, ...chain].map((der) => file(der)));
+    const [rootPath = '', leafPath = '', ...above] = paths;
+    await run(manage, [
+      '-A',
+      '-d',
+      `sql:${database}`,
+      '-n',
+      'root',
+      '-t',
+      'CT,C,C',
+      '-i',
+      rootPath,
+    ]);
+    // 0: client, 1: server
+    const usage = purpose === 'server' ? '1' : '0';
+    return run(verify, ['-pp', '-d', `sql:${database}`, '-u', usage, leafPath, ...above]).then(
+      ({ stdout, stderr }) => `${stdout}${stderr}`,
+      (error: { stdout: string; stderr: string }) => `${error.stdout}${error.stderr}`,
+    );
+  }
+
+  test('accepts leaves of every key type and profile', async () => {
+    for (const each of goodCases().filter(({ name }) => name.includes('below ec-p256')))
+      assert.match(await vfychain(each), /Chain is good/, each.name);
+  });
+
+  test('refuses what no verifier may accept', async () => {
+    for (const each of badCases())
+      assert.doesNotMatch(await vfychain(each), /Chain is good/, each.name);
+  });
+});
+
+/** pkilint finds the syntax of every URI of the scheme spiffe invalid, which it does not know. */
+const spiffeUriFinding =
+  /GeneralNameUriSyntaxValidator @ .*\n.*Invalid URI syntax: "spiffe:\/\/[^"]*"\n?/;
+
+test('pkilint finds no error in certificates of any profile', async () => {
+  const { root, intermediate } = chainsOf('ec-p256');
+  const [program = ''] = foreignPrograms().pkilint;
+  for (const issued of [
+    root,
+    intermediate,
+    ...profiles.map((profile) => leaf(profile, 'ec-p256', intermediate, hour)),
+    leaf('revocable', 'rsa-2048', intermediate, hour),
+  ]) {
+    const path = await file(certificatesToPem([issued.parsed.raw]));
+    const { stdout } = await run(program, ['lint', '-s', 'ERROR', path]).catch(
+      (error: { stdout: string }) => error,
+    );
+    assert.equal(stdout.replace(spiffeUriFinding, '').trim(), '');
+  }
+});

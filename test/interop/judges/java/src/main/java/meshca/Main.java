@@ -1,0 +1,65 @@
+package meshca;
+
+import com.google.gson.Gson;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import java.io.BufferedReader;
+import java.io.ByteArrayInputStream;
+import java.io.InputStreamReader;
+import java.security.cert.CertPathValidator;
+import java.security.cert.CertificateFactory;
+import java.security.cert.PKIXParameters;
+import java.security.cert.TrustAnchor;
+import java.security.cert.X509Certificate;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.List;
+import java.util.Set;
+
+/**
+ * Verifies chains with the PKIX validator of the JDK. README.md of the folder above says what it
+ * reads and prints.
+ */
+public final class Main {
+  private static final String SERVER = "1.3.6.1.5.5.7.3.1";
+  private static final String CLIENT = "1.3.6.1.5.5.7.3.2";
+
+  private static X509Certificate certificate(JsonElement text) throws Exception {
+    byte[] der = Base64.getDecoder().decode(text.getAsString());
+    return (X509Certificate)
+        CertificateFactory.getInstance("X.509")
+            .generateCertificate(new ByteArrayInputStream(der));
+  }
+
+  private static void verify(JsonObject asked) throws Exception {
+    List<X509Certificate> chain = new ArrayList<>();
+    for (JsonElement each : asked.getAsJsonArray("chain")) chain.add(certificate(each));
+    X509Certificate root = certificate(asked.get("root"));
+    PKIXParameters parameters = new PKIXParameters(Set.of(new TrustAnchor(root, null)));
+    parameters.setRevocationEnabled(false);
+    CertPathValidator.getInstance("PKIX")
+        .validate(CertificateFactory.getInstance("X.509").generateCertPath(chain), parameters);
+    String usage = asked.get("purpose").getAsString().equals("client") ? CLIENT : SERVER;
+    if (!chain.get(0).getExtendedKeyUsage().contains(usage)) {
+      throw new IllegalStateException("the leaf is not for this purpose");
+    }
+  }
+
+  public static void main(String[] arguments) throws Exception {
+    BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
+    for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+      JsonObject asked = JsonParser.parseString(line).getAsJsonObject();
+      JsonObject verdict = new JsonObject();
+      verdict.add("name", asked.get("name"));
+      try {
+        verify(asked);
+        verdict.addProperty("accepted", true);
+      } catch (Exception error) {
+        verdict.addProperty("accepted", false);
+        verdict.addProperty("why", error.toString());
+      }
+      System.out.println(new Gson().toJson(verdict));
+    }
+  }
+}
