@@ -128,7 +128,7 @@ test('an agent whose start waits on a file ends cleanly when it is told to', asy
       serverAddress: '127.0.0.1:1',
       dataDir: join(parent, 'data'),
       bootstrap: { bundlePath },
-      attestation: { joinToken: 'token' },
+      attestation: { joinToken: { token: 'token' } },
     }),
   );
   const stop = new AbortController();
