@@ -68,6 +68,8 @@ export const laggard: Drill = {
     const ofStopped = (each: Lag): boolean =>
       each.agentId === near.agentId && each.description.includes(`pid ${stoppedPid} `);
 
+    // three workloads, and the agent itself
+    await confirmed(world, near.agentId, 4);
     say('one workload is stopped (SIGSTOP) while a root is rotated');
     const before = await signing(world, 'root');
     stopped.signal('SIGSTOP');
@@ -338,12 +340,33 @@ const reaches = (world: World, kind: string, state: string, withinMs = patienceM
     withinMs,
     `the new ${kind} authority is ${state}`,
   );
+/** Nothing is under way, and nothing follows: the intermediate stands under the root that signs. */
 const done = (world: World, withinMs = patienceMs): Promise<void> =>
   eventually(
-    async () =>
-      (await world.calls.admin('Authorities/GetRotationStatus'))['operations'].length === 0,
+    async () => {
+      const status = await world.calls.admin('Authorities/GetRotationStatus');
+      const active = (kind: string): any =>
+        status['authorities'].find(
+          ({ authority }: any) => authority.kind === kind && authority.state === 'active',
+        )?.authority;
+      return (
+        status['operations'].length === 0 && active('issuing')?.parentId === active('root')?.id
+      );
+    },
     withinMs,
     'nothing is under way',
+  );
+
+/** Waits until each consumer of the node has confirmed what it was given. */
+const confirmed = (world: World, spiffeId: string, consumers: number): Promise<void> =>
+  eventually(
+    async () => {
+      const agent = await world.calls.admin('Agents/GetAgent', { spiffeId });
+      const states: readonly any[] = agent['consumers'];
+      return states.length >= consumers && states.every(({ state }) => state === 'confirmed');
+    },
+    patienceMs,
+    `the consumers of ${spiffeId} have confirmed`,
   );
 
 /** Waits until all who lag are of that kind, and there is one. */
