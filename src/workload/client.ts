@@ -8,7 +8,8 @@ import {
   type Logger,
   type Random,
 } from '../common/runtime/index.ts';
-import { fromServiceError, workloadContract } from '../common/wire/index.ts';
+import { workloadContract } from '../common/wire/load.ts';
+import { fromServiceError } from '../common/wire/status.ts';
 import type { SpiffeWorkloadAPIClient } from '../common/wire/generated/SpiffeWorkloadAPI.ts';
 import { endpointOfSocket, parseEndpoint, type WorkloadEndpoint } from './endpoint.ts';
 import { endpointFromEnvironment } from './environment.ts';

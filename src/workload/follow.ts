@@ -52,7 +52,7 @@ class Follower<Message> implements FollowedStream {
   readonly #context: SourceContext;
   readonly #open: () => ClientReadableStream<Message>;
   readonly #take: (message: Message) => void;
-  readonly #first = Promise.withResolvers<void>();
+  readonly #first = deferred();
   readonly #cancelWait: () => void;
   #call: ClientReadableStream<Message> | undefined;
   #cancelTimer: (() => void) | undefined;
@@ -175,4 +175,21 @@ class Follower<Message> implements FollowedStream {
     const { logger, endpoint } = this.#context;
     logger[level]({ code, endpoint: endpoint.text }, `${what}: ${message}`);
   }
+}
+
+interface Deferred {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (reason: Error) => void;
+}
+
+/** Promise.withResolvers, which Node 20 lacks. */
+function deferred(): Deferred {
+  let resolve: () => void = () => undefined;
+  let reject: (reason: Error) => void = () => undefined;
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
 }

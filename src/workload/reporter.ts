@@ -1,6 +1,6 @@
 import { status, type ServiceError } from '@grpc/grpc-js';
 import { uuidv7 } from '../common/runtime/index.ts';
-import { reportsContract } from '../common/wire/index.ts';
+import { reportsContract } from '../common/wire/load.ts';
 import type { ReportRequest } from '../common/wire/generated/meshca/workload/v1/ReportRequest.ts';
 import type { ReportsClient } from '../common/wire/generated/meshca/workload/v1/Reports.ts';
 import { securityHeader, type SourceContext } from './client.ts';

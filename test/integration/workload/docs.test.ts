@@ -64,7 +64,7 @@ after(async () => {
 async function run(name: string, agent: FakeWorkloadApi, port: number): Promise<ChildProcess> {
   const file = join(folder, `${name.replace('=', '-')}.mts`);
   const code = (examples.get(name) as string)
-    .replaceAll("'meshca/workload'", JSON.stringify(library))
+    .replaceAll("'@meshca/workload'", JSON.stringify(library))
     .replaceAll('8443', String(port));
   await writeFile(file, code);
   return spawn(process.execPath, [file], {
