@@ -1,4 +1,13 @@
-export type { Agent, AgentNames, AgentState, ConsumerRecord, JoinToken } from './agent.ts';
+export {
+  isOfSession,
+  lineAfter,
+  revokedTokenExpiry,
+  type Agent,
+  type AgentNames,
+  type AgentState,
+  type ConsumerRecord,
+  type JoinToken,
+} from './agent.ts';
 export {
   canonicalBytes,
   committedObject,
@@ -23,6 +32,7 @@ export {
   loggedId,
   loggedObject,
   loggedText,
+  loggedVersions,
   selectorList,
   type LoggedValues,
 } from './logged-values.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { selectorText, type Selector } from '../common/spiffe/index.ts';
-import type { Agent, JoinToken } from './agent.ts';
+import { revokedTokenExpiry, type Agent, type JoinToken } from './agent.ts';
 import type { PendingOperation, StoredPolicy } from './approval.ts';
 import type { Authority } from './authority.ts';
 import type { BundleRevision } from './bundle.ts';
@@ -31,7 +31,24 @@ export const approvalPolicyId = 'policy';
 
 interface LoggedForm<T> {
   readonly id: (value: T) => string;
+  /** Newest first. */
+  readonly versions: readonly LoggedVersion<T>[];
+}
+
+interface LoggedVersion<T> {
   readonly parts: (value: T) => readonly unknown[];
+  /** The value as a record of this version vouches for it. */
+  readonly vouched: (value: T) => T;
+}
+
+/** A form of the text that older records commit to. */
+interface EarlierForm<T> {
+  readonly digested: readonly (keyof T & string)[];
+  /**
+   * Replaces every field that the older text lacks by what grants nothing: the row may hold
+   * anything there.
+   */
+  readonly vouched: (value: T) => T;
 }
 
 type Encoders<T> = { readonly [Field in keyof T]?: (value: T[Field]) => unknown };
@@ -40,26 +57,34 @@ type Encoders<T> = { readonly [Field in keyof T]?: (value: T[Field]) => unknown 
  * States how a value becomes the text that its record commits to. `digested` names the fields in
  * the order of the text. `undigested` names every other field with the reason why it may change
  * without a record: a field in neither list does not compile, so that a new field is in the digest
- * unless somebody writes down why not.
+ * unless somebody writes down why not. `earlier` keeps the texts of older releases: the digest in
+ * the newest record says which text counts, never the row.
  */
 const form =
   <T>() =>
   <const Digested extends readonly (keyof T & string)[]>({
     id,
     digested,
+    earlier = [],
     encode = {},
   }: {
     readonly id: (value: T) => string;
     readonly digested: Digested;
     readonly undigested: { readonly [Field in Exclude<keyof T, Digested[number]>]-?: string };
+    readonly earlier?: readonly EarlierForm<T>[];
     readonly encode?: Encoders<T>;
   }): LoggedForm<T> => ({
     id,
-    parts: (value) =>
-      digested.map((field) => {
-        const special = (encode as Record<string, ((part: unknown) => unknown) | undefined>)[field];
-        return special === undefined ? encoded(value[field]) : special(value[field]);
-      }),
+    versions: [{ digested, vouched: (value: T) => value }, ...earlier].map((version) => ({
+      parts: (value) =>
+        version.digested.map((field) => {
+          const special = (encode as Record<string, ((part: unknown) => unknown) | undefined>)[
+            field
+          ];
+          return special === undefined ? encoded(value[field]) : special(value[field]);
+        }),
+      vouched: version.vouched,
+    })),
   });
 
 /** As the columns of a row hold it: bytes as hex, flags as 0 or 1, lists and records as JSON. */
@@ -77,7 +102,10 @@ function encoded(part: unknown): unknown {
 export const selectorList = (selectors: readonly Selector[]): readonly string[] =>
   [...new Set(selectors.map(selectorText))].sort();
 
-/** The texts are in the records of existing logs: an order or encoding never changes. */
+/**
+ * The texts are in the records of existing logs: an order or encoding never changes. A further
+ * field goes to the end of `digested`, and the list as it was goes into `earlier`.
+ */
 const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> } = {
   entry: form<RegistrationEntry>()({
     id: ({ id }) => id,
@@ -165,6 +193,24 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
       'attestedAt',
       'renewedAt',
       'svidNotAfter',
+      'line',
+    ],
+    earlier: [
+      {
+        digested: [
+          'spiffeId',
+          'attestationType',
+          'selectors',
+          'state',
+          'generation',
+          'serial',
+          'spkiDer',
+          'attestedAt',
+          'renewedAt',
+          'svidNotAfter',
+        ],
+        vouched: (agent) => ({ ...agent, line: [] }),
+      },
     ],
     undigested: {
       stateReason: 'display: the state itself is digested',
@@ -183,12 +229,26 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
       'expiresAt',
       'createdBy',
       'createdAt',
+      'boundPublicKeySha256',
+      'usedAt',
+      'resultSerial',
     ],
-    undigested: {
-      boundPublicKeySha256: 'mark of use: the first use is no record of its own',
-      usedAt: 'mark of use: the first use is no record of its own',
-      resultSerial: 'mark of use: the record is that of the agent',
-    },
+    earlier: [
+      {
+        digested: [
+          'id',
+          'tokenSha256',
+          'agentId',
+          'nodeSelectors',
+          'expiresAt',
+          'createdBy',
+          'createdAt',
+        ],
+        // no record says whether it was used
+        vouched: (token) => ({ ...token, expiresAt: revokedTokenExpiry }),
+      },
+    ],
+    undigested: {},
   }),
   bundle: form<BundleRevision>()({
     id: ({ sequence }) => String(sequence),
@@ -245,11 +305,26 @@ export const loggedId = <Kind extends LogObjectKind>(
   value: LoggedValues[Kind],
 ): string => formOf(kind).id(value);
 
-/** The text that a record of this value commits to, made of every digested field. */
+/** The text that a new record of this value commits to, made of every digested field. */
 export const loggedText = <Kind extends LogObjectKind>(
   kind: Kind,
   value: LoggedValues[Kind],
-): string => JSON.stringify(formOf(kind).parts(value));
+): string => loggedVersions(kind)[0].text(value);
+
+/** The texts that a record of such a value may commit to, newest first. */
+export const loggedVersions = <Kind extends LogObjectKind>(
+  kind: Kind,
+): readonly [LoggedText<Kind>, ...LoggedText<Kind>[]] =>
+  formOf(kind).versions.map(({ parts, vouched }) => ({
+    text: (value: LoggedValues[Kind]) => JSON.stringify(parts(value)),
+    vouched,
+  })) as unknown as readonly [LoggedText<Kind>, ...LoggedText<Kind>[]];
+
+export interface LoggedText<Kind extends LogObjectKind> {
+  text(value: LoggedValues[Kind]): string;
+  /** The value as a record of this text vouches for it. */
+  vouched(value: LoggedValues[Kind]): LoggedValues[Kind];
+}
 
 /** What a record of this value commits to. */
 export const loggedObject = <Kind extends LogObjectKind>(

@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import {
   loggedId,
-  loggedText,
+  loggedVersions,
   logObjectDigest,
   type LoggedObject,
   type LoggedValues,
@@ -149,12 +149,18 @@ export class Objects implements ObjectLedger {
   }
 
   /** See LogGuard. */
-  requireRow<Kind extends LogObjectKind>(
+  requireRow<Kind extends LogObjectKind, Found extends LoggedValues[Kind] | undefined>(
     kind: Kind,
     id: string,
-    found: LoggedValues[Kind] | undefined,
-  ): void {
-    if (!this.sameRow(kind, id, found)) throw notInLog(kind, id);
+    found: Found,
+  ): Found {
+    if (found === undefined) {
+      if (!this.sameRow(kind, id, undefined)) throw notInLog(kind, id);
+      return found;
+    }
+    const vouched = this.#vouched(kind, id, found);
+    if (vouched === undefined) throw notInLog(kind, id);
+    return vouched as Found;
   }
 
   /** Whether a row (undefined: there is none) is as the log has it; announced when it is not. */
@@ -163,7 +169,7 @@ export class Objects implements ObjectLedger {
     id: string,
     found: LoggedValues[Kind] | undefined,
   ): boolean {
-    if (found !== undefined) return this.#holds(kind, id, found);
+    if (found !== undefined) return this.#vouched(kind, id, found) !== undefined;
     if (!this.expects(kind, id)) return true;
     this.announce({ kind, id, found: 'differs' });
     return false;
@@ -173,9 +179,8 @@ export class Objects implements ObjectLedger {
     kind: Kind,
     value: LoggedValues[Kind],
   ): Proven<LoggedValues[Kind]> | undefined {
-    return this.#holds(kind, loggedId(kind, value), value)
-      ? (deepFrozen(value) as Proven<LoggedValues[Kind]>)
-      : undefined;
+    const vouched = this.#vouched(kind, loggedId(kind, value), value);
+    return vouched === undefined ? undefined : (deepFrozen(vouched) as Proven<LoggedValues[Kind]>);
   }
 
   require<Kind extends LogObjectKind>(
@@ -196,11 +201,20 @@ export class Objects implements ObjectLedger {
     for (const listener of this.#listeners) listener(mismatch);
   }
 
-  #holds<Kind extends LogObjectKind>(kind: Kind, id: string, value: LoggedValues[Kind]): boolean {
-    const found = this.#compare(kind, id, loggedText(kind, value));
-    if (found === 'same') return true;
+  /** The value as the newest record vouches for it; announced where that does not. */
+  #vouched<Kind extends LogObjectKind>(
+    kind: Kind,
+    id: string,
+    value: LoggedValues[Kind],
+  ): LoggedValues[Kind] | undefined {
+    let found: ObjectMismatch['found'] = 'absent';
+    for (const { text, vouched } of loggedVersions(kind)) {
+      const compared = this.#compare(kind, id, text(value));
+      if (compared === 'same') return vouched(value);
+      found = compared;
+    }
     this.announce({ kind, id, found });
-    return false;
+    return undefined;
   }
 
   #compare(kind: LogObjectKind, id: string, text: string): 'same' | ObjectMismatch['found'] {

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
-import { isTrusted, type CertificateRecord, type Rights } from '../domain/index.ts';
+import { isOfSession, isTrusted, type CertificateRecord, type Rights } from '../domain/index.ts';
 import type { Authorities } from '../issuance/contract.ts';
 import type { LedgerRevocations, ObjectLedger } from '../ledger/index.ts';
 import type {
@@ -12,7 +12,6 @@ import type {
 import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from './contract.ts';
 import type { InventoryProof } from './inventory-proof.ts';
-import { serialLeadsTo } from './lineage.ts';
 import type { RefusalLog } from './refusals.ts';
 
 export interface CallerDependencies {
@@ -239,7 +238,7 @@ export class CallerRegistry implements Callers {
       throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
     if (agent.state === 'evicted')
       throw new PkiError('AGENT_EVICTED', `the agent ${record.spiffeId} was evicted`);
-    if (!(await serialLeadsTo(this.#deps.certificates, record, agent.serial)))
+    if (!isOfSession(agent, record.serial))
       throw new PkiError(
         'AGENT_SUPERSEDED',
         `the certificate ${record.serial} belongs to an earlier session of ${record.spiffeId}`,

@@ -221,6 +221,7 @@ function issuingServices(parts: ServicesDependencies, common: Common) {
       bundles: store.bundles,
       agents: store.agents,
       tokens: store.tokens,
+      objects: store.objects,
       attestors: parts.attestors,
       enrolment,
       refusals,

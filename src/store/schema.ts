@@ -234,6 +234,8 @@ export interface AgentTable {
   readonly state_reason: string;
   readonly generation: number;
   readonly serial: Uint8Array;
+  /** JSON list of hex serials. */
+  readonly line: string;
   readonly spki_der: Uint8Array;
   readonly attested_at: number;
   readonly renewed_at: number;

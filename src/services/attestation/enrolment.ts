@@ -138,6 +138,7 @@ export class Enrolment {
       },
       act: 'renew',
       generation: caller.generation,
+      renewed: caller.serial,
       event: {
         timeMs: this.#deps.clock.nowMs(),
         actor: caller.spiffeId,

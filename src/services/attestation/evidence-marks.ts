@@ -1,6 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Agent } from '../../domain/index.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, JoinTokenStore } from '../../store/ports/index.ts';
 import type { AgentKey, Enrolment, ProvenNode } from './enrolment.ts';
 import type { AgentSvid } from './node-attestation.ts';
@@ -10,7 +11,8 @@ export interface EvidenceMarkDependencies {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
   readonly enrolment: Pick<Enrolment, 'begin' | 'repeat'>;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'now' | 'nowMs'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
 }
 
 interface MarkedKey extends AgentKey {
@@ -34,7 +36,8 @@ export class EvidenceMarks {
    * where the ID belongs to another type, and what the evidence says of a second use.
    */
   async redeem(node: ProvenNode, use: EvidenceUse, key: MarkedKey): Promise<AgentSvid> {
-    const agent = await this.#deps.agents.byId(node.agentId);
+    const found = await this.#deps.agents.byId(node.agentId);
+    const agent = found === undefined ? undefined : this.#deps.objects.require('agent', found);
     if (agent?.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${node.agentId} is banned`);
     if (agent !== undefined && agent.attestationType !== node.attestationType)
@@ -73,7 +76,18 @@ export class EvidenceMarks {
     { tokenId, refused }: Extract<EvidenceUse, { kind: 'token' }>,
     key: MarkedKey,
   ): Promise<AgentSvid> {
-    const bound = await this.#deps.tokens.bind(tokenId, key.sha256, this.#deps.clock.now());
+    const { clock, tokens } = this.#deps;
+    const bound = await tokens.bind(
+      tokenId,
+      { publicKeySha256: key.sha256, now: clock.now() },
+      {
+        timeMs: clock.nowMs(),
+        actor: proven.agentId,
+        kind: 'token.bound',
+        subject: proven.agentId,
+        detail: { token: tokenId, publicKeySha256: key.sha256, peer: key.peer },
+      },
+    );
     if (bound.boundPublicKeySha256 !== key.sha256) throw refused();
     const node = { ...proven, tokenId };
     // the token itself is the request: whatever ID a repeated call has, the same token and key lead

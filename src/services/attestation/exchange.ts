@@ -3,6 +3,7 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock, Random } from '../../common/runtime/index.ts';
 import { attestationMessage } from '../../common/wire/attestation-message.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, JoinTokenStore } from '../../store/ports/index.ts';
 import type { AnonymousCaller } from '../caller.ts';
 import { refusing, type RefusalLog } from '../refusals.ts';
@@ -24,6 +25,7 @@ import { Recovery } from './recovery.ts';
 export interface ExchangeDependencies {
   readonly agents: Pick<AgentStore, 'byId'>;
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
   readonly attestors: NodeAttestors;
   readonly enrolment: Enrolment;
   readonly refusals: RefusalLog;

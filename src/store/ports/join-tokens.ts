@@ -6,10 +6,10 @@ export interface JoinTokenStore {
   byHash(tokenSha256: string): Promise<JoinToken | undefined>;
   byId(id: string): Promise<JoinToken | undefined>;
   /**
-   * Binds the first public key; returns the token as it now is (bound to whichever key came first).
-   * JOIN_TOKEN_INVALID when expired at `now`.
+   * Binds the first public key, with the event; returns the token as it now is (bound to whichever
+   * key came first, and then there is no event). JOIN_TOKEN_INVALID when expired at `now`.
    */
-  bind(id: string, publicKeySha256: string, now: number): Promise<JoinToken>;
+  bind(id: string, use: TokenBinding, event: AuditEvent): Promise<JoinToken>;
   /**
    * It is good for nothing from here on, also where a key is bound and the agent not recorded yet:
    * `expiresAt` becomes 0, a time that no clock goes back to. NOT_FOUND; CONFLICT where it led to a
@@ -22,4 +22,9 @@ export interface JoinTokenStore {
    * `now`, and led to no certificate.
    */
   isAwaited(madeUntil: number, now: number): Promise<boolean>;
+}
+
+export interface TokenBinding {
+  readonly publicKeySha256: string;
+  readonly now: number;
 }

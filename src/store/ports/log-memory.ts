@@ -14,14 +14,16 @@ import type { LogStore } from './log.ts';
  */
 export interface LogGuard {
   /**
-   * `found`: the row as it stands, undefined where there is none.
+   * `found`: the row as it stands, undefined where there is none. Returns what the newest record
+   * vouches for: a record of an older release may know fewer fields. The write goes on from that,
+   * never from the row.
    * @throws OBJECT_NOT_IN_LOG
    */
-  readonly requireRow: <Kind extends LogObjectKind>(
+  readonly requireRow: <Kind extends LogObjectKind, Found extends LoggedValues[Kind] | undefined>(
     kind: Kind,
     id: string,
-    found: LoggedValues[Kind] | undefined,
-  ) => void;
+    found: Found,
+  ) => Found;
   /** The same as an answer; announced when it is not the same. */
   readonly sameRow: <Kind extends LogObjectKind>(
     kind: Kind,

@@ -2,7 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
-import { loggedObject, type Agent, type AgentState } from '../../domain/index.ts';
+import { lineAfter, loggedObject, type Agent, type AgentState } from '../../domain/index.ts';
 import type {
   AgentAttestation,
   AgentStore,
@@ -54,13 +54,17 @@ export function createAgents(
   const stored = (id: string) => loggedObject('agent', toAgent(existing(id)));
 
   const record = (attestation: AgentAttestation): Agent => {
-    const { agent, act, generation, tokenId, event } = attestation;
-    const before = byId.get({ id: agent.spiffeId });
-    guard.requireRow('agent', agent.spiffeId, before === undefined ? undefined : toAgent(before));
-    refuseUnlessStanding(agent.spiffeId, before, act, generation);
+    const { agent, tokenId, event } = attestation;
+    const row = byId.get({ id: agent.spiffeId });
+    const before = guard.requireRow(
+      'agent',
+      agent.spiffeId,
+      row === undefined ? undefined : toAgent(row),
+    );
+    refuseUnlessStanding(before, attestation);
     refuseOtherType(before, agent);
     put.run(attestedRow(attestation, before));
-    if (tokenId !== undefined) parts.bindTokenResult(tokenId, tokenUse(agent));
+    if (tokenId !== undefined) parts.bindTokenResult(tokenId, tokenUse(agent), event);
     audit(event, stored(agent.spiffeId));
     return shown(existing(agent.spiffeId));
   };
@@ -78,6 +82,10 @@ export function createAgents(
       list: (filter, page) => engine.read(() => listed(engine, filter, page, shown)),
       setState: (spiffeId, state, reason, event) =>
         engine.write(() => {
+          const row = byId.get({ id: spiffeId });
+          const before = row === undefined ? undefined : toAgent(row);
+          if (state === 'banned') guard.sameRow('agent', spiffeId, before);
+          else guard.requireRow('agent', spiffeId, before);
           existing(spiffeId);
           setState.run({ id: spiffeId, state, reason });
           revisions.advance();
@@ -101,11 +109,11 @@ const tokenUse = (agent: AgentAttestation['agent']): TokenUse => ({
   now: agent.attestedAt,
 });
 
-function refuseOtherType(before: AgentTable | undefined, agent: AgentAttestation['agent']): void {
-  if (before !== undefined && before.attestation_type !== agent.attestationType)
+function refuseOtherType(before: Agent | undefined, agent: AgentAttestation['agent']): void {
+  if (before !== undefined && before.attestationType !== agent.attestationType)
     throw new PkiError(
       'ATTESTATION_FAILED',
-      `agent ${agent.spiffeId} attested by ${before.attestation_type}, not by ${agent.attestationType}: an agent never changes its type`,
+      `agent ${agent.spiffeId} attested by ${before.attestationType}, not by ${agent.attestationType}: an agent never changes its type`,
     );
 }
 
@@ -127,7 +135,10 @@ function listed(
 }
 
 /** `renew` keeps the session, the two others begin one. */
-const attestedRow = ({ agent, act }: AgentAttestation, before: AgentTable | undefined): Row => ({
+const attestedRow = (
+  { agent, act, renewed = '' }: AgentAttestation,
+  before: Agent | undefined,
+): Row => ({
   spiffe_id: agent.spiffeId,
   attestation_type: agent.attestationType,
   selectors: JSON.stringify(agent.selectors),
@@ -135,11 +146,12 @@ const attestedRow = ({ agent, act }: AgentAttestation, before: AgentTable | unde
   state_reason: '',
   generation: (before?.generation ?? 0) + (act === 'renew' ? 0 : 1),
   serial: fromHex(agent.serial, 'the serial'),
+  line: JSON.stringify(act === 'renew' && before !== undefined ? lineAfter(before, renewed) : []),
   spki_der: agent.spkiDer,
   attested_at: agent.attestedAt,
   renewed_at: agent.renewedAt,
   svid_not_after: agent.svidNotAfter,
-  last_seen_at: Math.max(before?.last_seen_at ?? 0, agent.renewedAt),
+  last_seen_at: Math.max(before?.lastSeenAt ?? 0, agent.renewedAt),
   version: agent.version,
   survived_outage_seconds: 0,
 });
@@ -157,6 +169,7 @@ function agentStatements(engine: Engine) {
           state_reason: slot('state_reason'),
           generation: slot('generation'),
           serial: slot('serial'),
+          line: slot('line'),
           spki_der: slot('spki_der'),
           attested_at: slot('attested_at'),
           renewed_at: slot('renewed_at'),
@@ -173,6 +186,7 @@ function agentStatements(engine: Engine) {
             state_reason: slot('state_reason'),
             generation: slot('generation'),
             serial: slot('serial'),
+            line: slot('line'),
             spki_der: slot('spki_der'),
             attested_at: slot('attested_at'),
             renewed_at: slot('renewed_at'),
@@ -203,21 +217,25 @@ function agentStatements(engine: Engine) {
  * welcome.
  */
 function refuseUnlessStanding(
-  id: string,
-  before: AgentTable | undefined,
-  act: AgentAttestation['act'],
-  generation: number | undefined,
+  before: Agent | undefined,
+  { agent, act, generation, renewed = '' }: AgentAttestation,
 ): void {
+  const id = agent.spiffeId;
   if (before?.state === 'banned')
-    throw new PkiError('AGENT_BANNED', `agent ${id} is banned: ${before.state_reason}`);
+    throw new PkiError('AGENT_BANNED', `agent ${id} is banned: ${before.stateReason}`);
   if (act === 'attest') return;
   if (before === undefined) throw new PkiError('NOT_FOUND', `there is no agent ${id}`);
   if (before.state !== 'active')
-    throw new PkiError('AGENT_EVICTED', `agent ${id} was evicted: ${before.state_reason}`);
+    throw new PkiError('AGENT_EVICTED', `agent ${id} was evicted: ${before.stateReason}`);
   if (before.generation !== generation)
     throw new PkiError(
       'AGENT_SUPERSEDED',
       `agent ${id} is in session ${before.generation}, not ${generation}`,
+    );
+  if (act === 'renew' && lineAfter(before, renewed) === undefined)
+    throw new PkiError(
+      'AGENT_SUPERSEDED',
+      `the certificate ${renewed} does not lead to the newest one of agent ${id}`,
     );
 }
 
@@ -229,6 +247,7 @@ const toAgent = (row: AgentTable): Agent => ({
   stateReason: row.state_reason,
   generation: row.generation,
   serial: hex(row.serial),
+  line: fromJson<readonly string[]>('agents', row.line),
   spkiDer: bytes(row.spki_der),
   attestedAt: row.attested_at,
   renewedAt: row.renewed_at,

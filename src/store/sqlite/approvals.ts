@@ -69,7 +69,9 @@ function approvalRows(engine: Engine, guard: LogGuard) {
     ...policyWrites(engine),
     ...operationWrites(engine),
     policy,
-    requirePolicy: (): void => guard.requireRow('approval-policy', approvalPolicyId, policy()),
+    requirePolicy: (): void => {
+      guard.requireRow('approval-policy', approvalPolicyId, policy());
+    },
   };
 }
 

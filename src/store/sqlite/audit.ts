@@ -6,6 +6,7 @@ import {
   type AuditEvent,
   type AuditRecord,
   type LogObject,
+  type LogObjectKind,
 } from '../../domain/index.ts';
 import type {
   AuditFilter,
@@ -41,7 +42,12 @@ type AuditStatements = ReturnType<typeof auditStatements>;
 export function createAudit(
   engine: Engine,
   hooks: AuditHooks,
-): { readonly store: AuditStore; readonly write: AuditWriter } {
+): {
+  readonly store: AuditStore;
+  readonly write: AuditWriter;
+  /** The newest object of that name among the records of the open transaction. */
+  readonly recorded: (kind: LogObjectKind, id: string) => LogObject | undefined;
+} {
   const statements = auditStatements(engine);
   const append = createAppend(engine, statements);
 
@@ -56,6 +62,11 @@ export function createAudit(
   engine.onRollback(() => {
     written.length = Math.min(mark, written.length);
   });
+  const recorded = (kind: LogObjectKind, id: string): LogObject | undefined =>
+    written.findLast(
+      ({ statement: { object } }) =>
+        object !== undefined && object.kind === kind && object.id === id,
+    )?.statement.object;
   engine.beforeCommit(() => {
     if (written.length > 0) hooks.sealing(written);
   });
@@ -76,6 +87,7 @@ export function createAudit(
 
   return {
     write,
+    recorded,
     store: {
       append: (events) =>
         engine.write(() => {

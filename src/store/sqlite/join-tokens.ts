@@ -1,7 +1,12 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
-import { loggedObject, type JoinToken } from '../../domain/index.ts';
-import type { JoinTokenStore, LogGuard, Page, PageRequest } from '../ports/index.ts';
+import {
+  loggedObject,
+  revokedTokenExpiry,
+  type AuditEvent,
+  type JoinToken,
+} from '../../domain/index.ts';
+import type { JoinTokenStore, LogGuard, Page, PageRequest, TokenBinding } from '../ports/index.ts';
 import type { JoinTokenTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
 import { fromHex, fromHexOrUndefined, fromJson, hex, hexOrNull } from './codec.ts';
@@ -10,9 +15,10 @@ import { pageSize, toPage } from './paging.ts';
 import { builder } from './statement.ts';
 
 /**
- * Inside the transaction that records the agent: the answer that repeated uses of the token get.
+ * Inside the transaction that records the agent: the answer that repeated uses of the token get,
+ * on record as `token.used` beside the event of the agent.
  */
-export type BindTokenResult = (id: string, use: TokenUse) => void;
+export type BindTokenResult = (id: string, use: TokenUse, event: AuditEvent) => void;
 
 export interface TokenUse {
   readonly agentId: string;
@@ -21,8 +27,6 @@ export interface TokenUse {
   readonly now: number;
 }
 
-/** In `expires_at`. */
-const revokedAt = 0;
 const alreadyOver = 'Nothing is to be done: it lets nobody join.';
 
 export function createJoinTokens(
@@ -32,7 +36,7 @@ export function createJoinTokens(
 ): { readonly store: JoinTokenStore; readonly bindResult: BindTokenResult } {
   const statements = joinTokenStatements(engine);
   const { insert, byId, byHash, revoke, awaited } = statements;
-  const { existing, bindKey, bindResult } = tokenUses(statements, guard);
+  const { existing, bindKey, bindResult } = tokenUses(statements, audit, guard);
 
   return {
     bindResult,
@@ -56,15 +60,14 @@ export function createJoinTokens(
         }),
       revoke: (id, now, event) =>
         engine.write(() => {
-          const row = existing(id);
-          guard.requireRow('join-token', id, toToken(row));
-          refuseRevocation(row, now);
+          const token = existing(id);
+          refuseRevocation(token, now);
           revoke.run({ id });
-          const revoked = toToken({ ...row, expires_at: revokedAt });
+          const revoked = { ...token, expiresAt: revokedTokenExpiry };
           audit(event, loggedObject('join-token', revoked));
           return revoked;
         }),
-      bind: (id, publicKeySha256, now) => engine.write(() => bindKey(id, publicKeySha256, now)),
+      bind: (id, use, event) => engine.write(() => bindKey(id, use, event)),
       isAwaited: (madeUntil, now) =>
         engine.read(() => awaited.get({ until: madeUntil, now }) !== undefined),
       list: (page) => engine.read(() => listed(engine, page)),
@@ -72,40 +75,67 @@ export function createJoinTokens(
   };
 }
 
-/** What the first use of a token writes into its row. */
+/** What the first use of a token writes into its row, each step on record. */
 function tokenUses(
   { byId, bind, setResult }: ReturnType<typeof joinTokenStatements>,
+  audit: AuditWriter,
   guard: LogGuard,
 ): {
-  readonly existing: (id: string) => JoinTokenTable;
-  readonly bindKey: (id: string, publicKeySha256: string, now: number) => JoinToken;
+  /** As the log vouches for it. */
+  readonly existing: (id: string) => JoinToken;
+  readonly bindKey: (id: string, use: TokenBinding, event: AuditEvent) => JoinToken;
   readonly bindResult: BindTokenResult;
 } {
-  const existing = (id: string): JoinTokenTable => {
+  const existing = (id: string): JoinToken => {
     const row = byId.get({ id });
-    if (row === undefined) throw new PkiError('NOT_FOUND', `there is no join token ${id}`);
-    return row;
+    const token = guard.requireRow('join-token', id, row === undefined ? undefined : toToken(row));
+    if (token === undefined) throw new PkiError('NOT_FOUND', `there is no join token ${id}`);
+    return token;
   };
-  const bound = (id: string, publicKeySha256: string, now: number): void =>
+  const bound = (id: string, { publicKeySha256, now }: TokenBinding): void =>
     void bind.run({ id, key: fromHex(publicKeySha256, 'the digest of the public key'), now });
   return {
     existing,
-    bindKey: (id, publicKeySha256, now) => {
-      guard.requireRow('join-token', id, toToken(existing(id)));
-      if (existing(id).expires_at <= now)
+    bindKey: (id, use, event) => {
+      const token = existing(id);
+      if (token.expiresAt <= use.now)
         throw new PkiError('JOIN_TOKEN_INVALID', `join token ${id} has expired`);
-      bound(id, publicKeySha256, now);
-      return toToken(existing(id));
+      if (token.boundPublicKeySha256 !== null) return token;
+      bound(id, use);
+      const marked = { ...token, boundPublicKeySha256: use.publicKeySha256, usedAt: use.now };
+      audit(event, loggedObject('join-token', marked));
+      return marked;
     },
-    bindResult: (id, use) => {
-      const row = existing(id);
-      guard.requireRow('join-token', id, toToken(row));
-      refuseResult(row, use);
-      bound(id, use.publicKeySha256, use.now);
+    bindResult: (id, use, event) => {
+      const token = existing(id);
+      refuseResult(token, use);
+      if (token.resultSerial !== null) return;
+      bound(id, use);
       setResult.run({ id, serial: fromHex(use.serial, 'the serial') });
+      audit(
+        usedEvent(event, token, use),
+        loggedObject('join-token', {
+          ...token,
+          boundPublicKeySha256: use.publicKeySha256,
+          usedAt: token.usedAt ?? use.now,
+          resultSerial: use.serial,
+        }),
+      );
     },
   };
 }
+
+const usedEvent = (
+  { timeMs, actor }: AuditEvent,
+  { id, agentId }: JoinToken,
+  { publicKeySha256, serial }: TokenUse,
+): AuditEvent => ({
+  timeMs,
+  actor,
+  kind: 'token.used',
+  subject: agentId,
+  detail: { token: id, publicKeySha256, serial },
+});
 
 function listed(engine: Engine, page: PageRequest): Page<JoinToken> {
   const size = pageSize(page);
@@ -120,23 +150,19 @@ function listed(engine: Engine, page: PageRequest): Page<JoinToken> {
 
 /** Whether an agent may get this serial by the token. */
 function refuseResult(
-  row: JoinTokenTable,
+  token: JoinToken,
   { agentId, publicKeySha256, serial }: Pick<TokenUse, 'agentId' | 'publicKeySha256' | 'serial'>,
 ): void {
-  if (row.expires_at === revokedAt)
-    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${row.id} was revoked`);
-  if (row.agent_id !== agentId)
-    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${row.id} is for another agent`);
-  if (
-    row.bound_public_key_sha256 !== null &&
-    hex(row.bound_public_key_sha256) !== publicKeySha256
-  ) {
-    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${row.id} was used with another key`);
-  }
-  if (row.result_serial !== null && hex(row.result_serial) !== serial) {
+  if (token.expiresAt === revokedTokenExpiry)
+    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${token.id} was revoked`);
+  if (token.agentId !== agentId)
+    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${token.id} is for another agent`);
+  if (token.boundPublicKeySha256 !== null && token.boundPublicKeySha256 !== publicKeySha256)
+    throw new PkiError('JOIN_TOKEN_INVALID', `join token ${token.id} was used with another key`);
+  if (token.resultSerial !== null && token.resultSerial !== serial) {
     throw new PkiError(
       'CONFLICT',
-      `join token ${row.id} already led to certificate ${hex(row.result_serial)}`,
+      `join token ${token.id} already led to certificate ${token.resultSerial}`,
       {
         next: 'Give the recorded certificate to the caller: the same token and key get the same answer.',
       },
@@ -144,19 +170,19 @@ function refuseResult(
   }
 }
 
-function refuseRevocation(row: JoinTokenTable, now: number): void {
-  if (row.expires_at === revokedAt)
-    throw new PkiError('CONFLICT', `join token ${row.id} is revoked already`, {
+function refuseRevocation(token: JoinToken, now: number): void {
+  if (token.expiresAt === revokedTokenExpiry)
+    throw new PkiError('CONFLICT', `join token ${token.id} is revoked already`, {
       next: alreadyOver,
     });
-  if (row.result_serial !== null)
+  if (token.resultSerial !== null)
     throw new PkiError(
       'CONFLICT',
-      `join token ${row.id} was used: ${row.agent_id} has joined with it`,
+      `join token ${token.id} was used: ${token.agentId} has joined with it`,
       { next: 'End the agent: meshca agent ban, or evict.' },
     );
-  if (row.expires_at <= now)
-    throw new PkiError('CONFLICT', `join token ${row.id} has expired`, { next: alreadyOver });
+  if (token.expiresAt <= now)
+    throw new PkiError('CONFLICT', `join token ${token.id} has expired`, { next: alreadyOver });
 }
 
 function joinTokenStatements(engine: Engine) {
@@ -196,7 +222,10 @@ function joinTokenStatements(engine: Engine) {
         .where('id', '=', slot('id')),
     ),
     revoke: engine.statement<{ id: string }>()((query, slot) =>
-      query.updateTable('join_tokens').set({ expires_at: revokedAt }).where('id', '=', slot('id')),
+      query
+        .updateTable('join_tokens')
+        .set({ expires_at: revokedTokenExpiry })
+        .where('id', '=', slot('id')),
     ),
     awaited: engine.statement<{ until: number; now: number }>()((query, slot) =>
       query

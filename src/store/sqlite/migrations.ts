@@ -9,6 +9,7 @@ import { approvals } from './migrations/0005-approvals.ts';
 import { restores } from './migrations/0006-restores.ts';
 import { evidence } from './migrations/0007-evidence.ts';
 import { snapshots } from './migrations/0008-snapshots.ts';
+import { agentLines } from './migrations/0009-agent-lines.ts';
 import type { Migration } from './migrations/migration.ts';
 
 export const migrations: readonly Migration[] = [
@@ -20,6 +21,7 @@ export const migrations: readonly Migration[] = [
   restores,
   evidence,
   snapshots,
+  agentLines,
 ];
 
 /** `msca`; tells this product's databases from others'. */

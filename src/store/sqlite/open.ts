@@ -30,6 +30,7 @@ import { createRoles } from './roles.ts';
 import { backUp } from './backup.ts';
 import { storeError } from './sqlite-error.ts';
 import { openWal, type WalFile } from './wal.ts';
+import { createTransactionGuard } from './transaction-guard.ts';
 import { createTriggerGuard } from './trigger-guard.ts';
 
 export interface SqliteStoreOptions {
@@ -173,14 +174,18 @@ async function assemble(
   database.exec('UPDATE leases SET expires_at_ms = 0');
   const { store: leases, checkFence } = createLeases(engine);
   const log = createLog(engine, checkFence);
-  const { store: audit, write } = createAudit(engine, {
+  const {
+    store: audit,
+    write,
+    recorded,
+  } = createAudit(engine, {
     sealing: options.withoutLog === true ? () => {} : log.sealing,
     committed: (records) => memory.committed(records),
   });
   await memory.begin(log.store);
   const { flushSeen, ...nouns } = createNouns(engine, options, {
     audit: write,
-    guard: memory.guard,
+    guard: createTransactionGuard(memory.guard, recorded),
     checkFence,
     revisions,
   });

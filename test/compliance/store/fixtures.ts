@@ -236,7 +236,7 @@ export const by = { now: start, createdBy: 'uid:0' };
 
 type Attested = Omit<
   Agent,
-  'generation' | 'state' | 'stateReason' | 'lastSeenAt' | 'survivedOutageSeconds'
+  'generation' | 'line' | 'state' | 'stateReason' | 'lastSeenAt' | 'survivedOutageSeconds'
 >;
 export const attested = (changes: Partial<Attested> = {}): Attested => ({
   spiffeId: agentId,

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ConsumerRecord } from '../../../src/domain/index.ts';
+import type { ConsumerRecord, JoinToken } from '../../../src/domain/index.ts';
+import type { Ledger } from '../../../src/ledger/index.ts';
 import {
   agentId,
   attested,
@@ -30,6 +31,13 @@ const consumer = (id: string, changes: Partial<ConsumerRecord> = {}): ConsumerRe
   description: 'pid 1',
   ...changes,
 });
+
+const bind = (
+  { tokens }: Ledger,
+  id: string,
+  publicKeySha256: string,
+  now: number,
+): Promise<JoinToken> => tokens.bind(id, { publicKeySha256, now }, event('token.bound', id));
 
 export function agentCases(name: string, open: OpenStore): void {
   test(`${name}: each attestation starts a generation, a renewal keeps it, and an old session can do neither`, async () => {
@@ -74,6 +82,7 @@ export function agentCases(name: string, open: OpenStore): void {
       agent: attested({ renewedAt: start + 60 }),
       act: 'renew',
       generation: 2,
+      renewed: again.serial,
       event: event('agent.renewed'),
     });
     assert.deepEqual([renewed.generation, renewed.lastSeenAt], [2, start + 60]);
@@ -212,6 +221,44 @@ export function agentCases(name: string, open: OpenStore): void {
     await second.store.close();
   });
 
+  test(`${name}: the line of an agent is what was renewed into its newest SVID, in this session alone`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const serials = Array.from({ length: 12 }, () => attested().serial);
+    const record = async (act: 'attest' | 'renew', serial: string, renewed?: string) => {
+      const generation = (await store.agents.byId(agentId))?.generation;
+      return store.agents.record({
+        agent: attested({ serial }),
+        act,
+        event: event(`agent.${act}`),
+        ...(generation === undefined ? {} : { generation }),
+        ...(renewed === undefined ? {} : { renewed }),
+      });
+    };
+    assert.deepEqual((await record('attest', serials[0]!)).line, []);
+    for (let at = 1; at < 11; at += 1)
+      assert.deepEqual(
+        (await record('renew', serials[at]!, serials[at - 1]!)).line,
+        serials.slice(Math.max(0, at - 8), at),
+      );
+    // an older one of the line renews: what came behind it is of the line no more
+    assert.deepEqual(
+      (await record('renew', serials[11]!, serials[8]!)).line,
+      serials.slice(2, 9).slice(0),
+    );
+    await assert.rejects(
+      record('renew', attested().serial, serials[10]!),
+      code('AGENT_SUPERSEDED'),
+      'a sibling that lost',
+    );
+    assert.deepEqual((await record('attest', serials[1]!)).line, []);
+    await assert.rejects(
+      record('renew', attested().serial, serials[11]!),
+      code('AGENT_SUPERSEDED'),
+      'of an earlier session',
+    );
+  });
+
   test(`${name}: consumers of an agent are replaced and updated under its own name only`, async () => {
     await using opened = await open();
     const { store } = opened;
@@ -259,20 +306,79 @@ export function agentCases(name: string, open: OpenStore): void {
     assert.deepEqual(await store.tokens.byHash(token.tokenSha256), token);
     assert.equal(await store.tokens.byHash(digest()), undefined);
     const keys = Array.from({ length: 10 }, digest);
-    const bound = await Promise.all(keys.map((key) => store.tokens.bind(token.id, key, start)));
+    const bound = await Promise.all(keys.map((key) => bind(store, token.id, key, start)));
     assert.deepEqual(
       new Set(bound.map(({ boundPublicKeySha256 }) => boundPublicKeySha256)),
       new Set([keys[0]]),
     );
-    await assert.rejects(
-      store.tokens.bind(token.id, keys[0]!, start + 600),
-      code('JOIN_TOKEN_INVALID'),
-    );
-    await assert.rejects(store.tokens.bind('none', keys[0]!, start), code('NOT_FOUND'));
+    await assert.rejects(bind(store, token.id, keys[0]!, start + 600), code('JOIN_TOKEN_INVALID'));
+    await assert.rejects(bind(store, 'none', keys[0]!, start), code('NOT_FOUND'));
     assert.deepEqual(
       (await everyPage((page) => store.tokens.list(page), 1)).map(({ id }) => id),
       [token.id],
     );
+  });
+
+  test(`${name}: each use of a join token is on record: the first key, and the certificate`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const token = joinToken();
+    await store.tokens.create(token, event('token.created', token.id));
+    const agent = attested();
+    const key = createHash('sha256').update(agent.spkiDer).digest('hex');
+    // together, so that they may share a transaction
+    await Promise.all([
+      bind(store, token.id, key, start),
+      bind(store, token.id, key, start + 1),
+      store.agents.record({
+        agent,
+        act: 'attest',
+        tokenId: token.id,
+        event: event('agent.attested', agentId),
+      }),
+    ]);
+    const kinds = (await store.audit.list({}, { size: 50 })).items.map(({ kind }) => kind);
+    assert.deepEqual(kinds.filter((kind) => kind.startsWith('token.')).sort(), [
+      'token.bound',
+      'token.created',
+      'token.used',
+    ]);
+    const marked = {
+      ...token,
+      boundPublicKeySha256: key,
+      usedAt: start,
+      resultSerial: agent.serial,
+    };
+    assert.deepEqual(store.objects.require('join-token', marked), marked);
+    for (const erased of [
+      token,
+      { ...marked, resultSerial: null },
+      { ...marked, boundPublicKeySha256: null, usedAt: null },
+    ])
+      assert.throws(() => store.objects.require('join-token', erased), code('OBJECT_NOT_IN_LOG'));
+  });
+
+  test(`${name}: two writes of one transaction may follow each other on one object`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    await store.agents.record({ agent: attested(), act: 'attest', event: event('agent.attested') });
+    const [evicted, again, renewed] = await Promise.all([
+      store.agents.setState(agentId, 'evicted', 'new disk', event('agent.evicted', agentId)),
+      store.agents.record({
+        agent: attested({ serial: 'aa' }),
+        act: 'attest',
+        event: event('agent.attested'),
+      }),
+      store.agents.record({
+        agent: attested({ serial: 'bb' }),
+        act: 'renew',
+        generation: 3,
+        renewed: 'aa',
+        event: event('agent.renewed'),
+      }),
+    ]);
+    assert.deepEqual([evicted.state, again.state, renewed.line], ['evicted', 'active', ['aa']]);
+    assert.deepEqual(store.objects.require('agent', renewed), renewed);
   });
 
   test(`${name}: a join token that led to nothing is revoked for good, by an attestation under way too`, async () => {
@@ -285,7 +391,7 @@ export function agentCases(name: string, open: OpenStore): void {
     const key = createHash('sha256').update(agent.spkiDer).digest('hex');
     const attest = (tokenId: string) =>
       store.agents.record({ agent, act: 'attest', tokenId, event: event('agent.attested') });
-    await store.tokens.bind(underWay.id, key, start);
+    await bind(store, underWay.id, key, start);
     for (const token of [unused, underWay]) {
       const revoked = await store.tokens.revoke(token.id, start, event('token.revoked', token.id));
       assert.equal(revoked.expiresAt, 0);
@@ -295,7 +401,7 @@ export function agentCases(name: string, open: OpenStore): void {
       );
       // a clock that was set back brings nothing back
       for (const now of [start, start - 86_400])
-        await assert.rejects(store.tokens.bind(token.id, key, now), code('JOIN_TOKEN_INVALID'));
+        await assert.rejects(bind(store, token.id, key, now), code('JOIN_TOKEN_INVALID'));
       await assert.rejects(attest(token.id), code('JOIN_TOKEN_INVALID'));
       await assert.rejects(
         store.tokens.revoke(token.id, start, event('token.revoked')),
@@ -303,7 +409,7 @@ export function agentCases(name: string, open: OpenStore): void {
       );
     }
     assert.equal(await store.agents.byId(agentId), undefined);
-    await store.tokens.bind(used.id, key, start);
+    await bind(store, used.id, key, start);
     await attest(used.id);
     await assert.rejects(
       store.tokens.revoke(used.id, start, event('token.revoked')),
@@ -337,7 +443,7 @@ export function agentCases(name: string, open: OpenStore): void {
     assert.equal(await awaited(start, start + 600), false);
     const agent = attested();
     const key = createHash('sha256').update(agent.spkiDer).digest('hex');
-    await store.tokens.bind(used.id, key, start);
+    await bind(store, used.id, key, start);
     await store.agents.record({
       agent,
       act: 'attest',
@@ -356,7 +462,7 @@ export function agentCases(name: string, open: OpenStore): void {
     await store.tokens.create(token, event('token.created', token.id));
     const agent = attested();
     const key = createHash('sha256').update(agent.spkiDer).digest('hex');
-    await store.tokens.bind(token.id, key, start);
+    await bind(store, token.id, key, start);
     const attest = (changes: Parameters<typeof attested>[0]) =>
       store.agents.record({
         agent: { ...agent, ...changes },

@@ -148,11 +148,12 @@ const endings: readonly (readonly [
   [
     'the agent renewed',
     undefined,
-    (w) =>
+    async (w) =>
       w.store.agents.record({
         agent: attested(),
         act: 'renew',
         generation: 1,
+        renewed: (await w.store.agents.byId(agentId))!.serial,
         event: event('agent.renewed'),
       }),
   ],

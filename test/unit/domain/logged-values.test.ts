@@ -5,6 +5,7 @@ import {
   deletedObject,
   loggedObject,
   loggedText,
+  loggedVersions,
   logObjectKinds,
   type LoggedValues,
 } from '../../../src/domain/index.ts';
@@ -82,6 +83,7 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     stateReason: 'not digested',
     generation: 1,
     serial: '0a',
+    line: ['08', '09'],
     spkiDer: Buffer.from('key'),
     attestedAt: 1,
     renewedAt: 2,
@@ -96,9 +98,9 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     agentId: 'spiffe://example.org/meshca/agent/node-1',
     nodeSelectors: [],
     expiresAt: 9,
-    boundPublicKeySha256: 'not digested',
+    boundPublicKeySha256: 'cd',
     usedAt: 8,
-    resultSerial: 'not digested',
+    resultSerial: '0a',
     createdBy: 'uid:0',
     createdAt: 1,
   },
@@ -155,8 +157,9 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   authority:
     '["a","issuing","active",4,"ec-p256","issuing","ab",null,"{\\"share\\":0.5}","6b6579",null,null,1,2,1,1,null,null,null]',
   agent:
-    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3]',
-  'join-token': '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1]',
+    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3,"[\\"08\\",\\"09\\"]"]',
+  'join-token':
+    '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1,"cd",8,"0a"]',
   bundle: '[3,"{}","a.b.c",1]',
   rotation: '["r","root","running",1,"{\\"goal\\":\\"replace\\"}","uid:0",1]',
   'approval-policy':
@@ -169,6 +172,19 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
 test('the text of each kind is that of the records in existing logs', () => {
   for (const kind of logObjectKinds)
     assert.equal(loggedText(kind, values[kind] as never), texts[kind], kind);
+});
+
+test('the texts of older releases stay as they were', () => {
+  const older = (kind: 'agent' | 'join-token') =>
+    loggedVersions(kind)
+      .slice(1)
+      .map(({ text }) => text(values[kind] as never));
+  assert.deepEqual(older('agent'), [
+    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3]',
+  ]);
+  assert.deepEqual(older('join-token'), [
+    '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1]',
+  ]);
 });
 
 test('a record commits to the digest of the text, under the ID of the object', () => {

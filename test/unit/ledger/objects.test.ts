@@ -4,8 +4,11 @@ import { PkiError } from '../../../src/common/errors/index.ts';
 import {
   deletedObject,
   loggedObject,
+  logObjectDigest,
   type Agent,
   type Authority,
+  type JoinToken,
+  type LogObjectKind,
   type Proven,
   type RegistrationEntry,
 } from '../../../src/domain/index.ts';
@@ -28,6 +31,7 @@ const agent: Agent = {
   stateReason: '',
   generation: 1,
   serial: '0a',
+  line: [],
   spkiDer: Buffer.from('key'),
   attestedAt: 1,
   renewedAt: 1,
@@ -150,4 +154,51 @@ test('a copy of the memory gives the same answers', () => {
   assert.ok(other.prove('entry', entry));
   assert.equal(other.expectedCount('agent'), 1);
   assert.equal(other.prove('entry', { ...entry, admin: true }), undefined);
+});
+
+test('a record of an older release vouches for the fields that it knows, and for no others', () => {
+  const older = (kind: LogObjectKind, parts: readonly unknown[]) => ({
+    kind,
+    id: String(parts[0]),
+    sha256: logObjectDigest(JSON.stringify(parts)),
+  });
+  const { objects, seen } = objectsWith(
+    older('agent', [
+      agent.spiffeId,
+      'join_token',
+      JSON.stringify(agent.selectors),
+      'active',
+      1,
+      '0a',
+      '6b6579',
+      1,
+      1,
+      9,
+    ]),
+    older('join-token', ['t', 'ab', agent.spiffeId, '[]', 9, 'uid:0', 1]),
+  );
+  const token: JoinToken = {
+    id: 't',
+    tokenSha256: 'ab',
+    agentId: agent.spiffeId,
+    nodeSelectors: [],
+    expiresAt: 9,
+    boundPublicKeySha256: null,
+    usedAt: null,
+    resultSerial: null,
+    createdBy: 'uid:0',
+    createdAt: 1,
+  };
+  // whatever the row says of the rest
+  assert.deepEqual(objects.require('agent', { ...agent, line: ['stolen'] }).line, []);
+  assert.deepEqual(objects.requireRow('agent', agent.spiffeId, { ...agent, line: ['x'] }).line, []);
+  // nothing says whether it was used: it lets nobody join
+  assert.equal(objects.require('join-token', token).expiresAt, 0);
+  assert.deepEqual(seen, []);
+  assert.throws(() => objects.require('agent', { ...agent, serial: '0b' }), notInLog);
+  assert.equal(seen.length, 1);
+  // the next record is of the present form, and then no row passes as an older one
+  objects.apply({ ...loggedObject('agent', { ...agent, line: ['09'] }), detail: {} }, 9);
+  assert.throws(() => objects.require('agent', agent), notInLog);
+  assert.deepEqual(objects.require('agent', { ...agent, line: ['09'] }).line, ['09']);
 });
