@@ -4,8 +4,10 @@ import type { Clock, Random } from '../common/runtime/index.ts';
 import { TrustDomain } from '../common/spiffe/index.ts';
 import {
   certificatesFromPem,
+  checkCrlSignature,
   keyTypeOfSpki,
   parseCertificate,
+  parseCrl,
   csrFromPem,
   sha256Hex,
   verifyChain,
@@ -17,8 +19,11 @@ import {
   buildAuthorityTbs,
   buildCrlTbs,
   lint,
+  lintCrl,
   newSerial,
   parseCsr,
+  readCrlTwice,
+  readTwice,
   type AuthorityProfile,
 } from '../certs/index.ts';
 import { checkProof } from '../hsm/proof.ts';
@@ -35,8 +40,12 @@ export interface Draft {
   /** For the eyes of whoever confirms; also in the transcript. */
   readonly facts: Facts;
   /**
-   * After signing: throws LINT_FAILED or CHAIN_UNTRUSTED unless the signed object is exactly what
-   * was drafted.
+   * Before signing: two readers must agree on what the object says. Throws LINT_FAILED.
+   */
+  readonly readTwice: () => Promise<void>;
+  /**
+   * After signing: throws LINT_FAILED, CRL_INVALID or CHAIN_UNTRUSTED unless the signed object is
+   * exactly what was drafted.
    */
   readonly check: (signedDer: Buffer) => void;
   /** PEM label, and what follows the object in the file. */
@@ -197,13 +206,9 @@ function draftCrl({ plan }: LoadedPlan, issuer: ParsedCertificate, { clock }: Dr
       'PLAN_INVALID',
       `the certificate ${future.serialHex} would be revoked in the future`,
     );
-  const tbsDer = buildCrlTbs({
-    issuer,
-    number: BigInt(number),
-    thisUpdate,
-    nextUpdate,
-    revoked: entries,
-  });
+  const meant = { issuer, number: BigInt(number), thisUpdate, nextUpdate, revoked: entries };
+  const tbsDer = buildCrlTbs(meant);
+  unwrap(lintCrl(tbsDer, meant));
   return {
     tbsDer,
     issuer,
@@ -219,10 +224,12 @@ function draftCrl({ plan }: LoadedPlan, issuer: ParsedCertificate, { clock }: Dr
       revoked: entries.map((entry) => entry.serialHex),
       issuerSha256: sha256Hex(issuer.raw),
     },
-    // the signature itself is verified with the issuer's key where it is made
+    readTwice: async () => unwrap(await readCrlTwice(tbsDer)),
     check: (signedDer) => {
-      if (!signedDer.includes(tbsDer))
+      const signed = unwrap(parseCrl(signedDer));
+      if (!signed.tbsDer.equals(tbsDer))
         throw new PkiError('LINT_FAILED', 'the signed CRL is not the one that was drafted');
+      unwrap(checkCrlSignature(signed, issuer));
     },
   };
 }
@@ -247,8 +254,7 @@ function certificateDraft(
   const serial = newSerial(clock.nowMs(), random);
   const { profile, issuer, spkiDer, notBefore, notAfter } = input;
   const tbsDer = buildAuthorityTbs({ ...input, serial, trustDomain });
-  const wanted = { ...input, subject: authorityIdentity(trustDomain) };
-  unwrap(lint(tbsDer, profile, wanted));
+  unwrap(lint(tbsDer, profile, { ...input, subject: authorityIdentity(trustDomain) }));
   return {
     tbsDer,
     issuer,
@@ -263,11 +269,12 @@ function certificateDraft(
       ...(issuer === undefined ? {} : { issuerSha256: sha256Hex(issuer.raw) }),
       ...rest.facts,
     },
+    readTwice: async () => unwrap(await readTwice(tbsDer)),
     check: (signedDer) => {
       const signed = unwrap(parseCertificate(signedDer));
+      // these bytes passed the lint: nothing new can be read in them
       if (!signed.tbsDer.equals(tbsDer))
         throw new PkiError('LINT_FAILED', 'the signed certificate is not the one that was drafted');
-      unwrap(lint(signed.tbsDer, profile, wanted));
       unwrap(
         verifyChain({ chainDer: [signedDer], roots: [issuer?.raw ?? signedDer], now: clock.now() }),
       );

@@ -60,8 +60,9 @@ interface Ceremony {
 }
 
 /**
- * Holds the ceremony that a plan describes: everything is read, built and linted first, shown,
- * confirmed, and only then signed; the result is read back and linted again before it is written.
+ * Holds the ceremony that a plan describes. Everything is read, built, linted and read by a second
+ * reader first; then shown, confirmed and signed. What is signed must be the linted bytes, and its
+ * signature must verify, before it is written.
  * Files are never written over. A root that a crash left without its certificate is finished by the
  * same plan with another transcript: its CKA_ID follows from the plan.
  */
@@ -72,6 +73,7 @@ export async function runCeremony(options: CeremonyOptions): Promise<CeremonyOut
     kind === 'root'
       ? draftRoot(loaded, await throwawayKey(loaded), options)
       : draftBelow(loaded, options);
+  await drafted.readTwice();
   const files = { out: file(drafted.out), transcript: file(plan.transcript) };
   assertNew(Object.values(files));
   await using token = await openTokenAdmin(tokenOf(loaded, options), {
@@ -136,6 +138,7 @@ async function signOnRecord(
   const { kind } = loaded;
   const key = await keyOnRecord(ceremony, transcript);
   const draft = kind === 'root' ? draftRoot(loaded, key.spkiDer, options) : drafted;
+  await draft.readTwice();
   transcript.record('intent', {
     ...draft.facts,
     tbsSha256: sha256Hex(draft.tbsDer),

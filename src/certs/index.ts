@@ -18,6 +18,7 @@ export {
   shortLivedLimitSeconds,
   type ProfileRules,
 } from './profiles.ts';
+export { confirmReading, readCrlTwice, readTwice } from './second-reading.ts';
 export { newSerial } from './serial.ts';
 export { authorityIdentity, subjectProblem } from './subject.ts';
 export {

@@ -11,6 +11,7 @@ import {
   authorityIdentity,
   buildAuthorityTbs,
   newSerial,
+  readTwice,
   type AuthorityProfile,
 } from '../certs/index.ts';
 import type { Intent, Requester, Rights } from '../domain/index.ts';
@@ -52,7 +53,8 @@ export interface AuthorityCertificate {
 }
 
 /**
- * Issues the certificate of an authority by the recorded way, and verifies it under its issuer.
+ * Issues the certificate of an authority by the recorded way. Two readers must agree on what it
+ * says before it is recorded; the signed certificate is verified under its issuer.
  * Throws what the token threw, the code of the right that ended, LINT_FAILED.
  */
 export async function issueAuthorityCertificate(
@@ -61,7 +63,9 @@ export async function issueAuthorityCertificate(
   dependencies: AuthorityCertificateDependencies,
 ): Promise<AuthorityCertificate> {
   const { recorded } = dependencies;
-  const prepared = unwrap(recorded.prepare(draftAuthority(request, dependencies)));
+  const draft = draftAuthority(request, dependencies);
+  unwrap(await readTwice(draft.tbsDer));
+  const prepared = unwrap(recorded.prepare(draft));
   const [outcome] = await recorded.run([prepared], signing);
   if (outcome?.ok !== true)
     throw outcome?.error ?? new PkiError('INTERNAL', 'issuance gave no outcome');

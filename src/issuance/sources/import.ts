@@ -1,7 +1,7 @@
-import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { fail, PkiError, unwrap, type Result } from '../../common/errors/index.ts';
 import { uuidv7 } from '../../common/runtime/index.ts';
 import { keyTypeOfSpki, sha256Hex, type ParsedCertificate } from '../../common/x509/index.ts';
-import { checkAuthorityChain, type AuthorityChain } from '../../certs/index.ts';
+import { checkAuthorityChain, confirmReading, type AuthorityChain } from '../../certs/index.ts';
 import { preparingAuthority, type Authority, type AuthorityState } from '../../domain/index.ts';
 import { authorityEvent } from '../authority-event.ts';
 import type { ImportedAuthority, SourceDependencies } from './contract.ts';
@@ -16,8 +16,9 @@ export interface ImportInput {
 }
 
 /**
- * Checks a chain against the key in the token and the rules for foreign authorities. Writes
- * nothing. Throws as `checkAuthorityChain`, and CHAIN_UNTRUSTED for another root than expected.
+ * Checks a chain against the key in the token and the rules for foreign authorities. Two readers
+ * must agree on what each certificate says. Writes nothing. Throws as `checkAuthorityChain`, and
+ * CHAIN_UNTRUSTED for another root than expected.
  */
 export async function checkImport(
   dependencies: SourceDependencies,
@@ -34,6 +35,8 @@ export async function checkImport(
       plannedLifeSeconds: dependencies.plan.lifeSeconds,
     }),
   );
+  for (const certificate of [chain.authority, ...chain.above, chain.root])
+    unwrap(await readAgain(certificate));
   const found = sha256Hex(chain.root.raw);
   if (rootSha256 !== undefined && rootSha256 !== found) {
     throw new PkiError(
@@ -43,6 +46,16 @@ export async function checkImport(
     );
   }
   return { chain, spkiDer };
+}
+
+async function readAgain(certificate: ParsedCertificate): Promise<Result<void>> {
+  const confirmed = await confirmReading(certificate.tbsDer, certificate);
+  return confirmed.ok
+    ? confirmed
+    : fail(
+        'CERTIFICATE_MALFORMED',
+        `the certificate ${certificate.serialHex}: ${confirmed.error.message}`,
+      );
 }
 
 /**
