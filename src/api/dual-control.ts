@@ -3,8 +3,8 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { PutApprovalPolicyRequest__Output } from '../common/wire/generated/meshca/admin/v1/PutApprovalPolicyRequest.ts';
 import { requestToJson } from '../common/wire/index.ts';
 import { policyMethod } from '../services/approvals/index.ts';
-import type { Caller } from '../services/caller.ts';
-import type { Services } from '../services/contract.ts';
+import type { Caller } from '../services/callers/caller.ts';
+import type { Services } from '../services/services.ts';
 import { approvalPolicyOf } from './messages/approvals.ts';
 import type { Row } from './row.ts';
 

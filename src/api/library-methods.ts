@@ -1,4 +1,4 @@
-import { callerClasses, type CallerClass } from '../services/caller.ts';
+import { callerClasses, type CallerClass } from '../services/callers/caller.ts';
 
 const identified = ['agent', 'delegate', 'admin', 'local'] as const;
 

@@ -2,8 +2,8 @@ import type { Json } from '../common/approval/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import type { MethodName, MethodType, ServiceName, ServiceTypes } from '../common/wire/index.ts';
 import type { ApprovalSights } from '../services/approvals/index.ts';
-import type { Caller, CallerClass, OperatorCaller } from '../services/caller.ts';
-import type { Services } from '../services/contract.ts';
+import type { Caller, CallerClass, OperatorCaller } from '../services/callers/caller.ts';
+import type { Services } from '../services/services.ts';
 
 /**
  * Who may call an operation, as classes of callers. The class comes from the inventory record of

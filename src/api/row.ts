@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { MethodPath } from '../common/wire/index.ts';
-import type { Caller, CallerClass, OperatorCaller } from '../services/caller.ts';
+import type { Caller, CallerClass, OperatorCaller } from '../services/callers/caller.ts';
 import {
   admissions,
   type Admission,

@@ -1,6 +1,6 @@
 import { PkiError } from '../common/errors/index.ts';
 import type { SignRequest__Output } from '../common/wire/generated/meshca/signing/v1/SignRequest.ts';
-import type { DelegatedItem } from '../services/contract.ts';
+import type { DelegatedItem } from '../services/services.ts';
 import { batchLimit } from './issuer.ts';
 import { tooMany } from './messages/common.ts';
 import { signResult } from './messages/issuing.ts';

@@ -1,6 +1,6 @@
 import type { AuditLog, OutsideCheckpoint } from '../audit/index.ts';
 import { databasePath, type ServerConfig } from '../config/index.ts';
-import type { RestoreFacts } from '../services/restore.ts';
+import type { RestoreFacts } from '../services/inspection/restore-service.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { readReplaced, type LostRecord } from '../store/index.ts';
 import type { ServerContext } from './context.ts';

@@ -16,7 +16,7 @@ import { ecdsaNoteKey, type NoteKey } from '../common/tlog/index.ts';
 import type { ServerConfig } from '../config/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/index.ts';
-import type { Checkpoints } from '../services/sync-checkpoints.ts';
+import type { Checkpoints } from '../services/sync/checkpoints.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { recordAcceptedLoss } from './accepted-loss.ts';
 import type { ServerContext } from './context.ts';

@@ -2,43 +2,43 @@ import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities, Issuer } from '../issuance/contract.ts';
 import type { CrlPublisher } from '../issuance/crl-publisher.ts';
 import type { Ledger } from '../ledger/index.ts';
-import { Access } from './access.ts';
-import { BackupService } from './backup.ts';
-import { AgentService } from './agents.ts';
+import { Access } from './callers/access.ts';
+import { BackupService } from './inspection/backup-service.ts';
+import { AgentService } from './agents/agent-service.ts';
 import {
   AuthoritySourcingService,
   type AuthoritySourcingDependencies,
-} from './authority-sources.ts';
+} from './authorities/sourcing-service.ts';
 import { NodeAttestationService } from './attestation/service.ts';
-import { AuditService, type LogFacts } from './audit.ts';
+import { AuditService, type LogFacts } from './inspection/audit-service.ts';
 import { ApprovalSights, DualControl } from './approvals/index.ts';
-import { CallerRegistry } from './callers.ts';
-import type { Services } from './contract.ts';
-import { DelegationService } from './delegations.ts';
-import { DownstreamService } from './downstream.ts';
+import { CallerRegistry } from './callers/caller-registry.ts';
+import type { Services } from './services.ts';
+import { DelegationService } from './registration/delegation-service.ts';
+import { DownstreamService } from './issuing/downstream-service.ts';
 import type { NodeAttestors } from './attestation/node-attestors.ts';
 import { Enrolment } from './attestation/enrolment.ts';
-import { EntryService } from './entries.ts';
+import { EntryService } from './registration/entry-service.ts';
 import {
   AuthorityViewService,
   CertificateService,
   StatusService,
   type ServerFacts,
-} from './inventory.ts';
-import type { HandshakeLedger } from './handshakes.ts';
-import type { InventoryProof } from './inventory-proof.ts';
-import { MintService } from './mint.ts';
-import { NodeSetIndex } from './node-set-index.ts';
-import { RefusalLog } from './refusals.ts';
-import { RestoreService, type RestoreFacts } from './restore.ts';
-import { RevocationService } from './revocation.ts';
-import { RoleService } from './roles.ts';
+} from './inspection/inventory.ts';
+import type { HandshakeLedger } from './sync/handshakes.ts';
+import type { InventoryProof } from './callers/inventory-proof.ts';
+import { MintService } from './issuing/mint-service.ts';
+import { NodeSetIndex } from './agents/node-set-index.ts';
+import { RefusalLog } from './callers/refusal-log.ts';
+import { RestoreService, type RestoreFacts } from './inspection/restore-service.ts';
+import { RevocationService } from './inspection/revocation-service.ts';
+import { RoleService } from './registration/role-service.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
-import { RotationService, type RotationDependencies } from './rotation.ts';
-import { SigningService } from './signing.ts';
-import { SvidService } from './svids.ts';
-import { SyncSource, type Crls } from './sync-source.ts';
-import { SyncHub, type SyncDependencies } from './sync.ts';
+import { RotationService, type RotationDependencies } from './authorities/rotation-service.ts';
+import { SigningService } from './issuing/signing-service.ts';
+import { SvidService } from './issuing/svid-service.ts';
+import { SyncSource, type Crls } from './sync/source.ts';
+import { SyncHub, type SyncDependencies } from './sync/sync-hub.ts';
 import { TokenService } from './attestation/join-token/tokens.ts';
 
 export interface ServicesDependencies {

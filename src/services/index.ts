@@ -1,4 +1,4 @@
-export { Pruner } from './pruner.ts';
+export { Pruner } from './inspection/pruner.ts';
 export {
   actorOf,
   callerClasses,
@@ -12,10 +12,10 @@ export {
   type LocalCaller,
   type OperatorCaller,
   type WorkloadCaller,
-} from './caller.ts';
-export type * from './contract.ts';
+} from './callers/caller.ts';
+export type * from './services.ts';
 export { createServices, type RunningServices, type ServicesDependencies } from './create.ts';
-export { InventoryProof } from './inventory-proof.ts';
+export { InventoryProof } from './callers/inventory-proof.ts';
 export {
   NodeAttestors,
   nodeAttestorSchemas,
@@ -24,8 +24,8 @@ export {
   type NodeAttestorDependencies,
   type NodeAttestorType,
 } from './attestation/index.ts';
-export { HandshakeLedger } from './handshakes.ts';
+export { HandshakeLedger } from './sync/handshakes.ts';
 export { pendingByKind } from './approvals/pending.ts';
-export { RenewalLedger } from './renewals.ts';
-export type { ServerFacts } from './inventory.ts';
+export { RenewalLedger } from './issuing/renewals.ts';
+export type { ServerFacts } from './inspection/inventory.ts';
 export { defaultServiceSettings, type ServiceSettings } from './settings.ts';

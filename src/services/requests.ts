@@ -1,7 +1,7 @@
 import { PkiError } from '../common/errors/index.ts';
 import { isOneLine, uuidv7 } from '../common/runtime/index.ts';
 import type { PageRequest } from '../store/ports/index.ts';
-import type { AgentCaller, Caller } from './caller.ts';
+import type { AgentCaller, Caller } from './callers/caller.ts';
 
 export const maximumPageSize = 500;
 export const maximumBatch = 500;

@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
-import type { EntryInput, EntryResult } from '../../services/contract.ts';
+import type { EntryInput, EntryResult } from '../../services/services.ts';
 import { given, pageOf, problemOf, tooMany } from '../messages/common.ts';
 import { entryInput, entryMessage } from '../messages/entries.ts';
 import type { OperationsOf } from '../operation.ts';

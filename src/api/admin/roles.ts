@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { OperatorCaller } from '../../services/caller.ts';
+import type { OperatorCaller } from '../../services/callers/caller.ts';
 import { pageOf } from '../messages/common.ts';
 import { roleMessage } from '../messages/views.ts';
 import type { OperationDependencies, OperationsOf } from '../operation.ts';

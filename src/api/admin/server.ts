@@ -1,5 +1,5 @@
 import type { RestoreDifference } from '../../common/wire/generated/meshca/admin/v1/RestoreDifference.ts';
-import type { RestoreView } from '../../services/contract.ts';
+import type { RestoreView } from '../../services/services.ts';
 import type { OperationsOf } from '../operation.ts';
 import { mapEach } from '../streams.ts';
 

@@ -1,6 +1,6 @@
 import type { Entry, Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
 import { leafProfiles, type RegistrationEntry } from '../../domain/index.ts';
-import type { EntryInput } from '../../services/contract.ts';
+import type { EntryInput } from '../../services/services.ts';
 import { oneOf, selectorsFromText, selectorTexts } from './common.ts';
 
 export function entryInput(entry: Entry__Output): EntryInput {

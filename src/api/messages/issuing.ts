@@ -1,7 +1,7 @@
 import type { AgentSvid as AgentSvidMessage } from '../../common/wire/generated/meshca/issuer/v1/AgentSvid.ts';
 import type { X509SvidResult } from '../../common/wire/generated/meshca/issuer/v1/X509SvidResult.ts';
 import type { SignResult } from '../../common/wire/generated/meshca/signing/v1/SignResult.ts';
-import type { AgentSvid, SvidOutcome } from '../../services/contract.ts';
+import type { AgentSvid, SvidOutcome } from '../../services/services.ts';
 import { problemOf } from './common.ts';
 
 export const agentSvidMessage = ({ leaf, bundle }: AgentSvid): AgentSvidMessage => ({

@@ -6,7 +6,7 @@ import type { RotateRequest__Output } from '../../common/wire/generated/meshca/a
 import type { RotationStatus } from '../../common/wire/generated/meshca/admin/v1/RotationStatus.ts';
 import type { Confirmation } from '../../domain/index.ts';
 import { rotatedKinds, type RotatedKind, type RotationSpec } from '../../domain/index.ts';
-import type { CompromisePlan as Plan, CrlViews } from '../../services/contract.ts';
+import type { CompromisePlan as Plan, CrlViews } from '../../services/services.ts';
 import type { RotationState } from '../../issuance/rotation/controller.ts';
 import { given, oneOf, problemOf } from './common.ts';
 import { authorityMessage } from './views.ts';

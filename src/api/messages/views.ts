@@ -15,7 +15,7 @@ import type {
   Role,
   Revocation,
 } from '../../domain/index.ts';
-import type { AgentView, AuthorityView, BundleView } from '../../services/contract.ts';
+import type { AgentView, AuthorityView, BundleView } from '../../services/services.ts';
 import { selectorTexts } from './common.ts';
 
 export const agentMessage = (agent: AgentView): AgentMessage => ({

@@ -1,4 +1,4 @@
-import type { OperatorCaller } from '../../services/caller.ts';
+import type { OperatorCaller } from '../../services/callers/caller.ts';
 import { authorityMessage } from '../messages/views.ts';
 import type { OperationDependencies } from '../operation.ts';
 import { isoTime } from './entries.ts';

@@ -1,5 +1,5 @@
 import { PkiError } from '../../common/errors/index.ts';
-import type { OperatorCaller } from '../../services/caller.ts';
+import type { OperatorCaller } from '../../services/callers/caller.ts';
 import { entryMessage } from '../messages/entries.ts';
 import type { OperationDependencies } from '../operation.ts';
 import type { Fields } from './diff.ts';

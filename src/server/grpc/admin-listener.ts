@@ -4,7 +4,7 @@ import { ServerCredentials, type Server as GrpcServer } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Logger } from '../../common/runtime/index.ts';
 import { peerCredentials, type PeerCredentials } from '../../common/unix/peer-credentials.ts';
-import type { Callers } from '../../services/contract.ts';
+import type { Callers } from '../../services/services.ts';
 import type { Connections } from './connections.ts';
 
 export interface AdminListenerDependencies {

@@ -1,8 +1,8 @@
 import { admit } from '../../api/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Logger } from '../../common/runtime/index.ts';
-import type { CallerClass } from '../../services/caller.ts';
-import type { Callers, Refusals } from '../../services/contract.ts';
+import type { CallerClass } from '../../services/callers/caller.ts';
+import type { Callers, Refusals } from '../../services/services.ts';
 import { requestIdOf, type AnyCall, type CallContext } from './call.ts';
 import type { Connections } from './connections.ts';
 

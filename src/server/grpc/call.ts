@@ -1,7 +1,7 @@
 import type { ServerDuplexStream, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import { uuidv7, type Logger } from '../../common/runtime/index.ts';
 import { requestIdKey } from '../../common/wire/index.ts';
-import type { Caller } from '../../services/caller.ts';
+import type { Caller } from '../../services/callers/caller.ts';
 import type { Connection } from './connections.ts';
 
 export type UnaryCall = ServerUnaryCall<unknown, unknown>;

@@ -2,8 +2,8 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../../common/runtime/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import type { RequestOwner } from '../../common/wire/index.ts';
-import type { Caller, CertificateCaller } from '../../services/caller.ts';
-import type { Callers, EndedCallers } from '../../services/contract.ts';
+import type { Caller, CertificateCaller } from '../../services/callers/caller.ts';
+import type { Callers, EndedCallers } from '../../services/services.ts';
 
 /** One accepted connection. Its caller is resolved once and re-checked per call. */
 export interface Connection {

@@ -1,7 +1,7 @@
 import type { handleUnaryCall, UntypedHandleCall } from '@grpc/grpc-js';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
-import type { CallerClass } from '../../services/caller.ts';
-import type { Callers, Refusals } from '../../services/contract.ts';
+import type { CallerClass } from '../../services/callers/caller.ts';
+import type { Callers, Refusals } from '../../services/services.ts';
 import { requestIdOf, type DuplexCall } from './call.ts';
 import { CallAdmission } from './call-admission.ts';
 import type { Connections } from './connections.ts';

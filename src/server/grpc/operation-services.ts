@@ -6,7 +6,7 @@ import type { AttestResponse } from '../../common/wire/generated/meshca/issuer/v
 import type { SyncDown } from '../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncUp__Output } from '../../common/wire/generated/meshca/issuer/v1/SyncUp.ts';
 import { serviceDefinition, type MethodPathOf, type ServiceName } from '../../common/wire/index.ts';
-import type { Services } from '../../services/contract.ts';
+import type { Services } from '../../services/services.ts';
 import { attestStream } from './exchanges/attest.ts';
 import { syncStream } from './exchanges/sync.ts';
 import type { WritableCall } from './call.ts';

@@ -1,8 +1,8 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, type Clock, type Logger, TokenBucket } from '../../common/runtime/index.ts';
 import { toStatus } from '../../common/wire/index.ts';
-import type { Caller } from '../../services/caller.ts';
-import type { Refusals } from '../../services/contract.ts';
+import type { Caller } from '../../services/callers/caller.ts';
+import type { Refusals } from '../../services/services.ts';
 import { callerName, type AnyCall, type CallContext } from './call.ts';
 import type { Connections } from './connections.ts';
 

@@ -7,8 +7,8 @@ import { ServerCredentials } from '@grpc/grpc-js';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Logger } from '../../common/runtime/index.ts';
 import { certificatesToPem, parseCertificate, sha256Hex } from '../../common/x509/index.ts';
-import type { Caller } from '../../services/caller.ts';
-import type { Callers, Refusals } from '../../services/contract.ts';
+import type { Caller } from '../../services/callers/caller.ts';
+import type { Callers, Refusals } from '../../services/services.ts';
 import type { Connections } from './connections.ts';
 
 export interface TlsIdentity {

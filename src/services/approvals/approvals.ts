@@ -6,7 +6,7 @@ import type {
 } from '../../common/approval/index.ts';
 import type { PendingOperation, StoredPolicy } from '../../domain/index.ts';
 import type { Page, PageRequest } from '../../store/ports/index.ts';
-import type { OperatorCaller } from '../caller.ts';
+import type { OperatorCaller } from '../callers/caller.ts';
 import type { HeldCall } from './proposals.ts';
 
 /** What an operation is at this moment; beside the stored states: */

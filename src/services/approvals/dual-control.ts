@@ -13,10 +13,10 @@ import type { MethodName } from '../../common/wire/index.ts';
 import type { AuditEvent, AuditValue, PendingOperation, StoredPolicy } from '../../domain/index.ts';
 import type { LedgerApprovals } from '../../ledger/index.ts';
 import type { MetaStore, Page, PageRequest } from '../../store/ports/index.ts';
-import type { Access } from '../access.ts';
-import { actorOf, type OperatorCaller } from '../caller.ts';
-import type { Callers } from '../contracts/callers.ts';
-import { refusing, type RefusalLog } from '../refusals.ts';
+import type { Access } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import type { Callers } from '../callers/callers.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkPage } from '../requests.ts';
 import type {
   ApprovalGate,

@@ -4,8 +4,8 @@ import { errorFields, type Clock, type Logger } from '../../common/runtime/index
 import type { AuditEvent, AuditValue, PendingOperation } from '../../domain/index.ts';
 import type { LedgerApprovals } from '../../ledger/index.ts';
 import type { OperationStep } from '../../store/ports/index.ts';
-import type { OperatorCaller } from '../caller.ts';
-import type { Callers } from '../contracts/callers.ts';
+import type { OperatorCaller } from '../callers/caller.ts';
+import type { Callers } from '../callers/callers.ts';
 import type { Execute } from './approvals.ts';
 import type { ResultShelf } from './results.ts';
 

@@ -14,8 +14,8 @@ import type { TrustDomain } from '../../common/spiffe/index.ts';
 import type { PendingOperation } from '../../domain/index.ts';
 import type { LedgerApprovals } from '../../ledger/index.ts';
 import type { MetaStore } from '../../store/ports/index.ts';
-import type { Access } from '../access.ts';
-import { actorOf, type OperatorCaller } from '../caller.ts';
+import type { Access } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
 
 export interface ProposalDependencies {
   readonly store: Pick<LedgerApprovals, 'policy' | 'openOf' | 'propose'>;

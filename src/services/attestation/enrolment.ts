@@ -3,11 +3,11 @@ import { selectorText, SpiffeId, type Selector } from '../../common/spiffe/index
 import { spiffeSubject, type AuditValue, type Requester, type Rights } from '../../domain/index.ts';
 import type { Authorities, IssuedLeaf } from '../../issuance/contract.ts';
 import type { AgentStore } from '../../store/ports/index.ts';
-import { requesterOf, type AgentCaller } from '../caller.ts';
-import { callerRights, type CallerRegistry } from '../callers.ts';
+import { requesterOf, type AgentCaller } from '../callers/caller.ts';
+import { callerRights, type CallerRegistry } from '../callers/caller-registry.ts';
 import type { AgentSvid } from './node-attestation.ts';
-import { issueOne, type IssuingDependencies } from '../issuing.ts';
-import { standingAgent } from '../standing-agent.ts';
+import { issueOne, type IssuingDependencies } from '../issuing/decided.ts';
+import { standingAgent } from '../agents/standing-agent.ts';
 
 export interface EnrolmentDependencies extends IssuingDependencies {
   readonly agents: Pick<AgentStore, 'byId' | 'record'>;

@@ -1,6 +1,6 @@
 import type { BundleRevision } from '../../domain/index.ts';
 import type { IssuedLeaf } from '../../issuance/contract.ts';
-import type { AgentCaller } from '../caller.ts';
+import type { AgentCaller } from '../callers/caller.ts';
 
 export interface AttestPeer {
   /** Network address, for logs and the record. */

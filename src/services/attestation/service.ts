@@ -1,9 +1,9 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { BundleRevision } from '../../domain/index.ts';
 import type { BundleStore } from '../../store/ports/index.ts';
-import type { AgentCaller } from '../caller.ts';
+import type { AgentCaller } from '../callers/caller.ts';
 import { KeyedBuckets, TokenBucket } from '../../common/runtime/index.ts';
-import { refusing } from '../refusals.ts';
+import { refusing } from '../callers/refusal-log.ts';
 import { checkRequestId, checkText, enforceRate, requireAgent } from '../requests.ts';
 import { attestOperation, Exchange, type ExchangeDependencies } from './exchange.ts';
 import { AttestationLimits } from './limits.ts';

@@ -4,8 +4,8 @@ import { Operations } from '../../../src/api/index.ts';
 import type { Json } from '../../../src/common/approval/index.ts';
 import { PkiError } from '../../../src/common/errors/index.ts';
 import { systemClock } from '../../../src/common/runtime/index.ts';
-import type { AgentCaller, LocalCaller } from '../../../src/services/caller.ts';
-import type { Services } from '../../../src/services/contract.ts';
+import type { AgentCaller, LocalCaller } from '../../../src/services/callers/caller.ts';
+import type { Services } from '../../../src/services/services.ts';
 
 const operator: LocalCaller = { class: 'local', uid: 0, gid: 0, pid: 1 };
 const agent: AgentCaller = {

@@ -8,7 +8,7 @@ import type {
   AttestStart,
   AttestStep,
   NodeAttestation,
-} from '../../../services/contract.ts';
+} from '../../../services/services.ts';
 import { agentSvidMessage } from '../../../api/index.ts';
 import type { Connection } from '../connections.ts';
 

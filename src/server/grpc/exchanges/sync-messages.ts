@@ -2,7 +2,7 @@ import { placeholderMessages } from '../../../api/index.ts';
 import type { SyncDown } from '../../../common/wire/generated/meshca/issuer/v1/SyncDown.ts';
 import type { SyncEntry } from '../../../common/wire/generated/meshca/issuer/v1/SyncEntry.ts';
 import type { RegistrationEntry } from '../../../domain/index.ts';
-import type { SyncMessage } from '../../../services/contract.ts';
+import type { SyncMessage } from '../../../services/services.ts';
 
 export function syncDown(message: SyncMessage): SyncDown {
   switch (message.kind) {

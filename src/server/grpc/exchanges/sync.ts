@@ -11,8 +11,8 @@ import type {
   SyncHello,
   SyncMessage,
   SyncSession,
-} from '../../../services/contract.ts';
-import type { AgentCaller } from '../../../services/caller.ts';
+} from '../../../services/services.ts';
+import type { AgentCaller } from '../../../services/callers/caller.ts';
 import { syncDown } from './sync-messages.ts';
 
 /** Converted messages. One message may go to thousands of agents, and is converted once. */

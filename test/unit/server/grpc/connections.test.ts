@@ -3,8 +3,8 @@ import { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { systemClock } from '../../../../src/common/runtime/index.ts';
 import { Connections } from '../../../../src/server/grpc/connections.ts';
-import type { Caller } from '../../../../src/services/caller.ts';
-import type { Callers } from '../../../../src/services/contract.ts';
+import type { Caller } from '../../../../src/services/callers/caller.ts';
+import type { Callers } from '../../../../src/services/services.ts';
 
 const callers = { onEnded: () => () => {} } as unknown as Callers;
 const soon = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

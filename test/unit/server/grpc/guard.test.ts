@@ -9,7 +9,7 @@ import { codeTrailer, refusalIdTrailer, requestIdKey } from '../../../../src/com
 import type { Connection } from '../../../../src/server/grpc/connections.ts';
 import { Guard, type GuardDependencies } from '../../../../src/server/grpc/guard.ts';
 import type { UnaryWork } from '../../../../src/server/grpc/unary-call.ts';
-import type { AgentCaller, Caller } from '../../../../src/services/caller.ts';
+import type { AgentCaller, Caller } from '../../../../src/services/callers/caller.ts';
 import { FakeClock } from '../../../support/agent.ts';
 
 const agent: AgentCaller = {

@@ -1,0 +1,152 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import type { Agent, AgentState, RegistrationEntry } from '../../domain/index.ts';
+import type { LedgerAgents } from '../../ledger/index.ts';
+import type { CertificateStore, EntryStore, Page, PageRequest } from '../../store/ports/index.ts';
+import { pagesOf } from '../../store/pages.ts';
+import { targetOf, visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import type { CallerRegistry } from '../callers/caller-registry.ts';
+import type { AgentDetail, Agents, AgentView } from '../services.ts';
+import type { NodeSetIndex } from './node-set-index.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { checkPage, checkText } from '../requests.ts';
+
+export interface AgentDependencies {
+  readonly agents: Pick<LedgerAgents, 'byId' | 'list' | 'setState' | 'consumers'>;
+  readonly entries: Pick<EntryStore, 'byParents'>;
+  readonly certificates: Pick<CertificateStore, 'countLive' | 'lastNotAfter'>;
+  readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
+  readonly sessions: { isConnected(agentId: string): boolean };
+  readonly callers: Pick<CallerRegistry, 'announce'>;
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+}
+
+const shownEntries = 500;
+
+/** The nodes: what each can obtain, and the end of it. */
+export class AgentService implements Agents {
+  readonly #deps: AgentDependencies;
+
+  constructor(deps: AgentDependencies) {
+    this.#deps = deps;
+  }
+
+  list(
+    caller: OperatorCaller,
+    filter: { readonly state?: AgentState },
+    page: PageRequest,
+  ): Promise<Page<AgentView>> {
+    return refusing(this.#deps.refusals, caller, 'ListAgents', undefined, async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require('agent.read', { kind: 'none' });
+      const found = await visiblePage(
+        (next) => this.#deps.agents.list(filter, next),
+        ({ spiffeId }) => rights.permits('agent.read', { kind: 'id', spiffeId }),
+        checkPage(page),
+      );
+      return { items: found.items.map((agent) => this.#view(agent)), next: found.next };
+    });
+  }
+
+  get(caller: OperatorCaller, spiffeId: string): Promise<AgentDetail> {
+    return refusing(this.#deps.refusals, caller, 'GetAgent', spiffeId, async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require('agent.read', { kind: 'id', spiffeId });
+      const agent = await this.#deps.agents.byId(spiffeId);
+      if (agent === undefined) throw unknownAgent(spiffeId);
+      const now = this.#deps.clock.now();
+      const parentIds = await this.#deps.nodeSets.parents(agent);
+      const [obtainable, liveCertificates, lastNotAfter, consumers] = await Promise.all([
+        this.#obtainable(parentIds, rights),
+        this.#deps.certificates.countLive({ holder: spiffeId }, now),
+        this.#deps.certificates.lastNotAfter({ holder: spiffeId }, now),
+        this.#deps.agents.consumers(spiffeId),
+      ]);
+      return {
+        agent: this.#view(agent),
+        parentIds,
+        obtainable: obtainable.shown,
+        obtainableTotal: obtainable.total,
+        liveCertificates,
+        lastNotAfter,
+        consumers,
+      };
+    });
+  }
+
+  ban(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView> {
+    return this.#end(caller, 'banned', spiffeId, reason);
+  }
+
+  evict(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView> {
+    return this.#end(caller, 'evicted', spiffeId, reason);
+  }
+
+  #end(
+    caller: OperatorCaller,
+    state: 'banned' | 'evicted',
+    spiffeId: string,
+    reason: string,
+  ): Promise<AgentView> {
+    const operation = state === 'banned' ? 'BanAgent' : 'EvictAgent';
+    return refusing(this.#deps.refusals, caller, operation, spiffeId, async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require(state === 'banned' ? 'agent.ban' : 'agent.evict', { kind: 'id', spiffeId });
+      const text = checkText('reason', reason, 500);
+      const before = await this.#deps.agents.byId(spiffeId);
+      if (before === undefined) throw unknownAgent(spiffeId);
+      // an evicted agent may attest again, so that evicting lifts a ban: that takes the right to
+      // ban as well
+      if (before.state === 'banned' && state === 'evicted')
+        rights.require('agent.ban', { kind: 'id', spiffeId });
+      const agent = await this.#deps.agents.setState(spiffeId, state, text, {
+        timeMs: this.#deps.clock.nowMs(),
+        actor: actorOf(caller),
+        kind: `agent.${state}`,
+        subject: spiffeId,
+        detail: { reason: text, before: before.state, serial: before.serial },
+      });
+      this.#deps.callers.announce({
+        kind: 'identity',
+        spiffeId,
+        error:
+          state === 'banned'
+            ? new PkiError('AGENT_BANNED', `the agent ${spiffeId} was banned`)
+            : new PkiError('AGENT_EVICTED', `the agent ${spiffeId} was evicted`),
+      });
+      return this.#view(agent);
+    });
+  }
+
+  /**
+   * The blast radius: all entries under any of its parents, those that have expired left out. Shown
+   * are those that the caller may read, counted are all.
+   */
+  async #obtainable(
+    parentIds: readonly string[],
+    rights: OperatorRights,
+  ): Promise<{ readonly shown: readonly RegistrationEntry[]; readonly total: number }> {
+    const now = this.#deps.clock.now();
+    const shown: RegistrationEntry[] = [];
+    let total = 0;
+    for await (const entries of pagesOf((page) => this.#deps.entries.byParents(parentIds, page))) {
+      for (const entry of entries) {
+        if (entry.expiresAt !== 0 && entry.expiresAt <= now) continue;
+        total += 1;
+        if (shown.length < shownEntries && rights.permits('entry.read', targetOf(entry)))
+          shown.push(entry);
+      }
+    }
+    return { shown, total };
+  }
+
+  #view(agent: Agent): AgentView {
+    return { ...agent, connected: this.#deps.sessions.isConnected(agent.spiffeId) };
+  }
+}
+
+const unknownAgent = (spiffeId: string): PkiError =>
+  new PkiError('NOT_FOUND', `there is no agent ${JSON.stringify(spiffeId.slice(0, 300))}`);

@@ -1,0 +1,53 @@
+import type { Clock } from '../../common/runtime/index.ts';
+import { serverId, type TrustDomain } from '../../common/spiffe/index.ts';
+import { parentsOf, type Agent, type Proven, type RegistrationEntry } from '../../domain/index.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
+import type { EntryStore } from '../../store/ports/index.ts';
+
+/** Node sets, read again after each revision; owner of that memory. */
+export class NodeSetIndex {
+  readonly #entries: Pick<EntryStore, 'nodeSets'>;
+  readonly #objects: Pick<ObjectLedger, 'prove'>;
+  readonly #serverId: string;
+  readonly #clock: Pick<Clock, 'now'>;
+  readonly #stop: () => void;
+  #sets: Promise<readonly Proven<RegistrationEntry>[]> | undefined;
+
+  constructor(deps: {
+    readonly entries: Pick<EntryStore, 'nodeSets'>;
+    readonly objects: Pick<ObjectLedger, 'prove'>;
+    readonly trustDomain: TrustDomain;
+    readonly clock: Pick<Clock, 'now'>;
+    readonly onRevision: (listener: () => void) => () => void;
+  }) {
+    this.#entries = deps.entries;
+    this.#objects = deps.objects;
+    this.#serverId = serverId(deps.trustDomain).toString();
+    this.#clock = deps.clock;
+    this.#stop = deps.onRevision(() => {
+      this.#sets = undefined;
+    });
+  }
+
+  async parents(agent: Pick<Agent, 'spiffeId' | 'selectors'>): Promise<readonly string[]> {
+    return parentsOf(agent, await this.all(), this.#clock.now());
+  }
+
+  all(): Promise<readonly Proven<RegistrationEntry>[]> {
+    if (this.#sets !== undefined) return this.#sets;
+    // a set that was put in past the log has no members
+    const reading = this.#entries
+      .nodeSets(this.#serverId)
+      .then((sets) => sets.flatMap((set) => this.#objects.prove('entry', set) ?? []));
+    this.#sets = reading;
+    // a failed read is not remembered
+    reading.catch(() => {
+      if (this.#sets === reading) this.#sets = undefined;
+    });
+    return reading;
+  }
+
+  close(): void {
+    this.#stop();
+  }
+}

@@ -1,0 +1,48 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Authority } from '../../domain/index.ts';
+import type { RotationState } from '../../issuance/index.ts';
+import type { LedgerRotations } from '../../ledger/index.ts';
+import type { CompromisePlan } from '../services.ts';
+
+type Consumers = Awaited<ReturnType<LedgerRotations['consumers']>>;
+
+/**
+ * What a compromise of this authority sets going. A CRL closes a stolen intermediate only for those
+ * who read it: if any consumer does not, or can not tell, its root is replaced as well. `root`: that
+ * of an intermediate.
+ */
+export function compromisePlanOf(
+  authority: Authority,
+  root: Authority | undefined,
+  state: RotationState,
+  known: Consumers,
+): CompromisePlan {
+  if (root?.token === 'external')
+    throw new PkiError(
+      'INVALID_REQUEST',
+      'the root is not ours: whoever has its key must replace it',
+      {
+        next: 'Taint the intermediate (meshca authority taint), and import one under another root.',
+      },
+    );
+  const consumers = known.filter(({ kind }) => kind !== 'agent');
+  // only those that say so to this server: anybody may have written a row of the database
+  const enforcing = consumers.filter(
+    ({ capabilities, heardAt }) => heardAt !== undefined && capabilities.includes('enforces-crl'),
+  ).length;
+  const factsOf = (id: string) => state.observation.facts.find((each) => each.authority.id === id);
+  const unreported = factsOf((root ?? authority).id)?.liveUnreported ?? 0;
+  const taintedRoot =
+    root !== undefined && (enforcing < consumers.length || unreported > 0) ? root : undefined;
+  const counted = factsOf((taintedRoot ?? authority).id);
+  return {
+    tainted: [authority.id, ...(taintedRoot === undefined ? [] : [taintedRoot.id])],
+    replacesRoot: authority.kind === 'root' || taintedRoot !== undefined,
+    consumersEnforcingCrl: enforcing,
+    consumers: consumers.length,
+    live: counted?.live ?? 0,
+    liveUnreported: counted?.liveUnreported ?? 0,
+    exposedUntil: counted?.lastExpiry ?? 0,
+    state,
+  };
+}

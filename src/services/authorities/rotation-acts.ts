@@ -1,0 +1,233 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import {
+  isLegalTransition,
+  isRotated,
+  legalTransitions,
+  rotatedKinds,
+  type Authority,
+  type RotationOperation,
+} from '../../domain/index.ts';
+import { cancelOperation, openOperation, rotationEvent } from '../../issuance/index.ts';
+import type { LedgerRotations } from '../../ledger/index.ts';
+import type { AuditStore, AuthorityStore } from '../../store/ports/index.ts';
+import type { Rotation } from '../services.ts';
+import { checkText } from '../requests.ts';
+import { reasonOf, sharesOf } from './rotation-checks.ts';
+import { samePlace, whole } from './rotation-scope.ts';
+
+export interface RotationActDependencies {
+  readonly store: {
+    readonly authorities: AuthorityStore;
+    readonly rotations: LedgerRotations;
+    readonly audit: Pick<AuditStore, 'append' | 'list'>;
+  };
+  readonly clock: Clock;
+  /** Whether its token answers for this key. */
+  readonly canUse: (ckaId: string) => boolean;
+}
+
+/** Who acts, and why. */
+export interface Act {
+  readonly actor: string;
+  readonly reason: string;
+}
+
+/** What the acts of operators on authorities read and record. */
+export class RotationActs {
+  readonly #deps: RotationActDependencies;
+
+  constructor(deps: RotationActDependencies) {
+    this.#deps = deps;
+  }
+
+  /** The published authority of the standby token with this ID, if no rotation has it. */
+  async standby(id: string): Promise<Authority | undefined> {
+    const authority = (await this.list()).find(
+      (each) => each.id === id && each.token === 'standby' && each.state === 'published',
+    );
+    return authority === undefined ||
+      (await this.operations()).some(({ spec }) => spec.successorId === id)
+      ? undefined
+      : authority;
+  }
+
+  /**
+   * Lets a standby authority sign; it was published long ago. Ends a rotation that is under way,
+   * which would need the lost token.
+   */
+  async activateStandby(
+    authority: Authority,
+    actor: string,
+    input: Parameters<Rotation['proceed']>[1],
+  ): Promise<void> {
+    const { kind } = authority;
+    if (!isRotated(kind))
+      throw new PkiError('INVALID_REQUEST', `a ${kind} authority is not rotated`);
+    if (!this.#deps.canUse(authority.ckaId))
+      throw new PkiError(
+        'HSM_UNAVAILABLE',
+        `the standby token does not answer for the key of authority ${authority.id}`,
+        {
+          next: 'See that the standby token is there (hsm.standby); the log of the server says what is wrong with it.',
+        },
+      );
+    const running = (await this.operations()).find((each) => each.kind === kind);
+    if (running !== undefined)
+      await cancelOperation(
+        running,
+        { actor, reason: 'the standby is activated in its place' },
+        this.#deps,
+      );
+    const signing = (await this.list()).filter(
+      (each) => each.kind === kind && each.state === 'active' && each.token !== 'external',
+    );
+    // authorities of a replica or region are in the lost token too; the standby signs everywhere
+    const targets = signing.some(({ scope }) => whole(scope))
+      ? signing.filter(({ scope, token }) => whole(scope) || token === 'issuing')
+      : [];
+    await openOperation(
+      {
+        kind,
+        actor,
+        targets: targets.map(({ id }) => id),
+        trigger: 'operator',
+        reason: reasonOf(input.reason, input.force),
+        spec: {
+          successorId: authority.id,
+          shares: sharesOf(input.shares),
+          ...(input.force ? { force: { by: actor, reason: input.reason } } : {}),
+        },
+      },
+      this.#deps,
+    );
+  }
+
+  /**
+   * For the last authority that signs: makes its successor first. It is one operation, which
+   * continues after a crash.
+   */
+  async replaceThenTaint(
+    authority: Authority,
+    { actor, reason }: Act,
+    { windowSeconds, force }: { readonly windowSeconds: number; readonly force: boolean },
+  ): Promise<void> {
+    const kind = rotatedKinds.find((each) => each === authority.kind);
+    if (kind === undefined)
+      throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not rotated`);
+    const spec = {
+      targetsBecome: 'tainted' as const,
+      taintWindowSeconds: windowSeconds,
+      ...(force ? { force: { by: actor, reason } } : {}),
+    };
+    const running = (await this.operations()).find((each) => each.kind === kind);
+    // a successor for one place can not replace an authority that signs elsewhere
+    const elsewhere =
+      running?.spec.scope !== undefined && !samePlace(running.spec.scope, authority.scope);
+    if (running !== undefined && elsewhere)
+      await cancelOperation(
+        running,
+        { actor, reason: `${authority.id} is tainted, and needs a successor first` },
+        this.#deps,
+      );
+    if (running === undefined || elsewhere) {
+      await openOperation(
+        { kind, actor, targets: [authority.id], trigger: 'taint', reason, spec },
+        this.#deps,
+      );
+      return;
+    }
+    const { stopAfter: _, ...rest } = running.spec;
+    await this.update(
+      running,
+      {
+        state: 'running',
+        spec: { ...rest, ...spec, targets: [...new Set([...rest.targets, authority.id])] },
+      },
+      { actor, reason },
+      'rotation.taints',
+    );
+  }
+
+  /** One transition. `detail.windowSeconds`: for a taint, in which the leaves are replaced. */
+  async move(
+    authority: Authority,
+    to: Authority['state'],
+    actor: string,
+    detail: Readonly<Record<string, string | number | boolean>> & {
+      readonly windowSeconds?: number;
+    },
+  ): Promise<void> {
+    const { windowSeconds } = detail;
+    if (!isLegalTransition(authority.state, to)) throw illegal(authority, to);
+    const { clock, store } = this.#deps;
+    await store.authorities.transition(
+      { id: authority.id, version: authority.version, now: clock.now() },
+      to,
+      {
+        timeMs: clock.nowMs(),
+        actor,
+        kind: `authority.${to}`,
+        subject: authority.id,
+        detail: { authorityKind: authority.kind, ...detail },
+      },
+      windowSeconds === undefined ? {} : { taintWindowSeconds: windowSeconds },
+    );
+  }
+
+  update(
+    operation: RotationOperation,
+    change: Parameters<LedgerRotations['update']>[1],
+    { actor, reason }: Act,
+    kind: string,
+  ): Promise<RotationOperation> {
+    const event = rotationEvent(
+      this.#deps,
+      { actor, kind, operation: { ...operation, spec: change.spec ?? operation.spec } },
+      checkText('reason', reason, 500),
+    );
+    return this.#deps.store.rotations.update(
+      { id: operation.id, version: operation.version, now: this.#deps.clock.now() },
+      change,
+      event,
+    );
+  }
+
+  list(): Promise<readonly Authority[]> {
+    return this.#deps.store.authorities.list();
+  }
+
+  operations(): Promise<readonly RotationOperation[]> {
+    return this.#deps.store.rotations.list({ underWay: true });
+  }
+
+  async underWay(matches: (operation: RotationOperation) => boolean): Promise<RotationOperation> {
+    const operation = (await this.operations()).find(matches);
+    if (operation === undefined)
+      throw new PkiError('NOT_FOUND', 'no such rotation is under way', {
+        next: 'See what is under way: meshca authority status.',
+      });
+    return operation;
+  }
+
+  async authority(id: string): Promise<Authority> {
+    const authority = await this.#deps.store.authorities.byId(id);
+    if (authority === undefined)
+      throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
+    return authority;
+  }
+}
+
+export function illegal(authority: Authority, to: string): PkiError {
+  const legal = legalTransitions(authority.state);
+  return new PkiError(
+    'CONFLICT',
+    `authority ${authority.id} is ${authority.state} and can not become ${to}`,
+    {
+      next:
+        legal.length === 0
+          ? `${authority.state} is final.`
+          : `From ${authority.state} it may go to ${legal.join(', ')}.`,
+    },
+  );
+}

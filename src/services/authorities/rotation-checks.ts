@@ -1,0 +1,56 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { allShares, type RotatedKind, type RotationSpec, type Shares } from '../../domain/index.ts';
+import type { RotateInput } from '../services.ts';
+import { checkText } from '../requests.ts';
+
+export function reasonOf(reason: string, needed: boolean): string {
+  checkText('reason', reason, 500);
+  if (needed && reason.trim() === '')
+    throw new PkiError('INVALID_REQUEST', 'this needs a reason, for the record');
+  return reason;
+}
+
+export function sharesOf(shares: Shares | undefined): Shares {
+  if (shares === undefined) return allShares;
+  for (const [name, share] of Object.entries(shares))
+    if (!(share >= 0 && share <= 1))
+      throw new PkiError('INVALID_REQUEST', `the share ${name} is between 0 and 1`);
+  return shares;
+}
+
+export function canaryOf(
+  kind: RotatedKind,
+  canary: NonNullable<RotationSpec['canary']>,
+): NonNullable<RotationSpec['canary']> {
+  if (kind !== 'issuing')
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `a ${kind} authority signs for all or for nobody: only issuing authorities begin with a part`,
+    );
+  if (canary.steps.length === 0 || canary.steps.length > 20)
+    throw new PkiError('INVALID_REQUEST', 'a canary has 1 to 20 steps');
+  for (const { share, selectors } of canary.steps) {
+    if (share !== undefined && !(share > 0 && share <= 1))
+      throw new PkiError('INVALID_REQUEST', 'the share of a step is above 0 and at most 1');
+    if (share === undefined && (selectors === undefined || selectors.length === 0))
+      throw new PkiError('INVALID_REQUEST', 'a step has a share or selectors');
+  }
+  return canary;
+}
+
+export function scopeOf(
+  { kind, canary }: RotateInput,
+  scope: NonNullable<RotationSpec['scope']>,
+): NonNullable<RotationSpec['scope']> {
+  if (kind !== 'issuing')
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `a ${kind} authority is one for all places: only issuing authorities are of a replica or region`,
+    );
+  if (canary !== undefined)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      'a canary signs in every place: an authority of one replica or region has none',
+    );
+  return scope;
+}

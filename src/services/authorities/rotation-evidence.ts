@@ -1,0 +1,67 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { EvidenceCheck } from '../../common/tlog/index.ts';
+import { readCanonical } from '../../domain/index.ts';
+import type { LedgerEvidence } from '../../ledger/index.ts';
+import type { AuditStore } from '../../store/ports/index.ts';
+import type { EvidencePart } from '../services.ts';
+
+export interface EvidenceSource {
+  readonly audit: Pick<AuditStore, 'list'>;
+  readonly evidence: LedgerEvidence;
+}
+
+/**
+ * Who was counted when an authority last became active: each part is handed out once it was found
+ * to be what the log commits to. That the first ones cover it is known before this resolves, so
+ * that a caller gets a plain refusal where he can.
+ */
+export async function evidenceParts(
+  authorityId: string,
+  { audit, evidence }: EvidenceSource,
+): Promise<AsyncIterable<EvidencePart>> {
+  const sha256 = evidence.expected(authorityId);
+  if (sha256 === undefined) {
+    throw new PkiError(
+      'NOT_FOUND',
+      `the log knows of no list of who had confirmed authority ${authorityId}`,
+      {
+        next: 'There is none before it signs, nor for the authorities of a first start, nor of a server that kept no lists.',
+      },
+    );
+  }
+  const checking = async <T>(act: () => T | Promise<T>): Promise<T> => {
+    try {
+      return await act();
+    } catch (thrown) {
+      if (PkiError.from(thrown).code === 'EVIDENCE_INVALID') evidence.altered(authorityId);
+      throw thrown;
+    }
+  };
+  const statement = (await evidence.statement(sha256)) ?? Buffer.alloc(0);
+  const check = await checking(() => new EvidenceCheck({ authorityId, sha256 }, statement));
+  const sequence = await sequenceOf(authorityId, sha256, audit);
+  return (async function* parts(): AsyncGenerator<EvidencePart> {
+    yield { part: 'statement', sha256, statement, sequence };
+    for (let index = 0; index < check.statement.chunks.length; index += 1) {
+      const lines = (await evidence.chunk(sha256, index)) ?? Buffer.alloc(0);
+      await checking(() => check.chunk(lines));
+      yield { part: 'lines', lines };
+    }
+    await checking(() => check.finish());
+  })();
+}
+
+async function sequenceOf(
+  authorityId: string,
+  sha256: string,
+  audit: Pick<AuditStore, 'list'>,
+): Promise<number> {
+  const { items } = await audit.list(
+    { subject: authorityId, kind: 'authority.active', newestFirst: true },
+    { size: 20 },
+  );
+  return (
+    items.find(({ canonical }) => readCanonical(canonical)?.detail['evidence'] === sha256)
+      ?.sequence ?? 0
+  );
+}

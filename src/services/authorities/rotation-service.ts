@@ -1,0 +1,347 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { OperationName } from '../../common/wire/index.ts';
+import {
+  isLegalTransition,
+  rotatedKinds,
+  type RotationSpec,
+  type Verb,
+} from '../../domain/index.ts';
+import {
+  openOperation,
+  rootOf,
+  type ClockGuard,
+  type RotationController,
+  type RotationState,
+} from '../../issuance/index.ts';
+import type { LedgerEvidence } from '../../ledger/index.ts';
+import type { Access } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import type { CompromisePlan, EvidencePart, Rotation, RotateInput } from '../services.ts';
+import { evidenceParts } from './rotation-evidence.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { canaryOf, reasonOf, scopeOf, sharesOf } from './rotation-checks.ts';
+import { samePlace, remains } from './rotation-scope.ts';
+import { illegal, RotationActs, type RotationActDependencies } from './rotation-acts.ts';
+import { compromisePlanOf } from './compromise-plan.ts';
+
+export interface RotationDependencies extends RotationActDependencies {
+  readonly controller: Pick<RotationController, 'look' | 'settle' | 'poke' | 'onState'>;
+  readonly guard: Pick<ClockGuard, 'accept' | 'jumpedSeconds'>;
+  readonly store: RotationActDependencies['store'] & { readonly evidence: LedgerEvidence };
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly defaultTaintWindowSeconds: number;
+}
+
+/** An act of an operator, and the rights that it takes. `force`: it also takes authority.force. */
+interface Acting {
+  readonly operation: OperationName;
+  readonly subject?: string | undefined;
+  readonly verb: Verb;
+  readonly force?: boolean;
+}
+
+const longestWindowSeconds = 30 * 86_400;
+
+/**
+ * What operators do to authorities. Each act records a goal or one transition, with the operator's
+ * name, and wakes the controller.
+ */
+export class RotationService implements Rotation {
+  readonly #deps: RotationDependencies;
+  readonly #acts: RotationActs;
+
+  constructor(deps: RotationDependencies) {
+    this.#deps = deps;
+    this.#acts = new RotationActs(deps);
+  }
+
+  rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState> {
+    return this.#acting(
+      caller,
+      {
+        operation: 'RotateAuthorities',
+        subject: input.kind,
+        verb: 'authority.rotate',
+        force: input.force,
+      },
+      async (actor) => {
+        const targets = (await this.#acts.list()).filter(
+          (each) =>
+            each.kind === input.kind &&
+            each.state === 'active' &&
+            each.token !== 'external' &&
+            samePlace(each.scope, input.scope ?? {}),
+        );
+        await openOperation(
+          {
+            kind: input.kind,
+            actor,
+            targets: targets.map(({ id }) => id),
+            trigger: 'operator',
+            reason: reasonOf(input.reason, input.force),
+            spec: {
+              shares: sharesOf(input.shares),
+              ...(input.force ? { force: { by: actor, reason: input.reason } } : {}),
+              ...(input.stopAfter === undefined ? {} : { stopAfter: input.stopAfter }),
+              ...(input.canary === undefined ? {} : { canary: canaryOf(input.kind, input.canary) }),
+              ...(input.scope === undefined ? {} : { scope: scopeOf(input, input.scope) }),
+            },
+          },
+          this.#deps,
+        );
+      },
+    );
+  }
+
+  proceed(
+    caller: OperatorCaller,
+    input: Parameters<Rotation['proceed']>[1],
+  ): Promise<RotationState> {
+    return this.#acting(
+      caller,
+      {
+        operation: 'ContinueRotation',
+        subject: input.id ?? input.kind,
+        verb: 'authority.rotate',
+        force: input.force,
+      },
+      async (actor) => {
+        const standby =
+          input.stopAfter === undefined && input.id !== undefined
+            ? await this.#acts.standby(input.id)
+            : undefined;
+        if (standby !== undefined) {
+          await this.#acts.activateStandby(standby, actor, input);
+          return;
+        }
+        const operation = await this.#acts.underWay((each) =>
+          input.id === undefined
+            ? each.kind === input.kind
+            : each.id === input.id || each.spec.successorId === input.id,
+        );
+        const { stopAfter: _, ...rest } = operation.spec;
+        const spec: RotationSpec = {
+          ...rest,
+          ...(input.stopAfter === undefined ? {} : { stopAfter: input.stopAfter }),
+          ...(input.shares === undefined ? {} : { shares: sharesOf(input.shares) }),
+          ...(input.force ? { force: { by: actor, reason: reasonOf(input.reason, true) } } : {}),
+        };
+        await this.#acts.update(
+          operation,
+          { state: 'running', spec },
+          { actor, reason: input.reason },
+          'rotation.continued',
+        );
+      },
+    );
+  }
+
+  withdraw(caller: OperatorCaller, id: string, reason: string): Promise<RotationState> {
+    return this.#acting(
+      caller,
+      { operation: 'WithdrawAuthority', subject: id, verb: 'authority.rotate' },
+      async (actor) => {
+        const authority = await this.#acts.authority(id);
+        const operation = (await this.#acts.operations()).find(
+          (each) => each.spec.successorId === id,
+        );
+        // first the goal, so that nobody goes on towards it
+        if (operation !== undefined)
+          await this.#acts.update(
+            operation,
+            { state: 'cancelled' },
+            { actor, reason },
+            'rotation.cancelled',
+          );
+        await this.#acts.move(
+          authority,
+          authority.state === 'published' ? 'withdrawn' : 'discarded',
+          actor,
+          { reason: reasonOf(reason, false) },
+        );
+      },
+    );
+  }
+
+  taint(caller: OperatorCaller, input: Parameters<Rotation['taint']>[1]): Promise<RotationState> {
+    return this.#acting(
+      caller,
+      {
+        operation: 'TaintAuthority',
+        subject: input.id,
+        verb: 'authority.taint',
+        force: input.force,
+      },
+      async (actor) => {
+        const reason = reasonOf(input.reason, true);
+        const windowSeconds =
+          input.windowSeconds === 0 ? this.#deps.defaultTaintWindowSeconds : input.windowSeconds;
+        if (
+          !Number.isSafeInteger(windowSeconds) ||
+          windowSeconds < 1 ||
+          windowSeconds > longestWindowSeconds
+        )
+          throw new PkiError(
+            'INVALID_REQUEST',
+            `the window is 1 to ${longestWindowSeconds} seconds`,
+          );
+        const authority = await this.#acts.authority(input.id);
+        if (!isLegalTransition(authority.state, 'tainted')) throw illegal(authority, 'tainted');
+        const all = await this.#acts.list();
+        if (authority.state !== 'active' || remains(authority, all)) {
+          await this.#acts.move(authority, 'tainted', actor, { reason, windowSeconds });
+          return;
+        }
+        await this.#acts.replaceThenTaint(
+          authority,
+          { actor, reason },
+          { windowSeconds, force: input.force },
+        );
+      },
+    );
+  }
+
+  revoke(
+    caller: OperatorCaller,
+    input: { readonly id: string; readonly reason: string; readonly force: boolean },
+  ): Promise<RotationState> {
+    return this.#acting(
+      caller,
+      {
+        operation: 'RevokeAuthority',
+        subject: input.id,
+        verb: 'authority.revoke',
+        force: input.force,
+      },
+      async (actor) => {
+        const authority = await this.#acts.authority(input.id);
+        if (!isLegalTransition(authority.state, 'revoked')) throw illegal(authority, 'revoked');
+        const { observation } = await this.#deps.controller.look();
+        const facts = observation.facts.find((each) => each.authority.id === authority.id);
+        const live = facts?.live ?? 0;
+        const counts = {
+          live,
+          liveUnreported: facts?.liveUnreported ?? 0,
+          lastExpiry: facts?.lastExpiry ?? 0,
+        };
+        if (!input.force && live > 0) {
+          throw new PkiError(
+            'AUTHORITY_IN_USE',
+            `${live} leaves of authority ${authority.id} are live: ${live - counts.liveUnreported} whose holder has not confirmed a replacement, ${counts.liveUnreported} whose holder can't; the last ends at ${new Date(counts.lastExpiry * 1000).toISOString()}`,
+            { detail: counts },
+          );
+        }
+        if (!input.force && this.#deps.guard.jumpedSeconds() !== 0)
+          throw new PkiError(
+            'CONFLICT',
+            'the wall clock has jumped: what is live can not be told',
+            { next: 'Set the clock right, or accept it (meshca authority accept-clock).' },
+          );
+        await this.#acts.move(authority, 'revoked', actor, {
+          reason: reasonOf(input.reason, input.force),
+          forced: input.force,
+          ...counts,
+        });
+      },
+    );
+  }
+
+  planCompromise(caller: OperatorCaller, id: string): Promise<CompromisePlan> {
+    return this.#reading(caller, 'PlanCompromise', () => this.#plan(id));
+  }
+
+  async compromise(
+    caller: OperatorCaller,
+    input: Parameters<Rotation['compromise']>[1],
+  ): Promise<CompromisePlan> {
+    const { access, refusals } = this.#deps;
+    return refusing(refusals, caller, 'CompromiseAuthority', input.id.slice(0, 64), async () => {
+      (await access.of(caller)).require('authority.revoke', access.all);
+      const plan = await this.#plan(input.id);
+      const authority = await this.#acts.authority(input.id);
+      // each is a goal of its own kind: the intermediate at once under the root that everybody
+      // holds, then root and intermediate
+      if (authority.state !== 'tainted') await this.taint(caller, input);
+      const rootId =
+        plan.replacesRoot && authority.kind === 'issuing' ? plan.tainted.at(-1) : undefined;
+      const root = rootId === undefined ? undefined : await this.#acts.authority(rootId);
+      if (root !== undefined && root.state !== 'tainted')
+        await this.taint(caller, { ...input, id: root.id });
+      return { ...plan, state: await this.#deps.controller.look() };
+    });
+  }
+
+  acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState> {
+    return this.#acting(
+      caller,
+      { operation: 'AcceptClock', verb: 'authority.force' },
+      async (actor) => {
+        const jumpedSeconds = this.#deps.guard.jumpedSeconds();
+        await this.#deps.store.audit.append([
+          {
+            timeMs: this.#deps.clock.nowMs(),
+            actor,
+            kind: 'clock.accepted',
+            subject: 'clock',
+            detail: { jumpedSeconds, reason: reasonOf(reason, true) },
+          },
+        ]);
+        await this.#deps.guard.accept();
+      },
+    );
+  }
+
+  status(caller: OperatorCaller): Promise<RotationState> {
+    return this.#reading(caller, 'GetRotationStatus', () => this.#deps.controller.look());
+  }
+
+  evidence(caller: OperatorCaller, id: string): Promise<AsyncIterable<EvidencePart>> {
+    return this.#reading(caller, 'GetActivationEvidence', async () => {
+      await this.#acts.authority(id);
+      return evidenceParts(id, this.#deps.store);
+    });
+  }
+
+  watch(caller: OperatorCaller, listener: (state: RotationState) => void): Promise<() => void> {
+    return this.#reading(caller, 'WatchRotation', async () => {
+      listener(await this.#deps.controller.look());
+      return this.#deps.controller.onState(listener);
+    });
+  }
+
+  async #plan(id: string): Promise<CompromisePlan> {
+    const authority = await this.#acts.authority(id);
+    if (!rotatedKinds.some((kind) => kind === authority.kind))
+      throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not replaced so`);
+    const { controller, store } = this.#deps;
+    const state = await controller.look();
+    const all = await this.#acts.list();
+    const root = authority.kind === 'issuing' ? rootOf(authority, all) : undefined;
+    return compromisePlanOf(authority, root, state, await store.rotations.consumers());
+  }
+
+  #acting(
+    caller: OperatorCaller,
+    { operation, subject, verb, force = false }: Acting,
+    act: (actor: string) => Promise<void>,
+  ): Promise<RotationState> {
+    const { access, controller, refusals } = this.#deps;
+    return refusing(refusals, caller, operation, subject?.slice(0, 64), async () => {
+      const rights = await access.of(caller);
+      rights.require(verb, access.all);
+      if (force) rights.require('authority.force', access.all);
+      await act(actorOf(caller));
+      controller.poke();
+      return controller.look();
+    });
+  }
+
+  #reading<T>(caller: OperatorCaller, operation: OperationName, act: () => Promise<T>): Promise<T> {
+    const { access, refusals } = this.#deps;
+    return refusing(refusals, caller, operation, undefined, async () => {
+      (await access.of(caller)).require('authority.read', { kind: 'none' });
+      return act();
+    });
+  }
+}

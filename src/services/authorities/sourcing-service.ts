@@ -1,0 +1,135 @@
+import type { KeyType } from '../../common/x509/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import type { OperationName } from '../../common/wire/index.ts';
+import type {
+  AuthorityRequest,
+  AuthoritySources,
+  CrlPublisher,
+  CrossRequest,
+  DownstreamAuthority,
+  DownstreamRequest,
+  ImportedAuthority,
+  ImportedCrl,
+} from '../../issuance/index.ts';
+import type { Authority } from '../../domain/index.ts';
+import type { Access } from '../callers/access.ts';
+import { actorOf, requesterOf, type OperatorCaller } from '../callers/caller.ts';
+import type { AuthoritySourcing } from '../services.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { requestIdOrNew } from '../requests.ts';
+
+export interface AuthoritySourcingDependencies {
+  readonly sources: Pick<AuthoritySources, 'request' | 'importChain' | 'prepareUpstream'>;
+  readonly downstream: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
+  readonly cross: (request: CrossRequest) => Promise<Authority>;
+  readonly crls: Pick<CrlPublisher, 'importExternal'>;
+  /** Whether cross-certificates are handed out in chains. */
+  readonly crossInChains: boolean;
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+}
+
+/**
+ * What comes in here is trusted by the whole mesh afterwards: it takes every verb on the whole
+ * trust domain, or the local socket.
+ */
+export class AuthoritySourcingService implements AuthoritySourcing {
+  readonly #deps: AuthoritySourcingDependencies;
+
+  constructor(deps: AuthoritySourcingDependencies) {
+    this.#deps = deps;
+  }
+
+  request(
+    caller: OperatorCaller,
+    input: {
+      readonly id?: string;
+      readonly keyType?: KeyType;
+      readonly scope?: { readonly replica?: string; readonly region?: string };
+    },
+  ): Promise<AuthorityRequest> {
+    return this.#acting(caller, 'CreateAuthorityCsr', input.id, (sources) =>
+      sources.request({ actor: actorOf(caller), ...input }),
+    );
+  }
+
+  importChain(
+    caller: OperatorCaller,
+    input: {
+      readonly id: string;
+      readonly certificatesDer: readonly Buffer[];
+      readonly rootSha256?: string;
+      readonly dryRun: boolean;
+    },
+  ): Promise<ImportedAuthority | { readonly warnings: readonly string[] }> {
+    return this.#acting(caller, 'ImportAuthority', input.id, (sources) =>
+      sources.importChain({ actor: actorOf(caller), ...input }),
+    );
+  }
+
+  prepareUpstream(caller: OperatorCaller): Promise<ImportedAuthority> {
+    return this.#acting(caller, 'RequestAuthority', undefined, (sources) =>
+      sources.prepareUpstream(actorOf(caller)),
+    );
+  }
+
+  /** Whoever holds such an intermediate can be anybody in the trust domain. */
+  signDownstream(
+    caller: OperatorCaller,
+    input: {
+      readonly csrDer: Buffer;
+      readonly issuerId?: string;
+      readonly lifeSeconds: number;
+      readonly requestId: string;
+    },
+  ): Promise<DownstreamAuthority> {
+    return this.#acting(caller, 'SignDownstream', input.issuerId, () => {
+      const { downstream, clock } = this.#deps;
+      return downstream({
+        ...input,
+        caller: requesterOf(caller),
+        requestId: requestIdOrNew(input.requestId, clock.nowMs()),
+      });
+    });
+  }
+
+  crossSign(
+    caller: OperatorCaller,
+    input: { readonly fromId: string; readonly toId: string },
+  ): Promise<{ readonly authority: Authority; readonly inChains: boolean }> {
+    return this.#acting(caller, 'CrossSign', input.toId, async () => {
+      const { cross, crossInChains } = this.#deps;
+      return {
+        authority: await cross({ ...input, caller: requesterOf(caller) }),
+        inChains: crossInChains,
+      };
+    });
+  }
+
+  /**
+   * It ends what it names for everybody who checks CRLs: the same right as for the authority
+   * itself.
+   */
+  importCrl(
+    caller: OperatorCaller,
+    input: { readonly crlDer: Buffer; readonly dryRun: boolean },
+  ): Promise<ImportedCrl> {
+    return refusing(this.#deps.refusals, caller, 'ImportCrl', undefined, async () => {
+      (await this.#deps.access.of(caller)).requireEverything('bringing in a CRL');
+      return this.#deps.crls.importExternal({ actor: actorOf(caller), ...input });
+    });
+  }
+
+  #acting<T>(
+    caller: OperatorCaller,
+    operation: OperationName,
+    subject: string | undefined,
+    act: (sources: AuthoritySourcingDependencies['sources']) => Promise<T>,
+  ): Promise<T> {
+    return refusing(this.#deps.refusals, caller, operation, subject?.slice(0, 64), async () => {
+      (await this.#deps.access.of(caller)).requireEverything('bringing in an authority');
+      return act(this.#deps.sources);
+    });
+  }
+}

@@ -1,0 +1,140 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { TrustDomain } from '../../common/spiffe/index.ts';
+import {
+  subjectNames,
+  auditorGrant,
+  auditorRole,
+  fixedPrefix,
+  holdsEverything,
+  permits,
+  prefixesFor,
+  wholeTrustDomain,
+  type Grant,
+  type RegistrationEntry,
+  type Target,
+  type Verb,
+} from '../../domain/index.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
+import type { Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
+import type { Caller, OperatorCaller } from './caller.ts';
+
+/** What an operator may do, read once per call. */
+export class OperatorRights {
+  readonly everything: boolean;
+  readonly #grants: readonly Grant[];
+
+  constructor(grants: readonly Grant[], everything: boolean) {
+    this.#grants = grants;
+    this.everything = everything;
+  }
+
+  /** Whether he may do anything at all. */
+  get any(): boolean {
+    return this.everything || this.#grants.length > 0;
+  }
+
+  permits(verb: Verb, target: Target): boolean {
+    return this.everything || permits(this.#grants, verb, target);
+  }
+
+  /** Throws ROLE_MISSING. */
+  require(verb: Verb, target: Target): void {
+    if (!this.permits(verb, target))
+      throw new PkiError(
+        'ROLE_MISSING',
+        `this takes a role with the verb ${verb}${describe(target)}`,
+      );
+  }
+
+  requireEverything(what: string): void {
+    if (!this.everything)
+      throw new PkiError(
+        'ROLE_MISSING',
+        `${what} takes a role with the verb * on the whole trust domain, or the local socket`,
+      );
+  }
+
+  /** Prefixes over which the verb is held; undefined: all. */
+  prefixes(verb: Verb): readonly string[] | undefined {
+    return this.everything ? undefined : prefixesFor(this.#grants, verb);
+  }
+}
+
+/**
+ * Finds what an operator may do: a local caller everything (the socket admits only few uids), an
+ * admin what his roles say.
+ */
+export class Access {
+  readonly #roles: Pick<RoleStore, 'forMember'>;
+  readonly #objects: Pick<ObjectLedger, 'require'>;
+  readonly trustDomain: TrustDomain;
+
+  constructor(
+    roles: Pick<RoleStore, 'forMember'>,
+    trustDomain: TrustDomain,
+    objects: Pick<ObjectLedger, 'require'>,
+  ) {
+    this.#roles = roles;
+    this.#objects = objects;
+    this.trustDomain = trustDomain;
+  }
+
+  /**
+   * Throws CALLER_NOT_ADMITTED for any other class, whatever the front let through;
+   * OBJECT_NOT_IN_LOG for a role that was changed past the log.
+   */
+  async of(caller: OperatorCaller): Promise<OperatorRights> {
+    const actual = caller as Caller;
+    if (actual.class === 'local') return new OperatorRights([], true);
+    if (actual.class !== 'admin')
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `this is open to admin and local callers, not to ${actual.class}`,
+      );
+    const roles = (await this.#roles.forMember(actual.spiffeId)).map((role) =>
+      this.#objects.require('role', role),
+    );
+    // the grant of the auditor is ours, whatever the database says it is
+    const grants = roles.map((role) =>
+      role.name === auditorRole ? auditorGrant(this.trustDomain) : role,
+    );
+    return new OperatorRights(grants, holdsEverything(grants, this.trustDomain));
+  }
+
+  /** The whole trust domain as a target. */
+  get all(): Target {
+    return { kind: 'below', prefix: wholeTrustDomain(this.trustDomain) };
+  }
+}
+
+/** What an entry reaches: its ID, or all that its template can give. */
+export const targetOf = (entry: Pick<RegistrationEntry, 'spiffeId'>): Target =>
+  /[{}]/.test(entry.spiffeId)
+    ? { kind: 'below', prefix: fixedPrefix(entry.spiffeId) }
+    : { kind: 'id', spiffeId: entry.spiffeId };
+
+const scannedPages = 20;
+
+/**
+ * A page of what the caller may see. Keys are the store's, so that pages are taken whole: a page
+ * may be shorter than asked, even empty with a `next`, when much of what was read is hidden.
+ */
+export async function visiblePage<T>(
+  fetch: (page: PageRequest) => Promise<Page<T>>,
+  visible: (item: T) => boolean,
+  request: PageRequest,
+): Promise<Page<T>> {
+  let page = await fetch(request);
+  for (let scanned = 1; ; scanned += 1) {
+    const items = page.items.filter(visible);
+    if (items.length > 0 || page.next === undefined || scanned === scannedPages)
+      return { items, next: page.next };
+    page = await fetch({ size: request.size, after: page.next });
+  }
+}
+
+function describe(target: Target): string {
+  if (target.kind === 'none') return '';
+  if (target.kind === 'names') return ` on ${subjectNames(target.subject).join(', ')}`;
+  return target.kind === 'id' ? ` on ${target.spiffeId}` : ` on all of ${target.prefix}`;
+}

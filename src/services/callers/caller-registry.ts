@@ -1,0 +1,312 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import { isOfSession, isTrusted, type CertificateRecord, type Rights } from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/contract.ts';
+import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
+import type {
+  AgentStore,
+  CertificateStore,
+  DelegationStore,
+  EntryStore,
+} from '../../store/ports/index.ts';
+import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
+import type { Callers, EndedCallers, PeerCertificate } from '../services.ts';
+import type { InventoryProof } from './inventory-proof.ts';
+import type { RefusalLog } from './refusal-log.ts';
+
+export interface CallerDependencies {
+  readonly certificates: Pick<CertificateStore, 'bySerial'>;
+  readonly revocations: Pick<LedgerRevocations, 'revoked'>;
+  readonly agents: Pick<AgentStore, 'byId'>;
+  readonly delegations: Pick<DelegationStore, 'activeFor'>;
+  readonly entries: Pick<EntryStore, 'byId'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly inventory: Pick<InventoryProof, 'require'>;
+  readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
+  readonly onRevision: (listener: () => void) => () => void;
+  readonly clock: Clock;
+  readonly refusals: Pick<RefusalLog, 'refusedAs'>;
+  /** uids admitted to the admin socket. */
+  readonly localUids: ReadonlySet<number>;
+}
+
+interface Standing {
+  readonly caller: CertificateCaller;
+  readonly record: CertificateRecord;
+  /** Of the counter of changes when it was checked. */
+  readonly asOf: number;
+  /**
+   * When something ends that no change announces: an expiry of the delegation or entry that the
+   * class rests on.
+   */
+  readonly validUntil: number;
+}
+
+const maximumStandings = 20_000;
+
+/**
+ * Tells who calls, by the inventory record of the presented certificate. Owner of the cache of
+ * standings.
+ */
+export class CallerRegistry implements Callers {
+  readonly #deps: CallerDependencies;
+  readonly #standings = new Map<string, Standing>();
+  readonly #listeners = new Set<(ended: EndedCallers) => void>();
+  readonly #stop: (() => void)[];
+  #changes = 0;
+  #roots: string;
+
+  constructor(deps: CallerDependencies) {
+    this.#deps = deps;
+    this.#roots = this.#rootsText();
+    this.#stop = [
+      deps.onRevision(() => this.invalidate()),
+      deps.authorities.onChange(() => {
+        this.invalidate();
+        const roots = this.#rootsText();
+        if (roots === this.#roots) return;
+        this.#roots = roots;
+        this.announce({ kind: 'recheck' });
+      }),
+    ];
+  }
+
+  anonymous(peer: string): AnonymousCaller {
+    return { class: 'anonymous', peer };
+  }
+
+  local({
+    uid,
+    gid,
+    pid,
+  }: {
+    readonly uid: number;
+    readonly gid: number;
+    readonly pid: number;
+  }): LocalCaller {
+    if (!this.#deps.localUids.has(uid))
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `the admin socket is open to uid 0, the server's own and configured ones, not to uid ${uid}`,
+      );
+    return { class: 'local', uid, gid, pid };
+  }
+
+  async resolve(certificate: PeerCertificate, peer: string): Promise<CertificateCaller> {
+    const record = await this.#deps.certificates.bySerial(certificate.serial);
+    // a certificate that only looks like ours: same serial, another issuer or content
+    if (
+      record === undefined ||
+      record.sha256 === null ||
+      record.sha256 !== certificate.sha256 ||
+      record.state !== 'issued'
+    )
+      throw new PkiError(
+        'CERTIFICATE_UNKNOWN',
+        `no issued certificate with the serial ${certificate.serial.slice(0, 64)} and this digest is in the inventory`,
+      );
+    return (await this.#admitted(record, peer)).caller;
+  }
+
+  async stillStands(caller: CertificateCaller): Promise<CertificateCaller> {
+    const known = this.#standings.get(caller.serial);
+    const now = this.#deps.clock.now();
+    if (known !== undefined) this.#refuseExpired(known.record, now);
+    if (known?.asOf === this.#changes && now < known.validUntil)
+      return known.caller.peer === caller.peer
+        ? known.caller
+        : { ...known.caller, peer: caller.peer };
+    // read again: a renewal has perhaps written into the record by what it was replaced
+    const record = await this.#deps.certificates.bySerial(caller.serial);
+    if (record === undefined || record.state !== 'issued')
+      throw new PkiError(
+        'CERTIFICATE_UNKNOWN',
+        `the certificate ${caller.serial} is not in the inventory`,
+      );
+    return (await this.#admitted(record, caller.peer)).caller;
+  }
+
+  onEnded(listener: (ended: EndedCallers) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Something changed that a standing may rest on: each is checked again at its next call. */
+  invalidate(): void {
+    this.#changes += 1;
+  }
+
+  announce(ended: EndedCallers): void {
+    this.invalidate();
+    for (const listener of [...this.#listeners]) listener(ended);
+  }
+
+  close(): void {
+    for (const stop of this.#stop) stop();
+    this.#listeners.clear();
+  }
+
+  /**
+   * He proved the key of a certificate of ours, so that it is known who is refused: a banned or
+   * cloned agent that tries is on record.
+   */
+  async #admitted(record: CertificateRecord, peer: string): Promise<Standing> {
+    try {
+      return await this.#check(record, peer);
+    } catch (thrown) {
+      const error = PkiError.from(thrown);
+      await this.#deps.refusals.refusedAs(record.spiffeId, 'Connect', error, record.serial);
+      throw error;
+    }
+  }
+
+  async #check(record: CertificateRecord, peer: string): Promise<Standing> {
+    // read before the queries: a change meanwhile makes the answer stale at once
+    const asOf = this.#changes;
+    const now = this.#deps.clock.now();
+    this.#refuseExpired(record, now);
+    this.#refuseUntrusted(record);
+    if (this.#deps.revocations.revoked(record.serial))
+      throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
+    await this.#deps.inventory.require(record);
+    const { caller, validUntil } = await this.#classify(record, peer, now);
+    const standing = { caller, record, asOf, validUntil };
+    this.#standings.delete(record.serial);
+    if (this.#standings.size >= maximumStandings)
+      this.#standings.delete(this.#standings.keys().next().value as string);
+    this.#standings.set(record.serial, standing);
+    return standing;
+  }
+
+  async #classify(
+    record: CertificateRecord,
+    peer: string,
+    now: number,
+  ): Promise<{ readonly caller: CertificateCaller; readonly validUntil: number }> {
+    const { spiffeId, serial, notAfter, authorityId, entryId } = record;
+    const identity = { spiffeId, serial, notAfter, authorityId, entryId, peer };
+    switch (record.kind) {
+      case 'agent':
+        return {
+          caller: {
+            ...identity,
+            class: 'agent',
+            kind: 'agent',
+            generation: await this.#agentGeneration(record),
+          },
+          validUntil: Infinity,
+        };
+      case 'admin':
+        return {
+          caller: { ...identity, class: 'admin', kind: 'admin' },
+          validUntil: await this.#adminUntil(record, now),
+        };
+      case 'workload': {
+        const delegations = await this.#deps.delegations.activeFor(spiffeId, now);
+        const ends = delegations.map(({ expiresAt }) => expiresAt).filter((at) => at > 0);
+        if (delegations.length === 0)
+          return {
+            caller: { ...identity, class: 'workload', kind: 'workload' },
+            validUntil: Infinity,
+          };
+        return {
+          caller: { ...identity, class: 'delegate', kind: 'workload' },
+          validUntil: Math.min(Infinity, ...ends),
+        };
+      }
+      case 'delegated':
+      case 'server':
+        // whatever its name says or is delegated to: what a delegate signed never becomes more than
+        // a workload
+        return {
+          caller: { ...identity, class: 'workload', kind: record.kind },
+          validUntil: Infinity,
+        };
+      case 'endpoint':
+        throw new PkiError('CALLER_NOT_ADMITTED', 'the certificate of an endpoint is no caller');
+      default:
+        throw new PkiError('CALLER_NOT_ADMITTED', 'the certificate of an authority is no caller');
+    }
+  }
+
+  async #agentGeneration(record: CertificateRecord): Promise<number> {
+    const found = await this.#deps.agents.byId(record.spiffeId);
+    if (found === undefined)
+      throw new PkiError('CERTIFICATE_UNKNOWN', `no agent ${record.spiffeId} is on record`);
+    const agent = this.#deps.objects.require('agent', found);
+    if (agent.state === 'banned')
+      throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
+    if (agent.state === 'evicted')
+      throw new PkiError('AGENT_EVICTED', `the agent ${record.spiffeId} was evicted`);
+    if (!isOfSession(agent, record.serial))
+      throw new PkiError(
+        'AGENT_SUPERSEDED',
+        `the certificate ${record.serial} belongs to an earlier session of ${record.spiffeId}`,
+      );
+    return agent.generation;
+  }
+
+  /**
+   * An admin by entry is one as long as the entry says so; a minted one until his certificate ends.
+   */
+  async #adminUntil(record: CertificateRecord, now: number): Promise<number> {
+    if (record.entryId === null) return Infinity;
+    const found = await this.#deps.entries.byId(record.entryId);
+    const entry = found === undefined ? undefined : this.#deps.objects.require('entry', found);
+    const stands =
+      entry !== undefined &&
+      entry.admin &&
+      entry.spiffeId === record.spiffeId &&
+      (entry.expiresAt === 0 || entry.expiresAt > now);
+    if (!stands)
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `the entry ${record.entryId} no longer makes ${record.spiffeId} an admin`,
+      );
+    return entry.expiresAt === 0 ? Infinity : entry.expiresAt;
+  }
+
+  #refuseExpired(record: CertificateRecord, now: number): void {
+    if (now > record.notAfter)
+      throw new PkiError(
+        'CERTIFICATE_EXPIRED',
+        `the certificate ${record.serial} expired at ${new Date(record.notAfter * 1000).toISOString()}`,
+      );
+    if (now < record.notBefore)
+      throw new PkiError(
+        'CERTIFICATE_NOT_YET_VALID',
+        `the certificate ${record.serial} is valid from ${new Date(record.notBefore * 1000).toISOString()} on`,
+      );
+  }
+
+  #refuseUntrusted(record: CertificateRecord): void {
+    const issuer = this.#deps.authorities.all().find(({ id }) => id === record.authorityId);
+    const root = this.#deps.authorities.rootOf(record.authorityId);
+    const trusted =
+      issuer !== undefined &&
+      isTrusted(issuer.state) &&
+      root !== undefined &&
+      isTrusted(root.state);
+    if (!trusted)
+      throw new PkiError(
+        'CHAIN_UNTRUSTED',
+        `the authority ${record.authorityId} that signed the certificate, or its root, is no longer trusted`,
+      );
+  }
+
+  #rootsText(): string {
+    return this.#deps.authorities
+      .rootsDer()
+      .map((der) => der.toString('base64'))
+      .sort()
+      .join('\n');
+  }
+}
+
+/** The rights that issuing for this caller rests on besides those of the item. */
+export const callerRights = (caller: CertificateCaller): Rights => [
+  ...(caller.class === 'agent'
+    ? [{ kind: 'agent' as const, spiffeId: caller.spiffeId, generation: caller.generation }]
+    : []),
+  { kind: 'caller', serial: caller.serial },
+];

@@ -1,0 +1,226 @@
+import { codes, type ErrorCode, PkiError, type StatusName } from '../../common/errors/index.ts';
+import type { OperationName } from '../../common/wire/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  uuidv7,
+  KeyedBuckets,
+  type Rate,
+} from '../../common/runtime/index.ts';
+import type { AuditEvent } from '../../domain/index.ts';
+import type { AuditStore } from '../../store/ports/index.ts';
+import { actorOf, type Caller } from './caller.ts';
+import type { Refusals } from './callers.ts';
+
+/**
+ * Codes of these statuses are refusals: the caller was told no. The rest is absence or trouble, and
+ * no act of anybody.
+ */
+const refusalStatuses: ReadonlySet<StatusName> = new Set([
+  'PERMISSION_DENIED',
+  'UNAUTHENTICATED',
+  'INVALID_ARGUMENT',
+  'FAILED_PRECONDITION',
+  'ALREADY_EXISTS',
+  'OUT_OF_RANGE',
+  'RESOURCE_EXHAUSTED',
+]);
+const notRefusals: ReadonlySet<ErrorCode> = new Set([
+  'HSM_UNAVAILABLE',
+  'NO_ISSUER',
+  'OVERLOADED',
+  'SHUTTING_DOWN',
+  'STARTING_UP',
+  'APPROVAL_REQUIRED',
+]);
+/** Told no as well, with a status that says to try again: two who use one identity show by it. */
+const alsoRefusals: ReadonlySet<ErrorCode> = new Set(['AGENT_SUPERSEDED', 'OBJECT_NOT_IN_LOG']);
+/** Never a record of their own: they come in floods, and each record costs an fsync. */
+const alwaysCounted: ReadonlySet<ErrorCode> = new Set(['RATE_LIMITED', 'REQUEST_TOO_LARGE']);
+
+const summaryEveryMs = 60_000;
+const maximumCounters = 500;
+const maximumText = 300;
+
+/** Owner of the refusal IDs and of the counters between two summaries. */
+export class RefusalLog implements Refusals {
+  readonly #audit: Pick<AuditStore, 'append'>;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #buckets: KeyedBuckets;
+  readonly #ids = new WeakMap<PkiError, string>();
+  #counters = new Map<string, number>();
+  #sinceMs: number;
+  #waiting: { readonly event: AuditEvent; readonly done: () => void }[] = [];
+  #appending: Promise<void> | undefined;
+  #cancelTimer: (() => void) | undefined;
+
+  constructor(deps: {
+    readonly audit: Pick<AuditStore, 'append'>;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly rate: Rate;
+  }) {
+    this.#audit = deps.audit;
+    this.#clock = deps.clock;
+    this.#logger = deps.logger;
+    this.#buckets = new KeyedBuckets(deps.rate, deps.clock);
+    this.#sinceMs = deps.clock.nowMs();
+  }
+
+  async refused(
+    caller: Caller,
+    operation: string,
+    error: PkiError,
+    subject?: string,
+  ): Promise<string> {
+    return this.#record(
+      caller.class === 'anonymous' ? undefined : actorOf(caller),
+      operation,
+      error,
+      subject,
+    );
+  }
+
+  /**
+   * For a caller who proved who he is by other means than a certificate of ours: a node during
+   * attestation.
+   */
+  async refusedAs(
+    actor: string,
+    operation: string,
+    error: PkiError,
+    subject?: string,
+  ): Promise<string> {
+    return this.#record(actor, operation, error, subject);
+  }
+
+  /**
+   * An error that is on record elsewhere (issuance audits its own refusals) and must not be
+   * recorded again.
+   */
+  mark(error: PkiError, refusalId: string): void {
+    this.#ids.set(error, refusalId);
+  }
+
+  idOf(error: PkiError): string | undefined {
+    return this.#ids.get(error);
+  }
+
+  count(operation: string, code: ErrorCode): void {
+    const key = `${operation} ${code}`;
+    const known = this.#counters.get(key);
+    // names come from our own tables, the bound is for the day when one does not
+    if (known === undefined && this.#counters.size >= maximumCounters) return;
+    this.#counters.set(key, (known ?? 0) + 1);
+    this.#cancelTimer ??= this.#clock.after(summaryEveryMs, () => {
+      this.#cancelTimer = undefined;
+      void this.flush();
+    });
+  }
+
+  async flush(): Promise<void> {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    if (this.#counters.size > 0) {
+      const counters = [...this.#counters].sort(([a], [b]) => (a < b ? -1 : 1));
+      const sinceMs = this.#sinceMs;
+      this.#counters = new Map();
+      this.#sinceMs = this.#clock.nowMs();
+      const total = counters.reduce((sum, [, count]) => sum + count, 0);
+      await this.#append({
+        timeMs: this.#clock.nowMs(),
+        actor: 'server',
+        kind: 'requests.refused',
+        subject: 'summary',
+        detail: { total, sinceMs, counts: counters.map(([key, count]) => `${key} ${count}`) },
+      });
+    }
+    await this.#appending;
+  }
+
+  async #record(
+    actor: string | undefined,
+    operation: string,
+    error: PkiError,
+    subject: string | undefined,
+  ): Promise<string> {
+    const known = this.#ids.get(error);
+    if (known !== undefined) return known;
+    const refusalId = uuidv7(this.#clock.nowMs());
+    this.#ids.set(error, refusalId);
+    if (!isRefusal(error.code)) return refusalId;
+    if (actor === undefined || alwaysCounted.has(error.code) || this.#buckets.take(actor) > 0) {
+      this.count(actor === undefined ? `anonymous ${operation}` : operation, error.code);
+      return refusalId;
+    }
+    await this.#append({
+      timeMs: this.#clock.nowMs(),
+      actor,
+      kind: 'request.refused',
+      subject: (subject ?? actor).slice(0, maximumText),
+      detail: {
+        code: error.code,
+        message: error.message.slice(0, maximumText),
+        operation,
+        refusalId,
+      },
+    });
+    return refusalId;
+  }
+
+  /**
+   * Refusals of one turn, and those that come while a commit runs, share a commit. A failing store
+   * is logged: the refusal stands all the same.
+   */
+  #append(event: AuditEvent): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ event, done: resolve });
+      this.#appending ??= Promise.resolve().then(() => this.#drain());
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting;
+      this.#waiting = [];
+      try {
+        await this.#audit.append(batch.map(({ event }) => event));
+      } catch (error) {
+        this.#logger.error(
+          { ...errorFields(error), refusals: batch.map(({ event }) => event.detail) },
+          'refusals could not be recorded',
+        );
+      }
+      for (const { done } of batch) done();
+    }
+    this.#appending = undefined;
+  }
+}
+
+export const isRefusal = (code: ErrorCode): boolean =>
+  alsoRefusals.has(code) ||
+  (refusalStatuses.has(codes[code].status) &&
+    codes[code].audience === 'caller' &&
+    !notRefusals.has(code));
+
+/**
+ * Runs an operation of a caller; what it throws becomes a PkiError and, if it is a refusal, is on
+ * record before it goes on.
+ */
+export async function refusing<T>(
+  refusals: Refusals,
+  caller: Caller,
+  operation: OperationName,
+  subject: string | undefined,
+  act: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await act();
+  } catch (thrown) {
+    const error = PkiError.from(thrown);
+    await refusals.refused(caller, operation, error, subject);
+    throw error;
+  }
+}

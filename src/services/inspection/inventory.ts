@@ -1,0 +1,244 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import { sha256Hex } from '../../common/x509/index.ts';
+import type { OperationName } from '../../common/wire/index.ts';
+import {
+  isDnsScope,
+  wholeTrustDomain,
+  type Authority,
+  type AuthorityKind,
+  type AuthorityState,
+  type CertificateRecord,
+} from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/contract.ts';
+import type {
+  AuthorityStore,
+  CertificateFilter,
+  CertificateStore,
+  MetaStore,
+  Page,
+  PageRequest,
+} from '../../store/ports/index.ts';
+import { visiblePage, type Access } from '../callers/access.ts';
+import type { OperatorCaller } from '../callers/caller.ts';
+import type {
+  AuthorityView,
+  AuthorityViews,
+  BundleView,
+  Certificates,
+  Status,
+  StatusView,
+} from '../services.ts';
+import { targetOfRecord } from './record-target.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { checkPage } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
+
+export interface InventoryDependencies {
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly settings: ServiceSettings;
+}
+
+export interface AuthorityViewDependencies extends InventoryDependencies {
+  readonly store: Pick<AuthorityStore, 'byId' | 'list'>;
+  readonly certificates: Pick<CertificateStore, 'countLive'>;
+  readonly authorities: Pick<Authorities, 'rootsDer' | 'bundle'>;
+}
+
+/**
+ * Authorities and the bundle, to look at. Public facts: a role with authority.read on any prefix
+ * sees all.
+ */
+export class AuthorityViewService implements AuthorityViews {
+  readonly #deps: AuthorityViewDependencies;
+
+  constructor(deps: AuthorityViewDependencies) {
+    this.#deps = deps;
+  }
+
+  list(
+    caller: OperatorCaller,
+    filter: { readonly kind?: AuthorityKind; readonly state?: AuthorityState },
+  ): Promise<readonly AuthorityView[]> {
+    return this.#reading(caller, 'ListAuthorities', undefined, async () => {
+      const { kind, state } = filter;
+      const found = await this.#deps.store.list({
+        ...(kind === undefined ? {} : { kind }),
+        ...(state === undefined ? {} : { states: [state] }),
+      });
+      return Promise.all(found.map((authority) => this.#view(authority)));
+    });
+  }
+
+  get(caller: OperatorCaller, id: string): Promise<AuthorityView> {
+    return this.#reading(caller, 'GetAuthority', id.slice(0, 64), async () => {
+      const authority = await this.#deps.store.byId(id);
+      if (authority === undefined)
+        throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
+      return this.#view(authority);
+    });
+  }
+
+  bundle(caller: OperatorCaller): Promise<BundleView> {
+    return this.#reading(caller, 'GetBundle', undefined, () => {
+      const rootsDer = this.#deps.authorities.rootsDer();
+      return Promise.resolve({
+        trustDomainName: this.#deps.settings.trustDomain.name,
+        rootsDer,
+        bundle: this.#deps.authorities.bundle(),
+        fingerprints: rootsDer.map(sha256Hex),
+      });
+    });
+  }
+
+  #reading<T>(
+    caller: OperatorCaller,
+    operation: OperationName,
+    subject: string | undefined,
+    act: () => Promise<T>,
+  ): Promise<T> {
+    return refusing(this.#deps.refusals, caller, operation, subject, async () => {
+      (await this.#deps.access.of(caller)).require('authority.read', { kind: 'none' });
+      return act();
+    });
+  }
+
+  async #view(authority: Authority): Promise<AuthorityView> {
+    return {
+      authority,
+      liveCertificates: await this.#deps.certificates.countLive(
+        { authorityId: authority.id },
+        this.#deps.clock.now(),
+      ),
+    };
+  }
+}
+
+export interface CertificateDependencies extends InventoryDependencies {
+  readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
+}
+
+/** The certificates that one scope of a role can reach. */
+const narrowing = (scope: string): CertificateFilter =>
+  isDnsScope(scope)
+    ? { kind: 'endpoint' }
+    : scope.endsWith('/')
+      ? { spiffeIdPrefix: scope }
+      : { spiffeId: scope };
+
+/** What was issued. A role sees the certificates of the identities under its prefixes. */
+export class CertificateService implements Certificates {
+  readonly #deps: CertificateDependencies;
+
+  constructor(deps: CertificateDependencies) {
+    this.#deps = deps;
+  }
+
+  list(
+    caller: OperatorCaller,
+    filter: CertificateFilter,
+    order: 'created' | 'expiry',
+    page: PageRequest,
+  ): Promise<Page<CertificateRecord>> {
+    return refusing(this.#deps.refusals, caller, 'ListCertificates', undefined, async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require('certificate.read', { kind: 'none' });
+      const prefixes = rights.prefixes('certificate.read');
+      // a role with one prefix lets the database do the narrowing; whatever it answers is still
+      // looked at one by one
+      const only =
+        prefixes?.length === 1 &&
+        prefixes[0] !== wholeTrustDomain(this.#deps.settings.trustDomain) &&
+        filter.spiffeId === undefined &&
+        filter.spiffeIdPrefix === undefined &&
+        filter.kind === undefined
+          ? prefixes[0]
+          : undefined;
+      const narrowed = only === undefined ? filter : { ...filter, ...narrowing(only) };
+      // the certificates of authorities have no path, and belong to whoever sees the whole trust
+      // domain
+      const seesAll = rights.permits('certificate.read', this.#deps.access.all);
+      return visiblePage(
+        (next) => this.#deps.certificates.list(narrowed, order, next),
+        (record) => seesAll || rights.permits('certificate.read', targetOfRecord(record)),
+        checkPage(page),
+      );
+    });
+  }
+
+  get(caller: OperatorCaller, serial: string): Promise<CertificateRecord> {
+    return refusing(
+      this.#deps.refusals,
+      caller,
+      'GetCertificate',
+      serial.slice(0, 64),
+      async () => {
+        const rights = await this.#deps.access.of(caller);
+        rights.require('certificate.read', { kind: 'none' });
+        const record = await this.#deps.certificates.bySerial(serial.toLowerCase());
+        const visible =
+          record !== undefined &&
+          (rights.permits('certificate.read', this.#deps.access.all) ||
+            rights.permits('certificate.read', targetOfRecord(record)));
+        if (!visible)
+          throw new PkiError(
+            'NOT_FOUND',
+            `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))}`,
+          );
+        return record;
+      },
+    );
+  }
+}
+
+/** What the process knows of itself; compose fills it in. */
+export interface ServerFacts {
+  startedAt(): number;
+  readiness(): { readonly ready: boolean; readonly reasons: readonly string[] };
+  hsmStatus(): string;
+  serverCertificateNotAfter(): number;
+  /** The root that the server's certificate stands under; undefined while it has none. */
+  serverRootDer(): Buffer | undefined;
+}
+
+export interface StatusDependencies extends InventoryDependencies {
+  readonly facts: ServerFacts;
+  readonly meta: Pick<MetaStore, 'position'>;
+  readonly certificates: Pick<CertificateStore, 'countByState' | 'countLive'>;
+  readonly sessions: { connectedCount(): number };
+}
+
+export class StatusService implements Status {
+  readonly #deps: StatusDependencies;
+
+  constructor(deps: StatusDependencies) {
+    this.#deps = deps;
+  }
+
+  get(caller: OperatorCaller): Promise<StatusView> {
+    return refusing(this.#deps.refusals, caller, 'GetStatus', undefined, async () => {
+      (await this.#deps.access.of(caller)).require('server.read', { kind: 'none' });
+      const { facts, settings } = this.#deps;
+      const { certificates, clock, meta } = this.#deps;
+      // under way now, or found after a crash and possibly live
+      const [position, counts, abandoned] = await Promise.all([
+        meta.position(),
+        certificates.countByState(),
+        certificates.countLive({ state: 'abandoned' }, clock.now()),
+      ]);
+      return {
+        version: settings.serverVersion,
+        trustDomainName: settings.trustDomain.name,
+        startedAt: facts.startedAt(),
+        ...facts.readiness(),
+        hsmStatus: facts.hsmStatus(),
+        agentsConnected: this.#deps.sessions.connectedCount(),
+        position,
+        unfinishedIntents: counts.intent + abandoned,
+        serverCertificateNotAfter: facts.serverCertificateNotAfter(),
+      };
+    });
+  }
+}

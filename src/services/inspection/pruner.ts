@@ -1,0 +1,130 @@
+import { errorFields, type Clock, type Logger } from '../../common/runtime/index.ts';
+import type { AuditStore, Lease, LeaseStore, RetentionStore } from '../../store/ports/index.ts';
+
+export interface PrunerDependencies {
+  readonly store: {
+    readonly retention: RetentionStore;
+    readonly leases: LeaseStore;
+    readonly audit: Pick<AuditStore, 'append'>;
+  };
+  /** How long certificates and tokens stay after they expired. */
+  readonly keepSeconds: number;
+  readonly holder: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+const leaseName = 'pruning';
+const leaseMs = 60_000;
+const firstAfterMs = 60_000;
+const everyMs = 3_600_000;
+/** Small, with a rest between: whoever issues meanwhile waits for one batch at most. */
+const batch = 200;
+const restMs = 50;
+/** Checkpoints are kept whole for a week, then one an hour. */
+const checkpointsWholeMs = 7 * 86_400_000;
+const checkpointEveryMs = 3_600_000;
+
+/**
+ * Takes out of the database what expired long ago, one replica at a time. What it removed is on
+ * record by number; the records of the log stay.
+ */
+export class Pruner {
+  readonly #dependencies: PrunerDependencies;
+  #cancel: (() => void) | undefined;
+  #running: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(dependencies: PrunerDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  start(): void {
+    this.#plan(firstAfterMs);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancel?.();
+    await this.#running;
+  }
+
+  /**
+   * One round now. Throws STORE_*, LEASE_LOST; answers nothing removed where another replica does
+   * it.
+   */
+  async round(): Promise<{
+    readonly certificates: number;
+    readonly jwtSvids: number;
+    readonly checkpoints: number;
+  }> {
+    const {
+      store: { retention, leases, audit },
+      keepSeconds,
+      holder,
+      clock,
+    } = this.#dependencies;
+    const removed = { certificates: 0, jwtSvids: 0, checkpoints: 0 };
+    const expiredBefore = clock.now() - keepSeconds;
+    const held = async (): Promise<Lease | undefined> =>
+      this.#closed ? undefined : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);
+    let lease = await held();
+    if (lease === undefined) return removed;
+    for (const [name, prune] of [
+      ['certificates', (mine: Lease) => retention.pruneCertificates(expiredBefore, batch, mine)],
+      ['jwtSvids', (mine: Lease) => retention.pruneJwtSvids(expiredBefore, batch, mine)],
+    ] as const) {
+      for (let taken = batch; taken === batch && lease !== undefined; ) {
+        taken = await prune(lease);
+        removed[name] += taken;
+        if (taken === batch) await clock.sleep(restMs);
+        lease = await held();
+      }
+    }
+    for (let after: number | undefined = 0; after !== undefined && lease !== undefined; ) {
+      const step: Awaited<ReturnType<RetentionStore['pruneCheckpoints']>> =
+        await retention.pruneCheckpoints(
+          { timeMs: clock.nowMs() - checkpointsWholeMs, everyMs: checkpointEveryMs },
+          after,
+          batch,
+          lease,
+        );
+      removed.checkpoints += step.removed;
+      after = step.next;
+      if (after !== undefined) await clock.sleep(restMs);
+      lease = await held();
+    }
+    if (removed.certificates + removed.jwtSvids > 0)
+      await audit.append([
+        {
+          timeMs: clock.nowMs(),
+          actor: 'server',
+          kind: 'inventory.pruned',
+          subject: 'database',
+          detail: { ...removed, expiredBefore },
+        },
+      ]);
+    if (lease !== undefined) await leases.release(lease);
+    return removed;
+  }
+
+  #plan(delayMs: number): void {
+    const { clock, logger } = this.#dependencies;
+    if (this.#closed) return;
+    this.#cancel = clock.after(delayMs, () => {
+      this.#running = this.round()
+        .then(
+          (removed) => {
+            if (Object.values(removed).some((count) => count > 0))
+              logger.info(removed, 'what expired long ago has left the database');
+          },
+          (thrown: unknown) =>
+            logger.error(
+              { ...errorFields(thrown) },
+              'what expired long ago could not be removed; it is tried again',
+            ),
+        )
+        .then(() => this.#plan(everyMs));
+    });
+  }
+}

@@ -1,0 +1,14 @@
+import { parseCertificate } from '../../common/x509/index.ts';
+import type { CertificateRecord, Target } from '../../domain/index.ts';
+
+/**
+ * What a role must cover to see or revoke a certificate. The names of an endpoint come from its
+ * certificate; one that was not issued has none, and only a role over everything covers it.
+ */
+export function targetOfRecord({ kind, spiffeId, certificateDer }: CertificateRecord): Target {
+  if (kind !== 'endpoint') return { kind: 'id', spiffeId };
+  const parsed = certificateDer === null ? undefined : parseCertificate(certificateDer);
+  const [dnsNames, ips] =
+    parsed?.ok === true ? [parsed.value.dnsSans, parsed.value.ipSans] : [[], []];
+  return { kind: 'names', subject: { kind: 'names', dnsNames, ips } };
+}

@@ -1,0 +1,114 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import type { Issuer, LeafRequest } from '../../issuance/contract.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
+import type { Caller } from '../callers/caller.ts';
+import type { SvidOutcome } from '../services.ts';
+import type { RefusalLog } from '../callers/refusal-log.ts';
+import { requestIdOrNew } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
+
+/** What every service that issues is made of. */
+export interface IssuingDependencies {
+  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly issuer: Issuer;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly settings: ServiceSettings;
+}
+
+/** An item after the services have decided: to be issued, or refused before issuance saw it. */
+export type Decided =
+  | { readonly ok: true; readonly request: LeafRequest }
+  | {
+      readonly ok: false;
+      readonly requestId: string;
+      readonly subject: string;
+      readonly error: PkiError;
+    };
+
+/**
+ * Each item of a batch by itself: one that is refused is no other's concern. `subject`: what its
+ * refusal is about.
+ */
+export function decideEach<T extends { readonly requestId: string }>(
+  items: readonly T[],
+  nowMs: number,
+  subject: (item: T) => string,
+  request: (item: T) => LeafRequest,
+): readonly Decided[] {
+  const seen = new Set<string>();
+  return items.map((item): Decided => {
+    try {
+      const requestId = requestIdOrNew(item.requestId, nowMs);
+      if (seen.has(requestId))
+        throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
+      seen.add(requestId);
+      return { ok: true, request: request({ ...item, requestId }) };
+    } catch (thrown) {
+      return {
+        ok: false,
+        requestId: item.requestId,
+        subject: subject(item),
+        error: PkiError.from(thrown),
+      };
+    }
+  });
+}
+
+/**
+ * Issues what was allowed in one batch and puts the refusals of the rest on record; outcomes in the
+ * order of the items.
+ */
+export async function issueDecided(
+  deps: { readonly issuer: Issuer; readonly refusals: RefusalLog },
+  caller: Caller,
+  operation: string,
+  decided: readonly Decided[],
+): Promise<readonly SvidOutcome[]> {
+  const allowed = decided.filter((item) => item.ok);
+  const [results] = await Promise.all([
+    allowed.length === 0 ? [] : deps.issuer.issue(allowed.map(({ request }) => request)),
+    ...decided.map((item) =>
+      item.ok
+        ? undefined
+        : deps.refusals.refused(caller, operation, item.error, item.subject.slice(0, 300)),
+    ),
+  ]);
+  let next = 0;
+  return decided.map((item): SvidOutcome => {
+    if (!item.ok)
+      return {
+        ok: false,
+        requestId: item.requestId,
+        error: item.error,
+        refusalId: deps.refusals.idOf(item.error) ?? '',
+      };
+    const result = results[next];
+    next += 1;
+    const { requestId } = item.request;
+    if (result === undefined)
+      return {
+        ok: false,
+        requestId,
+        error: new PkiError('INTERNAL', 'issuance gave no result for an item'),
+        refusalId: '',
+      };
+    if (result.ok) return { ok: true, requestId, leaf: result.leaf };
+    // issuance has it on record already
+    deps.refusals.mark(result.error, result.refusalId);
+    return { ok: false, requestId, error: result.error, refusalId: result.refusalId };
+  });
+}
+
+/** One leaf, thrown if refused. */
+export async function issueOne(
+  deps: { readonly issuer: Issuer; readonly refusals: RefusalLog },
+  request: LeafRequest,
+): Promise<Extract<SvidOutcome, { ok: true }>['leaf']> {
+  const [result] = await deps.issuer.issue([request]);
+  if (result === undefined) throw new PkiError('INTERNAL', 'issuance gave no result');
+  if (result.ok) return result.leaf;
+  deps.refusals.mark(result.error, result.refusalId);
+  throw result.error;
+}

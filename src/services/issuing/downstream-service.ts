@@ -1,0 +1,325 @@
+import { PkiError } from '../../common/errors/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  KeyedBuckets,
+  TokenBucket,
+} from '../../common/runtime/index.ts';
+import type { Agent, CertificateRecord, RegistrationEntry, Proven } from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/contract.ts';
+import type { DownstreamAuthority, DownstreamRequest } from '../../issuance/sources/downstream.ts';
+import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
+import type { AgentStore, CertificateStore, EntryStore } from '../../store/ports/index.ts';
+import { pagesOf } from '../../store/pages.ts';
+import {
+  requesterOf,
+  type Caller,
+  type DelegateCaller,
+  type WorkloadCaller,
+} from '../callers/caller.ts';
+import { callerRights } from '../callers/caller-registry.ts';
+import type { Downstream } from '../services.ts';
+import type { InventoryProof } from '../callers/inventory-proof.ts';
+import type { NodeSetIndex } from '../agents/node-set-index.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { enforceRate, requestIdOrNew } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
+
+export interface DownstreamDependencies {
+  readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
+  readonly entries: Pick<EntryStore, 'byId'>;
+  readonly agents: Pick<AgentStore, 'byId'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
+  readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
+  readonly revocations: Pick<LedgerRevocations, 'revokeAgain' | 'revoked'>;
+  readonly authorities: Pick<Authorities, 'rootsDer'>;
+  readonly sign: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
+  /** Nothing is decided on the strength of the database for now. */
+  readonly held: () => boolean;
+  readonly onRevision: (listener: () => void) => () => void;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly settings: ServiceSettings;
+}
+
+/**
+ * What the right to be a downstream CA rests on: the SVID's entry, the agent behind it, and the ID
+ * that the entry must still give.
+ */
+interface Ground {
+  readonly entryId: string;
+  readonly holder: string;
+  readonly spiffeId: string;
+}
+
+/**
+ * One token at a time, and few that wait for it: what is beyond has a CA certificate with days
+ * left.
+ */
+const maximumWaiting = 8;
+const afterRevisionMs = 200;
+const lookEveryMs = 60_000;
+/** The right has ended, and did not merely fail to be looked up. */
+const endings: ReadonlySet<string> = new Set([
+  'DOWNSTREAM_NOT_ALLOWED',
+  'AGENT_BANNED',
+  'AGENT_EVICTED',
+]);
+
+/**
+ * CA certificates for workloads of downstream entries, as nested servers need them. Owner of the
+ * queue before the root token, of the rates, and of the watch over what was given: when entry or
+ * agent go, the certificate is revoked on its parent's CRL.
+ */
+export class DownstreamService implements Downstream {
+  readonly #deps: DownstreamDependencies;
+  readonly #buckets: KeyedBuckets;
+  readonly #total: TokenBucket;
+  readonly #stop: () => void;
+  #tail: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+  #cancel: (() => void) | undefined;
+  #looking: Promise<void> | undefined;
+  #again = false;
+  #closed = false;
+
+  constructor(deps: DownstreamDependencies) {
+    this.#deps = deps;
+    this.#buckets = new KeyedBuckets(deps.settings.downstreamRate, deps.clock);
+    this.#total = new TokenBucket(deps.settings.downstreamTotalRate, deps.clock);
+    this.#stop = deps.onRevision(() => this.#soon(afterRevisionMs));
+    this.#soon(afterRevisionMs);
+  }
+
+  sign(
+    caller: WorkloadCaller | DelegateCaller,
+    input: { readonly requestId: string; readonly csrDer: Buffer; readonly ttlSeconds: number },
+  ): ReturnType<Downstream['sign']> {
+    return refusing(
+      this.#deps.refusals,
+      caller,
+      'SignDownstreamAuthority',
+      caller.entryId?.slice(0, 64),
+      async () => {
+        const { sign, authorities, settings, clock, revocations } = this.#deps;
+        requireWorkload(caller);
+        const requestId = requestIdOrNew(input.requestId, clock.nowMs());
+        const { record, ground } = await this.#groundOf(caller);
+        const { entry, agent } = await this.#standing(ground);
+        enforceRate(this.#buckets.take(entry.id), 'too many CA certificates for this entry');
+        enforceRate(this.#total.take(), 'too many CA certificates');
+        const signed = await this.#inTurn(() =>
+          sign({
+            caller: requesterOf(caller),
+            requestId,
+            csrDer: input.csrDer,
+            ...(input.ttlSeconds === 0 ? {} : { lifeSeconds: input.ttlSeconds }),
+            grant: {
+              entryId: entry.id,
+              holder: agent.spiffeId,
+              maximumLifeSeconds: settings.downstreamTtlSeconds,
+              ownKeySha256: record.publicKeySha256,
+              repeatable: (serial) => !revocations.revoked(serial),
+              rights: [
+                { kind: 'entry', id: entry.id, revision: entry.revision },
+                { kind: 'agent', spiffeId: agent.spiffeId, generation: agent.generation },
+                ...callerRights(caller),
+              ],
+              reason: {
+                workload: caller.spiffeId,
+                entry: entry.id,
+                agent: agent.spiffeId,
+                svid: caller.serial,
+              },
+            },
+          }),
+        );
+        return { ...signed, rootsDer: authorities.rootsDer() };
+      },
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#stop();
+    this.#cancel?.();
+    await this.#looking;
+  }
+
+  /**
+   * From the record, never from what the caller says; the record itself is held against the log.
+   */
+  async #groundOf(
+    caller: WorkloadCaller | DelegateCaller,
+  ): Promise<{ readonly record: CertificateRecord; readonly ground: Ground }> {
+    const record = await this.#deps.certificates.bySerial(caller.serial);
+    if (record === undefined)
+      throw new PkiError(
+        'CERTIFICATE_UNKNOWN',
+        `the certificate ${caller.serial} is not in the inventory`,
+      );
+    await this.#deps.inventory.require(record);
+    if (record.entryId === null)
+      throw new PkiError(
+        'DOWNSTREAM_NOT_ALLOWED',
+        'the certificate was minted, and comes from no entry',
+      );
+    return {
+      record,
+      ground: { entryId: record.entryId, holder: record.holder, spiffeId: record.spiffeId },
+    };
+  }
+
+  /**
+   * Entry and agent as they are now, by the log. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED,
+   * AGENT_EVICTED, OBJECT_NOT_IN_LOG.
+   */
+  async #standing({ entryId, holder, spiffeId }: Ground): Promise<{
+    readonly entry: Proven<RegistrationEntry>;
+    readonly agent: Proven<Agent>;
+  }> {
+    const { entries, agents, objects, nodeSets, clock } = this.#deps;
+    const [found, foundAgent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
+    if (found === undefined)
+      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} is gone`);
+    const entry = objects.require('entry', found);
+    if (!entry.downstream)
+      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} makes no downstream CA`);
+    if (entry.expiresAt !== 0 && entry.expiresAt <= clock.now())
+      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} has expired`);
+    if (entry.spiffeId !== spiffeId)
+      throw new PkiError(
+        'DOWNSTREAM_NOT_ALLOWED',
+        `the entry ${entryId} is one of another identity now`,
+      );
+    if (foundAgent === undefined)
+      throw new PkiError('AGENT_EVICTED', `the agent ${holder} is not on record`);
+    const agent = objects.require('agent', foundAgent);
+    if (agent.state === 'banned')
+      throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
+    if (agent.state !== 'active')
+      throw new PkiError('AGENT_EVICTED', `the agent ${holder} was evicted`);
+    if (!(await nodeSets.parents(agent)).includes(entry.parentId))
+      throw new PkiError(
+        'DOWNSTREAM_NOT_ALLOWED',
+        `the entry ${entryId} is no more for the agent ${holder}`,
+      );
+    return { entry, agent };
+  }
+
+  async #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    if (this.#waiting >= maximumWaiting)
+      throw new PkiError('OVERLOADED', `${maximumWaiting} CA certificates are being signed`);
+    this.#waiting += 1;
+    const mine = this.#tail.then(act);
+    this.#tail = mine.catch(() => {});
+    try {
+      return await mine;
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+
+  #soon(delayMs: number): void {
+    if (this.#closed) return;
+    if (this.#looking !== undefined) {
+      this.#again = true;
+      return;
+    }
+    this.#cancel?.();
+    this.#cancel = this.#deps.clock.after(delayMs, () => {
+      this.#looking = this.#look().finally(() => {
+        this.#looking = undefined;
+        this.#soon(this.#again ? afterRevisionMs : lookEveryMs);
+        this.#again = false;
+      });
+    });
+  }
+
+  async #look(): Promise<void> {
+    const { certificates, revocations, clock, logger, settings, held } = this.#deps;
+    if (held()) return;
+    try {
+      for await (const records of pagesOf((page) =>
+        certificates.list(
+          {
+            spiffeId: settings.trustDomain.id,
+            kind: 'authority',
+            state: 'issued',
+            expiresAfter: clock.now(),
+          },
+          'created',
+          page,
+        ),
+      )) {
+        for (const record of records)
+          if (record.entryId !== null && !revocations.revoked(record.serial) && !this.#closed)
+            await this.#keepOrRevoke(record);
+      }
+    } catch (thrown) {
+      const { code } = PkiError.from(thrown);
+      if (code !== 'SHUTTING_DOWN')
+        logger.error(
+          { ...errorFields(thrown) },
+          'the grounds of downstream CAs could not be looked at; trying again',
+        );
+    }
+  }
+
+  async #keepOrRevoke({ serial, spiffeId, createdAtMs }: CertificateRecord): Promise<void> {
+    const { revocations, inventory, clock, logger } = this.#deps;
+    const issued = await inventory.downstream({ serial, spiffeId, createdAtMs });
+    if (issued === undefined) return;
+    const { workload, entryId, agentId, authorityId, notAfter } = issued;
+    try {
+      await this.#standing({ entryId, holder: agentId, spiffeId: workload });
+    } catch (thrown) {
+      const { code, message } = PkiError.from(thrown);
+      // what was changed past the log neither gives nor takes away
+      if (!endings.has(code)) return;
+      // on whose CRL it is to stand is the log's word as well
+      await revocations.revokeAgain(
+        {
+          serial,
+          reason: 'privilegeWithdrawn',
+          revokedAt: clock.now(),
+          revokedBy: 'server',
+          authorityId,
+          notAfter,
+        },
+        {
+          timeMs: clock.nowMs(),
+          actor: 'server',
+          kind: 'certificate.revoked',
+          subject: spiffeId,
+          detail: { holder: agentId, workload, entry: entryId, code, why: message },
+        },
+      );
+      logger.warn(
+        {
+          serial,
+          workload,
+          entry: entryId,
+          ...errorFields(thrown),
+          validUntil: notAfter,
+          alert: true,
+        },
+        'a downstream CA was revoked: who checks CRLs refuses it, others believe it until it ends or its root is replaced',
+      );
+    }
+  }
+}
+
+/**
+ * The second fence behind the front's table: what a delegate had signed is no workload of an agent.
+ */
+function requireWorkload(caller: Caller): void {
+  if ((caller.class !== 'workload' && caller.class !== 'delegate') || caller.kind !== 'workload')
+    throw new PkiError(
+      'CALLER_NOT_ADMITTED',
+      'this is open to workloads with an SVID from an agent',
+    );
+}

@@ -1,0 +1,171 @@
+import { parseCsr } from '../../certs/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { keyTypes, type KeyType } from '../../common/x509/key-type.ts';
+import {
+  spiffeSubject,
+  checkDnsNames,
+  chooseDelegation,
+  userSpiffeId,
+  type Delegation,
+} from '../../domain/index.ts';
+import type { Authorities, LeafRequest } from '../../issuance/contract.ts';
+import type { DelegationStore, EntryStore } from '../../store/ports/index.ts';
+import { pagesOf } from '../../store/pages.ts';
+import { requesterOf, type Caller, type DelegateCaller } from '../callers/caller.ts';
+import { callerRights } from '../callers/caller-registry.ts';
+import type { DelegatedItem, Signing, SvidOutcome } from '../services.ts';
+import { decideEach, issueDecided, type IssuingDependencies } from './decided.ts';
+import { KeyedBuckets } from '../../common/runtime/index.ts';
+import { refusing } from '../callers/refusal-log.ts';
+import { checkBatchSize, enforceRate, ttlWithin } from '../requests.ts';
+
+export interface SigningDependencies extends IssuingDependencies {
+  readonly delegations: Pick<DelegationStore, 'activeFor'>;
+  readonly entries: Pick<EntryStore, 'list'>;
+  readonly authorities: Pick<Authorities, 'rootsDer'>;
+  readonly onRevision: (listener: () => void) => () => void;
+}
+
+const maximumKnownIds = 20_000;
+
+/**
+ * Signs for control planes inside their delegation; what comes out is always of kind `delegated`.
+ */
+export class SigningService implements Signing {
+  readonly #deps: SigningDependencies;
+  readonly #buckets: KeyedBuckets;
+  readonly #stop: () => void;
+  /**
+   * Whether an ID is an admin's, as of the present revision; a new map each time, so that a read
+   * from before fills the old one.
+   */
+  #adminById = new Map<string, boolean>();
+
+  constructor(deps: SigningDependencies) {
+    this.#deps = deps;
+    this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
+    this.#stop = deps.onRevision(() => {
+      this.#adminById = new Map();
+    });
+  }
+
+  close(): void {
+    this.#stop();
+  }
+
+  sign(
+    caller: DelegateCaller,
+    items: readonly DelegatedItem[],
+  ): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }> {
+    return refusing(this.#deps.refusals, caller, 'Sign', undefined, async () => {
+      checkBatchSize(items.length);
+      enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
+      const delegations = await this.#activeOf(caller);
+      const adminIds = await this.#adminIds(items);
+      const decided = decideEach(
+        items,
+        this.#deps.clock.nowMs(),
+        ({ spiffeId }) => spiffeId,
+        (item) => this.#leafRequest(caller, delegations, adminIds, item),
+      );
+      return {
+        outcomes: await issueDecided(this.#deps, caller, 'Sign', decided),
+        rootsDer: this.#deps.authorities.rootsDer(),
+      };
+    });
+  }
+
+  delegation(caller: DelegateCaller): ReturnType<Signing['delegation']> {
+    return refusing(this.#deps.refusals, caller, 'GetDelegation', undefined, async () => {
+      const delegations = await this.#activeOf(caller);
+      return {
+        delegationIds: delegations.map(({ id }) => id),
+        patterns: [...new Set(delegations.flatMap(({ patterns }) => patterns))],
+        maxTtlSeconds: Math.max(...delegations.map(({ maxTtlSeconds }) => maxTtlSeconds)),
+        keyTypes: keyTypes.filter((type) =>
+          delegations.some((delegation) => delegation.keyTypes.includes(type)),
+        ),
+      };
+    });
+  }
+
+  async #activeOf(caller: DelegateCaller): Promise<readonly Delegation[]> {
+    const actual = caller as Caller;
+    if (actual.class !== 'delegate' || actual.kind !== 'workload')
+      throw new PkiError(
+        'CALLER_NOT_ADMITTED',
+        `this is open to delegates, not to ${actual.class}`,
+      );
+    const delegations = await this.#deps.delegations.activeFor(
+      caller.spiffeId,
+      this.#deps.clock.now(),
+    );
+    if (delegations.length === 0)
+      throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
+    return delegations.map((delegation) => this.#deps.objects.require('delegation', delegation));
+  }
+
+  /**
+   * IDs among those asked for that an entry makes an admin of: a delegate gets none of them, even
+   * without the rights.
+   */
+  async #adminIds(items: readonly DelegatedItem[]): Promise<ReadonlySet<string>> {
+    const asked = [...new Set(items.map(({ spiffeId }) => spiffeId))].filter(
+      (id) => userSpiffeId(id, this.#deps.settings.trustDomain).ok,
+    );
+    const found = await Promise.all(
+      asked.map(async (spiffeId) => ((await this.#isAdminId(spiffeId)) ? [spiffeId] : [])),
+    );
+    return new Set(found.flat());
+  }
+
+  async #isAdminId(spiffeId: string): Promise<boolean> {
+    const known = this.#adminById;
+    const before = known.get(spiffeId);
+    if (before !== undefined) return before;
+    const found = await this.#statedAsAdmin(spiffeId);
+    if (known.size < maximumKnownIds) known.set(spiffeId, found);
+    return found;
+  }
+
+  async #statedAsAdmin(spiffeId: string): Promise<boolean> {
+    for await (const entries of pagesOf((page) => this.#deps.entries.list({ spiffeId }, page)))
+      if (entries.some(({ admin }) => admin)) return true;
+    return false;
+  }
+
+  #leafRequest(
+    caller: DelegateCaller,
+    delegations: readonly Delegation[],
+    adminIds: ReadonlySet<string>,
+    item: DelegatedItem,
+  ): LeafRequest {
+    const { settings } = this.#deps;
+    const spiffeId = unwrap(userSpiffeId(item.spiffeId, settings.trustDomain));
+    if (adminIds.has(item.spiffeId))
+      throw new PkiError('OUTSIDE_DELEGATION', `${item.spiffeId} is the identity of an admin`);
+    const dnsNames = checkDnsNames(item.dnsNames, settings.reservedDnsNames);
+    if (item.ttlSeconds !== 0)
+      ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, settings.maximumX509TtlSeconds);
+    const keyType: KeyType = unwrap(parseCsr(item.csrDer)).keyType;
+    const { delegation, ttlSeconds } = unwrap(
+      chooseDelegation(delegations, { spiffeId, dnsNames, ttlSeconds: item.ttlSeconds, keyType }),
+    );
+    return {
+      requestId: item.requestId,
+      csrDer: item.csrDer,
+      subject: spiffeSubject(spiffeId, dnsNames),
+      kind: 'delegated',
+      profile: delegation.profile,
+      ttlSeconds: Math.min(ttlSeconds, settings.maximumX509TtlSeconds),
+      caller: requesterOf(caller),
+      holder: caller.spiffeId,
+      entryId: null,
+      delegationId: delegation.id,
+      replaces: null,
+      rights: [{ kind: 'delegation', id: delegation.id }, ...callerRights(caller)],
+      keyTypes: delegation.keyTypes,
+      reason: { client: caller.spiffeId, delegation: delegation.id },
+    };
+  }
+}

@@ -1,0 +1,252 @@
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { isOneLine, KeyedBuckets } from '../../common/runtime/index.ts';
+import {
+  parseSelector,
+  parseTemplate,
+  selectorText,
+  SpiffeId,
+  type Selector,
+} from '../../common/spiffe/index.ts';
+import {
+  spiffeSubject,
+  allowedValues,
+  shortLivedMaximumSeconds,
+  type Agent,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
+import type { IssuedJwt, LeafRequest } from '../../issuance/contract.ts';
+import type { AgentStore, EntryStore } from '../../store/ports/index.ts';
+import { requesterOf, type AgentCaller } from '../callers/caller.ts';
+import { callerRights } from '../callers/caller-registry.ts';
+import type { JwtSvidAsk, SvidOutcome, Svids, X509SvidItem } from '../services.ts';
+import { decideEach, issueDecided, type IssuingDependencies } from './decided.ts';
+import type { NodeSetIndex } from '../agents/node-set-index.ts';
+import { refusing } from '../callers/refusal-log.ts';
+import {
+  checkBatchSize,
+  checkRequestId,
+  enforceRate,
+  requireAgent,
+  ttlWithin,
+} from '../requests.ts';
+import { standingAgent } from '../agents/standing-agent.ts';
+
+export interface SvidDependencies extends IssuingDependencies {
+  readonly agents: Pick<AgentStore, 'byId'>;
+  readonly entries: Pick<EntryStore, 'byIds'>;
+  readonly nodeSets: Pick<NodeSetIndex, 'parents'>;
+}
+
+const maximumSelectors = 256;
+const maximumAudiences = 16;
+const maximumAudienceBytes = 512;
+
+/**
+ * SVIDs for the workloads of an agent: only for entries under its own parents, whatever it asks
+ * for.
+ */
+export class SvidService implements Svids {
+  readonly #deps: SvidDependencies;
+  readonly #buckets: KeyedBuckets;
+
+  constructor(deps: SvidDependencies) {
+    this.#deps = deps;
+    this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
+  }
+
+  signX509(caller: AgentCaller, items: readonly X509SvidItem[]): Promise<readonly SvidOutcome[]> {
+    return refusing(this.#deps.refusals, caller, 'SignX509Svids', undefined, async () => {
+      requireAgent(caller);
+      checkBatchSize(items.length);
+      enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
+      const { agent, parents } = await this.#agentOf(caller);
+      const entries = new Map(
+        (await this.#deps.entries.byIds([...new Set(items.map(({ entryId }) => entryId))])).map(
+          (entry) => [entry.id, entry],
+        ),
+      );
+      const decided = decideEach(
+        items,
+        this.#deps.clock.nowMs(),
+        ({ entryId }) => entryId,
+        (item) =>
+          this.#leafRequest(
+            caller,
+            agent,
+            this.#obtainable(entries.get(item.entryId), item.entryId, parents),
+            item,
+          ),
+      );
+      return issueDecided(this.#deps, caller, 'SignX509Svids', decided);
+    });
+  }
+
+  signJwt(
+    caller: AgentCaller,
+    ask: JwtSvidAsk,
+  ): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }> {
+    return refusing(
+      this.#deps.refusals,
+      caller,
+      'SignJwtSvid',
+      ask.entryId.slice(0, 64),
+      async () => {
+        requireAgent(caller);
+        checkRequestId(ask.requestId);
+        const audience = checkAudience(ask.audience);
+        enforceRate(this.#buckets.take(caller.spiffeId), 'too many tokens');
+        const { parents } = await this.#agentOf(caller);
+        const [found] = await this.#deps.entries.byIds([ask.entryId]);
+        const entry = this.#obtainable(found, ask.entryId, parents);
+        const spiffeId = identityOf(entry, ask.selectors);
+        const { settings } = this.#deps;
+        const entryTtl =
+          entry.jwtTtlSeconds === 0
+            ? Math.min(settings.defaultJwtTtlSeconds, settings.maximumJwtTtlSeconds)
+            : Math.min(entry.jwtTtlSeconds, settings.maximumJwtTtlSeconds);
+        const issued = await this.#deps.issuer.issueJwt({
+          caller: requesterOf(caller),
+          spiffeId,
+          audience,
+          entryId: entry.id,
+          holder: caller.spiffeId,
+          ttlSeconds: ttlWithin(ask.ttlSeconds, settings.minimumTtlSeconds, entryTtl),
+          rights: [
+            { kind: 'entry', id: entry.id, revision: entry.revision },
+            ...callerRights(caller),
+          ],
+          reason: {
+            agent: caller.spiffeId,
+            entry: entry.id,
+            selectors: ask.selectors.map(selectorText),
+          },
+        });
+        return { ...issued, spiffeId: spiffeId.toString(), serverTime: this.#deps.clock.now() };
+      },
+    );
+  }
+
+  async #agentOf(
+    caller: AgentCaller,
+  ): Promise<{ readonly agent: Agent; readonly parents: readonly string[] }> {
+    const agent = await standingAgent(this.#deps, caller);
+    return { agent, parents: await this.#deps.nodeSets.parents(agent) };
+  }
+
+  /**
+   * One answer for an entry that is unknown, another node's, or expired: nobody learns of what is
+   * not his.
+   */
+  #obtainable(
+    entry: RegistrationEntry | undefined,
+    entryId: string,
+    parents: readonly string[],
+  ): RegistrationEntry {
+    const now = this.#deps.clock.now();
+    if (
+      entry === undefined ||
+      !parents.includes(entry.parentId) ||
+      (entry.expiresAt !== 0 && entry.expiresAt <= now)
+    )
+      throw new PkiError(
+        'ENTRY_NOT_AUTHORIZED',
+        `no entry ${JSON.stringify(entryId.slice(0, 64))} gives an identity to this agent`,
+      );
+    return this.#deps.objects.require('entry', entry);
+  }
+
+  #leafRequest(
+    caller: AgentCaller,
+    agent: Agent,
+    entry: RegistrationEntry,
+    item: X509SvidItem,
+  ): LeafRequest {
+    const { settings } = this.#deps;
+    const spiffeId = identityOf(entry, item.selectors);
+    const maximum =
+      entry.profile === 'short-lived'
+        ? Math.min(settings.maximumX509TtlSeconds, shortLivedMaximumSeconds)
+        : settings.maximumX509TtlSeconds;
+    // a limit that was lowered after the entry was made holds
+    const entryTtl = Math.min(
+      entry.x509TtlSeconds === 0 ? settings.defaultX509TtlSeconds : entry.x509TtlSeconds,
+      maximum,
+    );
+    return {
+      requestId: item.requestId,
+      csrDer: item.csrDer,
+      subject: spiffeSubject(spiffeId, entry.dnsNames),
+      kind: entry.admin ? 'admin' : 'workload',
+      profile: entry.profile,
+      ttlSeconds: ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, entryTtl),
+      caller: requesterOf(caller),
+      holder: caller.spiffeId,
+      entryId: entry.id,
+      delegationId: null,
+      replaces: serialOrNull(item.replacesSerial),
+      rights: [{ kind: 'entry', id: entry.id, revision: entry.revision }, ...callerRights(caller)],
+      reason: {
+        agent: caller.spiffeId,
+        entry: entry.id,
+        selectors: item.selectors.map(selectorText),
+      },
+      nodeSelectors: agent.selectors.map(selectorText),
+    };
+  }
+}
+
+/**
+ * The ID of an entry for a process: as stated, or the template filled by the selectors that the
+ * agent attested, from the allowed values alone. For a template the process must also have the
+ * entry's own selectors.
+ */
+function identityOf(entry: RegistrationEntry, selectors: readonly Selector[]): SpiffeId {
+  if (selectors.length > maximumSelectors)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${selectors.length} selectors are more than ${maximumSelectors}`,
+    );
+  for (const selector of selectors) unwrap(parseSelector(selectorText(selector)));
+  if (!entry.isTemplate) return SpiffeId.of(entry.spiffeId);
+  const found = new Set(selectors.map(selectorText));
+  const missing = entry.selectors.find((selector) => !found.has(selectorText(selector)));
+  if (missing !== undefined)
+    throw new PkiError(
+      'ENTRY_NOT_AUTHORIZED',
+      `the process lacks the selector ${selectorText(missing)} of the template's entry`,
+    );
+  const filled = unwrap(parseTemplate(entry.spiffeId)).fill(
+    selectors,
+    allowedValues(entry.placeholders),
+  );
+  if (!filled.ok)
+    throw new PkiError('ENTRY_NOT_AUTHORIZED', filled.error.message, { cause: filled.error });
+  return filled.value;
+}
+
+function serialOrNull(text: string): string | null {
+  if (text === '') return null;
+  if (!/^[0-9a-f]{2,40}$/.test(text))
+    throw new PkiError('INVALID_REQUEST', 'replaces_serial is not a serial in lower-case hex');
+  return text;
+}
+
+function checkAudience(audience: readonly string[]): readonly string[] {
+  if (audience.length === 0)
+    throw new PkiError('INVALID_REQUEST', 'a JWT-SVID needs at least one audience');
+  if (audience.length > maximumAudiences)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${audience.length} audiences are more than ${maximumAudiences}`,
+    );
+  // it stands in the audit record, in logs and in tables
+  const bad = audience.find(
+    (text) => text === '' || Buffer.byteLength(text) > maximumAudienceBytes || !isOneLine(text),
+  );
+  if (bad !== undefined)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `an audience is empty, has control characters or more than ${maximumAudienceBytes} bytes`,
+    );
+  return [...new Set(audience)];
+}

@@ -1,0 +1,120 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { uuidv7, type Clock } from '../../common/runtime/index.ts';
+import { checkDelegation, patternReach, type Delegation, type Target } from '../../domain/index.ts';
+import type { DelegationStore, Page, PageRequest } from '../../store/ports/index.ts';
+import { visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import type { CallerRegistry } from '../callers/caller-registry.ts';
+import type { DelegationInput, Delegations } from '../services.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { checkPage, checkText } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
+
+export interface DelegationDependencies {
+  readonly delegations: Pick<DelegationStore, 'byId' | 'create' | 'list' | 'revoke'>;
+  readonly callers: Pick<CallerRegistry, 'invalidate'>;
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly settings: ServiceSettings;
+}
+
+/** What control planes may sign. Nobody delegates more than his own roles cover. */
+export class DelegationService implements Delegations {
+  readonly #deps: DelegationDependencies;
+
+  constructor(deps: DelegationDependencies) {
+    this.#deps = deps;
+  }
+
+  create(caller: OperatorCaller, input: DelegationInput): Promise<Delegation> {
+    return refusing(this.#deps.refusals, caller, 'CreateDelegation', input.clientId, async () => {
+      const { clock, settings } = this.#deps;
+      const now = clock.now();
+      const draft = checkDelegation(input, settings, now);
+      requireReach(await this.#deps.access.of(caller), draft);
+      // roles know no DNS names, so that none limits what a name in a delegation would be good for
+      if (draft.dnsPatterns.length > 0)
+        (await this.#deps.access.of(caller)).requireEverything('a delegation with DNS patterns');
+      const delegation: Delegation = {
+        ...draft,
+        id: uuidv7(clock.nowMs()),
+        revokedAt: null,
+        createdAt: now,
+        createdBy: actorOf(caller),
+      };
+      await this.#deps.delegations.create(delegation, {
+        timeMs: clock.nowMs(),
+        actor: actorOf(caller),
+        kind: 'delegation.created',
+        subject: delegation.clientId,
+        detail: {
+          delegation: delegation.id,
+          patterns: delegation.patterns,
+          maxTtlSeconds: delegation.maxTtlSeconds,
+          keyTypes: delegation.keyTypes,
+          dnsPatterns: delegation.dnsPatterns,
+          profile: delegation.profile,
+          expiresAt: delegation.expiresAt,
+        },
+      });
+      this.#deps.callers.invalidate();
+      return delegation;
+    });
+  }
+
+  list(
+    caller: OperatorCaller,
+    filter: { readonly includeRevoked: boolean },
+    page: PageRequest,
+  ): Promise<Page<Delegation>> {
+    return refusing(this.#deps.refusals, caller, 'ListDelegations', undefined, async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require('delegation.read', { kind: 'none' });
+      return visiblePage(
+        (next) => this.#deps.delegations.list(filter, next),
+        ({ clientId }) => rights.permits('delegation.read', { kind: 'id', spiffeId: clientId }),
+        checkPage(page),
+      );
+    });
+  }
+
+  revoke(caller: OperatorCaller, id: string, reason: string): Promise<Delegation> {
+    return refusing(this.#deps.refusals, caller, 'RevokeDelegation', id.slice(0, 64), async () => {
+      const { clock } = this.#deps;
+      const text = checkText('reason', reason, 500);
+      const rights = await this.#deps.access.of(caller);
+      rights.require('delegation.write', { kind: 'none' });
+      const delegation = await this.#deps.delegations.byId(id);
+      if (delegation === undefined)
+        throw new PkiError(
+          'NOT_FOUND',
+          `there is no delegation ${JSON.stringify(id.slice(0, 64))}`,
+        );
+      // taking away needs the client alone: less power over more patterns is never a gain
+      rights.require('delegation.write', { kind: 'id', spiffeId: delegation.clientId });
+      const revoked = await this.#deps.delegations.revoke(id, clock.now(), {
+        timeMs: clock.nowMs(),
+        actor: actorOf(caller),
+        kind: 'delegation.revoked',
+        subject: delegation.clientId,
+        detail: { delegation: id, reason: text },
+      });
+      this.#deps.callers.invalidate();
+      return revoked;
+    });
+  }
+}
+
+function requireReach(
+  rights: OperatorRights,
+  delegation: Pick<Delegation, 'clientId' | 'patterns'>,
+): void {
+  rights.require('delegation.write', { kind: 'id', spiffeId: delegation.clientId });
+  for (const pattern of delegation.patterns) rights.require('delegation.write', reachOf(pattern));
+}
+
+function reachOf(pattern: string): Target {
+  const { prefix, exact } = patternReach(pattern);
+  return exact ? { kind: 'id', spiffeId: prefix } : { kind: 'below', prefix };
+}

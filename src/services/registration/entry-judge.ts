@@ -1,0 +1,53 @@
+import type { Clock } from '../../common/runtime/index.ts';
+import {
+  checkEntry,
+  type AgentNames,
+  type EntryDraft,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
+import { targetOf, type OperatorRights } from '../callers/access.ts';
+import type { EntryInput } from '../services.ts';
+import type { ServiceSettings } from '../settings.ts';
+
+export interface EntryJudgeDependencies {
+  readonly settings: ServiceSettings;
+  readonly agentNames: AgentNames;
+  readonly clock: Clock;
+}
+
+/** Judges entries by their own rules and by the rights of the operator who writes them. */
+export class EntryJudge {
+  readonly #deps: EntryJudgeDependencies;
+
+  constructor(deps: EntryJudgeDependencies) {
+    this.#deps = deps;
+  }
+
+  /**
+   * The draft of a valid input that the operator may write. `before`: the entry that it replaces;
+   * an entry that stays as it is may keep a past expiry.
+   */
+  draft(rights: OperatorRights, input: EntryInput, before?: RegistrationEntry): EntryDraft {
+    const { settings, agentNames, clock } = this.#deps;
+    const now =
+      before !== undefined && before.expiresAt === input.expiresAt
+        ? Math.min(clock.now(), input.expiresAt - 1)
+        : clock.now();
+    const draft = checkEntry(input, { ...settings, agentNames }, now);
+    requireWrite(rights, draft);
+    // roles know no DNS names: who writes entries of one team must not name the services of another
+    if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))
+      rights.requireEverything('adding DNS names to an entry');
+    return draft;
+  }
+}
+
+export function requireWrite(rights: OperatorRights, entry: EntryDraft): void {
+  rights.require('entry.write', targetOf(entry));
+  if (entry.admin || entry.downstream)
+    rights.requireEverything(`an entry that makes ${entry.admin ? 'an admin' : 'a downstream CA'}`);
+}
+
+export const mayWrite = (rights: OperatorRights, entry: RegistrationEntry): boolean =>
+  rights.permits('entry.write', targetOf(entry)) &&
+  (rights.everything || (!entry.admin && !entry.downstream));

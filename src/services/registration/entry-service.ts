@@ -1,0 +1,274 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { uuidv7, type Clock } from '../../common/runtime/index.ts';
+import {
+  checkConflicts,
+  conflictReads,
+  type AgentNames,
+  type EntryDraft,
+  type RegistrationEntry,
+} from '../../domain/index.ts';
+import type {
+  EntryChange,
+  EntryFilter,
+  EntryStore,
+  EntryWrite,
+  Page,
+  PageRequest,
+} from '../../store/ports/index.ts';
+import { pagesOf } from '../../store/pages.ts';
+import { targetOf, visiblePage, type Access, type OperatorRights } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import type { Entries, EntryInput, EntryResult } from '../services.ts';
+import { EntryJudge, requireWrite } from './entry-judge.ts';
+import { EntryPlanner, planned, sightOf } from './entry-plan.ts';
+import { EntryWrites } from './entry-writes.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { checkBatchSize, checkPage } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
+
+export interface EntryDependencies {
+  readonly entries: EntryStore;
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly agentNames: AgentNames;
+  readonly settings: ServiceSettings;
+}
+
+const maximumApplied = 50_000;
+
+/**
+ * Registration entries. Each change is judged on both sides: an operator must be allowed to write
+ * the entry as it is and as it becomes.
+ */
+export class EntryService implements Entries {
+  readonly #deps: EntryDependencies;
+  readonly #judge: EntryJudge;
+
+  constructor(deps: EntryDependencies) {
+    this.#deps = deps;
+    this.#judge = new EntryJudge(deps);
+  }
+
+  create(caller: OperatorCaller, inputs: readonly EntryInput[]): Promise<readonly EntryResult[]> {
+    return refusing(this.#deps.refusals, caller, 'CreateEntries', undefined, async () => {
+      checkBatchSize(inputs.length);
+      const rights = await this.#deps.access.of(caller);
+      const writes = this.#writesOf(caller);
+      const items = inputs.map((input) =>
+        judged(input.id, () => {
+          const id = input.id === '' ? this.#newId() : input.id;
+          return writes.create(this.#judge.draft(rights, { ...input, id }));
+        }),
+      );
+      return this.#writeEach(caller, 'CreateEntries', items);
+    });
+  }
+
+  get(caller: OperatorCaller, id: string): Promise<RegistrationEntry> {
+    return refusing(this.#deps.refusals, caller, 'GetEntry', id.slice(0, 64), async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require('entry.read', { kind: 'none' });
+      const entry = await this.#deps.entries.byId(id);
+      // a caller who may not read it does not learn that it exists
+      if (entry === undefined || !rights.permits('entry.read', targetOf(entry)))
+        throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
+      return entry;
+    });
+  }
+
+  list(
+    caller: OperatorCaller,
+    filter: EntryFilter,
+    page: PageRequest,
+  ): Promise<Page<RegistrationEntry>> {
+    return refusing(this.#deps.refusals, caller, 'ListEntries', undefined, async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require('entry.read', { kind: 'none' });
+      return visiblePage(
+        (next) => this.#deps.entries.list(filter, next),
+        (entry) => rights.permits('entry.read', targetOf(entry)),
+        checkPage(page),
+      );
+    });
+  }
+
+  update(caller: OperatorCaller, input: EntryInput, revision: number): Promise<RegistrationEntry> {
+    return refusing(this.#deps.refusals, caller, 'UpdateEntry', input.id.slice(0, 64), async () => {
+      const rights = await this.#deps.access.of(caller);
+      const before = await this.#writable(rights, input.id);
+      if (revision !== 0 && revision !== before.revision)
+        throw new PkiError(
+          'CONFLICT',
+          `the entry ${input.id} is at revision ${before.revision}, not ${revision}`,
+        );
+      const draft = this.#judge.draft(rights, input, before);
+      const write = this.#writesOf(caller).update(before, draft);
+      const [change] = await this.#write(caller, [write]);
+      return change?.after as RegistrationEntry;
+    });
+  }
+
+  delete(caller: OperatorCaller, ids: readonly string[]): Promise<readonly EntryResult[]> {
+    return refusing(this.#deps.refusals, caller, 'DeleteEntries', undefined, async () => {
+      checkBatchSize(ids.length);
+      const rights = await this.#deps.access.of(caller);
+      const writes = this.#writesOf(caller);
+      const items = await Promise.all(
+        ids.map(async (id): Promise<Judged> => {
+          try {
+            return { ok: true, write: writes.delete(await this.#writable(rights, id)) };
+          } catch (thrown) {
+            return { ok: false, id, error: PkiError.from(thrown) };
+          }
+        }),
+      );
+      return this.#writeEach(caller, 'DeleteEntries', items);
+    });
+  }
+
+  apply(
+    caller: OperatorCaller,
+    inputs: readonly EntryInput[],
+    options: { readonly prune: boolean; readonly dryRun: boolean },
+  ): ReturnType<Entries['apply']> {
+    return refusing(this.#deps.refusals, caller, 'ApplyEntries', undefined, async () => {
+      if (inputs.length > maximumApplied)
+        throw new PkiError(
+          'REQUEST_TOO_LARGE',
+          `an apply has at most ${maximumApplied} entries, this one has ${inputs.length}`,
+        );
+      const rights = await this.#deps.access.of(caller);
+      rights.require('entry.write', { kind: 'none' });
+      const present = await this.#all();
+      const planner = new EntryPlanner(
+        { rights, judge: this.#judge, writes: this.#writesOf(caller), newId: () => this.#newId() },
+        present,
+      );
+      const { writes, unchanged, drafts } = planner.plan(inputs, options.prune);
+      if (writes.length === 0) return { changes: [], unchanged, applied: !options.dryRun };
+      // a first check of conflicts; the transaction checks them again
+      checkConflicts(
+        sightOf(present),
+        drafts,
+        new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]),
+        this.#deps.settings.trustDomain,
+      );
+      if (options.dryRun)
+        return {
+          changes: planned(writes, present, this.#deps.clock.now(), actorOf(caller)),
+          unchanged,
+          applied: false,
+        };
+      return { changes: await this.#write(caller, writes, drafts), unchanged, applied: true };
+    });
+  }
+
+  async #writable(rights: OperatorRights, id: string): Promise<RegistrationEntry> {
+    rights.require('entry.write', { kind: 'none' });
+    const before = await this.#deps.entries.byId(id);
+    if (before === undefined)
+      throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
+    requireWrite(rights, before);
+    return before;
+  }
+
+  /**
+   * Writes all in one commit. If the store refuses one, each is written on its own, so that one
+   * does not hold up the others.
+   */
+  async #writeEach(
+    caller: OperatorCaller,
+    operation: string,
+    items: readonly Judged[],
+  ): Promise<readonly EntryResult[]> {
+    const writes = items.flatMap((item) => (item.ok ? [item.write] : []));
+    const done = new Map<EntryWrite, EntryResult>();
+    const together =
+      writes.length > 1 ? await this.#write(caller, writes).catch(() => undefined) : undefined;
+    for (const [index, write] of writes.entries())
+      done.set(
+        write,
+        together === undefined
+          ? await this.#writeOne(caller, write)
+          : result(write, together[index]),
+      );
+    const results = items.map(
+      (item): EntryResult => (item.ok ? (done.get(item.write) as EntryResult) : item),
+    );
+    const refused = results.filter((each) => !each.ok);
+    await Promise.all(
+      refused.map((each) =>
+        this.#deps.refusals.refused(caller, operation, each.error, each.id.slice(0, 64)),
+      ),
+    );
+    return results;
+  }
+
+  async #writeOne(caller: OperatorCaller, write: EntryWrite): Promise<EntryResult> {
+    try {
+      const [change] = await this.#write(caller, [write]);
+      return result(write, change);
+    } catch (thrown) {
+      return { ok: false, id: write.id, error: PkiError.from(thrown) };
+    }
+  }
+
+  #write(
+    caller: OperatorCaller,
+    writes: readonly EntryWrite[],
+    alsoCheck: readonly EntryDraft[] = [],
+  ): Promise<readonly EntryChange[]> {
+    const written = writes.flatMap(({ draft }) => (draft === undefined ? [] : [draft]));
+    const drafts = alsoCheck.length > 0 ? alsoCheck : written;
+    const touched = new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]);
+    const { trustDomain } = this.#deps.settings;
+    return this.#deps.entries.write(
+      writes,
+      { now: this.#deps.clock.now(), createdBy: actorOf(caller) },
+      {
+        locks: ['entries'],
+        reads: conflictReads(drafts),
+        judge: (found) => checkConflicts(found, drafts, touched, trustDomain),
+      },
+    );
+  }
+
+  #writesOf(caller: OperatorCaller): EntryWrites {
+    return new EntryWrites(actorOf(caller), this.#deps.clock);
+  }
+
+  #newId(): string {
+    return uuidv7(this.#deps.clock.nowMs());
+  }
+
+  async #all(): Promise<ReadonlyMap<string, RegistrationEntry>> {
+    const all = new Map<string, RegistrationEntry>();
+    for await (const entries of pagesOf((page) => this.#deps.entries.list({}, page)))
+      for (const entry of entries) all.set(entry.id, entry);
+    return all;
+  }
+}
+
+type Judged =
+  | { readonly ok: true; readonly write: EntryWrite }
+  | { readonly ok: false; readonly id: string; readonly error: PkiError };
+
+function judged(id: string, judge: () => EntryWrite): Judged {
+  try {
+    return { ok: true, write: judge() };
+  } catch (thrown) {
+    return { ok: false, id, error: PkiError.from(thrown) };
+  }
+}
+
+const result = (write: EntryWrite, change: EntryChange | undefined): EntryResult => {
+  const entry = change?.after ?? change?.before;
+  return entry === undefined
+    ? {
+        ok: false,
+        id: write.id,
+        error: new PkiError('INTERNAL', 'the store gave no result for an entry'),
+      }
+    : { ok: true, id: write.id, entry };
+};

@@ -1,0 +1,106 @@
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import { auditorGrant, auditorRole, checkRole, type Role } from '../../domain/index.ts';
+import type { Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
+import { pagesOf } from '../../store/pages.ts';
+import type { Access } from '../callers/access.ts';
+import { actorOf, type OperatorCaller } from '../callers/caller.ts';
+import type { Roles } from '../services.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { checkPage } from '../requests.ts';
+
+export interface RoleDependencies {
+  readonly roles: RoleStore;
+  readonly access: Access;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+}
+
+/** Roles of admins. Whoever could change them could give himself any: it takes everything. */
+export class RoleService implements Roles {
+  readonly #deps: RoleDependencies;
+
+  constructor(deps: RoleDependencies) {
+    this.#deps = deps;
+  }
+
+  put(
+    caller: OperatorCaller,
+    role: {
+      readonly name: string;
+      readonly verbs: readonly string[];
+      readonly prefixes: readonly string[];
+      readonly members: readonly string[];
+    },
+  ): Promise<Role> {
+    return refusing(this.#deps.refusals, caller, 'PutRole', role.name.slice(0, 64), async () => {
+      (await this.#deps.access.of(caller)).requireEverything('changing roles');
+      const { clock } = this.#deps;
+      const checked = unwrap(checkRole(role, this.#deps.access.trustDomain));
+      const now = clock.now();
+      return this.#deps.roles.put(
+        { ...checked, createdAt: now, updatedAt: now },
+        {
+          timeMs: clock.nowMs(),
+          actor: actorOf(caller),
+          kind: 'role.put',
+          subject: checked.name,
+          detail: { verbs: checked.verbs, prefixes: checked.prefixes, members: checked.members },
+        },
+      );
+    });
+  }
+
+  list(caller: OperatorCaller, page: PageRequest): Promise<Page<Role>> {
+    return refusing(this.#deps.refusals, caller, 'ListRoles', undefined, async () => {
+      const rights = await this.#deps.access.of(caller);
+      rights.require('role.read', this.#deps.access.all);
+      const checked = checkPage(page);
+      const found = await this.#deps.roles.list(checked);
+      const grant = auditorGrant(this.#deps.access.trustDomain);
+      const items = found.items.map((role) =>
+        role.name === auditorRole ? { ...role, ...grant } : role,
+      );
+      // the auditor exists before anybody is one
+      const last =
+        found.next === undefined &&
+        !items.some(({ name }) => name === auditorRole) &&
+        (await this.#auditorIsNew(checked));
+      return {
+        items: last
+          ? [...items, { name: auditorRole, ...grant, members: [], createdAt: 0, updatedAt: 0 }]
+          : items,
+        next: found.next,
+      };
+    });
+  }
+
+  delete(caller: OperatorCaller, name: string): Promise<Role> {
+    return refusing(this.#deps.refusals, caller, 'DeleteRole', name.slice(0, 64), async () => {
+      (await this.#deps.access.of(caller)).requireEverything('changing roles');
+      if (name === auditorRole)
+        throw new PkiError(
+          'INVALID_REQUEST',
+          'the role auditor always exists: put it without members instead',
+        );
+      return this.#deps.roles.delete(name, {
+        timeMs: this.#deps.clock.nowMs(),
+        actor: actorOf(caller),
+        kind: 'role.deleted',
+        subject: name,
+        detail: {},
+      });
+    });
+  }
+
+  /**
+   * Only the last page is asked, and only when it did not begin the list: the role may stand on an
+   * earlier one.
+   */
+  async #auditorIsNew(page: PageRequest): Promise<boolean> {
+    if (page.after === undefined) return true;
+    for await (const roles of pagesOf((each) => this.#deps.roles.list(each)))
+      if (roles.some(({ name }) => name === auditorRole)) return false;
+    return true;
+  }
+}

@@ -1,0 +1,49 @@
+import type { Clock } from '../../common/runtime/index.ts';
+import type { ConsumerRecord } from '../../domain/index.ts';
+import type { LedgerAgents } from '../../ledger/index.ts';
+import type { CertificateStore } from '../../store/ports/index.ts';
+
+export interface LostConsumerDependencies {
+  readonly agents: Pick<LedgerAgents, 'consumers'>;
+  readonly certificates: Pick<CertificateStore, 'lastNotAfter'>;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+const maximumLost = 10_000;
+
+/**
+ * Consumers that the sessions before knew and that a new session does not: the agent came back with
+ * an empty, older or copied directory, while the workload may run on with its leaf. Each counts
+ * until the last leaf of its identity that this agent holds has ended. An identity that the new
+ * session names, as a stream or as departed, is not lost.
+ */
+export async function lostConsumers(
+  { agents, certificates, clock }: LostConsumerDependencies,
+  agentId: string,
+  reported: readonly ConsumerRecord[],
+): Promise<readonly ConsumerRecord[]> {
+  const named = new Set(reported.map(identityOf));
+  const ids = new Set(reported.map(({ id }) => id));
+  const lost: ConsumerRecord[] = [];
+  const now = clock.now();
+  for (const consumer of await agents.consumers(agentId)) {
+    if (consumer.kind === 'agent' || ids.has(consumer.id) || lost.length >= maximumLost) continue;
+    if (consumer.lostUntil === undefined && named.has(identityOf(consumer))) continue;
+    const lostUntil =
+      consumer.lostUntil ??
+      (await certificates.lastNotAfter({ holder: agentId, spiffeId: consumer.spiffeId }, now));
+    if (lostUntil > now) lost.push(asLost(consumer, lostUntil));
+  }
+  return lost;
+}
+
+const identityOf = ({ spiffeId, authoritySetDigest }: ConsumerRecord): string =>
+  `${authoritySetDigest === '' ? 'jwt' : 'roots'} ${spiffeId}`;
+
+/** What nobody has told this process proves nothing, so it stays unconfirmed. */
+const asLost = ({ heardAt, ...consumer }: ConsumerRecord, lostUntil: number): ConsumerRecord => ({
+  ...consumer,
+  ...(heardAt === undefined ? { state: 'pending' as const } : {}),
+  reason: 'the new session of its agent does not know it, and its certificate has not ended',
+  lostUntil,
+});

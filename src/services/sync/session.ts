@@ -1,0 +1,299 @@
+import { PkiError } from '../../common/errors/index.ts';
+import type { Position } from '../../domain/index.ts';
+import type { AgentCaller } from '../callers/caller.ts';
+import type { SyncMessage, SyncSession } from '../services.ts';
+import { changeMessages, epochFor, inPages, pageEntries } from './pages.ts';
+import type { SyncSource } from './source.ts';
+
+interface Snapshot {
+  /** Of before its first page: what changes meanwhile comes again as a change. */
+  readonly position: Position;
+  readonly parents: readonly string[];
+  after: string | undefined;
+  begun: boolean;
+}
+
+/**
+ * What one connected agent has been sent and still has to be sent. It keeps no queue of events,
+ * only which kinds of state are behind; when the transport takes more, it reads the newest state.
+ * One pump at a time. Owner: the hub.
+ */
+export class AgentSession {
+  readonly caller: AgentCaller;
+  readonly #transport: SyncSession;
+  readonly #source: SyncSource;
+  parents: readonly string[];
+  #position: Position | undefined;
+  #bundleSequence: number;
+  #behind = { bundles: true, authorities: true, entries: true, checkpoint: false };
+  /** Parents under which something changed; undefined: any. */
+  #changed: Set<string> | undefined;
+  #snapshot: Snapshot | undefined;
+  #outbox: SyncMessage[] = [];
+  #blocked = false;
+  #pumping = false;
+  #started = false;
+  #ended = false;
+  #sentAuthorities = '';
+  #sentCrls: Extract<SyncMessage, { kind: 'authorities' }>['crls'] = [];
+  readonly #checkpoint: (() => SyncMessage | undefined) | undefined;
+  #sentCheckpoint: SyncMessage | undefined;
+
+  /** `checkpoint`: the newest of the audit log, for an agent that keeps them. */
+  constructor(
+    caller: AgentCaller,
+    transport: SyncSession,
+    source: SyncSource,
+    from: {
+      readonly parents: readonly string[];
+      readonly position: Position | undefined;
+      readonly bundleSequence: number;
+      readonly checkpoint?: (() => SyncMessage | undefined) | undefined;
+    },
+  ) {
+    this.caller = caller;
+    this.parents = from.parents;
+    this.#transport = transport;
+    this.#source = source;
+    this.#position = from.position;
+    this.#bundleSequence = from.bundleSequence;
+    this.#checkpoint = from.checkpoint;
+    this.#behind.checkpoint = from.checkpoint !== undefined;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** The first message goes out, the rest follows by itself. */
+  start(welcome: SyncMessage): void {
+    this.#outbox.unshift(welcome);
+    this.#started = true;
+    this.pump();
+  }
+
+  drained(): void {
+    this.#blocked = false;
+    this.pump();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#outbox = [];
+  }
+
+  close(error: PkiError): void {
+    if (this.#ended) return;
+    this.end();
+    this.#transport.close(error);
+  }
+
+  entriesChanged(parents: Iterable<string>): void {
+    if (this.#behind.entries && this.#changed === undefined) return;
+    this.#behind.entries = true;
+    this.#changed ??= new Set();
+    for (const parent of parents) this.#changed.add(parent);
+    this.pump();
+  }
+
+  /** Something may have changed under any of its parents. */
+  anythingChanged(): void {
+    this.#behind.entries = true;
+    this.#changed = undefined;
+    this.pump();
+  }
+
+  /** Nothing changed for this agent up to there: what it is asked about next time begins later. */
+  upToDate(position: Position): void {
+    if (
+      this.#behind.entries ||
+      this.#snapshot !== undefined ||
+      this.#position === undefined ||
+      this.#pumping
+    )
+      return;
+    if (this.#position.revision < position.revision)
+      this.#position = { epoch: this.#position.epoch, revision: position.revision };
+  }
+
+  /** It is under other parents now: what it holds is replaced whole. */
+  parentsChanged(parents: readonly string[]): void {
+    this.parents = parents;
+    this.restart();
+  }
+
+  /** A snapshot, from the beginning. */
+  restart(): void {
+    this.#position = undefined;
+    this.#snapshot = undefined;
+    this.#behind.entries = true;
+    this.#changed = undefined;
+    this.pump();
+  }
+
+  checkpointMoved(): void {
+    if (this.#checkpoint === undefined) return;
+    this.#behind.checkpoint = true;
+    this.pump();
+  }
+
+  authoritiesChanged(): void {
+    this.#behind.bundles = true;
+    this.#behind.authorities = true;
+    this.pump();
+  }
+
+  pump(): void {
+    if (!this.#started || this.#pumping || this.#blocked || this.#ended) return;
+    this.#pumping = true;
+    void this.#run().then(
+      () => {
+        this.#pumping = false;
+        // something may have come while the last step was finishing
+        if (this.#hasWork() && !this.#blocked && !this.#ended) this.pump();
+      },
+      (thrown: unknown) => {
+        this.#pumping = false;
+        this.close(PkiError.from(thrown));
+      },
+    );
+  }
+
+  #hasWork(): boolean {
+    return (
+      this.#outbox.length > 0 ||
+      this.#behind.bundles ||
+      this.#behind.authorities ||
+      this.#behind.entries ||
+      this.#behind.checkpoint ||
+      this.#snapshot !== undefined
+    );
+  }
+
+  async #run(): Promise<void> {
+    while (this.#hasWork() && !this.#blocked && !this.#ended) {
+      const next = this.#outbox.shift();
+      if (next !== undefined) this.#blocked = !this.#transport.send(next);
+      // trust before identities: entries may come from an authority that is new
+      else if (this.#behind.bundles) await this.#bundles();
+      else if (this.#behind.authorities) this.#authorities();
+      else if (this.#snapshot !== undefined || this.#position === undefined)
+        await this.#snapshotPage();
+      else if (this.#behind.checkpoint) this.#newestCheckpoint();
+      else await this.#changes(this.#position);
+    }
+  }
+
+  async #bundles(): Promise<void> {
+    this.#behind.bundles = false;
+    const steps = await this.#source.bundleSteps(this.#bundleSequence);
+    const last = steps.steps.at(-1);
+    if (last === undefined) return;
+    this.#bundleSequence = last.sequence;
+    this.#outbox.push(steps);
+  }
+
+  #authorities(): void {
+    this.#behind.authorities = false;
+    const message = this.#source.authoritiesMessage();
+    const text = [
+      ...message.tainted.map(
+        ({ authorityId, windowSeconds }) => `tainted ${authorityId} ${windowSeconds}`,
+      ),
+      ...message.published.map(({ authorityId }) => authorityId),
+    ].join(' ');
+    // one object until one of them changes: neither names nor dates tell two CRLs of one second
+    // apart
+    const sameCrls =
+      message.crls === this.#sentCrls || message.crls.length + this.#sentCrls.length === 0;
+    if (text === this.#sentAuthorities && sameCrls) return;
+    this.#sentAuthorities = text;
+    this.#sentCrls = message.crls;
+    this.#outbox.push(message);
+  }
+
+  #newestCheckpoint(): void {
+    this.#behind.checkpoint = false;
+    const message = this.#checkpoint?.();
+    if (message === undefined || message === this.#sentCheckpoint) return;
+    this.#sentCheckpoint = message;
+    this.#outbox.push(message);
+  }
+
+  async #snapshotPage(): Promise<void> {
+    const snapshot = (this.#snapshot ??= await this.#begin());
+    const page = await this.#source.page(
+      snapshot.parents,
+      snapshot.after === undefined
+        ? { size: pageEntries }
+        : { size: pageEntries, after: snapshot.after },
+    );
+    // restarted while the page was read: the new snapshot begins from the beginning
+    if (this.#snapshot !== snapshot) return;
+    const last = page.next === undefined;
+    const pages = inPages(page.items);
+    for (const [index, upserts] of pages.entries()) {
+      const end = last && index === pages.length - 1;
+      this.#outbox.push({
+        kind: 'entries',
+        snapshotBegin: !snapshot.begun,
+        snapshotEnd: end,
+        upserts,
+        removedIds: [],
+        position: end ? snapshot.position : undefined,
+      });
+      snapshot.begun = true;
+    }
+    snapshot.after = page.next;
+    if (!last) return;
+    this.#snapshot = undefined;
+    this.#position = snapshot.position;
+    this.#behind.entries = true;
+    this.#changed = undefined;
+  }
+
+  async #begin(): Promise<Snapshot> {
+    const { parents } = this;
+    const position = await this.#source.position();
+    return {
+      position: { epoch: epochFor(position.epoch, parents), revision: position.revision },
+      parents,
+      after: undefined,
+      begun: false,
+    };
+  }
+
+  async #changes(from: Position): Promise<void> {
+    const { parents } = this;
+    const which =
+      this.#changed === undefined
+        ? undefined
+        : parents.filter((parent) => this.#changed?.has(parent));
+    this.#behind.entries = false;
+    this.#changed = new Set();
+    if (which?.length === 0) return;
+    const delta = await (which?.length === 1
+      ? this.#source.changesOfOne(which[0] as string, from.revision)
+      : this.#source.changes(which ?? parents, from.revision));
+    // the parents changed, or a snapshot was asked for, while it was read
+    if (this.parents !== parents || this.#position !== from) return;
+    if (delta === undefined) {
+      this.restart();
+      return;
+    }
+    const position = {
+      epoch: epochFor(delta.position.epoch, parents),
+      revision: delta.position.revision,
+    };
+    if (position.epoch !== from.epoch) {
+      this.restart();
+      return;
+    }
+    this.#position = position;
+    this.#outbox.push(
+      ...(which?.length === 1
+        ? this.#source.sharedMessages(delta, position)
+        : changeMessages(delta.upserts, delta.removedIds, position)),
+    );
+  }
+}

@@ -1,0 +1,159 @@
+import type { Clock } from '../../common/runtime/index.ts';
+import type { Position, RegistrationEntry } from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/contract.ts';
+import type {
+  BundleStore,
+  EntryStore,
+  MetaStore,
+  Page,
+  PageRequest,
+} from '../../store/ports/index.ts';
+import type { SyncMessage } from '../services.ts';
+import { changeMessages } from './pages.ts';
+
+export interface SyncSourceDependencies {
+  readonly entries: Pick<EntryStore, 'byParents' | 'changes'>;
+  readonly bundles: Pick<BundleStore, 'since'>;
+  readonly meta: Pick<MetaStore, 'position'>;
+  readonly authorities: Pick<Authorities, 'tainted' | 'published' | 'bundle'>;
+  /** What is handed out; absent: none are. */
+  readonly crls: Pick<Crls, 'set'>;
+  readonly clock: Clock;
+  readonly taintWindowSeconds: number;
+}
+
+export type Changes = Awaited<ReturnType<EntryStore['changes']>>;
+type Delta = NonNullable<Changes>;
+
+type BundlesMessage = Extract<SyncMessage, { kind: 'bundles' }>;
+type AuthoritiesMessage = Extract<SyncMessage, { kind: 'authorities' }>;
+
+/** The CRLs of this CA: a complete set, or none. */
+export interface Crls {
+  set(): readonly {
+    readonly authorityId: string;
+    readonly der: Buffer;
+    readonly nextUpdate: number;
+  }[];
+  onChange(listener: () => void): () => void;
+}
+
+const maximumShared = 1000;
+/** Snapshots that read at once, when thousands of agents come back together. */
+const maximumReaders = 16;
+
+/**
+ * Reads for all sessions, each thing once: a change under one parent is one query and one message
+ * object, however many agents have that parent. Owner of what is shared, which lasts until the next
+ * change.
+ */
+export class SyncSource {
+  readonly #deps: SyncSourceDependencies;
+  readonly #changes = new Map<string, Promise<Changes>>();
+  readonly #steps = new Map<number, Promise<BundlesMessage>>();
+  #messages = new WeakMap<Delta, Map<string, readonly SyncMessage[]>>();
+  #tainted: AuthoritiesMessage | undefined;
+  #readers = 0;
+  readonly #queue: (() => void)[] = [];
+
+  constructor(deps: SyncSourceDependencies) {
+    this.#deps = deps;
+  }
+
+  /** Entries have changed: what was read before is of the past. */
+  entriesMoved(): void {
+    this.#changes.clear();
+  }
+
+  authoritiesMoved(): void {
+    this.#steps.clear();
+    this.#tainted = undefined;
+  }
+
+  position(): Promise<Position> {
+    return this.#deps.meta.position();
+  }
+
+  async page(parents: readonly string[], request: PageRequest): Promise<Page<RegistrationEntry>> {
+    if (this.#readers >= maximumReaders)
+      await new Promise<void>((resolve) => this.#queue.push(resolve));
+    else this.#readers += 1;
+    try {
+      return await this.#deps.entries.byParents(parents, request);
+    } finally {
+      const next = this.#queue.shift();
+      if (next === undefined) this.#readers -= 1;
+      else next();
+    }
+  }
+
+  changes(parents: readonly string[], revision: number): Promise<Changes> {
+    return this.#deps.entries.changes(parents, revision);
+  }
+
+  changesOfOne(parent: string, revision: number): Promise<Changes> {
+    return remembered(this.#changes, `${parent} ${revision}`, () =>
+      this.#deps.entries.changes([parent], revision),
+    );
+  }
+
+  /** The same objects for the same change and position, so that they are encoded once. */
+  sharedMessages(delta: Delta, position: Position): readonly SyncMessage[] {
+    let byEpoch = this.#messages.get(delta);
+    if (byEpoch === undefined) {
+      byEpoch = new Map();
+      this.#messages.set(delta, byEpoch);
+    }
+    let messages = byEpoch.get(position.epoch);
+    if (messages === undefined) {
+      messages = changeMessages(delta.upserts, delta.removedIds, position);
+      byEpoch.set(position.epoch, messages);
+    }
+    return messages;
+  }
+
+  /**
+   * The steps after a sequence; for one that the database never had (it was restored), the present
+   * bundle alone.
+   */
+  bundleSteps(sequence: number): Promise<BundlesMessage> {
+    return remembered(this.#steps, sequence, async () => {
+      const present = this.#deps.authorities.bundle();
+      if (sequence > present.sequence) return { kind: 'bundles', steps: [present] };
+      return {
+        kind: 'bundles',
+        steps: sequence === present.sequence ? [] : await this.#deps.bundles.since(sequence),
+      };
+    });
+  }
+
+  authoritiesMessage(): AuthoritiesMessage {
+    this.#tainted ??= {
+      kind: 'authorities',
+      tainted: this.#deps.authorities
+        .tainted()
+        .map(({ id, subjectKeyId, taintedAt, taintWindowSeconds }) => ({
+          authorityId: id,
+          subjectKeyId: subjectKeyId ?? '',
+          windowSeconds: taintWindowSeconds ?? this.#deps.taintWindowSeconds,
+          taintedAt: taintedAt ?? 0,
+        })),
+      published: this.#deps.authorities.published(),
+      crls: this.#deps.crls.set(),
+    };
+    return this.#tainted;
+  }
+}
+
+function remembered<K, V>(map: Map<K, Promise<V>>, key: K, read: () => Promise<V>): Promise<V> {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const reading = read();
+  if (map.size >= maximumShared) map.delete(map.keys().next().value as K);
+  map.set(key, reading);
+  // a failed read is not remembered
+  reading.catch(() => {
+    if (map.get(key) === reading) map.delete(key);
+  });
+  return reading;
+}

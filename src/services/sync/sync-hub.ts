@@ -1,0 +1,380 @@
+import { PkiError } from '../../common/errors/index.ts';
+import {
+  errorFields,
+  type Clock,
+  type Logger,
+  KeyedBuckets,
+  type Rate,
+} from '../../common/runtime/index.ts';
+import { protocolVersion } from '../../common/wire/index.ts';
+import { serverId } from '../../common/spiffe/index.ts';
+import { parentsOf, type Agent, type Position } from '../../domain/index.ts';
+import type { Authorities } from '../../issuance/contract.ts';
+import type { LedgerAgents, ObjectLedger } from '../../ledger/index.ts';
+import type {
+  CertificateStore,
+  EntryStore,
+  IssuanceStore,
+  MetaStore,
+} from '../../store/ports/index.ts';
+import type { AgentCaller } from '../callers/caller.ts';
+import type { CallerRegistry } from '../callers/caller-registry.ts';
+import type {
+  EndedCallers,
+  Sync,
+  SyncConnection,
+  SyncHello,
+  SyncMessage,
+  SyncSession,
+} from '../services.ts';
+import type { HandshakeLedger } from './handshakes.ts';
+import type { NodeSetIndex } from '../agents/node-set-index.ts';
+import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
+import { checkText, enforceRate, requireAgent } from '../requests.ts';
+import type { ServiceSettings } from '../settings.ts';
+import { standingAgent } from '../agents/standing-agent.ts';
+import { CheckpointOffers, type Checkpoints } from './checkpoints.ts';
+import { epochFor } from './pages.ts';
+import { UpwardReports } from './reports.ts';
+import { AgentSession } from './session.ts';
+import type { Crls, SyncSource } from './source.ts';
+
+export interface SyncDependencies {
+  readonly source: SyncSource;
+  readonly entries: Pick<EntryStore, 'changedParents'>;
+  readonly agents: Pick<
+    LedgerAgents,
+    'byId' | 'seen' | 'consumers' | 'replaceConsumers' | 'updateConsumers'
+  >;
+  readonly certificates: Pick<CertificateStore, 'lastNotAfter'>;
+  readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly meta: Pick<MetaStore, 'position'>;
+  readonly authorities: Pick<Authorities, 'onChange'>;
+  readonly handshakes: HandshakeLedger;
+  readonly crls: Pick<Crls, 'onChange'>;
+  readonly checkpoints: Checkpoints;
+  /** Called when an agent came, went or reported what its consumers hold. */
+  readonly onHeld: () => void;
+  readonly nodeSets: NodeSetIndex;
+  readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands'>;
+  readonly refusals: RefusalLog;
+  readonly onRevision: (listener: (position: Position) => void) => () => void;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly settings: ServiceSettings;
+}
+
+/**
+ * Of one agent: each session may cost a snapshot of all its entries. An honest one reconnects with
+ * backoff.
+ */
+const openRate: Rate = { perSecond: 1, burst: 30 };
+
+interface Connected {
+  readonly session: AgentSession;
+  readonly agent: Pick<Agent, 'spiffeId' | 'selectors'>;
+  readonly cancelExpiry: () => void;
+}
+
+/**
+ * `issuer-sets`: published issuing authorities come down, their digest is taken; `handshakes`:
+ * reports are taken.
+ */
+const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
+
+/**
+ * All connected agents. A change of entries costs one query for the parents that it touches; only
+ * sessions under those are woken. Owner of the sessions and of the index from parents to them.
+ */
+export class SyncHub implements Sync {
+  readonly #deps: SyncDependencies;
+  readonly #opened: KeyedBuckets;
+  readonly #connected = new Map<string, Connected>();
+  readonly #byParent = new Map<string, Set<AgentSession>>();
+  readonly #serverId: string;
+  readonly #stop: (() => void)[];
+  readonly #checkpoints: CheckpointOffers;
+  /** Up to where all sessions know, or have been told that they are behind. */
+  #seen: Position | undefined;
+  #wave: Promise<void> | undefined;
+  #moved = false;
+  #closed = false;
+
+  constructor(deps: SyncDependencies) {
+    this.#deps = deps;
+    this.#opened = new KeyedBuckets(openRate, deps.clock);
+    this.#serverId = serverId(deps.settings.trustDomain).toString();
+    this.#stop = [
+      deps.onRevision(() => this.#revisionMoved()),
+      deps.authorities.onChange(() => this.#authoritiesMoved()),
+      deps.crls.onChange(() => this.#authoritiesMoved()),
+      deps.callers.onEnded((ended) => this.#ended(ended)),
+    ];
+    this.#checkpoints = new CheckpointOffers(deps.checkpoints, deps.clock, () => {
+      for (const { session } of this.#connected.values()) session.checkpointMoved();
+    });
+  }
+
+  open(caller: AgentCaller, hello: SyncHello, transport: SyncSession): Promise<SyncConnection> {
+    return refusing(this.#deps.refusals, caller, 'Sync', caller.spiffeId, async () => {
+      requireAgent(caller);
+      if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
+      if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1)
+        throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
+      enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
+      const version = checkText('agent_version', hello.agentVersion, 128);
+      const agent = await standingAgent(this.#deps, caller);
+      // a session that is refused for another reason has shown its checkpoint before
+      await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
+      const present = await this.#deps.meta.position();
+      const parents = await this.#deps.nodeSets.parents(agent);
+      const epoch = epochFor(present.epoch, parents);
+      const from =
+        hello.position?.epoch === epoch && hello.position.revision <= present.revision
+          ? hello.position
+          : undefined;
+      const session = new AgentSession(caller, transport, this.#deps.source, {
+        parents,
+        position: from,
+        bundleSequence: count(hello.bundleSequence),
+        checkpoint: hello.capabilities.includes('checkpoints')
+          ? this.#checkpoints.message
+          : undefined,
+      });
+      const connected = this.#register(session, agent);
+      this.#deps.agents.seen(caller.spiffeId, {
+        at: this.#deps.clock.now(),
+        version,
+        survivedOutageSeconds: count(hello.survivedOutageSeconds),
+      });
+      try {
+        // node sets may have changed between reading and registering
+        await this.#reparent([connected]);
+      } catch (thrown) {
+        this.#end(connected, PkiError.from(thrown));
+        throw thrown;
+      }
+      // the first one: from here on changes are told from each other
+      if (this.#seen === undefined) this.#revisionMoved();
+      const welcome: SyncMessage = {
+        kind: 'welcome',
+        protocolVersion: Math.min(protocolVersion, hello.protocolVersion),
+        capabilities,
+        epoch: epochFor(present.epoch, session.parents),
+        serverTime: this.#deps.clock.now(),
+        serverVersion: this.#deps.settings.serverVersion,
+      };
+      // once the front holds the connection, so that no `drained` comes before it can be passed on
+      setImmediate(() => session.start(welcome));
+      const reports = new UpwardReports(caller.spiffeId, this.#deps);
+      return {
+        consumers: async (report) => {
+          await reports.consumers(report);
+          this.#deps.onHeld();
+        },
+        replaced: (serials) => reports.replaced(serials),
+        handshakes: (batch) => reports.handshakes(batch),
+        agent: (report) =>
+          this.#deps.agents.seen(caller.spiffeId, {
+            at: this.#deps.clock.now(),
+            survivedOutageSeconds: count(report.survivedOutageSeconds),
+          }),
+        drained: () => session.drained(),
+        closed: () => {
+          session.end();
+          this.#remove(connected);
+        },
+      };
+    });
+  }
+
+  /** Every agent begins anew: the database behind the sessions is another one now. */
+  restartAll(): void {
+    for (const connected of [...this.#connected.values()])
+      this.#end(
+        connected,
+        new PkiError('STARTING_UP', 'the server goes on with another state of its database'),
+      );
+  }
+
+  #authoritiesMoved(): void {
+    this.#deps.source.authoritiesMoved();
+    for (const { session } of this.#connected.values()) session.authoritiesChanged();
+  }
+
+  connectedCount(): number {
+    return this.#connected.size;
+  }
+
+  isConnected(agentId: string): boolean {
+    return this.#connected.has(agentId);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#checkpoints.close();
+    for (const stop of this.#stop) stop();
+    for (const connected of [...this.#connected.values()])
+      this.#end(connected, new PkiError('SHUTTING_DOWN', 'the server is shutting down'));
+  }
+
+  /**
+   * Resolves when all that is known to have changed has been handed to the sessions; for tests and
+   * a clean shutdown.
+   */
+  async settled(): Promise<void> {
+    while (this.#wave !== undefined) await this.#wave;
+  }
+
+  #register(session: AgentSession, agent: Pick<Agent, 'spiffeId' | 'selectors'>): Connected {
+    const { caller } = session;
+    const earlier = this.#connected.get(caller.spiffeId);
+    if (earlier !== undefined)
+      this.#end(
+        earlier,
+        new PkiError('AGENT_SUPERSEDED', `a newer sync session of ${caller.spiffeId} took over`),
+      );
+    const leftMs = Math.max(0, caller.notAfter + 1 - this.#deps.clock.now()) * 1000;
+    const cancelExpiry = this.#deps.clock.after(leftMs, () =>
+      this.#end(
+        connected,
+        new PkiError('CERTIFICATE_EXPIRED', 'the certificate of this connection has expired'),
+      ),
+    );
+    const connected: Connected = { session, agent, cancelExpiry };
+    this.#connected.set(caller.spiffeId, connected);
+    this.#index(session);
+    return connected;
+  }
+
+  #end(connected: Connected, error: PkiError): void {
+    this.#remove(connected);
+    connected.session.close(error);
+  }
+
+  #remove(connected: Connected): void {
+    connected.cancelExpiry();
+    this.#unindex(connected.session);
+    if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
+    this.#connected.delete(connected.agent.spiffeId);
+    this.#deps.handshakes.away(connected.agent.spiffeId);
+  }
+
+  #index(session: AgentSession): void {
+    for (const parent of session.parents) {
+      const sessions = this.#byParent.get(parent);
+      if (sessions === undefined) this.#byParent.set(parent, new Set([session]));
+      else sessions.add(session);
+    }
+  }
+
+  #unindex(session: AgentSession): void {
+    for (const parent of session.parents) {
+      const sessions = this.#byParent.get(parent);
+      sessions?.delete(session);
+      if (sessions?.size === 0) this.#byParent.delete(parent);
+    }
+  }
+
+  #revisionMoved(): void {
+    this.#moved = true;
+    this.#wave ??= this.#waves().finally(() => {
+      this.#wave = undefined;
+      if (this.#moved && !this.#closed) this.#revisionMoved();
+    });
+  }
+
+  /** Revisions that come while one wave runs are one wave together. */
+  async #waves(): Promise<void> {
+    while (this.#moved && !this.#closed) {
+      this.#moved = false;
+      if (this.#connected.size === 0) {
+        this.#seen = undefined;
+        return;
+      }
+      try {
+        await this.#oneWave();
+      } catch (thrown) {
+        // nobody may miss a change: who can not be told of it takes a snapshot on a new stream
+        this.#deps.logger.error(
+          { ...errorFields(thrown) },
+          'a change could not be read for the connected agents',
+        );
+        for (const connected of [...this.#connected.values()])
+          this.#end(connected, PkiError.from(thrown));
+        this.#seen = undefined;
+      }
+    }
+  }
+
+  async #oneWave(): Promise<void> {
+    if (this.#seen === undefined) {
+      // nobody was connected when it was forgotten: what came before this moment is read from each
+      // session's own position
+      this.#seen = await this.#deps.meta.position();
+      this.#deps.source.entriesMoved();
+      await this.#reparent([...this.#connected.values()]);
+      for (const { session } of this.#connected.values()) session.anythingChanged();
+      return;
+    }
+    const changed = await this.#deps.entries.changedParents(this.#seen.revision);
+    if (changed === undefined) {
+      this.#seen = await this.#deps.meta.position();
+      for (const { session } of this.#connected.values()) session.restart();
+      return;
+    }
+    this.#seen = changed.position;
+    const woken = new Map<AgentSession, string[]>();
+    if (changed.parentIds.length > 0) {
+      this.#deps.source.entriesMoved();
+      if (changed.parentIds.includes(this.#serverId))
+        await this.#reparent([...this.#connected.values()]);
+      for (const parent of changed.parentIds) {
+        for (const session of this.#byParent.get(parent) ?? []) {
+          const parents = woken.get(session);
+          if (parents === undefined) woken.set(session, [parent]);
+          else parents.push(parent);
+        }
+      }
+    }
+    for (const [session, parents] of woken) session.entriesChanged(parents);
+    for (const { session } of this.#connected.values())
+      if (!woken.has(session)) session.upToDate(changed.position);
+  }
+
+  async #reparent(connected: readonly Connected[]): Promise<void> {
+    const sets = await this.#deps.nodeSets.all();
+    const now = this.#deps.clock.now();
+    for (const { session, agent } of connected) {
+      if (session.ended) continue;
+      const parents = parentsOf(agent, sets, now);
+      if (parents.join('\n') === session.parents.join('\n')) continue;
+      this.#unindex(session);
+      session.parentsChanged(parents);
+      this.#index(session);
+    }
+  }
+
+  #ended(ended: EndedCallers): void {
+    if (ended.kind === 'identity') {
+      // banned or evicted: what it reported counts no more
+      if (ended.beforeGeneration === undefined) this.#deps.handshakes.forget(ended.spiffeId);
+      const connected = this.#connected.get(ended.spiffeId);
+      if (
+        connected !== undefined &&
+        (ended.beforeGeneration === undefined ||
+          connected.session.caller.generation < ended.beforeGeneration)
+      )
+        this.#end(connected, ended.error);
+      return;
+    }
+    for (const connected of this.#connected.values()) {
+      this.#deps.callers
+        .stillStands(connected.session.caller)
+        .catch((thrown: unknown) => this.#end(connected, PkiError.from(thrown)));
+    }
+  }
+}
+
+const count = (value: number): number => (Number.isSafeInteger(value) && value > 0 ? value : 0);

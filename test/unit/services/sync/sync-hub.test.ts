@@ -1,0 +1,452 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PkiError } from '../../../../src/common/errors/index.ts';
+import { uuidv7 } from '../../../../src/common/runtime/index.ts';
+import { serverId } from '../../../../src/common/spiffe/index.ts';
+import { createCsr } from '../../../../src/common/x509/index.ts';
+import type { Position } from '../../../../src/domain/index.ts';
+import type {
+  AgentCaller,
+  SyncConnection,
+  SyncHello,
+  SyncMessage,
+  SyncSession,
+} from '../../../../src/services/index.ts';
+import { settle } from '../../../support/agent.ts';
+import {
+  agentId,
+  createServicesWorld,
+  entryInput,
+  id,
+  local,
+  newKey,
+  selector,
+  trustDomain,
+  type ServicesWorld,
+} from '../../../support/services-world.ts';
+import { until } from '../../../support/until.ts';
+
+const rejectsWith =
+  (code: string) =>
+  (error: unknown): boolean =>
+    error instanceof PkiError && error.code === code;
+const server = serverId(trustDomain).toString();
+type Entries = Extract<SyncMessage, { kind: 'entries' }>;
+
+/** An agent's end: keeps what it was sent, as an agent would. */
+class Receiver implements SyncSession {
+  readonly messages: SyncMessage[] = [];
+  readonly held = new Map<string, string>();
+  position: Position | undefined;
+  error: PkiError | undefined;
+  full = false;
+  connection: SyncConnection | undefined;
+  #staging: Map<string, string> | undefined;
+
+  send(message: SyncMessage): boolean {
+    this.messages.push(message);
+    if (message.kind === 'entries') this.#apply(message);
+    return !this.full;
+  }
+
+  close(error: PkiError): void {
+    this.error = error;
+    this.connection?.closed();
+  }
+
+  pages(): readonly Entries[] {
+    return this.messages.filter((message) => message.kind === 'entries');
+  }
+
+  #apply(page: Entries): void {
+    if (page.snapshotBegin) this.#staging = new Map();
+    const into = this.#staging ?? this.held;
+    for (const removed of page.removedIds) into.delete(removed);
+    for (const entry of page.upserts) into.set(entry.id, entry.spiffeId);
+    if (page.snapshotEnd) {
+      this.held.clear();
+      for (const [key, value] of this.#staging ?? []) this.held.set(key, value);
+      this.#staging = undefined;
+    }
+    if (page.position !== undefined) this.position = page.position;
+  }
+}
+
+const hello = (over: Partial<SyncHello> = {}): SyncHello => ({
+  protocolVersion: 1,
+  agentVersion: '1',
+  capabilities: [],
+  position: undefined,
+  bundleSequence: 1,
+  survivedOutageSeconds: 100,
+  ...over,
+});
+
+async function connect(
+  w: ServicesWorld,
+  caller: AgentCaller,
+  over: Partial<SyncHello> = {},
+  full = false,
+): Promise<Receiver> {
+  const receiver = new Receiver();
+  receiver.full = full;
+  receiver.connection = await w.services.sync.open(caller, hello(over), receiver);
+  await settled(w);
+  return receiver;
+}
+async function settled(w: ServicesWorld): Promise<void> {
+  await settle();
+  await w.services.sync.settled();
+  await settle();
+}
+const held = (receiver: Receiver): readonly string[] => [...receiver.held.keys()].sort();
+
+test('an agent gets a snapshot of its entries, then only what changes for it', async () => {
+  await using w = await createServicesWorld();
+  await w.addEntry({ id: 'a', spiffeId: id('/a'), parentId: agentId('n1') });
+  const n1 = await connect(w, (await w.joinAgent('n1')).caller);
+  const n2 = await connect(w, (await w.joinAgent('n2')).caller);
+  assert.equal(n1.messages[0]?.kind, 'welcome');
+  assert.deepEqual([held(n1), held(n2)], [['a'], []]);
+  const sent = n2.messages.length;
+  await w.addEntry({ id: 'b', spiffeId: id('/b'), parentId: agentId('n1') });
+  await settled(w);
+  await w.services.entries.update(
+    local,
+    entryInput({ id: 'a', spiffeId: id('/a2'), parentId: agentId('n1') }),
+    0,
+  );
+  await w.services.entries.delete(local, ['b']);
+  await settled(w);
+  assert.deepEqual([...n1.held], [['a', id('/a2')]]);
+  assert.equal(n2.messages.length, sent, 'what concerns another is not sent');
+  await w.services.entries.update(
+    local,
+    entryInput({ id: 'a', spiffeId: id('/a2'), parentId: agentId('n2') }),
+    0,
+  );
+  await settled(w);
+  assert.deepEqual(
+    [held(n1), held(n2)],
+    [[], ['a']],
+    'an entry that moves leaves one and comes to the other',
+  );
+});
+
+test('a change that concerns nobody connected costs no query per agent', async () => {
+  await using w = await createServicesWorld();
+  for (let index = 0; index < 20; index += 1)
+    await connect(w, (await w.joinAgent(`n${index}`)).caller);
+  let queries = 0;
+  const { changes } = w.store.entries;
+  Object.assign(w.store.entries, {
+    changes: (...parameters: Parameters<typeof changes>) => {
+      queries += 1;
+      return changes(...parameters);
+    },
+  });
+  await w.addEntry({ id: 'x', spiffeId: id('/x'), parentId: agentId('absent') });
+  await settled(w);
+  assert.equal(queries, 0);
+  await w.addEntry({ id: 'y', spiffeId: id('/y'), parentId: agentId('n3') });
+  await settled(w);
+  assert.equal(queries, 1);
+});
+
+test('a change under a node set is read once and is one object for all its agents', async () => {
+  await using w = await createServicesWorld();
+  await w.addEntry({
+    spiffeId: id('/nodes/edge'),
+    parentId: server,
+    selectors: [selector('node:zone:edge')],
+  });
+  const receivers: Receiver[] = [];
+  for (let index = 0; index < 10; index += 1)
+    receivers.push(await connect(w, (await w.joinAgent(`n${index}`, ['node:zone:edge'])).caller));
+  let queries = 0;
+  const { changes } = w.store.entries;
+  Object.assign(w.store.entries, {
+    changes: (...parameters: Parameters<typeof changes>) => {
+      queries += 1;
+      return changes(...parameters);
+    },
+  });
+  await w.addEntry({ id: 'shared', spiffeId: id('/shared'), parentId: id('/nodes/edge') });
+  await settled(w);
+  assert.ok(receivers.every((receiver) => receiver.held.has('shared')));
+  assert.equal(new Set(receivers.map((receiver) => receiver.pages().at(-1))).size, 1);
+  assert.equal(queries, 1);
+});
+
+test('an agent that joins or leaves a node set gets its entries anew, also when that happened while it was away', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1', ['node:zone:edge']);
+  await w.addEntry({
+    id: 'set',
+    spiffeId: id('/nodes/edge'),
+    parentId: server,
+    selectors: [selector('node:zone:core')],
+  });
+  await w.addEntry({ id: 'shared', spiffeId: id('/shared'), parentId: id('/nodes/edge') });
+  await w.addEntry({ id: 'own', spiffeId: id('/own'), parentId: agentId('n1') });
+  const first = await connect(w, caller);
+  assert.deepEqual(held(first), ['own']);
+  const set = entryInput({
+    id: 'set',
+    spiffeId: id('/nodes/edge'),
+    parentId: server,
+    selectors: [selector('node:zone:edge')],
+  });
+  await w.services.entries.update(local, set, 0);
+  await settled(w);
+  assert.deepEqual(held(first), ['own', 'shared']);
+  const position = first.position as Position;
+  first.connection?.closed();
+  const back = await connect(w, caller, { position });
+  assert.equal(back.pages().length, 0, 'nothing has changed');
+  back.connection?.closed();
+  await w.services.entries.update(local, { ...set, selectors: [selector('node:zone:core')] }, 0);
+  const later = await connect(w, caller, { position });
+  assert.ok(later.pages()[0]?.snapshotBegin);
+  assert.deepEqual(held(later), ['own']);
+});
+
+test('who comes back with a position gets what changed since, and a snapshot for a position of another database or of the future', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  await w.addEntry({ id: 'a', spiffeId: id('/a'), parentId: agentId('n1') });
+  await w.addEntry({ id: 'b', spiffeId: id('/b'), parentId: agentId('n1') });
+  const first = await connect(w, caller);
+  const position = first.position as Position;
+  first.connection?.closed();
+  await w.services.entries.delete(local, ['a']);
+  await w.addEntry({ id: 'c', spiffeId: id('/c'), parentId: agentId('n1') });
+  const back = await connect(w, caller, { position });
+  assert.deepEqual(
+    back
+      .pages()
+      .map(({ snapshotBegin, upserts, removedIds }) => [
+        snapshotBegin,
+        upserts.map((entry) => entry.id),
+        removedIds,
+      ]),
+    [[false, ['c'], ['a']]],
+  );
+  for (const wrong of [
+    { epoch: 'other', revision: position.revision },
+    { epoch: position.epoch, revision: position.revision + 1000 },
+  ])
+    assert.ok((await connect(w, caller, { position: wrong })).pages()[0]?.snapshotBegin);
+});
+
+test('20,000 entries go in pages of at most 500, and a slow agent is neither flooded nor forgotten', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const many = Array.from({ length: 20_000 }, (_, index) =>
+    entryInput({ id: `e${index}`, spiffeId: id(`/w/${index}`), parentId: agentId('n1') }),
+  );
+  await w.services.entries.apply(local, many, { prune: false, dryRun: false });
+  const slow = await connect(w, caller, {}, true);
+  assert.equal(
+    slow.messages.length,
+    1,
+    'nothing after the first that the transport could not take',
+  );
+  for (let turn = 0; turn < 5; turn += 1) {
+    slow.connection?.drained();
+    await settle();
+  }
+  assert.equal(slow.messages.length, 6);
+  await w.services.entries.delete(local, ['e0', 'e19999']);
+  await w.addEntry({ id: 'late', spiffeId: id('/late'), parentId: agentId('n1') });
+  slow.full = false;
+  slow.connection?.drained();
+  await until(async () => {
+    await settled(w);
+    return slow.held.size === 19_999;
+  });
+  assert.equal(slow.held.size, 19_999);
+  assert.ok(slow.held.has('late') && !slow.held.has('e0'));
+  assert.ok(slow.pages().every(({ upserts }) => upserts.length <= 500));
+});
+
+test('a page stays under about one megabyte', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const placeholders = {
+    'unix.user': Array.from({ length: 1000 }, (_, index) => `${'v'.repeat(80)}${index}`),
+  };
+  for (let index = 0; index < 30; index += 1)
+    await w.addEntry({
+      id: `t${index}`,
+      spiffeId: id(`/t${index}/{unix.user}`),
+      parentId: agentId('n1'),
+      placeholders,
+    });
+  const receiver = await connect(w, caller);
+  assert.equal(receiver.held.size, 30);
+  assert.ok(receiver.pages().length >= 3);
+  assert.ok(receiver.pages().every((page) => JSON.stringify(page.upserts).length < 1_200_000));
+});
+
+test('bundles come as steps from the sequence that the agent holds, and taints as state', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const receiver = await connect(w, caller);
+  assert.deepEqual(
+    receiver.messages.map(({ kind }) => kind),
+    ['welcome', 'entries'],
+    'nothing new of bundles, nothing tainted',
+  );
+  const bundle = { sequence: 2, document: '{}', jws: 'bundle.2', createdAt: w.clock.now() };
+  await w.store.bundles.append(bundle, {
+    timeMs: 0,
+    actor: 'server',
+    kind: 'bundle.published',
+    subject: '2',
+    detail: {},
+  });
+  w.setAuthorities({ bundle, tainted: [{ ...w.issuing, state: 'tainted', taintedAt: 7 }] });
+  await settled(w);
+  const [steps, taints] = receiver.messages.slice(2);
+  assert.ok(steps?.kind === 'bundles' && steps.steps.map(({ jws }) => jws).join() === 'bundle.2');
+  assert.ok(
+    taints?.kind === 'authorities' &&
+      taints.tainted[0]?.authorityId === w.issuing.id &&
+      taints.tainted[0].taintedAt === 7,
+  );
+  const old = await connect(w, caller, { bundleSequence: 0 });
+  assert.ok(
+    old.messages.some((message) => message.kind === 'bundles' && message.steps.length === 2),
+  );
+  const restored = await connect(w, caller, { bundleSequence: 9 });
+  assert.ok(
+    restored.messages.some(
+      (message) => message.kind === 'bundles' && message.steps[0]?.sequence === 2,
+    ),
+  );
+});
+
+test('a session ends by a newer one, a ban, a new attestation and the end of its certificate', async () => {
+  await using w = await createServicesWorld({ agentTtlSeconds: 60 });
+  const { caller } = await w.joinAgent('n1');
+  const first = await connect(w, caller);
+  const second = await connect(w, caller);
+  assert.equal(first.error?.code, 'AGENT_SUPERSEDED');
+  assert.equal(w.services.sync.connectedCount(), 1);
+  const next = (await w.joinAgent('n1')).caller;
+  assert.equal(second.error?.code, 'AGENT_SUPERSEDED');
+  await assert.rejects(connect(w, caller), rejectsWith('AGENT_SUPERSEDED'));
+  const third = await connect(w, next);
+  await w.services.attestation.renew(next, {
+    requestId: uuidv7(),
+    csrDer: createCsr(newKey()),
+    agentVersion: '1',
+  });
+  assert.equal(third.error?.code, undefined, 'a renewal ends nothing');
+  w.clock.advance(62_000);
+  assert.equal((third as Receiver).error?.code, 'CERTIFICATE_EXPIRED');
+  const last = (await w.joinAgent('n1')).caller;
+  const fourth = await connect(w, last);
+  await w.services.agents.ban(local, agentId('n1'), '');
+  assert.equal(fourth.error?.code, 'AGENT_BANNED');
+  await assert.rejects(connect(w, last), rejectsWith('AGENT_BANNED'));
+  assert.equal(w.services.sync.connectedCount(), 0);
+});
+
+test('an agent reports for itself, in bounds', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const { connection } = await connect(w, caller);
+  assert.ok(connection);
+  const consumer = (name: string, over: object = {}) => ({
+    id: name,
+    kind: 'proxy',
+    spiffeId: id('/a'),
+    authoritySetDigest: 'ab'.repeat(32),
+    jwtSetDigest: '',
+    issuerSetDigest: '',
+    capabilities: ['reports-handshakes'],
+    state: 'confirmed',
+    reason: '',
+    since: 1,
+    description: 'x',
+    ...over,
+  });
+  await connection.consumers({
+    snapshot: true,
+    consumers: [consumer('p1'), consumer('p2')],
+    removedIds: [],
+  });
+  await connection.consumers({
+    snapshot: false,
+    consumers: [consumer('p3', { state: 'pending' })],
+    removedIds: ['p1'],
+  });
+  assert.deepEqual(
+    (await w.services.agents.get(local, agentId('n1'))).consumers
+      .map((each) => `${each.id} ${each.state}`)
+      .sort(),
+    ['p2 confirmed', 'p3 pending'],
+  );
+  for (const over of [
+    { state: 'fine' },
+    { authoritySetDigest: 'zz' },
+    { spiffeId: 'x' },
+    { id: '' },
+    { description: 'a\u0000' },
+  ])
+    await assert.rejects(
+      connection.consumers({ snapshot: false, consumers: [consumer('p', over)], removedIds: [] }),
+      (error) => error instanceof PkiError,
+    );
+  await assert.rejects(
+    connection.consumers({
+      snapshot: true,
+      consumers: Array.from({ length: 10_001 }, (_, index) => consumer(`c${index}`)),
+      removedIds: [],
+    }),
+    rejectsWith('REQUEST_TOO_LARGE'),
+  );
+  await assert.rejects(connection.replaced(['../x']), rejectsWith('INVALID_REQUEST'));
+  for (let call = 0; call < 200; call += 1) await connection.replaced([]).catch(() => {});
+  await assert.rejects(
+    connection.replaced([]),
+    rejectsWith('RATE_LIMITED'),
+    'each report is a commit',
+  );
+});
+
+test('what outage an agent survives follows what it says last, not its hello', async () => {
+  await using w = await createServicesWorld();
+  const { caller } = await w.joinAgent('n1');
+  const survived = async (): Promise<number | undefined> =>
+    (await w.store.agents.byId(caller.spiffeId))?.survivedOutageSeconds;
+  const { connection } = await connect(w, caller, { survivedOutageSeconds: 0 });
+  assert.equal(await survived(), 0);
+  connection?.agent({ survivedOutageSeconds: 33 });
+  assert.equal(await survived(), 33);
+  connection?.agent({ survivedOutageSeconds: -1 });
+  assert.equal(await survived(), 0);
+});
+
+test('a store that fails ends the sessions instead of leaving them behind', async () => {
+  await using w = await createServicesWorld();
+  const receiver = await connect(w, (await w.joinAgent('n1')).caller);
+  Object.assign(w.store.entries, {
+    changedParents: () => Promise.reject(new PkiError('STORE_FAILED', 'disk')),
+  });
+  await w.addEntry({ id: 'a', spiffeId: id('/a'), parentId: agentId('n1') });
+  await settled(w);
+  assert.equal(receiver.error?.code, 'STORE_FAILED');
+});
+
+test('an agent that opens sessions without end has to wait, and no other with it', async () => {
+  await using w = await createServicesWorld();
+  const [busy, other] = [(await w.joinAgent('busy')).caller, (await w.joinAgent('other')).caller];
+  for (let each = 0; each < 30; each += 1) await connect(w, busy);
+  await assert.rejects(connect(w, busy), rejectsWith('RATE_LIMITED'));
+  await connect(w, other);
+  w.clock.advance(1_500);
+  await connect(w, busy);
+});
