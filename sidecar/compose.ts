@@ -30,9 +30,9 @@ export async function startAgent(environment: AgentEnvironment): Promise<Running
   const metrics = createAgentMetrics();
   const late = new Late<IssuerSession>('the session with the server');
 
-  const trust = started.use(await openTrust(environment));
+  const trust = started.use(await openTrust(environment, metrics));
   const entries = started.use(await openEntries(environment, trust));
-  const held = started.use(openConsumers(environment, late));
+  const held = started.use(openConsumers(environment, trust, late));
   const { replacements } = held;
   const svids = started.use(
     openSvids(environment, { trust, entries, replacements, session: late, metrics }),

@@ -15,6 +15,8 @@ export interface AgentGauges {
   readonly secondsSinceContact: () => number | undefined;
   readonly bundleSequence: () => number;
   readonly clockSkewSeconds: () => number;
+  /** Files that the state directory does not hold as they should be. */
+  readonly unkeptFiles: () => number;
 }
 
 export interface AgentMetrics {
@@ -25,6 +27,8 @@ export interface AgentMetrics {
   renewal(kind: 'x509' | 'jwt' | 'agent', succeeded: boolean): void;
   refused(code: string): void;
   expiredInUse(): void;
+  /** A file could not be written into the state directory. */
+  stateWriteFailed(): void;
   /** From now on scrapes read these; called once, when all parts are made. */
   observe(gauges: AgentGauges): void;
 }
@@ -38,8 +42,14 @@ export function createAgentMetrics(): AgentMetrics {
     labelNames: ['reason'],
     registers: [registry],
   });
+  const stateWrites = new Counter({
+    name: 'meshca_agent_state_write_failures_total',
+    help: 'Writes into the state directory that failed; each is tried again',
+    registers: [registry],
+  });
   return {
     registry,
+    stateWriteFailed: () => stateWrites.inc(),
     ...issuanceCounters(registry),
     workloadApi: workloadApiMetrics(registry),
     operationsRefused: (reason) => operations.inc({ reason }),
@@ -161,6 +171,11 @@ function observe(registry: Registry, gauges: AgentGauges): void {
     ],
     ['entries', 'Registration entries of this agent', gauges.entries],
     ['consumers', 'Consumers that are reported to the server', gauges.consumers],
+    [
+      'state_unkept_files',
+      'Files of the state directory that could not be written: a restart goes back behind them',
+      gauges.unkeptFiles,
+    ],
     ['bundle_sequence', 'Sequence of the trust bundle held', gauges.bundleSequence],
     [
       'clock_skew_seconds',

@@ -21,8 +21,11 @@ const algorithms = ['ES256', 'ES384', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384
 export class BundleStore implements BundleSource {
   readonly #trustDomain: TrustDomain;
   readonly #logger: Logger;
-  /** Makes the bundle durable before anyone is told of it. */
-  readonly #persist: (documentJson: string) => Promise<void>;
+  /**
+   * Makes the bundle durable before anyone is told of it. False: it is held in memory alone, until
+   * a later try keeps it.
+   */
+  readonly #persist: (documentJson: string) => Promise<boolean>;
   #document: BundleDocument | undefined;
   #bundle: TrustBundle | undefined;
   #federated: ReadonlyMap<string, TrustBundle> = new Map();
@@ -32,7 +35,7 @@ export class BundleStore implements BundleSource {
   constructor(
     trustDomain: TrustDomain,
     logger: Logger,
-    persist: (documentJson: string) => Promise<void>,
+    persist: (documentJson: string) => Promise<boolean>,
   ) {
     this.#trustDomain = trustDomain;
     this.#logger = logger;

@@ -3,6 +3,7 @@ import { Consumers, HandshakeCounts, Replacements, type IssuerSession } from '..
 import type { AgentEnvironment } from './environment.ts';
 import { HoldingsKeeper } from './holdings-keeper.ts';
 import type { Late } from './late.ts';
+import type { TrustStage } from './trust.ts';
 
 /** Third stage: who holds what on this node, and what the server is to be told of it. */
 export interface ConsumersStage extends AsyncDisposable {
@@ -14,15 +15,16 @@ export interface ConsumersStage extends AsyncDisposable {
 }
 
 export function openConsumers(
-  { config, logger, clock }: AgentEnvironment,
+  { config, clock }: AgentEnvironment,
+  { writes }: TrustStage,
   session: Late<IssuerSession>,
 ): ConsumersStage {
   const report = (): void => session.value.reportSoon();
   const holdings: HoldingsKeeper = new HoldingsKeeper({
     directory: config.dataDir,
+    writes,
     consumers: () => consumers,
     clock,
-    logger,
   });
   const consumers = new Consumers(clock, report, () => holdings.changed());
   return {

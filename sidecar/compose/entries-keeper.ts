@@ -1,14 +1,14 @@
-import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
+import type { Clock } from '../../src/common/runtime/index.ts';
 import type { SyncedEntryCache } from '../cache/index.ts';
-import { saveEntries } from '../state/index.ts';
+import { entriesFile, saveEntries, type StateWrites } from '../state/index.ts';
 import type { EntriesReceiver } from '../sync/index.ts';
 
 export interface EntriesKeeperDependencies {
   readonly directory: string;
   readonly cache: SyncedEntryCache;
   readonly receiver: EntriesReceiver;
+  readonly writes: StateWrites;
   readonly clock: Clock;
-  readonly logger: Logger;
 }
 
 /** Changes within this time become one write: with 20,000 entries a write is several megabytes. */
@@ -21,7 +21,7 @@ const delayMs = 5000;
 export class EntriesKeeper {
   readonly #parts: EntriesKeeperDependencies;
   #cancel: (() => void) | undefined;
-  #writing: Promise<void> = Promise.resolve();
+  #writing: Promise<unknown> = Promise.resolve();
 
   constructor(parts: EntriesKeeperDependencies) {
     this.#parts = parts;
@@ -42,15 +42,11 @@ export class EntriesKeeper {
 
   #write(): void {
     this.#cancel = undefined;
-    const { directory, cache, receiver, logger } = this.#parts;
-    this.#writing = this.#writing
-      .then(async () => {
-        const { agentId, position } = receiver;
-        if (agentId !== undefined && position !== undefined)
-          await saveEntries(directory, agentId, position, cache.entries());
-      })
-      .catch((thrown: unknown) =>
-        logger.error({ ...errorFields(thrown) }, 'the entries could not be written down'),
-      );
+    const { directory, writes, cache, receiver } = this.#parts;
+    this.#writing = writes.put(entriesFile, async () => {
+      const { agentId, position } = receiver;
+      if (agentId !== undefined && position !== undefined)
+        await saveEntries(directory, agentId, position, cache.entries());
+    });
   }
 }

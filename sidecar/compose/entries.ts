@@ -16,7 +16,7 @@ export interface EntriesStage extends AsyncDisposable {
 
 export async function openEntries(
   { config, logger, clock }: AgentEnvironment,
-  { trustDomain, identity }: TrustStage,
+  { trustDomain, identity, writes }: TrustStage,
 ): Promise<EntriesStage> {
   const directory = config.dataDir;
   const cache = new SyncedEntryCache({
@@ -31,7 +31,7 @@ export async function openEntries(
     cache,
     agentId === undefined || kept === undefined ? undefined : { agentId, position: kept.position },
   );
-  const keeper = new EntriesKeeper({ directory, cache, receiver, clock, logger });
+  const keeper = new EntriesKeeper({ directory, writes, cache, receiver, clock });
   return {
     cache,
     receiver,

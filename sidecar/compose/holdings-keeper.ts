@@ -1,5 +1,5 @@
-import { errorFields, type Clock, type Logger } from '../../src/common/runtime/index.ts';
-import { saveHoldings } from '../state/index.ts';
+import type { Clock } from '../../src/common/runtime/index.ts';
+import { holdingsFile, saveHoldings, type StateWrites } from '../state/index.ts';
 import type { Consumers } from '../sync/index.ts';
 
 /**
@@ -8,23 +8,20 @@ import type { Consumers } from '../sync/index.ts';
  */
 const delayMs = 1000;
 
+export interface HoldingsKeeperDependencies {
+  readonly directory: string;
+  readonly writes: StateWrites;
+  readonly consumers: () => Consumers;
+  readonly clock: Clock;
+}
+
 /** Writes down who was given a certificate, some time after it changed. */
 export class HoldingsKeeper {
-  readonly #parts: {
-    readonly directory: string;
-    readonly consumers: () => Consumers;
-    readonly clock: Clock;
-    readonly logger: Logger;
-  };
+  readonly #parts: HoldingsKeeperDependencies;
   #cancel: (() => void) | undefined;
-  #writing: Promise<void> = Promise.resolve();
+  #writing: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: {
-    readonly directory: string;
-    readonly consumers: () => Consumers;
-    readonly clock: Clock;
-    readonly logger: Logger;
-  }) {
+  constructor(parts: HoldingsKeeperDependencies) {
     this.#parts = parts;
   }
 
@@ -43,14 +40,7 @@ export class HoldingsKeeper {
 
   #write(): void {
     this.#cancel = undefined;
-    const { directory, consumers, logger } = this.#parts;
-    this.#writing = this.#writing
-      .then(() => saveHoldings(directory, consumers().holdings()))
-      .catch((thrown: unknown) =>
-        logger.error(
-          { ...errorFields(thrown) },
-          'the holders of certificates could not be written down',
-        ),
-      );
+    const { directory, writes, consumers } = this.#parts;
+    this.#writing = writes.put(holdingsFile, () => saveHoldings(directory, consumers().holdings()));
   }
 }

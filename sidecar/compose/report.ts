@@ -32,17 +32,30 @@ export function readinessOf(parts: ReportDependencies): Readiness {
   const { connected, lastError, barred } = session.status();
   const reasons: string[] = [];
   const notes: string[] = [];
+  const { held, unserved } = svids.x509.horizon();
   const because = lastError === undefined ? '' : `: ${lastError.message} (${lastError.code})`;
   if (trust.bundles.current() === undefined || trust.identity.credential === undefined)
     reasons.push(`the node is not attested yet${because}`);
   else if (!entries.cache.synced())
     reasons.push(`the entries have not been received yet${because}`);
-  else if (!connected && entries.cache.size() > 0 && svids.x509.horizon().held === 0)
+  else if (held === 0 && !trust.identity.valid())
+    reasons.push(`the SVID of this agent itself has ended, and no other is held${because}`);
+  else if (entries.cache.size() > 0 && held === 0 && !connected)
     reasons.push(`no SVID is held, and the server is away${because}`);
+  else if (held === 0 && unserved > 0)
+    reasons.push(`no SVID is held, and the server gives none of the ${unserved} that are in use`);
   if (barred !== undefined)
     reasons.push(`the server gives this agent nothing new: ${barred.message} (${barred.code})`);
-  if (!connected && reasons.length === 0)
+  if (reasons.length === 0 && !trust.identity.valid())
+    notes.push(`the SVID of this agent itself has ended; what is valid is served${because}`);
+  else if (!connected && reasons.length === 0)
     notes.push(`not connected to the server${because}; what is valid is served`);
+  const unkept = trust.writes.unkept();
+  const [first] = unkept;
+  if (first !== undefined)
+    notes.push(
+      `not kept on disk: ${unkept.map(({ file }) => file).join(', ')}; a restart goes back behind it: ${first.error.message} (${first.error.code})`,
+    );
   const promised = config.outage.promisedSeconds;
   if (promised !== undefined && outageSeconds() < promised)
     notes.push(
@@ -97,6 +110,7 @@ export function gaugesOf(parts: ReportDependencies): AgentGauges {
       identity.credential === undefined ? undefined : identity.credential.notAfter - clock.now(),
     survivedOutageSeconds: outageSeconds,
     bundleSequence: () => bundles.current()?.sequence ?? 0,
+    unkeptFiles: () => trust.writes.unkept().length,
     clockSkewSeconds: () => session.status().clockSkewSeconds,
     secondsSinceContact: () => {
       const { lastContactMonotonicMs: last } = session.status();

@@ -1,10 +1,12 @@
 import type { BundleStore, IssuerChains } from '../bundle/index.ts';
 import type { AgentIdentity } from '../node-attestation/index.ts';
+import type { AgentState } from '../state/index.ts';
 import type { Consumers } from '../sync/index.ts';
 
 export interface SelfConsumerDependencies {
   readonly consumers: Consumers;
   readonly bundles: BundleStore;
+  readonly state: Pick<AgentState, 'bundleKept'>;
   readonly issuers: IssuerChains;
   readonly identity: AgentIdentity;
   readonly version: string;
@@ -29,9 +31,16 @@ export class SelfConsumer {
     this.confirm();
   }
 
-  /** Tells what the agent holds now. */
+  /**
+   * Tells what the agent holds now. A bundle that a restart would lose proves nothing: what was
+   * confirmed before it stays, as pending.
+   */
   confirm(): void {
-    const { bundles, issuers } = this.#parts;
+    const { bundles, state, issuers } = this.#parts;
+    if (!state.bundleKept()) {
+      this.#line?.pending('the newest bundle is not kept: the state directory can not be written');
+      return;
+    }
     const bundle = bundles.current();
     const issuing = issuers.digest();
     if (bundle === undefined) return;

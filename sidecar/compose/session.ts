@@ -32,12 +32,12 @@ export async function openSession(
   { trust, entries, held, svids, metrics }: SessionStageDependencies,
 ): Promise<SessionStage> {
   const { config, logger, version, clock, random } = environment;
-  const { identity, bundles, connect } = trust;
+  const { identity, bundles, state, writes, connect } = trust;
   const { consumers, replacements, handshakes } = held;
   const { x509, jwt } = svids;
   const bundleLogger = logger.child({ part: 'bundle' });
   const issuers = new IssuerChains(() => bundles.roots(), clock, bundleLogger);
-  const self = new SelfConsumer({ consumers, bundles, issuers, identity, version });
+  const self = new SelfConsumer({ consumers, bundles, state, issuers, identity, version });
   const follower = new AuthoritiesFollower({
     ...{ bundles, issuers, identity, x509, jwt, clock, logger },
     replan: () => session.replan(),
@@ -46,7 +46,7 @@ export async function openSession(
   const session: IssuerSession = new IssuerSession({
     ...{ identity, bundles, consumers, replacements, handshakes, clock, random, connect },
     receiver: entries.receiver,
-    checkpoints: await CheckpointKeeper.open(config.dataDir),
+    checkpoints: await CheckpointKeeper.open(config.dataDir, writes),
     logger: logger.child({ part: 'session' }),
     agentVersion: version,
     survivedOutageSeconds: () => {
@@ -65,6 +65,7 @@ export async function openSession(
     issuers.recheck();
     self.confirm();
   });
+  writes.onChange(() => self.confirm());
   session.onChange(() => {
     if (!session.connected()) return;
     self.register();

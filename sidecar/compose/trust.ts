@@ -2,6 +2,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { TrustDomain } from '../../src/common/spiffe/index.ts';
 import { BundleStore, readBundleFile } from '../bundle/index.ts';
 import { fingerprintsHex, type AgentConfig } from '../config.ts';
+import type { AgentMetrics } from '../metrics.ts';
 import {
   IssuerConnection,
   type ConnectionOptions,
@@ -13,7 +14,7 @@ import {
   configuredTypes,
   nodeAttestorTypes,
 } from '../node-attestation/index.ts';
-import { AgentState, lockDirectory } from '../state/index.ts';
+import { AgentState, lockDirectory, StateWrites } from '../state/index.ts';
 import { connectCatchingUp } from './catch-up.ts';
 import type { AgentEnvironment } from './environment.ts';
 
@@ -24,18 +25,32 @@ export interface TrustStage extends AsyncDisposable {
   readonly trustDomain: TrustDomain;
   readonly bundles: BundleStore;
   readonly identity: AgentIdentity;
+  readonly state: AgentState;
+  /** What is to stand in the state directory. */
+  readonly writes: StateWrites;
   /** To the server as the bundle proves it; walks the bundle forward where it must. */
   readonly connect: (as: Identity, signal: AbortSignal) => Promise<IssuerConnection>;
 }
 
 /** Takes the state directory and keeps it until it is disposed. */
-export async function openTrust(environment: AgentEnvironment): Promise<TrustStage> {
+export async function openTrust(
+  environment: AgentEnvironment,
+  metrics: Pick<AgentMetrics, 'stateWriteFailed'>,
+): Promise<TrustStage> {
   const { config, logger, version, pid, clock, random } = environment;
   await using started = new AsyncDisposableStack();
   const trustDomain = TrustDomain.of(config.trustDomain);
   const lock = await lockDirectory(config.dataDir, { pid, now: clock.now() });
   started.defer(() => lock.release());
-  const state = await AgentState.open(config.dataDir, trustDomain);
+  const writes = started.use(
+    new StateWrites({
+      directory: lock,
+      clock,
+      logger: logger.child({ part: 'state' }),
+      onFailure: () => metrics.stateWriteFailed(),
+    }),
+  );
+  const state = await AgentState.open(config.dataDir, trustDomain, writes);
   const bundles = new BundleStore(trustDomain, logger.child({ part: 'bundle' }), (json) =>
     state.saveBundle(json),
   );
@@ -60,11 +75,14 @@ export async function openTrust(environment: AgentEnvironment): Promise<TrustSta
         : dial(undefined, bootstrapTrust(config), signal),
   });
   assertCanJoin(config, identity, bundles);
+  writes.watch();
   const parts = started.move();
   return {
     trustDomain,
     bundles,
     identity,
+    state,
+    writes,
     connect,
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };

@@ -169,13 +169,13 @@ export class AgentIdentity {
 
   /**
    * Renews over a connection made with the present SVID. The new one is durable before this
-   * returns.
+   * returns, or owed to the state directory.
    */
   async renew(connection: IssuerConnection): Promise<void> {
     const held = this.#held?.credential;
     if (held === undefined) throw new PkiError('UNAUTHENTICATED', 'there is no SVID to renew');
     const { clock, agentVersion } = this.#dependencies;
-    const pending = await this.#pending(`renew:${held.serial}`);
+    const pending = await this.#pending(`renew:${held.serial}`, { durable: false });
     const key = keyOf(pending);
     const sentAt = clock.monotonicMs();
     const answer = await connection.renewAgent({
@@ -197,7 +197,8 @@ export class AgentIdentity {
   async #attest(credential: NodeCredential, signal: AbortSignal): Promise<void> {
     const { trustDomain, clock, agentVersion, connectAnonymously } = this.#dependencies;
     // durable before anything is sent: when the answer gets lost, the same key and ID ask again
-    const pending = await this.#pending(purposeOf(credential));
+    const once = credential.kind === 'evidence' && credential.evidence.once;
+    const pending = await this.#pending(purposeOf(credential), { durable: once });
     const key = keyOf(pending);
     const connection = await connectAnonymously(signal);
     try {
@@ -216,7 +217,7 @@ export class AgentIdentity {
         answer,
         pending,
         sentAt,
-        credential.kind === 'evidence' && credential.evidence.once
+        credential.kind === 'evidence' && once
           ? evidencePurpose(credential.evidence)
           : (this.#held?.credential.usedEvidence ?? ''),
       );
@@ -283,7 +284,14 @@ export class AgentIdentity {
     this.#hold(credential, answer.notAfter - answer.serverTime, sentAtMonotonicMs);
   }
 
-  async #pending(purpose: string): Promise<PendingRequest> {
+  /**
+   * @param durable evidence that is good for one key is not shown before that key is kept: it would
+   *   be lost with this process
+   */
+  async #pending(
+    purpose: string,
+    { durable }: { readonly durable: boolean },
+  ): Promise<PendingRequest> {
     const { state, clock } = this.#dependencies;
     const known = await state.pending();
     if (known?.purpose === purpose) return known;
@@ -293,7 +301,13 @@ export class AgentIdentity {
       requestId: uuidv7(clock.nowMs()),
       privateKeyPkcs8Der: pkcs8Of(privateKey),
     };
-    await state.savePending(fresh);
+    if (!(await state.savePending(fresh)) && durable) {
+      await state.clearPending();
+      throw new PkiError(
+        'STATE_UNUSABLE',
+        `${state.directory} keeps nothing, and the key of this node must be kept before a token is used up for it`,
+      );
+    }
     return fresh;
   }
 

@@ -5,6 +5,7 @@ import { SpiffeId, type TrustDomain } from '../../src/common/spiffe/index.ts';
 import { parseCertificate, spkiOf } from '../../src/common/x509/index.ts';
 import { parseBundleDocument, type BundleDocument } from '../bundle/index.ts';
 import { privateDirectory, readPrivateFile, removeFile, replaceFile } from './files.ts';
+import type { StateWrites } from './writes.ts';
 
 /** The agent's own SVID with its key; in one file, so that they never mismatch. */
 export interface AgentCredential {
@@ -32,38 +33,72 @@ export interface PendingRequest {
   readonly privateKeyPkcs8Der: Buffer;
 }
 
+const files = {
+  credential: 'agent-svid.json',
+  pending: 'pending-request.json',
+  bundle: 'bundle.json',
+} as const;
+
 /**
  * The state directory of one agent (0700, files 0600). Owner: the agent process; one agent per
- * directory. Each file is replaced whole and durable before the call returns. Reading throws
- * STATE_CORRUPT with the file's name.
+ * directory. Each file is replaced whole. A `save…` returns whether the file is durable; what is not
+ * stays owed to the directory and is known in memory. Reading throws STATE_CORRUPT with the file's
+ * name.
  */
 export class AgentState {
   readonly directory: string;
   readonly #trustDomain: TrustDomain;
+  readonly #writes: StateWrites;
+  /** What is asked for now; differs from the file while that can not be written. */
+  #pending: PendingRequest | undefined | 'as on disk' = 'as on disk';
+  #keptSerial: string | undefined;
 
-  private constructor(directory: string, trustDomain: TrustDomain) {
+  private constructor(directory: string, trustDomain: TrustDomain, writes: StateWrites) {
     this.directory = directory;
     this.#trustDomain = trustDomain;
+    this.#writes = writes;
   }
 
-  static async open(directory: string, trustDomain: TrustDomain): Promise<AgentState> {
+  static async open(
+    directory: string,
+    trustDomain: TrustDomain,
+    writes: StateWrites,
+  ): Promise<AgentState> {
     await privateDirectory(directory);
-    return new AgentState(directory, trustDomain);
+    return new AgentState(directory, trustDomain, writes);
   }
 
   get #credentialPath(): string {
-    return join(this.directory, 'agent-svid.json');
+    return join(this.directory, files.credential);
   }
 
   get #pendingPath(): string {
-    return join(this.directory, 'pending-request.json');
+    return join(this.directory, files.pending);
   }
 
   get #bundlePath(): string {
-    return join(this.directory, 'bundle.json');
+    return join(this.directory, files.bundle);
+  }
+
+  /** Of the agent certificate that a restart would begin with; undefined: none is kept. */
+  get keptSerial(): string | undefined {
+    return this.#keptSerial;
+  }
+
+  /** A restart would begin with the bundle that is held. */
+  bundleKept(): boolean {
+    return this.#writes.kept(files.bundle);
   }
 
   async credential(): Promise<AgentCredential | undefined> {
+    const credential = await this.#readCredential();
+    this.#keptSerial = credential?.serial;
+    if (credential !== undefined)
+      this.#writes.remember(files.credential, () => this.#writeCredential(credential));
+    return credential;
+  }
+
+  async #readCredential(): Promise<AgentCredential | undefined> {
     return this.#read(this.#credentialPath, (record) => {
       const spiffeId = SpiffeId.of(text(record, 'spiffeId'));
       if (!spiffeId.trustDomain.equals(this.#trustDomain))
@@ -97,7 +132,12 @@ export class AgentState {
     });
   }
 
-  async saveCredential(credential: AgentCredential): Promise<void> {
+  saveCredential(credential: AgentCredential): Promise<boolean> {
+    return this.#writes.put(files.credential, () => this.#writeCredential(credential));
+  }
+
+  async #writeCredential(credential: AgentCredential): Promise<void> {
+    await this.#assertOurs(credential);
     await replaceFile(
       this.#credentialPath,
       `${JSON.stringify(
@@ -116,9 +156,23 @@ export class AgentState {
         1,
       )}\n`,
     );
+    this.#keptSerial = credential.serial;
+  }
+
+  /** A directory that was put in the place of ours may be the state of another agent. */
+  async #assertOurs({ spiffeId }: AgentCredential): Promise<void> {
+    const text = await readPrivateFile(this.#credentialPath).catch(() => undefined);
+    const standing = /"spiffeId":\s*"([^"]*)"/.exec(text ?? '')?.[1];
+    if (standing === undefined || standing === spiffeId.toString()) return;
+    throw new PkiError(
+      'STATE_UNUSABLE',
+      `${this.#credentialPath} is of ${standing}, this agent is ${spiffeId.toString()}`,
+      { next: 'Give each agent a directory of its own; put the one of this agent back.' },
+    );
   }
 
   async pending(): Promise<PendingRequest | undefined> {
+    if (this.#pending !== 'as on disk') return this.#pending;
     return this.#read(this.#pendingPath, (record) => {
       const request = {
         purpose: text(record, 'purpose'),
@@ -130,15 +184,27 @@ export class AgentState {
     });
   }
 
-  async savePending(request: PendingRequest): Promise<void> {
-    await replaceFile(
-      this.#pendingPath,
-      `${JSON.stringify({ version: 1, purpose: request.purpose, requestId: request.requestId, privateKey: request.privateKeyPkcs8Der.toString('base64') })}\n`,
+  async savePending(request: PendingRequest): Promise<boolean> {
+    this.#pending = request;
+    return this.#putPending(() =>
+      replaceFile(
+        this.#pendingPath,
+        `${JSON.stringify({ version: 1, purpose: request.purpose, requestId: request.requestId, privateKey: request.privateKeyPkcs8Der.toString('base64') })}\n`,
+      ),
     );
   }
 
-  async clearPending(): Promise<void> {
-    await removeFile(this.#pendingPath);
+  async clearPending(): Promise<boolean> {
+    this.#pending = undefined;
+    return this.#putPending(() => removeFile(this.#pendingPath));
+  }
+
+  /**
+   * Only once the credential is kept: a restart with the older one asks again with the request that
+   * stands there, and is given the same answer.
+   */
+  #putPending(write: () => Promise<void>): Promise<boolean> {
+    return this.#writes.put(files.pending, write, files.credential);
   }
 
   async bundle(): Promise<BundleDocument | undefined> {
@@ -149,11 +215,12 @@ export class AgentState {
       throw new PkiError('STATE_CORRUPT', `${this.#bundlePath}: ${document.error.message}`, {
         cause: document.error,
       });
+    this.#writes.remember(files.bundle, () => replaceFile(this.#bundlePath, found));
     return document.value;
   }
 
-  async saveBundle(documentJson: string): Promise<void> {
-    await replaceFile(this.#bundlePath, documentJson);
+  saveBundle(documentJson: string): Promise<boolean> {
+    return this.#writes.put(files.bundle, () => replaceFile(this.#bundlePath, documentJson));
   }
 
   async #read<T>(

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { parseCheckpoint, type Checkpoint } from '../../src/common/tlog/index.ts';
 import { readPrivateFile, replaceFile } from './files.ts';
+import type { StateWrites } from './writes.ts';
 
 const fileName = 'log-checkpoint';
 const maximumBytes = 8 * 1024;
@@ -13,19 +14,23 @@ const maximumBytes = 8 * 1024;
  */
 export class CheckpointKeeper {
   readonly #directory: string;
+  readonly #writes: StateWrites;
   #note: string;
 
-  private constructor(directory: string, note: string) {
+  private constructor(directory: string, note: string, writes: StateWrites) {
     this.#directory = directory;
     this.#note = note;
+    this.#writes = writes;
+    if (note !== '') writes.remember(fileName, () => this.#write());
   }
 
   /** What can not be read is left out: it is a witness for others, no ground to fail. */
-  static async open(directory: string): Promise<CheckpointKeeper> {
+  static async open(directory: string, writes: StateWrites): Promise<CheckpointKeeper> {
     const kept = await readPrivateFile(join(directory, fileName)).catch(() => undefined);
     return new CheckpointKeeper(
       directory,
       kept !== undefined && parse(kept) !== undefined ? kept : '',
+      writes,
     );
   }
 
@@ -34,7 +39,10 @@ export class CheckpointKeeper {
     return this.#note;
   }
 
-  /** Returns whether it is kept from now on, durably. Throws STATE_UNUSABLE. */
+  /**
+   * Returns whether it is kept from now on, durably. One that could not be written is shown all the
+   * same, and stays owed to the state directory.
+   */
   async keep(note: string): Promise<boolean> {
     const offered = parse(note);
     const kept = parse(this.#note);
@@ -44,9 +52,12 @@ export class CheckpointKeeper {
       (kept !== undefined && sameLog(kept, offered) && !isNewer(offered, kept))
     )
       return false;
-    await replaceFile(join(this.#directory, fileName), note);
     this.#note = note;
-    return true;
+    return this.#writes.put(fileName, () => this.#write());
+  }
+
+  #write(): Promise<void> {
+    return replaceFile(join(this.#directory, fileName), this.#note);
   }
 }
 

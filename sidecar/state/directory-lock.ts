@@ -1,31 +1,106 @@
-import { join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { lstatSync, rmSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { PkiError } from '../../src/common/errors/index.ts';
 import { lockFile } from '../../src/common/unix/file-lock.ts';
 import { ownDirectory } from './files.ts';
+import type { VerifiedDirectory } from './writes.ts';
 
-export interface DirectoryLock {
+export interface DirectoryLock extends VerifiedDirectory {
   release(): void;
 }
 
 export const lockName = 'agent.lock';
 
+interface Holder {
+  readonly pid: number;
+  readonly now: number;
+}
+
+type HeldLock = Extract<ReturnType<typeof lockFile>, { readonly held: true }>;
+
+/** Memory that the processes of this machine share, and that no volume replaces. */
+const placeLocks = '/dev/shm';
+
 /**
  * One agent per data directory, from before anything in it is read or cleared until its process
  * ends: two would renew one identity past each other, and each would clear away what the other is
- * about to put in place. Throws STATE_LOCKED with the holder's `pid` and `since`, STATE_UNUSABLE.
+ * about to put in place. The place is locked as well as the directory, so that a directory that was
+ * lost or replaced admits no second agent. Throws STATE_LOCKED with the holder's `pid` and `since`,
+ * STATE_UNUSABLE.
  */
-export async function lockDirectory(
-  directory: string,
-  holder: { readonly pid: number; readonly now: number },
-): Promise<DirectoryLock> {
+export async function lockDirectory(directory: string, holder: Holder): Promise<DirectoryLock> {
+  let lock = await lockContent(directory, holder);
+  let releasePlace: () => void;
+  try {
+    releasePlace = lockPlace(directory, holder);
+  } catch (thrown) {
+    lock.release();
+    throw thrown;
+  }
+  return {
+    async verify() {
+      if (lock.stands()) return 'held';
+      const next = await lockContent(directory, holder);
+      lock.release();
+      lock = next;
+      return 'retaken';
+    },
+    release() {
+      lock.release();
+      releasePlace();
+    },
+  };
+}
+
+async function lockContent(directory: string, holder: Holder): Promise<HeldLock> {
   await ownDirectory(directory);
-  const path = join(directory, lockName);
-  const taken = attempt(path, `${JSON.stringify({ pid: holder.pid, since: holder.now })}\n`);
+  const taken = attempt(join(directory, lockName), textOf(holder));
   if (taken.held) return taken;
-  const known = holderOf(taken.holder);
+  throw locked(directory, taken.holder);
+}
+
+/**
+ * By parent directory and name, whatever stands there. Without such memory, or where another user
+ * put something in the way, the directory's own lock has to do.
+ */
+function lockPlace(directory: string, holder: Holder): () => void {
+  const path = resolve(directory);
+  try {
+    const { dev, ino } = lstatSync(dirname(path));
+    const place = createHash('sha256')
+      .update(`${dev}:${ino}:${basename(path)}`)
+      .digest('hex')
+      .slice(0, 32);
+    // its owner is this agent, see ownDirectory
+    const { uid } = lstatSync(path);
+    const name = join(placeLocks, `meshca-agent-${uid}-${place}.lock`);
+    for (;;) {
+      const taken = lockFile(name, textOf(holder));
+      if (!taken.held) throw locked(directory, taken.holder);
+      // removed by its last holder between our open and our lock
+      if (!taken.stands()) {
+        taken.release();
+        continue;
+      }
+      return () => {
+        rmSync(name, { force: true });
+        taken.release();
+      };
+    }
+  } catch (thrown) {
+    if (thrown instanceof PkiError) throw thrown;
+    return () => {};
+  }
+}
+
+const textOf = ({ pid, now }: Holder): string => `${JSON.stringify({ pid, since: now })}\n`;
+
+function locked(directory: string, holderText: string): PkiError {
+  const known = holderOf(holderText);
   const who = known === undefined ? 'another process' : `process ${known.pid}`;
   const since = known === undefined ? '' : ` since ${new Date(known.since * 1000).toISOString()}`;
-  throw new PkiError('STATE_LOCKED', `${who} runs an agent on ${directory}${since}`, {
+  return new PkiError('STATE_LOCKED', `${who} runs an agent on ${directory}${since}`, {
     grade: 'fatal',
     ...(known === undefined ? {} : { detail: known }),
   });

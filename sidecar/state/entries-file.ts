@@ -7,7 +7,7 @@ export interface SyncPosition {
   readonly revision: number;
 }
 
-const fileName = 'entries.ndjson';
+export const entriesFile = 'entries.ndjson';
 const linesPerWrite = 200;
 
 /**
@@ -21,7 +21,7 @@ export async function saveEntries(
   position: SyncPosition,
   entries: Iterable<AgentEntry>,
 ): Promise<void> {
-  await replaceFile(join(directory, fileName), lines(agentId, position, entries));
+  await replaceFile(join(directory, entriesFile), lines(agentId, position, entries));
 }
 
 async function* lines(
@@ -50,7 +50,7 @@ export async function loadEntries(
 ): Promise<
   { readonly position: SyncPosition; readonly entries: readonly AgentEntry[] } | undefined
 > {
-  const file = await openPrivateFile(join(directory, fileName)).catch(() => undefined);
+  const file = await openPrivateFile(join(directory, entriesFile)).catch(() => undefined);
   if (file === undefined) return undefined;
   const entries: AgentEntry[] = [];
   let position: SyncPosition | undefined;

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Left } from '../ports/consumers.ts';
 import { readPrivateFile, replaceFile } from './files.ts';
 
-const fileName = 'holdings.json';
+export const holdingsFile = 'holdings.json';
 const maximumRecords = 100_000;
 
 /**
@@ -12,14 +12,14 @@ const maximumRecords = 100_000;
  */
 export async function saveHoldings(directory: string, records: Iterable<Left>): Promise<void> {
   await replaceFile(
-    join(directory, fileName),
+    join(directory, holdingsFile),
     `${JSON.stringify({ version: 1, holders: [...records].slice(0, maximumRecords) })}\n`,
   );
 }
 
 export async function loadHoldings(directory: string): Promise<readonly Left[]> {
   try {
-    const text = await readPrivateFile(join(directory, fileName));
+    const text = await readPrivateFile(join(directory, holdingsFile));
     const record = JSON.parse(text ?? '{}') as {
       readonly version?: unknown;
       readonly holders?: unknown;

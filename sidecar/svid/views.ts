@@ -4,6 +4,8 @@ import type { HeldView } from './parts.ts';
 
 export interface Horizon {
   readonly held: number;
+  /** In use without a valid SVID, after the server was asked for one in vain. */
+  readonly unserved: number;
   readonly soonestExpirySeconds: number | undefined;
   /**
    * Of the SVIDs in use, and of those that somebody waits for, as far as their entries tell;
@@ -35,21 +37,29 @@ export function heldViews(
 
 export function horizonOf(records: Iterable<HeldRecord>, nowMonotonicMs: number): Horizon {
   let held = 0;
+  let unserved = 0;
   let soonest = Infinity;
   let shortest = Infinity;
   for (const record of records) {
     if (isInUse(record)) shortest = Math.min(shortest, wantedLifeOf(record));
-    if (currentOf(record, nowMonotonicMs) === undefined) continue;
+    if (currentOf(record, nowMonotonicMs) === undefined) {
+      if (isUnserved(record)) unserved += 1;
+      continue;
+    }
     held += 1;
     if (record.leases.size > 0) soonest = Math.min(soonest, record.expiresAtMonotonicMs);
   }
   return {
     held,
+    unserved,
     soonestExpirySeconds:
       soonest === Infinity ? undefined : Math.max(0, (soonest - nowMonotonicMs) / 1000),
     shortestWantedLifeSeconds: shortest === Infinity ? undefined : shortest,
   };
 }
+
+const isUnserved = ({ leases, withdrawn, attempt, refusal }: HeldRecord): boolean =>
+  leases.size > 0 && !withdrawn && (attempt > 0 || refusal !== undefined);
 
 /** Infinity: not known yet. */
 function wantedLifeOf({ svid, lifetimeSeconds, identity }: HeldRecord): number {

@@ -7,6 +7,7 @@ import type {
   Left,
 } from '../ports/consumers.ts';
 import { Departed, type DepartedGroup } from './departed.ts';
+import { printable } from './printable.ts';
 
 interface Line {
   readonly id: string;
@@ -32,6 +33,13 @@ export interface AgentSets {
   readonly issuers?: Buffer;
 }
 
+/** The line of the agent itself. */
+export interface AgentLine {
+  hold(rootsDigest: Buffer, sets: AgentSets): void;
+  /** It has something newer, which is not proven; what it held before stands. */
+  pending(reason: string): void;
+}
+
 export interface ConsumerChanges {
   readonly snapshot: boolean;
   readonly consumers: readonly Consumer[];
@@ -43,7 +51,6 @@ export interface ConsumerChanges {
  * can not tell.
  */
 const maximumConsumers = 9000;
-const maximumTextLength = 400;
 /**
  * How long one stays by name that was cut off and was never given a certificate: the usual life of
  * one.
@@ -94,20 +101,24 @@ export class Consumers implements ConsumerRegistry {
    * The agent itself is a consumer: by its own bundle it judges the server, and it vouches for the
    * published issuers.
    */
-  registerAgent(
-    spiffeId: string,
-    description: string,
-  ): { hold(rootsDigest: Buffer, sets: AgentSets): void } {
+  registerAgent(spiffeId: string, description: string): AgentLine {
     const line = this.#add({ kind: 'agent', spiffeId, description });
     line.capabilities = ['reports-roots', 'reports-jwt'];
     return {
       hold: (digest, sets) => {
         const same =
+          line.state === 'confirmed' &&
           line.digest?.equals(digest) === true &&
           equal(line.sets.jwt, sets.jwt) &&
           equal(line.sets.issuers, sets.issuers);
         if (same) return;
-        Object.assign(line, { digest, sets, state: 'confirmed', since: this.#clock.now() });
+        const since = this.#clock.now();
+        Object.assign(line, { digest, sets, state: 'confirmed', reason: '', since });
+        this.#touch(line.id);
+      },
+      pending: (reason) => {
+        if (line.state === 'pending' && line.reason === reason) return;
+        Object.assign(line, { state: 'pending', reason, since: this.#clock.now() });
         this.#touch(line.id);
       },
     };
@@ -386,11 +397,3 @@ const silent: ConsumerHandle = {
   stalled: () => {},
   remove: () => {},
 };
-
-/**
- * Reasons come from consumers: one that the server can not print must not cost the whole report.
- */
-const printable = (text: string): string =>
-  text.replace(controlCharacters, ' ').slice(0, maximumTextLength);
-// oxlint-disable-next-line no-control-regex -- control characters are what is replaced
-const controlCharacters = /[\u0000-\u001f\u007f-\u009f]/g;

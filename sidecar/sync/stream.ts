@@ -184,14 +184,7 @@ export class SyncStream {
       onTainted(message.authorities.tainted);
       onAuthorities(message.authorities);
     } else if (message.checkpoint) {
-      await checkpoints
-        .keep(message.checkpoint.note)
-        .catch((thrown: unknown) =>
-          logger.error(
-            { ...errorFields(thrown) },
-            'the checkpoint of the audit log could not be written down',
-          ),
-        );
+      await checkpoints.keep(message.checkpoint.note);
     }
   }
 

@@ -3,6 +3,7 @@ import {
   constants,
   fstatSync,
   ftruncateSync,
+  lstatSync,
   openSync,
   readFileSync,
   writeSync,
@@ -32,7 +33,12 @@ const flock: Flock = (fd, operation) => {
 };
 
 export type LockResult =
-  | { readonly held: true; release(): void }
+  | {
+      readonly held: true;
+      /** The file at the path is still the one that is locked. */
+      stands(): boolean;
+      release(): void;
+    }
   | {
       readonly held: false /** What the holder wrote, as it stands; may be empty. */;
       readonly holder: string;
@@ -62,11 +68,29 @@ export function lockFile(path: string, holder: string, lock: Flock = flock): Loc
       throw Object.assign(new Error(`the file system gives no lock (errno ${error})`), {
         errno: error,
       });
-    ftruncateSync(fd, 0);
-    writeSync(fd, holder, 0);
+    write(fd, holder);
   } catch (thrown) {
     closeSync(fd);
     throw thrown;
   }
-  return { held: true, release: () => closeSync(fd) };
+  return { held: true, stands: () => isSame(fd, path), release: () => closeSync(fd) };
+}
+
+function isSame(fd: number, path: string): boolean {
+  try {
+    const [locked, standing] = [fstatSync(fd), lstatSync(path)];
+    return standing.ino === locked.ino && standing.dev === locked.dev;
+  } catch {
+    return false;
+  }
+}
+
+/** A help for whoever is refused: a full disk does not cost the lock. */
+function write(fd: number, holder: string): void {
+  try {
+    ftruncateSync(fd, 0);
+    writeSync(fd, holder, 0);
+  } catch (thrown) {
+    if (!['ENOSPC', 'EDQUOT'].includes((thrown as NodeJS.ErrnoException).code ?? '')) throw thrown;
+  }
 }

@@ -16,6 +16,7 @@ import {
   loadHoldings,
   lockDirectory,
 } from '../../../../sidecar/state/index.ts';
+import { stateWrites } from '../../../support/state-writes.ts';
 
 const trustDomain = TrustDomain.of('td');
 const stranger = 23_456;
@@ -29,7 +30,7 @@ async function parentOf(context: TestContext): Promise<string> {
 
 async function stateOf(context: TestContext): Promise<{ directory: string; state: AgentState }> {
   const directory = join(await parentOf(context), 'data');
-  return { directory, state: await AgentState.open(directory, trustDomain) };
+  return { directory, state: await AgentState.open(directory, trustDomain, stateWrites()) };
 }
 
 const planted = {
@@ -46,7 +47,7 @@ describe('a state directory', () => {
       await writeFile(join(directory, 'bundle.json'), '{"keys":[]}', { mode: 0o600 });
       await chmod(directory, mode);
       for (const use of [
-        () => AgentState.open(directory, trustDomain),
+        () => AgentState.open(directory, trustDomain, stateWrites()),
         () => lockDirectory(directory, { pid: 1, now: 1 }),
       ])
         await assert.rejects(
@@ -62,7 +63,7 @@ describe('a state directory', () => {
   test('that others could write into is narrowed and used while nothing is in it', async (context) => {
     const directory = await parentOf(context);
     await chmod(directory, 0o777);
-    await AgentState.open(directory, trustDomain);
+    await AgentState.open(directory, trustDomain, stateWrites());
     assert.equal((await stat(directory)).mode & 0o777, 0o700);
   });
 });
@@ -109,7 +110,7 @@ describe('a file in the state directory', () => {
     for (const read of Object.values(planted)) await assert.rejects(read(state), unusable);
     assert.deepEqual(await loadHoldings(directory), []);
     assert.equal(await loadEntries(directory, 'me'), undefined);
-    assert.equal((await CheckpointKeeper.open(directory)).note, '');
+    assert.equal((await CheckpointKeeper.open(directory, stateWrites())).note, '');
     await assert.rejects(lockDirectory(directory, { pid: 1, now: 1 }), unusable);
   });
 });

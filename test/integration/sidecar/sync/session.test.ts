@@ -52,6 +52,7 @@ import {
   newJwtKey,
   wireEntry,
 } from '../../../support/agent-fake-server.ts';
+import { stateWrites } from '../../../support/state-writes.ts';
 import { patienceMs, until } from '../../../support/until.ts';
 
 const trustDomain = TrustDomain.of('td');
@@ -93,7 +94,7 @@ async function startAgent(
   server: FakeServer,
   options: AgentOptions,
 ): Promise<Agent> {
-  const state = await AgentState.open(options.directory, trustDomain);
+  const state = await AgentState.open(options.directory, trustDomain, stateWrites());
   const bundles = new BundleStore(trustDomain, silentLogger, (json) => state.saveBundle(json));
   const kept = await state.bundle();
   if (kept !== undefined) bundles.restore(kept);
@@ -150,7 +151,7 @@ async function startAgent(
     consumers,
     replacements,
     handshakes: new HandshakeCounts(report),
-    checkpoints: await CheckpointKeeper.open(options.directory),
+    checkpoints: await CheckpointKeeper.open(options.directory, stateWrites()),
     clock: systemClock,
     random,
     logger: silentLogger,
@@ -502,7 +503,7 @@ test('damaged or foreign state is refused with its file named, and an open key f
   await agent.stop();
   const file = join(directory, 'agent-svid.json');
   const good = await readFile(file, 'utf8');
-  const state = await AgentState.open(directory, trustDomain);
+  const state = await AgentState.open(directory, trustDomain, stateWrites());
   for (const bad of [
     '',
     '{',
@@ -521,9 +522,12 @@ test('damaged or foreign state is refused with its file named, and an open key f
     );
   }
   await writeFile(file, good);
-  await assert.rejects((await AgentState.open(directory, TrustDomain.of('other'))).credential(), {
-    code: 'TRUST_DOMAIN_CHANGED',
-  });
+  await assert.rejects(
+    (await AgentState.open(directory, TrustDomain.of('other'), stateWrites())).credential(),
+    {
+      code: 'TRUST_DOMAIN_CHANGED',
+    },
+  );
   await chmod(file, 0o644);
   await assert.rejects(state.credential(), { code: 'STATE_UNUSABLE' });
   await rm(file);
@@ -535,11 +539,11 @@ test('a state directory is narrowed to its owner, cleared of half-written files,
   const directory = await directoryFor(context);
   await mkdir(directory, { mode: 0o755 });
   await writeFile(join(directory, '.0123456789abcdef.tmp'), 'half');
-  await AgentState.open(directory, trustDomain);
+  await AgentState.open(directory, trustDomain, stateWrites());
   assert.equal((await stat(directory)).mode & 0o777, 0o700);
   assert.deepEqual(await readdir(directory), []);
   await symlink(directory, `${directory}-link`);
-  await assert.rejects(AgentState.open(`${directory}-link`, trustDomain), {
+  await assert.rejects(AgentState.open(`${directory}-link`, trustDomain, stateWrites()), {
     code: 'STATE_UNUSABLE',
   });
 });
@@ -548,7 +552,7 @@ test('a bundle of roots alone takes its first document over a verified connectio
   const server = new FakeServer();
   const saved: string[] = [];
   const store = new BundleStore(trustDomain, silentLogger, (json) =>
-    Promise.resolve(void saved.push(json)),
+    Promise.resolve(saved.push(json) > 0),
   );
   store.restore(rootsOnly([server.root.parsed.raw]));
   assert.equal(store.canVerifySteps(), false);
@@ -565,7 +569,7 @@ test('a bundle of roots alone takes its first document over a verified connectio
 
 test('kept entries count for their agent only, and only whole', async (context) => {
   const directory = await directoryFor(context);
-  await AgentState.open(directory, trustDomain);
+  await AgentState.open(directory, trustDomain, stateWrites());
   const cache = new SyncedEntryCache({ trustDomain, clock: systemClock, logger: silentLogger });
   const entries = Array.from({ length: 450 }, (_, index) =>
     entryOf(`e${index}`, [`unix:uid:${index}`], { placeholders: new Map([['unix.user', ['a']]]) }),

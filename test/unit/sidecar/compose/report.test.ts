@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
+import type { Unkept } from '../../../../sidecar/state/index.ts';
 import { readinessOf, type ReportDependencies } from '../../../../sidecar/compose/report.ts';
 
 interface Situation {
@@ -9,6 +10,9 @@ interface Situation {
   readonly synced?: boolean;
   readonly entries?: number;
   readonly held?: number;
+  readonly unserved?: number;
+  readonly ownValid?: boolean;
+  readonly unkept?: readonly Unkept[];
   readonly lastError?: PkiError;
   readonly barred?: PkiError;
   readonly promised?: number;
@@ -17,14 +21,16 @@ interface Situation {
 /** The few answers of the stages that readiness is made of. */
 function partsOf(situation: Situation): ReportDependencies {
   const { connected = true, attested = true, synced = true, entries = 3, held = 2 } = situation;
+  const { unserved = 0, ownValid = true, unkept = [] } = situation;
   return {
     config: { outage: { promisedSeconds: situation.promised } },
     trust: {
       bundles: { current: () => (attested ? {} : undefined) },
-      identity: { credential: attested ? {} : undefined },
+      identity: { credential: attested ? {} : undefined, valid: () => attested && ownValid },
+      writes: { unkept: () => unkept },
     },
     entries: { cache: { synced: () => synced, size: () => entries } },
-    svids: { x509: { horizon: () => ({ held }) } },
+    svids: { x509: { horizon: () => ({ held, unserved }) } },
     session: {
       status: () => ({ connected, lastError: situation.lastError, barred: situation.barred }),
     },
@@ -40,6 +46,8 @@ describe('an agent is', () => {
     ['connected and holding nothing yet', { held: 0 }],
     ['serving what is valid while the server is away', { connected: false, lastError: away }],
     ['without entries while the server is away', { connected: false, entries: 0, held: 0 }],
+    ['serving though its own SVID has ended', { connected: false, ownValid: false }],
+    ['serving some while the server refuses others', { unserved: 2 }],
   ];
   for (const [name, situation] of ready)
     test(`ready: ${name}`, () => assert.deepEqual(readinessOf(partsOf(situation)).reasons, []));
@@ -48,6 +56,13 @@ describe('an agent is', () => {
     ['not attested', { attested: false, lastError: away }, /not attested yet: refused \(UNREACH/],
     ['without its entries', { synced: false }, /entries have not been received/],
     ['empty-handed while the server is away', { connected: false, held: 0 }, /no SVID is held/],
+    ['ended itself, with nothing to serve', { ownValid: false, held: 0 }, /itself has ended/],
+    ['ended itself, without entries', { ownValid: false, entries: 0, held: 0 }, /itself has ended/],
+    [
+      'given nothing by the server',
+      { held: 0, unserved: 2 },
+      /gives none of the 2 that are in use/,
+    ],
     ['banned', { barred: new PkiError('AGENT_BANNED', 'banned') }, /nothing new: banned/],
   ];
   for (const [name, situation, reason] of unready)
@@ -66,4 +81,15 @@ test('notes tell of a server that is away, and of lives too short for the outage
   assert.match(notes[0] as string, /not connected to the server: refused \(UNREACHABLE\)/);
   assert.match(notes[1] as string, /60 s is promised, .* only 33 s/);
   assert.deepEqual(readinessOf(partsOf({ promised: 33 })).notes, []);
+});
+
+test('what the state directory does not keep is a note with files and reason, and no ground to be unready', () => {
+  const error = new PkiError('STATE_UNUSABLE', 'no space left on device');
+  const unkept = ['agent-svid.json', 'bundle.json'].map((file) => ({ file, since: 1, error }));
+  const { reasons, notes } = readinessOf(partsOf({ unkept }));
+  assert.deepEqual(reasons, []);
+  assert.match(
+    notes[0] as string,
+    /not kept on disk: agent-svid\.json, bundle\.json; .*no space left on device \(STATE_UNUSABLE\)/,
+  );
 });

@@ -55,7 +55,7 @@ async function holding(
   roots: readonly TestAuthority[],
   by: Signer,
 ): Promise<BundleStore> {
-  const bundles = new BundleStore(TrustDomain.of(td), silentLogger, async () => {});
+  const bundles = new BundleStore(TrustDomain.of(td), silentLogger, async () => true);
   const document = parseBundleDocument(documentOf(sequence, roots, [by]));
   assert.ok(document.ok);
   bundles.restore(document.value);
