@@ -191,6 +191,7 @@ function rootSigning(
     openToken: tokens.gate.openToken,
     trustDomain,
     clockSkewSeconds: config.authorities.clockSkewSeconds,
+    crlUrl: crlUrlOf(config),
     clock,
     random,
   };
@@ -200,7 +201,6 @@ function rootSigning(
         ...shared,
         authorities: { list: () => Promise.resolve(registry.all()) },
         isAuthorityKey: (digest) => registry.isAuthorityKey(digest),
-        crlUrl: crlUrlOf(config),
       }),
     crossSign: (request) =>
       crossSign(request, { ...shared, authorities: records.store.authorities }),

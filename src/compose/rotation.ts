@@ -17,7 +17,7 @@ import type { HandshakeLedger, RenewalLedger } from '../services/index.ts';
 import type { Ledger } from '../ledger/index.ts';
 import type { ServerContext } from './context.ts';
 import type { LateEdges } from './late-edges.ts';
-import { authorityPlans } from './settings.ts';
+import { authorityPlans, crlUrlOf } from './settings.ts';
 import type { RecordStage } from './store-and-log.ts';
 import type { TokenStage } from './tokens.ts';
 
@@ -67,6 +67,7 @@ export async function buildRotation(dependencies: RotationDependencies): Promise
     trustDomain: TrustDomain.of(config.trustDomain),
     plans: authorityPlans(config),
     clockSkewSeconds: config.authorities.clockSkewSeconds,
+    crlUrl: crlUrlOf(config),
     sets: new HeldSets(store.bundles),
     policy: rotationPolicy(config),
     holder: uuidv7(clock.nowMs()),

@@ -170,6 +170,7 @@ export class StandbyLog {
       trustDomain,
       plans: { log: logPlan },
       clockSkewSeconds: 0,
+      crlUrl: () => undefined,
       clock,
       random,
     };

@@ -16,7 +16,7 @@ import { openLedger, type Ledger } from '../ledger/index.ts';
 import { openSqliteStore } from '../store/index.ts';
 import type { ServerContext } from './context.ts';
 import { isOlderAtStart, startAuditLog, wasRestored } from './log.ts';
-import { authorityPlans } from './settings.ts';
+import { authorityPlans, crlUrlOf } from './settings.ts';
 import type { TokenStage } from './tokens.ts';
 import { startWitnesses } from './witnesses.ts';
 import { errorFields } from '../common/runtime/index.ts';
@@ -203,6 +203,7 @@ async function makeAuthorities(
     trustDomain,
     plans: authorityPlans(config),
     clockSkewSeconds: authorities.clockSkewSeconds,
+    crlUrl: crlUrlOf(config),
     clock,
     random,
     logger,

@@ -41,6 +41,8 @@ export interface MakerDependencies {
   readonly plans: Readonly<Partial<Record<AuthorityKind, AuthorityPlan>>>;
   /** How far the clocks of the mesh may differ: authorities are valid from that much earlier. */
   readonly clockSkewSeconds: number;
+  /** Where the CRL of an authority whose key is ours is found; undefined: nowhere. */
+  readonly crlUrl: (authorityId: string) => string | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly progress?: (text: string) => void;
@@ -219,6 +221,8 @@ function certify(
     parent === undefined ? undefined : unwrap(parseCertificate(parent.certificateDer as Buffer));
   const { id, ckaId, keyType } = parent ?? authority;
   const profile = parent === undefined ? 'root' : 'intermediate';
+  // we sign below a parent whose key is here, and such a parent's CRL is published and renewed
+  const crlUrl = parent === undefined ? undefined : dependencies.crlUrl(parent.id);
   return issueAuthorityCertificate(
     {
       admission: admitAuthority(
@@ -235,6 +239,7 @@ function certify(
         states: parent === undefined ? ['preparing'] : parentStates,
       },
       spkiDer,
+      ...(crlUrl === undefined ? {} : { crlUrl }),
       notBefore: Math.max(life.notBefore, issuer?.notBefore ?? 0),
       notAfter: Math.min(life.notAfter, issuer?.notAfter ?? life.notAfter),
       record: {

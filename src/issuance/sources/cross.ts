@@ -29,6 +29,8 @@ export interface CrossDependencies {
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;
   readonly clockSkewSeconds: number;
+  /** Where the CRL of an authority whose key is ours is found; undefined: nowhere. */
+  readonly crlUrl: (authorityId: string) => string | undefined;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -74,6 +76,7 @@ export async function crossSign(
   };
   const { keyType } = to.authority;
   const admission = admitAuthority(caller, { profile: 'cross', keyType }, dependencies);
+  const crlUrl = dependencies.crlUrl(fromId);
   const issued = await issueAuthorityCertificate(
     {
       admission,
@@ -82,6 +85,7 @@ export async function crossSign(
       signer: signerOf(from.authority),
       spkiDer: to.certificate.spkiDer,
       subjectDer: to.certificate.subjectDer,
+      ...(crlUrl === undefined ? {} : { crlUrl }),
       ...life,
       record: { requester: caller.name, holder: caller.name, requestId: id, entryId: null },
       rights: [],

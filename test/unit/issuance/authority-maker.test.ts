@@ -42,6 +42,7 @@ function world() {
       issuing: { keyType: 'ec-p256' as const, lifeSeconds: 90 * day },
     },
     clockSkewSeconds: 300,
+    crlUrl: (id: string) => `http://ca.example.test/crl/${id}.crl`,
     clock,
     random: systemRandom,
   };
@@ -68,6 +69,9 @@ test('a new authority is recorded before its parent signs, and ends with its par
   const made = await w.make('issuing', w.rootToken);
   const certificate = unwrap(parseCertificate(made.certificateDer as Buffer));
   assert.equal(w.intents[0]?.serial, certificate.serialHex);
+  assert.deepEqual(certificate.crlDistributionPoints, [
+    `http://ca.example.test/crl/${w.root.record.id}.crl`,
+  ]);
   assert.equal(certificate.notAfter, w.root.certificate.notAfter);
   const [end] = w.finished;
   assert.ok(end?.kind === 'signed');

@@ -53,6 +53,7 @@ function world() {
         openToken: token.open,
         trustDomain,
         clockSkewSeconds: 300,
+        crlUrl: (id: string) => `http://ca.example.test/crl/${id}.crl`,
         clock,
         random: systemRandom,
       },
@@ -69,6 +70,9 @@ test('a cross-certificate is recorded before the old root signs, and published a
     ['preparing', 'prepared', 'published'],
   );
   assert.equal(w.intents[0]?.serial, certificate.serialHex);
+  assert.deepEqual(certificate.crlDistributionPoints, [
+    `http://ca.example.test/crl/${w.from.record.id}.crl`,
+  ]);
   assert.equal(w.finished[0]?.kind, 'signed');
   assert.ok(certificate.subjectDer.equals(w.to.certificate.subjectDer));
   assert.ok(
