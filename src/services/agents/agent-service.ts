@@ -39,7 +39,7 @@ export class AgentService implements Agents {
     filter: { readonly state?: AgentState },
     page: PageRequest,
   ): Promise<Page<AgentView>> {
-    return refusing(this.#deps.refusals, caller, 'ListAgents', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'ListAgents' }, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('agent.read', { kind: 'none' });
       const found = await visiblePage(
@@ -52,29 +52,33 @@ export class AgentService implements Agents {
   }
 
   get(caller: OperatorCaller, spiffeId: string): Promise<AgentDetail> {
-    return refusing(this.#deps.refusals, caller, 'GetAgent', spiffeId, async () => {
-      const rights = await this.#deps.access.of(caller);
-      rights.require('agent.read', { kind: 'id', spiffeId });
-      const agent = await this.#deps.agents.byId(spiffeId);
-      if (agent === undefined) throw unknownAgent(spiffeId);
-      const now = this.#deps.clock.now();
-      const parentIds = await this.#deps.nodeSets.parents(agent);
-      const [obtainable, liveCertificates, lastNotAfter, consumers] = await Promise.all([
-        this.#obtainable(parentIds, rights),
-        this.#deps.certificates.countLive({ holder: spiffeId }, now),
-        this.#deps.certificates.lastNotAfter({ holder: spiffeId }, now),
-        this.#deps.agents.consumers(spiffeId),
-      ]);
-      return {
-        agent: this.#view(agent),
-        parentIds,
-        obtainable: obtainable.shown,
-        obtainableTotal: obtainable.total,
-        liveCertificates,
-        lastNotAfter,
-        consumers,
-      };
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'GetAgent', subject: spiffeId },
+      async () => {
+        const rights = await this.#deps.access.of(caller);
+        rights.require('agent.read', { kind: 'id', spiffeId });
+        const agent = await this.#deps.agents.byId(spiffeId);
+        if (agent === undefined) throw unknownAgent(spiffeId);
+        const now = this.#deps.clock.now();
+        const parentIds = await this.#deps.nodeSets.parents(agent);
+        const [obtainable, liveCertificates, lastNotAfter, consumers] = await Promise.all([
+          this.#obtainable(parentIds, rights),
+          this.#deps.certificates.countLive({ holder: spiffeId }, now),
+          this.#deps.certificates.lastNotAfter({ holder: spiffeId }, now),
+          this.#deps.agents.consumers(spiffeId),
+        ]);
+        return {
+          agent: this.#view(agent),
+          parentIds,
+          obtainable: obtainable.shown,
+          obtainableTotal: obtainable.total,
+          liveCertificates,
+          lastNotAfter,
+          consumers,
+        };
+      },
+    );
   }
 
   ban(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView> {
@@ -92,7 +96,7 @@ export class AgentService implements Agents {
     reason: string,
   ): Promise<AgentView> {
     const operation = state === 'banned' ? 'BanAgent' : 'EvictAgent';
-    return refusing(this.#deps.refusals, caller, operation, spiffeId, async () => {
+    return refusing(this.#deps.refusals, { caller, operation, subject: spiffeId }, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require(state === 'banned' ? 'agent.ban' : 'agent.evict', { kind: 'id', spiffeId });
       const text = checkText('reason', reason, 500);

@@ -240,7 +240,11 @@ export class DualControl implements Approvals, ApprovalGate {
     id: string | undefined,
     act: () => Promise<T>,
   ): Promise<T> {
-    return refusing(this.#deps.refusals, caller, method, id?.slice(0, maximumId), act);
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: method, subject: id?.slice(0, maximumId) },
+      act,
+    );
   }
 
   #event(

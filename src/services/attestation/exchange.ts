@@ -82,29 +82,37 @@ export class Exchange implements AttestExchange {
   }
 
   start(start: AttestStart): Promise<AttestStep> {
-    return refusing(this.#deps.refusals, this.#caller, attestOperation, undefined, () => {
-      if (this.#started || this.#closed)
-        throw new PkiError('INVALID_REQUEST', 'an attestation has one start');
-      this.#started = true;
-      const key = this.#newKey(start);
-      return start.evidence.kind === 'node'
-        ? this.#attest(start.evidence, key)
-        : this.#recover(start.evidence, key);
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller: this.#caller, operation: attestOperation },
+      () => {
+        if (this.#started || this.#closed)
+          throw new PkiError('INVALID_REQUEST', 'an attestation has one start');
+        this.#started = true;
+        const key = this.#newKey(start);
+        return start.evidence.kind === 'node'
+          ? this.#attest(start.evidence, key)
+          : this.#recover(start.evidence, key);
+      },
+    );
   }
 
   answer(answer: Buffer): Promise<AttestStep> {
-    return refusing(this.#deps.refusals, this.#caller, attestOperation, undefined, async () => {
-      const challenge = this.#challenge;
-      // taken away before anything else: a nonce is good for one try
-      this.#challenge = undefined;
-      challenge?.release();
-      if (challenge === undefined)
-        throw new PkiError('INVALID_REQUEST', 'there is no challenge to answer');
-      if (this.#deps.clock.monotonicMs() > challenge.untilMs)
-        throw new PkiError('ATTESTATION_FAILED', 'the challenge was answered too late');
-      return this.#done(await challenge.settle(answer));
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller: this.#caller, operation: attestOperation },
+      async () => {
+        const challenge = this.#challenge;
+        // taken away before anything else: a nonce is good for one try
+        this.#challenge = undefined;
+        challenge?.release();
+        if (challenge === undefined)
+          throw new PkiError('INVALID_REQUEST', 'there is no challenge to answer');
+        if (this.#deps.clock.monotonicMs() > challenge.untilMs)
+          throw new PkiError('ATTESTATION_FAILED', 'the challenge was answered too late');
+        return this.#done(await challenge.settle(answer));
+      },
+    );
   }
 
   close(): void {

@@ -71,15 +71,19 @@ export class NodeAttestationService implements NodeAttestation {
     caller: AgentCaller,
     request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string },
   ): Promise<AgentSvid> {
-    return refusing(this.#deps.refusals, caller, 'RenewAgent', caller.spiffeId, async () => {
-      requireAgent(caller);
-      checkRequestId(request.requestId);
-      checkText('agent_version', request.agentVersion, 128);
-      enforceRate(this.#renewals.take(caller.spiffeId), 'too many renewals');
-      return this.#inTurn(caller.spiffeId, () =>
-        this.#deps.enrolment.renew(caller, { ...request, peer: caller.peer }),
-      );
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'RenewAgent', subject: caller.spiffeId },
+      async () => {
+        requireAgent(caller);
+        checkRequestId(request.requestId);
+        checkText('agent_version', request.agentVersion, 128);
+        enforceRate(this.#renewals.take(caller.spiffeId), 'too many renewals');
+        return this.#inTurn(caller.spiffeId, () =>
+          this.#deps.enrolment.renew(caller, { ...request, peer: caller.peer }),
+        );
+      },
+    );
   }
 
   /** A slot for a challenge that waits; returns its release. Throws OVERLOADED. */

@@ -256,20 +256,24 @@ export class RotationService implements Rotation {
     input: Parameters<Rotation['compromise']>[1],
   ): Promise<CompromisePlan> {
     const { access, refusals } = this.#deps;
-    return refusing(refusals, caller, 'CompromiseAuthority', input.id.slice(0, 64), async () => {
-      (await access.of(caller)).require('authority.revoke', access.all);
-      const plan = await this.#plan(input.id);
-      const authority = await this.#acts.authority(input.id);
-      // each is a goal of its own kind: the intermediate at once under the root that everybody
-      // holds, then root and intermediate
-      if (authority.state !== 'tainted') await this.taint(caller, input);
-      const rootId =
-        plan.replacesRoot && authority.kind === 'issuing' ? plan.tainted.at(-1) : undefined;
-      const root = rootId === undefined ? undefined : await this.#acts.authority(rootId);
-      if (root !== undefined && root.state !== 'tainted')
-        await this.taint(caller, { ...input, id: root.id });
-      return { ...plan, state: await this.#deps.controller.look() };
-    });
+    return refusing(
+      refusals,
+      { caller, operation: 'CompromiseAuthority', subject: input.id.slice(0, 64) },
+      async () => {
+        (await access.of(caller)).require('authority.revoke', access.all);
+        const plan = await this.#plan(input.id);
+        const authority = await this.#acts.authority(input.id);
+        // each is a goal of its own kind: the intermediate at once under the root that everybody
+        // holds, then root and intermediate
+        if (authority.state !== 'tainted') await this.taint(caller, input);
+        const rootId =
+          plan.replacesRoot && authority.kind === 'issuing' ? plan.tainted.at(-1) : undefined;
+        const root = rootId === undefined ? undefined : await this.#acts.authority(rootId);
+        if (root !== undefined && root.state !== 'tainted')
+          await this.taint(caller, { ...input, id: root.id });
+        return { ...plan, state: await this.#deps.controller.look() };
+      },
+    );
   }
 
   acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState> {
@@ -327,7 +331,7 @@ export class RotationService implements Rotation {
     act: (actor: string) => Promise<void>,
   ): Promise<RotationState> {
     const { access, controller, refusals } = this.#deps;
-    return refusing(refusals, caller, operation, subject?.slice(0, 64), async () => {
+    return refusing(refusals, { caller, operation, subject: subject?.slice(0, 64) }, async () => {
       const rights = await access.of(caller);
       rights.require(verb, access.all);
       if (force) rights.require('authority.force', access.all);
@@ -339,7 +343,7 @@ export class RotationService implements Rotation {
 
   #reading<T>(caller: OperatorCaller, operation: OperationName, act: () => Promise<T>): Promise<T> {
     const { access, refusals } = this.#deps;
-    return refusing(refusals, caller, operation, undefined, async () => {
+    return refusing(refusals, { caller, operation }, async () => {
       (await access.of(caller)).require('authority.read', { kind: 'none' });
       return act();
     });

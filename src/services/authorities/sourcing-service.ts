@@ -115,7 +115,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     caller: OperatorCaller,
     input: { readonly crlDer: Buffer; readonly dryRun: boolean },
   ): Promise<ImportedCrl> {
-    return refusing(this.#deps.refusals, caller, 'ImportCrl', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'ImportCrl' }, async () => {
       (await this.#deps.access.of(caller)).requireEverything('bringing in a CRL');
       return this.#deps.crls.importExternal({ actor: actorOf(caller), ...input });
     });
@@ -127,9 +127,13 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     subject: string | undefined,
     act: (sources: AuthoritySourcingDependencies['sources']) => Promise<T>,
   ): Promise<T> {
-    return refusing(this.#deps.refusals, caller, operation, subject?.slice(0, 64), async () => {
-      (await this.#deps.access.of(caller)).requireEverything('bringing in an authority');
-      return act(this.#deps.sources);
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation, subject: subject?.slice(0, 64) },
+      async () => {
+        (await this.#deps.access.of(caller)).requireEverything('bringing in an authority');
+        return act(this.#deps.sources);
+      },
+    );
   }
 }

@@ -205,22 +205,28 @@ export const isRefusal = (code: ErrorCode): boolean =>
     codes[code].audience === 'caller' &&
     !notRefusals.has(code));
 
+/** A call that may be refused. */
+export interface RefusableCall {
+  readonly caller: Caller;
+  readonly operation: OperationName;
+  /** What the call is about; without one the record names the caller. */
+  readonly subject?: string | undefined;
+}
+
 /**
- * Runs an operation of a caller; what it throws becomes a PkiError and, if it is a refusal, is on
- * record before it goes on.
+ * Runs an operation of a caller. Whatever it throws becomes a PkiError; a refusal is on record
+ * before the error goes on.
  */
 export async function refusing<T>(
   refusals: Refusals,
-  caller: Caller,
-  operation: OperationName,
-  subject: string | undefined,
+  call: RefusableCall,
   act: () => Promise<T>,
 ): Promise<T> {
   try {
     return await act();
   } catch (thrown) {
     const error = PkiError.from(thrown);
-    await refusals.refused(caller, operation, error, subject);
+    await refusals.refused(call.caller, call.operation, error, call.subject);
     throw error;
   }
 }

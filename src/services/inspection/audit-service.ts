@@ -73,7 +73,7 @@ export class AuditService implements Audit {
   }
 
   #reading<T>(caller: OperatorCaller, operation: OperationName, act: () => Promise<T>): Promise<T> {
-    return refusing(this.#deps.refusals, caller, operation, undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation }, async () => {
       (await this.#deps.access.of(caller)).require('audit.read', this.#deps.access.all);
       return act();
     });

@@ -29,7 +29,7 @@ export class BackupService implements Backup {
   }
 
   read(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
-    return refusing(this.#deps.refusals, caller, 'Backup', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'Backup' }, async () => {
       (await this.#deps.access.of(caller)).requireEverything('a backup');
       const { store, clock } = this.#deps;
       await store.audit.append([

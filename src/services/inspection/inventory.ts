@@ -99,7 +99,7 @@ export class AuthorityViewService implements AuthorityViews {
     subject: string | undefined,
     act: () => Promise<T>,
   ): Promise<T> {
-    return refusing(this.#deps.refusals, caller, operation, subject, async () => {
+    return refusing(this.#deps.refusals, { caller, operation, subject }, async () => {
       (await this.#deps.access.of(caller)).require('authority.read', { kind: 'none' });
       return act();
     });
@@ -142,7 +142,7 @@ export class CertificateService implements Certificates {
     order: 'created' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>> {
-    return refusing(this.#deps.refusals, caller, 'ListCertificates', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'ListCertificates' }, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('certificate.read', { kind: 'none' });
       const prefixes = rights.prefixes('certificate.read');
@@ -171,9 +171,7 @@ export class CertificateService implements Certificates {
   get(caller: OperatorCaller, serial: string): Promise<CertificateRecord> {
     return refusing(
       this.#deps.refusals,
-      caller,
-      'GetCertificate',
-      serial.slice(0, 64),
+      { caller, operation: 'GetCertificate', subject: serial.slice(0, 64) },
       async () => {
         const rights = await this.#deps.access.of(caller);
         rights.require('certificate.read', { kind: 'none' });
@@ -218,7 +216,7 @@ export class StatusService implements Status {
   }
 
   get(caller: OperatorCaller): Promise<StatusView> {
-    return refusing(this.#deps.refusals, caller, 'GetStatus', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'GetStatus' }, async () => {
       (await this.#deps.access.of(caller)).require('server.read', { kind: 'none' });
       const { facts, settings } = this.#deps;
       const { certificates, clock, meta } = this.#deps;

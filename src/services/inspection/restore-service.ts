@@ -90,7 +90,7 @@ export class RestoreService implements Restore {
     operation: OperationName,
     act: () => Promise<T>,
   ): Promise<T> {
-    return refusing(this.#deps.refusals, caller, operation, undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation }, async () => {
       (await this.#deps.access.of(caller)).requireEverything('a restore');
       return act();
     });

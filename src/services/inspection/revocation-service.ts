@@ -44,9 +44,7 @@ export class RevocationService implements Revocations {
   ): Promise<{ readonly certificate: CertificateRecord; readonly revocation: Revocation }> {
     return refusing(
       this.#deps.refusals,
-      caller,
-      'RevokeCertificate',
-      serial.slice(0, 64),
+      { caller, operation: 'RevokeCertificate', subject: serial.slice(0, 64) },
       async () => {
         const { access, certificates, revocations, callers, clock, inventory } = this.#deps;
         const rights = await access.of(caller);

@@ -100,9 +100,7 @@ export class DownstreamService implements Downstream {
   ): ReturnType<Downstream['sign']> {
     return refusing(
       this.#deps.refusals,
-      caller,
-      'SignDownstreamAuthority',
-      caller.entryId?.slice(0, 64),
+      { caller, operation: 'SignDownstreamAuthority', subject: caller.entryId?.slice(0, 64) },
       async () => {
         const { sign, authorities, settings, clock, revocations } = this.#deps;
         requireWorkload(caller);

@@ -36,41 +36,45 @@ export class MintService implements Mint {
   }
 
   mint(caller: OperatorCaller, request: Parameters<Mint['mint']>[1]): ReturnType<Mint['mint']> {
-    return refusing(this.#deps.refusals, caller, 'MintX509Svid', request.spiffeId, async () => {
-      const { settings } = this.#deps;
-      const requestId = requestIdOrNew(request.requestId, this.#deps.clock.nowMs());
-      const spiffeId = unwrap(userSpiffeId(request.spiffeId, settings.trustDomain));
-      const rights = await this.#deps.access.of(caller);
-      rights.require('certificate.mint', { kind: 'id', spiffeId: request.spiffeId });
-      if (request.admin) rights.requireEverything('minting an admin');
-      const dnsNames = checkDnsNames(request.dnsNames, settings.reservedDnsNames);
-      // roles know no DNS names, so that none limits what a name would be good for
-      if (dnsNames.length > 0) rights.requireEverything('minting DNS names');
-      const actor = actorOf(caller);
-      enforceRate(this.#buckets.take(actor), 'too many certificates');
-      const maximum = Math.min(settings.maximumX509TtlSeconds, shortLivedMaximumSeconds);
-      const ttlSeconds =
-        request.ttlSeconds === 0
-          ? Math.min(settings.defaultX509TtlSeconds, maximum)
-          : ttlWithin(request.ttlSeconds, settings.minimumTtlSeconds, maximum);
-      if (request.csrDer.length === 0)
-        throw new PkiError('CSR_MALFORMED', 'the request has no CSR');
-      const leaf = await issueOne(this.#deps, {
-        requestId,
-        csrDer: request.csrDer,
-        subject: spiffeSubject(spiffeId, dnsNames),
-        kind: request.admin ? 'admin' : 'workload',
-        profile: 'short-lived',
-        ttlSeconds,
-        caller: requesterOf(caller),
-        holder: actor,
-        entryId: null,
-        delegationId: null,
-        replaces: null,
-        rights: caller.class === 'admin' ? callerRights(caller) : [],
-        reason: { method: 'mint' },
-      });
-      return { leaf, rootsDer: this.#deps.authorities.rootsDer() };
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'MintX509Svid', subject: request.spiffeId },
+      async () => {
+        const { settings } = this.#deps;
+        const requestId = requestIdOrNew(request.requestId, this.#deps.clock.nowMs());
+        const spiffeId = unwrap(userSpiffeId(request.spiffeId, settings.trustDomain));
+        const rights = await this.#deps.access.of(caller);
+        rights.require('certificate.mint', { kind: 'id', spiffeId: request.spiffeId });
+        if (request.admin) rights.requireEverything('minting an admin');
+        const dnsNames = checkDnsNames(request.dnsNames, settings.reservedDnsNames);
+        // roles know no DNS names, so that none limits what a name would be good for
+        if (dnsNames.length > 0) rights.requireEverything('minting DNS names');
+        const actor = actorOf(caller);
+        enforceRate(this.#buckets.take(actor), 'too many certificates');
+        const maximum = Math.min(settings.maximumX509TtlSeconds, shortLivedMaximumSeconds);
+        const ttlSeconds =
+          request.ttlSeconds === 0
+            ? Math.min(settings.defaultX509TtlSeconds, maximum)
+            : ttlWithin(request.ttlSeconds, settings.minimumTtlSeconds, maximum);
+        if (request.csrDer.length === 0)
+          throw new PkiError('CSR_MALFORMED', 'the request has no CSR');
+        const leaf = await issueOne(this.#deps, {
+          requestId,
+          csrDer: request.csrDer,
+          subject: spiffeSubject(spiffeId, dnsNames),
+          kind: request.admin ? 'admin' : 'workload',
+          profile: 'short-lived',
+          ttlSeconds,
+          caller: requesterOf(caller),
+          holder: actor,
+          entryId: null,
+          delegationId: null,
+          replaces: null,
+          rights: caller.class === 'admin' ? callerRights(caller) : [],
+          reason: { method: 'mint' },
+        });
+        return { leaf, rootsDer: this.#deps.authorities.rootsDer() };
+      },
+    );
   }
 }

@@ -57,7 +57,7 @@ export class SigningService implements Signing {
     caller: DelegateCaller,
     items: readonly DelegatedItem[],
   ): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }> {
-    return refusing(this.#deps.refusals, caller, 'Sign', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'Sign' }, async () => {
       checkBatchSize(items.length);
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
       const delegations = await this.#activeOf(caller);
@@ -76,7 +76,7 @@ export class SigningService implements Signing {
   }
 
   delegation(caller: DelegateCaller): ReturnType<Signing['delegation']> {
-    return refusing(this.#deps.refusals, caller, 'GetDelegation', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'GetDelegation' }, async () => {
       const delegations = await this.#activeOf(caller);
       return {
         delegationIds: delegations.map(({ id }) => id),

@@ -55,7 +55,7 @@ export class SvidService implements Svids {
   }
 
   signX509(caller: AgentCaller, items: readonly X509SvidItem[]): Promise<readonly SvidOutcome[]> {
-    return refusing(this.#deps.refusals, caller, 'SignX509Svids', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'SignX509Svids' }, async () => {
       requireAgent(caller);
       checkBatchSize(items.length);
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
@@ -87,9 +87,7 @@ export class SvidService implements Svids {
   ): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }> {
     return refusing(
       this.#deps.refusals,
-      caller,
-      'SignJwtSvid',
-      ask.entryId.slice(0, 64),
+      { caller, operation: 'SignJwtSvid', subject: ask.entryId.slice(0, 64) },
       async () => {
         requireAgent(caller);
         checkRequestId(ask.requestId);

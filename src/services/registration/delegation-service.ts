@@ -28,39 +28,43 @@ export class DelegationService implements Delegations {
   }
 
   create(caller: OperatorCaller, input: DelegationInput): Promise<Delegation> {
-    return refusing(this.#deps.refusals, caller, 'CreateDelegation', input.clientId, async () => {
-      const { clock, settings } = this.#deps;
-      const now = clock.now();
-      const draft = checkDelegation(input, settings, now);
-      requireReach(await this.#deps.access.of(caller), draft);
-      // roles know no DNS names, so that none limits what a name in a delegation would be good for
-      if (draft.dnsPatterns.length > 0)
-        (await this.#deps.access.of(caller)).requireEverything('a delegation with DNS patterns');
-      const delegation: Delegation = {
-        ...draft,
-        id: uuidv7(clock.nowMs()),
-        revokedAt: null,
-        createdAt: now,
-        createdBy: actorOf(caller),
-      };
-      await this.#deps.delegations.create(delegation, {
-        timeMs: clock.nowMs(),
-        actor: actorOf(caller),
-        kind: 'delegation.created',
-        subject: delegation.clientId,
-        detail: {
-          delegation: delegation.id,
-          patterns: delegation.patterns,
-          maxTtlSeconds: delegation.maxTtlSeconds,
-          keyTypes: delegation.keyTypes,
-          dnsPatterns: delegation.dnsPatterns,
-          profile: delegation.profile,
-          expiresAt: delegation.expiresAt,
-        },
-      });
-      this.#deps.callers.invalidate();
-      return delegation;
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'CreateDelegation', subject: input.clientId },
+      async () => {
+        const { clock, settings } = this.#deps;
+        const now = clock.now();
+        const draft = checkDelegation(input, settings, now);
+        requireReach(await this.#deps.access.of(caller), draft);
+        // roles know no DNS names, so that none limits what a name in a delegation would be good for
+        if (draft.dnsPatterns.length > 0)
+          (await this.#deps.access.of(caller)).requireEverything('a delegation with DNS patterns');
+        const delegation: Delegation = {
+          ...draft,
+          id: uuidv7(clock.nowMs()),
+          revokedAt: null,
+          createdAt: now,
+          createdBy: actorOf(caller),
+        };
+        await this.#deps.delegations.create(delegation, {
+          timeMs: clock.nowMs(),
+          actor: actorOf(caller),
+          kind: 'delegation.created',
+          subject: delegation.clientId,
+          detail: {
+            delegation: delegation.id,
+            patterns: delegation.patterns,
+            maxTtlSeconds: delegation.maxTtlSeconds,
+            keyTypes: delegation.keyTypes,
+            dnsPatterns: delegation.dnsPatterns,
+            profile: delegation.profile,
+            expiresAt: delegation.expiresAt,
+          },
+        });
+        this.#deps.callers.invalidate();
+        return delegation;
+      },
+    );
   }
 
   list(
@@ -68,7 +72,7 @@ export class DelegationService implements Delegations {
     filter: { readonly includeRevoked: boolean },
     page: PageRequest,
   ): Promise<Page<Delegation>> {
-    return refusing(this.#deps.refusals, caller, 'ListDelegations', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'ListDelegations' }, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('delegation.read', { kind: 'none' });
       return visiblePage(
@@ -80,29 +84,33 @@ export class DelegationService implements Delegations {
   }
 
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<Delegation> {
-    return refusing(this.#deps.refusals, caller, 'RevokeDelegation', id.slice(0, 64), async () => {
-      const { clock } = this.#deps;
-      const text = checkText('reason', reason, 500);
-      const rights = await this.#deps.access.of(caller);
-      rights.require('delegation.write', { kind: 'none' });
-      const delegation = await this.#deps.delegations.byId(id);
-      if (delegation === undefined)
-        throw new PkiError(
-          'NOT_FOUND',
-          `there is no delegation ${JSON.stringify(id.slice(0, 64))}`,
-        );
-      // taking away needs the client alone: less power over more patterns is never a gain
-      rights.require('delegation.write', { kind: 'id', spiffeId: delegation.clientId });
-      const revoked = await this.#deps.delegations.revoke(id, clock.now(), {
-        timeMs: clock.nowMs(),
-        actor: actorOf(caller),
-        kind: 'delegation.revoked',
-        subject: delegation.clientId,
-        detail: { delegation: id, reason: text },
-      });
-      this.#deps.callers.invalidate();
-      return revoked;
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'RevokeDelegation', subject: id.slice(0, 64) },
+      async () => {
+        const { clock } = this.#deps;
+        const text = checkText('reason', reason, 500);
+        const rights = await this.#deps.access.of(caller);
+        rights.require('delegation.write', { kind: 'none' });
+        const delegation = await this.#deps.delegations.byId(id);
+        if (delegation === undefined)
+          throw new PkiError(
+            'NOT_FOUND',
+            `there is no delegation ${JSON.stringify(id.slice(0, 64))}`,
+          );
+        // taking away needs the client alone: less power over more patterns is never a gain
+        rights.require('delegation.write', { kind: 'id', spiffeId: delegation.clientId });
+        const revoked = await this.#deps.delegations.revoke(id, clock.now(), {
+          timeMs: clock.nowMs(),
+          actor: actorOf(caller),
+          kind: 'delegation.revoked',
+          subject: delegation.clientId,
+          detail: { delegation: id, reason: text },
+        });
+        this.#deps.callers.invalidate();
+        return revoked;
+      },
+    );
   }
 }
 

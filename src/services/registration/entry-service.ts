@@ -51,7 +51,7 @@ export class EntryService implements Entries {
   }
 
   create(caller: OperatorCaller, inputs: readonly EntryInput[]): Promise<readonly EntryResult[]> {
-    return refusing(this.#deps.refusals, caller, 'CreateEntries', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'CreateEntries' }, async () => {
       checkBatchSize(inputs.length);
       const rights = await this.#deps.access.of(caller);
       const writes = this.#writesOf(caller);
@@ -66,15 +66,19 @@ export class EntryService implements Entries {
   }
 
   get(caller: OperatorCaller, id: string): Promise<RegistrationEntry> {
-    return refusing(this.#deps.refusals, caller, 'GetEntry', id.slice(0, 64), async () => {
-      const rights = await this.#deps.access.of(caller);
-      rights.require('entry.read', { kind: 'none' });
-      const entry = await this.#deps.entries.byId(id);
-      // a caller who may not read it does not learn that it exists
-      if (entry === undefined || !rights.permits('entry.read', targetOf(entry)))
-        throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
-      return entry;
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'GetEntry', subject: id.slice(0, 64) },
+      async () => {
+        const rights = await this.#deps.access.of(caller);
+        rights.require('entry.read', { kind: 'none' });
+        const entry = await this.#deps.entries.byId(id);
+        // a caller who may not read it does not learn that it exists
+        if (entry === undefined || !rights.permits('entry.read', targetOf(entry)))
+          throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
+        return entry;
+      },
+    );
   }
 
   list(
@@ -82,7 +86,7 @@ export class EntryService implements Entries {
     filter: EntryFilter,
     page: PageRequest,
   ): Promise<Page<RegistrationEntry>> {
-    return refusing(this.#deps.refusals, caller, 'ListEntries', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'ListEntries' }, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('entry.read', { kind: 'none' });
       return visiblePage(
@@ -94,23 +98,27 @@ export class EntryService implements Entries {
   }
 
   update(caller: OperatorCaller, input: EntryInput, revision: number): Promise<RegistrationEntry> {
-    return refusing(this.#deps.refusals, caller, 'UpdateEntry', input.id.slice(0, 64), async () => {
-      const rights = await this.#deps.access.of(caller);
-      const before = await this.#writable(rights, input.id);
-      if (revision !== 0 && revision !== before.revision)
-        throw new PkiError(
-          'CONFLICT',
-          `the entry ${input.id} is at revision ${before.revision}, not ${revision}`,
-        );
-      const draft = this.#judge.draft(rights, input, before);
-      const write = this.#writesOf(caller).update(before, draft);
-      const [change] = await this.#write(caller, [write]);
-      return change?.after as RegistrationEntry;
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'UpdateEntry', subject: input.id.slice(0, 64) },
+      async () => {
+        const rights = await this.#deps.access.of(caller);
+        const before = await this.#writable(rights, input.id);
+        if (revision !== 0 && revision !== before.revision)
+          throw new PkiError(
+            'CONFLICT',
+            `the entry ${input.id} is at revision ${before.revision}, not ${revision}`,
+          );
+        const draft = this.#judge.draft(rights, input, before);
+        const write = this.#writesOf(caller).update(before, draft);
+        const [change] = await this.#write(caller, [write]);
+        return change?.after as RegistrationEntry;
+      },
+    );
   }
 
   delete(caller: OperatorCaller, ids: readonly string[]): Promise<readonly EntryResult[]> {
-    return refusing(this.#deps.refusals, caller, 'DeleteEntries', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'DeleteEntries' }, async () => {
       checkBatchSize(ids.length);
       const rights = await this.#deps.access.of(caller);
       const writes = this.#writesOf(caller);
@@ -132,7 +140,7 @@ export class EntryService implements Entries {
     inputs: readonly EntryInput[],
     options: { readonly prune: boolean; readonly dryRun: boolean },
   ): ReturnType<Entries['apply']> {
-    return refusing(this.#deps.refusals, caller, 'ApplyEntries', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'ApplyEntries' }, async () => {
       if (inputs.length > maximumApplied)
         throw new PkiError(
           'REQUEST_TOO_LARGE',

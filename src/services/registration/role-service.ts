@@ -33,26 +33,30 @@ export class RoleService implements Roles {
       readonly members: readonly string[];
     },
   ): Promise<Role> {
-    return refusing(this.#deps.refusals, caller, 'PutRole', role.name.slice(0, 64), async () => {
-      (await this.#deps.access.of(caller)).requireEverything('changing roles');
-      const { clock } = this.#deps;
-      const checked = unwrap(checkRole(role, this.#deps.access.trustDomain));
-      const now = clock.now();
-      return this.#deps.roles.put(
-        { ...checked, createdAt: now, updatedAt: now },
-        {
-          timeMs: clock.nowMs(),
-          actor: actorOf(caller),
-          kind: 'role.put',
-          subject: checked.name,
-          detail: { verbs: checked.verbs, prefixes: checked.prefixes, members: checked.members },
-        },
-      );
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'PutRole', subject: role.name.slice(0, 64) },
+      async () => {
+        (await this.#deps.access.of(caller)).requireEverything('changing roles');
+        const { clock } = this.#deps;
+        const checked = unwrap(checkRole(role, this.#deps.access.trustDomain));
+        const now = clock.now();
+        return this.#deps.roles.put(
+          { ...checked, createdAt: now, updatedAt: now },
+          {
+            timeMs: clock.nowMs(),
+            actor: actorOf(caller),
+            kind: 'role.put',
+            subject: checked.name,
+            detail: { verbs: checked.verbs, prefixes: checked.prefixes, members: checked.members },
+          },
+        );
+      },
+    );
   }
 
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<Role>> {
-    return refusing(this.#deps.refusals, caller, 'ListRoles', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'ListRoles' }, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('role.read', this.#deps.access.all);
       const checked = checkPage(page);
@@ -76,21 +80,25 @@ export class RoleService implements Roles {
   }
 
   delete(caller: OperatorCaller, name: string): Promise<Role> {
-    return refusing(this.#deps.refusals, caller, 'DeleteRole', name.slice(0, 64), async () => {
-      (await this.#deps.access.of(caller)).requireEverything('changing roles');
-      if (name === auditorRole)
-        throw new PkiError(
-          'INVALID_REQUEST',
-          'the role auditor always exists: put it without members instead',
-        );
-      return this.#deps.roles.delete(name, {
-        timeMs: this.#deps.clock.nowMs(),
-        actor: actorOf(caller),
-        kind: 'role.deleted',
-        subject: name,
-        detail: {},
-      });
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'DeleteRole', subject: name.slice(0, 64) },
+      async () => {
+        (await this.#deps.access.of(caller)).requireEverything('changing roles');
+        if (name === auditorRole)
+          throw new PkiError(
+            'INVALID_REQUEST',
+            'the role auditor always exists: put it without members instead',
+          );
+        return this.#deps.roles.delete(name, {
+          timeMs: this.#deps.clock.nowMs(),
+          actor: actorOf(caller),
+          kind: 'role.deleted',
+          subject: name,
+          detail: {},
+        });
+      },
+    );
   }
 
   /**

@@ -117,76 +117,80 @@ export class SyncHub implements Sync {
   }
 
   open(caller: AgentCaller, hello: SyncHello, transport: SyncSession): Promise<SyncConnection> {
-    return refusing(this.#deps.refusals, caller, 'Sync', caller.spiffeId, async () => {
-      requireAgent(caller);
-      if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
-      if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1)
-        throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
-      enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
-      const version = checkText('agent_version', hello.agentVersion, 128);
-      const agent = await standingAgent(this.#deps, caller);
-      // a session that is refused for another reason has shown its checkpoint before
-      await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
-      const present = await this.#deps.meta.position();
-      const parents = await this.#deps.nodeSets.parents(agent);
-      const epoch = epochFor(present.epoch, parents);
-      const from =
-        hello.position?.epoch === epoch && hello.position.revision <= present.revision
-          ? hello.position
-          : undefined;
-      const session = new AgentSession(caller, transport, this.#deps.source, {
-        parents,
-        position: from,
-        bundleSequence: count(hello.bundleSequence),
-        checkpoint: hello.capabilities.includes('checkpoints')
-          ? this.#checkpoints.message
-          : undefined,
-      });
-      const connected = this.#register(session, agent);
-      this.#deps.agents.seen(caller.spiffeId, {
-        at: this.#deps.clock.now(),
-        version,
-        survivedOutageSeconds: count(hello.survivedOutageSeconds),
-      });
-      try {
-        // node sets may have changed between reading and registering
-        await this.#reparent([connected]);
-      } catch (thrown) {
-        this.#end(connected, PkiError.from(thrown));
-        throw thrown;
-      }
-      // the first one: from here on changes are told from each other
-      if (this.#seen === undefined) this.#revisionMoved();
-      const welcome: SyncMessage = {
-        kind: 'welcome',
-        protocolVersion: Math.min(protocolVersion, hello.protocolVersion),
-        capabilities,
-        epoch: epochFor(present.epoch, session.parents),
-        serverTime: this.#deps.clock.now(),
-        serverVersion: this.#deps.settings.serverVersion,
-      };
-      // once the front holds the connection, so that no `drained` comes before it can be passed on
-      setImmediate(() => session.start(welcome));
-      const reports = new UpwardReports(caller.spiffeId, this.#deps);
-      return {
-        consumers: async (report) => {
-          await reports.consumers(report);
-          this.#deps.onHeld();
-        },
-        replaced: (serials) => reports.replaced(serials),
-        handshakes: (batch) => reports.handshakes(batch),
-        agent: (report) =>
-          this.#deps.agents.seen(caller.spiffeId, {
-            at: this.#deps.clock.now(),
-            survivedOutageSeconds: count(report.survivedOutageSeconds),
-          }),
-        drained: () => session.drained(),
-        closed: () => {
-          session.end();
-          this.#remove(connected);
-        },
-      };
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'Sync', subject: caller.spiffeId },
+      async () => {
+        requireAgent(caller);
+        if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
+        if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1)
+          throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
+        enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
+        const version = checkText('agent_version', hello.agentVersion, 128);
+        const agent = await standingAgent(this.#deps, caller);
+        // a session that is refused for another reason has shown its checkpoint before
+        await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
+        const present = await this.#deps.meta.position();
+        const parents = await this.#deps.nodeSets.parents(agent);
+        const epoch = epochFor(present.epoch, parents);
+        const from =
+          hello.position?.epoch === epoch && hello.position.revision <= present.revision
+            ? hello.position
+            : undefined;
+        const session = new AgentSession(caller, transport, this.#deps.source, {
+          parents,
+          position: from,
+          bundleSequence: count(hello.bundleSequence),
+          checkpoint: hello.capabilities.includes('checkpoints')
+            ? this.#checkpoints.message
+            : undefined,
+        });
+        const connected = this.#register(session, agent);
+        this.#deps.agents.seen(caller.spiffeId, {
+          at: this.#deps.clock.now(),
+          version,
+          survivedOutageSeconds: count(hello.survivedOutageSeconds),
+        });
+        try {
+          // node sets may have changed between reading and registering
+          await this.#reparent([connected]);
+        } catch (thrown) {
+          this.#end(connected, PkiError.from(thrown));
+          throw thrown;
+        }
+        // the first one: from here on changes are told from each other
+        if (this.#seen === undefined) this.#revisionMoved();
+        const welcome: SyncMessage = {
+          kind: 'welcome',
+          protocolVersion: Math.min(protocolVersion, hello.protocolVersion),
+          capabilities,
+          epoch: epochFor(present.epoch, session.parents),
+          serverTime: this.#deps.clock.now(),
+          serverVersion: this.#deps.settings.serverVersion,
+        };
+        // once the front holds the connection, so that no `drained` comes before it can be passed on
+        setImmediate(() => session.start(welcome));
+        const reports = new UpwardReports(caller.spiffeId, this.#deps);
+        return {
+          consumers: async (report) => {
+            await reports.consumers(report);
+            this.#deps.onHeld();
+          },
+          replaced: (serials) => reports.replaced(serials),
+          handshakes: (batch) => reports.handshakes(batch),
+          agent: (report) =>
+            this.#deps.agents.seen(caller.spiffeId, {
+              at: this.#deps.clock.now(),
+              survivedOutageSeconds: count(report.survivedOutageSeconds),
+            }),
+          drained: () => session.drained(),
+          closed: () => {
+            session.end();
+            this.#remove(connected);
+          },
+        };
+      },
+    );
   }
 
   /** Every agent begins anew: the database behind the sessions is another one now. */

@@ -50,9 +50,11 @@ export class TokenService implements Tokens {
   create(caller: OperatorCaller, request: JoinTokenRequest): ReturnType<Tokens['create']> {
     return refusing(
       this.#deps.refusals,
-      caller,
-      'CreateJoinToken',
-      request.agentName.slice(0, maximumNameLength),
+      {
+        caller,
+        operation: 'CreateJoinToken',
+        subject: request.agentName.slice(0, maximumNameLength),
+      },
       async () => {
         const { clock } = this.#deps;
         const rights = await this.#deps.access.of(caller);
@@ -124,7 +126,7 @@ export class TokenService implements Tokens {
   }
 
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>> {
-    return refusing(this.#deps.refusals, caller, 'ListJoinTokens', undefined, async () => {
+    return refusing(this.#deps.refusals, { caller, operation: 'ListJoinTokens' }, async () => {
       const rights = await this.#deps.access.of(caller);
       rights.require('token.read', { kind: 'none' });
       return visiblePage(
@@ -136,27 +138,31 @@ export class TokenService implements Tokens {
   }
 
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<JoinToken> {
-    return refusing(this.#deps.refusals, caller, 'RevokeJoinToken', id.slice(0, 64), async () => {
-      const { clock, tokens } = this.#deps;
-      const text = checkText('reason', reason, 500);
-      const rights = await this.#deps.access.of(caller);
-      rights.require('token.create', { kind: 'none' });
-      const token = await tokens.byId(id);
-      if (token === undefined)
-        throw new PkiError(
-          'NOT_FOUND',
-          `there is no join token ${JSON.stringify(id.slice(0, 64))}`,
-        );
-      // taking away needs the name alone, whatever selectors the token gives
-      rights.require('token.create', { kind: 'id', spiffeId: token.agentId });
-      return tokens.revoke(id, clock.now(), {
-        timeMs: clock.nowMs(),
-        actor: actorOf(caller),
-        kind: 'token.revoked',
-        subject: token.agentId,
-        detail: { token: id, reason: text },
-      });
-    });
+    return refusing(
+      this.#deps.refusals,
+      { caller, operation: 'RevokeJoinToken', subject: id.slice(0, 64) },
+      async () => {
+        const { clock, tokens } = this.#deps;
+        const text = checkText('reason', reason, 500);
+        const rights = await this.#deps.access.of(caller);
+        rights.require('token.create', { kind: 'none' });
+        const token = await tokens.byId(id);
+        if (token === undefined)
+          throw new PkiError(
+            'NOT_FOUND',
+            `there is no join token ${JSON.stringify(id.slice(0, 64))}`,
+          );
+        // taking away needs the name alone, whatever selectors the token gives
+        rights.require('token.create', { kind: 'id', spiffeId: token.agentId });
+        return tokens.revoke(id, clock.now(), {
+          timeMs: clock.nowMs(),
+          actor: actorOf(caller),
+          kind: 'token.revoked',
+          subject: token.agentId,
+          detail: { token: id, reason: text },
+        });
+      },
+    );
   }
 
   /**

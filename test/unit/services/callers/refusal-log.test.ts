@@ -115,7 +115,7 @@ test('a store that fails changes no refusal into anything else', async () => {
   const { fail, log } = world();
   fail.now = true;
   await assert.rejects(
-    refusing(log, agent('a'), 'PutRole', undefined, () => Promise.reject(denied())),
+    refusing(log, { caller: agent('a'), operation: 'PutRole' }, () => Promise.reject(denied())),
     (error) => error instanceof PkiError && error.code === 'ROLE_MISSING',
   );
   await log.flush();
