@@ -3,6 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { ok } from './common/errors/index.ts';
 import { runCli } from './cli/program.ts';
 import type { CliContext, CliDependencies } from './cli/context.ts';
+import { exitCodes } from './cli/exit-codes.ts';
 import { duration } from './cli/output.ts';
 
 /**
@@ -148,6 +149,8 @@ const context: CliContext = {
 };
 
 const exitCode = await runCli(process.argv.slice(2), context);
+// an interrupted command leaves calls and questions behind that would hold the process
+if (exitCode === exitCodes.interrupted) process.exit(exitCode);
 process.exitCode = exitCode;
 // anything that still holds the loop after a finished command is a leak that would hang scripts
 setTimeout(() => process.exit(exitCode), 2_000).unref();

@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import { PkiError } from '../common/errors/index.ts';
 import type { ServerOptions } from './target.ts';
 import type { CliContext } from './context.ts';
-import { exitCodeOf } from './exit-codes.ts';
+import { exitCodeOf, exitCodes } from './exit-codes.ts';
+import { interruption, unlessInterrupted } from './interruption.ts';
 import { printError } from './output.ts';
 
 export interface GlobalOptions extends ServerOptions {
@@ -27,18 +28,32 @@ export function action<O extends object>(
     const command = parameters.at(-1) as Command;
     const options = command.optsWithGlobals() as O & GlobalOptions;
     try {
+      const done = run(
+        options,
+        command.processedArgs.flat().filter((each) => each !== undefined) as string[],
+      );
+      // servers and agents stop by themselves, after what they have begun
       outcome.exitCode =
-        (await run(
-          options,
-          command.processedArgs.flat().filter((each) => each !== undefined) as string[],
-        )) ?? 0;
+        (await (isService(command) ? done : unlessInterrupted(context, done))) ?? 0;
     } catch (thrown) {
+      if (context.signal.aborted && !isService(command)) {
+        if (!isWatch(command))
+          printError(context, interruption(context, thrown), options.json === true);
+        outcome.exitCode = exitCodes.interrupted;
+        return;
+      }
       const error = withHelp(PkiError.from(thrown), command);
       printError(context, error, options.json === true);
       outcome.exitCode = exitCodeOf(error);
     }
   };
 }
+
+/** Interrupting it is its normal end. */
+const isWatch = (command: Command): boolean =>
+  command.name() === 'watch' || command.opts()['watch'] === true;
+
+const isService = (command: Command): boolean => command.name() === 'run';
 
 /**
  * An error of the command line itself names no request. The command's help says more about it than

@@ -6,7 +6,8 @@ import type { CliContext } from './context.ts';
 const agentPath = /^spiffe:\/\/[^/]+\/meshca\/agent\//;
 
 /**
- * The SPIFFE ID of an agent as `agent show` takes it: whole, or the last segment of its path.
+ * The SPIFFE ID of an agent as commands take it: whole, the last segment of its path, or its path
+ * as tables show it.
  * Throws NOT_FOUND where no agent has this name, INVALID_REQUEST where several do.
  */
 export async function agentId(
@@ -14,9 +15,10 @@ export async function agentId(
   options: GlobalOptions,
   text: string,
 ): Promise<string> {
-  if (!/^[A-Za-z0-9._-]+$/.test(text)) return text;
+  if (!/^[A-Za-z0-9._/-]+$/.test(text)) return text;
+  const end = text.startsWith('/') ? text : `/${text}`;
   const named: string[] = [];
-  for await (const id of agentIds(context, options)) if (id.endsWith(`/${text}`)) named.push(id);
+  for await (const id of agentIds(context, options)) if (id.endsWith(end)) named.push(id);
   const [found, ...more] = named;
   if (found === undefined)
     throw new PkiError('NOT_FOUND', `no agent has the name ${text}`, {

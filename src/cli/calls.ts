@@ -3,6 +3,7 @@ import type { MethodDefinition, ServiceDefinition } from '@grpc/proto-loader';
 import { PkiError } from '../common/errors/index.ts';
 import { uuidv7 } from '../common/runtime/index.ts';
 import { fromServiceError, requestIdKey, type MethodType } from '../common/wire/index.ts';
+import { remember } from './interruption.ts';
 import { unreachable } from './unreachable.ts';
 
 /** The methods of one service, by name. */
@@ -17,17 +18,27 @@ export interface CallOptions {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+export interface CallsDependencies {
+  readonly client: Client;
+  readonly definition: ServiceDefinition;
+  readonly shown: string;
+  readonly signal: AbortSignal;
+}
+
 /** The calls of one service; errors come as PkiError with the server's code and advice. */
 export class Calls<M extends Methods> {
   readonly #client: Client;
   readonly #definition: ServiceDefinition;
   /** The server, as errors name it. */
   readonly #shown: string;
+  /** Ends the calls. */
+  readonly #signal: AbortSignal;
 
-  constructor(client: Client, definition: ServiceDefinition, shown: string) {
+  constructor({ client, definition, shown, signal }: CallsDependencies) {
     this.#client = client;
     this.#definition = definition;
     this.#shown = shown;
+    this.#signal = signal;
   }
 
   call<N extends NameOf<M, 'unary'>>(
@@ -37,8 +48,10 @@ export class Calls<M extends Methods> {
   ): Promise<M[N]['responseRead']> {
     const method = this.#method(name);
     const deadline = new Date(Date.now() + deadlineSeconds * 1000);
-    return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest(
+    const answered = remember(this.#signal, name);
+    const ended = new AbortController();
+    return new Promise<M[N]['responseRead']>((resolve, reject) => {
+      const call = this.#client.makeUnaryRequest(
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
@@ -50,6 +63,11 @@ export class Calls<M extends Methods> {
           else resolve(response as M[N]['responseRead']);
         },
       );
+      const stop = (): void => call.cancel();
+      this.#signal.addEventListener('abort', stop, { signal: ended.signal });
+    }).finally(() => {
+      answered();
+      ended.abort();
     });
   }
 

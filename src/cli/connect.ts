@@ -20,13 +20,18 @@ import {
 } from './target.ts';
 
 async function withCalls<M extends Methods, T>(
-  target: Target,
+  { signal, env }: Pick<CliContext, 'signal' | 'env'>,
+  { address, credentials, options, shown }: Target,
   definition: ServiceDefinition,
   work: (calls: Calls<M>) => Promise<T>,
 ): Promise<T> {
-  const client = new Client(target.address, target.credentials, target.options);
+  const client = new Client(address, credentials, {
+    ...options,
+    // http_proxy and https_proxy are for browsers; this variable is for gRPC alone
+    'grpc.enable_http_proxy': env['grpc_proxy'] ? 1 : 0,
+  });
   try {
-    return await work(new Calls<M>(client, definition, target.shown));
+    return await work(new Calls<M>({ client, definition, shown, signal }));
   } finally {
     client.close();
   }
@@ -43,21 +48,29 @@ export const withAdmin = <N extends AdminNoun, T>(
   noun: N,
   work: (calls: Calls<AdminMethods<N>>) => Promise<T>,
 ): Promise<T> =>
-  withCalls(targetOf(context, options), serviceDefinition(`meshca.admin.v1.${noun}`), work);
+  withCalls(
+    context,
+    targetOf(context, options),
+    serviceDefinition(`meshca.admin.v1.${noun}`),
+    work,
+  );
 
 /** Runs `work` with the signing API, as the holder of an SVID. */
 export const withSigning = <T>(
+  context: CliContext,
   access: ServerAccess,
   work: (calls: Calls<ServiceTypes['meshca.signing.v1.Signing']>) => Promise<T>,
 ): Promise<T> =>
-  withCalls(serverTarget(access), serviceDefinition('meshca.signing.v1.Signing'), work);
+  withCalls(context, serverTarget(access), serviceDefinition('meshca.signing.v1.Signing'), work);
 
 /** Runs `work` with the local API of an agent. */
 export const withAgentLocal = <T>(
+  context: CliContext,
   socketPath: string,
   work: (calls: Calls<AgentLocalMethods>) => Promise<T>,
 ): Promise<T> =>
   withCalls(
+    context,
     onSocket(socketPath),
     agentContract().definition['meshca.agent.v1.AgentLocal'] as ServiceDefinition,
     work,

@@ -4,7 +4,8 @@ import type { EntryResult__Output } from '../common/wire/generated/meshca/admin/
 import type { GlobalOptions } from './action.ts';
 import type { CliContext } from './context.ts';
 import { exitCodeOf, exitCodes } from './exit-codes.ts';
-import { duration, facts, instant, json, printError, table } from './output.ts';
+import { duration, facts, instant, json, printError } from './output.ts';
+import { table } from './table.ts';
 
 export function showResults(
   context: CliContext,
@@ -38,12 +39,13 @@ export function showEntries(
   table(
     context,
     [
-      { title: 'ID', value: (each) => each.id },
+      { title: 'ID', value: (each) => each.id, short: 'id' },
       { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-      { title: 'PARENT', value: (each) => each.parentId },
+      { title: 'PARENT', value: (each) => each.parentId, priority: 2 },
       {
         title: 'TTL',
         value: (each) => (each.x509TtlSeconds === 0 ? 'default' : duration(each.x509TtlSeconds)),
+        priority: 3,
       },
       { title: 'SELECTORS', value: (each) => each.selectors.join(' ') },
     ],

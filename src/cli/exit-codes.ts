@@ -10,6 +10,8 @@ export const exitCodes = {
   unavailable: 5,
   conflict: 6,
   held: 7,
+  /** By Ctrl-C or SIGTERM: 128 and the number of SIGINT, as shells have it. */
+  interrupted: 130,
 } as const;
 
 export function exitCodeOf(error: PkiError): number {

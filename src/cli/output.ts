@@ -2,50 +2,6 @@ import { PkiError } from '../common/errors/index.ts';
 import { oneLine } from '../common/runtime/index.ts';
 import type { CliContext } from './context.ts';
 
-export interface Column<T> {
-  readonly title: string;
-  readonly value: (row: T) => string;
-  readonly align?: 'right';
-}
-
-/**
- * A table for people: columns as wide as their content, the last one cut to the terminal's width;
- * plain when piped.
- */
-export function table<T>(
-  context: CliContext,
-  columns: readonly Column<T>[],
-  rows: readonly T[],
-  empty: string,
-): void {
-  if (rows.length === 0) {
-    context.out(`${empty}\n`);
-    return;
-  }
-  const cells = rows.map((row) => columns.map((column) => printable(column.value(row))));
-  const widths = columns.map((column, index) =>
-    Math.max(column.title.length, ...cells.map((line) => (line[index] as string).length)),
-  );
-  const line = (texts: readonly string[]): string =>
-    texts
-      .map((text, index) =>
-        pad(text, widths[index] as number, columns[index]?.align, index === texts.length - 1),
-      )
-      .join('  ')
-      .trimEnd();
-  const head = line(columns.map(({ title }) => title));
-  context.out(
-    `${context.terminal.color ? `\u001b[1m${fit(context, head)}\u001b[0m` : fit(context, head)}\n`,
-  );
-  const lines = cells.map(line);
-  for (const each of lines) context.out(`${fit(context, each)}\n`);
-  if (
-    context.terminal.isTerminal &&
-    [head, ...lines].some((each) => each.length > context.terminal.columns)
-  )
-    context.err(`cut to ${context.terminal.columns} columns: pipe it (| cat) to see all of it\n`);
-}
-
 /** Names and values under each other. */
 export function facts(
   context: CliContext,
@@ -59,10 +15,10 @@ export function facts(
   }
 }
 
-/** JSON for scripts: Buffers as lower-case hex under their own name, so that nothing is lost. */
+/** JSON for scripts: bytes, such as DER, are base64 (RFC 4648 section 4), as the JSON of protobuf has them. */
 export function json(context: CliContext, value: unknown): void {
   context.out(
-    `${JSON.stringify(value, (_, each: unknown) => (isBufferJson(each) ? Buffer.from(each.data).toString('hex') : each), 2)}\n`,
+    `${JSON.stringify(value, (_, each: unknown) => (isBufferJson(each) ? Buffer.from(each.data).toString('base64') : each), 2)}\n`,
   );
 }
 
@@ -127,16 +83,6 @@ export function parseDuration(text: string): number {
 
 /** Text from elsewhere, so that it can not move the cursor or hide lines. */
 export const printable = (text: string): string => oneLine(text);
-
-function pad(text: string, width: number, align: 'right' | undefined, isLast: boolean): string {
-  if (align === 'right') return text.padStart(width);
-  return isLast ? text : text.padEnd(width);
-}
-
-const fit = (context: CliContext, line: string): string =>
-  context.terminal.isTerminal && line.length > context.terminal.columns
-    ? `${line.slice(0, context.terminal.columns - 1)}…`
-    : line;
 
 const isBufferJson = (value: unknown): value is { readonly data: number[] } =>
   typeof value === 'object' &&

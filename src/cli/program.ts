@@ -50,7 +50,8 @@ const commands = [
 ];
 
 /** Runs one command line; `args` without node and script. Returns the exit code (exit-codes.ts). */
-export async function runCli(args: readonly string[], context: CliContext): Promise<number> {
+export async function runCli(args: readonly string[], given: CliContext): Promise<number> {
+  const context = args.includes('--wide') ? withoutLimit(given) : given;
   const outcome: Outcome = { exitCode: exitCodes.ok };
   const program = buildProgram(context, outcome, args.includes('--json'));
   try {
@@ -74,6 +75,7 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
     .version(version)
     .showSuggestionAfterError()
     .option('--json', 'machine-readable output')
+    .option('--wide', 'tables with all columns and whole IDs')
     .option(
       '--server-socket <path>',
       "the server's admin socket; default MESHCA_ADMIN_SOCKET or /var/lib/meshca/server/admin.sock",
@@ -88,8 +90,8 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
       writeErr: asJson ? () => {} : context.err,
       getOutHasColors: () => context.terminal.color,
       getErrHasColors: () => context.terminal.color,
-      getOutHelpWidth: () => context.terminal.columns,
-      getErrHelpWidth: () => context.terminal.columns,
+      getOutHelpWidth: () => Math.min(context.terminal.columns, 200),
+      getErrHelpWidth: () => Math.min(context.terminal.columns, 200),
     })
     .configureHelp({ showGlobalOptions: true })
     .exitOverride();
@@ -105,6 +107,11 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
   inherit(program, asJson);
   return program;
 }
+
+const withoutLimit = (context: CliContext): CliContext => ({
+  ...context,
+  terminal: { ...context.terminal, columns: Number.MAX_SAFE_INTEGER },
+});
 
 const usageError = (thrown: CommanderError): PkiError =>
   new PkiError(

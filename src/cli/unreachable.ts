@@ -1,7 +1,21 @@
+import type { ServiceError } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
+import { codeTrailer } from '../common/wire/index.ts';
 
 /** Replaces gRPC's own text about a server that does not answer. */
 export function unreachable(error: PkiError, shown: string): PkiError {
+  if (isAnswer(error)) return error;
+  if (error.code === 'DEADLINE_EXCEEDED')
+    return new PkiError('UNREACHABLE', `${shown} does not answer`, {
+      cause: error,
+      next: 'Check that the process there runs and is not stopped or overloaded. A change that was sent may still be carried out: meshca audit list --acts.',
+    });
+  if (error.code === 'INTERNAL')
+    return new PkiError('UNREACHABLE', `what answers at ${shown} is no meshca, or it broke off`, {
+      cause: error,
+    });
+  if (error.code === 'NOT_IMPLEMENTED')
+    return new PkiError('NOT_IMPLEMENTED', `${shown} does not know this call`, { cause: error });
   if (error.code !== 'UNREACHABLE') return error;
   if (error.message.includes('EACCES'))
     return new PkiError(
@@ -30,4 +44,10 @@ export function unreachable(error: PkiError, shown: string): PkiError {
       )?.[0];
   const why = reason === undefined ? '' : ` (${reason})`;
   return new PkiError('UNREACHABLE', `nothing answers at ${shown}${why}`, { cause: error });
+}
+
+/** Whether the server itself says this: its errors carry their code beside the status of gRPC. */
+function isAnswer({ cause }: PkiError): boolean {
+  const { metadata } = (cause ?? {}) as Partial<ServiceError>;
+  return metadata !== undefined && metadata.get(codeTrailer).length > 0;
 }

@@ -8,23 +8,36 @@ export interface CommandEnd {
   readonly err: string;
 }
 
-/**
- * A command against the server's local socket, as a person types it and pipes it somewhere, in this
- * process.
- */
-export async function runCommand(server: TestServer, args: readonly string[]): Promise<CommandEnd> {
-  let out = '';
-  let err = '';
+/** What tests give to commands in place of a process; `seen` has what was printed. */
+export function testContext(given: Partial<CliContext> = {}): {
+  readonly context: CliContext;
+  readonly seen: { out: string; err: string };
+} {
+  const seen = { out: '', err: '' };
   const context: CliContext = {
     env: {},
-    out: (text) => void (out += text),
-    err: (text) => void (err += text),
+    out: (text) => void (seen.out += text),
+    err: (text) => void (seen.err += text),
     readStdin: async () => '',
     terminal: { isTerminal: false, columns: 140, color: false },
     signal: new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),
     parts: {} as CliContext['parts'],
+    ...given,
   };
+  return { context, seen };
+}
+
+/**
+ * A command against the server's local socket, as a person types it and pipes it somewhere, in this
+ * process.
+ */
+export async function runCommand(
+  server: TestServer,
+  args: readonly string[],
+  given: Partial<CliContext> = {},
+): Promise<CommandEnd> {
+  const { context, seen } = testContext(given);
   const code = await runCli(['--server-socket', server.server.adminSocketPath, ...args], context);
-  return { code, out, err };
+  return { code, ...seen };
 }

@@ -8,7 +8,7 @@ export const auditOperations: OperationsOf<'meshca.admin.v1.Audit'> = {
     admits: 'operators',
     dualControl: 'never',
     run: async ({ services }, caller, request) => {
-      const { page, subject, actor, kind, sinceMs, untilMs, newestFirst } = request;
+      const { page, subject, actor, kind, sinceMs, untilMs, newestFirst, sequence } = request;
       const { items, next } = await services.audit.list(
         caller,
         {
@@ -18,6 +18,7 @@ export const auditOperations: OperationsOf<'meshca.admin.v1.Audit'> = {
           ...(sinceMs === 0 ? {} : { sinceMs }),
           ...(untilMs === 0 ? {} : { untilMs }),
           newestFirst,
+          ...(sequence === 0 ? {} : { sequence }),
         },
         pageOf(page),
       );

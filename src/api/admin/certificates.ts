@@ -13,7 +13,7 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
       const { items, next } = await services.certificates.list(
         caller,
         filterOf(filter),
-        oneOf('order', order, ['created', 'expiry'], 'created'),
+        oneOf('order', order, ['created', 'newest', 'expiry'], 'created'),
         pageOf(page),
       );
       return {

@@ -16,7 +16,8 @@ import { withWorkloadApi } from '../connect.ts';
 import { unreachable } from '../unreachable.ts';
 import { defaultWorkloadSocket, type CliContext } from '../context.ts';
 import { writeWhole } from '../files.ts';
-import { instant, json, table, until } from '../output.ts';
+import { instant, json, until } from '../output.ts';
+import { table } from '../table.ts';
 
 export interface SocketOptions {
   readonly socket?: string;
@@ -264,10 +265,15 @@ function show(
     context,
     [
       { title: 'SPIFFE ID', value: ({ svid }) => svid.spiffeId },
-      { title: 'SERIAL', value: ({ leaf }) => leaf?.serialHex ?? '-' },
-      { title: 'NOT AFTER', value: ({ leaf }) => instant(leaf?.notAfter ?? 0) },
+      {
+        title: 'SERIAL',
+        value: ({ leaf }) => leaf?.serialHex ?? '-',
+        short: 'serial',
+        priority: 3,
+      },
+      { title: 'NOT AFTER', value: ({ leaf }) => instant(leaf?.notAfter ?? 0), priority: 4 },
       { title: 'ENDS', value: ({ leaf }) => until(leaf?.notAfter ?? 0, context.now()) },
-      { title: 'HINT', value: ({ svid }) => svid.hint || '-' },
+      { title: 'HINT', value: ({ svid }) => svid.hint || '-', priority: 2 },
     ],
     svids,
     'no identity',

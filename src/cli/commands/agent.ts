@@ -4,7 +4,8 @@ import { action, allPages, limitOf, type Outcome } from '../action.ts';
 import { agentId } from '../agent-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { duration, facts, instant, json, table, until } from '../output.ts';
+import { duration, facts, instant, json, until } from '../output.ts';
+import { table } from '../table.ts';
 import { agentApiCommands } from './agent-api.ts';
 
 export function agentCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -35,13 +36,14 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
       .option('--reason <text>', 'for the audit record', '')
       .action(
         action<{ reason: string }>(context, outcome, async (options, [id]) => {
+          const spiffeId = await agentId(context, options, id as string);
           const { changed, detail } = await withAdmin(
             context,
             options,
             'Agents',
             async (calls) => ({
-              changed: await calls.call(method, { spiffeId: id as string, reason: options.reason }),
-              detail: await calls.call('GetAgent', { spiffeId: id as string }),
+              changed: await calls.call(method, { spiffeId, reason: options.reason }),
+              detail: await calls.call('GetAgent', { spiffeId }),
             }),
           );
           if (options.json) {
@@ -85,9 +87,13 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
           [
             { title: 'AGENT', value: (each) => each.spiffeId },
             { title: 'STATE', value: (each) => each.state },
-            { title: 'CONNECTED', value: (each) => (each.connected ? 'yes' : 'no') },
-            { title: 'ATTESTED BY', value: (each) => each.attestationType },
-            { title: 'SVID ENDS', value: (each) => until(each.svidNotAfter, context.now()) },
+            { title: 'CONNECTED', value: (each) => (each.connected ? 'yes' : 'no'), priority: 2 },
+            { title: 'ATTESTED BY', value: (each) => each.attestationType, priority: 4 },
+            {
+              title: 'SVID ENDS',
+              value: (each) => until(each.svidNotAfter, context.now()),
+              priority: 3,
+            },
             { title: 'LAST SEEN', value: (each) => until(each.lastSeenAt, context.now()) },
           ],
           found,
@@ -159,7 +165,7 @@ function showHoldings(
     table(
       context,
       [
-        { title: 'ENTRY', value: (each) => each.id },
+        { title: 'ENTRY', value: (each) => each.id, short: 'id' },
         { title: 'SPIFFE ID', value: (each) => each.spiffeId },
         { title: 'SELECTORS', value: (each) => each.selectors.join(' ') },
       ],
@@ -172,8 +178,8 @@ function showHoldings(
     table(
       context,
       [
-        { title: 'CONSUMER', value: (each) => each.id },
-        { title: 'KIND', value: (each) => each.kind },
+        { title: 'CONSUMER', value: (each) => each.id, short: 'id' },
+        { title: 'KIND', value: (each) => each.kind, priority: 2 },
         { title: 'SPIFFE ID', value: (each) => each.spiffeId },
         { title: 'STATE', value: (each) => each.state },
       ],

@@ -13,7 +13,9 @@ import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { readBytes, writeWhole } from '../files.ts';
-import { facts, instant, json, printable, table, until } from '../output.ts';
+import { operationId } from '../object-ids.ts';
+import { facts, instant, json, printable, until } from '../output.ts';
+import { table } from '../table.ts';
 import { sshKeygenSign } from '../ssh-keygen.ts';
 
 /**
@@ -46,10 +48,15 @@ export function approvalCommands(program: Command, context: CliContext, outcome:
         table(
           context,
           [
-            { title: 'ID', value: (each) => each.id },
+            { title: 'ID', value: (each) => each.id, short: 'id' },
             { title: 'STATUS', value: (each) => each.status },
-            { title: 'SIGNATURES', value: (each) => String(each.signatures), align: 'right' },
-            { title: 'PROPOSED BY', value: (each) => each.proposer },
+            {
+              title: 'SIGNATURES',
+              value: (each) => String(each.signatures),
+              align: 'right',
+              priority: 2,
+            },
+            { title: 'PROPOSED BY', value: (each) => each.proposer, priority: 3 },
             { title: 'EXPIRES', value: (each) => until(each.expiresAt, context.now()) },
             { title: 'CALL', value: (each) => shortMethod(each.method) },
           ],
@@ -106,7 +113,7 @@ function signCommand(approval: Command, context: CliContext, outcome: Outcome): 
           );
         if (options.json !== true) show(context, detail, operation, line);
         const signature = await sshKeygenSign(options.sshKey, approvalNamespace, line);
-        answer(context, options, await submit(context, options, id as string, signature));
+        answer(context, options, await submit(context, options, operation.id, signature));
       }),
     );
 }
@@ -124,7 +131,7 @@ function submitCommand(approval: Command, context: CliContext, outcome: Outcome)
           await submit(
             context,
             options,
-            id as string,
+            await operationId(context, options, id as string),
             readBytes(options.signature).toString('utf8'),
           ),
         );
@@ -139,8 +146,11 @@ function withdrawCommand(approval: Command, context: CliContext, outcome: Outcom
     .option('--reason <text>', 'for the audit record', '')
     .action(
       action<{ reason: string }>(context, outcome, async (options, [id]) => {
-        const withdrawn = await withAdmin(context, options, 'Approvals', (calls) =>
-          calls.call('WithdrawOperation', { id: id as string, reason: options.reason }),
+        const withdrawn = await withAdmin(context, options, 'Approvals', async (calls) =>
+          calls.call('WithdrawOperation', {
+            id: await operationId(context, options, id as string),
+            reason: options.reason,
+          }),
         );
         if (options.json) json(context, withdrawn);
         else context.out(`withdrawn ${withdrawn.id}\n`);
@@ -154,8 +164,8 @@ function resultCommand(approval: Command, context: CliContext, outcome: Outcome)
     .description('print the answer of an operation that you proposed: once, within an hour')
     .action(
       action(context, outcome, async (options, [id]) => {
-        const { responseJson } = await withAdmin(context, options, 'Approvals', (calls) =>
-          calls.call('TakeResult', { id: id as string }),
+        const { responseJson } = await withAdmin(context, options, 'Approvals', async (calls) =>
+          calls.call('TakeResult', { id: await operationId(context, options, id as string) }),
         );
         json(context, JSON.parse(responseJson));
       }),
@@ -211,7 +221,8 @@ interface Fetched {
  * What is shown and signed comes from the bytes themselves, digested here. Only the explanation is
  * the server's.
  */
-async function fetch(context: CliContext, options: GlobalOptions, id: string): Promise<Fetched> {
+async function fetch(context: CliContext, options: GlobalOptions, text: string): Promise<Fetched> {
+  const id = await operationId(context, options, text);
   const detail = await withAdmin(context, options, 'Approvals', (calls) =>
     calls.call('GetOperation', { id }),
   );

@@ -14,7 +14,8 @@ import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { writeStream } from '../files.ts';
-import { facts, instant, json, parseDuration, printable, table } from '../output.ts';
+import { facts, instant, json, parseDuration, printable } from '../output.ts';
+import { table } from '../table.ts';
 
 interface SearchFlags {
   readonly identity?: string;

@@ -4,7 +4,8 @@ import { action, type Outcome } from '../action.ts';
 import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { facts, instant, json, table, until } from '../output.ts';
+import { facts, instant, json, until } from '../output.ts';
+import { table } from '../table.ts';
 
 /** The authorities that there are. */
 export function authorityCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -40,13 +41,14 @@ function listCommand(authority: Command, context: CliContext, outcome: Outcome):
             { title: 'ID', value: (each) => each.id },
             { title: 'KIND', value: (each) => each.kind },
             { title: 'STATE', value: (each) => each.state },
-            { title: 'KEY', value: (each) => each.keyType },
-            { title: 'TOKEN', value: (each) => each.token },
+            { title: 'KEY', value: (each) => each.keyType, priority: 3 },
+            { title: 'TOKEN', value: (each) => each.token, priority: 4 },
             { title: 'ENDS', value: (each) => until(each.notAfter, context.now()) },
             {
               title: 'LIVE LEAVES',
               value: (each) => String(each.liveCertificates),
               align: 'right',
+              priority: 2,
             },
           ],
           authorities,

@@ -4,7 +4,8 @@ import { action, wholeNumber, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { writeStream } from '../files.ts';
-import { facts, json, printable, table } from '../output.ts';
+import { facts, json, printable } from '../output.ts';
+import { table } from '../table.ts';
 
 /** Copies of the database, and putting one back. */
 export function backupCommands(program: Command, context: CliContext, outcome: Outcome): void {

@@ -6,7 +6,9 @@ import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../
 import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { facts, instant, json, parseDuration, table, until } from '../output.ts';
+import { entryId, serialOf } from '../object-ids.ts';
+import { facts, instant, json, parseDuration, until } from '../output.ts';
+import { table } from '../table.ts';
 
 interface CertificateFlags {
   readonly spiffeId?: string;
@@ -45,7 +47,7 @@ function listCommand(certificate: Command, context: CliContext, outcome: Outcome
     .option('--entry <id>', 'issued for this entry')
     .option('--expires-within <duration>', 'that end within this time')
     .option('--live', 'that have not ended')
-    .option('--order <order>', 'created or expiry', 'created')
+    .option('--order <order>', 'newest, created (the oldest first) or expiry', 'newest')
     .option('--limit <n>', 'at most this many', '100')
     .action(action<CertificateFlags>(context, outcome, (options) => list(context, options)));
 }
@@ -59,7 +61,7 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
     holder: options.holder ?? '',
     authorityId:
       options.authority === undefined ? '' : await authorityId(context, options, options.authority),
-    entryId: options.entry ?? '',
+    entryId: options.entry === undefined ? '' : await entryId(context, options, options.entry),
     expiresBefore:
       options.expiresWithin === undefined
         ? 0
@@ -71,7 +73,7 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
       const { certificates, nextPageToken } = await calls.call('ListCertificates', {
         page,
         filter,
-        order: options.order ?? 'created',
+        order: options.order ?? 'newest',
       });
       return { items: certificates, next: nextPageToken };
     }),
@@ -83,13 +85,13 @@ async function list(context: CliContext, options: CertificateFlags & GlobalOptio
   table(
     context,
     [
-      { title: 'SERIAL', value: (each) => each.serial },
+      { title: 'SERIAL', value: (each) => each.serial, short: 'serial' },
       { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-      { title: 'KIND', value: (each) => each.kind },
-      { title: 'STATE', value: (each) => each.state },
-      { title: 'CREATED', value: (each) => instant(each.createdAt) },
+      { title: 'KIND', value: (each) => each.kind, priority: 2 },
+      { title: 'STATE', value: (each) => each.state, priority: 2 },
+      { title: 'CREATED', value: (each) => instant(each.createdAt), priority: 3 },
       { title: 'ENDS', value: (each) => until(each.notAfter, context.now()) },
-      { title: 'HOLDER', value: (each) => each.holder },
+      { title: 'HOLDER', value: (each) => each.holder, priority: 4 },
     ],
     found,
     'no certificates',
@@ -103,8 +105,10 @@ function showCommand(certificate: Command, context: CliContext, outcome: Outcome
     .option('--pem', 'the certificate alone, as PEM')
     .action(
       action<{ pem?: boolean }>(context, outcome, async (options, [serial]) => {
-        const found = await withAdmin(context, options, 'Certificates', (calls) =>
-          calls.call('GetCertificate', { serial: serial as string }),
+        const found = await withAdmin(context, options, 'Certificates', async (calls) =>
+          calls.call('GetCertificate', {
+            serial: await serialOf(context, options, serial as string),
+          }),
         );
         showCertificate(context, options, found);
       }),
@@ -127,8 +131,11 @@ function revokeCommand(certificate: Command, context: CliContext, outcome: Outco
         showCertificate(
           context,
           options,
-          await withAdmin(context, options, 'Certificates', (calls) =>
-            calls.call('RevokeCertificate', { serial: serial as string, reason: options.reason }),
+          await withAdmin(context, options, 'Certificates', async (calls) =>
+            calls.call('RevokeCertificate', {
+              serial: await serialOf(context, options, serial as string),
+              reason: options.reason,
+            }),
           ),
         );
       }),

@@ -3,7 +3,9 @@ import type { Delegation__Output } from '../../common/wire/generated/meshca/admi
 import { action, allPages, collect, limitOf, theOne, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { duration, facts, instant, json, parseDuration, table, until } from '../output.ts';
+import { delegationId } from '../object-ids.ts';
+import { duration, facts, instant, json, parseDuration, until } from '../output.ts';
+import { table } from '../table.ts';
 
 /** Delegations: who may sign, and for which identities. */
 export function delegationCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -88,9 +90,9 @@ function listCommand(delegation: Command, context: CliContext, outcome: Outcome)
         table(
           context,
           [
-            { title: 'ID', value: (each) => each.id },
+            { title: 'ID', value: (each) => each.id, short: 'id' },
             { title: 'CLIENT', value: (each) => each.clientId },
-            { title: 'MAX TTL', value: (each) => duration(each.maxTtlSeconds) },
+            { title: 'MAX TTL', value: (each) => duration(each.maxTtlSeconds), priority: 2 },
             {
               title: 'ENDS',
               value: (each) =>
@@ -112,7 +114,8 @@ function showCommand(delegation: Command, context: CliContext, outcome: Outcome)
     .command('show <id>')
     .description('one delegation, revoked or not')
     .action(
-      action(context, outcome, async (options, [id]) => {
+      action(context, outcome, async (options, [text]) => {
+        const id = await delegationId(context, options, text as string);
         const found = await withAdmin(context, options, 'Delegations', (calls) =>
           theOne<Delegation__Output>(
             `delegation ${JSON.stringify(id)}`,
@@ -158,8 +161,11 @@ function deleteCommand(delegation: Command, context: CliContext, outcome: Outcom
     .option('--reason <text>', 'for the audit record', '')
     .action(
       action<{ reason: string }>(context, outcome, async (options, [id]) => {
-        const revoked = await withAdmin(context, options, 'Delegations', (calls) =>
-          calls.call('RevokeDelegation', { id: id as string, reason: options.reason }),
+        const revoked = await withAdmin(context, options, 'Delegations', async (calls) =>
+          calls.call('RevokeDelegation', {
+            id: await delegationId(context, options, id as string),
+            reason: options.reason,
+          }),
         );
         if (options.json) json(context, revoked);
         else context.out(`revoked ${revoked.id} of ${revoked.clientId}\n`);

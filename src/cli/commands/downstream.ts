@@ -69,16 +69,19 @@ async function requestAuthority(
   const server = checkedServer(options);
   const svid = await ownSvid(socketOf(context, options), options.spiffeId);
   const { csrDer, keyPem } = await request(options, svid);
-  const signed = await withSigning({ server, ...svid, what: 'the SVID of this process' }, (calls) =>
-    calls.call(
-      'SignDownstreamAuthority',
-      {
-        requestId: uuidv7(),
-        csrDer,
-        ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl),
-      },
-      { deadlineSeconds: 60 },
-    ),
+  const signed = await withSigning(
+    context,
+    { server, ...svid, what: 'the SVID of this process' },
+    (calls) =>
+      calls.call(
+        'SignDownstreamAuthority',
+        {
+          requestId: uuidv7(),
+          csrDer,
+          ttlSeconds: options.ttl === undefined ? 0 : parseDuration(options.ttl),
+        },
+        { deadlineSeconds: 60 },
+      ),
   );
   const root = rootOf(signed, context.now());
   // the key first: a certificate without its key would be lost

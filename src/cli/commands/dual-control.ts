@@ -7,7 +7,8 @@ import { action, collect, wholeNumber, type GlobalOptions, type Outcome } from '
 import { withAdmin } from '../connect.ts';
 import { readBytes } from '../files.ts';
 import type { CliContext } from '../context.ts';
-import { duration, facts, instant, json, parseDuration, table } from '../output.ts';
+import { duration, facts, instant, json, parseDuration } from '../output.ts';
+import { table } from '../table.ts';
 
 /**
  * The policy of dual control. Each change of one in force waits for its approvers; so does

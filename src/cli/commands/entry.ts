@@ -6,6 +6,7 @@ import { action, allPages, collect, limitOf, type GlobalOptions, type Outcome } 
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { entryFile } from '../entry-file.ts';
+import { entryId } from '../object-ids.ts';
 import { json } from '../output.ts';
 import { draftOf, type EntryFlags } from '../entry-draft.ts';
 import { noteAbsentParents, noteOddSelectors } from '../entry-notes.ts';
@@ -110,7 +111,9 @@ function updateCommand(entry: Command, context: CliContext, outcome: Outcome): v
       if (entryFlags.every((name) => options[name] === undefined))
         throw new PkiError('INVALID_REQUEST', 'nothing is given that would change the entry');
       const updated = await withAdmin(context, options, 'Entries', async (calls) => {
-        const present = await calls.call('GetEntry', { id: id as string });
+        const present = await calls.call('GetEntry', {
+          id: await entryId(context, options, id as string),
+        });
         const draft = draftOf(options, present, context.now());
         noteOddSelectors(context, options, [draft]);
         return calls.call('UpdateEntry', {
@@ -128,8 +131,8 @@ function showCommand(entry: Command, context: CliContext, outcome: Outcome): voi
     .description('one entry')
     .action(
       action(context, outcome, async (options, [id]) => {
-        const found = await withAdmin(context, options, 'Entries', (calls) =>
-          calls.call('GetEntry', { id: id as string }),
+        const found = await withAdmin(context, options, 'Entries', async (calls) =>
+          calls.call('GetEntry', { id: await entryId(context, options, id as string) }),
         );
         showEntry(context, options, found);
       }),
@@ -185,7 +188,12 @@ function deleteCommand(entry: Command, context: CliContext, outcome: Outcome): v
           context,
           options,
           'Entries',
-          async (calls) => (await calls.call('DeleteEntries', { ids: [...ids] })).results,
+          async (calls) =>
+            (
+              await calls.call('DeleteEntries', {
+                ids: await Promise.all(ids.map((id) => entryId(context, options, id))),
+              })
+            ).results,
         );
         return showResults(context, options, results, 'deleted');
       }),

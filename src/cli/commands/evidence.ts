@@ -6,9 +6,11 @@ import {
   type EvidenceStatement,
 } from '../../common/tlog/index.ts';
 import { action, type GlobalOptions, type Outcome } from '../action.ts';
+import { authorityId } from '../authority-id.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { facts, instant, json, printable, table } from '../output.ts';
+import { facts, instant, json, printable } from '../output.ts';
+import { table } from '../table.ts';
 import { shortId } from '../rotation-picture.ts';
 
 interface Read {
@@ -29,7 +31,11 @@ export function evidenceCommand(program: Command, context: CliContext, outcome: 
     )
     .action(
       action(context, outcome, async (options, [id]) => {
-        const found = await read(context, options, id as string);
+        const found = await read(
+          context,
+          options,
+          await authorityId(context, options, id as string),
+        );
         if (options.json) json(context, found);
         else show(context, found);
       }),
@@ -130,7 +136,11 @@ function showConsumers(context: CliContext, consumers: Read['consumers']): void 
         value: (line) => (line.class === 'passed-over' ? `passed over: ${line.why}` : line.class),
       },
       { title: 'NODE', value: (line) => line.agent.split('/').at(-1) ?? line.agent },
-      { title: 'KIND', value: (line) => (line.class === 'expired' ? 'agent' : line.kind) },
+      {
+        title: 'KIND',
+        value: (line) => (line.class === 'expired' ? 'agent' : line.kind),
+        priority: 4,
+      },
       {
         title: 'WHO',
         value: (line) =>

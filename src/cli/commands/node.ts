@@ -7,7 +7,8 @@ import { unreachable } from '../unreachable.ts';
 import { defaultAdminSocket, defaultLocalSocket, type CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { mintCommand } from './mint.ts';
-import { facts, instant, json, table } from '../output.ts';
+import { facts, instant, json } from '../output.ts';
+import { table } from '../table.ts';
 
 /** Running and looking after one machine: server, mint, validate, healthcheck, explain. */
 export function nodeCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -90,7 +91,7 @@ function healthCommand(program: Command, context: CliContext, outcome: Outcome):
       action<{ socket?: string }>(context, outcome, async (options, [what]) => {
         if (what === 'agent') {
           const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
-          const status = await withAgentLocal(path, (calls) =>
+          const status = await withAgentLocal(context, path, (calls) =>
             calls.call('GetStatus', {}, { deadlineSeconds: 5 }),
           );
           return report(context, options, 'agent', status);
@@ -174,7 +175,7 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
               `--pid ${JSON.stringify(options.pid)} is not a process ID`,
             );
           const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
-          const found = await withAgentLocal(path, (calls) =>
+          const found = await withAgentLocal(context, path, (calls) =>
             calls.call(
               'Explain',
               pid === undefined ? { refusalId: options.refusal as string } : { pid },
@@ -197,9 +198,9 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
           table(
             context,
             [
-              { title: 'ENTRY', value: (each) => each.entryId },
+              { title: 'ENTRY', value: (each) => each.entryId, short: 'id' },
               { title: 'SPIFFE ID', value: (each) => each.spiffeId },
-              { title: 'MATCHED', value: (each) => each.matched.join(' ') || '-' },
+              { title: 'MATCHED', value: (each) => each.matched.join(' ') || '-', priority: 2 },
               { title: 'MISSED', value: (each) => each.missed.join(' ') || '-' },
             ],
             found.nearMisses,

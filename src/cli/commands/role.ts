@@ -3,7 +3,8 @@ import type { Role__Output } from '../../common/wire/generated/meshca/admin/v1/R
 import { action, allPages, collect, limitOf, theOne, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { facts, instant, json, table } from '../output.ts';
+import { facts, instant, json } from '../output.ts';
+import { table } from '../table.ts';
 
 /** Roles: what admins may do. */
 export function roleCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -67,7 +68,7 @@ function listCommand(role: Command, context: CliContext, outcome: Outcome): void
             { title: 'ROLE', value: (each) => each.name },
             { title: 'VERBS', value: (each) => each.verbs.join(' ') },
             { title: 'PREFIXES', value: (each) => each.prefixes.join(' ') },
-            { title: 'MEMBERS', value: (each) => each.members.join(' ') || '-' },
+            { title: 'MEMBERS', value: (each) => each.members.join(' ') || '-', priority: 2 },
           ],
           found,
           'no roles',

@@ -2,7 +2,9 @@ import type { Command } from 'commander';
 import { action, allPages, collect, limitOf, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { facts, instant, json, parseDuration, table, until } from '../output.ts';
+import { tokenId } from '../object-ids.ts';
+import { facts, instant, json, parseDuration, until } from '../output.ts';
+import { table } from '../table.ts';
 
 /** Join tokens: who may join as an agent. */
 export function tokenCommands(program: Command, context: CliContext, outcome: Outcome): void {
@@ -72,15 +74,15 @@ function listCommand(token: Command, context: CliContext, outcome: Outcome): voi
         table(
           context,
           [
-            { title: 'ID', value: (each) => each.id },
+            { title: 'ID', value: (each) => each.id, short: 'id' },
             { title: 'AGENT', value: (each) => each.agentId },
             {
               title: 'EXPIRES',
               value: (each) =>
                 each.expiresAt === 0 ? 'revoked' : until(each.expiresAt, context.now()),
             },
-            { title: 'USED', value: (each) => instant(each.usedAt) },
-            { title: 'CREATED BY', value: (each) => each.createdBy },
+            { title: 'USED', value: (each) => instant(each.usedAt), priority: 2 },
+            { title: 'CREATED BY', value: (each) => each.createdBy, priority: 3 },
           ],
           found,
           'no join tokens',
@@ -96,8 +98,11 @@ function deleteCommand(token: Command, context: CliContext, outcome: Outcome): v
     .option('--reason <text>', 'for the audit record', '')
     .action(
       action<{ reason: string }>(context, outcome, async (options, [id]) => {
-        const revoked = await withAdmin(context, options, 'Tokens', (calls) =>
-          calls.call('RevokeJoinToken', { id: id as string, reason: options.reason }),
+        const revoked = await withAdmin(context, options, 'Tokens', async (calls) =>
+          calls.call('RevokeJoinToken', {
+            id: await tokenId(context, options, id as string),
+            reason: options.reason,
+          }),
         );
         if (options.json) json(context, revoked);
         else context.out(`revoked ${revoked.id}: nobody joins with it as ${revoked.agentId}\n`);

@@ -7,7 +7,7 @@ export interface Certificates {
   list(
     caller: OperatorCaller,
     filter: CertificateFilter,
-    order: 'created' | 'expiry',
+    order: 'created' | 'newest' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>>;
   get(caller: OperatorCaller, serial: string): Promise<CertificateRecord>;

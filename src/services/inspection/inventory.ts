@@ -139,7 +139,7 @@ export class CertificateService implements Certificates {
   list(
     caller: OperatorCaller,
     filter: CertificateFilter,
-    order: 'created' | 'expiry',
+    order: 'created' | 'newest' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>> {
     return refusing(this.#deps.refusals, { caller, operation: 'ListCertificates' }, async () => {

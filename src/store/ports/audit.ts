@@ -12,6 +12,8 @@ export interface AuditStore {
 }
 
 export interface AuditFilter {
+  /** This record alone. */
+  readonly sequence?: number;
   readonly subject?: string;
   readonly actor?: string;
   readonly kind?: string;

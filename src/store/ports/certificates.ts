@@ -5,7 +5,7 @@ export interface CertificateStore {
   bySerial(serial: string): Promise<CertificateRecord | undefined>;
   list(
     filter: CertificateFilter,
-    order: 'created' | 'expiry',
+    order: 'created' | 'newest' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>>;
   /** Issued or abandoned, not expired, and not confirmed as replaced. */

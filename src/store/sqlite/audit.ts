@@ -172,6 +172,7 @@ function listed(
   // Said as a literal, so that the planner may use the partial index.
   if (filter.kind !== undefined && filter.kind !== 'certificate.issued')
     query = query.where(sql<boolean>`kind <> 'certificate.issued'`);
+  if (filter.sequence !== undefined) query = query.where('sequence', '=', filter.sequence);
   if (filter.sinceMs !== undefined) query = query.where('time_ms', '>=', filter.sinceMs);
   if (filter.untilMs !== undefined) query = query.where('time_ms', '<=', filter.untilMs);
   const from = filter.sinceMs === undefined ? 0 : firstSince(filter.sinceMs) - 1;

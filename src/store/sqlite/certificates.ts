@@ -108,7 +108,7 @@ export function createCertificates(engine: Engine): {
 function listed(
   engine: Engine,
   filter: CertificateFilter,
-  order: 'created' | 'expiry',
+  order: 'created' | 'newest' | 'expiry',
   page: PageRequest,
 ): Page<CertificateRecord> {
   const size = pageSize(page);
@@ -117,10 +117,12 @@ function listed(
     .select(certificateColumns)
     .where(matching(filter))
     .limit(size + 1);
-  if (order === 'created') {
+  if (order !== 'expiry') {
     const after = numberKey(page.after, 1);
-    if (after !== undefined) query = query.where('sequence', '>', after[0] as number);
-    return toPage(engine.rows(query.orderBy('sequence')), size, toCertificate, (row) =>
+    const [beyond, direction] =
+      order === 'newest' ? (['<', 'desc'] as const) : (['>', 'asc'] as const);
+    if (after !== undefined) query = query.where('sequence', beyond, after[0] as number);
+    return toPage(engine.rows(query.orderBy('sequence', direction)), size, toCertificate, (row) =>
       String(row.sequence),
     );
   }

@@ -28,6 +28,11 @@ export function certificateCases(name: string, open: OpenStore): void {
       created.map(({ serial }) => serial),
       batch.map(({ serial }) => serial),
     );
+    const newest = await everyPage(
+      (page) => store.certificates.list({ spiffeId: 'spiffe://example.org/web' }, 'newest', page),
+      3,
+    );
+    assert.deepEqual(newest, created.toReversed());
     const expiring = await everyPage(
       (page) => store.certificates.list({ spiffeId: 'spiffe://example.org/web' }, 'expiry', page),
       3,

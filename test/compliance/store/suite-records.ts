@@ -123,6 +123,9 @@ export function recordCases(name: string, open: OpenStore): void {
     assert.deepEqual(await found({ sinceMs: 501 }), []);
     assert.deepEqual(await found({ sinceMs: 0, kind: 'entry.created', actor: 'uid:0' }), [1, 4, 5]);
     assert.deepEqual(await found({ newestFirst: true }), [6, 5, 4, 3, 2, 1]);
+    assert.deepEqual(await found({ sequence: 4 }), [4]);
+    assert.deepEqual(await found({ sequence: 4, newestFirst: true }), [4]);
+    assert.deepEqual(await found({ sequence: 99 }), []);
     assert.deepEqual(await found({ newestFirst: true, sinceMs: 250, untilMs: 400 }), [5, 4, 2]);
     assert.deepEqual(await found({ untilMs: 300 }), [1, 2, 3]);
     assert.deepEqual(

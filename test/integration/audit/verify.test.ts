@@ -312,7 +312,7 @@ test('watch tells of each record and of a new holder of an identity, and search 
   await issue(server, second, 'web-2', 1);
   await until(() => seen().length > before);
   stop.abort();
-  assert.equal((await watching).code, 0);
+  assert.equal((await watching).code, 130);
   assert.equal(seen().filter(({ newHolder }) => newHolder).length, 1);
   assert.ok(seen().every(({ kind }) => kind === 'certificate.issued'));
   const serial = seen()[0]?.detail.serial as string;

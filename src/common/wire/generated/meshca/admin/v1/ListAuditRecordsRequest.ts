@@ -5,7 +5,7 @@ import type { Page as _meshca_admin_v1_Page, Page__Output as _meshca_admin_v1_Pa
 import type { Long } from '@grpc/proto-loader';
 
 /**
- * Times are inclusive; 0: no bound. newest_first: from the end of the log backwards.
+ * Times are inclusive; 0: no bound. newest_first: from the end of the log backwards. sequence: this record alone; 0: all.
  */
 export interface ListAuditRecordsRequest {
   'page'?: (_meshca_admin_v1_Page | null);
@@ -15,10 +15,11 @@ export interface ListAuditRecordsRequest {
   'sinceMs'?: (number | string | Long);
   'untilMs'?: (number | string | Long);
   'newestFirst'?: (boolean);
+  'sequence'?: (number | string | Long);
 }
 
 /**
- * Times are inclusive; 0: no bound. newest_first: from the end of the log backwards.
+ * Times are inclusive; 0: no bound. newest_first: from the end of the log backwards. sequence: this record alone; 0: all.
  */
 export interface ListAuditRecordsRequest__Output {
   'page': (_meshca_admin_v1_Page__Output | null);
@@ -28,4 +29,5 @@ export interface ListAuditRecordsRequest__Output {
   'sinceMs': (number);
   'untilMs': (number);
   'newestFirst': (boolean);
+  'sequence': (number);
 }

@@ -5,7 +5,7 @@ import type { Page as _meshca_admin_v1_Page, Page__Output as _meshca_admin_v1_Pa
 import type { CertificateFilter as _meshca_admin_v1_CertificateFilter, CertificateFilter__Output as _meshca_admin_v1_CertificateFilter__Output } from '../../../meshca/admin/v1/CertificateFilter.ts';
 
 /**
- * order: created (default), expiry
+ * order: created (default, the oldest first), newest, expiry
  */
 export interface ListCertificatesRequest {
   'page'?: (_meshca_admin_v1_Page | null);
@@ -14,7 +14,7 @@ export interface ListCertificatesRequest {
 }
 
 /**
- * order: created (default), expiry
+ * order: created (default, the oldest first), newest, expiry
  */
 export interface ListCertificatesRequest__Output {
   'page': (_meshca_admin_v1_Page__Output | null);

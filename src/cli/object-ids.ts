@@ -1,0 +1,113 @@
+import type { GlobalOptions } from './action.ts';
+import { withAdmin } from './connect.ts';
+import type { CliContext } from './context.ts';
+import { everyItem, fullId } from './short-id.ts';
+
+// IDs as commands take them: whole, or as tables show them. What has the length of a whole ID goes
+// to the server as it is.
+
+type Resolve = (context: CliContext, options: GlobalOptions, text: string) => Promise<string>;
+
+const isUuid = (text: string): boolean => /^[0-9a-f-]{36}$/.test(text);
+
+export const tokenId: Resolve = async (context, options, text) =>
+  isUuid(text)
+    ? text
+    : withAdmin(context, options, 'Tokens', (calls) =>
+        fullId(text, {
+          what: 'join token',
+          list: 'token list',
+          ids: () =>
+            idsOf(async (page) => {
+              const { tokens, nextPageToken } = await calls.call('ListJoinTokens', { page });
+              return { items: tokens, next: nextPageToken };
+            }),
+        }),
+      );
+
+export const operationId: Resolve = async (context, options, text) =>
+  isUuid(text)
+    ? text
+    : withAdmin(context, options, 'Approvals', (calls) =>
+        fullId(text, {
+          what: 'operation',
+          list: 'approval list --all',
+          ids: () =>
+            idsOf(async (page) => {
+              const { operations, nextPageToken } = await calls.call('ListOperations', {
+                page,
+                pendingOnly: false,
+              });
+              return { items: operations, next: nextPageToken };
+            }),
+        }),
+      );
+
+export const delegationId: Resolve = async (context, options, text) =>
+  isUuid(text)
+    ? text
+    : withAdmin(context, options, 'Delegations', (calls) =>
+        fullId(text, {
+          what: 'delegation',
+          list: 'delegation list',
+          ids: () =>
+            idsOf(async (page) => {
+              const { delegations, nextPageToken } = await calls.call('ListDelegations', {
+                page,
+                includeRevoked: true,
+              });
+              return { items: delegations, next: nextPageToken };
+            }),
+        }),
+      );
+
+/** Entries have names as well: what can be no part of a UUID is one. */
+export const entryId: Resolve = async (context, options, text) =>
+  isUuid(text) || !/^…?[0-9a-f-]{6,35}…?$/.test(text)
+    ? text
+    : withAdmin(context, options, 'Entries', (calls) =>
+        fullId(text, {
+          what: 'entry',
+          list: 'entry list',
+          ids: () =>
+            idsOf(async (page) => {
+              const { entries, nextPageToken } = await calls.call('ListEntries', {
+                page,
+                filter: { spiffeId: '', parentId: '', selector: '' },
+              });
+              return { items: entries, next: nextPageToken };
+            }),
+        }),
+      );
+
+/** How many certificates are looked through for a short serial: the newest. */
+const searchedCertificates = 20_000;
+
+export const serialOf: Resolve = async (context, options, text) => {
+  const wanted = text.toLowerCase().replaceAll(/[:…]/g, '');
+  return wanted.length >= 30
+    ? wanted
+    : withAdmin(context, options, 'Certificates', (calls) =>
+        fullId(wanted, {
+          what: `certificate among the newest ${searchedCertificates} with the serial`,
+          list: 'certificate list',
+          ids: async function* () {
+            const found = everyItem(async (page) => {
+              const { certificates, nextPageToken } = await calls.call('ListCertificates', {
+                page,
+                filter: {},
+                order: 'newest',
+              });
+              return { items: certificates, next: nextPageToken };
+            }, searchedCertificates);
+            for await (const { serial } of found) yield serial;
+          },
+        }),
+      );
+};
+
+async function* idsOf(
+  fetch: Parameters<typeof everyItem<{ readonly id: string }>>[0],
+): AsyncGenerator<string> {
+  for await (const { id } of everyItem(fetch)) yield id;
+}
