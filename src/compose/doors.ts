@@ -1,3 +1,4 @@
+import type { Clock } from '../common/runtime/index.ts';
 import { adminSocketPath } from '../config/index.ts';
 import {
   buildGrpcServer,
@@ -52,6 +53,7 @@ export async function openDoors(below: Below): Promise<DoorStage> {
   stack.defer(() => front.server.forceShutdown());
   const showReadiness = (): void => front.setServing(readiness.ready);
   stack.defer(() => front.setServing(false));
+  stack.defer(eachSecond(clock, showReadiness));
   for (const stop of [
     gate.signers.onChange(showReadiness),
     authorities.registry.onChange(showReadiness),
@@ -93,6 +95,19 @@ export async function openDoors(below: Below): Promise<DoorStage> {
     showReadiness,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Some reasons come and go with time alone. Returns the function that ends it. */
+function eachSecond(clock: Clock, act: () => void): () => void {
+  let cancel = (): void => {};
+  const again = (): void => {
+    cancel = clock.after(1_000, () => {
+      act();
+      again();
+    });
+  };
+  again();
+  return () => cancel();
 }
 
 function frontDoor(

@@ -87,7 +87,7 @@ export async function openStoreAndLog(
   gate.judgedBy(log);
   gate.onReopen(bootstrap);
   readiness.add(() => gate.reason() ?? lateReason(log));
-  readiness.add(() => store.failure()?.message);
+  readiness.add(() => store.failure()?.message ?? failingReason(store));
   await abandonUnfinished(store, context);
 
   stack.defer(store.onCommit((commit) => metrics.committed(commit)));
@@ -158,6 +158,16 @@ const lateReason = ({ late, signer }: AuditLog): string | undefined =>
   late
     ? `AUDIT_LATE: records of the audit log have no checkpoint for minutes; its key is in the ${signer.token} token`
     : undefined;
+
+/** A server that can not record gives out nothing; a moment of it is no reason to leave it. */
+const unreadyAfterSeconds = 10;
+
+function failingReason(store: Ledger): string | undefined {
+  const failing = store.failing();
+  return failing === undefined || failing.seconds < unreadyAfterSeconds
+    ? undefined
+    : `STORE_FAILED: for ${Math.floor(failing.seconds)} s nothing could be committed: ${failing.error.message}`;
+}
 
 /** Does the work; an issuing token that does not answer is no reason not to start. */
 async function withoutIssuingToken(

@@ -80,15 +80,22 @@ function validateCommand(program: Command, context: CliContext, outcome: Outcome
     );
 }
 
+interface HealthOptions {
+  readonly ready?: boolean;
+  readonly socket?: string;
+}
+
+/** A restart destroys the keys in memory: what only keeps it from serving is no reason for one. */
 function healthCommand(program: Command, context: CliContext, outcome: Outcome): void {
   program
     .command('healthcheck <what>')
     .description(
-      'exit 0 when the server or agent on this machine serves; for containers and probes',
+      'exit 0 while the server or agent on this machine answers; for containers and liveness probes',
     )
+    .option('--ready', 'exit 0 only while it can serve; for traffic, never to restart it')
     .option('--socket <path>', 'its socket')
     .action(
-      action<{ socket?: string }>(context, outcome, async (options, [what]) => {
+      action<HealthOptions>(context, outcome, async (options, [what]) => {
         if (what === 'agent') {
           const path = options.socket ?? context.env['MESHCA_LOCAL_SOCKET'] ?? defaultLocalSocket;
           const status = await withAgentLocal(context, path, (calls) =>
@@ -140,18 +147,18 @@ async function serving(path: string): Promise<boolean> {
 
 function report(
   context: CliContext,
-  options: GlobalOptions,
+  options: HealthOptions & GlobalOptions,
   what: string,
   { ready, reasons }: { readonly ready: boolean; readonly reasons: readonly string[] },
 ): number {
-  if (options.json) json(context, { ready, reasons });
+  if (options.json) json(context, { live: true, ready, reasons });
   else
     context.out(
       ready
         ? `${what}: serving\n`
-        : `${what}: not serving${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}\n`,
+        : `${what}: ${options.ready ? '' : 'alive, '}not serving${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}\n`,
     );
-  return ready ? exitCodes.ok : exitCodes.unavailable;
+  return ready || !options.ready ? exitCodes.ok : exitCodes.unavailable;
 }
 
 function explainCommand(program: Command, context: CliContext, outcome: Outcome): void {

@@ -64,7 +64,18 @@ export interface Store {
    * started again.
    */
   failure(): PkiError | undefined;
+  /**
+   * Since when every commit failed for a reason of the disk or of another process on the database;
+   * undefined: the last one succeeded. Ends by itself with the first commit that succeeds, which the
+   * engine tries without anybody's writes.
+   */
+  failing(): FailingCommits | undefined;
   close(): Promise<void>;
+}
+
+export interface FailingCommits {
+  readonly seconds: number;
+  readonly error: PkiError;
 }
 
 export interface CommitFacts {

@@ -2,10 +2,11 @@ import type { Compilable } from 'kysely';
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, atTurnEnd, type Clock, type Logger } from '../../common/runtime/index.ts';
+import { CommitHealth } from './commit-health.ts';
 import { CommitHooks } from './commit-hooks.ts';
 import { Connection } from './connection.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
-import type { CommitFacts } from '../ports/index.ts';
+import type { CommitFacts, FailingCommits } from '../ports/index.ts';
 import {
   CompiledStatement,
   type Builder,
@@ -53,6 +54,7 @@ export class Engine extends CommitHooks {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #makeDurable: MakeDurable | undefined;
+  readonly #health: CommitHealth;
   readonly #commitListeners = new Set<(commit: CommitFacts) => void>();
   readonly #onDurable: (() => void) | undefined;
   #queue: Job[] = [];
@@ -79,6 +81,7 @@ export class Engine extends CommitHooks {
     this.#logger = options.logger;
     this.#makeDurable = options.makeDurable;
     this.#onDurable = options.onDurable;
+    this.#health = new CommitHealth(options.clock, () => void this.#probe().catch(() => {}));
   }
 
   /** Defines a query that is compiled once. */
@@ -142,6 +145,11 @@ export class Engine extends CommitHooks {
     return this.#broken;
   }
 
+  /** Since when nothing could be committed; undefined: the last commit succeeded. */
+  get failing(): FailingCommits | undefined {
+    return this.#health.failing;
+  }
+
   /**
    * While the last commit is being made durable: resolves when it is. Rejects when it can not be.
    */
@@ -159,11 +167,20 @@ export class Engine extends CommitHooks {
   async close(last: () => void): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
+    this.#health.stop();
     try {
       if (this.#broken === undefined) await this.#enqueue(last);
     } finally {
       this.#connection.close();
     }
+  }
+
+  /** Writes a page of the database, and leaves it as it was. */
+  #probe(): Promise<void> {
+    return this.write(() => {
+      const row = this.get('PRAGMA user_version', []) as { readonly user_version: number };
+      this.#connection.command(`PRAGMA user_version = ${row.user_version}`);
+    });
   }
 
   #enqueue<T>(work: () => T): Promise<T> {
@@ -230,6 +247,7 @@ export class Engine extends CommitHooks {
   }
 
   #tell(committed: readonly Committed[], startedMs: number): void {
+    this.#health.succeeded();
     this.#onDurable?.();
     this.#call(this.hooks.afterDurable);
     for (const { settle } of committed) settle();
@@ -251,6 +269,7 @@ export class Engine extends CommitHooks {
         this.#commit();
       } catch (error) {
         this.#rollback();
+        this.#health.failed(error);
         job.reject(storeError(error));
         continue;
       }
@@ -280,6 +299,7 @@ export class Engine extends CommitHooks {
       // A full disk refuses the group, and may still have room for the smaller ones of it.
       if (isDiskFull(error) || isDiskFull((error as Error | undefined)?.cause))
         return this.#alone(mine, committed);
+      this.#health.failed(error);
       const failure = storeError(error);
       for (const job of mine) job.reject(failure);
       return mine.length;

@@ -200,6 +200,7 @@ async function assemble(
     backup: (target) => backUp(database, target),
     onCommit: (listener) => engine.onCommit(listener),
     failure: () => engine.failure,
+    failing: () => engine.failing,
     close: () =>
       (closed ??= engine.close(flushSeen).finally(() => {
         wal?.close();

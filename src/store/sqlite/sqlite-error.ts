@@ -4,8 +4,12 @@ import { PkiError } from '../../common/errors/index.ts';
 const result = {
   busy: 5,
   locked: 6,
+  outOfMemory: 7,
+  readOnly: 8,
+  inputOutput: 10,
   corrupt: 11,
   full: 13,
+  canNotOpen: 14,
   constraint: 19,
   notDatabase: 26,
 } as const;
@@ -18,6 +22,23 @@ const codeOf = (thrown: unknown): number | undefined =>
   thrown instanceof Error && 'errcode' in thrown && typeof thrown.errcode === 'number'
     ? thrown.errcode
     : undefined;
+
+/** Of the disk, its file system or another process on the database, not of one statement. */
+const storageTrouble: ReadonlySet<number> = new Set([
+  result.busy,
+  result.locked,
+  result.outOfMemory,
+  result.readOnly,
+  result.inputOutput,
+  result.full,
+  result.canNotOpen,
+]);
+
+export function isStorageTrouble(thrown: unknown): boolean {
+  const code =
+    thrown instanceof PkiError ? (codeOf(thrown.cause) ?? codeOf(thrown)) : codeOf(thrown);
+  return storageTrouble.has((code ?? 0) & 0xff);
+}
 
 export const isDiskFull = (thrown: unknown): boolean =>
   ((codeOf(thrown) ?? 0) & 0xff) === result.full;

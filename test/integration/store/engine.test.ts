@@ -5,8 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { silentLogger, systemClock, type Clock } from '../../../src/common/runtime/index.ts';
+import type { FailingCommits } from '../../../src/store/ports/index.ts';
 import { Engine } from '../../../src/store/sqlite/engine.ts';
 import { code } from '../../compliance/store/fixtures.ts';
+import { FakeClock } from '../../support/agent.ts';
+import { until } from '../../support/until.ts';
 
 /**
  * An engine over a database that can grow to `pages` pages: SQLite then answers as it does when the
@@ -231,4 +234,39 @@ test('when a commit can not be made durable, its callers and readers are told, a
     await assert.rejects(each, code('STORE_FAILED'));
   assert.equal(syncs.length, 1);
   await engine.close(() => assert.fail('nothing is written any more'));
+});
+
+test('commits that fail are known with their time, a refusal is none, and a probe finds their end', async (t) => {
+  const clock = new FakeClock();
+  const folder = mkdtempSync(join(tmpdir(), 'meshca-engine-'));
+  const database = new DatabaseSync(join(folder, 'a.db'));
+  database.exec('PRAGMA journal_mode = WAL; CREATE TABLE a (id INTEGER PRIMARY KEY) STRICT');
+  const engine = new Engine({ database, clock, logger: silentLogger });
+  t.after(async () => {
+    await engine.close(() => {});
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const write = (): Promise<number> =>
+    engine.write(() => engine.run('INSERT INTO a DEFAULT VALUES', []));
+  await write();
+  await assert.rejects(
+    engine.write(() => engine.run('INSERT INTO a (id) VALUES (1)', [])),
+    code('ALREADY_EXISTS'),
+  );
+  const failing = (): FailingCommits | undefined => engine.failing;
+  assert.equal(failing(), undefined);
+
+  database.exec('PRAGMA query_only = ON');
+  await assert.rejects(write(), code('STORE_FAILED'));
+  await assert.rejects(Promise.all([write(), write()]), code('STORE_FAILED'));
+  clock.advance(12_000);
+  await until(() => failing()?.seconds === 12, 'a probe that failed');
+  assert.match(failing()?.error.message ?? '', /readonly/);
+
+  database.exec('PRAGMA query_only = OFF');
+  await until(() => {
+    clock.advance(1_000);
+    return failing() === undefined;
+  }, 'a probe that succeeded');
+  assert.equal((engine.get('PRAGMA user_version', []) as { user_version: number }).user_version, 0);
 });

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { test } from 'node:test';
+import { runCommand } from '../../support/command.ts';
+import { startTestServer } from '../../support/server.ts';
+import { until } from '../../support/until.ts';
+
+test('a server that can commit nothing is unready after 10 s, alive all the time, and ready again with the first commit', async () => {
+  await using server = await startTestServer();
+  const ready = async (): Promise<{ ready: boolean; reasons: readonly string[] }> =>
+    (await fetch(`http://127.0.0.1:${server.server.opsPort}/ready`)).json() as never;
+  const health = async (...options: readonly string[]): Promise<number> =>
+    (await runCommand(server, ['healthcheck', 'server', ...options])).code;
+  await until(async () => (await ready()).ready, 'the server');
+  assert.deepEqual([await health(), await health('--ready')], [0, 0]);
+
+  const foreign = new DatabaseSync(join(server.dir, 'data', 'meshca.db'));
+  foreign.exec('BEGIN IMMEDIATE');
+  const began = Date.now();
+  await assert.rejects(
+    server.admin('Tokens/CreateJoinToken', { agentName: 'node-1' }),
+    /locked|STORE_FAILED|database/,
+  );
+  assert.deepEqual((await ready()).reasons, []);
+  await until(async () => !(await ready()).ready, 'that the server is unready');
+  assert.ok(Date.now() - began >= 10_000);
+  assert.match(
+    (await ready()).reasons.join(),
+    /STORE_FAILED: for 1\d s nothing could be committed/,
+  );
+  await until(async () => (await health('--ready')) === 5, 'the health check');
+  assert.equal(await health(), 0);
+
+  foreign.exec('ROLLBACK');
+  foreign.close();
+  await until(async () => (await ready()).ready, 'that the server is ready again');
+  await until(async () => (await health('--ready')) === 0, 'the health check');
+});
