@@ -94,7 +94,7 @@ interface Open {
 }
 
 /** One connection. `begin` sends a call; the tally hears of its end. */
-class Connection {
+class LoadConnection {
   readonly #socket: TLSSocket;
   readonly #tally: Tally;
   readonly #head: Buffer;
@@ -252,7 +252,7 @@ class Connection {
 
 class Load {
   readonly #plan: LoadPlan;
-  readonly #connections: Connection[] = [];
+  readonly #connections: LoadConnection[] = [];
   #latencies: number[] = [];
   #completed = 0;
   #failed = 0;
@@ -267,14 +267,14 @@ class Load {
   async connect(): Promise<void> {
     const { host, port, rootsPem: ca, chainPem: cert, keyPem: key } = this.#plan;
     for (let index = 0; index < this.#plan.connections; index++) {
-      const connection = await new Promise<Connection>((resolve, reject) => {
+      const connection = await new Promise<LoadConnection>((resolve, reject) => {
         // the server is known by its SPIFFE ID, not by this name; that its chain ends in our root
         // suffices here
         const socket = connect(
           { host, port, ca, cert, key, servername: 'localhost', ALPNProtocols: ['h2'] },
           () => {
             socket.setNoDelay(true);
-            resolve(new Connection(socket, this.#plan, this.#tallyOf(index)));
+            resolve(new LoadConnection(socket, this.#plan, this.#tallyOf(index)));
           },
         );
         socket.on('error', reject);

@@ -1,4 +1,4 @@
-export { createLeaseSet, type LeaseSet } from './leases.ts';
+export { createSubscriptionSet, type SubscriptionSet } from './subscriptions.ts';
 export { OpenCounter, RecentValues } from './limits.ts';
 export {
   defaultLimits,

@@ -3,7 +3,7 @@ import { PkiError } from '../../src/common/errors/index.ts';
 import { errorFields, type Clock } from '../../src/common/runtime/index.ts';
 import { boundRequests } from '../../src/common/wire/index.ts';
 import { registerApi } from './calls.ts';
-import { Connections } from './connections.ts';
+import { LocalConnections } from './local-connections.ts';
 import { filteredSocket } from './filtered-socket.ts';
 import { createHub, type Hub } from './hub.ts';
 import type { LocalServer, LocalServerLimits, LocalServerOptions } from './options.ts';
@@ -21,7 +21,7 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
   const { apis, clock, logger, limits } = options;
   const admits = (uid: number): boolean =>
     apis.some(({ callers }) => callers.kind === 'workloads' || callers.uids.has(uid));
-  const connections = new Connections({ ...options, admits });
+  const connections = new LocalConnections({ ...options, admits });
   const sessions = new Sessions({ ...options, connections });
   const hub = createHub(options.entries, options.bundles);
   let listening: ListeningSocket;
@@ -70,7 +70,7 @@ export async function startLocalServer(options: LocalServerOptions): Promise<Loc
 
 function createGrpcServer(
   limits: LocalServerLimits,
-  connections: Connections,
+  connections: LocalConnections,
   admits: (uid: number) => boolean,
 ): Server {
   return new Server({
@@ -94,7 +94,7 @@ function createGrpcServer(
   });
 }
 
-function sweepRegularly(connections: Connections, clock: Clock): () => void {
+function sweepRegularly(connections: LocalConnections, clock: Clock): () => void {
   const again = (): (() => void) =>
     clock.after(sweepMs, () => {
       connections.sweep();
@@ -108,7 +108,7 @@ interface RunningServer {
   readonly server: Server;
   readonly injector: ConnectionInjector;
   readonly listening: ListeningSocket;
-  readonly connections: Connections;
+  readonly connections: LocalConnections;
   readonly sessions: Sessions;
   readonly hub: Hub;
   readonly clock: Clock;

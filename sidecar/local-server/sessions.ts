@@ -10,7 +10,7 @@ import type { Selector } from '../../src/common/spiffe/index.ts';
 import { toStatus } from '../../src/common/wire/index.ts';
 import type { Attestor } from '../attest/index.ts';
 import type { EntryCache } from '../ports/entries.ts';
-import type { Connections } from './connections.ts';
+import type { LocalConnections } from './local-connections.ts';
 import { OpenCounter } from './limits.ts';
 import type { LocalConnection } from './local-connection.ts';
 import type { LocalServerLimits, LocalServerMetrics } from './options.ts';
@@ -24,7 +24,7 @@ export interface SessionsDependencies {
   readonly refusals: RefusalLog;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly connections: Connections;
+  readonly connections: LocalConnections;
   readonly limits: LocalServerLimits;
   readonly metrics: LocalServerMetrics;
 }

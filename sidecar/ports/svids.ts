@@ -11,7 +11,7 @@ export interface HeldX509Svid {
   readonly notAfter: number;
 }
 
-export interface SvidLease {
+export interface SvidSubscription {
   /** The newest SVID, or undefined while the first one is being signed, or after it expired. */
   current(): HeldX509Svid | undefined;
   /**
@@ -38,7 +38,7 @@ export interface HeldJwtSvid {
  * Concurrent requests for new SVIDs share batches.
  */
 export interface SvidManager {
-  acquire(identity: Identity, selectors: readonly Selector[]): SvidLease;
+  acquire(identity: Identity, selectors: readonly Selector[]): SvidSubscription;
   fetchJwt(
     identity: Identity,
     audience: readonly string[],

@@ -22,7 +22,7 @@ export interface HeldRecord {
   authorityId: string;
   lifetimeSeconds: number;
   expiresAtMonotonicMs: number;
-  readonly leases: Set<LeaseSink>;
+  readonly subscriptions: Set<SubscriptionSink>;
   /** Held ahead of use: renewed though nobody uses it. */
   prefetched: boolean;
   signing: boolean;
@@ -38,13 +38,13 @@ export interface HeldRecord {
   /** The record has ended. */
   dropped: boolean;
   /**
-   * No entry gives this identity at the moment, but someone still holds a lease: nothing is served
+   * No entry gives this identity at the moment, but someone still holds a subscription: nothing is served
    * or asked for.
    */
   withdrawn: boolean;
 }
 
-export interface LeaseSink {
+export interface SubscriptionSink {
   updated(svid: HeldX509Svid): void;
   failed(error: PkiError): void;
 }
@@ -61,7 +61,7 @@ export const newRecord = (
   authorityId: '',
   lifetimeSeconds: 0,
   expiresAtMonotonicMs: 0,
-  leases: new Set(),
+  subscriptions: new Set(),
   prefetched: false,
   signing: false,
   signAgain: false,
@@ -80,4 +80,5 @@ export const currentOf = (record: HeldRecord, nowMonotonicMs: number): HeldX509S
     ? record.svid
     : undefined;
 
-export const isInUse = (record: HeldRecord): boolean => record.leases.size > 0 || record.prefetched;
+export const isInUse = (record: HeldRecord): boolean =>
+  record.subscriptions.size > 0 || record.prefetched;

@@ -1,5 +1,5 @@
 import type { Selector } from '../../src/common/spiffe/index.ts';
-import type { HeldJwtSvid, SvidLease, SvidManager } from '../ports/svids.ts';
+import type { HeldJwtSvid, SvidSubscription, SvidManager } from '../ports/svids.ts';
 import type { Identity } from '../ports/entries.ts';
 import type { JwtSvids } from './jwt-svids.ts';
 import type { X509Svids } from './x509-svids.ts';
@@ -12,7 +12,7 @@ export { X509Svids } from './x509-svids.ts';
 
 /** The one port of the local APIs to what this agent holds. */
 export const svidManager = (x509: X509Svids, jwt: JwtSvids): SvidManager => ({
-  acquire: (identity: Identity, selectors: readonly Selector[]): SvidLease =>
+  acquire: (identity: Identity, selectors: readonly Selector[]): SvidSubscription =>
     x509.acquire(identity, selectors),
   fetchJwt: (
     identity: Identity,

@@ -29,7 +29,7 @@ export function heldViews(
             svid,
             renewAt:
               now + Math.round(((renewAtMonotonicMs(record.key) ?? monotonic) - monotonic) / 1000),
-            consumers: record.leases.size,
+            consumers: record.subscriptions.size,
           },
         ];
   });
@@ -47,7 +47,7 @@ export function horizonOf(records: Iterable<HeldRecord>, nowMonotonicMs: number)
       continue;
     }
     held += 1;
-    if (record.leases.size > 0) soonest = Math.min(soonest, record.expiresAtMonotonicMs);
+    if (record.subscriptions.size > 0) soonest = Math.min(soonest, record.expiresAtMonotonicMs);
   }
   return {
     held,
@@ -58,8 +58,8 @@ export function horizonOf(records: Iterable<HeldRecord>, nowMonotonicMs: number)
   };
 }
 
-const isUnserved = ({ leases, withdrawn, attempt, refusal }: HeldRecord): boolean =>
-  leases.size > 0 && !withdrawn && (attempt > 0 || refusal !== undefined);
+const isUnserved = ({ subscriptions, withdrawn, attempt, refusal }: HeldRecord): boolean =>
+  subscriptions.size > 0 && !withdrawn && (attempt > 0 || refusal !== undefined);
 
 /** Infinity: not known yet. */
 function wantedLifeOf({ svid, lifetimeSeconds, identity }: HeldRecord): number {

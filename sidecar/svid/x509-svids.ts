@@ -1,11 +1,11 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import { identityKey, type Identity } from '../ports/entries.ts';
-import type { HeldX509Svid, SvidLease } from '../ports/svids.ts';
+import type { HeldX509Svid, SvidSubscription } from '../ports/svids.ts';
 import { Agenda, pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/index.ts';
 import { currentOf, isInUse, newRecord, type HeldRecord } from './held-record.ts';
 import { fromStored, toStored } from './kept-keys.ts';
-import { Lease, noteReplaced } from './lease.ts';
+import { X509Subscription, noteReplaced } from './subscription.ts';
 import { Interner } from './memory.ts';
 import type { HeldView, X509SvidsDependencies } from './parts.ts';
 import { reconcile, toPrefetch } from './reconcile.ts';
@@ -49,7 +49,7 @@ export class X509Svids {
     parts.cache.onChange(() => this.#reconcileSoon());
   }
 
-  acquire(identity: Identity, selectors: readonly Selector[]): SvidLease {
+  acquire(identity: Identity, selectors: readonly Selector[]): SvidSubscription {
     const key = identityKey(identity);
     const record = this.#records.get(key) ?? this.#add(key, identity, selectors);
     // the newest caller's selectors are the reason on record; they match the entry as the earlier
@@ -57,7 +57,7 @@ export class X509Svids {
     record.selectors = selectors;
     record.withdrawn = false;
     this.#warmth.used(record);
-    const lease = new Lease(record, {
+    const subscription = new X509Subscription(record, {
       current: () => this.#current(record),
       replaced: this.#parts.events.replaced,
       released: () => this.#released(record),
@@ -65,7 +65,7 @@ export class X509Svids {
       deadlineMs: this.#parts.readyDeadlineMs,
       connected: this.#parts.connected,
     });
-    record.leases.add(lease);
+    record.subscriptions.add(subscription);
     const now = this.#parts.clock.monotonicMs();
     const due = this.#agenda.at(key);
     if (this.#current(record) === undefined) {
@@ -74,8 +74,8 @@ export class X509Svids {
     } else if (due === undefined || due >= record.expiresAtMonotonicMs)
       this.#agenda.set(key, Math.max(now, this.#plannedFrom(record)));
     // one that was kept warm was not in use when the taint was told
-    if (record.leases.size === 1) this.#pullForward(record, this.#parts.random.uniform());
-    return lease;
+    if (record.subscriptions.size === 1) this.#pullForward(record, this.#parts.random.uniform());
+    return subscription;
   }
 
   /** The connection is back: those who wait for a first SVID ask at once, renewals spread out. */
@@ -146,8 +146,8 @@ export class X509Svids {
     this.#stopped = true;
     this.#agenda.stop();
     for (const record of this.#records.values())
-      for (const lease of record.leases)
-        lease.failed(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
+      for (const subscription of record.subscriptions)
+        subscription.failed(new PkiError('SHUTTING_DOWN', 'the agent is shutting down'));
     this.#records.clear();
     this.#offline.clear();
   }
@@ -164,7 +164,7 @@ export class X509Svids {
 
   #released(record: HeldRecord): void {
     if (
-      record.leases.size > 0 ||
+      record.subscriptions.size > 0 ||
       record.dropped ||
       this.#stopped ||
       (record.prefetched && !record.withdrawn)
@@ -189,7 +189,7 @@ export class X509Svids {
       unanswered: record.unanswered,
     };
     this.#parts.queue
-      .sign(request, first && record.leases.size > 0)
+      .sign(request, first && record.subscriptions.size > 0)
       .then((signed) => {
         record.signing = false;
         this.#accept(record, signed, entry.revision);
@@ -216,7 +216,7 @@ export class X509Svids {
       { spiffeId, serial: held.serial, notAfter: held.notAfter, first: previous === undefined },
       'SVID received',
     );
-    for (const lease of record.leases) lease.updated(held);
+    for (const subscription of record.subscriptions) subscription.updated(held);
     if (!isInUse(record)) this.#warmth.released(record);
     keyStore
       ?.save(record.key, toStored(record, held))
@@ -234,7 +234,7 @@ export class X509Svids {
     const expired = record.svid !== undefined && record.expiresAtMonotonicMs <= now;
     if (expired) {
       record.svid = undefined;
-      if (record.leases.size > 0) {
+      if (record.subscriptions.size > 0) {
         events.expiredInUse();
         logger.error(
           { spiffeId: record.identity.spiffeId.toString(), code: error.code },
@@ -259,7 +259,7 @@ export class X509Svids {
     );
     const { retryAtMonotonicMs, refused } = afterFailure(record, error, now, random.uniform());
     this.#agenda.set(record.key, retryAtMonotonicMs);
-    if (refused) for (const lease of record.leases) lease.failed(error);
+    if (refused) for (const subscription of record.subscriptions) subscription.failed(error);
   }
 
   #due(keys: readonly string[]): void {
@@ -346,11 +346,11 @@ export class X509Svids {
   }
 
   /**
-   * The right has ended: the key goes at once. A record with leases stays, so that its holders get
+   * The right has ended: the key goes at once. A record with subscriptions stays, so that its holders get
    * a new SVID if the right comes back.
    */
   #withdraw(record: HeldRecord): void {
-    if (record.leases.size === 0) {
+    if (record.subscriptions.size === 0) {
       this.#forget(record);
       return;
     }
@@ -367,7 +367,7 @@ export class X509Svids {
     });
     this.#agenda.delete(record.key);
     this.#offline.delete(record);
-    for (const lease of record.leases) lease.failed(gone(record));
+    for (const subscription of record.subscriptions) subscription.failed(gone(record));
     this.#removeStored(record);
   }
 
@@ -379,7 +379,7 @@ export class X509Svids {
       );
   }
 
-  /** Ends a record; whoever still has a lease on it finds nothing there. */
+  /** Ends a record; whoever still has a subscription on it finds nothing there. */
   #forget(record: HeldRecord): void {
     record.dropped = true;
     record.svid = undefined;
@@ -387,7 +387,7 @@ export class X509Svids {
     this.#agenda.delete(record.key);
     this.#offline.delete(record);
     this.#warmth.used(record);
-    for (const lease of record.leases) lease.failed(gone(record));
+    for (const subscription of record.subscriptions) subscription.failed(gone(record));
     this.#removeStored(record);
   }
 }

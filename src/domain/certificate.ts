@@ -24,10 +24,10 @@ export type CertificateKind = (typeof certificateKinds)[number];
 export const certificateStates = ['intent', 'issued', 'withheld', 'refused', 'abandoned'] as const;
 export type CertificateState = (typeof certificateStates)[number];
 
-export const leafProfiles = ['short-lived', 'revocable'] as const;
-export type LeafProfile = (typeof leafProfiles)[number];
-/** Profiles in the inventory: an entry or delegation chooses among `leafProfiles` alone. */
-export type RecordedProfile = LeafProfile | 'server' | 'endpoint' | 'authority';
+export const workloadProfiles = ['short-lived', 'revocable'] as const;
+export type WorkloadProfile = (typeof workloadProfiles)[number];
+/** Profiles in the inventory: an entry or delegation chooses among `workloadProfiles` alone. */
+export type RecordedProfile = WorkloadProfile | 'server' | 'endpoint' | 'authority';
 
 /**
  * Short-lived leaves carry noRevAvail, so they may not live longer (RFC 9608; CA/B Forum draws a

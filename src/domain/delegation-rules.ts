@@ -6,7 +6,7 @@ import {
   type TrustDomain,
 } from '../common/spiffe/index.ts';
 import { keyTypes, type KeyType } from '../common/x509/key-type.ts';
-import { leafProfiles, shortLivedMaximumSeconds, type LeafProfile } from './certificate.ts';
+import { workloadProfiles, shortLivedMaximumSeconds, type WorkloadProfile } from './certificate.ts';
 import type { Delegation } from './delegation.ts';
 import { userSpiffeId } from './entry-rules.ts';
 
@@ -76,16 +76,16 @@ function checkPatterns(
   for (const text of dnsPatterns) checkDnsPattern(text, reservedDnsNames);
 }
 
-function profileOf(text: string): LeafProfile {
-  const profile = (text === '' ? 'short-lived' : text) as LeafProfile;
-  if (leafProfiles.includes(profile)) return profile;
+function profileOf(text: string): WorkloadProfile {
+  const profile = (text === '' ? 'short-lived' : text) as WorkloadProfile;
+  if (workloadProfiles.includes(profile)) return profile;
   throw new PkiError(
     'INVALID_REQUEST',
-    `profile ${JSON.stringify(text.slice(0, 40))} is none of ${leafProfiles.join(', ')}`,
+    `profile ${JSON.stringify(text.slice(0, 40))} is none of ${workloadProfiles.join(', ')}`,
   );
 }
 
-function checkMaximumTtl(asked: number, profile: LeafProfile, limits: DelegationLimits): void {
+function checkMaximumTtl(asked: number, profile: WorkloadProfile, limits: DelegationLimits): void {
   const { minimumTtlSeconds: minimum, maximumX509TtlSeconds } = limits;
   const maximum =
     profile === 'short-lived'

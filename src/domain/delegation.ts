@@ -1,5 +1,5 @@
 import type { KeyType } from '../common/x509/key-type.ts';
-import type { LeafProfile } from './certificate.ts';
+import type { WorkloadProfile } from './certificate.ts';
 
 export interface Delegation {
   readonly id: string;
@@ -14,7 +14,7 @@ export interface Delegation {
   readonly keyTypes: readonly KeyType[];
   /** DNS names that may be asked for; `*` is one label. Empty: none. */
   readonly dnsPatterns: readonly string[];
-  readonly profile: LeafProfile;
+  readonly profile: WorkloadProfile;
   /** 0: never. */
   readonly expiresAt: number;
   readonly revokedAt: number | null;

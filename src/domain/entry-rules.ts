@@ -14,7 +14,7 @@ import {
   type Template,
   type TrustDomain,
 } from '../common/spiffe/index.ts';
-import { leafProfiles, shortLivedMaximumSeconds } from './certificate.ts';
+import { workloadProfiles, shortLivedMaximumSeconds } from './certificate.ts';
 import type { AgentNames } from './agent.ts';
 import type { EntryDraft } from './entry.ts';
 
@@ -65,10 +65,10 @@ export function checkEntry(
   if (isTemplate && (input.admin || input.downstream))
     throw new PkiError('TEMPLATE_INVALID', 'a template can be neither admin nor downstream');
   checkLifetimes(input, limits, now);
-  if (!leafProfiles.includes(input.profile))
+  if (!workloadProfiles.includes(input.profile))
     throw new PkiError(
       'INVALID_REQUEST',
-      `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is none of ${leafProfiles.join(', ')}`,
+      `profile ${JSON.stringify(String(input.profile).slice(0, 40))} is none of ${workloadProfiles.join(', ')}`,
     );
   if (input.hint.length > maximumHintLength || !isOneLine(input.hint))
     throw new PkiError(

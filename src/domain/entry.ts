@@ -1,4 +1,4 @@
-import type { LeafProfile } from './certificate.ts';
+import type { WorkloadProfile } from './certificate.ts';
 import type { Selector } from '../common/spiffe/index.ts';
 
 export interface RegistrationEntry {
@@ -18,7 +18,7 @@ export interface RegistrationEntry {
   /** 0: the server's default. */
   readonly x509TtlSeconds: number;
   readonly jwtTtlSeconds: number;
-  readonly profile: LeafProfile;
+  readonly profile: WorkloadProfile;
   readonly dnsNames: readonly string[];
   readonly hint: string;
   /** 0: never. */

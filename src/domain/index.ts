@@ -64,13 +64,13 @@ export type { BundleRevision, Position } from './bundle.ts';
 export {
   certificateKinds,
   certificateStates,
-  leafProfiles,
+  workloadProfiles,
   shortLivedMaximumSeconds,
   type CertificateKind,
   type CertificateRecord,
   type CertificateState,
   type Intent,
-  type LeafProfile,
+  type WorkloadProfile,
   type RecordedProfile,
 } from './certificate.ts';
 export type { Delegation, Role } from './delegation.ts';

@@ -20,7 +20,7 @@ import type { ConsumerRegistry } from '../../sidecar/ports/consumers.ts';
 import type {
   HeldJwtSvid,
   HeldX509Svid,
-  SvidLease,
+  SvidSubscription,
   SvidManager,
 } from '../../sidecar/ports/svids.ts';
 
@@ -130,7 +130,7 @@ export class FakeSvids implements SvidManager {
     for (const each of this.#listeners.get(key) ?? []) each(svid);
     return svid;
   }
-  acquire(identity: Identity): SvidLease {
+  acquire(identity: Identity): SvidSubscription {
     const key = identityKey(identity);
     this.open += 1;
     const mine = new Set<(svid: HeldX509Svid) => void>();

@@ -1,9 +1,9 @@
 import { PkiError } from '../../../src/common/errors/index.ts';
 import {
-  createLeaseSet,
+  createSubscriptionSet,
   type Content,
   type Granted,
-  type LeaseSet,
+  type SubscriptionSet,
   type StreamHandle,
   type StreamSource,
 } from '../../local-server/index.ts';
@@ -17,7 +17,7 @@ const onlyKey = '';
 
 /** FetchX509SVID: all SVIDs of the process in one message, the default first. */
 export class X509SvidSource implements StreamSource {
-  readonly #leases: LeaseSet;
+  readonly #subscriptions: SubscriptionSet;
   readonly #messages: Messages;
   readonly #firstMessageMs: number;
   readonly #leaveClients: () => void;
@@ -28,7 +28,7 @@ export class X509SvidSource implements StreamSource {
     stream: StreamHandle,
     leaveClients: () => void,
   ) {
-    this.#leases = createLeaseSet(svids, clock, () => stream.changed());
+    this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
     this.#messages = messages;
     this.#firstMessageMs = limits.firstMessageMs;
     this.#leaveClients = leaveClients;
@@ -39,16 +39,17 @@ export class X509SvidSource implements StreamSource {
     own: TrustBundle,
     first: boolean,
   ): Promise<readonly Content[]> | readonly Content[] {
-    const leases = this.#leases;
-    leases.hold(granted.identities, granted.attested.selectors);
-    const waiting = first ? leases.settle(this.#firstMessageMs) : undefined;
-    if (waiting === undefined && (!first || leases.current().length > 0))
+    const subscriptions = this.#subscriptions;
+    subscriptions.hold(granted.identities, granted.attested.selectors);
+    const waiting = first ? subscriptions.settle(this.#firstMessageMs) : undefined;
+    if (waiting === undefined && (!first || subscriptions.current().length > 0))
       return this.#content(granted, own);
     return (waiting ?? Promise.resolve()).then(() => {
       const contents = this.#content(granted, own);
       if (contents.length > 0) return contents;
       throw (
-        leases.firstFailure() ?? new PkiError('STARTING_UP', 'the first SVID is still being signed')
+        subscriptions.firstFailure() ??
+        new PkiError('STARTING_UP', 'the first SVID is still being signed')
       );
     });
   }
@@ -56,12 +57,12 @@ export class X509SvidSource implements StreamSource {
   received(): void {}
 
   release(): void {
-    this.#leases.release();
+    this.#subscriptions.release();
     this.#leaveClients();
   }
 
   #content({ identities }: Granted, own: TrustBundle): readonly Content[] {
-    const svids = this.#leases.current();
+    const svids = this.#subscriptions.current();
     if (svids.length === 0) return [];
     const serials = svids.map((each) => `${identityKey(each.identity)}=${each.serial}`).join(',');
     const hints = identities.map((each) => each.entry.hint).join(',');
@@ -72,7 +73,7 @@ export class X509SvidSource implements StreamSource {
         svids,
         authorities: own.authoritySetDigest,
         encode: () => this.#messages.x509Svids(svids, own),
-        onRead: () => this.#leases.confirm(svids),
+        onRead: () => this.#subscriptions.confirm(svids),
       },
     ];
   }

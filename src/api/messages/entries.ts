@@ -1,5 +1,5 @@
 import type { Entry, Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
-import { leafProfiles, type RegistrationEntry } from '../../domain/index.ts';
+import { workloadProfiles, type RegistrationEntry } from '../../domain/index.ts';
 import type { EntryInput } from '../../services/services.ts';
 import { oneOf, selectorsFromText, selectorTexts } from './common.ts';
 
@@ -11,7 +11,7 @@ export function entryInput(entry: Entry__Output): EntryInput {
     selectors: selectorsFromText(entry.selectors),
     x509TtlSeconds: entry.x509TtlSeconds,
     jwtTtlSeconds: entry.jwtTtlSeconds,
-    profile: oneOf('profile', entry.profile, leafProfiles, 'short-lived'),
+    profile: oneOf('profile', entry.profile, workloadProfiles, 'short-lived'),
     dnsNames: entry.dnsNames,
     hint: entry.hint,
     expiresAt: entry.expiresAt,

@@ -9,4 +9,4 @@ export type {
 export { DualControl } from './dual-control.ts';
 export { pendingByKind, type PendingFacts } from './pending.ts';
 export { policyMethod } from './policy-request.ts';
-export { ApprovalSights, type EntrySight } from './sights.ts';
+export { ApprovalSights, type AdminRelevantFields } from './sights.ts';

@@ -15,7 +15,10 @@ export interface SightDependencies {
 }
 
 /** What of an entry decides whether it leads to an admin. */
-export type EntrySight = Pick<RegistrationEntry, 'spiffeId' | 'parentId' | 'admin' | 'downstream'>;
+export type AdminRelevantFields = Pick<
+  RegistrationEntry,
+  'spiffeId' | 'parentId' | 'admin' | 'downstream'
+>;
 
 /**
  * Whether an identity, entry or token could make or become an admin or approver: it "matters". In
@@ -37,7 +40,7 @@ export class ApprovalSights {
     return (await this.#names()).has(normal(spiffeId));
   }
 
-  async entriesMatter(entries: readonly EntrySight[]): Promise<boolean> {
+  async entriesMatter(entries: readonly AdminRelevantFields[]): Promise<boolean> {
     if (entries.some(({ admin, downstream }) => admin || downstream)) return true;
     const names = await this.#names();
     for (const entry of entries) {
@@ -152,7 +155,10 @@ export class ApprovalSights {
   }
 }
 
-function matches({ spiffeId }: Pick<EntrySight, 'spiffeId'>, names: ReadonlySet<string>): boolean {
+function matches(
+  { spiffeId }: Pick<AdminRelevantFields, 'spiffeId'>,
+  names: ReadonlySet<string>,
+): boolean {
   if (!/[{}]/.test(spiffeId)) return names.has(normal(spiffeId));
   const prefix = fixedPrefix(spiffeId);
   return [...names].some((name) => name.startsWith(prefix));

@@ -8,7 +8,7 @@ const preparedLimit = 400;
  * One connection with its prepared statements and the transaction that is open on it. The engine
  * alone uses it.
  */
-export class Connection {
+export class DatabaseConnection {
   readonly #database: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
   #inside = false;

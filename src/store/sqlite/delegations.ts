@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { KeyType } from '../../common/x509/index.ts';
-import { loggedObject, type Delegation, type LeafProfile } from '../../domain/index.ts';
+import { loggedObject, type Delegation, type WorkloadProfile } from '../../domain/index.ts';
 import type { DelegationStore } from '../ports/index.ts';
 import type { DelegationTable } from '../schema.ts';
 import type { AuditWriter } from './audit.ts';
@@ -71,7 +71,7 @@ function delegationReader(): (row: DelegationTable) => Delegation {
     maxTtlSeconds: row.max_ttl_seconds,
     keyTypes: listsOf(row).keyTypes,
     dnsPatterns: listsOf(row).dnsPatterns,
-    profile: row.profile as LeafProfile,
+    profile: row.profile as WorkloadProfile,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
     createdAt: row.created_at,

@@ -4,7 +4,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, atTurnEnd, type Clock, type Logger } from '../../common/runtime/index.ts';
 import { CommitHealth } from './commit-health.ts';
 import { CommitHooks } from './commit-hooks.ts';
-import { Connection } from './connection.ts';
+import { DatabaseConnection } from './connection.ts';
 import { isDiskFull, storeError } from './sqlite-error.ts';
 import type { CommitFacts, FailingCommits } from '../ports/index.ts';
 import {
@@ -50,7 +50,7 @@ export type MakeDurable = () => Promise<void>;
  * holds.
  */
 export class Engine extends CommitHooks {
-  readonly #connection: Connection;
+  readonly #connection: DatabaseConnection;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #makeDurable: MakeDurable | undefined;
@@ -76,7 +76,7 @@ export class Engine extends CommitHooks {
     readonly onDurable?: (() => void) | undefined;
   }) {
     super();
-    this.#connection = new Connection(options.database);
+    this.#connection = new DatabaseConnection(options.database);
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#makeDurable = options.makeDurable;

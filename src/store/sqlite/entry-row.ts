@@ -3,7 +3,7 @@ import type { Selector } from '../../common/spiffe/index.ts';
 import {
   selectorList,
   type EntryDraft,
-  type LeafProfile,
+  type WorkloadProfile,
   type RegistrationEntry,
 } from '../../domain/index.ts';
 import type { EntryTable } from '../schema.ts';
@@ -49,7 +49,7 @@ export const toEntry = (row: EntryTable): RegistrationEntry => ({
   selectors: fromJson<readonly string[]>('entries', row.selectors).map(toSelector),
   x509TtlSeconds: row.x509_ttl_seconds,
   jwtTtlSeconds: row.jwt_ttl_seconds,
-  profile: row.profile as LeafProfile,
+  profile: row.profile as WorkloadProfile,
   dnsNames: fromJson<readonly string[]>('entries', row.dns_names),
   hint: row.hint,
   expiresAt: row.expires_at,

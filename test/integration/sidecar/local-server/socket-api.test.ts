@@ -11,12 +11,12 @@ import {
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { fromServiceError } from '../../../../src/common/wire/index.ts';
 import {
-  createLeaseSet,
+  createSubscriptionSet,
   defaultLimits,
   silentMetrics,
   startLocalServer,
   type Content,
-  type LeaseSet,
+  type SubscriptionSet,
   type MetadataRule,
   type SocketApi,
   type StreamHandle,
@@ -69,12 +69,12 @@ const definition: ServiceDefinition = {
 
 class SecretSource implements StreamSource {
   readonly #stream: StreamHandle;
-  readonly #leases: LeaseSet;
+  readonly #subscriptions: SubscriptionSet;
   #names: readonly string[] = [];
 
   constructor(stream: StreamHandle, svids: FakeSvids, clock: Clock) {
     this.#stream = stream;
-    this.#leases = createLeaseSet(svids, clock, () => stream.changed());
+    this.#subscriptions = createSubscriptionSet(svids, clock, () => stream.changed());
   }
 
   received(request: unknown): void {
@@ -90,9 +90,9 @@ class SecretSource implements StreamSource {
   async contents(
     ...[{ identities, attested }, own]: Parameters<StreamSource['contents']>
   ): Promise<readonly Content[]> {
-    this.#leases.hold(identities, attested.selectors);
-    await this.#leases.settle(5000);
-    const svids = this.#leases.current();
+    this.#subscriptions.hold(identities, attested.selectors);
+    await this.#subscriptions.settle(5000);
+    const svids = this.#subscriptions.current();
     return this.#names.map((name) => {
       const leaf = name === 'default';
       const version = leaf
@@ -105,14 +105,14 @@ class SecretSource implements StreamSource {
         authorities: leaf ? undefined : own.authoritySetDigest,
         encode: (nonce) => json.serialize({ name, version, nonce }),
         onRead: () => {
-          if (leaf) this.#leases.confirm(svids);
+          if (leaf) this.#subscriptions.confirm(svids);
         },
       };
     });
   }
 
   release(): void {
-    this.#leases.release();
+    this.#subscriptions.release();
   }
 }
 

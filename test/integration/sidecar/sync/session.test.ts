@@ -247,8 +247,8 @@ test('an agent joins by token and fingerprint, syncs, and obtains an SVID whose 
   await until(() => agent.cache.synced(), 'the snapshot');
   assert.equal(agent.identity.spiffeId?.toString(), agentId);
   assert.equal(agent.bundles.current()?.sequence, 1);
-  const lease = agent.x509.acquire(identityOf(agent), selectors);
-  const svid = await lease.ready();
+  const subscription = agent.x509.acquire(identityOf(agent), selectors);
+  const svid = await subscription.ready();
   assert.equal(svid.identity.spiffeId.toString(), 'spiffe://td/web');
   assert.equal((await stat(directory)).mode & 0o777, 0o700);
   assert.equal((await stat(join(directory, 'agent-svid.json'))).mode & 0o777, 0o600);
@@ -450,14 +450,14 @@ test('consumers go up as a snapshot and then as coalesced changes, replaced seri
     change?.consumers.map(({ state, authoritySetDigest }) => [state, authoritySetDigest[0]]),
     [['confirmed', 3]],
   );
-  const lease = agent.x509.acquire(identityOf(agent), selectors);
-  const old = await lease.ready();
-  lease.confirm(old.serial);
+  const subscription = agent.x509.acquire(identityOf(agent), selectors);
+  const old = await subscription.ready();
+  subscription.confirm(old.serial);
   server.change([wireEntry('web', ['unix:uid:1'], { revision: 2 })]);
-  await until(() => lease.current()?.serial !== old.serial, 'a new SVID');
+  await until(() => subscription.current()?.serial !== old.serial, 'a new SVID');
   assert.equal(server.signCalls.at(-1)?.[0]?.replacesSerial, old.serial);
   assert.deepEqual(agent.replaced, []);
-  lease.confirm(lease.current()?.serial ?? '');
+  subscription.confirm(subscription.current()?.serial ?? '');
   await until(
     () =>
       server.session.up.some(({ replacements }) =>
@@ -471,13 +471,13 @@ test('a banned agent gets nothing new, keeps what is valid, and says why', async
   const server = await startServer(context);
   const agent = await startAgent(context, server, { directory: await directoryFor(context) });
   await until(() => agent.cache.synced(), 'the snapshot');
-  const lease = agent.x509.acquire(identityOf(agent), selectors);
-  const svid = await lease.ready();
+  const subscription = agent.x509.acquire(identityOf(agent), selectors);
+  const svid = await subscription.ready();
   server.syncRefusal = 'AGENT_BANNED';
   await server.stop();
   await server.restart();
   await until(() => agent.session.status().barred?.code === 'AGENT_BANNED', 'the ban');
-  assert.equal(lease.current()?.serial, svid.serial);
+  assert.equal(subscription.current()?.serial, svid.serial);
   await assert.rejects(agent.jwt.fetch(identityOf(agent), ['a'], selectors), {
     code: 'AGENT_BANNED',
   });

@@ -173,14 +173,14 @@ const identity = (of: World, number: number): Identity =>
 
 test('those who ask in one turn share one call, and one identity is signed once for all of its holders', async (context) => {
   const of = world(context, { entries: 40 });
-  const leases = Array.from({ length: 40 }, (_, index) =>
+  const subscriptions = Array.from({ length: 40 }, (_, index) =>
     of.x509.acquire(identity(of, index), uid(index)),
   );
   const twice = of.x509.acquire(identity(of, 0), uid(0));
-  await Promise.all([...leases, twice].map((lease) => lease.ready()));
+  await Promise.all([...subscriptions, twice].map((subscription) => subscription.ready()));
   assert.equal(of.calls.length, 1);
   assert.equal(of.calls[0]?.length, 40);
-  assert.equal(twice.current()?.serial, leases[0]?.current()?.serial);
+  assert.equal(twice.current()?.serial, subscriptions[0]?.current()?.serial);
 });
 
 test('no call has more than 500 items', async (context) => {
@@ -195,13 +195,13 @@ test('no call has more than 500 items', async (context) => {
 
 test('renewal comes at a third of the life with a new key, and nothing in use expires', async (context) => {
   const of = world(context);
-  const lease = of.x509.acquire(identity(of, 0), uid(0));
-  await lease.ready();
+  const subscription = of.x509.acquire(identity(of, 0), uid(0));
+  await subscription.ready();
   for (let minute = 0; minute < 200; minute += 1) {
     of.clock.advance(60_000);
     await settle(6);
-    assert.ok(lease.current() !== undefined && lease.current() !== null);
-    assert.ok((lease.current()?.notAfter ?? 0) - of.clock.now() > 0);
+    assert.ok(subscription.current() !== undefined && subscription.current() !== null);
+    assert.ok((subscription.current()?.notAfter ?? 0) - of.clock.now() > 0);
   }
   const renewals = of.issued.length - 1;
   assert.ok(renewals >= 8 && renewals <= 14, `${renewals} renewals in 200 minutes of hours`);
@@ -210,17 +210,17 @@ test('renewal comes at a third of the life with a new key, and nothing in use ex
 
 test('an outage as long as promised passes unnoticed, and on return renewals spread', async (context) => {
   const of = world(context, { entries: 60 });
-  const leases = Array.from({ length: 60 }, (_, index) =>
+  const subscriptions = Array.from({ length: 60 }, (_, index) =>
     of.x509.acquire(identity(of, index), uid(index)),
   );
-  await Promise.all(leases.map((lease) => lease.ready()));
+  await Promise.all(subscriptions.map((subscription) => subscription.ready()));
   of.connected = false;
   for (let step = 0; step < 35; step += 1) {
     of.clock.advance(60_000);
     await settle(6);
   }
   await eventually(() => of.failures.length >= 60);
-  assert.ok(leases.every((lease) => lease.current() !== undefined));
+  assert.ok(subscriptions.every((subscription) => subscription.current() !== undefined));
   const before = of.issued.length;
   of.connected = true;
   of.x509.reconnected();
@@ -239,8 +239,8 @@ test('an outage as long as promised passes unnoticed, and on return renewals spr
 test('an answer that got lost is asked for with the same request ID and key', async (context) => {
   const of = world(context);
   of.failWith = 'DEADLINE_EXCEEDED';
-  const lease = of.x509.acquire(identity(of, 0), uid(0));
-  const ready = lease.ready();
+  const subscription = of.x509.acquire(identity(of, 0), uid(0));
+  const ready = subscription.ready();
   await settle();
   of.failWith = undefined;
   of.clock.advance(3000);
@@ -254,15 +254,15 @@ test('an answer that got lost is asked for with the same request ID and key', as
 test('a refusal reaches whoever waits, is not asked for again at once, and ends when the entry changes', async (context) => {
   const of = world(context);
   of.refuse.set('e0', 'TTL_OUT_OF_RANGE');
-  const lease = of.x509.acquire(identity(of, 0), uid(0));
-  await assert.rejects(lease.ready(), { code: 'TTL_OUT_OF_RANGE' });
+  const subscription = of.x509.acquire(identity(of, 0), uid(0));
+  await assert.rejects(subscription.ready(), { code: 'TTL_OUT_OF_RANGE' });
   const again = of.x509.acquire(identity(of, 0), uid(0));
   await assert.rejects(again.ready(), { code: 'TTL_OUT_OF_RANGE' });
   assert.equal(of.calls.length, 1);
   of.refuse.clear();
   of.cache.applyChanges([entryOf('e0', ['unix:uid:0'], { revision: 2 })], []);
   await settle();
-  assert.ok(lease.current() !== undefined);
+  assert.ok(subscription.current() !== undefined);
 });
 
 test('a refusal that passes by itself is tried again while the caller waits', async (context) => {
@@ -280,24 +280,26 @@ test('a refusal that passes by itself is tried again while the caller waits', as
 
 test('a removed entry takes its key along at once, and gives a new one when it comes back', async (context) => {
   const of = world(context);
-  const lease = of.x509.acquire(identity(of, 0), uid(0));
-  const first = await lease.ready();
+  const subscription = of.x509.acquire(identity(of, 0), uid(0));
+  const first = await subscription.ready();
   of.cache.applyChanges([], ['e0']);
   await settle();
-  assert.equal(lease.current(), undefined);
+  assert.equal(subscription.current(), undefined);
   assert.equal(of.x509.horizon().held, 0);
-  await assert.rejects(lease.ready(), { code: 'ENTRY_NOT_AUTHORIZED' });
+  await assert.rejects(subscription.ready(), { code: 'ENTRY_NOT_AUTHORIZED' });
   of.cache.applyChanges([entryOf('e0', ['unix:uid:0'], { revision: 3 })], []);
   await settle();
-  assert.ok(lease.current() !== undefined && lease.current()?.serial !== first.serial);
+  assert.ok(
+    subscription.current() !== undefined && subscription.current()?.serial !== first.serial,
+  );
 });
 
 test('a call under way when the right ends delivers nothing', async (context) => {
   const of = world(context);
   const { promise, resolve } = Promise.withResolvers<void>();
   of.gate = promise;
-  const lease = of.x509.acquire(identity(of, 0), uid(0));
-  const ready = assert.rejects(lease.ready(), { code: 'ENTRY_NOT_AUTHORIZED' });
+  const subscription = of.x509.acquire(identity(of, 0), uid(0));
+  const ready = assert.rejects(subscription.ready(), { code: 'ENTRY_NOT_AUTHORIZED' });
   await settle();
   const entry = of.cache.get('e0');
   of.cache.applyChanges([], ['e0']);
@@ -310,7 +312,7 @@ test('a call under way when the right ends delivers nothing', async (context) =>
   resolve();
   await settle();
   await ready;
-  assert.equal(lease.current(), undefined);
+  assert.equal(subscription.current(), undefined);
 });
 
 test('an SVID for another identity or key never reaches a workload', async (context) => {
@@ -393,17 +395,17 @@ test('a replaced certificate is proven only when each holder of it has read the 
 test('released identities stay warm up to the bound, unrenewed, and are then forgotten with their keys', async (context) => {
   const of = world(context, { warm: 2 });
   for (const number of [0, 1, 2]) {
-    const lease = of.x509.acquire(identity(of, number), uid(number));
-    await lease.ready();
-    lease.release();
+    const subscription = of.x509.acquire(identity(of, number), uid(number));
+    await subscription.ready();
+    subscription.release();
   }
   assert.equal(of.x509.horizon().held, 2);
   const calls = of.calls.length;
   of.clock.advance(1_500_000);
   await settle();
   assert.equal(of.calls.length, calls);
-  const lease = of.x509.acquire(identity(of, 2), uid(2));
-  assert.ok(lease.current() !== undefined, 'served at once');
+  const subscription = of.x509.acquire(identity(of, 2), uid(2));
+  assert.ok(subscription.current() !== undefined, 'served at once');
   of.clock.advance(10);
   await settle();
   assert.equal(of.calls.length, calls + 1, 'and renewed, since it is past its time');
@@ -426,13 +428,13 @@ test('a bounded number of identities is obtained ahead of use', async (context) 
 
 test('leaves of a tainted authority are renewed inside its window, others are not', async (context) => {
   const of = world(context, { entries: 20 });
-  const leases = Array.from({ length: 20 }, (_, index) =>
+  const subscriptions = Array.from({ length: 20 }, (_, index) =>
     of.x509.acquire(identity(of, index), uid(index)),
   );
-  await Promise.all(leases.slice(0, 10).map((lease) => lease.ready()));
+  await Promise.all(subscriptions.slice(0, 10).map((subscription) => subscription.ready()));
   of.authorityId = 'a2';
-  await Promise.all(leases.map((lease) => lease.ready()));
-  const serials = leases.map((lease) => lease.current()?.serial);
+  await Promise.all(subscriptions.map((subscription) => subscription.ready()));
+  const serials = subscriptions.map((subscription) => subscription.current()?.serial);
   of.x509.setTainted(new Map([['a1', 60]]));
   const perStep: number[] = [];
   for (let second = 0; second < 62; second += 1) {
@@ -441,8 +443,8 @@ test('leaves of a tainted authority are renewed inside its window, others are no
     await settle(4);
     perStep.push(of.issued.length - before);
   }
-  const changed = leases.filter(
-    (lease, index) => lease.current()?.serial !== serials[index],
+  const changed = subscriptions.filter(
+    (subscription, index) => subscription.current()?.serial !== serials[index],
   ).length;
   assert.equal(changed, of.issued.length - 20);
   assert.ok(changed >= 10);
@@ -452,11 +454,11 @@ test('leaves of a tainted authority are renewed inside its window, others are no
 test('of what a tainted authority signed, that which ends soonest is replaced first, and repeating the taint brings nothing forward', async (context) => {
   const of = world(context, { entries: 6 });
   of.authorityId = 'a1';
-  const leases = [];
+  const subscriptions = [];
   for (let index = 0; index < 5; index += 1) {
-    const lease = of.x509.acquire(identity(of, index), uid(index));
-    await lease.ready();
-    leases.push(lease);
+    const subscription = of.x509.acquire(identity(of, index), uid(index));
+    await subscription.ready();
+    subscriptions.push(subscription);
     // each ends ten seconds after the one before
     of.clock.advance(10_000);
   }
@@ -498,29 +500,29 @@ test('what was kept warm from a tainted authority is replaced within the window 
 
 test('after a suspend what is due is renewed and what has ended is not served', async (context) => {
   const of = world(context);
-  const lease = of.x509.acquire(identity(of, 0), uid(0));
-  const first = await lease.ready();
+  const subscription = of.x509.acquire(identity(of, 0), uid(0));
+  const first = await subscription.ready();
   of.clock.jumpWall(2_000_000);
   of.clock.advance(31_000);
   await settle();
   of.clock.advance(10);
   await settle();
-  assert.notEqual(lease.current()?.serial, first.serial);
+  assert.notEqual(subscription.current()?.serial, first.serial);
   of.connected = false;
   of.clock.jumpWall(4_000_000);
   of.clock.advance(31_000);
   await settle();
-  assert.equal(lease.current(), undefined);
+  assert.equal(subscription.current(), undefined);
 });
 
 test('a wall clock that is wrong from the start, or steps back, disturbs nothing', async (context) => {
   const of = world(context);
-  const lease = of.x509.acquire(identity(of, 0), uid(0));
-  const first = await lease.ready();
+  const subscription = of.x509.acquire(identity(of, 0), uid(0));
+  const first = await subscription.ready();
   of.clock.jumpWall(-7_200_000);
   of.clock.advance(600_000);
   await settle();
-  assert.equal(lease.current()?.serial, first.serial);
+  assert.equal(subscription.current()?.serial, first.serial);
 });
 
 test('the shortest life that is wanted is known before the first SVID, from the entries of those who wait', async (context) => {
@@ -549,10 +551,10 @@ test('the shortest life that is wanted is known before the first SVID, from the 
 test('ready gives up at its deadline and by its signal', async (context) => {
   const of = world(context);
   of.connected = false;
-  const lease = of.x509.acquire(identity(of, 0), uid(0));
-  const late = assert.rejects(lease.ready(), { code: 'UNREACHABLE' });
+  const subscription = of.x509.acquire(identity(of, 0), uid(0));
+  const late = assert.rejects(subscription.ready(), { code: 'UNREACHABLE' });
   const abort = new AbortController();
-  const aborted = assert.rejects(lease.ready(abort.signal), /enough/);
+  const aborted = assert.rejects(subscription.ready(abort.signal), /enough/);
   abort.abort(new Error('enough'));
   await aborted;
   of.clock.advance(5001);

@@ -1,9 +1,9 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock } from '../../src/common/runtime/index.ts';
-import type { HeldX509Svid, SvidLease } from '../ports/svids.ts';
-import type { HeldRecord, LeaseSink } from './held-record.ts';
+import type { HeldX509Svid, SvidSubscription } from '../ports/svids.ts';
+import type { HeldRecord, SubscriptionSink } from './held-record.ts';
 
-export interface LeasePorts {
+export interface SubscriptionDependencies {
   readonly current: () => HeldX509Svid | undefined;
   readonly replaced: (serial: string) => void;
   readonly released: () => void;
@@ -17,32 +17,32 @@ interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
-/** One holder's hold on an identity, from `acquire` to `release`. */
-export class Lease implements SvidLease, LeaseSink {
+/** One holder's subscription to the SVIDs of an identity, from `acquire` to `release`. */
+export class X509Subscription implements SvidSubscription, SubscriptionSink {
   readonly #record: HeldRecord;
-  readonly #ports: LeasePorts;
+  readonly #dependencies: SubscriptionDependencies;
   readonly #listeners = new Set<(svid: HeldX509Svid) => void>();
   readonly #waiters = new Set<Waiter>();
   #released = false;
 
-  constructor(record: HeldRecord, ports: LeasePorts) {
+  constructor(record: HeldRecord, dependencies: SubscriptionDependencies) {
     this.#record = record;
-    this.#ports = ports;
+    this.#dependencies = dependencies;
   }
 
   current(): HeldX509Svid | undefined {
-    return this.#released ? undefined : this.#ports.current();
+    return this.#released ? undefined : this.#dependencies.current();
   }
 
   ready(signal?: AbortSignal): Promise<HeldX509Svid> {
-    const held = this.current();
-    if (held !== undefined) return Promise.resolve(held);
+    const current = this.current();
+    if (current !== undefined) return Promise.resolve(current);
     if (this.#released || this.#record.dropped || this.#record.withdrawn)
       return Promise.reject(
         new PkiError('ENTRY_NOT_AUTHORIZED', 'this identity is no longer given'),
       );
     const { refusal, refusedUntilMonotonicMs } = this.#record;
-    if (refusal !== undefined && refusedUntilMonotonicMs > this.#ports.clock.monotonicMs())
+    if (refusal !== undefined && refusedUntilMonotonicMs > this.#dependencies.clock.monotonicMs())
       return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       const waiter: Waiter = {
@@ -59,11 +59,11 @@ export class Lease implements SvidLease, LeaseSink {
         waiter.reject(
           signal?.reason ?? new PkiError('CANCELLED', 'the wait for an SVID was given up'),
         );
-      const cancel = this.#ports.clock.after(this.#ports.deadlineMs, () =>
+      const cancel = this.#dependencies.clock.after(this.#dependencies.deadlineMs, () =>
         waiter.reject(
           new PkiError(
             'UNREACHABLE',
-            this.#ports.connected()
+            this.#dependencies.connected()
               ? 'the server did not issue the SVID in time'
               : 'the agent has no connection to the server at the moment',
           ),
@@ -91,26 +91,26 @@ export class Lease implements SvidLease, LeaseSink {
     const read =
       serial === svid?.serial
         ? replaced.length
-        : replaced.findIndex((each) => each.serial === serial);
+        : replaced.findIndex((older) => older.serial === serial);
     for (const generation of replaced.slice(0, Math.max(0, read))) {
       if (!generation.holders.delete(this) || generation.holders.size > 0) continue;
-      this.#record.replaced = this.#record.replaced.filter((each) => each !== generation);
-      this.#ports.replaced(generation.serial);
+      this.#record.replaced = this.#record.replaced.filter((older) => older !== generation);
+      this.#dependencies.replaced(generation.serial);
     }
   }
 
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    this.#record.leases.delete(this);
+    this.#record.subscriptions.delete(this);
     // whoever leaves may go on using what it has in hand: neither the present SVID nor one it had
     // not yet replaced is proven
     if (this.#record.svid !== undefined) this.#record.lost = true;
     this.#record.replaced = this.#record.replaced.filter(({ holders }) => !holders.has(this));
     for (const waiter of [...this.#waiters])
-      waiter.reject(new PkiError('CANCELLED', 'the lease was released'));
+      waiter.reject(new PkiError('CANCELLED', 'the subscription was released'));
     this.#listeners.clear();
-    this.#ports.released();
+    this.#dependencies.released();
   }
 
   updated(svid: HeldX509Svid): void {
@@ -138,10 +138,10 @@ export function noteReplaced(
     record.lost = false;
     return;
   }
-  if (record.leases.size === 0) replaced(previous.serial);
+  if (record.subscriptions.size === 0) replaced(previous.serial);
   else
     record.replaced = [
       ...record.replaced.slice(1 - maximumGenerations),
-      { serial: previous.serial, holders: new Set(record.leases) },
+      { serial: previous.serial, holders: new Set(record.subscriptions) },
     ];
 }

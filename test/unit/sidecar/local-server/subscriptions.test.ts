@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { PkiError } from '../../../../src/common/errors/index.ts';
 import { systemClock } from '../../../../src/common/runtime/index.ts';
 import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
-import { createLeaseSet } from '../../../../sidecar/local-server/leases.ts';
+import { createSubscriptionSet } from '../../../../sidecar/local-server/subscriptions.ts';
 import type { SvidManager } from '../../../../sidecar/ports/svids.ts';
 import { entryOf, FakeSvids } from '../../../support/local-server-fakes.ts';
 
@@ -12,24 +12,24 @@ const identity = (name: string) => {
   return { entry, spiffeId: SpiffeId.of(entry.spiffeId) };
 };
 
-test('a stream holds a lease for each of its identities, the default first, and gives all back', () => {
+test('a stream holds a subscription for each of its identities, the default first, and gives all back', () => {
   const svids = new FakeSvids();
   let updates = 0;
-  const leases = createLeaseSet(svids, systemClock, () => void (updates += 1));
+  const subscriptions = createSubscriptionSet(svids, systemClock, () => void (updates += 1));
   const [a, b] = [identity('a'), identity('b')];
-  leases.hold([a, b], []);
-  assert.equal(leases.settle(1000), undefined, 'both are at hand');
+  subscriptions.hold([a, b], []);
+  assert.equal(subscriptions.settle(1000), undefined, 'both are at hand');
   const names = (): string[] =>
-    leases.current().map((each) => each.identity.spiffeId.toString().slice(12));
+    subscriptions.current().map((each) => each.identity.spiffeId.toString().slice(12));
   assert.deepEqual(names(), ['a', 'b']);
-  leases.hold([b], []);
+  subscriptions.hold([b], []);
   assert.deepEqual([svids.open, names()], [1, ['b']]);
   svids.renew(b);
   svids.renew(a);
   assert.equal(updates, 1, 'what is not held any more is not told');
-  leases.confirm(leases.current());
+  subscriptions.confirm(subscriptions.current());
   assert.equal(svids.confirmed.length, 1);
-  leases.release();
+  subscriptions.release();
   assert.equal(svids.open, 0);
 });
 
@@ -44,9 +44,9 @@ test('the wait for first SVIDs ends with each of them, and the first failure is 
       release: () => {},
     }),
   };
-  const leases = createLeaseSet(svids as SvidManager, systemClock, () => {});
-  leases.hold([identity('a')], []);
-  await leases.settle(60_000);
-  assert.equal(leases.firstFailure(), refusal);
-  assert.equal(leases.settle(60_000), undefined, 'nothing is waited for a second time');
+  const subscriptions = createSubscriptionSet(svids as SvidManager, systemClock, () => {});
+  subscriptions.hold([identity('a')], []);
+  await subscriptions.settle(60_000);
+  assert.equal(subscriptions.firstFailure(), refusal);
+  assert.equal(subscriptions.settle(60_000), undefined, 'nothing is waited for a second time');
 });

@@ -31,7 +31,7 @@ const strangersShare = 0.5;
 const fewestPlaces = 16;
 
 /** The open connections of one socket, each with the process behind it. */
-export class Connections {
+export class LocalConnections {
   readonly #options: ConnectionsOptions;
   readonly #open = new Map<string, LocalConnection>();
   readonly #perUid: OpenCounter;
