@@ -29,7 +29,7 @@ export const agentConfigSchema = z.strictObject({
   trustDomain: z
     .string()
     .superRefine((text, context) => {
-      const parsed = TrustDomain.parse(text);
+      const parsed = TrustDomain.parseName(text);
       if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error.message });
     })
     .describe('Name of the trust domain, for example mesh.example.org'),

@@ -138,6 +138,7 @@ const context: CliContext = {
     for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
     return Buffer.concat(chunks).toString('utf8');
   },
+  ask: askOnTerminal,
   terminal: {
     isTerminal,
     columns: process.stdout.columns ?? 200,

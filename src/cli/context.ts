@@ -6,6 +6,8 @@ export interface CliContext {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
   readonly readStdin: () => Promise<string>;
+  /** Asks a person at the terminal; undefined where there is none: silence is not consent. */
+  readonly ask: (question: string) => Promise<boolean | undefined>;
   /** Whether standard output is a terminal, and how wide. */
   readonly terminal: {
     readonly isTerminal: boolean;

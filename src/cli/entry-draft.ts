@@ -25,15 +25,12 @@ export function draftOf(flags: EntryFlags, present: Entry__Output | undefined, n
     spiffeId: flags.spiffeId ?? present?.spiffeId ?? '',
     parentId: flags.parentId ?? present?.parentId ?? '',
     selectors: [...(flags.selector ?? present?.selectors ?? [])],
-    x509TtlSeconds:
-      flags.ttl === undefined ? (present?.x509TtlSeconds ?? 0) : parseDuration(flags.ttl),
-    jwtTtlSeconds:
-      flags.jwtTtl === undefined ? (present?.jwtTtlSeconds ?? 0) : parseDuration(flags.jwtTtl),
+    x509TtlSeconds: flags.ttl === undefined ? (present?.x509TtlSeconds ?? 0) : ttlOf(flags.ttl),
+    jwtTtlSeconds: flags.jwtTtl === undefined ? (present?.jwtTtlSeconds ?? 0) : ttlOf(flags.jwtTtl),
     profile: flags.profile ?? present?.profile ?? '',
     dnsNames: [...(flags.dns ?? present?.dnsNames ?? [])],
     hint: flags.hint ?? present?.hint ?? '',
-    expiresAt:
-      flags.expires === undefined ? (present?.expiresAt ?? 0) : now + parseDuration(flags.expires),
+    expiresAt: flags.expires === undefined ? (present?.expiresAt ?? 0) : endOf(flags.expires, now),
     admin: flags.admin ?? present?.admin ?? false,
     downstream: flags.downstream ?? present?.downstream ?? false,
     allowWeakSelectors: flags.allowWeakSelectors ?? present?.allowWeakSelectors ?? false,
@@ -41,6 +38,10 @@ export function draftOf(flags: EntryFlags, present: Entry__Output | undefined, n
       flags.allow === undefined ? (present?.placeholders ?? []) : flags.allow.map(allowed),
   };
 }
+
+const ttlOf = (text: string): number => (text === 'default' ? 0 : parseDuration(text));
+const endOf = (text: string, now: number): number =>
+  text === 'never' ? 0 : now + parseDuration(text);
 
 function allowed(text: string): { placeholder: string; allowed: string[] } {
   const [placeholder, values] = text.split('=', 2);

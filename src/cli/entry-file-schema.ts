@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { PkiError } from '../common/errors/index.ts';
+import { parseInstant } from '../common/runtime/instant.ts';
 import { nearest } from '../common/runtime/nearest.ts';
 import type { Entry } from '../common/wire/generated/meshca/admin/v1/Entry.ts';
 import { parseDuration } from './output.ts';
@@ -12,9 +13,8 @@ const texts = z.array(text, 'it is a list of texts');
 const ttl = z
   .union([z.int(), z.string()], 'it is whole seconds or a duration such as 1h')
   .transform((value, { addIssue }) => {
-    if (typeof value === 'number') return value;
     try {
-      return parseDuration(value);
+      return parseDuration(String(value));
     } catch (thrown) {
       const { message, next } = PkiError.from(thrown);
       addIssue(`${message}. ${next}`);
@@ -26,8 +26,8 @@ const ttl = z
 const instant = z
   .union([z.int(), z.string()], 'it is Unix seconds or an ISO 8601 instant')
   .transform((value, { addIssue }) => {
-    const seconds = typeof value === 'number' ? value : Math.floor(Date.parse(value) / 1000);
-    if (Number.isFinite(seconds)) return seconds;
+    const seconds = typeof value === 'number' ? value : parseInstant(value);
+    if (seconds !== undefined) return seconds;
     addIssue(`${JSON.stringify(value)} is not an instant; write Unix seconds or ISO 8601`);
     return z.NEVER;
   });

@@ -3,6 +3,7 @@ import type { GlobalOptions } from './action.ts';
 import { absentParents } from './agent-id.ts';
 import type { CliContext } from './context.ts';
 import { printable } from './output.ts';
+import { expectPossible } from './selector-values.ts';
 import { oddSelector } from './selector-hints.ts';
 
 /** Node sets have selectors of nodes, which are free. */
@@ -10,20 +11,20 @@ const serverPath = '/meshca/server';
 
 /**
  * Notes selectors that no agent makes. The server takes them, since agents of a later release may
- * make them; most of the time they are typos.
+ * make them; most of the time they are typos. Throws SELECTOR_INVALID for a value that no process can
+ * have.
  */
-export function noteOddSelectors(
+export function checkSelectors(
   context: CliContext,
   options: GlobalOptions,
   entries: readonly Entry[],
 ): void {
+  const selectors = entries
+    .filter(({ parentId }) => !parentId?.endsWith(serverPath))
+    .flatMap((entry) => entry.selectors ?? []);
+  for (const selector of selectors) expectPossible(selector);
   if (options.json) return;
-  const notes = new Set(
-    entries
-      .filter(({ parentId }) => !parentId?.endsWith(serverPath))
-      .flatMap(({ selectors }) => selectors ?? [])
-      .flatMap(oddSelector),
-  );
+  const notes = new Set(selectors.flatMap(oddSelector));
   const shown = [...notes].slice(0, 10);
   for (const note of shown) context.err(`note: ${printable(note)}\n`);
   if (notes.size > shown.length)

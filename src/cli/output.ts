@@ -71,14 +71,24 @@ const durationUnits: Readonly<Record<string, number>> = {
   d: 86_400,
 };
 
-/** `90`, `90s`, `10m`, `24h`, `7d` → seconds. */
-export function parseDuration(text: string): number {
+/** A duration that may be nothing: `0s`. */
+export function parseAge(text: string): number {
   const match = /^([0-9]+) ?(s|m|min|h|d)?$/.exec(text.trim());
   if (match === null)
     throw new PkiError('INVALID_REQUEST', `${JSON.stringify(text)} is not a duration`, {
       next: 'Write a whole number with a unit: 90s, 10m, 24h or 7d.',
     });
   return Number(match[1]) * (durationUnits[match[2] ?? 's'] as number);
+}
+
+/** `90`, `90s`, `10m`, `24h`, `7d` → seconds, at least one: 0 would stand for the default elsewhere. */
+export function parseDuration(text: string): number {
+  const seconds = parseAge(text);
+  if (seconds < 1)
+    throw new PkiError('INVALID_REQUEST', `${JSON.stringify(text)} is no time at all`, {
+      next: 'Write a whole number from 1 on with a unit: 90s, 10m, 24h or 7d; leave it out for the default.',
+    });
+  return seconds;
 }
 
 /** Text from elsewhere, so that it can not move the cursor or hide lines. */

@@ -1,5 +1,5 @@
 import { PkiError } from '../common/errors/index.ts';
-import { parseDuration } from './output.ts';
+import { parseAge } from './output.ts';
 
 export interface StepFlags {
   readonly kind?: string;
@@ -38,7 +38,7 @@ export function canaryOf(options: CanaryFlags) {
   return {
     canary: {
       steps,
-      holdSeconds: parseDuration(options.hold),
+      holdSeconds: parseAge(options.hold),
       maximumFailureRate: Number(options.maxFailures),
     },
   };

@@ -6,8 +6,11 @@ import { PkiError } from '../common/errors/index.ts';
  * never comes here.
  */
 export function sshKeygenSign(
-  keyPath: string,
-  namespace: string,
+  {
+    keyPath,
+    namespace,
+    signal,
+  }: { readonly keyPath: string; readonly namespace: string; readonly signal: AbortSignal },
   message: string,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -19,6 +22,7 @@ export function sshKeygenSign(
       );
     const child = spawn('ssh-keygen', ['-q', '-Y', 'sign', '-n', namespace, '-f', keyPath], {
       stdio: ['pipe', 'pipe', 'inherit'],
+      signal,
     });
     const chunks: Buffer[] = [];
     child.on('error', (error) => failed(error.message));

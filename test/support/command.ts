@@ -19,6 +19,7 @@ export function testContext(given: Partial<CliContext> = {}): {
     out: (text) => void (seen.out += text),
     err: (text) => void (seen.err += text),
     readStdin: async () => '',
+    ask: async () => undefined,
     terminal: { isTerminal: false, columns: 140, color: false },
     signal: new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),

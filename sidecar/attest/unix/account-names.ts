@@ -37,7 +37,11 @@ function nameFile(path: string): () => ReadonlyMap<number, string> {
   };
 }
 
-const accountName = /^[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,255}$/;
+/**
+ * What passwd(5) may hold and Debian's adduser or a directory makes, for example `svc+web`, `müller`
+ * and `DOM\alice`. No blank, no control character, nothing with a meaning in selectors.
+ */
+const accountName = /^[^\s\p{C}:,/+~-][^\s\p{C}:,/]{0,255}$/u;
 
 /**
  * `name:password:id:…` per line. The first name of an ID counts, as getpwuid(3) has it; NIS lines

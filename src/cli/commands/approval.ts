@@ -10,6 +10,7 @@ import {
 import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { OperationDetail__Output } from '../../common/wire/generated/meshca/admin/v1/OperationDetail.ts';
 import { action, allPages, limitOf, type GlobalOptions, type Outcome } from '../action.ts';
+import { consent } from '../consent.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
 import { readBytes, writeWhole } from '../files.ts';
@@ -96,25 +97,38 @@ function signCommand(approval: Command, context: CliContext, outcome: Outcome): 
       '--ssh-key <path>',
       'private key, or the .pub of a key in ssh-agent or a security key',
     )
-    .option('--sha256 <hex>', 'only if the operation is the one that was read before')
+    .option('--sha256 <hex>', 'sign the operation that was read before, without asking')
+    .option('--yes', 'do not ask')
     .action(
-      action<{ sshKey: string; sha256?: string }>(context, outcome, async (options, [id]) => {
-        const { detail, operation, line, sha256 } = await fetch(context, options, id as string);
-        if (options.sha256 !== undefined && options.sha256.toLowerCase() !== sha256)
-          throw new PkiError(
-            'APPROVAL_NOT_OPEN',
-            `the operation has the SHA-256 ${sha256}, not the one that was given`,
-            { next: 'Read it again (meshca approval show), and sign what you have read.' },
+      action<{ sshKey: string; sha256?: string; yes?: boolean }>(
+        context,
+        outcome,
+        async (options, [id]) => {
+          const { detail, operation, line, sha256 } = await fetch(context, options, id as string);
+          if (options.sha256 !== undefined && options.sha256.toLowerCase() !== sha256)
+            throw new PkiError(
+              'APPROVAL_NOT_OPEN',
+              `the operation has the SHA-256 ${sha256}, not the one that was given`,
+              { next: 'Read it again (meshca approval show), and sign what you have read.' },
+            );
+          if (detail.operation?.status !== 'pending')
+            throw new PkiError(
+              'APPROVAL_NOT_OPEN',
+              `the operation ${operation.id} is ${detail.operation?.status ?? 'gone'}`,
+            );
+          if (options.json !== true) show(context, detail, operation, line);
+          await consent(
+            context,
+            options.yes === true || options.sha256 !== undefined,
+            `Approve the operation ${operation.id}?`,
           );
-        if (detail.operation?.status !== 'pending')
-          throw new PkiError(
-            'APPROVAL_NOT_OPEN',
-            `the operation ${operation.id} is ${detail.operation?.status ?? 'gone'}`,
+          const signature = await sshKeygenSign(
+            { keyPath: options.sshKey, namespace: approvalNamespace, signal: context.signal },
+            line,
           );
-        if (options.json !== true) show(context, detail, operation, line);
-        const signature = await sshKeygenSign(options.sshKey, approvalNamespace, line);
-        answer(context, options, await submit(context, options, operation.id, signature));
-      }),
+          answer(context, options, await submit(context, options, operation.id, signature));
+        },
+      ),
     );
 }
 

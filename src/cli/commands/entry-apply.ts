@@ -2,50 +2,47 @@ import type { Command } from 'commander';
 import { parse } from 'yaml';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Entry, Entry__Output } from '../../common/wire/generated/meshca/admin/v1/Entry.ts';
-import { action, type GlobalOptions, type Outcome } from '../action.ts';
+import type { ApplyEntriesResponse__Output } from '../../common/wire/generated/meshca/admin/v1/ApplyEntriesResponse.ts';
+import { action, wholeNumber, type GlobalOptions, type Outcome } from '../action.ts';
+import { consent } from '../consent.ts';
 import { withAdmin } from '../connect.ts';
 import { readBytes } from '../files.ts';
 import type { CliContext } from '../context.ts';
 import { entryFile } from '../entry-file.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { json } from '../output.ts';
-import { noteAbsentParents, noteOddSelectors } from '../entry-notes.ts';
+import { json, printable } from '../output.ts';
+import { noteAbsentParents, checkSelectors } from '../entry-notes.ts';
+
+interface ApplyFlags {
+  readonly file: string;
+  readonly prune?: boolean;
+  readonly maxDeletes: string;
+  readonly yes?: boolean;
+  readonly dryRun?: boolean;
+}
 
 export function applyCommand(entry: Command, context: CliContext, outcome: Outcome): void {
   entry
     .command('apply')
     .description('make the entries what a file says; prints the difference')
     .requiredOption('-f, --file <path>', 'YAML or JSON, "-" for standard input')
-    .option('--prune', 'delete entries that the file does not name')
+    .option('--prune', 'delete entries that the file does not name; asks first')
+    .option('--max-deletes <n>', 'with --prune: refuse to delete more', '50')
+    .option('--yes', 'with --prune: do not ask')
     .option('--dry-run', 'print the difference and change nothing')
-    .action(
-      action<{ file: string; prune?: boolean; dryRun?: boolean }>(context, outcome, (options) =>
-        apply(context, options),
-      ),
-    );
+    .action(action<ApplyFlags>(context, outcome, (options) => apply(context, options)));
 }
 
-async function apply(
-  context: CliContext,
-  options: GlobalOptions & {
-    readonly file: string;
-    readonly prune?: boolean;
-    readonly dryRun?: boolean;
-  },
-): Promise<number> {
+async function apply(context: CliContext, options: ApplyFlags & GlobalOptions): Promise<number> {
   const text =
     options.file === '-' ? await context.readStdin() : readBytes(options.file).toString('utf8');
   const entries = await entriesOf(text, options.file);
-  noteOddSelectors(context, options, entries);
+  checkSelectors(context, options, entries);
   if (context.terminal.isTerminal && entries.length >= 2_000)
     context.err(`comparing ${entries.length} entries with those of the server\n`);
-  const answer = await withAdmin(context, options, 'Entries', (calls) =>
-    calls.call(
-      'ApplyEntries',
-      { entries, prune: options.prune ?? false, dryRun: options.dryRun ?? false },
-      { deadlineSeconds: 120 },
-    ),
-  );
+  if (options.prune === true && options.dryRun !== true)
+    await agreeToDeletes(context, options, await applied(context, options, entries, true));
+  const answer = await applied(context, options, entries, options.dryRun ?? false);
   if (options.json) {
     json(context, answer);
     return exitCodes.ok;
@@ -67,6 +64,50 @@ async function apply(
     answer.changes.flatMap(({ after }) => (after ? [after.parentId] : [])),
   );
   return exitCodes.ok;
+}
+
+const applied = (
+  context: CliContext,
+  options: ApplyFlags & GlobalOptions,
+  entries: readonly Entry[],
+  dryRun: boolean,
+): Promise<ApplyEntriesResponse__Output> =>
+  withAdmin(context, options, 'Entries', (calls) =>
+    calls.call(
+      'ApplyEntries',
+      { entries: [...entries], prune: options.prune ?? false, dryRun },
+      { deadlineSeconds: 120 },
+    ),
+  );
+
+const shownDeletes = 10;
+
+/** A file that was cut short, or that is of another mesh, would delete everything. */
+async function agreeToDeletes(
+  context: CliContext,
+  options: ApplyFlags,
+  { changes }: ApplyEntriesResponse__Output,
+): Promise<void> {
+  const deletes = changes.filter((change) => change.action === 'delete');
+  if (deletes.length === 0) return;
+  const limit = wholeNumber('--max-deletes', options.maxDeletes);
+  if (deletes.length > limit)
+    throw new PkiError(
+      'INVALID_REQUEST',
+      `${deletes.length} entries would be deleted, more than ${limit}; nothing was changed`,
+      {
+        next: `Look with --dry-run; if all of them are to go, add --max-deletes ${deletes.length}.`,
+      },
+    );
+  if (options.yes !== true)
+    for (const { before } of deletes.slice(0, shownDeletes))
+      context.err(`- ${printable(`${before?.id ?? ''}  ${before?.spiffeId ?? ''}`)}\n`);
+  const more = deletes.length - shownDeletes;
+  await consent(
+    context,
+    options.yes,
+    `${more > 0 ? `and ${more} more: ` : ''}Delete ${deletes.length === 1 ? 'this entry' : `these ${deletes.length} entries`}?`,
+  );
 }
 
 async function entriesOf(text: string, path: string): Promise<Entry[]> {

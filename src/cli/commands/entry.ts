@@ -9,7 +9,7 @@ import { entryFile } from '../entry-file.ts';
 import { entryId } from '../object-ids.ts';
 import { json } from '../output.ts';
 import { draftOf, type EntryFlags } from '../entry-draft.ts';
-import { noteAbsentParents, noteOddSelectors } from '../entry-notes.ts';
+import { noteAbsentParents, checkSelectors } from '../entry-notes.ts';
 import { showEntries, showEntry, showResults } from '../entry-view.ts';
 import { applyCommand } from './entry-apply.ts';
 
@@ -37,12 +37,12 @@ const selectorOption = ['--selector <type:value>', 'repeat: all must match'] as 
 
 const withFlags = (command: Command): Command =>
   command
-    .option('--ttl <duration>', 'life of X.509-SVIDs, for example 1h')
-    .option('--jwt-ttl <duration>', 'life of JWT-SVIDs')
+    .option('--ttl <duration>', 'life of X.509-SVIDs, for example 1h, or default')
+    .option('--jwt-ttl <duration>', 'life of JWT-SVIDs, or default')
     .option('--profile <name>', 'short-lived (default) or revocable')
     .option('--dns <name>', 'repeat: DNS names in the certificate', collect)
     .option('--hint <text>', 'tells a workload which of its identities to use for what')
-    .option('--expires <duration>', 'the entry itself ends after this time')
+    .option('--expires <duration>', 'the entry itself ends after this time, or never')
     .option('--admin', 'the identity may use the admin API within its roles')
     .option('--downstream', 'the identity is a downstream authority')
     .option('--allow-weak-selectors', 'path or hash alone may identify the process')
@@ -80,7 +80,7 @@ function createCommand(entry: Command, context: CliContext, outcome: Outcome): v
   ).action(
     action<EntryFlags>(context, outcome, async (options) => {
       const draft = draftOf(options, undefined, context.now());
-      noteOddSelectors(context, options, [draft]);
+      checkSelectors(context, options, [draft]);
       const results = await withAdmin(
         context,
         options,
@@ -115,7 +115,7 @@ function updateCommand(entry: Command, context: CliContext, outcome: Outcome): v
           id: await entryId(context, options, id as string),
         });
         const draft = draftOf(options, present, context.now());
-        noteOddSelectors(context, options, [draft]);
+        checkSelectors(context, options, [draft]);
         return calls.call('UpdateEntry', {
           entry: { ...draft, id: present.id, revision: present.revision },
         });

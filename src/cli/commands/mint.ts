@@ -26,6 +26,7 @@ interface MintFlags {
   readonly admin?: boolean;
   readonly write: string;
   readonly result?: string;
+  readonly replace?: boolean;
 }
 
 interface Minted {
@@ -52,6 +53,7 @@ export function mintCommand(program: Command, context: CliContext, outcome: Outc
     .option('--key-type <type>', keyTypes.join(', '), 'ec-p256')
     .option('--admin', 'the certificate may administer within its roles')
     .requiredOption('--write <dir>', 'existing folder for svid.pem, key.pem (0600) and bundle.pem')
+    .option('--replace', 'replace these files where they exist')
     .option(
       '--result <operation>',
       'under dual control, in place of --spiffe-id: bring the certificate of a call that was held and is approved now',
@@ -61,6 +63,7 @@ export function mintCommand(program: Command, context: CliContext, outcome: Outc
         if ((options.spiffeId === undefined) === (options.result === undefined))
           throw new PkiError('INVALID_REQUEST', 'give either --spiffe-id or --result');
         expectFolder(options.write);
+        if (options.replace !== true) expectNone(options);
         const minted =
           options.result === undefined
             ? await mint(context, options, options.spiffeId as string)
@@ -88,6 +91,15 @@ export function mintCommand(program: Command, context: CliContext, outcome: Outc
           ]);
       }),
     );
+}
+
+/** Before a certificate is made whose key would replace another. Throws INVALID_REQUEST. */
+function expectNone({ write }: MintFlags): void {
+  for (const name of ['svid.pem', 'key.pem', 'bundle.pem'])
+    if (existsSync(join(write, name)))
+      throw new PkiError('INVALID_REQUEST', `${join(write, name)} exists, and is not replaced`, {
+        next: 'Name another folder, or add --replace.',
+      });
 }
 
 const keyPath = ({ write }: MintFlags): string => join(write, 'key.pem');

@@ -29,6 +29,16 @@ export class TrustDomain {
     return ok(new TrustDomain(name));
   }
 
+  /** For what is compared as a name and becomes part of IDs, such as a configuration. */
+  static parseName(text: string): Result<TrustDomain> {
+    return text.includes('/') || text.includes(':')
+      ? fail(
+          'TRUST_DOMAIN_INVALID',
+          `trust domain ${JSON.stringify(text.slice(0, 200))} is not a name alone: leave out "spiffe://" and any path`,
+        )
+      : TrustDomain.parse(text);
+  }
+
   static of(text: string): TrustDomain {
     return unwrap(TrustDomain.parse(text));
   }

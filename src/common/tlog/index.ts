@@ -51,3 +51,4 @@ export {
 export { verifyExport, type ExportVerdict, type VerifyOptions } from './audit-export.ts';
 export type { ExportLine } from './export-line.ts';
 export { baseOfOrigin, epochOfOrigin, keyInEpoch, originOfEpoch } from './origin.ts';
+export { actKinds, recordKinds, routineKinds } from './record-kinds.ts';

@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { runCli } from '../../../src/cli/program.ts';
 import { silentLogger, systemClock, uuidv7 } from '../../../src/common/runtime/index.ts';
+import { actKinds } from '../../../src/common/tlog/index.ts';
 import { createCsr, generateKeyPairAsync } from '../../../src/common/x509/index.ts';
 import { Pruner } from '../../../src/services/index.ts';
 import { openStore } from '../../support/open-store.ts';
@@ -30,6 +31,7 @@ async function cli(
     out: (text) => void out.push(text),
     err: (text) => void err.push(text),
     readStdin: async () => '',
+    ask: async () => undefined,
     terminal: { isTerminal: false, columns: 200, color: false },
     signal: options.signal ?? new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),
@@ -328,8 +330,43 @@ test('watch tells of each record and of a new holder of an identity, and search 
       ({ sequence }) => sequence,
     );
   const all = await listed('--limit', '1000');
-  assert.deepEqual(await listed('--limit', '3'), all.slice(-3), 'the newest ones, the newest last');
+  const { records } = (await server.admin('Audit/ListAuditRecords', {
+    page: { size: 500, token: '' },
+    newestFirst: true,
+  })) as { records: { kind: string; sequence: number }[] };
+  const ofKind = (isWanted: (kind: string) => boolean): number[] =>
+    records.filter(({ kind }) => isWanted(kind)).map(({ sequence }) => sequence);
+  assert.deepEqual(await listed('--limit', '3'), all.slice(0, 3), 'the newest ones');
+  assert.deepEqual(
+    all,
+    all.toSorted((a, b) => b - a),
+    'the newest first',
+  );
   assert.deepEqual(await listed('--limit', '2', '--oldest'), [1, 2]);
+  assert.deepEqual(
+    await listed('--limit', '1000', '--kind', 'certificate.*', '--kind', 'entry.created'),
+    ofKind((kind) => kind === 'entry.created' || kind.startsWith('certificate.')),
+  );
+  assert.deepEqual(
+    await listed('--limit', '1000', '--not-kind', 'certificate.*'),
+    ofKind((kind) => !kind.startsWith('certificate.')),
+  );
+  assert.deepEqual(
+    await listed('--limit', '1000', '--acts'),
+    ofKind((kind) => (actKinds as readonly string[]).includes(kind)),
+  );
+  const typo = await cli(server, ['audit', 'list', '--kind', 'certificate.isued']);
+  assert.equal(typo.code, 2);
+  assert.match(typo.err, /did you mean certificate\.issued/);
+  const [newest] = all as [number];
+  const shown = JSON.parse((await cli(server, ['audit', 'show', String(newest)])).out) as {
+    sequence: number;
+    detail: object;
+    canonical: string;
+  };
+  assert.equal(shown.sequence, newest);
+  assert.ok(shown.canonical.includes(JSON.stringify(shown.detail).slice(1, 40)));
+  assert.equal((await cli(server, ['audit', 'show', '999999'])).code, 3);
 });
 
 test('certificates and checkpoints that were pruned leave a log that verifies, also against a checkpoint from before', async () => {

@@ -215,6 +215,7 @@ test('the configuration of an agent is not taken for a server, and the error say
     out: () => {},
     err: (text) => void (err += text),
     readStdin: async () => '',
+    ask: async () => undefined,
     terminal: { isTerminal: false, columns: 140, color: false },
     signal: new AbortController().signal,
     now: () => 0,

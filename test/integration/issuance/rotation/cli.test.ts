@@ -31,6 +31,7 @@ function cli(
     out: (text) => void (out += text),
     err: (text) => void (err += text),
     readStdin: async () => '',
+    ask: async () => undefined,
     terminal: { isTerminal: options.isTerminal ?? false, columns: 140, color: false },
     signal: options.signal ?? new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),

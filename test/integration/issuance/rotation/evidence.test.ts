@@ -58,6 +58,7 @@ async function cli(
     out: (text) => void (out += text),
     err: (text) => void (err += text),
     readStdin: async () => '',
+    ask: async () => undefined,
     terminal: { isTerminal: false, columns: 200, color: false },
     signal: new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),

@@ -132,6 +132,7 @@ test('on the command line: --region goes with issuing alone; where the last that
         out: (text) => void (out += text),
         err: (text) => void (err += text),
         readStdin: async () => '',
+        ask: async () => undefined,
         terminal: { isTerminal: false, columns: 140, color: false },
         signal: new AbortController().signal,
         now: () => Math.floor(Date.now() / 1000),

@@ -48,7 +48,10 @@ test('the CLI switches dual control on, approves here and elsewhere, and verifie
   const enabling = heldId(enable.err);
   assert.match((await run('dual-control', 'show')).out, /dual control\s+off/);
   for (const name of ['alice', 'bob'])
-    assert.equal((await run('approval', 'sign', enabling, '--ssh-key', key(name))).code, 0);
+    assert.equal(
+      (await run('approval', 'sign', enabling, '--ssh-key', key(name), '--yes')).code,
+      0,
+    );
   const shown = await run('dual-control', 'show');
   assert.match(shown.out, /on: 2 of 3 approvers/);
   assert.match(shown.out, /carol {5}ssh-ed25519 SHA256:/);
@@ -87,13 +90,17 @@ test('the CLI switches dual control on, approves here and elsewhere, and verifie
     id,
     '--ssh-key',
     key('carol'),
+    '--yes',
     '--sha256',
     '0'.repeat(64),
   );
   assert.match(wrong.err, /APPROVAL_NOT_OPEN/);
-  const stranger = await run('approval', 'sign', id, '--ssh-key', key('dave'));
+  const stranger = await run('approval', 'sign', id, '--ssh-key', key('dave'), '--yes');
   assert.deepEqual([stranger.code, /APPROVAL_NOT_COUNTED/.test(stranger.err)], [4, true]);
-  assert.match((await run('approval', 'sign', id, '--ssh-key', key('carol'))).out, /is executed/);
+  assert.match(
+    (await run('approval', 'sign', id, '--ssh-key', key('carol'), '--yes')).out,
+    /is executed/,
+  );
   assert.match((await run('role', 'list')).out, /night-shift/);
   assert.match((await run('approval', 'result', id)).out, /"name": "night-shift"/);
 
@@ -137,7 +144,7 @@ test('a certificate minted under dual control is collected for its waiting key',
     'nothing is there before it is approved',
   );
   for (const name of ['alice', 'bob'])
-    assert.equal((await run('approval', 'sign', id, '--ssh-key', key(name))).code, 0);
+    assert.equal((await run('approval', 'sign', id, '--ssh-key', key(name), '--yes')).code, 0);
   const elsewhere = join(dir, 'elsewhere');
   await mkdir(elsewhere);
   assert.equal(
@@ -174,11 +181,12 @@ test('approvers are added and removed by approval, and a waiting call is withdra
       )
     ).err,
   );
-  for (const name of ['alice', 'carol']) await run('approval', 'sign', add, '--ssh-key', key(name));
+  for (const name of ['alice', 'carol'])
+    await run('approval', 'sign', add, '--ssh-key', key(name), '--yes');
   assert.match((await run('dual-control', 'show')).out, /dave .*until 2/);
   const remove = heldId((await run('dual-control', 'remove-approver', 'bob')).err);
   for (const name of ['dave', 'carol'])
-    await run('approval', 'sign', remove, '--ssh-key', key(name));
+    await run('approval', 'sign', remove, '--ssh-key', key(name), '--yes');
   assert.doesNotMatch((await run('dual-control', 'show')).out, /bob/);
   const raise = heldId((await run('dual-control', 'require', '3')).err);
   assert.match(
@@ -188,6 +196,7 @@ test('approvers are added and removed by approval, and a waiting call is withdra
   assert.match((await run('approval', 'list')).out, /no operation waits/);
   assert.match((await run('approval', 'list', '--all')).out, /withdrawn/);
   const off = heldId((await run('dual-control', 'disable')).err);
-  for (const name of ['dave', 'alice']) await run('approval', 'sign', off, '--ssh-key', key(name));
+  for (const name of ['dave', 'alice'])
+    await run('approval', 'sign', off, '--ssh-key', key(name), '--yes');
   assert.equal((await run('role', 'delete', 'night-shift')).code, 0);
 });

@@ -22,6 +22,7 @@ async function meshca(
     out: (text) => void (out += text),
     err: (text) => void (err += text),
     readStdin: () => Promise.resolve(''),
+    ask: async () => undefined,
     terminal: { isTerminal: false, columns: 140, color: false },
     signal: new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),

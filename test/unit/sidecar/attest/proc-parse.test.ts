@@ -96,6 +96,30 @@ test('the systemd unit is the first element that is no slice; what a user names 
     assert.equal(systemdUnit(path), undefined, path);
 });
 
+test('names that Debian and directories allow are account names', () => {
+  const names = parseAccounts(
+    [
+      'svc+web:x:1:',
+      'müller:x:2:',
+      'DOM\\alice:x:3:',
+      '-dash:x:4:',
+      '~tilde:x:5:',
+      'a,b:x:6:',
+      'a/b:x:7:',
+    ]
+      .map((line) => `${line}1::/:/bin/sh`)
+      .join('\n'),
+  );
+  assert.deepEqual(
+    [...names],
+    [
+      [1, 'svc+web'],
+      [2, 'müller'],
+      [3, 'DOM\\alice'],
+    ],
+  );
+});
+
 test('account files give the first name of each ID and skip what is malformed', () => {
   const names = parseAccounts(
     'root:x:0:0::/:/bin/sh\ntoor:x:0:0::/:/bin/sh\n# comment\n+@nis::::::\nbad name:x:5:5\nx:y:notanumber:1\nweb:x:33:33:www:/:/x\nshort:x\n',

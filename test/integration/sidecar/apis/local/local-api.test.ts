@@ -136,6 +136,7 @@ test('explain of a process that does not exist is refused, at the command line w
     out: () => {},
     err: (text) => (errors += text),
     readStdin: async () => '',
+    ask: async () => undefined,
     terminal: { isTerminal: false, columns: 80, color: false },
     signal: new AbortController().signal,
     now: () => systemClock.now(),

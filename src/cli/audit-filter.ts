@@ -1,0 +1,92 @@
+import { PkiError } from '../common/errors/index.ts';
+import { nearest } from '../common/runtime/nearest.ts';
+import { actKinds, recordKinds } from '../common/tlog/index.ts';
+import type { AuditRecord__Output } from '../common/wire/generated/meshca/admin/v1/AuditRecord.ts';
+
+export interface KindFlags {
+  readonly kind?: readonly string[];
+  readonly notKind?: readonly string[];
+  readonly acts?: boolean;
+}
+
+export interface WantedKinds {
+  /** Each is asked for by itself; undefined: all records are read. */
+  readonly asked: readonly string[] | undefined;
+  readonly isWanted: (kind: string) => boolean;
+}
+
+/** Throws INVALID_REQUEST for a pattern that no kind fits. */
+export function wantedKinds({ kind, notKind, acts }: KindFlags): WantedKinds {
+  const wanted = kind?.map(kindsOf).flat();
+  const left = new Set(notKind?.map(kindsOf).flat());
+  const administrative: readonly string[] = actKinds;
+  const chosen = [...new Set(wanted ?? (acts === true ? administrative : recordKinds))].filter(
+    (each) => !left.has(each) && (acts !== true || administrative.includes(each)),
+  );
+  if (chosen.length === 0)
+    throw new PkiError('INVALID_REQUEST', 'the kinds leave no record over', {
+      next: 'Ask for fewer kinds to be left out.',
+    });
+  // without a choice of kinds, those of a newer server are in the answer too
+  if (wanted === undefined && acts !== true)
+    return { asked: undefined, isWanted: (each) => !left.has(each) };
+  return { asked: chosen, isWanted: (each) => chosen.includes(each) };
+}
+
+/** The kinds that a pattern stands for: `*` is any text. */
+function kindsOf(pattern: string): readonly string[] {
+  const parts = pattern.split('*').map((part) => part.replaceAll(/[^a-z.-]/g, '\\$&'));
+  const form = new RegExp(`^${parts.join('.*')}$`);
+  const fitting = recordKinds.filter((each) => form.test(each));
+  if (fitting.length > 0) return fitting;
+  const near = nearest(pattern, recordKinds);
+  throw new PkiError(
+    'INVALID_REQUEST',
+    `no record has the kind ${JSON.stringify(pattern)}${near === undefined ? '' : `; did you mean ${near}?`}`,
+    { next: `The kinds are ${recordKinds.join(', ')}; "*" stands for any text.` },
+  );
+}
+
+/** An identity or serial may be the subject of a record, or be in its detail. */
+export function concerns(
+  record: AuditRecord__Output,
+  { identity, serial }: { readonly identity?: string; readonly serial?: string },
+): boolean {
+  if (identity === undefined && serial === undefined) return true;
+  const texts = Object.values(detailOf(record)).flat().map(String);
+  const isIn = (text: string): boolean => record.subject === text || texts.includes(text);
+  return (
+    (identity === undefined || isIn(identity)) &&
+    (serial === undefined || isIn(serial.toLowerCase().replaceAll(':', '')))
+  );
+}
+
+export function detailOf(
+  record: Pick<AuditRecord__Output, 'canonical'>,
+): Readonly<Record<string, unknown>> {
+  const text = record.canonical.toString('utf8');
+  return (
+    (JSON.parse(text.slice(text.indexOf('\n') + 1)) as { detail?: Record<string, unknown> })
+      .detail ?? {}
+  );
+}
+
+/** What comes first of several sequences that are in order themselves. */
+export async function* merged<T>(
+  sources: readonly AsyncIterator<T>[],
+  isBefore: (one: T, other: T) => boolean,
+): AsyncGenerator<T> {
+  const heads = await Promise.all(sources.map((source) => source.next()));
+  for (;;) {
+    let first: number | undefined;
+    for (const [index, head] of heads.entries())
+      if (head.done !== true) {
+        const best = first === undefined ? undefined : heads[first];
+        if (best === undefined || best.done === true || isBefore(head.value, best.value))
+          first = index;
+      }
+    if (first === undefined) return;
+    yield (heads[first] as IteratorYieldResult<T>).value;
+    heads[first] = await (sources[first] as AsyncIterator<T>).next();
+  }
+}
