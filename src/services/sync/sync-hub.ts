@@ -37,6 +37,7 @@ import { CheckpointOffers, type Checkpoints } from './checkpoints.ts';
 import { epochFor } from './pages.ts';
 import { UpwardReports } from './reports.ts';
 import { AgentSession } from './session.ts';
+import { SessionIndex } from './session-index.ts';
 import type { Crls, SyncSource } from './source.ts';
 
 export interface SyncDependencies {
@@ -85,13 +86,13 @@ const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
 
 /**
  * All connected agents. A change of entries costs one query for the parents that it touches; only
- * sessions under those are woken. Owner of the sessions and of the index from parents to them.
+ * sessions under those are woken. Owner of the sessions and of their index.
  */
 export class SyncHub implements Sync {
   readonly #deps: SyncDependencies;
   readonly #opened: KeyedBuckets;
   readonly #connected = new Map<string, Connected>();
-  readonly #byParent = new Map<string, Set<AgentSession>>();
+  readonly #index = new SessionIndex();
   readonly #serverId: string;
   readonly #stop: (() => void)[];
   readonly #checkpoints: CheckpointOffers;
@@ -120,76 +121,7 @@ export class SyncHub implements Sync {
     return refusing(
       this.#deps.refusals,
       { caller, operation: 'Sync', subject: caller.spiffeId },
-      async () => {
-        requireAgent(caller);
-        if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
-        if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1)
-          throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
-        enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
-        const version = checkText('agent_version', hello.agentVersion, 128);
-        const agent = await standingAgent(this.#deps, caller);
-        // a session that is refused for another reason has shown its checkpoint before
-        await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
-        const present = await this.#deps.meta.position();
-        const parents = await this.#deps.nodeSets.parents(agent);
-        const epoch = epochFor(present.epoch, parents);
-        const from =
-          hello.position?.epoch === epoch && hello.position.revision <= present.revision
-            ? hello.position
-            : undefined;
-        const session = new AgentSession(caller, transport, this.#deps.source, {
-          parents,
-          position: from,
-          bundleSequence: count(hello.bundleSequence),
-          checkpoint: hello.capabilities.includes('checkpoints')
-            ? this.#checkpoints.message
-            : undefined,
-        });
-        const connected = this.#register(session, agent);
-        this.#deps.agents.seen(caller.spiffeId, {
-          at: this.#deps.clock.now(),
-          version,
-          survivedOutageSeconds: count(hello.survivedOutageSeconds),
-        });
-        try {
-          // node sets may have changed between reading and registering
-          await this.#reparent([connected]);
-        } catch (thrown) {
-          this.#end(connected, PkiError.from(thrown));
-          throw thrown;
-        }
-        // the first one: from here on changes are told from each other
-        if (this.#seen === undefined) this.#revisionMoved();
-        const welcome: SyncMessage = {
-          kind: 'welcome',
-          protocolVersion: Math.min(protocolVersion, hello.protocolVersion),
-          capabilities,
-          epoch: epochFor(present.epoch, session.parents),
-          serverTime: this.#deps.clock.now(),
-          serverVersion: this.#deps.settings.serverVersion,
-        };
-        // once the front holds the connection, so that no `drained` comes before it can be passed on
-        setImmediate(() => session.start(welcome));
-        const reports = new UpwardReports(caller.spiffeId, this.#deps);
-        return {
-          consumers: async (report) => {
-            await reports.consumers(report);
-            this.#deps.onHeld();
-          },
-          replaced: (serials) => reports.replaced(serials),
-          handshakes: (batch) => reports.handshakes(batch),
-          agent: (report) =>
-            this.#deps.agents.seen(caller.spiffeId, {
-              at: this.#deps.clock.now(),
-              survivedOutageSeconds: count(report.survivedOutageSeconds),
-            }),
-          drained: () => session.drained(),
-          closed: () => {
-            session.end();
-            this.#remove(connected);
-          },
-        };
-      },
+      () => this.#open(caller, hello, transport),
     );
   }
 
@@ -248,8 +180,98 @@ export class SyncHub implements Sync {
     );
     const connected: Connected = { session, agent, cancelExpiry };
     this.#connected.set(caller.spiffeId, connected);
-    this.#index(session);
+    this.#index.add(session);
     return connected;
+  }
+
+  async #open(
+    caller: AgentCaller,
+    hello: SyncHello,
+    transport: SyncSession,
+  ): Promise<SyncConnection> {
+    const version = this.#checkHello(caller, hello);
+    const agent = await standingAgent(this.#deps, caller);
+    // a session that is refused for another reason has shown its checkpoint before
+    await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
+    const present = await this.#deps.meta.position();
+    const parents = await this.#deps.nodeSets.parents(agent);
+    const epoch = epochFor(present.epoch, parents);
+    const from =
+      hello.position?.epoch === epoch && hello.position.revision <= present.revision
+        ? hello.position
+        : undefined;
+    const session = new AgentSession(caller, transport, this.#deps.source, {
+      parents,
+      position: from,
+      bundleSequence: count(hello.bundleSequence),
+      checkpoint: hello.capabilities.includes('checkpoints')
+        ? this.#checkpoints.message
+        : undefined,
+    });
+    const connected = this.#register(session, agent);
+    this.#deps.agents.seen(caller.spiffeId, {
+      at: this.#deps.clock.now(),
+      version,
+      survivedOutageSeconds: count(hello.survivedOutageSeconds),
+    });
+    try {
+      // node sets may have changed between reading and registering
+      await this.#reparent([connected]);
+    } catch (thrown) {
+      this.#end(connected, PkiError.from(thrown));
+      throw thrown;
+    }
+    // the first one: from here on changes are told from each other
+    if (this.#seen === undefined) this.#revisionMoved();
+    const welcome = this.#welcome(hello, epochFor(present.epoch, session.parents));
+    // once the front holds the connection, so that no `drained` comes before it can be passed on
+    setImmediate(() => session.start(welcome));
+    return this.#connection(connected);
+  }
+
+  /** The agent's version. */
+  #checkHello(caller: AgentCaller, hello: SyncHello): string {
+    requireAgent(caller);
+    if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
+    if (!Number.isSafeInteger(hello.protocolVersion) || hello.protocolVersion < 1)
+      throw new PkiError('INVALID_REQUEST', 'protocol_version is missing');
+    enforceRate(this.#opened.take(caller.spiffeId), 'too many sync sessions');
+    return checkText('agent_version', hello.agentVersion, 128);
+  }
+
+  #welcome(hello: SyncHello, epoch: string): SyncMessage {
+    return {
+      kind: 'welcome',
+      protocolVersion: Math.min(protocolVersion, hello.protocolVersion),
+      capabilities,
+      epoch,
+      serverTime: this.#deps.clock.now(),
+      serverVersion: this.#deps.settings.serverVersion,
+    };
+  }
+
+  #connection(connected: Connected): SyncConnection {
+    const { session } = connected;
+    const { spiffeId } = session.caller;
+    const reports = new UpwardReports(spiffeId, this.#deps);
+    return {
+      consumers: async (report) => {
+        await reports.consumers(report);
+        this.#deps.onHeld();
+      },
+      replaced: (serials) => reports.replaced(serials),
+      handshakes: (batch) => reports.handshakes(batch),
+      agent: (report) =>
+        this.#deps.agents.seen(spiffeId, {
+          at: this.#deps.clock.now(),
+          survivedOutageSeconds: count(report.survivedOutageSeconds),
+        }),
+      drained: () => session.drained(),
+      closed: () => {
+        session.end();
+        this.#remove(connected);
+      },
+    };
   }
 
   #end(connected: Connected, error: PkiError): void {
@@ -259,26 +281,10 @@ export class SyncHub implements Sync {
 
   #remove(connected: Connected): void {
     connected.cancelExpiry();
-    this.#unindex(connected.session);
+    this.#index.remove(connected.session);
     if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
     this.#connected.delete(connected.agent.spiffeId);
     this.#deps.handshakes.away(connected.agent.spiffeId);
-  }
-
-  #index(session: AgentSession): void {
-    for (const parent of session.parents) {
-      const sessions = this.#byParent.get(parent);
-      if (sessions === undefined) this.#byParent.set(parent, new Set([session]));
-      else sessions.add(session);
-    }
-  }
-
-  #unindex(session: AgentSession): void {
-    for (const parent of session.parents) {
-      const sessions = this.#byParent.get(parent);
-      sessions?.delete(session);
-      if (sessions?.size === 0) this.#byParent.delete(parent);
-    }
   }
 
   #revisionMoved(): void {
@@ -329,19 +335,12 @@ export class SyncHub implements Sync {
       return;
     }
     this.#seen = changed.position;
-    const woken = new Map<AgentSession, string[]>();
     if (changed.parentIds.length > 0) {
       this.#deps.source.entriesMoved();
       if (changed.parentIds.includes(this.#serverId))
         await this.#reparent([...this.#connected.values()]);
-      for (const parent of changed.parentIds) {
-        for (const session of this.#byParent.get(parent) ?? []) {
-          const parents = woken.get(session);
-          if (parents === undefined) woken.set(session, [parent]);
-          else parents.push(parent);
-        }
-      }
     }
+    const woken = this.#index.under(changed.parentIds);
     for (const [session, parents] of woken) session.entriesChanged(parents);
     for (const { session } of this.#connected.values())
       if (!woken.has(session)) session.upToDate(changed.position);
@@ -354,9 +353,9 @@ export class SyncHub implements Sync {
       if (session.ended) continue;
       const parents = parentsOf(agent, sets, now);
       if (parents.join('\n') === session.parents.join('\n')) continue;
-      this.#unindex(session);
+      this.#index.remove(session);
       session.parentsChanged(parents);
-      this.#index(session);
+      this.#index.add(session);
     }
   }
 
