@@ -107,6 +107,25 @@ const parts: CliDependencies = {
       ],
     });
   },
+  checkMachine: async (kind, path) => {
+    const uid = process.getuid?.() ?? 0;
+    const nodeVersion = process.version;
+    if (kind === 'server') {
+      const { loadServerConfig } = await import('./config/index.ts');
+      const loaded = await loadServerConfig({ path, env: process.env });
+      if (!loaded.ok) return loaded;
+      const { checkServerMachine } = await import('./compose/index.ts');
+      const { env, execPath } = process;
+      return ok(
+        await checkServerMachine({ config: loaded.value, env, execPath, uid, nodeVersion }),
+      );
+    }
+    const { loadAgentConfig } = await import('../sidecar/config.ts');
+    const loaded = await loadAgentConfig({ path, env: process.env });
+    if (!loaded.ok) return loaded;
+    const { checkAgentMachine } = await import('../sidecar/doctor.ts');
+    return ok(await checkAgentMachine({ config: loaded.value, uid, nodeVersion }));
+  },
   runCeremony: async ({ planPath, dryRun, yes, show }) => {
     const { runCeremony } = await import('./ceremony/index.ts');
     const { silentLogger, systemClock, systemRandom } = await import('./common/runtime/index.ts');

@@ -1,50 +1,89 @@
 import type { Command } from 'commander';
 import { PkiError } from '../common/errors/index.ts';
+import { argumentValues, optionValues } from './option-values.ts';
 
 /** Completion scripts, made from the program's own tree of commands. */
 export function completionScript(program: Command, shell: string): string {
-  const words = tree(
-    program,
-    [],
-    program.options.flatMap((option) => (option.long ? [option.long] : [])),
-  );
+  const nodes = tree(program, [], longFlags(program));
   switch (shell) {
     case 'bash':
-      return `${lookup(words, 'bash')}\n_meshca() {\n  local at="" word\n  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do [[ $word == -* ]] || { _meshca_words "$at $word" >/dev/null && at="$at $word"; }; done\n  COMPREPLY=($(compgen -W "$(_meshca_words "$at")" -- "\${COMP_WORDS[COMP_CWORD]}"))\n}\ncomplete -o default -F _meshca meshca\n`;
+      return `${lookup(nodes)}
+_meshca() {
+  local at="" word values
+  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do [[ $word == -* ]] || { _meshca_words "$at $word" >/dev/null && at="$at $word"; }; done
+  values=$(_meshca_words "$at \${COMP_WORDS[COMP_CWORD-1]}") && [[ \${COMP_WORDS[COMP_CWORD-1]} == -* ]] || values=$(_meshca_words "$at")
+  COMPREPLY=($(compgen -W "$values" -- "\${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _meshca meshca
+`;
     case 'zsh':
-      return `#compdef meshca\n${lookup(words, 'zsh')}\n_meshca() {\n  local at="" word\n  for word in "\${words[@]:1:$((CURRENT-2))}"; do [[ $word == -* ]] || { _meshca_words "$at $word" >/dev/null && at="$at $word"; }; done\n  compadd -- \${=$(_meshca_words "$at")}\n}\ncompdef _meshca meshca\n`;
+      return `#compdef meshca
+${lookup(nodes)}
+_meshca() {
+  local at="" word values
+  for word in "\${words[@]:1:$((CURRENT-2))}"; do [[ $word == -* ]] || { _meshca_words "$at $word" >/dev/null && at="$at $word"; }; done
+  values=$(_meshca_words "$at \${words[CURRENT-1]}") && [[ \${words[CURRENT-1]} == -* ]] || values=$(_meshca_words "$at")
+  compadd -- \${=values}
+}
+compdef _meshca meshca
+`;
     case 'fish':
-      return words
-        .map(({ path, offers }) => {
-          const condition =
-            path.length === 0
-              ? '__fish_use_subcommand'
-              : path.map((word) => `__fish_seen_subcommand_from ${word}`).join('; and ');
-          return `complete -c meshca -f -n '${condition}' -a '${offers.join(' ')}'`;
-        })
-        .join('\n')
-        .concat('\n');
+      return fishScript(nodes);
     default:
       throw new PkiError('INVALID_REQUEST', `${JSON.stringify(shell)} is none of bash, zsh, fish`);
   }
 }
 
+function fishScript(nodes: readonly Node[]): string {
+  return nodes
+    .map(({ path, offers }) => {
+      const option = path.at(-1)?.startsWith('--') === true ? path.at(-1) : undefined;
+      const commands = option === undefined ? path : path.slice(0, -1);
+      const condition =
+        commands.length === 0
+          ? '__fish_use_subcommand'
+          : commands.map((word) => `__fish_seen_subcommand_from ${word}`).join('; and ');
+      const place = option === undefined ? '-f' : `-x -l ${option.slice(2)}`;
+      return `complete -c meshca ${place} -n '${condition}' -a '${offers.join(' ')}'`;
+    })
+    .join('\n')
+    .concat('\n');
+}
+
+/** A command, or one of its options with values: then the option is the last word. */
 interface Node {
   readonly path: readonly string[];
   readonly offers: readonly string[];
 }
 
+const longFlags = (command: Command): string[] =>
+  command.options.flatMap((option) => (option.long ? [option.long] : []));
+
 /** `everywhere`: options that each command takes. */
 function tree(command: Command, path: readonly string[], everywhere: readonly string[]): Node[] {
-  const own = command.options.flatMap((option) => (option.long ? [option.long] : []));
+  const typed = ['meshca', ...path].join(' ');
   const offers = [
-    ...new Set([...command.commands.map((each) => each.name()), ...own, ...everywhere]),
+    ...new Set([
+      ...command.commands.map((each) => each.name()),
+      ...argumentValues(typed),
+      ...longFlags(command),
+      ...everywhere,
+    ]),
   ];
   return [
     { path, offers },
+    ...optionValues(command, typed).map(([flag, values]) => ({
+      path: [...path, flag],
+      offers: values,
+    })),
     ...command.commands.flatMap((each) => tree(each, [...path, each.name()], everywhere)),
   ];
 }
 
-const lookup = (words: readonly Node[], _shell: string): string =>
-  `_meshca_words() {\n  case "$1" in\n${words.map(({ path, offers }) => `    "${path.map((word) => ` ${word}`).join('')}") echo "${offers.join(' ')}";;`).join('\n')}\n    *) return 1;;\n  esac\n}`;
+const lookup = (nodes: readonly Node[]): string => {
+  const cases = nodes.map(({ path, offers }) => {
+    const words = path.map((word) => ` ${word}`).join('');
+    return `    "${words}") echo "${offers.join(' ')}";;`;
+  });
+  return `_meshca_words() {\n  case "$1" in\n${cases.join('\n')}\n    *) return 1;;\n  esac\n}`;
+};

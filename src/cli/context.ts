@@ -1,4 +1,5 @@
 import type { Result } from '../common/errors/index.ts';
+import type { MachineCheck } from '../common/runtime/machine-checks.ts';
 
 /** What the process edge gives to the commands, which do not read the process themselves. */
 export interface CliContext {
@@ -50,6 +51,11 @@ export interface CliDependencies {
    * Reads a configuration and gives it back with what follows from it, without starting anything.
    */
   readonly validate: (kind: 'server' | 'agent', path: string) => Promise<Result<ValidatedConfig>>;
+  /** What a start on this machine would meet; changes nothing, tries each PIN once. */
+  readonly checkMachine: (
+    kind: 'server' | 'agent',
+    path: string,
+  ) => Promise<Result<readonly MachineCheck[]>>;
   readonly runCeremony: (options: {
     readonly planPath: string;
     readonly dryRun: boolean;

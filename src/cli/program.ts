@@ -15,6 +15,7 @@ import { backupCommands } from './commands/backup.ts';
 import { agentCommands } from './commands/agent.ts';
 import { authoritySourceCommands } from './commands/authority-sources.ts';
 import { ceremonyCommands } from './commands/ceremony.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { downstreamCommands } from './commands/downstream.ts';
 import { dualControlCommands } from './commands/dual-control.ts';
 import { entryCommands } from './commands/entry.ts';
@@ -24,11 +25,13 @@ import { rotationCommands } from './commands/rotation.ts';
 import { completionScript } from './completion.ts';
 import type { CliContext } from './context.ts';
 import { exitCodes } from './exit-codes.ts';
+import { addHelp, helpStyle } from './help.ts';
 import { printError } from './output.ts';
 
 /** In the order of the help. `rotationCommands` and its like add to commands that come before. */
 const commands = [
   nodeCommands,
+  doctorCommand,
   agentCommands,
   entryCommands,
   tokenCommands,
@@ -93,7 +96,7 @@ export function buildProgram(context: CliContext, outcome: Outcome, asJson = fal
       getOutHelpWidth: () => Math.min(context.terminal.columns, 200),
       getErrHelpWidth: () => Math.min(context.terminal.columns, 200),
     })
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp(helpStyle)
     .exitOverride();
   for (const add of commands) add(program, context, outcome);
   program
@@ -129,6 +132,7 @@ function inherit(command: Command, asJson: boolean): void {
       ? false
       : `("${pathOf(command)} --help" ${command.commands.length > 0 ? 'lists the commands' : 'describes the command'})`,
   );
+  addHelp(command, pathOf(command));
   for (const each of command.commands) {
     each.copyInheritedSettings(command);
     inherit(each, asJson);

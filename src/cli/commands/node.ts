@@ -6,6 +6,7 @@ import { withAgentLocal } from '../connect.ts';
 import { unreachable } from '../unreachable.ts';
 import { defaultAdminSocket, defaultLocalSocket, type CliContext } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { checkMachine } from './doctor.ts';
 import { mintCommand } from './mint.ts';
 import { facts, instant, json } from '../output.ts';
 import { table } from '../table.ts';
@@ -46,37 +47,45 @@ function validateCommand(program: Command, context: CliContext, outcome: Outcome
     .command('validate [file]')
     .description('check a configuration without starting anything')
     .option('--agent', "the file is an agent's")
+    .option('--check', 'check this machine against it as well, as "meshca doctor" does')
     .option('--schema <kind>', 'print the JSON Schema instead: server or agent')
     .action(
-      action<{ agent?: boolean; schema?: string }>(context, outcome, async (options, [file]) => {
-        if (options.schema !== undefined) {
-          if (options.schema !== 'server' && options.schema !== 'agent')
-            throw new PkiError(
-              'INVALID_REQUEST',
-              `--schema ${JSON.stringify(options.schema)} is neither server nor agent`,
+      action<{ agent?: boolean; schema?: string; check?: boolean }>(
+        context,
+        outcome,
+        async (options, [file]) => {
+          if (options.schema !== undefined) {
+            if (options.schema !== 'server' && options.schema !== 'agent')
+              throw new PkiError(
+                'INVALID_REQUEST',
+                `--schema ${JSON.stringify(options.schema)} is neither server nor agent`,
+              );
+            context.out(
+              `${JSON.stringify(await context.parts.jsonSchema(options.schema), null, 2)}\n`,
             );
-          context.out(
-            `${JSON.stringify(await context.parts.jsonSchema(options.schema), null, 2)}\n`,
-          );
-          return;
-        }
-        if (file === undefined) throw new PkiError('INVALID_REQUEST', 'name the file to check');
-        const checked = await context.parts.validate(options.agent ? 'agent' : 'server', file);
-        if (!checked.ok) {
-          const other = options.agent ? 'server' : 'agent';
-          if (!(await context.parts.validate(other, file)).ok) throw checked.error;
-          throw new PkiError(checked.error.code, checked.error.message, {
-            cause: checked.error,
-            next: `It is a valid configuration of ${other === 'agent' ? 'an agent: add' : 'a server: leave out'} --agent.`,
-          });
-        }
-        if (options.json)
-          json(context, { valid: true, ...Object.fromEntries(checked.value.summary) });
-        else {
-          context.out(`${file} is valid\n`);
-          facts(context, checked.value.summary);
-        }
-      }),
+            return undefined;
+          }
+          if (file === undefined) throw new PkiError('INVALID_REQUEST', 'name the file to check');
+          const checked = await context.parts.validate(options.agent ? 'agent' : 'server', file);
+          if (!checked.ok) {
+            const other = options.agent ? 'server' : 'agent';
+            if (!(await context.parts.validate(other, file)).ok) throw checked.error;
+            throw new PkiError(checked.error.code, checked.error.message, {
+              cause: checked.error,
+              next: `It is a valid configuration of ${other === 'agent' ? 'an agent: add' : 'a server: leave out'} --agent.`,
+            });
+          }
+          if (options.check === true)
+            return checkMachine(context, options, options.agent ? 'agent' : 'server', file);
+          if (options.json)
+            json(context, { valid: true, ...Object.fromEntries(checked.value.summary) });
+          else {
+            context.out(`${file} is valid\n`);
+            facts(context, checked.value.summary);
+          }
+          return undefined;
+        },
+      ),
     );
 }
 

@@ -1,0 +1,82 @@
+import type { Command, Help, Option } from 'commander';
+
+/** The commands of the program, by what they are for. A test holds this against the program. */
+export const groups: Readonly<Record<string, readonly string[]>> = {
+  'Run and check:': ['server', 'agent', 'status', 'healthcheck', 'validate', 'doctor', 'explain'],
+  'Identities:': ['entry', 'token', 'delegation', 'mint', 'downstream', 'certificate'],
+  'Authorities and trust:': ['authority', 'bundle', 'ceremony'],
+  'Administration:': ['role', 'approval', 'dual-control', 'audit'],
+  'Keep and restore:': ['backup', 'restore'],
+  'Shell:': ['completion', 'help'],
+};
+
+/** What people type first, by command. A test parses each. */
+export const examples: Readonly<Record<string, readonly string[]>> = {
+  'meshca agent ban': ['meshca agent ban node-1 --reason "disk was stolen"'],
+  'meshca agent list': ['meshca agent list --state banned'],
+  'meshca approval sign': ['meshca approval sign 4f2a91c07d3e --ssh-key ~/.ssh/id_ed25519'],
+  'meshca audit list': [
+    'meshca audit list --acts --since 1d',
+    "meshca audit list --kind 'entry.*' --not-kind entry.updated",
+  ],
+  'meshca audit search': ['meshca audit search --identity spiffe://mesh.example.org/web'],
+  'meshca audit verify': ['meshca audit verify audit.jsonl --key log.pub --since checkpoints.log'],
+  'meshca authority rotate': [
+    'meshca authority rotate --kind issuing',
+    'meshca authority rotate --kind issuing --canary 10%,50%',
+  ],
+  'meshca certificate list': ['meshca certificate list --live --expires-within 1h'],
+  'meshca doctor': ['meshca doctor server.yaml', 'meshca doctor agent.yaml --agent'],
+  'meshca entry apply': [
+    'meshca entry apply -f entries.yaml --dry-run',
+    'meshca entry apply -f entries.yaml --prune',
+  ],
+  'meshca entry create': [
+    'meshca entry create --spiffe-id spiffe://mesh.example.org/web --parent-id spiffe://mesh.example.org/meshca/agent/node-1 --selector unix:user:www-data',
+  ],
+  'meshca explain': ['meshca explain --pid 4711'],
+  'meshca mint': [
+    'meshca mint --admin --spiffe-id spiffe://mesh.example.org/ops/alice --write alice',
+  ],
+  'meshca role set': [
+    'meshca role set readers --verb "*.read" --prefix spiffe://mesh.example.org/ --member spiffe://mesh.example.org/ops/alice',
+  ],
+  'meshca token create': ['meshca token create --agent-name node-1'],
+  'meshca validate': ['meshca validate server.yaml --check', 'meshca validate --schema agent'],
+};
+
+/** Says which options a command can not do without, in their description and in the usage. */
+export const helpStyle: Partial<Help> = {
+  showGlobalOptions: true,
+  optionDescription(option: Option): string {
+    const extra = [
+      ...(option.mandatory ? ['required'] : []),
+      ...(option.defaultValue !== undefined && option.defaultValue !== '' && !option.negate
+        ? [`default: ${String(option.defaultValue)}`]
+        : []),
+    ];
+    return extra.length === 0 ? option.description : `${option.description} (${extra.join('; ')})`;
+  },
+  commandUsage(command: Command): string {
+    const names: string[] = [];
+    for (let each: Command | null = command; each !== null; each = each.parent)
+      names.unshift(each.name());
+    const required = command.options.filter(({ mandatory }) => mandatory);
+    return [
+      ...names,
+      ...required.map(({ flags }) => flags.replace(/^-[a-z], /, '')),
+      command.usage(),
+    ].join(' ');
+  },
+};
+
+/** Examples below the help of a command; groups of the program's commands. */
+export function addHelp(command: Command, path: string): void {
+  const lines = examples[path];
+  if (lines !== undefined)
+    command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`);
+  if (command.parent !== null && command.parent.parent === null) {
+    const group = Object.entries(groups).find(([, names]) => names.includes(command.name()))?.[0];
+    if (group !== undefined) command.helpGroup(group);
+  }
+}

@@ -1,0 +1,76 @@
+import type { Command } from 'commander';
+import { recordKinds } from '../common/tlog/index.ts';
+import { keyTypes } from '../common/x509/index.ts';
+
+const profiles = ['short-lived', 'revocable'];
+const authorityKinds = ['root', 'issuing', 'jwt'];
+
+/** The values that completion offers, by command and option, or by option alone. */
+const values: Readonly<Record<string, readonly string[]>> = {
+  '--key-type': keyTypes,
+  '--profile': profiles,
+  '--not-kind': recordKinds,
+  'meshca agent list --state': ['active', 'banned', 'evicted'],
+  'meshca audit list --kind': recordKinds,
+  'meshca audit search --kind': recordKinds,
+  'meshca audit watch --kind': recordKinds,
+  'meshca authority activate --kind': authorityKinds,
+  'meshca authority list --kind': [...authorityKinds, 'log'],
+  'meshca authority list --state': [
+    'preparing',
+    'prepared',
+    'published',
+    'active',
+    'old',
+    'tainted',
+    'revoked',
+    'retired',
+    'discarded',
+    'withdrawn',
+  ],
+  'meshca authority prepare --kind': authorityKinds,
+  'meshca authority publish --kind': authorityKinds,
+  'meshca authority rotate --kind': authorityKinds,
+  'meshca authority rotate --until': ['active', 'retired'],
+  'meshca bundle show --format': ['pem', 'spiffe', 'fingerprints'],
+  'meshca certificate list --kind': [
+    'workload',
+    'agent',
+    'server',
+    'admin',
+    'delegated',
+    'authority',
+  ],
+  'meshca certificate list --order': ['newest', 'created', 'expiry'],
+  'meshca certificate list --state': ['intent', 'issued', 'withheld', 'refused', 'abandoned'],
+  'meshca certificate revoke --reason': [
+    'unspecified',
+    'keyCompromise',
+    'affiliationChanged',
+    'superseded',
+    'cessationOfOperation',
+    'privilegeWithdrawn',
+  ],
+  'meshca validate --schema': ['server', 'agent'],
+};
+
+/** The values of an argument, by command. */
+const words: Readonly<Record<string, readonly string[]>> = {
+  'meshca agent api fetch': ['x509', 'jwt'],
+  'meshca completion': ['bash', 'zsh', 'fish'],
+  'meshca healthcheck': ['server', 'agent'],
+};
+
+export const argumentValues = (path: string): readonly string[] => words[path] ?? [];
+
+/** The values of the command's options, by their flag. */
+export const optionValues = (
+  command: Command,
+  path: string,
+): readonly (readonly [flag: string, values: readonly string[]])[] =>
+  command.options.flatMap(({ long }) => {
+    const known = long ? (values[`${path} ${long}`] ?? values[long]) : undefined;
+    return long && known !== undefined ? [[long, known] as const] : [];
+  });
+
+export const valuedOptions = Object.keys(values);
