@@ -1,13 +1,6 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
-import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
-import {
-  checkCrlSignature,
-  parseCertificate,
-  parseCrl,
-  sha256Hex,
-  type ParsedCrl,
-} from '../common/x509/index.ts';
-import { assembleSigned, buildCrlTbs, lintCrl } from '../certs/index.ts';
+import { errorFields, type Logger } from '../common/runtime/index.ts';
+import { parseCrl, type ParsedCrl } from '../common/x509/index.ts';
 import {
   crlIsDue,
   crlState,
@@ -16,37 +9,23 @@ import {
   publishesCrl,
   takesCrl,
   type Authority,
-  type CrlContent,
   type CrlStanding,
   type StoredCrl,
-  type TokenRole,
 } from '../domain/index.ts';
-import type { Signers } from '../hsm/signing-port.ts';
-import type { TokenAdmin } from '../hsm/token-port.ts';
 import type { LedgerRevocations } from '../ledger/index.ts';
+import { CrlIntake, type CrlIntakeDependencies } from './crl-intake.ts';
+import { CrlSigner, type CrlSignerDependencies } from './crl-signer.ts';
 import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './crl-import.ts';
 
-export interface CrlPublisherDependencies {
+export interface CrlPublisherDependencies extends CrlSignerDependencies, CrlIntakeDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
-  readonly store: Pick<
-    LedgerRevocations,
-    'list' | 'saveCrl' | 'crls' | 'highestCrlNumber' | 'issuerCrlNumber'
-  >;
+  readonly store: CrlSignerDependencies['store'] &
+    CrlIntakeDependencies['store'] &
+    Pick<LedgerRevocations, 'crls'>;
   readonly onRevision: (listener: () => void) => () => void;
-  readonly signers: Pick<Signers, 'sign'>;
-  /** For the CRLs of roots: opened for as long as one signature takes. */
-  readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   /** Nothing is written on the strength of the database for now; default no. */
   readonly held?: () => boolean;
-  readonly clock: Clock;
   readonly logger: Logger;
-  /**
-   * Beyond the longest tolerated outage of the CA: an expired CRL fails every leaf where it is
-   * enforced.
-   */
-  readonly lifeSeconds: number;
-  /** How far the clocks of the mesh may differ: a CRL begins that much earlier. */
-  readonly clockSkewSeconds: number;
 }
 
 export interface PublishedCrl {
@@ -76,6 +55,8 @@ type Kept = StoredCrl & { readonly parsed: ParsedCrl; readonly listed: ReadonlyS
  */
 export class CrlPublisher {
   readonly #dependencies: CrlPublisherDependencies;
+  readonly #signer: CrlSigner;
+  readonly #intake: CrlIntake;
   readonly #stored = new Map<string, Kept>();
   /** What was said last of each CRL, so that a log gets one line for each change. */
   readonly #said = new Map<string, string>();
@@ -91,6 +72,8 @@ export class CrlPublisher {
 
   constructor(dependencies: CrlPublisherDependencies) {
     this.#dependencies = dependencies;
+    this.#signer = new CrlSigner(dependencies);
+    this.#intake = new CrlIntake(dependencies);
   }
 
   /**
@@ -162,9 +145,10 @@ export class CrlPublisher {
       }),
     );
     const older = of.filter((each) => this.#stored.get(each.id)?.der.equals(crl.raw) !== true);
-    for (const authority of older) await this.#requireNewer(authority, crl);
+    for (const authority of older)
+      await this.#intake.requireNewer(authority, crl, this.#stored.get(authority.id));
     if (!dryRun) {
-      for (const authority of older) await this.#take(authority, crl, actor);
+      for (const authority of older) this.#keep(await this.#intake.record(authority, crl, actor));
       this.#assemble();
       const ends = warnings.some((text) => text.startsWith('it revokes'));
       if (older.length > 0)
@@ -272,7 +256,7 @@ export class CrlPublisher {
   async #bring(authority: Authority): Promise<void> {
     const { clock, lifeSeconds } = this.#dependencies;
     const now = clock.now();
-    const content = await this.#contentOf(authority, now);
+    const content = await this.#signer.contentOf(authority, now);
     const stored = this.#stored.get(authority.id);
     const listed = stored?.listed ?? new Set<string>();
     if (
@@ -286,159 +270,11 @@ export class CrlPublisher {
       })
     )
       return;
-    await this.#sign(authority, content, now);
-  }
-
-  /**
-   * What ended within the last life of a CRL stays on it: it appears at least once after its expiry
-   * (RFC 5280 section 3.3).
-   */
-  async #contentOf(authority: Authority, now: number): Promise<readonly CrlContent[]> {
-    const { authorities, store, lifeSeconds } = this.#dependencies;
-    const endingFrom = now - lifeSeconds;
-    const below = authorities
-      .all()
-      .filter(
-        ({ parentId, state, certificateDer, notAfter }) =>
-          parentId === authority.id &&
-          state === 'revoked' &&
-          certificateDer !== null &&
-          notAfter >= endingFrom,
-      )
-      .map(
-        ({ certificateDer, taintedAt, createdAt, notAfter }): CrlContent => ({
-          serial: unwrap(parseCertificate(certificateDer as Buffer)).serialHex,
-          revokedAt: taintedAt ?? createdAt,
-          reason: 'cACompromise',
-          notAfter,
-        }),
-      );
-    const leaves = (await store.list(authority.id, endingFrom)).map(
-      ({ serial, revokedAt, reason, notAfter }): CrlContent => ({
-        serial,
-        revokedAt,
-        reason: reason === 'unspecified' ? undefined : reason,
-        notAfter,
-      }),
-    );
-    return [...below, ...leaves];
-  }
-
-  async #sign(authority: Authority, content: readonly CrlContent[], now: number): Promise<void> {
-    const { clock, lifeSeconds, clockSkewSeconds, store } = this.#dependencies;
-    const issuer = unwrap(parseCertificate(authority.certificateDer as Buffer));
-    const thisUpdate = Math.max(now - clockSkewSeconds, issuer.notBefore);
-    const nextUpdate = Math.min(now + lifeSeconds, issuer.notAfter);
-    if (nextUpdate <= thisUpdate)
-      throw new PkiError(
-        'ISSUER_LIFETIME',
-        `authority ${authority.id} is at its end and signs no CRL any more`,
-      );
-    // from the clock, so that numbers grow over a restore as well: a backup does not know those
-    // that were signed after it
-    const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authority.id)) + 1);
-    // The CRL begins earlier than now, for clocks that are behind. An entry later than the CRL would
-    // be passed over by some until their clock is there; the record keeps the true time.
-    const revoked = content.map(({ serial, revokedAt, reason }) => ({
-      serialHex: serial,
-      revokedAt: Math.min(revokedAt, thisUpdate),
-      ...(reason === undefined ? {} : { reason }),
-    }));
-    const input = { issuer, number: BigInt(number), thisUpdate, nextUpdate, revoked };
-    const tbsDer = buildCrlTbs(input);
-    unwrap(lintCrl(tbsDer, input));
-    const der = assembleSigned(tbsDer, authority.keyType, await this.#signature(authority, tbsDer));
-    // held against the certificate once more: a CRL that does not verify would fail every chain
-    // below
-    unwrap(checkCrlSignature(unwrap(parseCrl(der)), issuer));
-    const crl: StoredCrl = { authorityId: authority.id, number, thisUpdate, nextUpdate, der };
-    await store.saveCrl(crl, {
-      timeMs: clock.nowMs(),
-      actor: 'server',
-      kind: 'crl.signed',
-      subject: authority.id,
-      detail: { number, thisUpdate, nextUpdate, entries: revoked.length, sha256: sha256Hex(der) },
-    });
-    this.#keep(crl);
-  }
-
-  async #signature(authority: Authority, tbsDer: Buffer): Promise<Buffer> {
-    if (authority.token === 'issuing') {
-      const [outcome] = await this.#dependencies.signers.sign([
-        { ckaId: authority.ckaId, bytes: tbsDer, format: 'x509' },
-      ]);
-      if (outcome === undefined || !outcome.ok)
-        throw new PkiError(
-          outcome?.code ?? 'HSM_UNAVAILABLE',
-          outcome?.message ?? 'the signer gave no answer',
-        );
-      return outcome.signature;
-    }
-    const token = await this.#dependencies.openToken(authority.token);
-    try {
-      return await token.sign(
-        {
-          ckaId: authority.ckaId,
-          keyType: authority.keyType,
-          spkiDer: authority.spkiDer as Buffer,
-        },
-        tbsDer,
-      );
-    } finally {
-      await token.close();
-    }
+    this.#keep(await this.#signer.sign(authority, content, now));
   }
 
   #handsOut(authority: Authority): boolean {
     return publishesCrl(authority) || takesCrl(authority, this.#dependencies.authorities.all());
-  }
-
-  async #requireNewer(authority: Authority, crl: ParsedCrl): Promise<void> {
-    const present = await this.#dependencies.store.issuerCrlNumber(authority.id);
-    if (crl.number <= present)
-      throw new PkiError(
-        'CRL_NOT_NEWER',
-        `the CRL has number ${crl.number}, and of ${authority.kind} authority ${authority.id} number ${present} is on record`,
-      );
-    const stored = this.#stored.get(authority.id);
-    // a higher number with an earlier date: whoever numbers them has lost count, or this one was
-    // kept back
-    if (stored !== undefined && crl.thisUpdate < stored.thisUpdate)
-      throw new PkiError(
-        'CRL_NOT_NEWER',
-        `the CRL begins before the one of ${authority.kind} authority ${authority.id} that is here`,
-      );
-  }
-
-  async #take(authority: Authority, crl: ParsedCrl, actor: string): Promise<void> {
-    const { clock, store } = this.#dependencies;
-    // ours is counted on where theirs does not fit: the order is what the store has to keep
-    const next = (await store.highestCrlNumber(authority.id)) + 1;
-    const number =
-      crl.number <= BigInt(Number.MAX_SAFE_INTEGER) ? Math.max(next, Number(crl.number)) : next;
-    const { thisUpdate, nextUpdate, raw } = crl;
-    const stored: StoredCrl = {
-      authorityId: authority.id,
-      number,
-      thisUpdate,
-      nextUpdate,
-      der: raw,
-    };
-    await store.saveCrl(stored, {
-      timeMs: clock.nowMs(),
-      actor,
-      kind: 'crl.imported',
-      subject: authority.id,
-      detail: {
-        number,
-        crlNumber: String(crl.number),
-        thisUpdate,
-        nextUpdate,
-        entries: crl.revoked.size,
-        sha256: sha256Hex(raw),
-      },
-    });
-    this.#keep(stored);
   }
 
   #keep(crl: StoredCrl): void {
