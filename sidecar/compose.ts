@@ -4,7 +4,7 @@ import { openDoors } from './compose/doors.ts';
 import { openEntries } from './compose/entries.ts';
 import type { AgentEnvironment } from './compose/environment.ts';
 import { Late } from './compose/late.ts';
-import { gaugesOf, readinessOf, statusOf, type Readiness } from './compose/report.ts';
+import { gaugesOf, readinessOf, standingOf, statusOf, type Readiness } from './compose/report.ts';
 import { openSession } from './compose/session.ts';
 import { openSvids } from './compose/svids.ts';
 import { openTrust } from './compose/trust.ts';
@@ -55,7 +55,13 @@ export async function startAgent(environment: AgentEnvironment): Promise<Running
   const readiness = (): Readiness => readinessOf(reported);
   metrics.observe(gaugesOf(reported));
   const doors = started.use(
-    await openDoors(environment, { ...stages, metrics, readiness, status }),
+    await openDoors(environment, {
+      ...stages,
+      metrics,
+      readiness,
+      status,
+      standing: (identity) => standingOf(reported, identity),
+    }),
   );
   started.use(sessionStage.run());
   const parts = started.move();

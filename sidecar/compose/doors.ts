@@ -13,6 +13,8 @@ import {
 } from '../local-server/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import { startOps } from '../ops.ts';
+import type { Identity } from '../ports/entries.ts';
+import type { Standing } from '../ports/svids.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
 import type { AgentEnvironment } from './environment.ts';
@@ -33,6 +35,7 @@ export interface DoorsDependencies {
   readonly metrics: AgentMetrics;
   readonly readiness: () => Readiness;
   readonly status: () => AgentStatus;
+  readonly standing: (identity: Identity) => Standing;
 }
 
 type SharedOptions = Pick<
@@ -119,11 +122,11 @@ function openWorkloadSocket(
 
 function openLocalSocket(
   { config, logger, uid }: AgentEnvironment,
-  { status, readiness }: DoorsDependencies,
+  { status, standing, readiness }: DoorsDependencies,
   shared: SharedOptions,
 ) {
   const { socketPath, socketMode, uids } = config.localApi;
-  const api = localApi({ ...shared, allowedUids: [uid, ...uids], status });
+  const api = localApi({ ...shared, allowedUids: [uid, ...uids], status, standing });
   return startLocalServer({
     ...shared,
     socket: { path: socketPath, mode: Number.parseInt(socketMode, 8) },

@@ -1,7 +1,10 @@
+import { PkiError } from '../../src/common/errors/index.ts';
 import type { Clock } from '../../src/common/runtime/index.ts';
 import type { AgentStatus } from '../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
 import type { AgentConfig } from '../config.ts';
 import type { AgentGauges } from '../metrics.ts';
+import type { Identity } from '../ports/entries.ts';
+import type { Standing } from '../ports/svids.ts';
 import type { IssuerSession } from '../sync/index.ts';
 import type { ConsumersStage } from './consumers.ts';
 import type { EntriesStage } from './entries.ts';
@@ -62,6 +65,20 @@ export function readinessOf(parts: ReportDependencies): Readiness {
       `an outage of ${promised} s is promised, but SVIDs in use survive only ${outageSeconds()} s`,
     );
   return { reasons, notes };
+}
+
+/** What is held is served whatever the server says; for what is not held its word decides. */
+export function standingOf({ svids, session }: ReportDependencies, identity: Identity): Standing {
+  const standing = svids.x509.standing(identity);
+  if (standing.kind !== 'not held') return standing;
+  const { connected, barred, lastError } = session.status();
+  if (barred !== undefined) return { kind: 'refused', error: barred };
+  return connected
+    ? standing
+    : {
+        kind: 'refused',
+        error: lastError ?? new PkiError('UNREACHABLE', 'there is no connection to the server'),
+      };
 }
 
 export function statusOf(parts: ReportDependencies): AgentStatus {

@@ -123,7 +123,11 @@ export class Sessions {
         new PkiError('INTERNAL', 'the agent could not complete the request', { cause: error }),
       );
     }
-    const onRecord = error.code === 'NO_IDENTITY' || error.code === 'PEER_UNVERIFIABLE';
+    // what the server refused has the ID under which it stands in the server's audit log
+    const onRecord =
+      error.code === 'NO_IDENTITY' ||
+      error.code === 'PEER_UNVERIFIABLE' ||
+      serverRefusalId(error) !== undefined;
     if (!onRecord || connection === undefined) return toStatus(error);
     const refusalId = this.#record(error, connection);
     if (this.#logs.take(String(connection.uid)) === 0)
@@ -140,9 +144,10 @@ export class Sessions {
     this.#stopped = true;
   }
 
-  #record({ code, message }: PkiError, connection: LocalConnection): string {
+  #record(error: PkiError, connection: LocalConnection): string {
+    const { code, message } = error;
     const { refusals, clock } = this.#parts;
-    const id = uuidv7(clock.nowMs());
+    const id = serverRefusalId(error) ?? uuidv7(clock.nowMs());
     const { pid, uid } = connection;
     const selectors = this.#lastSelectors.get(connection) ?? [];
     refusals.add({ id, code, message, time: clock.now(), pid, uid, selectors });
@@ -172,6 +177,11 @@ export class Sessions {
       release: () => release?.(),
     };
   }
+}
+
+function serverRefusalId({ detail }: PkiError): string | undefined {
+  const id = detail['refusalId'];
+  return typeof id === 'string' && id !== '' ? id : undefined;
 }
 
 function assertMetadata({ metadata }: AnyCall, { metadata: rule }: SocketApi): void {

@@ -1,3 +1,4 @@
+import type { PkiError } from '../../src/common/errors/index.ts';
 import type { Selector, SpiffeId } from '../../src/common/spiffe/index.ts';
 import type { Identity } from './entries.ts';
 
@@ -24,6 +25,13 @@ export interface SvidSubscription {
   confirm(serial: string): void;
   release(): void;
 }
+
+/** What a workload would be given for one identity now. */
+export type Standing =
+  | { readonly kind: 'held'; readonly notAfter: number }
+  | { readonly kind: 'refused'; readonly error: PkiError }
+  /** Nobody asked yet, or the answer is on its way. */
+  | { readonly kind: 'not held' };
 
 export interface HeldJwtSvid {
   readonly spiffeId: SpiffeId;

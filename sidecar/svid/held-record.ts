@@ -1,4 +1,4 @@
-import type { PkiError } from '../../src/common/errors/index.ts';
+import { PkiError } from '../../src/common/errors/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import type { HeldX509Svid } from '../ports/svids.ts';
 import type { Identity } from '../ports/entries.ts';
@@ -82,3 +82,9 @@ export const currentOf = (record: HeldRecord, nowMonotonicMs: number): HeldX509S
 
 export const isInUse = (record: HeldRecord): boolean =>
   record.subscriptions.size > 0 || record.prefetched;
+
+export const gone = (record: HeldRecord): PkiError =>
+  new PkiError(
+    'ENTRY_NOT_AUTHORIZED',
+    `no entry gives ${record.identity.spiffeId.toString()} to this process any more`,
+  );

@@ -1,5 +1,6 @@
 import type { Clock } from '../../src/common/runtime/index.ts';
 import { currentOf, isInUse, type HeldRecord } from './held-record.ts';
+import type { Standing } from '../ports/svids.ts';
 import type { HeldView } from './parts.ts';
 
 export interface Horizon {
@@ -60,6 +61,16 @@ export function horizonOf(records: Iterable<HeldRecord>, nowMonotonicMs: number)
 
 const isUnserved = ({ subscriptions, withdrawn, attempt, refusal }: HeldRecord): boolean =>
   subscriptions.size > 0 && !withdrawn && (attempt > 0 || refusal !== undefined);
+
+/** What a workload would be given from this record now. */
+export function standingOf(record: HeldRecord | undefined, nowMonotonicMs: number): Standing {
+  if (record === undefined) return { kind: 'not held' };
+  const svid = currentOf(record, nowMonotonicMs);
+  if (svid !== undefined) return { kind: 'held', notAfter: svid.notAfter };
+  return record.refusal === undefined
+    ? { kind: 'not held' }
+    : { kind: 'refused', error: record.refusal };
+}
 
 /** Infinity: not known yet. */
 function wantedLifeOf({ svid, lifetimeSeconds, identity }: HeldRecord): number {

@@ -1,9 +1,9 @@
 import { PkiError } from '../../src/common/errors/index.ts';
 import type { Selector } from '../../src/common/spiffe/index.ts';
 import { identityKey, type Identity } from '../ports/entries.ts';
-import type { HeldX509Svid, SvidSubscription } from '../ports/svids.ts';
+import type { HeldX509Svid, Standing, SvidSubscription } from '../ports/svids.ts';
 import { Agenda, pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/index.ts';
-import { currentOf, isInUse, newRecord, type HeldRecord } from './held-record.ts';
+import { currentOf, gone, isInUse, newRecord, type HeldRecord } from './held-record.ts';
 import { fromStored, toStored } from './kept-keys.ts';
 import { X509Subscription, noteReplaced } from './subscription.ts';
 import { Interner } from './memory.ts';
@@ -13,7 +13,7 @@ import { afterFailure } from './retry.ts';
 import type { Signed } from './signing-queue.ts';
 import { putInto, verifySigned } from './signed.ts';
 import { Tainted } from './tainted.ts';
-import { heldViews, horizonOf, shortestLifeOf, type Horizon } from './views.ts';
+import { heldViews, horizonOf, shortestLifeOf, standingOf, type Horizon } from './views.ts';
 import { Warmth } from './warmth.ts';
 import { errorFields } from '../../src/common/runtime/index.ts';
 
@@ -109,6 +109,11 @@ export class X509Svids {
 
   held(): readonly HeldView[] {
     return heldViews(this.#records.values(), this.#parts.clock, (key) => this.#agenda.at(key));
+  }
+
+  standing(identity: Identity): Standing {
+    const record = this.#records.get(identityKey(identity));
+    return standingOf(record, this.#parts.clock.monotonicMs());
   }
 
   /** Number held, and seconds until the first of those in use expires. */
@@ -391,9 +396,3 @@ export class X509Svids {
     this.#removeStored(record);
   }
 }
-
-const gone = (record: HeldRecord): PkiError =>
-  new PkiError(
-    'ENTRY_NOT_AUTHORIZED',
-    `no entry gives ${record.identity.spiffeId.toString()} to this process any more`,
-  );

@@ -1,5 +1,10 @@
 import { Operations } from '../api/index.ts';
-import { createServices, InventoryProof, type RunningServices } from '../services/index.ts';
+import {
+  createServices,
+  InventoryProof,
+  type RunningServices,
+  warnOfRevocable,
+} from '../services/index.ts';
 import { restoreFacts } from './accepted-loss.ts';
 import type { AuthorityStage } from './authorities.ts';
 import type { ServerContext } from './context.ts';
@@ -64,6 +69,8 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
   // agents come back to another epoch, and those whom the acceptance has banned again do not
   gate.onReopen(() => services.sync.restartAll());
   await services.gate.recover();
+  if (config.issuance.crlBaseUrl === undefined)
+    await warnOfRevocable(records.store.entries, logger);
   const operations = new Operations(services, clock);
   services.gate.connect((method, request, caller) => operations.execute(method, request, caller));
   const owned = stack.move();

@@ -32,6 +32,7 @@ export function serviceSettings(config: ServerConfig, serverUid: number): Servic
     reservedDnsNames: config.listen.dnsNames,
     adminUids: config.admin.uids,
     serverUid,
+    revocable: issuance.crlBaseUrl !== undefined,
     minimumTtlSeconds: issuance.minimumTtlSeconds,
     defaultX509TtlSeconds: issuance.defaultTtlSeconds,
     maximumX509TtlSeconds: issuance.maximumTtlSeconds,

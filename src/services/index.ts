@@ -28,4 +28,5 @@ export { HandshakeLedger } from './sync/handshakes.ts';
 export { pendingByKind } from './approvals/pending.ts';
 export { RenewalLedger } from './issuing/renewals.ts';
 export type { ServerFacts } from './inspection/inventory.ts';
+export { warnOfRevocable } from './registration/revocable.ts';
 export { defaultServiceSettings, type ServiceSettings } from './settings.ts';

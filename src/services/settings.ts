@@ -12,6 +12,8 @@ export interface ServiceSettings {
   /** uids that may use the admin socket, besides 0 and the server's own. */
   readonly adminUids: readonly number[];
   readonly serverUid: number;
+  /** There is a CRL distribution point, which certificates of the revocable profile need. */
+  readonly revocable: boolean;
   readonly minimumTtlSeconds: number;
   readonly defaultX509TtlSeconds: number;
   readonly maximumX509TtlSeconds: number;
@@ -48,6 +50,7 @@ export interface ServiceSettings {
 export const defaultServiceSettings = {
   reservedDnsNames: [],
   adminUids: [],
+  revocable: false,
   minimumTtlSeconds: 10,
   defaultX509TtlSeconds: 3600,
   maximumX509TtlSeconds: 24 * 3600,

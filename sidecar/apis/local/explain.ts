@@ -4,7 +4,8 @@ import type { ExplainRequest__Output } from '../../../src/common/wire/generated/
 import type { Explanation } from '../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
 import type { Attestor } from '../../attest/index.ts';
 import type { RefusalLog } from '../../local-server/index.ts';
-import type { EntryCache } from '../../ports/entries.ts';
+import type { EntryCache, Identity } from '../../ports/entries.ts';
+import type { Standing } from '../../ports/svids.ts';
 import type { Clock } from '../../../src/common/runtime/index.ts';
 
 const nearMissLimit = 10;
@@ -13,6 +14,7 @@ export interface ExplainDependencies {
   readonly attestor: Attestor;
   readonly entries: EntryCache;
   readonly refusals: RefusalLog;
+  readonly standing: (identity: Identity) => Standing;
   readonly clock: Clock;
 }
 
@@ -60,12 +62,49 @@ async function explainProcess(parts: ExplainDependencies, pid: number): Promise<
     (_selectors, prefixes) => new Set(prefixes),
   );
   const answer = verdict(parts, selectors);
+  const about = { pid, time: clock.now() };
+  if (!answer.granted)
+    return {
+      ...answer,
+      ...about,
+      message: problem ?? '',
+      code: entries.synced() ? 'NO_IDENTITY' : 'NOT_SYNCED',
+    };
+  return { ...answer, ...about, ...served(parts, selectors, problem) };
+}
+
+/** Of the identities that the entries give, those that the process gets, and why not the others. */
+function served(
+  { entries, standing }: ExplainDependencies,
+  selectors: readonly Selector[],
+  problem: string | undefined,
+): Pick<Explanation, 'granted' | 'grantedSpiffeIds' | 'code' | 'message' | 'refusalId'> {
+  const all = entries.match(selectors).map((identity) => ({
+    spiffeId: identity.spiffeId.toString(),
+    standing: standing(identity),
+  }));
+  const refused = all.flatMap((each) =>
+    each.standing.kind === 'refused'
+      ? [{ spiffeId: each.spiffeId, error: each.standing.error }]
+      : [],
+  );
+  const message = [
+    ...(problem === undefined ? [] : [problem]),
+    ...refused.map(({ spiffeId, error }) => `${spiffeId}: ${error.code}: ${error.message}`),
+  ].join('; ');
+  const gets = all.filter((each) => each.standing.kind !== 'refused');
+  const grantedSpiffeIds = gets.map(({ spiffeId }) => spiffeId);
+  const [first] = refused;
+  if (gets.length > 0 || first === undefined)
+    return { granted: true, grantedSpiffeIds, code: '', message };
+  const { code, detail } = first.error;
+  const refusalId = detail['refusalId'];
   return {
-    ...answer,
-    pid,
-    message: problem ?? '',
-    time: clock.now(),
-    code: answer.granted ? '' : entries.synced() ? 'NO_IDENTITY' : 'NOT_SYNCED',
+    granted: false,
+    grantedSpiffeIds,
+    code,
+    message,
+    ...(typeof refusalId === 'string' ? { refusalId } : {}),
   };
 }
 

@@ -9,7 +9,8 @@ import {
   type RefusalLog,
   type SocketApi,
 } from '../../local-server/index.ts';
-import type { EntryCache } from '../../ports/entries.ts';
+import type { EntryCache, Identity } from '../../ports/entries.ts';
+import type { Standing } from '../../ports/svids.ts';
 import { explain } from './explain.ts';
 
 export interface LocalApiDependencies {
@@ -19,6 +20,8 @@ export interface LocalApiDependencies {
   readonly attestor: Attestor;
   readonly entries: EntryCache;
   readonly refusals: RefusalLog;
+  /** What a workload would be given for an identity now. */
+  readonly standing: (identity: Identity) => Standing;
   readonly clock: Clock;
 }
 

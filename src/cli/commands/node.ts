@@ -204,7 +204,8 @@ function explainCommand(program: Command, context: CliContext, outcome: Outcome)
           facts(context, [
             ['process', found.pid === 0 ? '-' : String(found.pid)],
             ['time', instant(found.time)],
-            ['outcome', found.granted ? 'has an identity' : `refused: ${found.code}`],
+            ['outcome', found.granted ? 'gets an identity' : `refused: ${found.code}`],
+            ...(found.refusalId === '' ? [] : [['refusal ID', found.refusalId] as const]),
             ...(found.message === '' ? [] : [['message', found.message] as const]),
             ['identities', found.grantedSpiffeIds.join('\n') || '-'],
             ['selectors', found.selectors.join('\n') || '-'],

@@ -9,6 +9,7 @@ import type { DelegationInput, Delegations } from '../services.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkPage, checkText } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
+import { assertIssuable } from './revocable.ts';
 
 export interface DelegationDependencies {
   readonly delegations: Pick<DelegationStore, 'byId' | 'create' | 'list' | 'revoke'>;
@@ -35,6 +36,7 @@ export class DelegationService implements Delegations {
         const { clock, settings } = this.#deps;
         const now = clock.now();
         const draft = checkDelegation(input, settings, now);
+        assertIssuable(draft.profile, settings);
         requireReach(await this.#deps.access.of(caller), draft);
         // roles know no DNS names, so that none limits what a name in a delegation would be good for
         if (draft.dnsPatterns.length > 0)

@@ -8,6 +8,7 @@ import {
 import { targetOf, type OperatorRights } from '../callers/access.ts';
 import type { EntryInput } from '../services.ts';
 import type { ServiceSettings } from '../settings.ts';
+import { assertIssuable } from './revocable.ts';
 
 export interface EntryJudgeDependencies {
   readonly settings: ServiceSettings;
@@ -34,6 +35,7 @@ export class EntryJudge {
         ? Math.min(clock.now(), input.expiresAt - 1)
         : clock.now();
     const draft = checkEntry(input, { ...settings, agentNames }, now);
+    if (before?.profile !== draft.profile) assertIssuable(draft.profile, settings);
     requireWrite(rights, draft);
     // roles know no DNS names: who writes entries of one team must not name the services of another
     if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))

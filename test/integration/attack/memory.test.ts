@@ -222,6 +222,7 @@ test('the local API bounds what callers that may not ask can make it hold', asyn
       localApi({
         allowedUids: [],
         status: () => ({}),
+        standing: () => ({ kind: 'not held' }),
         attestor,
         entries,
         refusals,

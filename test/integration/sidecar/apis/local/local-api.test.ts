@@ -6,11 +6,13 @@ import { test } from 'node:test';
 import { credentials, type ServiceError } from '@grpc/grpc-js';
 import { runCli } from '../../../../../src/cli/program.ts';
 import type { CliContext } from '../../../../../src/cli/context.ts';
+import { PkiError } from '../../../../../src/common/errors/index.ts';
 import { systemClock } from '../../../../../src/common/runtime/index.ts';
 import { agentContract, fromServiceError } from '../../../../../src/common/wire/index.ts';
 import type { AgentStatus__Output } from '../../../../../src/common/wire/generated/meshca/agent/v1/AgentStatus.ts';
 import type { ExplainRequest } from '../../../../../src/common/wire/generated/meshca/agent/v1/ExplainRequest.ts';
 import type { Explanation__Output } from '../../../../../src/common/wire/generated/meshca/agent/v1/Explanation.ts';
+import type { Standing } from '../../../../../sidecar/ports/svids.ts';
 import { localApi, localApiLimits } from '../../../../../sidecar/apis/local/index.ts';
 import { silentMetrics, startLocalServer } from '../../../../../sidecar/local-server/index.ts';
 import { entryOf } from '../../../../support/local-server-fakes.ts';
@@ -19,7 +21,11 @@ import { until } from '../../../../support/until.ts';
 
 async function startLocal(
   harness: Harness,
-  { mode = 0o600, allowedUids = [] as readonly number[] } = {},
+  {
+    mode = 0o600,
+    allowedUids = [] as readonly number[],
+    standing = { kind: 'held', notAfter: 2_000_000_000 } as Standing,
+  } = {},
 ) {
   const path = join(harness.folder, 'local.sock');
   const { attestor, entries, refusals } = harness;
@@ -33,6 +39,7 @@ async function startLocal(
         attestor,
         entries,
         refusals,
+        standing: () => standing,
         clock: systemClock,
       }),
     ],
@@ -119,6 +126,36 @@ test('explain by pid attests the process, hash included, and says what it is gra
       local.explain(request),
       (thrown: ServiceError) => fromServiceError(thrown).code === 'INVALID_REQUEST',
     );
+});
+
+test('explain by pid does not promise what the server refuses: code, reason and refusal ID are told', async () => {
+  await using harness = await startHarness();
+  const error = new PkiError('INVALID_REQUEST', 'no CRL distribution point', {
+    detail: { refusalId: 'r-1' },
+  });
+  await using local = await startLocal(harness, { standing: { kind: 'refused', error } });
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:23456']));
+  const actor = await harness.actor();
+  await actor.become(23_456);
+  const explained = await local.explain({ pid: actor.pid });
+  assert.deepEqual(
+    [explained.granted, explained.grantedSpiffeIds, explained.code, explained.refusalId],
+    [false, [], 'INVALID_REQUEST', 'r-1'],
+  );
+  assert.match(explained.message, /app: INVALID_REQUEST: no CRL distribution point/);
+});
+
+test('a refusal of the server has one ID, for the caller and for explain', async () => {
+  await using harness = await startHarness();
+  await using local = await startLocal(harness);
+  harness.entries.set(entryOf('a', 'spiffe://td.test/app', [`unix:uid:${process.getuid?.()}`]));
+  const refusal = new PkiError('INVALID_REQUEST', 'no', { detail: { refusalId: 'r-2' } });
+  harness.svids.signing = Promise.reject(refusal);
+  harness.svids.signing.catch(() => {});
+  const error = await collect(harness.client().FetchX509SVID({}, header())).error();
+  assert.equal(fromServiceError(error).detail['refusalId'], 'r-2');
+  const explained = await local.explain({ refusalId: 'r-2' });
+  assert.deepEqual([explained.code, explained.pid], ['INVALID_REQUEST', process.pid]);
 });
 
 test('explain of a process that does not exist is refused, at the command line with exit code 3', async () => {
