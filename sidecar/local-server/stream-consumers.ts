@@ -82,6 +82,11 @@ export class StreamConsumers {
     for (const { handle } of this.#lines.values()) handle.capable(capabilities);
   }
 
+  /** The client says that it keeps nothing: when it leaves, it leaves with nothing in hand. */
+  keepsNothing(): void {
+    for (const { handle } of this.#lines.values()) handle.keepsNothing();
+  }
+
   lineOf(spiffeId: string): string | undefined {
     return this.#lines.get(spiffeId)?.handle.id;
   }

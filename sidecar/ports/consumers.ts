@@ -34,6 +34,8 @@ export interface ConsumerHandle {
   given(notAfter: number): void;
   /** `enforces-crl`, `reports-handshakes` and the like. */
   capable(capabilities: readonly string[]): void;
+  /** It says that it keeps nothing of what it was given so far. */
+  keepsNothing(): void;
   /**
    * It took nothing and was cut off: it stays, by name, until the same process reads again or what
    * it was given has expired.

@@ -6,7 +6,8 @@ import type {
   ConsumerRegistry,
   Left,
 } from '../ports/consumers.ts';
-import { Departed, type DepartedGroup } from './departed.ts';
+import { departedToWire, none } from './consumer-report.ts';
+import { Departed } from './departed.ts';
 import { printable } from './printable.ts';
 
 interface Line {
@@ -208,6 +209,11 @@ export class Consumers implements ConsumerRegistry {
         line.capabilities = all;
         this.#touch(line.id);
       },
+      keepsNothing: () => {
+        if (line.givenUntil === 0) return;
+        line.givenUntil = 0;
+        this.#onHoldings();
+      },
       stalled: (reason) => this.#stalled(line, reason),
       remove: () => {
         if (line.stalled || !this.#lines.has(line.id)) return;
@@ -329,7 +335,6 @@ export class Consumers implements ConsumerRegistry {
 const reports = ({ about }: Pick<Line, 'about'>): string =>
   about.takes === 'jwt' ? 'reports-jwt' : 'reports-roots';
 
-const none = Buffer.alloc(0);
 const equal = (one: Buffer | undefined, other: Buffer | undefined): boolean =>
   one === undefined || other === undefined ? one === other : one.equals(other);
 
@@ -354,28 +359,6 @@ const toWire = (line: Line): Consumer => {
   };
 };
 
-/**
- * `confirmed` says what they held when they left, and `departed` that this is all that is known.
- */
-const departedToWire = (
-  { spiffeId, takes, state, digest, description, processes, until }: DepartedGroup,
-  { id, since }: { readonly id: string; readonly since: number },
-): Consumer => ({
-  id,
-  kind: 'workload-stream',
-  spiffeId,
-  state,
-  since,
-  capabilities: ['departed', takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
-  reason: `disconnected with a certificate in hand; counts until ${new Date(until * 1000).toISOString()}`,
-  description: printable(
-    processes === 1 ? description : `${processes} processes, the last one ${description}`,
-  ),
-  authoritySetDigest: takes === 'jwt' ? none : Buffer.from(digest, 'hex'),
-  jwtSetDigest: takes === 'jwt' ? Buffer.from(digest, 'hex') : none,
-  issuerSetDigest: none,
-});
-
 /** What is proven is what was read; of what was only sent, nothing is. */
 const leftOf = (line: Line, until: number): Left => ({
   spiffeId: line.about.spiffeId,
@@ -394,6 +377,7 @@ const silent: ConsumerHandle = {
   refused: () => {},
   given: () => {},
   capable: () => {},
+  keepsNothing: () => {},
   stalled: () => {},
   remove: () => {},
 };

@@ -119,18 +119,32 @@ export function laggardText(each: Laggard__Output, now: number): string {
     each.consumerId === ''
       ? 'the agent itself'
       : [each.spiffeId, each.description, each.kind].filter((text) => text !== '').join(' ');
-  const seen =
-    each.lastSeenAt === 0
-      ? 'never seen'
-      : `seen ${duration(Math.max(0, now - each.lastSeenAt))} ago`;
   const holds =
     each.holds.length === 0
       ? 'holds nothing that is known'
       : `holds ${each.holds.map(shortId).join(', ')}`;
   return printable(
-    `${nodeOf(each.agentId)}: ${what} – ${each.state}${each.reason === '' ? '' : ` (${each.reason})`}, ${seen}, ${holds}; left out ${until(each.until, now)}`,
+    `${nodeOf(each.agentId)}: ${what} – ${laggardState(each, now)}, ${holds}${leftOut(each, now)}`,
   );
 }
+
+/** `reason` of one that has left says what its state says. */
+function laggardState(
+  { state, reason, lastSeenAt, until: end }: Laggard__Output,
+  now: number,
+): string {
+  if (state === 'departed') return `left with a certificate that ends ${until(end, now)}`;
+  if (state === 'lost')
+    return `not known to its agent any more, its certificate ends ${until(end, now)}`;
+  const why = reason === '' ? '' : ` (${reason})`;
+  if (state !== 'absent') return `${state}${why}`;
+  const seen = lastSeenAt === 0 ? 'never' : `${duration(Math.max(0, now - lastSeenAt))} ago`;
+  return `absent${why}, agent last seen: ${seen}`;
+}
+
+/** One whose agent is connected renews, so no instant can be told. */
+const leftOut = ({ state, until: end }: Laggard__Output, now: number): string =>
+  ['departed', 'lost', 'absent'].includes(state) ? `; left out ${until(end, now)}` : '';
 
 /** `{"region":"eu"}` → `region eu` */
 const scopeText = (json: string): string =>

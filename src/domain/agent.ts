@@ -120,4 +120,9 @@ export interface ConsumerRecord {
    * of its identity ends. Unix seconds.
    */
   readonly lostUntil?: number;
+  /**
+   * It has left its agent with a certificate in hand, and counts until that has ended: nobody can
+   * tell whether it is still in use. Unix seconds.
+   */
+  readonly departedUntil?: number;
 }

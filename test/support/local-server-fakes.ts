@@ -228,6 +228,7 @@ export class FakeConsumers implements ConsumerRegistry {
       refused: note('refused'),
       given: () => {},
       capable: (all) => void (all.length > 0 && this.capabilities.push(...all)),
+      keepsNothing: () => void this.reports.push('keeps-nothing'),
       stalled: (reason) => void this.stalls.push(reason),
       remove: () => void (this.open -= 1),
     };

@@ -391,6 +391,7 @@ export function playHistory({ seed, steps, mutate }: ModelOptions): ModelResult 
           operation(action.kind, action.targets, {
             parentId: action.parentId,
             trigger: action.trigger,
+            ...(action.force === undefined ? {} : { force: action.force }),
           }),
         );
         break;

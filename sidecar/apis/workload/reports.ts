@@ -68,6 +68,7 @@ export class Clients {
       consumers.refused(`the client refused the update: ${request.loaded.refusedReason}`);
     else if (request.loaded?.authoritySetDigest.length === 32)
       consumers.loaded(request.loaded.authoritySetDigest);
+    if (request.keepsNothing) consumers.keepsNothing();
     const consumerId = consumers.lineOf(request.spiffeId);
     if (consumerId === undefined || consumerId === '') return {};
     const { spiffeId } = request;

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { Metadata, type ClientReadableStream } from '@grpc/grpc-js';
 import type { Command } from 'commander';
 import { PkiError } from '../../common/errors/index.ts';
+import { systemClock, uuidv7 } from '../../common/runtime/index.ts';
 import {
   certificatesToPem,
   parseCertificate,
@@ -10,11 +11,13 @@ import {
   type ParsedCertificate,
 } from '../../common/x509/index.ts';
 import { fromServiceError } from '../../common/wire/index.ts';
+import type { SpiffeWorkloadAPIClient } from '../../common/wire/generated/SpiffeWorkloadAPI.ts';
 import type { X509SVIDResponse__Output } from '../../common/wire/generated/X509SVIDResponse.ts';
 import { action, collect, type GlobalOptions, type Outcome } from '../action.ts';
 import { withWorkloadApi } from '../connect.ts';
 import { unreachable } from '../unreachable.ts';
 import { defaultWorkloadSocket, type CliContext } from '../context.ts';
+import { tellThatNothingIsKept } from '../keeps-nothing.ts';
 import { writeWhole } from '../files.ts';
 import { instant, json, until } from '../output.ts';
 import { table } from '../table.ts';
@@ -160,35 +163,72 @@ async function fetchJwt(
   else for (const svid of svids) context.out(`${svid.spiffeId}\n${svid.svid}\n`);
 }
 
-/** The present identities of this process, once. */
-export function fetchX509(path: string): Promise<X509SVIDResponse__Output> {
-  return withWorkloadApi(
-    path,
-    (client) =>
-      new Promise((resolve, reject) => {
-        const stream: ClientReadableStream<X509SVIDResponse__Output> = client.fetchX509Svid(
-          {},
-          securityHeader(),
-        );
-        stream.on('data', (response: X509SVIDResponse__Output) => {
-          resolve(response);
-          stream.cancel();
-        });
-        stream.on('error', (error) =>
-          reject(
-            unreachable(fromServiceError(error as Parameters<typeof fromServiceError>[0]), path),
-          ),
-        );
-        stream.on('end', () =>
-          reject(
-            new PkiError(
-              'UNREACHABLE',
-              `the agent at ${path} ended the stream without an identity`,
-            ),
-          ),
-        );
-      }),
-  );
+/** The present identities of this process, once; the agent is told that nothing of them is kept. */
+export async function fetchX509(path: string): Promise<X509SVIDResponse__Output> {
+  let first: X509SVIDResponse__Output | undefined;
+  await readX509(path, {
+    take: (response) => {
+      first ??= response;
+      return 'done';
+    },
+    keeps: () => false,
+  });
+  if (first === undefined)
+    throw new PkiError('UNREACHABLE', `the agent at ${path} ended the stream without an identity`);
+  return first;
+}
+
+interface X509Reading {
+  /** Called for each update; what it throws ends the reading. */
+  readonly take: (response: X509SVIDResponse__Output) => 'done' | 'more';
+  /** Whether something of what was taken stays after the end of this process. */
+  readonly keeps: () => boolean;
+  /** Ends the reading without an error. */
+  readonly signal?: AbortSignal;
+}
+
+/** Reads until `take` is done, `signal` fires, or the agent ends the stream. */
+function readX509(path: string, { take, keeps, signal }: X509Reading): Promise<void> {
+  return withWorkloadApi(path, (client) => {
+    const clientId = uuidv7(systemClock.nowMs());
+    let spiffeId = '';
+    const leave = async (stream: X509Stream): Promise<void> => {
+      if (spiffeId !== '' && !keeps())
+        await tellThatNothingIsKept({ client, clientId, spiffeId }, securityHeader());
+      stream.cancel();
+    };
+    return new Promise<void>((resolve, reject) => {
+      const stream = openX509(client, keeps() ? '' : clientId);
+      const stop = (): void => void leave(stream);
+      signal?.addEventListener('abort', stop, { once: true });
+      let failed: Error | undefined;
+      stream.on('data', (response: X509SVIDResponse__Output) => {
+        spiffeId = response.svids[0]?.spiffeId ?? '';
+        try {
+          if (failed === undefined && take(response) === 'done') stop();
+        } catch (thrown) {
+          failed = thrown as Error;
+          stop();
+        }
+      });
+      stream.on('error', (error) => {
+        const failure = fromServiceError(error as Parameters<typeof fromServiceError>[0]);
+        if (failed !== undefined) reject(failed);
+        else if (failure.code === 'CANCELLED') resolve();
+        else reject(unreachable(failure, path));
+      });
+      stream.on('end', resolve);
+    });
+  });
+}
+
+type X509Stream = ClientReadableStream<X509SVIDResponse__Output>;
+
+/** A reader that keeps what it reads has no name: then the agent counts it as holding what it read. */
+function openX509(client: SpiffeWorkloadAPIClient, clientId: string): X509Stream {
+  const metadata = securityHeader();
+  if (clientId !== '') metadata.set('meshca-client', clientId);
+  return client.fetchX509Svid({}, metadata);
 }
 
 interface X509Options {
@@ -198,37 +238,15 @@ interface X509Options {
   readonly spiffeId?: string;
 }
 
-async function watchX509(context: CliContext, path: string, options: X509Options): Promise<void> {
-  await withWorkloadApi(
-    path,
-    (client) =>
-      new Promise<void>((resolve, reject) => {
-        const stream: ClientReadableStream<X509SVIDResponse__Output> = client.fetchX509Svid(
-          {},
-          securityHeader(),
-        );
-        const stop = (): void => stream.cancel();
-        context.signal.addEventListener('abort', stop, { once: true });
-        let failed: unknown;
-        stream.on('data', (response: X509SVIDResponse__Output) => {
-          try {
-            show(context, response, options);
-          } catch (thrown) {
-            failed = thrown;
-            stop();
-          }
-          if (options.once) stop();
-        });
-        stream.on('error', (error) => {
-          const failure = fromServiceError(error as Parameters<typeof fromServiceError>[0]);
-          if (failed !== undefined) reject(failed as Error);
-          else if (failure.code === 'CANCELLED') resolve();
-          else reject(unreachable(failure, path));
-        });
-        stream.on('end', resolve);
-      }),
-  );
-}
+const watchX509 = (context: CliContext, path: string, options: X509Options): Promise<void> =>
+  readX509(path, {
+    take: (response) => {
+      show(context, response, options);
+      return options.once ? 'done' : 'more';
+    },
+    keeps: () => options.write !== undefined,
+    signal: context.signal,
+  });
 
 function show(
   context: CliContext,
@@ -278,7 +296,12 @@ function show(
     svids,
     'no identity',
   );
+  if (write !== undefined) context.out(keptText(svids.map(({ leaf }) => leaf?.notAfter ?? 0)));
 }
+
+/** Nobody can tell how long files are used: until the last of them has ended they count. */
+const keptText = (ends: readonly number[]): string =>
+  `kept in files until ${instant(Math.max(...ends))}: a rotation waits that long for whoever uses them\n`;
 
 /** The key first and closed to others; the names are those of spire-agent, which scripts know. */
 function writeSvid(

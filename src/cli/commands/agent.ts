@@ -94,7 +94,10 @@ function listCommand(agent: Command, context: CliContext, outcome: Outcome): voi
               value: (each) => until(each.svidNotAfter, context.now()),
               priority: 3,
             },
-            { title: 'LAST SEEN', value: (each) => until(each.lastSeenAt, context.now()) },
+            {
+              title: 'LAST SEEN',
+              value: (each) => (each.connected ? 'now' : until(each.lastSeenAt, context.now())),
+            },
           ],
           found,
           'no agents; "meshca token create --agent-name NAME" lets one join',
@@ -136,7 +139,7 @@ function showAgent(context: CliContext, detail: AgentDetail__Output): void {
     ['renewed', instant(agent.renewedAt)],
     ['serial', agent.serial],
     ['svid ends', `${instant(agent.svidNotAfter)} (${until(agent.svidNotAfter, context.now())})`],
-    ['last seen', instant(agent.lastSeenAt)],
+    ['last seen', agent.connected ? 'now' : instant(agent.lastSeenAt)],
     [
       'survives an outage of',
       agent.survivedOutageSeconds === 0 ? '-' : duration(agent.survivedOutageSeconds),

@@ -34,12 +34,15 @@ function replaceOrphans(signing: readonly Authority[], { input, byId, actions }:
   // stand in for the others
   const first = orphans.find(({ scope }) => sameScope(scope, {})) ?? orphans[0];
   if (first === undefined || parent === undefined) return false;
+  // whoever was left behind by force when the root began to sign would hold up what hangs from it
+  const force = input.operations.find(({ spec }) => spec.successorId === parent.id)?.spec.force;
   actions.push({
     type: 'open',
     kind: 'issuing',
     targets: orphans.filter(({ scope }) => sameScope(scope, first.scope)).map(({ id }) => id),
     parentId: parent.id,
     trigger: 'root',
+    ...(force === undefined ? {} : { force }),
   });
   return true;
 }

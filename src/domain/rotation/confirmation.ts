@@ -17,14 +17,18 @@ export interface Laggard {
   readonly kind: string;
   readonly spiffeId: string;
   readonly description: string;
-  /** `absent`: its agent is not connected. `silent`: it has said nothing yet. */
-  readonly state: 'absent' | 'silent' | 'pending' | 'refused' | 'behind';
+  /**
+   * `absent`: its agent is not connected. `silent`: it has said nothing yet. `departed`: it left
+   * with a certificate. `lost`: the new session of its agent does not know it.
+   */
+  readonly state: 'absent' | 'silent' | 'pending' | 'refused' | 'behind' | 'departed' | 'lost';
   readonly reason: string;
   readonly lastSeenAt: number;
   /** IDs of the authorities of this kind that it holds, as far as is known. */
   readonly holds: readonly string[];
   /**
-   * It is left out after this instant: the last leaf issued through its agent has expired by then.
+   * It is left out after this instant: its own certificate (departed, lost), or else the last leaf
+   * issued through its agent, has expired by then.
    */
   readonly until: number;
 }
@@ -56,12 +60,21 @@ export interface Confirmation {
 export const agentCounts = (agent: AgentFacts, now: number, marginSeconds: number): boolean =>
   agent.active && (agent.connected || agent.lastLeafNotAfter + marginSeconds >= now);
 
-/** A consumer that its agent's new session does not know counts no longer than its certificate. */
+/**
+ * A consumer that has left, or that its agent's new session does not know, counts no longer than its
+ * certificate.
+ */
 export const consumerCounts = (
-  { lostUntil }: ConsumerRecord,
+  consumer: ConsumerRecord,
   now: number,
   marginSeconds: number,
-): boolean => lostUntil === undefined || lostUntil + marginSeconds >= now;
+): boolean => {
+  const until = certificateEnd(consumer);
+  return until === undefined || until + marginSeconds >= now;
+};
+
+const certificateEnd = ({ lostUntil, departedUntil }: ConsumerRecord): number | undefined =>
+  lostUntil ?? departedUntil;
 
 /** What a confirmation is counted from. */
 export interface ConfirmationInput {
@@ -214,13 +227,7 @@ export function laggardOf(
     kind: consumer.kind,
     spiffeId: consumer.spiffeId,
     description: consumer.description,
-    state: !agent.connected
-      ? 'absent'
-      : consumer.heardAt === undefined
-        ? 'silent'
-        : consumer.state === 'confirmed'
-          ? 'behind'
-          : consumer.state,
+    state: laggardState(consumer, agent),
     reason: consumer.reason,
     lastSeenAt: agent.lastSeenAt,
     // one that was offered this authority and nothing before is not known to hold anything
@@ -228,6 +235,14 @@ export function laggardOf(
       holds !== undefined && (consumer.state === 'confirmed' || !holds.has(authority.id))
         ? [...holds]
         : [],
-    until: consumer.lostUntil ?? agent.lastLeafNotAfter,
+    until: certificateEnd(consumer) ?? agent.lastLeafNotAfter,
   };
+}
+
+function laggardState(consumer: ConsumerRecord, { connected }: AgentFacts): Laggard['state'] {
+  if (!connected) return 'absent';
+  if (consumer.lostUntil !== undefined) return 'lost';
+  if (consumer.heardAt === undefined) return 'silent';
+  if (consumer.departedUntil !== undefined) return 'departed';
+  return consumer.state === 'confirmed' ? 'behind' : consumer.state;
 }

@@ -72,7 +72,25 @@ function replaceTargets(operation: RotationOperation, successor: Authority, turn
     else if (target.state === 'active')
       actions.push({ type: 'supersede', authority: target, by: successor.id });
   }
-  if (open.length === 0) actions.push({ type: 'finish', operation });
+  if (open.length === 0 && !ownsOrphans(operation, turn))
+    actions.push({ type: 'finish', operation });
+}
+
+/**
+ * The force of a root's operation is for the whole chain: it stays under way until each issuing
+ * authority below its targets has an operation of its own, which takes the force from it.
+ */
+function ownsOrphans({ kind, spec }: RotationOperation, { input }: Turn): boolean {
+  if (kind !== 'root' || spec.force === undefined) return false;
+  const replaced = new Set(input.operations.flatMap((each) => each.spec.targets));
+  return input.authorities.some(
+    ({ authority }) =>
+      authority.kind === 'issuing' &&
+      authority.state === 'active' &&
+      authority.token !== 'external' &&
+      spec.targets.includes(authority.parentId ?? '') &&
+      !replaced.has(authority.id),
+  );
 }
 
 /** How an old one ends is a matter of time, and needs no operation, unless it is to be tainted. */

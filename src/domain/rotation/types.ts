@@ -182,6 +182,7 @@ export type RotationAction =
       readonly parentId: string | null;
       readonly trigger: 'schedule' | 'root' | 'token' /** One that exists; default a new one. */;
       readonly successorId?: string;
+      readonly force?: RotationSpec['force'];
     }
   /** An authority in the standby token, or what is left to do of one. */
   | {

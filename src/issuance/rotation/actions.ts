@@ -128,7 +128,7 @@ async function move(
 }
 
 async function open(
-  { kind, targets, parentId, trigger, successorId }: Of<'open'>,
+  { kind, targets, parentId, trigger, successorId, force }: Of<'open'>,
   lease: Lease,
   dependencies: ActionDependencies,
 ): Promise<void> {
@@ -139,7 +139,10 @@ async function open(
       targets,
       parentId,
       trigger,
-      ...(successorId === undefined ? {} : { spec: { successorId } }),
+      spec: {
+        ...(successorId === undefined ? {} : { successorId }),
+        ...(force === undefined ? {} : { force }),
+      },
     },
     dependencies,
     lease,

@@ -150,6 +150,9 @@ export class UpwardReports {
       reason: checkText('consumer reason', consumer.reason, 500),
       since: Number.isSafeInteger(consumer.since) && consumer.since >= 0 ? consumer.since : 0,
       description: checkText('consumer description', consumer.description, 500),
+      ...(Number.isSafeInteger(consumer.departedUntil) && consumer.departedUntil > 0
+        ? { departedUntil: consumer.departedUntil }
+        : {}),
     };
   }
 }

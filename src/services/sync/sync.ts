@@ -84,6 +84,8 @@ export interface ConsumerState {
   readonly reason: string;
   readonly since: number;
   readonly description: string;
+  /** It has left with a certificate that ends then, Unix seconds; 0: it has not left. */
+  readonly departedUntil: number;
 }
 
 /**

@@ -337,6 +337,31 @@ test('the schedule prepares in time, replaces intermediates of a root that no lo
   assert.ok(opened?.type === 'open' && opened.trigger === 'root' && opened.parentId === 'r2');
 });
 
+test('the force of a root rotation is for the intermediates under it, whatever else is under way', () => {
+  const authorities = [
+    authority('r1', 'root', 'old'),
+    authority('r2', 'root', 'active', { notAfter: now + 10_000_000 }),
+    authority('old', 'issuing', 'active'),
+    authority('other', 'issuing', 'active', { parentId: 'r2', scope: { region: 'eu' } }),
+  ];
+  const force = { by: 'uid:0', reason: 'they never read' };
+  const forced = operation({ successorId: 'r2', targets: ['r1'], force }, 'root');
+  const foreign = { ...operation({ targets: ['other'], parentId: 'r2' }), id: 'another' };
+  const types = (...operations: RotationOperation[]) =>
+    decide(input(authorities, { operations })).actions.map(({ type }) => type);
+  const opened = decide(input(authorities, { operations: [forced] })).actions;
+  assert.deepEqual(
+    opened.map((action) => (action.type === 'open' ? action.force : action.type)),
+    [force],
+    'it is opened with the force, and the root stays under way until it is',
+  );
+  assert.ok(!types(forced, foreign).includes('finish'), 'it waits for the one under way');
+  const own = { ...operation({ targets: ['old'], parentId: 'r2', force }), id: 'own' };
+  assert.ok(types(forced, own).includes('finish'));
+  const proven = operation({ successorId: 'r2', targets: ['r1'] }, 'root');
+  assert.deepEqual(types(proven), ['finish', 'open']);
+});
+
 test('a root that is replaced because it is tainted is tainted only when somebody signs under another', () => {
   const roots = [
     authority('old', 'root', 'old'),
@@ -459,6 +484,13 @@ test('who has confirmed is counted by what he holds; refusals and sleepers are n
       [consumer('x', 'self'), consumer('x', 'p', { authoritySetDigest: 'one', lostUntil })],
     ).laggards.map(({ until }) => until);
   assert.deepEqual([lost(now + 50), lost(now - 10_000)], [[now + 50], []]);
+  // one that left counts with its own certificate, not with the last leaf of its agent
+  const departed = (departedUntil: number) =>
+    count(
+      [agent('x')],
+      [consumer('x', 'self'), consumer('x', 'p', { authoritySetDigest: 'one', departedUntil })],
+    ).laggards.map(({ state, until }) => [state, until]);
+  assert.deepEqual([departed(now + 50), departed(now - 10_000)], [[['departed', now + 50]], []]);
   assert.equal(count([agent('x')], []).laggards[0]?.state, 'silent');
   // what stands in the database alone was told to nobody who is here
   const { heardAt: _, ...row } = consumer('x', 'self');

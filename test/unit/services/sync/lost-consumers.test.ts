@@ -25,6 +25,7 @@ const consumer = (name: string, over: Partial<Reported> = {}): Reported => ({
   reason: '',
   since: 1,
   description: 'x',
+  departedUntil: 0,
   ...over,
 });
 

@@ -371,6 +371,7 @@ test('an agent reports for itself, in bounds', async () => {
     reason: '',
     since: 1,
     description: 'x',
+    departedUntil: 0,
     ...over,
   });
   await connection.consumers({

@@ -43,10 +43,23 @@ test('a workload that leaves with a certificate in hand counts with what it had 
     'what was only sent is not held for certain',
   );
   assert.equal(line?.capabilities?.includes('departed'), true);
+  assert.equal(line?.departedUntil, clock.now() + 60);
   clock.advance(59_000);
   assert.equal(lines().length, 1);
   clock.advance(8_000);
   assert.equal(lines().length, 0);
+});
+
+test('a workload that says that it keeps nothing leaves nothing behind', () => {
+  const { clock, consumers, lines } = world();
+  const handle = consumers.register(web);
+  handle.pending(digest(1));
+  handle.given(clock.now() + 60);
+  handle.confirmed(digest(1));
+  handle.keepsNothing();
+  handle.remove();
+  assert.deepEqual(lines(), []);
+  assert.deepEqual([...consumers.holdings()], []);
 });
 
 test('one that has not read, or has refused, what is newer is reported with what it read before', () => {

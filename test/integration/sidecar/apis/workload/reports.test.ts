@@ -81,6 +81,14 @@ test('an update that the client refuses is reported as refused', async () => {
   assert.deepEqual(states(), ['pending', 'refused']);
 });
 
+test('a client that says that it keeps nothing is believed for its own stream', async () => {
+  const { harness, report, stream, states } = await world();
+  await using _ = harness;
+  await stream().first();
+  assert.equal(await report({ keepsNothing: true }), status.OK);
+  assert.deepEqual(states(), ['pending', 'keeps-nothing']);
+});
+
 test('counts of handshakes go on under the consumer line of the client', async () => {
   const { harness, report, stream, counts } = await world();
   await using _ = harness;

@@ -13,14 +13,16 @@ export interface Laggard {
   'spiffeId'?: (string);
   'description'?: (string);
   /**
-   * absent, silent, pending, refused, behind
+   * absent, silent, pending, refused, behind; departed: it left with a certificate; lost: the new session of its agent does
+   * not know it
    */
   'state'?: (string);
   'reason'?: (string);
   'lastSeenAt'?: (number | string | Long);
   'holds'?: (string)[];
   /**
-   * Left out after that: the last leaf issued through its agent has expired.
+   * Left out after that: its own certificate (departed, lost), or the last leaf issued through its agent, has expired. The
+   * latter counts only while the agent is away; one that is connected renews.
    */
   'until'?: (number | string | Long);
 }
@@ -35,14 +37,16 @@ export interface Laggard__Output {
   'spiffeId': (string);
   'description': (string);
   /**
-   * absent, silent, pending, refused, behind
+   * absent, silent, pending, refused, behind; departed: it left with a certificate; lost: the new session of its agent does
+   * not know it
    */
   'state': (string);
   'reason': (string);
   'lastSeenAt': (number);
   'holds': (string)[];
   /**
-   * Left out after that: the last leaf issued through its agent has expired.
+   * Left out after that: its own certificate (departed, lost), or the last leaf issued through its agent, has expired. The
+   * latter counts only while the agent is away; one that is connected renews.
    */
   'until': (number);
 }

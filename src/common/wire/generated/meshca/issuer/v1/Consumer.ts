@@ -34,6 +34,11 @@ export interface Consumer {
    * What it can do: enforces-crl, reports-handshakes, reports-roots, reports-jwt.
    */
   'capabilities'?: (string)[];
+  /**
+   * It has left its stream with a certificate that ends then (Unix seconds): nobody can tell whether it is still in use.
+   * 0: it has not left.
+   */
+  'departedUntil'?: (number | string | Long);
 }
 
 export interface Consumer__Output {
@@ -67,4 +72,9 @@ export interface Consumer__Output {
    * What it can do: enforces-crl, reports-handshakes, reports-roots, reports-jwt.
    */
   'capabilities': (string)[];
+  /**
+   * It has left its stream with a certificate that ends then (Unix seconds): nobody can tell whether it is still in use.
+   * 0: it has not left.
+   */
+  'departedUntil': (number);
 }

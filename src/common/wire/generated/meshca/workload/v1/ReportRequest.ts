@@ -23,6 +23,10 @@ export interface ReportRequest {
    * Up to 100.
    */
   'handshakes'?: (_meshca_workload_v1_HandshakeCount)[];
+  /**
+   * It keeps nothing of what it has read, so nobody has to wait for it when it leaves: it has shown or checked it only.
+   */
+  'keepsNothing'?: (boolean);
 }
 
 export interface ReportRequest__Output {
@@ -44,4 +48,8 @@ export interface ReportRequest__Output {
    * Up to 100.
    */
   'handshakes': (_meshca_workload_v1_HandshakeCount__Output)[];
+  /**
+   * It keeps nothing of what it has read, so nobody has to wait for it when it leaves: it has shown or checked it only.
+   */
+  'keepsNothing': (boolean);
 }

@@ -1,0 +1,29 @@
+import type { Consumer } from '../../src/common/wire/generated/meshca/issuer/v1/Consumer.ts';
+import type { DepartedGroup } from './departed.ts';
+import { printable } from './printable.ts';
+
+/** The digest of a set that a consumer does not take. */
+export const none = Buffer.alloc(0);
+
+/**
+ * `confirmed` says what they held when they left, and `departed` that this is all that is known.
+ */
+export const departedToWire = (
+  { spiffeId, takes, state, digest, description, processes, until }: DepartedGroup,
+  { id, since }: { readonly id: string; readonly since: number },
+): Consumer => ({
+  id,
+  kind: 'workload-stream',
+  spiffeId,
+  state,
+  since,
+  capabilities: ['departed', takes === 'jwt' ? 'reports-jwt' : 'reports-roots'],
+  reason: `disconnected with a certificate in hand; counts until ${new Date(until * 1000).toISOString()}`,
+  description: printable(
+    processes === 1 ? description : `${processes} processes, the last one ${description}`,
+  ),
+  authoritySetDigest: takes === 'jwt' ? none : Buffer.from(digest, 'hex'),
+  jwtSetDigest: takes === 'jwt' ? Buffer.from(digest, 'hex') : none,
+  issuerSetDigest: none,
+  departedUntil: until,
+});

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { laggardText } from '../../../src/cli/rotation-picture.ts';
+import type { Laggard__Output } from '../../../src/common/wire/generated/meshca/admin/v1/Laggard.ts';
+
+const now = 1_800_000_000;
+const laggard = (over: Partial<Laggard__Output>): string =>
+  laggardText(
+    {
+      agentId: 'spiffe://td.test/meshca/agent/node-1',
+      consumerId: 'c',
+      kind: 'workload-stream',
+      spiffeId: 'spiffe://td.test/web',
+      description: 'pid 7',
+      state: 'behind',
+      reason: '',
+      lastSeenAt: now - 3_000,
+      holds: ['0123456789ab-old'],
+      until: now + 1_800,
+      ...over,
+    },
+    now,
+  );
+
+test('a reader that left is shown with the end of its certificate, and with no other instant', () => {
+  const text = laggard({ state: 'departed', reason: 'disconnected; counts until 2027' });
+  assert.match(
+    text,
+    /– left with a certificate that ends in 30 min, holds .*; left out in 30 min$/,
+  );
+  assert.doesNotMatch(text, /seen|2027/);
+});
+
+test('a workload behind an agent that is connected is not said to be left out, nor when it was seen', () => {
+  const text = laggard({ state: 'pending', reason: 'does not read' });
+  assert.match(text, /– pending \(does not read\), holds [^;]*$/);
+});
+
+test('an agent that is away is shown with when it was seen and when it is left out', () => {
+  assert.match(
+    laggard({ state: 'absent' }),
+    /– absent, agent last seen: 50 min ago, holds .*; left out in 30 min$/,
+  );
+  assert.match(laggard({ state: 'absent', lastSeenAt: 0 }), /agent last seen: never/);
+});
+
+test('a workload that its agent does not know any more is shown as such', () => {
+  assert.match(
+    laggard({ state: 'lost' }),
+    /not known to its agent any more, .* left out in 30 min$/,
+  );
+});
