@@ -4,7 +4,7 @@ import type { KeyType } from '../common/x509/index.ts';
 import { finishingStates, type Authority, type AuditEvent } from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
-import { Batcher, commitLimit } from './batcher.ts';
+import { Batcher, commitLimit } from './group-commit.ts';
 import type { IssuedJwt, JwtRequest } from './contract.ts';
 import { admit, type Admission, type IssuancePolicy } from './policy.ts';
 

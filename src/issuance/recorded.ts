@@ -12,7 +12,7 @@ import {
 } from '../domain/index.ts';
 import type { ProofOfPossession, SignItem, SignOutcome } from '../hsm/signing-port.ts';
 import type { FinishItem, FinishOutcome, IssuanceStore } from '../store/ports/index.ts';
-import { Batcher, commitLimit } from './batcher.ts';
+import { Batcher, commitLimit } from './group-commit.ts';
 import { requireAdmitted, type Admission } from './policy.ts';
 import { abandonedEvent, issuedEvent, refusedEvent, type IssuedAs } from './certificate-events.ts';
 

@@ -16,7 +16,7 @@ import {
 } from '../../domain/index.ts';
 import type { Signers } from '../../hsm/signing-port.ts';
 import type { AuditStore, IssuanceStore } from '../../store/ports/index.ts';
-import { Batcher, commitLimit } from '../batcher.ts';
+import { Batcher, commitLimit } from '../group-commit.ts';
 import { refusedEvent } from '../certificate-events.ts';
 import type {
   Authorities,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Batcher } from '../../../src/issuance/batcher.ts';
+import { Batcher } from '../../../src/issuance/group-commit.ts';
 
 test('groups of one turn share a batch and each gets its own results', async () => {
   const batches: number[][] = [];
