@@ -3,8 +3,8 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { CliContext } from '../../../src/cli/context.ts';
 import { runCli } from '../../../src/cli/program.ts';
+import { testContext } from '../../support/command.ts';
 import { FakeWorkloadApi } from '../../support/fake-workload-api.ts';
 import { entryOf } from '../../support/local-server-fakes.ts';
 import { createIntermediate, createRoot, createSvid } from '../../support/test-pki.ts';
@@ -24,21 +24,10 @@ async function api(
   args: readonly string[],
   signal: AbortSignal = new AbortController().signal,
 ): Promise<string> {
-  let out = '';
-  let err = '';
-  const context: CliContext = {
-    env: {},
-    out: (text) => void (out += text),
-    err: (text) => void (err += text),
-    readStdin: async () => '',
-    terminal: { isTerminal: false, columns: 140, color: false },
-    signal,
-    now: () => Math.floor(Date.now() / 1000),
-    parts: {} as CliContext['parts'],
-  };
+  const { context, seen } = testContext({ signal });
   const code = await runCli(['agent', 'api', ...args, '--socket', path], context);
-  assert.equal(code, 0, err);
-  return out;
+  assert.equal(code, 0, seen.err);
+  return seen.out;
 }
 
 const says = (harness: Harness): readonly string[] =>
