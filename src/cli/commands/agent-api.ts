@@ -191,25 +191,26 @@ interface X509Reading {
 function readX509(path: string, { take, keeps, signal }: X509Reading): Promise<void> {
   return withWorkloadApi(path, (client) => {
     const clientId = uuidv7(systemClock.nowMs());
-    let spiffeId = '';
-    const leave = async (stream: X509Stream): Promise<void> => {
-      if (spiffeId !== '' && !keeps())
-        await tellThatNothingIsKept({ client, clientId, spiffeId }, securityHeader());
-      stream.cancel();
-    };
     return new Promise<void>((resolve, reject) => {
       const stream = openX509(client, keeps() ? '' : clientId);
-      const stop = (): void => void leave(stream);
+      const stop = (): void => stream.cancel();
       signal?.addEventListener('abort', stop, { once: true });
       let failed: Error | undefined;
+      // said after each update, not at the end: a command that is interrupted ends at once
+      const letGo = async ({ svids }: X509SVIDResponse__Output): Promise<void> => {
+        const spiffeId = svids[0]?.spiffeId;
+        if (spiffeId !== undefined && !keeps())
+          await tellThatNothingIsKept({ client, clientId, spiffeId }, securityHeader());
+      };
       stream.on('data', (response: X509SVIDResponse__Output) => {
-        spiffeId = response.svids[0]?.spiffeId ?? '';
+        let ends = false;
         try {
-          if (failed === undefined && take(response) === 'done') stop();
+          ends = take(response) === 'done';
         } catch (thrown) {
           failed = thrown as Error;
-          stop();
+          ends = true;
         }
+        void letGo(response).then(() => ends && stop());
       });
       stream.on('error', (error) => {
         const failure = fromServiceError(error as Parameters<typeof fromServiceError>[0]);
