@@ -67,6 +67,13 @@ async function main(options: DemoOptions): Promise<number> {
 
 function endOnSignals(end: () => void, fail: (error: PkiError) => void): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
+  // `npm start` names itself here: killed without a word, it leaves no orphan
+  const startedBy = env['MESHCA_STARTED_BY'];
+  delete env['MESHCA_STARTED_BY'];
+  if (startedBy !== undefined)
+    setInterval(() => {
+      if (process.ppid !== Number(startedBy)) end();
+    }, 500).unref();
   // whoever reads our lines is gone: end in order, as on Ctrl-C
   stdout.on('error', end);
   // whatever fails in this process, the parts that were started are ended in order

@@ -82,15 +82,24 @@ export function capture(command, args, { allowFailure = false, ...options } = {}
 /**
  * Runs a command in the foreground: inherited stdio, signals passed on, resolves with the exit code
  * a shell would give. A terminal sends Ctrl-C to the whole group, so SIGINT is passed on only when
- * nobody but this process got it.
+ * nobody but this process got it. `tethered`: the command ends when this process is gone, however
+ * that ended, and when the npm that started this one is gone.
  */
 export function foreground(
   command,
   args,
-  { env = projectEnvironment(), cwd = process.cwd() } = {},
+  { env = projectEnvironment(), cwd = process.cwd(), tethered = false } = {},
 ) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, env, stdio: 'inherit' });
+    const child = spawn(command, args, {
+      cwd,
+      env: tethered ? { ...env, MESHCA_STARTED_BY: String(process.pid) } : env,
+      stdio: 'inherit',
+    });
+    if (tethered && process.env['npm_lifecycle_event'] !== undefined) {
+      const parent = process.ppid;
+      setInterval(() => process.ppid === parent || child.kill('SIGTERM'), 500).unref();
+    }
     const forwarders = ['SIGINT', 'SIGTERM', 'SIGHUP'].map((signal) => {
       const forward = () => {
         if (signal === 'SIGINT' && process.stdin.isTTY === true) return;

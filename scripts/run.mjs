@@ -24,5 +24,8 @@ await main(async ([path, ...args]) => {
   if (!existsSync(entry))
     throw new ScriptError(`there is no ${path.replace(/\.js$/, '.ts')} in this project`);
   // npm changes to the project's folder; paths are relative to where the person stands
-  return foreground(projectNode, [entry, ...args], { cwd: callersFolder() });
+  return foreground(projectNode, [entry, ...args], {
+    cwd: callersFolder(),
+    tethered: path === 'src/main.js',
+  });
 });

@@ -9,5 +9,5 @@ import { setup } from './setup.mjs';
 await main(async (args) => {
   setup({ quiet: true, purpose: 'start' });
   build({ quiet: true });
-  return foreground(projectNode, [inRoot('dist', 'demo', 'main.js'), ...args]);
+  return foreground(projectNode, [inRoot('dist', 'demo', 'main.js'), ...args], { tethered: true });
 });

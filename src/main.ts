@@ -13,6 +13,13 @@ import { duration } from './cli/output.ts';
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const)
   process.on(name, () => stop.abort(new Error(name)));
+// `npm run meshca` names itself here: killed without a word, it leaves no orphan
+const startedBy = process.env['MESHCA_STARTED_BY'];
+delete process.env['MESHCA_STARTED_BY'];
+if (startedBy !== undefined)
+  setInterval(() => {
+    if (process.ppid !== Number(startedBy)) stop.abort(new Error('the starter is gone'));
+  }, 500).unref();
 // a reader that went away (| head) is no failure
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);

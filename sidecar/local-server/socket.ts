@@ -1,4 +1,5 @@
-import { chmod, chown, link, lstat, mkdir, mkdtemp, rm, unlink } from 'node:fs/promises';
+import { makeDirectory } from '../../src/common/unix/make-directory.ts';
+import { chmod, chown, link, lstat, mkdtemp, rm, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 import { PkiError } from '../../src/common/errors/index.ts';
@@ -42,7 +43,7 @@ export async function listenUnix(
       `socket path ${JSON.stringify(path)} must be absolute and have at most ${maximumPathBytes} bytes`,
     );
   }
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+  makeDirectory(dirname(path), 0o755);
   await removeStale(path);
   // mkdtemp makes it 0700: nobody connects before owner and mode are right
   const nursery = await mkdtemp(join(dirname(path), `.${basename(path).slice(0, 4)}-`));

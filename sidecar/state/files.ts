@@ -1,8 +1,9 @@
 import { constants, type Stats } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
+import { chmod, lstat, open, readdir, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { PkiError } from '../../src/common/errors/index.ts';
+import { makeDirectory } from '../../src/common/unix/make-directory.ts';
 
 const temporaryName = /^\.[0-9a-f]{16}\.tmp$/;
 
@@ -27,7 +28,7 @@ export async function privateDirectory(path: string): Promise<void> {
 /** The same, with everything left in it as it is. */
 export async function ownDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    makeDirectory(path, 0o700);
     const found = await lstat(path);
     if (!found.isDirectory()) throw new Error('it is no directory');
     await assertNotPlanted(path, found.mode);

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { makeDirectory } from '../common/unix/make-directory.ts';
 import { dirname, join } from 'node:path';
 import {
   AuditLog,
@@ -141,7 +141,7 @@ export async function startAuditLog({
       grade: 'fatal',
     });
   const checkpointFile = checkpointFilePath(config);
-  mkdirSync(dirname(checkpointFile), { recursive: true, mode: 0o700 });
+  makeDirectory(dirname(checkpointFile), 0o700);
   const log = await AuditLog.open({
     log: store.log,
     leases: store.leases,

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { makeDirectory } from '../common/unix/make-directory.ts';
 import { dirname } from 'node:path';
 import type { AuditLog } from '../audit/index.ts';
 import { PkiError } from '../common/errors/index.ts';
@@ -56,7 +56,7 @@ export async function openStoreAndLog(
   const { config, clock, readiness, metrics } = context;
   const { gate } = tokens;
   await using stack = new AsyncDisposableStack();
-  mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+  makeDirectory(config.dataDir, 0o700);
   const store = await openStore(context);
   stack.defer(() => store.close());
   await store.meta.claim(context.trustDomain.name, clock.now());
@@ -110,7 +110,7 @@ export async function openStoreAndLog(
 
 async function openStore({ config, clock, logger, pid, faults }: ServerContext): Promise<Ledger> {
   const path = databasePath(config);
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeDirectory(dirname(path), 0o700);
   const { synchronous, withoutLog, onDurable } = faults;
   return openLedger({
     engine: (memory) =>
