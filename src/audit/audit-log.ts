@@ -1,13 +1,20 @@
 import { PkiError } from '../common/errors/index.ts';
 import { errorFields, type Clock, type Logger, uuidv7 } from '../common/runtime/index.ts';
-import { ecdsaNoteKey, formatVerifierKey, keyInEpoch, type NoteKey } from '../common/tlog/index.ts';
-import type { TrustDomain } from '../common/spiffe/index.ts';
+import { formatVerifierKey, keyInEpoch, type NoteKey } from '../common/tlog/index.ts';
 import type { Authority } from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { LedgerLog } from '../ledger/index.ts';
 import type { LeaseStore, LogSnapshot, StoredCheckpoint } from '../store/ports/index.ts';
 import { Basis, type SnapshotLimits } from './basis.ts';
 import { CheckpointFile, type LogKeys } from './checkpoint-file.ts';
+import {
+  findAuthorities,
+  logOrigin,
+  noteKeyOf,
+  useKeyOf,
+  type LogAuthorities,
+  type LogAuthorityDependencies,
+} from './log-authorities.ts';
 import { SeenCheckpoints } from './seen-checkpoints.ts';
 import { Sequencer } from './sequencer.ts';
 import { openSession, SealCheck, type LogSigner } from './session.ts';
@@ -19,21 +26,10 @@ import {
   type Staleness,
 } from './start-check.ts';
 
-export interface AuditLogDependencies {
+export interface AuditLogDependencies extends LogAuthorityDependencies {
   readonly log: LedgerLog;
   readonly leases: LeaseStore;
   readonly signers: Pick<Signers, 'sign' | 'useKey'>;
-  /** The log authority that signed the newest checkpoint; the active one of an empty log. */
-  readonly authority: Authority;
-  /**
-   * Further log authorities that the database names. Those whose token holds their key, and those
-   * that are `proven`, are ours: their seals count, their keys go with exports, and one of them signs
-   * while the key of `authority` can't be used.
-   */
-  readonly others?: readonly Authority[];
-  /** Whether the log says of the authority what the database says. */
-  readonly proven: (authority: Authority) => boolean;
-  readonly trustDomain: TrustDomain;
   readonly checkpointFile: string;
   /**
    * Called when a restore is accepted, before anything is signed: what follows from the loss.
@@ -45,11 +41,15 @@ export interface AuditLogDependencies {
   readonly snapshots?: SnapshotLimits;
 }
 
+/** What the start has found. */
+interface LogAtStart {
+  readonly epoch: number;
+  readonly file: CheckpointFile;
+  readonly basis: LogSnapshot | undefined;
+}
+
 /** Records that wait longer than this for a checkpoint are announced, and the server is unready. */
 const lateMs = 120_000;
-
-/** Key name and origin of the log of a trust domain. */
-export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.name}/meshca/audit`;
 
 /**
  * The tree over the audit records while the server runs. Owner of whether the database is the one
@@ -84,11 +84,9 @@ export class AuditLog {
   private constructor(
     dependencies: AuditLogDependencies,
     { signer, ours }: LogAuthorities,
-    epoch: number,
-    file: CheckpointFile,
-    basis: LogSnapshot | undefined,
+    { epoch, file, basis }: LogAtStart,
   ) {
-    const { log, leases, signers, clock, logger } = dependencies;
+    const { log, leases, clock, logger } = dependencies;
     const baseKey = noteKeyOf(dependencies, signer);
     const seals = new SealCheck({
       origin: baseKey.name,
@@ -97,17 +95,7 @@ export class AuditLog {
     this.#authorities = [...ours];
     this.#signer = signer;
     this.#seals = seals;
-    const sign: LogSigner = async (text) => {
-      const [outcome] = await signers.sign([
-        { ckaId: this.#signer.ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' },
-      ]);
-      if (outcome?.ok !== true)
-        throw new PkiError(
-          outcome?.code ?? 'HSM_UNAVAILABLE',
-          outcome?.message ?? 'the signer gave no answer',
-        );
-      return outcome.signature;
-    };
+    const sign: LogSigner = (text) => this.#signText(text);
     this.#sign = sign;
     this.#dependencies = dependencies;
     this.#log = log;
@@ -143,13 +131,7 @@ export class AuditLog {
       publish: (checkpoint) => this.#publish(checkpoint, logger),
       grown: this.#basis.grown,
       looked: () => this.#judgeWaiting(),
-      onForeign: ({ sequence, reason }) => {
-        this.#foreign += 1;
-        logger.error(
-          { code: 'AUDIT_INVALID', sequence, reason },
-          'a row of the audit table was not written by a server: it stays out of the log',
-        );
-      },
+      onForeign: (row) => this.#foreignRow(row),
     });
   }
 
@@ -170,7 +152,11 @@ export class AuditLog {
       key,
       await file.outside(key, ...others.map((other) => noteKeyOf(dependencies, other))),
     );
-    const audit = new AuditLog(dependencies, found, stored.epoch, file, log.basis());
+    const audit = new AuditLog(dependencies, found, {
+      epoch: stored.epoch,
+      file,
+      basis: log.basis(),
+    });
     audit.#begunAt = (await log.head()).sequence;
     audit.#latest = await log.latestCheckpoint();
     if (stored.newer !== undefined) audit.#becomeStale(stored.newer, stored.newer.foundBy);
@@ -219,6 +205,26 @@ export class AuditLog {
     await this.#sequencer.catchUp();
     await this.#basis.snapshotAtRest({ wanted: true });
     this.#sayWhoSigns();
+  }
+
+  async #signText(text: string): Promise<Buffer> {
+    const [outcome] = await this.#dependencies.signers.sign([
+      { ckaId: this.#signer.ckaId, bytes: Buffer.from(text, 'utf8'), format: 'x509' },
+    ]);
+    if (outcome?.ok !== true)
+      throw new PkiError(
+        outcome?.code ?? 'HSM_UNAVAILABLE',
+        outcome?.message ?? 'the signer gave no answer',
+      );
+    return outcome.signature;
+  }
+
+  #foreignRow({ sequence, reason }: { readonly sequence: number; readonly reason: string }): void {
+    this.#foreign += 1;
+    this.#dependencies.logger.error(
+      { code: 'AUDIT_INVALID', sequence, reason },
+      'a row of the audit table was not written by a server: it stays out of the log',
+    );
   }
 
   #accept(authority: Authority): void {
@@ -463,51 +469,3 @@ export class AuditLog {
     }
   }
 }
-
-const noteKeyOf = (
-  { trustDomain }: Pick<AuditLogDependencies, 'trustDomain'>,
-  { spkiDer }: Authority,
-): NoteKey => ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer);
-
-/** Proves that the token holds this very key: the row alone would not. Throws HSM_*. */
-const useKeyOf = (
-  { ckaId, keyType, spkiDer, token }: Authority,
-  { signers }: Pick<AuditLogDependencies, 'signers'>,
-): Promise<void> => signers.useKey({ ckaId, keyType, spkiDer: spkiDer as Buffer, token });
-
-interface LogAuthorities {
-  /** Whose key signs from this start on. */
-  readonly signer: Authority;
-  readonly ours: readonly Authority[];
-}
-
-/**
- * The authority that signed last goes on; if its token is away, one whose token is here. The key of
- * an `old` authority signs nothing more: if such a key signed last and is away, the database is not
- * the newest. An authority whose last change is not in the tree yet is not proven, but its token
- * still tells that it is ours.
- * @throws PkiError HSM_* of the authority that signed last
- */
-async function findAuthorities(dependencies: AuditLogDependencies): Promise<LogAuthorities> {
-  const { authority, others = [], proven } = dependencies;
-  const failure = await keyFailure(authority, dependencies);
-  if (failure !== undefined && authority.state === 'old') throw failure;
-  const here = new Set<Authority>();
-  for (const other of others)
-    if ((await keyFailure(other, dependencies)) === undefined) here.add(other);
-  const [standIn] = here;
-  if (failure !== undefined && standIn === undefined) throw failure;
-  return {
-    signer: failure === undefined ? authority : (standIn as Authority),
-    ours: [authority, ...others.filter((other) => here.has(other) || proven(other))],
-  };
-}
-
-const keyFailure = (
-  authority: Authority,
-  dependencies: AuditLogDependencies,
-): Promise<PkiError | undefined> =>
-  useKeyOf(authority, dependencies).then(
-    () => undefined,
-    (thrown: unknown) => PkiError.from(thrown),
-  );

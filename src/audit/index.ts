@@ -1,4 +1,5 @@
-export { AuditLog, logOrigin, type AuditLogDependencies } from './audit-log.ts';
+export { AuditLog, type AuditLogDependencies } from './audit-log.ts';
+export { logOrigin } from './log-authorities.ts';
 export { Witness } from './witness.ts';
 export { withTiles } from '../ledger/index.ts';
 export { CheckpointFile, openInEpoch } from './checkpoint-file.ts';

@@ -1,0 +1,73 @@
+import { PkiError } from '../common/errors/index.ts';
+import { ecdsaNoteKey, type NoteKey } from '../common/tlog/index.ts';
+import type { TrustDomain } from '../common/spiffe/index.ts';
+import type { Authority } from '../domain/index.ts';
+import type { Signers } from '../hsm/signing-port.ts';
+
+export interface LogAuthorityDependencies {
+  readonly signers: Pick<Signers, 'useKey'>;
+  /** The log authority that signed the newest checkpoint; the active one of an empty log. */
+  readonly authority: Authority;
+  /**
+   * Further log authorities that the database names. Those whose token holds their key, and those
+   * that are `proven`, are ours: their seals count, their keys go with exports, and one of them signs
+   * while the key of `authority` can't be used.
+   */
+  readonly others?: readonly Authority[];
+  /** Whether the log says of the authority what the database says. */
+  readonly proven: (authority: Authority) => boolean;
+  readonly trustDomain: TrustDomain;
+}
+
+/** Key name and origin of the log of a trust domain. */
+export const logOrigin = (trustDomain: TrustDomain): string => `${trustDomain.name}/meshca/audit`;
+
+export const noteKeyOf = (
+  { trustDomain }: Pick<LogAuthorityDependencies, 'trustDomain'>,
+  { spkiDer }: Authority,
+): NoteKey => ecdsaNoteKey(logOrigin(trustDomain), spkiDer as Buffer);
+
+/** Proves that the token holds this very key: the row alone would not. Throws HSM_*. */
+export const useKeyOf = (
+  { ckaId, keyType, spkiDer, token }: Authority,
+  { signers }: Pick<LogAuthorityDependencies, 'signers'>,
+): Promise<void> => signers.useKey({ ckaId, keyType, spkiDer: spkiDer as Buffer, token });
+
+export interface LogAuthorities {
+  /** Whose key signs from this start on. */
+  readonly signer: Authority;
+  readonly ours: readonly Authority[];
+}
+
+/**
+ * The authority that signed last goes on; if its token is away, one whose token is here. The key of
+ * an `old` authority signs nothing more: if such a key signed last and is away, the database is not
+ * the newest. An authority whose last change is not in the tree yet is not proven, but its token
+ * still tells that it is ours.
+ * @throws PkiError HSM_* of the authority that signed last
+ */
+export async function findAuthorities(
+  dependencies: LogAuthorityDependencies,
+): Promise<LogAuthorities> {
+  const { authority, others = [], proven } = dependencies;
+  const failure = await keyFailure(authority, dependencies);
+  if (failure !== undefined && authority.state === 'old') throw failure;
+  const here = new Set<Authority>();
+  for (const other of others)
+    if ((await keyFailure(other, dependencies)) === undefined) here.add(other);
+  const [standIn] = here;
+  if (failure !== undefined && standIn === undefined) throw failure;
+  return {
+    signer: failure === undefined ? authority : (standIn as Authority),
+    ours: [authority, ...others.filter((other) => here.has(other) || proven(other))],
+  };
+}
+
+const keyFailure = (
+  authority: Authority,
+  dependencies: LogAuthorityDependencies,
+): Promise<PkiError | undefined> =>
+  useKeyOf(authority, dependencies).then(
+    () => undefined,
+    (thrown: unknown) => PkiError.from(thrown),
+  );
