@@ -79,7 +79,7 @@ test('a picker chooses by hint or by ID, and an update in which it finds nothing
 test('a workload without identity learns so when its patience ends, and gets one that comes in time', async () => {
   await using api = await FakeWorkloadApi.start();
   api.refuseWith = status.PERMISSION_DENIED;
-  await assert.rejects(connect(api, { waitMs: 150 }), { code: 'NO_IDENTITY' });
+  await assert.rejects(connect(api, { waitMs: 3000 }), { code: 'NO_IDENTITY' });
   const waiting = connect(api, { waitMs: 5000 });
   api.setX509({ svids: [identity('spiffe://a.test/web')] });
   api.refuseWith = undefined;
