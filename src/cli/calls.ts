@@ -23,6 +23,8 @@ export interface CallsDependencies {
   readonly definition: ServiceDefinition;
   readonly shown: string;
   readonly signal: AbortSignal;
+  /** Begins to say that a call takes long; what is returned ends it. */
+  readonly waiting: (call: string) => () => void;
 }
 
 /** The calls of one service; errors come as PkiError with the server's code and advice. */
@@ -33,12 +35,14 @@ export class Calls<M extends Methods> {
   readonly #shown: string;
   /** Ends the calls. */
   readonly #signal: AbortSignal;
+  readonly #waiting: (call: string) => () => void;
 
-  constructor({ client, definition, shown, signal }: CallsDependencies) {
+  constructor({ client, definition, shown, signal, waiting }: CallsDependencies) {
     this.#client = client;
     this.#definition = definition;
     this.#shown = shown;
     this.#signal = signal;
+    this.#waiting = waiting;
   }
 
   call<N extends NameOf<M, 'unary'>>(
@@ -50,6 +54,7 @@ export class Calls<M extends Methods> {
     const deadline = new Date(Date.now() + deadlineSeconds * 1000);
     const answered = remember(this.#signal, name);
     const ended = new AbortController();
+    const shown = this.#waiting(name);
     return new Promise<M[N]['responseRead']>((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(
         method.path,
@@ -67,6 +72,7 @@ export class Calls<M extends Methods> {
       this.#signal.addEventListener('abort', stop, { signal: ended.signal });
     }).finally(() => {
       answered();
+      shown();
       ended.abort();
     });
   }

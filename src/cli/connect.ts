@@ -10,6 +10,7 @@ import {
 } from '../common/wire/index.ts';
 import { Calls, type Methods } from './calls.ts';
 import type { CliContext } from './context.ts';
+import { showProgress } from './progress.ts';
 import {
   onSocket,
   serverTarget,
@@ -20,18 +21,21 @@ import {
 } from './target.ts';
 
 async function withCalls<M extends Methods, T>(
-  { signal, env }: Pick<CliContext, 'signal' | 'env'>,
+  context: CliContext,
   { address, credentials, options, shown }: Target,
   definition: ServiceDefinition,
   work: (calls: Calls<M>) => Promise<T>,
 ): Promise<T> {
+  const { signal, env } = context;
+  const waiting = (call: string): (() => void) =>
+    showProgress(context, (seconds) => `${call}: no answer from ${shown} for ${seconds} s`);
   const client = new Client(address, credentials, {
     ...options,
     // http_proxy and https_proxy are for browsers; this variable is for gRPC alone
     'grpc.enable_http_proxy': env['grpc_proxy'] ? 1 : 0,
   });
   try {
-    return await work(new Calls<M>({ client, definition, shown, signal }));
+    return await work(new Calls<M>({ client, definition, shown, signal, waiting }));
   } finally {
     client.close();
   }

@@ -10,11 +10,11 @@ export interface Column<T> {
    * the default, never leaves.
    */
   readonly priority?: 1 | 2 | 3 | 4;
-  /** A narrow terminal shows the first characters of these values alone. */
+  /** A narrow terminal shows the end of these values alone: the beginning is the time. */
   readonly short?: 'serial' | 'id';
 }
 
-const shortLength = { serial: 10, id: 12 } as const;
+const shortLength = 12;
 const narrowest = 8;
 const gap = 2;
 
@@ -101,12 +101,8 @@ const withShortIds = <T>(grid: Grid<T>): Grid<T> => ({
     line.map((cell, index) => {
       const kind = grid.columns[index]?.short;
       if (kind === undefined) return cell;
-      // the end of an ID tells more than its beginning, which is the time
-      return kind === 'id' && /^[0-9a-f-]{36}$/.test(cell)
-        ? cell.slice(-shortLength.id)
-        : kind === 'serial'
-          ? cell.slice(0, shortLength.serial)
-          : cell;
+      // names stay whole
+      return kind === 'serial' || /^[0-9a-f-]{36}$/.test(cell) ? cell.slice(-shortLength) : cell;
     }),
   ),
 });

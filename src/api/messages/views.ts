@@ -38,7 +38,6 @@ export const tokenMessage = (
   record: JoinToken,
   secret?: {
     readonly token: string;
-    readonly bundleFingerprint: string;
     readonly rootFingerprints: readonly string[];
   },
 ): JoinTokenMessage => ({

@@ -293,6 +293,12 @@ function show(
       { title: 'NOT AFTER', value: ({ leaf }) => instant(leaf?.notAfter ?? 0), priority: 4 },
       { title: 'ENDS', value: ({ leaf }) => until(leaf?.notAfter ?? 0, context.now()) },
       { title: 'HINT', value: ({ svid }) => svid.hint || '-', priority: 2 },
+      // a workload that does not choose takes the first (SPIFFE Workload API, section 5.2.1)
+      {
+        title: 'DEFAULT',
+        value: ({ svid }) => (svid === response.svids[0] ? 'yes' : '-'),
+        priority: 2,
+      },
     ],
     svids,
     'no identity',

@@ -13,7 +13,7 @@ import { concerns, detailOf, merged, wantedKinds, type KindFlags } from '../audi
 import type { Calls } from '../calls.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { writeStream } from '../files.ts';
+import { writeWithProgress } from '../progress.ts';
 import { facts, json, parseAge, printable } from '../output.ts';
 import { table } from '../table.ts';
 import type { ServiceTypes } from '../../common/wire/index.ts';
@@ -142,7 +142,7 @@ function showRecords(context: CliContext, records: readonly AuditRecord__Output[
       { title: 'TIME', value: (each) => time(each).replace(/\.[0-9]+Z$/, 'Z') },
       { title: 'ACTOR', value: (each) => each.actor, priority: 2 },
       { title: 'KIND', value: (each) => each.kind },
-      { title: 'SUBJECT', value: (each) => each.subject },
+      { title: 'SUBJECT', value: (each) => each.subject, short: 'id' },
     ],
     records,
     'no audit records',
@@ -246,7 +246,7 @@ async function exportTo(
   context: CliContext,
   options: { readonly out: string } & GlobalOptions,
 ): Promise<void> {
-  const bytes = await writeStream(options.out, context.signal, (write) =>
+  const bytes = await writeWithProgress(context, options.out, (write) =>
     withAdmin(context, options, 'Audit', async (calls) => {
       for await (const { data } of calls.stream('ExportAudit', {}, context.signal))
         await write(data);

@@ -38,7 +38,7 @@ function listCommand(authority: Command, context: CliContext, outcome: Outcome):
         table(
           context,
           [
-            { title: 'ID', value: (each) => each.id },
+            { title: 'ID', value: (each) => each.id, short: 'id' },
             { title: 'KIND', value: (each) => each.kind },
             { title: 'STATE', value: (each) => each.state },
             { title: 'KEY', value: (each) => each.keyType, priority: 3 },

@@ -3,7 +3,7 @@ import type { RestoreDifference__Output } from '../../common/wire/generated/mesh
 import { action, wholeNumber, type Outcome } from '../action.ts';
 import { withAdmin } from '../connect.ts';
 import type { CliContext } from '../context.ts';
-import { writeStream } from '../files.ts';
+import { writeWithProgress } from '../progress.ts';
 import { facts, json, printable } from '../output.ts';
 import { table } from '../table.ts';
 
@@ -43,7 +43,7 @@ function backupCommand(program: Command, context: CliContext, outcome: Outcome):
     .requiredOption('--out <file>', 'the file; it must not exist')
     .action(
       action<{ out: string }>(context, outcome, async (options) => {
-        const bytes = await writeStream(options.out, context.signal, (write) =>
+        const bytes = await writeWithProgress(context, options.out, (write) =>
           withAdmin(context, options, 'Server', async (calls) => {
             for await (const { data } of calls.stream('Backup', {}, context.signal))
               await write(data);

@@ -89,9 +89,7 @@ export interface Tokens {
   ): Promise<{
     readonly token: string;
     readonly record: JoinToken;
-    /** SHA-256 (hex) of the root that the server shows now. */
-    readonly bundleFingerprint: string;
-    /** Of that root, and of those that the server may show while the token is good. */
+    /** SHA-256 (hex) of the root that the server shows now, then of those that the server may show while the token is good. */
     readonly rootFingerprints: readonly string[];
   }>;
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>>;

@@ -85,7 +85,7 @@ export class TokenService implements Tokens {
           },
         });
         const rootFingerprints = this.#rootFingerprints();
-        return { token, record, bundleFingerprint: rootFingerprints[0] ?? '', rootFingerprints };
+        return { token, record, rootFingerprints };
       },
     );
   }

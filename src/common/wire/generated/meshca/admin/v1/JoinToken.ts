@@ -4,8 +4,8 @@
 import type { Long } from '@grpc/proto-loader';
 
 /**
- * `token` is shown once and kept as a hash. expires_at 0: it was revoked. bundle_fingerprint: SHA-256 (hex) of the root
- * that the server shows now. root_fingerprints: of that root and of those that it may show while the token is good;
+ * `token` is shown once and kept as a hash. expires_at 0: it was revoked. root_fingerprints: SHA-256 (hex) of the
+ * root that the server shows now, then of those that it may show while the token is good;
  * an agent that is given all of them joins whichever root the server shows then.
  */
 export interface JoinToken {
@@ -16,13 +16,12 @@ export interface JoinToken {
   'usedAt'?: (number | string | Long);
   'createdBy'?: (string);
   'createdAt'?: (number | string | Long);
-  'bundleFingerprint'?: (string);
   'rootFingerprints'?: (string)[];
 }
 
 /**
- * `token` is shown once and kept as a hash. expires_at 0: it was revoked. bundle_fingerprint: SHA-256 (hex) of the root
- * that the server shows now. root_fingerprints: of that root and of those that it may show while the token is good;
+ * `token` is shown once and kept as a hash. expires_at 0: it was revoked. root_fingerprints: SHA-256 (hex) of the
+ * root that the server shows now, then of those that it may show while the token is good;
  * an agent that is given all of them joins whichever root the server shows then.
  */
 export interface JoinToken__Output {
@@ -33,6 +32,5 @@ export interface JoinToken__Output {
   'usedAt': (number);
   'createdBy': (string);
   'createdAt': (number);
-  'bundleFingerprint': (string);
   'rootFingerprints': (string)[];
 }

@@ -1,0 +1,46 @@
+import type { CliContext } from './context.ts';
+import { writeStream } from './files.ts';
+
+const everyMs = 1_000;
+/** Shorter waits say nothing. */
+const quietTurns = 2;
+
+/**
+ * Says on a terminal, in one line that is redrawn each second, what is waited for; the returned
+ * function clears it. `line` is asked each time.
+ */
+export function showProgress(
+  { terminal, err }: Pick<CliContext, 'terminal' | 'err'>,
+  line: (seconds: number) => string,
+): () => void {
+  if (!terminal.isTerminal) return () => {};
+  let turns = 0;
+  const timer = setInterval(() => {
+    if (++turns >= quietTurns) err(`\r\u001b[K${line(turns)}`);
+  }, everyMs);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    if (turns >= quietTurns) err('\r\u001b[K');
+  };
+}
+
+/** `writeStream` of files.ts that shows how much is written. */
+export async function writeWithProgress(
+  context: CliContext,
+  path: string,
+  stream: (write: (data: Buffer) => Promise<void>) => Promise<void>,
+): Promise<number> {
+  let bytes = 0;
+  const end = showProgress(context, () => `${path}: ${bytes} bytes so far`);
+  try {
+    return await writeStream(path, context.signal, (write) =>
+      stream(async (data) => {
+        await write(data);
+        bytes += data.length;
+      }),
+    );
+  } finally {
+    end();
+  }
+}
