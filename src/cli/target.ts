@@ -3,7 +3,7 @@ import type { PeerCertificate } from 'node:tls';
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { PkiError } from '../common/errors/index.ts';
 import { serverId, SpiffeId } from '../common/spiffe/index.ts';
-import { parseCertificate, pemDecode } from '../common/x509/index.ts';
+import { parseCertificate, pemDecode, pemEncode } from '../common/x509/index.ts';
 import { defaultAdminSocket, type CliContext } from './context.ts';
 import { readBytes } from './files.ts';
 
@@ -61,8 +61,8 @@ export interface ServerAccess {
 }
 
 export function serverTarget({ server, certPem, keyPem, bundlePem, what }: ServerAccess): Target {
-  const leaf = pemDecode(certPem);
-  const parsed = leaf.ok && leaf.value[0] ? parseCertificate(leaf.value[0].der) : undefined;
+  const chain = pemDecode(certPem);
+  const parsed = chain.ok && chain.value[0] ? parseCertificate(chain.value[0].der) : undefined;
   const own =
     parsed?.ok === true && parsed.value.uriSans[0] !== undefined
       ? SpiffeId.parse(parsed.value.uriSans[0])
@@ -72,9 +72,12 @@ export function serverTarget({ server, certPem, keyPem, bundlePem, what }: Serve
     throw new PkiError('INVALID_REQUEST', `the server ${JSON.stringify(server)} is not HOST:PORT`, {
       next: 'Give the address and the port, for example ca.example.org:8443; an IPv6 address stands in brackets.',
     });
-  checkCredentials({ certPem, keyPem, bundlePem, what });
+  // what we read as PEM (RFC 7468) goes to TLS in one form: OpenSSL reads fewer
+  const chainPem = plainPem(certPem);
+  const rootsPem = Buffer.from(plainPem(bundlePem.toString('utf8')));
+  checkCredentials({ certPem: chainPem, keyPem, bundlePem: rootsPem, what });
   const wanted = serverId(own.value.trustDomain).toString();
-  const tls = credentials.createSsl(bundlePem, keyPem, Buffer.from(certPem), {
+  const tls = credentials.createSsl(rootsPem, keyPem, Buffer.from(chainPem), {
     // TLS verifies the chain against the bundle; the server is known by its exact ID, not by a DNS
     // name
     checkServerIdentity: (_host: string, certificate: PeerCertificate) => {
@@ -90,6 +93,12 @@ export function serverTarget({ server, certPem, keyPem, bundlePem, what }: Serve
     options: { ...channelOptions, 'grpc.ssl_target_name_override': 'localhost' },
     shown: server,
   };
+}
+
+/** The text itself where it is no PEM: what is wrong is said later. */
+function plainPem(text: string): string {
+  const blocks = pemDecode(text);
+  return blocks.ok ? blocks.value.map(({ label, der }) => pemEncode(label, der)).join('') : text;
 }
 
 /** Checks what TLS would refuse without saying what is wrong. */

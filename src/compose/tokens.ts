@@ -33,7 +33,12 @@ export async function openTokens(context: ServerContext): Promise<TokenStage> {
   const logins = new LoginTurns();
   // the PIN is read anew for each session, so that it is in memory no longer than needed
   const gate = new SigningGate(async (role) =>
-    openTokenAdmin(await tokenConfig(config, role, sources), { logins, execPath, clock, logger }),
+    openTokenAdmin(await tokenConfig(config, role, sources), {
+      logins,
+      execPath,
+      clock,
+      logger: logger.child({ part: 'hsm', token: role }),
+    }),
   );
   const owned = stack.move();
   return {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -180,6 +180,14 @@ test('a wrong key, certificate, bundle or address for --server gets its own erro
     return `${code} ${/error ([A-Z_]+)/.exec(err)?.[1]}`;
   };
   assert.equal(await remote(address, svid, key, bundle), '4 ROLE_MISSING');
+  const odd = join(dir, 'odd.pem');
+  for (const change of [
+    (pem: string) => pem.replaceAll('\n', '\r'),
+    (pem: string) => `a bundle\n${pem.replaceAll('-----\n', '-----  \n')}`,
+  ]) {
+    await writeFile(odd, change(await readFile(bundle, 'utf8')));
+    assert.equal(await remote(address, svid, key, odd), '4 ROLE_MISSING');
+  }
   assert.equal(await remote(address, text, key, bundle), '2 SVID_INVALID');
   assert.equal(await remote(address, svid, text, bundle), '2 INVALID_REQUEST');
   assert.equal(await remote(address, svid, otherKey, bundle), '2 INVALID_REQUEST');
