@@ -12,7 +12,7 @@ import {
   type SignOutcome,
 } from '../../src/hsm/index.ts';
 import { adminOptions, childrenOf, hsmFixture, isAlive, type HsmFixture } from '../support/hsm.ts';
-import { patienceMs, until } from '../support/until.ts';
+import { nextTurn, patienceMs, until } from '../support/until.ts';
 
 interface Load {
   /** Time of the last signature, monotonic ms. */
@@ -56,7 +56,7 @@ function load(signers: ManagedSigners, key: KeyHandle): Load {
           failed++;
         }
       });
-      if (outcomes.some(({ ok }) => !ok)) await new Promise((resolve) => setTimeout(resolve, 5));
+      if (outcomes.some(({ ok }) => !ok)) await nextTurn();
     }
   };
   const callersDone = Promise.all(Array.from({ length: callers }, caller));
@@ -73,8 +73,6 @@ function load(signers: ManagedSigners, key: KeyHandle): Load {
     },
   };
 }
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 describe('signers that lose their token or their life', () => {
   let fixture: HsmFixture;
@@ -107,8 +105,10 @@ describe('signers that lose their token or their life', () => {
       try {
         await until(() => signers.state().status === 'open', 'the circuit opens');
         const failed = running.failed();
-        await until(() => running.failed() > failed, 'calls are answered while the token is away');
-        await pause(700);
+        await until(
+          () => running.failed() > failed + 1_000,
+          'calls are answered while the token is away',
+        );
       } finally {
         await moveBack();
       }
@@ -272,8 +272,12 @@ describe('signers that lose their token or their life', () => {
     const enough = (): boolean => opened >= 10 && signers.state().respawns >= 5;
     const killer = (async () => {
       while (killing) {
-        for (const pid of signers.pids()) process.kill(pid, 'SIGKILL');
-        await pause(40);
+        const pids = signers.pids();
+        for (const pid of pids) process.kill(pid, 'SIGKILL');
+        await until(
+          () => !killing || signers.pids().some((pid) => !pids.includes(pid)),
+          'a signer is forked again',
+        );
       }
     })();
     const limitMs = performance.now() + patienceMs;

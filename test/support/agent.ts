@@ -98,7 +98,7 @@ export const settle = async (turns = 20): Promise<void> => {
       await new Promise((resolve) => setImmediate(resolve));
   };
   await turn();
-  while (making.size > 0) await new Promise((resolve) => setTimeout(resolve, 1)).then(turn);
+  while (making.size > 0) await until(() => making.size === 0, 'keys are made').then(turn);
   await new Promise((resolve) => setTimeout(resolve, 1));
   await turn();
 };

@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock, type Clock } from '../../src/common/runtime/index.ts';
 import {
   parseSelector,
@@ -109,7 +108,8 @@ export class FakeEntries implements EntryCache {
  */
 export class FakeSvids implements SvidManager {
   signing: Promise<void> | undefined;
-  jwtDelayMs = 0;
+  /** Whatever a JWT-SVID waits for before it is signed. */
+  jwtSigning: Promise<unknown> = Promise.resolve();
   open = 0;
   readonly confirmed: string[] = [];
   readonly jwtCalls: { readonly id: string; readonly audience: readonly string[] }[] = [];
@@ -156,7 +156,7 @@ export class FakeSvids implements SvidManager {
   }
   async fetchJwt(identity: Identity, audience: readonly string[]): Promise<HeldJwtSvid> {
     this.jwtCalls.push({ id: identity.spiffeId.toString(), audience });
-    if (this.jwtDelayMs > 0) await delay(this.jwtDelayMs);
+    await this.jwtSigning;
     return {
       spiffeId: identity.spiffeId,
       token: `token-for-${audience.join('+')}`,
@@ -266,6 +266,11 @@ export class LeapClock implements Clock {
   /** Whether a timer of that length runs. */
   runs(delayMs: number): boolean {
     return [...this.#timers].some((timer) => timer.delayMs === delayMs);
+  }
+
+  /** Resolves when all that was due has had its turn. */
+  caughtUp(): Promise<void> {
+    return new Promise((resolve) => void systemClock.after(0, () => setImmediate(resolve)));
   }
 
   leap(milliseconds: number): void {

@@ -14,7 +14,7 @@ import { startAgent, type RunningAgent } from '../../sidecar/compose.ts';
 import { agentEnvironment } from './agent-environment.ts';
 import { agentConfigSchema } from '../../sidecar/config.ts';
 import { testTrustDomain, type TestServer } from './server.ts';
-import { patienceMs } from './until.ts';
+import { patienceMs, until } from './until.ts';
 import { listen } from './workload-lib.ts';
 
 /**
@@ -42,11 +42,7 @@ export async function eventually(
   what: string,
   condition: () => boolean | Promise<boolean>,
 ): Promise<void> {
-  const end = performance.now() + patienceMs;
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`not within ${patienceMs / 1000} s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 40));
-  }
+  await until(condition, what);
 }
 
 /** A node with a real agent, whose workload (this process) is `spiffe://mesh.test/<name>`. */
@@ -163,6 +159,7 @@ export interface Traffic {
 export async function startTraffic(
   from: X509Source,
   to: X509Source,
+  onHandshake: () => void = () => {},
 ): Promise<() => Promise<Traffic>> {
   const tls = createTlsServer(
     to,
@@ -197,6 +194,7 @@ export async function startTraffic(
       failed.push(String(thrown));
     }
     handshakes += 1;
+    onHandshake();
   };
   const running = (async () => {
     while (!stopped) {

@@ -4,7 +4,6 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { unwrap } from '../../src/common/errors/index.ts';
 import { certificatesFromPem, sha256Hex } from '../../src/common/x509/index.ts';
@@ -135,15 +134,17 @@ export async function startOpenBao(): Promise<OpenBao> {
     });
   // a KV mount answers so for a moment after it was made
   const api: OpenBao['api'] = async (...args) => {
-    for (let attempt = 0; ; attempt += 1) {
+    let answer: Awaited<ReturnType<OpenBao['api']>>;
+    await until(async () => {
       try {
-        return await call(...args);
+        answer = await call(...args);
+        return true;
       } catch (thrown) {
-        if (attempt === 2_000 || !/Upgrading from non-versioned/.test((thrown as Error).message))
-          throw thrown;
-        await sleep(50);
+        if (!/Upgrading from non-versioned/.test((thrown as Error).message)) throw thrown;
+        return false;
       }
-    }
+    }, 'the mount is upgraded');
+    return answer;
   };
   const dispose = async (): Promise<void> => {
     child.kill('SIGKILL');

@@ -18,3 +18,10 @@ export async function until(
     await sleep(5);
   }
 }
+
+/** Resolves when the wall clock is past this second: what was good through it has expired. */
+export const past = (second: number): Promise<void> =>
+  until(() => Date.now() >= (second + 1) * 1000, `second ${second} is over`);
+
+/** One turn of the event loop, so that input and output that are ready are done. */
+export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

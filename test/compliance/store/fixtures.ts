@@ -41,7 +41,23 @@ export class ManualClock implements Clock {
   readonly nowMs = (): number => this.#now * 1000;
   readonly monotonicMs = (): number => this.#now * 1000;
   readonly sleep = systemClock.sleep;
-  readonly after = systemClock.after;
+  readonly #delays = new Map<object, number>();
+  readonly after = (delayMs: number, callback: () => void): (() => void) => {
+    const timer = {};
+    this.#delays.set(timer, delayMs);
+    const cancel = systemClock.after(delayMs, () => {
+      this.#delays.delete(timer);
+      callback();
+    });
+    return () => {
+      this.#delays.delete(timer);
+      cancel();
+    };
+  };
+  /** Whether a timer of this length or a shorter one runs. */
+  waits(delayMs: number): boolean {
+    return [...this.#delays.values()].some((each) => each <= delayMs);
+  }
   advance(seconds: number): void {
     this.#now += seconds;
   }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumerRecord, JoinToken } from '../../../src/domain/index.ts';
 import type { Ledger } from '../../../src/ledger/index.ts';
+import { until } from '../../support/until.ts';
 import {
   agentId,
   attested,
@@ -210,7 +210,7 @@ export function agentCases(name: string, open: OpenStore): void {
       [shown?.lastSeenAt, shown?.version, shown?.survivedOutageSeconds],
       [start + 9, '0.2.0', 1200],
     );
-    await sleep(1000);
+    await until(() => !first.clock.waits(1_000), 'what is due within a second is done');
     first.store.agents.seen(agentId, { at: start + 11 });
     const second = await first.reopen();
     const kept = await second.store.agents.byId(agentId);

@@ -8,7 +8,6 @@ import { connect as connectNet, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { systemClock, uuidv7 } from '../../../src/common/runtime/index.ts';
 import {
@@ -26,7 +25,7 @@ import {
   type TestServer,
 } from '../../support/server.ts';
 import { entryOf } from '../../support/local-server-fakes.ts';
-import { until } from '../../support/until.ts';
+import { nextTurn, until } from '../../support/until.ts';
 import { speak, startHarness, type Harness } from '../sidecar/local-server/support.ts';
 
 /** What clients that never finish a request make agent and server hold. */
@@ -106,7 +105,7 @@ async function attack(
   for (let round = 0; round < streams; round += 1) {
     for (const session of opened)
       if (!session.closed && !session.destroyed) calls.push(one(session));
-    await delay(1);
+    await nextTurn();
   }
   return {
     calls,

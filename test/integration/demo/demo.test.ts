@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { canTether } from '../../../demo/children.ts';
-import { patienceMs } from '../../support/until.ts';
+import { until } from '../../support/until.ts';
 
 // The life of the demonstration as a program, with a stand-in for the product: the real one is
 // played by its drill.
@@ -57,14 +57,9 @@ function start(args: readonly string[] = [], env: Readonly<Record<string, string
 }
 
 async function seen({ lines, errors, child }: Run, text: string, times = 1): Promise<void> {
-  const end = performance.now() + patienceMs;
-  while (lines.filter((line) => line.includes(text)).length < times) {
-    assert.ok(
-      performance.now() < end && child.exitCode === null,
-      `"${text}" was not said: ${[...lines, ...errors].join('\n')}`,
-    );
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  const said = (): boolean => lines.filter((line) => line.includes(text)).length >= times;
+  await until(() => said() || child.exitCode !== null).catch(() => {});
+  assert.ok(said(), `"${text}" was not said: ${[...lines, ...errors].join('\n')}`);
 }
 
 /** Process IDs of the parts, as the run recorded them. */
@@ -154,10 +149,5 @@ test('a demonstration whose folder is deleted ends all its parts and says why, w
   await second.exited;
   // by setpriv, which every Debian has
   assert.ok(canTether());
-  for (
-    const end = performance.now() + patienceMs;
-    others.some(alive);
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  )
-    assert.ok(performance.now() < end, 'some parts go on');
+  await until(() => !others.some(alive), 'the parts end');
 });

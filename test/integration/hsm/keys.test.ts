@@ -8,6 +8,7 @@ import { PkiError, type ErrorCode } from '../../../src/common/errors/index.ts';
 import { keyTypes, type KeyType } from '../../../src/common/x509/key-type.ts';
 import { openTokenAdmin, type KeyHandle, type TokenAdmin } from '../../../src/hsm/index.ts';
 import { adminOptions, childrenOf, hsmFixture, type HsmFixture } from '../../support/hsm.ts';
+import { LeapClock } from '../../support/local-server-fakes.ts';
 import { until } from '../../support/until.ts';
 
 const withCode = (code: ErrorCode) => (thrown: unknown) =>
@@ -162,7 +163,8 @@ describe('keys in a real token', () => {
       admin.sign({ ...mine, spkiDer: foreign.spkiDer }, Buffer.from('x')),
       withCode('HSM_SIGNATURE_INVALID'),
     );
-    const signers = await fixture.signers();
+    const clock = new LeapClock();
+    const signers = await fixture.signers({ clock });
     await signers.useKey(mine);
     await assert.rejects(
       signers.useKey({ ...foreign, spkiDer: mine.spkiDer }),
@@ -177,7 +179,8 @@ describe('keys in a real token', () => {
         outcome.kind === 'failed' &&
         outcome.code === 'HSM_SIGNATURE_INVALID',
     );
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    clock.leap(3_600_000);
+    await clock.caughtUp();
     assert.equal(signers.state().respawns, 0);
     await signers.close();
   });

@@ -5,6 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { keyTypes } from '../../../src/common/x509/key-type.ts';
 import type { KeyHandle, SignItem, SignOutcome } from '../../../src/hsm/index.ts';
 import { hsmFixture, newRequester, proofBy, type HsmFixture } from '../../support/hsm.ts';
+import { nextTurn } from '../../support/until.ts';
 
 const hashOf = (key: KeyHandle): string => (key.keyType === 'ec-p384' ? 'sha384' : 'sha256');
 
@@ -61,7 +62,7 @@ describe('signing with a real token', () => {
       const key = keys[0] as KeyHandle;
       await signers.useKey(key);
       const calls = Array.from({ length: 60 }, async () => {
-        await new Promise((resolve) => setTimeout(resolve, randomInt(30)));
+        for (let turns = randomInt(30); turns > 0; turns -= 1) await nextTurn();
         const items = Array.from({ length: 1 + randomInt(25) }, (): SignItem => {
           const bad = randomInt(5) === 0;
           const proof = proofBy(newRequester());

@@ -19,10 +19,12 @@ import {
   childrenOf,
   hsmFixture,
   isAlive,
+  isStopped,
   signersDefaults,
   type HsmFixture,
 } from '../../support/hsm.ts';
-import { until } from '../../support/until.ts';
+import { LeapClock } from '../../support/local-server-fakes.ts';
+import { nextTurn, until } from '../../support/until.ts';
 
 const withCode = (code: ErrorCode, pattern?: RegExp) => (thrown: unknown) => {
   assert.ok(thrown instanceof PkiError, String(thrown));
@@ -93,9 +95,13 @@ describe('the start of the signers', () => {
 
   it('tries a wrong PIN once, in one process, and gives up', async () => {
     const forked = new Set<number>();
-    const watch = setInterval(() => {
-      for (const pid of childrenOf(process.pid)) forked.add(pid);
-    }, 2);
+    let watching = true;
+    const watch = (async () => {
+      while (watching) {
+        for (const pid of childrenOf(process.pid)) forked.add(pid);
+        await nextTurn();
+      }
+    })();
     try {
       await assert.rejects(
         createSigners({
@@ -105,18 +111,20 @@ describe('the start of the signers', () => {
         }),
         withCode('HSM_PIN_WRONG', /C_Login to the token "meshca-issuing": CKR_PIN_INCORRECT/),
       );
-      await new Promise((resolve) => setTimeout(resolve, 300));
     } finally {
-      clearInterval(watch);
+      watching = false;
+      await watch;
     }
     assert.equal(forked.size, 1);
+    assert.deepEqual(childrenOf(process.pid), []);
     await failsWith({ pin: '' }, 'HSM_PIN_WRONG');
   });
 
   it('stops for good when the PIN was changed under it: one attempt, then fatal', async () => {
     const other = fixture.tokens.tokens.root;
     const token = { ...fixture.token, tokenLabel: other.label, pin: other.pin };
-    const signers = await fixture.signers({ token, processes: 2 });
+    const clock = new LeapClock();
+    const signers = await fixture.signers({ token, processes: 2, clock });
     const seen: string[] = [];
     signers.onChange(({ status }) => seen.push(status));
     changePin(fixture, other.label, other.pin, 'another-pin');
@@ -126,7 +134,8 @@ describe('the start of the signers', () => {
     assert.equal(respawns, 1);
     assert.match(reason ?? '', /HSM_PIN_WRONG/);
     assert.equal(seen.at(-1), 'fatal');
-    await new Promise((resolve) => setTimeout(resolve, 1200));
+    clock.leap(3_600_000);
+    await clock.caughtUp();
     assert.equal(signers.state().respawns, 1);
     assert.deepEqual(childrenOf(process.pid), []);
     const [outcome] = await signers.sign([
@@ -173,10 +182,11 @@ describe('the start of the signers', () => {
     assert.equal(pids.length, 2);
     for (const pid of pids)
       for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid, signal);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    assert.ok(pids.every(isAlive));
-    // One that can not notice the end of its channel, as one that hangs in its module can not.
-    process.kill(pids[0] as number, 'SIGSTOP');
+    // a later signal has its effect, which it has on a living process alone
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    await until(() => pids.every(isStopped), 'both signers are stopped');
+    process.kill(pids[1] as number, 'SIGCONT');
+    // The other can not notice the end of its channel, as one that hangs in its module can not.
     parent.kill('SIGKILL');
     await until(() => !pids.some(isAlive), 'the signers end with their parent');
   });

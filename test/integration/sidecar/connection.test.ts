@@ -15,7 +15,7 @@ import {
   makeKey,
   type TestCertificate,
 } from '../../support/x509.ts';
-import { patienceMs } from '../../support/until.ts';
+import { patienceMs, until } from '../../support/until.ts';
 import { defer, FakeServer, trustDomainName } from '../../support/agent-fake-server.ts';
 
 const seconds = (): number => Math.floor(Date.now() / 1000);
@@ -42,8 +42,13 @@ async function listener(
   leaf: TestCertificate,
   chain: readonly TestCertificate[],
   maxVersion: 'TLSv1.2' | 'TLSv1.3' = 'TLSv1.3',
-): Promise<{ address: string; received: () => number; connections: () => number }> {
-  let [received, connections] = [0, 0];
+): Promise<{
+  address: string;
+  received: () => number;
+  connections: () => number;
+  ended: () => number;
+}> {
+  let [received, connections, ended] = [0, 0, 0];
   const server = createServer(
     {
       key: pemEncode('PRIVATE KEY', pkcs8Of(leaf.key.privateKey)),
@@ -58,8 +63,9 @@ async function listener(
       socket.on('error', () => {});
     },
   );
-  server.on('connection', () => {
+  server.on('connection', (socket) => {
     connections += 1;
+    socket.on('close', () => (ended += 1));
   });
   server.on('tlsClientError', () => {});
   await new Promise<void>((resolve) => {
@@ -70,6 +76,7 @@ async function listener(
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     received: () => received,
     connections: () => connections,
+    ended: () => ended,
   };
 }
 
@@ -159,9 +166,9 @@ test('nothing is sent to a server that does not prove to be the CA', async (cont
     ['insecure, but a workload', leafFor('spiffe://td/web', root), [root], { kind: 'insecure' }],
   ];
   for (const [name, leaf, chain, how] of cases) {
-    const { address, received, connections } = await listener(context, leaf, chain);
+    const { address, received, connections, ended } = await listener(context, leaf, chain);
     await assert.rejects(open(address, how), rejectsWith('SERVER_UNTRUSTED'), name);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => ended() === 1, `${name}: the end of the connection`);
     assert.equal(received(), 0, `${name}: a byte left`);
     assert.equal(connections(), 1, name);
   }

@@ -22,7 +22,7 @@ import {
   type TestServer,
 } from '../../support/server.ts';
 import { defer } from '../../support/agent-fake-server.ts';
-import { until } from '../../support/until.ts';
+import { past, until } from '../../support/until.ts';
 
 const myUid = `unix:uid:${process.getuid?.() ?? 0}`;
 
@@ -149,7 +149,7 @@ test('an agent whose SVID expired while it was off comes back unattended', async
   const { agent, start } = await agentOf(context, server, 'node-2');
   await until(() => agent.status().connected === true, 'the session');
   await agent[Symbol.asyncDispose]();
-  await new Promise((resolve) => setTimeout(resolve, 8000));
+  await past(Math.floor(Date.now() / 1000) + 6);
   const again = await start();
   await until(() => again.status().connected === true, 'the session after expiry');
 });

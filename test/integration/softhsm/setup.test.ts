@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { createTokens, type TestTokens } from '../../support/softhsm.ts';
+import { nextTurn } from '../../support/until.ts';
 
 const run = promisify(execFile);
 const script = fileURLToPath(import.meta.resolve('#softhsm/init.mjs'));
@@ -95,12 +95,14 @@ test('a run that was killed at any moment is completed by the next', async () =>
   for (let attempt = 0; attempt < 12; attempt++) {
     await rm(join(made.dir, 'tokens'), { recursive: true });
     await rm(join(made.dir, 'pins'), { recursive: true });
+    const before = entriesBelow(made.dir);
     const child = spawn(process.execPath, [script, '--dir', made.dir], {
       stdio: 'ignore',
       detached: true,
     });
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    await sleep(60 + attempt * 12);
+    // one more entry in the folder at each attempt
+    while (child.exitCode === null && entriesBelow(made.dir) < before + attempt) await nextTurn();
     // The whole group, since the work is done in a child of it.
     try {
       process.kill(-(child.pid as number), 'SIGKILL');
@@ -216,11 +218,21 @@ test('the PIN is in no argument list and no environment', async () => {
         for (const pin of pins) assert.ok(!text.includes(pin));
         if (text.includes('init-tokens.mjs')) seen++;
       }
-      await sleep(1);
+      await nextTurn();
     }
     await ended;
   }
 });
+
+function entriesBelow(folder: string): number {
+  try {
+    return readdirSync(folder, { recursive: true }).length;
+  } catch (thrown) {
+    // an entry that went away while the folder was read
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return 0;
+    throw thrown;
+  }
+}
 
 function look(path: string): string {
   try {

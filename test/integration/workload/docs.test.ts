@@ -6,12 +6,11 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { FakeWorkloadApi } from '../../support/fake-workload-api.ts';
 import { createIntermediate, createRoot, createSvid } from '../../support/test-pki.ts';
 import { freePort } from '../../support/ports.ts';
-import { patienceMs } from '../../support/until.ts';
+import { until } from '../../support/until.ts';
 
 const project = import.meta
   .resolve('#proto/spiffe/workload.proto')
@@ -82,16 +81,14 @@ async function outputOf(child: ChildProcess): Promise<string> {
 }
 
 async function reachable(port: number): Promise<void> {
-  for (const end = performance.now() + patienceMs; performance.now() < end; ) {
+  await until(async () => {
     const socket = connect(port, '127.0.0.1');
     const up = await new Promise<boolean>((resolve) =>
       socket.once('connect', () => resolve(true)).once('error', () => resolve(false)),
     );
     socket.destroy();
-    if (up) return;
-    await sleep(50);
-  }
-  assert.fail('the example does not listen');
+    return up;
+  }, 'the example listens');
 }
 
 for (const protocol of ['https', 'tls', 'grpc']) {

@@ -3,7 +3,9 @@ import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWTPayload } from 'jose';
 import { JwtSource } from '../../../src/workload/index.ts';
+import { systemClock, type Clock } from '../../../src/common/runtime/index.ts';
 import { FakeWorkloadApi } from '../../support/fake-workload-api.ts';
+import { LeapClock } from '../../support/local-server-fakes.ts';
 import { until } from '../../support/until.ts';
 
 interface Signer {
@@ -32,14 +34,15 @@ const jwks = (...signers: readonly Signer[]): string =>
 
 const [ours, foreign] = [await newSigner('one'), await newSigner('two')];
 
-async function start(): Promise<
-  { readonly api: FakeWorkloadApi; readonly source: JwtSource } & AsyncDisposable
-> {
+async function start(
+  clock: Clock = systemClock,
+): Promise<{ readonly api: FakeWorkloadApi; readonly source: JwtSource } & AsyncDisposable> {
   const api = await FakeWorkloadApi.start();
   api.setJwks({ 'spiffe://a.test': jwks(ours), 'spiffe://b.test': jwks(foreign) });
   const source = await JwtSource.connect({
     socketPath: api.socketPath,
     backoff: { initialMs: 5, maximumMs: 20 },
+    clock,
   });
   return {
     api,
@@ -83,13 +86,14 @@ test('each set of audiences and each ID has its own token, whatever the order of
 });
 
 test('while the agent is away a token past its half-life still serves, and a refusal is passed on', async () => {
-  await using all = await start();
+  const clock = new LeapClock();
+  await using all = await start(clock);
   const { api, source } = all;
-  const made = await token(ours, { exp: now() + 20 });
+  const made = await token(ours, { exp: now() + 2_000 });
   api.onJwt = () => ({ spiffeId: sub, svid: made });
   await source.fetch('api');
   // past the half, which is counted from the moment of the fetch
-  await new Promise((resolve) => setTimeout(resolve, 10_100));
+  clock.leap(1_001_000);
   api.refuseWith = status.PERMISSION_DENIED;
   await assert.rejects(source.fetch('api'), { code: 'NO_IDENTITY' });
   api.stop();

@@ -109,8 +109,9 @@ test('both sides rotate under continuous HTTPS traffic and the root rolls over, 
     const updates = [server.source.stats().updates, client.source.stats().updates] as const;
     const seen = serials.size;
     for (const give of gives) {
+      const served = requests;
       give();
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await until(() => requests > served, 'a request between the two');
     }
     await until(
       () =>

@@ -19,7 +19,7 @@ import {
   serverAuth,
   type TestSvid,
 } from '../../support/test-pki.ts';
-import { until } from '../../support/until.ts';
+import { past, until } from '../../support/until.ts';
 import {
   listen,
   rawClient,
@@ -197,8 +197,7 @@ const shortLife = 10;
 /**
  * Resolves when a certificate of that life, made at the time of the call or before, has expired.
  */
-const expiry = (): Promise<void> =>
-  new Promise((resolve) => setTimeout(resolve, (shortLife + 1.2) * 1000));
+const expiry = (): Promise<void> => past(Math.floor(Date.now() / 1000) + shortLife);
 
 let workload: Workload;
 before(async () => {
@@ -448,8 +447,8 @@ function firstBytes(
     });
     socket.once('data', () => {
       read = true;
-      // tickets may follow the first bytes
-      if (!withTicket) setTimeout(done, 50);
+      // tickets may follow the first bytes, none follows the end
+      if (!withTicket) socket.once('end', done).end();
       else if (latest !== undefined) done();
     });
     socket.once('error', reject);

@@ -13,7 +13,9 @@ import {
   startTraffic,
 } from '../../../support/mesh.ts';
 import { codeOf, startTestServer } from '../../../support/server.ts';
+import { rotationLooked } from '../../../support/settled.ts';
 import { SimAgent, simServer } from '../../../support/sim-agent.ts';
+import { until } from '../../../support/until.ts';
 
 test('an old root certifies a new one: chains then verify under either root alone, and the old one stays until the cross-certificate is withdrawn', async (context) => {
   const server = await startTestServer({
@@ -95,11 +97,10 @@ test('an old root certifies a new one: chains then verify under either root alon
   const source = await X509Source.connect({ socketPath: node.socketPath });
   context.after(() => source.close());
   assert.equal(source.svid.chainDer.length, 3);
-  const stop = await startTraffic(source, source);
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  const { handshakes, failed } = await stop();
-  assert.deepEqual(failed, []);
-  assert.ok(handshakes > 0);
+  let shaken = 0;
+  const stop = await startTraffic(source, source, () => (shaken += 1));
+  await until(() => shaken >= 20, 'handshakes');
+  assert.deepEqual((await stop()).failed, []);
   const serial = made.authority!.id;
   const { records } = await server.admin('Audit/ListAuditRecords', {
     kind: 'authority.cross',
@@ -110,8 +111,7 @@ test('an old root certifies a new one: chains then verify under either root alon
     [serial],
   );
 
-  // longer than all that the old root's intermediate has signed
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await rotationLooked(server);
   assert.equal((await byId(from)).authority.state, 'old');
   await server.admin('Authorities/WithdrawAuthority', {
     id: made.authority!.id,

@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 import { eventually } from '../../../support/mesh.ts';
 import { codeOf, startTestServer, type TestServer } from '../../../support/server.ts';
+import { rotationLooked } from '../../../support/settled.ts';
 import { SimAgent, simServer } from '../../../support/sim-agent.ts';
 
 const quick = {
@@ -108,7 +109,7 @@ test('nothing signs while one workload has not read the new root; it is named, a
     );
     return published?.confirmation?.laggardsTotal === 1;
   });
-  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  await rotationLooked(server);
   assert.equal(await activeOf(server, 'root'), before);
   const { confirmation } = (await rows(server, 'root')).find(
     ({ authority }) => authority!.state === 'published',

@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { unwrap } from '../../../../src/common/errors/index.ts';
 import {
   certificatesFromPem,
@@ -17,6 +16,7 @@ import {
 import { parseCsr } from '../../../../src/certs/index.ts';
 import { caExtensions, createCompanyCa, type CompanyCa } from '../../../support/company-ca.ts';
 import { codeOf, startTestServer, type TestServer } from '../../../support/server.ts';
+import { rotationLooked } from '../../../support/settled.ts';
 import { until } from '../../../support/until.ts';
 
 const ders = (...pems: string[]): Buffer[] =>
@@ -269,7 +269,7 @@ describe('an intermediate that a company CA certifies', () => {
   };
 
   test('rotation takes the imported one over when the operator goes on, and it signs', async () => {
-    await sleep(200);
+    await rotationLooked(server);
     assert.equal(await state(id), 'prepared');
     await server.admin('Authorities/ContinueRotation', { id, reason: 'go on' });
     await reaches(id, 'active');
@@ -351,7 +351,7 @@ describe('an intermediate that a company CA certifies', () => {
       certificatesDer: ders(await second.sign(made.csrDer), second.subPem, second.rootPem),
     });
     assert.deepEqual([imported.root!.state, imported.authority!.state], ['prepared', 'prepared']);
-    await sleep(200);
+    await rotationLooked(server);
     assert.deepEqual((await server.admin('Authorities/GetBundle')).rootsDer.length, 1);
     await server.admin('Authorities/ContinueRotation', {
       id: imported.root!.id,

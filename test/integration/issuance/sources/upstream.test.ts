@@ -3,7 +3,6 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { unwrap } from '../../../../src/common/errors/index.ts';
 import { silentLogger, systemClock } from '../../../../src/common/runtime/index.ts';
 import {
@@ -16,7 +15,8 @@ import { serverConfigSchema } from '../../../../src/config/index.ts';
 import { codeOf, startTestServer, type TestServer } from '../../../support/server.ts';
 import { createTokens, type TestTokens } from '../../../support/softhsm.ts';
 import { startOpenBao, upstreamOf, type OpenBao } from '../../../support/openbao.ts';
-import { patienceMs, until } from '../../../support/until.ts';
+import { rotationLooked } from '../../../support/settled.ts';
+import { past, patienceMs, until } from '../../../support/until.ts';
 
 describe('intermediates that a real OpenBao signs', () => {
   let bao: OpenBao;
@@ -133,7 +133,7 @@ describe('intermediates that a real OpenBao signs', () => {
         ),
       'the status says that it waits',
     );
-    await sleep(1_000);
+    await rotationLooked(server);
     assert.equal(await active(), second);
     assert.equal(await request(), 'UPSTREAM_SEALED');
     assert.ok((await server.mint('spiffe://mesh.test/rotation-waits')).serial.length > 0);
@@ -235,7 +235,7 @@ describe('intermediates that a real OpenBao signs', () => {
     // one login only: what answers after its 6 s was renewed
     await bao.api('DELETE', 'auth/approle/role/short/secret-id', undefined).catch(() => {});
     writeFileSync(join(bao.dir, 'short'), 'gone');
-    await sleep(9_000);
+    await past(Math.floor(Date.now() / 1000) + 6);
     assert.equal(
       await short.secret({ mount: 'secret', path: 'meshca/hsm', field: 'pin' }),
       tokens.tokens.issuing.pin,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +16,7 @@ import {
   newKey,
   type ServicesWorld,
 } from '../../../support/services-world.ts';
-import { until } from '../../../support/until.ts';
+import { nextTurn, until } from '../../../support/until.ts';
 
 const csrDer = createCsr(newKey());
 
@@ -28,21 +29,24 @@ async function race(
   let stop = false;
   let released = 0;
   let afterwards = 0;
+  let begunAfterwards = 0;
   const workers = Array.from({ length: 4 }, async () => {
     while (!stop) {
       const begunAfter = ended;
       const done = await sign().catch(() => []);
+      if (begunAfter) begunAfterwards += 1;
       released += done.filter(Boolean).length;
       if (begunAfter) afterwards += done.filter(Boolean).length;
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
   });
   try {
     await until(() => released > 0, 'something is released');
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 40));
+    const more = released + randomInt(200);
+    while (released < more) await nextTurn();
     await end();
     ended = true;
-    await new Promise((resolve) => setTimeout(resolve, 15));
+    await until(() => begunAfterwards >= 2 * workers.length, 'attempts after the end of the right');
   } finally {
     stop = true;
   }

@@ -1,11 +1,18 @@
 import { spawnSync } from 'node:child_process';
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { chmodSync, chownSync, copyFileSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
 import { linuxKernel, OverflowIds, type Kernel } from '../../../../sidecar/attest/index.ts';
@@ -177,7 +184,7 @@ test('an exec before the agent accepts can not be seen, and then mixed IDs alone
       resolve((socket as unknown as { _handle: { fd: number } })._handle.fd);
     }).listen(path, () => chmodSync(path, 0o777));
   });
-  await delay(50);
+  await until(() => existsSync(path), 'the socket');
   const socket = await actor.connect(path);
   const fd = await accepted;
   actor.exec(setuid, '30');
@@ -259,10 +266,9 @@ test('the descriptors of connections are given back', async () => {
     client.session.destroy();
   }
   await until(() => harness.api.connections() === 0);
-  await delay(20);
-  assert.ok(
-    readdirSync('/proc/self/fd').length <= before + 5,
-    `${before} descriptors before, ${readdirSync('/proc/self/fd').length} after`,
+  await until(
+    () => readdirSync('/proc/self/fd').length <= before + 5,
+    'the descriptors are given back',
   );
 });
 

@@ -6,7 +6,6 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { linuxProc } from '../../../../sidecar/attest/proc.ts';
 import {
   listenUnix,
@@ -15,7 +14,7 @@ import {
 } from '../../../../sidecar/local-server/index.ts';
 import { entryOf, LeapClock } from '../../../support/local-server-fakes.ts';
 import { speak, startHarness } from './support.ts';
-import { until } from '../../../support/until.ts';
+import { nextTurn, until } from '../../../support/until.ts';
 
 const everyone = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
 
@@ -194,7 +193,7 @@ test('a live socket is never taken over, a stale one is replaced, and a file tha
   assert.ok((await lstat(path)).isSocket(), 'a killed process leaves its file');
   const [one, two] = await Promise.allSettled([
     listenUnix({ path }, (socket) => socket.destroy()),
-    delay(0).then(() => listenUnix({ path }, (socket) => socket.destroy())),
+    nextTurn().then(() => listenUnix({ path }, (socket) => socket.destroy())),
   ]);
   const winners = [one, two].flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   assert.equal(winners.length, 1, 'of two that start at once one wins');

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { test } from 'node:test';
-import { systemClock } from '../../../../src/common/runtime/index.ts';
 import { Connections } from '../../../../src/server/grpc/connections.ts';
 import type { Caller } from '../../../../src/services/callers/caller.ts';
 import type { Callers } from '../../../../src/services/services.ts';
+import { FakeClock, settle } from '../../../support/agent.ts';
 
 const callers = { onEnded: () => () => {} } as unknown as Callers;
-const soon = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+/** Far above how long connections take to close and the time of the guests in these tests. */
+const laterMs = 600;
 const socket = (): Duplex & { bytesRead?: number } =>
   new Duplex({
     read() {},
@@ -22,7 +23,7 @@ const agentOf = (spiffeId: string): Promise<Caller> =>
     kind: 'agent',
     spiffeId,
     serial: '01',
-    notAfter: systemClock.now() + 3600,
+    notAfter: new FakeClock().now() + 3600,
     authorityId: 'a',
     entryId: null,
     peer: 'x',
@@ -30,28 +31,31 @@ const agentOf = (spiffeId: string): Promise<Caller> =>
   });
 
 test('beyond the limit of guests the oldest is closed, and agents are no guests', async () => {
-  const connections = new Connections(callers, systemClock, {
+  const clock = new FakeClock();
+  const connections = new Connections(callers, clock, {
     connections: 2,
     seconds: 60,
     bytes: 1000,
   });
   const agent = socket();
   connections.add({ socket: agent, peer: 'a', caller: agentOf('spiffe://td/meshca/agent/a') });
-  await soon(1);
+  await settle();
   const strangers = [socket(), socket(), socket()];
   for (const each of strangers) connections.add({ socket: each, peer: 's', caller: anonymous });
-  await soon(100);
+  await settle();
+  clock.advance(laterMs);
   assert.deepEqual(
     [agent, ...strangers].map(({ destroyed }) => destroyed),
     [false, true, false, false],
   );
   for (const each of [agent, ...strangers]) each.destroy();
-  await soon(1);
+  await settle();
   assert.equal(connections.size, 0);
 });
 
 test('a guest is closed after its time or its bytes; a refused caller is a guest', async () => {
-  const connections = new Connections(callers, systemClock, {
+  const clock = new FakeClock();
+  const connections = new Connections(callers, clock, {
     connections: 10,
     seconds: 60,
     bytes: 1000,
@@ -70,7 +74,8 @@ test('a guest is closed after its time or its bytes; a refused caller is a guest
   });
   chatty.bytesRead = 1001;
   agent.bytesRead = 1_000_000;
-  await soon(600);
+  await settle();
+  clock.advance(laterMs);
   assert.deepEqual(
     [lingering, chatty, refused, agent].map(({ destroyed }) => destroyed),
     [true, true, true, false],
@@ -79,16 +84,18 @@ test('a guest is closed after its time or its bytes; a refused caller is a guest
 });
 
 test('one identity holds a bounded number of connections', async () => {
-  const connections = new Connections(callers, systemClock);
+  const clock = new FakeClock();
+  const connections = new Connections(callers, clock);
   const sockets = Array.from({ length: 18 }, socket);
   for (const each of sockets)
     connections.add({ socket: each, peer: 'a', caller: agentOf('spiffe://td/meshca/agent/a') });
-  await soon(150);
+  await settle();
+  clock.advance(laterMs);
   assert.deepEqual(
     sockets.map(({ destroyed }, index) => (destroyed ? index : -1)).filter((index) => index >= 0),
     [0, 1],
   );
   for (const each of sockets) each.destroy();
-  await soon(10);
+  await settle();
   connections.closeAll(new Error('end') as never);
 });

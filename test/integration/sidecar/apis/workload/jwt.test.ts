@@ -10,6 +10,7 @@ import type { JWTSVIDResponse__Output } from '../../../../../src/common/wire/gen
 import type { ValidateJWTSVIDResponse__Output } from '../../../../../src/common/wire/generated/ValidateJWTSVIDResponse.ts';
 import { bundleOf, entryOf } from '../../../../support/local-server-fakes.ts';
 import { collect, header, speak, startHarness, type Harness } from '../../local-server/support.ts';
+import { isAlive } from '../../../../support/hsm.ts';
 import { until } from '../../../../support/until.ts';
 
 const mine = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0'], { hint: 'x' });
@@ -122,7 +123,8 @@ test('new audiences are limited per user, known ones are not', async () => {
 test('a process that exits while its JWT-SVID is being signed does not get it', async () => {
   await using harness = await startHarness();
   harness.entries.set(mine);
-  harness.svids.jwtDelayMs = 200;
+  let signed = (): void => {};
+  harness.svids.jwtSigning = new Promise<void>((resolve) => (signed = resolve));
   const actor = await harness.actor();
   const { session } = speak(await actor.connect(harness.path));
   const body = Buffer.from([0, 0, 0, 0, 4, 0x0a, 2, 0x64, 0x62]);
@@ -141,6 +143,8 @@ test('a process that exits while its JWT-SVID is being signed does not get it', 
   request.end(body);
   await until(() => harness.svids.jwtCalls.length === 1);
   actor.kill();
+  await until(() => !isAlive(actor.pid), 'the process has exited');
+  signed();
   await until(() => request.closed);
   assert.deepEqual([code, received], ['PEER_UNVERIFIABLE', 0]);
 });

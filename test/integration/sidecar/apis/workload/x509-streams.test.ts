@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { SpiffeId } from '../../../../../src/common/spiffe/index.ts';
@@ -8,8 +7,8 @@ import type { X509BundlesResponse__Output } from '../../../../../src/common/wire
 import type { X509SVIDResponse__Output } from '../../../../../src/common/wire/generated/X509SVIDResponse.ts';
 import { defaultLimits } from '../../../../../sidecar/local-server/index.ts';
 import { bundleOf, entryOf, LeapClock } from '../../../../support/local-server-fakes.ts';
-import { collect, header, speak, startHarness } from '../../local-server/support.ts';
-import { until } from '../../../../support/until.ts';
+import { collect, header, speak, startHarness, type Harness } from '../../local-server/support.ts';
+import { nextTurn, until } from '../../../../support/until.ts';
 
 const identityOf = (entry: ReturnType<typeof entryOf>) => ({
   entry,
@@ -17,6 +16,24 @@ const identityOf = (entry: ReturnType<typeof entryOf>) => ({
 });
 
 const { stallMs } = defaultLimits;
+
+/**
+ * Resolves when a call that begins now was answered and its connection has ended: what others were
+ * to be sent before it has been sent.
+ */
+async function answered(harness: Harness): Promise<void> {
+  const connections = harness.api.connections();
+  const client = harness.client();
+  const stream = collect<X509BundlesResponse__Output>(client.FetchX509Bundles({}, header()));
+  await stream.first();
+  stream.cancel();
+  client.close();
+  await until(() => harness.api.connections() <= connections, 'its connection has ended');
+}
+
+async function turns(count: number): Promise<void> {
+  for (let each = 0; each < count; each += 1) await nextTurn();
+}
 
 test('the first message comes at once with the full state, the oldest entry first, unique hints and the federated bundles', async () => {
   await using harness = await startHarness();
@@ -74,7 +91,7 @@ test('a change of entries that does not concern a process sends it nothing, and 
   const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
   await stream.first();
   harness.entries.set(mine, entryOf('x', 'spiffe://td.test/x', ['unix:uid:4711']));
-  await delay(50);
+  await answered(harness);
   assert.equal(stream.messages.length, 1);
   harness.entries.set(mine, entryOf('b', 'spiffe://td.test/more', ['unix:uid:0']));
   await stream.count(2);
@@ -153,7 +170,8 @@ test('the first message waits for SVIDs that are still being signed', async () =
     entryOf('b', 'spiffe://td.test/two', ['unix:uid:0']),
   );
   const stream = collect<X509SVIDResponse__Output>(harness.client().FetchX509SVID({}, header()));
-  await delay(50);
+  await until(() => harness.svids.open === 2, 'the stream waits for its SVIDs');
+  await answered(harness);
   assert.equal(stream.messages.length, 0);
   signed();
   assert.equal((await stream.first()).svids.length, 2);
@@ -209,9 +227,9 @@ test('a reader that stands still gets, when it goes on, one message with the new
   let newest = '';
   for (let each = 0; each < 200; each += 1) {
     newest = harness.svids.renew(identityOf(entry)).chainDer[0]?.toString('hex') ?? '';
-    if (each % 20 === 0) await delay(2);
+    if (each % 20 === 0) await nextTurn();
   }
-  await delay(50);
+  await answered(harness);
   assert.equal(harness.svids.confirmed.length, 1, 'nothing is confirmed that was not read');
   handle.readStart();
   await until(
@@ -231,18 +249,22 @@ test('a stream that takes no message for 30 seconds is closed, an idle one is no
   await until(() => harness.svids.confirmed.length === 1);
   await until(() => !clock.runs(stallMs), 'nothing is under way');
   clock.leap(40_000);
-  await delay(100);
-  assert.equal(state.closed, false, '40 seconds without news is no stall');
+  await clock.caughtUp();
+  harness.svids.renew(identityOf(entry));
+  await until(() => state.messages.length === 2, '40 seconds without news is no stall');
+  await until(() => harness.svids.confirmed.length === 2);
+  await until(() => !clock.runs(stallMs), 'nothing is under way');
   (socket as unknown as { _handle: { readStop(): void } })._handle.readStop();
   harness.svids.renew(identityOf(entry));
   await until(() => clock.runs(stallMs), 'the message is under way');
   clock.leap(6_000);
-  await delay(100);
+  await clock.caughtUp();
+  await answered(harness);
   assert.equal(harness.api.connections(), 1, '6 seconds are not enough');
   clock.leap(stallMs - 6_000);
   await until(() => harness.api.connections() === 0);
   await until(() => harness.svids.open === 0);
-  assert.equal(harness.svids.confirmed.length, 1);
+  assert.equal(harness.svids.confirmed.length, 2);
   assert.deepEqual(
     harness.consumers.stalls,
     ['took no message for 30 s; its stream was closed'],
@@ -271,7 +293,8 @@ test('a stream whose HTTP/2 window is kept closed counts as one that takes no me
 test('calls that are cancelled at any moment leave nothing open and do not disturb others on their connection', async () => {
   const clock = new LeapClock();
   await using harness = await startHarness({ clock });
-  harness.entries.set(entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']));
+  const entry = entryOf('a', 'spiffe://td.test/app', ['unix:uid:0']);
+  harness.entries.set(entry);
   const actor = await harness.actor();
   const client = speak(await actor.connect(harness.path));
   const steady = client.fetchX509Svid();
@@ -280,13 +303,15 @@ test('calls that are cancelled at any moment leave nothing open and do not distu
     const { request } = client.fetchX509Svid();
     if (each % 3 === 0) request.close(8);
     else if (each % 3 === 1) setImmediate(() => request.close(8));
-    else setTimeout(() => request.close(8), each % 7);
-    if (each % 10 === 0) await delay(2);
+    else void turns(each % 7).then(() => request.close(8));
+    if (each % 10 === 0) await nextTurn();
   }
   await until(() => harness.svids.open === 1 && harness.consumers.open === 1);
   await until(() => !clock.runs(stallMs), 'nothing is under way');
   clock.leap(stallMs + 10_000);
-  await delay(100);
+  await clock.caughtUp();
+  harness.svids.renew(identityOf(entry));
+  await until(() => steady.state.messages.length === 2, 'the steady stream goes on');
   assert.deepEqual([harness.api.connections(), steady.state.closed], [1, false]);
 });
 
