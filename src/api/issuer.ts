@@ -21,32 +21,34 @@ export const nodeAttestationOperations: OperationsOf<'meshca.issuer.v1.NodeAttes
 export const agentIssuerOperations: OperationsOf<'meshca.issuer.v1.AgentIssuer'> = {
   RenewAgent: {
     admits: 'agents',
-    run: async ({ services }, caller, { requestId, csrDer, agentVersion }) =>
+    run: async ({ services }, caller, { requestId, csrDer, agentVersion }, signal) =>
       agentSvidMessage(
-        await services.attestation.renew(caller, {
-          requestId,
-          csrDer,
-          agentVersion: agentVersion.slice(0, maximumVersion),
-        }),
+        await services.attestation.renew(
+          caller,
+          { requestId, csrDer, agentVersion: agentVersion.slice(0, maximumVersion) },
+          signal,
+        ),
       ),
   },
   SignX509Svids: {
     admits: 'agents',
-    run: async ({ services }, caller, { items }) => {
+    run: async ({ services }, caller, { items }, signal) => {
       tooMany('items', items.length, batchLimit);
       const outcomes = await services.svids.signX509(
         caller,
         items.map((item) => ({ ...item, selectors: selectorsOf(item.selectors) })),
+        signal,
       );
       return { results: outcomes.map(svidResult) };
     },
   },
   SignJwtSvid: {
     admits: 'agents',
-    run: async ({ services }, caller, request) => {
+    run: async ({ services }, caller, request, signal) => {
       const { token, spiffeId, issuedAt, expiresAt, serverTime } = await services.svids.signJwt(
         caller,
         { ...request, selectors: selectorsOf(request.selectors) },
+        signal,
       );
       return { token, spiffeId, issuedAt, expiresAt, serverTime };
     },

@@ -67,10 +67,12 @@ export interface AdminOperation<Request, Response> {
     caller: OperatorCaller,
     request: Request,
   ) => Promise<readonly string[]>;
+  /** `signal`: aborted when nobody waits for the answer any more. */
   readonly run: (
     deps: OperationDependencies,
     caller: OperatorCaller,
     request: Request,
+    signal: AbortSignal,
   ) => Promise<Response>;
 }
 
@@ -95,6 +97,7 @@ export type PeerOperation<Request, Response> = {
       deps: OperationDependencies,
       caller: Admitted<A>,
       request: Request,
+      signal: AbortSignal,
     ) => Promise<Response>;
   };
 }[Exclude<Admission, 'operators'>];

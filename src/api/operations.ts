@@ -8,6 +8,9 @@ import { passDualControl } from './dual-control.ts';
 import type { OperationDependencies, StatedCall } from './operation.ts';
 import { admit, admittedClasses, rowAt, rows, type Row } from './row.ts';
 
+/** Of an approved call: nobody can go away from it. */
+const endless = new AbortController().signal;
+
 /** Lines of one preview. */
 const maximumLines = 2_000;
 
@@ -31,12 +34,15 @@ export class Operations {
     return passDualControl(this.#deps.services, rowAt(path), caller, request);
   }
 
-  /** Runs an operation with one answer. The call has passed dual control. */
-  async run(path: string, caller: Caller, request: object): Promise<object> {
+  /**
+   * Runs an operation with one answer. The call has passed dual control. What has no durable intent
+   * when `signal` is aborted is not done any more.
+   */
+  async run(path: string, caller: Caller, request: object, signal: AbortSignal): Promise<object> {
     const { run } = this.#admitted(path, caller);
     if (run === undefined)
       throw new PkiError('NOT_IMPLEMENTED', `${path} does not give a single answer`);
-    return run(this.#deps, caller, request);
+    return run(this.#deps, caller, request, signal);
   }
 
   /** Opens an operation with many answers; they end with `signal` at the latest. */
@@ -64,7 +70,7 @@ export class Operations {
         'APPROVAL_NOT_OPEN',
         'this release reads the request in another way than the one that proposed it',
       );
-    return responseToJson(row.path, await this.run(path, caller, read));
+    return responseToJson(row.path, await this.run(path, caller, read, endless));
   }
 
   /**

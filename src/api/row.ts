@@ -22,7 +22,12 @@ export interface Row {
     caller: OperatorCaller,
     request: object,
   ) => Promise<readonly string[]>;
-  readonly run?: (deps: OperationDependencies, caller: Caller, request: object) => Promise<object>;
+  readonly run?: (
+    deps: OperationDependencies,
+    caller: Caller,
+    request: object,
+    signal: AbortSignal,
+  ) => Promise<object>;
   readonly open?: (
     deps: OperationDependencies,
     caller: Caller,

@@ -9,8 +9,8 @@ import type { OperationsOf } from './operation.ts';
 export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
   Sign: {
     admits: 'delegates',
-    run: async ({ services }, caller, request) => {
-      const { outcomes, rootsDer } = await services.signing.sign(caller, [itemOf(request)]);
+    run: async ({ services }, caller, request, signal) => {
+      const { outcomes, rootsDer } = await services.signing.sign(caller, [itemOf(request)], signal);
       const outcome = outcomes[0];
       if (outcome === undefined) throw new PkiError('INTERNAL', 'no outcome for the item');
       if (!outcome.ok) throw outcome.error;
@@ -19,9 +19,9 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
   },
   SignBatch: {
     admits: 'delegates',
-    run: async ({ services }, caller, { items }) => {
+    run: async ({ services }, caller, { items }, signal) => {
       tooMany('items', items.length, batchLimit);
-      const { outcomes, rootsDer } = await services.signing.sign(caller, items.map(itemOf));
+      const { outcomes, rootsDer } = await services.signing.sign(caller, items.map(itemOf), signal);
       return { results: outcomes.map(signResult), rootsDer: [...rootsDer] };
     },
   },
@@ -39,10 +39,11 @@ export const signingOperations: OperationsOf<'meshca.signing.v1.Signing'> = {
   },
   SignDownstreamAuthority: {
     admits: 'workloads',
-    run: async ({ services }, caller, { requestId, csrDer, ttlSeconds }) => {
+    run: async ({ services }, caller, { requestId, csrDer, ttlSeconds }, signal) => {
       const { serial, chainDer, notAfter, authorityId, rootsDer } = await services.downstream.sign(
         caller,
         { requestId, csrDer, ttlSeconds },
+        signal,
       );
       return { serial, chainDer: [...chainDer], notAfter, authorityId, rootsDer: [...rootsDer] };
     },

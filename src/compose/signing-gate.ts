@@ -134,10 +134,10 @@ export class SigningGate {
   readonly signers: GatedSigners = {
     useKey: (key) => this.#enclosed().useKey(key),
     forgetKey: (ckaId) => this.#enclosed().forgetKey(ckaId),
-    sign: (items) => {
+    sign: (items, signal) => {
       const refusal = this.refusal();
       return refusal === undefined
-        ? this.#enclosed().sign(items)
+        ? this.#enclosed().sign(items, signal)
         : Promise.resolve(failedOutcomes(items, refusal));
     },
     state: () => this.#enclosed().state(),

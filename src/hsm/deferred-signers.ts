@@ -48,8 +48,8 @@ export class DeferredSigners implements ManagedSigners {
     return this.#inner?.forgetKey(ckaId) ?? Promise.resolve();
   }
 
-  sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]> {
-    if (this.#inner !== undefined) return this.#inner.sign(items);
+  sign(items: readonly SignItem[], signal?: AbortSignal): Promise<readonly SignOutcome[]> {
+    if (this.#inner !== undefined) return this.#inner.sign(items, signal);
     const { code, message } = this.#absent();
     return Promise.resolve(items.map(() => failedOutcome(code, message)));
   }

@@ -5,6 +5,8 @@ import type { SignItem, SignOutcome } from './signing-port.ts';
 export interface QueuedItem {
   readonly item: SignItem;
   readonly settle: (outcome: SignOutcome) => void;
+  /** Aborted when nobody waits for the signature any more. */
+  readonly signal: AbortSignal | undefined;
 }
 
 export const failedOutcome = (code: ErrorCode, message: string): SignOutcome => ({
@@ -30,9 +32,16 @@ export class SignQueue {
     this.#items.push(item);
   }
 
+  /** At most `count` items. Those that nobody waits for any more are settled and left out. */
   take(count: number): QueuedItem[] {
-    const taken = this.#items.slice(this.#head, this.#head + count);
-    this.#head += taken.length;
+    const taken: QueuedItem[] = [];
+    while (taken.length < count && this.length > 0) {
+      const next = this.#items[this.#head] as QueuedItem;
+      this.#head += 1;
+      if (next.signal?.aborted === true)
+        next.settle(failedOutcome('CANCELLED', 'the client has gone'));
+      else taken.push(next);
+    }
     if (this.#head === this.#items.length) {
       this.#items = [];
       this.#head = 0;
@@ -49,7 +58,10 @@ export class SignQueue {
 }
 
 /** The items of one call and the promise of their outcomes, in the order of the items. */
-export function callOf(items: readonly SignItem[]): {
+export function callOf(
+  items: readonly SignItem[],
+  signal?: AbortSignal,
+): {
   readonly queued: readonly QueuedItem[];
   readonly outcomes: Promise<readonly SignOutcome[]>;
 } {
@@ -62,6 +74,7 @@ export function callOf(items: readonly SignItem[]): {
   if (open === 0) resolveAll(outcomes);
   const queued = items.map((item, index) => ({
     item,
+    signal,
     settle: (outcome: SignOutcome) => {
       if (outcomes[index] !== undefined) return;
       outcomes[index] = outcome;

@@ -54,7 +54,7 @@ export class SignerRouter implements ManagedSigners {
     await this.#byToken.get(token)?.forgetKey(ckaId);
   }
 
-  async sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]> {
+  async sign(items: readonly SignItem[], signal?: AbortSignal): Promise<readonly SignOutcome[]> {
     const parts = new Map<ManagedSigners, number[]>();
     const outcomes = new Array<SignOutcome>(items.length);
     for (const [index, item] of items.entries()) {
@@ -77,6 +77,7 @@ export class SignerRouter implements ManagedSigners {
           indexes.length === items.length
             ? items
             : indexes.map((index) => items[index] as SignItem),
+          signal,
         );
         for (const [at, index] of indexes.entries()) outcomes[index] = signed[at] as SignOutcome;
       }),

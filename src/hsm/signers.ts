@@ -166,8 +166,8 @@ class ProcessSigners implements ManagedSigners {
     return Promise.resolve();
   }
 
-  sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]> {
-    const { queued, outcomes } = callOf(items);
+  sign(items: readonly SignItem[], signal?: AbortSignal): Promise<readonly SignOutcome[]> {
+    const { queued, outcomes } = callOf(items, signal);
     const refusal = this.#refusal(items.length);
     for (const entry of queued) {
       if (refusal !== undefined) entry.settle(failedOutcome(refusal.code, refusal.message));
@@ -270,6 +270,7 @@ class ProcessSigners implements ManagedSigners {
 
   async #hand(link: SignerLink, count: number): Promise<void> {
     const chunk = this.#queue.take(count);
+    if (chunk.length === 0) return;
     this.#itemsInFlight += chunk.length;
     this.#chunks += 1;
     try {

@@ -80,7 +80,11 @@ export interface Signers {
    * take its loss for a loss of the token.
    */
   forgetKey(ckaId: string): Promise<void>;
-  sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
+  /**
+   * `signal` aborted: what no signer was handed yet is not signed (CANCELLED). Absent: all is
+   * signed, as after a durable intent.
+   */
+  sign(items: readonly SignItem[], signal?: AbortSignal): Promise<readonly SignOutcome[]>;
   state(): SignersState;
   /** Called at each change of `state().status`. Returns the unsubscribe function. */
   onChange(listener: (state: SignersState) => void): () => void;

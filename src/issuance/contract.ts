@@ -39,6 +39,11 @@ export interface LeafRequest {
   readonly reason: Readonly<Record<string, AuditValue>>;
   /** For the scope of authorities: the node behind the request. */
   readonly nodeSelectors?: readonly string[];
+  /**
+   * Aborted when nobody waits for the answer any more. A request without a durable intent goes no
+   * further then (CANCELLED); one with an intent runs to its end. Absent: nobody can go away.
+   */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface IssuedLeaf {
@@ -71,6 +76,8 @@ export interface JwtRequest {
   /** Beside that of the authority to sign. */
   readonly rights: Rights;
   readonly reason: Readonly<Record<string, AuditValue>>;
+  /** Aborted when nobody waits for the token any more. It is not signed then (CANCELLED). */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface IssuedJwt {

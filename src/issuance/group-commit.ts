@@ -1,3 +1,4 @@
+import { PkiError } from '../common/errors/index.ts';
 import { atTurnEnd } from '../common/runtime/index.ts';
 
 /** Commits larger than this block the event loop for longer than they save (bench/store). */
@@ -22,10 +23,11 @@ export class Batcher<T, R> {
     this.#limit = limit;
   }
 
-  run(items: readonly T[]): Promise<readonly R[]> {
+  /** A group that nobody wants any more when its batch begins is rejected with CANCELLED. */
+  run(items: readonly T[], wanted: () => boolean = always): Promise<readonly R[]> {
     if (items.length === 0) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
-      this.#queue.push({ items, resolve, reject });
+      this.#queue.push({ items, wanted, resolve, reject });
       if (this.#running) return;
       this.#running = true;
       atTurnEnd('gather', () => void this.#drain());
@@ -37,11 +39,19 @@ export class Batcher<T, R> {
   }
 
   async #drain(): Promise<void> {
-    while (this.#queue.length > 0) await this.#runOne(this.#take());
+    while (this.#queue.length > 0) {
+      const groups = this.#take();
+      if (groups.length > 0) await this.#runOne(groups);
+    }
     this.#running = false;
   }
 
   #take(): readonly Group<T, R>[] {
+    this.#queue = this.#queue.filter(({ wanted, reject }) => {
+      if (wanted()) return true;
+      reject(new PkiError('CANCELLED', 'the client has gone'));
+      return false;
+    });
     let size = 0;
     let count = 0;
     for (const group of this.#queue) {
@@ -70,8 +80,11 @@ export class Batcher<T, R> {
   }
 }
 
+const always = (): boolean => true;
+
 interface Group<T, R> {
   readonly items: readonly T[];
+  readonly wanted: () => boolean;
   readonly resolve: (results: readonly R[]) => void;
   readonly reject: (error: unknown) => void;
 }

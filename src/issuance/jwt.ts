@@ -67,9 +67,11 @@ class JwtIssuer {
   }
 
   async issue(request: JwtRequest): Promise<IssuedJwt> {
+    request.signal?.throwIfAborted();
     const draft = this.#draft(request);
     const { authority, jti, issuedAt, expiresAt } = draft;
     if (expiresAt > (this.#raised.get(authority.id) ?? 0)) await this.#raise(authority, expiresAt);
+    request.signal?.throwIfAborted();
     const token = await this.#sign(draft);
     const [recorded] = await this.#records.run([recordOf(draft, this.#dependencies.clock.nowMs())]);
     if (recorded?.state === 'withheld')
@@ -114,9 +116,10 @@ class JwtIssuer {
       jti,
     };
     const input = `${encode(header)}.${encode(claims)}`;
-    const [outcome] = await signers.sign([
-      { ckaId: authority.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' },
-    ]);
+    const [outcome] = await signers.sign(
+      [{ ckaId: authority.ckaId, bytes: Buffer.from(input, 'ascii'), format: 'jose' }],
+      request.signal,
+    );
     if (outcome?.ok === true) return `${input}.${outcome.signature.toString('base64url')}`;
     throw new PkiError(
       outcome?.code ?? 'HSM_UNAVAILABLE',

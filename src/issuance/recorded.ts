@@ -79,6 +79,11 @@ export interface SigningStep {
    * issuer's recorded certificate. What throws here counts as the failure of every item.
    */
   sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
+  /**
+   * False when nobody waits for any of the items any more: if their intents are not durable yet,
+   * nothing is recorded or signed, and `run` rejects with CANCELLED. Absent: they are wanted.
+   */
+  readonly wanted?: () => boolean;
   /** Called between the steps, in order: for the fault drill. */
   readonly step?: (name: RecordedStep) => void;
 }
@@ -164,11 +169,14 @@ export function createRecordedIssuance({ store, clock }: RecordedDependencies): 
       if (!linted.ok) return linted;
       return ok(new Prepared(issuance, { draft, intent: intentOf(draft, clock.nowMs()) }));
     },
-    async run(prepared, { sign, step = noStep }) {
+    async run(prepared, { sign, wanted, step = noStep }) {
       if (prepared.length === 0) return [];
       const items = prepared.map((each) => Prepared.redeem(each, issuance));
       step('prepared');
-      await intents.run(items.map(({ intent }) => intent));
+      await intents.run(
+        items.map(({ intent }) => intent),
+        wanted,
+      );
       step('intents-durable');
       const signed = await outcomesOf(items.map(toSignItem), sign);
       step('signed');

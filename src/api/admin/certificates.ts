@@ -51,8 +51,8 @@ export const certificateOperations: OperationsOf<'meshca.admin.v1.Certificates'>
     preview: async (_deps, _caller, { spiffeId, admin, ttlSeconds }) => [
       `issue a certificate for ${spiffeId}${admin ? ', with the rights of an admin as far as roles name it' : ''}, for ${ttlSeconds === 0 ? 'the default time' : `${ttlSeconds} s`}`,
     ],
-    run: async ({ services }, caller, request) => {
-      const { leaf, rootsDer } = await services.mint.mint(caller, request);
+    run: async ({ services }, caller, request, signal) => {
+      const { leaf, rootsDer } = await services.mint.mint(caller, request, signal);
       return {
         serial: leaf.serial,
         chainDer: [...leaf.chainDer],

@@ -74,6 +74,7 @@ const faultsOfCaller: ReadonlySet<StatusName> = new Set([
   'PERMISSION_DENIED',
   'UNAUTHENTICATED',
   'RESOURCE_EXHAUSTED',
+  'CANCELLED',
 ]);
 
 /** A request that nothing stands in the way of yet, and its place in the batch. */
@@ -131,7 +132,10 @@ class LeafIssuer {
   async issue(requests: readonly LeafRequest[]): Promise<readonly LeafResult[]> {
     const { clock, observe, authorities } = this.#dependencies;
     const startedMs = clock.monotonicMs();
-    const results = await this.#answers(requests);
+    const answers = await this.#answers(requests);
+    const results = await Promise.all(
+      answers.map((answer, index) => this.#orAgain(answer, requests[index] as LeafRequest)),
+    );
     for (const [index, result] of results.entries()) {
       const request = requests[index] as LeafRequest;
       if (result.ok) {
@@ -146,11 +150,20 @@ class LeafIssuer {
     return results;
   }
 
+  /** Whoever shared the answer of a caller that went away, and is still there, asks again. */
+  async #orAgain(answer: LeafResult, request: LeafRequest): Promise<LeafResult> {
+    if (answer.ok || answer.error.code !== 'CANCELLED' || request.signal?.aborted === true)
+      return answer;
+    const [again] = await this.#answers([request]);
+    return this.#orAgain(again as LeafResult, request);
+  }
+
   async #answers(requests: readonly LeafRequest[]): Promise<readonly LeafResult[]> {
     const batch: Batch = { answers: new Array(requests.length), refusals: [] };
     const fresh = this.#take(requests, batch);
     try {
-      const ready = this.#prepare(await this.#answerRepeated(fresh, batch), batch);
+      const unanswered = await this.#answerRepeated(fresh, batch);
+      const ready = this.#prepare(this.#wanted(unanswered, batch), batch);
       await Promise.all([this.#sign(ready, batch), this.#refuse(batch)]);
     } catch (thrown) {
       this.#fail(PkiError.from(thrown), batch);
@@ -171,7 +184,7 @@ class LeafIssuer {
         continue;
       }
       const key = UnderWay.keyOf(read.value);
-      const running = this.#underWay.join(key);
+      const running = this.#underWay.join(key, request.signal);
       if (running === undefined) fresh.push({ index, key, ...read.value });
       else answers[index] = running;
     }
@@ -213,6 +226,20 @@ class LeafIssuer {
     });
   }
 
+  /** Without those that nobody waits for any more. */
+  #wanted(fresh: readonly Fresh[], { answers }: Batch): readonly Fresh[] {
+    return fresh.filter(({ key, index }) => {
+      const wanted = this.#underWay.isWanted(key);
+      if (!wanted)
+        answers[index] = {
+          ok: false,
+          error: new PkiError('CANCELLED', 'the client has gone'),
+          refusalId: uuidv7(this.#dependencies.clock.nowMs()),
+        };
+      return wanted;
+    });
+  }
+
   #prepare(fresh: readonly Fresh[], { refusals }: Batch): readonly Ready[] {
     const { authorities, recorded, clock, options } = this.#dependencies;
     const ready: Ready[] = [];
@@ -237,7 +264,11 @@ class LeafIssuer {
     const { recorded, signers, step } = this.#dependencies;
     const outcomes = await recorded.run(
       ready.map(({ prepared }) => prepared),
-      { sign: (items) => signers.sign(items), ...(step === undefined ? {} : { step }) },
+      {
+        sign: (items) => signers.sign(items),
+        wanted: () => ready.some(({ key }) => this.#underWay.isWanted(key)),
+        ...(step === undefined ? {} : { step }),
+      },
     );
     for (const [position, item] of ready.entries())
       answers[item.index] = this.#released(item, outcomes[position] as CertificateOutcome);
@@ -261,8 +292,8 @@ class LeafIssuer {
   }
 
   /**
-   * The store failed: nothing is released. What was recorded is found as unfinished at the next
-   * start.
+   * The store failed, or everybody has gone before the intents were durable: nothing is released.
+   * What was recorded is found as unfinished at the next start.
    */
   #fail(error: PkiError, { answers }: Batch): void {
     for (let index = 0; index < answers.length; index += 1)

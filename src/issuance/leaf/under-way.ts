@@ -2,13 +2,18 @@ import { subjectNames } from '../../domain/index.ts';
 import type { LeafResult } from '../contract.ts';
 import type { ReadRequest } from './prepare.ts';
 
+interface Running extends PromiseWithResolvers<LeafResult> {
+  /** Of all who share the answer; undefined: one who can not go away. */
+  readonly signals: (AbortSignal | undefined)[];
+}
+
 /**
  * Owner of the requests under way, so that a request that is sent twice at once is signed once. The
  * key has what the request asks for: two different requests under one ID must not get each other's
  * answer.
  */
 export class UnderWay {
-  readonly #running = new Map<string, PromiseWithResolvers<LeafResult>>();
+  readonly #running = new Map<string, Running>();
 
   static keyOf({ request, publicKeySha256 }: ReadRequest): string {
     return [
@@ -21,10 +26,17 @@ export class UnderWay {
   }
 
   /** The answer that is under way for this key, or undefined; then the caller owes one. */
-  join(key: string): Promise<LeafResult> | undefined {
+  join(key: string, signal: AbortSignal | undefined): Promise<LeafResult> | undefined {
     const running = this.#running.get(key);
-    if (running === undefined) this.#running.set(key, Promise.withResolvers());
+    if (running === undefined)
+      this.#running.set(key, { ...Promise.withResolvers<LeafResult>(), signals: [signal] });
+    else running.signals.push(signal);
     return running?.promise;
+  }
+
+  /** Whether one of those who share the answer still waits for it. */
+  isWanted(key: string): boolean {
+    return this.#running.get(key)?.signals.some((signal) => signal?.aborted !== true) ?? false;
   }
 
   answer(key: string, result: LeafResult): void {

@@ -52,7 +52,8 @@ export function guardedService(
           ? guard.stream(method, streamWork(row, operations, exchanges))
           : guard.unary(method, {
               pass: ({ caller }, request) => operations.pass(path, caller, request),
-              run: ({ caller }, { request }) => operations.run(path, caller, request as object),
+              run: ({ caller }, { request }, signal) =>
+                operations.run(path, caller, request as object, signal),
             }),
       ];
     }),

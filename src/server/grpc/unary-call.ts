@@ -7,9 +7,13 @@ import type { RefusalStatus } from './refusal-status.ts';
 
 /** What an admitted call does. */
 export interface UnaryWork {
-  /** What may hold the call up. A call that was answered meanwhile (its time is over) goes no further. */
+  /**
+   * What may hold the call up. A call that was answered meanwhile (its time is over) or whose
+   * client has gone goes no further.
+   */
   readonly pass?: (context: CallContext, request: object) => Promise<void>;
-  readonly run: (context: CallContext, call: UnaryCall) => Promise<unknown>;
+  /** The signal is aborted when nobody waits for the answer any more. */
+  readonly run: (context: CallContext, call: UnaryCall, signal: AbortSignal) => Promise<unknown>;
 }
 
 export interface GuardedUnaryDependencies {
@@ -28,17 +32,28 @@ export class GuardedUnary {
   readonly #deps: GuardedUnaryDependencies;
   readonly #startedMs: number;
   readonly #cancelDeadline: () => void;
+  readonly #gone = new AbortController();
   #context: CallContext | undefined;
   #answered = false;
   #failing = false;
 
   constructor(deps: GuardedUnaryDependencies) {
     this.#deps = deps;
-    const { clock, limitSeconds } = deps;
+    const { call, clock, limitSeconds } = deps;
     this.#startedMs = clock.monotonicMs();
-    this.#cancelDeadline = clock.after(limitSeconds * 1000, () =>
-      this.#fail(new PkiError('DEADLINE_EXCEEDED', `the call took longer than ${limitSeconds} s`)),
-    );
+    this.#cancelDeadline = clock.after(limitSeconds * 1000, () => {
+      const error = new PkiError(
+        'DEADLINE_EXCEEDED',
+        `the call took longer than ${limitSeconds} s`,
+      );
+      this.#gone.abort(error);
+      this.#fail(error);
+    });
+    // cancelled by the client, its deadline is over, or its connection has ended; the call counts
+    // as under way until its work has ended, or nobody would bound the work of resets in floods
+    call.on('cancelled', () => {
+      if (!this.#answered) this.#gone.abort(new PkiError('CANCELLED', 'the client has gone'));
+    });
   }
 
   failOverloaded(limit: number): void {
@@ -53,10 +68,11 @@ export class GuardedUnary {
     const { call, callback } = this.#deps;
     const context = await admission;
     this.#context = context;
+    this.#gone.signal.throwIfAborted();
     decodeRequestOf(call);
     await work.pass?.(context, call.request as object);
-    if (this.#answered) return;
-    const response = await work.run(context, call);
+    this.#gone.signal.throwIfAborted();
+    const response = await work.run(context, call, this.#gone.signal);
     this.#answer('OK', () => callback(null, response));
   }
 

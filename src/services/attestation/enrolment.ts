@@ -33,6 +33,8 @@ export interface AgentKey {
   readonly csrDer: Buffer;
   readonly agentVersion: string;
   readonly peer: string;
+  /** Of a renewal. Absent: nobody can go away. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Gives agents their own SVID and records the session that begins or goes on with it. */
@@ -164,6 +166,7 @@ export class Enrolment {
       entryId: null,
       delegationId: null,
       nodeSelectors: selectors.map(selectorText),
+      signal: key.signal,
     } as const;
   }
 }

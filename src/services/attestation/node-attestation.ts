@@ -59,5 +59,7 @@ export interface NodeAttestation {
   renew(
     caller: AgentCaller,
     request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string },
+    /** Aborted when nobody waits for the answer: without a durable intent nothing is issued. */
+    signal?: AbortSignal,
   ): Promise<AgentSvid>;
 }

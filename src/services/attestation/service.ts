@@ -70,6 +70,7 @@ export class NodeAttestationService implements NodeAttestation {
   renew(
     caller: AgentCaller,
     request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string },
+    signal?: AbortSignal,
   ): Promise<AgentSvid> {
     return refusing(
       this.#deps.refusals,
@@ -80,7 +81,7 @@ export class NodeAttestationService implements NodeAttestation {
         checkText('agent_version', request.agentVersion, 128);
         enforceRate(this.#renewals.take(caller.spiffeId), 'too many renewals');
         return this.#inTurn(caller.spiffeId, () =>
-          this.#deps.enrolment.renew(caller, { ...request, peer: caller.peer }),
+          this.#deps.enrolment.renew(caller, { ...request, peer: caller.peer, signal }),
         );
       },
     );

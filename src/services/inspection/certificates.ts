@@ -37,6 +37,7 @@ export interface Mint {
       readonly ttlSeconds: number;
       readonly admin: boolean;
     },
+    signal?: AbortSignal,
   ): Promise<{ readonly leaf: IssuedLeaf; readonly rootsDer: readonly Buffer[] }>;
 }
 

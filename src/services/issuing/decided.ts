@@ -56,19 +56,27 @@ export function decideEach<T extends { readonly requestId: string }>(
   });
 }
 
+/** The call of a batch. `signal`: aborted when nobody waits for its answer any more. */
+export interface IssuingCall {
+  readonly caller: Caller;
+  readonly operation: string;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
  * Issues what was allowed in one batch and puts the refusals of the rest on record; outcomes in the
  * order of the items.
  */
 export async function issueDecided(
   deps: { readonly issuer: Issuer; readonly refusals: RefusalLog },
-  caller: Caller,
-  operation: string,
+  { caller, operation, signal }: IssuingCall,
   decided: readonly Decided[],
 ): Promise<readonly SvidOutcome[]> {
   const allowed = decided.filter((item) => item.ok);
   const [results] = await Promise.all([
-    allowed.length === 0 ? [] : deps.issuer.issue(allowed.map(({ request }) => request)),
+    allowed.length === 0
+      ? []
+      : deps.issuer.issue(allowed.map(({ request }) => ({ ...request, signal }))),
     ...decided.map((item) =>
       item.ok
         ? undefined

@@ -97,6 +97,7 @@ export class DownstreamService implements Downstream {
   sign(
     caller: WorkloadCaller | DelegateCaller,
     input: { readonly requestId: string; readonly csrDer: Buffer; readonly ttlSeconds: number },
+    signal?: AbortSignal,
   ): ReturnType<Downstream['sign']> {
     return refusing(
       this.#deps.refusals,
@@ -109,7 +110,7 @@ export class DownstreamService implements Downstream {
         const { entry, agent } = await this.#standing(ground);
         enforceRate(this.#buckets.take(entry.id), 'too many CA certificates for this entry');
         enforceRate(this.#total.take(), 'too many CA certificates');
-        const signed = await this.#inTurn(() =>
+        const signed = await this.#inTurn(signal, () =>
           sign({
             caller: requesterOf(caller),
             requestId,
@@ -208,11 +209,14 @@ export class DownstreamService implements Downstream {
     return { entry, agent };
   }
 
-  async #inTurn<T>(act: () => Promise<T>): Promise<T> {
+  async #inTurn<T>(signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
     if (this.#waiting >= maximumWaiting)
       throw new PkiError('OVERLOADED', `${maximumWaiting} CA certificates are being signed`);
     this.#waiting += 1;
-    const mine = this.#tail.then(act);
+    const mine = this.#tail.then(() => {
+      signal?.throwIfAborted();
+      return act();
+    });
     this.#tail = mine.catch(() => {});
     try {
       return await mine;

@@ -35,7 +35,11 @@ export class MintService implements Mint {
     this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
   }
 
-  mint(caller: OperatorCaller, request: Parameters<Mint['mint']>[1]): ReturnType<Mint['mint']> {
+  mint(
+    caller: OperatorCaller,
+    request: Parameters<Mint['mint']>[1],
+    signal?: AbortSignal,
+  ): ReturnType<Mint['mint']> {
     return refusing(
       this.#deps.refusals,
       { caller, operation: 'MintX509Svid', subject: request.spiffeId },
@@ -72,6 +76,7 @@ export class MintService implements Mint {
           replaces: null,
           rights: caller.class === 'admin' ? callerRights(caller) : [],
           reason: { method: 'mint' },
+          signal,
         });
         return { leaf, rootsDer: this.#deps.authorities.rootsDer() };
       },

@@ -56,6 +56,7 @@ export class SigningService implements Signing {
   sign(
     caller: DelegateCaller,
     items: readonly DelegatedItem[],
+    signal?: AbortSignal,
   ): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }> {
     return refusing(this.#deps.refusals, { caller, operation: 'Sign' }, async () => {
       checkBatchSize(items.length);
@@ -69,7 +70,7 @@ export class SigningService implements Signing {
         (item) => this.#leafRequest(caller, delegations, adminIds, item),
       );
       return {
-        outcomes: await issueDecided(this.#deps, caller, 'Sign', decided),
+        outcomes: await issueDecided(this.#deps, { caller, operation: 'Sign', signal }, decided),
         rootsDer: this.#deps.authorities.rootsDer(),
       };
     });

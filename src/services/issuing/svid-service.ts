@@ -54,7 +54,11 @@ export class SvidService implements Svids {
     this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
   }
 
-  signX509(caller: AgentCaller, items: readonly X509SvidItem[]): Promise<readonly SvidOutcome[]> {
+  signX509(
+    caller: AgentCaller,
+    items: readonly X509SvidItem[],
+    signal?: AbortSignal,
+  ): Promise<readonly SvidOutcome[]> {
     return refusing(this.#deps.refusals, { caller, operation: 'SignX509Svids' }, async () => {
       requireAgent(caller);
       checkBatchSize(items.length);
@@ -77,13 +81,14 @@ export class SvidService implements Svids {
             item,
           ),
       );
-      return issueDecided(this.#deps, caller, 'SignX509Svids', decided);
+      return issueDecided(this.#deps, { caller, operation: 'SignX509Svids', signal }, decided);
     });
   }
 
   signJwt(
     caller: AgentCaller,
     ask: JwtSvidAsk,
+    signal?: AbortSignal,
   ): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }> {
     return refusing(
       this.#deps.refusals,
@@ -118,6 +123,7 @@ export class SvidService implements Svids {
             entry: entry.id,
             selectors: ask.selectors.map(selectorText),
           },
+          signal,
         });
         return { ...issued, spiffeId: spiffeId.toString(), serverTime: this.#deps.clock.now() };
       },

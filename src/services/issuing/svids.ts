@@ -34,15 +34,25 @@ export interface JwtSvidAsk {
   readonly selectors: readonly Selector[];
 }
 
+/**
+ * `signal` of a call is aborted when nobody waits for its answer any more: what has no durable
+ * intent by then is neither recorded nor signed (CANCELLED); the rest runs to its end. Without it
+ * nobody can go away.
+ */
 export interface Svids {
   /**
    * Up to 500 items, outcomes in their order. Throws only for the whole: REQUEST_TOO_LARGE,
    * RATE_LIMITED, or the caller lost its standing.
    */
-  signX509(caller: AgentCaller, items: readonly X509SvidItem[]): Promise<readonly SvidOutcome[]>;
+  signX509(
+    caller: AgentCaller,
+    items: readonly X509SvidItem[],
+    signal?: AbortSignal,
+  ): Promise<readonly SvidOutcome[]>;
   signJwt(
     caller: AgentCaller,
     ask: JwtSvidAsk,
+    signal?: AbortSignal,
   ): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }>;
 }
 
@@ -55,11 +65,13 @@ export interface DelegatedItem {
   readonly ttlSeconds: number;
 }
 
+/** `signal`: as for `Svids`. */
 export interface Signing {
   /** Up to 500 items, outcomes in their order; a unary call is one item. `rootsDer`: the bundle. */
   sign(
     caller: DelegateCaller,
     items: readonly DelegatedItem[],
+    signal?: AbortSignal,
   ): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }>;
   delegation(caller: DelegateCaller): Promise<{
     readonly delegationIds: readonly string[];
@@ -69,6 +81,7 @@ export interface Signing {
   }>;
 }
 
+/** `signal`: as for `Svids`; whose client has gone loses its place before the root token. */
 export interface Downstream {
   /**
    * The certificate of a CA for the workload that calls, if the entry of its SVID allows that now.
@@ -78,5 +91,6 @@ export interface Downstream {
   sign(
     caller: WorkloadCaller | DelegateCaller,
     input: { readonly requestId: string; readonly csrDer: Buffer; readonly ttlSeconds: number },
+    signal?: AbortSignal,
   ): Promise<DownstreamAuthority & { readonly rootsDer: readonly Buffer[] }>;
 }

@@ -161,9 +161,17 @@ describe('an approved operation', () => {
 
 test('an operation runs for no caller of another class, whoever calls it', async () => {
   const { operations, minted } = world();
-  await assert.rejects(operations.run(mint, agent, mintRequest), refused('CALLER_NOT_ADMITTED'));
   await assert.rejects(
-    operations.run(mint, { class: 'anonymous', peer: 'x' }, mintRequest),
+    operations.run(mint, agent, mintRequest, new AbortController().signal),
+    refused('CALLER_NOT_ADMITTED'),
+  );
+  await assert.rejects(
+    operations.run(
+      mint,
+      { class: 'anonymous', peer: 'x' },
+      mintRequest,
+      new AbortController().signal,
+    ),
     refused('UNAUTHENTICATED'),
   );
   assert.deepEqual(minted, []);

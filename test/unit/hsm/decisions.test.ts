@@ -142,6 +142,29 @@ describe('decisions of the signers', () => {
     assert.deepEqual(await callOf([]).outcomes, []);
   });
 
+  it('leaves out of the queue what nobody waits for any more, and takes others in its place', () => {
+    const queue = new SignQueue();
+    const settled: string[] = [];
+    const push = (ckaId: string, signal?: AbortSignal): void =>
+      queue.push({
+        item: { ckaId, bytes: Buffer.alloc(0), format: 'jose' },
+        settle: (outcome) => settled.push(`${ckaId} ${outcome.ok ? 'ok' : outcome.code}`),
+        signal,
+      });
+    const caller = new AbortController();
+    push('a', caller.signal);
+    push('b');
+    push('c', caller.signal);
+    push('d', new AbortController().signal);
+    caller.abort();
+    assert.deepEqual(
+      queue.take(2).map(({ item }) => item.ckaId),
+      ['b', 'd'],
+    );
+    assert.deepEqual(settled, ['a CANCELLED', 'c CANCELLED']);
+    assert.equal(queue.length, 0);
+  });
+
   it('takes from the queue in order through many refills', () => {
     const queue = new SignQueue();
     const seen: number[] = [];
@@ -152,6 +175,7 @@ describe('decisions of the signers', () => {
         queue.push({
           item: { ckaId: 'aa', bytes: Buffer.alloc(0), format: 'x509' },
           settle: () => seen.push(index),
+          signal: undefined,
         });
       }
       for (const { settle } of queue.take(29)) settle(failedOutcome('INTERNAL', ''));

@@ -47,6 +47,32 @@ test('what arrives while a batch is worked on goes into the next one', async () 
   assert.deepEqual(batches, [[1], [2, 3]]);
 });
 
+test('a group that nobody wants any more when its batch begins is not worked on', async () => {
+  const batches: number[][] = [];
+  const gate = Promise.withResolvers<void>();
+  const batcher = new Batcher<number, number>(async (items) => {
+    batches.push([...items]);
+    await gate.promise;
+    return [...items];
+  }, 100);
+  let wanted = true;
+  const first = batcher.run([1], () => wanted);
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  const later = [batcher.run([2], () => wanted), batcher.run([3])];
+  const settled = Promise.allSettled([first, ...later, batcher.run([4], () => wanted)]);
+  wanted = false;
+  gate.resolve();
+  assert.deepEqual(
+    (await settled).map((each) =>
+      each.status === 'fulfilled' ? each.value : (each.reason as { code: string }).code,
+    ),
+    [[1], 'CANCELLED', [3], 'CANCELLED'],
+    'what was worked on already runs to its end',
+  );
+  assert.deepEqual(batches, [[1], [3]]);
+  assert.equal(batcher.waiting, 0);
+});
+
 test('a failed batch fails its groups and not the ones after it', async () => {
   let calls = 0;
   const batcher = new Batcher<number, number>(async (items) => {

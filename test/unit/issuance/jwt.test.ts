@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PkiError } from '../../../src/common/errors/index.ts';
 import { systemRandom } from '../../../src/common/runtime/index.ts';
 import { SpiffeId } from '../../../src/common/spiffe/index.ts';
 import type { SignOutcome } from '../../../src/hsm/signing-port.ts';
@@ -26,10 +27,14 @@ function world(issuancePolicy: IssuancePolicy = passThroughPolicy) {
     signed: { ok: true, signature: Buffer.from('sig') },
     recorded: { state: 'issued' },
   };
+  const hooks = { onRaise: (): void => {}, signals: [] as (AbortSignal | undefined)[] };
   const jwt = createJwtIssuer({
     issuancePolicy,
     store: {
-      raiseJwtExpiry: async () => void log.push('raised'),
+      raiseJwtExpiry: async () => {
+        log.push('raised');
+        hooks.onRaise();
+      },
       recordJwtSvids: async (items) => {
         log.push('recorded');
         records.push(...items);
@@ -37,7 +42,8 @@ function world(issuancePolicy: IssuancePolicy = passThroughPolicy) {
       },
     },
     signers: {
-      sign: async (items) => {
+      sign: async (items, signal) => {
+        hooks.signals.push(signal);
         log.push('signed');
         return items.map(() => answers.signed);
       },
@@ -57,7 +63,7 @@ function world(issuancePolicy: IssuancePolicy = passThroughPolicy) {
     rights: [{ kind: 'entry', id: 'e', revision: 2 }],
     reason: {},
   };
-  return { jwt, log, records, answers, request, authorityId: record.id };
+  return Object.assign(hooks, { jwt, log, records, answers, request, authorityId: record.id });
 }
 
 test('the expiry is raised before a token is signed, and the token recorded before its release', async () => {
@@ -72,6 +78,20 @@ test('the expiry is raised before a token is signed, and the token recorded befo
   ]);
   await w.jwt.issue(w.request);
   assert.deepEqual(w.log.slice(3), ['signed', 'recorded'], 'the step is not raised again');
+});
+
+test('a token that nobody waits for is not signed; the signers learn when its caller goes', async () => {
+  const w = world();
+  const gone = AbortSignal.abort(new PkiError('CANCELLED', 'the client has gone'));
+  await assert.rejects(w.jwt.issue({ ...w.request, signal: gone }), { code: 'CANCELLED' });
+  assert.deepEqual(w.log, []);
+  const going = new AbortController();
+  w.onRaise = () => going.abort(new PkiError('CANCELLED', 'the client has gone'));
+  await assert.rejects(w.jwt.issue({ ...w.request, signal: going.signal }), { code: 'CANCELLED' });
+  assert.deepEqual(w.log, ['raised']);
+  const { signal } = new AbortController();
+  await w.jwt.issue({ ...w.request, signal });
+  assert.equal(w.signals[0], signal);
 });
 
 test('a token that the policy denies is neither signed nor recorded', async () => {

@@ -35,6 +35,7 @@ import {
   type PipelineDependencies,
 } from '../../../../src/issuance/index.ts';
 import type { FinishItem, FinishOutcome } from '../../../../src/store/ports/index.ts';
+import { nextTurn, until } from '../../../support/until.ts';
 
 const trustDomain = TrustDomain.of('mesh.test');
 const now = Math.floor(Date.now() / 1000);
@@ -98,6 +99,10 @@ interface World {
   recorded: CertificateRecord | undefined;
   decide: IssuancePolicy['decide'];
   recordFails: boolean;
+  /** What a commit of intents waits for. */
+  committing: Promise<void>;
+  /** Commits of intents that have begun. */
+  commits: number;
   issuerAvailable: boolean;
 }
 
@@ -111,6 +116,8 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     recorded: undefined,
     decide: passThroughPolicy.decide,
     recordFails: false,
+    committing: Promise.resolve(),
+    commits: 0,
     issuerAvailable: true,
     outcome: (item) => ({ ok: true, signature: sign('sha256', item.bytes, issuing.key) }),
     finish: () => ({ state: 'issued' }),
@@ -119,7 +126,9 @@ function world(clock: Clock = systemClock): World & { issuer: ReturnType<typeof 
     clock,
     store: {
       recordIntents: async (intents) => {
-        await new Promise((resolve) => setImmediate(resolve));
+        state.commits += 1;
+        await nextTurn();
+        await state.committing;
         if (state.recordFails) throw new Error('disk full');
         state.log.push('intents');
         state.intents.push(...intents);
@@ -228,6 +237,56 @@ test('nothing is signed when the intent could not be recorded', async () => {
   const [result] = await w.issuer.issue([request()]);
   assert.equal(result?.ok, false);
   assert.deepEqual(w.log, []);
+});
+
+test('a batch whose caller has gone before its intents are durable is neither recorded nor signed', async () => {
+  const w = world();
+  const before = AbortSignal.abort();
+  const [early] = await w.issuer.issue([request({ signal: before })]);
+  assert.ok(early && !early.ok);
+  assert.equal(early.error.code, 'CANCELLED');
+  // while it waits for the commit that another call has begun
+  const commit = Promise.withResolvers<void>();
+  w.committing = commit.promise;
+  const first = w.issuer.issue([request()]);
+  await until(() => w.commits === 1, 'the commit of another call');
+  const caller = new AbortController();
+  const { signal } = caller;
+  const batch = w.issuer.issue([request({ signal }), request({ signal })]);
+  await nextTurn();
+  caller.abort();
+  commit.resolve();
+  const codes = [await first, await batch].map((results) =>
+    results.map((result) => (result.ok ? 'issued' : result.error.code)),
+  );
+  assert.deepEqual(codes, [['issued'], ['CANCELLED', 'CANCELLED']]);
+  assert.equal(w.intents.length, 1);
+  assert.deepEqual(w.log, ['intents', 'sign', 'finish']);
+  assert.deepEqual(w.refusals, [], 'a call that its caller ended is no refusal');
+});
+
+test('a call whose caller goes after its intent is durable runs to its end', async () => {
+  const w = world();
+  const caller = new AbortController();
+  w.outcome = (item) => {
+    caller.abort();
+    return { ok: true, signature: sign('sha256', item.bytes, issuing.key) };
+  };
+  const [result] = await w.issuer.issue([request({ signal: caller.signal })]);
+  assert.ok(result?.ok);
+  assert.deepEqual(w.log, ['intents', 'sign', 'finish']);
+});
+
+test('whoever shares the answer of a caller that goes still gets a certificate', async () => {
+  const w = world();
+  const shared = request();
+  const caller = new AbortController();
+  const first = w.issuer.issue([{ ...shared, signal: caller.signal }]);
+  const second = w.issuer.issue([shared]);
+  caller.abort();
+  const [[one], [other]] = await Promise.all([first, second]);
+  assert.ok(one?.ok && other?.ok && one.leaf.serial === other.leaf.serial);
+  assert.equal(w.intents.length, 1);
 });
 
 test('a withheld certificate is recorded and never released', async () => {

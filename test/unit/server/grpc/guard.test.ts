@@ -82,7 +82,7 @@ interface Answer {
 function answerOf(
   guard: Guard,
   work: UnaryWork,
-  { peer = 'connection-1', requestId = '' } = {},
+  { peer = 'connection-1', requestId = '', call = new EventEmitter() } = {},
 ): Promise<Answer> {
   return new Promise((resolve) => {
     const metadata = new Metadata();
@@ -100,7 +100,7 @@ function answerOf(
       call: object,
       callback: sendUnaryData<unknown>,
     ) => void;
-    handler({ request: { a: 1 }, metadata, getPeer: () => peer }, callback);
+    handler(Object.assign(call, { request: { a: 1 }, metadata, getPeer: () => peer }), callback);
   });
 }
 
@@ -166,6 +166,67 @@ describe('a unary call', () => {
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(ran, false);
     assert.deepEqual(observed, ['DEADLINE_EXCEEDED']);
+  });
+
+  test('whose client goes while it is held up does not run', async () => {
+    const { guard, observed } = world();
+    const call = new EventEmitter();
+    const passing = Promise.withResolvers<void>();
+    const answering = answerOf(
+      guard,
+      { pass: () => passing.promise, run: () => assert.fail('it ran') },
+      { call },
+    );
+    await new Promise((resolve) => setImmediate(resolve));
+    call.emit('cancelled');
+    passing.resolve();
+    assert.equal(codeIn(await answering), 'CANCELLED');
+    assert.deepEqual(observed, ['CANCELLED']);
+  });
+
+  test('that runs is told when its client goes and when its time is over, and not when it is done', async () => {
+    const { guard, clock } = world();
+    const signals: AbortSignal[] = [];
+    const run: UnaryWork['run'] = (_context, _call, signal) => {
+      signals.push(signal);
+      if (signals.length === 3) return Promise.resolve('done');
+      return new Promise((_resolve, reject) =>
+        signal.addEventListener('abort', () => reject(signal.reason as Error)),
+      );
+    };
+    const call = new EventEmitter();
+    const cancelled = answerOf(guard, { run }, { call });
+    await new Promise((resolve) => setImmediate(resolve));
+    call.emit('cancelled');
+    await cancelled;
+    const slow = answerOf(guard, { run });
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(30_000);
+    await slow;
+    const last = new EventEmitter();
+    await answerOf(guard, { run }, { call: last });
+    last.emit('cancelled');
+    assert.deepEqual(
+      signals.map(({ aborted, reason }) => (aborted ? (reason as PkiError).code : 'not aborted')),
+      ['CANCELLED', 'DEADLINE_EXCEEDED', 'not aborted'],
+    );
+  });
+
+  test('whose client has gone counts as under way until its work has ended', async () => {
+    const { guard, observed } = world();
+    const works = [Promise.withResolvers<string>(), Promise.withResolvers<string>()];
+    const answers = works.map(({ promise }) => {
+      const call = new EventEmitter();
+      const answer = answerOf(guard, { run: () => promise }, { call });
+      setImmediate(() => call.emit('cancelled'));
+      return answer;
+    });
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    assert.equal(codeIn(await answerOf(guard, done)), 'OVERLOADED');
+    for (const { resolve } of works) resolve('recorded');
+    await Promise.all(answers);
+    assert.equal((await answerOf(guard, done)).code, 'OK');
+    assert.deepEqual(observed, ['OVERLOADED', 'OK', 'OK', 'OK']);
   });
 
   test('beyond the limit of concurrent calls is refused, and counts no longer when it is answered', async () => {
