@@ -8,6 +8,7 @@ import {
   type MeshNode,
 } from '../test/support/mesh.ts';
 import { startTestServer, testTrustDomain } from '../test/support/server.ts';
+import { until } from '../test/support/until.ts';
 import { Breaches, round, type Drill } from './drill.ts';
 
 /**
@@ -95,8 +96,9 @@ export const absent: Drill = {
         breaches.add(String((thrown as Error).message));
         continue;
       }
-      const stop = await startTraffic(source, awake);
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      let shaken = 0;
+      const stop = await startTraffic(source, awake, () => (shaken += 1));
+      await until(() => shaken >= 5, 'handshakes');
       const traffic = await stop();
       handshakes += traffic.handshakes;
       failedHandshakes += traffic.failed.length;

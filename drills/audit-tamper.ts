@@ -284,7 +284,8 @@ async function activation(
     force: true,
     reason: 'the drill has no agent',
   });
-  for (let tries = 0; tries < 400; tries += 1) {
+  let found: { readonly evidence: string; readonly sequence: number } | undefined;
+  await until(async () => {
     const { records } = await server.admin('Audit/ListAuditRecords', {
       kind: 'authority.active',
       newestFirst: true,
@@ -294,10 +295,10 @@ async function activation(
       detail: { evidence?: string };
     };
     if (detail.evidence !== undefined)
-      return { evidence: detail.evidence, sequence: records[0]!.sequence };
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error('the intermediate did not sign within 20 s');
+      found = { evidence: detail.evidence, sequence: records[0]!.sequence };
+    return found !== undefined;
+  }, 'the intermediate signs');
+  return found as NonNullable<typeof found>;
 }
 
 async function settled(server: TestServer): Promise<void> {
