@@ -79,6 +79,19 @@ export function capture(command, args, { allowFailure = false, ...options } = {}
   return { ok: true, status: 0, signal: null, output };
 }
 
+/** The shell that npm runs a script in, and npm itself, which leaves the shell behind when it is killed. */
+function starters() {
+  let above = '';
+  try {
+    above =
+      /^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${process.ppid}/status`, 'utf8'))?.[1] ?? '';
+  } catch {
+    // no /proc, or the shell is gone: its own ID tells
+  }
+  return `${process.ppid} ${above}`;
+}
+const startedBy = starters();
+
 /**
  * Runs a command in the foreground: inherited stdio, signals passed on, resolves with the exit code
  * a shell would give. A terminal sends Ctrl-C to the whole group, so SIGINT is passed on only when
@@ -96,10 +109,8 @@ export function foreground(
       env: tethered ? { ...env, MESHCA_STARTED_BY: String(process.pid) } : env,
       stdio: 'inherit',
     });
-    if (tethered && process.env['npm_lifecycle_event'] !== undefined) {
-      const parent = process.ppid;
-      setInterval(() => process.ppid === parent || child.kill('SIGTERM'), 500).unref();
-    }
+    if (tethered && process.env['npm_lifecycle_event'] !== undefined)
+      setInterval(() => starters() === startedBy || child.kill('SIGTERM'), 500).unref();
     const forwarders = ['SIGINT', 'SIGTERM', 'SIGHUP'].map((signal) => {
       const forward = () => {
         if (signal === 'SIGINT' && process.stdin.isTTY === true) return;
