@@ -53,6 +53,7 @@ export async function openSession(
       const shortest = x509.shortestLifeSeconds();
       return shortest === undefined ? 0 : survivedOutageSeconds(shortest);
     },
+    keptSerial: () => state.keptSerial,
     reconnect: { baseMs: config.connection.backoffBaseMs, capMs: config.connection.backoffCapMs },
     shortestLifeSeconds: () => x509.horizon().shortestWantedLifeSeconds,
     soonestExpirySeconds: () => x509.horizon().soonestExpirySeconds,
@@ -65,7 +66,10 @@ export async function openSession(
     issuers.recheck();
     self.confirm();
   });
-  writes.onChange(() => self.confirm());
+  writes.onChange(() => {
+    self.confirm();
+    session.reportSoon();
+  });
   session.onChange(() => {
     if (!session.connected()) return;
     self.register();

@@ -34,6 +34,8 @@ export interface AgentIdentityDependencies {
   readonly connectAnonymously: (signal: AbortSignal) => Promise<IssuerConnection>;
 }
 
+type Rejection = 'attest-again' | 'expired' | 'superseded';
+
 interface Held {
   readonly credential: AgentCredential;
   readonly expiresAtMonotonicMs: number;
@@ -64,9 +66,11 @@ export class AgentIdentity {
   #held: Held | undefined;
   /**
    * The server no longer accepts what is held: `attest-again` needs a new proof of the node,
-   * `expired` the old key.
+   * `expired` and `superseded` the old key.
    */
-  #rejected: 'attest-again' | 'expired' | undefined;
+  #rejected: Rejection | undefined;
+  /** A superseded agent attests by itself once: two that go on doing so take turns for ever. */
+  #attestedAnew = false;
 
   private constructor(dependencies: AgentIdentityDependencies) {
     this.#dependencies = dependencies;
@@ -113,9 +117,14 @@ export class AgentIdentity {
     );
   }
 
-  /** The server refused the SVID that is held. */
-  reject(why: 'attest-again' | 'expired'): void {
+  /**
+   * The server refused the SVID that is held. False: this is known already, so that asking at once
+   * is of no use.
+   */
+  reject(why: Rejection): boolean {
+    const known = this.#rejected === why;
     this.#rejected = why;
+    return !known;
   }
 
   pullForward(windowSeconds: number): void {
@@ -152,9 +161,10 @@ export class AgentIdentity {
         if (!(thrown instanceof PkiError) || !recoverable.has(thrown.code)) throw thrown;
         this.#dependencies.logger.warn(
           { code: thrown.code, spiffeId: held.spiffeId.toString() },
-          'the expired SVID can not be renewed; attesting the node again',
+          'the SVID on the disk can not be recovered; attesting the node again',
         );
-        await this.#attest(await this.#fresh(held, thrown), signal);
+        if (this.#rejected === 'superseded') await this.#attestSuperseded(held, signal);
+        else await this.#attest(await this.#fresh(held, thrown), signal);
         return;
       }
     }
@@ -184,6 +194,22 @@ export class AgentIdentity {
       agentVersion,
     });
     await this.#accept(answer, pending, sentAt, held.usedEvidence);
+  }
+
+  /** Another agent uses this identity with a later SVID, and the one that is held counts no more. */
+  async #attestSuperseded(held: AgentCredential, signal: AbortSignal): Promise<void> {
+    const superseded = new PkiError(
+      'AGENT_SUPERSEDED',
+      `${held.spiffeId.toString()} is in use with a later certificate than the one that this node has`,
+      {
+        next: 'Find out which node is the right one. If it is this one: meshca agent evict, then give it a new join token, or restart it where its evidence can be shown again.',
+      },
+    );
+    const credential = await this.#fresh(held, superseded);
+    const repeatable = credential.kind === 'evidence' && !credential.evidence.once;
+    if (repeatable && this.#attestedAnew) throw superseded;
+    await this.#attest(credential, signal);
+    this.#attestedAnew = repeatable;
   }
 
   async #fresh(held: AgentCredential | undefined, refused: PkiError): Promise<NodeCredential> {

@@ -37,6 +37,8 @@ export interface SessionDependencies {
   readonly agentVersion: string;
   /** Of what is in use now; 0: nothing is. */
   readonly survivedOutageSeconds: () => number;
+  /** Serial of the own SVID that a restart would begin with; undefined: none is on the disk. */
+  readonly keptSerial: () => string | undefined;
   readonly reconnect: { readonly baseMs: number; readonly capMs: number };
   /** Until the first SVID in use expires; undefined while none is held. */
   readonly soonestExpirySeconds: () => number | undefined;
@@ -290,6 +292,7 @@ export class IssuerSession {
 
   async #failed(error: PkiError, signal: AbortSignal): Promise<void> {
     const { clock, random, reconnect, identity, logger } = this.#parts;
+    const welcomed = this.#welcomed;
     this.#drop();
     this.#lastError = error;
     const barredBefore = this.#barred !== undefined;
@@ -297,11 +300,14 @@ export class IssuerSession {
     if (error.code === 'AGENT_EVICTED' || error.code === 'CERTIFICATE_UNKNOWN')
       identity.reject('attest-again');
     else if (error.code === 'CERTIFICATE_EXPIRED') identity.reject('expired');
+    // a session that another one displaced says nothing of the SVID: the next hello tells
+    const superseded =
+      error.code === 'AGENT_SUPERSEDED' && !welcomed && identity.reject('superseded');
     // after an eviction the node may prove itself anew at once; if that is refused as well, only
     // slowly
     const slow =
       error.code === 'AGENT_BANNED' ||
-      error.code === 'AGENT_SUPERSEDED' ||
+      (error.code === 'AGENT_SUPERSEDED' && !superseded) ||
       error.code === 'JOIN_TOKEN_INVALID' ||
       (this.#barred !== undefined && barredBefore);
     const delayMs = backoffMs(

@@ -27,6 +27,8 @@ export interface SyncStreamDependencies {
   readonly agentVersion: string;
   /** Of what is in use now; 0: nothing is. */
   readonly survivedOutageSeconds: () => number;
+  /** Serial of the own SVID that a restart would begin with; undefined: none is on the disk. */
+  readonly keptSerial: () => string | undefined;
   readonly onWelcome: (welcome: SyncWelcome__Output) => void;
   readonly onEntries: () => void;
   readonly onTainted: (tainted: readonly TaintedAuthority__Output[]) => void;
@@ -57,6 +59,7 @@ export class SyncStream {
   #takesHandshakes = false;
   #flushPlanned = false;
   #toldOutageSeconds: number;
+  #toldKeptSerial: string;
   #flushedAt = -Infinity;
   #cancelFlush: (() => void) | undefined;
   /**
@@ -70,6 +73,7 @@ export class SyncStream {
     this.ended = promise;
     this.#finish = (error) => (error === undefined ? resolve() : reject(error as Error));
     this.#toldOutageSeconds = parts.survivedOutageSeconds();
+    this.#toldKeptSerial = parts.keptSerial() ?? '';
     this.#call = parts.connection.sync();
     this.#call.on('error', (error) => this.#finish(parts.connection.explain(error)));
     this.#call.on('end', () =>
@@ -106,6 +110,7 @@ export class SyncStream {
         logCheckpoint: parts.checkpoints.note,
         bundleSequence: parts.bundles.current()?.sequence ?? 0,
         survivedOutageSeconds: this.#toldOutageSeconds,
+        keptSvid: { serial: this.#toldKeptSerial },
         ...(position === undefined ? {} : { position }),
       },
     });
@@ -140,9 +145,17 @@ export class SyncStream {
     const { consumers, replacements, handshakes, clock } = this.#parts;
     this.#flushedAt = clock.monotonicMs();
     const survivedOutageSeconds = this.#parts.survivedOutageSeconds();
-    if (survivedOutageSeconds !== this.#toldOutageSeconds)
-      this.#call.write({ agent: { survivedOutageSeconds } });
+    const keptSerial = this.#parts.keptSerial() ?? '';
+    const moved = keptSerial !== this.#toldKeptSerial;
+    if (moved || survivedOutageSeconds !== this.#toldOutageSeconds)
+      this.#call.write({
+        agent: {
+          survivedOutageSeconds,
+          ...(moved ? { keptSvid: { serial: keptSerial } } : {}),
+        },
+      });
     this.#toldOutageSeconds = survivedOutageSeconds;
+    this.#toldKeptSerial = keptSerial;
     const changes = consumers.drain();
     if (changes !== undefined)
       this.#call.write({

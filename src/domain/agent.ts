@@ -22,12 +22,7 @@ export interface Agent {
   readonly generation: number;
   /** Its newest SVID. */
   readonly serial: string;
-  /**
-   * Serials of the SVIDs that were renewed, step by step, into the newest, oldest first: those of
-   * this session alone, at most `longestLine`.
-   */
-  readonly line: readonly string[];
-  /** SubjectPublicKeyInfo of its newest SVID: the key that may recover within the grace. */
+  /** SubjectPublicKeyInfo of its newest SVID. */
   readonly spkiDer: Buffer;
   readonly attestedAt: number;
   readonly renewedAt: number;
@@ -36,32 +31,6 @@ export interface Agent {
   readonly version: string;
   readonly survivedOutageSeconds: number;
 }
-
-/**
- * Renewals that an unexpired SVID can have behind it: at a third of the life there are two or
- * three.
- */
-const longestLine = 8;
-
-/** The line of an agent after `renewed` was renewed. undefined: it is not of the agent's session. */
-export function lineAfter(
-  { line, serial }: Pick<Agent, 'line' | 'serial'>,
-  renewed: string,
-): readonly string[] | undefined {
-  const serials = [...line, serial];
-  const at = serials.lastIndexOf(renewed);
-  return at < 0 ? undefined : serials.slice(Math.max(0, at + 1 - longestLine), at + 1);
-}
-
-/**
- * Whether the certificate is the newest of the agent's session or was renewed, step by step, into
- * the newest. A renewal names what it replaces and an attestation replaces nothing, so that a line
- * never crosses from one session into another.
- */
-export const isOfSession = (
-  { line, serial }: Pick<Agent, 'line' | 'serial'>,
-  certificate: string,
-): boolean => certificate === serial || line.includes(certificate);
 
 /** `expiresAt` of a revoked join token: a time that no clock goes back to. */
 export const revokedTokenExpiry = 0;

@@ -1,6 +1,15 @@
 export {
-  isOfSession,
-  lineAfter,
+  lineAfterRecovery,
+  lineAfterRenewal,
+  lineAfterUse,
+  lineFrom,
+  sameLine,
+  standingIn,
+  type AgentLine,
+  type LineStanding,
+  type LineSvid,
+} from './agent-line.ts';
+export {
   revokedTokenExpiry,
   type Agent,
   type AgentNames,
@@ -138,6 +147,7 @@ export {
   firstEnded,
   wantRows,
   type AgentRight,
+  type AgentSvidRight,
   type AuthorityRight,
   type CallerRight,
   type DelegationRight,

@@ -14,6 +14,7 @@ export const logObjectKinds = [
   'operation',
   'revocation',
   'crl',
+  'agent-line',
 ] as const;
 export type LogObjectKind = (typeof logObjectKinds)[number];
 

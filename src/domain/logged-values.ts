@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { selectorText, type Selector } from '../common/spiffe/index.ts';
 import { revokedTokenExpiry, type Agent, type JoinToken } from './agent.ts';
+import type { AgentLine } from './agent-line.ts';
 import type { PendingOperation, StoredPolicy } from './approval.ts';
 import type { Authority } from './authority.ts';
 import type { BundleRevision } from './bundle.ts';
@@ -24,6 +25,7 @@ export interface LoggedValues {
   readonly operation: PendingOperation;
   readonly revocation: Revocation;
   readonly crl: StoredCrl;
+  readonly 'agent-line': AgentLine;
 }
 
 /** There is one approval policy in a database. */
@@ -193,24 +195,6 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
       'attestedAt',
       'renewedAt',
       'svidNotAfter',
-      'line',
-    ],
-    earlier: [
-      {
-        digested: [
-          'spiffeId',
-          'attestationType',
-          'selectors',
-          'state',
-          'generation',
-          'serial',
-          'spkiDer',
-          'attestedAt',
-          'renewedAt',
-          'svidNotAfter',
-        ],
-        vouched: (agent) => ({ ...agent, line: [] }),
-      },
     ],
     undigested: {
       stateReason: 'display: the state itself is digested',
@@ -294,6 +278,14 @@ const forms: { readonly [Kind in LogObjectKind]: LoggedForm<LoggedValues[Kind]> 
     digested: ['authorityId', 'number', 'thisUpdate', 'nextUpdate', 'der'],
     undigested: {},
     encode: { der: (der) => createHash('sha256').update(der).digest('hex') },
+  }),
+  'agent-line': form<AgentLine>()({
+    id: ({ spiffeId }) => spiffeId,
+    digested: ['spiffeId', 'svids', 'inUse', 'kept'],
+    undigested: {},
+    encode: {
+      svids: (svids) => JSON.stringify(svids.map(({ serial, renewed }) => [serial, renewed])),
+    },
   }),
 };
 

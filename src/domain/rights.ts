@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../common/errors/index.ts';
 import type { AgentState } from './agent.ts';
+import { standingIn, type AgentLine } from './agent-line.ts';
 import type { AuthorityState } from './authority.ts';
 import type { CertificateState } from './certificate.ts';
 
@@ -8,6 +9,8 @@ export interface RightRows {
   readonly authority: { readonly state: AuthorityState };
   readonly entry: { readonly revision: number; readonly expiresAt: number };
   readonly agent: { readonly state: AgentState; readonly generation: number };
+  /** Of an agent, by its SPIFFE ID; `unproven`: the log has another. */
+  readonly 'agent-line': { readonly line: AgentLine | 'unproven' };
   readonly delegation: { readonly revokedAt: number | null; readonly expiresAt: number };
   readonly certificate: {
     readonly state: CertificateState;
@@ -104,6 +107,29 @@ const agent: RightKind<AgentRight> = {
   },
 };
 
+/** The SVID with which the agent calls is in use, or descends from the one in use. */
+export interface AgentSvidRight {
+  readonly kind: 'agent-svid';
+  readonly spiffeId: string;
+  readonly serial: string;
+}
+
+const agentSvid: RightKind<AgentSvidRight> = {
+  rows: ({ spiffeId }, want) => want('agent-line', spiffeId),
+  ended({ spiffeId, serial }, read) {
+    const line = read('agent-line', spiffeId)?.line;
+    if (line === undefined) return ended('AGENT_EVICTED', `agent ${spiffeId} is not on record`);
+    if (line === 'unproven')
+      return ended(
+        'OBJECT_NOT_IN_LOG',
+        `the line of SVIDs of agent ${spiffeId} is not as the audit log has it`,
+      );
+    return standingIn(line, serial) === 'full'
+      ? undefined
+      : ended('AGENT_SUPERSEDED', `a later SVID of agent ${spiffeId} is in use`);
+  },
+};
+
 /** The delegation is neither revoked nor expired. */
 export interface DelegationRight {
   readonly kind: 'delegation';
@@ -168,7 +194,15 @@ const policy: RightKind<PolicyRight> = {
   },
 };
 
-const kinds = { authority, entry, agent, delegation, caller, policy } as const;
+const kinds = {
+  authority,
+  entry,
+  agent,
+  'agent-svid': agentSvid,
+  delegation,
+  caller,
+  policy,
+} as const;
 
 /**
  * One right under which an item was prepared. The list of kinds is open: a new kind is a row in

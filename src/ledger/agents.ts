@@ -1,9 +1,15 @@
-import type { ConsumerRecord } from '../domain/index.ts';
+import { lineFrom, type Agent, type AgentLine, type ConsumerRecord } from '../domain/index.ts';
 import type { AgentStore } from '../store/ports/index.ts';
 import type { Confirmations } from './confirmations.ts';
+import type { Objects } from './objects.ts';
 
 /** Agents, and what they have told this process of their consumers. */
-export interface LedgerAgents extends AgentStore {
+export interface LedgerAgents extends Omit<AgentStore, 'line'> {
+  /**
+   * Which SVIDs of a proven agent count, as the log has it.
+   * @throws OBJECT_NOT_IN_LOG
+   */
+  lineOf(agent: Pick<Agent, 'spiffeId' | 'serial'>): Promise<AgentLine>;
   /** NOT_FOUND for an agent that is not on record. */
   replaceConsumers(agentId: string, consumers: readonly ConsumerRecord[]): Promise<void>;
   updateConsumers(
@@ -14,8 +20,19 @@ export interface LedgerAgents extends AgentStore {
   consumers(agentId: string): Promise<readonly ConsumerRecord[]>;
 }
 
-export const ledgerAgents = (rows: AgentStore, confirmations: Confirmations): LedgerAgents => ({
+export const ledgerAgents = (
+  rows: AgentStore,
+  confirmations: Confirmations,
+  objects: Pick<Objects, 'requireRow'>,
+): LedgerAgents => ({
   record: (attestation) => rows.record(attestation),
+  use: (use) => rows.use(use),
+  lineOf: async (agent) => {
+    const line = await rows.line(agent.spiffeId);
+    objects.requireRow('agent-line', agent.spiffeId, line);
+    // an older release recorded the agent
+    return line ?? lineFrom(agent);
+  },
   byId: (spiffeId) => rows.byId(spiffeId),
   list: (filter, page) => rows.list(filter, page),
   setState: (spiffeId, state, reason, event) => rows.setState(spiffeId, state, reason, event),

@@ -62,7 +62,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const { consumers: _, ...rows } = store;
   return {
     ...rows,
-    agents: ledgerAgents(store.agents, confirmations),
+    agents: ledgerAgents(store.agents, confirmations, objects),
     approvals: ledgerApprovals(store.approvals, objects),
     evidence: ledgerEvidence(store.evidence, objects),
     log: book.view(),

@@ -220,8 +220,11 @@ function issuingServices(parts: ServicesDependencies, common: Common) {
     attestation: new NodeAttestationService({
       bundles: store.bundles,
       agents: store.agents,
-      tokens: store.tokens,
+      certificates: store.certificates,
+      revocations: store.revocations,
       objects: store.objects,
+      inventory: parts.inventory,
+      tokens: store.tokens,
       attestors: parts.attestors,
       enrolment,
       refusals,

@@ -38,6 +38,7 @@ export interface Schema {
     readonly entry_id: string;
   };
   readonly agents: AgentTable;
+  readonly agent_lines: AgentLineTable;
   readonly consumers: ConsumerTable;
   readonly join_tokens: JoinTokenTable;
   readonly delegations: DelegationTable;
@@ -234,8 +235,6 @@ export interface AgentTable {
   readonly state_reason: string;
   readonly generation: number;
   readonly serial: Uint8Array;
-  /** JSON list of hex serials. */
-  readonly line: string;
   readonly spki_der: Uint8Array;
   readonly attested_at: number;
   readonly renewed_at: number;
@@ -243,6 +242,13 @@ export interface AgentTable {
   readonly last_seen_at: number;
   readonly version: string;
   readonly survived_outage_seconds: number;
+}
+
+export interface AgentLineTable {
+  readonly spiffe_id: string;
+  readonly svids: string;
+  readonly in_use: string | null;
+  readonly kept: string | null;
 }
 
 export interface ConsumerTable {

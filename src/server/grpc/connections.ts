@@ -3,6 +3,7 @@ import type { Clock } from '../../common/runtime/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import type { RequestOwner } from '../../common/wire/index.ts';
 import type { Caller, CertificateCaller } from '../../services/callers/caller.ts';
+import { concerns } from '../../services/callers/caller-registry.ts';
 import type { Callers, EndedCallers } from '../../services/services.ts';
 
 /** One accepted connection. Its caller is resolved once and re-checked per call. */
@@ -65,6 +66,11 @@ const requestBytes: Readonly<Record<Caller['class'], number>> = {
   admin: 32 * mebibyte,
   local: 32 * mebibyte,
 };
+
+/** The trailers of the streams go out first. */
+const trailersMs = 50;
+/** An agent goes on with its next SVID: unary calls over the connection before it finish. */
+const handOverMs = 30_000;
 
 interface Guest {
   readonly connection: Connection;
@@ -161,10 +167,14 @@ export class Connections {
   }
 
   close(connection: Connection, error: PkiError): void {
+    this.#end(connection, error, trailersMs);
+  }
+
+  /** Ends the streams at once; the socket stays that long for what was admitted. */
+  #end(connection: Connection, error: PkiError, lingerMs: number): void {
     for (const end of connection.onClose) end(error);
     connection.onClose.clear();
-    // the trailers of the streams go out first
-    this.#clock.after(50, () => connection.socket.destroy());
+    this.#clock.after(lingerMs, () => connection.socket.destroy());
   }
 
   closeAll(error: PkiError): void {
@@ -232,13 +242,13 @@ export class Connections {
     }
     for (const connection of [...(this.#bySpiffeId.get(ended.spiffeId) ?? [])]) {
       const caller = await connection.caller;
-      if (
-        ended.beforeGeneration !== undefined &&
-        caller.class === 'agent' &&
-        caller.generation >= ended.beforeGeneration
-      )
+      if (caller.class === 'anonymous' || caller.class === 'local' || !concerns(ended, caller))
         continue;
-      this.close(connection, ended.error);
+      this.#end(
+        connection,
+        ended.error,
+        ended.exceptSerials === undefined ? trailersMs : handOverMs,
+      );
     }
   }
 

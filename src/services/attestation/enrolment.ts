@@ -23,6 +23,8 @@ export interface ProvenNode {
   readonly act: 'attest' | 'recover';
   /** For `recover`: the session that must still stand. */
   readonly generation?: number;
+  /** For `recover`: serial of the SVID whose key recovers. */
+  readonly recovered?: string;
   readonly tokenId?: string;
   /** For the record: method and what proved it. */
   readonly detail: Readonly<Record<string, AuditValue>>;
@@ -76,6 +78,7 @@ export class Enrolment {
       },
       act: node.act,
       ...(node.generation === undefined ? {} : { generation: node.generation }),
+      ...(node.recovered === undefined ? {} : { recovered: node.recovered }),
       ...(node.tokenId === undefined ? {} : { tokenId: node.tokenId }),
       event: {
         timeMs: this.#deps.clock.nowMs(),

@@ -3,8 +3,7 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock, Random } from '../../common/runtime/index.ts';
 import { attestationMessage } from '../../common/wire/attestation-message.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
-import type { ObjectLedger } from '../../ledger/index.ts';
-import type { AgentStore, JoinTokenStore } from '../../store/ports/index.ts';
+import type { JoinTokenStore } from '../../store/ports/index.ts';
 import type { AnonymousCaller } from '../callers/caller.ts';
 import { refusing, type RefusalLog } from '../callers/refusal-log.ts';
 import { checkRequestId, checkText } from '../requests.ts';
@@ -20,12 +19,14 @@ import type {
 } from './node-attestation.ts';
 import type { NodeProof } from './node-attestor.ts';
 import type { NodeAttestors } from './node-attestors.ts';
-import { Recovery } from './recovery.ts';
+import { Recovery, type RecoveryDependencies } from './recovery.ts';
 
-export interface ExchangeDependencies {
-  readonly agents: Pick<AgentStore, 'byId'>;
+export interface ExchangeDependencies
+  extends Pick<
+    RecoveryDependencies,
+    'agents' | 'certificates' | 'revocations' | 'objects' | 'inventory'
+  > {
   readonly tokens: Pick<JoinTokenStore, 'bind'>;
-  readonly objects: Pick<ObjectLedger, 'require'>;
   readonly attestors: NodeAttestors;
   readonly enrolment: Enrolment;
   readonly refusals: RefusalLog;
@@ -162,9 +163,9 @@ export class Exchange implements AttestExchange {
     this.#recovery.checkId(spiffeId);
     return Promise.resolve(
       this.#challengeFor(key, Buffer.alloc(0), async (message, answer) => {
-        const agent = await this.#recovery.prove(spiffeId, serial, message, answer);
+        const proof = await this.#recovery.prove(spiffeId, serial, message, answer);
         return this.#asNode(spiffeId, () => {
-          const node = this.#recovery.recovering(agent);
+          const node = this.#recovery.recovering(proof);
           return this.#limits.inTurn(spiffeId, () => this.#deps.enrolment.begin(node, key));
         });
       }),

@@ -1,21 +1,29 @@
-import { PkiError } from '../../common/errors/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { SpiffeId } from '../../common/spiffe/index.ts';
-import type { Agent, AgentNames } from '../../domain/index.ts';
-import type { AgentStore } from '../../store/ports/index.ts';
+import { parseCertificate, sha256Hex } from '../../common/x509/index.ts';
+import { standingIn, type Agent, type AgentNames, type Proven } from '../../domain/index.ts';
+import type { LedgerAgents, LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
+import type { CertificateStore } from '../../store/ports/index.ts';
+import type { InventoryProof } from '../callers/inventory-proof.ts';
 import type { ServiceSettings } from '../settings.ts';
 import type { ProvenNode } from './enrolment.ts';
 import { checkKeyProof } from './key-proof.ts';
 
 export interface RecoveryDependencies {
-  readonly agents: Pick<AgentStore, 'byId'>;
+  readonly agents: Pick<LedgerAgents, 'byId' | 'lineOf'>;
+  readonly certificates: Pick<CertificateStore, 'bySerial'>;
+  readonly revocations: Pick<LedgerRevocations, 'revoked'>;
+  readonly objects: Pick<ObjectLedger, 'require'>;
+  readonly inventory: Pick<InventoryProof, 'require'>;
   readonly attestors: AgentNames;
   readonly clock: Pick<Clock, 'now'>;
   readonly settings: Pick<ServiceSettings, 'trustDomain' | 'recoveryGraceSeconds'>;
 }
 
 /**
- * An agent whose SVID has expired comes back by the key of that SVID, within the grace. Any ID gets
+ * An agent whose SVID has expired, or that lost a later one which it could not keep, comes back by
+ * the key of the SVID on its disk, within the grace. Any ID gets
  * a challenge; whether there is such an agent, or what became of it, is said to its key alone.
  */
 export class Recovery {
@@ -32,34 +40,42 @@ export class Recovery {
       throw new PkiError('ATTESTATION_FAILED', 'the ID is not of an agent of this trust domain');
   }
 
-  /** The agent whose newest key signed the message. Throws ATTESTATION_FAILED. */
+  /**
+   * The agent and the SVID whose key signed the message. Throws ATTESTATION_FAILED,
+   * OBJECT_NOT_IN_LOG.
+   */
   async prove(
     spiffeId: string,
     serial: string,
     message: Buffer,
     signature: Buffer,
-  ): Promise<Agent> {
-    const agent = await this.#deps.agents.byId(spiffeId);
-    if (agent === undefined || agent.serial !== serial)
+  ): Promise<RecoveryProof> {
+    const { agents, objects } = this.#deps;
+    const found = await agents.byId(spiffeId);
+    const agent = found === undefined ? undefined : objects.require('agent', found);
+    const svid = agent === undefined ? undefined : await this.#svid(agent, serial);
+    if (agent === undefined || svid === undefined)
       throw new PkiError(
         'ATTESTATION_FAILED',
-        'no agent with this ID has this certificate as its newest',
+        'this certificate is of no agent with this ID that may recover with it',
       );
-    checkKeyProof(agent.spkiDer, message, signature);
-    return agent;
+    checkKeyProof(svid.spkiDer, message, signature);
+    return { agent, svid };
   }
 
-  /** Throws AGENT_BANNED, AGENT_EVICTED, RENEWAL_GRACE_EXCEEDED. */
-  recovering(agent: Agent): ProvenNode {
+  /** Throws AGENT_BANNED, AGENT_EVICTED, CERTIFICATE_REVOKED, RENEWAL_GRACE_EXCEEDED. */
+  recovering({ agent, svid }: RecoveryProof): ProvenNode {
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${agent.spiffeId} is banned`);
     if (agent.state === 'evicted')
       throw new PkiError('AGENT_EVICTED', `the agent ${agent.spiffeId} was evicted`);
+    if (this.#deps.revocations.revoked(svid.serial))
+      throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${svid.serial} was revoked`);
     const { recoveryGraceSeconds } = this.#deps.settings;
-    if (this.#deps.clock.now() > agent.svidNotAfter + recoveryGraceSeconds)
+    if (this.#deps.clock.now() > svid.notAfter + recoveryGraceSeconds)
       throw new PkiError(
         'RENEWAL_GRACE_EXCEEDED',
-        `the last SVID expired at ${new Date(agent.svidNotAfter * 1000).toISOString()}, longer ago than ${recoveryGraceSeconds} s`,
+        `the SVID expired at ${new Date(svid.notAfter * 1000).toISOString()}, longer ago than ${recoveryGraceSeconds} s`,
       );
     return {
       agentId: agent.spiffeId,
@@ -67,7 +83,47 @@ export class Recovery {
       selectors: agent.selectors,
       act: 'recover',
       generation: agent.generation,
-      detail: { method: 'expired_svid', recovered: agent.serial },
+      recovered: svid.serial,
+      detail: {
+        method: 'expired_svid',
+        recovered: svid.serial,
+        ...(svid.superseded === undefined ? {} : { endedInUse: svid.superseded }),
+      },
     };
   }
+
+  /** undefined: nobody may recover with it. */
+  async #svid(agent: Agent, serial: string): Promise<RecoverySvid | undefined> {
+    const line = await this.#deps.agents.lineOf(agent);
+    const standing = standingIn(line, serial);
+    if (standing === 'none') return undefined;
+    const superseded = standing === 'recover' ? (line.inUse ?? undefined) : undefined;
+    if (serial === agent.serial)
+      return { serial, spkiDer: agent.spkiDer, notAfter: agent.svidNotAfter, superseded };
+    const record = await this.#deps.certificates.bySerial(serial);
+    if (
+      record?.kind !== 'agent' ||
+      record.spiffeId !== agent.spiffeId ||
+      record.certificateDer === null ||
+      sha256Hex(record.certificateDer) !== record.sha256
+    )
+      return undefined;
+    await this.#deps.inventory.require(record);
+    const { spkiDer } = unwrap(parseCertificate(record.certificateDer));
+    return { serial, spkiDer, notAfter: record.notAfter, superseded };
+  }
+}
+
+/** An SVID that its key may recover. */
+interface RecoverySvid {
+  readonly serial: string;
+  readonly spkiDer: Buffer;
+  readonly notAfter: number;
+  /** Serial of the later SVID that is in use, and ends with the recovery. */
+  readonly superseded: string | undefined;
+}
+
+export interface RecoveryProof {
+  readonly agent: Proven<Agent>;
+  readonly svid: RecoverySvid;
 }

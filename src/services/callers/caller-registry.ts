@@ -1,15 +1,10 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import { isOfSession, isTrusted, type CertificateRecord, type Rights } from '../../domain/index.ts';
+import { isTrusted, standingIn, type CertificateRecord, type Rights } from '../../domain/index.ts';
 import type { Authorities } from '../../issuance/contract.ts';
-import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
-import type {
-  AgentStore,
-  CertificateStore,
-  DelegationStore,
-  EntryStore,
-} from '../../store/ports/index.ts';
-import type { AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
+import type { LedgerAgents, LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
+import type { CertificateStore, DelegationStore, EntryStore } from '../../store/ports/index.ts';
+import type { AgentCaller, AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
 import type { Callers, EndedCallers, PeerCertificate } from '../services.ts';
 import type { InventoryProof } from './inventory-proof.ts';
 import type { RefusalLog } from './refusal-log.ts';
@@ -17,7 +12,7 @@ import type { RefusalLog } from './refusal-log.ts';
 export interface CallerDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
-  readonly agents: Pick<AgentStore, 'byId'>;
+  readonly agents: Pick<LedgerAgents, 'byId' | 'lineOf'>;
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'byId'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
@@ -238,10 +233,13 @@ export class CallerRegistry implements Callers {
       throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
     if (agent.state === 'evicted')
       throw new PkiError('AGENT_EVICTED', `the agent ${record.spiffeId} was evicted`);
-    if (!isOfSession(agent, record.serial))
+    const standing = standingIn(await this.#deps.agents.lineOf(agent), record.serial);
+    if (standing !== 'full')
       throw new PkiError(
         'AGENT_SUPERSEDED',
-        `the certificate ${record.serial} belongs to an earlier session of ${record.spiffeId}`,
+        standing === 'recover'
+          ? `a later certificate of ${record.spiffeId} than ${record.serial} is in use: this one may recover, and nothing else`
+          : `the certificate ${record.serial} of ${record.spiffeId} counts no more: a later one is in use, or another session began`,
       );
     return agent.generation;
   }
@@ -303,10 +301,23 @@ export class CallerRegistry implements Callers {
   }
 }
 
+/** Whether the end of an identity ends this caller of it. */
+export const concerns = (
+  { beforeGeneration, exceptSerials }: Extract<EndedCallers, { readonly kind: 'identity' }>,
+  caller: CertificateCaller,
+): boolean =>
+  exceptSerials?.has(caller.serial) !== true &&
+  (beforeGeneration === undefined ||
+    caller.class !== 'agent' ||
+    caller.generation < beforeGeneration);
+
 /** The rights that issuing for this caller rests on besides those of the item. */
 export const callerRights = (caller: CertificateCaller): Rights => [
-  ...(caller.class === 'agent'
-    ? [{ kind: 'agent' as const, spiffeId: caller.spiffeId, generation: caller.generation }]
-    : []),
+  ...(caller.class === 'agent' ? agentRights(caller) : []),
   { kind: 'caller', serial: caller.serial },
+];
+
+const agentRights = ({ spiffeId, generation, serial }: AgentCaller): Rights => [
+  { kind: 'agent', spiffeId, generation },
+  { kind: 'agent-svid', spiffeId, serial },
 ];

@@ -42,6 +42,11 @@ export type EndedCallers =
       readonly kind: 'identity';
       readonly spiffeId: string /** Those of an earlier generation; absent: all. */;
       readonly beforeGeneration?: number;
+      /**
+       * Serials of the certificates that go on: a later SVID of the same session is in use. Calls
+       * that were admitted finish. Absent: none, and everything ends at once.
+       */
+      readonly exceptSerials?: ReadonlySet<string>;
       readonly error: PkiError;
     }
   | { readonly kind: 'recheck' };

@@ -18,7 +18,7 @@ import type {
   MetaStore,
 } from '../../store/ports/index.ts';
 import type { AgentCaller } from '../callers/caller.ts';
-import type { CallerRegistry } from '../callers/caller-registry.ts';
+import { concerns, type CallerRegistry } from '../callers/caller-registry.ts';
 import type {
   EndedCallers,
   Sync,
@@ -39,13 +39,14 @@ import { UpwardReports } from './reports.ts';
 import { AgentSession } from './session.ts';
 import { SessionIndex } from './session-index.ts';
 import type { Crls, SyncSource } from './source.ts';
+import { SvidUses } from './svid-uses.ts';
 
 export interface SyncDependencies {
   readonly source: SyncSource;
   readonly entries: Pick<EntryStore, 'changedParents'>;
   readonly agents: Pick<
     LedgerAgents,
-    'byId' | 'seen' | 'consumers' | 'replaceConsumers' | 'updateConsumers'
+    'byId' | 'seen' | 'use' | 'consumers' | 'replaceConsumers' | 'updateConsumers'
   >;
   readonly certificates: Pick<CertificateStore, 'lastNotAfter'>;
   readonly issuance: Pick<IssuanceStore, 'confirmReplaced'>;
@@ -58,7 +59,7 @@ export interface SyncDependencies {
   /** Called when an agent came, went or reported what its consumers hold. */
   readonly onHeld: () => void;
   readonly nodeSets: NodeSetIndex;
-  readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands'>;
+  readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands' | 'announce'>;
   readonly refusals: RefusalLog;
   readonly onRevision: (listener: (position: Position) => void) => () => void;
   readonly clock: Clock;
@@ -96,6 +97,7 @@ export class SyncHub implements Sync {
   readonly #serverId: string;
   readonly #stop: (() => void)[];
   readonly #checkpoints: CheckpointOffers;
+  readonly #uses: SvidUses;
   /** Up to where all sessions know, or have been told that they are behind. */
   #seen: Position | undefined;
   #wave: Promise<void> | undefined;
@@ -105,6 +107,7 @@ export class SyncHub implements Sync {
   constructor(deps: SyncDependencies) {
     this.#deps = deps;
     this.#opened = new KeyedBuckets(openRate, deps.clock);
+    this.#uses = new SvidUses(deps);
     this.#serverId = serverId(deps.settings.trustDomain).toString();
     this.#stop = [
       deps.onRevision(() => this.#revisionMoved()),
@@ -208,6 +211,8 @@ export class SyncHub implements Sync {
         ? this.#checkpoints.message
         : undefined,
     });
+    // the last wait before the session stands: sessions begin in the order of these records
+    await this.#uses.record(caller, hello.keptSerial);
     const connected = this.#register(session, agent);
     this.#deps.agents.seen(caller.spiffeId, {
       at: this.#deps.clock.now(),
@@ -261,11 +266,14 @@ export class SyncHub implements Sync {
       },
       replaced: (serials) => reports.replaced(serials),
       handshakes: (batch) => reports.handshakes(batch),
-      agent: (report) =>
+      agent: async (report) => {
         this.#deps.agents.seen(spiffeId, {
           at: this.#deps.clock.now(),
           survivedOutageSeconds: count(report.survivedOutageSeconds),
-        }),
+        });
+        if (report.keptSerial !== undefined)
+          await this.#uses.record(session.caller, report.keptSerial);
+      },
       drained: () => session.drained(),
       closed: () => {
         session.end();
@@ -362,13 +370,10 @@ export class SyncHub implements Sync {
   #ended(ended: EndedCallers): void {
     if (ended.kind === 'identity') {
       // banned or evicted: what it reported counts no more
-      if (ended.beforeGeneration === undefined) this.#deps.handshakes.forget(ended.spiffeId);
+      if (ended.beforeGeneration === undefined && ended.exceptSerials === undefined)
+        this.#deps.handshakes.forget(ended.spiffeId);
       const connected = this.#connected.get(ended.spiffeId);
-      if (
-        connected !== undefined &&
-        (ended.beforeGeneration === undefined ||
-          connected.session.caller.generation < ended.beforeGeneration)
-      )
+      if (connected !== undefined && concerns(ended, connected.session.caller))
         this.#end(connected, ended.error);
       return;
     }

@@ -12,6 +12,11 @@ export interface SyncHello {
   readonly survivedOutageSeconds: number;
   /** The newest checkpoint of the audit log that the agent holds; empty: none. */
   readonly logCheckpoint?: string;
+  /**
+   * Serial of the SVID that the agent has on its disk, empty where it has none. Absent: an agent of
+   * an older release, which uses nothing before it is written down.
+   */
+  readonly keptSerial?: string | undefined;
 }
 
 /**
@@ -114,8 +119,15 @@ export interface SyncConnection {
   }): Promise<void>;
   replaced(serials: readonly string[]): Promise<void>;
   handshakes(reports: readonly HandshakeReport[]): Promise<void>;
-  /** What the agent says of itself; it is shown, and decides nothing. */
-  agent(report: { readonly survivedOutageSeconds: number }): void;
+  /**
+   * What the agent says of itself. The outage is shown, and decides nothing; which SVID is kept is
+   * on record when this resolves.
+   */
+  agent(report: {
+    readonly survivedOutageSeconds: number;
+    /** As in the hello; absent: unchanged. */
+    readonly keptSerial?: string | undefined;
+  }): Promise<void>;
   drained(): void;
   /** The stream is over, from either side. Idempotent. */
   closed(): void;

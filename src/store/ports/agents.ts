@@ -1,14 +1,22 @@
-import type { Agent, AgentState, AuditEvent } from '../../domain/index.ts';
+import type { Agent, AgentLine, AgentState, AuditEvent } from '../../domain/index.ts';
 import type { Page, PageRequest } from './pages.ts';
 
 export interface AgentStore {
   /**
-   * Records a (re-)attestation or renewal after its SVID was issued: refused with AGENT_BANNED,
+   * Records a (re-)attestation or renewal after its SVID was issued, and goes on with the line of
+   * the agent's SVIDs: refused with AGENT_BANNED,
    * AGENT_EVICTED or AGENT_SUPERSEDED when that no longer stands. Binds the join token's result in
    * the same transaction, on record as `token.used`: JOIN_TOKEN_INVALID when it is of another agent
    * or key, CONFLICT when it led to another serial already (give that one to the caller).
    */
   record(attestation: AgentAttestation): Promise<Agent>;
+  /**
+   * Records that an SVID is used, and which one is kept; nothing where both are on record. Answers
+   * with the line before and after. Refused as `record`, with NOT_FOUND for an unknown agent.
+   */
+  use(use: SvidUse): Promise<{ readonly before: AgentLine; readonly line: AgentLine }>;
+  /** The row; undefined for an agent that an older release recorded, and since then did nothing. */
+  line(spiffeId: string): Promise<AgentLine | undefined>;
   byId(spiffeId: string): Promise<Agent | undefined>;
   list(filter: { readonly state?: AgentState }, page: PageRequest): Promise<Page<Agent>>;
   /**
@@ -37,8 +45,21 @@ export interface AgentAttestation {
   readonly act: 'attest' | 'recover' | 'renew';
   /** For `renew` and `recover`: the generation that must still stand. */
   readonly generation?: number;
-  /** For `renew`: serial of the SVID that was renewed, which is of that session. */
+  /** For `renew`: serial of the SVID that was renewed. */
   readonly renewed?: string;
+  /** For `recover`: serial of the SVID whose key recovered. */
+  readonly recovered?: string;
   readonly tokenId?: string;
   readonly event: AuditEvent;
+}
+
+/** The sync session of an agent's SVID is to be welcomed, or the agent reports what it keeps. */
+export interface SvidUse {
+  readonly spiffeId: string;
+  /** The session that must still stand. */
+  readonly generation: number;
+  readonly serial: string;
+  /** Serial of the SVID on the agent's disk; null: none. */
+  readonly kept: string | null;
+  readonly timeMs: number;
 }

@@ -2,7 +2,7 @@ import { PkiError } from '../../common/errors/index.ts';
 import { sha256Hex } from '../../common/x509/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
-import { lineAfter, loggedObject, type Agent, type AgentState } from '../../domain/index.ts';
+import { loggedObject, type Agent, type AgentState } from '../../domain/index.ts';
 import type {
   AgentAttestation,
   AgentStore,
@@ -10,8 +10,11 @@ import type {
   LogGuard,
   Page,
   PageRequest,
+  SvidUse,
 } from '../ports/index.ts';
 import type { AgentTable } from '../schema.ts';
+import type { AgentLineRows } from './agent-lines.ts';
+import { continueLine, useSvid } from './agent-sessions.ts';
 import type { AuditWriter } from './audit.ts';
 import { bytes, fromHex, fromJson, hex } from './codec.ts';
 import { createConsumers } from './consumers.ts';
@@ -29,6 +32,7 @@ export interface AgentDependencies {
   readonly audit: AuditWriter;
   readonly revisions: Revisions;
   readonly bindTokenResult: BindTokenResult;
+  readonly lines: AgentLineRows;
 }
 
 type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
@@ -46,7 +50,7 @@ export function createAgents(
   readonly flushSeen: () => void;
 } {
   const { put, byId, setState } = agentStatements(engine);
-  const { audit, revisions, guard } = parts;
+  const { audit, revisions, guard, lines } = parts;
   const sightings = createSightings(engine, parts.clock, parts.logger);
 
   const existing = (id: string): AgentTable => found(byId.get({ id }), id);
@@ -54,18 +58,15 @@ export function createAgents(
   const stored = (id: string) => loggedObject('agent', toAgent(existing(id)));
 
   const record = (attestation: AgentAttestation): Agent => {
-    const { agent, tokenId, event } = attestation;
+    const { agent, act, generation, tokenId, event } = attestation;
     const row = byId.get({ id: agent.spiffeId });
-    const before = guard.requireRow(
-      'agent',
-      agent.spiffeId,
-      row === undefined ? undefined : toAgent(row),
-    );
-    refuseUnlessStanding(before, attestation);
+    const before = guard.requireRow('agent', agent.spiffeId, row && toAgent(row));
+    refuseUnlessStanding(before, { spiffeId: agent.spiffeId, act, generation });
     refuseOtherType(before, agent);
     put.run(attestedRow(attestation, before));
     if (tokenId !== undefined) parts.bindTokenResult(tokenId, tokenUse(agent), event);
     audit(event, stored(agent.spiffeId));
+    continueLine(lines, before, attestation);
     return shown(existing(agent.spiffeId));
   };
 
@@ -74,10 +75,12 @@ export function createAgents(
     consumers: createConsumers(engine, existing),
     store: {
       record: (attestation) => engine.write(() => record(attestation)),
-      byId: (spiffeId) =>
+      use: (use) => engine.write(() => recordUse(parts, existing(use.spiffeId), use)),
+      line: (spiffeId) => engine.read(() => lines.read(spiffeId)),
+      byId: (id) =>
         engine.read(() => {
-          const row = byId.get({ id: spiffeId });
-          return row === undefined ? undefined : shown(row);
+          const row = byId.get({ id });
+          return row && shown(row);
         }),
       list: (filter, page) => engine.read(() => listed(engine, filter, page, shown)),
       setState: (spiffeId, state, reason, event) =>
@@ -95,6 +98,16 @@ export function createAgents(
       seen: sightings.seen,
     },
   };
+}
+
+function recordUse(
+  { guard, lines }: Pick<AgentDependencies, 'guard' | 'lines'>,
+  row: AgentTable,
+  use: SvidUse,
+): ReturnType<typeof useSvid> {
+  const agent = guard.requireRow('agent', use.spiffeId, toAgent(row));
+  refuseUnlessStanding(agent, { ...use, act: 'renew' });
+  return useSvid(lines, agent, use);
 }
 
 function found(row: AgentTable | undefined, id: string): AgentTable {
@@ -135,10 +148,7 @@ function listed(
 }
 
 /** `renew` keeps the session, the two others begin one. */
-const attestedRow = (
-  { agent, act, renewed = '' }: AgentAttestation,
-  before: Agent | undefined,
-): Row => ({
+const attestedRow = ({ agent, act }: AgentAttestation, before: Agent | undefined): Row => ({
   spiffe_id: agent.spiffeId,
   attestation_type: agent.attestationType,
   selectors: JSON.stringify(agent.selectors),
@@ -146,7 +156,6 @@ const attestedRow = (
   state_reason: '',
   generation: (before?.generation ?? 0) + (act === 'renew' ? 0 : 1),
   serial: fromHex(agent.serial, 'the serial'),
-  line: JSON.stringify(act === 'renew' && before !== undefined ? lineAfter(before, renewed) : []),
   spki_der: agent.spkiDer,
   attested_at: agent.attestedAt,
   renewed_at: agent.renewedAt,
@@ -169,7 +178,6 @@ function agentStatements(engine: Engine) {
           state_reason: slot('state_reason'),
           generation: slot('generation'),
           serial: slot('serial'),
-          line: slot('line'),
           spki_der: slot('spki_der'),
           attested_at: slot('attested_at'),
           renewed_at: slot('renewed_at'),
@@ -186,7 +194,6 @@ function agentStatements(engine: Engine) {
             state_reason: slot('state_reason'),
             generation: slot('generation'),
             serial: slot('serial'),
-            line: slot('line'),
             spki_der: slot('spki_der'),
             attested_at: slot('attested_at'),
             renewed_at: slot('renewed_at'),
@@ -218,9 +225,14 @@ function agentStatements(engine: Engine) {
  */
 function refuseUnlessStanding(
   before: Agent | undefined,
-  { agent, act, generation, renewed = '' }: AgentAttestation,
+  {
+    spiffeId: id,
+    act,
+    generation,
+  }: { readonly spiffeId: string } & Pick<AgentAttestation, 'act'> & {
+      readonly generation: number | undefined;
+    },
 ): void {
-  const id = agent.spiffeId;
   if (before?.state === 'banned')
     throw new PkiError('AGENT_BANNED', `agent ${id} is banned: ${before.stateReason}`);
   if (act === 'attest') return;
@@ -232,11 +244,6 @@ function refuseUnlessStanding(
       'AGENT_SUPERSEDED',
       `agent ${id} is in session ${before.generation}, not ${generation}`,
     );
-  if (act === 'renew' && lineAfter(before, renewed) === undefined)
-    throw new PkiError(
-      'AGENT_SUPERSEDED',
-      `the certificate ${renewed} does not lead to the newest one of agent ${id}`,
-    );
 }
 
 const toAgent = (row: AgentTable): Agent => ({
@@ -247,7 +254,6 @@ const toAgent = (row: AgentTable): Agent => ({
   stateReason: row.state_reason,
   generation: row.generation,
   serial: hex(row.serial),
-  line: fromJson<readonly string[]>('agents', row.line),
   spkiDer: bytes(row.spki_der),
   attestedAt: row.attested_at,
   renewedAt: row.renewed_at,

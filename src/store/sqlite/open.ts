@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock, Logger } from '../../common/runtime/index.ts';
 import type { LogGuard, LogMemory, Store } from '../ports/index.ts';
+import { createAgentLines } from './agent-lines.ts';
 import { createAgents } from './agents.ts';
 import { createApprovals } from './approvals.ts';
 import { createAudit, type AuditWriter } from './audit.ts';
@@ -227,8 +228,15 @@ function createNouns(
   const { store: tokens, bindResult } = createJoinTokens(engine, audit, guard);
   const { store: evidence, write: writeEvidence } = createEvidence(engine);
   const jwt = createJwtSvids(engine);
-  const agents = createAgents(engine, { ...parts, clock, logger, bindTokenResult: bindResult });
-  const checkRights = createRightsCheck(engine, guard);
+  const lines = createAgentLines(engine, audit, guard);
+  const agents = createAgents(engine, {
+    ...parts,
+    clock,
+    logger,
+    lines,
+    bindTokenResult: bindResult,
+  });
+  const checkRights = createRightsCheck(engine, guard, lines);
   return {
     certificates,
     tokens,

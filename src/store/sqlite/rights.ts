@@ -1,6 +1,7 @@
 import {
   builtInPolicyVersion,
   firstEnded,
+  lineFrom,
   wantRows,
   type AgentState,
   type AuthorityState,
@@ -11,7 +12,8 @@ import {
 } from '../../domain/index.ts';
 import { PkiError } from '../../common/errors/index.ts';
 import type { LogGuard } from '../ports/index.ts';
-import { fromHexOrUndefined } from './codec.ts';
+import type { AgentLineRows } from './agent-lines.ts';
+import { fromHexOrUndefined, hex } from './codec.ts';
 import type { Engine } from './engine.ts';
 
 /**
@@ -26,11 +28,16 @@ export type RightsCheck = (
 
 type Readers = { readonly [N in RightNoun]: (key: string) => RightRows[N] | undefined };
 
-export function createRightsCheck(engine: Engine, guard: LogGuard): RightsCheck {
+export function createRightsCheck(
+  engine: Engine,
+  guard: LogGuard,
+  lines: AgentLineRows,
+): RightsCheck {
   const readers: Readers = {
     authority: authorityReader(engine),
     entry: entryReader(engine),
     agent: agentReader(engine),
+    'agent-line': lineReader(engine, lines),
     delegation: delegationReader(engine),
     certificate: certificateReader(engine, guard),
     // no policy is kept in the database: the one that is built in is in force
@@ -91,6 +98,19 @@ function agentReader(engine: Engine): Readers['agent'] {
   return (spiffeId) => {
     const row = byId.get({ spiffe_id: spiffeId });
     return row && { state: row.state as AgentState, generation: row.generation };
+  };
+}
+
+function lineReader(engine: Engine, lines: AgentLineRows): Readers['agent-line'] {
+  const newest = engine.statement<{ spiffe_id: string }>()((query, slot) =>
+    query.selectFrom('agents').select('serial').where('spiffe_id', '=', slot('spiffe_id')),
+  );
+  return (spiffeId) => {
+    const row = newest.get({ spiffe_id: spiffeId });
+    if (row === undefined) return undefined;
+    const line = lines.read(spiffeId);
+    if (!lines.holds(spiffeId, line)) return { line: 'unproven' };
+    return { line: line ?? lineFrom({ spiffeId, serial: hex(row.serial) }) };
   };
 }
 

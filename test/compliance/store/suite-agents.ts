@@ -92,6 +92,7 @@ export function agentCases(name: string, open: OpenStore): void {
           agent: attested(),
           act: 'recover',
           generation: 2,
+          recovered: renewed.serial,
           event: event('agent.recovered'),
         })
       ).generation,
@@ -106,6 +107,80 @@ export function agentCases(name: string, open: OpenStore): void {
         event: event('agent.renewed'),
       }),
       code('NOT_FOUND'),
+    );
+  });
+
+  test(`${name}: the first use of an SVID and what is kept are recorded once, and survive`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const first = attested();
+    const next = attested();
+    await store.agents.record({ agent: first, act: 'attest', event: event('agent.attested') });
+    const use = (serial: string, kept: string | null) =>
+      store.agents.use({ spiffeId: agentId, generation: 1, serial, kept, timeMs: 1 });
+    await use(first.serial, first.serial);
+    await store.agents.record({
+      agent: next,
+      act: 'renew',
+      generation: 1,
+      renewed: first.serial,
+      event: event('agent.renewed'),
+    });
+    assert.equal((await use(next.serial, null)).line.kept, first.serial);
+    const { before, line } = await use(next.serial, next.serial);
+    assert.deepEqual(
+      [before.kept, line.kept, line.inUse],
+      [first.serial, next.serial, next.serial],
+    );
+    await use(next.serial, next.serial);
+    await assert.rejects(use(first.serial, first.serial), code('AGENT_SUPERSEDED'));
+    await assert.rejects(
+      store.agents.use({
+        spiffeId: agentId,
+        generation: 2,
+        serial: next.serial,
+        kept: null,
+        timeMs: 1,
+      }),
+      code('AGENT_SUPERSEDED'),
+    );
+    const { items } = await store.audit.list({ subject: agentId }, { size: 50 });
+    assert.deepEqual(
+      items.map(({ kind }) => kind).filter((kind) => kind.startsWith('agent.')),
+      ['agent.line', 'agent.first-use', 'agent.line', 'agent.first-use', 'agent.kept'],
+    );
+    const again = await opened.reopen();
+    const agent = await again.store.agents.byId(agentId);
+    assert.deepEqual(await again.store.agents.lineOf(agent!), line);
+    await again.store.close();
+  });
+
+  test(`${name}: uses and renewals of one agent that share a commit are judged one after another`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const first = attested();
+    await store.agents.record({ agent: first, act: 'attest', event: event('agent.attested') });
+    const use = (serial: string) =>
+      store.agents.use({ spiffeId: agentId, generation: 1, serial, kept: serial, timeMs: 1 });
+    const next = attested();
+    const outcomes = await Promise.allSettled([
+      use(first.serial),
+      store.agents.record({
+        agent: next,
+        act: 'renew',
+        generation: 1,
+        renewed: first.serial,
+        event: event('agent.renewed'),
+      }),
+    ]);
+    assert.deepEqual(
+      outcomes.map(({ status }) => status),
+      ['fulfilled', 'fulfilled'],
+    );
+    const uses = await Promise.allSettled([use(next.serial), use(first.serial)]);
+    assert.deepEqual(
+      uses.map(({ status }) => status),
+      ['fulfilled', 'rejected'],
     );
   });
 
@@ -235,23 +310,23 @@ export function agentCases(name: string, open: OpenStore): void {
         ...(renewed === undefined ? {} : { renewed }),
       });
     };
-    assert.deepEqual((await record('attest', serials[0]!)).line, []);
-    for (let at = 1; at < 11; at += 1)
-      assert.deepEqual(
-        (await record('renew', serials[at]!, serials[at - 1]!)).line,
-        serials.slice(Math.max(0, at - 8), at),
-      );
-    // an older one of the line renews: what came behind it is of the line no more
-    assert.deepEqual(
-      (await record('renew', serials[11]!, serials[8]!)).line,
-      serials.slice(2, 9).slice(0),
-    );
+    const use = (serial: string) =>
+      store.agents.use({ spiffeId: agentId, generation: 1, serial, kept: serial, timeMs: 1 });
+    await record('attest', serials[0]!);
+    for (let at = 1; at < 11; at += 1) await record('renew', serials[at]!, serials[at - 1]!);
+    // an older one of the line renews, and what it led to is used: its sibling counts no more
+    await record('renew', serials[11]!, serials[8]!);
+    await use(serials[11]!);
+    const agent = await store.agents.byId(agentId);
+    assert.deepEqual((await store.agents.lineOf(agent!)).svids, [
+      { serial: serials[11], renewed: serials[8] },
+    ]);
     await assert.rejects(
       record('renew', attested().serial, serials[10]!),
       code('AGENT_SUPERSEDED'),
       'a sibling that lost',
     );
-    assert.deepEqual((await record('attest', serials[1]!)).line, []);
+    await record('attest', serials[1]!);
     await assert.rejects(
       record('renew', attested().serial, serials[11]!),
       code('AGENT_SUPERSEDED'),
@@ -377,8 +452,12 @@ export function agentCases(name: string, open: OpenStore): void {
         event: event('agent.renewed'),
       }),
     ]);
-    assert.deepEqual([evicted.state, again.state, renewed.line], ['evicted', 'active', ['aa']]);
+    assert.deepEqual([evicted.state, again.state, renewed.serial], ['evicted', 'active', 'bb']);
     assert.deepEqual(store.objects.require('agent', renewed), renewed);
+    assert.deepEqual((await store.agents.lineOf(renewed)).svids, [
+      { serial: 'aa', renewed: null },
+      { serial: 'bb', renewed: 'aa' },
+    ]);
   });
 
   test(`${name}: a join token that led to nothing is revoked for good, by an attestation under way too`, async () => {

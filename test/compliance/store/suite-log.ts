@@ -202,7 +202,7 @@ export function logCases(name: string, open: OpenStore): void {
     );
     assert.deepEqual(
       objects.map((each) => each?.kind),
-      ['entry', 'entry', 'role', 'delegation', 'agent'],
+      ['entry', 'entry', 'role', 'delegation', 'agent', 'agent-line'],
     );
     assert.notEqual(objects[0]?.sha256, objects[1]?.sha256);
     for (const proveAfter of ['writing', 'opening']) {

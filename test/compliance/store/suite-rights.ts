@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/common/errors/index.ts';
 import type {
+  AgentSvidRight,
   AuthorityRight,
   CallerRight,
   DelegationRight,
@@ -37,6 +38,7 @@ interface World {
     readonly authority: AuthorityRight;
     readonly entry: Right;
     readonly agent: Right;
+    readonly agentSvid: AgentSvidRight;
     readonly delegation: DelegationRight;
     readonly caller: CallerRight;
   };
@@ -67,6 +69,7 @@ async function world(store: Ledger, clock: ManualClock): Promise<World> {
       authority: mayFinish(authority.id),
       entry: { kind: 'entry', id: entry.id, revision: change!.after!.revision },
       agent: { kind: 'agent', spiffeId: agent.spiffeId, generation: agent.generation },
+      agentSvid: { kind: 'agent-svid', spiffeId: agent.spiffeId, serial: agent.serial },
       delegation: { kind: 'delegation', id: allowed.id },
       caller: { kind: 'caller', serial: caller.serial },
     },
@@ -153,9 +156,24 @@ const endings: readonly (readonly [
         agent: attested(),
         act: 'renew',
         generation: 1,
-        renewed: (await w.store.agents.byId(agentId))!.serial,
+        renewed: w.rights.agentSvid.serial,
         event: event('agent.renewed'),
       }),
+  ],
+  [
+    'the agent uses the SVID that it renewed',
+    'AGENT_SUPERSEDED',
+    async (w) => {
+      const renewed = await w.store.agents.record({
+        agent: attested(),
+        act: 'renew',
+        generation: 1,
+        renewed: w.rights.agentSvid.serial,
+        event: event('agent.renewed'),
+      });
+      const { spiffeId, serial } = renewed;
+      await w.store.agents.use({ spiffeId, serial, generation: 1, kept: serial, timeMs: 1 });
+    },
   ],
   [
     'the delegation was revoked',

@@ -177,7 +177,31 @@ describe('old keys and tokens', () => {
     });
   }
 
-  test('the key of an SVID that was renewed does not bring an agent back', async () => {
+  /** Its sync session is welcomed. */
+  async function use(credential: Parameters<typeof t.client>[0]): Promise<void> {
+    const method = allMethods()['/meshca.issuer.v1.AgentIssuer/Sync']!;
+    const stream = t
+      .client(credential)
+      .makeBidiStreamRequest<object, any>(
+        method.path,
+        method.requestSerialize as (value: object) => Buffer,
+        method.responseDeserialize as (bytes: Buffer) => any,
+        new Metadata(),
+        { deadline: Date.now() + patienceMs },
+      );
+    await new Promise<void>((resolve, reject) => {
+      stream.on('error', reject);
+      stream.on('data', (message: any) => {
+        if (message.welcome) resolve();
+      });
+      stream.write({
+        hello: { protocolVersion: 1, agentVersion: 'x', capabilities: [], bundleSequence: 0 },
+      });
+    });
+    stream.cancel();
+  }
+
+  test('the key of an SVID does not bring an agent back once a later SVID is in use', async () => {
     const first = await t.joinAgent('renewed');
     const key = await newKey();
     const renewed = await unaryCall(t.client(first), renew, {
@@ -185,6 +209,8 @@ describe('old keys and tokens', () => {
       csrDer: createCsr(key),
       agentVersion: 'x',
     });
+    const { spiffeId, serial, chainDer } = renewed;
+    await use({ spiffeId, serial, chainDer, privateKey: key });
     assert.equal(
       await recover(first.spiffeId, first.serial, first.privateKey),
       'ATTESTATION_FAILED',

@@ -83,7 +83,6 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     stateReason: 'not digested',
     generation: 1,
     serial: '0a',
-    line: ['08', '09'],
     spkiDer: Buffer.from('key'),
     attestedAt: 1,
     renewedAt: 2,
@@ -145,6 +144,15 @@ const values: { readonly [Kind in keyof LoggedValues]: LoggedValues[Kind] } = {
     notAfter: 2,
   },
   crl: { authorityId: 'a', number: 5, thisUpdate: 1, nextUpdate: 2, der: Buffer.from('crl') },
+  'agent-line': {
+    spiffeId: 'spiffe://example.org/meshca/agent/node-1',
+    svids: [
+      { serial: '0a', renewed: null },
+      { serial: '0b', renewed: '0a' },
+    ],
+    inUse: '0a',
+    kept: null,
+  },
 };
 
 /** As the records of existing logs commit to them. */
@@ -157,7 +165,7 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   authority:
     '["a","issuing","active",4,"ec-p256","issuing","ab",null,"{\\"share\\":0.5}","6b6579",null,null,1,2,1,1,null,null,null]',
   agent:
-    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3,"[\\"08\\",\\"09\\"]"]',
+    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3]',
   'join-token':
     '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1,"cd",8,"0a"]',
   bundle: '[3,"{}","a.b.c",1]',
@@ -167,6 +175,8 @@ const texts: Readonly<Record<keyof LoggedValues, string>> = {
   operation: '["o",1,"6279746573","BanAgent","uid:0",1,2,"pending","[]","","",0,1]',
   revocation: '["0a","a","keyCompromise",1,"uid:0",2]',
   crl: `["a",5,1,2,"${createHash('sha256').update('crl').digest('hex')}"]`,
+  'agent-line':
+    '["spiffe://example.org/meshca/agent/node-1","[[\\"0a\\",null],[\\"0b\\",\\"0a\\"]]","0a",null]',
 };
 
 test('the text of each kind is that of the records in existing logs', () => {
@@ -175,13 +185,10 @@ test('the text of each kind is that of the records in existing logs', () => {
 });
 
 test('the texts of older releases stay as they were', () => {
-  const older = (kind: 'agent' | 'join-token') =>
+  const older = (kind: 'join-token') =>
     loggedVersions(kind)
       .slice(1)
       .map(({ text }) => text(values[kind] as never));
-  assert.deepEqual(older('agent'), [
-    '["spiffe://example.org/meshca/agent/node-1","join_token","[{\\"type\\":\\"node\\",\\"value\\":\\"a\\"}]","active",1,"0a","6b6579",1,2,3]',
-  ]);
   assert.deepEqual(older('join-token'), [
     '["t","ab","spiffe://example.org/meshca/agent/node-1","[]",9,"uid:0",1]',
   ]);
@@ -202,6 +209,7 @@ test('a record commits to the digest of the text, under the ID of the object', (
     'o',
     '0a',
     'a',
+    'spiffe://example.org/meshca/agent/node-1',
   ]);
   assert.equal(
     loggedObject('bundle', values.bundle).sha256,

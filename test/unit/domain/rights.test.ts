@@ -15,6 +15,17 @@ const rows: { readonly [N in RightNoun]: RightRows[N] } = {
   authority: { state: 'active' },
   entry: { revision: 3, expiresAt: now + 1 },
   agent: { state: 'active', generation: 2 },
+  'agent-line': {
+    line: {
+      spiffeId: 'spiffe://mesh.test/meshca/agent/n',
+      svids: [
+        { serial: '30', renewed: null },
+        { serial: '40', renewed: '30' },
+      ],
+      inUse: '40',
+      kept: '30',
+    },
+  },
   delegation: { revokedAt: null, expiresAt: 0 },
   certificate: { state: 'issued', notBefore: now, notAfter: now, revoked: false },
   policy: { version: 7 },
@@ -23,6 +34,7 @@ const standing: Rights = [
   { kind: 'authority', id: 'a', states: finishingStates },
   { kind: 'entry', id: 'e', revision: 3 },
   { kind: 'agent', spiffeId: 'spiffe://mesh.test/meshca/agent/n', generation: 2 },
+  { kind: 'agent-svid', spiffeId: 'spiffe://mesh.test/meshca/agent/n', serial: '40' },
   { kind: 'delegation', id: 'd' },
   { kind: 'caller', serial: '40' },
   { kind: 'policy', version: 7 },
@@ -61,6 +73,24 @@ test('each kind names the rows that it reads, and says why it ended', () => {
     [{ agent: { state: 'banned', generation: 2 } }, 'AGENT_BANNED'],
     [{ agent: { state: 'evicted', generation: 2 } }, 'AGENT_EVICTED'],
     [{ agent: { state: 'active', generation: 3 } }, 'AGENT_SUPERSEDED'],
+    [{ 'agent-line': undefined }, 'AGENT_EVICTED'],
+    [{ 'agent-line': { line: 'unproven' } }, 'OBJECT_NOT_IN_LOG'],
+    [
+      {
+        'agent-line': {
+          line: {
+            spiffeId: 'spiffe://mesh.test/meshca/agent/n',
+            svids: [
+              { serial: '40', renewed: null },
+              { serial: '50', renewed: '40' },
+            ],
+            inUse: '50',
+            kept: '40',
+          },
+        },
+      },
+      'AGENT_SUPERSEDED',
+    ],
     [{ delegation: undefined }, 'OUTSIDE_DELEGATION'],
     [{ delegation: { revokedAt: 1, expiresAt: 0 } }, 'OUTSIDE_DELEGATION'],
     [{ delegation: { revokedAt: null, expiresAt: now } }, 'OUTSIDE_DELEGATION'],

@@ -21,6 +21,7 @@ import type { ExpiredSvid as _meshca_issuer_v1_ExpiredSvid, ExpiredSvid__Output 
 import type { FederatedBundle as _meshca_issuer_v1_FederatedBundle, FederatedBundle__Output as _meshca_issuer_v1_FederatedBundle__Output } from './meshca/issuer/v1/FederatedBundle.ts';
 import type { HandshakeReport as _meshca_issuer_v1_HandshakeReport, HandshakeReport__Output as _meshca_issuer_v1_HandshakeReport__Output } from './meshca/issuer/v1/HandshakeReport.ts';
 import type { HandshakeReports as _meshca_issuer_v1_HandshakeReports, HandshakeReports__Output as _meshca_issuer_v1_HandshakeReports__Output } from './meshca/issuer/v1/HandshakeReports.ts';
+import type { KeptSvid as _meshca_issuer_v1_KeptSvid, KeptSvid__Output as _meshca_issuer_v1_KeptSvid__Output } from './meshca/issuer/v1/KeptSvid.ts';
 import type { LogCheckpoint as _meshca_issuer_v1_LogCheckpoint, LogCheckpoint__Output as _meshca_issuer_v1_LogCheckpoint__Output } from './meshca/issuer/v1/LogCheckpoint.ts';
 import type { NodeAttestationClient as _meshca_issuer_v1_NodeAttestationClient, NodeAttestationDefinition as _meshca_issuer_v1_NodeAttestationDefinition } from './meshca/issuer/v1/NodeAttestation.ts';
 import type { NodeEvidence as _meshca_issuer_v1_NodeEvidence, NodeEvidence__Output as _meshca_issuer_v1_NodeEvidence__Output } from './meshca/issuer/v1/NodeEvidence.ts';
@@ -76,6 +77,7 @@ export interface ProtoGrpcType {
         FederatedBundle: MessageTypeDefinition<_meshca_issuer_v1_FederatedBundle, _meshca_issuer_v1_FederatedBundle__Output>
         HandshakeReport: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReport, _meshca_issuer_v1_HandshakeReport__Output>
         HandshakeReports: MessageTypeDefinition<_meshca_issuer_v1_HandshakeReports, _meshca_issuer_v1_HandshakeReports__Output>
+        KeptSvid: MessageTypeDefinition<_meshca_issuer_v1_KeptSvid, _meshca_issuer_v1_KeptSvid__Output>
         LogCheckpoint: MessageTypeDefinition<_meshca_issuer_v1_LogCheckpoint, _meshca_issuer_v1_LogCheckpoint__Output>
         /**
          * Open to callers without an identity. Limited globally.

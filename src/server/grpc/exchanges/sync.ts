@@ -115,7 +115,7 @@ class SyncStream implements SyncSession {
 }
 
 async function report(connection: SyncConnection, message: SyncUp__Output): Promise<void> {
-  if (message.agent) connection.agent(message.agent);
+  if (message.agent) await connection.agent({ ...message.agent, ...keptOf(message.agent) });
   else if (message.consumers) {
     const { snapshot, removedIds, consumers } = message.consumers;
     await connection.consumers({ snapshot, removedIds, consumers: consumers.map(consumerOf) });
@@ -136,6 +136,12 @@ const consumerOf = (consumer: Consumer__Output): ConsumerState => ({
   issuerSetDigest: consumer.issuerSetDigest.toString('hex'),
 });
 
+/** Absent where the agent does not say: a serial that is empty says that nothing is kept. */
+const keptOf = ({
+  keptSvid,
+}: Pick<SyncHello__Output, 'keptSvid'>): { readonly keptSerial?: string } =>
+  keptSvid === null || keptSvid === undefined ? {} : { keptSerial: keptSvid.serial };
+
 const helloOf = (hello: SyncHello__Output): SyncHello => ({
   protocolVersion: hello.protocolVersion,
   agentVersion: hello.agentVersion.slice(0, 64),
@@ -146,4 +152,5 @@ const helloOf = (hello: SyncHello__Output): SyncHello => ({
     ? { epoch: hello.position.epoch, revision: hello.position.revision }
     : undefined,
   logCheckpoint: hello.logCheckpoint,
+  ...keptOf(hello),
 });

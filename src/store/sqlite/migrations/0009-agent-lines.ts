@@ -1,11 +1,16 @@
 import type { Migration } from './migration.ts';
 
 /**
- * Which certificates of an agent lead to its newest one, where the record of the agent commits to
- * it.
+ * Which SVIDs of an agent's present session still count. An agent of an older database has no row
+ * until its next renewal or first use: its newest SVID alone counts.
  */
 const sql = `
-ALTER TABLE agents ADD COLUMN line TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE agent_lines (
+  spiffe_id TEXT PRIMARY KEY REFERENCES agents (spiffe_id),
+  svids TEXT NOT NULL,
+  in_use TEXT,
+  kept TEXT
+) STRICT, WITHOUT ROWID;
 `;
 
 export const agentLines: Migration = { version: 9, name: 'agent-lines', sql };

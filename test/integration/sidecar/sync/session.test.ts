@@ -157,6 +157,7 @@ async function startAgent(
     logger: silentLogger,
     agentVersion: 'test',
     survivedOutageSeconds: () => 1980,
+    keptSerial: () => identity.credential?.serial,
     soonestExpirySeconds: () => undefined,
     shortestLifeSeconds: () => undefined,
     reconnect: { baseMs: 20, capMs: 100 },

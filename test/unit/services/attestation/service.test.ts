@@ -210,6 +210,23 @@ test('an expired agent comes back by its last key within the grace, and its earl
   );
   const back = svidOf(await exchange.answer(answer(step, key, fresh)));
   assert.equal(((await w.callerOf(back.leaf)) as AgentCaller).generation, 2);
+  const lost = open(w);
+  const repeated = await lost.start(
+    start({ kind: 'expired-svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
+  );
+  await lost.answer(answer(repeated, key, fresh));
+  await w.services.sync.open(
+    (await w.callerOf(back.leaf)) as AgentCaller,
+    {
+      protocolVersion: 1,
+      agentVersion: '1',
+      capabilities: [],
+      position: undefined,
+      bundleSequence: 1,
+      survivedOutageSeconds: 0,
+    },
+    { send: () => true, close: () => {} },
+  );
   const again = open(w);
   const old = await again.start(
     start({ kind: 'expired-svid', spiffeId: agentId('n1'), serial: svid.leaf.serial }, fresh),
@@ -217,7 +234,7 @@ test('an expired agent comes back by its last key within the grace, and its earl
   await assert.rejects(
     again.answer(answer(old, key, fresh)),
     rejectsWith('ATTESTATION_FAILED'),
-    'the key before the last',
+    'a later SVID is in use',
   );
   w.clock.advance(700_000);
   const late = open(w);

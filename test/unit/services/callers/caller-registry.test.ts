@@ -166,7 +166,7 @@ test('a renewed agent keeps its session under the old certificate, and the stand
   assert.equal(reads, 0);
 });
 
-test('two holders of one agent key end with one: whoever renewed first is superseded by who renewed last', async () => {
+test('two holders of one agent key end with one: who is welcomed first with what he renewed', async () => {
   await using w = await createServicesWorld();
   const { caller } = await w.joinAgent('n1');
   const renew = () =>
@@ -176,7 +176,20 @@ test('two holders of one agent key end with one: whoever renewed first is supers
       agentVersion: '1',
     });
   const thief = await w.callerOf((await renew()).leaf);
-  const owner = await w.callerOf((await renew()).leaf);
+  const owner = (await w.callerOf((await renew()).leaf)) as AgentCaller;
+  assert.equal((await w.services.callers.stillStands(thief)).class, 'agent');
+  await w.services.sync.open(
+    owner,
+    {
+      protocolVersion: 1,
+      agentVersion: '1',
+      capabilities: [],
+      position: undefined,
+      bundleSequence: 1,
+      survivedOutageSeconds: 0,
+    },
+    { send: () => true, close: () => {} },
+  );
   await assert.rejects(w.services.callers.stillStands(thief), rejectsWith('AGENT_SUPERSEDED'));
   assert.equal((await w.services.callers.stillStands(owner)).class, 'agent');
 });

@@ -425,9 +425,9 @@ test('what outage an agent survives follows what it says last, not its hello', a
     (await w.store.agents.byId(caller.spiffeId))?.survivedOutageSeconds;
   const { connection } = await connect(w, caller, { survivedOutageSeconds: 0 });
   assert.equal(await survived(), 0);
-  connection?.agent({ survivedOutageSeconds: 33 });
+  await connection?.agent({ survivedOutageSeconds: 33 });
   assert.equal(await survived(), 33);
-  connection?.agent({ survivedOutageSeconds: -1 });
+  await connection?.agent({ survivedOutageSeconds: -1 });
   assert.equal(await survived(), 0);
 });
 

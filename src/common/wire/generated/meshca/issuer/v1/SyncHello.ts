@@ -2,6 +2,7 @@
 // Source: proto/meshca/issuer/v1/issuer.proto
 
 import type { Position as _meshca_issuer_v1_Position, Position__Output as _meshca_issuer_v1_Position__Output } from '../../../meshca/issuer/v1/Position.ts';
+import type { KeptSvid as _meshca_issuer_v1_KeptSvid, KeptSvid__Output as _meshca_issuer_v1_KeptSvid__Output } from '../../../meshca/issuer/v1/KeptSvid.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface SyncHello {
@@ -21,6 +22,10 @@ export interface SyncHello {
    * The newest checkpoint of the audit log that this agent was given, as it was given. Absent: none.
    */
   'logCheckpoint'?: (string);
+  /**
+   * Absent: this agent uses no SVID before it is on its disk.
+   */
+  'keptSvid'?: (_meshca_issuer_v1_KeptSvid | null);
 }
 
 export interface SyncHello__Output {
@@ -40,4 +45,8 @@ export interface SyncHello__Output {
    * The newest checkpoint of the audit log that this agent was given, as it was given. Absent: none.
    */
   'logCheckpoint': (string);
+  /**
+   * Absent: this agent uses no SVID before it is on its disk.
+   */
+  'keptSvid': (_meshca_issuer_v1_KeptSvid__Output | null);
 }

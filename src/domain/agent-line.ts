@@ -1,0 +1,145 @@
+/** An SVID of an agent, in the line of its present session. */
+export interface LineSvid {
+  readonly serial: string;
+  /** Serial of the SVID that was renewed into it; null: it came from an attestation. */
+  readonly renewed: string | null;
+}
+
+/**
+ * The SVIDs of an agent's present session that still count. An SVID that is not in it is no
+ * credential any more.
+ */
+export interface AgentLine {
+  readonly spiffeId: string;
+  /** In the order of their issuance. */
+  readonly svids: readonly LineSvid[];
+  /**
+   * Serial of the newest SVID whose sync session was welcomed; null: none yet. SVIDs that were
+   * renewed from it, and are not used yet, stand beside it.
+   */
+  readonly inUse: string | null;
+  /** Serial of the newest SVID in use that the agent has on its disk; null: none is reported. */
+  readonly kept: string | null;
+}
+
+/**
+ * What an SVID is good for.
+ * - `full`: it is in use, or descends from the one in use: it may sync, call and renew.
+ * - `recover`: a later one is in use, but the agent may have no other on its disk: its key may
+ *   begin a new session, and nothing else.
+ * - `none`: nothing.
+ */
+export type LineStanding = 'full' | 'recover' | 'none';
+
+/** An agent that never gets beyond unused renewals, or never writes one down, stays within this. */
+const longestLine = 64;
+
+/** The line of a session that an attestation began. */
+export const lineFrom = ({
+  spiffeId,
+  serial,
+}: {
+  spiffeId: string;
+  serial: string;
+}): AgentLine => ({
+  spiffeId,
+  svids: [{ serial, renewed: null }],
+  inUse: null,
+  kept: null,
+});
+
+export function standingIn(line: AgentLine, serial: string): LineStanding {
+  if (!line.svids.some((svid) => svid.serial === serial)) return 'none';
+  if (line.inUse === null || ancestry(line, serial).includes(line.inUse)) return 'full';
+  return ancestry(line, line.inUse).includes(serial) ? 'recover' : 'none';
+}
+
+/** The line after a renewal. undefined: the SVID that was to be renewed may not. */
+export function lineAfterRenewal(
+  line: AgentLine,
+  { renewed, serial }: { readonly renewed: string; readonly serial: string },
+): AgentLine | undefined {
+  if (standingIn(line, renewed) !== 'full') return undefined;
+  // the answer to a renewal is given again
+  if (line.svids.some((svid) => svid.serial === serial)) return line;
+  return shortened({ ...line, svids: [...line.svids, { serial, renewed }] });
+}
+
+/**
+ * The line of the session that an SVID began by recovery. Until the new SVID is used, the recovered
+ * one may recover again: the answer may have got lost.
+ */
+export function lineAfterRecovery(
+  line: AgentLine,
+  { recovered, serial }: { readonly recovered: string; readonly serial: string },
+): AgentLine | undefined {
+  if (standingIn(line, recovered) === 'none') return undefined;
+  // a sibling of the new SVID lives until one of them is used
+  const siblings = line.inUse === recovered ? line.svids.filter(isUnusedOf(line)) : [];
+  const svids = [
+    { serial: recovered, renewed: null },
+    ...siblings.filter((svid) => svid.serial !== serial),
+    { serial, renewed: recovered },
+  ];
+  return shortened({ spiffeId: line.spiffeId, svids, inUse: recovered, kept: recovered });
+}
+
+const isUnusedOf =
+  (line: AgentLine) =>
+  ({ serial, renewed }: LineSvid): boolean =>
+    renewed !== null && serial !== line.inUse && standingIn(line, serial) === 'full';
+
+/**
+ * The line when the sync session of an SVID is welcomed. Siblings of it and their descendants go,
+ * and so do the ancestors of the SVID on the agent's disk. undefined: the SVID may not be used.
+ *
+ * @param kept serial of the SVID on the agent's disk; null or outside the ancestry of the used one:
+ *   what was reported before counts on
+ */
+export function lineAfterUse(
+  line: AgentLine,
+  { serial, kept }: { readonly serial: string; readonly kept: string | null },
+): AgentLine | undefined {
+  if (standingIn(line, serial) !== 'full') return undefined;
+  const path = ancestry(line, serial);
+  // the lower the position, the newer the SVID; what is kept never goes back
+  const positions = [kept, line.kept]
+    .map((each) => (each === null ? -1 : path.indexOf(each)))
+    .filter((position) => position >= 0);
+  const keptAt = positions.length === 0 ? undefined : Math.min(...positions);
+  const counted = new Set(keptAt === undefined ? path : path.slice(0, keptAt + 1));
+  return {
+    ...line,
+    svids: line.svids.filter(
+      (svid) => counted.has(svid.serial) || ancestry(line, svid.serial).includes(serial),
+    ),
+    inUse: serial,
+    kept: keptAt === undefined ? null : (path[keptAt] ?? null),
+  };
+}
+
+export const sameLine = (one: AgentLine, other: AgentLine): boolean =>
+  one.inUse === other.inUse &&
+  one.kept === other.kept &&
+  one.svids.length === other.svids.length &&
+  one.svids.every(({ serial }, index) => serial === other.svids[index]?.serial);
+
+/** The SVID itself, then what was renewed into it, back to the oldest that counts. */
+function ancestry({ svids }: AgentLine, serial: string): readonly string[] {
+  const bySerial = new Map(svids.map((svid) => [svid.serial, svid]));
+  const path: string[] = [];
+  for (
+    let svid = bySerial.get(serial);
+    svid !== undefined && !path.includes(svid.serial);
+    svid = svid.renewed === null ? undefined : bySerial.get(svid.renewed)
+  )
+    path.push(svid.serial);
+  return path;
+}
+
+/** Leaves out the oldest that is neither in use nor the newest. */
+function shortened(line: AgentLine): AgentLine {
+  if (line.svids.length <= longestLine) return line;
+  const oldest = line.svids.find(({ serial }) => serial !== line.inUse);
+  return { ...line, svids: line.svids.filter((svid) => svid !== oldest) };
+}

@@ -1,0 +1,61 @@
+import { PkiError } from '../../common/errors/index.ts';
+import { uuidv7, type Clock } from '../../common/runtime/index.ts';
+import { standingIn } from '../../domain/index.ts';
+import type { LedgerAgents } from '../../ledger/index.ts';
+import type { AgentCaller } from '../callers/caller.ts';
+import type { CallerRegistry } from '../callers/caller-registry.ts';
+import type { RefusalLog } from '../callers/refusal-log.ts';
+
+export interface SvidUseDependencies {
+  readonly agents: Pick<LedgerAgents, 'use'>;
+  readonly callers: Pick<CallerRegistry, 'announce'>;
+  readonly refusals: Pick<RefusalLog, 'mark'>;
+  readonly clock: Pick<Clock, 'nowMs'>;
+}
+
+/** Records which SVIDs agents use and keep, and ends what an older one of the session holds. */
+export class SvidUses {
+  readonly #deps: SvidUseDependencies;
+
+  constructor(deps: SvidUseDependencies) {
+    this.#deps = deps;
+  }
+
+  /**
+   * The sync session of this caller is to be welcomed, or it reports what it keeps: on record when
+   * this resolves. Throws AGENT_SUPERSEDED, AGENT_BANNED, AGENT_EVICTED, OBJECT_NOT_IN_LOG.
+   *
+   * @param kept serial of the SVID on its disk, empty for none; undefined: it never says so, and
+   *   writes down what it uses
+   */
+  async record(caller: AgentCaller, kept: string | undefined): Promise<void> {
+    const { agents, callers } = this.#deps;
+    const { spiffeId, generation, serial } = caller;
+    const { before, line } = await agents.use({
+      spiffeId,
+      generation,
+      serial,
+      kept: kept === undefined ? serial : kept === '' ? null : kept,
+      timeMs: this.#deps.clock.nowMs(),
+    });
+    if (before.inUse === line.inUse) return;
+    const usable = line.svids.filter((svid) => standingIn(line, svid.serial) === 'full');
+    callers.announce({
+      kind: 'identity',
+      spiffeId,
+      exceptSerials: new Set(usable.map((svid) => svid.serial)),
+      error: this.#handOver(spiffeId),
+    });
+  }
+
+  /** An agent that goes on with its next SVID is refused nothing, so that nothing is recorded. */
+  #handOver(spiffeId: string): PkiError {
+    const { refusals, clock } = this.#deps;
+    const error = new PkiError(
+      'AGENT_SUPERSEDED',
+      `a later certificate of ${spiffeId} is in use now`,
+    );
+    refusals.mark(error, uuidv7(clock.nowMs()));
+    return error;
+  }
+}
