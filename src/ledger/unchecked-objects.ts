@@ -6,6 +6,14 @@ import { Objects } from './objects.ts';
  * else.
  */
 export class UncheckedObjects extends Objects {
+  override requireRow<Kind extends LogObjectKind, Found extends LoggedValues[Kind] | undefined>(
+    _kind: Kind,
+    _id: string,
+    found: Found,
+  ): Found {
+    return found;
+  }
+
   override sameRow(): boolean {
     return true;
   }
