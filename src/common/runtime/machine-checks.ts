@@ -38,7 +38,7 @@ export function directoryCheck(what: string, path: string, uid: number): Machine
   if (!existsSync(path)) {
     let above = dirname(path);
     while (!existsSync(above)) above = dirname(above);
-    return isWritable(above)
+    return statSync(above).isDirectory() && isWritable(above)
       ? { what, state: 'ok', text: `${path} is made at the first start` }
       : failed(
           `is not there and can not be made in ${above}`,

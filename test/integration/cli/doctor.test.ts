@@ -41,7 +41,7 @@ test('doctor finds a right machine right, and names a wrong token, module and da
 
   const { hsm } = config;
   const wrong = await check({
-    dataDir: join(server.dir, 'softhsm2.conf', 'below-a-file'),
+    dataDir: join(config.dataDir, 'meshca.db', 'below-a-file'),
     hsm: { ...hsm, issuing: { ...hsm.issuing, label: 'no-such-token' } },
   });
   assert.equal(wrong.code, 1);
