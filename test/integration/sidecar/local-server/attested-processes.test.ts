@@ -1,15 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  existsSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-} from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -178,13 +170,18 @@ test('an exec before the agent accepts can not be seen, and then mixed IDs alone
   chmodSync(setuid, 0o4755);
   const actor = await workload(harness);
   const path = join(harness.folder, 'slow.sock');
+  // before its mode is set, another user can not connect
+  let open = false;
   const accepted = new Promise<number>((resolve) => {
     const server = createServer((socket) => {
       look = () => void (socket.destroy(), server.close());
       resolve((socket as unknown as { _handle: { fd: number } })._handle.fd);
-    }).listen(path, () => chmodSync(path, 0o777));
+    }).listen(path, () => {
+      chmodSync(path, 0o777);
+      open = true;
+    });
   });
-  await until(() => existsSync(path), 'the socket');
+  await until(() => open, 'the socket');
   const socket = await actor.connect(path);
   const fd = await accepted;
   actor.exec(setuid, '30');

@@ -204,8 +204,13 @@ export async function startActor(launcher?: {
   const ended = once(child, 'exit');
   await once(child, 'message');
   const order = async (command: ActorCommand): Promise<unknown[]> => {
+    const answer = once(child, 'message');
     child.send(command);
-    return once(child, 'message');
+    // an actor that has ended answers nothing
+    const gone = ended.then(([code, signal]) => {
+      throw new Error(`the actor ended (${code ?? signal}) at ${command.op}`);
+    });
+    return Promise.race([answer, gone]);
   };
   return {
     pid: child.pid as number,
