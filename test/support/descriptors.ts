@@ -22,6 +22,8 @@ export function descriptorProblems(files: readonly Uint8Array[]): readonly strin
       for (const { name, typeName } of message.field ?? [])
         if (typeName && !resolves(own, typeName))
           problems.push(`${own}.${name} uses ${typeName}, which is in no file that it names`);
+      for (const { start = 0, end = 0 } of message.reservedRange ?? [])
+        if (start >= end) problems.push(`${own} reserves ${start} to ${end - 1}`);
       for (const nested of message.nestedType ?? []) {
         if (nested.options?.mapEntry === true && !isEntryOf(message, nested))
           problems.push(`${own}.${nested.name} is no name of a map's entries`);

@@ -8,8 +8,9 @@ import descriptor, {
 
 /**
  * Contracts as gRPC reflection may show them. protobufjs writes descriptors that readers such as
- * grpcurl refuse, so two things are mended (google/protobuf/descriptor.proto): the message of a
- * map's entries is named `ReasonsEntry`, not `Reasons`; and a file names the files that it uses.
+ * grpcurl refuse, so three things are mended (google/protobuf/descriptor.proto): the message of a
+ * map's entries is named `ReasonsEntry`, not `Reasons`; a range of reserved
+ * numbers ends before its end; and a file names the files that it uses.
  */
 export function reflected(...definitions: readonly PackageDefinition[]): PackageDefinition {
   const files = new Map<string, IFileDescriptorProto>();
@@ -19,7 +20,10 @@ export function reflected(...definitions: readonly PackageDefinition[]): Package
       if (!files.has(file.name ?? '')) files.set(file.name ?? '', file);
     }
   for (const file of files.values())
-    for (const message of file.messageType ?? []) renameEntries(message);
+    for (const message of file.messageType ?? []) {
+      renameEntries(message);
+      endRanges(message);
+    }
   nameDependencies([...files.values()]);
   const mended = [...files.values()].map((file) =>
     Buffer.from(descriptor.FileDescriptorProto.encode(file).finish()),
@@ -53,6 +57,12 @@ function renameEntries(message: IDescriptorProto): void {
     nested.name = `${nested.name}Entry`;
     field.typeName = nested.name;
   }
+}
+
+/** protobufjs writes the last reserved number of a message as the end, which is exclusive. */
+function endRanges({ reservedRange, nestedType }: IDescriptorProto): void {
+  for (const range of reservedRange ?? []) range.end = (range.end ?? 0) + 1;
+  for (const nested of nestedType ?? []) endRanges(nested);
 }
 
 function nameDependencies(files: readonly IFileDescriptorProto[]): void {

@@ -35,6 +35,11 @@ test('reflected contracts name the entries of maps, and the files that they use,
     assert.deepEqual(descriptorProblems(filesOf(reflected(contract))), []);
   assert.deepEqual(descriptorProblems(filesOf(reflected(...contracts, healthDefinition))), []);
   // what the libraries give is refused
+  assert.ok(
+    descriptorProblems(filesOf(adminContract().definition)).includes(
+      'meshca.admin.v1.JoinToken reserves 8 to 7',
+    ),
+  );
   const problems = descriptorProblems(filesOf(workloadContract().definition));
   assert.ok(
     problems.some((line) => line.includes('is no name of')),
