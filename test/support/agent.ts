@@ -80,13 +80,20 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Keys that are being made on the thread pool. */
-const making = new Set<number>();
+/**
+ * Jobs that make keys on the thread pool. A synchronous job is over when its call returns; it has no
+ * `ondone`, runs no `after` hook, and `destroy` comes with a garbage collection only.
+ */
+const keyJobs = new Map<number, { readonly ondone?: unknown }>();
 createHook({
-  init: (id, type) => void (type === 'KEYPAIRGENREQUEST' && making.add(id)),
-  after: (id) => void making.delete(id),
-  destroy: (id) => void making.delete(id),
+  init: (id, type, _trigger, job) => void (type === 'KEYPAIRGENREQUEST' && keyJobs.set(id, job)),
+  after: (id) => void keyJobs.delete(id),
+  destroy: (id) => void keyJobs.delete(id),
 }).enable();
+function keysInTheMaking(): boolean {
+  for (const [id, job] of keyJobs) if (typeof job.ondone !== 'function') keyJobs.delete(id);
+  return keyJobs.size > 0;
+}
 
 /**
  * Lets promise chains, immediates and the making of keys (on the thread pool, which a loaded
@@ -98,7 +105,7 @@ export const settle = async (turns = 20): Promise<void> => {
       await new Promise((resolve) => setImmediate(resolve));
   };
   await turn();
-  while (making.size > 0) await until(() => making.size === 0, 'keys are made').then(turn);
+  while (keysInTheMaking()) await until(() => !keysInTheMaking(), 'keys are made').then(turn);
   await new Promise((resolve) => setTimeout(resolve, 1));
   await turn();
 };
