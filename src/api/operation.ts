@@ -63,13 +63,13 @@ export interface AdminOperation<Request, Response> {
   readonly dualControl: DualControlRule<Request>;
   /** What the call would change, for its approvers; with the rights of the reader. */
   readonly preview?: (
-    deps: OperationDependencies,
+    dependencies: OperationDependencies,
     caller: OperatorCaller,
     request: Request,
   ) => Promise<readonly string[]>;
   /** `signal`: aborted when nobody waits for the answer any more. */
   readonly run: (
-    deps: OperationDependencies,
+    dependencies: OperationDependencies,
     caller: OperatorCaller,
     request: Request,
     signal: AbortSignal,
@@ -82,7 +82,7 @@ export interface AdminStream<Request, Response> {
   readonly dualControl: 'never';
   /** The answers in their order, until the end or until `signal` is aborted. */
   readonly open: (
-    deps: OperationDependencies,
+    dependencies: OperationDependencies,
     caller: OperatorCaller,
     request: Request,
     signal: AbortSignal,
@@ -94,7 +94,7 @@ export type PeerOperation<Request, Response> = {
   [A in Exclude<Admission, 'operators'>]: {
     readonly admits: A;
     readonly run: (
-      deps: OperationDependencies,
+      dependencies: OperationDependencies,
       caller: Admitted<A>,
       request: Request,
       signal: AbortSignal,

@@ -19,10 +19,10 @@ const maximumLines = 2_000;
  * request, finds its caller, and calls `pass` and then `run` or `open`.
  */
 export class Operations {
-  readonly #deps: OperationDependencies;
+  readonly #dependencies: OperationDependencies;
 
   constructor(services: Services, clock: Clock) {
-    this.#deps = {
+    this.#dependencies = {
       services,
       clock,
       preview: (stated, caller) => this.preview(stated, caller),
@@ -31,7 +31,7 @@ export class Operations {
 
   /** Dual control. Throws APPROVAL_REQUIRED for a call that waits for approval from now on. */
   pass(path: string, caller: Caller, request: object): Promise<void> {
-    return passDualControl(this.#deps.services, rowAt(path), caller, request);
+    return passDualControl(this.#dependencies.services, rowAt(path), caller, request);
   }
 
   /**
@@ -42,7 +42,7 @@ export class Operations {
     const { run } = this.#admitted(path, caller);
     if (run === undefined)
       throw new PkiError('NOT_IMPLEMENTED', `${path} does not give a single answer`);
-    return run(this.#deps, caller, request, signal);
+    return run(this.#dependencies, caller, request, signal);
   }
 
   /** Opens an operation with many answers; they end with `signal` at the latest. */
@@ -54,7 +54,7 @@ export class Operations {
   ): Promise<AsyncIterable<object>> {
     const { open } = this.#admitted(path, caller);
     if (open === undefined) throw new PkiError('NOT_IMPLEMENTED', `${path} gives a single answer`);
-    return open(this.#deps, caller, request, signal);
+    return open(this.#dependencies, caller, request, signal);
   }
 
   /**
@@ -85,7 +85,11 @@ export class Operations {
     const row = rows.get(method);
     if (row?.preview === undefined) return [];
     try {
-      const lines = await row.preview(this.#deps, caller, requestFromJson(row.path, request));
+      const lines = await row.preview(
+        this.#dependencies,
+        caller,
+        requestFromJson(row.path, request),
+      );
       return lines.slice(0, maximumLines);
     } catch (thrown) {
       const error = PkiError.from(thrown);

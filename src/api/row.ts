@@ -18,18 +18,18 @@ export interface Row {
   readonly admits: Admission;
   readonly dualControl: DualControlRule<object>;
   readonly preview?: (
-    deps: OperationDependencies,
+    dependencies: OperationDependencies,
     caller: OperatorCaller,
     request: object,
   ) => Promise<readonly string[]>;
   readonly run?: (
-    deps: OperationDependencies,
+    dependencies: OperationDependencies,
     caller: Caller,
     request: object,
     signal: AbortSignal,
   ) => Promise<object>;
   readonly open?: (
-    deps: OperationDependencies,
+    dependencies: OperationDependencies,
     caller: Caller,
     request: object,
     signal: AbortSignal,

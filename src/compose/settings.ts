@@ -96,10 +96,10 @@ export const standbySignerCount = (config: ServerConfig): number =>
 /** The types of node attestation that are configured. Throws CONFIG_INVALID. */
 export const nodeAttestors = (
   config: ServerConfig,
-  parts: Omit<NodeAttestorDependencies, 'readFile'>,
+  dependencies: Omit<NodeAttestorDependencies, 'readFile'>,
 ): NodeAttestors =>
   new NodeAttestors(TrustDomain.of(config.trustDomain), nodeAttestorTypes, config.attestation, {
-    ...parts,
+    ...dependencies,
     readFile: readPem,
   });
 

@@ -13,7 +13,7 @@ import {
 import type { Signers } from '../hsm/signing-port.ts';
 import type { ObjectLedger } from '../ledger/index.ts';
 import type { AuthorityStore, BundleStore } from '../store/ports/index.ts';
-import type { Authorities } from './contract.ts';
+import type { Authorities } from './authorities.ts';
 import type { IssuerView } from './leaf/prepare.ts';
 
 export interface RegistryDependencies {

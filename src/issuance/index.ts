@@ -11,15 +11,15 @@ export * from './rotation/index.ts';
 export { bootstrapAuthorities, type BootstrapDependencies } from './bootstrap.ts';
 export { bundleDocument } from './bundle-document.ts';
 export { publishBundle, type BundlePublisherDependencies } from './bundle-publisher.ts';
+export type { Authorities } from './authorities.ts';
 export type {
-  Authorities,
   IssuedJwt,
   IssuedLeaf,
   Issuer,
   JwtRequest,
   LeafRequest,
   LeafResult,
-} from './contract.ts';
+} from './issuer.ts';
 export type { ImportedCrl } from './crl-import.ts';
 export { CrlPublisher, type CrlPublisherDependencies } from './crl-publisher.ts';
 export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';

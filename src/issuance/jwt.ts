@@ -5,7 +5,7 @@ import { finishingStates, type Authority, type AuditEvent } from '../domain/inde
 import type { Signers } from '../hsm/signing-port.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
-import type { IssuedJwt, JwtRequest } from './contract.ts';
+import type { IssuedJwt, JwtRequest } from './issuer.ts';
 import { admit, type Admission, type IssuancePolicy } from './policy.ts';
 
 export interface JwtIssuerDependencies {

@@ -16,7 +16,8 @@ import {
   sha256Hex,
 } from '../common/x509/index.ts';
 import { serverRequester, spiffeSubject } from '../domain/index.ts';
-import type { Authorities, Issuer } from './contract.ts';
+import type { Authorities } from './authorities.ts';
+import type { Issuer } from './issuer.ts';
 
 /**
  * What the TLS listener presents. The chain ends with the root, so that a joining agent can check

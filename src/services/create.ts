@@ -1,70 +1,33 @@
-import type { Clock, Logger, Random } from '../common/runtime/index.ts';
-import type { Authorities, Issuer } from '../issuance/contract.ts';
-import type { CrlPublisher } from '../issuance/crl-publisher.ts';
+import type { Clock } from '../common/runtime/index.ts';
 import type { Ledger } from '../ledger/index.ts';
 import { Access } from './callers/access.ts';
 import { BackupService } from './inspection/backup-service.ts';
 import { AgentService } from './agents/agent-service.ts';
-import {
-  AuthoritySourcingService,
-  type AuthoritySourcingDependencies,
-} from './authorities/sourcing-service.ts';
+import { AuthoritySourcingService } from './authorities/sourcing-service.ts';
 import { NodeAttestationService } from './attestation/service.ts';
-import { AuditService, type LogFacts } from './inspection/audit-service.ts';
+import { AuditService } from './inspection/audit-service.ts';
 import { ApprovalSights, DualControl } from './approvals/index.ts';
 import { CallerRegistry } from './callers/caller-registry.ts';
 import type { Services } from './services.ts';
 import { DelegationService } from './registration/delegation-service.ts';
 import { DownstreamService } from './issuing/downstream-service.ts';
-import type { NodeAttestors } from './attestation/node-attestors.ts';
 import { Enrolment } from './attestation/enrolment.ts';
 import { EntryService } from './registration/entry-service.ts';
-import {
-  AuthorityViewService,
-  CertificateService,
-  StatusService,
-  type ServerFacts,
-} from './inspection/inventory.ts';
-import type { HandshakeLedger } from './sync/handshakes.ts';
-import type { InventoryProof } from './callers/inventory-proof.ts';
+import { AuthorityViewService, CertificateService, StatusService } from './inspection/inventory.ts';
 import { MintService } from './issuing/mint-service.ts';
 import { NodeSetIndex } from './agents/node-set-index.ts';
 import { RefusalLog } from './callers/refusal-log.ts';
-import { RestoreService, type RestoreFacts } from './inspection/restore-service.ts';
+import { RestoreService } from './inspection/restore-service.ts';
 import { RevocationService } from './inspection/revocation-service.ts';
+import type { ServicesDependencies } from './services-dependencies.ts';
 import { RoleService } from './registration/role-service.ts';
 import { checkServiceSettings, type ServiceSettings } from './settings.ts';
-import { RotationService, type RotationDependencies } from './authorities/rotation-service.ts';
+import { RotationService } from './authorities/rotation-service.ts';
 import { SigningService } from './issuing/signing-service.ts';
 import { SvidService } from './issuing/svid-service.ts';
-import { SyncSource, type Crls } from './sync/source.ts';
-import { SyncHub, type SyncDependencies } from './sync/sync-hub.ts';
+import { SyncSource } from './sync/source.ts';
+import { SyncHub } from './sync/sync-hub.ts';
 import { TokenService } from './attestation/join-token/tokens.ts';
-
-export interface ServicesDependencies {
-  readonly store: Ledger;
-  readonly issuer: Issuer;
-  readonly authorities: Authorities;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly settings: ServiceSettings;
-  readonly attestors: NodeAttestors;
-  readonly facts: ServerFacts;
-  readonly logFacts: LogFacts;
-  readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
-  readonly restoreFacts: RestoreFacts;
-  readonly checkpoints: SyncDependencies['checkpoints'];
-  readonly handshakes: HandshakeLedger;
-  readonly crls: Crls & Pick<CrlPublisher, 'importExternal' | 'standings'>;
-  readonly rotation: Pick<RotationDependencies, 'controller' | 'guard' | 'canUse'>;
-  readonly sources: AuthoritySourcingDependencies['sources'];
-  readonly downstream: AuthoritySourcingDependencies['downstream'];
-  /** Whether nothing may be decided on the strength of the database for now. */
-  readonly held: () => boolean;
-  readonly cross: AuthoritySourcingDependencies['cross'];
-  readonly crossInChains: boolean;
-}
 
 export interface RunningServices extends Services {
   readonly sync: SyncHub;
@@ -76,21 +39,21 @@ export interface RunningServices extends Services {
  * All services over one store and issuer. Throws CONFIG_INVALID for settings that contradict each
  * other.
  */
-export function createServices(parts: ServicesDependencies): RunningServices {
-  checkServiceSettings(parts.settings);
-  const common = createCommon(parts);
+export function createServices(dependencies: ServicesDependencies): RunningServices {
+  checkServiceSettings(dependencies.settings);
+  const common = createCommon(dependencies);
   const { callers, refusals, nodeSets } = common;
-  const sync = createSync(parts, common);
-  const issuing = issuingServices(parts, common);
+  const sync = createSync(dependencies, common);
+  const issuing = issuingServices(dependencies, common);
   return {
     callers,
     refusals,
     sync,
     ...issuing,
-    ...registrationServices(parts, common, sync),
-    ...approvalServices(parts, common),
-    ...authorityServices(parts, common),
-    ...inspectionServices(parts, common, sync),
+    ...registrationServices(dependencies, common, sync),
+    ...approvalServices(dependencies, common),
+    ...authorityServices(dependencies, common),
+    ...inspectionServices(dependencies, common, sync),
     async close() {
       sync.close();
       callers.close();
@@ -118,8 +81,8 @@ interface Common {
   };
 }
 
-function createCommon(parts: ServicesDependencies): Common {
-  const { store, authorities, inventory, clock, logger, settings } = parts;
+function createCommon(dependencies: ServicesDependencies): Common {
+  const { store, authorities, inventory, clock, logger, settings } = dependencies;
   const onRevision: Ledger['onRevision'] = (listener) => store.onRevision(listener);
   const refusals = new RefusalLog({
     audit: store.audit,
@@ -155,10 +118,10 @@ function createCommon(parts: ServicesDependencies): Common {
 }
 
 function createSync(
-  parts: ServicesDependencies,
+  dependencies: ServicesDependencies,
   { callers, nodeSets, refusals, onRevision }: Common,
 ): SyncHub {
-  const { store, authorities, clock, logger, settings } = parts;
+  const { store, authorities, clock, logger, settings } = dependencies;
   const source = new SyncSource({
     entries: store.entries,
     bundles: store.bundles,
@@ -166,14 +129,14 @@ function createSync(
     authorities,
     clock,
     taintWindowSeconds: settings.taintWindowSeconds,
-    crls: parts.crls,
+    crls: dependencies.crls,
   });
   return new SyncHub({
     source,
-    handshakes: parts.handshakes,
-    crls: parts.crls,
-    checkpoints: parts.checkpoints,
-    onHeld: () => parts.rotation.controller.poke(),
+    handshakes: dependencies.handshakes,
+    crls: dependencies.crls,
+    checkpoints: dependencies.checkpoints,
+    onHeld: () => dependencies.rotation.controller.poke(),
     entries: store.entries,
     agents: store.agents,
     certificates: store.certificates,
@@ -192,8 +155,8 @@ function createSync(
 }
 
 /** Who gets certificates: nodes, their workloads, delegates, CAs below. */
-function issuingServices(parts: ServicesDependencies, common: Common) {
-  const { store, issuer, authorities, clock, random, settings } = parts;
+function issuingServices(dependencies: ServicesDependencies, common: Common) {
+  const { store, issuer, authorities, clock, random, settings } = dependencies;
   const { callers, nodeSets, refusals, onRevision } = common;
   const enrolment = new Enrolment({
     agents: store.agents,
@@ -223,9 +186,9 @@ function issuingServices(parts: ServicesDependencies, common: Common) {
       certificates: store.certificates,
       revocations: store.revocations,
       objects: store.objects,
-      inventory: parts.inventory,
+      inventory: dependencies.inventory,
       tokens: store.tokens,
-      attestors: parts.attestors,
+      attestors: dependencies.attestors,
       enrolment,
       refusals,
       clock,
@@ -243,15 +206,15 @@ function issuingServices(parts: ServicesDependencies, common: Common) {
       settings,
     }),
     signing,
-    downstream: createDownstream(parts, common),
+    downstream: createDownstream(dependencies, common),
   };
 }
 
 function createDownstream(
-  parts: ServicesDependencies,
+  dependencies: ServicesDependencies,
   { nodeSets, refusals, onRevision }: Common,
 ): DownstreamService {
-  const { store, authorities, inventory, clock, logger, settings } = parts;
+  const { store, authorities, inventory, clock, logger, settings } = dependencies;
   return new DownstreamService({
     certificates: store.certificates,
     entries: store.entries,
@@ -261,8 +224,8 @@ function createDownstream(
     inventory,
     revocations: store.revocations,
     authorities,
-    sign: parts.downstream,
-    held: parts.held,
+    sign: dependencies.downstream,
+    held: dependencies.held,
     onRevision,
     refusals,
     clock,
@@ -272,13 +235,17 @@ function createDownstream(
 }
 
 function registrationServices(
-  parts: ServicesDependencies,
+  dependencies: ServicesDependencies,
   { access, callers, nodeSets, refusals, shared }: Common,
   sync: SyncHub,
 ) {
-  const { store, authorities, clock, random } = parts;
+  const { store, authorities, clock, random } = dependencies;
   return {
-    entries: new EntryService({ ...shared, entries: store.entries, agentNames: parts.attestors }),
+    entries: new EntryService({
+      ...shared,
+      entries: store.entries,
+      agentNames: dependencies.attestors,
+    }),
     agents: new AgentService({
       agents: store.agents,
       entries: store.entries,
@@ -293,10 +260,10 @@ function registrationServices(
     tokens: new TokenService({
       ...shared,
       tokens: store.tokens,
-      attestors: parts.attestors,
+      attestors: dependencies.attestors,
       authorities,
       random,
-      shownRoot: () => parts.facts.serverRootDer(),
+      shownRoot: () => dependencies.facts.serverRootDer(),
     }),
     delegations: new DelegationService({ ...shared, delegations: store.delegations, callers }),
     roles: new RoleService({ roles: store.roles, access, refusals, clock }),
@@ -330,8 +297,8 @@ function approvalServices(
   };
 }
 
-function authorityServices(parts: ServicesDependencies, { shared }: Common) {
-  const { store, authorities, settings } = parts;
+function authorityServices(dependencies: ServicesDependencies, { shared }: Common) {
+  const { store, authorities, settings } = dependencies;
   return {
     authorities: new AuthorityViewService({
       ...shared,
@@ -341,19 +308,19 @@ function authorityServices(parts: ServicesDependencies, { shared }: Common) {
     }),
     authoritySources: new AuthoritySourcingService({
       ...shared,
-      sources: parts.sources,
-      downstream: parts.downstream,
-      cross: parts.cross,
-      crossInChains: parts.crossInChains,
-      crls: parts.crls,
+      sources: dependencies.sources,
+      downstream: dependencies.downstream,
+      cross: dependencies.cross,
+      crossInChains: dependencies.crossInChains,
+      crls: dependencies.crls,
     }),
     crls: {
-      standings: () => parts.crls.standings(),
-      handedOut: () => parts.crls.set().length > 0,
+      standings: () => dependencies.crls.standings(),
+      handedOut: () => dependencies.crls.set().length > 0,
     },
     rotation: new RotationService({
       ...shared,
-      ...parts.rotation,
+      ...dependencies.rotation,
       store,
       defaultTaintWindowSeconds: settings.taintWindowSeconds,
     }),
@@ -361,11 +328,11 @@ function authorityServices(parts: ServicesDependencies, { shared }: Common) {
 }
 
 function inspectionServices(
-  parts: ServicesDependencies,
+  dependencies: ServicesDependencies,
   { callers, shared }: Common,
   sync: SyncHub,
 ) {
-  const { store, issuer, authorities, inventory, logger, facts } = parts;
+  const { store, issuer, authorities, inventory, logger, facts } = dependencies;
   return {
     certificates: new CertificateService({ ...shared, certificates: store.certificates }),
     revocations: new RevocationService({
@@ -378,14 +345,14 @@ function inspectionServices(
     }),
     mint: new MintService({ ...shared, issuer, authorities }),
     backup: new BackupService({ ...shared, store, logger }),
-    restore: new RestoreService({ ...shared, store, facts: parts.restoreFacts }),
+    restore: new RestoreService({ ...shared, store, facts: dependencies.restoreFacts }),
     audit: new AuditService({
       ...shared,
       audit: store.audit,
       log: store.log,
       certificates: store.certificates,
       evidence: store.evidence,
-      facts: parts.logFacts,
+      facts: dependencies.logFacts,
     }),
     status: new StatusService({
       ...shared,

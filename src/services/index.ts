@@ -14,7 +14,8 @@ export {
   type WorkloadCaller,
 } from './callers/caller.ts';
 export type * from './services.ts';
-export { createServices, type RunningServices, type ServicesDependencies } from './create.ts';
+export { createServices, type RunningServices } from './create.ts';
+export type { ServicesDependencies } from './services-dependencies.ts';
 export { InventoryProof } from './callers/inventory-proof.ts';
 export {
   NodeAttestors,

@@ -340,8 +340,8 @@ test('circles between folders are found, through types and over several steps', 
   assert.equal(
     found({
       'sidecar/main.ts': 'import "./a/x.ts";',
-      'sidecar/a/x.ts': 'import "../contract.ts";',
-      'sidecar/contract.ts': '',
+      'sidecar/a/x.ts': 'import "../rule.ts";',
+      'sidecar/rule.ts': '',
       'sidecar/a/y.ts': 'import "./x.ts";',
     }),
     0,

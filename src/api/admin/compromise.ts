@@ -11,9 +11,9 @@ export const compromiseOperations: Pick<
   TaintAuthority: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (deps, caller, { id, force }) => [
+    preview: async (dependencies, caller, { id, force }) => [
       `have all leaves under ${id} replaced; where it is the last that signs, a successor first, ${proofText(force, null)}`,
-      ...(await authorityLines(deps, caller, (each) => each.id === id)),
+      ...(await authorityLines(dependencies, caller, (each) => each.id === id)),
     ],
     run: async ({ services }, caller, { id, windowSeconds, reason, force }) =>
       rotationStatus(
@@ -24,9 +24,9 @@ export const compromiseOperations: Pick<
   RevokeAuthority: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (deps, caller, { id, force }) => [
+    preview: async (dependencies, caller, { id, force }) => [
       `revoke ${id}${force ? ' even while leaves of it are live (force)' : ', if no leaf of it is live'}`,
-      ...(await authorityLines(deps, caller, (each) => each.id === id)),
+      ...(await authorityLines(dependencies, caller, (each) => each.id === id)),
     ],
     run: async ({ services }, caller, { id, reason, force }) =>
       rotationStatus(await services.rotation.revoke(caller, { id, reason, force }), services.crls),
@@ -40,14 +40,14 @@ export const compromiseOperations: Pick<
   CompromiseAuthority: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (deps, caller, { id }) => {
-      const plan = await deps.services.rotation.planCompromise(caller, id);
+    preview: async (dependencies, caller, { id }) => {
+      const plan = await dependencies.services.rotation.planCompromise(caller, id);
       const exposedUntil = plan.exposedUntil === 0 ? 'then' : isoTime(plan.exposedUntil);
       return [
         `taint ${plan.tainted.join(', ')}${plan.replacesRoot ? '; the root is replaced as well and leaves the bundle' : ''}`,
         `${plan.consumersEnforcingCrl} of ${plan.consumers} consumers enforce CRLs`,
         `${plan.live} live leaves, ${plan.liveUnreported} of them with holders that can not report; exposed until ${exposedUntil}`,
-        ...(await authorityLines(deps, caller, (each) => plan.tainted.includes(each.id))),
+        ...(await authorityLines(dependencies, caller, (each) => plan.tainted.includes(each.id))),
       ];
     },
     run: async ({ services }, caller, { id, windowSeconds, reason, force }) =>

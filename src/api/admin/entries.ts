@@ -17,11 +17,11 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
       when: 'an entry makes, or could become, an admin or approver, or allows a CA below',
       matters: ({ entries }, sights) => sights.entriesMatter(entries),
     },
-    preview: async (deps, caller, { entries }) => [
+    preview: async (dependencies, caller, { entries }) => [
       ...entries.flatMap((entry) =>
         diff(`create entry ${entry.id || '(new ID)'}`, undefined, statedEntry(entry)),
       ),
-      ...(await parentLines(deps, caller, entries)),
+      ...(await parentLines(dependencies, caller, entries)),
     ],
     run: async ({ services }, caller, { entries }) => {
       tooMany('entries', entries.length, batchLimit);
@@ -68,16 +68,16 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
         entry !== null &&
         ((await sights.entriesMatter([entry])) || (await sights.storedMatter([entry.id]))),
     },
-    preview: async (deps, caller, { entry }) =>
+    preview: async (dependencies, caller, { entry }) =>
       entry === null
         ? []
         : [
             ...diff(
               `update entry ${entry.id}`,
-              await presentEntry(deps, caller, entry.id),
+              await presentEntry(dependencies, caller, entry.id),
               statedEntry(entry),
             ),
-            ...(await parentLines(deps, caller, [entry])),
+            ...(await parentLines(dependencies, caller, [entry])),
           ],
     run: async ({ services }, caller, { entry }) => {
       if (!entry) throw new PkiError('INVALID_REQUEST', 'the entry is missing');
@@ -94,11 +94,11 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
         return sights.storedMatter(ids);
       },
     },
-    preview: async (deps, caller, { ids }) =>
+    preview: async (dependencies, caller, { ids }) =>
       (
         await Promise.all(
           ids.map(async (id) =>
-            diff(`delete entry ${id}`, await presentEntry(deps, caller, id), undefined),
+            diff(`delete entry ${id}`, await presentEntry(dependencies, caller, id), undefined),
           ),
         )
       ).flat(),
@@ -121,8 +121,8 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
         );
       },
     },
-    preview: async (deps, caller, { entries, prune }) => {
-      const { changes, unchanged } = await deps.services.entries.apply(
+    preview: async (dependencies, caller, { entries, prune }) => {
+      const { changes, unchanged } = await dependencies.services.entries.apply(
         caller,
         entries.map(entryInput),
         { prune, dryRun: true },
@@ -136,7 +136,7 @@ export const entryOperations: OperationsOf<'meshca.admin.v1.Entries'> = {
           ),
         ),
         `${unchanged} entries stay as they are`,
-        ...(await parentLines(deps, caller, entries)),
+        ...(await parentLines(dependencies, caller, entries)),
       ];
     },
     run: async ({ services }, caller, { entries, prune, dryRun }) => {

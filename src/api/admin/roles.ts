@@ -10,16 +10,16 @@ export const roleOperations: OperationsOf<'meshca.admin.v1.Roles'> = {
   PutRole: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (deps, caller, { role }) =>
+    preview: async (dependencies, caller, { role }) =>
       role === null
         ? []
         : [
             ...diff(
               `put role ${role.name}`,
-              await presentRole(deps, caller, role.name),
+              await presentRole(dependencies, caller, role.name),
               withoutTimes(role),
             ),
-            ...(await memberLines(deps, caller, role.members)),
+            ...(await memberLines(dependencies, caller, role.members)),
           ],
     run: async ({ services }, caller, { role }) => {
       if (!role) throw new PkiError('INVALID_REQUEST', 'the role is missing');
@@ -37,8 +37,8 @@ export const roleOperations: OperationsOf<'meshca.admin.v1.Roles'> = {
   DeleteRole: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (deps, caller, { name }) =>
-      diff(`delete role ${name}`, await presentRole(deps, caller, name), undefined),
+    preview: async (dependencies, caller, { name }) =>
+      diff(`delete role ${name}`, await presentRole(dependencies, caller, name), undefined),
     run: async ({ services }, caller, { name }) =>
       roleMessage(await services.roles.delete(caller, name)),
   },

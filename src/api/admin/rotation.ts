@@ -10,7 +10,7 @@ export const rotationOperations: Pick<
   RotateAuthorities: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (deps, caller, { kind, stopAfter, force, shares, replica, region }) => {
+    preview: async (dependencies, caller, { kind, stopAfter, force, shares, replica, region }) => {
       const publishing = stopAfter === 'prepared' ? ' not yet' : '';
       const activating =
         stopAfter === ''
@@ -19,7 +19,7 @@ export const rotationOperations: Pick<
       return [
         ...scopeLines(replica, region),
         `make a successor of the ${kind} authority (prepared), publish it${publishing}, and ${activating}; what signs now is then trusted until its last leaf has expired`,
-        ...(await authorityLines(deps, caller, (each) => each.kind === kind)),
+        ...(await authorityLines(dependencies, caller, (each) => each.kind === kind)),
       ];
     },
     run: async ({ services }, caller, request) =>
@@ -39,9 +39,13 @@ export const rotationOperations: Pick<
   ContinueRotation: {
     admits: 'operators',
     dualControl: 'always',
-    preview: async (deps, caller, { kind, id, force, shares }) => [
+    preview: async (dependencies, caller, { kind, id, force, shares }) => [
       `go on with the rotation ${id || `of the ${kind} authority`}: activate its successor ${proofText(force, shares)}`,
-      ...(await authorityLines(deps, caller, (each) => each.kind === kind || each.id === id)),
+      ...(await authorityLines(
+        dependencies,
+        caller,
+        (each) => each.kind === kind || each.id === id,
+      )),
     ],
     run: async ({ services }, caller, request) =>
       rotationStatus(
@@ -58,7 +62,8 @@ export const rotationOperations: Pick<
   WithdrawAuthority: {
     admits: 'operators',
     dualControl: 'always',
-    preview: (deps, caller, { id }) => authorityLines(deps, caller, (each) => each.id === id),
+    preview: (dependencies, caller, { id }) =>
+      authorityLines(dependencies, caller, (each) => each.id === id),
     run: async ({ services }, caller, { id, reason }) =>
       rotationStatus(await services.rotation.withdraw(caller, id, reason), services.crls),
   },

@@ -11,7 +11,7 @@ export type {
   OperationName,
   ServiceName,
   ServiceTypes,
-} from './contract-types.ts';
+} from './method-types.ts';
 export {
   adminContract,
   agentContract,

@@ -1,7 +1,7 @@
 import type { MethodDefinition, ServiceDefinition } from '@grpc/proto-loader';
 import { canonicalJson, type Json } from '../approval/index.ts';
 import { PkiError } from '../errors/index.ts';
-import type { MethodAt, MethodPath, ServiceName } from './contract-types.ts';
+import type { MethodAt, MethodPath, ServiceName } from './method-types.ts';
 import { adminContract, issuerContract, signingContract } from './load.ts';
 
 /** The definition of a service of ours, as the gRPC library takes it. */

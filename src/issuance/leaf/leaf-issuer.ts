@@ -18,15 +18,15 @@ import type { Signers } from '../../hsm/signing-port.ts';
 import type { AuditStore, IssuanceStore } from '../../store/ports/index.ts';
 import { Batcher, commitLimit } from '../group-commit.ts';
 import { refusedEvent } from '../certificate-events.ts';
+import type { Authorities } from '../authorities.ts';
 import type {
-  Authorities,
   IssuedJwt,
   IssuedLeaf,
   Issuer,
   JwtRequest,
   LeafRequest,
   LeafResult,
-} from '../contract.ts';
+} from '../issuer.ts';
 import { admit, type IssuancePolicy } from '../policy.ts';
 import type {
   CertificateOutcome,

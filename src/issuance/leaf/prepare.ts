@@ -9,7 +9,7 @@ import {
   type ParsedCsr,
 } from '../../certs/index.ts';
 import { shortLivedMaximumSeconds, subjectText, type Authority } from '../../domain/index.ts';
-import type { LeafRequest } from '../contract.ts';
+import type { LeafRequest } from '../issuer.ts';
 import type { Admission } from '../policy.ts';
 import { signerOf, type CertificateDraft } from '../recorded.ts';
 

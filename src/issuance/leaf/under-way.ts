@@ -1,5 +1,5 @@
 import { subjectNames } from '../../domain/index.ts';
-import type { LeafResult } from '../contract.ts';
+import type { LeafResult } from '../issuer.ts';
 import type { ReadRequest } from './prepare.ts';
 
 interface Running extends PromiseWithResolvers<LeafResult> {

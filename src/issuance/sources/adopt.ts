@@ -5,7 +5,8 @@ import type {
   RotationOperation,
 } from '../../domain/index.ts';
 import { openOperation } from '../rotation/index.ts';
-import type { ImportedAuthority, SourceDependencies } from './contract.ts';
+import type { ImportedAuthority } from './imported-authority.ts';
+import type { SourceDependencies } from './source-dependencies.ts';
 
 /**
  * The ID under which a rotation that is under way waits for an authority of this kind; undefined:

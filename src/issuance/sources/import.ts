@@ -4,7 +4,8 @@ import { keyTypeOfSpki, sha256Hex, type ParsedCertificate } from '../../common/x
 import { checkAuthorityChain, confirmReading, type AuthorityChain } from '../../certs/index.ts';
 import { preparingAuthority, type Authority, type AuthorityState } from '../../domain/index.ts';
 import { authorityEvent } from '../authority-event.ts';
-import type { ImportedAuthority, SourceDependencies } from './contract.ts';
+import type { ImportedAuthority } from './imported-authority.ts';
+import type { SourceDependencies } from './source-dependencies.ts';
 import { awaitedId } from './adopt.ts';
 import { requestedKey } from './request.ts';
 

@@ -1,9 +1,7 @@
-export type {
-  AuthorityRequest,
-  ImportedAuthority,
-  SourceDependencies,
-  UpstreamAuthority,
-} from './contract.ts';
+export type { AuthorityRequest } from './authority-request.ts';
+export type { ImportedAuthority } from './imported-authority.ts';
+export type { SourceDependencies } from './source-dependencies.ts';
+export type { UpstreamAuthority } from './upstream-authority.ts';
 export { crossSign, type CrossDependencies, type CrossRequest } from './cross.ts';
 export {
   signDownstream,

@@ -6,7 +6,8 @@ import { preparingAuthority, type Authority, type AuthorityScope } from '../../d
 import type { TokenAdmin } from '../../hsm/token-port.ts';
 import { labelOf } from '../authority-maker.ts';
 import { authorityEvent } from '../authority-event.ts';
-import type { AuthorityRequest, SourceDependencies } from './contract.ts';
+import type { AuthorityRequest } from './authority-request.ts';
+import type { SourceDependencies } from './source-dependencies.ts';
 
 /**
  * The record of a new issuing intermediate: durable with its CKA_ID before its key exists, so that

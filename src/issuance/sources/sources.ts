@@ -8,7 +8,9 @@ import {
   type AuthorityScope,
 } from '../../domain/index.ts';
 import { authorityEvent } from '../authority-event.ts';
-import type { AuthorityRequest, ImportedAuthority, SourceDependencies } from './contract.ts';
+import type { AuthorityRequest } from './authority-request.ts';
+import type { ImportedAuthority } from './imported-authority.ts';
+import type { SourceDependencies } from './source-dependencies.ts';
 import { adopt, awaitedId } from './adopt.ts';
 import { checkImport, recordImport } from './import.ts';
 import { authoritiesAbove } from './downstream-issuer.ts';

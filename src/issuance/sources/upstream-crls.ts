@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { errorFields, type Clock, type Logger, type Random } from '../../common/runtime/index.ts';
 import type { CrlStanding } from '../../domain/index.ts';
-import type { UpstreamAuthority } from './contract.ts';
+import type { UpstreamAuthority } from './upstream-authority.ts';
 
 export interface UpstreamCrlsDependencies {
   readonly upstream: Pick<UpstreamAuthority, 'crls' | 'renewCrls'>;

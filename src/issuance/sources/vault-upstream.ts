@@ -7,7 +7,7 @@ import {
   pemEncode,
   sha256Hex,
 } from '../../common/x509/index.ts';
-import type { UpstreamAuthority } from './contract.ts';
+import type { UpstreamAuthority } from './upstream-authority.ts';
 import type { VaultSession } from './vault-session.ts';
 
 export interface VaultUpstreamOptions {

@@ -15,10 +15,10 @@ export interface CallAdmissionDependencies {
 
 /** Finds the caller of a call, checks its standing, and admits its class. */
 export class CallAdmission {
-  readonly #deps: CallAdmissionDependencies;
+  readonly #dependencies: CallAdmissionDependencies;
 
-  constructor(deps: CallAdmissionDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: CallAdmissionDependencies) {
+    this.#dependencies = dependencies;
   }
 
   async admit(
@@ -27,7 +27,7 @@ export class CallAdmission {
     call: AnyCall,
     requestId = requestIdOf(call),
   ): Promise<CallContext> {
-    const { connections, callers, refusals, logger } = this.#deps;
+    const { connections, callers, refusals, logger } = this.#dependencies;
     const connection = connections.byKey(call.getPeer());
     if (connection === undefined)
       throw new PkiError('UNAUTHENTICATED', 'the connection of this call is gone');

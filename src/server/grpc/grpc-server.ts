@@ -29,7 +29,7 @@ export interface GrpcFront {
 
 /** The gRPC server with every service behind the guard; listeners inject connections into it. */
 export function buildGrpcServer(
-  deps: GrpcServerDependencies,
+  dependencies: GrpcServerDependencies,
   options: GrpcServerOptions,
 ): GrpcFront {
   const server = new Server({
@@ -45,17 +45,18 @@ export function buildGrpcServer(
         metadataBytes,
         messageBytes: options.messageBytes,
         totalBytes: requestBytesInAll,
-        ownerOf: (peer) => withRoom(deps.connections.requestOwner(peer), options.messageBytes),
-        onRefused: (_peer, error) => deps.refusals.count('request', error.code),
+        ownerOf: (peer) =>
+          withRoom(dependencies.connections.requestOwner(peer), options.messageBytes),
+        onRefused: (_peer, error) => dependencies.refusals.count('request', error.code),
       }),
     ],
   });
-  const guard = new Guard(deps);
-  const exchanges = exchangesOf(deps.services);
+  const guard = new Guard(dependencies);
+  const exchanges = exchangesOf(dependencies.services);
   for (const service of serviceNames)
     server.addService(
       withEncodedRequests(serviceDefinition(service)),
-      guardedService(guard, deps.operations, exchanges, service),
+      guardedService(guard, dependencies.operations, exchanges, service),
     );
   const { health } = addLibraryServices(server, guard);
   return {

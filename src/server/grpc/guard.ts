@@ -31,19 +31,19 @@ export interface GuardedMethod {
  * of the number of unary calls under way.
  */
 export class Guard {
-  readonly #deps: GuardDependencies;
+  readonly #dependencies: GuardDependencies;
   readonly #admission: CallAdmission;
   readonly #refusalStatus: RefusalStatus;
   #unaryCalls = 0;
 
-  constructor(deps: GuardDependencies) {
-    this.#deps = deps;
-    this.#admission = new CallAdmission(deps);
-    this.#refusalStatus = new RefusalStatus(deps);
+  constructor(dependencies: GuardDependencies) {
+    this.#dependencies = dependencies;
+    this.#admission = new CallAdmission(dependencies);
+    this.#refusalStatus = new RefusalStatus(dependencies);
   }
 
   unary(method: GuardedMethod, work: UnaryWork): handleUnaryCall<unknown, unknown> {
-    const { clock, observe, limits } = this.#deps;
+    const { clock, observe, limits } = this.#dependencies;
     return (call, callback) => {
       this.#unaryCalls += 1;
       const requestId = requestIdOf(call);
@@ -66,7 +66,7 @@ export class Guard {
   }
 
   stream(method: GuardedMethod, work: StreamWork): UntypedHandleCall {
-    const { clock, observe } = this.#deps;
+    const { clock, observe } = this.#dependencies;
     return (call: DuplexCall) => {
       const requestId = requestIdOf(call);
       const guarded = new GuardedStream({

@@ -32,19 +32,19 @@ export interface RefusalAnswer {
  * by being refused.
  */
 export class RefusalStatus {
-  readonly #deps: RefusalStatusDependencies;
+  readonly #dependencies: RefusalStatusDependencies;
   readonly #strangerLines: TokenBucket;
 
-  constructor(deps: RefusalStatusDependencies) {
-    this.#deps = deps;
-    this.#strangerLines = new TokenBucket({ perSecond: 5, burst: 100 }, deps.clock);
+  constructor(dependencies: RefusalStatusDependencies) {
+    this.#dependencies = dependencies;
+    this.#strangerLines = new TokenBucket({ perSecond: 5, burst: 100 }, dependencies.clock);
   }
 
   async of(
     { method, requestId, context, call }: FailedCall,
     thrown: unknown,
   ): Promise<RefusalAnswer> {
-    const { connections, refusals } = this.#deps;
+    const { connections, refusals } = this.#dependencies;
     const error = PkiError.from(thrown);
     const caller: Caller = context?.caller ?? {
       class: 'anonymous',
@@ -62,7 +62,7 @@ export class RefusalStatus {
     caller: Caller,
     ids: { readonly requestId: string; readonly refusalId: string; readonly method: string },
   ): void {
-    const { logger } = this.#deps;
+    const { logger } = this.#dependencies;
     const fields = { ...ids, code: error.code, caller: callerName(caller) };
     if (error.info.status === 'INTERNAL' || error.grade === 'fatal')
       logger.error({ ...fields, ...errorFields(error) }, 'request failed');

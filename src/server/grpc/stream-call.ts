@@ -20,19 +20,19 @@ export interface GuardedStreamDependencies {
 
 /** One stream from its admission to its end; it ends with its connection at the latest. */
 export class GuardedStream {
-  readonly #deps: GuardedStreamDependencies;
+  readonly #dependencies: GuardedStreamDependencies;
   readonly #startedMs: number;
   readonly #fail = (thrown: unknown): void => this.#refuse(thrown);
   #context: CallContext | undefined;
   #over = false;
   #failing = false;
 
-  constructor(deps: GuardedStreamDependencies) {
-    this.#deps = deps;
-    this.#startedMs = deps.clock.monotonicMs();
-    deps.call.on('cancelled', () => this.#finish('CANCELLED'));
-    deps.call.on('finish', () => this.#finish('OK'));
-    deps.call.on('error', () => {});
+  constructor(dependencies: GuardedStreamDependencies) {
+    this.#dependencies = dependencies;
+    this.#startedMs = dependencies.clock.monotonicMs();
+    dependencies.call.on('cancelled', () => this.#finish('CANCELLED'));
+    dependencies.call.on('finish', () => this.#finish('OK'));
+    dependencies.call.on('error', () => {});
   }
 
   run(admission: Promise<CallContext>, work: StreamWork): void {
@@ -41,7 +41,7 @@ export class GuardedStream {
         this.#context = context;
         context.connection.onClose.add(this.#fail);
         context.logger.debug({ caller: callerName(context.caller) }, 'stream opened');
-        if (!this.#over) work(context, this.#deps.call, this.#fail);
+        if (!this.#over) work(context, this.#dependencies.call, this.#fail);
       })
       .catch(this.#fail);
   }
@@ -50,7 +50,7 @@ export class GuardedStream {
     // one refusal for a stream, even if more messages fail while it is being recorded
     if (this.#over || this.#failing) return;
     this.#failing = true;
-    const { method, requestId, call, refusalStatus } = this.#deps;
+    const { method, requestId, call, refusalStatus } = this.#dependencies;
     void refusalStatus
       .of({ method, requestId, context: this.#context, call }, thrown)
       .then(({ code, status }) => {
@@ -64,7 +64,7 @@ export class GuardedStream {
     this.#over = true;
     const context = this.#context;
     context?.connection.onClose.delete(this.#fail);
-    const { clock, onEnded } = this.#deps;
+    const { clock, onEnded } = this.#dependencies;
     const durationMs = clock.monotonicMs() - this.#startedMs;
     onEnded(code, durationMs / 1000);
     context?.logger.debug(

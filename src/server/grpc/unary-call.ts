@@ -29,7 +29,7 @@ export interface GuardedUnaryDependencies {
 
 /** One unary call from its admission to its answer: answered once, within its time. */
 export class GuardedUnary {
-  readonly #deps: GuardedUnaryDependencies;
+  readonly #dependencies: GuardedUnaryDependencies;
   readonly #startedMs: number;
   readonly #cancelDeadline: () => void;
   readonly #gone = new AbortController();
@@ -37,9 +37,9 @@ export class GuardedUnary {
   #answered = false;
   #failing = false;
 
-  constructor(deps: GuardedUnaryDependencies) {
-    this.#deps = deps;
-    const { call, clock, limitSeconds } = deps;
+  constructor(dependencies: GuardedUnaryDependencies) {
+    this.#dependencies = dependencies;
+    const { call, clock, limitSeconds } = dependencies;
     this.#startedMs = clock.monotonicMs();
     this.#cancelDeadline = clock.after(limitSeconds * 1000, () => {
       const error = new PkiError(
@@ -65,7 +65,7 @@ export class GuardedUnary {
   }
 
   async #work(admission: Promise<CallContext>, work: UnaryWork): Promise<void> {
-    const { call, callback } = this.#deps;
+    const { call, callback } = this.#dependencies;
     const context = await admission;
     this.#context = context;
     this.#gone.signal.throwIfAborted();
@@ -80,7 +80,7 @@ export class GuardedUnary {
     if (this.#answered) return;
     this.#answered = true;
     this.#cancelDeadline();
-    const { clock, onAnswered } = this.#deps;
+    const { clock, onAnswered } = this.#dependencies;
     const durationMs = clock.monotonicMs() - this.#startedMs;
     onAnswered(code, durationMs / 1000);
     const context = this.#context;
@@ -95,7 +95,7 @@ export class GuardedUnary {
   #fail(thrown: unknown): void {
     if (this.#failing || this.#answered) return;
     this.#failing = true;
-    const { method, requestId, call, callback, refusalStatus } = this.#deps;
+    const { method, requestId, call, callback, refusalStatus } = this.#dependencies;
     void refusalStatus
       .of({ method, requestId, context: this.#context, call }, thrown)
       .then(({ code, status }) => this.#answer(code, () => callback(status)));

@@ -28,10 +28,10 @@ const shownEntries = 500;
 
 /** The nodes: what each can obtain, and the end of it. */
 export class AgentService implements Agents {
-  readonly #deps: AgentDependencies;
+  readonly #dependencies: AgentDependencies;
 
-  constructor(deps: AgentDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: AgentDependencies) {
+    this.#dependencies = dependencies;
   }
 
   list(
@@ -39,11 +39,11 @@ export class AgentService implements Agents {
     filter: { readonly state?: AgentState },
     page: PageRequest,
   ): Promise<Page<AgentView>> {
-    return refusing(this.#deps.refusals, { caller, operation: 'ListAgents' }, async () => {
-      const rights = await this.#deps.access.of(caller);
+    return refusing(this.#dependencies.refusals, { caller, operation: 'ListAgents' }, async () => {
+      const rights = await this.#dependencies.access.of(caller);
       rights.require('agent.read', { kind: 'none' });
       const found = await visiblePage(
-        (next) => this.#deps.agents.list(filter, next),
+        (next) => this.#dependencies.agents.list(filter, next),
         ({ spiffeId }) => rights.permits('agent.read', { kind: 'id', spiffeId }),
         checkPage(page),
       );
@@ -53,20 +53,20 @@ export class AgentService implements Agents {
 
   get(caller: OperatorCaller, spiffeId: string): Promise<AgentDetail> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'GetAgent', subject: spiffeId },
       async () => {
-        const rights = await this.#deps.access.of(caller);
+        const rights = await this.#dependencies.access.of(caller);
         rights.require('agent.read', { kind: 'id', spiffeId });
-        const agent = await this.#deps.agents.byId(spiffeId);
+        const agent = await this.#dependencies.agents.byId(spiffeId);
         if (agent === undefined) throw unknownAgent(spiffeId);
-        const now = this.#deps.clock.now();
-        const parentIds = await this.#deps.nodeSets.parents(agent);
+        const now = this.#dependencies.clock.now();
+        const parentIds = await this.#dependencies.nodeSets.parents(agent);
         const [obtainable, liveCertificates, lastNotAfter, consumers] = await Promise.all([
           this.#obtainable(parentIds, rights),
-          this.#deps.certificates.countLive({ holder: spiffeId }, now),
-          this.#deps.certificates.lastNotAfter({ holder: spiffeId }, now),
-          this.#deps.agents.consumers(spiffeId),
+          this.#dependencies.certificates.countLive({ holder: spiffeId }, now),
+          this.#dependencies.certificates.lastNotAfter({ holder: spiffeId }, now),
+          this.#dependencies.agents.consumers(spiffeId),
         ]);
         return {
           agent: this.#view(agent),
@@ -96,33 +96,37 @@ export class AgentService implements Agents {
     reason: string,
   ): Promise<AgentView> {
     const operation = state === 'banned' ? 'BanAgent' : 'EvictAgent';
-    return refusing(this.#deps.refusals, { caller, operation, subject: spiffeId }, async () => {
-      const rights = await this.#deps.access.of(caller);
-      rights.require(state === 'banned' ? 'agent.ban' : 'agent.evict', { kind: 'id', spiffeId });
-      const text = checkText('reason', reason, 500);
-      const before = await this.#deps.agents.byId(spiffeId);
-      if (before === undefined) throw unknownAgent(spiffeId);
-      // an evicted agent may attest again, so that evicting lifts a ban: that takes the right to
-      // ban as well
-      if (before.state === 'banned' && state === 'evicted')
-        rights.require('agent.ban', { kind: 'id', spiffeId });
-      const agent = await this.#deps.agents.setState(spiffeId, state, text, {
-        timeMs: this.#deps.clock.nowMs(),
-        actor: actorOf(caller),
-        kind: `agent.${state}`,
-        subject: spiffeId,
-        detail: { reason: text, before: before.state, serial: before.serial },
-      });
-      this.#deps.callers.announce({
-        kind: 'identity',
-        spiffeId,
-        error:
-          state === 'banned'
-            ? new PkiError('AGENT_BANNED', `the agent ${spiffeId} was banned`)
-            : new PkiError('AGENT_EVICTED', `the agent ${spiffeId} was evicted`),
-      });
-      return this.#view(agent);
-    });
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation, subject: spiffeId },
+      async () => {
+        const rights = await this.#dependencies.access.of(caller);
+        rights.require(state === 'banned' ? 'agent.ban' : 'agent.evict', { kind: 'id', spiffeId });
+        const text = checkText('reason', reason, 500);
+        const before = await this.#dependencies.agents.byId(spiffeId);
+        if (before === undefined) throw unknownAgent(spiffeId);
+        // an evicted agent may attest again, so that evicting lifts a ban: that takes the right to
+        // ban as well
+        if (before.state === 'banned' && state === 'evicted')
+          rights.require('agent.ban', { kind: 'id', spiffeId });
+        const agent = await this.#dependencies.agents.setState(spiffeId, state, text, {
+          timeMs: this.#dependencies.clock.nowMs(),
+          actor: actorOf(caller),
+          kind: `agent.${state}`,
+          subject: spiffeId,
+          detail: { reason: text, before: before.state, serial: before.serial },
+        });
+        this.#dependencies.callers.announce({
+          kind: 'identity',
+          spiffeId,
+          error:
+            state === 'banned'
+              ? new PkiError('AGENT_BANNED', `the agent ${spiffeId} was banned`)
+              : new PkiError('AGENT_EVICTED', `the agent ${spiffeId} was evicted`),
+        });
+        return this.#view(agent);
+      },
+    );
   }
 
   /**
@@ -133,10 +137,12 @@ export class AgentService implements Agents {
     parentIds: readonly string[],
     rights: OperatorRights,
   ): Promise<{ readonly shown: readonly RegistrationEntry[]; readonly total: number }> {
-    const now = this.#deps.clock.now();
+    const now = this.#dependencies.clock.now();
     const shown: RegistrationEntry[] = [];
     let total = 0;
-    for await (const entries of pagesOf((page) => this.#deps.entries.byParents(parentIds, page))) {
+    for await (const entries of pagesOf((page) =>
+      this.#dependencies.entries.byParents(parentIds, page),
+    )) {
       for (const entry of entries) {
         if (entry.expiresAt !== 0 && entry.expiresAt <= now) continue;
         total += 1;
@@ -148,7 +154,7 @@ export class AgentService implements Agents {
   }
 
   #view(agent: Agent): AgentView {
-    return { ...agent, connected: this.#deps.sessions.isConnected(agent.spiffeId) };
+    return { ...agent, connected: this.#dependencies.sessions.isConnected(agent.spiffeId) };
   }
 }
 

@@ -13,18 +13,18 @@ export class NodeSetIndex {
   readonly #stop: () => void;
   #sets: Promise<readonly Proven<RegistrationEntry>[]> | undefined;
 
-  constructor(deps: {
+  constructor(dependencies: {
     readonly entries: Pick<EntryStore, 'nodeSets'>;
     readonly objects: Pick<ObjectLedger, 'prove'>;
     readonly trustDomain: TrustDomain;
     readonly clock: Pick<Clock, 'now'>;
     readonly onRevision: (listener: () => void) => () => void;
   }) {
-    this.#entries = deps.entries;
-    this.#objects = deps.objects;
-    this.#serverId = serverId(deps.trustDomain).toString();
-    this.#clock = deps.clock;
-    this.#stop = deps.onRevision(() => {
+    this.#entries = dependencies.entries;
+    this.#objects = dependencies.objects;
+    this.#serverId = serverId(dependencies.trustDomain).toString();
+    this.#clock = dependencies.clock;
+    this.#stop = dependencies.onRevision(() => {
       this.#sets = undefined;
     });
   }

@@ -57,16 +57,16 @@ const maximumAttempts = 5;
  * results that wait for their proposers.
  */
 export class DualControl implements Approvals, ApprovalGate {
-  readonly #deps: DualControlDependencies;
+  readonly #dependencies: DualControlDependencies;
   readonly #proposals: Proposals;
   readonly #results: ResultShelf;
   readonly #execution: Execution;
 
-  constructor(deps: DualControlDependencies) {
-    this.#deps = deps;
-    this.#proposals = new Proposals(deps);
-    this.#results = new ResultShelf(deps.clock);
-    this.#execution = new Execution({ ...deps, results: this.#results });
+  constructor(dependencies: DualControlDependencies) {
+    this.#dependencies = dependencies;
+    this.#proposals = new Proposals(dependencies);
+    this.#results = new ResultShelf(dependencies.clock);
+    this.#execution = new Execution({ ...dependencies, results: this.#results });
   }
 
   connect(execute: Execute): void {
@@ -78,7 +78,7 @@ export class DualControl implements Approvals, ApprovalGate {
   }
 
   inForce(): Promise<StoredPolicy> {
-    return this.#deps.store.policy();
+    return this.#dependencies.store.policy();
   }
 
   hold(caller: OperatorCaller, call: HeldCall): Promise<PkiError> {
@@ -92,7 +92,7 @@ export class DualControl implements Approvals, ApprovalGate {
   ): Promise<Page<OperationSummary>> {
     return this.#refusing(caller, 'ListOperations', undefined, async () => {
       await this.#require(caller, 'approval.read');
-      const { store, clock } = this.#deps;
+      const { store, clock } = this.#dependencies;
       const filter = pendingOnly ? { pendingAt: clock.now() } : {};
       const { items, next } = await store.list(filter, checkPage(page));
       const summaries = items.map(async (each) => summaryOf(each, await this.#status(each)));
@@ -103,7 +103,7 @@ export class DualControl implements Approvals, ApprovalGate {
   get(caller: OperatorCaller, id: string): Promise<OperationView> {
     return this.#refusing(caller, 'GetOperation', id, async () => {
       await this.#require(caller, 'approval.read');
-      return this.#view(await this.#deps.store.byId(id));
+      return this.#view(await this.#dependencies.store.byId(id));
     });
   }
 
@@ -126,7 +126,7 @@ export class DualControl implements Approvals, ApprovalGate {
 
   withdraw(caller: OperatorCaller, id: string, reason: string): Promise<OperationSummary> {
     return this.#refusing(caller, 'WithdrawOperation', id, async () => {
-      const { store, access, clock } = this.#deps;
+      const { store, access, clock } = this.#dependencies;
       const rights = await access.of(caller);
       const operation = await store.byId(id);
       if (operation.proposer !== actorOf(caller))
@@ -147,7 +147,7 @@ export class DualControl implements Approvals, ApprovalGate {
     id: string,
   ): Promise<{ readonly method: string; readonly response: Json }> {
     return this.#refusing(caller, 'TakeResult', id, async () => {
-      const { proposer, state, method } = await this.#deps.store.byId(id);
+      const { proposer, state, method } = await this.#dependencies.store.byId(id);
       if (proposer !== actorOf(caller))
         throw new PkiError(
           'ROLE_MISSING',
@@ -166,13 +166,13 @@ export class DualControl implements Approvals, ApprovalGate {
   policy(caller: OperatorCaller): Promise<StoredPolicy> {
     return this.#refusing(caller, 'GetApprovalPolicy', undefined, async () => {
       await this.#require(caller, 'approval.read');
-      return this.#deps.store.policy();
+      return this.#dependencies.store.policy();
     });
   }
 
   putPolicy(caller: OperatorCaller, input: ApprovalPolicy, version: number): Promise<StoredPolicy> {
     return this.#refusing(caller, 'PutApprovalPolicy', undefined, async () => {
-      const { store, access, clock } = this.#deps;
+      const { store, access, clock } = this.#dependencies;
       (await access.of(caller)).requireEverything('changing the approval policy');
       const policy = unwrap(checkPolicy(input));
       const event = this.#event(caller, 'approval-policy.changed', 'policy', {
@@ -187,7 +187,7 @@ export class DualControl implements Approvals, ApprovalGate {
 
   /** Adds a signature. The operation that it decides is `executing` from then on: nobody else executes it. */
   async #add(caller: OperatorCaller, id: string, signature: string): Promise<PendingOperation> {
-    const { store, clock } = this.#deps;
+    const { store, clock } = this.#dependencies;
     const operation = await store.byId(id);
     const stated = unwrap(readOperation(operation.bytes));
     const status = await this.#status(operation);
@@ -212,7 +212,7 @@ export class DualControl implements Approvals, ApprovalGate {
   async #status(
     operation: PendingOperation & { readonly altered?: boolean },
   ): Promise<OperationStatus> {
-    const { store, meta, trustDomain, clock } = this.#deps;
+    const { store, meta, trustDomain, clock } = this.#dependencies;
     const settled = settledStatus(operation, {
       trustDomainName: trustDomain.name,
       now: clock.now(),
@@ -223,7 +223,7 @@ export class DualControl implements Approvals, ApprovalGate {
   }
 
   async #view(operation: PendingOperation): Promise<OperationView> {
-    const { store, clock } = this.#deps;
+    const { store, clock } = this.#dependencies;
     const status = await this.#status(operation);
     // a decided operation stands on its evidence, whatever became of the policy
     const stored = operation.evidence === '' ? await store.policy() : undefined;
@@ -231,7 +231,7 @@ export class DualControl implements Approvals, ApprovalGate {
   }
 
   async #require(caller: OperatorCaller, verb: 'approval.read' | 'approval.submit'): Promise<void> {
-    (await this.#deps.access.of(caller)).require(verb, { kind: 'none' });
+    (await this.#dependencies.access.of(caller)).require(verb, { kind: 'none' });
   }
 
   #refusing<T>(
@@ -241,7 +241,7 @@ export class DualControl implements Approvals, ApprovalGate {
     act: () => Promise<T>,
   ): Promise<T> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: method, subject: id?.slice(0, maximumId) },
       act,
     );
@@ -253,6 +253,12 @@ export class DualControl implements Approvals, ApprovalGate {
     subject: string,
     detail: Readonly<Record<string, AuditValue>>,
   ): AuditEvent {
-    return { timeMs: this.#deps.clock.nowMs(), actor: actorOf(caller), kind, subject, detail };
+    return {
+      timeMs: this.#dependencies.clock.nowMs(),
+      actor: actorOf(caller),
+      kind,
+      subject,
+      detail,
+    };
   }
 }

@@ -21,11 +21,11 @@ const maximumReason = 500;
 
 /** Executes operations that are decided, each at most once. */
 export class Execution {
-  readonly #deps: ExecutionDependencies;
+  readonly #dependencies: ExecutionDependencies;
   #execute: Execute | undefined;
 
-  constructor(deps: ExecutionDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: ExecutionDependencies) {
+    this.#dependencies = dependencies;
   }
 
   connect(execute: Execute): void {
@@ -38,7 +38,7 @@ export class Execution {
     if (failure === undefined)
       return this.#end(operation, { state: 'executed', outcome: '' }, operation.proposer, {});
     const { code, message } = failure;
-    this.#deps.logger.warn(
+    this.#dependencies.logger.warn(
       { operation: operation.id, method: operation.method, ...errorFields(failure) },
       'an approved operation failed',
     );
@@ -51,7 +51,7 @@ export class Execution {
 
   /** At start: what was executing when the server last stopped is not executed again. */
   async recover(): Promise<void> {
-    const { store, logger } = this.#deps;
+    const { store, logger } = this.#dependencies;
     for (const operation of await store.interrupted()) {
       const outcome = 'the server stopped meanwhile; see the audit log for how far it came';
       await this.#end(operation, { state: 'interrupted', outcome }, 'server', {});
@@ -69,7 +69,10 @@ export class Execution {
         throw new PkiError('INTERNAL', 'nothing is connected that could execute operations');
       const stated = unwrap(readOperation(bytes));
       const proposer = await this.#proposer(stated);
-      this.#deps.results.put(id, await this.#execute(stated.method, stated.request, proposer));
+      this.#dependencies.results.put(
+        id,
+        await this.#execute(stated.method, stated.request, proposer),
+      );
       return undefined;
     } catch (thrown) {
       return PkiError.from(thrown);
@@ -82,7 +85,7 @@ export class Execution {
     actor: string,
     detail: Readonly<Record<string, AuditValue>>,
   ): Promise<PendingOperation> {
-    const { store, clock } = this.#deps;
+    const { store, clock } = this.#dependencies;
     const event: AuditEvent = {
       timeMs: clock.nowMs(),
       actor,
@@ -94,7 +97,7 @@ export class Execution {
   }
 
   async #proposer({ id, proposer }: Operation): Promise<OperatorCaller> {
-    const { callers } = this.#deps;
+    const { callers } = this.#dependencies;
     if (proposer.serial === '')
       return callers.local({ uid: Number(proposer.actor.replace(/^uid:/, '')), gid: 0, pid: 0 });
     const caller = await callers.stillStands({

@@ -37,10 +37,10 @@ const maximumBytes = 256 * 1024;
 
 /** Turns calls that wait for approval into pending operations. */
 export class Proposals {
-  readonly #deps: ProposalDependencies;
+  readonly #dependencies: ProposalDependencies;
 
-  constructor(deps: ProposalDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: ProposalDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /**
@@ -48,7 +48,7 @@ export class Proposals {
    * so (APPROVAL_REQUIRED). Throws ROLE_MISSING, REQUEST_TOO_LARGE, RATE_LIMITED.
    */
   async hold(caller: OperatorCaller, call: HeldCall): Promise<PkiError> {
-    const { store, access, clock } = this.#deps;
+    const { store, access, clock } = this.#dependencies;
     // the caller's right to this call is checked when it is executed; a caller without any right
     // must not fill the list
     if (!(await access.of(caller)).any)
@@ -71,7 +71,7 @@ export class Proposals {
     policy: ApprovalPolicy,
     policyVersion: number,
   ): Promise<Operation> {
-    const { meta, trustDomain, clock } = this.#deps;
+    const { meta, trustDomain, clock } = this.#dependencies;
     const { epoch } = await meta.position();
     const now = clock.now();
     const life = now + policy.lifeSeconds;
@@ -93,7 +93,7 @@ export class Proposals {
   }
 
   async #propose(operation: Operation, bytes: Buffer): Promise<void> {
-    const { store, clock } = this.#deps;
+    const { store, clock } = this.#dependencies;
     const { id, method, proposer, createdAt, expiresAt } = operation;
     await store.propose(
       {

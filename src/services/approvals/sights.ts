@@ -27,12 +27,12 @@ export type AdminRelevantFields = Pick<
  * SPIFFE ID is left to the service, which refuses it.
  */
 export class ApprovalSights {
-  readonly #deps: SightDependencies;
+  readonly #dependencies: SightDependencies;
   readonly #server: string;
 
-  constructor(deps: SightDependencies) {
-    this.#deps = deps;
-    this.#server = serverId(deps.trustDomain).toString();
+  constructor(dependencies: SightDependencies) {
+    this.#dependencies = dependencies;
+    this.#server = serverId(dependencies.trustDomain).toString();
   }
 
   /** Whether a role names it, or an approver is known by it. */
@@ -56,7 +56,7 @@ export class ApprovalSights {
 
   /** The same for stored entries; unknown IDs do not matter. */
   async storedMatter(ids: readonly string[]): Promise<boolean> {
-    const found = await Promise.all(ids.map((id) => this.#deps.entries.byId(id)));
+    const found = await Promise.all(ids.map((id) => this.#dependencies.entries.byId(id)));
     return this.entriesMatter(found.filter((entry) => entry !== undefined));
   }
 
@@ -64,7 +64,7 @@ export class ApprovalSights {
   async othersMatter(stated: ReadonlySet<string>): Promise<boolean> {
     const names = await this.#names();
     return this.#some(
-      (page) => this.#deps.entries.list({}, page),
+      (page) => this.#dependencies.entries.list({}, page),
       (entry) =>
         !stated.has(entry.id) && (entry.admin || entry.downstream || matches(entry, names)),
     );
@@ -77,11 +77,11 @@ export class ApprovalSights {
   async tokenMatters(agentName: string, nodeSelectors: readonly string[]): Promise<boolean> {
     const names = await this.#names();
     const parentId = /^[A-Za-z0-9._-]+$/.test(agentName)
-      ? agentId(this.#deps.trustDomain, agentName).toString()
+      ? agentId(this.#dependencies.trustDomain, agentName).toString()
       : '';
     if (parentId !== '' && (await this.#leadsOn(parentId, names))) return true;
     if (nodeSelectors.length === 0) return false;
-    for (const { spiffeId } of await this.#deps.entries.nodeSets(this.#server))
+    for (const { spiffeId } of await this.#dependencies.entries.nodeSets(this.#server))
       if (await this.#under(spiffeId, names)) return true;
     return false;
   }
@@ -92,13 +92,13 @@ export class ApprovalSights {
    */
   async #leadsOn(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
     if (await this.#under(parentId, names)) return true;
-    await this.#requireAll('entry', (page) => this.#deps.entries.list({}, page));
+    await this.#requireAll('entry', (page) => this.#dependencies.entries.list({}, page));
     return false;
   }
 
   #under(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
     return this.#some(
-      (page) => this.#deps.entries.byParents([parentId], page),
+      (page) => this.#dependencies.entries.byParents([parentId], page),
       (entry) => entry.admin || entry.downstream || matches(entry, names),
     );
   }
@@ -114,12 +114,12 @@ export class ApprovalSights {
     for (let attempt = 0; attempt < 3 && found !== expected; attempt += 1) {
       found = 0;
       await this.#some(fetch, (item) => {
-        this.#deps.objects.require(kind, item);
+        this.#dependencies.objects.require(kind, item);
         also(item);
         found += 1;
         return false;
       });
-      expected = this.#deps.objects.expectedCount(kind);
+      expected = this.#dependencies.objects.expectedCount(kind);
     }
     if (found !== expected)
       throw new PkiError(
@@ -130,11 +130,11 @@ export class ApprovalSights {
   }
 
   async #names(): Promise<ReadonlySet<string>> {
-    const { policy } = await this.#deps.approvals.policy();
+    const { policy } = await this.#dependencies.approvals.policy();
     const names = new Set(policy.approvers.flatMap(({ identities }) => identities));
     await this.#requireAll(
       'role',
-      (page) => this.#deps.roles.list(page),
+      (page) => this.#dependencies.roles.list(page),
       ({ members }) => {
         for (const member of members) names.add(member);
       },

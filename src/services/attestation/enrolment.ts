@@ -1,7 +1,8 @@
 import { PkiError } from '../../common/errors/index.ts';
 import { selectorText, SpiffeId, type Selector } from '../../common/spiffe/index.ts';
 import { spiffeSubject, type AuditValue, type Requester, type Rights } from '../../domain/index.ts';
-import type { Authorities, IssuedLeaf } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
+import type { IssuedLeaf } from '../../issuance/issuer.ts';
 import type { AgentStore } from '../../store/ports/index.ts';
 import { requesterOf, type AgentCaller } from '../callers/caller.ts';
 import { callerRights, type CallerRegistry } from '../callers/caller-registry.ts';
@@ -41,30 +42,31 @@ export interface AgentKey {
 
 /** Gives agents their own SVID and records the session that begins or goes on with it. */
 export class Enrolment {
-  readonly #deps: EnrolmentDependencies;
+  readonly #dependencies: EnrolmentDependencies;
 
-  constructor(deps: EnrolmentDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: EnrolmentDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** A new session: ends the earlier one of this agent, its connections and streams. */
   async begin(node: ProvenNode, key: AgentKey): Promise<AgentSvid> {
-    const attestedAt = this.#deps.clock.now();
+    const attestedAt = this.#dependencies.clock.now();
     // a ban while it is signed withholds it; an agent that is new or was evicted has no session yet
     // whose end could
-    const found = await this.#deps.agents.byId(node.agentId);
-    const known = found === undefined ? undefined : this.#deps.objects.require('agent', found);
+    const found = await this.#dependencies.agents.byId(node.agentId);
+    const known =
+      found === undefined ? undefined : this.#dependencies.objects.require('agent', found);
     const rights: Rights =
       known?.state === 'active'
         ? [{ kind: 'agent', spiffeId: known.spiffeId, generation: known.generation }]
         : [];
-    const leaf = await issueOne(this.#deps, {
+    const leaf = await issueOne(this.#dependencies, {
       ...this.#request({ class: 'node', name: node.agentId }, node.selectors, key),
       replaces: null,
       rights,
       reason: { ...node.detail, peer: key.peer },
     });
-    const agent = await this.#deps.agents.record({
+    const agent = await this.#dependencies.agents.record({
       agent: {
         spiffeId: node.agentId,
         attestationType: node.attestationType,
@@ -81,7 +83,7 @@ export class Enrolment {
       ...(node.recovered === undefined ? {} : { recovered: node.recovered }),
       ...(node.tokenId === undefined ? {} : { tokenId: node.tokenId }),
       event: {
-        timeMs: this.#deps.clock.nowMs(),
+        timeMs: this.#dependencies.clock.nowMs(),
         actor: node.agentId,
         kind: node.act === 'attest' ? 'agent.attested' : 'agent.recovered',
         subject: node.agentId,
@@ -94,7 +96,7 @@ export class Enrolment {
         },
       },
     });
-    this.#deps.callers.announce({
+    this.#dependencies.callers.announce({
       kind: 'identity',
       spiffeId: node.agentId,
       beforeGeneration: agent.generation,
@@ -103,7 +105,7 @@ export class Enrolment {
         `a new session of ${node.agentId} began from ${key.peer}`,
       ),
     });
-    return { leaf, bundle: this.#deps.authorities.bundle() };
+    return { leaf, bundle: this.#dependencies.authorities.bundle() };
   }
 
   /**
@@ -111,25 +113,27 @@ export class Enrolment {
    * recorded anew.
    */
   async repeat(node: ProvenNode, key: AgentKey, serial: string): Promise<AgentSvid | undefined> {
-    const leaf: IssuedLeaf = await issueOne(this.#deps, {
+    const leaf: IssuedLeaf = await issueOne(this.#dependencies, {
       ...this.#request({ class: 'node', name: node.agentId }, node.selectors, key),
       replaces: null,
       rights: [],
       reason: { ...node.detail, peer: key.peer },
     });
-    return leaf.serial === serial ? { leaf, bundle: this.#deps.authorities.bundle() } : undefined;
+    return leaf.serial === serial
+      ? { leaf, bundle: this.#dependencies.authorities.bundle() }
+      : undefined;
   }
 
   async renew(caller: AgentCaller, key: AgentKey): Promise<AgentSvid> {
-    const known = await standingAgent(this.#deps, caller);
-    const leaf = await issueOne(this.#deps, {
+    const known = await standingAgent(this.#dependencies, caller);
+    const leaf = await issueOne(this.#dependencies, {
       ...this.#request(requesterOf(caller), known.selectors, key),
       replaces: caller.serial,
       rights: callerRights(caller),
       reason: { method: 'renew', peer: key.peer, renewed: caller.serial },
     });
-    const renewedAt = this.#deps.clock.now();
-    await this.#deps.agents.record({
+    const renewedAt = this.#dependencies.clock.now();
+    await this.#dependencies.agents.record({
       agent: {
         spiffeId: caller.spiffeId,
         attestationType: known.attestationType,
@@ -145,15 +149,15 @@ export class Enrolment {
       generation: caller.generation,
       renewed: caller.serial,
       event: {
-        timeMs: this.#deps.clock.nowMs(),
+        timeMs: this.#dependencies.clock.nowMs(),
         actor: caller.spiffeId,
         kind: 'agent.renewed',
         subject: caller.spiffeId,
         detail: { serial: leaf.serial, renewed: caller.serial, peer: key.peer },
       },
     });
-    this.#deps.callers.invalidate();
-    return { leaf, bundle: this.#deps.authorities.bundle() };
+    this.#dependencies.callers.invalidate();
+    return { leaf, bundle: this.#dependencies.authorities.bundle() };
   }
 
   #request(agent: Requester, selectors: readonly Selector[], key: AgentKey) {
@@ -163,7 +167,7 @@ export class Enrolment {
       subject: spiffeSubject(SpiffeId.of(agent.name)),
       kind: 'agent',
       profile: 'short-lived',
-      ttlSeconds: this.#deps.settings.agentTtlSeconds,
+      ttlSeconds: this.#dependencies.settings.agentTtlSeconds,
       caller: agent,
       holder: agent.name,
       entryId: null,

@@ -25,10 +25,10 @@ interface MarkedKey extends AgentKey {
  * the key and certificate that it led to, and the agent itself for evidence that is good once.
  */
 export class EvidenceMarks {
-  readonly #deps: EvidenceMarkDependencies;
+  readonly #dependencies: EvidenceMarkDependencies;
 
-  constructor(deps: EvidenceMarkDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: EvidenceMarkDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /**
@@ -36,8 +36,9 @@ export class EvidenceMarks {
    * where the ID belongs to another type, and what the evidence says of a second use.
    */
   async redeem(node: ProvenNode, use: EvidenceUse, key: MarkedKey): Promise<AgentSvid> {
-    const found = await this.#deps.agents.byId(node.agentId);
-    const agent = found === undefined ? undefined : this.#deps.objects.require('agent', found);
+    const found = await this.#dependencies.agents.byId(node.agentId);
+    const agent =
+      found === undefined ? undefined : this.#dependencies.objects.require('agent', found);
     if (agent?.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${node.agentId} is banned`);
     if (agent !== undefined && agent.attestationType !== node.attestationType)
@@ -48,7 +49,7 @@ export class EvidenceMarks {
       );
     switch (use.kind) {
       case 'repeatable':
-        return this.#deps.enrolment.begin(node, key);
+        return this.#dependencies.enrolment.begin(node, key);
       case 'once':
         return this.#once(node, agent, key);
       case 'token':
@@ -57,9 +58,9 @@ export class EvidenceMarks {
   }
 
   async #once(node: ProvenNode, agent: Agent | undefined, key: MarkedKey): Promise<AgentSvid> {
-    if (agent?.state !== 'active') return this.#deps.enrolment.begin(node, key);
+    if (agent?.state !== 'active') return this.#dependencies.enrolment.begin(node, key);
     const repeated = this.#stands(agent, agent.serial)
-      ? await this.#deps.enrolment.repeat(node, key, agent.serial)
+      ? await this.#dependencies.enrolment.repeat(node, key, agent.serial)
       : undefined;
     if (repeated === undefined)
       throw new PkiError(
@@ -76,7 +77,7 @@ export class EvidenceMarks {
     { tokenId, refused }: Extract<EvidenceUse, { kind: 'token' }>,
     key: MarkedKey,
   ): Promise<AgentSvid> {
-    const { clock, tokens } = this.#deps;
+    const { clock, tokens } = this.#dependencies;
     const bound = await tokens.bind(
       tokenId,
       { publicKeySha256: key.sha256, now: clock.now() },
@@ -93,11 +94,11 @@ export class EvidenceMarks {
     // the token itself is the request: whatever ID a repeated call has, the same token and key lead
     // to one certificate
     const once = { ...key, requestId: tokenId };
-    if (bound.resultSerial === null) return this.#deps.enrolment.begin(node, once);
+    if (bound.resultSerial === null) return this.#dependencies.enrolment.begin(node, once);
     // used already: the same answer, as long as the session that began with it has not moved on or
     // been ended
     const repeated = this.#stands(agent, bound.resultSerial)
-      ? await this.#deps.enrolment.repeat(node, once, bound.resultSerial)
+      ? await this.#dependencies.enrolment.repeat(node, once, bound.resultSerial)
       : undefined;
     if (repeated === undefined) throw refused();
     return repeated;
@@ -107,7 +108,7 @@ export class EvidenceMarks {
     return (
       agent?.state === 'active' &&
       agent.serial === serial &&
-      agent.svidNotAfter > this.#deps.clock.now()
+      agent.svidNotAfter > this.#dependencies.clock.now()
     );
   }
 }

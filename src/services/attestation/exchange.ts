@@ -62,7 +62,7 @@ const maximumPayloadBytes = 128 * 1024;
 
 /** One attestation or recovery. Owner of its challenge, which is good for one answer. */
 export class Exchange implements AttestExchange {
-  readonly #deps: ExchangeDependencies;
+  readonly #dependencies: ExchangeDependencies;
   readonly #peer: AttestPeer;
   readonly #limits: ExchangeLimits;
   readonly #caller: AnonymousCaller;
@@ -73,18 +73,18 @@ export class Exchange implements AttestExchange {
   #succeeded = false;
   #challenge: PendingChallenge | undefined;
 
-  constructor(deps: ExchangeDependencies, peer: AttestPeer, limits: ExchangeLimits) {
-    this.#deps = deps;
+  constructor(dependencies: ExchangeDependencies, peer: AttestPeer, limits: ExchangeLimits) {
+    this.#dependencies = dependencies;
     this.#peer = peer;
     this.#limits = limits;
     this.#caller = { class: 'anonymous', peer: peer.peer };
-    this.#marks = new EvidenceMarks(deps);
-    this.#recovery = new Recovery(deps);
+    this.#marks = new EvidenceMarks(dependencies);
+    this.#recovery = new Recovery(dependencies);
   }
 
   start(start: AttestStart): Promise<AttestStep> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller: this.#caller, operation: attestOperation },
       () => {
         if (this.#started || this.#closed)
@@ -100,7 +100,7 @@ export class Exchange implements AttestExchange {
 
   answer(answer: Buffer): Promise<AttestStep> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller: this.#caller, operation: attestOperation },
       async () => {
         const challenge = this.#challenge;
@@ -109,7 +109,7 @@ export class Exchange implements AttestExchange {
         challenge?.release();
         if (challenge === undefined)
           throw new PkiError('INVALID_REQUEST', 'there is no challenge to answer');
-        if (this.#deps.clock.monotonicMs() > challenge.untilMs)
+        if (this.#dependencies.clock.monotonicMs() > challenge.untilMs)
           throw new PkiError('ATTESTATION_FAILED', 'the challenge was answered too late');
         return this.#done(await challenge.settle(answer));
       },
@@ -149,7 +149,7 @@ export class Exchange implements AttestExchange {
         'REQUEST_TOO_LARGE',
         `the evidence has more than ${maximumPayloadBytes} bytes`,
       );
-    const step = await this.#deps.attestors.attestor(type).start(payload);
+    const step = await this.#dependencies.attestors.attestor(type).start(payload);
     if (step.kind === 'proven') return this.#done(await this.#enrol(type, step, key));
     return this.#challengeFor(key, step.payload, async (message, answer) =>
       this.#enrol(type, await step.prove(answer, message), key),
@@ -166,7 +166,7 @@ export class Exchange implements AttestExchange {
         const proof = await this.#recovery.prove(spiffeId, serial, message, answer);
         return this.#asNode(spiffeId, () => {
           const node = this.#recovery.recovering(proof);
-          return this.#limits.inTurn(spiffeId, () => this.#deps.enrolment.begin(node, key));
+          return this.#limits.inTurn(spiffeId, () => this.#dependencies.enrolment.begin(node, key));
         });
       }),
     );
@@ -174,7 +174,7 @@ export class Exchange implements AttestExchange {
 
   /** The node has proved itself: its ID, whether its evidence is still good, and its SVID. */
   #enrol(type: string, proof: NodeProof, key: NewKey): Promise<AgentSvid> {
-    const agentId = this.#deps.attestors.agentIdOf(type, proof);
+    const agentId = this.#dependencies.attestors.agentIdOf(type, proof);
     const node: ProvenNode = {
       agentId,
       attestationType: type,
@@ -200,15 +200,15 @@ export class Exchange implements AttestExchange {
     settle: (message: Buffer, answer: Buffer) => Promise<AgentSvid>,
   ): AttestStep {
     const free = this.#limits.claim();
-    const ttlMs = this.#deps.settings.challengeTtlSeconds * 1000;
+    const ttlMs = this.#dependencies.settings.challengeTtlSeconds * 1000;
     // whoever never answers keeps his stream, but not the slot
-    const cancel = this.#deps.clock.after(ttlMs, free);
+    const cancel = this.#dependencies.clock.after(ttlMs, free);
     const release = (): void => {
       cancel();
       free();
     };
-    const nonce = this.#deps.random.bytes(32);
-    const trustDomainName = this.#deps.settings.trustDomain.name;
+    const nonce = this.#dependencies.random.bytes(32);
+    const trustDomainName = this.#dependencies.settings.trustDomain.name;
     const { serverCertificateSha256 } = this.#peer;
     const message = attestationMessage({
       nonce,
@@ -217,7 +217,7 @@ export class Exchange implements AttestExchange {
       newSpkiDer: key.spkiDer,
     });
     this.#challenge = {
-      untilMs: this.#deps.clock.monotonicMs() + ttlMs,
+      untilMs: this.#dependencies.clock.monotonicMs() + ttlMs,
       release,
       settle: (answer) => settle(message, answer),
     };
@@ -230,7 +230,7 @@ export class Exchange implements AttestExchange {
       return await act();
     } catch (thrown) {
       const error = PkiError.from(thrown);
-      await this.#deps.refusals.refusedAs(agentId, attestOperation, error, agentId);
+      await this.#dependencies.refusals.refusedAs(agentId, attestOperation, error, agentId);
       throw error;
     }
   }

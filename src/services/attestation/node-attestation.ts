@@ -1,5 +1,5 @@
 import type { BundleRevision } from '../../domain/index.ts';
-import type { IssuedLeaf } from '../../issuance/contract.ts';
+import type { IssuedLeaf } from '../../issuance/issuer.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 
 export interface AttestPeer {

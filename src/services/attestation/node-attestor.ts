@@ -73,7 +73,10 @@ export interface NodeAttestorType<Configuration = unknown> {
   /** Stands in the configuration as `attestation.<type in camel case>`. */
   readonly configuration: z.ZodType<Configuration>;
   /** Undefined: the type is not configured, so this server does not offer it. */
-  create(configuration: Configuration, parts: NodeAttestorDependencies): NodeAttestor | undefined;
+  create(
+    configuration: Configuration,
+    dependencies: NodeAttestorDependencies,
+  ): NodeAttestor | undefined;
 }
 
 /** Checks the type against its own configuration, then forgets which that is. */
@@ -81,5 +84,6 @@ export const nodeAttestorType = <Configuration>(
   type: NodeAttestorType<Configuration>,
 ): NodeAttestorType => ({
   ...type,
-  create: (configuration, parts) => type.create(type.configuration.parse(configuration), parts),
+  create: (configuration, dependencies) =>
+    type.create(type.configuration.parse(configuration), dependencies),
 });

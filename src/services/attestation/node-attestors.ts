@@ -42,7 +42,7 @@ export class NodeAttestors implements AgentNames {
     trustDomain: TrustDomain,
     types: readonly NodeAttestorType[],
     configuration: NodeAttestorConfiguration,
-    parts: NodeAttestorDependencies,
+    dependencies: NodeAttestorDependencies,
   ) {
     this.#trustDomain = trustDomain;
     this.#types = new Map(types.map((each) => [each.type, each]));
@@ -52,7 +52,7 @@ export class NodeAttestors implements AgentNames {
       );
     this.#attestors = new Map(
       types.flatMap((each) => {
-        const attestor = each.create(configuration[configurationKeyOf(each.type)], parts);
+        const attestor = each.create(configuration[configurationKeyOf(each.type)], dependencies);
         return attestor === undefined ? [] : [[each.type, attestor] as const];
       }),
     );

@@ -27,16 +27,16 @@ export interface RecoveryDependencies {
  * a challenge; whether there is such an agent, or what became of it, is said to its key alone.
  */
 export class Recovery {
-  readonly #deps: RecoveryDependencies;
+  readonly #dependencies: RecoveryDependencies;
 
-  constructor(deps: RecoveryDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: RecoveryDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** Throws ATTESTATION_FAILED. */
   checkId(spiffeId: string): void {
     const id = SpiffeId.parse(spiffeId);
-    if (!id.ok || !this.#deps.attestors.isAgent(id.value))
+    if (!id.ok || !this.#dependencies.attestors.isAgent(id.value))
       throw new PkiError('ATTESTATION_FAILED', 'the ID is not of an agent of this trust domain');
   }
 
@@ -50,7 +50,7 @@ export class Recovery {
     message: Buffer,
     signature: Buffer,
   ): Promise<RecoveryProof> {
-    const { agents, objects } = this.#deps;
+    const { agents, objects } = this.#dependencies;
     const found = await agents.byId(spiffeId);
     const agent = found === undefined ? undefined : objects.require('agent', found);
     const svid = agent === undefined ? undefined : await this.#svid(agent, serial);
@@ -69,10 +69,10 @@ export class Recovery {
       throw new PkiError('AGENT_BANNED', `the agent ${agent.spiffeId} is banned`);
     if (agent.state === 'evicted')
       throw new PkiError('AGENT_EVICTED', `the agent ${agent.spiffeId} was evicted`);
-    if (this.#deps.revocations.revoked(svid.serial))
+    if (this.#dependencies.revocations.revoked(svid.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${svid.serial} was revoked`);
-    const { recoveryGraceSeconds } = this.#deps.settings;
-    if (this.#deps.clock.now() > svid.notAfter + recoveryGraceSeconds)
+    const { recoveryGraceSeconds } = this.#dependencies.settings;
+    if (this.#dependencies.clock.now() > svid.notAfter + recoveryGraceSeconds)
       throw new PkiError(
         'RENEWAL_GRACE_EXCEEDED',
         `the SVID expired at ${new Date(svid.notAfter * 1000).toISOString()}, longer ago than ${recoveryGraceSeconds} s`,
@@ -94,13 +94,13 @@ export class Recovery {
 
   /** undefined: nobody may recover with it. */
   async #svid(agent: Agent, serial: string): Promise<RecoverySvid | undefined> {
-    const line = await this.#deps.agents.lineOf(agent);
+    const line = await this.#dependencies.agents.lineOf(agent);
     const standing = standingIn(line, serial);
     if (standing === 'none') return undefined;
     const superseded = standing === 'recover' ? (line.inUse ?? undefined) : undefined;
     if (serial === agent.serial)
       return { serial, spkiDer: agent.spkiDer, notAfter: agent.svidNotAfter, superseded };
-    const record = await this.#deps.certificates.bySerial(serial);
+    const record = await this.#dependencies.certificates.bySerial(serial);
     if (
       record?.kind !== 'agent' ||
       record.spiffeId !== agent.spiffeId ||
@@ -108,7 +108,7 @@ export class Recovery {
       sha256Hex(record.certificateDer) !== record.sha256
     )
       return undefined;
-    await this.#deps.inventory.require(record);
+    await this.#dependencies.inventory.require(record);
     const { spkiDer } = unwrap(parseCertificate(record.certificateDer));
     return { serial, spkiDer, notAfter: record.notAfter, superseded };
   }

@@ -20,7 +20,7 @@ const renewalRate = { perSecond: 0.2, burst: 10 };
  * wait for their answer.
  */
 export class NodeAttestationService implements NodeAttestation {
-  readonly #deps: AttestationDependencies;
+  readonly #dependencies: AttestationDependencies;
   readonly #limits: AttestationLimits;
   /** Apart from attestation, so that neither can be starved by way of the other. */
   readonly #steps: TokenBucket;
@@ -28,11 +28,11 @@ export class NodeAttestationService implements NodeAttestation {
   readonly #turns = new Map<string, Promise<unknown>>();
   #pending = 0;
 
-  constructor(deps: AttestationDependencies) {
-    this.#deps = deps;
-    this.#limits = new AttestationLimits(deps.settings.attestationRate, deps.clock);
-    this.#steps = new TokenBucket(deps.settings.attestationRate, deps.clock);
-    this.#renewals = new KeyedBuckets(renewalRate, deps.clock);
+  constructor(dependencies: AttestationDependencies) {
+    this.#dependencies = dependencies;
+    this.#limits = new AttestationLimits(dependencies.settings.attestationRate, dependencies.clock);
+    this.#steps = new TokenBucket(dependencies.settings.attestationRate, dependencies.clock);
+    this.#renewals = new KeyedBuckets(renewalRate, dependencies.clock);
   }
 
   open(peer: AttestPeer): AttestExchange {
@@ -40,14 +40,14 @@ export class NodeAttestationService implements NodeAttestation {
       this.#limits.admit(peer.peer);
     } catch (thrown) {
       // counted only: never a wait, and never an fsync
-      void this.#deps.refusals.refused(
+      void this.#dependencies.refusals.refused(
         { class: 'anonymous', peer: peer.peer },
         attestOperation,
         PkiError.from(thrown),
       );
       throw thrown;
     }
-    return new Exchange(this.#deps, peer, {
+    return new Exchange(this.#dependencies, peer, {
       claim: () => this.#claim(),
       inTurn: (agentId, act) => this.#inTurn(agentId, act),
       failed: () => this.#limits.failed(peer.peer),
@@ -64,7 +64,7 @@ export class NodeAttestationService implements NodeAttestation {
       );
     if (!Number.isSafeInteger(sequence) || sequence < 0)
       throw new PkiError('INVALID_REQUEST', 'the sequence is no whole number');
-    return this.#deps.bundles.since(sequence);
+    return this.#dependencies.bundles.since(sequence);
   }
 
   renew(
@@ -73,7 +73,7 @@ export class NodeAttestationService implements NodeAttestation {
     signal?: AbortSignal,
   ): Promise<AgentSvid> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'RenewAgent', subject: caller.spiffeId },
       async () => {
         requireAgent(caller);
@@ -81,7 +81,7 @@ export class NodeAttestationService implements NodeAttestation {
         checkText('agent_version', request.agentVersion, 128);
         enforceRate(this.#renewals.take(caller.spiffeId), 'too many renewals');
         return this.#inTurn(caller.spiffeId, () =>
-          this.#deps.enrolment.renew(caller, { ...request, peer: caller.peer, signal }),
+          this.#dependencies.enrolment.renew(caller, { ...request, peer: caller.peer, signal }),
         );
       },
     );
@@ -89,7 +89,7 @@ export class NodeAttestationService implements NodeAttestation {
 
   /** A slot for a challenge that waits; returns its release. Throws OVERLOADED. */
   #claim(): () => void {
-    if (this.#pending >= this.#deps.settings.maximumPendingChallenges)
+    if (this.#pending >= this.#dependencies.settings.maximumPendingChallenges)
       throw new PkiError('OVERLOADED', 'too many attestations wait for their answer');
     this.#pending += 1;
     let taken = true;

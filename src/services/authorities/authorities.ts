@@ -11,7 +11,8 @@ import type {
 } from '../../domain/index.ts';
 import type { ImportedCrl } from '../../issuance/crl-import.ts';
 import type { RotationState } from '../../issuance/rotation/controller.ts';
-import type { AuthorityRequest, ImportedAuthority } from '../../issuance/sources/contract.ts';
+import type { AuthorityRequest } from '../../issuance/sources/authority-request.ts';
+import type { ImportedAuthority } from '../../issuance/sources/imported-authority.ts';
 import type { DownstreamAuthority } from '../../issuance/sources/downstream.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 

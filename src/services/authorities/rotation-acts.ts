@@ -35,10 +35,10 @@ export interface Act {
 
 /** What the acts of operators on authorities read and record. */
 export class RotationActs {
-  readonly #deps: RotationActDependencies;
+  readonly #dependencies: RotationActDependencies;
 
-  constructor(deps: RotationActDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: RotationActDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** The published authority of the standby token with this ID, if no rotation has it. */
@@ -64,7 +64,7 @@ export class RotationActs {
     const { kind } = authority;
     if (!isRotated(kind))
       throw new PkiError('INVALID_REQUEST', `a ${kind} authority is not rotated`);
-    if (!this.#deps.canUse(authority.ckaId))
+    if (!this.#dependencies.canUse(authority.ckaId))
       throw new PkiError(
         'HSM_UNAVAILABLE',
         `the standby token does not answer for the key of authority ${authority.id}`,
@@ -77,7 +77,7 @@ export class RotationActs {
       await cancelOperation(
         running,
         { actor, reason: 'the standby is activated in its place' },
-        this.#deps,
+        this.#dependencies,
       );
     const signing = (await this.list()).filter(
       (each) => each.kind === kind && each.state === 'active' && each.token !== 'external',
@@ -99,7 +99,7 @@ export class RotationActs {
           ...(input.force ? { force: { by: actor, reason: input.reason } } : {}),
         },
       },
-      this.#deps,
+      this.#dependencies,
     );
   }
 
@@ -128,12 +128,12 @@ export class RotationActs {
       await cancelOperation(
         running,
         { actor, reason: `${authority.id} is tainted, and needs a successor first` },
-        this.#deps,
+        this.#dependencies,
       );
     if (running === undefined || elsewhere) {
       await openOperation(
         { kind, actor, targets: [authority.id], trigger: 'taint', reason, spec },
-        this.#deps,
+        this.#dependencies,
       );
       return;
     }
@@ -160,7 +160,7 @@ export class RotationActs {
   ): Promise<void> {
     const { windowSeconds } = detail;
     if (!isLegalTransition(authority.state, to)) throw illegal(authority, to);
-    const { clock, store } = this.#deps;
+    const { clock, store } = this.#dependencies;
     await store.authorities.transition(
       { id: authority.id, version: authority.version, now: clock.now() },
       to,
@@ -182,23 +182,23 @@ export class RotationActs {
     kind: string,
   ): Promise<RotationOperation> {
     const event = rotationEvent(
-      this.#deps,
+      this.#dependencies,
       { actor, kind, operation: { ...operation, spec: change.spec ?? operation.spec } },
       checkText('reason', reason, 500),
     );
-    return this.#deps.store.rotations.update(
-      { id: operation.id, version: operation.version, now: this.#deps.clock.now() },
+    return this.#dependencies.store.rotations.update(
+      { id: operation.id, version: operation.version, now: this.#dependencies.clock.now() },
       change,
       event,
     );
   }
 
   list(): Promise<readonly Authority[]> {
-    return this.#deps.store.authorities.list();
+    return this.#dependencies.store.authorities.list();
   }
 
   operations(): Promise<readonly RotationOperation[]> {
-    return this.#deps.store.rotations.list({ underWay: true });
+    return this.#dependencies.store.rotations.list({ underWay: true });
   }
 
   async underWay(matches: (operation: RotationOperation) => boolean): Promise<RotationOperation> {
@@ -211,7 +211,7 @@ export class RotationActs {
   }
 
   async authority(id: string): Promise<Authority> {
-    const authority = await this.#deps.store.authorities.byId(id);
+    const authority = await this.#dependencies.store.authorities.byId(id);
     if (authority === undefined)
       throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
     return authority;

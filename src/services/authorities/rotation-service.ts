@@ -48,12 +48,12 @@ const longestWindowSeconds = 30 * 86_400;
  * name, and wakes the controller.
  */
 export class RotationService implements Rotation {
-  readonly #deps: RotationDependencies;
+  readonly #dependencies: RotationDependencies;
   readonly #acts: RotationActs;
 
-  constructor(deps: RotationDependencies) {
-    this.#deps = deps;
-    this.#acts = new RotationActs(deps);
+  constructor(dependencies: RotationDependencies) {
+    this.#dependencies = dependencies;
+    this.#acts = new RotationActs(dependencies);
   }
 
   rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState> {
@@ -88,7 +88,7 @@ export class RotationService implements Rotation {
               ...(input.scope === undefined ? {} : { scope: scopeOf(input, input.scope) }),
             },
           },
-          this.#deps,
+          this.#dependencies,
         );
       },
     );
@@ -176,7 +176,9 @@ export class RotationService implements Rotation {
       async (actor) => {
         const reason = reasonOf(input.reason, true);
         const windowSeconds =
-          input.windowSeconds === 0 ? this.#deps.defaultTaintWindowSeconds : input.windowSeconds;
+          input.windowSeconds === 0
+            ? this.#dependencies.defaultTaintWindowSeconds
+            : input.windowSeconds;
         if (
           !Number.isSafeInteger(windowSeconds) ||
           windowSeconds < 1 ||
@@ -217,7 +219,7 @@ export class RotationService implements Rotation {
       async (actor) => {
         const authority = await this.#acts.authority(input.id);
         if (!isLegalTransition(authority.state, 'revoked')) throw illegal(authority, 'revoked');
-        const { observation } = await this.#deps.controller.look();
+        const { observation } = await this.#dependencies.controller.look();
         const facts = observation.facts.find((each) => each.authority.id === authority.id);
         const live = facts?.live ?? 0;
         const counts = {
@@ -232,7 +234,7 @@ export class RotationService implements Rotation {
             { detail: counts },
           );
         }
-        if (!input.force && this.#deps.guard.jumpedSeconds() !== 0)
+        if (!input.force && this.#dependencies.guard.jumpedSeconds() !== 0)
           throw new PkiError(
             'CONFLICT',
             'the wall clock has jumped: what is live can not be told',
@@ -255,7 +257,7 @@ export class RotationService implements Rotation {
     caller: OperatorCaller,
     input: Parameters<Rotation['compromise']>[1],
   ): Promise<CompromisePlan> {
-    const { access, refusals } = this.#deps;
+    const { access, refusals } = this.#dependencies;
     return refusing(
       refusals,
       { caller, operation: 'CompromiseAuthority', subject: input.id.slice(0, 64) },
@@ -271,7 +273,7 @@ export class RotationService implements Rotation {
         const root = rootId === undefined ? undefined : await this.#acts.authority(rootId);
         if (root !== undefined && root.state !== 'tainted')
           await this.taint(caller, { ...input, id: root.id });
-        return { ...plan, state: await this.#deps.controller.look() };
+        return { ...plan, state: await this.#dependencies.controller.look() };
       },
     );
   }
@@ -281,36 +283,36 @@ export class RotationService implements Rotation {
       caller,
       { operation: 'AcceptClock', verb: 'authority.force' },
       async (actor) => {
-        const jumpedSeconds = this.#deps.guard.jumpedSeconds();
-        await this.#deps.store.audit.append([
+        const jumpedSeconds = this.#dependencies.guard.jumpedSeconds();
+        await this.#dependencies.store.audit.append([
           {
-            timeMs: this.#deps.clock.nowMs(),
+            timeMs: this.#dependencies.clock.nowMs(),
             actor,
             kind: 'clock.accepted',
             subject: 'clock',
             detail: { jumpedSeconds, reason: reasonOf(reason, true) },
           },
         ]);
-        await this.#deps.guard.accept();
+        await this.#dependencies.guard.accept();
       },
     );
   }
 
   status(caller: OperatorCaller): Promise<RotationState> {
-    return this.#reading(caller, 'GetRotationStatus', () => this.#deps.controller.look());
+    return this.#reading(caller, 'GetRotationStatus', () => this.#dependencies.controller.look());
   }
 
   evidence(caller: OperatorCaller, id: string): Promise<AsyncIterable<EvidencePart>> {
     return this.#reading(caller, 'GetActivationEvidence', async () => {
       await this.#acts.authority(id);
-      return evidenceParts(id, this.#deps.store);
+      return evidenceParts(id, this.#dependencies.store);
     });
   }
 
   watch(caller: OperatorCaller, listener: (state: RotationState) => void): Promise<() => void> {
     return this.#reading(caller, 'WatchRotation', async () => {
-      listener(await this.#deps.controller.look());
-      return this.#deps.controller.onState(listener);
+      listener(await this.#dependencies.controller.look());
+      return this.#dependencies.controller.onState(listener);
     });
   }
 
@@ -318,7 +320,7 @@ export class RotationService implements Rotation {
     const authority = await this.#acts.authority(id);
     if (!rotatedKinds.some((kind) => kind === authority.kind))
       throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not replaced so`);
-    const { controller, store } = this.#deps;
+    const { controller, store } = this.#dependencies;
     const state = await controller.look();
     const all = await this.#acts.list();
     const root = authority.kind === 'issuing' ? rootOf(authority, all) : undefined;
@@ -330,7 +332,7 @@ export class RotationService implements Rotation {
     { operation, subject, verb, force = false }: Acting,
     act: (actor: string) => Promise<void>,
   ): Promise<RotationState> {
-    const { access, controller, refusals } = this.#deps;
+    const { access, controller, refusals } = this.#dependencies;
     return refusing(refusals, { caller, operation, subject: subject?.slice(0, 64) }, async () => {
       const rights = await access.of(caller);
       rights.require(verb, access.all);
@@ -342,7 +344,7 @@ export class RotationService implements Rotation {
   }
 
   #reading<T>(caller: OperatorCaller, operation: OperationName, act: () => Promise<T>): Promise<T> {
-    const { access, refusals } = this.#deps;
+    const { access, refusals } = this.#dependencies;
     return refusing(refusals, { caller, operation }, async () => {
       (await access.of(caller)).require('authority.read', { kind: 'none' });
       return act();

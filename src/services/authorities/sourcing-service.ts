@@ -35,10 +35,10 @@ export interface AuthoritySourcingDependencies {
  * trust domain, or the local socket.
  */
 export class AuthoritySourcingService implements AuthoritySourcing {
-  readonly #deps: AuthoritySourcingDependencies;
+  readonly #dependencies: AuthoritySourcingDependencies;
 
-  constructor(deps: AuthoritySourcingDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: AuthoritySourcingDependencies) {
+    this.#dependencies = dependencies;
   }
 
   request(
@@ -85,7 +85,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     },
   ): Promise<DownstreamAuthority> {
     return this.#acting(caller, 'SignDownstream', input.issuerId, () => {
-      const { downstream, clock } = this.#deps;
+      const { downstream, clock } = this.#dependencies;
       return downstream({
         ...input,
         caller: requesterOf(caller),
@@ -99,7 +99,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     input: { readonly fromId: string; readonly toId: string },
   ): Promise<{ readonly authority: Authority; readonly inChains: boolean }> {
     return this.#acting(caller, 'CrossSign', input.toId, async () => {
-      const { cross, crossInChains } = this.#deps;
+      const { cross, crossInChains } = this.#dependencies;
       return {
         authority: await cross({ ...input, caller: requesterOf(caller) }),
         inChains: crossInChains,
@@ -115,9 +115,9 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     caller: OperatorCaller,
     input: { readonly crlDer: Buffer; readonly dryRun: boolean },
   ): Promise<ImportedCrl> {
-    return refusing(this.#deps.refusals, { caller, operation: 'ImportCrl' }, async () => {
-      (await this.#deps.access.of(caller)).requireEverything('bringing in a CRL');
-      return this.#deps.crls.importExternal({ actor: actorOf(caller), ...input });
+    return refusing(this.#dependencies.refusals, { caller, operation: 'ImportCrl' }, async () => {
+      (await this.#dependencies.access.of(caller)).requireEverything('bringing in a CRL');
+      return this.#dependencies.crls.importExternal({ actor: actorOf(caller), ...input });
     });
   }
 
@@ -128,11 +128,11 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     act: (sources: AuthoritySourcingDependencies['sources']) => Promise<T>,
   ): Promise<T> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation, subject: subject?.slice(0, 64) },
       async () => {
-        (await this.#deps.access.of(caller)).requireEverything('bringing in an authority');
-        return act(this.#deps.sources);
+        (await this.#dependencies.access.of(caller)).requireEverything('bringing in an authority');
+        return act(this.#dependencies.sources);
       },
     );
   }

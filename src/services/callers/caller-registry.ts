@@ -1,7 +1,7 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
 import { isTrusted, standingIn, type CertificateRecord, type Rights } from '../../domain/index.ts';
-import type { Authorities } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerAgents, LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
 import type { CertificateStore, DelegationStore, EntryStore } from '../../store/ports/index.ts';
 import type { AgentCaller, AnonymousCaller, CertificateCaller, LocalCaller } from './caller.ts';
@@ -44,19 +44,19 @@ const maximumStandings = 20_000;
  * standings.
  */
 export class CallerRegistry implements Callers {
-  readonly #deps: CallerDependencies;
+  readonly #dependencies: CallerDependencies;
   readonly #standings = new Map<string, Standing>();
   readonly #listeners = new Set<(ended: EndedCallers) => void>();
   readonly #stop: (() => void)[];
   #changes = 0;
   #roots: string;
 
-  constructor(deps: CallerDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: CallerDependencies) {
+    this.#dependencies = dependencies;
     this.#roots = this.#rootsText();
     this.#stop = [
-      deps.onRevision(() => this.invalidate()),
-      deps.authorities.onChange(() => {
+      dependencies.onRevision(() => this.invalidate()),
+      dependencies.authorities.onChange(() => {
         this.invalidate();
         const roots = this.#rootsText();
         if (roots === this.#roots) return;
@@ -79,7 +79,7 @@ export class CallerRegistry implements Callers {
     readonly gid: number;
     readonly pid: number;
   }): LocalCaller {
-    if (!this.#deps.localUids.has(uid))
+    if (!this.#dependencies.localUids.has(uid))
       throw new PkiError(
         'CALLER_NOT_ADMITTED',
         `the admin socket is open to uid 0, the server's own and configured ones, not to uid ${uid}`,
@@ -88,7 +88,7 @@ export class CallerRegistry implements Callers {
   }
 
   async resolve(certificate: PeerCertificate, peer: string): Promise<CertificateCaller> {
-    const record = await this.#deps.certificates.bySerial(certificate.serial);
+    const record = await this.#dependencies.certificates.bySerial(certificate.serial);
     // a certificate that only looks like ours: same serial, another issuer or content
     if (
       record === undefined ||
@@ -105,14 +105,14 @@ export class CallerRegistry implements Callers {
 
   async stillStands(caller: CertificateCaller): Promise<CertificateCaller> {
     const known = this.#standings.get(caller.serial);
-    const now = this.#deps.clock.now();
+    const now = this.#dependencies.clock.now();
     if (known !== undefined) this.#refuseExpired(known.record, now);
     if (known?.asOf === this.#changes && now < known.validUntil)
       return known.caller.peer === caller.peer
         ? known.caller
         : { ...known.caller, peer: caller.peer };
     // read again: a renewal has perhaps written into the record by what it was replaced
-    const record = await this.#deps.certificates.bySerial(caller.serial);
+    const record = await this.#dependencies.certificates.bySerial(caller.serial);
     if (record === undefined || record.state !== 'issued')
       throw new PkiError(
         'CERTIFICATE_UNKNOWN',
@@ -150,7 +150,7 @@ export class CallerRegistry implements Callers {
       return await this.#check(record, peer);
     } catch (thrown) {
       const error = PkiError.from(thrown);
-      await this.#deps.refusals.refusedAs(record.spiffeId, 'Connect', error, record.serial);
+      await this.#dependencies.refusals.refusedAs(record.spiffeId, 'Connect', error, record.serial);
       throw error;
     }
   }
@@ -158,12 +158,12 @@ export class CallerRegistry implements Callers {
   async #check(record: CertificateRecord, peer: string): Promise<Standing> {
     // read before the queries: a change meanwhile makes the answer stale at once
     const asOf = this.#changes;
-    const now = this.#deps.clock.now();
+    const now = this.#dependencies.clock.now();
     this.#refuseExpired(record, now);
     this.#refuseUntrusted(record);
-    if (this.#deps.revocations.revoked(record.serial))
+    if (this.#dependencies.revocations.revoked(record.serial))
       throw new PkiError('CERTIFICATE_REVOKED', `the certificate ${record.serial} was revoked`);
-    await this.#deps.inventory.require(record);
+    await this.#dependencies.inventory.require(record);
     const { caller, validUntil } = await this.#classify(record, peer, now);
     const standing = { caller, record, asOf, validUntil };
     this.#standings.delete(record.serial);
@@ -197,7 +197,7 @@ export class CallerRegistry implements Callers {
           validUntil: await this.#adminUntil(record, now),
         };
       case 'workload': {
-        const delegations = await this.#deps.delegations.activeFor(spiffeId, now);
+        const delegations = await this.#dependencies.delegations.activeFor(spiffeId, now);
         const ends = delegations.map(({ expiresAt }) => expiresAt).filter((at) => at > 0);
         if (delegations.length === 0)
           return {
@@ -225,15 +225,15 @@ export class CallerRegistry implements Callers {
   }
 
   async #agentGeneration(record: CertificateRecord): Promise<number> {
-    const found = await this.#deps.agents.byId(record.spiffeId);
+    const found = await this.#dependencies.agents.byId(record.spiffeId);
     if (found === undefined)
       throw new PkiError('CERTIFICATE_UNKNOWN', `no agent ${record.spiffeId} is on record`);
-    const agent = this.#deps.objects.require('agent', found);
+    const agent = this.#dependencies.objects.require('agent', found);
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
     if (agent.state === 'evicted')
       throw new PkiError('AGENT_EVICTED', `the agent ${record.spiffeId} was evicted`);
-    const standing = standingIn(await this.#deps.agents.lineOf(agent), record.serial);
+    const standing = standingIn(await this.#dependencies.agents.lineOf(agent), record.serial);
     if (standing !== 'full')
       throw new PkiError(
         'AGENT_SUPERSEDED',
@@ -249,8 +249,9 @@ export class CallerRegistry implements Callers {
    */
   async #adminUntil(record: CertificateRecord, now: number): Promise<number> {
     if (record.entryId === null) return Infinity;
-    const found = await this.#deps.entries.byId(record.entryId);
-    const entry = found === undefined ? undefined : this.#deps.objects.require('entry', found);
+    const found = await this.#dependencies.entries.byId(record.entryId);
+    const entry =
+      found === undefined ? undefined : this.#dependencies.objects.require('entry', found);
     const stands =
       entry !== undefined &&
       entry.admin &&
@@ -278,8 +279,8 @@ export class CallerRegistry implements Callers {
   }
 
   #refuseUntrusted(record: CertificateRecord): void {
-    const issuer = this.#deps.authorities.all().find(({ id }) => id === record.authorityId);
-    const root = this.#deps.authorities.rootOf(record.authorityId);
+    const issuer = this.#dependencies.authorities.all().find(({ id }) => id === record.authorityId);
+    const root = this.#dependencies.authorities.rootOf(record.authorityId);
     const trusted =
       issuer !== undefined &&
       isTrusted(issuer.state) &&
@@ -293,7 +294,7 @@ export class CallerRegistry implements Callers {
   }
 
   #rootsText(): string {
-    return this.#deps.authorities
+    return this.#dependencies.authorities
       .rootsDer()
       .map((der) => der.toString('base64'))
       .sort()

@@ -56,17 +56,17 @@ export class RefusalLog implements Refusals {
   #appending: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
 
-  constructor(deps: {
+  constructor(dependencies: {
     readonly audit: Pick<AuditStore, 'append'>;
     readonly clock: Clock;
     readonly logger: Logger;
     readonly rate: Rate;
   }) {
-    this.#audit = deps.audit;
-    this.#clock = deps.clock;
-    this.#logger = deps.logger;
-    this.#buckets = new KeyedBuckets(deps.rate, deps.clock);
-    this.#sinceMs = deps.clock.nowMs();
+    this.#audit = dependencies.audit;
+    this.#clock = dependencies.clock;
+    this.#logger = dependencies.logger;
+    this.#buckets = new KeyedBuckets(dependencies.rate, dependencies.clock);
+    this.#sinceMs = dependencies.clock.nowMs();
   }
 
   async refused(

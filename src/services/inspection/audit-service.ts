@@ -39,15 +39,15 @@ const chunkBytes = 256 * 1024;
  * the whole trust domain.
  */
 export class AuditService implements Audit {
-  readonly #deps: AuditDependencies;
+  readonly #dependencies: AuditDependencies;
 
-  constructor(deps: AuditDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: AuditDependencies) {
+    this.#dependencies = dependencies;
   }
 
   list(caller: OperatorCaller, filter: AuditFilter, page: PageRequest): Promise<Page<AuditRecord>> {
     return this.#reading(caller, 'ListAuditRecords', () =>
-      this.#deps.audit.list(filter, checkPage(page)),
+      this.#dependencies.audit.list(filter, checkPage(page)),
     );
   }
 
@@ -68,22 +68,28 @@ export class AuditService implements Audit {
   }
 
   #streamDeps(): AuditStreamDependencies {
-    const { audit, log, certificates, evidence, clock, facts } = this.#deps;
+    const { audit, log, certificates, evidence, clock, facts } = this.#dependencies;
     return { audit, log, certificates, evidence, clock, facts };
   }
 
   #reading<T>(caller: OperatorCaller, operation: OperationName, act: () => Promise<T>): Promise<T> {
-    return refusing(this.#deps.refusals, { caller, operation }, async () => {
-      (await this.#deps.access.of(caller)).require('audit.read', this.#deps.access.all);
+    return refusing(this.#dependencies.refusals, { caller, operation }, async () => {
+      (await this.#dependencies.access.of(caller)).require(
+        'audit.read',
+        this.#dependencies.access.all,
+      );
       return act();
     });
   }
 }
 
-async function* chunks(deps: AuditStreamDependencies, signal: AbortSignal): AsyncGenerator<Buffer> {
+async function* chunks(
+  dependencies: AuditStreamDependencies,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
   let text: string[] = [];
   let length = 0;
-  for await (const line of exportLines(deps, signal)) {
+  for await (const line of exportLines(dependencies, signal)) {
     const json = JSON.stringify(line);
     text.push(json);
     length += json.length;

@@ -37,12 +37,12 @@ export interface AuditStreamDependencies {
  * it.
  */
 export async function* exportLines(
-  deps: AuditStreamDependencies,
+  dependencies: AuditStreamDependencies,
   signal: AbortSignal,
 ): AsyncGenerator<ExportLine> {
-  const { log, facts, clock } = deps;
+  const { log, facts, clock } = dependencies;
   const newest = await log.latestCheckpoint();
-  const until = await deps.audit.count();
+  const until = await dependencies.audit.count();
   const size = newest?.size ?? 0;
   const reasons = new Map(
     (await allExcluded(log)).map(({ sequence, reason }) => [sequence, reason]),
@@ -58,7 +58,7 @@ export async function* exportLines(
   const checkpoints = new Checkpoints(log);
   let tile = -1;
   for (let after: string | undefined; !signal.aborted; ) {
-    const page = await deps.audit.list(
+    const page = await dependencies.audit.list(
       {},
       after === undefined ? { size: 1000 } : { size: 1000, after },
     );
@@ -77,7 +77,7 @@ export async function* exportLines(
       }
       yield recordLine(record, index, reasons.get(record.sequence));
       if (index === undefined) continue;
-      if (record.kind === 'authority.active') yield* evidenceLines(record, deps.evidence);
+      if (record.kind === 'authority.active') yield* evidenceLines(record, dependencies.evidence);
       for (const { note, timeMs } of await checkpoints.upTo(Math.min(index + 1, size)))
         yield { type: 'checkpoint', note, timeMs };
     }
@@ -184,29 +184,29 @@ export interface WatchedRecord {
 
 /** `undefined` once nothing more can be missed, then records as they are committed. */
 export async function* watchRecords(
-  deps: AuditStreamDependencies,
+  dependencies: AuditStreamDependencies,
   filter: WatchFilter,
   signal: AbortSignal,
 ): AsyncGenerator<WatchedRecord | undefined> {
   let wake: (() => void) | undefined;
   let news = false;
-  const stop = deps.log.onRecords(() => {
+  const stop = dependencies.log.onRecords(() => {
     news = true;
     wake?.();
   });
   const onAbort = (): void => wake?.();
   signal.addEventListener('abort', onAbort, { once: true });
   try {
-    let after = await deps.audit.count();
+    let after = await dependencies.audit.count();
     const holders =
       filter.identity === undefined
         ? new Set<string>()
-        : await holdersOf(deps, filter.identity, signal);
+        : await holdersOf(dependencies, filter.identity, signal);
     yield undefined;
     while (!signal.aborted) {
       news = false;
       for (let more = true; more && !signal.aborted; ) {
-        const page = await deps.audit.list({}, { size: 500, after: String(after) });
+        const page = await dependencies.audit.list({}, { size: 500, after: String(after) });
         for (const record of page.items) {
           after = record.sequence;
           const said = readCanonical(record.canonical);
@@ -240,13 +240,13 @@ function matches(
 }
 
 async function holdersOf(
-  deps: AuditStreamDependencies,
+  dependencies: AuditStreamDependencies,
   spiffeId: string,
   signal: AbortSignal,
 ): Promise<Set<string>> {
   const holders = new Set<string>();
   for await (const certificates of pagesOf((page) =>
-    deps.certificates.list({ spiffeId }, 'created', page),
+    dependencies.certificates.list({ spiffeId }, 'created', page),
   )) {
     if (signal.aborted) break;
     for (const { holder, state } of certificates) if (state === 'issued') holders.add(holder);

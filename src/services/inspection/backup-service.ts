@@ -22,16 +22,16 @@ export interface BackupDependencies {
  * who may have them.
  */
 export class BackupService implements Backup {
-  readonly #deps: BackupDependencies;
+  readonly #dependencies: BackupDependencies;
 
-  constructor(deps: BackupDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: BackupDependencies) {
+    this.#dependencies = dependencies;
   }
 
   read(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>> {
-    return refusing(this.#deps.refusals, { caller, operation: 'Backup' }, async () => {
-      (await this.#deps.access.of(caller)).requireEverything('a backup');
-      const { store, clock } = this.#deps;
+    return refusing(this.#dependencies.refusals, { caller, operation: 'Backup' }, async () => {
+      (await this.#dependencies.access.of(caller)).requireEverything('a backup');
+      const { store, clock } = this.#dependencies;
       await store.audit.append([
         {
           timeMs: clock.nowMs(),

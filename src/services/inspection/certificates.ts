@@ -1,5 +1,5 @@
 import type { AuditRecord, CertificateRecord, Position, Revocation } from '../../domain/index.ts';
-import type { IssuedLeaf } from '../../issuance/contract.ts';
+import type { IssuedLeaf } from '../../issuance/issuer.ts';
 import type { AuditFilter, CertificateFilter, Page, PageRequest } from '../../store/ports/index.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 

@@ -10,7 +10,7 @@ import {
   type AuthorityState,
   type CertificateRecord,
 } from '../../domain/index.ts';
-import type { Authorities } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
 import type {
   AuthorityStore,
   CertificateFilter,
@@ -52,10 +52,10 @@ export interface AuthorityViewDependencies extends InventoryDependencies {
  * sees all.
  */
 export class AuthorityViewService implements AuthorityViews {
-  readonly #deps: AuthorityViewDependencies;
+  readonly #dependencies: AuthorityViewDependencies;
 
-  constructor(deps: AuthorityViewDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: AuthorityViewDependencies) {
+    this.#dependencies = dependencies;
   }
 
   list(
@@ -64,7 +64,7 @@ export class AuthorityViewService implements AuthorityViews {
   ): Promise<readonly AuthorityView[]> {
     return this.#reading(caller, 'ListAuthorities', undefined, async () => {
       const { kind, state } = filter;
-      const found = await this.#deps.store.list({
+      const found = await this.#dependencies.store.list({
         ...(kind === undefined ? {} : { kind }),
         ...(state === undefined ? {} : { states: [state] }),
       });
@@ -74,7 +74,7 @@ export class AuthorityViewService implements AuthorityViews {
 
   get(caller: OperatorCaller, id: string): Promise<AuthorityView> {
     return this.#reading(caller, 'GetAuthority', id.slice(0, 64), async () => {
-      const authority = await this.#deps.store.byId(id);
+      const authority = await this.#dependencies.store.byId(id);
       if (authority === undefined)
         throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
       return this.#view(authority);
@@ -83,11 +83,11 @@ export class AuthorityViewService implements AuthorityViews {
 
   bundle(caller: OperatorCaller): Promise<BundleView> {
     return this.#reading(caller, 'GetBundle', undefined, () => {
-      const rootsDer = this.#deps.authorities.rootsDer();
+      const rootsDer = this.#dependencies.authorities.rootsDer();
       return Promise.resolve({
-        trustDomainName: this.#deps.settings.trustDomain.name,
+        trustDomainName: this.#dependencies.settings.trustDomain.name,
         rootsDer,
-        bundle: this.#deps.authorities.bundle(),
+        bundle: this.#dependencies.authorities.bundle(),
         fingerprints: rootsDer.map(sha256Hex),
       });
     });
@@ -99,8 +99,8 @@ export class AuthorityViewService implements AuthorityViews {
     subject: string | undefined,
     act: () => Promise<T>,
   ): Promise<T> {
-    return refusing(this.#deps.refusals, { caller, operation, subject }, async () => {
-      (await this.#deps.access.of(caller)).require('authority.read', { kind: 'none' });
+    return refusing(this.#dependencies.refusals, { caller, operation, subject }, async () => {
+      (await this.#dependencies.access.of(caller)).require('authority.read', { kind: 'none' });
       return act();
     });
   }
@@ -108,9 +108,9 @@ export class AuthorityViewService implements AuthorityViews {
   async #view(authority: Authority): Promise<AuthorityView> {
     return {
       authority,
-      liveCertificates: await this.#deps.certificates.countLive(
+      liveCertificates: await this.#dependencies.certificates.countLive(
         { authorityId: authority.id },
-        this.#deps.clock.now(),
+        this.#dependencies.clock.now(),
       ),
     };
   }
@@ -130,10 +130,10 @@ const narrowing = (scope: string): CertificateFilter =>
 
 /** What was issued. A role sees the certificates of the identities under its prefixes. */
 export class CertificateService implements Certificates {
-  readonly #deps: CertificateDependencies;
+  readonly #dependencies: CertificateDependencies;
 
-  constructor(deps: CertificateDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: CertificateDependencies) {
+    this.#dependencies = dependencies;
   }
 
   list(
@@ -142,43 +142,47 @@ export class CertificateService implements Certificates {
     order: 'created' | 'newest' | 'expiry',
     page: PageRequest,
   ): Promise<Page<CertificateRecord>> {
-    return refusing(this.#deps.refusals, { caller, operation: 'ListCertificates' }, async () => {
-      const rights = await this.#deps.access.of(caller);
-      rights.require('certificate.read', { kind: 'none' });
-      const prefixes = rights.prefixes('certificate.read');
-      // a role with one prefix lets the database do the narrowing; whatever it answers is still
-      // looked at one by one
-      const only =
-        prefixes?.length === 1 &&
-        prefixes[0] !== wholeTrustDomain(this.#deps.settings.trustDomain) &&
-        filter.spiffeId === undefined &&
-        filter.spiffeIdPrefix === undefined &&
-        filter.kind === undefined
-          ? prefixes[0]
-          : undefined;
-      const narrowed = only === undefined ? filter : { ...filter, ...narrowing(only) };
-      // the certificates of authorities have no path, and belong to whoever sees the whole trust
-      // domain
-      const seesAll = rights.permits('certificate.read', this.#deps.access.all);
-      return visiblePage(
-        (next) => this.#deps.certificates.list(narrowed, order, next),
-        (record) => seesAll || rights.permits('certificate.read', targetOfRecord(record)),
-        checkPage(page),
-      );
-    });
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'ListCertificates' },
+      async () => {
+        const rights = await this.#dependencies.access.of(caller);
+        rights.require('certificate.read', { kind: 'none' });
+        const prefixes = rights.prefixes('certificate.read');
+        // a role with one prefix lets the database do the narrowing; whatever it answers is still
+        // looked at one by one
+        const only =
+          prefixes?.length === 1 &&
+          prefixes[0] !== wholeTrustDomain(this.#dependencies.settings.trustDomain) &&
+          filter.spiffeId === undefined &&
+          filter.spiffeIdPrefix === undefined &&
+          filter.kind === undefined
+            ? prefixes[0]
+            : undefined;
+        const narrowed = only === undefined ? filter : { ...filter, ...narrowing(only) };
+        // the certificates of authorities have no path, and belong to whoever sees the whole trust
+        // domain
+        const seesAll = rights.permits('certificate.read', this.#dependencies.access.all);
+        return visiblePage(
+          (next) => this.#dependencies.certificates.list(narrowed, order, next),
+          (record) => seesAll || rights.permits('certificate.read', targetOfRecord(record)),
+          checkPage(page),
+        );
+      },
+    );
   }
 
   get(caller: OperatorCaller, serial: string): Promise<CertificateRecord> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'GetCertificate', subject: serial.slice(0, 64) },
       async () => {
-        const rights = await this.#deps.access.of(caller);
+        const rights = await this.#dependencies.access.of(caller);
         rights.require('certificate.read', { kind: 'none' });
-        const record = await this.#deps.certificates.bySerial(serial.toLowerCase());
+        const record = await this.#dependencies.certificates.bySerial(serial.toLowerCase());
         const visible =
           record !== undefined &&
-          (rights.permits('certificate.read', this.#deps.access.all) ||
+          (rights.permits('certificate.read', this.#dependencies.access.all) ||
             rights.permits('certificate.read', targetOfRecord(record)));
         if (!visible)
           throw new PkiError(
@@ -209,17 +213,17 @@ export interface StatusDependencies extends InventoryDependencies {
 }
 
 export class StatusService implements Status {
-  readonly #deps: StatusDependencies;
+  readonly #dependencies: StatusDependencies;
 
-  constructor(deps: StatusDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: StatusDependencies) {
+    this.#dependencies = dependencies;
   }
 
   get(caller: OperatorCaller): Promise<StatusView> {
-    return refusing(this.#deps.refusals, { caller, operation: 'GetStatus' }, async () => {
-      (await this.#deps.access.of(caller)).require('server.read', { kind: 'none' });
-      const { facts, settings } = this.#deps;
-      const { certificates, clock, meta } = this.#deps;
+    return refusing(this.#dependencies.refusals, { caller, operation: 'GetStatus' }, async () => {
+      (await this.#dependencies.access.of(caller)).require('server.read', { kind: 'none' });
+      const { facts, settings } = this.#dependencies;
+      const { certificates, clock, meta } = this.#dependencies;
       // under way now, or found after a crash and possibly live
       const [position, counts, abandoned] = await Promise.all([
         meta.position(),
@@ -232,7 +236,7 @@ export class StatusService implements Status {
         startedAt: facts.startedAt(),
         ...facts.readiness(),
         hsmStatus: facts.hsmStatus(),
-        agentsConnected: this.#deps.sessions.connectedCount(),
+        agentsConnected: this.#dependencies.sessions.connectedCount(),
         position,
         unfinishedIntents: counts.intent + abandoned,
         serverCertificateNotAfter: facts.serverCertificateNotAfter(),

@@ -31,10 +31,10 @@ const namedAgents = 500;
  * for going on with it.
  */
 export class RestoreService implements Restore {
-  readonly #deps: RestoreDependencies;
+  readonly #dependencies: RestoreDependencies;
 
-  constructor(deps: RestoreDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: RestoreDependencies) {
+    this.#dependencies = dependencies;
   }
 
   show(caller: OperatorCaller): Promise<RestoreView> {
@@ -43,13 +43,13 @@ export class RestoreService implements Restore {
 
   accept(caller: OperatorCaller, size: number): Promise<RestoreView> {
     return this.#everything(caller, 'AcceptRestore', async () => {
-      await this.#deps.facts.accept(size, actorOf(caller));
+      await this.#dependencies.facts.accept(size, actorOf(caller));
       return this.#view();
     });
   }
 
   async #view(): Promise<RestoreView> {
-    const { facts, store } = this.#deps;
+    const { facts, store } = this.#dependencies;
     const stale = facts.stale();
     if (stale === undefined) {
       const { size } = await store.log.head();
@@ -68,7 +68,7 @@ export class RestoreService implements Restore {
   }
 
   async #comingBack(): Promise<Pick<RestoreView, 'comingBack' | 'agents'>> {
-    const { store, clock } = this.#deps;
+    const { store, clock } = this.#dependencies;
     const comingBack: RestoreView['comingBack'][number][] = [];
     for await (const tokens of pagesOf((page) => store.tokens.list(page))) {
       for (const { id, agentId, expiresAt, usedAt } of tokens)
@@ -90,8 +90,8 @@ export class RestoreService implements Restore {
     operation: OperationName,
     act: () => Promise<T>,
   ): Promise<T> {
-    return refusing(this.#deps.refusals, { caller, operation }, async () => {
-      (await this.#deps.access.of(caller)).requireEverything('a restore');
+    return refusing(this.#dependencies.refusals, { caller, operation }, async () => {
+      (await this.#dependencies.access.of(caller)).requireEverything('a restore');
       return act();
     });
   }

@@ -6,7 +6,7 @@ import {
   type Revocation,
   type RevocationReason,
 } from '../../domain/index.ts';
-import type { Authorities } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerRevocations } from '../../ledger/index.ts';
 import type { CertificateStore } from '../../store/ports/index.ts';
 import { actorOf, type OperatorCaller } from '../callers/caller.ts';
@@ -31,10 +31,10 @@ export interface RevocationDependencies extends InventoryDependencies {
  * its answer is its expiry.
  */
 export class RevocationService implements Revocations {
-  readonly #deps: RevocationDependencies;
+  readonly #dependencies: RevocationDependencies;
 
-  constructor(deps: RevocationDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: RevocationDependencies) {
+    this.#dependencies = dependencies;
   }
 
   revoke(
@@ -43,10 +43,10 @@ export class RevocationService implements Revocations {
     reason: string,
   ): Promise<{ readonly certificate: CertificateRecord; readonly revocation: Revocation }> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'RevokeCertificate', subject: serial.slice(0, 64) },
       async () => {
-        const { access, certificates, revocations, callers, clock, inventory } = this.#deps;
+        const { access, certificates, revocations, callers, clock, inventory } = this.#dependencies;
         const rights = await access.of(caller);
         rights.require('certificate.revoke', { kind: 'none' });
         const stated = reasonOf(reason);
@@ -67,7 +67,7 @@ export class RevocationService implements Revocations {
         // whether it can be revoked, and on whose CRL it is to stand, is read from this row
         if (record.state === 'issued' && record.kind !== 'authority')
           await inventory.require(record);
-        checkRevocable(record, clock.now(), this.#deps.authorities.all());
+        checkRevocable(record, clock.now(), this.#dependencies.authorities.all());
         const actor = actorOf(caller);
         const revocation = await revocations.revoke(
           { serial: record.serial, reason: stated, revokedAt: clock.now(), revokedBy: actor },
@@ -92,7 +92,7 @@ export class RevocationService implements Revocations {
 
   /** Of a certificate that the caller has been shown. */
   of(serial: string): Promise<Revocation | undefined> {
-    return this.#deps.revocations.bySerial(serial);
+    return this.#dependencies.revocations.bySerial(serial);
   }
 }
 

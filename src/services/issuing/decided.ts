@@ -1,6 +1,6 @@
 import { PkiError } from '../../common/errors/index.ts';
 import type { Clock } from '../../common/runtime/index.ts';
-import type { Issuer, LeafRequest } from '../../issuance/contract.ts';
+import type { Issuer, LeafRequest } from '../../issuance/issuer.ts';
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { Caller } from '../callers/caller.ts';
 import type { SvidOutcome } from '../services.ts';
@@ -68,7 +68,7 @@ export interface IssuingCall {
  * order of the items.
  */
 export async function issueDecided(
-  deps: { readonly issuer: Issuer; readonly refusals: RefusalLog },
+  dependencies: { readonly issuer: Issuer; readonly refusals: RefusalLog },
   { caller, operation, signal }: IssuingCall,
   decided: readonly Decided[],
 ): Promise<readonly SvidOutcome[]> {
@@ -76,11 +76,11 @@ export async function issueDecided(
   const [results] = await Promise.all([
     allowed.length === 0
       ? []
-      : deps.issuer.issue(allowed.map(({ request }) => ({ ...request, signal }))),
+      : dependencies.issuer.issue(allowed.map(({ request }) => ({ ...request, signal }))),
     ...decided.map((item) =>
       item.ok
         ? undefined
-        : deps.refusals.refused(caller, operation, item.error, item.subject.slice(0, 300)),
+        : dependencies.refusals.refused(caller, operation, item.error, item.subject.slice(0, 300)),
     ),
   ]);
   let next = 0;
@@ -90,7 +90,7 @@ export async function issueDecided(
         ok: false,
         requestId: item.requestId,
         error: item.error,
-        refusalId: deps.refusals.idOf(item.error) ?? '',
+        refusalId: dependencies.refusals.idOf(item.error) ?? '',
       };
     const result = results[next];
     next += 1;
@@ -104,19 +104,19 @@ export async function issueDecided(
       };
     if (result.ok) return { ok: true, requestId, leaf: result.leaf };
     // issuance has it on record already
-    deps.refusals.mark(result.error, result.refusalId);
+    dependencies.refusals.mark(result.error, result.refusalId);
     return { ok: false, requestId, error: result.error, refusalId: result.refusalId };
   });
 }
 
 /** One leaf, thrown if refused. */
 export async function issueOne(
-  deps: { readonly issuer: Issuer; readonly refusals: RefusalLog },
+  dependencies: { readonly issuer: Issuer; readonly refusals: RefusalLog },
   request: LeafRequest,
 ): Promise<Extract<SvidOutcome, { ok: true }>['leaf']> {
-  const [result] = await deps.issuer.issue([request]);
+  const [result] = await dependencies.issuer.issue([request]);
   if (result === undefined) throw new PkiError('INTERNAL', 'issuance gave no result');
   if (result.ok) return result.leaf;
-  deps.refusals.mark(result.error, result.refusalId);
+  dependencies.refusals.mark(result.error, result.refusalId);
   throw result.error;
 }

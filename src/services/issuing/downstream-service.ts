@@ -7,7 +7,7 @@ import {
   TokenBucket,
 } from '../../common/runtime/index.ts';
 import type { Agent, CertificateRecord, RegistrationEntry, Proven } from '../../domain/index.ts';
-import type { Authorities } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
 import type { DownstreamAuthority, DownstreamRequest } from '../../issuance/sources/downstream.ts';
 import type { LedgerRevocations, ObjectLedger } from '../../ledger/index.ts';
 import type { AgentStore, CertificateStore, EntryStore } from '../../store/ports/index.ts';
@@ -75,7 +75,7 @@ const endings: ReadonlySet<string> = new Set([
  * agent go, the certificate is revoked on its parent's CRL.
  */
 export class DownstreamService implements Downstream {
-  readonly #deps: DownstreamDependencies;
+  readonly #dependencies: DownstreamDependencies;
   readonly #buckets: KeyedBuckets;
   readonly #total: TokenBucket;
   readonly #stop: () => void;
@@ -86,11 +86,11 @@ export class DownstreamService implements Downstream {
   #again = false;
   #closed = false;
 
-  constructor(deps: DownstreamDependencies) {
-    this.#deps = deps;
-    this.#buckets = new KeyedBuckets(deps.settings.downstreamRate, deps.clock);
-    this.#total = new TokenBucket(deps.settings.downstreamTotalRate, deps.clock);
-    this.#stop = deps.onRevision(() => this.#soon(afterRevisionMs));
+  constructor(dependencies: DownstreamDependencies) {
+    this.#dependencies = dependencies;
+    this.#buckets = new KeyedBuckets(dependencies.settings.downstreamRate, dependencies.clock);
+    this.#total = new TokenBucket(dependencies.settings.downstreamTotalRate, dependencies.clock);
+    this.#stop = dependencies.onRevision(() => this.#soon(afterRevisionMs));
     this.#soon(afterRevisionMs);
   }
 
@@ -100,10 +100,10 @@ export class DownstreamService implements Downstream {
     signal?: AbortSignal,
   ): ReturnType<Downstream['sign']> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'SignDownstreamAuthority', subject: caller.entryId?.slice(0, 64) },
       async () => {
-        const { sign, authorities, settings, clock, revocations } = this.#deps;
+        const { sign, authorities, settings, clock, revocations } = this.#dependencies;
         requireWorkload(caller);
         const requestId = requestIdOrNew(input.requestId, clock.nowMs());
         const { record, ground } = await this.#groundOf(caller);
@@ -154,13 +154,13 @@ export class DownstreamService implements Downstream {
   async #groundOf(
     caller: WorkloadCaller | DelegateCaller,
   ): Promise<{ readonly record: CertificateRecord; readonly ground: Ground }> {
-    const record = await this.#deps.certificates.bySerial(caller.serial);
+    const record = await this.#dependencies.certificates.bySerial(caller.serial);
     if (record === undefined)
       throw new PkiError(
         'CERTIFICATE_UNKNOWN',
         `the certificate ${caller.serial} is not in the inventory`,
       );
-    await this.#deps.inventory.require(record);
+    await this.#dependencies.inventory.require(record);
     if (record.entryId === null)
       throw new PkiError(
         'DOWNSTREAM_NOT_ALLOWED',
@@ -180,7 +180,7 @@ export class DownstreamService implements Downstream {
     readonly entry: Proven<RegistrationEntry>;
     readonly agent: Proven<Agent>;
   }> {
-    const { entries, agents, objects, nodeSets, clock } = this.#deps;
+    const { entries, agents, objects, nodeSets, clock } = this.#dependencies;
     const [found, foundAgent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
     if (found === undefined)
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} is gone`);
@@ -232,7 +232,7 @@ export class DownstreamService implements Downstream {
       return;
     }
     this.#cancel?.();
-    this.#cancel = this.#deps.clock.after(delayMs, () => {
+    this.#cancel = this.#dependencies.clock.after(delayMs, () => {
       this.#looking = this.#look().finally(() => {
         this.#looking = undefined;
         this.#soon(this.#again ? afterRevisionMs : lookEveryMs);
@@ -242,7 +242,7 @@ export class DownstreamService implements Downstream {
   }
 
   async #look(): Promise<void> {
-    const { certificates, revocations, clock, logger, settings, held } = this.#deps;
+    const { certificates, revocations, clock, logger, settings, held } = this.#dependencies;
     if (held()) return;
     try {
       for await (const records of pagesOf((page) =>
@@ -272,7 +272,7 @@ export class DownstreamService implements Downstream {
   }
 
   async #keepOrRevoke({ serial, spiffeId, createdAtMs }: CertificateRecord): Promise<void> {
-    const { revocations, inventory, clock, logger } = this.#deps;
+    const { revocations, inventory, clock, logger } = this.#dependencies;
     const issued = await inventory.downstream({ serial, spiffeId, createdAtMs });
     if (issued === undefined) return;
     const { workload, entryId, agentId, authorityId, notAfter } = issued;

@@ -6,7 +6,8 @@ import {
   shortLivedMaximumSeconds,
   userSpiffeId,
 } from '../../domain/index.ts';
-import type { Authorities, Issuer } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
+import type { Issuer } from '../../issuance/issuer.ts';
 import type { Access } from '../callers/access.ts';
 import { actorOf, requesterOf, type OperatorCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-registry.ts';
@@ -27,12 +28,12 @@ export interface MintDependencies {
 
 /** An SVID without an entry, for an operator and the first admin. */
 export class MintService implements Mint {
-  readonly #deps: MintDependencies;
+  readonly #dependencies: MintDependencies;
   readonly #buckets: KeyedBuckets;
 
-  constructor(deps: MintDependencies) {
-    this.#deps = deps;
-    this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
+  constructor(dependencies: MintDependencies) {
+    this.#dependencies = dependencies;
+    this.#buckets = new KeyedBuckets(dependencies.settings.signingRate, dependencies.clock);
   }
 
   mint(
@@ -41,13 +42,13 @@ export class MintService implements Mint {
     signal?: AbortSignal,
   ): ReturnType<Mint['mint']> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'MintX509Svid', subject: request.spiffeId },
       async () => {
-        const { settings } = this.#deps;
-        const requestId = requestIdOrNew(request.requestId, this.#deps.clock.nowMs());
+        const { settings } = this.#dependencies;
+        const requestId = requestIdOrNew(request.requestId, this.#dependencies.clock.nowMs());
         const spiffeId = unwrap(userSpiffeId(request.spiffeId, settings.trustDomain));
-        const rights = await this.#deps.access.of(caller);
+        const rights = await this.#dependencies.access.of(caller);
         rights.require('certificate.mint', { kind: 'id', spiffeId: request.spiffeId });
         if (request.admin) rights.requireEverything('minting an admin');
         const dnsNames = checkDnsNames(request.dnsNames, settings.reservedDnsNames);
@@ -62,7 +63,7 @@ export class MintService implements Mint {
             : ttlWithin(request.ttlSeconds, settings.minimumTtlSeconds, maximum);
         if (request.csrDer.length === 0)
           throw new PkiError('CSR_MALFORMED', 'the request has no CSR');
-        const leaf = await issueOne(this.#deps, {
+        const leaf = await issueOne(this.#dependencies, {
           requestId,
           csrDer: request.csrDer,
           subject: spiffeSubject(spiffeId, dnsNames),
@@ -78,7 +79,7 @@ export class MintService implements Mint {
           reason: { method: 'mint' },
           signal,
         });
-        return { leaf, rootsDer: this.#deps.authorities.rootsDer() };
+        return { leaf, rootsDer: this.#dependencies.authorities.rootsDer() };
       },
     );
   }

@@ -8,7 +8,8 @@ import {
   userSpiffeId,
   type Delegation,
 } from '../../domain/index.ts';
-import type { Authorities, LeafRequest } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
+import type { LeafRequest } from '../../issuance/issuer.ts';
 import type { DelegationStore, EntryStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import { requesterOf, type Caller, type DelegateCaller } from '../callers/caller.ts';
@@ -32,7 +33,7 @@ const maximumKnownIds = 20_000;
  * Signs for control planes inside their delegation; what comes out is always of kind `delegated`.
  */
 export class SigningService implements Signing {
-  readonly #deps: SigningDependencies;
+  readonly #dependencies: SigningDependencies;
   readonly #buckets: KeyedBuckets;
   readonly #stop: () => void;
   /**
@@ -41,10 +42,10 @@ export class SigningService implements Signing {
    */
   #adminById = new Map<string, boolean>();
 
-  constructor(deps: SigningDependencies) {
-    this.#deps = deps;
-    this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
-    this.#stop = deps.onRevision(() => {
+  constructor(dependencies: SigningDependencies) {
+    this.#dependencies = dependencies;
+    this.#buckets = new KeyedBuckets(dependencies.settings.signingRate, dependencies.clock);
+    this.#stop = dependencies.onRevision(() => {
       this.#adminById = new Map();
     });
   }
@@ -58,36 +59,44 @@ export class SigningService implements Signing {
     items: readonly DelegatedItem[],
     signal?: AbortSignal,
   ): Promise<{ readonly outcomes: readonly SvidOutcome[]; readonly rootsDer: readonly Buffer[] }> {
-    return refusing(this.#deps.refusals, { caller, operation: 'Sign' }, async () => {
+    return refusing(this.#dependencies.refusals, { caller, operation: 'Sign' }, async () => {
       checkBatchSize(items.length);
       enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
       const delegations = await this.#activeOf(caller);
       const adminIds = await this.#adminIds(items);
       const decided = decideEach(
         items,
-        this.#deps.clock.nowMs(),
+        this.#dependencies.clock.nowMs(),
         ({ spiffeId }) => spiffeId,
         (item) => this.#leafRequest(caller, delegations, adminIds, item),
       );
       return {
-        outcomes: await issueDecided(this.#deps, { caller, operation: 'Sign', signal }, decided),
-        rootsDer: this.#deps.authorities.rootsDer(),
+        outcomes: await issueDecided(
+          this.#dependencies,
+          { caller, operation: 'Sign', signal },
+          decided,
+        ),
+        rootsDer: this.#dependencies.authorities.rootsDer(),
       };
     });
   }
 
   delegation(caller: DelegateCaller): ReturnType<Signing['delegation']> {
-    return refusing(this.#deps.refusals, { caller, operation: 'GetDelegation' }, async () => {
-      const delegations = await this.#activeOf(caller);
-      return {
-        delegationIds: delegations.map(({ id }) => id),
-        patterns: [...new Set(delegations.flatMap(({ patterns }) => patterns))],
-        maxTtlSeconds: Math.max(...delegations.map(({ maxTtlSeconds }) => maxTtlSeconds)),
-        keyTypes: keyTypes.filter((type) =>
-          delegations.some((delegation) => delegation.keyTypes.includes(type)),
-        ),
-      };
-    });
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'GetDelegation' },
+      async () => {
+        const delegations = await this.#activeOf(caller);
+        return {
+          delegationIds: delegations.map(({ id }) => id),
+          patterns: [...new Set(delegations.flatMap(({ patterns }) => patterns))],
+          maxTtlSeconds: Math.max(...delegations.map(({ maxTtlSeconds }) => maxTtlSeconds)),
+          keyTypes: keyTypes.filter((type) =>
+            delegations.some((delegation) => delegation.keyTypes.includes(type)),
+          ),
+        };
+      },
+    );
   }
 
   async #activeOf(caller: DelegateCaller): Promise<readonly Delegation[]> {
@@ -97,13 +106,15 @@ export class SigningService implements Signing {
         'CALLER_NOT_ADMITTED',
         `this is open to delegates, not to ${actual.class}`,
       );
-    const delegations = await this.#deps.delegations.activeFor(
+    const delegations = await this.#dependencies.delegations.activeFor(
       caller.spiffeId,
-      this.#deps.clock.now(),
+      this.#dependencies.clock.now(),
     );
     if (delegations.length === 0)
       throw new PkiError('CALLER_NOT_ADMITTED', `${caller.spiffeId} has no active delegation`);
-    return delegations.map((delegation) => this.#deps.objects.require('delegation', delegation));
+    return delegations.map((delegation) =>
+      this.#dependencies.objects.require('delegation', delegation),
+    );
   }
 
   /**
@@ -112,7 +123,7 @@ export class SigningService implements Signing {
    */
   async #adminIds(items: readonly DelegatedItem[]): Promise<ReadonlySet<string>> {
     const asked = [...new Set(items.map(({ spiffeId }) => spiffeId))].filter(
-      (id) => userSpiffeId(id, this.#deps.settings.trustDomain).ok,
+      (id) => userSpiffeId(id, this.#dependencies.settings.trustDomain).ok,
     );
     const found = await Promise.all(
       asked.map(async (spiffeId) => ((await this.#isAdminId(spiffeId)) ? [spiffeId] : [])),
@@ -130,7 +141,9 @@ export class SigningService implements Signing {
   }
 
   async #statedAsAdmin(spiffeId: string): Promise<boolean> {
-    for await (const entries of pagesOf((page) => this.#deps.entries.list({ spiffeId }, page)))
+    for await (const entries of pagesOf((page) =>
+      this.#dependencies.entries.list({ spiffeId }, page),
+    ))
       if (entries.some(({ admin }) => admin)) return true;
     return false;
   }
@@ -141,7 +154,7 @@ export class SigningService implements Signing {
     adminIds: ReadonlySet<string>,
     item: DelegatedItem,
   ): LeafRequest {
-    const { settings } = this.#deps;
+    const { settings } = this.#dependencies;
     const spiffeId = unwrap(userSpiffeId(item.spiffeId, settings.trustDomain));
     if (adminIds.has(item.spiffeId))
       throw new PkiError('OUTSIDE_DELEGATION', `${item.spiffeId} is the identity of an admin`);

@@ -14,7 +14,7 @@ import {
   type Agent,
   type RegistrationEntry,
 } from '../../domain/index.ts';
-import type { IssuedJwt, LeafRequest } from '../../issuance/contract.ts';
+import type { IssuedJwt, LeafRequest } from '../../issuance/issuer.ts';
 import type { AgentStore, EntryStore } from '../../store/ports/index.ts';
 import { requesterOf, type AgentCaller } from '../callers/caller.ts';
 import { callerRights } from '../callers/caller-registry.ts';
@@ -46,12 +46,12 @@ const maximumAudienceBytes = 512;
  * for.
  */
 export class SvidService implements Svids {
-  readonly #deps: SvidDependencies;
+  readonly #dependencies: SvidDependencies;
   readonly #buckets: KeyedBuckets;
 
-  constructor(deps: SvidDependencies) {
-    this.#deps = deps;
-    this.#buckets = new KeyedBuckets(deps.settings.signingRate, deps.clock);
+  constructor(dependencies: SvidDependencies) {
+    this.#dependencies = dependencies;
+    this.#buckets = new KeyedBuckets(dependencies.settings.signingRate, dependencies.clock);
   }
 
   signX509(
@@ -59,30 +59,40 @@ export class SvidService implements Svids {
     items: readonly X509SvidItem[],
     signal?: AbortSignal,
   ): Promise<readonly SvidOutcome[]> {
-    return refusing(this.#deps.refusals, { caller, operation: 'SignX509Svids' }, async () => {
-      requireAgent(caller);
-      checkBatchSize(items.length);
-      enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
-      const { agent, parents } = await this.#agentOf(caller);
-      const entries = new Map(
-        (await this.#deps.entries.byIds([...new Set(items.map(({ entryId }) => entryId))])).map(
-          (entry) => [entry.id, entry],
-        ),
-      );
-      const decided = decideEach(
-        items,
-        this.#deps.clock.nowMs(),
-        ({ entryId }) => entryId,
-        (item) =>
-          this.#leafRequest(
-            caller,
-            agent,
-            this.#obtainable(entries.get(item.entryId), item.entryId, parents),
-            item,
-          ),
-      );
-      return issueDecided(this.#deps, { caller, operation: 'SignX509Svids', signal }, decided);
-    });
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'SignX509Svids' },
+      async () => {
+        requireAgent(caller);
+        checkBatchSize(items.length);
+        enforceRate(this.#buckets.take(caller.spiffeId, items.length), 'too many certificates');
+        const { agent, parents } = await this.#agentOf(caller);
+        const entries = new Map(
+          (
+            await this.#dependencies.entries.byIds([
+              ...new Set(items.map(({ entryId }) => entryId)),
+            ])
+          ).map((entry) => [entry.id, entry]),
+        );
+        const decided = decideEach(
+          items,
+          this.#dependencies.clock.nowMs(),
+          ({ entryId }) => entryId,
+          (item) =>
+            this.#leafRequest(
+              caller,
+              agent,
+              this.#obtainable(entries.get(item.entryId), item.entryId, parents),
+              item,
+            ),
+        );
+        return issueDecided(
+          this.#dependencies,
+          { caller, operation: 'SignX509Svids', signal },
+          decided,
+        );
+      },
+    );
   }
 
   signJwt(
@@ -91,7 +101,7 @@ export class SvidService implements Svids {
     signal?: AbortSignal,
   ): Promise<IssuedJwt & { readonly spiffeId: string; readonly serverTime: number }> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'SignJwtSvid', subject: ask.entryId.slice(0, 64) },
       async () => {
         requireAgent(caller);
@@ -99,15 +109,15 @@ export class SvidService implements Svids {
         const audience = checkAudience(ask.audience);
         enforceRate(this.#buckets.take(caller.spiffeId), 'too many tokens');
         const { parents } = await this.#agentOf(caller);
-        const [found] = await this.#deps.entries.byIds([ask.entryId]);
+        const [found] = await this.#dependencies.entries.byIds([ask.entryId]);
         const entry = this.#obtainable(found, ask.entryId, parents);
         const spiffeId = identityOf(entry, ask.selectors);
-        const { settings } = this.#deps;
+        const { settings } = this.#dependencies;
         const entryTtl =
           entry.jwtTtlSeconds === 0
             ? Math.min(settings.defaultJwtTtlSeconds, settings.maximumJwtTtlSeconds)
             : Math.min(entry.jwtTtlSeconds, settings.maximumJwtTtlSeconds);
-        const issued = await this.#deps.issuer.issueJwt({
+        const issued = await this.#dependencies.issuer.issueJwt({
           caller: requesterOf(caller),
           spiffeId,
           audience,
@@ -125,7 +135,11 @@ export class SvidService implements Svids {
           },
           signal,
         });
-        return { ...issued, spiffeId: spiffeId.toString(), serverTime: this.#deps.clock.now() };
+        return {
+          ...issued,
+          spiffeId: spiffeId.toString(),
+          serverTime: this.#dependencies.clock.now(),
+        };
       },
     );
   }
@@ -133,8 +147,8 @@ export class SvidService implements Svids {
   async #agentOf(
     caller: AgentCaller,
   ): Promise<{ readonly agent: Agent; readonly parents: readonly string[] }> {
-    const agent = await standingAgent(this.#deps, caller);
-    return { agent, parents: await this.#deps.nodeSets.parents(agent) };
+    const agent = await standingAgent(this.#dependencies, caller);
+    return { agent, parents: await this.#dependencies.nodeSets.parents(agent) };
   }
 
   /**
@@ -146,7 +160,7 @@ export class SvidService implements Svids {
     entryId: string,
     parents: readonly string[],
   ): RegistrationEntry {
-    const now = this.#deps.clock.now();
+    const now = this.#dependencies.clock.now();
     if (
       entry === undefined ||
       !parents.includes(entry.parentId) ||
@@ -156,7 +170,7 @@ export class SvidService implements Svids {
         'ENTRY_NOT_AUTHORIZED',
         `no entry ${JSON.stringify(entryId.slice(0, 64))} gives an identity to this agent`,
       );
-    return this.#deps.objects.require('entry', entry);
+    return this.#dependencies.objects.require('entry', entry);
   }
 
   #leafRequest(
@@ -165,7 +179,7 @@ export class SvidService implements Svids {
     entry: RegistrationEntry,
     item: X509SvidItem,
   ): LeafRequest {
-    const { settings } = this.#deps;
+    const { settings } = this.#dependencies;
     const spiffeId = identityOf(entry, item.selectors);
     const maximum =
       entry.profile === 'short-lived'

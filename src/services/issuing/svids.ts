@@ -1,7 +1,7 @@
 import type { PkiError } from '../../common/errors/index.ts';
 import type { Selector } from '../../common/spiffe/index.ts';
 import type { KeyType } from '../../common/x509/key-type.ts';
-import type { IssuedJwt, IssuedLeaf } from '../../issuance/contract.ts';
+import type { IssuedJwt, IssuedLeaf } from '../../issuance/issuer.ts';
 import type { DownstreamAuthority } from '../../issuance/sources/downstream.ts';
 import type { AgentCaller, DelegateCaller, WorkloadCaller } from '../callers/caller.ts';
 

@@ -22,25 +22,27 @@ export interface DelegationDependencies {
 
 /** What control planes may sign. Nobody delegates more than his own roles cover. */
 export class DelegationService implements Delegations {
-  readonly #deps: DelegationDependencies;
+  readonly #dependencies: DelegationDependencies;
 
-  constructor(deps: DelegationDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: DelegationDependencies) {
+    this.#dependencies = dependencies;
   }
 
   create(caller: OperatorCaller, input: DelegationInput): Promise<Delegation> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'CreateDelegation', subject: input.clientId },
       async () => {
-        const { clock, settings } = this.#deps;
+        const { clock, settings } = this.#dependencies;
         const now = clock.now();
         const draft = checkDelegation(input, settings, now);
         assertIssuable(draft.profile, settings);
-        requireReach(await this.#deps.access.of(caller), draft);
+        requireReach(await this.#dependencies.access.of(caller), draft);
         // roles know no DNS names, so that none limits what a name in a delegation would be good for
         if (draft.dnsPatterns.length > 0)
-          (await this.#deps.access.of(caller)).requireEverything('a delegation with DNS patterns');
+          (await this.#dependencies.access.of(caller)).requireEverything(
+            'a delegation with DNS patterns',
+          );
         const delegation: Delegation = {
           ...draft,
           id: uuidv7(clock.nowMs()),
@@ -48,7 +50,7 @@ export class DelegationService implements Delegations {
           createdAt: now,
           createdBy: actorOf(caller),
         };
-        await this.#deps.delegations.create(delegation, {
+        await this.#dependencies.delegations.create(delegation, {
           timeMs: clock.nowMs(),
           actor: actorOf(caller),
           kind: 'delegation.created',
@@ -63,7 +65,7 @@ export class DelegationService implements Delegations {
             expiresAt: delegation.expiresAt,
           },
         });
-        this.#deps.callers.invalidate();
+        this.#dependencies.callers.invalidate();
         return delegation;
       },
     );
@@ -74,27 +76,31 @@ export class DelegationService implements Delegations {
     filter: { readonly includeRevoked: boolean },
     page: PageRequest,
   ): Promise<Page<Delegation>> {
-    return refusing(this.#deps.refusals, { caller, operation: 'ListDelegations' }, async () => {
-      const rights = await this.#deps.access.of(caller);
-      rights.require('delegation.read', { kind: 'none' });
-      return visiblePage(
-        (next) => this.#deps.delegations.list(filter, next),
-        ({ clientId }) => rights.permits('delegation.read', { kind: 'id', spiffeId: clientId }),
-        checkPage(page),
-      );
-    });
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'ListDelegations' },
+      async () => {
+        const rights = await this.#dependencies.access.of(caller);
+        rights.require('delegation.read', { kind: 'none' });
+        return visiblePage(
+          (next) => this.#dependencies.delegations.list(filter, next),
+          ({ clientId }) => rights.permits('delegation.read', { kind: 'id', spiffeId: clientId }),
+          checkPage(page),
+        );
+      },
+    );
   }
 
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<Delegation> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'RevokeDelegation', subject: id.slice(0, 64) },
       async () => {
-        const { clock } = this.#deps;
+        const { clock } = this.#dependencies;
         const text = checkText('reason', reason, 500);
-        const rights = await this.#deps.access.of(caller);
+        const rights = await this.#dependencies.access.of(caller);
         rights.require('delegation.write', { kind: 'none' });
-        const delegation = await this.#deps.delegations.byId(id);
+        const delegation = await this.#dependencies.delegations.byId(id);
         if (delegation === undefined)
           throw new PkiError(
             'NOT_FOUND',
@@ -102,14 +108,14 @@ export class DelegationService implements Delegations {
           );
         // taking away needs the client alone: less power over more patterns is never a gain
         rights.require('delegation.write', { kind: 'id', spiffeId: delegation.clientId });
-        const revoked = await this.#deps.delegations.revoke(id, clock.now(), {
+        const revoked = await this.#dependencies.delegations.revoke(id, clock.now(), {
           timeMs: clock.nowMs(),
           actor: actorOf(caller),
           kind: 'delegation.revoked',
           subject: delegation.clientId,
           detail: { delegation: id, reason: text },
         });
-        this.#deps.callers.invalidate();
+        this.#dependencies.callers.invalidate();
         return revoked;
       },
     );

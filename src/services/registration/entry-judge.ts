@@ -18,10 +18,10 @@ export interface EntryJudgeDependencies {
 
 /** Judges entries by their own rules and by the rights of the operator who writes them. */
 export class EntryJudge {
-  readonly #deps: EntryJudgeDependencies;
+  readonly #dependencies: EntryJudgeDependencies;
 
-  constructor(deps: EntryJudgeDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: EntryJudgeDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /**
@@ -29,7 +29,7 @@ export class EntryJudge {
    * an entry that stays as it is may keep a past expiry.
    */
   draft(rights: OperatorRights, input: EntryInput, before?: RegistrationEntry): EntryDraft {
-    const { settings, agentNames, clock } = this.#deps;
+    const { settings, agentNames, clock } = this.#dependencies;
     const now =
       before !== undefined && before.expiresAt === input.expiresAt
         ? Math.min(clock.now(), input.expiresAt - 1)

@@ -25,7 +25,7 @@ export interface EntryPlanDependencies {
  * while it is made: IDs and grants that are stated, and writes.
  */
 export class EntryPlanner {
-  readonly #deps: EntryPlanDependencies;
+  readonly #dependencies: EntryPlanDependencies;
   readonly #present: ReadonlyMap<string, RegistrationEntry>;
   readonly #byGrant: ReadonlyMap<string, RegistrationEntry>;
   readonly #ids = new Set<string>();
@@ -34,8 +34,11 @@ export class EntryPlanner {
   readonly #writes: EntryWrite[] = [];
   #unchanged = 0;
 
-  constructor(deps: EntryPlanDependencies, present: ReadonlyMap<string, RegistrationEntry>) {
-    this.#deps = deps;
+  constructor(
+    dependencies: EntryPlanDependencies,
+    present: ReadonlyMap<string, RegistrationEntry>,
+  ) {
+    this.#dependencies = dependencies;
     this.#present = present;
     this.#byGrant = new Map([...present.values()].map((entry) => [grantKey(entry), entry]));
   }
@@ -47,7 +50,7 @@ export class EntryPlanner {
   }
 
   #add(input: EntryInput, number: number): void {
-    const { rights, judge, writes, newId } = this.#deps;
+    const { rights, judge, writes, newId } = this.#dependencies;
     const position = `entry ${number} (${(input.id || input.spiffeId).slice(0, 200)})`;
     const twin = input.id === '' ? this.#byGrant.get(grantKey(input)) : undefined;
     const id = input.id === '' ? (twin?.id ?? newId()) : input.id;
@@ -77,7 +80,7 @@ export class EntryPlanner {
   }
 
   #prune(): void {
-    const { rights, writes } = this.#deps;
+    const { rights, writes } = this.#dependencies;
     for (const entry of this.#present.values())
       if (!this.#ids.has(entry.id) && mayWrite(rights, entry))
         this.#writes.push(writes.delete(entry));

@@ -42,37 +42,41 @@ const maximumApplied = 50_000;
  * the entry as it is and as it becomes.
  */
 export class EntryService implements Entries {
-  readonly #deps: EntryDependencies;
+  readonly #dependencies: EntryDependencies;
   readonly #judge: EntryJudge;
 
-  constructor(deps: EntryDependencies) {
-    this.#deps = deps;
-    this.#judge = new EntryJudge(deps);
+  constructor(dependencies: EntryDependencies) {
+    this.#dependencies = dependencies;
+    this.#judge = new EntryJudge(dependencies);
   }
 
   create(caller: OperatorCaller, inputs: readonly EntryInput[]): Promise<readonly EntryResult[]> {
-    return refusing(this.#deps.refusals, { caller, operation: 'CreateEntries' }, async () => {
-      checkBatchSize(inputs.length);
-      const rights = await this.#deps.access.of(caller);
-      const writes = this.#writesOf(caller);
-      const items = inputs.map((input) =>
-        judged(input.id, () => {
-          const id = input.id === '' ? this.#newId() : input.id;
-          return writes.create(this.#judge.draft(rights, { ...input, id }));
-        }),
-      );
-      return this.#writeEach(caller, 'CreateEntries', items);
-    });
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'CreateEntries' },
+      async () => {
+        checkBatchSize(inputs.length);
+        const rights = await this.#dependencies.access.of(caller);
+        const writes = this.#writesOf(caller);
+        const items = inputs.map((input) =>
+          judged(input.id, () => {
+            const id = input.id === '' ? this.#newId() : input.id;
+            return writes.create(this.#judge.draft(rights, { ...input, id }));
+          }),
+        );
+        return this.#writeEach(caller, 'CreateEntries', items);
+      },
+    );
   }
 
   get(caller: OperatorCaller, id: string): Promise<RegistrationEntry> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'GetEntry', subject: id.slice(0, 64) },
       async () => {
-        const rights = await this.#deps.access.of(caller);
+        const rights = await this.#dependencies.access.of(caller);
         rights.require('entry.read', { kind: 'none' });
-        const entry = await this.#deps.entries.byId(id);
+        const entry = await this.#dependencies.entries.byId(id);
         // a caller who may not read it does not learn that it exists
         if (entry === undefined || !rights.permits('entry.read', targetOf(entry)))
           throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
@@ -86,11 +90,11 @@ export class EntryService implements Entries {
     filter: EntryFilter,
     page: PageRequest,
   ): Promise<Page<RegistrationEntry>> {
-    return refusing(this.#deps.refusals, { caller, operation: 'ListEntries' }, async () => {
-      const rights = await this.#deps.access.of(caller);
+    return refusing(this.#dependencies.refusals, { caller, operation: 'ListEntries' }, async () => {
+      const rights = await this.#dependencies.access.of(caller);
       rights.require('entry.read', { kind: 'none' });
       return visiblePage(
-        (next) => this.#deps.entries.list(filter, next),
+        (next) => this.#dependencies.entries.list(filter, next),
         (entry) => rights.permits('entry.read', targetOf(entry)),
         checkPage(page),
       );
@@ -99,10 +103,10 @@ export class EntryService implements Entries {
 
   update(caller: OperatorCaller, input: EntryInput, revision: number): Promise<RegistrationEntry> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'UpdateEntry', subject: input.id.slice(0, 64) },
       async () => {
-        const rights = await this.#deps.access.of(caller);
+        const rights = await this.#dependencies.access.of(caller);
         const before = await this.#writable(rights, input.id);
         if (revision !== 0 && revision !== before.revision)
           throw new PkiError(
@@ -118,21 +122,25 @@ export class EntryService implements Entries {
   }
 
   delete(caller: OperatorCaller, ids: readonly string[]): Promise<readonly EntryResult[]> {
-    return refusing(this.#deps.refusals, { caller, operation: 'DeleteEntries' }, async () => {
-      checkBatchSize(ids.length);
-      const rights = await this.#deps.access.of(caller);
-      const writes = this.#writesOf(caller);
-      const items = await Promise.all(
-        ids.map(async (id): Promise<Judged> => {
-          try {
-            return { ok: true, write: writes.delete(await this.#writable(rights, id)) };
-          } catch (thrown) {
-            return { ok: false, id, error: PkiError.from(thrown) };
-          }
-        }),
-      );
-      return this.#writeEach(caller, 'DeleteEntries', items);
-    });
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'DeleteEntries' },
+      async () => {
+        checkBatchSize(ids.length);
+        const rights = await this.#dependencies.access.of(caller);
+        const writes = this.#writesOf(caller);
+        const items = await Promise.all(
+          ids.map(async (id): Promise<Judged> => {
+            try {
+              return { ok: true, write: writes.delete(await this.#writable(rights, id)) };
+            } catch (thrown) {
+              return { ok: false, id, error: PkiError.from(thrown) };
+            }
+          }),
+        );
+        return this.#writeEach(caller, 'DeleteEntries', items);
+      },
+    );
   }
 
   apply(
@@ -140,41 +148,50 @@ export class EntryService implements Entries {
     inputs: readonly EntryInput[],
     options: { readonly prune: boolean; readonly dryRun: boolean },
   ): ReturnType<Entries['apply']> {
-    return refusing(this.#deps.refusals, { caller, operation: 'ApplyEntries' }, async () => {
-      if (inputs.length > maximumApplied)
-        throw new PkiError(
-          'REQUEST_TOO_LARGE',
-          `an apply has at most ${maximumApplied} entries, this one has ${inputs.length}`,
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'ApplyEntries' },
+      async () => {
+        if (inputs.length > maximumApplied)
+          throw new PkiError(
+            'REQUEST_TOO_LARGE',
+            `an apply has at most ${maximumApplied} entries, this one has ${inputs.length}`,
+          );
+        const rights = await this.#dependencies.access.of(caller);
+        rights.require('entry.write', { kind: 'none' });
+        const present = await this.#all();
+        const planner = new EntryPlanner(
+          {
+            rights,
+            judge: this.#judge,
+            writes: this.#writesOf(caller),
+            newId: () => this.#newId(),
+          },
+          present,
         );
-      const rights = await this.#deps.access.of(caller);
-      rights.require('entry.write', { kind: 'none' });
-      const present = await this.#all();
-      const planner = new EntryPlanner(
-        { rights, judge: this.#judge, writes: this.#writesOf(caller), newId: () => this.#newId() },
-        present,
-      );
-      const { writes, unchanged, drafts } = planner.plan(inputs, options.prune);
-      if (writes.length === 0) return { changes: [], unchanged, applied: !options.dryRun };
-      // a first check of conflicts; the transaction checks them again
-      checkConflicts(
-        sightOf(present),
-        drafts,
-        new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]),
-        this.#deps.settings.trustDomain,
-      );
-      if (options.dryRun)
-        return {
-          changes: planned(writes, present, this.#deps.clock.now(), actorOf(caller)),
-          unchanged,
-          applied: false,
-        };
-      return { changes: await this.#write(caller, writes, drafts), unchanged, applied: true };
-    });
+        const { writes, unchanged, drafts } = planner.plan(inputs, options.prune);
+        if (writes.length === 0) return { changes: [], unchanged, applied: !options.dryRun };
+        // a first check of conflicts; the transaction checks them again
+        checkConflicts(
+          sightOf(present),
+          drafts,
+          new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]),
+          this.#dependencies.settings.trustDomain,
+        );
+        if (options.dryRun)
+          return {
+            changes: planned(writes, present, this.#dependencies.clock.now(), actorOf(caller)),
+            unchanged,
+            applied: false,
+          };
+        return { changes: await this.#write(caller, writes, drafts), unchanged, applied: true };
+      },
+    );
   }
 
   async #writable(rights: OperatorRights, id: string): Promise<RegistrationEntry> {
     rights.require('entry.write', { kind: 'none' });
-    const before = await this.#deps.entries.byId(id);
+    const before = await this.#dependencies.entries.byId(id);
     if (before === undefined)
       throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
     requireWrite(rights, before);
@@ -207,7 +224,7 @@ export class EntryService implements Entries {
     const refused = results.filter((each) => !each.ok);
     await Promise.all(
       refused.map((each) =>
-        this.#deps.refusals.refused(caller, operation, each.error, each.id.slice(0, 64)),
+        this.#dependencies.refusals.refused(caller, operation, each.error, each.id.slice(0, 64)),
       ),
     );
     return results;
@@ -230,10 +247,10 @@ export class EntryService implements Entries {
     const written = writes.flatMap(({ draft }) => (draft === undefined ? [] : [draft]));
     const drafts = alsoCheck.length > 0 ? alsoCheck : written;
     const touched = new Set([...writes.map(({ id }) => id), ...drafts.map(({ id }) => id)]);
-    const { trustDomain } = this.#deps.settings;
-    return this.#deps.entries.write(
+    const { trustDomain } = this.#dependencies.settings;
+    return this.#dependencies.entries.write(
       writes,
-      { now: this.#deps.clock.now(), createdBy: actorOf(caller) },
+      { now: this.#dependencies.clock.now(), createdBy: actorOf(caller) },
       {
         locks: ['entries'],
         reads: conflictReads(drafts),
@@ -243,16 +260,16 @@ export class EntryService implements Entries {
   }
 
   #writesOf(caller: OperatorCaller): EntryWrites {
-    return new EntryWrites(actorOf(caller), this.#deps.clock);
+    return new EntryWrites(actorOf(caller), this.#dependencies.clock);
   }
 
   #newId(): string {
-    return uuidv7(this.#deps.clock.nowMs());
+    return uuidv7(this.#dependencies.clock.nowMs());
   }
 
   async #all(): Promise<ReadonlyMap<string, RegistrationEntry>> {
     const all = new Map<string, RegistrationEntry>();
-    for await (const entries of pagesOf((page) => this.#deps.entries.list({}, page)))
+    for await (const entries of pagesOf((page) => this.#dependencies.entries.list({}, page)))
       for (const entry of entries) all.set(entry.id, entry);
     return all;
   }

@@ -18,10 +18,10 @@ export interface RoleDependencies {
 
 /** Roles of admins. Whoever could change them could give himself any: it takes everything. */
 export class RoleService implements Roles {
-  readonly #deps: RoleDependencies;
+  readonly #dependencies: RoleDependencies;
 
-  constructor(deps: RoleDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: RoleDependencies) {
+    this.#dependencies = dependencies;
   }
 
   put(
@@ -34,14 +34,14 @@ export class RoleService implements Roles {
     },
   ): Promise<Role> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'PutRole', subject: role.name.slice(0, 64) },
       async () => {
-        (await this.#deps.access.of(caller)).requireEverything('changing roles');
-        const { clock } = this.#deps;
-        const checked = unwrap(checkRole(role, this.#deps.access.trustDomain));
+        (await this.#dependencies.access.of(caller)).requireEverything('changing roles');
+        const { clock } = this.#dependencies;
+        const checked = unwrap(checkRole(role, this.#dependencies.access.trustDomain));
         const now = clock.now();
-        return this.#deps.roles.put(
+        return this.#dependencies.roles.put(
           { ...checked, createdAt: now, updatedAt: now },
           {
             timeMs: clock.nowMs(),
@@ -56,12 +56,12 @@ export class RoleService implements Roles {
   }
 
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<Role>> {
-    return refusing(this.#deps.refusals, { caller, operation: 'ListRoles' }, async () => {
-      const rights = await this.#deps.access.of(caller);
-      rights.require('role.read', this.#deps.access.all);
+    return refusing(this.#dependencies.refusals, { caller, operation: 'ListRoles' }, async () => {
+      const rights = await this.#dependencies.access.of(caller);
+      rights.require('role.read', this.#dependencies.access.all);
       const checked = checkPage(page);
-      const found = await this.#deps.roles.list(checked);
-      const grant = auditorGrant(this.#deps.access.trustDomain);
+      const found = await this.#dependencies.roles.list(checked);
+      const grant = auditorGrant(this.#dependencies.access.trustDomain);
       const items = found.items.map((role) =>
         role.name === auditorRole ? { ...role, ...grant } : role,
       );
@@ -81,17 +81,17 @@ export class RoleService implements Roles {
 
   delete(caller: OperatorCaller, name: string): Promise<Role> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'DeleteRole', subject: name.slice(0, 64) },
       async () => {
-        (await this.#deps.access.of(caller)).requireEverything('changing roles');
+        (await this.#dependencies.access.of(caller)).requireEverything('changing roles');
         if (name === auditorRole)
           throw new PkiError(
             'INVALID_REQUEST',
             'the role auditor always exists: put it without members instead',
           );
-        return this.#deps.roles.delete(name, {
-          timeMs: this.#deps.clock.nowMs(),
+        return this.#dependencies.roles.delete(name, {
+          timeMs: this.#dependencies.clock.nowMs(),
           actor: actorOf(caller),
           kind: 'role.deleted',
           subject: name,
@@ -107,7 +107,7 @@ export class RoleService implements Roles {
    */
   async #auditorIsNew(page: PageRequest): Promise<boolean> {
     if (page.after === undefined) return true;
-    for await (const roles of pagesOf((each) => this.#deps.roles.list(each)))
+    for await (const roles of pagesOf((each) => this.#dependencies.roles.list(each)))
       if (roles.some(({ name }) => name === auditorRole)) return false;
     return true;
   }

@@ -32,7 +32,7 @@ export interface ReportDependencies {
  */
 export class UpwardReports {
   readonly #agentId: string;
-  readonly #deps: ReportDependencies;
+  readonly #dependencies: ReportDependencies;
   readonly #bucket: TokenBucket;
   /**
    * undefined until the snapshot with which a session begins, so that what is on record is bounded
@@ -40,10 +40,10 @@ export class UpwardReports {
    */
   #known: Set<string> | undefined;
 
-  constructor(agentId: string, deps: ReportDependencies) {
+  constructor(agentId: string, dependencies: ReportDependencies) {
     this.#agentId = agentId;
-    this.#deps = deps;
-    this.#bucket = new TokenBucket(reportRate, deps.clock);
+    this.#dependencies = dependencies;
+    this.#bucket = new TokenBucket(reportRate, dependencies.clock);
   }
 
   async consumers(report: Parameters<SyncConnection['consumers']>[0]): Promise<void> {
@@ -61,14 +61,14 @@ export class UpwardReports {
         `an agent reports at most ${maximumConsumers} consumers`,
       );
     if (report.snapshot)
-      await this.#deps.agents.replaceConsumers(this.#agentId, [
+      await this.#dependencies.agents.replaceConsumers(this.#agentId, [
         ...records,
-        ...(await lostConsumers(this.#deps, this.#agentId, records)),
+        ...(await lostConsumers(this.#dependencies, this.#agentId, records)),
       ]);
     else if (records.length > 0 || removed.length > 0)
-      await this.#deps.agents.updateConsumers(this.#agentId, records, removed);
+      await this.#dependencies.agents.updateConsumers(this.#agentId, records, removed);
     this.#known = known;
-    this.#deps.handshakes.consumers(this.#agentId, known);
+    this.#dependencies.handshakes.consumers(this.#agentId, known);
   }
 
   async replaced(serials: readonly string[]): Promise<void> {
@@ -83,10 +83,10 @@ export class UpwardReports {
       );
     // the store confirms only what this agent holds
     if (serials.length > 0)
-      await this.#deps.issuance.confirmReplaced(
+      await this.#dependencies.issuance.confirmReplaced(
         this.#agentId,
         [...new Set(serials)],
-        this.#deps.clock.now(),
+        this.#dependencies.clock.now(),
       );
   }
 
@@ -116,7 +116,7 @@ export class UpwardReports {
         );
       for (const reason of Object.keys(report.reasons)) checkText('handshake reason', reason, 100);
     }
-    this.#deps.handshakes.record(this.#agentId, reports);
+    this.#dependencies.handshakes.record(this.#agentId, reports);
   }
 
   #record(consumer: ConsumerState): ConsumerRecord {

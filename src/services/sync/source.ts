@@ -1,6 +1,6 @@
 import type { Clock } from '../../common/runtime/index.ts';
 import type { Position, RegistrationEntry } from '../../domain/index.ts';
-import type { Authorities } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
 import type {
   BundleStore,
   EntryStore,
@@ -48,7 +48,7 @@ const maximumReaders = 16;
  * change.
  */
 export class SyncSource {
-  readonly #deps: SyncSourceDependencies;
+  readonly #dependencies: SyncSourceDependencies;
   readonly #changes = new Map<string, Promise<Changes>>();
   readonly #steps = new Map<number, Promise<BundlesMessage>>();
   #messages = new WeakMap<Delta, Map<string, readonly SyncMessage[]>>();
@@ -56,8 +56,8 @@ export class SyncSource {
   #readers = 0;
   readonly #queue: (() => void)[] = [];
 
-  constructor(deps: SyncSourceDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: SyncSourceDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** Entries have changed: what was read before is of the past. */
@@ -71,7 +71,7 @@ export class SyncSource {
   }
 
   position(): Promise<Position> {
-    return this.#deps.meta.position();
+    return this.#dependencies.meta.position();
   }
 
   async page(parents: readonly string[], request: PageRequest): Promise<Page<RegistrationEntry>> {
@@ -79,7 +79,7 @@ export class SyncSource {
       await new Promise<void>((resolve) => this.#queue.push(resolve));
     else this.#readers += 1;
     try {
-      return await this.#deps.entries.byParents(parents, request);
+      return await this.#dependencies.entries.byParents(parents, request);
     } finally {
       const next = this.#queue.shift();
       if (next === undefined) this.#readers -= 1;
@@ -88,12 +88,12 @@ export class SyncSource {
   }
 
   changes(parents: readonly string[], revision: number): Promise<Changes> {
-    return this.#deps.entries.changes(parents, revision);
+    return this.#dependencies.entries.changes(parents, revision);
   }
 
   changesOfOne(parent: string, revision: number): Promise<Changes> {
     return remembered(this.#changes, `${parent} ${revision}`, () =>
-      this.#deps.entries.changes([parent], revision),
+      this.#dependencies.entries.changes([parent], revision),
     );
   }
 
@@ -118,11 +118,12 @@ export class SyncSource {
    */
   bundleSteps(sequence: number): Promise<BundlesMessage> {
     return remembered(this.#steps, sequence, async () => {
-      const present = this.#deps.authorities.bundle();
+      const present = this.#dependencies.authorities.bundle();
       if (sequence > present.sequence) return { kind: 'bundles', steps: [present] };
       return {
         kind: 'bundles',
-        steps: sequence === present.sequence ? [] : await this.#deps.bundles.since(sequence),
+        steps:
+          sequence === present.sequence ? [] : await this.#dependencies.bundles.since(sequence),
       };
     });
   }
@@ -130,16 +131,16 @@ export class SyncSource {
   authoritiesMessage(): AuthoritiesMessage {
     this.#tainted ??= {
       kind: 'authorities',
-      tainted: this.#deps.authorities
+      tainted: this.#dependencies.authorities
         .tainted()
         .map(({ id, subjectKeyId, taintedAt, taintWindowSeconds }) => ({
           authorityId: id,
           subjectKeyId: subjectKeyId ?? '',
-          windowSeconds: taintWindowSeconds ?? this.#deps.taintWindowSeconds,
+          windowSeconds: taintWindowSeconds ?? this.#dependencies.taintWindowSeconds,
           taintedAt: taintedAt ?? 0,
         })),
-      published: this.#deps.authorities.published(),
-      crls: this.#deps.crls.set(),
+      published: this.#dependencies.authorities.published(),
+      crls: this.#dependencies.crls.set(),
     };
     return this.#tainted;
   }

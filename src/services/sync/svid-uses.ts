@@ -15,10 +15,10 @@ export interface SvidUseDependencies {
 
 /** Records which SVIDs agents use and keep, and ends what an older one of the session holds. */
 export class SvidUses {
-  readonly #deps: SvidUseDependencies;
+  readonly #dependencies: SvidUseDependencies;
 
-  constructor(deps: SvidUseDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: SvidUseDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /**
@@ -29,14 +29,14 @@ export class SvidUses {
    *   writes down what it uses
    */
   async record(caller: AgentCaller, kept: string | undefined): Promise<void> {
-    const { agents, callers } = this.#deps;
+    const { agents, callers } = this.#dependencies;
     const { spiffeId, generation, serial } = caller;
     const { before, line } = await agents.use({
       spiffeId,
       generation,
       serial,
       kept: kept === undefined ? serial : kept === '' ? null : kept,
-      timeMs: this.#deps.clock.nowMs(),
+      timeMs: this.#dependencies.clock.nowMs(),
     });
     if (before.inUse === line.inUse) return;
     const usable = line.svids.filter((svid) => standingIn(line, svid.serial) === 'full');
@@ -50,7 +50,7 @@ export class SvidUses {
 
   /** An agent that goes on with its next SVID is refused nothing, so that nothing is recorded. */
   #handOver(spiffeId: string): PkiError {
-    const { refusals, clock } = this.#deps;
+    const { refusals, clock } = this.#dependencies;
     const error = new PkiError(
       'AGENT_SUPERSEDED',
       `a later certificate of ${spiffeId} is in use now`,

@@ -9,7 +9,7 @@ import {
 import { protocolVersion } from '../../common/wire/index.ts';
 import { serverId } from '../../common/spiffe/index.ts';
 import { parentsOf, type Agent, type Position } from '../../domain/index.ts';
-import type { Authorities } from '../../issuance/contract.ts';
+import type { Authorities } from '../../issuance/authorities.ts';
 import type { LedgerAgents, ObjectLedger } from '../../ledger/index.ts';
 import type {
   CertificateStore,
@@ -90,7 +90,7 @@ const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
  * sessions under those are woken. Owner of the sessions and of their index.
  */
 export class SyncHub implements Sync {
-  readonly #deps: SyncDependencies;
+  readonly #dependencies: SyncDependencies;
   readonly #opened: KeyedBuckets;
   readonly #connected = new Map<string, Connected>();
   readonly #index = new SessionIndex();
@@ -104,25 +104,25 @@ export class SyncHub implements Sync {
   #moved = false;
   #closed = false;
 
-  constructor(deps: SyncDependencies) {
-    this.#deps = deps;
-    this.#opened = new KeyedBuckets(openRate, deps.clock);
-    this.#uses = new SvidUses(deps);
-    this.#serverId = serverId(deps.settings.trustDomain).toString();
+  constructor(dependencies: SyncDependencies) {
+    this.#dependencies = dependencies;
+    this.#opened = new KeyedBuckets(openRate, dependencies.clock);
+    this.#uses = new SvidUses(dependencies);
+    this.#serverId = serverId(dependencies.settings.trustDomain).toString();
     this.#stop = [
-      deps.onRevision(() => this.#revisionMoved()),
-      deps.authorities.onChange(() => this.#authoritiesMoved()),
-      deps.crls.onChange(() => this.#authoritiesMoved()),
-      deps.callers.onEnded((ended) => this.#ended(ended)),
+      dependencies.onRevision(() => this.#revisionMoved()),
+      dependencies.authorities.onChange(() => this.#authoritiesMoved()),
+      dependencies.crls.onChange(() => this.#authoritiesMoved()),
+      dependencies.callers.onEnded((ended) => this.#ended(ended)),
     ];
-    this.#checkpoints = new CheckpointOffers(deps.checkpoints, deps.clock, () => {
+    this.#checkpoints = new CheckpointOffers(dependencies.checkpoints, dependencies.clock, () => {
       for (const { session } of this.#connected.values()) session.checkpointMoved();
     });
   }
 
   open(caller: AgentCaller, hello: SyncHello, transport: SyncSession): Promise<SyncConnection> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'Sync', subject: caller.spiffeId },
       () => this.#open(caller, hello, transport),
     );
@@ -138,7 +138,7 @@ export class SyncHub implements Sync {
   }
 
   #authoritiesMoved(): void {
-    this.#deps.source.authoritiesMoved();
+    this.#dependencies.source.authoritiesMoved();
     for (const { session } of this.#connected.values()) session.authoritiesChanged();
   }
 
@@ -174,8 +174,8 @@ export class SyncHub implements Sync {
         earlier,
         new PkiError('AGENT_SUPERSEDED', `a newer sync session of ${caller.spiffeId} took over`),
       );
-    const leftMs = Math.max(0, caller.notAfter + 1 - this.#deps.clock.now()) * 1000;
-    const cancelExpiry = this.#deps.clock.after(leftMs, () =>
+    const leftMs = Math.max(0, caller.notAfter + 1 - this.#dependencies.clock.now()) * 1000;
+    const cancelExpiry = this.#dependencies.clock.after(leftMs, () =>
       this.#end(
         connected,
         new PkiError('CERTIFICATE_EXPIRED', 'the certificate of this connection has expired'),
@@ -193,17 +193,17 @@ export class SyncHub implements Sync {
     transport: SyncSession,
   ): Promise<SyncConnection> {
     const version = this.#checkHello(caller, hello);
-    const agent = await standingAgent(this.#deps, caller);
+    const agent = await standingAgent(this.#dependencies, caller);
     // a session that is refused for another reason has shown its checkpoint before
     await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
-    const present = await this.#deps.meta.position();
-    const parents = await this.#deps.nodeSets.parents(agent);
+    const present = await this.#dependencies.meta.position();
+    const parents = await this.#dependencies.nodeSets.parents(agent);
     const epoch = epochFor(present.epoch, parents);
     const from =
       hello.position?.epoch === epoch && hello.position.revision <= present.revision
         ? hello.position
         : undefined;
-    const session = new AgentSession(caller, transport, this.#deps.source, {
+    const session = new AgentSession(caller, transport, this.#dependencies.source, {
       parents,
       position: from,
       bundleSequence: count(hello.bundleSequence),
@@ -214,8 +214,8 @@ export class SyncHub implements Sync {
     // the last wait before the session stands: sessions begin in the order of these records
     await this.#uses.record(caller, hello.keptSerial);
     const connected = this.#register(session, agent);
-    this.#deps.agents.seen(caller.spiffeId, {
-      at: this.#deps.clock.now(),
+    this.#dependencies.agents.seen(caller.spiffeId, {
+      at: this.#dependencies.clock.now(),
       version,
       survivedOutageSeconds: count(hello.survivedOutageSeconds),
     });
@@ -250,25 +250,25 @@ export class SyncHub implements Sync {
       protocolVersion: Math.min(protocolVersion, hello.protocolVersion),
       capabilities,
       epoch,
-      serverTime: this.#deps.clock.now(),
-      serverVersion: this.#deps.settings.serverVersion,
+      serverTime: this.#dependencies.clock.now(),
+      serverVersion: this.#dependencies.settings.serverVersion,
     };
   }
 
   #connection(connected: Connected): SyncConnection {
     const { session } = connected;
     const { spiffeId } = session.caller;
-    const reports = new UpwardReports(spiffeId, this.#deps);
+    const reports = new UpwardReports(spiffeId, this.#dependencies);
     return {
       consumers: async (report) => {
         await reports.consumers(report);
-        this.#deps.onHeld();
+        this.#dependencies.onHeld();
       },
       replaced: (serials) => reports.replaced(serials),
       handshakes: (batch) => reports.handshakes(batch),
       agent: async (report) => {
-        this.#deps.agents.seen(spiffeId, {
-          at: this.#deps.clock.now(),
+        this.#dependencies.agents.seen(spiffeId, {
+          at: this.#dependencies.clock.now(),
           survivedOutageSeconds: count(report.survivedOutageSeconds),
         });
         if (report.keptSerial !== undefined)
@@ -292,7 +292,7 @@ export class SyncHub implements Sync {
     this.#index.remove(connected.session);
     if (this.#connected.get(connected.agent.spiffeId) !== connected) return;
     this.#connected.delete(connected.agent.spiffeId);
-    this.#deps.handshakes.away(connected.agent.spiffeId);
+    this.#dependencies.handshakes.away(connected.agent.spiffeId);
   }
 
   #revisionMoved(): void {
@@ -315,7 +315,7 @@ export class SyncHub implements Sync {
         await this.#oneWave();
       } catch (thrown) {
         // nobody may miss a change: who can not be told of it takes a snapshot on a new stream
-        this.#deps.logger.error(
+        this.#dependencies.logger.error(
           { ...errorFields(thrown) },
           'a change could not be read for the connected agents',
         );
@@ -330,21 +330,21 @@ export class SyncHub implements Sync {
     if (this.#seen === undefined) {
       // nobody was connected when it was forgotten: what came before this moment is read from each
       // session's own position
-      this.#seen = await this.#deps.meta.position();
-      this.#deps.source.entriesMoved();
+      this.#seen = await this.#dependencies.meta.position();
+      this.#dependencies.source.entriesMoved();
       await this.#reparent([...this.#connected.values()]);
       for (const { session } of this.#connected.values()) session.anythingChanged();
       return;
     }
-    const changed = await this.#deps.entries.changedParents(this.#seen.revision);
+    const changed = await this.#dependencies.entries.changedParents(this.#seen.revision);
     if (changed === undefined) {
-      this.#seen = await this.#deps.meta.position();
+      this.#seen = await this.#dependencies.meta.position();
       for (const { session } of this.#connected.values()) session.restart();
       return;
     }
     this.#seen = changed.position;
     if (changed.parentIds.length > 0) {
-      this.#deps.source.entriesMoved();
+      this.#dependencies.source.entriesMoved();
       if (changed.parentIds.includes(this.#serverId))
         await this.#reparent([...this.#connected.values()]);
     }
@@ -355,8 +355,8 @@ export class SyncHub implements Sync {
   }
 
   async #reparent(connected: readonly Connected[]): Promise<void> {
-    const sets = await this.#deps.nodeSets.all();
-    const now = this.#deps.clock.now();
+    const sets = await this.#dependencies.nodeSets.all();
+    const now = this.#dependencies.clock.now();
     for (const { session, agent } of connected) {
       if (session.ended) continue;
       const parents = parentsOf(agent, sets, now);
@@ -371,14 +371,14 @@ export class SyncHub implements Sync {
     if (ended.kind === 'identity') {
       // banned or evicted: what it reported counts no more
       if (ended.beforeGeneration === undefined && ended.exceptSerials === undefined)
-        this.#deps.handshakes.forget(ended.spiffeId);
+        this.#dependencies.handshakes.forget(ended.spiffeId);
       const connected = this.#connected.get(ended.spiffeId);
       if (connected !== undefined && concerns(ended, connected.session.caller))
         this.#end(connected, ended.error);
       return;
     }
     for (const connected of this.#connected.values()) {
-      this.#deps.callers
+      this.#dependencies.callers
         .stillStands(connected.session.caller)
         .catch((thrown: unknown) => this.#end(connected, PkiError.from(thrown)));
     }

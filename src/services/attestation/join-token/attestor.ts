@@ -17,7 +17,7 @@ export const joinToken = nodeAttestorType({
   // whoever made the token has checked the name
   isAgentName: () => true,
   configuration: z.strictObject({}).prefault({}),
-  create: (_configuration, parts) => joinTokenAttestor(parts),
+  create: (_configuration, dependencies) => joinTokenAttestor(dependencies),
 });
 
 const joinTokenAttestor = ({ tokens, clock }: NodeAttestorDependencies): NodeAttestor => ({

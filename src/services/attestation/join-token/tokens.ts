@@ -4,7 +4,7 @@ import { uuidv7, type Clock, type Random } from '../../../common/runtime/index.t
 import { agentId as agentIdIn, parseSelector, selectorText } from '../../../common/spiffe/index.ts';
 import { sha256Hex } from '../../../common/x509/index.ts';
 import type { JoinToken } from '../../../domain/index.ts';
-import type { Authorities } from '../../../issuance/contract.ts';
+import type { Authorities } from '../../../issuance/authorities.ts';
 import type { JoinTokenStore, Page, PageRequest } from '../../../store/ports/index.ts';
 import { visiblePage, type Access, type OperatorRights } from '../../callers/access.ts';
 import { actorOf, type OperatorCaller } from '../../callers/caller.ts';
@@ -41,25 +41,25 @@ interface JoinTokenRequest {
 
 /** Join tokens: 256 random bits, shown once, kept as their SHA-256. */
 export class TokenService implements Tokens {
-  readonly #deps: TokenDependencies;
+  readonly #dependencies: TokenDependencies;
 
-  constructor(deps: TokenDependencies) {
-    this.#deps = deps;
+  constructor(dependencies: TokenDependencies) {
+    this.#dependencies = dependencies;
   }
 
   create(caller: OperatorCaller, request: JoinTokenRequest): ReturnType<Tokens['create']> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       {
         caller,
         operation: 'CreateJoinToken',
         subject: request.agentName.slice(0, maximumNameLength),
       },
       async () => {
-        const { clock } = this.#deps;
-        const rights = await this.#deps.access.of(caller);
+        const { clock } = this.#dependencies;
+        const rights = await this.#dependencies.access.of(caller);
         const asked = this.#checked(rights, request);
-        const token = this.#deps.random.bytes(tokenBytes).toString('base64url');
+        const token = this.#dependencies.random.bytes(tokenBytes).toString('base64url');
         const now = clock.now();
         const record: JoinToken = {
           id: uuidv7(clock.nowMs()),
@@ -73,7 +73,7 @@ export class TokenService implements Tokens {
           createdBy: actorOf(caller),
           createdAt: now,
         };
-        await this.#deps.tokens.create(record, {
+        await this.#dependencies.tokens.create(record, {
           timeMs: clock.nowMs(),
           actor: actorOf(caller),
           kind: 'token.created',
@@ -95,7 +95,7 @@ export class TokenService implements Tokens {
     rights: OperatorRights,
     { agentName, nodeSelectors: texts, ttlSeconds: asked }: JoinTokenRequest,
   ): Pick<JoinToken, 'agentId' | 'nodeSelectors'> & { readonly ttlSeconds: number } {
-    const { settings, attestors, access } = this.#deps;
+    const { settings, attestors, access } = this.#dependencies;
     if (!attestors.isFreeName(agentName))
       throw new PkiError(
         'INVALID_REQUEST',
@@ -126,25 +126,29 @@ export class TokenService implements Tokens {
   }
 
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>> {
-    return refusing(this.#deps.refusals, { caller, operation: 'ListJoinTokens' }, async () => {
-      const rights = await this.#deps.access.of(caller);
-      rights.require('token.read', { kind: 'none' });
-      return visiblePage(
-        (next) => this.#deps.tokens.list(next),
-        ({ agentId }) => rights.permits('token.read', { kind: 'id', spiffeId: agentId }),
-        checkPage(page),
-      );
-    });
+    return refusing(
+      this.#dependencies.refusals,
+      { caller, operation: 'ListJoinTokens' },
+      async () => {
+        const rights = await this.#dependencies.access.of(caller);
+        rights.require('token.read', { kind: 'none' });
+        return visiblePage(
+          (next) => this.#dependencies.tokens.list(next),
+          ({ agentId }) => rights.permits('token.read', { kind: 'id', spiffeId: agentId }),
+          checkPage(page),
+        );
+      },
+    );
   }
 
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<JoinToken> {
     return refusing(
-      this.#deps.refusals,
+      this.#dependencies.refusals,
       { caller, operation: 'RevokeJoinToken', subject: id.slice(0, 64) },
       async () => {
-        const { clock, tokens } = this.#deps;
+        const { clock, tokens } = this.#dependencies;
         const text = checkText('reason', reason, 500);
-        const rights = await this.#deps.access.of(caller);
+        const rights = await this.#dependencies.access.of(caller);
         rights.require('token.create', { kind: 'none' });
         const token = await tokens.byId(id);
         if (token === undefined)
@@ -170,7 +174,7 @@ export class TokenService implements Tokens {
    * the server may show next: a new root that is published, or active already.
    */
   #rootFingerprints(): readonly string[] {
-    const { authorities, shownRoot } = this.#deps;
+    const { authorities, shownRoot } = this.#dependencies;
     const issuing = authorities.issuing();
     const shown =
       shownRoot() ??

@@ -6,7 +6,7 @@ import { PkiError, unwrap } from '../../../../src/common/errors/index.ts';
 import { SpiffeId } from '../../../../src/common/spiffe/index.ts';
 import { csrFromPem, hashOf } from '../../../../src/common/x509/index.ts';
 import { spiffeSubject } from '../../../../src/domain/index.ts';
-import type { LeafRequest } from '../../../../src/issuance/contract.ts';
+import type { LeafRequest } from '../../../../src/issuance/issuer.ts';
 import { readCsr } from '../../../../src/issuance/leaf/prepare.ts';
 import { fixture, fixturePath } from '../../../support/fixtures.ts';
 

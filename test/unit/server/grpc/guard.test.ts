@@ -45,7 +45,7 @@ function world({ caller = agent as Caller, ended = undefined as PkiError | undef
     caller: Promise.resolve(caller),
     onClose: new Set(),
   };
-  const deps = {
+  const dependencies = {
     connections: { byKey: (key: string) => (key === connection.key ? connection : undefined) },
     callers: {
       stillStands: async (first: Caller) => {
@@ -69,7 +69,7 @@ function world({ caller = agent as Caller, ended = undefined as PkiError | undef
     limits: { concurrentCalls: 2, unarySeconds: 30 },
     observe: (_method: string, code: string) => observed.push(code),
   } as unknown as GuardDependencies;
-  return { guard: new Guard(deps), clock, refused, observed, connection };
+  return { guard: new Guard(dependencies), clock, refused, observed, connection };
 }
 
 interface Answer {

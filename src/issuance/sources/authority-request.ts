@@ -1,0 +1,7 @@
+import type { Authority } from '../../domain/index.ts';
+
+export interface AuthorityRequest {
+  readonly authority: Authority;
+  /** PKCS#10, signed by the authority's key in its token. */
+  readonly csrDer: Buffer;
+}

@@ -1,0 +1,42 @@
+import type { Clock, Logger, Random } from '../common/runtime/index.ts';
+import type { Authorities } from '../issuance/authorities.ts';
+import type { CrlPublisher } from '../issuance/crl-publisher.ts';
+import type { Issuer } from '../issuance/issuer.ts';
+import type { Ledger } from '../ledger/index.ts';
+import type { NodeAttestors } from './attestation/node-attestors.ts';
+import type { AuthoritySourcingDependencies } from './authorities/sourcing-service.ts';
+import type { RotationDependencies } from './authorities/rotation-service.ts';
+import type { InventoryProof } from './callers/inventory-proof.ts';
+import type { LogFacts } from './inspection/audit-service.ts';
+import type { ServerFacts } from './inspection/inventory.ts';
+import type { RestoreFacts } from './inspection/restore-service.ts';
+import type { ServiceSettings } from './settings.ts';
+import type { HandshakeLedger } from './sync/handshakes.ts';
+import type { Crls } from './sync/source.ts';
+import type { SyncDependencies } from './sync/sync-hub.ts';
+
+/** What all services together are built from. */
+export interface ServicesDependencies {
+  readonly store: Ledger;
+  readonly issuer: Issuer;
+  readonly authorities: Authorities;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly settings: ServiceSettings;
+  readonly attestors: NodeAttestors;
+  readonly facts: ServerFacts;
+  readonly logFacts: LogFacts;
+  readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
+  readonly restoreFacts: RestoreFacts;
+  readonly checkpoints: SyncDependencies['checkpoints'];
+  readonly handshakes: HandshakeLedger;
+  readonly crls: Crls & Pick<CrlPublisher, 'importExternal' | 'standings'>;
+  readonly rotation: Pick<RotationDependencies, 'controller' | 'guard' | 'canUse'>;
+  readonly sources: AuthoritySourcingDependencies['sources'];
+  readonly downstream: AuthoritySourcingDependencies['downstream'];
+  /** Whether nothing may be decided on the strength of the database for now. */
+  readonly held: () => boolean;
+  readonly cross: AuthoritySourcingDependencies['cross'];
+  readonly crossInChains: boolean;
+}
