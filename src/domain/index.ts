@@ -34,6 +34,7 @@ export {
   logObjectKinds,
   type LogObject,
   type LogObjectKind,
+  type ObjectMismatch,
 } from './log-object.ts';
 export {
   approvalPolicyId,
@@ -152,6 +153,7 @@ export {
   type CallerRight,
   type DelegationRight,
   type Right,
+  type ReadRow,
   type RightEnded,
   type RightNoun,
   type RightRows,

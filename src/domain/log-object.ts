@@ -28,5 +28,18 @@ export interface LogObject {
   readonly sha256: string;
 }
 
+/** A look at something in the database that is not as the log has it. */
+export interface ObjectMismatch {
+  /**
+   * `certificate`: the record of its issuance says something else than its row; `consumer`: what
+   * this process was told over a session; `activation-evidence`: what the record of an activation
+   * commits to.
+   */
+  readonly kind: LogObjectKind | 'certificate' | 'consumer' | 'activation-evidence';
+  readonly id: string;
+  /** No record at all, a record of its deletion, or a record of another state. */
+  readonly found: 'absent' | 'deleted' | 'differs';
+}
+
 export const logObjectDigest = (text: string): string =>
   createHash('sha256').update('meshca-object-v1\n').update(text).digest('hex');

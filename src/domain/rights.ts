@@ -9,8 +9,8 @@ export interface RightRows {
   readonly authority: { readonly state: AuthorityState };
   readonly entry: { readonly revision: number; readonly expiresAt: number };
   readonly agent: { readonly state: AgentState; readonly generation: number };
-  /** Of an agent, by its SPIFFE ID; `unproven`: the log has another. */
-  readonly 'agent-line': { readonly line: AgentLine | 'unproven' };
+  /** Of an agent, by its SPIFFE ID. */
+  readonly 'agent-line': { readonly line: AgentLine };
   readonly delegation: { readonly revokedAt: number | null; readonly expiresAt: number };
   readonly certificate: {
     readonly state: CertificateState;
@@ -25,8 +25,16 @@ export type RightNoun = keyof RightRows;
 
 /** Takes the rows that a right reads, by noun and key. */
 export type WantRow = (noun: RightNoun, key: string) => void;
-/** A row that was asked for; undefined: there is none. */
-export type ReadRow = <N extends RightNoun>(noun: N, key: string) => RightRows[N] | undefined;
+/**
+ * A row that was asked for; undefined: there is none. `unproven`: the log has another, or the log
+ * has one where there is none.
+ */
+export type ReadRow = <N extends RightNoun>(
+  noun: N,
+  key: string,
+) => RightRows[N] | 'unproven' | undefined;
+/** The same, once all rows of the right are proven. */
+type ReadProven = <N extends RightNoun>(noun: N, key: string) => RightRows[N] | undefined;
 
 export interface RightEnded {
   readonly code: ErrorCode;
@@ -40,7 +48,7 @@ export interface RightEnded {
 interface RightKind<R> {
   rows(right: R, want: WantRow): void;
   /** Why the right no longer stands at `now` (Unix seconds); undefined: it stands. */
-  ended(right: R, read: ReadRow, now: number): RightEnded | undefined;
+  ended(right: R, read: ReadProven, now: number): RightEnded | undefined;
 }
 
 const ended = (code: ErrorCode, message: string): RightEnded => ({ code, message });
@@ -119,11 +127,6 @@ const agentSvid: RightKind<AgentSvidRight> = {
   ended({ spiffeId, serial }, read) {
     const line = read('agent-line', spiffeId)?.line;
     if (line === undefined) return ended('AGENT_EVICTED', `agent ${spiffeId} is not on record`);
-    if (line === 'unproven')
-      return ended(
-        'OBJECT_NOT_IN_LOG',
-        `the line of SVIDs of agent ${spiffeId} is not as the audit log has it`,
-      );
     return standingIn(line, serial) === 'full'
       ? undefined
       : ended('AGENT_SUPERSEDED', `a later SVID of agent ${spiffeId} is in use`);
@@ -226,17 +229,27 @@ export function wantRows(rights: Rights, want: WantRow): void {
 
 /**
  * The first of the rights that no longer stands at `now`. A right of a kind that is not in the list
- * does not stand: an older server refuses what it can not check.
+ * does not stand: an older server refuses what it can not check. Nor does one with a row that the
+ * log does not vouch for, whatever the row says.
  */
 export function firstEnded(rights: Rights, read: ReadRow, now: number): RightEnded | undefined {
   for (const right of rights) {
     const kind = kindOf(right);
     if (kind === undefined)
       return ended('WITHHELD', `this server can not check a right of kind ${right.kind}`);
-    const why = kind.ended(right, read, now);
+    const why = unproven(kind, right, read) ?? kind.ended(right, read as ReadProven, now);
     if (why !== undefined) return why;
   }
   return undefined;
+}
+
+function unproven(kind: RightKind<Right>, right: Right, read: ReadRow): RightEnded | undefined {
+  let why: RightEnded | undefined;
+  kind.rows(right, (noun, key) => {
+    if (read(noun, key) === 'unproven')
+      why ??= ended('OBJECT_NOT_IN_LOG', `the ${noun} ${key} is not as the audit log has it`);
+  });
+  return why;
 }
 
 function kindOf(right: Right): RightKind<Right> | undefined {

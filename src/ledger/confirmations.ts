@@ -1,7 +1,6 @@
 import type { Clock } from '../common/runtime/index.ts';
-import type { ConsumerRecord } from '../domain/index.ts';
+import type { ConsumerRecord, ObjectMismatch } from '../domain/index.ts';
 import type { ConsumerDigests, ConsumerStore } from '../store/ports/index.ts';
-import type { ObjectMismatch } from './objects.ts';
 
 export type ConfirmedConsumer = ConsumerRecord & { readonly heardAt: number };
 

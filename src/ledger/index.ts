@@ -2,7 +2,7 @@ export type { LedgerAgents } from './agents.ts';
 export type { LedgerApprovals } from './approvals.ts';
 export type { LedgerEvidence } from './evidence.ts';
 export type { LedgerCopy, LedgerLog, PendingRecord } from './log.ts';
-export type { ObjectLedger, ObjectMismatch } from './objects.ts';
+export type { ObjectLedger } from './objects.ts';
 export { openLedger, type Ledger, type LedgerOptions } from './open.ts';
 export type { LogReview } from './review.ts';
 export type { LedgerRevocations } from './revocations.ts';

@@ -6,6 +6,7 @@ import {
   type LoggedObject,
   type LoggedValues,
   type LogObjectKind,
+  type ObjectMismatch,
   type Proven,
 } from '../domain/index.ts';
 import { deepFrozen } from './frozen.ts';
@@ -32,19 +33,10 @@ export interface ObjectLedger {
    * that none was taken away.
    */
   expectedCount(kind: LogObjectKind): number;
+  /** For a look at what has no record of its own kind: see ObjectMismatch. */
+  announce(mismatch: ObjectMismatch): void;
   /** Called at each look at an object that is not proven. */
   onMismatch(listener: (mismatch: ObjectMismatch) => void): () => void;
-}
-
-export interface ObjectMismatch {
-  /**
-   * `consumer`: what this process was told over a session; `activation-evidence`: what the record
-   * of an activation commits to.
-   */
-  readonly kind: LogObjectKind | 'consumer' | 'activation-evidence';
-  readonly id: string;
-  /** No record at all, a record of its deletion, or a record of another state. */
-  readonly found: 'absent' | 'deleted' | 'differs';
 }
 
 interface Known {

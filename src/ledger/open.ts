@@ -49,6 +49,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     guard: {
       requireRow: (kind, id, found) => objects.requireRow(kind, id, found),
       sameRow: (kind, id, found) => objects.sameRow(kind, id, found),
+      announce: (mismatch) => objects.announce(mismatch),
       revocation: (serial) => objects.revoked.get(serial),
       crlNumber: (authorityId) => objects.revoked.crlNumber(authorityId),
     },

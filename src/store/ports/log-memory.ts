@@ -2,6 +2,7 @@ import type {
   AuditStatement,
   LoggedValues,
   LogObjectKind,
+  ObjectMismatch,
   Revocation,
 } from '../../domain/index.ts';
 import type { LogStore } from './log.ts';
@@ -30,6 +31,8 @@ export interface LogGuard {
     id: string,
     found: LoggedValues[Kind] | undefined,
   ) => boolean;
+  /** Says that a look at a row found it altered, where `sameRow` can not tell. */
+  readonly announce: (mismatch: ObjectMismatch) => void;
   /** The revocation of this serial that is on record, whatever became of its row. */
   readonly revocation: (serial: string) => Revocation | undefined;
   /** The highest number of a CRL of this authority that is on record, 0 without any. */

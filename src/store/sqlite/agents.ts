@@ -246,7 +246,7 @@ function refuseUnlessStanding(
     );
 }
 
-const toAgent = (row: AgentTable): Agent => ({
+export const toAgent = (row: AgentTable): Agent => ({
   spiffeId: row.spiffe_id,
   attestationType: row.attestation_type,
   selectors: fromJson<readonly Selector[]>('agents', row.selectors),

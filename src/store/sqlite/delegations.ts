@@ -11,7 +11,7 @@ import { builder } from './statement.ts';
 
 export function createDelegations(engine: Engine, audit: AuditWriter): DelegationStore {
   const { insert, byId, active, revoke } = delegationStatements(engine);
-  const toDelegation = delegationReader();
+  const toDelegation = createDelegationReader();
 
   return {
     create: (delegation, event) =>
@@ -53,7 +53,8 @@ export function createDelegations(engine: Engine, audit: AuditWriter): Delegatio
   };
 }
 
-function delegationReader(): (row: DelegationTable) => Delegation {
+/** Reads rows, and remembers their lists. */
+export function createDelegationReader(): (row: DelegationTable) => Delegation {
   // control planes ask with each call, and by the few delegations that there are
   const lists = new Map<string, Lists>();
   const listsOf = (row: DelegationTable): Lists => {

@@ -3,8 +3,9 @@ import {
   firstEnded,
   lineFrom,
   wantRows,
-  type AgentState,
-  type AuthorityState,
+  type LoggedValues,
+  type LogObjectKind,
+  type ReadRow,
   type RightEnded,
   type RightNoun,
   type RightRows,
@@ -13,8 +14,12 @@ import {
 import { PkiError } from '../../common/errors/index.ts';
 import type { LogGuard } from '../ports/index.ts';
 import type { AgentLineRows } from './agent-lines.ts';
-import { fromHexOrUndefined, hex } from './codec.ts';
+import { toAgent } from './agents.ts';
+import { toAuthority } from './authority-rows.ts';
+import { fromHexOrUndefined } from './codec.ts';
+import { createDelegationReader } from './delegations.ts';
 import type { Engine } from './engine.ts';
+import { toEntry } from './entry-row.ts';
 
 /**
  * Judges the rights of a batch inside its transaction, in the order of the items: undefined where
@@ -26,19 +31,20 @@ export type RightsCheck = (
   now: number,
 ) => readonly (RightEnded | undefined)[];
 
-type Readers = { readonly [N in RightNoun]: (key: string) => RightRows[N] | undefined };
+type Row<N extends RightNoun> = RightRows[N] | 'unproven' | undefined;
+type Readers = { readonly [N in RightNoun]: (key: string) => Row<N> };
 
 export function createRightsCheck(
   engine: Engine,
   guard: LogGuard,
   lines: AgentLineRows,
 ): RightsCheck {
+  const proven = provenReader(guard);
   const readers: Readers = {
-    authority: authorityReader(engine),
-    entry: entryReader(engine),
-    agent: agentReader(engine),
-    'agent-line': lineReader(engine, lines),
-    delegation: delegationReader(engine),
+    authority: authorityReader(engine, proven),
+    entry: entryReader(engine, proven),
+    ...agentReaders(engine, proven, lines),
+    delegation: delegationReader(engine, proven),
     certificate: certificateReader(engine, guard),
     // no policy is kept in the database: the one that is built in is in force
     policy: () => ({ version: builtInPolicyVersion }),
@@ -49,11 +55,8 @@ export function createRightsCheck(
   };
 }
 
-function readRows(
-  batch: readonly Rights[],
-  readers: Readers,
-): <N extends RightNoun>(noun: N, key: string) => RightRows[N] | undefined {
-  const rows = new Map<RightNoun, Map<string, RightRows[RightNoun] | undefined>>();
+function readRows(batch: readonly Rights[], readers: Readers): ReadRow {
+  const rows = new Map<RightNoun, Map<string, Row<RightNoun>>>();
   const want = (noun: RightNoun, key: string): void => {
     let ofNoun = rows.get(noun);
     if (ofNoun === undefined) rows.set(noun, (ofNoun = new Map()));
@@ -64,67 +67,81 @@ function readRows(
     const ofNoun = rows.get(noun);
     if (ofNoun?.has(key) !== true)
       throw new PkiError('INTERNAL', `a right reads the ${noun} ${key} and does not name it`);
-    return ofNoun.get(key) as RightRows[N] | undefined;
+    return ofNoun.get(key) as Row<N>;
   };
 }
 
-function authorityReader(engine: Engine): Readers['authority'] {
+/**
+ * An object of which a right reads a part. undefined: there is none, and the log has none either.
+ * `unproven`: the row, or its absence, is not as the log has it.
+ */
+type ProvenReader = <Kind extends LogObjectKind>(
+  kind: Kind,
+  id: string,
+  read: () => LoggedValues[Kind] | undefined,
+) => LoggedValues[Kind] | 'unproven' | undefined;
+
+const provenReader =
+  (guard: LogGuard): ProvenReader =>
+  (kind, id, read) => {
+    let found: ReturnType<typeof read>;
+    try {
+      found = read();
+    } catch (thrown) {
+      // the items of a batch that have nothing to do with this row go on
+      if (!(thrown instanceof PkiError && thrown.code === 'STORE_CORRUPT')) throw thrown;
+      guard.announce({ kind, id, found: 'differs' });
+      return 'unproven';
+    }
+    return guard.sameRow(kind, id, found) ? found : 'unproven';
+  };
+
+const read = <Found, Read>(row: Found | undefined, as: (row: Found) => Read): Read | undefined =>
+  row === undefined ? undefined : as(row);
+
+function authorityReader(engine: Engine, proven: ProvenReader): Readers['authority'] {
   const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query.selectFrom('authorities').select('state').where('id', '=', slot('id')),
+    query.selectFrom('authorities').selectAll().where('id', '=', slot('id')),
   );
-  return (id) => {
-    const row = byId.get({ id });
-    return row && { state: row.state as AuthorityState };
-  };
+  return (id) => proven('authority', id, () => read(byId.get({ id }), toAuthority));
 }
 
-function entryReader(engine: Engine): Readers['entry'] {
+function entryReader(engine: Engine, proven: ProvenReader): Readers['entry'] {
   const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query.selectFrom('entries').select(['revision', 'expires_at']).where('id', '=', slot('id')),
+    query.selectFrom('entries').selectAll().where('id', '=', slot('id')),
   );
-  return (id) => {
-    const row = byId.get({ id });
-    return row && { revision: row.revision, expiresAt: row.expires_at };
-  };
+  return (id) => proven('entry', id, () => read(byId.get({ id }), toEntry));
 }
 
-function agentReader(engine: Engine): Readers['agent'] {
+function agentReaders(
+  engine: Engine,
+  proven: ProvenReader,
+  lines: AgentLineRows,
+): Pick<Readers, 'agent' | 'agent-line'> {
   const byId = engine.statement<{ spiffe_id: string }>()((query, slot) =>
-    query
-      .selectFrom('agents')
-      .select(['state', 'generation'])
-      .where('spiffe_id', '=', slot('spiffe_id')),
+    query.selectFrom('agents').selectAll().where('spiffe_id', '=', slot('spiffe_id')),
   );
-  return (spiffeId) => {
-    const row = byId.get({ spiffe_id: spiffeId });
-    return row && { state: row.state as AgentState, generation: row.generation };
+  const agent = (spiffeId: string) =>
+    proven('agent', spiffeId, () => read(byId.get({ spiffe_id: spiffeId }), toAgent));
+  return {
+    agent,
+    'agent-line': (spiffeId) => {
+      const line = proven('agent-line', spiffeId, () => lines.read(spiffeId));
+      if (line !== undefined) return line === 'unproven' ? line : { line };
+      // an older release recorded the agent
+      const owner = agent(spiffeId);
+      if (owner === undefined || owner === 'unproven') return owner;
+      return { line: lineFrom({ spiffeId, serial: owner.serial }) };
+    },
   };
 }
 
-function lineReader(engine: Engine, lines: AgentLineRows): Readers['agent-line'] {
-  const newest = engine.statement<{ spiffe_id: string }>()((query, slot) =>
-    query.selectFrom('agents').select('serial').where('spiffe_id', '=', slot('spiffe_id')),
-  );
-  return (spiffeId) => {
-    const row = newest.get({ spiffe_id: spiffeId });
-    if (row === undefined) return undefined;
-    const line = lines.read(spiffeId);
-    if (!lines.holds(spiffeId, line)) return { line: 'unproven' };
-    return { line: line ?? lineFrom({ spiffeId, serial: hex(row.serial) }) };
-  };
-}
-
-function delegationReader(engine: Engine): Readers['delegation'] {
+function delegationReader(engine: Engine, proven: ProvenReader): Readers['delegation'] {
   const byId = engine.statement<{ id: string }>()((query, slot) =>
-    query
-      .selectFrom('delegations')
-      .select(['revoked_at', 'expires_at'])
-      .where('id', '=', slot('id')),
+    query.selectFrom('delegations').selectAll().where('id', '=', slot('id')),
   );
-  return (id) => {
-    const row = byId.get({ id });
-    return row && { revokedAt: row.revoked_at, expiresAt: row.expires_at };
-  };
+  const toDelegation = createDelegationReader();
+  return (id) => proven('delegation', id, () => read(byId.get({ id }), toDelegation));
 }
 
 function certificateReader(engine: Engine, guard: LogGuard): Readers['certificate'] {
@@ -140,6 +157,13 @@ function certificateReader(engine: Engine, guard: LogGuard): Readers['certificat
   return (text) => {
     const serial = fromHexOrUndefined(text);
     const row = serial === undefined ? undefined : bySerial.get({ serial });
+    // a caller was let in as the log has his certificate, and what is issued stays so
+    if (row?.state !== 'issued')
+      guard.announce({
+        kind: 'certificate',
+        id: text,
+        found: row === undefined ? 'absent' : 'differs',
+      });
     if (row === undefined || serial === undefined) return undefined;
     return {
       state: row.state,

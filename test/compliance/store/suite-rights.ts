@@ -31,7 +31,7 @@ import {
   type OpenStore,
 } from './fixtures.ts';
 
-interface World {
+export interface RightsWorld {
   readonly store: Ledger;
   readonly clock: ManualClock;
   readonly rights: {
@@ -47,7 +47,8 @@ interface World {
   readonly entry: ReturnType<typeof draft>;
 }
 
-async function world(store: Ledger, clock: ManualClock): Promise<World> {
+/** A row of every kind that a right rests on, and the rights. */
+export async function rightsWorld(store: Ledger, clock: ManualClock): Promise<RightsWorld> {
   const authority = await activeAuthority(store);
   const entry = draft({ expiresAt: start + 1000 });
   const [change] = await store.entries.write([creates(entry)], by);
@@ -83,7 +84,7 @@ async function world(store: Ledger, clock: ManualClock): Promise<World> {
 const endings: readonly (readonly [
   what: string,
   code: ErrorCode | undefined,
-  act: (world: World) => Promise<unknown>,
+  act: (world: RightsWorld) => Promise<unknown>,
 ])[] = [
   ['nothing happened', undefined, async () => {}],
   [
@@ -187,7 +188,7 @@ export function rightsCases(name: string, open: OpenStore): void {
     for (const [what, expected, act] of endings) {
       await t.test(what, async () => {
         await using opened = await open();
-        const w = await world(opened.store, opened.clock);
+        const w = await rightsWorld(opened.store, opened.clock);
         const one = intent({ authorityId: w.authorityId });
         await w.store.issuance.recordIntents([one]);
         await act(w);
@@ -212,7 +213,7 @@ export function rightsCases(name: string, open: OpenStore): void {
 
   test(`${name}: rights that never stood are named: unknown objects, expired delegation, expired or unissued caller`, async () => {
     await using opened = await open();
-    const w = await world(opened.store, opened.clock);
+    const w = await rightsWorld(opened.store, opened.clock);
     const unfinished = intent({ authorityId: w.authorityId });
     await w.store.issuance.recordIntents([unfinished]);
     const early = await issued(w.store, w.authorityId, {
@@ -268,7 +269,7 @@ export function rightsCases(name: string, open: OpenStore): void {
   test(`${name}: a ban among concurrent batches: nothing that is decided after it is issued`, async () => {
     await using opened = await open();
     const { store } = opened;
-    const w = await world(store, opened.clock);
+    const w = await rightsWorld(store, opened.clock);
     const rights = [w.rights.authority, w.rights.agent];
     const all = Array.from({ length: 60 }, () => intent({ authorityId: w.authorityId }));
     await store.issuance.recordIntents(all);

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { ConsumerRecord } from '../../../src/domain/index.ts';
+import type { ConsumerRecord, ObjectMismatch } from '../../../src/domain/index.ts';
 import { Confirmations } from '../../../src/ledger/confirmations.ts';
-import type { ObjectMismatch } from '../../../src/ledger/objects.ts';
 import { ManualClock } from '../../compliance/store/fixtures.ts';
 
 const agentId = 'spiffe://example.org/meshca/agent/node-1';

@@ -9,10 +9,11 @@ import {
   type Authority,
   type JoinToken,
   type LogObjectKind,
+  type ObjectMismatch,
   type Proven,
   type RegistrationEntry,
 } from '../../../src/domain/index.ts';
-import { Objects, type ObjectMismatch } from '../../../src/ledger/objects.ts';
+import { Objects } from '../../../src/ledger/objects.ts';
 import { authority, draft } from '../../compliance/store/fixtures.ts';
 
 const entry: RegistrationEntry = {
