@@ -188,7 +188,7 @@ function nextLines(status: RotationStatus__Output, options: PictureOptions): rea
     lines.push(`alert: the wall clock is off by ${status.jumpedSeconds} s`);
   if (status.failure !== null)
     lines.push(
-      `alert: rotation could not go on: ${status.failure.code}: ${printable(status.failure.message)}`,
+      `alert: rotation failed: ${status.failure.code}: ${printable(status.failure.message)}`,
     );
   return lines;
 }

@@ -26,15 +26,15 @@ export interface AuthorityCertificateDependencies {
   readonly random: Random;
 }
 
-/** A certificate of an authority, ours or another's. */
+/** A request for the certificate of an authority, ours or another CA's. */
 export interface AuthorityCertificateRequest {
   readonly admission: Admission;
   readonly profile: AuthorityProfile;
-  /** The certificate of the authority that signs; undefined: self-signed. */
+  /** The certificate of the signing authority; undefined for a self-signed certificate. */
   readonly issuer: ParsedCertificate | undefined;
   readonly signer: CertificateDraft['signer'];
   readonly spkiDer: Buffer;
-  /** The Name that is certified; for `cross` alone. */
+  /** DER of the Name to certify; set for `cross` only. */
   readonly subjectDer?: Buffer;
   readonly crlUrl?: string;
   /** Unix seconds. */
@@ -53,9 +53,11 @@ export interface AuthorityCertificate {
 }
 
 /**
- * Issues the certificate of an authority by the recorded way. Two readers must agree on what it
- * says before it is recorded; the signed certificate is verified under its issuer.
- * Throws what the token threw, the code of the right that ended, LINT_FAILED.
+ * Issues the certificate of an authority through the recorded issuance. Two independent readers
+ * must agree on the content before it is recorded. The signed certificate is verified with the key
+ * of its issuer.
+ *
+ * @throws the error of the token, the code of the right that ended, or LINT_FAILED
  */
 export async function issueAuthorityCertificate(
   request: AuthorityCertificateRequest,
@@ -68,15 +70,19 @@ export async function issueAuthorityCertificate(
   const prepared = unwrap(recorded.prepare(draft));
   const [outcome] = await recorded.run([prepared], signing);
   if (outcome?.ok !== true)
-    throw outcome?.error ?? new PkiError('INTERNAL', 'issuance gave no outcome');
+    throw outcome?.error ?? new PkiError('INTERNAL', 'the issuance returned no outcome');
   const { certificateDer, sha256 } = outcome;
   return { certificateDer, sha256, serial: prepared.intent.serial };
 }
 
-/** Asks the policy about the certificate of an authority. Throws POLICY_DENIED. */
+/**
+ * Asks the policy about the certificate of an authority.
+ *
+ * @throws PkiError POLICY_DENIED
+ */
 export function admitAuthority(
   caller: Requester,
-  asked: {
+  request: {
     readonly profile: AuthorityProfile;
     readonly keyType: KeyType;
     readonly ttlSeconds?: number | undefined;
@@ -94,10 +100,10 @@ export function admitAuthority(
         type: 'x509',
         kind: 'authority',
         subject: authorityIdentity(trustDomain),
-        profile: asked.profile,
-        keyType: asked.keyType,
-        ttlSeconds: asked.ttlSeconds,
-        entryId: asked.entryId ?? null,
+        profile: request.profile,
+        keyType: request.keyType,
+        ttlSeconds: request.ttlSeconds,
+        entryId: request.entryId ?? null,
         delegationId: null,
       },
       caller,
@@ -110,7 +116,7 @@ function draftAuthority(
   { trustDomain, clock, random }: AuthorityCertificateDependencies,
 ): CertificateDraft {
   const { profile, issuer, signer, spkiDer, notBefore, notAfter, subjectDer, crlUrl } = request;
-  const wanted = {
+  const expected = {
     serial: newSerial(clock.nowMs(), random),
     issuer,
     spkiDer,
@@ -120,9 +126,9 @@ function draftAuthority(
     ...(crlUrl === undefined ? {} : { crlUrl }),
   };
   return {
-    tbsDer: buildAuthorityTbs({ ...wanted, profile, trustDomain }),
+    tbsDer: buildAuthorityTbs({ ...expected, profile, trustDomain }),
     profile,
-    expected: { ...wanted, subject: authorityIdentity(trustDomain) },
+    expected: { ...expected, subject: authorityIdentity(trustDomain) },
     admission: request.admission,
     signer,
     record: {

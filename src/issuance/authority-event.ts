@@ -1,7 +1,7 @@
 import type { Clock } from '../common/runtime/index.ts';
 import type { AuditEvent, Authority } from '../domain/index.ts';
 
-/** The record of an act on an authority. */
+/** The audit record of an act on an authority. */
 export const authorityEvent = (
   { clock }: { readonly clock: Clock },
   act: {

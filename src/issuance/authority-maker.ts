@@ -30,8 +30,7 @@ export interface AuthorityPlan {
 }
 
 /**
- * What it takes to make an authority whose key is ours; used on the first start and by rotation
- * alike.
+ * What is needed to make an authority whose key is ours. The first start and rotation both use it.
  */
 export interface MakerDependencies {
   readonly authorities: Pick<AuthorityStore, 'create' | 'complete'>;
@@ -39,14 +38,14 @@ export interface MakerDependencies {
   readonly issuancePolicy: IssuancePolicy;
   readonly trustDomain: TrustDomain;
   readonly plans: Readonly<Partial<Record<AuthorityKind, AuthorityPlan>>>;
-  /** How far the clocks of the mesh may differ: authorities are valid from that much earlier. */
+  /** Allowed clock difference in the mesh: an authority's notBefore lies this far in the past. */
   readonly clockSkewSeconds: number;
-  /** Where the CRL of an authority whose key is ours is found; undefined: nowhere. */
+  /** URL of the CRL of an authority whose key is ours; undefined: no CRL is published. */
   readonly crlUrl: (authorityId: string) => string | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly progress?: (text: string) => void;
-  /** For the fault drills. */
+  /** Called between the steps, for the fault drills. */
   readonly step?: (name: string) => void;
 }
 
@@ -60,19 +59,19 @@ const tokenOf: Readonly<Record<AuthorityKind, TokenRole>> = {
 export interface AuthorityAsk {
   readonly kind: AuthorityKind;
   readonly parentId: string | null;
-  /** Default: a new one. Given, the record is made at most once. */
+  /** Default: a new ID. With a given ID, the record is made at most once. */
   readonly id?: string;
-  /** Default: where its kind belongs. */
+  /** Default: the token for authorities of this kind. */
   readonly token?: TokenRole;
-  /** Default: everything. */
+  /** Default: no restriction. */
   readonly scope?: AuthorityScope;
   readonly actor?: string;
   readonly lease?: Lease;
 }
 
 /**
- * The record with its CKA_ID, durable before the key is made, so that a key found under a recorded
- * CKA_ID is ours.
+ * Records the authority with its CKA_ID. The record is durable before the key is made, so that a
+ * key found under a recorded CKA_ID is ours.
  */
 export async function recordAuthority(
   ask: AuthorityAsk,
@@ -111,18 +110,21 @@ export interface CompletionAsk {
   readonly authority: Authority;
   /** Undefined for a root and for keys without a certificate. */
   readonly parent: Authority | undefined;
-  /** Holds, or will hold, its key. */
+  /** The token that holds its key, or will hold it. */
   readonly token: TokenAdmin;
   /**
-   * Holds the key that signs its certificate: its own for a root; undefined where there is no
-   * certificate.
+   * The token with the key that signs its certificate; for a root, its own token. Undefined where
+   * there is no certificate.
    */
   readonly signingToken: TokenAdmin | undefined;
   readonly actor?: string;
   readonly lease?: Lease;
 }
 
-/** Key (made, or found by its CKA_ID after a crash) → certificate → `prepared`. */
+/**
+ * Makes the key (or finds it by its CKA_ID after a crash), then the certificate, then moves the
+ * authority to `prepared`.
+ */
 export async function completeAuthority(
   ask: CompletionAsk,
   dependencies: MakerDependencies,
@@ -147,7 +149,7 @@ export async function completeAuthority(
     });
   }
   if (signingToken === undefined)
-    throw new PkiError('INTERNAL', 'no token to sign the certificate of an authority with');
+    throw new PkiError('INTERNAL', 'no token can sign the certificate of the authority');
   const { certificateDer, sha256 } = await certify(
     { ...ask, signingToken, spkiDer, life },
     dependencies,
@@ -199,10 +201,10 @@ async function keyOf(
   return (present ?? (await token.generateKey({ ckaId, label, keyType }))).spkiDer;
 }
 
-/** While these last, an authority may certify a new one below it. */
+/** A parent in one of these states may certify a new authority. */
 const parentStates: readonly AuthorityState[] = ['prepared', 'published', 'active', 'old'];
 
-/** The certificate ends with its issuer's at the latest. */
+/** Makes the certificate. Its notAfter is at most that of its issuer. */
 function certify(
   {
     authority,
@@ -221,7 +223,7 @@ function certify(
     parent === undefined ? undefined : unwrap(parseCertificate(parent.certificateDer as Buffer));
   const { id, ckaId, keyType } = parent ?? authority;
   const profile = parent === undefined ? 'root' : 'intermediate';
-  // we sign below a parent whose key is here, and such a parent's CRL is published and renewed
+  // our parents have their key here, so that we publish and renew their CRL
   const crlUrl = parent === undefined ? undefined : dependencies.crlUrl(parent.id);
   return issueAuthorityCertificate(
     {

@@ -23,16 +23,16 @@ export interface RegistryDependencies {
   readonly signers: Pick<Signers, 'useKey' | 'forgetKey'>;
   readonly logger: Logger;
   /**
-   * SHA-256 of the public keys of authorities that have no certificate yet; their owner adds to it.
+   * SHA-256 of the public keys of authorities that have no certificate yet. Its owner adds to it.
    */
   readonly requestedKeys?: ReadonlySet<string>;
-  /** Where this server stands, for authorities that sign in one replica or region only. */
-  /** Whether chains end with the cross-certificates of their root. Default no. */
+  /** The place of this server, for authorities that sign in one replica or region only. */
+  /** Whether chains end with the cross-certificates of their root. Default: no. */
   readonly crossCertificates?: boolean;
   readonly place?: { readonly replica?: string | undefined; readonly region?: string | undefined };
 }
 
-/** Owner of what this process knows of the authorities; `refresh` after each transition. */
+/** Holds what this process knows of the authorities. Callers `refresh` it after each transition. */
 export class AuthorityRegistry implements Authorities {
   readonly #dependencies: RegistryDependencies;
   readonly #listeners = new Set<() => void>();
@@ -53,19 +53,20 @@ export class AuthorityRegistry implements Authorities {
   }
 
   /**
-   * Reads the authorities and the bundle again, and makes their keys known to the signers. Throws
-   * HSM_* if a key is missing, OBJECT_NOT_IN_LOG.
+   * Reads the authorities and the bundle again, and loads their keys into the signers.
+   *
+   * @throws PkiError HSM_* if a key is missing, OBJECT_NOT_IN_LOG
    */
   async refresh(): Promise<void> {
-    const [found, bundle] = await Promise.all([
+    const [authorities, bundle] = await Promise.all([
       this.#dependencies.authorities.list(),
       this.#dependencies.bundles.latest(),
     ]);
     const { objects } = this.#dependencies;
-    // at the start nothing goes on from what was changed past the log; later it is left out, and
-    // what was known good stays
-    if (this.#all.length === 0) for (const each of found) objects.require('authority', each);
-    const all = found.flatMap((authority) => objects.prove('authority', authority) ?? []);
+    // At the start, a row that was changed past the log is an error. Later such a row is left out,
+    // and the last good state stays.
+    if (this.#all.length === 0) for (const row of authorities) objects.require('authority', row);
+    const all = authorities.flatMap((authority) => objects.prove('authority', authority) ?? []);
     if (bundle !== undefined) objects.require('bundle', bundle);
     const fingerprint = `${bundle?.sequence ?? 0}|${all.map((authority) => `${authority.id}:${authority.version}`).join(',')}`;
     if (fingerprint === this.#fingerprint && !this.#missingKeys) return;
@@ -121,7 +122,7 @@ export class AuthorityRegistry implements Authorities {
     return this.#pick(request.nodeSelectors ?? [], request.holder);
   }
 
-  /** The active JWT authority: the newest. */
+  /** The newest active JWT authority. */
   jwt(): Authority | undefined {
     return this.#all
       .filter((authority) => authority.kind === 'jwt' && maySign(authority.state))
@@ -134,7 +135,8 @@ export class AuthorityRegistry implements Authorities {
     const chain = this.#plainChain(authorityId);
     const root = this.rootOf(authorityId);
     if (this.#dependencies.crossCertificates === true && root !== undefined) {
-      // one of a root that is tainted would be believed by those who have not heard of it
+      // skip cross-certificates of a tainted root: consumers that do not know of the taint would
+      // accept them
       for (const cross of crossOf(root, this.#all))
         if (['active', 'old'].includes(this.#byId(cross.parentId)?.state ?? ''))
           chain.push(cross.certificateDer as Buffer);
@@ -157,10 +159,10 @@ export class AuthorityRegistry implements Authorities {
   published(): readonly { readonly authorityId: string; readonly chainDer: readonly Buffer[] }[] {
     this.#published ??= this.#all
       .filter(
-        (each) =>
-          each.kind === 'issuing' &&
-          hasOwnKey(each) &&
-          (each.state === 'published' || each.state === 'active'),
+        (authority) =>
+          authority.kind === 'issuing' &&
+          hasOwnKey(authority) &&
+          (authority.state === 'published' || authority.state === 'active'),
       )
       .map(({ id }) => ({ authorityId: id, chainDer: this.#plainChain(id) }));
     return this.#published;
@@ -197,7 +199,7 @@ export class AuthorityRegistry implements Authorities {
     return id === null ? undefined : this.#all.find((authority) => authority.id === id);
   }
 
-  /** A scoped authority that applies goes before an unscoped one; among equals the newest. */
+  /** A scoped authority that applies wins over an unscoped one. Among equals the newest wins. */
   #pick(nodeSelectors: readonly string[], holder = ''): IssuerView | undefined {
     const fitting = this.#issuers.filter(({ authority }) =>
       applies(authority.scope, nodeSelectors, holder, this.#dependencies.place),
@@ -226,8 +228,8 @@ export class AuthorityRegistry implements Authorities {
           });
         } catch (thrown) {
           const { code } = PkiError.from(thrown);
-          // What stands by, or signs no more, must not keep away those that sign. A token that is
-          // away may come back; a token that is here and lacks the key is the wrong one.
+          // A missing key of a standby or retired authority must not stop the signing ones. An
+          // unreachable token may come back. A reachable token without the key is the wrong token.
           if (
             authority.token !== 'standby' &&
             authority.state === 'active' &&
@@ -243,7 +245,7 @@ export class AuthorityRegistry implements Authorities {
               token: authority.token,
               alert: true,
             },
-            'the key of an authority can not be used; it is tried again',
+            'the key of an authority can not be used; trying again',
           );
           continue;
         }
@@ -268,7 +270,7 @@ function applies(
     !scope.selectors.every((selector) => nodeSelectors.includes(selector))
   )
     return false;
-  // the same node always falls on the same side of a share
+  // a node always falls on the same side of a share
   return (
     scope.share === undefined ||
     Number.parseInt(sha256Hex(Buffer.from(holder)).slice(0, 8), 16) / 0x1_0000_0000 < scope.share

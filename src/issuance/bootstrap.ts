@@ -9,31 +9,33 @@ import { completeAuthority, recordAuthority, type MakerDependencies } from './au
 
 export interface BootstrapDependencies extends MakerDependencies {
   readonly authorities: AuthorityStore;
-  /** Opens a session process on a token; it is closed again as soon as the work on it is done. */
+  /** Opens a session process on a token. The caller closes it when its work is done. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   /**
-   * False where another CA certifies our issuing intermediates: then only the JWT authority is made
-   * here. Default true.
+   * False if another CA certifies our issuing intermediates; then only the JWT authority is made
+   * here. Default: true.
    */
   readonly ownRoot?: boolean;
   readonly logger: Logger;
   /**
-   * After an accepted restore: keys of authorities whose records were lost are passed over, not a
-   * reason to stop.
+   * Set after an accepted restore: keys of authorities whose records were lost are ignored and do
+   * not stop the start.
    */
   readonly tolerateUnknownKeys?: boolean;
   /**
-   * Takes the SHA-256 of the public keys that an open token holds for authorities without a
-   * certificate.
+   * Receives the SHA-256 of the public keys of authorities without a certificate, read from an open
+   * token.
    */
   readonly requestedKeys?: Set<string>;
 }
 
 /**
- * Brings the authorities of a first start into being, or resumes where a crash left off: the record
- * with its CKA_ID is durable before the key is made, so a key found under a recorded CKA_ID is ours
- * and is used, and no second root arises. A token that holds keys of ours that the database does
- * not know is a fatal error (TOKEN_FOREIGN).
+ * Creates the authorities on a first start, or resumes after a crash. The record with its CKA_ID is
+ * durable before the key is made. Therefore a key found under a recorded CKA_ID is ours and is
+ * used, and no second root arises.
+ *
+ * @throws PkiError TOKEN_FOREIGN (fatal) if the token holds keys of ours that the database does not
+ *   know
  */
 export async function bootstrapAuthorities(dependencies: BootstrapDependencies): Promise<void> {
   const existing = await dependencies.authorities.list();
@@ -68,8 +70,8 @@ export async function bootstrapAuthorities(dependencies: BootstrapDependencies):
 }
 
 /**
- * One authority from wherever it stands to `active`. On a first start nobody holds anything yet, so
- * nothing has to be confirmed.
+ * Moves one authority from any state to `active`. On a first start no consumer holds a bundle yet,
+ * so that nothing has to be confirmed.
  */
 async function bring(
   kind: AuthorityKind,
@@ -85,11 +87,11 @@ async function bring(
   },
   dependencies: BootstrapDependencies,
 ): Promise<Authority> {
-  const found = (await dependencies.authorities.list({ kind })).find((authority) =>
+  const recorded = (await dependencies.authorities.list({ kind })).find((authority) =>
     ['preparing', 'prepared', 'published', 'active'].includes(authority.state),
   );
   let authority =
-    found ?? (await recordAuthority({ kind, parentId: parent?.id ?? null }, dependencies));
+    recorded ?? (await recordAuthority({ kind, parentId: parent?.id ?? null }, dependencies));
   dependencies.step?.(`${kind}-recorded`);
   if (authority.state === 'preparing')
     authority = await completeAuthority({ authority, parent, token, signingToken }, dependencies);
@@ -133,7 +135,7 @@ async function checkToken(
   if (unknown !== undefined && dependencies.tolerateUnknownKeys === true) {
     dependencies.logger.warn(
       { token: role, label: unknown.label, ckaId: unknown.ckaId },
-      'the token holds a key that this database does not know; it was lost with the restore and signs nothing',
+      'the token holds a key that this database does not know: its record was lost with the restore, and it signs nothing',
     );
   } else if (unknown !== undefined) {
     throw new PkiError(

@@ -2,10 +2,9 @@ import { createPublicKey } from 'node:crypto';
 import type { Authority } from '../domain/index.ts';
 
 /**
- * The SPIFFE bundle document of these authorities (SPIFFE_Trust_Domain_and_Bundle section 4): roots
- * as `x509-svid` with their certificate, JWT keys as `jwt-svid`. Roots and JWT keys only: an
- * intermediate in a bundle would be a trust anchor. The text depends on nothing but its inputs, so
- * equal inputs give equal text.
+ * Builds the SPIFFE bundle document of these authorities (SPIFFE_Trust_Domain_and_Bundle, section
+ * 4). Roots appear as `x509-svid` with their certificate, JWT keys as `jwt-svid`. Intermediates are
+ * left out, because each certificate in a bundle is a trust anchor. Equal inputs give equal text.
  */
 export function bundleDocument(
   authorities: readonly Authority[],

@@ -14,10 +14,9 @@ export interface BundlePublisherDependencies {
 }
 
 /**
- * Appends a bundle revision if these authorities make another bundle than the latest one. It is
- * signed by a JWT authority that stands in the revision before (the first revision: by one of its
- * own), so that whoever holds one revision can verify the next. Returns the latest revision either
- * way.
+ * Appends a bundle revision if the bundle of these authorities differs from the latest one. A JWT
+ * authority of the previous revision signs it; the first revision is signed by one of its own. So a
+ * consumer that holds one revision can verify the next. Returns the latest revision in both cases.
  */
 export async function publishBundle(
   authorities: readonly Authority[],
@@ -54,7 +53,7 @@ export async function publishBundle(
   return revision;
 }
 
-/** By the first whose token answers: one of them may be lost. */
+/** Signs with the first candidate whose token answers: a token may be lost. */
 async function signedBy(
   candidates: readonly Authority[],
   document: string,
@@ -81,7 +80,7 @@ async function signedBy(
   throw failure ?? new PkiError('NO_ISSUER', 'no JWT authority can sign the bundle');
 }
 
-/** Those that sign now go first. */
+/** Active authorities first. */
 function signersFor(
   authorities: readonly Authority[],
   latest: BundleRevision | undefined,

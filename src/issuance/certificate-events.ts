@@ -1,12 +1,12 @@
 import type { PkiError } from '../common/errors/index.ts';
 import type { AuditEvent, AuditValue, Intent } from '../domain/index.ts';
 
-/** How a certificate that is issued stands in the audit log. */
+/** How an issued certificate appears in the audit log. */
 export interface IssuedAs {
-  /** `noun.verb`; a withheld certificate stands there as `noun.withheld`. */
+  /** `noun.verb`; a withheld certificate is recorded as `noun.withheld`. */
   readonly kind: string;
   readonly subject: string;
-  /** Beside what the intent says. */
+  /** Details beside those of the intent. */
   readonly detail: Readonly<Record<string, AuditValue>>;
 }
 
@@ -40,9 +40,9 @@ export function issuedEvent(
   };
 }
 
-/** What a refusal is about: of an intent, or of a request that led to none. */
+/** The subject of a refusal: an intent, or a request that led to none. */
 export type Refused = Pick<Intent, 'requester' | 'requestId' | 'kind' | 'entryId'> & {
-  /** As it stands in records. */
+  /** The subject as text, as it appears in records. */
   readonly subject: string;
   readonly serial?: string;
   /** Why the request was made: entry, agent, selectors. */
@@ -74,8 +74,8 @@ export function refusedEvent(
 }
 
 /**
- * The signature of a recorded intent failed, or its outcome is unknown. It is never signed later,
- * and counts as possibly live.
+ * The record of an intent whose signature failed or has an unknown outcome. The intent is never
+ * signed later, and counts as possibly live until its notAfter.
  */
 export function abandonedEvent(intent: Intent, reason: string, timeMs: number): AuditEvent {
   return {

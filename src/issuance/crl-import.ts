@@ -10,40 +10,41 @@ import {
 import { maySign, takesCrl, type Authority } from '../domain/index.ts';
 
 /**
- * The set goes to every workload, each time that it changes: one of these must never fill a
+ * The set of CRLs goes to every workload at each change, so that no external CRL may fill a
  * message.
  */
 export const maximumExternalCrlBytes = 512 * 1024;
 
 export interface ImportedCrl {
-  /** Whose CRL it is. */
+  /** The authorities that the CRL belongs to. */
   readonly authorityIds: readonly string[];
   readonly number: string;
   readonly thisUpdate: number;
   readonly nextUpdate: number;
   readonly revoked: number;
   readonly warnings: readonly string[];
-  /** False after a dry run, and where this very CRL was here already. */
+  /** False after a dry run, and if this very CRL was already stored. */
   readonly changed: boolean;
-  /** Whether the set is complete with it, so that CRLs are handed out. */
+  /** Whether the set is now complete, so that CRLs are handed out. */
   readonly handedOut: boolean;
 }
 
 export interface CheckedCrl {
   readonly crl: ParsedCrl;
   /**
-   * Those that it is of: more than one where a certificate was issued anew for the same name and
-   * key.
+   * The authorities that the CRL belongs to. There is more than one if a certificate was issued
+   * anew for the same name and key.
    */
   readonly authorities: readonly Authority[];
   readonly warnings: readonly string[];
 }
 
 /**
- * Whether a CRL that somebody else signed may be handed out here: strictly read, of an authority of
- * others that is on record, signed by the key in its recorded certificate, and current. Fails with
- * REQUEST_TOO_LARGE, CRL_INVALID, CRL_ISSUER_UNKNOWN, CRL_NOT_CURRENT. Whether it is newer than the
- * present one is the store's to say.
+ * Checks whether a CRL signed elsewhere may be handed out here. It must parse strictly, belong to a
+ * recorded authority of another CA, be signed by the key in that recorded certificate, and be
+ * current. Whether it is newer than the present CRL is checked by the store.
+ *
+ * Fails with REQUEST_TOO_LARGE, CRL_INVALID, CRL_ISSUER_UNKNOWN, CRL_NOT_CURRENT.
  */
 export function checkExternalCrl(input: {
   readonly der: Buffer;
@@ -62,9 +63,9 @@ export function checkExternalCrl(input: {
   if (!parsed.ok) return parsed;
   const crl = parsed.value;
   const named = all.filter(
-    (each) => each.certificateDer !== null && isCrlOf(crl, certificateOf(each)),
+    (authority) => authority.certificateDer !== null && isCrlOf(crl, certificateOf(authority)),
   );
-  const authorities = named.filter((each) => takesCrl(each, all));
+  const authorities = named.filter((authority) => takesCrl(authority, all));
   const [first] = authorities;
   if (first === undefined) {
     const [own] = named;
@@ -72,23 +73,23 @@ export function checkExternalCrl(input: {
       'CRL_ISSUER_UNKNOWN',
       own === undefined
         ? `no authority here has the name and key of the issuer of this CRL (AuthorityKeyIdentifier ${crl.authorityKeyId})`
-        : `${own.kind} authority ${own.id} is ${own.state}, with its key in ${own.token === 'external' ? 'the hands of others' : 'a token here'}: no CRL of it is taken in`,
+        : `${own.kind} authority ${own.id} is ${own.state}, with its key in ${own.token === 'external' ? 'the hands of others' : 'a token here'}: its CRL can not be imported`,
     );
   }
-  for (const each of authorities) {
-    const signed = checkCrlSignature(crl, certificateOf(each));
+  for (const issuer of authorities) {
+    const signed = checkCrlSignature(crl, certificateOf(issuer));
     if (!signed.ok) return signed;
   }
   if (crl.thisUpdate > now + input.clockSkewSeconds)
-    return fail('CRL_NOT_CURRENT', `the CRL begins at ${iso(crl.thisUpdate)}`);
+    return fail('CRL_NOT_CURRENT', `the CRL is not valid before ${iso(crl.thisUpdate)}`);
   if (crl.nextUpdate <= now)
-    return fail('CRL_NOT_CURRENT', `the CRL ended at ${iso(crl.nextUpdate)}`);
+    return fail('CRL_NOT_CURRENT', `the CRL expired at ${iso(crl.nextUpdate)}`);
   if (crl.nextUpdate <= crl.thisUpdate)
-    return fail('CRL_INVALID', 'nextUpdate of the CRL is not after its thisUpdate');
+    return fail('CRL_INVALID', 'the nextUpdate of the CRL is not after its thisUpdate');
   return ok({ crl, authorities, warnings: warningsOf(crl, authorities, input) });
 }
 
-/** Authorities right below that were revoked here, and that the CRL does not name. */
+/** Authorities directly below this one that were revoked here and are missing on the CRL. */
 export const unlistedBelow = (
   authority: Authority,
   crl: Pick<ParsedCrl, 'revoked'>,
@@ -96,12 +97,12 @@ export const unlistedBelow = (
   now: number,
 ): readonly Authority[] =>
   all.filter(
-    (each) =>
-      each.parentId === authority.id &&
-      each.state === 'revoked' &&
-      each.certificateDer !== null &&
-      each.notAfter > now &&
-      !crl.revoked.has(certificateOf(each).serialHex),
+    (candidate) =>
+      candidate.parentId === authority.id &&
+      candidate.state === 'revoked' &&
+      candidate.certificateDer !== null &&
+      candidate.notAfter > now &&
+      !crl.revoked.has(certificateOf(candidate).serialHex),
   );
 
 function warningsOf(
@@ -117,19 +118,19 @@ function warningsOf(
   const left = crl.nextUpdate - now;
   if (left < lifeSeconds)
     warnings.push(
-      `it ends at ${iso(crl.nextUpdate)}, sooner than issuance.crlLifeDays asks for: without a newer one by then no CRLs are handed out`,
+      `it ends at ${iso(crl.nextUpdate)}, sooner than issuance.crlLifeDays requires: import a newer one by then, else no CRLs are handed out`,
     );
   for (const authority of authorities) {
-    for (const each of all) {
+    for (const listed of all) {
       if (
-        each.parentId !== authority.id ||
-        each.certificateDer === null ||
-        !crl.revoked.has(certificateOf(each).serialHex)
+        listed.parentId !== authority.id ||
+        listed.certificateDer === null ||
+        !crl.revoked.has(certificateOf(listed).serialHex)
       )
         continue;
-      if (each.state !== 'revoked')
+      if (listed.state !== 'revoked')
         warnings.push(
-          `it revokes ${each.kind} authority ${each.id}, which is ${each.state} here${maySign(each.state) ? ' and signs' : ''}: who checks CRLs refuses everything below it`,
+          `it revokes ${listed.kind} authority ${listed.id}, which is ${listed.state} here${maySign(listed.state) ? ' and signs' : ''}: whoever checks CRLs refuses everything below it`,
         );
     }
     for (const { kind, id } of unlistedBelow(authority, crl, all, now))
@@ -142,7 +143,10 @@ function warningsOf(
 
 const certificates = new WeakMap<Buffer, ParsedCertificate>();
 
-/** Read once for each record: the same buffer comes back as long as the registry keeps it. */
+/**
+ * Parses the certificate of each record once. The registry keeps the same buffer, which is the key
+ * of the cache.
+ */
 function certificateOf({ certificateDer }: Authority): ParsedCertificate {
   const der = certificateDer as Buffer;
   const known = certificates.get(der);

@@ -9,7 +9,7 @@ export interface CrlIntakeDependencies {
   readonly clock: Clock;
 }
 
-/** Records CRLs that the holders of other keys have signed. */
+/** Records CRLs that were signed with keys of other CAs. */
 export class CrlIntake {
   readonly #dependencies: CrlIntakeDependencies;
 
@@ -18,8 +18,9 @@ export class CrlIntake {
   }
 
   /**
-   * @throws PkiError CRL_NOT_NEWER for a CRL that is not newer than the one on record; `present` is
-   * the one that is handed out now
+   * `present` is the CRL that is handed out now.
+   *
+   * @throws PkiError CRL_NOT_NEWER if the CRL is not newer than the recorded one
    */
   async requireNewer(
     authority: Authority,
@@ -30,21 +31,21 @@ export class CrlIntake {
     if (crl.number <= number)
       throw new PkiError(
         'CRL_NOT_NEWER',
-        `the CRL has number ${crl.number}, and of ${authority.kind} authority ${authority.id} number ${number} is on record`,
+        `the CRL has number ${crl.number}, but for ${authority.kind} authority ${authority.id} number ${number} is already on record`,
       );
-    // a higher number with an earlier date: whoever numbers them has lost count, or this one was
-    // kept back
+    // a higher number with an earlier date: the numbers of the issuer are out of order, or somebody
+    // delayed this CRL
     if (present !== undefined && crl.thisUpdate < present.thisUpdate)
       throw new PkiError(
         'CRL_NOT_NEWER',
-        `the CRL begins before the one of ${authority.kind} authority ${authority.id} that is here`,
+        `the thisUpdate of the CRL is earlier than that of the present CRL of ${authority.kind} authority ${authority.id}`,
       );
   }
 
   /** The CRL is durable when this resolves. */
   async record(authority: Authority, crl: ParsedCrl, actor: string): Promise<StoredCrl> {
     const { clock, store } = this.#dependencies;
-    // a number that does not fit is replaced by ours: the store only has to keep the order
+    // a number that the store can not keep is replaced by ours: the store only needs the order
     const next = (await store.highestCrlNumber(authority.id)) + 1;
     const number =
       crl.number <= BigInt(Number.MAX_SAFE_INTEGER) ? Math.max(next, Number(crl.number)) : next;

@@ -23,7 +23,7 @@ export interface CrlPublisherDependencies extends CrlSignerDependencies, CrlInta
     CrlIntakeDependencies['store'] &
     Pick<LedgerRevocations, 'crls'>;
   readonly onRevision: (listener: () => void) => () => void;
-  /** Nothing is written on the strength of the database for now; default no. */
+  /** True while nothing may be written, because the database is not trusted. Default: false. */
   readonly held?: () => boolean;
   readonly logger: Logger;
 }
@@ -38,27 +38,28 @@ const lookEveryMs = 60_000;
 const afterChangeMs = 20;
 const retryMs = 5000;
 /**
- * While the CRL of an authority that has just begun to sign is under way, the set before is still
- * handed out.
+ * How long the previous set is handed out while the first CRL of a newly active authority is being
+ * signed.
  */
 const graceSeconds = 30;
 
 type Kept = StoredCrl & { readonly parsed: ParsedCrl; readonly listed: ReadonlySet<string> };
 
 /**
- * The CRLs of this CA: one of each authority that signs certificates, signed by its own key, kept
- * in the store, signed anew at half of its life and whenever something was revoked. Those of
- * authorities whose key others hold are brought in, checked against their recorded certificate, and
- * kept like the others. Owner of what is handed out: a complete set, one CRL for each authority
- * whose certificates may be in use, or none, since with CRL checking on a chain that lacks one
- * fails as a whole.
+ * The CRLs of this CA. Each authority that signs certificates has one, signed by its own key and
+ * kept in the store. It is signed anew at half of its life and after each revocation. CRLs of
+ * authorities whose keys other CAs hold are imported and checked against the recorded certificate.
+ *
+ * Owner of the set that is handed out. The set is complete (one CRL for each authority whose
+ * certificates may be in use) or empty: a consumer that checks CRLs refuses a whole chain if one
+ * CRL of it is missing.
  */
 export class CrlPublisher {
   readonly #dependencies: CrlPublisherDependencies;
   readonly #signer: CrlSigner;
   readonly #intake: CrlIntake;
   readonly #stored = new Map<string, Kept>();
-  /** What was said last of each CRL, so that a log gets one line for each change. */
+  /** The last log line of each CRL, so that each change is logged once. */
   readonly #said = new Map<string, string>();
   readonly #listeners = new Set<() => void>();
   #set: readonly PublishedCrl[] = [];
@@ -77,8 +78,8 @@ export class CrlPublisher {
   }
 
   /**
-   * Resolves when every CRL that can be signed now is. One that can not is retried and logged,
-   * never thrown.
+   * Resolves when every CRL that can be signed is signed. A failure is logged and retried, never
+   * thrown.
    */
   async start(): Promise<void> {
     const { authorities, onRevision, store } = this.#dependencies;
@@ -91,7 +92,11 @@ export class CrlPublisher {
     await this.#round();
   }
 
-  /** The present CRL of an authority in DER. Throws NOT_FOUND. */
+  /**
+   * The present CRL of an authority, in DER.
+   *
+   * @throws PkiError NOT_FOUND
+   */
   crl(authorityId: string): Promise<Buffer> {
     const stored = this.#stored.get(authorityId);
     const authority = this.#dependencies.authorities.all().find(({ id }) => id === authorityId);
@@ -102,7 +107,7 @@ export class CrlPublisher {
     return Promise.resolve(stored.der);
   }
 
-  /** The complete set, or nothing. One object until something changes. */
+  /** The complete set, or an empty one. The same object is returned until something changes. */
   set(): readonly PublishedCrl[] {
     return this.#set;
   }
@@ -114,9 +119,10 @@ export class CrlPublisher {
   }
 
   /**
-   * Takes in the CRL of an authority whose key is not here. Durable, and part of the set, when this
-   * resolves. Throws what `checkExternalCrl` fails with, and CRL_NOT_NEWER; the very CRL that is
-   * here already is no error.
+   * Imports the CRL of an authority whose key is not here. When this resolves, the CRL is durable
+   * and part of the set. The import of a CRL that is already stored is no error.
+   *
+   * @throws the codes of `checkExternalCrl`, and CRL_NOT_NEWER
    */
   async importExternal({
     actor,
@@ -129,7 +135,7 @@ export class CrlPublisher {
   }): Promise<ImportedCrl> {
     const { authorities, clock, clockSkewSeconds, lifeSeconds, logger } = this.#dependencies;
     if (!this.#started || this.#dependencies.held?.() === true)
-      throw new PkiError('DATABASE_STALE', 'this server signs nothing yet, and hands out no CRLs');
+      throw new PkiError('DATABASE_STALE', 'this server does not sign yet and hands out no CRLs');
     const now = clock.now();
     const {
       crl,
@@ -144,7 +150,9 @@ export class CrlPublisher {
         lifeSeconds,
       }),
     );
-    const older = of.filter((each) => this.#stored.get(each.id)?.der.equals(crl.raw) !== true);
+    const older = of.filter(
+      (authority) => this.#stored.get(authority.id)?.der.equals(crl.raw) !== true,
+    );
     for (const authority of older)
       await this.#intake.requireNewer(authority, crl, this.#stored.get(authority.id));
     if (!dryRun) {
@@ -162,7 +170,7 @@ export class CrlPublisher {
             warnings,
             ...(ends ? { alert: true } : {}),
           },
-          'a CRL from outside was taken in',
+          'imported a CRL of another CA',
         );
     }
     return {
@@ -177,7 +185,7 @@ export class CrlPublisher {
     };
   }
 
-  /** How the CRLs stand that consumers may need now, in the order of the authorities. */
+  /** The state of each CRL that consumers may need now, in the order of the authorities. */
   standings(): readonly CrlStanding[] {
     const { authorities, clock } = this.#dependencies;
     const now = clock.now();
@@ -226,7 +234,7 @@ export class CrlPublisher {
     return this.#working;
   }
 
-  /** Resolves with whether something failed. */
+  /** Resolves with true if something failed. */
   async #work(): Promise<boolean> {
     const { authorities, logger } = this.#dependencies;
     let failed = false;
@@ -245,7 +253,7 @@ export class CrlPublisher {
       }
     }
     this.#assemble();
-    // one that an authority of somebody else would have to sign is not waited for
+    // do not wait for a CRL that an authority of another CA has to sign
     return (
       failed ||
       (this.#incompleteSince !== undefined &&
@@ -279,7 +287,7 @@ export class CrlPublisher {
 
   #keep(crl: StoredCrl): void {
     const parsed = parseCrl(crl.der);
-    // one that somebody spoiled in the database counts as none, and is signed anew
+    // a CRL that was damaged in the database counts as missing and is signed anew
     if (!parsed.ok) return;
     this.#stored.set(crl.authorityId, {
       ...crl,
@@ -325,8 +333,7 @@ export class CrlPublisher {
   }
 
   /**
-   * One that is of two records, of a certificate that was issued anew for the same key, goes out
-   * once.
+   * Hands out a CRL once if it belongs to two records (a certificate issued anew for the same key).
    */
   #distinct(authorities: readonly Authority[]): readonly StoredCrl[] {
     return [
@@ -338,20 +345,17 @@ export class CrlPublisher {
     ];
   }
 
-  /**
-   * Before it is too late, and once for each change: that a CRL which has to come from others ends
-   * soon, or has ended.
-   */
+  /** Warns, once for each change, that the CRL of another CA ends soon or has ended. */
   #warn(now: number): void {
     const { logger } = this.#dependencies;
     for (const { authorityId, source, state, nextUpdate, unlisted } of this.standings()) {
-      const said = `${state} ${nextUpdate} ${unlisted.join()}`;
-      if (this.#said.get(authorityId) === said) continue;
-      this.#said.set(authorityId, said);
+      const line = `${state} ${nextUpdate} ${unlisted.join()}`;
+      if (this.#said.get(authorityId) === line) continue;
+      this.#said.set(authorityId, line);
       if (unlisted.length > 0)
         logger.warn(
           { authority: authorityId, unlisted },
-          'the CRL of an authority of others does not name what was revoked here below it; have it revoked there as well',
+          'the CRL of another CA does not list certificates below it that were revoked here; revoke them there as well',
         );
       if (state === 'current' || state === 'missing') continue;
       const next =
@@ -360,7 +364,7 @@ export class CrlPublisher {
           : 'fetch the next one from its authority, then: meshca authority import-crl FILE';
       logger.warn(
         { authority: authorityId, source, endsInSeconds: nextUpdate - now, next, alert: true },
-        state === 'expired' ? 'a CRL has ended: no CRLs are handed out' : 'a CRL ends soon',
+        state === 'expired' ? 'a CRL expired: no CRLs are handed out' : 'a CRL ends soon',
       );
     }
   }

@@ -11,19 +11,19 @@ export interface CrlSignerDependencies {
   readonly authorities: { all(): readonly Authority[] };
   readonly store: Pick<LedgerRevocations, 'list' | 'saveCrl' | 'highestCrlNumber'>;
   readonly signers: Pick<Signers, 'sign'>;
-  /** For the CRLs of roots: opened for as long as one signature takes. */
+  /** Opens a token for the CRLs of roots, for the time of one signature. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly clock: Clock;
   /**
-   * Beyond the longest tolerated outage of the CA: an expired CRL fails every leaf where it is
-   * enforced.
+   * Longer than the longest tolerated outage of the CA. An expired CRL fails every leaf where CRLs
+   * are enforced.
    */
   readonly lifeSeconds: number;
-  /** How far the clocks of the mesh may differ: a CRL begins that much earlier. */
+  /** Allowed clock difference in the mesh: the thisUpdate of a CRL lies this far in the past. */
   readonly clockSkewSeconds: number;
 }
 
-/** Makes the CRLs of our own authorities: what is on them, their signature, their record. */
+/** Makes the CRLs of our own authorities: content, signature, record. */
 export class CrlSigner {
   readonly #dependencies: CrlSignerDependencies;
 
@@ -32,8 +32,8 @@ export class CrlSigner {
   }
 
   /**
-   * What ended within the last life of a CRL stays on it: it appears at least once after its expiry
-   * (RFC 5280 section 3.3).
+   * The revoked certificates that a CRL lists. A certificate that expired within the last life of a
+   * CRL stays on it, so that it appears at least once after its expiry (RFC 5280, section 3.3).
    */
   async contentOf(authority: Authority, now: number): Promise<readonly CrlContent[]> {
     const { authorities, store, lifeSeconds } = this.#dependencies;
@@ -82,13 +82,14 @@ export class CrlSigner {
     if (nextUpdate <= thisUpdate)
       throw new PkiError(
         'ISSUER_LIFETIME',
-        `authority ${authority.id} is at its end and signs no CRL any more`,
+        `authority ${authority.id} has reached its notAfter and signs no more CRLs`,
       );
-    // from the clock, so that numbers grow over a restore as well: a backup does not know those
-    // that were signed after it
+    // The number comes from the clock, so that numbers also grow over a restore: a backup does not
+    // know the CRLs that were signed after it.
     const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authority.id)) + 1);
-    // The CRL begins earlier than now, for clocks that are behind. An entry later than the CRL would
-    // be passed over by some until their clock is there; the record keeps the true time.
+    // The CRL begins in the past, for clocks that are behind. Some consumers ignore an entry with a
+    // date after thisUpdate until their clock reaches it, so that the CRL lists the earlier date.
+    // The record keeps the true one.
     const revoked = content.map(({ serial, revokedAt, reason }) => ({
       serialHex: serial,
       revokedAt: Math.min(revokedAt, thisUpdate),
@@ -98,8 +99,7 @@ export class CrlSigner {
     const tbsDer = buildCrlTbs(input);
     unwrap(lintCrl(tbsDer, input));
     const der = assembleSigned(tbsDer, authority.keyType, await this.#signature(authority, tbsDer));
-    // held against the certificate once more: a CRL that does not verify would fail every chain
-    // below
+    // verify the CRL with the certificate: a CRL that does not verify would fail every chain below
     unwrap(checkCrlSignature(unwrap(parseCrl(der)), issuer));
     const crl: StoredCrl = { authorityId: authority.id, number, thisUpdate, nextUpdate, der };
     await store.saveCrl(crl, {

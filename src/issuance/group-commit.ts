@@ -1,16 +1,16 @@
 import { PkiError } from '../common/errors/index.ts';
 import { atTurnEnd } from '../common/runtime/index.ts';
 
-/** Commits larger than this block the event loop for longer than they save (bench/store). */
+/** Larger commits block the event loop longer than they save (bench/store). */
 export const commitLimit = 200;
 
 /**
- * Group commit: callers hand in groups of items; groups that arrive while a batch is being worked
- * on, or within the same turn of the event loop, share the next batch. A lone group waits for
- * nothing but the turn's end.
+ * Group commit. Callers submit groups of items. Groups that arrive in the same turn of the event
+ * loop, or while a batch is in work, share the next batch. A lone group waits only until the end of
+ * the turn.
  *
- * Owner of its queue. `work` gets at most `limit` items (a larger group goes alone, whole) and
- * returns one result per item.
+ * Owner of its queue. `work` gets at most `limit` items and returns one result per item. A larger
+ * group goes alone and whole.
  */
 export class Batcher<T, R> {
   readonly #work: (items: readonly T[]) => Promise<readonly R[]>;
@@ -23,11 +23,11 @@ export class Batcher<T, R> {
     this.#limit = limit;
   }
 
-  /** A group that nobody wants any more when its batch begins is rejected with CANCELLED. */
-  run(items: readonly T[], wanted: () => boolean = always): Promise<readonly R[]> {
+  /** Rejects with CANCELLED if no caller waits for the group when its batch begins. */
+  run(items: readonly T[], isWanted: () => boolean = always): Promise<readonly R[]> {
     if (items.length === 0) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
-      this.#queue.push({ items, wanted, resolve, reject });
+      this.#queue.push({ items, isWanted, resolve, reject });
       if (this.#running) return;
       this.#running = true;
       atTurnEnd('gather', () => void this.#drain());
@@ -47,8 +47,8 @@ export class Batcher<T, R> {
   }
 
   #take(): readonly Group<T, R>[] {
-    this.#queue = this.#queue.filter(({ wanted, reject }) => {
-      if (wanted()) return true;
+    this.#queue = this.#queue.filter(({ isWanted, reject }) => {
+      if (isWanted()) return true;
       reject(new PkiError('CANCELLED', 'the client has gone'));
       return false;
     });
@@ -84,7 +84,7 @@ const always = (): boolean => true;
 
 interface Group<T, R> {
   readonly items: readonly T[];
-  readonly wanted: () => boolean;
+  readonly isWanted: () => boolean;
   readonly resolve: (results: readonly R[]) => void;
   readonly reject: (error: unknown) => void;
 }

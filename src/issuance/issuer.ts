@@ -11,35 +11,39 @@ import type {
 } from '../domain/index.ts';
 
 /**
- * One leaf to be issued. The caller of this port has already decided that it may be: identity and
- * rights are his word.
+ * One leaf to issue. The caller of this port has already authenticated the requester and checked
+ * its rights.
  */
 export interface LeafRequest {
-  /** UUIDv7: the same requester, ID and key get the recorded certificate again. */
+  /** UUIDv7. The same requester, ID and key get the recorded certificate again. */
   readonly requestId: string;
   readonly csrDer: Buffer;
   readonly subject: Subject;
   readonly kind: Exclude<CertificateKind, 'authority'>;
   readonly profile: Exclude<RecordedProfile, 'authority'>;
-  /** Asked for; refused (TTL_OUT_OF_RANGE, ISSUER_LIFETIME), never cut silently. */
+  /**
+   * The requested life. If it is not possible, the request is refused (TTL_OUT_OF_RANGE,
+   * ISSUER_LIFETIME); the life is never shortened silently.
+   */
   readonly ttlSeconds: number;
-  /** Who asks, with its class: what the policy decides by. */
+  /** The requester with its class. The policy decides by it. */
   readonly caller: Requester;
   readonly holder: string;
   readonly entryId: string | null;
   readonly delegationId: string | null;
   readonly replaces: string | null;
-  /** Beside that of the authority to sign. */
+  /** The rights that the last transaction checks, beside those of the signing authority. */
   readonly rights: Rights;
-  /** Key types allowed; all if absent. */
+  /** Allowed key types; absent: all. */
   readonly keyTypes?: readonly KeyType[];
-  /** Why, for the audit record: entry, agent, selectors. */
+  /** Why the leaf is issued (entry, agent, selectors), for the audit record. */
   readonly reason: Readonly<Record<string, AuditValue>>;
-  /** For the scope of authorities: the node behind the request. */
+  /** Selectors of the requesting node, for the scope of authorities. */
   readonly nodeSelectors?: readonly string[];
   /**
-   * Aborted when nobody waits for the answer any more. A request without a durable intent goes no
-   * further then (CANCELLED); one with an intent runs to its end. Absent: nobody can go away.
+   * Aborted when no caller waits for the answer any more. A request without a durable intent then
+   * ends with CANCELLED. A request with an intent runs to its end. Absent: the caller can not go
+   * away.
    */
   readonly signal?: AbortSignal | undefined;
 }
@@ -48,7 +52,7 @@ export interface IssuedLeaf {
   readonly requestId: string;
   readonly spiffeId: string;
   readonly serial: string;
-  /** Leaf first, then the intermediates; the root is not in it. */
+  /** The leaf first, then the intermediates, without the root. */
   readonly chainDer: readonly Buffer[];
   readonly notBefore: number;
   readonly notAfter: number;
@@ -71,10 +75,12 @@ export interface JwtRequest {
   readonly ttlSeconds: number;
   readonly entryId: string;
   readonly holder: string;
-  /** Beside that of the authority to sign. */
+  /** The rights that the last transaction checks, beside those of the signing authority. */
   readonly rights: Rights;
   readonly reason: Readonly<Record<string, AuditValue>>;
-  /** Aborted when nobody waits for the token any more. It is not signed then (CANCELLED). */
+  /**
+   * Aborted when no caller waits for the token any more. The token is then not signed (CANCELLED).
+   */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -87,12 +93,12 @@ export interface IssuedJwt {
 
 /**
  * Issues leaves and tokens: prepare → intents durable → sign → verify → recorded → released.
- * Results per item, in order; a refusal of an authenticated caller's item is on record (audit)
- * before it is returned. Concurrent calls share commits and hand-overs. Never throws for one item's
- * sake.
+ * `issue` returns one result per item, in order. A refusal of an authenticated caller's item is in
+ * the audit log before it is returned. Concurrent calls share commits and hand-overs. A failed item
+ * never makes the call throw.
  */
 export interface Issuer {
   issue(requests: readonly LeafRequest[]): Promise<readonly LeafResult[]>;
-  /** Throws PkiError. */
+  /** @throws PkiError */
   issueJwt(request: JwtRequest): Promise<IssuedJwt>;
 }

@@ -21,8 +21,8 @@ export interface JwtIssuerDependencies {
 }
 
 /**
- * The durable highest expiry is raised in steps this far ahead, so that it costs one commit per
- * step and not one per token; it only ever makes a key stay in the bundle that much longer.
+ * The durable highest expiry is raised in steps of this length, so that it costs one commit per
+ * step and not one per token. The only effect is that a key stays in the bundle that much longer.
  */
 const expiryStepSeconds = 300;
 
@@ -36,8 +36,8 @@ const algorithms: Readonly<Record<KeyType, string>> = {
 export const joseAlgorithm = (keyType: KeyType): string => algorithms[keyType];
 
 /**
- * JWT-SVIDs (JWT-SVID specification sections 2 and 3): allowed by the policy → expiry on record →
- * signed → recorded with its audit event → released.
+ * Issues JWT-SVIDs (JWT-SVID specification, sections 2 and 3): allowed by the policy → expiry
+ * recorded → signed → recorded with its audit event → released.
  */
 export function createJwtIssuer(dependencies: JwtIssuerDependencies): {
   issue(request: JwtRequest): Promise<IssuedJwt>;
@@ -45,7 +45,7 @@ export function createJwtIssuer(dependencies: JwtIssuerDependencies): {
   return new JwtIssuer(dependencies);
 }
 
-/** A token that is about to be signed. */
+/** A token before its signature. */
 interface Draft {
   readonly request: JwtRequest;
   readonly admission: Admission;
@@ -55,7 +55,7 @@ interface Draft {
   readonly expiresAt: number;
 }
 
-/** Owner of the levels to which it has raised the highest expiry of each authority. */
+/** Owner of the expiry levels that it has recorded for each authority. */
 class JwtIssuer {
   readonly #dependencies: JwtIssuerDependencies;
   readonly #records: Batcher<JwtSvidRecord, FinishOutcome>;
@@ -76,7 +76,8 @@ class JwtIssuer {
     const [recorded] = await this.#records.run([recordOf(draft, this.#dependencies.clock.nowMs())]);
     if (recorded?.state === 'withheld')
       throw new PkiError(recorded.code, recorded.message, { detail: { jti, withheld: true } });
-    if (recorded?.state !== 'issued') throw new PkiError('WITHHELD', 'the token was not released');
+    if (recorded?.state !== 'issued')
+      throw new PkiError('WITHHELD', 'the token was recorded but not released');
     return { token, jti, issuedAt, expiresAt };
   }
 

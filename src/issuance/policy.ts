@@ -9,7 +9,7 @@ import {
   type Subject,
 } from '../domain/index.ts';
 
-/** What is asked for, after the caller's rights to it were found. */
+/** A request whose caller's rights were already checked. */
 export type PolicyRequest =
   | {
       readonly type: 'x509';
@@ -17,7 +17,7 @@ export type PolicyRequest =
       readonly subject: Subject;
       readonly profile: string;
       readonly keyType: KeyType;
-      /** undefined: as long as the authorities above allow. */
+      /** undefined: as long as the authorities above allow */
       readonly ttlSeconds: number | undefined;
       readonly entryId: string | null;
       readonly delegationId: string | null;
@@ -36,20 +36,23 @@ export type PolicyDecision =
 
 /**
  * What the operators of this CA allow, beyond the rights of the caller. It is asked before every
- * certificate and token, and before a recorded answer is given again. `decide` is called once per
- * item on the hot path: pure, without I/O. `version` names the policy that decided; the transaction
- * that releases checks that it is still the present one.
+ * certificate and token, and before a recorded answer is returned again. `decide` is called once
+ * per item on the hot path: it is pure and does no I/O. `version` names the policy that decided.
+ * The transaction that releases checks that this version is still the present one.
  */
 export interface IssuancePolicy {
   decide(request: PolicyRequest, caller: Requester): PolicyDecision;
 }
 
-/** Allows what the caller has a right to. */
+/** Allows everything that the caller has a right to. */
 export const passThroughPolicy: IssuancePolicy = {
   decide: () => ({ allowed: true, version: builtInPolicyVersion }),
 };
 
-/** What the policy allowed. Only `admit` makes one; nothing is prepared or signed without it. */
+/**
+ * A request that the policy allowed. Only `admit` makes one. Nothing is prepared or signed without
+ * it.
+ */
 class Admitted {
   readonly request: PolicyRequest;
   readonly caller: Requester;
@@ -62,7 +65,7 @@ class Admitted {
     Object.freeze(this);
   }
 
-  /** Of the policy that decided. */
+  /** The version of the policy that decided. */
   get version(): number {
     return this.#version;
   }
@@ -73,7 +76,7 @@ class Admitted {
 }
 export type { Admitted as Admission };
 
-/** Asks the policy. Fails with POLICY_DENIED, which whoever called puts on record. */
+/** Asks the policy. Fails with POLICY_DENIED; the caller of this function records the refusal. */
 export function admit(
   policy: IssuancePolicy,
   request: PolicyRequest,
@@ -85,7 +88,9 @@ export function admit(
     : fail('POLICY_DENIED', decision.reason);
 }
 
-/** Throws INTERNAL unless the policy allowed a certificate of this kind for this subject. */
+/**
+ * @throws PkiError INTERNAL unless the policy allowed a certificate of this kind for this subject
+ */
 export function requireAdmitted(
   admission: Admitted,
   kind: CertificateKind,

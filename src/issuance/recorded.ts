@@ -16,23 +16,23 @@ import { Batcher, commitLimit } from './group-commit.ts';
 import { requireAdmitted, type Admission } from './policy.ts';
 import { abandonedEvent, issuedEvent, refusedEvent, type IssuedAs } from './certificate-events.ts';
 
-/** A certificate that somebody was allowed to have, before it is checked and recorded. */
+/** A certificate that the policy allowed, before it is checked and recorded. */
 export interface CertificateDraft {
   readonly tbsDer: Buffer;
   readonly profile: Profile;
-  /** What the TBSCertificate must say. `prepare` reads the bytes anew and compares. */
+  /** What the TBSCertificate must say. `prepare` parses the bytes and compares. */
   readonly expected: LintContext & { readonly serial: Buffer };
-  /** What the policy allowed; its version becomes a right. */
+  /** The decision of the policy. Its version becomes a right. */
   readonly admission: Admission;
   /** The authority whose key signs. */
   readonly signer: {
     readonly authorityId: string;
     readonly ckaId: string;
     readonly keyType: KeyType;
-    /** The transaction that releases wants the authority in one of these states. */
+    /** The transaction that releases requires the authority to be in one of these states. */
     readonly states: readonly AuthorityState[];
   };
-  /** Proof of possession that the signer checks first; absent where it was checked before. */
+  /** Proof of possession, checked by the signer first. Absent if it was checked before. */
   readonly proof?: ProofOfPossession;
   readonly record: Pick<
     Intent,
@@ -46,17 +46,19 @@ export interface CertificateDraft {
     | 'requestId'
     | 'replaces'
   >;
-  /** Checked again by the transaction that releases, between those of authority and policy. */
+  /** Checked again by the transaction that releases, with the rights of authority and policy. */
   readonly rights: Rights;
   readonly issuedAs: IssuedAs;
   /**
-   * A check of the assembled certificate, beside that of its signature by the signer. Absent on the
-   * hot path, where the main process does no public-key work.
+   * A check of the assembled certificate. The signer verifies the signature in any case. Absent on
+   * the hot path, where the main process does no public-key work.
    */
   readonly verify?: (certificateDer: Buffer) => Result<unknown>;
 }
 
-/** An authority that is active, or has become old since it began. */
+/**
+ * The signer of a draft: an authority that is active, or that became old since the request began.
+ */
 export const signerOf = ({
   id,
   ckaId,
@@ -68,42 +70,42 @@ export const signerOf = ({
   states: finishingStates,
 });
 
-/** The end of one prepared certificate. */
+/** The outcome of one prepared certificate. */
 export type CertificateOutcome =
   | { readonly ok: true; readonly certificateDer: Buffer; readonly sha256: string }
   | { readonly ok: false; readonly error: PkiError; readonly refusalId: string };
 
 export interface SigningStep {
   /**
-   * Outcomes in the order of the items. Each signature was verified with the public key in the
-   * issuer's recorded certificate. What throws here counts as the failure of every item.
+   * Signs the items and returns outcomes in their order. Each signature was verified with the
+   * public key in the issuer's recorded certificate. If this throws, every item failed.
    */
   sign(items: readonly SignItem[]): Promise<readonly SignOutcome[]>;
   /**
-   * False when nobody waits for any of the items any more: if their intents are not durable yet,
-   * nothing is recorded or signed, and `run` rejects with CANCELLED. Absent: they are wanted.
+   * False when no caller waits for any of the items any more. If their intents are not durable yet,
+   * nothing is recorded or signed, and `run` rejects with CANCELLED. Absent: callers wait.
    */
   readonly wanted?: () => boolean;
-  /** Called between the steps, in order: for the fault drill. */
+  /** Called between the steps, in order, for the fault drill. */
   readonly step?: (name: RecordedStep) => void;
 }
 export type RecordedStep = 'prepared' | 'intents-durable' | 'signed' | 'recorded';
 
 /**
  * The one way to a certificate: prepared → intent durable → signed → verified → finished or
- * abandoned → released. Promise 2 of the product lives in `run`.
+ * abandoned → released. `run` keeps promise 2 of the product.
  */
 export interface RecordedIssuance {
   /**
-   * Holds the bytes against the profile, the record and what the policy allowed. Fails with
+   * Compares the bytes with the profile, the record and the decision of the policy. Fails with
    * LINT_FAILED. Pure: nothing is recorded yet.
    */
   prepare(draft: CertificateDraft): Result<PreparedCertificate>;
   /**
-   * Redeems each item: it can be given to this function once, and only to the issuance that made
-   * it (INTERNAL otherwise, and then nothing is recorded or signed). Outcomes in the order of the
-   * items; concurrent calls share commits. Rejects when the store fails: nothing is released then,
-   * and the intents are found as unfinished at the next start.
+   * Redeems each item. An item can be redeemed once, and only by the issuance that made it;
+   * otherwise INTERNAL, and nothing is recorded or signed. Outcomes are in the order of the items.
+   * Concurrent calls share commits. Rejects if the store fails: then nothing is released, and the
+   * next start finds the intents as unfinished.
    */
   run(
     prepared: readonly PreparedCertificate[],
@@ -122,11 +124,11 @@ interface Item {
 }
 
 /**
- * A certificate that passed every check and may be signed once. Only `prepare` makes one; a copy or
- * an imitation is refused.
+ * A certificate that passed every check and may be signed once. Only `prepare` makes one. Copies
+ * and imitations are refused.
  */
 class Prepared {
-  /** What will be on record. */
+  /** The intent to record. */
   readonly intent: Intent;
   readonly #issuance: object;
   #item: Item | undefined;
@@ -143,7 +145,7 @@ class Prepared {
       throw new PkiError('INTERNAL', 'a certificate was prepared by another issuance');
     const item = value.#item;
     if (item === undefined)
-      throw new PkiError('INTERNAL', 'a prepared certificate was to be signed twice');
+      throw new PkiError('INTERNAL', 'a prepared certificate can not be signed twice');
     value.#item = undefined;
     return item;
   }
@@ -171,7 +173,7 @@ export function createRecordedIssuance({ store, clock }: RecordedDependencies): 
     },
     async run(prepared, { sign, wanted, step = noStep }) {
       if (prepared.length === 0) return [];
-      const items = prepared.map((each) => Prepared.redeem(each, issuance));
+      const items = prepared.map((certificate) => Prepared.redeem(certificate, issuance));
       step('prepared');
       await intents.run(
         items.map(({ intent }) => intent),
@@ -224,7 +226,7 @@ const toSignItem = ({ draft }: Item): SignItem => ({
 
 type Signed = SignOutcome | PkiError | undefined;
 
-/** What the signers did not answer for may have been signed all the same. */
+/** An item without an answer of the signers may have been signed all the same. */
 async function outcomesOf(
   items: readonly SignItem[],
   sign: SigningStep['sign'],
@@ -232,7 +234,7 @@ async function outcomesOf(
   try {
     return await sign(items);
   } catch (thrown) {
-    // an error each: refusals are told apart by their error
+    // one error object per item: refusals are told apart by their error
     const { code, message, next, grade, detail } = PkiError.from(thrown);
     return items.map(() => new PkiError(code, message, { cause: thrown, next, grade, detail }));
   }
@@ -280,7 +282,7 @@ function endingOf(item: Item, signed: Signed, nowMs: number): Ending {
   };
 }
 
-/** The signer refused key or proof: nothing was signed. */
+/** The signer refused the key or the proof: nothing was signed. */
 function refused({ draft, intent }: Item, error: PkiError, nowMs: number): Ending {
   const refusalId = uuidv7(nowMs);
   const event = refusedEvent(
@@ -307,7 +309,9 @@ function abandoned(intent: Intent, error: PkiError, nowMs: number): Ending {
   };
 }
 
-/** A certificate whose right ended meanwhile is withheld: it stays on record and goes to nobody. */
+/**
+ * A certificate whose right ended meanwhile is withheld: it stays on record and is not released.
+ */
 function released(
   outcome: CertificateOutcome,
   { serial }: FinishItem,

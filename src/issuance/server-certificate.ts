@@ -20,8 +20,8 @@ import type { Authorities } from './authorities.ts';
 import type { Issuer } from './issuer.ts';
 
 /**
- * What the TLS listener presents. The chain ends with the root, so that a joining agent can check
- * it by fingerprint.
+ * The certificate that the TLS listener presents. Its chain ends with the root, so that a joining
+ * agent can check the root's fingerprint.
  */
 export interface ServerIdentity {
   readonly chainPem: string;
@@ -36,13 +36,13 @@ export interface ServerCertificateDependencies {
   readonly issuer: Issuer;
   readonly authorities: Pick<Authorities, 'all' | 'issuing' | 'rootOf' | 'onChange'>;
   /**
-   * Whether every agent that may come back or join knows this root. Only then the server shows
-   * itself under it, as long as it can wait.
+   * Whether every agent that may come back or join knows this root. Until then the server does not
+   * present a certificate below it, as long as it can wait.
    */
   readonly rootHeld?: (rootId: string) => boolean | Promise<boolean>;
   /**
-   * Of all certificates of the server, those of earlier processes included, only this one is
-   * presented from now on.
+   * Called when the server starts to present this certificate. From then on it presents no earlier
+   * one, not even one of an earlier process.
    */
   readonly presented?: (serial: string) => Promise<void>;
   readonly trustDomain: TrustDomain;
@@ -54,13 +54,15 @@ export interface ServerCertificateDependencies {
 }
 
 const retrySeconds = { first: 1, longest: 60 };
-/** It is renewed with this much of its life left, whoever lags. */
+/**
+ * With less than this share of its life left, the certificate is renewed even if some agents lag.
+ */
 const leastLifeShare = 0.2;
 const waitSeconds = 5;
 
 /**
- * Owner of the server's own certificate: issued by our authority like any other, renewed at about a
- * third of its life with a new key.
+ * Owner of the server's own certificate. Our authority issues it like any other. It is renewed with
+ * a new key at about a third of its life.
  */
 export class ServerCertificate {
   readonly #dependencies: ServerCertificateDependencies;
@@ -77,8 +79,9 @@ export class ServerCertificate {
   }
 
   /**
-   * Obtains the first certificate; throws what stands in the way. Renewal goes on by itself from
-   * then on.
+   * Obtains the first certificate, and renews it from then on.
+   *
+   * @throws the error that prevented the first certificate
    */
   async start(): Promise<void> {
     await this.#renew();
@@ -94,7 +97,7 @@ export class ServerCertificate {
     return this.#current;
   }
 
-  /** 0 while there is none. */
+  /** 0 while there is no certificate. */
   notAfter(): number {
     return this.#current?.notAfter ?? 0;
   }
@@ -136,7 +139,10 @@ export class ServerCertificate {
       },
     ]);
     if (result === undefined || !result.ok)
-      throw result?.error ?? new PkiError('INTERNAL', 'no result for the server certificate');
+      throw (
+        result?.error ??
+        new PkiError('INTERNAL', 'the issuer returned no result for the server certificate')
+      );
     const root = authorities.rootOf(result.leaf.authorityId)?.certificateDer;
     const leafDer = result.leaf.chainDer[0] as Buffer;
     this.#current = {
@@ -152,7 +158,7 @@ export class ServerCertificate {
     await this.#dependencies.presented?.(result.leaf.serial);
   }
 
-  /** Its issuer was not tainted. */
+  /** Whether its issuer is still trusted (not tainted). */
   #trusted(): boolean {
     const { state } =
       this.#dependencies.authorities.all().find(({ id }) => id === this.#authorityId) ?? {};
@@ -160,8 +166,8 @@ export class ServerCertificate {
   }
 
   /**
-   * The next one would stand under a root that some agent lacks: not while the present one lasts
-   * well.
+   * Whether to wait: some agent lacks the root of the next certificate, and the present one has
+   * enough life left.
    */
   async #waits(): Promise<boolean> {
     const { authorities, clock, ttlSeconds, rootHeld } = this.#dependencies;
@@ -179,7 +185,7 @@ export class ServerCertificate {
     );
   }
 
-  /** Returns whether it was renewed. */
+  /** Returns true if the certificate was renewed. */
   async #renewUnlessWaiting(): Promise<boolean> {
     if (await this.#waits()) return false;
     await this.#renew();

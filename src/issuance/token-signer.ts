@@ -3,7 +3,7 @@ import type { KeyHandle, SignOutcome } from '../hsm/signing-port.ts';
 import type { TokenAdmin } from '../hsm/token-port.ts';
 import type { SigningStep } from './recorded.ts';
 
-/** The signing step with a key of a token that is open. A token that does not sign throws. */
+/** The signing step with a key of an open token. Throws if the token does not sign. */
 export const tokenSigner = (
   token: Pick<TokenAdmin, 'sign'>,
   key: KeyHandle,
@@ -16,7 +16,7 @@ export const tokenSigner = (
   },
 });
 
-/** The same with the key of an authority, in its token, which is open for this step alone. */
+/** The signing step with the key of an authority. Its token is opened for this step only. */
 export const authoritySigner = (
   { token: role, ckaId, keyType, spkiDer }: Authority,
   openToken: (role: TokenRole) => Promise<TokenAdmin>,

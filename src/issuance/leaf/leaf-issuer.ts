@@ -56,19 +56,22 @@ export interface PipelineDependencies {
   readonly clock: Clock;
   readonly options: PrepareOptions;
   readonly observe: IssuanceObserver;
-  /** Called between the steps, in order: for the fault drill. */
+  /** Called between the steps, in order, for the fault drill. */
   readonly step?: (name: RecordedStep) => void;
 }
 
-/** What the metrics need to know of issuance. */
+/** What the metrics record of issuance. */
 export interface IssuanceObserver {
   issued(kind: string, seconds: number): void;
   refused(code: string): void;
-  /** What came of what was asked of an issuing authority. `failed`: for no fault of who asked. */
+  /**
+   * The outcome of a request to an issuing authority. `failed`: for a reason that is not the
+   * caller's.
+   */
   outcome?(authorityId: string, outcome: 'signed' | 'failed'): void;
 }
 
-/** A request with one of these is refused by any authority: the fault is the caller's. */
+/** Any authority refuses a request with one of these: the fault is the caller's. */
 const faultsOfCaller: ReadonlySet<StatusName> = new Set([
   'INVALID_ARGUMENT',
   'PERMISSION_DENIED',
@@ -77,7 +80,7 @@ const faultsOfCaller: ReadonlySet<StatusName> = new Set([
   'CANCELLED',
 ]);
 
-/** A request that nothing stands in the way of yet, and its place in the batch. */
+/** A request without an obstacle so far, and its place in the batch. */
 interface Fresh extends ReadRequest {
   readonly index: number;
   readonly key: string;
@@ -88,7 +91,7 @@ interface Ready extends Fresh {
   readonly prepared: PreparedCertificate;
 }
 
-/** What the intent and the record of a leaf both say. */
+/** The facts that both the intent and the audit record of a leaf state. */
 type LeafFacts = Pick<
   Intent,
   'requestId' | 'spiffeId' | 'serial' | 'notBefore' | 'notAfter' | 'authorityId' | 'publicKeySha256'
@@ -100,7 +103,7 @@ interface Refusal {
   readonly error: PkiError;
 }
 
-/** The answers of one batch by place, and the refusals that are still to be recorded. */
+/** The answers of one batch by place, and the refusals that still have to be recorded. */
 interface Batch {
   readonly answers: (LeafResult | Promise<LeafResult> | undefined)[];
   readonly refusals: Refusal[];
@@ -115,7 +118,7 @@ export function createIssuer(dependencies: PipelineDependencies): Issuer {
   };
 }
 
-/** Leaves by the recorded way. Owner of the requests under way. */
+/** Issues leaves through the recorded issuance. Owner of the requests under way. */
 class LeafIssuer {
   readonly #dependencies: PipelineDependencies;
   readonly #refusals: Batcher<AuditEvent, undefined>;
@@ -150,7 +153,10 @@ class LeafIssuer {
     return results;
   }
 
-  /** Whoever shared the answer of a caller that went away, and is still there, asks again. */
+  /**
+   * Asks again if the shared answer was cancelled by another caller that went away, and this caller
+   * still waits.
+   */
   async #orAgain(answer: LeafResult, request: LeafRequest): Promise<LeafResult> {
     if (answer.ok || answer.error.code !== 'CANCELLED' || request.signal?.aborted === true)
       return answer;
@@ -174,7 +180,7 @@ class LeafIssuer {
     return Promise.all(batch.answers as (LeafResult | Promise<LeafResult>)[]);
   }
 
-  /** Reads the CSRs. A request that is under way already gets the same answer. */
+  /** Reads the CSRs. A request that is already under way gets the same answer. */
   #take(requests: readonly LeafRequest[], { answers, refusals }: Batch): readonly Fresh[] {
     const fresh: Fresh[] = [];
     for (const [index, request] of requests.entries()) {
@@ -191,11 +197,11 @@ class LeafIssuer {
     return fresh;
   }
 
-  /** The CSR and the policy's decision: also where the answer will be a recorded one. */
+  /** Reads the CSR and asks the policy, also where the answer will be a recorded one. */
   #read(request: LeafRequest): Result<ReadRequest> {
     const { issuancePolicy, options } = this.#dependencies;
     if (request.subject.kind !== 'spiffe')
-      return fail('NOT_IMPLEMENTED', 'this release issues certificates for SPIFFE IDs alone');
+      return fail('NOT_IMPLEMENTED', 'this release issues certificates for SPIFFE IDs only');
     const read = readCsr(request, options.isAuthorityKey);
     if (!read.ok) return read;
     const { caller, kind, subject, profile, ttlSeconds, entryId, delegationId } = request;
@@ -208,7 +214,7 @@ class LeafIssuer {
     return admitted.ok ? ok({ ...read.value, admission: admitted.value }) : admitted;
   }
 
-  /** Answers from the record what was asked before; returns the rest. */
+  /** Answers repeated requests from the record; returns the others. */
   async #answerRepeated(fresh: readonly Fresh[], { answers }: Batch): Promise<readonly Fresh[]> {
     const recorded = await this.#dependencies.store.findRequests(
       fresh.map(({ request: { caller, requestId }, publicKeySha256 }) => ({
@@ -226,17 +232,17 @@ class LeafIssuer {
     });
   }
 
-  /** Without those that nobody waits for any more. */
+  /** Removes the requests that no caller waits for any more. */
   #wanted(fresh: readonly Fresh[], { answers }: Batch): readonly Fresh[] {
     return fresh.filter(({ key, index }) => {
-      const wanted = this.#underWay.isWanted(key);
-      if (!wanted)
+      const isWanted = this.#underWay.isWanted(key);
+      if (!isWanted)
         answers[index] = {
           ok: false,
           error: new PkiError('CANCELLED', 'the client has gone'),
           refusalId: uuidv7(this.#dependencies.clock.nowMs()),
         };
-      return wanted;
+      return isWanted;
     });
   }
 
@@ -292,8 +298,8 @@ class LeafIssuer {
   }
 
   /**
-   * The store failed, or everybody has gone before the intents were durable: nothing is released.
-   * What was recorded is found as unfinished at the next start.
+   * The store failed, or all callers went away before the intents were durable: nothing is
+   * released. The next start finds recorded intents as unfinished.
    */
   #fail(error: PkiError, { answers }: Batch): void {
     for (let index = 0; index < answers.length; index += 1)
@@ -310,8 +316,8 @@ class LeafIssuer {
   }
 
   /**
-   * The recorded certificate of a request whose answer was lost. The record of another identity, or
-   * of a certificate that has ended, does not count.
+   * The recorded certificate of a request whose answer was lost. A record of another identity, or
+   * of an expired certificate, does not count.
    */
   #repeated(record: CertificateRecord, { request, csr }: Fresh): LeafResult | undefined {
     const { certificateDer } = record;

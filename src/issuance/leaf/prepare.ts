@@ -13,7 +13,7 @@ import type { LeafRequest } from '../issuer.ts';
 import type { Admission } from '../policy.ts';
 import { signerOf, type CertificateDraft } from '../recorded.ts';
 
-/** A request whose CSR was read; of the CSR only the public key goes on. */
+/** A request with its parsed CSR. Only the public key of the CSR is used. */
 export interface ReadRequest {
   readonly request: LeafRequest;
   readonly csr: ParsedCsr;
@@ -21,7 +21,7 @@ export interface ReadRequest {
   readonly admission: Admission;
 }
 
-/** An issuing authority as preparation needs it. */
+/** What preparation needs of an issuing authority. */
 export interface IssuerView {
   readonly authority: Authority;
   readonly certificate: ParsedCertificate;
@@ -30,16 +30,16 @@ export interface IssuerView {
 export interface PrepareOptions {
   readonly clock: Clock;
   readonly random: Random;
-  /** How far a leaf's notBefore lies in the past, for peers whose clock runs behind. */
+  /** How far a leaf's notBefore lies in the past, for peers with a slow clock. */
   readonly leafBackdateSeconds: number;
   readonly minimumTtlSeconds: number;
-  /** Where an authority's CRL is published, for revocable leaves. */
+  /** URL of the CRL of an authority, for revocable leaves; undefined: no CRL is published. */
   readonly crlUrl: (authorityId: string) => string | undefined;
-  /** True for the key of any authority, past or present. */
+  /** True for the key of any present or past authority. */
   readonly isAuthorityKey: (publicKeySha256: string) => boolean;
 }
 
-/** The CSR as far as it can be judged without knowing the issuer. */
+/** Judges the CSR as far as possible without the issuer. */
 export function readCsr(
   request: LeafRequest,
   isAuthorityKey: (publicKeySha256: string) => boolean,
@@ -61,7 +61,7 @@ export function readCsr(
   return ok({ request, csr, publicKeySha256 });
 }
 
-/** Checks the lifetime and builds the TBSCertificate. Pure but for serial and clock. */
+/** Checks the lifetime and builds the TBSCertificate. Pure, except for serial and clock. */
 export function draftLeaf(
   { request, csr, publicKeySha256, admission }: ReadRequest,
   issuer: IssuerView,

@@ -3,13 +3,13 @@ import type { LeafResult } from '../issuer.ts';
 import type { ReadRequest } from './prepare.ts';
 
 interface Running extends PromiseWithResolvers<LeafResult> {
-  /** Of all who share the answer; undefined: one who can not go away. */
+  /** The signals of all callers that share the answer; undefined: a caller that can not go away. */
   readonly signals: (AbortSignal | undefined)[];
 }
 
 /**
- * Owner of the requests under way, so that a request that is sent twice at once is signed once. The
- * key has what the request asks for: two different requests under one ID must not get each other's
+ * Owner of the requests under way: a request that arrives twice at once is signed once. The key
+ * contains what the request asks for, so that two different requests with one ID do not share an
  * answer.
  */
 export class UnderWay {
@@ -25,7 +25,7 @@ export class UnderWay {
     ].join('\u0000');
   }
 
-  /** The answer that is under way for this key, or undefined; then the caller owes one. */
+  /** The answer that is under way for this key. Undefined: the caller must produce it. */
   join(key: string, signal: AbortSignal | undefined): Promise<LeafResult> | undefined {
     const running = this.#running.get(key);
     if (running === undefined)
@@ -34,7 +34,7 @@ export class UnderWay {
     return running?.promise;
   }
 
-  /** Whether one of those who share the answer still waits for it. */
+  /** Whether at least one caller still waits for the answer. */
   isWanted(key: string): boolean {
     return this.#running.get(key)?.signals.some((signal) => signal?.aborted !== true) ?? false;
   }

@@ -33,12 +33,12 @@ const namedLaggards = 50;
 type Of<Type extends RotationAction['type']> = Extract<RotationAction, { type: Type }>;
 
 /**
- * Carries out one action. Each is idempotent: what a crash cut short is asked for again by the
- * decision, and goes on from there.
+ * Carries out one action. Each action is idempotent. After a crash the decision asks for the same
+ * action again, and it resumes.
  */
 export async function execute(
   action: RotationAction,
-  seen: Observation,
+  observation: Observation,
   lease: Lease,
   dependencies: ActionDependencies,
 ): Promise<void> {
@@ -55,10 +55,10 @@ export async function execute(
       return;
     }
     case 'prepare':
-      await prepare(action.operation, seen, lease, dependencies);
+      await prepare(action.operation, observation, lease, dependencies);
       return;
     case 'activate':
-      await activate(action, seen, lease, dependencies);
+      await activate(action, observation, lease, dependencies);
       return;
     case 'widen':
       await widen(action, lease, dependencies);
@@ -71,7 +71,7 @@ export async function execute(
   }
 }
 
-/** A transition, with what stands in its record. */
+/** A transition, with the detail of its record. */
 interface Step {
   readonly to: AuthorityState;
   readonly detail?: AuditEvent['detail'];
@@ -79,7 +79,7 @@ interface Step {
   readonly actor?: string;
 }
 
-/** The transition of an action that is nothing else. */
+/** The transition of an action that consists of a transition only. */
 function stepOf(
   action: Of<'drop' | 'publish' | 'supersede' | 'taint' | 'retire' | 'revoke'>,
 ): Step {
@@ -87,7 +87,7 @@ function stepOf(
     case 'drop':
       return {
         to: action.authority.state === 'published' ? 'withdrawn' : 'discarded',
-        detail: { reason: 'another stands by' },
+        detail: { reason: 'another authority stands by' },
       };
     case 'publish':
       return { to: 'published' };
@@ -104,7 +104,7 @@ function stepOf(
     case 'retire':
       return { to: 'retired' };
     case 'revoke':
-      return { to: 'revoked', detail: { reason: 'nothing that it signed is valid any more' } };
+      return { to: 'revoked', detail: { reason: 'all certificates that it signed have expired' } };
   }
 }
 
@@ -149,15 +149,15 @@ async function open(
   );
 }
 
-/** The evidence of what the activation rested on is recorded with it. */
+/** Activates an authority. The evidence for the activation is recorded in the same transaction. */
 async function activate(
   action: Of<'activate'>,
-  seen: Observation,
+  observation: Observation,
   lease: Lease,
   dependencies: ActionDependencies,
 ): Promise<void> {
   const { authority, scope, without } = action;
-  const evidence = await evidenceOf(action, seen, dependencies);
+  const evidence = await evidenceOf(action, observation, dependencies);
   await move(
     authority,
     {
@@ -168,7 +168,7 @@ async function activate(
         provenConfirmed: evidence.proven.confirmed,
         without: without.kind,
         ...(without.kind === 'forced' ? { reason: without.reason } : {}),
-        ...countsOf(seen.confirmations.get(authority.id)),
+        ...countsOf(observation.confirmations.get(authority.id)),
         ...scopeOf(scope),
       },
       context: { scope, evidence },
@@ -209,18 +209,16 @@ async function finish(
   );
 }
 
-/**
- * The first of those who were left out stand in the record by name, all of them in the evidence.
- */
-function countsOf(found: Confirmation | undefined): AuditEvent['detail'] {
-  if (found === undefined) return {};
-  const { proven, inferred, unprovable } = found;
+/** The record names the first agents that were left out. The evidence names all of them. */
+function countsOf(confirmation: Confirmation | undefined): AuditEvent['detail'] {
+  if (confirmation === undefined) return {};
+  const { proven, inferred, unprovable } = confirmation;
   const names = proven.laggards
     .slice(0, namedLaggards)
-    .map((each) =>
-      each.consumerId === ''
-        ? each.agentId
-        : `${each.agentId} ${each.spiffeId} ${each.description}`.trim(),
+    .map((agent) =>
+      agent.consumerId === ''
+        ? agent.agentId
+        : `${agent.agentId} ${agent.spiffeId} ${agent.description}`.trim(),
     );
   return {
     inferredNeeded: inferred.needed,

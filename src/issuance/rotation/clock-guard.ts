@@ -2,7 +2,7 @@ import type { Clock } from '../../common/runtime/index.ts';
 import type { RotationStore } from '../../store/ports/index.ts';
 
 /**
- * Of this boot of the machine: an ID that changes with each one, and the time since then,
+ * The present boot of the machine: an ID that changes at each boot, and the time since then,
  * suspension included.
  */
 export interface Boot {
@@ -17,14 +17,14 @@ export interface ClockGuardDependencies {
   readonly toleranceSeconds: number;
 }
 
-/** A wall clock that is steered gains or loses less than the tolerance in that time. */
+/** In this time a steered wall clock gains or loses less than the tolerance. */
 const anchorEveryMs = 3_600_000;
 
 /**
- * Tells whether the wall clock has jumped against the time since boot. The pair that it compares
- * with is in the database, so that a jump is noticed also when the server was stopped meanwhile.
- * Across a reboot nothing can be told: the clock of then counts. A jump stands until the clock is
- * back, or an operator accepts it. Owner of the pair.
+ * Tells whether the wall clock has jumped against the time since boot. It compares with a stored
+ * pair of both (the anchor), so that a jump during a stop of the server is noticed too. After a
+ * reboot no comparison is possible, and the present clock is accepted. A jump lasts until the clock
+ * is right again, or an operator accepts it. Owner of the anchor.
  */
 export class ClockGuard {
   readonly #dependencies: ClockGuardDependencies;
@@ -41,10 +41,7 @@ export class ClockGuard {
     else await this.accept();
   }
 
-  /**
-   * Seconds that the wall clock is ahead of what it should be; 0 while that is inside the
-   * tolerance.
-   */
+  /** Seconds that the wall clock is ahead of the expected time; 0 within the tolerance. */
   jumpedSeconds(): number {
     if (this.#anchor === undefined) return 0;
     const { clock, boot, toleranceSeconds } = this.#dependencies;
@@ -53,7 +50,7 @@ export class ClockGuard {
     return Math.abs(ahead) > toleranceSeconds ? Math.trunc(ahead) : 0;
   }
 
-  /** Called now and then: moves the pair on while all is well. */
+  /** Called regularly: moves the anchor on while there is no jump. */
   async keep(): Promise<void> {
     if (
       this.#anchor !== undefined &&
@@ -63,7 +60,7 @@ export class ClockGuard {
       await this.accept();
   }
 
-  /** The clock as it is now is right. */
+  /** Accepts the present clock as right. */
   async accept(): Promise<void> {
     const { store, clock, boot } = this.#dependencies;
     const anchor = {

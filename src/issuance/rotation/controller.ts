@@ -12,10 +12,11 @@ export interface ControllerDependencies
   readonly store: ActionDependencies['store'] &
     ObserverDependencies['store'] & { readonly leases: LeaseStore };
   readonly guard: ClockGuard;
-  /** Of this process. */
+  /** The ID of this process. */
   readonly holder: string;
   /**
-   * The authorities moved: everybody looks again, and a new bundle is published where one is due.
+   * Called after the authorities changed: all readers refresh, and a new bundle is published if one
+   * is due.
    */
   readonly changed: () => Promise<void>;
   readonly logger: Logger;
@@ -23,34 +24,34 @@ export interface ControllerDependencies
   readonly issuingTokenUsable: () => boolean;
 }
 
-/** What was seen and decided last. */
+/** The last observation and decision. */
 export interface RotationState {
   readonly at: number;
-  /** False: another replica holds the lease. */
+  /** False if another replica holds the lease. */
   readonly acting: boolean;
   readonly observation: Observation;
   readonly notes: readonly RotationNote[];
   readonly jumpedSeconds: number;
-  /** Of the last attempt, or undefined when all went well. */
+  /** The failure of the last attempt; undefined if it succeeded. */
   readonly failure: PkiError | undefined;
 }
 
 const leaseName = 'rotation';
 const leaseLifeMs = 15_000;
-/** While something waits, and while nothing does. */
+/** Time between two looks while something waits, and while nothing waits. */
 const waitingMs = 1_000;
 const idleMs = 10_000;
 const longestWaitMs = 5_000;
 const afterPokeMs = 50;
 const maximumActions = 100;
 const retryMs = { first: 500, longest: 30_000 };
-/** A standby that can not be made holds nothing else up. */
+/** A failure to make a standby does not delay other work. */
 const standbyRetryMs = 30_000;
 
 /**
- * Carries rotation forward, one actor at a time: looks, decides, does the first thing that is to be
- * done, and looks again. It holds no state that matters: a restart, or another replica under the
- * lease, goes on from what the store has. Owner of the lease and of the timer.
+ * Drives rotation, one actor at a time. It observes, decides, does the first action, and observes
+ * again. All its state is in the store, so that it resumes after a restart or in another replica
+ * under the lease. Owner of the lease and of the timer.
  */
 export class RotationController {
   readonly #dependencies: ControllerDependencies;
@@ -75,20 +76,20 @@ export class RotationController {
     this.#schedule(0);
   }
 
-  /** Something has changed that a decision may rest on. */
+  /** Called after a change that a decision may rest on. */
   poke(): void {
     if (this.#running !== undefined) this.#again = true;
     else this.#schedule(afterPokeMs);
   }
 
-  /** Looks now, decides and acts; resolves when there is nothing more to do at once. */
+  /** Observes, decides and acts now. Resolves when no further action is possible at once. */
   async settle(): Promise<RotationState> {
     await this.#running;
     await this.#round();
     return this.#present();
   }
 
-  /** As it is now; acts on nothing. */
+  /** The present observation and decision, without an action. */
   async look(): Promise<RotationState> {
     const observation = await observe(this.#dependencies);
     const { notes } = this.#decide(observation);
@@ -103,13 +104,14 @@ export class RotationController {
   }
 
   /**
-   * Whether every agent that may come back is known to hold the root; true where nothing speaks
+   * Whether every agent that may come back has confirmed the root. True where nothing speaks
    * against it.
    */
   rootHeld(rootId: string): boolean {
-    const found = this.#state?.observation.confirmations.get(rootId);
+    const confirmation = this.#state?.observation.confirmations.get(rootId);
     return (
-      found === undefined || found.proven.laggards.every(({ consumerId }) => consumerId !== '')
+      confirmation === undefined ||
+      confirmation.proven.laggards.every(({ consumerId }) => consumerId !== '')
     );
   }
 
@@ -127,7 +129,8 @@ export class RotationController {
   }
 
   #present(): RotationState {
-    if (this.#state === undefined) throw new PkiError('STARTING_UP', 'rotation has not looked yet');
+    if (this.#state === undefined)
+      throw new PkiError('STARTING_UP', 'rotation has not observed the authorities yet');
     return this.#state;
   }
 
@@ -155,14 +158,16 @@ export class RotationController {
       await this.#dependencies.guard.keep();
       const state = await this.#act();
       this.#retry = retryMs.first;
-      // holders that confirm the replacement of what is tainted move no revision, and wake nobody
+      // confirmations of the successor of a tainted authority change no revision, so that nothing
+      // wakes this loop
       const tainted = state.observation.facts.some(
         ({ authority }) => authority.state === 'tainted',
       );
       const waits =
         tainted ||
         state.notes.some(({ code }) => code !== 'WAITING_SCHEDULE' && code !== 'WAITING_EXPIRY');
-      // looking takes a small part of the time, however many agents there are
+      // the pause is a multiple of the duration of the last look, so that looking takes a small
+      // part of the time with any number of agents
       this.#schedule(
         Math.max(
           waits || state.observation.operations.length > 0 ? waitingMs : idleMs,
@@ -175,7 +180,7 @@ export class RotationController {
       if (this.#closed || failure.code === 'SHUTTING_DOWN') return;
       this.#dependencies.logger.warn(
         { ...errorFields(failure), retryMs: this.#retry },
-        'rotation could not go on; trying again',
+        'rotation failed; trying again',
       );
       if (this.#state !== undefined) this.#announce({ ...this.#state, failure });
       this.#schedule(this.#retry * (0.5 + this.#dependencies.random.uniform()));
@@ -215,7 +220,7 @@ export class RotationController {
       if (done >= maximumActions)
         throw new PkiError(
           'INTERNAL',
-          `rotation does not come to rest; the last action was ${action.type}`,
+          `rotation took too many actions in a row; the last one was ${action.type}`,
         );
       this.#unpublished = true;
       await this.#execute(action, observation, this.#lease);
@@ -242,13 +247,14 @@ export class RotationController {
           retryMs: standbyRetryMs,
           alert: true,
         },
-        'there is no standby authority: it could not be made; trying again',
+        'the standby authority could not be made; trying again',
       );
     }
   }
 
   /**
-   * Since when the issuing token has not answered, by the wall clock, from the time that passed.
+   * The wall-clock time since which the issuing token has not answered, computed from the elapsed
+   * time.
    */
   #issuingTokenLostAt(now: number): number | undefined {
     const { clock, issuingTokenUsable } = this.#dependencies;

@@ -18,23 +18,23 @@ export interface EvidenceDependencies {
   readonly policy: RotationPolicy;
 }
 
-/** Who was counted, as the decision to activate saw it. */
+/** The consumers that the decision to activate counted. */
 export async function evidenceOf(
   { authority, scope, without }: Extract<RotationAction, { type: 'activate' }>,
-  seen: Observation,
+  observation: Observation,
   { store, sets, policy }: EvidenceDependencies,
 ): Promise<ActivationEvidence> {
-  const { world, now } = seen;
+  const { world, now } = observation;
   if (world === undefined)
     throw new PkiError(
       'INTERNAL',
-      `nobody was looked at before authority ${authority.id} is to sign`,
+      `no consumers were counted for the activation of authority ${authority.id}`,
     );
   const root =
     authority.kind === 'issuing'
       ? rootOf(
           authority,
-          seen.facts.map((facts) => facts.authority),
+          observation.facts.map((facts) => facts.authority),
         )
       : undefined;
   const since = authority.kind === 'issuing' ? undefined : sets.inBundleSince(authority.id);
@@ -45,9 +45,9 @@ export async function evidenceOf(
     scope,
     without,
     shares:
-      seen.operations.find(({ spec }) => spec.successorId === authority.id)?.spec.shares ??
+      observation.operations.find(({ spec }) => spec.successorId === authority.id)?.spec.shares ??
       allShares,
-    found: seen.confirmations.get(authority.id),
+    found: observation.confirmations.get(authority.id),
     world,
     membersOf: (digest) => sets.membersOf(digest),
     policy,

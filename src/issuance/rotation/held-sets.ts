@@ -4,24 +4,24 @@ import type { Authority, BundleRevision, RotationWorld } from '../../domain/inde
 import type { BundleStore } from '../../store/ports/index.ts';
 
 /**
- * Up to so many issuing authorities at once, an agent that could verify only some of them is
- * understood.
+ * With at most this many issuing authorities, the digest of a subset is understood too: an agent
+ * may have verified only some of them.
  */
 const maximumSubsets = 8;
 
 /**
- * Which authorities stand behind the digests that consumers report: the sets of every bundle
- * revision, and those of issuing authorities that this process handed out. A digest that nobody
- * knows proves nothing. Owner of that memory.
+ * Maps the digests that consumers report to sets of authorities: the sets of every bundle revision,
+ * and the sets of issuing authorities that this process handed out. An unknown digest proves
+ * nothing. Owner of this memory.
  */
 export class HeldSets {
   readonly #bundles: Pick<BundleStore, 'since'>;
   readonly #root = new Map<string, ReadonlySet<string>>();
   readonly #jwt = new Map<string, ReadonlySet<string>>();
   readonly #issuing = new Map<string, ReadonlySet<string>>();
-  /** SHA-256 (hex) of each authority in a set, known to us or not. */
+  /** SHA-256 (hex) of each authority in a set, also of authorities that we do not know. */
   readonly #members = new Map<string, readonly string[]>();
-  /** When each root and JWT key first stood in a bundle, Unix seconds. */
+  /** The time at which each root and JWT key first appeared in a bundle, Unix seconds. */
   readonly #since = new Map<string, number>();
   #sequence = 0;
   #published = '';
@@ -31,8 +31,8 @@ export class HeldSets {
   }
 
   /**
-   * `proven`: whether the log vouches for a revision; from one on for which it does not, nothing is
-   * learned.
+   * `proven` tells whether the log vouches for a revision. Learning stops at the first revision
+   * that is not proven.
    */
   async refresh(
     all: readonly Authority[],
@@ -82,11 +82,11 @@ export class HeldSets {
         createPublicKey({ key, format: 'jwk' }).export({ format: 'der', type: 'spki' }),
       );
     const ids = (
-      found: readonly Buffer[],
+      authorities: readonly Buffer[],
       encoding: (authority: Authority) => Buffer | null,
       kind: string,
     ): ReadonlySet<string> => {
-      const digests = new Set(found.map(sha256Hex));
+      const digests = new Set(authorities.map(sha256Hex));
       return new Set(
         all
           .filter(

@@ -26,25 +26,25 @@ export interface ObserverDependencies {
   readonly sets: HeldSets;
   /** Whether an agent has a sync session with any replica. */
   readonly connected: (agentId: string) => boolean;
-  /** Handshakes of each connected node with peers under this key ID (hex). */
+  /** Handshakes that each connected node made with peers under this key ID (hex). */
   readonly handshakes: (subjectKeyId: string) => readonly NodeHandshakes[];
-  /** What was asked of an authority since it was first looked at so. */
+  /** The requests to an authority since it was first observed. */
   readonly renewals: (authorityId: string) => RenewalFacts;
   readonly policy: RotationPolicy;
   readonly clock: Clock;
 }
 
-/** All that a decision rests on, as it is now. */
+/** Everything that a decision rests on, at one instant. */
 export interface Observation {
   readonly now: number;
   readonly facts: readonly AuthorityFacts[];
   readonly operations: readonly RotationOperation[];
-  /** Operations and authorities that the log does not vouch for: they count as absent. */
+  /** Operations and authorities that the log does not vouch for. They count as absent. */
   readonly unproven: readonly string[];
   readonly confirmations: ReadonlyMap<string, Confirmation>;
   readonly handshakes: ReadonlyMap<string, readonly NodeHandshakes[]>;
   readonly renewals: ReadonlyMap<string, RenewalFacts>;
-  /** What the confirmations are counted from; absent where nothing waits for any. */
+  /** The facts behind the confirmations. Absent if nothing waits for confirmations. */
   readonly world: RotationWorld | undefined;
 }
 
@@ -93,15 +93,18 @@ export async function observe(dependencies: ObserverDependencies): Promise<Obser
   };
 }
 
-/** What standing agents report: one that the log does not vouch for, or that was banned, is none. */
+/**
+ * Handshakes that active agents report. Banned agents, and agents that the log does not vouch for,
+ * do not count.
+ */
 async function handshakesOf(
   partial: readonly Authority[],
   { store, handshakes }: ObserverDependencies,
 ): Promise<Observation['handshakes']> {
   const standing = new Set<string>();
   if (partial.length > 0) {
-    for await (const found of pagesOf((page) => store.agents.list({ state: 'active' }, page)))
-      for (const agent of found)
+    for await (const agents of pagesOf((page) => store.agents.list({ state: 'active' }, page)))
+      for (const agent of agents)
         if (store.objects.prove('agent', agent) !== undefined) standing.add(agent.spiffeId);
   }
   return new Map(
@@ -114,20 +117,20 @@ async function handshakesOf(
 
 /**
  * The authorities that wait for confirmations. A root that signs without everybody's confirmation
- * is watched on, while there is another root to fall back to.
+ * is watched further, as long as another root exists to fall back to.
  */
 function watchedOf(all: readonly Authority[]): readonly Authority[] {
   const trustedRoots = all.filter(({ kind, state }) => kind === 'root' && isTrusted(state)).length;
   return all.filter(
-    (each) =>
-      isRotated(each.kind) &&
-      !isCross(each, all) &&
-      (each.state === 'published' ||
-        (each.kind === 'root' && each.state === 'active' && trustedRoots > 1)),
+    (authority) =>
+      isRotated(authority.kind) &&
+      !isCross(authority, all) &&
+      (authority.state === 'published' ||
+        (authority.kind === 'root' && authority.state === 'active' && trustedRoots > 1)),
   );
 }
 
-/** Of those that are in a bundle: of the others there is nothing that anybody could confirm. */
+/** Confirmations of the authorities that are in a bundle. Nobody can confirm the others. */
 function confirmationsOf(
   watched: readonly Authority[],
   all: readonly Authority[],
@@ -139,15 +142,15 @@ function confirmationsOf(
     const { id, kind, publishedAt } = authority;
     const since = kind === 'issuing' ? (publishedAt ?? undefined) : sets.inBundleSince(id);
     if (since === undefined) continue;
-    const seen = { ...authority, publishedAt: Math.max(since, publishedAt ?? 0) };
-    confirmations.set(id, confirmation(seen, rootOf(authority, all)?.id, input));
+    const watchedAuthority = { ...authority, publishedAt: Math.max(since, publishedAt ?? 0) };
+    confirmations.set(id, confirmation(watchedAuthority, rootOf(authority, all)?.id, input));
   }
   return confirmations;
 }
 
 type Signed = Awaited<ReturnType<Ledger['rotations']['signedBy']>>;
 
-/** What a root signed is what the authorities below it signed. */
+/** The signatures of a root include those of the authorities below it. */
 function factsOf(authority: Authority, all: readonly Authority[], signed: Signed): AuthorityFacts {
   let lastExpiry = 0;
   let live = 0;
@@ -181,9 +184,10 @@ async function worldOf(
   const lastByHolder = await store.rotations.lastNotAfterByHolder(now - margin);
   const agents: AgentFacts[] = [];
   let stand = 0;
-  // all of them: one that was banned, or taken away, past the server would else count no more
-  for await (const found of pagesOf((page) => store.agents.list({}, page))) {
-    for (const agent of found) {
+  // Read all agents. Otherwise an agent that was banned or removed past the server would no longer
+  // count.
+  for await (const agentPage of pagesOf((page) => store.agents.list({}, page))) {
+    for (const agent of agentPage) {
       if (store.objects.prove('agent', agent) !== undefined) stand += 1;
       agents.push({
         id: agent.spiffeId,

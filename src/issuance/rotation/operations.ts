@@ -16,7 +16,9 @@ export interface Cancellation {
   readonly lease?: Lease | undefined;
 }
 
-/** The goal is given up, and the authority that was made for it as well, unless it has signed. */
+/**
+ * Gives up the goal. The authority that was made for it is dropped as well, unless it has signed.
+ */
 export async function cancelOperation(
   operation: RotationOperation,
   { actor, reason, lease }: Cancellation,
@@ -65,8 +67,8 @@ export interface OperationAsk {
 }
 
 /**
- * A new goal, with the ID of the authority that it will make. CONFLICT when one of its kind is
- * under way.
+ * Opens an operation with a new goal and the ID of the authority that it will make. CONFLICT if an
+ * operation of the same kind is under way.
  */
 export async function openOperation(
   ask: OperationAsk,
@@ -107,7 +109,7 @@ export async function openOperation(
   return operation;
 }
 
-/** An act on an operation, for its record. */
+/** An act on an operation, for its audit record. */
 export interface OperationAct {
   readonly actor: string;
   /** `rotation.verb`. */

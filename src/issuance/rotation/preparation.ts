@@ -18,33 +18,36 @@ import type { Observation } from './observer.ts';
 
 export interface PreparationDependencies extends Omit<MakerDependencies, 'authorities'> {
   readonly store: { readonly authorities: AuthorityStore };
-  /** Opens a session process on a token; closed again as soon as the work on it is done. */
+  /** Opens a session process on a token. The caller closes it when its work is done. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   /** Called once for each transition. */
   readonly moved: (kind: string, to: AuthorityState) => void;
 }
 
-/** Record with its CKA_ID → key in its token → certificate from the root's token → `prepared`. */
+/**
+ * Makes the record with its CKA_ID, the key in its token and the certificate from the root's token,
+ * and moves the authority to `prepared`.
+ */
 export async function prepare(
   operation: RotationOperation,
-  seen: Observation,
+  observation: Observation,
   lease: Lease,
   dependencies: PreparationDependencies,
 ): Promise<void> {
   const { store } = dependencies;
   const { kind, spec } = operation;
-  const made = { ...dependencies, authorities: store.authorities };
-  const known = await store.authorities.byId(spec.successorId);
+  const makerDependencies = { ...dependencies, authorities: store.authorities };
+  const recorded = await store.authorities.byId(spec.successorId);
   const parentId =
-    known?.parentId ??
+    recorded?.parentId ??
     (kind === 'issuing'
-      ? (parentOf(spec.parentId, { authorities: seen.facts })?.id ?? null)
+      ? (parentOf(spec.parentId, { authorities: observation.facts })?.id ?? null)
       : null);
   const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
   if (kind === 'issuing' && parent === undefined)
     throw new PkiError('NO_ISSUER', 'no active root can sign a new issuing authority');
   const authority =
-    known ??
+    recorded ??
     (await recordAuthority(
       {
         id: spec.successorId,
@@ -54,7 +57,7 @@ export async function prepare(
         actor: operation.createdBy,
         lease,
       },
-      made,
+      makerDependencies,
     ));
   dependencies.step?.(`${kind}-recorded`);
   await complete({ authority, parent, actor: operation.createdBy, lease }, dependencies);
@@ -69,17 +72,17 @@ async function complete(
   const { authority, parent } = ask;
   const token = await openToken(authority.token);
   try {
-    const other =
+    const unlike =
       parent !== undefined && parent.token !== authority.token
         ? await openToken(parent.token)
         : undefined;
     try {
       await completeAuthority(
-        { ...ask, token, signingToken: authority.kind === 'root' ? token : (other ?? token) },
+        { ...ask, token, signingToken: authority.kind === 'root' ? token : (unlike ?? token) },
         { ...dependencies, authorities: store.authorities },
       );
     } finally {
-      await other?.close();
+      await unlike?.close();
     }
   } finally {
     await token.close();
@@ -87,16 +90,16 @@ async function complete(
   dependencies.moved(authority.kind, 'prepared');
 }
 
-/** The same in the standby token, for no operation: it is published, and waits. */
+/** Makes an authority in the standby token, without an operation. It is published and waits. */
 export async function prepareStandby(
-  { kind, parentId, authority: known }: Extract<RotationAction, { type: 'standby' }>,
+  { kind, parentId, authority: recorded }: Extract<RotationAction, { type: 'standby' }>,
   lease: Lease,
   dependencies: PreparationDependencies,
 ): Promise<void> {
   const { store } = dependencies;
   const parent = parentId === null ? undefined : await store.authorities.byId(parentId);
   const authority =
-    known ??
+    recorded ??
     (await recordAuthority(
       { kind, parentId, token: 'standby', lease },
       { ...dependencies, authorities: store.authorities },

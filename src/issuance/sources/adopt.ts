@@ -9,14 +9,16 @@ import type { ImportedAuthority } from './imported-authority.ts';
 import type { SourceDependencies } from './source-dependencies.ts';
 
 /**
- * The ID under which a rotation that is under way waits for an authority of this kind; undefined:
- * none waits.
+ * The ID of the authority that a rotation under way waits for; undefined if none waits for this
+ * kind.
  */
 export async function awaitedId(
   kind: RotatedKind,
   { authorities, rotations }: Pick<SourceDependencies, 'authorities' | 'rotations'>,
 ): Promise<string | undefined> {
-  const operation = (await rotations.list({ underWay: true })).find((each) => each.kind === kind);
+  const operation = (await rotations.list({ underWay: true })).find(
+    (underWay) => underWay.kind === kind,
+  );
   if (operation === undefined) return undefined;
   const successor = await authorities.byId(operation.spec.successorId);
   return successor === undefined || successor.state === 'preparing'
@@ -25,11 +27,13 @@ export async function awaitedId(
 }
 
 /**
- * Hands what was imported to rotation, which publishes, has it confirmed and activates. Where a
- * rotation waits for it, that goes on by itself; else one is opened that stops at `prepared` until
- * an operator goes on: to trust a new root, or to change the issuer, is his decision. A new root
- * comes with an operation of its own, and first: nobody can confirm the issuer below it before.
- * Returns what the operator should know.
+ * Hands an imported authority to rotation, which publishes it, waits for confirmations and
+ * activates it. A rotation that waits for the authority continues by itself. Otherwise an operation
+ * is opened that stops at `prepared`: an operator decides whether to trust a new root or to change
+ * the issuer. A new root gets its own operation, which comes first, because nobody can confirm an
+ * issuer before its root.
+ *
+ * Returns notes for the operator.
  */
 export async function adopt(
   imported: ImportedAuthority,
@@ -42,11 +46,11 @@ export async function adopt(
   const warnings: string[] = [];
   const hand = async (kind: RotatedKind, authority: Authority): Promise<void> => {
     if (authority.state !== 'prepared') return;
-    const present = underWay.find((each) => each.kind === kind);
+    const present = underWay.find((operation) => operation.kind === kind);
     if (present?.spec.successorId === authority.id) return;
     if (present !== undefined)
       warnings.push(
-        `${kind} authority ${authority.id} waits: a rotation to ${present.spec.successorId} is under way; withdraw that one, then import again`,
+        `${kind} authority ${authority.id} waits, because a rotation to ${present.spec.successorId} is under way: withdraw that authority, then import again`,
       );
     else
       await openOperation(
@@ -67,8 +71,8 @@ export async function adopt(
 }
 
 /**
- * All active ones that sign, or are trusted, for the same: none where it is the first of its
- * region. Roots of others are replaced by a new root like our own.
+ * The active authorities with the same purpose and scope. Empty for the first authority of a
+ * region. Roots of other CAs are replaced by a new root like our own.
  */
 const targetsOf = (
   kind: RotatedKind,
@@ -77,10 +81,10 @@ const targetsOf = (
 ): RotationOperation['spec']['targets'] =>
   all
     .filter(
-      (each) =>
-        each.kind === kind &&
-        each.state === 'active' &&
-        (kind === 'root' || each.token !== 'external') &&
-        JSON.stringify(each.scope) === JSON.stringify(scope),
+      (authority) =>
+        authority.kind === kind &&
+        authority.state === 'active' &&
+        (kind === 'root' || authority.token !== 'external') &&
+        JSON.stringify(authority.scope) === JSON.stringify(scope),
     )
     .map(({ id }) => id);

@@ -29,7 +29,7 @@ export interface CrossDependencies {
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;
   readonly clockSkewSeconds: number;
-  /** Where the CRL of an authority whose key is ours is found; undefined: nowhere. */
+  /** URL of the CRL of an authority whose key is ours; undefined: no CRL is published. */
   readonly crlUrl: (authorityId: string) => string | undefined;
   readonly clock: Clock;
   readonly random: Random;
@@ -37,24 +37,26 @@ export interface CrossDependencies {
 
 export interface CrossRequest {
   readonly caller: Requester;
-  /** The root that consumers trust already: active or old, with its key here. */
+  /** The root that consumers already trust: active or old, with its key here. */
   readonly fromId: string;
-  /** The root that some consumers can't take in time. */
+  /** The root that some consumers can not receive in time. */
   readonly toId: string;
 }
 
-/** A root with its certificate read. */
+/** A root with its parsed certificate. */
 interface Root {
   readonly authority: Authority;
   readonly certificate: ParsedCertificate;
 }
 
 /**
- * A certificate of the new root's name and key signed by the old root, so that whoever has the old
- * root alone verifies what stands under the new one. It ends with the first of the two. On record
- * before it is signed, and kept as an authority of token `external`: published, in chains while
- * configured, until it is withdrawn; the old root stays trusted as long. Throws NOT_FOUND,
- * AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS, HSM_*.
+ * Issues a certificate with the new root's name and key, signed by the old root. A consumer with
+ * only the old root can then verify chains of the new one. The certificate ends with the earlier
+ * end of the two roots. It is recorded before it is signed, and kept as an authority of token
+ * `external` in state `published`. It is part of chains while configured, until it is withdrawn.
+ * The old root stays trusted as long.
+ *
+ * @throws PkiError NOT_FOUND, AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS, HSM_*
  */
 export async function crossSign(
   { caller, fromId, toId }: CrossRequest,
@@ -102,11 +104,11 @@ function rootOf(
   all: readonly Authority[],
   states: readonly Authority['state'][],
 ): Root {
-  const root = all.find((each) => each.id === id);
+  const root = all.find((authority) => authority.id === id);
   if (root === undefined)
     throw new PkiError('NOT_FOUND', `there is no authority ${JSON.stringify(id.slice(0, 64))}`);
   if (root.kind !== 'root' || root.certificateDer === null)
-    throw new PkiError('AUTHORITY_UNFIT', `authority ${id} is no root with a certificate`);
+    throw new PkiError('AUTHORITY_UNFIT', `authority ${id} is not a root with a certificate`);
   if (!states.includes(root.state))
     throw new PkiError('CONFLICT', `root ${id} is ${root.state}, not ${states.join(' or ')}`);
   return { authority: root, certificate: unwrap(parseCertificate(root.certificateDer)) };
@@ -114,20 +116,27 @@ function rootOf(
 
 function requireSignable(from: Authority, to: Authority, all: readonly Authority[]): void {
   if (from.id === to.id)
-    throw new PkiError('INVALID_REQUEST', 'a root needs no cross-certificate of itself');
+    throw new PkiError(
+      'INVALID_REQUEST',
+      'the two roots are the same: a root needs no cross-certificate from itself',
+    );
   if (!hasOwnKey(from))
-    throw new PkiError('AUTHORITY_UNFIT', `the key of root ${from.id} is not here`, {
-      next: 'Have it signed where the key is: meshca ceremony.',
-    });
+    throw new PkiError(
+      'AUTHORITY_UNFIT',
+      `the key of root ${from.id} is not in a token of this server`,
+      {
+        next: 'Sign the cross-certificate where the key is, with: meshca ceremony.',
+      },
+    );
   const present = crossOf(to, all).find(({ parentId }) => parentId === from.id);
   if (present !== undefined)
     throw new PkiError(
       'ALREADY_EXISTS',
-      `root ${to.id} has a cross-certificate of ${from.id}: ${present.id}`,
+      `root ${to.id} already has a cross-certificate from ${from.id}: ${present.id}`,
     );
 }
 
-/** Makes the certificate an authority of its own, in state `published`. */
+/** Records the certificate as an authority in state `published`. */
 async function publish(
   cross: {
     readonly id: string;

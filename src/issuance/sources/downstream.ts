@@ -14,9 +14,12 @@ import { authoritySigner } from '../token-signer.ts';
 import { authoritiesAbove, downstreamIssuer, downstreamLife } from './downstream-issuer.ts';
 
 export interface DownstreamDependencies {
-  /** As the log has them: what was changed past the server certifies nobody. */
+  /**
+   * Authorities that the log vouches for. An authority that was changed past the server certifies
+   * nobody.
+   */
   readonly authorities: { list(): Promise<readonly Authority[]> };
-  /** Also of those without a certificate, whose CSRs others have seen. */
+  /** Also true for keys of authorities without a certificate, whose CSRs others have seen. */
   readonly isAuthorityKey?: (publicKeySha256: string) => boolean;
   readonly recorded: RecordedIssuance;
   readonly issuancePolicy: IssuancePolicy;
@@ -24,7 +27,7 @@ export interface DownstreamDependencies {
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
   readonly trustDomain: TrustDomain;
   readonly clockSkewSeconds: number;
-  /** Where the CRL of an authority is found; undefined: nowhere. */
+  /** URL of the CRL of an authority; undefined: no CRL is published. */
   readonly crlUrl?: (authorityId: string) => string | undefined;
   readonly clock: Clock;
   readonly random: Random;
@@ -41,17 +44,17 @@ export interface DownstreamRequest {
   readonly grant?: DownstreamGrant;
 }
 
-/** Of a workload whose entry makes it a downstream CA; absent where an operator asks. */
+/** The grant of a workload whose entry makes it a downstream CA. Absent if an operator asks. */
 export interface DownstreamGrant {
   readonly entryId: string;
-  /** The agent through which it has its SVID. */
+  /** The agent through which the workload has its SVID. */
   readonly holder: string;
-  /** Re-checked in the transaction that releases. */
+  /** Checked again in the transaction that releases. */
   readonly rights: Rights;
   readonly maximumLifeSeconds: number;
-  /** Of its SVID: a CA has a key of its own. */
+  /** SHA-256 of the key of its SVID. A CA must have another key. */
   readonly ownKeySha256: string;
-  /** Whether a recorded answer may be given again. */
+  /** Whether a recorded answer may be returned again. */
   readonly repeatable: (serial: string) => boolean;
   /** For the audit record. */
   readonly reason: Readonly<Record<string, AuditValue>>;
@@ -62,16 +65,18 @@ export interface DownstreamAuthority {
   /** The authority that signed the certificate. */
   readonly authorityId: string;
   readonly notAfter: number;
-  /** The certificate, and what is above it without the root. */
+  /** The certificate and the authorities above it, without the root. */
   readonly chainDer: readonly Buffer[];
   readonly rootDer: Buffer;
 }
 
 /**
- * An intermediate for another CA of this trust domain, pathLen 0: it can sign every identity in it.
- * Signed by a root of ours, or by an authority whose pathLen leaves room (AUTHORITY_UNFIT
- * otherwise). Recorded before it is released like any other certificate. Of the CSR only the key is
- * used. Throws CSR_*, KEY_*, NO_ISSUER, CONFLICT, AUTHORITY_UNFIT, ISSUER_LIFETIME, HSM_*.
+ * Issues an intermediate with pathLen 0 for another CA of this trust domain. That CA can sign every
+ * identity in the trust domain. The signer is a root of ours, or an authority whose pathLen leaves
+ * room (else AUTHORITY_UNFIT). The certificate is recorded before it is released, like any other.
+ * Only the key of the CSR is used.
+ *
+ * @throws PkiError CSR_*, KEY_*, NO_ISSUER, CONFLICT, AUTHORITY_UNFIT, ISSUER_LIFETIME, HSM_*
  */
 export async function signDownstream(
   request: DownstreamRequest,
@@ -130,8 +135,9 @@ export async function signDownstream(
 }
 
 /**
- * The key in the CSR, with its proof checked. Throws CSR_*, KEY_RESERVED for the key of an
- * authority here and for that of the caller's SVID.
+ * The key in the CSR, after its proof of possession was checked.
+ *
+ * @throws PkiError CSR_*; KEY_RESERVED for the key of an authority here, or of the caller's SVID
  */
 function keyOf(
   { csrDer, grant }: DownstreamRequest,
@@ -140,23 +146,30 @@ function keyOf(
 ): { readonly spkiDer: Buffer; readonly keyType: KeyType } {
   const { spkiDer, keyType, proof, uriSans, dnsSans, otherSanKinds } = unwrap(parseCsr(csrDer));
   unwrap(checkProof(proof));
-  const asked = uriSans.find((uri) => uri !== trustDomain.id) ?? dnsSans[0] ?? otherSanKinds[0];
-  if (asked !== undefined)
+  const otherName = uriSans.find((uri) => uri !== trustDomain.id) ?? dnsSans[0] ?? otherSanKinds[0];
+  if (otherName !== undefined)
     throw new PkiError(
       'CSR_IDENTITY_MISMATCH',
-      `the CSR asks for ${asked}: a downstream authority has the name ${trustDomain.id} and no other`,
+      `the CSR asks for ${otherName}: the only name of a downstream authority is ${trustDomain.id}`,
     );
   const sha256 = sha256Hex(spkiDer);
-  if (isAuthorityKey?.(sha256) === true || all.some((each) => each.spkiDer?.equals(spkiDer)))
-    throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of an authority here');
+  if (
+    isAuthorityKey?.(sha256) === true ||
+    all.some((authority) => authority.spkiDer?.equals(spkiDer))
+  )
+    throw new PkiError(
+      'KEY_RESERVED',
+      'the key in the CSR is the key of an authority of this server',
+    );
   if (grant?.ownKeySha256 === sha256)
-    throw new PkiError('KEY_RESERVED', 'the key in the CSR is that of the SVID of the caller');
+    throw new PkiError('KEY_RESERVED', 'the key in the CSR is the key of the SVID of the caller');
   return { spkiDer, keyType };
 }
 
 /**
- * The certificate of the same request, whose answer was lost: only while it, the authority that
- * signed it and the grant are what they were. An operator gets a new one each time.
+ * The recorded certificate of a request whose answer was lost. It is returned only if the
+ * certificate, its signing authority and the grant are unchanged. An operator gets a new
+ * certificate each time.
  */
 async function repeatedAnswer(
   { caller, requestId, grant }: DownstreamRequest,
@@ -206,8 +219,8 @@ function answer(
     chainDer: [
       certificateDer,
       ...line
-        .filter((each) => each.kind === 'issuing')
-        .map((each) => each.certificateDer as Buffer),
+        .filter((authority) => authority.kind === 'issuing')
+        .map((authority) => authority.certificateDer as Buffer),
     ],
     rootDer: root.certificateDer as Buffer,
   };

@@ -12,14 +12,15 @@ import { requestedKey } from './request.ts';
 export interface ImportInput {
   readonly authority: Authority;
   readonly certificatesDer: readonly Buffer[];
-  /** SHA-256 of the root's DER in hex, if the caller knows which root it must be. */
+  /** SHA-256 of the root's DER in hex, if the caller knows the expected root. */
   readonly rootSha256?: string;
 }
 
 /**
- * Checks a chain against the key in the token and the rules for foreign authorities. Two readers
- * must agree on what each certificate says. Writes nothing. Throws as `checkAuthorityChain`, and
- * CHAIN_UNTRUSTED for another root than expected.
+ * Checks a chain against the key in the token and the rules for foreign authorities. Two
+ * independent readers must agree on each certificate. Writes nothing.
+ *
+ * @throws the codes of `checkAuthorityChain`, and CHAIN_UNTRUSTED for another root than expected
  */
 export async function checkImport(
   dependencies: SourceDependencies,
@@ -38,12 +39,12 @@ export async function checkImport(
   );
   for (const certificate of [chain.authority, ...chain.above, chain.root])
     unwrap(await readAgain(certificate));
-  const found = sha256Hex(chain.root.raw);
-  if (rootSha256 !== undefined && rootSha256 !== found) {
+  const rootDigest = sha256Hex(chain.root.raw);
+  if (rootSha256 !== undefined && rootSha256 !== rootDigest) {
     throw new PkiError(
       'CHAIN_UNTRUSTED',
-      `the chain ends in the root ${found}, not in ${rootSha256}`,
-      { next: 'Find out who made this chain before anything trusts it.' },
+      `the chain ends in the root ${rootDigest}, not in ${rootSha256}`,
+      { next: 'Find out who made this chain before you trust it.' },
     );
   }
   return { chain, spkiDer };
@@ -61,8 +62,8 @@ async function readAgain(certificate: ParsedCertificate): Promise<Result<void>> 
 
 /**
  * Records the root and the intermediates above, then completes the authority itself. Each step is
- * durable and the last one comes last, so that the same import after a crash finds what is there
- * and goes on. Leaves all of them `prepared`.
+ * durable, and the authority is completed last. So a repeated import after a crash finds the
+ * earlier records and continues. All of them are left in state `prepared`.
  */
 export async function recordImport(
   dependencies: SourceDependencies,
@@ -70,7 +71,7 @@ export async function recordImport(
   authority: Authority,
   { chain, spkiDer }: { readonly chain: AuthorityChain; readonly spkiDer: Buffer },
 ): Promise<ImportedAuthority> {
-  // a rotation of the root that waits gets the new root under the ID that it waits for
+  // a waiting rotation of the root expects the new root under this ID
   const root = await external(dependencies, actor, {
     kind: 'root',
     certificate: chain.root,
@@ -126,17 +127,18 @@ interface ForeignCertificate {
 }
 
 /**
- * The record of a certificate whose key is not ours, found by its digest or made. One that was
- * taken out of trust is not brought back by an import.
+ * Returns the record of a certificate whose key is not ours. The record is found by the
+ * certificate's digest, or made. An import does not restore a certificate that was taken out of
+ * trust.
  */
 async function external(
   dependencies: SourceDependencies,
   actor: string,
-  found: ForeignCertificate,
+  foreign: ForeignCertificate,
 ): Promise<Authority> {
-  const record = await recordOf(dependencies, actor, found);
+  const record = await recordOf(dependencies, actor, foreign);
   if (record.state !== 'preparing') return record;
-  const { certificate, parentId } = found;
+  const { certificate, parentId } = foreign;
   const { notBefore, notAfter, serialHex, subjectKeyId, spkiDer, raw } = certificate;
   return dependencies.authorities.complete(
     { id: record.id, version: record.version },
@@ -156,27 +158,28 @@ async function external(
   );
 }
 
-/** The record as it is, or a new one in state `preparing`. */
+/** The existing record, or a new one in state `preparing`. */
 async function recordOf(
   dependencies: SourceDependencies,
   actor: string,
   { kind, certificate, parentId, id }: ForeignCertificate,
 ): Promise<Authority> {
   const sha256 = sha256Hex(certificate.raw);
-  const known = (await dependencies.authorities.list()).find(
-    (each) => each.ckaId === sha256 || each.certificateDer?.equals(certificate.raw) === true,
+  const recorded = (await dependencies.authorities.list()).find(
+    (authority) =>
+      authority.ckaId === sha256 || authority.certificateDer?.equals(certificate.raw) === true,
   );
-  if (known !== undefined && !usable.includes(known.state)) {
+  if (recorded !== undefined && !usable.includes(recorded.state)) {
     throw new PkiError(
       'CONFLICT',
-      `the chain leads through ${kind} authority ${known.id}, which is ${known.state} here`,
+      `the chain leads through ${kind} authority ${recorded.id}, which is ${recorded.state} here`,
       { next: 'Have the authority certified below a CA that was not taken out of trust.' },
     );
   }
-  if (known !== undefined && known.state !== 'preparing') return known;
+  if (recorded !== undefined && recorded.state !== 'preparing') return recorded;
   const { clock } = dependencies;
   const record: Authority =
-    known ??
+    recorded ??
     preparingAuthority({
       id: id ?? uuidv7(clock.nowMs()),
       kind,
@@ -186,7 +189,7 @@ async function recordOf(
       parentId,
       createdAt: clock.now(),
     });
-  if (known === undefined)
+  if (recorded === undefined)
     await dependencies.authorities.create(
       record,
       authorityEvent(

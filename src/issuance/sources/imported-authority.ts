@@ -6,6 +6,9 @@ export interface ImportedAuthority {
   /** From the authority's issuer upwards, without the root. */
   readonly above: readonly Authority[];
   readonly warnings: readonly string[];
-  /** On a first start nobody holds anything, so that what was imported becomes active at once. */
+  /**
+   * True on a first start: no consumer holds a bundle yet, so that the imported authority becomes
+   * active at once.
+   */
   readonly activated: boolean;
 }

@@ -10,8 +10,8 @@ import type { AuthorityRequest } from './authority-request.ts';
 import type { SourceDependencies } from './source-dependencies.ts';
 
 /**
- * The record of a new issuing intermediate: durable with its CKA_ID before its key exists, so that
- * a crash leaves no key that nobody knows.
+ * Records a new issuing intermediate. The record with its CKA_ID is durable before the key exists,
+ * so that a crash leaves no unknown key.
  */
 export async function recordRequest(
   dependencies: SourceDependencies,
@@ -54,8 +54,8 @@ export async function recordRequest(
 }
 
 /**
- * The CSR of an authority that has no certificate yet. Its key is made on the first call; every
- * call gives a CSR for that key.
+ * Makes the CSR of an authority that has no certificate yet. The first call makes its key; each
+ * call returns a CSR for that key.
  */
 export async function requestFor(
   dependencies: SourceDependencies,
@@ -80,14 +80,18 @@ export async function requestFor(
   });
 }
 
-/** The public key of a requested authority, as its token has it. Throws HSM_KEY_NOT_FOUND. */
+/**
+ * The public key of a requested authority, read from its token.
+ *
+ * @throws PkiError HSM_KEY_NOT_FOUND
+ */
 export async function requestedKey(
   dependencies: SourceDependencies,
   authority: Authority,
 ): Promise<Buffer> {
   requirePreparing(authority);
-  const found = await withToken(dependencies, (token) => token.findKey(authority.ckaId));
-  if (found === undefined) {
+  const key = await withToken(dependencies, (token) => token.findKey(authority.ckaId));
+  if (key === undefined) {
     throw new PkiError(
       'HSM_KEY_NOT_FOUND',
       `the issuing token holds no key for authority ${authority.id} (CKA_ID ${authority.ckaId})`,
@@ -96,25 +100,25 @@ export async function requestedKey(
       },
     );
   }
-  if (unwrap(keyTypeOfSpki(found.spkiDer)) !== authority.keyType)
+  if (unwrap(keyTypeOfSpki(key.spkiDer)) !== authority.keyType)
     throw new PkiError(
       'HSM_KEY_UNFIT',
       `the key of authority ${authority.id} is not of type ${authority.keyType}`,
     );
-  return found.spkiDer;
+  return key.spkiDer;
 }
 
 function requirePreparing(authority: Authority): void {
   if (authority.kind !== 'issuing' || authority.token !== 'issuing')
     throw new PkiError(
       'INVALID_REQUEST',
-      `authority ${authority.id} is no issuing intermediate with a key of ours`,
+      `authority ${authority.id} is not an issuing intermediate with its key in a token of this server`,
     );
   if (authority.state === 'preparing') return;
   throw new PkiError(
     'CONFLICT',
-    `authority ${authority.id} is ${authority.state}: it has its certificate, or will never have one`,
-    { next: 'Ask for a new one: "meshca authority csr --kind issuing".' },
+    `authority ${authority.id} is ${authority.state}: no certificate can be imported for it`,
+    { next: 'Make a new authority: "meshca authority csr --kind issuing".' },
   );
 }
 

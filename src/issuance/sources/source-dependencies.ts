@@ -16,22 +16,22 @@ export interface SourceDependencies {
   readonly trustDomain: TrustDomain;
   readonly plan: { readonly keyType: KeyType; readonly lifeSeconds: number };
   /**
-   * Three times the longest leaf: with less before it, leaves would be cut before the authority can
-   * be rotated.
+   * Three times the longest leaf life. With less life left, leaves would be cut before the
+   * authority can be rotated.
    */
   readonly minimumLifeSeconds: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
   /**
-   * After each transition: everybody who looks at the authorities must look again, and a new bundle
-   * be published.
+   * Called after each transition: all readers of the authorities refresh, and a new bundle is
+   * published.
    */
   readonly changed: () => Promise<void>;
   readonly upstream?: UpstreamAuthority;
   /**
-   * Takes the SHA-256 of each public key for which a CSR goes out: nobody else may be certified
-   * with it.
+   * Receives the SHA-256 of each public key for which a CSR was handed out. No other certificate
+   * may be issued for such a key.
    */
   readonly requestedKeys?: Set<string>;
 }

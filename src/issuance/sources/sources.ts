@@ -18,8 +18,8 @@ import { recordRequest, requestFor } from './request.ts';
 
 /**
  * Issuing intermediates that another CA certifies: an offline ceremony, a company CA, Vault or
- * OpenBao. Their keys are ours and in our token; what comes back from outside is checked before
- * anything is recorded. One act at a time.
+ * OpenBao. Their keys are in our token. Everything that comes back from outside is checked before
+ * it is recorded. Runs one act at a time.
  */
 export class AuthoritySources {
   readonly #dependencies: SourceDependencies;
@@ -35,8 +35,8 @@ export class AuthoritySources {
   }
 
   /**
-   * A CSR: for the authority that a rotation waits for, a new one, or again for the named one that
-   * waits for its certificate.
+   * A CSR for the authority that a rotation waits for, for a new authority, or again for the named
+   * authority that waits for its certificate.
    */
   request(input: {
     readonly actor: string;
@@ -46,7 +46,7 @@ export class AuthoritySources {
   }): Promise<AuthorityRequest> {
     return this.#alone(async () => {
       const { actor, id, keyType, scope } = input;
-      // one for a replica or region is beside those that a rotation replaces
+      // an authority of a replica or region is additional: no rotation replaces it
       const fresh = () =>
         scope === undefined
           ? this.#requested(actor, keyType)
@@ -57,8 +57,8 @@ export class AuthoritySources {
   }
 
   /**
-   * Checks and records a chain for a requested authority. With `dryRun` nothing is written;
-   * `authority` is then as it was.
+   * Checks and records a chain for a requested authority. With `dryRun` nothing is written, and
+   * `authority` is returned unchanged.
    */
   importChain(input: {
     readonly actor: string;
@@ -83,9 +83,10 @@ export class AuthoritySources {
   }
 
   /**
-   * A new issuing intermediate certified by the upstream, left `prepared` (on a first start:
-   * active). A request that the upstream did not answer last time is taken up again with its key.
-   * Throws UPSTREAM_* and what an import throws.
+   * Makes a new issuing intermediate, certified by the upstream and left `prepared` (on a first
+   * start: `active`). A request that the upstream did not answer earlier is resumed with its key.
+   *
+   * @throws PkiError UPSTREAM_*, and the codes of an import
    */
   prepareUpstream(actor: string): Promise<ImportedAuthority> {
     return this.#alone(async () => {
@@ -99,7 +100,7 @@ export class AuthoritySources {
         awaited === undefined
           ? (
               await this.#dependencies.authorities.list({ kind: 'issuing', states: ['preparing'] })
-            ).find((each) => each.token === 'issuing')
+            ).find((authority) => authority.token === 'issuing')
           : undefined;
       const authority = waiting ?? (await this.#requested(actor));
       const { csrDer } = await requestFor(this.#dependencies, authority);
@@ -116,33 +117,39 @@ export class AuthoritySources {
     });
   }
 
-  /** Goes on with an imported chain that a crash left short of `active` on a first start. */
+  /** Continues a first start that a crash stopped between import and `active`. */
   resumeFirst(actor: string): Promise<void> {
     return this.#alone(async () => {
       const all = await this.#dependencies.authorities.list();
-      const own = all.find(
-        (each) =>
-          each.kind === 'issuing' &&
-          hasOwnKey(each) &&
-          (each.state === 'prepared' || each.state === 'published'),
+      const imported = all.find(
+        (authority) =>
+          authority.kind === 'issuing' &&
+          hasOwnKey(authority) &&
+          (authority.state === 'prepared' || authority.state === 'published'),
       );
-      if (own === undefined || everSigned(all)) return;
-      const above = [...authoritiesAbove(own, all)];
+      if (imported === undefined || everSigned(all)) return;
+      const above = [...authoritiesAbove(imported, all)];
       const root = above.pop();
       if (root !== undefined)
-        await this.#handOn(actor, { authority: own, root, above, warnings: [], activated: false });
+        await this.#handOn(actor, {
+          authority: imported,
+          root,
+          above,
+          warnings: [],
+          activated: false,
+        });
     });
   }
 
   async #requested(actor: string, keyType?: KeyType): Promise<Authority> {
     const id = await this.awaited();
-    const known = id === undefined ? undefined : await this.#dependencies.authorities.byId(id);
-    return known ?? recordRequest(this.#dependencies, actor, { id, keyType });
+    const recorded = id === undefined ? undefined : await this.#dependencies.authorities.byId(id);
+    return recorded ?? recordRequest(this.#dependencies, actor, { id, keyType });
   }
 
   /**
-   * Whoever takes over an upstream could bring a root of his own into the mesh: a new one must be
-   * named by a person.
+   * An attacker who controls an upstream could bring his own root into the mesh. Therefore a person
+   * must name a new root.
    */
   async #requireExpectedRoot(rootDer: Buffer, pinned: boolean): Promise<void> {
     const all = await this.#dependencies.authorities.list();
@@ -150,21 +157,21 @@ export class AuthoritySources {
       pinned ||
       !everSigned(all) ||
       all.some(
-        (each) =>
-          each.kind === 'root' &&
-          isTrusted(each.state) &&
-          each.certificateDer?.equals(rootDer) === true,
+        (authority) =>
+          authority.kind === 'root' &&
+          isTrusted(authority.state) &&
+          authority.certificateDer?.equals(rootDer) === true,
       )
     )
       return;
     throw new PkiError('CHAIN_UNTRUSTED', `the upstream has a new root, ${sha256Hex(rootDer)}`, {
-      next: 'If that is meant to be, name old and new root in authorities.upstream.rootSha256 and restart: the new one is then published, and trusted once everybody holds it.',
+      next: 'If you expect this root, name both the old and the new root in authorities.upstream.rootSha256 and restart. The new root is then published, and trusted after every consumer has confirmed it.',
     });
   }
 
   /**
-   * Nobody holds anything before there ever was an issuer: then, and only then, nothing has to be
-   * confirmed, and all is activated, roots first. Later it is rotation's.
+   * Before the first issuer no consumer holds a bundle. Only then nothing has to be confirmed, and
+   * all authorities are activated, roots first. Later, rotation activates them.
    */
   async #handOn(actor: string, imported: ImportedAuthority): Promise<ImportedAuthority> {
     const { authorities, changed } = this.#dependencies;
@@ -176,8 +183,8 @@ export class AuthoritySources {
     }
     const root = await this.#activate(actor, imported.root);
     const above: Authority[] = [];
-    for (const each of [...imported.above].reverse())
-      above.unshift(await this.#activate(actor, each));
+    for (const ancestor of [...imported.above].reverse())
+      above.unshift(await this.#activate(actor, ancestor));
     const authority = await this.#activate(actor, imported.authority);
     await changed();
     return { ...imported, root, above, authority, activated: true };
@@ -218,11 +225,11 @@ export class AuthoritySources {
   }
 }
 
-/** Some issuer of ours has been, or is, active. */
+/** Whether an issuer of ours is or was active. */
 const everSigned = (all: readonly Authority[]): boolean =>
   all.some(
-    (each) =>
-      each.kind === 'issuing' &&
-      hasOwnKey(each) &&
-      (each.activatedAt !== null || maySign(each.state)),
+    (authority) =>
+      authority.kind === 'issuing' &&
+      hasOwnKey(authority) &&
+      (authority.activatedAt !== null || maySign(authority.state)),
   );

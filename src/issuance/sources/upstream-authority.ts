@@ -1,21 +1,27 @@
-/** Somebody who signs the CSRs of our issuing intermediates by himself: Vault, OpenBao. */
+/** Another CA that signs the CSRs of our issuing intermediates without a person: Vault, OpenBao. */
 export interface UpstreamAuthority {
   /**
-   * Its chains end in roots that the configuration names; else a new root of it is not trusted
-   * without an operator.
+   * True if its chains end in roots that the configuration names. Otherwise a new root needs an
+   * operator before it is trusted.
    */
   readonly pinned: boolean;
   /**
-   * Has a CSR signed for `lifeSeconds` from now on; answers all certificates of the chain, the root
-   * included, in any order. Throws UPSTREAM_*; nothing is retried inside. The answer is not
-   * believed: the import checks it.
+   * Has a CSR signed for `lifeSeconds` from now on. Returns all certificates of the chain in any
+   * order, the root included. Does not retry. The import checks the answer; this port does not.
+   *
+   * @throws PkiError UPSTREAM_*
    */
   signIntermediate(csrDer: Buffer, lifeSeconds: number): Promise<readonly Buffer[]>;
   /**
-   * The present CRLs of its issuers in DER, whoever they are of. Throws UPSTREAM_*. As little
-   * believed as a chain.
+   * The present CRLs of its issuers in DER, of any authority. The caller must check them.
+   *
+   * @throws PkiError UPSTREAM_*
    */
   crls(): Promise<readonly Buffer[]>;
-  /** Has it sign its CRLs anew. Throws UPSTREAM_*, UPSTREAM_DENIED where we may not. */
+  /**
+   * Has it sign its CRLs anew.
+   *
+   * @throws PkiError UPSTREAM_DENIED if we may not ask, UPSTREAM_*
+   */
   renewCrls(): Promise<void>;
 }

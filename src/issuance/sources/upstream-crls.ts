@@ -16,7 +16,7 @@ export interface UpstreamCrlsDependencies {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  /** How soon a revocation at the upstream is heard of. */
+  /** Upper bound, in seconds, until a revocation at the upstream is noticed here. */
   readonly refreshSeconds: number;
 }
 
@@ -24,9 +24,9 @@ const afterChangeMs = 200;
 const firstRetrySeconds = 2;
 
 /**
- * Fetches the CRLs of the upstream and has them taken in: at the start, when an authority came or
- * moved, and every so often. One that ends soon and has no successor there is asked for; where we
- * may not ask, an operator is told. Owner of the timer and of the last failure.
+ * Fetches and imports the CRLs of the upstream: at the start, when an authority was added or
+ * changed, and at intervals. If a CRL ends soon and the upstream has no newer one, it asks for a
+ * new one. If it may not ask, it warns the operator. Owner of the timer and of the last failure.
  */
 export class UpstreamCrls {
   readonly #dependencies: UpstreamCrlsDependencies;
@@ -43,12 +43,12 @@ export class UpstreamCrls {
     this.#stop = dependencies.authorities.onChange(() => this.#soon(afterChangeMs));
   }
 
-  /** Why the last round brought nothing. */
+  /** Why the last round failed; undefined if it succeeded. */
   failure(): PkiError | undefined {
     return this.#failure;
   }
 
-  /** One round, and from then on by itself. Never throws. */
+  /** Runs one round, and further ones by timer. Never throws. */
   fetch(): Promise<void> {
     this.#running ??= this.#round().finally(() => {
       this.#running = undefined;
@@ -63,7 +63,7 @@ export class UpstreamCrls {
     return this.#running;
   }
 
-  /** Waits for no answer of the upstream: what comes later is taken in by nobody. */
+  /** Does not wait for an answer of the upstream. A later answer is ignored. */
   close(): void {
     this.#closed = true;
     this.#stop();
@@ -82,7 +82,7 @@ export class UpstreamCrls {
 
   async #round(): Promise<void> {
     const { upstream, logger } = this.#dependencies;
-    // before anything of the upstream's is here there is nothing that its CRLs could be of
+    // without an authority of the upstream here, its CRLs belong to nobody
     if (this.#closed || this.#external().length === 0) return;
     try {
       const { of, ended } = await this.#takeIn(await upstream.crls());
@@ -113,8 +113,8 @@ export class UpstreamCrls {
   }
 
   /**
-   * Tells whose CRLs the upstream has, and whether one of them has ended. One that is refused keeps
-   * none of the others away.
+   * Imports the CRLs. Returns the authorities that have a CRL, and whether one of the CRLs has
+   * ended. A refused CRL does not affect the others.
    */
   async #takeIn(
     crls: readonly Buffer[],
@@ -129,7 +129,7 @@ export class UpstreamCrls {
           of.add(id);
       } catch (thrown) {
         const { code } = PkiError.from(thrown);
-        // of another CA in the same mount
+        // a CRL of another CA in the same mount
         if (code === 'CRL_ISSUER_UNKNOWN') continue;
         if (code === 'SHUTTING_DOWN' || code === 'DATABASE_STALE') throw thrown;
         ended ||= code === 'CRL_NOT_CURRENT';
@@ -150,7 +150,7 @@ export class UpstreamCrls {
       logger.warn(
         {
           ...errorFields(thrown),
-          next: 'let the upstream renew its CRLs by itself (auto_rebuild), or give this server read on crl/rotate',
+          next: 'turn on auto_rebuild at the upstream, or give this server read permission on crl/rotate',
           alert: true,
         },
         'a CRL of the upstream ends soon, and the upstream did not sign a new one',

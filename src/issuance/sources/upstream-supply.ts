@@ -4,7 +4,7 @@ import type { AuthoritySources } from './sources.ts';
 
 export interface UpstreamSupplyDependencies {
   readonly sources: Pick<AuthoritySources, 'prepareUpstream' | 'awaited'>;
-  /** An issuer is active. */
+  /** Whether an issuer is active. */
   readonly present: () => boolean;
   readonly clock: Clock;
   readonly random: Random;
@@ -14,9 +14,9 @@ export interface UpstreamSupplyDependencies {
 const retrySeconds = { first: 2, longest: 60 };
 
 /**
- * Asks the upstream for an intermediate while one is needed: the first of all, or the one that a
- * rotation waits for. Owner of the retries and of the reason for the last failure; whatever it is,
- * the present issuer goes on signing.
+ * Asks the upstream for an intermediate when one is needed: the first one, or one that a rotation
+ * waits for. A failure does not affect the present issuer. Owner of the retries and of the reason
+ * for the last failure.
  */
 export class UpstreamSupply {
   readonly #dependencies: UpstreamSupplyDependencies;
@@ -30,14 +30,14 @@ export class UpstreamSupply {
     this.#dependencies = dependencies;
   }
 
-  /** What stands in the way, while something is needed that was not obtained. */
+  /** Why a needed intermediate was not obtained; undefined if none is needed. */
   failure(): PkiError | undefined {
     return this.#failure;
   }
 
   /**
-   * Looks whether something is needed, and asks. Resolves after one attempt, whatever came of it.
-   * While a retry is due later, it does nothing.
+   * Asks the upstream if an intermediate is needed. Resolves after one attempt, with any outcome.
+   * Does nothing while a retry is scheduled.
    */
   supply(): Promise<void> {
     if (this.#closed || this.#cancel !== undefined) return Promise.resolve();
@@ -64,7 +64,10 @@ export class UpstreamSupply {
     } catch (thrown) {
       const error = PkiError.from(thrown);
       this.#failure = error;
-      logger.warn({ ...errorFields(error) }, 'the upstream gave no intermediate; trying again');
+      logger.warn(
+        { ...errorFields(error) },
+        'the upstream did not sign an intermediate; trying again',
+      );
       if (this.#closed) return;
       this.#cancel = clock.after(this.#delaySeconds * (0.5 + random.uniform()) * 1000, () => {
         this.#cancel = undefined;

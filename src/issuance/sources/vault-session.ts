@@ -5,8 +5,8 @@ import { errorFields, type Clock, type Logger } from '../../common/runtime/index
 import { vaultTransport } from './vault-transport.ts';
 
 /**
- * How we prove who we are. Secrets are files, read anew at each login, so that whoever rotates them
- * needs no restart of ours.
+ * How we authenticate. Secrets are files that are read at each login, so that a rotated secret
+ * needs no restart.
  */
 export type VaultAuth =
   | {
@@ -26,7 +26,7 @@ export type VaultAuth =
 export interface VaultOptions {
   readonly address: string;
   readonly namespace?: string;
-  /** CAs of its TLS certificate; default those of the system. */
+  /** PEM of the CAs of its TLS certificate. Default: the CAs of the system. */
   readonly caPem?: string;
   readonly auth: VaultAuth;
   readonly timeoutMs: number;
@@ -37,10 +37,11 @@ export interface VaultOptions {
 type Answer = Readonly<Record<string, unknown>>;
 
 /**
- * Owner of one login to Vault or OpenBao: logs in when first used, renews its token at two thirds
- * of its life, logs in again when the token is gone. Throws UPSTREAM_UNAVAILABLE, UPSTREAM_SEALED,
- * UPSTREAM_DENIED, UPSTREAM_INVALID; messages name the path and what the other side said, never a
- * credential.
+ * Owner of one login to Vault or OpenBao. It logs in at first use, renews its token at two thirds
+ * of its life, and logs in again when the token is gone. Messages name the path and the answer of
+ * the upstream, never a credential.
+ *
+ * @throws PkiError UPSTREAM_UNAVAILABLE, UPSTREAM_SEALED, UPSTREAM_DENIED, UPSTREAM_INVALID
  */
 export class VaultSession {
   readonly #options: VaultOptions;
@@ -58,13 +59,13 @@ export class VaultSession {
         timeoutMs: options.timeoutMs,
         ...(options.caPem === undefined ? {} : { caPem: options.caPem }),
       }),
-      // its debug output has requests in full
+      // the debug output of node-vault shows whole requests
       debug: silent,
       token: 'none',
       namespace: options.namespace ?? 'none',
       pathPrefix: '',
     });
-    // node-vault fills what is left empty from VAULT_TOKEN, VAULT_NAMESPACE and VAULT_PREFIX
+    // node-vault fills empty fields from VAULT_TOKEN, VAULT_NAMESPACE and VAULT_PREFIX
     const bare = this.#client as unknown as {
       token: string;
       namespace: string;
@@ -87,7 +88,7 @@ export class VaultSession {
     return this.#asking(path, () => this.#client.write(path, data));
   }
 
-  /** One field of a KV version 2 secret. */
+  /** Reads one field of a KV version 2 secret. */
   async secret({
     mount,
     path,
@@ -119,8 +120,7 @@ export class VaultSession {
       return (await ask()) as Answer;
     } catch (thrown) {
       const error = translated(thrown, path);
-      // a token that was revoked or ran out looks like a missing policy: one new login tells them
-      // apart
+      // an expired or revoked token looks like a missing policy: one new login tells them apart
       if (error.code !== 'UPSTREAM_DENIED' || fresh) throw error;
       this.#forget();
       await this.#loggedIn();
@@ -163,14 +163,14 @@ export class VaultSession {
     };
     const token = answer.auth?.client_token;
     if (typeof token !== 'string' || token === '')
-      throw new PkiError('UPSTREAM_INVALID', `${path} answered without a token`);
+      throw new PkiError('UPSTREAM_INVALID', `the answer of ${path} has no token`);
     this.#client.token = token;
     this.#schedule(answer.auth?.lease_duration ?? 0, answer.auth?.renewable === true);
   }
 
   /**
-   * A refused login is a denial, also where the answer is 400 (a wrong role or secret ID gives
-   * that).
+   * Counts a refused login as UPSTREAM_DENIED. Vault also answers 400, for a wrong role or secret
+   * ID.
    */
   async #own(path: string, ask: () => Promise<unknown>): Promise<Answer> {
     try {
@@ -186,7 +186,7 @@ export class VaultSession {
   #schedule(ttlSeconds: number, renewable: boolean): void {
     this.#cancelRenewal?.();
     this.#cancelRenewal = undefined;
-    // 0: a token without an end
+    // 0: the token has no end
     if (ttlSeconds <= 0 || this.#closed) return;
     this.#cancelRenewal = this.#options.clock.after(
       (ttlSeconds * 1000 * 2) / 3,
@@ -217,19 +217,19 @@ export class VaultSession {
   }
 }
 
-function secretFile(path: string, what: string): string {
+function secretFile(path: string, content: string): string {
   try {
     const text = readFileSync(path, 'utf8').trim();
     if (text !== '') return text;
   } catch (thrown) {
     throw new PkiError(
       'UPSTREAM_DENIED',
-      `the file with the ${what} for the upstream can not be read: ${path} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
+      `the file with the ${content} for the upstream can not be read: ${path} (${(thrown as NodeJS.ErrnoException).code ?? 'error'})`,
     );
   }
   throw new PkiError(
     'UPSTREAM_DENIED',
-    `the file with the ${what} for the upstream is empty: ${path}`,
+    `the file with the ${content} for the upstream is empty: ${path}`,
   );
 }
 
@@ -248,14 +248,18 @@ function translated(thrown: unknown, path: string): PkiError {
   const errors = Array.isArray(response.body?.errors)
     ? response.body.errors.map(String).join('; ').replace(/\s+/g, ' ').slice(0, 300)
     : '';
-  const said = errors === '' ? `status ${response.statusCode}` : errors;
-  return new PkiError(codeFor(response.statusCode, said), `the upstream refused ${path}: ${said}`, {
-    cause: thrown,
-  });
+  const answer = errors === '' ? `status ${response.statusCode}` : errors;
+  return new PkiError(
+    codeFor(response.statusCode, answer),
+    `the upstream refused ${path}: ${answer}`,
+    {
+      cause: thrown,
+    },
+  );
 }
 
-function codeFor(status: number, said: string): ErrorCode {
-  if (status === 503 && /sealed/i.test(said)) return 'UPSTREAM_SEALED';
+function codeFor(status: number, answer: string): ErrorCode {
+  if (status === 503 && /sealed/i.test(answer)) return 'UPSTREAM_SEALED';
   if (status === 401 || status === 403) return 'UPSTREAM_DENIED';
   if (status === 429 || status >= 500) return 'UPSTREAM_UNAVAILABLE';
   return 'UPSTREAM_INVALID';

@@ -1,7 +1,7 @@
 import { request as httpRequest } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 
-/** What node-vault hands to its transport, as far as it is used here, and what it wants back. */
+/** The part of a node-vault request, and of the expected answer, that is used here. */
 interface TransportRequest {
   readonly uri: string;
   readonly method: string;
@@ -23,15 +23,15 @@ export interface TransportOptions {
 const maximumAnswerBytes = 1024 * 1024;
 
 /**
- * The transport under node-vault. Its own one follows redirects with the token in the header, takes
- * proxies and VAULT_SKIP_VERIFY from the environment, and has no bound on an answer; this one does
- * none of that.
+ * The transport under node-vault. The default transport of node-vault follows redirects with the
+ * token in the header, takes proxies and VAULT_SKIP_VERIFY from the environment, and does not limit
+ * the size of an answer. This one does none of that.
  */
 export function vaultTransport({ caPem, timeoutMs }: TransportOptions): {
   readonly defaults: () => (request: TransportRequest) => Promise<TransportResponse>;
 } {
-  // no connection is kept: a seal or a restart between two calls, days apart, must not show as a
-  // reset of an old one
+  // No connection is kept open. Calls are days apart, and a seal or a restart between them must not
+  // appear as a reset of an old connection.
   const agent = new Agent({
     keepAlive: false,
     minVersion: 'TLSv1.2',

@@ -14,21 +14,20 @@ export interface VaultUpstreamOptions {
   readonly vault: Pick<VaultSession, 'read' | 'write' | 'list'>;
   readonly mount: string;
   readonly issuerRef?: string;
-  /** Roots that a chain may end in, SHA-256 of their DER in hex; empty: any. */
+  /** SHA-256 (hex, of the DER) of the roots that a chain may end in. Empty: any root. */
   readonly rootSha256: readonly string[];
   readonly clock: Clock;
 }
 
-/** What a life may fall short by: rounding, and the clocks of two machines. */
+/** How much shorter than requested a life may be: rounding, and the clocks of two machines. */
 const toleranceSeconds = 600;
-/** Old issuers stay in a mount for as long as somebody may rely on them. */
+/** Old issuers stay in a mount as long as somebody may rely on them. */
 const maximumIssuers = 50;
 
 /**
  * The PKI engine of Vault or OpenBao as the CA above ours. Names and extensions come from our CSR
- * (`use_csr_values`), so that the engine needs no rules for us. A certificate that ends earlier
- * than asked for is UPSTREAM_TTL: it would shift every later rotation without anybody having
- * decided it.
+ * (`use_csr_values`), so that the engine needs no rules for us. A certificate with a shorter life
+ * than requested is UPSTREAM_TTL: it would shift every later rotation without anybody's decision.
  */
 export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority {
   const { vault, mount, issuerRef, clock } = options;
@@ -47,37 +46,37 @@ export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority 
         ttl: `${lifeSeconds}s`,
       })) as { data?: { certificate?: string; issuing_ca?: string; ca_chain?: readonly string[] } };
       if (typeof data?.certificate !== 'string')
-        throw new PkiError('UPSTREAM_INVALID', `${path} answered without a certificate`);
-      const certificate = one(data.certificate, path);
+        throw new PkiError('UPSTREAM_INVALID', `the answer of ${path} has no certificate`);
+      const certificate = singleCertificate(data.certificate, path);
       const { notAfter } = unwrap(parseCertificate(certificate));
       const life = notAfter - clock.now();
       if (life < lifeSeconds - toleranceSeconds)
         throw new PkiError(
           'UPSTREAM_TTL',
-          `the upstream gave a life of ${life} s where ${lifeSeconds} s were asked for`,
+          `the upstream signed a life of ${life} s instead of the requested ${lifeSeconds} s`,
         );
       const chain = [
         certificate,
         ...[
           ...(data.ca_chain ?? []),
           ...(data.issuing_ca === undefined ? [] : [data.issuing_ca]),
-        ].map((pem) => one(pem, path)),
+        ].map((pem) => singleCertificate(pem, path)),
       ];
       const unique = [...new Map(chain.map((der) => [sha256Hex(der), der])).values()];
       requireKnownRoot(unique, options.rootSha256);
       return unique;
     },
     async crls() {
-      const found: Buffer[] = [];
+      const crlsDer: Buffer[] = [];
       for (const issuer of await issuersOf(options)) {
         const path = `${mount}/issuer/${issuer}/crl`;
         const { data } = (await vault.read(path)) as { data?: { crl?: unknown } };
         const blocks = typeof data?.crl === 'string' ? pemDecode(data.crl) : undefined;
         if (blocks?.ok !== true || blocks.value.some(({ label }) => label !== 'X509 CRL'))
-          throw new PkiError('UPSTREAM_INVALID', `${path} answered with something that is no CRL`);
-        found.push(...blocks.value.map(({ der }) => der));
+          throw new PkiError('UPSTREAM_INVALID', `the answer of ${path} is not a CRL`);
+        crlsDer.push(...blocks.value.map(({ der }) => der));
       }
-      return [...new Map(found.map((der) => [sha256Hex(der), der])).values()];
+      return [...new Map(crlsDer.map((der) => [sha256Hex(der), der])).values()];
     },
     async renewCrls() {
       await vault.read(`${mount}/crl/rotate`);
@@ -86,8 +85,8 @@ export function vaultUpstream(options: VaultUpstreamOptions): UpstreamAuthority 
 }
 
 /**
- * All of the mount, since leaves below an earlier one may be in use; where they can not be listed,
- * the one that signs for us.
+ * All issuers of the mount, since leaves below an earlier issuer may be in use. If the list is not
+ * permitted, only our present issuer.
  */
 async function issuersOf({
   vault,
@@ -98,7 +97,7 @@ async function issuersOf({
     const { data } = (await vault.list(`${mount}/issuers`)) as { data?: { keys?: unknown } };
     const keys = Array.isArray(data?.keys)
       ? data.keys.filter(
-          (each): each is string => typeof each === 'string' && /^[A-Za-z0-9-]{1,64}$/.test(each),
+          (id): id is string => typeof id === 'string' && /^[A-Za-z0-9-]{1,64}$/.test(id),
         )
       : [];
     if (keys.length > 0) return keys.slice(-maximumIssuers);
@@ -109,20 +108,17 @@ async function issuersOf({
   return [issuerRef ?? 'default'];
 }
 
-function one(pem: string, path: string): Buffer {
-  const found = certificatesFromPem(pem);
-  const [der] = found.ok ? found.value : [];
+function singleCertificate(pem: string, path: string): Buffer {
+  const certificates = certificatesFromPem(pem);
+  const [der] = certificates.ok ? certificates.value : [];
   if (der === undefined)
-    throw new PkiError(
-      'UPSTREAM_INVALID',
-      `${path} answered with something that is no certificate`,
-    );
+    throw new PkiError('UPSTREAM_INVALID', `the answer of ${path} is not a certificate`);
   return der;
 }
 
 /**
- * Whoever has taken over the upstream could certify us below a root of his own, and the mesh would
- * come to trust it.
+ * An attacker who controls the upstream could certify us below his own root, and the mesh would
+ * come to trust that root.
  */
 function requireKnownRoot(chain: readonly Buffer[], known: readonly string[]): void {
   if (known.length === 0) return;

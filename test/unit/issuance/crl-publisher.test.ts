@@ -212,7 +212,7 @@ test('a CRL from outside is warned of in its last third, and takes the whole set
   assert.deepEqual([stateOf(publisher, root), publisher.set().length], ['expired', 0]);
   assert.deepEqual(
     alerts(),
-    ['a CRL ends soon', 'a CRL has ended: no CRLs are handed out'],
+    ['a CRL ends soon', 'a CRL expired: no CRLs are handed out'],
     'once for each change',
   );
   await publisher.importExternal({

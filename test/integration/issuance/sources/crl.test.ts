@@ -373,7 +373,7 @@ describe('CRLs of a company CA above ours', () => {
     const { warnings } = await take(
       await ca.crl('sub', { number: '02', revoked: [issuingSerial] }),
     );
-    assert.match(warnings.join('\n'), /and signs: who checks CRLs refuses everything below it/);
+    assert.match(warnings.join('\n'), /and signs: whoever checks CRLs refuses everything below it/);
     await until(() => cut);
   });
 });
