@@ -172,6 +172,7 @@ const passing: ReadonlySet<string> = new Set([
   'OVERLOADED',
   'HSM_UNAVAILABLE',
   'NO_ISSUER',
+  'ISSUER_ENDED',
   'SHUTTING_DOWN',
   'STARTING_UP',
   'UNREACHABLE',

@@ -1,11 +1,12 @@
 import { PkiError } from '../common/errors/index.ts';
+import { hasEnded, hasOwnKey } from '../domain/index.ts';
 import { errorFields, type Clock, type Logger } from '../common/runtime/index.ts';
 import type { Authorities } from '../issuance/index.ts';
 import type { Listening } from '../server/index.ts';
 import type { SigningGate } from './signing-gate.ts';
 
 export interface FrontDoorDependencies {
-  readonly authorities: Pick<Authorities, 'issuing' | 'onChange'>;
+  readonly authorities: Pick<Authorities, 'issuing' | 'rootOf' | 'onChange'>;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Obtains the server's certificate. Called again after a failure. */
@@ -29,6 +30,29 @@ const next = {
     'run "meshca authority csr --kind issuing", have the CSR signed, then "meshca authority import ID --chain FILE"',
   upstream: 'the upstream is asked again by itself; "meshca authority request" asks at once',
 } as const;
+
+const rotate = (kind: 'root' | 'issuing'): string =>
+  `run "meshca authority rotate --kind ${kind}${kind === 'root' ? ' --force --reason TEXT' : ''}"`;
+
+/** Why nothing is signed since the authority that signs, or its root, has ended; else undefined. */
+function endedReason({
+  authorities,
+  clock,
+  advice,
+}: Pick<FrontDoorDependencies, 'authorities' | 'clock' | 'advice'>): string | undefined {
+  const now = clock.now();
+  const issuer = authorities.issuing();
+  if (issuer === undefined || !hasEnded(issuer, now)) return undefined;
+  const root = authorities.rootOf(issuer.id);
+  const over = root !== undefined && hasEnded(root, now) ? root : issuer;
+  const command =
+    over.kind === 'root' && hasOwnKey(over)
+      ? rotate('root')
+      : advice === 'hsm'
+        ? rotate('issuing')
+        : next[advice];
+  return `ISSUER_ENDED: the ${over.kind} authority ${over.id} ended at ${new Date(over.notAfter * 1000).toISOString()}, and nothing is signed; ${command}`;
+}
 
 /**
  * The TLS port: opens when there is an issuing authority to certify the server itself, at start or
@@ -62,6 +86,8 @@ export class FrontDoor {
       const why = failure();
       return `NO_ISSUER: no issuing authority is active${why === undefined ? '' : ` (${why.code}: ${why.message})`}; ${next[advice]}`;
     }
+    const ended = endedReason(this.#dependencies);
+    if (ended !== undefined) return ended;
     if (this.#listening !== undefined) return undefined;
     const error = this.#failure;
     return error === undefined

@@ -62,6 +62,13 @@ export const endedStates: readonly AuthorityState[] = [
 export const maySign = (state: AuthorityState): boolean => state === 'active';
 
 /**
+ * It is past its end, and signs nothing more. One without a certificate of its own (`preparing`)
+ * has no end yet.
+ */
+export const hasEnded = (authority: { readonly notAfter: number }, now: number): boolean =>
+  authority.notAfter !== 0 && now >= authority.notAfter;
+
+/**
  * Which requests an active authority signs for; empty means all. Several of a kind may be active,
  * each with a scope.
  */

@@ -55,6 +55,7 @@ export {
   isLegalTransition,
   isTrusted,
   legalTransitions,
+  hasEnded,
   maySign,
   preparingAuthority,
   type Authority,

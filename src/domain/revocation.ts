@@ -1,5 +1,5 @@
 import type { LoggedObject } from './audit.ts';
-import { hasOwnKey, isCross, isTrusted, type Authority } from './authority.ts';
+import { hasEnded, hasOwnKey, isCross, isTrusted, type Authority } from './authority.ts';
 
 /** RFC 5280 section 5.3.1, those that an administrator may state. */
 export const revocationReasons = [
@@ -67,10 +67,12 @@ export const publishesCrl = (authority: Authority): boolean =>
 
 /**
  * Authorities whose CRL a consumer may need now: what they signed may be in use. One that is only
- * published has signed nothing.
+ * published has signed nothing; nothing that an ended one signed is valid any more, and it can sign
+ * no CRL.
  */
-export const needsCrl = (authority: Authority): boolean =>
+export const needsCrl = (authority: Authority, now: number): boolean =>
   (authority.kind === 'root' || authority.kind === 'issuing') &&
+  !hasEnded(authority, now) &&
   (authority.state === 'active' || authority.state === 'old' || authority.state === 'tainted');
 
 /**

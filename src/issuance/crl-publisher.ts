@@ -4,6 +4,7 @@ import { parseCrl, type ParsedCrl } from '../common/x509/index.ts';
 import {
   crlIsDue,
   crlState,
+  hasEnded,
   hasOwnKey,
   needsCrl,
   publishesCrl,
@@ -190,21 +191,23 @@ export class CrlPublisher {
     const { authorities, clock } = this.#dependencies;
     const now = clock.now();
     const all = authorities.all();
-    return all.filter(needsCrl).map((authority): CrlStanding => {
-      const stored = this.#stored.get(authority.id);
-      return {
-        authorityId: authority.id,
-        source: hasOwnKey(authority) ? 'own' : 'external',
-        state: crlState(stored, authority.notAfter, now),
-        thisUpdate: stored?.thisUpdate ?? 0,
-        nextUpdate: stored?.nextUpdate ?? 0,
-        number: stored === undefined ? '' : String(stored.parsed.number),
-        unlisted:
-          stored === undefined || hasOwnKey(authority)
-            ? []
-            : unlistedBelow(authority, stored.parsed, all, now).map(({ id }) => id),
-      };
-    });
+    return all
+      .filter((each) => needsCrl(each, now))
+      .map((authority): CrlStanding => {
+        const stored = this.#stored.get(authority.id);
+        return {
+          authorityId: authority.id,
+          source: hasOwnKey(authority) ? 'own' : 'external',
+          state: crlState(stored, authority.notAfter, now),
+          thisUpdate: stored?.thisUpdate ?? 0,
+          nextUpdate: stored?.nextUpdate ?? 0,
+          number: stored === undefined ? '' : String(stored.parsed.number),
+          unlisted:
+            stored === undefined || hasOwnKey(authority)
+              ? []
+              : unlistedBelow(authority, stored.parsed, all, now).map(({ id }) => id),
+        };
+      });
   }
 
   async close(): Promise<void> {
@@ -238,7 +241,9 @@ export class CrlPublisher {
   async #work(): Promise<boolean> {
     const { authorities, logger } = this.#dependencies;
     let failed = false;
-    for (const authority of authorities.all().filter(publishesCrl)) {
+    const now = this.#dependencies.clock.now();
+    for (const authority of authorities.all()) {
+      if (!publishesCrl(authority) || hasEnded(authority, now)) continue;
       if (this.#closed) return false;
       try {
         await this.#bring(authority);
@@ -301,7 +306,7 @@ export class CrlPublisher {
     const now = clock.now();
     const all = authorities.all();
     const current = (id: string): boolean => (this.#stored.get(id)?.nextUpdate ?? 0) > now;
-    const missing = all.filter((authority) => needsCrl(authority) && !current(authority.id));
+    const missing = all.filter((authority) => needsCrl(authority, now) && !current(authority.id));
     if (missing.length > 0) {
       if (this.#incompleteSince === undefined)
         logger.warn(

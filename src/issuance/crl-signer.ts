@@ -2,10 +2,17 @@ import { PkiError, unwrap } from '../common/errors/index.ts';
 import type { Clock } from '../common/runtime/index.ts';
 import { checkCrlSignature, parseCertificate, parseCrl, sha256Hex } from '../common/x509/index.ts';
 import { assembleSigned, buildCrlTbs, lintCrl } from '../certs/index.ts';
-import type { Authority, CrlContent, StoredCrl, TokenRole } from '../domain/index.ts';
+import {
+  hasEnded,
+  type Authority,
+  type CrlContent,
+  type StoredCrl,
+  type TokenRole,
+} from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { TokenAdmin } from '../hsm/token-port.ts';
 import type { LedgerRevocations } from '../ledger/index.ts';
+import { issuerEnded } from './issuer-end.ts';
 
 export interface CrlSignerDependencies {
   readonly authorities: { all(): readonly Authority[] };
@@ -68,7 +75,7 @@ export class CrlSigner {
 
   /**
    * Signs the next CRL of an authority. It is durable when this resolves.
-   * @throws PkiError ISSUER_LIFETIME, HSM_*
+   * @throws PkiError ISSUER_ENDED, HSM_*
    */
   async sign(
     authority: Authority,
@@ -79,11 +86,7 @@ export class CrlSigner {
     const issuer = unwrap(parseCertificate(authority.certificateDer as Buffer));
     const thisUpdate = Math.max(now - clockSkewSeconds, issuer.notBefore);
     const nextUpdate = Math.min(now + lifeSeconds, issuer.notAfter);
-    if (nextUpdate <= thisUpdate)
-      throw new PkiError(
-        'ISSUER_LIFETIME',
-        `authority ${authority.id} has reached its notAfter and signs no more CRLs`,
-      );
+    if (hasEnded(authority, now)) throw issuerEnded(authority);
     // The number comes from the clock, so that numbers also grow over a restore: a backup does not
     // know the CRLs that were signed after it.
     const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authority.id)) + 1);

@@ -26,6 +26,11 @@ export interface LeafRequest {
    * ISSUER_LIFETIME); the life is never shortened silently.
    */
   readonly ttlSeconds: number;
+  /**
+   * Nobody asked for this life by number. Near the end of the issuer it is shortened to that end,
+   * and the record of the certificate says so.
+   */
+  readonly endsWithIssuer?: boolean;
   /** The requester with its class. The policy decides by it. */
   readonly caller: Requester;
   readonly holder: string;
@@ -72,6 +77,7 @@ export interface JwtRequest {
   readonly caller: Requester;
   readonly spiffeId: SpiffeId;
   readonly audience: readonly string[];
+  /** Cut to what is left of the JWT authority, on record. */
   readonly ttlSeconds: number;
   readonly entryId: string;
   readonly holder: string;

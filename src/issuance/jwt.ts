@@ -1,10 +1,11 @@
 import { PkiError, unwrap } from '../common/errors/index.ts';
 import { uuidv7, type Clock, type Random } from '../common/runtime/index.ts';
 import type { KeyType } from '../common/x509/index.ts';
-import { finishingStates, type Authority, type AuditEvent } from '../domain/index.ts';
+import { finishingStates, hasEnded, type Authority, type AuditEvent } from '../domain/index.ts';
 import type { Signers } from '../hsm/signing-port.ts';
 import type { FinishOutcome, IssuanceStore, JwtSvidRecord } from '../store/ports/index.ts';
 import { Batcher, commitLimit } from './group-commit.ts';
+import { cutDetail, issuerEnded } from './issuer-end.ts';
 import type { IssuedJwt, JwtRequest } from './issuer.ts';
 import { admit, type Admission, type IssuancePolicy } from './policy.ts';
 
@@ -90,12 +91,8 @@ class JwtIssuer {
     const authority = this.#dependencies.authority();
     if (authority === undefined) throw new PkiError('NO_ISSUER', 'no JWT authority is active');
     const issuedAt = clock.now();
-    const expiresAt = issuedAt + ttlSeconds;
-    if (expiresAt > authority.notAfter)
-      throw new PkiError(
-        'ISSUER_LIFETIME',
-        `a lifetime of ${ttlSeconds} s ends after the JWT authority`,
-      );
+    if (hasEnded(authority, issuedAt)) throw issuerEnded(authority);
+    const expiresAt = Math.min(issuedAt + ttlSeconds, authority.notAfter);
     return { request, admission, authority, jti: uuidv7(clock.nowMs()), issuedAt, expiresAt };
   }
 
@@ -150,7 +147,7 @@ const recordOf = (draft: Draft, timeMs: number): JwtSvidRecord => {
 };
 
 const issuedEvent = (
-  { request, jti, authority, expiresAt }: Draft,
+  { request, jti, authority, issuedAt, expiresAt }: Draft,
   timeMs: number,
 ): AuditEvent => ({
   timeMs,
@@ -159,6 +156,7 @@ const issuedEvent = (
   subject: request.spiffeId.toString(),
   detail: {
     ...request.reason,
+    ...cutDetail(request.ttlSeconds, expiresAt - issuedAt),
     jti,
     audience: request.audience,
     authority: authority.id,

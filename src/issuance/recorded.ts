@@ -1,4 +1,4 @@
-import { ok, PkiError, type Result } from '../common/errors/index.ts';
+import { fail, ok, PkiError, type Result } from '../common/errors/index.ts';
 import { uuidv7, type Clock } from '../common/runtime/index.ts';
 import { sha256Hex, type KeyType } from '../common/x509/index.ts';
 import { assembleSigned, lint, type LintContext, type Profile } from '../certs/index.ts';
@@ -169,6 +169,12 @@ export function createRecordedIssuance({ store, clock }: RecordedDependencies): 
       requireAdmitted(admission, record.kind, expected.subject);
       const linted = lint(tbsDer, profile, expected);
       if (!linted.ok) return linted;
+      // cut to an issuer that is over: whoever drafts, such a certificate is never signed
+      if (expected.notAfter <= clock.now())
+        return fail(
+          'ISSUER_ENDED',
+          `authority ${draft.signer.authorityId} has ended and signs nothing more`,
+        );
       return ok(new Prepared(issuance, { draft, intent: intentOf(draft, clock.nowMs()) }));
     },
     async run(prepared, { sign, wanted, step = noStep }) {

@@ -87,7 +87,7 @@ export class ServerCertificate {
     await this.#renew();
     this.#schedule(this.#renewalDelaySeconds());
     this.#stopListening = this.#dependencies.authorities.onChange(() => {
-      if (!this.#trusted()) this.#schedule(0);
+      if (!this.#trusted() || this.#isCut()) this.#schedule(0);
     });
   }
 
@@ -129,6 +129,7 @@ export class ServerCertificate {
         kind: 'server',
         profile: 'server',
         ttlSeconds: this.#dependencies.ttlSeconds,
+        endsWithIssuer: true,
         caller: serverRequester,
         holder: 'server',
         entryId: null,
@@ -165,12 +166,18 @@ export class ServerCertificate {
     return state === 'active' || state === 'old';
   }
 
+  /** Near the end of its issuer, or past it: a later issuer gives a full life. */
+  #isCut(): boolean {
+    const { clock, ttlSeconds } = this.#dependencies;
+    return this.notAfter() - clock.now() <= ttlSeconds * leastLifeShare;
+  }
+
   /**
    * Whether to wait: some agent lacks the root of the next certificate, and the present one has
    * enough life left.
    */
   async #waits(): Promise<boolean> {
-    const { authorities, clock, ttlSeconds, rootHeld } = this.#dependencies;
+    const { authorities, rootHeld } = this.#dependencies;
     const next = authorities.issuing();
     const nextRoot = next === undefined ? undefined : authorities.rootOf(next.id);
     if (
@@ -179,10 +186,7 @@ export class ServerCertificate {
       !this.#trusted()
     )
       return false;
-    return (
-      this.notAfter() - clock.now() > ttlSeconds * leastLifeShare &&
-      (await rootHeld?.(nextRoot.id)) === false
-    );
+    return !this.#isCut() && (await rootHeld?.(nextRoot.id)) === false;
   }
 
   /** Returns true if the certificate was renewed. */
@@ -193,7 +197,9 @@ export class ServerCertificate {
   }
 
   #renewalDelaySeconds(): number {
-    return (this.#dependencies.ttlSeconds / 3) * (0.9 + 0.2 * this.#dependencies.random.uniform());
+    const { clock, random } = this.#dependencies;
+    const lifeSeconds = Math.max(0, this.notAfter() - clock.now());
+    return Math.max(1, (lifeSeconds / 3) * (0.9 + 0.2 * random.uniform()));
   }
 
   #schedule(delaySeconds: number, retry: number = retrySeconds.first): void {

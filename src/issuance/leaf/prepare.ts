@@ -9,6 +9,7 @@ import {
   type ParsedCsr,
 } from '../../certs/index.ts';
 import { shortLivedMaximumSeconds, subjectText, type Authority } from '../../domain/index.ts';
+import { cutDetail, issuerEnded } from '../issuer-end.ts';
 import type { LeafRequest } from '../issuer.ts';
 import type { Admission } from '../policy.ts';
 import { signerOf, type CertificateDraft } from '../recorded.ts';
@@ -68,9 +69,10 @@ export function draftLeaf(
   now: number,
   options: PrepareOptions,
 ): Result<CertificateDraft> {
-  const lifetime = validity(request, issuer.certificate, now, options);
-  if (!lifetime.ok) return lifetime;
   const { authority } = issuer;
+  const lifetime = validity(request, issuer, now, options);
+  if (!lifetime.ok) return lifetime;
+  const life = lifetime.value;
   const crlUrl = request.profile === 'revocable' ? options.crlUrl(authority.id) : undefined;
   if (request.profile === 'revocable' && crlUrl === undefined) {
     return fail(
@@ -85,7 +87,7 @@ export function draftLeaf(
     issuer: issuer.certificate,
     spkiDer: csr.spkiDer,
     subject,
-    ...lifetime.value,
+    ...life,
     ...(crlUrl === undefined ? {} : { crlUrl }),
   };
   return ok({
@@ -100,7 +102,7 @@ export function draftLeaf(
     issuedAs: {
       kind: 'certificate.issued',
       subject: subjectText(subject),
-      detail: request.reason,
+      detail: { ...request.reason, ...cutDetail(request.ttlSeconds, life.notAfter - now) },
     },
   });
 }
@@ -127,10 +129,11 @@ const recordOf = ({
 
 function validity(
   request: LeafRequest,
-  issuer: ParsedCertificate,
+  { authority, certificate: issuer }: IssuerView,
   now: number,
   options: PrepareOptions,
 ): Result<{ readonly notBefore: number; readonly notAfter: number }> {
+  if (now >= issuer.notAfter) return { ok: false, error: issuerEnded(authority) };
   const { ttlSeconds } = request;
   if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < options.minimumTtlSeconds) {
     return fail(
@@ -146,11 +149,15 @@ function validity(
     );
   }
   const notAfter = now + ttlSeconds;
-  if (notAfter > issuer.notAfter) {
+  if (notAfter > issuer.notAfter && request.endsWithIssuer !== true) {
+    const left = issuer.notAfter - now;
     return fail(
       'ISSUER_LIFETIME',
       `a lifetime of ${ttlSeconds} s ends ${notAfter - issuer.notAfter} s after the issuing authority`,
+      {
+        next: `Ask for at most ${left} s, or let the lifetime be chosen: it then ends with the issuing authority.`,
+      },
     );
   }
-  return ok({ notBefore, notAfter });
+  return ok({ notBefore, notAfter: Math.min(notAfter, issuer.notAfter) });
 }

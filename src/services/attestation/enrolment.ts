@@ -168,6 +168,7 @@ export class Enrolment {
       kind: 'agent',
       profile: 'short-lived',
       ttlSeconds: this.#dependencies.settings.agentTtlSeconds,
+      endsWithIssuer: true,
       caller: agent,
       holder: agent.name,
       entryId: null,

@@ -29,6 +29,7 @@ const refusalStatuses: ReadonlySet<StatusName> = new Set([
 const notRefusals: ReadonlySet<ErrorCode> = new Set([
   'HSM_UNAVAILABLE',
   'NO_ISSUER',
+  'ISSUER_ENDED',
   'OVERLOADED',
   'SHUTTING_DOWN',
   'STARTING_UP',

@@ -70,6 +70,7 @@ export class MintService implements Mint {
           kind: request.admin ? 'admin' : 'workload',
           profile: 'short-lived',
           ttlSeconds,
+          endsWithIssuer: request.ttlSeconds === 0,
           caller: requesterOf(caller),
           holder: actor,
           entryId: null,

@@ -172,6 +172,7 @@ export class SigningService implements Signing {
       kind: 'delegated',
       profile: delegation.profile,
       ttlSeconds: Math.min(ttlSeconds, settings.maximumX509TtlSeconds),
+      endsWithIssuer: item.ttlSeconds === 0,
       caller: requesterOf(caller),
       holder: caller.spiffeId,
       entryId: null,

@@ -197,6 +197,7 @@ export class SvidService implements Svids {
       kind: entry.admin ? 'admin' : 'workload',
       profile: entry.profile,
       ttlSeconds: ttlWithin(item.ttlSeconds, settings.minimumTtlSeconds, entryTtl),
+      endsWithIssuer: true,
       caller: requesterOf(caller),
       holder: caller.spiffeId,
       entryId: entry.id,

@@ -223,6 +223,33 @@ test('a CRL from outside is warned of in its last third, and takes the whole set
   await publisher.close();
 });
 
+test('an authority past its end signs no CRL, and none of it is needed', async () => {
+  const clock = new FakeClock();
+  const root = ca(clock, 'root', undefined);
+  const issuing = ca(clock, 'issuing', root, { token: 'issuing' });
+  const longer = { ...root.authority, notAfter: issuing.authority.notAfter + 400 * day };
+  const { publisher, events, lines } = world(clock, [longer, issuing.authority], issuing);
+  clock.advance((400 * day - 60) * 1000);
+  await publisher.start();
+  const signed = (): number => events.filter(({ kind }) => kind === 'crl.signed').length;
+  assert.deepEqual([signed(), publisher.standings().length], [1, 2]);
+  await publisher.close();
+  const later = world(clock, [longer, issuing.authority], issuing);
+  clock.advance(60_000);
+  await later.publisher.start();
+  await settled(clock, day);
+  assert.deepEqual(
+    later.publisher.standings().map(({ authorityId }) => authorityId),
+    [longer.id],
+  );
+  assert.deepEqual(later.events, []);
+  assert.deepEqual(
+    [...lines, ...later.lines].filter(({ text }) => text === 'a CRL could not be signed'),
+    [],
+  );
+  await later.publisher.close();
+});
+
 test('what was revoked here below an authority of others is told of until its CRL names it', async () => {
   const clock = new FakeClock();
   const root = ca(clock, 'root', undefined);

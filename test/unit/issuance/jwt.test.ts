@@ -63,7 +63,15 @@ function world(issuancePolicy: IssuancePolicy = passThroughPolicy) {
     rights: [{ kind: 'entry', id: 'e', revision: 2 }],
     reason: {},
   };
-  return Object.assign(hooks, { jwt, log, records, answers, request, authorityId: record.id });
+  return Object.assign(hooks, {
+    jwt,
+    log,
+    records,
+    answers,
+    request,
+    authorityId: record.id,
+    clock,
+  });
 }
 
 test('the expiry is raised before a token is signed, and the token recorded before its release', async () => {
@@ -115,4 +123,20 @@ test('a token whose right ended meanwhile is not released, nor one that was not 
   w.answers.signed = { ok: false, kind: 'failed', code: 'HSM_UNAVAILABLE', message: 'gone' };
   await assert.rejects(w.jwt.issue(w.request), { code: 'HSM_UNAVAILABLE' });
   assert.equal(w.records.length, 1);
+});
+
+test('near the end of the JWT authority a token is cut to it, on record; past it none is signed', async () => {
+  const w = world();
+  const [days, left] = [40 * 86_400, 20];
+  w.clock.advance((days - left) * 1000);
+  const { issuedAt, expiresAt } = await w.jwt.issue(w.request);
+  assert.equal(expiresAt - issuedAt, left);
+  assert.deepEqual(
+    [w.records[0]?.event.detail['cutFromSeconds'], w.records[0]?.event.detail['cutToSeconds']],
+    [60, left],
+  );
+  w.clock.advance(left * 1000);
+  w.log.length = 0;
+  await assert.rejects(w.jwt.issue(w.request), { code: 'ISSUER_ENDED' });
+  assert.deepEqual(w.log, []);
 });

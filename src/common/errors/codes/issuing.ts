@@ -55,6 +55,11 @@ export const issuingCodes = {
     'The certificate would outlive its issuer.',
     'The issuing authority does not live long enough for this lifetime; ask for less, or rotate the authority.',
   ),
+  ISSUER_ENDED: caller(
+    'UNAVAILABLE',
+    'The authority that would sign has ended.',
+    'The CA signs nothing until its operator rotates the authority: "meshca status" names the command.',
+  ),
   OUTSIDE_DELEGATION: caller(
     'PERMISSION_DENIED',
     'The identity lies outside of what is delegated to the caller.',

@@ -38,6 +38,13 @@ import type { FinishItem, FinishOutcome } from '../../../../src/store/ports/inde
 import { nextTurn, until } from '../../../support/until.ts';
 
 const trustDomain = TrustDomain.of('mesh.test');
+const fixedClock: Clock = {
+  now: () => systemClock.now(),
+  nowMs: () => systemClock.nowMs(),
+  monotonicMs: () => systemClock.monotonicMs(),
+  sleep: (delayMs, options) => systemClock.sleep(delayMs, options),
+  after: (delayMs, callback) => systemClock.after(delayMs, callback),
+};
 const now = Math.floor(Date.now() / 1000);
 
 function softwareAuthority(
@@ -394,6 +401,43 @@ test('a leaf never outlives its issuer nor begins before it, and a revocable one
   assert.ok(
     leaf.notAfter <= issuing.authority.notAfter && leaf.notBefore >= issuing.authority.notBefore,
   );
+});
+
+test('near the end of its issuer a life that nobody asked for by number is cut, on record; past it nothing is signed', async () => {
+  const end = issuing.authority.notAfter;
+  const at = (seconds: number) => {
+    const shifted: Clock = { ...fixedClock, now: () => seconds, nowMs: () => seconds * 1000 };
+    return world(shifted);
+  };
+  const near = at(end - 600);
+  const [cut, refused, whole] = await near.issuer.issue([
+    request({ endsWithIssuer: true }),
+    request(),
+    request({ endsWithIssuer: true, ttlSeconds: 600 }),
+  ]);
+  assert.ok(cut?.ok && whole?.ok && refused?.ok === false);
+  assert.deepEqual([cut.leaf.notAfter, cut.leaf.lifetimeSeconds], [end, 600]);
+  assert.equal(refused.error.code, 'ISSUER_LIFETIME');
+  assert.deepEqual(
+    near.finished.map((item) => {
+      const detail = item.kind === 'signed' ? item.event.detail : {};
+      return [detail['cutFromSeconds'], detail['cutToSeconds']];
+    }),
+    [
+      [3_600, 600],
+      [undefined, undefined],
+    ],
+  );
+  for (const [left, expected] of [
+    [1, 'issued'],
+    [0, 'ISSUER_ENDED'],
+    [-86_400, 'ISSUER_ENDED'],
+  ] as const) {
+    const w = at(end - left);
+    const [result] = await w.issuer.issue([request({ endsWithIssuer: true })]);
+    assert.equal(result?.ok === false ? result.error.code : 'issued', expected, `${left} s left`);
+    assert.equal(w.intents.length, expected === 'issued' ? 1 : 0);
+  }
 });
 
 test('the policy decides each item for its caller, and what it denies is on record and not signed', async () => {
