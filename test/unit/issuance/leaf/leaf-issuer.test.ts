@@ -38,13 +38,6 @@ import type { FinishItem, FinishOutcome } from '../../../../src/store/ports/inde
 import { nextTurn, until } from '../../../support/until.ts';
 
 const trustDomain = TrustDomain.of('mesh.test');
-const fixedClock: Clock = {
-  now: () => systemClock.now(),
-  nowMs: () => systemClock.nowMs(),
-  monotonicMs: () => systemClock.monotonicMs(),
-  sleep: (delayMs, options) => systemClock.sleep(delayMs, options),
-  after: (delayMs, callback) => systemClock.after(delayMs, callback),
-};
 const now = Math.floor(Date.now() / 1000);
 
 function softwareAuthority(
@@ -406,7 +399,7 @@ test('a leaf never outlives its issuer nor begins before it, and a revocable one
 test('near the end of its issuer a life that nobody asked for by number is cut, on record; past it nothing is signed', async () => {
   const end = issuing.authority.notAfter;
   const at = (seconds: number) => {
-    const shifted: Clock = { ...fixedClock, now: () => seconds, nowMs: () => seconds * 1000 };
+    const shifted: Clock = { ...systemClock, now: () => seconds, nowMs: () => seconds * 1000 };
     return world(shifted);
   };
   const near = at(end - 600);
