@@ -100,6 +100,7 @@ function draftIntermediate(
   const {
     csr: csrPath,
     csrSha256,
+    for: whose,
     lifeDays,
     crlUrl,
     out,
@@ -126,7 +127,7 @@ function draftIntermediate(
   return certificateDraft(
     plan.trustDomain,
     {
-      profile: 'intermediate',
+      profile: whose === 'server' ? 'intermediate' : 'downstream',
       issuer,
       spkiDer: csr.spkiDer,
       ...lifeBelow(plan, issuer, lifeDays, tools),
@@ -136,7 +137,7 @@ function draftIntermediate(
       signerKeyType: unwrap(keyTypeOfSpki(issuer.spkiDer)),
       out,
       appended: [issuer.raw],
-      facts: { csrSha256: found },
+      facts: { csrSha256: found, for: whose },
     },
     tools,
   );
@@ -176,6 +177,7 @@ function draftCross(
       issuer,
       spkiDer: subject.spkiDer,
       subjectDer: subject.subjectDer,
+      subjectMarked: subject.serverAuthority,
       notBefore: Math.max(notBefore, subject.notBefore),
       notAfter,
       ...(crlUrl === undefined ? {} : { crlUrl }),
@@ -239,6 +241,7 @@ interface CertificateInput {
   readonly issuer: ParsedCertificate | undefined;
   readonly spkiDer: Buffer;
   readonly subjectDer?: Buffer;
+  readonly subjectMarked?: boolean;
   readonly notBefore: number;
   readonly notAfter: number;
   readonly crlUrl?: string;

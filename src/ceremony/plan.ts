@@ -64,6 +64,12 @@ export const planSchema = z.strictObject({
       csrSha256: sha256(
         'SHA-256 of the CSR in DER, as the server told it: compare it over a second channel',
       ),
+      for: z
+        .enum(['server', 'downstream'])
+        .default('server')
+        .describe(
+          'server: the server of this trust domain, which agents take for theirs by its mark; downstream: any other CA in it, without the mark',
+        ),
       lifeDays: days('Life of the intermediate').default(365),
       crlUrl: url,
       out: path('New file for the certificate and the root (PEM)'),

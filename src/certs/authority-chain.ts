@@ -78,7 +78,12 @@ export function checkAuthorityChain(input: AuthorityChainInput): Result<Authorit
     );
   }
   const unused = all.length - above.length - 2;
-  return ok({ authority, above, root, warnings: warningsOf(authority, input, unused) });
+  return ok({
+    authority,
+    above,
+    root,
+    warnings: warningsOf(chain.value, authority, input, unused),
+  });
 }
 
 function parseAll(certificatesDer: readonly Buffer[]): Result<readonly ParsedCertificate[]> {
@@ -216,6 +221,7 @@ function parentProblem(
 }
 
 function warningsOf(
+  { above, root }: Pick<AuthorityChain, 'above' | 'root'>,
   authority: ParsedCertificate,
   { now, plannedLifeSeconds }: AuthorityChainInput,
   unused: number,
@@ -242,6 +248,10 @@ function warningsOf(
     );
   if (authority.crlDistributionPoints.length === 0)
     found.push('it names no CRL: if it is stolen, only replacing the root stops it');
+  if (!authority.serverAuthority || ![...above, root].every((each) => each.serverAuthority))
+    found.push(
+      'agents can not see by its mark that it is this server\'s: give them bootstrap.issuerFingerprint, which "meshca token create" prints',
+    );
   if (unused > 0)
     found.push(`${unused} of the certificates do not belong to the chain and are left out`);
   return found;

@@ -2,7 +2,7 @@ import type { TrustDomain } from '../common/spiffe/index.ts';
 import { derWriter, signatureAlgorithmFor, type KeyType } from '../common/x509/index.ts';
 import { authorityIdentity } from './subject.ts';
 import { authoritySubject } from './authority-tbs.ts';
-import { basicConstraints, keyUsage, subjectAltName } from './fields.ts';
+import { basicConstraints, keyUsage, serverAuthority, subjectAltName } from './fields.ts';
 import { keyUsageFor, profiles } from './profiles.ts';
 
 const { bitString, context, integer, oid, sequence, setOf } = derWriter;
@@ -11,7 +11,8 @@ const extensionRequest = oid('1.2.840.113549.1.9.14');
 
 /**
  * The CertificationRequestInfo (RFC 2986 section 4.1) for an issuing intermediate whose certificate
- * somebody else signs: name and extensions as we would write them, for CAs that copy them. What
+ * somebody else signs: name and extensions as we would write them, for CAs that copy them:
+ * the mark of an authority of a server among them. What
  * comes back is judged by `checkAuthorityChain`.
  */
 export function buildAuthorityCsr(input: {
@@ -23,6 +24,7 @@ export function buildAuthorityCsr(input: {
     basicConstraints(true, pathLength),
     keyUsage(keyUsageFor('intermediate', input.spkiDer)),
     subjectAltName(false, authorityIdentity(input.trustDomain)),
+    serverAuthority(),
   );
   return sequence(
     integer(0),

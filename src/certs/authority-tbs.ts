@@ -7,13 +7,14 @@ import {
   crlDistributionPoint,
   keyUsage,
   serialNumber,
+  serverAuthority,
   signatureAlgorithmDer,
   subjectAltName,
   subjectKeyId,
   validity,
   version3,
 } from './fields.ts';
-import { keyUsageFor, profiles } from './profiles.ts';
+import { hasMark, keyUsageFor, profiles } from './profiles.ts';
 import type { AuthorityInput } from './types.ts';
 
 const { context, der, oid, sequence, setOf, utf8String } = derWriter;
@@ -49,6 +50,7 @@ export function buildAuthorityTbs(input: AuthorityInput): Buffer {
     ...(issuer === undefined ? [] : [authorityKeyId(issuer)]),
     subjectAltName(false, authorityIdentity(trustDomain)),
     ...(crlUrl === undefined ? [] : [crlDistributionPoint(crlUrl)]),
+    ...(hasMark(profile, input.subjectMarked) ? [serverAuthority()] : []),
   ];
   return sequence(
     version3,

@@ -38,6 +38,12 @@ export const extensionOids = {
   authorityKeyId: '2.5.29.35',
   extendedKeyUsage: '2.5.29.37',
   noRevAvail: '2.5.29.56',
+  /**
+   * Of a GUID, below the arc that Microsoft gives to anybody's GUIDs: no arc is longer than 24 bits.
+   * Go reads none above 31, so that 2.25 (a whole UUID in one arc) would make our certificates
+   * unreadable there.
+   */
+  serverAuthority: '1.2.840.113556.1.8000.2554.14914.56170.64652.20426.42641.10257499.7236474',
 } as const;
 
 const oidDer = Object.fromEntries(
@@ -72,6 +78,7 @@ export const basicConstraints = (isCa: boolean, pathLength: number | undefined):
     ),
   );
 export const noRevAvail = (): Buffer => extension('noRevAvail', false, derNull());
+export const serverAuthority = (): Buffer => extension('serverAuthority', false, derNull());
 export const subjectKeyId = (spkiDer: Buffer): Buffer =>
   extension('subjectKeyId', false, octetString(keyIdentifierOf(spkiDer)));
 export const crlDistributionPoint = (url: string): Buffer =>

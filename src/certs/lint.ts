@@ -9,7 +9,7 @@ import {
   type TbsFields,
 } from '../common/x509/index.ts';
 import { extensionOids } from './fields.ts';
-import { isLeafProfile, keyUsageFor, profiles } from './profiles.ts';
+import { hasMark, isLeafProfile, keyUsageFor, profiles } from './profiles.ts';
 import { statedProblem } from './subject.ts';
 import type { LintContext, Profile } from './types.ts';
 
@@ -128,10 +128,13 @@ function checkNames(
 function checkExtensions(
   tbs: TbsFields,
   profile: Profile,
-  { issuer, spkiDer, crlUrl }: LintContext,
+  { issuer, spkiDer, crlUrl, subjectMarked }: LintContext,
 ): string | undefined {
   const rules = profiles[profile];
-  const { critical, plain } = expected(profile, crlUrl !== undefined);
+  const { critical, plain } = expected(profile, {
+    withCrl: crlUrl !== undefined,
+    marked: hasMark(profile, subjectMarked),
+  });
   const misplaced = tbs.extensionOids.find(
     (oid) => !(tbs.criticalExtensionOids.includes(oid) ? critical : plain).has(oid),
   );
@@ -151,6 +154,8 @@ function checkExtensions(
   )
     return 'the extended key usage is another one';
   if (tbs.noRevAvail !== rules.noRevAvail) return 'noRevAvail is wrong';
+  if (tbs.serverAuthority !== hasMark(profile, subjectMarked))
+    return 'the mark of an authority of a server is wrong';
   if (tbs.subjectKeyId !== keyIdentifierOf(spkiDer).toString('hex'))
     return 'the subject key identifier is not that of the key';
   if (tbs.authorityKeyId !== issuer?.subjectKeyId)
@@ -174,8 +179,11 @@ interface ExpectedExtensions {
 
 const expectations = new Map<string, ExpectedExtensions>();
 
-function expected(profile: Profile, withCrl: boolean): ExpectedExtensions {
-  const key = `${profile}/${withCrl}`;
+function expected(
+  profile: Profile,
+  { withCrl, marked }: { readonly withCrl: boolean; readonly marked: boolean },
+): ExpectedExtensions {
+  const key = `${profile}/${withCrl}/${marked}`;
   let found = expectations.get(key);
   if (found === undefined) {
     const oids = extensionOids;
@@ -196,7 +204,11 @@ function expected(profile: Profile, withCrl: boolean): ExpectedExtensions {
         }
       : {
           critical: new Set([oids.keyUsage, oids.basicConstraints]),
-          plain: new Set([...common, oids.subjectAltName]),
+          plain: new Set([
+            ...common,
+            oids.subjectAltName,
+            ...(marked ? [oids.serverAuthority] : []),
+          ]),
         };
     expectations.set(key, found);
   }

@@ -24,6 +24,11 @@ export interface ProfileRules {
   /** Dotted OIDs; none on authorities. */
   readonly extendedKeyUsage: readonly string[];
   readonly noRevAvail: boolean;
+  /**
+   * The mark of the authorities of a server, under which alone the IDs below `/meshca/` stand.
+   * `of-subject`: where the root that is certified has it.
+   */
+  readonly serverAuthority: boolean | 'of-subject';
   readonly crlDistributionPoint: 'required' | 'allowed' | 'forbidden';
   /** Of notAfter - notBefore, the backdating included. */
   readonly maximumLifeSeconds: number | undefined;
@@ -46,6 +51,7 @@ const leaf = {
   pathLength: undefined,
   keyUsage: { ec: ['digitalSignature'], rsa: ['digitalSignature', 'keyEncipherment'] },
   extendedKeyUsage: [serverAuth, clientAuth],
+  serverAuthority: false,
 } as const;
 const shortLived: ProfileRules = {
   ...leaf,
@@ -58,6 +64,7 @@ const authority = {
   keyUsage: sameForAll('keyCertSign', 'cRLSign'),
   extendedKeyUsage: [],
   noRevAvail: false,
+  serverAuthority: true,
   maximumLifeSeconds: undefined,
 } as const;
 
@@ -78,9 +85,26 @@ export const profiles: Readonly<Record<Profile, ProfileRules>> = {
     maximumLifeSeconds: undefined,
   },
   intermediate: { ...authority, pathLength: 0, crlDistributionPoint: 'allowed' },
-  cross: { ...authority, pathLength: 1, crlDistributionPoint: 'allowed' },
+  downstream: {
+    ...authority,
+    pathLength: 0,
+    serverAuthority: false,
+    crlDistributionPoint: 'allowed',
+  },
+  cross: {
+    ...authority,
+    pathLength: 1,
+    serverAuthority: 'of-subject',
+    crlDistributionPoint: 'allowed',
+  },
   root: { ...authority, pathLength: undefined, crlDistributionPoint: 'forbidden' },
 };
+
+/** Whether a certificate has the mark; `ofSubject`: whether the root that `cross` certifies has it. */
+export function hasMark(profile: Profile, ofSubject: boolean | undefined): boolean {
+  const { serverAuthority } = profiles[profile];
+  return serverAuthority === 'of-subject' ? ofSubject === true : serverAuthority;
+}
 
 export const isLeafProfile = (profile: Profile): profile is LeafProfile => !profiles[profile].isCa;
 

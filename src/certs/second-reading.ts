@@ -8,6 +8,7 @@ import {
   parseTbsCrl,
   type ParsedCertificate,
 } from '../common/x509/index.ts';
+import { extensionOids } from './fields.ts';
 
 /**
  * What a reader says of an object, field by field as text. Two readers agree when each field has
@@ -113,6 +114,7 @@ const ourReading = (fields: CertificateFields): Reading => ({
   dnsNames: fields.dnsSans.join(),
   otherNames: String(fields.otherSanKinds.length),
   crlDistributionPoints: fields.crlDistributionPoints.join(),
+  serverAuthority: fields.serverAuthority ? nullDer : undefined,
 });
 
 function certificateReading(readers: Readers, der: Buffer): Reading {
@@ -133,7 +135,15 @@ function certificateReading(readers: Readers, der: Buffer): Reading {
     ...constraintsReading(readers, valueOf),
     ...identifiersReading(readers, valueOf),
     ...namesReading(readers, valueOf),
+    serverAuthority: markReading(valueOf),
   };
+}
+
+const nullDer = '0500';
+
+function markReading(valueOf: ValueOf): string | undefined {
+  const mark = valueOf(extensionOids.serverAuthority);
+  return mark && hex(mark);
 }
 
 type ValueOf = (oid: string) => Uint8Array | undefined;

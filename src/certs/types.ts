@@ -40,11 +40,13 @@ export interface ParsedCsr {
  */
 export type LeafProfile = 'short-lived' | 'revocable' | 'server' | 'endpoint';
 /**
- * `root`: self-signed, no pathLen. `intermediate`: signed by a root, pathLen 0. `cross`: another
- * root's name and key, signed by a root for consumers that can not take a second one, pathLen 1 for
- * the intermediates below it.
+ * - `root`: self-signed, no pathLen.
+ * - `intermediate`: an issuing authority of this server, signed by a root, pathLen 0.
+ * - `downstream`: of somebody else's CA in this trust domain; the same without the mark.
+ * - `cross`: another root's name and key, signed by a root for consumers that can not take a second
+ *   one, pathLen 1 for the intermediates below it.
  */
-export type AuthorityProfile = 'root' | 'intermediate' | 'cross';
+export type AuthorityProfile = 'root' | 'intermediate' | 'downstream' | 'cross';
 export type Profile = LeafProfile | AuthorityProfile;
 
 export interface LeafInput {
@@ -73,6 +75,8 @@ export interface AuthorityInput {
   readonly crlUrl?: string;
   /** For `cross`, and needed there: the Name of the certified root, byte for byte. */
   readonly subjectDer?: Buffer;
+  /** For `cross`: whether the certified root has the mark of an authority of a server. */
+  readonly subjectMarked?: boolean;
 }
 
 export type CrlReason =
@@ -113,4 +117,6 @@ export interface LintContext {
   readonly crlUrl?: string;
   /** The Name that must stand there; needed for `cross`. */
   readonly subjectDer?: Buffer;
+  /** For `cross`: whether the certified root has the mark of an authority of a server. */
+  readonly subjectMarked?: boolean;
 }

@@ -34,8 +34,9 @@ export interface AuthorityCertificateRequest {
   readonly issuer: ParsedCertificate | undefined;
   readonly signer: CertificateDraft['signer'];
   readonly spkiDer: Buffer;
-  /** DER of the Name to certify; set for `cross` only. */
+  /** DER of the Name to certify, and whether that root has the mark; set for `cross` only. */
   readonly subjectDer?: Buffer;
+  readonly subjectMarked?: boolean;
   readonly crlUrl?: string;
   /** Unix seconds. */
   readonly notBefore: number;
@@ -115,7 +116,8 @@ function draftAuthority(
   request: AuthorityCertificateRequest,
   { trustDomain, clock, random }: AuthorityCertificateDependencies,
 ): CertificateDraft {
-  const { profile, issuer, signer, spkiDer, notBefore, notAfter, subjectDer, crlUrl } = request;
+  const { profile, issuer, signer, spkiDer, notBefore, notAfter } = request;
+  const { subjectDer, subjectMarked, crlUrl } = request;
   const expected = {
     serial: newSerial(clock.nowMs(), random),
     issuer,
@@ -123,6 +125,7 @@ function draftAuthority(
     notBefore,
     notAfter,
     ...(subjectDer === undefined ? {} : { subjectDer }),
+    ...(subjectMarked === undefined ? {} : { subjectMarked }),
     ...(crlUrl === undefined ? {} : { crlUrl }),
   };
   return {

@@ -2,7 +2,10 @@ import { DerError, DerReader, oidText, tag } from './der-reader.ts';
 import { readGeneralNames } from './names.ts';
 import { keyUsageNames, type AltNames, type KeyUsageName } from './types.ts';
 
-/** Content octets of the OIDs that this parser processes, as hex: id-ce is 55 1d. */
+/**
+ * Content octets of the OIDs that this parser processes, as hex: id-ce is 55 1d. `serverAuthority`
+ * is ours, see docs/decisions/0009-who-stands-above-reserved-ids.md.
+ */
 export const extensionOid = {
   subjectKeyId: '551d0e',
   keyUsage: '551d0f',
@@ -16,6 +19,7 @@ export const extensionOid = {
   freshestCrl: '551d2e',
   authorityInfoAccess: '2b06010505070101',
   noRevAvail: '551d38',
+  serverAuthority: '2a864886f71401be40937af44283b66a83f90c819f4a82cd1184f2885b83b9d67a',
 } as const;
 
 /**
@@ -31,6 +35,7 @@ const processed: ReadonlySet<string> = new Set<string>([
   extensionOid.authorityKeyId,
   extensionOid.extendedKeyUsage,
   extensionOid.noRevAvail,
+  extensionOid.serverAuthority,
 ]);
 
 export interface Extensions {
@@ -45,17 +50,22 @@ export interface Extensions {
   authorityKeyId: string | undefined;
   crlDistributionPoints: readonly string[];
   noRevAvail: boolean;
+  serverAuthority: boolean;
   hasOcsp: boolean;
   extensionOids: string[];
   criticalExtensionOids: string[];
   unknownCriticalExtensions: string[];
 }
 
-/** Must not be critical (RFC 5280 sections 4.2.1.1 and 4.2.1.2, RFC 9608 section 2). */
+/**
+ * Must not be critical (RFC 5280 sections 4.2.1.1 and 4.2.1.2, RFC 9608 section 2). Nor the mark of
+ * ours: verifiers that do not know it would refuse the chain.
+ */
 const neverCritical: ReadonlySet<string> = new Set<string>([
   extensionOid.subjectKeyId,
   extensionOid.authorityKeyId,
   extensionOid.noRevAvail,
+  extensionOid.serverAuthority,
 ]);
 
 const maximumExtensions = 64;
@@ -80,6 +90,7 @@ export function readExtensions(
     authorityKeyId: undefined,
     crlDistributionPoints: [],
     noRevAvail: false,
+    serverAuthority: false,
     hasOcsp: false,
     extensionOids: [],
     criticalExtensionOids: [],
@@ -112,6 +123,8 @@ export function readExtensions(
       value.end(`the value of extension ${text}`);
   }
   if (into.noRevAvail && !asRequested) refuseContradiction(into);
+  if (into.serverAuthority && !into.isCa)
+    throw new DerError('a certificate that is no CA has the mark of an authority of a server');
   return into;
 }
 
@@ -167,6 +180,10 @@ function readKnown(
     case extensionOid.noRevAvail:
       value.null('noRevAvail');
       into.noRevAvail = true;
+      return true;
+    case extensionOid.serverAuthority:
+      value.null('serverAuthority');
+      into.serverAuthority = true;
       return true;
     default:
       return false;

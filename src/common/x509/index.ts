@@ -30,6 +30,7 @@ export {
   signatureAlgorithmOf,
   type SigningScheme,
 } from './signature-algorithm.ts';
+export { serverIssuerOf, type ServerIssuer, type ServerIssuers } from './server-issuer.ts';
 export { keyTypeOfSpki } from './spki.ts';
 export { svidIdOf, verifyX509Svid } from './svid.ts';
 export {

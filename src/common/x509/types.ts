@@ -73,6 +73,11 @@ export interface ParsedCertificate {
   readonly crlDistributionPoints: readonly string[];
   /** RFC 9608. */
   readonly noRevAvail: boolean;
+  /**
+   * The mark of an authority of a meshca server: a root that marks, or an issuing authority that a
+   * root marked. IDs below `/meshca/` are issued by such authorities alone.
+   */
+  readonly serverAuthority: boolean;
   /** Dotted OIDs of all extensions, in their order. */
   readonly extensionOids: readonly string[];
   /** Those of them that are critical. */

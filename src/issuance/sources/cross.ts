@@ -87,6 +87,7 @@ export async function crossSign(
       signer: signerOf(from.authority),
       spkiDer: to.certificate.spkiDer,
       subjectDer: to.certificate.subjectDer,
+      subjectMarked: to.certificate.serverAuthority,
       ...(crlUrl === undefined ? {} : { crlUrl }),
       ...life,
       record: { requester: caller.name, holder: caller.name, requestId: id, entryId: null },

@@ -90,7 +90,7 @@ export async function signDownstream(
   const admission = admitAuthority(
     caller,
     {
-      profile: 'intermediate',
+      profile: 'downstream',
       keyType,
       ttlSeconds: lifeSeconds,
       ...(grant === undefined ? {} : { entryId: grant.entryId }),
@@ -109,7 +109,7 @@ export async function signDownstream(
   const issued = await issueAuthorityCertificate(
     {
       admission,
-      profile: 'intermediate',
+      profile: 'downstream',
       issuer: certificate,
       signer: signerOf(authority),
       spkiDer,

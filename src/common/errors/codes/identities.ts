@@ -85,6 +85,11 @@ export const identityCodes = {
     'The chain ends in no root that is trusted for its trust domain.',
     'The chain does not lead to an authority in the bundle of its trust domain; check which bundle you hold.',
   ),
+  RESERVED_ID_UNTRUSTED: caller(
+    'UNAUTHENTICATED',
+    'The peer has an ID below /meshca/, and its certificate is not from an issuing authority of this server.',
+    'Another CA of the trust domain issued it: find out who answers at this address, and revoke that CA if it is not meant to. A peer of the server itself: update, so that its new issuing authority is known here.',
+  ),
   JWT_INVALID: caller(
     'INVALID_ARGUMENT',
     'The token is no valid JWT-SVID for this audience now.',
