@@ -26,7 +26,7 @@ export interface AgentDependencies {
 
 const shownEntries = 500;
 
-/** The nodes: what each can obtain, and the end of it. */
+/** The nodes: what each agent can obtain, and how an operator ends an agent. */
 export class AgentService implements Agents {
   readonly #dependencies: AgentDependencies;
 
@@ -42,12 +42,12 @@ export class AgentService implements Agents {
     return refusing(this.#dependencies.refusals, { caller, operation: 'ListAgents' }, async () => {
       const rights = await this.#dependencies.access.of(caller);
       rights.require('agent.read', { kind: 'none' });
-      const found = await visiblePage(
+      const readable = await visiblePage(
         (next) => this.#dependencies.agents.list(filter, next),
         ({ spiffeId }) => rights.permits('agent.read', { kind: 'id', spiffeId }),
         checkPage(page),
       );
-      return { items: found.items.map((agent) => this.#view(agent)), next: found.next };
+      return { items: readable.items.map((agent) => this.#view(agent)), next: readable.next };
     });
   }
 
@@ -105,8 +105,8 @@ export class AgentService implements Agents {
         const text = checkText('reason', reason, 500);
         const before = await this.#dependencies.agents.byId(spiffeId);
         if (before === undefined) throw unknownAgent(spiffeId);
-        // an evicted agent may attest again, so that evicting lifts a ban: that takes the right to
-        // ban as well
+        // An evicted agent may attest again, so that an eviction lifts a ban. Therefore it needs
+        // the right to ban as well.
         if (before.state === 'banned' && state === 'evicted')
           rights.require('agent.ban', { kind: 'id', spiffeId });
         const agent = await this.#dependencies.agents.setState(spiffeId, state, text, {
@@ -130,8 +130,8 @@ export class AgentService implements Agents {
   }
 
   /**
-   * The blast radius: all entries under any of its parents, those that have expired left out. Shown
-   * are those that the caller may read, counted are all.
+   * The blast radius: all entries below any of its parents, without expired ones. The count covers
+   * all entries; the list only those that the caller may read.
    */
   async #obtainable(
     parentIds: readonly string[],

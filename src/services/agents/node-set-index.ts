@@ -4,7 +4,7 @@ import { parentsOf, type Agent, type Proven, type RegistrationEntry } from '../.
 import type { ObjectLedger } from '../../ledger/index.ts';
 import type { EntryStore } from '../../store/ports/index.ts';
 
-/** Node sets, read again after each revision; owner of that memory. */
+/** Owner of the node sets in memory. They are read again after each revision. */
 export class NodeSetIndex {
   readonly #entries: Pick<EntryStore, 'nodeSets'>;
   readonly #objects: Pick<ObjectLedger, 'prove'>;
@@ -35,12 +35,12 @@ export class NodeSetIndex {
 
   all(): Promise<readonly Proven<RegistrationEntry>[]> {
     if (this.#sets !== undefined) return this.#sets;
-    // a set that was put in past the log has no members
+    // a set that was inserted past the log has no members
     const reading = this.#entries
       .nodeSets(this.#serverId)
       .then((sets) => sets.flatMap((set) => this.#objects.prove('entry', set) ?? []));
     this.#sets = reading;
-    // a failed read is not remembered
+    // do not cache a failed read
     reading.catch(() => {
       if (this.#sets === reading) this.#sets = undefined;
     });

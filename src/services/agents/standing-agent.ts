@@ -5,8 +5,9 @@ import type { AgentStore } from '../../store/ports/index.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 
 /**
- * A calling agent as it is on record, while the caller's session is its present one. Throws
- * AGENT_EVICTED, AGENT_BANNED, AGENT_SUPERSEDED, OBJECT_NOT_IN_LOG.
+ * The recorded agent of a caller whose session is the agent's present one.
+ *
+ * @throws PkiError AGENT_EVICTED, AGENT_BANNED, AGENT_SUPERSEDED, OBJECT_NOT_IN_LOG
  */
 export async function standingAgent(
   {
@@ -19,7 +20,7 @@ export async function standingAgent(
   if (agent === undefined || agent.state === 'evicted')
     throw new PkiError(
       'AGENT_EVICTED',
-      `the agent ${caller.spiffeId} is not on record, or was evicted`,
+      `the agent ${caller.spiffeId} has no record, or was evicted`,
     );
   if (agent.state === 'banned')
     throw new PkiError('AGENT_BANNED', `the agent ${caller.spiffeId} is banned`);

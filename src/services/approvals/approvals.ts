@@ -9,14 +9,14 @@ import type { Page, PageRequest } from '../../store/ports/index.ts';
 import type { OperatorCaller } from '../callers/caller.ts';
 import type { HeldCall } from './proposals.ts';
 
-/** What an operation is at this moment; beside the stored states: */
+/** The present status of an operation: a stored state, or one of the following. */
 export type OperationStatus =
   | PendingOperation['state']
-  /** Its time is over. */
+  /** The time for its approval has ended. */
   | 'expired'
-  /** The policy or the database's epoch has changed since it was proposed. */
+  /** The policy or the database's epoch has changed since the proposal. */
   | 'void'
-  /** The row is not as the log has it. */
+  /** The row differs from what the log vouches for. */
   | 'altered';
 
 export interface OperationSummary {
@@ -27,13 +27,13 @@ export interface OperationSummary {
 
 export interface OperationView extends OperationSummary {
   readonly stated: Operation;
-  /** What an approver signs. */
+  /** The line that an approver signs. */
   readonly line: string;
   readonly approvals: readonly CountedApproval[];
   readonly required: number;
   /** Approvers whose signature would still count. */
   readonly missing: readonly string[];
-  /** For offline checks; absent before the decision. */
+  /** The evidence for offline checks. Absent before the decision. */
   readonly evidence: string | undefined;
 }
 
@@ -41,7 +41,7 @@ export interface OperationView extends OperationSummary {
 export type Execute = (method: string, request: Json, caller: OperatorCaller) => Promise<Json>;
 
 export interface Approvals {
-  /** Takes approval.read. */
+  /** Requires approval.read. */
   list(
     caller: OperatorCaller,
     filter: { readonly pendingOnly: boolean },
@@ -49,32 +49,37 @@ export interface Approvals {
   ): Promise<Page<OperationSummary>>;
   get(caller: OperatorCaller, id: string): Promise<OperationView>;
   /**
-   * Adds a signature, whoever carries it (approval.submit). The one that makes k executes the
-   * operation, once, before the answer. Throws SSH_SIGNATURE_INVALID, APPROVAL_NOT_COUNTED,
-   * APPROVAL_NOT_OPEN.
+   * Adds a signature. Its carrier needs approval.submit and may be anybody else than the signer.
+   * The k-th signature executes the operation, once, before the answer.
+   *
+   * @throws PkiError SSH_SIGNATURE_INVALID, APPROVAL_NOT_COUNTED, APPROVAL_NOT_OPEN
    */
   submit(caller: OperatorCaller, id: string, signature: string): Promise<OperationView>;
-  /** By its proposer, or with every right. */
+  /** For its proposer, or for a caller with every right. */
   withdraw(caller: OperatorCaller, id: string, reason: string): Promise<OperationSummary>;
   /**
-   * The answer of an executed operation: to its proposer alone, once, within an hour; it may hold a
-   * secret, so it is not stored.
+   * The answer of an executed operation: for its proposer only, once, within an hour. It may
+   * contain a secret, so that it is not stored.
    */
   takeResult(
     caller: OperatorCaller,
     id: string,
   ): Promise<{ readonly method: string; readonly response: Json }>;
   policy(caller: OperatorCaller): Promise<StoredPolicy>;
-  /** Only what the gate let through comes here. `version`: the present one. */
+  /** Called only for requests that passed dual control. `version`: the present version. */
   putPolicy(caller: OperatorCaller, policy: ApprovalPolicy, version: number): Promise<StoredPolicy>;
 }
 
-/** The half that the table of operations and the start use. */
+/** The part that the table of operations and the start use. */
 export interface ApprovalGate {
   inForce(): Promise<StoredPolicy>;
-  /** Records the call as a pending operation and gives the error that tells so (APPROVAL_REQUIRED). */
+  /**
+   * Records the call as a pending operation. Returns the error for the caller (APPROVAL_REQUIRED).
+   */
   hold(caller: OperatorCaller, call: HeldCall): Promise<Error>;
   connect(execute: Execute): void;
-  /** At start: what was executing when the server last stopped is not executed again. */
+  /**
+   * Called at start. An operation that was executing when the server stopped is not executed again.
+   */
   recover(): Promise<void>;
 }

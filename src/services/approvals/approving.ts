@@ -10,17 +10,19 @@ import { PkiError, unwrap } from '../../common/errors/index.ts';
 import type { AuditValue, PendingOperation } from '../../domain/index.ts';
 
 export interface JudgedApproval {
-  /** Whether the policy's number of approvers is reached with this signature. */
+  /** Whether this signature reaches the number of approvers that the policy requires. */
   readonly decides: boolean;
-  /** For offline checks. */
+  /** Evidence for offline checks. */
   readonly evidence: string;
   readonly auditKind: 'approval.given' | 'approval.decided';
   readonly auditDetail: Readonly<Record<string, AuditValue>>;
 }
 
 /**
- * Judges one more signature on an operation. Throws SSH_SIGNATURE_INVALID, and APPROVAL_NOT_COUNTED
- * also for an approver who approved before.
+ * Judges one more signature on an operation.
+ *
+ * @throws PkiError SSH_SIGNATURE_INVALID; APPROVAL_NOT_COUNTED, also for an approver who has
+ *   already approved
  */
 export function judgeAdded(
   policy: ApprovalPolicy,
@@ -31,15 +33,15 @@ export function judgeAdded(
   const { id, bytes } = operation;
   const proposed = { bytes, stated };
   const { approver, fingerprint } = unwrap(judgeApproval(policy, proposed, signature, now));
-  const earlier = operation.approvals.map((each) => each.signature);
+  const earlier = operation.approvals.map((approval) => approval.signature);
   const before = countApprovals(policy, proposed, earlier, now);
-  if (before.counted.some((each) => each.approver === approver))
-    throw new PkiError('APPROVAL_NOT_COUNTED', `${approver} has approved ${id} already`);
+  if (before.counted.some((approval) => approval.approver === approver))
+    throw new PkiError('APPROVAL_NOT_COUNTED', `${approver} has already approved ${id}`);
   const { counted, enough } = countApprovals(policy, proposed, [...earlier, signature], now);
   const evidence = evidenceText({
     operation: bytes,
     policy,
-    signatures: counted.map((each) => each.signature),
+    signatures: counted.map((approval) => approval.signature),
     decidedAt: now,
   });
   const detail = { approver, fingerprint, operationSha256: operationSha256(bytes) };
@@ -50,7 +52,7 @@ export function judgeAdded(
     auditDetail: enough
       ? {
           ...detail,
-          approvers: counted.map((each) => each.approver),
+          approvers: counted.map((approval) => approval.approver),
           publicKeys: counted.map(({ publicKey }) => publicKey),
           evidence,
         }

@@ -52,9 +52,9 @@ const maximumId = 64;
 const maximumAttempts = 5;
 
 /**
- * Operations that wait for k of n approvers. What is executed is read again from the bytes that
- * were signed. The server holds public keys only: it can refuse, but not approve. Owner of the
- * results that wait for their proposers.
+ * Operations that wait for k of n approvers. Execution reads the request again from the signed
+ * bytes. The server holds public keys only: it can refuse an operation, but not approve one. Owner
+ * of the results that wait for their proposers.
  */
 export class DualControl implements Approvals, ApprovalGate {
   readonly #dependencies: DualControlDependencies;
@@ -95,7 +95,9 @@ export class DualControl implements Approvals, ApprovalGate {
       const { store, clock } = this.#dependencies;
       const filter = pendingOnly ? { pendingAt: clock.now() } : {};
       const { items, next } = await store.list(filter, checkPage(page));
-      const summaries = items.map(async (each) => summaryOf(each, await this.#status(each)));
+      const summaries = items.map(async (operation) =>
+        summaryOf(operation, await this.#status(operation)),
+      );
       return { items: await Promise.all(summaries), next };
     });
   }
@@ -116,7 +118,7 @@ export class DualControl implements Approvals, ApprovalGate {
           const decided = operation.state === 'executing';
           return await this.#view(decided ? await this.#execution.run(operation) : operation);
         } catch (thrown) {
-          // another approval came first
+          // another approval was recorded first
           const again = thrown instanceof PkiError && thrown.code === 'CONFLICT';
           if (!again || attempt === maximumAttempts) throw thrown;
         }
@@ -130,7 +132,7 @@ export class DualControl implements Approvals, ApprovalGate {
       const rights = await access.of(caller);
       const operation = await store.byId(id);
       if (operation.proposer !== actorOf(caller))
-        rights.requireEverything('withdrawing what somebody else proposed');
+        rights.requireEverything('withdrawing the proposal of another operator');
       if (operation.state !== 'pending') throw notOpen(operation, operation.state);
       const outcome = reason.slice(0, maximumReason);
       const withdrawn = await store.step(
@@ -151,13 +153,13 @@ export class DualControl implements Approvals, ApprovalGate {
       if (proposer !== actorOf(caller))
         throw new PkiError(
           'ROLE_MISSING',
-          `the result of ${id} is for ${proposer}, who proposed it`,
+          `only ${proposer}, who proposed operation ${id}, can read its result`,
         );
       const response = this.#results.take(id);
       if (response === undefined)
         throw new PkiError(
           'NOT_FOUND',
-          `no result of ${id} waits: it is ${state}, or the result was taken, or is older than an hour or the server's start`,
+          `there is no result of ${id}: the operation is ${state}, or the result was already read, or it is older than an hour or the server's start`,
         );
       return { method, response };
     });
@@ -185,7 +187,10 @@ export class DualControl implements Approvals, ApprovalGate {
     });
   }
 
-  /** Adds a signature. The operation that it decides is `executing` from then on: nobody else executes it. */
+  /**
+   * Adds a signature. The operation that it decides is then `executing`, so that nobody else
+   * executes it.
+   */
   async #add(caller: OperatorCaller, id: string, signature: string): Promise<PendingOperation> {
     const { store, clock } = this.#dependencies;
     const operation = await store.byId(id);
@@ -225,7 +230,7 @@ export class DualControl implements Approvals, ApprovalGate {
   async #view(operation: PendingOperation): Promise<OperationView> {
     const { store, clock } = this.#dependencies;
     const status = await this.#status(operation);
-    // a decided operation stands on its evidence, whatever became of the policy
+    // the evidence of a decided operation stays valid when the policy changes later
     const stored = operation.evidence === '' ? await store.policy() : undefined;
     return viewOf(operation, status, stored, clock.now());
   }

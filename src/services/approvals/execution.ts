@@ -19,7 +19,7 @@ export interface ExecutionDependencies {
 
 const maximumReason = 500;
 
-/** Executes operations that are decided, each at most once. */
+/** Executes decided operations, each at most once. */
 export class Execution {
   readonly #dependencies: ExecutionDependencies;
   #execute: Execute | undefined;
@@ -32,7 +32,7 @@ export class Execution {
     this.#execute = execute;
   }
 
-  /** Runs what the stored bytes say, with the rights that its proposer has now. */
+  /** Runs the stored bytes with the present rights of the proposer. */
   async run(operation: PendingOperation): Promise<PendingOperation> {
     const failure = await this.#attempt(operation);
     if (failure === undefined)
@@ -49,24 +49,27 @@ export class Execution {
     });
   }
 
-  /** At start: what was executing when the server last stopped is not executed again. */
+  /**
+   * Called at start. An operation that was executing when the server stopped is not executed again.
+   */
   async recover(): Promise<void> {
     const { store, logger } = this.#dependencies;
     for (const operation of await store.interrupted()) {
-      const outcome = 'the server stopped meanwhile; see the audit log for how far it came';
+      const outcome =
+        'the server stopped during the execution; the audit log shows how far it came';
       await this.#end(operation, { state: 'interrupted', outcome }, 'server', {});
       logger.warn(
         { operation: operation.id, method: operation.method },
-        'an approved operation was being executed when the server last stopped; it is not executed again',
+        'the server stopped during the execution of an approved operation; it is not executed again',
       );
     }
   }
 
-  /** The failure, if it failed. */
+  /** The failure, or undefined. */
   async #attempt({ id, bytes }: PendingOperation): Promise<PkiError | undefined> {
     try {
       if (this.#execute === undefined)
-        throw new PkiError('INTERNAL', 'nothing is connected that could execute operations');
+        throw new PkiError('INTERNAL', 'the table of operations is not connected to dual control');
       const stated = unwrap(readOperation(bytes));
       const proposer = await this.#proposer(stated);
       this.#dependencies.results.put(
@@ -113,7 +116,7 @@ export class Execution {
     if (caller.class !== 'admin' || caller.spiffeId !== proposer.actor)
       throw new PkiError(
         'CALLER_NOT_ADMITTED',
-        `${proposer.actor}, who proposed the operation, is no admin any more`,
+        `${proposer.actor}, who proposed the operation, is no longer an admin`,
       );
     return caller;
   }

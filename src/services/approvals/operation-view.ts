@@ -19,8 +19,8 @@ export const summaryOf = (
 ): OperationSummary => ({ operation, status, sha256: operationSha256(operation.bytes) });
 
 /**
- * An operation with its approvals: counted by the policy that decided, or that would decide now.
- * `stored`: needed before the decision.
+ * An operation with its approvals, counted by the policy that decided it, or by the policy that
+ * would decide it now. `stored` is required before the decision.
  */
 export function viewOf(
   operation: PendingOperation,

@@ -9,11 +9,12 @@ import type { MethodPath } from '../../common/wire/index.ts';
 import type { StoredPolicy } from '../../domain/index.ts';
 
 /**
- * The one call that a policy may decide on before it is in force: the call that puts it in force.
+ * The call that puts a policy in force. It is the only call that a policy may decide on before it
+ * is in force.
  */
 export const policyMethod: MethodPath = '/meshca.admin.v1.Approvals/PutApprovalPolicy';
 
-/** The policy that decides on this operation; undefined when no policy can any more. */
+/** The policy that decides on this operation. Undefined if no policy can decide any more. */
 export function decidingPolicy(
   operation: Pick<Operation, 'method' | 'request' | 'policyVersion' | 'policySha256'>,
   stored: StoredPolicy,
@@ -30,7 +31,7 @@ export function decidingPolicy(
   return decides ? policy : undefined;
 }
 
-/** The policy that a request puts; undefined when it is not valid. */
+/** The policy in a request that puts one. Undefined if it is invalid. */
 function policyInRequest(request: Json): ApprovalPolicy | undefined {
   const stated = (request as { policy?: ApprovalPolicy }).policy;
   if (stated === undefined || stated === null || !Array.isArray(stated.approvers)) return undefined;

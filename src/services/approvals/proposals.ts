@@ -25,7 +25,7 @@ export interface ProposalDependencies {
   readonly clock: Clock;
 }
 
-/** A call that is to wait for approval. `deciding`: the policy to be, where the call puts it. */
+/** A call that must wait for approval. `deciding`: the new policy, if the call puts one. */
 export interface HeldCall {
   readonly method: string;
   readonly request: Json;
@@ -35,7 +35,7 @@ export interface HeldCall {
 const limits = { perProposer: 20, total: 200 };
 const maximumBytes = 256 * 1024;
 
-/** Turns calls that wait for approval into pending operations. */
+/** Turns calls that must wait for approval into pending operations. */
 export class Proposals {
   readonly #dependencies: ProposalDependencies;
 
@@ -44,15 +44,17 @@ export class Proposals {
   }
 
   /**
-   * Records the call, once for the same call of the same proposer, and gives the error that tells
-   * so (APPROVAL_REQUIRED). Throws ROLE_MISSING, REQUEST_TOO_LARGE, RATE_LIMITED.
+   * Records the call and returns the error for the caller (APPROVAL_REQUIRED). The same call of the
+   * same proposer is recorded once.
+   *
+   * @throws PkiError ROLE_MISSING, REQUEST_TOO_LARGE, RATE_LIMITED
    */
   async hold(caller: OperatorCaller, call: HeldCall): Promise<PkiError> {
     const { store, access, clock } = this.#dependencies;
-    // the caller's right to this call is checked when it is executed; a caller without any right
-    // must not fill the list
+    // The caller's right to this call is checked at execution. A caller without any right must not
+    // fill the list.
     if (!(await access.of(caller)).any)
-      throw new PkiError('ROLE_MISSING', 'no role names this admin');
+      throw new PkiError('ROLE_MISSING', 'no role has this admin as a member');
     const stored = await store.policy();
     const policy = call.deciding ?? stored.policy;
     const operation = await this.#operation(caller, call, policy, stored.version);
@@ -60,7 +62,7 @@ export class Proposals {
     if (bytes.length > maximumBytes) throw tooLarge(bytes.length);
     const { proposer, method } = operation;
     const open = await store.openOf(proposer.actor, clock.now());
-    const same = open.find((each) => each.method === method && isSame(each, operation));
+    const same = open.find((open) => open.method === method && isSame(open, operation));
     if (same === undefined) await this.#propose(operation, bytes);
     return approvalRequired(same?.id ?? operation.id, policy);
   }
@@ -142,14 +144,14 @@ function isSame(open: PendingOperation, proposed: Operation): boolean {
 const tooLarge = (bytes: number): PkiError =>
   new PkiError(
     'REQUEST_TOO_LARGE',
-    `an operation that needs approval may have ${maximumBytes} bytes, this one has ${bytes}`,
-    { next: 'Split the call: what needs no approval goes on its own.' },
+    `an operation that needs approval has at most ${maximumBytes} bytes, this one has ${bytes}`,
+    { next: 'Split the call: send the part that needs no approval separately.' },
   );
 
 const approvalRequired = (id: string, { required, approvers }: ApprovalPolicy): PkiError =>
   new PkiError(
     'APPROVAL_REQUIRED',
-    `this takes the approval of ${required} of ${approvers.length} approvers; it waits as operation ${id}`,
+    `this call needs the approval of ${required} of ${approvers.length} approvers; it waits as operation ${id}`,
     {
       next: `See what would happen: meshca approval show ${id}. To approve: meshca approval sign ${id} --ssh-key ~/.ssh/id_ed25519`,
       detail: { operationId: id },

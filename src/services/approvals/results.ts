@@ -4,7 +4,10 @@ import type { Clock } from '../../common/runtime/index.ts';
 const lifeMs = 3_600_000;
 const maximum = 200;
 
-/** Answers of executed operations. They stay in memory only: one may hold a join token. */
+/**
+ * Answers of executed operations. They are kept in memory only, because an answer may contain a
+ * join token.
+ */
 export class ResultShelf {
   readonly #clock: Clock;
   readonly #results = new Map<string, { readonly response: Json; readonly untilMs: number }>();
@@ -20,12 +23,12 @@ export class ResultShelf {
     this.#results.set(id, { response, untilMs: nowMs + lifeMs });
   }
 
-  /** Once. */
+  /** Returns the answer once. */
   take(id: string): Json | undefined {
-    const found = this.#results.get(id);
+    const result = this.#results.get(id);
     this.#results.delete(id);
-    return found === undefined || found.untilMs <= this.#clock.monotonicMs()
+    return result === undefined || result.untilMs <= this.#clock.monotonicMs()
       ? undefined
-      : found.response;
+      : result.response;
   }
 }

@@ -14,17 +14,17 @@ export interface SightDependencies {
   readonly trustDomain: TrustDomain;
 }
 
-/** What of an entry decides whether it leads to an admin. */
+/** The fields of an entry that decide whether it leads to an admin. */
 export type AdminRelevantFields = Pick<
   RegistrationEntry,
   'spiffeId' | 'parentId' | 'admin' | 'downstream'
 >;
 
 /**
- * Whether an identity, entry or token could make or become an admin or approver: it "matters". In
- * doubt it does. A "no" that rests on absent rows is given only if the log agrees: else an attacker
- * who removes a row for a moment could get a join token for the node of an admin. A text that is no
- * SPIFFE ID is left to the service, which refuses it.
+ * Tells whether an identity, entry or token could make or become an admin or approver: whether it
+ * "matters". In doubt it does. A "no" may rest on the absence of rows only if the log agrees.
+ * Otherwise an attacker who removes a row for a moment could get a join token for the node of an
+ * admin. A text that is not a SPIFFE ID is left to the service, which refuses it.
  */
 export class ApprovalSights {
   readonly #dependencies: SightDependencies;
@@ -35,7 +35,7 @@ export class ApprovalSights {
     this.#server = serverId(dependencies.trustDomain).toString();
   }
 
-  /** Whether a role names it, or an approver is known by it. */
+  /** Whether a role has this ID as a member, or an approver is known by it. */
   async idMatters(spiffeId: string): Promise<boolean> {
     return (await this.#names()).has(normal(spiffeId));
   }
@@ -54,13 +54,13 @@ export class ApprovalSights {
     return false;
   }
 
-  /** The same for stored entries; unknown IDs do not matter. */
+  /** Whether stored entries matter. Unknown IDs do not matter. */
   async storedMatter(ids: readonly string[]): Promise<boolean> {
-    const found = await Promise.all(ids.map((id) => this.#dependencies.entries.byId(id)));
-    return this.entriesMatter(found.filter((entry) => entry !== undefined));
+    const entries = await Promise.all(ids.map((id) => this.#dependencies.entries.byId(id)));
+    return this.entriesMatter(entries.filter((entry) => entry !== undefined));
   }
 
-  /** Whether any entry beside `stated` matters: a pruning apply deletes them. */
+  /** Whether any entry beside `stated` matters. An apply with pruning deletes those. */
   async othersMatter(stated: ReadonlySet<string>): Promise<boolean> {
     const names = await this.#names();
     return this.#some(
@@ -71,8 +71,8 @@ export class ApprovalSights {
   }
 
   /**
-   * A token makes a node the parent of all entries under its ID or, by selectors, under a node
-   * set.
+   * Whether a join token matters. It makes a node the parent of all entries below the node's ID
+   * and, by selectors, of all entries below a node set.
    */
   async tokenMatters(agentName: string, nodeSelectors: readonly string[]): Promise<boolean> {
     const names = await this.#names();
@@ -87,7 +87,7 @@ export class ApprovalSights {
   }
 
   /**
-   * Whether an entry under this parent matters. Before a "no", every entry is compared with the
+   * Whether an entry below this parent matters. Before a "no", every entry is compared with the
    * log.
    */
   async #leadsOn(parentId: string, names: ReadonlySet<string>): Promise<boolean> {
@@ -108,23 +108,23 @@ export class ApprovalSights {
     fetch: (page: PageRequest) => Promise<Page<LoggedValues[Kind]>>,
     also: (item: LoggedValues[Kind]) => void = () => {},
   ): Promise<void> {
-    let found = 0;
+    let counted = 0;
     let expected = -1;
     // a change between two pages may be counted on one side only
-    for (let attempt = 0; attempt < 3 && found !== expected; attempt += 1) {
-      found = 0;
+    for (let attempt = 0; attempt < 3 && counted !== expected; attempt += 1) {
+      counted = 0;
       await this.#some(fetch, (item) => {
         this.#dependencies.objects.require(kind, item);
         also(item);
-        found += 1;
+        counted += 1;
         return false;
       });
       expected = this.#dependencies.objects.expectedCount(kind);
     }
-    if (found !== expected)
+    if (counted !== expected)
       throw new PkiError(
         'OBJECT_NOT_IN_LOG',
-        `the database has ${found} objects of kind ${kind}, the audit log ${expected}: whether this call needs approval can not be told`,
+        `the database has ${counted} objects of kind ${kind}, the audit log ${expected}: the server can not tell whether this call needs approval`,
         { detail: { kind } },
       );
   }
@@ -148,7 +148,7 @@ export class ApprovalSights {
   ): Promise<boolean> {
     for await (const items of pagesOf(fetch)) {
       if (items.some(holds)) return true;
-      // many pages in one turn would delay all other calls
+      // let other calls run: many pages in one turn would delay them
       await turn();
     }
     return false;

@@ -5,8 +5,8 @@ import type { OperationStatus } from './approvals.ts';
 import { decidingPolicy } from './policy-request.ts';
 
 /**
- * The status of an operation as far as it follows from the operation alone; undefined where it
- * depends on the policy and on the database's epoch.
+ * The status of an operation, if it follows from the operation alone. Undefined if it depends on
+ * the policy and the database's epoch.
  */
 export function settledStatus(
   operation: PendingOperation & { readonly altered?: boolean },
@@ -33,14 +33,14 @@ export const openStatus = (
   stated.epoch === epoch && decidingPolicy(stated, stored) !== undefined ? 'pending' : 'void';
 
 const reasons: Partial<Record<OperationStatus, string>> = {
-  expired: 'its time is over',
+  expired: 'the time for its approval has ended',
   void: 'the approval policy or the epoch of the database has changed since',
-  altered: 'its row is not what was proposed',
+  altered: 'its row differs from the proposal',
   executing: 'it is being executed',
 };
 
 export const notOpen = ({ id }: PendingOperation, status: OperationStatus): PkiError =>
   new PkiError(
     'APPROVAL_NOT_OPEN',
-    `the operation ${id} takes no approval: ${reasons[status] ?? `it is ${status}`}`,
+    `the operation ${id} can not be approved: ${reasons[status] ?? `it is ${status}`}`,
   );

@@ -16,18 +16,18 @@ export interface EnrolmentDependencies extends IssuingDependencies {
   readonly callers: Pick<CallerRegistry, 'announce' | 'invalidate'>;
 }
 
-/** A node that has proved who it is, by whichever method. */
+/** A node that has proved its identity, by any method. */
 export interface ProvenNode {
   readonly agentId: string;
   readonly attestationType: string;
   readonly selectors: readonly Selector[];
   readonly act: 'attest' | 'recover';
-  /** For `recover`: the session that must still stand. */
+  /** For `recover`: the session that must still be the present one. */
   readonly generation?: number;
   /** For `recover`: serial of the SVID whose key recovers. */
   readonly recovered?: string;
   readonly tokenId?: string;
-  /** For the record: method and what proved it. */
+  /** The method and the proof, for the audit record. */
   readonly detail: Readonly<Record<string, AuditValue>>;
 }
 
@@ -36,11 +36,11 @@ export interface AgentKey {
   readonly csrDer: Buffer;
   readonly agentVersion: string;
   readonly peer: string;
-  /** Of a renewal. Absent: nobody can go away. */
+  /** The signal of a renewal. Absent: the caller can not go away. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Gives agents their own SVID and records the session that begins or goes on with it. */
+/** Issues the SVIDs of agents, and records the session that begins or continues with one. */
 export class Enrolment {
   readonly #dependencies: EnrolmentDependencies;
 
@@ -48,17 +48,19 @@ export class Enrolment {
     this.#dependencies = dependencies;
   }
 
-  /** A new session: ends the earlier one of this agent, its connections and streams. */
+  /**
+   * Begins a new session. The earlier session of this agent ends, with its connections and streams.
+   */
   async begin(node: ProvenNode, key: AgentKey): Promise<AgentSvid> {
     const attestedAt = this.#dependencies.clock.now();
-    // a ban while it is signed withholds it; an agent that is new or was evicted has no session yet
-    // whose end could
-    const found = await this.#dependencies.agents.byId(node.agentId);
-    const known =
-      found === undefined ? undefined : this.#dependencies.objects.require('agent', found);
+    // A ban during the signature withholds the certificate. A new or evicted agent has no session
+    // that a ban could end.
+    const row = await this.#dependencies.agents.byId(node.agentId);
+    const present =
+      row === undefined ? undefined : this.#dependencies.objects.require('agent', row);
     const rights: Rights =
-      known?.state === 'active'
-        ? [{ kind: 'agent', spiffeId: known.spiffeId, generation: known.generation }]
+      present?.state === 'active'
+        ? [{ kind: 'agent', spiffeId: present.spiffeId, generation: present.generation }]
         : [];
     const leaf = await issueOne(this.#dependencies, {
       ...this.#request({ class: 'node', name: node.agentId }, node.selectors, key),
@@ -109,8 +111,7 @@ export class Enrolment {
   }
 
   /**
-   * The answer that a lost one was: issuance gives the recorded certificate again, nothing is
-   * recorded anew.
+   * Repeats a lost answer: issuance returns the recorded certificate, and nothing new is recorded.
    */
   async repeat(node: ProvenNode, key: AgentKey, serial: string): Promise<AgentSvid | undefined> {
     const leaf: IssuedLeaf = await issueOne(this.#dependencies, {
@@ -125,9 +126,9 @@ export class Enrolment {
   }
 
   async renew(caller: AgentCaller, key: AgentKey): Promise<AgentSvid> {
-    const known = await standingAgent(this.#dependencies, caller);
+    const agent = await standingAgent(this.#dependencies, caller);
     const leaf = await issueOne(this.#dependencies, {
-      ...this.#request(requesterOf(caller), known.selectors, key),
+      ...this.#request(requesterOf(caller), agent.selectors, key),
       replaces: caller.serial,
       rights: callerRights(caller),
       reason: { method: 'renew', peer: key.peer, renewed: caller.serial },
@@ -136,11 +137,11 @@ export class Enrolment {
     await this.#dependencies.agents.record({
       agent: {
         spiffeId: caller.spiffeId,
-        attestationType: known.attestationType,
-        selectors: known.selectors,
+        attestationType: agent.attestationType,
+        selectors: agent.selectors,
         serial: leaf.serial,
         spkiDer: leaf.spkiDer,
-        attestedAt: known.attestedAt,
+        attestedAt: agent.attestedAt,
         renewedAt,
         svidNotAfter: leaf.notAfter,
         version: key.agentVersion,

@@ -21,8 +21,8 @@ interface MarkedKey extends AgentKey {
 }
 
 /**
- * Whether evidence is still good. The marks are rows that the log commits to: the join token with
- * the key and certificate that it led to, and the agent itself for evidence that is good once.
+ * Whether evidence may still be used. The marks are rows that the log commits to: the join token
+ * with the key and certificate that it led to; for evidence that counts once, the agent itself.
  */
 export class EvidenceMarks {
   readonly #dependencies: EvidenceMarkDependencies;
@@ -32,19 +32,21 @@ export class EvidenceMarks {
   }
 
   /**
-   * Enrols the node, or repeats the answer that got lost. Throws AGENT_BANNED, ATTESTATION_FAILED
-   * where the ID belongs to another type, and what the evidence says of a second use.
+   * Enrols the node, or repeats a lost answer.
+   *
+   * @throws PkiError AGENT_BANNED, ATTESTATION_FAILED if the ID belongs to another type, and the
+   *   error of the evidence for a second use
    */
   async redeem(node: ProvenNode, use: EvidenceUse, key: MarkedKey): Promise<AgentSvid> {
-    const found = await this.#dependencies.agents.byId(node.agentId);
+    const agentRow = await this.#dependencies.agents.byId(node.agentId);
     const agent =
-      found === undefined ? undefined : this.#dependencies.objects.require('agent', found);
+      agentRow === undefined ? undefined : this.#dependencies.objects.require('agent', agentRow);
     if (agent?.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${node.agentId} is banned`);
     if (agent !== undefined && agent.attestationType !== node.attestationType)
       throw new PkiError(
         'ATTESTATION_FAILED',
-        `the agent ${node.agentId} attested by ${agent.attestationType}, and an agent never changes its type`,
+        `the agent ${node.agentId} attested with the type ${agent.attestationType}, and an agent never changes its type`,
         { next: 'Join under another name.' },
       );
     switch (use.kind) {
@@ -65,8 +67,10 @@ export class EvidenceMarks {
     if (repeated === undefined)
       throw new PkiError(
         'ATTESTATION_FAILED',
-        `the agent ${node.agentId} has attested already, and ${node.attestationType} is good once`,
-        { next: 'If this node is rightly here again: meshca agent evict, then let it attest.' },
+        `the agent ${node.agentId} has already attested, and evidence of the type ${node.attestationType} counts once`,
+        {
+          next: 'If this node may join again, evict the agent (meshca agent evict) and let it attest again.',
+        },
       );
     return repeated;
   }
@@ -91,12 +95,12 @@ export class EvidenceMarks {
     );
     if (bound.boundPublicKeySha256 !== key.sha256) throw refused();
     const node = { ...proven, tokenId };
-    // the token itself is the request: whatever ID a repeated call has, the same token and key lead
-    // to one certificate
+    // The token itself identifies the request: the same token and key lead to one certificate,
+    // whatever request ID a repeated call has.
     const once = { ...key, requestId: tokenId };
     if (bound.resultSerial === null) return this.#dependencies.enrolment.begin(node, once);
-    // used already: the same answer, as long as the session that began with it has not moved on or
-    // been ended
+    // The token was used. Repeat the answer while the session that it began still has its first
+    // certificate.
     const repeated = this.#stands(agent, bound.resultSerial)
       ? await this.#dependencies.enrolment.repeat(node, once, bound.resultSerial)
       : undefined;

@@ -35,23 +35,30 @@ export interface ExchangeDependencies
   readonly settings: ServiceSettings;
 }
 
-/** What one exchange takes from all of them together. */
+/** What all exchanges share. */
 export interface ExchangeLimits {
-  /** A slot for a pending challenge; returns its release. Throws OVERLOADED. */
+  /**
+   * Takes a slot for a pending challenge. Returns the function that releases it.
+   *
+   * @throws PkiError OVERLOADED
+   */
   claim(): () => void;
   inTurn<T>(agentId: string, act: () => Promise<T>): Promise<T>;
-  /** The exchange came to nothing. */
+  /** Called when the exchange failed. */
   failed(): void;
 }
 
 interface PendingChallenge {
   readonly untilMs: number;
-  /** Checks the answer and enrols the node; says nothing about agents before the answer is good. */
+  /**
+   * Checks the answer and enrols the node. Tells nothing about agents before the answer is
+   * verified.
+   */
   settle(answer: Buffer): Promise<AgentSvid>;
   readonly release: () => void;
 }
 
-/** The key that the agent asks for, as read from its CSR. */
+/** The new key of the agent, from its CSR. */
 interface NewKey extends AgentKey {
   readonly spkiDer: Buffer;
 }
@@ -60,7 +67,7 @@ export const attestOperation = 'Attest';
 const maximumCsrBytes = 16_384;
 const maximumPayloadBytes = 128 * 1024;
 
-/** One attestation or recovery. Owner of its challenge, which is good for one answer. */
+/** One attestation or recovery. Owner of its challenge, which may be answered once. */
 export class Exchange implements AttestExchange {
   readonly #dependencies: ExchangeDependencies;
   readonly #peer: AttestPeer;
@@ -88,7 +95,7 @@ export class Exchange implements AttestExchange {
       { caller: this.#caller, operation: attestOperation },
       () => {
         if (this.#started || this.#closed)
-          throw new PkiError('INVALID_REQUEST', 'an attestation has one start');
+          throw new PkiError('INVALID_REQUEST', 'the start of an attestation was sent twice');
         this.#started = true;
         const key = this.#newKey(start);
         return start.evidence.kind === 'node'
@@ -104,13 +111,13 @@ export class Exchange implements AttestExchange {
       { caller: this.#caller, operation: attestOperation },
       async () => {
         const challenge = this.#challenge;
-        // taken away before anything else: a nonce is good for one try
+        // remove the challenge first: a nonce may be tried once
         this.#challenge = undefined;
         challenge?.release();
         if (challenge === undefined)
           throw new PkiError('INVALID_REQUEST', 'there is no challenge to answer');
         if (this.#dependencies.clock.monotonicMs() > challenge.untilMs)
-          throw new PkiError('ATTESTATION_FAILED', 'the challenge was answered too late');
+          throw new PkiError('ATTESTATION_FAILED', 'the answer to the challenge came too late');
         return this.#done(await challenge.settle(answer));
       },
     );
@@ -172,7 +179,10 @@ export class Exchange implements AttestExchange {
     );
   }
 
-  /** The node has proved itself: its ID, whether its evidence is still good, and its SVID. */
+  /**
+   * Called for a proven node: checks its ID and whether its evidence still counts, and issues its
+   * SVID.
+   */
   #enrol(type: string, proof: NodeProof, key: NewKey): Promise<AgentSvid> {
     const agentId = this.#dependencies.attestors.agentIdOf(type, proof);
     const node: ProvenNode = {
@@ -201,7 +211,7 @@ export class Exchange implements AttestExchange {
   ): AttestStep {
     const free = this.#limits.claim();
     const ttlMs = this.#dependencies.settings.challengeTtlSeconds * 1000;
-    // whoever never answers keeps his stream, but not the slot
+    // a peer that never answers keeps its stream, but not its slot
     const cancel = this.#dependencies.clock.after(ttlMs, free);
     const release = (): void => {
       cancel();
@@ -224,7 +234,7 @@ export class Exchange implements AttestExchange {
     return { kind: 'challenge', nonce, trustDomainName, serverCertificateSha256, payload };
   }
 
-  /** From here on the node has proved who it is: what refuses it is on record under its name. */
+  /** From here on the node has proved its identity. Its refusals are recorded under its name. */
   async #asNode<T>(agentId: string, act: () => Promise<T>): Promise<T> {
     try {
       return await act();

@@ -4,7 +4,11 @@ import { keyTypeOfSpki, signatureAlgorithmFor } from '../../common/x509/index.ts
 
 const maximumSignatureBytes = 1024;
 
-/** Requires that `signature` over the message is of the key. Throws ATTESTATION_FAILED. */
+/**
+ * Requires that the key made `signature` over the message.
+ *
+ * @throws PkiError ATTESTATION_FAILED
+ */
 export function checkKeyProof(spkiDer: Buffer, message: Buffer, signature: Buffer): void {
   const keyType = keyTypeOfSpki(spkiDer);
   const good =
@@ -19,6 +23,6 @@ export function checkKeyProof(spkiDer: Buffer, message: Buffer, signature: Buffe
   if (!good)
     throw new PkiError(
       'ATTESTATION_FAILED',
-      'the signature over the challenge is not of the key that it should prove',
+      'the signature over the challenge was not made with the key to prove',
     );
 }

@@ -2,20 +2,18 @@ import { isIPv6 } from 'node:net';
 import { PkiError } from '../../common/errors/index.ts';
 import { type Clock, KeyedBuckets, TokenBucket, type Rate } from '../../common/runtime/index.ts';
 
-/**
- * Attestations from one address that came to nothing; beyond, the address waits behind the others.
- */
+/** Rate of failed attestations from one address. Beyond it, the address waits behind the others. */
 const failureRate: Rate = { perSecond: 0.5, burst: 20 };
 const suspectSeconds = 60;
 const maximumSuspects = 10_000;
-/** Of the burst: kept for addresses that gave no reason for doubt. */
+/** Share of the burst that is reserved for addresses without failures beyond that rate. */
 const reserve = 0.5;
 
 /**
- * The global limit on attestation, in which nobody can take all of it from the others: an address
- * whose attestations keep failing gets only what is left while the bucket is more than half full.
- * It is never shut out, since many honest nodes may stand behind it (a load balancer, NAT). Owner
- * of the bucket and of what is remembered of addresses.
+ * The global limit on attestation. No address can use it up alone: an address with too many
+ * failures is served only while the bucket is more than half full. It is never shut out, since many
+ * honest nodes may share an address (a load balancer, NAT). Owner of the bucket and of the memory
+ * of addresses.
  */
 export class AttestationLimits {
   readonly #clock: Pick<Clock, 'monotonicMs'>;
@@ -29,7 +27,7 @@ export class AttestationLimits {
     this.#failures = new KeyedBuckets(failureRate, clock);
   }
 
-  /** Throws RATE_LIMITED with the time to wait. */
+  /** @throws PkiError RATE_LIMITED with the time to wait */
   admit(peer: string): void {
     const waitMs =
       this.#isSuspect(networkOf(peer)) && this.#bucket.level <= reserve
@@ -59,7 +57,7 @@ export class AttestationLimits {
   }
 }
 
-/** The address without its port; of IPv6 the /64, which one machine has for itself. */
+/** The address without its port; for IPv6 the /64, since one machine may own all of it. */
 export function networkOf(peer: string): string {
   const colon = peer.lastIndexOf(':');
   const address = colon < 0 ? peer : peer.slice(0, colon);

@@ -3,9 +3,9 @@ import type { IssuedLeaf } from '../../issuance/issuer.ts';
 import type { AgentCaller } from '../callers/caller.ts';
 
 export interface AttestPeer {
-  /** Network address, for logs and the record. */
+  /** Network address, for logs and records. */
   readonly peer: string;
-  /** SHA-256 of the DER of the certificate that the server presented in this very connection. */
+  /** SHA-256 of the DER of the certificate that the server presented in this connection. */
   readonly serverCertificateSha256: Buffer;
 }
 
@@ -16,7 +16,7 @@ export interface AttestStart {
   readonly csrDer: Buffer;
   readonly evidence: /** For the type of node attestation of that name, which alone understands the payload. */
     | { readonly kind: 'node'; readonly type: string; readonly payload: Buffer }
-    /** The last SVID of an agent, which proves its key. */
+    /** The last SVID of an agent, whose key proves the agent. */
     | { readonly kind: 'expired-svid'; readonly spiffeId: string; readonly serial: string };
 }
 
@@ -26,7 +26,7 @@ export type AttestStep =
       readonly nonce: Buffer;
       readonly trustDomainName: string;
       readonly serverCertificateSha256: Buffer;
-      /** Of the type, beside the nonce. */
+      /** The challenge of the type, beside the nonce. */
       readonly payload: Buffer;
     }
   | { readonly kind: 'svid'; readonly svid: AgentSvid };
@@ -37,29 +37,32 @@ export interface AgentSvid {
 }
 
 /**
- * One Attest stream: `start`, then `answer` if it gave a challenge. Each once; the nonce dies with
- * the exchange.
+ * One Attest stream: `start`, then `answer` if there was a challenge. Each is called once. The
+ * nonce ends with the exchange.
  */
 export interface AttestExchange {
   start(start: AttestStart): Promise<AttestStep>;
-  /** The signature over the challenge, or whatever the type proves possession with. */
+  /** The signature over the challenge, or another proof of possession that the type defines. */
   answer(answer: Buffer): Promise<AttestStep>;
-  /** The stream ended; always called, frees the slot of a pending challenge. */
+  /** Called whenever the stream ends. Releases the slot of a pending challenge. */
   close(): void;
 }
 
 export interface NodeAttestation {
   /**
-   * The bundle revisions after a sequence; RATE_LIMITED, together with attestation. They are
-   * public.
+   * The bundle revisions after a sequence. They are public. RATE_LIMITED, with a limit for all
+   * callers together.
    */
   bundleSteps(sequence: number): Promise<readonly BundleRevision[]>;
-  /** Throws RATE_LIMITED or OVERLOADED before any work. */
+  /** @throws PkiError RATE_LIMITED or OVERLOADED, before any work */
   open(peer: AttestPeer): AttestExchange;
   renew(
     caller: AgentCaller,
     request: { readonly requestId: string; readonly csrDer: Buffer; readonly agentVersion: string },
-    /** Aborted when nobody waits for the answer: without a durable intent nothing is issued. */
+    /**
+     * Aborted when no caller waits for the answer. Without a durable intent, nothing is issued
+     * then.
+     */
     signal?: AbortSignal,
   ): Promise<AgentSvid>;
 }

@@ -5,23 +5,29 @@ import type { Selector } from '../../common/spiffe/index.ts';
 import type { AuditValue } from '../../domain/index.ts';
 import type { JoinTokenStore } from '../../store/ports/index.ts';
 
-/** What an attestor may use beside its own configuration. */
+/** What an attestor may use, beside its own configuration. */
 export interface NodeAttestorDependencies {
   readonly clock: Pick<Clock, 'now'>;
   readonly tokens: Pick<JoinTokenStore, 'byHash'>;
-  /** A file that the configuration names; `key` says where. Throws CONFIG_INVALID. */
+  /**
+   * Reads a file that the configuration names. `key` is the configuration key.
+   *
+   * @throws PkiError CONFIG_INVALID
+   */
   readonly readFile: (path: string, key: string) => string;
 }
 
 /**
- * One way in which a node proves who it is. The core (`exchange.ts`) owns the nonce, the binding to
- * the server's certificate, marks of use, and the namespace; a type decides on its evidence alone.
+ * One way in which a node proves its identity. The core (`exchange.ts`) owns the nonce, the binding
+ * to the server's certificate, the marks of use, and the namespace. A type only judges its
+ * evidence.
  */
 export interface NodeAttestor {
   /**
-   * Judges the evidence, whose bytes only this type and its counterpart on the agent understand.
-   * Throws PkiError, by convention ATTESTATION_FAILED. Up to then the node is a stranger: the error
-   * must not tell him about agents.
+   * Judges the evidence. Only this type and its counterpart in the agent understand the bytes. The
+   * node is still a stranger, so that an error must not tell it about agents.
+   *
+   * @throws PkiError, by convention ATTESTATION_FAILED
    */
   start(evidence: Buffer): Promise<NodeAttestationStep>;
 }
@@ -30,12 +36,13 @@ export type NodeAttestationStep =
   | ({ readonly kind: 'proven' } & NodeProof)
   | {
       readonly kind: 'challenge';
-      /** For the agent's half of this type, beside the nonce of the core. */
+      /** For the agent's part of this type, beside the nonce of the core. */
       readonly payload: Buffer;
       /**
        * `message` is what the core bound to this exchange: nonce, trust domain, certificate of the
-       * server, new key. The answer must prove possession over it. Called at most once. Throws
-       * ATTESTATION_FAILED.
+       * server, new key. The answer must prove possession of the key over it. Called at most once.
+       *
+       * @throws PkiError ATTESTATION_FAILED
        */
       prove(answer: Buffer, message: Buffer): Promise<NodeProof>;
     };
@@ -45,41 +52,41 @@ export interface NodeProof {
   readonly agentName: string;
   readonly selectors: readonly Selector[];
   readonly use: EvidenceUse;
-  /** For the record: what proved the node. */
+  /** What proved the node, for the audit record. */
   readonly detail: Readonly<Record<string, AuditValue>>;
 }
 
-/** How often evidence is good; the core keeps the mark and compares it with the log. */
+/** How often evidence may be used. The core keeps the mark and compares it with the log. */
 export type EvidenceUse =
-  /** As often as the node likes: each time it proves a key. */
+  /** Any number of times: the node proves a key each time. */
   | { readonly kind: 'repeatable' }
-  /** Once for each agent: a second time only after an eviction, or with the same key and request. */
+  /** Once for each agent. A second use needs an eviction, or the same key and request. */
   | { readonly kind: 'once' }
-  /** Once for each token: later uses with the same key get the same answer. */
+  /** Once for each token. A later use with the same key gets the same answer. */
   | { readonly kind: 'token'; readonly tokenId: string; readonly refused: () => PkiError };
 
 /**
- * Where the agents of a type live. `own`: `/meshca/agent/TYPE/NAME`, selectors `TYPE:…`.
- * `operator`: an operator chose name and selectors, `/meshca/agent/NAME`.
+ * The namespace of the agents of a type. `own`: the path `/meshca/agent/TYPE/NAME` and selectors
+ * `TYPE:…`. `operator`: an operator chose name and selectors; the path is `/meshca/agent/NAME`.
  */
 export type AgentNamespace = 'own' | 'operator';
 
 export interface NodeAttestorType<Configuration = unknown> {
-  /** Of `[a-z][a-z0-9_]*`, up to 32. */
+  /** Matches `[a-z][a-z0-9_]*`, at most 32 characters. */
   readonly type: string;
   readonly namespace: AgentNamespace;
-  /** Whether attestation may give this name: one path segment in any case. */
+  /** Whether attestation may assign this name. The caller checks that it is one path segment. */
   isAgentName(name: string): boolean;
-  /** Stands in the configuration as `attestation.<type in camel case>`. */
+  /** The schema of the configuration key `attestation.<type in camel case>`. */
   readonly configuration: z.ZodType<Configuration>;
-  /** Undefined: the type is not configured, so this server does not offer it. */
+  /** Returns undefined if the type is not configured. This server then does not offer it. */
   create(
     configuration: Configuration,
     dependencies: NodeAttestorDependencies,
   ): NodeAttestor | undefined;
 }
 
-/** Checks the type against its own configuration, then forgets which that is. */
+/** Checks the type against its own configuration type, then erases that type. */
 export const nodeAttestorType = <Configuration>(
   type: NodeAttestorType<Configuration>,
 ): NodeAttestorType => ({

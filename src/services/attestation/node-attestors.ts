@@ -13,14 +13,14 @@ const typePattern = /^[a-z][a-z0-9_]{0,31}$/;
 const maximumNameLength = 128;
 const maximumSelectors = 256;
 
-/** Of each type, by its type name. */
+/** The configuration of each type, by type name. */
 export type NodeAttestorConfiguration = Readonly<Record<string, unknown>>;
 
-/** `x509pop` stays, `join_token` becomes `joinToken`. */
+/** `x509pop` stays the same, `join_token` becomes `joinToken`. */
 export const configurationKeyOf = (type: string): string =>
   type.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
-/** The part of the schema of `attestation` that the types bring. */
+/** The configuration schemas of the types, as a part of `attestation`. */
 export const nodeAttestorSchemas = (
   types: readonly NodeAttestorType[],
 ): Readonly<Record<string, z.ZodType>> =>
@@ -29,15 +29,15 @@ export const nodeAttestorSchemas = (
   );
 
 /**
- * The registry of node attestation, and the owner of its namespace: a type gives agents only its
- * own paths and selectors, and the name of a type is no name of an agent.
+ * The registry of node attestation, and the owner of its namespace. A type assigns only its own
+ * paths and selectors. The name of a type is never the name of an agent.
  */
 export class NodeAttestors implements AgentNames {
   readonly #trustDomain: TrustDomain;
   readonly #types: ReadonlyMap<string, NodeAttestorType>;
   readonly #attestors: ReadonlyMap<string, NodeAttestor>;
 
-  /** Throws CONFIG_INVALID where a type can not use its configuration. */
+  /** @throws PkiError CONFIG_INVALID if a type can not use its configuration */
   constructor(
     trustDomain: TrustDomain,
     types: readonly NodeAttestorType[],
@@ -45,20 +45,23 @@ export class NodeAttestors implements AgentNames {
     dependencies: NodeAttestorDependencies,
   ) {
     this.#trustDomain = trustDomain;
-    this.#types = new Map(types.map((each) => [each.type, each]));
+    this.#types = new Map(types.map((type) => [type.type, type]));
     if (this.#types.size !== types.length || types.some(({ type }) => !typePattern.test(type)))
       throw new Error(
-        `types of node attestation need names of their own: ${types.map(({ type }) => type).join(', ')}`,
+        `two types of node attestation have the same name: ${types.map(({ type }) => type).join(', ')}`,
       );
     this.#attestors = new Map(
-      types.flatMap((each) => {
-        const attestor = each.create(configuration[configurationKeyOf(each.type)], dependencies);
-        return attestor === undefined ? [] : [[each.type, attestor] as const];
+      types.flatMap((type) => {
+        const attestor = type.create(configuration[configurationKeyOf(type.type)], dependencies);
+        return attestor === undefined ? [] : [[type.type, attestor] as const];
       }),
     );
   }
 
-  /** Throws ATTESTATION_FAILED for a type that this server does not know or is not set up for. */
+  /**
+   * @throws PkiError ATTESTATION_FAILED for a type that this server does not know or has not
+   *   configured
+   */
   attestor(type: string): NodeAttestor {
     const attestor = this.#attestors.get(type);
     if (attestor === undefined)
@@ -66,18 +69,18 @@ export class NodeAttestors implements AgentNames {
         'ATTESTATION_FAILED',
         `this server does not offer node attestation by ${JSON.stringify(type.slice(0, 40))}; it offers ${[...this.#attestors.keys()].join(', ')}`,
         {
-          next: 'Configure the agent for a type that the server offers, or set the type up in attestation of the server.',
+          next: 'Configure the agent for a type that the server offers, or configure the type in attestation of the server.',
         },
       );
     return attestor;
   }
 
-  /** Whether an operator may give this name to an agent. */
+  /** Whether an operator may assign this name to an agent. */
   isFreeName(name: string): boolean {
     return isPathSegment(name) && name.length <= maximumNameLength && !this.#types.has(name);
   }
 
-  /** Whether node attestation can give this ID to an agent of this trust domain. */
+  /** Whether node attestation can assign this ID to an agent of this trust domain. */
   isAgent(id: SpiffeId): boolean {
     const [root, agent, first, second, ...more] = id.segments;
     if (root !== 'meshca' || agent !== 'agent' || first === undefined || more.length > 0)
@@ -89,18 +92,19 @@ export class NodeAttestors implements AgentNames {
   }
 
   /**
-   * The ID of the agent that was proven. Throws INTERNAL where a type leaves its namespace, which is
-   * a defect of that type.
+   * The ID of the proven agent.
+   *
+   * @throws PkiError INTERNAL if a type leaves its namespace, which is a defect of the type
    */
   agentIdOf(typeName: string, proof: NodeProof): string {
     const type = this.#types.get(typeName);
     const name = proof.agentName;
     if (type === undefined || !isPathSegment(name) || !type.isAgentName(name))
-      throw new PkiError('INTERNAL', `${typeName} gave an agent a name that is not its to give`);
+      throw new PkiError('INTERNAL', `${typeName} returned an agent name outside its namespace`);
     if (type.namespace === 'operator') {
       if (!this.isFreeName(name))
         throw new PkiError('ATTESTATION_FAILED', `the name ${name} is reserved`, {
-          next: 'Give the agent another name: this one belongs to a type of node attestation.',
+          next: 'Choose another name for the agent: this one belongs to a type of node attestation.',
         });
       return agentId(this.#trustDomain, name).toString();
     }
@@ -108,7 +112,7 @@ export class NodeAttestors implements AgentNames {
     if (foreign !== undefined || proof.selectors.length > maximumSelectors)
       throw new PkiError(
         'INTERNAL',
-        `${typeName} gave a node selectors that are not its to give: ${foreign?.type ?? proof.selectors.length}`,
+        `${typeName} returned selectors outside its namespace: ${foreign?.type ?? proof.selectors.length}`,
       );
     return agentId(this.#trustDomain, typeName, name).toString();
   }

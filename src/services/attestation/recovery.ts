@@ -22,9 +22,9 @@ export interface RecoveryDependencies {
 }
 
 /**
- * An agent whose SVID has expired, or that lost a later one which it could not keep, comes back by
- * the key of the SVID on its disk, within the grace. Any ID gets
- * a challenge; whether there is such an agent, or what became of it, is said to its key alone.
+ * An agent whose SVID expired, or that lost a newer SVID before it was stored, recovers with the
+ * key of the SVID on its disk, within the grace. Every ID gets a challenge. Only the holder of the
+ * key learns whether such an agent exists, and its state.
  */
 export class Recovery {
   readonly #dependencies: RecoveryDependencies;
@@ -33,16 +33,20 @@ export class Recovery {
     this.#dependencies = dependencies;
   }
 
-  /** Throws ATTESTATION_FAILED. */
+  /** @throws PkiError ATTESTATION_FAILED */
   checkId(spiffeId: string): void {
     const id = SpiffeId.parse(spiffeId);
     if (!id.ok || !this.#dependencies.attestors.isAgent(id.value))
-      throw new PkiError('ATTESTATION_FAILED', 'the ID is not of an agent of this trust domain');
+      throw new PkiError(
+        'ATTESTATION_FAILED',
+        'the ID is not that of an agent of this trust domain',
+      );
   }
 
   /**
-   * The agent and the SVID whose key signed the message. Throws ATTESTATION_FAILED,
-   * OBJECT_NOT_IN_LOG.
+   * The agent and the SVID whose key signed the message.
+   *
+   * @throws PkiError ATTESTATION_FAILED, OBJECT_NOT_IN_LOG
    */
   async prove(
     spiffeId: string,
@@ -51,19 +55,19 @@ export class Recovery {
     signature: Buffer,
   ): Promise<RecoveryProof> {
     const { agents, objects } = this.#dependencies;
-    const found = await agents.byId(spiffeId);
-    const agent = found === undefined ? undefined : objects.require('agent', found);
+    const agentRow = await agents.byId(spiffeId);
+    const agent = agentRow === undefined ? undefined : objects.require('agent', agentRow);
     const svid = agent === undefined ? undefined : await this.#svid(agent, serial);
     if (agent === undefined || svid === undefined)
       throw new PkiError(
         'ATTESTATION_FAILED',
-        'this certificate is of no agent with this ID that may recover with it',
+        'no agent with this ID may recover with this certificate',
       );
     checkKeyProof(svid.spkiDer, message, signature);
     return { agent, svid };
   }
 
-  /** Throws AGENT_BANNED, AGENT_EVICTED, CERTIFICATE_REVOKED, RENEWAL_GRACE_EXCEEDED. */
+  /** @throws PkiError AGENT_BANNED, AGENT_EVICTED, CERTIFICATE_REVOKED, RENEWAL_GRACE_EXCEEDED */
   recovering({ agent, svid }: RecoveryProof): ProvenNode {
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${agent.spiffeId} is banned`);
@@ -92,7 +96,7 @@ export class Recovery {
     };
   }
 
-  /** undefined: nobody may recover with it. */
+  /** The SVID of this serial. Undefined: no recovery with it is allowed. */
   async #svid(agent: Agent, serial: string): Promise<RecoverySvid | undefined> {
     const line = await this.#dependencies.agents.lineOf(agent);
     const standing = standingIn(line, serial);
@@ -114,12 +118,12 @@ export class Recovery {
   }
 }
 
-/** An SVID that its key may recover. */
+/** An SVID with whose key an agent may recover. */
 interface RecoverySvid {
   readonly serial: string;
   readonly spkiDer: Buffer;
   readonly notAfter: number;
-  /** Serial of the later SVID that is in use, and ends with the recovery. */
+  /** Serial of the newer SVID that is in use. The recovery ends it. */
   readonly superseded: string | undefined;
 }
 

@@ -16,13 +16,13 @@ export interface AttestationDependencies extends ExchangeDependencies {
 const renewalRate = { perSecond: 0.2, burst: 10 };
 
 /**
- * Owner of the global limits on attestation: the rate of all, and the number of challenges that
- * wait for their answer.
+ * Owner of the global limits on attestation: the total rate, and the number of challenges that wait
+ * for their answer.
  */
 export class NodeAttestationService implements NodeAttestation {
   readonly #dependencies: AttestationDependencies;
   readonly #limits: AttestationLimits;
-  /** Apart from attestation, so that neither can be starved by way of the other. */
+  /** Separate from the limit on attestation, so that neither can be used up through the other. */
   readonly #steps: TokenBucket;
   readonly #renewals: KeyedBuckets;
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -39,7 +39,7 @@ export class NodeAttestationService implements NodeAttestation {
     try {
       this.#limits.admit(peer.peer);
     } catch (thrown) {
-      // counted only: never a wait, and never an fsync
+      // only counted: this neither waits nor costs an fsync
       void this.#dependencies.refusals.refused(
         { class: 'anonymous', peer: peer.peer },
         attestOperation,
@@ -63,7 +63,7 @@ export class NodeAttestationService implements NodeAttestation {
         { detail: { waitMs } },
       );
     if (!Number.isSafeInteger(sequence) || sequence < 0)
-      throw new PkiError('INVALID_REQUEST', 'the sequence is no whole number');
+      throw new PkiError('INVALID_REQUEST', 'the sequence is not a whole number');
     return this.#dependencies.bundles.since(sequence);
   }
 
@@ -87,10 +87,17 @@ export class NodeAttestationService implements NodeAttestation {
     );
   }
 
-  /** A slot for a challenge that waits; returns its release. Throws OVERLOADED. */
+  /**
+   * Takes a slot for a pending challenge. Returns the function that releases it.
+   *
+   * @throws PkiError OVERLOADED
+   */
   #claim(): () => void {
     if (this.#pending >= this.#dependencies.settings.maximumPendingChallenges)
-      throw new PkiError('OVERLOADED', 'too many attestations wait for their answer');
+      throw new PkiError(
+        'OVERLOADED',
+        'too many attestations wait for the answer to their challenge',
+      );
     this.#pending += 1;
     let taken = true;
     return () => {
@@ -100,8 +107,8 @@ export class NodeAttestationService implements NodeAttestation {
   }
 
   /**
-   * Sessions of one agent begin and go on one after the other, so that two attestations at once end
-   * with one that stands.
+   * Runs the acts on one agent's sessions one after the other, so that of two attestations at once
+   * exactly one session remains.
    */
   async #inTurn<T>(agentId: string, act: () => Promise<T>): Promise<T> {
     const before = this.#turns.get(agentId);

@@ -28,7 +28,7 @@ export interface CompromisePlan {
   readonly consumers: number;
   readonly live: number;
   readonly liveUnreported: number;
-  /** Unix seconds; 0: nothing that it signed is valid. */
+  /** Unix seconds; 0: nothing that it signed is still valid. */
   readonly exposedUntil: number;
   readonly state: RotationState;
 }
@@ -41,16 +41,16 @@ export interface RotateInput {
   readonly shares?: Shares;
   readonly canary?: NonNullable<RotationSpec['canary']>;
   /**
-   * Issuing only: it signs on servers there alone, in the place of the one with this very scope, or
-   * of nobody. Default: everywhere.
+   * For issuing authorities. The new authority signs on servers of this scope only. It replaces the
+   * authority with this very scope, or none. Default: everywhere.
    */
   readonly scope?: NonNullable<RotationSpec['scope']>;
 }
 
 /**
- * What operators do to authorities. Acts are durable on return and carried on by the controller;
- * the answer is the state as it is then. Verbs: authority.rotate, authority.taint, authority.revoke
- * on the whole trust domain; authority.force beside them for `force`.
+ * Acts of operators on authorities. An act is durable on return, and the controller carries it on.
+ * The answer is the state at that time. Verbs: authority.rotate, authority.taint, authority.revoke
+ * on the whole trust domain; for `force` also authority.force.
  */
 export type EvidencePart =
   | {
@@ -62,7 +62,7 @@ export type EvidencePart =
   | { readonly part: 'lines'; readonly lines: Buffer };
 
 export interface Rotation {
-  /** Throws CONFLICT while one of this kind is under way. */
+  /** @throws PkiError CONFLICT while a rotation of this kind is under way */
   rotate(caller: OperatorCaller, input: RotateInput): Promise<RotationState>;
   proceed(
     caller: OperatorCaller,
@@ -77,7 +77,7 @@ export interface Rotation {
   ): Promise<RotationState>;
   withdraw(caller: OperatorCaller, id: string, reason: string): Promise<RotationState>;
   /**
-   * Where it is the last that signs, its successor is made first. `windowSeconds` 0: the default.
+   * If it is the last one that signs, its successor is made first. `windowSeconds` 0: the default.
    */
   taint(
     caller: OperatorCaller,
@@ -88,14 +88,14 @@ export interface Rotation {
       readonly force: boolean;
     },
   ): Promise<RotationState>;
-  /** Throws AUTHORITY_IN_USE while leaves of it are live. */
+  /** @throws PkiError AUTHORITY_IN_USE while its leaves are live */
   revoke(
     caller: OperatorCaller,
     input: { readonly id: string; readonly reason: string; readonly force: boolean },
   ): Promise<RotationState>;
   /** What `compromise` would do. */
   planCompromise(caller: OperatorCaller, id: string): Promise<CompromisePlan>;
-  /** Its key is in other hands. Needs authority.taint and authority.revoke. */
+  /** For a stolen key. Requires authority.taint and authority.revoke. */
   compromise(
     caller: OperatorCaller,
     input: {
@@ -108,11 +108,17 @@ export interface Rotation {
   acceptClock(caller: OperatorCaller, reason: string): Promise<RotationState>;
   status(caller: OperatorCaller): Promise<RotationState>;
   /**
-   * Who was counted when it last became active: the statement, then the parts of the list. Throws
-   * NOT_FOUND where the log knows of none, EVIDENCE_INVALID where it is another.
+   * The consumers that were counted when the authority last became active: first the statement,
+   * then the parts of the list.
+   *
+   * @throws PkiError NOT_FOUND if the log has no evidence, EVIDENCE_INVALID if the stored evidence
+   *   differs
    */
   evidence(caller: OperatorCaller, id: string): Promise<AsyncIterable<EvidencePart>>;
-  /** Calls with the state now and after each look; resolves to the unsubscribe function. */
+  /**
+   * Calls the listener with the present state and after each look. Resolves to the unsubscribe
+   * function.
+   */
   watch(caller: OperatorCaller, listener: (state: RotationState) => void): Promise<() => void>;
 }
 
@@ -124,7 +130,7 @@ export interface BundleView {
   readonly fingerprints: readonly string[];
 }
 
-/** Facts that stand beside the status of rotation, for whoever may read that. */
+/** Facts beside the status of rotation, for callers that may read it. */
 export interface CrlViews {
   standings(): readonly CrlStanding[];
   handedOut(): boolean;
@@ -140,8 +146,8 @@ export interface AuthorityViews {
 }
 
 /**
- * Issuing intermediates that another CA certifies, and those of another CA that we certify. All
- * take every verb on the whole trust domain, or the local socket.
+ * Issuing intermediates that another CA certifies, and those of other CAs that we certify. Every
+ * operation requires every verb on the whole trust domain, or the local socket.
  */
 export interface AuthoritySourcing {
   request(
@@ -171,12 +177,15 @@ export interface AuthoritySourcing {
       readonly requestId: string;
     },
   ): Promise<DownstreamAuthority>;
-  /** Throws NOT_FOUND, AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS. */
+  /** @throws PkiError NOT_FOUND, AUTHORITY_UNFIT, CONFLICT, ALREADY_EXISTS */
   crossSign(
     caller: OperatorCaller,
     input: { readonly fromId: string; readonly toId: string },
   ): Promise<{ readonly authority: Authority; readonly inChains: boolean }>;
-  /** Throws CRL_INVALID, CRL_ISSUER_UNKNOWN, CRL_NOT_CURRENT, CRL_NOT_NEWER, REQUEST_TOO_LARGE. */
+  /**
+   * @throws PkiError CRL_INVALID, CRL_ISSUER_UNKNOWN, CRL_NOT_CURRENT, CRL_NOT_NEWER,
+   *   REQUEST_TOO_LARGE
+   */
   importCrl(
     caller: OperatorCaller,
     input: { readonly crlDer: Buffer; readonly dryRun: boolean },

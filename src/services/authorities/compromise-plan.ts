@@ -7,9 +7,9 @@ import type { CompromisePlan } from '../services.ts';
 type Consumers = Awaited<ReturnType<LedgerRotations['consumers']>>;
 
 /**
- * What a compromise of this authority sets going. A CRL closes a stolen intermediate only for those
- * who read it: if any consumer does not, or can not tell, its root is replaced as well. `root`: that
- * of an intermediate.
+ * What follows from a compromise of this authority. A CRL stops a stolen intermediate only at
+ * consumers that check CRLs. If any consumer does not, or can not tell, its root is replaced as
+ * well. `root`: the root of an intermediate.
  */
 export function compromisePlanOf(
   authority: Authority,
@@ -20,17 +20,17 @@ export function compromisePlanOf(
   if (root?.token === 'external')
     throw new PkiError(
       'INVALID_REQUEST',
-      'the root is not ours: whoever has its key must replace it',
+      'the root is not ours: the CA that holds its key must replace it',
       {
         next: 'Taint the intermediate (meshca authority taint), and import one under another root.',
       },
     );
   const consumers = known.filter(({ kind }) => kind !== 'agent');
-  // only those that say so to this server: anybody may have written a row of the database
+  // count only consumers that say so to this server: a database row may have been altered
   const enforcing = consumers.filter(
     ({ capabilities, heardAt }) => heardAt !== undefined && capabilities.includes('enforces-crl'),
   ).length;
-  const factsOf = (id: string) => state.observation.facts.find((each) => each.authority.id === id);
+  const factsOf = (id: string) => state.observation.facts.find((fact) => fact.authority.id === id);
   const unreported = factsOf((root ?? authority).id)?.liveUnreported ?? 0;
   const taintedRoot =
     root !== undefined && (enforcing < consumers.length || unreported > 0) ? root : undefined;

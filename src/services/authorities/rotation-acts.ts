@@ -23,17 +23,17 @@ export interface RotationActDependencies {
     readonly audit: Pick<AuditStore, 'append' | 'list'>;
   };
   readonly clock: Clock;
-  /** Whether its token answers for this key. */
+  /** Whether the token can use this key. */
   readonly canUse: (ckaId: string) => boolean;
 }
 
-/** Who acts, and why. */
+/** The actor and the reason. */
 export interface Act {
   readonly actor: string;
   readonly reason: string;
 }
 
-/** What the acts of operators on authorities read and record. */
+/** Reads and records for the acts of operators on authorities. */
 export class RotationActs {
   readonly #dependencies: RotationActDependencies;
 
@@ -41,10 +41,11 @@ export class RotationActs {
     this.#dependencies = dependencies;
   }
 
-  /** The published authority of the standby token with this ID, if no rotation has it. */
+  /** The published authority in the standby token with this ID, unless a rotation owns it. */
   async standby(id: string): Promise<Authority | undefined> {
     const authority = (await this.list()).find(
-      (each) => each.id === id && each.token === 'standby' && each.state === 'published',
+      (authority) =>
+        authority.id === id && authority.token === 'standby' && authority.state === 'published',
     );
     return authority === undefined ||
       (await this.operations()).some(({ spec }) => spec.successorId === id)
@@ -53,8 +54,8 @@ export class RotationActs {
   }
 
   /**
-   * Lets a standby authority sign; it was published long ago. Ends a rotation that is under way,
-   * which would need the lost token.
+   * Activates a standby authority, which was published long ago. A rotation under way needs the
+   * lost token, so that it ends.
    */
   async activateStandby(
     authority: Authority,
@@ -67,20 +68,21 @@ export class RotationActs {
     if (!this.#dependencies.canUse(authority.ckaId))
       throw new PkiError(
         'HSM_UNAVAILABLE',
-        `the standby token does not answer for the key of authority ${authority.id}`,
+        `the standby token can not use the key of authority ${authority.id}`,
         {
-          next: 'See that the standby token is there (hsm.standby); the log of the server says what is wrong with it.',
+          next: 'Check that the standby token is reachable (hsm.standby). The log of the server says what is wrong with it.',
         },
       );
-    const running = (await this.operations()).find((each) => each.kind === kind);
+    const running = (await this.operations()).find((operation) => operation.kind === kind);
     if (running !== undefined)
       await cancelOperation(
         running,
-        { actor, reason: 'the standby is activated in its place' },
+        { actor, reason: 'the standby is activated instead' },
         this.#dependencies,
       );
     const signing = (await this.list()).filter(
-      (each) => each.kind === kind && each.state === 'active' && each.token !== 'external',
+      (authority) =>
+        authority.kind === kind && authority.state === 'active' && authority.token !== 'external',
     );
     // authorities of a replica or region are in the lost token too; the standby signs everywhere
     const targets = signing.some(({ scope }) => whole(scope))
@@ -104,7 +106,7 @@ export class RotationActs {
   }
 
   /**
-   * For the last authority that signs: makes its successor first. It is one operation, which
+   * For the last authority that signs: makes its successor first. This is one operation, which
    * continues after a crash.
    */
   async replaceThenTaint(
@@ -112,7 +114,7 @@ export class RotationActs {
     { actor, reason }: Act,
     { windowSeconds, force }: { readonly windowSeconds: number; readonly force: boolean },
   ): Promise<void> {
-    const kind = rotatedKinds.find((each) => each === authority.kind);
+    const kind = rotatedKinds.find((rotated) => rotated === authority.kind);
     if (kind === undefined)
       throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not rotated`);
     const spec = {
@@ -120,8 +122,8 @@ export class RotationActs {
       taintWindowSeconds: windowSeconds,
       ...(force ? { force: { by: actor, reason } } : {}),
     };
-    const running = (await this.operations()).find((each) => each.kind === kind);
-    // a successor for one place can not replace an authority that signs elsewhere
+    const running = (await this.operations()).find((operation) => operation.kind === kind);
+    // a successor for one place can not replace an authority of another place
     const elsewhere =
       running?.spec.scope !== undefined && !samePlace(running.spec.scope, authority.scope);
     if (running !== undefined && elsewhere)
@@ -149,7 +151,10 @@ export class RotationActs {
     );
   }
 
-  /** One transition. `detail.windowSeconds`: for a taint, in which the leaves are replaced. */
+  /**
+   * Makes one transition. `detail.windowSeconds`: for a taint, the time in which the leaves are
+   * replaced.
+   */
   async move(
     authority: Authority,
     to: Authority['state'],
@@ -204,7 +209,7 @@ export class RotationActs {
   async underWay(matches: (operation: RotationOperation) => boolean): Promise<RotationOperation> {
     const operation = (await this.operations()).find(matches);
     if (operation === undefined)
-      throw new PkiError('NOT_FOUND', 'no such rotation is under way', {
+      throw new PkiError('NOT_FOUND', 'there is no such rotation under way', {
         next: 'See what is under way: meshca authority status.',
       });
     return operation;

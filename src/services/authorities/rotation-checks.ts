@@ -6,7 +6,10 @@ import { checkText } from '../requests.ts';
 export function reasonOf(reason: string, needed: boolean): string {
   checkText('reason', reason, 500);
   if (needed && reason.trim() === '')
-    throw new PkiError('INVALID_REQUEST', 'this needs a reason, for the record');
+    throw new PkiError(
+      'INVALID_REQUEST',
+      'a reason is missing: this act needs one for the audit record',
+    );
   return reason;
 }
 
@@ -14,7 +17,7 @@ export function sharesOf(shares: Shares | undefined): Shares {
   if (shares === undefined) return allShares;
   for (const [name, share] of Object.entries(shares))
     if (!(share >= 0 && share <= 1))
-      throw new PkiError('INVALID_REQUEST', `the share ${name} is between 0 and 1`);
+      throw new PkiError('INVALID_REQUEST', `the share ${name} must be between 0 and 1`);
   return shares;
 }
 
@@ -25,15 +28,15 @@ export function canaryOf(
   if (kind !== 'issuing')
     throw new PkiError(
       'INVALID_REQUEST',
-      `a ${kind} authority signs for all or for nobody: only issuing authorities begin with a part`,
+      `a canary is for issuing authorities only: a ${kind} authority can not sign for a part`,
     );
   if (canary.steps.length === 0 || canary.steps.length > 20)
     throw new PkiError('INVALID_REQUEST', 'a canary has 1 to 20 steps');
   for (const { share, selectors } of canary.steps) {
     if (share !== undefined && !(share > 0 && share <= 1))
-      throw new PkiError('INVALID_REQUEST', 'the share of a step is above 0 and at most 1');
+      throw new PkiError('INVALID_REQUEST', 'the share of a step must be above 0 and at most 1');
     if (share === undefined && (selectors === undefined || selectors.length === 0))
-      throw new PkiError('INVALID_REQUEST', 'a step has a share or selectors');
+      throw new PkiError('INVALID_REQUEST', 'a step needs a share or selectors');
   }
   return canary;
 }
@@ -45,12 +48,12 @@ export function scopeOf(
   if (kind !== 'issuing')
     throw new PkiError(
       'INVALID_REQUEST',
-      `a ${kind} authority is one for all places: only issuing authorities are of a replica or region`,
+      `a scope is for issuing authorities only: a ${kind} authority can not be limited to a replica or region`,
     );
   if (canary !== undefined)
     throw new PkiError(
       'INVALID_REQUEST',
-      'a canary signs in every place: an authority of one replica or region has none',
+      'a canary signs in every place: it can not be combined with a replica or region',
     );
   return scope;
 }

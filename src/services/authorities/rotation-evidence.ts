@@ -11,9 +11,9 @@ export interface EvidenceSource {
 }
 
 /**
- * Who was counted when an authority last became active: each part is handed out once it was found
- * to be what the log commits to. That the first ones cover it is known before this resolves, so
- * that a caller gets a plain refusal where he can.
+ * The consumers that were counted when an authority last became active. Each part is checked
+ * against the log before it is yielded. Before this resolves, it is known that the first records
+ * cover the list, so that the caller gets a plain refusal where possible.
  */
 export async function evidenceParts(
   authorityId: string,
@@ -23,9 +23,9 @@ export async function evidenceParts(
   if (sha256 === undefined) {
     throw new PkiError(
       'NOT_FOUND',
-      `the log knows of no list of who had confirmed authority ${authorityId}`,
+      `the log has no list of the consumers that had confirmed authority ${authorityId}`,
       {
-        next: 'There is none before it signs, nor for the authorities of a first start, nor of a server that kept no lists.',
+        next: 'There is no list before an authority signs, for authorities of a first start, and from servers of releases without lists.',
       },
     );
   }

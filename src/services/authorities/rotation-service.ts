@@ -33,7 +33,7 @@ export interface RotationDependencies extends RotationActDependencies {
   readonly defaultTaintWindowSeconds: number;
 }
 
-/** An act of an operator, and the rights that it takes. `force`: it also takes authority.force. */
+/** An act of an operator, and the rights that it needs. `force` also needs authority.force. */
 interface Acting {
   readonly operation: OperationName;
   readonly subject?: string | undefined;
@@ -44,7 +44,7 @@ interface Acting {
 const longestWindowSeconds = 30 * 86_400;
 
 /**
- * What operators do to authorities. Each act records a goal or one transition, with the operator's
+ * Acts of operators on authorities. Each act records a goal or one transition, with the operator's
  * name, and wakes the controller.
  */
 export class RotationService implements Rotation {
@@ -67,11 +67,11 @@ export class RotationService implements Rotation {
       },
       async (actor) => {
         const targets = (await this.#acts.list()).filter(
-          (each) =>
-            each.kind === input.kind &&
-            each.state === 'active' &&
-            each.token !== 'external' &&
-            samePlace(each.scope, input.scope ?? {}),
+          (operation) =>
+            operation.kind === input.kind &&
+            operation.state === 'active' &&
+            operation.token !== 'external' &&
+            samePlace(operation.scope, input.scope ?? {}),
         );
         await openOperation(
           {
@@ -115,10 +115,10 @@ export class RotationService implements Rotation {
           await this.#acts.activateStandby(standby, actor, input);
           return;
         }
-        const operation = await this.#acts.underWay((each) =>
+        const operation = await this.#acts.underWay((underWay) =>
           input.id === undefined
-            ? each.kind === input.kind
-            : each.id === input.id || each.spec.successorId === input.id,
+            ? underWay.kind === input.kind
+            : underWay.id === input.id || underWay.spec.successorId === input.id,
         );
         const { stopAfter: _, ...rest } = operation.spec;
         const spec: RotationSpec = {
@@ -144,9 +144,9 @@ export class RotationService implements Rotation {
       async (actor) => {
         const authority = await this.#acts.authority(id);
         const operation = (await this.#acts.operations()).find(
-          (each) => each.spec.successorId === id,
+          (operation) => operation.spec.successorId === id,
         );
-        // first the goal, so that nobody goes on towards it
+        // update the goal first, so that the controller does not continue towards it
         if (operation !== undefined)
           await this.#acts.update(
             operation,
@@ -186,7 +186,7 @@ export class RotationService implements Rotation {
         )
           throw new PkiError(
             'INVALID_REQUEST',
-            `the window is 1 to ${longestWindowSeconds} seconds`,
+            `the window must be 1 to ${longestWindowSeconds} seconds`,
           );
         const authority = await this.#acts.authority(input.id);
         if (!isLegalTransition(authority.state, 'tainted')) throw illegal(authority, 'tainted');
@@ -220,7 +220,7 @@ export class RotationService implements Rotation {
         const authority = await this.#acts.authority(input.id);
         if (!isLegalTransition(authority.state, 'revoked')) throw illegal(authority, 'revoked');
         const { observation } = await this.#dependencies.controller.look();
-        const facts = observation.facts.find((each) => each.authority.id === authority.id);
+        const facts = observation.facts.find((fact) => fact.authority.id === authority.id);
         const live = facts?.live ?? 0;
         const counts = {
           live,
@@ -237,7 +237,7 @@ export class RotationService implements Rotation {
         if (!input.force && this.#dependencies.guard.jumpedSeconds() !== 0)
           throw new PkiError(
             'CONFLICT',
-            'the wall clock has jumped: what is live can not be told',
+            'the wall clock has jumped, so that the server can not tell which leaves are live',
             { next: 'Set the clock right, or accept it (meshca authority accept-clock).' },
           );
         await this.#acts.move(authority, 'revoked', actor, {
@@ -265,8 +265,8 @@ export class RotationService implements Rotation {
         (await access.of(caller)).require('authority.revoke', access.all);
         const plan = await this.#plan(input.id);
         const authority = await this.#acts.authority(input.id);
-        // each is a goal of its own kind: the intermediate at once under the root that everybody
-        // holds, then root and intermediate
+        // Intermediate and root are separate goals: first a new intermediate below the root that
+        // every consumer holds, then a new root with its intermediate.
         if (authority.state !== 'tainted') await this.taint(caller, input);
         const rootId =
           plan.replacesRoot && authority.kind === 'issuing' ? plan.tainted.at(-1) : undefined;
@@ -319,7 +319,10 @@ export class RotationService implements Rotation {
   async #plan(id: string): Promise<CompromisePlan> {
     const authority = await this.#acts.authority(id);
     if (!rotatedKinds.some((kind) => kind === authority.kind))
-      throw new PkiError('INVALID_REQUEST', `a ${authority.kind} authority is not replaced so`);
+      throw new PkiError(
+        'INVALID_REQUEST',
+        `a ${authority.kind} authority can not be replaced in this way`,
+      );
     const { controller, store } = this.#dependencies;
     const state = await controller.look();
     const all = await this.#acts.list();

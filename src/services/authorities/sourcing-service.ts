@@ -23,7 +23,7 @@ export interface AuthoritySourcingDependencies {
   readonly downstream: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
   readonly cross: (request: CrossRequest) => Promise<Authority>;
   readonly crls: Pick<CrlPublisher, 'importExternal'>;
-  /** Whether cross-certificates are handed out in chains. */
+  /** Whether chains contain cross-certificates. */
   readonly crossInChains: boolean;
   readonly access: Access;
   readonly refusals: RefusalLog;
@@ -31,8 +31,8 @@ export interface AuthoritySourcingDependencies {
 }
 
 /**
- * What comes in here is trusted by the whole mesh afterwards: it takes every verb on the whole
- * trust domain, or the local socket.
+ * The whole mesh trusts what is imported here. Therefore every operation requires every verb on the
+ * whole trust domain, or the local socket.
  */
 export class AuthoritySourcingService implements AuthoritySourcing {
   readonly #dependencies: AuthoritySourcingDependencies;
@@ -74,7 +74,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
     );
   }
 
-  /** Whoever holds such an intermediate can be anybody in the trust domain. */
+  /** The holder of such an intermediate can issue every identity of the trust domain. */
   signDownstream(
     caller: OperatorCaller,
     input: {
@@ -108,15 +108,15 @@ export class AuthoritySourcingService implements AuthoritySourcing {
   }
 
   /**
-   * It ends what it names for everybody who checks CRLs: the same right as for the authority
-   * itself.
+   * A CRL ends what it lists for every consumer that checks CRLs. Therefore it needs the same right
+   * as the authority itself.
    */
   importCrl(
     caller: OperatorCaller,
     input: { readonly crlDer: Buffer; readonly dryRun: boolean },
   ): Promise<ImportedCrl> {
     return refusing(this.#dependencies.refusals, { caller, operation: 'ImportCrl' }, async () => {
-      (await this.#dependencies.access.of(caller)).requireEverything('bringing in a CRL');
+      (await this.#dependencies.access.of(caller)).requireEverything('importing a CRL');
       return this.#dependencies.crls.importExternal({ actor: actorOf(caller), ...input });
     });
   }
@@ -131,7 +131,7 @@ export class AuthoritySourcingService implements AuthoritySourcing {
       this.#dependencies.refusals,
       { caller, operation, subject: subject?.slice(0, 64) },
       async () => {
-        (await this.#dependencies.access.of(caller)).requireEverything('bringing in an authority');
+        (await this.#dependencies.access.of(caller)).requireEverything('importing an authority');
         return act(this.#dependencies.sources);
       },
     );

@@ -18,7 +18,7 @@ import type { ObjectLedger } from '../../ledger/index.ts';
 import type { Page, PageRequest, RoleStore } from '../../store/ports/index.ts';
 import type { Caller, OperatorCaller } from './caller.ts';
 
-/** What an operator may do, read once per call. */
+/** The rights of an operator, read once per call. */
 export class OperatorRights {
   readonly everything: boolean;
   readonly #grants: readonly Grant[];
@@ -28,7 +28,7 @@ export class OperatorRights {
     this.everything = everything;
   }
 
-  /** Whether he may do anything at all. */
+  /** Whether the operator has any right at all. */
   get any(): boolean {
     return this.everything || this.#grants.length > 0;
   }
@@ -37,32 +37,32 @@ export class OperatorRights {
     return this.everything || permits(this.#grants, verb, target);
   }
 
-  /** Throws ROLE_MISSING. */
+  /** @throws PkiError ROLE_MISSING */
   require(verb: Verb, target: Target): void {
     if (!this.permits(verb, target))
       throw new PkiError(
         'ROLE_MISSING',
-        `this takes a role with the verb ${verb}${describe(target)}`,
+        `this needs a role with the verb ${verb}${describe(target)}`,
       );
   }
 
-  requireEverything(what: string): void {
+  requireEverything(act: string): void {
     if (!this.everything)
       throw new PkiError(
         'ROLE_MISSING',
-        `${what} takes a role with the verb * on the whole trust domain, or the local socket`,
+        `${act} needs a role with the verb * on the whole trust domain, or the local socket`,
       );
   }
 
-  /** Prefixes over which the verb is held; undefined: all. */
+  /** Prefixes on which the operator has the verb; undefined: all. */
   prefixes(verb: Verb): readonly string[] | undefined {
     return this.everything ? undefined : prefixesFor(this.#grants, verb);
   }
 }
 
 /**
- * Finds what an operator may do: a local caller everything (the socket admits only few uids), an
- * admin what his roles say.
+ * Finds the rights of an operator. A local caller has every right (the socket admits only few
+ * uids). An admin has the rights of his roles.
  */
 export class Access {
   readonly #roles: Pick<RoleStore, 'forMember'>;
@@ -80,8 +80,8 @@ export class Access {
   }
 
   /**
-   * Throws CALLER_NOT_ADMITTED for any other class, whatever the front let through;
-   * OBJECT_NOT_IN_LOG for a role that was changed past the log.
+   * @throws PkiError CALLER_NOT_ADMITTED for any other class, whatever the front admitted;
+   *   OBJECT_NOT_IN_LOG for a role that was changed past the log
    */
   async of(caller: OperatorCaller): Promise<OperatorRights> {
     const actual = caller as Caller;
@@ -89,12 +89,12 @@ export class Access {
     if (actual.class !== 'admin')
       throw new PkiError(
         'CALLER_NOT_ADMITTED',
-        `this is open to admin and local callers, not to ${actual.class}`,
+        `only admin and local callers may do this, not ${actual.class} callers`,
       );
     const roles = (await this.#roles.forMember(actual.spiffeId)).map((role) =>
       this.#objects.require('role', role),
     );
-    // the grant of the auditor is ours, whatever the database says it is
+    // the grant of the auditor is fixed in code, whatever the database says
     const grants = roles.map((role) =>
       role.name === auditorRole ? auditorGrant(this.trustDomain) : role,
     );
@@ -107,7 +107,7 @@ export class Access {
   }
 }
 
-/** What an entry reaches: its ID, or all that its template can give. */
+/** The target of an entry: its ID, or all IDs that its template can give. */
 export const targetOf = (entry: Pick<RegistrationEntry, 'spiffeId'>): Target =>
   /[{}]/.test(entry.spiffeId)
     ? { kind: 'below', prefix: fixedPrefix(entry.spiffeId) }
@@ -116,8 +116,8 @@ export const targetOf = (entry: Pick<RegistrationEntry, 'spiffeId'>): Target =>
 const scannedPages = 20;
 
 /**
- * A page of what the caller may see. Keys are the store's, so that pages are taken whole: a page
- * may be shorter than asked, even empty with a `next`, when much of what was read is hidden.
+ * One page of what the caller may see. The page of the store is filtered, and its keys are kept.
+ * Therefore a page may be shorter than requested, and even be empty with a `next`.
  */
 export async function visiblePage<T>(
   fetch: (page: PageRequest) => Promise<Page<T>>,

@@ -21,18 +21,18 @@ export interface CallerDependencies {
   readonly onRevision: (listener: () => void) => () => void;
   readonly clock: Clock;
   readonly refusals: Pick<RefusalLog, 'refusedAs'>;
-  /** uids admitted to the admin socket. */
+  /** uids that the admin socket admits. */
   readonly localUids: ReadonlySet<number>;
 }
 
 interface Standing {
   readonly caller: CertificateCaller;
   readonly record: CertificateRecord;
-  /** Of the counter of changes when it was checked. */
+  /** The counter of changes at the time of the check. */
   readonly asOf: number;
   /**
-   * When something ends that no change announces: an expiry of the delegation or entry that the
-   * class rests on.
+   * Unix seconds at which the delegation or entry behind the class expires. No change announces
+   * that.
    */
   readonly validUntil: number;
 }
@@ -40,7 +40,7 @@ interface Standing {
 const maximumStandings = 20_000;
 
 /**
- * Tells who calls, by the inventory record of the presented certificate. Owner of the cache of
+ * Identifies callers by the inventory record of the presented certificate. Owner of the cache of
  * standings.
  */
 export class CallerRegistry implements Callers {
@@ -82,14 +82,14 @@ export class CallerRegistry implements Callers {
     if (!this.#dependencies.localUids.has(uid))
       throw new PkiError(
         'CALLER_NOT_ADMITTED',
-        `the admin socket is open to uid 0, the server's own and configured ones, not to uid ${uid}`,
+        `the admin socket admits uid 0, the server's own uid and configured uids, not uid ${uid}`,
       );
     return { class: 'local', uid, gid, pid };
   }
 
   async resolve(certificate: PeerCertificate, peer: string): Promise<CertificateCaller> {
     const record = await this.#dependencies.certificates.bySerial(certificate.serial);
-    // a certificate that only looks like ours: same serial, another issuer or content
+    // a foreign certificate with one of our serials: another issuer or content
     if (
       record === undefined ||
       record.sha256 === null ||
@@ -104,19 +104,19 @@ export class CallerRegistry implements Callers {
   }
 
   async stillStands(caller: CertificateCaller): Promise<CertificateCaller> {
-    const known = this.#standings.get(caller.serial);
+    const cached = this.#standings.get(caller.serial);
     const now = this.#dependencies.clock.now();
-    if (known !== undefined) this.#refuseExpired(known.record, now);
-    if (known?.asOf === this.#changes && now < known.validUntil)
-      return known.caller.peer === caller.peer
-        ? known.caller
-        : { ...known.caller, peer: caller.peer };
-    // read again: a renewal has perhaps written into the record by what it was replaced
+    if (cached !== undefined) this.#refuseExpired(cached.record, now);
+    if (cached?.asOf === this.#changes && now < cached.validUntil)
+      return cached.caller.peer === caller.peer
+        ? cached.caller
+        : { ...cached.caller, peer: caller.peer };
+    // read the record again: a renewal may have recorded its successor
     const record = await this.#dependencies.certificates.bySerial(caller.serial);
     if (record === undefined || record.state !== 'issued')
       throw new PkiError(
         'CERTIFICATE_UNKNOWN',
-        `the certificate ${caller.serial} is not in the inventory`,
+        `the certificate ${caller.serial} has no record in the inventory`,
       );
     return (await this.#admitted(record, caller.peer)).caller;
   }
@@ -126,7 +126,10 @@ export class CallerRegistry implements Callers {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Something changed that a standing may rest on: each is checked again at its next call. */
+  /**
+   * Called after a change that standings may rest on. Each standing is checked again at its next
+   * call.
+   */
   invalidate(): void {
     this.#changes += 1;
   }
@@ -142,8 +145,8 @@ export class CallerRegistry implements Callers {
   }
 
   /**
-   * He proved the key of a certificate of ours, so that it is known who is refused: a banned or
-   * cloned agent that tries is on record.
+   * The caller proved the key of a certificate of ours, so that its identity is known. Therefore
+   * the refusal of a banned or cloned agent is recorded.
    */
   async #admitted(record: CertificateRecord, peer: string): Promise<Standing> {
     try {
@@ -156,7 +159,7 @@ export class CallerRegistry implements Callers {
   }
 
   async #check(record: CertificateRecord, peer: string): Promise<Standing> {
-    // read before the queries: a change meanwhile makes the answer stale at once
+    // read before the queries: a change during them makes the answer stale at once
     const asOf = this.#changes;
     const now = this.#dependencies.clock.now();
     this.#refuseExpired(record, now);
@@ -211,24 +214,33 @@ export class CallerRegistry implements Callers {
       }
       case 'delegated':
       case 'server':
-        // whatever its name says or is delegated to: what a delegate signed never becomes more than
-        // a workload
+        // A certificate that a delegate signed is always a workload, whatever its name says or is
+        // delegated to.
         return {
           caller: { ...identity, class: 'workload', kind: record.kind },
           validUntil: Infinity,
         };
       case 'endpoint':
-        throw new PkiError('CALLER_NOT_ADMITTED', 'the certificate of an endpoint is no caller');
+        throw new PkiError(
+          'CALLER_NOT_ADMITTED',
+          'the certificate of an endpoint can not be used to call this server',
+        );
       default:
-        throw new PkiError('CALLER_NOT_ADMITTED', 'the certificate of an authority is no caller');
+        throw new PkiError(
+          'CALLER_NOT_ADMITTED',
+          'the certificate of an authority can not be used to call this server',
+        );
     }
   }
 
   async #agentGeneration(record: CertificateRecord): Promise<number> {
-    const found = await this.#dependencies.agents.byId(record.spiffeId);
-    if (found === undefined)
-      throw new PkiError('CERTIFICATE_UNKNOWN', `no agent ${record.spiffeId} is on record`);
-    const agent = this.#dependencies.objects.require('agent', found);
+    const row = await this.#dependencies.agents.byId(record.spiffeId);
+    if (row === undefined)
+      throw new PkiError(
+        'CERTIFICATE_UNKNOWN',
+        `there is no record of an agent ${record.spiffeId}`,
+      );
+    const agent = this.#dependencies.objects.require('agent', row);
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${record.spiffeId} is banned`);
     if (agent.state === 'evicted')
@@ -238,20 +250,20 @@ export class CallerRegistry implements Callers {
       throw new PkiError(
         'AGENT_SUPERSEDED',
         standing === 'recover'
-          ? `a later certificate of ${record.spiffeId} than ${record.serial} is in use: this one may recover, and nothing else`
-          : `the certificate ${record.serial} of ${record.spiffeId} counts no more: a later one is in use, or another session began`,
+          ? `a newer certificate of ${record.spiffeId} than ${record.serial} is in use: this one can only be used to recover`
+          : `the certificate ${record.serial} of ${record.spiffeId} is superseded: a newer one is in use, or another session began`,
       );
     return agent.generation;
   }
 
   /**
-   * An admin by entry is one as long as the entry says so; a minted one until his certificate ends.
+   * Unix seconds until which the caller is an admin: with an entry, as long as the entry says so;
+   * with a minted certificate, until it ends.
    */
   async #adminUntil(record: CertificateRecord, now: number): Promise<number> {
     if (record.entryId === null) return Infinity;
-    const found = await this.#dependencies.entries.byId(record.entryId);
-    const entry =
-      found === undefined ? undefined : this.#dependencies.objects.require('entry', found);
+    const row = await this.#dependencies.entries.byId(record.entryId);
+    const entry = row === undefined ? undefined : this.#dependencies.objects.require('entry', row);
     const stands =
       entry !== undefined &&
       entry.admin &&
@@ -274,7 +286,7 @@ export class CallerRegistry implements Callers {
     if (now < record.notBefore)
       throw new PkiError(
         'CERTIFICATE_NOT_YET_VALID',
-        `the certificate ${record.serial} is valid from ${new Date(record.notBefore * 1000).toISOString()} on`,
+        `the certificate ${record.serial} is not valid before ${new Date(record.notBefore * 1000).toISOString()}`,
       );
   }
 
@@ -302,7 +314,7 @@ export class CallerRegistry implements Callers {
   }
 }
 
-/** Whether the end of an identity ends this caller of it. */
+/** Whether the end of an identity ends this caller. */
 export const concerns = (
   { beforeGeneration, exceptSerials }: Extract<EndedCallers, { readonly kind: 'identity' }>,
   caller: CertificateCaller,
@@ -312,7 +324,7 @@ export const concerns = (
     caller.class !== 'agent' ||
     caller.generation < beforeGeneration);
 
-/** The rights that issuing for this caller rests on besides those of the item. */
+/** The rights of the caller on which an issuance rests, beside those of the item. */
 export const callerRights = (caller: CertificateCaller): Rights => [
   ...(caller.class === 'agent' ? agentRights(caller) : []),
   { kind: 'caller', serial: caller.serial },

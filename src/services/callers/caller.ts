@@ -1,6 +1,8 @@
 import type { Requester } from '../../domain/index.ts';
 
-/** What a caller may be, for the table of RPCs; deny by default. */
+/**
+ * The classes of callers, for the table of operations. A class that a row does not list is denied.
+ */
 export const callerClasses = [
   'anonymous',
   'agent',
@@ -11,7 +13,7 @@ export const callerClasses = [
 ] as const;
 export type CallerClass = (typeof callerClasses)[number];
 
-/** Without a certificate: may attest, and nothing else. */
+/** A caller without a certificate. It may attest, and nothing else. */
 export interface AnonymousCaller {
   readonly class: 'anonymous';
   /** Network address, for logs. */
@@ -19,8 +21,8 @@ export interface AnonymousCaller {
 }
 
 /**
- * On the admin socket, told by SO_PEERCRED; made by `Callers.local`, which refuses every other uid.
- * May do everything.
+ * A caller on the admin socket, identified by SO_PEERCRED. `Callers.local` makes it and refuses
+ * other uids. It has every right.
  */
 export interface LocalCaller {
   readonly class: 'local';
@@ -30,7 +32,7 @@ export interface LocalCaller {
 }
 
 /**
- * What all callers with a certificate of ours have in common. All of it comes from the inventory
+ * What all callers with a certificate of ours have in common. Everything comes from the inventory
  * record, nothing from a name.
  */
 export interface CertificateIdentity {
@@ -46,12 +48,12 @@ export interface CertificateIdentity {
 export interface AgentCaller extends CertificateIdentity {
   readonly class: 'agent';
   readonly kind: 'agent';
-  /** The session that its certificate belongs to. */
+  /** The session to which its certificate belongs. */
   readonly generation: number;
 }
 
 /**
- * A workload without a delegation, or the holder of a `delegated` or `server` certificate: it may
+ * A workload without a delegation, or the holder of a `delegated` or `server` certificate. It may
  * call nothing of ours.
  */
 export interface WorkloadCaller extends CertificateIdentity {
@@ -60,8 +62,8 @@ export interface WorkloadCaller extends CertificateIdentity {
 }
 
 /**
- * A certificate of kind `workload` whose ID has an active delegation. Never one of kind
- * `delegated`.
+ * A caller with a certificate of kind `workload` whose ID has an active delegation. Never one with
+ * kind `delegated`.
  */
 export interface DelegateCaller extends CertificateIdentity {
   readonly class: 'delegate';
@@ -77,13 +79,13 @@ export type CertificateCaller = AgentCaller | WorkloadCaller | DelegateCaller | 
 export type OperatorCaller = LocalCaller | AdminCaller;
 export type Caller = AnonymousCaller | LocalCaller | CertificateCaller;
 
-/** The caller as issuance and its policy know it. */
+/** The caller in the form that issuance and its policy use. */
 export const requesterOf = (caller: Exclude<Caller, AnonymousCaller>): Requester => ({
   class: caller.class,
   name: actorOf(caller),
 });
 
-/** The name under which a caller stands in the audit record and in `createdBy`. */
+/** The name of a caller in audit records and in `createdBy`. */
 export function actorOf(caller: Caller): string {
   switch (caller.class) {
     case 'anonymous':

@@ -1,7 +1,7 @@
 import type { ErrorCode, PkiError } from '../../common/errors/index.ts';
 import type { AnonymousCaller, Caller, CertificateCaller, LocalCaller } from './caller.ts';
 
-/** The certificate with which the peer proved its key in this TLS connection. */
+/** The certificate whose key the peer proved in this TLS connection. */
 export interface PeerCertificate {
   /** Lower-case hex without a leading zero octet, as ParsedCertificate.serialHex. */
   readonly serial: string;
@@ -11,27 +11,33 @@ export interface PeerCertificate {
 
 export interface Callers {
   anonymous(peer: string): AnonymousCaller;
-  /** Throws CALLER_NOT_ADMITTED for a uid other than 0, the server's, or a configured one. */
+  /**
+   * @throws PkiError CALLER_NOT_ADMITTED for a uid other than 0, the server's, or a configured one
+   */
   local(credentials: {
     readonly uid: number;
     readonly gid: number;
     readonly pid: number;
   }): LocalCaller;
   /**
-   * The caller behind a certificate, once per connection. Throws CERTIFICATE_UNKNOWN,
-   * CERTIFICATE_EXPIRED, CHAIN_UNTRUSTED (its root left the bundle), AGENT_BANNED, AGENT_EVICTED,
-   * AGENT_SUPERSEDED. A certificate that does not stand is an error, never an anonymous caller.
+   * Finds the caller behind a certificate, once per connection. An invalid certificate is an error,
+   * never an anonymous caller.
+   *
+   * @throws PkiError CERTIFICATE_UNKNOWN, CERTIFICATE_EXPIRED, CHAIN_UNTRUSTED (its root left the
+   *   bundle), AGENT_BANNED, AGENT_EVICTED, AGENT_SUPERSEDED
    */
   resolve(certificate: PeerCertificate, peer: string): Promise<CertificateCaller>;
   /**
-   * The caller as it is now, for every call on its connection; throws as `resolve`. The class may
-   * have changed (a delegation came or went), so use the answer. Costs no query unless something
-   * has changed since the last time.
+   * The present standing of the caller; asked for every call on its connection. The class may have
+   * changed (a delegation was added or removed), so that the caller must use the answer. Costs no
+   * query unless something has changed since the last check.
+   *
+   * @throws the codes of `resolve`
    */
   stillStands(caller: CertificateCaller): Promise<CertificateCaller>;
   /**
-   * Called when callers lose their standing other than by expiry: the front closes their
-   * connections and streams. `match` tells for each connection; for `recheck` it calls
+   * Called when callers lose their standing other than by expiry. The front then closes their
+   * connections and streams. `match` tells this for each connection. For `recheck` the front calls
    * `stillStands` for each (a root left the bundle).
    */
   onEnded(listener: (ended: EndedCallers) => void): () => void;
@@ -43,8 +49,8 @@ export type EndedCallers =
       readonly spiffeId: string /** Those of an earlier generation; absent: all. */;
       readonly beforeGeneration?: number;
       /**
-       * Serials of the certificates that go on: a later SVID of the same session is in use. Calls
-       * that were admitted finish. Absent: none, and everything ends at once.
+       * Serials of the certificates that continue, because a newer SVID of the same session is in
+       * use. Admitted calls finish. Absent: no certificate continues, and everything ends at once.
        */
       readonly exceptSerials?: ReadonlySet<string>;
       readonly error: PkiError;
@@ -53,17 +59,19 @@ export type EndedCallers =
 
 export interface Refusals {
   /**
-   * Records that a call was refused, once per error object (services have usually done it). An
-   * authenticated caller's refusal becomes a `request.refused` record, durable on return; beyond a
-   * rate per caller, and for every anonymous caller, it is counted and summarised once a minute.
+   * Records that a call was refused, once per error object (services usually did so before). The
+   * refusal of an authenticated caller becomes a `request.refused` record, durable on return.
+   * Refusals beyond a rate per caller, and those of anonymous callers, are counted and summarised
+   * once a minute.
+   *
    * Returns the refusal ID for the trailer. Errors that are no refusals (NOT_FOUND, UNAVAILABLE,
    * INTERNAL …) get an ID and no record. Never throws.
    */
   refused(caller: Caller, operation: string, error: PkiError, subject?: string): Promise<string>;
-  /** The ID given to this error, if it was recorded. */
+  /** The refusal ID of this error, if it was recorded. */
   idOf(error: PkiError): string | undefined;
-  /** Counts without a caller: failed handshakes, connections over the limit. */
+  /** Counts events without a caller: failed handshakes, connections over the limit. */
   count(operation: string, code: ErrorCode): void;
-  /** Writes the pending summary; called once a minute by the service itself, and at shutdown. */
+  /** Writes the pending summary. The service calls this once a minute, and at shutdown. */
   flush(): Promise<void>;
 }

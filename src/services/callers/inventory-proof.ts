@@ -4,9 +4,9 @@ import type { AuditStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { LogFacts } from '../inspection/audit-stream.ts';
 
-/** A CA downstream as the log says that it was issued. */
+/** A downstream CA as its issuance is recorded in the log. */
 export interface DownstreamIssuance {
-  /** SPIFFE ID of the workload that asked. */
+  /** SPIFFE ID of the workload that requested it. */
   readonly workload: string;
   readonly entryId: string;
   readonly agentId: string;
@@ -18,10 +18,10 @@ const remembered = 50_000;
 const pages = 20;
 
 /**
- * Holds the inventory row of a caller's certificate against the record of its issuance, and that
- * record against the tree: what class a caller is rests on the row, and the row could be changed by
- * whoever writes to the database. Each certificate costs that once; then its row is compared with
- * what was found.
+ * Compares the inventory row of a caller's certificate with the record of its issuance, and that
+ * record with the tree. The class of a caller rests on the row, and whoever writes to the database
+ * could change the row. The proof is made once per certificate. Later the row is compared with the
+ * proven content.
  */
 export class InventoryProof {
   readonly #audit: Pick<AuditStore, 'list'>;
@@ -34,15 +34,15 @@ export class InventoryProof {
     this.#facts = facts;
   }
 
-  /** @throws OBJECT_NOT_IN_LOG */
+  /** @throws PkiError OBJECT_NOT_IN_LOG */
   async require(record: CertificateRecord): Promise<void> {
     const row = rowOf(record);
-    const known = this.#proven.get(record.serial);
-    if (known === row) return;
-    if (known !== undefined || !(await this.#issued(record, row))) {
+    const proven = this.#proven.get(record.serial);
+    if (proven === row) return;
+    if (proven !== undefined || !(await this.#issued(record, row))) {
       throw new PkiError(
         'OBJECT_NOT_IN_LOG',
-        `the inventory row of certificate ${record.serial} is not what the audit log has of its issuance`,
+        `the inventory row of certificate ${record.serial} differs from the record of its issuance in the audit log`,
         { detail: { kind: 'certificate', id: record.serial } },
       );
     }
@@ -52,16 +52,16 @@ export class InventoryProof {
   }
 
   /**
-   * What the log has of the issuance of a CA downstream: the row is not taken at its word, since
-   * one that was made to look so would have an authority of ours revoked. undefined: it was not
-   * issued to a workload, or not here.
+   * The recorded issuance of a downstream CA, from the log. The row is not trusted, since a forged
+   * row could cause the revocation of an authority of ours. Undefined: it was not issued to a
+   * workload, or not by this CA.
    */
   async downstream(
     record: Pick<CertificateRecord, 'serial' | 'spiffeId' | 'createdAtMs'>,
   ): Promise<DownstreamIssuance | undefined> {
-    const known = this.#downstream.get(record.serial);
-    if (known !== undefined) return known;
-    for await (const found of pagesOf((page) =>
+    const cached = this.#downstream.get(record.serial);
+    if (cached !== undefined) return cached;
+    for await (const records of pagesOf((page) =>
       this.#audit.list(
         {
           subject: record.spiffeId,
@@ -71,11 +71,11 @@ export class InventoryProof {
         page,
       ),
     )) {
-      for (const { sequence, canonical } of found) {
-        const said = readCanonical(canonical);
-        if (said?.kind !== 'authority.downstream' || said.detail['serial'] !== record.serial)
+      for (const { sequence, canonical } of records) {
+        const content = readCanonical(canonical);
+        if (content?.kind !== 'authority.downstream' || content.detail['serial'] !== record.serial)
           continue;
-        const { workload, entry, agent, authority, notAfter } = said.detail;
+        const { workload, entry, agent, authority, notAfter } = content.detail;
         if (
           typeof workload !== 'string' ||
           typeof entry !== 'string' ||
@@ -102,7 +102,8 @@ export class InventoryProof {
   }
 
   async #issued(record: CertificateRecord, row: string): Promise<boolean> {
-    // the record is never earlier than the intent; clocks may have gone back a little in between
+    // the record is never earlier than the intent, but a clock may have gone back a little in
+    // between
     const filter = {
       subject: record.spiffeId,
       kind: 'certificate.issued',
@@ -110,17 +111,17 @@ export class InventoryProof {
     };
     let after: string | undefined;
     for (let page = 0; page < pages; page += 1) {
-      const found = await this.#audit.list(
+      const issuances = await this.#audit.list(
         filter,
         after === undefined ? { size: 200 } : { size: 200, after },
       );
-      for (const { sequence, canonical } of found.items) {
-        const said = readCanonical(canonical);
-        if (said?.kind !== 'certificate.issued' || said.detail['serial'] !== record.serial)
+      for (const { sequence, canonical } of issuances.items) {
+        const content = readCanonical(canonical);
+        if (content?.kind !== 'certificate.issued' || content.detail['serial'] !== record.serial)
           continue;
-        const { detail } = said;
+        const { detail } = content;
         const logged = JSON.stringify([
-          said.subject,
+          content.subject,
           detail['certificateKind'],
           detail['sha256'],
           detail['holder'],
@@ -133,8 +134,8 @@ export class InventoryProof {
         ]);
         return logged === row && this.#facts.holds(sequence, leafHash(canonical));
       }
-      if (found.next === undefined) return false;
-      after = found.next;
+      if (issuances.next === undefined) return false;
+      after = issuances.next;
     }
     return false;
   }

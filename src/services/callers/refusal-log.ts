@@ -14,8 +14,8 @@ import { actorOf, type Caller } from './caller.ts';
 import type { Refusals } from './callers.ts';
 
 /**
- * Codes of these statuses are refusals: the caller was told no. The rest is absence or trouble, and
- * no act of anybody.
+ * Codes with these statuses are refusals. Other statuses mean absence or trouble; they are no act
+ * of a caller.
  */
 const refusalStatuses: ReadonlySet<StatusName> = new Set([
   'PERMISSION_DENIED',
@@ -35,9 +35,9 @@ const notRefusals: ReadonlySet<ErrorCode> = new Set([
   'STARTING_UP',
   'APPROVAL_REQUIRED',
 ]);
-/** Told no as well, with a status that says to try again: two who use one identity show by it. */
+/** Refusals whose status says to try again. They show that two parties use one identity. */
 const alsoRefusals: ReadonlySet<ErrorCode> = new Set(['AGENT_SUPERSEDED', 'OBJECT_NOT_IN_LOG']);
-/** Never a record of their own: they come in floods, and each record costs an fsync. */
+/** Never recorded singly: they come in large numbers, and each record costs an fsync. */
 const alwaysCounted: ReadonlySet<ErrorCode> = new Set(['RATE_LIMITED', 'REQUEST_TOO_LARGE']);
 
 const summaryEveryMs = 60_000;
@@ -85,8 +85,8 @@ export class RefusalLog implements Refusals {
   }
 
   /**
-   * For a caller who proved who he is by other means than a certificate of ours: a node during
-   * attestation.
+   * Records a refusal for a caller that proved its identity without a certificate of ours: a node
+   * during attestation.
    */
   async refusedAs(
     actor: string,
@@ -98,7 +98,7 @@ export class RefusalLog implements Refusals {
   }
 
   /**
-   * An error that is on record elsewhere (issuance audits its own refusals) and must not be
+   * Marks an error that is already recorded (issuance audits its own refusals), so that it is not
    * recorded again.
    */
   mark(error: PkiError, refusalId: string): void {
@@ -111,10 +111,10 @@ export class RefusalLog implements Refusals {
 
   count(operation: string, code: ErrorCode): void {
     const key = `${operation} ${code}`;
-    const known = this.#counters.get(key);
-    // names come from our own tables, the bound is for the day when one does not
-    if (known === undefined && this.#counters.size >= maximumCounters) return;
-    this.#counters.set(key, (known ?? 0) + 1);
+    const counter = this.#counters.get(key);
+    // keys come from our own tables; the bound protects against a defect there
+    if (counter === undefined && this.#counters.size >= maximumCounters) return;
+    this.#counters.set(key, (counter ?? 0) + 1);
     this.#cancelTimer ??= this.#clock.after(summaryEveryMs, () => {
       this.#cancelTimer = undefined;
       void this.flush();
@@ -147,8 +147,8 @@ export class RefusalLog implements Refusals {
     error: PkiError,
     subject: string | undefined,
   ): Promise<string> {
-    const known = this.#ids.get(error);
-    if (known !== undefined) return known;
+    const knownId = this.#ids.get(error);
+    if (knownId !== undefined) return knownId;
     const refusalId = uuidv7(this.#clock.nowMs());
     this.#ids.set(error, refusalId);
     if (!isRefusal(error.code)) return refusalId;
@@ -172,8 +172,8 @@ export class RefusalLog implements Refusals {
   }
 
   /**
-   * Refusals of one turn, and those that come while a commit runs, share a commit. A failing store
-   * is logged: the refusal stands all the same.
+   * Refusals of one turn, and those that arrive during a commit, share a commit. A failure of the
+   * store is logged, and the refusal still applies.
    */
   #append(event: AuditEvent): Promise<void> {
     return new Promise((resolve) => {
@@ -210,13 +210,13 @@ export const isRefusal = (code: ErrorCode): boolean =>
 export interface RefusableCall {
   readonly caller: Caller;
   readonly operation: OperationName;
-  /** What the call is about; without one the record names the caller. */
+  /** The subject of the call. Absent: the record names the caller. */
   readonly subject?: string | undefined;
 }
 
 /**
- * Runs an operation of a caller. Whatever it throws becomes a PkiError; a refusal is on record
- * before the error goes on.
+ * Runs an operation of a caller. Whatever it throws becomes a PkiError. A refusal is recorded
+ * before the error is thrown on.
  */
 export async function refusing<T>(
   refusals: Refusals,

@@ -10,11 +10,11 @@ import {
 
 const maximumTokenLength = 256;
 
-/** By a token that an operator made for this node. Evidence: the token as text. */
+/** Attests with a token that an operator made for this node. Evidence: the token as text. */
 export const joinToken = nodeAttestorType({
   type: 'join_token',
   namespace: 'operator',
-  // whoever made the token has checked the name
+  // the name was checked when the token was made
   isAgentName: () => true,
   configuration: z.strictObject({}).prefault({}),
   create: (_configuration, dependencies) => joinTokenAttestor(dependencies),
@@ -25,19 +25,19 @@ const joinTokenAttestor = ({ tokens, clock }: NodeAttestorDependencies): NodeAtt
     const token = evidence.toString('utf8');
     if (token === '' || evidence.length > maximumTokenLength) throw unknownToken();
     const hash = createHash('sha256').update(token).digest();
-    const found = await tokens.byHash(hash.toString('hex'));
+    const row = await tokens.byHash(hash.toString('hex'));
     if (
-      found === undefined ||
-      !timingSafeEqual(Buffer.from(found.tokenSha256, 'hex'), hash) ||
-      found.expiresAt <= clock.now()
+      row === undefined ||
+      !timingSafeEqual(Buffer.from(row.tokenSha256, 'hex'), hash) ||
+      row.expiresAt <= clock.now()
     )
       throw unknownToken();
     return {
       kind: 'proven',
-      agentName: SpiffeId.of(found.agentId).segments.at(-1) as string,
-      selectors: found.nodeSelectors,
-      use: { kind: 'token', tokenId: found.id, refused: unknownToken },
-      detail: { token: found.id },
+      agentName: SpiffeId.of(row.agentId).segments.at(-1) as string,
+      selectors: row.nodeSelectors,
+      use: { kind: 'token', tokenId: row.id, refused: unknownToken },
+      detail: { token: row.id },
     };
   },
 });

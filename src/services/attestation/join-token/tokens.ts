@@ -16,10 +16,10 @@ import type { NodeAttestors } from '../node-attestors.ts';
 
 export interface TokenDependencies {
   readonly tokens: Pick<JoinTokenStore, 'create' | 'list' | 'byId' | 'revoke'>;
-  /** Which names are free for agents. */
+  /** Tells which agent names are free. */
   readonly attestors: Pick<NodeAttestors, 'isFreeName'>;
   readonly authorities: Pick<Authorities, 'all' | 'issuing' | 'rootOf'>;
-  /** The root that the server's certificate stands under; undefined while it has none. */
+  /** DER of the root that the server's certificate chains to; undefined while it has none. */
   readonly shownRoot: () => Buffer | undefined;
   readonly access: Access;
   readonly refusals: RefusalLog;
@@ -39,7 +39,7 @@ interface JoinTokenRequest {
   readonly nodeSelectors: readonly string[];
 }
 
-/** Join tokens: 256 random bits, shown once, kept as their SHA-256. */
+/** Join tokens: 256 random bits, shown once, stored as their SHA-256. */
 export class TokenService implements Tokens {
   readonly #dependencies: TokenDependencies;
 
@@ -58,15 +58,15 @@ export class TokenService implements Tokens {
       async () => {
         const { clock } = this.#dependencies;
         const rights = await this.#dependencies.access.of(caller);
-        const asked = this.#checked(rights, request);
+        const checked = this.#checked(rights, request);
         const token = this.#dependencies.random.bytes(tokenBytes).toString('base64url');
         const now = clock.now();
         const record: JoinToken = {
           id: uuidv7(clock.nowMs()),
           tokenSha256: createHash('sha256').update(token).digest('hex'),
-          agentId: asked.agentId,
-          nodeSelectors: asked.nodeSelectors,
-          expiresAt: now + asked.ttlSeconds,
+          agentId: checked.agentId,
+          nodeSelectors: checked.nodeSelectors,
+          expiresAt: now + checked.ttlSeconds,
           boundPublicKeySha256: null,
           usedAt: null,
           resultSerial: null,
@@ -90,16 +90,16 @@ export class TokenService implements Tokens {
     );
   }
 
-  /** Throws INVALID_REQUEST, ROLE_MISSING, SELECTOR_INVALID, TTL_OUT_OF_RANGE. */
+  /** @throws PkiError INVALID_REQUEST, ROLE_MISSING, SELECTOR_INVALID, TTL_OUT_OF_RANGE */
   #checked(
     rights: OperatorRights,
-    { agentName, nodeSelectors: texts, ttlSeconds: asked }: JoinTokenRequest,
+    { agentName, nodeSelectors: texts, ttlSeconds: requestedSeconds }: JoinTokenRequest,
   ): Pick<JoinToken, 'agentId' | 'nodeSelectors'> & { readonly ttlSeconds: number } {
     const { settings, attestors, access } = this.#dependencies;
     if (!attestors.isFreeName(agentName))
       throw new PkiError(
         'INVALID_REQUEST',
-        `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not one free path segment of [A-Za-z0-9._-], up to ${maximumNameLength}`,
+        `agent_name ${JSON.stringify(agentName.slice(0, 80))} is not a free path segment of at most ${maximumNameLength} characters of [A-Za-z0-9._-]`,
       );
     const agentId = agentIdIn(settings.trustDomain, agentName).toString();
     rights.require('token.create', { kind: 'id', spiffeId: agentId });
@@ -109,10 +109,11 @@ export class TokenService implements Tokens {
         `a token has at most ${maximumNodeSelectors} node selectors`,
       );
     const nodeSelectors = [...new Set(texts)].sort().map((text) => unwrap(parseSelector(text)));
-    // selectors put a node into node sets, and so under entries that have nothing to do with its
-    // own name
+    // selectors make a node a member of node sets, and so a parent of entries that do not belong to
+    // its own name
     if (nodeSelectors.length > 0) rights.require('token.create', access.all);
-    const ttlSeconds = asked === 0 ? settings.defaultJoinTokenTtlSeconds : asked;
+    const ttlSeconds =
+      requestedSeconds === 0 ? settings.defaultJoinTokenTtlSeconds : requestedSeconds;
     if (
       !Number.isSafeInteger(ttlSeconds) ||
       ttlSeconds < minimumTokenTtlSeconds ||
@@ -156,7 +157,7 @@ export class TokenService implements Tokens {
             'NOT_FOUND',
             `there is no join token ${JSON.stringify(id.slice(0, 64))}`,
           );
-        // taking away needs the name alone, whatever selectors the token gives
+        // revoking needs a right on the name only, whatever selectors the token gives
         rights.require('token.create', { kind: 'id', spiffeId: token.agentId });
         return tokens.revoke(id, clock.now(), {
           timeMs: clock.nowMs(),
@@ -170,8 +171,9 @@ export class TokenService implements Tokens {
   }
 
   /**
-   * The agent checks the root that the server shows, so that one comes first. After it those that
-   * the server may show next: a new root that is published, or active already.
+   * Fingerprints of roots for a joining agent. The root of the server's present certificate comes
+   * first, because the agent checks it. Then follow roots that the server may show next: new roots
+   * that are published or already active.
    */
   #rootFingerprints(): readonly string[] {
     const { authorities, shownRoot } = this.#dependencies;

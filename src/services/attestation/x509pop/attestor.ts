@@ -8,8 +8,8 @@ import { verifyNodeCertificate } from './node-certificate.ts';
 const maximumChainBytes = 64 * 1024;
 
 /**
- * By a certificate that the node has from another CA. Evidence: the chain, leaf first, DER
- * certificates one after the other. Answer: a signature by the key of the leaf.
+ * Attests with a certificate of another CA. Evidence: the chain as concatenated DER certificates,
+ * leaf first. Answer: a signature with the key of the leaf.
  */
 export const x509pop = nodeAttestorType({
   type: 'x509pop',

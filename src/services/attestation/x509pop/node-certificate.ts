@@ -12,15 +12,15 @@ import {
 } from '../../../common/x509/index.ts';
 
 export interface NodeCertificate {
-  /** SHA-256 of the node's certificate, hex: the name of the agent. */
+  /** SHA-256 of the node's certificate, hex. It is the name of the agent. */
   readonly fingerprint: string;
   readonly spkiDer: Buffer;
   readonly selectors: readonly Selector[];
 }
 
 /**
- * A node's certificate under one of the configured CAs, and what it says of the node. Fails with
- * ATTESTATION_FAILED.
+ * Verifies a node's certificate below one of the configured CAs. Returns what it says of the node.
+ * Fails with ATTESTATION_FAILED.
  */
 export function verifyNodeCertificate(
   chainDer: readonly Buffer[],
@@ -51,7 +51,7 @@ export function verifyNodeCertificate(
   });
 }
 
-/** Names that can not be written as a selector are left out, never repaired. */
+/** Names that can not be a selector are left out, never changed. */
 function selectorsOf({ leaf, chain, root }: VerifiedChain): readonly Selector[] {
   const authorities = [...chain.slice(1), root].map(
     ({ raw }) => `x509pop:ca:fingerprint:${createHash('sha256').update(raw).digest('hex')}`,
@@ -71,11 +71,11 @@ function selectorsOf({ leaf, chain, root }: VerifiedChain): readonly Selector[] 
 const commonNameOid = '550403';
 
 /**
- * Values of commonName as UTF8String or PrintableString; a name in another encoding, or not valid
- * UTF-8, is none.
+ * The commonName values, if they are UTF8String or PrintableString. Names in other encodings, or
+ * with invalid UTF-8, are ignored.
  */
 export function commonNames(nameDer: Buffer): readonly string[] {
-  const found = parsing('CERTIFICATE_MALFORMED', () => {
+  const parsed = parsing('CERTIFICATE_MALFORMED', () => {
     const names: string[] = [];
     const outer = new DerReader(nameDer).sequence('name');
     while (outer.more) {
@@ -95,5 +95,5 @@ export function commonNames(nameDer: Buffer): readonly string[] {
     }
     return ok(names);
   });
-  return found.ok ? found.value : [];
+  return parsed.ok ? parsed.value : [];
 }
