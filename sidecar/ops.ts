@@ -39,10 +39,12 @@ export interface OpsServer extends AsyncDisposable {
  * HTTP for operations on a loopback address: /metrics, /live, /ready. Read-only, no secrets. Throws
  * SOCKET_IN_USE.
  */
-export async function startOps(parts: OpsDependencies): Promise<OpsServer> {
-  const server = createServer(times, (request, response) => answer(parts, request, response));
-  const slots = boundConnections(server, maximumConnections, parts.onRefused);
-  await listen(server, parts);
+export async function startOps(dependencies: OpsDependencies): Promise<OpsServer> {
+  const server = createServer(times, (request, response) =>
+    answer(dependencies, request, response),
+  );
+  const slots = boundConnections(server, maximumConnections, dependencies.onRefused);
+  await listen(server, dependencies);
   return {
     port: (server.address() as AddressInfo).port,
     [Symbol.asyncDispose]: () =>
@@ -69,7 +71,11 @@ function listen(server: Server, { address, port }: OpsDependencies): Promise<voi
   });
 }
 
-function answer(parts: OpsDependencies, request: IncomingMessage, response: ServerResponse): void {
+function answer(
+  dependencies: OpsDependencies,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     sendJson(response, 405, { code: 'INVALID_REQUEST', message: 'only GET is offered here' });
     return;
@@ -79,13 +85,13 @@ function answer(parts: OpsDependencies, request: IncomingMessage, response: Serv
       sendJson(response, 200, { live: true });
       return;
     case '/ready': {
-      const { reasons, notes } = parts.readiness();
+      const { reasons, notes } = dependencies.readiness();
       const ready = reasons.length === 0;
       sendJson(response, ready ? 200 : 503, { ready, reasons, notes });
       return;
     }
     case '/metrics':
-      answerMetrics(parts, request, response);
+      answerMetrics(dependencies, request, response);
       return;
     default:
       sendJson(response, 404, {
@@ -96,7 +102,7 @@ function answer(parts: OpsDependencies, request: IncomingMessage, response: Serv
 }
 
 function answerMetrics(
-  parts: OpsDependencies,
+  dependencies: OpsDependencies,
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
@@ -108,10 +114,10 @@ function answerMetrics(
     });
     return;
   }
-  parts.metrics().then(
-    (text) => send(response, 200, parts.metricsContentType, text),
+  dependencies.metrics().then(
+    (text) => send(response, 200, dependencies.metricsContentType, text),
     (thrown: unknown) => {
-      parts.logger.error({ ...errorFields(thrown) }, 'metrics could not be collected');
+      dependencies.logger.error({ ...errorFields(thrown) }, 'metrics could not be collected');
       send(response, 500, 'text/plain', 'metrics could not be collected\n');
     },
   );

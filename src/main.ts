@@ -45,7 +45,7 @@ async function askOnTerminal(question: string): Promise<boolean | undefined> {
   }
 }
 
-const parts: CliDependencies = {
+const dependencies: CliDependencies = {
   runServer: async ({ configPath, acceptRestore }) => {
     const { runServer } = await import('./compose/index.ts');
     return runServer({
@@ -172,7 +172,7 @@ const context: CliContext = {
   },
   signal: stop.signal,
   now: () => Math.floor(Date.now() / 1000),
-  parts,
+  dependencies,
 };
 
 const exitCode = await runCli(process.argv.slice(2), context);

@@ -57,7 +57,7 @@ export interface WorkloadAttestorType<Configuration = unknown> {
   /** Undefined: the type is not configured. */
   create(
     configuration: Configuration,
-    parts: WorkloadAttestorDependencies,
+    dependencies: WorkloadAttestorDependencies,
   ): WorkloadAttestor | undefined;
 }
 
@@ -66,5 +66,6 @@ export const workloadAttestorType = <Configuration>(
   type: WorkloadAttestorType<Configuration>,
 ): WorkloadAttestorType => ({
   ...type,
-  create: (configuration, parts) => type.create(type.configuration.parse(configuration), parts),
+  create: (configuration, dependencies) =>
+    type.create(type.configuration.parse(configuration), dependencies),
 });

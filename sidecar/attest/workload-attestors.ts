@@ -34,7 +34,7 @@ export class WorkloadAttestors implements WorkloadAttestor {
   constructor(
     types: readonly WorkloadAttestorType[],
     configuration: WorkloadAttestorConfiguration,
-    parts: WorkloadAttestorDependencies,
+    dependencies: WorkloadAttestorDependencies,
   ) {
     const claimed = [coreSelectorType, ...types.flatMap(({ selectorTypes }) => selectorTypes)];
     if (new Set(claimed).size !== claimed.length)
@@ -42,7 +42,7 @@ export class WorkloadAttestors implements WorkloadAttestor {
         `types of workload attestation claim a selector twice: ${claimed.join(', ')}`,
       );
     this.#running = types.flatMap((type) => {
-      const attestor = type.create(configuration[type.type], parts);
+      const attestor = type.create(configuration[type.type], dependencies);
       return attestor === undefined ? [] : [{ type, attestor }];
     });
   }

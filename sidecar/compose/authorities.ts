@@ -22,16 +22,16 @@ export interface AuthoritiesDependencies {
 
 /** Acts on what the server says of its authorities. */
 export class AuthoritiesFollower {
-  readonly #parts: AuthoritiesDependencies;
+  readonly #dependencies: AuthoritiesDependencies;
   #pulledForwardSerial = '';
 
-  constructor(parts: AuthoritiesDependencies) {
-    this.#parts = parts;
+  constructor(dependencies: AuthoritiesDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** All authorities that are tainted now: what they signed is renewed inside their windows. */
   tainted(tainted: readonly TaintedAuthority__Output[]): void {
-    const { x509, jwt, identity, replan } = this.#parts;
+    const { x509, jwt, identity, replan } = this.#dependencies;
     x509.setTainted(
       new Map(tainted.map(({ authorityId, windowSeconds }) => [authorityId, windowSeconds])),
     );
@@ -51,7 +51,7 @@ export class AuthoritiesFollower {
 
   /** The published issuers and their CRLs. */
   updated({ published, crls: wireCrls }: AuthoritiesUpdate__Output): void {
-    const { bundles, issuers, clock, logger, onChange } = this.#parts;
+    const { bundles, issuers, clock, logger, onChange } = this.#dependencies;
     issuers.set(published);
     const crls = checkCrlSet(
       wireCrls.map(({ der }) => der),

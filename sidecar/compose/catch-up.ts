@@ -21,13 +21,13 @@ export interface CatchUpDependencies {
  */
 export async function connectCatchingUp(
   open: () => Promise<IssuerConnection>,
-  parts: CatchUpDependencies,
+  dependencies: CatchUpDependencies,
   signal: AbortSignal,
 ): Promise<IssuerConnection> {
   try {
     return await open();
   } catch (thrown) {
-    const { bundles, logger } = parts;
+    const { bundles, logger } = dependencies;
     if (
       !(thrown instanceof PkiError) ||
       thrown.code !== 'SERVER_UNTRUSTED' ||
@@ -35,7 +35,7 @@ export async function connectCatchingUp(
     )
       throw thrown;
     const before = bundles.current()?.sequence ?? 0;
-    await walk(before, parts, signal).catch((failure: unknown) =>
+    await walk(before, dependencies, signal).catch((failure: unknown) =>
       logger.warn({ ...errorFields(failure) }, 'the bundle could not be brought up to date'),
     );
     const after = bundles.current()?.sequence ?? 0;

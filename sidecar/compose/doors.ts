@@ -47,10 +47,10 @@ const drainMs = 1000;
 
 export async function openDoors(
   environment: AgentEnvironment,
-  parts: DoorsDependencies,
+  dependencies: DoorsDependencies,
 ): Promise<DoorsStage> {
   const { config, logger, clock } = environment;
-  const { trust, entries, held, metrics, readiness } = parts;
+  const { trust, entries, held, metrics, readiness } = dependencies;
   await using started = new AsyncDisposableStack();
   const attestor = started.use(
     createAttestor({
@@ -69,9 +69,9 @@ export async function openDoors(
     refusals: createRefusalLog(),
     clock,
   };
-  const workloads = await openWorkloadSocket(environment, parts, shared);
+  const workloads = await openWorkloadSocket(environment, dependencies, shared);
   started.defer(() => workloads.drain(drainMs));
-  started.use(await openLocalSocket(environment, parts, shared));
+  started.use(await openLocalSocket(environment, dependencies, shared));
   const ops = started.use(
     await startOps({
       ...config.ops,

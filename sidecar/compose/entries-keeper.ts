@@ -19,16 +19,16 @@ const delayMs = 5000;
  * what is missing.
  */
 export class EntriesKeeper {
-  readonly #parts: EntriesKeeperDependencies;
+  readonly #dependencies: EntriesKeeperDependencies;
   #cancel: (() => void) | undefined;
   #writing: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: EntriesKeeperDependencies) {
-    this.#parts = parts;
+  constructor(dependencies: EntriesKeeperDependencies) {
+    this.#dependencies = dependencies;
   }
 
   changed(): void {
-    this.#cancel ??= this.#parts.clock.after(delayMs, () => this.#write());
+    this.#cancel ??= this.#dependencies.clock.after(delayMs, () => this.#write());
   }
 
   /** Writes what is due. */
@@ -42,7 +42,7 @@ export class EntriesKeeper {
 
   #write(): void {
     this.#cancel = undefined;
-    const { directory, writes, cache, receiver } = this.#parts;
+    const { directory, writes, cache, receiver } = this.#dependencies;
     this.#writing = writes.put(entriesFile, async () => {
       const { agentId, position } = receiver;
       if (agentId !== undefined && position !== undefined)

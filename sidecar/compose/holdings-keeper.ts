@@ -17,16 +17,16 @@ export interface HoldingsKeeperDependencies {
 
 /** Writes down who was given a certificate, some time after it changed. */
 export class HoldingsKeeper {
-  readonly #parts: HoldingsKeeperDependencies;
+  readonly #dependencies: HoldingsKeeperDependencies;
   #cancel: (() => void) | undefined;
   #writing: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: HoldingsKeeperDependencies) {
-    this.#parts = parts;
+  constructor(dependencies: HoldingsKeeperDependencies) {
+    this.#dependencies = dependencies;
   }
 
   changed(): void {
-    this.#cancel ??= this.#parts.clock.after(delayMs, () => this.#write());
+    this.#cancel ??= this.#dependencies.clock.after(delayMs, () => this.#write());
   }
 
   /** Writes what is due. */
@@ -40,7 +40,7 @@ export class HoldingsKeeper {
 
   #write(): void {
     this.#cancel = undefined;
-    const { directory, writes, consumers } = this.#parts;
+    const { directory, writes, consumers } = this.#dependencies;
     this.#writing = writes.put(holdingsFile, () => saveHoldings(directory, consumers().holdings()));
   }
 }

@@ -30,8 +30,8 @@ export interface Readiness {
   readonly notes: readonly string[];
 }
 
-export function readinessOf(parts: ReportDependencies): Readiness {
-  const { config, trust, entries, svids, session, outageSeconds } = parts;
+export function readinessOf(dependencies: ReportDependencies): Readiness {
+  const { config, trust, entries, svids, session, outageSeconds } = dependencies;
   const { connected, lastError, barred } = session.status();
   const reasons: string[] = [];
   const notes: string[] = [];
@@ -81,12 +81,12 @@ export function standingOf({ svids, session }: ReportDependencies, identity: Ide
       };
 }
 
-export function statusOf(parts: ReportDependencies): AgentStatus {
-  const { config, version, clock, trust, entries, svids, session, outageSeconds } = parts;
+export function statusOf(dependencies: ReportDependencies): AgentStatus {
+  const { config, version, clock, trust, entries, svids, session, outageSeconds } = dependencies;
   const { identity, bundles, trustDomain } = trust;
   const { credential } = identity;
   const { connected, lastError } = session.status();
-  const { reasons, notes } = readinessOf(parts);
+  const { reasons, notes } = readinessOf(dependencies);
   const renewInMs = identity.renewAtMonotonicMs - clock.monotonicMs();
   return {
     spiffeId: identity.spiffeId?.toString() ?? '',
@@ -115,8 +115,8 @@ export function statusOf(parts: ReportDependencies): AgentStatus {
   };
 }
 
-export function gaugesOf(parts: ReportDependencies): AgentGauges {
-  const { clock, trust, entries, held, svids, session, outageSeconds } = parts;
+export function gaugesOf(dependencies: ReportDependencies): AgentGauges {
+  const { clock, trust, entries, held, svids, session, outageSeconds } = dependencies;
   const { identity, bundles } = trust;
   return {
     connected: () => session.connected(),

@@ -14,16 +14,16 @@ export interface SelfConsumerDependencies {
 
 /** The agent as a consumer of its own bundle. Owner of its line among the consumers. */
 export class SelfConsumer {
-  readonly #parts: SelfConsumerDependencies;
+  readonly #dependencies: SelfConsumerDependencies;
   #line: ReturnType<Consumers['registerAgent']> | undefined;
 
-  constructor(parts: SelfConsumerDependencies) {
-    this.#parts = parts;
+  constructor(dependencies: SelfConsumerDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** From the first session on, when the agent has a name. */
   register(): void {
-    const { consumers, identity, version } = this.#parts;
+    const { consumers, identity, version } = this.#dependencies;
     this.#line ??= consumers.registerAgent(
       identity.spiffeId?.toString() ?? '',
       `meshca agent ${version}`,
@@ -36,7 +36,7 @@ export class SelfConsumer {
    * confirmed before it stays, as pending.
    */
   confirm(): void {
-    const { bundles, state, issuers } = this.#parts;
+    const { bundles, state, issuers } = this.#dependencies;
     if (!state.bundleKept()) {
       this.#line?.pending('the newest bundle is not kept: the state directory can not be written');
       return;

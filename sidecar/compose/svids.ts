@@ -28,11 +28,14 @@ export interface SvidsDependencies {
 /** Below what the first message of a stream waits, so that its reader is told why it waits. */
 const readyDeadlineMs = 4_500;
 
-export function openSvids(environment: AgentEnvironment, parts: SvidsDependencies): SvidsStage {
+export function openSvids(
+  environment: AgentEnvironment,
+  dependencies: SvidsDependencies,
+): SvidsStage {
   const { config, logger, clock } = environment;
-  const { entries, session, metrics } = parts;
+  const { entries, session, metrics } = dependencies;
   const keys = new KeyPool(config.svid.keyType, config.svid.readyKeys);
-  const x509 = createX509(environment, parts, keys);
+  const x509 = createX509(environment, dependencies, keys);
   const jwt = new JwtSvids({
     sign: (request) => session.value.signJwtSvid(request),
     cache: entries.cache,

@@ -16,7 +16,7 @@ import { ServedStream, type StreamCall, type StreamDependencies } from './stream
 /** Registers the services of an API: each call gets a session, or a status. */
 export function registerApi(
   server: Server,
-  parts: StreamDependencies,
+  dependencies: StreamDependencies,
   api: SocketApi,
   services: readonly ApiService[],
 ): void {
@@ -37,11 +37,11 @@ export function registerApi(
       handlers[rpc] = (
         method.kind === 'unary'
           ? (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) =>
-              serveUnary(parts.sessions, { api, rpc }, method, { call, callback })
+              serveUnary(dependencies.sessions, { api, rpc }, method, { call, callback })
           : method.kind === 'dialogue'
             ? (call: ServerDuplexStream<unknown, unknown>) =>
-                serveDialogue(parts.sessions, { api, rpc }, method, call)
-            : (call: StreamCall) => serveStream(parts, { api, rpc }, method, call)
+                serveDialogue(dependencies.sessions, { api, rpc }, method, call)
+            : (call: StreamCall) => serveStream(dependencies, { api, rpc }, method, call)
       ) as UntypedHandleCall;
     }
     server.addService(encoded, handlers);
@@ -82,19 +82,22 @@ function serveUnary(
 }
 
 function serveStream(
-  parts: StreamDependencies,
+  dependencies: StreamDependencies,
   method: CalledMethod,
   streamMethod: StreamMethod,
   call: StreamCall,
 ): void {
-  const { sessions } = parts;
+  const { sessions } = dependencies;
   // cancelled before it began: no event will tell
   if (call.cancelled || call.destroyed) return;
   let session: Session | undefined;
   let stream: ServedStream;
   try {
     session = sessions.open(call, method, (error) => stream.end(error));
-    stream = new ServedStream(parts, session, call, { called: method, method: streamMethod });
+    stream = new ServedStream(dependencies, session, call, {
+      called: method,
+      method: streamMethod,
+    });
   } catch (thrown) {
     call.emit('error', sessions.status(thrown, method, session));
     session?.end();

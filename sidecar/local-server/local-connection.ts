@@ -26,30 +26,30 @@ const trailersMs = 250;
 
 /** One accepted connection and the process behind it. Owner of the peer. */
 export class LocalConnection {
-  readonly #parts: LocalConnectionDependencies;
+  readonly #dependencies: LocalConnectionDependencies;
   readonly #calls = new Set<(error: PkiError) => void>();
   #cancelIdle: () => void;
   readonly #cancelLife: () => void;
   #cgroup: { readonly key: string; readonly release: () => void } | undefined;
 
-  constructor(parts: LocalConnectionDependencies) {
-    this.#parts = parts;
-    const { clock, firstCallMs, lifeMs } = parts;
+  constructor(dependencies: LocalConnectionDependencies) {
+    this.#dependencies = dependencies;
+    const { clock, firstCallMs, lifeMs } = dependencies;
     this.#cancelIdle = clock.after(firstCallMs, () => this.destroy());
     this.#cancelLife = lifeMs === undefined ? () => {} : clock.after(lifeMs, () => this.destroy());
   }
 
   get id(): string {
-    return this.#parts.id;
+    return this.#dependencies.id;
   }
   get uid(): number {
-    return this.#parts.uid;
+    return this.#dependencies.uid;
   }
   get pid(): number {
-    return this.#parts.pid;
+    return this.#dependencies.pid;
   }
   get peer(): Peer | undefined {
-    return this.#parts.peer;
+    return this.#dependencies.peer;
   }
   get openCalls(): number {
     return this.#calls.size;
@@ -57,7 +57,7 @@ export class LocalConnection {
 
   /** The process that connected; throws PEER_UNVERIFIABLE where the kernel does not vouch for it. */
   vouched(): Peer {
-    const { peer, refusal } = this.#parts;
+    const { peer, refusal } = this.#dependencies;
     if (peer !== undefined) return peer;
     throw refusal ?? new PkiError('PEER_UNVERIFIABLE', 'the kernel does not vouch for the caller');
   }
@@ -66,7 +66,7 @@ export class LocalConnection {
   fail(error: PkiError): void {
     this.endCalls(error);
     // the process behind it gets nothing else from now on
-    this.#parts.clock.after(trailersMs, () => this.destroy());
+    this.#dependencies.clock.after(trailersMs, () => this.destroy());
   }
 
   endCalls(error: PkiError): void {
@@ -75,7 +75,7 @@ export class LocalConnection {
 
   /** Registers an open call; the returned function ends the registration. */
   enter(end: (error: PkiError) => void): () => void {
-    const { socket, clock, idleMs } = this.#parts;
+    const { socket, clock, idleMs } = this.#dependencies;
     this.#cancelIdle();
     this.#calls.add(end);
     return () => {
@@ -89,7 +89,7 @@ export class LocalConnection {
   countIn(cgroupKey: string): boolean {
     // the root of the hierarchy is no one's own: there only the uid counts
     if (cgroupKey === '/' || this.#cgroup?.key === cgroupKey) return true;
-    const release = this.#parts.takeCgroup(cgroupKey);
+    const release = this.#dependencies.takeCgroup(cgroupKey);
     if (release === undefined) return false;
     this.#cgroup?.release();
     this.#cgroup = { key: cgroupKey, release };
@@ -98,11 +98,11 @@ export class LocalConnection {
 
   /** See Kernel.unreadBytes; undefined too after the socket closed. */
   unreadBytes(): number | undefined {
-    return this.#parts.unreadBytes();
+    return this.#dependencies.unreadBytes();
   }
 
   destroy(): void {
-    this.#parts.socket.destroy();
+    this.#dependencies.socket.destroy();
   }
 
   /** The socket has closed. */
@@ -110,6 +110,6 @@ export class LocalConnection {
     this.#cancelIdle();
     this.#cancelLife();
     this.#cgroup?.release();
-    this.#parts.peer?.[Symbol.dispose]();
+    this.#dependencies.peer?.[Symbol.dispose]();
   }
 }

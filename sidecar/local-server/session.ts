@@ -46,22 +46,22 @@ export interface CallSessionDependencies {
 const listedCharacters = 1_500;
 
 export class CallSession implements Session {
-  readonly #parts: CallSessionDependencies;
+  readonly #dependencies: CallSessionDependencies;
   #ended = false;
 
-  constructor(parts: CallSessionDependencies) {
-    this.#parts = parts;
+  constructor(dependencies: CallSessionDependencies) {
+    this.#dependencies = dependencies;
   }
 
   get connection(): LocalConnection {
-    return this.#parts.connection;
+    return this.#dependencies.connection;
   }
   get rpc(): string {
-    return this.#parts.rpc;
+    return this.#dependencies.rpc;
   }
 
   async attest(): Promise<Attested> {
-    const { attestor, connection, entries, count } = this.#parts;
+    const { attestor, connection, entries, count } = this.#dependencies;
     const attested = await attestor.attest(connection.vouched(), (selectors, prefixes) =>
       entries.wanted(selectors, prefixes),
     );
@@ -71,7 +71,7 @@ export class CallSession implements Session {
   }
 
   async grant(): Promise<Granted> {
-    const { entries } = this.#parts;
+    const { entries } = this.#dependencies;
     if (!entries.synced())
       throw new PkiError('NOT_SYNCED', 'the agent has not received its entries yet');
     const attested = await this.attest();
@@ -81,13 +81,13 @@ export class CallSession implements Session {
   }
 
   verify(): void {
-    this.#parts.attestor.verify(this.#parts.connection.vouched());
+    this.#dependencies.attestor.verify(this.#dependencies.connection.vouched());
   }
 
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#parts.release();
+    this.#dependencies.release();
   }
 }
 

@@ -45,7 +45,7 @@ export const limited = (what: string, waitMs?: number): PkiError =>
 
 /** Opens a session for each call that may be answered, and words the answer for those that may not. */
 export class Sessions {
-  readonly #parts: SessionsDependencies;
+  readonly #dependencies: SessionsDependencies;
   readonly #streamsPerUid: OpenCounter;
   readonly #streamsPerCgroup: OpenCounter;
   readonly #calls: KeyedBuckets;
@@ -53,9 +53,9 @@ export class Sessions {
   readonly #lastSelectors = new WeakMap<LocalConnection, readonly Selector[]>();
   #stopped = false;
 
-  constructor(parts: SessionsDependencies) {
-    const { limits, clock } = parts;
-    this.#parts = parts;
+  constructor(dependencies: SessionsDependencies) {
+    const { limits, clock } = dependencies;
+    this.#dependencies = dependencies;
     this.#streamsPerUid = new OpenCounter(limits.streamsPerUid);
     this.#streamsPerCgroup = new OpenCounter(limits.streamsPerCgroup);
     this.#calls = new KeyedBuckets(
@@ -67,7 +67,7 @@ export class Sessions {
 
   /** Throws what the caller must be told. `onEnd` is called when the connection must end. */
   open(call: AnyCall, method: CalledMethod, onEnd: (error: PkiError) => void): Session {
-    const { attestor, entries, connections } = this.#parts;
+    const { attestor, entries, connections } = this.#dependencies;
     assertMetadata(call, method.api);
     if (this.#stopped) throw new PkiError('SHUTTING_DOWN', 'the agent is shutting down');
     const connection = connections.byId(call.getPeer());
@@ -107,7 +107,7 @@ export class Sessions {
     { api, rpc }: CalledMethod,
     session: Session | undefined,
   ): ReturnType<typeof toStatus> {
-    const { metrics, logger } = this.#parts;
+    const { metrics, logger } = this.#dependencies;
     const error = PkiError.from(thrown);
     metrics.refused(rpc, error.code);
     const connection = session?.connection;
@@ -146,7 +146,7 @@ export class Sessions {
 
   #record(error: PkiError, connection: LocalConnection): string {
     const { code, message } = error;
-    const { refusals, clock } = this.#parts;
+    const { refusals, clock } = this.#dependencies;
     const id = serverRefusalId(error) ?? uuidv7(clock.nowMs());
     const { pid, uid } = connection;
     const selectors = this.#lastSelectors.get(connection) ?? [];

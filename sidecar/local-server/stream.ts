@@ -38,7 +38,7 @@ export class ServedStream implements StreamHandle {
   readonly session: Session;
   readonly metadata: Metadata;
   readonly consumers: StreamConsumers;
-  readonly #parts: StreamDependencies;
+  readonly #dependencies: StreamDependencies;
   readonly #called: CalledMethod;
   readonly #call: StreamCall;
   readonly #proof: DeliveryProof | AckProof;
@@ -51,18 +51,18 @@ export class ServedStream implements StreamHandle {
 
   /** Throws what `method.open` throws. */
   constructor(
-    parts: StreamDependencies,
+    dependencies: StreamDependencies,
     session: Session,
     call: StreamCall,
     { called, method }: { readonly called: CalledMethod; readonly method: StreamMethod },
   ) {
-    const { clock, limits, metrics, hub } = parts;
-    this.#parts = parts;
+    const { clock, limits, metrics, hub } = dependencies;
+    this.#dependencies = dependencies;
     this.#called = called;
     this.session = session;
     this.metadata = call.metadata;
     this.#call = call;
-    this.consumers = new StreamConsumers(parts.consumers, session, method);
+    this.consumers = new StreamConsumers(dependencies.consumers, session, method);
     this.#proof =
       method.proof === 'ack'
         ? ackProof()
@@ -102,7 +102,7 @@ export class ServedStream implements StreamHandle {
   received(request: unknown): void {
     if (this.#ended) return;
     try {
-      this.#parts.sessions.chargeMessage(this.session);
+      this.#dependencies.sessions.chargeMessage(this.session);
       this.#source.received(request);
     } catch (thrown) {
       this.end(PkiError.from(thrown));
@@ -117,14 +117,17 @@ export class ServedStream implements StreamHandle {
     this.#leaveHub();
     this.#source.release();
     this.consumers.remove();
-    this.#parts.metrics.streamClosed(this.session.rpc);
+    this.#dependencies.metrics.streamClosed(this.session.rpc);
     if (error !== undefined)
-      this.#call.emit('error', this.#parts.sessions.status(error, this.#called, this.session));
+      this.#call.emit(
+        'error',
+        this.#dependencies.sessions.status(error, this.#called, this.session),
+      );
     this.session.end();
   }
 
   async #produce(nonce: string): Promise<Message | undefined> {
-    const own = this.#parts.bundles.current();
+    const own = this.#dependencies.bundles.current();
     if (own === undefined) throw new PkiError('STARTING_UP', 'the agent has no trust bundle yet');
     const granted = await this.session.grant();
     this.#granted = granted;
@@ -143,7 +146,7 @@ export class ServedStream implements StreamHandle {
     { identities }: Granted,
     { nonce, more }: { readonly nonce: string; readonly more: boolean },
   ): Message {
-    const { metrics } = this.#parts;
+    const { metrics } = this.#dependencies;
     const { rpc } = this.session;
     return {
       bytes: content.encode(nonce),
@@ -159,7 +162,7 @@ export class ServedStream implements StreamHandle {
         metrics.confirmed(rpc, afterMs);
       },
       onRefused: (reason) => {
-        this.#parts.logger.warn(
+        this.#dependencies.logger.warn(
           { rpc, pid: this.session.connection.pid, resource: content.key, reason },
           'a reader refused what it was sent; it keeps what it had',
         );
@@ -178,8 +181,8 @@ export class ServedStream implements StreamHandle {
 
   #stalled(): void {
     const { connection, rpc } = this.session;
-    const { stallMs } = this.#parts.limits;
-    this.#parts.logger.warn(
+    const { stallMs } = this.#dependencies.limits;
+    this.#dependencies.logger.warn(
       { rpc, uid: connection.uid, pid: connection.pid, stallMs },
       'a workload takes no message; its connection is closed',
     );
@@ -193,7 +196,7 @@ export class ServedStream implements StreamHandle {
    * not be attested anew.
    */
   #unaffected(): boolean {
-    const { entries } = this.#parts;
+    const { entries } = this.#dependencies;
     const granted = this.#granted;
     if (granted === undefined) return false;
     const { selectors } = granted.attested;

@@ -41,7 +41,7 @@ const verifyEveryMs = 5_000;
  * until it succeeds or something newer takes its place.
  */
 export class StateWrites implements Disposable {
-  readonly #parts: StateWritesDependencies;
+  readonly #dependencies: StateWritesDependencies;
   /** Of every file that this run knows, so that a directory that was lost can be filled again. */
   readonly #wanted = new Map<string, Wanted>();
   /** Files that do not stand as wanted; with the error once it was tried. */
@@ -53,8 +53,8 @@ export class StateWrites implements Disposable {
   #watching = false;
   #stopped = false;
 
-  constructor(parts: StateWritesDependencies) {
-    this.#parts = parts;
+  constructor(dependencies: StateWritesDependencies) {
+    this.#dependencies = dependencies;
   }
 
   /** From now on looks whether the directory is still there, also while there is nothing to write. */
@@ -119,14 +119,14 @@ export class StateWrites implements Disposable {
     const unkept = this.unkept().length;
     this.#failures = unkept === 0 ? 0 : this.#failures + 1;
     if (before > 0 && unkept === 0)
-      this.#parts.logger.info({}, 'the state directory keeps everything again');
+      this.#dependencies.logger.info({}, 'the state directory keeps everything again');
     this.#plan();
     if (before !== unkept) for (const listener of this.#listeners) listener();
   }
 
   /** The reason why nothing can be written. */
   async #verify(): Promise<PkiError | undefined> {
-    const { directory, logger } = this.#parts;
+    const { directory, logger } = this.#dependencies;
     try {
       if ((await directory.verify()) === 'held') return undefined;
     } catch (thrown) {
@@ -144,15 +144,15 @@ export class StateWrites implements Disposable {
 
   #owe(file: string): void {
     if (!this.#owed.has(file))
-      this.#owed.set(file, { since: this.#parts.clock.now(), error: undefined });
+      this.#owed.set(file, { since: this.#dependencies.clock.now(), error: undefined });
   }
 
   #failed(file: string, error: PkiError): void {
     const owed = this.#owed.get(file);
     if (owed === undefined) return;
-    this.#parts.onFailure();
+    this.#dependencies.onFailure();
     if (owed.error === undefined)
-      this.#parts.logger.error(
+      this.#dependencies.logger.error(
         { ...errorFields(error), file },
         'the state directory does not keep a file; the agent goes on in memory and tries again',
       );
@@ -166,7 +166,7 @@ export class StateWrites implements Disposable {
       this.#failures === 0
         ? verifyEveryMs
         : Math.min(retry.capMs, retry.baseMs * 2 ** Math.min(10, this.#failures - 1));
-    this.#cancel = this.#parts.clock.after(delayMs, () => void this.flush());
+    this.#cancel = this.#dependencies.clock.after(delayMs, () => void this.flush());
   }
 }
 

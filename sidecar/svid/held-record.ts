@@ -88,3 +88,17 @@ export const gone = (record: HeldRecord): PkiError =>
     'ENTRY_NOT_AUTHORIZED',
     `no entry gives ${record.identity.spiffeId.toString()} to this process any more`,
   );
+
+/** Its right has ended: nothing of it is used or renewed any more. */
+export function withdraw(record: HeldRecord): void {
+  Object.assign(record, {
+    withdrawn: true,
+    svid: undefined,
+    expiresAtMonotonicMs: 0,
+    refusal: undefined,
+    attempt: 0,
+    replaced: [],
+    lost: true,
+    prefetched: false,
+  } satisfies Partial<HeldRecord>);
+}

@@ -7,7 +7,11 @@ import type { X509Svids } from './x509-svids.ts';
 export { JwtSvids, type JwtSvidsDependencies } from './jwt-svids.ts';
 export { KeyPool } from './key-pool.ts';
 export { SigningQueue, type Signed, type SigningRequest } from './signing-queue.ts';
-export type { HeldView, X509SvidsEvents, X509SvidsDependencies } from './parts.ts';
+export type {
+  HeldView,
+  X509SvidsEvents,
+  X509SvidsDependencies,
+} from './x509-svids-dependencies.ts';
 export { X509Svids } from './x509-svids.ts';
 
 /** The one port of the local APIs to what this agent holds. */

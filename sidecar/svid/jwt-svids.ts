@@ -35,13 +35,13 @@ const minimumLeftMs = 5000;
  * away is given until it ends. Owner of them.
  */
 export class JwtSvids {
-  readonly #parts: JwtSvidsDependencies;
+  readonly #dependencies: JwtSvidsDependencies;
   readonly #kept = new Map<string, Kept>();
   readonly #underWay = new Map<string, Promise<HeldJwtSvid>>();
 
-  constructor(parts: JwtSvidsDependencies) {
-    this.#parts = parts;
-    parts.cache.onChange(() => this.#reconcile());
+  constructor(dependencies: JwtSvidsDependencies) {
+    this.#dependencies = dependencies;
+    dependencies.cache.onChange(() => this.#reconcile());
   }
 
   get size(): number {
@@ -56,7 +56,7 @@ export class JwtSvids {
     const sorted = [...new Set(audience)].sort();
     const key = `${identityKey(identity)}\u0000${identity.entry.revision}\u0000${JSON.stringify(sorted)}`;
     const kept = this.#kept.get(key);
-    const now = this.#parts.clock.monotonicMs();
+    const now = this.#dependencies.clock.monotonicMs();
     if (kept !== undefined && now < kept.halfMonotonicMs) {
       this.#kept.delete(key);
       this.#kept.set(key, kept);
@@ -73,7 +73,7 @@ export class JwtSvids {
       if (
         away &&
         kept !== undefined &&
-        kept.expiresMonotonicMs - this.#parts.clock.monotonicMs() > minimumLeftMs
+        kept.expiresMonotonicMs - this.#dependencies.clock.monotonicMs() > minimumLeftMs
       )
         return { ...kept.svid, hint: identity.entry.hint };
       throw error;
@@ -106,7 +106,7 @@ export class JwtSvids {
     audience: readonly string[],
     selectors: readonly Selector[],
   ): Promise<HeldJwtSvid> {
-    const { sign, clock, onSigned, size, cache } = this.#parts;
+    const { sign, clock, onSigned, size, cache } = this.#dependencies;
     const sentAt = clock.monotonicMs();
     let answer: SignJwtSvidResponse__Output;
     try {
@@ -155,7 +155,7 @@ export class JwtSvids {
 
   #reconcile(): void {
     for (const [key, { identity, selectors }] of this.#kept) {
-      const now = this.#parts.cache.identityFor(identity.entry.id, selectors);
+      const now = this.#dependencies.cache.identityFor(identity.entry.id, selectors);
       if (
         now === undefined ||
         now.entry.revision !== identity.entry.revision ||

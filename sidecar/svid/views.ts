@@ -1,7 +1,7 @@
 import type { Clock } from '../../src/common/runtime/index.ts';
 import { currentOf, isInUse, type HeldRecord } from './held-record.ts';
 import type { Standing } from '../ports/svids.ts';
-import type { HeldView } from './parts.ts';
+import type { HeldView } from './x509-svids-dependencies.ts';
 
 export interface Horizon {
   readonly held: number;

@@ -3,11 +3,11 @@ import type { Selector } from '../../src/common/spiffe/index.ts';
 import { identityKey, type Identity } from '../ports/entries.ts';
 import type { HeldX509Svid, Standing, SvidSubscription } from '../ports/svids.ts';
 import { Agenda, pullForwardMs, renewAtMonotonicMs, SuspendWatch } from '../schedule/index.ts';
-import { currentOf, gone, isInUse, newRecord, type HeldRecord } from './held-record.ts';
+import { currentOf, gone, isInUse, newRecord, withdraw, type HeldRecord } from './held-record.ts';
 import { fromStored, toStored } from './kept-keys.ts';
 import { X509Subscription, noteReplaced } from './subscription.ts';
 import { Interner } from './memory.ts';
-import type { HeldView, X509SvidsDependencies } from './parts.ts';
+import type { HeldView, X509SvidsDependencies } from './x509-svids-dependencies.ts';
 import { reconcile, toPrefetch } from './reconcile.ts';
 import { afterFailure } from './retry.ts';
 import type { Signed } from './signing-queue.ts';
@@ -25,7 +25,7 @@ const maximumCatchUpMs = 60_000;
  * after and obtained ahead of use. Owner of all of them and of their renewal.
  */
 export class X509Svids {
-  readonly #parts: X509SvidsDependencies;
+  readonly #dependencies: X509SvidsDependencies;
   readonly #records = new Map<string, HeldRecord>();
   readonly #agenda: Agenda<string>;
   readonly #watch: SuspendWatch;
@@ -37,16 +37,16 @@ export class X509Svids {
   #reconcilePlanned = false;
   #stopped = false;
 
-  constructor(parts: X509SvidsDependencies) {
-    this.#parts = parts;
-    this.#warmth = new Warmth(parts.warm, (record) => this.#forget(record));
-    this.#watch = new SuspendWatch(parts.clock);
+  constructor(dependencies: X509SvidsDependencies) {
+    this.#dependencies = dependencies;
+    this.#warmth = new Warmth(dependencies.warm, (record) => this.#forget(record));
+    this.#watch = new SuspendWatch(dependencies.clock);
     this.#agenda = new Agenda(
-      parts.clock,
+      dependencies.clock,
       (due) => this.#due(due),
       () => this.#woke(),
     );
-    parts.cache.onChange(() => this.#reconcileSoon());
+    dependencies.cache.onChange(() => this.#reconcileSoon());
   }
 
   acquire(identity: Identity, selectors: readonly Selector[]): SvidSubscription {
@@ -59,14 +59,14 @@ export class X509Svids {
     this.#warmth.used(record);
     const subscription = new X509Subscription(record, {
       current: () => this.#current(record),
-      replaced: this.#parts.events.replaced,
+      replaced: this.#dependencies.events.replaced,
       released: () => this.#released(record),
-      clock: this.#parts.clock,
-      deadlineMs: this.#parts.readyDeadlineMs,
-      connected: this.#parts.connected,
+      clock: this.#dependencies.clock,
+      deadlineMs: this.#dependencies.readyDeadlineMs,
+      connected: this.#dependencies.connected,
     });
     record.subscriptions.add(subscription);
-    const now = this.#parts.clock.monotonicMs();
+    const now = this.#dependencies.clock.monotonicMs();
     const due = this.#agenda.at(key);
     if (this.#current(record) === undefined) {
       if (record.refusal === undefined || record.refusedUntilMonotonicMs <= now)
@@ -74,13 +74,14 @@ export class X509Svids {
     } else if (due === undefined || due >= record.expiresAtMonotonicMs)
       this.#agenda.set(key, Math.max(now, this.#plannedFrom(record)));
     // one that was kept warm was not in use when the taint was told
-    if (record.subscriptions.size === 1) this.#pullForward(record, this.#parts.random.uniform());
+    if (record.subscriptions.size === 1)
+      this.#pullForward(record, this.#dependencies.random.uniform());
     return subscription;
   }
 
   /** The connection is back: those who wait for a first SVID ask at once, renewals spread out. */
   reconnected(): void {
-    const { clock, random } = this.#parts;
+    const { clock, random } = this.#dependencies;
     const now = clock.monotonicMs();
     for (const record of this.#offline) {
       record.attempt = 0;
@@ -102,23 +103,25 @@ export class X509Svids {
    */
   setTainted(tainted: ReadonlyMap<string, number>): void {
     for (const { record, share } of this.#tainted.set(tainted, this.#records.values(), () =>
-      this.#parts.random.uniform(),
+      this.#dependencies.random.uniform(),
     ))
       this.#pullForward(record, share);
   }
 
   held(): readonly HeldView[] {
-    return heldViews(this.#records.values(), this.#parts.clock, (key) => this.#agenda.at(key));
+    return heldViews(this.#records.values(), this.#dependencies.clock, (key) =>
+      this.#agenda.at(key),
+    );
   }
 
   standing(identity: Identity): Standing {
     const record = this.#records.get(identityKey(identity));
-    return standingOf(record, this.#parts.clock.monotonicMs());
+    return standingOf(record, this.#dependencies.clock.monotonicMs());
   }
 
   /** Number held, and seconds until the first of those in use expires. */
   horizon(): Horizon {
-    return horizonOf(this.#records.values(), this.#parts.clock.monotonicMs());
+    return horizonOf(this.#records.values(), this.#dependencies.clock.monotonicMs());
   }
 
   /** The shortest life among what is in use: the outage that is survived follows from it. */
@@ -131,7 +134,7 @@ export class X509Svids {
    * known.
    */
   async restore(): Promise<void> {
-    const { keyStore, cache, clock } = this.#parts;
+    const { keyStore, cache, clock } = this.#dependencies;
     if (keyStore === undefined) return;
     for (const stored of await keyStore.load()) {
       const record = fromStored(
@@ -164,7 +167,7 @@ export class X509Svids {
   }
 
   #current(record: HeldRecord): HeldX509Svid | undefined {
-    return currentOf(record, this.#parts.clock.monotonicMs());
+    return currentOf(record, this.#dependencies.clock.monotonicMs());
   }
 
   #released(record: HeldRecord): void {
@@ -193,7 +196,7 @@ export class X509Svids {
       replacesSerial: record.svid?.serial ?? '',
       unanswered: record.unanswered,
     };
-    this.#parts.queue
+    this.#dependencies.queue
       .sign(request, first && record.subscriptions.size > 0)
       .then((signed) => {
         record.signing = false;
@@ -208,7 +211,7 @@ export class X509Svids {
 
   #accept(record: HeldRecord, signed: Signed, askedRevision: number): void {
     if (record.dropped || record.withdrawn || this.#stopped) return;
-    const { trustDomain, roots, events, logger, keyStore, random } = this.#parts;
+    const { trustDomain, roots, events, logger, keyStore, random } = this.#dependencies;
     const spiffeId = record.identity.spiffeId.toString();
     verifySigned(signed, record.identity.spiffeId, trustDomain, roots());
     const previous = record.svid;
@@ -234,7 +237,7 @@ export class X509Svids {
 
   #failed(record: HeldRecord, error: PkiError): void {
     if (record.dropped || record.withdrawn || this.#stopped) return;
-    const { clock, random, events, logger, connected } = this.#parts;
+    const { clock, random, events, logger, connected } = this.#dependencies;
     const now = clock.monotonicMs();
     const expired = record.svid !== undefined && record.expiresAtMonotonicMs <= now;
     if (expired) {
@@ -268,7 +271,7 @@ export class X509Svids {
   }
 
   #due(keys: readonly string[]): void {
-    const now = this.#parts.clock.monotonicMs();
+    const now = this.#dependencies.clock.monotonicMs();
     for (const key of keys) {
       const record = this.#records.get(key);
       if (record === undefined) continue;
@@ -282,7 +285,7 @@ export class X509Svids {
   #woke(): void {
     const slept = this.#watch.slept();
     if (slept === 0) return;
-    this.#parts.logger.info(
+    this.#dependencies.logger.info(
       { sleptMs: Math.round(slept) },
       'the machine was suspended, or its clock was set forward',
     );
@@ -297,7 +300,7 @@ export class X509Svids {
     return renewAtMonotonicMs(
       record.lifetimeSeconds,
       record.expiresAtMonotonicMs - record.lifetimeSeconds * 1000,
-      this.#parts.random.uniform(),
+      this.#dependencies.random.uniform(),
     );
   }
 
@@ -309,7 +312,7 @@ export class X509Svids {
       record.key,
       pullForwardMs(
         this.#agenda.at(record.key) ?? Infinity,
-        this.#parts.clock.monotonicMs(),
+        this.#dependencies.clock.monotonicMs(),
         windowSeconds,
         share,
       ),
@@ -330,7 +333,7 @@ export class X509Svids {
    * otherwise is renewed.
    */
   #reconcile(): void {
-    const { cache, clock, random, prefetch, connected } = this.#parts;
+    const { cache, clock, random, prefetch, connected } = this.#dependencies;
     const { ended, changed } = reconcile(this.#records.values(), cache, clock.now());
     for (const record of ended) this.#withdraw(record);
     for (const record of changed) {
@@ -351,8 +354,8 @@ export class X509Svids {
   }
 
   /**
-   * The right has ended: the key goes at once. A record with subscriptions stays, so that its holders get
-   * a new SVID if the right comes back.
+   * The right has ended: the key goes at once. A record with subscriptions stays, so that its
+   * holders get a new SVID if the right comes back.
    */
   #withdraw(record: HeldRecord): void {
     if (record.subscriptions.size === 0) {
@@ -360,16 +363,7 @@ export class X509Svids {
       return;
     }
     if (record.withdrawn) return;
-    Object.assign(record, {
-      withdrawn: true,
-      svid: undefined,
-      expiresAtMonotonicMs: 0,
-      refusal: undefined,
-      attempt: 0,
-      replaced: [],
-      lost: true,
-      prefetched: false,
-    });
+    withdraw(record);
     this.#agenda.delete(record.key);
     this.#offline.delete(record);
     for (const subscription of record.subscriptions) subscription.failed(gone(record));
@@ -377,10 +371,13 @@ export class X509Svids {
   }
 
   #removeStored(record: HeldRecord): void {
-    this.#parts.keyStore
+    this.#dependencies.keyStore
       ?.remove(record.key)
       .catch((thrown: unknown) =>
-        this.#parts.logger.error({ ...errorFields(thrown) }, 'a workload key could not be removed'),
+        this.#dependencies.logger.error(
+          { ...errorFields(thrown) },
+          'a workload key could not be removed',
+        ),
       );
   }
 

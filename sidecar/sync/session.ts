@@ -73,7 +73,7 @@ const maximumRenewalSleepMs = 30_000;
  * only by its signal.
  */
 export class IssuerSession {
-  readonly #parts: SessionDependencies;
+  readonly #dependencies: SessionDependencies;
   #connection: IssuerConnection | undefined;
   #stream: SyncStream | undefined;
   #next: IssuerConnection | undefined;
@@ -93,8 +93,8 @@ export class IssuerSession {
   #planned = new AbortController();
   readonly #listeners = new Set<() => void>();
 
-  constructor(parts: SessionDependencies) {
-    this.#parts = parts;
+  constructor(dependencies: SessionDependencies) {
+    this.#dependencies = dependencies;
   }
 
   status(): SessionStatus {
@@ -104,7 +104,9 @@ export class IssuerSession {
       barred: this.#barred,
       clockSkewSeconds: this.#skewSeconds,
       serverVersion: this.#serverVersion,
-      lastContactMonotonicMs: this.#welcomed ? this.#parts.clock.monotonicMs() : this.#lastContact,
+      lastContactMonotonicMs: this.#welcomed
+        ? this.#dependencies.clock.monotonicMs()
+        : this.#lastContact,
     };
   }
 
@@ -152,7 +154,7 @@ export class IssuerSession {
   }
 
   async #once(signal: AbortSignal): Promise<void> {
-    const { identity, connect } = this.#parts;
+    const { identity, connect } = this.#dependencies;
     let connection = this.#next;
     this.#next = undefined;
     if (connection === undefined) {
@@ -162,7 +164,7 @@ export class IssuerSession {
       connection = await connect(as, signal);
     }
     const stream = new SyncStream({
-      ...this.#parts,
+      ...this.#dependencies,
       connection,
       agentId: identity.spiffeId?.toString() ?? '',
       onWelcome: (welcome) => this.#welcome(welcome),
@@ -217,7 +219,7 @@ export class IssuerSession {
 
   /** False: the own SVID is due for renewal now. */
   async #slept(signal: AbortSignal): Promise<boolean> {
-    const { identity, clock } = this.#parts;
+    const { identity, clock } = this.#dependencies;
     const waitMs = identity.renewAtMonotonicMs - clock.monotonicMs();
     if (waitMs <= 0) return false;
     const either = AbortSignal.any([signal, this.#planned.signal]);
@@ -226,7 +228,7 @@ export class IssuerSession {
   }
 
   async #renew(connection: IssuerConnection): Promise<void> {
-    const { identity, logger, onRenewal } = this.#parts;
+    const { identity, logger, onRenewal } = this.#dependencies;
     const before = identity.credential?.serial;
     await identity.renew(connection);
     this.#replacedSerial = before;
@@ -238,10 +240,10 @@ export class IssuerSession {
   }
 
   async #connectAnew(signal: AbortSignal): Promise<void> {
-    const as = this.#parts.identity.clientIdentity();
+    const as = this.#dependencies.identity.clientIdentity();
     if (as === undefined)
       throw new PkiError('CERTIFICATE_EXPIRED', 'the renewed SVID is not valid');
-    this.#next = await this.#parts.connect(as, signal);
+    this.#next = await this.#dependencies.connect(as, signal);
   }
 
   async #renewalFailed(
@@ -252,7 +254,7 @@ export class IssuerSession {
       signal,
     }: { readonly renewed: boolean; readonly attempt: number; readonly signal: AbortSignal },
   ): Promise<void> {
-    const { identity, clock, random, logger, onRenewal } = this.#parts;
+    const { identity, clock, random, logger, onRenewal } = this.#dependencies;
     if (!renewed) onRenewal(false);
     this.#lastError = error;
     logger.warn(
@@ -268,11 +270,11 @@ export class IssuerSession {
   }
 
   #welcome(welcome: SyncWelcome__Output): void {
-    const { clock, logger } = this.#parts;
+    const { clock, logger } = this.#dependencies;
     this.#failures = 0;
     this.#welcomed = true;
     if (this.#replacedSerial !== undefined)
-      this.#parts.replacements.confirmed(this.#replacedSerial);
+      this.#dependencies.replacements.confirmed(this.#replacedSerial);
     this.#replacedSerial = undefined;
     this.#lastError = undefined;
     this.#barred = undefined;
@@ -291,7 +293,7 @@ export class IssuerSession {
   }
 
   async #failed(error: PkiError, signal: AbortSignal): Promise<void> {
-    const { clock, random, reconnect, identity, logger } = this.#parts;
+    const { clock, random, reconnect, identity, logger } = this.#dependencies;
     const welcomed = this.#welcomed;
     this.#drop();
     this.#lastError = error;
@@ -319,8 +321,8 @@ export class IssuerSession {
             ...reconnect,
             capMs: reconnectCapMs(
               reconnect.capMs,
-              this.#parts.soonestExpirySeconds(),
-              this.#parts.shortestLifeSeconds(),
+              this.#dependencies.soonestExpirySeconds(),
+              this.#dependencies.shortestLifeSeconds(),
             ),
           },
     );
@@ -361,7 +363,7 @@ export class IssuerSession {
     this.#stream = undefined;
     this.#welcomed = false;
     if (was) {
-      this.#lastContact = this.#parts.clock.monotonicMs();
+      this.#lastContact = this.#dependencies.clock.monotonicMs();
       this.#announce();
     }
   }

@@ -49,7 +49,7 @@ const reportEveryMs = 500;
 
 /** One sync stream from hello to its end. */
 export class SyncStream {
-  readonly #parts: SyncStreamDependencies;
+  readonly #dependencies: SyncStreamDependencies;
   readonly #call: ClientDuplexStream<SyncUp, SyncDown__Output>;
   /** Resolves when it was ended here, rejects with why it ended there. */
   readonly ended: Promise<void>;
@@ -67,15 +67,15 @@ export class SyncStream {
    */
   #work: Promise<void> = Promise.resolve();
 
-  constructor(parts: SyncStreamDependencies) {
-    this.#parts = parts;
+  constructor(dependencies: SyncStreamDependencies) {
+    this.#dependencies = dependencies;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#finish = (error) => (error === undefined ? resolve() : reject(error as Error));
-    this.#toldOutageSeconds = parts.survivedOutageSeconds();
-    this.#toldKeptSerial = parts.keptSerial() ?? '';
-    this.#call = parts.connection.sync();
-    this.#call.on('error', (error) => this.#finish(parts.connection.explain(error)));
+    this.#toldOutageSeconds = dependencies.survivedOutageSeconds();
+    this.#toldKeptSerial = dependencies.keptSerial() ?? '';
+    this.#call = dependencies.connection.sync();
+    this.#call.on('error', (error) => this.#finish(dependencies.connection.explain(error)));
     this.#call.on('end', () =>
       this.#finish(new PkiError('UNREACHABLE', 'the server ended the sync stream')),
     );
@@ -91,7 +91,7 @@ export class SyncStream {
           (thrown) => this.#abort(thrown),
         );
     });
-    const cancelDeadline = parts.clock.after(welcomeDeadlineMs, () => {
+    const cancelDeadline = dependencies.clock.after(welcomeDeadlineMs, () => {
       if (!this.#welcomed)
         this.#abort(new PkiError('UNREACHABLE', 'the server did not answer the hello'));
     });
@@ -100,15 +100,15 @@ export class SyncStream {
       this.#cancelFlush?.();
     };
     this.ended.then(over, over);
-    parts.receiver.begin(parts.agentId);
-    const { position } = parts.receiver;
+    dependencies.receiver.begin(dependencies.agentId);
+    const { position } = dependencies.receiver;
     this.#call.write({
       hello: {
         protocolVersion,
-        agentVersion: parts.agentVersion,
+        agentVersion: dependencies.agentVersion,
         capabilities: ['issuer-sets', 'handshakes', 'checkpoints'],
-        logCheckpoint: parts.checkpoints.note,
-        bundleSequence: parts.bundles.current()?.sequence ?? 0,
+        logCheckpoint: dependencies.checkpoints.note,
+        bundleSequence: dependencies.bundles.current()?.sequence ?? 0,
         survivedOutageSeconds: this.#toldOutageSeconds,
         keptSvid: { serial: this.#toldKeptSerial },
         ...(position === undefined ? {} : { position }),
@@ -120,8 +120,8 @@ export class SyncStream {
   flushSoon(): void {
     if (this.#flushPlanned || !this.#welcomed) return;
     this.#flushPlanned = true;
-    const sinceLast = this.#parts.clock.monotonicMs() - this.#flushedAt;
-    this.#cancelFlush = this.#parts.clock.after(
+    const sinceLast = this.#dependencies.clock.monotonicMs() - this.#flushedAt;
+    this.#cancelFlush = this.#dependencies.clock.after(
       Math.max(coalesceMs, reportEveryMs - sinceLast),
       () => {
         this.#flushPlanned = false;
@@ -142,10 +142,10 @@ export class SyncStream {
   }
 
   #flush(): void {
-    const { consumers, replacements, handshakes, clock } = this.#parts;
+    const { consumers, replacements, handshakes, clock } = this.#dependencies;
     this.#flushedAt = clock.monotonicMs();
-    const survivedOutageSeconds = this.#parts.survivedOutageSeconds();
-    const keptSerial = this.#parts.keptSerial() ?? '';
+    const survivedOutageSeconds = this.#dependencies.survivedOutageSeconds();
+    const keptSerial = this.#dependencies.keptSerial() ?? '';
     const moved = keptSerial !== this.#toldKeptSerial;
     if (moved || survivedOutageSeconds !== this.#toldOutageSeconds)
       this.#call.write({
@@ -174,7 +174,7 @@ export class SyncStream {
 
   async #take(message: SyncDown__Output): Promise<void> {
     const { receiver, bundles, onEntries, onTainted, onAuthorities, checkpoints, logger } =
-      this.#parts;
+      this.#dependencies;
     if (message.welcome) {
       this.#welcome(message.welcome);
       return;
@@ -205,7 +205,7 @@ export class SyncStream {
     if (this.#welcomed) throw new PkiError('INVALID_REQUEST', 'sync: a second welcome');
     this.#welcomed = true;
     this.#takesHandshakes = welcome.capabilities.includes('handshakes');
-    const { consumers, replacements, handshakes, onWelcome, onTainted } = this.#parts;
+    const { consumers, replacements, handshakes, onWelcome, onTainted } = this.#dependencies;
     // a stream begins with nothing tainted: the server says it only where there is something
     onTainted([]);
     const snapshot = consumers.snapshot();

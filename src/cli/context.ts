@@ -18,7 +18,7 @@ export interface CliContext {
   /** Aborted by SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
   readonly now: () => number;
-  readonly parts: CliDependencies;
+  readonly dependencies: CliDependencies;
 }
 
 /** The parts that lie above the CLI's floor; loaded only when their command runs. */

@@ -23,7 +23,7 @@ export function testContext(given: Partial<CliContext> = {}): {
     terminal: { isTerminal: false, columns: 140, color: false },
     signal: new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),
-    parts: {} as CliContext['parts'],
+    dependencies: {} as CliContext['dependencies'],
     ...given,
   };
   return { context, seen };

@@ -20,23 +20,23 @@ export interface ExplainDependencies {
 
 /** Why a process, or a refused call, has an identity or none. */
 export async function explain(
-  parts: ExplainDependencies,
+  dependencies: ExplainDependencies,
   { target, refusalId, pid }: ExplainRequest__Output,
 ): Promise<Explanation> {
-  if (target === 'refusalId') return explainRefusal(parts, refusalId ?? '');
+  if (target === 'refusalId') return explainRefusal(dependencies, refusalId ?? '');
   if (target !== 'pid' || pid === undefined || pid <= 0)
     throw new PkiError('INVALID_REQUEST', 'name a process ID or a refusal ID');
   try {
-    return await explainProcess(parts, pid);
+    return await explainProcess(dependencies, pid);
   } catch (thrown) {
     const { code, message } = PkiError.from(thrown);
     if (code !== 'PEER_UNVERIFIABLE') throw thrown;
-    return { pid, granted: false, code, message, time: parts.clock.now() };
+    return { pid, granted: false, code, message, time: dependencies.clock.now() };
   }
 }
 
-function explainRefusal(parts: ExplainDependencies, id: string): Explanation {
-  const refusal = parts.refusals.get(id);
+function explainRefusal(dependencies: ExplainDependencies, id: string): Explanation {
+  const refusal = dependencies.refusals.get(id);
   if (refusal === undefined)
     throw new PkiError(
       'NOT_FOUND',
@@ -44,7 +44,7 @@ function explainRefusal(parts: ExplainDependencies, id: string): Explanation {
       { next: 'Explain the process itself: meshca explain --pid N.' },
     );
   return {
-    ...verdict(parts, refusal.selectors),
+    ...verdict(dependencies, refusal.selectors),
     pid: refusal.pid,
     refusalId: refusal.id,
     code: refusal.code,
@@ -53,15 +53,18 @@ function explainRefusal(parts: ExplainDependencies, id: string): Explanation {
   };
 }
 
-async function explainProcess(parts: ExplainDependencies, pid: number): Promise<Explanation> {
-  const { attestor, entries, clock } = parts;
+async function explainProcess(
+  dependencies: ExplainDependencies,
+  pid: number,
+): Promise<Explanation> {
+  const { attestor, entries, clock } = dependencies;
   using peer = attestor.open(pid);
   // an operator wants to see all facts, asked for by an entry or not
   const { selectors, problem } = await attestor.attest(
     peer,
     (_selectors, prefixes) => new Set(prefixes),
   );
-  const answer = verdict(parts, selectors);
+  const answer = verdict(dependencies, selectors);
   const about = { pid, time: clock.now() };
   if (!answer.granted)
     return {
@@ -70,7 +73,7 @@ async function explainProcess(parts: ExplainDependencies, pid: number): Promise<
       message: problem ?? '',
       code: entries.synced() ? 'NO_IDENTITY' : 'NOT_SYNCED',
     };
-  return { ...answer, ...about, ...served(parts, selectors, problem) };
+  return { ...answer, ...about, ...served(dependencies, selectors, problem) };
 }
 
 /** Of the identities that the entries give, those that the process gets, and why not the others. */
@@ -109,15 +112,15 @@ function served(
 }
 
 function verdict(
-  parts: ExplainDependencies,
+  dependencies: ExplainDependencies,
   selectors: readonly Selector[],
 ): Explanation & { readonly granted: boolean } {
-  const identities = parts.entries.match(selectors);
+  const identities = dependencies.entries.match(selectors);
   return {
     selectors: selectors.map(selectorText),
     granted: identities.length > 0,
     grantedSpiffeIds: identities.map((each) => each.spiffeId.toString()),
-    nearMisses: parts.entries.nearMisses(selectors, nearMissLimit).map((each) => ({
+    nearMisses: dependencies.entries.nearMisses(selectors, nearMissLimit).map((each) => ({
       entryId: each.entry.id,
       spiffeId: each.entry.spiffeId,
       matched: [...each.matched],

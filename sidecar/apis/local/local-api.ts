@@ -42,22 +42,22 @@ export const localApiLimits: LocalServerLimits = {
  * What operators of the node ask the agent. The mode of the socket is the first fence; the caller's
  * uid is checked in any case.
  */
-export function localApi(parts: LocalApiDependencies): SocketApi {
+export function localApi(dependencies: LocalApiDependencies): SocketApi {
   return {
     name: 'local',
     metadata: {
       kind: 'none',
       reason: 'callers are admitted by uid, and no web page has one of them',
     },
-    callers: { kind: 'operators', uids: new Set([0, ...parts.allowedUids]) },
+    callers: { kind: 'operators', uids: new Set([0, ...dependencies.allowedUids]) },
     services: () => [
       {
         definition: agentContract().packages.meshca.agent.v1.AgentLocal.service,
         methods: {
-          GetStatus: { kind: 'unary', run: async () => parts.status() },
+          GetStatus: { kind: 'unary', run: async () => dependencies.status() },
           Explain: {
             kind: 'unary',
-            run: (_session, request) => explain(parts, request as ExplainRequest__Output),
+            run: (_session, request) => explain(dependencies, request as ExplainRequest__Output),
           },
         },
       },

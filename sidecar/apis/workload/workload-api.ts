@@ -13,27 +13,27 @@ import { jwtBundleSource, X509SvidSource, x509BundleSource } from './sources.ts'
  * The SPIFFE Workload API, and beside it what client libraries report. SPIFFE Workload Endpoint
  * section 3: every request carries the metadata `workload.spiffe.io: true`.
  */
-export function workloadApi(parts: WorkloadApiDependencies): SocketApi {
+export function workloadApi(dependencies: WorkloadApiDependencies): SocketApi {
   return {
     name: 'workload',
     metadata: { kind: 'required', key: 'workload.spiffe.io', value: 'true' },
     callers: { kind: 'workloads' },
     services({ bundleGeneration }) {
-      const clients = new Clients(parts.onHandshakes);
-      const messages = createMessages(parts.bundles, bundleGeneration);
-      const charges = new AudienceCharges(parts.clock, parts.limits);
+      const clients = new Clients(dependencies.onHandshakes);
+      const messages = createMessages(dependencies.bundles, bundleGeneration);
+      const charges = new AudienceCharges(dependencies.clock, dependencies.limits);
       return [
         {
           definition: workloadContract().packages.SpiffeWorkloadAPI.service,
           methods: {
             FetchX509SVID: stream('roots', (handle) => {
               const leaveClients = clients.enter(handle);
-              return new X509SvidSource(parts, messages, handle, leaveClients);
+              return new X509SvidSource(dependencies, messages, handle, leaveClients);
             }),
             FetchX509Bundles: stream('roots', () => x509BundleSource(messages)),
             FetchJWTBundles: stream('jwt', () => jwtBundleSource(messages)),
-            FetchJWTSVID: unary(fetchJwtSvid(parts, charges)),
-            ValidateJWTSVID: unary(validateJwt(parts)),
+            FetchJWTSVID: unary(fetchJwtSvid(dependencies, charges)),
+            ValidateJWTSVID: unary(validateJwt(dependencies)),
             FetchWITSVID: notOffered('FetchWITSVID'),
             FetchWITBundles: notOffered('FetchWITBundles'),
           },

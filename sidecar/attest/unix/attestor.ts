@@ -38,7 +38,7 @@ export const unixWith = (options: UnixAttestorOptions): WorkloadAttestorType =>
     type: 'unix',
     selectorTypes: ['unix', 'systemd'],
     configuration: z.strictObject({}).prefault({}),
-    create: (_configuration, parts) => new UnixAttestor(parts, options),
+    create: (_configuration, dependencies) => new UnixAttestor(dependencies, options),
   });
 
 export const unix = unixWith({});
@@ -51,17 +51,17 @@ class UnixAttestor implements WorkloadAttestor {
   readonly #inspector: Inspector;
   readonly #binaries = new WeakMap<ImageFacts, BinaryFacts>();
 
-  constructor(parts: WorkloadAttestorDependencies, options: UnixAttestorOptions) {
-    this.#clock = parts.clock;
-    this.#logger = parts.logger;
+  constructor(dependencies: WorkloadAttestorDependencies, options: UnixAttestorOptions) {
+    this.#clock = dependencies.clock;
+    this.#logger = dependencies.logger;
     this.#sources = {
-      proc: parts.proc,
+      proc: dependencies.proc,
       names: options.names ?? fileAccountNames(),
-      overflow: parts.overflow,
+      overflow: dependencies.overflow,
       mountNamespace: ownMountNamespace(),
       systemd: options.systemd ?? existsSync('/run/systemd/system'),
     };
-    this.#inspector = startInspector({ ...options.inspector, clock: parts.clock });
+    this.#inspector = startInspector({ ...options.inspector, clock: dependencies.clock });
   }
 
   start(evidence: ProcessEvidence): WorkloadFacts {

@@ -21,7 +21,7 @@ export function agentCommands(program: Command, context: CliContext, outcome: Ou
     )
     .action(
       action<{ config?: string }>(context, outcome, (options) =>
-        context.parts.runAgent({ configPath: options.config }),
+        context.dependencies.runAgent({ configPath: options.config }),
       ),
     );
   listCommand(agent, context, outcome);

@@ -21,7 +21,7 @@ export function backupCommands(program: Command, context: CliContext, outcome: O
     .option('-c, --config <path>', "the server's configuration")
     .action(
       action<{ config?: string }>(context, outcome, async (options, [file]) => {
-        const { path, replaced } = await context.parts.restore({
+        const { path, replaced } = await context.dependencies.restore({
           configPath: options.config,
           from: file as string,
         });
@@ -102,7 +102,9 @@ type View = Pick<
 >;
 
 async function offline(context: CliContext, configPath: string): Promise<View> {
-  const { stale, size, expected, proven, lost } = await context.parts.restoreShow({ configPath });
+  const { stale, size, expected, proven, lost } = await context.dependencies.restoreShow({
+    configPath,
+  });
   return {
     stale,
     size,

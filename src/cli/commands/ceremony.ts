@@ -15,7 +15,7 @@ export function ceremonyCommands(program: Command, context: CliContext, outcome:
     .option('--yes', 'do not ask')
     .action(
       action<{ dryRun?: boolean; yes?: boolean }>(context, outcome, async (options, [plan]) => {
-        const result = await context.parts.runCeremony({
+        const result = await context.dependencies.runCeremony({
           planPath: plan as string,
           dryRun: options.dryRun === true,
           yes: options.yes === true,
@@ -49,7 +49,7 @@ function verifyCommand(ceremony: Command, context: CliContext, outcome: Outcome)
         context,
         outcome,
         async (options, [path]) => {
-          const found = await context.parts.checkTranscript({
+          const found = await context.dependencies.checkTranscript({
             path: path as string,
             filePaths: options.file ?? [],
             ...(options.signer === undefined ? {} : { signerPath: options.signer }),

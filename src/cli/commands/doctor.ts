@@ -32,7 +32,7 @@ export async function checkMachine(
   kind: 'server' | 'agent',
   path: string,
 ): Promise<number> {
-  const checks = unwrap(await context.parts.checkMachine(kind, path));
+  const checks = unwrap(await context.dependencies.checkMachine(kind, path));
   const failed = checks.filter(({ state }) => state === 'failed');
   if (options.json) json(context, checks);
   else {

@@ -28,7 +28,7 @@ export function nodeCommands(program: Command, context: CliContext, outcome: Out
     )
     .action(
       action<{ config?: string; acceptRestore?: string }>(context, outcome, (options) =>
-        context.parts.runServer({
+        context.dependencies.runServer({
           configPath: options.config,
           ...(options.acceptRestore === undefined
             ? {}
@@ -61,15 +61,18 @@ function validateCommand(program: Command, context: CliContext, outcome: Outcome
                 `--schema ${JSON.stringify(options.schema)} is neither server nor agent`,
               );
             context.out(
-              `${JSON.stringify(await context.parts.jsonSchema(options.schema), null, 2)}\n`,
+              `${JSON.stringify(await context.dependencies.jsonSchema(options.schema), null, 2)}\n`,
             );
             return undefined;
           }
           if (file === undefined) throw new PkiError('INVALID_REQUEST', 'name the file to check');
-          const checked = await context.parts.validate(options.agent ? 'agent' : 'server', file);
+          const checked = await context.dependencies.validate(
+            options.agent ? 'agent' : 'server',
+            file,
+          );
           if (!checked.ok) {
             const other = options.agent ? 'server' : 'agent';
-            if (!(await context.parts.validate(other, file)).ok) throw checked.error;
+            if (!(await context.dependencies.validate(other, file)).ok) throw checked.error;
             throw new PkiError(checked.error.code, checked.error.message, {
               cause: checked.error,
               next: `It is a valid configuration of ${other === 'agent' ? 'an agent: add' : 'a server: leave out'} --agent.`,

@@ -43,15 +43,15 @@ type Row = { [Column in keyof AgentTable]: AgentTable[Column] };
  */
 export function createAgents(
   engine: Engine,
-  parts: AgentDependencies,
+  dependencies: AgentDependencies,
 ): {
   readonly store: AgentStore;
   readonly consumers: ConsumerStore;
   readonly flushSeen: () => void;
 } {
   const { put, byId, setState } = agentStatements(engine);
-  const { audit, revisions, guard, lines } = parts;
-  const sightings = createSightings(engine, parts.clock, parts.logger);
+  const { audit, revisions, guard, lines } = dependencies;
+  const sightings = createSightings(engine, dependencies.clock, dependencies.logger);
 
   const existing = (id: string): AgentTable => found(byId.get({ id }), id);
   const shown = (row: AgentTable): Agent => sightings.overlay(toAgent(row));
@@ -64,7 +64,7 @@ export function createAgents(
     refuseUnlessStanding(before, { spiffeId: agent.spiffeId, act, generation });
     refuseOtherType(before, agent);
     put.run(attestedRow(attestation, before));
-    if (tokenId !== undefined) parts.bindTokenResult(tokenId, tokenUse(agent), event);
+    if (tokenId !== undefined) dependencies.bindTokenResult(tokenId, tokenUse(agent), event);
     audit(event, stored(agent.spiffeId));
     continueLine(lines, before, attestation);
     return shown(existing(agent.spiffeId));
@@ -75,7 +75,7 @@ export function createAgents(
     consumers: createConsumers(engine, existing),
     store: {
       record: (attestation) => engine.write(() => record(attestation)),
-      use: (use) => engine.write(() => recordUse(parts, existing(use.spiffeId), use)),
+      use: (use) => engine.write(() => recordUse(dependencies, existing(use.spiffeId), use)),
       line: (spiffeId) => engine.read(() => lines.read(spiffeId)),
       byId: (id) =>
         engine.read(() => {

@@ -40,9 +40,12 @@ export interface AuthorityDependencies {
   readonly evidence: EvidenceWriter;
 }
 type Made = Parameters<AuthorityStore['complete']>[1];
-export function createAuthorities(engine: Engine, parts: AuthorityDependencies): AuthorityStore {
-  const { audit, checkFence, revisions, jwt } = parts;
-  const rows = authorityRows(engine, parts.guard);
+export function createAuthorities(
+  engine: Engine,
+  dependencies: AuthorityDependencies,
+): AuthorityStore {
+  const { audit, checkFence, revisions, jwt } = dependencies;
+  const rows = authorityRows(engine, dependencies.guard);
   const stored = (id: string) => loggedObject('authority', toAuthority(rows.existing(id)));
   const fenced = (lease: Lease | undefined): void => {
     if (lease !== undefined) checkFence(lease);
@@ -67,7 +70,7 @@ export function createAuthorities(engine: Engine, parts: AuthorityDependencies):
     complete: (of, made, event) =>
       engine.write(() => {
         fenced(of.lease);
-        complete(rows, parts, of, { ...made, createdAtMs: event.timeMs });
+        complete(rows, dependencies, of, { ...made, createdAtMs: event.timeMs });
         return recorded(of.id, event);
       }),
     transition: (of, to, event, context = {}) =>
@@ -75,7 +78,7 @@ export function createAuthorities(engine: Engine, parts: AuthorityDependencies):
         fenced(context.lease);
         transition(rows, of, to, context);
         if (context.evidence !== undefined)
-          parts.evidence(of.id, namedEvidence(context.evidence, event), of.now);
+          dependencies.evidence(of.id, namedEvidence(context.evidence, event), of.now);
         revisions.advance();
         return recorded(of.id, event);
       }),

@@ -15,7 +15,7 @@ import type { Revisions } from './meta.ts';
 
 type WriteContext = Parameters<EntryStore['write']>[1];
 
-export type EntryWriterParts = ReturnType<typeof entryReads> &
+export type EntryWriterDependencies = ReturnType<typeof entryReads> &
   ReturnType<typeof entryWrites> & {
     readonly changed: EntryChanges;
     readonly revisions: Revisions;
@@ -24,15 +24,15 @@ export type EntryWriterParts = ReturnType<typeof entryReads> &
 
 /** Writes of entries, inside the transaction of whoever calls. */
 export class EntryWriter {
-  readonly #parts: EntryWriterParts;
+  readonly #dependencies: EntryWriterDependencies;
 
-  constructor(parts: EntryWriterParts) {
-    this.#parts = parts;
+  constructor(dependencies: EntryWriterDependencies) {
+    this.#dependencies = dependencies;
   }
 
   write(writes: readonly EntryWrite[], context: WriteContext): readonly EntryChange[] {
     if (writes.length === 0) return [];
-    const { audit, revisions, changed } = this.#parts;
+    const { audit, revisions, changed } = this.#dependencies;
     const revision = revisions.advance();
     const changes = writes.map((one) => this.#apply(one, revision, context));
     this.#refuseTwins(changes);
@@ -45,17 +45,17 @@ export class EntryWriter {
   }
 
   #find(id: string): RegistrationEntry | undefined {
-    const row = this.#parts.byId.get({ id });
+    const row = this.#dependencies.byId.get({ id });
     return row === undefined ? undefined : toEntry(row);
   }
 
   #addSelectors(entry: RegistrationEntry): void {
     for (const selector of selectorList(entry.selectors))
-      this.#parts.addSelector.run({ entry_id: entry.id, selector });
+      this.#dependencies.addSelector.run({ entry_id: entry.id, selector });
   }
 
   #create(draft: EntryDraft, revision: number, context: WriteContext): RegistrationEntry {
-    if (this.#parts.byId.get({ id: draft.id }) !== undefined)
+    if (this.#dependencies.byId.get({ id: draft.id }) !== undefined)
       throw new PkiError('ALREADY_EXISTS', `entry ${draft.id} exists`);
     const row = toEntryRow(draft, {
       revision,
@@ -63,7 +63,7 @@ export class EntryWriter {
       updated_at: context.now,
       created_by: context.createdBy,
     });
-    this.#parts.insert.run(row);
+    this.#dependencies.insert.run(row);
     const entry = toEntry(row);
     this.#addSelectors(entry);
     return entry;
@@ -81,11 +81,11 @@ export class EntryWriter {
       updated_at: now,
       created_by: before.createdBy,
     });
-    this.#parts.update.run(row);
+    this.#dependencies.update.run(row);
     const entry = toEntry(row);
-    this.#parts.removeSelectors.run({ entry_id: before.id });
+    this.#dependencies.removeSelectors.run({ entry_id: before.id });
     this.#addSelectors(entry);
-    if (before.parentId !== entry.parentId) this.#parts.changed.removed(before, revision);
+    if (before.parentId !== entry.parentId) this.#dependencies.changed.removed(before, revision);
     return entry;
   }
 
@@ -116,16 +116,16 @@ export class EntryWriter {
         before,
         after: this.#change(before, draft as EntryDraft, revision, context.now),
       };
-    this.#parts.remove.run({ id });
-    this.#parts.changed.removed(before, revision);
+    this.#dependencies.remove.run({ id });
+    this.#dependencies.changed.removed(before, revision);
     return { action, before, after: undefined };
   }
 
   /** After the whole batch, so that entries may swap what they state. */
   #refuseTwins(changes: readonly EntryChange[]): void {
     for (const { after } of changes) {
-      const row = after === undefined ? undefined : this.#parts.byId.get({ id: after.id });
-      const other = row === undefined ? undefined : this.#parts.twin.get(row);
+      const row = after === undefined ? undefined : this.#dependencies.byId.get({ id: after.id });
+      const other = row === undefined ? undefined : this.#dependencies.twin.get(row);
       if (other !== undefined)
         throw new PkiError(
           'ALREADY_EXISTS',

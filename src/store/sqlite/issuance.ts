@@ -43,11 +43,11 @@ type IssuanceStatements = ReturnType<typeof issuanceReads> &
   ReturnType<typeof intentWrites> &
   ReturnType<typeof replacementWrites>;
 
-export function createIssuance(engine: Engine, parts: IssuanceDependencies): IssuanceStore {
-  const { jwt } = parts;
+export function createIssuance(engine: Engine, dependencies: IssuanceDependencies): IssuanceStore {
+  const { jwt } = dependencies;
   const rows = new IssuanceRows(
     { ...issuanceReads(engine), ...intentWrites(engine), ...replacementWrites(engine) },
-    parts,
+    dependencies,
   );
   const { confirm, gone } = rows.statements;
   return {
@@ -74,7 +74,7 @@ export function createIssuance(engine: Engine, parts: IssuanceDependencies): Iss
       engine.write(() => {
         gone.run({ holder, kind, except: fromHex(except, 'the serial'), now });
       }),
-    recordJwtSvids: (items) => engine.write(() => recordJwtSvids(items, parts)),
+    recordJwtSvids: (items) => engine.write(() => recordJwtSvids(items, dependencies)),
     raiseJwtExpiry: async (authorityId, expiresAt) => {
       // Between transactions everything that is read is durable.
       if ((await engine.read(() => jwt.highestExpiry(authorityId))) >= expiresAt) return;
@@ -86,20 +86,20 @@ export function createIssuance(engine: Engine, parts: IssuanceDependencies): Iss
 /** What happens to intents, inside the transaction of whoever calls. */
 class IssuanceRows {
   readonly statements: IssuanceStatements;
-  readonly #parts: IssuanceDependencies;
+  readonly #dependencies: IssuanceDependencies;
 
-  constructor(statements: IssuanceStatements, parts: IssuanceDependencies) {
+  constructor(statements: IssuanceStatements, dependencies: IssuanceDependencies) {
     this.statements = statements;
-    this.#parts = parts;
+    this.#dependencies = dependencies;
   }
 
   recordIntents(intents: readonly Intent[]): void {
     for (const intent of intents) this.statements.insert.run(toIntentRow(intent));
-    this.#parts.countStates({ intent: intents.length });
+    this.#dependencies.countStates({ intent: intents.length });
   }
 
   finish(items: readonly FinishItem[]): readonly FinishOutcome[] {
-    const { checkRights, clock, countStates } = this.#parts;
+    const { checkRights, clock, countStates } = this.#dependencies;
     const ended = checkRights(
       items.map((item) => (item.kind === 'signed' ? item.rights : [])),
       clock.now(),
@@ -118,7 +118,7 @@ class IssuanceRows {
   }
 
   abandonIntents(reason: string, nowMs: number): readonly CertificateRecord[] {
-    const { audit, countStates } = this.#parts;
+    const { audit, countStates } = this.#dependencies;
     const rows = this.statements.unfinished.all({});
     for (const row of rows) {
       this.statements.abandon.run({ serial: row.serial, state_reason: reason });
@@ -144,13 +144,13 @@ class IssuanceRows {
             certificate_der: null,
           }) !== undefined;
     if (!changed) return this.#conflict(item, serial);
-    this.#parts.audit(item.event);
+    this.#dependencies.audit(item.event);
     return { state: item.kind };
   }
 
   #finishSigned(item: Signed, serial: Buffer, rightEnded: RightEnded | undefined): FinishOutcome {
     const { end, markReplaced } = this.statements;
-    const { audit } = this.#parts;
+    const { audit } = this.#dependencies;
     const row = end.get({
       serial,
       state: rightEnded === undefined ? 'issued' : 'withheld',
@@ -172,7 +172,7 @@ class IssuanceRows {
   #conflict(item: FinishItem, serial: Buffer | undefined): FinishOutcome {
     const state = serial === undefined ? undefined : this.statements.stateOf.get({ serial })?.state;
     const message = `certificate ${item.serial} is ${state === undefined ? 'not on record' : state} and not an intent`;
-    this.#parts.audit(withheldEvent(item.event, 'CONFLICT', message));
+    this.#dependencies.audit(withheldEvent(item.event, 'CONFLICT', message));
     return { state: 'withheld', code: 'CONFLICT', message };
   }
 }

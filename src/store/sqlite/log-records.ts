@@ -22,8 +22,8 @@ interface RecordDependencies {
 }
 
 /** The records, and how far they are in the tree. */
-export function createRecordRows(engine: Engine, parts: RecordDependencies): RecordRows {
-  const { runs, seals } = parts;
+export function createRecordRows(engine: Engine, dependencies: RecordDependencies): RecordRows {
+  const { runs, seals } = dependencies;
   const { headRow, setHead, behind } = recordStatements(engine);
   const head = (): { size: number; sequence: number } => {
     const { size, sequence } = headRow.get({}) as { size: number; sequence: number };
@@ -52,7 +52,8 @@ export function createRecordRows(engine: Engine, parts: RecordDependencies): Rec
         return { sequence, canonical: bytes(canonical), seal: covers ? seal : undefined };
       });
     },
-    firstWrong: () => firstWrong(parts, head().size, (after) => behind.all({ after, limit: 1 })[0]),
+    firstWrong: () =>
+      firstWrong(dependencies, head().size, (after) => behind.all({ after, limit: 1 })[0]),
   };
 }
 

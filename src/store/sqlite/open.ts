@@ -221,16 +221,16 @@ interface NounDependencies {
 function createNouns(
   engine: Engine,
   { clock, logger, removalLimit = 100_000 }: SqliteStoreOptions,
-  parts: NounDependencies,
+  dependencies: NounDependencies,
 ) {
-  const { audit, guard, checkFence } = parts;
+  const { audit, guard, checkFence } = dependencies;
   const { store: certificates, countStates } = createCertificates(engine);
   const { store: tokens, bindResult } = createJoinTokens(engine, audit, guard);
   const { store: evidence, write: writeEvidence } = createEvidence(engine);
   const jwt = createJwtSvids(engine);
   const lines = createAgentLines(engine, audit, guard);
   const agents = createAgents(engine, {
-    ...parts,
+    ...dependencies,
     clock,
     logger,
     lines,
@@ -246,18 +246,18 @@ function createNouns(
     flushSeen: agents.flushSeen,
     issuance: createIssuance(engine, { clock, audit, checkRights, countStates, jwt }),
     authorities: createAuthorities(engine, {
-      ...parts,
+      ...dependencies,
       countStates,
       jwt,
       evidence: writeEvidence,
     }),
-    rotations: createRotations(engine, parts),
-    bundles: createBundles(engine, parts),
-    entries: createEntries(engine, { ...parts, removalLimit }),
+    rotations: createRotations(engine, dependencies),
+    bundles: createBundles(engine, dependencies),
+    entries: createEntries(engine, { ...dependencies, removalLimit }),
     delegations: createDelegations(engine, audit),
     roles: createRoles(engine, audit),
     approvals: createApprovals(engine, audit, guard),
-    revocations: createRevocations(engine, parts),
+    revocations: createRevocations(engine, dependencies),
     retention: createRetention(engine, checkFence, countStates),
   };
 }

@@ -20,10 +20,13 @@ export interface RevocationDependencies {
 }
 type RevocationStatements = ReturnType<typeof revocationStatements>;
 
-export function createRevocations(engine: Engine, parts: RevocationDependencies): RevocationStore {
+export function createRevocations(
+  engine: Engine,
+  dependencies: RevocationDependencies,
+): RevocationStore {
   const statements = revocationStatements(engine);
   const { certificate, crlRows, ofAuthority } = statements;
-  const revoke = createRevoke(engine, statements, parts);
+  const revoke = createRevoke(engine, statements, dependencies);
   return {
     revoke: (revocation, event) =>
       revoke(revocation.serial, event, (serial) => {
@@ -45,7 +48,7 @@ export function createRevocations(engine: Engine, parts: RevocationDependencies)
       engine.read(() =>
         ofAuthority.all({ authority_id: authorityId, ending_from: endingFrom }).map(toRevocation),
       ),
-    saveCrl: (crl, event) => engine.write(() => saveCrl(statements, parts, crl, event)),
+    saveCrl: (crl, event) => engine.write(() => saveCrl(statements, dependencies, crl, event)),
     crls: () => engine.read(() => crlRows.all({}).map(toCrl)),
   };
 }

@@ -24,8 +24,10 @@ test('doctor finds a right machine right, and names a wrong token, module and da
             nodeVersion: process.version,
           }),
         ),
-    } as unknown as CliContext['parts'];
-    const { code, out } = await runCommand(server, ['doctor', 'server.yaml', '--json'], { parts });
+    } as unknown as CliContext['dependencies'];
+    const { code, out } = await runCommand(server, ['doctor', 'server.yaml', '--json'], {
+      dependencies: parts,
+    });
     const checks = JSON.parse(out) as { what: string; state: string; text: string }[];
     return {
       code,

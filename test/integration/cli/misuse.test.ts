@@ -216,7 +216,7 @@ test('completion offers the options that every command takes', async () => {
 
 test('the configuration of an agent is not taken for a server, and the error says so', async () => {
   let err = '';
-  const validate: CliContext['parts']['validate'] = async (kind) =>
+  const validate: CliContext['dependencies']['validate'] = async (kind) =>
     kind === 'agent' ? ok({ summary: [] }) : fail('CONFIG_INVALID', 'unknown key serverAddress');
   const context: CliContext = {
     env: {},
@@ -227,7 +227,7 @@ test('the configuration of an agent is not taken for a server, and the error say
     terminal: { isTerminal: false, columns: 140, color: false },
     signal: new AbortController().signal,
     now: () => 0,
-    parts: { validate } as CliContext['parts'],
+    dependencies: { validate } as CliContext['dependencies'],
   };
   assert.equal(await runCli(['validate', 'agent.yaml'], context), 2);
   assert.match(err, /add --agent/);

@@ -35,7 +35,7 @@ function cli(
     terminal: { isTerminal: options.isTerminal ?? false, columns: 140, color: false },
     signal: options.signal ?? new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),
-    parts: {} as CliContext['parts'],
+    dependencies: {} as CliContext['dependencies'],
   };
   const run = async (...args: readonly string[]): Promise<number> =>
     runCli(['--server-socket', server.server.adminSocketPath, ...args], context);

@@ -62,7 +62,7 @@ async function cli(
     terminal: { isTerminal: false, columns: 200, color: false },
     signal: new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),
-    parts: {} as never,
+    dependencies: {} as never,
   });
   return { code, out, err };
 }

@@ -136,7 +136,7 @@ test('on the command line: --region goes with issuing alone; where the last that
         terminal: { isTerminal: false, columns: 140, color: false },
         signal: new AbortController().signal,
         now: () => Math.floor(Date.now() / 1000),
-        parts: {} as CliContext['parts'],
+        dependencies: {} as CliContext['dependencies'],
       },
     );
     return { code, out, err };

@@ -26,7 +26,7 @@ async function meshca(
     terminal: { isTerminal: false, columns: 140, color: false },
     signal: new AbortController().signal,
     now: () => Math.floor(Date.now() / 1000),
-    parts: {} as CliContext['parts'],
+    dependencies: {} as CliContext['dependencies'],
   };
   const code = await runCli(args, context);
   return { code, out, err };

@@ -177,7 +177,7 @@ test('explain of a process that does not exist is refused, at the command line w
     terminal: { isTerminal: false, columns: 80, color: false },
     signal: new AbortController().signal,
     now: () => systemClock.now(),
-    parts: {} as CliContext['parts'],
+    dependencies: {} as CliContext['dependencies'],
   };
   assert.equal(
     await runCli(['explain', '--pid', String(pid), '--socket', local.path, '--json'], context),
