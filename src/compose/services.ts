@@ -43,7 +43,9 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
     random,
     logger,
     logFacts: records.log,
-    inventory: faults.withoutLog ? unproven : new InventoryProof(records.store.audit, records.log),
+    inventory: faults.withoutLog
+      ? unproven
+      : new InventoryProof({ ...records.store, facts: records.log, clock }),
     restoreFacts: restoreFacts(config, records.log, gate),
     checkpoints: agentCheckpoints(records.log, logger),
     sources: authorities.sources,
@@ -78,7 +80,9 @@ export async function openServices(below: Below, late: LateEdges): Promise<Servi
 }
 
 /** For the measurement without a log: there are no proofs, so that each row counts as it is. */
-const unproven: Pick<InventoryProof, 'require' | 'downstream'> = {
+const unproven: Pick<InventoryProof, 'require' | 'missing' | 'altered' | 'downstream'> = {
   require: () => Promise.resolve(),
+  missing: () => Promise.resolve(),
+  altered: () => {},
   downstream: () => Promise.resolve(undefined),
 };

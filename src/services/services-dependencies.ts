@@ -27,7 +27,7 @@ export interface ServicesDependencies {
   readonly attestors: NodeAttestors;
   readonly facts: ServerFacts;
   readonly logFacts: LogFacts;
-  readonly inventory: Pick<InventoryProof, 'require' | 'downstream'>;
+  readonly inventory: Pick<InventoryProof, 'require' | 'missing' | 'altered' | 'downstream'>;
   readonly restoreFacts: RestoreFacts;
   readonly checkpoints: SyncDependencies['checkpoints'];
   readonly handshakes: HandshakeLedger;

@@ -224,7 +224,12 @@ export async function createServicesWorld(
   );
   const services = createServices({
     ...fakes,
-    inventory: new InventoryProof(store.audit, fakes.logFacts),
+    inventory: new InventoryProof({
+      audit: store.audit,
+      facts: fakes.logFacts,
+      objects: store.objects,
+      clock,
+    }),
     store,
     attestors,
     issuer,
@@ -244,11 +249,14 @@ export async function createServicesWorld(
   const callerOf = (svid: {
     readonly serial: string;
     readonly chainDer: readonly Buffer[];
-  }): Promise<CertificateCaller> =>
-    services.callers.resolve(
-      { serial: svid.serial, sha256: sha256Hex(svid.chainDer[0] as Buffer) },
+  }): Promise<CertificateCaller> => {
+    const der = svid.chainDer[0] as Buffer;
+    const { uriSans, notBefore } = unwrap(parseCertificate(der));
+    return services.callers.resolve(
+      { serial: svid.serial, sha256: sha256Hex(der), uri: uriSans[0] ?? '', notBefore },
       '192.0.2.1:1',
     );
+  };
   return {
     services,
     store,

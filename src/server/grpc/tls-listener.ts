@@ -172,7 +172,11 @@ async function callerOf(socket: TLSSocket, peer: string, callers: Callers): Prom
       'CERTIFICATE_UNKNOWN',
       `the client certificate is not one of this CA: ${parsed.error.message}`,
     );
-  return callers.resolve({ serial: parsed.value.serialHex, sha256: sha256Hex(raw) }, peer);
+  const { serialHex: serial, uriSans, notBefore } = parsed.value;
+  return callers.resolve(
+    { serial, sha256: sha256Hex(raw), uri: uriSans[0] ?? '', notBefore },
+    peer,
+  );
 }
 
 async function listen(

@@ -15,7 +15,7 @@ export interface RecoveryDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoked'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
-  readonly inventory: Pick<InventoryProof, 'require'>;
+  readonly inventory: Pick<InventoryProof, 'require' | 'altered'>;
   readonly attestors: AgentNames;
   readonly clock: Pick<Clock, 'now'>;
   readonly settings: Pick<ServiceSettings, 'trustDomain' | 'recoveryGraceSeconds'>;
@@ -110,8 +110,10 @@ export class Recovery {
       record.spiffeId !== agent.spiffeId ||
       record.certificateDer === null ||
       sha256Hex(record.certificateDer) !== record.sha256
-    )
+    ) {
+      this.#dependencies.inventory.altered(serial, record === undefined ? 'absent' : 'differs');
       return undefined;
+    }
     await this.#dependencies.inventory.require(record);
     const { spkiDer } = unwrap(parseCertificate(record.certificateDer));
     return { serial, spkiDer, notAfter: record.notAfter, superseded };

@@ -16,7 +16,7 @@ export interface CallerDependencies {
   readonly delegations: Pick<DelegationStore, 'activeFor'>;
   readonly entries: Pick<EntryStore, 'byId'>;
   readonly objects: Pick<ObjectLedger, 'require'>;
-  readonly inventory: Pick<InventoryProof, 'require'>;
+  readonly inventory: Pick<InventoryProof, 'require' | 'missing' | 'altered'>;
   readonly authorities: Pick<Authorities, 'rootOf' | 'rootsDer' | 'all' | 'onChange'>;
   readonly onRevision: (listener: () => void) => () => void;
   readonly clock: Clock;
@@ -95,11 +95,16 @@ export class CallerRegistry implements Callers {
       record.sha256 === null ||
       record.sha256 !== certificate.sha256 ||
       record.state !== 'issued'
-    )
+    ) {
+      await this.#dependencies.inventory.missing(
+        certificate,
+        record === undefined ? 'absent' : 'differs',
+      );
       throw new PkiError(
         'CERTIFICATE_UNKNOWN',
         `no issued certificate with the serial ${certificate.serial.slice(0, 64)} and this digest is in the inventory`,
       );
+    }
     return (await this.#admitted(record, peer)).caller;
   }
 
@@ -113,11 +118,16 @@ export class CallerRegistry implements Callers {
         : { ...cached.caller, peer: caller.peer };
     // read the record again: a renewal may have recorded its successor
     const record = await this.#dependencies.certificates.bySerial(caller.serial);
-    if (record === undefined || record.state !== 'issued')
+    if (record === undefined || record.state !== 'issued') {
+      this.#dependencies.inventory.altered(
+        caller.serial,
+        record === undefined ? 'absent' : 'differs',
+      );
       throw new PkiError(
         'CERTIFICATE_UNKNOWN',
         `the certificate ${caller.serial} has no record in the inventory`,
       );
+    }
     return (await this.#admitted(record, caller.peer)).caller;
   }
 

@@ -7,6 +7,10 @@ export interface PeerCertificate {
   readonly serial: string;
   /** SHA-256 of the certificate's DER, lower-case hex. */
   readonly sha256: string;
+  /** Its first URI; empty: it has none. Nobody vouches for it. */
+  readonly uri: string;
+  /** Unix seconds. */
+  readonly notBefore: number;
 }
 
 export interface Callers {

@@ -1,8 +1,18 @@
 import { PkiError } from '../../common/errors/index.ts';
+import { TokenBucket, type Clock } from '../../common/runtime/index.ts';
 import { leafHash, readCanonical, type CertificateRecord } from '../../domain/index.ts';
+import type { ObjectLedger } from '../../ledger/index.ts';
 import type { AuditStore } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 import type { LogFacts } from '../inspection/audit-stream.ts';
+import type { PeerCertificate } from './callers.ts';
+
+export interface InventoryProofDependencies {
+  readonly audit: Pick<AuditStore, 'list'>;
+  readonly facts: Pick<LogFacts, 'holds'>;
+  readonly objects: Pick<ObjectLedger, 'announce'>;
+  readonly clock: Clock;
+}
 
 /** A downstream CA as its issuance is recorded in the log. */
 export interface DownstreamIssuance {
@@ -16,6 +26,10 @@ export interface DownstreamIssuance {
 
 const remembered = 50_000;
 const pages = 20;
+/** Anybody may present a certificate that is in no inventory, and each look reads the log. */
+const missingRate = { perSecond: 5, burst: 20 };
+/** How far clocks may have gone back between an intent and the record of its issuance. */
+const clockToleranceMs = 5_000;
 
 /**
  * Compares the inventory row of a caller's certificate with the record of its issuance, and that
@@ -24,22 +38,23 @@ const pages = 20;
  * proven content.
  */
 export class InventoryProof {
-  readonly #audit: Pick<AuditStore, 'list'>;
-  readonly #facts: Pick<LogFacts, 'holds'>;
+  readonly #dependencies: InventoryProofDependencies;
+  readonly #missing: TokenBucket;
   readonly #proven = new Map<string, string>();
   readonly #downstream = new Map<string, DownstreamIssuance>();
 
-  constructor(audit: Pick<AuditStore, 'list'>, facts: Pick<LogFacts, 'holds'>) {
-    this.#audit = audit;
-    this.#facts = facts;
+  constructor(dependencies: InventoryProofDependencies) {
+    this.#dependencies = dependencies;
+    this.#missing = new TokenBucket(missingRate, dependencies.clock);
   }
 
-  /** @throws PkiError OBJECT_NOT_IN_LOG */
+  /** @throws OBJECT_NOT_IN_LOG, which is announced */
   async require(record: CertificateRecord): Promise<void> {
     const row = rowOf(record);
     const proven = this.#proven.get(record.serial);
     if (proven === row) return;
-    if (proven !== undefined || !(await this.#issued(record, row))) {
+    if (proven !== undefined || (await this.#issued(record)) !== row) {
+      this.altered(record.serial, 'differs');
       throw new PkiError(
         'OBJECT_NOT_IN_LOG',
         `the inventory row of certificate ${record.serial} differs from the record of its issuance in the audit log`,
@@ -49,6 +64,29 @@ export class InventoryProof {
     if (this.#proven.size >= remembered)
       this.#proven.delete(this.#proven.keys().next().value as string);
     this.#proven.set(record.serial, row);
+  }
+
+  /** A certificate that the log has is not so in the inventory. */
+  altered(serial: string, found: 'absent' | 'differs'): void {
+    this.#dependencies.objects.announce({ kind: 'certificate', id: serial, found });
+  }
+
+  /**
+   * A certificate was presented that the inventory does not have as issued: announced where the log
+   * has its issuance, since then somebody altered the row or took it away.
+   */
+  async missing(certificate: PeerCertificate, found: 'absent' | 'differs'): Promise<void> {
+    const { serial, sha256, uri, notBefore } = certificate;
+    if (uri === '' || this.#missing.take() > 0) return;
+    const filter = issuedFilter(uri, notBefore * 1000);
+    const { items } = await this.#dependencies.audit.list(filter, { size: 200 });
+    for (const { sequence, canonical } of items) {
+      const content = readCanonical(canonical);
+      if (content?.detail['serial'] !== serial || content.detail['sha256'] !== sha256) continue;
+      if (await this.#dependencies.facts.holds(sequence, leafHash(canonical)))
+        this.altered(serial, found);
+      return;
+    }
   }
 
   /**
@@ -62,11 +100,11 @@ export class InventoryProof {
     const cached = this.#downstream.get(record.serial);
     if (cached !== undefined) return cached;
     for await (const records of pagesOf((page) =>
-      this.#audit.list(
+      this.#dependencies.audit.list(
         {
           subject: record.spiffeId,
           kind: 'authority.downstream',
-          sinceMs: record.createdAtMs - 5_000,
+          sinceMs: record.createdAtMs - clockToleranceMs,
         },
         page,
       ),
@@ -84,7 +122,8 @@ export class InventoryProof {
           typeof notAfter !== 'number'
         )
           return undefined;
-        if (!(await this.#facts.holds(sequence, leafHash(canonical)))) return undefined;
+        if (!(await this.#dependencies.facts.holds(sequence, leafHash(canonical))))
+          return undefined;
         const issuance = {
           workload,
           entryId: entry,
@@ -101,24 +140,19 @@ export class InventoryProof {
     return undefined;
   }
 
-  async #issued(record: CertificateRecord, row: string): Promise<boolean> {
-    // the record is never earlier than the intent, but a clock may have gone back a little in
-    // between
-    const filter = {
-      subject: record.spiffeId,
-      kind: 'certificate.issued',
-      sinceMs: record.createdAtMs - 5_000,
-    };
+  /** The row as the record of the issuance states it. undefined: there is no such record. */
+  async #issued({ serial, spiffeId, createdAtMs }: CertificateRecord): Promise<string | undefined> {
+    // the record is never earlier than the intent
+    const filter = issuedFilter(spiffeId, createdAtMs);
     let after: string | undefined;
     for (let page = 0; page < pages; page += 1) {
-      const issuances = await this.#audit.list(
+      const issuances = await this.#dependencies.audit.list(
         filter,
         after === undefined ? { size: 200 } : { size: 200, after },
       );
       for (const { sequence, canonical } of issuances.items) {
         const content = readCanonical(canonical);
-        if (content?.kind !== 'certificate.issued' || content.detail['serial'] !== record.serial)
-          continue;
+        if (content?.kind !== 'certificate.issued' || content.detail['serial'] !== serial) continue;
         const { detail } = content;
         const logged = JSON.stringify([
           content.subject,
@@ -132,14 +166,22 @@ export class InventoryProof {
           detail['notBefore'],
           detail['notAfter'],
         ]);
-        return logged === row && this.#facts.holds(sequence, leafHash(canonical));
+        return (await this.#dependencies.facts.holds(sequence, leafHash(canonical)))
+          ? logged
+          : undefined;
       }
-      if (issuances.next === undefined) return false;
+      if (issuances.next === undefined) return undefined;
       after = issuances.next;
     }
-    return false;
+    return undefined;
   }
 }
+
+const issuedFilter = (subject: string, sinceMs: number) => ({
+  subject,
+  kind: 'certificate.issued',
+  sinceMs: sinceMs - clockToleranceMs,
+});
 
 const rowOf = (record: CertificateRecord): string =>
   JSON.stringify([

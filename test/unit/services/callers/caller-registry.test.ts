@@ -26,15 +26,19 @@ test('the class of a caller comes from the record of its certificate', async () 
 
 test('a certificate with a known serial and other content is unknown, and so is one that was never issued', async () => {
   await using w = await createServicesWorld();
+  const announced: string[] = [];
+  w.store.objects.onMismatch(({ id: object }) => announced.push(object));
   const { caller } = await w.joinAgent('n1');
+  const foreign = { sha256: 'ab'.repeat(32), uri: caller.spiffeId, notBefore: 0 };
   await assert.rejects(
-    w.services.callers.resolve({ serial: caller.serial, sha256: 'ab'.repeat(32) }, 'x'),
+    w.services.callers.resolve({ ...foreign, serial: caller.serial }, 'x'),
     rejectsWith('CERTIFICATE_UNKNOWN'),
   );
   await assert.rejects(
-    w.services.callers.resolve({ serial: 'ff'.repeat(16), sha256: 'ab'.repeat(32) }, 'x'),
+    w.services.callers.resolve({ ...foreign, serial: 'ff'.repeat(16) }, 'x'),
     rejectsWith('CERTIFICATE_UNKNOWN'),
   );
+  assert.deepEqual(announced, [], 'nobody touched the inventory');
 });
 
 test('a workload certificate for the very name of an agent, admin or server can not be had, and a workload stays a workload whatever it is called', async () => {
