@@ -77,21 +77,19 @@ export const needsCrl = (authority: Authority, now: number): boolean =>
 
 /**
  * Whether the CRL of an authority is to be signed anew: there is none, half of its life is over
- * (the rest is for outages), or a certificate that is still valid was revoked since. `listed` are
- * the serials in the present one.
+ * (the rest is for outages), or a certificate that is still valid was revoked since.
  */
 export function crlIsDue(input: {
   readonly stored: Pick<StoredCrl, 'nextUpdate'> | undefined;
-  readonly listed: ReadonlySet<string>;
-  readonly content: readonly CrlContent[];
+  /** A certificate is revoked and valid, and not on the present one. */
+  readonly unlisted: boolean;
   readonly lifeSeconds: number;
   /** Of the authority: no CRL outlives it. */
   readonly notAfter: number;
   readonly now: number;
 }): boolean {
-  const { stored, listed, content, lifeSeconds, notAfter, now } = input;
-  if (stored === undefined) return true;
-  if (content.some((entry) => !listed.has(entry.serial))) return true;
+  const { stored, unlisted, lifeSeconds, notAfter, now } = input;
+  if (stored === undefined || unlisted) return true;
   return stored.nextUpdate < notAfter && now >= stored.nextUpdate - lifeSeconds / 2;
 }
 

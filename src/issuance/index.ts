@@ -20,8 +20,8 @@ export type {
   LeafRequest,
   LeafResult,
 } from './issuer.ts';
-export type { ImportedCrl } from './crl-import.ts';
-export { CrlPublisher, type CrlPublisherDependencies } from './crl-publisher.ts';
+export type { ImportedCrl } from './crl/import.ts';
+export { CrlPublisher, type CrlPublisherDependencies } from './crl/publisher.ts';
 export { createJwtIssuer, type JwtIssuerDependencies } from './jwt.ts';
 export {
   createIssuer,

@@ -6,5 +6,6 @@ export type { ObjectLedger } from './objects.ts';
 export { openLedger, type Ledger, type LedgerOptions } from './open.ts';
 export type { LogReview } from './review.ts';
 export type { LedgerRevocations } from './revocations.ts';
+export type { RevokedMark, RevokedSince } from './revoked.ts';
 export type { LedgerRotations } from './rotations.ts';
 export { isUnder, withTiles } from './tiles.ts';

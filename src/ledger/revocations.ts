@@ -1,6 +1,9 @@
+import { isDeepStrictEqual } from 'node:util';
+import { setImmediate } from 'node:timers/promises';
 import type { Revocation, StoredCrl } from '../domain/index.ts';
 import type { RevocationStore } from '../store/ports/index.ts';
 import type { Objects } from './objects.ts';
+import type { RevokedMark, RevokedSince } from './revoked.ts';
 
 /**
  * What is revoked is what the log says: a row that was deleted or changed ends no revocation, one
@@ -11,11 +14,13 @@ export interface LedgerRevocations
   /** At once, and without a look at the table. */
   revoked(serial: string): boolean;
   bySerial(serial: string): Promise<Revocation | undefined>;
+  /** At once, without a look at the table: see `Revoked.since`. */
+  since(authorityId: string, mark: RevokedMark | undefined): RevokedSince;
   /**
-   * Of certificates of this authority that end at `endingFrom` or later, in the order of
-   * revocation.
+   * Looks at every row, some in a turn of the loop, and announces each that is not as the log has
+   * it. Decides nothing.
    */
-  list(authorityId: string, endingFrom: number): Promise<readonly Revocation[]>;
+  compareRows(): Promise<void>;
   /** Those that are as the log has them. */
   crls(): Promise<readonly StoredCrl[]>;
   /** Of the CRLs of this authority that are on record, 0 without any. */
@@ -27,45 +32,57 @@ export interface LedgerRevocations
   issuerCrlNumber(authorityId: string): Promise<bigint>;
 }
 
+/** Rows in one turn of the loop: about a millisecond. */
+const rowsATurn = 200;
+
 export function ledgerRevocations(rows: RevocationStore, objects: Objects): LedgerRevocations {
   /**
-   * Rows are compared with what is on record before and after they were read: what is revoked
-   * meanwhile is on record before it is in them, or the other way round.
+   * The row is compared with what is on record before and after it was read: what is revoked
+   * meanwhile is on record before it is in the row, or the other way round.
    */
-  const compared = async <Rows>(
-    authorityOrSerial: () => readonly Revocation[],
-    read: () => Promise<Rows>,
-    bySerial: (found: Rows) => ReadonlyMap<string, Revocation>,
-  ): Promise<readonly Revocation[]> => {
-    const listed = authorityOrSerial();
-    const before = new Map(listed.map((each) => [each.serial, each]));
-    const found = bySerial(await read());
-    for (const serial of new Set([...found.keys(), ...before.keys()]))
-      if (objects.revoked.get(serial) === before.get(serial))
-        objects.sameRow('revocation', serial, found.get(serial));
-    return listed;
+  const bySerial = async (serial: string): Promise<Revocation | undefined> => {
+    const before = objects.revoked.get(serial);
+    const row = await rows.row(serial);
+    if (objects.revoked.get(serial) === before) objects.sameRow('revocation', serial, row);
+    return before;
   };
   return {
     revoke: (revocation, event) => rows.revoke(revocation, event),
     revokeAgain: (revocation, event) => rows.revokeAgain(revocation, event),
     saveCrl: (crl, event) => rows.saveCrl(crl, event),
     revoked: (serial) => objects.revoked.get(serial) !== undefined,
-    bySerial: async (serial) => {
-      const [known] = await compared(
-        () => [objects.revoked.get(serial)].filter((each) => each !== undefined),
-        () => rows.row(serial),
-        (row) => new Map(row === undefined ? [] : [[serial, row]]),
-      );
-      return known;
-    },
-    list: (authorityId, endingFrom) =>
-      compared(
-        () => objects.revoked.of(authorityId, endingFrom),
-        () => rows.rows(authorityId, endingFrom),
-        (found) => new Map(found.map((each) => [each.serial, each])),
-      ),
+    bySerial,
+    since: (authorityId, mark) => objects.revoked.since(authorityId, mark),
+    compareRows: () => compareRows(rows, objects, bySerial),
     crls: async () => (await rows.crls()).filter((crl) => objects.prove('crl', crl) !== undefined),
     highestCrlNumber: (authorityId) => Promise.resolve(objects.revoked.crlNumber(authorityId)),
     issuerCrlNumber: (authorityId) => Promise.resolve(objects.revoked.issuerCrlNumber(authorityId)),
   };
+}
+
+async function compareRows(
+  rows: RevocationStore,
+  { revoked }: Objects,
+  announce: (serial: string) => Promise<unknown>,
+): Promise<void> {
+  const expected = revoked.size;
+  let same = 0;
+  let after: string | undefined;
+  do {
+    const page = await rows.page(after, rowsATurn);
+    for (const row of page) {
+      if (isDeepStrictEqual(row, revoked.get(row.serial))) same += 1;
+      else await announce(row.serial);
+    }
+    after = page.length < rowsATurn ? undefined : page.at(-1)?.serial;
+    await setImmediate();
+  } while (after !== undefined);
+  // with as many rows as they are on record none is missing
+  if (same >= expected) return;
+  let looked = 0;
+  for (const { serial } of revoked.all()) {
+    await announce(serial);
+    looked += 1;
+    if (looked % rowsATurn === 0) await setImmediate();
+  }
 }

@@ -9,6 +9,20 @@ export interface RevokedCopy {
   }[];
 }
 
+/** A place among the revocations of one authority, in the order of their records. */
+export interface RevokedMark {
+  readonly length: number;
+  /** Of the memory that it was taken from; a place in another one says nothing. */
+  readonly of: object;
+}
+
+export interface RevokedSince {
+  readonly entries: readonly Revocation[];
+  readonly mark: RevokedMark;
+  /** Whether these are all, since the place they were asked from is none of this memory. */
+  readonly anew: boolean;
+}
+
 /**
  * The revocations and the numbers of CRLs as the records of the log tell them, whole. A digest
  * would only show that a row is gone or altered: what was revoked is to stay so, and its CRL is to
@@ -16,6 +30,7 @@ export interface RevokedCopy {
  */
 export class Revoked {
   readonly #revocations = new Map<string, Revocation>();
+  readonly #byAuthority = new Map<string, Revocation[]>();
   readonly #numbers = new Map<string, number>();
   readonly #issuerNumbers = new Map<string, bigint>();
 
@@ -23,23 +38,34 @@ export class Revoked {
   apply(object: LoggedObject): void {
     if (object.kind === 'crl') this.#applyCrl(object);
     if (object.kind !== 'revocation') return;
-    this.#revocations.set(object.id, loggedRevocation(object));
+    this.#set(loggedRevocation(object));
   }
 
   get(serial: string): Revocation | undefined {
     return this.#revocations.get(serial);
   }
 
+  get size(): number {
+    return this.#revocations.size;
+  }
+
+  /** In the order of their records; what comes while it is read comes in it. */
+  all(): IterableIterator<Revocation> {
+    return this.#revocations.values();
+  }
+
   /**
-   * Of certificates of this authority that end at `endingFrom` or later, in the order of
-   * revocation.
+   * What is revoked of this authority beyond a mark, in the order of the records; without one, all.
+   * Takes time in the number of those alone.
    */
-  of(authorityId: string, endingFrom: number): readonly Revocation[] {
-    return [...this.#revocations.values()]
-      .filter((each) => each.authorityId === authorityId && each.notAfter >= endingFrom)
-      .sort(
-        (one, other) => one.revokedAt - other.revokedAt || (one.serial < other.serial ? -1 : 1),
-      );
+  since(authorityId: string, mark: RevokedMark | undefined): RevokedSince {
+    const all = this.#byAuthority.get(authorityId) ?? [];
+    const anew = mark?.of !== this;
+    return {
+      entries: all.slice(anew ? 0 : mark.length),
+      mark: { length: all.length, of: this },
+      anew,
+    };
   }
 
   /** The highest number of a CRL of this authority, 0 without any. */
@@ -65,11 +91,19 @@ export class Revoked {
   }
 
   restore({ revocations, crls }: RevokedCopy): void {
-    for (const each of revocations) this.#revocations.set(each.serial, each);
+    for (const each of revocations) this.#set(each);
     for (const { id, number, issuerNumber } of crls) {
       this.#numbers.set(id, number);
       if (issuerNumber !== '0') this.#issuerNumbers.set(id, BigInt(issuerNumber));
     }
+  }
+
+  #set(revocation: Revocation): void {
+    this.#revocations.set(revocation.serial, revocation);
+    const { authorityId } = revocation;
+    const others = this.#byAuthority.get(authorityId);
+    if (others === undefined) this.#byAuthority.set(authorityId, [revocation]);
+    else others.push(revocation);
   }
 
   #applyCrl({ id, detail }: LoggedObject): void {

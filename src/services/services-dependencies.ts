@@ -1,6 +1,6 @@
 import type { Clock, Logger, Random } from '../common/runtime/index.ts';
 import type { Authorities } from '../issuance/authorities.ts';
-import type { CrlPublisher } from '../issuance/crl-publisher.ts';
+import type { CrlPublisher } from '../issuance/crl/publisher.ts';
 import type { Issuer } from '../issuance/issuer.ts';
 import type { Ledger } from '../ledger/index.ts';
 import type { NodeAttestors } from './attestation/node-attestors.ts';

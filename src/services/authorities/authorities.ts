@@ -9,7 +9,7 @@ import type {
   RotationSpec,
   Shares,
 } from '../../domain/index.ts';
-import type { ImportedCrl } from '../../issuance/crl-import.ts';
+import type { ImportedCrl } from '../../issuance/crl/import.ts';
 import type { RotationState } from '../../issuance/rotation/controller.ts';
 import type { AuthorityRequest } from '../../issuance/sources/authority-request.ts';
 import type { ImportedAuthority } from '../../issuance/sources/imported-authority.ts';

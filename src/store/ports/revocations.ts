@@ -22,8 +22,8 @@ export interface RevocationStore {
    */
   revokeAgain(revocation: Revocation, event: AuditEvent): Promise<Revocation>;
   row(serial: string): Promise<Revocation | undefined>;
-  /** Of certificates of this authority that end at `endingFrom` or later. */
-  rows(authorityId: string, endingFrom: number): Promise<readonly Revocation[]>;
+  /** In the order of their serials, from the one after `after` on. */
+  page(after: string | undefined, limit: number): Promise<readonly Revocation[]>;
   /**
    * Replaces the one before; CONFLICT unless its number is higher than each one that is on record. Moves
    * the revision.

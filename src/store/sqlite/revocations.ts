@@ -25,7 +25,7 @@ export function createRevocations(
   dependencies: RevocationDependencies,
 ): RevocationStore {
   const statements = revocationStatements(engine);
-  const { certificate, crlRows, ofAuthority } = statements;
+  const { certificate, crlRows, page } = statements;
   const revoke = createRevoke(engine, statements, dependencies);
   return {
     revoke: (revocation, event) =>
@@ -44,9 +44,11 @@ export function createRevocations(
         const key = fromHexOrUndefined(serial);
         return key === undefined ? undefined : rowOf(statements, key);
       }),
-    rows: (authorityId, endingFrom) =>
+    page: (after, limit) =>
       engine.read(() =>
-        ofAuthority.all({ authority_id: authorityId, ending_from: endingFrom }).map(toRevocation),
+        page
+          .all({ after: after === undefined ? Buffer.alloc(0) : Buffer.from(after, 'hex'), limit })
+          .map(toRevocation),
       ),
     saveCrl: (crl, event) => engine.write(() => saveCrl(statements, dependencies, crl, event)),
     crls: () => engine.read(() => crlRows.all({}).map(toCrl)),
@@ -180,12 +182,13 @@ function revocationStatements(engine: Engine) {
     crlRows: engine.statement<Record<never, never>>()((query) =>
       query.selectFrom('crls').selectAll().orderBy('authority_id'),
     ),
-    ofAuthority: engine.statement<{ authority_id: string; ending_from: number }>()((query, slot) =>
+    page: engine.statement<{ after: Buffer; limit: number }>()((query, slot) =>
       query
         .selectFrom('revocations')
         .selectAll()
-        .where('authority_id', '=', slot('authority_id'))
-        .where('not_after', '>=', slot('ending_from')),
+        .where('serial', '>', slot('after'))
+        .orderBy('serial')
+        .limit(slot('limit')),
     ),
     drop: engine.statement<{ serial: Buffer }>()((query, slot) =>
       query.deleteFrom('revocations').where('serial', '=', slot('serial')),

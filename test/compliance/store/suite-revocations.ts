@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RevocationReason, StoredCrl } from '../../../src/domain/index.ts';
+import type { RevokedMark } from '../../../src/ledger/index.ts';
 import {
   mayFinish,
   activeAuthority,
@@ -61,32 +62,31 @@ export function revocationCases(name: string, open: OpenStore): void {
     await store.close();
   });
 
-  test(`${name}: revocations are listed per authority, in their order, without those that ended before`, async () => {
+  test(`${name}: revocations are told per authority in the order of their records, once for each place`, async () => {
     const { store } = await open();
     const authority = await activeAuthority(store);
-    const [late, early, ended] = [
-      await issued(store, authority.id, { notAfter: start + 3000 }),
-      await issued(store, authority.id, { notAfter: start + 3000 }),
-      await issued(store, authority.id, { notAfter: start + 10 }),
-    ];
-    await store.revocations.revoke(
-      revocation(late.serial, 'keyCompromise', start + 9),
-      event('certificate.revoked'),
-    );
-    await store.revocations.revoke(
-      revocation(early.serial, 'superseded', start + 1),
-      event('certificate.revoked'),
-    );
-    await store.revocations.revoke(
-      revocation(ended.serial, 'superseded', start + 2),
-      event('certificate.revoked'),
-    );
-    assert.deepEqual(
-      (await store.revocations.list(authority.id, start + 11)).map(({ serial }) => serial),
-      [early.serial, late.serial],
-    );
-    assert.equal((await store.revocations.list(authority.id, start + 10)).length, 3);
-    assert.deepEqual(await store.revocations.list('another', 0), []);
+    const made: string[] = [];
+    const revokeAnother = async (): Promise<void> => {
+      const { serial } = await issued(store, authority.id, { notAfter: start + 3000 });
+      await store.revocations.revoke(
+        revocation(serial, 'keyCompromise', start + 9 - made.length),
+        event('certificate.revoked'),
+      );
+      made.push(serial);
+    };
+    const since = (mark: RevokedMark | undefined) => {
+      const { entries, ...rest } = store.revocations.since(authority.id, mark);
+      return { serials: entries.map(({ serial }) => serial), ...rest };
+    };
+    await revokeAnother();
+    await revokeAnother();
+    const first = since(undefined);
+    assert.deepEqual([first.serials, first.anew], [made, true]);
+    assert.deepEqual(since(first.mark).serials, []);
+    await revokeAnother();
+    assert.deepEqual([since(first.mark).serials, since(first.mark).anew], [made.slice(2), false]);
+    assert.deepEqual(since({ ...first.mark, of: {} }).serials, made, 'of another memory');
+    assert.deepEqual(store.revocations.since('another', undefined).entries, []);
     await store.close();
   });
 

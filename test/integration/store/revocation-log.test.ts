@@ -174,8 +174,10 @@ test('a revocation stands, on its CRL and at the server, when its row is deleted
     assert.ok(crl.number > number, when);
     number = crl.number;
     assert.equal(await calls(server, admin), refused, when);
-    for (const { serial } of [gone, moved, good, admin])
-      assert.ok(alerts.has(`revocation ${serial}`), when);
+    await until(
+      () => [gone, moved, good, admin].every(({ serial }) => alerts.has(`revocation ${serial}`)),
+      `the alerts ${when}`,
+    );
   };
   await stands(later[0] as Credential, 'while it runs');
   alerts.clear();

@@ -1,8 +1,8 @@
-import { PkiError } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
-import { sha256Hex, type ParsedCrl } from '../common/x509/index.ts';
-import type { Authority, StoredCrl } from '../domain/index.ts';
-import type { LedgerRevocations } from '../ledger/index.ts';
+import { PkiError } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import { sha256Hex, type ParsedCrl } from '../../common/x509/index.ts';
+import type { Authority, StoredCrl } from '../../domain/index.ts';
+import type { LedgerRevocations } from '../../ledger/index.ts';
 
 export interface CrlIntakeDependencies {
   readonly store: Pick<LedgerRevocations, 'saveCrl' | 'highestCrlNumber' | 'issuerCrlNumber'>;

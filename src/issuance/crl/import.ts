@@ -1,4 +1,4 @@
-import { fail, ok, unwrap, type Result } from '../common/errors/index.ts';
+import { fail, ok, unwrap, type Result } from '../../common/errors/index.ts';
 import {
   checkCrlSignature,
   isCrlOf,
@@ -6,8 +6,8 @@ import {
   parseCrl,
   type ParsedCertificate,
   type ParsedCrl,
-} from '../common/x509/index.ts';
-import { maySign, takesCrl, type Authority } from '../domain/index.ts';
+} from '../../common/x509/index.ts';
+import { maySign, takesCrl, type Authority } from '../../domain/index.ts';
 
 /**
  * The set of CRLs goes to every workload at each change, so that no external CRL may fill a

@@ -1,6 +1,6 @@
-import { PkiError, unwrap } from '../common/errors/index.ts';
-import { errorFields, type Logger } from '../common/runtime/index.ts';
-import { parseCrl, type ParsedCrl } from '../common/x509/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import { errorFields, type Logger } from '../../common/runtime/index.ts';
+import { parseCrl, type ParsedCrl } from '../../common/x509/index.ts';
 import {
   crlIsDue,
   crlState,
@@ -10,19 +10,25 @@ import {
   publishesCrl,
   takesCrl,
   type Authority,
+  type CrlContent,
   type CrlStanding,
   type StoredCrl,
-} from '../domain/index.ts';
-import type { LedgerRevocations } from '../ledger/index.ts';
-import { CrlIntake, type CrlIntakeDependencies } from './crl-intake.ts';
-import { CrlSigner, type CrlSignerDependencies } from './crl-signer.ts';
-import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './crl-import.ts';
+} from '../../domain/index.ts';
+import type { LedgerRevocations, RevokedMark } from '../../ledger/index.ts';
+import { CrlIntake, type CrlIntakeDependencies } from './intake.ts';
+import { CrlSigner, type CrlSignerDependencies } from './signer.ts';
+import { RowComparison } from './row-comparison.ts';
+import { CrlWarnings } from './warnings.ts';
+import { CrlWorkshop } from './workshop.ts';
+import { checkExternalCrl, unlistedBelow, type ImportedCrl } from './import.ts';
 
-export interface CrlPublisherDependencies extends CrlSignerDependencies, CrlIntakeDependencies {
+export interface CrlPublisherDependencies
+  extends Omit<CrlSignerDependencies, 'workshop'>,
+    CrlIntakeDependencies {
   readonly authorities: { all(): readonly Authority[]; onChange(listener: () => void): () => void };
   readonly store: CrlSignerDependencies['store'] &
     CrlIntakeDependencies['store'] &
-    Pick<LedgerRevocations, 'crls'>;
+    Pick<LedgerRevocations, 'crls' | 'since' | 'compareRows'>;
   readonly onRevision: (listener: () => void) => () => void;
   /** True while nothing may be written, because the database is not trusted. Default: false. */
   readonly held?: () => boolean;
@@ -44,7 +50,13 @@ const retryMs = 5000;
  */
 const graceSeconds = 30;
 
-type Kept = StoredCrl & { readonly parsed: ParsedCrl; readonly listed: ReadonlySet<string> };
+interface Kept {
+  readonly crl: StoredCrl;
+  /** Of one from outside, which is short; one of ours is read where it is built. */
+  readonly parsed: ParsedCrl | undefined;
+  /** Of one of ours: what is on it. undefined: not looked at since the start. */
+  readonly covers: { readonly mark: RevokedMark; readonly below: ReadonlySet<string> } | undefined;
+}
 
 /**
  * The CRLs of this CA. Each authority that signs certificates has one, signed by its own key and
@@ -57,11 +69,12 @@ type Kept = StoredCrl & { readonly parsed: ParsedCrl; readonly listed: ReadonlyS
  */
 export class CrlPublisher {
   readonly #dependencies: CrlPublisherDependencies;
+  readonly #workshop: CrlWorkshop;
   readonly #signer: CrlSigner;
+  readonly #comparison: RowComparison;
   readonly #intake: CrlIntake;
   readonly #stored = new Map<string, Kept>();
-  /** The last log line of each CRL, so that each change is logged once. */
-  readonly #said = new Map<string, string>();
+  readonly #warnings: CrlWarnings;
   readonly #listeners = new Set<() => void>();
   #set: readonly PublishedCrl[] = [];
   #incompleteSince: number | undefined;
@@ -74,8 +87,11 @@ export class CrlPublisher {
 
   constructor(dependencies: CrlPublisherDependencies) {
     this.#dependencies = dependencies;
-    this.#signer = new CrlSigner(dependencies);
+    this.#workshop = new CrlWorkshop({ revocations: dependencies.store });
+    this.#signer = new CrlSigner({ ...dependencies, workshop: this.#workshop });
+    this.#comparison = new RowComparison(dependencies);
     this.#intake = new CrlIntake(dependencies);
+    this.#warnings = new CrlWarnings(dependencies);
   }
 
   /**
@@ -84,7 +100,7 @@ export class CrlPublisher {
    */
   async start(): Promise<void> {
     const { authorities, onRevision, store } = this.#dependencies;
-    for (const crl of await store.crls()) this.#keep(crl);
+    for (const crl of await store.crls()) this.#keepStored(crl);
     this.#started = true;
     this.#stop = [
       authorities.onChange(() => this.#soon(afterChangeMs)),
@@ -105,7 +121,7 @@ export class CrlPublisher {
       return Promise.reject(
         new PkiError('NOT_FOUND', `no authority ${authorityId} publishes a CRL here`),
       );
-    return Promise.resolve(stored.der);
+    return Promise.resolve(stored.crl.der);
   }
 
   /** The complete set, or an empty one. The same object is returned until something changes. */
@@ -151,13 +167,12 @@ export class CrlPublisher {
         lifeSeconds,
       }),
     );
-    const older = of.filter(
-      (authority) => this.#stored.get(authority.id)?.der.equals(crl.raw) !== true,
-    );
+    const older = of.filter((each) => this.#stored.get(each.id)?.crl.der.equals(crl.raw) !== true);
     for (const authority of older)
-      await this.#intake.requireNewer(authority, crl, this.#stored.get(authority.id));
+      await this.#intake.requireNewer(authority, crl, this.#stored.get(authority.id)?.crl);
     if (!dryRun) {
-      for (const authority of older) this.#keep(await this.#intake.record(authority, crl, actor));
+      for (const authority of older)
+        this.#keepForeign(await this.#intake.record(authority, crl, actor), crl);
       this.#assemble();
       const ends = warnings.some((text) => text.startsWith('it revokes'));
       if (older.length > 0)
@@ -198,12 +213,12 @@ export class CrlPublisher {
         return {
           authorityId: authority.id,
           source: hasOwnKey(authority) ? 'own' : 'external',
-          state: crlState(stored, authority.notAfter, now),
-          thisUpdate: stored?.thisUpdate ?? 0,
-          nextUpdate: stored?.nextUpdate ?? 0,
-          number: stored === undefined ? '' : String(stored.parsed.number),
+          state: crlState(stored?.crl, authority.notAfter, now),
+          thisUpdate: stored?.crl.thisUpdate ?? 0,
+          nextUpdate: stored?.crl.nextUpdate ?? 0,
+          number: stored === undefined ? '' : String(stored.parsed?.number ?? stored.crl.number),
           unlisted:
-            stored === undefined || hasOwnKey(authority)
+            stored?.parsed === undefined || hasOwnKey(authority)
               ? []
               : unlistedBelow(authority, stored.parsed, all, now).map(({ id }) => id),
         };
@@ -214,6 +229,9 @@ export class CrlPublisher {
     this.#closed = true;
     for (const stop of this.#stop) stop();
     this.#cancel?.();
+    this.#comparison.close();
+    // what is being built ends with its thread
+    await this.#workshop.close();
     await this.#working?.catch(() => {});
   }
 
@@ -269,43 +287,70 @@ export class CrlPublisher {
   async #bring(authority: Authority): Promise<void> {
     const { clock, lifeSeconds } = this.#dependencies;
     const now = clock.now();
-    const content = await this.#signer.contentOf(authority, now);
+    const below = this.#signer.below(authority, now);
     const stored = this.#stored.get(authority.id);
-    const listed = stored?.listed ?? new Set<string>();
-    if (
-      !crlIsDue({
-        stored,
-        listed,
-        content: content.filter(({ notAfter }) => notAfter >= now),
-        lifeSeconds,
-        notAfter: authority.notAfter,
-        now,
-      })
-    )
-      return;
-    this.#keep(await this.#signer.sign(authority, content, now));
+    const unlisted =
+      stored !== undefined && (await this.#unlisted({ authority, stored, below, now }));
+    const { notAfter } = authority;
+    if (!crlIsDue({ stored: stored?.crl, unlisted, lifeSeconds, notAfter, now })) return;
+    const { crl, mark } = await this.#signer.sign(authority, below, now);
+    const covers = { mark, below: serialsOf(below) };
+    this.#stored.set(authority.id, { crl, parsed: undefined, covers });
+    this.#comparison.soon();
+  }
+
+  /** Whether somebody is revoked and valid who is not on the CRL of an authority of ours. */
+  async #unlisted(of: {
+    readonly authority: Authority;
+    readonly stored: Kept;
+    readonly below: readonly CrlContent[];
+    readonly now: number;
+  }): Promise<boolean> {
+    const { authority, stored, below, now } = of;
+    const valid = ({ notAfter }: { readonly notAfter: number }): boolean => notAfter >= now;
+    const { covers, crl } = stored;
+    if (covers !== undefined) {
+      const { entries, anew } = this.#dependencies.store.since(authority.id, covers.mark);
+      if (!anew)
+        return (
+          entries.some(valid) ||
+          !below.filter(valid).every(({ serial }) => covers.below.has(serial))
+        );
+    }
+    const ask = { authorityId: authority.id, der: crl.der, below, now };
+    const read = await this.#workshop.unlisted(ask);
+    if (!read.unlisted)
+      this.#stored.set(authority.id, {
+        ...stored,
+        covers: { mark: read.mark, below: serialsOf(below.filter(valid)) },
+      });
+    return read.unlisted;
   }
 
   #handsOut(authority: Authority): boolean {
     return publishesCrl(authority) || takesCrl(authority, this.#dependencies.authorities.all());
   }
 
-  #keep(crl: StoredCrl): void {
+  /** One of ours is looked at before it is kept on: see `#unlisted`. */
+  #keepStored(crl: StoredCrl): void {
+    const authority = this.#dependencies.authorities.all().find(({ id }) => id === crl.authorityId);
+    if (authority !== undefined && hasOwnKey(authority)) {
+      this.#stored.set(crl.authorityId, { crl, parsed: undefined, covers: undefined });
+      return;
+    }
     const parsed = parseCrl(crl.der);
-    // a CRL that was damaged in the database counts as missing and is signed anew
-    if (!parsed.ok) return;
-    this.#stored.set(crl.authorityId, {
-      ...crl,
-      parsed: parsed.value,
-      listed: new Set(parsed.value.revoked.keys()),
-    });
+    if (parsed.ok) this.#keepForeign(crl, parsed.value);
+  }
+
+  #keepForeign(crl: StoredCrl, parsed: ParsedCrl): void {
+    this.#stored.set(crl.authorityId, { crl, parsed, covers: undefined });
   }
 
   #assemble(): void {
     const { authorities, clock, logger } = this.#dependencies;
     const now = clock.now();
     const all = authorities.all();
-    const current = (id: string): boolean => (this.#stored.get(id)?.nextUpdate ?? 0) > now;
+    const current = (id: string): boolean => (this.#stored.get(id)?.crl.nextUpdate ?? 0) > now;
     const missing = all.filter((authority) => needsCrl(authority, now) && !current(authority.id));
     if (missing.length > 0) {
       if (this.#incompleteSince === undefined)
@@ -327,7 +372,7 @@ export class CrlPublisher {
                 current(authority.id),
             ),
           );
-    this.#warn(now);
+    this.#warnings.tell(this.standings(), now);
     if (
       set.length === this.#set.length &&
       set.every((crl, index) => crl.der.equals(this.#set[index]?.der as Buffer))
@@ -341,36 +386,12 @@ export class CrlPublisher {
    * Hands out a CRL once if it belongs to two records (a certificate issued anew for the same key).
    */
   #distinct(authorities: readonly Authority[]): readonly StoredCrl[] {
-    return [
-      ...new Map(
-        authorities
-          .map(({ id }) => this.#stored.get(id) as StoredCrl)
-          .map((crl) => [crl.der.toString('latin1'), crl]),
-      ).values(),
-    ];
-  }
-
-  /** Warns, once for each change, that the CRL of another CA ends soon or has ended. */
-  #warn(now: number): void {
-    const { logger } = this.#dependencies;
-    for (const { authorityId, source, state, nextUpdate, unlisted } of this.standings()) {
-      const line = `${state} ${nextUpdate} ${unlisted.join()}`;
-      if (this.#said.get(authorityId) === line) continue;
-      this.#said.set(authorityId, line);
-      if (unlisted.length > 0)
-        logger.warn(
-          { authority: authorityId, unlisted },
-          'the CRL of another CA does not list certificates below it that were revoked here; revoke them there as well',
-        );
-      if (state === 'current' || state === 'missing') continue;
-      const next =
-        source === 'own'
-          ? 'it is signed anew when its key can be used'
-          : 'fetch the next one from its authority, then: meshca authority import-crl FILE';
-      logger.warn(
-        { authority: authorityId, source, endsInSeconds: nextUpdate - now, next, alert: true },
-        state === 'expired' ? 'a CRL expired: no CRLs are handed out' : 'a CRL ends soon',
-      );
-    }
+    const crls = authorities.map(({ id }) => (this.#stored.get(id) as Kept).crl);
+    return crls.filter(
+      ({ der }, index) => crls.findIndex((other) => other.der.equals(der)) === index,
+    );
   }
 }
+
+const serialsOf = (content: readonly CrlContent[]): ReadonlySet<string> =>
+  new Set(content.map(({ serial }) => serial));

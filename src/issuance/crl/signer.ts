@@ -1,22 +1,24 @@
-import { PkiError, unwrap } from '../common/errors/index.ts';
-import type { Clock } from '../common/runtime/index.ts';
-import { checkCrlSignature, parseCertificate, parseCrl, sha256Hex } from '../common/x509/index.ts';
-import { assembleSigned, buildCrlTbs, lintCrl } from '../certs/index.ts';
+import { PkiError, unwrap } from '../../common/errors/index.ts';
+import type { Clock } from '../../common/runtime/index.ts';
+import { parseCertificate } from '../../common/x509/index.ts';
 import {
   hasEnded,
   type Authority,
   type CrlContent,
   type StoredCrl,
   type TokenRole,
-} from '../domain/index.ts';
-import type { Signers } from '../hsm/signing-port.ts';
-import type { TokenAdmin } from '../hsm/token-port.ts';
-import type { LedgerRevocations } from '../ledger/index.ts';
-import { issuerEnded } from './issuer-end.ts';
+} from '../../domain/index.ts';
+import type { Signers } from '../../hsm/signing-port.ts';
+import type { TokenAdmin } from '../../hsm/token-port.ts';
+import type { LedgerRevocations, RevokedMark } from '../../ledger/index.ts';
+import { issuerEnded } from '../issuer-end.ts';
+import { bufferOf } from './book.ts';
+import type { CrlWorkshop } from './workshop.ts';
 
 export interface CrlSignerDependencies {
   readonly authorities: { all(): readonly Authority[] };
-  readonly store: Pick<LedgerRevocations, 'list' | 'saveCrl' | 'highestCrlNumber'>;
+  readonly store: Pick<LedgerRevocations, 'saveCrl' | 'highestCrlNumber'>;
+  readonly workshop: Pick<CrlWorkshop, 'build' | 'finish'>;
   readonly signers: Pick<Signers, 'sign'>;
   /** Opens a token for the CRLs of roots, for the time of one signature. */
   readonly openToken: (role: TokenRole) => Promise<TokenAdmin>;
@@ -39,13 +41,12 @@ export class CrlSigner {
   }
 
   /**
-   * The revoked certificates that a CRL lists. A certificate that expired within the last life of a
+   * The revoked authorities that a CRL lists. A certificate that expired within the last life of a
    * CRL stays on it, so that it appears at least once after its expiry (RFC 5280, section 3.3).
    */
-  async contentOf(authority: Authority, now: number): Promise<readonly CrlContent[]> {
-    const { authorities, store, lifeSeconds } = this.#dependencies;
-    const endingFrom = now - lifeSeconds;
-    const below = authorities
+  below(authority: Authority, now: number): readonly CrlContent[] {
+    const endingFrom = now - this.#dependencies.lifeSeconds;
+    return this.#dependencies.authorities
       .all()
       .filter(
         ({ parentId, state, certificateDer, notAfter }) =>
@@ -62,57 +63,47 @@ export class CrlSigner {
           notAfter,
         }),
       );
-    const leaves = (await store.list(authority.id, endingFrom)).map(
-      ({ serial, revokedAt, reason, notAfter }): CrlContent => ({
-        serial,
-        revokedAt,
-        reason: reason === 'unspecified' ? undefined : reason,
-        notAfter,
-      }),
-    );
-    return [...below, ...leaves];
   }
 
   /**
-   * Signs the next CRL of an authority. It is durable when this resolves.
+   * Signs the next CRL of an authority. It is durable when this resolves. It lists every revocation
+   * up to `mark`.
    * @throws PkiError ISSUER_ENDED, HSM_*
    */
   async sign(
     authority: Authority,
-    content: readonly CrlContent[],
+    below: readonly CrlContent[],
     now: number,
-  ): Promise<StoredCrl> {
-    const { clock, lifeSeconds, clockSkewSeconds, store } = this.#dependencies;
-    const issuer = unwrap(parseCertificate(authority.certificateDer as Buffer));
+  ): Promise<{ readonly crl: StoredCrl; readonly mark: RevokedMark }> {
+    const { clock, lifeSeconds, clockSkewSeconds, store, workshop } = this.#dependencies;
+    const issuerDer = authority.certificateDer as Buffer;
+    const issuer = unwrap(parseCertificate(issuerDer));
     const thisUpdate = Math.max(now - clockSkewSeconds, issuer.notBefore);
     const nextUpdate = Math.min(now + lifeSeconds, issuer.notAfter);
     if (hasEnded(authority, now)) throw issuerEnded(authority);
+    const authorityId = authority.id;
     // The number comes from the clock, so that numbers also grow over a restore: a backup does not
     // know the CRLs that were signed after it.
-    const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authority.id)) + 1);
-    // The CRL begins in the past, for clocks that are behind. Some consumers ignore an entry with a
-    // date after thisUpdate until their clock reaches it, so that the CRL lists the earlier date.
-    // The record keeps the true one.
-    const revoked = content.map(({ serial, revokedAt, reason }) => ({
-      serialHex: serial,
-      revokedAt: Math.min(revokedAt, thisUpdate),
-      ...(reason === undefined ? {} : { reason }),
-    }));
-    const input = { issuer, number: BigInt(number), thisUpdate, nextUpdate, revoked };
-    const tbsDer = buildCrlTbs(input);
-    unwrap(lintCrl(tbsDer, input));
-    const der = assembleSigned(tbsDer, authority.keyType, await this.#signature(authority, tbsDer));
-    // verify the CRL with the certificate: a CRL that does not verify would fail every chain below
-    unwrap(checkCrlSignature(unwrap(parseCrl(der)), issuer));
-    const crl: StoredCrl = { authorityId: authority.id, number, thisUpdate, nextUpdate, der };
+    const number = Math.max(clock.nowMs(), (await store.highestCrlNumber(authorityId)) + 1);
+    const { tbsDer, entries, mark } = await workshop.build({
+      ...{ authorityId, issuerDer, number, thisUpdate, nextUpdate, below },
+      endingFrom: now - lifeSeconds,
+    });
+    const signature = await this.#signature(authority, bufferOf(tbsDer));
+    const { keyType } = authority;
+    const { der, sha256 } = await workshop.finish({ authorityId, keyType, signature });
+    const crl: StoredCrl = {
+      ...{ authorityId, number, thisUpdate, nextUpdate },
+      der: bufferOf(der),
+    };
     await store.saveCrl(crl, {
       timeMs: clock.nowMs(),
       actor: 'server',
       kind: 'crl.signed',
-      subject: authority.id,
-      detail: { number, thisUpdate, nextUpdate, entries: revoked.length, sha256: sha256Hex(der) },
+      subject: authorityId,
+      detail: { number, thisUpdate, nextUpdate, entries, sha256 },
     });
-    return crl;
+    return { crl, mark };
   }
 
   async #signature(authority: Authority, tbsDer: Buffer): Promise<Buffer> {

@@ -6,19 +6,21 @@ import {
   buildAuthorityTbs,
   buildCrlTbs,
   newSerial,
-} from '../../../src/certs/index.ts';
-import { PkiError, unwrap } from '../../../src/common/errors/index.ts';
-import { systemRandom, uuidv7, type Logger } from '../../../src/common/runtime/index.ts';
-import { TrustDomain } from '../../../src/common/spiffe/index.ts';
+} from '../../../../src/certs/index.ts';
+import { PkiError, unwrap } from '../../../../src/common/errors/index.ts';
+import { systemRandom, uuidv7, type Logger } from '../../../../src/common/runtime/index.ts';
+import { TrustDomain } from '../../../../src/common/spiffe/index.ts';
 import {
   parseCertificate,
+  parseCrl,
   sha256Hex,
   spkiOf,
   type ParsedCertificate,
-} from '../../../src/common/x509/index.ts';
-import type { AuditEvent, Authority, StoredCrl } from '../../../src/domain/index.ts';
-import { CrlPublisher, UpstreamCrls } from '../../../src/issuance/index.ts';
-import { FakeClock } from '../../support/agent.ts';
+} from '../../../../src/common/x509/index.ts';
+import type { AuditEvent, Authority, StoredCrl } from '../../../../src/domain/index.ts';
+import { CrlPublisher, UpstreamCrls } from '../../../../src/issuance/index.ts';
+import { Revoked } from '../../../../src/ledger/revoked.ts';
+import { FakeClock } from '../../../support/agent.ts';
 
 const day = 86_400;
 const trustDomain = TrustDomain.of('mesh.test');
@@ -98,8 +100,13 @@ function crlOf(
 
 /** The publisher over a store in memory, below a root of others. */
 // oxlint-disable-next-line test-sizes/function-lines -- one world, part by part
-function world(clock: FakeClock, all: Authority[], signing: Ca) {
-  const crls = new Map<string, StoredCrl>();
+function world(
+  clock: FakeClock,
+  all: Authority[],
+  signing: Ca,
+  before?: { readonly crls: Map<string, StoredCrl>; readonly revoked: Revoked },
+) {
+  const crls = before?.crls ?? new Map<string, StoredCrl>();
   const events: AuditEvent[] = [];
   const lines: { readonly text: string; readonly fields: Readonly<Record<string, unknown>> }[] = [];
   const line = (fields: object, text: string): void =>
@@ -112,6 +119,7 @@ function world(clock: FakeClock, all: Authority[], signing: Ca) {
     child: () => logger,
   } as unknown as Logger;
   const listeners = new Set<() => void>();
+  const revoked = before?.revoked ?? new Revoked();
   const state = { held: false };
   const publisher = new CrlPublisher({
     authorities: {
@@ -122,7 +130,8 @@ function world(clock: FakeClock, all: Authority[], signing: Ca) {
       },
     },
     store: {
-      list: () => Promise.resolve([]),
+      since: (id, mark) => revoked.since(id, mark),
+      compareRows: () => Promise.resolve(),
       crls: () => Promise.resolve([...crls.values()]),
       highestCrlNumber: (id) => Promise.resolve(crls.get(id)?.number ?? 0),
       issuerCrlNumber: (id) =>
@@ -159,6 +168,8 @@ function world(clock: FakeClock, all: Authority[], signing: Ca) {
   });
   return {
     publisher,
+    revoked,
+    crls,
     events,
     lines,
     logger,
@@ -382,4 +393,50 @@ test('an upstream whose CRL has ended is asked for a new one; one that goes back
   );
   crls.close();
   await publisher.close();
+});
+
+test('what is revoked together is on one CRL; one that lacks somebody is signed anew at the start', async () => {
+  const { clock, root, issuing, publisher, revoked, crls, events, moved } = setup();
+  const { id } = issuing.authority;
+  const revoke = (serial: string, notAfter = clock.now() + day): void =>
+    revoked.apply({
+      kind: 'revocation',
+      id: serial,
+      sha256: '00',
+      detail: {
+        ...{ authority: id, reason: 'superseded', revokedBy: 'uid:0' },
+        ...{ revokedAt: clock.now(), notAfter },
+      },
+    });
+  const listed = (): readonly string[] => {
+    const { revoked: entries } = unwrap(parseCrl((crls.get(id) as StoredCrl).der));
+    return [...entries.keys()];
+  };
+  const signed = (): number => events.filter(({ kind }) => kind === 'crl.signed').length;
+  await publisher.start();
+  assert.deepEqual([signed(), listed()], [1, []]);
+  for (const serial of ['0a', '0b', '0c']) {
+    revoke(serial);
+    moved();
+  }
+  await settled(clock, 2);
+  assert.deepEqual([signed(), listed()], [2, ['0a', '0b', '0c']]);
+  moved();
+  revoke('0d', clock.now() - 1);
+  moved();
+  await settled(clock, 2);
+  assert.equal(signed(), 2, 'nobody who is valid was revoked since');
+  await publisher.close();
+
+  const again = (): ReturnType<typeof world> =>
+    world(clock, [root.authority, issuing.authority], issuing, { crls, revoked });
+  const same = again();
+  await same.publisher.start();
+  assert.deepEqual(same.events, [], 'the CRL that is kept names everybody who is valid');
+  await same.publisher.close();
+  revoke('0e');
+  const lacking = again();
+  await lacking.publisher.start();
+  assert.deepEqual([lacking.events.length, listed()], [1, ['0a', '0b', '0c', '0d', '0e']]);
+  await lacking.publisher.close();
 });

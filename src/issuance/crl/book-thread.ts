@@ -1,0 +1,23 @@
+import { parentPort } from 'node:worker_threads';
+import { PkiError } from '../../common/errors/index.ts';
+import { CrlBook, type CrlAnswers, type CrlRequest } from './book.ts';
+
+export interface ToBook {
+  readonly id: number;
+  readonly request: CrlRequest;
+}
+export type FromBook =
+  | { readonly id: number; readonly answer: CrlAnswers[CrlRequest['kind']] }
+  | { readonly id: number; readonly code: string; readonly message: string };
+
+/** The thread that has a book of its own and answers for it, one request after another. */
+const book = new CrlBook();
+parentPort?.on('message', ({ id, request }: ToBook) => {
+  const post = (message: FromBook): void => parentPort?.postMessage(message);
+  try {
+    post({ id, answer: book.answer(request) });
+  } catch (thrown) {
+    const { code, message } = PkiError.from(thrown);
+    post({ id, code, message });
+  }
+});
