@@ -31,13 +31,17 @@ import { TokenService } from './attestation/join-token/tokens.ts';
 
 export interface RunningServices extends Services {
   readonly sync: SyncHub;
-  /** Ends all sync sessions, stops listening, and writes the pending summary of refusals. */
+  /**
+   * Ends all sync sessions, stops listening to the store, and writes the pending summary of
+   * refusals.
+   */
   close(): Promise<void>;
 }
 
 /**
- * All services over one store and issuer. Throws CONFIG_INVALID for settings that contradict each
- * other.
+ * Creates all services over one store and one issuer.
+ *
+ * @throws PkiError CONFIG_INVALID for settings that contradict each other
  */
 export function createServices(dependencies: ServicesDependencies): RunningServices {
   checkServiceSettings(dependencies.settings);
@@ -65,14 +69,14 @@ export function createServices(dependencies: ServicesDependencies): RunningServi
   };
 }
 
-/** What several services use. */
+/** Parts that several services use. */
 interface Common {
   readonly access: Access;
   readonly callers: CallerRegistry;
   readonly nodeSets: NodeSetIndex;
   readonly refusals: RefusalLog;
   readonly onRevision: Ledger['onRevision'];
-  /** What every service of administration uses. */
+  /** Parts that every administration service uses. */
   readonly shared: {
     readonly access: Access;
     readonly refusals: RefusalLog;
@@ -90,7 +94,8 @@ function createCommon(dependencies: ServicesDependencies): Common {
     logger,
     rate: settings.refusalRate,
   });
-  // before the hub, so that in each turn the node sets are forgotten before the hub asks for them
+  // created before the hub, so that in each turn the cached node sets are dropped before the hub
+  // reads them
   const nodeSets = new NodeSetIndex({
     entries: store.entries,
     objects: store.objects,
@@ -154,7 +159,7 @@ function createSync(
   });
 }
 
-/** Who gets certificates: nodes, their workloads, delegates, CAs below. */
+/** Services that issue: to nodes, their workloads, delegates, and downstream CAs. */
 function issuingServices(dependencies: ServicesDependencies, common: Common) {
   const { store, issuer, authorities, clock, random, settings } = dependencies;
   const { callers, nodeSets, refusals, onRevision } = common;

@@ -8,7 +8,7 @@ export const maximumBatch = 500;
 
 const requestIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
-/** Throws INVALID_REQUEST. */
+/** @throws PkiError INVALID_REQUEST */
 export function checkRequestId(requestId: string): void {
   if (!requestIdPattern.test(requestId))
     throw new PkiError(
@@ -18,8 +18,9 @@ export function checkRequestId(requestId: string): void {
 }
 
 /**
- * The ID as given, or a new one for a caller that gave none and so can not ask for the same
- * certificate again. Throws INVALID_REQUEST.
+ * The given ID, or a new one. A caller without an ID can not ask for the same certificate again.
+ *
+ * @throws PkiError INVALID_REQUEST
  */
 export function requestIdOrNew(requestId: string, nowMs: number): string {
   if (requestId === '') return uuidv7(nowMs);
@@ -27,19 +28,23 @@ export function requestIdOrNew(requestId: string, nowMs: number): string {
   return requestId;
 }
 
-/** 0 or less gives 100; more than the maximum gives the maximum. */
+/** 0 or less gives 100. More than the maximum gives the maximum. */
 export function checkPage(page: PageRequest): PageRequest {
   const size =
     Number.isSafeInteger(page.size) && page.size > 0 ? Math.min(page.size, maximumPageSize) : 100;
   return page.after === undefined || page.after === '' ? { size } : { size, after: page.after };
 }
 
-/** Free text for the record. Throws INVALID_REQUEST. */
-export function checkText(what: string, text: string, maximum: number): string {
+/**
+ * Checks free text for records.
+ *
+ * @throws PkiError INVALID_REQUEST
+ */
+export function checkText(name: string, text: string, maximum: number): string {
   if (text.length > maximum || !isOneLine(text))
     throw new PkiError(
       'INVALID_REQUEST',
-      `${what} has control characters or more than ${maximum} characters`,
+      `${name} has control characters or more than ${maximum} characters`,
     );
   return text;
 }
@@ -53,28 +58,43 @@ export function checkBatchSize(count: number): void {
     );
 }
 
-/** Throws RATE_LIMITED with the time to wait. */
-export function enforceRate(waitMs: number, what: string): void {
+/** @throws PkiError RATE_LIMITED with the time to wait */
+export function enforceRate(waitMs: number, reason: string): void {
   if (waitMs > 0)
-    throw new PkiError('RATE_LIMITED', `${what}: try again in ${waitMs} ms`, {
+    throw new PkiError('RATE_LIMITED', `${reason}: try again in ${waitMs} ms`, {
       detail: { waitMs },
     });
 }
 
-/** 0 gives the maximum. Throws TTL_OUT_OF_RANGE, nothing is cut silently. */
-export function ttlWithin(asked: number, minimum: number, maximum: number): number {
-  if (asked === 0) return maximum;
-  if (!Number.isSafeInteger(asked) || asked < Math.min(minimum, maximum) || asked > maximum)
+/**
+ * 0 gives the maximum. A life outside the range is refused, never shortened silently.
+ *
+ * @throws PkiError TTL_OUT_OF_RANGE
+ */
+export function ttlWithin(requestedSeconds: number, minimum: number, maximum: number): number {
+  if (requestedSeconds === 0) return maximum;
+  if (
+    !Number.isSafeInteger(requestedSeconds) ||
+    requestedSeconds < Math.min(minimum, maximum) ||
+    requestedSeconds > maximum
+  )
     throw new PkiError(
       'TTL_OUT_OF_RANGE',
-      `the lifetime of ${asked} s is outside ${Math.min(minimum, maximum)} to ${maximum} s`,
+      `the lifetime of ${requestedSeconds} s is outside ${Math.min(minimum, maximum)} to ${maximum} s`,
     );
-  return asked;
+  return requestedSeconds;
 }
 
-/** The second fence behind the front's table. Throws CALLER_NOT_ADMITTED. */
+/**
+ * The second check behind the front's table.
+ *
+ * @throws PkiError CALLER_NOT_ADMITTED
+ */
 export function requireAgent(caller: AgentCaller): void {
   const actual = caller as Caller;
   if (actual.class !== 'agent')
-    throw new PkiError('CALLER_NOT_ADMITTED', `this is open to agents, not to ${actual.class}`);
+    throw new PkiError(
+      'CALLER_NOT_ADMITTED',
+      `only agents may do this, not ${actual.class} callers`,
+    );
 }

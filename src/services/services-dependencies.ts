@@ -15,7 +15,7 @@ import type { HandshakeLedger } from './sync/handshakes.ts';
 import type { Crls } from './sync/source.ts';
 import type { SyncDependencies } from './sync/sync-hub.ts';
 
-/** What all services together are built from. */
+/** The dependencies of all services together. */
 export interface ServicesDependencies {
   readonly store: Ledger;
   readonly issuer: Issuer;
@@ -35,7 +35,7 @@ export interface ServicesDependencies {
   readonly rotation: Pick<RotationDependencies, 'controller' | 'guard' | 'canUse'>;
   readonly sources: AuthoritySourcingDependencies['sources'];
   readonly downstream: AuthoritySourcingDependencies['downstream'];
-  /** Whether nothing may be decided on the strength of the database for now. */
+  /** True while the database is not trusted. Nothing is decided from it then. */
   readonly held: () => boolean;
   readonly cross: AuthoritySourcingDependencies['cross'];
   readonly crossInChains: boolean;

@@ -29,10 +29,10 @@ export type * from './authorities/authorities.ts';
 export type * from './inspection/certificates.ts';
 
 /**
- * What the front calls. Every method takes its caller first and decides itself whether that caller
- * may: the front's table of classes is the first fence, this is the second. Methods throw PkiError
- * with a stable code; batches answer per item. A refusal of an authenticated caller is on record
- * before the error is thrown; see Refusals.
+ * The services that the front calls. Every method takes its caller first and checks the caller's
+ * rights itself: the front's table of classes is the first check, this is the second. Methods throw
+ * PkiError with a stable code; batches answer per item. A refusal of an authenticated caller is
+ * recorded before the error is thrown (see Refusals).
  */
 export interface Services {
   readonly callers: Callers;

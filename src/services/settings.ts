@@ -3,16 +3,16 @@ import type { TrustDomain } from '../common/spiffe/index.ts';
 import { shortLivedMaximumSeconds } from '../domain/index.ts';
 import type { Rate } from '../common/runtime/index.ts';
 
-/** What configuration decides about the services. Durations in seconds. */
+/** The configuration of the services. Durations are in seconds. */
 export interface ServiceSettings {
   readonly trustDomain: TrustDomain;
   readonly serverVersion: string;
-  /** DNS names of the server's own certificate: nobody else gets them. */
+  /** DNS names of the server's own certificate. No other certificate may contain them. */
   readonly reservedDnsNames: readonly string[];
   /** uids that may use the admin socket, besides 0 and the server's own. */
   readonly adminUids: readonly number[];
   readonly serverUid: number;
-  /** There is a CRL distribution point, which certificates of the revocable profile need. */
+  /** Whether there is a CRL distribution point. Certificates of the revocable profile need one. */
   readonly revocable: boolean;
   readonly minimumTtlSeconds: number;
   readonly defaultX509TtlSeconds: number;
@@ -20,30 +20,28 @@ export interface ServiceSettings {
   readonly defaultJwtTtlSeconds: number;
   readonly maximumJwtTtlSeconds: number;
   readonly agentTtlSeconds: number;
-  /**
-   * How long after the expiry of its SVID an agent may come back by proving its last recorded key.
-   */
+  /** How long after the expiry of its SVID an agent may recover with its last recorded key. */
   readonly recoveryGraceSeconds: number;
   readonly defaultJoinTokenTtlSeconds: number;
   readonly maximumJoinTokenTtlSeconds: number;
   readonly challengeTtlSeconds: number;
-  /** Exchanges that wait for the answer to a challenge. */
+  /** Maximum number of exchanges that wait for the answer to a challenge. */
   readonly maximumPendingChallenges: number;
-  /** Of all attestations together. */
+  /** The rate of all attestations together. */
   readonly attestationRate: Rate;
-  /** Of certificates and tokens per caller. */
+  /** The rate of certificates and tokens, per caller. */
   readonly signingRate: Rate;
-  /** Longest life of what a downstream workload gets. */
+  /** Longest life of a downstream CA certificate. */
   readonly downstreamTtlSeconds: number;
-  /** Of CA certificates for one downstream entry, and for all: each opens the root token. */
+  /** The rate of CA certificates per downstream entry, and in total. Each opens the root token. */
   readonly downstreamRate: Rate;
   readonly downstreamTotalRate: Rate;
   /**
-   * Of refusals of one authenticated caller that get a record of their own; those beyond are
+   * The rate of refusals per authenticated caller that are recorded singly. Further ones are
    * summarised.
    */
   readonly refusalRate: Rate;
-  /** Within which agents replace what a tainted authority signed. */
+  /** The time in which agents replace certificates of a tainted authority. */
   readonly taintWindowSeconds: number;
 }
 
@@ -71,9 +69,13 @@ export const defaultServiceSettings = {
   taintWindowSeconds: 600,
 } as const satisfies Partial<ServiceSettings>;
 
-/** Refuses settings that contradict each other. Throws CONFIG_INVALID. */
+/**
+ * Refuses settings that contradict each other.
+ *
+ * @throws PkiError CONFIG_INVALID
+ */
 export function checkServiceSettings(settings: ServiceSettings): void {
-  const ordered = (what: string, ...values: readonly number[]): void => {
+  const ordered = (names: string, ...values: readonly number[]): void => {
     const bad = values.some(
       (value, index) =>
         !Number.isSafeInteger(value) || value < 1 || value < (values[index - 1] ?? 0),
@@ -81,7 +83,7 @@ export function checkServiceSettings(settings: ServiceSettings): void {
     if (bad)
       throw new PkiError(
         'CONFIG_INVALID',
-        `${what}: ${values.join(', ')} s are not whole seconds in rising order`,
+        `${names}: ${values.join(', ')} s are not whole seconds in rising order`,
       );
   };
   ordered(

@@ -35,8 +35,8 @@ export interface AuditDependencies extends InventoryDependencies {
 const chunkBytes = 256 * 1024;
 
 /**
- * The record of all acts. It names everybody's identities and acts, so that it takes audit.read on
- * the whole trust domain.
+ * The record of all acts. It names identities and acts of everybody, so that it requires audit.read
+ * on the whole trust domain.
  */
 export class AuditService implements Audit {
   readonly #dependencies: AuditDependencies;

@@ -10,15 +10,15 @@ import type { LedgerEvidence, LedgerLog } from '../../ledger/index.ts';
 import type { AuditStore, CertificateStore, StoredCheckpoint } from '../../store/ports/index.ts';
 import { pagesOf } from '../../store/pages.ts';
 
-/** What is known of the log beside the store. */
+/** Facts of the log that are not in the store. */
 export interface LogFacts {
   readonly origin: string;
   verifierKey(): string;
-  /** Further keys of this log. */
+  /** Other keys of this log. */
   otherKeys(): readonly string[];
   /**
-   * Whether the record of this sequence with this hash is in the tree, or was written by this
-   * process and waits for it.
+   * Whether the record with this sequence and hash is in the tree, or was written by this process
+   * and waits for the tree.
    */
   holds(sequence: number, leafHash: Buffer): Promise<boolean>;
 }
@@ -33,8 +33,8 @@ export interface AuditStreamDependencies {
 }
 
 /**
- * The whole log as lines of an export, up to what is under a checkpoint now and what waits behind
- * it.
+ * The whole log as lines of an export: the records under the present checkpoint, and the records
+ * that wait for the next one.
  */
 export async function* exportLines(
   dependencies: AuditStreamDependencies,
@@ -84,13 +84,13 @@ export async function* exportLines(
     if (page.next === undefined || page.items.length === 0) break;
     after = page.next;
   }
-  // those that stand over records which are not there: the reader is to see that
+  // checkpoints over missing records: the export contains them, so that its reader notices
   for (const { note, timeMs } of await checkpoints.upTo(size))
     yield { type: 'checkpoint', note, timeMs };
   yield { type: 'end', size };
 }
 
-/** As it stands, whether it is right or not: the reader is to see that. */
+/** The stored evidence without a check: the reader of the export judges it. */
 async function* evidenceLines(
   { subject, canonical }: AuditRecord,
   evidence: LedgerEvidence,
@@ -145,7 +145,8 @@ async function allExcluded(
 }
 
 /**
- * Checkpoints in the order of their size, read in pages and handed out as the records reach them.
+ * Checkpoints in the order of their size. They are read in pages and yielded when the records reach
+ * their size.
  */
 class Checkpoints {
   readonly #log: LedgerLog;
@@ -164,7 +165,7 @@ class Checkpoints {
       this.#readUpTo = this.#waiting.at(-1)?.size ?? this.#readUpTo;
     }
     if ((this.#waiting[0]?.size ?? Infinity) > size) return [];
-    const due = this.#waiting.filter((each) => each.size <= size);
+    const due = this.#waiting.filter((checkpoint) => checkpoint.size <= size);
     this.#waiting = this.#waiting.slice(due.length);
     return this.#waiting.length > 0 || this.#all ? due : [...due, ...(await this.upTo(size))];
   }
@@ -178,11 +179,13 @@ export interface WatchFilter {
 
 export interface WatchedRecord {
   readonly record: AuditRecord;
-  /** The holder of the watched identity is one that it did not have before. */
+  /** True if the watched identity got a holder that it did not have before. */
   readonly newHolder: boolean;
 }
 
-/** `undefined` once nothing more can be missed, then records as they are committed. */
+/**
+ * Yields `undefined` once no record can be missed any more, then each record when it is committed.
+ */
 export async function* watchRecords(
   dependencies: AuditStreamDependencies,
   filter: WatchFilter,
@@ -209,11 +212,11 @@ export async function* watchRecords(
         const page = await dependencies.audit.list({}, { size: 500, after: String(after) });
         for (const record of page.items) {
           after = record.sequence;
-          const said = readCanonical(record.canonical);
-          if (!matches(record, said?.detail ?? {}, filter)) continue;
+          const content = readCanonical(record.canonical);
+          if (!matches(record, content?.detail ?? {}, filter)) continue;
           const holder =
             record.kind === 'certificate.issued' && filter.identity !== undefined
-              ? String(said?.detail['holder'] ?? '')
+              ? String(content?.detail['holder'] ?? '')
               : '';
           const newHolder = holder !== '' && !holders.has(holder);
           if (holder !== '') holders.add(holder);

@@ -18,8 +18,8 @@ export interface BackupDependencies {
 }
 
 /**
- * Copies of the database for whoever may do everything: they hold no keys, but all identities and
- * who may have them.
+ * Copies of the database, for callers with every right. A copy contains no keys, but all identities
+ * and who may obtain them.
  */
 export class BackupService implements Backup {
   readonly #dependencies: BackupDependencies;

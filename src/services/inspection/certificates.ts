@@ -15,8 +15,10 @@ export interface Certificates {
 
 export interface Revocations {
   /**
-   * Throws NOT_FOUND, REVOCATION_NOT_POSSIBLE (with what to do instead and when the certificate
-   * ends), CERTIFICATE_EXPIRED. Revoking twice is no error.
+   * Revokes a certificate. A repeated revocation is no error.
+   *
+   * @throws PkiError NOT_FOUND, REVOCATION_NOT_POSSIBLE (with an alternative and the certificate's
+   *   end), CERTIFICATE_EXPIRED
    */
   revoke(
     caller: OperatorCaller,
@@ -43,9 +45,11 @@ export interface Mint {
 
 export interface Audit {
   list(caller: OperatorCaller, filter: AuditFilter, page: PageRequest): Promise<Page<AuditRecord>>;
-  /** JSON lines of an export, some at a time. */
+  /** JSON lines of an export, several per chunk. */
   export(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
-  /** Yields undefined once nothing more can be missed, then each record as it is committed. */
+  /**
+   * Yields undefined once no record can be missed any more, then each record when it is committed.
+   */
   watch(
     caller: OperatorCaller,
     filter: { readonly identity?: string; readonly kind?: string; readonly actor?: string },
@@ -57,21 +61,23 @@ export interface Audit {
 
 export interface Backup {
   /**
-   * The database as it is now, in pieces; takes every verb on the whole trust domain, or the local
+   * The present database in chunks. Requires every verb on the whole trust domain, or the local
    * socket.
    */
   read(caller: OperatorCaller, signal: AbortSignal): Promise<AsyncIterable<Buffer>>;
 }
 
-/** What a database that was put back lacks, as far as it is known, and what comes back with it. */
+/** What a restored database lacks, as far as it is known, and what the restore brings back. */
 export interface RestoreView {
-  /** Nothing is signed before it is accepted. */
+  /** True until an operator accepts the loss. Nothing is signed until then. */
   readonly stale: boolean;
-  /** Records under checkpoints in the database, and under the newest checkpoint that is known. */
+  /**
+   * The number of records under checkpoints in the database, and under the newest known checkpoint.
+   */
   readonly size: number;
   readonly expected: number;
   readonly foundBy: string;
-  /** The lost records come from the replaced database, and they are those that were signed. */
+  /** True if the lost records come from the replaced database and match what was signed. */
   readonly proven: boolean;
   readonly lost: readonly LostAct[];
   readonly comingBack: readonly {
@@ -79,7 +85,7 @@ export interface RestoreView {
     readonly id: string;
     readonly state: string;
   }[];
-  /** Agents in the database; only the first of them are named. */
+  /** The number of agents in the database. Only the first are named. */
   readonly agents: number;
 }
 
@@ -91,12 +97,13 @@ export interface LostAct {
   readonly subject: string;
 }
 
-/** Both take every verb on the whole trust domain, or the local socket. */
+/** Both methods require every verb on the whole trust domain, or the local socket. */
 export interface Restore {
   show(caller: OperatorCaller): Promise<RestoreView>;
   /**
-   * `size`: `expected` as it was looked at. Throws CONFLICT when there is nothing to accept, or by
-   * another number.
+   * `size`: the `expected` that the operator has seen.
+   *
+   * @throws PkiError CONFLICT if there is nothing to accept, or for another number
    */
   accept(caller: OperatorCaller, size: number): Promise<RestoreView>;
 }

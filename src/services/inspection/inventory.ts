@@ -48,8 +48,8 @@ export interface AuthorityViewDependencies extends InventoryDependencies {
 }
 
 /**
- * Authorities and the bundle, to look at. Public facts: a role with authority.read on any prefix
- * sees all.
+ * Views of authorities and the bundle. They are public facts: a role with authority.read on any
+ * prefix sees all.
  */
 export class AuthorityViewService implements AuthorityViews {
   readonly #dependencies: AuthorityViewDependencies;
@@ -64,11 +64,11 @@ export class AuthorityViewService implements AuthorityViews {
   ): Promise<readonly AuthorityView[]> {
     return this.#reading(caller, 'ListAuthorities', undefined, async () => {
       const { kind, state } = filter;
-      const found = await this.#dependencies.store.list({
+      const page = await this.#dependencies.store.list({
         ...(kind === undefined ? {} : { kind }),
         ...(state === undefined ? {} : { states: [state] }),
       });
-      return Promise.all(found.map((authority) => this.#view(authority)));
+      return Promise.all(page.map((authority) => this.#view(authority)));
     });
   }
 
@@ -120,7 +120,7 @@ export interface CertificateDependencies extends InventoryDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial' | 'list'>;
 }
 
-/** The certificates that one scope of a role can reach. */
+/** The certificates that one prefix of a role can cover. */
 const narrowing = (scope: string): CertificateFilter =>
   isDnsScope(scope)
     ? { kind: 'endpoint' }
@@ -128,7 +128,7 @@ const narrowing = (scope: string): CertificateFilter =>
       ? { spiffeIdPrefix: scope }
       : { spiffeId: scope };
 
-/** What was issued. A role sees the certificates of the identities under its prefixes. */
+/** The issued certificates. A role sees the certificates of identities below its prefixes. */
 export class CertificateService implements Certificates {
   readonly #dependencies: CertificateDependencies;
 
@@ -149,8 +149,7 @@ export class CertificateService implements Certificates {
         const rights = await this.#dependencies.access.of(caller);
         rights.require('certificate.read', { kind: 'none' });
         const prefixes = rights.prefixes('certificate.read');
-        // a role with one prefix lets the database do the narrowing; whatever it answers is still
-        // looked at one by one
+        // With one prefix, the database narrows the list. Each result is still checked.
         const only =
           prefixes?.length === 1 &&
           prefixes[0] !== wholeTrustDomain(this.#dependencies.settings.trustDomain) &&
@@ -160,8 +159,8 @@ export class CertificateService implements Certificates {
             ? prefixes[0]
             : undefined;
         const narrowed = only === undefined ? filter : { ...filter, ...narrowing(only) };
-        // the certificates of authorities have no path, and belong to whoever sees the whole trust
-        // domain
+        // certificates of authorities have no path: they are visible only to roles on the whole
+        // trust domain
         const seesAll = rights.permits('certificate.read', this.#dependencies.access.all);
         return visiblePage(
           (next) => this.#dependencies.certificates.list(narrowed, order, next),
@@ -195,13 +194,13 @@ export class CertificateService implements Certificates {
   }
 }
 
-/** What the process knows of itself; compose fills it in. */
+/** Facts that the process knows of itself. The composition provides them. */
 export interface ServerFacts {
   startedAt(): number;
   readiness(): { readonly ready: boolean; readonly reasons: readonly string[] };
   hsmStatus(): string;
   serverCertificateNotAfter(): number;
-  /** The root that the server's certificate stands under; undefined while it has none. */
+  /** DER of the root that the server's certificate chains to; undefined while it has none. */
   serverRootDer(): Buffer | undefined;
 }
 
@@ -224,7 +223,7 @@ export class StatusService implements Status {
       (await this.#dependencies.access.of(caller)).require('server.read', { kind: 'none' });
       const { facts, settings } = this.#dependencies;
       const { certificates, clock, meta } = this.#dependencies;
-      // under way now, or found after a crash and possibly live
+      // intents that are under way, or that were found after a crash and are possibly live
       const [position, counts, abandoned] = await Promise.all([
         meta.position(),
         certificates.countByState(),

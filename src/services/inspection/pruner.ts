@@ -7,7 +7,7 @@ export interface PrunerDependencies {
     readonly leases: LeaseStore;
     readonly audit: Pick<AuditStore, 'append'>;
   };
-  /** How long certificates and tokens stay after they expired. */
+  /** How long certificates and tokens stay after their expiry. */
   readonly keepSeconds: number;
   readonly holder: string;
   readonly clock: Clock;
@@ -18,16 +18,16 @@ const leaseName = 'pruning';
 const leaseMs = 60_000;
 const firstAfterMs = 60_000;
 const everyMs = 3_600_000;
-/** Small, with a rest between: whoever issues meanwhile waits for one batch at most. */
+/** Batches are small, with a pause in between, so that issuance waits for one batch at most. */
 const batch = 200;
 const restMs = 50;
-/** Checkpoints are kept whole for a week, then one an hour. */
+/** All checkpoints are kept for a week, then one per hour. */
 const checkpointsWholeMs = 7 * 86_400_000;
 const checkpointEveryMs = 3_600_000;
 
 /**
- * Takes out of the database what expired long ago, one replica at a time. What it removed is on
- * record by number; the records of the log stay.
+ * Removes from the database what expired long ago, one replica at a time. The log records the
+ * number of removed rows. Records of the log are not removed.
  */
 export class Pruner {
   readonly #dependencies: PrunerDependencies;
@@ -50,8 +50,9 @@ export class Pruner {
   }
 
   /**
-   * One round now. Throws STORE_*, LEASE_LOST; answers nothing removed where another replica does
-   * it.
+   * Runs one round now. Removes nothing if another replica prunes.
+   *
+   * @throws PkiError STORE_*, LEASE_LOST
    */
   async round(): Promise<{
     readonly certificates: number;
@@ -66,9 +67,9 @@ export class Pruner {
     } = this.#dependencies;
     const removed = { certificates: 0, jwtSvids: 0, checkpoints: 0 };
     const expiredBefore = clock.now() - keepSeconds;
-    const held = async (): Promise<Lease | undefined> =>
+    const heldLease = async (): Promise<Lease | undefined> =>
       this.#closed ? undefined : leases.acquire(leaseName, holder, clock.nowMs(), leaseMs);
-    let lease = await held();
+    let lease = await heldLease();
     if (lease === undefined) return removed;
     for (const [name, prune] of [
       ['certificates', (mine: Lease) => retention.pruneCertificates(expiredBefore, batch, mine)],
@@ -78,7 +79,7 @@ export class Pruner {
         taken = await prune(lease);
         removed[name] += taken;
         if (taken === batch) await clock.sleep(restMs);
-        lease = await held();
+        lease = await heldLease();
       }
     }
     for (let after: number | undefined = 0; after !== undefined && lease !== undefined; ) {
@@ -92,7 +93,7 @@ export class Pruner {
       removed.checkpoints += step.removed;
       after = step.next;
       if (after !== undefined) await clock.sleep(restMs);
-      lease = await held();
+      lease = await heldLease();
     }
     if (removed.certificates + removed.jwtSvids > 0)
       await audit.append([
@@ -116,12 +117,12 @@ export class Pruner {
         .then(
           (removed) => {
             if (Object.values(removed).some((count) => count > 0))
-              logger.info(removed, 'what expired long ago has left the database');
+              logger.info(removed, 'removed expired rows from the database');
           },
           (thrown: unknown) =>
             logger.error(
               { ...errorFields(thrown) },
-              'what expired long ago could not be removed; it is tried again',
+              'expired rows could not be removed; trying again',
             ),
         )
         .then(() => this.#plan(everyMs));

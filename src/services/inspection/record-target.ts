@@ -2,8 +2,9 @@ import { parseCertificate } from '../../common/x509/index.ts';
 import type { CertificateRecord, Target } from '../../domain/index.ts';
 
 /**
- * What a role must cover to see or revoke a certificate. The names of an endpoint come from its
- * certificate; one that was not issued has none, and only a role over everything covers it.
+ * The target that a role must cover to see or revoke a certificate. The names of an endpoint come
+ * from its certificate. An unsigned one has no names, so that only a role over everything covers
+ * it.
  */
 export function targetOfRecord({ kind, spiffeId, certificateDer }: CertificateRecord): Target {
   if (kind !== 'endpoint') return { kind: 'id', spiffeId };

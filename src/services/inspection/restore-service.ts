@@ -12,9 +12,9 @@ export interface RestoreFacts {
   stale():
     | { readonly size: number; readonly expected: number; readonly foundBy: string }
     | undefined;
-  /** From the database that was replaced, if it is there. */
+  /** The lost acts, read from the replaced database if that still exists. */
   lost(): { readonly proven: boolean; readonly lost: readonly LostAct[] };
-  /** Throws CONFLICT. */
+  /** @throws PkiError CONFLICT */
   accept(size: number, actor: string): Promise<void>;
 }
 
@@ -23,12 +23,12 @@ export interface RestoreDependencies extends InventoryDependencies {
   readonly facts: RestoreFacts;
 }
 
-/** Named in one answer; more are only counted. */
+/** At most this many agents are named in one answer. The others are only counted. */
 const namedAgents = 500;
 
 /**
- * A database that was put back from a backup: what it lacks, and that somebody takes responsibility
- * for going on with it.
+ * Shows what a database restored from a backup lacks, and lets an operator take responsibility for
+ * continuing with it.
  */
 export class RestoreService implements Restore {
   readonly #dependencies: RestoreDependencies;
@@ -78,8 +78,8 @@ export class RestoreService implements Restore {
     for (const { id, kind, state } of await store.authorities.list())
       if (isTrusted(state)) comingBack.push({ kind: 'authority', id: `${kind}/${id}`, state });
     let agents = 0;
-    for await (const found of pagesOf((page) => store.agents.list({ state: 'active' }, page))) {
-      for (const { spiffeId, state } of found)
+    for await (const agentPage of pagesOf((page) => store.agents.list({ state: 'active' }, page))) {
+      for (const { spiffeId, state } of agentPage)
         if ((agents += 1) <= namedAgents) comingBack.push({ kind: 'agent', id: spiffeId, state });
     }
     return { comingBack, agents };

@@ -21,14 +21,14 @@ export interface RevocationDependencies extends InventoryDependencies {
   readonly certificates: Pick<CertificateStore, 'bySerial'>;
   readonly revocations: Pick<LedgerRevocations, 'revoke' | 'bySerial'>;
   readonly callers: Pick<CallerRegistry, 'announce'>;
-  /** Absent where no tree is kept over the log. */
+  /** Absent if no tree is kept over the log. */
   readonly inventory: Pick<InventoryProof, 'require'>;
   readonly authorities: Pick<Authorities, 'all'>;
 }
 
 /**
- * Ends single certificates, where their profile allows it: a short-lived one stands in no CRL, and
- * its answer is its expiry.
+ * Revokes single certificates, if their profile allows it. A short-lived certificate appears on no
+ * CRL: it ends by expiry.
  */
 export class RevocationService implements Revocations {
   readonly #dependencies: RevocationDependencies;
@@ -51,7 +51,7 @@ export class RevocationService implements Revocations {
         rights.require('certificate.revoke', { kind: 'none' });
         const stated = reasonOf(reason);
         const record = await certificates.bySerial(serial.toLowerCase());
-        // the same words for one that does not exist and one that is another team's
+        // same text for a certificate that does not exist and one of another team
         if (
           record === undefined ||
           !(
@@ -64,7 +64,8 @@ export class RevocationService implements Revocations {
             `there is no certificate with the serial ${JSON.stringify(serial.slice(0, 64))} under a prefix of your roles`,
           );
         }
-        // whether it can be revoked, and on whose CRL it is to stand, is read from this row
+        // this row decides whether the certificate can be revoked, and on which CRL, so that it
+        // must be proven
         if (record.state === 'issued' && record.kind !== 'authority')
           await inventory.require(record);
         checkRevocable(record, clock.now(), this.#dependencies.authorities.all());
@@ -90,7 +91,7 @@ export class RevocationService implements Revocations {
     );
   }
 
-  /** Of a certificate that the caller has been shown. */
+  /** The revocation of a certificate that the caller may see. */
   of(serial: string): Promise<Revocation | undefined> {
     return this.#dependencies.revocations.bySerial(serial);
   }
@@ -98,11 +99,11 @@ export class RevocationService implements Revocations {
 
 function reasonOf(text: string): RevocationReason {
   if (text === '') return 'unspecified';
-  const reason = revocationReasons.find((each) => each === text);
+  const reason = revocationReasons.find((candidate) => candidate === text);
   if (reason === undefined)
     throw new PkiError(
       'INVALID_REQUEST',
-      `the reason ${JSON.stringify(text.slice(0, 40))} is none of ${revocationReasons.join(', ')}`,
+      `the reason ${JSON.stringify(text.slice(0, 40))} is not one of ${revocationReasons.join(', ')}`,
     );
   return reason;
 }
@@ -117,15 +118,15 @@ function checkRevocable(
     throw new PkiError(
       'CERTIFICATE_EXPIRED',
       `the certificate ${record.serial} expired at ${ends}`,
-      { next: 'Nothing is to be done: nobody accepts it any more.' },
+      { next: 'No action is needed: nobody accepts it any more.' },
     );
-  // one of a CA downstream stands on the CRL of who signed it; ours have a life of their own
-  const own =
+  // a downstream CA is listed on the CRL of its issuer; our own authorities are revoked by rotation
+  const isOurs =
     record.certificateDer === null ||
     authorities.some(
       ({ certificateDer }) => certificateDer?.equals(record.certificateDer as Buffer) === true,
     );
-  if (record.kind === 'authority' && record.state === 'issued' && !own) return;
+  if (record.kind === 'authority' && record.state === 'issued' && !isOurs) return;
   if (record.kind === 'authority')
     throw new PkiError(
       'REVOCATION_NOT_POSSIBLE',
@@ -136,17 +137,17 @@ function checkRevocable(
     throw new PkiError(
       'REVOCATION_NOT_POSSIBLE',
       `the certificate ${record.serial} was never signed`,
-      { next: 'Nothing is to be done.' },
+      { next: 'No action is needed.' },
     );
   if (record.profile === 'revocable') return;
   throw new PkiError(
     'REVOCATION_NOT_POSSIBLE',
-    `the certificate ${record.serial} of ${record.spiffeId} is short-lived, and says that there is no revocation information for it; it ends by itself at ${ends}`,
+    `the certificate ${record.serial} of ${record.spiffeId} is short-lived and can not be revoked (it carries noRevAvail); it expires at ${ends}`,
     { next: refusal(record, ends) },
   );
 }
 
-/** How to keep the holder from getting another one. */
+/** How the operator can prevent a further certificate for the holder. */
 function refusal(
   { kind, spiffeId, entryId, delegationId, holder }: CertificateRecord,
   ends: string,
@@ -154,10 +155,10 @@ function refusal(
   if (kind === 'agent')
     return `Refuse its renewal: "meshca agent ban ${spiffeId}". Its certificate ends at ${ends}.`;
   if (kind === 'server')
-    return `It is this CA's own; restart the server to have another one. It ends at ${ends}.`;
+    return `It is the server's own certificate; restart the server to replace it. It ends at ${ends}.`;
   if (entryId !== null)
     return `Refuse its renewal: "meshca entry delete ${entryId}", or ban its node: "meshca agent ban ${holder}". It ends at ${ends}.`;
   if (delegationId !== null)
-    return `Refuse further ones: "meshca delegation delete ${delegationId}". It ends at ${ends}.`;
+    return `Refuse further certificates: "meshca delegation delete ${delegationId}". It ends at ${ends}.`;
   return `Nothing renews it. It ends at ${ends}.`;
 }

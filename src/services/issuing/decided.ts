@@ -8,7 +8,7 @@ import type { RefusalLog } from '../callers/refusal-log.ts';
 import { requestIdOrNew } from '../requests.ts';
 import type { ServiceSettings } from '../settings.ts';
 
-/** What every service that issues is made of. */
+/** The dependencies of every service that issues. */
 export interface IssuingDependencies {
   readonly objects: Pick<ObjectLedger, 'require'>;
   readonly issuer: Issuer;
@@ -17,7 +17,7 @@ export interface IssuingDependencies {
   readonly settings: ServiceSettings;
 }
 
-/** An item after the services have decided: to be issued, or refused before issuance saw it. */
+/** An item after the decision of the service: a request to issue, or a refusal before issuance. */
 export type Decided =
   | { readonly ok: true; readonly request: LeafRequest }
   | {
@@ -28,8 +28,8 @@ export type Decided =
     };
 
 /**
- * Each item of a batch by itself: one that is refused is no other's concern. `subject`: what its
- * refusal is about.
+ * Decides each item of a batch on its own, so that a refused item does not affect the others.
+ * `subject`: the subject of the refusal.
  */
 export function decideEach<T extends { readonly requestId: string }>(
   items: readonly T[],
@@ -37,13 +37,16 @@ export function decideEach<T extends { readonly requestId: string }>(
   subject: (item: T) => string,
   request: (item: T) => LeafRequest,
 ): readonly Decided[] {
-  const seen = new Set<string>();
+  const requestIds = new Set<string>();
   return items.map((item): Decided => {
     try {
       const requestId = requestIdOrNew(item.requestId, nowMs);
-      if (seen.has(requestId))
-        throw new PkiError('INVALID_REQUEST', `request ID ${requestId} stands twice in the batch`);
-      seen.add(requestId);
+      if (requestIds.has(requestId))
+        throw new PkiError(
+          'INVALID_REQUEST',
+          `the request ID ${requestId} appears twice in the batch`,
+        );
+      requestIds.add(requestId);
       return { ok: true, request: request({ ...item, requestId }) };
     } catch (thrown) {
       return {
@@ -56,7 +59,7 @@ export function decideEach<T extends { readonly requestId: string }>(
   });
 }
 
-/** The call of a batch. `signal`: aborted when nobody waits for its answer any more. */
+/** The call of a batch. `signal` is aborted when no caller waits for its answer any more. */
 export interface IssuingCall {
   readonly caller: Caller;
   readonly operation: string;
@@ -64,7 +67,7 @@ export interface IssuingCall {
 }
 
 /**
- * Issues what was allowed in one batch and puts the refusals of the rest on record; outcomes in the
+ * Issues the allowed items in one batch and records the refusals of the others. Outcomes are in the
  * order of the items.
  */
 export async function issueDecided(
@@ -99,23 +102,23 @@ export async function issueDecided(
       return {
         ok: false,
         requestId,
-        error: new PkiError('INTERNAL', 'issuance gave no result for an item'),
+        error: new PkiError('INTERNAL', 'the issuer returned no result for an item'),
         refusalId: '',
       };
     if (result.ok) return { ok: true, requestId, leaf: result.leaf };
-    // issuance has it on record already
+    // issuance has already recorded this refusal
     dependencies.refusals.mark(result.error, result.refusalId);
     return { ok: false, requestId, error: result.error, refusalId: result.refusalId };
   });
 }
 
-/** One leaf, thrown if refused. */
+/** Issues one leaf. A refusal is thrown. */
 export async function issueOne(
   dependencies: { readonly issuer: Issuer; readonly refusals: RefusalLog },
   request: LeafRequest,
 ): Promise<Extract<SvidOutcome, { ok: true }>['leaf']> {
   const [result] = await dependencies.issuer.issue([request]);
-  if (result === undefined) throw new PkiError('INTERNAL', 'issuance gave no result');
+  if (result === undefined) throw new PkiError('INTERNAL', 'the issuer returned no result');
   if (result.ok) return result.leaf;
   dependencies.refusals.mark(result.error, result.refusalId);
   throw result.error;

@@ -36,7 +36,7 @@ export interface DownstreamDependencies {
   readonly revocations: Pick<LedgerRevocations, 'revokeAgain' | 'revoked'>;
   readonly authorities: Pick<Authorities, 'rootsDer'>;
   readonly sign: (request: DownstreamRequest) => Promise<DownstreamAuthority>;
-  /** Nothing is decided on the strength of the database for now. */
+  /** True while the database is not trusted. Nothing is decided from it then. */
   readonly held: () => boolean;
   readonly onRevision: (listener: () => void) => () => void;
   readonly refusals: RefusalLog;
@@ -46,8 +46,8 @@ export interface DownstreamDependencies {
 }
 
 /**
- * What the right to be a downstream CA rests on: the SVID's entry, the agent behind it, and the ID
- * that the entry must still give.
+ * What the right to be a downstream CA rests on: the entry of the SVID, the agent behind it, and
+ * the ID that the entry must still give.
  */
 interface Ground {
   readonly entryId: string;
@@ -56,13 +56,13 @@ interface Ground {
 }
 
 /**
- * One token at a time, and few that wait for it: what is beyond has a CA certificate with days
- * left.
+ * One token works at a time and few requests wait for it. A refused caller has a CA certificate
+ * with days left.
  */
 const maximumWaiting = 8;
 const afterRevisionMs = 200;
 const lookEveryMs = 60_000;
-/** The right has ended, and did not merely fail to be looked up. */
+/** Errors that mean that the right has ended, not that its lookup failed. */
 const endings: ReadonlySet<string> = new Set([
   'DOWNSTREAM_NOT_ALLOWED',
   'AGENT_BANNED',
@@ -70,9 +70,9 @@ const endings: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * CA certificates for workloads of downstream entries, as nested servers need them. Owner of the
- * queue before the root token, of the rates, and of the watch over what was given: when entry or
- * agent go, the certificate is revoked on its parent's CRL.
+ * Issues CA certificates to workloads of downstream entries, for nested servers. Owner of the queue
+ * before the root token, of the rates, and of the watch over issued certificates: when the entry or
+ * the agent ends, the certificate is revoked on its parent's CRL.
  */
 export class DownstreamService implements Downstream {
   readonly #dependencies: DownstreamDependencies;
@@ -148,9 +148,7 @@ export class DownstreamService implements Downstream {
     await this.#looking;
   }
 
-  /**
-   * From the record, never from what the caller says; the record itself is held against the log.
-   */
+  /** The ground from the record, which is compared with the log. Nothing comes from the caller. */
   async #groundOf(
     caller: WorkloadCaller | DelegateCaller,
   ): Promise<{ readonly record: CertificateRecord; readonly ground: Ground }> {
@@ -164,7 +162,7 @@ export class DownstreamService implements Downstream {
     if (record.entryId === null)
       throw new PkiError(
         'DOWNSTREAM_NOT_ALLOWED',
-        'the certificate was minted, and comes from no entry',
+        'the certificate was minted and belongs to no entry',
       );
     return {
       record,
@@ -173,29 +171,30 @@ export class DownstreamService implements Downstream {
   }
 
   /**
-   * Entry and agent as they are now, by the log. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED,
-   * AGENT_EVICTED, OBJECT_NOT_IN_LOG.
+   * The present entry and agent, as the log vouches for them.
+   *
+   * @throws PkiError DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED, AGENT_EVICTED, OBJECT_NOT_IN_LOG
    */
   async #standing({ entryId, holder, spiffeId }: Ground): Promise<{
     readonly entry: Proven<RegistrationEntry>;
     readonly agent: Proven<Agent>;
   }> {
     const { entries, agents, objects, nodeSets, clock } = this.#dependencies;
-    const [found, foundAgent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
-    if (found === undefined)
-      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} is gone`);
-    const entry = objects.require('entry', found);
+    const [entryRow, foundAgent] = await Promise.all([entries.byId(entryId), agents.byId(holder)]);
+    if (entryRow === undefined)
+      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} does not exist any more`);
+    const entry = objects.require('entry', entryRow);
     if (!entry.downstream)
-      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} makes no downstream CA`);
+      throw new PkiError(
+        'DOWNSTREAM_NOT_ALLOWED',
+        `the entry ${entryId} does not allow a downstream CA`,
+      );
     if (entry.expiresAt !== 0 && entry.expiresAt <= clock.now())
       throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} has expired`);
     if (entry.spiffeId !== spiffeId)
-      throw new PkiError(
-        'DOWNSTREAM_NOT_ALLOWED',
-        `the entry ${entryId} is one of another identity now`,
-      );
+      throw new PkiError('DOWNSTREAM_NOT_ALLOWED', `the entry ${entryId} now has another identity`);
     if (foundAgent === undefined)
-      throw new PkiError('AGENT_EVICTED', `the agent ${holder} is not on record`);
+      throw new PkiError('AGENT_EVICTED', `there is no record of the agent ${holder}`);
     const agent = objects.require('agent', foundAgent);
     if (agent.state === 'banned')
       throw new PkiError('AGENT_BANNED', `the agent ${holder} is banned`);
@@ -204,14 +203,17 @@ export class DownstreamService implements Downstream {
     if (!(await nodeSets.parents(agent)).includes(entry.parentId))
       throw new PkiError(
         'DOWNSTREAM_NOT_ALLOWED',
-        `the entry ${entryId} is no more for the agent ${holder}`,
+        `the entry ${entryId} no longer belongs to the agent ${holder}`,
       );
     return { entry, agent };
   }
 
   async #inTurn<T>(signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
     if (this.#waiting >= maximumWaiting)
-      throw new PkiError('OVERLOADED', `${maximumWaiting} CA certificates are being signed`);
+      throw new PkiError(
+        'OVERLOADED',
+        `${maximumWaiting} other requests already wait for a CA certificate`,
+      );
     this.#waiting += 1;
     const mine = this.#tail.then(() => {
       signal?.throwIfAborted();
@@ -266,7 +268,7 @@ export class DownstreamService implements Downstream {
       if (code !== 'SHUTTING_DOWN')
         logger.error(
           { ...errorFields(thrown) },
-          'the grounds of downstream CAs could not be looked at; trying again',
+          'the rights of downstream CAs could not be checked; trying again',
         );
     }
   }
@@ -280,9 +282,9 @@ export class DownstreamService implements Downstream {
       await this.#standing({ entryId, holder: agentId, spiffeId: workload });
     } catch (thrown) {
       const { code, message } = PkiError.from(thrown);
-      // what was changed past the log neither gives nor takes away
+      // a row that was changed past the log neither gives nor ends a right
       if (!endings.has(code)) return;
-      // on whose CRL it is to stand is the log's word as well
+      // the CRL for the revocation also comes from the log
       await revocations.revokeAgain(
         {
           serial,
@@ -309,19 +311,20 @@ export class DownstreamService implements Downstream {
           validUntil: notAfter,
           alert: true,
         },
-        'a downstream CA was revoked: who checks CRLs refuses it, others believe it until it ends or its root is replaced',
+        'a downstream CA was revoked: consumers that check CRLs refuse it, others accept it until it expires or its root is replaced',
       );
     }
   }
 }
 
 /**
- * The second fence behind the front's table: what a delegate had signed is no workload of an agent.
+ * The second check behind the front's table: a certificate that a delegate had signed is no
+ * workload of an agent.
  */
 function requireWorkload(caller: Caller): void {
   if ((caller.class !== 'workload' && caller.class !== 'delegate') || caller.kind !== 'workload')
     throw new PkiError(
       'CALLER_NOT_ADMITTED',
-      'this is open to workloads with an SVID from an agent',
+      'only workloads with an SVID from an agent may do this',
     );
 }

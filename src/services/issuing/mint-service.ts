@@ -26,7 +26,7 @@ export interface MintDependencies {
   readonly settings: ServiceSettings;
 }
 
-/** An SVID without an entry, for an operator and the first admin. */
+/** Issues SVIDs without an entry: for an operator, and for the first admin. */
 export class MintService implements Mint {
   readonly #dependencies: MintDependencies;
   readonly #buckets: KeyedBuckets;
@@ -52,7 +52,7 @@ export class MintService implements Mint {
         rights.require('certificate.mint', { kind: 'id', spiffeId: request.spiffeId });
         if (request.admin) rights.requireEverything('minting an admin');
         const dnsNames = checkDnsNames(request.dnsNames, settings.reservedDnsNames);
-        // roles know no DNS names, so that none limits what a name would be good for
+        // Roles can not limit DNS names.
         if (dnsNames.length > 0) rights.requireEverything('minting DNS names');
         const actor = actorOf(caller);
         enforceRate(this.#buckets.take(actor), 'too many certificates');

@@ -5,16 +5,16 @@ interface Counts {
   readonly failed: number;
 }
 const none: Counts = { signed: 0, failed: 0 };
-/** Authorities that signed in the life of one process; the oldest leave first. */
+/** Maximum number of authorities in memory. The oldest are dropped first. */
 const maximumAuthorities = 1_000;
 
 /**
- * What became of the certificates that were asked of each issuing authority, in this process since
- * its start. Owner of the counts.
+ * Counts the outcomes of requests to each issuing authority, in this process since its start. Owner
+ * of the counts.
  */
 export class RenewalLedger {
   readonly #counts = new Map<string, Counts>();
-  /** All others, when an authority was first asked about. */
+  /** The counts of all other authorities at the time when an authority was first compared. */
   readonly #baselines = new Map<string, Counts>();
 
   record(authorityId: string, outcome: 'signed' | 'failed'): void {
@@ -24,21 +24,21 @@ export class RenewalLedger {
     this.#counts.set(authorityId, { ...before, [outcome]: before[outcome] + 1 });
   }
 
-  /** Counted from the first time that this authority is asked about. */
+  /** Compares from the first call for this authority on. */
   compare(authorityId: string): RenewalFacts {
-    const own = this.#counts.get(authorityId) ?? none;
-    const others = { signed: 0, failed: 0 };
+    const counts = this.#counts.get(authorityId) ?? none;
+    const otherCounts = { signed: 0, failed: 0 };
     for (const [id, { signed, failed }] of this.#counts) {
       if (id === authorityId) continue;
-      others.signed += signed;
-      others.failed += failed;
+      otherCounts.signed += signed;
+      otherCounts.failed += failed;
     }
     let baseline = this.#baselines.get(authorityId);
-    if (baseline === undefined) this.#baselines.set(authorityId, (baseline = others));
+    if (baseline === undefined) this.#baselines.set(authorityId, (baseline = otherCounts));
     return {
-      ...own,
-      othersSigned: Math.max(0, others.signed - baseline.signed),
-      othersFailed: Math.max(0, others.failed - baseline.failed),
+      ...counts,
+      othersSigned: Math.max(0, otherCounts.signed - baseline.signed),
+      othersFailed: Math.max(0, otherCounts.failed - baseline.failed),
     };
   }
 }

@@ -30,15 +30,15 @@ export interface SigningDependencies extends IssuingDependencies {
 const maximumKnownIds = 20_000;
 
 /**
- * Signs for control planes inside their delegation; what comes out is always of kind `delegated`.
+ * Signs for control planes inside their delegation. The certificates always have kind `delegated`.
  */
 export class SigningService implements Signing {
   readonly #dependencies: SigningDependencies;
   readonly #buckets: KeyedBuckets;
   readonly #stop: () => void;
   /**
-   * Whether an ID is an admin's, as of the present revision; a new map each time, so that a read
-   * from before fills the old one.
+   * Whether an ID is an admin's at the present revision. Each revision gets a new map, so that a
+   * read of an earlier revision fills the old one.
    */
   #adminById = new Map<string, boolean>();
 
@@ -104,7 +104,7 @@ export class SigningService implements Signing {
     if (actual.class !== 'delegate' || actual.kind !== 'workload')
       throw new PkiError(
         'CALLER_NOT_ADMITTED',
-        `this is open to delegates, not to ${actual.class}`,
+        `only delegates may do this, not ${actual.class} callers`,
       );
     const delegations = await this.#dependencies.delegations.activeFor(
       caller.spiffeId,
@@ -118,26 +118,26 @@ export class SigningService implements Signing {
   }
 
   /**
-   * IDs among those asked for that an entry makes an admin of: a delegate gets none of them, even
-   * without the rights.
+   * The requested IDs of which an entry makes an admin. A delegate never gets those, even without
+   * the admin's rights.
    */
   async #adminIds(items: readonly DelegatedItem[]): Promise<ReadonlySet<string>> {
-    const asked = [...new Set(items.map(({ spiffeId }) => spiffeId))].filter(
+    const candidates = [...new Set(items.map(({ spiffeId }) => spiffeId))].filter(
       (id) => userSpiffeId(id, this.#dependencies.settings.trustDomain).ok,
     );
-    const found = await Promise.all(
-      asked.map(async (spiffeId) => ((await this.#isAdminId(spiffeId)) ? [spiffeId] : [])),
+    const verdicts = await Promise.all(
+      candidates.map(async (spiffeId) => ((await this.#isAdminId(spiffeId)) ? [spiffeId] : [])),
     );
-    return new Set(found.flat());
+    return new Set(verdicts.flat());
   }
 
   async #isAdminId(spiffeId: string): Promise<boolean> {
-    const known = this.#adminById;
-    const before = known.get(spiffeId);
+    const adminById = this.#adminById;
+    const before = adminById.get(spiffeId);
     if (before !== undefined) return before;
-    const found = await this.#statedAsAdmin(spiffeId);
-    if (known.size < maximumKnownIds) known.set(spiffeId, found);
-    return found;
+    const isAdmin = await this.#statedAsAdmin(spiffeId);
+    if (adminById.size < maximumKnownIds) adminById.set(spiffeId, isAdmin);
+    return isAdmin;
   }
 
   async #statedAsAdmin(spiffeId: string): Promise<boolean> {

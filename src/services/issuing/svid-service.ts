@@ -42,8 +42,8 @@ const maximumAudiences = 16;
 const maximumAudienceBytes = 512;
 
 /**
- * SVIDs for the workloads of an agent: only for entries under its own parents, whatever it asks
- * for.
+ * SVIDs for the workloads of an agent. The agent gets only entries below its own parents, whatever
+ * it requests.
  */
 export class SvidService implements Svids {
   readonly #dependencies: SvidDependencies;
@@ -109,8 +109,8 @@ export class SvidService implements Svids {
         const audience = checkAudience(ask.audience);
         enforceRate(this.#buckets.take(caller.spiffeId), 'too many tokens');
         const { parents } = await this.#agentOf(caller);
-        const [found] = await this.#dependencies.entries.byIds([ask.entryId]);
-        const entry = this.#obtainable(found, ask.entryId, parents);
+        const [row] = await this.#dependencies.entries.byIds([ask.entryId]);
+        const entry = this.#obtainable(row, ask.entryId, parents);
         const spiffeId = identityOf(entry, ask.selectors);
         const { settings } = this.#dependencies;
         const entryTtl =
@@ -152,8 +152,8 @@ export class SvidService implements Svids {
   }
 
   /**
-   * One answer for an entry that is unknown, another node's, or expired: nobody learns of what is
-   * not his.
+   * One answer for an entry that is unknown, of another node, or expired, so that an agent learns
+   * nothing of other entries.
    */
   #obtainable(
     entry: RegistrationEntry | undefined,
@@ -185,7 +185,7 @@ export class SvidService implements Svids {
       entry.profile === 'short-lived'
         ? Math.min(settings.maximumX509TtlSeconds, shortLivedMaximumSeconds)
         : settings.maximumX509TtlSeconds;
-    // a limit that was lowered after the entry was made holds
+    // a limit that was lowered after the entry was made also applies
     const entryTtl = Math.min(
       entry.x509TtlSeconds === 0 ? settings.defaultX509TtlSeconds : entry.x509TtlSeconds,
       maximum,
@@ -215,20 +215,20 @@ export class SvidService implements Svids {
 }
 
 /**
- * The ID of an entry for a process: as stated, or the template filled by the selectors that the
- * agent attested, from the allowed values alone. For a template the process must also have the
- * entry's own selectors.
+ * The ID of an entry for a process. It is fixed, or made from the template with allowed values of
+ * the selectors that the agent attested. For a template the process must also have the entry's own
+ * selectors.
  */
 function identityOf(entry: RegistrationEntry, selectors: readonly Selector[]): SpiffeId {
   if (selectors.length > maximumSelectors)
     throw new PkiError(
       'INVALID_REQUEST',
-      `${selectors.length} selectors are more than ${maximumSelectors}`,
+      `a request has at most ${maximumSelectors} selectors, this one has ${selectors.length}`,
     );
   for (const selector of selectors) unwrap(parseSelector(selectorText(selector)));
   if (!entry.isTemplate) return SpiffeId.of(entry.spiffeId);
-  const found = new Set(selectors.map(selectorText));
-  const missing = entry.selectors.find((selector) => !found.has(selectorText(selector)));
+  const attested = new Set(selectors.map(selectorText));
+  const missing = entry.selectors.find((selector) => !attested.has(selectorText(selector)));
   if (missing !== undefined)
     throw new PkiError(
       'ENTRY_NOT_AUTHORIZED',
@@ -256,9 +256,9 @@ function checkAudience(audience: readonly string[]): readonly string[] {
   if (audience.length > maximumAudiences)
     throw new PkiError(
       'INVALID_REQUEST',
-      `${audience.length} audiences are more than ${maximumAudiences}`,
+      `a JWT-SVID has at most ${maximumAudiences} audiences, this request has ${audience.length}`,
     );
-  // it stands in the audit record, in logs and in tables
+  // the audience appears in audit records, logs and tables
   const bad = audience.find(
     (text) => text === '' || Buffer.byteLength(text) > maximumAudienceBytes || !isOneLine(text),
   );

@@ -18,10 +18,10 @@ export interface X509SvidItem {
   readonly requestId: string;
   readonly entryId: string;
   readonly csrDer: Buffer;
-  /** 0: as the entry says. */
+  /** 0: the life that the entry states. */
   readonly ttlSeconds: number;
   readonly selectors: readonly Selector[];
-  /** Serial, or empty. */
+  /** The serial, or empty. */
   readonly replacesSerial: string;
 }
 
@@ -29,20 +29,22 @@ export interface JwtSvidAsk {
   readonly requestId: string;
   readonly entryId: string;
   readonly audience: readonly string[];
-  /** 0: as the entry says. */
+  /** 0: the life that the entry states. */
   readonly ttlSeconds: number;
   readonly selectors: readonly Selector[];
 }
 
 /**
- * `signal` of a call is aborted when nobody waits for its answer any more: what has no durable
- * intent by then is neither recorded nor signed (CANCELLED); the rest runs to its end. Without it
- * nobody can go away.
+ * `signal` of a call is aborted when no caller waits for its answer any more. Items without a
+ * durable intent are then neither recorded nor signed (CANCELLED); the others run to their end.
+ * Without a signal the caller can not go away.
  */
 export interface Svids {
   /**
-   * Up to 500 items, outcomes in their order. Throws only for the whole: REQUEST_TOO_LARGE,
-   * RATE_LIMITED, or the caller lost its standing.
+   * Up to 500 items; outcomes in their order.
+   *
+   * @throws PkiError for the whole call only: REQUEST_TOO_LARGE, RATE_LIMITED, or the caller lost
+   *   its standing
    */
   signX509(
     caller: AgentCaller,
@@ -61,13 +63,16 @@ export interface DelegatedItem {
   readonly spiffeId: string;
   readonly dnsNames: readonly string[];
   readonly csrDer: Buffer;
-  /** 0: the delegation's maximum, or what the profile allows if that is less. */
+  /** 0: the delegation's maximum, or the maximum of the profile if that is less. */
   readonly ttlSeconds: number;
 }
 
-/** `signal`: as for `Svids`. */
+/** `signal`: see `Svids`. */
 export interface Signing {
-  /** Up to 500 items, outcomes in their order; a unary call is one item. `rootsDer`: the bundle. */
+  /**
+   * Up to 500 items; outcomes in their order. A unary call is one item. `rootsDer`: the roots of
+   * the bundle.
+   */
   sign(
     caller: DelegateCaller,
     items: readonly DelegatedItem[],
@@ -81,12 +86,17 @@ export interface Signing {
   }>;
 }
 
-/** `signal`: as for `Svids`; whose client has gone loses its place before the root token. */
+/**
+ * `signal`: see `Svids`. A caller that went away loses its place in the queue before the root
+ * token.
+ */
 export interface Downstream {
   /**
-   * The certificate of a CA for the workload that calls, if the entry of its SVID allows that now.
-   * `ttlSeconds` 0: as long as allowed. Throws DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED, AGENT_EVICTED,
-   * RATE_LIMITED, OVERLOADED, and what signing a downstream authority throws.
+   * Issues a CA certificate to the calling workload, if the entry of its SVID allows that now.
+   * `ttlSeconds` 0: as long as allowed.
+   *
+   * @throws PkiError DOWNSTREAM_NOT_ALLOWED, AGENT_BANNED, AGENT_EVICTED, RATE_LIMITED, OVERLOADED,
+   *   and the codes of signing a downstream authority
    */
   sign(
     caller: WorkloadCaller | DelegateCaller,

@@ -20,7 +20,7 @@ export interface DelegationDependencies {
   readonly settings: ServiceSettings;
 }
 
-/** What control planes may sign. Nobody delegates more than his own roles cover. */
+/** What control planes may sign. An operator can delegate only what his own roles cover. */
 export class DelegationService implements Delegations {
   readonly #dependencies: DelegationDependencies;
 
@@ -38,7 +38,7 @@ export class DelegationService implements Delegations {
         const draft = checkDelegation(input, settings, now);
         assertIssuable(draft.profile, settings);
         requireReach(await this.#dependencies.access.of(caller), draft);
-        // roles know no DNS names, so that none limits what a name in a delegation would be good for
+        // Roles can not limit DNS names.
         if (draft.dnsPatterns.length > 0)
           (await this.#dependencies.access.of(caller)).requireEverything(
             'a delegation with DNS patterns',
@@ -106,7 +106,7 @@ export class DelegationService implements Delegations {
             'NOT_FOUND',
             `there is no delegation ${JSON.stringify(id.slice(0, 64))}`,
           );
-        // taking away needs the client alone: less power over more patterns is never a gain
+        // deletion needs a right on the client only, since it never adds power
         rights.require('delegation.write', { kind: 'id', spiffeId: delegation.clientId });
         const revoked = await this.#dependencies.delegations.revoke(id, clock.now(), {
           timeMs: clock.nowMs(),

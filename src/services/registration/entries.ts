@@ -17,27 +17,29 @@ export type EntryResult =
   | { readonly ok: false; readonly id: string; readonly error: PkiError };
 
 /**
- * An entry as a creator states it. `id` empty: the server gives one. `isTemplate` is derived,
- * selectors come in any order.
+ * An entry as its creator states it. With an empty `id` the server assigns one. `isTemplate` is
+ * derived. Selectors may come in any order.
  */
 export type EntryInput = Omit<EntryDraft, 'isTemplate'>;
 
 export interface Entries {
-  /** Per item; up to 500. */
+  /** Results per item; up to 500 items. */
   create(caller: OperatorCaller, inputs: readonly EntryInput[]): Promise<readonly EntryResult[]>;
   get(caller: OperatorCaller, id: string): Promise<RegistrationEntry>;
-  /** Only what the caller's roles may read; a page may hold fewer than `size`. */
+  /** Only entries that the caller's roles may read. A page may hold fewer than `size`. */
   list(
     caller: OperatorCaller,
     filter: EntryFilter,
     page: PageRequest,
   ): Promise<Page<RegistrationEntry>>;
-  /** Replaces it whole. `revision` other than 0 must be the present one (CONFLICT). */
+  /**
+   * Replaces the whole entry. A `revision` other than 0 must be the present one (else CONFLICT).
+   */
   update(caller: OperatorCaller, input: EntryInput, revision: number): Promise<RegistrationEntry>;
   delete(caller: OperatorCaller, ids: readonly string[]): Promise<readonly EntryResult[]>;
   /**
-   * All or nothing. Entries are matched by ID, those without by SPIFFE ID, parent and selectors.
-   * `prune` deletes all others that the caller may write.
+   * All or nothing. Entries are matched by ID; those without an ID by SPIFFE ID, parent and
+   * selectors. `prune` deletes all other entries that the caller may write.
    */
   apply(
     caller: OperatorCaller,
@@ -72,13 +74,13 @@ export interface Agents {
     page: PageRequest,
   ): Promise<Page<AgentView>>;
   get(caller: OperatorCaller, spiffeId: string): Promise<AgentDetail>;
-  /** Durable, and its sessions are closed, on return. */
+  /** On return the ban is durable and the agent's sessions are closed. */
   ban(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView>;
   evict(caller: OperatorCaller, spiffeId: string, reason: string): Promise<AgentView>;
 }
 
 export interface Tokens {
-  /** `token` is the secret: it is in this answer and nowhere else. `ttlSeconds` 0: the default. */
+  /** `token` is the secret. Only this answer contains it. `ttlSeconds` 0: the default. */
   create(
     caller: OperatorCaller,
     request: {
@@ -89,11 +91,17 @@ export interface Tokens {
   ): Promise<{
     readonly token: string;
     readonly record: JoinToken;
-    /** SHA-256 (hex) of the root that the server shows now, then of those that the server may show while the token is good. */
+    /**
+     * SHA-256 (hex) of the root that the server shows now, then of the roots that it may show while
+     * the token is valid.
+     */
     readonly rootFingerprints: readonly string[];
   }>;
   list(caller: OperatorCaller, page: PageRequest): Promise<Page<JoinToken>>;
-  /** Throws NOT_FOUND, and CONFLICT where it led to a certificate, was revoked or has expired. */
+  /**
+   * @throws PkiError NOT_FOUND; CONFLICT if the token led to a certificate, was revoked, or has
+   *   expired
+   */
   revoke(caller: OperatorCaller, id: string, reason: string): Promise<JoinToken>;
 }
 

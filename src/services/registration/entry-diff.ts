@@ -2,13 +2,13 @@ import { selectorText } from '../../common/spiffe/index.ts';
 import type { EntryDraft, RegistrationEntry } from '../../domain/index.ts';
 
 /**
- * What makes two entries the same grant to the same processes, whatever their IDs: the store allows
- * it once.
+ * Two entries with the same key grant the same to the same processes, whatever their IDs. The store
+ * allows each key once.
  */
 export const grantKey = (entry: Pick<EntryDraft, 'spiffeId' | 'parentId' | 'selectors'>): string =>
   JSON.stringify([entry.spiffeId, entry.parentId, entry.selectors.map(selectorText).sort()]);
 
-/** Whether an entry already is what the draft says. */
+/** Whether an entry already equals the draft. */
 export function isUnchanged(entry: RegistrationEntry, draft: EntryDraft): boolean {
   return comparable(entry) === comparable(draft);
 }

@@ -8,7 +8,10 @@ const kinds = {
   delete: 'entry.deleted',
 } as const;
 
-/** All that an entry grants, so that the log alone tells what was in force when. */
+/**
+ * The audit event of a write. It contains everything that the entry grants, so that the log alone
+ * tells what was in force at a time.
+ */
 export function entryEvent(
   action: EntryWrite['action'],
   entry: EntryDraft,

@@ -25,8 +25,8 @@ export class EntryJudge {
   }
 
   /**
-   * The draft of a valid input that the operator may write. `before`: the entry that it replaces;
-   * an entry that stays as it is may keep a past expiry.
+   * Makes the draft of a valid input that the operator may write. `before`: the entry that it
+   * replaces. An unchanged past expiry is allowed.
    */
   draft(rights: OperatorRights, input: EntryInput, before?: RegistrationEntry): EntryDraft {
     const { settings, agentNames, clock } = this.#dependencies;
@@ -37,7 +37,8 @@ export class EntryJudge {
     const draft = checkEntry(input, { ...settings, agentNames }, now);
     if (before?.profile !== draft.profile) assertIssuable(draft.profile, settings);
     requireWrite(rights, draft);
-    // roles know no DNS names: who writes entries of one team must not name the services of another
+    // Roles can not limit DNS names: a writer of one team's entries must not name the services of
+    // another.
     if (draft.dnsNames.some((name) => before?.dnsNames.includes(name) !== true))
       rights.requireEverything('adding DNS names to an entry');
     return draft;

@@ -21,8 +21,8 @@ export interface EntryPlanDependencies {
 }
 
 /**
- * What an apply would write, so that the entries become those of the inputs. Owner of the list
- * while it is made: IDs and grants that are stated, and writes.
+ * Plans the writes of an apply. Owner of the list while it is made: stated IDs, stated grants, and
+ * writes.
  */
 export class EntryPlanner {
   readonly #dependencies: EntryPlanDependencies;
@@ -67,12 +67,12 @@ export class EntryPlanner {
 
   #claim(position: string, draft: EntryDraft): void {
     if (this.#ids.has(draft.id))
-      throw new PkiError('INVALID_REQUEST', `${position}: the ID ${draft.id} stands twice`);
+      throw new PkiError('INVALID_REQUEST', `${position}: the ID ${draft.id} appears twice`);
     const grant = grantKey(draft);
     if (this.#grants.has(grant))
       throw new PkiError(
         'ALREADY_EXISTS',
-        `${position}: SPIFFE ID, parent and selectors stand twice`,
+        `${position}: another entry has the same SPIFFE ID, parent and selectors`,
       );
     this.#ids.add(draft.id);
     this.#grants.add(grant);
@@ -98,7 +98,7 @@ export function sightOf(present: ReadonlyMap<string, RegistrationEntry>): EntryS
   };
 }
 
-/** The changes of a dry run; entries that do not exist yet have revision 0. */
+/** The changes of a dry run. Entries that do not exist yet have revision 0. */
 export function planned(
   writes: readonly EntryWrite[],
   present: ReadonlyMap<string, RegistrationEntry>,
@@ -121,7 +121,7 @@ export function planned(
   });
 }
 
-/** Names the entry among many that an error is about. */
+/** Adds the position of the entry to an error, since an apply has many entries. */
 function located<T>(position: string, act: () => T): T {
   try {
     return act();

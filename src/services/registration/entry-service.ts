@@ -38,8 +38,8 @@ export interface EntryDependencies {
 const maximumApplied = 50_000;
 
 /**
- * Registration entries. Each change is judged on both sides: an operator must be allowed to write
- * the entry as it is and as it becomes.
+ * Registration entries. The operator must have the right to write both the present entry and the
+ * changed one.
  */
 export class EntryService implements Entries {
   readonly #dependencies: EntryDependencies;
@@ -77,7 +77,7 @@ export class EntryService implements Entries {
         const rights = await this.#dependencies.access.of(caller);
         rights.require('entry.read', { kind: 'none' });
         const entry = await this.#dependencies.entries.byId(id);
-        // a caller who may not read it does not learn that it exists
+        // a caller without the right to read an entry does not learn that it exists
         if (entry === undefined || !rights.permits('entry.read', targetOf(entry)))
           throw new PkiError('NOT_FOUND', `there is no entry ${JSON.stringify(id.slice(0, 64))}`);
         return entry;
@@ -171,7 +171,7 @@ export class EntryService implements Entries {
         );
         const { writes, unchanged, drafts } = planner.plan(inputs, options.prune);
         if (writes.length === 0) return { changes: [], unchanged, applied: !options.dryRun };
-        // a first check of conflicts; the transaction checks them again
+        // an early check for conflicts; the transaction checks again
         checkConflicts(
           sightOf(present),
           drafts,
@@ -199,8 +199,8 @@ export class EntryService implements Entries {
   }
 
   /**
-   * Writes all in one commit. If the store refuses one, each is written on its own, so that one
-   * does not hold up the others.
+   * Writes all in one commit. If the store refuses an entry, each entry is written on its own, so
+   * that the others are not affected.
    */
   async #writeEach(
     caller: OperatorCaller,
@@ -221,10 +221,15 @@ export class EntryService implements Entries {
     const results = items.map(
       (item): EntryResult => (item.ok ? (done.get(item.write) as EntryResult) : item),
     );
-    const refused = results.filter((each) => !each.ok);
+    const refused = results.filter((outcome) => !outcome.ok);
     await Promise.all(
-      refused.map((each) =>
-        this.#dependencies.refusals.refused(caller, operation, each.error, each.id.slice(0, 64)),
+      refused.map((outcome) =>
+        this.#dependencies.refusals.refused(
+          caller,
+          operation,
+          outcome.error,
+          outcome.id.slice(0, 64),
+        ),
       ),
     );
     return results;
@@ -254,7 +259,7 @@ export class EntryService implements Entries {
       {
         locks: ['entries'],
         reads: conflictReads(drafts),
-        judge: (found) => checkConflicts(found, drafts, touched, trustDomain),
+        judge: (sight) => checkConflicts(sight, drafts, touched, trustDomain),
       },
     );
   }
@@ -293,7 +298,7 @@ const result = (write: EntryWrite, change: EntryChange | undefined): EntryResult
     ? {
         ok: false,
         id: write.id,
-        error: new PkiError('INTERNAL', 'the store gave no result for an entry'),
+        error: new PkiError('INTERNAL', 'the store returned no result for an entry'),
       }
     : { ok: true, id: write.id, entry };
 };

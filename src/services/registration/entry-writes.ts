@@ -23,7 +23,7 @@ export class EntryWrites {
     };
   }
 
-  /** Replaces the entry at the revision that was judged; after a change in between it is a CONFLICT. */
+  /** Replaces the entry at the revision that was checked. A change in between is a CONFLICT. */
   update(before: RegistrationEntry, draft: EntryDraft): EntryWrite {
     return {
       action: 'update',

@@ -7,7 +7,11 @@ const pageSize = 500;
 const maximumNames = 20;
 const next = 'Set issuance.crlBaseUrl, or use the short-lived profile.';
 
-/** Refuses at once what could never be issued. Throws INVALID_REQUEST. */
+/**
+ * Refuses a profile that this server can not issue.
+ *
+ * @throws PkiError INVALID_REQUEST
+ */
 export function assertIssuable(
   profile: WorkloadProfile,
   { revocable }: { readonly revocable: boolean },
@@ -20,7 +24,7 @@ export function assertIssuable(
   );
 }
 
-/** Names the entries from before that nothing is issued for any more. */
+/** Warns of existing entries for which this server can no longer issue. */
 export async function warnOfRevocable(
   entries: Pick<EntryStore, 'list'>,
   logger: Logger,
@@ -43,6 +47,6 @@ export async function warnOfRevocable(
   if (count > 0)
     logger.warn(
       { code: 'INVALID_REQUEST', count, entries: names, next },
-      'entries have the revocable profile, and this server has no CRL distribution point: nothing is issued for them',
+      'entries have the revocable profile, but this server has no CRL distribution point: no certificates are issued for them',
     );
 }

@@ -16,7 +16,10 @@ export interface RoleDependencies {
   readonly clock: Clock;
 }
 
-/** Roles of admins. Whoever could change them could give himself any: it takes everything. */
+/**
+ * Roles of admins. An admin who changes roles can give himself any role. Therefore a change
+ * requires every right.
+ */
 export class RoleService implements Roles {
   readonly #dependencies: RoleDependencies;
 
@@ -60,21 +63,21 @@ export class RoleService implements Roles {
       const rights = await this.#dependencies.access.of(caller);
       rights.require('role.read', this.#dependencies.access.all);
       const checked = checkPage(page);
-      const found = await this.#dependencies.roles.list(checked);
+      const stored = await this.#dependencies.roles.list(checked);
       const grant = auditorGrant(this.#dependencies.access.trustDomain);
-      const items = found.items.map((role) =>
+      const items = stored.items.map((role) =>
         role.name === auditorRole ? { ...role, ...grant } : role,
       );
-      // the auditor exists before anybody is one
+      // the auditor role is shown even before it has members
       const last =
-        found.next === undefined &&
+        stored.next === undefined &&
         !items.some(({ name }) => name === auditorRole) &&
         (await this.#auditorIsNew(checked));
       return {
         items: last
           ? [...items, { name: auditorRole, ...grant, members: [], createdAt: 0, updatedAt: 0 }]
           : items,
-        next: found.next,
+        next: stored.next,
       };
     });
   }
@@ -88,7 +91,7 @@ export class RoleService implements Roles {
         if (name === auditorRole)
           throw new PkiError(
             'INVALID_REQUEST',
-            'the role auditor always exists: put it without members instead',
+            'the role auditor always exists and can not be deleted: put it without members instead',
           );
         return this.#dependencies.roles.delete(name, {
           timeMs: this.#dependencies.clock.nowMs(),
@@ -102,12 +105,12 @@ export class RoleService implements Roles {
   }
 
   /**
-   * Only the last page is asked, and only when it did not begin the list: the role may stand on an
-   * earlier one.
+   * Whether the auditor role is missing in the store. Asked only for the last page, and only if it
+   * is not also the first one: the role may be on an earlier page.
    */
   async #auditorIsNew(page: PageRequest): Promise<boolean> {
     if (page.after === undefined) return true;
-    for await (const roles of pagesOf((each) => this.#dependencies.roles.list(each)))
+    for await (const roles of pagesOf((pageRequest) => this.#dependencies.roles.list(pageRequest)))
       if (roles.some(({ name }) => name === auditorRole)) return false;
     return true;
   }

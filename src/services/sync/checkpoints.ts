@@ -1,26 +1,26 @@
 import type { Clock } from '../../common/runtime/index.ts';
 import type { SyncMessage } from '../services.ts';
 
-/** Checkpoints of the audit log: given to agents, who show them again when they come back. */
+/** Checkpoints of the audit log. Agents receive them and show them again when they reconnect. */
 export interface Checkpoints {
-  /** The newest as a signed note. */
+  /** The newest checkpoint as a signed note. */
   latest(): string | undefined;
   onCheckpoint(listener: () => void): () => void;
   /**
-   * One that an agent holds. What it means for the server is the owner's business; a false one
-   * means nothing.
+   * Reports a checkpoint that an agent holds. The implementation decides what it means. An invalid
+   * one is ignored.
    */
   seen(note: string, agentId: string): Promise<void>;
 }
 
-/**
- * Checkpoints come twice a second under load; to thousands of agents only so often, the newest
- * last.
- */
+/** Under load there are two checkpoints per second. Agents get the newest at this interval. */
 const everyMs = 5_000;
 const maximumBytes = 8 * 1024;
 
-/** Hands the newest checkpoint to all sessions; owner of its message and of when it goes out. */
+/**
+ * Offers the newest checkpoint to all sessions. Owner of its message and of the time at which it is
+ * sent.
+ */
 export class CheckpointOffers {
   readonly #checkpoints: Checkpoints;
   readonly #stop: () => void;

@@ -2,7 +2,7 @@ import type { Clock } from '../../common/runtime/index.ts';
 import type { NodeHandshakes } from '../../domain/index.ts';
 import type { HandshakeReport } from '../services.ts';
 
-/** Of one agent; what is beyond is not kept, so that a node can not fill the server's memory. */
+/** Maximum number of counters per agent, so that a node can not fill the server's memory. */
 const maximumPerAgent = 2_000;
 const bucketsPerWindow = 12;
 
@@ -12,26 +12,26 @@ interface Bucket {
   failed: number;
 }
 
-/** Counts of one consumer with peers under one issuer key. */
+/** The counts of one consumer with peers below one issuer key. */
 interface Counter {
   readonly consumerId: string;
   readonly issuerKeyId: string;
-  /** What the consumer has counted in its life, as it said last. */
+  /** The total over the consumer's life, from its last report. */
   total: Pick<HandshakeReport, 'since' | 'succeeded' | 'failed'>;
-  /** What came to that within the window, oldest first. */
+  /** What was added within the window, oldest first. */
   buckets: Bucket[];
 }
 
 interface NodeCounts {
   readonly counters: Map<string, Counter>;
-  /** The consumers that live, by the last report of them; undefined: the agent is away. */
+  /** The living consumers, from the last report. Undefined: the agent is not connected. */
   living: ReadonlySet<string> | undefined;
 }
 
 /**
- * What workloads and proxies report of their handshakes. Kept in memory: after a restart the agents
- * report again. A consumer reports what it has counted in its life; what counts here is what came to
- * that within the window, the first report whole. Owner of what it holds.
+ * Handshakes that workloads and proxies report. They are kept in memory: after a restart the agents
+ * report again. A consumer reports its total. Here counts what was added within the window; the
+ * first report counts whole. Owner of the counters.
  */
 export class HandshakeLedger {
   readonly #clock: Pick<Clock, 'monotonicMs'>;
@@ -43,7 +43,7 @@ export class HandshakeLedger {
     this.#windowMs = windowSeconds * 1000;
   }
 
-  /** A report replaces the one before of the same consumer and key. */
+  /** A report replaces the previous one of the same consumer and key. */
   record(agentId: string, reports: readonly HandshakeReport[]): void {
     const { counters } = this.#of(agentId);
     for (const report of reports) {
@@ -60,7 +60,7 @@ export class HandshakeLedger {
     }
   }
 
-  /** The consumers of a connected agent: what others counted before is forgotten. */
+  /** Sets the living consumers of a connected agent. Counts of other consumers are dropped. */
   consumers(agentId: string, living: ReadonlySet<string>): void {
     const node = this.#of(agentId);
     for (const [key, { consumerId }] of node.counters)
@@ -69,18 +69,24 @@ export class HandshakeLedger {
     node.living = living;
   }
 
-  /** The session of the agent ended: nothing of it counts until it says again who lives. */
+  /**
+   * Called when the session of the agent ended. Its counts do not apply until it reports its living
+   * consumers again.
+   */
   away(agentId: string): void {
     const node = this.#byAgent.get(agentId);
     if (node !== undefined) node.living = undefined;
   }
 
-  /** The agent was banned or evicted. */
+  /** Called when the agent was banned or evicted. */
   forget(agentId: string): void {
     this.#byAgent.delete(agentId);
   }
 
-  /** By node, of connected agents and living consumers, for peers under this issuer key (hex). */
+  /**
+   * Handshakes by node, of connected agents and living consumers, with peers below this issuer key
+   * (hex).
+   */
   nodes(issuerKeyId: string): readonly NodeHandshakes[] {
     const oldest = this.#clock.monotonicMs() - this.#windowMs;
     return [...this.#byAgent].flatMap(([agentId, { counters, living }]) => {
@@ -100,8 +106,8 @@ export class HandshakeLedger {
   }
 
   #of(agentId: string): NodeCounts {
-    const known = this.#byAgent.get(agentId);
-    if (known !== undefined) return known;
+    const node = this.#byAgent.get(agentId);
+    if (node !== undefined) return node;
     const fresh: NodeCounts = { counters: new Map(), living: undefined };
     this.#byAgent.set(agentId, fresh);
     return fresh;
@@ -109,7 +115,7 @@ export class HandshakeLedger {
 
   #add(counter: Counter, { since, succeeded, failed }: HandshakeReport): void {
     const { total } = counter;
-    // a consumer that began anew counts from nothing
+    // a consumer that restarted counts from zero
     const goesOn = since === total.since && succeeded >= total.succeeded && failed >= total.failed;
     const before = goesOn ? total : { succeeded: 0, failed: 0 };
     counter.total = { since, succeeded, failed };

@@ -12,10 +12,10 @@ export interface LostConsumerDependencies {
 const maximumLost = 10_000;
 
 /**
- * Consumers that the sessions before knew and that a new session does not: the agent came back with
- * an empty, older or copied directory, while the workload may run on with its leaf. Each counts
- * until the last leaf of its identity that this agent holds has ended. An identity that the new
- * session names, as a stream or as departed, is not lost.
+ * Consumers that earlier sessions reported and a new session does not. The agent came back with an
+ * empty, older or copied directory, while the workload may still run with its leaf. Each lost
+ * consumer counts until the last leaf of its identity at this agent has ended. An identity that the
+ * new session names, as a stream or as departed, is not lost.
  */
 export async function lostConsumers(
   { agents, certificates, clock }: LostConsumerDependencies,
@@ -40,10 +40,13 @@ export async function lostConsumers(
 const identityOf = ({ spiffeId, authoritySetDigest }: ConsumerRecord): string =>
   `${authoritySetDigest === '' ? 'jwt' : 'roots'} ${spiffeId}`;
 
-/** What nobody has told this process proves nothing, so it stays unconfirmed. */
+/**
+ * A confirmation that this process has not heard itself proves nothing, so that the consumer stays
+ * unconfirmed.
+ */
 const asLost = ({ heardAt, ...consumer }: ConsumerRecord, lostUntil: number): ConsumerRecord => ({
   ...consumer,
   ...(heardAt === undefined ? { state: 'pending' as const } : {}),
-  reason: 'the new session of its agent does not know it, and its certificate has not ended',
+  reason: 'the new session of its agent does not report it, and its certificate has not ended',
   lostUntil,
 });

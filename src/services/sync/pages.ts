@@ -3,10 +3,13 @@ import type { Position, RegistrationEntry } from '../../domain/index.ts';
 import type { SyncMessage } from '../services.ts';
 
 export const pageEntries = 500;
-/** Well under the 4 MB at which gRPC peers refuse a message by default. */
+/** Well below 4 MB, the default limit of a gRPC message. */
 const pageBytes = 1_000_000;
 
-/** Entries in runs of at most 500 and about 1 MB; at least one run, that may be empty. */
+/**
+ * Splits entries into pages of at most 500 entries and about 1 MB. There is at least one page,
+ * which may be empty.
+ */
 export function inPages(
   entries: readonly RegistrationEntry[],
 ): readonly (readonly RegistrationEntry[])[] {
@@ -27,8 +30,8 @@ export function inPages(
 }
 
 /**
- * An upper bound of what an entry takes on the wire: each text with its length, the numbers
- * generously.
+ * An upper bound of the encoded size of an entry: each text with its length, and a generous size
+ * for numbers.
  */
 function sizeOf(entry: RegistrationEntry): number {
   let bytes =
@@ -42,8 +45,8 @@ function sizeOf(entry: RegistrationEntry): number {
 }
 
 /**
- * The messages of one change; only the last moves the position, so that whoever loses the middle
- * starts from before.
+ * The messages of one change. Only the last one moves the position, so that a session that loses a
+ * part starts from before the change.
  */
 export function changeMessages(
   upserts: readonly RegistrationEntry[],
@@ -63,9 +66,9 @@ export function changeMessages(
 }
 
 /**
- * The epoch that an agent is told: the database's, and which node sets it is in. To the agent it is
- * one opaque word; when its node sets have changed while it was away, its position is of another
- * epoch, and a snapshot follows.
+ * The epoch that an agent is told: the epoch of the database, combined with the agent's node sets.
+ * For the agent it is an opaque word. If its node sets changed while it was away, its position is
+ * of another epoch, and a snapshot follows.
  */
 export function epochFor(databaseEpoch: string, parents: readonly string[]): string {
   const sets = parents.slice(1);

@@ -14,7 +14,7 @@ const maximumSerials = 10_000;
 const maximumHandshakeReports = 1_000;
 const maximumReasons = 50;
 const digestPattern = /^([0-9a-f]{64})?$/;
-/** Each report is a commit. */
+/** Each report costs a commit. */
 const reportRate = { perSecond: 10, burst: 100 };
 const states: readonly string[] = ['pending', 'confirmed', 'refused'];
 
@@ -27,16 +27,16 @@ export interface ReportDependencies {
 }
 
 /**
- * What one agent reports: which consumers hold which authorities, and what was replaced. It speaks
- * for itself alone.
+ * The reports of one agent: which consumers hold which authorities, and which certificates were
+ * replaced. An agent reports only for itself.
  */
 export class UpwardReports {
   readonly #agentId: string;
   readonly #dependencies: ReportDependencies;
   readonly #bucket: TokenBucket;
   /**
-   * undefined until the snapshot with which a session begins, so that what is on record is bounded
-   * by what one session says.
+   * Undefined until the snapshot at the start of a session. The recorded consumers are so limited
+   * to what one session reports.
    */
   #known: Set<string> | undefined;
 
@@ -52,10 +52,10 @@ export class UpwardReports {
       throw new PkiError('INVALID_REQUEST', 'the first consumer report of a session is a snapshot');
     const records = report.consumers.map((consumer) => this.#record(consumer));
     const removed = report.removedIds.slice(0, maximumConsumers).filter((id) => id.length <= 200);
-    const known = report.snapshot ? new Set<string>() : new Set(this.#known);
-    for (const id of removed) known.delete(id);
-    for (const { id } of records) known.add(id);
-    if (known.size > maximumConsumers)
+    const consumerIds = report.snapshot ? new Set<string>() : new Set(this.#known);
+    for (const id of removed) consumerIds.delete(id);
+    for (const { id } of records) consumerIds.add(id);
+    if (consumerIds.size > maximumConsumers)
       throw new PkiError(
         'REQUEST_TOO_LARGE',
         `an agent reports at most ${maximumConsumers} consumers`,
@@ -67,8 +67,8 @@ export class UpwardReports {
       ]);
     else if (records.length > 0 || removed.length > 0)
       await this.#dependencies.agents.updateConsumers(this.#agentId, records, removed);
-    this.#known = known;
-    this.#dependencies.handshakes.consumers(this.#agentId, known);
+    this.#known = consumerIds;
+    this.#dependencies.handshakes.consumers(this.#agentId, consumerIds);
   }
 
   async replaced(serials: readonly string[]): Promise<void> {
@@ -81,7 +81,7 @@ export class UpwardReports {
         'INVALID_REQUEST',
         `${JSON.stringify(bad.slice(0, 64))} is not a serial in lower-case hex`,
       );
-    // the store confirms only what this agent holds
+    // the store confirms only certificates of this agent
     if (serials.length > 0)
       await this.#dependencies.issuance.confirmReplaced(
         this.#agentId,
@@ -90,7 +90,7 @@ export class UpwardReports {
       );
   }
 
-  /** Counters of its own consumers; they cost no commit. */
+  /** Takes the counters of the agent's own consumers. They cost no commit. */
   async handshakes(reports: readonly HandshakeReport[]): Promise<void> {
     enforceRate(this.#bucket.take(), 'too many handshake reports');
     if (reports.length > maximumHandshakeReports)
@@ -102,13 +102,13 @@ export class UpwardReports {
       if (report.spiffeId !== '') unwrap(SpiffeId.parse(report.spiffeId));
       checkText('consumer id', report.consumerId, 200);
       if (!/^([0-9a-f]{2}){0,64}$/.test(report.issuerKeyId))
-        throw new PkiError('INVALID_REQUEST', 'the issuer key ID is not one');
+        throw new PkiError('INVALID_REQUEST', 'the issuer key ID is invalid');
       if (
         ![report.succeeded, report.failed, report.since, ...Object.values(report.reasons)].every(
           (number) => Number.isSafeInteger(number) && number >= 0,
         )
       )
-        throw new PkiError('INVALID_REQUEST', 'a count is no whole number');
+        throw new PkiError('INVALID_REQUEST', 'a count is not a whole number');
       if (Object.keys(report.reasons).length > maximumReasons)
         throw new PkiError(
           'REQUEST_TOO_LARGE',
@@ -124,7 +124,7 @@ export class UpwardReports {
     if (!states.includes(consumer.state))
       throw new PkiError(
         'INVALID_REQUEST',
-        `the consumer state ${JSON.stringify(consumer.state.slice(0, 40))} is none of ${states.join(', ')}`,
+        `the consumer state ${JSON.stringify(consumer.state.slice(0, 40))} is not one of ${states.join(', ')}`,
       );
     if (
       ![consumer.authoritySetDigest, consumer.jwtSetDigest, consumer.issuerSetDigest].every(

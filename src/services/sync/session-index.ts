@@ -1,6 +1,6 @@
 import type { AgentSession } from './session.ts';
 
-/** Sessions by the parents whose entries concern them. */
+/** Sessions, indexed by the parents whose entries concern them. */
 export class SessionIndex {
   readonly #byParent = new Map<string, Set<AgentSession>>();
 
@@ -12,7 +12,7 @@ export class SessionIndex {
     }
   }
 
-  /** Under the parents that the session has now: to be called before they change. */
+  /** Removes the session from its present parents. Call this before the parents change. */
   remove(session: AgentSession): void {
     for (const parent of session.parents) {
       const sessions = this.#byParent.get(parent);
@@ -21,14 +21,14 @@ export class SessionIndex {
     }
   }
 
-  /** Each session that one of these parents concerns, with those of them that concern it. */
+  /** The sessions that these parents concern, each with the parents that concern it. */
   under(parents: readonly string[]): ReadonlyMap<AgentSession, readonly string[]> {
     const concerned = new Map<AgentSession, string[]>();
     for (const parent of parents) {
       for (const session of this.#byParent.get(parent) ?? []) {
-        const own = concerned.get(session);
-        if (own === undefined) concerned.set(session, [parent]);
-        else own.push(parent);
+        const sessionParents = concerned.get(session);
+        if (sessionParents === undefined) concerned.set(session, [parent]);
+        else sessionParents.push(parent);
       }
     }
     return concerned;

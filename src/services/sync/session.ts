@@ -6,7 +6,7 @@ import { changeMessages, epochFor, inPages, pageEntries } from './pages.ts';
 import type { SyncSource } from './source.ts';
 
 interface Snapshot {
-  /** Of before its first page: what changes meanwhile comes again as a change. */
+  /** The position before the first page. Changes during the snapshot are sent again as changes. */
   readonly position: Position;
   readonly parents: readonly string[];
   after: string | undefined;
@@ -14,9 +14,9 @@ interface Snapshot {
 }
 
 /**
- * What one connected agent has been sent and still has to be sent. It keeps no queue of events,
- * only which kinds of state are behind; when the transport takes more, it reads the newest state.
- * One pump at a time. Owner: the hub.
+ * What one connected agent was sent and still has to be sent. It keeps no queue of events, only
+ * which kinds of state are behind. When the transport takes more, it reads the newest state. One
+ * pump runs at a time. Owner: the hub.
  */
 export class AgentSession {
   readonly caller: AgentCaller;
@@ -26,7 +26,7 @@ export class AgentSession {
   #position: Position | undefined;
   #bundleSequence: number;
   #behind = { bundles: true, authorities: true, entries: true, checkpoint: false };
-  /** Parents under which something changed; undefined: any. */
+  /** Parents below which something changed; undefined: any. */
   #changed: Set<string> | undefined;
   #snapshot: Snapshot | undefined;
   #outbox: SyncMessage[] = [];
@@ -39,7 +39,7 @@ export class AgentSession {
   readonly #checkpoint: (() => SyncMessage | undefined) | undefined;
   #sentCheckpoint: SyncMessage | undefined;
 
-  /** `checkpoint`: the newest of the audit log, for an agent that keeps them. */
+  /** `checkpoint`: the newest checkpoint of the audit log, for an agent that keeps them. */
   constructor(
     caller: AgentCaller,
     transport: SyncSession,
@@ -65,7 +65,7 @@ export class AgentSession {
     return this.#ended;
   }
 
-  /** The first message goes out, the rest follows by itself. */
+  /** Sends the first message. The others follow without a further call. */
   start(welcome: SyncMessage): void {
     this.#outbox.unshift(welcome);
     this.#started = true;
@@ -96,14 +96,14 @@ export class AgentSession {
     this.pump();
   }
 
-  /** Something may have changed under any of its parents. */
+  /** Something may have changed below any of its parents. */
   anythingChanged(): void {
     this.#behind.entries = true;
     this.#changed = undefined;
     this.pump();
   }
 
-  /** Nothing changed for this agent up to there: what it is asked about next time begins later. */
+  /** Nothing changed for this agent up to this position, so that its next query begins later. */
   upToDate(position: Position): void {
     if (
       this.#behind.entries ||
@@ -116,13 +116,13 @@ export class AgentSession {
       this.#position = { epoch: this.#position.epoch, revision: position.revision };
   }
 
-  /** It is under other parents now: what it holds is replaced whole. */
+  /** The agent has other parents now. A snapshot replaces everything that it holds. */
   parentsChanged(parents: readonly string[]): void {
     this.parents = parents;
     this.restart();
   }
 
-  /** A snapshot, from the beginning. */
+  /** Sends a snapshot from the beginning. */
   restart(): void {
     this.#position = undefined;
     this.#snapshot = undefined;
@@ -149,7 +149,7 @@ export class AgentSession {
     void this.#run().then(
       () => {
         this.#pumping = false;
-        // something may have come while the last step was finishing
+        // new work may have come while the last step finished
         if (this.#hasWork() && !this.#blocked && !this.#ended) this.pump();
       },
       (thrown: unknown) => {
@@ -174,7 +174,7 @@ export class AgentSession {
     while (this.#hasWork() && !this.#blocked && !this.#ended) {
       const next = this.#outbox.shift();
       if (next !== undefined) this.#blocked = !this.#transport.send(next);
-      // trust before identities: entries may come from an authority that is new
+      // bundles before entries: certificates may come from an authority that is new
       else if (this.#behind.bundles) await this.#bundles();
       else if (this.#behind.authorities) this.#authorities();
       else if (this.#snapshot !== undefined || this.#position === undefined)
@@ -202,8 +202,7 @@ export class AgentSession {
       ),
       ...message.published.map(({ authorityId }) => authorityId),
     ].join(' ');
-    // one object until one of them changes: neither names nor dates tell two CRLs of one second
-    // apart
+    // compare objects: two CRLs of one second may agree in names and dates
     const sameCrls =
       message.crls === this.#sentCrls || message.crls.length + this.#sentCrls.length === 0;
     if (text === this.#sentAuthorities && sameCrls) return;
@@ -228,7 +227,7 @@ export class AgentSession {
         ? { size: pageEntries }
         : { size: pageEntries, after: snapshot.after },
     );
-    // restarted while the page was read: the new snapshot begins from the beginning
+    // restarted while the page was read: the new snapshot starts from its beginning
     if (this.#snapshot !== snapshot) return;
     const last = page.next === undefined;
     const pages = inPages(page.items);
@@ -275,7 +274,7 @@ export class AgentSession {
     const delta = await (which?.length === 1
       ? this.#source.changesOfOne(which[0] as string, from.revision)
       : this.#source.changes(which ?? parents, from.revision));
-    // the parents changed, or a snapshot was asked for, while it was read
+    // while it was read, the parents changed or a snapshot was requested
     if (this.parents !== parents || this.#position !== from) return;
     if (delta === undefined) {
       this.restart();

@@ -16,7 +16,7 @@ export interface SyncSourceDependencies {
   readonly bundles: Pick<BundleStore, 'since'>;
   readonly meta: Pick<MetaStore, 'position'>;
   readonly authorities: Pick<Authorities, 'tainted' | 'published' | 'bundle'>;
-  /** What is handed out; absent: none are. */
+  /** The CRLs to hand out. Absent: none. */
   readonly crls: Pick<Crls, 'set'>;
   readonly clock: Clock;
   readonly taintWindowSeconds: number;
@@ -28,7 +28,7 @@ type Delta = NonNullable<Changes>;
 type BundlesMessage = Extract<SyncMessage, { kind: 'bundles' }>;
 type AuthoritiesMessage = Extract<SyncMessage, { kind: 'authorities' }>;
 
-/** The CRLs of this CA: a complete set, or none. */
+/** The CRLs of this CA: a complete set, or an empty one. */
 export interface Crls {
   set(): readonly {
     readonly authorityId: string;
@@ -39,12 +39,12 @@ export interface Crls {
 }
 
 const maximumShared = 1000;
-/** Snapshots that read at once, when thousands of agents come back together. */
+/** Maximum number of concurrent snapshot reads, for thousands of agents that reconnect at once. */
 const maximumReaders = 16;
 
 /**
- * Reads for all sessions, each thing once: a change under one parent is one query and one message
- * object, however many agents have that parent. Owner of what is shared, which lasts until the next
+ * Reads for all sessions. A change below one parent is one query and one message object, whatever
+ * the number of agents with that parent. Owner of the shared results, which last until the next
  * change.
  */
 export class SyncSource {
@@ -60,7 +60,7 @@ export class SyncSource {
     this.#dependencies = dependencies;
   }
 
-  /** Entries have changed: what was read before is of the past. */
+  /** Entries have changed: drops the shared results. */
   entriesMoved(): void {
     this.#changes.clear();
   }
@@ -113,8 +113,8 @@ export class SyncSource {
   }
 
   /**
-   * The steps after a sequence; for one that the database never had (it was restored), the present
-   * bundle alone.
+   * The steps after a sequence. For a sequence that the database never had (it was restored), only
+   * the present bundle.
    */
   bundleSteps(sequence: number): Promise<BundlesMessage> {
     return remembered(this.#steps, sequence, async () => {
@@ -147,12 +147,12 @@ export class SyncSource {
 }
 
 function remembered<K, V>(map: Map<K, Promise<V>>, key: K, read: () => Promise<V>): Promise<V> {
-  const known = map.get(key);
-  if (known !== undefined) return known;
+  const cached = map.get(key);
+  if (cached !== undefined) return cached;
   const reading = read();
   if (map.size >= maximumShared) map.delete(map.keys().next().value as K);
   map.set(key, reading);
-  // a failed read is not remembered
+  // do not cache a failed read
   reading.catch(() => {
     if (map.get(key) === reading) map.delete(key);
   });

@@ -13,7 +13,9 @@ export interface SvidUseDependencies {
   readonly clock: Pick<Clock, 'nowMs'>;
 }
 
-/** Records which SVIDs agents use and keep, and ends what an older one of the session holds. */
+/**
+ * Records which SVIDs agents use and keep, and ends the connections of older SVIDs of the session.
+ */
 export class SvidUses {
   readonly #dependencies: SvidUseDependencies;
 
@@ -22,11 +24,13 @@ export class SvidUses {
   }
 
   /**
-   * The sync session of this caller is to be welcomed, or it reports what it keeps: on record when
-   * this resolves. Throws AGENT_SUPERSEDED, AGENT_BANNED, AGENT_EVICTED, OBJECT_NOT_IN_LOG.
+   * Called before a session is welcomed, and when the agent reports the SVID that it keeps.
+   * Recorded when this resolves.
    *
-   * @param kept serial of the SVID on its disk, empty for none; undefined: it never says so, and
-   *   writes down what it uses
+   * @param kept serial of the SVID on its disk, empty for none. Undefined: an agent that never
+   *   reports this and stores each SVID that it uses
+   *
+   * @throws PkiError AGENT_SUPERSEDED, AGENT_BANNED, AGENT_EVICTED, OBJECT_NOT_IN_LOG
    */
   async record(caller: AgentCaller, kept: string | undefined): Promise<void> {
     const { agents, callers } = this.#dependencies;
@@ -48,12 +52,15 @@ export class SvidUses {
     });
   }
 
-  /** An agent that goes on with its next SVID is refused nothing, so that nothing is recorded. */
+  /**
+   * The error for connections of the older SVID. The agent continues with its next SVID and is
+   * refused nothing, so that no refusal is recorded.
+   */
   #handOver(spiffeId: string): PkiError {
     const { refusals, clock } = this.#dependencies;
     const error = new PkiError(
       'AGENT_SUPERSEDED',
-      `a later certificate of ${spiffeId} is in use now`,
+      `a newer certificate of ${spiffeId} is now in use`,
     );
     refusals.mark(error, uuidv7(clock.nowMs()));
     return error;

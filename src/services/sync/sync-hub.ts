@@ -56,7 +56,7 @@ export interface SyncDependencies {
   readonly handshakes: HandshakeLedger;
   readonly crls: Pick<Crls, 'onChange'>;
   readonly checkpoints: Checkpoints;
-  /** Called when an agent came, went or reported what its consumers hold. */
+  /** Called when an agent connected, disconnected, or reported what its consumers hold. */
   readonly onHeld: () => void;
   readonly nodeSets: NodeSetIndex;
   readonly callers: Pick<CallerRegistry, 'onEnded' | 'stillStands' | 'announce'>;
@@ -68,8 +68,8 @@ export interface SyncDependencies {
 }
 
 /**
- * Of one agent: each session may cost a snapshot of all its entries. An honest one reconnects with
- * backoff.
+ * The rate of sessions of one agent: each may cost a snapshot of all its entries. A well-behaved
+ * agent reconnects with backoff.
  */
 const openRate: Rate = { perSecond: 1, burst: 30 };
 
@@ -80,14 +80,14 @@ interface Connected {
 }
 
 /**
- * `issuer-sets`: published issuing authorities come down, their digest is taken; `handshakes`:
- * reports are taken.
+ * `issuer-sets`: published issuing authorities are sent, and their digest is accepted.
+ * `handshakes`: reports are accepted.
  */
 const capabilities: readonly string[] = ['issuer-sets', 'handshakes'];
 
 /**
- * All connected agents. A change of entries costs one query for the parents that it touches; only
- * sessions under those are woken. Owner of the sessions and of their index.
+ * All connected agents. A change of entries costs one query for the changed parents, and wakes only
+ * sessions below those. Owner of the sessions and of their index.
  */
 export class SyncHub implements Sync {
   readonly #dependencies: SyncDependencies;
@@ -98,7 +98,7 @@ export class SyncHub implements Sync {
   readonly #stop: (() => void)[];
   readonly #checkpoints: CheckpointOffers;
   readonly #uses: SvidUses;
-  /** Up to where all sessions know, or have been told that they are behind. */
+  /** The position up to which every session is current, or marked as behind. */
   #seen: Position | undefined;
   #wave: Promise<void> | undefined;
   #moved = false;
@@ -128,12 +128,15 @@ export class SyncHub implements Sync {
     );
   }
 
-  /** Every agent begins anew: the database behind the sessions is another one now. */
+  /**
+   * Every agent starts again with a snapshot, because the database behind the sessions was
+   * replaced.
+   */
   restartAll(): void {
     for (const connected of [...this.#connected.values()])
       this.#end(
         connected,
-        new PkiError('STARTING_UP', 'the server goes on with another state of its database'),
+        new PkiError('STARTING_UP', 'the server continues with another state of its database'),
       );
   }
 
@@ -159,8 +162,7 @@ export class SyncHub implements Sync {
   }
 
   /**
-   * Resolves when all that is known to have changed has been handed to the sessions; for tests and
-   * a clean shutdown.
+   * Resolves when all known changes were handed to the sessions. For tests and a clean shutdown.
    */
   async settled(): Promise<void> {
     while (this.#wave !== undefined) await this.#wave;
@@ -194,7 +196,7 @@ export class SyncHub implements Sync {
   ): Promise<SyncConnection> {
     const version = this.#checkHello(caller, hello);
     const agent = await standingAgent(this.#dependencies, caller);
-    // a session that is refused for another reason has shown its checkpoint before
+    // show the checkpoint before other checks, which may refuse the session
     await this.#checkpoints.seen(hello.logCheckpoint ?? '', caller.spiffeId);
     const present = await this.#dependencies.meta.position();
     const parents = await this.#dependencies.nodeSets.parents(agent);
@@ -211,7 +213,7 @@ export class SyncHub implements Sync {
         ? this.#checkpoints.message
         : undefined,
     });
-    // the last wait before the session stands: sessions begin in the order of these records
+    // the last wait before the session is registered: sessions begin in the order of these records
     await this.#uses.record(caller, hello.keptSerial);
     const connected = this.#register(session, agent);
     this.#dependencies.agents.seen(caller.spiffeId, {
@@ -220,21 +222,21 @@ export class SyncHub implements Sync {
       survivedOutageSeconds: count(hello.survivedOutageSeconds),
     });
     try {
-      // node sets may have changed between reading and registering
+      // node sets may have changed between the read and the registration
       await this.#reparent([connected]);
     } catch (thrown) {
       this.#end(connected, PkiError.from(thrown));
       throw thrown;
     }
-    // the first one: from here on changes are told from each other
+    // the first session: from here on, changes are compared with this position
     if (this.#seen === undefined) this.#revisionMoved();
     const welcome = this.#welcome(hello, epochFor(present.epoch, session.parents));
-    // once the front holds the connection, so that no `drained` comes before it can be passed on
+    // after the front holds the connection, so that no `drained` comes before it can be passed on
     setImmediate(() => session.start(welcome));
     return this.#connection(connected);
   }
 
-  /** The agent's version. */
+  /** Checks the hello. Returns the agent's version. */
   #checkHello(caller: AgentCaller, hello: SyncHello): string {
     requireAgent(caller);
     if (this.#closed) throw new PkiError('SHUTTING_DOWN', 'the server is shutting down');
@@ -303,7 +305,7 @@ export class SyncHub implements Sync {
     });
   }
 
-  /** Revisions that come while one wave runs are one wave together. */
+  /** Revisions that arrive during a wave share the next one. */
   async #waves(): Promise<void> {
     while (this.#moved && !this.#closed) {
       this.#moved = false;
@@ -314,7 +316,8 @@ export class SyncHub implements Sync {
       try {
         await this.#oneWave();
       } catch (thrown) {
-        // nobody may miss a change: who can not be told of it takes a snapshot on a new stream
+        // No agent may miss a change. After a failed read, each agent takes a snapshot on a new
+        // stream.
         this.#dependencies.logger.error(
           { ...errorFields(thrown) },
           'a change could not be read for the connected agents',
@@ -328,8 +331,8 @@ export class SyncHub implements Sync {
 
   async #oneWave(): Promise<void> {
     if (this.#seen === undefined) {
-      // nobody was connected when it was forgotten: what came before this moment is read from each
-      // session's own position
+      // Nobody was connected when the position was dropped. Earlier changes are read from each
+      // session's own position.
       this.#seen = await this.#dependencies.meta.position();
       this.#dependencies.source.entriesMoved();
       await this.#reparent([...this.#connected.values()]);
@@ -369,7 +372,7 @@ export class SyncHub implements Sync {
 
   #ended(ended: EndedCallers): void {
     if (ended.kind === 'identity') {
-      // banned or evicted: what it reported counts no more
+      // banned or evicted: its reports no longer count
       if (ended.beforeGeneration === undefined && ended.exceptSerials === undefined)
         this.#dependencies.handshakes.forget(ended.spiffeId);
       const connected = this.#connected.get(ended.spiffeId);

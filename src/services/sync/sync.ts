@@ -6,22 +6,22 @@ export interface SyncHello {
   readonly protocolVersion: number;
   readonly agentVersion: string;
   readonly capabilities: readonly string[];
-  /** undefined: a snapshot is needed. */
+  /** undefined: the agent needs a snapshot. */
   readonly position: Position | undefined;
   readonly bundleSequence: number;
   readonly survivedOutageSeconds: number;
   /** The newest checkpoint of the audit log that the agent holds; empty: none. */
   readonly logCheckpoint?: string;
   /**
-   * Serial of the SVID that the agent has on its disk, empty where it has none. Absent: an agent of
-   * an older release, which uses nothing before it is written down.
+   * Serial of the SVID on the agent's disk, empty if there is none. Absent: an agent of an older
+   * release, which uses no SVID before it is stored.
    */
   readonly keptSerial?: string | undefined;
 }
 
 /**
- * What goes down. One object may go to thousands of sessions: encode it once (WeakMap by identity),
- * and never change it.
+ * A message to an agent. One object may go to thousands of sessions: encode it once (WeakMap by
+ * identity), and never change it.
  */
 export type SyncMessage =
   | {
@@ -49,9 +49,7 @@ export type SyncMessage =
         readonly windowSeconds: number;
         readonly taintedAt: number;
       }[];
-      /**
-       * Issuing authorities that may sign, now or next: from the authority up, without the root.
-       */
+      /** Issuing authorities that may sign now or next, each with its chain without the root. */
       readonly published: readonly {
         readonly authorityId: string;
         readonly chainDer: readonly Buffer[];
@@ -65,14 +63,17 @@ export type SyncMessage =
   | { readonly kind: 'checkpoint'; readonly note: string };
 
 /**
- * The front's half of one Sync stream. Backpressure: `send` always takes the message and answers
+ * The front's side of one Sync stream. Backpressure: `send` always takes the message, and returns
  * whether more may follow at once (the transport's `write`). After `false` the service sends
- * nothing until `SyncConnection.drained`; it queues nothing meanwhile but remembers *that*
- * something changed, and then sends the newest state from the position the session has.
+ * nothing until `SyncConnection.drained`. It queues nothing meanwhile, but remembers that something
+ * changed. Then it sends the newest state from the position of the session.
  */
 export interface SyncSession {
   send(message: SyncMessage): boolean;
-  /** The service ends the session; the front ends the stream with this error and calls `closed`. */
+  /**
+   * Called by the service to end the session. The front ends the stream with this error and calls
+   * `closed`.
+   */
   close(error: PkiError): void;
 }
 
@@ -80,7 +81,7 @@ export interface ConsumerState {
   readonly id: string;
   readonly kind: string;
   readonly spiffeId: string;
-  /** Digests in hex, empty where it can't tell. */
+  /** Digests in hex; empty if the consumer can not tell. */
   readonly authoritySetDigest: string;
   readonly jwtSetDigest: string;
   readonly issuerSetDigest: string;
@@ -89,13 +90,13 @@ export interface ConsumerState {
   readonly reason: string;
   readonly since: number;
   readonly description: string;
-  /** It has left with a certificate that ends then, Unix seconds; 0: it has not left. */
+  /** Unix seconds at which the certificate of a departed consumer ends; 0: it has not departed. */
   readonly departedUntil: number;
 }
 
 /**
- * TLS handshakes as one consumer saw them with peers under one issuer key (hex, may be empty),
- * counted since `since`.
+ * TLS handshakes of one consumer with peers below one issuer key (hex, may be empty), counted since
+ * `since`.
  */
 export interface HandshakeReport {
   readonly spiffeId: string;
@@ -109,8 +110,10 @@ export interface HandshakeReport {
 
 export interface SyncConnection {
   /**
-   * Throws INVALID_REQUEST or REQUEST_TOO_LARGE: close the stream with it. Call in the order
-   * received, awaiting each.
+   * Reports consumers. Call in the order of arrival and await each call. After an error, close the
+   * stream with it.
+   *
+   * @throws PkiError INVALID_REQUEST, REQUEST_TOO_LARGE
    */
   consumers(report: {
     readonly snapshot: boolean;
@@ -120,8 +123,8 @@ export interface SyncConnection {
   replaced(serials: readonly string[]): Promise<void>;
   handshakes(reports: readonly HandshakeReport[]): Promise<void>;
   /**
-   * What the agent says of itself. The outage is shown, and decides nothing; which SVID is kept is
-   * on record when this resolves.
+   * Facts about the agent itself. The survived outage is only displayed. The kept SVID is recorded
+   * when this resolves.
    */
   agent(report: {
     readonly survivedOutageSeconds: number;
@@ -129,14 +132,14 @@ export interface SyncConnection {
     readonly keptSerial?: string | undefined;
   }): Promise<void>;
   drained(): void;
-  /** The stream is over, from either side. Idempotent. */
+  /** The stream has ended, from either side. Idempotent. */
   closed(): void;
 }
 
 export interface Sync {
   /**
-   * One session per agent: an earlier one is closed with AGENT_SUPERSEDED. Nothing is sent before
-   * this has resolved.
+   * Opens the session of an agent. An earlier one is closed with AGENT_SUPERSEDED. Nothing is sent
+   * before this resolves.
    */
   open(caller: AgentCaller, hello: SyncHello, session: SyncSession): Promise<SyncConnection>;
   connectedCount(): number;
