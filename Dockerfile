@@ -33,11 +33,11 @@ RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/meshca --creat
  && install -d -o meshca -g meshca /run/meshca
 COPY --from=build /build/package.json /opt/meshca/package.json
 COPY --from=build /build/node_modules /opt/meshca/node_modules
-COPY --from=build /build/dist /opt/meshca/dist
+COPY --from=build /build/dist/product /opt/meshca/dist/product
 COPY --from=build /build/proto /opt/meshca/proto
 COPY --from=build /build/softhsm /opt/meshca/softhsm
 RUN ln -s /opt/meshca/node_modules/node-linux-*/bin/node /usr/local/bin/node \
- && ln -s /opt/meshca/dist/src/main.js /usr/local/bin/meshca
+ && ln -s /opt/meshca/dist/product/main.js /usr/local/bin/meshca
 COPY --chmod=755 deploy/container-entry.sh /usr/local/bin/container-entry
 ENV NODE_ENV=production MESHCA_SOFTHSM_DIR=$SOFTHSM_DIR
 USER 10001:10001

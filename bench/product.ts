@@ -4,7 +4,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Client, credentials } from '@grpc/grpc-js';
 import { uuidv7 } from '../src/common/runtime/index.ts';
 import { createCsr, generateKeyPairAsync } from '../src/common/x509/index.ts';
@@ -15,6 +14,7 @@ import {
   type Credential,
 } from '../test/support/server.ts';
 import { createTokens, type TestTokens } from '../test/support/softhsm.ts';
+import { productEntry } from '../test/support/product.ts';
 
 export const trustDomain = 'bench.test';
 
@@ -93,7 +93,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
     name: string,
     args: readonly string[],
     nodeFlags: readonly string[] = [],
-    script = mainPath(),
+    script = productEntry,
   ): ChildProcess => {
     const logPath = join(dir, `${name}.log`);
     const log = openSync(logPath, 'w', 0o600);
@@ -190,11 +190,6 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
-
-const mainPath = (): string =>
-  fileURLToPath(
-    new URL(`../src/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
-  );
 
 async function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;

@@ -44,7 +44,8 @@ interface Remembered {
 const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
 const here = dirname(fileURLToPath(import.meta.url));
 const project = dirname(dirname(fileURLToPath(import.meta.resolve('#proto/README.md'))));
-const ownProduct = join(here, '..', 'src', `main${extension}`);
+/** The bundle, or from source the entry itself. */
+const ownProduct = join(here, '..', extension === '.js' ? 'product' : 'src', `main${extension}`);
 const workloadMain = join(here, `workload${extension}`);
 
 /**

@@ -8,9 +8,9 @@ import { patienceMs } from '../test/support/until.ts';
 import type { ClientReport } from './outage-client.ts';
 import { tail } from './server-child.ts';
 import { trustDomain, type World } from './world.ts';
+import { productEntry } from '../test/support/product.ts';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const product = fileURLToPath(new URL(`../src/main.${extension}`, import.meta.url));
 const clientEntry = fileURLToPath(new URL(`./outage-client.${extension}`, import.meta.url));
 
 /**
@@ -67,7 +67,7 @@ export class OutageNode implements AsyncDisposable {
     const log = openSync(join(this.#dir, 'agent.log'), 'a', 0o600);
     this.#agent = spawn(
       process.execPath,
-      [product, 'agent', 'run', '--config', join(this.#dir, 'agent.json')],
+      [productEntry, 'agent', 'run', '--config', join(this.#dir, 'agent.json')],
       { stdio: ['ignore', log, log], detached: true, env: { PATH: process.env['PATH'] } },
     );
     closeSync(log);

@@ -4,7 +4,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { SimAgent } from '../test/support/sim-agent.ts';
 import { until } from '../test/support/until.ts';
 import { Breaches, round, type Drill } from './drill.ts';
@@ -12,9 +11,7 @@ import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
 import { runNode } from './run-node.ts';
 import { createWorld, trustDomain, type World } from './world.ts';
-
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const product = fileURLToPath(new URL(`../src/main.${extension}`, import.meta.url));
+import { productEntry } from '../test/support/product.ts';
 
 interface Plan {
   readonly workloads: number;
@@ -92,7 +89,7 @@ export const rotateAll: Drill = {
     const startedMs = performance.now();
     const command = await runNode(
       [
-        product,
+        productEntry,
         '--server-socket',
         world.adminSocketPath,
         'authority',

@@ -1,16 +1,13 @@
 import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { createTokens, type TestTokens } from '../test/support/softhsm.ts';
 import { patienceMs } from '../test/support/until.ts';
 import { Breaches, type Drill, type DrillContext } from './drill.ts';
 import { runNode } from './run-node.ts';
 import type { ServerProcess } from './server-child.ts';
 import { createWorld, type World } from './world.ts';
-
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const product = fileURLToPath(new URL(`../src/main.${extension}`, import.meta.url));
+import { productEntry } from '../test/support/product.ts';
 
 /** Which tokens are away while the server starts. */
 const absences = ['none', 'standby', 'issuing', 'both'] as const;
@@ -96,7 +93,11 @@ class StandbyWorld {
   }
 
   async cli(...args: readonly string[]): Promise<void> {
-    const { code, stderr } = await runNode([product, ...args], patienceMs, this.#context.signal);
+    const { code, stderr } = await runNode(
+      [productEntry, ...args],
+      patienceMs,
+      this.#context.signal,
+    );
     this.breaches.expect(code === 0, `meshca ${args.join(' ')} ended with ${code}: ${stderr}`);
   }
 

@@ -13,9 +13,7 @@ import { MtlsWorkloads } from './mtls-workloads.ts';
 import { OutageNode } from './outage-node.ts';
 import { runNode } from './run-node.ts';
 import { createWorld, trustDomain } from './world.ts';
-
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const product = fileURLToPath(new URL(`../src/main.${extension}`, import.meta.url));
+import { productEntry } from '../test/support/product.ts';
 
 interface Plan {
   readonly workloads: number;
@@ -124,7 +122,7 @@ export const tokenDestroyed: Drill = {
     if (!automatic) {
       command = await runNode(
         [
-          product,
+          productEntry,
           '--server-socket',
           world.adminSocketPath,
           'authority',
@@ -238,7 +236,7 @@ export const tokenDestroyed: Drill = {
       ['--server-socket', world.adminSocketPath, 'audit', 'export', '--out', out],
       ['audit', 'verify', out],
     ]) {
-      const { code, stderr } = await runNode([product, ...args], patienceMs, signal);
+      const { code, stderr } = await runNode([productEntry, ...args], patienceMs, signal);
       breaches.expect(
         code === 0,
         `meshca ${args.filter((arg) => !arg.startsWith('/')).join(' ')} ended with ${code}: ${stderr.slice(-300)}`,

@@ -1,9 +1,10 @@
-// Compiles src/, sidecar/, demo/, drills/, test/ and bench/ to dist/. Skips the compiler when no input has changed
-// since it last succeeded.
+// Compiles src/, sidecar/, demo/, drills/, test/ and bench/ to dist/, and bundles the product into dist/product. Does
+// nothing when no input has changed since it last succeeded.
 //
 //   node scripts/build.mjs [--force]
 import { chmodSync, existsSync, rmSync } from 'node:fs';
 import { relative } from 'node:path';
+import { bundle } from './bundle.mjs';
 import { generate } from './gen-proto.mjs';
 import {
   capture,
@@ -21,7 +22,7 @@ import { setup } from './setup.mjs';
 const sources = ['src', 'sidecar', 'demo', 'drills', 'test', 'bench'];
 const stamp = inRoot('dist', '.build-stamp');
 
-export function build({ quiet = false, force = false, checkGenerated = false } = {}) {
+export async function build({ quiet = false, force = false, checkGenerated = false } = {}) {
   const say = (line) => {
     if (!quiet) process.stderr.write(`build: ${line}\n`);
   };
@@ -39,6 +40,7 @@ export function build({ quiet = false, force = false, checkGenerated = false } =
     inRoot('tsconfig.json'),
     inRoot('package.json'),
     inRoot('package-lock.json'),
+    inRoot('scripts', 'bundle.mjs'),
   ]);
   if (!force && stampMatches(stamp, digest)) {
     say('up to date');
@@ -53,10 +55,11 @@ export function build({ quiet = false, force = false, checkGenerated = false } =
     '--pretty',
     'false',
   ]);
-  const entry = inRoot('dist', 'src', 'main.js');
+  await bundle();
+  const entry = inRoot('dist', 'product', 'main.js');
   if (existsSync(entry)) chmodSync(entry, 0o755);
   writeStamp(stamp, digest);
-  say(`compiled in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+  say(`compiled and bundled in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 }
 
 /** Output whose source is gone would still be run or imported. */
@@ -76,8 +79,8 @@ function removeOrphans() {
 }
 
 if (isMain(import.meta.url)) {
-  await main((args) => {
+  await main(async (args) => {
     setup({ quiet: true, purpose: 'build' });
-    build({ force: args.includes('--force') });
+    await build({ force: args.includes('--force') });
   });
 }

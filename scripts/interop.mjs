@@ -16,7 +16,7 @@ await main(async (args) => {
   const filters = args.filter((arg) => !arg.startsWith('--'));
   const options = args.filter((arg) => arg.startsWith('--'));
   setup({ purpose: 'test' });
-  build();
+  await build();
   const folder = inRoot('dist', 'test', 'interop');
   const files = filesBelow(folder, (path) => path.endsWith('.interop.js')).filter(
     (path) =>

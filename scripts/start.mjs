@@ -8,6 +8,6 @@ import { setup } from './setup.mjs';
 
 await main(async (args) => {
   setup({ quiet: true, purpose: 'start' });
-  build({ quiet: true });
+  await build({ quiet: true });
   return foreground(projectNode, [inRoot('dist', 'demo', 'main.js'), ...args], { tethered: true });
 });

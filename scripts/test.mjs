@@ -25,7 +25,7 @@ await main(async (args) => {
   setup({ purpose: 'test' });
   const style = await lint({ types: false });
   if (style !== 0) throw new ScriptError('lint has findings (above); no test was run');
-  build({ checkGenerated: true });
+  await build({ checkGenerated: true });
 
   const folder = inRoot('dist', 'test');
   const files = kinds

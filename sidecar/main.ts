@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { PkiError } from '../src/common/errors/index.ts';
 import {
@@ -9,6 +8,7 @@ import {
   systemRandom,
 } from '../src/common/runtime/index.ts';
 import { forbidDumps } from '../src/common/runtime/no-dump.ts';
+import { version } from '../src/common/runtime/version.ts';
 import { startAgent, type RunningAgent } from './compose.ts';
 import { loadAgentConfig, type AgentConfig } from './config.ts';
 
@@ -53,7 +53,7 @@ export async function runAgent(options: RunAgentOptions): Promise<number> {
     const starting = startAgent({
       config: loaded.value,
       logger,
-      version: productVersion(),
+      version,
       uid: process.getuid?.() ?? 0,
       pid: process.pid,
       clock: systemClock,
@@ -109,22 +109,6 @@ const aborted = (signal: AbortSignal): Promise<void> =>
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-
-/** From src/ and from dist/ alike. */
-function productVersion(): string {
-  for (const relative of ['../package.json', '../../package.json']) {
-    try {
-      return (
-        JSON.parse(readFileSync(new URL(relative, import.meta.url), 'utf8')) as {
-          readonly version: string;
-        }
-      ).version;
-    } catch {
-      continue;
-    }
-  }
-  return 'unknown';
-}
 
 async function defaultLogger({ log }: AgentConfig, isTerminal: boolean): Promise<Logger> {
   const { createLogger } = await import('../src/common/runtime/pino-logger.ts');

@@ -2,13 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { sha256Hex } from '../../src/common/x509/index.ts';
 import { testTrustDomain, type TestServer } from '../support/server.ts';
 import { until } from '../support/until.ts';
-
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const product = fileURLToPath(new URL(`../../src/main.${extension}`, import.meta.url));
+import { productEntry } from '../support/product.ts';
 
 /** The agent as a user starts it: a process of its own, which can be killed. */
 export class AgentProcess {
@@ -50,7 +47,7 @@ export class AgentProcess {
   async start(): Promise<void> {
     const child = spawn(
       process.execPath,
-      [product, 'agent', 'run', '--config', join(this.#folder, 'agent.json')],
+      [productEntry, 'agent', 'run', '--config', join(this.#folder, 'agent.json')],
       { stdio: ['ignore', 'pipe', 'pipe'] },
     );
     this.#child = child;

@@ -2,12 +2,13 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /**
- * The release, from package.json: found upwards, since sources and build lie at different depths.
+ * The release, from package.json: found upwards, since sources, build and bundle lie at
+ * different depths.
  */
 export const version: string = readVersion();
 
 function readVersion(): string {
-  for (const path of ['../../../package.json', '../../../../package.json']) {
+  for (const path of ['../../package.json', '../../../package.json', '../../../../package.json']) {
     try {
       const manifest = JSON.parse(
         readFileSync(fileURLToPath(new URL(path, import.meta.url)), 'utf8'),

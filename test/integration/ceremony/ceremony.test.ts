@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { verifyTranscript, type CeremonyOutcome } from '../../../src/ceremony/index.ts';
@@ -25,6 +24,7 @@ import {
 import { codeOf, startTestServer, type TestServer } from '../../support/server.ts';
 import type { TestTokens } from '../../support/softhsm.ts';
 import { until } from '../../support/until.ts';
+import { productEntry } from '../../support/product.ts';
 
 const run = promisify(execFile);
 const trustDomain = 'mesh.test';
@@ -343,17 +343,7 @@ describe('an offline ceremony, from the plan to the imported intermediate, with 
 
   test('on the command line: dry run, refusal without a terminal, run with --yes, verification against root and file', async () => {
     const cli = async (...args: string[]): Promise<{ code: number; out: string; err: string }> =>
-      run(
-        process.execPath,
-        [
-          join(
-            import.meta.dirname,
-            `../../../src/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`,
-          ),
-          ...args,
-        ],
-        { env: { PATH: process.env['PATH'] } },
-      ).then(
+      run(process.execPath, [productEntry, ...args], { env: { PATH: process.env['PATH'] } }).then(
         ({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }),
         (error: { code: number; stdout: string; stderr: string }) => ({
           code: error.code,

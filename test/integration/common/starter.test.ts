@@ -37,7 +37,7 @@ test('a process whose starter is killed ends by itself', async (context) => {
       ops: { port: opsPort },
     }),
   );
-  const main = import.meta.url.endsWith('.ts') ? 'src/main.ts' : 'dist/src/main.js';
+  const main = import.meta.url.endsWith('.ts') ? 'src/main.ts' : 'dist/product/main.js';
   const starter = spawn(
     process.execPath,
     [

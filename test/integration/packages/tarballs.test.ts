@@ -123,7 +123,13 @@ const isTest = (path: string): boolean => /(^|\/)(test|drills|bench|demo)\/|\.te
 
 test('the tarball of the product has its documents and LICENSE, and no tests', () => {
   const { paths } = pack(root);
-  for (const path of ['LICENSE', 'README.md', 'SECURITY.md', 'docs/errors.md', 'dist/src/main.js'])
+  for (const path of [
+    'LICENSE',
+    'README.md',
+    'SECURITY.md',
+    'docs/errors.md',
+    'dist/product/main.js',
+  ])
     assert.ok(paths.includes(path), path);
   assert.deepEqual(paths.filter(isTest), []);
 });
